@@ -1,0 +1,1 @@
+//! The Dask resources as Rust types, and their CRDs.

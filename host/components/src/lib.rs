@@ -1,0 +1,1 @@
+//! The default components, built for WebAssembly and embedded.

@@ -1,0 +1,1 @@
+//! A Kubernetes operator for Dask whose decisions are WebAssembly components.

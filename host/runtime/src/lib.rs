@@ -1,0 +1,1 @@
+//! Loads and calls the WebAssembly components. Knows no Kubernetes client.

@@ -1,0 +1,1 @@
+//! Builds plugin crates into WebAssembly components.

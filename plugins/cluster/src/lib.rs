@@ -1,0 +1,1 @@
+//! The default cluster component: scheduler, Service and default worker group.

@@ -1,0 +1,1 @@
+//! The default job component: the job's cluster and its runner pod.

@@ -1,0 +1,1 @@
+//! What a plugin for the Dask operator is written with.

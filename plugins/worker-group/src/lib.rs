@@ -1,0 +1,1 @@
+//! The default worker-group component: the workers.

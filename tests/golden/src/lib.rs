@@ -1,0 +1,1 @@
+//! Recorded children of manifests, compared natively and through WebAssembly.
