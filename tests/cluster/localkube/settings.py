@@ -56,8 +56,8 @@ class Cluster:
             raise ValueError(f"the range {cidr!r} is no IPv4 network: {error}") from None
         if not 8 <= network.prefixlen <= 22:
             raise ValueError(f"the range {network} must lie between /8 and /22")
-        if not network.is_private and not network.subnet_of(ipaddress.IPv4Network("198.18.0.0/15")):
-            raise ValueError(f"the range {network} must be private or inside 198.18.0.0/15")
+        if not network.is_private:
+            raise ValueError(f"the range {network} has public addresses; take one inside 198.18.0.0/15")
         return cls(name, folder, network)
 
     # The range is cut into halves: pods get the first, services the first half of the rest, and the link

@@ -1,0 +1,8 @@
+"""``python3 tests/cluster VERB``: see ``--help`` and the README beside this file."""
+
+import sys
+
+from localkube.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""The programs of the cluster: built once from Go modules with the ordinary client, then cached.
+
+Each folder under ``tools/`` is a Go module whose ``tool`` lines name programs and whose ``go.mod``/``go.sum`` pin every
+version. The cache's key is the content of these two files and how they are built, so a changed pin builds anew.
+"""
+
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from . import machine
+from .console import Failure, Progress, say, seconds, step
+from .settings import cache_home
+
+TOOLS = Path(__file__).resolve().parent.parent / "tools"
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A program, the tools module that pins it and the package that it is built from."""
+
+    name: str
+    module: str
+    package: str
+
+
+def _programs():
+    kubernetes = ("kube-apiserver", "kubectl", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
+    containerd = ("containerd", "containerd-shim-runc-v2", "ctr")
+    cni = {"bridge": "main", "loopback": "main", "host-local": "ipam", "portmap": "meta"}
+    yield Program("etcd", "etcd", "go.etcd.io/etcd/server/v3")
+    yield from (Program(name, "kubernetes", f"k8s.io/kubernetes/cmd/{name}") for name in kubernetes)
+    yield from (Program(name, "containerd", f"github.com/containerd/containerd/v2/cmd/{name}") for name in containerd)
+    yield from (Program(name, "cni", f"github.com/containernetworking/plugins/plugins/{kind}/{name}") for name, kind in cni.items())
+    yield Program("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok")
+    yield Program("coredns", "coredns", "github.com/coredns/coredns")
+    yield Program("helm", "helm", "helm.sh/helm/v4/cmd/helm")
+    yield Program("crane", "crane", "github.com/google/go-containerregistry/cmd/crane")
+
+
+#: Every program in the order of building: what the control plane needs comes first.
+PROGRAMS = {program.name: program for program in _programs()}
+CONTROL_PLANE = ("etcd", "kube-apiserver", "kubectl", "kube-controller-manager", "kube-scheduler")
+NODE = ("kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "bridge", "loopback", "host-local", "portmap", "coredns")
+FAKE_NODES = ("kwok",)
+#: What a caller may ask for by name.
+SETS = {"control-plane": CONTROL_PLANE, "node": CONTROL_PLANE + NODE, "all": tuple(PROGRAMS)}
+#: What `KUBEBUILDER_ASSETS` (the folder of setup-envtest) has.
+ASSETS = ("etcd", "kube-apiserver", "kubectl")
+
+
+def version(module, tools=TOOLS):
+    """The version that a tools module pins."""
+    return pinned_version((tools / module / "go.mod").read_text())
+
+
+def pinned_version(go_mod):
+    """The version of the module that the first ``tool`` line's package is in: of all requirements, the longest prefix of it."""
+    package = re.search(r"^(?:tool\s|\t)\(?\s*(\S+/\S+)$", go_mod, re.MULTILINE).group(1)
+    required = re.findall(r"^(?:require\s+|\t)(\S+) (v\S+)(?: // indirect)?$", go_mod, re.MULTILINE)
+    inside = [(len(name), pinned) for name, pinned in required if package == name or package.startswith(f"{name}/")]
+    return max(inside)[1]
+
+
+def linker_flags(module, pinned):
+    """``-ldflags``: no symbol tables (half the size), and the version that the program reports about itself.
+
+    Without a stamp the API server says v0.0.0, which kubectl, helm and the kubelet take for incompatible.
+    """
+    stamps = {
+        "containerd": {"github.com/containerd/containerd/v2/version.Version": pinned},
+        "cni": {"github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion": pinned},
+        "kwok": {"sigs.k8s.io/kwok/pkg/consts.Version": pinned},
+        "helm": {"helm.sh/helm/v4/internal/version.version": pinned},
+        "crane": {"github.com/google/go-containerregistry/cmd/crane/cmd.Version": pinned},
+    }.get(module, {})
+    if module == "kubernetes":
+        major, minor = pinned.lstrip("v").split(".")[:2]
+        for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"):
+            values = {"gitVersion": pinned, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+            stamps.update({f"{package}.{name}": value for name, value in values.items()})
+    return " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in stamps.items())])
+
+
+def cache_folder(module, tools=TOOLS, home=None):
+    """Where a module's programs are cached, named so that a person sees the version."""
+    pinned = version(module, tools)
+    key = hashlib.sha256(f"{machine.architecture()} {linker_flags(module, pinned)}".encode())
+    for name in ("go.mod", "go.sum"):
+        key.update((tools / module / name).read_bytes())
+    return (home or cache_home()) / "bin" / f"{module}-{pinned}-{key.hexdigest()[:12]}"
+
+
+def locate(name):
+    """Where a program is or will be. `KUBEBUILDER_ASSETS` wins for the programs that it has."""
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    if assets and name in ASSETS:
+        prebuilt = Path(assets).absolute() / name
+        if not prebuilt.exists():
+            raise Failure(f"KUBEBUILDER_ASSETS is set, but {prebuilt} does not exist; unset it to build {name}")
+        return prebuilt
+    return cache_folder(PROGRAMS[name].module) / name
+
+
+def ensure(names):
+    """Build what is not cached yet. Returns the path of each program."""
+    paths = {name: locate(name) for name in names}
+    if all(path.exists() for path in paths.values()):
+        return paths
+    home = cache_home()
+    home.mkdir(parents=True, exist_ok=True)
+    with open(home / "build.lock", "w", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("  … another build is under way: waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        missing = [name for name in PROGRAMS if name in paths and not paths[name].exists()]
+        if missing:
+            _build_all(missing, home / "go")
+    return paths
+
+
+def _build_all(missing, caches):
+    if not shutil.which("go"):
+        raise Failure("Go (1.26 or newer) is missing: install it so that the cluster's programs can be built")
+    say(f"  building {len(missing)} program(s) once, from Go modules: {', '.join(missing)}")
+    if len(missing) > 5:
+        say("  (about 12 minutes on 2 processors for all of them)")
+    for names in _batches(missing):
+        _build([PROGRAMS[name] for name in names], caches)
+    # Go's own caches take some 7 GB. They are kept while a module that shares packages with these is still to be
+    # built, and dropped when all that `up` needs is there.
+    if all(locate(name).exists() for name in SETS["node"]):
+        with step("drop Go's build and module caches (several GB)"):
+            shutil.rmtree(caches, ignore_errors=True)
+
+
+def _batches(names):
+    """Programs to build in one call of Go: neighbours of one module, the control plane on its own so that it is there early."""
+    batches = []
+    for name in names:
+        key = (PROGRAMS[name].module, name in CONTROL_PLANE)
+        if batches and batches[-1][0] == key:
+            batches[-1][1].append(name)
+        else:
+            batches.append((key, [name]))
+    return [batch for _, batch in batches]
+
+
+def go_environment(caches):
+    """Caches of our own, writable so that they can be removed; programs without C, so that no C compiler or library is needed."""
+    return {**os.environ, "CGO_ENABLED": "0", "GOCACHE": str(caches / "build"), "GOMODCACHE": str(caches / "mod"),
+            "GOWORK": "off", "GOFLAGS": "-modcacherw -buildvcs=false -mod=readonly"}
+
+
+def _build(programs, caches):
+    module = programs[0].module
+    pinned, folder = version(module), cache_folder(module)
+    title = f"build {', '.join(program.name for program in programs)} {pinned}"
+    draft = folder.parent / f".{folder.name}.part"
+    draft.mkdir(parents=True, exist_ok=True)
+    # A program's file name is by default its package's last part; ending in "/" makes -o a folder.
+    argv = ["nice", "-n", "5", "go", "build", "-v", "-trimpath", "-ldflags", linker_flags(module, pinned), "-o", f"{draft}/",
+            *(program.package for program in programs)]
+    progress, last, counts = Progress(title), [], {"downloaded": 0, "compiled": 0}
+    started = time.monotonic()
+    say(f"    … {title}")
+    with subprocess.Popen(argv, cwd=TOOLS / module, env=go_environment(caches), stdin=subprocess.DEVNULL,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as go:
+        for line in go.stderr:
+            if line.startswith("go: downloading"):
+                counts["downloaded"] += 1
+            elif re.fullmatch(r"[\w./~-]+\n", line):
+                counts["compiled"] += 1
+            else:
+                last = (last + [line.rstrip()])[-12:]
+            progress.tick(f"{counts['downloaded']} modules downloaded, {counts['compiled']} packages compiled")
+    if go.returncode != 0:
+        raise Failure(f"{title} failed; Go said:\n" + "\n".join(f"    | {line}" for line in last))
+    folder.mkdir(exist_ok=True)
+    for program in programs:
+        built = draft / program.package.rsplit("/", 1)[-1]
+        if not built.exists():  # a package whose last part is a major version is named after the part before
+            built = draft / program.package.rsplit("/", 2)[-2]
+        built.replace(folder / program.name)
+    shutil.rmtree(draft)
+    say(f"  ✓ {title} ({seconds(time.monotonic() - started)})")
+
+
+def pin_kubernetes(wanted):
+    """Rewrite ``tools/kubernetes`` for another version of Kubernetes.
+
+    ``k8s.io/kubernetes`` requires its staging modules at v0.0.0 and replaces them by folders of its own repository, which
+    only works inside it: outside, each must be replaced by the published module of the same release.
+    """
+    folder = TOOLS / "kubernetes"
+    environment = {**go_environment(cache_home() / "go"), "GOFLAGS": "-modcacherw"}
+    release = f"v{wanted.lstrip('v')}"
+    found = machine.run(["go", "mod", "download", "-json", f"k8s.io/kubernetes@{release}"], cwd=folder, env=environment)
+    staging = staging_modules(Path(json.loads(found.stdout)["GoMod"]).read_text())
+    tools = "".join(f"\t{program.package}\n" for program in PROGRAMS.values() if program.module == "kubernetes")
+    replacements = "".join(f"\t{name} => {name} v0.{release[3:]}\n" for name in staging)
+    go_line = re.search(r"^go \S+$", (folder / "go.mod").read_text(), re.MULTILINE).group(0)
+    module_line = (folder / "go.mod").read_text().splitlines()[0]
+    (folder / "go.mod").write_text(f"{module_line}\n\n{go_line}\n\ntool (\n{tools})\n\nrequire k8s.io/kubernetes {release}\n\nreplace (\n{replacements})\n")
+    machine.run(["go", "mod", "tidy"], cwd=folder, env=environment)
+
+
+def staging_modules(go_mod):
+    """The modules that Kubernetes' own ``go.mod`` requires at v0.0.0."""
+    return sorted(set(re.findall(r"^\s+(k8s\.io/\S+) v0\.0\.0$", go_mod, re.MULTILINE)))

@@ -1,0 +1,89 @@
+"""etcd, API server, controller manager, scheduler."""
+
+from .components import Component, answers
+from .kube import Api
+from .settings import API_PORT
+
+
+def etcd(cluster, program):
+    """The store. ``--unsafe-no-fsync``: nothing here has to survive a crash of the machine, and a write is ten times as fast."""
+    return Component("etcd", [
+        program,
+        f"--data-dir={cluster.path('etcd')}",
+        "--listen-client-urls=http://127.0.0.1:2379",
+        "--advertise-client-urls=http://127.0.0.1:2379",
+        "--listen-peer-urls=http://127.0.0.1:2380",
+        f"--listen-metrics-urls=http://{cluster.node_address}:2381",
+        "--unsafe-no-fsync",
+        "--quota-backend-bytes=8589934592",
+        "--log-level=warn",
+    ], answers(f"http://{cluster.node_address}:2381/health"))
+
+
+def api_server(cluster, program):
+    """The API server, with authorization and admission as in production (webhook admission is on by default)."""
+    pki = cluster.path("pki")
+    api = []
+
+    def ready():
+        if not api:
+            api.append(Api(cluster, timeout=2))
+        return api[0].ready()
+
+    return Component("kube-apiserver", [
+        program,
+        "--etcd-servers=http://127.0.0.1:2379",
+        "--bind-address=0.0.0.0",
+        f"--advertise-address={cluster.node_address}",
+        f"--secure-port={API_PORT}",
+        f"--tls-cert-file={pki / 'apiserver.crt'}",
+        f"--tls-private-key-file={pki / 'apiserver.key'}",
+        f"--client-ca-file={pki / 'ca.crt'}",
+        "--authorization-mode=Node,RBAC",
+        "--enable-admission-plugins=NodeRestriction",
+        "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+        f"--service-account-key-file={pki / 'service-account.pub'}",
+        f"--service-account-signing-key-file={pki / 'service-account.key'}",
+        f"--service-cluster-ip-range={cluster.services}",
+        "--allow-privileged=true",
+        f"--kubelet-client-certificate={pki / 'apiserver-kubelet-client.crt'}",
+        f"--kubelet-client-key={pki / 'apiserver-kubelet-client.key'}",
+        f"--kubelet-certificate-authority={pki / 'ca.crt'}",
+        "--kubelet-preferred-address-types=InternalIP",
+    ], ready, timeout=60)
+
+
+def controller_manager(cluster, program):
+    """The controllers. Their usual 20 requests a second make the deletion of a thousand pods take a minute."""
+    pki = cluster.path("pki")
+    kubeconfig = pki / "kube-controller-manager.kubeconfig"
+    return Component("kube-controller-manager", [
+        program,
+        f"--kubeconfig={kubeconfig}",
+        f"--authentication-kubeconfig={kubeconfig}",
+        f"--authorization-kubeconfig={kubeconfig}",
+        "--bind-address=0.0.0.0",
+        "--leader-elect=false",
+        "--use-service-account-credentials=true",
+        f"--service-account-private-key-file={pki / 'service-account.key'}",
+        f"--root-ca-file={pki / 'ca.crt'}",
+        f"--cluster-signing-cert-file={pki / 'ca.crt'}",
+        f"--cluster-signing-key-file={pki / 'ca.key'}",
+        "--kube-api-qps=200",
+        "--kube-api-burst=400",
+    ], answers(f"https://{cluster.node_address}:10257/healthz"))
+
+
+def scheduler(cluster, program):
+    """The scheduler, likewise with a higher rate."""
+    kubeconfig = cluster.path("pki", "kube-scheduler.kubeconfig")
+    return Component("kube-scheduler", [
+        program,
+        f"--kubeconfig={kubeconfig}",
+        f"--authentication-kubeconfig={kubeconfig}",
+        f"--authorization-kubeconfig={kubeconfig}",
+        "--bind-address=0.0.0.0",
+        "--leader-elect=false",
+        "--kube-api-qps=500",
+        "--kube-api-burst=1000",
+    ], answers(f"https://{cluster.node_address}:10259/healthz"))
