@@ -1,0 +1,78 @@
+# What people do with this project, a line each. `make help` lists them.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CLUSTER := python3 tests/cluster
+
+.PHONY: help
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+
+.PHONY: setup
+setup: ## Install what building and testing need and this machine lacks
+	@tests/setup
+
+.PHONY: demo
+demo: setup ## A local Kubernetes, the operator, and a Dask cluster that computes
+	@python3 tests/demo up
+
+.PHONY: down
+down: ## Stop everything that `make demo`, `make cluster` or a test left running
+	@python3 tests/demo down
+
+.PHONY: build
+build: setup ## The operator, with its components inside: target/debug/dask-operator
+	cargo build
+
+.PHONY: plugins
+plugins: setup ## The default components: target/plugins/*.wasm
+	cargo run --quiet --package dask-operator-plugin-build -- --out target/plugins \
+		plugins/cluster plugins/worker-group plugins/job plugins/autoscaler
+
+.PHONY: generate
+generate: setup ## Everything that is generated and checked in: crds/
+	cargo run --quiet -- crds --output crds
+
+# Tests ---------------------------------------------------------------------
+
+.PHONY: test
+test: test-unit test-cluster test-api test-e2e ## All tests: unit, golden, API server, end to end
+
+.PHONY: test-unit
+test-unit: setup ## Unit and golden tests; need no Kubernetes
+	cargo test --workspace
+	python3 -m unittest discover -s tests/cluster
+
+.PHONY: test-cluster
+test-cluster: setup ## The local Kubernetes itself: starts, works, leaves nothing behind
+	$(CLUSTER) smoke
+
+.PHONY: test-api
+test-api: build ## The operator on a real API server, without a node
+	tests/pytest tests/api
+
+.PHONY: test-e2e
+test-e2e: build ## Real Dask clusters on a real node
+	tests/pytest tests/e2e
+
+.PHONY: check
+check: setup ## What is not a test: format, lints, spelling, licences, frozen contract
+	tests/check
+
+.PHONY: bench
+bench: setup ## 1,000 workers beside a bare client; plan calls beside native code
+	tests/bench/run
+
+# The local Kubernetes ------------------------------------------------------
+
+.PHONY: cluster
+cluster: setup ## Start the local Kubernetes
+	@$(CLUSTER) up
+
+.PHONY: kubeconfig
+kubeconfig: ## For eval: KUBECONFIG and PATH of the local Kubernetes
+	@$(CLUSTER) kubeconfig
+
+.PHONY: status
+status: ## What of the local Kubernetes runs, and where its logs are
+	@$(CLUSTER) status

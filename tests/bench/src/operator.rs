@@ -1,0 +1,263 @@
+//! The operator as a process: started, asked for its metrics, looked at from
+//! outside, stopped by its id.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+
+/// A running operator. Killed when dropped.
+pub(crate) struct Operator {
+    process: Child,
+    address: String,
+    ready_after: Duration,
+    log: tempfile::NamedTempFile,
+}
+
+impl Operator {
+    /// Starts the operator and waits until it says that it is ready.
+    pub(crate) async fn start(binary: &Path, cache: &Path, concurrency: usize) -> Result<Self> {
+        let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.to_string();
+        let log = tempfile::NamedTempFile::new()?;
+        let start = Instant::now();
+        let process = Command::new(binary)
+            .args([
+                "run",
+                "--bind",
+                &address,
+                "--writes-in-flight",
+                &concurrency.to_string(),
+            ])
+            .arg("--cache-dir")
+            .arg(cache)
+            .stdout(log.reopen()?)
+            .stderr(log.reopen()?)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("starting {}", binary.display()))?;
+        let mut operator = Self {
+            process,
+            address,
+            ready_after: Duration::ZERO,
+            log,
+        };
+        while get(&operator.address, "/readyz").await.is_err() {
+            if let Some(status) = operator.process.try_wait()? {
+                bail!("the operator ended with {status}:\n{}", operator.last_lines());
+            }
+            if start.elapsed() > Duration::from_secs(60) {
+                bail!(
+                    "the operator was not ready after 60 s:\n{}",
+                    operator.last_lines()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        operator.ready_after = start.elapsed();
+        Ok(operator)
+    }
+
+    /// How long it took from the start of the process until it was ready.
+    pub(crate) fn ready_after(&self) -> Duration {
+        self.ready_after
+    }
+
+    /// The memory that it has and the most that it had.
+    pub(crate) fn memory(&self) -> Result<Memory> {
+        let id = self.process.id().context("the operator has ended")?;
+        let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+        let field = |name: &str| -> Result<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kib = line
+                .and_then(|rest| rest.split_whitespace().next())
+                .context("an odd /proc/PID/status")?;
+            Ok(kib.parse::<u64>()? * 1024)
+        };
+        Ok(Memory {
+            resident: field("VmRSS:")?,
+            peak: field("VmHWM:")?,
+        })
+    }
+
+    async fn metrics(&self) -> Result<String> {
+        get(&self.address, "/metrics").await
+    }
+
+    /// Requests to the API server since it started.
+    pub(crate) async fn requests(&self) -> Result<Requests> {
+        let mut by_verb = BTreeMap::new();
+        for (labels, value) in samples(&self.metrics().await?, "dask_operator_api_requests_total") {
+            *by_verb
+                .entry(format!("{} {}", label(&labels, "verb"), label(&labels, "code")))
+                .or_default() += value;
+        }
+        Ok(Requests(by_verb))
+    }
+
+    /// Plan calls: how many, and the seconds that they took together.
+    pub(crate) async fn plan_seconds(&self) -> Result<(f64, f64)> {
+        let metrics = self.metrics().await?;
+        let sum = |name: &str| {
+            samples(&metrics, name)
+                .iter()
+                .filter(|(labels, _)| label(labels, "function") == "plan")
+                .map(|(_, value)| value)
+                .sum()
+        };
+        Ok((
+            sum("dask_operator_plugin_call_duration_seconds_count"),
+            sum("dask_operator_plugin_call_duration_seconds_sum"),
+        ))
+    }
+
+    /// Waits until it has sent no request but watches for three seconds.
+    pub(crate) async fn wait_until_quiet(&self) -> Result<()> {
+        let start = Instant::now();
+        let (mut last, mut since) = (self.requests().await?, Instant::now());
+        while since.elapsed() < Duration::from_secs(3) {
+            ensure!(
+                start.elapsed() < Duration::from_secs(120),
+                "the operator did not come to rest in 120 s"
+            );
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let now = self.requests().await?;
+            if now.writes() != last.writes() {
+                (last, since) = (now, Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends it and waits for its end.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        self.process.kill().await?;
+        Ok(())
+    }
+
+    fn last_lines(&self) -> String {
+        let text = fs::read_to_string(self.log.path()).unwrap_or_default();
+        let lines: Vec<_> = text.lines().rev().take(10).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Bytes of memory.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Memory {
+    /// Resident now.
+    pub(crate) resident: u64,
+    /// The most that was resident.
+    pub(crate) peak: u64,
+}
+
+/// Numbers of requests by verb and answer code.
+#[derive(Clone, Default)]
+pub(crate) struct Requests(BTreeMap<String, f64>);
+
+impl Requests {
+    /// Those that came after `before`.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        let difference = |(key, value): (&String, &f64)| {
+            let more = value - before.0.get(key).unwrap_or(&0.0);
+            (more > 0.0).then(|| (key.clone(), more))
+        };
+        Self(self.0.iter().filter_map(difference).collect())
+    }
+
+    /// Those that write.
+    pub(crate) fn writes(&self) -> u64 {
+        let reads = ["get", "list", "watch"];
+        let writes = self
+            .0
+            .iter()
+            .filter(|(key, _)| !reads.iter().any(|verb| key.to_lowercase().starts_with(verb)));
+        writes.map(|(_, value)| *value as u64).sum()
+    }
+}
+
+impl std::fmt::Display for Requests {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let parts: Vec<_> = self
+            .0
+            .iter()
+            .map(|(key, value)| format!("{key}: {value}"))
+            .collect();
+        f.write_str(&parts.join(", "))
+    }
+}
+
+/// Compiles the components into the cache, so that no round pays for it.
+pub(crate) async fn warm_up(binary: &Path, cache: &Path) -> Result<()> {
+    Operator::start(binary, cache, 1).await?.stop().await
+}
+
+/// The first worker pod that the operator would create for `manifest`.
+pub(crate) fn render_worker(binary: &Path, manifest: &Value) -> Result<Value> {
+    let file = tempfile::Builder::new().suffix(".json").tempfile()?;
+    let mut one = manifest.clone();
+    one["spec"]["worker"]["replicas"] = 1.into();
+    fs::write(file.path(), one.to_string())?;
+    let output = std::process::Command::new(binary)
+        .args(["render", "-o", "json", "-f"])
+        .arg(file.path())
+        .output()
+        .with_context(|| format!("starting {}", binary.display()))?;
+    ensure!(
+        output.status.success(),
+        "render failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let rendered: Value = serde_json::from_slice(&output.stdout).context("render did not print JSON")?;
+    let items = rendered["items"].as_array().context("render printed no list")?;
+    let is_worker = |object: &&Value| {
+        object["kind"] == "Pod" && object["metadata"]["labels"]["dask.org/component"] == "worker"
+    };
+    let mut pod = items
+        .iter()
+        .find(is_worker)
+        .context("render printed no worker pod")?
+        .clone();
+    if let Some(metadata) = pod["metadata"].as_object_mut() {
+        metadata.remove("ownerReferences"); // there is no owner in the bare client's namespace
+    }
+    Ok(pod)
+}
+
+/// The body of the answer to an HTTP GET on loopback; an error unless it is 200.
+async fn get(address: &str, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .context("an answer without a body")?;
+    let status = head.split_whitespace().nth(1).unwrap_or_default();
+    ensure!(status == "200", "{path} answered {status}");
+    Ok(body.to_owned())
+}
+
+/// Labels and value of each sample of a metric in Prometheus' text format.
+fn samples(metrics: &str, name: &str) -> Vec<(String, f64)> {
+    let sample = |line: &str| {
+        let (labels, value) = line.strip_prefix(name)?.strip_prefix('{')?.rsplit_once("} ")?;
+        Some((labels.to_owned(), value.split_whitespace().next()?.parse().ok()?))
+    };
+    metrics.lines().filter_map(sample).collect()
+}
+
+/// The value of one label, empty where there is none.
+fn label<'a>(labels: &'a str, name: &str) -> &'a str {
+    let mut rest = labels.split(',').filter_map(|pair| pair.split_once('='));
+    rest.find(|(key, _)| *key == name)
+        .map_or("", |(_, value)| value.trim_matches('"'))
+}
