@@ -5,7 +5,7 @@ import shutil
 import time
 from pathlib import Path
 
-from . import binaries, cgroups, controlplane, inventory, machine, network, pki
+from . import binaries, cgroups, controlplane, inventory, machine, network, node, pki
 from .console import Failure, say, seconds, step
 from .kube import Api
 from .processes import Process, Records, launch, tail, wait_until
@@ -92,14 +92,12 @@ def up(cluster, with_node=True):
         machine.need(PROGRAMS)
         pki.require_openssl()
         programs = binaries.ensure(binaries.SETS["node" if with_node else "control-plane"])
-        if with_node:
-            from . import node  # not needed for a control plane only
-            node.prepare(cluster)
+        stored = node.prepare() if with_node else {}
         if not running.keeper:
             _lay_ground(cluster, running)
         _link_programs(cluster, programs)
         running.ensure(controlplane.etcd(cluster, programs["etcd"]))
-        early = node.early_components(cluster, programs) if with_node else []
+        early = node.early_components(cluster, programs, stored) if with_node else []
         api_server = controlplane.api_server(cluster, programs["kube-apiserver"])
         running.ensure(api_server, *early)
         late = [controlplane.controller_manager(cluster, programs["kube-controller-manager"]),
@@ -166,6 +164,8 @@ def _link_programs(cluster, programs):
     folder.mkdir(exist_ok=True)
     everything = {**{name: binaries.locate(name) for name in binaries.PROGRAMS}, **programs}
     for name, path in everything.items():
+        if binaries.PROGRAMS[name].module == "cni":
+            continue  # one of them is called `bridge`, like a program of iproute2
         link = folder / name
         if path.exists() and not link.is_symlink():
             link.symlink_to(path)

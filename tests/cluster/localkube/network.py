@@ -16,7 +16,8 @@ from .settings import ROUTE_PROTOCOL, UNREACHABLE_METRIC
 #: Runs inside the new namespaces. The mounts were made private by `unshare`; sharing them again among themselves lets a pod's
 #: volumes, mounted by the kubelet, appear where the container runtime looks, and still nothing reaches the host.
 #: /run is covered, so that sockets, runc's state and network namespaces of pods are the cluster's own; /var/log likewise.
-#: The kubelet sets kernel parameters of the whole machine (memory overcommit, panic): these are covered read-only.
+#: The kubelet insists on some kernel parameters of the whole machine (memory overcommit, panic) and sets them itself. It sees files
+#: that say what it wants, and so changes nothing.
 KEEPER = """
 set -e
 mount --make-rshared /
@@ -24,9 +25,12 @@ mount -t tmpfs -o mode=755 tmpfs /run
 mount --bind "$1/var-log" /var/log
 mkdir -p /var/lib/cni
 mount --bind "$1/var-lib-cni" /var/lib/cni
-for part in vm kernel; do
-    mount --bind /proc/sys/$part /proc/sys/$part
-    mount -o remount,bind,ro /proc/sys/$part
+for parameter in vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/panic_on_oops=1 \\
+        kernel/keys/root_maxkeys=1000000 kernel/keys/root_maxbytes=25000000; do
+    file="/run/parameters/${parameter%=*}"
+    mkdir -p "${file%/*}"
+    echo "${parameter#*=}" > "$file"
+    mount --bind "$file" "/proc/sys/${parameter%=*}"
 done
 ip link set lo up
 echo 1 > /proc/sys/net/ipv4/ip_forward

@@ -1,0 +1,92 @@
+"""Container images as data: blobs by digest, a configuration and a manifest (OCI image specification 1.1)."""
+
+import hashlib
+import json
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+#: Layers stay uncompressed: they only travel inside one machine, and unpacking is what a pod waits for.
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
+
+
+class Blobs:
+    """A folder of blobs, each named by its digest (``sha256/HEX``)."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    def path(self, digest):
+        """Where a blob is."""
+        algorithm, _, value = digest.partition(":")
+        return self.folder / algorithm / value
+
+    def add(self, data):
+        """Store bytes; returns their descriptor without a media type."""
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        path = self.path(digest)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft = path.with_name(f".{path.name}.{os.getpid()}")
+            draft.write_bytes(data)
+            draft.replace(path)
+        return {"digest": digest, "size": len(data)}
+
+    def add_file(self, file):
+        """Move a file in; returns its descriptor."""
+        with open(file, "rb") as stream:
+            digest = f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+        size = os.stat(file).st_size
+        path = self.path(digest)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(file, path)
+        return {"digest": digest, "size": size}
+
+    def json(self, digest):
+        """A blob that is JSON."""
+        return json.loads(self.path(digest).read_bytes())
+
+
+def add_image(blobs, layers, settings, architecture):
+    """Make an image of ``layers`` (descriptors, lowest first); returns the manifest's descriptor."""
+    config = {"architecture": architecture, "os": "linux", "config": settings,
+              "rootfs": {"type": "layers", "diff_ids": [layer["digest"] for layer in layers]}}
+    manifest = {"schemaVersion": 2, "mediaType": MANIFEST,
+                "config": {"mediaType": CONFIG, **blobs.add(_encode(config))},
+                "layers": [{"mediaType": LAYER, **layer} for layer in layers]}
+    return {"mediaType": MANIFEST, **blobs.add(_encode(manifest))}
+
+
+def _encode(value):
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def parts(blobs, descriptor):
+    """Every blob below a manifest or an index, the manifest itself last, as ``(digest, is_manifest)``."""
+    content = blobs.json(descriptor["digest"])
+    for child in content.get("manifests", []):
+        # An index may name platforms whose blobs are not here; a registry needs none of them.
+        if blobs.path(child["digest"]).exists():
+            yield from parts(blobs, child)
+    for layer in [*([content["config"]] if "config" in content else []), *content.get("layers", [])]:
+        yield layer["digest"], False
+    yield descriptor["digest"], True
+
+
+def open_layout(source, scratch):
+    """The blobs and the top descriptor of an OCI layout: a folder, or an archive that is unpacked into ``scratch``."""
+    folder = Path(source)
+    if not folder.is_dir():
+        with tarfile.open(source) as archive:
+            archive.extractall(scratch, filter="data")
+        folder = Path(scratch)
+    if not (folder / "index.json").exists():
+        raise ValueError(f"{source} is no OCI image layout: it has no index.json (a `docker save` of Docker 25 or newer has one)")
+    found = json.loads((folder / "index.json").read_bytes())["manifests"]
+    if len(found) != 1:
+        raise ValueError(f"{source} holds {len(found)} images, it must hold exactly one")
+    return Blobs(folder / "blobs"), found[0]

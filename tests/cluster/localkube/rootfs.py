@@ -1,0 +1,166 @@
+"""The layers of an image, made from Debian packages, Python packages and files, without a container engine.
+
+Each function fills a folder or writes a tar archive; :mod:`localkube.images` decides which are needed and caches them.
+"""
+
+import configparser
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from . import machine
+from .console import Failure, Progress
+
+#: Documentation and translations: a third of a small Debian.
+UNNEEDED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/lintian/*", "/var/cache/*.bin")
+PROGRAMS = {"mmdebstrap": "mmdebstrap", "tar": "tar"}
+
+
+def debian(archive, suite, packages):
+    """A Debian of its essential packages and ``packages``, as a tar archive."""
+    machine.need(PROGRAMS)
+    # mmdebstrap mounts /proc and /sys into the tree: in a mount namespace of its own they are gone with it, even when it is killed.
+    argv = ["unshare", "--mount", "--propagation", "private", "--fork", "--kill-child", "mmdebstrap", "--mode=root", "--variant=essential", "--quiet",
+            f"--include={','.join(packages)}", "--aptopt=APT::Install-Recommends false",
+            *(f"--dpkgopt=path-exclude={pattern}" for pattern in UNNEEDED), suite, str(archive), *_apt_sources(suite)]
+    _watched(argv, f"Debian {suite} with {', '.join(packages)}")
+
+
+def _apt_sources(suite):
+    """The machine's own package sources when they are for the same release: they know a mirror if there is one."""
+    release = Path("/etc/os-release").read_text()
+    if f"VERSION_CODENAME={suite}\n" not in release:
+        return []
+    files = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("debian*.sources"))]
+    return [str(file) for file in files if file.exists() and file.stat().st_size]
+
+
+def _watched(argv, title):
+    """Run something long; say now and then that it still runs."""
+    progress = Progress(title)
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as child:
+        last = []
+        os.set_blocking(child.stdout.fileno(), True)
+        for line in child.stdout:
+            last = (last + [line.rstrip()])[-12:]
+            progress.tick(line.strip()[:80])
+    if child.returncode != 0:
+        raise Failure(f"{title}: `{argv[0]} …` failed ({child.returncode}):\n" + "\n".join(f"    | {line}" for line in last))
+
+
+def python(root, layer, packages, scripts):
+    """Install Python packages from the package index for the Python of the Debian in ``root``, into the folder ``layer``.
+
+    ``scripts`` are programs beyond those that the packages declare: name to ``module:function``.
+    """
+    version = python_version(root)
+    site = layer / f"usr/local/lib/python{version}/dist-packages"
+    site.mkdir(parents=True)
+    _watched([*_pip(), "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-compile", "--target", str(site),
+              "--python-version", version, "--implementation", "cp", "--only-binary", ":all:", *_platforms(), *packages],
+             f"Python packages {', '.join(packages)}")
+    shutil.rmtree(site / "bin", ignore_errors=True)
+    for folder in [found for found in site.glob("**/tests") if found.is_dir()]:
+        shutil.rmtree(folder, ignore_errors=True)  # a third of NumPy and pandas
+    _entry_points(site, scripts, layer / "usr/local/bin")
+    # Without compiled files every container would compile what it imports, for seconds, at every start. "unchecked" ones
+    # need no time stamps. Compiled by the image's own interpreter: the machine's may be another version.
+    target = root / site.relative_to(layer)
+    target.mkdir(parents=True, exist_ok=True)
+    compile_all = 'mount --bind "$1" "$2"; exec chroot "$3" python3 -m compileall -q --invalidation-mode unchecked-hash "$4"'
+    machine.run(["unshare", "--mount", "--propagation", "private", "/bin/sh", "-ec", compile_all, "compile",
+                 site, target, root, f"/{site.relative_to(layer)}"], check=False)  # a file for another Python is no harm
+
+
+def python_version(root):
+    """The Python of a Debian tree, such as 3.11."""
+    found = sorted(path.name.removeprefix("python") for path in (root / "usr/bin").glob("python3.*[0-9]"))
+    if not found:
+        raise Failure("the image has Python packages but no Python: add python3 to its Debian packages")
+    return found[-1]
+
+
+def _pip():
+    """The machine's pip, whatever its Python; installed when missing."""
+    for interpreter in (sys.executable, "python3"):
+        if machine.run([interpreter, "-m", "pip", "--version"], check=False).returncode == 0:
+            return [interpreter, "-m", "pip"]
+    machine.need({"pip3": "python3-pip"})
+    return ["/usr/bin/python3", "-m", "pip"]
+
+
+def _platforms():
+    """Wheels that run on Debian 12's C library (2.36) or any older one."""
+    processor = {"amd64": "x86_64", "arm64": "aarch64"}[machine.architecture()]
+    names = [f"manylinux_2_{minor}_{processor}" for minor in range(36, 16, -1)]
+    names += [f"manylinux2014_{processor}"] + ([f"manylinux2010_{processor}", f"manylinux1_{processor}"] if processor == "x86_64" else [])
+    return [word for name in names for word in ("--platform", name)]
+
+
+def _entry_points(site, scripts, folder):
+    """Command-line programs of the installed packages, and those of ``scripts``.
+
+    The guard matters: Dask's nanny starts a process that imports the main script again, and without it every worker ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = console_scripts("[console_scripts]\n" + "".join(f"{name} = {target}\n" for name, target in scripts.items()))
+    for metadata in site.glob("*.dist-info/entry_points.txt"):
+        wanted.update(console_scripts(metadata.read_text()))
+    for name, (module, function) in wanted.items():
+        script = folder / name
+        script.write_text(f"#!/usr/bin/python3\nimport sys\n\nfrom {module} import {function.split('.')[0]}\n\n"
+                          f'if __name__ == "__main__":\n    sys.exit({function}())\n')
+        script.chmod(0o755)
+
+
+def console_scripts(text):
+    """Program names with module and function, from an ``entry_points.txt``."""
+    parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
+    parser.optionxform = str
+    parser.read_string(text)
+    section = parser["console_scripts"] if parser.has_section("console_scripts") else {}
+    found = {}
+    for name, target in section.items():
+        module, _, function = target.partition("[")[0].strip().partition(":")
+        found[name.strip()] = (module.strip(), function.strip())
+    return found
+
+
+def files(layer, entries, base):
+    """Copy or write single files and symbolic links into a layer. ``entries``: path in the image to its description."""
+    for name, entry in entries.items():
+        target = layer / name.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if "link" in entry:
+            target.symlink_to(entry["link"])
+            continue
+        if "text" in entry:
+            target.write_text(entry["text"])
+        elif "c" in entry:
+            compile_c(base / entry["c"], target)
+        else:
+            shutil.copyfile(base / entry["source"], target)
+        target.chmod(int(entry.get("mode", "755" if "c" in entry else "644"), 8))
+
+
+def compile_c(source, target):
+    """A static program from one C file."""
+    machine.need({"cc": "gcc", "ld": "binutils"})
+    result = machine.run(["cc", "-Os", "-static", "-s", "-o", target, source], check=False)
+    if result.returncode != 0:  # no static C library: it is in a package of its own
+        machine.install(["libc6-dev"])
+        machine.run(["cc", "-Os", "-static", "-s", "-o", target, source])
+
+
+def pack(folder, archive):
+    """A layer folder as a tar archive; the same content gives the same bytes."""
+    machine.run(["tar", "--create", f"--file={archive}", "--sort=name", "--numeric-owner", "--owner=0", "--group=0", "--mtime=@0",
+                 f"--directory={folder}", "."])
+
+
+def unpack(archive, folder):
+    """A tar archive as a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    machine.run(["tar", "--extract", f"--file={archive}", f"--directory={folder}", "--numeric-owner", "--preserve-permissions"])
