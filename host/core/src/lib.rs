@@ -1,1 +1,16 @@
-//! The operator's pure logic: the gate, finished children, what differs, back-off. No I/O.
+//! The operator's pure logic. No I/O, no clock, no WebAssembly: everything that
+//! a decision needs comes in as an argument, so that `render` and the operator
+//! decide alike and every rule has a test that needs nothing.
+//!
+//! In the order in which a plan meets them:
+//!
+//! - [`parent`]: who the children belong to, read from a Dask resource;
+//! - [`plan`]: what a component wants;
+//! - [`gate`]: whether it may want that;
+//! - [`finish`]: the objects that are sent.
+
+pub mod finish;
+pub mod gate;
+pub mod names;
+pub mod parent;
+pub mod plan;

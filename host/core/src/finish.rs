@@ -1,0 +1,201 @@
+//! From a checked child to the object that is sent.
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::gate::{CheckedAction, CheckedChild};
+use crate::names::{ANNOTATION_HASH, DASK_API_VERSION};
+use crate::parent::Parent;
+use crate::plan::ChildKey;
+
+/// A child, ready to be sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Child {
+    /// Which one.
+    pub key: ChildKey,
+    /// What is done.
+    pub action: Finished,
+}
+
+/// What is done with a child.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Finished {
+    /// Nothing.
+    Keep,
+    /// It is created with this object where it does not exist.
+    Create(Value),
+    /// This object is applied.
+    Apply(Value),
+}
+
+impl Child {
+    /// The object, where there is one.
+    #[must_use]
+    pub fn object(&self) -> Option<&Value> {
+        match &self.action {
+            Finished::Keep => None,
+            Finished::Create(object) | Finished::Apply(object) => Some(object),
+        }
+    }
+}
+
+/// Adds what the host owns: kind, name, namespace and owner, and for a child
+/// that is applied a hash of all the rest.
+#[must_use]
+pub fn finish(parent: &Parent, child: CheckedChild) -> Child {
+    let action = match child.action {
+        CheckedAction::Keep => Finished::Keep,
+        CheckedAction::Create(object) => Finished::Create(whole(parent, &child.key, object)),
+        CheckedAction::Apply(object) => {
+            let mut object = whole(parent, &child.key, object);
+            let hash = hash(&object);
+            object["metadata"]["annotations"][ANNOTATION_HASH] = Value::String(hash);
+            Finished::Apply(object)
+        }
+    };
+    Child {
+        key: child.key,
+        action,
+    }
+}
+
+fn whole(parent: &Parent, key: &ChildKey, mut object: Map<String, Value>) -> Value {
+    object.insert("apiVersion".into(), key.kind.api_version.clone().into());
+    object.insert("kind".into(), key.kind.kind.clone().into());
+    let mut metadata = match object.remove("metadata") {
+        Some(Value::Object(metadata)) => metadata,
+        _ => Map::new(),
+    };
+    metadata.insert("name".into(), key.name.clone().into());
+    metadata.insert("namespace".into(), parent.namespace.clone().into());
+    metadata.insert("ownerReferences".into(), json!([owner_reference(parent)]));
+    object.insert("metadata".into(), metadata.into());
+    Value::Object(object)
+}
+
+/// The reference by which a child belongs to `parent`.
+#[must_use]
+pub fn owner_reference(parent: &Parent) -> Value {
+    json!({
+        "apiVersion": DASK_API_VERSION,
+        "kind": parent.kind.kind(),
+        "name": parent.name,
+        "uid": parent.uid,
+        "controller": true,
+        "blockOwnerDeletion": true,
+    })
+}
+
+/// The hash of an object: the first 16 bytes of a SHA-256 of its fields in
+/// alphabetical order, in hexadecimal.
+#[must_use]
+pub fn hash(object: &Value) -> String {
+    let mut hasher = Sha256::new();
+    feed(&mut hasher, object);
+    hasher
+        .finalize()
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// Whether `serde_json` keeps maps in order depends on features that any crate
+/// of a build may set; the hash must not.
+fn feed(hasher: &mut Sha256, value: &Value) {
+    match value {
+        Value::Object(map) => {
+            let mut fields: Vec<_> = map.iter().collect();
+            fields.sort_by_key(|(name, _)| *name);
+            hasher.update("{");
+            for (name, value) in fields {
+                feed(hasher, &Value::String(name.clone()));
+                feed(hasher, value);
+            }
+            hasher.update("}");
+        }
+        Value::Array(items) => {
+            hasher.update("[");
+            for item in items {
+                feed(hasher, item);
+            }
+            hasher.update("]");
+        }
+        scalar => {
+            hasher.update(scalar.to_string());
+            hasher.update(",");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parent::DaskKind;
+    use crate::plan::ResourceKind;
+
+    fn parent() -> Parent {
+        Parent {
+            kind: DaskKind::Cluster,
+            name: "a".into(),
+            namespace: "n".into(),
+            uid: "u".into(),
+            cluster: "a".into(),
+        }
+    }
+
+    fn child(action: CheckedAction) -> CheckedChild {
+        let key = ChildKey {
+            kind: ResourceKind::new("v1", "Service"),
+            name: "a-scheduler".into(),
+        };
+        CheckedChild { key, action }
+    }
+
+    fn map(value: Value) -> Map<String, Value> {
+        value.as_object().cloned().unwrap_or_default()
+    }
+
+    #[test]
+    fn created_children_get_names_and_an_owner() {
+        let object = map(json!({"metadata": {"labels": {"x": "y"}}, "spec": {}}));
+        let finished = finish(&parent(), child(CheckedAction::Create(object)));
+        let expected = json!({
+            "apiVersion": "v1", "kind": "Service", "spec": {},
+            "metadata": {
+                "name": "a-scheduler", "namespace": "n", "labels": {"x": "y"},
+                "ownerReferences": [{
+                    "apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", "name": "a", "uid": "u",
+                    "controller": true, "blockOwnerDeletion": true,
+                }],
+            },
+        });
+        assert_eq!(finished.object(), Some(&expected));
+    }
+
+    #[test]
+    fn applied_children_carry_a_hash_of_all_the_rest() {
+        let hash_of = |object: Value| {
+            let finished = finish(&parent(), child(CheckedAction::Apply(map(object))));
+            let object = finished.object().cloned().unwrap_or_default();
+            object["metadata"]["annotations"][ANNOTATION_HASH]
+                .as_str()
+                .map(str::to_owned)
+        };
+        let one = hash_of(json!({"spec": {"a": 1, "b": 2}}));
+        assert_eq!(one.as_ref().map(String::len), Some(32));
+        assert_eq!(one, hash_of(json!({"spec": {"b": 2, "a": 1}})));
+        assert_ne!(one, hash_of(json!({"spec": {"a": 1}})));
+        assert_ne!(
+            one,
+            hash_of(json!({"spec": {"a": 1, "b": 2}, "metadata": {"labels": {"x": "y"}}}))
+        );
+    }
+
+    #[test]
+    fn the_order_of_fields_does_not_matter() {
+        let one: Value = serde_json::from_str(r#"{"a":1,"b":{"c":2,"d":3}}"#).unwrap_or_default();
+        let two: Value = serde_json::from_str(r#"{"b":{"d":3,"c":2},"a":1}"#).unwrap_or_default();
+        assert_eq!(hash(&one), hash(&two));
+    }
+}

@@ -1,0 +1,575 @@
+//! The host's veto, whatever a component says.
+//!
+//! All of a plan is checked before any of it is done. A refused plan changes
+//! nothing and names everything that is wrong with it, each with what to write
+//! instead, because the person who reads it is the component's author.
+
+pub mod kinds;
+pub mod words;
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::names::{ANNOTATION_HASH, LABEL_CLUSTER, LABEL_WORKER_GROUP};
+use crate::parent::{DaskKind, Parent};
+use crate::plan::{Action, ChildKey, Condition, DesiredChild, Event, Owner, Plan, ResourceKind, Scale};
+
+/// How much a plan may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Children.
+    pub children: usize,
+    /// Bytes of one child's JSON. The API server takes 1.5 MiB (etcd's limit).
+    pub object_bytes: usize,
+    /// Bytes of all children's JSON together.
+    pub plan_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            children: 20_000,
+            object_bytes: 1 << 20,
+            plan_bytes: 256 << 20,
+        }
+    }
+}
+
+/// What a plan is measured by.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// The kinds that the component declared for its children.
+    pub declared: &'a [ResourceKind],
+    /// Kinds that the administrator allows beyond [`kinds::allowed`].
+    pub extra: &'a [ResourceKind],
+    /// Types of conditions that the host writes and no component may.
+    pub host_conditions: &'a [&'a str],
+    /// How much it may hold.
+    pub limits: Limits,
+}
+
+impl<'a> Rules<'a> {
+    /// The usual rules for a component that declares these kinds.
+    #[must_use]
+    pub fn new(declared: &'a [ResourceKind]) -> Self {
+        Self {
+            declared,
+            extra: &[],
+            host_conditions: &[],
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What is known about the world when a plan is checked.
+pub trait Observed {
+    /// Whether the component saw this child.
+    fn has_child(&self, key: &ChildKey) -> bool;
+    /// Whether a worker group of that name in the parent's namespace belongs to
+    /// the parent's cluster.
+    fn has_worker_group(&self, name: &str) -> bool;
+}
+
+/// Nothing exists yet: what `render` starts from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nothing;
+
+impl Observed for Nothing {
+    fn has_child(&self, _: &ChildKey) -> bool {
+        false
+    }
+
+    fn has_worker_group(&self, _: &str) -> bool {
+        false
+    }
+}
+
+/// A child that passed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckedChild {
+    /// Which one.
+    pub key: ChildKey,
+    /// What shall become of it.
+    pub action: CheckedAction,
+}
+
+/// What shall become of a child that passed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CheckedAction {
+    /// It stays as it is.
+    Keep,
+    /// It is created where it does not exist.
+    Create(Map<String, Value>),
+    /// It is applied.
+    Apply(Map<String, Value>),
+}
+
+/// A plan that passed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckedPlan {
+    /// Its children, in the component's order.
+    pub children: Vec<CheckedChild>,
+    /// The parent's status without conditions.
+    pub status: Map<String, Value>,
+    /// The parent's conditions.
+    pub conditions: Vec<Condition>,
+    /// What to tell people.
+    pub events: Vec<Event>,
+    /// Who shall own the parent.
+    pub owner: Option<Owner>,
+    /// Worker groups to scale.
+    pub scale: Vec<Scale>,
+    /// Delete the parent; the text says why.
+    pub delete_parent: Option<String>,
+    /// Ask again after so many milliseconds.
+    pub requeue_after: Option<u64>,
+}
+
+/// One thing that is wrong with a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The child, as `Pod a-scheduler`; none for the plan itself.
+    pub child: Option<String>,
+    /// Where, as `metadata.labels[dask.org/cluster-name]`; empty for the whole.
+    pub field: String,
+    /// What is wrong and what to write instead.
+    pub message: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.child.as_deref().unwrap_or("plan"), self.field.as_str()) {
+            (child, "") => write!(f, "{child}: {}", self.message),
+            (child, field) => write!(f, "{child}, {field}: {}", self.message),
+        }
+    }
+}
+
+/// Why a plan was refused: at least one violation.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub struct Refusal {
+    /// All that is wrong.
+    pub violations: Vec<Violation>,
+}
+
+/// How many violations a message spells out.
+const SPELLED_OUT: usize = 10;
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, violation) in self.violations.iter().take(SPELLED_OUT).enumerate() {
+            let separator = if i == 0 { "" } else { "; " };
+            write!(f, "{separator}{violation}")?;
+        }
+        match self.violations.len().saturating_sub(SPELLED_OUT) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
+    }
+}
+
+/// Checks a plan for `parent`.
+///
+/// # Errors
+///
+/// Everything that is wrong with it.
+pub fn check(
+    parent: &Parent,
+    rules: &Rules<'_>,
+    observed: &impl Observed,
+    plan: Plan,
+) -> Result<CheckedPlan, Refusal> {
+    let mut gate = Gate {
+        parent,
+        rules,
+        allowed: kinds::allowed(parent.kind, rules.extra),
+        violations: Vec::new(),
+    };
+    let children = gate.children(observed, plan.children);
+    let status = gate.status(&plan.status);
+    gate.conditions(&plan.conditions);
+    gate.events(&plan.events);
+    gate.owner(plan.owner.as_ref());
+    gate.scale(observed, &plan.scale);
+    if gate.violations.is_empty() {
+        Ok(CheckedPlan {
+            children,
+            status,
+            conditions: plan.conditions,
+            events: plan.events,
+            owner: plan.owner,
+            scale: plan.scale,
+            delete_parent: plan.delete_parent,
+            requeue_after: plan.requeue_after,
+        })
+    } else {
+        Err(Refusal {
+            violations: gate.violations,
+        })
+    }
+}
+
+struct Gate<'a> {
+    parent: &'a Parent,
+    rules: &'a Rules<'a>,
+    allowed: Vec<ResourceKind>,
+    violations: Vec<Violation>,
+}
+
+impl Gate<'_> {
+    fn refuse(&mut self, child: Option<&ChildKey>, field: impl Into<String>, message: impl Into<String>) {
+        self.violations.push(Violation {
+            child: child.map(ToString::to_string),
+            field: field.into(),
+            message: message.into(),
+        });
+    }
+
+    fn children(&mut self, observed: &impl Observed, children: Vec<DesiredChild>) -> Vec<CheckedChild> {
+        let limits = self.rules.limits;
+        if children.len() > limits.children {
+            let message = format!("has {}; at most {} are allowed", children.len(), limits.children);
+            self.refuse(None, "children", message);
+            return Vec::new();
+        }
+        let bytes: usize = children
+            .iter()
+            .filter_map(|child| text(&child.action))
+            .map(str::len)
+            .sum();
+        if bytes > limits.plan_bytes {
+            let message = format!("{bytes} bytes of JSON; at most {} are allowed", limits.plan_bytes);
+            self.refuse(None, "children", message);
+            return Vec::new();
+        }
+        let mut seen = HashSet::with_capacity(children.len());
+        for child in &children {
+            if !seen.insert(&child.key) {
+                self.refuse(
+                    Some(&child.key),
+                    "",
+                    "stands in the plan twice; each child has one entry",
+                );
+            }
+        }
+        drop(seen);
+        children
+            .into_iter()
+            .filter_map(|child| self.child(observed, child))
+            .collect()
+    }
+
+    fn child(&mut self, observed: &impl Observed, child: DesiredChild) -> Option<CheckedChild> {
+        let key = child.key;
+        self.kind(&key);
+        self.name(&key);
+        let action = match &child.action {
+            Action::Keep => {
+                if !observed.has_child(&key) {
+                    let message = "can't be kept: it was not in the observation; use `create` or `apply`";
+                    self.refuse(Some(&key), "", message);
+                }
+                CheckedAction::Keep
+            }
+            Action::Create(text) => CheckedAction::Create(self.object(&key, text)?),
+            Action::Apply(text) => CheckedAction::Apply(self.object(&key, text)?),
+        };
+        Some(CheckedChild { key, action })
+    }
+
+    fn kind(&mut self, key: &ChildKey) {
+        if !self.allowed.contains(&key.kind) {
+            let names: Vec<_> = self.allowed.iter().map(ToString::to_string).collect();
+            let message = match names.as_slice() {
+                [] => format!("a {} has no children", self.parent.kind.kind()),
+                names => format!(
+                    "{} is no kind for a child of a {}; allowed are {}",
+                    key.kind,
+                    self.parent.kind.kind(),
+                    names.join(", ")
+                ),
+            };
+            self.refuse(Some(key), "kind", message);
+        } else if !self.rules.declared.contains(&key.kind) {
+            let message = format!("{} is not declared; return it from `child-kinds`", key.kind);
+            self.refuse(Some(key), "kind", message);
+        }
+    }
+
+    fn name(&mut self, key: &ChildKey) {
+        let name = &key.name;
+        if key.kind.kind == "Service" {
+            if !words::is_label(name) {
+                let message = format!(
+                    "{name:?} is no name for a Service: write at most 63 of a-z, 0-9 and -, \
+                     with a letter or digit at both ends"
+                );
+                self.refuse(Some(key), "metadata.name", message);
+            }
+        } else if !words::is_subdomain(name) {
+            let message = format!(
+                "{name:?} is no name: write at most 253 of a-z, 0-9, - and ., with a letter or digit at both ends"
+            );
+            self.refuse(Some(key), "metadata.name", message);
+        }
+    }
+
+    fn object(&mut self, key: &ChildKey, text: &str) -> Option<Map<String, Value>> {
+        let most = self.rules.limits.object_bytes;
+        if text.len() > most {
+            self.refuse(
+                Some(key),
+                "",
+                format!("{} bytes of JSON; at most {most} are allowed", text.len()),
+            );
+            return None;
+        }
+        match serde_json::from_str(text) {
+            Ok(Value::Object(object)) => {
+                self.fixed(key, &object);
+                self.metadata(key, &object);
+                Some(object)
+            }
+            Ok(_) => {
+                self.refuse(
+                    Some(key),
+                    "",
+                    "is no JSON object; write the object as in a manifest",
+                );
+                None
+            }
+            Err(error) => {
+                self.refuse(Some(key), "", format!("is no JSON: {error}"));
+                None
+            }
+        }
+    }
+
+    /// What the key says, the object may repeat but not change.
+    fn fixed(&mut self, key: &ChildKey, object: &Map<String, Value>) {
+        let metadata = object.get("metadata");
+        let given = [
+            ("apiVersion", object.get("apiVersion"), &key.kind.api_version),
+            ("kind", object.get("kind"), &key.kind.kind),
+            ("metadata.name", metadata.and_then(|m| m.get("name")), &key.name),
+            (
+                "metadata.namespace",
+                metadata.and_then(|m| m.get("namespace")),
+                &self.parent.namespace,
+            ),
+        ];
+        for (field, value, right) in given {
+            if value.is_some_and(|value| value != right.as_str()) {
+                let message = format!(
+                    "is {}; leave it out or write {right:?}",
+                    value.unwrap_or(&Value::Null)
+                );
+                self.refuse(Some(key), field, message);
+            }
+        }
+        if object.contains_key("status") {
+            self.refuse(
+                Some(key),
+                "status",
+                "belongs to the child's own controller; leave it out",
+            );
+        }
+    }
+
+    fn metadata(&mut self, key: &ChildKey, object: &Map<String, Value>) {
+        let nothing = Map::new();
+        let metadata = match object.get("metadata") {
+            Some(Value::Object(metadata)) => metadata,
+            None | Some(Value::Null) => &nothing,
+            Some(_) => {
+                self.refuse(Some(key), "metadata", "is no object; write {\"labels\": {…}}");
+                return;
+            }
+        };
+        for field in metadata.keys() {
+            let message = match field.as_str() {
+                "name" | "namespace" | "labels" | "annotations" => continue,
+                "ownerReferences" => "the host sets the owner; leave it out",
+                "finalizers" => "nobody would take them off; leave them out, owner references clean up",
+                _ => "only labels and annotations can be set; leave it out",
+            };
+            self.refuse(Some(key), format!("metadata.{field}"), message);
+        }
+        self.strings(key, metadata, "labels");
+        self.strings(key, metadata, "annotations");
+        let value = |map: &str, name: &str| metadata.get(map).and_then(|map| map.get(name));
+        if value("annotations", ANNOTATION_HASH).is_some() {
+            self.refuse(
+                Some(key),
+                format!("metadata.annotations[{ANNOTATION_HASH}]"),
+                "is the host's; leave it out",
+            );
+        }
+        let cluster = &self.parent.cluster;
+        let label = value("labels", LABEL_CLUSTER);
+        if label.is_none_or(|label| label != cluster.as_str()) {
+            let is = label.map_or_else(|| "is missing".to_owned(), |label| format!("is {label}"));
+            let message = format!("{is}; write {cluster:?}, the cluster's name");
+            self.refuse(Some(key), format!("metadata.labels[{LABEL_CLUSTER}]"), message);
+        }
+        let group = &self.parent.name;
+        if let Some(label) = value("labels", LABEL_WORKER_GROUP)
+            && self.parent.kind == DaskKind::WorkerGroup
+            && label != group.as_str()
+        {
+            let message = format!("is {label}; write {group:?}, the worker group's name");
+            self.refuse(
+                Some(key),
+                format!("metadata.labels[{LABEL_WORKER_GROUP}]"),
+                message,
+            );
+        }
+    }
+
+    /// Labels and annotations map strings to strings.
+    fn strings(&mut self, key: &ChildKey, metadata: &Map<String, Value>, field: &str) {
+        let path = format!("metadata.{field}");
+        match metadata.get(field) {
+            None | Some(Value::Null) => {}
+            Some(Value::Object(map)) => {
+                for (name, value) in map.iter().filter(|(_, value)| !value.is_string()) {
+                    let message = format!("is {value}; write a string");
+                    self.refuse(Some(key), format!("{path}[{name}]"), message);
+                }
+            }
+            Some(_) => self.refuse(Some(key), path, "is no object; write {\"name\": \"value\"}"),
+        }
+    }
+
+    fn status(&mut self, text: &str) -> Map<String, Value> {
+        match serde_json::from_str(text) {
+            Ok(Value::Object(status)) => {
+                if status.contains_key("conditions") {
+                    let message = "return them in `conditions` of the plan; the host adds their times";
+                    self.refuse(None, "status.conditions", message);
+                }
+                status
+            }
+            Ok(_) => {
+                self.refuse(None, "status", "is no JSON object; write {} for an empty status");
+                Map::new()
+            }
+            Err(error) => {
+                self.refuse(
+                    None,
+                    "status",
+                    format!("is no JSON ({error}); write {{}} for an empty status"),
+                );
+                Map::new()
+            }
+        }
+    }
+
+    fn conditions(&mut self, conditions: &[Condition]) {
+        let mut seen = HashSet::new();
+        for condition in conditions {
+            let type_ = condition.type_.as_str();
+            let at = |field: &str| format!("conditions[{type_}]{field}");
+            if !words::is_condition_type(type_) {
+                self.refuse(None, at(""), "is no word; write a type such as SchedulerReady");
+            } else if self.rules.host_conditions.contains(&type_) {
+                self.refuse(
+                    None,
+                    at(""),
+                    "is a condition that the host writes; take another type",
+                );
+            } else if !seen.insert(type_) {
+                self.refuse(None, at(""), "stands in the plan twice; each type has one entry");
+            }
+            if !words::is_reason(&condition.reason) {
+                let message = format!(
+                    "{:?} is no word; write a reason such as AllWorkersReady",
+                    condition.reason
+                );
+                self.refuse(None, at(".reason"), message);
+            }
+            if condition.message.len() > 32_768 {
+                self.refuse(
+                    None,
+                    at(".message"),
+                    "is longer than 32768 bytes; write a sentence",
+                );
+            }
+        }
+    }
+
+    fn events(&mut self, events: &[Event]) {
+        if events.len() > 100 {
+            self.refuse(
+                None,
+                "events",
+                format!("{} events; at most 100 are allowed", events.len()),
+            );
+        }
+        for (i, event) in events.iter().take(100).enumerate() {
+            if !words::is_reason(&event.reason) {
+                let message = format!("{:?} is no word; write a reason such as Scaled", event.reason);
+                self.refuse(None, format!("events[{i}].reason"), message);
+            }
+        }
+    }
+
+    fn owner(&mut self, owner: Option<&Owner>) {
+        let Some(owner) = owner else { return };
+        let may = match self.parent.kind {
+            DaskKind::WorkerGroup | DaskKind::Autoscaler => {
+                owner.kind == ResourceKind::new(crate::names::DASK_API_VERSION, DaskKind::Cluster.kind())
+                    && owner.name == self.parent.cluster
+            }
+            DaskKind::Cluster | DaskKind::Job => false,
+        };
+        if !may {
+            let message = match self.parent.kind {
+                DaskKind::WorkerGroup | DaskKind::Autoscaler => format!(
+                    "is {} {}; only the DaskCluster {} can own it",
+                    owner.kind, owner.name, self.parent.cluster
+                ),
+                DaskKind::Cluster | DaskKind::Job => {
+                    format!(
+                        "a {} is not owned by a plan; leave it out",
+                        self.parent.kind.kind()
+                    )
+                }
+            };
+            self.refuse(None, "owner", message);
+        }
+        if owner.uid.is_empty() {
+            self.refuse(None, "owner.uid", "is empty; write the owner's metadata.uid");
+        }
+    }
+
+    fn scale(&mut self, observed: &impl Observed, scale: &[Scale]) {
+        let mut seen = HashSet::new();
+        for Scale { worker_group, .. } in scale {
+            let field = format!("scale[{worker_group}]");
+            if !observed.has_worker_group(worker_group) {
+                let message = format!("there is no such worker group of cluster {}", self.parent.cluster);
+                self.refuse(None, field, message);
+            } else if !seen.insert(worker_group) {
+                self.refuse(
+                    None,
+                    field,
+                    "stands in the plan twice; each worker group has one entry",
+                );
+            }
+        }
+    }
+}
+
+fn text(action: &Action) -> Option<&str> {
+    match action {
+        Action::Keep => None,
+        Action::Create(text) | Action::Apply(text) => Some(text),
+    }
+}
+
+#[cfg(test)]
+mod tests;
