@@ -1,51 +1,67 @@
-"""The command line."""
+"""The command line: verbs, their parameters and their help."""
 
 import argparse
 import os
+import shlex
 import signal
+import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
-from . import binaries, inventory, lifecycle
+from . import binaries, fakenodes, images, inventory, oci, registry, startup, status, teardown
 from .console import Failure, say
+from .running import Running
 from .settings import DEFAULT_NAME, DEFAULT_RANGE, STATE_HOME, Cluster
+
+COMMAND = "python3 tests/cluster"
 
 
 def parser():
     """All verbs with their help."""
-    top = argparse.ArgumentParser(prog="python3 tests/cluster", description="A real Kubernetes on this machine, for tests and for people.",
-                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+    top = argparse.ArgumentParser(prog=COMMAND, description="A real Kubernetes on this machine, for tests and for people.")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    def verb(name, text, which=True):
-        added = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        added.set_defaults(run=globals()[f"run_{name.replace('-', '_')}"])
-        if which:
+    def verb(parent, name, run, text, cluster=True):
+        added = parent.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        added.set_defaults(run=run)
+        if cluster:
             added.add_argument("--name", default=DEFAULT_NAME, help="name of the cluster (default: %(default)s)")
             added.add_argument("--dir", help=f"its folder (default: {STATE_HOME}/NAME)")
             added.add_argument("--range", help=f"its addresses (default: {DEFAULT_RANGE}); a second cluster can take 198.19.128.0/17")
         return added
 
-    up = verb("up", "start the cluster, or repair it, or do nothing when it runs")
-    up.add_argument("--no-node", action="store_true", help="control plane only: pods stay pending (in seconds, for tests of the API)")
+    up = verb(verbs, "up", run_up, "start the cluster, or repair it, or do nothing when it runs")
+    up.add_argument("--no-node", action="store_true", help="control plane only: pods stay pending (for tests of the API)")
     up.add_argument("--prefer-kubeconfig", action="store_true",
-                    help="when KUBECONFIG names an existing cluster that is not one of ours, check that it answers and start nothing")
-    down = verb("down", "stop the cluster and remove every trace of it; caches stay")
+                    help="when KUBECONFIG names a cluster that is not one of ours, check that it answers and start nothing")
+    down = verb(verbs, "down", run_down, "stop the cluster and remove every trace of it; caches stay")
     down.add_argument("--all", action="store_true", help="every cluster of this machine")
-    verb("status", "say what runs, since when, how large it is and where its log is")
-    kubeconfig = verb("kubeconfig", "print shell lines for `eval`: KUBECONFIG, and kubectl and helm in PATH")
-    kubeconfig.add_argument("--prefer-kubeconfig", action="store_true", help="print an existing cluster's KUBECONFIG when one is set")
-    build = verb("build", "build the programs and cache them; nothing is started", which=False)
+    verb(verbs, "status", run_status, "say what runs, since when, how large it is and where its log is (exit code 1 when something is wrong)")
+    kubeconfig = verb(verbs, "kubeconfig", run_kubeconfig, "print shell lines for `eval`: KUBECONFIG, and PATH with this cluster's kubectl, helm, crane")
+    kubeconfig.add_argument("--prefer-kubeconfig", action="store_true", help="print nothing new when KUBECONFIG names a cluster that is not one of ours")
+    build = verb(verbs, "build", run_build, "build the programs from Go modules and cache them; nothing is started", cluster=False)
     build.add_argument("what", nargs="*", default=["all"], help=f"{', '.join(binaries.SETS)}, or names of programs (default: all)")
-    build.add_argument("--pin-kubernetes", metavar="VERSION", help="rewrite tools/kubernetes for another version (then build)")
-    logs = verb("logs", "print a component's log")
+    build.add_argument("--pin-kubernetes", metavar="VERSION", help="first rewrite tools/kubernetes for that version")
+    image = verbs.add_parser("image", help="build images without a container engine, and put images into the registry").add_subparsers(required=True, metavar="ACTION")
+    make = verb(image, "build", run_image_build, "build an image from a description, and put it into the cluster's registry when the cluster is up")
+    make.add_argument("description", help=f"a TOML file, or the name of one of ours: {', '.join(sorted(path.stem for path in images.DESCRIPTIONS.glob('*.toml')))}")
+    push = verb(image, "push", run_image_push, "put an image from an OCI layout into the registry")
+    push.add_argument("layout", help="a folder, or a tar archive of one (`docker save` makes such an archive)")
+    push.add_argument("image", help="its name, such as dask/dask:latest; the registry part of a name does not matter")
+    verb(image, "list", run_image_list, "list the registry's images")
+    nodes = verb(verbs, "fake-nodes", run_fake_nodes, "have N fake nodes in a cluster without a real one: pods on them are marked running at once")
+    nodes.add_argument("count", type=int, metavar="N", help="how many; 0 removes them")
+    logs = verb(verbs, "logs", run_logs, "print a component's log")
     logs.add_argument("component", help="as in `status`")
     logs.add_argument("-f", "--follow", action="store_true", help="go on printing")
-    verb("leftovers", "list what is left of clusters on this machine (exit code 1 when there is something)", which=False)
+    verb(verbs, "leftovers", run_leftovers, "list what is there of any cluster on this machine (exit code 1 when there is something)", cluster=False)
+    verb(verbs, "smoke", run_smoke, "try everything on clusters of its own, beside any other; takes about two minutes", cluster=False)
     return top
 
 
 def chosen(arguments):
-    """The cluster that the parameters name: as it was started, when it was."""
+    """The cluster that the parameters name; what they leave open is as it was started."""
     known = inventory.known(arguments.name)
     folder = arguments.dir or (known.folder if known else None)
     network = arguments.range or (known.range if known else DEFAULT_RANGE)
@@ -57,34 +73,53 @@ def chosen(arguments):
 
 def must_run(arguments):
     """The same, which must be up."""
-    running = lifecycle.Running(chosen(arguments))
+    running = Running(chosen(arguments))
     if not running.keeper:
-        raise Failure(f"cluster {arguments.name} is not up; start it with: python3 tests/cluster up")
+        raise Failure(f"cluster {arguments.name} is not up; start it with: {COMMAND} up")
     return running
+
+
+def foreign_kubeconfig(arguments):
+    """The user's own KUBECONFIG, when it is wanted, set and not one of ours."""
+    path = os.environ.get("KUBECONFIG")
+    ours = {str(cluster.kubeconfig) for cluster in inventory.all_known()}
+    return path if arguments.prefer_kubeconfig and path and path not in ours else None
 
 
 def run_up(arguments):
     """``up``"""
-    lifecycle.up(chosen(arguments), with_node=not arguments.no_node)
+    given = foreign_kubeconfig(arguments)
+    if given:
+        kubectl = binaries.ensure(["kubectl"])["kubectl"]
+        answer = subprocess.run([kubectl, "get", "--raw=/version", "--request-timeout=10s"], capture_output=True, text=True, check=False)
+        if answer.returncode != 0:
+            raise Failure(f"KUBECONFIG is {given}, but its cluster does not answer ({answer.stderr.strip()[-300:]}); unset KUBECONFIG to start a local one")
+        say(f"using the cluster of KUBECONFIG={given}; nothing is started")
+        return
+    startup.up(chosen(arguments), with_node=not arguments.no_node)
 
 
 def run_down(arguments):
     """``down``"""
     for cluster in inventory.all_known() if arguments.all else [chosen(arguments)]:
-        lifecycle.down(cluster)
-
-
-def run_kubeconfig(arguments):
-    """``kubeconfig``"""
-    cluster = must_run(arguments).cluster
-    print(f"export KUBECONFIG={cluster.kubeconfig}; export PATH={cluster.path('bin')}:$PATH")
+        teardown.down(cluster)
 
 
 def run_status(arguments):
     """``status``"""
-    running = must_run(arguments)
-    for name, process in running.components():
-        print(name, process.pid, process.alive)
+    lines, healthy = status.report(must_run(arguments))
+    print("\n".join(lines))
+    return 0 if healthy else 1
+
+
+def run_kubeconfig(arguments):
+    """``kubeconfig``"""
+    if foreign_kubeconfig(arguments):
+        kubectl = binaries.locate("kubectl")
+        print(f"export PATH={shlex.quote(str(kubectl.parent))}:\"$PATH\"" if kubectl.exists() else ":")
+        return
+    cluster = must_run(arguments).cluster
+    print(f"export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}; export PATH={shlex.quote(str(cluster.path('bin')))}:\"$PATH\"")
 
 
 def run_build(arguments):
@@ -100,6 +135,44 @@ def run_build(arguments):
         print(f"{name}\t{path}")
 
 
+def run_image_build(arguments):
+    """``image build``"""
+    image, cache = images.read(arguments.description), images.Cache()
+    descriptor = cache.build(image)
+    running = Running(chosen(arguments))
+    if running.keeper and running.size == "node":
+        registry.store(running.cluster, cache.blobs, descriptor, image.name)
+        say(f"image {image.name} is in the registry of cluster {running.cluster.name}")
+    else:
+        say(f"image {image.name} is cached; cluster {arguments.name} is not up with a node")
+    print(descriptor["digest"])
+
+
+def run_image_push(arguments):
+    """``image push``"""
+    running = must_run(arguments)
+    if running.size != "node":
+        raise Failure(f"cluster {arguments.name} has no node, so it has no registry")
+    with tempfile.TemporaryDirectory(dir=running.cluster.folder) as scratch:  # one file system with the registry: blobs are linked
+        try:
+            blobs, descriptor = oci.open_layout(arguments.layout, Path(scratch))
+            registry.store(running.cluster, blobs, descriptor, arguments.image)
+        except (OSError, ValueError) as error:
+            raise Failure(f"cannot push {arguments.layout}: {error}") from None
+    print(descriptor["digest"])
+
+
+def run_image_list(arguments):
+    """``image list``"""
+    for name in registry.stored(must_run(arguments).cluster):
+        print(name)
+
+
+def run_fake_nodes(arguments):
+    """``fake-nodes``"""
+    fakenodes.scale(must_run(arguments), arguments.count)
+
+
 def run_logs(arguments):
     """``logs``"""
     cluster = must_run(arguments).cluster
@@ -113,10 +186,14 @@ def run_logs(arguments):
 
 def run_leftovers(_):
     """``leftovers``"""
-    found = lifecycle.leftovers()
-    for line in found:
-        print(line)
+    found = teardown.leftovers()
+    print("\n".join(found) if found else "nothing is left")
     return 1 if found else 0
+
+
+def run_smoke(_):
+    """``smoke``"""
+    return subprocess.run([sys.executable, "-m", "unittest", "-v", "localkube.smoke"], cwd=Path(__file__).resolve().parent.parent, check=False).returncode
 
 
 def main(argv=None):
@@ -129,7 +206,7 @@ def main(argv=None):
         say(f"error: {failure}")
         return 1
     except KeyboardInterrupt:
-        say("\ninterrupted; `python3 tests/cluster down` removes what was started, `up` starts again")
+        say(f"\ninterrupted; `{COMMAND} down` removes what was started, `{COMMAND} up` starts again")
         return 130
     except BrokenPipeError:
         return 1

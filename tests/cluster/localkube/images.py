@@ -22,6 +22,7 @@ A description is a TOML file (``images/NAME.toml``)::
 import dataclasses
 import fcntl
 import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -34,6 +35,12 @@ from .console import Failure, step
 from .settings import cache_home
 
 DESCRIPTIONS = Path(__file__).resolve().parent.parent / "images"
+#: What makes a layer of each kind: when one of these changes, the layer is made again.
+RECIPES = {
+    "debian": (rootfs.debian, rootfs.UNNEEDED),
+    "python": (rootfs.python, rootfs.entry_points, rootfs.console_scripts),
+    "files": (rootfs.files, rootfs.compile_c),
+}
 SECTIONS = {"name": str, "base": str, "debian": dict, "python": dict, "files": dict, "config": dict}
 
 
@@ -48,7 +55,8 @@ class Layer:
     def key(self, below):
         """A hash of everything that goes into the layer: its description, the files it names, the recipe, the layers below."""
         digest = hashlib.sha256(json.dumps([self.kind, self.content, machine.architecture(), below], sort_keys=True).encode())
-        digest.update(Path(rootfs.__file__).read_bytes())
+        for recipe in RECIPES[self.kind]:
+            digest.update((inspect.getsource(recipe) if callable(recipe) else repr(recipe)).encode())
         if self.kind == "files":
             for entry in self.content.values():
                 source = entry.get("source") or entry.get("c")

@@ -68,6 +68,8 @@ disabled_plugins = [
 [plugins.'io.containerd.cri.v1.images']
   snapshotter = "overlayfs"
   max_concurrent_downloads = 10
+  # Once unpacked, an image's archives are of no use: whatever is missing comes from the registry beside it.
+  discard_unpacked_layers = true
 
   [plugins.'io.containerd.cri.v1.images'.pinned_images]
     sandbox = "local-kubernetes/pause:1"
@@ -129,8 +131,6 @@ def _kubelet(cluster, programs):
         "enforceNodeAllocatable": [],
         "failSwapOn": False,
         "oomScoreAdj": 0,
-        # The size of a pod's files is measured by project quotas that small machines lack.
-        "localStorageCapacityIsolation": False,
         "makeIPTablesUtilChains": False,
         "podLogsDir": "/var/log/pods",
         "volumePluginDir": str(cluster.path("volume-plugins")),
@@ -206,3 +206,13 @@ def grant(api):
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "system:coredns"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "system:coredns"},
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "system:coredns"}]})
+
+
+def ready(api, cluster):
+    """Whether the node takes pods."""
+    return is_ready(api.get(f"/api/v1/nodes/{cluster.node_name}"))
+
+
+def is_ready(item):
+    """Whether a Node object says that it is ready."""
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in item.get("status", {}).get("conditions", []))

@@ -64,7 +64,7 @@ def python(root, layer, packages, scripts):
     shutil.rmtree(site / "bin", ignore_errors=True)
     for folder in [found for found in site.glob("**/tests") if found.is_dir()]:
         shutil.rmtree(folder, ignore_errors=True)  # a third of NumPy and pandas
-    _entry_points(site, scripts, layer / "usr/local/bin")
+    entry_points(site, scripts, layer / "usr/local/bin")
     # Without compiled files every container would compile what it imports, for seconds, at every start. "unchecked" ones
     # need no time stamps. Compiled by the image's own interpreter: the machine's may be another version.
     target = root / site.relative_to(layer)
@@ -99,7 +99,7 @@ def _platforms():
     return [word for name in names for word in ("--platform", name)]
 
 
-def _entry_points(site, scripts, folder):
+def entry_points(site, scripts, folder):
     """Command-line programs of the installed packages, and those of ``scripts``.
 
     The guard matters: Dask's nanny starts a process that imports the main script again, and without it every worker ends.

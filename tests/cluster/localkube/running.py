@@ -1,0 +1,74 @@
+"""A cluster on this machine: its processes, and how to start one more."""
+
+import contextlib
+
+from . import cgroups, network
+from .console import Failure, seconds, step
+from .processes import Records, launch, tail, wait_until
+
+KEEPER = "keeper"
+#: A file that marks a cluster's folder: only a folder that has it is ever deleted.
+MARKER = "cluster.json"
+
+
+class Running:
+    """What was started of a cluster, as recorded in its folder."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.records = Records(cluster.path("run", "pids"))
+
+    @property
+    def keeper(self):
+        """The process that holds the namespaces, or ``None`` when it is not alive."""
+        found = self.records.read(KEEPER)
+        return found if found and found.alive else None
+
+    def components(self):
+        """Recorded components with their processes, without the keeper."""
+        return [(name, process) for name, process in self.records.all() if name != KEEPER]
+
+    def alive(self, name):
+        """Whether a component runs."""
+        process = self.records.read(name)
+        return bool(process and process.alive)
+
+    def ensure(self, *components):
+        """Start those components that do not run, all at once, then wait until every one is ready."""
+        started = [component for component in components if not self.alive(component.name)]
+        title = f"start {', '.join(component.name for component in started)}"
+        with step(title) if started else contextlib.nullcontext():
+            for component in started:
+                argv = network.entering(self.keeper, component.argv)
+                process = launch(argv, self.cluster.log(component.name), cgroups.join(self.cluster.cgroup), component.env)
+                self.records.write(component.name, process)
+            for component in components:
+                self._await_ready(component)
+
+    def _await_ready(self, component):
+        """Wait until a component says that it is ready; otherwise name it with the end of its log."""
+        process = self.records.read(component.name)
+        if wait_until(component.ready, component.timeout, process):
+            return
+        reason = f"is not ready after {seconds(component.timeout)}" if process.alive else "has ended"
+        log = self.cluster.log(component.name)
+        raise Failure(f"{component.name} {reason}; the end of {log}:\n{tail(log)}")
+
+    def stop(self, name):
+        """End one component."""
+        process = self.records.read(name)
+        if process:
+            process.kill()
+            process.wait(10)
+            self.records.forget(name)
+
+    @property
+    def size(self):
+        """What came up completely once: ``""`` (nothing), ``"control-plane"`` or ``"node"``."""
+        with contextlib.suppress(FileNotFoundError):
+            return self.cluster.path("run", "size").read_text()
+        return ""
+
+    @size.setter
+    def size(self, size):
+        self.cluster.path("run", "size").write_text(size)

@@ -1,0 +1,133 @@
+"""Up: the order in which a cluster comes into being, and what to do with what is there already."""
+
+import json
+import time
+
+from . import binaries, cgroups, controlplane, fakenodes, inventory, machine, network, node, pki, teardown
+from .console import Failure, say, seconds, step
+from .kube import Api
+from .processes import tail, wait_until
+from .running import KEEPER, MARKER, Running
+
+#: Program to Debian package.
+PROGRAMS = {"openssl": "openssl", "ip": "iproute2", "nsenter": "util-linux", "unshare": "util-linux", "tar": "tar"}
+
+
+def up(cluster, with_node=True):
+    """Bring a cluster up, or repair it, or find that there is nothing to do."""
+    started = time.monotonic()
+    machine.require_root()
+    teardown.check_folder(cluster)
+    with inventory.locked(cluster.name):
+        inventory.check_apart(cluster)
+        running = _existing(cluster, with_node)
+        with_node = with_node or running.size == "node"
+        if _healthy(running, with_node):
+            say(f"cluster {cluster.name} is up already: {cluster.server}")
+            return
+        machine.need(PROGRAMS)
+        pki.require_openssl()
+        programs = binaries.ensure(binaries.SETS["node" if with_node else "control-plane"])
+        images = node.prepare() if with_node else {}
+        if not running.keeper:
+            _lay_ground(cluster, running)
+        _link_programs(cluster)
+        _start(running, programs, with_node, images)
+        with step("wait until pods can be created" + (" and the node takes them" if with_node else "")):
+            _await_usable(running, with_node)
+        running.size = "node" if with_node else "control-plane"
+    say(f"cluster {cluster.name} is up ({seconds(time.monotonic() - started)}): {cluster.server}")
+
+
+def _start(running, programs, with_node, images):
+    """The components, as early as each can."""
+    cluster = running.cluster
+    running.ensure(controlplane.etcd(cluster, programs["etcd"]))
+    early = node.early_components(cluster, programs, images) if with_node else []
+    running.ensure(controlplane.api_server(cluster, programs["kube-apiserver"]), *early)
+    late = [controlplane.controller_manager(cluster, programs["kube-controller-manager"]),
+            controlplane.scheduler(cluster, programs["kube-scheduler"])]
+    if with_node:
+        node.grant(Api(cluster))
+        late += node.late_components(cluster, programs)
+    if running.records.read(fakenodes.NAME):
+        late.append(fakenodes.component(cluster))
+    running.ensure(*late)
+
+
+def _existing(cluster, with_node):
+    """Look at what is there of this cluster; remove it unless it can be repaired."""
+    known = inventory.known(cluster.name)
+    running = Running(cluster)
+    if known and known != cluster:
+        raise Failure(f"cluster {cluster.name} exists in {known.folder} with range {known.range}: take it down first, or choose another --name")
+    repairable = running.keeper and running.size
+    if not repairable and teardown.exists(cluster):
+        with step("remove what an unfinished or broken start left"):
+            teardown.remove(cluster)
+    if repairable:
+        for name, process in running.components():
+            if not process.alive:
+                say(f"  ! {name} is not running; the end of its log:\n{tail(cluster.log(name))}")
+        if with_node and running.size != "node":
+            if running.records.read(fakenodes.NAME):
+                raise Failure(f"cluster {cluster.name} has fake nodes, a real one would get their pods: take it down first, or choose another --name")
+            say("  this cluster is a control plane only: adding its node")
+    return running
+
+
+def _healthy(running, with_node):
+    if not running.keeper or running.size != ("node" if with_node else "control-plane"):
+        return False
+    if not all(process.alive for _, process in running.components()):
+        return False
+    return Api(running.cluster, timeout=3).ready()
+
+
+def _lay_ground(cluster, running):
+    """Everything before the first component: note, control group, guard route, namespaces, link, certificates."""
+    with step("network namespace, routes, certificates"):
+        overlapping = network.conflicts(cluster)
+        if overlapping:
+            raise Failure(f"the range {cluster.range} is in use on this machine ({overlapping[0]}): choose another with --range")
+        inventory.remember(cluster)
+        cluster.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        cluster.path(MARKER).write_text(json.dumps(cluster.describe()))
+        running.records.folder.mkdir(parents=True)
+        machine.load_modules()
+        network.guard(cluster)
+        cgroups.create(cluster.cgroup)
+        keeper = network.start_keeper(cluster)
+        running.records.write(KEEPER, keeper)
+        network.connect(cluster, keeper)
+        pki.create(cluster)
+
+
+def _link_programs(cluster):
+    """A folder for a person's PATH: programs of this cluster's versions."""
+    folder = cluster.path("bin")
+    folder.mkdir(exist_ok=True)
+    for program in binaries.PROGRAMS.values():
+        if program.module == "cni":
+            continue  # one of them is called `bridge`, like a program of iproute2
+        path, link = binaries.locate(program.name), folder / program.name
+        if path.exists():
+            link.unlink(missing_ok=True)
+            link.symlink_to(path)
+
+
+def _await_usable(running, with_node):
+    """Pods can be created (they need the service account) and, with a node, started."""
+    api = Api(running.cluster)
+
+    def usable():
+        try:
+            api.get("/api/v1/namespaces/default/serviceaccounts/default")
+            return not with_node or node.ready(api, running.cluster)
+        except Exception:  # pylint: disable=broad-except  # not there yet, or the connection was cut: asked again
+            return False
+
+    if not wait_until(usable, 60, every=0.1):
+        component = "kubelet" if with_node else "kube-controller-manager"
+        log = running.cluster.log(component)
+        raise Failure(f"the cluster does not become usable; the end of {log}:\n{tail(log)}")
