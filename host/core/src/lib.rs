@@ -7,10 +7,21 @@
 //! - [`parent`]: who the children belong to, read from a Dask resource;
 //! - [`plan`]: what a component wants;
 //! - [`gate`]: whether it may want that;
-//! - [`finish`]: the objects that are sent.
+//! - [`finish`]: the objects that are sent;
+//! - [`diff`]: whether sending one would change anything;
+//! - [`memo`]: what the server made of what was sent, and how often;
+//! - [`status`]: the parent's status and its conditions;
+//! - [`category`] and [`backoff`]: what an error of the API server means, and
+//!   how long to wait.
 
+pub mod backoff;
+pub mod category;
+pub mod diff;
 pub mod finish;
 pub mod gate;
+pub mod memo;
 pub mod names;
 pub mod parent;
 pub mod plan;
+pub mod quantity;
+pub mod status;

@@ -1,0 +1,154 @@
+//! What the server made of what was sent, and how often something was sent.
+//!
+//! Both keep an operator from fighting a server or a webhook that rewrites what
+//! it is given: the answer to the last apply counts as in sync, and an object
+//! that is written again and again has to wait.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::diff::{fingerprint, in_sync};
+use crate::finish::hash;
+
+/// The server's answers to applies, by uid of the object.
+#[derive(Debug, Default)]
+pub struct Answers {
+    by_uid: HashMap<String, Answer>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Answer {
+    desired: String,
+    fingerprint: String,
+}
+
+impl Answers {
+    /// Whether applying `desired` to `observed` would change nothing: because
+    /// it is [`in_sync`], or because it looks as the server left it when the
+    /// same was applied before.
+    #[must_use]
+    pub fn in_sync(&self, uid: &str, desired: &Value, observed: &Value) -> bool {
+        in_sync(desired, observed)
+            || self.by_uid.get(uid).is_some_and(|answer| {
+                answer.desired == hash(desired) && answer.fingerprint == fingerprint(observed)
+            })
+    }
+
+    /// Remembers what came back for `desired`. Nothing has to be kept when it
+    /// is as it should be.
+    pub fn remember(&mut self, uid: &str, desired: &Value, answer: &Value) {
+        if in_sync(desired, answer) {
+            self.by_uid.remove(uid);
+        } else {
+            let answer = Answer {
+                desired: hash(desired),
+                fingerprint: fingerprint(answer),
+            };
+            self.by_uid.insert(uid.to_owned(), answer);
+        }
+    }
+
+    /// Forgets an object that is gone.
+    pub fn forget(&mut self, uid: &str) {
+        self.by_uid.remove(uid);
+    }
+}
+
+/// Counts writes per object and withholds them when there are too many.
+#[derive(Debug)]
+pub struct Breaker {
+    most: usize,
+    within: Duration,
+    writes: HashMap<String, VecDeque<Duration>>,
+}
+
+impl Breaker {
+    /// Lets `most` writes to one object through in any time of length `within`.
+    #[must_use]
+    pub fn new(most: usize, within: Duration) -> Self {
+        Self {
+            most,
+            within,
+            writes: HashMap::new(),
+        }
+    }
+
+    /// Asks whether `object` may be written at `now` (time since any fixed
+    /// start), and counts the write if so.
+    ///
+    /// # Errors
+    ///
+    /// How long to wait.
+    pub fn admit(&mut self, object: &str, now: Duration) -> Result<(), Duration> {
+        let writes = self.writes.entry(object.to_owned()).or_default();
+        while writes.front().is_some_and(|first| *first + self.within <= now) {
+            writes.pop_front();
+        }
+        match writes.front() {
+            Some(first) if writes.len() >= self.most => Err(*first + self.within - now),
+            _ => {
+                writes.push_back(now);
+                Ok(())
+            }
+        }
+    }
+
+    /// Forgets what is long past, so that objects which are gone take no memory.
+    pub fn sweep(&mut self, now: Duration) {
+        let within = self.within;
+        self.writes
+            .retain(|_, writes| writes.back().is_some_and(|last| *last + within > now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::names::ANNOTATION_HASH;
+
+    #[test]
+    fn what_the_server_made_of_it_is_in_sync() {
+        let desired = json!({"metadata": {"annotations": {ANNOTATION_HASH: "h"}}, "spec": {"image": "a"}});
+        let rewritten =
+            json!({"metadata": {"annotations": {ANNOTATION_HASH: "h"}}, "spec": {"image": "mirror/a"}});
+        let mut answers = Answers::default();
+        assert!(!answers.in_sync("u", &desired, &rewritten));
+        answers.remember("u", &desired, &rewritten);
+        assert!(answers.in_sync("u", &desired, &rewritten));
+
+        let mut edited = rewritten.clone();
+        edited["spec"]["image"] = json!("b");
+        assert!(!answers.in_sync("u", &desired, &edited), "an edit is put back");
+        let mut other = desired.clone();
+        other["spec"]["image"] = json!("c");
+        assert!(
+            !answers.in_sync("u", &other, &rewritten),
+            "another wish is applied"
+        );
+
+        answers.forget("u");
+        assert!(!answers.in_sync("u", &desired, &rewritten));
+    }
+
+    #[test]
+    fn a_breaker_opens_and_closes() {
+        let at = Duration::from_secs;
+        let mut breaker = Breaker::new(2, at(10));
+        assert_eq!(breaker.admit("a", at(0)), Ok(()));
+        assert_eq!(breaker.admit("a", at(4)), Ok(()));
+        assert_eq!(breaker.admit("a", at(5)), Err(at(5)));
+        assert_eq!(
+            breaker.admit("b", at(5)),
+            Ok(()),
+            "one object does not stop another"
+        );
+        assert_eq!(breaker.admit("a", at(10)), Ok(()));
+        assert_eq!(breaker.admit("a", at(11)), Err(at(3)));
+        breaker.sweep(at(30));
+        assert!(breaker.writes.is_empty());
+    }
+}
