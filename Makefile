@@ -61,7 +61,7 @@ check: setup ## What is not a test: format, lints, spelling, licences, frozen co
 
 .PHONY: bench
 bench: setup ## 1,000 workers beside a bare client; plan calls beside native code
-	tests/bench/run
+	tests/bench/run $(BENCH)
 
 # The local Kubernetes ------------------------------------------------------
 
