@@ -61,7 +61,7 @@ class Layer:
             for entry in self.content.values():
                 source = entry.get("source") or entry.get("c")
                 if source:
-                    digest.update(_content(self.folder / source))
+                    digest.update(_content(self.folder / source))  # an absolute path is taken as it is
         return digest.hexdigest()[:16]
 
 

@@ -31,10 +31,10 @@ def create(cluster):
     _openssl(["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", folder / "service-account.key"])
     _openssl(["ec", "-in", folder / "service-account.key", "-pubout", "-out", folder / "service-account.pub"])
     names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
-    _issue(folder, "apiserver", "kube-apiserver", None, "serverAuth", names, ["127.0.0.1", cluster.node_address, cluster.kubernetes_service])
-    _issue(folder, "kubelet-server", f"system:node:{cluster.node_name}", "system:nodes", "serverAuth", [cluster.node_name], [cluster.node_address])
+    issue(folder, "apiserver", "kube-apiserver", None, "serverAuth", names, ["127.0.0.1", cluster.node_address, cluster.kubernetes_service])
+    issue(folder, "kubelet-server", f"system:node:{cluster.node_name}", "system:nodes", "serverAuth", [cluster.node_name], [cluster.node_address])
     for component, (common_name, organization) in {**IDENTITIES, "kubelet": (f"system:node:{cluster.node_name}", "system:nodes")}.items():
-        _issue(folder, component, common_name, organization, "clientAuth")
+        issue(folder, component, common_name, organization, "clientAuth")
         _kubeconfig(cluster, component)
     cluster.kubeconfig.write_text(kubeconfig(cluster, "admin"))
     cluster.kubeconfig.chmod(0o600)
@@ -49,7 +49,8 @@ def _new_key(path):
     return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", path]
 
 
-def _issue(folder, name, common_name, organization, usage, dns=(), addresses=()):
+def issue(folder, name, common_name, organization, usage, dns=(), addresses=()):
+    """A key and a certificate ``name`` by the authority in ``folder``; ``usage`` is serverAuth or clientAuth."""
     subject = (f"/O={organization}" if organization else "") + f"/CN={common_name}"
     extensions = ["basicConstraints=critical,CA:FALSE", "keyUsage=critical,digitalSignature", f"extendedKeyUsage={usage}"]
     alternatives = [f"DNS:{name}" for name in dns] + [f"IP:{address}" for address in addresses]

@@ -53,16 +53,14 @@ def split_name(name):
     As everywhere, the first part is a registry when it has a dot or a colon or is ``localhost``. Docker Hub's short
     names lie under ``library/``.
     """
-    repository, _, tag = name.partition(":") if ":" in name.rpartition("/")[2] and "/" not in name else (name, "", "")
-    if "/" in name:
-        head, _, last = name.rpartition("/")
-        last, _, tag = last.partition(":")
-        first, _, rest = head.partition("/")
-        if "." in first or ":" in first or first == "localhost":
-            head = rest
-        repository = f"{head}/{last}" if head else last
-    tag = tag or "latest"
-    if not re.fullmatch(r"[a-z0-9]+([._/-]+[a-z0-9]+)*", repository) or not re.fullmatch(r"\w[\w.-]{0,127}", tag):
+    path, _, last = name.rpartition("/")
+    last, _, tag = last.partition(":")
+    first, _, rest = path.partition("/")
+    if re.fullmatch(r"localhost|[a-z0-9-]+(\.[a-z0-9-]+)+(:\d+)?|[a-z0-9-]+:\d+", first):
+        path = rest
+    repository, tag = f"{path}/{last}" if path else last, tag or "latest"
+    part = "[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
+    if not re.fullmatch(f"{part}(?:/{part})*", repository) or not re.fullmatch(r"\w[\w.-]{0,127}", tag):
         raise ValueError(f"{name!r} is no image name (it looks like repository/name:tag)")
     return repository, tag
 

@@ -1,0 +1,367 @@
+"""The smoke test: real clusters, beside any other, tried in every way that other tests rely on.
+
+Run by ``python3 tests/cluster smoke`` or, in the folder ``tests/cluster``, ``python3 -m unittest localkube.smoke``.
+"""
+
+import contextlib
+import json
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import unittest
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from . import pki, teardown
+from .kube import Api, ApiError
+from .processes import wait_until
+from .running import KEEPER, Running
+from .settings import Cluster
+
+HERE = Path(__file__).resolve().parent.parent
+MAIN = Cluster.create("smoke", cidr="198.18.128.0/18")
+BESIDE = Cluster.create("smoke2", cidr="198.18.192.0/18")
+IMAGE = "ghcr.io/dask/dask:latest"
+#: Talk to the clusters directly, whatever proxy the environment names.
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def cli(*arguments, cluster=MAIN, check=True, timeout=1800):
+    """Call the command line; returns the finished process with its output."""
+    which = ["--name", cluster.name, "--range", str(cluster.range)] if cluster else []
+    done = subprocess.run([sys.executable, HERE, *arguments, *which], capture_output=True, text=True, check=False, timeout=timeout)
+    if check and done.returncode != 0:
+        raise AssertionError(f"{arguments}: {done.stderr}{done.stdout}")
+    return done
+
+
+def kubectl(*arguments, cluster=MAIN, check=True, given=None):
+    """Call the cluster's kubectl; returns what it printed."""
+    done = subprocess.run([cluster.path("bin/kubectl"), f"--kubeconfig={cluster.kubeconfig}", *arguments],
+                          input=given, capture_output=True, text=True, check=False, timeout=120)
+    if check and done.returncode != 0:
+        raise AssertionError(f"kubectl {arguments}: {done.stderr}{done.stdout}")
+    return done.stdout
+
+
+def server(name, replicas=1, port=8000, **container):
+    """A Deployment whose pods serve a folder over HTTP."""
+    spec = {"name": "main", "image": IMAGE, "imagePullPolicy": "Always", "args": ["python", "-m", "http.server", str(port)], **container}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}},
+                     "template": {"metadata": {"labels": {"app": name}}, "spec": {"terminationGracePeriodSeconds": 1, "containers": [spec]}}}}
+
+
+def service(name):
+    """A Service on port 80 for :func:`server`."""
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": 8000}]}}
+
+
+def fetch(url, timeout=5):
+    """The status of an HTTP request from the host, or 0 when nobody answers."""
+    with contextlib.suppress(OSError, urllib.error.URLError):
+        with OPENER.open(url, timeout=timeout) as response:
+            return response.status
+    return 0
+
+
+class Smoke(unittest.TestCase):
+    """One cluster for all tests; each has a namespace of its own."""
+
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        for cluster in (MAIN, BESIDE):
+            cli("down", cluster=cluster)
+        started = time.monotonic()
+        sys.stderr.write(cli("up").stderr)
+        cls.seconds = time.monotonic() - started
+        cls.api = Api(MAIN)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.api.close()
+        for cluster in (MAIN, BESIDE):
+            cli("down", cluster=cluster)
+        left = [line for cluster in (MAIN, BESIDE) for line in teardown.leftovers([cluster.name])]
+        left += [line for line in teardown.leftovers() if str(MAIN.range) in line or str(BESIDE.range) in line or "outside any cluster" in line]
+        assert not left, left
+
+    def setUp(self):
+        self.namespace = self.id().rpartition(".")[2].replace("_", "-").removeprefix("test-")[:60]
+        kubectl("create", "namespace", self.namespace)
+        self.addCleanup(lambda: kubectl("delete", "namespace", self.namespace, "--wait=false", check=False))
+
+    def kubectl(self, *arguments, **options):
+        """kubectl in the test's namespace."""
+        return kubectl("--namespace", self.namespace, *arguments, **options)
+
+    def apply(self, *objects):
+        """Create objects in the test's namespace."""
+        self.kubectl("apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+
+    def pods(self, label=None):
+        """The namespace's pods."""
+        query = f"?labelSelector=app%3D{label}" if label else ""
+        return self.api.get(f"/api/v1/namespaces/{self.namespace}/pods{query}")["items"]
+
+    def events(self):
+        """Reasons and messages of the namespace's events."""
+        return [(item["reason"], item["message"]) for item in self.api.get(f"/api/v1/namespaces/{self.namespace}/events")["items"]]
+
+    def eventually(self, condition, message, timeout=60):
+        """Wait for something; what pods and events say is in the failure."""
+        if not wait_until(condition, timeout, every=0.2):
+            pods = [(pod["metadata"]["name"], pod["status"]) for pod in self.pods()]
+            self.fail(f"{message}\npods: {json.dumps(pods, indent=1)}\nevents: {self.events()}")
+
+    def rolled_out(self, *names):
+        """Wait until Deployments have all their pods ready."""
+        for name in names:
+            self.kubectl("rollout", "status", f"deployment/{name}", "--timeout=90s")
+
+    def test_pods_answer_by_service_name(self):
+        """A Deployment and a Service each, twice; each pod asks the other's Service by name; the host asks Service and pods by address."""
+        self.apply(server("one", 2), service("one"), server("two", 2), service("two"))
+        self.rolled_out("one", "two")
+        for source, target in (("one", "two"), ("two", "one"), ("one", "one")):
+            for url in (f"http://{target}/", f"http://{target}.{self.namespace}.svc.cluster.local/"):
+                code = f"import urllib.request; print(urllib.request.urlopen('{url}', timeout=5).status)"
+                self.eventually(lambda: self.kubectl("exec", f"deploy/{source}", "--", "python", "-c", code, check=False) == "200\n",  # pylint: disable=cell-var-from-loop
+                                f"{source} cannot fetch {url}")
+        address = self.api.get(f"/api/v1/namespaces/{self.namespace}/services/one")["spec"]["clusterIP"]
+        self.assertEqual(fetch(f"http://{address}/"), 200)
+        for pod in self.pods():
+            self.assertEqual(fetch(f"http://{pod['status']['podIP']}:8000/"), 200)
+
+    def test_failing_readiness_probe(self):
+        """A pod whose probe fails is running but not ready, gets no requests, and the event says why."""
+        self.apply(server("sick", readinessProbe={"httpGet": {"port": 8000, "path": "/missing"}, "periodSeconds": 1}), service("sick"))
+        self.eventually(lambda: any(reason == "Unhealthy" and "404" in message for reason, message in self.events()), "no event tells of the failing probe")
+        [pod] = self.pods()
+        self.assertEqual(pod["status"]["phase"], "Running")
+        self.assertFalse(pod["status"]["containerStatuses"][0]["ready"])
+        address = self.api.get(f"/api/v1/namespaces/{self.namespace}/services/sick")["spec"]["clusterIP"]
+        self.assertEqual(fetch(f"http://{address}/"), 0)
+
+    def test_deletion_cascades(self):
+        """Deleting a Deployment deletes its ReplicaSet and its pods."""
+        self.apply(server("parent", 2))
+        self.rolled_out("parent")
+        self.kubectl("delete", "deployment/parent")
+        self.eventually(lambda: not self.pods() and not self.api.get(f"/apis/apps/v1/namespaces/{self.namespace}/replicasets")["items"], "children are left")
+
+    def test_namespace_goes_away(self):
+        """Deleting a namespace deletes all in it and then the namespace."""
+        self.apply(server("inside"), service("inside"))
+        self.rolled_out("inside")
+        kubectl("delete", "namespace", self.namespace, "--timeout=60s")
+        with self.assertRaises(ApiError):
+            self.api.get(f"/api/v1/namespaces/{self.namespace}")
+
+    def test_logs_exec_port_forward(self):
+        """What needs a connection from the API server to the kubelet."""
+        self.apply(server("talker"))
+        self.rolled_out("talker")
+        self.assertEqual(self.kubectl("exec", "-i", "deploy/talker", "--", "cat", given="hello"), "hello")
+        pod = self.pods()[0]
+        fetch(f"http://{pod['status']['podIP']}:8000/only-in-the-log")
+        self.eventually(lambda: "only-in-the-log" in self.kubectl("logs", "deploy/talker"), "the log does not have the request")
+        argv = [MAIN.path("bin/kubectl"), f"--kubeconfig={MAIN.kubeconfig}", "--namespace", self.namespace, "port-forward", "deploy/talker", ":8000"]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as forward:
+            try:
+                port = int(forward.stdout.readline().split(":")[1].split()[0])
+                self.assertEqual(fetch(f"http://127.0.0.1:{port}/"), 200)
+            finally:
+                forward.kill()
+
+    def test_missing_image(self):
+        """An image that is not there fails at once, with an event that says so."""
+        started = time.monotonic()
+        self.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "lost"}, "spec": {"containers": [{"name": "main", "image": "quay.io/no/such:thing"}]}})
+        self.eventually(lambda: any(reason == "Failed" and "quay.io/no/such:thing" in message and "not found" in message for reason, message in self.events()),
+                        "no event tells of the missing image", 20)
+        self.assertLess(time.monotonic() - started, 10)
+        self.eventually(lambda: self.pods()[0]["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] in ("ErrImagePull", "ImagePullBackOff"),
+                        "the pod's status does not tell")
+
+    def test_every_registry_is_ours(self):
+        """An image is found under any registry's name, and under a short name."""
+        folder = MAIN.path("description")
+        folder.mkdir()
+        (folder / "tiny.toml").write_text(f"""
+            name = "tiny:2"
+            [files]
+            "/bin/tiny" = {{ c = "{HERE / 'images/pause.c'}" }}
+            [config]
+            Entrypoint = ["/bin/tiny"]
+        """)
+        digest = cli("image", "build", str(folder / "tiny.toml")).stdout.strip()
+        crane = (MAIN.path("bin/crane"), "--insecure")
+        subprocess.run([*crane, "pull", "--format=oci", f"{MAIN.registry}/tiny:2", folder / "layout"], check=True, capture_output=True)
+        self.assertEqual(cli("image", "push", str(folder / "layout"), "some/where/tiny:3").stdout.strip(), digest)
+        subprocess.run([*crane, "push", folder / "layout", f"{MAIN.registry}/by/crane:1"], check=True, capture_output=True)
+        self.assertLessEqual({"tiny:2", "library/tiny:2", "some/where/tiny:3", "by/crane:1", "dask/dask:latest"}, set(cli("image", "list").stdout.split()))
+        for name, image in (("d", "tiny:2"), ("e", "ghcr.io/some/where/tiny:3"), ("f", f"{MAIN.registry}/by/crane:1"), ("g", f"tiny@{digest}"),
+                            ("a", "docker.io/local-kubernetes/pause:1"), ("b", "registry.example.org:5000/local-kubernetes/pause:1"), ("c", "local-kubernetes/pause:1")):
+            self.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+                        "spec": {"terminationGracePeriodSeconds": 1, "containers": [{"name": "main", "image": image, "imagePullPolicy": "Always"}]}})
+        self.eventually(lambda: all(pod["status"]["phase"] == "Running" for pod in self.pods()), "not every name finds the image")
+
+    def test_eviction(self):
+        """An evicted pod goes, and its Deployment makes another."""
+        self.apply(server("victim"))
+        self.rolled_out("victim")
+        name = self.pods()[0]["metadata"]["name"]
+        self.api.request("POST", f"/api/v1/namespaces/{self.namespace}/pods/{name}/eviction",
+                         {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": self.namespace}})
+        self.eventually(lambda: [pod for pod in self.pods() if pod["metadata"]["name"] != name and pod["status"]["phase"] == "Running"], "no new pod")
+        self.eventually(lambda: name not in [pod["metadata"]["name"] for pod in self.pods()], "the evicted pod is still there")
+
+    def test_node_statistics(self):
+        """What the kubelet's own eviction needs to know."""
+        summary = self.api.get(f"/api/v1/nodes/{MAIN.node_name}/proxy/stats/summary")
+        self.assertGreater(summary["node"]["fs"]["capacityBytes"], 0)
+        self.assertGreater(summary["node"]["memory"]["availableBytes"], 0)
+
+    def test_access_control(self):
+        """No certificate, no access; a service account has its own rights only."""
+        context = ssl.create_default_context(cafile=str(MAIN.path("pki/ca.crt")))
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+        with self.assertRaises(urllib.error.HTTPError) as refused:
+            opener.open(f"{MAIN.server}/api/v1/namespaces", timeout=5)
+        self.assertEqual(refused.exception.code, 403)
+        refused.exception.close()
+        token = self.kubectl("create", "token", "default").strip()
+        request = urllib.request.Request(f"{MAIN.server}/api/v1/namespaces", headers={"Authorization": f"Bearer {token}"})
+        with self.assertRaises(urllib.error.HTTPError) as refused:
+            opener.open(request, timeout=5)
+        self.assertEqual(refused.exception.code, 403)
+        with refused.exception as answer:
+            self.assertIn(f"system:serviceaccount:{self.namespace}:default", answer.read().decode())
+
+    def test_admission_webhook_on_the_host(self):
+        """The API server asks a webhook that a program on the host serves."""
+        folder = MAIN.path("webhook")
+        folder.mkdir(exist_ok=True)
+        for name in ("ca.crt", "ca.key"):
+            (folder / name).write_bytes(MAIN.path("pki", name).read_bytes())
+        pki.issue(folder, "webhook", "webhook", None, "serverAuth", [], [MAIN.host_address])
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(folder / "webhook.crt", folder / "webhook.key")
+        listener = socket.create_server((str(MAIN.host_address), 0))
+        self.addCleanup(listener.close)
+        threading.Thread(target=refuse_all, args=(listener, context), daemon=True).start()
+        ca = subprocess.run(["base64", "--wrap=0", folder / "ca.crt"], capture_output=True, text=True, check=True).stdout
+        path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/smoke"
+        self.api.apply(path, {
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": {"name": "smoke"},
+            "webhooks": [{"name": "smoke.example.org", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+                          "clientConfig": {"url": f"https://{MAIN.host_address}:{listener.getsockname()[1]}/", "caBundle": ca},
+                          "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.namespace}},
+                          "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["secrets"], "operations": ["CREATE"]}]}]})
+        self.addCleanup(lambda: self.api.request("DELETE", path))
+
+        def refused():
+            secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"generateName": "x-"}}
+            try:
+                self.api.request("POST", f"/api/v1/namespaces/{self.namespace}/secrets", secret)
+            except ApiError as error:
+                return "the host says no" in str(error)
+            return False
+
+        self.eventually(refused, "the webhook is not asked", 20)
+
+    def test_dead_component_is_named_and_replaced(self):
+        """``up`` on a broken cluster says what died and starts it; pods go on."""
+        self.apply(server("steady"))
+        self.rolled_out("steady")
+        before = self.pods()[0]["status"]
+        for victim in ("kube-scheduler", "containerd", "kubelet"):
+            process = Running(MAIN).records.read(victim)
+            process.kill()
+            self.assertTrue(process.wait(10))
+        self.assertEqual(cli("status", check=False).returncode, 1)
+        said = cli("up").stderr
+        for victim in ("kube-scheduler", "containerd", "kubelet"):
+            self.assertIn(f"{victim} is not running", said)
+        self.assertEqual(cli("status").returncode, 0)
+        after = self.pods()[0]["status"]
+        self.assertEqual(before["containerStatuses"][0]["containerID"], after["containerStatuses"][0]["containerID"])
+        self.eventually(lambda: self.kubectl("exec", "deploy/steady", "--", "echo", "alive", check=False) == "alive\n", "the new kubelet does not know the old pod")
+
+    def test_up_again_does_nothing(self):
+        """A second ``up`` is quick and starts nothing."""
+        before = Running(MAIN).records.all()
+        self.assertIn("is up already", cli("up").stderr)
+        self.assertEqual(before, Running(MAIN).records.all())
+        self.assertIn("is up already", cli("up", "--no-node").stderr)
+
+    def test_another_cluster_beside(self):
+        """A control plane only beside this one: other addresses, own objects, fake nodes that mark pods running; gone without harm."""
+        said = cli("up", "--no-node", cluster=BESIDE).stderr
+        self.assertIn("is up", said)
+        kubectl("create", "deployment", "pretender", "--image=no/such", "--replicas=20", cluster=BESIDE)
+        self.assertNotIn("pretender", kubectl("get", "deployments", "-A"))
+        other = Api(BESIDE)
+        self.addCleanup(other.close)
+        pods = "/api/v1/namespaces/default/pods"
+        self.eventually(lambda: len(other.get(pods)["items"]) == 20, "no pods beside")
+        self.assertEqual({pod["status"]["phase"] for pod in other.get(pods)["items"]}, {"Pending"})
+        cli("fake-nodes", "3", cluster=BESIDE)
+        self.eventually(lambda: {pod["status"]["phase"] for pod in other.get(pods)["items"]} == {"Running"}, "pods are not marked running")
+        cli("fake-nodes", "1", cluster=BESIDE)
+        self.assertEqual(len(other.get("/api/v1/nodes")["items"]), 1)
+        self.assertNotEqual(cli("up", cluster=Cluster.create("smoke3", cidr=str(BESIDE.range)), check=False).returncode, 0)
+        cli("down", cluster=BESIDE)
+        self.assertEqual(teardown.leftovers([BESIDE.name]), [])
+        self.assertTrue(self.api.ready())
+
+    def test_killed_in_the_middle(self):
+        """Whenever ``up`` is killed, ``down`` removes what it left, and another ``up`` starts anew."""
+        argv = [sys.executable, HERE, "up", "--no-node", "--name", BESIDE.name, "--range", str(BESIDE.range)]
+        for delay, how in ((0.4, signal.SIGKILL), (0.8, signal.SIGINT), (1.6, signal.SIGKILL), (3.0, signal.SIGTERM)):
+            with self.subTest(delay=delay), subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+                time.sleep(delay)
+                child.send_signal(how)
+                child.wait(30)
+                cli("down", cluster=BESIDE)
+                self.assertEqual(teardown.leftovers([BESIDE.name]), [])
+        with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+            time.sleep(1.5)
+            child.kill()
+        self.assertIn("is up", cli("up", "--no-node", cluster=BESIDE).stderr)
+        Running(BESIDE).records.read(KEEPER).kill()
+        with subprocess.Popen([sys.executable, HERE, "down", "--name", BESIDE.name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+            time.sleep(0.25)
+            child.kill()
+        cli("down", cluster=BESIDE)
+        self.assertEqual(teardown.leftovers([BESIDE.name]), [])
+
+
+def refuse_all(listener, context):
+    """An admission webhook that says no to everything, until its listener is closed."""
+    while True:
+        try:
+            raw, _ = listener.accept()
+            with raw, context.wrap_socket(raw, server_side=True) as client:
+                received = b""
+                while b"\r\n\r\n" not in received:
+                    received += client.recv(65536)
+                head, _, body = received.partition(b"\r\n\r\n")
+                length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+                while len(body) < length:
+                    body += client.recv(65536)
+                response = {"uid": json.loads(body)["request"]["uid"], "allowed": False, "status": {"message": "the host says no"}}
+                answer = json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}).encode()
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
+        except ssl.SSLError:
+            continue
+        except OSError:
+            return

@@ -1,0 +1,143 @@
+"""Image names, descriptions, layers and layouts."""
+
+import io
+import json
+import tarfile
+import tempfile
+import unittest
+from pathlib import Path
+
+from localkube import images, oci, registry, rootfs
+from localkube.console import Failure
+from localkube.settings import Cluster
+
+
+class Names(unittest.TestCase):
+    """Where an image lies in the registry."""
+
+    def test_split(self):
+        """The registry part goes, whatever it looks like."""
+        for name, wanted in {
+            "dask/dask": ("dask/dask", "latest"), "dask/dask:latest": ("dask/dask", "latest"), "ghcr.io/dask/dask:1": ("dask/dask", "1"),
+            "localhost/a:2": ("a", "2"), "localhost:5000/a/b": ("a/b", "latest"), "example.org:5000/a/b/c:v1.2": ("a/b/c", "v1.2"),
+            "busybox": ("busybox", "latest"), "busybox:1.36": ("busybox", "1.36"), "docker.io/library/busybox": ("library/busybox", "latest"),
+        }.items():
+            with self.subTest(name):
+                self.assertEqual(registry.split_name(name), wanted)
+
+    def test_refused(self):
+        """What no registry would take."""
+        for name in ("", "A/b", "../a", "a//b", "a:b:c", "a/b:.", "a b"):
+            with self.subTest(name), self.assertRaises(ValueError):
+                registry.split_name(name)
+
+    def test_short_names(self):
+        """A name without a slash is also where Docker Hub's clients look."""
+        self.assertEqual(registry.repositories("busybox:1"), [("busybox", "1"), ("library/busybox", "1")])
+        self.assertEqual(registry.repositories("a/b:1"), [("a/b", "1")])
+
+
+class Descriptions(unittest.TestCase):
+    """Reading TOML."""
+
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.folder = Path(scratch.name)
+
+    def write(self, name, text):
+        """A description file."""
+        (self.folder / name).write_text(text)
+        return self.folder / name
+
+    def test_ours(self):
+        """Every description in the repository can be read."""
+        for path in images.DESCRIPTIONS.glob("*.toml"):
+            with self.subTest(path.name):
+                self.assertTrue(images.read(path).layers)
+
+    def test_base(self):
+        """Layers of the base come first, own settings win."""
+        self.write("base.toml", 'name = "base"\n[debian]\nsuite = "bookworm"\npackages = ["python3"]\n[config]\nUser = "1"\nCmd = ["a"]\n')
+        image = images.read(self.write("top.toml", 'name = "top"\nbase = "base.toml"\n[files]\n"/x" = {text = "x"}\n[config]\nCmd = ["b"]\n'))
+        self.assertEqual([layer.kind for layer in image.layers], ["debian", "files"])
+        self.assertEqual(image.settings, {"User": "1", "Cmd": ["b"]})
+
+    def test_wrong(self):
+        """A wrong description gets a sentence that names the file."""
+        for text in ("", 'name = 1', 'name = "a"\nnonsense = 1', "= broken"):
+            with self.subTest(text), self.assertRaisesRegex(Failure, "wrong.toml"):
+                images.read(self.write("wrong.toml", text))
+
+    def test_key(self):
+        """A layer is made again when a file in it, its description or what lies below changes, and only then."""
+        (self.folder / "program").write_text("1")
+        layer = images.Layer("files", {"/bin/program": {"source": "program", "mode": "755"}}, self.folder)
+        first = layer.key("")
+        self.assertEqual(first, layer.key(""))
+        self.assertNotEqual(first, layer.key("below"))
+        (self.folder / "program").write_text("2")
+        self.assertNotEqual(first, layer.key(""))
+        (self.folder / "program").unlink()
+        with self.assertRaisesRegex(Failure, "program"):
+            layer.key("")
+
+    def test_image_of_files(self):
+        """A description becomes an image with a layer, a configuration and a manifest that fit together."""
+        image = images.read(self.write("tiny.toml", 'name = "tiny"\n[files]\n"/etc/motd" = {text = "hello"}\n"/a" = {link = "etc/motd"}\n[config]\nCmd = ["/x"]\n'))
+        cache = images.Cache(self.folder / "cache")
+        descriptor = cache.build(image)
+        self.assertEqual(descriptor, cache.build(image))
+        manifest = cache.blobs.json(descriptor["digest"])
+        config = cache.blobs.json(manifest["config"]["digest"])
+        self.assertEqual(config["rootfs"]["diff_ids"], [layer["digest"] for layer in manifest["layers"]])
+        self.assertEqual(config["config"], {"Cmd": ["/x"]})
+        with tarfile.open(cache.blobs.path(manifest["layers"][0]["digest"])) as layer:
+            self.assertEqual(layer.extractfile("./etc/motd").read(), b"hello")
+            self.assertEqual(layer.getmember("./a").linkname, "etc/motd")
+
+    def test_stored(self):
+        """An image in the registry's storage has every blob, and is listed under its names."""
+        cluster = Cluster.create("unit", self.folder / "c")
+        cache = images.Cache(self.folder / "cache")
+        descriptor = cache.build(images.read(self.write("tiny.toml", 'name = "tiny"\n[files]\n"/x" = {text = "x"}\n')))
+        registry.storage(cluster).mkdir(parents=True)
+        for _ in range(2):  # storing again changes nothing
+            registry.store(cluster, cache.blobs, descriptor, "example.org/tiny:1")
+        self.assertEqual(registry.stored(cluster), ["library/tiny:1", "tiny:1"])
+        blobs = {path.parent.name for path in registry.storage(cluster).glob("**/blobs/sha256/*/*/data")}
+        self.assertEqual({f"sha256:{blob}" for blob in blobs}, {digest for digest, _ in oci.parts(cache.blobs, descriptor)})
+
+
+class Layouts(unittest.TestCase):
+    """OCI layouts from elsewhere."""
+
+    def test_archive(self):
+        """A tar archive with one image."""
+        with tempfile.TemporaryDirectory() as scratch:
+            blobs = oci.Blobs(Path(scratch, "in/blobs"))
+            descriptor = oci.add_image(blobs, [blobs.add(b"layer")], {}, "amd64")
+            Path(scratch, "in/index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [descriptor]}))
+            with tarfile.open(Path(scratch, "image.tar"), "w") as archive:
+                archive.add(Path(scratch, "in"), ".")
+            found, top = oci.open_layout(Path(scratch, "image.tar"), Path(scratch, "out"))
+            self.assertEqual(top, descriptor)
+            self.assertEqual(sum(1 for _ in oci.parts(found, top)), 3)
+
+    def test_no_layout(self):
+        """Anything else gets a sentence."""
+        with tempfile.TemporaryDirectory() as scratch:
+            with tarfile.open(Path(scratch, "x.tar"), "w") as archive:
+                archive.addfile(tarfile.TarInfo("x"), io.BytesIO())
+            with self.assertRaisesRegex(ValueError, "index.json"):
+                oci.open_layout(Path(scratch, "x.tar"), Path(scratch, "out"))
+
+
+class EntryPoints(unittest.TestCase):
+    """Programs of Python packages."""
+
+    def test_console_scripts(self):
+        """Names keep their case, extras are dropped, other groups are ignored."""
+        text = "[console_scripts]\ndask = dask.__main__:main\nDask-X = a.b:c.d [extra]\n\n[dask_cli]\nworker = x:y\n"
+        self.assertEqual(rootfs.console_scripts(text), {"dask": ("dask.__main__", "main"), "Dask-X": ("a.b", "c.d")})
+        self.assertEqual(rootfs.console_scripts("[other]\nx = y:z\n"), {})
