@@ -1,0 +1,178 @@
+"""``make demo`` and ``make down``: a Kubernetes, the operator, and a Dask cluster that computes.
+
+With ``KUBECONFIG`` set, the cluster that it names is used; else the local one is started.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "cluster"))
+
+from localkube import processes  # noqa: E402
+from localkube.console import Failure, Progress, say, step  # noqa: E402
+from localkube.settings import cache_home  # noqa: E402
+
+OPERATOR = ROOT / "target" / "debug" / "dask-operator"
+EXAMPLE = ROOT / "examples" / "cluster.yaml"
+CLUSTER = "simple"
+RECORDS = processes.Records(cache_home() / "demo")
+LOG = cache_home() / "demo" / "operator.log"
+HEALTH = "127.0.0.1:8080"
+
+#: What the demonstration computes, inside the scheduler's pod, through the Service.
+COMPUTATION = f"""
+from distributed import Client
+if __name__ == "__main__":
+    with Client("tcp://{CLUSTER}-scheduler:8786", timeout=30) as client:
+        squares = client.map(lambda n: n * n, range(1000))
+        workers = len(client.scheduler_info(n_workers=-1)["workers"])
+        print(f"the sum of the first 1,000 squares, by {{workers}} workers: {{client.submit(sum, squares).result()}}")
+"""
+
+
+def run(*argv, **options):
+    """Run a program and return what it prints; its own words are in the failure."""
+    done = subprocess.run(argv, cwd=ROOT, text=True, capture_output=True, check=False, **options)
+    if done.returncode:
+        raise Failure(f"`{' '.join(argv[:6])} …` failed:\n{(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+def kubectl(*arguments, **options):
+    """kubectl on the chosen cluster."""
+    return run("kubectl", *arguments, **options)
+
+
+def build():
+    """The operator, with cargo's own progress."""
+    with step("build the operator and its components"):
+        done = subprocess.run(["cargo", "build", "--package", "dask-operator"], cwd=ROOT, check=False)
+        if done.returncode:
+            raise Failure("the build failed; the lines above say why")
+
+
+def choose_kubernetes():
+    """An existing cluster, or the local one: started, and made the one that kubectl talks to."""
+    if os.environ.get("KUBECONFIG"):
+        with step(f"use the cluster that KUBECONFIG names ({os.environ['KUBECONFIG']})"):
+            kubectl("version", "--request-timeout=10s")
+        return
+    cluster = [sys.executable, "tests/cluster"]
+    say("the local Kubernetes")
+    for verb in (["up"], ["image", "dask"]):
+        if subprocess.run([*cluster, *verb], cwd=ROOT, check=False).returncode:
+            raise Failure("the local Kubernetes could not be started; the lines above say why")
+    shell = run("bash", "-c", f'eval "$({sys.executable} tests/cluster kubeconfig)"; printf "%s\\n" "$KUBECONFIG" "$PATH"')
+    os.environ["KUBECONFIG"], os.environ["PATH"] = shell.splitlines()
+
+
+def start_operator():
+    """The operator as a process of this machine, until ``make down``."""
+    with step("install the resource definitions"):
+        kubectl("apply", "--filename", "crds/")
+        kubectl("wait", "--for=condition=Established", "--timeout=30s", "--filename", "crds/")
+    stop_operator()
+    with step("start the operator") as note:
+        LOG.unlink(missing_ok=True)
+        process = processes.launch([str(OPERATOR), "run", "--bind", HEALTH], LOG, env=os.environ.copy())
+        RECORDS.write("operator", process)
+        wait_for("the operator", lambda: healthy(process), timeout=60)
+        note(f"process {process.pid}, log {LOG}")
+
+
+def healthy(process):
+    """Whether the operator is ready; a failure if it has ended."""
+    if not process.alive:
+        raise Failure(f"the operator ended:\n{processes.tail(LOG)}")
+    asked = subprocess.run(["curl", "--silent", "--fail", "--max-time", "2", f"http://{HEALTH}/readyz"],
+                           capture_output=True, check=False)
+    return asked.returncode == 0
+
+
+def stop_operator():
+    """End the operator that an earlier run started."""
+    process = RECORDS.read("operator")
+    if process and process.alive:
+        process.kill(processes.signal.SIGTERM)
+        if not process.wait(10):
+            process.kill()
+    RECORDS.forget("operator")
+
+
+def run_example():
+    """Apply the example, wait for its workers, compute."""
+    wanted = json.loads(kubectl("create", "--dry-run=client", "--output=json", "--filename", str(EXAMPLE)))
+    replicas = wanted["spec"]["worker"]["replicas"]
+    with step(f"kubectl apply --filename {EXAMPLE.relative_to(ROOT)}"):
+        kubectl("apply", "--filename", str(EXAMPLE))
+    with step("the scheduler and its workers start") as note:
+        wait_for(f"{replicas} workers", lambda: joined() >= replicas, timeout=300, detail=lambda: f"{joined()} of {replicas} have joined")
+        note(f"{replicas} workers have joined")
+    with step("compute") as note:
+        note(kubectl("exec", f"{CLUSTER}-scheduler", "--stdin", "--", "python", "-c", COMPUTATION).strip())
+    say()
+    say(kubectl("get", "dsk,daskworkergroups,pods,svc"))
+
+
+def joined():
+    """Workers that the scheduler knows; none while it can't be asked."""
+    path = f"/api/v1/namespaces/default/services/{CLUSTER}-scheduler:http-dashboard/proxy/json/counts.json"
+    asked = subprocess.run(["kubectl", "get", "--raw", path], text=True, capture_output=True, check=False)
+    try:
+        return json.loads(asked.stdout)["workers"]
+    except (ValueError, KeyError):
+        return 0
+
+
+def wait_for(what, done, timeout, detail=lambda: "not yet"):
+    """Ask ``done`` until it says yes; says what it is waiting for on the way."""
+    progress = Progress(f"waiting for {what}", every=5)
+    while not done():
+        if time.monotonic() - progress.started > timeout:
+            raise Failure(f"waited {timeout} s for {what}; the operator's log is {LOG}\n"
+                          + kubectl("get", "dsk,daskworkergroups,pods,svc,events"))
+        progress.tick(detail())
+        time.sleep(0.3)
+
+
+def up():
+    """``make demo``"""
+    build()
+    choose_kubernetes()
+    start_operator()
+    run_example()
+    say(f"""Look around:
+  eval "$(make -s kubeconfig)"
+  kubectl describe dsk {CLUSTER}
+  kubectl scale dsk {CLUSTER} --replicas 5
+  tail -f {LOG}
+Stop:
+  make down""")
+
+
+def down():
+    """``make down``: the operator, and every local cluster."""
+    with step("stop the operator"):
+        stop_operator()
+    return subprocess.run([sys.executable, "tests/cluster", "down", "--all"], cwd=ROOT, check=False).returncode
+
+
+def main():
+    """``up`` or ``down``; the exit code."""
+    try:
+        return {"up": up, "down": down}[sys.argv[1]]() or 0
+    except Failure as failure:
+        say(f"error: {failure}")
+        return 1
+    except KeyboardInterrupt:
+        say("\ninterrupted; `make demo` goes on where it stopped, `make down` stops everything")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
