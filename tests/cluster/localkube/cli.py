@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import binaries, fakenodes, images, inventory, oci, registry, startup, status, teardown
+from . import binaries, fakenodes, images, inventory, machine, oci, registry, startup, status, teardown
 from .console import Failure, say
 from .running import Running
 from .settings import DEFAULT_NAME, DEFAULT_RANGE, STATE_HOME, Cluster
@@ -42,7 +42,8 @@ def parser():
     kubeconfig.add_argument("--prefer-kubeconfig", action="store_true", help="print nothing new when KUBECONFIG names a cluster that is not one of ours")
     build = verb(verbs, "build", run_build, "build the programs from Go modules and cache them; nothing is started", cluster=False)
     build.add_argument("what", nargs="*", default=["all"], help=f"{', '.join(binaries.SETS)}, or names of programs (default: all)")
-    build.add_argument("--pin-kubernetes", metavar="VERSION", help="first rewrite tools/kubernetes for that version")
+    pin = verb(verbs, "pin-kubernetes", run_pin_kubernetes, "rewrite tools/kubernetes for another version of Kubernetes", cluster=False)
+    pin.add_argument("version", help="such as 1.36.4")
     image = verbs.add_parser("image", help="build images without a container engine, and put images into the registry").add_subparsers(required=True, metavar="ACTION")
     make = verb(image, "build", run_image_build, "build an image from a description, and put it into the cluster's registry when the cluster is up")
     make.add_argument("description", help=f"a TOML file, or the name of one of ours: {', '.join(sorted(path.stem for path in images.DESCRIPTIONS.glob('*.toml')))}")
@@ -101,8 +102,11 @@ def run_up(arguments):
 
 def run_down(arguments):
     """``down``"""
-    for cluster in inventory.all_known() if arguments.all else [chosen(arguments)]:
+    clusters = inventory.all_known() if arguments.all else [chosen(arguments)]
+    for cluster in clusters:
         teardown.down(cluster)
+    if not clusters:
+        say("no cluster is up")
 
 
 def run_status(arguments):
@@ -124,8 +128,6 @@ def run_kubeconfig(arguments):
 
 def run_build(arguments):
     """``build``"""
-    if arguments.pin_kubernetes:
-        binaries.pin_kubernetes(arguments.pin_kubernetes)
     names = []
     for word in arguments.what:
         if word not in binaries.SETS and word not in binaries.PROGRAMS:
@@ -133,6 +135,11 @@ def run_build(arguments):
         names += binaries.SETS.get(word, (word,))
     for name, path in binaries.ensure(names).items():
         print(f"{name}\t{path}")
+
+
+def run_pin_kubernetes(arguments):
+    """``pin-kubernetes``"""
+    binaries.pin_kubernetes(arguments.version)
 
 
 def run_image_build(arguments):
@@ -200,6 +207,7 @@ def main(argv=None):
     """Run one verb; returns the exit code."""
     arguments = parser().parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    machine.complete_path()
     try:
         return arguments.run(arguments) or 0
     except Failure as failure:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 @dataclasses.dataclass(frozen=True)
 class Component:
-    """One daemon. ``ready`` asks it; ``timeout`` is how long it may take to say yes."""
+    """One daemon. ``ready`` asks it; ``timeout`` is how long it may take to say yes (seconds on an idle machine, but it may be busy)."""
 
     name: str
     argv: list
     ready: Callable[[], bool]
-    timeout: float = 30.0
+    timeout: float = 60.0
     env: dict | None = None
 
 

@@ -50,7 +50,7 @@ def api_server(cluster, program):
         f"--kubelet-client-key={pki / 'apiserver-kubelet-client.key'}",
         f"--kubelet-certificate-authority={pki / 'ca.crt'}",
         "--kubelet-preferred-address-types=InternalIP",
-    ], ready, timeout=60)
+    ], ready, timeout=120)
 
 
 def controller_manager(cluster, program):

@@ -31,7 +31,7 @@ import tomllib
 from pathlib import Path
 
 from . import machine, oci, rootfs
-from .console import Failure, step
+from .console import Failure, say, step
 from .settings import cache_home
 
 DESCRIPTIONS = Path(__file__).resolve().parent.parent / "images"
@@ -113,7 +113,11 @@ class Cache:
         """The image's manifest descriptor; makes what is not cached."""
         self.home.mkdir(parents=True, exist_ok=True)
         with open(self.home / "lock", "w", encoding="ascii") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say("  … another image is being built: waiting for it")
+                fcntl.flock(lock, fcntl.LOCK_EX)
             descriptors, key = [], ""
             for number, layer in enumerate(image.layers):
                 key = layer.key(key)

@@ -18,6 +18,12 @@ def run(argv, check=True, **options):
     return result
 
 
+def complete_path():
+    """A person who became root by ``su`` may lack the folders with ``ip``, ``nft`` and ``runc``."""
+    present = os.environ.get("PATH", "").split(":")
+    os.environ["PATH"] = ":".join([*filter(None, present), *(folder for folder in ("/usr/local/sbin", "/usr/sbin", "/sbin") if folder not in present)])
+
+
 def require_root():
     """Namespaces, mounts and control groups need root."""
     if os.geteuid() != 0:
@@ -35,8 +41,7 @@ def architecture():
 
 def need(programs):
     """Make sure that programs exist: ``programs`` maps a program to the Debian package that has it."""
-    search = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
-    missing = {package for program, package in programs.items() if not shutil.which(program, path=search)}
+    missing = {package for program, package in programs.items() if not shutil.which(program)}
     if missing:
         with step(f"install {', '.join(sorted(missing))} (apt)"):
             install(sorted(missing))
@@ -46,7 +51,7 @@ def _apt(*arguments):
     if not shutil.which("apt-get"):
         raise Failure(f"this machine has no apt-get (it is not a Debian), so {', '.join(arguments[-1:])} cannot be installed")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    return run(["apt-get", "-qq", *arguments], check=False, env=environment)
+    return run(["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", *arguments], check=False, env=environment)
 
 
 def install(packages):

@@ -88,7 +88,7 @@ def conflicts(cluster):
     found = []
     for line in _ip("-4", "route", "show", "table", "main").stdout.splitlines():
         words = line.split()
-        destination = words[1] if words[0] in ("unreachable", "blackhole", "prohibit") else words[0]
+        destination = words[1] if words[0] in ("unreachable", "blackhole", "prohibit", "throw") else words[0]
         if destination == "default" or _own_route(cluster, words, destination):
             continue
         if overlaps(cluster.range, destination):
