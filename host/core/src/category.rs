@@ -25,6 +25,8 @@ pub enum Cause {
     Stale,
     /// An object of that name exists.
     AlreadyExists,
+    /// An object of that name exists and is somebody else's.
+    Taken,
     /// The object can never be accepted as it is.
     Invalid,
     /// The namespace's quota is used up.
@@ -63,6 +65,7 @@ impl Cause {
         let says = |text: &str| error.message.contains(text);
         match (error.code, error.reason.as_str()) {
             (409, "AlreadyExists") => Self::AlreadyExists,
+            (409, _) if error.message.starts_with("Apply failed with") => Self::Taken,
             (409, _) => Self::Stale,
             (404 | 410, _) => Self::Gone,
             (403, _) if says("exceeded quota") => Self::QuotaExceeded,
@@ -98,6 +101,22 @@ impl Cause {
         )
     }
 
+    /// Whether all other requests of the same kind in the same namespace would
+    /// meet it too, so that sending them is pointless for now.
+    #[must_use]
+    pub fn concerns_all(self) -> bool {
+        matches!(
+            self,
+            Self::QuotaExceeded
+                | Self::NamespaceTerminating
+                | Self::Forbidden
+                | Self::Unauthorized
+                | Self::Throttled
+                | Self::Unavailable
+                | Self::NoAnswer
+        )
+    }
+
     /// A word for conditions, events and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -105,6 +124,7 @@ impl Cause {
             Self::Gone => "NotFound",
             Self::Stale => "Conflict",
             Self::AlreadyExists => "AlreadyExists",
+            Self::Taken => "Taken",
             Self::Invalid => "Invalid",
             Self::QuotaExceeded => "QuotaExceeded",
             Self::NamespaceTerminating => "NamespaceTerminating",
@@ -131,6 +151,13 @@ mod tests {
         "pods \"a\" already exists",
         Cause::AlreadyExists,
         Retry::Soon
+    )]
+    #[case::taken(
+        409,
+        "Conflict",
+        "Apply failed with 1 conflict: conflict with \"kubectl\" using v1: .spec.ports",
+        Cause::Taken,
+        Retry::BackOff
     )]
     #[case::gone(404, "NotFound", "pods \"a\" not found", Cause::Gone, Retry::Soon)]
     #[case::invalid(422, "Invalid", "Pod \"a\" is invalid", Cause::Invalid, Retry::OnChange)]

@@ -1,0 +1,196 @@
+//! The connection to the API server, with every request counted.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http::{Method, Response, header};
+use kube::client::{Body, ClientBuilder};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use tower::{Layer, Service};
+
+use crate::metrics::{Metrics, Request};
+
+/// How long a connection may take to be established.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connects to the cluster that a kubeconfig (`KUBECONFIG`, or the default
+/// file) or the pod's service account names. `context` chooses one of the
+/// kubeconfig's contexts.
+///
+/// # Errors
+///
+/// When there is no such configuration. Nothing is sent yet.
+pub async fn connect(context: Option<&str>, metrics: Arc<Metrics>) -> anyhow::Result<Client> {
+    let mut config = match context {
+        Some(context) => {
+            let options = KubeConfigOptions {
+                context: Some(context.to_owned()),
+                ..KubeConfigOptions::default()
+            };
+            Config::from_kubeconfig(&options)
+                .await
+                .with_context(|| format!("the kubeconfig's context {context}"))?
+        }
+        None if std::env::var_os("KUBECONFIG").is_some() => {
+            // A broken file shall be said, not be replaced by what is found elsewhere.
+            let kubeconfig = Kubeconfig::from_env().context("the file that KUBECONFIG names")?;
+            let kubeconfig = kubeconfig.unwrap_or_default();
+            let options = KubeConfigOptions::default();
+            Config::from_custom_kubeconfig(kubeconfig, &options)
+                .await
+                .context("the file that KUBECONFIG names")?
+        }
+        None => Config::infer()
+            .await
+            .context("no cluster: set KUBECONFIG to a kubeconfig, or run in a pod with a service account")?,
+    };
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    // What to try again and when is decided in one place, by what an error means.
+    config.default_retry = false;
+    let client = ClientBuilder::try_from(config).context("the connection's settings")?;
+    Ok(client.with_layer(&Counted { metrics }).build())
+}
+
+/// Counts requests.
+#[derive(Clone, Debug)]
+pub struct Counted {
+    /// Where.
+    pub metrics: Arc<Metrics>,
+}
+
+impl<S> Layer<S> for Counted {
+    type Service = CountedService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CountedService {
+            inner,
+            metrics: self.metrics.clone(),
+        }
+    }
+}
+
+/// A service whose requests are counted.
+#[derive(Clone, Debug)]
+pub struct CountedService<S> {
+    inner: S,
+    metrics: Arc<Metrics>,
+}
+
+impl<S, B> Service<http::Request<Body>> for CountedService<S>
+where
+    S: Service<http::Request<Body>, Response = Response<B>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<B>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response<B>, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let (verb, resource) = describe(&request);
+        let metrics = self.metrics.clone();
+        let start = Instant::now();
+        let answer = self.inner.call(request);
+        async move {
+            let answer = answer.await;
+            let code = answer.as_ref().map_or_else(
+                |_| "none".to_owned(),
+                |answer| answer.status().as_str().to_owned(),
+            );
+            metrics.requested(&Request { verb, resource, code }, start.elapsed());
+            answer
+        }
+        .boxed()
+    }
+}
+
+/// Verb and resource of a request, as Kubernetes' own metrics name them.
+fn describe<B>(request: &http::Request<B>) -> (&'static str, String) {
+    let mut parts = request.uri().path().split('/').filter(|part| !part.is_empty());
+    // /api/VERSION/… or /apis/GROUP/VERSION/…
+    let skipped = match parts.next() {
+        Some("api") => 1,
+        Some("apis") => 2,
+        other => return (verb(request, false), other.unwrap_or("/").to_owned()),
+    };
+    let mut parts = parts.skip(skipped).peekable();
+    let mut resource = parts.next().unwrap_or_default();
+    if resource == "namespaces" && parts.clone().nth(1).is_some() {
+        parts.next();
+        resource = parts.next().unwrap_or_default();
+    }
+    let named = parts.next().is_some();
+    let resource = match parts.next() {
+        Some(subresource) => format!("{resource}/{subresource}"),
+        None => resource.to_owned(),
+    };
+    (verb(request, named), resource)
+}
+
+fn verb<B>(request: &http::Request<B>, named: bool) -> &'static str {
+    let query = request.uri().query().unwrap_or_default();
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    match *request.method() {
+        Method::GET if query.contains("watch=true") => "watch",
+        Method::GET if named => "get",
+        Method::GET => "list",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::DELETE => "delete",
+        Method::PATCH if content_type.is_some_and(|type_| type_ == "application/apply-patch+yaml") => "apply",
+        Method::PATCH => "patch",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("GET", "/api/v1/pods?watch=true&x=y", "watch", "pods")]
+    #[case("GET", "/api/v1/pods?limit=500", "list", "pods")]
+    #[case("GET", "/api/v1/namespaces/n/pods/p", "get", "pods")]
+    #[case("GET", "/api/v1/namespaces/n", "get", "namespaces")]
+    #[case("POST", "/api/v1/namespaces/n/pods?", "create", "pods")]
+    #[case("DELETE", "/apis/apps/v1/namespaces/n/deployments/d", "delete", "deployments")]
+    #[case(
+        "PATCH",
+        "/apis/kubernetes.dask.org/v1/namespaces/n/daskclusters/c/status",
+        "patch",
+        "daskclusters/status"
+    )]
+    #[case("GET", "/version", "list", "version")]
+    fn requests_have_names(
+        #[case] method: &str,
+        #[case] uri: &str,
+        #[case] verb: &str,
+        #[case] resource: &str,
+    ) {
+        let request = http::Request::builder()
+            .method(method)
+            .uri(uri)
+            .body(())
+            .unwrap_or_default();
+        assert_eq!(describe(&request), (verb, resource.to_owned()));
+    }
+
+    #[test]
+    fn server_side_apply_is_told_from_other_patches() {
+        let request = http::Request::patch("/api/v1/namespaces/n/services/s?fieldManager=x")
+            .header(header::CONTENT_TYPE, "application/apply-patch+yaml")
+            .body(())
+            .unwrap_or_default();
+        assert_eq!(describe(&request), ("apply", "services".to_owned()));
+    }
+}

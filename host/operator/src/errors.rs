@@ -1,0 +1,103 @@
+//! Errors of the API server, as what they mean.
+
+use dask_operator_core::category::{ApiError, Cause, Retry};
+use thiserror::Error;
+
+/// A request that changed nothing.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{what}: {message}")]
+pub struct WriteError {
+    /// What was to be done, as `create Pod a-scheduler`.
+    pub what: String,
+    /// What the error is about.
+    pub cause: Cause,
+    /// The API server's own words.
+    pub message: String,
+    /// How many seconds it asks to wait.
+    pub retry_after: Option<u32>,
+}
+
+impl WriteError {
+    /// What `error` of the client library means for `what`.
+    #[must_use]
+    pub fn new(what: String, error: &kube::Error) -> Self {
+        let (cause, message, retry_after) = match error {
+            kube::Error::Api(status) => {
+                let seconds = status.details.as_ref().map(|details| details.retry_after_seconds);
+                let error = ApiError {
+                    code: status.code,
+                    reason: status.reason.clone(),
+                    message: status.message.clone(),
+                    retry_after: seconds.filter(|seconds| *seconds > 0),
+                };
+                (Cause::of(&error), error.message, error.retry_after)
+            }
+            kube::Error::Auth(error) => (Cause::Unauthorized, error.to_string(), None),
+            kube::Error::BuildRequest(error) => (Cause::Invalid, error.to_string(), None),
+            error => (Cause::NoAnswer, innermost(error), None),
+        };
+        Self {
+            what,
+            cause,
+            message,
+            retry_after,
+        }
+    }
+
+    /// No answer in time.
+    #[must_use]
+    pub fn timed_out(what: String, seconds: u64) -> Self {
+        let message = format!("the API server did not answer in {seconds} s");
+        Self {
+            what,
+            cause: Cause::NoAnswer,
+            message,
+            retry_after: None,
+        }
+    }
+
+    /// When to try again.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        self.cause.retry(self.retry_after)
+    }
+}
+
+/// What an error goes back to: "connection refused" and not "client error".
+#[must_use]
+pub fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn the_servers_words_and_wait_are_kept() {
+        let status = serde_json::json!({
+            "status": "Failure", "reason": "TooManyRequests", "message": "slow down", "code": 429,
+            "details": {"retryAfterSeconds": 7},
+        });
+        let status: Status = serde_json::from_value(status).unwrap_or_default();
+        let error = WriteError::new("create Pod a".into(), &kube::Error::Api(status.boxed()));
+        assert_eq!(error.to_string(), "create Pod a: slow down");
+        assert_eq!(error.retry(), Retry::After(std::time::Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn no_answer_names_the_root() {
+        let io = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "connection refused");
+        let error = WriteError::new("x".into(), &kube::Error::Service(Box::new(io)));
+        assert_eq!(
+            (error.cause, error.message.as_str()),
+            (Cause::NoAnswer, "connection refused")
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! Where the API server keeps a kind: group, version, plural.
+
+use std::sync::Arc;
+
+use dask_operator_core::names::DASK_API_VERSION;
+use dask_operator_core::parent::DaskKind;
+use dask_operator_core::plan::ResourceKind;
+use kube::api::{ApiResource, GroupVersionKind};
+use thiserror::Error;
+
+/// A kind that the operator watches or writes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Kind {
+    /// As in a manifest.
+    pub resource: ResourceKind,
+    /// As in paths, `daskclusters`.
+    pub plural: String,
+}
+
+/// A text that names no kind.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error(
+    "{0:?} names no kind: write API version and kind, as v1/ConfigMap or cert-manager.io/v1/Certificate, \
+         and =PLURAL where the plural is irregular"
+)]
+pub struct NoKind(String);
+
+impl Kind {
+    /// A Kubernetes kind, with the plural that the rules of English give it.
+    #[must_use]
+    pub fn of(resource: ResourceKind) -> Self {
+        let (group, version) = group_version(&resource.api_version);
+        let plural = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &resource.kind)).plural;
+        Self { resource, plural }
+    }
+
+    /// A Dask kind.
+    #[must_use]
+    pub fn dask(kind: DaskKind) -> Self {
+        let resource = ResourceKind::new(DASK_API_VERSION, kind.kind());
+        Self {
+            resource,
+            plural: kind.plural().to_owned(),
+        }
+    }
+
+    /// Reads `v1/ConfigMap`, `cert-manager.io/v1/Certificate` or
+    /// `example.org/v1/Ox=oxen`.
+    ///
+    /// # Errors
+    ///
+    /// When the text has another form.
+    pub fn parse(text: &str) -> Result<Self, NoKind> {
+        let (name, plural) = text
+            .split_once('=')
+            .map_or((text, None), |(name, plural)| (name, Some(plural)));
+        let (api_version, kind) = name.rsplit_once('/').ok_or_else(|| NoKind(text.to_owned()))?;
+        if api_version.is_empty() || kind.is_empty() || plural.is_some_and(str::is_empty) {
+            return Err(NoKind(text.to_owned()));
+        }
+        let kind = Self::of(ResourceKind::new(api_version, kind));
+        Ok(match plural {
+            Some(plural) => Self {
+                plural: plural.to_owned(),
+                ..kind
+            },
+            None => kind,
+        })
+    }
+
+    /// Which Dask resource it is, if any.
+    #[must_use]
+    pub fn as_dask(&self) -> Option<DaskKind> {
+        DaskKind::from_kind(&self.resource.kind).filter(|_| self.resource.api_version == DASK_API_VERSION)
+    }
+
+    /// For the client library.
+    #[must_use]
+    pub fn api_resource(&self) -> ApiResource {
+        let (group, version) = group_version(&self.resource.api_version);
+        ApiResource {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            api_version: self.resource.api_version.clone(),
+            kind: self.resource.kind.clone(),
+            plural: self.plural.clone(),
+        }
+    }
+
+    /// The path of its collection in a namespace.
+    #[must_use]
+    pub fn path(&self, namespace: &str) -> String {
+        let root = if self.resource.api_version.contains('/') {
+            "apis"
+        } else {
+            "api"
+        };
+        format!(
+            "/{root}/{}/namespaces/{namespace}/{}",
+            self.resource.api_version, self.plural
+        )
+    }
+}
+
+fn group_version(api_version: &str) -> (&str, &str) {
+    api_version.split_once('/').unwrap_or(("", api_version))
+}
+
+/// Kinds by how manifests name them.
+#[derive(Clone, Debug)]
+pub struct Kinds(Arc<[Kind]>);
+
+impl Kinds {
+    /// All Dask kinds, and `others`.
+    #[must_use]
+    pub fn new(others: impl IntoIterator<Item = Kind>) -> Self {
+        let mut kinds: Vec<_> = DaskKind::ALL.into_iter().map(Kind::dask).collect();
+        for kind in others {
+            if !kinds.iter().any(|known| known.resource == kind.resource) {
+                kinds.push(kind);
+            }
+        }
+        Self(kinds.into())
+    }
+
+    /// The kind that manifests name so.
+    #[must_use]
+    pub fn get(&self, resource: &ResourceKind) -> Option<&Kind> {
+        self.0.iter().find(|kind| kind.resource == *resource)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Kind> {
+        self.0.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("v1/Pod", "/api/v1/namespaces/n/pods")]
+    #[case(
+        "networking.k8s.io/v1/Ingress",
+        "/apis/networking.k8s.io/v1/namespaces/n/ingresses"
+    )]
+    #[case(
+        "networking.k8s.io/v1/NetworkPolicy",
+        "/apis/networking.k8s.io/v1/namespaces/n/networkpolicies"
+    )]
+    #[case(
+        "policy/v1/PodDisruptionBudget",
+        "/apis/policy/v1/namespaces/n/poddisruptionbudgets"
+    )]
+    #[case("example.org/v1/Ox=oxen", "/apis/example.org/v1/namespaces/n/oxen")]
+    fn paths(#[case] text: &str, #[case] path: &str) {
+        assert_eq!(Kind::parse(text).map(|kind| kind.path("n")), Ok(path.to_owned()));
+    }
+
+    #[rstest]
+    #[case("Pod")]
+    #[case("/Pod")]
+    #[case("v1/")]
+    #[case("v1/Pod=")]
+    fn no_kinds(#[case] text: &str) {
+        assert_eq!(Kind::parse(text), Err(NoKind(text.to_owned())));
+    }
+
+    #[test]
+    fn dask_kinds_are_known() {
+        let kinds = Kinds::new([Kind::of(ResourceKind::new("v1", "Pod"))]);
+        let group = kinds.get(&ResourceKind::new(DASK_API_VERSION, "DaskWorkerGroup"));
+        assert_eq!(
+            group.map(|kind| kind.path("n")),
+            Some("/apis/kubernetes.dask.org/v1/namespaces/n/daskworkergroups".into())
+        );
+        assert_eq!(group.and_then(Kind::as_dask), Some(DaskKind::WorkerGroup));
+        assert_eq!(kinds.iter().count(), 5);
+    }
+}

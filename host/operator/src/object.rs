@@ -1,0 +1,358 @@
+//! A Kubernetes object as the operator keeps it: the few fields by which it is
+//! found, and the rest as the text that components get. Of thousands of pods,
+//! only what a decision needs stays in memory.
+//!
+//! Reading is lenient: whatever the API server stores can be read, so that one
+//! odd object never stops a watch.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use dask_operator_core::names::{KOPF_ANNOTATIONS, KOPF_FINALIZER, LABEL_CLUSTER};
+use dask_operator_core::parent::DaskKind;
+use dask_operator_core::plan::ResourceKind;
+use kube::api::{ApiResource, ObjectMeta, Resource};
+use serde::de::{DeserializeOwned, Deserializer};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// One of `metadata.ownerReferences`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OwnerReference {
+    /// As in a manifest.
+    pub api_version: Box<str>,
+    /// As in a manifest.
+    pub kind: Box<str>,
+    /// `metadata.name` of the owner.
+    pub name: Box<str>,
+    /// `metadata.uid` of the owner.
+    pub uid: Box<str>,
+    /// Whether the owner is the one that manages it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub controller: bool,
+    /// Whether the owner can't go before it in a foreground deletion.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub block_owner_deletion: bool,
+}
+
+/// A Kubernetes object.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Object {
+    /// `metadata.name`
+    pub name: Box<str>,
+    /// `metadata.namespace`
+    pub namespace: Box<str>,
+    /// `metadata.uid`
+    pub uid: Box<str>,
+    /// `metadata.resourceVersion`
+    pub resource_version: Box<str>,
+    /// `metadata.generation`; 0 where there is none.
+    pub generation: i64,
+    /// Whether `metadata.deletionTimestamp` is set.
+    pub terminating: bool,
+    /// `metadata.ownerReferences`
+    pub owners: Box<[OwnerReference]>,
+    /// The value of the label `dask.org/cluster-name`.
+    pub cluster_label: Option<Box<str>>,
+    /// The value of the label `dask.org/component`.
+    pub component_label: Option<Box<str>>,
+    /// `spec.cluster`, of worker groups and autoscalers.
+    pub spec_cluster: Option<Box<str>>,
+    /// Whether the operator's predecessor left a finalizer or annotations on it.
+    pub has_kopf_marks: bool,
+    /// The whole object as JSON, less what [`Keep`] leaves out.
+    pub json: Arc<str>,
+}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}/{} ({}, version {})",
+            self.namespace, self.name, self.uid, self.resource_version
+        )
+    }
+}
+
+/// How much of an object is kept. `metadata.managedFields` never is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// All else.
+    Whole,
+    /// Of `spec` only `nodeName`: what a Pod's `spec` says, components said
+    /// themselves.
+    Pod,
+}
+
+impl Keep {
+    /// How much is kept of objects of this kind.
+    #[must_use]
+    pub fn of(kind: &ResourceKind) -> Self {
+        if kind.kind == "Pod" && kind.api_version == "v1" {
+            Self::Pod
+        } else {
+            Self::Whole
+        }
+    }
+}
+
+type Fields = BTreeMap<String, Box<RawValue>>;
+
+/// What is read of `raw`, or the type's default where there is nothing or
+/// something else.
+fn lenient<T: DeserializeOwned + Default>(raw: Option<&RawValue>) -> T {
+    raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
+        .unwrap_or_default()
+}
+
+impl Object {
+    /// Takes an object apart. Items of lists carry no `apiVersion` and `kind`;
+    /// `kind` puts them there.
+    fn from_fields(mut fields: Fields, kind: Option<&ResourceKind>, keep: Keep) -> Self {
+        let mut metadata: Fields = lenient(fields.get("metadata").map(AsRef::as_ref));
+        metadata.remove("managedFields");
+        let text = |name: &str| lenient::<Box<str>>(metadata.get(name).map(AsRef::as_ref));
+        let labels: BTreeMap<String, Box<str>> = lenient(metadata.get("labels").map(AsRef::as_ref));
+        let annotations: Fields = lenient(metadata.get("annotations").map(AsRef::as_ref));
+        let finalizers: Vec<String> = lenient(metadata.get("finalizers").map(AsRef::as_ref));
+        let spec: SpecParts = lenient(fields.get("spec").map(AsRef::as_ref));
+        let has_kopf_marks = finalizers.iter().any(|finalizer| finalizer == KOPF_FINALIZER)
+            || annotations.keys().any(|name| name.starts_with(KOPF_ANNOTATIONS));
+        let mut object = Self {
+            name: text("name"),
+            namespace: text("namespace"),
+            uid: text("uid"),
+            resource_version: text("resourceVersion"),
+            generation: lenient(metadata.get("generation").map(AsRef::as_ref)),
+            terminating: metadata
+                .get("deletionTimestamp")
+                .is_some_and(|time| time.get() != "null"),
+            owners: lenient::<Vec<_>>(metadata.get("ownerReferences").map(AsRef::as_ref)).into(),
+            cluster_label: labels.get(LABEL_CLUSTER).cloned(),
+            component_label: labels.get("dask.org/component").cloned(),
+            spec_cluster: spec.cluster,
+            has_kopf_marks,
+            json: Arc::default(),
+        };
+        if let Some(kind) = kind {
+            fields.insert("apiVersion".into(), raw(&kind.api_version));
+            fields.insert("kind".into(), raw(&kind.kind));
+        }
+        fields.insert("metadata".into(), raw(&metadata));
+        if keep == Keep::Pod && fields.contains_key("spec") {
+            fields.insert(
+                "spec".into(),
+                raw(&NodeName {
+                    node_name: spec.node_name,
+                }),
+            );
+        }
+        object.json = serde_json::to_string(&fields).unwrap_or_default().into();
+        object
+    }
+
+    /// Reads the API server's answer to a write.
+    ///
+    /// # Errors
+    ///
+    /// When it is no JSON object.
+    pub fn from_json(text: &str, kind: &ResourceKind) -> serde_json::Result<Self> {
+        Ok(Self::from_fields(
+            serde_json::from_str(text)?,
+            Some(kind),
+            Keep::of(kind),
+        ))
+    }
+
+    /// The object as a value.
+    #[must_use]
+    pub fn value(&self) -> serde_json::Value {
+        serde_json::from_str(&self.json).unwrap_or_default()
+    }
+
+    /// Whether `uid` owns it and it is one of its children: a worker group that
+    /// a user made is owned by its cluster, but has no label and is no child.
+    #[must_use]
+    pub fn is_child_of(&self, uid: &str) -> bool {
+        self.cluster_label.is_some() && self.owners.iter().any(|owner| *owner.uid == *uid)
+    }
+
+    /// Names the Dask resources that own it.
+    pub fn dask_owners(&self) -> impl Iterator<Item = (DaskKind, &str)> {
+        self.owners
+            .iter()
+            .filter_map(|owner| Some((DaskKind::from_kind(&owner.kind)?, owner.name.as_ref())))
+    }
+}
+
+fn raw(value: &impl Serialize) -> Box<RawValue> {
+    serde_json::value::to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct SpecParts {
+    cluster: Option<Box<str>>,
+    node_name: Option<Box<str>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NodeName {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_name: Option<Box<str>>,
+}
+
+/// An object on its way from a watch into a store. `POD` says how much of it is
+/// kept ([`Keep`]), which has to be known while it is read.
+#[derive(Clone, Debug)]
+pub struct Watched<const POD: bool> {
+    meta: ObjectMeta,
+    object: Object,
+}
+
+impl<const POD: bool> Watched<POD> {
+    /// The object, as one of `kind`.
+    #[must_use]
+    pub fn into_object(self) -> Object {
+        self.object
+    }
+}
+
+impl<'de, const POD: bool> Deserialize<'de> for Watched<POD> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let keep = if POD { Keep::Pod } else { Keep::Whole };
+        let object = Object::from_fields(Fields::deserialize(deserializer)?, None, keep);
+        let meta = ObjectMeta {
+            name: Some(object.name.to_string()),
+            namespace: Some(object.namespace.to_string()),
+            resource_version: Some(object.resource_version.to_string()),
+            ..ObjectMeta::default()
+        };
+        Ok(Self { meta, object })
+    }
+}
+
+impl<const POD: bool> Resource for Watched<POD> {
+    type DynamicType = ApiResource;
+    type Scope = kube::core::DynamicResourceScope;
+
+    fn kind(resource: &ApiResource) -> std::borrow::Cow<'_, str> {
+        resource.kind.as_str().into()
+    }
+
+    fn group(resource: &ApiResource) -> std::borrow::Cow<'_, str> {
+        resource.group.as_str().into()
+    }
+
+    fn version(resource: &ApiResource) -> std::borrow::Cow<'_, str> {
+        resource.version.as_str().into()
+    }
+
+    fn plural(resource: &ApiResource) -> std::borrow::Cow<'_, str> {
+        resource.plural.as_str().into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.meta
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.meta
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// An object from a literal.
+    pub(crate) fn object(value: &Value) -> Object {
+        let kind = ResourceKind::new(
+            value["apiVersion"].as_str().unwrap_or_default(),
+            value["kind"].as_str().unwrap_or_default(),
+        );
+        Object::from_json(&value.to_string(), &kind).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn pod() -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": "p", "namespace": "n", "uid": "u", "resourceVersion": "7", "generation": 2,
+                "labels": {"dask.org/cluster-name": "a", "dask.org/component": "worker"},
+                "managedFields": [{"manager": "x"}],
+                "ownerReferences": [{
+                    "apiVersion": "kubernetes.dask.org/v1", "kind": "DaskWorkerGroup", "name": "g", "uid": "o",
+                    "controller": true,
+                }],
+            },
+            "spec": {"nodeName": "node-1", "containers": [{"name": "worker"}]},
+            "status": {"phase": "Running"},
+        })
+    }
+
+    #[test]
+    fn a_pod_is_kept_without_what_nobody_needs() {
+        let object = object(&pod());
+        assert_eq!(
+            (
+                &*object.name,
+                &*object.namespace,
+                &*object.uid,
+                &*object.resource_version,
+                object.generation
+            ),
+            ("p", "n", "u", "7", 2)
+        );
+        assert!(object.is_child_of("o") && !object.is_child_of("x") && !object.terminating);
+        assert_eq!(
+            object.dask_owners().collect::<Vec<_>>(),
+            [(DaskKind::WorkerGroup, "g")]
+        );
+        let value = object.value();
+        assert_eq!(value["spec"], json!({"nodeName": "node-1"}));
+        assert_eq!(value["status"], json!({"phase": "Running"}));
+        assert_eq!(value["metadata"]["managedFields"], Value::Null);
+        assert_eq!(value["metadata"]["labels"], pod()["metadata"]["labels"]);
+    }
+
+    #[test]
+    fn what_a_watch_sends_gets_no_spec_either() {
+        let watched: Watched<true> = serde_json::from_value(pod()).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(watched.meta().resource_version.as_deref(), Some("7"));
+        assert_eq!(
+            watched.into_object().value()["spec"],
+            json!({"nodeName": "node-1"})
+        );
+        let whole: Watched<false> = serde_json::from_value(pod()).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(whole.into_object().value()["spec"], pod()["spec"]);
+    }
+
+    #[rstest]
+    #[case::nothing(json!({}))]
+    #[case::null(json!({"metadata": null, "spec": null}))]
+    #[case::wrong_types(json!({
+        "metadata": {"name": 1, "labels": ["a"], "ownerReferences": {"a": 1}, "generation": "x", "finalizers": "f"},
+        "spec": "text",
+    }))]
+    #[case::label_number(json!({"metadata": {"labels": {"dask.org/cluster-name": 1}}}))]
+    fn odd_objects_can_be_read(#[case] value: Value) {
+        let watched: Watched<true> = serde_json::from_value(value).unwrap_or_else(|error| panic!("{error}"));
+        let object = watched.into_object();
+        assert!(object.name.is_empty() && object.owners.is_empty() && object.cluster_label.is_none());
+    }
+
+    #[rstest]
+    #[case::finalizer(json!({"finalizers": ["a", "kopf.zalando.org/KopfFinalizerMarker"]}), true)]
+    #[case::annotation(json!({"annotations": {"kopf.zalando.org/last-handled-configuration": "{}"}}), true)]
+    #[case::others(json!({"finalizers": ["a"], "annotations": {"kopf": "x"}}), false)]
+    fn marks_of_the_predecessor_are_seen(#[case] metadata: Value, #[case] expected: bool) {
+        assert_eq!(object(&json!({"metadata": metadata})).has_kopf_marks, expected);
+    }
+}

@@ -1,0 +1,263 @@
+//! What is to be reconciled, and when.
+//!
+//! Each key stands in the queue once and is worked on by one at a time. What is
+//! added while it is worked on comes again afterwards. A key that failed waits:
+//! only an urgent addition (somebody changed the object) shortens that.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// How much an addition matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// As soon as its time has come and a failure's wait is over.
+    Usual,
+    /// As soon as its time has come.
+    Urgent,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    /// When it is due; none while nothing is wanted.
+    due: Option<Instant>,
+    /// Not to be worked on before, unless it is urgent.
+    not_before: Option<Instant>,
+    /// Somebody works on it.
+    running: bool,
+}
+
+#[derive(Debug)]
+struct Inner<K> {
+    entries: HashMap<K, Entry>,
+    /// Due times. Those that no longer are an entry's are skipped.
+    heap: BinaryHeap<Reverse<(Instant, K)>>,
+}
+
+/// Keys with due times.
+#[derive(Debug)]
+pub struct Queue<K> {
+    inner: Mutex<Inner<K>>,
+    changed: Notify,
+}
+
+impl<K: Clone + Eq + Hash + Ord> Default for Queue<K> {
+    fn default() -> Self {
+        let inner = Mutex::new(Inner {
+            entries: HashMap::new(),
+            heap: BinaryHeap::new(),
+        });
+        Self {
+            inner,
+            changed: Notify::new(),
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash + Ord> Queue<K> {
+    fn lock(&self) -> MutexGuard<'_, Inner<K>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wants `key` to be worked on at `at`, or earlier where that is wanted
+    /// already.
+    pub fn add(&self, key: K, at: Instant, urgency: Urgency) {
+        {
+            let mut inner = self.lock();
+            let entry = inner.entries.entry(key.clone()).or_default();
+            let at = match (urgency, entry.not_before) {
+                (Urgency::Usual, Some(not_before)) => at.max(not_before),
+                (Urgency::Urgent, _) => {
+                    entry.not_before = None;
+                    at
+                }
+                (Urgency::Usual, None) => at,
+            };
+            if entry.due.is_some_and(|due| due <= at) {
+                return;
+            }
+            entry.due = Some(at);
+            if entry.running {
+                return;
+            }
+            inner.heap.push(Reverse((at, key)));
+        }
+        self.changed.notify_one();
+    }
+
+    /// The next key that is due, as soon as there is one. It has to be given
+    /// back with [`Queue::done`].
+    pub async fn next(&self) -> K {
+        loop {
+            let changed = self.changed.notified();
+            let earliest = match self.take_due() {
+                Ok(key) => return key,
+                Err(earliest) => earliest,
+            };
+            match earliest {
+                Some(at) => {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(at) => {}
+                        () = changed => {}
+                    }
+                }
+                None => changed.await,
+            }
+        }
+    }
+
+    /// A key that is due, or when the next will be.
+    fn take_due(&self) -> Result<K, Option<Instant>> {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        loop {
+            let Some(Reverse((at, key))) = inner.heap.peek() else {
+                return Err(None);
+            };
+            let entry = inner
+                .entries
+                .get_mut(key)
+                .filter(|entry| entry.due == Some(*at) && !entry.running);
+            match entry {
+                None => {
+                    inner.heap.pop();
+                }
+                Some(_) if *at > Instant::now() => return Err(Some(*at)),
+                Some(entry) => {
+                    entry.running = true;
+                    entry.due = None;
+                    if let Some(Reverse((_, key))) = inner.heap.pop() {
+                        return Ok(key);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends the work on `key`. It comes again at `again`; with `failed` not
+    /// before that, unless it is urgent.
+    pub fn done(&self, key: K, again: Option<Instant>, failed: bool) {
+        {
+            let mut inner = self.lock();
+            let Some(entry) = inner.entries.get_mut(&key) else {
+                return;
+            };
+            entry.running = false;
+            entry.not_before = again.filter(|_| failed);
+            let added = match entry.not_before {
+                Some(not_before) => entry.due.map(|due| due.max(not_before)),
+                None => entry.due,
+            };
+            entry.due = match (added, again) {
+                (Some(added), Some(again)) => Some(added.min(again)),
+                (added, again) => added.or(again),
+            };
+            match entry.due {
+                Some(due) => inner.heap.push(Reverse((due, key))),
+                None => {
+                    inner.entries.remove(&key);
+                }
+            }
+        }
+        self.changed.notify_one();
+    }
+
+    /// How many keys are due and wait for somebody to work on them, and for how
+    /// long the first of them has waited.
+    #[must_use]
+    pub fn backlog(&self) -> (usize, std::time::Duration) {
+        let now = Instant::now();
+        let inner = self.lock();
+        let due = inner
+            .entries
+            .values()
+            .filter(|entry| !entry.running)
+            .filter_map(|entry| entry.due);
+        let (mut depth, mut longest) = (0, std::time::Duration::ZERO);
+        for at in due.filter(|at| *at <= now) {
+            depth += 1;
+            longest = longest.max(now - at);
+        }
+        (depth, longest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn soon(seconds: u64) -> Instant {
+        Instant::now() + Duration::from_secs(seconds)
+    }
+
+    /// The next key and after how many seconds it came.
+    async fn next(queue: &Queue<&'static str>) -> Option<(&'static str, u64)> {
+        let start = Instant::now();
+        let key = tokio::time::timeout(Duration::from_secs(1000), queue.next())
+            .await
+            .ok()?;
+        Some((key, start.elapsed().as_secs()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_come_once_and_in_time() {
+        let queue = Queue::default();
+        queue.add("b", soon(20), Urgency::Usual);
+        queue.add("a", soon(10), Urgency::Usual);
+        queue.add("a", soon(30), Urgency::Usual);
+        queue.add("b", soon(15), Urgency::Usual);
+        assert_eq!(next(&queue).await, Some(("a", 10)));
+        assert_eq!(next(&queue).await, Some(("b", 5)));
+        queue.done("a", None, false);
+        queue.done("b", None, false);
+        assert_eq!(next(&queue).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_while_it_runs_comes_afterwards() {
+        let queue = Queue::default();
+        queue.add("a", Instant::now(), Urgency::Usual);
+        assert_eq!(next(&queue).await, Some(("a", 0)));
+        queue.add("a", Instant::now(), Urgency::Usual);
+        queue.add("a", soon(5), Urgency::Usual);
+        assert_eq!(next(&queue).await, None, "nobody else gets it");
+        queue.done("a", Some(soon(60)), false);
+        assert_eq!(next(&queue).await, Some(("a", 0)));
+        queue.done("a", Some(soon(60)), false);
+        assert_eq!(next(&queue).await, Some(("a", 60)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_failure_only_the_urgent_comes_early() {
+        let queue = Queue::default();
+        let fail = async |queue: &Queue<_>| {
+            assert!(next(queue).await.is_some());
+            queue.done("a", Some(soon(60)), true);
+        };
+        queue.add("a", Instant::now(), Urgency::Usual);
+        fail(&queue).await;
+        queue.add("a", Instant::now(), Urgency::Usual);
+        assert_eq!(next(&queue).await, Some(("a", 60)));
+        queue.add("a", Instant::now(), Urgency::Usual);
+        queue.done("a", Some(soon(60)), true);
+        queue.add("a", Instant::now(), Urgency::Urgent);
+        assert_eq!(next(&queue).await, Some(("a", 0)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_backlog_is_what_waits() {
+        let queue = Queue::default();
+        queue.add("a", Instant::now(), Urgency::Usual);
+        queue.add("b", Instant::now(), Urgency::Usual);
+        queue.add("c", soon(100), Urgency::Usual);
+        assert_eq!(next(&queue).await, Some(("a", 0)));
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(queue.backlog(), (1, Duration::from_secs(3)));
+    }
+}

@@ -1,0 +1,206 @@
+//! Which reconciles a change concerns.
+
+use dask_operator_core::parent::DaskKind;
+
+use crate::kinds::Kind;
+use crate::object::Object;
+use crate::queue::Urgency;
+use crate::store::Change;
+
+/// A Dask resource that is to be reconciled.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParentKey {
+    /// Which of the four.
+    pub kind: DaskKind,
+    /// Its namespace.
+    pub namespace: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+}
+
+impl ParentKey {
+    /// The key of `kind` `name` in `namespace`.
+    #[must_use]
+    pub fn new(kind: DaskKind, namespace: &str, name: &str) -> Self {
+        Self {
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+}
+
+impl std::fmt::Display for ParentKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}/{}", self.kind.kind(), self.namespace, self.name)
+    }
+}
+
+/// Why something is reconciled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It has changed itself.
+    Itself(Urgency),
+    /// Something that it depends on has.
+    Dependency,
+}
+
+/// The resources that `change` of an object of `kind` concerns. `dependents`
+/// names those that are not in the object: the worker groups and autoscalers of
+/// a cluster.
+pub fn concerned(
+    kind: &Kind,
+    change: &Change,
+    dependents: impl Fn(DaskKind, &str, &str) -> Vec<ParentKey>,
+) -> Vec<(ParentKey, Reason)> {
+    let mut keys = Vec::new();
+    let mut dependency = |key: ParentKey| {
+        if !keys.iter().any(|(known, _)| *known == key) {
+            keys.push((key, Reason::Dependency));
+        }
+    };
+    for object in [change.before.as_deref(), change.after.as_deref()]
+        .into_iter()
+        .flatten()
+    {
+        for (owner, name) in object.dask_owners() {
+            dependency(ParentKey::new(owner, &object.namespace, name));
+        }
+        let of_cluster = |kind, cluster: &str| dependents(kind, &object.namespace, cluster);
+        match kind.as_dask() {
+            Some(DaskKind::Cluster) => {
+                of_cluster(DaskKind::WorkerGroup, &object.name)
+                    .into_iter()
+                    .for_each(&mut dependency);
+                of_cluster(DaskKind::Autoscaler, &object.name)
+                    .into_iter()
+                    .for_each(&mut dependency);
+            }
+            Some(DaskKind::WorkerGroup) => {
+                if let Some(cluster) = &object.spec_cluster {
+                    dependency(ParentKey::new(DaskKind::Cluster, &object.namespace, cluster));
+                    of_cluster(DaskKind::Autoscaler, cluster)
+                        .into_iter()
+                        .for_each(&mut dependency);
+                }
+            }
+            Some(DaskKind::Job | DaskKind::Autoscaler) => {}
+            None => {
+                let scheduler = object.component_label.as_deref() == Some("scheduler");
+                if let Some(cluster) = object.cluster_label.as_deref().filter(|_| scheduler) {
+                    of_cluster(DaskKind::Autoscaler, cluster)
+                        .into_iter()
+                        .for_each(&mut dependency);
+                }
+            }
+        }
+    }
+    if let (Some(kind), Some(object)) = (
+        kind.as_dask(),
+        change.after.as_deref().or(change.before.as_deref()),
+    ) {
+        let key = ParentKey::new(kind, &object.namespace, &object.name);
+        keys.retain(|(known, _)| *known != key);
+        keys.push((key, Reason::Itself(urgency(change))));
+    }
+    keys
+}
+
+/// Somebody who changes an object's spec or deletes it wants to see what comes
+/// of it; a change of its status is mostly our own.
+fn urgency(change: &Change) -> Urgency {
+    let what = |object: &Object| (object.uid.clone(), object.generation, object.terminating);
+    if change.before.as_deref().map(what) == change.after.as_deref().map(what) {
+        Urgency::Usual
+    } else {
+        Urgency::Urgent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use dask_operator_core::plan::ResourceKind;
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::object::tests::object;
+
+    fn dependents(kind: DaskKind, namespace: &str, cluster: &str) -> Vec<ParentKey> {
+        match (kind, cluster) {
+            (DaskKind::WorkerGroup, "c") => vec![ParentKey::new(kind, namespace, "g")],
+            (DaskKind::Autoscaler, "c") => vec![ParentKey::new(kind, namespace, "s")],
+            _ => Vec::new(),
+        }
+    }
+
+    fn appears(kind: &str, metadata: Value, spec: Value) -> Vec<String> {
+        let (api_version, kind) = kind.rsplit_once('/').unwrap_or_default();
+        let kind = Kind::of(ResourceKind::new(api_version, kind));
+        let after = object(&json!({"metadata": metadata, "spec": spec}));
+        let change = Change {
+            before: None,
+            after: Some(Arc::new(after)),
+        };
+        let mut keys: Vec<_> = concerned(&kind, &change, dependents)
+            .into_iter()
+            .map(|(key, _)| key.to_string())
+            .collect();
+        keys.sort();
+        keys
+    }
+
+    #[rstest]
+    #[case::worker(
+        "v1/Pod",
+        json!({"name": "p", "namespace": "n", "ownerReferences": [{"kind": "DaskWorkerGroup", "name": "g"}]}),
+        json!({}),
+        &["DaskWorkerGroup n/g"]
+    )]
+    #[case::scheduler(
+        "v1/Pod",
+        json!({
+            "name": "p", "namespace": "n", "ownerReferences": [{"kind": "DaskCluster", "name": "c"}],
+            "labels": {"dask.org/component": "scheduler", "dask.org/cluster-name": "c"},
+        }),
+        json!({}),
+        &["DaskAutoscaler n/s", "DaskCluster n/c"]
+    )]
+    #[case::cluster_of_a_job(
+        "kubernetes.dask.org/v1/DaskCluster",
+        json!({"name": "c", "namespace": "n", "ownerReferences": [{"kind": "DaskJob", "name": "c"}]}),
+        json!({}),
+        &["DaskAutoscaler n/s", "DaskCluster n/c", "DaskJob n/c", "DaskWorkerGroup n/g"]
+    )]
+    #[case::group(
+        "kubernetes.dask.org/v1/DaskWorkerGroup",
+        json!({"name": "g", "namespace": "n"}),
+        json!({"cluster": "c"}),
+        &["DaskAutoscaler n/s", "DaskCluster n/c", "DaskWorkerGroup n/g"]
+    )]
+    #[case::foreign("v1/Pod", json!({"name": "p", "ownerReferences": [{"kind": "ReplicaSet", "name": "r"}]}), json!({}), &[])]
+    fn who_is_concerned(
+        #[case] kind: &str,
+        #[case] metadata: Value,
+        #[case] spec: Value,
+        #[case] expected: &[&str],
+    ) {
+        assert_eq!(appears(kind, metadata, spec), expected);
+    }
+
+    #[rstest]
+    #[case::spec(json!({"generation": 2}), Urgency::Urgent)]
+    #[case::deleted(json!({"generation": 1, "deletionTimestamp": "t"}), Urgency::Urgent)]
+    #[case::status(json!({"generation": 1, "resourceVersion": "2"}), Urgency::Usual)]
+    fn changes_by_people_are_urgent(#[case] metadata: Value, #[case] expected: Urgency) {
+        let of = |metadata: Value| Some(Arc::new(object(&json!({"metadata": metadata}))));
+        let change = Change {
+            before: of(json!({"generation": 1})),
+            after: of(metadata),
+        };
+        let keys = concerned(&Kind::dask(DaskKind::Job), &change, dependents);
+        assert_eq!(keys[0].1, Reason::Itself(expected));
+    }
+}

@@ -1,0 +1,218 @@
+//! Every request that changes something in the cluster is sent from here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dask_operator_core::names::FIELD_MANAGER;
+use dask_operator_core::plan::ResourceKind;
+use http::Request;
+use kube::Client;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
+use kube::core::request::Request as Requests;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::errors::WriteError;
+use crate::kinds::Kind;
+use crate::object::Object;
+
+/// How long the API server may take for an answer. It ends what takes longer
+/// than a minute itself; webhooks have 30 s at most.
+const TIMEOUT: Duration = Duration::from_secs(40);
+
+/// Sends what changes something.
+#[derive(Clone)]
+pub struct Writes {
+    client: Client,
+    /// Requests that may be under way at once.
+    permits: Arc<Semaphore>,
+    in_flight: usize,
+}
+
+/// What an object has to be still, for a write to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precondition<'a> {
+    /// There shall be none that somebody else made.
+    NotForeign,
+    /// It shall have this `metadata.resourceVersion`.
+    Version(&'a str),
+}
+
+impl Writes {
+    /// Sends with `client`, with at most `in_flight` requests under way at once.
+    #[must_use]
+    pub fn new(client: Client, in_flight: usize) -> Self {
+        Self {
+            client,
+            permits: Arc::new(Semaphore::new(in_flight)),
+            in_flight,
+        }
+    }
+
+    /// How many requests may be under way at once.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Creates `object`.
+    ///
+    /// # Errors
+    ///
+    /// When the API server does not; [`dask_operator_core::category::Cause::AlreadyExists`]
+    /// when there is one of that name.
+    pub async fn create(&self, kind: &Kind, namespace: &str, object: &Value) -> Result<Object, WriteError> {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let what = format!("create {} {name}", kind.resource.kind);
+        let parameters = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let request =
+            Requests::new(kind.path(namespace)).create(&parameters, object.to_string().into_bytes());
+        let answer = self.send(&what, request).await?;
+        read(what, &answer, &kind.resource)
+    }
+
+    /// Applies `object`. Gives it as it is now, whole and as it is kept.
+    ///
+    /// # Errors
+    ///
+    /// When the API server does not. Under [`Precondition::NotForeign`] fields
+    /// are not taken from others.
+    pub async fn apply(
+        &self,
+        kind: &Kind,
+        namespace: &str,
+        object: &Value,
+        precondition: Precondition<'_>,
+    ) -> Result<(Value, Object), WriteError> {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let what = format!("apply {} {name}", kind.resource.kind);
+        let mut object = object.clone();
+        let mut parameters = PatchParams::apply(FIELD_MANAGER);
+        if let Precondition::Version(version) = precondition {
+            object["metadata"]["resourceVersion"] = version.into();
+            parameters = parameters.force();
+        }
+        let patch = Patch::Apply(&object);
+        let request = Requests::new(kind.path(namespace)).patch(name, &parameters, &patch);
+        let answer = self.send(&what, request).await?;
+        let kept = read(what, &answer, &kind.resource)?;
+        Ok((serde_json::from_str(&answer).unwrap_or_default(), kept))
+    }
+
+    /// Applies the whole `status` of `object`, if that is as it was observed.
+    ///
+    /// # Errors
+    ///
+    /// When the API server does not.
+    pub async fn apply_status(
+        &self,
+        kind: &Kind,
+        object: &Object,
+        status: &Value,
+    ) -> Result<Object, WriteError> {
+        let what = format!("apply the status of {} {}", kind.resource.kind, object.name);
+        let body = json!({
+            "apiVersion": kind.resource.api_version,
+            "kind": kind.resource.kind,
+            "metadata": {
+                "name": object.name, "namespace": object.namespace, "resourceVersion": object.resource_version,
+            },
+            "status": status,
+        });
+        let parameters = PatchParams::apply(FIELD_MANAGER).force();
+        let requests = Requests::new(kind.path(&object.namespace));
+        let request = requests.patch_subresource("status", &object.name, &parameters, &Patch::Apply(&body));
+        let answer = self.send(&what, request).await?;
+        read(what, &answer, &kind.resource)
+    }
+
+    /// Sets the replicas of a worker group through its `scale` subresource, if
+    /// that is as it was observed.
+    ///
+    /// # Errors
+    ///
+    /// When the API server does not.
+    pub async fn scale(&self, kind: &Kind, object: &Object, replicas: u32) -> Result<(), WriteError> {
+        let what = format!("scale {} {} to {replicas}", kind.resource.kind, object.name);
+        let body = json!({
+            "metadata": {"resourceVersion": object.resource_version},
+            "spec": {"replicas": replicas},
+        });
+        let parameters = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let requests = Requests::new(kind.path(&object.namespace));
+        let request = requests.patch_subresource("scale", &object.name, &parameters, &Patch::Merge(&body));
+        self.send(&what, request).await.map(drop)
+    }
+
+    /// Changes `metadata` of an object by a merge patch, if it is as it was
+    /// observed.
+    ///
+    /// # Errors
+    ///
+    /// When the API server does not.
+    pub async fn merge_metadata(
+        &self,
+        kind: &Kind,
+        object: &Object,
+        mut metadata: Value,
+    ) -> Result<Object, WriteError> {
+        let what = format!("change the metadata of {} {}", kind.resource.kind, object.name);
+        metadata["resourceVersion"] = (*object.resource_version).into();
+        metadata["uid"] = (*object.uid).into();
+        let body = json!({"metadata": metadata});
+        let parameters = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let requests = Requests::new(kind.path(&object.namespace));
+        let request = requests.patch(&object.name, &parameters, &Patch::Merge(&body));
+        let answer = self.send(&what, request).await?;
+        read(what, &answer, &kind.resource)
+    }
+
+    /// Deletes an object, and in the background what it owns, if it is the one
+    /// that was observed.
+    ///
+    /// # Errors
+    ///
+    /// When the API server does not; [`dask_operator_core::category::Cause::Gone`]
+    /// when it is not there.
+    pub async fn delete(&self, kind: &Kind, object: &Object) -> Result<(), WriteError> {
+        let what = format!("delete {} {}", kind.resource.kind, object.name);
+        let parameters = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Background),
+            preconditions: Some(Preconditions {
+                uid: Some(object.uid.to_string()),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        let request = Requests::new(kind.path(&object.namespace)).delete(&object.name, &parameters);
+        self.send(&what, request).await.map(drop)
+    }
+
+    async fn send(
+        &self,
+        what: &str,
+        request: Result<Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<String, WriteError> {
+        let request =
+            request.map_err(|error| WriteError::new(what.into(), &kube::Error::BuildRequest(error)))?;
+        // The semaphore is never closed.
+        let _permit = self.permits.acquire().await;
+        match tokio::time::timeout(TIMEOUT, self.client.request_text(request)).await {
+            Ok(answer) => answer.map_err(|error| WriteError::new(what.into(), &error)),
+            Err(_) => Err(WriteError::timed_out(what.into(), TIMEOUT.as_secs())),
+        }
+    }
+}
+
+fn read(what: String, answer: &str, kind: &ResourceKind) -> Result<Object, WriteError> {
+    Object::from_json(answer, kind).map_err(|error| WriteError::new(what, &kube::Error::SerdeError(error)))
+}
