@@ -52,6 +52,8 @@ NODE = ("kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr",
 FAKE_NODES = ("kwok",)
 #: What a caller may ask for by name.
 SETS = {"control-plane": CONTROL_PLANE, "node": CONTROL_PLANE + NODE, "all": tuple(PROGRAMS)}
+#: Bytes on disk that building all needs: modules, Go's build cache, programs.
+ROOM = 10 << 30
 #: What `KUBEBUILDER_ASSETS` (the folder of setup-envtest) has.
 ASSETS = ("etcd", "kube-apiserver", "kubectl")
 
@@ -134,6 +136,9 @@ def _build_all(missing, caches):
     say(f"  building {len(missing)} program(s) once, from Go modules: {', '.join(missing)}")
     if len(missing) > 5:
         say("  (about 12 minutes on 2 processors for all of them)")
+        free = shutil.disk_usage(caches.parent).free
+        if free < ROOM:
+            raise Failure(f"building needs {ROOM >> 30} GB of disk for a while, and {caches.parent} has {free >> 30} GB free; XDG_CACHE_HOME can name another place")
     for names in _batches(missing):
         _build([PROGRAMS[name] for name in names], caches)
     # Go's own caches take some 7 GB. They are kept while a module that shares packages with these is still to be

@@ -123,7 +123,10 @@ def run_kubeconfig(arguments):
         print(f"export PATH={shlex.quote(str(kubectl.parent))}:\"$PATH\"" if kubectl.exists() else ":")
         return
     cluster = must_run(arguments).cluster
-    print(f"export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}; export PATH={shlex.quote(str(cluster.path('bin')))}:\"$PATH\"")
+    lines = [f"export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}", f"export PATH={shlex.quote(str(cluster.path('bin')))}:\"$PATH\""]
+    if any(name.lower() in ("http_proxy", "https_proxy", "all_proxy") for name in os.environ):
+        lines += [f"export {name}=\"${{{name}:+${name},}}{cluster.range}\"" for name in ("NO_PROXY", "no_proxy")]
+    print("; ".join(lines))
 
 
 def run_build(arguments):
@@ -208,6 +211,7 @@ def main(argv=None):
     arguments = parser().parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     machine.complete_path()
+    os.umask(0o022)  # what goes into images and the cluster's folder is for other users too
     try:
         return arguments.run(arguments) or 0
     except Failure as failure:

@@ -17,7 +17,7 @@ class Component:
     argv: list
     ready: Callable[[], bool]
     timeout: float = 60.0
-    env: dict | None = None
+    env: dict = dataclasses.field(default_factory=dict)
 
 
 #: Health pages carry self-signed certificates and nothing worth protecting; they are asked at the cluster's own address only.

@@ -24,6 +24,11 @@ def complete_path():
     os.environ["PATH"] = ":".join([*filter(None, present), *(folder for folder in ("/usr/local/sbin", "/usr/sbin", "/sbin") if folder not in present)])
 
 
+def clean_environment():
+    """What a component sees of the environment: nothing that a person set for something else, such as a proxy or a KUBECONFIG."""
+    return {"PATH": os.environ["PATH"], "HOME": "/root", "LANG": "C.UTF-8"}
+
+
 def require_root():
     """Namespaces, mounts and control groups need root."""
     if os.geteuid() != 0:

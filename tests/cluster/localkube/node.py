@@ -5,11 +5,14 @@ import os
 
 from . import images, machine, registry
 from .components import Component, accepts, answers
+from .kube import ApiError
 
 #: Program to Debian package. Newer runc and every crun refuse machines with version 1 control groups and few privileges.
 PROGRAMS = {"runc": "runc", "nft": "nftables"}
 #: Images that every node's registry has.
 IMAGES = ("pause", "dask")
+#: What the node seems to have, see :func:`make_room`.
+ROOM = {"cpu": "100", "memory": "400Gi"}
 DOMAIN = "cluster.local"
 NAME_SERVICE_READY_PORT = 10053
 KUBELET_HEALTH_PORT = 10248
@@ -91,8 +94,8 @@ disabled_plugins = [
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
       SystemdCgroup = false
 """)
-    search = f"{programs['containerd'].parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    return Component("containerd", [programs["containerd"], "--config", configuration], accepts(socket_path(cluster)), env={**os.environ, "PATH": search})
+    search = f"{programs['containerd'].parent}:{os.environ['PATH']}"  # it looks for its shim there
+    return Component("containerd", [programs["containerd"], "--config", configuration], accepts(socket_path(cluster)), env={"PATH": search})
 
 
 def _pod_network(cluster):
@@ -206,6 +209,32 @@ def grant(api):
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "system:coredns"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "system:coredns"},
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "system:coredns"}]})
+
+
+def make_room(cluster, api):
+    """Let the scheduler believe that the node is large, so that fifty pods that ask for a processor each fit on a machine with two.
+
+    The kubelet reports what the machine has; the API server writes down :data:`ROOM` instead. What the kubelet does when memory
+    runs short follows what there really is. An API server without such policies (before 1.36) tells the truth.
+    """
+    name = "local-kubernetes-room"
+    group = "/apis/admissionregistration.k8s.io/v1"
+    room = ", ".join(f'"{resource}": "{amount}"' for resource, amount in ROOM.items())
+    policy = {
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy", "metadata": {"name": name},
+        "spec": {
+            "reinvocationPolicy": "Never", "failurePolicy": "Ignore",
+            "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["nodes", "nodes/status"]}]},
+            "matchConditions": [{"name": "report", "expression": f"object.metadata.name == '{cluster.node_name}' && has(object.status.allocatable)"}],
+            "mutations": [{"patchType": "ApplyConfiguration",
+                           "applyConfiguration": {"expression": f"Object{{status: Object.status{{allocatable: {{{room}}}, capacity: {{{room}}}}}}}"}}]}}
+    binding = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": name}, "spec": {"policyName": name}}
+    try:
+        api.apply(f"{group}/mutatingadmissionpolicies/{name}", policy)
+        api.apply(f"{group}/mutatingadmissionpolicybindings/{name}", binding)
+    except ApiError as error:
+        if error.code != 404:
+            raise
 
 
 def ready(api, cluster):

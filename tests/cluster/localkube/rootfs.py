@@ -58,7 +58,7 @@ def python(root, layer, packages, scripts):
     version = python_version(root)
     site = layer / f"usr/local/lib/python{version}/dist-packages"
     site.mkdir(parents=True)
-    _watched([*_pip(), "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-compile", "--target", str(site),
+    _watched([*_pip(), "install", "--quiet", "--disable-pip-version-check", "--no-input", "--root-user-action=ignore", "--no-compile", "--target", str(site),
               "--python-version", version, "--implementation", "cp", "--only-binary", ":all:", *_platforms(), *packages],
              f"Python packages {', '.join(packages)}")
     shutil.rmtree(site / "bin", ignore_errors=True)

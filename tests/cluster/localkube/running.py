@@ -2,7 +2,7 @@
 
 import contextlib
 
-from . import cgroups, network
+from . import cgroups, machine, network
 from .console import Failure, seconds, step
 from .processes import Records, launch, tail, wait_until
 
@@ -40,7 +40,7 @@ class Running:
         with step(title) if started else contextlib.nullcontext():
             for component in started:
                 argv = network.entering(self.keeper, component.argv)
-                process = launch(argv, self.cluster.log(component.name), cgroups.join(self.cluster.cgroup), component.env)
+                process = launch(argv, self.cluster.log(component.name), cgroups.join(self.cluster.cgroup), {**machine.clean_environment(), **component.env})
                 self.records.write(component.name, process)
             for component in components:
                 self._await_ready(component)

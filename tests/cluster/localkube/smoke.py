@@ -198,10 +198,12 @@ class Smoke(unittest.TestCase):
         self.eventually(lambda: name not in [pod["metadata"]["name"] for pod in self.pods()], "the evicted pod is still there")
 
     def test_node_statistics(self):
-        """What the kubelet's own eviction needs to know."""
+        """What the kubelet's own eviction needs to know is the truth; what the scheduler goes by is larger."""
         summary = self.api.get(f"/api/v1/nodes/{MAIN.node_name}/proxy/stats/summary")
         self.assertGreater(summary["node"]["fs"]["capacityBytes"], 0)
         self.assertGreater(summary["node"]["memory"]["availableBytes"], 0)
+        self.apply(server("greedy", 8, resources={"requests": {"cpu": "1", "memory": "4Gi"}}))
+        self.rolled_out("greedy")
 
     def test_access_control(self):
         """No certificate, no access; a service account has its own rights only."""

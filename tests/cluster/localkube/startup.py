@@ -48,7 +48,9 @@ def _start(running, programs, with_node, images):
     late = [controlplane.controller_manager(cluster, programs["kube-controller-manager"]),
             controlplane.scheduler(cluster, programs["kube-scheduler"])]
     if with_node:
-        node.grant(Api(cluster))
+        api = Api(cluster)
+        node.make_room(cluster, api)
+        node.grant(api)
         late += node.late_components(cluster, programs)
     if running.records.read(fakenodes.NAME):
         late.append(fakenodes.component(cluster))
