@@ -19,9 +19,9 @@ def run(argv, check=True, **options):
 
 
 def complete_path():
-    """A person who became root by ``su`` may lack the folders with ``ip``, ``nft`` and ``runc``."""
+    """A person who became root by ``su`` may lack the folders with ``ip``, ``nft`` and ``runc``, or the one where Go is usually unpacked."""
     present = os.environ.get("PATH", "").split(":")
-    os.environ["PATH"] = ":".join([*filter(None, present), *(folder for folder in ("/usr/local/sbin", "/usr/sbin", "/sbin") if folder not in present)])
+    os.environ["PATH"] = ":".join([*filter(None, present), *(folder for folder in ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/go/bin") if folder not in present)])
 
 
 def clean_environment():

@@ -4,8 +4,9 @@ import hashlib
 import json
 import os
 import shutil
-import tarfile
 from pathlib import Path
+
+from . import machine
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -81,9 +82,9 @@ def open_layout(source, scratch):
     """The blobs and the top descriptor of an OCI layout: a folder, or an archive that is unpacked into ``scratch``."""
     folder = Path(source)
     if not folder.is_dir():
-        with tarfile.open(source) as archive:
-            archive.extractall(scratch, filter="data")
         folder = Path(scratch)
+        folder.mkdir(exist_ok=True)
+        machine.run(["tar", "--extract", f"--file={source}", f"--directory={folder}", "--no-same-owner"])
     if not (folder / "index.json").exists():
         raise ValueError(f"{source} is no OCI image layout: it has no index.json (a `docker save` of Docker 25 or newer has one)")
     found = json.loads((folder / "index.json").read_bytes())["manifests"]
