@@ -1,0 +1,198 @@
+//! What a short manifest means: the parts that its author left out.
+//!
+//! Only what is left out entirely is filled in. A container whose command or arguments somebody wrote listens where
+//! they say, so it gets no ports and no probes; it gets an image only where it has none.
+
+use serde_json::{Map, Value, json};
+
+use super::metadata::{CLUSTER_NAME, COMPONENT};
+
+/// The image where neither manifest nor settings name one.
+pub const IMAGE: &str = "ghcr.io/dask/dask:latest";
+
+/// A member of an object, made where it is missing or null. None where `value` is no object.
+fn member<'a>(value: &'a mut Value, name: &str, make: impl FnOnce() -> Value) -> Option<&'a mut Value> {
+    let member = value.as_object_mut()?.entry(name).or_insert(Value::Null);
+    if member.is_null() {
+        *member = make();
+    }
+    Some(member)
+}
+
+fn object() -> Value {
+    Value::Object(Map::new())
+}
+
+/// Whether a member is missing, null or an empty list.
+fn is_left_out(value: &Value, name: &str) -> bool {
+    match value.get(name) {
+        None | Some(Value::Null) => true,
+        Some(Value::Array(items)) => items.is_empty(),
+        Some(_) => false,
+    }
+}
+
+/// Fills in `spec` of a `DaskCluster` called `name`.
+pub fn cluster_spec(spec: &mut Value, name: &str, image: &str) {
+    if let Some(worker) = member(spec, "worker", object) {
+        self::worker(worker, image);
+    }
+    let Some(scheduler) = member(spec, "scheduler", object) else { return };
+    if let Some(pod_spec) = member(scheduler, "spec", object) {
+        main_container(pod_spec, "scheduler", image, scheduler_parts);
+    }
+    if let Some(service) = member(scheduler, "service", object) {
+        self::service(service, name);
+    }
+}
+
+/// Fills in `spec.worker` of a `DaskCluster` or a `DaskWorkerGroup`.
+pub fn worker(worker: &mut Value, image: &str) {
+    member(worker, "replicas", || json!(1));
+    if let Some(pod_spec) = member(worker, "spec", object) {
+        main_container(pod_spec, "worker", image, worker_parts);
+    }
+}
+
+/// Fills in `spec.job` of a `DaskJob`.
+pub fn job(job: &mut Value, image: &str) {
+    let Some(pod_spec) = member(job, "spec", object) else { return };
+    // Today's custom resource definition has this as its default.
+    member(pod_spec, "restartPolicy", || json!("OnFailure"));
+    let container = pod_spec.get_mut("containers").and_then(|containers| containers.get_mut(0));
+    if let Some(container) = container {
+        member(container, "image", || json!(image));
+    }
+}
+
+/// Fills in the first container, or makes it.
+fn main_container(pod_spec: &mut Value, name: &str, image: &str, parts: fn() -> Value) {
+    if is_left_out(pod_spec, "containers")
+        && let Some(pod_spec) = pod_spec.as_object_mut()
+    {
+        pod_spec.insert("containers".to_owned(), json!([{"name": name}]));
+    }
+    let Some(container) = pod_spec.get_mut("containers").and_then(|containers| containers.get_mut(0)) else {
+        return;
+    };
+    member(container, "name", || json!(name));
+    member(container, "image", || json!(image));
+    if is_left_out(container, "command")
+        && is_left_out(container, "args")
+        && let (Some(container), Value::Object(parts)) = (container.as_object_mut(), parts())
+    {
+        for (part, value) in parts {
+            let present = container.get(&part).is_some_and(|value| !value.is_null() && *value != json!([]));
+            if !present {
+                container.insert(part, value);
+            }
+        }
+    }
+}
+
+fn scheduler_parts() -> Value {
+    let health = json!({"path": "/health", "port": "http-dashboard"});
+    json!({
+        "args": ["dask", "scheduler", "--host", "0.0.0.0"],
+        "ports": [
+            {"name": "tcp-comm", "containerPort": 8786, "protocol": "TCP"},
+            {"name": "http-dashboard", "containerPort": 8787, "protocol": "TCP"},
+        ],
+        "readinessProbe": {"httpGet": health, "initialDelaySeconds": 0, "periodSeconds": 1, "timeoutSeconds": 300},
+        "livenessProbe": {"httpGet": health, "initialDelaySeconds": 15, "periodSeconds": 20},
+    })
+}
+
+fn worker_parts() -> Value {
+    json!({
+        "args": ["dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--dashboard", "--dashboard-address", "8788"],
+        "ports": [{"name": "http-dashboard", "containerPort": 8788, "protocol": "TCP"}],
+    })
+}
+
+fn service(service: &mut Value, cluster: &str) {
+    if service["type"] == "ExternalName" {
+        return;
+    }
+    member(service, "selector", || json!({CLUSTER_NAME: cluster, COMPONENT: "scheduler"}));
+    if is_left_out(service, "ports")
+        && let Some(service) = service.as_object_mut()
+    {
+        let ports = json!([
+            {"name": "tcp-comm", "protocol": "TCP", "port": 8786, "targetPort": "tcp-comm"},
+            {"name": "http-dashboard", "protocol": "TCP", "port": 8787, "targetPort": "http-dashboard"},
+        ]);
+        service.insert("ports".to_owned(), ports);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn defaulted(mut spec: Value) -> Value {
+        cluster_spec(&mut spec, "c", IMAGE);
+        spec
+    }
+
+    #[test]
+    fn an_empty_spec_becomes_a_whole_one() {
+        let spec = defaulted(json!({}));
+        assert_eq!(spec["worker"]["replicas"], 1);
+        let worker = &spec["worker"]["spec"]["containers"][0];
+        assert_eq!((&worker["name"], &worker["image"]), (&json!("worker"), &json!(IMAGE)));
+        assert_eq!(worker["ports"][0]["containerPort"], 8788);
+        let scheduler = &spec["scheduler"]["spec"]["containers"][0];
+        assert_eq!(scheduler["readinessProbe"]["httpGet"]["port"], "http-dashboard");
+        assert_eq!(spec["scheduler"]["service"]["selector"], json!({CLUSTER_NAME: "c", COMPONENT: "scheduler"}));
+        assert_eq!(spec["scheduler"]["service"]["ports"][0]["name"], "tcp-comm");
+    }
+
+    #[test]
+    fn what_somebody_wrote_stays() {
+        let spec = json!({
+            "worker": {"replicas": 0, "spec": {"containers": [{"name": "w", "image": "i", "command": ["sh"]}, {"name": "side"}]}},
+            "scheduler": {
+                "spec": {"containers": [{"name": "s", "image": "i", "args": ["dask", "scheduler"]}]},
+                "service": {"type": "ClusterIP", "selector": {"a": "b"}, "ports": [{"name": "x", "port": 1}]},
+            },
+        });
+        assert_eq!(defaulted(spec.clone()), spec);
+        let external = json!({"type": "ExternalName", "externalName": "x"});
+        let spec = json!({"scheduler": {"service": external}});
+        assert_eq!(defaulted(spec)["scheduler"]["service"], external);
+    }
+
+    #[test]
+    fn a_container_without_command_keeps_its_own_ports_and_probes() {
+        let container = json!({"name": "s", "ports": [{"name": "tcp-comm", "containerPort": 1}], "readinessProbe": {"exec": {}}});
+        let spec = defaulted(json!({"scheduler": {"spec": {"containers": [container]}}}));
+        let container = &spec["scheduler"]["spec"]["containers"][0];
+        assert_eq!(container["ports"], json!([{"name": "tcp-comm", "containerPort": 1}]));
+        assert_eq!(container["readinessProbe"], json!({"exec": {}}));
+        assert_eq!(container["args"][1], "scheduler");
+    }
+
+    #[test]
+    fn defaulting_twice_changes_nothing() {
+        let specs = [
+            json!({}),
+            json!(null),
+            json!("text"),
+            json!({"worker": null, "scheduler": null}),
+            json!({"worker": {"spec": {"containers": []}}, "scheduler": {"service": {}}}),
+            json!({"worker": {"spec": {"containers": [null]}}, "scheduler": {"spec": {"containers": [{}]}}}),
+            json!({"worker": 3, "scheduler": {"spec": [], "service": "x"}}),
+        ];
+        for spec in specs {
+            let once = defaulted(spec.clone());
+            assert_eq!(defaulted(once.clone()), once, "{spec}");
+        }
+        let mut once = json!({"spec": {"containers": [{"name": "job"}]}});
+        job(&mut once, IMAGE);
+        let mut twice = once.clone();
+        job(&mut twice, IMAGE);
+        assert_eq!(once, twice);
+        assert_eq!(once["spec"]["restartPolicy"], "OnFailure");
+    }
+}

@@ -1,0 +1,151 @@
+//! Labels and annotations of children: where they come from and which wins.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+/// Which cluster an object belongs to.
+pub const CLUSTER_NAME: &str = "dask.org/cluster-name";
+/// Which worker group an object belongs to.
+pub const WORKERGROUP_NAME: &str = "dask.org/workergroup-name";
+/// What an object is: `scheduler`, `worker`, `workergroup` or `job-runner`.
+pub const COMPONENT: &str = "dask.org/component";
+/// Istio's switch. Dask's workers talk to each other by pod address, which its sidecar breaks.
+pub const ISTIO_INJECT: &str = "sidecar.istio.io/inject";
+/// Annotation of a default worker group: the value of the cluster's `spec.worker.replicas` that was passed on last.
+pub const CLUSTER_REPLICAS: &str = "kubernetes.dask.org/cluster-replicas";
+
+/// Annotations that tools keep for themselves, by how they begin. They say something about the object that they
+/// stand on and nothing about its children.
+pub const IGNORED_ANNOTATIONS: [&str; 2] = ["kopf.zalando.org", "kubectl.kubernetes.io"];
+
+/// Labels and annotations.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Metadata {
+    /// Labels by name.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations by name.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Metadata {
+    /// What an object hands down: all its labels, and its annotations without those that begin with one of
+    /// `ignored` (and without the operator's own).
+    pub fn of(object: &Value, ignored: &[String]) -> Self {
+        let mut metadata = Self::embedded(object.get("metadata"));
+        metadata.annotations.retain(|name, _| {
+            name != CLUSTER_REPLICAS && !ignored.iter().any(|prefix| name.starts_with(prefix.as_str()))
+        });
+        metadata
+    }
+
+    /// What stands under `metadata` of a part of a spec, such as `spec.worker.metadata`.
+    pub fn embedded(metadata: Option<&Value>) -> Self {
+        let strings = |field: &str| -> BTreeMap<String, String> {
+            let map = metadata.and_then(|metadata| metadata.get(field)).and_then(Value::as_object);
+            let strings = map.into_iter().flatten();
+            strings.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+        };
+        Self { labels: strings("labels"), annotations: strings("annotations") }
+    }
+
+    /// These, and `upper` where both have the same name.
+    #[must_use]
+    pub fn below(mut self, upper: Self) -> Self {
+        self.labels.extend(upper.labels);
+        self.annotations.extend(upper.annotations);
+        self
+    }
+
+    /// These, and other labels where these have none of that name.
+    #[must_use]
+    pub fn with_default_labels(mut self, labels: impl IntoIterator<Item = (String, String)>) -> Self {
+        for (name, value) in labels {
+            self.labels.entry(name).or_insert(value);
+        }
+        self
+    }
+
+    /// These, and labels that win over whatever people wrote.
+    #[must_use]
+    pub fn reserved(mut self, labels: &[(&str, &str)]) -> Self {
+        self.labels.extend(labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        self
+    }
+
+    /// Keeps Istio's sidecar out, unless somebody asked for it.
+    #[must_use]
+    pub fn without_sidecar(self) -> Self {
+        self.with_default_labels([(ISTIO_INJECT.to_owned(), "false".to_owned())])
+    }
+
+    /// As `metadata` of an object; annotations only where there are some.
+    pub fn to_json(&self) -> Value {
+        let mut metadata = Map::from_iter([("labels".to_owned(), json!(self.labels))]);
+        if !self.annotations.is_empty() {
+            metadata.insert("annotations".to_owned(), json!(self.annotations));
+        }
+        Value::Object(metadata)
+    }
+}
+
+/// The prefixes of [`IGNORED_ANNOTATIONS`], for settings.
+pub fn ignored_annotations() -> Vec<String> {
+    IGNORED_ANNOTATIONS.map(str::to_owned).to_vec()
+}
+
+/// Labels that a worker's pod always has.
+pub fn worker_labels<'a>(cluster: &'a str, group: &'a str) -> [(&'a str, &'a str); 3] {
+    [(CLUSTER_NAME, cluster), (COMPONENT, "worker"), (WORKERGROUP_NAME, group)]
+}
+
+/// Labels that a scheduler's pod and Service always have.
+pub fn scheduler_labels(cluster: &str) -> [(&str, &str); 2] {
+    [(CLUSTER_NAME, cluster), (COMPONENT, "scheduler")]
+}
+
+/// A label selector as text, as `status.selector` holds it: `a=b,c=d`.
+pub fn selector(labels: &[(&str, &str)]) -> String {
+    labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Value {
+        json!({"metadata": {
+            "labels": {"team": "a", "app.kubernetes.io/instance": "x", COMPONENT: "mine"},
+            "annotations": {
+                "note": "n",
+                "kopf.zalando.org/last-handled-configuration": "{}",
+                "kubectl.kubernetes.io/last-applied-configuration": "{}",
+                CLUSTER_REPLICAS: "3",
+            },
+        }})
+    }
+
+    #[test]
+    fn tools_annotations_are_not_handed_down() {
+        let metadata = Metadata::of(&example(), &ignored_annotations());
+        assert_eq!(metadata.annotations.keys().collect::<Vec<_>>(), ["note"]);
+        assert_eq!(metadata.labels.len(), 3, "labels are not filtered");
+        let all = Metadata::of(&example(), &[]);
+        assert_eq!(all.annotations.len(), 3, "the filter is a setting, the operator's own never goes down");
+    }
+
+    #[test]
+    fn order_of_precedence() {
+        let worker = Metadata::embedded(Some(&json!({"labels": {"team": "b", COMPONENT: "x", ISTIO_INJECT: "true"}})));
+        let merged = Metadata::of(&example(), &[]).below(worker).without_sidecar().reserved(&[(COMPONENT, "worker")]);
+        assert_eq!(merged.labels["team"], "b", "the part wins over the whole");
+        assert_eq!(merged.labels[COMPONENT], "worker", "reserved labels win over all");
+        assert_eq!(merged.labels[ISTIO_INJECT], "true", "people can have the sidecar");
+        assert_eq!(Metadata::default().without_sidecar().labels[ISTIO_INJECT], "false");
+    }
+
+    #[test]
+    fn selectors() {
+        assert_eq!(selector(&scheduler_labels("c")), "dask.org/cluster-name=c,dask.org/component=scheduler");
+    }
+}

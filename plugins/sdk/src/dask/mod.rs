@@ -1,0 +1,16 @@
+//! What the default components know about Dask on Kubernetes.
+//!
+//! Names, labels, environment and precedence are those of dask-kubernetes, because people's manifests,
+//! dashboards and the Python client rely on them.
+
+pub mod address;
+pub mod checks;
+pub mod defaults;
+pub mod environment;
+pub mod kinds;
+pub mod metadata;
+pub mod names;
+pub mod pod;
+pub mod resource;
+pub mod time;
+pub mod workload;

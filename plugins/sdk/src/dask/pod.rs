@@ -1,0 +1,296 @@
+//! What a pod's status says.
+
+use serde::Deserialize;
+
+use super::time;
+use crate::contract::{Error, ObservedObject, Timestamp};
+
+/// A pod, as far as its state is concerned.
+#[derive(Debug, Clone)]
+pub struct Pod {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// Whether it is on its way out.
+    pub terminating: bool,
+    /// When it was created.
+    pub created: Option<Timestamp>,
+    state: State,
+}
+
+/// Why a container or pod is where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// In one word in CamelCase: `ImagePullBackOff`, `Evicted`, `OOMKilled`.
+    pub reason: String,
+    /// In a sentence; may be empty.
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct State {
+    metadata: ObjectMeta,
+    spec: Spec,
+    status: Status,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ObjectMeta {
+    creation_timestamp: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Spec {
+    node_name: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Status {
+    phase: String,
+    reason: String,
+    message: String,
+    conditions: Vec<PodCondition>,
+    container_statuses: Vec<ContainerStatus>,
+    init_container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct PodCondition {
+    #[serde(rename = "type")]
+    type_: String,
+    status: String,
+    reason: String,
+    message: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ContainerStatus {
+    name: String,
+    restart_count: u64,
+    state: ContainerState,
+    last_state: ContainerState,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct ContainerState {
+    waiting: Option<Waiting>,
+    running: Option<Running>,
+    terminated: Option<Terminated>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Waiting {
+    reason: String,
+    message: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Running {
+    started_at: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Terminated {
+    exit_code: i64,
+    reason: String,
+    message: String,
+    started_at: Option<String>,
+    finished_at: Option<String>,
+}
+
+/// Reasons for waiting that every container has for a while.
+const ON_ITS_WAY: [&str; 3] = ["ContainerCreating", "PodInitializing", ""];
+
+impl Pod {
+    /// Reads a pod.
+    pub fn of(observed: &ObservedObject) -> Result<Self, Error> {
+        let state: State = observed.read()?;
+        Ok(Self {
+            name: observed.key.name.clone(),
+            uid: observed.uid.clone(),
+            terminating: observed.terminating,
+            created: state.metadata.creation_timestamp.as_deref().and_then(time::parse),
+            state,
+        })
+    }
+
+    /// `status.phase`: `Pending`, `Running`, `Succeeded`, `Failed`, `Unknown`, or empty before there is one.
+    pub fn phase(&self) -> &str {
+        &self.state.status.phase
+    }
+
+    /// Its containers are done for good: it was evicted or preempted, lost its node, or ended. It will not come back
+    /// by itself.
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase(), "Succeeded" | "Failed")
+    }
+
+    /// All its containers are ready.
+    pub fn is_ready(&self) -> bool {
+        !self.terminating && self.has_condition("Ready")
+    }
+
+    /// It was given a node.
+    pub fn is_scheduled(&self) -> bool {
+        self.state.spec.node_name.as_deref().is_some_and(|node| !node.is_empty())
+    }
+
+    /// A container of it has ever been started (init containers don't count).
+    pub fn has_run(&self) -> bool {
+        let started = |state: &ContainerState| state.running.is_some() || state.terminated.is_some();
+        let statuses = &self.state.status.container_statuses;
+        self.phase() == "Running"
+            || self.is_over()
+            || statuses.iter().any(|c| c.restart_count > 0 || started(&c.state) || started(&c.last_state))
+    }
+
+    /// When its first container was started.
+    pub fn started(&self) -> Option<Timestamp> {
+        let starts = self.states().filter_map(|state| {
+            let running = state.running.as_ref().and_then(|running| running.started_at.as_deref());
+            running.or(state.terminated.as_ref().and_then(|over| over.started_at.as_deref()))
+        });
+        starts.filter_map(time::parse).min()
+    }
+
+    /// When its last container ended.
+    pub fn finished(&self) -> Option<Timestamp> {
+        let ends = self.terminated().filter_map(|over| over.finished_at.as_deref());
+        ends.filter_map(time::parse).max()
+    }
+
+    /// What keeps it from being ready, if it is more than time.
+    pub fn trouble(&self) -> Option<Cause> {
+        let status = &self.state.status;
+        if self.is_over() {
+            return Some(self.end());
+        }
+        let waiting = status.container_statuses.iter().chain(&status.init_container_statuses).find_map(|container| {
+            let waiting = container.state.waiting.as_ref()?;
+            (!ON_ITS_WAY.contains(&waiting.reason.as_str())).then_some((container, waiting))
+        });
+        if let Some((container, waiting)) = waiting {
+            let last = container.last_state.terminated.as_ref().map(|over| format!(", last time {}", how(over)));
+            let message = format!("container {}: {}{}", container.name, waiting.message, last.unwrap_or_default());
+            return Some(Cause { reason: waiting.reason.clone(), message });
+        }
+        let unscheduled =
+            status.conditions.iter().find(|c| c.type_ == "PodScheduled" && c.status == "False" && !c.reason.is_empty());
+        unscheduled.map(|c| Cause { reason: c.reason.clone(), message: c.message.clone() })
+    }
+
+    /// Why it is over.
+    fn end(&self) -> Cause {
+        let status = &self.state.status;
+        if !status.reason.is_empty() {
+            return Cause { reason: status.reason.clone(), message: status.message.clone() };
+        }
+        let disruption = status.conditions.iter().find(|c| c.type_ == "DisruptionTarget" && c.status == "True");
+        if let Some(disruption) = disruption {
+            return Cause { reason: disruption.reason.clone(), message: disruption.message.clone() };
+        }
+        let bad = self.terminated().find(|over| over.exit_code != 0).or_else(|| self.terminated().next());
+        match bad {
+            Some(over) if !over.reason.is_empty() => Cause { reason: over.reason.clone(), message: how(over) },
+            Some(over) => Cause { reason: "Ended".to_owned(), message: how(over) },
+            None => Cause { reason: self.phase().to_owned(), message: status.message.clone() },
+        }
+    }
+
+    fn has_condition(&self, type_: &str) -> bool {
+        self.state.status.conditions.iter().any(|c| c.type_ == type_ && c.status == "True")
+    }
+
+    fn states(&self) -> impl Iterator<Item = &ContainerState> {
+        self.state.status.container_statuses.iter().flat_map(|container| [&container.last_state, &container.state])
+    }
+
+    fn terminated(&self) -> impl Iterator<Item = &Terminated> {
+        self.state.status.container_statuses.iter().filter_map(|container| container.state.terminated.as_ref())
+    }
+}
+
+/// How a container ended.
+fn how(over: &Terminated) -> String {
+    let message = if over.message.is_empty() { String::new() } else { format!(": {}", over.message.trim()) };
+    match over.reason.as_str() {
+        "" | "Error" | "Completed" => format!("it ended with code {}{message}", over.exit_code),
+        reason => format!("it ended with code {} ({reason}){message}", over.exit_code),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::dask::kinds;
+
+    fn pod(status: Value) -> Pod {
+        let object = json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}, "status": status}).to_string();
+        let observed = ObservedObject { key: kinds::pod().key("p"), uid: "u".into(), terminating: false, object };
+        Pod::of(&observed).expect("pod")
+    }
+
+    fn reason(status: Value) -> Option<String> {
+        pod(status).trouble().map(|cause| cause.reason)
+    }
+
+    #[test]
+    fn a_pod_that_only_needs_time_has_no_trouble() {
+        assert_eq!(reason(json!({})), None);
+        assert_eq!(reason(json!({"phase": "Pending"})), None);
+        let creating = json!({"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]});
+        assert_eq!(reason(creating.clone()), None);
+        assert!(!pod(creating).has_run());
+    }
+
+    #[test]
+    fn troubles() {
+        let waiting = |reason: &str| json!({"phase": "Pending", "containerStatuses": [
+            {"name": "worker", "state": {"waiting": {"reason": reason, "message": "m"}}}]});
+        assert_eq!(reason(waiting("ImagePullBackOff")).as_deref(), Some("ImagePullBackOff"));
+        assert_eq!(reason(json!({"phase": "Pending", "conditions": [
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]})).as_deref(),
+            Some("Unschedulable"));
+        assert_eq!(reason(json!({"phase": "Failed", "reason": "Evicted", "message": "memory"})).as_deref(), Some("Evicted"));
+        assert_eq!(reason(json!({"phase": "Failed", "conditions": [
+            {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]})).as_deref(),
+            Some("PreemptionByScheduler"));
+        assert_eq!(reason(json!({"phase": "Failed", "containerStatuses": [
+            {"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]})).as_deref(), Some("OOMKilled"));
+    }
+
+    #[test]
+    fn a_crash_says_how_it_ended_last_time() {
+        let pod = pod(json!({"phase": "Running", "containerStatuses": [{"name": "scheduler", "restartCount": 3,
+            "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}},
+            "lastState": {"terminated": {"exitCode": 2, "reason": "Error"}}}]}));
+        let trouble = pod.trouble().expect("trouble");
+        assert_eq!(trouble.message, "container scheduler: back-off 40s, last time it ended with code 2");
+        assert!(pod.has_run() && !pod.is_ready());
+    }
+
+    #[test]
+    fn times_are_the_containers() {
+        let pod = pod(json!({"phase": "Succeeded", "containerStatuses": [
+            {"state": {"terminated": {"exitCode": 0, "startedAt": "2026-01-01T00:00:05Z", "finishedAt": "2026-01-01T00:01:00Z"}}},
+            {"state": {"terminated": {"exitCode": 0, "startedAt": "2026-01-01T00:00:04Z", "finishedAt": "2026-01-01T00:00:50Z"}}}]}));
+        let time = |text| time::parse(text);
+        assert_eq!(pod.started(), time("2026-01-01T00:00:04Z"));
+        assert_eq!(pod.finished(), time("2026-01-01T00:01:00Z"));
+        assert_eq!(pod.created, time("2026-01-01T00:00:00Z"));
+        assert!(pod.is_over());
+    }
+}

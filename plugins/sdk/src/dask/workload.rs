@@ -1,0 +1,112 @@
+//! Schedulers and workers as Kubernetes objects: bare Pods, or Deployments with one replica.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::kinds;
+use super::metadata::Metadata;
+use crate::contract::ResourceKind;
+
+/// Which objects schedulers and workers are made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Workload {
+    /// Pods; the operator itself replaces those that are lost.
+    #[default]
+    Pod,
+    /// Deployments with one replica each, as dask-kubernetes makes them.
+    Deployment,
+}
+
+impl Workload {
+    /// The kind of the objects.
+    pub fn kind(self) -> ResourceKind {
+        match self {
+            Self::Pod => kinds::pod(),
+            Self::Deployment => kinds::deployment(),
+        }
+    }
+
+    /// The object. `selector` holds the labels that never change; `metadata` has them too.
+    pub fn object(self, metadata: &Metadata, mut pod_spec: Value, selector: &[(&str, &str)]) -> Value {
+        let metadata = metadata.to_json();
+        match self {
+            Self::Pod => json!({"metadata": metadata, "spec": pod_spec}),
+            Self::Deployment => {
+                // A Deployment allows no policy but `Always`.
+                if let Some(pod_spec) = pod_spec.as_object_mut() {
+                    pod_spec.remove("restartPolicy");
+                }
+                let selector: serde_json::Map<String, Value> =
+                    selector.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+                json!({
+                    "metadata": metadata,
+                    "spec": {
+                        "replicas": 1,
+                        "selector": {"matchLabels": selector},
+                        // Never two at once with the same name.
+                        "strategy": {"type": "Recreate"},
+                        "template": {"metadata": metadata, "spec": pod_spec},
+                    },
+                })
+            }
+        }
+    }
+}
+
+/// What a Deployment of one replica says of itself.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct DeploymentState {
+    status: DeploymentStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct DeploymentStatus {
+    ready_replicas: u32,
+    conditions: Vec<DeploymentCondition>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct DeploymentCondition {
+    status: String,
+    reason: String,
+    message: String,
+}
+
+impl DeploymentState {
+    /// Its pod is ready.
+    pub fn is_ready(&self) -> bool {
+        self.status.ready_replicas > 0
+    }
+
+    /// The first condition that does not hold, as reason and message.
+    pub fn trouble(&self) -> Option<(&str, &str)> {
+        let conditions = self.status.conditions.iter();
+        conditions
+            .filter(|condition| condition.status == "False" && !condition.reason.is_empty())
+            .map(|condition| (condition.reason.as_str(), condition.message.as_str()))
+            .next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deployment_selects_its_pods_and_restarts_always() {
+        let labels = [("a", "b")];
+        let metadata = Metadata::default().reserved(&labels).reserved(&[("team", "x")]);
+        let spec = json!({"containers": [], "restartPolicy": "Never"});
+        let deployment = Workload::Deployment.object(&metadata, spec.clone(), &labels);
+        assert_eq!(deployment["spec"]["selector"]["matchLabels"], json!({"a": "b"}));
+        assert_eq!(deployment["spec"]["template"]["metadata"]["labels"], json!({"a": "b", "team": "x"}));
+        assert_eq!(deployment["spec"]["template"]["spec"], json!({"containers": []}));
+        let pod = Workload::Pod.object(&metadata, spec, &labels);
+        assert_eq!(pod["spec"]["restartPolicy"], "Never");
+    }
+}

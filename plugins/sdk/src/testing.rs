@@ -1,0 +1,324 @@
+//! Tries a plugin natively: an observation from manifests, a plan, and what is in it.
+//!
+//! ```
+//! use dask_operator_plugin::{prelude::*, testing::Scenario};
+//! # struct Mine;
+//! # impl Plugin for Mine {
+//! #     const NAME: &str = "mine"; const VERSION: &str = "1"; const SUMMARY: &str = ""; type Settings = NoSettings;
+//! # }
+//! # impl Logic<Cluster> for Mine {
+//! #     fn child_kinds(_: &NoSettings) -> Vec<ResourceKind> { vec![ResourceKind::new("v1", "Service")] }
+//! #     fn plan(observation: &Observation, _: &NoSettings) -> Result<Plan, Error> {
+//! #         let key = ResourceKind::new("v1", "Service").key("simple-scheduler");
+//! #         let child = DesiredChild::create(key, json!({"spec": {"type": "ClusterIP"}}));
+//! #         Ok(Plan { children: vec![child], ..Plan::default() })
+//! #     }
+//! # }
+//! let scenario = Scenario::of("{kind: DaskCluster, metadata: {name: simple}, spec: {}}");
+//! let plan = scenario.plan::<Cluster, Mine>().expect("a plan");
+//! assert_eq!(plan.object("Service", "simple-scheduler").expect("a Service")["spec"]["type"], "ClusterIP");
+//! ```
+
+use std::cell::RefCell;
+
+use serde_json::{Value, json};
+
+use crate::bindings::host::dask::operator::log::Level;
+use crate::contract::{
+    ChildAction, ChildKey, DesiredChild, Error, Json, ObservedKind, ObservedObject, Observation, Plan, SchedulerFacts,
+    SchedulerState, Timestamp,
+};
+use crate::{Logic, export};
+
+/// What a test observes. Anything that can't be read panics: it is a mistake in the test.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    parent: Value,
+    children: Vec<Value>,
+    related: Vec<Value>,
+    scheduler: SchedulerState,
+    now: Timestamp,
+    seed: u64,
+    settings: String,
+}
+
+/// Times in a scenario begin here: 2026-01-01T00:00:00Z.
+pub const START: Timestamp = 1_767_225_600_000;
+
+/// The UID of a parent that has none.
+pub const PARENT_UID: &str = "00000000-0000-4000-8000-000000000001";
+
+/// A document of YAML or JSON.
+pub fn yaml(text: &str) -> Value {
+    match serde_saphyr::from_str(text) {
+        Ok(value) => value,
+        Err(error) => panic!("the test's YAML can't be read: {error}\n{text}"),
+    }
+}
+
+impl Scenario {
+    /// A parent without children, from its manifest.
+    pub fn of(manifest: &str) -> Self {
+        Self::of_value(yaml(manifest))
+    }
+
+    /// As [`of`](Self::of).
+    pub fn of_value(mut parent: Value) -> Self {
+        identify(&mut parent, PARENT_UID);
+        Self {
+            parent,
+            children: Vec::new(),
+            related: Vec::new(),
+            scheduler: SchedulerState::NotAsked,
+            now: START,
+            seed: 1,
+            settings: "{}".to_owned(),
+        }
+    }
+
+    /// Adds a child that exists, with `apiVersion`, `kind` and `metadata.name`.
+    #[must_use]
+    pub fn child(mut self, object: Value) -> Self {
+        self.children.push(object);
+        self
+    }
+
+    /// Adds another object.
+    #[must_use]
+    pub fn related(mut self, object: Value) -> Self {
+        self.related.push(object);
+        self
+    }
+
+    /// The parent's status.
+    #[must_use]
+    pub fn status(mut self, status: Value) -> Self {
+        self.parent["status"] = status;
+        self
+    }
+
+    /// Changes the parent.
+    #[must_use]
+    pub fn change(mut self, change: impl FnOnce(&mut Value)) -> Self {
+        change(&mut self.parent);
+        self
+    }
+
+    /// The component's settings.
+    #[must_use]
+    pub fn settings(mut self, settings: &Value) -> Self {
+        self.settings = settings.to_string();
+        self
+    }
+
+    /// What the Dask scheduler said.
+    #[must_use]
+    pub fn scheduler(mut self, facts: SchedulerFacts) -> Self {
+        self.scheduler = SchedulerState::Facts(facts);
+        self
+    }
+
+    /// Milliseconds after [`START`].
+    #[must_use]
+    pub fn after(mut self, milliseconds: i64) -> Self {
+        self.now = START + milliseconds;
+        self
+    }
+
+    /// The seed for names.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// The parent.
+    pub fn parent(&self) -> &Value {
+        &self.parent
+    }
+
+    /// The children that exist.
+    pub fn children(&self) -> &[Value] {
+        &self.children
+    }
+
+    /// The observation that the plugin would get.
+    pub fn observation<I, P: Logic<I>>(&self) -> Observation {
+        let observed: Vec<ObservedObject> = self.children.iter().map(observed).collect();
+        let children = export::child_kinds::<I, P>(&self.settings).into_iter().map(|kind| {
+            let of_kind = |child: &&ObservedObject| {
+                child.key.kind == kind.kind && child.key.api_version == kind.api_version
+            };
+            let mut objects: Vec<ObservedObject> = observed.iter().filter(of_kind).cloned().collect();
+            objects.sort_by(|a, b| a.key.name.cmp(&b.key.name));
+            ObservedKind { kind, objects }
+        });
+        Observation {
+            parent: self.parent.to_string(),
+            children: children.collect(),
+            related: self.related.iter().map(self::observed).collect(),
+            scheduler: self.scheduler.clone(),
+            now: self.now,
+            seed: self.seed,
+            settings: self.settings.clone(),
+        }
+    }
+
+    /// What the plugin plans.
+    pub fn plan<I, P: Logic<I>>(&self) -> Result<Outcome, Error> {
+        export::plan::<I, P>(&self.observation::<I, P>()).map(Outcome)
+    }
+
+    /// The scenario after a plan was carried out: what was left out is gone, what was wanted is there, and the
+    /// parent has the status and the conditions. Nothing runs yet.
+    #[must_use]
+    pub fn with(mut self, plan: &Outcome) -> Self {
+        let existing = std::mem::take(&mut self.children);
+        for child in &plan.0.children {
+            let before = existing.iter().find(|object| key(object) == child.key);
+            let object = match (&child.action, before) {
+                (ChildAction::Keep | ChildAction::Create(_), Some(before)) => before.clone(),
+                (ChildAction::Apply(object), before) => applied(&child.key, object, before, self.now),
+                (ChildAction::Create(object), None) => applied(&child.key, object, None, self.now),
+                (ChildAction::Keep, None) => panic!("the plan keeps {:?}, which does not exist", child.key),
+            };
+            self.children.push(object);
+        }
+        let mut status = plan.status();
+        status["conditions"] = plan.0.conditions.iter().map(condition).collect();
+        self.parent["status"] = status;
+        self
+    }
+}
+
+/// A condition as it stands in a resource.
+fn condition(condition: &crate::contract::Condition) -> Value {
+    let status = format!("{:?}", condition.status).rsplit("::").next().unwrap_or_default().to_owned();
+    json!({"type": condition.type_, "status": status, "reason": condition.reason, "message": condition.message})
+}
+
+fn applied(key: &ChildKey, object: &Json, before: Option<&Value>, now: Timestamp) -> Value {
+    let mut object = yaml(object);
+    object["apiVersion"] = json!(key.api_version);
+    object["kind"] = json!(key.kind);
+    object["metadata"]["name"] = json!(key.name);
+    object["metadata"]["uid"] = json!(format!("uid-of-{}", key.name));
+    object["metadata"]["creationTimestamp"] = json!(crate::dask::time::format(now));
+    if let Some(before) = before {
+        object["status"] = before["status"].clone();
+    }
+    object
+}
+
+fn key(object: &Value) -> ChildKey {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    ChildKey {
+        api_version: text(&object["apiVersion"]),
+        kind: text(&object["kind"]),
+        name: text(&object["metadata"]["name"]),
+    }
+}
+
+fn observed(object: &Value) -> ObservedObject {
+    let mut object = object.clone();
+    let key = key(&object);
+    identify(&mut object, &format!("uid-of-{}", key.name));
+    let uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+    let terminating = object["metadata"]["deletionTimestamp"].is_string();
+    if key.kind == "Pod" {
+        object["spec"] = json!({"nodeName": object["spec"]["nodeName"]});
+    }
+    ObservedObject { key, uid, terminating, object: object.to_string() }
+}
+
+/// Gives an object what the API server would have given it.
+fn identify(object: &mut Value, uid: &str) {
+    for (field, value) in [("namespace", "default"), ("uid", uid)] {
+        if object["metadata"][field].is_null() {
+            object["metadata"][field] = json!(value);
+        }
+    }
+}
+
+/// A plan, with ways to look into it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome(pub Plan);
+
+impl Outcome {
+    /// A child, by kind and name.
+    pub fn child(&self, kind: &str, name: &str) -> Option<&DesiredChild> {
+        self.0.children.iter().find(|child| child.key.kind == kind && child.key.name == name)
+    }
+
+    /// The object that a child is created from or shall look like; none for one that is kept.
+    pub fn object(&self, kind: &str, name: &str) -> Option<Value> {
+        match &self.child(kind, name)?.action {
+            ChildAction::Keep => None,
+            ChildAction::Create(object) | ChildAction::Apply(object) => Some(yaml(object)),
+        }
+    }
+
+    /// All children as `keep Pod name`, in the plan's order.
+    pub fn summary(&self) -> Vec<String> {
+        let line = |child: &DesiredChild| {
+            let action = match child.action {
+                ChildAction::Keep => "keep",
+                ChildAction::Create(_) => "create",
+                ChildAction::Apply(_) => "apply",
+            };
+            format!("{action} {} {}", child.key.kind, child.key.name)
+        };
+        self.0.children.iter().map(line).collect()
+    }
+
+    /// The parent's status.
+    pub fn status(&self) -> Value {
+        yaml(&self.0.status)
+    }
+
+    /// A condition as `True Reason: message`.
+    pub fn condition(&self, type_: &str) -> Option<String> {
+        let condition = self.0.conditions.iter().find(|condition| condition.type_ == type_)?;
+        Some(format!("{:?} {}: {}", condition.status, condition.reason, condition.message).replace("ConditionStatus::", ""))
+    }
+
+    /// All events as `Reason: message`.
+    pub fn events(&self) -> Vec<String> {
+        self.0.events.iter().map(|event| format!("{}: {}", event.reason, event.message)).collect()
+    }
+}
+
+thread_local! {
+    static CAPTURED: RefCell<Option<Vec<(Level, String)>>> = const { RefCell::new(None) };
+}
+
+/// Runs something and gives what it logged.
+pub fn capture_log<T>(run: impl FnOnce() -> T) -> (T, Vec<(Level, String)>) {
+    CAPTURED.set(Some(Vec::new()));
+    let result = run();
+    (result, CAPTURED.take().unwrap_or_default())
+}
+
+/// Where [`crate::log`] writes in a native build.
+pub(crate) fn write_log(level: Level, message: &str) {
+    let captured = CAPTURED.with_borrow_mut(|captured| {
+        if let Some(lines) = captured {
+            lines.push((level, message.to_owned()));
+        }
+        captured.is_some()
+    });
+    if !captured {
+        eprintln!("{level:?} {message}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_of_a_test() {
+        let ((), lines) = capture_log(|| crate::log::warn("careful"));
+        assert_eq!(lines, [(Level::Warn, "careful".to_owned())]);
+    }
+}
