@@ -83,8 +83,11 @@ def must_run(arguments):
 def foreign_kubeconfig(arguments):
     """The user's own KUBECONFIG, when it is wanted, set and not one of ours."""
     path = os.environ.get("KUBECONFIG")
-    ours = {str(cluster.kubeconfig) for cluster in inventory.all_known()}
-    return path if arguments.prefer_kubeconfig and path and path not in ours else None
+    if not arguments.prefer_kubeconfig or not path:
+        return None
+    # One of ours may be left in the environment though its cluster is down by now.
+    ours = Path(path) in {cluster.kubeconfig for cluster in inventory.all_known()} or STATE_HOME in Path(path).parents
+    return None if ours else path
 
 
 def run_up(arguments):

@@ -118,6 +118,8 @@ class Cache:
             except BlockingIOError:
                 say("  … another image is being built: waiting for it")
                 fcntl.flock(lock, fcntl.LOCK_EX)
+            for abandoned in self.home.glob("layer-*"):
+                shutil.rmtree(abandoned, ignore_errors=True)  # whoever made it was killed: we hold the lock
             descriptors, key = [], ""
             for number, layer in enumerate(image.layers):
                 key = layer.key(key)

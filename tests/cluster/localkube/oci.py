@@ -12,7 +12,6 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 #: Layers stay uncompressed: they only travel inside one machine, and unpacking is what a pod waits for.
 LAYER = "application/vnd.oci.image.layer.v1.tar"
-INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 
 
 class Blobs:

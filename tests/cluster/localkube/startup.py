@@ -98,7 +98,10 @@ def _lay_ground(cluster, running):
         running.records.folder.mkdir(parents=True)
         machine.load_modules()
         network.guard(cluster)
-        cgroups.create(cluster.cgroup)
+        try:
+            cgroups.create(cluster.cgroup)
+        except OSError as error:
+            raise Failure(f"control groups cannot be made on this machine ({error}); the local Kubernetes needs them writable") from None
         keeper = network.start_keeper(cluster)
         running.records.write(KEEPER, keeper)
         network.connect(cluster, keeper)
