@@ -1,0 +1,122 @@
+//! DaskCluster: a scheduler, the Service in front of it, and a default group of workers.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{Condition, EmbeddedMetadata, PodSpec, ServiceSpec, Worker};
+
+/// What a Dask cluster shall be.
+#[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[kube(
+    group = "kubernetes.dask.org",
+    version = "v1",
+    kind = "DaskCluster",
+    plural = "daskclusters",
+    shortname = "daskcluster",
+    shortname = "dsk",
+    doc = "A Dask cluster: a scheduler, the Service in front of it, and a default group of workers.",
+    namespaced,
+    status = "DaskClusterStatus",
+    derive = "PartialEq",
+    scale(
+        spec_replicas_path = ".spec.worker.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(
+        name = "Workers",
+        type_ = "integer",
+        description = "Workers that the default group shall have",
+        json_path = ".spec.worker.replicas"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "integer",
+        description = "Workers that are ready",
+        json_path = ".status.readyReplicas"
+    ),
+    printcolumn(
+        name = "Status",
+        type_ = "string",
+        description = "Where it is in its life",
+        json_path = ".status.phase"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Scheduler",
+        type_ = "string",
+        description = "Whether the scheduler is ready",
+        json_path = r#".status.conditions[?(@.type=="SchedulerReady")].status"#,
+        priority = 1
+    ),
+    printcolumn(
+        name = "Existing",
+        type_ = "integer",
+        description = "Workers that exist, ready or not",
+        json_path = ".status.replicas",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Idle Timeout",
+        type_ = "integer",
+        description = "Seconds without work after which the cluster is deleted; 0: never",
+        json_path = ".spec.idleTimeout",
+        priority = 1
+    ),
+    validation = crate::crds::cluster_name_rule("DaskCluster")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct DaskClusterSpec {
+    /// Delete the cluster when its scheduler has had nothing to do for so many seconds. 0: never.
+    #[serde(default)]
+    #[schemars(range(min = 0), extend("default" = 0))]
+    pub idle_timeout: Option<i64>,
+    /// The scheduler and how it is reached.
+    pub scheduler: Scheduler,
+    /// The workers of the default group, the DaskWorkerGroup `<name>-default`.
+    pub worker: Worker,
+}
+
+/// The Dask scheduler of a cluster, and how it is reached.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Scheduler {
+    /// Labels and annotations for the scheduler's pod and Service, over those of the DaskCluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<EmbeddedMetadata>,
+    /// The scheduler's pod, a Kubernetes PodSpec: see `kubectl explain pod.spec`.
+    pub spec: PodSpec,
+    /// The Service in front of the scheduler, a Kubernetes ServiceSpec: see `kubectl explain service.spec`. Its
+    /// port named `tcp-comm` is where workers and clients connect to, `http-dashboard` is the dashboard.
+    pub service: ServiceSpec,
+}
+
+/// What the operator sees of a DaskCluster. Logic that is swapped in may add fields.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DaskClusterStatus {
+    /// Where the cluster is in its life: `Created`, `Pending`, `Running`, or `Error` when it can't be
+    /// worked with until somebody changes it (the conditions say why).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// Workers of the default group that exist, ready or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i64>,
+    /// Workers of the default group that are ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<i64>,
+    /// Label selector of the default group's workers, as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// The `metadata.generation` that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// What holds of the cluster, by type.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// What else the logic reports.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}

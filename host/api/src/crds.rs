@@ -1,0 +1,129 @@
+//! The CustomResourceDefinitions of all kinds, as objects and as files.
+//!
+//! They are derived from the types. What is said there in Rust's terms and must be said otherwise here is
+//! changed afterwards: optional fields are not `nullable`, because the API server then takes a `null` that a
+//! client sends for "not given" and fills in the default, as it does with today's CRDs.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use kube::CustomResourceExt;
+use kube::core::{Message, Rule};
+
+use crate::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup};
+
+/// A CRD can't be written as YAML.
+#[derive(Debug, thiserror::Error)]
+#[error("CRD {name} can't be written as YAML")]
+pub struct CrdError {
+    /// Which one.
+    name: String,
+    /// Why.
+    #[source]
+    source: serde_saphyr::ser::Error,
+}
+
+/// A file of the folder `crds/`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CrdFile {
+    /// Its name: `daskcluster.yaml`.
+    pub name: String,
+    /// Its text: one CustomResourceDefinition as YAML, after a comment.
+    pub text: String,
+}
+
+/// The definitions of DaskCluster, DaskWorkerGroup, DaskJob and DaskAutoscaler, in this order.
+#[must_use]
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    let mut crds = vec![
+        DaskCluster::crd(),
+        DaskWorkerGroup::crd(),
+        DaskJob::crd(),
+        DaskAutoscaler::crd(),
+    ];
+    let versions = crds.iter_mut().flat_map(|crd| &mut crd.spec.versions);
+    for schema in versions.filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut()) {
+        refuse_null(schema);
+    }
+    crds
+}
+
+/// The definitions as the files of the folder `crds/`.
+///
+/// # Errors
+///
+/// A definition can't be written as YAML.
+pub fn crd_files() -> Result<Vec<CrdFile>, CrdError> {
+    crds().iter().map(crd_file).collect()
+}
+
+fn crd_file(crd: &CustomResourceDefinition) -> Result<CrdFile, CrdError> {
+    let yaml = serde_saphyr::to_string(crd).map_err(|source| CrdError {
+        name: crd.metadata.name.clone().unwrap_or_default(),
+        source,
+    })?;
+    Ok(CrdFile {
+        name: format!("{}.yaml", crd.spec.names.kind.to_lowercase()),
+        text: format!("# Generated from the types in host/api by `make generate`.\n{yaml}"),
+    })
+}
+
+/// Takes `nullable` off a schema and all below it.
+fn refuse_null(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    for property in schema
+        .properties
+        .iter_mut()
+        .flat_map(|properties| properties.values_mut())
+    {
+        refuse_null(property);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        refuse_null(items);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        refuse_null(values);
+    }
+}
+
+/// Longest value of a label and longest name of a Service.
+const LABEL_LENGTH: usize = 63;
+
+/// What is appended to a cluster's name to get its scheduler's.
+const SCHEDULER_SUFFIX: &str = "-scheduler";
+
+/// The rule for names of clusters, and of jobs, whose clusters are called like them. It looks at new objects only, so
+/// that those made before there was this rule can still be changed and deleted.
+pub(crate) fn cluster_name_rule(kind: &str) -> Rule {
+    let longest = LABEL_LENGTH - SCHEDULER_SUFFIX.len();
+    Rule::new(format!(
+        "oldSelf.hasValue() || (self.metadata.name.size() <= {longest} && \
+         self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'))"
+    ))
+    .optional_old_self(true)
+    .message(Message::Message(format!(
+        "metadata.name of a {kind} must be at most {longest} characters long (the scheduler's Service is called \
+         <name>{SCHEDULER_SUFFIX}), hold only lower-case letters, digits and '-', and begin and end with a letter or digit"
+    )))
+}
+
+/// The rule for names of worker groups, which become a label of their workers. It looks at new objects only.
+pub(crate) fn group_name_rule() -> Rule {
+    Rule::new(format!("oldSelf.hasValue() || self.metadata.name.size() <= {LABEL_LENGTH}"))
+        .optional_old_self(true)
+        .message(Message::Message(format!(
+            "metadata.name of a DaskWorkerGroup must be at most {LABEL_LENGTH} characters long, because its workers \
+             have it as a label"
+        )))
+}
+
+/// The rule for a field that can't be changed. `instead` says what to do.
+pub(crate) fn immutable_rule(instead: &str) -> Rule {
+    Rule::new("self == oldSelf").message(Message::Message(format!("can't be changed; {instead}")))
+}
+
+/// The rule for the bounds of an autoscaler.
+pub(crate) fn bounds_rule() -> Rule {
+    Rule::new("self.minimum <= self.maximum")
+        .message("spec.minimum must not be greater than spec.maximum; raise maximum or lower minimum")
+}
