@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::path::Path;
+use std::sync::LazyLock;
 
-use dask_operator_api::{crd_files, crds};
+use dask_operator_api::crd_files;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
@@ -29,7 +30,7 @@ fn schema(crd: &CustomResourceDefinition) -> JSONSchemaProps {
 
 /// The schema at a path of property names.
 fn at(kind: &str, path: &str) -> JSONSchemaProps {
-    path.split('.').fold(schema(&crd(kind)), |schema, name| {
+    path.split('.').fold(schema(crd(kind)), |schema, name| {
         schema
             .properties
             .unwrap()
@@ -81,8 +82,8 @@ fn checked_in_files_are_up_to_date() {
 
 #[test]
 fn kubectl_apply_can_store_them_in_its_annotation() {
-    for crd in crds() {
-        let size = serde_json::to_vec(&crd).unwrap().len();
+    for crd in CRDS.iter() {
+        let size = serde_json::to_vec(crd).unwrap().len();
         assert!(
             size < 200_000,
             "{}: {size} bytes as JSON; annotations hold 262144",
@@ -111,7 +112,7 @@ fn names_are_those_of_dask_kubernetes(
     assert_eq!(crd.spec.scope, "Namespaced");
     assert_eq!(crd.spec.names.plural, plural);
     assert_eq!(crd.spec.names.singular.as_deref(), Some(singular));
-    assert_eq!(crd.spec.names.short_names.unwrap_or_default(), short);
+    assert_eq!(crd.spec.names.short_names.clone().unwrap_or_default(), short);
     assert_eq!(crd.spec.versions.len(), 1);
     assert_eq!(crd.spec.versions[0].name, "v1");
 }
@@ -181,7 +182,7 @@ fn defaults(#[case] kind: &str, #[case] path: &str, #[case] value: Value) {
 #[case("DaskAutoscaler", "spec", &["cluster", "maximum"])]
 fn what_must_be_given(#[case] kind: &str, #[case] path: &str, #[case] names: &[&str]) {
     let schema = if path.is_empty() {
-        schema(&crd(kind))
+        schema(crd(kind))
     } else {
         at(kind, path)
     };
@@ -206,8 +207,8 @@ fn metadata_reaches_children(#[case] kind: &str, #[case] paths: &[&str]) {
 /// What the API server demands of a schema: a type everywhere, no references, no unions, no nulls.
 #[test]
 fn schemas_are_structural() {
-    for crd in crds() {
-        walk(&schema(&crd), &crd.spec.names.kind, &mut |path, schema| {
+    for crd in CRDS.iter() {
+        walk(&schema(crd), &crd.spec.names.kind, &mut |path, schema| {
             let open = schema.x_kubernetes_int_or_string.is_some();
             assert!(
                 schema.type_.is_some() != open,
@@ -234,8 +235,8 @@ fn schemas_are_structural() {
 /// Our own fields are described, those of Kubernetes are not, and only those are open.
 #[test]
 fn our_fields_are_described_and_checked() {
-    for crd in crds() {
-        walk(&schema(&crd), &crd.spec.names.kind, &mut |path, schema| {
+    for crd in CRDS.iter() {
+        walk(&schema(crd), &crd.spec.names.kind, &mut |path, schema| {
             let whole_map = path.ends_with("{}");
             assert!(
                 schema.description.is_some() || whole_map,
