@@ -1,12 +1,12 @@
 //! Runs the compiler on plugin crates.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::component::{self, Component, ComponentError, TARGET};
 use crate::compiler::{Compiler, CompilerNotFound};
+use crate::component::{self, Component, ComponentError, TARGET};
 
 /// How components are optimised: for speed, and small because they are loaded and compiled at start. Names of
 /// functions stay, so that a trap says where it happened.
@@ -30,6 +30,14 @@ pub enum Error {
     /// No plugin was named.
     #[error("no plugin crate was named")]
     Nothing,
+    /// Plugins of two workspaces.
+    #[error("{plugin} belongs to another cargo workspace than {first}: build them one after the other")]
+    Elsewhere {
+        /// A plugin.
+        plugin: PathBuf,
+        /// The plugin that was named first.
+        first: PathBuf,
+    },
     /// The compiler could not be started.
     #[error("{program} could not be started: {source}")]
     Start {
@@ -42,7 +50,9 @@ pub enum Error {
     #[error("the plugins do not compile for {TARGET}; the compiler's errors are above")]
     Compile,
     /// A crate compiled, but makes no module.
-    #[error("{package} made no WebAssembly module: add `crate-type = [\"cdylib\"]` under [lib] in its Cargo.toml")]
+    #[error(
+        "{package} made no WebAssembly module: add `crate-type = [\"cdylib\"]` under [lib] in its Cargo.toml"
+    )]
     NoModule {
         /// Which package.
         package: String,
@@ -84,7 +94,11 @@ impl Build {
     /// A build whose files live in `target_dir`, made where it does not exist. It must not be the target directory
     /// of a cargo that waits for this build.
     pub fn new(target_dir: impl Into<PathBuf>) -> Self {
-        Self { target_dir: target_dir.into(), plugins: Vec::new(), quiet: false }
+        Self {
+            target_dir: target_dir.into(),
+            plugins: Vec::new(),
+            quiet: false,
+        }
     }
 
     /// Adds the folder of a plugin crate.
@@ -104,20 +118,30 @@ impl Build {
     /// Builds the components, in the order in which the plugins were added. What has not changed is not built
     /// again, and a component's file is written only when it differs.
     pub fn run(&self) -> Result<Vec<Component>, Error> {
-        let folders = self.plugins.iter().map(|folder| crate_folder(folder)).collect::<Result<Vec<_>, _>>()?;
+        let folders = self
+            .plugins
+            .iter()
+            .map(|folder| crate_folder(folder))
+            .collect::<Result<Vec<_>, _>>()?;
         let artifacts = self.compile(&folders)?;
-        folders.iter().map(|folder| self.component(folder, &artifacts)).collect()
+        folders
+            .iter()
+            .map(|folder| self.component(folder, &artifacts))
+            .collect()
     }
 
     fn compile(&self, folders: &[PathBuf]) -> Result<Vec<Artifact>, Error> {
         let first = folders.first().ok_or(Error::Nothing)?;
         let compiler = Compiler::find()?;
+        let packages = packages(&compiler, folders)?;
         let mut cargo = compiler.cargo_build();
-        cargo.arg("--release").arg("--message-format=json-render-diagnostics");
+        cargo
+            .arg("--release")
+            .arg("--message-format=json-render-diagnostics");
         cargo.arg("--manifest-path").arg(first.join("Cargo.toml"));
         cargo.arg("--target-dir").arg(&self.target_dir);
-        for folder in folders {
-            cargo.arg("--package").arg(format!("path+file://{}", folder.display()));
+        for package in packages {
+            cargo.arg("--package").arg(package);
         }
         for setting in PROFILE {
             cargo.args(["--config", setting]);
@@ -126,48 +150,110 @@ impl Build {
             cargo.arg("--quiet");
         }
         // In the workspace's folder cargo finds the configuration that belongs to it.
-        cargo.current_dir(first).stdin(Stdio::null()).stderr(Stdio::inherit());
-        let output = cargo.output().map_err(|source| Error::Start { program: compiler.cargo.clone(), source })?;
-        if !output.status.success() {
-            return Err(Error::Compile);
-        }
-        Ok(artifacts(&output.stdout))
+        cargo.current_dir(first);
+        Ok(artifacts(&run(&mut cargo, Error::Compile)?))
     }
 
     fn component(&self, folder: &Path, artifacts: &[Artifact]) -> Result<Component, Error> {
         let manifest = folder.join("Cargo.toml");
-        let artifact = artifacts.iter().find(|artifact| artifact.manifest == manifest && artifact.module.is_some());
-        let Some(Artifact { package, module: Some(module), .. }) = artifact else {
+        let artifact = artifacts
+            .iter()
+            .find(|artifact| artifact.manifest == manifest && artifact.module.is_some());
+        let Some(Artifact {
+            package,
+            module: Some(module),
+            ..
+        }) = artifact
+        else {
             let package = folder.display().to_string();
             return Err(Error::NoModule { package });
         };
-        let failed = |source| Error::Component { package: package.clone(), source };
+        let failed = |source| Error::Component {
+            package: package.clone(),
+            source,
+        };
         let path = self.target_dir.join(format!("{package}.wasm"));
         let bytes = component::encode(&read(module)?).map_err(failed)?;
         let interfaces = component::interfaces(&bytes).map_err(failed)?;
         if std::fs::read(&path).ok().as_ref() != Some(&bytes) {
-            std::fs::write(&path, &bytes).map_err(|source| Error::File { path: path.clone(), source })?;
+            std::fs::write(&path, &bytes).map_err(|source| Error::File {
+                path: path.clone(),
+                source,
+            })?;
         }
         let sources = sources(folder, module);
         let (imports, exports) = (interfaces.imports, interfaces.exports);
-        Ok(Component { package: package.clone(), path, bytes, imports, exports, sources })
+        Ok(Component {
+            package: package.clone(),
+            path,
+            bytes,
+            imports,
+            exports,
+            sources,
+        })
     }
+}
+
+/// Runs cargo, whose messages for people go where ours go, and gives what it printed.
+fn run(cargo: &mut Command, failed: Error) -> Result<Vec<u8>, Error> {
+    cargo.stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = cargo.output().map_err(|source| Error::Start {
+        program: cargo.get_program().into(),
+        source,
+    })?;
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        Err(failed)
+    }
+}
+
+/// What cargo calls the packages in these folders of one workspace.
+fn packages(compiler: &Compiler, folders: &[PathBuf]) -> Result<Vec<String>, Error> {
+    let first = folders.first().ok_or(Error::Nothing)?;
+    let mut cargo = compiler.cargo();
+    cargo
+        .args(["metadata", "--no-deps", "--format-version=1"])
+        .current_dir(first);
+    let metadata = run(&mut cargo, Error::NoCrate(first.clone()))?;
+    let metadata: Value = serde_json::from_slice(&metadata).unwrap_or_default();
+    let id = |folder: &PathBuf| {
+        let manifest = folder.join("Cargo.toml");
+        let mut packages = metadata["packages"].as_array().into_iter().flatten();
+        let package =
+            packages.find(|package| package["manifest_path"].as_str().map(Path::new) == Some(&manifest));
+        let id = package.and_then(|package| package["id"].as_str());
+        id.map(str::to_owned).ok_or_else(|| Error::Elsewhere {
+            plugin: folder.clone(),
+            first: first.clone(),
+        })
+    };
+    folders.iter().map(id).collect()
 }
 
 /// The absolute folder of a crate.
 fn crate_folder(folder: &Path) -> Result<PathBuf, Error> {
     let no_crate = || Error::NoCrate(folder.to_path_buf());
     let folder = folder.canonicalize().map_err(|_| no_crate())?;
-    if folder.join("Cargo.toml").is_file() { Ok(folder) } else { Err(no_crate()) }
+    if folder.join("Cargo.toml").is_file() {
+        Ok(folder)
+    } else {
+        Err(no_crate())
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|source| Error::File { path: path.to_path_buf(), source })
+    std::fs::read(path).map_err(|source| Error::File {
+        path: path.to_path_buf(),
+        source,
+    })
 }
 
 /// Reads cargo's messages, a JSON text on each line.
 fn artifacts(messages: &[u8]) -> Vec<Artifact> {
-    let messages = messages.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
+    let messages = messages
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice(line).ok());
     messages.filter_map(|message: Value| artifact(&message)).collect()
 }
 
@@ -176,9 +262,17 @@ fn artifact(message: &Value) -> Option<Artifact> {
         return None;
     }
     let files = message["filenames"].as_array()?;
-    let module = files.iter().filter_map(Value::as_str).find(|file| file.ends_with(".wasm")).map(PathBuf::from);
+    let module = files
+        .iter()
+        .filter_map(Value::as_str)
+        .find(|file| file.ends_with(".wasm"))
+        .map(PathBuf::from);
     let package = package_name(message["package_id"].as_str()?).to_owned();
-    Some(Artifact { package, manifest: PathBuf::from(message["manifest_path"].as_str()?), module })
+    Some(Artifact {
+        package,
+        manifest: PathBuf::from(message["manifest_path"].as_str()?),
+        module,
+    })
 }
 
 /// The name in a package id: `path+file:///p/cluster#dask-operator-cluster@0.1.0`, or `path+file:///p/cluster#0.1.0` where
@@ -206,7 +300,10 @@ fn sources(folder: &Path, module: &Path) -> Vec<PathBuf> {
 /// Splits a makefile's list of files at spaces; a space in a name has a backslash before it.
 fn dependencies(list: &str) -> impl Iterator<Item = PathBuf> {
     let joined = list.trim().replace("\\ ", "\0");
-    let files: Vec<PathBuf> = joined.split(' ').map(|file| PathBuf::from(file.replace('\0', " "))).collect();
+    let files: Vec<PathBuf> = joined
+        .split(' ')
+        .map(|file| PathBuf::from(file.replace('\0', " ")))
+        .collect();
     files.into_iter()
 }
 
@@ -216,7 +313,10 @@ mod tests {
 
     #[test]
     fn package_names() {
-        assert_eq!(package_name("path+file:///p/cluster#dask-operator-cluster@0.1.0"), "dask-operator-cluster");
+        assert_eq!(
+            package_name("path+file:///p/cluster#dask-operator-cluster@0.1.0"),
+            "dask-operator-cluster"
+        );
         assert_eq!(package_name("path+file:///p/refuse-all#0.1.0"), "refuse-all");
     }
 
@@ -240,7 +340,10 @@ not json
     #[test]
     fn a_folder_without_a_crate() {
         let folder = tempfile::tempdir().expect("folder");
-        let error = Build::new(folder.path()).plugin(folder.path()).run().expect_err("no crate");
+        let error = Build::new(folder.path())
+            .plugin(folder.path())
+            .run()
+            .expect_err("no crate");
         assert!(error.to_string().contains("has no Cargo.toml"), "{error}");
     }
 }

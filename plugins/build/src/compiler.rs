@@ -56,19 +56,33 @@ impl Compiler {
     fn among(toolchains: &[Toolchain]) -> Result<Self, CompilerNotFound> {
         let chosen = [Std::Installed, Std::Source].into_iter().find_map(|std| {
             let toolchain = toolchains.iter().find(|toolchain| toolchain.has(std))?;
-            let linker = if toolchain.linker().is_some() { None } else { linker(toolchains) };
-            Some(Self { cargo: toolchain.program("cargo"), rustc: toolchain.program("rustc"), std, linker })
+            let linker = if toolchain.linker().is_some() {
+                None
+            } else {
+                linker(toolchains)
+            };
+            Some(Self {
+                cargo: toolchain.program("cargo"),
+                rustc: toolchain.program("rustc"),
+                std,
+                linker,
+            })
         });
         chosen.ok_or(CompilerNotFound)
     }
 
-    /// Cargo, set up to build for [`TARGET`] with this compiler and nothing of the outer build's environment.
-    /// The subcommand is `build`; add packages and the target directory.
-    pub(crate) fn cargo_build(&self) -> Command {
+    /// Cargo with this compiler and nothing of the outer build's environment. Both are named, because another
+    /// cargo or compiler may come first on `PATH`.
+    pub(crate) fn cargo(&self) -> Command {
         let mut cargo = Command::new(&self.cargo);
         environment::scrub(&mut cargo);
-        // Both are named: another cargo or compiler may come first on PATH.
         cargo.env("RUSTC", &self.rustc);
+        cargo
+    }
+
+    /// Cargo, set up to build for [`TARGET`]. Add packages and the target directory.
+    pub(crate) fn cargo_build(&self) -> Command {
+        let mut cargo = self.cargo();
         if let Some(linker) = &self.linker {
             cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
         }
@@ -103,7 +117,10 @@ impl Toolchain {
     /// The `rust-lld` that rustup's toolchains bring and distributions leave out.
     fn linker(&self) -> Option<PathBuf> {
         let hosts = std::fs::read_dir(self.rustlib()).ok()?;
-        hosts.flatten().map(|host| host.path().join("bin/rust-lld")).find(|linker| linker.exists())
+        hosts
+            .flatten()
+            .map(|host| host.path().join("bin/rust-lld"))
+            .find(|linker| linker.exists())
     }
 }
 
@@ -112,7 +129,10 @@ fn toolchains(caller: Option<PathBuf>, on_path: Option<PathBuf>) -> Vec<Toolchai
     // <root>/bin/cargo; a proxy of rustup has no lib/rustlib beside it and is passed over later.
     let of_caller = caller.and_then(|cargo| Some(cargo.parent()?.parent()?.to_path_buf()));
     let mut found: Vec<Toolchain> = Vec::new();
-    for root in [of_caller, on_path, Some(PathBuf::from("/usr"))].into_iter().flatten() {
+    for root in [of_caller, on_path, Some(PathBuf::from("/usr"))]
+        .into_iter()
+        .flatten()
+    {
         let toolchain = Toolchain { root };
         if !found.contains(&toolchain) {
             found.push(toolchain);
@@ -134,17 +154,31 @@ fn path_sysroot() -> Option<PathBuf> {
 fn linker(toolchains: &[Toolchain]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).collect::<Vec<_>>();
-    toolchains.iter().find_map(Toolchain::linker).or_else(|| wasm_ld(&on_path))
+    toolchains
+        .iter()
+        .find_map(Toolchain::linker)
+        .or_else(|| wasm_ld(&on_path))
 }
 
 /// `wasm-ld` or the newest `wasm-ld-<version>` in these folders.
 fn wasm_ld(folders: &[PathBuf]) -> Option<PathBuf> {
     let version = |path: &Path| -> Option<u32> {
         let name = path.file_name()?.to_str()?;
-        if name == "wasm-ld" { Some(u32::MAX) } else { name.strip_prefix("wasm-ld-")?.parse().ok() }
+        if name == "wasm-ld" {
+            Some(u32::MAX)
+        } else {
+            name.strip_prefix("wasm-ld-")?.parse().ok()
+        }
     };
-    let files = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
-    files.map(|file| file.path()).filter(|path| version(path).is_some()).max_by_key(|path| version(path))
+    let files = folders
+        .iter()
+        .filter_map(|folder| std::fs::read_dir(folder).ok())
+        .flatten()
+        .flatten();
+    files
+        .map(|file| file.path())
+        .filter(|path| version(path).is_some())
+        .max_by_key(|path| version(path))
 }
 
 #[cfg(test)]
@@ -157,7 +191,9 @@ mod tests {
             std::fs::create_dir_all(path.parent().expect("has a parent")).expect("folder");
             std::fs::write(path, "").expect("file");
         }
-        Toolchain { root: root.to_path_buf() }
+        Toolchain {
+            root: root.to_path_buf(),
+        }
     }
 
     const INSTALLED: &str = "lib/rustlib/wasm32-unknown-unknown/lib/libstd.rlib";
@@ -184,15 +220,23 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let bare = toolchain(folder.path(), &[LLD]);
         let sentence = Compiler::among(&[bare]).expect_err("none").to_string();
-        assert!(sentence.contains("rustup target add wasm32-unknown-unknown"), "{sentence}");
-        assert!(sentence.contains("apt-get install -y --no-install-recommends rustc-web cargo-web rust-web-src"));
+        assert!(
+            sentence.contains("rustup target add wasm32-unknown-unknown"),
+            "{sentence}"
+        );
+        assert!(
+            sentence.contains("apt-get install -y --no-install-recommends rustc-web cargo-web rust-web-src")
+        );
         assert!(!sentence.contains('\n'));
     }
 
     #[test]
     fn caller_comes_first_and_once() {
         let found = toolchains(Some("/a/bin/cargo".into()), Some("/a".into()));
-        assert_eq!(found, [Toolchain { root: "/a".into() }, Toolchain { root: "/usr".into() }]);
+        assert_eq!(
+            found,
+            [Toolchain { root: "/a".into() }, Toolchain { root: "/usr".into() }]
+        );
     }
 
     #[test]

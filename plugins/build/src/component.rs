@@ -54,19 +54,39 @@ pub(crate) struct Interfaces {
 /// Wraps a core module into a component and validates it.
 pub(crate) fn encode(module: &[u8]) -> Result<Vec<u8>, ComponentError> {
     let mut encoder = ComponentEncoder::default();
-    let encoded = encoder.validate(true).module(module).and_then(|encoder| encoder.encode());
+    let encoded = encoder
+        .validate(true)
+        .module(module)
+        .and_then(|encoder| encoder.encode());
     encoded.map_err(|error| ComponentError::Encode(format!("{error:#}")))
 }
 
 /// Reads which interfaces a component needs and has; refuses one that needs more than the operator gives.
 pub(crate) fn interfaces(component: &[u8]) -> Result<Interfaces, ComponentError> {
-    let decoded = wit_component::decode(component).map_err(|error| ComponentError::Encode(format!("{error:#}")))?;
+    let decoded =
+        wit_component::decode(component).map_err(|error| ComponentError::Encode(format!("{error:#}")))?;
     let DecodedWasm::Component(resolve, world) = decoded else {
         return Err(ComponentError::Encode("it is a WIT package".to_owned()));
     };
     let world = &resolve.worlds[world];
-    let imports: Vec<String> = world.imports.keys().map(|key| resolve.name_world_key(key)).collect();
-    let exports = world.exports.keys().map(|key| resolve.name_world_key(key)).collect();
-    let foreign: Vec<String> = imports.iter().filter(|name| !name.starts_with("dask:operator/")).cloned().collect();
-    if foreign.is_empty() { Ok(Interfaces { imports, exports }) } else { Err(ComponentError::Imports(foreign)) }
+    let imports: Vec<String> = world
+        .imports
+        .keys()
+        .map(|key| resolve.name_world_key(key))
+        .collect();
+    let exports = world
+        .exports
+        .keys()
+        .map(|key| resolve.name_world_key(key))
+        .collect();
+    let foreign: Vec<String> = imports
+        .iter()
+        .filter(|name| !name.starts_with("dask:operator/"))
+        .cloned()
+        .collect();
+    if foreign.is_empty() {
+        Ok(Interfaces { imports, exports })
+    } else {
+        Err(ComponentError::Imports(foreign))
+    }
 }

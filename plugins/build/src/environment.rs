@@ -21,7 +21,15 @@ const OURS: [&str; 8] = [
 ];
 
 /// Variables of the outer build, by how their names begin.
-const FOREIGN_PREFIXES: [&str; 7] = ["CARGO", "CLIPPY_", "DEP_", "RUSTC", "RUSTDOC", "RUSTFLAGS", "__CARGO"];
+const FOREIGN_PREFIXES: [&str; 7] = [
+    "CARGO",
+    "CLIPPY_",
+    "DEP_",
+    "RUSTC",
+    "RUSTDOC",
+    "RUSTFLAGS",
+    "__CARGO",
+];
 
 /// Variables of the outer build, by name. `LD_LIBRARY_PATH` is there because cargo and rustup put the outer
 /// compiler's libraries on it, which another compiler would load.
@@ -91,7 +99,15 @@ mod tests {
         ] {
             assert!(is_foreign(foreign), "{foreign} reaches the inner build");
         }
-        for ours in ["PATH", "HOME", "CARGO_HOME", "CARGO_NET_OFFLINE", "CARGO_HTTP_PROXY", "https_proxy", "CARGO_MAKEFLAGS"] {
+        for ours in [
+            "PATH",
+            "HOME",
+            "CARGO_HOME",
+            "CARGO_NET_OFFLINE",
+            "CARGO_HTTP_PROXY",
+            "https_proxy",
+            "CARGO_MAKEFLAGS",
+        ] {
             assert!(!is_foreign(ours), "{ours} is kept from the inner build");
         }
     }
@@ -100,7 +116,12 @@ mod tests {
     fn only_foreign_variables_are_removed() {
         let mut command = Command::new("true");
         let variables = [("RUSTC_WRAPPER", "sccache"), ("HOME", "/root")];
-        scrub_of(&mut command, variables.into_iter().map(|(name, value)| (name.into(), value.into())));
+        scrub_of(
+            &mut command,
+            variables
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into())),
+        );
         let removed: Vec<_> = command.get_envs().collect();
         assert_eq!(removed, [("RUSTC_WRAPPER".as_ref(), None)]);
     }

@@ -17,7 +17,9 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error @ Error::Nothing) => {
-            eprintln!("error: {error}; usage: dask-operator-plugin-build TARGET_FOLDER PLUGIN_CRATE_FOLDER...");
+            eprintln!(
+                "error: {error}; usage: dask-operator-plugin-build TARGET_FOLDER PLUGIN_CRATE_FOLDER..."
+            );
             ExitCode::from(2)
         }
         Err(error) => {
@@ -30,5 +32,9 @@ fn main() -> ExitCode {
 #[allow(clippy::print_stdout, reason = "this is what a person asked for")]
 fn print(component: &Component) {
     let kilobytes = component.bytes.len().div_ceil(1000);
-    println!("{} ({kilobytes} kB) exports {}", component.path.display(), component.exports.join(", "));
+    println!(
+        "{} ({kilobytes} kB) exports {}",
+        component.path.display(),
+        component.exports.join(", ")
+    );
 }

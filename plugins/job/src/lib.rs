@@ -1,1 +1,64 @@
-//! The default job component: the job's cluster and its runner pod.
+//! The default job component.
+//!
+//! A `DaskJob` consists of a `DaskCluster` of the same name and of the Pod `<job>-runner`, which runs the job's code. When
+//! the runner ends, its end is the job's, and the cluster goes.
+//!
+//! What a status of a job holds: `jobStatus` (`JobCreated`, `ClusterCreated`, `Running`, `Successful`, `Failed`, only
+//! forward), `clusterName`, `jobRunnerPodName`, `startTime`, `endTime`. A job that has not ended has the condition
+//! `RunnerReady` too; a finished one has no conditions.
+
+mod children;
+mod life;
+mod plan;
+mod settings;
+mod validate;
+
+use dask_operator_plugin::dask::{defaults, kinds};
+use dask_operator_plugin::prelude::*;
+
+pub use settings::Settings;
+
+/// Logic of `DaskJob`.
+#[derive(Debug, Clone, Copy)]
+pub struct DefaultJob;
+
+impl Plugin for DefaultJob {
+    const NAME: &str = "job";
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    const SUMMARY: &str =
+        "Makes the DaskCluster and the runner Pod of a DaskJob and follows the runner to its end.";
+    type Settings = Settings;
+}
+
+impl Logic<Job> for DefaultJob {
+    fn child_kinds(_: &Settings) -> Vec<ResourceKind> {
+        vec![kinds::cluster(), kinds::pod()]
+    }
+
+    fn default(mut object: Value, settings: &Settings) -> Result<Value, Error> {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else {
+            return Ok(object);
+        };
+        if let Some(job) = spec.get_mut("job") {
+            defaults::job(job, &settings.default_image);
+        }
+        let cluster = spec.entry("cluster").or_insert_with(|| json!({}));
+        if let Some(cluster) = cluster.as_object_mut() {
+            let spec = cluster.entry("spec").or_insert_with(|| json!({}));
+            defaults::cluster_spec(spec, &name, &settings.default_image);
+        }
+        Ok(object)
+    }
+
+    fn validate(object: &Value, _: Option<&Value>, _: &Settings) -> Vec<Finding> {
+        validate::job(object)
+    }
+
+    fn plan(observation: &Observation, settings: &Settings) -> Result<Plan, Error> {
+        plan::job(observation, settings)
+    }
+}
+
+#[cfg(feature = "component")]
+dask_operator_plugin::export!(DefaultJob: job);

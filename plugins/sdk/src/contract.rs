@@ -9,8 +9,8 @@ use serde_json::Value;
 pub use crate::bindings::describe::exports::dask::operator::describe::Description;
 pub use crate::bindings::host::dask::operator::types::{
     ChildAction, ChildKey, Condition, ConditionStatus, DesiredChild, Error, Event, EventType, Finding, Json,
-    Observation, ObservedKind, ObservedObject, Owner, Plan, ResourceKind, Scale, SchedulerFacts, SchedulerState,
-    SchedulerWorker, Severity, Timestamp,
+    Observation, ObservedKind, ObservedObject, Owner, Plan, ResourceKind, Scale, SchedulerFacts,
+    SchedulerState, SchedulerWorker, Severity, Timestamp,
 };
 pub use crate::bindings::policy::exports::dask::operator::policy::{
     AdmissionRequest, AdmissionResponse, Operation, Review, ReviewRequest, Verdict,
@@ -19,29 +19,45 @@ pub use crate::bindings::policy::exports::dask::operator::policy::{
 impl ResourceKind {
     /// A kind as a manifest writes it: `ResourceKind::new("v1", "Pod")`.
     pub fn new(api_version: impl Into<String>, kind: impl Into<String>) -> Self {
-        Self { api_version: api_version.into(), kind: kind.into() }
+        Self {
+            api_version: api_version.into(),
+            kind: kind.into(),
+        }
     }
 
     /// The key of the object of this kind with that name.
     pub fn key(&self, name: impl Into<String>) -> ChildKey {
-        ChildKey { api_version: self.api_version.clone(), kind: self.kind.clone(), name: name.into() }
+        ChildKey {
+            api_version: self.api_version.clone(),
+            kind: self.kind.clone(),
+            name: name.into(),
+        }
     }
 }
 
 impl DesiredChild {
     /// A child that stays as it is.
     pub fn keep(observed: &ObservedObject) -> Self {
-        Self { key: observed.key.clone(), action: ChildAction::Keep }
+        Self {
+            key: observed.key.clone(),
+            action: ChildAction::Keep,
+        }
     }
 
     /// A child that is created where it does not exist.
     pub fn create(key: ChildKey, object: impl ToString) -> Self {
-        Self { key, action: ChildAction::Create(object.to_string()) }
+        Self {
+            key,
+            action: ChildAction::Create(object.to_string()),
+        }
     }
 
     /// A child that shall look like this.
     pub fn apply(key: ChildKey, object: impl ToString) -> Self {
-        Self { key, action: ChildAction::Apply(object.to_string()) }
+        Self {
+            key,
+            action: ChildAction::Apply(object.to_string()),
+        }
     }
 }
 
@@ -53,7 +69,12 @@ impl Condition {
         reason: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
-        Self { type_: type_.into(), status, reason: reason.into(), message: message.into() }
+        Self {
+            type_: type_.into(),
+            status,
+            reason: reason.into(),
+            message: message.into(),
+        }
     }
 }
 
@@ -66,12 +87,20 @@ impl From<bool> for ConditionStatus {
 impl Event {
     /// Something that is as it should be.
     pub fn normal(reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { type_: EventType::Normal, reason: reason.into(), message: message.into() }
+        Self {
+            type_: EventType::Normal,
+            reason: reason.into(),
+            message: message.into(),
+        }
     }
 
     /// Something worth worrying about.
     pub fn warning(reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { type_: EventType::Warning, reason: reason.into(), message: message.into() }
+        Self {
+            type_: EventType::Warning,
+            reason: reason.into(),
+            message: message.into(),
+        }
     }
 }
 
@@ -79,12 +108,20 @@ impl Finding {
     /// Something that cannot work. `field` is written as kubectl does, `message` says what is wrong and what to
     /// write instead.
     pub fn error(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, field: field.into(), message: message.into() }
+        Self {
+            severity: Severity::Error,
+            field: field.into(),
+            message: message.into(),
+        }
     }
 
     /// Something that works but is unwise.
     pub fn warning(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, field: field.into(), message: message.into() }
+        Self {
+            severity: Severity::Warning,
+            field: field.into(),
+            message: message.into(),
+        }
     }
 
     /// Whether it is an error.
@@ -120,7 +157,11 @@ impl Error {
     /// The findings that make it impossible to go on, if there are any.
     pub fn if_invalid(findings: Vec<Finding>) -> Result<(), Self> {
         let errors: Vec<Finding> = findings.into_iter().filter(Finding::is_error).collect();
-        if errors.is_empty() { Ok(()) } else { Err(Self::Invalid(errors)) }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(Self::Invalid(errors))
+        }
     }
 }
 
@@ -132,7 +173,10 @@ impl Observation {
 
     /// The children of one kind, in the order of their names.
     pub fn children_of(&self, kind: &ResourceKind) -> &[ObservedObject] {
-        self.children.iter().find(|children| children.kind == *kind).map_or(&[], |children| &children.objects)
+        self.children
+            .iter()
+            .find(|children| children.kind == *kind)
+            .map_or(&[], |children| &children.objects)
     }
 
     /// A child by kind and name.
@@ -142,7 +186,9 @@ impl Observation {
 
     /// Another object by kind and name.
     pub fn related_object(&self, kind: &ResourceKind, name: &str) -> Option<&ObservedObject> {
-        self.related_of(kind).into_iter().find(|object| object.key.name == name)
+        self.related_of(kind)
+            .into_iter()
+            .find(|object| object.key.name == name)
     }
 
     /// Other objects of one kind.
@@ -155,8 +201,12 @@ impl Observation {
 impl ObservedObject {
     /// The object, or the part of it that `T` has fields for.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_str(&self.object)
-            .map_err(|error| Error::Failed(format!("{} {} could not be read: {error}", self.key.kind, self.key.name)))
+        serde_json::from_str(&self.object).map_err(|error| {
+            Error::Failed(format!(
+                "{} {} could not be read: {error}",
+                self.key.kind, self.key.name
+            ))
+        })
     }
 }
 
@@ -170,17 +220,26 @@ impl AdmissionRequest {
 impl AdmissionResponse {
     /// Let it through.
     pub fn allow() -> Self {
-        Self { verdict: Verdict::Allow, warnings: Vec::new() }
+        Self {
+            verdict: Verdict::Allow,
+            warnings: Vec::new(),
+        }
     }
 
     /// Let it through with these changes, a JSON Patch.
     pub fn patch(patch: &Value) -> Self {
-        Self { verdict: Verdict::Patch(patch.to_string()), warnings: Vec::new() }
+        Self {
+            verdict: Verdict::Patch(patch.to_string()),
+            warnings: Vec::new(),
+        }
     }
 
     /// Refuse it; `message` says what is wrong and what to write instead.
     pub fn refuse(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Refuse(vec![Finding::error(field, message)]), warnings: Vec::new() }
+        Self {
+            verdict: Verdict::Refuse(vec![Finding::error(field, message)]),
+            warnings: Vec::new(),
+        }
     }
 }
 
@@ -192,8 +251,14 @@ mod tests {
     fn records_are_recorded_under_their_rust_names() {
         let condition = Condition::new("Ready", ConditionStatus::True, "AllWell", "All is well.");
         let text = serde_json::to_string(&condition).expect("json");
-        assert_eq!(text, r#"{"type_":"Ready","status":"True","reason":"AllWell","message":"All is well."}"#);
-        assert_eq!(serde_json::from_str::<Condition>(&text).expect("condition"), condition);
+        assert_eq!(
+            text,
+            r#"{"type_":"Ready","status":"True","reason":"AllWell","message":"All is well."}"#
+        );
+        assert_eq!(
+            serde_json::from_str::<Condition>(&text).expect("condition"),
+            condition
+        );
     }
 
     #[test]

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use crate::bindings::{autoscaler, cluster, describe, job, policy, worker_group};
 use crate::contract::{
-    AdmissionRequest, AdmissionResponse, Description, Error, Finding, Observation, Plan, ResourceKind, Review,
-    ReviewRequest,
+    AdmissionRequest, AdmissionResponse, Description, Error, Finding, Observation, Plan, ResourceKind,
+    Review, ReviewRequest,
 };
 use crate::plugin::{Autoscaler, Cluster, Job, Logic, Plugin, Policy, WorkerGroup};
 use crate::{log, settings};
@@ -111,7 +111,12 @@ pub fn default<I, P: Logic<I>>(object: &str, settings: &str) -> Result<String, E
 /// `validate`.
 pub fn validate<I, P: Logic<I>>(object: &str, old: Option<&str>, settings: &str) -> Vec<Finding> {
     start();
-    let unreadable = |error| vec![Finding::error("", format!("the object could not be read: {error}"))];
+    let unreadable = |error| {
+        vec![Finding::error(
+            "",
+            format!("the object could not be read: {error}"),
+        )]
+    };
     let object: Value = match serde_json::from_str(object) {
         Ok(object) => object,
         Err(error) => return unreadable(error),
@@ -157,7 +162,10 @@ macro_rules! logic {
 }
 
 logic!(Cluster, cluster::exports::dask::operator::cluster::Guest);
-logic!(WorkerGroup, worker_group::exports::dask::operator::worker_group::Guest);
+logic!(
+    WorkerGroup,
+    worker_group::exports::dask::operator::worker_group::Guest
+);
 logic!(Job, job::exports::dask::operator::job::Guest);
 logic!(Autoscaler, autoscaler::exports::dask::operator::autoscaler::Guest);
 

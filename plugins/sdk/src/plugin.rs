@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::contract::{
-    AdmissionRequest, AdmissionResponse, Error, Finding, Observation, Plan, ResourceKind, Review, ReviewRequest,
-    Verdict,
+    AdmissionRequest, AdmissionResponse, Error, Finding, Observation, Plan, ResourceKind, Review,
+    ReviewRequest, Verdict,
 };
 
 /// A component about itself.
@@ -78,7 +78,10 @@ pub trait Policy: Plugin {
     /// Asked at admission, for each create, update and delete. The text of an error says why the policy could not
     /// decide.
     fn admit(_request: &AdmissionRequest, _settings: &Self::Settings) -> Result<AdmissionResponse, String> {
-        Ok(AdmissionResponse { verdict: Verdict::Allow, warnings: Vec::new() })
+        Ok(AdmissionResponse {
+            verdict: Verdict::Allow,
+            warnings: Vec::new(),
+        })
     }
 
     /// Asked for each plan that would write something.

@@ -21,22 +21,32 @@ pub fn read<S: Settings>(settings: &str) -> Result<S, String> {
 
 /// Reads settings, or says all that is wrong with them.
 pub fn check<S: Settings>(settings: &str) -> Result<S, Vec<Finding>> {
-    let value: Value = serde_json::from_str(settings)
-        .map_err(|error| vec![Finding::error("", format!("settings must be a JSON object: {error}"))])?;
+    let value: Value = serde_json::from_str(settings).map_err(|error| {
+        vec![Finding::error(
+            "",
+            format!("settings must be a JSON object: {error}"),
+        )]
+    })?;
     let Value::Object(settings) = value else {
-        return Err(vec![Finding::error("", "settings must be an object, as `{\"name\": \"value\"}`")]);
+        return Err(vec![Finding::error(
+            "",
+            "settings must be an object, as `{\"name\": \"value\"}`",
+        )]);
     };
     let schema = schemars::schema_for!(S).to_value();
     let known: Vec<&str> = match schema["properties"].as_object() {
         Some(properties) => properties.keys().map(String::as_str).collect(),
         None => Vec::new(),
     };
-    let findings: Vec<Finding> =
-        settings.iter().filter_map(|(name, value)| wrong::<S>(name, value, &known)).collect();
+    let findings: Vec<Finding> = settings
+        .iter()
+        .filter_map(|(name, value)| wrong::<S>(name, value, &known))
+        .collect();
     if !findings.is_empty() {
         return Err(findings);
     }
-    serde_json::from_value(Value::Object(settings)).map_err(|error| vec![Finding::error("", error.to_string())])
+    serde_json::from_value(Value::Object(settings))
+        .map_err(|error| vec![Finding::error("", error.to_string())])
 }
 
 /// What is wrong with one setting. Each has a default, so one alone must be readable.
@@ -52,7 +62,12 @@ fn wrong<S: Settings>(name: &str, value: &Value, known: &[&str]) -> Option<Findi
 fn unknown(name: &str, known: &[&str]) -> String {
     let near = known
         .iter()
-        .map(|known| (strsim::jaro_winkler(&name.to_lowercase(), &known.to_lowercase()), known))
+        .map(|known| {
+            (
+                strsim::jaro_winkler(&name.to_lowercase(), &known.to_lowercase()),
+                known,
+            )
+        })
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|(a, _), (b, _)| a.total_cmp(b));
     match (near, known.is_empty()) {
@@ -80,7 +95,13 @@ mod tests {
 
     #[test]
     fn good_settings() {
-        assert_eq!(check::<Example>(r#"{"batchSize": 3}"#), Ok(Example { batch_size: Some(3), image: String::new() }));
+        assert_eq!(
+            check::<Example>(r#"{"batchSize": 3}"#),
+            Ok(Example {
+                batch_size: Some(3),
+                image: String::new()
+            })
+        );
         assert_eq!(check::<Example>("{}"), Ok(Example::default()));
         assert_eq!(read::<Example>("{}"), Ok(Example::default()));
     }
@@ -90,14 +111,22 @@ mod tests {
         let cases = [
             (r#"{"batchsize": 3}"#, "batchsize", "did you mean `batchSize`?"),
             (r#"{"colour": 3}"#, "colour", "there are batchSize, image"),
-            (r#"{"batchSize": "three"}"#, "batchSize", "invalid type: string \"three\""),
+            (
+                r#"{"batchSize": "three"}"#,
+                "batchSize",
+                "invalid type: string \"three\"",
+            ),
             ("[]", "", "must be an object"),
             ("{", "", "must be a JSON object"),
         ];
         for (settings, field, message) in cases {
             let findings = check::<Example>(settings).expect_err(settings);
             assert_eq!(findings[0].field, field, "{settings}");
-            assert!(findings[0].message.contains(message), "{settings}: {}", findings[0].message);
+            assert!(
+                findings[0].message.contains(message),
+                "{settings}: {}",
+                findings[0].message
+            );
         }
         let findings = check::<NoSettings>(r#"{"a": 1}"#).expect_err("none");
         assert!(findings[0].message.contains("this component has none"));

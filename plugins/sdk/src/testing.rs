@@ -25,8 +25,8 @@ use serde_json::{Value, json};
 
 use crate::bindings::host::dask::operator::log::Level;
 use crate::contract::{
-    ChildAction, ChildKey, DesiredChild, Error, Json, ObservedKind, ObservedObject, Observation, Plan, SchedulerFacts,
-    SchedulerState, Timestamp,
+    ChildAction, ChildKey, DesiredChild, Error, Json, Observation, ObservedKind, ObservedObject, Plan,
+    SchedulerFacts, SchedulerState, Timestamp,
 };
 use crate::{Logic, export};
 
@@ -145,14 +145,16 @@ impl Scenario {
     /// The observation that the plugin would get.
     pub fn observation<I, P: Logic<I>>(&self) -> Observation {
         let observed: Vec<ObservedObject> = self.children.iter().map(observed).collect();
-        let children = export::child_kinds::<I, P>(&self.settings).into_iter().map(|kind| {
-            let of_kind = |child: &&ObservedObject| {
-                child.key.kind == kind.kind && child.key.api_version == kind.api_version
-            };
-            let mut objects: Vec<ObservedObject> = observed.iter().filter(of_kind).cloned().collect();
-            objects.sort_by(|a, b| a.key.name.cmp(&b.key.name));
-            ObservedKind { kind, objects }
-        });
+        let children = export::child_kinds::<I, P>(&self.settings)
+            .into_iter()
+            .map(|kind| {
+                let of_kind = |child: &&ObservedObject| {
+                    child.key.kind == kind.kind && child.key.api_version == kind.api_version
+                };
+                let mut objects: Vec<ObservedObject> = observed.iter().filter(of_kind).cloned().collect();
+                objects.sort_by(|a, b| a.key.name.cmp(&b.key.name));
+                ObservedKind { kind, objects }
+            });
         Observation {
             parent: self.parent.to_string(),
             children: children.collect(),
@@ -193,7 +195,11 @@ impl Scenario {
 
 /// A condition as it stands in a resource.
 fn condition(condition: &crate::contract::Condition) -> Value {
-    let status = format!("{:?}", condition.status).rsplit("::").next().unwrap_or_default().to_owned();
+    let status = format!("{:?}", condition.status)
+        .rsplit("::")
+        .next()
+        .unwrap_or_default()
+        .to_owned();
     json!({"type": condition.type_, "status": status, "reason": condition.reason, "message": condition.message})
 }
 
@@ -228,7 +234,12 @@ fn observed(object: &Value) -> ObservedObject {
     if key.kind == "Pod" {
         object["spec"] = json!({"nodeName": object["spec"]["nodeName"]});
     }
-    ObservedObject { key, uid, terminating, object: object.to_string() }
+    ObservedObject {
+        key,
+        uid,
+        terminating,
+        object: object.to_string(),
+    }
 }
 
 /// Gives an object what the API server would have given it.
@@ -247,7 +258,10 @@ pub struct Outcome(pub Plan);
 impl Outcome {
     /// A child, by kind and name.
     pub fn child(&self, kind: &str, name: &str) -> Option<&DesiredChild> {
-        self.0.children.iter().find(|child| child.key.kind == kind && child.key.name == name)
+        self.0
+            .children
+            .iter()
+            .find(|child| child.key.kind == kind && child.key.name == name)
     }
 
     /// The object that a child is created from or shall look like; none for one that is kept.
@@ -278,13 +292,27 @@ impl Outcome {
 
     /// A condition as `True Reason: message`.
     pub fn condition(&self, type_: &str) -> Option<String> {
-        let condition = self.0.conditions.iter().find(|condition| condition.type_ == type_)?;
-        Some(format!("{:?} {}: {}", condition.status, condition.reason, condition.message).replace("ConditionStatus::", ""))
+        let condition = self
+            .0
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == type_)?;
+        Some(
+            format!(
+                "{:?} {}: {}",
+                condition.status, condition.reason, condition.message
+            )
+            .replace("ConditionStatus::", ""),
+        )
     }
 
     /// All events as `Reason: message`.
     pub fn events(&self) -> Vec<String> {
-        self.0.events.iter().map(|event| format!("{}: {}", event.reason, event.message)).collect()
+        self.0
+            .events
+            .iter()
+            .map(|event| format!("{}: {}", event.reason, event.message))
+            .collect()
     }
 }
 

@@ -1,1 +1,56 @@
-//! The default worker-group component: the workers.
+//! The default worker-group component.
+//!
+//! A `DaskWorkerGroup` consists of workers: Pods named `<group>-worker-<10 hexadecimal digits>`, or Deployments of one
+//! replica each. Workers that are lost are replaced. What a status of a worker group holds: `replicas`,
+//! `readyReplicas`, `selector` and `observedGeneration`; its conditions are `WorkersReady` and, while it is so,
+//! `ScaleDownBlocked`.
+
+mod census;
+mod plan;
+mod settings;
+mod template;
+mod validate;
+
+use dask_operator_plugin::dask::{defaults, kinds};
+use dask_operator_plugin::prelude::*;
+
+pub use settings::Settings;
+
+/// Logic of `DaskWorkerGroup`.
+#[derive(Debug, Clone, Copy)]
+pub struct DefaultWorkerGroup;
+
+impl Plugin for DefaultWorkerGroup {
+    const NAME: &str = "worker-group";
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    const SUMMARY: &str = "Makes the workers of a DaskWorkerGroup and replaces those that are lost.";
+    type Settings = Settings;
+}
+
+impl Logic<WorkerGroup> for DefaultWorkerGroup {
+    /// Pods and Deployments, whatever new workers are made of: both may exist from before.
+    fn child_kinds(_: &Settings) -> Vec<ResourceKind> {
+        vec![kinds::pod(), kinds::deployment()]
+    }
+
+    fn default(mut object: Value, settings: &Settings) -> Result<Value, Error> {
+        if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+            defaults::worker(
+                spec.entry("worker").or_insert_with(|| json!({})),
+                &settings.default_image,
+            );
+        }
+        Ok(object)
+    }
+
+    fn validate(object: &Value, old: Option<&Value>, _: &Settings) -> Vec<Finding> {
+        validate::worker_group(object, old)
+    }
+
+    fn plan(observation: &Observation, settings: &Settings) -> Result<Plan, Error> {
+        plan::worker_group(observation, settings)
+    }
+}
+
+#[cfg(feature = "component")]
+dask_operator_plugin::export!(DefaultWorkerGroup: worker_group);

@@ -13,58 +13,90 @@ pub const DEFAULT_COMM_PORT: u64 = 8786;
 ///
 /// `cluster_spec` is `spec` of a `DaskCluster`, after defaulting. Without a `domain` the name ends with `.svc`, which
 /// every pod's DNS search path completes, whatever the domain of the Kubernetes cluster is.
-pub fn scheduler_address(cluster: &str, namespace: &str, cluster_spec: &Value, domain: Option<&str>) -> String {
+pub fn scheduler_address(
+    cluster: &str,
+    namespace: &str,
+    cluster_spec: &Value,
+    domain: Option<&str>,
+) -> String {
     let scheduler = &cluster_spec["scheduler"];
     let domain = match domain.map(|domain| domain.trim_matches('.')) {
         None | Some("") => String::new(),
         Some(domain) => format!(".{domain}"),
     };
     let (scheme, port) = (scheme(&scheduler["spec"]), comm_port(&scheduler["service"]));
-    format!("{scheme}://{}.{namespace}.svc{domain}:{port}", names::scheduler(cluster))
+    format!(
+        "{scheme}://{}.{namespace}.svc{domain}:{port}",
+        names::scheduler(cluster)
+    )
 }
 
 /// The number of the Service port for Dask's protocol.
 pub fn comm_port(service: &Value) -> u64 {
     let ports = service["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let port = ports.iter().find(|port| port["name"] == COMM_PORT).and_then(|port| port["port"].as_u64());
+    let port = ports
+        .iter()
+        .find(|port| port["name"] == COMM_PORT)
+        .and_then(|port| port["port"].as_u64());
     port.unwrap_or(DEFAULT_COMM_PORT)
 }
 
 /// The scheme that a scheduler listens with, from its pod's spec: what `--protocol` says; `tls` where it is given
 /// certificates or told to require encryption; else `tcp`.
 pub fn scheme(pod_spec: &Value) -> String {
-    let containers = pod_spec["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let containers = pod_spec["containers"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let words: Vec<&str> = containers.iter().flat_map(command_line).collect();
     if let Some(protocol) = option(&words, "--protocol") {
         return protocol.trim_end_matches("://").to_owned();
     }
     let by_words = words.iter().any(|word| {
-        word.starts_with("tls://") || ["--tls-ca-file", "--tls-cert", "--tls-key"].iter().any(|o| word.starts_with(o))
+        word.starts_with("tls://")
+            || ["--tls-ca-file", "--tls-cert", "--tls-key"]
+                .iter()
+                .any(|o| word.starts_with(o))
     });
     let by_variables = containers.iter().any(|container| {
-        variable(container, "DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME").is_some_and(|value| value.starts_with("tls"))
+        variable(container, "DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME")
+            .is_some_and(|value| value.starts_with("tls"))
             || variable(container, "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION")
                 .is_some_and(|value| value.eq_ignore_ascii_case("true"))
     });
-    if by_words || by_variables { "tls".to_owned() } else { "tcp".to_owned() }
+    if by_words || by_variables {
+        "tls".to_owned()
+    } else {
+        "tcp".to_owned()
+    }
 }
 
 /// All words of a container's command and arguments; a shell's script is taken apart at spaces.
 fn command_line(container: &Value) -> impl Iterator<Item = &str> {
-    let parts = [&container["command"], &container["args"]].into_iter().filter_map(Value::as_array).flatten();
+    let parts = [&container["command"], &container["args"]]
+        .into_iter()
+        .filter_map(Value::as_array)
+        .flatten();
     parts.filter_map(Value::as_str).flat_map(str::split_whitespace)
 }
 
 /// The value of an option, written as `--name value` or `--name=value`.
 fn option<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
-    words.iter().enumerate().find_map(|(at, word)| match word.strip_prefix(name)? {
-        "" => words.get(at + 1).copied(),
-        rest => rest.strip_prefix('='),
-    })
+    words
+        .iter()
+        .enumerate()
+        .find_map(|(at, word)| match word.strip_prefix(name)? {
+            "" => words.get(at + 1).copied(),
+            rest => rest.strip_prefix('='),
+        })
 }
 
 fn variable<'a>(container: &'a Value, name: &str) -> Option<&'a str> {
-    container["env"].as_array()?.iter().find(|variable| variable["name"] == name)?["value"].as_str()
+    container["env"]
+        .as_array()?
+        .iter()
+        .find(|variable| variable["name"] == name)?["value"]
+        .as_str()
 }
 
 #[cfg(test)]
@@ -81,29 +113,48 @@ mod tests {
     fn any_cluster_domain() {
         assert_eq!(address(json!({}), None), "tcp://c-scheduler.ns.svc:8786");
         assert_eq!(address(json!({}), Some("")), "tcp://c-scheduler.ns.svc:8786");
-        assert_eq!(address(json!({}), Some("k8s.corp")), "tcp://c-scheduler.ns.svc.k8s.corp:8786");
-        assert_eq!(address(json!({}), Some(".k8s.corp.")), "tcp://c-scheduler.ns.svc.k8s.corp:8786");
+        assert_eq!(
+            address(json!({}), Some("k8s.corp")),
+            "tcp://c-scheduler.ns.svc.k8s.corp:8786"
+        );
+        assert_eq!(
+            address(json!({}), Some(".k8s.corp.")),
+            "tcp://c-scheduler.ns.svc.k8s.corp:8786"
+        );
     }
 
     #[test]
     fn the_port_is_the_services() {
         let ports = json!([{"name": "http-dashboard", "port": 8787}, {"name": "tcp-comm", "port": 9000, "targetPort": 8786}]);
-        assert_eq!(address(json!({"service": {"ports": ports}}), None), "tcp://c-scheduler.ns.svc:9000");
+        assert_eq!(
+            address(json!({"service": {"ports": ports}}), None),
+            "tcp://c-scheduler.ns.svc:9000"
+        );
     }
 
     #[test]
     fn schemes() {
         let args = |args: Value| json!({"containers": [{"args": args}]});
-        let env = |name: &str, value: &str| json!({"containers": [{"env": [{"name": name, "value": value}]}]});
+        let env =
+            |name: &str, value: &str| json!({"containers": [{"env": [{"name": name, "value": value}]}]});
         let cases = [
             (json!({}), "tcp"),
             (args(json!(["dask", "scheduler"])), "tcp"),
             (args(json!(["dask", "scheduler", "--protocol", "tls"])), "tls"),
             (args(json!(["dask", "scheduler", "--protocol=ws"])), "ws"),
             (args(json!(["dask", "scheduler", "--protocol", "tls://"])), "tls"),
-            (args(json!(["dask", "scheduler", "--tls-cert", "/certs/tls.crt"])), "tls"),
-            (args(json!(["dask", "scheduler", "--host", "tls://0.0.0.0:8786"])), "tls"),
-            (json!({"containers": [{"command": ["sh", "-c", "dask scheduler --protocol tls"]}]}), "tls"),
+            (
+                args(json!(["dask", "scheduler", "--tls-cert", "/certs/tls.crt"])),
+                "tls",
+            ),
+            (
+                args(json!(["dask", "scheduler", "--host", "tls://0.0.0.0:8786"])),
+                "tls",
+            ),
+            (
+                json!({"containers": [{"command": ["sh", "-c", "dask scheduler --protocol tls"]}]}),
+                "tls",
+            ),
             (env("DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME", "tls"), "tls"),
             (env("DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION", "True"), "tls"),
             (env("DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION", "False"), "tcp"),

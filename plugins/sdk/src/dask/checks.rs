@@ -35,10 +35,15 @@ impl Checks {
     pub fn object<'a>(&mut self, value: &'a Value, name: &str, path: &str) -> Option<&'a Map<String, Value>> {
         let field = join(path, name);
         match value.get(name) {
-            None | Some(Value::Null) => self.error(field, format!("`{name}` is missing: write it as an object")),
+            None | Some(Value::Null) => {
+                self.error(field, format!("`{name}` is missing: write it as an object"))
+            }
             Some(Value::Object(object)) => return Some(object),
             Some(other) => {
-                self.error(field, format!("`{name}` must be an object, and {} stands there", kind(other)));
+                self.error(
+                    field,
+                    format!("`{name}` must be an object, and {} stands there", kind(other)),
+                );
             }
         }
         None
@@ -47,7 +52,10 @@ impl Checks {
     /// `spec` of a `DaskCluster` called `cluster`, after defaulting; `path` is where it stands.
     pub fn cluster_spec(&mut self, spec: &Value, path: &str, cluster: &str, cluster_labels: &Metadata) {
         if !spec.is_object() {
-            return self.error(path, "it is missing: write an object with `scheduler` and `worker`");
+            return self.error(
+                path,
+                "it is missing: write an object with `scheduler` and `worker`",
+            );
         }
         if let Some(worker) = self.object(spec, "worker", path) {
             self.worker(&Value::Object(worker.clone()), &join(path, "worker"));
@@ -56,20 +64,32 @@ impl Checks {
             let scheduler = Value::Object(scheduler.clone());
             self.scheduler(&scheduler, &join(path, "scheduler"), cluster, cluster_labels);
         }
-        self.whole_number(spec, "idleTimeout", path, "seconds, as `idleTimeout: 3600`; 0 turns it off");
+        self.whole_number(
+            spec,
+            "idleTimeout",
+            path,
+            "seconds, as `idleTimeout: 3600`; 0 turns it off",
+        );
     }
 
     /// `spec.worker` of a `DaskCluster` or `DaskWorkerGroup`.
     pub fn worker(&mut self, worker: &Value, path: &str) {
         self.whole_number(worker, "replicas", path, "0 or more, as `replicas: 2`");
         self.embedded_metadata(worker, path);
-        let Some(pod_spec) = self.object(worker, "spec", path) else { return };
+        let Some(pod_spec) = self.object(worker, "spec", path) else {
+            return;
+        };
         let field = join(path, "spec");
         let pod_spec = Value::Object(pod_spec.clone());
         self.pod_spec(&pod_spec, &field);
         let named = containers(&pod_spec).any(|container| {
-            let words = [&container["command"], &container["args"]].into_iter().filter_map(Value::as_array).flatten();
-            words.filter_map(Value::as_str).any(|word| word.contains(WORKER_NAME))
+            let words = [&container["command"], &container["args"]]
+                .into_iter()
+                .filter_map(Value::as_array)
+                .flatten();
+            words
+                .filter_map(Value::as_str)
+                .any(|word| word.contains(WORKER_NAME))
         });
         if !named && pod_spec["containers"].is_array() {
             self.warning(
@@ -87,7 +107,9 @@ impl Checks {
             let field = join(path, "spec");
             let pod_spec = Value::Object(pod_spec.clone());
             self.pod_spec(&pod_spec, &field);
-            if pod_spec["containers"].is_array() && !containers(&pod_spec).any(|c| c["readinessProbe"].is_object()) {
+            if pod_spec["containers"].is_array()
+                && !containers(&pod_spec).any(|c| c["readinessProbe"].is_object())
+            {
                 self.warning(
                     join(&field, "containers[0].readinessProbe"),
                     "without a readiness probe clients are sent to a scheduler that does not listen yet: add \
@@ -112,14 +134,20 @@ impl Checks {
         let field = join(path, "ports");
         match service["ports"].as_array() {
             Some(ports) if !ports.is_empty() => self.ports(ports, &field),
-            _ => self.error(field, format!("the Service has no ports: add one named `{COMM_PORT}` with `port: 8786`")),
+            _ => self.error(
+                field,
+                format!("the Service has no ports: add one named `{COMM_PORT}` with `port: 8786`"),
+            ),
         }
         for (name, value) in service["selector"].as_object().into_iter().flatten() {
             let field = format!("{}.{name}", join(path, "selector"));
             match labels.labels.get(name) {
                 Some(label) if value == label => {}
                 Some(label) => {
-                    self.error(field, format!("it selects no scheduler of this cluster: write `{name}: {label}`"));
+                    self.error(
+                        field,
+                        format!("it selects no scheduler of this cluster: write `{name}: {label}`"),
+                    );
                 }
                 None => self.warning(
                     field,
@@ -136,9 +164,15 @@ impl Checks {
         }
         let remedy = format!("name the port of Dask's protocol `{COMM_PORT}`");
         if ports.iter().any(|port| port["port"] == DEFAULT_COMM_PORT) {
-            self.warning(path, format!("Python's KubeCluster finds the scheduler by the name of the port: {remedy}"));
+            self.warning(
+                path,
+                format!("Python's KubeCluster finds the scheduler by the name of the port: {remedy}"),
+            );
         } else {
-            self.error(path, format!("workers would not find the scheduler, because no port says which is its: {remedy}"));
+            self.error(
+                path,
+                format!("workers would not find the scheduler, because no port says which is its: {remedy}"),
+            );
         }
     }
 
@@ -146,12 +180,20 @@ impl Checks {
     pub fn pod_spec(&mut self, pod_spec: &Value, path: &str) {
         let field = join(path, "containers");
         match pod_spec.get("containers") {
-            None | Some(Value::Null) => self.error(&field, "it has no containers: add one with a name and an image"),
+            None | Some(Value::Null) => {
+                self.error(&field, "it has no containers: add one with a name and an image")
+            }
             Some(Value::Array(containers)) if containers.is_empty() => {
                 self.error(&field, "it has no containers: add one with a name and an image");
             }
             Some(Value::Array(_)) => {}
-            Some(other) => self.error(&field, format!("it must be a list of containers, and {} stands there", kind(other))),
+            Some(other) => self.error(
+                &field,
+                format!(
+                    "it must be a list of containers, and {} stands there",
+                    kind(other)
+                ),
+            ),
         }
         let mut names: Vec<&str> = Vec::new();
         for list in ["initContainers", "containers"] {
@@ -164,29 +206,50 @@ impl Checks {
 
     fn container<'a>(&mut self, container: &'a Value, path: &str, names: &mut Vec<&'a str>) {
         if !container.is_object() {
-            return self.error(path, format!("a container must be an object, and {} stands there", kind(container)));
+            return self.error(
+                path,
+                format!(
+                    "a container must be an object, and {} stands there",
+                    kind(container)
+                ),
+            );
         }
         match container["name"].as_str() {
             None | Some("") => self.error(join(path, "name"), "a container needs a name, as `name: worker`"),
             Some(name) if names.contains(&name) => {
-                self.error(join(path, "name"), format!("there is another container `{name}`: give each its own name"));
+                self.error(
+                    join(path, "name"),
+                    format!("there is another container `{name}`: give each its own name"),
+                );
             }
             Some(name) => names.push(name),
         }
         if !container["image"].as_str().is_some_and(|image| !image.is_empty()) {
-            self.error(join(path, "image"), "a container needs an image, as `image: ghcr.io/dask/dask:latest`");
+            self.error(
+                join(path, "image"),
+                "a container needs an image, as `image: ghcr.io/dask/dask:latest`",
+            );
         }
         for list in ["command", "args", "env", "ports", "envFrom", "volumeMounts"] {
             let value = &container[list];
             if !value.is_null() && !value.is_array() {
-                self.error(join(path, list), format!("`{list}` must be a list, and {} stands there", kind(value)));
+                self.error(
+                    join(path, list),
+                    format!("`{list}` must be a list, and {} stands there", kind(value)),
+                );
             }
         }
         for list in ["command", "args"] {
             let words = container[list].as_array().map(Vec::as_slice).unwrap_or_default();
             for (at, word) in words.iter().enumerate().filter(|(_, word)| !word.is_string()) {
                 let field = format!("{path}.{list}[{at}]");
-                self.error(field, format!("it must be text: put {word} into quotes, as \"{}\"", word.to_string().trim_matches('"')));
+                self.error(
+                    field,
+                    format!(
+                        "it must be text: put {word} into quotes, as \"{}\"",
+                        word.to_string().trim_matches('"')
+                    ),
+                );
             }
         }
         let variables = container["env"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -197,11 +260,17 @@ impl Checks {
 
     fn variable(&mut self, variable: &Value, path: &str) {
         if !variable["name"].as_str().is_some_and(|name| !name.is_empty()) {
-            self.error(join(path, "name"), "an environment variable needs a name, as `name: LEVEL`");
+            self.error(
+                join(path, "name"),
+                "an environment variable needs a name, as `name: LEVEL`",
+            );
         }
         let value = &variable["value"];
         if !value.is_null() && !value.is_string() {
-            self.error(join(path, "value"), format!("it must be text: put {value} into quotes, as \"{value}\""));
+            self.error(
+                join(path, "value"),
+                format!("it must be text: put {value} into quotes, as \"{value}\""),
+            );
         }
     }
 
@@ -210,16 +279,30 @@ impl Checks {
         let field = join(path, "metadata");
         let metadata = &part["metadata"];
         if !metadata.is_null() && !metadata.is_object() {
-            return self.error(field, format!("it must be an object, and {} stands there", kind(metadata)));
+            return self.error(
+                field,
+                format!("it must be an object, and {} stands there", kind(metadata)),
+            );
         }
         for name in ["labels", "annotations"] {
             let map = &metadata[name];
             if !map.is_null() && !map.is_object() {
-                self.error(join(&field, name), format!("it must be an object, and {} stands there", kind(map)));
+                self.error(
+                    join(&field, name),
+                    format!("it must be an object, and {} stands there", kind(map)),
+                );
             }
-            for (key, value) in map.as_object().into_iter().flatten().filter(|(_, value)| !value.is_string()) {
+            for (key, value) in map
+                .as_object()
+                .into_iter()
+                .flatten()
+                .filter(|(_, value)| !value.is_string())
+            {
                 let field = format!("{}.{key}", join(&field, name));
-                self.error(field, format!("it must be text: put {value} into quotes, as \"{value}\""));
+                self.error(
+                    field,
+                    format!("it must be text: put {value} into quotes, as \"{value}\""),
+                );
             }
         }
     }
@@ -228,7 +311,10 @@ impl Checks {
     pub fn whole_number(&mut self, value: &Value, name: &str, path: &str, remedy: &str) {
         let number = &value[name];
         if !number.is_null() && number.as_u64().is_none() {
-            self.error(join(path, name), format!("{number} can't be used: write a whole number of {remedy}"));
+            self.error(
+                join(path, name),
+                format!("{number} can't be used: write a whole number of {remedy}"),
+            );
         }
     }
 }
@@ -240,7 +326,11 @@ fn containers(pod_spec: &Value) -> impl Iterator<Item = &Value> {
 
 /// A field below another.
 pub fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
 }
 
 /// What a value is, for a sentence.
@@ -268,7 +358,13 @@ mod tests {
         change(&mut spec);
         let mut checks = Checks::default();
         checks.cluster_spec(&spec, "spec", "c", &Metadata::default());
-        let text = |finding: &Finding| format!("{} {}", if finding.is_error() { "error" } else { "warning" }, finding.field);
+        let text = |finding: &Finding| {
+            format!(
+                "{} {}",
+                if finding.is_error() { "error" } else { "warning" },
+                finding.field
+            )
+        };
         checks.into_findings().iter().map(text).collect()
     }
 
@@ -283,27 +379,63 @@ mod tests {
         let cases: [(Change, &str); 22] = [
             (|s| s["worker"] = Value::Null, "error spec.worker"),
             (|s| s["worker"] = json!("x"), "error spec.worker"),
-            (|s| s["worker"]["replicas"] = json!(-1), "error spec.worker.replicas"),
-            (|s| s["worker"]["replicas"] = json!("2"), "error spec.worker.replicas"),
-            (|s| s["worker"]["replicas"] = json!(1.5), "error spec.worker.replicas"),
+            (
+                |s| s["worker"]["replicas"] = json!(-1),
+                "error spec.worker.replicas",
+            ),
+            (
+                |s| s["worker"]["replicas"] = json!("2"),
+                "error spec.worker.replicas",
+            ),
+            (
+                |s| s["worker"]["replicas"] = json!(1.5),
+                "error spec.worker.replicas",
+            ),
             (|s| s["worker"]["spec"] = Value::Null, "error spec.worker.spec"),
-            (|s| s["worker"]["spec"]["containers"] = json!({}), "error spec.worker.spec.containers"),
-            (|s| s["worker"]["spec"]["containers"][0]["name"] = json!(""), "error spec.worker.spec.containers[0].name"),
-            (|s| s["worker"]["spec"]["containers"][0]["image"] = Value::Null, "error spec.worker.spec.containers[0].image"),
-            (|s| s["worker"]["spec"]["containers"][0]["env"] = json!({"A": "b"}), "error spec.worker.spec.containers[0].env"),
+            (
+                |s| s["worker"]["spec"]["containers"] = json!({}),
+                "error spec.worker.spec.containers",
+            ),
+            (
+                |s| s["worker"]["spec"]["containers"][0]["name"] = json!(""),
+                "error spec.worker.spec.containers[0].name",
+            ),
+            (
+                |s| s["worker"]["spec"]["containers"][0]["image"] = Value::Null,
+                "error spec.worker.spec.containers[0].image",
+            ),
+            (
+                |s| s["worker"]["spec"]["containers"][0]["env"] = json!({"A": "b"}),
+                "error spec.worker.spec.containers[0].env",
+            ),
             (
                 |s| s["worker"]["spec"]["containers"][0]["env"] = json!([{"name": "A", "value": 1}]),
                 "error spec.worker.spec.containers[0].env[0].value",
             ),
-            (|s| s["worker"]["spec"]["containers"][0]["args"][6] = json!(8788), "error spec.worker.spec.containers[0].args[6]"),
+            (
+                |s| s["worker"]["spec"]["containers"][0]["args"][6] = json!(8788),
+                "error spec.worker.spec.containers[0].args[6]",
+            ),
             (
                 |s| s["worker"]["spec"]["initContainers"] = json!([{"name": "worker", "image": "i"}]),
                 "error spec.worker.spec.containers[0].name",
             ),
-            (|s| s["worker"]["spec"]["containers"][0]["args"] = json!(["dask", "worker"]), "warning spec.worker.spec.containers[0].args"),
-            (|s| s["worker"]["metadata"] = json!({"labels": {"a": 1}}), "error spec.worker.metadata.labels.a"),
-            (|s| s["scheduler"]["service"]["ports"] = json!([]), "error spec.scheduler.service.ports"),
-            (|s| s["scheduler"]["service"]["ports"][0]["name"] = json!("comm"), "warning spec.scheduler.service.ports"),
+            (
+                |s| s["worker"]["spec"]["containers"][0]["args"] = json!(["dask", "worker"]),
+                "warning spec.worker.spec.containers[0].args",
+            ),
+            (
+                |s| s["worker"]["metadata"] = json!({"labels": {"a": 1}}),
+                "error spec.worker.metadata.labels.a",
+            ),
+            (
+                |s| s["scheduler"]["service"]["ports"] = json!([]),
+                "error spec.scheduler.service.ports",
+            ),
+            (
+                |s| s["scheduler"]["service"]["ports"][0]["name"] = json!("comm"),
+                "warning spec.scheduler.service.ports",
+            ),
             (
                 |s| s["scheduler"]["service"]["ports"] = json!([{"name": "x", "port": 1}]),
                 "error spec.scheduler.service.ports",

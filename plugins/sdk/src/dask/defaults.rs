@@ -37,7 +37,9 @@ pub fn cluster_spec(spec: &mut Value, name: &str, image: &str) {
     if let Some(worker) = member(spec, "worker", object) {
         self::worker(worker, image);
     }
-    let Some(scheduler) = member(spec, "scheduler", object) else { return };
+    let Some(scheduler) = member(spec, "scheduler", object) else {
+        return;
+    };
     if let Some(pod_spec) = member(scheduler, "spec", object) {
         main_container(pod_spec, "scheduler", image, scheduler_parts);
     }
@@ -56,10 +58,14 @@ pub fn worker(worker: &mut Value, image: &str) {
 
 /// Fills in `spec.job` of a `DaskJob`.
 pub fn job(job: &mut Value, image: &str) {
-    let Some(pod_spec) = member(job, "spec", object) else { return };
+    let Some(pod_spec) = member(job, "spec", object) else {
+        return;
+    };
     // Today's custom resource definition has this as its default.
     member(pod_spec, "restartPolicy", || json!("OnFailure"));
-    let container = pod_spec.get_mut("containers").and_then(|containers| containers.get_mut(0));
+    let container = pod_spec
+        .get_mut("containers")
+        .and_then(|containers| containers.get_mut(0));
     if let Some(container) = container {
         member(container, "image", || json!(image));
     }
@@ -72,7 +78,10 @@ fn main_container(pod_spec: &mut Value, name: &str, image: &str, parts: fn() -> 
     {
         pod_spec.insert("containers".to_owned(), json!([{"name": name}]));
     }
-    let Some(container) = pod_spec.get_mut("containers").and_then(|containers| containers.get_mut(0)) else {
+    let Some(container) = pod_spec
+        .get_mut("containers")
+        .and_then(|containers| containers.get_mut(0))
+    else {
         return;
     };
     member(container, "name", || json!(name));
@@ -82,7 +91,9 @@ fn main_container(pod_spec: &mut Value, name: &str, image: &str, parts: fn() -> 
         && let (Some(container), Value::Object(parts)) = (container.as_object_mut(), parts())
     {
         for (part, value) in parts {
-            let present = container.get(&part).is_some_and(|value| !value.is_null() && *value != json!([]));
+            let present = container
+                .get(&part)
+                .is_some_and(|value| !value.is_null() && *value != json!([]));
             if !present {
                 container.insert(part, value);
             }
@@ -114,7 +125,11 @@ fn service(service: &mut Value, cluster: &str) {
     if service["type"] == "ExternalName" {
         return;
     }
-    member(service, "selector", || json!({CLUSTER_NAME: cluster, COMPONENT: "scheduler"}));
+    member(
+        service,
+        "selector",
+        || json!({CLUSTER_NAME: cluster, COMPONENT: "scheduler"}),
+    );
     if is_left_out(service, "ports")
         && let Some(service) = service.as_object_mut()
     {
@@ -140,11 +155,17 @@ mod tests {
         let spec = defaulted(json!({}));
         assert_eq!(spec["worker"]["replicas"], 1);
         let worker = &spec["worker"]["spec"]["containers"][0];
-        assert_eq!((&worker["name"], &worker["image"]), (&json!("worker"), &json!(IMAGE)));
+        assert_eq!(
+            (&worker["name"], &worker["image"]),
+            (&json!("worker"), &json!(IMAGE))
+        );
         assert_eq!(worker["ports"][0]["containerPort"], 8788);
         let scheduler = &spec["scheduler"]["spec"]["containers"][0];
         assert_eq!(scheduler["readinessProbe"]["httpGet"]["port"], "http-dashboard");
-        assert_eq!(spec["scheduler"]["service"]["selector"], json!({CLUSTER_NAME: "c", COMPONENT: "scheduler"}));
+        assert_eq!(
+            spec["scheduler"]["service"]["selector"],
+            json!({CLUSTER_NAME: "c", COMPONENT: "scheduler"})
+        );
         assert_eq!(spec["scheduler"]["service"]["ports"][0]["name"], "tcp-comm");
     }
 
@@ -168,7 +189,10 @@ mod tests {
         let container = json!({"name": "s", "ports": [{"name": "tcp-comm", "containerPort": 1}], "readinessProbe": {"exec": {}}});
         let spec = defaulted(json!({"scheduler": {"spec": {"containers": [container]}}}));
         let container = &spec["scheduler"]["spec"]["containers"][0];
-        assert_eq!(container["ports"], json!([{"name": "tcp-comm", "containerPort": 1}]));
+        assert_eq!(
+            container["ports"],
+            json!([{"name": "tcp-comm", "containerPort": 1}])
+        );
         assert_eq!(container["readinessProbe"], json!({"exec": {}}));
         assert_eq!(container["args"][1], "scheduler");
     }

@@ -18,7 +18,9 @@ pub fn inject(pod_spec: &mut Value, variables: &[(&str, &str)]) {
         if environment.is_null() {
             *environment = json!([]);
         }
-        let Some(environment) = environment.as_array_mut() else { continue };
+        let Some(environment) = environment.as_array_mut() else {
+            continue;
+        };
         for (name, value) in variables {
             if !environment.iter().any(|variable| variable["name"] == *name) {
                 environment.push(json!({"name": name, "value": value}));

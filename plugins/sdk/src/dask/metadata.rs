@@ -42,11 +42,18 @@ impl Metadata {
     /// What stands under `metadata` of a part of a spec, such as `spec.worker.metadata`.
     pub fn embedded(metadata: Option<&Value>) -> Self {
         let strings = |field: &str| -> BTreeMap<String, String> {
-            let map = metadata.and_then(|metadata| metadata.get(field)).and_then(Value::as_object);
+            let map = metadata
+                .and_then(|metadata| metadata.get(field))
+                .and_then(Value::as_object);
             let strings = map.into_iter().flatten();
-            strings.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+            strings
+                .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+                .collect()
         };
-        Self { labels: strings("labels"), annotations: strings("annotations") }
+        Self {
+            labels: strings("labels"),
+            annotations: strings("annotations"),
+        }
     }
 
     /// These, and `upper` where both have the same name.
@@ -69,7 +76,11 @@ impl Metadata {
     /// These, and labels that win over whatever people wrote.
     #[must_use]
     pub fn reserved(mut self, labels: &[(&str, &str)]) -> Self {
-        self.labels.extend(labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        self.labels.extend(
+            labels
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
         self
     }
 
@@ -96,7 +107,11 @@ pub fn ignored_annotations() -> Vec<String> {
 
 /// Labels that a worker's pod always has.
 pub fn worker_labels<'a>(cluster: &'a str, group: &'a str) -> [(&'a str, &'a str); 3] {
-    [(CLUSTER_NAME, cluster), (COMPONENT, "worker"), (WORKERGROUP_NAME, group)]
+    [
+        (CLUSTER_NAME, cluster),
+        (COMPONENT, "worker"),
+        (WORKERGROUP_NAME, group),
+    ]
 }
 
 /// Labels that a scheduler's pod and Service always have.
@@ -106,7 +121,11 @@ pub fn scheduler_labels(cluster: &str) -> [(&str, &str); 2] {
 
 /// A label selector as text, as `status.selector` holds it: `a=b,c=d`.
 pub fn selector(labels: &[(&str, &str)]) -> String {
-    labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
+    labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 #[cfg(test)]
@@ -131,21 +150,36 @@ mod tests {
         assert_eq!(metadata.annotations.keys().collect::<Vec<_>>(), ["note"]);
         assert_eq!(metadata.labels.len(), 3, "labels are not filtered");
         let all = Metadata::of(&example(), &[]);
-        assert_eq!(all.annotations.len(), 3, "the filter is a setting, the operator's own never goes down");
+        assert_eq!(
+            all.annotations.len(),
+            3,
+            "the filter is a setting, the operator's own never goes down"
+        );
     }
 
     #[test]
     fn order_of_precedence() {
-        let worker = Metadata::embedded(Some(&json!({"labels": {"team": "b", COMPONENT: "x", ISTIO_INJECT: "true"}})));
-        let merged = Metadata::of(&example(), &[]).below(worker).without_sidecar().reserved(&[(COMPONENT, "worker")]);
+        let worker = Metadata::embedded(Some(
+            &json!({"labels": {"team": "b", COMPONENT: "x", ISTIO_INJECT: "true"}}),
+        ));
+        let merged = Metadata::of(&example(), &[])
+            .below(worker)
+            .without_sidecar()
+            .reserved(&[(COMPONENT, "worker")]);
         assert_eq!(merged.labels["team"], "b", "the part wins over the whole");
         assert_eq!(merged.labels[COMPONENT], "worker", "reserved labels win over all");
         assert_eq!(merged.labels[ISTIO_INJECT], "true", "people can have the sidecar");
-        assert_eq!(Metadata::default().without_sidecar().labels[ISTIO_INJECT], "false");
+        assert_eq!(
+            Metadata::default().without_sidecar().labels[ISTIO_INJECT],
+            "false"
+        );
     }
 
     #[test]
     fn selectors() {
-        assert_eq!(selector(&scheduler_labels("c")), "dask.org/cluster-name=c,dask.org/component=scheduler");
+        assert_eq!(
+            selector(&scheduler_labels("c")),
+            "dask.org/cluster-name=c,dask.org/component=scheduler"
+        );
     }
 }

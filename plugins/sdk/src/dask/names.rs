@@ -70,7 +70,12 @@ pub struct WorkerNames<'a> {
 impl<'a> WorkerNames<'a> {
     /// Names for a group whose workers have these names now, in whatever state they are.
     pub fn new(group: &'a str, seed: u64, taken: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { group, seed, taken: taken.into_iter().collect(), number: 0 }
+        Self {
+            group,
+            seed,
+            taken: taken.into_iter().collect(),
+            number: 0,
+        }
     }
 }
 
@@ -112,7 +117,10 @@ mod tests {
             assert!(sentence.contains("lower case"), "{sentence}");
         }
         let sentence = wrong_cluster_name("DaskJob", &"x".repeat(54)).expect("too long");
-        assert!(sentence.contains("53 characters at most") && sentence.contains("has 54"), "{sentence}");
+        assert!(
+            sentence.contains("53 characters at most") && sentence.contains("has 54"),
+            "{sentence}"
+        );
     }
 
     #[test]
@@ -126,7 +134,10 @@ mod tests {
         let first: Vec<String> = WorkerNames::new("g", 7, []).take(1000).collect();
         let again: Vec<String> = WorkerNames::new("g", 7, []).take(1000).collect();
         assert_eq!(first, again);
-        assert!(first.iter().all(|name| name.len() == "g-worker-".len() + 10), "{first:?}");
+        assert!(
+            first.iter().all(|name| name.len() == "g-worker-".len() + 10),
+            "{first:?}"
+        );
         assert_eq!(first.iter().collect::<HashSet<_>>().len(), 1000);
 
         let taken = [first[0].as_str(), first[2].as_str()];

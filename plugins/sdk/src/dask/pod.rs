@@ -143,7 +143,11 @@ impl Pod {
 
     /// It was given a node.
     pub fn is_scheduled(&self) -> bool {
-        self.state.spec.node_name.as_deref().is_some_and(|node| !node.is_empty())
+        self.state
+            .spec
+            .node_name
+            .as_deref()
+            .is_some_and(|node| !node.is_empty())
     }
 
     /// A container of it has ever been started (init containers don't count).
@@ -152,14 +156,22 @@ impl Pod {
         let statuses = &self.state.status.container_statuses;
         self.phase() == "Running"
             || self.is_over()
-            || statuses.iter().any(|c| c.restart_count > 0 || started(&c.state) || started(&c.last_state))
+            || statuses
+                .iter()
+                .any(|c| c.restart_count > 0 || started(&c.state) || started(&c.last_state))
     }
 
     /// When its first container was started.
     pub fn started(&self) -> Option<Timestamp> {
         let starts = self.states().filter_map(|state| {
-            let running = state.running.as_ref().and_then(|running| running.started_at.as_deref());
-            running.or(state.terminated.as_ref().and_then(|over| over.started_at.as_deref()))
+            let running = state
+                .running
+                .as_ref()
+                .and_then(|running| running.started_at.as_deref());
+            running.or(state
+                .terminated
+                .as_ref()
+                .and_then(|over| over.started_at.as_deref()))
         });
         starts.filter_map(time::parse).min()
     }
@@ -176,54 +188,112 @@ impl Pod {
         if self.is_over() {
             return Some(self.end());
         }
-        let waiting = status.container_statuses.iter().chain(&status.init_container_statuses).find_map(|container| {
-            let waiting = container.state.waiting.as_ref()?;
-            (!ON_ITS_WAY.contains(&waiting.reason.as_str())).then_some((container, waiting))
-        });
+        let waiting = status
+            .container_statuses
+            .iter()
+            .chain(&status.init_container_statuses)
+            .find_map(|container| {
+                let waiting = container.state.waiting.as_ref()?;
+                (!ON_ITS_WAY.contains(&waiting.reason.as_str())).then_some((container, waiting))
+            });
         if let Some((container, waiting)) = waiting {
-            let last = container.last_state.terminated.as_ref().map(|over| format!(", last time {}", how(over)));
-            let message = format!("container {}: {}{}", container.name, waiting.message, last.unwrap_or_default());
-            return Some(Cause { reason: waiting.reason.clone(), message });
+            let last = container
+                .last_state
+                .terminated
+                .as_ref()
+                .map(|over| format!(", last time {}", how(over)));
+            let message = format!(
+                "container {}: {}{}",
+                container.name,
+                waiting.message,
+                last.unwrap_or_default()
+            );
+            return Some(Cause {
+                reason: waiting.reason.clone(),
+                message,
+            });
         }
-        let unscheduled =
-            status.conditions.iter().find(|c| c.type_ == "PodScheduled" && c.status == "False" && !c.reason.is_empty());
-        unscheduled.map(|c| Cause { reason: c.reason.clone(), message: c.message.clone() })
+        let unscheduled = status
+            .conditions
+            .iter()
+            .find(|c| c.type_ == "PodScheduled" && c.status == "False" && !c.reason.is_empty());
+        unscheduled.map(|c| Cause {
+            reason: c.reason.clone(),
+            message: c.message.clone(),
+        })
     }
 
     /// Why it is over.
     fn end(&self) -> Cause {
         let status = &self.state.status;
         if !status.reason.is_empty() {
-            return Cause { reason: status.reason.clone(), message: status.message.clone() };
+            return Cause {
+                reason: status.reason.clone(),
+                message: status.message.clone(),
+            };
         }
-        let disruption = status.conditions.iter().find(|c| c.type_ == "DisruptionTarget" && c.status == "True");
+        let disruption = status
+            .conditions
+            .iter()
+            .find(|c| c.type_ == "DisruptionTarget" && c.status == "True");
         if let Some(disruption) = disruption {
-            return Cause { reason: disruption.reason.clone(), message: disruption.message.clone() };
+            return Cause {
+                reason: disruption.reason.clone(),
+                message: disruption.message.clone(),
+            };
         }
-        let bad = self.terminated().find(|over| over.exit_code != 0).or_else(|| self.terminated().next());
+        let bad = self
+            .terminated()
+            .find(|over| over.exit_code != 0)
+            .or_else(|| self.terminated().next());
         match bad {
-            Some(over) if !over.reason.is_empty() => Cause { reason: over.reason.clone(), message: how(over) },
-            Some(over) => Cause { reason: "Ended".to_owned(), message: how(over) },
-            None => Cause { reason: self.phase().to_owned(), message: status.message.clone() },
+            Some(over) if !over.reason.is_empty() => Cause {
+                reason: over.reason.clone(),
+                message: how(over),
+            },
+            Some(over) => Cause {
+                reason: "Ended".to_owned(),
+                message: how(over),
+            },
+            None => Cause {
+                reason: self.phase().to_owned(),
+                message: status.message.clone(),
+            },
         }
     }
 
     fn has_condition(&self, type_: &str) -> bool {
-        self.state.status.conditions.iter().any(|c| c.type_ == type_ && c.status == "True")
+        self.state
+            .status
+            .conditions
+            .iter()
+            .any(|c| c.type_ == type_ && c.status == "True")
     }
 
     fn states(&self) -> impl Iterator<Item = &ContainerState> {
-        self.state.status.container_statuses.iter().flat_map(|container| [&container.last_state, &container.state])
+        self.state
+            .status
+            .container_statuses
+            .iter()
+            .flat_map(|container| [&container.last_state, &container.state])
     }
 
     fn terminated(&self) -> impl Iterator<Item = &Terminated> {
-        self.state.status.container_statuses.iter().filter_map(|container| container.state.terminated.as_ref())
+        self.state
+            .status
+            .container_statuses
+            .iter()
+            .filter_map(|container| container.state.terminated.as_ref())
     }
 }
 
 /// How a container ended.
 fn how(over: &Terminated) -> String {
-    let message = if over.message.is_empty() { String::new() } else { format!(": {}", over.message.trim()) };
+    let message = if over.message.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", over.message.trim())
+    };
     match over.reason.as_str() {
         "" | "Error" | "Completed" => format!("it ended with code {}{message}", over.exit_code),
         reason => format!("it ended with code {} ({reason}){message}", over.exit_code),
@@ -238,8 +308,14 @@ mod tests {
     use crate::dask::kinds;
 
     fn pod(status: Value) -> Pod {
-        let object = json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}, "status": status}).to_string();
-        let observed = ObservedObject { key: kinds::pod().key("p"), uid: "u".into(), terminating: false, object };
+        let object =
+            json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}, "status": status}).to_string();
+        let observed = ObservedObject {
+            key: kinds::pod().key("p"),
+            uid: "u".into(),
+            terminating: false,
+            object,
+        };
         Pod::of(&observed).expect("pod")
     }
 
@@ -258,27 +334,50 @@ mod tests {
 
     #[test]
     fn troubles() {
-        let waiting = |reason: &str| json!({"phase": "Pending", "containerStatuses": [
-            {"name": "worker", "state": {"waiting": {"reason": reason, "message": "m"}}}]});
-        assert_eq!(reason(waiting("ImagePullBackOff")).as_deref(), Some("ImagePullBackOff"));
-        assert_eq!(reason(json!({"phase": "Pending", "conditions": [
-            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]})).as_deref(),
-            Some("Unschedulable"));
-        assert_eq!(reason(json!({"phase": "Failed", "reason": "Evicted", "message": "memory"})).as_deref(), Some("Evicted"));
-        assert_eq!(reason(json!({"phase": "Failed", "conditions": [
-            {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]})).as_deref(),
-            Some("PreemptionByScheduler"));
-        assert_eq!(reason(json!({"phase": "Failed", "containerStatuses": [
-            {"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]})).as_deref(), Some("OOMKilled"));
+        let waiting = |reason: &str| {
+            json!({"phase": "Pending", "containerStatuses": [
+            {"name": "worker", "state": {"waiting": {"reason": reason, "message": "m"}}}]})
+        };
+        assert_eq!(
+            reason(waiting("ImagePullBackOff")).as_deref(),
+            Some("ImagePullBackOff")
+        );
+        assert_eq!(
+            reason(json!({"phase": "Pending", "conditions": [
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]}))
+            .as_deref(),
+            Some("Unschedulable")
+        );
+        assert_eq!(
+            reason(json!({"phase": "Failed", "reason": "Evicted", "message": "memory"})).as_deref(),
+            Some("Evicted")
+        );
+        assert_eq!(
+            reason(json!({"phase": "Failed", "conditions": [
+            {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]}))
+            .as_deref(),
+            Some("PreemptionByScheduler")
+        );
+        assert_eq!(
+            reason(json!({"phase": "Failed", "containerStatuses": [
+            {"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]}))
+            .as_deref(),
+            Some("OOMKilled")
+        );
     }
 
     #[test]
     fn a_crash_says_how_it_ended_last_time() {
-        let pod = pod(json!({"phase": "Running", "containerStatuses": [{"name": "scheduler", "restartCount": 3,
+        let pod = pod(
+            json!({"phase": "Running", "containerStatuses": [{"name": "scheduler", "restartCount": 3,
             "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}},
-            "lastState": {"terminated": {"exitCode": 2, "reason": "Error"}}}]}));
+            "lastState": {"terminated": {"exitCode": 2, "reason": "Error"}}}]}),
+        );
         let trouble = pod.trouble().expect("trouble");
-        assert_eq!(trouble.message, "container scheduler: back-off 40s, last time it ended with code 2");
+        assert_eq!(
+            trouble.message,
+            "container scheduler: back-off 40s, last time it ended with code 2"
+        );
         assert!(pod.has_run() && !pod.is_ready());
     }
 

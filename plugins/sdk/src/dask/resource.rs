@@ -23,13 +23,24 @@ impl<'a> Resource<'a> {
         let metadata = &object["metadata"];
         let name = metadata["name"].as_str().unwrap_or_default();
         let namespace = metadata["namespace"].as_str().unwrap_or("default");
-        Self { object, name, namespace, spec: &object["spec"], status: &object["status"] }
+        Self {
+            object,
+            name,
+            namespace,
+            spec: &object["spec"],
+            status: &object["status"],
+        }
     }
 
     /// Whether one of its conditions is true now.
     pub fn condition_holds(&self, type_: &str) -> bool {
-        let conditions = self.status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
-        conditions.iter().any(|condition| condition["type"] == type_ && condition["status"] == "True")
+        let conditions = self.status["conditions"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        conditions
+            .iter()
+            .any(|condition| condition["type"] == type_ && condition["status"] == "True")
     }
 
     /// `metadata.generation`, for `status.observedGeneration`.

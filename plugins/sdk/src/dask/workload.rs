@@ -38,8 +38,10 @@ impl Workload {
                 if let Some(pod_spec) = pod_spec.as_object_mut() {
                     pod_spec.remove("restartPolicy");
                 }
-                let selector: serde_json::Map<String, Value> =
-                    selector.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+                let selector: serde_json::Map<String, Value> = selector
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), json!(value)))
+                    .collect();
                 json!({
                     "metadata": metadata,
                     "spec": {
@@ -104,7 +106,10 @@ mod tests {
         let spec = json!({"containers": [], "restartPolicy": "Never"});
         let deployment = Workload::Deployment.object(&metadata, spec.clone(), &labels);
         assert_eq!(deployment["spec"]["selector"]["matchLabels"], json!({"a": "b"}));
-        assert_eq!(deployment["spec"]["template"]["metadata"]["labels"], json!({"a": "b", "team": "x"}));
+        assert_eq!(
+            deployment["spec"]["template"]["metadata"]["labels"],
+            json!({"a": "b", "team": "x"})
+        );
         assert_eq!(deployment["spec"]["template"]["spec"], json!({"containers": []}));
         let pod = Workload::Pod.object(&metadata, spec, &labels);
         assert_eq!(pod["spec"]["restartPolicy"], "Never");

@@ -1,0 +1,278 @@
+use dask_operator_plugin::dask::kinds;
+use dask_operator_plugin::testing::{Outcome, START, Scenario};
+
+use super::*;
+
+fn simple() -> Scenario {
+    Scenario::of("{metadata: {name: simple, generation: 2}, spec: {worker: {replicas: 2}}}")
+}
+
+fn plan(scenario: &Scenario) -> Outcome {
+    scenario.plan::<Cluster, DefaultCluster>().expect("plan")
+}
+
+fn pod(status: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "simple-scheduler"}, "status": status})
+}
+
+fn ready_pod() -> Value {
+    pod(json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}))
+}
+
+fn service(type_: &str, ingress: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "simple-scheduler"},
+        "spec": {"type": type_}, "status": {"loadBalancer": {"ingress": ingress}},
+    })
+}
+
+fn group(replicas: u32, ready: u32) -> Value {
+    json!({
+        "apiVersion": kinds::DASK, "kind": "DaskWorkerGroup",
+        "metadata": {"name": "simple-default", "annotations": {"kubernetes.dask.org/cluster-replicas": "2"}},
+        "spec": {"worker": {"replicas": replicas}}, "status": {"replicas": replicas, "readyReplicas": ready},
+    })
+}
+
+fn whole(pod: Value) -> Scenario {
+    simple()
+        .child(pod)
+        .child(service("ClusterIP", &Value::Null))
+        .child(group(2, 2))
+}
+
+#[test]
+fn a_new_cluster() {
+    let plan = plan(&simple());
+    assert_eq!(
+        plan.summary(),
+        [
+            "create Pod simple-scheduler",
+            "apply Service simple-scheduler",
+            "apply DaskWorkerGroup simple-default"
+        ]
+    );
+    assert_eq!(
+        plan.status(),
+        json!({
+            "phase": "Created", "replicas": 0, "readyReplicas": 0, "observedGeneration": 2,
+            "selector": "dask.org/cluster-name=simple,dask.org/component=worker,dask.org/workergroup-name=simple-default",
+        })
+    );
+    let pod = plan.object("Pod", "simple-scheduler").expect("pod");
+    assert_eq!(
+        pod["metadata"]["labels"],
+        json!({"dask.org/cluster-name": "simple", "dask.org/component": "scheduler", "sidecar.istio.io/inject": "false"})
+    );
+    assert_eq!(
+        pod["spec"]["containers"][0]["env"],
+        Value::Null,
+        "nothing is injected into the scheduler"
+    );
+    let service = plan.object("Service", "simple-scheduler").expect("service");
+    assert_eq!(
+        service["metadata"]["labels"],
+        json!({"dask.org/cluster-name": "simple", "dask.org/component": "scheduler"})
+    );
+    let group = plan.object("DaskWorkerGroup", "simple-default").expect("group");
+    assert_eq!(
+        group["metadata"]["annotations"],
+        json!({"kubernetes.dask.org/cluster-replicas": "2"})
+    );
+    assert_eq!(
+        (&group["spec"]["cluster"], &group["spec"]["worker"]["replicas"]),
+        (&json!("simple"), &json!(2))
+    );
+}
+
+#[test]
+fn running_comes_when_everything_exists_even_while_the_scheduler_starts() {
+    let starting = plan(&whole(pod(json!({"phase": "Pending"}))));
+    assert_eq!(starting.status()["phase"], "Running");
+    assert_eq!(
+        starting.condition("Available").as_deref(),
+        Some("False SchedulerStarting: pod simple-scheduler is starting")
+    );
+    let ready = plan(&whole(ready_pod()));
+    assert_eq!(
+        ready.condition("Available").as_deref(),
+        Some("True SchedulerReachable: clients can connect")
+    );
+    assert_eq!(
+        ready.condition("WorkersReady").as_deref(),
+        Some("True AllReady: 2 of 2 workers are ready")
+    );
+    assert_eq!(ready.events(), [""; 0]);
+}
+
+#[test]
+fn a_load_balancer_without_address_is_pending() {
+    let with = |ingress: Value| {
+        plan(
+            &simple()
+                .child(ready_pod())
+                .child(service("LoadBalancer", &ingress))
+                .child(group(2, 0)),
+        )
+    };
+    let waiting = with(Value::Null);
+    assert_eq!(waiting.status()["phase"], "Pending");
+    assert!(
+        waiting
+            .condition("Available")
+            .is_some_and(|text| text.starts_with("False ServiceUnreachable"))
+    );
+    assert_eq!(with(json!([{"ip": "192.0.2.1"}])).status()["phase"], "Running");
+}
+
+#[test]
+fn a_crash_loop_is_said() {
+    let crashing = pod(
+        json!({"phase": "Running", "containerStatuses": [{"name": "scheduler", "restartCount": 4,
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s"}}}]}),
+    );
+    let plan = plan(&whole(crashing));
+    assert_eq!(plan.status()["phase"], "Running");
+    assert_eq!(
+        plan.condition("SchedulerReady").as_deref(),
+        Some("False CrashLoopBackOff: pod simple-scheduler waits: container scheduler: back-off 5m0s")
+    );
+}
+
+#[test]
+fn a_lost_scheduler_is_replaced_once_and_never_beside_the_old_one() {
+    let seen = json!({"phase": "Running", "schedulerUid": "uid-of-simple-scheduler"});
+    // 1. It is over: it is left out, so that it is deleted. No second one.
+    let evicted = whole(pod(
+        json!({"phase": "Failed", "reason": "Evicted", "message": "memory"}),
+    ))
+    .status(seen);
+    let first = plan(&evicted);
+    assert_eq!(
+        first.summary(),
+        [
+            "apply Service simple-scheduler",
+            "apply DaskWorkerGroup simple-default"
+        ]
+    );
+    assert_eq!(first.status()["phase"], "Running");
+    assert!(
+        first
+            .condition("SchedulerReady")
+            .is_some_and(|text| text.starts_with("False SchedulerLost: "))
+    );
+    assert_eq!(first.events(), [""; 0]);
+    // 2. It is on its way out: it keeps its place.
+    let mut going = ready_pod();
+    going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    assert_eq!(
+        plan(&whole(going).status(first.status())).summary()[0],
+        "keep Pod simple-scheduler"
+    );
+    // 3. It is gone: a new one, counted and said.
+    let gone = simple()
+        .child(service("ClusterIP", &Value::Null))
+        .child(group(2, 2))
+        .status(first.status());
+    let third = plan(&gone);
+    assert_eq!(third.summary()[0], "create Pod simple-scheduler");
+    assert_eq!(third.status()["schedulerRestarts"], 1);
+    assert_eq!(third.0.events.len(), 1);
+    // 4. The new one was not seen yet: the same again, not counted again.
+    let fourth = plan(&gone.clone().status(third.status()));
+    assert_eq!(fourth.status()["schedulerRestarts"], 1);
+    assert_eq!(fourth.events(), [""; 0]);
+    // 5. The new one is there.
+    let mut new = ready_pod();
+    new["metadata"]["uid"] = json!("another");
+    let fifth = plan(&whole(new.clone()).status(fourth.status()));
+    assert_eq!(
+        (&fifth.status()["schedulerRestarts"], fifth.events().len()),
+        (&json!(1), 0)
+    );
+    assert!(
+        fifth
+            .condition("SchedulerRestarted")
+            .is_some_and(|text| text.contains("replaced once"))
+    );
+    // Had nobody looked in between, the other UID would tell.
+    let jump = plan(&whole(new).status(first.status()));
+    assert_eq!(
+        (&jump.status()["schedulerRestarts"], jump.events().len()),
+        (&json!(1), 1)
+    );
+}
+
+#[test]
+fn a_scheduler_of_the_operator_before_is_kept() {
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "simple-scheduler"},
+        "status": {"readyReplicas": 1}});
+    let plan = plan(&whole(deployment).status(json!({"phase": "Running"})));
+    assert_eq!(plan.summary()[0], "keep Deployment simple-scheduler");
+    assert!(
+        plan.condition("SchedulerReady")
+            .is_some_and(|text| text.starts_with("True"))
+    );
+    assert_eq!(plan.status()["phase"], "Running");
+}
+
+#[test]
+fn workers_of_other_groups_count() {
+    let mut other = group(3, 1);
+    other["metadata"]["name"] = json!("gpu");
+    let plan = plan(&whole(ready_pod()).related(other));
+    assert_eq!(
+        plan.condition("WorkersReady").as_deref(),
+        Some("False WorkersStarting: 3 of 5 workers are ready")
+    );
+    assert_eq!(
+        plan.status()["replicas"],
+        2,
+        "the cluster's own number is the default group's"
+    );
+}
+
+#[test]
+fn idle_clusters_go() {
+    let idle = |timeout: i64, idle_since: Option<i64>| {
+        let facts = SchedulerFacts {
+            observed_at: START,
+            workers: Vec::new(),
+            desired_workers: None,
+            idle_since,
+        };
+        let scenario = whole(ready_pod()).change(|cluster| cluster["spec"]["idleTimeout"] = json!(timeout));
+        plan(&scenario.scheduler(facts))
+    };
+    let deleted = idle(60, Some(START - 60_000));
+    assert_eq!(
+        deleted.0.delete_parent.as_deref(),
+        Some(
+            "the scheduler has had nothing to do since 2025-12-31T23:59:00Z (1m), longer than the idle timeout of 1m"
+        )
+    );
+    assert_eq!(deleted.0.events.len(), 1);
+    let later = idle(60, Some(START - 45_000));
+    assert_eq!(
+        (later.0.delete_parent.as_deref(), later.0.requeue_after),
+        (None, Some(15_000))
+    );
+    for untouched in [idle(60, None), idle(0, Some(0)), plan(&whole(ready_pod()))] {
+        assert_eq!(
+            (untouched.0.delete_parent, untouched.0.requeue_after),
+            (None, None)
+        );
+    }
+}
+
+#[test]
+fn a_plan_applied_to_its_own_result_changes_nothing() {
+    let first = simple();
+    let second = first.clone().with(&plan(&first));
+    let third = second.clone().with(&plan(&second));
+    let (second, third) = (plan(&second), plan(&third));
+    assert_eq!(second.0.children, third.0.children);
+    assert_eq!(second.summary()[0], "keep Pod simple-scheduler");
+    assert_eq!(third.status()["phase"], "Running");
+    assert_eq!(third.0.events, []);
+}

@@ -1,0 +1,29 @@
+//! Settings of the cluster component.
+
+use dask_operator_plugin::dask::workload::Workload;
+use dask_operator_plugin::dask::{defaults, metadata};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// Settings of the cluster component; each has a default.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Settings {
+    /// The image of schedulers and workers whose manifest names none.
+    pub default_image: String,
+    /// What new schedulers are made of: `pod`, or `deployment` for one-replica Deployments as dask-kubernetes made them.
+    /// A scheduler that exists is kept as it is.
+    pub workload: Workload,
+    /// Annotations that are not handed down to children, by how they begin.
+    pub ignored_annotations: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            default_image: defaults::IMAGE.to_owned(),
+            workload: Workload::default(),
+            ignored_annotations: metadata::ignored_annotations(),
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What is wrong with a `DaskCluster`.
+
+use dask_operator_plugin::dask::checks::Checks;
+use dask_operator_plugin::dask::metadata::Metadata;
+use dask_operator_plugin::dask::names;
+use dask_operator_plugin::prelude::*;
+
+/// Findings for the whole object, after defaulting.
+pub(crate) fn cluster(object: &Value) -> Vec<Finding> {
+    let mut checks = Checks::default();
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    if let Some(message) = names::wrong_cluster_name("DaskCluster", name) {
+        checks.error("metadata.name", message);
+    }
+    checks.cluster_spec(&object["spec"], "spec", name, &Metadata::of(object, &[]));
+    checks.into_findings()
+}
+
+#[cfg(test)]
+mod tests {
+    use dask_operator_plugin::{Cluster, Logic};
+
+    use super::*;
+    use crate::{DefaultCluster, Settings};
+
+    #[test]
+    fn names_and_parts() {
+        let settings = Settings::default();
+        let fields = |name: &str, spec: Value| -> Vec<String> {
+            let object = json!({"metadata": {"name": name}, "spec": spec});
+            let object = <DefaultCluster as Logic<Cluster>>::default(object, &settings).expect("defaulted");
+            cluster(&object)
+                .into_iter()
+                .map(|finding| finding.field)
+                .collect()
+        };
+        assert_eq!(fields("simple", json!({})), [""; 0]);
+        assert_eq!(fields("a.b", json!({})), ["metadata.name"]);
+        assert_eq!(fields(&"a".repeat(54), json!({})), ["metadata.name"]);
+        assert_eq!(fields("simple", json!("x")), ["spec"]);
+        assert_eq!(
+            fields("simple", json!({"worker": {"replicas": -2}})),
+            ["spec.worker.replicas"]
+        );
+    }
+}

@@ -1,0 +1,33 @@
+//! The cluster of a job and the pod that runs its code.
+
+use dask_operator_plugin::dask::metadata::{CLUSTER_NAME, COMPONENT, Metadata};
+use dask_operator_plugin::dask::resource::Resource;
+use dask_operator_plugin::dask::{address, environment, kinds, names};
+use dask_operator_plugin::prelude::*;
+
+use crate::Settings;
+
+/// The `DaskCluster` of a job (after defaulting), as it shall look.
+pub(crate) fn cluster(job: &Resource<'_>, settings: &Settings) -> DesiredChild {
+    let cluster = &job.spec["cluster"];
+    let metadata = Metadata::of(job.object, &settings.ignored_annotations)
+        .below(Metadata::embedded(cluster.get("metadata")))
+        .reserved(&[(CLUSTER_NAME, job.name)]);
+    let object = json!({"metadata": metadata.to_json(), "spec": cluster["spec"]});
+    DesiredChild::apply(kinds::cluster().key(job.name), object)
+}
+
+/// The pod that runs the code of a job.
+pub(crate) fn runner(job: &Resource<'_>, settings: &Settings) -> DesiredChild {
+    let runner = &job.spec["job"];
+    let metadata = Metadata::of(job.object, &settings.ignored_annotations)
+        .below(Metadata::embedded(runner.get("metadata")))
+        .without_sidecar()
+        .reserved(&[(CLUSTER_NAME, job.name), (COMPONENT, "job-runner")]);
+    let domain = settings.cluster_domain.as_deref();
+    let address = address::scheduler_address(job.name, job.namespace, &job.spec["cluster"]["spec"], domain);
+    let mut pod_spec = runner["spec"].clone();
+    environment::inject(&mut pod_spec, &[(environment::SCHEDULER_ADDRESS, &address)]);
+    let object = json!({"metadata": metadata.to_json(), "spec": pod_spec});
+    DesiredChild::create(kinds::pod().key(names::runner(job.name)), object)
+}

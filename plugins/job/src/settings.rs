@@ -1,0 +1,28 @@
+//! Settings of the job component.
+
+use dask_operator_plugin::dask::{defaults, metadata};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// Settings of the job component; each has a default.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Settings {
+    /// The image of runners, schedulers and workers whose manifest names none.
+    pub default_image: String,
+    /// The domain of the Kubernetes cluster, for scheduler addresses with a full name: `cluster.local`. Without it they
+    /// end with `.svc`, which works on any domain.
+    pub cluster_domain: Option<String>,
+    /// Annotations that are not handed down to children, by how they begin.
+    pub ignored_annotations: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            default_image: defaults::IMAGE.to_owned(),
+            cluster_domain: None,
+            ignored_annotations: metadata::ignored_annotations(),
+        }
+    }
+}

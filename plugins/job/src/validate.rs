@@ -1,0 +1,86 @@
+//! What is wrong with a `DaskJob`.
+
+use dask_operator_plugin::dask::checks::Checks;
+use dask_operator_plugin::dask::metadata::Metadata;
+use dask_operator_plugin::dask::names;
+use dask_operator_plugin::prelude::*;
+
+/// Findings for the whole object, after defaulting.
+pub(crate) fn job(object: &Value) -> Vec<Finding> {
+    let mut checks = Checks::default();
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    if let Some(message) = names::wrong_cluster_name("DaskJob", name) {
+        checks.error("metadata.name", message);
+    }
+    let Some(spec) = checks
+        .object(object, "spec", "")
+        .map(|spec| Value::Object(spec.clone()))
+    else {
+        return checks.into_findings();
+    };
+    if let Some(job) = checks
+        .object(&spec, "job", "spec")
+        .map(|job| Value::Object(job.clone()))
+    {
+        checks.embedded_metadata(&job, "spec.job");
+        if let Some(pod_spec) = checks.object(&job, "spec", "spec.job") {
+            runner(&mut checks, &Value::Object(pod_spec.clone()));
+        }
+    }
+    if let Some(cluster) = checks
+        .object(&spec, "cluster", "spec")
+        .map(|cluster| Value::Object(cluster.clone()))
+    {
+        checks.embedded_metadata(&cluster, "spec.cluster");
+        let labels = Metadata::of(object, &[]).below(Metadata::embedded(cluster.get("metadata")));
+        checks.cluster_spec(&cluster["spec"], "spec.cluster.spec", name, &labels);
+    }
+    checks.into_findings()
+}
+
+fn runner(checks: &mut Checks, pod_spec: &Value) {
+    checks.pod_spec(pod_spec, "spec.job.spec");
+    if pod_spec["restartPolicy"] == "Always" {
+        checks.error(
+            "spec.job.spec.restartPolicy",
+            "a runner that is always restarted never ends: write `OnFailure` or `Never`",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dask_operator_plugin::{Job, Logic};
+
+    use super::*;
+    use crate::{DefaultJob, Settings};
+
+    #[test]
+    fn parts() {
+        let fields = |name: &str, spec: Value| -> Vec<String> {
+            let object = json!({"metadata": {"name": name}, "spec": spec});
+            let object =
+                <DefaultJob as Logic<Job>>::default(object, &Settings::default()).expect("defaulted");
+            job(&object).into_iter().map(|finding| finding.field).collect()
+        };
+        let runner = json!({"spec": {"containers": [{"name": "job", "image": "i"}]}});
+        assert_eq!(fields("j", json!({"job": runner})), [""; 0]);
+        assert_eq!(fields(&"j".repeat(54), json!({"job": runner})), ["metadata.name"]);
+        assert_eq!(fields("j", json!({})), ["spec.job"]);
+        assert_eq!(
+            fields("j", json!({"job": {"spec": {}}})),
+            ["spec.job.spec.containers"]
+        );
+        let cluster = json!({"spec": {"worker": {"replicas": -1}}});
+        assert_eq!(
+            fields("j", json!({"job": runner, "cluster": cluster})),
+            ["spec.cluster.spec.worker.replicas"]
+        );
+        let mut always = runner.clone();
+        always["spec"]["restartPolicy"] = json!("Always");
+        assert_eq!(
+            fields("j", json!({"job": always})),
+            ["spec.job.spec.restartPolicy"]
+        );
+    }
+}

@@ -1,0 +1,39 @@
+//! Settings of the worker-group component.
+
+use dask_operator_plugin::dask::workload::Workload;
+use dask_operator_plugin::dask::{defaults, metadata};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// Settings of the worker-group component; each has a default.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Settings {
+    /// The image of workers whose manifest names none.
+    pub default_image: String,
+    /// What new workers are made of: `pod`, or `deployment` for one-replica Deployments as dask-kubernetes made them.
+    /// Workers that exist are kept as they are.
+    pub workload: Workload,
+    /// How many workers are created at once; none or 0 for no limit.
+    pub batch_size: Option<u32>,
+    /// Seconds between two batches.
+    pub delay: Option<u32>,
+    /// The domain of the Kubernetes cluster, for scheduler addresses with a full name: `cluster.local`. Without it they
+    /// end with `.svc`, which works on any domain.
+    pub cluster_domain: Option<String>,
+    /// Annotations that are not handed down to pods, by how they begin.
+    pub ignored_annotations: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            default_image: defaults::IMAGE.to_owned(),
+            workload: Workload::default(),
+            batch_size: None,
+            delay: None,
+            cluster_domain: None,
+            ignored_annotations: metadata::ignored_annotations(),
+        }
+    }
+}

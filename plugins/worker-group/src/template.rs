@@ -1,0 +1,66 @@
+//! A worker's object, made once and filled in for each worker.
+
+use dask_operator_plugin::dask::metadata::{self, Metadata};
+use dask_operator_plugin::dask::resource::Resource;
+use dask_operator_plugin::dask::{address, environment};
+use dask_operator_plugin::prelude::*;
+
+use crate::Settings;
+
+/// The text of a worker's object, cut where its name belongs. A group may have thousands of workers that differ in
+/// nothing else.
+#[derive(Debug)]
+pub(crate) struct Template {
+    kind: ResourceKind,
+    pieces: Vec<String>,
+}
+
+impl Template {
+    /// The workers of `group` in `cluster`, both after defaulting.
+    pub(crate) fn of(group: &Resource<'_>, cluster: &Resource<'_>, settings: &Settings) -> Self {
+        let worker = &group.spec["worker"];
+        // A word that nobody wrote, to stand for the name until there is one.
+        let mut stand_in = "worker-name-stand-in".to_owned();
+        let written = worker.to_string();
+        while written.contains(&stand_in) {
+            stand_in.push('-');
+        }
+        let domain = settings.cluster_domain.as_deref();
+        let address = address::scheduler_address(cluster.name, group.namespace, cluster.spec, domain);
+        let mut pod_spec = worker["spec"].clone();
+        let variables = [
+            (environment::WORKER_NAME, stand_in.as_str()),
+            (environment::SCHEDULER_ADDRESS, address.as_str()),
+        ];
+        environment::inject(&mut pod_spec, &variables);
+        let labels = metadata::worker_labels(cluster.name, group.name);
+        let object = settings
+            .workload
+            .object(&metadata(group, cluster, settings), pod_spec, &labels);
+        let pieces = object.to_string().split(&stand_in).map(str::to_owned).collect();
+        Self {
+            kind: settings.workload.kind(),
+            pieces,
+        }
+    }
+
+    /// The worker of that name.
+    pub(crate) fn worker(&self, name: String) -> DesiredChild {
+        let object = self.pieces.join(&name);
+        DesiredChild {
+            key: self.kind.key(name),
+            action: ChildAction::Create(object),
+        }
+    }
+}
+
+/// A worker's labels and annotations: the cluster's labels, below the group's, below those of `spec.worker`, below the
+/// reserved ones. The cluster's annotations reach only the group that it makes itself.
+fn metadata(group: &Resource<'_>, cluster: &Resource<'_>, settings: &Settings) -> Metadata {
+    let cluster_labels = Metadata::of(cluster.object, &[]).labels;
+    Metadata::of(group.object, &settings.ignored_annotations)
+        .below(Metadata::embedded(group.spec["worker"].get("metadata")))
+        .with_default_labels(cluster_labels)
+        .without_sidecar()
+        .reserved(&metadata::worker_labels(cluster.name, group.name))
+}
