@@ -1,0 +1,60 @@
+//! Builds the default components and hands them to `src/lib.rs`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use dask_operator_plugin_build::{Build, Component};
+
+/// Folders below `plugins/`, and names of the embedded files.
+const COMPONENTS: [&str; 4] = ["cluster", "worker-group", "job", "autoscaler"];
+
+fn main() -> ExitCode {
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            println!("cargo::error={sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), String> {
+    let out = folder("OUT_DIR")?;
+    let root = folder("CARGO_MANIFEST_DIR")?.join("../..");
+    for file in ["build.rs", "../../Cargo.toml", "../../Cargo.lock", "../../wit"] {
+        println!("cargo::rerun-if-changed={file}");
+    }
+    let build = COMPONENTS
+        .iter()
+        .fold(Build::new(target_dir(&out)), |build, name| {
+            build.plugin(root.join("plugins").join(name))
+        });
+    let components = build.run().map_err(|error| error.to_string())?;
+    for (name, component) in COMPONENTS.iter().zip(&components) {
+        embed(&out.join(format!("{name}.wasm")), component)?;
+    }
+    Ok(())
+}
+
+/// A folder that cargo names in the environment.
+fn folder(variable: &str) -> Result<PathBuf, String> {
+    std::env::var_os(variable)
+        .map(PathBuf::from)
+        .ok_or_else(|| format!("cargo has not set {variable}"))
+}
+
+/// A folder that all profiles of this build share, because the components are the same in all of them: beside the
+/// profiles' own, or in `OUT_DIR` where cargo puts things elsewhere.
+fn target_dir(out: &Path) -> PathBuf {
+    let target = out
+        .ancestors()
+        .find(|folder| folder.join("CACHEDIR.TAG").exists());
+    target.unwrap_or(out).join("components")
+}
+
+fn embed(file: &Path, component: &Component) -> Result<(), String> {
+    for source in &component.sources {
+        println!("cargo::rerun-if-changed={}", source.display());
+    }
+    std::fs::write(file, &component.bytes).map_err(|error| format!("{}: {error}", file.display()))
+}
