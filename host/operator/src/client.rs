@@ -13,6 +13,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tower::{Layer, Service};
 
+use crate::health::Health;
 use crate::metrics::{Metrics, Request};
 
 /// How long a connection may take to be established.
@@ -25,7 +26,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 ///
 /// When there is no such configuration. Nothing is sent yet.
-pub async fn connect(context: Option<&str>, metrics: Arc<Metrics>) -> anyhow::Result<Client> {
+pub async fn connect(
+    context: Option<&str>,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+) -> anyhow::Result<Client> {
     let mut config = match context {
         Some(context) => {
             let options = KubeConfigOptions {
@@ -53,7 +58,7 @@ pub async fn connect(context: Option<&str>, metrics: Arc<Metrics>) -> anyhow::Re
     // What to try again and when is decided in one place, by what an error means.
     config.default_retry = false;
     let client = ClientBuilder::try_from(config).context("the connection's settings")?;
-    Ok(client.with_layer(&Counted { metrics }).build())
+    Ok(client.with_layer(&Counted { metrics, health }).build())
 }
 
 /// Counts requests.
@@ -61,16 +66,15 @@ pub async fn connect(context: Option<&str>, metrics: Arc<Metrics>) -> anyhow::Re
 pub struct Counted {
     /// Where.
     pub metrics: Arc<Metrics>,
+    /// Who wants to know that watches are begun.
+    pub health: Arc<Health>,
 }
 
 impl<S> Layer<S> for Counted {
     type Service = CountedService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        CountedService {
-            inner,
-            metrics: self.metrics.clone(),
-        }
+        CountedService { inner, counted: self.clone() }
     }
 }
 
@@ -78,7 +82,7 @@ impl<S> Layer<S> for Counted {
 #[derive(Clone, Debug)]
 pub struct CountedService<S> {
     inner: S,
-    metrics: Arc<Metrics>,
+    counted: Counted,
 }
 
 impl<S, B> Service<http::Request<Body>> for CountedService<S>
@@ -96,7 +100,10 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let (verb, resource) = describe(&request);
-        let metrics = self.metrics.clone();
+        if matches!(verb, "list" | "watch") {
+            self.counted.health.watch_begins(&resource);
+        }
+        let metrics = self.counted.metrics.clone();
         let start = Instant::now();
         let answer = self.inner.call(request);
         async move {

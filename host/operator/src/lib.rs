@@ -1,10 +1,40 @@
 //! A Kubernetes operator for Dask whose decisions are WebAssembly components.
+//!
+//! What happens, in this order, and where:
+//!
+//! 1. [`watches`] put what the API server says into the [`stores`];
+//! 2. [`routes`] say which Dask resources a change concerns, and the
+//!    [`controller`] takes them from the [`queue`];
+//! 3. [`reconcile`] makes a pass over one: [`observe`], ask the component
+//!    ([`plugins`]), check (`dask-operator-core`), find out what differs
+//!    ([`changes`]), write it ([`writes`]), report (status, [`events`]).
+//!
+//! Requests are sent from [`watches`], [`writes`], [`events`] and [`install`],
+//! through the [`client`]; [`server`] answers some. Nothing else does any I/O.
+
+pub mod changes;
+pub mod cli;
 pub mod client;
+pub mod controller;
 pub mod errors;
+pub mod events;
+pub mod health;
+pub mod install;
 pub mod kinds;
+pub mod kopf;
+pub mod loading;
+pub mod logging;
 pub mod metrics;
 pub mod object;
+pub mod observe;
+pub mod plugins;
 pub mod queue;
+pub mod reconcile;
 pub mod routes;
+pub mod run;
+pub mod server;
+pub mod settings;
 pub mod store;
+pub mod stores;
+pub mod watches;
 pub mod writes;

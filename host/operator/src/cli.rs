@@ -1,0 +1,309 @@
+//! The command line.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use dask_operator_render::plugins::PluginArgs;
+use dask_operator_render::{RenderArgs, command};
+
+use crate::kinds::Kind;
+use crate::run;
+
+/// Dask on Kubernetes: turns DaskCluster, DaskWorkerGroup, DaskJob and
+/// DaskAutoscaler resources into running Dask clusters. WebAssembly components
+/// decide what these consist of, and can be swapped.
+#[derive(Debug, Parser)]
+#[command(name = "dask-operator", version, propagate_version = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  dask-operator crds | kubectl apply --server-side -f -
+                                      define the Dask resources in a cluster
+  dask-operator run                   run the operator on the cluster of the kubeconfig
+  dask-operator render -f cluster.yaml
+                                      print what the operator would create, without a cluster
+
+`dask-operator help COMMAND` says more about each.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the operator.
+    Run(Box<RunArgs>),
+    /// Print the children of manifests, without a cluster.
+    Render(Box<RenderArgs>),
+    /// Print the definitions of the Dask resources (CRDs).
+    Crds(CrdArgs),
+    /// Print the version.
+    Version,
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  dask-operator run
+      all namespaces of the cluster that KUBECONFIG, the usual file or the pod's
+      service account names
+  dask-operator run --namespace team-a --namespace team-b
+      two namespaces only
+  dask-operator run --install-crds --bind 127.0.0.1:8080
+      define the Dask resources first; health and metrics for this machine only
+  dask-operator run --plugin worker-group=mine.wasm --setting worker-group.key=value
+      workers as a component of your own decides
+
+Environment:
+  KUBECONFIG   the kubeconfig, as for kubectl
+  RUST_LOG     which log lines are written, as `info,dask_operator=debug`";
+
+/// Watches the Dask resources of a cluster and creates, changes and deletes what
+/// belongs to them. It can be stopped at any moment: when it is started again,
+/// it goes on from what is there.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = RUN_EXAMPLES)]
+pub struct RunArgs {
+    /// Look after this namespace. Can be repeated. [default: all namespaces]
+    #[arg(short = 'n', long = "namespace", value_name = "NAMESPACE", value_parser = namespace)]
+    pub namespaces: Vec<String>,
+
+    /// Look after all namespaces: the default.
+    #[arg(short = 'A', long, conflicts_with = "namespaces")]
+    pub all_namespaces: bool,
+
+    /// The kubeconfig's context. [default: its current one]
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+
+    /// Create or update the definitions of the Dask resources (CRDs) first.
+    #[arg(long)]
+    pub install_crds: bool,
+
+    /// Where /healthz, /readyz and /metrics are served. [default: 0.0.0.0:8080]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "DASK_OPERATOR_BIND")]
+    pub bind: Option<SocketAddr>,
+
+    /// How many resources are reconciled at a time.
+    #[arg(long, value_name = "NUMBER", default_value_t = 16, value_parser = at_least_one)]
+    pub concurrency: usize,
+
+    /// How many requests that change something may be under way at once.
+    #[arg(long, value_name = "NUMBER", default_value_t = 32, value_parser = at_least_one)]
+    pub writes_in_flight: usize,
+
+    /// Let components create children of this kind too, as
+    /// cert-manager.io/v1/Certificate. Can be repeated. The operator needs
+    /// rights for it.
+    #[arg(long = "allow-child", value_name = "APIVERSION/KIND", value_parser = Kind::parse, help_heading = "Components")]
+    pub allow_child: Vec<Kind>,
+
+    /// Components and their settings.
+    #[command(flatten)]
+    pub plugins: PluginArgs,
+
+    /// How log lines are written.
+    #[arg(long, value_enum, default_value_t = LogFormat::Plain, help_heading = "Log")]
+    pub log_format: LogFormat,
+
+    /// Write what is decided and why.
+    #[arg(short, long, help_heading = "Log")]
+    pub verbose: bool,
+
+    /// Write everything.
+    #[arg(short, long, help_heading = "Log")]
+    pub debug: bool,
+
+    /// Write warnings and errors only.
+    #[arg(short, long, help_heading = "Log", conflicts_with_all = ["verbose", "debug"])]
+    pub quiet: bool,
+
+    /// Arguments of the previous operator.
+    #[command(flatten)]
+    pub former: FormerArgs,
+}
+
+/// Arguments that the predecessor took, so that its chart's values still work.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Of the previous operator")]
+pub struct FormerArgs {
+    /// Where health is served, as http://0.0.0.0:8080/healthz: gives --bind its address.
+    #[arg(long, value_name = "URL", value_parser = liveness)]
+    pub liveness: Option<SocketAddr>,
+
+    /// Has no effect: this operator knows no peers.
+    #[arg(long)]
+    pub standalone: bool,
+
+    /// Has no effect: this operator knows no peers.
+    #[arg(long, value_name = "NAME")]
+    pub peering: Option<String>,
+
+    /// Has no effect: this operator knows no peers.
+    #[arg(long, value_name = "NUMBER")]
+    pub priority: Option<i64>,
+
+    /// Has no effect: this operator knows no peers.
+    #[arg(long)]
+    pub dev: bool,
+}
+
+impl FormerArgs {
+    /// The arguments that were given and have no effect.
+    #[must_use]
+    pub fn without_effect(&self) -> Vec<&'static str> {
+        let given = [
+            (self.standalone, "--standalone"),
+            (self.peering.is_some(), "--peering"),
+            (self.priority.is_some(), "--priority"),
+            (self.dev, "--dev"),
+        ];
+        given
+            .into_iter()
+            .filter_map(|(given, name)| given.then_some(name))
+            .collect()
+    }
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[value(alias = "full")]
+    Plain,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Args, Debug)]
+struct CrdArgs {
+    /// Write a file for each definition into this folder, instead of printing them.
+    #[arg(long, value_name = "FOLDER")]
+    output: Option<PathBuf>,
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    if dask_operator_core::gate::words::is_label(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("name one namespace (patterns are not understood); repeat the argument for more".into())
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|number| *number > 0)
+        .ok_or_else(|| "write a number from 1".into())
+}
+
+fn liveness(text: &str) -> Result<SocketAddr, String> {
+    let address = text
+        .strip_prefix("http://")
+        .and_then(|rest| rest.split('/').next());
+    let address = address.map(|address| address.replace("localhost", "127.0.0.1"));
+    let address = address.and_then(|address| address.parse().ok());
+    address.ok_or_else(|| "write a URL as http://0.0.0.0:8080/healthz".into())
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+///
+/// When it can't be done; the text says why.
+pub fn main() -> anyhow::Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Run(args) => run::run(*args).map(|()| ExitCode::SUCCESS),
+        Command::Render(args) => {
+            let all_right = command::run(&args, &mut io::stdin(), &mut io::stdout(), &mut io::stderr());
+            Ok(if all_right.context("the children can't be printed")? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
+        Command::Crds(args) => crds(&args).map(|()| ExitCode::SUCCESS),
+        Command::Version => {
+            writeln!(io::stdout(), "dask-operator {}", env!("CARGO_PKG_VERSION"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn crds(args: &CrdArgs) -> anyhow::Result<()> {
+    let files = dask_operator_api::crd_files()?;
+    let Some(folder) = &args.output else {
+        let texts: Vec<_> = files.iter().map(|file| file.text.as_str()).collect();
+        io::stdout().write_all(texts.join("---\n").as_bytes())?;
+        return Ok(());
+    };
+    for file in &files {
+        let path = folder.join(&file.name);
+        std::fs::write(&path, &file.text).with_context(|| format!("{} can't be written", path.display()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use rstest::rstest;
+
+    use super::*;
+
+    fn run_args(args: &[&str]) -> Result<RunArgs, clap::Error> {
+        match Cli::try_parse_from(["dask-operator", "run"].iter().chain(args))?.command {
+            Command::Run(args) => Ok(*args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[rstest]
+    #[case(&["--liveness=http://0.0.0.0:8080/healthz", "--verbose", "--all-namespaces"])]
+    #[case(&["--namespace=my-namespace"])]
+    #[case(&["--standalone", "--dev", "--priority=100", "--peering=x", "--debug", "--log-format=full"])]
+    #[case(&["-A", "-q", "--log-format=json"])]
+    fn what_the_predecessor_took_is_taken(#[case] args: &[&str]) {
+        assert!(run_args(args).is_ok());
+    }
+
+    #[test]
+    fn the_liveness_url_says_where_to_bind() {
+        let args = run_args(&["--liveness=http://0.0.0.0:8081/healthz"]);
+        let address = args.ok().and_then(|args| args.former.liveness);
+        assert_eq!(
+            address.map(|address| address.to_string()),
+            Some("0.0.0.0:8081".into())
+        );
+    }
+
+    #[rstest]
+    #[case(&["--namespace=team-*"], "patterns are not understood")]
+    #[case(&["--liveness=8080"], "write a URL as http://0.0.0.0:8080/healthz")]
+    #[case(&["--concurrency=0"], "write a number from 1")]
+    #[case(&["--allow-child=Secret"], "write API version and kind")]
+    fn what_is_wrong_is_said(#[case] args: &[&str], #[case] expected: &str) {
+        let error = run_args(args).map(drop).map_err(|error| error.to_string());
+        assert!(
+            error.as_ref().is_err_and(|error| error.contains(expected)),
+            "{error:?}"
+        );
+    }
+
+    #[test]
+    fn arguments_without_effect_are_named() {
+        let args = run_args(&["--standalone", "--priority=1"]);
+        assert_eq!(
+            args.map(|args| args.former.without_effect()).ok(),
+            Some(vec!["--standalone", "--priority"])
+        );
+    }
+}

@@ -1,0 +1,254 @@
+//! The loop: changes put Dask resources into the queue, and each that is due is
+//! reconciled, several at a time, each by one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dask_operator_core::backoff::Backoff;
+use dask_operator_core::category::Retry;
+use dask_operator_core::parent::{DaskKind, seed};
+use futures::FutureExt;
+use kube::Client;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::{debug, error, info};
+
+use crate::health::Health;
+use crate::kinds::Kind;
+use crate::kopf::Marked;
+use crate::metrics::Metrics;
+use crate::queue::{Queue, Urgency};
+use crate::reconcile::{Outcome, Reconciler};
+use crate::routes::{ParentKey, Reason, concerned};
+use crate::store::Change;
+use crate::watches::{self, Watcher};
+
+/// How long changes of what a resource depends on are collected, so that a
+/// thousand pods that start don't mean a thousand plans.
+const COLLECT: Duration = Duration::from_millis(100);
+
+/// And at least so many times what the last pass took, so that most of the time
+/// is left for others.
+const COLLECT_PASSES: u32 = 5;
+
+/// But never longer.
+const COLLECT_MOST: Duration = Duration::from_secs(5);
+
+/// How long changes of a resource's own status are collected.
+const COLLECT_STATUS: Duration = Duration::from_millis(10);
+
+/// The first wait after a failure, and the longest.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+/// Watches, queue and reconciles.
+pub struct Controller {
+    reconciler: Reconciler,
+    queue: Queue<ParentKey>,
+    backoff: Mutex<Backoff<ParentKey>>,
+    /// What the last pass over a resource took, where that was long.
+    durations: Mutex<HashMap<ParentKey, Duration>>,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    marked: mpsc::UnboundedSender<Marked>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Controller {
+    /// A controller that has not begun yet. Objects with marks of the
+    /// predecessor go to `marked`.
+    #[must_use]
+    pub fn new(
+        reconciler: Reconciler,
+        health: Arc<Health>,
+        metrics: Arc<Metrics>,
+        marked: mpsc::UnboundedSender<Marked>,
+    ) -> Self {
+        Self {
+            reconciler,
+            queue: Queue::default(),
+            backoff: Mutex::new(Backoff::new(FIRST_WAIT, LONGEST_WAIT)),
+            durations: Mutex::default(),
+            health,
+            metrics,
+            marked,
+        }
+    }
+
+    /// What is stuck.
+    #[must_use]
+    pub fn stuck(&self) -> Vec<String> {
+        self.health.stuck(self.queue.backlog().1)
+    }
+
+    /// What is missing until it is ready.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        self.health.missing()
+    }
+
+    /// All metrics, as text.
+    #[must_use]
+    pub fn metrics_text(&self) -> String {
+        let (depth, longest) = self.queue.backlog();
+        self.metrics.queue(depth, longest);
+        for kind in self.reconciler.stores.kinds().iter() {
+            if let Some(store) = self.reconciler.stores.of(&kind.resource) {
+                let (objects, bytes) = store.size();
+                self.metrics.stored(&kind.resource.kind, objects, bytes);
+            }
+        }
+        self.metrics.text()
+    }
+
+    /// Watches all kinds in `namespaces` (empty for all) and reconciles, up to
+    /// `concurrency` resources at a time, for ever.
+    pub async fn run(self: Arc<Self>, client: Client, namespaces: &[String], concurrency: usize) {
+        let mut watches = JoinSet::new();
+        let scopes: Vec<_> = match namespaces {
+            [] => vec![None],
+            namespaces => namespaces.iter().cloned().map(Some).collect(),
+        };
+        let kinds = self.reconciler.stores.kinds().clone();
+        for kind in kinds.iter() {
+            for namespace in &scopes {
+                self.health
+                    .expect_watch(&watch_name(kind, namespace.as_deref()), &kind.plural);
+            }
+        }
+        for kind in kinds.iter() {
+            for namespace in &scopes {
+                let (this, client, kind) = (self.clone(), client.clone(), kind.clone());
+                let namespace = namespace.clone();
+                watches.spawn(async move {
+                    if let Some(store) = this.reconciler.stores.of(&kind.resource) {
+                        watches::watch(client, kind.clone(), namespace, store, &*this).await;
+                    }
+                });
+            }
+        }
+        while !self.health.all_synced() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        info!("ready");
+        self.work(concurrency).await;
+    }
+
+    /// Reconciles what is due, for ever.
+    async fn work(self: Arc<Self>, concurrency: usize) {
+        let permits = Arc::new(Semaphore::new(concurrency));
+        let mut sweep = Instant::now();
+        loop {
+            // The semaphore is never closed.
+            let permit = permits.clone().acquire_owned().await;
+            let key = self.queue.next().await;
+            let this = self.clone();
+            tokio::spawn(async move {
+                this.one(key).await;
+                drop(permit);
+            });
+            if sweep.elapsed() > Duration::from_secs(60) {
+                self.reconciler.sweep();
+                sweep = Instant::now();
+            }
+        }
+    }
+
+    /// Reconciles one resource and says when it comes again.
+    async fn one(&self, key: ParentKey) {
+        let start = Instant::now();
+        let failures = lock(&self.backoff).failures(&key);
+        let pass = std::panic::AssertUnwindSafe(self.reconciler.reconcile(&key, failures));
+        let outcome = pass.catch_unwind().await.unwrap_or_else(|_| {
+            error!(object = %key, "the reconcile panicked; this is a bug");
+            Outcome::Failed(Retry::BackOff)
+        });
+        let duration = start.elapsed();
+        self.health.reconciled();
+        let failed = matches!(outcome, Outcome::Failed(_));
+        self.metrics.reconciled(key.kind.kind(), !failed, duration);
+        match outcome {
+            Outcome::Gone => lock(&self.durations).remove(&key),
+            _ => lock(&self.durations).insert(key.clone(), duration),
+        };
+        let again = match outcome {
+            Outcome::Done(again) => {
+                lock(&self.backoff).succeeded(&key);
+                again
+            }
+            Outcome::Gone => {
+                lock(&self.backoff).succeeded(&key);
+                None
+            }
+            Outcome::Failed(retry) => {
+                let grown = lock(&self.backoff).failed(key.clone(), seed(&key.to_string()));
+                let wait = match retry {
+                    Retry::Soon | Retry::BackOff => grown,
+                    Retry::After(wait) => grown.max(wait),
+                    Retry::OnChange => LONGEST_WAIT,
+                };
+                debug!(object = %key, ?wait, "comes again");
+                Some(wait)
+            }
+        };
+        self.queue
+            .done(key, again.map(|wait| Instant::now() + wait), failed);
+    }
+
+    /// How long changes of what `key` depends on are collected.
+    fn collect(&self, key: &ParentKey) -> Duration {
+        let last = lock(&self.durations).get(key).copied().unwrap_or_default();
+        (last * COLLECT_PASSES).clamp(COLLECT, COLLECT_MOST)
+    }
+}
+
+fn watch_name(kind: &Kind, namespace: Option<&str>) -> String {
+    match namespace {
+        Some(namespace) => format!("{} in {namespace}", kind.plural),
+        None => kind.plural.clone(),
+    }
+}
+
+impl Watcher for Controller {
+    fn changed(&self, kind: &Kind, change: Change) {
+        match &change.after {
+            Some(object) if object.has_kopf_marks => {
+                // Nobody listens any more when the operator ends.
+                let _ = self.marked.send((kind.clone(), object.clone()));
+            }
+            Some(_) => {}
+            None => change
+                .before
+                .iter()
+                .for_each(|gone| self.reconciler.forget(&gone.uid)),
+        }
+        let dependents = |dask: DaskKind, namespace: &str, cluster: &str| {
+            let objects = self.reconciler.stores.of_cluster(dask, namespace, cluster);
+            objects
+                .iter()
+                .map(|object| ParentKey::new(dask, namespace, &object.name))
+                .collect()
+        };
+        for (key, reason) in concerned(kind, &change, dependents) {
+            let (wait, urgency) = match reason {
+                Reason::Itself(Urgency::Urgent) => (Duration::ZERO, Urgency::Urgent),
+                Reason::Itself(Urgency::Usual) => (COLLECT_STATUS, Urgency::Usual),
+                Reason::Dependency => (self.collect(&key), Urgency::Usual),
+            };
+            self.queue.add(key, Instant::now() + wait, urgency);
+        }
+    }
+
+    fn synced(&self, kind: &Kind, namespace: Option<&str>) {
+        self.health.synced(&watch_name(kind, namespace));
+    }
+
+    fn failed(&self, kind: &Kind) {
+        self.metrics.watch_failed(&kind.resource.kind);
+    }
+}

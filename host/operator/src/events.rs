@@ -1,0 +1,101 @@
+//! Kubernetes events about Dask resources.
+
+use dask_operator_core::names::DASK_API_VERSION;
+use dask_operator_core::plan::{Event, EventType};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::runtime::events::{self, Recorder, Reporter};
+use tracing::debug;
+
+use crate::object::Object;
+use crate::routes::ParentKey;
+
+/// How many bytes of a note the API server takes.
+const NOTE: usize = 1024;
+
+/// Which events are published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// All.
+    All,
+    /// Warnings.
+    Warnings,
+    /// None.
+    None,
+}
+
+/// Publishes events as the component `dask-operator`.
+#[derive(Clone)]
+pub struct Events {
+    recorder: Recorder,
+    level: Level,
+}
+
+impl Events {
+    /// Publishes with `client` what `level` lets through.
+    #[must_use]
+    pub fn new(client: Client, level: Level) -> Self {
+        Self {
+            recorder: Recorder::new(client, Reporter::from("dask-operator")),
+            level,
+        }
+    }
+
+    /// Publishes an event about a Dask resource. One that can't be published is
+    /// lost: it tells what is in the resource's status too.
+    pub async fn publish(&self, key: &ParentKey, object: &Object, event: &Event) {
+        let lets_through = match event.type_ {
+            EventType::Normal => self.level == Level::All,
+            EventType::Warning => self.level != Level::None,
+        };
+        if !lets_through {
+            return;
+        }
+        let regarding = ObjectReference {
+            api_version: Some(DASK_API_VERSION.into()),
+            kind: Some(key.kind.kind().into()),
+            name: Some(object.name.to_string()),
+            namespace: Some(object.namespace.to_string()),
+            uid: Some(object.uid.to_string()),
+            ..ObjectReference::default()
+        };
+        let event = events::Event {
+            type_: match event.type_ {
+                EventType::Normal => events::EventType::Normal,
+                EventType::Warning => events::EventType::Warning,
+            },
+            reason: event.reason.clone(),
+            note: Some(cut(&event.message, NOTE)),
+            action: "Reconcile".into(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &regarding).await {
+            debug!(object = %key, reason = event.reason, "an event can't be published: {error}");
+        }
+    }
+}
+
+/// At most `most` bytes of `text`, with an ellipsis where something is missing.
+#[must_use]
+pub fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let end = (0..=most.saturating_sub('…'.len_utf8()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    format!("{}…", &text[..end.unwrap_or(0)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        assert_eq!(cut("short", 5), "short");
+        assert_eq!(cut("longer", 5), "lo…");
+        assert_eq!(cut("ääää", 6), "ä…");
+        assert_eq!(cut("ääää", 6).len(), 5);
+    }
+}

@@ -1,0 +1,112 @@
+//! What the operator's predecessor left on objects is taken off at first sight:
+//! a finalizer that nobody would ever remove (deletions would hang for ever) and
+//! annotations with whole copies of their objects.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dask_operator_core::category::Retry;
+use dask_operator_core::names::{KOPF_ANNOTATIONS, KOPF_FINALIZER};
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use crate::kinds::Kind;
+use crate::object::Object;
+use crate::stores::Stores;
+use crate::writes::Writes;
+
+/// An object that carries such marks.
+pub type Marked = (Kind, Arc<Object>);
+
+/// The merge patch of `metadata` that takes them off.
+fn without_marks(object: &Value) -> Value {
+    let metadata = &object["metadata"];
+    let mut patch = json!({});
+    let names = metadata["annotations"]
+        .as_object()
+        .into_iter()
+        .flat_map(Map::keys);
+    let gone: Map<_, _> = names
+        .filter(|name| name.starts_with(KOPF_ANNOTATIONS))
+        .map(|name| (name.clone(), Value::Null))
+        .collect();
+    if !gone.is_empty() {
+        patch["annotations"] = gone.into();
+    }
+    if let Some(finalizers) = metadata["finalizers"].as_array()
+        && finalizers.iter().any(|finalizer| finalizer == KOPF_FINALIZER)
+    {
+        patch["finalizers"] = finalizers
+            .iter()
+            .filter(|finalizer| *finalizer != KOPF_FINALIZER)
+            .cloned()
+            .collect();
+    }
+    patch
+}
+
+/// Takes the marks off all objects that come, until nobody sends any more.
+///
+/// An object that has changed meanwhile comes again, from its watch; other
+/// errors are tried again a few times.
+pub async fn clean(mut marked: mpsc::UnboundedReceiver<Marked>, stores: Stores, writes: Writes) {
+    const ATTEMPTS: u32 = 6;
+    while let Some((kind, object)) = marked.recv().await {
+        for attempt in 0..ATTEMPTS {
+            match writes
+                .merge_metadata(&kind, &object, without_marks(&object.value()))
+                .await
+            {
+                Ok(cleaned) => {
+                    info!(
+                        kind = kind.resource.kind, namespace = %object.namespace, name = %object.name,
+                        "took off what the previous operator left"
+                    );
+                    // A deletion that waited for the finalizer is through with that.
+                    if !cleaned.terminating
+                        && let Some(store) = stores.of(&kind.resource)
+                    {
+                        store.wrote(cleaned);
+                    }
+                    break;
+                }
+                Err(error) => match error.retry() {
+                    Retry::Soon => break,
+                    Retry::After(wait) => tokio::time::sleep(wait).await,
+                    Retry::BackOff | Retry::OnChange if attempt + 1 < ATTEMPTS => {
+                        tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
+                    }
+                    Retry::BackOff | Retry::OnChange => warn!(
+                        kind = kind.resource.kind, namespace = %object.namespace, name = %object.name,
+                        "what the previous operator left can't be taken off: {error}"
+                    ),
+                },
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::both(
+        json!({
+            "finalizers": ["a", "kopf.zalando.org/KopfFinalizerMarker"],
+            "annotations": {"kopf.zalando.org/x": "1", "mine": "2"},
+        }),
+        json!({"finalizers": ["a"], "annotations": {"kopf.zalando.org/x": null}})
+    )]
+    #[case::last_finalizer(
+        json!({"finalizers": ["kopf.zalando.org/KopfFinalizerMarker"]}),
+        json!({"finalizers": []})
+    )]
+    #[case::nothing(json!({"finalizers": ["a"], "annotations": {"mine": "2"}}), json!({}))]
+    fn only_what_kopf_left_goes(#[case] metadata: Value, #[case] patch: Value) {
+        assert_eq!(without_marks(&json!({"metadata": metadata})), patch);
+    }
+}

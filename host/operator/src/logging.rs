@@ -1,0 +1,33 @@
+//! The operator's log.
+
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::fmt;
+
+use crate::cli::{LogFormat, RunArgs};
+
+/// Lines of the libraries beneath are not written: what they have to say comes
+/// up as an error and is said here, with the object that it is about.
+const LIBRARIES: &str =
+    "kube_client=off,kube_runtime=off,hyper=warn,hyper_util=warn,rustls=warn,tower=warn,wasmtime=warn";
+
+/// Starts to log to standard error, as `args` say; `RUST_LOG` wins.
+pub fn start(args: &RunArgs) {
+    let level = match (args.quiet, args.verbose, args.debug) {
+        (true, _, _) => format!("warn,{LIBRARIES}"),
+        (_, _, true) => "debug".to_owned(),
+        (_, true, _) => format!("info,dask_operator=debug,{LIBRARIES}"),
+        _ => format!("info,{LIBRARIES}"),
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let log = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(args.debug);
+    match args.log_format {
+        LogFormat::Plain => log
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .compact()
+            .init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}

@@ -1,0 +1,295 @@
+//! Everything that a plan may depend on, gathered from the stores.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use dask_operator_core::gate;
+use dask_operator_core::names::DASK_API_VERSION;
+use dask_operator_core::parent::{DaskKind, Parent};
+use dask_operator_core::plan::{ChildKey, ResourceKind};
+use dask_operator_runtime::contract::{self, Observation, ObservedKind, ObservedObject, SchedulerState};
+
+use crate::object::Object;
+use crate::routes::ParentKey;
+use crate::stores::Stores;
+
+/// A parent with what belongs to it, at one moment.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The parent.
+    pub parent: Arc<Object>,
+    /// Its children of each declared kind, in the order of their names.
+    pub children: Vec<(ResourceKind, Vec<Arc<Object>>)>,
+    /// Other objects that its interface promises.
+    pub related: Vec<(ResourceKind, Arc<Object>)>,
+    by_key: HashMap<ChildKey, Arc<Object>>,
+    worker_groups: Vec<Box<str>>,
+}
+
+impl Observed {
+    /// Looks at `object`, whose component declares children of `kinds`.
+    #[must_use]
+    pub fn new(stores: &Stores, object: Arc<Object>, parent: &Parent, kinds: &[ResourceKind]) -> Self {
+        let children: Vec<_> = kinds
+            .iter()
+            .map(|kind| {
+                let mut owned = stores
+                    .of(kind)
+                    .map(|store| store.owned_by(&parent.uid))
+                    .unwrap_or_default();
+                owned.retain(|child| child.is_child_of(&parent.uid));
+                (kind.clone(), owned)
+            })
+            .collect();
+        let keyed = |(kind, objects): &(ResourceKind, Vec<Arc<Object>>)| {
+            let key = |object: &Arc<Object>| ChildKey {
+                kind: kind.clone(),
+                name: object.name.to_string(),
+            };
+            objects
+                .iter()
+                .map(|object| (key(object), object.clone()))
+                .collect::<Vec<_>>()
+        };
+        let by_key = children.iter().flat_map(keyed).collect();
+        let groups = stores.of_cluster(DaskKind::WorkerGroup, &parent.namespace, &parent.cluster);
+        let related = related(stores, parent, &groups);
+        let worker_groups = groups.iter().map(|group| group.name.clone()).collect();
+        Self {
+            parent: object,
+            children,
+            related,
+            by_key,
+            worker_groups,
+        }
+    }
+
+    /// A child as it is now.
+    #[must_use]
+    pub fn child(&self, key: &ChildKey) -> Option<&Arc<Object>> {
+        self.by_key.get(key)
+    }
+
+    /// All children.
+    pub fn all(&self) -> impl Iterator<Item = (&ResourceKind, &Arc<Object>)> {
+        self.children
+            .iter()
+            .flat_map(|(kind, objects)| objects.iter().map(move |object| (kind, object)))
+    }
+
+    /// What the component is told. `now` is in milliseconds since 1970.
+    #[must_use]
+    pub fn observation(&self, parent: &Parent, now: i64, settings: &str) -> Observation {
+        let observed = |(kind, objects): &(ResourceKind, Vec<Arc<Object>>)| ObservedKind {
+            kind: contract::ResourceKind {
+                api_version: kind.api_version.clone(),
+                kind: kind.kind.clone(),
+            },
+            objects: objects.iter().map(|object| told(kind, object)).collect(),
+        };
+        Observation {
+            parent: self.parent.json.to_string(),
+            children: self.children.iter().map(observed).collect(),
+            related: self
+                .related
+                .iter()
+                .map(|(kind, object)| told(kind, object))
+                .collect(),
+            scheduler: SchedulerState::NotAsked,
+            now,
+            seed: parent.seed(),
+            settings: settings.to_owned(),
+        }
+    }
+}
+
+impl gate::Observed for Observed {
+    fn has_child(&self, key: &ChildKey) -> bool {
+        self.by_key.contains_key(key)
+    }
+
+    fn has_worker_group(&self, name: &str) -> bool {
+        self.worker_groups.iter().any(|group| **group == *name)
+    }
+}
+
+/// What `wit/` promises beside the children.
+fn related(stores: &Stores, parent: &Parent, groups: &[Arc<Object>]) -> Vec<(ResourceKind, Arc<Object>)> {
+    let dask = |kind: DaskKind| ResourceKind::new(DASK_API_VERSION, kind.kind());
+    let cluster = || {
+        let found = stores.parent(&ParentKey::new(
+            DaskKind::Cluster,
+            &parent.namespace,
+            &parent.cluster,
+        ));
+        found.map(|object| (dask(DaskKind::Cluster), object))
+    };
+    let groups = groups
+        .iter()
+        .map(|object| (dask(DaskKind::WorkerGroup), object.clone()));
+    match parent.kind {
+        DaskKind::Cluster => groups
+            .filter(|(_, group)| !group.is_child_of(&parent.uid))
+            .collect(),
+        DaskKind::WorkerGroup => cluster().into_iter().collect(),
+        DaskKind::Job => Vec::new(),
+        DaskKind::Autoscaler => {
+            let schedulers = stores.schedulers(&parent.namespace, &parent.cluster);
+            let schedulers = schedulers
+                .into_iter()
+                .map(|pod| (ResourceKind::new("v1", "Pod"), pod));
+            cluster().into_iter().chain(groups).chain(schedulers).collect()
+        }
+    }
+}
+
+fn told(kind: &ResourceKind, object: &Object) -> ObservedObject {
+    ObservedObject {
+        key: contract::ChildKey {
+            api_version: kind.api_version.clone(),
+            kind: kind.kind.clone(),
+            name: object.name.to_string(),
+        },
+        uid: object.uid.to_string(),
+        terminating: object.terminating,
+        object: object.json.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dask_operator_core::gate::Observed as _;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::kinds::Kind;
+    use crate::object::tests::object;
+
+    fn dask(kind: &str, name: &str, extra: Value) -> Object {
+        let mut value = json!({
+            "apiVersion": DASK_API_VERSION, "kind": kind,
+            "metadata": {"name": name, "namespace": "n", "uid": format!("uid-{name}")},
+        });
+        if let (Some(metadata), Some(extra)) =
+            (value["metadata"].as_object_mut(), extra["metadata"].as_object())
+        {
+            metadata.extend(extra.clone());
+        }
+        value["spec"] = extra["spec"].clone();
+        object(&value)
+    }
+
+    fn pod(name: &str, owner: &str, component: &str) -> Object {
+        object(&json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": name, "namespace": "n", "uid": name,
+                "labels": {"dask.org/cluster-name": "a", "dask.org/component": component},
+                "ownerReferences": [{"kind": "DaskCluster", "name": "a", "uid": owner}],
+            },
+        }))
+    }
+
+    fn world() -> Stores {
+        let stores = Stores::new([Kind::of(ResourceKind::new("v1", "Pod"))]);
+        let put = |object: Object| {
+            let kind = ResourceKind::new(
+                object.value()["apiVersion"].as_str().unwrap_or_default(),
+                object.value()["kind"].as_str().unwrap_or_default(),
+            );
+            stores.of(&kind).map(|store| store.shown(object));
+        };
+        let owned = json!([{"kind": "DaskCluster", "name": "a", "uid": "uid-a"}]);
+        put(dask("DaskCluster", "a", json!({})));
+        put(dask("DaskCluster", "b", json!({})));
+        put(dask(
+            "DaskWorkerGroup",
+            "a-default",
+            json!({
+                "metadata": {"labels": {"dask.org/cluster-name": "a"}, "ownerReferences": owned},
+                "spec": {"cluster": "a"},
+            }),
+        ));
+        put(dask(
+            "DaskWorkerGroup",
+            "a-more",
+            json!({"metadata": {"ownerReferences": owned}, "spec": {"cluster": "a"}}),
+        ));
+        put(dask(
+            "DaskWorkerGroup",
+            "b-default",
+            json!({"spec": {"cluster": "b"}}),
+        ));
+        put(dask("DaskAutoscaler", "a", json!({"spec": {"cluster": "a"}})));
+        put(pod("a-scheduler", "uid-a", "scheduler"));
+        put(pod("foreign", "uid-b", "worker"));
+        stores
+    }
+
+    fn observed(kind: DaskKind, name: &str, kinds: &[ResourceKind]) -> (Observed, Parent) {
+        let stores = world();
+        let object = stores
+            .parent(&ParentKey::new(kind, "n", name))
+            .unwrap_or_else(|| panic!("no {name}"));
+        let parent = Parent::from_object(&object.value()).unwrap_or_else(|error| panic!("{error}"));
+        (Observed::new(&stores, object, &parent, kinds), parent)
+    }
+
+    fn related_names(kind: DaskKind, name: &str) -> Vec<String> {
+        let (observed, _) = observed(kind, name, &[]);
+        observed
+            .related
+            .iter()
+            .map(|(kind, object)| format!("{} {}", kind.kind, object.name))
+            .collect()
+    }
+
+    #[test]
+    fn every_declared_kind_is_there_in_order() {
+        let kinds = [
+            ResourceKind::new("v1", "Service"),
+            ResourceKind::new(DASK_API_VERSION, "DaskWorkerGroup"),
+            ResourceKind::new("v1", "Pod"),
+        ];
+        let (observed, parent) = observed(DaskKind::Cluster, "a", &kinds);
+        let observation = observed.observation(&parent, 7, "{}");
+        let told: Vec<_> = observation
+            .children
+            .iter()
+            .map(|kind| {
+                (
+                    kind.kind.kind.as_str(),
+                    kind.objects
+                        .iter()
+                        .map(|o| o.key.name.as_str())
+                        .collect::<Vec<_>>(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("Service", vec![]),
+                ("DaskWorkerGroup", vec!["a-default"]),
+                ("Pod", vec!["a-scheduler"])
+            ]
+        );
+        assert_eq!((observation.now, observation.seed), (7, parent.seed()));
+        assert!(observed.has_worker_group("a-more") && !observed.has_worker_group("b-default"));
+    }
+
+    #[test]
+    fn related_is_what_the_contract_promises() {
+        assert_eq!(related_names(DaskKind::Cluster, "a"), ["DaskWorkerGroup a-more"]);
+        assert_eq!(related_names(DaskKind::WorkerGroup, "a-more"), ["DaskCluster a"]);
+        assert_eq!(
+            related_names(DaskKind::Autoscaler, "a"),
+            [
+                "DaskCluster a",
+                "DaskWorkerGroup a-default",
+                "DaskWorkerGroup a-more",
+                "Pod a-scheduler"
+            ]
+        );
+    }
+}

@@ -1,0 +1,661 @@
+//! One pass over one Dask resource: observe, ask the component, check, write
+//! what differs, report.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dask_operator_core::category::{Cause, Retry};
+use dask_operator_core::finish::finish;
+use dask_operator_core::gate::{self, CheckedPlan, Limits, Rules};
+use dask_operator_core::memo::{Answers, Breaker};
+use dask_operator_core::parent::{DaskKind, Parent};
+use dask_operator_core::plan::{Condition, ConditionStatus, Event, EventType, Owner, ResourceKind};
+use dask_operator_core::status;
+use dask_operator_render::convert;
+use dask_operator_runtime::contract;
+use futures::StreamExt;
+use futures::stream;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tracing::{Instrument, debug, info, info_span, warn};
+
+use crate::changes::{Change, changes};
+use crate::errors::WriteError;
+use crate::events::{Events, cut};
+use crate::kinds::Kind;
+use crate::metrics::Metrics;
+use crate::object::{Object, OwnerReference};
+use crate::observe::Observed;
+use crate::plugins::{Plugin, Plugins};
+use crate::routes::ParentKey;
+use crate::stores::Stores;
+use crate::writes::{Precondition, Writes};
+
+/// The component trapped, ran out of a limit or failed otherwise.
+pub const PLUGIN_FAILED: &str = "PluginFailed";
+/// The component's plan broke a rule.
+pub const PLAN_REFUSED: &str = "PlanRefused";
+/// The API server did not take what was planned.
+pub const APPLY_FAILED: &str = "ApplyFailed";
+/// The resource can't be worked with until somebody changes it.
+pub const SPEC_INVALID: &str = "SpecInvalid";
+
+/// Types of conditions that the host writes. They are there while something is
+/// wrong, and gone when nothing is.
+pub const HOST_CONDITIONS: [&str; 4] = [PLUGIN_FAILED, PLAN_REFUSED, APPLY_FAILED, SPEC_INVALID];
+
+/// Bytes of a condition's message.
+const MESSAGE: usize = 2048;
+
+/// How many failures in a row a passing trouble may have before a condition
+/// tells of it.
+const PATIENCE: u32 = 5;
+
+/// How workers are created in portions, as the predecessor's settings say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allocation {
+    /// Pods of a worker group that are created in one go; none for all.
+    pub batch: Option<usize>,
+    /// How long to wait until the next.
+    pub delay: Duration,
+}
+
+/// What a pass came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All is as it shall be, or on its way there. Again after that time at the
+    /// latest, where there is one.
+    Done(Option<Duration>),
+    /// Something went wrong.
+    Failed(Retry),
+    /// There is no such resource (any more).
+    Gone,
+}
+
+/// Everything that a pass needs.
+pub struct Reconciler {
+    /// What is known of the cluster.
+    pub stores: Stores,
+    /// Who decides.
+    pub plugins: Arc<Plugins>,
+    /// How something is changed.
+    pub writes: Writes,
+    /// How people are told.
+    pub events: Events,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Kinds of children that the administrator allows beyond the usual.
+    pub extra_kinds: Vec<ResourceKind>,
+    /// How workers are created in portions.
+    pub allocation: Allocation,
+    memory: Mutex<Memory>,
+    start: Instant,
+}
+
+struct Memory {
+    answers: Answers,
+    breaker: Breaker,
+}
+
+/// What is wrong, as a condition and (when it is new) an event.
+struct Trouble {
+    condition: &'static str,
+    reason: String,
+    message: String,
+    /// `phase` becomes `Error`.
+    is_fatal: bool,
+    retry: Retry,
+}
+
+/// What became of the changes to children.
+#[derive(Default)]
+struct Written {
+    errors: Vec<WriteError>,
+    done: usize,
+    /// Some were left for later, and until when.
+    later: Option<Duration>,
+}
+
+impl Reconciler {
+    /// A reconciler that remembers nothing yet.
+    #[must_use]
+    pub fn new(
+        stores: Stores,
+        plugins: Arc<Plugins>,
+        writes: Writes,
+        events: Events,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        // Two writes a second to one object for a minute: what more needs is a loop.
+        let breaker = Breaker::new(120, Duration::from_secs(60));
+        Self {
+            stores,
+            plugins,
+            writes,
+            events,
+            metrics,
+            extra_kinds: Vec::new(),
+            allocation: Allocation::default(),
+            memory: Mutex::new(Memory {
+                answers: Answers::default(),
+                breaker,
+            }),
+            start: Instant::now(),
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets an object that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.memory().answers.forget(uid);
+    }
+
+    /// Drops what is remembered of objects that have not been written for long.
+    pub fn sweep(&self) {
+        let now = self.start.elapsed();
+        self.memory().breaker.sweep(now);
+    }
+
+    /// Goes over the resource once. `failures` is how often that failed in a row.
+    pub async fn reconcile(&self, key: &ParentKey, failures: u32) -> Outcome {
+        let Some(object) = self.stores.parent(key).filter(|object| !object.terminating) else {
+            return Outcome::Gone;
+        };
+        let span = info_span!(
+            "reconcile", kind = key.kind.kind(), namespace = %key.namespace, name = %key.name, plugin = tracing::field::Empty
+        );
+        self.pass(key, object, failures).instrument(span).await
+    }
+
+    async fn pass(&self, key: &ParentKey, object: Arc<Object>, failures: u32) -> Outcome {
+        let start = Instant::now();
+        let value = object.value();
+        let planned = self.plan(key, &object, &value).await;
+        let duration = start.elapsed();
+        let (parent, observed, plugin, plan) = match planned {
+            Ok(planned) => planned,
+            Err(trouble) => return self.fail_static(key, &object, &value, trouble).await,
+        };
+        debug!(
+            plugin = plugin.title,
+            ?duration,
+            children = plan.children.len(),
+            "planned"
+        );
+        self.carry_out(key, &parent, &observed, &plugin, plan, failures)
+            .await
+    }
+
+    /// Asks the component and checks what it says.
+    async fn plan(
+        &self,
+        key: &ParentKey,
+        object: &Arc<Object>,
+        value: &Value,
+    ) -> Result<(Parent, Observed, Arc<Plugin>, CheckedPlan), Trouble> {
+        let parent = Parent::from_object(value).map_err(|error| Trouble::invalid(error.to_string()))?;
+        let plugin = self
+            .plugins
+            .get(key.kind)
+            .map_err(|error| Trouble::plugin(error.to_string()))?;
+        tracing::Span::current().record("plugin", &plugin.title);
+        let observed = Observed::new(&self.stores, object.clone(), &parent, &plugin.child_kinds);
+        let now = Timestamp::now().as_millisecond();
+        let observation = observed.observation(&parent, now, &plugin.settings);
+        let answer = self.plugins.plan(&plugin, observation).await;
+        let plan = match answer.map_err(|error| Trouble::plugin(error.to_string()))? {
+            Ok(plan) => convert::plan(plan),
+            Err(contract::Error::Invalid(findings)) => return Err(Trouble::findings(&findings)),
+            Err(contract::Error::Failed(text)) => {
+                return Err(Trouble::plugin(format!("{}: {text}", plugin.title)));
+            }
+        };
+        let rules = Rules {
+            declared: &plugin.child_kinds,
+            extra: &self.extra_kinds,
+            host_conditions: &HOST_CONDITIONS,
+            limits: Limits::default(),
+        };
+        let plan = gate::check(&parent, &rules, &observed, plan).map_err(|refusal| Trouble {
+            condition: PLAN_REFUSED,
+            reason: "RuleBroken".into(),
+            message: format!("{}: {refusal}", plugin.title),
+            is_fatal: false,
+            retry: Retry::BackOff,
+        })?;
+        Ok((parent, observed, plugin, plan))
+    }
+
+    /// There is no plan: nothing is deleted or scaled, and the resource says why.
+    async fn fail_static(
+        &self,
+        key: &ParentKey,
+        object: &Arc<Object>,
+        value: &Value,
+        trouble: Trouble,
+    ) -> Outcome {
+        warn!(
+            reason = trouble.reason,
+            "{}: {}", trouble.condition, trouble.message
+        );
+        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let mut wanted = status::with_condition(value, &HOST_CONDITIONS, &trouble.as_condition(), &now);
+        if trouble.is_fatal && has_phase(key.kind) {
+            wanted["phase"] = "Error".into();
+        }
+        let is_new = !trouble.stands_in(value);
+        match self.write_status(key, object, value, &wanted).await {
+            Ok(_) if is_new => self.events.publish(key, object, &trouble.as_event()).await,
+            Ok(_) => {}
+            Err(error) => warn!("{error}"),
+        }
+        Outcome::Failed(trouble.retry)
+    }
+
+    async fn carry_out(
+        &self,
+        key: &ParentKey,
+        parent: &Parent,
+        observed: &Observed,
+        plugin: &Plugin,
+        plan: CheckedPlan,
+        failures: u32,
+    ) -> Outcome {
+        let start = Instant::now();
+        let children = plan
+            .children
+            .into_iter()
+            .map(|child| finish(parent, child))
+            .collect();
+        let to_do = changes(observed, children, &self.memory().answers);
+        let mut written = self.write_children(key, to_do).await;
+        for scale in &plan.scale {
+            if let Err(error) = self.scale(parent, &scale.worker_group, scale.replicas).await {
+                written.errors.push(error);
+            }
+        }
+        let mut object = observed.parent.clone();
+        if let Some(owner) = &plan.owner {
+            match self.adopt(key, &object, owner).await {
+                Ok(Some(adopted)) => object = Arc::new(adopted),
+                Ok(None) => {}
+                Err(error) => written.errors.push(error),
+            }
+        }
+
+        let value = object.value();
+        let trouble = Trouble::writing(&written.errors, failures);
+        let mut conditions = plan.conditions;
+        conditions.extend(trouble.as_ref().map(Trouble::as_condition));
+        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let mut wanted = status::desired(&plan.status, &conditions, &value, &now);
+        if trouble.as_ref().is_some_and(|trouble| trouble.is_fatal) && has_phase(key.kind) {
+            wanted["phase"] = "Error".into();
+        }
+        match self.write_status(key, &object, &value, &wanted).await {
+            // Told only when it is sure that this plan will not be made again
+            // from the same status.
+            Ok(_) => {
+                let news = trouble
+                    .iter()
+                    .filter(|trouble| !trouble.stands_in(&value))
+                    .map(Trouble::as_event);
+                for event in plan.events.iter().cloned().chain(news) {
+                    self.events.publish(key, &object, &event).await;
+                }
+            }
+            Err(error) => written.errors.push(error),
+        }
+        if let Some(why) = &plan.delete_parent
+            && written.errors.is_empty()
+        {
+            info!("deletes it: {why}");
+            match self.delete_parent(key, &object).await {
+                Ok(()) => return Outcome::Gone,
+                Err(error) => written.errors.push(error),
+            }
+        }
+        if written.done > 0 {
+            info!(plugin = plugin.title, written = written.done, duration = ?start.elapsed(), "reconciled");
+        }
+        for error in &written.errors {
+            match error.cause {
+                Cause::Stale | Cause::AlreadyExists | Cause::Gone => debug!("{error}"),
+                _ => warn!("{error}"),
+            }
+        }
+        match soonest(&written.errors) {
+            Some(retry) => Outcome::Failed(retry),
+            None => {
+                let again = plan.requeue_after.map(Duration::from_millis);
+                Outcome::Done([again, written.later].into_iter().flatten().min())
+            }
+        }
+    }
+
+    /// Writes all changes, many at once. One that fails does not stop the others,
+    /// unless all of its kind would fail likewise.
+    async fn write_children(&self, key: &ParentKey, mut to_do: Vec<Change>) -> Written {
+        let mut written = Written::default();
+        if let (DaskKind::WorkerGroup, Some(batch)) = (key.kind, self.allocation.batch) {
+            let mut creates = 0;
+            let all = to_do.len();
+            to_do.retain(|change| {
+                creates += usize::from(matches!(change, Change::Create(..)));
+                !matches!(change, Change::Create(..)) || creates <= batch
+            });
+            written.later = (to_do.len() < all).then_some(self.allocation.delay);
+        }
+        let hopeless = Mutex::new(Vec::<ResourceKind>::new());
+        let is_hopeless = |kind: &ResourceKind| {
+            hopeless
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .contains(kind)
+        };
+        let results = stream::iter(to_do).map(async |change| {
+            let kind = change.kind().clone();
+            if matches!(change, Change::Create(..)) && is_hopeless(&kind) {
+                return None;
+            }
+            let result = self.write_child(key, change).await;
+            if let Err(error) = &result
+                && error.cause.concerns_all()
+            {
+                hopeless.lock().unwrap_or_else(PoisonError::into_inner).push(kind);
+            }
+            Some(result)
+        });
+        let mut results = std::pin::pin!(results.buffer_unordered(self.writes.in_flight()));
+        while let Some(result) = results.next().await {
+            match result {
+                Some(Ok(done)) => written.done += usize::from(done),
+                Some(Err(error)) => written.errors.push(error),
+                None => {}
+            }
+        }
+        written
+    }
+
+    /// Writes one change. Says whether something was written.
+    async fn write_child(&self, key: &ParentKey, change: Change) -> Result<bool, WriteError> {
+        let known = |kind: &ResourceKind| {
+            let kinds = self.stores.kinds();
+            kinds.get(kind).cloned().unwrap_or_else(|| Kind::of(kind.clone()))
+        };
+        let store = |kind: &ResourceKind| self.stores.of(kind);
+        match change {
+            Change::Create(child, object) => {
+                let created = self
+                    .writes
+                    .create(&known(&child.kind), &key.namespace, &object)
+                    .await?;
+                if let Some(store) = store(&child.kind) {
+                    store.wrote(created);
+                }
+                Ok(true)
+            }
+            Change::Apply(child, object, over) => {
+                let id = over
+                    .as_ref()
+                    .map_or_else(|| format!("{key} {child}"), |over| over.uid.to_string());
+                if !self.admits(&id, &child.kind.kind) {
+                    return Ok(false);
+                }
+                let precondition = over.as_ref().map_or(Precondition::NotForeign, |over| {
+                    Precondition::Version(&over.resource_version)
+                });
+                let (answer, applied) = self
+                    .writes
+                    .apply(&known(&child.kind), &key.namespace, &object, precondition)
+                    .await?;
+                self.memory().answers.remember(&applied.uid, &object, &answer);
+                if let Some(store) = store(&child.kind) {
+                    store.wrote(applied);
+                }
+                Ok(true)
+            }
+            Change::Delete(kind, object) => {
+                match self.writes.delete(&known(&kind), &object).await {
+                    Ok(()) => {}
+                    // Gone, or made anew: what was to be deleted is no more.
+                    Err(error) if matches!(error.cause, Cause::Gone | Cause::Stale) => {}
+                    Err(error) => return Err(error),
+                }
+                if let Some(store) = store(&kind) {
+                    store.deleted(&object);
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// Whether an object may be written now; says so when not.
+    fn admits(&self, id: &str, kind: &str) -> bool {
+        let now = self.start.elapsed();
+        match self.memory().breaker.admit(id, now) {
+            Ok(()) => true,
+            Err(wait) => {
+                self.metrics.withheld(kind);
+                warn!(
+                    ?wait,
+                    "a {kind} is written again and again; somebody else keeps changing it back"
+                );
+                false
+            }
+        }
+    }
+
+    async fn scale(&self, parent: &Parent, group: &str, replicas: u32) -> Result<(), WriteError> {
+        let key = ParentKey::new(DaskKind::WorkerGroup, &parent.namespace, group);
+        let Some(object) = self.stores.parent(&key) else {
+            return Ok(());
+        };
+        let value = object.value();
+        if value["spec"]["worker"]["replicas"] == replicas {
+            return Ok(());
+        }
+        info!(group, replicas, before = %value["spec"]["worker"]["replicas"], "scales");
+        self.writes
+            .scale(&Kind::dask(DaskKind::WorkerGroup), &object, replicas)
+            .await
+    }
+
+    /// Makes `owner` one of the parent's owners. Gives the parent as it is then,
+    /// none when it is one already.
+    async fn adopt(
+        &self,
+        key: &ParentKey,
+        object: &Object,
+        owner: &Owner,
+    ) -> Result<Option<Object>, WriteError> {
+        if object.owners.iter().any(|known| *known.uid == *owner.uid) {
+            return Ok(None);
+        }
+        let new = OwnerReference {
+            api_version: owner.kind.api_version.as_str().into(),
+            kind: owner.kind.kind.as_str().into(),
+            name: owner.name.as_str().into(),
+            uid: owner.uid.as_str().into(),
+            controller: !object.owners.iter().any(|known| known.controller),
+            block_owner_deletion: true,
+        };
+        // An owner of that name with another uid is gone, and would take the
+        // object with it.
+        let others = object
+            .owners
+            .iter()
+            .filter(|known| (&known.kind, &known.name) != (&new.kind, &new.name));
+        let owners: Vec<_> = others.chain([&new]).collect();
+        let kind = Kind::dask(key.kind);
+        let adopted = self
+            .writes
+            .merge_metadata(&kind, object, json!({"ownerReferences": owners}))
+            .await?;
+        if let Some(store) = self.stores.of(&kind.resource) {
+            store.wrote(adopted.clone());
+        }
+        Ok(Some(adopted))
+    }
+
+    /// Writes the status if it says something else than the one that is there.
+    async fn write_status(
+        &self,
+        key: &ParentKey,
+        object: &Object,
+        value: &Value,
+        wanted: &Value,
+    ) -> Result<bool, WriteError> {
+        if status::same(wanted, &value["status"]) {
+            return Ok(false);
+        }
+        if !self.admits(&object.uid, key.kind.kind()) {
+            return Ok(false);
+        }
+        let kind = Kind::dask(key.kind);
+        let written = self.writes.apply_status(&kind, object, wanted).await?;
+        if let Some(store) = self.stores.of(&kind.resource) {
+            store.wrote(written);
+        }
+        Ok(true)
+    }
+
+    async fn delete_parent(&self, key: &ParentKey, object: &Object) -> Result<(), WriteError> {
+        let kind = Kind::dask(key.kind);
+        match self.writes.delete(&kind, object).await {
+            Err(error) if error.cause != Cause::Gone => return Err(error),
+            _ => {}
+        }
+        if let Some(store) = self.stores.of(&kind.resource) {
+            store.deleted(object);
+        }
+        Ok(())
+    }
+}
+
+/// Kinds whose status has a `phase`.
+fn has_phase(kind: DaskKind) -> bool {
+    matches!(kind, DaskKind::Cluster | DaskKind::WorkerGroup)
+}
+
+impl Change {
+    fn kind(&self) -> &ResourceKind {
+        match self {
+            Self::Create(key, _) | Self::Apply(key, _, _) => &key.kind,
+            Self::Delete(kind, _) => kind,
+        }
+    }
+}
+
+/// When to come back after these errors: what can be done soon is not held up
+/// by what has to wait.
+fn soonest(errors: &[WriteError]) -> Option<Retry> {
+    let rank = |retry: &Retry| match retry {
+        Retry::Soon => (0, Duration::ZERO),
+        Retry::After(wait) => (1, *wait),
+        Retry::BackOff => (2, Duration::ZERO),
+        Retry::OnChange => (3, Duration::ZERO),
+    };
+    errors.iter().map(WriteError::retry).min_by_key(rank)
+}
+
+impl Trouble {
+    fn plugin(message: String) -> Self {
+        Self {
+            condition: PLUGIN_FAILED,
+            reason: "NoPlan".into(),
+            message,
+            is_fatal: false,
+            retry: Retry::BackOff,
+        }
+    }
+
+    fn invalid(message: String) -> Self {
+        Self {
+            condition: SPEC_INVALID,
+            reason: "Invalid".into(),
+            message,
+            is_fatal: true,
+            retry: Retry::OnChange,
+        }
+    }
+
+    fn findings(findings: &[contract::Finding]) -> Self {
+        let errors = findings
+            .iter()
+            .filter(|finding| matches!(finding.severity, contract::Severity::Error));
+        let sentence = |finding: &contract::Finding| match finding.field.as_str() {
+            "" => finding.message.clone(),
+            field => format!("{field}: {}", finding.message),
+        };
+        Self::invalid(errors.map(sentence).collect::<Vec<_>>().join("; "))
+    }
+
+    /// What a condition shall say about errors of the API server: about the one
+    /// that matters most, and how many there are besides. Nothing about what
+    /// passes by itself.
+    fn writing(errors: &[WriteError], failures: u32) -> Option<Self> {
+        let rank = |error: &&WriteError| match error.cause {
+            Cause::Invalid => 0,
+            cause if cause.is_for_people() => 1,
+            _ => 2,
+        };
+        let lasting = |error: &&WriteError| error.cause.is_for_people() || failures >= PATIENCE;
+        let first = errors.iter().filter(lasting).min_by_key(rank)?;
+        let others = match errors.len() - 1 {
+            0 => String::new(),
+            others => format!(" (and {others} more)"),
+        };
+        Some(Self {
+            condition: APPLY_FAILED,
+            reason: first.cause.as_str().into(),
+            message: format!("{first}{others}"),
+            is_fatal: first.cause == Cause::Invalid,
+            retry: first.retry(),
+        })
+    }
+
+    fn as_condition(&self) -> Condition {
+        Condition {
+            type_: self.condition.into(),
+            status: ConditionStatus::True,
+            reason: self.reason.clone(),
+            message: cut(&self.message, MESSAGE),
+        }
+    }
+
+    fn as_event(&self) -> Event {
+        let reason = format!(
+            "{}{}",
+            self.condition,
+            if self.condition == APPLY_FAILED {
+                &self.reason
+            } else {
+                ""
+            }
+        );
+        Event {
+            type_: EventType::Warning,
+            reason,
+            message: self.message.clone(),
+        }
+    }
+
+    /// Whether the status of the whole object `value` tells of it already.
+    fn stands_in(&self, value: &Value) -> bool {
+        let told = self.as_condition();
+        value["status"]["conditions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|condition| {
+                condition["type"] == told.type_.as_str()
+                    && condition["reason"] == told.reason.as_str()
+                    && condition["message"] == told.message.as_str()
+            })
+    }
+}

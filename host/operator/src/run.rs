@@ -1,0 +1,117 @@
+//! `dask-operator run`: puts the parts together.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use dask_operator_core::plan::ResourceKind;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use crate::cli::RunArgs;
+use crate::client;
+use crate::controller::Controller;
+use crate::events::Events;
+use crate::health::Health;
+use crate::kinds::Kind;
+use crate::metrics::Metrics;
+use crate::reconcile::Reconciler;
+use crate::settings::Settings;
+use crate::stores::Stores;
+use crate::writes::Writes;
+use crate::{install, kopf, loading, logging, server};
+
+/// Threads that carry requests; components run on others.
+const THREADS: usize = 4;
+
+/// Runs the operator until it is told to end.
+///
+/// # Errors
+///
+/// When it can't start: no cluster is configured, the address is taken, a
+/// setting makes no sense.
+pub fn run(args: RunArgs) -> anyhow::Result<()> {
+    logging::start(&args);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(THREADS))
+        .max_blocking_threads(2 * cores + 8)
+        .enable_all()
+        .build()
+        .context("the asynchronous runtime")?;
+    let ended = runtime.block_on(start(args, cores));
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    ended
+}
+
+async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let ignored = args.former.without_effect();
+    if !ignored.is_empty() {
+        warn!("{}: understood, but without effect", ignored.join(", "));
+    }
+    let settings = Settings::read(|name| std::env::var(name).ok())?;
+    let address = args
+        .bind
+        .or(args.former.liveness)
+        .unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8080)));
+    let listener = server::bind(address).await.with_context(|| {
+        format!("{address} can't be had for health and metrics; name another with --bind")
+    })?;
+
+    let (metrics, health) = (Arc::new(Metrics::default()), Arc::new(Health::default()));
+    let client = client::connect(args.context.as_deref(), metrics.clone(), health.clone()).await?;
+    let plugins = {
+        let (args, metrics) = (args.plugins.clone(), metrics.clone());
+        tokio::task::spawn_blocking(move || loading::load(&args, metrics, cores)).await??
+    };
+    health.plugins_broken(plugins.broken().map(ToString::to_string).collect());
+
+    // Pods are always watched: an autoscaler is told of its scheduler's.
+    let pods = Kind::of(ResourceKind::new("v1", "Pod"));
+    let declared = plugins.child_kinds().map(|kind| {
+        let named = args.allow_child.iter().find(|allowed| allowed.resource == *kind);
+        named.cloned().unwrap_or_else(|| Kind::of(kind.clone()))
+    });
+    let stores = Stores::new([pods].into_iter().chain(declared));
+    let writes = Writes::new(client.clone(), args.writes_in_flight);
+    let events = Events::new(client.clone(), settings.events);
+    let mut reconciler = Reconciler::new(
+        stores.clone(),
+        Arc::new(plugins),
+        writes.clone(),
+        events,
+        metrics.clone(),
+    );
+    reconciler.allocation = settings.allocation;
+    reconciler.extra_kinds = args
+        .allow_child
+        .iter()
+        .map(|kind| kind.resource.clone())
+        .collect();
+
+    let (mark, marked) = mpsc::unbounded_channel();
+    let controller = Arc::new(Controller::new(reconciler, health, metrics, mark));
+    tokio::spawn(kopf::clean(marked, stores, writes));
+    tokio::spawn(server::serve(listener, controller.clone()));
+    info!(
+        version = env!("CARGO_PKG_VERSION"), health = %address,
+        namespaces = if args.namespaces.is_empty() { "all".to_owned() } else { args.namespaces.join(",") },
+        "starts"
+    );
+    tokio::select! {
+        result = work(&args, client, controller) => result,
+        _ = terminate.recv() => { info!("ends, as SIGTERM asks"); Ok(()) }
+        _ = interrupt.recv() => { info!("ends, as Ctrl-C asks"); Ok(()) }
+    }
+}
+
+async fn work(args: &RunArgs, client: kube::Client, controller: Arc<Controller>) -> anyhow::Result<()> {
+    if args.install_crds {
+        install::crds(&client).await?;
+    }
+    controller.run(client, &args.namespaces, args.concurrency).await;
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Settings that the predecessor read from the environment, in Dask's way to
+//! write configuration there.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::events::Level;
+use crate::reconcile::Allocation;
+
+const BATCH_SIZE: &str = "DASK_KUBERNETES__CONTROLLER__WORKER_ALLOCATION__BATCH_SIZE";
+const DELAY: &str = "DASK_KUBERNETES__CONTROLLER__WORKER_ALLOCATION__DELAY";
+const EVENTS_ENABLED: &str = "DASK_KUBERNETES__CONTROLLER__EVENTS__ENABLED";
+const EVENTS_LEVEL: &str = "DASK_KUBERNETES__CONTROLLER__EVENTS__LEVEL";
+
+/// What the environment says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How workers are created in portions.
+    pub allocation: Allocation,
+    /// Which events are published.
+    pub events: Level,
+}
+
+/// A variable with a value that makes no sense.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{name} is {value:?}: {message}")]
+pub struct SettingError {
+    name: &'static str,
+    value: String,
+    message: &'static str,
+}
+
+impl Settings {
+    /// Reads the environment through `variable`.
+    ///
+    /// # Errors
+    ///
+    /// When a variable has a value that makes no sense.
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingError> {
+        let read = |name: &'static str| {
+            let value = variable(name).map(|value| value.trim().to_owned());
+            value.filter(|value| !value.is_empty() && !matches!(value.as_str(), "null" | "None" | "none"))
+        };
+        let wrong = |name, value, message| SettingError { name, value, message };
+        let batch = match read(BATCH_SIZE) {
+            None => None,
+            Some(value) => match value.parse::<usize>() {
+                // As the predecessor: 0 is no limit.
+                Ok(number) => Some(number).filter(|number| *number > 0),
+                Err(_) => {
+                    return Err(wrong(
+                        BATCH_SIZE,
+                        value,
+                        "write how many workers are created at once",
+                    ));
+                }
+            },
+        };
+        let delay = match read(DELAY) {
+            None => Duration::ZERO,
+            Some(value) => match value.parse::<f64>().ok().map(Duration::try_from_secs_f64) {
+                Some(Ok(delay)) => delay,
+                _ => return Err(wrong(DELAY, value, "write a number of seconds")),
+            },
+        };
+        let enabled = match read(EVENTS_ENABLED) {
+            None => true,
+            Some(value) => match value.to_lowercase().as_str() {
+                "true" | "1" | "yes" | "on" => true,
+                "false" | "0" | "no" | "off" => false,
+                _ => return Err(wrong(EVENTS_ENABLED, value, "write true or false")),
+            },
+        };
+        let level = match read(EVENTS_LEVEL) {
+            None => Level::All,
+            // Python's names and numbers of log levels.
+            Some(value) => match (value.to_uppercase().as_str(), value.parse::<u32>()) {
+                ("NOTSET" | "DEBUG" | "INFO", _) | (_, Ok(0..=20)) => Level::All,
+                ("WARN" | "WARNING" | "ERROR", _) | (_, Ok(21..=40)) => Level::Warnings,
+                ("CRITICAL" | "FATAL", _) | (_, Ok(_)) => Level::None,
+                _ => {
+                    return Err(wrong(
+                        EVENTS_LEVEL,
+                        value,
+                        "write INFO, WARNING, ERROR or a number",
+                    ));
+                }
+            },
+        };
+        let events = if enabled { level } else { Level::None };
+        Ok(Self {
+            allocation: Allocation { batch, delay },
+            events,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn read(name: &str, value: &str) -> Result<Settings, SettingError> {
+        Settings::read(|asked| (asked == name).then(|| value.to_owned()))
+    }
+
+    #[test]
+    fn nothing_is_set() {
+        let settings = Settings {
+            allocation: Allocation::default(),
+            events: Level::All,
+        };
+        assert_eq!(Settings::read(|_| None), Ok(settings));
+    }
+
+    #[rstest]
+    #[case("10", Some(10))]
+    #[case("0", None)]
+    #[case("null", None)]
+    #[case("", None)]
+    fn batches(#[case] value: &str, #[case] batch: Option<usize>) {
+        assert_eq!(
+            read(BATCH_SIZE, value).map(|settings| settings.allocation.batch),
+            Ok(batch)
+        );
+    }
+
+    #[rstest]
+    #[case(EVENTS_ENABLED, "false", Level::None)]
+    #[case(EVENTS_LEVEL, "warning", Level::Warnings)]
+    #[case(EVENTS_LEVEL, "10", Level::All)]
+    #[case(EVENTS_LEVEL, "50", Level::None)]
+    fn events(#[case] name: &str, #[case] value: &str, #[case] level: Level) {
+        assert_eq!(read(name, value).map(|settings| settings.events), Ok(level));
+    }
+
+    #[rstest]
+    #[case(BATCH_SIZE, "many")]
+    #[case(DELAY, "-1")]
+    #[case(EVENTS_ENABLED, "maybe")]
+    #[case(EVENTS_LEVEL, "loud")]
+    fn nonsense(#[case] name: &str, #[case] value: &str) {
+        assert!(read(name, value).is_err_and(|error| error.to_string().starts_with(name)));
+    }
+}

@@ -1,0 +1,74 @@
+//! The stores of all kinds together.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use dask_operator_core::names::DASK_API_VERSION;
+use dask_operator_core::parent::DaskKind;
+use dask_operator_core::plan::ResourceKind;
+
+use crate::kinds::{Kind, Kinds};
+use crate::object::Object;
+use crate::routes::ParentKey;
+use crate::store::Store;
+
+/// One store for each watched kind.
+#[derive(Clone, Debug)]
+pub struct Stores {
+    kinds: Kinds,
+    stores: Arc<HashMap<ResourceKind, Store>>,
+}
+
+impl Stores {
+    /// Empty stores for all Dask kinds and `others`.
+    #[must_use]
+    pub fn new(others: impl IntoIterator<Item = Kind>) -> Self {
+        let kinds = Kinds::new(others);
+        let stores = kinds
+            .iter()
+            .map(|kind| (kind.resource.clone(), Store::default()))
+            .collect();
+        Self {
+            kinds,
+            stores: Arc::new(stores),
+        }
+    }
+
+    /// The kinds that there are stores of.
+    #[must_use]
+    pub fn kinds(&self) -> &Kinds {
+        &self.kinds
+    }
+
+    /// The store of a kind; none for a kind that isn't watched.
+    #[must_use]
+    pub fn of(&self, kind: &ResourceKind) -> Option<&Store> {
+        self.stores.get(kind)
+    }
+
+    fn dask(&self, kind: DaskKind) -> Option<&Store> {
+        self.of(&ResourceKind::new(DASK_API_VERSION, kind.kind()))
+    }
+
+    /// A Dask resource.
+    #[must_use]
+    pub fn parent(&self, key: &ParentKey) -> Option<Arc<Object>> {
+        self.dask(key.kind)?.get(&key.namespace, &key.name)
+    }
+
+    /// The worker groups or autoscalers that name a cluster.
+    #[must_use]
+    pub fn of_cluster(&self, kind: DaskKind, namespace: &str, cluster: &str) -> Vec<Arc<Object>> {
+        self.dask(kind)
+            .map(|store| store.of_cluster(namespace, cluster))
+            .unwrap_or_default()
+    }
+
+    /// The scheduler pods of a cluster.
+    #[must_use]
+    pub fn schedulers(&self, namespace: &str, cluster: &str) -> Vec<Arc<Object>> {
+        let pods = self.of(&ResourceKind::new("v1", "Pod"));
+        pods.map(|store| store.of_cluster(namespace, cluster))
+            .unwrap_or_default()
+    }
+}

@@ -1,0 +1,271 @@
+//! The watches: what the API server says becomes changes in the stores.
+//!
+//! Each kind is listed and watched on its own, in all namespaces or in each of
+//! those that were named. A watch that breaks is begun again, later and later;
+//! the others go on.
+
+use std::time::Duration;
+
+use dask_operator_core::names::LABEL_CLUSTER;
+use futures::{Stream, StreamExt};
+use kube::api::Api;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Config, DefaultBackoff, Event, watcher};
+use kube::{Client, core::Resource};
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use crate::errors::innermost;
+use crate::kinds::Kind;
+use crate::object::{Keep, Object, Watched};
+use crate::store::{Change, Store};
+
+/// How long the API server keeps one watch open; then it is begun anew from where
+/// it was. A watch that has not been begun for much longer is stuck.
+pub const WATCH_SECONDS: u32 = 240;
+
+/// Objects per page of a list: what is in memory twice for a moment.
+const PAGE: u32 = 250;
+
+/// How often a watch that keeps failing says so.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+
+/// What a watch has to tell.
+pub trait Watcher: Send + Sync {
+    /// An object has changed.
+    fn changed(&self, kind: &Kind, change: Change);
+    /// The first list is through.
+    fn synced(&self, kind: &Kind, namespace: Option<&str>);
+    /// The watch broke and is begun again.
+    fn failed(&self, kind: &Kind);
+}
+
+/// Watches `kind` in `namespace` (none for all) for ever.
+pub async fn watch(
+    client: Client,
+    kind: Kind,
+    namespace: Option<String>,
+    store: &Store,
+    told: &impl Watcher,
+) {
+    match Keep::of(&kind.resource) {
+        Keep::Pod => follow::<Watched<true>>(client, kind, namespace, store, told).await,
+        Keep::Whole => follow::<Watched<false>>(client, kind, namespace, store, told).await,
+    }
+}
+
+/// An object as it comes from a watch.
+trait Incoming:
+    Resource<DynamicType = kube::api::ApiResource, Scope = kube::core::DynamicResourceScope> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static
+{
+    fn into_object(self) -> Object;
+}
+
+impl<const POD: bool> Incoming for Watched<POD> {
+    fn into_object(self) -> Object {
+        Self::into_object(self)
+    }
+}
+
+async fn follow<K: Incoming>(
+    client: Client,
+    kind: Kind,
+    namespace: Option<String>,
+    store: &Store,
+    told: &impl Watcher,
+) {
+    let resource = kind.api_resource();
+    let api: Api<K> = match &namespace {
+        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+        None => Api::all_with(client, &resource),
+    };
+    let config = Config::default().timeout(WATCH_SECONDS).page_size(PAGE);
+    // Dask resources are all wanted; of other kinds only what belongs to one.
+    let config = if kind.as_dask().is_some() {
+        config
+    } else {
+        config.labels(LABEL_CLUSTER)
+    };
+    let events = watcher(api, config).backoff(DefaultBackoff::default());
+    take_in(events, &kind, namespace.as_deref(), store, told).await;
+}
+
+/// Puts what a watch delivers into the store, until it ends.
+async fn take_in<K: Incoming>(
+    events: impl Stream<Item = watcher::Result<Event<K>>>,
+    kind: &Kind,
+    namespace: Option<&str>,
+    store: &Store,
+    told: &impl Watcher,
+) {
+    let mut events = std::pin::pin!(events);
+    let mut round = 0;
+    let mut said: Option<Instant> = None;
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Init) => round = store.list_begins(),
+            Ok(Event::InitApply(object) | Event::Apply(object)) => {
+                let object = kinded(object.into_object(), kind);
+                if let Some(change) = store.shown(object) {
+                    told.changed(kind, change);
+                }
+            }
+            Ok(Event::Delete(object)) => {
+                if let Some(change) = store.gone(&object.into_object()) {
+                    told.changed(kind, change);
+                }
+            }
+            Ok(Event::InitDone) => {
+                for change in store.list_ends(round, namespace) {
+                    told.changed(kind, change);
+                }
+                said = None;
+                told.synced(kind, namespace);
+            }
+            Err(error) => {
+                told.failed(kind);
+                if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
+                    said = Some(Instant::now());
+                    say(kind, &error);
+                } else {
+                    debug!(kind = kind.resource.kind, "watch: {error}");
+                }
+            }
+        }
+    }
+}
+
+/// Items of lists have no `apiVersion` and `kind`; those of watches have.
+fn kinded(mut object: Object, kind: &Kind) -> Object {
+    if !object.json.starts_with("{\"apiVersion\"") {
+        let head = format!(
+            "{{\"apiVersion\":\"{}\",\"kind\":\"{}\",",
+            kind.resource.api_version, kind.resource.kind
+        );
+        object.json = (head + object.json.trim_start_matches('{')).into();
+    }
+    object
+}
+
+/// One sentence about a watch that does not work.
+fn say(kind: &Kind, error: &watcher::Error) {
+    let name = kind.resource.kind.as_str();
+    let client_error = match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => Some(error),
+        watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion => None,
+    };
+    let code = match client_error {
+        Some(kube::Error::Api(status)) => status.code,
+        _ => 0,
+    };
+    match code {
+        404 if kind.as_dask().is_some() => warn!(
+            "this cluster has no {name} resources: install their definitions with \
+             `dask-operator crds | kubectl apply --server-side -f -`, or start with --install-crds; trying again"
+        ),
+        404 => warn!(
+            "this cluster has no {} {name}; trying again",
+            kind.resource.api_version
+        ),
+        401 | 403 => warn!(
+            "the operator may not list and watch {}: {error}; trying again",
+            kind.plural
+        ),
+        410 => debug!(kind = name, "watch is too old, lists again"),
+        _ => warn!(
+            "the watch of {} broke ({}); trying again",
+            kind.plural,
+            innermost(error)
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use dask_operator_core::plan::ResourceKind;
+    use futures::stream;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Log(Mutex<Vec<String>>);
+
+    impl Log {
+        fn add(&self, text: String) {
+            self.0.lock().unwrap_or_else(|error| panic!("{error}")).push(text);
+        }
+    }
+
+    impl Watcher for Log {
+        fn changed(&self, _: &Kind, change: Change) {
+            self.add(match (change.before, change.after) {
+                (None, Some(after)) => format!("new {}", after.name),
+                (Some(_), Some(after)) => format!("changed {}", after.name),
+                (before, None) => format!(
+                    "gone {}",
+                    before.map(|object| object.name.to_string()).unwrap_or_default()
+                ),
+            });
+        }
+
+        fn synced(&self, _: &Kind, _: Option<&str>) {
+            self.add("synced".into());
+        }
+
+        fn failed(&self, _: &Kind) {
+            self.add("failed".into());
+        }
+    }
+
+    fn pod(name: &str, version: u64) -> Watched<true> {
+        let value: Value = json!({"metadata": {
+            "name": name, "namespace": "n", "uid": name, "resourceVersion": version.to_string(),
+        }});
+        serde_json::from_value(value).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[tokio::test]
+    async fn what_a_watch_delivers_becomes_changes() {
+        let (store, log) = (Store::default(), Log::default());
+        let kind = Kind::of(ResourceKind::new("v1", "Pod"));
+        let events = vec![
+            Ok(Event::Init),
+            Ok(Event::InitApply(pod("a", 1))),
+            Ok(Event::InitApply(pod("b", 2))),
+            Ok(Event::InitDone),
+            Ok(Event::Apply(pod("a", 3))),
+            Ok(Event::Delete(pod("b", 4))),
+            Err(watcher::Error::NoResourceVersion),
+            Ok(Event::Init),
+            Ok(Event::InitApply(pod("c", 5))),
+            Ok(Event::InitDone),
+        ];
+        take_in(stream::iter(events), &kind, None, &store, &log).await;
+        let log = log.0.into_inner().unwrap_or_default();
+        assert_eq!(
+            log,
+            [
+                "new a",
+                "new b",
+                "synced",
+                "changed a",
+                "gone b",
+                "failed",
+                "new c",
+                "gone a",
+                "synced"
+            ]
+        );
+        let stored = store.get("n", "c").map(|object| object.value());
+        assert_eq!(
+            stored.map(|value| (value["apiVersion"].clone(), value["kind"].clone())),
+            Some((json!("v1"), json!("Pod")))
+        );
+    }
+}
