@@ -12,7 +12,7 @@ pub(crate) fn autoscaler(object: &Value) -> Vec<Finding> {
     else {
         return checks.into_findings();
     };
-    if !spec["cluster"].as_str().is_some_and(|name| !name.is_empty()) {
+    if spec["cluster"].as_str().is_none_or(str::is_empty) {
         checks.error(
             "spec.cluster",
             "it says which cluster to scale: write the name of a DaskCluster in this namespace",

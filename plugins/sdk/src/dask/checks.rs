@@ -224,7 +224,7 @@ impl Checks {
             }
             Some(name) => names.push(name),
         }
-        if !container["image"].as_str().is_some_and(|image| !image.is_empty()) {
+        if container["image"].as_str().is_none_or(str::is_empty) {
             self.error(
                 join(path, "image"),
                 "a container needs an image, as `image: ghcr.io/dask/dask:latest`",
@@ -259,7 +259,7 @@ impl Checks {
     }
 
     fn variable(&mut self, variable: &Value, path: &str) {
-        if !variable["name"].as_str().is_some_and(|name| !name.is_empty()) {
+        if variable["name"].as_str().is_none_or(str::is_empty) {
             self.error(
                 join(path, "name"),
                 "an environment variable needs a name, as `name: LEVEL`",
