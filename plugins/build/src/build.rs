@@ -132,6 +132,7 @@ impl Build {
 
     fn compile(&self, folders: &[PathBuf]) -> Result<Vec<Artifact>, Error> {
         let first = folders.first().ok_or(Error::Nothing)?;
+        let target_dir = self.target_dir()?;
         let compiler = Compiler::find()?;
         let packages = packages(&compiler, folders)?;
         let mut cargo = compiler.cargo_build();
@@ -139,7 +140,7 @@ impl Build {
             .arg("--release")
             .arg("--message-format=json-render-diagnostics");
         cargo.arg("--manifest-path").arg(first.join("Cargo.toml"));
-        cargo.arg("--target-dir").arg(&self.target_dir);
+        cargo.arg("--target-dir").arg(target_dir);
         for package in packages {
             cargo.arg("--package").arg(package);
         }
@@ -152,6 +153,14 @@ impl Build {
         // In the workspace's folder cargo finds the configuration that belongs to it.
         cargo.current_dir(first);
         Ok(artifacts(&run(&mut cargo, Error::Compile)?))
+    }
+
+    /// The target directory from wherever cargo runs.
+    fn target_dir(&self) -> Result<PathBuf, Error> {
+        std::path::absolute(&self.target_dir).map_err(|source| Error::File {
+            path: self.target_dir.clone(),
+            source,
+        })
     }
 
     fn component(&self, folder: &Path, artifacts: &[Artifact]) -> Result<Component, Error> {
@@ -172,7 +181,7 @@ impl Build {
             package: package.clone(),
             source,
         };
-        let path = self.target_dir.join(format!("{package}.wasm"));
+        let path = self.target_dir()?.join(format!("{package}.wasm"));
         let bytes = component::encode(&read(module)?).map_err(failed)?;
         let interfaces = component::interfaces(&bytes).map_err(failed)?;
         if std::fs::read(&path).ok().as_ref() != Some(&bytes) {

@@ -1,32 +1,49 @@
-//! `dask-operator-plugin-build <target folder> <plugin crate>…`: builds plugins and says what they are.
+//! `dask-operator-plugin-build [--out FOLDER] PLUGIN_CRATE_FOLDER...`: builds plugins and says what they are.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use dask_operator_plugin_build::{Build, Component, Error};
+use dask_operator_plugin_build::{Build, Component};
+
+/// Where components go where nobody says otherwise.
+const OUT: &str = "target/plugins";
+
+const USAGE: &str = "\
+usage: dask-operator-plugin-build [--out FOLDER] PLUGIN_CRATE_FOLDER...
+
+Builds plugin crates into WebAssembly components: FOLDER/<package>.wasm, target/plugins by default. What belongs to the
+build is kept there too, so that the next one is fast.";
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
-    let (Some(target_dir), plugins) = (arguments.next(), arguments.collect::<Vec<_>>()) else {
-        eprintln!("usage: dask-operator-plugin-build TARGET_FOLDER PLUGIN_CRATE_FOLDER...");
+    let Some(build) = build(std::env::args_os().skip(1)) else {
+        eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    let build = plugins.into_iter().fold(Build::new(target_dir), Build::plugin);
     match build.run() {
         Ok(components) => {
             components.iter().for_each(print);
             ExitCode::SUCCESS
-        }
-        Err(error @ Error::Nothing) => {
-            eprintln!(
-                "error: {error}; usage: dask-operator-plugin-build TARGET_FOLDER PLUGIN_CRATE_FOLDER..."
-            );
-            ExitCode::from(2)
         }
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// What the arguments ask for; none where they can't be understood.
+fn build(arguments: impl Iterator<Item = OsString>) -> Option<Build> {
+    let mut arguments = arguments.peekable();
+    let out = match arguments.next_if(|argument| argument == "--out") {
+        Some(_) => arguments.next()?,
+        None => OUT.into(),
+    };
+    let plugins: Vec<OsString> = arguments.collect();
+    let understood = !plugins.is_empty()
+        && !plugins
+            .iter()
+            .any(|plugin| plugin.to_string_lossy().starts_with('-'));
+    understood.then(|| plugins.into_iter().fold(Build::new(out), Build::plugin))
 }
 
 #[allow(clippy::print_stdout, reason = "this is what a person asked for")]
@@ -37,4 +54,26 @@ fn print(component: &Component) {
         component.path.display(),
         component.exports.join(", ")
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments() {
+        let understood = |arguments: &[&str]| build(arguments.iter().map(OsString::from)).is_some();
+        for good in [&["plugins/a"][..], &["--out", "x", "a", "b"]] {
+            assert!(understood(good), "{good:?}");
+        }
+        for bad in [
+            &[][..],
+            &["--out"],
+            &["--out", "x"],
+            &["--help"],
+            &["a", "--out", "x"],
+        ] {
+            assert!(!understood(bad), "{bad:?}");
+        }
+    }
 }

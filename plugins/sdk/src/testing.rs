@@ -142,9 +142,27 @@ impl Scenario {
         &self.children
     }
 
+    /// The children that exist, as they are observed.
+    pub fn observed(&self) -> Vec<ObservedObject> {
+        self.children.iter().map(observed).collect()
+    }
+
+    /// Everything in an observation but the children.
+    pub fn observation_without_children(&self) -> Observation {
+        Observation {
+            parent: self.parent.to_string(),
+            children: Vec::new(),
+            related: self.related.iter().map(self::observed).collect(),
+            scheduler: self.scheduler.clone(),
+            now: self.now,
+            seed: self.seed,
+            settings: self.settings.clone(),
+        }
+    }
+
     /// The observation that the plugin would get.
     pub fn observation<I, P: Logic<I>>(&self) -> Observation {
-        let observed: Vec<ObservedObject> = self.children.iter().map(observed).collect();
+        let observed = self.observed();
         let children = export::child_kinds::<I, P>(&self.settings)
             .into_iter()
             .map(|kind| {
@@ -156,13 +174,8 @@ impl Scenario {
                 ObservedKind { kind, objects }
             });
         Observation {
-            parent: self.parent.to_string(),
             children: children.collect(),
-            related: self.related.iter().map(self::observed).collect(),
-            scheduler: self.scheduler.clone(),
-            now: self.now,
-            seed: self.seed,
-            settings: self.settings.clone(),
+            ..self.observation_without_children()
         }
     }
 
