@@ -74,7 +74,10 @@ impl<S> Layer<S> for Counted {
     type Service = CountedService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        CountedService { inner, counted: self.clone() }
+        CountedService {
+            inner,
+            counted: self.clone(),
+        }
     }
 }
 

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_render::convert;
-use dask_operator_render::logic::Logic;
+use dask_operator_render::logic::{Failure, Logic};
+use dask_operator_runtime::CallError;
 use dask_operator_runtime::contract::{Answer, Observation, Plan};
 use thiserror::Error;
 use tokio::sync::Semaphore;
-
-use crate::errors::innermost;
 
 /// A component in the role that it has for one kind.
 pub struct Plugin {
@@ -30,8 +29,35 @@ pub struct Plugin {
 pub struct PluginError {
     /// The component, as [`Plugin::title`].
     pub title: String,
+    /// What happened, in one word in CamelCase.
+    pub reason: &'static str,
     /// What happened.
     pub message: String,
+}
+
+impl PluginError {
+    /// The component `title` can't be used.
+    #[must_use]
+    pub fn unusable(title: &str, message: String) -> Self {
+        Self {
+            title: title.to_owned(),
+            reason: "PluginUnusable",
+            message,
+        }
+    }
+
+    /// A call of the component `title` gave no answer.
+    fn no_answer(title: &str, error: &Failure) -> Self {
+        let (reason, message) = match error.downcast_ref::<CallError>() {
+            Some(error) => (error.failure.reason(), error.failure.to_string()),
+            None => ("PluginFailed", error.to_string()),
+        };
+        Self {
+            title: title.to_owned(),
+            reason,
+            message,
+        }
+    }
 }
 
 impl Plugin {
@@ -41,11 +67,9 @@ impl Plugin {
     ///
     /// When it does not say.
     pub fn new(title: String, settings: String, logic: Box<dyn Logic>) -> Result<Self, PluginError> {
-        let kinds = logic.child_kinds(&settings);
-        let kinds = kinds.map_err(|error| PluginError {
-            title: title.clone(),
-            message: innermost(error.as_ref()),
-        })?;
+        let kinds = logic
+            .child_kinds(&settings)
+            .map_err(|error| PluginError::no_answer(&title, &error))?;
         let child_kinds = kinds.into_iter().map(convert::kind).collect();
         Ok(Self {
             title,
@@ -84,10 +108,7 @@ impl Plugins {
     ///
     /// Why there is none.
     pub fn get(&self, kind: DaskKind) -> Result<Arc<Plugin>, PluginError> {
-        let missing = || PluginError {
-            title: kind.kind().to_owned(),
-            message: "no plugin is loaded".to_owned(),
-        };
+        let missing = || PluginError::unusable(kind.kind(), "no component is loaded".to_owned());
         self.by_kind.get(&kind).cloned().unwrap_or_else(|| Err(missing()))
     }
 
@@ -116,15 +137,11 @@ impl Plugins {
     ) -> Result<Answer<Plan>, PluginError> {
         // The semaphore is never closed.
         let _permit = self.permits.acquire().await;
-        let failed = |message| PluginError {
-            title: plugin.title.clone(),
-            message,
-        };
         let asked = plugin.clone();
         let answer = tokio::task::spawn_blocking(move || asked.logic.plan(&observation)).await;
         match answer {
-            Ok(answer) => answer.map_err(|error| failed(error.to_string())),
-            Err(error) => Err(failed(format!("the host failed while calling it: {error}"))),
+            Ok(answer) => answer.map_err(|error| PluginError::no_answer(&plugin.title, &error)),
+            Err(error) => Err(PluginError::no_answer(&plugin.title, &error.into())),
         }
     }
 }

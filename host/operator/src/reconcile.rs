@@ -27,7 +27,7 @@ use crate::kinds::Kind;
 use crate::metrics::Metrics;
 use crate::object::{Object, OwnerReference};
 use crate::observe::Observed;
-use crate::plugins::{Plugin, Plugins};
+use crate::plugins::{Plugin, PluginError, Plugins};
 use crate::routes::ParentKey;
 use crate::stores::Stores;
 use crate::writes::{Precondition, Writes};
@@ -201,17 +201,22 @@ impl Reconciler {
         let plugin = self
             .plugins
             .get(key.kind)
-            .map_err(|error| Trouble::plugin(error.to_string()))?;
+            .map_err(|error| Trouble::plugin(&error))?;
         tracing::Span::current().record("plugin", &plugin.title);
         let observed = Observed::new(&self.stores, object.clone(), &parent, &plugin.child_kinds);
         let now = Timestamp::now().as_millisecond();
         let observation = observed.observation(&parent, now, &plugin.settings);
         let answer = self.plugins.plan(&plugin, observation).await;
-        let plan = match answer.map_err(|error| Trouble::plugin(error.to_string()))? {
+        let plan = match answer.map_err(|error| Trouble::plugin(&error))? {
             Ok(plan) => convert::plan(plan),
             Err(contract::Error::Invalid(findings)) => return Err(Trouble::findings(&findings)),
             Err(contract::Error::Failed(text)) => {
-                return Err(Trouble::plugin(format!("{}: {text}", plugin.title)));
+                let error = PluginError {
+                    title: plugin.title.clone(),
+                    reason: "PluginGaveUp",
+                    message: text,
+                };
+                return Err(Trouble::plugin(&error));
             }
         };
         let rules = Rules {
@@ -564,11 +569,11 @@ fn soonest(errors: &[WriteError]) -> Option<Retry> {
 }
 
 impl Trouble {
-    fn plugin(message: String) -> Self {
+    fn plugin(error: &PluginError) -> Self {
         Self {
             condition: PLUGIN_FAILED,
-            reason: "NoPlan".into(),
-            message,
+            reason: error.reason.into(),
+            message: error.to_string(),
             is_fatal: false,
             retry: Retry::BackOff,
         }

@@ -57,7 +57,12 @@ pub async fn watch(
 
 /// An object as it comes from a watch.
 trait Incoming:
-    Resource<DynamicType = kube::api::ApiResource, Scope = kube::core::DynamicResourceScope> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static
+    Resource<DynamicType = kube::api::ApiResource, Scope = kube::core::DynamicResourceScope>
+    + Clone
+    + std::fmt::Debug
+    + DeserializeOwned
+    + Send
+    + 'static
 {
     fn into_object(self) -> Object;
 }

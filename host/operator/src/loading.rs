@@ -1,0 +1,94 @@
+//! Loads the components that the command line asks for.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use dask_operator_render::logic::ComponentLogic;
+use dask_operator_render::plugins::{self as components, PluginArgs};
+use dask_operator_runtime::{CallObserver, CallReport, Engine, EngineConfig, Limits};
+use tracing::{debug, error, info, warn};
+
+use crate::metrics::{Metrics, PluginCall};
+use crate::plugins::{Plugin, PluginError, Plugins};
+
+/// Counts calls.
+struct Counted(Arc<Metrics>);
+
+impl CallObserver for Counted {
+    fn called(&self, report: &CallReport<'_>) {
+        let call = PluginCall {
+            component: report.component.to_owned(),
+            interface: report.interface,
+            function: report.function,
+            outcome: report.failure.map_or("success", |failure| failure.reason()),
+        };
+        self.0.called(&call, report.duration, report.memory);
+    }
+}
+
+/// Loads all components; `at_once` calls may run at a time. A component that
+/// can't be loaded is said and does not stop the others.
+///
+/// # Errors
+///
+/// When there is no engine for this machine, or settings can't be read.
+pub fn load(args: &PluginArgs, metrics: Arc<Metrics>, at_once: usize) -> anyhow::Result<Plugins> {
+    let observer: Arc<dyn CallObserver> = Arc::new(Counted(metrics));
+    let engine = engine(args.cache_dir.clone(), observer)?;
+    let loaded = components::Plugins::load_each(&engine, args, Limits::default())?;
+    let mut by_kind = BTreeMap::new();
+    for (kind, loaded) in loaded {
+        let plugin = match loaded {
+            Ok((logic, settings)) => plugin(logic, settings),
+            Err(error) => Err(PluginError::unusable(kind.kind(), error.to_string())),
+        };
+        match &plugin {
+            Ok(plugin) => info!(kind = kind.kind(), plugin = plugin.title, "component loaded"),
+            Err(error) => error!(kind = kind.kind(), "{error}: nothing will be done for this kind"),
+        }
+        by_kind.insert(kind, plugin);
+    }
+    Ok(Plugins::new(by_kind, at_once))
+}
+
+fn plugin(logic: ComponentLogic, settings: String) -> Result<Plugin, PluginError> {
+    let component = &logic.component;
+    debug!(origin = component.origin(), compiled = ?component.compiled(), "component");
+    let title = format!(
+        "{} {} ({})",
+        component.name(),
+        component.description().version,
+        component.digest().short()
+    );
+    Plugin::new(title, settings, Box::new(logic))
+}
+
+/// An engine with a cache of compiled components where that can be had: without
+/// one, only the start takes longer.
+fn engine(cache: Option<PathBuf>, observer: Arc<dyn CallObserver>) -> anyhow::Result<Engine> {
+    let config = |cache_dir| EngineConfig {
+        cache_dir,
+        observer: Some(observer.clone()),
+        ..EngineConfig::default()
+    };
+    let asked_for = cache.is_some();
+    if let Some(cache) = cache.or_else(usual_cache) {
+        match Engine::new(config(Some(cache))) {
+            Ok(engine) => return Ok(engine),
+            Err(error) if asked_for => return Err(error).context("--cache-dir"),
+            Err(error) => {
+                warn!("compiled components are not kept, the next start takes as long as this one: {error}")
+            }
+        }
+    }
+    Engine::new(config(None)).context("the engine for components")
+}
+
+/// The usual place of a user's caches.
+fn usual_cache() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let base = base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    Some(base?.join("dask-operator").join("components"))
+}
