@@ -11,11 +11,11 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use rstest::rstest;
 use serde_json::{Value, json};
 
-fn crd(kind: &str) -> CustomResourceDefinition {
-    crds()
-        .into_iter()
-        .find(|crd| crd.spec.names.kind == kind)
-        .unwrap()
+/// Making them takes a while.
+static CRDS: LazyLock<Vec<CustomResourceDefinition>> = LazyLock::new(dask_operator_api::crds);
+
+fn crd(kind: &str) -> &CustomResourceDefinition {
+    CRDS.iter().find(|crd| crd.spec.names.kind == kind).unwrap()
 }
 
 fn schema(crd: &CustomResourceDefinition) -> JSONSchemaProps {
