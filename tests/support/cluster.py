@@ -1,0 +1,32 @@
+"""The Kubernetes that tests run on: the one of KUBECONFIG, or one that is started for them."""
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+from support.kubectl import environment_of
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def kubernetes(name, cidr, node):
+    """The environment for kubectl. Where KUBECONFIG names a cluster, that is used and left alone; else one is started,
+    with or without a node, and stopped in the end."""
+    if os.environ.get("KUBECONFIG"):
+        yield dict(os.environ)
+        return
+    cluster = [sys.executable, "tests/cluster"]
+    parameters = ["--name", name, "--range", cidr]
+    try:
+        started = subprocess.run([*cluster, "up", *parameters, *([] if node else ["--no-node"])], cwd=ROOT, check=False)
+        assert started.returncode == 0, "the local Kubernetes did not start; its own lines say why"
+        shell = subprocess.run(
+            ["bash", "-c", f'eval "$({sys.executable} tests/cluster kubeconfig --name {name})"; '
+                           'printf "%s\\n" "$KUBECONFIG" "$PATH"'],
+            cwd=ROOT, check=True, text=True, capture_output=True)
+        yield environment_of(*shell.stdout.split("\n")[:2])
+    finally:
+        subprocess.run([*cluster, "down", "--name", name], cwd=ROOT, check=False)

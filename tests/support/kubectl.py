@@ -1,0 +1,103 @@
+"""kubectl, in a namespace."""
+
+import json
+import os
+import subprocess
+import uuid
+
+
+class Refused(Exception):
+    """kubectl ended with an error; the text is its own."""
+
+
+class Kubectl:
+    """kubectl with the kubeconfig ``environment`` names, in ``namespace``."""
+
+    def __init__(self, environment, namespace=None):
+        self.environment = environment
+        self.namespace = namespace
+
+    def __call__(self, *arguments, stdin=None, timeout=60):
+        """Run kubectl and return what it prints."""
+        command = ["kubectl", *(["--namespace", self.namespace] if self.namespace else []), *map(str, arguments)]
+        done = subprocess.run(command, input=stdin, env=self.environment, text=True, capture_output=True,
+                              timeout=timeout, check=False)
+        if done.returncode:
+            raise Refused(done.stderr.strip() or done.stdout.strip())
+        return done.stdout
+
+    def apply(self, *objects, options=()):
+        """Apply objects (dictionaries)."""
+        return self("apply", *options, "--filename", "-", stdin="\n---\n".join(map(json.dumps, objects)))
+
+    def create_raw(self, path, body):
+        """POST an object as a client other than kubectl does, nulls included; return what is stored."""
+        return json.loads(self("create", "--raw", path, "--filename", "-", stdin=json.dumps(body)))
+
+    def get(self, kind, name):
+        """One object, or None."""
+        text = self("get", kind, name, "--ignore-not-found", "--output", "json")
+        return json.loads(text) if text else None
+
+    def list(self, kind, selector=""):
+        """All objects of a kind that a label selector selects, in the order of their names."""
+        return json.loads(self("get", kind, "--selector", selector, "--output", "json"))["items"]
+
+    def names(self, kind, selector=""):
+        """The names of the same."""
+        return self("get", kind, "--selector", selector, "--output", "jsonpath={.items[*].metadata.name}").split()
+
+    def patch(self, kind, name, patch, subresource=None, type="merge"):
+        """Change an object, or a subresource of it."""
+        options = ["--subresource", subresource] if subresource else []
+        return self("patch", kind, name, *options, "--type", type, "--patch", json.dumps(patch))
+
+    def events(self, name):
+        """Reasons and messages of the events about an object."""
+        events = self.list("events")
+        return [(event["reason"], event["message"]) for event in events if event["involvedObject"]["name"] == name]
+
+    def report(self):
+        """What a person would look at after a failure."""
+        looks = [
+            ("get", "daskclusters,daskworkergroups,daskjobs,daskautoscalers,pods,services", "--output", "wide"),
+            ("get", "events", "--sort-by=.lastTimestamp"),
+            ("get", "daskclusters,daskworkergroups,daskjobs", "--output", "jsonpath={range .items[*]}"
+             "{.kind}/{.metadata.name} {.status}{'\\n'}{end}"),
+        ]
+        texts = []
+        for look in looks:
+            try:
+                texts.append(f"$ kubectl {' '.join(look[:2])}\n{self(*look)}")
+            except (Refused, subprocess.TimeoutExpired) as error:
+                texts.append(f"$ kubectl {' '.join(look[:2])}: {error}")
+        return "\n".join(texts)
+
+
+def new_namespace(environment, test):
+    """A Kubectl in a namespace made for a test."""
+    words = "".join(letter if letter.isalnum() else "-" for letter in test.lower()).strip("-")
+    namespace = f"{words[:40].strip('-')}-{uuid.uuid4().hex[:5]}"
+    Kubectl(environment)("create", "namespace", namespace)
+    return Kubectl(environment, namespace)
+
+
+def drop_namespace(kubectl):
+    """Have the namespace deleted. It takes a while; :func:`await_end` waits for it."""
+    # Finalizers that a test put there must not keep it.
+    for kind in ("daskclusters", "daskautoscalers"):
+        for name in kubectl.names(kind):
+            kubectl.patch(kind, name, {"metadata": {"finalizers": None}})
+    Kubectl(kubectl.environment)("delete", "namespace", kubectl.namespace, "--wait=false")
+
+
+def await_end(environment, namespaces, timeout=120):
+    """Wait until namespaces are gone."""
+    for namespace in namespaces:
+        Kubectl(environment)("wait", "--for=delete", f"namespace/{namespace}", f"--timeout={timeout}s",
+                             timeout=timeout + 10)
+
+
+def environment_of(kubeconfig, path):
+    """The environment in which kubectl finds a cluster."""
+    return {**os.environ, "KUBECONFIG": kubeconfig, "PATH": path}

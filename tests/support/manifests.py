@@ -1,0 +1,74 @@
+"""Manifests: those of examples/, and small ones made here."""
+
+import copy
+import json
+
+import yaml
+
+from support.cluster import ROOT
+
+API = "kubernetes.dask.org/v1"
+
+
+def example(name):
+    """The objects of a file of examples/."""
+    return [document for document in yaml.safe_load_all((ROOT / "examples" / f"{name}.yaml").read_text()) if document]
+
+
+def pod(name, *args):
+    """A pod spec with one container of Dask's image."""
+    container = {"name": name, "image": "ghcr.io/dask/dask:latest", "imagePullPolicy": "IfNotPresent"}
+    return {"containers": [{**container, "args": list(args)} if args else container]}
+
+
+def worker(replicas=1):
+    """The ``worker`` part of a cluster or a worker group."""
+    return {"replicas": replicas, "spec": pod("worker", "dask-worker", "--name", "$(DASK_WORKER_NAME)")}
+
+
+def cluster(name, replicas=1, **metadata):
+    """A DaskCluster."""
+    scheduler = pod("scheduler", "dask-scheduler")
+    scheduler["containers"][0]["readinessProbe"] = {"httpGet": {"path": "/health", "port": 8787}, "periodSeconds": 1}
+    service = {
+        "selector": {"dask.org/cluster-name": name, "dask.org/component": "scheduler"},
+        "ports": [{"name": "tcp-comm", "port": 8786}, {"name": "http-dashboard", "port": 8787}],
+    }
+    return {
+        "apiVersion": API, "kind": "DaskCluster", "metadata": {"name": name, **metadata},
+        "spec": {"worker": worker(replicas), "scheduler": {"spec": scheduler, "service": service}},
+    }
+
+
+def group(name, cluster_name, replicas=1):
+    """A DaskWorkerGroup."""
+    return {"apiVersion": API, "kind": "DaskWorkerGroup", "metadata": {"name": name},
+            "spec": {"cluster": cluster_name, "worker": worker(replicas)}}
+
+
+def job(name, code="pass", replicas=1, restart="Never"):
+    """A DaskJob that runs Python code."""
+    runner = {**pod("job", "python", "-c", code), "restartPolicy": restart}
+    return {"apiVersion": API, "kind": "DaskJob", "metadata": {"name": name},
+            "spec": {"job": {"spec": runner}, "cluster": {"spec": cluster(name, replicas)["spec"]}}}
+
+
+def autoscaler(name, cluster_name, minimum=0, maximum=10):
+    """A DaskAutoscaler."""
+    return {"apiVersion": API, "kind": "DaskAutoscaler", "metadata": {"name": name},
+            "spec": {"cluster": cluster_name, "minimum": minimum, "maximum": maximum}}
+
+
+def changed(manifest, path, value):
+    """A copy of a manifest with another value at a path: ``spec.worker.replicas``. None takes the field out; ``"null"``
+    is the JSON null."""
+    manifest = copy.deepcopy(manifest)
+    *parents, last = path.split(".")
+    at = manifest
+    for name in parents:
+        at = at[int(name)] if isinstance(at, list) else at.setdefault(name, {})
+    if value is None:
+        del at[last]
+    else:
+        at[last] = None if value == "null" else value
+    return json.loads(json.dumps(manifest))

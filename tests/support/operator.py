@@ -1,0 +1,114 @@
+"""The operator as a process of this machine."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from support.cluster import ROOT
+from support.waiting import until
+
+#: The program. DASK_OPERATOR names another one.
+BINARY = Path(os.environ.get("DASK_OPERATOR", ROOT / "target" / "debug" / "dask-operator"))
+
+
+def free_address():
+    """An address of this machine at which nobody listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return "127.0.0.1:{}".format(listener.getsockname()[1])
+
+
+class Operator:
+    """A running operator; ``with`` ends it."""
+
+    def __init__(self, environment, folder, *arguments):
+        assert BINARY.exists(), f"{BINARY} is not there; build it: cargo build"
+        self.environment = environment
+        self.arguments = arguments
+        self.log = Path(folder) / "operator.log"
+        self.process = None
+        self.address = None
+
+    def start(self, wait=True):
+        """Start it, and wait until it is ready."""
+        self.address = free_address()
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen([BINARY, "run", "--bind", self.address, *self.arguments],
+                                            env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        if wait:
+            until(self.is_ready, "the operator to be ready", timeout=60, pause=0.05)
+        return self
+
+    def is_ready(self):
+        """Whether it says so."""
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the operator ended by itself:\n{self.tail()}")
+        try:
+            self.fetch("/readyz")
+            return True
+        except (urllib.error.URLError, ConnectionError):
+            return False
+
+    def fetch(self, path):
+        """What it answers at a path."""
+        with urllib.request.urlopen(f"http://{self.address}{path}", timeout=5) as answer:
+            return answer.read().decode()
+
+    def metric(self, name, **labels):
+        """The sum of a metric's samples that have these labels."""
+        total = 0.0
+        for line in self.fetch("/metrics").splitlines():
+            sample = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
+            if sample and sample[1] == name:
+                has = dict(re.findall(r'(\w+)="([^"]*)"', sample[2] or ""))
+                if labels.items() <= has.items():
+                    total += float(sample[3])
+        return total
+
+    def requests(self):
+        """How many requests it has sent, watches aside."""
+        name = "dask_operator_api_requests_total"
+        return self.metric(name) - self.metric(name, verb="watch")
+
+    def wait_until_quiet(self, seconds=2.0, timeout=60.0):
+        """Wait until it has sent no request for some time."""
+        seen = {"requests": None, "since": time.monotonic()}
+
+        def quiet():
+            now = self.requests()
+            if now != seen["requests"]:
+                seen.update(requests=now, since=time.monotonic())
+            return time.monotonic() - seen["since"] > seconds
+
+        until(quiet, "the operator to be quiet", timeout=timeout)
+
+    def kill(self):
+        """SIGKILL: it has no chance to say goodbye."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        """SIGTERM, as Kubernetes does it."""
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise AssertionError(f"the operator did not end 20 s after SIGTERM:\n{self.tail()}") from None
+
+    def tail(self, lines=40):
+        """The end of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.stop()

@@ -1,0 +1,34 @@
+"""Waiting for what happens by itself."""
+
+import time
+
+
+class Never(AssertionError):
+    """It did not happen in time."""
+
+
+def until(check, what, timeout=30.0, pause=0.1):
+    """Call ``check`` until it returns something true, and return that.
+
+    An AssertionError of ``check`` means "not yet". After ``timeout`` seconds a failure says ``what`` was waited for, and
+    what was seen last.
+    """
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            seen = check()
+            if seen:
+                return seen
+        except AssertionError as error:
+            seen = error
+        if time.monotonic() > end:
+            raise Never(f"waited {timeout:g} s for {what}; at last: {seen!r}")
+        time.sleep(pause)
+
+
+def stays(check, what, seconds=2.0, pause=0.1):
+    """Call ``check`` for some time; it must be true each time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert check(), f"{what} did not stay so"
+        time.sleep(pause)
