@@ -1,1 +1,46 @@
-//! Loads and calls the WebAssembly components. Knows no Kubernetes client.
+//! Loads and calls the WebAssembly components that decide for the operator.
+//!
+//! This crate is the same for the operator, for its webhook and for the command
+//! line. It knows the contract in `wit/` and nothing of Kubernetes clients; it
+//! has no async code, and its calls block, for microseconds as a rule and for
+//! [`Limits::deadline`] at most.
+//!
+//! ```no_run
+//! use dask_operator_runtime::{Component, Engine, EngineConfig, Interface, Limits};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::new(EngineConfig::default())?;
+//! let wasm = std::fs::read("cluster.wasm")?;
+//! let component = Component::load(&engine, "cluster.wasm", &wasm, Limits::default())?;
+//! let findings = component.validate(Interface::Cluster, r#"{"kind": "DaskCluster"}"#, None, "{}")?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! How a call goes: a fresh store and a fresh instance from the pre-linked,
+//! compiled component ([`Component`]); limits on memory, time and output
+//! ([`Limits`]); what the component answered, or a [`CallError`] that says which
+//! component did what. A component that misbehaves harms nothing but its own call.
+
+mod artefacts;
+mod call;
+mod component;
+pub mod contract;
+mod digest;
+mod engine;
+mod error;
+mod inspect;
+mod interface;
+mod json;
+mod limits;
+mod log;
+mod observer;
+mod trusted;
+
+pub use component::{Compiled, Component, Description};
+pub use digest::Digest;
+pub use engine::{Allocation, Engine, EngineConfig};
+pub use error::{CallError, EngineError, Failure, LoadError, Unfit};
+pub use interface::Interface;
+pub use limits::Limits;
+pub use observer::{CallObserver, CallReport};

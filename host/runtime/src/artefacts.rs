@@ -1,0 +1,224 @@
+//! Compiled components on disk.
+//!
+//! Compiling takes a fraction of a second for a small component and many seconds
+//! for one that carries an interpreter; mapping what was compiled before takes
+//! about a millisecond. Artefacts are machine code that is run as it is, so
+//! they lie in a directory that nobody else can write to, and each has its
+//! checksum beside it: one that is damaged is compiled anew.
+
+use std::fs::{self, DirBuilder, File};
+use std::hash::{Hash as _, Hasher};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::Component;
+
+use crate::{Digest, EngineError, trusted};
+
+/// How many artefacts are kept. The oldest go first.
+const KEPT: usize = 64;
+
+/// A directory of compiled components.
+#[derive(Debug)]
+pub(crate) struct Artefacts {
+    dir: PathBuf,
+    /// What an artefact depends on besides the component: wasmtime's version, its
+    /// settings, the processor.
+    compatibility: String,
+}
+
+impl Artefacts {
+    /// Uses this directory, or makes it.
+    pub(crate) fn open(dir: &Path, engine: &wasmtime::Engine) -> Result<Self, EngineError> {
+        let refuse = |problem: String| EngineError::CacheDir {
+            dir: dir.to_owned(),
+            problem,
+        };
+        private_dir(dir).map_err(refuse)?;
+        let mut hasher = StableHasher(Sha256::new());
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        let compatibility = format!("{:016x}", hasher.finish());
+        Ok(Self {
+            dir: dir.to_owned(),
+            compatibility,
+        })
+    }
+
+    /// The compiled component, if it was compiled before and is undamaged.
+    pub(crate) fn load(&self, engine: &wasmtime::Engine, digest: &Digest) -> Option<Component> {
+        let artefact = self.path(digest, "cwasm");
+        let compiled = fs::read(&artefact).ok()?;
+        let recorded = fs::read_to_string(self.path(digest, "sha256")).unwrap_or_default();
+        if recorded.trim() != Digest::of(&compiled).hex() {
+            tracing::warn!(artefact = %artefact.display(), "compiled component is damaged; compiling it anew");
+            return None;
+        }
+        drop(compiled);
+        match trusted::map(engine, &artefact) {
+            Ok(component) => Some(component),
+            Err(error) => {
+                tracing::warn!(
+                    artefact = %artefact.display(),
+                    "compiled component can't be used; compiling it anew: {error:#}"
+                );
+                None
+            }
+        }
+    }
+
+    /// Keeps a compiled component for the next start.
+    pub(crate) fn store(&self, digest: &Digest, compiled: &[u8]) -> io::Result<()> {
+        // A crash between the two leaves an artefact whose checksum is missing or
+        // wrong: it is compiled anew then.
+        write(&self.path(digest, "cwasm"), compiled)?;
+        write(
+            &self.path(digest, "sha256"),
+            Digest::of(compiled).hex().as_bytes(),
+        )?;
+        self.prune()
+    }
+
+    fn path(&self, digest: &Digest, extension: &str) -> PathBuf {
+        self.dir
+            .join(format!("{}-{}.{extension}", digest.hex(), self.compatibility))
+    }
+
+    fn prune(&self) -> io::Result<()> {
+        let mut artefacts = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "cwasm")
+                && let Ok(modified) = path.metadata().and_then(|metadata| metadata.modified())
+            {
+                artefacts.push((modified, path));
+            }
+        }
+        artefacts.sort();
+        let superfluous = artefacts.len().saturating_sub(KEPT);
+        for (_, path) in artefacts.drain(..superfluous) {
+            fs::remove_file(&path)?;
+            match fs::remove_file(path.with_extension("sha256")) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a file whole or not at all; one that is mapped stays what it was.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    // Threads and processes may compile the same component at the same time.
+    name.push(format!(
+        ".{}-{:?}.tmp",
+        std::process::id(),
+        std::thread::current().id()
+    ));
+    let temporary = path.with_file_name(name);
+    let written = File::create(&temporary)
+        .and_then(|mut file| file.write_all(bytes))
+        .and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // What can't be removed is no harm: it has no name that is looked for.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Makes a directory that only we can use, or makes sure that this one is.
+fn private_dir(dir: &Path) -> Result<(), String> {
+    if let Some(parent) = dir.parent() {
+        fs::create_dir_all(parent).map_err(|error| error.to_string())?;
+    }
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error.to_string()),
+    }
+    let metadata = fs::symlink_metadata(dir).map_err(|error| error.to_string())?;
+    if !metadata.is_dir() {
+        return Err("not a directory".to_owned());
+    }
+    if metadata.mode() & 0o077 != 0 {
+        return Err(format!(
+            "others may use it (mode {:03o}), and what lies in it is run as it is: name a directory that isn't \
+             there yet, or remove this one",
+            metadata.mode() & 0o777
+        ));
+    }
+    // Whoever owns it can write to it. A file that we make shows who we are.
+    let probe = dir.join(format!(
+        ".{}-{:?}.probe",
+        std::process::id(),
+        std::thread::current().id()
+    ));
+    let ours = File::create(&probe).and_then(|file| file.metadata());
+    let _ = fs::remove_file(&probe);
+    match ours {
+        Ok(ours) if ours.uid() == metadata.uid() => Ok(()),
+        Ok(_) => Err("it belongs to another user".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The same for the same input in every build, which the standard library's hashers
+/// do not promise.
+struct StableHasher(Sha256);
+
+impl Hasher for StableHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        let digest = self.0.clone().finalize();
+        digest
+            .iter()
+            .take(8)
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn artefacts(dir: &Path) -> Artefacts {
+        Artefacts::open(dir, &wasmtime::Engine::default()).expect("a private directory")
+    }
+
+    #[test]
+    fn the_directory_is_private() {
+        let outer = tempfile::tempdir().expect("temporary directory");
+        let dir = outer.path().join("some/where");
+        artefacts(&dir);
+        let mode = fs::metadata(&dir).expect("directory").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        artefacts(&dir);
+
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o770)).expect("chmod");
+        let error = Artefacts::open(&dir, &wasmtime::Engine::default()).expect_err("too open");
+        assert!(error.to_string().contains("mode 770"), "{error}");
+
+        std::os::unix::fs::symlink(&dir, outer.path().join("link")).expect("link");
+        let error = Artefacts::open(&outer.path().join("link"), &wasmtime::Engine::default());
+        assert!(error.expect_err("a link").to_string().contains("not a directory"));
+    }
+
+    #[test]
+    fn only_so_many_are_kept() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let artefacts = artefacts(&dir.path().join("cache"));
+        for n in 0..KEPT + 3 {
+            artefacts
+                .store(&Digest::of(&n.to_le_bytes()), b"code")
+                .expect("stored");
+        }
+        assert_eq!(fs::read_dir(&artefacts.dir).expect("directory").count(), 2 * KEPT);
+    }
+}

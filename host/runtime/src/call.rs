@@ -1,0 +1,172 @@
+//! One call: a fresh store, a fresh instance, limits, an answer or what happened.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::component::{ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Lower};
+use wasmtime::{Store, Trap, WasmBacktrace};
+
+use crate::engine::TICK;
+use crate::limits::{MemoryExhausted, MemoryMeter};
+use crate::log::GuestLog;
+use crate::{CallError, CallReport, Digest, Engine, Failure, Limits};
+
+/// What a store holds for the host.
+pub(crate) struct State {
+    pub(crate) log: GuestLog,
+    pub(crate) memory: MemoryMeter,
+}
+
+/// Functions of a back trace that a message shows.
+const FRAMES: usize = 8;
+
+/// wasmtime's words when a guest returns more than `set_hostcall_fuel` allows; the
+/// error has no public type.
+const OUTPUT_EXHAUSTED: &str = "fuel allocated for hostcalls has been exhausted";
+
+/// A function of a component, by its names in the contract.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Function {
+    pub(crate) interface: &'static str,
+    pub(crate) name: &'static str,
+}
+
+/// Makes calls to one component.
+pub(crate) struct Caller {
+    pub(crate) engine: Engine,
+    pub(crate) pre: InstancePre<State>,
+    pub(crate) name: Arc<str>,
+    pub(crate) digest: Digest,
+    pub(crate) limits: Limits,
+}
+
+impl Caller {
+    /// Calls a function. `check` looks at the answer before it counts as one.
+    pub(crate) fn call<P, R>(
+        &self,
+        function: Function,
+        index: Option<&ComponentExportIndex>,
+        params: P,
+        check: impl FnOnce(&R) -> Result<(), Failure>,
+    ) -> Result<R, CallError>
+    where
+        P: ComponentNamedList + Lower,
+        R: Lift + 'static,
+        (R,): ComponentNamedList + Lift,
+    {
+        let started = Instant::now();
+        let mut store = self.store();
+        let answer = match index {
+            None => Err(Failure::Missing),
+            Some(index) => self
+                .run::<P, R>(&mut store, index, params)
+                .map_err(|error| self.failure(&error))
+                .and_then(|answer| check(&answer).map(|()| answer)),
+        };
+        let State { log, memory } = store.into_data();
+        let last_error = log.finish();
+        let answer = answer.map_err(|failure| match failure {
+            Failure::Trap { message, frames, .. } => Failure::Trap {
+                message,
+                said: last_error,
+                frames,
+            },
+            other => other,
+        });
+        if let Some(observer) = self.engine.observer() {
+            observer.called(&CallReport {
+                component: &self.name,
+                digest: self.digest,
+                interface: function.interface,
+                function: function.name,
+                duration: started.elapsed(),
+                memory: memory.used(),
+                failure: answer.as_ref().err(),
+            });
+        }
+        answer.map_err(|failure| CallError {
+            component: self.name.to_string(),
+            digest: self.digest,
+            interface: function.interface,
+            function: function.name,
+            failure: Box::new(failure),
+        })
+    }
+
+    /// A store with the component's limits; its deadline counts from here.
+    pub(crate) fn store(&self) -> Store<State> {
+        let state = State {
+            log: GuestLog::new(Arc::clone(&self.name), &self.limits),
+            memory: MemoryMeter::new(self.limits.memory),
+        };
+        let mut store = Store::new(self.engine.wasmtime(), state);
+        store.limiter(|state| &mut state.memory);
+        store.set_epoch_deadline(ticks(self.limits.deadline));
+        store.set_hostcall_fuel(self.limits.output);
+        store
+    }
+
+    fn run<P, R>(
+        &self,
+        store: &mut Store<State>,
+        index: &ComponentExportIndex,
+        params: P,
+    ) -> wasmtime::Result<R>
+    where
+        P: ComponentNamedList + Lower,
+        (R,): ComponentNamedList + Lift,
+    {
+        let instance = self.pre.instantiate(&mut *store)?;
+        let function = instance.get_typed_func::<P, (R,)>(&mut *store, index)?;
+        function.call(store, params).map(|(answer,)| answer)
+    }
+
+    /// What an error of wasmtime means here.
+    fn failure(&self, error: &wasmtime::Error) -> Failure {
+        if error.is::<MemoryExhausted>() {
+            return Failure::Memory {
+                limit: self.limits.memory,
+            };
+        }
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::Interrupt) => Failure::Deadline {
+                limit: self.limits.deadline,
+            },
+            Some(trap) => Failure::Trap {
+                message: trap.to_string(),
+                said: None,
+                frames: frames(error),
+            },
+            None => {
+                let message = error.root_cause().to_string();
+                if message.contains(OUTPUT_EXHAUSTED) {
+                    Failure::Output {
+                        limit: self.limits.output,
+                    }
+                } else {
+                    Failure::Malformed(message)
+                }
+            }
+        }
+    }
+}
+
+/// Ticks that are at least as long as this: the first may come at once.
+fn ticks(limit: Duration) -> u64 {
+    let ticks = limit.as_nanos().div_ceil(TICK.as_nanos()) + 1;
+    u64::try_from(ticks).unwrap_or(u64::MAX)
+}
+
+/// The innermost functions that have names.
+fn frames(error: &wasmtime::Error) -> Vec<String> {
+    let Some(trace) = error.downcast_ref::<WasmBacktrace>() else {
+        return Vec::new();
+    };
+    trace
+        .frames()
+        .iter()
+        .filter_map(|frame| frame.func_name())
+        .take(FRAMES)
+        .map(|name| format!("{:#}", rustc_demangle::demangle(name)))
+        .collect()
+}

@@ -1,0 +1,488 @@
+//! A component: loaded, checked, compiled, linked, ready to be called.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::component::{ComponentExportIndex, InstancePre, Lift, Lower};
+
+use crate::call::{Caller, Function, State};
+use crate::contract::{
+    AdmissionRequest, AdmissionResponse, Answer, Error, Finding, Observation, Plan, RawDescription,
+    ResourceKind, Review, ReviewRequest,
+};
+use crate::interface::qualified;
+use crate::{CallError, Digest, Engine, Failure, Interface, Limits, LoadError, Unfit, inspect, json};
+
+/// A component, ready to be called from any thread. A clone is the same component.
+///
+/// Each call gets an instance of its own, so calls know nothing of each other; they
+/// block the thread they are made on. What the component logs goes to `tracing`
+/// within the spans that are entered when the call is made.
+#[derive(Clone)]
+pub struct Component {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    origin: String,
+    description: Description,
+    interfaces: Vec<Interface>,
+    compiled: Compiled,
+    caller: Caller,
+    exports: Exports,
+}
+
+/// What a component says about itself.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Description {
+    /// A short name like `cluster`, for logs, events and metrics: lower-case letters,
+    /// digits and hyphens, at most 63.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What it does, in a sentence.
+    pub summary: String,
+    /// A JSON Schema of its settings, an object.
+    pub settings_schema: String,
+}
+
+/// Where the machine code came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compiled {
+    /// From the cache, in this time.
+    Cached(Duration),
+    /// Compiled now, in this time.
+    Now(Duration),
+}
+
+impl Component {
+    /// Loads a component: checks what it imports and exports, compiles it or takes it
+    /// from the cache, links it, and asks it what it is.
+    ///
+    /// `origin` says where the bytes are from and stands in error messages. The limits
+    /// hold for all calls.
+    pub fn load(engine: &Engine, origin: &str, wasm: &[u8], limits: Limits) -> Result<Self, LoadError> {
+        let digest = Digest::of(wasm);
+        load(engine, origin, wasm, digest, limits).map_err(|reason| LoadError {
+            origin: origin.to_owned(),
+            digest,
+            reason: Box::new(reason),
+        })
+    }
+
+    /// Where it is from, as given to [`Component::load`].
+    pub fn origin(&self) -> &str {
+        &self.inner.origin
+    }
+
+    /// What it says about itself.
+    pub fn description(&self) -> &Description {
+        &self.inner.description
+    }
+
+    /// Its own name.
+    pub fn name(&self) -> &str {
+        &self.inner.description.name
+    }
+
+    /// The digest of its bytes.
+    pub fn digest(&self) -> Digest {
+        self.inner.caller.digest
+    }
+
+    /// The interfaces that it has; at least one.
+    pub fn interfaces(&self) -> &[Interface] {
+        &self.inner.interfaces
+    }
+
+    /// Whether it has this interface.
+    pub fn has(&self, interface: Interface) -> bool {
+        self.inner.interfaces.contains(&interface)
+    }
+
+    /// What it may use in a call.
+    pub fn limits(&self) -> Limits {
+        self.inner.caller.limits
+    }
+
+    /// How its machine code was come by.
+    pub fn compiled(&self) -> Compiled {
+        self.inner.compiled
+    }
+
+    /// Checks settings, a JSON object, before they are used. `field` of a finding
+    /// counts from the settings' root.
+    pub fn validate_settings(&self, settings: &str) -> Result<Vec<Finding>, CallError> {
+        let function = Function {
+            interface: "describe",
+            name: "validate-settings",
+        };
+        self.call(
+            function,
+            Some(&self.inner.exports.validate_settings),
+            (settings,),
+            |_| Ok(()),
+        )
+    }
+
+    /// The kinds of children that its plans may hold, with these settings.
+    pub fn child_kinds(&self, interface: Interface, settings: &str) -> Result<Vec<ResourceKind>, CallError> {
+        let function = Function {
+            interface: interface.name(),
+            name: "child-kinds",
+        };
+        let export = self.logic(interface).map(|logic| &logic.child_kinds);
+        self.call(function, export, (settings,), |_| Ok(()))
+    }
+
+    /// Fills in what the author of an object (JSON) left out; gives the whole object.
+    pub fn default(
+        &self,
+        interface: Interface,
+        object: &str,
+        settings: &str,
+    ) -> Result<Answer<String>, CallError> {
+        let function = Function {
+            interface: interface.name(),
+            name: "default",
+        };
+        let export = self.logic(interface).map(|logic| &logic.default);
+        self.call(
+            function,
+            export,
+            (object, settings),
+            |answer: &Answer<String>| match answer {
+                Ok(object) => json::object(object, || "object".to_owned()),
+                Err(_) => Ok(()),
+            },
+        )
+    }
+
+    /// Says what is wrong with an object (JSON), after defaulting. `old` is the object
+    /// before an update.
+    pub fn validate(
+        &self,
+        interface: Interface,
+        object: &str,
+        old: Option<&str>,
+        settings: &str,
+    ) -> Result<Vec<Finding>, CallError> {
+        let function = Function {
+            interface: interface.name(),
+            name: "validate",
+        };
+        let export = self.logic(interface).map(|logic| &logic.validate);
+        self.call(function, export, (object, old, settings), |_| Ok(()))
+    }
+
+    /// Plans an object's children. All objects in the plan are valid JSON objects;
+    /// whether they may be written is for the gate to say.
+    pub fn plan(&self, interface: Interface, observation: &Observation) -> Result<Answer<Plan>, CallError> {
+        let function = Function {
+            interface: interface.name(),
+            name: "plan",
+        };
+        let export = self.logic(interface).map(|logic| &logic.plan);
+        self.call(
+            function,
+            export,
+            (observation,),
+            |answer: &Answer<Plan>| match answer {
+                Ok(plan) => json::plan(plan),
+                Err(_) => Ok(()),
+            },
+        )
+    }
+
+    /// Asks a policy about a request at admission. The text of an inner error says why
+    /// it could not decide.
+    pub fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, CallError> {
+        let function = Function {
+            interface: "policy",
+            name: "admit",
+        };
+        let export = self.inner.exports.policy.as_ref().map(|policy| &policy.admit);
+        self.call(
+            function,
+            export,
+            (request,),
+            |answer: &Result<AdmissionResponse, String>| match answer {
+                Ok(response) => json::verdict(&response.verdict),
+                Err(_) => Ok(()),
+            },
+        )
+    }
+
+    /// Asks a policy about planned children. The text of an inner error says why it
+    /// could not decide.
+    pub fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, CallError> {
+        let function = Function {
+            interface: "policy",
+            name: "review-plan",
+        };
+        let export = self
+            .inner
+            .exports
+            .policy
+            .as_ref()
+            .map(|policy| &policy.review_plan);
+        self.call(
+            function,
+            export,
+            (request,),
+            |answer: &Result<Review, String>| match answer {
+                Ok(Review::Change(children)) => json::children(children),
+                Ok(Review::Allow | Review::Refuse(_)) | Err(_) => Ok(()),
+            },
+        )
+    }
+
+    fn logic(&self, interface: Interface) -> Option<&LogicExports> {
+        self.inner
+            .exports
+            .logic
+            .iter()
+            .find_map(|(of, logic)| (*of == interface).then_some(logic))
+    }
+
+    fn call<P, R>(
+        &self,
+        function: Function,
+        export: Option<&ComponentExportIndex>,
+        params: P,
+        check: impl FnOnce(&R) -> Result<(), Failure>,
+    ) -> Result<R, CallError>
+    where
+        P: wasmtime::component::ComponentNamedList + Lower,
+        R: Lift + 'static,
+    {
+        self.inner.caller.call(function, export, params, check)
+    }
+}
+
+impl fmt::Debug for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Component")
+            .field("name", &self.name())
+            .field("digest", &self.digest())
+            .field("interfaces", &self.interfaces())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a component's functions are.
+struct Exports {
+    describe: ComponentExportIndex,
+    validate_settings: ComponentExportIndex,
+    logic: Vec<(Interface, LogicExports)>,
+    policy: Option<PolicyExports>,
+}
+
+struct LogicExports {
+    child_kinds: ComponentExportIndex,
+    default: ComponentExportIndex,
+    validate: ComponentExportIndex,
+    plan: ComponentExportIndex,
+}
+
+struct PolicyExports {
+    admit: ComponentExportIndex,
+    review_plan: ComponentExportIndex,
+}
+
+fn load(
+    engine: &Engine,
+    origin: &str,
+    wasm: &[u8],
+    digest: Digest,
+    limits: Limits,
+) -> Result<Component, Unfit> {
+    let interfaces = inspect::interfaces(wasm)?;
+    let (component, compiled) = compile(engine, wasm, &digest)?;
+    let pre = engine.linker().instantiate_pre(&component).map_err(invalid)?;
+    let exports = Exports::find(&pre, &interfaces)?;
+    let mut caller = Caller {
+        engine: engine.clone(),
+        pre,
+        name: origin.into(),
+        digest,
+        limits,
+    };
+    let description = describe(&caller, &exports)?;
+    caller.name = description.name.as_str().into();
+    let origin = origin.to_owned();
+    let inner = Inner {
+        origin,
+        description,
+        interfaces,
+        compiled,
+        caller,
+        exports,
+    };
+    Ok(Component {
+        inner: Arc::new(inner),
+    })
+}
+
+fn invalid(error: wasmtime::Error) -> Unfit {
+    Unfit::Invalid(format!("{error:#}"))
+}
+
+fn compile(
+    engine: &Engine,
+    wasm: &[u8],
+    digest: &Digest,
+) -> Result<(wasmtime::component::Component, Compiled), Unfit> {
+    let started = Instant::now();
+    if let Some(component) = engine
+        .artefacts()
+        .and_then(|cache| cache.load(engine.wasmtime(), digest))
+    {
+        return Ok((component, Compiled::Cached(started.elapsed())));
+    }
+    let component = wasmtime::component::Component::from_binary(engine.wasmtime(), wasm).map_err(invalid)?;
+    let compiled = Compiled::Now(started.elapsed());
+    let Some(cache) = engine.artefacts() else {
+        return Ok((component, compiled));
+    };
+    let stored = component
+        .serialize()
+        .map_err(invalid)
+        .map(|bytes| cache.store(digest, &bytes))?;
+    if let Err(error) = stored {
+        tracing::warn!(%error, "a compiled component can't be kept; it will be compiled at the next start again");
+        return Ok((component, compiled));
+    }
+    // Mapped from the file, it takes no memory of ours that the system could not take
+    // back.
+    Ok((
+        cache.load(engine.wasmtime(), digest).unwrap_or(component),
+        compiled,
+    ))
+}
+
+impl Exports {
+    /// Finds the functions of these interfaces and compares their types with the
+    /// contract's.
+    fn find(pre: &InstancePre<State>, interfaces: &[Interface]) -> Result<Self, Unfit> {
+        let finder = Finder { pre };
+        let describe = finder.function::<(), (RawDescription,)>("describe", "describe")?;
+        let validate_settings =
+            finder.function::<(&str,), (Vec<Finding>,)>("describe", "validate-settings")?;
+        let mut logic = Vec::new();
+        let mut policy = None;
+        for &interface in interfaces {
+            match interface {
+                Interface::Policy => policy = Some(PolicyExports::find(&finder)?),
+                _ => logic.push((interface, LogicExports::find(&finder, interface.name())?)),
+            }
+        }
+        Ok(Self {
+            describe,
+            validate_settings,
+            logic,
+            policy,
+        })
+    }
+}
+
+impl LogicExports {
+    fn find(finder: &Finder<'_>, name: &str) -> Result<Self, Unfit> {
+        Ok(Self {
+            child_kinds: finder.function::<(&str,), (Vec<ResourceKind>,)>(name, "child-kinds")?,
+            default: finder.function::<(&str, &str), (Result<String, Error>,)>(name, "default")?,
+            validate: finder.function::<(&str, Option<&str>, &str), (Vec<Finding>,)>(name, "validate")?,
+            plan: finder.function::<(&Observation,), (Result<Plan, Error>,)>(name, "plan")?,
+        })
+    }
+}
+
+impl PolicyExports {
+    fn find(finder: &Finder<'_>) -> Result<Self, Unfit> {
+        Ok(Self {
+            admit: finder
+                .function::<(&AdmissionRequest,), (Result<AdmissionResponse, String>,)>("policy", "admit")?,
+            review_plan: finder
+                .function::<(&ReviewRequest,), (Result<Review, String>,)>("policy", "review-plan")?,
+        })
+    }
+}
+
+/// Finds exported functions.
+struct Finder<'a> {
+    pre: &'a InstancePre<State>,
+}
+
+impl Finder<'_> {
+    fn function<P, R>(&self, interface: &str, name: &str) -> Result<ComponentExportIndex, Unfit>
+    where
+        P: wasmtime::component::ComponentNamedList + Lower,
+        R: wasmtime::component::ComponentNamedList + Lift,
+    {
+        let shape = |problem: String| Unfit::Shape {
+            function: format!("{interface}.{name}"),
+            problem,
+        };
+        let component = self.pre.component();
+        let instance = component
+            .get_export_index(None, qualified(interface).as_str())
+            .ok_or_else(|| shape(format!("the interface {} is missing", qualified(interface))))?;
+        let (item, index) = component
+            .get_export(Some(&instance), name)
+            .ok_or_else(|| shape("the function is missing".to_owned()))?;
+        match item {
+            wasmtime::component::types::ComponentItem::ComponentFunc(function) => function
+                .typecheck::<P, R>(&self.pre.instance_type())
+                .map(|()| index)
+                .map_err(|error| shape(format!("{error:#}"))),
+            _ => Err(shape("it is no function".to_owned())),
+        }
+    }
+}
+
+fn describe(caller: &Caller, exports: &Exports) -> Result<Description, Unfit> {
+    let function = Function {
+        interface: "describe",
+        name: "describe",
+    };
+    let raw = caller
+        .call(function, Some(&exports.describe), (), |raw: &RawDescription| {
+            json::object(&raw.settings_schema, || "settings-schema".to_owned())
+        })
+        .map_err(Unfit::Call)?;
+    if !is_name(&raw.name) {
+        return Err(Unfit::Description(format!(
+            "its name is {:?}; a name consists of lower-case letters, digits and hyphens, starts and ends with a \
+             letter or digit, and has at most 63 of them",
+            truncated(&raw.name)
+        )));
+    }
+    if raw.version.is_empty() || raw.version.len() > 63 || raw.version.contains(char::is_whitespace) {
+        return Err(Unfit::Description(format!(
+            "its version is {:?}; a version is like 1.2.3, at most 63 characters",
+            truncated(&raw.version)
+        )));
+    }
+    Ok(Description {
+        name: raw.name,
+        version: raw.version,
+        summary: raw.summary,
+        settings_schema: raw.settings_schema,
+    })
+}
+
+/// A label of DNS, as names in Kubernetes are.
+fn is_name(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    name.len() <= 63
+        && name.bytes().all(inner)
+        && !name.is_empty()
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+/// Enough of a text to recognise it.
+fn truncated(text: &str) -> &str {
+    &text[..text.floor_char_boundary(80)]
+}

@@ -1,0 +1,33 @@
+//! The contract's types, generated from `wit/`.
+//!
+//! They serialise as the guests' bindings do (`dask-operator-plugin`), so that
+//! observations and plans can be recorded, replayed and compared as JSON.
+
+/// What `bindgen!` makes of the contract. Components are called through typed
+/// functions (`component.rs`), so of all this only the types are used.
+#[allow(missing_docs, unreachable_pub, dead_code, clippy::all)]
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "full-plugin",
+        additional_derives: [PartialEq, serde::Serialize, serde::Deserialize],
+    });
+}
+
+pub(crate) use bindings::dask::operator::log;
+pub(crate) use bindings::exports::dask::operator::describe::Description as RawDescription;
+
+pub use bindings::dask::operator::types::{
+    ChildAction, ChildKey, Condition, ConditionStatus, DesiredChild, Error, Event, EventType, Finding,
+    Observation, ObservedKind, ObservedObject, Owner, Plan, ResourceKind, Scale, SchedulerFacts,
+    SchedulerState, SchedulerWorker, Severity,
+};
+pub use bindings::exports::dask::operator::policy::{
+    AdmissionRequest, AdmissionResponse, Operation, Review, ReviewRequest, Verdict,
+};
+
+/// Milliseconds since 1970-01-01T00:00:00Z, as in the contract.
+pub type Timestamp = i64;
+
+/// What logic answers when it was called properly: a value, or why there is none.
+pub type Answer<T> = Result<T, Error>;

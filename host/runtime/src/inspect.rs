@@ -1,0 +1,161 @@
+//! What a component imports and exports, read from its bytes before anything of it
+//! is compiled.
+
+use wasmparser::{Encoding, Parser, Payload};
+
+use crate::interface::Name;
+use crate::{Interface, Unfit};
+
+/// The interfaces of the contract that a component may import: the log, and the
+/// records that all interfaces share.
+const IMPORTS: [&str; 2] = ["log", "types"];
+
+/// Reads which of the contract's interfaces a component has, and refuses what is no
+/// component, or none of ours, or wants more than it gets.
+pub(crate) fn interfaces(wasm: &[u8]) -> Result<Vec<Interface>, Unfit> {
+    if !wasm.starts_with(b"\0asm") {
+        return Err(Unfit::NotWasm {
+            hint: looks_like(wasm),
+        });
+    }
+    let (imports, exports) = names(wasm)?;
+    for import in &imports {
+        match Name::parse(import) {
+            Name::Contract(interface) if IMPORTS.contains(&interface) => {}
+            Name::OtherVersion(version) => return Err(other_version(import, version)),
+            Name::Contract(_) | Name::Foreign => {
+                return Err(Unfit::ForbiddenImport {
+                    import: import.clone(),
+                });
+            }
+        }
+    }
+    let mut interfaces = Vec::new();
+    for export in &exports {
+        match Name::parse(export) {
+            Name::Contract(interface) => interfaces.extend(Interface::from_name(interface)),
+            Name::OtherVersion(version) => return Err(other_version(export, version)),
+            Name::Foreign => {}
+        }
+    }
+    if interfaces.is_empty() {
+        return Err(Unfit::NoInterface { exports });
+    }
+    interfaces.sort();
+    interfaces.dedup();
+    Ok(interfaces)
+}
+
+/// The names of a component's own imports and exports, not those of the parts it is
+/// made of.
+fn names(wasm: &[u8]) -> Result<(Vec<String>, Vec<String>), Unfit> {
+    let invalid = |error: wasmparser::BinaryReaderError| Unfit::Invalid(error.to_string());
+    let (mut imports, mut exports) = (Vec::new(), Vec::new());
+    let mut depth = 0_u32;
+    for payload in Parser::new(0).parse_all(wasm) {
+        match payload.map_err(invalid)? {
+            Payload::Version {
+                encoding: Encoding::Module,
+                ..
+            } if depth == 0 => {
+                return Err(Unfit::CoreModule);
+            }
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                for import in section {
+                    imports.push(import.map_err(invalid)?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 0 => {
+                for export in section {
+                    exports.push(export.map_err(invalid)?.name.name.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok((imports, exports))
+}
+
+fn other_version(name: &str, version: &str) -> Unfit {
+    Unfit::OtherVersion {
+        name: name.to_owned(),
+        version: version.to_owned(),
+    }
+}
+
+/// What people give by mistake.
+fn looks_like(bytes: &[u8]) -> Option<&'static str> {
+    let start = bytes.trim_ascii_start();
+    if bytes.is_empty() {
+        Some("it is empty")
+    } else if start.starts_with(b"(component") || start.starts_with(b"(module") || start.starts_with(b";;") {
+        Some("it looks like WebAssembly text; turn it into a binary with `wasm-tools parse`")
+    } else if bytes.starts_with(&[0x1f, 0x8b]) {
+        Some("it is compressed with gzip")
+    } else if bytes.starts_with(b"\x7fELF") {
+        Some("it is a program for this machine, or a component compiled for it")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn refusal(wat: &str) -> String {
+        let wasm = wat::parse_str(wat).expect("component text");
+        interfaces(&wasm).expect_err("not one of ours").to_string()
+    }
+
+    #[rstest]
+    #[case(b"", "it is empty")]
+    #[case(b"(component)", "wasm-tools parse")]
+    #[case(b"\x1f\x8b\x08", "gzip")]
+    #[case(b"\x7fELF", "a program")]
+    #[case(b"hello", "not WebAssembly")]
+    #[case(b"\0asm\x0d\0\x01\0\xff", "not valid")]
+    fn what_is_no_component(#[case] bytes: &[u8], #[case] expected: &str) {
+        let error = interfaces(bytes).expect_err("no component").to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[rstest]
+    #[case("(module)", "core module, not a component")]
+    #[case("(component)", "it exports nothing")]
+    #[case(
+        r#"(component (import "wasi:cli/environment@0.2.3" (instance)))"#,
+        "imports `wasi:cli/environment@0.2.3`"
+    )]
+    #[case(
+        r#"(component (import "dask:operator/cluster@0.1.0" (instance)))"#,
+        "for components to export"
+    )]
+    #[case(
+        r#"(component (import "dask:operator/log@0.2.0" (instance)))"#,
+        "of version 0.2.0"
+    )]
+    fn what_is_none_of_ours(#[case] wat: &str, #[case] expected: &str) {
+        let error = refusal(wat);
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn parts_of_a_component_do_not_count() {
+        let wasm = wat::parse_str(
+            r#"(component
+                (component (import "wasi:cli/environment@0.2.3" (instance)))
+                (core module (import "env" "f" (func)))
+                (import "dask:operator/log@0.1.0" (instance))
+                (instance $empty)
+                (export "dask:operator/job@0.1.0" (instance $empty))
+                (export "extra:thing/other@1.0.0" (instance $empty)))"#,
+        )
+        .expect("component text");
+        assert_eq!(interfaces(&wasm).expect("one of ours"), [Interface::Job]);
+    }
+}
