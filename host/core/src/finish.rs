@@ -66,6 +66,10 @@ fn whole(parent: &Parent, key: &ChildKey, mut object: Map<String, Value>) -> Val
         Some(Value::Object(metadata)) => metadata,
         _ => Map::new(),
     };
+    // The parent may itself be an applied child, whose annotations are copied down.
+    if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
+        annotations.remove(ANNOTATION_HASH);
+    }
     metadata.insert("name".into(), key.name.clone().into());
     metadata.insert("namespace".into(), parent.namespace.clone().into());
     metadata.insert("ownerReferences".into(), json!([owner_reference(parent)]));
@@ -190,6 +194,20 @@ mod tests {
             one,
             hash_of(json!({"spec": {"a": 1, "b": 2}, "metadata": {"labels": {"x": "y"}}}))
         );
+    }
+
+    #[test]
+    fn a_hash_that_was_copied_down_goes() {
+        let copied =
+            || map(json!({"metadata": {"annotations": {ANNOTATION_HASH: "of the parent", "x": "y"}}}));
+        let created = finish(&parent(), child(CheckedAction::Create(copied())));
+        assert_eq!(
+            created.object().map(|o| o["metadata"]["annotations"].clone()),
+            Some(json!({"x": "y"}))
+        );
+        let clean = map(json!({"metadata": {"annotations": {"x": "y"}}}));
+        let applied = |object| finish(&parent(), child(CheckedAction::Apply(object)));
+        assert_eq!(applied(copied()), applied(clean));
     }
 
     #[test]

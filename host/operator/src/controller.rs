@@ -36,6 +36,12 @@ const COLLECT_PASSES: u32 = 5;
 /// But never longer.
 const COLLECT_MOST: Duration = Duration::from_secs(5);
 
+/// After so many passes one after the other, changes are collected for
+/// [`COLLECT_BURST`]: workers that start one by one for a minute need not be
+/// counted ten times a second.
+const BURST: f64 = 10.0;
+const COLLECT_BURST: Duration = Duration::from_secs(1);
+
 /// How long changes of a resource's own status are collected.
 const COLLECT_STATUS: Duration = Duration::from_millis(10);
 
@@ -48,11 +54,44 @@ pub struct Controller {
     reconciler: Reconciler,
     queue: Queue<ParentKey>,
     backoff: Mutex<Backoff<ParentKey>>,
-    /// What the last pass over a resource took, where that was long.
-    durations: Mutex<HashMap<ParentKey, Duration>>,
+    /// The last passes over each resource.
+    passes: Mutex<HashMap<ParentKey, Passes>>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     marked: mpsc::UnboundedSender<Marked>,
+}
+
+/// The last passes over a resource.
+#[derive(Clone, Copy, Debug)]
+struct Passes {
+    /// When the last one ended.
+    ended: Instant,
+    /// What it took.
+    duration: Duration,
+    /// How many there were, less one for each second that went by.
+    burst: f64,
+}
+
+impl Passes {
+    /// These and one more, which ends now.
+    fn and(before: Option<Self>, duration: Duration) -> Self {
+        let left = |before: Self| (before.burst - before.ended.elapsed().as_secs_f64()).max(0.0);
+        Self {
+            ended: Instant::now(),
+            duration,
+            burst: before.map_or(0.0, left) + 1.0,
+        }
+    }
+
+    /// How long changes are collected until the next.
+    fn collect(self) -> Duration {
+        let least = if self.burst < BURST {
+            COLLECT
+        } else {
+            COLLECT_BURST
+        };
+        (self.duration * COLLECT_PASSES).clamp(least, COLLECT_MOST)
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -73,7 +112,7 @@ impl Controller {
             reconciler,
             queue: Queue::default(),
             backoff: Mutex::new(Backoff::new(FIRST_WAIT, LONGEST_WAIT)),
-            durations: Mutex::default(),
+            passes: Mutex::default(),
             health,
             metrics,
             marked,
@@ -112,7 +151,7 @@ impl Controller {
         let mut watches = JoinSet::new();
         let scopes: Vec<_> = match namespaces {
             [] => vec![None],
-            namespaces => namespaces.iter().cloned().map(Some).collect(),
+            namespaces => namespaces.iter().cloned().map(Some).collect(COLLECT),
         };
         let kinds = self.reconciler.stores.kinds().clone();
         for kind in kinds.iter() {
@@ -172,10 +211,13 @@ impl Controller {
         self.health.reconciled();
         let failed = matches!(outcome, Outcome::Failed(_));
         self.metrics.reconciled(key.kind.kind(), !failed, duration);
-        match outcome {
-            Outcome::Gone => lock(&self.durations).remove(&key),
-            _ => lock(&self.durations).insert(key.clone(), duration),
-        };
+        {
+            let mut passes = lock(&self.passes);
+            let before = passes.remove(&key);
+            if outcome != Outcome::Gone {
+                passes.insert(key.clone(), Passes::and(before, duration));
+            }
+        }
         let again = match outcome {
             Outcome::Done(again) => {
                 lock(&self.backoff).succeeded(&key);
@@ -202,8 +244,9 @@ impl Controller {
 
     /// How long changes of what `key` depends on are collected.
     fn collect(&self, key: &ParentKey) -> Duration {
-        let last = lock(&self.durations).get(key).copied().unwrap_or_default();
-        (last * COLLECT_PASSES).clamp(COLLECT, COLLECT_MOST)
+        lock(&self.passes)
+            .get(key)
+            .map_or(COLLECT, |passes| passes.collect())
     }
 }
 
@@ -237,8 +280,8 @@ impl Watcher for Controller {
         for (key, reason) in concerned(kind, &change, dependents) {
             let (wait, urgency) = match reason {
                 Reason::Itself(Urgency::Urgent) => (Duration::ZERO, Urgency::Urgent),
-                Reason::Itself(Urgency::Usual) => (COLLECT_STATUS, Urgency::Usual),
-                Reason::Dependency => (self.collect(&key), Urgency::Usual),
+                Reason::Itself(Urgency::Usual) => (self.collect(&key, COLLECT_STATUS), Urgency::Usual),
+                Reason::Dependency => (self.collect(&key, COLLECT), Urgency::Usual),
             };
             self.queue.add(key, Instant::now() + wait, urgency);
         }
@@ -250,5 +293,38 @@ impl Watcher for Controller {
 
     fn failed(&self, kind: &Kind) {
         self.metrics.watch_failed(&kind.resource.kind);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn many_passes_in_a_row_become_one_a_second() {
+        let mut passes = Passes::and(None, Duration::from_millis(2));
+        assert_eq!(passes.collect(COLLECT), COLLECT);
+        for _ in 0..12 {
+            tokio::time::advance(Duration::from_millis(100)).await;
+            passes = Passes::and(Some(passes), Duration::from_millis(2));
+        }
+        assert_eq!(passes.collect(COLLECT), COLLECT_BURST);
+        tokio::time::advance(Duration::from_secs(20)).await;
+        assert_eq!(
+            Passes::and(Some(passes), Duration::from_millis(2)).collect(COLLECT),
+            COLLECT
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn long_passes_come_rarely() {
+        assert_eq!(
+            Passes::and(None, Duration::from_millis(400)).collect(COLLECT),
+            Duration::from_secs(2)
+        );
+        assert_eq!(
+            Passes::and(None, Duration::from_secs(10)).collect(COLLECT),
+            COLLECT_MOST
+        );
     }
 }

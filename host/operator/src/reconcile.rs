@@ -27,7 +27,7 @@ use crate::kinds::Kind;
 use crate::metrics::Metrics;
 use crate::object::{Object, OwnerReference};
 use crate::observe::Observed;
-use crate::plugins::{Plugin, PluginError, Plugins};
+use crate::plugins::{PluginError, Plugins};
 use crate::routes::ParentKey;
 use crate::stores::Stores;
 use crate::writes::{Precondition, Writes};
@@ -108,6 +108,17 @@ struct Trouble {
     retry: Retry,
 }
 
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wrote {
+    /// It was done.
+    Done,
+    /// There was nothing to do.
+    Nothing,
+    /// It was withheld for that time, because there were too many.
+    Withheld(Duration),
+}
+
 /// What became of the changes to children.
 #[derive(Default)]
 struct Written {
@@ -115,6 +126,16 @@ struct Written {
     done: usize,
     /// Some were left for later, and until when.
     later: Option<Duration>,
+}
+
+impl Written {
+    fn add(&mut self, wrote: Wrote) {
+        match wrote {
+            Wrote::Done => self.done += 1,
+            Wrote::Nothing => {}
+            Wrote::Withheld(wait) => self.later = Some(self.later.map_or(wait, |later| later.min(wait))),
+        }
+    }
 }
 
 impl Reconciler {
@@ -176,18 +197,12 @@ impl Reconciler {
         let value = object.value();
         let planned = self.plan(key, &object, &value).await;
         let duration = start.elapsed();
-        let (parent, observed, plugin, plan) = match planned {
+        let (parent, observed, plan) = match planned {
             Ok(planned) => planned,
             Err(trouble) => return self.fail_static(key, &object, &value, trouble).await,
         };
-        debug!(
-            plugin = plugin.title,
-            ?duration,
-            children = plan.children.len(),
-            "planned"
-        );
-        self.carry_out(key, &parent, &observed, &plugin, plan, failures)
-            .await
+        debug!(?duration, children = plan.children.len(), "planned");
+        self.carry_out(key, &parent, &observed, plan, failures).await
     }
 
     /// Asks the component and checks what it says.
@@ -196,7 +211,7 @@ impl Reconciler {
         key: &ParentKey,
         object: &Arc<Object>,
         value: &Value,
-    ) -> Result<(Parent, Observed, Arc<Plugin>, CheckedPlan), Trouble> {
+    ) -> Result<(Parent, Observed, CheckedPlan), Trouble> {
         let parent = Parent::from_object(value).map_err(|error| Trouble::invalid(error.to_string()))?;
         let plugin = self
             .plugins
@@ -232,7 +247,7 @@ impl Reconciler {
             is_fatal: false,
             retry: Retry::BackOff,
         })?;
-        Ok((parent, observed, plugin, plan))
+        Ok((parent, observed, plan))
     }
 
     /// There is no plan: nothing is deleted or scaled, and the resource says why.
@@ -254,7 +269,7 @@ impl Reconciler {
         }
         let is_new = !trouble.stands_in(value);
         match self.write_status(key, object, value, &wanted).await {
-            Ok(_) if is_new => self.events.publish(key, object, &trouble.as_event()).await,
+            Ok(Wrote::Done) if is_new => self.events.publish(key, object, &trouble.as_event()).await,
             Ok(_) => {}
             Err(error) => warn!("{error}"),
         }
@@ -266,7 +281,6 @@ impl Reconciler {
         key: &ParentKey,
         parent: &Parent,
         observed: &Observed,
-        plugin: &Plugin,
         plan: CheckedPlan,
         failures: u32,
     ) -> Outcome {
@@ -302,9 +316,10 @@ impl Reconciler {
             wanted["phase"] = "Error".into();
         }
         match self.write_status(key, &object, &value, &wanted).await {
+            Ok(Wrote::Withheld(wait)) => written.add(Wrote::Withheld(wait)),
             // Told only when it is sure that this plan will not be made again
             // from the same status.
-            Ok(_) => {
+            Ok(Wrote::Done | Wrote::Nothing) => {
                 let news = trouble
                     .iter()
                     .filter(|trouble| !trouble.stands_in(&value))
@@ -325,7 +340,7 @@ impl Reconciler {
             }
         }
         if written.done > 0 {
-            info!(plugin = plugin.title, written = written.done, duration = ?start.elapsed(), "reconciled");
+            info!(written = written.done, duration = ?start.elapsed(), "reconciled");
         }
         for error in &written.errors {
             match error.cause {
@@ -378,7 +393,7 @@ impl Reconciler {
         let mut results = std::pin::pin!(results.buffer_unordered(self.writes.in_flight()));
         while let Some(result) = results.next().await {
             match result {
-                Some(Ok(done)) => written.done += usize::from(done),
+                Some(Ok(wrote)) => written.add(wrote),
                 Some(Err(error)) => written.errors.push(error),
                 None => {}
             }
@@ -386,8 +401,8 @@ impl Reconciler {
         written
     }
 
-    /// Writes one change. Says whether something was written.
-    async fn write_child(&self, key: &ParentKey, change: Change) -> Result<bool, WriteError> {
+    /// Writes one change.
+    async fn write_child(&self, key: &ParentKey, change: Change) -> Result<Wrote, WriteError> {
         let known = |kind: &ResourceKind| {
             let kinds = self.stores.kinds();
             kinds.get(kind).cloned().unwrap_or_else(|| Kind::of(kind.clone()))
@@ -402,14 +417,14 @@ impl Reconciler {
                 if let Some(store) = store(&child.kind) {
                     store.wrote(created);
                 }
-                Ok(true)
+                Ok(Wrote::Done)
             }
             Change::Apply(child, object, over) => {
                 let id = over
                     .as_ref()
                     .map_or_else(|| format!("{key} {child}"), |over| over.uid.to_string());
-                if !self.admits(&id, &child.kind.kind) {
-                    return Ok(false);
+                if let Err(wait) = self.admit(&id, &child.kind.kind) {
+                    return Ok(Wrote::Withheld(wait));
                 }
                 let precondition = over.as_ref().map_or(Precondition::NotForeign, |over| {
                     Precondition::Version(&over.resource_version)
@@ -422,7 +437,7 @@ impl Reconciler {
                 if let Some(store) = store(&child.kind) {
                     store.wrote(applied);
                 }
-                Ok(true)
+                Ok(Wrote::Done)
             }
             Change::Delete(kind, object) => {
                 match self.writes.delete(&known(&kind), &object).await {
@@ -434,25 +449,23 @@ impl Reconciler {
                 if let Some(store) = store(&kind) {
                     store.deleted(&object);
                 }
-                Ok(true)
+                Ok(Wrote::Done)
             }
         }
     }
 
-    /// Whether an object may be written now; says so when not.
-    fn admits(&self, id: &str, kind: &str) -> bool {
-        let now = self.start.elapsed();
-        match self.memory().breaker.admit(id, now) {
-            Ok(()) => true,
-            Err(wait) => {
-                self.metrics.withheld(kind);
-                warn!(
-                    ?wait,
-                    "a {kind} is written again and again; somebody else keeps changing it back"
-                );
-                false
-            }
+    /// Asks whether an object may be written now; says so when not, and for how
+    /// long.
+    fn admit(&self, id: &str, kind: &str) -> Result<(), Duration> {
+        let admitted = self.memory().breaker.admit(id, self.start.elapsed());
+        if let Err(wait) = admitted {
+            self.metrics.withheld(kind);
+            warn!(
+                ?wait,
+                "a {kind} is written too often, and has to wait: is somebody changing it back?"
+            );
         }
+        admitted
     }
 
     async fn scale(&self, parent: &Parent, group: &str, replicas: u32) -> Result<(), WriteError> {
@@ -514,19 +527,19 @@ impl Reconciler {
         object: &Object,
         value: &Value,
         wanted: &Value,
-    ) -> Result<bool, WriteError> {
+    ) -> Result<Wrote, WriteError> {
         if status::same(wanted, &value["status"]) {
-            return Ok(false);
+            return Ok(Wrote::Nothing);
         }
-        if !self.admits(&object.uid, key.kind.kind()) {
-            return Ok(false);
+        if let Err(wait) = self.admit(&object.uid, key.kind.kind()) {
+            return Ok(Wrote::Withheld(wait));
         }
         let kind = Kind::dask(key.kind);
         let written = self.writes.apply_status(&kind, object, wanted).await?;
         if let Some(store) = self.stores.of(&kind.resource) {
             store.wrote(written);
         }
-        Ok(true)
+        Ok(Wrote::Done)
     }
 
     async fn delete_parent(&self, key: &ParentKey, object: &Object) -> Result<(), WriteError> {

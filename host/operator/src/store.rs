@@ -22,6 +22,8 @@ pub type Place = (Box<str>, Box<str>);
 #[derive(Debug)]
 struct Entry {
     object: Arc<Object>,
+    /// What a watch last showed.
+    shown: Option<Arc<Object>>,
     /// Until when it counts although no watch has shown it; none once one has.
     unconfirmed_until: Option<Instant>,
     /// The round of listing in which it was last seen.
@@ -106,24 +108,31 @@ impl Inner {
         }
     }
 
+    /// Puts an object in the place of what is there. Gives both, the latter as a
+    /// watch last showed it.
     fn put(&mut self, mut object: Object, unconfirmed_until: Option<Instant>) -> Change {
         if !object.terminating && self.deleted.contains_key(&object.uid) {
             object.terminating = true;
         }
         let object = Arc::new(object);
+        let replaced = self.objects.remove(&place(&object));
+        if let Some(entry) = &replaced {
+            self.unindex(&entry.object);
+        }
+        self.index(&object);
+        let before = replaced.and_then(|entry| entry.shown);
+        let shown = if unconfirmed_until.is_some() {
+            before.clone()
+        } else {
+            Some(object.clone())
+        };
         let entry = Entry {
             object: object.clone(),
+            shown,
             unconfirmed_until,
             round: self.round,
         };
-        let before = self
-            .objects
-            .insert(place(&object), entry)
-            .map(|entry| entry.object);
-        if let Some(before) = &before {
-            self.unindex(before);
-        }
-        self.index(&object);
+        self.objects.insert(place(&object), entry);
         Change {
             before,
             after: Some(object),
@@ -166,7 +175,7 @@ impl Store {
     }
 
     /// A watch shows an object. None when that is older than what is known, or
-    /// the same.
+    /// was shown before.
     pub fn shown(&self, object: Object) -> Option<Change> {
         let mut inner = self.write();
         let round = inner.round;
@@ -176,8 +185,8 @@ impl Store {
                 entry.round = round;
                 return None;
             }
-            if same && entry.object.resource_version == object.resource_version {
-                entry.unconfirmed_until = None;
+            let confirmed = entry.unconfirmed_until.is_none();
+            if confirmed && same && entry.object.resource_version == object.resource_version {
                 entry.round = round;
                 return None;
             }
@@ -371,6 +380,11 @@ mod tests {
     async fn what_the_watch_confirms_stays() {
         let store = Store::default();
         store.wrote(pod("a", "1", 5));
+        let change = store.shown(pod("a", "1", 5));
+        assert!(
+            change.is_some_and(|change| change.before.is_none()),
+            "for all others it is new"
+        );
         assert!(store.shown(pod("a", "1", 5)).is_none(), "nothing new");
         tokio::time::advance(UNCONFIRMED).await;
         assert_eq!(names(&store), ["a"]);

@@ -13,7 +13,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::names::{ANNOTATION_HASH, LABEL_CLUSTER, LABEL_WORKER_GROUP};
+use crate::names::{LABEL_CLUSTER, LABEL_WORKER_GROUP};
 use crate::parent::{DaskKind, Parent};
 use crate::plan::{Action, ChildKey, Condition, DesiredChild, Event, Owner, Plan, ResourceKind, Scale};
 
@@ -401,13 +401,6 @@ impl Gate<'_> {
         self.strings(key, metadata, "labels");
         self.strings(key, metadata, "annotations");
         let value = |map: &str, name: &str| metadata.get(map).and_then(|map| map.get(name));
-        if value("annotations", ANNOTATION_HASH).is_some() {
-            self.refuse(
-                Some(key),
-                format!("metadata.annotations[{ANNOTATION_HASH}]"),
-                "is the host's; leave it out",
-            );
-        }
         let cluster = &self.parent.cluster;
         let label = value("labels", LABEL_CLUSTER);
         if label.is_none_or(|label| label != cluster.as_str()) {

@@ -175,13 +175,6 @@ fn a_good_plan_passes_whole() {
     child("Pod", "p", json!({"metadata": {"labels": {"dask.org/cluster-name": "a", "x": 1}}})),
     "Pod p, metadata.labels[x]: is 1; write a string"
 )]
-#[case::hash(
-    child("Pod", "p", json!({"metadata": {
-        "labels": {"dask.org/cluster-name": "a"},
-        "annotations": {"kubernetes.dask.org/last-applied-hash": "x"},
-    }})),
-    "metadata.annotations[kubernetes.dask.org/last-applied-hash]: is the host's; leave it out"
-)]
 fn a_child_that_breaks_a_rule(#[case] child: DesiredChild, #[case] sentence: &str) {
     let violations = violations(DaskKind::Cluster, plan(vec![child]));
     assert_eq!(violations.len(), 1, "{violations:?}");
