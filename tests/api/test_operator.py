@@ -1,0 +1,280 @@
+"""The operator on a real API server. Pods stay pending: there is no node. Tests mark them running where it matters."""
+
+import pytest
+
+from support.dask import WORKERS, workers
+from support.kubectl import Refused
+from support.manifests import changed, cluster, group, job, pod
+from support.waiting import stays, until
+
+FINALIZER = "kopf.zalando.org/KopfFinalizerMarker"
+
+
+def set_pod(kubectl, name, phase, **more):
+    """Say of a pod what a kubelet would."""
+    is_ready = "True" if phase == "Running" else "False"
+    conditions = [{"type": kind, "status": is_ready} for kind in ("Ready", "ContainersReady")]
+    kubectl.patch("pod", name, {"status": {"phase": phase, "conditions": conditions, **more}}, subresource="status")
+
+
+def uid(kubectl, name):
+    """The uid of a pod, or None."""
+    return (kubectl.get("pod", name) or {}).get("metadata", {}).get("uid")
+
+
+def condition(object, type):
+    """A condition's status, reason and message, or None."""
+    for condition in (object or {}).get("status", {}).get("conditions", []):
+        if condition["type"] == type:
+            return condition
+    return None
+
+
+def phase_is(kubectl, name, phase, timeout=20):
+    until(lambda: (kubectl.get("dsk", name) or {}).get("status", {}).get("phase") == phase,
+          f"phase {phase} of {name}", timeout)
+
+
+# Children ------------------------------------------------------------------
+
+
+def test_children_of_a_cluster(kubectl, operator):
+    kubectl.apply(cluster("c", 3, labels={"team": "a"}, annotations={"note": "b"}))
+    pods = workers(kubectl, "c-default", 3)
+    phase_is(kubectl, "c", "Running")
+    assert kubectl.names("pods") == sorted([*pods, "c-scheduler"])
+    assert kubectl.names("services") == ["c-scheduler"]
+    assert kubectl.names("daskworkergroups") == ["c-default"]
+    assert kubectl.names("deployments") == []
+    owner = kubectl.get("dsk", "c")["metadata"]["uid"]
+    scheduler = kubectl.get("pod", "c-scheduler")
+    assert [reference["uid"] for reference in scheduler["metadata"]["ownerReferences"]] == [owner]
+    labels = scheduler["metadata"]["labels"]
+    assert labels["team"] == "a" and labels["dask.org/component"] == "scheduler"
+    assert scheduler["metadata"]["annotations"]["note"] == "b"
+    assert not any(name.startswith("kubectl.") for name in scheduler["metadata"]["annotations"])
+    worker = kubectl.get("pod", pods[0])
+    environment = {variable["name"]: variable["value"] for variable in worker["spec"]["containers"][0]["env"]}
+    assert environment == {
+        "DASK_WORKER_NAME": pods[0],
+        "DASK_SCHEDULER_ADDRESS": f"tcp://c-scheduler.{kubectl.namespace}.svc:8786",
+    }
+    assert worker["metadata"]["ownerReferences"][0]["uid"] == kubectl.get("daskworkergroup", "c-default")["metadata"]["uid"]
+
+
+def test_status_follows_pods(kubectl, operator):
+    kubectl.apply(cluster("c", 2))
+    pods = workers(kubectl, "c-default", 2)
+    for name in ["c-scheduler", *pods]:
+        set_pod(kubectl, name, "Running")
+    kubectl("wait", "dsk/c", "--for=condition=SchedulerReady", "--timeout=20s")
+    kubectl("wait", "dsk/c", "--for=condition=WorkersReady", "--timeout=20s")
+    status = kubectl.get("dsk", "c")["status"]
+    assert (status["replicas"], status["readyReplicas"]) == (2, 2)
+    assert sorted(kubectl.names("pods", status["selector"])) == pods
+
+
+def test_load_balancer_is_pending_until_it_has_an_address(kubectl, operator):
+    kubectl.apply(changed(cluster("c"), "spec.scheduler.service.type", "LoadBalancer"))
+    phase_is(kubectl, "c", "Pending")
+    kubectl.patch("service", "c-scheduler", {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}},
+                  subresource="status")
+    phase_is(kubectl, "c", "Running")
+
+
+def test_a_group_that_a_user_made(kubectl, operator):
+    kubectl.apply(group("early", "c", 2))
+    kubectl.apply(cluster("c", 1))
+    workers(kubectl, "early", 2)
+    workers(kubectl, "c-default", 1)
+    made = kubectl.get("daskworkergroup", "early")["metadata"]
+    owner = kubectl.get("dsk", "c")["metadata"]["uid"]
+    assert [reference["uid"] for reference in made["ownerReferences"]] == [owner]
+    assert "labels" not in made
+    kubectl("delete", "dsk", "c")
+    until(lambda: not kubectl.names("daskworkergroups,pods,services"), "everything to be gone")
+
+
+def test_deleting_a_cluster_leaves_nothing(kubectl, operator):
+    kubectl.apply(cluster("c", 3), group("more", "c", 2))
+    workers(kubectl, "c-default", 3)
+    workers(kubectl, "more", 2)
+    assert "finalizers" not in kubectl.get("dsk", "c")["metadata"]
+    kubectl("delete", "dsk", "c", timeout=30)
+    until(lambda: not kubectl.names("daskclusters,daskworkergroups,pods,services"), "everything to be gone")
+    stays(lambda: not kubectl.names("pods,services,daskworkergroups"), "nothing")
+
+
+# Scaling -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target, resulting", [("dsk/c", 5), ("daskworkergroup/c-default", 5)])
+def test_scale_up(kubectl, operator, target, resulting):
+    kubectl.apply(cluster("c", 2))
+    before = set(workers(kubectl, "c-default", 2))
+    kubectl("scale", target, f"--replicas={resulting}")
+    assert before < set(workers(kubectl, "c-default", resulting))
+
+
+def test_scale_of_the_group_stays(kubectl, operator):
+    """What was said of the group holds until something else is said of the cluster."""
+    kubectl.apply(cluster("c", 1))
+    workers(kubectl, "c-default", 1)
+    kubectl("scale", "daskworkergroup/c-default", "--replicas=3")
+    workers(kubectl, "c-default", 3)
+    kubectl.patch("dsk", "c", {"metadata": {"labels": {"touched": "yes"}}})
+    stays(lambda: kubectl.get("daskworkergroup", "c-default")["spec"]["worker"]["replicas"] == 3, "3 replicas")
+    kubectl("scale", "dsk/c", "--replicas=4")
+    workers(kubectl, "c-default", 4)
+
+
+def test_scale_down_takes_workers_that_never_started(kubectl, operator):
+    kubectl.apply(cluster("c", 4))
+    pods = workers(kubectl, "c-default", 4)
+    for name in pods[:2]:
+        set_pod(kubectl, name, "Running", containerStatuses=[{
+            "name": "worker", "ready": True, "started": True, "restartCount": 0, "image": "i", "imageID": "i",
+            "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}])
+    until(lambda: kubectl.get("daskworkergroup", "c-default")["status"]["readyReplicas"] == 2, "two ready workers")
+    kubectl("scale", "dsk/c", "--replicas=1")
+    assert workers(kubectl, "c-default", 2) == pods[:2]
+
+    def blocked():
+        found = condition(kubectl.get("daskworkergroup", "c-default"), "ScaleDownBlocked")
+        return found and found["status"] == "True" and found["reason"] == "WorkersMayHoldData"
+    until(blocked, "a condition that says what is held back")
+    stays(lambda: kubectl.names("pods", WORKERS) == pods[:2], "two workers")
+
+
+# Loss ----------------------------------------------------------------------
+
+
+def test_lost_pods_are_replaced(kubectl, operator):
+    kubectl.apply(cluster("c", 2))
+    pods = workers(kubectl, "c-default", 2)
+    evicted = uid(kubectl, pods[0])
+    scheduler = uid(kubectl, "c-scheduler")
+    set_pod(kubectl, pods[0], "Failed", reason="Evicted", message="low on memory")
+    until(lambda: uid(kubectl, pods[0]) != evicted, "the evicted worker to be gone")
+    workers(kubectl, "c-default", 2)
+    assert "Failed" not in {pod["status"]["phase"] for pod in kubectl.list("pods", WORKERS)}
+    kubectl("delete", "pod", "c-scheduler", "--force", "--grace-period=0")
+    until(lambda: uid(kubectl, "c-scheduler") not in (None, scheduler), "another scheduler")
+    workers(kubectl, "c-default", 2)
+
+
+def test_deleted_children_come_back(kubectl, operator):
+    kubectl.apply(cluster("c", 1))
+    workers(kubectl, "c-default", 1)
+    kubectl("delete", "service", "c-scheduler")
+    until(lambda: kubectl.get("service", "c-scheduler"), "the Service")
+    kubectl("delete", "daskworkergroup", "c-default")
+    workers(kubectl, "c-default", 1)
+
+
+# Errors --------------------------------------------------------------------
+
+
+def test_a_spec_that_the_api_server_refuses(kubectl, operator):
+    wrong = changed(cluster("wrong"), "spec.scheduler.spec.restartPolicy", "Sometimes")
+    kubectl.apply(wrong, cluster("right"))
+    phase_is(kubectl, "wrong", "Error")
+    phase_is(kubectl, "right", "Running")
+    conditions = kubectl.get("dsk", "wrong")["status"]["conditions"]
+    told = [condition for condition in conditions if "restartPolicy" in condition["message"]]
+    assert told, conditions
+    until(lambda: any("restartPolicy" in message for _, message in kubectl.events("wrong")), "an event")
+    kubectl.patch("dsk", "wrong", {"spec": {"scheduler": {"spec": {"restartPolicy": "Always"}}}})
+    phase_is(kubectl, "wrong", "Running")
+
+
+def test_an_unknown_cluster_is_said_and_then_found(kubectl, operator):
+    kubectl.apply(group("lonely", "nowhere", 1))
+
+    def said():
+        status = (kubectl.get("daskworkergroup", "lonely") or {}).get("status", {})
+        return any(condition["reason"] == "ClusterNotFound" for condition in status.get("conditions", []))
+    until(said, "a condition that says what is missing")
+    assert kubectl.names("pods") == []
+    kubectl.apply(cluster("nowhere"))
+    workers(kubectl, "lonely", 1)
+
+
+def test_a_malformed_object_stops_no_others(admin, kubectl, operator):
+    """An object from before there was a schema: its spec is a shape that no program expects."""
+    path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec"
+    name = "daskclusters.kubernetes.dask.org"
+    good = admin.get("crd", name)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    open_schema = {"x-kubernetes-preserve-unknown-fields": True}
+    admin.patch("crd", name, [{"op": "replace", "path": path, "value": open_schema}], type="json")
+    try:
+        malformed = changed(cluster("malformed"), "spec", {"worker": {"replicas": 1, "spec": "many"}, "scheduler": [1]})
+
+        def applied():
+            try:
+                return kubectl.apply(malformed, options=["--validate=false"])
+            except Refused as error:
+                raise AssertionError(error) from error
+        until(applied, "a schema that accepts everything", timeout=20)
+        kubectl.apply(cluster("good", 2))
+        workers(kubectl, "good-default", 2)
+        phase_is(kubectl, "malformed", "Error")
+        kubectl("delete", "dsk", "malformed")
+    finally:
+        admin.patch("crd", name, [{"op": "replace", "path": path, "value": good}], type="json")
+
+
+# What the predecessor left -------------------------------------------------
+
+
+def test_marks_of_kopf_are_taken_off(kubectl, operator):
+    annotations = {"kopf.zalando.org/last-handled-configuration": "{}", "mine": "stays"}
+    kubectl.apply(cluster("c", 1, finalizers=[FINALIZER, "example.com/mine"], annotations=annotations))
+
+    def clean():
+        metadata = kubectl.get("dsk", "c")["metadata"]
+        return metadata["finalizers"] == ["example.com/mine"] and not any(
+            name.startswith("kopf") for name in metadata["annotations"])
+    until(clean, "kopf's marks to be gone")
+    assert kubectl.get("dsk", "c")["metadata"]["annotations"]["mine"] == "stays"
+
+
+# Jobs ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end, status", [("Succeeded", "Successful"), ("Failed", "Failed")])
+def test_life_of_a_job(kubectl, operator, end, status):
+    def job_status():
+        return (kubectl.get("djb", "j") or {}).get("status", {})
+
+    kubectl.apply(job("j", replicas=2))
+    workers(kubectl, "j-default", 2)
+    until(lambda: job_status().get("jobStatus") == "ClusterCreated", "ClusterCreated")
+    runner = kubectl.get("pod", "j-runner")
+    assert runner["metadata"]["labels"]["dask.org/component"] == "job-runner"
+    set_pod(kubectl, "j-runner", "Running")
+    until(lambda: job_status().get("jobStatus") == "Running", "Running")
+    assert "endTime" not in job_status()
+    set_pod(kubectl, "j-runner", end)
+    until(lambda: job_status().get("jobStatus") == status, status)
+    until(lambda: not kubectl.names("daskclusters,daskworkergroups,services"), "its cluster to be gone")
+    until(lambda: kubectl.names("pods") == ["j-runner"], "only the runner to be left")
+    assert sorted(job_status()) == ["clusterName", "endTime", "jobRunnerPodName", "jobStatus", "startTime"]
+    stays(lambda: job_status()["jobStatus"] == status, status)
+    kubectl("delete", "djb", "j")
+    until(lambda: not kubectl.names("pods"), "the runner to be gone")
+
+
+def test_pod_specs_reach_pods_as_written(kubectl, operator):
+    spec = pod("worker", "dask-worker")
+    spec["containers"][0]["env"] = [{"name": "DASK_SCHEDULER_ADDRESS", "value": "tcp://elsewhere:1"}]
+    spec["initContainers"] = [{"name": "before", "image": "i", "restartPolicy": "Always"}]
+    spec["tolerations"] = [{"operator": "Exists"}]
+    kubectl.apply(changed(cluster("c"), "spec.worker.spec", spec))
+    name = workers(kubectl, "c-default", 1)[0]
+    made = kubectl.get("pod", name)["spec"]
+    environment = made["containers"][0]["env"]
+    assert environment[0] == {"name": "DASK_SCHEDULER_ADDRESS", "value": "tcp://elsewhere:1"}
+    assert [variable["name"] for variable in environment] == ["DASK_SCHEDULER_ADDRESS", "DASK_WORKER_NAME"]
+    assert made["initContainers"][0]["restartPolicy"] == "Always"
+    assert "env" not in made["initContainers"][0]

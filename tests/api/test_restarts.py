@@ -1,0 +1,73 @@
+"""Operators that are stopped, killed and started again. Each looks after its test's namespace only."""
+
+import collections
+import time
+
+from support.dask import WORKERS, workers
+from support.manifests import cluster, group, job
+from support.operator import Operator
+from support.waiting import until
+
+FINALIZER = "kopf.zalando.org/KopfFinalizerMarker"
+
+
+def test_killed_twenty_times_while_fifty_workers_come_up(kubectl, admin, tmp_path):
+    """Whatever it was doing: in the end there are exactly fifty, and there were never more."""
+    seen = collections.Counter()
+    operator = Operator(admin.environment, tmp_path, "--namespace", kubectl.namespace, "--writes-in-flight", "2")
+    try:
+        kubectl.apply(cluster("c", 50))
+        for round in range(20):
+            operator.start(wait=False)
+            # Sooner and later, so that it is met at different moments of its start and its work.
+            time.sleep(0.15 + 0.04 * round)
+            operator.kill()
+            count = len(kubectl.names("pods", WORKERS))
+            seen[count] += 1
+            assert count <= 50
+        operator.start()
+        workers(kubectl, "c-default", 50, timeout=60)
+        operator.wait_until_quiet()
+        assert len(kubectl.names("pods", WORKERS)) == 50
+        assert kubectl.names("daskworkergroups") == ["c-default"]
+        assert len(kubectl.names("pods")) == 51
+    finally:
+        operator.stop()
+    assert len(seen) > 2, f"the kills came before or after the work, not in it: {seen}"
+
+
+def test_a_restart_and_a_resync_write_nothing(kubectl, admin, tmp_path):
+    def versions():
+        objects = kubectl.list("daskclusters,daskworkergroups,daskjobs,pods,services")
+        return {(object["kind"], object["metadata"]["name"]): object["metadata"]["resourceVersion"] for object in objects}
+
+    def writes(operator):
+        name = "dask_operator_api_requests_total"
+        return operator.metric(name) - sum(operator.metric(name, verb=verb) for verb in ("get", "list", "watch"))
+
+    with Operator(admin.environment, tmp_path, "--namespace", kubectl.namespace) as operator:
+        kubectl.apply(cluster("c", 5), group("more", "c", 3), job("j", replicas=2))
+        workers(kubectl, "more", 3)
+        workers(kubectl, "c-default", 5)
+        workers(kubectl, "j-default", 2)
+        operator.wait_until_quiet()
+    before = versions()
+    with Operator(admin.environment, tmp_path, "--namespace", kubectl.namespace) as operator:
+        until(lambda: operator.metric("dask_operator_reconciles_total", result="success") >= 5, "all to be looked at")
+        operator.wait_until_quiet()
+        assert writes(operator) == 0
+        assert versions() == before
+        reconciles = operator.metric("dask_operator_reconciles_total")
+        # Something that means nothing to a plan wakes it up, and still it writes nothing.
+        kubectl("annotate", "pod", "c-scheduler", "example.com/note=1")
+        until(lambda: operator.metric("dask_operator_reconciles_total") > reconciles, "another look")
+        operator.wait_until_quiet()
+        assert writes(operator) == 0
+
+
+def test_a_deletion_that_hangs_on_kopf_goes_on(kubectl, admin, tmp_path):
+    kubectl.apply(cluster("c", 1, finalizers=[FINALIZER]))
+    kubectl("delete", "dsk", "c", "--wait=false")
+    assert kubectl.get("dsk", "c")
+    with Operator(admin.environment, tmp_path, "--namespace", kubectl.namespace):
+        until(lambda: not kubectl.get("dsk", "c"), "the cluster to be gone")

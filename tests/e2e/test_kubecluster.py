@@ -1,0 +1,57 @@
+"""The newest KubeCluster from PyPI, unmodified."""
+
+import os
+
+import pytest
+
+from support.dask import WORKERS
+from support.waiting import until
+
+START = 120
+
+
+@pytest.fixture
+def kubeconfig(kubectl, monkeypatch):
+    """KubeCluster finds the cluster as any client does."""
+    monkeypatch.setenv("KUBECONFIG", kubectl.environment["KUBECONFIG"])
+    monkeypatch.setenv("PATH", kubectl.environment["PATH"])
+    return os.environ["KUBECONFIG"]
+
+
+def test_kubecluster(kubectl, operator, kubeconfig):
+    from dask_kubernetes.operator import KubeCluster
+    from distributed import Client
+
+    with KubeCluster(name="mine", namespace=kubectl.namespace, n_workers=2, resource_timeout=START,
+                     env={"A": "B"}) as made, Client(made, timeout=30) as client:
+        client.wait_for_workers(2, timeout=START)
+        assert client.submit(lambda: __import__("os").environ["A"]).result(timeout=60) == "B"
+        assert sum(client.gather(client.map(lambda number: number * 2, range(10)))) == 90
+
+        made.scale(3)
+        client.wait_for_workers(3, timeout=START)
+        assert len(kubectl.names("pods", f"{WORKERS},dask.org/workergroup-name=mine-default")) == 3
+
+        made.add_worker_group(name="more", n_workers=1)
+        client.wait_for_workers(4, timeout=START)
+        assert kubectl.names("daskworkergroups") == ["mine-default", "mine-more"]
+        made.delete_worker_group(name="more")
+        until(lambda: kubectl.names("daskworkergroups") == ["mine-default"], "the group to be gone", START, 0.5)
+        assert any("scheduler" in name for name in made.get_logs())
+
+        with KubeCluster.from_name("mine", namespace=kubectl.namespace) as other:
+            assert other.scheduler_address
+    until(lambda: not kubectl.names("daskclusters,daskworkergroups,pods,services"), "nothing to be left", START, 0.5)
+
+
+def test_adapt_makes_an_autoscaler(kubectl, operator, kubeconfig):
+    from dask_kubernetes.operator import KubeCluster
+
+    with KubeCluster(name="adapts", namespace=kubectl.namespace, n_workers=0, resource_timeout=START) as made:
+        made.adapt(minimum=1, maximum=3)
+        spec = kubectl.get("daskautoscaler", "adapts")["spec"]
+        assert spec == {"cluster": "adapts", "minimum": 1, "maximum": 3}
+        made.scale(1)
+        assert not kubectl.names("daskautoscalers")
+        until(lambda: len(kubectl.names("pods", WORKERS)) == 1, "a worker", START, 0.5)
+    until(lambda: not kubectl.names("daskclusters,daskworkergroups,pods,services"), "nothing to be left", START, 0.5)

@@ -1,0 +1,119 @@
+"""Dask's documented manifests, applied unchanged: workers join and compute, and nothing is left."""
+
+from contextlib import contextmanager
+
+import pytest
+from distributed import Client
+
+from support.dask import WORKERS, scheduler_address, workers
+from support.cluster import ROOT
+from support.manifests import cluster, group, job
+from support.waiting import until
+
+#: Seconds until a scheduler or worker has started, on a busy machine.
+START = 120
+
+
+@contextmanager
+def client_of(kubectl, name, count):
+    """A Dask client of a cluster whose workers have joined."""
+    until(lambda: any(condition["type"] == "SchedulerReady" and condition["status"] == "True"
+                      for condition in (kubectl.get("dsk", name) or {}).get("status", {}).get("conditions", [])),
+          "the scheduler to be ready", START, 0.5)
+    with scheduler_address(kubectl, name) as address, Client(address, timeout=30, set_as_default=False) as client:
+        client.wait_for_workers(count, timeout=START)
+        yield client
+
+
+def names_of(client):
+    """The names of the workers that a scheduler knows."""
+    return sorted(worker["name"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
+
+
+def computes(client):
+    """Whether a computation over all workers is right."""
+    squares = client.map(lambda number: number * number, range(100), pure=False)
+    return client.submit(sum, squares).result(timeout=60) == 328350
+
+
+def example(name):
+    """Path of an example."""
+    return ROOT / "examples" / f"{name}.yaml"
+
+
+def test_documented_cluster(kubectl, operator):
+    kubectl("apply", "--filename", example("cluster"))
+    with client_of(kubectl, "simple", 2) as client:
+        assert names_of(client) == kubectl.names("pods", WORKERS)
+        assert computes(client)
+        kubectl("wait", "dsk/simple", "--for=condition=WorkersReady", f"--timeout={START}s", timeout=START + 10)
+        assert kubectl.get("dsk", "simple")["status"]["phase"] == "Running"
+
+        kubectl("apply", "--filename", example("worker-group"))
+        client.wait_for_workers(4, timeout=START)
+        kubectl("scale", "dsk/simple", "--replicas=3")
+        client.wait_for_workers(5, timeout=START)
+        kubectl("scale", "daskworkergroup/simple-highmem", "--replicas=3")
+        client.wait_for_workers(6, timeout=START)
+        assert len(workers(kubectl, "simple-default", 3)) == 3
+        assert names_of(client) == kubectl.names("pods", WORKERS)
+        assert computes(client)
+        future = client.submit(lambda: "big", resources={"MEMORY": 20e9})
+        assert future.result(timeout=60) == "big"
+        kubectl("apply", "--filename", example("autoscaler"))
+        del future
+
+    kubectl("delete", "--filename", example("cluster"), timeout=START)
+    until(lambda: not kubectl.names("daskclusters,daskworkergroups,daskautoscalers,pods,services,deployments"),
+          "nothing to be left", START, 0.5)
+
+
+def test_documented_job(kubectl, operator):
+    kubectl("apply", "--filename", example("job"))
+    kubectl("wait", "djb/simple-job", "--for=jsonpath={.status.jobStatus}=Successful", f"--timeout={START * 2}s",
+            timeout=START * 2 + 10)
+    assert kubectl("logs", "simple-job-runner").split()[-1] == "45"
+    until(lambda: kubectl.names("daskclusters,daskworkergroups,pods,services") == ["simple-job-runner"],
+          "only the runner to be left", START, 0.5)
+    status = kubectl.get("djb", "simple-job")["status"]
+    assert sorted(status) == ["clusterName", "endTime", "jobRunnerPodName", "jobStatus", "startTime"]
+    kubectl("delete", "--filename", example("job"))
+    until(lambda: not kubectl.names("pods"), "the runner to be gone", START, 0.5)
+
+
+def test_failing_job(kubectl, operator):
+    kubectl.apply(job("fails", "raise SystemExit(3)"))
+    kubectl("wait", "djb/fails", "--for=jsonpath={.status.jobStatus}=Failed", f"--timeout={START}s", timeout=START + 10)
+    until(lambda: kubectl.names("daskclusters,daskworkergroups,pods,services") == ["fails-runner"],
+          "only the runner to be left", START, 0.5)
+
+
+def test_lost_worker_and_lost_scheduler_are_replaced(kubectl, operator):
+    kubectl.apply(cluster("c", 2))
+    with client_of(kubectl, "c", 2) as client:
+        lost = kubectl.names("pods", WORKERS)[0]
+        kubectl("delete", "pod", lost, "--grace-period=1")
+        until(lambda: len(names_of(client)) == 2 and lost not in names_of(client), "another worker to join", START, 0.5)
+        assert computes(client)
+    before = kubectl.get("pod", "c-scheduler")["metadata"]["uid"]
+    kubectl("delete", "pod", "c-scheduler", "--grace-period=1")
+    until(lambda: (kubectl.get("pod", "c-scheduler") or {"metadata": {"uid": before}})["metadata"]["uid"] != before,
+          "another scheduler", START, 0.5)
+    with client_of(kubectl, "c", 2) as client:
+        assert computes(client)
+
+
+@pytest.mark.parametrize("name", ["minimal", "spot-workers"])
+def test_other_examples_start(kubectl, operator, name):
+    objects = kubectl("apply", "--filename", example(name))
+    made = next(line for line in objects.splitlines() if line.startswith("daskcluster")).split("/")[1].split()[0]
+    until(lambda: (kubectl.get("dsk", made) or {}).get("status", {}).get("phase") == "Running", "Running", START, 0.5)
+    until(lambda: kubectl.names("pods", WORKERS), "workers", START, 0.5)
+
+
+def test_a_group_scaled_to_nothing_and_back(kubectl, operator):
+    kubectl.apply(cluster("c", 1), group("more", "c", 0))
+    with client_of(kubectl, "c", 1) as client:
+        assert not kubectl.names("pods", "dask.org/workergroup-name=more")
+        kubectl("scale", "daskworkergroup/more", "--replicas=1")
+        client.wait_for_workers(2, timeout=START)
