@@ -151,7 +151,7 @@ impl Controller {
         let mut watches = JoinSet::new();
         let scopes: Vec<_> = match namespaces {
             [] => vec![None],
-            namespaces => namespaces.iter().cloned().map(Some).collect(COLLECT),
+            namespaces => namespaces.iter().cloned().map(Some).collect(),
         };
         let kinds = self.reconciler.stores.kinds().clone();
         for kind in kinds.iter() {
@@ -242,11 +242,11 @@ impl Controller {
             .done(key, again.map(|wait| Instant::now() + wait), failed);
     }
 
-    /// How long changes of what `key` depends on are collected.
-    fn collect(&self, key: &ParentKey) -> Duration {
+    /// How long changes that concern `key` are collected, `least` at the least.
+    fn collect(&self, key: &ParentKey, least: Duration) -> Duration {
         lock(&self.passes)
             .get(key)
-            .map_or(COLLECT, |passes| passes.collect())
+            .map_or(least, |passes| passes.collect(least))
     }
 }
 
