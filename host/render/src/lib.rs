@@ -1,1 +1,19 @@
-//! The children of a manifest, computed without a cluster.
+//! The children of a manifest, computed without a cluster: by the same
+//! components, through the same gate, finished in the same way as the operator
+//! does it.
+//!
+//! * [`documents`]: files, folders and standard input become Dask resources.
+//! * [`logic`]: who decides. Components do; tests also have the same code natively.
+//! * [`plugins`]: the component of each kind, the default one or somebody's own.
+//! * [`render`](mod@render): default, validate, plan, gate, finish; children that are Dask
+//!   resources in turn.
+//! * [`command`]: `dask-operator render`.
+
+pub mod command;
+pub mod convert;
+pub mod documents;
+pub mod logic;
+pub mod plugins;
+pub mod render;
+
+pub use command::RenderArgs;

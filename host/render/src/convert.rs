@@ -1,0 +1,73 @@
+//! A component's plan, as the gate takes it.
+
+use dask_operator_core::plan;
+use dask_operator_runtime::contract;
+
+/// The same plan in the gate's own types, which know no WebAssembly.
+#[must_use]
+pub fn plan(plan: contract::Plan) -> plan::Plan {
+    plan::Plan {
+        children: plan.children.into_iter().map(child).collect(),
+        status: plan.status,
+        conditions: plan.conditions.into_iter().map(condition).collect(),
+        events: plan.events.into_iter().map(event).collect(),
+        owner: plan.owner.map(|owner| plan::Owner {
+            kind: plan::ResourceKind::new(owner.api_version, owner.kind),
+            name: owner.name,
+            uid: owner.uid,
+        }),
+        scale: plan
+            .scale
+            .into_iter()
+            .map(|scale| plan::Scale { worker_group: scale.worker_group, replicas: scale.replicas })
+            .collect(),
+        delete_parent: plan.delete_parent,
+        requeue_after: plan.requeue_after,
+    }
+}
+
+/// The same kind in the gate's own type.
+#[must_use]
+pub fn kind(kind: contract::ResourceKind) -> plan::ResourceKind {
+    plan::ResourceKind::new(kind.api_version, kind.kind)
+}
+
+fn child(child: contract::DesiredChild) -> plan::DesiredChild {
+    plan::DesiredChild {
+        key: plan::ChildKey {
+            kind: plan::ResourceKind::new(child.key.api_version, child.key.kind),
+            name: child.key.name,
+        },
+        action: match child.action {
+            contract::ChildAction::Keep => plan::Action::Keep,
+            contract::ChildAction::Create(object) => plan::Action::Create(object),
+            contract::ChildAction::Apply(object) => plan::Action::Apply(object),
+        },
+    }
+}
+
+/// The same condition in the gate's own type.
+#[must_use]
+pub fn condition(condition: contract::Condition) -> plan::Condition {
+    plan::Condition {
+        type_: condition.type_,
+        status: match condition.status {
+            contract::ConditionStatus::True => plan::ConditionStatus::True,
+            contract::ConditionStatus::False => plan::ConditionStatus::False,
+            contract::ConditionStatus::Unknown => plan::ConditionStatus::Unknown,
+        },
+        reason: condition.reason,
+        message: condition.message,
+    }
+}
+
+fn event(event: contract::Event) -> plan::Event {
+    plan::Event {
+        type_: match event.type_ {
+            contract::EventType::Normal => plan::EventType::Normal,
+            contract::EventType::Warning => plan::EventType::Warning,
+        },
+        reason: event.reason,
+        message: event.message,
+    }
+}

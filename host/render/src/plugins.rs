@@ -1,0 +1,274 @@
+//! The component of each kind: the default one, or somebody's own.
+
+use std::fs;
+use std::path::PathBuf;
+
+use clap::Args;
+use dask_operator_core::parent::DaskKind;
+use dask_operator_runtime::{Component, Engine, EngineConfig, EngineError, Interface, Limits, LoadError};
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::logic::{ComponentLogic, Logic, interface};
+use crate::render::Deciders;
+
+/// Which components, and with what settings.
+#[derive(Args, Clone, Debug, Default)]
+pub struct PluginArgs {
+    /// Use another component for a kind: cluster, worker-group, job or autoscaler. Can be repeated.
+    #[arg(long = "plugin", value_name = "KIND=FILE", value_parser = plugin, help_heading = "Components")]
+    pub plugins: Vec<(Interface, PathBuf)>,
+
+    /// A setting of a component, as `worker-group.workload=deployment`; the value is JSON, or else text. Can be repeated.
+    #[arg(long = "setting", value_name = "KIND.KEY=VALUE", value_parser = setting, help_heading = "Components")]
+    pub settings: Vec<Setting>,
+
+    /// A YAML file with settings: an object for each kind that has any. Those given by --setting win.
+    #[arg(long = "settings", value_name = "FILE", help_heading = "Components")]
+    pub settings_file: Option<PathBuf>,
+
+    /// Where compiled components are kept, so that the next start is faster.
+    #[arg(long, value_name = "FOLDER", env = "DASK_OPERATOR_CACHE_DIR", help_heading = "Components")]
+    pub cache_dir: Option<PathBuf>,
+}
+
+/// One setting from the command line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    interface: Interface,
+    key: String,
+    value: Value,
+}
+
+/// Why the components can't be used.
+#[derive(Debug, Error)]
+pub enum PluginError {
+    /// There is no WebAssembly engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A component can't be loaded.
+    #[error(transparent)]
+    Load(#[from] Box<LoadError>),
+    /// A file can't be read.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        error: std::io::Error,
+    },
+    /// The component has not the interface that it is wanted for.
+    #[error("{source_name}: this component does not export {wanted}; it exports {has}")]
+    WrongInterface {
+        /// Where the component comes from.
+        source_name: String,
+        /// What it is wanted for.
+        wanted: Interface,
+        /// What it has.
+        has: String,
+    },
+    /// Settings that aren't.
+    #[error("{place}: {message}")]
+    Settings {
+        /// Where they stand.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// The components, ready to be called.
+#[derive(Clone, Debug)]
+pub struct Plugins {
+    by_kind: Vec<(DaskKind, ComponentLogic, String)>,
+}
+
+impl Plugins {
+    /// Loads the components that `args` ask for, the default ones where they
+    /// don't, and checks their settings.
+    ///
+    /// # Errors
+    ///
+    /// When one can't be read, is unfit, or has settings that it refuses.
+    pub fn load(engine: &Engine, args: &PluginArgs, limits: Limits) -> Result<Self, PluginError> {
+        let by_kind = Self::load_each(engine, args, limits)?.into_iter().map(|(kind, loaded)| {
+            let (logic, settings) = loaded?;
+            Ok((kind, logic, settings))
+        });
+        Ok(Self { by_kind: by_kind.collect::<Result<_, PluginError>>()? })
+    }
+
+    /// Loads the same, each with its settings, and goes on when one is broken.
+    ///
+    /// # Errors
+    ///
+    /// When the settings can't be read.
+    pub fn load_each(
+        engine: &Engine,
+        args: &PluginArgs,
+        limits: Limits,
+    ) -> Result<Vec<(DaskKind, Result<(ComponentLogic, String), PluginError>)>, PluginError> {
+        let mut settings = read_settings(args)?;
+        let mut load = |kind: DaskKind| {
+            let interface = interface(kind);
+            let component = component(engine, args, interface, limits)?;
+            let settings = Value::Object(settings.remove(interface.name()).unwrap_or_default()).to_string();
+            check_settings(&component, interface, &settings)?;
+            Ok((ComponentLogic { component, interface }, settings))
+        };
+        Ok(DaskKind::ALL.into_iter().map(|kind| (kind, load(kind))).collect())
+    }
+
+    /// The component of a kind.
+    #[must_use]
+    pub fn of(&self, kind: DaskKind) -> &ComponentLogic {
+        &self.entry(kind).1
+    }
+
+    fn entry(&self, kind: DaskKind) -> &(DaskKind, ComponentLogic, String) {
+        // `load` puts one entry for each kind there.
+        let index = DaskKind::ALL.iter().position(|other| *other == kind).unwrap_or_default();
+        &self.by_kind[index]
+    }
+}
+
+impl Deciders for Plugins {
+    fn logic(&self, kind: DaskKind) -> &dyn Logic {
+        &self.entry(kind).1
+    }
+
+    fn settings(&self, kind: DaskKind) -> &str {
+        &self.entry(kind).2
+    }
+}
+
+/// An engine that keeps compiled components where `args` say, or in the user's
+/// cache folder.
+///
+/// # Errors
+///
+/// When there is no engine for this machine.
+pub fn engine(args: &PluginArgs) -> Result<Engine, EngineError> {
+    let home = || {
+        let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
+    };
+    let cache_dir = args.cache_dir.clone().or_else(|| home().map(|base| base.join("dask-operator").join("components")));
+    Engine::new(EngineConfig { cache_dir, ..EngineConfig::default() })
+}
+
+fn component(
+    engine: &Engine,
+    args: &PluginArgs,
+    interface: Interface,
+    limits: Limits,
+) -> Result<Component, PluginError> {
+    let chosen = args.plugins.iter().rev().find(|(kind, _)| *kind == interface);
+    let (source, bytes) = match chosen {
+        Some((_, path)) => {
+            let bytes = fs::read(path).map_err(|error| PluginError::Io { path: path.clone(), error })?;
+            (path.display().to_string(), bytes)
+        }
+        None => {
+            let bytes = match interface {
+                Interface::WorkerGroup => dask_operator_components::WORKER_GROUP,
+                Interface::Job => dask_operator_components::JOB,
+                Interface::Autoscaler => dask_operator_components::AUTOSCALER,
+                Interface::Cluster | Interface::Policy => dask_operator_components::CLUSTER,
+            };
+            (format!("the default {} component", interface.name()), bytes.to_vec())
+        }
+    };
+    let component = Component::load(engine, &source, &bytes, limits).map_err(Box::new)?;
+    if component.interfaces().contains(&interface) {
+        return Ok(component);
+    }
+    let has: Vec<_> = component.interfaces().iter().map(ToString::to_string).collect();
+    Err(PluginError::WrongInterface { source_name: source, wanted: interface, has: has.join(", ") })
+}
+
+fn check_settings(component: &Component, interface: Interface, settings: &str) -> Result<(), PluginError> {
+    let wrong = |message: String| PluginError::Settings { place: format!("settings of {}", interface.name()), message };
+    let findings = component.validate_settings(settings).map_err(|error| wrong(error.to_string()))?;
+    if findings.is_empty() {
+        return Ok(());
+    }
+    let sentences = findings.iter().map(|finding| match finding.field.as_str() {
+        "" => finding.message.clone(),
+        field => format!("{field}: {}", finding.message),
+    });
+    Err(wrong(sentences.collect::<Vec<_>>().join("; ")))
+}
+
+/// Settings by the name of the interface.
+type Settings = std::collections::BTreeMap<String, Map<String, Value>>;
+
+fn read_settings(args: &PluginArgs) -> Result<Settings, PluginError> {
+    let mut settings = Settings::new();
+    if let Some(path) = &args.settings_file {
+        let text = fs::read_to_string(path).map_err(|error| PluginError::Io { path: path.clone(), error })?;
+        let wrong = |message: String| PluginError::Settings { place: path.display().to_string(), message };
+        settings = serde_saphyr::from_str(&text).map_err(|error| {
+            wrong(format!("an object for each of {} is wanted: {error}", kinds()))
+        })?;
+        if let Some(unknown) = settings.keys().find(|key| logic(key).is_none()) {
+            return Err(wrong(format!("{unknown} is no kind of component; there are {}", kinds())));
+        }
+    }
+    for Setting { interface, key, value } in &args.settings {
+        settings.entry(interface.name().to_owned()).or_default().insert(key.clone(), value.clone());
+    }
+    Ok(settings)
+}
+
+fn kinds() -> String {
+    Interface::LOGIC.map(Interface::name).join(", ")
+}
+
+fn logic(name: &str) -> Option<Interface> {
+    Interface::from_name(name).filter(|interface| Interface::LOGIC.contains(interface))
+}
+
+/// `KIND=FILE`
+fn plugin(text: &str) -> Result<(Interface, PathBuf), String> {
+    let (kind, file) = text.split_once('=').ok_or("write KIND=FILE, as in worker-group=mine.wasm")?;
+    let interface = logic(kind).ok_or_else(|| format!("{kind} is no kind of component; there are {}", kinds()))?;
+    Ok((interface, file.into()))
+}
+
+/// `KIND.KEY=VALUE`
+fn setting(text: &str) -> Result<Setting, String> {
+    let form = "write KIND.KEY=VALUE, as in worker-group.workload=deployment";
+    let (place, value) = text.split_once('=').ok_or(form)?;
+    let (kind, key) = place.split_once('.').ok_or(form)?;
+    let interface = logic(kind).ok_or_else(|| format!("{kind} is no kind of component; there are {}", kinds()))?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+    Ok(Setting { interface, key: key.to_owned(), value })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    #[rstest]
+    #[case("worker-group.workload=deployment", "workload", json!("deployment"))]
+    #[case("worker-group.batchSize=5", "batchSize", json!(5))]
+    #[case("cluster.annotationFilter=[\"a=b\"]", "annotationFilter", json!(["a=b"]))]
+    fn settings_are_json_or_text(#[case] text: &str, #[case] key: &str, #[case] value: Value) {
+        let setting = setting(text).map(|setting| (setting.key, setting.value));
+        assert_eq!(setting, Ok((key.to_owned(), value)));
+    }
+
+    #[rstest]
+    #[case("workload=pod", "write KIND.KEY=VALUE")]
+    #[case("group.workload=pod", "there are cluster, worker-group, job, autoscaler")]
+    #[case("policy.x=1", "policy is no kind of component")]
+    fn wrong_settings_say_what_to_write(#[case] text: &str, #[case] expected: &str) {
+        let error = setting(text).map_err(|error| error.contains(expected));
+        assert_eq!(error.map(|_| ()), Err(true));
+    }
+}
