@@ -62,11 +62,9 @@ def choose_kubernetes():
         with step(f"use the cluster that KUBECONFIG names ({os.environ['KUBECONFIG']})"):
             kubectl("version", "--request-timeout=10s")
         return
-    cluster = [sys.executable, "tests/cluster"]
     say("the local Kubernetes")
-    for verb in (["up"], ["image", "dask"]):
-        if subprocess.run([*cluster, *verb], cwd=ROOT, check=False).returncode:
-            raise Failure("the local Kubernetes could not be started; the lines above say why")
+    if subprocess.run([sys.executable, "tests/cluster", "up"], cwd=ROOT, check=False).returncode:
+        raise Failure("the local Kubernetes could not be started; the lines above say why")
     shell = run("bash", "-c", f'eval "$({sys.executable} tests/cluster kubeconfig)"; printf "%s\\n" "$KUBECONFIG" "$PATH"')
     os.environ["KUBECONFIG"], os.environ["PATH"] = shell.splitlines()
 
