@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from . import machine
-from .console import Failure, Progress, say, seconds, step
+from .console import Failure, Progress, say, seconds
 from .settings import cache_home
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"

@@ -9,7 +9,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import binaries, fakenodes, images, inventory, machine, oci, registry, startup, status, teardown
+from . import (
+    binaries,
+    fakenodes,
+    images,
+    inventory,
+    machine,
+    oci,
+    registry,
+    startup,
+    status,
+    teardown,
+)
 from .console import Failure, say
 from .running import Running
 from .settings import DEFAULT_NAME, DEFAULT_RANGE, STATE_HOME, Cluster

@@ -11,7 +11,7 @@ from .console import Failure, step
 def run(argv, check=True, **options):
     """Run a command quietly; a failure shows the command and what it said."""
     options.setdefault("stdin", subprocess.DEVNULL)
-    result = subprocess.run([str(part) for part in argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, **options)
+    result = subprocess.run([str(part) for part in argv], capture_output=True, text=True, check=False, **options)
     if check and result.returncode != 0:
         said = (result.stderr.strip() or result.stdout.strip())[-2000:]
         raise Failure(f"`{' '.join(str(part) for part in argv)}` failed ({result.returncode}): {said}")

@@ -20,7 +20,18 @@ from .kube import Api, ApiError
 from .processes import wait_until
 from .running import KEEPER, Running
 from .settings import Cluster
-from .smoketools import BESIDE, HERE, MAIN, OPENER, cli, fetch, kubectl, refuse_all, server, service
+from .smoketools import (
+    BESIDE,
+    HERE,
+    MAIN,
+    OPENER,
+    cli,
+    fetch,
+    kubectl,
+    refuse_all,
+    server,
+    service,
+)
 
 
 class Smoke(unittest.TestCase):

@@ -3,7 +3,18 @@
 import json
 import time
 
-from . import binaries, cgroups, controlplane, fakenodes, inventory, machine, network, node, pki, teardown
+from . import (
+    binaries,
+    cgroups,
+    controlplane,
+    fakenodes,
+    inventory,
+    machine,
+    network,
+    node,
+    pki,
+    teardown,
+)
 from .console import Failure, say, seconds, step
 from .kube import Api
 from .processes import tail, wait_until

@@ -28,7 +28,7 @@ def report(running):
             healthy = False
             rows.append((name, str(process.pid), "DEAD", "", str(log)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines += ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    lines += ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     try:
         items = Api(cluster, timeout=5).get("/api/v1/nodes")["items"]
         lines += ["", f"  nodes: {summary(items)}"]

@@ -81,7 +81,7 @@ def mounts_below(folder):
 def _remove_folder(folder):
     for point in mounts_below(folder):
         machine.run(["umount", "--lazy", point])
-    for attempt in range(100):
+    for _ in range(100):
         # The marker goes last: a removal that is interrupted can be taken up again.
         for entry in folder.iterdir() if folder.exists() else ():
             if entry.name != MARKER:
