@@ -83,13 +83,9 @@ impl Passes {
         }
     }
 
-    /// How long changes are collected until the next.
-    fn collect(self) -> Duration {
-        let least = if self.burst < BURST {
-            COLLECT
-        } else {
-            COLLECT_BURST
-        };
+    /// How long changes are collected until the next, `least` at the least.
+    fn collect(self, least: Duration) -> Duration {
+        let least = if self.burst < BURST { least } else { COLLECT_BURST };
         (self.duration * COLLECT_PASSES).clamp(least, COLLECT_MOST)
     }
 }
