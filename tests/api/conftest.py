@@ -9,7 +9,7 @@ from support.operator import Operator
 @pytest.fixture(scope="session")
 def kubernetes():
     """The environment for kubectl."""
-    with any_kubernetes("api-tests", "198.19.64.0/18", node=False) as environment:
+    with any_kubernetes("api-tests", "198.19.0.0/19", node=False) as environment:
         yield environment
 
 

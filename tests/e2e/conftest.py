@@ -9,7 +9,7 @@ from support.operator import Operator
 @pytest.fixture(scope="session")
 def kubernetes():
     """The environment for kubectl."""
-    with any_kubernetes("e2e-tests", "198.19.0.0/18", node=True) as environment:
+    with any_kubernetes("e2e-tests", "198.19.32.0/19", node=True) as environment:
         yield environment
 
 

@@ -6,6 +6,8 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from support.kubectl import environment_of
 
 ROOT = Path(__file__).parents[2]
@@ -21,8 +23,10 @@ def kubernetes(name, cidr, node):
     cluster = [sys.executable, "tests/cluster"]
     parameters = ["--name", name, "--range", cidr]
     try:
-        started = subprocess.run([*cluster, "up", *parameters, *([] if node else ["--no-node"])], cwd=ROOT, check=False)
-        assert started.returncode == 0, "the local Kubernetes did not start; its own lines say why"
+        started = subprocess.run([*cluster, "up", *parameters, *([] if node else ["--no-node"])], cwd=ROOT, check=False,
+                                 text=True, stderr=subprocess.PIPE)
+        if started.returncode:
+            pytest.exit(f"the local Kubernetes did not start:\n{started.stderr[-3000:]}", returncode=1)
         shell = subprocess.run(
             ["bash", "-c", f'eval "$({sys.executable} tests/cluster kubeconfig --name {name})"; '
                            'printf "%s\\n" "$KUBECONFIG" "$PATH"'],
