@@ -1,0 +1,87 @@
+"""Components that are swapped in: `tests/api/plugin`, which misbehaves where an annotation tells it to."""
+
+import subprocess
+
+import pytest
+
+from support.cluster import ROOT
+from support.dask import WORKERS, workers
+from support.manifests import cluster, group
+from support.operator import BINARY, Operator
+from support.waiting import stays, until
+
+MADE_BY = "example.com/made-by=swapped"
+
+
+@pytest.fixture(scope="module")
+def plugin():
+    """The component's file, built where the default ones are, because the libraries are there already."""
+    out = ROOT / "target" / "components"
+    build = ["cargo", "run", "--quiet", "--package", "dask-operator-plugin-build", "--", "--out", out, "tests/api/plugin"]
+    done = subprocess.run(build, cwd=ROOT, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out / "dask-operator-test-plugin.wasm"
+
+
+@pytest.fixture(scope="module")
+def operator(admin, plugin, tmp_path_factory):
+    """An operator in which the worker-group logic is swapped."""
+    with Operator(admin.environment, tmp_path_factory.mktemp("operator"), "--plugin", f"worker-group={plugin}") as operator:
+        yield operator
+
+
+def test_swapped_logic_decides(kubectl, operator):
+    kubectl.apply(cluster("c", 2))
+    pods = workers(kubectl, "c-default", 2)
+    assert kubectl.names("pods", MADE_BY) == pods
+
+
+@pytest.mark.parametrize("behaviour, condition, words", [
+    ("trap", "PluginFailed", "told to"),
+    ("loop", "PluginFailed", "time"),
+    ("memory", "PluginFailed", "memory"),
+    ("large", "PluginFailed", ""),
+    ("invalid-json", "PluginFailed", ""),
+    ("give-up", "PluginFailed", "told to"),
+    ("foreign-kind", "PlanRefused", "ClusterRole"),
+])
+def test_a_hostile_component_changes_nothing(kubectl, operator, behaviour, condition, words):
+    kubectl.apply(cluster("c", 0), group("bad", "c", 2), group("good", "c", 1))
+    pods = workers(kubectl, "bad", 2)
+    workers(kubectl, "good", 1)
+    annotation = {"metadata": {"annotations": {"example.com/behave": behaviour}}}
+    kubectl.patch("daskworkergroup", "bad", {**annotation, "spec": {"worker": {"replicas": 5}}})
+
+    def told():
+        conditions = kubectl.get("daskworkergroup", "bad")["status"].get("conditions", [])
+        return next((found for found in conditions if found["type"] == condition and found["status"] == "True"), None)
+    said = until(told, f"condition {condition}", timeout=40)
+    assert "swapped" in said["message"] and words in said["message"], said
+    until(lambda: any(said["reason"] == reason for reason, _ in kubectl.events("bad")), "an event")
+    stays(lambda: kubectl.names("pods", f"{WORKERS},dask.org/workergroup-name=bad") == pods, "two workers")
+
+    # Others are looked after all the while, and so is this one once the component behaves.
+    kubectl("scale", "daskworkergroup/good", "--replicas=2")
+    workers(kubectl, "good", 2)
+    kubectl.patch("daskworkergroup", "bad", {"metadata": {"annotations": {"example.com/behave": None}}})
+    workers(kubectl, "bad", 5, timeout=40)
+    until(lambda: not told(), "the condition to be gone")
+
+
+def test_a_component_that_cannot_be_used_is_said(admin, kubectl, tmp_path):
+    broken = tmp_path / "broken.wasm"
+    broken.write_bytes(b"\0asm\x0d\0\1\0 and nothing that follows the rules")
+    with_broken = Operator(admin.environment, tmp_path, "--plugin", f"worker-group={broken}",
+                           "--namespace", kubectl.namespace)
+    with_broken.start(wait=False)
+    try:
+        until(lambda: "broken.wasm" in with_broken.tail(), "a line that names the file")
+    finally:
+        with_broken.stop()
+
+
+def test_render_takes_the_same_component(plugin):
+    done = subprocess.run([BINARY, "render", "--plugin", f"worker-group={plugin}", "-f", ROOT / "examples" / "cluster.yaml"],
+                          text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "example.com/made-by: swapped" in done.stdout.replace('"', "")
