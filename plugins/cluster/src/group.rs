@@ -1,7 +1,7 @@
 //! The worker group that a cluster makes, and what its groups say.
 
 use dask_operator_plugin::dask::metadata::{self, CLUSTER_NAME, CLUSTER_REPLICAS, COMPONENT, Metadata};
-use dask_operator_plugin::dask::resource::{self, Resource};
+use dask_operator_plugin::dask::resource::{self, Resource, without_nulls};
 use dask_operator_plugin::dask::{kinds, names};
 use dask_operator_plugin::prelude::*;
 
@@ -92,7 +92,9 @@ fn object(cluster: &Resource<'_>, existing: Option<&Value>, settings: &Settings)
     metadata
         .annotations
         .insert(CLUSTER_REPLICAS.to_owned(), wanted.to_string());
-    json!({"metadata": metadata.to_json(), "spec": {"cluster": cluster.name, "worker": worker}})
+    without_nulls(
+        json!({"metadata": metadata.to_json(), "spec": {"cluster": cluster.name, "worker": worker}}),
+    )
 }
 
 /// How many workers the default group shall have. The cluster's number is passed on when it changes; in between the

@@ -1,6 +1,8 @@
 //! Which workers a group shall have.
 
-use dask_operator_plugin::dask::metadata::{self};
+use std::collections::HashSet;
+
+use dask_operator_plugin::dask::metadata;
 use dask_operator_plugin::dask::names::WorkerNames;
 use dask_operator_plugin::dask::resource::{self, Resource};
 use dask_operator_plugin::dask::{defaults, kinds};
@@ -177,14 +179,14 @@ impl Batch {
 
 /// Which of the workers that are too many can go without loss, by name; and how many can't. First those without a
 /// node, then the newest.
-fn victims<'a>(census: &Census<'a>, surplus: usize) -> (Vec<&'a str>, usize) {
+fn victims<'a>(census: &Census<'a>, surplus: usize) -> (HashSet<&'a str>, usize) {
     let mut harmless: Vec<&Worker<'a>> = census
         .workers
         .iter()
         .filter(|worker| !worker.may_hold_data)
         .collect();
     harmless.sort_by_key(|worker| (worker.scheduled, std::cmp::Reverse(worker.created)));
-    let taken: Vec<&str> = harmless
+    let taken: HashSet<&str> = harmless
         .iter()
         .take(surplus)
         .map(|worker| worker.observed.key.name.as_str())
@@ -209,7 +211,10 @@ fn names_taken(observation: &Observation) -> impl Iterator<Item = &str> {
 
 fn workers_ready(census: &Census<'_>, desired: usize) -> Condition {
     let ready = census.ready();
-    let counted = format!("{ready} of {desired} workers are ready");
+    let counted = match ready > desired {
+        true => format!("{ready} workers are ready, {desired} are wanted"),
+        false => format!("{ready} of {desired} workers are ready"),
+    };
     if ready >= desired {
         return Condition::new(WORKERS_READY, ConditionStatus::True, "AllReady", counted);
     }
@@ -223,9 +228,12 @@ fn workers_ready(census: &Census<'_>, desired: usize) -> Condition {
 }
 
 fn scale_down_blocked(held: usize) -> Condition {
+    let who = match held {
+        1 => "1 worker more than wanted is".to_owned(),
+        _ => format!("{held} workers more than wanted are"),
+    };
     let message = format!(
-        "{held} workers more than wanted are held back, because they may hold results that nobody else has: delete their \
-         pods to let them go"
+        "{who} held back, because results that nobody else has may be lost: delete a worker's pod to let it go"
     );
     Condition::new(
         SCALE_DOWN_BLOCKED,
@@ -429,7 +437,7 @@ mod tests {
         assert_eq!(first.summary(), ["keep Pod a", "keep Pod b"]);
         let blocked = first.condition(SCALE_DOWN_BLOCKED).expect("blocked");
         assert!(
-            blocked.starts_with("True WorkersMayHoldData: 1 workers more than wanted are held back"),
+            blocked.starts_with("True WorkersMayHoldData: 1 worker more than wanted is held back"),
             "{blocked}"
         );
         assert_eq!(first.0.events.len(), 1);

@@ -43,8 +43,9 @@ pub fn cluster_spec(spec: &mut Value, name: &str, image: &str) {
     if let Some(pod_spec) = member(scheduler, "spec", object) {
         main_container(pod_spec, "scheduler", image, scheduler_parts);
     }
+    let ports = ["tcp-comm", "http-dashboard"].map(|port| names_port(&scheduler["spec"], port));
     if let Some(service) = member(scheduler, "service", object) {
-        self::service(service, name);
+        self::service(service, name, ports);
     }
 }
 
@@ -121,7 +122,17 @@ fn worker_parts() -> Value {
     })
 }
 
-fn service(service: &mut Value, cluster: &str) {
+/// Whether a container of a pod calls a port by this name.
+fn names_port(pod_spec: &Value, name: &str) -> bool {
+    let containers = pod_spec["containers"].as_array().into_iter().flatten();
+    containers
+        .filter_map(|container| container["ports"].as_array())
+        .flatten()
+        .any(|port| port["name"] == name)
+}
+
+/// The Service of a scheduler; the flags say which of its two ports the pod has a name for.
+fn service(service: &mut Value, cluster: &str, [comm, dashboard]: [bool; 2]) {
     if service["type"] == "ExternalName" {
         return;
     }
@@ -133,9 +144,13 @@ fn service(service: &mut Value, cluster: &str) {
     if is_left_out(service, "ports")
         && let Some(service) = service.as_object_mut()
     {
+        let port = |name: &str, number: u32, named: bool| {
+            let target = if named { json!(name) } else { json!(number) };
+            json!({"name": name, "protocol": "TCP", "port": number, "targetPort": target})
+        };
         let ports = json!([
-            {"name": "tcp-comm", "protocol": "TCP", "port": 8786, "targetPort": "tcp-comm"},
-            {"name": "http-dashboard", "protocol": "TCP", "port": 8787, "targetPort": "http-dashboard"},
+            port("tcp-comm", 8786, comm),
+            port("http-dashboard", 8787, dashboard)
         ]);
         service.insert("ports".to_owned(), ports);
     }
@@ -182,6 +197,18 @@ mod tests {
         let external = json!({"type": "ExternalName", "externalName": "x"});
         let spec = json!({"scheduler": {"service": external}});
         assert_eq!(defaulted(spec)["scheduler"]["service"], external);
+    }
+
+    #[test]
+    fn a_service_finds_ports_without_names_by_their_numbers() {
+        let container = json!({"name": "s", "image": "i", "args": ["dask", "scheduler"]});
+        let spec = defaulted(json!({"scheduler": {"spec": {"containers": [container]}}}));
+        assert_eq!(spec["scheduler"]["service"]["ports"][0]["targetPort"], 8786);
+        assert_eq!(spec["scheduler"]["service"]["ports"][1]["targetPort"], 8787);
+        assert_eq!(
+            defaulted(json!({}))["scheduler"]["service"]["ports"][0]["targetPort"],
+            "tcp-comm"
+        );
     }
 
     #[test]

@@ -54,3 +54,35 @@ pub fn replicas(worker: &Value) -> u32 {
     let replicas = worker["replicas"].as_u64().unwrap_or(1);
     u32::try_from(replicas).unwrap_or(u32::MAX)
 }
+
+/// Takes members that are null out of an object and everything in it. To Kubernetes they say nothing, but they would
+/// look like a difference to what the API server stores.
+#[must_use]
+pub fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let said = members.into_iter().filter(|(_, value)| !value.is_null());
+            said.map(|(name, value)| (name, without_nulls(value))).collect()
+        }
+        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn nulls_say_nothing() {
+        let object = json!({"a": null, "b": [{"c": null, "d": 0}, null], "e": {"f": null}});
+        assert_eq!(without_nulls(object), json!({"b": [{"d": 0}, null], "e": {}}));
+    }
+
+    #[test]
+    fn one_replica_where_nothing_is_said() {
+        assert_eq!((replicas(&json!({})), replicas(&json!({"replicas": 0}))), (1, 0));
+    }
+}

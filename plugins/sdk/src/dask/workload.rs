@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::kinds;
 use super::metadata::Metadata;
+use super::resource::without_nulls;
 use crate::contract::ResourceKind;
 
 /// Which objects schedulers and workers are made of.
@@ -31,7 +32,7 @@ impl Workload {
     /// The object. `selector` holds the labels that never change; `metadata` has them too.
     pub fn object(self, metadata: &Metadata, mut pod_spec: Value, selector: &[(&str, &str)]) -> Value {
         let metadata = metadata.to_json();
-        match self {
+        let object = match self {
             Self::Pod => json!({"metadata": metadata, "spec": pod_spec}),
             Self::Deployment => {
                 // A Deployment allows no policy but `Always`.
@@ -53,7 +54,8 @@ impl Workload {
                     },
                 })
             }
-        }
+        };
+        without_nulls(object)
     }
 }
 

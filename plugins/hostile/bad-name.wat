@@ -1,0 +1,2 @@
+;; Calls itself something that can't stand in a name of Kubernetes.
+(data (i32.const 1024) "Hostile")

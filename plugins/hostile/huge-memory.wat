@@ -1,0 +1,2 @@
+;; Wants a gibibyte to begin with.
+(memory (export "memory") 16384)

@@ -1,0 +1,4 @@
+;; Has no `describe`.
+(component
+  (instance $nothing)
+  (export "dask:operator/cluster@0.1.0" (instance $nothing)))

@@ -1,0 +1,66 @@
+//! The default logic as native code, behind the same trait as components.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use dask_operator_plugin::{Logic as PluginLogic, contract as guest, export};
+use dask_operator_render::logic::{Failure, Logic};
+use dask_operator_runtime::contract::{Answer, Error, Finding, Observation, Plan, ResourceKind};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Logic of interface `I` by plugin `P`.
+pub struct Native<I, P>(PhantomData<fn() -> (I, P)>);
+
+impl<I, P> Native<I, P> {
+    /// The logic.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<I, P> Default for Native<I, P> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<I, P> fmt::Debug for Native<I, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Native")
+    }
+}
+
+/// From the types of one side of the contract to those of the other: they serialise alike.
+pub fn across<T: DeserializeOwned>(value: &impl Serialize) -> Result<T, Failure> {
+    Ok(serde_json::from_value(serde_json::to_value(value)?)?)
+}
+
+fn answer<T, U: DeserializeOwned>(answer: Result<T, guest::Error>) -> Result<Answer<U>, Failure>
+where
+    T: Serialize,
+{
+    Ok(match answer {
+        Ok(value) => Ok(across(&value)?),
+        Err(error) => Err(across::<Error>(&error)?),
+    })
+}
+
+impl<I, P: PluginLogic<I>> Logic for Native<I, P> {
+    fn child_kinds(&self, settings: &str) -> Result<Vec<ResourceKind>, Failure> {
+        across(&export::child_kinds::<I, P>(settings))
+    }
+
+    fn default(&self, object: &str, settings: &str) -> Result<Answer<String>, Failure> {
+        answer(export::default::<I, P>(object, settings))
+    }
+
+    fn validate(&self, object: &str, old: Option<&str>, settings: &str) -> Result<Vec<Finding>, Failure> {
+        across(&export::validate::<I, P>(object, old, settings))
+    }
+
+    fn plan(&self, observation: &Observation) -> Result<Answer<Plan>, Failure> {
+        answer(export::plan::<I, P>(&across(observation)?))
+    }
+}

@@ -1,0 +1,186 @@
+//! Observations as files, and plans as text for people.
+
+use dask_operator_core::parent::DaskKind;
+use dask_operator_plugin::contract::{SchedulerFacts, SchedulerWorker};
+use dask_operator_plugin::dask::time;
+use dask_operator_plugin::testing::{START, Scenario};
+use dask_operator_render::logic::Failure;
+use dask_operator_runtime::contract::{
+    Answer, ChildAction, ChildKey, Error, Observation, ObservedKind, Plan, ResourceKind, Severity,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::native::across;
+
+/// An observation, as a file has it. Objects are written as in a manifest.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObservationFile {
+    /// What the component is told about the resource; `kind` says which component.
+    parent: Value,
+    /// Children that exist.
+    #[serde(default)]
+    children: Vec<Value>,
+    /// Other objects.
+    #[serde(default)]
+    related: Vec<Value>,
+    /// What the Dask scheduler said.
+    #[serde(default)]
+    scheduler: Option<Scheduler>,
+    /// Seconds after 2026-01-01T00:00:00Z.
+    #[serde(default)]
+    now: i64,
+    /// The component's settings.
+    #[serde(default)]
+    settings: Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Scheduler {
+    #[serde(default)]
+    workers: Vec<String>,
+    desired_workers: Option<u32>,
+    idle_since: Option<String>,
+}
+
+impl ObservationFile {
+    /// The kind of the parent.
+    ///
+    /// # Errors
+    ///
+    /// When it is no Dask resource.
+    pub fn kind(&self) -> Result<DaskKind, Failure> {
+        let kind = self.parent["kind"].as_str().unwrap_or_default();
+        DaskKind::from_kind(kind).ok_or_else(|| format!("{kind:?} is no Dask resource").into())
+    }
+
+    /// The observation for a component that declares these kinds.
+    ///
+    /// # Errors
+    ///
+    /// When the two sides of the contract differ.
+    pub fn observation(self, declared: Vec<ResourceKind>) -> Result<Observation, Failure> {
+        let mut scenario = Scenario::of_value(self.parent)
+            .settings(&Value::Object(self.settings))
+            .after(self.now * 1000);
+        scenario = self.children.into_iter().fold(scenario, Scenario::child);
+        scenario = self.related.into_iter().fold(scenario, Scenario::related);
+        if let Some(scheduler) = self.scheduler {
+            scenario = scenario.scheduler(scheduler.facts());
+        }
+        let mut all: Vec<_> = scenario.observed();
+        all.sort_by(|a, b| a.key.name.cmp(&b.key.name));
+        let of = |kind: ResourceKind| -> Result<ObservedKind, Failure> {
+            let is = |key: &dask_operator_plugin::contract::ChildKey| {
+                key.kind == kind.kind && key.api_version == kind.api_version
+            };
+            let objects = all
+                .iter()
+                .filter(|object| is(&object.key))
+                .map(across)
+                .collect::<Result<_, _>>()?;
+            Ok(ObservedKind { kind, objects })
+        };
+        let children = declared.into_iter().map(of).collect::<Result<_, _>>()?;
+        Ok(Observation {
+            children,
+            ..across(&scenario.observation_without_children())?
+        })
+    }
+}
+
+impl Scheduler {
+    fn facts(self) -> SchedulerFacts {
+        let worker = |name: String| SchedulerWorker {
+            address: "tcp://10.0.0.1:40000".to_owned(),
+            name,
+            status: "running".to_owned(),
+            processing: 0,
+            managed_bytes: 0,
+            last_seen: START,
+        };
+        SchedulerFacts {
+            observed_at: START,
+            workers: self.workers.into_iter().map(worker).collect(),
+            desired_workers: self.desired_workers,
+            idle_since: self.idle_since.as_deref().and_then(time::parse),
+        }
+    }
+}
+
+/// What a component answered, as YAML: what is empty is left out.
+///
+/// # Errors
+///
+/// When an object in it can't be read.
+pub fn text(answer: &Answer<Plan>) -> Result<String, Failure> {
+    let value = match answer {
+        Ok(plan) => plan_value(plan)?,
+        Err(Error::Failed(text)) => json!({"failed": text}),
+        Err(Error::Invalid(findings)) => {
+            let line = |finding: &dask_operator_runtime::contract::Finding| {
+                let severity = if finding.severity == Severity::Error {
+                    "error"
+                } else {
+                    "warning"
+                };
+                format!("{severity}: {}: {}", finding.field, finding.message)
+            };
+            json!({"invalid": findings.iter().map(line).collect::<Vec<_>>()})
+        }
+    };
+    Ok(serde_saphyr::to_string(&value)?)
+}
+
+fn plan_value(plan: &Plan) -> Result<Value, Failure> {
+    let mut value = json!({
+        "children": plan.children.iter().map(|child| child_value(&child.key, &child.action)).collect::<Result<Vec<_>, _>>()?,
+        "status": serde_json::from_str::<Value>(&plan.status)?,
+    });
+    if !plan.conditions.is_empty() {
+        let line = |c: &dask_operator_runtime::contract::Condition| {
+            let status = across::<String>(&c.status).unwrap_or_default();
+            format!("{} {status} {}: {}", c.type_, c.reason, c.message)
+        };
+        value["conditions"] = plan.conditions.iter().map(line).collect();
+    }
+    if !plan.events.is_empty() {
+        let line = |e: &dask_operator_runtime::contract::Event| {
+            let type_ = across::<String>(&e.type_).unwrap_or_default();
+            format!("{type_} {}: {}", e.reason, e.message)
+        };
+        value["events"] = plan.events.iter().map(line).collect();
+    }
+    if let Some(owner) = &plan.owner {
+        value["owner"] = json!(format!("{} {} ({})", owner.kind, owner.name, owner.uid));
+    }
+    if !plan.scale.is_empty() {
+        value["scale"] = plan
+            .scale
+            .iter()
+            .map(|scale| format!("{} to {}", scale.worker_group, scale.replicas))
+            .collect();
+    }
+    if let Some(why) = &plan.delete_parent {
+        value["deleteParent"] = json!(why);
+    }
+    if let Some(milliseconds) = plan.requeue_after {
+        value["requeueAfter"] = json!(format!("{milliseconds} ms"));
+    }
+    Ok(value)
+}
+
+fn child_value(key: &ChildKey, action: &ChildAction) -> Result<Value, Failure> {
+    let name = format!("{} {}", key.kind, key.name);
+    Ok(match action {
+        ChildAction::Keep => json!(format!("keep {name}")),
+        ChildAction::Create(object) => {
+            json!({format!("create {name}"): serde_json::from_str::<Value>(object)?})
+        }
+        ChildAction::Apply(object) => {
+            json!({format!("apply {name}"): serde_json::from_str::<Value>(object)?})
+        }
+    })
+}

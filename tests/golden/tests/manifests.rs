@@ -1,0 +1,79 @@
+//! What the operator makes of manifests, on a cluster where nothing of them exists yet.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use dask_operator_golden_tests::deciders::{Logics, WithSettings};
+use dask_operator_golden_tests::files;
+use dask_operator_plugin::testing::START;
+use dask_operator_render::documents;
+use dask_operator_render::render::{Rendered, render};
+use serde_json::Value;
+
+#[test]
+fn manifests() {
+    let (folder, golden) = (files::folder("manifests"), files::folder("rendered"));
+    let (native, components) = (
+        Logics::native(),
+        Logics::components().expect("the components load"),
+    );
+    let inputs = files::inputs(&folder).expect("manifests");
+    let mut failures = Vec::new();
+    for input in &inputs {
+        let native = rendered(input, &native);
+        let components = rendered(input, &components);
+        assert_eq!(
+            native,
+            components,
+            "{}: native code and components differ",
+            input.display()
+        );
+        let file = golden.join(input.with_extension("yaml").file_name().expect("a name"));
+        failures.extend(files::compare(&file, &text(&native)));
+    }
+    assert!(
+        failures.is_empty(),
+        "{}\nIs it meant? UPDATE_GOLDEN=1 records it.",
+        failures.join("\n")
+    );
+    assert_eq!(
+        files::orphans(&folder, &golden),
+        Ok(Vec::new()),
+        "no manifest has these"
+    );
+    assert!(inputs.len() >= 35, "only {} manifests", inputs.len());
+}
+
+fn rendered(manifest: &Path, logics: &Logics) -> Rendered {
+    let (documents, errors) = documents::read(manifest, &mut std::io::empty());
+    assert!(errors.is_empty(), "{}: {errors:?}", manifest.display());
+    // Where the checkout lies is no part of what is recorded.
+    let documents = documents.into_iter().map(|mut document| {
+        document.source.file = document.source.file.file_name().expect("a name").into();
+        document
+    });
+    render(
+        documents.collect(),
+        &WithSettings::new(logics, &settings(manifest)),
+        "default",
+        START,
+    )
+}
+
+fn settings(manifest: &Path) -> BTreeMap<String, Value> {
+    let text = std::fs::read_to_string(manifest.with_extension("settings.yaml"));
+    text.map(|text| serde_saphyr::from_str(&text).expect("settings"))
+        .unwrap_or_default()
+}
+
+/// Messages as comments, then the objects.
+fn text(rendered: &Rendered) -> String {
+    let messages: String = rendered
+        .messages
+        .iter()
+        .map(|message| format!("# {message}\n"))
+        .collect();
+    let object = |object: &Value| serde_saphyr::to_string(object).expect("YAML");
+    let objects: Vec<String> = rendered.objects.iter().map(object).collect();
+    messages + &objects.join("---\n")
+}

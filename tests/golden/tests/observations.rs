@@ -1,0 +1,42 @@
+//! What the components plan where something exists already, in whatever state.
+
+use dask_operator_golden_tests::deciders::Logics;
+use dask_operator_golden_tests::files;
+use dask_operator_golden_tests::observations::{ObservationFile, text};
+
+#[test]
+fn observations() {
+    let (folder, golden) = (files::folder("observations"), files::folder("plans"));
+    let (native, components) = (
+        Logics::native(),
+        Logics::components().expect("the components load"),
+    );
+    let mut failures = Vec::new();
+    for input in files::inputs(&folder).expect("observations") {
+        let name = input.display();
+        let plan = |logics: &Logics| {
+            let file = std::fs::read_to_string(&input).expect("a file");
+            let file: ObservationFile =
+                serde_saphyr::from_str(&file).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let logic = logics.of(file.kind().expect("a kind"));
+            let declared = logic.child_kinds("{}").expect("kinds");
+            logic
+                .plan(&file.observation(declared).expect("an observation"))
+                .expect("an answer")
+        };
+        let (native, components) = (plan(&native), plan(&components));
+        assert_eq!(native, components, "{name}: native code and components differ");
+        let file = golden.join(input.file_name().expect("a name"));
+        failures.extend(files::compare(&file, &text(&native).expect("text")));
+    }
+    assert!(
+        failures.is_empty(),
+        "{}\nIs it meant? UPDATE_GOLDEN=1 records it.",
+        failures.join("\n")
+    );
+    assert_eq!(
+        files::orphans(&folder, &golden),
+        Ok(Vec::new()),
+        "no observation has these"
+    );
+}
