@@ -1,6 +1,7 @@
 //! One pass over one Dask resource: observe, ask the component, check, write
 //! what differs, report.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -128,12 +129,53 @@ struct Written {
     later: Option<Duration>,
 }
 
+/// How many creations of objects of a kind failed, those counted more than once
+/// that all others would share.
+#[derive(Default)]
+struct Failures(HashMap<ResourceKind, usize>);
+
+impl Failures {
+    /// So many objects of one kind may be refused until the others are not tried
+    /// any more: they come from one template.
+    const MOST: usize = 10;
+
+    fn add(&mut self, kind: ResourceKind, cause: Cause) {
+        let weight = match cause {
+            cause if cause.concerns_all() => Self::MOST,
+            Cause::Invalid => 1,
+            _ => 0,
+        };
+        *self.0.entry(kind).or_default() += weight;
+    }
+
+    fn are_hopeless(&self, kind: &ResourceKind) -> bool {
+        self.0.get(kind).is_some_and(|failures| *failures >= Self::MOST)
+    }
+}
+
 impl Written {
     fn add(&mut self, wrote: Wrote) {
         match wrote {
             Wrote::Done => self.done += 1,
             Wrote::Nothing => {}
             Wrote::Withheld(wait) => self.later = Some(self.later.map_or(wait, |later| later.min(wait))),
+        }
+    }
+
+    /// Logs what went wrong; of many errors that are alike the first few.
+    fn say_errors(&self) {
+        const SAID: usize = 3;
+        let passing =
+            |error: &&WriteError| matches!(error.cause, Cause::Stale | Cause::AlreadyExists | Cause::Gone);
+        for error in self.errors.iter().filter(passing) {
+            debug!("{error}");
+        }
+        let serious: Vec<_> = self.errors.iter().filter(|error| !passing(error)).collect();
+        for error in serious.iter().take(SAID) {
+            warn!("{error}");
+        }
+        if serious.len() > SAID {
+            warn!("and {} more errors", serious.len() - SAID);
         }
     }
 }
@@ -342,12 +384,7 @@ impl Reconciler {
         if written.done > 0 {
             info!(written = written.done, duration = ?start.elapsed(), "reconciled");
         }
-        for error in &written.errors {
-            match error.cause {
-                Cause::Stale | Cause::AlreadyExists | Cause::Gone => debug!("{error}"),
-                _ => warn!("{error}"),
-            }
-        }
+        written.say_errors();
         match soonest(&written.errors) {
             Some(retry) => Outcome::Failed(retry),
             None => {
@@ -370,23 +407,16 @@ impl Reconciler {
             });
             written.later = (to_do.len() < all).then_some(self.allocation.delay);
         }
-        let hopeless = Mutex::new(Vec::<ResourceKind>::new());
-        let is_hopeless = |kind: &ResourceKind| {
-            hopeless
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .contains(kind)
-        };
+        let failures = Mutex::new(Failures::default());
+        let failures = || failures.lock().unwrap_or_else(PoisonError::into_inner);
         let results = stream::iter(to_do).map(async |change| {
             let kind = change.kind().clone();
-            if matches!(change, Change::Create(..)) && is_hopeless(&kind) {
+            if matches!(change, Change::Create(..)) && failures().are_hopeless(&kind) {
                 return None;
             }
             let result = self.write_child(key, change).await;
-            if let Err(error) = &result
-                && error.cause.concerns_all()
-            {
-                hopeless.lock().unwrap_or_else(PoisonError::into_inner).push(kind);
+            if let Err(error) = &result {
+                failures().add(kind, error.cause);
             }
             Some(result)
         });
