@@ -1,7 +1,7 @@
 //! What `wit-bindgen` makes of the contract in `wit/`.
 //!
 //! Each interface is a world of its own here, so that a component exports those that it has and no others. All
-//! of them share the types of [`host`]. Only the shells that [`export!`](crate::export) makes use this; authors
+//! of them share the types of [`host`]. Only the shells that [`export!`](crate::export!) makes use this; authors
 //! use the traits.
 #![allow(unsafe_code, missing_docs, unreachable_pub, clippy::all)]
 

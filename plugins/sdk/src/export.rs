@@ -57,7 +57,7 @@ macro_rules! __export_interface {
     };
 }
 
-/// Gives a plugin the contract's functions. Made by [`export!`](crate::export); tests call it to see what the host
+/// Gives a plugin the contract's functions. Made by [`export!`](crate::export!); tests call it to see what the host
 /// sees.
 #[derive(Debug)]
 pub struct Shell<P>(std::marker::PhantomData<P>);
