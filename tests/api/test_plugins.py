@@ -36,16 +36,16 @@ def test_swapped_logic_decides(kubectl, operator):
     assert kubectl.names("pods", MADE_BY) == pods
 
 
-@pytest.mark.parametrize("behaviour, condition, words", [
-    ("trap", "PluginFailed", "told to"),
-    ("loop", "PluginFailed", "time"),
-    ("memory", "PluginFailed", "memory"),
-    ("large", "PluginFailed", ""),
-    ("invalid-json", "PluginFailed", ""),
-    ("give-up", "PluginFailed", "told to"),
-    ("foreign-kind", "PlanRefused", "ClusterRole"),
+@pytest.mark.parametrize("behaviour, condition, reason, words", [
+    ("trap", "PluginFailed", "PluginTrapped", "told to"),
+    ("loop", "PluginFailed", "PluginDeadlineExceeded", "not done after"),
+    ("memory", "PluginFailed", "PluginMemoryExceeded", "memory"),
+    ("large", "PluginFailed", "PluginOutputExceeded", ""),
+    ("invalid-json", "PluginFailed", "PluginInvalidJson", "status"),
+    ("give-up", "PluginFailed", "PluginGaveUp", "told to"),
+    ("foreign-kind", "PlanRefused", "RuleBroken", "ClusterRole"),
 ])
-def test_a_hostile_component_changes_nothing(kubectl, operator, behaviour, condition, words):
+def test_a_hostile_component_changes_nothing(kubectl, operator, behaviour, condition, reason, words):
     kubectl.apply(cluster("c", 0), group("bad", "c", 2), group("good", "c", 1))
     pods = workers(kubectl, "bad", 2)
     workers(kubectl, "good", 1)
@@ -56,8 +56,9 @@ def test_a_hostile_component_changes_nothing(kubectl, operator, behaviour, condi
         conditions = kubectl.get("daskworkergroup", "bad")["status"].get("conditions", [])
         return next((found for found in conditions if found["type"] == condition and found["status"] == "True"), None)
     said = until(told, f"condition {condition}", timeout=40)
+    assert said["reason"] == reason
     assert "swapped" in said["message"] and words in said["message"], said
-    until(lambda: any(said["reason"] == reason for reason, _ in kubectl.events("bad")), "an event")
+    until(lambda: condition in dict(kubectl.events("bad")), "an event")
     stays(lambda: kubectl.names("pods", f"{WORKERS},dask.org/workergroup-name=bad") == pods, "two workers")
 
     # Others are looked after all the while, and so is this one once the component behaves.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::Condition;
 
 /// Within which bounds a cluster shall be scaled.
+#[allow(clippy::duplicated_attributes, reason = "several columns have the same type")]
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
     group = "kubernetes.dask.org",

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::{Condition, DaskClusterSpec, EmbeddedMetadata, PodSpec};
 
 /// What a Dask job shall be.
+#[allow(clippy::duplicated_attributes, reason = "several columns have the same type")]
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
     group = "kubernetes.dask.org",

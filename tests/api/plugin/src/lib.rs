@@ -31,7 +31,7 @@ impl Logic<WorkerGroup> for Swapped {
             Some("trap") => panic!("told to"),
             Some("loop") => forever(),
             Some("memory") => hoard(),
-            Some("large") => plan.status = json!({"text": "x".repeat(16 << 20)}).to_string(),
+            Some("large") => plan.status = "x".repeat(80 << 20),
             Some("invalid-json") => plan.status = "{".to_owned(),
             Some("give-up") => return Err(Error::Failed("told to".to_owned())),
             Some("foreign-kind") => {
