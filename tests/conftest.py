@@ -1,10 +1,9 @@
 """Fixtures of all tests against a real Kubernetes."""
 
 import pytest
-
 from support import kubectl as kubectl_module
-from support.kubectl import Kubectl, Refused
 from support.cluster import ROOT
+from support.kubectl import Kubectl, Refused
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Tests against a real API server without a node: pods stay pending, or are marked by the tests."""
 
 import pytest
-
 from support.cluster import kubernetes as any_kubernetes
 from support.operator import Operator
 

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-
 from support import kubectl as kubectl_module
 from support.cluster import ROOT
 from support.kubectl import Refused

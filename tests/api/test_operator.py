@@ -1,7 +1,6 @@
 """The operator on a real API server. Pods stay pending: there is no node. Tests mark them running where it matters."""
 
 import pytest
-
 from support.dask import WORKERS, workers
 from support.kubectl import Refused
 from support.manifests import changed, cluster, group, job, pod

@@ -3,7 +3,6 @@
 import subprocess
 
 import pytest
-
 from support.cluster import ROOT
 from support.dask import WORKERS, workers
 from support.manifests import cluster, group

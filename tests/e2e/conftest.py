@@ -1,7 +1,6 @@
 """Tests with real Dask processes in real pods."""
 
 import pytest
-
 from support.cluster import kubernetes as any_kubernetes
 from support.operator import Operator
 

@@ -3,7 +3,6 @@
 import os
 
 import pytest
-
 from support.dask import WORKERS
 from support.waiting import until
 

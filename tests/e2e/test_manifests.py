@@ -4,9 +4,8 @@ from contextlib import contextmanager
 
 import pytest
 from distributed import Client
-
-from support.dask import WORKERS, scheduler_address, workers
 from support.cluster import ROOT
+from support.dask import WORKERS, scheduler_address, workers
 from support.manifests import cluster, group, job
 from support.waiting import until
 

@@ -21,7 +21,7 @@ def free_address():
     """An address of this machine at which nobody listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        return "127.0.0.1:{}".format(listener.getsockname()[1])
+        return f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 class Operator:
