@@ -3,6 +3,9 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CLUSTER := python3 tests/cluster
+# What cargo builds: always the same, because another selection can mean other
+# features of shared crates, and minutes for building these again.
+SELECT := --workspace --all-targets
 
 .PHONY: help
 help: ## This list
@@ -22,7 +25,7 @@ down: ## Stop everything that `make demo`, `make cluster` or a test left running
 
 .PHONY: build
 build: setup ## The operator, with its components inside: target/debug/dask-operator
-	cargo build
+	cargo build $(SELECT)
 
 .PHONY: plugins
 plugins: setup ## The default components: target/plugins/*.wasm
@@ -40,7 +43,8 @@ test: test-unit test-cluster test-api test-e2e ## All tests: unit, golden, API s
 
 .PHONY: test-unit
 test-unit: setup ## Unit and golden tests; need no Kubernetes
-	cargo test --workspace
+	cargo test $(SELECT)
+	cargo test --workspace --doc
 	python3 -m unittest discover -s tests/cluster
 
 .PHONY: test-cluster

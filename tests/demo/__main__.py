@@ -51,7 +51,7 @@ def kubectl(*arguments, **options):
 def build():
     """The operator, with cargo's own progress."""
     with step("build the operator and its components"):
-        done = subprocess.run(["cargo", "build", "--package", "dask-operator"], cwd=ROOT, check=False)
+        done = subprocess.run(["make", "--silent", "build"], cwd=ROOT, check=False)
         if done.returncode:
             raise Failure("the build failed; the lines above say why")
 
