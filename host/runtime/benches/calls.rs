@@ -1,0 +1,258 @@
+//! What WebAssembly costs: the worker group's plan as a component and as native code,
+//! side by side, and what it takes to get there.
+//!
+//! `cargo bench -p dask-operator-runtime`
+
+#![allow(clippy::print_stdout, reason = "it is what this program is for")]
+
+use std::fs;
+use std::hint::black_box;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use dask_operator_components::{ALL, Embedded, WORKER_GROUP};
+use dask_operator_plugin::{WorkerGroup, contract as guest, export};
+use dask_operator_runtime::contract::{ChildKey, Observation, ObservedKind, ObservedObject, SchedulerState};
+use dask_operator_runtime::{Allocation, Component, Engine, EngineConfig, Interface, Limits};
+use dask_operator_worker_group::DefaultWorkerGroup;
+use serde_json::{Value, json};
+
+/// Set in the process that only loads the components.
+const LOAD_ONLY: &str = "DASK_OPERATOR_BENCH_LOAD_ONLY";
+
+fn main() {
+    if let Some(cache) = std::env::var_os(LOAD_ONLY) {
+        return load_only(Path::new(&cache));
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let cache = dir.path().join("cache");
+    say("compile, worker-group, 1 time", &compiling());
+    let engine = engine_of(Some(&cache), Allocation::OnDemand);
+    load(&engine);
+    say("load from the cache, worker-group", &times(50, || drop(load(&engine))));
+
+    let on_demand = load(&engine);
+    let pooling = load(&engine_of(Some(&cache), Allocation::Pooling { instances: 4 }));
+    let smallest = |component: &Component| drop(component.child_kinds(Interface::WorkerGroup, "{}"));
+    say("smallest call, on demand", &times(2_000, || smallest(&on_demand)));
+    say("smallest call, pooling", &times(2_000, || smallest(&pooling)));
+
+    for (what, replicas, existing, count) in PLANS {
+        let observation = observation(&on_demand, replicas, existing);
+        let guest = across(&observation);
+        let native = times(count, || drop(black_box(natively(&guest))));
+        let component = times(count, || drop(black_box(plan(&on_demand, &observation))));
+        let pooled = times(count, || drop(black_box(plan(&pooling, &observation))));
+        println!("a plan that {what}");
+        say("  natively", &native);
+        say("  by the component, on demand", &component);
+        say("  by the component, pooling", &pooled);
+        println!("  ratio of the medians {:.2}", component.median.as_secs_f64() / native.median.as_secs_f64());
+    }
+    resident(&dir.path().join("another"));
+}
+
+/// What a plan does, how many workers are wanted, how many exist, how often to measure.
+const PLANS: [(&str, u32, u32, usize); 4] = [
+    ("creates 1 pod of 5 kB", 1, 0, 2_000),
+    ("creates 10 pods", 10, 0, 500),
+    ("creates 1,000 pods", 1_000, 0, 10),
+    ("keeps 100 pods", 100, 100, 500),
+];
+
+/// Prints the memory of a process that has loaded all default components: when they had
+/// to be compiled, and when they were compiled before.
+fn resident(cache: &Path) {
+    for what in ["compiled", "from the cache"] {
+        let this = std::env::current_exe().expect("this program");
+        let output = Command::new(this).env(LOAD_ONLY, cache).output().expect("this program runs");
+        print!("four components, {what}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+fn load_only(cache: &Path) {
+    let started = Instant::now();
+    let engine = engine_of(Some(cache), Allocation::OnDemand);
+    let components: Vec<_> = ALL
+        .iter()
+        .map(|Embedded { name, bytes, .. }| {
+            Component::load(&engine, name, bytes, Limits::default()).expect("a default component")
+        })
+        .collect();
+    let status = fs::read_to_string("/proc/self/status").expect("procfs");
+    let memory = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or_default() / 1024
+    };
+    println!(
+        "{} MiB resident ({} MiB of it our own, {} MiB files), {:?}",
+        memory("VmRSS:"),
+        memory("RssAnon:"),
+        memory("RssFile:"),
+        started.elapsed()
+    );
+    drop(components);
+}
+
+fn engine_of(cache: Option<&Path>, allocation: Allocation) -> Engine {
+    let cache_dir = cache.map(ToOwned::to_owned);
+    Engine::new(EngineConfig { cache_dir, allocation, observer: None }).expect("an engine")
+}
+
+fn load(engine: &Engine) -> Component {
+    Component::load(engine, "worker-group", WORKER_GROUP, Limits::default()).expect("the component")
+}
+
+fn compiling() -> Times {
+    let engine = engine_of(None, Allocation::OnDemand);
+    times(1, || drop(load(&engine)))
+}
+
+fn plan(component: &Component, observation: &Observation) -> usize {
+    let plan = component.plan(Interface::WorkerGroup, observation).expect("an answer").expect("a plan");
+    plan.children.len()
+}
+
+fn natively(observation: &guest::Observation) -> usize {
+    export::plan::<WorkerGroup, DefaultWorkerGroup>(observation).expect("a plan").children.len()
+}
+
+fn across<T: serde::de::DeserializeOwned>(observation: &Observation) -> T {
+    let value = serde_json::to_value(observation).expect("JSON");
+    serde_json::from_value(value).expect("the same record")
+}
+
+/// A group with a pod spec of 5 kB, some of whose workers exist.
+fn observation(component: &Component, replicas: u32, existing: u32) -> Observation {
+    let group = json!({
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskWorkerGroup",
+        "metadata": {"name": "bench-default", "namespace": "default", "uid": "1"},
+        "spec": {"cluster": "bench", "worker": {"replicas": replicas, "spec": pod_spec()}},
+    });
+    let cluster = json!({
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskCluster",
+        "metadata": {"name": "bench", "namespace": "default", "uid": "2"},
+        "spec": {"worker": {"spec": {}}, "scheduler": {"spec": {}, "service": {}}},
+    });
+    let children = component
+        .child_kinds(Interface::WorkerGroup, "{}")
+        .expect("kinds")
+        .into_iter()
+        .map(|kind| ObservedKind {
+            objects: if kind.kind == "Pod" { (0..existing).map(worker).collect() } else { Vec::new() },
+            kind,
+        })
+        .collect();
+    Observation {
+        parent: group.to_string(),
+        children,
+        related: vec![observed("kubernetes.dask.org/v1", "DaskCluster", "bench", &cluster)],
+        scheduler: SchedulerState::NotAsked,
+        now: 1_700_000_000_000,
+        seed: 42,
+        settings: "{}".to_owned(),
+    }
+}
+
+fn observed(api_version: &str, kind: &str, name: &str, object: &Value) -> ObservedObject {
+    ObservedObject {
+        key: ChildKey { api_version: api_version.to_owned(), kind: kind.to_owned(), name: name.to_owned() },
+        uid: format!("uid-of-{name}"),
+        terminating: false,
+        object: object.to_string(),
+    }
+}
+
+/// A worker that runs, as the operator shows it: metadata and status.
+fn worker(number: u32) -> ObservedObject {
+    let name = format!("bench-default-worker-{number:010x}");
+    let pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": "default",
+            "uid": format!("uid-of-{name}"),
+            "creationTimestamp": "2025-01-01T00:00:00Z",
+            "labels": {
+                "dask.org/cluster-name": "bench",
+                "dask.org/workergroup-name": "bench-default",
+                "dask.org/component": "worker",
+                "sidecar.istio.io/inject": "false",
+            },
+        },
+        "spec": {"nodeName": "node-7"},
+        "status": {
+            "phase": "Running",
+            "podIP": "10.0.0.7",
+            "startTime": "2025-01-01T00:00:01Z",
+            "conditions": (["Initialized", "PodScheduled", "ContainersReady", "Ready"].map(|condition| {
+                json!({"type": condition, "status": "True", "lastTransitionTime": "2025-01-01T00:00:02Z"})
+            })),
+            "containerStatuses": [{
+                "name": "worker",
+                "ready": true,
+                "restartCount": 0,
+                "image": "ghcr.io/dask/dask:latest",
+                "state": {"running": {"startedAt": "2025-01-01T00:00:02Z"}},
+            }],
+        },
+    });
+    observed("v1", "Pod", &name, &pod)
+}
+
+/// About 5 kB of what people write.
+fn pod_spec() -> Value {
+    let variables: Vec<_> =
+        (0..40).map(|n| json!({"name": format!("SETTING_NUMBER_{n}"), "value": format!("a value, the {n}th")})).collect();
+    let volumes: Vec<_> =
+        (0..10).map(|n| json!({"name": format!("data-{n}"), "configMap": {"name": format!("configuration-{n}")}})).collect();
+    let mounts: Vec<_> =
+        (0..10).map(|n| json!({"name": format!("data-{n}"), "mountPath": format!("/etc/data/{n}"), "readOnly": true})).collect();
+    let spec = json!({
+        "containers": [{
+            "name": "worker",
+            "image": "ghcr.io/dask/dask:latest",
+            "args": ["dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--dashboard", "--dashboard-address", "8788"],
+            "env": variables,
+            "ports": [{"name": "http-dashboard", "containerPort": 8788, "protocol": "TCP"}],
+            "resources": {"limits": {"cpu": "4", "memory": "16Gi"}, "requests": {"cpu": "4", "memory": "16Gi"}},
+            "volumeMounts": mounts,
+        }],
+        "volumes": volumes,
+        "tolerations": [{"key": "dask", "operator": "Exists", "effect": "NoSchedule"}],
+        "nodeSelector": {"pool": "workers"},
+        "serviceAccountName": "dask",
+    });
+    let size = spec.to_string().len();
+    assert!((4_500..5_500).contains(&size), "{size} bytes");
+    spec
+}
+
+/// What was measured.
+struct Times {
+    median: Duration,
+    p99: Duration,
+}
+
+fn times(count: usize, mut call: impl FnMut()) -> Times {
+    for _ in 0..count / 10 {
+        call();
+    }
+    let mut times: Vec<_> = (0..count)
+        .map(|_| {
+            let started = Instant::now();
+            call();
+            started.elapsed()
+        })
+        .collect();
+    times.sort();
+    Times { median: times[count / 2], p99: times[count * 99 / 100] }
+}
+
+fn say(what: &str, times: &Times) {
+    println!("{what:38} median {:>10.1?}   p99 {:>10.1?}", times.median, times.p99);
+}

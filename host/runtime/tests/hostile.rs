@@ -1,0 +1,243 @@
+//! Components that misbehave: each ends in an error that says what it did, and the
+//! host goes on.
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use common::{load, load_good, observation};
+use dask_operator_runtime::contract::{ChildAction, Plan};
+use dask_operator_runtime::{
+    Allocation, CallError, CallObserver, CallReport, Component, Engine, EngineConfig, Failure, Interface, Limits,
+};
+use rstest::rstest;
+
+const MIB: usize = 1 << 20;
+
+fn engine(allocation: Allocation) -> Engine {
+    Engine::new(EngineConfig { allocation, ..EngineConfig::default() }).expect("an engine")
+}
+
+/// Limits that let a test end soon.
+fn limits() -> Limits {
+    Limits { deadline: Duration::from_millis(200), memory: 256 * MIB, ..Limits::default() }
+}
+
+fn plan(component: &Component) -> Result<Plan, CallError> {
+    component.plan(Interface::Cluster, &observation()).map(|answer| answer.expect("no refusal"))
+}
+
+/// Whatever happened before: a component that does everything right is served.
+fn still_works(good: &Component) {
+    let plan = plan(good).expect("a plan");
+    assert_eq!(plan.status, "{}");
+    assert_eq!(plan.children.len(), 1);
+    assert_eq!(plan.children[0].key.kind, "Service");
+    assert_eq!(plan.children[0].action, ChildAction::Apply("{}".to_owned()));
+}
+
+#[rstest]
+#[case("endless-loop", "PluginDeadlineExceeded", "not done after 200 ms")]
+#[case("endless-log", "PluginDeadlineExceeded", "not done after 200 ms")]
+#[case("memory-hog", "PluginMemoryExceeded", "more than 256 MiB of memory")]
+#[case("huge-output", "PluginOutputExceeded", "larger than 64 MiB")]
+#[case("many-children", "PluginOutputExceeded", "larger than 64 MiB")]
+#[case("huge-log-line", "PluginOutputExceeded", "larger than 64 MiB")]
+#[case("trap", "PluginTrapped", "`unreachable` instruction executed; it said: panicked at src/lib.rs:7: no such thing; in give_up <")]
+#[case("stack-overflow", "PluginTrapped", "call stack exhausted")]
+#[case("invalid-status", "PluginInvalidJson", "invalid JSON in `status`: expected value at line 1 column 11")]
+#[case("invalid-child", "PluginInvalidJson", "invalid JSON in `children[Service child]`: this is JSON, but no object")]
+#[case("invalid-text", "PluginMalformedAnswer", "utf-8")]
+#[case("outside-memory", "PluginMalformedAnswer", "pointer out of bounds")]
+#[case("unknown-variant", "PluginMalformedAnswer", "discriminant")]
+fn a_plan_that_is_none(
+    #[case] name: &str,
+    #[case] reason: &str,
+    #[case] message: &str,
+    #[values(Allocation::OnDemand, Allocation::Pooling { instances: 4 })] allocation: Allocation,
+) {
+    let engine = engine(allocation);
+    let good = load_good(&engine);
+    let hostile = load(&engine, name, limits()).expect("it can be loaded");
+
+    let error = plan(&hostile).expect_err("it misbehaves");
+    assert_eq!(error.failure.reason(), reason, "{error}");
+    let text = error.to_string();
+    let who = format!("component hostile ({}), cluster.plan: ", hostile.digest().short());
+    assert!(text.starts_with(&who), "{text}");
+    assert!(text.contains(message), "{text}");
+
+    still_works(&good);
+    // What it does right, it still does.
+    hostile.child_kinds(Interface::Cluster, "{}").expect("an answer");
+}
+
+#[rstest]
+#[case("forbidden-import", "imports `wasi:cli/environment@0.2.3`, but a component gets nothing except")]
+#[case("other-version", "is of version 0.2.0 of dask:operator, but this host speaks 0.1.0")]
+#[case("no-description", "`describe.describe` is not as in the contract: the interface dask:operator/describe@0.1.0 is missing")]
+#[case("other-shape", "`describe.describe` is not as in the contract: expected 0 parameters, found 1")]
+#[case("nothing", "it exports somebody:else/thing@1.0.0")]
+#[case("core-module", "a WebAssembly core module, not a component")]
+#[case("bad-name", "its name is \"Hostile\"")]
+#[case("bad-schema", "describe.describe: invalid JSON in `settings-schema`")]
+#[case("endless-description", "describe.describe: not done after 200 ms")]
+#[case("endless-start", "describe.describe: not done after 200 ms")]
+#[case("huge-memory", "describe.describe: it wanted more than 256 MiB of memory")]
+fn what_can_not_be_loaded(#[case] name: &str, #[case] message: &str) {
+    let engine = engine(Allocation::default());
+    let good = load_good(&engine);
+    let error = load(&engine, name, limits()).expect_err("it is unfit").to_string();
+    assert!(error.starts_with(&format!("{name} (")), "{error}");
+    assert!(error.contains(message), "{error}");
+    still_works(&good);
+}
+
+#[test]
+fn what_default_returns_is_an_object() {
+    let engine = engine(Allocation::default());
+    let hostile = load(&engine, "invalid-default", limits()).expect("it can be loaded");
+    let error = hostile.default(Interface::Cluster, "{}", "{}").expect_err("it misbehaves");
+    assert!(matches!(*error.failure, Failure::InvalidJson { .. }), "{error}");
+}
+
+#[test]
+fn an_interface_that_is_missing() {
+    let engine = engine(Allocation::default());
+    let error = load_good(&engine).plan(Interface::Job, &observation()).expect_err("there is none");
+    assert_eq!(*error.failure, Failure::Missing);
+    assert!(error.to_string().contains("job.plan: it has no such interface"), "{error}");
+}
+
+#[test]
+fn a_flood_of_log_lines_is_cut_and_the_call_goes_on() {
+    let engine = engine(Allocation::default());
+    let lines = Lines::default();
+    let plan = tracing::subscriber::with_default(lines.clone(), || {
+        plan(&load(&engine, "log-flood", Limits::default()).expect("it can be loaded"))
+    });
+    assert_eq!(plan.expect("a plan").status, "{}");
+    let lines = lines.0.lock().expect("lines");
+    assert_eq!(lines.len(), 101);
+    assert!(lines[0].contains("all work and no play"), "{}", lines[0]);
+    assert!(lines[100].contains("99900 more lines in this call were left out"), "{}", lines[100]);
+}
+
+#[test]
+fn a_deadline_is_kept() {
+    let engine = engine(Allocation::default());
+    let hostile = load(&engine, "endless-loop", limits()).expect("it can be loaded");
+    let started = Instant::now();
+    plan(&hostile).expect_err("it misbehaves");
+    let took = started.elapsed();
+    assert!(took >= Duration::from_millis(200), "{took:?}");
+    // The machine may be busy; two ticks are 20 ms.
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[test]
+fn memory_comes_back() {
+    let engine = engine(Allocation::default());
+    let hostile = load(&engine, "memory-hog", Limits { deadline: Duration::from_secs(20), ..limits() });
+    let hostile = hostile.expect("it can be loaded");
+    plan(&hostile).expect_err("it misbehaves");
+    let before = resident();
+    for _ in 0..5 {
+        plan(&hostile).expect_err("it misbehaves");
+    }
+    let after = resident();
+    assert!(after < before + 64 * MIB, "{} MiB before, {} MiB after", before / MIB, after / MIB);
+}
+
+#[test]
+fn several_misbehave_at_once_and_others_are_served() {
+    let engine = engine(Allocation::default());
+    let good = load_good(&engine);
+    let hostile = load(&engine, "endless-loop", limits()).expect("it can be loaded");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| plan(&hostile).expect_err("it misbehaves"));
+        }
+        for _ in 0..100 {
+            still_works(&good);
+        }
+    });
+}
+
+#[test]
+fn calls_are_observed() {
+    let observer = Arc::new(Calls::default());
+    let config = EngineConfig { observer: Some(observer.clone()), ..EngineConfig::default() };
+    let engine = Engine::new(config).expect("an engine");
+    let hostile = load(&engine, "trap", limits()).expect("it can be loaded");
+    hostile.validate_settings("{}").expect("an answer");
+    plan(&hostile).expect_err("it misbehaves");
+    let calls = observer.0.lock().expect("calls");
+    // The description is asked for before the name is known.
+    assert_eq!(
+        *calls,
+        [
+            "trap describe.describe None",
+            "hostile describe.validate-settings None",
+            "hostile cluster.plan Some(\"PluginTrapped\")"
+        ]
+    );
+}
+
+#[derive(Default)]
+struct Calls(Mutex<Vec<String>>);
+
+impl CallObserver for Calls {
+    fn called(&self, report: &CallReport<'_>) {
+        assert!(report.memory >= 2 << 16);
+        let failure = report.failure.map(Failure::reason);
+        let CallReport { component, interface, function, .. } = report;
+        let line = format!("{component} {interface}.{function} {failure:?}");
+        self.0.lock().expect("calls").push(line);
+    }
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target() == "plugin"
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Text(String);
+        impl tracing::field::Visit for Text {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                if field.name() == "message" {
+                    self.0 = format!("{value:?}");
+                }
+            }
+        }
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        self.0.lock().expect("lines").push(text.0);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// This process's resident memory, in bytes.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    let kib: usize = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number");
+    kib << 10
+}
