@@ -35,13 +35,10 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the operator.
     Run(Box<RunArgs>),
-    /// Print the children of manifests, without a cluster.
     Render(Box<RenderArgs>),
-    /// Print the definitions of the Dask resources (CRDs).
     Crds(CrdArgs),
-    /// Print the version.
+    /// Prints the version.
     Version,
 }
 
@@ -61,9 +58,11 @@ Environment:
   KUBECONFIG   the kubeconfig, as for kubectl
   RUST_LOG     which log lines are written, as `info,dask_operator=debug`";
 
-/// Watches the Dask resources of a cluster and creates, changes and deletes what
-/// belongs to them. It can be stopped at any moment: when it is started again,
-/// it goes on from what is there.
+/// Runs the operator.
+///
+/// It watches the Dask resources of a cluster and creates, changes and deletes
+/// what belongs to them. It can be stopped at any moment: when it is started
+/// again, it goes on from what is there.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = RUN_EXAMPLES)]
 pub struct RunArgs {
@@ -178,6 +177,7 @@ pub enum LogFormat {
     Json,
 }
 
+/// Prints the definitions of the Dask resources (CRDs).
 #[derive(Args, Debug)]
 struct CrdArgs {
     /// Write a file for each definition into this folder, instead of printing them.
