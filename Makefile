@@ -43,8 +43,7 @@ test: test-unit test-cluster test-api test-e2e ## All tests: unit, golden, API s
 
 .PHONY: test-unit
 test-unit: setup ## Unit and golden tests; need no Kubernetes
-	cargo test $(SELECT)
-	cargo test --workspace --doc
+	cargo test --workspace
 	python3 -m unittest discover -s tests/cluster
 
 .PHONY: test-cluster

@@ -81,7 +81,10 @@ pub fn run(
     for message in &rendered.messages {
         writeln!(err, "{message}")?;
     }
-    failed |= rendered.messages.iter().any(|Message { level, .. }| *level == Level::Error);
+    failed |= rendered
+        .messages
+        .iter()
+        .any(|Message { level, .. }| *level == Level::Error);
     if !failed {
         print(args.output, &rendered.objects, out)?;
     }

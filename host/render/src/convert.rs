@@ -19,7 +19,10 @@ pub fn plan(plan: contract::Plan) -> plan::Plan {
         scale: plan
             .scale
             .into_iter()
-            .map(|scale| plan::Scale { worker_group: scale.worker_group, replicas: scale.replicas })
+            .map(|scale| plan::Scale {
+                worker_group: scale.worker_group,
+                replicas: scale.replicas,
+            })
             .collect(),
         delete_parent: plan.delete_parent,
         requeue_after: plan.requeue_after,

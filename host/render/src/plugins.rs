@@ -28,7 +28,12 @@ pub struct PluginArgs {
     pub settings_file: Option<PathBuf>,
 
     /// Where compiled components are kept, so that the next start is faster.
-    #[arg(long, value_name = "FOLDER", env = "DASK_OPERATOR_CACHE_DIR", help_heading = "Components")]
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        env = "DASK_OPERATOR_CACHE_DIR",
+        help_heading = "Components"
+    )]
     pub cache_dir: Option<PathBuf>,
 }
 
@@ -78,6 +83,9 @@ pub enum PluginError {
     },
 }
 
+/// A component with its settings, or why there is none.
+pub type Loaded = Result<(ComponentLogic, String), PluginError>;
+
 /// The components, ready to be called.
 #[derive(Clone, Debug)]
 pub struct Plugins {
@@ -92,11 +100,15 @@ impl Plugins {
     ///
     /// When one can't be read, is unfit, or has settings that it refuses.
     pub fn load(engine: &Engine, args: &PluginArgs, limits: Limits) -> Result<Self, PluginError> {
-        let by_kind = Self::load_each(engine, args, limits)?.into_iter().map(|(kind, loaded)| {
-            let (logic, settings) = loaded?;
-            Ok((kind, logic, settings))
-        });
-        Ok(Self { by_kind: by_kind.collect::<Result<_, PluginError>>()? })
+        let by_kind = Self::load_each(engine, args, limits)?
+            .into_iter()
+            .map(|(kind, loaded)| {
+                let (logic, settings) = loaded?;
+                Ok((kind, logic, settings))
+            });
+        Ok(Self {
+            by_kind: by_kind.collect::<Result<_, PluginError>>()?,
+        })
     }
 
     /// Loads the same, each with its settings, and goes on when one is broken.
@@ -108,7 +120,7 @@ impl Plugins {
         engine: &Engine,
         args: &PluginArgs,
         limits: Limits,
-    ) -> Result<Vec<(DaskKind, Result<(ComponentLogic, String), PluginError>)>, PluginError> {
+    ) -> Result<Vec<(DaskKind, Loaded)>, PluginError> {
         let mut settings = read_settings(args)?;
         let mut load = |kind: DaskKind| {
             let interface = interface(kind);
@@ -128,7 +140,10 @@ impl Plugins {
 
     fn entry(&self, kind: DaskKind) -> &(DaskKind, ComponentLogic, String) {
         // `load` puts one entry for each kind there.
-        let index = DaskKind::ALL.iter().position(|other| *other == kind).unwrap_or_default();
+        let index = DaskKind::ALL
+            .iter()
+            .position(|other| *other == kind)
+            .unwrap_or_default();
         &self.by_kind[index]
     }
 }
@@ -154,8 +169,14 @@ pub fn engine(args: &PluginArgs) -> Result<Engine, EngineError> {
         let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
         base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
     };
-    let cache_dir = args.cache_dir.clone().or_else(|| home().map(|base| base.join("dask-operator").join("components")));
-    Engine::new(EngineConfig { cache_dir, ..EngineConfig::default() })
+    let cache_dir = args
+        .cache_dir
+        .clone()
+        .or_else(|| home().map(|base| base.join("dask-operator").join("components")));
+    Engine::new(EngineConfig {
+        cache_dir,
+        ..EngineConfig::default()
+    })
 }
 
 fn component(
@@ -167,7 +188,10 @@ fn component(
     let chosen = args.plugins.iter().rev().find(|(kind, _)| *kind == interface);
     let (source, bytes) = match chosen {
         Some((_, path)) => {
-            let bytes = fs::read(path).map_err(|error| PluginError::Io { path: path.clone(), error })?;
+            let bytes = fs::read(path).map_err(|error| PluginError::Io {
+                path: path.clone(),
+                error,
+            })?;
             (path.display().to_string(), bytes)
         }
         None => {
@@ -177,7 +201,10 @@ fn component(
                 Interface::Autoscaler => dask_operator_components::AUTOSCALER,
                 Interface::Cluster | Interface::Policy => dask_operator_components::CLUSTER,
             };
-            (format!("the default {} component", interface.name()), bytes.to_vec())
+            (
+                format!("the default {} component", interface.name()),
+                bytes.to_vec(),
+            )
         }
     };
     let component = Component::load(engine, &source, &bytes, limits).map_err(Box::new)?;
@@ -185,12 +212,21 @@ fn component(
         return Ok(component);
     }
     let has: Vec<_> = component.interfaces().iter().map(ToString::to_string).collect();
-    Err(PluginError::WrongInterface { source_name: source, wanted: interface, has: has.join(", ") })
+    Err(PluginError::WrongInterface {
+        source_name: source,
+        wanted: interface,
+        has: has.join(", "),
+    })
 }
 
 fn check_settings(component: &Component, interface: Interface, settings: &str) -> Result<(), PluginError> {
-    let wrong = |message: String| PluginError::Settings { place: format!("settings of {}", interface.name()), message };
-    let findings = component.validate_settings(settings).map_err(|error| wrong(error.to_string()))?;
+    let wrong = |message: String| PluginError::Settings {
+        place: format!("settings of {}", interface.name()),
+        message,
+    };
+    let findings = component
+        .validate_settings(settings)
+        .map_err(|error| wrong(error.to_string()))?;
     if findings.is_empty() {
         return Ok(());
     }
@@ -207,17 +243,33 @@ type Settings = std::collections::BTreeMap<String, Map<String, Value>>;
 fn read_settings(args: &PluginArgs) -> Result<Settings, PluginError> {
     let mut settings = Settings::new();
     if let Some(path) = &args.settings_file {
-        let text = fs::read_to_string(path).map_err(|error| PluginError::Io { path: path.clone(), error })?;
-        let wrong = |message: String| PluginError::Settings { place: path.display().to_string(), message };
-        settings = serde_saphyr::from_str(&text).map_err(|error| {
-            wrong(format!("an object for each of {} is wanted: {error}", kinds()))
+        let text = fs::read_to_string(path).map_err(|error| PluginError::Io {
+            path: path.clone(),
+            error,
         })?;
+        let wrong = |message: String| PluginError::Settings {
+            place: path.display().to_string(),
+            message,
+        };
+        settings = serde_saphyr::from_str(&text)
+            .map_err(|error| wrong(format!("an object for each of {} is wanted: {error}", kinds())))?;
         if let Some(unknown) = settings.keys().find(|key| logic(key).is_none()) {
-            return Err(wrong(format!("{unknown} is no kind of component; there are {}", kinds())));
+            return Err(wrong(format!(
+                "{unknown} is no kind of component; there are {}",
+                kinds()
+            )));
         }
     }
-    for Setting { interface, key, value } in &args.settings {
-        settings.entry(interface.name().to_owned()).or_default().insert(key.clone(), value.clone());
+    for Setting {
+        interface,
+        key,
+        value,
+    } in &args.settings
+    {
+        settings
+            .entry(interface.name().to_owned())
+            .or_default()
+            .insert(key.clone(), value.clone());
     }
     Ok(settings)
 }
@@ -232,8 +284,11 @@ fn logic(name: &str) -> Option<Interface> {
 
 /// `KIND=FILE`
 fn plugin(text: &str) -> Result<(Interface, PathBuf), String> {
-    let (kind, file) = text.split_once('=').ok_or("write KIND=FILE, as in worker-group=mine.wasm")?;
-    let interface = logic(kind).ok_or_else(|| format!("{kind} is no kind of component; there are {}", kinds()))?;
+    let (kind, file) = text
+        .split_once('=')
+        .ok_or("write KIND=FILE, as in worker-group=mine.wasm")?;
+    let interface =
+        logic(kind).ok_or_else(|| format!("{kind} is no kind of component; there are {}", kinds()))?;
     Ok((interface, file.into()))
 }
 
@@ -242,9 +297,14 @@ fn setting(text: &str) -> Result<Setting, String> {
     let form = "write KIND.KEY=VALUE, as in worker-group.workload=deployment";
     let (place, value) = text.split_once('=').ok_or(form)?;
     let (kind, key) = place.split_once('.').ok_or(form)?;
-    let interface = logic(kind).ok_or_else(|| format!("{kind} is no kind of component; there are {}", kinds()))?;
+    let interface =
+        logic(kind).ok_or_else(|| format!("{kind} is no kind of component; there are {}", kinds()))?;
     let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
-    Ok(Setting { interface, key: key.to_owned(), value })
+    Ok(Setting {
+        interface,
+        key: key.to_owned(),
+        value,
+    })
 }
 
 #[cfg(test)]

@@ -60,7 +60,10 @@ impl fmt::Display for Message {
         };
         write!(f, "{level}: {}", self.source)?;
         let parts = [&self.object, &self.field, &self.text];
-        parts.into_iter().filter(|part| !part.is_empty()).try_for_each(|part| write!(f, ": {part}"))
+        parts
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .try_for_each(|part| write!(f, ": {part}"))
     }
 }
 
@@ -89,15 +92,29 @@ pub fn render(
     namespace: &str,
     now: Timestamp,
 ) -> Rendered {
-    let mut renderer = Renderer { deciders, namespace, now, known: Vec::new(), rendered: Rendered::default() };
+    let mut renderer = Renderer {
+        deciders,
+        namespace,
+        now,
+        known: Vec::new(),
+        rendered: Rendered::default(),
+    };
     for document in documents {
         renderer.prepare(&document.source.to_string(), document.object);
     }
     // Clusters before what belongs to them, so that it finds them.
-    let order = [DaskKind::Job, DaskKind::Cluster, DaskKind::WorkerGroup, DaskKind::Autoscaler];
+    let order = [
+        DaskKind::Job,
+        DaskKind::Cluster,
+        DaskKind::WorkerGroup,
+        DaskKind::Autoscaler,
+    ];
     let given = renderer.known.len();
     for kind in order {
-        for i in (0..given).filter(|i| renderer.known[*i].parent.kind == kind).collect::<Vec<_>>() {
+        for i in (0..given)
+            .filter(|i| renderer.known[*i].parent.kind == kind)
+            .collect::<Vec<_>>()
+        {
             renderer.plan(i);
         }
     }
@@ -154,16 +171,35 @@ impl Renderer<'_> {
 
     /// Completes, defaults and checks an object; gives its place in `known`.
     fn prepare(&mut self, source: &str, mut object: Value) -> Option<usize> {
-        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |pointer: &str| {
+            object
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         let (api_version, kind, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
         let title = format!("{kind} {name}").trim().to_owned();
-        let Some(dask) = DaskKind::from_kind(&kind).filter(|_| api_version.starts_with("kubernetes.dask.org/"))
+        let Some(dask) =
+            DaskKind::from_kind(&kind).filter(|_| api_version.starts_with("kubernetes.dask.org/"))
         else {
             if api_version.is_empty() || kind.is_empty() {
                 let missing = if kind.is_empty() { "kind" } else { "apiVersion" };
-                self.say(Level::Error, source, &title, missing, "is missing: every manifest has apiVersion and kind");
+                self.say(
+                    Level::Error,
+                    source,
+                    &title,
+                    missing,
+                    "is missing: every manifest has apiVersion and kind",
+                );
             } else {
-                self.say(Level::Note, source, &title, "", format!("skipped: {api_version} {kind} is no Dask resource"));
+                self.say(
+                    Level::Note,
+                    source,
+                    &title,
+                    "",
+                    format!("skipped: {api_version} {kind} is no Dask resource"),
+                );
             }
             return None;
         };
@@ -172,12 +208,23 @@ impl Renderer<'_> {
             self.say(Level::Error, source, &title, "apiVersion", text);
             return None;
         }
-        let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut).filter(|_| !name.is_empty())
+        let Some(metadata) = object
+            .get_mut("metadata")
+            .and_then(Value::as_object_mut)
+            .filter(|_| !name.is_empty())
         else {
-            self.say(Level::Error, source, &title, "metadata.name", "is missing: give the resource a name");
+            self.say(
+                Level::Error,
+                source,
+                &title,
+                "metadata.name",
+                "is missing: give the resource a name",
+            );
             return None;
         };
-        metadata.entry("namespace").or_insert_with(|| self.namespace.into());
+        metadata
+            .entry("namespace")
+            .or_insert_with(|| self.namespace.into());
         let namespace = metadata["namespace"].as_str().unwrap_or_default().to_owned();
         // Only the API server gives uids; this one makes names the same each time.
         metadata.insert("uid".into(), uid(&kind, &namespace, &name).into());
@@ -197,7 +244,13 @@ impl Renderer<'_> {
             Ok(Ok(defaulted)) => match serde_json::from_str(&defaulted) {
                 Ok(defaulted) => object = defaulted,
                 Err(error) => {
-                    self.say(Level::Error, source, &title, "", format!("the component's `default` gave no JSON: {error}"));
+                    self.say(
+                        Level::Error,
+                        source,
+                        &title,
+                        "",
+                        format!("the component's `default` gave no JSON: {error}"),
+                    );
                     return None;
                 }
             },
@@ -223,13 +276,23 @@ impl Renderer<'_> {
                 return None;
             }
         };
-        self.known.push(Known { source: source.to_owned(), parent, object, fit });
+        self.known.push(Known {
+            source: source.to_owned(),
+            parent,
+            object,
+            fit,
+        });
         Some(self.known.len() - 1)
     }
 
     /// Adds the children of the resource at `index`, and theirs.
     fn plan(&mut self, index: usize) {
-        let Known { source, parent, object, fit } = &self.known[index];
+        let Known {
+            source,
+            parent,
+            object,
+            fit,
+        } = &self.known[index];
         if !fit {
             return;
         }
@@ -243,13 +306,22 @@ impl Renderer<'_> {
         };
         let related = self.related(&parent);
         if related.is_empty() && matches!(parent.kind, DaskKind::WorkerGroup | DaskKind::Autoscaler) {
-            let text = format!("there is no DaskCluster {} in these manifests: nothing to compute", parent.cluster);
+            let text = format!(
+                "there is no DaskCluster {} in these manifests: nothing to compute",
+                parent.cluster
+            );
             return self.say(Level::Note, &source, &title, "spec.cluster", text);
         }
         let groups = Groups(related.iter().map(|object| object.key.name.clone()).collect());
         let observation = Observation {
             parent: object,
-            children: declared.iter().map(|kind| ObservedKind { kind: kind.clone(), objects: Vec::new() }).collect(),
+            children: declared
+                .iter()
+                .map(|kind| ObservedKind {
+                    kind: kind.clone(),
+                    objects: Vec::new(),
+                })
+                .collect(),
             related,
             scheduler: SchedulerState::NotAsked,
             now: self.now,
@@ -266,13 +338,21 @@ impl Renderer<'_> {
             Ok(plan) => plan,
             Err(refusal) => {
                 for violation in refusal.violations {
-                    self.say(Level::Error, &source, &title, "", format!("the plan was refused: {violation}"));
+                    self.say(
+                        Level::Error,
+                        &source,
+                        &title,
+                        "",
+                        format!("the plan was refused: {violation}"),
+                    );
                 }
                 return;
             }
         };
         for child in plan.children {
-            let Some(mut child) = finish(&parent, child).object().cloned() else { continue };
+            let Some(mut child) = finish(&parent, child).object().cloned() else {
+                continue;
+            };
             strip(&mut child);
             let dask = child["kind"].as_str().and_then(DaskKind::from_kind).is_some();
             self.rendered.objects.push(child.clone());
@@ -292,7 +372,12 @@ impl Renderer<'_> {
             (DaskKind::Cluster | DaskKind::Autoscaler, DaskKind::WorkerGroup) => true,
             _ => false,
         };
-        self.known.iter().filter(wanted).filter(same_cluster).map(observed).collect()
+        self.known
+            .iter()
+            .filter(wanted)
+            .filter(same_cluster)
+            .map(observed)
+            .collect()
     }
 }
 
@@ -325,13 +410,19 @@ fn observed(known: &Known) -> ObservedObject {
 /// A uid that is the same for the same resource.
 fn uid(kind: &str, namespace: &str, name: &str) -> String {
     let number = seed(&format!("{kind}/{namespace}/{name}"));
-    format!("00000000-0000-0000-{:04x}-{:012x}", number >> 48, number & 0xffff_ffff_ffff)
+    format!(
+        "00000000-0000-0000-{:04x}-{:012x}",
+        number >> 48,
+        number & 0xffff_ffff_ffff
+    )
 }
 
 /// Takes off what means something on a cluster only. An owner that does not
 /// exist would make the garbage collector delete the object.
 fn strip(object: &mut Value) {
-    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
+        return;
+    };
     metadata.remove("ownerReferences");
     if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
         annotations.remove(ANNOTATION_HASH);

@@ -30,7 +30,10 @@ fn main() {
     say("compile, worker-group, 1 time", &compiling());
     let engine = engine_of(Some(&cache), Allocation::OnDemand);
     load(&engine);
-    say("load from the cache, worker-group", &times(50, || drop(load(&engine))));
+    say(
+        "load from the cache, worker-group",
+        &times(50, || drop(load(&engine))),
+    );
 
     let on_demand = load(&engine);
     let pooling = load(&engine_of(Some(&cache), Allocation::Pooling { instances: 4 }));
@@ -41,14 +44,23 @@ fn main() {
     for (what, replicas, existing, count) in PLANS {
         let observation = observation(&on_demand, replicas, existing);
         let guest = across(&observation);
-        let native = times(count, || drop(black_box(natively(&guest))));
-        let component = times(count, || drop(black_box(plan(&on_demand, &observation))));
-        let pooled = times(count, || drop(black_box(plan(&pooling, &observation))));
+        let native = times(count, || {
+            black_box(natively(&guest));
+        });
+        let component = times(count, || {
+            black_box(plan(&on_demand, &observation));
+        });
+        let pooled = times(count, || {
+            black_box(plan(&pooling, &observation));
+        });
         println!("a plan that {what}");
         say("  natively", &native);
         say("  by the component, on demand", &component);
         say("  by the component, pooling", &pooled);
-        println!("  ratio of the medians {:.2}", component.median.as_secs_f64() / native.median.as_secs_f64());
+        println!(
+            "  ratio of the medians {:.2}",
+            component.median.as_secs_f64() / native.median.as_secs_f64()
+        );
     }
     resident(&dir.path().join("another"));
 }
@@ -66,8 +78,14 @@ const PLANS: [(&str, u32, u32, usize); 4] = [
 fn resident(cache: &Path) {
     for what in ["compiled", "from the cache"] {
         let this = std::env::current_exe().expect("this program");
-        let output = Command::new(this).env(LOAD_ONLY, cache).output().expect("this program runs");
-        print!("four components, {what}: {}", String::from_utf8_lossy(&output.stdout));
+        let output = Command::new(this)
+            .env(LOAD_ONLY, cache)
+            .output()
+            .expect("this program runs");
+        print!(
+            "four components, {what}: {}",
+            String::from_utf8_lossy(&output.stdout)
+        );
     }
 }
 
@@ -82,8 +100,15 @@ fn load_only(cache: &Path) {
         .collect();
     let status = fs::read_to_string("/proc/self/status").expect("procfs");
     let memory = |name: &str| {
-        let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
-        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or_default() / 1024
+        let line = status
+            .lines()
+            .find(|line| line.starts_with(name))
+            .unwrap_or_default();
+        line.split_whitespace()
+            .nth(1)
+            .and_then(|kib| kib.parse::<u64>().ok())
+            .unwrap_or_default()
+            / 1024
     };
     println!(
         "{} MiB resident ({} MiB of it our own, {} MiB files), {:?}",
@@ -97,7 +122,12 @@ fn load_only(cache: &Path) {
 
 fn engine_of(cache: Option<&Path>, allocation: Allocation) -> Engine {
     let cache_dir = cache.map(ToOwned::to_owned);
-    Engine::new(EngineConfig { cache_dir, allocation, observer: None }).expect("an engine")
+    Engine::new(EngineConfig {
+        cache_dir,
+        allocation,
+        observer: None,
+    })
+    .expect("an engine")
 }
 
 fn load(engine: &Engine) -> Component {
@@ -110,12 +140,18 @@ fn compiling() -> Times {
 }
 
 fn plan(component: &Component, observation: &Observation) -> usize {
-    let plan = component.plan(Interface::WorkerGroup, observation).expect("an answer").expect("a plan");
+    let plan = component
+        .plan(Interface::WorkerGroup, observation)
+        .expect("an answer")
+        .expect("a plan");
     plan.children.len()
 }
 
 fn natively(observation: &guest::Observation) -> usize {
-    export::plan::<WorkerGroup, DefaultWorkerGroup>(observation).expect("a plan").children.len()
+    export::plan::<WorkerGroup, DefaultWorkerGroup>(observation)
+        .expect("a plan")
+        .children
+        .len()
 }
 
 fn across<T: serde::de::DeserializeOwned>(observation: &Observation) -> T {
@@ -142,14 +178,23 @@ fn observation(component: &Component, replicas: u32, existing: u32) -> Observati
         .expect("kinds")
         .into_iter()
         .map(|kind| ObservedKind {
-            objects: if kind.kind == "Pod" { (0..existing).map(worker).collect() } else { Vec::new() },
+            objects: if kind.kind == "Pod" {
+                (0..existing).map(worker).collect()
+            } else {
+                Vec::new()
+            },
             kind,
         })
         .collect();
     Observation {
         parent: group.to_string(),
         children,
-        related: vec![observed("kubernetes.dask.org/v1", "DaskCluster", "bench", &cluster)],
+        related: vec![observed(
+            "kubernetes.dask.org/v1",
+            "DaskCluster",
+            "bench",
+            &cluster,
+        )],
         scheduler: SchedulerState::NotAsked,
         now: 1_700_000_000_000,
         seed: 42,
@@ -159,7 +204,11 @@ fn observation(component: &Component, replicas: u32, existing: u32) -> Observati
 
 fn observed(api_version: &str, kind: &str, name: &str, object: &Value) -> ObservedObject {
     ObservedObject {
-        key: ChildKey { api_version: api_version.to_owned(), kind: kind.to_owned(), name: name.to_owned() },
+        key: ChildKey {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+        },
         uid: format!("uid-of-{name}"),
         terminating: false,
         object: object.to_string(),
@@ -206,12 +255,17 @@ fn worker(number: u32) -> ObservedObject {
 
 /// About 5 kB of what people write.
 fn pod_spec() -> Value {
-    let variables: Vec<_> =
-        (0..40).map(|n| json!({"name": format!("SETTING_NUMBER_{n}"), "value": format!("a value, the {n}th")})).collect();
-    let volumes: Vec<_> =
-        (0..10).map(|n| json!({"name": format!("data-{n}"), "configMap": {"name": format!("configuration-{n}")}})).collect();
-    let mounts: Vec<_> =
-        (0..10).map(|n| json!({"name": format!("data-{n}"), "mountPath": format!("/etc/data/{n}"), "readOnly": true})).collect();
+    let variables: Vec<_> = (0..40)
+        .map(|n| json!({"name": format!("SETTING_NUMBER_{n}"), "value": format!("a value, the {n}th")}))
+        .collect();
+    let volumes: Vec<_> = (0..10)
+        .map(|n| json!({"name": format!("data-{n}"), "configMap": {"name": format!("configuration-{n}")}}))
+        .collect();
+    let mounts: Vec<_> = (0..10)
+        .map(
+            |n| json!({"name": format!("data-{n}"), "mountPath": format!("/etc/data/{n}"), "readOnly": true}),
+        )
+        .collect();
     let spec = json!({
         "containers": [{
             "name": "worker",
@@ -250,9 +304,15 @@ fn times(count: usize, mut call: impl FnMut()) -> Times {
         })
         .collect();
     times.sort();
-    Times { median: times[count / 2], p99: times[count * 99 / 100] }
+    Times {
+        median: times[count / 2],
+        p99: times[count * 99 / 100],
+    }
 }
 
 fn say(what: &str, times: &Times) {
-    println!("{what:38} median {:>10.1?}   p99 {:>10.1?}", times.median, times.p99);
+    println!(
+        "{what:38} median {:>10.1?}   p99 {:>10.1?}",
+        times.median, times.p99
+    );
 }

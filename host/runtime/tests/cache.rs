@@ -9,16 +9,26 @@ use common::{good, observation};
 use dask_operator_runtime::{Compiled, Component, Engine, EngineConfig, Interface, Limits};
 
 fn load(cache: &Path) -> Component {
-    let config = EngineConfig { cache_dir: Some(cache.to_owned()), ..EngineConfig::default() };
+    let config = EngineConfig {
+        cache_dir: Some(cache.to_owned()),
+        ..EngineConfig::default()
+    };
     let engine = Engine::new(config).expect("an engine");
     let component = Component::load(&engine, "good", &good(), Limits::default()).expect("a component");
-    component.plan(Interface::Cluster, &observation()).expect("a call").expect("a plan");
+    component
+        .plan(Interface::Cluster, &observation())
+        .expect("a call")
+        .expect("a plan");
     component
 }
 
 fn artefact(cache: &Path) -> PathBuf {
-    let mut files = fs::read_dir(cache).expect("a directory").map(|entry| entry.expect("an entry").path());
-    files.find(|path| path.extension().is_some_and(|end| end == "cwasm")).expect("an artefact")
+    let mut files = fs::read_dir(cache)
+        .expect("a directory")
+        .map(|entry| entry.expect("an entry").path());
+    files
+        .find(|path| path.extension().is_some_and(|end| end == "cwasm"))
+        .expect("an artefact")
 }
 
 #[test]
@@ -53,14 +63,22 @@ fn no_cache_is_fine() {
     let component = Component::load(&engine, "good", &good(), Limits::default()).expect("a component");
     assert!(matches!(component.compiled(), Compiled::Now(_)));
     let description = component.description();
-    assert_eq!((description.name.as_str(), description.version.as_str()), ("hostile", "1.0.0"));
+    assert_eq!(
+        (description.name.as_str(), description.version.as_str()),
+        ("hostile", "1.0.0")
+    );
     assert_eq!(component.interfaces(), [Interface::Cluster]);
 }
 
 #[test]
 fn a_cache_that_can_not_be_written_is_said() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    let config = EngineConfig { cache_dir: Some(file.path().to_owned()), ..EngineConfig::default() };
-    let error = Engine::new(config).expect_err("a file is no directory").to_string();
+    let config = EngineConfig {
+        cache_dir: Some(file.path().to_owned()),
+        ..EngineConfig::default()
+    };
+    let error = Engine::new(config)
+        .expect_err("a file is no directory")
+        .to_string();
     assert!(error.contains("not a directory"), "{error}");
 }

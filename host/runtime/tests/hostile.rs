@@ -9,23 +9,34 @@ use std::time::{Duration, Instant};
 use common::{load, load_good, observation};
 use dask_operator_runtime::contract::{ChildAction, Plan};
 use dask_operator_runtime::{
-    Allocation, CallError, CallObserver, CallReport, Component, Engine, EngineConfig, Failure, Interface, Limits,
+    Allocation, CallError, CallObserver, CallReport, Component, Engine, EngineConfig, Failure, Interface,
+    Limits,
 };
 use rstest::rstest;
 
 const MIB: usize = 1 << 20;
 
 fn engine(allocation: Allocation) -> Engine {
-    Engine::new(EngineConfig { allocation, ..EngineConfig::default() }).expect("an engine")
+    Engine::new(EngineConfig {
+        allocation,
+        ..EngineConfig::default()
+    })
+    .expect("an engine")
 }
 
 /// Limits that let a test end soon.
 fn limits() -> Limits {
-    Limits { deadline: Duration::from_millis(200), memory: 256 * MIB, ..Limits::default() }
+    Limits {
+        deadline: Duration::from_millis(200),
+        memory: 256 * MIB,
+        ..Limits::default()
+    }
 }
 
 fn plan(component: &Component) -> Result<Plan, CallError> {
-    component.plan(Interface::Cluster, &observation()).map(|answer| answer.expect("no refusal"))
+    component
+        .plan(Interface::Cluster, &observation())
+        .map(|answer| answer.expect("no refusal"))
 }
 
 /// Whatever happened before: a component that does everything right is served.
@@ -44,10 +55,22 @@ fn still_works(good: &Component) {
 #[case("huge-output", "PluginOutputExceeded", "larger than 64 MiB")]
 #[case("many-children", "PluginOutputExceeded", "larger than 64 MiB")]
 #[case("huge-log-line", "PluginOutputExceeded", "larger than 64 MiB")]
-#[case("trap", "PluginTrapped", "`unreachable` instruction executed; it said: panicked at src/lib.rs:7: no such thing; in give_up <")]
+#[case(
+    "trap",
+    "PluginTrapped",
+    "`unreachable` instruction executed; it said: panicked at src/lib.rs:7: no such thing; in give_up"
+)]
 #[case("stack-overflow", "PluginTrapped", "call stack exhausted")]
-#[case("invalid-status", "PluginInvalidJson", "invalid JSON in `status`: expected value at line 1 column 11")]
-#[case("invalid-child", "PluginInvalidJson", "invalid JSON in `children[Service child]`: this is JSON, but no object")]
+#[case(
+    "invalid-status",
+    "PluginInvalidJson",
+    "invalid JSON in `status`: expected value at line 1 column 11"
+)]
+#[case(
+    "invalid-child",
+    "PluginInvalidJson",
+    "invalid JSON in `children[Service child]`: this is JSON, but no object"
+)]
 #[case("invalid-text", "PluginMalformedAnswer", "utf-8")]
 #[case("outside-memory", "PluginMalformedAnswer", "pointer out of bounds")]
 #[case("unknown-variant", "PluginMalformedAnswer", "discriminant")]
@@ -74,10 +97,22 @@ fn a_plan_that_is_none(
 }
 
 #[rstest]
-#[case("forbidden-import", "imports `wasi:cli/environment@0.2.3`, but a component gets nothing except")]
-#[case("other-version", "is of version 0.2.0 of dask:operator, but this host speaks 0.1.0")]
-#[case("no-description", "`describe.describe` is not as in the contract: the interface dask:operator/describe@0.1.0 is missing")]
-#[case("other-shape", "`describe.describe` is not as in the contract: expected 0 parameters, found 1")]
+#[case(
+    "forbidden-import",
+    "imports `wasi:cli/environment@0.2.3`, but a component gets nothing except"
+)]
+#[case(
+    "other-version",
+    "is of version 0.2.0 of dask:operator, but this host speaks 0.1.0"
+)]
+#[case(
+    "no-description",
+    "`describe.describe` is not as in the contract: the interface dask:operator/describe@0.1.0 is missing"
+)]
+#[case(
+    "other-shape",
+    "`describe.describe` is not as in the contract: expected 0-tuple, found 1-tuple"
+)]
 #[case("nothing", "it exports somebody:else/thing@1.0.0")]
 #[case("core-module", "a WebAssembly core module, not a component")]
 #[case("bad-name", "its name is \"Hostile\"")]
@@ -88,7 +123,9 @@ fn a_plan_that_is_none(
 fn what_can_not_be_loaded(#[case] name: &str, #[case] message: &str) {
     let engine = engine(Allocation::default());
     let good = load_good(&engine);
-    let error = load(&engine, name, limits()).expect_err("it is unfit").to_string();
+    let error = load(&engine, name, limits())
+        .expect_err("it is unfit")
+        .to_string();
     assert!(error.starts_with(&format!("{name} (")), "{error}");
     assert!(error.contains(message), "{error}");
     still_works(&good);
@@ -98,16 +135,23 @@ fn what_can_not_be_loaded(#[case] name: &str, #[case] message: &str) {
 fn what_default_returns_is_an_object() {
     let engine = engine(Allocation::default());
     let hostile = load(&engine, "invalid-default", limits()).expect("it can be loaded");
-    let error = hostile.default(Interface::Cluster, "{}", "{}").expect_err("it misbehaves");
+    let error = hostile
+        .default(Interface::Cluster, "{}", "{}")
+        .expect_err("it misbehaves");
     assert!(matches!(*error.failure, Failure::InvalidJson { .. }), "{error}");
 }
 
 #[test]
 fn an_interface_that_is_missing() {
     let engine = engine(Allocation::default());
-    let error = load_good(&engine).plan(Interface::Job, &observation()).expect_err("there is none");
+    let error = load_good(&engine)
+        .plan(Interface::Job, &observation())
+        .expect_err("there is none");
     assert_eq!(*error.failure, Failure::Missing);
-    assert!(error.to_string().contains("job.plan: it has no such interface"), "{error}");
+    assert!(
+        error.to_string().contains("job.plan: it has no such interface"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -121,7 +165,11 @@ fn a_flood_of_log_lines_is_cut_and_the_call_goes_on() {
     let lines = lines.0.lock().expect("lines");
     assert_eq!(lines.len(), 101);
     assert!(lines[0].contains("all work and no play"), "{}", lines[0]);
-    assert!(lines[100].contains("99900 more lines in this call were left out"), "{}", lines[100]);
+    assert!(
+        lines[100].contains("99900 more lines in this call were left out"),
+        "{}",
+        lines[100]
+    );
 }
 
 #[test]
@@ -139,7 +187,14 @@ fn a_deadline_is_kept() {
 #[test]
 fn memory_comes_back() {
     let engine = engine(Allocation::default());
-    let hostile = load(&engine, "memory-hog", Limits { deadline: Duration::from_secs(20), ..limits() });
+    let hostile = load(
+        &engine,
+        "memory-hog",
+        Limits {
+            deadline: Duration::from_secs(20),
+            ..limits()
+        },
+    );
     let hostile = hostile.expect("it can be loaded");
     plan(&hostile).expect_err("it misbehaves");
     let before = resident();
@@ -147,7 +202,12 @@ fn memory_comes_back() {
         plan(&hostile).expect_err("it misbehaves");
     }
     let after = resident();
-    assert!(after < before + 64 * MIB, "{} MiB before, {} MiB after", before / MIB, after / MIB);
+    assert!(
+        after < before + 64 * MIB,
+        "{} MiB before, {} MiB after",
+        before / MIB,
+        after / MIB
+    );
 }
 
 #[test]
@@ -168,7 +228,10 @@ fn several_misbehave_at_once_and_others_are_served() {
 #[test]
 fn calls_are_observed() {
     let observer = Arc::new(Calls::default());
-    let config = EngineConfig { observer: Some(observer.clone()), ..EngineConfig::default() };
+    let config = EngineConfig {
+        observer: Some(observer.clone()),
+        ..EngineConfig::default()
+    };
     let engine = Engine::new(config).expect("an engine");
     let hostile = load(&engine, "trap", limits()).expect("it can be loaded");
     hostile.validate_settings("{}").expect("an answer");
@@ -192,7 +255,12 @@ impl CallObserver for Calls {
     fn called(&self, report: &CallReport<'_>) {
         assert!(report.memory >= 2 << 16);
         let failure = report.failure.map(Failure::reason);
-        let CallReport { component, interface, function, .. } = report;
+        let CallReport {
+            component,
+            interface,
+            function,
+            ..
+        } = report;
         let line = format!("{component} {interface}.{function} {failure:?}");
         self.0.lock().expect("calls").push(line);
     }
@@ -237,7 +305,14 @@ impl tracing::Subscriber for Lines {
 /// This process's resident memory, in bytes.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
-    let kib: usize = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number");
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .expect("VmRSS");
+    let kib: usize = line
+        .split_whitespace()
+        .nth(1)
+        .and_then(|kib| kib.parse().ok())
+        .expect("a number");
     kib << 10
 }

@@ -1,5 +1,7 @@
 //! Components from text, for tests.
 
+#![allow(dead_code, unreachable_pub, reason = "each test file takes what it needs")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,7 +53,10 @@ fn read(name: &str) -> String {
 /// template.
 fn component(text: &str) -> Vec<u8> {
     let forms = forms(text);
-    if forms.iter().any(|form| form.starts_with("(component") || form.starts_with("(module")) {
+    if forms
+        .iter()
+        .any(|form| form.starts_with("(component") || form.starts_with("(module"))
+    {
         return wat::parse_str(text).expect("WebAssembly text");
     }
     let replaced: BTreeSet<_> = forms.iter().filter_map(|form| export(form)).collect();
@@ -60,23 +65,27 @@ fn component(text: &str) -> Vec<u8> {
         .into_iter()
         .filter(|form| export(form).is_none_or(|name| !replaced.contains(name)));
     let fields: Vec<_> = kept.chain(forms.iter().copied()).collect();
-    let mut module =
-        wat::parse_str(format!("(module\n{}\n)", fields.join("\n"))).expect("WebAssembly text");
+    let mut module = wat::parse_str(format!("(module\n{}\n)", fields.join("\n"))).expect("WebAssembly text");
 
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir(repository("wit")).expect("the contract");
-    let world = resolve.select_world(&[package], Some("cluster-plugin")).expect("a world");
+    let world = resolve
+        .select_world(&[package], Some("cluster-plugin"))
+        .expect("a world");
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).expect("metadata");
     ComponentEncoder::default()
         .validate(true)
         .module(&module)
-        .and_then(|mut encoder| encoder.encode())
+        .and_then(|encoder| encoder.encode())
         .expect("a component")
 }
 
 /// The name under which a form exports itself.
 fn export(form: &str) -> Option<&str> {
-    form.split_once("(export \"")?.1.split_once('"').map(|(name, _)| name)
+    form.split_once("(export \"")?
+        .1
+        .split_once('"')
+        .map(|(name, _)| name)
 }
 
 /// The outermost parentheses of a text, each with what is in it.
