@@ -367,10 +367,12 @@ impl Renderer<'_> {
         let same_cluster = |known: &&Known| {
             known.parent.namespace == parent.namespace && known.parent.cluster == parent.cluster
         };
-        let wanted = |known: &&Known| match (parent.kind, known.parent.kind) {
-            (DaskKind::WorkerGroup | DaskKind::Autoscaler, DaskKind::Cluster) => true,
-            (DaskKind::Cluster | DaskKind::Autoscaler, DaskKind::WorkerGroup) => true,
-            _ => false,
+        let wanted = |known: &&Known| {
+            matches!(
+                (parent.kind, known.parent.kind),
+                (DaskKind::WorkerGroup | DaskKind::Autoscaler, DaskKind::Cluster)
+                    | (DaskKind::Cluster | DaskKind::Autoscaler, DaskKind::WorkerGroup)
+            )
         };
         self.known
             .iter()

@@ -52,7 +52,9 @@ async fn main() -> Result<()> {
     let api = Api::connect(Duration::from_secs(args.timeout)).await?;
     let manifest = cluster(args.workers);
     let pod = operator::render_worker(&args.operator, &manifest)?;
-    let cache = tempfile::tempdir()?;
+    // Private whatever the umask: the operator runs what lies there.
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    let cache = tempfile::Builder::new().permissions(private).tempdir()?;
     operator::warm_up(&args.operator, cache.path()).await?;
 
     let mut report = Report::new(args.workers, args.concurrency);

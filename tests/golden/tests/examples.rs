@@ -103,7 +103,7 @@ fn cost_centre_has_two_interfaces() {
         "there is no cost centre x: write one of research, sales"
     );
     let findings = component
-        .validate_settings(r#"{"knwon": []}"#)
+        .validate_settings(r#"{"knowns": []}"#)
         .expect("it answers");
     assert!(
         findings[0].message.contains("did you mean `known`?"),
