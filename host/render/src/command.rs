@@ -9,8 +9,9 @@ use dask_operator_runtime::Limits;
 use serde_json::{Value, json};
 
 use crate::documents::{self, Document};
-use crate::plugins::{PluginArgs, Plugins, engine};
-use crate::render::{Level, Message, render};
+use crate::fields::Fields;
+use crate::plugins::{PluginArgs, PluginError, Plugins, engine};
+use crate::render::render;
 
 /// Prints the children of manifests, computed by the operator's components. Needs no cluster.
 ///
@@ -57,11 +58,20 @@ pub fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<bool> {
-    let plugins = engine(&args.plugins)
-        .map_err(Into::into)
-        .and_then(|engine| Plugins::load(&engine, &args.plugins, Limits::default()));
-    let plugins = match plugins {
-        Ok(plugins) => plugins,
+    let loaded = engine(&args.plugins)
+        .map_err(PluginError::from)
+        .and_then(|(engine, uncached)| {
+            Ok((
+                Plugins::load(&engine, &args.plugins, Limits::default())?,
+                uncached,
+            ))
+        });
+    let plugins = match loaded {
+        Ok((plugins, None)) => plugins,
+        Ok((plugins, Some(why))) => {
+            writeln!(err, "note: compiled components are not kept: {why}")?;
+            plugins
+        }
         Err(error) => {
             writeln!(err, "error: {error}")?;
             return Ok(false);
@@ -77,14 +87,13 @@ pub fn run(
         }
         all.extend(documents);
     }
+    let fields = Fields::new();
+    let unknown: Vec<_> = all.iter().flat_map(|document| fields.check(document)).collect();
     let rendered = render(all, &plugins, &args.namespace, now());
-    for message in &rendered.messages {
+    for message in unknown.iter().chain(&rendered.messages) {
         writeln!(err, "{message}")?;
     }
-    failed |= rendered
-        .messages
-        .iter()
-        .any(|Message { level, .. }| *level == Level::Error);
+    failed |= rendered.failed() || !unknown.is_empty();
     if !failed {
         print(args.output, &rendered.objects, out)?;
     }

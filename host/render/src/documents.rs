@@ -29,11 +29,10 @@ pub struct Source {
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.file.to_str(), self.document) {
-            (Some("-"), None) => f.write_str("standard input"),
-            (Some("-"), Some(number)) => write!(f, "standard input, document {number}"),
-            (_, None) => write!(f, "{}", self.file.display()),
-            (_, Some(number)) => write!(f, "{}, document {number}", self.file.display()),
+        f.write_str(&name(&self.file))?;
+        match self.document {
+            Some(number) => write!(f, ", document {number}"),
+            None => Ok(()),
         }
     }
 }
@@ -42,7 +41,7 @@ impl fmt::Display for Source {
 #[derive(Debug, Error)]
 pub enum DocumentError {
     /// The file or folder.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {error}", name(path))]
     Io {
         /// Which.
         path: PathBuf,
@@ -51,7 +50,7 @@ pub enum DocumentError {
         error: io::Error,
     },
     /// What is in it.
-    #[error("{}: {message}", path.display())]
+    #[error("{}: {message}", name(path))]
     Syntax {
         /// Which file.
         path: PathBuf,
@@ -64,6 +63,15 @@ pub enum DocumentError {
     /// A document that is no object.
     #[error("{0}: a manifest is an object with apiVersion, kind and metadata; this is {1}")]
     NoObject(Source, &'static str),
+}
+
+/// What a file is called in messages.
+fn name(path: &Path) -> String {
+    if path == Path::new("-") {
+        "standard input".to_owned()
+    } else {
+        path.display().to_string()
+    }
 }
 
 /// Reads all objects of a file, of a folder and those below it, or of standard

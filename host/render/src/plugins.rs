@@ -158,25 +158,34 @@ impl Deciders for Plugins {
     }
 }
 
-/// An engine that keeps compiled components where `args` say, or in the user's
-/// cache folder.
+/// An engine that keeps compiled components where `args` say, or else in the user's
+/// cache folder; where that can't be had it keeps none, and the text says why.
 ///
 /// # Errors
 ///
-/// When there is no engine for this machine.
-pub fn engine(args: &PluginArgs) -> Result<Engine, EngineError> {
-    let home = || {
-        let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
-    };
-    let cache_dir = args
-        .cache_dir
-        .clone()
-        .or_else(|| home().map(|base| base.join("dask-operator").join("components")));
-    Engine::new(EngineConfig {
+/// When there is no engine for this machine, or the folder that `args` name can't be used.
+pub fn engine(args: &PluginArgs) -> Result<(Engine, Option<String>), EngineError> {
+    let config = |cache_dir| EngineConfig {
         cache_dir,
         ..EngineConfig::default()
-    })
+    };
+    if args.cache_dir.is_some() {
+        return Ok((Engine::new(config(args.cache_dir.clone()))?, None));
+    }
+    match Engine::new(config(usual_cache())) {
+        Ok(engine) => Ok((engine, None)),
+        Err(error @ EngineError::CacheDir { .. }) => {
+            Ok((Engine::new(config(None))?, Some(error.to_string())))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The usual place of a user's caches.
+fn usual_cache() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let base = base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    Some(base?.join("dask-operator").join("components"))
 }
 
 fn component(

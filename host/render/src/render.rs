@@ -15,7 +15,11 @@ use serde_json::Value;
 
 use crate::convert;
 use crate::documents::Document;
+use crate::fields::instead;
 use crate::logic::{Failure, Logic};
+
+/// What the `apiVersion` of all Dask resources begins with.
+const DASK_GROUP: &str = "kubernetes.dask.org/";
 
 /// Who decides, and with what settings.
 pub trait Deciders {
@@ -100,7 +104,7 @@ pub fn render(
         rendered: Rendered::default(),
     };
     for document in documents {
-        renderer.prepare(&document.source.to_string(), document.object);
+        renderer.prepare(&document.source.to_string(), document.object, true);
     }
     // Clusters before what belongs to them, so that it finds them.
     let order = [
@@ -169,8 +173,10 @@ impl Renderer<'_> {
         }
     }
 
-    /// Completes, defaults and checks an object; gives its place in `known`.
-    fn prepare(&mut self, source: &str, mut object: Value) -> Option<usize> {
+    /// Completes, defaults and checks an object; gives its place in `known`. Of one that isn't
+    /// `written` by somebody but planned, only errors are said: what is unwise in it was said of
+    /// what it comes from.
+    fn prepare(&mut self, source: &str, mut object: Value, written: bool) -> Option<usize> {
         let text = |pointer: &str| {
             object
                 .pointer(pointer)
@@ -180,31 +186,32 @@ impl Renderer<'_> {
         };
         let (api_version, kind, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
         let title = format!("{kind} {name}").trim().to_owned();
-        let Some(dask) =
-            DaskKind::from_kind(&kind).filter(|_| api_version.starts_with("kubernetes.dask.org/"))
-        else {
-            if api_version.is_empty() || kind.is_empty() {
-                let missing = if kind.is_empty() { "kind" } else { "apiVersion" };
-                self.say(
-                    Level::Error,
-                    source,
-                    &title,
-                    missing,
-                    "is missing: every manifest has apiVersion and kind",
-                );
-            } else {
-                self.say(
-                    Level::Note,
-                    source,
-                    &title,
-                    "",
-                    format!("skipped: {api_version} {kind} is no Dask resource"),
-                );
-            }
+        if api_version.is_empty() || kind.is_empty() {
+            let missing = if kind.is_empty() { "kind" } else { "apiVersion" };
+            self.say(
+                Level::Error,
+                source,
+                &title,
+                missing,
+                "it is missing: every manifest has apiVersion and kind",
+            );
+            return None;
+        }
+        if !api_version.starts_with(DASK_GROUP) {
+            let text = format!("skipped: {api_version} {kind} is no Dask resource");
+            self.say(Level::Note, source, &title, "", text);
+            return None;
+        }
+        let Some(dask) = DaskKind::from_kind(&kind) else {
+            let text = format!(
+                "{kind:?} is unknown; {}",
+                instead(&kind, DaskKind::ALL.map(DaskKind::kind))
+            );
+            self.say(Level::Error, source, &title, "kind", text);
             return None;
         };
         if api_version != DASK_API_VERSION {
-            let text = format!("{api_version:?} is unknown; write {DASK_API_VERSION}");
+            let text = format!("{api_version:?} is unknown: write {DASK_API_VERSION}");
             self.say(Level::Error, source, &title, "apiVersion", text);
             return None;
         }
@@ -218,7 +225,7 @@ impl Renderer<'_> {
                 source,
                 &title,
                 "metadata.name",
-                "is missing: give the resource a name",
+                "it is missing: give the resource a name",
             );
             return None;
         };
@@ -261,7 +268,8 @@ impl Renderer<'_> {
                 return None;
             }
             // What kept it from being defaulted has been said.
-            Ok(findings) if fit => {
+            Ok(mut findings) if fit => {
+                findings.retain(|finding| written || finding.severity == Severity::Error);
                 fit = !findings.iter().any(|finding| finding.severity == Severity::Error);
                 self.findings(source, &title, findings);
             }
@@ -356,7 +364,7 @@ impl Renderer<'_> {
             strip(&mut child);
             let dask = child["kind"].as_str().and_then(DaskKind::from_kind).is_some();
             self.rendered.objects.push(child.clone());
-            if dask && let Some(index) = self.prepare(&source, child) {
+            if dask && let Some(index) = self.prepare(&source, child, false) {
                 self.plan(index);
             }
         }

@@ -1,0 +1,134 @@
+//! Fields that a Dask resource does not have: misspelt ones, which the API server
+//! refuses from `kubectl` and drops from others.
+
+use std::collections::BTreeMap;
+
+use dask_operator_api::crds;
+use serde_json::Value;
+
+use crate::documents::Document;
+use crate::render::{Level, Message};
+
+/// How alike two words must be for one to be a mistake for the other, from 0 to 1.
+const ALIKE: f64 = 0.6;
+
+/// The fields of all Dask resources, from their definitions.
+pub(crate) struct Fields {
+    /// Schemas of `spec`, by kind.
+    specs: BTreeMap<String, Value>,
+}
+
+impl Fields {
+    pub(crate) fn new() -> Self {
+        let spec = |crd: &Value| {
+            let kind = crd.pointer("/spec/names/kind")?.as_str()?.to_owned();
+            let schema = crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec")?;
+            Some((kind, schema.clone()))
+        };
+        let definitions = crds()
+            .into_iter()
+            .filter_map(|crd| serde_json::to_value(crd).ok());
+        Self {
+            specs: definitions.filter_map(|crd| spec(&crd)).collect(),
+        }
+    }
+
+    /// Says which fields of a document are unknown; none where it is no Dask resource.
+    pub(crate) fn check(&self, document: &Document) -> Vec<Message> {
+        let text = |pointer| {
+            document
+                .object
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
+        let kind = text("/kind");
+        let mut unknown = Vec::new();
+        if let (Some(schema), Some(spec)) = (self.specs.get(kind), document.object.get("spec")) {
+            walk(schema, spec, "spec", &mut unknown);
+        }
+        let message = |(field, text_of_it)| Message {
+            level: Level::Error,
+            source: document.source.to_string(),
+            object: format!("{kind} {}", text("/metadata/name")).trim().to_owned(),
+            field,
+            text: text_of_it,
+        };
+        unknown.into_iter().map(message).collect()
+    }
+}
+
+/// Collects what is unknown in `value`, as fields and sentences. What has another type
+/// than it should is left to the components, which say more about it.
+fn walk(schema: &Value, value: &Value, path: &str, unknown: &mut Vec<(String, String)>) {
+    // Kubernetes' own parts are kept whatever stands in them.
+    if schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true)) {
+        return;
+    }
+    let (Some(Value::Object(known)), Value::Object(given)) = (schema.get("properties"), value) else {
+        return;
+    };
+    for (name, value) in given {
+        let field = format!("{path}.{name}");
+        match known.get(name) {
+            Some(schema) => walk(schema, value, &field, unknown),
+            None => {
+                let instead = instead(name, known.keys().map(String::as_str));
+                unknown.push((field, format!("there is no such field; {instead}")));
+            }
+        }
+    }
+}
+
+/// What to write instead of a word that isn't known: the one that is alike, or any of them.
+pub(crate) fn instead<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let likeness = |other: &str| {
+        strsim::normalized_damerau_levenshtein(&word.to_ascii_lowercase(), &other.to_ascii_lowercase())
+    };
+    let known: Vec<_> = known.into_iter().map(|other| (likeness(other), other)).collect();
+    let alike = known.iter().filter(|(likeness, _)| *likeness >= ALIKE);
+    match alike.max_by(|one, other| one.0.total_cmp(&other.0)) {
+        Some((_, other)) => format!("did you mean `{other}`?"),
+        None => {
+            let known: Vec<_> = known.into_iter().map(|(_, other)| other).collect();
+            format!("there are {}", known.join(", "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+    use crate::documents::Source;
+
+    #[rstest]
+    #[case::none(json!({"kind": "DaskCluster", "spec": {"worker": {"spec": {"anything": 1}}}}), &[])]
+    #[case::top(json!({"kind": "DaskCluster", "spec": {"wroker": {}}}),
+        &["spec.wroker: there is no such field; did you mean `worker`?"])]
+    #[case::deeper(json!({"kind": "DaskJob", "spec": {"cluster": {"spec": {"worker": {"Replicas": 1}}}}}),
+        &["spec.cluster.spec.worker.Replicas: there is no such field; did you mean `replicas`?"])]
+    #[case::nothing_alike(json!({"kind": "DaskAutoscaler", "spec": {"size": 1}}),
+        &["spec.size: there is no such field; there are cluster, maximum, minimum"])]
+    #[case::two(json!({"kind": "DaskWorkerGroup", "spec": {"worker": {"y": 1}, "x": 1}}),
+        &["spec.worker.y: ", "spec.x: "])]
+    #[case::other_type(json!({"kind": "DaskCluster", "spec": {"worker": [{"wroker": 1}]}}), &[])]
+    #[case::other_kind(json!({"kind": "Pod", "spec": {"wroker": 1}}), &[])]
+    fn unknown_fields(#[case] object: Value, #[case] expected: &[&str]) {
+        let source = Source {
+            file: "a.yaml".into(),
+            document: None,
+        };
+        let messages: Vec<_> = Fields::new()
+            .check(&Document { source, object })
+            .iter()
+            .map(|message| format!("{}: {}", message.field, message.text))
+            .collect();
+        assert_eq!(messages.len(), expected.len(), "{messages:?}");
+        for (message, expected) in messages.iter().zip(expected) {
+            assert!(message.starts_with(expected), "{message}");
+        }
+    }
+}
