@@ -1,7 +1,8 @@
 //! What WebAssembly costs: the worker group's plan as a component and as native code,
 //! side by side, and what it takes to get there.
 //!
-//! `cargo bench -p dask-operator-runtime`
+//! `cargo bench --workspace --bench calls`: the whole workspace, so that nothing is built
+//! again for other features.
 
 #![allow(clippy::print_stdout, reason = "it is what this program is for")]
 
@@ -36,10 +37,13 @@ fn main() {
     );
 
     let on_demand = load(&engine);
-    let pooling = load(&engine_of(Some(&cache), Allocation::Pooling { instances: 4 }));
+    let pooling = load(&engine_of(Some(&cache), Allocation::default()));
     let smallest = |component: &Component| drop(component.child_kinds(Interface::WorkerGroup, "{}"));
-    say("smallest call, on demand", &times(2_000, || smallest(&on_demand)));
-    say("smallest call, pooling", &times(2_000, || smallest(&pooling)));
+    say(
+        "smallest call, without a pool",
+        &times(2_000, || smallest(&on_demand)),
+    );
+    say("smallest call", &times(2_000, || smallest(&pooling)));
 
     for (what, replicas, existing, count) in PLANS {
         let observation = observation(&on_demand, replicas, existing);
@@ -48,15 +52,15 @@ fn main() {
             black_box(natively(&guest));
         });
         let component = times(count, || {
-            black_box(plan(&on_demand, &observation));
-        });
-        let pooled = times(count, || {
             black_box(plan(&pooling, &observation));
+        });
+        let unpooled = times(count, || {
+            black_box(plan(&on_demand, &observation));
         });
         println!("a plan that {what}");
         say("  natively", &native);
-        say("  by the component, on demand", &component);
-        say("  by the component, pooling", &pooled);
+        say("  by the component", &component);
+        say("  by the component, without a pool", &unpooled);
         println!(
             "  ratio of the medians {:.2}",
             component.median.as_secs_f64() / native.median.as_secs_f64()
@@ -255,7 +259,7 @@ fn worker(number: u32) -> ObservedObject {
 
 /// About 5 kB of what people write.
 fn pod_spec() -> Value {
-    let variables: Vec<_> = (0..40)
+    let variables: Vec<_> = (0..60)
         .map(|n| json!({"name": format!("SETTING_NUMBER_{n}"), "value": format!("a value, the {n}th")}))
         .collect();
     let volumes: Vec<_> = (0..10)

@@ -54,6 +54,7 @@ impl Caller {
         R: Lift + 'static,
         (R,): ComponentNamedList + Lift,
     {
+        let turn = self.engine.turn();
         let started = Instant::now();
         let mut store = self.store();
         let answer = match index {
@@ -64,6 +65,7 @@ impl Caller {
                 .and_then(|answer| check(&answer).map(|()| answer)),
         };
         let State { log, memory } = store.into_data();
+        drop(turn);
         let last_error = log.finish();
         let answer = answer.map_err(|failure| match failure {
             Failure::Trap { message, frames, .. } => Failure::Trap {

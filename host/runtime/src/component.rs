@@ -12,7 +12,9 @@ use crate::contract::{
     ResourceKind, Review, ReviewRequest,
 };
 use crate::interface::qualified;
-use crate::{CallError, Digest, Engine, Failure, Interface, Limits, LoadError, Unfit, inspect, json};
+use crate::{
+    CallError, Digest, Engine, Failure, Interface, Limits, LoadError, Unfit, inspect, json, trusted,
+};
 
 /// A component, ready to be called from any thread. A clone is the same component.
 ///
@@ -343,23 +345,29 @@ fn compile(
     }
     let component = wasmtime::component::Component::from_binary(engine.wasmtime(), wasm).map_err(invalid)?;
     let compiled = Compiled::Now(started.elapsed());
+    let component = keep(engine, digest, component)?;
+    trusted::give_back_memory();
+    Ok((component, compiled))
+}
+
+/// Puts a compiled component into the cache, where there is one, and maps it from there: it then
+/// takes no memory of ours that the system could not take back.
+fn keep(
+    engine: &Engine,
+    digest: &Digest,
+    component: wasmtime::component::Component,
+) -> Result<wasmtime::component::Component, Unfit> {
     let Some(cache) = engine.artefacts() else {
-        return Ok((component, compiled));
+        return Ok(component);
     };
-    let stored = component
-        .serialize()
-        .map_err(invalid)
-        .map(|bytes| cache.store(digest, &bytes))?;
-    if let Err(error) = stored {
-        tracing::warn!(%error, "a compiled component can't be kept; it will be compiled at the next start again");
-        return Ok((component, compiled));
+    let bytes = component.serialize().map_err(invalid)?;
+    match cache.store(digest, &bytes) {
+        Ok(()) => Ok(cache.load(engine.wasmtime(), digest).unwrap_or(component)),
+        Err(error) => {
+            tracing::warn!("a compiled component can't be kept, so the next start takes as long: {error}");
+            Ok(component)
+        }
     }
-    // Mapped from the file, it takes no memory of ours that the system could not take
-    // back.
-    Ok((
-        cache.load(engine.wasmtime(), digest).unwrap_or(component),
-        compiled,
-    ))
 }
 
 impl Exports {

@@ -36,7 +36,7 @@ impl Default for Limits {
 
 /// Entries in all tables together; a component of 20 MB that carries a Python
 /// interpreter has some 10,000.
-const TABLE_ENTRIES: usize = 100_000;
+pub(crate) const TABLE_ENTRIES: usize = 100_000;
 
 /// The error that ends an instance which wants more memory than it may have.
 #[derive(Clone, Copy, Debug, thiserror::Error)]

@@ -24,12 +24,27 @@ fn engine(allocation: Allocation) -> Engine {
     .expect("an engine")
 }
 
-/// Limits that let a test end soon.
-fn limits() -> Limits {
+/// Limits that let a test of something endless end soon.
+fn short() -> Limits {
     Limits {
         deadline: Duration::from_millis(200),
-        memory: 256 * MIB,
         ..Limits::default()
+    }
+}
+
+/// Limits that let a busy machine take its time with everything else.
+fn long() -> Limits {
+    Limits {
+        deadline: Duration::from_secs(60),
+        ..Limits::default()
+    }
+}
+
+fn limits_of(name: &str) -> Limits {
+    if name.starts_with("endless") {
+        short()
+    } else {
+        long()
     }
 }
 
@@ -78,11 +93,11 @@ fn a_plan_that_is_none(
     #[case] name: &str,
     #[case] reason: &str,
     #[case] message: &str,
-    #[values(Allocation::OnDemand, Allocation::Pooling { instances: 4 })] allocation: Allocation,
+    #[values(Allocation::OnDemand, Allocation::default())] allocation: Allocation,
 ) {
     let engine = engine(allocation);
     let good = load_good(&engine);
-    let hostile = load(&engine, name, limits()).expect("it can be loaded");
+    let hostile = load(&engine, name, limits_of(name)).expect("it can be loaded");
 
     let error = plan(&hostile).expect_err("it misbehaves");
     assert_eq!(error.failure.reason(), reason, "{error}");
@@ -123,7 +138,7 @@ fn a_plan_that_is_none(
 fn what_can_not_be_loaded(#[case] name: &str, #[case] message: &str) {
     let engine = engine(Allocation::default());
     let good = load_good(&engine);
-    let error = load(&engine, name, limits())
+    let error = load(&engine, name, limits_of(name))
         .expect_err("it is unfit")
         .to_string();
     assert!(error.starts_with(&format!("{name} (")), "{error}");
@@ -134,7 +149,7 @@ fn what_can_not_be_loaded(#[case] name: &str, #[case] message: &str) {
 #[test]
 fn what_default_returns_is_an_object() {
     let engine = engine(Allocation::default());
-    let hostile = load(&engine, "invalid-default", limits()).expect("it can be loaded");
+    let hostile = load(&engine, "invalid-default", long()).expect("it can be loaded");
     let error = hostile
         .default(Interface::Cluster, "{}", "{}")
         .expect_err("it misbehaves");
@@ -159,7 +174,7 @@ fn a_flood_of_log_lines_is_cut_and_the_call_goes_on() {
     let engine = engine(Allocation::default());
     let lines = Lines::default();
     let plan = tracing::subscriber::with_default(lines.clone(), || {
-        plan(&load(&engine, "log-flood", Limits::default()).expect("it can be loaded"))
+        plan(&load(&engine, "log-flood", long()).expect("it can be loaded"))
     });
     assert_eq!(plan.expect("a plan").status, "{}");
     let lines = lines.0.lock().expect("lines");
@@ -175,7 +190,7 @@ fn a_flood_of_log_lines_is_cut_and_the_call_goes_on() {
 #[test]
 fn a_deadline_is_kept() {
     let engine = engine(Allocation::default());
-    let hostile = load(&engine, "endless-loop", limits()).expect("it can be loaded");
+    let hostile = load(&engine, "endless-loop", short()).expect("it can be loaded");
     let started = Instant::now();
     plan(&hostile).expect_err("it misbehaves");
     let took = started.elapsed();
@@ -187,15 +202,7 @@ fn a_deadline_is_kept() {
 #[test]
 fn memory_comes_back() {
     let engine = engine(Allocation::default());
-    let hostile = load(
-        &engine,
-        "memory-hog",
-        Limits {
-            deadline: Duration::from_secs(20),
-            ..limits()
-        },
-    );
-    let hostile = hostile.expect("it can be loaded");
+    let hostile = load(&engine, "memory-hog", long()).expect("it can be loaded");
     plan(&hostile).expect_err("it misbehaves");
     let before = resident();
     for _ in 0..5 {
@@ -214,13 +221,26 @@ fn memory_comes_back() {
 fn several_misbehave_at_once_and_others_are_served() {
     let engine = engine(Allocation::default());
     let good = load_good(&engine);
-    let hostile = load(&engine, "endless-loop", limits()).expect("it can be loaded");
+    let hostile = load(&engine, "endless-loop", short()).expect("it can be loaded");
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| plan(&hostile).expect_err("it misbehaves"));
         }
         for _ in 0..100 {
             still_works(&good);
+        }
+    });
+}
+
+#[test]
+fn a_call_waits_for_its_turn() {
+    let engine = engine(Allocation::Pooling { instances: 1 });
+    let good = load_good(&engine);
+    let hostile = load(&engine, "endless-loop", short()).expect("it can be loaded");
+    std::thread::scope(|scope| {
+        scope.spawn(|| plan(&hostile).expect_err("it misbehaves"));
+        for _ in 0..4 {
+            scope.spawn(|| (0..50).for_each(|_| still_works(&good)));
         }
     });
 }
@@ -233,7 +253,7 @@ fn calls_are_observed() {
         ..EngineConfig::default()
     };
     let engine = Engine::new(config).expect("an engine");
-    let hostile = load(&engine, "trap", limits()).expect("it can be loaded");
+    let hostile = load(&engine, "trap", long()).expect("it can be loaded");
     hostile.validate_settings("{}").expect("an answer");
     plan(&hostile).expect_err("it misbehaves");
     let calls = observer.0.lock().expect("calls");
