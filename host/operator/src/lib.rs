@@ -36,5 +36,6 @@ pub mod server;
 pub mod settings;
 pub mod store;
 pub mod stores;
+pub mod trouble;
 pub mod watches;
 pub mod writes;

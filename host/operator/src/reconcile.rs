@@ -10,7 +10,7 @@ use dask_operator_core::finish::finish;
 use dask_operator_core::gate::{self, CheckedPlan, Limits, Rules};
 use dask_operator_core::memo::{Answers, Breaker};
 use dask_operator_core::parent::{DaskKind, Parent};
-use dask_operator_core::plan::{Condition, ConditionStatus, Event, EventType, Owner, ResourceKind};
+use dask_operator_core::plan::{Owner, ResourceKind};
 use dask_operator_core::status;
 use dask_operator_render::convert;
 use dask_operator_runtime::contract;
@@ -23,7 +23,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::changes::{Change, changes};
 use crate::errors::WriteError;
-use crate::events::{Events, cut};
+use crate::events::Events;
 use crate::kinds::Kind;
 use crate::metrics::Metrics;
 use crate::object::{Object, OwnerReference};
@@ -31,27 +31,8 @@ use crate::observe::Observed;
 use crate::plugins::{PluginError, Plugins};
 use crate::routes::ParentKey;
 use crate::stores::Stores;
+use crate::trouble::{HOST_CONDITIONS, PLAN_REFUSED, Trouble};
 use crate::writes::{Precondition, Writes};
-
-/// The component trapped, ran out of a limit or failed otherwise.
-pub const PLUGIN_FAILED: &str = "PluginFailed";
-/// The component's plan broke a rule.
-pub const PLAN_REFUSED: &str = "PlanRefused";
-/// The API server did not take what was planned.
-pub const APPLY_FAILED: &str = "ApplyFailed";
-/// The resource can't be worked with until somebody changes it.
-pub const SPEC_INVALID: &str = "SpecInvalid";
-
-/// Types of conditions that the host writes. They are there while something is
-/// wrong, and gone when nothing is.
-pub const HOST_CONDITIONS: [&str; 4] = [PLUGIN_FAILED, PLAN_REFUSED, APPLY_FAILED, SPEC_INVALID];
-
-/// Bytes of a condition's message.
-const MESSAGE: usize = 2048;
-
-/// How many failures in a row a passing trouble may have before a condition
-/// tells of it.
-const PATIENCE: u32 = 5;
 
 /// How workers are created in portions, as the predecessor's settings say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,16 +78,6 @@ pub struct Reconciler {
 struct Memory {
     answers: Answers,
     breaker: Breaker,
-}
-
-/// What is wrong, as a condition and (when it is new) an event.
-struct Trouble {
-    condition: &'static str,
-    reason: String,
-    message: String,
-    /// `phase` becomes `Error`.
-    is_fatal: bool,
-    retry: Retry,
 }
 
 /// What became of a write.
@@ -609,101 +580,4 @@ fn soonest(errors: &[WriteError]) -> Option<Retry> {
         Retry::OnChange => (3, Duration::ZERO),
     };
     errors.iter().map(WriteError::retry).min_by_key(rank)
-}
-
-impl Trouble {
-    fn plugin(error: &PluginError) -> Self {
-        Self {
-            condition: PLUGIN_FAILED,
-            reason: error.reason.into(),
-            message: error.to_string(),
-            is_fatal: false,
-            retry: Retry::BackOff,
-        }
-    }
-
-    fn invalid(message: String) -> Self {
-        Self {
-            condition: SPEC_INVALID,
-            reason: "Invalid".into(),
-            message,
-            is_fatal: true,
-            retry: Retry::OnChange,
-        }
-    }
-
-    fn findings(findings: &[contract::Finding]) -> Self {
-        let errors = findings
-            .iter()
-            .filter(|finding| matches!(finding.severity, contract::Severity::Error));
-        let sentence = |finding: &contract::Finding| match finding.field.as_str() {
-            "" => finding.message.clone(),
-            field => format!("{field}: {}", finding.message),
-        };
-        Self::invalid(errors.map(sentence).collect::<Vec<_>>().join("; "))
-    }
-
-    /// What a condition shall say about errors of the API server: about the one
-    /// that matters most, and how many there are besides. Nothing about what
-    /// passes by itself.
-    fn writing(errors: &[WriteError], failures: u32) -> Option<Self> {
-        let rank = |error: &&WriteError| match error.cause {
-            Cause::Invalid => 0,
-            cause if cause.is_for_people() => 1,
-            _ => 2,
-        };
-        let lasting = |error: &&WriteError| error.cause.is_for_people() || failures >= PATIENCE;
-        let first = errors.iter().filter(lasting).min_by_key(rank)?;
-        let others = match errors.len() - 1 {
-            0 => String::new(),
-            others => format!(" (and {others} more)"),
-        };
-        Some(Self {
-            condition: APPLY_FAILED,
-            reason: first.cause.as_str().into(),
-            message: format!("{first}{others}"),
-            is_fatal: first.cause == Cause::Invalid,
-            retry: first.retry(),
-        })
-    }
-
-    fn as_condition(&self) -> Condition {
-        Condition {
-            type_: self.condition.into(),
-            status: ConditionStatus::True,
-            reason: self.reason.clone(),
-            message: cut(&self.message, MESSAGE),
-        }
-    }
-
-    fn as_event(&self) -> Event {
-        let reason = format!(
-            "{}{}",
-            self.condition,
-            if self.condition == APPLY_FAILED {
-                &self.reason
-            } else {
-                ""
-            }
-        );
-        Event {
-            type_: EventType::Warning,
-            reason,
-            message: self.message.clone(),
-        }
-    }
-
-    /// Whether the status of the whole object `value` tells of it already.
-    fn stands_in(&self, value: &Value) -> bool {
-        let told = self.as_condition();
-        value["status"]["conditions"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .any(|condition| {
-                condition["type"] == told.type_.as_str()
-                    && condition["reason"] == told.reason.as_str()
-                    && condition["message"] == told.message.as_str()
-            })
-    }
 }

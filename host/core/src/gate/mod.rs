@@ -26,6 +26,9 @@ pub struct Limits {
     pub object_bytes: usize,
     /// Bytes of all children's JSON together.
     pub plan_bytes: usize,
+    /// Bytes of the parent's status. It shares the API server's limit with the
+    /// parent's spec.
+    pub status_bytes: usize,
 }
 
 impl Default for Limits {
@@ -34,6 +37,7 @@ impl Default for Limits {
             children: 20_000,
             object_bytes: 1 << 20,
             plan_bytes: 256 << 20,
+            status_bytes: 256 << 10,
         }
     }
 }
@@ -438,6 +442,12 @@ impl Gate<'_> {
     }
 
     fn status(&mut self, text: &str) -> Map<String, Value> {
+        let most = self.rules.limits.status_bytes;
+        if text.len() > most {
+            let message = format!("{} bytes of JSON; at most {most} are allowed", text.len());
+            self.refuse(None, "status", message);
+            return Map::new();
+        }
         match serde_json::from_str(text) {
             Ok(Value::Object(status)) => {
                 if status.contains_key("conditions") {

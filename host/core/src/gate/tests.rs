@@ -70,6 +70,7 @@ fn violations(kind: DaskKind, plan: Plan) -> Vec<String> {
             children: 3,
             object_bytes: 600,
             plan_bytes: 1000,
+            status_bytes: 30,
         },
         ..Rules::new(&declared)
     };
@@ -183,6 +184,10 @@ fn a_child_that_breaks_a_rule(#[case] child: DesiredChild, #[case] sentence: &st
 
 #[rstest]
 #[case::status(Plan { status: "[]".into(), ..Plan::default() }, "plan, status: is no JSON object")]
+#[case::large_status(
+    Plan { status: format!(r#"{{"x":"{}"}}"#, "y".repeat(30)), ..Plan::default() },
+    "plan, status: 38 bytes of JSON; at most 30 are allowed"
+)]
 #[case::empty_status(Plan::default(), "plan, status: is no JSON (EOF")]
 #[case::conditions_in_status(
     Plan { status: r#"{"conditions":[]}"#.into(), ..Plan::default() },
