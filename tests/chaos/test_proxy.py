@@ -1,0 +1,332 @@
+"""Each fault is seen by a client as what it claims to be, and none leaves it hanging."""
+
+import asyncio
+import http.client
+import json
+import threading
+import time
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import faults
+import kubeconfig
+import pytest
+import yaml
+from aiohttp import web
+from background import Background
+from https import Server
+from proxy import Proxy, describe
+
+PODS = "/api/v1/namespaces/n/pods"
+WATCH = f"{PODS}?watch=true"
+#: Longer than any answer here takes; a client that waits so long was left hanging.
+PATIENCE = 10
+
+
+class ApiServer:
+    """Something that answers as an API server does, and counts what it carried out."""
+
+    def __init__(self):
+        self.reset()
+
+    def reset(self):
+        """As new."""
+        self.carried_out = 0
+        self.events = 100
+        self.pause = 0.01
+
+    async def answer(self, request):
+        if request.headers.get("Authorization") != "Bearer real":
+            return web.Response(status=401)
+        if request.query.get("watch") == "true":
+            response = web.StreamResponse(headers={"Content-Type": "application/json"})
+            await response.prepare(request)
+            for number in range(self.events):
+                event = {"type": "ADDED", "object": {"metadata": {"name": f"p{number}"}}}
+                await response.write(json.dumps(event).encode() + b"\n")
+                await asyncio.sleep(self.pause)
+            return response
+        if request.method != "GET":
+            self.carried_out += 1
+            body = await request.json() if request.can_read_body else {}
+            return web.json_response({**body, "path": request.raw_path}, status=201 if request.method == "POST" else 200)
+        return web.json_response({"items": ["x" * 1000] * 50})
+
+
+@pytest.fixture(scope="module")
+def api():
+    """The API server."""
+    api = ApiServer()
+    with Background() as background:
+        api.server = Server(api.answer)
+        background.call(api.server.start())
+        yield api
+        background.call(api.server.stop())
+
+
+@pytest.fixture
+def proxy(api, tmp_path):
+    """The proxy before it, without faults."""
+    api.reset()
+    upstream = tmp_path / "upstream.kubeconfig"
+    kubeconfig.write(upstream, api.server.address, api.server.authority, "real")
+    with Proxy(upstream, tmp_path) as proxy:
+        yield proxy
+
+
+@contextmanager
+def connection(proxy):
+    """A connection, as the proxy's kubeconfig describes it."""
+    access = kubeconfig.read(proxy.kubeconfig)
+    address = urlsplit(access.server)
+    connection = http.client.HTTPSConnection(address.hostname, address.port, timeout=PATIENCE, context=access.context)
+    send = connection.request
+    connection.request = lambda method, path, body=None, headers=None: send(
+        method, path, body, {**access.headers, **(headers or {})})
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def ask(proxy, method="GET", path=PODS, body=None):
+    """The answer and its text."""
+    with connection(proxy) as asked:
+        asked.request(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"})
+        answer = asked.getresponse()
+        return answer, answer.read().decode()
+
+
+def only(kind, **more):
+    """A schedule in which each request that can meets this fault."""
+    return faults.Schedule(more.pop("seed", 1), {kind: 1.0})
+
+
+def is_broken(proxy, *request):
+    """Whether there is no answer, and the client knows it at once."""
+    start = time.monotonic()
+    with pytest.raises((OSError, http.client.HTTPException)) as raised:
+        ask(proxy, *request)
+    return not isinstance(raised.value, TimeoutError) and time.monotonic() - start < PATIENCE / 2
+
+
+# Without faults ---------------------------------------------------------------
+
+
+def test_everything_passes(proxy, api):
+    answer, text = ask(proxy)
+    assert answer.status == 200 and json.loads(text)["items"] == ["x" * 1000] * 50
+    answer, text = ask(proxy, "POST", f"{PODS}?fieldManager=a%2Fb", {"kind": "Pod"})
+    assert answer.status == 201
+    assert json.loads(text) == {"kind": "Pod", "path": f"{PODS}?fieldManager=a%2Fb"}
+    api.events = 10
+    answer, text = ask(proxy, path=WATCH)
+    assert [json.loads(line)["object"]["metadata"]["name"] for line in text.splitlines()] == [f"p{n}" for n in range(10)]
+    assert proxy.counted() == 3 and proxy.counted(verb="create", code="201") == 1 and proxy.writes() == 1
+    assert not proxy.injected
+
+
+def test_a_connection_is_used_again(proxy):
+    with connection(proxy) as asked:
+        for _ in range(3):
+            asked.request("GET", PODS)
+            assert len(asked.getresponse().read()) > 50_000
+            assert asked.sock
+
+
+def test_a_watch_comes_as_it_happens(proxy, api):
+    api.pause = 1.0
+    with connection(proxy) as asked:
+        start = time.monotonic()
+        asked.request("GET", WATCH)
+        assert b"p0" in asked.getresponse().readline()
+        assert time.monotonic() - start < 0.9
+
+
+def test_nobody_else_gets_through(proxy, api):
+    config = yaml.safe_load(proxy.kubeconfig.read_text())
+    config["users"][0]["user"]["token"] = "guessed"
+    proxy.kubeconfig.write_text(yaml.safe_dump(config))
+    assert ask(proxy, "POST")[0].status == 401
+    assert api.carried_out == 0
+
+
+# Answers ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind, method, code, reason, carried_out", [
+    ("throttled", "POST", 429, "TooManyRequests", 0),
+    ("throttled", "GET", 429, "TooManyRequests", 0),
+    ("conflict", "PATCH", 409, "Conflict", 0),
+    ("expired", "GET", 410, "Expired", 0),
+    ("error", "DELETE", 500, "InternalError", 0),
+    ("unavailable", "POST", 503, "ServiceUnavailable", 0),
+    ("lost-error", "POST", 500, "InternalError", 1),
+])
+def test_errors(proxy, api, kind, method, code, reason, carried_out):
+    forms = set()
+    proxy.on(only(kind))
+    for count in range(1, 21):
+        answer, text = ask(proxy, method)
+        assert answer.status == code
+        assert answer.getheader("Retry-After") == ("1" if code == 429 else None)
+        assert api.carried_out == carried_out * count
+        forms.add(answer.getheader("Content-Type"))
+        if answer.getheader("Content-Type") == "application/json":
+            status = json.loads(text)
+            assert (status["kind"], status["code"], status["reason"]) == ("Status", code, reason)
+            assert status.get("details") == ({"retryAfterSeconds": 1} if code == 429 else None)
+    assert len(forms) == (1 if code in (409, 410) else 2)
+    assert proxy.injected == {kind: 20}
+    assert proxy.counted(code=str(code)) == 20
+
+
+@pytest.mark.parametrize("kind", ["conflict", "expired", "lost-error"])
+def test_faults_that_cannot_be(proxy, kind):
+    proxy.on(only(kind))
+    method, path = ("GET", f"{PODS}/p") if kind != "expired" else ("POST", PODS)
+    assert ask(proxy, method, path)[0].status < 300
+    assert not proxy.injected
+
+
+# Connections --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind, carried_out", [("dropped", 0), ("lost", 1)])
+def test_broken_connections(proxy, api, kind, carried_out):
+    proxy.on(only(kind))
+    assert is_broken(proxy, "POST", PODS)
+    assert api.carried_out == carried_out
+    assert is_broken(proxy, "GET", WATCH)
+    assert proxy.injected == {kind: 2} and proxy.counted(code="none") == 2
+    proxy.off()
+    assert ask(proxy)[0].status == 200
+
+
+def test_a_slow_answer_comes_whole(proxy):
+    proxy.on(only("slow"))
+    start = time.monotonic()
+    answer, text = ask(proxy)
+    assert 0.1 <= time.monotonic() - start < faults.SLOWEST + 2
+    assert answer.status == 200 and json.loads(text)["items"] == ["x" * 1000] * 50
+
+
+def test_silence_holds_bytes_back_and_keeps_connections(proxy, api):
+    api.events, api.pause = 15, 0.1
+    with connection(proxy) as asked:
+        asked.request("GET", WATCH)
+        answer = asked.getresponse()
+        assert b"p0" in answer.readline()
+        proxy.silence(1.5)
+        start = time.monotonic()
+        assert ask(proxy, "POST", PODS)[0].status == 201
+        assert time.monotonic() - start > 1.2
+        names = [json.loads(line)["object"]["metadata"]["name"] for line in answer.read().splitlines()]
+        assert names == [f"p{n}" for n in range(1, 15)]
+    proxy.silence(60)
+    threading.Timer(0.5, proxy.off).start()
+    start = time.monotonic()
+    ask(proxy)
+    assert 0.3 < time.monotonic() - start < 5
+
+
+# Watches ------------------------------------------------------------------------
+
+
+def read_watch(answer):
+    """The events of a watch until it ends, and whether it ended well."""
+    well = True
+    try:
+        text = answer.read()
+    except http.client.IncompleteRead as error:
+        text, well = error.partial, False
+    return [json.loads(line) for line in text.splitlines()], well
+
+
+@pytest.mark.parametrize("how", faults.ENDS)
+def test_open_watches_end(proxy, api, how):
+    with connection(proxy) as asked:
+        asked.request("GET", WATCH)
+        answer = asked.getresponse()
+        answer.readline()
+        proxy.end_watches(how)
+        events, well = read_watch(answer)
+    assert len(events) < api.events - 1
+    assert well == (how != "dropped")
+    is_error = [event["type"] == "ERROR" for event in events]
+    assert any(is_error) == (how == "expired") and not any(is_error[:-1])
+    if how == "expired":
+        assert (events[-1]["object"]["code"], events[-1]["object"]["reason"]) == (410, "Expired")
+    assert proxy.injected == {f"watch-{how}": 1}
+
+
+def test_watches_end_on_schedule(proxy, api):
+    api.pause = 0.0
+    proxy.on(faults.Schedule(3, {}))
+    lengths = []
+    for _ in range(20):
+        with connection(proxy) as asked:
+            asked.request("GET", WATCH)
+            lengths.append(len(read_watch(asked.getresponse())[0]))
+    ended = [length for length in lengths if length < api.events]
+    assert len(ended) == sum(proxy.injected.values()) >= 3
+    assert max(ended) <= faults.WATCH_EVENTS + 1
+    assert set(proxy.injected) <= {f"watch-{how}" for how in faults.ENDS}
+
+
+def test_an_open_watch_goes_on_when_faults_come_and_go(proxy, api):
+    api.events, api.pause = 30, 0.02
+    with connection(proxy) as asked:
+        asked.request("GET", WATCH)
+        answer = asked.getresponse()
+        proxy.on(faults.Schedule(1))
+        proxy.off()
+        assert len(read_watch(answer)[0]) == 30
+
+
+def test_a_client_that_leaves_ends_its_watch_upstream(proxy, api):
+    api.events, api.pause = 10_000, 0.01
+    with connection(proxy) as asked:
+        asked.request("GET", WATCH)
+        asked.getresponse().readline()
+        assert len(proxy._watches) == 1
+    deadline = time.monotonic() + PATIENCE
+    while proxy._watches and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not proxy._watches
+
+
+# Schedules ------------------------------------------------------------------------
+
+
+def test_the_seed_decides():
+    def drawn(seed, *others):
+        schedule = faults.Schedule(seed)
+        found = []
+        for _ in range(200):
+            for other in others:
+                schedule.of("get", other)
+            found.append((schedule.of("create", "pods"), schedule.end_of_watch("pods")))
+        return found
+
+    assert drawn(1) == drawn(1, "pods", "services")
+    assert drawn(1) != drawn(2)
+    kinds = {fault.kind for fault, _ in drawn(1) if fault}
+    assert len(kinds) > 5 and "expired" not in kinds
+
+
+@pytest.mark.parametrize("method, path, content_type, expected", [
+    ("GET", "/api/v1/pods", "", ("list", "pods")),
+    ("GET", "/api/v1/namespaces/n/pods/p", "", ("get", "pods")),
+    ("GET", "/api/v1/namespaces/n", "", ("get", "namespaces")),
+    ("POST", "/api/v1/namespaces/n/pods", "", ("create", "pods")),
+    ("DELETE", "/apis/apps/v1/namespaces/n/deployments/d", "", ("delete", "deployments")),
+    ("PATCH", "/apis/kubernetes.dask.org/v1/namespaces/n/daskclusters/c/status", "application/apply-patch+yaml",
+     ("apply", "daskclusters/status")),
+    ("PATCH", "/api/v1/namespaces/n/services/s", "application/merge-patch+json", ("patch", "services")),
+    ("GET", "/version", "", ("get", "version")),
+])
+def test_requests_have_names(method, path, content_type, expected):
+    assert describe(method, path, {}, content_type) == expected
+    if expected[0] == "list":
+        assert describe(method, path, {"watch": "true"}, content_type)[0] == "watch"
