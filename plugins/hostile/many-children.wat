@@ -5,7 +5,7 @@
   (if (i32.eq (memory.grow (i32.const 1200)) (i32.const -1)) (then unreachable))
   (local.set $at (i32.const 65536))
   (loop $again
-    (memory.copy (local.get $at) (i32.const 2368) (i32.const 36))
+    (memory.copy (local.get $at) (i32.const 2560) (i32.const 36))
     (local.set $at (i32.add (local.get $at) (i32.const 36)))
     (br_if $again (i32.lt_u (local.get $at) (i32.const 72065536))))
   (i32.store (i32.const 2248) (i32.const 65536))

@@ -1,5 +1,6 @@
 //! DaskAutoscaler: as many workers as the scheduler can use, within bounds.
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,7 @@ use crate::Condition;
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
+#[serde(rename_all = "camelCase")]
 #[x_kube(validation = crate::crds::bounds_rule())]
 pub struct DaskAutoscalerSpec {
     /// Name of the DaskCluster, in the same namespace, that is scaled. It can't be changed.
@@ -52,6 +54,40 @@ pub struct DaskAutoscalerSpec {
     /// Most workers.
     #[schemars(range(min = 0))]
     pub maximum: i32,
+    /// Name of the DaskWorkerGroup of that cluster that is scaled; the default group where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub worker_group: Option<String>,
+    /// Seconds in which all work that the scheduler knows of shall be done: the shorter, the more workers (Dask's target
+    /// duration). The scheduler's own setting (5) where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub target_duration_seconds: Option<i64>,
+    /// How it goes up: at once and without a limit, where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_up: Option<Scaling>,
+    /// How it goes down: when fewer workers were enough for 60 seconds, by at most 25% every 15 seconds, where nothing
+    /// is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_down: Option<Scaling>,
+}
+
+/// How an autoscaler goes in one direction.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Scaling {
+    /// Seconds for which the scheduler must have wanted more (or fewer) workers until something is done; then the least
+    /// change that it wanted meanwhile is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 3600))]
+    pub window_seconds: Option<i32>,
+    /// By how many workers, or by what part of them (`25%`, at least 1), the group may change at most in one step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<IntOrString>,
+    /// Seconds from one step to the next in this direction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 3600))]
+    pub period_seconds: Option<i32>,
 }
 
 /// What the operator sees of a DaskAutoscaler. Logic that is swapped in may add fields.

@@ -74,10 +74,27 @@ pub struct DaskClusterSpec {
     #[serde(default)]
     #[schemars(range(min = 0), extend("default" = 0))]
     pub idle_timeout: Option<i64>,
+    /// Stop scheduler and workers and keep everything else, until this is false again. What they held is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+    /// What happens when the scheduler's pod spec or metadata have changed. A new scheduler knows nothing of the tasks
+    /// and results of the old one. `OnDelete` (the default): nothing, until somebody deletes its pod. `Recreate`: it is
+    /// replaced at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduler_update: Option<SchedulerUpdate>,
     /// The scheduler and how it is reached.
     pub scheduler: Scheduler,
     /// The workers of the default group, the DaskWorkerGroup `<name>-default`.
     pub worker: Worker,
+}
+
+/// What happens when the scheduler's pod spec or metadata have changed.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum SchedulerUpdate {
+    /// Nothing, until somebody deletes its pod.
+    OnDelete,
+    /// It is replaced at once.
+    Recreate,
 }
 
 /// The Dask scheduler of a cluster, and how it is reached.

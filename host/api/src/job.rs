@@ -56,11 +56,47 @@ use crate::{Condition, DaskClusterSpec, EmbeddedMetadata, PodSpec};
     ),
     validation = crate::crds::cluster_name_rule("DaskJob")
 )]
+#[serde(rename_all = "camelCase")]
 pub struct DaskJobSpec {
     /// The pod that runs the job's code.
     pub job: JobRunner,
     /// The cluster that the job uses; it is deleted when the job ends.
     pub cluster: JobCluster,
+    /// How often a runner that failed or was lost is started again before the job fails: restarts of its container with
+    /// `restartPolicy: OnFailure`, new pods with `Never`. Where nothing is said, its `restartPolicy` alone decides, and
+    /// a lost runner is the job's end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub backoff_limit: Option<i32>,
+    /// Seconds from the job's start (or its last resumption) after which it fails, whatever its runner does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub active_deadline_seconds: Option<i64>,
+    /// Seconds from the job's end after which it is deleted with all that it made. Never, where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub ttl_seconds_after_finished: Option<i64>,
+    /// Run nothing until this is false. A job that runs already is stopped: its runner and its cluster are deleted, and
+    /// it begins anew later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+    /// When the cluster is deleted: `Always` (the default) when the job ends; `OnSuccess` when it was successful, so
+    /// that the scheduler and the workers of a failed one can be looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+    /// Start the runner when so many workers have registered. 0 (the default): at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub wait_for_workers: Option<i32>,
+}
+
+/// When a job's cluster is deleted.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum DeletionPolicy {
+    /// When the job ends.
+    Always,
+    /// When the job was successful.
+    OnSuccess,
 }
 
 /// The pod that runs a job's code.

@@ -22,14 +22,17 @@ mod kubernetes;
 mod metadata;
 mod worker_group;
 
-pub use autoscaler::{DaskAutoscaler, DaskAutoscalerSpec, DaskAutoscalerStatus};
-pub use cluster::{DaskCluster, DaskClusterSpec, DaskClusterStatus, Scheduler};
+pub use autoscaler::{DaskAutoscaler, DaskAutoscalerSpec, DaskAutoscalerStatus, Scaling};
+pub use cluster::{DaskCluster, DaskClusterSpec, DaskClusterStatus, Scheduler, SchedulerUpdate};
 pub use condition::Condition;
 pub use crds::{CrdError, CrdFile, crd_files, crds};
-pub use job::{DaskJob, DaskJobSpec, DaskJobStatus, JobCluster, JobRunner};
+pub use job::{DaskJob, DaskJobSpec, DaskJobStatus, DeletionPolicy, JobCluster, JobRunner};
 pub use kubernetes::{PodSpec, ServiceSpec};
 pub use metadata::EmbeddedMetadata;
-pub use worker_group::{DaskWorkerGroup, DaskWorkerGroupSpec, DaskWorkerGroupStatus, Worker};
+pub use worker_group::{
+    DaskWorkerGroup, DaskWorkerGroupSpec, DaskWorkerGroupStatus, ScaleDown, UpdateStrategy, UpdateType,
+    Worker,
+};
 
 /// The API group of all Dask resources.
 pub const GROUP: &str = "kubernetes.dask.org";

@@ -1,5 +1,6 @@
 //! DaskWorkerGroup: workers of one kind that belong to a cluster.
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -71,6 +72,7 @@ pub struct DaskWorkerGroupSpec {
 
 /// Workers of one kind.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Worker {
     /// How many workers there shall be.
     #[serde(default = "one")]
@@ -83,10 +85,60 @@ pub struct Worker {
     /// `DASK_WORKER_NAME` and `DASK_SCHEDULER_ADDRESS` where it doesn't set them; workers must be started
     /// with `--name $(DASK_WORKER_NAME)`.
     pub spec: PodSpec,
+    /// How workers that are too many leave. `drain` (the default): the scheduler moves what they hold to others
+    /// first, and nobody leaves while it can't be asked. `unsafe`: their pods are deleted at once when the scheduler
+    /// can't be asked, and results that they held are lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_down: Option<ScaleDown>,
+    /// Seconds that a worker has to hand on what it holds; then its pod is deleted all the same. 300 where nothing is
+    /// said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub drain_timeout_seconds: Option<i64>,
+    /// How workers are replaced when their pod's spec or metadata have changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_strategy: Option<UpdateStrategy>,
 }
 
 fn one() -> i32 {
     1
+}
+
+/// How workers that are too many leave.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScaleDown {
+    /// What they hold is moved to others first.
+    Drain,
+    /// At once, where the scheduler can't be asked.
+    Unsafe,
+}
+
+/// How workers are replaced when their pod's spec or metadata have changed.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpdateStrategy {
+    /// `RollingUpdate` (the default): a few at a time, each drained first. `OnDelete`: only when somebody deletes a
+    /// worker's pod.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub type_: Option<UpdateType>,
+    /// How many workers, or what part of them (`25%`, rounded down), may be missing meanwhile. 1 where neither this nor
+    /// `maxSurge` says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_unavailable: Option<IntOrString>,
+    /// How many workers, or what part of them (`25%`, rounded up), may be there beyond the wanted number meanwhile. 0
+    /// where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_surge: Option<IntOrString>,
+}
+
+/// When workers are replaced.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum UpdateType {
+    /// A few at a time.
+    RollingUpdate,
+    /// When somebody deletes them.
+    OnDelete,
 }
 
 /// What the operator sees of a DaskWorkerGroup. Logic that is swapped in may add fields.

@@ -140,6 +140,32 @@ pub struct Scale {
     pub replicas: u32,
 }
 
+/// What can be asked of the Dask scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SchedulerQuestion {
+    /// Which workers have registered.
+    Workers,
+    /// How many workers it could use.
+    Demand,
+    /// Since when it has had nothing to do.
+    Idle,
+}
+
+/// What to ask the Dask scheduler of the parent's cluster, again and again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchedulerRequest {
+    /// What to ask.
+    pub questions: Vec<SchedulerQuestion>,
+    /// Milliseconds from one question to the next.
+    pub period: u64,
+    /// For the demand: Dask's target duration in milliseconds.
+    pub target_duration: Option<u64>,
+    /// Whether it is reached by TLS.
+    pub tls: bool,
+    /// Addresses of workers that shall hand on what they hold and leave.
+    pub retire: Vec<String>,
+}
+
 /// What shall be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -159,4 +185,6 @@ pub struct Plan {
     pub delete_parent: Option<String>,
     /// Ask again after so many milliseconds.
     pub requeue_after: Option<u64>,
+    /// What to ask the Dask scheduler; none leaves it alone.
+    pub scheduler: Option<SchedulerRequest>,
 }

@@ -22,6 +22,8 @@ pub struct Observed {
     pub children: Vec<(ResourceKind, Vec<Arc<Object>>)>,
     /// Other objects that its interface promises.
     pub related: Vec<(ResourceKind, Arc<Object>)>,
+    /// What the cluster's Dask scheduler said.
+    pub scheduler: SchedulerState,
     by_key: HashMap<ChildKey, Arc<Object>>,
     worker_groups: Vec<Box<str>>,
 }
@@ -59,6 +61,7 @@ impl Observed {
             parent: object,
             children,
             related,
+            scheduler: SchedulerState::NotAsked,
             by_key,
             worker_groups,
         }
@@ -95,7 +98,7 @@ impl Observed {
                 .iter()
                 .map(|(kind, object)| told(kind, object))
                 .collect(),
-            scheduler: SchedulerState::NotAsked,
+            scheduler: self.scheduler.clone(),
             now,
             seed: parent.seed(),
             settings: settings.to_owned(),
@@ -110,6 +113,13 @@ impl gate::Observed for Observed {
 
     fn has_worker_group(&self, name: &str) -> bool {
         self.worker_groups.iter().any(|group| **group == *name)
+    }
+
+    fn has_dask_worker(&self, address: &str) -> bool {
+        match &self.scheduler {
+            SchedulerState::Facts(facts) => facts.workers.iter().any(|worker| worker.address == address),
+            SchedulerState::NotAsked | SchedulerState::Unreachable(_) => false,
+        }
     }
 }
 

@@ -192,6 +192,7 @@ fn empty() -> Plan {
         scale: Vec::new(),
         delete_parent: None,
         requeue_after: None,
+        scheduler: None,
     }
 }
 

@@ -26,6 +26,7 @@ pub fn plan(plan: contract::Plan) -> plan::Plan {
             .collect(),
         delete_parent: plan.delete_parent,
         requeue_after: plan.requeue_after,
+        scheduler: plan.scheduler.map(scheduler),
     }
 }
 
@@ -61,6 +62,21 @@ pub fn condition(condition: contract::Condition) -> plan::Condition {
         },
         reason: condition.reason,
         message: condition.message,
+    }
+}
+
+fn scheduler(request: contract::SchedulerRequest) -> plan::SchedulerRequest {
+    let question = |question| match question {
+        contract::SchedulerQuestion::Workers => plan::SchedulerQuestion::Workers,
+        contract::SchedulerQuestion::Demand => plan::SchedulerQuestion::Demand,
+        contract::SchedulerQuestion::Idle => plan::SchedulerQuestion::Idle,
+    };
+    plan::SchedulerRequest {
+        questions: request.questions.into_iter().map(question).collect(),
+        period: request.period,
+        target_duration: request.target_duration,
+        tls: request.tls,
+        retire: request.retire,
     }
 }
 

@@ -402,6 +402,10 @@ impl Observed for Groups {
     fn has_worker_group(&self, name: &str) -> bool {
         self.0.iter().any(|group| group == name)
     }
+
+    fn has_dask_worker(&self, _: &str) -> bool {
+        false
+    }
 }
 
 fn observed(known: &Known) -> ObservedObject {

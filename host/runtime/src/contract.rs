@@ -20,7 +20,7 @@ pub(crate) use bindings::exports::dask::operator::describe::Description as RawDe
 pub use bindings::dask::operator::types::{
     ChildAction, ChildKey, Condition, ConditionStatus, DesiredChild, Error, Event, EventType, Finding,
     Observation, ObservedKind, ObservedObject, Owner, Plan, ResourceKind, Scale, SchedulerFacts,
-    SchedulerState, SchedulerWorker, Severity,
+    SchedulerQuestion, SchedulerRequest, SchedulerState, SchedulerWorker, Severity,
 };
 pub use bindings::exports::dask::operator::policy::{
     AdmissionRequest, AdmissionResponse, Operation, Review, ReviewRequest, Verdict,

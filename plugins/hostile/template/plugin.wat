@@ -31,11 +31,11 @@
 ;; An empty list, at 2176.
 
 ;; A plan that went well, at 2240: the list of children (2248), the status (2256),
-;; and nothing else up to 2360.
-(data (i32.const 2240) "\00\00\00\00\00\00\00\00" "\40\09\00\00\01\00\00\00" "\40\04\00\00\02\00\00\00")
+;; and nothing else up to 2432.
+(data (i32.const 2240) "\00\00\00\00\00\00\00\00" "\00\0a\00\00\01\00\00\00" "\40\04\00\00\02\00\00\00")
 
-;; The child, at 2368: its key, and `apply` with an empty object.
-(data (i32.const 2368)
+;; The child, at 2560: its key, and `apply` with an empty object.
+(data (i32.const 2560)
   "\50\04\00\00\02\00\00\00" "\60\04\00\00\07\00\00\00" "\70\04\00\00\05\00\00\00"
   "\02\00\00\00" "\40\04\00\00\02\00\00\00")
 

@@ -10,7 +10,7 @@ pub use crate::bindings::describe::exports::dask::operator::describe::Descriptio
 pub use crate::bindings::host::dask::operator::types::{
     ChildAction, ChildKey, Condition, ConditionStatus, DesiredChild, Error, Event, EventType, Finding, Json,
     Observation, ObservedKind, ObservedObject, Owner, Plan, ResourceKind, Scale, SchedulerFacts,
-    SchedulerState, SchedulerWorker, Severity, Timestamp,
+    SchedulerQuestion, SchedulerRequest, SchedulerState, SchedulerWorker, Severity, Timestamp,
 };
 pub use crate::bindings::policy::exports::dask::operator::policy::{
     AdmissionRequest, AdmissionResponse, Operation, Review, ReviewRequest, Verdict,
@@ -142,6 +142,7 @@ impl Default for Plan {
             scale: Vec::new(),
             delete_parent: None,
             requeue_after: None,
+            scheduler: None,
         }
     }
 }

@@ -118,6 +118,13 @@ impl Scenario {
         self
     }
 
+    /// The Dask scheduler does not answer, and why.
+    #[must_use]
+    pub fn unreachable(mut self, why: &str) -> Self {
+        self.scheduler = SchedulerState::Unreachable(why.to_owned());
+        self
+    }
+
     /// Milliseconds after [`START`].
     #[must_use]
     pub fn after(mut self, milliseconds: i64) -> Self {
@@ -223,10 +230,31 @@ fn applied(key: &ChildKey, object: &Json, before: Option<&Value>, now: Timestamp
     object["metadata"]["name"] = json!(key.name);
     object["metadata"]["uid"] = json!(format!("uid-of-{}", key.name));
     object["metadata"]["creationTimestamp"] = json!(crate::dask::time::format(now));
-    if let Some(before) = before {
-        object["status"] = before["status"].clone();
+    match before {
+        // Of a pod nothing can be applied but metadata; the rest stays.
+        Some(before) if key.kind == "Pod" => {
+            let mut pod = before.clone();
+            merge(&mut pod["metadata"], &object["metadata"]);
+            pod
+        }
+        Some(before) => {
+            object["status"] = before["status"].clone();
+            object
+        }
+        None => object,
     }
-    object
+}
+
+/// Puts all that `new` says into `value`.
+fn merge(value: &mut Value, new: &Value) {
+    match (value, new) {
+        (Value::Object(members), Value::Object(new)) => {
+            for (name, new) in new {
+                merge(members.entry(name.clone()).or_insert(Value::Null), new);
+            }
+        }
+        (value, new) => *value = new.clone(),
+    }
 }
 
 fn key(object: &Value) -> ChildKey {

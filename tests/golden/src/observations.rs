@@ -1,7 +1,7 @@
 //! Observations as files, and plans as text for people.
 
 use dask_operator_core::parent::DaskKind;
-use dask_operator_plugin::contract::{SchedulerFacts, SchedulerWorker};
+use dask_operator_plugin::contract::{SchedulerFacts, SchedulerWorker, Timestamp};
 use dask_operator_plugin::dask::time;
 use dask_operator_plugin::testing::{START, Scenario};
 use dask_operator_render::logic::Failure;
@@ -39,10 +39,29 @@ pub struct ObservationFile {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Scheduler {
+    /// It does not answer, and why.
+    unreachable: Option<String>,
     #[serde(default)]
-    workers: Vec<String>,
+    workers: Vec<Worker>,
     desired_workers: Option<u32>,
     idle_since: Option<String>,
+}
+
+/// A worker that has registered: its name, or more about it.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Worker {
+    Name(String),
+    #[serde(rename_all = "camelCase")]
+    Whole {
+        name: String,
+        address: Option<String>,
+        status: Option<String>,
+        #[serde(default)]
+        processing: u32,
+        #[serde(default)]
+        managed_bytes: u64,
+    },
 }
 
 impl ObservationFile {
@@ -68,7 +87,10 @@ impl ObservationFile {
         scenario = self.children.into_iter().fold(scenario, Scenario::child);
         scenario = self.related.into_iter().fold(scenario, Scenario::related);
         if let Some(scheduler) = self.scheduler {
-            scenario = scenario.scheduler(scheduler.facts());
+            scenario = match &scheduler.unreachable {
+                Some(why) => scenario.unreachable(why),
+                None => scenario.scheduler(scheduler.facts(START + self.now * 1000)),
+            };
         }
         let mut all: Vec<_> = scenario.observed();
         all.sort_by(|a, b| a.key.name.cmp(&b.key.name));
@@ -92,20 +114,35 @@ impl ObservationFile {
 }
 
 impl Scheduler {
-    fn facts(self) -> SchedulerFacts {
-        let worker = |name: String| SchedulerWorker {
-            address: "tcp://10.0.0.1:40000".to_owned(),
-            name,
-            status: "running".to_owned(),
-            processing: 0,
-            managed_bytes: 0,
-            last_seen: START,
-        };
+    fn facts(self, now: Timestamp) -> SchedulerFacts {
         SchedulerFacts {
-            observed_at: START,
-            workers: self.workers.into_iter().map(worker).collect(),
+            observed_at: now,
+            workers: self.workers.into_iter().map(|worker| worker.fact(now)).collect(),
             desired_workers: self.desired_workers,
             idle_since: self.idle_since.as_deref().and_then(time::parse),
+        }
+    }
+}
+
+impl Worker {
+    fn fact(self, now: Timestamp) -> SchedulerWorker {
+        let (name, address, status, processing, managed_bytes) = match self {
+            Self::Name(name) => (name, None, None, 0, 0),
+            Self::Whole {
+                name,
+                address,
+                status,
+                processing,
+                managed_bytes,
+            } => (name, address, status, processing, managed_bytes),
+        };
+        SchedulerWorker {
+            address: address.unwrap_or_else(|| format!("tcp://{name}:40000")),
+            name,
+            status: status.unwrap_or_else(|| "running".to_owned()),
+            processing,
+            managed_bytes,
+            last_seen: now,
         }
     }
 }
@@ -168,6 +205,9 @@ fn plan_value(plan: &Plan) -> Result<Value, Failure> {
     }
     if let Some(milliseconds) = plan.requeue_after {
         value["requeueAfter"] = json!(format!("{milliseconds} ms"));
+    }
+    if let Some(request) = &plan.scheduler {
+        value["scheduler"] = across(request)?;
     }
     Ok(value)
 }

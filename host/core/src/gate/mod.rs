@@ -15,7 +15,9 @@ use thiserror::Error;
 
 use crate::names::{LABEL_CLUSTER, LABEL_WORKER_GROUP};
 use crate::parent::{DaskKind, Parent};
-use crate::plan::{Action, ChildKey, Condition, DesiredChild, Event, Owner, Plan, ResourceKind, Scale};
+use crate::plan::{
+    Action, ChildKey, Condition, DesiredChild, Event, Owner, Plan, ResourceKind, Scale, SchedulerRequest,
+};
 
 /// How much a plan may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +77,8 @@ pub trait Observed {
     /// Whether a worker group of that name in the parent's namespace belongs to
     /// the parent's cluster.
     fn has_worker_group(&self, name: &str) -> bool;
+    /// Whether the component saw a Dask worker with this address.
+    fn has_dask_worker(&self, address: &str) -> bool;
 }
 
 /// Nothing exists yet: what `render` starts from.
@@ -87,6 +91,10 @@ impl Observed for Nothing {
     }
 
     fn has_worker_group(&self, _: &str) -> bool {
+        false
+    }
+
+    fn has_dask_worker(&self, _: &str) -> bool {
         false
     }
 }
@@ -130,6 +138,8 @@ pub struct CheckedPlan {
     pub delete_parent: Option<String>,
     /// Ask again after so many milliseconds.
     pub requeue_after: Option<u64>,
+    /// What to ask the Dask scheduler.
+    pub scheduler: Option<SchedulerRequest>,
 }
 
 /// One thing that is wrong with a plan.
@@ -198,6 +208,7 @@ pub fn check(
     gate.events(&plan.events);
     gate.owner(plan.owner.as_ref());
     gate.scale(observed, &plan.scale);
+    gate.scheduler(observed, plan.scheduler.as_ref());
     if gate.violations.is_empty() {
         Ok(CheckedPlan {
             children,
@@ -208,6 +219,7 @@ pub fn check(
             scale: plan.scale,
             delete_parent: plan.delete_parent,
             requeue_after: plan.requeue_after,
+            scheduler: plan.scheduler,
         })
     } else {
         Err(Refusal {
@@ -563,6 +575,29 @@ impl Gate<'_> {
                     "stands in the plan twice; each worker group has one entry",
                 );
             }
+        }
+    }
+
+    fn scheduler(&mut self, observed: &impl Observed, request: Option<&SchedulerRequest>) {
+        let Some(request) = request else { return };
+        if request.questions.is_empty() && request.retire.is_empty() {
+            let message = "asks nothing; name a question, or leave the request out";
+            self.refuse(None, "scheduler.questions", message);
+        }
+        if self.parent.kind != DaskKind::WorkerGroup && !request.retire.is_empty() {
+            let message = format!(
+                "a {} retires no workers; only the DaskWorkerGroup that they belong to does",
+                self.parent.kind.kind()
+            );
+            self.refuse(None, "scheduler.retire", message);
+        }
+        for address in request
+            .retire
+            .iter()
+            .filter(|address| !observed.has_dask_worker(address))
+        {
+            let message = "there was no worker with this address in the observation";
+            self.refuse(None, format!("scheduler.retire[{address}]"), message);
         }
     }
 }

@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::*;
 use crate::names::DASK_API_VERSION;
-use crate::plan::{ConditionStatus, EventType};
+use crate::plan::{ConditionStatus, EventType, SchedulerQuestion};
 
 fn parent(kind: DaskKind) -> Parent {
     Parent {
@@ -59,6 +59,10 @@ impl Observed for World {
 
     fn has_worker_group(&self, name: &str) -> bool {
         name == "a-default"
+    }
+
+    fn has_dask_worker(&self, address: &str) -> bool {
+        address == "tcp://10.0.0.1:1"
     }
 }
 
@@ -323,4 +327,41 @@ fn a_long_refusal_is_cut() {
         violations: vec![violation; 12],
     };
     assert!(refusal.to_string().ends_with("plan: m; and 2 more"), "{refusal}");
+}
+
+fn request(retire: &[&str]) -> SchedulerRequest {
+    SchedulerRequest {
+        questions: vec![SchedulerQuestion::Workers],
+        period: 1000,
+        target_duration: None,
+        tls: false,
+        retire: retire.iter().map(|address| (*address).to_owned()).collect(),
+    }
+}
+
+#[rstest]
+#[case(DaskKind::WorkerGroup, request(&["tcp://10.0.0.1:1"]), &[])]
+#[case(DaskKind::Cluster, request(&[]), &[])]
+#[case(DaskKind::WorkerGroup, request(&["tcp://10.0.0.9:1"]), &["scheduler.retire[tcp://10.0.0.9:1]"])]
+#[case(DaskKind::Autoscaler, request(&["tcp://10.0.0.1:1"]), &["scheduler.retire"])]
+#[case(DaskKind::WorkerGroup, SchedulerRequest { questions: vec![], ..request(&[]) }, &["scheduler.questions"])]
+fn only_workers_that_were_seen_are_retired(
+    #[case] kind: DaskKind,
+    #[case] request: SchedulerRequest,
+    #[case] wrong: &[&str],
+) {
+    let declared = declared();
+    let plan = Plan {
+        scheduler: Some(request),
+        ..plan(vec![])
+    };
+    let fields = match check(&parent(kind), &Rules::new(&declared), &World, plan) {
+        Ok(_) => Vec::new(),
+        Err(refusal) => refusal
+            .violations
+            .into_iter()
+            .map(|violation| violation.field)
+            .collect(),
+    };
+    assert_eq!(fields, wrong);
 }

@@ -15,6 +15,12 @@ pub const ISTIO_INJECT: &str = "sidecar.istio.io/inject";
 /// Annotation of a default worker group: the value of the cluster's `spec.worker.replicas` that was passed on last.
 pub const CLUSTER_REPLICAS: &str = "kubernetes.dask.org/cluster-replicas";
 
+/// Annotation of a worker that has to leave, and since when (RFC 3339). What it holds is moved to others, then it is
+/// deleted; it does not count any more.
+pub const RETIRING_SINCE: &str = "kubernetes.dask.org/retiring-since";
+/// Annotation of a scheduler or worker: a hash of what it was made from, so that a change is seen.
+pub const TEMPLATE_HASH: &str = "kubernetes.dask.org/template-hash";
+
 /// Annotations that tools keep for themselves, by how they begin. They say something about the object that they
 /// stand on and nothing about its children.
 pub const IGNORED_ANNOTATIONS: [&str; 2] = ["kopf.zalando.org", "kubectl.kubernetes.io"];

@@ -12,5 +12,6 @@ pub mod metadata;
 pub mod names;
 pub mod pod;
 pub mod resource;
+pub mod scheduler;
 pub mod time;
 pub mod workload;
