@@ -1,0 +1,267 @@
+//! One connection to a scheduler: made, greeted, and asked.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+
+use rustls::pki_types::{DnsName, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::address::{Address, Scheme};
+use crate::error::{Error, Phase};
+use crate::message::{self, Greeting, TheirGreeting};
+use crate::options::Options;
+use crate::tls::TlsConfig;
+use crate::wire::{self, WireError};
+
+trait Stream: AsyncRead + AsyncWrite + Send + Sync {}
+impl<S: AsyncRead + AsyncWrite + Send + Sync> Stream for S {}
+
+/// A connection on which the greetings have been exchanged. After an error, or
+/// when a call is given up, it is of no more use.
+pub(crate) struct Connection {
+    address: String,
+    stream: BufReader<Pin<Box<dyn Stream>>>,
+    max_message: u64,
+}
+
+/// A call that did not succeed.
+pub(crate) struct CallError {
+    pub(crate) error: Error,
+    /// The scheduler was gone before the call: nothing of an answer came.
+    /// If the connection has been idle, a new one may do better.
+    pub(crate) unanswered: bool,
+}
+
+impl Connection {
+    /// Connects, with all that belongs to it, within the time for connecting.
+    pub(crate) async fn open(address: &Address, options: &Options) -> Result<Self, Error> {
+        let mut phase = Phase::Connect;
+        let opening = Self::open_in_phases(address, options, &mut phase);
+        match timeout(options.connect_timeout, opening).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::TimedOut {
+                address: address.to_string(),
+                phase,
+                limit: options.connect_timeout,
+            }),
+        }
+    }
+
+    async fn open_in_phases(address: &Address, options: &Options, phase: &mut Phase) -> Result<Self, Error> {
+        let stream = tcp(address.to_string(), address.host(), address.port()).await?;
+        let stream: Pin<Box<dyn Stream>> = match address.scheme() {
+            Scheme::Tcp => Box::pin(stream),
+            Scheme::Tls => {
+                *phase = Phase::TlsHandshake;
+                tls(address, stream, options.tls.as_ref()).await?
+            }
+        };
+        let mut connection = Self {
+            address: address.to_string(),
+            stream: BufReader::new(stream),
+            max_message: options.max_message,
+        };
+        *phase = Phase::Handshake;
+        connection.greet().await?;
+        Ok(connection)
+    }
+
+    /// Exchanges greetings. Ours goes first: it makes a server that is not
+    /// Dask's, or that wants TLS, show itself at once.
+    async fn greet(&mut self) -> Result<(), Error> {
+        let phase = Phase::Handshake;
+        let greeting = message::encode(&Greeting::OURS).map_err(|error| self.protocol(phase, error))?;
+        // That it can't be written is told better by what there is to read.
+        let written = wire::write_message(&mut self.stream, &greeting).await;
+        let theirs = match (
+            wire::read_message(&mut self.stream, self.max_message).await,
+            written,
+        ) {
+            (Ok(theirs), Ok(())) => theirs,
+            (Ok(_), Err(error)) => return Err(self.error(phase, error.into())),
+            (Err(error), _) => return Err(self.first_error(error)),
+        };
+        match message::decode::<TheirGreeting>(&theirs) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Error::NotScheduler {
+                address: self.address.clone(),
+                saw: format!("it does not greet as Dask does: {error}"),
+            }),
+        }
+    }
+
+    /// Sends a request, and returns the first frame of the answer.
+    pub(crate) async fn call(
+        &mut self,
+        name: &'static str,
+        request: &[u8],
+        limit: Duration,
+    ) -> Result<Vec<u8>, CallError> {
+        let phase = Phase::Call(name);
+        let exchange = async {
+            wire::write_message(&mut self.stream, request).await?;
+            wire::read_message(&mut self.stream, self.max_message).await
+        };
+        match timeout(limit, exchange).await {
+            Ok(Ok(frame)) => Ok(frame),
+            Ok(Err(error)) => {
+                let unanswered = matches!(error, WireError::Closed | WireError::Io(_));
+                Err(CallError {
+                    error: self.error(phase, error),
+                    unanswered,
+                })
+            }
+            Err(_) => {
+                let error = Error::TimedOut {
+                    address: self.address.clone(),
+                    phase,
+                    limit,
+                };
+                Err(CallError {
+                    error,
+                    unanswered: false,
+                })
+            }
+        }
+    }
+
+    fn protocol(&self, phase: Phase, what: impl ToString) -> Error {
+        Error::Protocol {
+            address: self.address.clone(),
+            phase,
+            what: what.to_string(),
+        }
+    }
+
+    fn error(&self, phase: Phase, error: WireError) -> Error {
+        let address = self.address.clone();
+        match error {
+            WireError::TooLarge { size, limit } => Error::TooLarge { address, size, limit },
+            WireError::Garbage { .. } => self.protocol(phase, error),
+            WireError::Io(error) => io_error(address, phase, error),
+            WireError::Closed | WireError::Truncated { .. } => Error::Lost {
+                address,
+                phase,
+                reason: error.to_string(),
+            },
+        }
+    }
+
+    /// What an error says about who is there, if it is the first we hear.
+    fn first_error(&self, error: WireError) -> Error {
+        let address = self.address.clone();
+        let head = match &error {
+            WireError::Truncated { head } => head.clone(),
+            WireError::Garbage { head, .. } => head.to_vec(),
+            WireError::TooLarge { size, .. } => size.to_le_bytes().to_vec(),
+            WireError::Closed | WireError::Io(_) => return self.error(Phase::Handshake, error),
+        };
+        // The head of a TLS record: alert or handshake, version 3.x.
+        if matches!(head.as_slice(), [0x15 | 0x16, 0x03, ..]) {
+            return Error::TlsRequired { address };
+        }
+        let saw = match head.as_slice() {
+            [b'H', b'T', b'T', b'P', ..] => {
+                "an HTTP server is there; the scheduler's comm port is another one, 8786 by default"
+                    .to_owned()
+            }
+            _ if matches!(error, WireError::TooLarge { .. }) => {
+                format!(
+                    "its greeting begins with the bytes {head:02x?}, as if it were {}",
+                    describe(&error)
+                )
+            }
+            _ => error.to_string(),
+        };
+        Error::NotScheduler { address, saw }
+    }
+}
+
+fn describe(error: &WireError) -> String {
+    match error {
+        WireError::TooLarge { size, .. } => format!("{size} bytes long"),
+        error => error.to_string(),
+    }
+}
+
+/// Makes a TCP connection.
+pub(crate) fn tcp(
+    address: String,
+    host: &str,
+    port: u16,
+) -> impl Future<Output = Result<TcpStream, Error>> + Send + use<'_> {
+    async move {
+        let stream = match TcpStream::connect((host, port)).await {
+            Ok(stream) => stream,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                return Err(Error::Refused { address });
+            }
+            Err(source) => return Err(Error::Unreachable { address, source }),
+        };
+        // Requests are small and answered at once: waiting for more to send costs only time.
+        match stream.set_nodelay(true) {
+            Ok(()) => Ok(stream),
+            Err(source) => Err(Error::Unreachable { address, source }),
+        }
+    }
+}
+
+async fn tls(
+    address: &Address,
+    stream: TcpStream,
+    config: Option<&TlsConfig>,
+) -> Result<Pin<Box<dyn Stream>>, Error> {
+    let Some(config) = config else {
+        return Err(Error::TlsNotConfigured {
+            address: address.to_string(),
+        });
+    };
+    // The name is not compared with the certificate's; it only goes into the
+    // greeting, for proxies that look at it.
+    let name = match (address.ip(), DnsName::try_from(address.host().to_owned())) {
+        (Some(ip), _) => ServerName::from(ip),
+        (None, Ok(name)) => ServerName::DnsName(name),
+        (None, Err(_)) => ServerName::from(std::net::IpAddr::from([0, 0, 0, 0])),
+    };
+    match TlsConnector::from(config.client.clone())
+        .connect(name, stream)
+        .await
+    {
+        Ok(stream) => Ok(Box::pin(stream)),
+        Err(error) => Err(io_error(address.to_string(), Phase::TlsHandshake, error)),
+    }
+}
+
+/// What an error of a stream means: TLS hides its own in there.
+fn io_error(address: String, phase: Phase, error: io::Error) -> Error {
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidMessage(_)) if phase == Phase::TlsHandshake => {
+            Error::TlsNotOffered { address }
+        }
+        Some(rustls::Error::AlertReceived(alert)) => Error::Tls {
+            address,
+            reason: format!("the scheduler refuses ours with the alert {alert:?}"),
+        },
+        Some(rustls::Error::InvalidCertificate(reason)) => Error::Tls {
+            address,
+            reason: format!("the scheduler's certificate is not accepted: {reason}"),
+        },
+        Some(reason) => Error::Tls {
+            address,
+            reason: reason.to_string(),
+        },
+        None => Error::Lost {
+            address,
+            phase,
+            reason: error.to_string(),
+        },
+    }
+}

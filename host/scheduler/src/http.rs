@@ -1,0 +1,299 @@
+//! The HTTP pages of a scheduler, where they are on and enough.
+//!
+//! `/json/*` is on by default and tells facts. `/api/v1/*` is on only if
+//! `distributed.http.scheduler.api` is among the routes that the scheduler is
+//! configured with.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+
+use crate::address;
+use crate::connection::tcp;
+use crate::error::{Error, Phase};
+use crate::facts::{Facts, FactsRequest, Identity, IdentityReply, RetireReply, Retired, retired, saturate};
+use crate::message::{Number, Text};
+use crate::options::Options;
+
+/// The port of a scheduler's HTTP server unless told otherwise.
+const DEFAULT_PORT: u16 = 8787;
+
+/// A scheduler, asked over its HTTP server; a connection for each call.
+#[derive(Debug)]
+pub struct HttpScheduler {
+    url: String,
+    host: String,
+    port: u16,
+    prefix: String,
+    options: Options,
+}
+
+impl HttpScheduler {
+    /// A handle for the HTTP server at this URL, which may have a path in front of `/json` and `/api`.
+    pub(crate) fn new(url: &str, options: Options) -> Result<Self, Error> {
+        let invalid = |reason: &str| Error::NotScheduler {
+            address: url.to_owned(),
+            saw: format!("{reason}; write for example http://10.0.0.7:8787"),
+        };
+        let rest = url
+            .strip_prefix("http://")
+            .ok_or_else(|| invalid("its URL does not begin with http://"))?;
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (host, port) = address::split(authority).map_err(invalid)?;
+        let prefix = path.trim_end_matches('/').to_owned();
+        if prefix.parse::<http::uri::PathAndQuery>().is_err() && !prefix.is_empty() {
+            return Err(invalid("its URL has characters that no path has"));
+        }
+        Ok(Self {
+            url: url.to_owned(),
+            host: host.to_owned(),
+            port: port.unwrap_or(DEFAULT_PORT),
+            prefix,
+            options,
+        })
+    }
+
+    /// The same as over the comm port, as far as `/json` tells it: desired
+    /// workers only for the scheduler's own target duration, and idleness only
+    /// where the API is on.
+    pub async fn facts(&self, request: &FactsRequest) -> Result<Facts, Error> {
+        #[derive(Deserialize)]
+        struct Counts {
+            desired_workers: Number,
+        }
+        let workers = self.identity().await?.workers;
+        let desired_workers = match request.desired_workers {
+            true => {
+                let counts: Counts = self.get("/json/counts.json").await?;
+                Some(saturate(counts.desired_workers.count()))
+            }
+            false => None,
+        };
+        let idle_since_ms = match request.idle_since {
+            true => match self.check_idle().await {
+                Err(Error::Unsupported { .. }) => None,
+                answer => answer?,
+            },
+            false => None,
+        };
+        Ok(Facts {
+            workers,
+            desired_workers,
+            idle_since_ms,
+        })
+    }
+
+    /// Who the scheduler is, and all its workers: `/json/identity.json`.
+    pub async fn identity(&self) -> Result<Identity, Error> {
+        let reply: IdentityReply = self.get("/json/identity.json").await?;
+        reply.into_identity().map_err(|kind| Error::NotScheduler {
+            address: self.url.clone(),
+            saw: format!("it calls itself {kind}"),
+        })
+    }
+
+    /// How many workers the scheduler could use: `/api/v1/adaptive_target`.
+    pub async fn adaptive_target(&self) -> Result<u32, Error> {
+        /// One pre-release called it otherwise.
+        #[derive(Deserialize)]
+        struct Target {
+            #[serde(alias = "desired_workers")]
+            workers: Number,
+        }
+        let target: Target = self.get("/api/v1/adaptive_target").await?;
+        Ok(saturate(target.workers.count()))
+    }
+
+    /// Since when the scheduler has had nothing to do: `/api/v1/check_idle`, as
+    /// [`Scheduler::check_idle`](crate::Scheduler::check_idle) says. Releases
+    /// before 2023.4 do not have it.
+    pub async fn check_idle(&self) -> Result<Option<i64>, Error> {
+        #[derive(Deserialize)]
+        struct Idle {
+            idle_since: Number,
+        }
+        let idle: Idle = self.get("/api/v1/check_idle").await?;
+        Ok(idle.idle_since.milliseconds())
+    }
+
+    /// Address and name of all workers: `/api/v1/get_workers`.
+    pub async fn get_workers(&self) -> Result<Vec<Retired>, Error> {
+        #[derive(Deserialize)]
+        struct Workers {
+            workers: Vec<Known>,
+        }
+        #[derive(Deserialize)]
+        struct Known {
+            name: Text,
+            address: String,
+        }
+        let workers: Workers = self.get("/api/v1/get_workers").await?;
+        let named = |Known { name, address }| Retired {
+            name: name.0.unwrap_or_else(|| address.clone()),
+            address,
+        };
+        Ok(workers.workers.into_iter().map(named).collect())
+    }
+
+    /// Retires the workers at these addresses: `/api/v1/retire_workers`. The
+    /// scheduler forgets them, see [`Afterwards::Forget`](crate::Afterwards::Forget);
+    /// what is said there of the answer is true here as well.
+    pub async fn retire(&self, addresses: &[String]) -> Result<Vec<Retired>, Error> {
+        #[derive(Serialize)]
+        struct Arguments<'a> {
+            workers: &'a [String],
+        }
+        if addresses.is_empty() {
+            return Ok(Vec::new());
+        }
+        let path = "/api/v1/retire_workers";
+        let body = serde_json::to_vec(&Arguments { workers: addresses })
+            .map_err(|error| self.protocol(path, error.to_string()))?;
+        let reply: RetireReply = self
+            .call(Method::POST, path, body, self.options.retire_timeout)
+            .await?;
+        Ok(retired(reply))
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &'static str) -> Result<T, Error> {
+        self.call(Method::GET, path, Vec::new(), self.options.call_timeout)
+            .await
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &'static str,
+        body: Vec<u8>,
+        limit: Duration,
+    ) -> Result<T, Error> {
+        let (status, body) = self
+            .within(limit, path, self.exchange(method, path, body))
+            .await?;
+        match status {
+            StatusCode::OK => {
+                serde_json::from_slice(&body).map_err(|error| self.protocol(path, error.to_string()))
+            }
+            StatusCode::NOT_FOUND if path.starts_with("/api/") => Err(Error::Unsupported {
+                address: self.url.clone(),
+                call: path,
+                hint: "distributed.http.scheduler.api is not among its HTTP routes, or its release is older",
+            }),
+            status => Err(Error::Http {
+                address: self.url.clone(),
+                call: path,
+                status: status.as_u16(),
+                text: String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned(),
+            }),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &'static str,
+        body: Vec<u8>,
+    ) -> Result<(StatusCode, Bytes), Error> {
+        let phase = Phase::Call(path);
+        let connecting = tcp(self.url.clone(), &self.host, self.port);
+        let stream = match timeout(self.options.connect_timeout, connecting).await {
+            Ok(stream) => TokioIo::new(stream?),
+            Err(_) => return Err(self.timed_out(Phase::Connect, self.options.connect_timeout)),
+        };
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream)
+            .await
+            .map_err(|error| self.hyper(phase, &error))?;
+        let host = match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.prefix))
+            .header(header::HOST, host)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| self.protocol(path, error.to_string()))?;
+        let answer = async {
+            let answer = sender
+                .send_request(request)
+                .await
+                .map_err(|error| self.hyper(phase, &error))?;
+            let status = answer.status();
+            let limit = self.options.max_message;
+            let body = Limited::new(answer.into_body(), usize::try_from(limit).unwrap_or(usize::MAX));
+            match body.collect().await {
+                Ok(body) => Ok((status, body.to_bytes())),
+                Err(error) if error.is::<LengthLimitError>() => Err(Error::TooLarge {
+                    address: self.url.clone(),
+                    size: limit.saturating_add(1),
+                    limit,
+                }),
+                Err(error) => Err(Error::Lost {
+                    address: self.url.clone(),
+                    phase,
+                    reason: error.to_string(),
+                }),
+            }
+        };
+        // The connection lives as long as its one request.
+        tokio::pin!(answer, connection);
+        let mut open = true;
+        loop {
+            tokio::select! {
+                answer = &mut answer => return answer,
+                _ = &mut connection, if open => open = false,
+            }
+        }
+    }
+
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        path: &'static str,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        match timeout(limit, call).await {
+            Ok(result) => result,
+            Err(_) => Err(self.timed_out(Phase::Call(path), limit)),
+        }
+    }
+
+    fn timed_out(&self, phase: Phase, limit: Duration) -> Error {
+        Error::TimedOut {
+            address: self.url.clone(),
+            phase,
+            limit,
+        }
+    }
+
+    fn protocol(&self, path: &'static str, what: String) -> Error {
+        Error::Protocol {
+            address: self.url.clone(),
+            phase: Phase::Call(path),
+            what,
+        }
+    }
+
+    fn hyper(&self, phase: Phase, error: &hyper::Error) -> Error {
+        let address = self.url.clone();
+        if error.is_parse() {
+            return Error::NotScheduler {
+                address,
+                saw: format!("no HTTP server is there: {error}"),
+            };
+        }
+        Error::Lost {
+            address,
+            phase,
+            reason: error.to_string(),
+        }
+    }
+}

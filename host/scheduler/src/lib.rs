@@ -1,0 +1,77 @@
+//! A client for Dask schedulers that needs no Python.
+//!
+//! A scheduler is asked over its comm port, in Dask's own protocol, which every
+//! scheduler has and which is the same since release 2021.12, or over its HTTP
+//! server. What differs between releases of `distributed` is hidden: [`Facts`]
+//! are the same from all of them.
+//!
+//! ```no_run
+//! use dask_operator_scheduler::{Client, FactsRequest, Options};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::new(Options::default());
+//! let mut scheduler = client.scheduler("tcp://10.0.0.7:8786".parse()?);
+//!
+//! let facts = scheduler.facts(&FactsRequest::default()).await?;
+//! println!("{} workers, {:?} wanted", facts.workers.len(), facts.desired_workers);
+//!
+//! // Move the data of the first one elsewhere; the answer says if that was possible.
+//! let first: Vec<String> = facts.workers.iter().map(|worker| worker.address.clone()).take(1).collect();
+//! let retired = scheduler.retire(&first).await?;
+//! assert!(retired.len() <= 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What can be relied on
+//!
+//! - **Everything ends.** Connecting, each handshake and each call has a
+//!   deadline ([`Options`]), however slowly the other side sends.
+//! - **Nothing is believed.** The other side may be anybody: no bytes make the
+//!   decoder panic, and memory grows with what arrives, up to
+//!   [`Options::max_message`], never with what is announced.
+//! - **A handle is used by one task at a time** and costs one connection, which
+//!   stays open between calls and is made anew when it has died meanwhile.
+//! - **Errors are sentences** that name the scheduler; [`Error::kind`] is a word
+//!   for a metric.
+//!
+//! # Compression
+//!
+//! Only Python objects in frames of their own are ever compressed, if both
+//! sides greet with the same algorithm. This client greets with none, and never
+//! reads these frames.
+//!
+//! # TLS
+//!
+//! ```
+//! use dask_operator_scheduler::{Options, TlsConfig};
+//!
+//! # fn example() -> Result<(), dask_operator_scheduler::TlsError> {
+//! // From DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and …__CLIENT__KEY, if they are set.
+//! let options = Options { tls: TlsConfig::from_env()?, ..Options::default() };
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! As in Dask, the authority's signature is checked and host names are not:
+//! take an authority of your own for each installation. Certificates must be of
+//! version 3, as those of `openssl` since 3.2 and of `cert-manager` are.
+
+mod address;
+mod connection;
+mod error;
+mod facts;
+mod http;
+mod message;
+mod options;
+mod scheduler;
+mod tls;
+pub mod wire;
+
+pub use address::{Address, DEFAULT_PORT, InvalidAddress, Scheme};
+pub use error::{Error, Phase};
+pub use facts::{Facts, FactsRequest, Identity, Retired, Worker};
+pub use http::HttpScheduler;
+pub use options::Options;
+pub use scheduler::{Afterwards, Attribute, Client, Scheduler, Workers};
+pub use tls::{CA_VARIABLE, CERTIFICATE_VARIABLE, KEY_VARIABLE, TlsConfig, TlsError};

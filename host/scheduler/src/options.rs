@@ -1,0 +1,36 @@
+//! How patient and how generous a client is, and what it proves itself with.
+
+use std::time::Duration;
+
+use crate::tls::TlsConfig;
+
+/// How a client behaves. All limits are there to protect the caller: none of
+/// them can be switched off.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The most time for making a connection, from looking up the name to the
+    /// end of Dask's handshake; 5 s by default.
+    pub connect_timeout: Duration,
+    /// The most time from sending a call to the end of its answer; 10 s by default.
+    pub call_timeout: Duration,
+    /// The most time for retiring workers, which moves their data; 60 s by
+    /// default. When it is over, the scheduler goes on all the same.
+    pub retire_timeout: Duration,
+    /// The most bytes that a message may have; 64 MiB by default. A worker takes
+    /// about 1 kB in an answer.
+    pub max_message: u64,
+    /// What `tls://` addresses need.
+    pub tls: Option<TlsConfig>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            call_timeout: Duration::from_secs(10),
+            retire_timeout: Duration::from_secs(60),
+            max_message: 64 << 20,
+            tls: None,
+        }
+    }
+}
