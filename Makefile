@@ -58,6 +58,10 @@ test-api: build ## The operator on a real API server, without a node
 test-e2e: build ## Real Dask clusters on a real node
 	tests/pytest tests/e2e
 
+.PHONY: chaos
+chaos: build ## Kill and hinder the operator, then look whether all is as wanted (CHAOS="--seed 1 --rounds 5")
+	tests/chaos/run $(CHAOS)
+
 .PHONY: check
 check: setup ## What is not a test: format, lints, spelling, licences, frozen contract
 	tests/check

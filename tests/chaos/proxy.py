@@ -12,18 +12,19 @@ import time
 from pathlib import Path
 
 import aiohttp
-from aiohttp import web
-from yarl import URL
-
 import faults
 import kubeconfig
+from aiohttp import web
 from background import Background
 from https import Server
+from yarl import URL
 
 #: Headers that belong to one connection, and those that are made anew.
 NOT_FORWARDED = {"connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer", "host", "authorization",
                  "content-length"}
 
+#: Headers that the client would add to those that came.
+ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 #: Says of a request that it has been counted.
 COUNTED = web.RequestKey("counted", bool)
 #: How many pieces a slow answer comes in.
@@ -118,7 +119,7 @@ class Proxy:
         self._reopens = None
         connector = aiohttp.TCPConnector(ssl=self._access.context, limit=0)
         self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False, headers=self._access.headers,
-                                              timeout=aiohttp.ClientTimeout(total=None, sock_connect=10))
+                                              skip_auto_headers=ADDED, timeout=aiohttp.ClientTimeout(total=None, sock_connect=10))
         self._server = Server(self._handle)
         await self._server.start()
         kubeconfig.write(self.kubeconfig, self._server.address, self._server.authority, self._token)

@@ -46,6 +46,7 @@ class ApiServer:
                 await response.write(json.dumps(event).encode() + b"\n")
                 await asyncio.sleep(self.pause)
             return response
+        self.headers = request.headers
         if request.method != "GET":
             self.carried_out += 1
             body = await request.json() if request.can_read_body else {}
@@ -124,6 +125,16 @@ def test_everything_passes(proxy, api):
     assert [json.loads(line)["object"]["metadata"]["name"] for line in text.splitlines()] == [f"p{n}" for n in range(10)]
     assert proxy.counted() == 3 and proxy.counted(verb="create", code="201") == 1 and proxy.writes() == 1
     assert not proxy.injected
+
+
+def test_headers_are_those_of_the_client(proxy, api):
+    with connection(proxy) as asked:
+        asked.request("PATCH", f"{PODS}/p", "{}", {"Content-Type": "application/apply-patch+yaml", "User-Agent": "me"})
+        asked.getresponse().read()
+    assert api.headers["Content-Type"] == "application/apply-patch+yaml" and api.headers["User-Agent"] == "me"
+    assert "Accept" not in api.headers
+    # http.client's own: what is not asked for must not come compressed.
+    assert api.headers["Accept-Encoding"] == "identity"
 
 
 def test_a_connection_is_used_again(proxy):

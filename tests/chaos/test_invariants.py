@@ -1,0 +1,149 @@
+"""What does not hold is found and said."""
+
+import copy
+
+import invariants
+import pytest
+from script import Cluster, Job
+
+
+class Objects:
+    """kubectl that lists what a test says."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def list(self, kinds, selector):
+        return self.items
+
+
+class Wanted:
+    """A script's end: a cluster of two workers, a job that runs and one that was successful."""
+
+    def __init__(self):
+        self.clusters = {"c": Cluster.of("c", 2)}
+        self.jobs = {"j": Job(Cluster.of("j", 1), "Failed"), "k": Job(Cluster.of("k", 1), "Succeeded", ends=True)}
+
+
+def item(kind, name, owner=None, labels=None, **more):
+    """An object."""
+    metadata = {"name": name, "uid": f"{kind}/{name}", "generation": 1, "labels": labels or {}}
+    if owner:
+        metadata["ownerReferences"] = [{"uid": owner, "name": owner}]
+    return {"kind": kind, "metadata": metadata, "spec": {}, "status": {}, **more}
+
+
+def cluster(name, workers, owner=None):
+    """A cluster that runs, with all that belongs to it."""
+    true = [{"type": type, "status": "True"} for type in ("SchedulerReady", "WorkersReady")]
+    group = f"DaskWorkerGroup/{name}-default"
+    return [
+        item("DaskCluster", name, owner, status={"phase": "Running", "conditions": true}),
+        item("Service", f"{name}-scheduler", f"DaskCluster/{name}"),
+        item("Pod", f"{name}-scheduler", f"DaskCluster/{name}", status={"phase": "Running"}),
+        item("DaskWorkerGroup", f"{name}-default", f"DaskCluster/{name}",
+             spec={"cluster": name, "worker": {"replicas": workers}},
+             status={"replicas": workers, "readyReplicas": workers, "observedGeneration": 1}),
+        *(item("Pod", f"{name}-default-worker-{number:010x}", group, {"dask.org/cluster-name": name}, status={"phase": "Running"})
+          for number in range(workers)),
+    ]
+
+
+def everything():
+    """All that :class:`Wanted` wants, by kind and name."""
+    items = [
+        *cluster("c", 2),
+        item("DaskJob", "j", status={"jobStatus": "Running"}),
+        item("Pod", "j-runner", "DaskJob/j"),
+        *cluster("j", 1, "DaskJob/j"),
+        item("DaskJob", "k", status={"jobStatus": "Successful", "endTime": "2026-01-01T00:00:00Z"}),
+        item("Pod", "k-runner", "DaskJob/k"),
+    ]
+    return {f"{item['kind']}/{item['metadata']['name']}": item for item in items}
+
+
+def problems(objects, wanted=None):
+    """What is said."""
+    return invariants.problems(Objects(list(objects.values())), wanted or Wanted())
+
+
+def test_nothing_is_said_when_everything_is_there():
+    assert problems(everything()) == []
+
+
+WORKER = "Pod/c-default-worker-0000000001"
+
+
+def gone(name):
+    return lambda objects: objects.pop(name)
+
+
+def put(name, *path, value):
+    def change(objects):
+        at = objects[name]
+        for key in path[:-1]:
+            at = at[key]
+        at[path[-1]] = value
+    return change
+
+
+def added(model, **more):
+    def change(objects):
+        objects["new"] = copy.deepcopy(objects[model])
+        objects["new"]["metadata"].update(more)
+    return change
+
+
+@pytest.mark.parametrize("change, said", [
+    (gone("DaskCluster/c"), "DaskCluster c is missing"),
+    (gone("Service/c-scheduler"), "Service c-scheduler is missing"),
+    (gone("Pod/c-scheduler"), "Pod c-scheduler is missing"),
+    (gone("DaskWorkerGroup/c-default"), "DaskWorkerGroup c-default is missing"),
+    (gone(WORKER), "has 1 workers, wanted are 2"),
+    (gone("Pod/k-runner"), "Pod k-runner is missing"),
+    (added(WORKER, name="c-default-worker-00000000ff"), "has 3 workers, wanted are 2 and were never more than 2"),
+    (added(WORKER, name="c-default-worker-00000000ff", ownerReferences=[]), "c-default-worker-00000000ff is nobody's"),
+    (added("Pod/c-scheduler", name="c-scheduler-2"), "owns more pods than its scheduler"),
+    (added("Pod/k-runner", name="k-scheduler"), "Pod k-scheduler is nobody's"),
+    (put(WORKER, "metadata", "ownerReferences", value=[{"uid": "old", "name": "c-default"}]), "is nobody's"),
+    (put("Pod/c-scheduler", "metadata", "ownerReferences", value=[{"uid": "old", "name": "c"}]), "is owned by ['old']"),
+    (put(WORKER, "metadata", "deletionTimestamp", value="2026-01-01T00:00:00Z"), "is terminating since"),
+    (put(WORKER, "metadata", "labels", value={}), "is labelled as of cluster None"),
+    (put(WORKER, "status", "phase", value="Failed"), "there are 1 of 2"),
+    (put("DaskCluster/c", "status", "phase", value="Pending"), "is in phase Pending"),
+    (put("DaskCluster/c", "status", "conditions", value=[]), "SchedulerReady is"),
+    (put("DaskWorkerGroup/c-default", "spec", "worker", value={"replicas": 5}), "wants 5 workers, not 2"),
+    (put("DaskWorkerGroup/c-default", "status", "observedGeneration", value=0), "was not observed"),
+    (put("DaskWorkerGroup/c-default", "status", "conditions", value=[{"type": "ScaleDownBlocked", "status": "True"}]),
+     "and yet some are said to be held back"),
+    (put("DaskJob/j", "status", "jobStatus", value="Failed"), "DaskJob j is Failed, not Running"),
+    (put("DaskJob/k", "status", "jobStatus", value="Running"), "DaskJob k is Running, not Successful"),
+    (put("DaskJob/k", "status", "jobStatus", value="Failed"), "DaskJob k is Failed, not Successful"),
+    (put("DaskJob/k", "status", "endTime", value=None), "without endTime"),
+])
+def test_what_does_not_hold_is_said(change, said):
+    objects = everything()
+    change(objects)
+    assert any(said in problem for problem in problems(objects)), problems(objects)
+
+
+@pytest.mark.parametrize("blocked, said", [("True", []), ("False", ["DaskWorkerGroup c-default has 2 workers, wanted are "
+                                                                  "1, and none is said to be held back"])])
+def test_more_workers_may_be_held_back(blocked, said):
+    wanted, objects = Wanted(), everything()
+    wanted.clusters["c"].default.scale(1)
+    group = objects["DaskWorkerGroup/c-default"]
+    group["spec"]["worker"]["replicas"] = 1
+    group["status"]["conditions"] = [{"type": "ScaleDownBlocked", "status": blocked}]
+    assert problems(objects, wanted) == said
+
+
+def test_a_job_whose_runner_was_taken_away_may_have_failed():
+    wanted, objects = Wanted(), everything()
+    wanted.jobs["j"].disturbed = True
+    assert problems(objects, wanted) == []
+    for name in list(objects):
+        if name.split("/")[1].startswith("j-") or name == "DaskCluster/j":
+            del objects[name]
+    objects["DaskJob/j"]["status"] = {"jobStatus": "Failed", "endTime": "2026-01-01T00:00:00Z"}
+    assert problems(objects, wanted) == []
