@@ -59,6 +59,8 @@ pub struct Controller {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     marked: mpsc::UnboundedSender<Marked>,
+    /// Resources whose Dask scheduler has said something new.
+    news: Mutex<Option<mpsc::UnboundedReceiver<ParentKey>>>,
 }
 
 /// The last passes over a resource.
@@ -96,13 +98,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Controller {
     /// A controller that has not begun yet. Objects with marks of the
-    /// predecessor go to `marked`.
+    /// predecessor go to `marked`; `news` are resources whose Dask scheduler has
+    /// said something new.
     #[must_use]
     pub fn new(
         reconciler: Reconciler,
         health: Arc<Health>,
         metrics: Arc<Metrics>,
         marked: mpsc::UnboundedSender<Marked>,
+        news: mpsc::UnboundedReceiver<ParentKey>,
     ) -> Self {
         Self {
             reconciler,
@@ -112,6 +116,7 @@ impl Controller {
             health,
             metrics,
             marked,
+            news: Mutex::new(Some(news)),
         }
     }
 
@@ -132,6 +137,7 @@ impl Controller {
     pub fn metrics_text(&self) -> String {
         let (depth, longest) = self.queue.backlog();
         self.metrics.queue(depth, longest);
+        self.metrics.schedulers(self.reconciler.schedulers.count());
         for kind in self.reconciler.stores.kinds().iter() {
             if let Some(store) = self.reconciler.stores.of(&kind.resource) {
                 let (objects, bytes) = store.size();
@@ -171,7 +177,35 @@ impl Controller {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         info!("ready");
-        self.work(concurrency).await;
+        if namespaces.is_empty() {
+            let this = self.clone();
+            watches.spawn(async move {
+                let nodes = this.reconciler.stores.nodes();
+                nodes.watch(client, |node| this.node_changed(node)).await;
+            });
+        }
+        let news = lock(&self.news).take();
+        tokio::join!(self.clone().work(concurrency), self.hear(news));
+    }
+
+    /// The taints of a node have changed: whoever has workers there has to know.
+    fn node_changed(&self, node: &str) {
+        for pod in self.reconciler.stores.pods_on(node) {
+            for (owner, name) in pod.dask_owners() {
+                let key = ParentKey::new(owner, &pod.namespace, name);
+                self.queue
+                    .add(key, Instant::now() + COLLECT_STATUS, Urgency::Usual);
+            }
+        }
+    }
+
+    /// Queues resources whose Dask scheduler has said something new, for ever.
+    async fn hear(&self, news: Option<mpsc::UnboundedReceiver<ParentKey>>) {
+        let Some(mut news) = news else { return };
+        while let Some(key) = news.recv().await {
+            let wait = self.collect(&key, COLLECT_STATUS);
+            self.queue.add(key, Instant::now() + wait, Urgency::Usual);
+        }
     }
 
     /// Reconciles what is due, for ever.
@@ -273,6 +307,13 @@ impl Watcher for Controller {
                 .map(|object| ParentKey::new(dask, namespace, &object.name))
                 .collect()
         };
+        if let Some(cluster) = [&change.after, &change.before]
+            .into_iter()
+            .flatten()
+            .find_map(|object| object.scheduler_of())
+        {
+            self.reconciler.schedulers.look(&cluster);
+        }
         for (key, reason) in concerned(kind, &change, dependents) {
             let (wait, urgency) = match reason {
                 Reason::Itself(Urgency::Urgent) => (Duration::ZERO, Urgency::Urgent),

@@ -7,10 +7,13 @@
 //!    [`controller`] takes them from the [`queue`];
 //! 3. [`reconcile`] makes a pass over one: [`observe`], ask the component
 //!    ([`plugins`]), check (`dask-operator-core`), find out what differs
-//!    ([`changes`]), write it ([`writes`]), report (status, [`events`]).
+//!    ([`changes`]), write it ([`writes`]), report (status, [`events`]);
+//! 4. [`schedulers`] ask Dask schedulers what plans want to know of them, and
+//!    bring who wanted it back into the queue.
 //!
-//! Requests are sent from [`watches`], [`writes`], [`events`] and [`install`],
-//! through the [`client`]; [`server`] answers some. Nothing else does any I/O.
+//! Requests are sent from [`watches`], [`nodes`], [`writes`], [`events`] and [`install`],
+//! through the [`client`], and to Dask from [`schedulers`]; [`server`] answers
+//! some. Nothing else does any I/O.
 
 pub mod changes;
 pub mod cli;
@@ -25,6 +28,7 @@ pub mod kopf;
 pub mod loading;
 pub mod logging;
 pub mod metrics;
+pub mod nodes;
 pub mod object;
 pub mod observe;
 pub mod plugins;
@@ -32,6 +36,7 @@ pub mod queue;
 pub mod reconcile;
 pub mod routes;
 pub mod run;
+pub mod schedulers;
 pub mod server;
 pub mod settings;
 pub mod store;

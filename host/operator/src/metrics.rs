@@ -59,6 +59,20 @@ pub struct Verb {
     pub verb: &'static str,
 }
 
+/// Labels of a request to a Dask scheduler.
+#[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
+struct SchedulerRequest {
+    /// `facts` or `retire`.
+    operation: &'static str,
+    /// `success`, or what went wrong.
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
+struct Operation {
+    operation: &'static str,
+}
+
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 struct Component {
     component: String,
@@ -82,6 +96,9 @@ pub struct Metrics {
     plugin_memory: Family<Component, Gauge>,
     requests: Family<Request, Counter>,
     request_seconds: Family<Verb, Histogram>,
+    scheduler_requests: Family<SchedulerRequest, Counter>,
+    scheduler_seconds: Family<Operation, Histogram>,
+    schedulers: Gauge,
     watch_errors: Family<ByKind, Counter>,
     withheld: Family<ByKind, Counter>,
     queue_depth: Gauge,
@@ -106,6 +123,9 @@ impl Default for Metrics {
             plugin_memory: Family::default(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(|| histogram(0.001, 15)),
+            scheduler_requests: Family::default(),
+            scheduler_seconds: Family::new_with_constructor(|| histogram(0.001, 20)),
+            schedulers: Gauge::default(),
             watch_errors: Family::default(),
             withheld: Family::default(),
             queue_depth: Gauge::default(),
@@ -158,6 +178,22 @@ impl Default for Metrics {
             "Time until the API server's answer began",
             Unit::Seconds,
             metrics.request_seconds.clone(),
+        );
+        registry.register(
+            "scheduler_requests",
+            "Requests to Dask schedulers",
+            metrics.scheduler_requests.clone(),
+        );
+        registry.register_with_unit(
+            "scheduler_request_duration",
+            "Time until a Dask scheduler had answered, connecting included",
+            Unit::Seconds,
+            metrics.scheduler_seconds.clone(),
+        );
+        registry.register(
+            "schedulers",
+            "Dask schedulers that are asked from time to time",
+            metrics.schedulers.clone(),
         );
         registry.register(
             "watch_errors",
@@ -224,6 +260,22 @@ impl Metrics {
             .observe(duration.as_secs_f64());
     }
 
+    /// A Dask scheduler has answered after that time, or failed. `operation` is `facts` or `retire`, `outcome`
+    /// `success` or what went wrong.
+    pub fn asked(&self, operation: &'static str, outcome: &'static str, duration: Duration) {
+        self.scheduler_requests
+            .get_or_create(&SchedulerRequest { operation, outcome })
+            .inc();
+        self.scheduler_seconds
+            .get_or_create(&Operation { operation })
+            .observe(duration.as_secs_f64());
+    }
+
+    /// So many Dask schedulers are asked from time to time.
+    pub fn schedulers(&self, count: usize) {
+        self.schedulers.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
     /// A watch of `kind` broke.
     pub fn watch_failed(&self, kind: &str) {
         self.watch_errors
@@ -284,6 +336,8 @@ mod tests {
             code: "201".into(),
         };
         metrics.requested(&request, Duration::from_millis(2));
+        metrics.asked("facts", "success", Duration::from_millis(2));
+        metrics.schedulers(4);
         metrics.queue(3, Duration::from_secs(1));
         metrics.stored("Pod", 2, 100);
         let text = metrics.text();
@@ -292,6 +346,8 @@ mod tests {
             r#"dask_operator_reconcile_duration_seconds_count{kind="DaskCluster"} 1"#,
             r#"dask_operator_plugin_call_duration_seconds_count{component="cluster",interface="cluster",function="plan",outcome="success"} 1"#,
             r#"dask_operator_api_requests_total{verb="create",resource="pods",code="201"} 1"#,
+            r#"dask_operator_scheduler_requests_total{operation="facts",outcome="success"} 1"#,
+            "dask_operator_schedulers 4",
             "dask_operator_queue_depth 3",
             "dask_operator_queue_longest_wait_seconds 1.0",
             r#"dask_operator_objects{kind="Pod"} 2"#,

@@ -17,6 +17,8 @@ use serde::de::{DeserializeOwned, Deserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::schedulers::ClusterKey;
+
 /// One of `metadata.ownerReferences`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
@@ -60,6 +62,8 @@ pub struct Object {
     pub component_label: Option<Box<str>>,
     /// `spec.cluster`, of worker groups and autoscalers.
     pub spec_cluster: Option<Box<str>>,
+    /// `spec.nodeName`, of pods.
+    pub node: Option<Box<str>>,
     /// Whether the operator's predecessor left a finalizer or annotations on it.
     pub has_kopf_marks: bool,
     /// The whole object as JSON, less what [`Keep`] leaves out.
@@ -133,6 +137,7 @@ impl Object {
             cluster_label: labels.get(LABEL_CLUSTER).cloned(),
             component_label: labels.get("dask.org/component").cloned(),
             spec_cluster: spec.cluster,
+            node: spec.node_name.clone(),
             has_kopf_marks,
             json: Arc::default(),
         };
@@ -177,6 +182,14 @@ impl Object {
     #[must_use]
     pub fn is_child_of(&self, uid: &str) -> bool {
         self.cluster_label.is_some() && self.owners.iter().any(|owner| *owner.uid == *uid)
+    }
+
+    /// The cluster whose scheduler it is, if it is one's pod (or Service).
+    #[must_use]
+    pub fn scheduler_of(&self) -> Option<ClusterKey> {
+        let cluster = self.cluster_label.as_deref()?;
+        (self.component_label.as_deref() == Some("scheduler"))
+            .then(|| ClusterKey::new(&self.namespace, cluster))
     }
 
     /// Names the Dask resources that own it.

@@ -1,6 +1,6 @@
 //! Everything that a plan may depend on, gathered from the stores.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use dask_operator_core::gate;
@@ -22,6 +22,8 @@ pub struct Observed {
     pub children: Vec<(ResourceKind, Vec<Arc<Object>>)>,
     /// Other objects that its interface promises.
     pub related: Vec<(ResourceKind, Arc<Object>)>,
+    /// Nodes with taints that a worker group's pods are on: name and JSON.
+    nodes: Vec<(Box<str>, Box<str>)>,
     /// What the cluster's Dask scheduler said.
     pub scheduler: SchedulerState,
     by_key: HashMap<ChildKey, Arc<Object>>,
@@ -54,6 +56,10 @@ impl Observed {
                 .collect::<Vec<_>>()
         };
         let by_key = children.iter().flat_map(keyed).collect();
+        let nodes = match parent.kind {
+            DaskKind::WorkerGroup => nodes(stores, children.iter().flat_map(|(_, objects)| objects)),
+            DaskKind::Cluster | DaskKind::Job | DaskKind::Autoscaler => Vec::new(),
+        };
         let groups = stores.of_cluster(DaskKind::WorkerGroup, &parent.namespace, &parent.cluster);
         let related = related(stores, parent, &groups);
         let worker_groups = groups.iter().map(|group| group.name.clone()).collect();
@@ -61,6 +67,7 @@ impl Observed {
             parent: object,
             children,
             related,
+            nodes,
             scheduler: SchedulerState::NotAsked,
             by_key,
             worker_groups,
@@ -97,6 +104,7 @@ impl Observed {
                 .related
                 .iter()
                 .map(|(kind, object)| told(kind, object))
+                .chain(self.nodes.iter().map(|(name, json)| told_node(name, json)))
                 .collect(),
             scheduler: self.scheduler.clone(),
             now,
@@ -150,6 +158,26 @@ fn related(stores: &Stores, parent: &Parent, groups: &[Arc<Object>]) -> Vec<(Res
                 .map(|pod| (ResourceKind::new("v1", "Pod"), pod));
             cluster().into_iter().chain(groups).chain(schedulers).collect()
         }
+    }
+}
+
+/// The nodes of these pods that have taints, each once.
+fn nodes<'a>(stores: &Stores, pods: impl Iterator<Item = &'a Arc<Object>>) -> Vec<(Box<str>, Box<str>)> {
+    let names: BTreeSet<&str> = pods.filter_map(|pod| pod.node.as_deref()).collect();
+    let tainted = |name: &str| Some((name.into(), stores.nodes().tainted(name)?));
+    names.into_iter().filter_map(tainted).collect()
+}
+
+fn told_node(name: &str, json: &str) -> ObservedObject {
+    ObservedObject {
+        key: contract::ChildKey {
+            api_version: "v1".to_owned(),
+            kind: "Node".to_owned(),
+            name: name.to_owned(),
+        },
+        uid: String::new(),
+        terminating: false,
+        object: json.to_owned(),
     }
 }
 
@@ -286,6 +314,30 @@ mod tests {
         );
         assert_eq!((observation.now, observation.seed), (7, parent.seed()));
         assert!(observed.has_worker_group("a-more") && !observed.has_worker_group("b-default"));
+    }
+
+    #[test]
+    fn a_group_is_told_of_its_pods_nodes_that_have_taints() {
+        let stores = world();
+        let mut worker = pod("w", "uid-a-more", "worker").value();
+        worker["spec"]["nodeName"] = "spot-1".into();
+        let pods = ResourceKind::new("v1", "Pod");
+        stores.of(&pods).map(|store| store.shown(object(&worker)));
+        let told = || {
+            let group = ParentKey::new(DaskKind::WorkerGroup, "n", "a-more");
+            let object = stores.parent(&group).unwrap_or_else(|| panic!("no group"));
+            let parent = Parent::from_object(&object.value()).unwrap_or_else(|error| panic!("{error}"));
+            let observed = Observed::new(&stores, object, &parent, std::slice::from_ref(&pods));
+            let related = observed.observation(&parent, 0, "{}").related;
+            related
+                .into_iter()
+                .map(|object| object.key.name)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told(), ["a"]);
+        stores.nodes().taint("spot-1", "going");
+        stores.nodes().taint("spot-2", "going");
+        assert_eq!(told(), ["a", "spot-1"]);
     }
 
     #[test]

@@ -30,6 +30,7 @@ use crate::object::{Object, OwnerReference};
 use crate::observe::Observed;
 use crate::plugins::{PluginError, Plugins};
 use crate::routes::ParentKey;
+use crate::schedulers::{ClusterKey, Schedulers};
 use crate::stores::Stores;
 use crate::trouble::{HOST_CONDITIONS, PLAN_REFUSED, Trouble};
 use crate::writes::{Precondition, Writes};
@@ -61,6 +62,8 @@ pub struct Reconciler {
     pub stores: Stores,
     /// Who decides.
     pub plugins: Arc<Plugins>,
+    /// What Dask schedulers say.
+    pub schedulers: Schedulers,
     /// How something is changed.
     pub writes: Writes,
     /// How people are told.
@@ -157,6 +160,7 @@ impl Reconciler {
     pub fn new(
         stores: Stores,
         plugins: Arc<Plugins>,
+        schedulers: Schedulers,
         writes: Writes,
         events: Events,
         metrics: Arc<Metrics>,
@@ -166,6 +170,7 @@ impl Reconciler {
         Self {
             stores,
             plugins,
+            schedulers,
             writes,
             events,
             metrics,
@@ -197,6 +202,7 @@ impl Reconciler {
     /// Goes over the resource once. `failures` is how often that failed in a row.
     pub async fn reconcile(&self, key: &ParentKey, failures: u32) -> Outcome {
         let Some(object) = self.stores.parent(key).filter(|object| !object.terminating) else {
+            self.schedulers.forget(key);
             return Outcome::Gone;
         };
         let span = info_span!(
@@ -231,7 +237,8 @@ impl Reconciler {
             .get(key.kind)
             .map_err(|error| Trouble::plugin(&error))?;
         tracing::Span::current().record("plugin", &plugin.title);
-        let observed = Observed::new(&self.stores, object.clone(), &parent, &plugin.child_kinds);
+        let mut observed = Observed::new(&self.stores, object.clone(), &parent, &plugin.child_kinds);
+        observed.scheduler = self.schedulers.state(&cluster(&parent), key);
         let now = Timestamp::now().as_millisecond();
         let observation = observed.observation(&parent, now, &plugin.settings);
         let answer = self.plugins.plan(&plugin, observation).await;
@@ -305,6 +312,7 @@ impl Reconciler {
             .collect();
         let to_do = changes(observed, children, &self.memory().answers);
         let mut written = self.write_children(key, to_do).await;
+        self.schedulers.want(&cluster(parent), key, plan.scheduler);
         for scale in &plan.scale {
             if let Err(error) = self.scale(parent, &scale.worker_group, scale.replicas).await {
                 written.errors.push(error);
@@ -554,6 +562,11 @@ impl Reconciler {
         }
         Ok(())
     }
+}
+
+/// The Dask cluster that a resource is or belongs to.
+fn cluster(parent: &Parent) -> ClusterKey {
+    ClusterKey::new(&parent.namespace, &parent.cluster)
 }
 
 /// Kinds whose status has a `phase`.

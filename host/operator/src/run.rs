@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use dask_operator_core::plan::ResourceKind;
+use dask_operator_scheduler::TlsConfig;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -18,6 +19,7 @@ use crate::health::Health;
 use crate::kinds::Kind;
 use crate::metrics::Metrics;
 use crate::reconcile::Reconciler;
+use crate::schedulers::{Network, Schedulers};
 use crate::settings::Settings;
 use crate::stores::Stores;
 use crate::writes::Writes;
@@ -69,18 +71,23 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     };
     health.plugins_broken(plugins.broken().map(ToString::to_string).collect());
 
-    // Pods are always watched: an autoscaler is told of its scheduler's.
-    let pods = Kind::of(ResourceKind::new("v1", "Pod"));
+    // Pods and Services are always watched, whatever components declare: an
+    // autoscaler is told of its scheduler's pod, and by both a scheduler is found.
+    let always = ["Pod", "Service"].map(|kind| Kind::of(ResourceKind::new("v1", kind)));
     let declared = plugins.child_kinds().map(|kind| {
         let named = args.allow_child.iter().find(|allowed| allowed.resource == *kind);
         named.cloned().unwrap_or_else(|| Kind::of(kind.clone()))
     });
-    let stores = Stores::new([pods].into_iter().chain(declared));
+    let stores = Stores::new(always.into_iter().chain(declared));
     let writes = Writes::new(client.clone(), args.writes_in_flight);
     let events = Events::new(client.clone(), settings.events);
+    let tls = TlsConfig::from_env().context("the certificate for Dask schedulers")?;
+    let (tell, news) = mpsc::unbounded_channel();
+    let schedulers = Schedulers::new(Box::new(Network::new(tls)), stores.clone(), metrics.clone(), tell);
     let mut reconciler = Reconciler::new(
         stores.clone(),
         Arc::new(plugins),
+        schedulers,
         writes.clone(),
         events,
         metrics.clone(),
@@ -93,7 +100,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         .collect();
 
     let (mark, marked) = mpsc::unbounded_channel();
-    let controller = Arc::new(Controller::new(reconciler, health, metrics, mark));
+    let controller = Arc::new(Controller::new(reconciler, health, metrics, mark, news));
     tokio::spawn(kopf::clean(marked, stores, writes));
     tokio::spawn(server::serve(listener, controller.clone()));
     info!(

@@ -237,6 +237,14 @@ impl Store {
         inner.put(object, Some(Instant::now() + UNCONFIRMED));
     }
 
+    /// All objects of which this holds; looks at each.
+    #[must_use]
+    pub fn all_where(&self, holds: impl Fn(&Object) -> bool) -> Vec<Arc<Object>> {
+        let inner = self.read();
+        let places = inner.objects.keys().filter_map(|place| inner.get(place));
+        places.filter(|object| holds(object)).cloned().collect()
+    }
+
     /// The API server accepted the deletion of `object`: it is on its way out,
     /// whatever a watch that lags behind says.
     pub fn deleted(&self, object: &Object) {

@@ -8,6 +8,7 @@ use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
 
 use crate::kinds::{Kind, Kinds};
+use crate::nodes::Nodes;
 use crate::object::Object;
 use crate::routes::ParentKey;
 use crate::store::Store;
@@ -17,6 +18,7 @@ use crate::store::Store;
 pub struct Stores {
     kinds: Kinds,
     stores: Arc<HashMap<ResourceKind, Store>>,
+    nodes: Arc<Nodes>,
 }
 
 impl Stores {
@@ -31,6 +33,7 @@ impl Stores {
         Self {
             kinds,
             stores: Arc::new(stores),
+            nodes: Arc::default(),
         }
     }
 
@@ -44,6 +47,20 @@ impl Stores {
     #[must_use]
     pub fn of(&self, kind: &ResourceKind) -> Option<&Store> {
         self.stores.get(kind)
+    }
+
+    /// The nodes that have taints.
+    #[must_use]
+    pub fn nodes(&self) -> &Nodes {
+        &self.nodes
+    }
+
+    /// The pods on a node.
+    #[must_use]
+    pub fn pods_on(&self, node: &str) -> Vec<Arc<Object>> {
+        let pods = self.of(&ResourceKind::new("v1", "Pod"));
+        pods.map(|store| store.all_where(|pod| pod.node.as_deref() == Some(node)))
+            .unwrap_or_default()
     }
 
     fn dask(&self, kind: DaskKind) -> Option<&Store> {

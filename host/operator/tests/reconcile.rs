@@ -12,6 +12,7 @@ use dask_operator::object::Object;
 use dask_operator::plugins::{Plugin, PluginError, Plugins};
 use dask_operator::reconcile::{Allocation, Outcome, Reconciler};
 use dask_operator::routes::ParentKey;
+use dask_operator::schedulers::{Network, Schedulers};
 use dask_operator::stores::Stores;
 use dask_operator::writes::Writes;
 use dask_operator_core::category::Retry;
@@ -27,6 +28,7 @@ use http_body_util::BodyExt;
 use kube::client::Body;
 use rstest::rstest;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 const DASK: &str = "kubernetes.dask.org/v1";
 
@@ -269,12 +271,21 @@ impl World {
             stores.of(&kind).map(|store| store.shown(object));
         }
         let plugins: BTreeMap<_, _> = DaskKind::ALL.into_iter().map(|kind| (kind, plugin())).collect();
+        let metrics = Arc::new(Metrics::default());
+        let network = Box::new(Network::new(None));
+        let schedulers = Schedulers::new(
+            network,
+            stores.clone(),
+            metrics.clone(),
+            mpsc::unbounded_channel().0,
+        );
         let reconciler = Reconciler::new(
             stores,
             Arc::new(Plugins::new(plugins, 1)),
+            schedulers,
             Writes::new(server.client.clone(), 8),
             Events::new(server.client.clone(), Level::All),
-            Arc::new(Metrics::default()),
+            metrics,
         );
         Self { server, reconciler }
     }

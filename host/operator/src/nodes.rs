@@ -1,0 +1,155 @@
+//! Nodes that have taints: what tells that a node is about to go, before it takes
+//! its pods along.
+//!
+//! Of all nodes only those with taints are kept, and of these only the taints.
+//! An operator that may not look at nodes (installed for some namespaces only)
+//! works without.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Taint;
+use kube::api::{Api, ApiResource, GroupVersionKind, NotUsed};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{Config, DefaultBackoff, Event, watcher};
+use kube::{Client, ResourceExt};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use crate::errors::innermost;
+use crate::watches::WATCH_SECONDS;
+
+/// How often a watch that keeps failing says so.
+const SAY_AGAIN: Duration = Duration::from_secs(3600);
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Spec {
+    #[serde(default)]
+    taints: Vec<Taint>,
+}
+
+type Node = kube::api::Object<Spec, NotUsed>;
+
+/// Nodes that have taints, as JSON by their names.
+#[derive(Debug, Default)]
+pub struct Nodes(RwLock<HashMap<Box<str>, Box<str>>>);
+
+impl Nodes {
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<Box<str>, Box<str>>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<Box<str>, Box<str>>> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A node by its name, if it has taints: its JSON, with `metadata.name` and `spec.taints`.
+    #[must_use]
+    pub fn tainted(&self, name: &str) -> Option<Box<str>> {
+        self.read().get(name).cloned()
+    }
+
+    /// A node has these taints now. Gives whether that is another thing than before.
+    fn put(&self, name: &str, taints: &[Taint]) -> bool {
+        if taints.is_empty() {
+            return self.write().remove(name).is_some();
+        }
+        let node = json!({
+            "apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": {"taints": taints},
+        });
+        let node: Box<str> = node.to_string().into();
+        let before = self.write().insert(name.into(), node.clone());
+        before.is_none_or(|before| before != node)
+    }
+
+    /// All nodes but these are gone. Gives those that were known.
+    fn retain(&self, seen: &BTreeSet<String>) -> Vec<Box<str>> {
+        let mut nodes = self.write();
+        let gone: Vec<_> = nodes
+            .keys()
+            .filter(|name| !seen.contains(&***name))
+            .cloned()
+            .collect();
+        for name in &gone {
+            nodes.remove(name);
+        }
+        gone
+    }
+
+    /// Watches the nodes for ever, and calls `changed` with the name of each whose taints have changed.
+    pub async fn watch(&self, client: Client, changed: impl Fn(&str)) {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Node"));
+        let api: Api<Node> = Api::all_with(client, &resource);
+        let config = Config::default().timeout(WATCH_SECONDS);
+        let mut events = std::pin::pin!(watcher(api, config).backoff(DefaultBackoff::default()));
+        let (mut seen, mut said) = (BTreeSet::new(), None::<Instant>);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(Event::Init) => seen.clear(),
+                Ok(Event::InitApply(node) | Event::Apply(node)) => {
+                    let name = node.name_any();
+                    if self.put(&name, &node.spec.taints) {
+                        changed(&name);
+                    }
+                    seen.insert(name);
+                }
+                Ok(Event::Delete(node)) => {
+                    let name = node.name_any();
+                    seen.remove(&name);
+                    if self.put(&name, &[]) {
+                        changed(&name);
+                    }
+                }
+                Ok(Event::InitDone) => self.retain(&seen).iter().for_each(|name| changed(name)),
+                Err(error) if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) => {
+                    said = Some(Instant::now());
+                    warn!(
+                        "nodes can't be watched, taints are not noticed: {}",
+                        innermost(&error)
+                    );
+                }
+                Err(error) => debug!("watch of nodes: {error}"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    impl Nodes {
+        /// Gives a node a taint.
+        pub(crate) fn taint(&self, name: &str, key: &str) {
+            self.put(name, &[taint(key)]);
+        }
+    }
+
+    fn taint(key: &str) -> Taint {
+        Taint {
+            effect: "NoSchedule".into(),
+            key: key.into(),
+            ..Taint::default()
+        }
+    }
+
+    #[test]
+    fn only_changes_of_taints_are_changes() {
+        let nodes = Nodes::default();
+        assert!(!nodes.put("a", &[]), "a node without taints is nothing new");
+        assert!(nodes.put("a", &[taint("spot")]) && !nodes.put("a", &[taint("spot")]));
+        assert!(nodes.put("a", &[taint("other")]));
+        let json = nodes.tainted("a").unwrap_or_default();
+        assert!(
+            json.contains(r#""key":"other""#) && json.contains(r#""name":"a""#),
+            "{json}"
+        );
+        assert!(nodes.put("b", &[taint("spot")]));
+        assert_eq!(nodes.retain(&["a".to_owned()].into()), ["b".into()]);
+        assert!(nodes.put("a", &[]) && nodes.tainted("a").is_none());
+    }
+}

@@ -1,0 +1,156 @@
+//! Asks one scheduler again and again, for as long as somebody wants to know.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tracing::{debug, info};
+
+use super::dask::{Failure, Talk};
+use super::{Answers, ClusterKey, Inner, Known, Place, place, questions};
+
+/// The shortest period that is granted.
+const SHORTEST: Duration = Duration::from_secs(1);
+/// The longest time until a scheduler that does not answer is asked again.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Between two questions to one scheduler, when there is a reason to ask early.
+const EARLY: Duration = Duration::from_millis(200);
+
+/// Asks the scheduler of `cluster` until nobody wants to know anything any more.
+pub(super) async fn poll(inner: Arc<Inner>, cluster: ClusterKey, wake: Arc<Notify>) {
+    let mut talk: Option<(Place, Box<dyn Talk>)> = None;
+    let mut failures = 0_u32;
+    loop {
+        let wanted = {
+            let mut all = inner.lock();
+            let wanted = all.get(&cluster).and_then(questions);
+            if wanted.is_none() {
+                all.remove(&cluster);
+            }
+            wanted
+        };
+        let Some((questions, tls, period)) = wanted else {
+            return;
+        };
+        inner.pace.turn().await;
+        let answered = match place::find(&inner.stores, &cluster, tls) {
+            Err(message) => Err(Failure {
+                kind: "no-scheduler",
+                message,
+            }),
+            Ok(place) => {
+                if talk.as_ref().is_none_or(|(known, _)| *known != place) {
+                    talk = Some((place.clone(), inner.dask.talk(&place)));
+                }
+                match &mut talk {
+                    Some((_, talk)) => ask(&inner, talk.as_mut(), &questions).await,
+                    None => continue,
+                }
+            }
+        };
+        let asked = Instant::now();
+        failures = if answered.is_ok() {
+            0
+        } else {
+            failures.saturating_add(1)
+        };
+        inner.learn(&cluster, answered);
+        let period = period.max(SHORTEST);
+        let wait = match failures {
+            0 | 1 => period,
+            more => period.max((SHORTEST * 2_u32.saturating_pow(more.min(10) - 1)).min(PATIENCE)),
+        };
+        tokio::select! {
+            () = tokio::time::sleep_until(asked + wait) => {}
+            () = wake.notified() => tokio::time::sleep_until(asked + EARLY).await,
+        }
+    }
+}
+
+async fn ask(inner: &Inner, talk: &mut dyn Talk, questions: &super::Questions) -> Result<Answers, Failure> {
+    // The semaphore is never closed.
+    let _permit = inner.permits.acquire().await;
+    let start = Instant::now();
+    let answered = talk.ask(questions).await;
+    let outcome = answered
+        .as_ref()
+        .map_or_else(|failure| failure.kind, |_| "success");
+    inner.metrics.asked("facts", outcome, start.elapsed());
+    answered
+}
+
+/// Lets workers of `cluster` hand on what they hold and leave, and looks at once what came of it.
+pub(super) async fn retire(inner: Arc<Inner>, cluster: ClusterKey, tls: bool, addresses: Vec<String>) {
+    let start = Instant::now();
+    let retired = match place::find(&inner.stores, &cluster, tls) {
+        Ok(place) => inner.dask.talk(&place).retire(&addresses).await,
+        Err(message) => Err(Failure {
+            kind: "no-scheduler",
+            message,
+        }),
+    };
+    let outcome = retired
+        .as_ref()
+        .map_or_else(|failure| failure.kind, |_| "success");
+    inner.metrics.asked("retire", outcome, start.elapsed());
+    match &retired {
+        Ok(count) if *count == addresses.len() => {
+            info!(%cluster, workers = count, duration = ?start.elapsed(), "workers have handed on what they held");
+        }
+        Ok(count) => info!(
+            %cluster, asked = addresses.len(), workers = count, duration = ?start.elapsed(),
+            "some workers could not hand on what they hold"
+        ),
+        Err(failure) => info!(%cluster, "workers could not be retired: {}", failure.message),
+    }
+    if retired.map_or(0, |count| count) < addresses.len() {
+        // Whoever has to leave still is asked again, but not at once.
+        tokio::time::sleep(PATIENCE / 3).await;
+    }
+    let mut all = inner.lock();
+    if let Some(watched) = all.get_mut(&cluster) {
+        watched.retiring.retain(|address| !addresses.contains(address));
+        watched.wake.notify_one();
+    }
+}
+
+impl Inner {
+    /// Takes in what a scheduler answered, and says so to everybody who does not know.
+    fn learn(&self, cluster: &ClusterKey, answered: Result<Answers, Failure>) {
+        let mut all = self.lock();
+        let Some(watched) = all.get_mut(cluster) else {
+            return;
+        };
+        let (known, news) = match (answered, &watched.known) {
+            (Ok(answers), Known::Answers(before)) => {
+                let news = !answers.say_the_same(before);
+                (Known::Answers(Arc::new(answers)), news)
+            }
+            (Ok(answers), _) => (Known::Answers(Arc::new(answers)), true),
+            (Err(failure), Known::Silent(before)) => {
+                let news = failure.message != *before;
+                (Known::Silent(failure.message), news)
+            }
+            (Err(failure), _) => {
+                debug!(%cluster, "the scheduler does not answer: {}", failure.message);
+                (Known::Silent(failure.message), true)
+            }
+        };
+        watched.known = known;
+        watched.version += u64::from(news);
+        for (parent, want) in &mut watched.wants {
+            // Workers that are asked to leave again have to be named again, by a plan.
+            let repeats = want
+                .request
+                .retire
+                .iter()
+                .any(|address| !watched.retiring.contains(address));
+            if want.told != Some(watched.version) || repeats {
+                want.told = Some(watched.version);
+                // Nobody listens any more when the operator ends.
+                let _ = self.news.send(parent.clone());
+            }
+        }
+    }
+}

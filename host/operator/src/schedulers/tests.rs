@@ -1,0 +1,306 @@
+//! Schedulers that answer what a test says, and time that a test moves on.
+
+use std::collections::VecDeque;
+
+use dask_operator_core::parent::DaskKind;
+use dask_operator_core::plan::ResourceKind;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde_json::json;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Instant;
+
+use super::*;
+use crate::kinds::Kind;
+use crate::object::tests::object;
+
+/// What a test's scheduler does, and what it was asked.
+#[derive(Clone, Default)]
+struct Script(Arc<Mutex<Lines>>);
+
+#[derive(Default)]
+struct Lines {
+    /// Answers in their order; the last one stays.
+    answers: VecDeque<Result<Answers, Failure>>,
+    asked: Vec<(Instant, Questions)>,
+    /// What was retired, and how many of them could leave.
+    retired: Vec<Vec<String>>,
+    can_leave: usize,
+}
+
+impl Script {
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn says(&self, answer: Result<Answers, Failure>) {
+        self.lines().answers.push_back(answer);
+    }
+}
+
+impl Dask for Script {
+    fn talk(&self, _: &Place) -> Box<dyn Talk> {
+        Box::new(self.clone())
+    }
+}
+
+impl Talk for Script {
+    fn ask<'a>(&'a mut self, questions: &'a Questions) -> BoxFuture<'a, Result<Answers, Failure>> {
+        let mut lines = self.lines();
+        lines.asked.push((Instant::now(), questions.clone()));
+        let answer = match lines.answers.len() {
+            0 => Ok(Answers::default()),
+            1 => lines.answers[0].clone(),
+            _ => lines
+                .answers
+                .pop_front()
+                .unwrap_or_else(|| Ok(Answers::default())),
+        };
+        async { answer }.boxed()
+    }
+
+    fn retire<'a>(&'a mut self, addresses: &'a [String]) -> BoxFuture<'a, Result<usize, Failure>> {
+        let mut lines = self.lines();
+        lines.retired.push(addresses.to_vec());
+        let leave = lines.can_leave.min(addresses.len());
+        async move { Ok(leave) }.boxed()
+    }
+}
+
+struct World {
+    script: Script,
+    schedulers: Schedulers,
+    news: UnboundedReceiver<ParentKey>,
+    cluster: ClusterKey,
+}
+
+impl World {
+    fn new() -> Self {
+        let kinds = ["Pod", "Service"].map(|kind| Kind::of(ResourceKind::new("v1", kind)));
+        let stores = Stores::new(kinds);
+        let put = |kind: &str, value: serde_json::Value| {
+            stores
+                .of(&ResourceKind::new("v1", kind))
+                .map(|store| store.shown(object(&value)));
+        };
+        put(
+            "Pod",
+            json!({
+                "apiVersion": "v1", "kind": "Pod", "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+                "metadata": {
+                    "name": "p", "namespace": "n", "uid": "p",
+                    "labels": {"dask.org/cluster-name": "a", "dask.org/component": "scheduler"},
+                },
+            }),
+        );
+        put(
+            "Service",
+            json!({
+                "apiVersion": "v1", "kind": "Service", "spec": {"clusterIP": "10.0.0.7"},
+                "metadata": {"name": "a-scheduler", "namespace": "n", "uid": "s"},
+            }),
+        );
+        let (script, (send, news)) = (Script::default(), mpsc::unbounded_channel());
+        let schedulers = Schedulers::new(Box::new(script.clone()), stores, Arc::default(), send);
+        Self {
+            script,
+            schedulers,
+            news,
+            cluster: ClusterKey::new("n", "a"),
+        }
+    }
+
+    fn want(&self, parent: &ParentKey, request: Option<SchedulerRequest>) {
+        self.schedulers.want(&self.cluster, parent, request);
+    }
+
+    fn state(&self, parent: &ParentKey) -> SchedulerState {
+        self.schedulers.state(&self.cluster, parent)
+    }
+
+    /// Lets so many seconds go by; gives who has to be reconciled.
+    async fn after(&mut self, seconds: u64) -> Vec<ParentKey> {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        let mut news = Vec::new();
+        while let Ok(parent) = self.news.try_recv() {
+            news.push(parent);
+        }
+        news
+    }
+
+    fn times_asked(&self) -> usize {
+        self.script.lines().asked.len()
+    }
+}
+
+fn group(name: &str) -> ParentKey {
+    ParentKey::new(DaskKind::WorkerGroup, "n", name)
+}
+
+fn request(questions: &[SchedulerQuestion], period: u64, retire: &[&str]) -> SchedulerRequest {
+    SchedulerRequest {
+        questions: questions.to_vec(),
+        period,
+        target_duration: None,
+        tls: false,
+        retire: retire.iter().map(|address| (*address).to_owned()).collect(),
+    }
+}
+
+fn workers(addresses: &[&str], processing: u32) -> Answers {
+    let worker = |address: &&str| SchedulerWorker {
+        address: (*address).to_owned(),
+        name: "w".to_owned(),
+        status: "running".to_owned(),
+        processing,
+        managed_bytes: 0,
+        last_seen: 0,
+    };
+    Answers {
+        workers: addresses.iter().map(worker).collect(),
+        ..Answers::default()
+    }
+}
+
+fn silent(message: &str) -> Result<Answers, Failure> {
+    Err(Failure {
+        kind: "refused",
+        message: message.to_owned(),
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_asked_unless_somebody_wants_to_know() {
+    let mut world = World::new();
+    let (a, b) = (group("a"), group("b"));
+    assert!(matches!(world.state(&a), SchedulerState::NotAsked));
+    world.want(&a, Some(request(&[SchedulerQuestion::Workers], 5000, &[])));
+    assert_eq!(
+        world.after(11).await,
+        vec![a.clone()],
+        "the first answer is news, the same again is not"
+    );
+    assert_eq!(world.times_asked(), 3);
+    assert!(matches!(world.state(&a), SchedulerState::Facts(_)));
+    assert!(
+        matches!(world.state(&b), SchedulerState::NotAsked),
+        "b did not ask"
+    );
+    world.want(&b, Some(request(&[SchedulerQuestion::Idle], 60_000, &[])));
+    assert_eq!(
+        world.after(1).await,
+        vec![b.clone()],
+        "who is new is told what is known"
+    );
+    world.schedulers.forget(&a);
+    world.want(&b, None);
+    world.after(1).await;
+    assert_eq!(world.schedulers.count(), 0);
+    let asked = world.times_asked();
+    world.after(100).await;
+    assert_eq!(world.times_asked(), asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_matters_is_news() {
+    let mut world = World::new();
+    let a = group("a");
+    for answers in [
+        workers(&["tcp://1"], 0),
+        workers(&["tcp://1"], 7),
+        workers(&["tcp://1", "tcp://2"], 7),
+        Answers {
+            idle_since: Some(5),
+            ..workers(&["tcp://1", "tcp://2"], 0)
+        },
+    ] {
+        world.script.says(Ok(answers));
+    }
+    world.want(&a, Some(request(&[SchedulerQuestion::Idle], 1000, &[])));
+    assert_eq!(world.after(10).await.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_silent_is_asked_rarely_and_said_once() {
+    let mut world = World::new();
+    let a = group("a");
+    world.script.says(silent("nobody listens"));
+    world.want(&a, Some(request(&[SchedulerQuestion::Workers], 1000, &[])));
+    assert_eq!(world.after(100).await.len(), 1);
+    assert!(matches!(world.state(&a), SchedulerState::Unreachable(why) if why == "nobody listens"));
+    assert!((8..=12).contains(&world.times_asked()), "{}", world.times_asked());
+    world.script.says(Ok(workers(&["tcp://1"], 0)));
+    world.script.lines().answers.pop_front();
+    world.schedulers.look(&world.cluster);
+    assert_eq!(
+        world.after(1).await.len(),
+        1,
+        "it is asked as soon as there is a reason"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_are_asked_for_in_one_go() {
+    let mut world = World::new();
+    let wants = [Some(5000), None];
+    for (at, target_duration) in wants.into_iter().enumerate() {
+        let request = SchedulerRequest {
+            target_duration,
+            ..request(&[SchedulerQuestion::Demand], 5000, &[])
+        };
+        world.want(&group(&at.to_string()), Some(request));
+    }
+    world.script.says(Ok(Answers {
+        demand: [(Some(5000), 3), (None, 8)].into(),
+        ..Answers::default()
+    }));
+    world.after(1).await;
+    let asked = world
+        .script
+        .lines()
+        .asked
+        .last()
+        .map(|(_, questions)| questions.clone());
+    assert_eq!(asked.map(|asked| asked.demand), Some(wants.into()));
+    let desired = |name: &str| match world.state(&group(name)) {
+        SchedulerState::Facts(facts) => facts.desired_workers,
+        _ => None,
+    };
+    assert_eq!((desired("0"), desired("1")), (Some(3), Some(8)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn workers_leave_once_and_are_asked_again_if_they_could_not() {
+    let mut world = World::new();
+    let a = group("a");
+    let retire = || request(&[SchedulerQuestion::Workers], 1000, &["tcp://1", "tcp://2"]);
+    world.script.says(Ok(workers(&["tcp://1", "tcp://2"], 0)));
+    world.script.lines().can_leave = 1;
+    world.want(&a, Some(retire()));
+    world.after(1).await;
+    world.want(&a, Some(retire()));
+    world.after(1).await;
+    assert_eq!(
+        world.script.lines().retired.len(),
+        1,
+        "nobody is asked twice at once"
+    );
+    assert!(world.after(10).await.contains(&a), "it can be asked again");
+    world.script.lines().can_leave = 2;
+    world.want(&a, Some(retire()));
+    world.after(1).await;
+    assert_eq!(world.script.lines().retired.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_without_scheduler_says_so() {
+    let mut world = World::new();
+    world.cluster = ClusterKey::new("n", "b");
+    let a = group("a");
+    world.want(&a, Some(request(&[SchedulerQuestion::Workers], 1000, &[])));
+    world.after(1).await;
+    assert!(
+        matches!(world.state(&a), SchedulerState::Unreachable(why) if why == "no scheduler pod is ready")
+    );
+    assert_eq!(world.times_asked(), 0);
+}
