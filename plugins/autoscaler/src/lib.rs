@@ -1,10 +1,19 @@
 //! The default autoscaler component.
 //!
-//! It keeps the default worker group of a cluster between `spec.minimum` and `spec.maximum`, and follows what the
-//! Dask scheduler could use while that is known.
+//! It keeps one worker group of a cluster between `spec.minimum` and `spec.maximum`, and follows what the Dask scheduler
+//! could use: up at once, down when fewer workers were enough for a while, as `spec.scaleUp` and `spec.scaleDown` say.
+//!
+//! What is decided is a pure function of numbers and the time (`decision`); the rest reads them out of an observation
+//! and says why.
 
+mod cooldown;
+mod decision;
 mod plan;
+mod policy;
+mod report;
+mod status;
 mod validate;
+mod workers;
 
 use dask_operator_plugin::prelude::*;
 
@@ -15,7 +24,8 @@ pub struct DefaultAutoscaler;
 impl Plugin for DefaultAutoscaler {
     const NAME: &str = "autoscaler";
     const VERSION: &str = env!("CARGO_PKG_VERSION");
-    const SUMMARY: &str = "Scales the default worker group of a DaskCluster between minimum and maximum.";
+    const SUMMARY: &str =
+        "Scales a worker group of a DaskCluster as its scheduler can use it, between minimum and maximum.";
     type Settings = NoSettings;
 }
 

@@ -3,6 +3,11 @@
 use dask_operator_plugin::dask::checks::Checks;
 use dask_operator_plugin::prelude::*;
 
+use crate::{cooldown, policy};
+
+/// The longest window and period.
+const HOUR: u64 = 3600;
+
 /// Findings for the whole object.
 pub(crate) fn autoscaler(object: &Value) -> Vec<Finding> {
     let mut checks = Checks::default();
@@ -34,7 +39,58 @@ pub(crate) fn autoscaler(object: &Value) -> Vec<Finding> {
             format!("the minimum of {minimum} is greater than the maximum of {maximum}: exchange them");
         checks.error("spec.minimum", message);
     }
+    let group = &spec["workerGroup"];
+    if !group.is_null() && group.as_str().is_none_or(str::is_empty) {
+        checks.error(
+            "spec.workerGroup",
+            "it says which worker group to scale: write the name of a DaskWorkerGroup of the cluster, or leave it out \
+             for the default group",
+        );
+    }
+    let target = &spec["targetDurationSeconds"];
+    if !target.is_null() && target.as_u64().is_none_or(|seconds| seconds == 0) {
+        let message = format!("{target} can't be used: write a whole number of seconds, 1 or more");
+        checks.error("spec.targetDurationSeconds", message);
+    }
+    for (field, example) in [("scaleUp", "100%"), ("scaleDown", "25%")] {
+        pace(&mut checks, &spec[field], &format!("spec.{field}"), example);
+    }
+    let annotation = &object["metadata"]["annotations"][cooldown::ANNOTATION];
+    if !annotation.is_null() && cooldown::read(annotation).is_none() {
+        let message = format!(
+            "{annotation} is no time, so that nothing waits for it: write seconds since 1970, as \"1767225600.0\""
+        );
+        checks.warning(format!("metadata.annotations.{}", cooldown::ANNOTATION), message);
+    }
     checks.into_findings()
+}
+
+/// `scaleUp` or `scaleDown`.
+fn pace(checks: &mut Checks, pace: &Value, path: &str, example: &str) {
+    if pace.is_null() {
+        return;
+    }
+    if !pace.is_object() {
+        let message =
+            format!("{pace} can't be used: write an object, as `{{windowSeconds: 60, step: {example}}}`");
+        return checks.error(path, message);
+    }
+    for field in ["windowSeconds", "periodSeconds"] {
+        let seconds = &pace[field];
+        if !seconds.is_null() && seconds.as_u64().is_none_or(|seconds| seconds > HOUR) {
+            let message =
+                format!("{seconds} can't be used: write a whole number of seconds from 0 to {HOUR}");
+            checks.error(format!("{path}.{field}"), message);
+        }
+    }
+    let step = &pace["step"];
+    if !step.is_null() && policy::step(step).is_none() {
+        let message = format!(
+            "{step} can't be used: write a whole number of workers, 1 or more, as `step: 2`, or a part of them, 1% or \
+             more, as `step: {example}`"
+        );
+        checks.error(format!("{path}.step"), message);
+    }
 }
 
 #[cfg(test)]
@@ -59,9 +115,80 @@ mod tests {
             (Value::Null, vec!["spec"]),
         ];
         for (spec, expected) in cases {
-            let findings = autoscaler(&json!({"spec": spec}));
-            let fields: Vec<&str> = findings.iter().map(|finding| finding.field.as_str()).collect();
-            assert_eq!(fields, expected, "{spec}");
+            assert_eq!(fields_of(&json!({"spec": spec})), expected, "{spec}");
         }
+    }
+
+    fn fields_of(object: &Value) -> Vec<String> {
+        autoscaler(object)
+            .into_iter()
+            .map(|finding| finding.field)
+            .collect()
+    }
+
+    #[test]
+    fn how_to_scale() {
+        let cases = [
+            (json!({"workerGroup": "g", "targetDurationSeconds": 1}), vec![]),
+            (json!({"workerGroup": ""}), vec!["spec.workerGroup"]),
+            (json!({"workerGroup": 1}), vec!["spec.workerGroup"]),
+            (
+                json!({"targetDurationSeconds": 0}),
+                vec!["spec.targetDurationSeconds"],
+            ),
+            (
+                json!({"targetDurationSeconds": "5s"}),
+                vec!["spec.targetDurationSeconds"],
+            ),
+            (json!({"scaleUp": null, "scaleDown": {}}), vec![]),
+            (json!({"scaleUp": 5}), vec!["spec.scaleUp"]),
+            (
+                json!({"scaleDown": {"windowSeconds": 0, "step": 1, "periodSeconds": 3600}}),
+                vec![],
+            ),
+            (
+                json!({"scaleDown": {"windowSeconds": -1, "step": "0%", "periodSeconds": 3601}}),
+                vec![
+                    "spec.scaleDown.windowSeconds",
+                    "spec.scaleDown.periodSeconds",
+                    "spec.scaleDown.step",
+                ],
+            ),
+            (json!({"scaleUp": {"step": "abc"}}), vec!["spec.scaleUp.step"]),
+            (json!({"scaleUp": {"step": -2}}), vec!["spec.scaleUp.step"]),
+            (json!({"scaleUp": {"step": 0}}), vec!["spec.scaleUp.step"]),
+        ];
+        for (more, expected) in cases {
+            let mut spec = json!({"cluster": "c", "maximum": 2});
+            for (field, value) in more.as_object().expect("an object") {
+                spec[field] = value.clone();
+            }
+            assert_eq!(fields_of(&json!({"spec": spec})), expected, "{more}");
+        }
+    }
+
+    #[test]
+    fn sentences_say_what_to_write() {
+        let findings = autoscaler(&json!({"spec": {
+            "cluster": "c", "maximum": 2, "scaleDown": {"step": "0%"},
+        }}));
+        assert_eq!(
+            findings[0].message,
+            "\"0%\" can't be used: write a whole number of workers, 1 or more, as `step: 2`, or a part of them, 1% or \
+             more, as `step: 25%`"
+        );
+    }
+
+    #[test]
+    fn an_annotation_that_says_nothing() {
+        let object = |text: &str| {
+            json!({
+                "metadata": {"annotations": {cooldown::ANNOTATION: text}},
+                "spec": {"cluster": "c", "maximum": 2},
+            })
+        };
+        assert_eq!(autoscaler(&object("1767225600.25")), []);
+        let findings = autoscaler(&object("tomorrow"));
+        assert!(!findings[0].is_error(), "{findings:?}");
     }
 }

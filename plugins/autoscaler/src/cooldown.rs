@@ -1,0 +1,44 @@
+//! The annotation by which somebody can keep an autoscaler from scaling for a while.
+
+use dask_operator_plugin::prelude::*;
+
+use crate::decision::Seconds;
+
+/// Until when nothing is scaled, in seconds since 1970, with a fraction. dask-kubernetes writes it on the autoscaler
+/// after each change; this operator only reads it.
+pub(crate) const ANNOTATION: &str = "kubernetes.dask.org/cooldown-until";
+
+/// Reads the annotation's value; none where it is no time. A fraction counts as a whole second.
+pub(crate) fn read(value: &Value) -> Option<Seconds> {
+    let seconds: f64 = value.as_str()?.trim().parse().ok()?;
+    seconds
+        .is_finite()
+        .then(|| seconds.ceil().clamp(0.0, LATEST) as Seconds)
+}
+
+/// 9999-12-31T23:59:59Z: nothing later can be written.
+const LATEST: f64 = 253_402_300_799.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times() {
+        let cases = [
+            ("1767225600", Some(1_767_225_600)),
+            ("1767225600.25", Some(1_767_225_601)),
+            (" 1.7672256e9 ", Some(1_767_225_600)),
+            ("-5", Some(0)),
+            ("1e300", Some(253_402_300_799)),
+            ("NaN", None),
+            ("inf", None),
+            ("", None),
+            ("2026-01-01T00:00:00Z", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(read(&json!(text)), expected, "{text}");
+        }
+        assert_eq!(read(&Value::Null), None);
+    }
+}

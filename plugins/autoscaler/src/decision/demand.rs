@@ -1,0 +1,91 @@
+//! What the scheduler could use, as a demand on one group.
+
+/// What a Dask scheduler said, in numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Demand {
+    /// How many workers it could use, of whatever group (`adaptive_target`).
+    pub(crate) desired: u32,
+    /// How many workers of other groups have registered. Workers that are still starting are not in the scheduler's
+    /// number, so they are not taken off it: a group whose workers never start would otherwise keep this one small.
+    pub(crate) others: u32,
+    /// How many other workers have registered: those of this group, and those that can't be told.
+    pub(crate) registered: u32,
+    /// How many of these have something to do, and are not leaving.
+    pub(crate) busy: u32,
+}
+
+impl Demand {
+    /// How many workers the group is wanted to have, and whether that is so only because some are starting.
+    ///
+    /// `adaptive_target` has two answers. One that is greater than the number of workers that have registered says how
+    /// many the work could use. Any other is that number without those that are idle, which says nothing of workers
+    /// that are starting, and counts workers that are leaving.
+    pub(super) fn of_group(&self, current: u32, may_be_starting: bool) -> (u32, bool) {
+        let without_others = self.desired.saturating_sub(self.others);
+        // Idle workers of other groups don't make the busy ones of this group superfluous: the scheduler moves the work
+        // first where it can.
+        let mut wanted = without_others.max(self.busy);
+        if self.desired <= self.others.saturating_add(self.registered) {
+            // No reason to have more. Without this, workers that leave would be replaced while they are busy.
+            wanted = wanted.min(current);
+        }
+        let starting = may_be_starting && self.registered < current && self.desired > 0 && wanted < current;
+        (if starting { current } else { wanted }, starting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_group() {
+        // desired, others, registered, busy, current, may be starting, wanted, starting
+        let cases = [
+            ("more work", (7, 0, 3, 3, 3, false), (7, false)),
+            ("other groups have some", (7, 2, 3, 3, 3, false), (5, false)),
+            ("other groups have enough", (7, 9, 3, 0, 3, false), (0, false)),
+            (
+                "others are idle, these are busy",
+                (4, 4, 4, 4, 4, false),
+                (4, false),
+            ),
+            ("nothing to do", (0, 4, 3, 0, 3, true), (0, false)),
+            ("idle ones", (3, 0, 10, 3, 10, true), (3, false)),
+            ("7 of 10 start", (3, 0, 3, 3, 10, true), (10, true)),
+            (
+                "7 of 10 start, one of the others is idle",
+                (2, 0, 3, 2, 10, true),
+                (10, true),
+            ),
+            (
+                "7 of 10 start, 5 would do for what has begun",
+                (5, 0, 3, 3, 10, true),
+                (10, true),
+            ),
+            (
+                "7 of 10 start, more could be used",
+                (12, 0, 3, 3, 10, true),
+                (12, false),
+            ),
+            ("7 of 10 start, nothing to do", (0, 0, 3, 0, 10, true), (0, false)),
+            ("7 of 10 never start", (3, 0, 3, 3, 10, false), (3, false)),
+            ("none has started", (1, 0, 0, 0, 10, true), (10, true)),
+            ("8 of 10 are leaving, busy", (10, 0, 10, 2, 2, true), (2, false)),
+            (
+                "8 of 10 are leaving, much work came",
+                (20, 0, 10, 2, 2, true),
+                (20, false),
+            ),
+        ];
+        for (what, (desired, others, registered, busy, current, starting), expected) in cases {
+            let demand = Demand {
+                desired,
+                others,
+                registered,
+                busy,
+            };
+            assert_eq!(demand.of_group(current, starting), expected, "{what}");
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Observations and what is planned for them.
+
+use dask_operator_plugin::testing::{Outcome, START, Scenario};
+use dask_operator_plugin::{Autoscaler, serde_json};
+
+use super::*;
+use crate::DefaultAutoscaler;
+use crate::report::{ABLE_TO_SCALE, SCALING_ACTIVE, SCALING_LIMITED};
+
+fn cluster() -> Value {
+    json!({"apiVersion": kinds::DASK, "kind": "DaskCluster", "metadata": {"name": "simple"}})
+}
+
+fn group(name: &str, replicas: u32) -> Value {
+    json!({
+        "apiVersion": kinds::DASK, "kind": "DaskWorkerGroup", "metadata": {"name": name},
+        "spec": {"worker": {"replicas": replicas}},
+    })
+}
+
+fn parent() -> Scenario {
+    Scenario::of("{metadata: {name: a, generation: 4}, spec: {cluster: simple, minimum: 2, maximum: 10}}")
+}
+
+fn scenario(replicas: u32) -> Scenario {
+    parent()
+        .related(cluster())
+        .related(group("simple-default", replicas))
+}
+
+/// So many workers of the default group have registered. As many of them are busy as the scheduler could use.
+fn facts(desired: Option<u32>, registered: u32) -> SchedulerFacts {
+    let worker = |number| SchedulerWorker {
+        address: format!("tcp://10.0.0.{number}:40000"),
+        name: format!("simple-default-worker-{number:010x}"),
+        status: "running".to_owned(),
+        processing: u32::from(desired.is_none_or(|desired| number < desired)),
+        managed_bytes: 0,
+        last_seen: START,
+    };
+    SchedulerFacts {
+        observed_at: START,
+        workers: (0..registered).map(worker).collect(),
+        desired_workers: desired,
+        idle_since: None,
+    }
+}
+
+fn plan(scenario: &Scenario) -> Outcome {
+    scenario.plan::<Autoscaler, DefaultAutoscaler>().expect("plan")
+}
+
+/// What the group has after the plan.
+fn scaled(plan: &Outcome, current: u32) -> u32 {
+    plan.0.scale.first().map_or(current, |scale| scale.replicas)
+}
+
+#[test]
+fn never_outside_minimum_and_maximum() {
+    // current, what the scheduler asks for, what comes out at once
+    let cases = [
+        (5, None, 5),
+        (0, None, 2),
+        (50, None, 10),
+        (5, Some(7), 7),
+        (5, Some(1000), 10),
+        (10, Some(1000), 10),
+        (100, Some(0), 10),
+    ];
+    for (current, desired, expected) in cases {
+        let scenario = scenario(current);
+        let plan = plan(&match desired {
+            Some(desired) => scenario.scheduler(facts(Some(desired), 0)),
+            None => scenario,
+        });
+        assert_eq!(scaled(&plan, current), expected, "{current} {desired:?}");
+        assert_eq!(
+            plan.0.events.len(),
+            usize::from(current != expected),
+            "an event only when something changes"
+        );
+        assert_eq!(plan.status()["desiredReplicas"], expected);
+        assert_eq!(plan.status()["observedGeneration"], 4);
+        assert_eq!(
+            plan.0.owner.as_ref().map(|owner| owner.name.as_str()),
+            Some("simple")
+        );
+    }
+}
+
+#[test]
+fn the_scheduler_is_asked() {
+    let asked = |scenario: &Scenario| plan(scenario).0.scheduler.expect("a request");
+    let request = asked(&scenario(5));
+    assert_eq!(
+        request.questions,
+        [SchedulerQuestion::Demand, SchedulerQuestion::Workers]
+    );
+    assert_eq!(
+        (request.period, request.target_duration, request.tls),
+        (5000, None, false)
+    );
+    let request = asked(&scenario(5).change(|object| object["spec"]["targetDurationSeconds"] = json!(30)));
+    assert_eq!(request.target_duration, Some(30_000));
+    let mut with_tls = cluster();
+    with_tls["spec"]["scheduler"]["spec"]["containers"] =
+        json!([{"args": ["dask", "scheduler", "--protocol", "tls"]}]);
+    assert!(asked(&parent().related(with_tls).related(group("simple-default", 5))).tls);
+}
+
+#[test]
+fn conditions_say_what_was_asked_and_what_follows() {
+    let plan = plan(&scenario(5).scheduler(facts(Some(100), 5)));
+    assert_eq!(
+        plan.condition(SCALING_ACTIVE).as_deref(),
+        Some("True FollowsDemand: the scheduler could use 100 workers; simple-default has 5 and goes to 10")
+    );
+    assert_eq!(
+        plan.condition(SCALING_LIMITED).as_deref(),
+        Some("True TooManyReplicas: 100 workers are more than the maximum of 10")
+    );
+    assert_eq!(
+        plan.events(),
+        [
+            "Scaled: worker group simple-default goes from 5 to 10 workers: the scheduler could use 100 workers"
+        ]
+    );
+    assert_eq!(plan.status()["lastScaleTime"], "2026-01-01T00:00:00Z");
+}
+
+/// Plans again and again as the host does: after each change, and when the last plan said so. Gives the times in
+/// seconds and the numbers of workers, and how often the status was written.
+fn follow(mut scenario: Scenario, mut replicas: u32, desired: u32, until: i64) -> (Vec<(i64, u32)>, usize) {
+    let (mut now, mut changes, mut writes) = (0, Vec::new(), 0);
+    let mut status = Value::Null;
+    loop {
+        let facts = facts(Some(desired), replicas);
+        let outcome = plan(&scenario.clone().after(now).scheduler(facts));
+        let after = scaled(&outcome, replicas);
+        scenario = scenario.with(&outcome);
+        writes += usize::from(scenario.parent()["status"] != status);
+        status = scenario.parent()["status"].clone();
+        if after != replicas {
+            changes.push((now / 1000, after));
+            replicas = after;
+            scenario = Scenario::of_value(scenario.parent().clone())
+                .related(cluster())
+                .related(group("simple-default", replicas));
+            now += 100;
+        } else {
+            match outcome.0.requeue_after {
+                Some(wait) => now += i64::try_from(wait).expect("soon"),
+                None => return (changes, writes),
+            }
+        }
+        assert!(now < until * 1000, "{changes:?}");
+    }
+}
+
+#[test]
+fn down_when_fewer_were_enough_for_a_minute_then_by_a_quarter_every_15_seconds() {
+    let (changes, writes) = follow(scenario(10), 10, 2, 1000);
+    assert_eq!(changes, [(60, 8), (75, 6), (90, 5), (105, 4), (120, 3), (135, 2)]);
+    assert!(writes <= 3 * changes.len() + 2, "{writes}");
+    let slowly = scenario(10).change(|object| {
+        object["spec"]["scaleDown"] = json!({"windowSeconds": 300, "step": "100%"});
+    });
+    let (changes, _) = follow(slowly, 10, 2, 1000);
+    assert_eq!(changes, [(300, 2)]);
+}
+
+#[test]
+fn why_it_waits() {
+    let first = scenario(10).scheduler(facts(Some(2), 10));
+    let outcome = plan(&first);
+    assert_eq!(
+        outcome.condition(ABLE_TO_SCALE).as_deref(),
+        Some(
+            "False DownWindow: wants 2, waits until 2026-01-01T00:01:00Z because 10 were wanted at 2026-01-01T00:00:00Z"
+        )
+    );
+    assert_eq!(outcome.0.requeue_after, Some(60_000));
+    let again = plan(&first.clone().with(&outcome).after(30_400));
+    assert_eq!(again.0.conditions, outcome.0.conditions);
+    assert_eq!(again.0.status, outcome.0.status, "nothing is written");
+    assert_eq!(again.0.requeue_after, Some(29_600));
+    let down = plan(&first.clone().with(&again).after(60_000));
+    assert_eq!(scaled(&down, 10), 8);
+    assert_eq!(
+        down.condition(SCALING_LIMITED).as_deref(),
+        Some("True ScaleDownLimit: 2 workers at most may go in one step")
+    );
+}
+
+#[test]
+fn workers_that_are_starting_count() {
+    let first = scenario(10).scheduler(facts(Some(3), 3));
+    let outcome = plan(&first);
+    assert_eq!(scaled(&outcome, 10), 10);
+    assert_eq!(
+        outcome.condition(ABLE_TO_SCALE).as_deref(),
+        Some(
+            "False WorkersStarting: workers that were asked for have not registered yet: they count as if they had \
+             until 2026-01-01T00:05:00Z"
+        )
+    );
+    assert_eq!(outcome.0.requeue_after, Some(300_000));
+}
+
+#[test]
+fn other_groups_have_some() {
+    let mut facts = facts(Some(8), 3);
+    facts.workers[0].name = "gpu-worker-0123456789".to_owned();
+    let plan = plan(&scenario(2).related(group("gpu", 5)).scheduler(facts));
+    assert_eq!(
+        plan.condition(SCALING_ACTIVE).as_deref(),
+        Some(
+            "True FollowsDemand: the scheduler could use 8 workers, 1 registered in other groups; simple-default has 2 \
+             and goes to 7"
+        )
+    );
+}
+
+#[test]
+fn a_group_that_is_named() {
+    let named = |scenario: Scenario| scenario.change(|object| object["spec"]["workerGroup"] = json!("gpu"));
+    let outcome = plan(
+        &named(scenario(2))
+            .related(group("gpu", 5))
+            .scheduler(facts(Some(9), 2)),
+    );
+    assert_eq!(outcome.0.scale[0].worker_group, "gpu");
+    assert_eq!(outcome.0.scale[0].replicas, 7);
+    let outcome = plan(&named(scenario(2)));
+    assert_eq!(
+        outcome.events(),
+        ["WorkerGroupNotFound: there is no DaskWorkerGroup gpu of the DaskCluster simple to scale"]
+    );
+}
+
+#[test]
+fn what_is_missing_is_waited_for_and_said_once() {
+    let outcome = plan(&parent());
+    let message = "there is no DaskCluster simple in namespace default: an autoscaler and its cluster must share a \
+                   namespace";
+    assert_eq!(
+        outcome.condition(SCALING_ACTIVE),
+        Some(format!("False ClusterNotFound: {message}"))
+    );
+    assert_eq!(outcome.events(), [format!("ClusterNotFound: {message}")]);
+    assert_eq!(outcome.0.requeue_after, Some(LOOK_AGAIN));
+    assert!(outcome.0.scale.is_empty() && outcome.0.scheduler.is_none());
+    assert_eq!(plan(&parent().with(&outcome)).events(), [""; 0]);
+    let without_group = parent().related(cluster()).with(&outcome);
+    assert_eq!(plan(&without_group).events().len(), 1, "it is something else now");
+}
+
+#[test]
+fn a_scheduler_that_says_nothing() {
+    let cases = [
+        (scenario(20), "SchedulerNotAsked"),
+        (scenario(20).unreachable("refused"), "SchedulerUnreachable"),
+        (scenario(20).scheduler(facts(None, 20)), "NoDemand"),
+    ];
+    for (scenario, reason) in cases {
+        let plan = plan(&scenario);
+        assert_eq!(scaled(&plan, 20), 10, "the limits are kept");
+        let condition = plan.condition(SCALING_ACTIVE).expect("a condition");
+        assert!(condition.starts_with(&format!("False {reason}: ")), "{condition}");
+        assert!(plan.0.scheduler.is_some(), "it is asked again");
+        assert_eq!(plan.0.requeue_after, None);
+    }
+}
+
+#[test]
+fn nothing_is_scaled_while_the_cluster_is_suspended() {
+    let mut suspended = cluster();
+    suspended["spec"]["suspend"] = json!(true);
+    let outcome = plan(&parent().related(suspended).related(group("simple-default", 50)));
+    assert!(outcome.0.scale.is_empty() && outcome.0.scheduler.is_none());
+    assert_eq!(
+        outcome.condition(SCALING_ACTIVE).as_deref(),
+        Some("False ClusterSuspended: the DaskCluster simple is suspended: nothing is scaled")
+    );
+    let status: Value = serde_json::from_str(&outcome.0.status).expect("JSON");
+    assert_eq!(status["desiredReplicas"], 50);
+}
+
+#[test]
+fn nothing_is_scaled_before_the_annotation_says_so() {
+    let cooling = scenario(50)
+        .change(|object| {
+            object["metadata"]["annotations"]["kubernetes.dask.org/cooldown-until"] = json!("1767225614.5");
+        })
+        .scheduler(facts(Some(8), 8));
+    let outcome = plan(&cooling);
+    assert!(outcome.0.scale.is_empty() && outcome.0.events.is_empty());
+    assert_eq!(
+        outcome.condition(ABLE_TO_SCALE).as_deref(),
+        Some(
+            "False CoolDown: nothing is scaled until 2026-01-01T00:00:15Z, as the annotation \
+             kubernetes.dask.org/cooldown-until says"
+        )
+    );
+    assert_eq!(outcome.0.requeue_after, Some(15_000));
+    assert_eq!(scaled(&plan(&cooling.after(15_000)), 50), 10);
+}
+
+#[test]
+fn the_event_of_a_change_comes_once() {
+    let first = scenario(5).scheduler(facts(Some(7), 5));
+    let outcome = plan(&first);
+    assert_eq!(outcome.events().len(), 1);
+    // The group's change was not seen yet.
+    let again = plan(&first.with(&outcome).after(10));
+    assert_eq!((scaled(&again, 5), again.events().len()), (7, 0));
+}

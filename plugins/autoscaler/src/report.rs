@@ -1,0 +1,186 @@
+//! What a decision is called and why, for people. No sentence changes by itself while time goes by.
+
+use dask_operator_plugin::prelude::*;
+
+use crate::cooldown;
+use crate::decision::{Decision, Demand, Direction, Limited, Policy, Wait};
+use crate::status::text;
+
+/// Whether the number of workers follows the scheduler: as of a HorizontalPodAutoscaler.
+pub(crate) const SCALING_ACTIVE: &str = "ScalingActive";
+/// Whether a change that is wanted is made now: as of a HorizontalPodAutoscaler.
+pub(crate) const ABLE_TO_SCALE: &str = "AbleToScale";
+/// Whether minimum, maximum or a step stand in the way: as of a HorizontalPodAutoscaler.
+pub(crate) const SCALING_LIMITED: &str = "ScalingLimited";
+
+/// The scheduler was asked: what it said, and what follows.
+pub(crate) fn follows(demand: &Demand, group: &str, current: u32, replicas: u32) -> Condition {
+    let others = match demand.others {
+        0 => String::new(),
+        others => format!(", {others} registered in other groups"),
+    };
+    let desired = workers(demand.desired);
+    let message = format!(
+        "the scheduler could use {desired}{others}; {group} has {current} and {}",
+        change(current, replicas)
+    );
+    Condition::new(SCALING_ACTIVE, ConditionStatus::True, "FollowsDemand", message)
+}
+
+/// The scheduler did not say what it could use.
+pub(crate) fn does_not_follow(scheduler: &SchedulerState) -> Condition {
+    let (reason, message) = match scheduler {
+        SchedulerState::Facts(_) => (
+            "NoDemand",
+            "the scheduler does not say how many workers it could use".to_owned(),
+        ),
+        SchedulerState::Unreachable(why) => (
+            "SchedulerUnreachable",
+            format!("the scheduler does not answer: {why}"),
+        ),
+        SchedulerState::NotAsked => ("SchedulerNotAsked", "the scheduler was not asked yet".to_owned()),
+    };
+    let message = format!("{message}; only minimum and maximum are kept");
+    Condition::new(SCALING_ACTIVE, ConditionStatus::False, reason, message)
+}
+
+/// Nothing is scaled at all.
+pub(crate) fn inactive(reason: &str, message: impl Into<String>) -> Condition {
+    Condition::new(SCALING_ACTIVE, ConditionStatus::False, reason, message)
+}
+
+/// What a decision waits for.
+pub(crate) fn able(decision: &Decision) -> Condition {
+    let wanted = decision.wanted;
+    let (reason, message) = match &decision.wait {
+        None => {
+            let message = "a change that is wanted is made at once, in steps where there is a limit for one";
+            return Condition::new(ABLE_TO_SCALE, ConditionStatus::True, "ReadyForNewScale", message);
+        }
+        Some(Wait::Window {
+            direction,
+            past,
+            until,
+        }) => {
+            let were = if past.replicas == 1 { "was" } else { "were" };
+            let message = format!(
+                "wants {wanted}, waits until {} because {} {were} wanted at {}",
+                text(*until),
+                past.replicas,
+                text(past.until)
+            );
+            (format!("{}Window", word(*direction)), message)
+        }
+        Some(Wait::Period {
+            direction,
+            last,
+            until,
+        }) => {
+            let message = format!(
+                "wants {wanted}, waits until {} because the last step was made at {}",
+                text(*until),
+                text(*last)
+            );
+            (format!("{}Period", word(*direction)), message)
+        }
+        Some(Wait::Starting { until }) => {
+            let message = format!(
+                "workers that were asked for have not registered yet: they count as if they had until {}",
+                text(*until)
+            );
+            ("WorkersStarting".to_owned(), message)
+        }
+        Some(Wait::CoolDown { until }) => {
+            let message = format!(
+                "nothing is scaled until {}, as the annotation {} says",
+                text(*until),
+                cooldown::ANNOTATION
+            );
+            ("CoolDown".to_owned(), message)
+        }
+    };
+    Condition::new(ABLE_TO_SCALE, ConditionStatus::False, reason, message)
+}
+
+/// What limits a decision.
+pub(crate) fn limited(decision: &Decision, policy: &Policy) -> Condition {
+    let asked = decision.asked;
+    let (minimum, maximum) = (policy.minimum, policy.maximum);
+    let (reason, message) = match decision.limited {
+        Limited::No => {
+            let message = format!("{} within {minimum} and {maximum}", workers_are(asked));
+            return Condition::new(
+                SCALING_LIMITED,
+                ConditionStatus::False,
+                "DesiredWithinRange",
+                message,
+            );
+        }
+        Limited::TooMany => (
+            "TooManyReplicas",
+            format!("{} more than the maximum of {maximum}", workers_are(asked)),
+        ),
+        Limited::TooFew => (
+            "TooFewReplicas",
+            format!("{} less than the minimum of {minimum}", workers_are(asked)),
+        ),
+        Limited::Step(direction, step) => {
+            let verb = match direction {
+                Direction::Up => "come",
+                Direction::Down => "go",
+            };
+            let reason = match direction {
+                Direction::Up => "ScaleUpLimit",
+                Direction::Down => "ScaleDownLimit",
+            };
+            (
+                reason,
+                format!("{} at most may {verb} in one step", workers(step)),
+            )
+        }
+    };
+    Condition::new(SCALING_LIMITED, ConditionStatus::True, reason, message)
+}
+
+/// The group is scaled.
+pub(crate) fn scaled(group: &str, current: u32, decision: &Decision, demand: Option<&Demand>) -> Event {
+    let why = match (demand, decision.limited) {
+        (Some(demand), _) => format!("the scheduler could use {}", workers(demand.desired)),
+        (None, Limited::TooMany) => "there are more than the maximum".to_owned(),
+        (None, _) => "there are less than the minimum".to_owned(),
+    };
+    let message = format!(
+        "worker group {group} goes from {current} to {}: {why}",
+        workers(decision.replicas)
+    );
+    Event::normal("Scaled", message)
+}
+
+fn change(current: u32, replicas: u32) -> String {
+    if current == replicas {
+        "stays".to_owned()
+    } else {
+        format!("goes to {replicas}")
+    }
+}
+
+fn word(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Up => "Up",
+        Direction::Down => "Down",
+    }
+}
+
+fn workers(count: u32) -> String {
+    match count {
+        1 => "1 worker".to_owned(),
+        _ => format!("{count} workers"),
+    }
+}
+
+fn workers_are(count: u32) -> String {
+    match count {
+        1 => "1 worker is".to_owned(),
+        _ => format!("{count} workers are"),
+    }
+}
