@@ -39,12 +39,16 @@ generate: setup ## Everything that is generated and checked in: crds/
 # Tests ---------------------------------------------------------------------
 
 .PHONY: test
-test: test-unit test-cluster test-api test-e2e ## All tests: unit, golden, API server, end to end
+test: test-unit test-scheduler test-cluster test-api test-e2e ## All tests: unit, golden, schedulers, API server, end to end
 
 .PHONY: test-unit
 test-unit: setup ## Unit and golden tests; need no Kubernetes
 	cargo test --workspace
 	python3 -m unittest discover -s tests/cluster
+
+.PHONY: test-scheduler
+test-scheduler: build ## The scheduler client against schedulers of several releases
+	tests/pytest tests/scheduler
 
 .PHONY: test-cluster
 test-cluster: setup ## The local Kubernetes itself: starts, works, leaves nothing behind

@@ -1,6 +1,5 @@
 //! One connection to a scheduler: made, greeted, and asked.
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::time::Duration;
@@ -189,25 +188,19 @@ fn describe(error: &WireError) -> String {
     }
 }
 
-/// Makes a TCP connection.
-pub(crate) fn tcp(
-    address: String,
-    host: &str,
-    port: u16,
-) -> impl Future<Output = Result<TcpStream, Error>> + Send + use<'_> {
-    async move {
-        let stream = match TcpStream::connect((host, port)).await {
-            Ok(stream) => stream,
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                return Err(Error::Refused { address });
-            }
-            Err(source) => return Err(Error::Unreachable { address, source }),
-        };
-        // Requests are small and answered at once: waiting for more to send costs only time.
-        match stream.set_nodelay(true) {
-            Ok(()) => Ok(stream),
-            Err(source) => Err(Error::Unreachable { address, source }),
+/// Makes a TCP connection. `address` is for errors.
+pub(crate) async fn tcp(address: String, host: &str, port: u16) -> Result<TcpStream, Error> {
+    let stream = match TcpStream::connect((host, port)).await {
+        Ok(stream) => stream,
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            return Err(Error::Refused { address });
         }
+        Err(source) => return Err(Error::Unreachable { address, source }),
+    };
+    // Requests are small and answered at once: waiting for more to send costs only time.
+    match stream.set_nodelay(true) {
+        Ok(()) => Ok(stream),
+        Err(source) => Err(Error::Unreachable { address, source }),
     }
 }
 

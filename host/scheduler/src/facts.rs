@@ -59,7 +59,7 @@ pub struct Worker {
     /// small cluster, each 6 s with 1,000 workers).
     pub processing: u32,
     /// Bytes of results that it holds, in memory or on disk, by its last
-    /// heartbeat; 0 before release 2022.9, which does not say.
+    /// heartbeat; 0 before release 2022.10, which does not say.
     pub managed_bytes: u64,
     /// Its threads.
     pub nthreads: u32,
@@ -149,13 +149,13 @@ impl WorkerReply {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Metrics {
-    /// Before 2022.9.
+    /// Before 2022.10.
     executing: Number,
-    /// Before 2022.9.
+    /// Before 2022.10.
     ready: Number,
-    /// Since 2022.9.
+    /// Since 2022.10.
     managed_bytes: Number,
-    /// Since 2022.9: how many tasks are in which state.
+    /// Since 2022.10: how many tasks are in which state.
     task_counts: TaskCounts,
 }
 

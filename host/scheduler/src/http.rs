@@ -3,6 +3,9 @@
 //! `/json/*` is on by default and tells facts. `/api/v1/*` is on only if
 //! `distributed.http.scheduler.api` is among the routes that the scheduler is
 //! configured with.
+//!
+//! The workers in `/json/identity.json` can't be relied on: newer releases
+//! answer with an error while tasks run. The comm port has no such gaps.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Body;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -24,6 +28,8 @@ use crate::options::Options;
 
 /// The port of a scheduler's HTTP server unless told otherwise.
 const DEFAULT_PORT: u16 = 8787;
+
+const IDENTITY: &str = "/json/identity.json";
 
 /// A scheduler, asked over its HTTP server; a connection for each call.
 #[derive(Debug)]
@@ -92,7 +98,7 @@ impl HttpScheduler {
 
     /// Who the scheduler is, and all its workers: `/json/identity.json`.
     pub async fn identity(&self) -> Result<Identity, Error> {
-        let reply: IdentityReply = self.get("/json/identity.json").await?;
+        let reply: IdentityReply = self.get(IDENTITY).await?;
         reply.into_identity().map_err(|kind| Error::NotScheduler {
             address: self.url.clone(),
             saw: format!("it calls itself {kind}"),
@@ -143,8 +149,10 @@ impl HttpScheduler {
     }
 
     /// Retires the workers at these addresses: `/api/v1/retire_workers`. The
-    /// scheduler forgets them, see [`Afterwards::Forget`](crate::Afterwards::Forget);
-    /// what is said there of the answer is true here as well.
+    /// scheduler forgets them, see [`Afterwards::Forget`](crate::Afterwards::Forget).
+    /// [`Scheduler::retire_workers`](crate::Scheduler::retire_workers) says what
+    /// to think of the answer. Here, status 500 can also mean that workers were
+    /// retired, but that the answer could not be written as JSON.
     pub async fn retire(&self, addresses: &[String]) -> Result<Vec<Retired>, Error> {
         #[derive(Serialize)]
         struct Arguments<'a> {
@@ -185,6 +193,12 @@ impl HttpScheduler {
                 address: self.url.clone(),
                 call: path,
                 hint: "distributed.http.scheduler.api is not among its HTTP routes, or its release is older",
+            }),
+            // Keys of metrics that are tuples, which JSON has not.
+            StatusCode::INTERNAL_SERVER_ERROR if path == IDENTITY => Err(Error::Unsupported {
+                address: self.url.clone(),
+                call: path,
+                hint: "newer releases fail to write it while tasks run; ask the comm port instead",
             }),
             status => Err(Error::Http {
                 address: self.url.clone(),
@@ -228,7 +242,16 @@ impl HttpScheduler {
                 .map_err(|error| self.hyper(phase, &error))?;
             let status = answer.status();
             let limit = self.options.max_message;
-            let body = Limited::new(answer.into_body(), usize::try_from(limit).unwrap_or(usize::MAX));
+            let body = answer.into_body();
+            let announced = body.size_hint().lower();
+            if announced > limit {
+                return Err(Error::TooLarge {
+                    address: self.url.clone(),
+                    size: announced,
+                    limit,
+                });
+            }
+            let body = Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX));
             match body.collect().await {
                 Ok(body) => Ok((status, body.to_bytes())),
                 Err(error) if error.is::<LengthLimitError>() => Err(Error::TooLarge {

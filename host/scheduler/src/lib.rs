@@ -1,9 +1,9 @@
 //! A client for Dask schedulers that needs no Python.
 //!
 //! A scheduler is asked over its comm port, in Dask's own protocol, which every
-//! scheduler has and which is the same since release 2021.12, or over its HTTP
-//! server. What differs between releases of `distributed` is hidden: [`Facts`]
-//! are the same from all of them.
+//! scheduler has, or over its HTTP server. What differs between releases of
+//! `distributed` is hidden: [`Facts`] are the same from all of them. It is tested
+//! with 2022.8.1 and newer ones.
 //!
 //! ```no_run
 //! use dask_operator_scheduler::{Client, FactsRequest, Options};
@@ -55,12 +55,15 @@
 //!
 //! As in Dask, the authority's signature is checked and host names are not:
 //! take an authority of your own for each installation. Certificates must be of
-//! version 3, as those of `openssl` since 3.2 and of `cert-manager` are.
+//! X.509 version 3: `openssl x509 -req` may make version 1 unless it is given
+//! extensions.
 
 mod address;
 mod connection;
 mod error;
 mod facts;
+#[cfg(test)]
+mod fuzz;
 mod http;
 mod message;
 mod options;

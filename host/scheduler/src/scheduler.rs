@@ -158,7 +158,7 @@ impl Scheduler {
 
     /// Up to `n` workers that can be closed at the least cost, best first: idle
     /// ones, then those with least data. Workers with long-running tasks are
-    /// never among them (since 2023.10).
+    /// never among them (in newer releases).
     pub async fn workers_to_close(&mut self, n: u32, attribute: Attribute) -> Result<Vec<String>, Error> {
         #[derive(Serialize)]
         struct Arguments {
@@ -250,7 +250,11 @@ impl Scheduler {
         })
         .map_err(|error| self.protocol(name, error))?;
         let frame = self.exchange(name, &request, limit).await?;
-        message::decode_reply(&frame).map_err(|error| self.protocol(name, error))
+        message::decode_reply(&frame).map_err(|error| {
+            // Whoever answers so may be out of step.
+            self.connection = None;
+            self.protocol(name, error)
+        })
     }
 
     /// Sends a request over the connection that is there, or over a new one.
@@ -302,6 +306,24 @@ impl Scheduler {
             address: self.address.to_string(),
             call,
             text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Handles and their calls go to tasks of any runtime.
+    #[test]
+    fn can_be_sent() {
+        fn send(_: &impl Send) {}
+        let mut scheduler = Client::default().scheduler(Address::new(crate::Scheme::Tcp, "::1", 1));
+        send(&scheduler);
+        send(&scheduler.facts(&FactsRequest::default()));
+        send(&scheduler.retire(&[]));
+        if let Ok(http) = Client::default().http("http://[::1]/scheduler") {
+            send(&http.facts(&FactsRequest::default()));
         }
     }
 }

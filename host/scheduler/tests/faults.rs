@@ -1,0 +1,363 @@
+//! Servers that hang, die, lie, or are something else: always an error that says so, in time.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use dask_operator_scheduler::{Address, Client, Error, FactsRequest, Options, Phase, Scheme, wire};
+use rstest::rstest;
+use support::{greet, hang, recorded, request, scheduler, server, write};
+use tokio::io::AsyncReadExt;
+
+const LIMIT: Duration = Duration::from_millis(400);
+
+/// What a call of a scheduler ends with that greets and then sends this.
+async fn after_greeting(bytes: Vec<u8>, then_close: bool) -> Error {
+    let address = server(move |_, mut stream| {
+        let bytes = bytes.clone();
+        async move {
+            greet(&mut stream).await;
+            request(&mut stream).await;
+            write(&mut stream, &bytes).await;
+            if !then_close {
+                hang().await;
+            }
+        }
+    });
+    let start = Instant::now();
+    let error = scheduler(address.await).identity().await.unwrap_err();
+    assert!(start.elapsed() < 4 * LIMIT, "took {:?}", start.elapsed());
+    error
+}
+
+/// What connecting to a server ends with that only sends this.
+async fn instead_of_greeting(bytes: Vec<u8>, then_close: bool) -> Error {
+    let address = server(move |_, mut stream| {
+        let bytes = bytes.clone();
+        async move {
+            write(&mut stream, &bytes).await;
+            if !then_close {
+                hang().await;
+            }
+            // Not reset, so that what was sent is read.
+            let _ = stream.read(&mut [0; 1024]).await;
+        }
+    });
+    scheduler(address.await).identity().await.unwrap_err()
+}
+
+fn numbers(numbers: &[u64]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
+#[rstest]
+#[case::hangs(b"".to_vec(), false, "did not finish Dask's handshake within 400ms")]
+#[case::leaves(b"".to_vec(), true, "ended the connection during Dask's handshake: the connection was closed")]
+#[case::http(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), false, "is not a Dask scheduler: an HTTP server is there")]
+#[case::ssh(b"SSH-2.0-OpenSSH_9.6\r\n".to_vec(), false, "is not a Dask scheduler: its greeting begins with the bytes")]
+#[case::short(b"hi\r\n".to_vec(), true, "is not a Dask scheduler: the connection was closed in the middle of a message")]
+#[case::alert(vec![0x15, 3, 1, 0, 2, 2, 0x46], true, "wants TLS: write tls:// instead of tcp://")]
+#[case::no_greeting(
+    wire::encode(b"\xa5hello"),
+    false,
+    "is not a Dask scheduler: it does not greet as Dask does"
+)]
+#[case::empty(numbers(&[8, 0]), false, "is not a Dask scheduler: a message too short for a frame")]
+#[tokio::test]
+async fn other_servers(#[case] bytes: Vec<u8>, #[case] then_close: bool, #[case] expected: &str) {
+    let error = instead_of_greeting(bytes, then_close).await.to_string();
+    assert!(error.starts_with("tcp://127.0.0.1:"), "{error}");
+    assert!(error.contains(expected), "{error}");
+}
+
+#[rstest]
+#[case::hangs(vec![], false, "did not finish identity within 400ms")]
+#[case::huge_in_one_piece(numbers(&[u64::MAX, 1, 1]), false, "of 18446744073709551615 bytes; the limit is 1048576")]
+#[case::huge_frame(numbers(&[16, 1, u64::MAX]), false, "of 18446744073709551615 bytes; the limit is 1048576")]
+#[case::over_the_limit(numbers(&[16, 1, 1 << 20]), false, "of 1048592 bytes; the limit is 1048576")]
+#[case::many_frames(numbers(&[16, u64::MAX / 8, 1]), false, "more frames than there is room for their lengths")]
+#[case::no_frames(numbers(&[16, 0, 0]), false, "a message without frames")]
+#[case::longer_than_frames(numbers(&[100, 1, 1]), false, "a message longer than its frames")]
+#[case::garbage(wire::encode(b"\xc1"), false, "no MessagePack of the expected form")]
+#[case::half_a_map(
+    wire::encode(b"\x82\xa4type\xa9Scheduler"),
+    false,
+    "no MessagePack of the expected form"
+)]
+#[case::another_type(wire::encode(b"\x07"), false, "no MessagePack of the expected form")]
+#[case::worker(
+    wire::encode(b"\x81\xa4type\xa6Worker"),
+    false,
+    "is not a Dask scheduler: it calls itself Worker"
+)]
+#[case::nested(wire::encode(&[0x91; 100_000]), false, "no MessagePack of the expected form")]
+#[tokio::test]
+async fn bad_answers(#[case] bytes: Vec<u8>, #[case] then_close: bool, #[case] expected: &str) {
+    let error = after_greeting(bytes, then_close).await.to_string();
+    assert!(error.contains(expected), "{error}");
+}
+
+/// A real answer, cut off at each place.
+#[tokio::test]
+async fn dies_in_the_middle() {
+    let answer = recorded("2026.8.0", "identity");
+    for length in (1..answer.len()).step_by(13) {
+        let error = after_greeting(answer[..length].to_vec(), true).await;
+        assert!(
+            matches!(
+                error,
+                Error::Lost {
+                    phase: Phase::Call("identity"),
+                    ..
+                }
+            ),
+            "{length}: {error}"
+        );
+    }
+}
+
+/// Always a byte more, and never done: the deadline is for the whole.
+#[tokio::test]
+async fn drips() {
+    let address = server(async |_, mut stream| {
+        greet(&mut stream).await;
+        request(&mut stream).await;
+        for byte in recorded("2026.8.0", "identity") {
+            write(&mut stream, &[byte]).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let mut scheduler = scheduler(address.await);
+    let start = Instant::now();
+    let error = scheduler.identity().await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::TimedOut {
+                phase: Phase::Call("identity"),
+                limit: LIMIT,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(start.elapsed() < 2 * LIMIT, "took {:?}", start.elapsed());
+    assert!(
+        !scheduler.is_connected(),
+        "half an answer is left in this connection"
+    );
+}
+
+/// Byte by byte, but in time.
+#[tokio::test]
+async fn slow_is_not_wrong() {
+    let address = server(async |_, mut stream| {
+        greet(&mut stream).await;
+        request(&mut stream).await;
+        for piece in recorded("2022.8.1", "identity").chunks(7) {
+            write(&mut stream, piece).await;
+            tokio::task::yield_now().await;
+        }
+        hang().await;
+    });
+    assert_eq!(
+        scheduler(address.await).identity().await.unwrap().workers.len(),
+        2
+    );
+}
+
+/// Frames that the head leaves out of the one piece, as newer releases do with pickled objects.
+#[tokio::test]
+async fn frames_outside_of_the_piece() {
+    let address = server(async |_, mut stream| {
+        greet(&mut stream).await;
+        for _ in 0..2 {
+            request(&mut stream).await;
+            write(&mut stream, &numbers(&[33, 3, 1, 5000, 70])).await;
+            write(&mut stream, b"\x07").await;
+            write(&mut stream, &[0xc1; 5070]).await;
+        }
+        hang().await;
+    });
+    let mut scheduler = scheduler(address.await);
+    assert_eq!(scheduler.adaptive_target(None).await.unwrap(), 7);
+    assert_eq!(scheduler.adaptive_target(None).await.unwrap(), 7);
+}
+
+/// A scheduler that answers so many calls of a connection before it ends it.
+async fn answers(calls: usize) -> Address {
+    server(move |_, mut stream| async move {
+        greet(&mut stream).await;
+        for _ in 0..calls {
+            request(&mut stream).await;
+            write(&mut stream, &recorded("2026.8.0", "adaptive_target")).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn reconnects_when_an_idle_connection_has_died() {
+    let mut scheduler = scheduler(answers(1).await);
+    for _ in 0..5 {
+        assert_eq!(scheduler.adaptive_target(None).await.unwrap(), 1);
+        // So that the end of the connection has arrived.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn reconnects_once() {
+    let error = scheduler(answers(0).await)
+        .adaptive_target(None)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Lost {
+                phase: Phase::Call("adaptive_target"),
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+/// Whoever answered nonsense is asked over a new connection the next time.
+#[tokio::test]
+async fn asks_anew_after_nonsense() {
+    let address = server(async |number, mut stream| {
+        greet(&mut stream).await;
+        while !request(&mut stream).await.is_empty() {
+            let nonsense = wire::encode(b"\xc1");
+            let answer = if number == 0 {
+                nonsense
+            } else {
+                recorded("2026.8.0", "identity")
+            };
+            write(&mut stream, &answer).await;
+        }
+    });
+    let mut scheduler = scheduler(address.await);
+    let error = scheduler.identity().await.unwrap_err();
+    assert_eq!(error.kind(), "protocol", "{error}");
+    assert_eq!(scheduler.identity().await.unwrap().workers.len(), 2);
+}
+
+/// A call that is dropped takes its connection with it: the late answer is not taken for the next one's.
+#[tokio::test]
+async fn dropped_call() {
+    let address = server(async |number, mut stream| {
+        greet(&mut stream).await;
+        request(&mut stream).await;
+        if number == 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            write(&mut stream, &wire::encode(b"\x09")).await;
+        } else {
+            write(&mut stream, &wire::encode(b"\x02")).await;
+        }
+        hang().await;
+    });
+    let mut scheduler = scheduler(address.await);
+    let dropped = tokio::time::timeout(Duration::from_millis(20), scheduler.adaptive_target(None)).await;
+    assert!(dropped.is_err());
+    tokio::time::sleep(Duration::from_millis(120)).await;
+    assert_eq!(scheduler.adaptive_target(None).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn nobody_there() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let error = scheduler(Address::new(Scheme::Tcp, "127.0.0.1", port))
+        .identity()
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), "refused", "{error}");
+    let error = scheduler(Address::new(Scheme::Tcp, "no.such.host.invalid", port))
+        .identity()
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Unreachable { .. }
+                | Error::TimedOut {
+                    phase: Phase::Connect,
+                    ..
+                }
+        ),
+        "{error}"
+    );
+    let error = scheduler(Address::new(Scheme::Tls, "127.0.0.1", port))
+        .identity()
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), "refused", "{error}");
+}
+
+#[tokio::test]
+async fn tls_without_certificate() {
+    let address = server(async |_, _| hang().await).await;
+    let address = Address::new(Scheme::Tls, "127.0.0.1", address.port());
+    let error = scheduler(address).identity().await.unwrap_err();
+    assert!(matches!(error, Error::TlsNotConfigured { .. }), "{error}");
+}
+
+/// The HTTP side of the same: what a page begins with, and what comes of it.
+#[rstest]
+#[case::hangs("", "did not finish /json/identity.json within 400ms")]
+#[case::no_http("ahoy\r\n\r\n", "is not a Dask scheduler: no HTTP server is there")]
+#[case::no_json(
+    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+    "is not Dask's protocol, during /json/identity.json"
+)]
+#[case::error(
+    "HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nhi",
+    "answers /json/identity.json with HTTP status 403: hi"
+)]
+#[case::unwritable("HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nhi", "ask the comm port instead")]
+#[case::huge(
+    "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
+    "the limit is 1048576"
+)]
+#[case::worker(
+    "HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"type\":\"Worker\"}",
+    "it calls itself Worker"
+)]
+#[tokio::test]
+async fn http(#[case] answer: &'static str, #[case] expected: &str) {
+    let address = server(async |_, mut stream| {
+        let _ = stream.read(&mut [0; 1024]).await;
+        write(&mut stream, answer.as_bytes()).await;
+        hang().await;
+    });
+    let url = format!("http://127.0.0.1:{}", address.await.port());
+    let options = Options {
+        call_timeout: LIMIT,
+        max_message: 1 << 20,
+        ..Options::default()
+    };
+    let error = Client::new(options)
+        .http(&url)
+        .unwrap()
+        .facts(&FactsRequest::default())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.starts_with(&url) && error.contains(expected), "{error}");
+}
+
+#[rstest]
+#[case("https://127.0.0.1:8787", "does not begin with http://")]
+#[case("http://:8787", "names no host")]
+#[case("http://host:8787/a b", "characters that no path has")]
+fn http_addresses(#[case] url: &str, #[case] expected: &str) {
+    let error = Client::default().http(url).unwrap_err().to_string();
+    assert!(error.contains(expected), "{error}");
+}

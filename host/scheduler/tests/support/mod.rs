@@ -1,0 +1,76 @@
+//! Servers that do as a test says, and what real schedulers sent.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::future::Future;
+use std::time::Duration;
+
+use dask_operator_scheduler::{Address, Client, Options, Scheduler, Scheme, wire};
+use tokio::net::{TcpListener, TcpStream};
+
+/// The releases that were recorded.
+pub(crate) const RELEASES: [&str; 3] = ["2022.8.1", "2024.8.2", "2026.8.0"];
+
+/// What a scheduler of a release sent.
+pub(crate) fn recorded(release: &str, what: &str) -> Vec<u8> {
+    let file = format!(
+        "{}/tests/recorded/{release}-{what}.bin",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    std::fs::read(&file).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// Listens on the loopback and lets `serve` deal with each connection, which it
+/// gets with its number. Ends with the test's runtime.
+pub(crate) async fn server<F>(serve: impl Fn(usize, TcpStream) -> F + Send + Sync + 'static) -> Address
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(serve(number, stream));
+        }
+    });
+    Address::new(Scheme::Tcp, "127.0.0.1", port)
+}
+
+/// A handle with short limits: nothing in a test takes long.
+pub(crate) fn scheduler(address: Address) -> Scheduler {
+    let limit = Duration::from_millis(400);
+    let options = Options {
+        connect_timeout: limit,
+        call_timeout: limit,
+        retire_timeout: limit,
+        ..Options::default()
+    };
+    Client::new(Options {
+        max_message: 1 << 20,
+        ..options
+    })
+    .scheduler(address)
+}
+
+/// Exchanges greetings as a scheduler does.
+pub(crate) async fn greet(stream: &mut TcpStream) {
+    write(stream, &recorded("2026.8.0", "handshake")).await;
+    request(stream).await;
+}
+
+/// Reads a message, and returns its first frame; empty at the end.
+pub(crate) async fn request(stream: &mut TcpStream) -> Vec<u8> {
+    wire::read_message(stream, 1 << 20).await.unwrap_or_default()
+}
+
+/// Sends bytes, whether or not somebody still listens.
+pub(crate) async fn write(stream: &mut TcpStream, bytes: &[u8]) {
+    use tokio::io::AsyncWriteExt;
+    let _ = stream.write_all(bytes).await;
+    let _ = stream.flush().await;
+}
+
+/// Waits for longer than any test.
+pub(crate) async fn hang() {
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+}

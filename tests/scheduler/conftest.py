@@ -1,0 +1,55 @@
+"""Real schedulers of several releases."""
+
+import pytest
+from dask_processes import WITH_API, Dask, python, releases
+from tls import Authority
+
+
+@pytest.fixture(scope="session", params=releases())
+def release(request):
+    """Each release in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def interpreter(release):
+    """The Python that has this release."""
+    return python(release)
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    """Signs the certificates of schedulers, workers and clients."""
+    return Authority(tmp_path_factory.mktemp("tls") / "authority")
+
+
+@pytest.fixture
+def dask(interpreter, tmp_path):
+    """A scheduler as it is by default."""
+    with Dask(interpreter, tmp_path) as dask:
+        yield dask
+
+
+@pytest.fixture
+def dask_with_api(interpreter, tmp_path):
+    """A scheduler whose HTTP API is on."""
+    with Dask(interpreter, tmp_path, **WITH_API) as dask:
+        yield dask
+
+
+@pytest.fixture
+def dask_with_tls(interpreter, tmp_path, authority):
+    """A scheduler and workers that speak TLS only."""
+    with Dask(interpreter, tmp_path, authority) as dask:
+        yield dask
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """With a failure, the end of each process's log."""
+    report = yield
+    if report.failed and call.when == "call":
+        for dask in (value for value in item.funcargs.values() if isinstance(value, Dask)):
+            for name in dask.processes:
+                report.sections.append((f"log of {name}", dask.log(name)[-2000:]))
+    return report
