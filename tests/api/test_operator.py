@@ -104,6 +104,29 @@ def test_deleting_a_cluster_leaves_nothing(kubectl, operator):
     stays(lambda: not kubectl.names("pods,services,daskworkergroups"), "nothing")
 
 
+def test_a_namespace_that_ends_is_left_alone(kubectl, operator):
+    """Something holds a pod; the namespace goes on ending, and the Dask resources are not deleted before their pods."""
+    kubectl.apply(cluster("c", 5))
+    workers(kubectl, "c-default", 5)
+    operator.wait_until_quiet()
+    kubectl.patch("pod", "c-scheduler", {"metadata": {"finalizers": ["example.com/hold"]}})
+
+    def refused():
+        return operator.metric("dask_operator_api_requests_total", code="403")
+
+    said, before = len(operator.log.read_text()), refused()
+    try:
+        kubectl("delete", "namespace", kubectl.namespace, "--wait=false")
+        until(lambda: kubectl.names("pods") == ["c-scheduler"], "the workers to be gone")
+        stays(lambda: kubectl.get("dsk", "c"), "the cluster", seconds=8)
+        lines = [line for line in operator.log.read_text()[said:].splitlines() if kubectl.namespace in line]
+        assert not any("WARN" in line for line in lines), lines
+        assert sum("the namespace is being deleted" in line for line in lines) == 1, lines
+        assert refused() - before <= 5, "one try for each worker"
+    finally:
+        kubectl.patch("pod", "c-scheduler", {"metadata": {"finalizers": None}})
+
+
 # Scaling -------------------------------------------------------------------
 
 

@@ -88,7 +88,7 @@ def drop_namespace(kubectl):
     for kind in ("daskclusters", "daskautoscalers"):
         for name in kubectl.names(kind):
             kubectl.patch(kind, name, {"metadata": {"finalizers": None}})
-    Kubectl(kubectl.environment)("delete", "namespace", kubectl.namespace, "--wait=false")
+    Kubectl(kubectl.environment)("delete", "namespace", kubectl.namespace, "--wait=false", "--ignore-not-found")
 
 
 def await_end(environment, namespaces, timeout=120):

@@ -58,6 +58,10 @@ pub enum Retry {
     OnChange,
 }
 
+/// How long a namespace that is being deleted is left alone: nothing can be made
+/// in it any more, and most are gone sooner.
+const NAMESPACE_ENDS: Duration = Duration::from_secs(30);
+
 impl Cause {
     /// What `error` is about.
     #[must_use]
@@ -88,6 +92,7 @@ impl Cause {
             }
             (Self::Gone | Self::Stale | Self::AlreadyExists, _) => Retry::Soon,
             (Self::Invalid, _) => Retry::OnChange,
+            (Self::NamespaceTerminating, _) => Retry::After(NAMESPACE_ENDS),
             _ => Retry::BackOff,
         }
     }
@@ -182,7 +187,7 @@ mod tests {
         "Forbidden",
         "unable to create new content in namespace n because it is being terminated",
         Cause::NamespaceTerminating,
-        Retry::BackOff
+        Retry::After(NAMESPACE_ENDS)
     )]
     #[case::throttled(429, "TooManyRequests", "", Cause::Throttled, Retry::BackOff)]
     #[case::down(503, "ServiceUnavailable", "", Cause::Unavailable, Retry::BackOff)]

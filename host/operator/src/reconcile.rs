@@ -136,9 +136,19 @@ impl Written {
         }
     }
 
-    /// Logs what went wrong; of many errors that are alike the first few.
-    fn say_errors(&self) {
+    /// Logs what went wrong; of many errors that are alike the first few. Of a
+    /// namespace that is being deleted one line is enough, when there was no
+    /// failure before.
+    fn say_errors(&self, failures: u32) {
         const SAID: usize = 3;
+        let ends = |error: &&WriteError| error.cause == Cause::NamespaceTerminating;
+        if let Some(error) = self.errors.iter().find(ends) {
+            match failures {
+                0 => info!("the namespace is being deleted: nothing is created in it any more"),
+                _ => debug!("{error}"),
+            }
+            return;
+        }
         let passing =
             |error: &&WriteError| matches!(error.cause, Cause::Stale | Cause::AlreadyExists | Cause::Gone);
         for error in self.errors.iter().filter(passing) {
@@ -363,7 +373,7 @@ impl Reconciler {
         if written.done > 0 {
             info!(written = written.done, duration = ?start.elapsed(), "reconciled");
         }
-        written.say_errors();
+        written.say_errors(failures);
         match soonest(&written.errors) {
             Some(retry) => Outcome::Failed(retry),
             None => {
@@ -584,8 +594,12 @@ impl Change {
 }
 
 /// When to come back after these errors: what can be done soon is not held up
-/// by what has to wait.
+/// by what has to wait. In a namespace that is being deleted nothing can be.
 fn soonest(errors: &[WriteError]) -> Option<Retry> {
+    let ends = |error: &&WriteError| error.cause == Cause::NamespaceTerminating;
+    if let Some(error) = errors.iter().find(ends) {
+        return Some(error.retry());
+    }
     let rank = |retry: &Retry| match retry {
         Retry::Soon => (0, Duration::ZERO),
         Retry::After(wait) => (1, *wait),

@@ -77,13 +77,19 @@ impl Trouble {
 
     /// What a condition shall say about errors of the API server: about the one
     /// that matters most, and how many there are besides. Nothing about what
-    /// passes by itself.
+    /// passes by itself, or goes with the namespace.
     pub(crate) fn writing(errors: &[WriteError], failures: u32) -> Option<Self> {
         let rank = |error: &&WriteError| match error.cause {
             Cause::Invalid => 0,
             cause if cause.is_for_people() => 1,
             _ => 2,
         };
+        if errors
+            .iter()
+            .any(|error| error.cause == Cause::NamespaceTerminating)
+        {
+            return None;
+        }
         let lasting = |error: &&WriteError| error.cause.is_for_people() || failures >= PATIENCE;
         let first = errors.iter().filter(lasting).min_by_key(rank)?;
         let others = match errors.len() - 1 {

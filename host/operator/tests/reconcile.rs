@@ -463,6 +463,10 @@ fn no_pods(code: u16, reason: &'static str, message: &'static str) -> Option<Ref
 #[case::invalid(no_pods(422, "Invalid", "Pod \"p1\" is invalid"), Retry::OnChange, Some("Invalid"), json!("Error"))]
 #[case::server(no_pods(500, "InternalError", "etcd"), Retry::BackOff, None, json!("Running"))]
 #[case::exists(no_pods(409, "AlreadyExists", "exists"), Retry::Soon, None, json!("Running"))]
+#[case::namespace_ends(
+    no_pods(403, "Forbidden", "unable to create new content in namespace n because it is being terminated"),
+    Retry::After(Duration::from_secs(30)), None, json!("Running")
+)]
 #[tokio::test]
 async fn an_error_does_not_stop_the_others_and_is_told_if_it_is_for_people(
     #[case] refuse: Option<Refusal>,
