@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use rustls::pki_types::{DnsName, ServerName};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -198,10 +199,23 @@ pub(crate) async fn tcp(address: String, host: &str, port: u16) -> Result<TcpStr
         Err(source) => return Err(Error::Unreachable { address, source }),
     };
     // Requests are small and answered at once: waiting for more to send costs only time.
-    match stream.set_nodelay(true) {
+    let set = stream
+        .set_nodelay(true)
+        .and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive()));
+    match set {
         Ok(()) => Ok(stream),
         Err(source) => Err(Error::Unreachable { address, source }),
     }
+}
+
+/// While workers are retired, nothing may be sent for minutes. That the other
+/// machine is gone is found out within half a minute, as Dask itself does.
+fn keepalive() -> TcpKeepalive {
+    let pause = Duration::from_secs(5);
+    TcpKeepalive::new()
+        .with_time(2 * pause)
+        .with_interval(pause)
+        .with_retries(4)
 }
 
 async fn tls(
