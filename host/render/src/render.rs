@@ -320,52 +320,56 @@ impl Renderer<'_> {
             );
             return self.say(Level::Note, &source, &title, "spec.cluster", text);
         }
-        let groups = Groups(related.iter().map(|object| object.key.name.clone()).collect());
-        let observation = Observation {
-            parent: object,
-            children: declared
-                .iter()
-                .map(|kind| ObservedKind {
-                    kind: kind.clone(),
-                    objects: Vec::new(),
-                })
-                .collect(),
-            related,
-            scheduler: SchedulerState::NotAsked,
-            now: self.now,
-            seed: parent.seed(),
-            settings: settings.to_owned(),
+        let mut known = Existing {
+            groups: related.iter().map(|object| object.key.name.clone()).collect(),
+            children: Vec::new(),
         };
-        let plan = match logic.plan(&observation) {
-            Err(failure) => return self.failure(&source, &title, &failure),
-            Ok(Err(error)) => return self.error(&source, &title, error),
-            Ok(Ok(plan)) => convert::plan(plan),
-        };
-        let declared: Vec<_> = declared.into_iter().map(convert::kind).collect();
-        let plan = match gate::check(&parent, &Rules::new(&declared), &groups, plan) {
-            Ok(plan) => plan,
-            Err(refusal) => {
-                for violation in refusal.violations {
-                    self.say(
-                        Level::Error,
-                        &source,
-                        &title,
-                        "",
-                        format!("the plan was refused: {violation}"),
-                    );
-                }
-                return;
-            }
-        };
-        for child in plan.children {
-            let Some(mut child) = finish(&parent, child).object().cloned() else {
-                continue;
+        let rules: Vec<_> = declared.iter().cloned().map(convert::kind).collect();
+        for _ in 0..rounds(parent.kind) {
+            let observation = Observation {
+                parent: object.clone(),
+                children: known.of_kinds(&declared),
+                related: related.clone(),
+                scheduler: SchedulerState::NotAsked,
+                now: self.now,
+                seed: parent.seed(),
+                settings: settings.to_owned(),
             };
-            strip(&mut child);
-            let dask = child["kind"].as_str().and_then(DaskKind::from_kind).is_some();
-            self.rendered.objects.push(child.clone());
-            if dask && let Some(index) = self.prepare(&source, child, false) {
-                self.plan(index);
+            let plan = match logic.plan(&observation) {
+                Err(failure) => return self.failure(&source, &title, &failure),
+                Ok(Err(error)) => return self.error(&source, &title, error),
+                Ok(Ok(plan)) => convert::plan(plan),
+            };
+            let plan = match gate::check(&parent, &Rules::new(&rules), &known, plan) {
+                Ok(plan) => plan,
+                Err(refusal) => {
+                    for violation in refusal.violations {
+                        self.say(
+                            Level::Error,
+                            &source,
+                            &title,
+                            "",
+                            format!("the plan was refused: {violation}"),
+                        );
+                    }
+                    return;
+                }
+            };
+            for child in plan.children {
+                let key = child.key.clone();
+                let Some(mut child) = finish(&parent, child).object().cloned() else {
+                    continue;
+                };
+                if known.has_child(&key) {
+                    continue;
+                }
+                known.children.push(exists(key, child.clone()));
+                strip(&mut child);
+                let dask = child["kind"].as_str().and_then(DaskKind::from_kind).is_some();
+                self.rendered.objects.push(child.clone());
+                if dask && let Some(index) = self.prepare(&source, child, false) {
+                    self.plan(index);
+                }
             }
         }
     }
@@ -391,20 +395,71 @@ impl Renderer<'_> {
     }
 }
 
-/// The names of worker groups that may be scaled.
-struct Groups(Vec<String>);
+/// How many plans it takes until all is there: a job's cluster follows its runner.
+fn rounds(kind: DaskKind) -> usize {
+    match kind {
+        DaskKind::Job => 2,
+        DaskKind::Cluster | DaskKind::WorkerGroup | DaskKind::Autoscaler => 1,
+    }
+}
 
-impl Observed for Groups {
-    fn has_child(&self, _: &ChildKey) -> bool {
-        false
+/// What there is when a plan is made.
+struct Existing {
+    /// The names of worker groups that may be scaled.
+    groups: Vec<String>,
+    /// Children of the plans before.
+    children: Vec<ObservedObject>,
+}
+
+impl Existing {
+    /// The children of each of these kinds.
+    fn of_kinds(&self, kinds: &[contract::ResourceKind]) -> Vec<ObservedKind> {
+        let is_of = |kind: &contract::ResourceKind, key: &contract::ChildKey| {
+            (&key.api_version, &key.kind) == (&kind.api_version, &kind.kind)
+        };
+        let of = |kind: &contract::ResourceKind| ObservedKind {
+            kind: kind.clone(),
+            objects: self
+                .children
+                .iter()
+                .filter(|child| is_of(kind, &child.key))
+                .cloned()
+                .collect(),
+        };
+        kinds.iter().map(of).collect()
+    }
+}
+
+impl Observed for Existing {
+    fn has_child(&self, key: &ChildKey) -> bool {
+        self.children.iter().any(|child| {
+            (&child.key.api_version, &child.key.kind, &child.key.name)
+                == (&key.kind.api_version, &key.kind.kind, &key.name)
+        })
     }
 
     fn has_worker_group(&self, name: &str) -> bool {
-        self.0.iter().any(|group| group == name)
+        self.groups.iter().any(|group| group == name)
     }
 
     fn has_dask_worker(&self, _: &str) -> bool {
         false
+    }
+}
+
+/// A child of a plan, as if it had just been made.
+fn exists(key: ChildKey, mut object: Value) -> ObservedObject {
+    let uid = uid(&key.kind.kind, "", &key.name);
+    object["metadata"]["uid"] = uid.as_str().into();
+    ObservedObject {
+        key: contract::ChildKey {
+            api_version: key.kind.api_version,
+            kind: key.kind.kind,
+            name: key.name,
+        },
+        uid,
+        terminating: false,
+        object: object.to_string(),
     }
 }
 

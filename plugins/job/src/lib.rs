@@ -1,17 +1,24 @@
 //! The default job component.
 //!
 //! A `DaskJob` consists of a `DaskCluster` of the same name and of the Pod `<job>-runner`, which runs the job's code. When
-//! the runner ends, its end is the job's, and the cluster goes.
+//! the runner ends and is not tried again, its end is the job's, and the cluster goes.
 //!
 //! What a status of a job holds: `jobStatus` (`JobCreated`, `ClusterCreated`, `Running`, `Successful`, `Failed`, only
-//! forward), `clusterName`, `jobRunnerPodName`, `startTime`, `endTime`. A job that has not ended has the condition
-//! `RunnerReady` too; a finished one has no conditions.
+//! forward), `clusterName`, `jobRunnerPodName`, `startTime`, `endTime`. One that has not ended also has `attempts`, what
+//! is remembered of starts of its code (`former`: by runners that are gone, `runner`: the UID of the present one,
+//! `ofRunner`: by that, `told`: the last one whose failure was said, `idle`: the one whose cluster was taken away), and
+//! the conditions `RunnerReady`, `Suspended` if it ever was, and `ClusterIdle`. A finished one has none of these.
 
+mod attempts;
 mod children;
+mod ended;
+mod idle;
 mod life;
 mod plan;
+mod report;
 mod settings;
 mod validate;
+mod workers;
 
 use dask_operator_plugin::dask::{defaults, kinds};
 use dask_operator_plugin::prelude::*;

@@ -1,140 +1,233 @@
 //! What a job consists of and where it is.
+//!
+//! Whatever takes something away that can't be had again (the end of a job, its suspension, a cluster that has nothing to
+//! do) stands in the status first, and is done in the next plan, which sees it there. So nothing is forgotten when the
+//! operator ends in between.
 
 use dask_operator_plugin::dask::pod::Pod;
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::{kinds, names, time};
 use dask_operator_plugin::prelude::*;
 
-use crate::life::{Life, Runner, Stage};
-use crate::{DefaultJob, Settings, children, validate};
+use crate::attempts::{Attempts, Runner};
+use crate::life::{self, Limits, Stage, Verdict};
+use crate::report::{self, CLUSTER_IDLE, SUSPENDED};
+use crate::workers::Registered;
+use crate::{DefaultJob, Settings, children, ended, idle, validate};
 
-/// Whether the runner runs.
-const RUNNER_READY: &str = "RunnerReady";
 /// How long to wait for a runner whose name another pod may still have, such as that of a former job of this name.
 const LOOK_AGAIN: u64 = 2000;
+
+/// What is known of a job before its spec is looked at closely.
+struct Known<'a> {
+    /// Where it was.
+    before: Stage,
+    /// How often it was started.
+    attempts: Option<Attempts>,
+    /// Its runner.
+    runner: Runner,
+    /// The pod that has the runner's name.
+    observed_runner: Option<&'a ObservedObject>,
+    /// Its cluster.
+    observed_cluster: Option<&'a ObservedObject>,
+    /// What it may do.
+    limits: Limits,
+    /// What follows.
+    verdict: Verdict,
+    /// Where it is.
+    stage: Stage,
+}
 
 /// Plans a `DaskJob`.
 pub(crate) fn job(observation: &Observation, settings: &Settings) -> Result<Plan, Error> {
     let parent = observation.parent_json()?;
-    let before = Stage::of(&parent["status"]);
-    let runner_name = names::runner(Resource::of(&parent).name);
-    let observed_runner = observation.child(&kinds::pod(), &runner_name);
-    if before.is_some_and(Stage::is_end) {
+    if Stage::of(&parent["status"]).is_some_and(Stage::is_end) {
         // Whatever became of its spec since, an end is an end.
-        return Ok(ended(observed_runner, finished_status(&parent["status"])));
+        return ended::job(observation, &Resource::of(&parent));
+    }
+    let known = Known::of(observation, &Resource::of(&parent))?;
+    if known.verdict.is_end() {
+        return Ok(known.end(observation, &Resource::of(&parent)));
     }
     let job = <DefaultJob as Logic<Job>>::default(parent, settings)?;
     Error::if_invalid(validate::job(&job))?;
     let job = Resource::of(&job);
-    let observed_cluster = observation.child(&kinds::cluster(), job.name);
-    let before = before.unwrap_or(Stage::JobCreated);
-    let start = job.status["startTime"].as_str().and_then(time::parse);
-    let runner = match observed_runner {
-        Some(observed) => Runner::Here(Box::new(Pod::of(observed)?)),
-        None if before >= Stage::Running => Runner::Vanished,
-        None => Runner::Missing,
-    };
-    let life = Life::of(
-        before,
-        start,
-        &runner,
-        observed_cluster.is_some(),
-        observation.now,
-    );
-    let status = life.status(job.name, &runner_name).to_string();
-    let events = events(before, &life);
-    if life.stage.is_end() {
-        return Ok(Plan {
+    if known.verdict == Verdict::Suspended {
+        return Ok(known.suspended(&job));
+    }
+    known.goes_on(observation, &job, settings)
+}
+
+impl<'a> Known<'a> {
+    fn of(observation: &'a Observation, job: &Resource<'_>) -> Result<Self, Error> {
+        let observed_runner = observation.child(&kinds::pod(), &names::runner(job.name));
+        let observed_cluster = observation.child(&kinds::cluster(), job.name);
+        let before = Stage::of(job.status).unwrap_or(Stage::JobCreated);
+        let pod = observed_runner.map(Pod::of).transpose()?;
+        let (attempts, runner) = Attempts::count(job.status, before, pod);
+        let limits = Limits::of(job.spec, report::active_since(job, observation.now));
+        let verdict = Verdict::of(before, &limits, attempts.as_ref(), &runner, observation.now);
+        let stage = verdict.stage(before, &runner, observed_cluster.is_some());
+        Ok(Self {
+            before,
+            attempts,
+            runner,
+            observed_runner,
+            observed_cluster,
+            limits,
+            verdict,
+            stage,
+        })
+    }
+
+    /// All that exists stays.
+    fn kept(&self) -> Vec<DesiredChild> {
+        [self.observed_cluster, self.observed_runner]
+            .into_iter()
+            .flatten()
+            .map(DesiredChild::keep)
+            .collect()
+    }
+
+    /// When the code began to run.
+    fn start(&self, job: &Resource<'_>, now: Timestamp) -> Option<Timestamp> {
+        let written = job.status["startTime"].as_str().and_then(time::parse);
+        written.or_else(|| match self.runner.pod()? {
+            pod if pod.is_over() => pod.started().or(pod.created),
+            pod if pod.phase() == "Running" => pod.started().or(Some(now)),
+            _ => None,
+        })
+    }
+
+    /// The plan that says that the job is over. What is left of it goes with the next.
+    fn end(&self, observation: &Observation, job: &Resource<'_>) -> Plan {
+        let now = observation.now;
+        let over = self.runner.pod().filter(|pod| pod.is_over());
+        let end = over.and_then(Pod::finished).unwrap_or(now);
+        let start = self.start(job, now);
+        let name = names::runner(job.name);
+        Plan {
+            children: self.kept(),
+            status: life::status(self.stage, job.name, &name, start, Some(end)).to_string(),
+            events: vec![report::ended(
+                &self.verdict,
+                ended::keeps_cluster(job, self.stage),
+            )],
+            ..Plan::default()
+        }
+    }
+
+    /// The plan of a job that shall not run: what runs is taken away once the status says so, and nothing of this
+    /// attempt counts when it goes on.
+    fn suspended(&self, job: &Resource<'_>) -> Plan {
+        let is_said = job.condition_holds(SUSPENDED);
+        let runner_name = names::runner(job.name);
+        let mut status = life::status(self.stage, job.name, &runner_name, None, None);
+        status["attempts"] = Attempts::default().to_json();
+        let event = Event::normal(
+            "JobSuspended",
+            "the job is suspended, its runner and its cluster are deleted",
+        );
+        Plan {
+            children: if is_said { Vec::new() } else { self.kept() },
+            status: status.to_string(),
+            conditions: vec![report::suspended(true), report::runner_is_suspended()],
+            events: if is_said { Vec::new() } else { vec![event] },
+            ..Plan::default()
+        }
+    }
+
+    /// The plan of a job that has not ended.
+    fn goes_on(
+        mut self,
+        observation: &Observation,
+        job: &Resource<'_>,
+        settings: &Settings,
+    ) -> Result<Plan, Error> {
+        let now = observation.now;
+        let runner_name = names::runner(job.name);
+        let idle = idle::Idle::of(self.observed_cluster, self.attempts.as_ref(), &self.runner, now)?;
+        let mut events = self.events(job);
+        if let (idle::Idle::Now(_), Some(attempts)) = (&idle, &mut self.attempts) {
+            attempts.take_cluster();
+            if !job.condition_holds(CLUSTER_IDLE) {
+                events.push(report::cluster_idle_event());
+            }
+        }
+        let registered = Registered::of(observation, job);
+        let may_start = self.verdict == Verdict::Start && registered.are_enough();
+        let runner = match (&self.verdict, self.observed_runner) {
+            (Verdict::Retry(_), _) => None,
+            (_, Some(observed)) => Some(DesiredChild::keep(observed)),
+            (_, None) if may_start => Some(children::runner(job, settings)),
+            (_, None) => None,
+        };
+        // The runner comes first, so that workers don't take what a quota leaves it, unless it waits for them.
+        let has_place = self.observed_runner.is_some() || registered.wanted > 0;
+        let cluster = match self.observed_cluster {
+            _ if matches!(idle, idle::Idle::Taken) => None,
+            Some(observed) if observed.terminating => Some(DesiredChild::keep(observed)),
+            Some(_) => Some(children::cluster(job, settings)),
+            None if has_place => Some(children::cluster(job, settings)),
+            None => None,
+        };
+        let waits = (self.verdict == Verdict::Start && !may_start).then(|| registered.condition());
+
+        let mut status = life::status(self.stage, job.name, &runner_name, self.start(job, now), None);
+        if let Some(attempts) = &self.attempts {
+            status["attempts"] = attempts.to_json();
+        }
+        let mut conditions =
+            vec![waits.unwrap_or_else(|| report::runner_ready(&self.verdict, &self.runner, &runner_name))];
+        if report::was_suspended(job) {
+            conditions.push(report::suspended(false));
+        }
+        conditions.extend(idle.condition());
+        let to_deadline = self
+            .limits
+            .deadline
+            .and_then(|deadline| u64::try_from(deadline - now).ok());
+        let look_again = self.runner.pod().is_none().then_some(LOOK_AGAIN);
+        Ok(Plan {
+            children: runner.into_iter().chain(cluster).collect(),
+            status: status.to_string(),
+            conditions,
             events,
-            ..ended(observed_runner, status)
-        });
+            requeue_after: [to_deadline, look_again, idle.due(now)]
+                .into_iter()
+                .flatten()
+                .min(),
+            scheduler: (self.verdict == Verdict::Start)
+                .then(|| registered.request(job))
+                .flatten(),
+            ..Plan::default()
+        })
     }
-    let cluster = match observed_cluster {
-        Some(observed) if observed.terminating => DesiredChild::keep(observed),
-        _ => children::cluster(&job, settings),
-    };
-    let runner_child = observed_runner.map_or_else(|| children::runner(&job, settings), DesiredChild::keep);
-    Ok(Plan {
-        children: vec![cluster, runner_child],
-        status,
-        conditions: vec![runner_ready(&runner, &runner_name)],
-        events,
-        requeue_after: matches!(runner, Runner::Missing).then_some(LOOK_AGAIN),
-        ..Plan::default()
-    })
-}
 
-/// A job that is over: the cluster is left out, so that it goes; the runner stays, for its logs.
-fn ended(runner: Option<&ObservedObject>, status: String) -> Plan {
-    Plan {
-        children: runner.map(DesiredChild::keep).into_iter().collect(),
-        status,
-        ..Plan::default()
-    }
-}
-
-/// The status of a job that ended earlier, without anything that somebody else may have put there.
-fn finished_status(status: &Value) -> String {
-    let fields = [
-        "clusterName",
-        "jobRunnerPodName",
-        "jobStatus",
-        "startTime",
-        "endTime",
-    ];
-    let kept = fields.into_iter().filter(|field| !status[field].is_null());
-    kept.map(|field| (field.to_owned(), status[field].clone()))
-        .collect::<Value>()
-        .to_string()
-}
-
-fn events(before: Stage, life: &Life) -> Vec<Event> {
-    if life.stage == before {
-        return Vec::new();
-    }
-    match life.stage {
-        Stage::Running => vec![Event::normal("JobRunning", "the runner pod runs")],
-        Stage::Successful => vec![Event::normal(
-            "JobSuccessful",
-            "the runner pod succeeded, the job's cluster is deleted",
-        )],
-        Stage::Failed => {
-            let why = life.failure.as_ref().map_or_else(String::new, |cause| {
-                let message = if cause.message.is_empty() {
-                    String::new()
-                } else {
-                    format!(": {}", cause.message)
-                };
-                format!(" ({}{message})", cause.reason)
-            });
-            vec![Event::warning(
-                "JobFailed",
-                format!("the runner pod failed{why}, the job's cluster is deleted"),
-            )]
+    /// What has changed since the status was written.
+    fn events(&mut self, job: &Resource<'_>) -> Vec<Event> {
+        let mut events = Vec::new();
+        if job.condition_holds(SUSPENDED) {
+            events.push(Event::normal("JobResumed", "the job is no longer suspended"));
         }
-        Stage::JobCreated | Stage::ClusterCreated => Vec::new(),
-    }
-}
-
-fn runner_ready(runner: &Runner, name: &str) -> Condition {
-    let not_ready =
-        |reason: &str, message: String| Condition::new(RUNNER_READY, ConditionStatus::False, reason, message);
-    let pod = match runner {
-        Runner::Here(pod) => pod,
-        Runner::Missing | Runner::Vanished => {
-            return not_ready("RunnerMissing", format!("pod {name} does not exist yet"));
+        if self.stage == Stage::Running && self.before < Stage::Running {
+            events.push(Event::normal("JobRunning", "the runner pod runs"));
         }
-    };
-    match pod.trouble() {
-        _ if pod.terminating => not_ready("RunnerTerminating", format!("pod {name} is on its way out")),
-        Some(cause) => not_ready(&cause.reason, format!("pod {name} waits: {}", cause.message)),
-        None if pod.phase() == "Running" => Condition::new(
-            RUNNER_READY,
-            ConditionStatus::True,
-            "RunnerRunning",
-            format!("pod {name} runs"),
-        ),
-        None => not_ready("RunnerStarting", format!("pod {name} is starting")),
+        let failure = match (&self.verdict, &self.runner) {
+            (Verdict::Retry(cause), _) => Some(cause.clone()),
+            (Verdict::Start, Runner::Lost) => Some(life::lost()),
+            _ => None,
+        };
+        if let (Some(cause), Some(attempts)) = (failure, &mut self.attempts)
+            && attempts.tell()
+        {
+            events.push(report::failed_attempt(
+                attempts.started(),
+                self.limits.retries,
+                &cause,
+            ));
+        }
+        events
     }
 }
 

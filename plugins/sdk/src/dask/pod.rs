@@ -161,6 +161,26 @@ impl Pod {
                 .any(|c| c.restart_count > 0 || started(&c.state) || started(&c.last_state))
     }
 
+    /// How often a container of it was started again, of the one that was so most often (init containers don't count).
+    pub fn restarts(&self) -> u64 {
+        let statuses = &self.state.status.container_statuses;
+        statuses.iter().map(|c| c.restart_count).max().unwrap_or(0)
+    }
+
+    /// How the container ended that has failed and was not started again yet.
+    pub fn failed_container(&self) -> Option<Cause> {
+        let failed = |container: &ContainerStatus| {
+            let state = &container.state;
+            let last = container.last_state.terminated.as_ref();
+            let over = state
+                .terminated
+                .as_ref()
+                .or(last.filter(|_| state.waiting.is_some()))?;
+            (over.exit_code != 0).then(|| ended(over))
+        };
+        self.state.status.container_statuses.iter().find_map(failed)
+    }
+
     /// When its first container was started.
     pub fn started(&self) -> Option<Timestamp> {
         let starts = self.states().filter_map(|state| {
@@ -246,20 +266,13 @@ impl Pod {
             .terminated()
             .find(|over| over.exit_code != 0)
             .or_else(|| self.terminated().next());
-        match bad {
-            Some(over) if !over.reason.is_empty() => Cause {
-                reason: over.reason.clone(),
-                message: how(over),
-            },
-            Some(over) => Cause {
-                reason: "Ended".to_owned(),
-                message: how(over),
-            },
-            None => Cause {
+        bad.map_or_else(
+            || Cause {
                 reason: self.phase().to_owned(),
                 message: status.message.clone(),
             },
-        }
+            ended,
+        )
     }
 
     fn has_condition(&self, type_: &str) -> bool {
@@ -284,6 +297,18 @@ impl Pod {
             .container_statuses
             .iter()
             .filter_map(|container| container.state.terminated.as_ref())
+    }
+}
+
+/// Why a container ended.
+fn ended(over: &Terminated) -> Cause {
+    let reason = match over.reason.as_str() {
+        "" => "Ended",
+        reason => reason,
+    };
+    Cause {
+        reason: reason.to_owned(),
+        message: how(over),
     }
 }
 

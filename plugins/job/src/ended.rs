@@ -1,0 +1,58 @@
+//! A job that is over, as its status says: what is left of it.
+
+use dask_operator_plugin::dask::pod::Pod;
+use dask_operator_plugin::dask::resource::Resource;
+use dask_operator_plugin::dask::{kinds, names, time};
+use dask_operator_plugin::prelude::*;
+
+use crate::life::Stage;
+
+/// Plans a job whose status says that it is over. A runner that ended stays, for its logs; one that still runs goes.
+/// So does the cluster, unless it shall be looked at.
+pub(crate) fn job(observation: &Observation, job: &Resource<'_>) -> Result<Plan, Error> {
+    let stage = Stage::of(job.status).unwrap_or(Stage::Failed);
+    let runner = observation.child(&kinds::pod(), &names::runner(job.name));
+    let runs_on = |observed: &ObservedObject| Ok::<bool, Error>(!Pod::of(observed)?.is_over());
+    let stopped = stage == Stage::Failed && runner.map(runs_on).transpose()?.unwrap_or(false);
+    let cluster = observation
+        .child(&kinds::cluster(), job.name)
+        .filter(|_| keeps_cluster(job, stage));
+    let children = runner.filter(|_| !stopped).into_iter().chain(cluster);
+    let time_left = time_left(job, observation.now);
+    let delete = time_left.is_some_and(|left| left <= 0);
+    Ok(Plan {
+        children: children.map(DesiredChild::keep).collect(),
+        status: status(job.status).to_string(),
+        requeue_after: time_left
+            .and_then(|left| u64::try_from(left).ok())
+            .filter(|left| *left > 0),
+        delete_parent: delete.then(|| "ttlSecondsAfterFinished seconds have passed since its end".to_owned()),
+        ..Plan::default()
+    })
+}
+
+/// Whether the cluster of a job that ended at this stage stays.
+pub(crate) fn keeps_cluster(job: &Resource<'_>, stage: Stage) -> bool {
+    stage == Stage::Failed && job.spec["deletionPolicy"] == "OnSuccess"
+}
+
+/// Milliseconds until the job itself is deleted.
+fn time_left(job: &Resource<'_>, now: Timestamp) -> Option<i64> {
+    let ttl = job.spec["ttlSecondsAfterFinished"].as_i64()?;
+    let end = job.status["endTime"].as_str().and_then(time::parse)?;
+    Some(end.saturating_add(ttl.saturating_mul(1000)).saturating_sub(now))
+}
+
+/// The status of a job that is over: exactly the fields that other tools know, whatever else somebody may have put there.
+fn status(status: &Value) -> Value {
+    let fields = [
+        "clusterName",
+        "jobRunnerPodName",
+        "jobStatus",
+        "startTime",
+        "endTime",
+    ];
+    let kept = fields.into_iter().filter(|field| !status[field].is_null());
+    kept.map(|field| (field.to_owned(), status[field].clone()))
+        .collect()
+}

@@ -1,0 +1,129 @@
+//! What is left of a job that is over.
+
+use super::*;
+
+fn finished(stage: &str) -> Value {
+    json!({"jobStatus": stage, "clusterName": "j", "jobRunnerPodName": "j-runner",
+        "startTime": STARTED, "endTime": FINISHED})
+}
+
+#[test]
+fn an_end_is_an_end() {
+    let mut dirty = finished("Successful");
+    dirty["conditions"] = json!([]);
+    dirty["else"] = json!(1);
+    let scenario = job().status(dirty);
+    let gone = plan(&scenario);
+    assert_eq!(
+        gone.summary(),
+        [""; 0],
+        "a runner that somebody deleted is not made again"
+    );
+    assert_eq!(gone.status(), finished("Successful"));
+    let broken = scenario.change(|job| job["spec"] = json!({}));
+    assert_eq!(plan(&broken).status(), finished("Successful"));
+}
+
+#[test]
+fn an_end_is_noticed_whatever_became_of_the_spec() {
+    let broken = with(has_run(), over("Succeeded", 0)).change(|job| job["spec"]["job"] = json!(3));
+    assert_eq!(plan(&broken).status()["jobStatus"], "Successful");
+    let alive = with(has_run(), running()).change(|job| job["spec"]["job"] = json!(3));
+    assert!(matches!(alive.plan::<Job, DefaultJob>(), Err(Error::Invalid(_))));
+}
+
+#[test]
+fn what_stays_after_the_end() {
+    let keep = json!({"deletionPolicy": "OnSuccess"});
+    let always = json!({"deletionPolicy": "Always"});
+    let both = vec!["keep Pod j-runner", "keep DaskCluster j"];
+    let pod = vec!["keep Pod j-runner"];
+    let cases = [
+        ("Failed", json!({}), over("Failed", 1), pod.clone()),
+        ("Failed", always, over("Failed", 1), pod.clone()),
+        ("Failed", keep.clone(), over("Failed", 1), both),
+        ("Successful", keep.clone(), over("Succeeded", 0), pod),
+        // One that still runs was stopped: its deadline is over, or it failed too often.
+        ("Failed", json!({}), running(), vec![]),
+        ("Failed", keep, running(), vec!["keep DaskCluster j"]),
+    ];
+    for (stage, spec, pod, left) in cases {
+        let scenario = job_with(&spec)
+            .status(finished(stage))
+            .child(cluster())
+            .child(runner(pod));
+        assert_eq!(plan(&scenario).summary(), left, "{stage} {spec}");
+    }
+    let failing = job_with(&json!({"deletionPolicy": "OnSuccess"})).status(has_run());
+    let failing = failing.child(cluster()).child(runner(over("Failed", 3)));
+    assert_eq!(
+        plan(&failing).events(),
+        ["JobFailed: the runner pod failed (Error: it ended with code 3), the job's cluster is kept"]
+    );
+}
+
+#[test]
+fn time_to_live() {
+    // Two minutes after the start it ended.
+    let at = |ttl: Value, milliseconds: i64| {
+        let scenario = job_with(&json!({"ttlSecondsAfterFinished": ttl}));
+        let plan = plan(&scenario.status(finished("Failed")).after(milliseconds));
+        (plan.0.delete_parent.is_some(), plan.0.requeue_after)
+    };
+    assert_eq!(at(json!(30), 120_000), (false, Some(30_000)));
+    assert_eq!(at(json!(30), 149_999), (false, Some(1)));
+    assert_eq!(at(json!(30), 150_000), (true, None));
+    assert_eq!(at(json!(0), 120_000), (true, None));
+    assert_eq!(at(Value::Null, 999_999_999), (false, None));
+    assert_eq!(at(json!(i64::MAX), 120_000).0, false);
+
+    let just_over = job_with(&json!({"ttlSecondsAfterFinished": 0}))
+        .status(has_run())
+        .child(cluster())
+        .child(runner(over("Succeeded", 0)))
+        .after(300_000);
+    assert_eq!(
+        plan(&just_over).0.delete_parent,
+        None,
+        "its end has to stand in the status first"
+    );
+}
+
+#[test]
+fn deadline() {
+    let at = |seconds: i64, pod: Option<Value>, milliseconds: i64| {
+        let scenario = job_with(&json!({"activeDeadlineSeconds": seconds})).child(cluster());
+        let scenario = pod.into_iter().fold(scenario, |scenario, pod| {
+            scenario.status(has_run()).child(runner(pod))
+        });
+        plan(&scenario.after(milliseconds))
+    };
+    let before = at(60, Some(running()), 59_000);
+    assert_eq!(
+        (
+            &before.status()["jobStatus"],
+            before.0.requeue_after,
+            before.summary().len()
+        ),
+        (&json!("Running"), Some(1000), 2)
+    );
+    let after = at(60, Some(running()), 60_000);
+    assert_eq!(after.status()["jobStatus"], "Failed");
+    assert_eq!(after.status()["endTime"], "2026-01-01T00:01:00Z");
+    assert_eq!(after.summary(), ["keep DaskCluster j", "keep Pod j-runner"]);
+    assert_eq!(
+        after.events(),
+        [
+            "JobFailed: the job failed (DeadlineExceeded: it took longer than its activeDeadlineSeconds), the job's \
+             cluster is deleted"
+        ]
+    );
+    let never_ran = at(60, None, 61_000);
+    assert_eq!(never_ran.status()["jobStatus"], "Failed", "waiting counts");
+    let in_time = at(60, Some(over("Succeeded", 0)), 500_000);
+    assert_eq!(
+        in_time.status()["jobStatus"],
+        "Successful",
+        "what it came to counts, even seen late"
+    );
+}

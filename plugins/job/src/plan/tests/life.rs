@@ -1,0 +1,182 @@
+//! From the first look to the end, without retries.
+
+use super::*;
+
+#[test]
+fn a_new_job() {
+    let first = plan(&job());
+    assert_eq!(
+        first.summary(),
+        ["create Pod j-runner"],
+        "workers must not take a quota before it"
+    );
+    assert_eq!(first.status(), json!({"jobStatus": "JobCreated"}));
+    let runner = first.object("Pod", "j-runner").expect("runner");
+    assert_eq!(
+        runner["metadata"]["labels"],
+        json!({
+            "team": "a", "dask.org/cluster-name": "j", "dask.org/component": "job-runner", "sidecar.istio.io/inject": "false",
+        })
+    );
+    assert_eq!(
+        runner["spec"]["containers"][0]["env"],
+        json!([{"name": "DASK_SCHEDULER_ADDRESS", "value": "tcp://j-scheduler.default.svc:8786"}])
+    );
+    assert_eq!(runner["spec"]["restartPolicy"], "OnFailure");
+    assert_eq!(first.0.requeue_after, Some(LOOK_AGAIN));
+
+    let second = plan(&job().with(&first));
+    assert_eq!(second.summary(), ["keep Pod j-runner", "apply DaskCluster j"]);
+    let cluster = second.object("DaskCluster", "j").expect("cluster");
+    assert_eq!(
+        cluster["metadata"],
+        json!({"labels": {"team": "b", "cost": "c", "dask.org/cluster-name": "j"}, "annotations": {"note": "text"}})
+    );
+    assert_eq!(
+        (
+            &cluster["spec"]["idleTimeout"],
+            &cluster["spec"]["worker"]["replicas"]
+        ),
+        (&json!(60), &json!(2))
+    );
+    assert_eq!(second.0.scheduler, None, "nobody needs to know");
+}
+
+#[test]
+fn each_stage() {
+    let start = json!({"startTime": STARTED});
+    let both = json!({"startTime": STARTED, "endTime": FINISHED});
+    // before, the runner, after, its times
+    let cases = [
+        ("", json!({}), "ClusterCreated", json!({})),
+        ("", json!({"phase": "Pending"}), "ClusterCreated", json!({})),
+        ("ClusterCreated", running(), "Running", start.clone()),
+        // The runner was quick, or nobody looked.
+        ("JobCreated", over("Succeeded", 0), "Successful", both.clone()),
+        ("Running", over("Succeeded", 0), "Successful", both.clone()),
+        ("Running", over("Failed", 1), "Failed", both),
+        // A stage never goes back.
+        ("Running", json!({"phase": "Pending"}), "Running", start.clone()),
+        ("Running", json!({"phase": "Unknown"}), "Running", start),
+    ];
+    for (before, pod, after, times) in cases {
+        let mut status = json!({"jobStatus": before});
+        if before == "Running" {
+            status["startTime"] = json!(STARTED);
+        }
+        let scenario = with(status, pod.clone());
+        let first = plan(&scenario);
+        let mut expected = times;
+        expected["jobStatus"] = json!(after);
+        expected["clusterName"] = json!("j");
+        expected["jobRunnerPodName"] = json!("j-runner");
+        let is_end = expected["endTime"].is_string();
+        if !is_end {
+            expected["attempts"] = json!({"former": 0, "runner": "u", "ofRunner": 1});
+        }
+        assert_eq!(first.status(), expected, "{before} {pod}");
+        assert_eq!(
+            first.0.conditions.is_empty(),
+            is_end,
+            "a finished job has no conditions"
+        );
+        assert!(
+            first.summary().contains(&"keep Pod j-runner".to_owned()),
+            "the runner stays"
+        );
+        let again = plan(&scenario.status(first.status()));
+        assert_eq!(
+            (again.status(), again.events()),
+            (first.status(), vec![]),
+            "twice is the same"
+        );
+        assert_eq!(
+            again.child("DaskCluster", "j").is_none(),
+            is_end,
+            "the cluster of a finished job goes"
+        );
+    }
+}
+
+#[test]
+fn a_runner_that_vanished_after_it_ran_is_a_failure() {
+    let of_dask_kubernetes = json!({"jobStatus": "Running", "startTime": STARTED});
+    for status in [of_dask_kubernetes, has_run()] {
+        let plan = plan(&job().child(cluster()).status(status).after(300_000));
+        assert_eq!(plan.summary(), ["keep DaskCluster j"], "its end is written first");
+        assert_eq!(
+            plan.status(),
+            json!({
+                "jobStatus": "Failed", "clusterName": "j", "jobRunnerPodName": "j-runner",
+                "startTime": STARTED, "endTime": "2026-01-01T00:05:00Z",
+            })
+        );
+        assert_eq!(
+            plan.events(),
+            [
+                "JobFailed: the runner pod failed (RunnerLost: the runner pod was deleted or lost before it ended), \
+                 the job's cluster is deleted"
+            ]
+        );
+    }
+}
+
+#[test]
+fn a_runner_that_vanished_before_it_ran_is_made_again() {
+    let seen =
+        json!({"jobStatus": "ClusterCreated", "attempts": {"former": 0, "runner": "u", "ofRunner": 1}});
+    for status in [json!({"jobStatus": "ClusterCreated"}), seen] {
+        let plan = plan(&job().child(cluster()).status(status));
+        assert_eq!(plan.summary(), ["create Pod j-runner", "apply DaskCluster j"]);
+        assert_eq!(plan.status()["jobStatus"], "ClusterCreated");
+    }
+}
+
+#[test]
+fn a_terminating_runner_keeps_its_place() {
+    let status = json!({"jobStatus": "ClusterCreated"});
+    let pod = terminating(runner(json!({"phase": "Pending"})));
+    let plan = plan(&job().child(cluster()).child(pod).status(status));
+    assert_eq!(plan.summary(), ["keep Pod j-runner", "apply DaskCluster j"]);
+    assert!(
+        plan.condition("RunnerReady")
+            .is_some_and(|text| text.contains("RunnerTerminating"))
+    );
+}
+
+#[test]
+fn why_the_runner_waits() {
+    let pulling = json!({"phase": "Pending", "containerStatuses": [{"name": "job",
+        "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}]});
+    assert_eq!(
+        plan(&with(Value::Null, pulling))
+            .condition("RunnerReady")
+            .as_deref(),
+        Some("False ImagePullBackOff: pod j-runner waits: container job: no such image")
+    );
+}
+
+#[test]
+fn a_plan_applied_to_its_own_result_changes_nothing() {
+    let second = job().with(&plan(&job()));
+    let third = second.clone().with(&plan(&second));
+    let fourth = third.clone().with(&plan(&third));
+    assert_eq!(plan(&third).0.children, plan(&fourth).0.children);
+    assert_eq!(
+        plan(&fourth).summary(),
+        ["keep Pod j-runner", "apply DaskCluster j"]
+    );
+}
+
+#[test]
+fn a_runner_that_never_failed_is_not_counted_against_a_limit_that_is_not_there() {
+    let crashing = json!({"phase": "Running", "containerStatuses": [{"restartCount": 40,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 1}}}]});
+    let plan = plan(&with(has_run(), crashing));
+    assert_eq!(
+        plan.status()["jobStatus"],
+        "Running",
+        "OnFailure goes on for ever"
+    );
+    assert_eq!(plan.summary()[0], "keep Pod j-runner");
+}

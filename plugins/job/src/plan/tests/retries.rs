@@ -1,0 +1,169 @@
+//! `backoffLimit`.
+
+use super::*;
+
+fn limited(limit: u64, policy: &str) -> Scenario {
+    job_with(&json!({"backoffLimit": limit})).change(|job| {
+        job["spec"]["job"]["spec"]["restartPolicy"] = json!(policy);
+    })
+}
+
+fn evicted() -> Value {
+    json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory"})
+}
+
+fn crashing(restarts: u64) -> Value {
+    json!({"phase": "Running", "containerStatuses": [{"name": "job", "restartCount": restarts,
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}},
+        "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled", "startedAt": STARTED, "finishedAt": FINISHED}}}]})
+}
+
+fn with_uid(uid: &str, status: Value) -> Value {
+    let mut pod = runner(status);
+    pod["metadata"]["uid"] = json!(uid);
+    pod
+}
+
+#[test]
+fn a_new_pod_for_each_attempt() {
+    let mut status = has_run();
+    let mut told = Vec::new();
+    for attempt in 1..=3 {
+        let uid = if attempt == 1 {
+            "u".to_owned()
+        } else {
+            format!("u{attempt}")
+        };
+        // It failed.
+        let scenario = limited(2, "Never")
+            .child(cluster())
+            .child(with_uid(&uid, evicted()));
+        let failed = plan(&scenario.clone().status(status.clone()));
+        told.extend(failed.events());
+        if attempt == 3 {
+            assert_eq!(failed.status()["jobStatus"], "Failed");
+            assert_eq!(failed.summary(), ["keep DaskCluster j", "keep Pod j-runner"]);
+            break;
+        }
+        assert_eq!(
+            failed.summary(),
+            ["apply DaskCluster j"],
+            "the failed one has to go"
+        );
+        assert_eq!(failed.status()["jobStatus"], "Running");
+        assert_eq!(failed.status()["startTime"], STARTED);
+        // Somebody looks again before it has gone.
+        let again = plan(&scenario.status(failed.status()));
+        assert_eq!((again.events(), again.status()), (vec![], failed.status()));
+        // It is gone; the next one is made.
+        let gone = plan(&limited(2, "Never").child(cluster()).status(failed.status()));
+        assert_eq!(gone.summary(), ["create Pod j-runner", "apply DaskCluster j"]);
+        assert_eq!(gone.events(), [""; 0]);
+        status = gone.status();
+    }
+    assert_eq!(
+        told,
+        [
+            "RunnerFailed: attempt 1 of 3 failed (Evicted: low on memory): a new runner follows",
+            "RunnerFailed: attempt 2 of 3 failed (Evicted: low on memory): a new runner follows",
+            "JobFailed: the job failed (BackoffLimitExceeded: attempt 3 of 3 failed (Evicted: low on memory)), the \
+             job's cluster is deleted",
+        ]
+    );
+}
+
+#[test]
+fn a_lost_runner_is_an_attempt() {
+    let lost = |limit: u64| plan(&limited(limit, "OnFailure").child(cluster()).status(has_run()));
+    let again = lost(1);
+    assert_eq!(again.summary(), ["create Pod j-runner", "apply DaskCluster j"]);
+    assert_eq!(
+        again.events(),
+        [
+            "RunnerFailed: attempt 1 of 2 failed (RunnerLost: the runner pod was deleted or lost before it ended): a \
+             new runner follows"
+        ]
+    );
+    let twice = plan(&limited(1, "OnFailure").child(cluster()).status(again.status()));
+    assert_eq!((twice.summary(), twice.events()), (again.summary(), vec![]));
+    let none = lost(0);
+    assert_eq!(none.status()["jobStatus"], "Failed");
+    assert!(none.events()[0].contains("attempt 1 of 1 failed (RunnerLost"));
+}
+
+#[test]
+fn restarts_of_the_container_are_attempts() {
+    let at = |limit: u64, policy: &str, pod: Value| {
+        plan(
+            &limited(limit, policy)
+                .status(has_run())
+                .child(cluster())
+                .child(runner(pod)),
+        )
+    };
+    let restarted = |restarts: u64| {
+        json!({"phase": "Running", "containerStatuses": [
+            {"restartCount": restarts, "state": {"running": {"startedAt": STARTED}}}]})
+    };
+    let stage = |outcome: &Outcome| outcome.status()["jobStatus"].as_str().map(str::to_owned);
+    let (running, failed) = (Some("Running".to_owned()), Some("Failed".to_owned()));
+    for (limit, pod, expected) in [
+        (2, crashing(0), &running),
+        (2, crashing(1), &running),
+        (2, crashing(2), &failed),
+        (2, restarted(2), &running),
+        (2, restarted(3), &failed),
+        (0, restarted(0), &running),
+        (0, crashing(0), &failed),
+    ] {
+        assert_eq!(
+            stage(&at(limit, "OnFailure", pod.clone())),
+            *expected,
+            "{limit} {pod}"
+        );
+    }
+    let exceeded = at(2, "OnFailure", crashing(2));
+    assert_eq!(
+        exceeded.events(),
+        [
+            "JobFailed: the job failed (BackoffLimitExceeded: attempt 3 of 3 failed (OOMKilled: it ended with code 137 \
+             (OOMKilled))), the job's cluster is deleted"
+        ]
+    );
+    assert_eq!(exceeded.summary(), ["keep DaskCluster j", "keep Pod j-runner"]);
+    let stopped = plan(
+        &limited(2, "OnFailure")
+            .status(exceeded.status())
+            .child(cluster())
+            .child(runner(crashing(2))),
+    );
+    assert_eq!(
+        stopped.summary(),
+        [""; 0],
+        "the pod, which would go on, is deleted"
+    );
+}
+
+#[test]
+fn a_failed_attempt_is_not_repeated_after_the_deadline() {
+    let scenario = limited(5, "Never").change(|job| job["spec"]["activeDeadlineSeconds"] = json!(60));
+    let scenario = scenario
+        .status(has_run())
+        .child(cluster())
+        .child(runner(evicted()));
+    assert_eq!(
+        plan(&scenario.clone().after(59_000)).summary(),
+        ["apply DaskCluster j"]
+    );
+    let late = plan(&scenario.after(60_000));
+    assert_eq!(late.status()["jobStatus"], "Failed");
+    assert!(late.events()[0].contains("DeadlineExceeded"));
+}
+
+#[test]
+fn a_limit_that_is_lowered_holds() {
+    let mut status = has_run();
+    status["attempts"] = json!({"former": 3});
+    let lowered = plan(&limited(1, "Never").child(cluster()).status(status));
+    assert_eq!(lowered.status()["jobStatus"], "Failed");
+}

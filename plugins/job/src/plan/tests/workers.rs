@@ -1,0 +1,62 @@
+//! `waitForWorkers`.
+
+use super::*;
+
+fn waiting() -> Scenario {
+    job_with(&json!({"waitForWorkers": 2}))
+}
+
+fn facts(workers: usize) -> SchedulerFacts {
+    let worker = |number: usize| SchedulerWorker {
+        address: format!("tcp://10.0.0.{number}:1"),
+        name: format!("w{number}"),
+        status: "running".to_owned(),
+        processing: 0,
+        managed_bytes: 0,
+        last_seen: START,
+    };
+    SchedulerFacts {
+        observed_at: START,
+        workers: (0..workers).map(worker).collect(),
+        desired_workers: None,
+        idle_since: None,
+    }
+}
+
+#[test]
+fn the_cluster_first_and_the_runner_when_enough_workers_are_there() {
+    let first = plan(&waiting());
+    assert_eq!(first.summary(), ["apply DaskCluster j"]);
+    let asked = first.0.scheduler.clone().expect("the scheduler is asked");
+    assert_eq!(
+        (asked.questions, asked.period, asked.tls),
+        (vec![SchedulerQuestion::Workers], 1000, false)
+    );
+    assert_eq!(
+        first.condition("RunnerReady").as_deref(),
+        Some(
+            "False WaitingForWorkers: the runner waits for 2 workers; the scheduler can't be asked for them: it was \
+             not asked yet"
+        )
+    );
+    let second = waiting().with(&first);
+    let one = plan(&second.clone().scheduler(facts(1)));
+    assert_eq!(one.summary(), ["apply DaskCluster j"]);
+    assert_eq!(
+        one.condition("RunnerReady").as_deref(),
+        Some("False WaitingForWorkers: 1 of 2 workers have registered")
+    );
+    let down = plan(&second.clone().unreachable("connection refused"));
+    assert_eq!(down.summary(), ["apply DaskCluster j"]);
+    let enough = plan(&second.clone().scheduler(facts(2)));
+    assert_eq!(enough.summary(), ["create Pod j-runner", "apply DaskCluster j"]);
+    let third = plan(&second.scheduler(facts(2)).with(&enough).scheduler(facts(0)));
+    assert_eq!(
+        (third.summary(), third.0.scheduler),
+        (
+            vec!["keep Pod j-runner".to_owned(), "apply DaskCluster j".to_owned()],
+            None
+        ),
+        "once it runs, nobody counts"
+    );
+}
