@@ -45,6 +45,9 @@ const COLLECT_BURST: Duration = Duration::from_secs(1);
 /// How long changes of a resource's own status are collected.
 const COLLECT_STATUS: Duration = Duration::from_millis(10);
 
+/// How often it is looked for what was written and is not there.
+const EXPIRY: Duration = Duration::from_secs(5);
+
 /// The first wait after a failure, and the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
@@ -173,6 +176,19 @@ impl Controller {
                 });
             }
         }
+        let this = self.clone();
+        watches.spawn(async move {
+            let mut ticks = tokio::time::interval(EXPIRY);
+            loop {
+                ticks.tick().await;
+                for kind in kinds.iter() {
+                    let store = this.reconciler.stores.of(&kind.resource);
+                    for change in store.iter().flat_map(|store| store.expired()) {
+                        this.changed(kind, change);
+                    }
+                }
+            }
+        });
         while !self.health.all_synced() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -2,10 +2,11 @@
 //!
 //! What a watch delivers ends here, and so does what the API server answered to
 //! the operator's own writes: a reconcile that follows a write sees it, even when
-//! the watch lags behind, and never creates a thing twice. Such an entry counts
-//! until the watch confirms or overtakes it, and for [`UNCONFIRMED`] at most.
+//! the watch lags behind, and never creates a thing twice. An object that no watch
+//! has ever shown counts for [`UNCONFIRMED`] at most. An answer that comes after
+//! the watch has shown the end of the object counts for nothing.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -16,6 +17,10 @@ use crate::object::Object;
 /// How long the answer to a write counts without the watch having shown it.
 pub const UNCONFIRMED: Duration = Duration::from_secs(30);
 
+/// How long the end of an object is remembered: longer than an answer to a write
+/// may take.
+const ENDED: Duration = Duration::from_secs(120);
+
 /// Namespace and name.
 pub type Place = (Box<str>, Box<str>);
 
@@ -24,7 +29,10 @@ struct Entry {
     object: Arc<Object>,
     /// What a watch last showed.
     shown: Option<Arc<Object>>,
-    /// Until when it counts although no watch has shown it; none once one has.
+    /// Whether a watch has shown this version; else it is the answer to a write.
+    confirmed: bool,
+    /// Until when it counts although no watch has ever shown it; none once one
+    /// has, for then one shows its end as well.
     unconfirmed_until: Option<Instant>,
     /// The round of listing in which it was last seen.
     round: u64,
@@ -37,7 +45,27 @@ struct Inner {
     by_cluster: HashMap<Place, BTreeSet<Place>>,
     /// Uids that were deleted by us, and until when that counts.
     deleted: HashMap<Box<str>, Instant>,
+    ended: Ended,
     round: u64,
+}
+
+/// Uids of objects that a watch has shown to be gone. They never come back.
+#[derive(Debug, Default)]
+struct Ended {
+    uids: HashSet<Box<str>>,
+    order: VecDeque<(Instant, Box<str>)>,
+}
+
+impl Ended {
+    fn add(&mut self, uid: &str) {
+        let now = Instant::now();
+        while let Some((_, old)) = self.order.pop_front_if(|(at, _)| now.duration_since(*at) > ENDED) {
+            self.uids.remove(&old);
+        }
+        if self.uids.insert(uid.into()) {
+            self.order.push_back((now, uid.into()));
+        }
+    }
 }
 
 /// All objects of one kind.
@@ -109,8 +137,8 @@ impl Inner {
     }
 
     /// Puts an object in the place of what is there. Gives both, the latter as a
-    /// watch last showed it.
-    fn put(&mut self, mut object: Object, unconfirmed_until: Option<Instant>) -> Change {
+    /// watch last showed it. `confirmed` says that it is a watch that shows it.
+    fn put(&mut self, mut object: Object, confirmed: bool) -> Change {
         if !object.terminating && self.deleted.contains_key(&object.uid) {
             object.terminating = true;
         }
@@ -121,15 +149,17 @@ impl Inner {
         }
         self.index(&object);
         let before = replaced.and_then(|entry| entry.shown);
-        let shown = if unconfirmed_until.is_some() {
-            before.clone()
-        } else {
+        let shown = if confirmed {
             Some(object.clone())
+        } else {
+            before.clone()
         };
+        let known = shown.as_ref().is_some_and(|shown| shown.uid == object.uid);
         let entry = Entry {
             object: object.clone(),
             shown,
-            unconfirmed_until,
+            confirmed,
+            unconfirmed_until: (!known).then(|| Instant::now() + UNCONFIRMED),
             round: self.round,
         };
         self.objects.insert(place(&object), entry);
@@ -143,6 +173,7 @@ impl Inner {
         let entry = self.objects.remove(place)?;
         self.unindex(&entry.object);
         self.deleted.remove(&entry.object.uid);
+        self.ended.add(&entry.object.uid);
         Some(Change {
             before: Some(entry.object),
             after: None,
@@ -181,23 +212,21 @@ impl Store {
         let round = inner.round;
         if let Some(entry) = inner.objects.get_mut(&place(&object)) {
             let same = entry.object.uid == object.uid;
-            if entry.unconfirmed_until.is_some() && is_older(&object, &entry.object) {
-                entry.round = round;
-                return None;
-            }
-            let confirmed = entry.unconfirmed_until.is_none();
-            if confirmed && same && entry.object.resource_version == object.resource_version {
+            let overtaken = (same || !entry.confirmed) && is_older(&object, &entry.object);
+            let known = same && entry.confirmed && entry.object.resource_version == object.resource_version;
+            if overtaken || known {
                 entry.round = round;
                 return None;
             }
         }
-        Some(inner.put(object, None))
+        Some(inner.put(object, true))
     }
 
     /// A watch shows that an object is gone.
     pub fn gone(&self, object: &Object) -> Option<Change> {
         let mut inner = self.write();
         inner.deleted.remove(&object.uid);
+        inner.ended.add(&object.uid);
         let place = place(object);
         if inner.objects.get(&place)?.object.uid != object.uid {
             return None;
@@ -213,17 +242,31 @@ impl Store {
     }
 
     /// A list of `namespace` (none for all) that began with `round` is through:
-    /// what it did not show is gone.
+    /// what it did not show is gone, unless it was written meanwhile.
     pub fn list_ends(&self, round: u64, namespace: Option<&str>) -> Vec<Change> {
         let mut inner = self.write();
         let now = Instant::now();
         inner.deleted.retain(|_, until| *until > now);
         let unseen = |(place, entry): (&Place, &Entry)| {
             let here = namespace.is_none_or(|namespace| *place.0 == *namespace);
-            let kept = entry.round >= round || entry.unconfirmed_until.is_some_and(|until| until > now);
-            (here && !kept).then(|| place.clone())
+            (here && entry.round < round).then(|| place.clone())
         };
         let gone: Vec<_> = inner.objects.iter().filter_map(unseen).collect();
+        gone.iter().filter_map(|place| inner.take(place)).collect()
+    }
+
+    /// Objects that were written and that no watch has shown in time: there are
+    /// none such any more. To be called now and then.
+    pub fn expired(&self) -> Vec<Change> {
+        let now = Instant::now();
+        let is_expired = |entry: &Entry| entry.unconfirmed_until.is_some_and(|until| until <= now);
+        // Nearly always there are none, and readers need not wait.
+        if !self.read().objects.values().any(is_expired) {
+            return Vec::new();
+        }
+        let mut inner = self.write();
+        let expired = |(place, entry): (&Place, &Entry)| is_expired(entry).then(|| place.clone());
+        let gone: Vec<_> = inner.objects.iter().filter_map(expired).collect();
         gone.iter().filter_map(|place| inner.take(place)).collect()
     }
 
@@ -231,10 +274,10 @@ impl Store {
     pub fn wrote(&self, object: Object) {
         let mut inner = self.write();
         let known = inner.objects.get(&place(&object)).map(|entry| &entry.object);
-        if known.is_some_and(|known| known.uid == object.uid && !is_older(known, &object)) {
-            return;
+        let overtaken = known.is_some_and(|known| known.uid == object.uid && !is_older(known, &object));
+        if !overtaken && !inner.ended.uids.contains(&object.uid) {
+            inner.put(object, false);
         }
-        inner.put(object, Some(Instant::now() + UNCONFIRMED));
     }
 
     /// All objects of which this holds; looks at each.
@@ -301,151 +344,4 @@ impl Store {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::object::tests::object;
-
-    fn pod(name: &str, uid: &str, version: u64) -> Object {
-        object(&json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {
-                "name": name, "namespace": "n", "uid": uid, "resourceVersion": version.to_string(),
-                "labels": {"dask.org/cluster-name": "a"},
-                "ownerReferences": [{"kind": "DaskWorkerGroup", "name": "g", "uid": "owner"}],
-            },
-        }))
-    }
-
-    fn names(store: &Store) -> Vec<String> {
-        store
-            .owned_by("owner")
-            .iter()
-            .map(|object| object.name.to_string())
-            .collect()
-    }
-
-    #[test]
-    fn objects_are_found_by_owner() {
-        let store = Store::default();
-        store.shown(pod("b", "1", 1));
-        store.shown(pod("a", "2", 2));
-        assert_eq!(names(&store), ["a", "b"]);
-        store.gone(&pod("a", "2", 3));
-        assert_eq!(names(&store), ["b"]);
-        store.gone(&pod("b", "1", 4));
-        assert!(names(&store).is_empty() && store.read().by_owner.is_empty());
-    }
-
-    #[test]
-    fn groups_are_found_by_cluster_and_schedulers_too() {
-        let store = Store::default();
-        let group = json!({
-            "apiVersion": "kubernetes.dask.org/v1", "kind": "DaskWorkerGroup",
-            "metadata": {"name": "g", "namespace": "n", "uid": "1"}, "spec": {"cluster": "a"},
-        });
-        let labels = json!({"dask.org/cluster-name": "a", "dask.org/component": "scheduler"});
-        let scheduler = json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": "s", "namespace": "n", "uid": "2", "labels": labels},
-        });
-        store.shown(object(&group));
-        store.shown(object(&scheduler));
-        store.shown(pod("w", "3", 1));
-        let found: Vec<_> = store
-            .of_cluster("n", "a")
-            .iter()
-            .map(|object| object.name.to_string())
-            .collect();
-        assert_eq!(found, ["g", "s"]);
-        assert!(store.of_cluster("m", "a").is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_written_is_seen_at_once_and_for_a_while() {
-        let store = Store::default();
-        store.wrote(pod("a", "1", 5));
-        assert_eq!(names(&store), ["a"]);
-        assert!(
-            store.shown(pod("a", "0", 3)).is_none(),
-            "an older one of that name"
-        );
-        assert_eq!(
-            store.get("n", "a").map(|object| object.uid.to_string()),
-            Some("1".into())
-        );
-        let round = store.list_begins();
-        assert!(
-            store.list_ends(round, None).is_empty(),
-            "a list that was answered before"
-        );
-        tokio::time::advance(UNCONFIRMED).await;
-        assert!(names(&store).is_empty(), "no watch has ever shown it");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_the_watch_confirms_stays() {
-        let store = Store::default();
-        store.wrote(pod("a", "1", 5));
-        let change = store.shown(pod("a", "1", 5));
-        assert!(
-            change.is_some_and(|change| change.before.is_none()),
-            "for all others it is new"
-        );
-        assert!(store.shown(pod("a", "1", 5)).is_none(), "nothing new");
-        tokio::time::advance(UNCONFIRMED).await;
-        assert_eq!(names(&store), ["a"]);
-        assert!(
-            store
-                .shown(pod("a", "1", 6))
-                .is_some_and(|change| change.before.is_some())
-        );
-        store.wrote(pod("a", "1", 5));
-        assert_eq!(
-            store
-                .get("n", "a")
-                .map(|object| object.resource_version.to_string()),
-            Some("6".into())
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_deleted_terminates_whatever_the_watch_says() {
-        let store = Store::default();
-        store.shown(pod("a", "1", 5));
-        store.deleted(&pod("a", "1", 5));
-        let terminating = || store.get("n", "a").is_some_and(|object| object.terminating);
-        assert!(terminating());
-        store.shown(pod("a", "1", 6));
-        assert!(terminating(), "a change from before the deletion");
-        store.gone(&pod("a", "1", 7));
-        store.shown(pod("a", "2", 8));
-        assert!(!terminating(), "a new one");
-    }
-
-    #[test]
-    fn the_end_of_an_old_one_does_not_touch_a_new_one() {
-        let store = Store::default();
-        store.wrote(pod("a", "2", 9));
-        assert!(store.gone(&pod("a", "1", 8)).is_none());
-        assert_eq!(names(&store), ["a"]);
-    }
-
-    #[test]
-    fn a_list_ends_what_it_does_not_show() {
-        let store = Store::default();
-        store.shown(pod("a", "1", 1));
-        store.shown(pod("b", "2", 2));
-        let round = store.list_begins();
-        store.shown(pod("a", "1", 1));
-        let gone = store.list_ends(round, None);
-        assert_eq!(gone.len(), 1);
-        assert_eq!(names(&store), ["a"]);
-        let round = store.list_begins();
-        assert!(
-            store.list_ends(round, Some("other")).is_empty(),
-            "another namespace's list"
-        );
-    }
-}
+mod tests;

@@ -1,0 +1,188 @@
+use serde_json::json;
+
+use super::*;
+use crate::object::tests::object;
+
+fn pod(name: &str, uid: &str, version: u64) -> Object {
+    object(&json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": name, "namespace": "n", "uid": uid, "resourceVersion": version.to_string(),
+            "labels": {"dask.org/cluster-name": "a"},
+            "ownerReferences": [{"kind": "DaskWorkerGroup", "name": "g", "uid": "owner"}],
+        },
+    }))
+}
+
+fn names(store: &Store) -> Vec<String> {
+    store
+        .owned_by("owner")
+        .iter()
+        .map(|object| object.name.to_string())
+        .collect()
+}
+
+#[test]
+fn objects_are_found_by_owner() {
+    let store = Store::default();
+    store.shown(pod("b", "1", 1));
+    store.shown(pod("a", "2", 2));
+    assert_eq!(names(&store), ["a", "b"]);
+    store.gone(&pod("a", "2", 3));
+    assert_eq!(names(&store), ["b"]);
+    store.gone(&pod("b", "1", 4));
+    assert!(names(&store).is_empty() && store.read().by_owner.is_empty());
+}
+
+#[test]
+fn groups_are_found_by_cluster_and_schedulers_too() {
+    let store = Store::default();
+    let group = json!({
+        "apiVersion": "kubernetes.dask.org/v1", "kind": "DaskWorkerGroup",
+        "metadata": {"name": "g", "namespace": "n", "uid": "1"}, "spec": {"cluster": "a"},
+    });
+    let labels = json!({"dask.org/cluster-name": "a", "dask.org/component": "scheduler"});
+    let scheduler = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "s", "namespace": "n", "uid": "2", "labels": labels},
+    });
+    store.shown(object(&group));
+    store.shown(object(&scheduler));
+    store.shown(pod("w", "3", 1));
+    let found: Vec<_> = store
+        .of_cluster("n", "a")
+        .iter()
+        .map(|object| object.name.to_string())
+        .collect();
+    assert_eq!(found, ["g", "s"]);
+    assert!(store.of_cluster("m", "a").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_written_is_seen_at_once_and_for_a_while() {
+    let store = Store::default();
+    store.wrote(pod("a", "1", 5));
+    assert_eq!(names(&store), ["a"]);
+    assert!(
+        store.shown(pod("a", "0", 3)).is_none(),
+        "an older one of that name"
+    );
+    assert_eq!(
+        store.get("n", "a").map(|object| object.uid.to_string()),
+        Some("1".into())
+    );
+    tokio::time::advance(UNCONFIRMED).await;
+    assert!(names(&store).is_empty(), "no watch has ever shown it");
+    let gone = store.expired();
+    assert_eq!(gone.len(), 1, "and that is a change");
+    assert!(gone[0].before.is_some() && gone[0].after.is_none());
+    assert!(store.expired().is_empty());
+}
+
+#[test]
+fn what_was_written_during_a_list_need_not_be_in_it() {
+    let store = Store::default();
+    store.wrote(pod("a", "1", 5));
+    let round = store.list_begins();
+    store.wrote(pod("b", "2", 6));
+    let gone = store.list_ends(round, None);
+    assert_eq!(gone.len(), 1);
+    assert_eq!(names(&store), ["b"]);
+}
+
+/// A slow answer to a write, and meanwhile somebody has deleted the object.
+#[test]
+fn an_answer_that_the_end_has_overtaken_counts_for_nothing() {
+    let store = Store::default();
+    store.shown(pod("a", "1", 5));
+    store.gone(&pod("a", "1", 7));
+    store.wrote(pod("a", "1", 6));
+    assert!(names(&store).is_empty());
+    store.wrote(pod("a", "2", 8));
+    assert_eq!(names(&store), ["a"], "another of that name");
+    let round = store.list_begins();
+    assert_eq!(store.list_ends(round, None).len(), 1);
+    store.wrote(pod("a", "2", 9));
+    assert!(names(&store).is_empty(), "a list has not shown it");
+}
+
+/// The watch is in trouble, and what is there must not look gone.
+#[tokio::test(start_paused = true)]
+async fn what_a_watch_has_shown_stays_when_its_next_version_was_only_written() {
+    let store = Store::default();
+    store.shown(pod("a", "1", 5));
+    store.wrote(pod("a", "1", 7));
+    tokio::time::advance(2 * UNCONFIRMED).await;
+    assert_eq!(names(&store), ["a"]);
+    assert!(store.expired().is_empty());
+    assert!(
+        store.shown(pod("a", "1", 6)).is_none(),
+        "older than what is known"
+    );
+    assert!(store.shown(pod("a", "1", 7)).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_watch_confirms_stays() {
+    let store = Store::default();
+    store.wrote(pod("a", "1", 5));
+    let change = store.shown(pod("a", "1", 5));
+    assert!(
+        change.is_some_and(|change| change.before.is_none()),
+        "for all others it is new"
+    );
+    assert!(store.shown(pod("a", "1", 5)).is_none(), "nothing new");
+    tokio::time::advance(UNCONFIRMED).await;
+    assert_eq!(names(&store), ["a"]);
+    assert!(
+        store
+            .shown(pod("a", "1", 6))
+            .is_some_and(|change| change.before.is_some())
+    );
+    store.wrote(pod("a", "1", 5));
+    assert_eq!(
+        store
+            .get("n", "a")
+            .map(|object| object.resource_version.to_string()),
+        Some("6".into())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_deleted_terminates_whatever_the_watch_says() {
+    let store = Store::default();
+    store.shown(pod("a", "1", 5));
+    store.deleted(&pod("a", "1", 5));
+    let terminating = || store.get("n", "a").is_some_and(|object| object.terminating);
+    assert!(terminating());
+    store.shown(pod("a", "1", 6));
+    assert!(terminating(), "a change from before the deletion");
+    store.gone(&pod("a", "1", 7));
+    store.shown(pod("a", "2", 8));
+    assert!(!terminating(), "a new one");
+}
+
+#[test]
+fn the_end_of_an_old_one_does_not_touch_a_new_one() {
+    let store = Store::default();
+    store.wrote(pod("a", "2", 9));
+    assert!(store.gone(&pod("a", "1", 8)).is_none());
+    assert_eq!(names(&store), ["a"]);
+}
+
+#[test]
+fn a_list_ends_what_it_does_not_show() {
+    let store = Store::default();
+    store.shown(pod("a", "1", 1));
+    store.shown(pod("b", "2", 2));
+    let round = store.list_begins();
+    store.shown(pod("a", "1", 1));
+    let gone = store.list_ends(round, None);
+    assert_eq!(gone.len(), 1);
+    assert_eq!(names(&store), ["a"]);
+    let round = store.list_begins();
+    assert!(
+        store.list_ends(round, Some("other")).is_empty(),
+        "another namespace's list"
+    );
+}
