@@ -2,6 +2,7 @@
 
 import shutil
 import time
+import traceback
 from dataclasses import dataclass
 
 import decoys
@@ -155,4 +156,4 @@ class Round:
             (self.folder / "objects.yaml").write_text(kubectl("get", invariants.KINDS, "--output", "yaml"))
         except (Refused, OSError) as problem:
             (self.folder / "objects.txt").write_text(str(problem))
-        (self.folder / "failure.txt").write_text(f"{error}\n")
+        (self.folder / "failure.txt").write_text("".join(traceback.format_exception(error)))

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -52,7 +51,7 @@ class Operator:
         try:
             self.fetch("/readyz")
             return True
-        except (urllib.error.URLError, ConnectionError):
+        except OSError:  # nobody listens yet, or nobody answers yet, or it says no
             return False
 
     def fetch(self, path):
