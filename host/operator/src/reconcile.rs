@@ -461,8 +461,8 @@ impl Reconciler {
             Change::Delete(kind, object) => {
                 match self.writes.delete(&known(&kind), &object).await {
                     Ok(()) => {}
-                    // Gone, or made anew: what was to be deleted is no more.
-                    Err(error) if matches!(error.cause, Cause::Gone | Cause::Stale) => {}
+                    // A conflict may mean that it was made anew, or that it was changed meanwhile and is still there.
+                    Err(error) if error.cause == Cause::Gone => {}
                     Err(error) => return Err(error),
                 }
                 if let Some(store) = store(&kind) {

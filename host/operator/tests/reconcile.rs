@@ -362,6 +362,27 @@ async fn what_is_not_wanted_is_deleted_if_it_is_still_the_same() {
     assert_eq!(world.server.requests().len(), 1, "it is on its way out");
 }
 
+/// A conflict says nothing about who won: it may be there still.
+#[tokio::test]
+async fn a_deletion_that_met_a_conflict_is_tried_again() {
+    let refuse = Some(Refusal {
+        what: ("DELETE", "/pods/p"),
+        answer: (409, "Conflict", "the object has been modified"),
+    });
+    let world = World::new(
+        refuse,
+        &[
+            parent("DaskCluster", &json!({"phase": "Running"})),
+            owned("Pod", "p"),
+        ],
+        || Ok(Ok(empty())),
+    );
+    for _ in 0..2 {
+        assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Failed(Retry::Soon));
+    }
+    assert_eq!(world.server.requests(), ["DELETE pods/p"; 2]);
+}
+
 #[tokio::test]
 async fn what_exists_is_applied_over_the_version_that_was_seen() {
     let plan = || {
