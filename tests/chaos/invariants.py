@@ -10,7 +10,9 @@ KINDS = "daskclusters,daskworkergroups,daskjobs,pods,services"
 class State:
     """What there is in a namespace, decoys aside."""
 
-    def __init__(self, kubectl):
+    def __init__(self, kubectl, reachable):
+        #: Whether schedulers can be asked.
+        self.reachable = reachable
         items = kubectl.list(KINDS, "!decoy")
         self.objects = {(item["kind"], item["metadata"]["name"]): item for item in items}
         #: Objects that something wanted accounts for.
@@ -34,15 +36,19 @@ class State:
             return self.say(f"{kind} {name} is owned by {owners}, not by {owner['kind']} {owner['metadata']['name']}")
         return found
 
+    def must_leave(self, group):
+        """Whether workers that are too many or outdated can't be held back."""
+        return self.reachable or group.unsafe
+
     def owned(self, kind, owner):
         """All of a kind that an object owns."""
         return [item for (of_kind, _), item in self.objects.items() if of_kind == kind and owner["metadata"]["uid"] in
                 [reference["uid"] for reference in item["metadata"].get("ownerReferences", [])]]
 
 
-def problems(kubectl, script):
-    """What does not hold of what a script wants."""
-    state = State(kubectl)
+def problems(kubectl, script, reachable):
+    """What does not hold of what a script wants. ``reachable`` says whether schedulers can be asked."""
+    state = State(kubectl, reachable)
     for cluster in script.clusters.values():
         check_cluster(state, cluster)
     for name, job in script.jobs.items():
@@ -106,18 +112,24 @@ def check_group(state, group, cluster):
 
 
 def check_count(state, group, found, count):
-    """As many workers as are wanted; more only if they are held back, and that is said."""
+    """As many workers as are wanted, all of the present template. More, or older ones, only if they are held back, which
+    is said, and which can be only where the scheduler can't be asked."""
+    status = found.get("status", {})
     blocked = condition(found, "ScaleDownBlocked")
-    says = f"DaskWorkerGroup {group.name} has {count} workers, wanted are {group.replicas}"
+    outdated = count - status.get("updatedReplicas", count)
+    says = f"DaskWorkerGroup {group.name} has {count} workers, {outdated} of them outdated; wanted are {group.replicas}"
     if count < group.replicas:
         state.say(says)
-    elif count > group.replicas:
-        if count > group.most:
-            state.say(f"{says} and were never more than {group.most}")
-        elif blocked["status"] != "True":
-            state.say(f"{says}, and none is said to be held back")
-    elif blocked["status"] == "True":
+    elif count > group.most:
+        state.say(f"{says} and were never more than {group.most}")
+    elif count > group.replicas and blocked["status"] != "True":
+        state.say(f"{says}, and none is said to be held back")
+    elif outdated and condition(found, "WorkersUpToDate")["status"] != "False":
+        state.say(f"{says}, and that is not said")
+    elif count == group.replicas and not outdated and blocked["status"] == "True":
         state.say(f"{says}, and yet some are said to be held back")
+    elif (count > group.replicas or outdated) and "updatedReplicas" in status and state.must_leave(group):
+        state.say(f"{says}, and nothing keeps them: {blocked}")
 
 
 def check_job(state, name, job):

@@ -44,7 +44,7 @@ class Player:
     # Clusters -------------------------------------------------------------------
 
     def create_cluster(self, step):
-        self.kubectl.apply(cluster(step.target, step.number))
+        self.kubectl.apply(cluster(step.target, step.number, step.how))
 
     def scale_cluster(self, step):
         self.kubectl("scale", f"dsk/{step.target}", f"--replicas={step.number}")
@@ -161,8 +161,10 @@ class ControlPlanePlayer(Player):
         self.kubectl.patch("pod", name, {"status": {"phase": phase, "conditions": conditions, **more}}, subresource="status")
 
 
-def cluster(name, replicas):
-    """A cluster whose template can be changed."""
+def cluster(name, replicas, scale_down=""):
+    """A cluster whose template can be changed. ``scale_down`` is how workers leave."""
     made = manifests.cluster(name, replicas)
+    if scale_down:
+        made["spec"]["worker"]["scaleDown"] = scale_down
     made["spec"]["worker"]["spec"]["containers"][0]["env"] = [{"name": "VERSION", "value": "0"}]
     return made

@@ -104,7 +104,7 @@ class Round:
 
         def as_wanted():
             player.settle(self.script)
-            found = invariants.problems(player.kubectl, self.script) + decoys.problems(player.kubectl, before)
+            found = invariants.problems(player.kubectl, self.script, self.flavour.node) + decoys.problems(player.kubectl, before)
             assert not found, "\n  ".join(["", *found])
             return True
 

@@ -13,6 +13,8 @@ class Group:
     replicas: int
     #: The most workers that it was ever to have: running ones may be held back when it shrinks.
     most: int = 0
+    #: Whether it gives its workers up where the scheduler can't be asked.
+    unsafe: bool = False
 
     def scale(self, replicas):
         """Want another number of workers."""
@@ -38,9 +40,9 @@ class Cluster:
         return self.groups[f"{self.name}-default"]
 
     @classmethod
-    def of(cls, name, replicas):
+    def of(cls, name, replicas, unsafe=False):
         """One with its default group."""
-        group = Group(f"{name}-default", replicas)
+        group = Group(f"{name}-default", replicas, unsafe=unsafe)
         return cls(name, {group.name: group})
 
 
@@ -171,8 +173,9 @@ class Script:
     # What is wanted -----------------------------------------------------------
 
     def _create_cluster(self, name):
-        self.clusters[name] = Cluster.of(name, self._workers(name))
-        self._add("create-cluster", name, self.clusters[name].default.replicas)
+        unsafe = not self._shape.holds and self._chance.random() < 0.5
+        self.clusters[name] = Cluster.of(name, self._workers(name), unsafe)
+        self._add("create-cluster", name, self.clusters[name].default.replicas, "unsafe" if unsafe else "")
 
     def _scale_cluster(self, name):
         self.clusters[name].default.scale(self._workers(name))

@@ -62,9 +62,9 @@ def everything():
     return {f"{item['kind']}/{item['metadata']['name']}": item for item in items}
 
 
-def problems(objects, wanted=None):
+def problems(objects, wanted=None, reachable=False):
     """What is said."""
-    return invariants.problems(Objects(list(objects.values())), wanted or Wanted())
+    return invariants.problems(Objects(list(objects.values())), wanted or Wanted(), reachable)
 
 
 def test_nothing_is_said_when_everything_is_there():
@@ -99,9 +99,9 @@ def added(model, **more):
     (gone("Service/c-scheduler"), "Service c-scheduler is missing"),
     (gone("Pod/c-scheduler"), "Pod c-scheduler is missing"),
     (gone("DaskWorkerGroup/c-default"), "DaskWorkerGroup c-default is missing"),
-    (gone(WORKER), "has 1 workers, wanted are 2"),
+    (gone(WORKER), "has 1 workers, "),
     (gone("Pod/k-runner"), "Pod k-runner is missing"),
-    (added(WORKER, name="c-default-worker-00000000ff"), "has 3 workers, wanted are 2 and were never more than 2"),
+    (added(WORKER, name="c-default-worker-00000000ff"), "wanted are 2 and were never more than 2"),
     (added(WORKER, name="c-default-worker-00000000ff", ownerReferences=[]), "c-default-worker-00000000ff is nobody's"),
     (added("Pod/c-scheduler", name="c-scheduler-2"), "owns more pods than its scheduler"),
     (added("Pod/k-runner", name="k-scheduler"), "Pod k-scheduler is nobody's"),
@@ -127,15 +127,28 @@ def test_what_does_not_hold_is_said(change, said):
     assert any(said in problem for problem in problems(objects)), problems(objects)
 
 
-@pytest.mark.parametrize("blocked, said", [("True", []), ("False", ["DaskWorkerGroup c-default has 2 workers, wanted are "
-                                                                  "1, and none is said to be held back"])])
-def test_more_workers_may_be_held_back(blocked, said):
+@pytest.mark.parametrize("replicas, updated, blocked, up_to_date, reachable, said", [
+    (1, 2, "True", None, False, None),
+    (1, 2, "False", None, False, "none is said to be held back"),
+    (1, 2, "True", None, True, "nothing keeps them"),
+    (2, 0, "True", "False", False, None),
+    (2, 0, "True", None, False, "and that is not said"),
+    (2, 0, "True", "False", True, "nothing keeps them"),
+    (2, 2, "True", None, False, "and yet some are said to be held back"),
+    (3, 2, None, None, False, "wanted are 3"),
+])
+def test_workers_may_be_held_back(replicas, updated, blocked, up_to_date, reachable, said):
     wanted, objects = Wanted(), everything()
-    wanted.clusters["c"].default.scale(1)
+    wanted.clusters["c"].default.scale(replicas)
     group = objects["DaskWorkerGroup/c-default"]
-    group["spec"]["worker"]["replicas"] = 1
-    group["status"]["conditions"] = [{"type": "ScaleDownBlocked", "status": blocked}]
-    assert problems(objects, wanted) == said
+    group["spec"]["worker"]["replicas"] = replicas
+    group["status"]["updatedReplicas"] = updated
+    group["status"]["conditions"] = [{"type": type, "status": status} for type, status in
+                                     (("ScaleDownBlocked", blocked), ("WorkersUpToDate", up_to_date)) if status]
+    found = problems(objects, wanted, reachable)
+    assert len(found) == (1 if said else 0) and (said or "") in "".join(found)
+    wanted.clusters["c"].default.unsafe = True
+    assert problems(objects, wanted) == problems(objects, wanted, reachable=True)
 
 
 def test_a_job_whose_runner_was_taken_away_may_have_failed():
