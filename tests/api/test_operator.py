@@ -163,7 +163,7 @@ def test_scale_down_takes_workers_that_never_started(kubectl, operator):
 
     def blocked():
         found = condition(kubectl.get("daskworkergroup", "c-default"), "ScaleDownBlocked")
-        return found and found["status"] == "True" and found["reason"] == "WorkersMayHoldData"
+        return found and found["status"] == "True" and found["reason"] in {"SchedulerNotAsked", "SchedulerUnreachable"}
     until(blocked, "a condition that says what is held back")
     stays(lambda: kubectl.names("pods", WORKERS) == pods[:2], "two workers")
 

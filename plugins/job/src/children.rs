@@ -2,7 +2,7 @@
 
 use dask_operator_plugin::dask::metadata::{CLUSTER_NAME, COMPONENT, Metadata};
 use dask_operator_plugin::dask::resource::{Resource, without_nulls};
-use dask_operator_plugin::dask::{address, environment, kinds, names};
+use dask_operator_plugin::dask::{address, environment, kinds, last_words, names};
 use dask_operator_plugin::prelude::*;
 
 use crate::Settings;
@@ -28,6 +28,7 @@ pub(crate) fn runner(job: &Resource<'_>, settings: &Settings) -> DesiredChild {
     let address = address::scheduler_address(job.name, job.namespace, &job.spec["cluster"]["spec"], domain);
     let mut pod_spec = runner["spec"].clone();
     environment::inject(&mut pod_spec, &[(environment::SCHEDULER_ADDRESS, &address)]);
+    last_words::keep(&mut pod_spec);
     let object = without_nulls(json!({"metadata": metadata.to_json(), "spec": pod_spec}));
     DesiredChild::create(kinds::pod().key(names::runner(job.name)), object)
 }

@@ -90,6 +90,13 @@ impl Scenario {
         self
     }
 
+    /// As [`related`](Self::related), in the place of the one of the same kind and name.
+    #[must_use]
+    pub fn related_instead(mut self, object: Value) -> Self {
+        self.related.retain(|other| key(other) != key(&object));
+        self.related(object)
+    }
+
     /// The parent's status.
     #[must_use]
     pub fn status(mut self, status: Value) -> Self {
@@ -231,10 +238,12 @@ fn applied(key: &ChildKey, object: &Json, before: Option<&Value>, now: Timestamp
     object["metadata"]["uid"] = json!(format!("uid-of-{}", key.name));
     object["metadata"]["creationTimestamp"] = json!(crate::dask::time::format(now));
     match before {
-        // Of a pod nothing can be applied but metadata; the rest stays.
-        Some(before) if key.kind == "Pod" => {
+        // Of a pod nothing can be applied but metadata; the rest stays. So it does where nothing else is said.
+        Some(before) if key.kind == "Pod" || object["spec"].is_null() => {
             let mut pod = before.clone();
+            let created = before["metadata"]["creationTimestamp"].clone();
             merge(&mut pod["metadata"], &object["metadata"]);
+            pod["metadata"]["creationTimestamp"] = created;
             pod
         }
         Some(before) => {

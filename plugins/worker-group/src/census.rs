@@ -1,13 +1,17 @@
 //! Which workers there are, and in what state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use dask_operator_plugin::dask::kinds;
+use dask_operator_plugin::dask::metadata::{RETIRING_SINCE, TEMPLATE_HASH};
 use dask_operator_plugin::dask::pod::{Cause, Pod};
 use dask_operator_plugin::dask::workload::DeploymentState;
+use dask_operator_plugin::dask::{kinds, time};
 use dask_operator_plugin::prelude::*;
 
-/// A worker that exists and is wanted.
+use crate::notices::Notices;
+use crate::roster::{self, Reach, Scheduler, Standing};
+
+/// A worker that exists.
 #[derive(Debug)]
 pub(crate) struct Worker<'a> {
     /// As it was observed.
@@ -21,8 +25,28 @@ pub(crate) struct Worker<'a> {
     pub(crate) scheduled: bool,
     /// When it was created.
     pub(crate) created: Option<Timestamp>,
+    /// Since when it has to leave.
+    pub(crate) retiring_since: Option<Timestamp>,
+    /// What it was made from; none where another release made it.
+    pub(crate) template_hash: Option<String>,
+    /// Why it is about to lose its node, if it is.
+    pub(crate) notice: Option<String>,
+    /// What the scheduler says of it.
+    pub(crate) standing: Standing<'a>,
     /// What keeps it from being ready.
     trouble: Option<Cause>,
+}
+
+impl<'a> Worker<'a> {
+    /// Its name.
+    pub(crate) fn name(&self) -> &'a str {
+        &self.observed.key.name
+    }
+
+    /// Whether it is ready, and a worker as far as the scheduler says something.
+    pub(crate) fn available(&self) -> bool {
+        self.ready && !matches!(self.standing, Standing::Unregistered)
+    }
 }
 
 /// A worker that is over and will not come back by itself.
@@ -34,13 +58,26 @@ pub(crate) struct Lost<'a> {
     pub(crate) cause: Cause,
 }
 
+/// A worker that is being deleted.
+#[derive(Debug)]
+pub(crate) struct Terminating<'a> {
+    /// As it was observed.
+    pub(crate) observed: &'a ObservedObject,
+    /// Whether it may be a worker still, for as long as its grace period lasts.
+    pub(crate) may_hold_data: bool,
+    /// What the scheduler says of it.
+    pub(crate) standing: Standing<'a>,
+}
+
 /// All workers of a group.
 #[derive(Debug, Default)]
 pub(crate) struct Census<'a> {
     /// Those that count.
     pub(crate) workers: Vec<Worker<'a>>,
+    /// Those that were told to leave; they don't count.
+    pub(crate) leaving: Vec<Worker<'a>>,
     /// Those that are on their way out; they don't count, but their names are taken.
-    pub(crate) terminating: Vec<&'a ObservedObject>,
+    pub(crate) terminating: Vec<Terminating<'a>>,
     /// Those that are to be replaced. Each holds its place until it is gone, so that whoever decides from an old view
     /// decides the same again.
     pub(crate) lost: Vec<Lost<'a>>,
@@ -48,51 +85,107 @@ pub(crate) struct Census<'a> {
 
 impl<'a> Census<'a> {
     /// Counts the children of an observation.
-    pub(crate) fn of(observation: &'a Observation) -> Result<Self, Error> {
+    pub(crate) fn of(
+        observation: &'a Observation,
+        scheduler: Scheduler<'a>,
+        notices: &Notices,
+    ) -> Result<Self, Error> {
         let mut census = Self::default();
+        let mut reaches: Vec<(&str, Reach)> = Vec::new();
         for observed in observation.children_of(&kinds::pod()) {
-            if observed.terminating {
-                census.terminating.push(observed);
-                continue;
-            }
             let pod = Pod::of(observed)?;
-            let trouble = pod.trouble();
-            match trouble {
-                Some(cause) if pod.is_over() => census.lost.push(Lost {
-                    name: &observed.key.name,
-                    cause,
-                }),
-                trouble => census.workers.push(Worker {
+            let reach = match pod.is_on_host_network() {
+                true => Reach::Node(pod.addresses()),
+                false => Reach::Own(pod.addresses()),
+            };
+            let retiring_since = pod.annotation(RETIRING_SINCE).and_then(time::parse);
+            if observed.terminating {
+                census.terminating.push(Terminating {
+                    observed,
+                    may_hold_data: pod.has_run() && !pod.is_over(),
+                    standing: Standing::Unknown,
+                });
+            } else if pod.is_over() {
+                // Who had to leave anyway is not replaced.
+                if retiring_since.is_none() {
+                    let cause = pod.trouble().unwrap_or_else(|| Cause {
+                        reason: pod.phase().to_owned(),
+                        message: String::new(),
+                    });
+                    census.lost.push(Lost {
+                        name: &observed.key.name,
+                        cause,
+                    });
+                }
+                continue;
+            } else {
+                census.add(Worker {
                     observed,
                     ready: pod.is_ready(),
                     may_hold_data: pod.has_run(),
-                    scheduled: pod.is_scheduled(),
+                    scheduled: pod.node().is_some(),
                     created: pod.created,
-                    trouble,
-                }),
+                    retiring_since,
+                    template_hash: pod.annotation(TEMPLATE_HASH).map(str::to_owned),
+                    notice: notices.about(&pod),
+                    standing: Standing::Unknown,
+                    trouble: pod.trouble(),
+                });
             }
+            reaches.push((&observed.key.name, reach));
         }
         for observed in observation.children_of(&kinds::deployment()) {
-            if observed.terminating {
-                census.terminating.push(observed);
-                continue;
-            }
             let deployment: DeploymentState = observed.read()?;
-            let trouble = deployment.trouble();
-            let trouble = trouble.map(|(reason, message)| Cause {
-                reason: reason.into(),
-                message: message.into(),
-            });
-            census.workers.push(Worker {
-                observed,
-                ready: deployment.is_ready(),
-                may_hold_data: true,
-                scheduled: true,
-                created: None,
-                trouble: trouble.filter(|_| !deployment.is_ready()),
-            });
+            if observed.terminating {
+                census.terminating.push(Terminating {
+                    observed,
+                    may_hold_data: deployment.is_ready(),
+                    standing: Standing::Unknown,
+                });
+            } else {
+                let trouble = deployment.trouble().filter(|_| !deployment.is_ready());
+                let trouble = trouble.map(|(reason, message)| Cause {
+                    reason: reason.into(),
+                    message: message.into(),
+                });
+                census.add(Worker {
+                    observed,
+                    ready: deployment.is_ready(),
+                    may_hold_data: true,
+                    scheduled: true,
+                    created: deployment.created(),
+                    retiring_since: deployment.annotation(RETIRING_SINCE).and_then(time::parse),
+                    template_hash: deployment.annotation(TEMPLATE_HASH).map(str::to_owned),
+                    notice: None,
+                    standing: Standing::Unknown,
+                    trouble,
+                });
+            }
+            reaches.push((&observed.key.name, Reach::Anywhere));
         }
+        census.ask(scheduler, &reaches);
         Ok(census)
+    }
+
+    fn add(&mut self, worker: Worker<'a>) {
+        match worker.retiring_since {
+            None => self.workers.push(worker),
+            Some(_) => self.leaving.push(worker),
+        }
+    }
+
+    /// Notes what the scheduler says of each.
+    fn ask(&mut self, scheduler: Scheduler<'a>, reaches: &[(&str, Reach)]) {
+        let standings = roster::standings(scheduler, reaches);
+        let names = reaches.iter().map(|(name, _)| *name);
+        let mut standings: HashMap<&str, Standing<'a>> = names.zip(standings).collect();
+        let mut take = |name: &str| standings.remove(name).unwrap_or_default();
+        for worker in self.workers.iter_mut().chain(&mut self.leaving) {
+            worker.standing = take(worker.name());
+        }
+        for terminating in &mut self.terminating {
+            terminating.standing = take(&terminating.observed.key.name);
+        }
     }
 
     /// How many workers are ready.

@@ -1,15 +1,33 @@
 //! The default worker-group component.
 //!
 //! A `DaskWorkerGroup` consists of workers: Pods named `<group>-worker-<10 hexadecimal digits>`, or Deployments of one
-//! replica each. Workers that are lost are replaced. What a status of a worker group holds: `replicas`,
-//! `readyReplicas`, `selector` and `observedGeneration`; its conditions are `WorkersReady` and, while it is so,
-//! `ScaleDownBlocked`.
+//! replica each. Workers that are lost are replaced.
+//!
+//! A plan goes one way: `roster` finds the scheduler's workers in the pods, `census` says which workers there are,
+//! `wanted` what there shall be, `departures` who is told to leave (by `victims` and `rollout`), `drain`
+//! what becomes of those who were, `plan` puts it together with the workers that are missing (from `template`),
+//! and `conditions` and `events` say it.
+//!
+//! What a status of a worker group holds: `replicas`, `readyReplicas`, `updatedReplicas`, `selector`,
+//! `observedGeneration` and, while there are some, `retiringReplicas`; its conditions are `WorkersReady` and, while
+//! there is something to say, `ScaleDownBlocked` and `WorkersUpToDate`.
 
 mod census;
+mod conditions;
+mod departures;
+mod drain;
+mod events;
+mod notices;
 mod plan;
+mod rollout;
+mod roster;
 mod settings;
 mod template;
+#[cfg(test)]
+mod tests;
 mod validate;
+mod victims;
+mod wanted;
 
 use dask_operator_plugin::dask::{defaults, kinds};
 use dask_operator_plugin::prelude::*;

@@ -2,35 +2,39 @@
 
 use std::collections::HashSet;
 
-use dask_operator_plugin::dask::metadata;
 use dask_operator_plugin::dask::names::WorkerNames;
-use dask_operator_plugin::dask::resource::{self, Resource};
-use dask_operator_plugin::dask::{defaults, kinds};
+use dask_operator_plugin::dask::resource::Resource;
+use dask_operator_plugin::dask::update::Strategy;
+use dask_operator_plugin::dask::{defaults, kinds, metadata, scheduler, time};
 use dask_operator_plugin::prelude::*;
 use dask_operator_plugin::{WorkerGroup, log};
 
-use crate::census::{Census, Lost, Worker};
+use crate::census::{Census, Worker};
+use crate::conditions::{self, WORKERS_READY};
+use crate::departures::{Departures, How, Why};
+use crate::drain::Drain;
+use crate::notices::Notices;
+use crate::roster::Scheduler;
 use crate::template::Template;
-use crate::{DefaultWorkerGroup, Settings, validate};
+use crate::wanted::Wanted;
+use crate::{DefaultWorkerGroup, Settings, events, rollout, validate};
 
-/// Whether as many workers are ready as the group shall have.
-const WORKERS_READY: &str = "WorkersReady";
-/// Workers that are too many are held back.
-const SCALE_DOWN_BLOCKED: &str = "ScaleDownBlocked";
+/// No worker runs, because somebody wants it so.
+const SUSPENDED: &str = "Suspended";
 
 /// How long to wait for a cluster that does not exist.
-const LOOK_AGAIN: u64 = 30_000;
+pub(crate) const LOOK_AGAIN: u64 = 30_000;
 /// The shortest time between two batches, where no delay is set.
 const NEXT_BATCH: u64 = 1000;
-/// How many names a sentence holds.
-const NAMED: usize = 3;
 
 /// Plans a `DaskWorkerGroup`.
 pub(crate) fn worker_group(observation: &Observation, settings: &Settings) -> Result<Plan, Error> {
     let group = <DefaultWorkerGroup as Logic<WorkerGroup>>::default(observation.parent_json()?, settings)?;
     Error::if_invalid(validate::worker_group(&group, None))?;
     let group = Resource::of(&group);
-    let census = Census::of(observation)?;
+    let scheduler = Scheduler::of(observation);
+    let notices = Notices::of(observation, &group.spec["worker"]["spec"], &settings.drain_taints)?;
+    let census = Census::of(observation, scheduler, &notices)?;
     let cluster_name = group.spec["cluster"].as_str().unwrap_or_default();
     match observation.related_object(&kinds::cluster(), cluster_name) {
         None => {
@@ -53,7 +57,11 @@ pub(crate) fn worker_group(observation: &Observation, settings: &Settings) -> Re
         Some(observed) => {
             let mut cluster: Value = observed.read()?;
             defaults::cluster_spec(&mut cluster["spec"], cluster_name, &settings.default_image);
-            let plan = workers(&group, &Resource::of(&cluster), &census, observation, settings);
+            let cluster = Resource::of(&cluster);
+            let plan = match cluster.spec["suspend"].as_bool() {
+                Some(true) => suspended(&group, &cluster, &census),
+                _ => workers(&group, &cluster, &census, scheduler, observation, settings),
+            };
             let ChildKey {
                 api_version,
                 kind,
@@ -83,7 +91,7 @@ fn as_it_is(
     let everything = observation.children.iter().flat_map(|kind| &kind.objects);
     Plan {
         children: everything.map(DesiredChild::keep).collect(),
-        status: status(group, census),
+        status: status(group, census, None),
         conditions: vec![Condition::new(
             WORKERS_READY,
             ConditionStatus::False,
@@ -95,50 +103,152 @@ fn as_it_is(
     }
 }
 
+/// The workers of a group in its cluster, both after defaulting.
 fn workers(
     group: &Resource<'_>,
     cluster: &Resource<'_>,
     census: &Census<'_>,
+    scheduler: Scheduler<'_>,
     observation: &Observation,
     settings: &Settings,
 ) -> Plan {
-    let desired = resource::replicas(&group.spec["worker"]) as usize;
-    let missing = desired.saturating_sub(census.workers.len() + census.lost.len());
-    let surplus = census.workers.len().saturating_sub(desired);
-    let (taken, held) = victims(census, surplus);
-    let batch = Batch::of(missing, census, observation.now, settings);
+    let now = observation.now;
+    let wanted = Wanted::of(group, cluster, settings, now);
+    let departures = Departures::of(census, &wanted, scheduler);
+    let drain = Drain::of(census, &wanted, scheduler, group, now);
+    let batch = Batch::of(
+        missing(census, &departures, &drain, &wanted),
+        census,
+        now,
+        settings,
+    );
 
+    let gone: HashSet<&str> = departures
+        .all
+        .iter()
+        .map(|(worker, _, _)| worker.name())
+        .collect();
     let kept = census
         .workers
         .iter()
-        .map(|worker| worker.observed)
-        .filter(|observed| !taken.contains(&observed.key.name.as_str()));
-    let mut children: Vec<DesiredChild> = kept
-        .chain(census.terminating.iter().copied())
-        .map(DesiredChild::keep)
-        .collect();
+        .filter(|worker| !gone.contains(worker.name()));
+    let kept = kept
+        .chain(drain.staying.iter().copied())
+        .map(|worker| worker.observed);
+    let kept = kept.chain(census.terminating.iter().map(|terminating| terminating.observed));
+    let mut children: Vec<DesiredChild> = kept.map(DesiredChild::keep).collect();
+    let mark = json!({"metadata": {
+        "labels": {metadata::CLUSTER_NAME: cluster.name},
+        "annotations": {metadata::RETIRING_SINCE: time::format_exactly(now)},
+    }})
+    .to_string();
+    let marked = departures.by(How::Marked).chain(drain.again.iter().copied());
+    children.extend(marked.map(|worker| DesiredChild::apply(worker.observed.key.clone(), &mark)));
     if batch.size > 0 {
-        let template = Template::of(group, cluster, settings);
+        let template = Template::of(group, cluster, settings, &wanted.template_hash);
         let names = WorkerNames::new(group.name, observation.seed, names_taken(observation));
         children.extend(names.take(batch.size).map(|name| template.worker(name)));
-        log::debug(format!("{} of {missing} missing workers are created", batch.size));
+        log::debug(format!("{} workers are created", batch.size));
     }
 
-    let mut conditions = vec![workers_ready(census, desired)];
-    let mut events = lost(&census.lost);
-    if held > 0 {
-        let blocked = scale_down_blocked(held);
-        if !group.condition_holds(SCALE_DOWN_BLOCKED) {
-            events.push(Event::warning(SCALE_DOWN_BLOCKED, blocked.message.clone()));
-        }
-        conditions.push(blocked);
-    }
+    let mut conditions = vec![conditions::workers_ready(census, wanted.replicas)];
+    conditions.extend(conditions::scale_down_blocked(
+        &departures,
+        &drain,
+        scheduler,
+        &wanted,
+        now,
+    ));
+    conditions.extend(conditions::workers_up_to_date(
+        census,
+        &departures,
+        &wanted,
+        scheduler,
+    ));
+    let events = events::of(group, census, &departures, &drain, &conditions, &wanted);
+    let asks = asks(census, &departures, &wanted);
     Plan {
         children,
-        status: status(group, census),
+        status: status(group, census, Some(&wanted)),
         conditions,
         events,
-        requeue_after: batch.again,
+        requeue_after: [
+            batch.again,
+            drain.look_again,
+            asks.then_some(look_again(&departures, scheduler)).flatten(),
+            wanted.restart_at.and_then(|time| u64::try_from(time - now).ok()),
+        ]
+        .into_iter()
+        .flatten()
+        .min(),
+        scheduler: asks.then(|| SchedulerRequest {
+            retire: drain.retire,
+            ..scheduler::request(cluster.spec, &[SchedulerQuestion::Workers], scheduler::SOON)
+        }),
+        ..Plan::default()
+    }
+}
+
+/// How many workers are to be created. Who was told to leave, and who is about to lose its node, does not count; who
+/// is lost, or deleted for being outdated, holds its place until it is gone.
+fn missing(
+    census: &Census<'_>,
+    departures: &Departures<'_, '_>,
+    drain: &Drain<'_, '_>,
+    wanted: &Wanted,
+) -> usize {
+    let holds_place = |(_, how, why): &&(&Worker<'_>, How, Why)| *why == Why::Outdated && *how != How::Marked;
+    let going = departures.all.len() - departures.all.iter().filter(holds_place).count();
+    let counted = census.workers.len() + census.lost.len() - going;
+    let marked = departures
+        .all
+        .iter()
+        .filter(|(_, how, why)| *why == Why::Outdated && *how == How::Marked);
+    let marked = marked.count();
+    let leaving = drain.staying.iter().chain(&drain.again);
+    let leaving = leaving.filter(|worker| wanted.is_outdated(worker) && worker.notice.is_none());
+    let room = rollout::room(wanted, counted, leaving.count() + marked);
+    let most = wanted.most(departures.outdated - departures.count(Why::Outdated));
+    most.saturating_sub(counted).min(room)
+}
+
+/// Whether the scheduler has something to say: somebody leaves, or shall.
+fn asks(census: &Census<'_>, departures: &Departures<'_, '_>, wanted: &Wanted) -> bool {
+    let rolls = matches!(wanted.strategy, Strategy::Rolling { .. }) && departures.outdated > 0;
+    let marked = departures.by(How::Marked).next().is_some();
+    let terminating = census
+        .terminating
+        .iter()
+        .any(|terminating| terminating.may_hold_data);
+    departures.held > 0 || marked || rolls || terminating || !census.leaving.is_empty()
+}
+
+/// When to look again, beside when something changes.
+fn look_again(departures: &Departures<'_, '_>, scheduler: Scheduler<'_>) -> Option<u64> {
+    match scheduler {
+        Scheduler::Known(_) => departures.by(How::Marked).next().map(|_| scheduler::SOON),
+        Scheduler::NotAsked | Scheduler::Unreachable(_) => Some(scheduler::NOW_AND_THEN),
+    }
+}
+
+/// Of a cluster that is suspended all workers go at once: nobody needs what they hold.
+fn suspended(group: &Resource<'_>, cluster: &Resource<'_>, census: &Census<'_>) -> Plan {
+    let message = format!("DaskCluster {} is suspended: no worker runs", cluster.name);
+    let mut events = Vec::new();
+    if conditions::reason(group, WORKERS_READY) != Some(SUSPENDED) {
+        events.push(Event::normal(SUSPENDED, message.clone()));
+    }
+    let terminating = census.terminating.iter().map(|terminating| terminating.observed);
+    Plan {
+        children: terminating.map(DesiredChild::keep).collect(),
+        status: status(group, census, None),
+        conditions: vec![Condition::new(
+            WORKERS_READY,
+            ConditionStatus::False,
+            SUSPENDED,
+            message,
+        )],
+        events,
         ..Plan::default()
     }
 }
@@ -177,24 +287,6 @@ impl Batch {
     }
 }
 
-/// Which of the workers that are too many can go without loss, by name; and how many can't. First those without a
-/// node, then the newest.
-fn victims<'a>(census: &Census<'a>, surplus: usize) -> (HashSet<&'a str>, usize) {
-    let mut harmless: Vec<&Worker<'a>> = census
-        .workers
-        .iter()
-        .filter(|worker| !worker.may_hold_data)
-        .collect();
-    harmless.sort_by_key(|worker| (worker.scheduled, std::cmp::Reverse(worker.created)));
-    let taken: HashSet<&str> = harmless
-        .iter()
-        .take(surplus)
-        .map(|worker| worker.observed.key.name.as_str())
-        .collect();
-    let held = surplus - taken.len();
-    (taken, held)
-}
-
 /// Names that no new worker can have: those of all that exist, in whatever state, and those that the scheduler knows.
 fn names_taken(observation: &Observation) -> impl Iterator<Item = &str> {
     let objects = observation
@@ -209,353 +301,22 @@ fn names_taken(observation: &Observation) -> impl Iterator<Item = &str> {
     objects.chain(known.iter().map(|worker| worker.name.as_str()))
 }
 
-fn workers_ready(census: &Census<'_>, desired: usize) -> Condition {
-    let ready = census.ready();
-    let counted = match ready > desired {
-        true => format!("{ready} workers are ready, {desired} are wanted"),
-        false => format!("{ready} of {desired} workers are ready"),
-    };
-    if ready >= desired {
-        return Condition::new(WORKERS_READY, ConditionStatus::True, "AllReady", counted);
-    }
-    match census.trouble() {
-        Some((count, cause)) => {
-            let message = format!("{counted}; {count} wait: {} ({})", cause.reason, cause.message);
-            Condition::new(WORKERS_READY, ConditionStatus::False, &cause.reason, message)
-        }
-        None => Condition::new(WORKERS_READY, ConditionStatus::False, "WorkersStarting", counted),
-    }
-}
-
-fn scale_down_blocked(held: usize) -> Condition {
-    let who = match held {
-        1 => "1 worker more than wanted is".to_owned(),
-        _ => format!("{held} workers more than wanted are"),
-    };
-    let message = format!(
-        "{who} held back, because results that nobody else has may be lost: delete a worker's pod to let it go"
-    );
-    Condition::new(
-        SCALE_DOWN_BLOCKED,
-        ConditionStatus::True,
-        "WorkersMayHoldData",
-        message,
-    )
-}
-
-/// One event for all workers that are over, however many.
-fn lost(lost: &[Lost<'_>]) -> Vec<Event> {
-    let Some(first) = lost.first() else {
-        return Vec::new();
-    };
-    let mut names: Vec<&str> = lost.iter().take(NAMED).map(|lost| lost.name).collect();
-    if lost.len() > NAMED {
-        names.push("…");
-    }
-    let names = names.join(", ");
-    let why = if first.cause.message.is_empty() {
-        String::new()
-    } else {
-        format!(": {}", first.cause.message)
-    };
-    let message = format!(
-        "{} lost and will be replaced ({}{why}): {names}",
-        counted(lost.len(), "worker"),
-        first.cause.reason
-    );
-    vec![Event::warning("WorkerLost", message)]
-}
-
-fn counted(count: usize, what: &str) -> String {
-    if count == 1 {
-        format!("1 {what} is")
-    } else {
-        format!("{count} {what}s are")
-    }
-}
-
-fn status(group: &Resource<'_>, census: &Census<'_>) -> String {
+fn status(group: &Resource<'_>, census: &Census<'_>, wanted: Option<&Wanted>) -> String {
     let cluster = group.spec["cluster"].as_str().unwrap_or_default();
     let mut status = json!({
         "replicas": census.workers.len(),
         "readyReplicas": census.ready(),
         "selector": metadata::selector(&metadata::worker_labels(cluster, group.name)),
     });
+    if let Some(wanted) = wanted {
+        let updated = census.workers.iter().filter(|worker| !wanted.is_outdated(worker));
+        status["updatedReplicas"] = json!(updated.count());
+    }
+    if !census.leaving.is_empty() {
+        status["retiringReplicas"] = json!(census.leaving.len());
+    }
     if let Some(generation) = group.generation() {
         status["observedGeneration"] = json!(generation);
     }
     status.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use dask_operator_plugin::testing::{Outcome, START, Scenario};
-
-    use super::*;
-
-    fn cluster() -> Value {
-        json!({
-            "apiVersion": kinds::DASK, "kind": "DaskCluster",
-            "metadata": {"name": "simple", "labels": {"team": "cluster", "from": "cluster"}},
-            "spec": {},
-        })
-    }
-
-    fn group(replicas: u32) -> Scenario {
-        let group = json!({
-            "metadata": {"name": "simple-default", "generation": 4, "labels": {"team": "group"}},
-            "spec": {"cluster": "simple", "worker": {"replicas": replicas}},
-        });
-        Scenario::of_value(group).related(cluster())
-    }
-
-    fn pod(name: &str, status: Value) -> Value {
-        json!({
-            "apiVersion": "v1", "kind": "Pod", "status": status,
-            "metadata": {"name": name, "creationTimestamp": "2026-01-01T00:00:00Z"},
-        })
-    }
-
-    fn running() -> Value {
-        json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]})
-    }
-
-    fn pending() -> Value {
-        json!({"phase": "Pending"})
-    }
-
-    fn plan(scenario: &Scenario) -> Outcome {
-        scenario.plan::<WorkerGroup, DefaultWorkerGroup>().expect("plan")
-    }
-
-    fn count(plan: &Outcome, action: &str) -> usize {
-        plan.summary()
-            .iter()
-            .filter(|line| line.starts_with(action))
-            .count()
-    }
-
-    #[test]
-    fn a_new_group() {
-        let plan = plan(&group(3));
-        assert_eq!(count(&plan, "create Pod"), 3);
-        let name = plan.0.children[0].key.name.clone();
-        let pod = plan.object("Pod", &name).expect("pod");
-        assert_eq!(
-            pod["spec"]["containers"][0]["env"],
-            json!([
-                {"name": "DASK_WORKER_NAME", "value": name},
-                {"name": "DASK_SCHEDULER_ADDRESS", "value": "tcp://simple-scheduler.default.svc:8786"},
-            ])
-        );
-        let labels = &pod["metadata"]["labels"];
-        assert_eq!(
-            (&labels["team"], &labels["from"]),
-            (&json!("group"), &json!("cluster"))
-        );
-        assert_eq!(labels["sidecar.istio.io/inject"], "false");
-        assert_eq!(
-            plan.status(),
-            json!({
-                "replicas": 0, "readyReplicas": 0, "observedGeneration": 4,
-                "selector": "dask.org/cluster-name=simple,dask.org/component=worker,dask.org/workergroup-name=simple-default",
-            })
-        );
-        assert_eq!(
-            plan.condition(WORKERS_READY).as_deref(),
-            Some("False WorkersStarting: 0 of 3 workers are ready")
-        );
-        assert_eq!(
-            plan.0.owner.as_ref().map(|owner| owner.kind.as_str()),
-            Some("DaskCluster")
-        );
-    }
-
-    #[test]
-    fn half_done_work_is_finished_with_the_same_names() {
-        let all = plan(&group(5));
-        let mut half = group(5).with(&all);
-        let third = all.0.children[2].key.name.clone();
-        half = Scenario::of_value(half.parent().clone()).related(cluster());
-        for child in all.0.children.iter().filter(|child| child.key.name != third) {
-            half = half.child(pod(&child.key.name, pending()));
-        }
-        let rest = plan(&half);
-        assert_eq!(count(&rest, "keep"), 4);
-        assert_eq!(
-            rest.summary().last().map(String::as_str),
-            Some(format!("create Pod {third}").as_str())
-        );
-    }
-
-    #[test]
-    fn a_plan_applied_to_its_own_result_changes_nothing() {
-        let scenario = group(20);
-        let after = scenario.clone().with(&plan(&scenario));
-        assert_eq!(count(&plan(&after), "keep"), 20);
-        assert_eq!(plan(&after).0.children.len(), 20);
-    }
-
-    #[test]
-    fn lost_workers_hold_their_place_until_they_are_gone() {
-        let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory"});
-        let scenario = group(2).child(pod("a", evicted)).child(pod("b", running()));
-        let first = plan(&scenario);
-        assert_eq!(
-            first.summary(),
-            ["keep Pod b"],
-            "a is deleted, its successor is not there yet"
-        );
-        assert_eq!(
-            first.events(),
-            ["WorkerLost: 1 worker is lost and will be replaced (Evicted: low on memory): a"]
-        );
-        assert_eq!(first.status()["replicas"], 1);
-        let second = plan(&group(2).child(pod("b", running())));
-        assert_eq!(count(&second, "create"), 1);
-        assert_eq!(second.events(), [""; 0]);
-    }
-
-    #[test]
-    fn terminating_workers_are_kept_and_not_counted() {
-        let mut going = pod("a", running());
-        going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-        let plan = plan(&group(2).child(going).child(pod("b", running())));
-        assert_eq!((count(&plan, "keep"), count(&plan, "create")), (2, 1));
-        assert_eq!(plan.status()["replicas"], 1);
-    }
-
-    #[test]
-    fn scaling_down_takes_only_what_never_worked() {
-        let creating = json!({"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]});
-        let base = group(1)
-            .child(pod("a", running()))
-            .child(pod("b", running()))
-            .child(pod("c", creating))
-            .child(pod("d", pending()));
-        let first = plan(&base);
-        assert_eq!(first.summary(), ["keep Pod a", "keep Pod b"]);
-        let blocked = first.condition(SCALE_DOWN_BLOCKED).expect("blocked");
-        assert!(
-            blocked.starts_with("True WorkersMayHoldData: 1 worker more than wanted is held back"),
-            "{blocked}"
-        );
-        assert_eq!(first.0.events.len(), 1);
-        let again = plan(&base.with(&first));
-        assert_eq!(again.0.events, [], "it is said once");
-        assert!(again.condition(SCALE_DOWN_BLOCKED).is_some());
-    }
-
-    #[test]
-    fn the_unscheduled_and_the_newest_go_first() {
-        let mut scheduled = pod("a", pending());
-        scheduled["spec"] = json!({"nodeName": "n"});
-        let mut newer = pod("c", pending());
-        newer["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:09Z");
-        let base = |replicas| {
-            group(replicas)
-                .child(scheduled.clone())
-                .child(pod("b", pending()))
-                .child(newer.clone())
-        };
-        assert_eq!(plan(&base(2)).summary(), ["keep Pod a", "keep Pod b"]);
-        assert_eq!(plan(&base(1)).summary(), ["keep Pod a"]);
-        assert_eq!(plan(&base(0)).summary(), [""; 0]);
-    }
-
-    #[test]
-    fn batches() {
-        let settings = json!({"batchSize": 2, "delay": 10});
-        let first = plan(&group(5).settings(&settings));
-        assert_eq!(
-            (count(&first, "create"), first.0.requeue_after),
-            (2, Some(10_000))
-        );
-        let two = group(5)
-            .settings(&settings)
-            .child(pod("a", pending()))
-            .child(pod("b", pending()));
-        let early = plan(&two.clone().after(4000));
-        assert_eq!((count(&early, "create"), early.0.requeue_after), (0, Some(6000)));
-        let due = plan(&two.after(10_000));
-        assert_eq!((count(&due, "create"), due.0.requeue_after), (2, Some(10_000)));
-        let last = plan(&group(2).settings(&settings));
-        assert_eq!((count(&last, "create"), last.0.requeue_after), (2, None));
-    }
-
-    #[test]
-    fn deployments_from_before_are_workers() {
-        let deployment = |name: &str, ready: u32| {
-            json!({
-            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "status": {"readyReplicas": ready}})
-        };
-        let plan = plan(&group(3).child(deployment("x", 1)).child(deployment("y", 0)));
-        assert_eq!(
-            (count(&plan, "keep Deployment"), count(&plan, "create Pod")),
-            (2, 1)
-        );
-        assert_eq!(
-            (&plan.status()["replicas"], &plan.status()["readyReplicas"]),
-            (&json!(2), &json!(1))
-        );
-    }
-
-    #[test]
-    fn names_that_the_scheduler_knows_are_not_used_again() {
-        let first = plan(&group(1)).0.children[0].key.name.clone();
-        let worker = SchedulerWorker {
-            address: "tcp://10.0.0.1:1".into(),
-            name: first.clone(),
-            status: "running".into(),
-            processing: 0,
-            managed_bytes: 0,
-            last_seen: START,
-        };
-        let facts = SchedulerFacts {
-            observed_at: START,
-            workers: vec![worker],
-            desired_workers: None,
-            idle_since: None,
-        };
-        assert_ne!(plan(&group(1).scheduler(facts)).0.children[0].key.name, first);
-    }
-
-    #[test]
-    fn without_a_cluster_nothing_is_taken() {
-        let alone = Scenario::of_value(group(5).parent().clone()).child(pod("a", running()));
-        let plan = plan(&alone);
-        assert_eq!(plan.summary(), ["keep Pod a"]);
-        assert_eq!(plan.0.requeue_after, Some(LOOK_AGAIN));
-        assert!(
-            plan.condition(WORKERS_READY)
-                .is_some_and(|text| text.contains("ClusterNotFound"))
-        );
-    }
-
-    #[test]
-    fn the_commonest_trouble_is_said() {
-        let waiting = |reason: &str| {
-            json!({"phase": "Pending", "containerStatuses": [
-            {"name": "worker", "state": {"waiting": {"reason": reason, "message": "m"}}}]})
-        };
-        let scenario = group(3)
-            .child(pod("a", waiting("ErrImagePull")))
-            .child(pod("b", waiting("ImagePullBackOff")))
-            .child(pod("c", waiting("ImagePullBackOff")));
-        assert_eq!(
-            plan(&scenario).condition(WORKERS_READY).as_deref(),
-            Some(
-                "False ImagePullBackOff: 0 of 3 workers are ready; 2 wait: ImagePullBackOff (container worker: m)"
-            )
-        );
-    }
-
-    #[test]
-    fn a_wrong_group_is_invalid() {
-        let error = group(1).change(|group| group["spec"]["worker"]["replicas"] = json!(-1));
-        let error = error
-            .plan::<WorkerGroup, DefaultWorkerGroup>()
-            .expect_err("invalid");
-        assert!(matches!(error, Error::Invalid(findings) if findings[0].field == "spec.worker.replicas"));
-    }
 }

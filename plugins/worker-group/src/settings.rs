@@ -23,7 +23,23 @@ pub struct Settings {
     pub cluster_domain: Option<String>,
     /// Annotations that are not handed down to pods, by how they begin.
     pub ignored_annotations: Vec<String>,
+    /// Keys of taints that say that a node is about to go: its workers hand on what they hold and are replaced at once.
+    pub drain_taints: Vec<String>,
 }
+
+/// Taints that are put on a node because it goes away, and only then: by the AWS Node Termination Handler (with
+/// `taintNode`), by GKE before it takes a Spot VM back, by the Cluster Autoscaler and by Karpenter before they remove a
+/// node. `node.kubernetes.io/unschedulable` is not among them: a node that is only cordoned runs on, and when it is
+/// drained the evicted pods have the condition `DisruptionTarget`.
+const DRAIN_TAINTS: [&str; 7] = [
+    "aws-node-termination-handler/spot-itn",
+    "aws-node-termination-handler/scheduled-maintenance",
+    "aws-node-termination-handler/asg-lifecycle-termination",
+    "cloud.google.com/impending-node-termination",
+    "ToBeDeletedByClusterAutoscaler",
+    "karpenter.sh/disrupted",
+    "karpenter.sh/disruption",
+];
 
 impl Default for Settings {
     fn default() -> Self {
@@ -34,6 +50,7 @@ impl Default for Settings {
             delay: None,
             cluster_domain: None,
             ignored_annotations: metadata::ignored_annotations(),
+            drain_taints: DRAIN_TAINTS.map(str::to_owned).to_vec(),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! A worker's object, made once and filled in for each worker.
 
-use dask_operator_plugin::dask::metadata::{self, Metadata};
+use dask_operator_plugin::dask::metadata::{self, Metadata, TEMPLATE_HASH};
 use dask_operator_plugin::dask::resource::Resource;
-use dask_operator_plugin::dask::{address, environment};
+use dask_operator_plugin::dask::{address, environment, hash};
 use dask_operator_plugin::prelude::*;
 
 use crate::Settings;
@@ -17,7 +17,7 @@ pub(crate) struct Template {
 
 impl Template {
     /// The workers of `group` in `cluster`, both after defaulting.
-    pub(crate) fn of(group: &Resource<'_>, cluster: &Resource<'_>, settings: &Settings) -> Self {
+    pub(crate) fn of(group: &Resource<'_>, cluster: &Resource<'_>, settings: &Settings, hash: &str) -> Self {
         let worker = &group.spec["worker"];
         // A word that nobody wrote, to stand for the name until there is one.
         let mut stand_in = "worker-name-stand-in".to_owned();
@@ -34,9 +34,11 @@ impl Template {
         ];
         environment::inject(&mut pod_spec, &variables);
         let labels = metadata::worker_labels(cluster.name, group.name);
-        let object = settings
-            .workload
-            .object(&metadata(group, cluster, settings), pod_spec, &labels);
+        let mut metadata = metadata(group, cluster, settings).reserved(&labels);
+        metadata
+            .annotations
+            .insert(TEMPLATE_HASH.to_owned(), hash.to_owned());
+        let object = settings.workload.object(&metadata, pod_spec, &labels);
         let pieces = object.to_string().split(&stand_in).map(str::to_owned).collect();
         Self {
             kind: settings.workload.kind(),
@@ -54,13 +56,33 @@ impl Template {
     }
 }
 
-/// A worker's labels and annotations: the cluster's labels, below the group's, below those of `spec.worker`, below the
-/// reserved ones. The cluster's annotations reach only the group that it makes itself.
+/// A hash of what people say about a group's workers: their pod's spec, labels and annotations. Workers of another
+/// hash are outdated.
+///
+/// It is made from the resources after defaulting, because that is how the webhook stores them. What the operator adds
+/// (names, addresses, environment, reserved labels) is not in it, so that no new release of it replaces anybody's
+/// workers; nor is what says the same in another way (the order of fields, nulls).
+pub(crate) fn hash(group: &Resource<'_>, cluster: &Resource<'_>, settings: &Settings) -> String {
+    let mut metadata = metadata(group, cluster, settings);
+    metadata.labels.retain(|name, _| !name.starts_with("dask.org/"));
+    hash::of(&json!({
+        "labels": metadata.labels,
+        "annotations": metadata.annotations,
+        "spec": group.spec["worker"]["spec"],
+    }))
+}
+
+/// A worker's labels and annotations but the reserved ones: the cluster's labels, below the group's, below those of
+/// `spec.worker`. The cluster's annotations reach only the group that it makes itself. The operator's own annotations
+/// say something about the group and nothing about its workers.
 fn metadata(group: &Resource<'_>, cluster: &Resource<'_>, settings: &Settings) -> Metadata {
     let cluster_labels = Metadata::of(cluster.object, &[]).labels;
-    Metadata::of(group.object, &settings.ignored_annotations)
+    let mut metadata = Metadata::of(group.object, &settings.ignored_annotations)
         .below(Metadata::embedded(group.spec["worker"].get("metadata")))
         .with_default_labels(cluster_labels)
-        .without_sidecar()
-        .reserved(&metadata::worker_labels(cluster.name, group.name))
+        .without_sidecar();
+    metadata
+        .annotations
+        .retain(|name, _| !name.starts_with("kubernetes.dask.org/"));
+    metadata
 }

@@ -1,7 +1,8 @@
 //! What is wrong with a `DaskWorkerGroup`.
 
 use dask_operator_plugin::dask::checks::Checks;
-use dask_operator_plugin::dask::names;
+use dask_operator_plugin::dask::metadata::RESTARTED_AT;
+use dask_operator_plugin::dask::{names, time};
 use dask_operator_plugin::prelude::*;
 
 /// Findings for the whole object, after defaulting.
@@ -28,6 +29,15 @@ pub(crate) fn worker_group(object: &Value, old: Option<&Value>) -> Vec<Finding> 
         checks.error(
             "spec.cluster",
             format!("workers can't move to another cluster: leave it at {old}, or make another group"),
+        );
+    }
+    let restarted_at = &object["metadata"]["annotations"][RESTARTED_AT];
+    if let Some(text) = restarted_at.as_str().filter(|text| time::parse(text).is_none()) {
+        checks.warning(
+            format!("metadata.annotations[{RESTARTED_AT}]"),
+            format!(
+                "`{text}` is no time, so that no worker is replaced: write one like 2026-01-31T12:00:00Z"
+            ),
         );
     }
     if let Some(worker) = checks.object(&spec, "worker", "spec") {
@@ -66,5 +76,14 @@ mod tests {
             ["spec.cluster", "spec.worker"]
         );
         assert_eq!(fields(&json!({"metadata": {"name": "g"}}), None), ["spec"]);
+        let mut soon = group();
+        soon["metadata"]["annotations"] = json!({RESTARTED_AT: "now"});
+        assert_eq!(
+            fields(&soon, None),
+            ["metadata.annotations[kubernetes.dask.org/restarted-at]"]
+        );
+        let mut wrong = group();
+        wrong["spec"]["worker"]["updateStrategy"] = json!({"maxSurge": "many"});
+        assert_eq!(fields(&wrong, None), ["spec.worker.updateStrategy.maxSurge"]);
     }
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::address::{COMM_PORT, DEFAULT_COMM_PORT};
 use super::environment::WORKER_NAME;
 use super::metadata::{self, Metadata};
+use super::update;
 use crate::contract::Finding;
 
 /// Findings on their way, all below one field.
@@ -75,6 +76,7 @@ impl Checks {
     /// `spec.worker` of a `DaskCluster` or `DaskWorkerGroup`.
     pub fn worker(&mut self, worker: &Value, path: &str) {
         self.whole_number(worker, "replicas", path, "0 or more, as `replicas: 2`");
+        update::check(self, worker, path);
         self.embedded_metadata(worker, path);
         let Some(pod_spec) = self.object(worker, "spec", path) else {
             return;

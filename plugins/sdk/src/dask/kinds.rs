@@ -20,6 +20,11 @@ pub fn deployment() -> ResourceKind {
     ResourceKind::new("apps/v1", "Deployment")
 }
 
+/// `v1` `Node`.
+pub fn node() -> ResourceKind {
+    ResourceKind::new("v1", "Node")
+}
+
 /// `DaskCluster`.
 pub fn cluster() -> ResourceKind {
     ResourceKind::new(DASK, "DaskCluster")

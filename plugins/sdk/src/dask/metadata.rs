@@ -21,6 +21,9 @@ pub const RETIRING_SINCE: &str = "kubernetes.dask.org/retiring-since";
 /// Annotation of a scheduler or worker: a hash of what it was made from, so that a change is seen.
 pub const TEMPLATE_HASH: &str = "kubernetes.dask.org/template-hash";
 
+/// Annotation of a worker group or a cluster: workers that were created before this time (RFC 3339) are replaced.
+pub const RESTARTED_AT: &str = "kubernetes.dask.org/restarted-at";
+
 /// Annotations that tools keep for themselves, by how they begin. They say something about the object that they
 /// stand on and nothing about its children.
 pub const IGNORED_ANNOTATIONS: [&str; 2] = ["kopf.zalando.org", "kubectl.kubernetes.io"];

@@ -1,7 +1,12 @@
 //! What a pod's status says.
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
 use serde::Deserialize;
 
+use super::last_words;
 use super::time;
 use crate::contract::{Error, ObservedObject, Timestamp};
 
@@ -28,6 +33,15 @@ pub struct Cause {
     pub message: String,
 }
 
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.message.as_str() {
+            "" => f.write_str(&self.reason),
+            message => write!(f, "{}: {message}", self.reason),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 struct State {
@@ -40,6 +54,7 @@ struct State {
 #[serde(default, rename_all = "camelCase")]
 struct ObjectMeta {
     creation_timestamp: Option<String>,
+    annotations: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -54,9 +69,21 @@ struct Status {
     phase: String,
     reason: String,
     message: String,
+    #[serde(rename = "podIP")]
+    pod_ip: Option<String>,
+    #[serde(rename = "podIPs")]
+    pod_ips: Option<Vec<Ip>>,
+    #[serde(rename = "hostIP")]
+    host_ip: Option<String>,
     conditions: Vec<PodCondition>,
     container_statuses: Vec<ContainerStatus>,
     init_container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Ip {
+    ip: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -141,13 +168,45 @@ impl Pod {
         !self.terminating && self.has_condition("Ready")
     }
 
-    /// It was given a node.
-    pub fn is_scheduled(&self) -> bool {
+    /// The node that it was given.
+    pub fn node(&self) -> Option<&str> {
         self.state
             .spec
             .node_name
             .as_deref()
-            .is_some_and(|node| !node.is_empty())
+            .filter(|node| !node.is_empty())
+    }
+
+    /// An annotation's value.
+    pub fn annotation(&self, name: &str) -> Option<&str> {
+        let annotations = self.state.metadata.annotations.as_ref()?;
+        annotations.get(name).map(String::as_str)
+    }
+
+    /// Its addresses.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let status = &self.state.status;
+        let more = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
+        let all = status.pod_ip.as_deref().into_iter().chain(more);
+        let mut addresses: Vec<IpAddr> = all.filter_map(|ip| ip.parse().ok()).collect();
+        addresses.dedup();
+        addresses
+    }
+
+    /// Its address is its node's, which other pods may have too.
+    pub fn is_on_host_network(&self) -> bool {
+        let status = &self.state.status;
+        status.pod_ip.is_some() && status.pod_ip == status.host_ip
+    }
+
+    /// That it will be evicted, preempted or deleted with its node, and why: its condition `DisruptionTarget`.
+    pub fn disruption(&self) -> Option<Cause> {
+        let condition = |c: &&PodCondition| c.type_ == "DisruptionTarget" && c.status == "True";
+        let condition = self.state.status.conditions.iter().find(condition)?;
+        Some(Cause {
+            reason: condition.reason.clone(),
+            message: condition.message.clone(),
+        })
     }
 
     /// A container of it has ever been started (init containers don't count).
@@ -233,6 +292,22 @@ impl Pod {
                 message,
             });
         }
+        // It has ended and is not waited for yet.
+        let ended = status.container_statuses.iter().find_map(|container| {
+            let over = container.state.terminated.as_ref()?;
+            (over.exit_code != 0).then_some((container, over))
+        });
+        if let Some((container, over)) = ended {
+            return Some(Cause {
+                reason: if over.reason.is_empty() {
+                    "Ended"
+                } else {
+                    &over.reason
+                }
+                .to_owned(),
+                message: format!("container {}: {}", container.name, how(over)),
+            });
+        }
         let unscheduled = status
             .conditions
             .iter()
@@ -252,15 +327,8 @@ impl Pod {
                 message: status.message.clone(),
             };
         }
-        let disruption = status
-            .conditions
-            .iter()
-            .find(|c| c.type_ == "DisruptionTarget" && c.status == "True");
-        if let Some(disruption) = disruption {
-            return Cause {
-                reason: disruption.reason.clone(),
-                message: disruption.message.clone(),
-            };
+        if let Some(disruption) = self.disruption() {
+            return disruption;
         }
         let bad = self
             .terminated()
@@ -317,7 +385,7 @@ fn how(over: &Terminated) -> String {
     let message = if over.message.is_empty() {
         String::new()
     } else {
-        format!(": {}", over.message.trim())
+        format!(": {}", last_words::shorten(&over.message))
     };
     match over.reason.as_str() {
         "" | "Error" | "Completed" => format!("it ended with code {}{message}", over.exit_code),
@@ -404,6 +472,41 @@ mod tests {
             "container scheduler: back-off 40s, last time it ended with code 2"
         );
         assert!(pod.has_run() && !pod.is_ready());
+    }
+
+    #[test]
+    fn out_of_memory_is_named() {
+        let over = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled", "message": "a\nb\nc\nd"}});
+        let between =
+            pod(json!({"phase": "Running", "containerStatuses": [{"name": "worker", "state": over}]}));
+        assert_eq!(
+            between.trouble().map(|cause| cause.to_string()).as_deref(),
+            Some("OOMKilled: container worker: it ended with code 137 (OOMKilled): b | c | d")
+        );
+        let again = pod(
+            json!({"phase": "Running", "containerStatuses": [{"name": "worker", "restartCount": 1,
+            "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}, "lastState": over}]}),
+        );
+        assert_eq!(
+            again.trouble().map(|cause| cause.to_string()).as_deref(),
+            Some(
+                "CrashLoopBackOff: container worker: back-off, last time it ended with code 137 (OOMKilled): b | c | d"
+            )
+        );
+    }
+
+    #[test]
+    fn where_it_is_and_what_threatens_it() {
+        let pod = pod(
+            json!({"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}], "hostIP": "10.0.0.1",
+            "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]}),
+        );
+        assert_eq!(pod.addresses().len(), 2);
+        assert!(pod.is_on_host_network());
+        assert_eq!(
+            pod.disruption().map(|cause| cause.to_string()).as_deref(),
+            Some("EvictionByEvictionAPI")
+        );
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! Schedulers and workers as Kubernetes objects: bare Pods, or Deployments with one replica.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::kinds;
+use super::last_words;
 use super::metadata::Metadata;
 use super::resource::without_nulls;
-use crate::contract::ResourceKind;
+use super::time;
+use crate::contract::{ResourceKind, Timestamp};
 
 /// Which objects schedulers and workers are made of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -32,6 +36,7 @@ impl Workload {
     /// The object. `selector` holds the labels that never change; `metadata` has them too.
     pub fn object(self, metadata: &Metadata, mut pod_spec: Value, selector: &[(&str, &str)]) -> Value {
         let metadata = metadata.to_json();
+        last_words::keep(&mut pod_spec);
         let object = match self {
             Self::Pod => json!({"metadata": metadata, "spec": pod_spec}),
             Self::Deployment => {
@@ -63,7 +68,15 @@ impl Workload {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct DeploymentState {
+    metadata: DeploymentMeta,
     status: DeploymentStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct DeploymentMeta {
+    creation_timestamp: Option<String>,
+    annotations: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -85,6 +98,17 @@ impl DeploymentState {
     /// Its pod is ready.
     pub fn is_ready(&self) -> bool {
         self.status.ready_replicas > 0
+    }
+
+    /// When it was created.
+    pub fn created(&self) -> Option<Timestamp> {
+        self.metadata.creation_timestamp.as_deref().and_then(time::parse)
+    }
+
+    /// An annotation's value.
+    pub fn annotation(&self, name: &str) -> Option<&str> {
+        let annotations = self.metadata.annotations.as_ref()?;
+        annotations.get(name).map(String::as_str)
     }
 
     /// The first condition that does not hold, as reason and message.

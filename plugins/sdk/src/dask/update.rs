@@ -1,0 +1,219 @@
+//! How workers leave and how they are replaced: `scaleDown`, `drainTimeoutSeconds` and `updateStrategy` of a
+//! `spec.worker`.
+
+use serde_json::Value;
+
+use super::checks::{Checks, join};
+
+/// Seconds that a worker has to hand on what it holds.
+pub const DRAIN_TIMEOUT_SECONDS: i64 = 300;
+
+/// How workers that are too many leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScaleDown {
+    /// What they hold is moved to others first.
+    Drain,
+    /// At once, where the scheduler can't be asked.
+    Unsafe,
+}
+
+impl ScaleDown {
+    /// What a `spec.worker` says.
+    pub fn of(worker: &Value) -> Self {
+        match worker["scaleDown"].as_str() {
+            Some("unsafe") => Self::Unsafe,
+            _ => Self::Drain,
+        }
+    }
+}
+
+/// Milliseconds that a worker has to hand on what it holds.
+pub fn drain_timeout(worker: &Value) -> i64 {
+    let seconds = worker["drainTimeoutSeconds"]
+        .as_i64()
+        .unwrap_or(DRAIN_TIMEOUT_SECONDS);
+    seconds.max(0).saturating_mul(1000)
+}
+
+/// How workers are replaced that were made from another template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// A few at a time.
+    Rolling {
+        /// How many workers may be missing meanwhile.
+        max_unavailable: usize,
+        /// How many may be there beyond the wanted number meanwhile.
+        max_surge: usize,
+    },
+    /// When somebody deletes them.
+    OnDelete,
+}
+
+impl Strategy {
+    /// What a `spec.worker` says, for this many workers. Where it says nothing, one worker may be missing, unless
+    /// there may be more than wanted. Some progress is always possible.
+    pub fn of(worker: &Value, replicas: usize) -> Self {
+        let strategy = &worker["updateStrategy"];
+        if strategy["type"] == "OnDelete" {
+            return Self::OnDelete;
+        }
+        let surge = count(&strategy["maxSurge"], replicas, Rounding::Up).unwrap_or(0);
+        let unavailable = count(&strategy["maxUnavailable"], replicas, Rounding::Down);
+        let unavailable = unavailable.unwrap_or(usize::from(surge == 0));
+        Self::Rolling {
+            max_unavailable: if surge == 0 {
+                unavailable.max(1)
+            } else {
+                unavailable
+            },
+            max_surge: surge,
+        }
+    }
+}
+
+enum Rounding {
+    Up,
+    Down,
+}
+
+/// A number of workers, or a part of them as `25%`.
+fn count(value: &Value, of: usize, rounding: Rounding) -> Option<usize> {
+    match value {
+        Value::Number(number) => usize::try_from(number.as_u64()?).ok(),
+        Value::String(text) => {
+            let percent: usize = text.strip_suffix('%')?.parse().ok()?;
+            let hundredths = of.saturating_mul(percent);
+            Some(match rounding {
+                Rounding::Up => hundredths.div_ceil(100),
+                Rounding::Down => hundredths / 100,
+            })
+        }
+        _ => None,
+    }
+}
+
+/// Checks these parts of a `spec.worker` that stands at `path`.
+pub fn check(checks: &mut Checks, worker: &Value, path: &str) {
+    one_of(
+        checks,
+        &worker["scaleDown"],
+        &join(path, "scaleDown"),
+        ["drain", "unsafe"],
+    );
+    checks.whole_number(
+        worker,
+        "drainTimeoutSeconds",
+        path,
+        "seconds, as `drainTimeoutSeconds: 300`",
+    );
+    let strategy = &worker["updateStrategy"];
+    let field = join(path, "updateStrategy");
+    if !strategy.is_null() && !strategy.is_object() {
+        return checks.error(
+            field,
+            "it must be an object, as `updateStrategy: {type: OnDelete}`",
+        );
+    }
+    one_of(
+        checks,
+        &strategy["type"],
+        &join(&field, "type"),
+        ["RollingUpdate", "OnDelete"],
+    );
+    for name in ["maxUnavailable", "maxSurge"] {
+        let value = &strategy[name];
+        if !value.is_null() && count(value, 100, Rounding::Up).is_none() {
+            let message = format!(
+                "{value} can't be used: write a number of workers, as `{name}: 2`, or a part of them, as `{name}: 25%`"
+            );
+            checks.error(join(&field, name), message);
+        }
+    }
+}
+
+fn one_of(checks: &mut Checks, value: &Value, field: &str, words: [&str; 2]) {
+    if !value.is_null() && !words.iter().any(|word| value == word) {
+        let [first, second] = words;
+        checks.error(
+            field,
+            format!("{value} can't be used: write `{first}` or `{second}`"),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn strategies() {
+        let of =
+            |strategy: Value, replicas| match Strategy::of(&json!({"updateStrategy": strategy}), replicas) {
+                Strategy::Rolling {
+                    max_unavailable,
+                    max_surge,
+                } => Some((max_unavailable, max_surge)),
+                Strategy::OnDelete => None,
+            };
+        for (strategy, replicas, expected) in [
+            (json!(null), 10, Some((1, 0))),
+            (json!({"type": "OnDelete"}), 10, None),
+            (json!({"type": "RollingUpdate"}), 0, Some((1, 0))),
+            (json!({"maxUnavailable": 3}), 10, Some((3, 0))),
+            (json!({"maxUnavailable": "25%"}), 10, Some((2, 0))),
+            (json!({"maxUnavailable": "25%"}), 3, Some((1, 0))),
+            (json!({"maxUnavailable": 0}), 3, Some((1, 0))),
+            (json!({"maxSurge": "25%"}), 10, Some((0, 3))),
+            (json!({"maxSurge": 2, "maxUnavailable": 1}), 10, Some((1, 2))),
+            (json!({"maxSurge": 0, "maxUnavailable": "0%"}), 10, Some((1, 0))),
+        ] {
+            assert_eq!(
+                of(strategy.clone(), replicas),
+                expected,
+                "{strategy} of {replicas}"
+            );
+        }
+    }
+
+    #[test]
+    fn how_workers_leave() {
+        assert_eq!(ScaleDown::of(&json!({})), ScaleDown::Drain);
+        assert_eq!(ScaleDown::of(&json!({"scaleDown": "unsafe"})), ScaleDown::Unsafe);
+        assert_eq!(drain_timeout(&json!({})), 300_000);
+        assert_eq!(drain_timeout(&json!({"drainTimeoutSeconds": 0})), 0);
+    }
+
+    #[test]
+    fn mistakes() {
+        let found = |worker: Value| -> Vec<String> {
+            let mut checks = Checks::default();
+            check(&mut checks, &worker, "spec.worker");
+            checks
+                .into_findings()
+                .into_iter()
+                .map(|finding| finding.field)
+                .collect()
+        };
+        let good = json!({"scaleDown": "drain", "drainTimeoutSeconds": 3,
+            "updateStrategy": {"type": "OnDelete", "maxSurge": "10%", "maxUnavailable": 0}});
+        assert_eq!(found(good), [""; 0]);
+        assert_eq!(
+            found(
+                json!({"scaleDown": "fast", "drainTimeoutSeconds": -1, "updateStrategy": {"type": "Recreate", "maxSurge": "x%", "maxUnavailable": -1}})
+            ),
+            [
+                "spec.worker.scaleDown",
+                "spec.worker.drainTimeoutSeconds",
+                "spec.worker.updateStrategy.type",
+                "spec.worker.updateStrategy.maxUnavailable",
+                "spec.worker.updateStrategy.maxSurge",
+            ]
+        );
+        assert_eq!(
+            found(json!({"updateStrategy": "OnDelete"})),
+            ["spec.worker.updateStrategy"]
+        );
+    }
+}

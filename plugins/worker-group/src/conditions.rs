@@ -1,0 +1,204 @@
+//! What is said about a group: its conditions.
+
+use dask_operator_plugin::dask::resource::Resource;
+use dask_operator_plugin::dask::time;
+use dask_operator_plugin::dask::update::Strategy;
+use dask_operator_plugin::prelude::*;
+
+use crate::census::{Census, Worker};
+use crate::departures::{Departures, How};
+use crate::drain::Drain;
+use crate::roster::Scheduler;
+use crate::wanted::Wanted;
+
+/// Whether as many workers are ready as the group shall have.
+pub(crate) const WORKERS_READY: &str = "WorkersReady";
+/// Workers that shall leave are held back.
+pub(crate) const SCALE_DOWN_BLOCKED: &str = "ScaleDownBlocked";
+/// Whether all workers are of the present template; only while they are not.
+pub(crate) const WORKERS_UP_TO_DATE: &str = "WorkersUpToDate";
+
+/// They are held back because the scheduler does not answer.
+pub(crate) const UNREACHABLE: &str = "SchedulerUnreachable";
+/// They are held back until the scheduler was asked.
+pub(crate) const NOT_ASKED: &str = "SchedulerNotAsked";
+/// They can't hand on what they hold.
+const HOLD_DATA: &str = "WorkersHoldData";
+
+/// How many names a sentence holds.
+const NAMED: usize = 3;
+
+/// The reason of a condition that the group has now.
+pub(crate) fn reason<'a>(group: &Resource<'a>, type_: &str) -> Option<&'a str> {
+    let conditions = group.status["conditions"].as_array()?;
+    let condition = conditions.iter().find(|condition| condition["type"] == type_)?;
+    condition["reason"].as_str()
+}
+
+/// Whether as many workers are ready as there shall be.
+pub(crate) fn workers_ready(census: &Census<'_>, desired: usize) -> Condition {
+    let ready = census.ready();
+    let counted = match ready > desired {
+        true => format!("{ready} workers are ready, {desired} are wanted"),
+        false => format!("{ready} of {desired} workers are ready"),
+    };
+    if ready >= desired {
+        return Condition::new(WORKERS_READY, ConditionStatus::True, "AllReady", counted);
+    }
+    match census.trouble() {
+        Some((count, cause)) => {
+            let message = format!("{counted}; {count} wait: {} ({})", cause.reason, cause.message);
+            Condition::new(WORKERS_READY, ConditionStatus::False, &cause.reason, message)
+        }
+        None => Condition::new(WORKERS_READY, ConditionStatus::False, "WorkersStarting", counted),
+    }
+}
+
+/// Who is held back, and why; none while nobody is.
+pub(crate) fn scale_down_blocked(
+    departures: &Departures<'_, '_>,
+    drain: &Drain<'_, '_>,
+    scheduler: Scheduler<'_>,
+    wanted: &Wanted,
+    now: Timestamp,
+) -> Option<Condition> {
+    let blocked = |reason, message| {
+        Some(Condition::new(
+            SCALE_DOWN_BLOCKED,
+            ConditionStatus::True,
+            reason,
+            message,
+        ))
+    };
+    let held = departures.held + drain.staying.len();
+    match scheduler {
+        Scheduler::Unreachable(why) if held > 0 => blocked(
+            UNREACHABLE,
+            format!(
+                "{} to leave and held back, because results that nobody else has may be lost and the scheduler can't \
+                 be asked to move them: {}; with `scaleDown: unsafe` they would be deleted all the same",
+                counted(held, "worker"),
+                short(why)
+            ),
+        ),
+        Scheduler::NotAsked if departures.held > 0 => blocked(
+            NOT_ASKED,
+            format!(
+                "{} to leave and held back until the scheduler was asked who holds what",
+                counted(departures.held, "worker")
+            ),
+        ),
+        _ => stuck(&drain.stuck, wanted, now).and_then(|message| blocked(HOLD_DATA, message)),
+    }
+}
+
+/// Who can't hand on what it holds.
+fn stuck(stuck: &[&Worker<'_>], wanted: &Wanted, now: Timestamp) -> Option<String> {
+    let first = stuck.iter().filter_map(|worker| worker.retiring_since).min()?;
+    let registered = stuck.iter().flat_map(|worker| worker.standing.registered());
+    let bytes: u64 = registered.map(|worker| worker.managed_bytes).sum();
+    Some(format!(
+        "{} to leave and could not hand on all results ({bytes} bytes) for {}: {}; more workers or more memory would \
+         take them, and what is still there at {} is lost",
+        counted(stuck.len(), "worker"),
+        time::span(now - first),
+        names(stuck),
+        time::format(first.saturating_add(wanted.drain_timeout)),
+    ))
+}
+
+/// How far a new template is rolled out; none where all workers are of it.
+pub(crate) fn workers_up_to_date(
+    census: &Census<'_>,
+    departures: &Departures<'_, '_>,
+    wanted: &Wanted,
+    scheduler: Scheduler<'_>,
+) -> Option<Condition> {
+    let leaving = census
+        .leaving
+        .iter()
+        .filter(|worker| wanted.is_outdated(worker))
+        .count();
+    if departures.outdated + leaving == 0 {
+        return None;
+    }
+    let updated = census.workers.iter().filter(|worker| !wanted.is_outdated(worker));
+    let waiting = updated.clone().filter(|worker| !worker.available()).count();
+    let counted = format!(
+        "{} of {} workers are up to date",
+        updated.count(),
+        wanted.replicas
+    );
+    let (reason, message) = match (wanted.strategy, scheduler) {
+        (Strategy::OnDelete, _) => (
+            "OnDelete",
+            format!(
+                "{counted}; the others are replaced when somebody deletes their pods (update strategy OnDelete)"
+            ),
+        ),
+        (Strategy::Rolling { .. }, Scheduler::Unreachable(why))
+            if departures.by(How::DeletedUnsafely).next().is_none() =>
+        {
+            let why = short(why);
+            (
+                UNREACHABLE,
+                format!(
+                    "{counted}; the others stay while the scheduler can't be asked to move what they hold: {why}"
+                ),
+            )
+        }
+        (Strategy::Rolling { .. }, _) if waiting > 0 && leaving == 0 && departures.all.is_empty() => {
+            let trouble = census
+                .trouble()
+                .map(|(_, cause)| format!(": {cause}"))
+                .unwrap_or_default();
+            (
+                "RollingUpdate",
+                format!(
+                    "{counted}; {} waited for before others are replaced{trouble}",
+                    self::counted(waiting, "new worker")
+                ),
+            )
+        }
+        (Strategy::Rolling { .. }, _) => ("RollingUpdate", counted),
+    };
+    Some(Condition::new(
+        WORKERS_UP_TO_DATE,
+        ConditionStatus::False,
+        reason,
+        message,
+    ))
+}
+
+/// `1 worker is`, `2 workers are`.
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    if count == 1 {
+        format!("1 {what} is")
+    } else {
+        format!("{count} {what}s are")
+    }
+}
+
+/// The first names, and that there are more.
+pub(crate) fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let more = names.len() > NAMED;
+    let mut listed: Vec<&str> = names.take(NAMED).collect();
+    if more {
+        listed.push("…");
+    }
+    listed.join(", ")
+}
+
+/// The names of workers.
+pub(crate) fn names(workers: &[&Worker<'_>]) -> String {
+    listed(workers.iter().map(|worker| worker.name()))
+}
+
+/// Somebody else's words, so many that a sentence can hold them.
+fn short(words: &str) -> String {
+    const MOST: usize = 300;
+    match words.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &words[..end]),
+        None => words.to_owned(),
+    }
+}

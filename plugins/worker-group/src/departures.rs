@@ -1,0 +1,105 @@
+//! Which workers are told to leave.
+//!
+//! Who never was a worker is deleted at once. Everybody else is marked: the next plan asks the scheduler to move what
+//! they hold ([`crate::drain`]).
+
+use dask_operator_plugin::dask::update::ScaleDown;
+
+use crate::census::{Census, Worker};
+use crate::roster::Scheduler;
+use crate::wanted::Wanted;
+use crate::{rollout, victims};
+
+/// Why a worker leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Why {
+    /// It is about to lose its node.
+    Notice,
+    /// There are too many.
+    Surplus,
+    /// It was made from another template.
+    Outdated,
+}
+
+/// How a worker leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// It is marked, and leaves when what it holds has left.
+    Marked,
+    /// It is deleted; it holds nothing.
+    Deleted,
+    /// It is deleted, and what it holds is lost: the scheduler can't be asked, and somebody wants it so.
+    DeletedUnsafely,
+}
+
+/// The workers that are told to leave now.
+#[derive(Debug, Default)]
+pub(crate) struct Departures<'c, 'a> {
+    /// Who, how and why.
+    pub(crate) all: Vec<(&'c Worker<'a>, How, Why)>,
+    /// How many are too many and stay, because the scheduler can't be asked.
+    pub(crate) held: usize,
+    /// How many are outdated, of those that are not too many.
+    pub(crate) outdated: usize,
+}
+
+impl<'c, 'a> Departures<'c, 'a> {
+    /// Chooses among the workers of a group.
+    pub(crate) fn of(census: &'c Census<'a>, wanted: &Wanted, scheduler: Scheduler<'_>) -> Self {
+        let mut departures = Self::default();
+        let (noticed, mut workers): (Vec<&Worker<'a>>, Vec<_>) =
+            census.workers.iter().partition(|worker| worker.notice.is_some());
+        for worker in noticed {
+            // It goes whether the scheduler can be asked or not.
+            let how = if worker.may_hold_data {
+                How::Marked
+            } else {
+                How::Deleted
+            };
+            departures.all.push((worker, how, Why::Notice));
+        }
+        let outdated = workers.iter().filter(|worker| wanted.is_outdated(worker)).count();
+        let surplus = workers.len().saturating_sub(wanted.most(outdated));
+        if surplus + outdated > 0 {
+            victims::sort(&mut workers, wanted);
+        }
+        let staying = workers.split_off(surplus);
+        for worker in workers {
+            if !departures.leave(worker, Why::Surplus, wanted, scheduler) {
+                departures.held += 1;
+            }
+        }
+        if departures.held == 0 {
+            for worker in rollout::next(&staying, wanted) {
+                departures.leave(worker, Why::Outdated, wanted, scheduler);
+            }
+        }
+        departures.outdated = staying.iter().filter(|worker| wanted.is_outdated(worker)).count();
+        departures
+    }
+
+    /// Lets a worker leave, if it can.
+    fn leave(&mut self, worker: &'c Worker<'a>, why: Why, wanted: &Wanted, scheduler: Scheduler<'_>) -> bool {
+        let how = match scheduler {
+            _ if !worker.may_hold_data => How::Deleted,
+            Scheduler::Known(_) => How::Marked,
+            Scheduler::Unreachable(_) if wanted.scale_down == ScaleDown::Unsafe => How::DeletedUnsafely,
+            Scheduler::Unreachable(_) | Scheduler::NotAsked => return false,
+        };
+        self.all.push((worker, how, why));
+        true
+    }
+
+    /// Those that leave in this way.
+    pub(crate) fn by(&self, how: How) -> impl Iterator<Item = &'c Worker<'a>> {
+        self.all
+            .iter()
+            .filter(move |(_, by, _)| *by == how)
+            .map(|(worker, _, _)| *worker)
+    }
+
+    /// How many leave for this reason.
+    pub(crate) fn count(&self, why: Why) -> usize {
+        self.all.iter().filter(|(_, _, because)| *because == why).count()
+    }
+}

@@ -1,0 +1,229 @@
+//! Workers come, and are replaced.
+
+use super::*;
+
+#[test]
+fn a_new_group() {
+    let plan = plan(&group(3));
+    assert_eq!(count(&plan, "create Pod"), 3);
+    let name = plan.0.children[0].key.name.clone();
+    let pod = plan.object("Pod", &name).expect("pod");
+    assert_eq!(
+        pod["spec"]["containers"][0]["env"],
+        json!([
+            {"name": "DASK_WORKER_NAME", "value": name},
+            {"name": "DASK_SCHEDULER_ADDRESS", "value": "tcp://simple-scheduler.default.svc:8786"},
+        ])
+    );
+    let labels = &pod["metadata"]["labels"];
+    assert_eq!(
+        (&labels["team"], &labels["from"]),
+        (&json!("group"), &json!("cluster"))
+    );
+    assert_eq!(labels["sidecar.istio.io/inject"], "false");
+    assert_eq!(
+        plan.status(),
+        json!({
+            "replicas": 0, "readyReplicas": 0, "updatedReplicas": 0, "observedGeneration": 4,
+            "selector": "dask.org/cluster-name=simple,dask.org/component=worker,dask.org/workergroup-name=simple-default",
+        })
+    );
+    assert_eq!(
+        plan.condition(WORKERS_READY).as_deref(),
+        Some("False WorkersStarting: 0 of 3 workers are ready")
+    );
+    assert_eq!(
+        plan.0.owner.as_ref().map(|owner| owner.kind.as_str()),
+        Some("DaskCluster")
+    );
+}
+
+#[test]
+fn half_done_work_is_finished_with_the_same_names() {
+    let all = plan(&group(5));
+    let mut half = group(5).with(&all);
+    let third = all.0.children[2].key.name.clone();
+    half = Scenario::of_value(half.parent().clone()).related(cluster());
+    for child in all.0.children.iter().filter(|child| child.key.name != third) {
+        half = half.child(pod(&child.key.name, pending()));
+    }
+    let rest = plan(&half);
+    assert_eq!(count(&rest, "keep"), 4);
+    assert_eq!(
+        rest.summary().last().map(String::as_str),
+        Some(format!("create Pod {third}").as_str())
+    );
+}
+
+#[test]
+fn a_plan_applied_to_its_own_result_changes_nothing() {
+    let scenario = group(20);
+    let after = scenario.clone().with(&plan(&scenario));
+    assert_eq!(count(&plan(&after), "keep"), 20);
+    assert_eq!(plan(&after).0.children.len(), 20);
+}
+
+#[test]
+fn lost_workers_hold_their_place_until_they_are_gone() {
+    let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory"});
+    let scenario = group(2).child(pod("a", evicted)).child(pod("b", running()));
+    let first = plan(&scenario);
+    assert_eq!(
+        first.summary(),
+        ["keep Pod b"],
+        "a is deleted, its successor is not there yet"
+    );
+    assert_eq!(
+        first.events(),
+        ["WorkerLost: 1 worker is lost and will be replaced (Evicted: low on memory): a"]
+    );
+    assert_eq!(first.status()["replicas"], 1);
+    let second = plan(&group(2).child(pod("b", running())));
+    assert_eq!(count(&second, "create"), 1);
+    assert_eq!(second.events(), [""; 0]);
+}
+
+#[test]
+fn terminating_workers_are_kept_and_not_counted() {
+    let mut going = pod("a", running());
+    going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let plan = plan(&group(2).child(going).child(pod("b", running())));
+    assert_eq!((count(&plan, "keep"), count(&plan, "create")), (2, 1));
+    assert_eq!(plan.status()["replicas"], 1);
+}
+
+#[test]
+fn scaling_down_takes_only_what_never_worked() {
+    let creating = json!({"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]});
+    let base = group(1)
+        .child(pod("a", running()))
+        .child(pod("b", running()))
+        .child(pod("c", creating))
+        .child(pod("d", pending()));
+    let first = plan(&base);
+    assert_eq!(first.summary(), ["keep Pod a", "keep Pod b"]);
+    assert_eq!(
+        first.condition(SCALE_DOWN_BLOCKED).as_deref(),
+        Some(
+            "True SchedulerNotAsked: 1 worker is to leave and held back until the scheduler was asked who holds what"
+        )
+    );
+    assert_eq!(
+        (first.events(), retired(&first)),
+        (vec![], Some(vec![])),
+        "it is asked"
+    );
+}
+
+#[test]
+fn the_unscheduled_and_the_newest_go_first() {
+    let mut scheduled = pod("a", pending());
+    scheduled["spec"] = json!({"nodeName": "n"});
+    let mut newer = pod("c", pending());
+    newer["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:09Z");
+    let base = |replicas| {
+        group(replicas)
+            .child(scheduled.clone())
+            .child(pod("b", pending()))
+            .child(newer.clone())
+    };
+    assert_eq!(plan(&base(2)).summary(), ["keep Pod a", "keep Pod b"]);
+    assert_eq!(plan(&base(1)).summary(), ["keep Pod a"]);
+    assert_eq!(plan(&base(0)).summary(), [""; 0]);
+}
+
+#[test]
+fn batches() {
+    let settings = json!({"batchSize": 2, "delay": 10});
+    let first = plan(&group(5).settings(&settings));
+    assert_eq!(
+        (count(&first, "create"), first.0.requeue_after),
+        (2, Some(10_000))
+    );
+    let two = group(5)
+        .settings(&settings)
+        .child(pod("a", pending()))
+        .child(pod("b", pending()));
+    let early = plan(&two.clone().after(4000));
+    assert_eq!((count(&early, "create"), early.0.requeue_after), (0, Some(6000)));
+    let due = plan(&two.after(10_000));
+    assert_eq!((count(&due, "create"), due.0.requeue_after), (2, Some(10_000)));
+    let last = plan(&group(2).settings(&settings));
+    assert_eq!((count(&last, "create"), last.0.requeue_after), (2, None));
+}
+
+#[test]
+fn deployments_from_before_are_workers() {
+    let deployment = |name: &str, ready: u32| {
+        json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "status": {"readyReplicas": ready}})
+    };
+    let plan = plan(&group(3).child(deployment("x", 1)).child(deployment("y", 0)));
+    assert_eq!(
+        (count(&plan, "keep Deployment"), count(&plan, "create Pod")),
+        (2, 1)
+    );
+    assert_eq!(
+        (&plan.status()["replicas"], &plan.status()["readyReplicas"]),
+        (&json!(2), &json!(1))
+    );
+}
+
+#[test]
+fn names_that_the_scheduler_knows_are_not_used_again() {
+    let first = plan(&group(1)).0.children[0].key.name.clone();
+    let worker = SchedulerWorker {
+        address: "tcp://10.0.0.1:1".into(),
+        name: first.clone(),
+        status: "running".into(),
+        processing: 0,
+        managed_bytes: 0,
+        last_seen: START,
+    };
+    let facts = SchedulerFacts {
+        observed_at: START,
+        workers: vec![worker],
+        desired_workers: None,
+        idle_since: None,
+    };
+    assert_ne!(plan(&group(1).scheduler(facts)).0.children[0].key.name, first);
+}
+
+#[test]
+fn without_a_cluster_nothing_is_taken() {
+    let alone = Scenario::of_value(group(5).parent().clone()).child(pod("a", running()));
+    let plan = plan(&alone);
+    assert_eq!(plan.summary(), ["keep Pod a"]);
+    assert_eq!(plan.0.requeue_after, Some(LOOK_AGAIN));
+    assert!(
+        plan.condition(WORKERS_READY)
+            .is_some_and(|text| text.contains("ClusterNotFound"))
+    );
+}
+
+#[test]
+fn the_commonest_trouble_is_said() {
+    let waiting = |reason: &str| {
+        json!({"phase": "Pending", "containerStatuses": [
+        {"name": "worker", "state": {"waiting": {"reason": reason, "message": "m"}}}]})
+    };
+    let scenario = group(3)
+        .child(pod("a", waiting("ErrImagePull")))
+        .child(pod("b", waiting("ImagePullBackOff")))
+        .child(pod("c", waiting("ImagePullBackOff")));
+    assert_eq!(
+        plan(&scenario).condition(WORKERS_READY).as_deref(),
+        Some(
+            "False ImagePullBackOff: 0 of 3 workers are ready; 2 wait: ImagePullBackOff (container worker: m)"
+        )
+    );
+}
+
+#[test]
+fn a_wrong_group_is_invalid() {
+    let error = group(1).change(|group| group["spec"]["worker"]["replicas"] = json!(-1));
+    let error = error
+        .plan::<WorkerGroup, DefaultWorkerGroup>()
+        .expect_err("invalid");
+    assert!(matches!(error, Error::Invalid(findings) if findings[0].field == "spec.worker.replicas"));
+}

@@ -1,0 +1,321 @@
+//! Workers leave without taking anything with them.
+
+use super::*;
+
+const GB: u64 = 1_000_000_000;
+
+fn three() -> Scenario {
+    group(1)
+        .child(pod("a", running()))
+        .child(pod("b", running()))
+        .child(pod("c", running()))
+}
+
+#[test]
+fn who_holds_least_is_told_to_leave() {
+    // Busy with little, idle with much, unregistered, and what is wanted.
+    let workers = [("a", 1, 0), ("b", 0, GB), ("c", 2, GB)];
+    let all: &[(&str, u32, u64)] = &workers;
+    for (replicas, known, expected) in [
+        (3, all, vec![]),
+        (2, all, vec!["b"]),
+        (1, all, vec!["b", "a"]),
+        (2, &all[..2], vec!["c"]),
+        (2, &all[1..], vec!["a"]),
+        (1, &all[..1], vec!["b", "c"]),
+        (0, all, vec!["b", "a", "c"]),
+    ] {
+        let scenario = three().change(|group| group["spec"]["worker"]["replicas"] = json!(replicas));
+        let plan = plan(&scenario.scheduler(facts(0, known)));
+        assert_eq!(with_action(&plan, "apply"), expected, "{replicas} of {known:?}");
+        assert_eq!(count(&plan, "keep"), 3 - expected.len());
+        let asks = (!expected.is_empty()).then(Vec::<String>::new);
+        assert_eq!(retired(&plan), asks, "nobody is retired before the mark is seen");
+        assert_eq!(plan.condition(SCALE_DOWN_BLOCKED), None);
+    }
+}
+
+#[test]
+fn a_mark_says_only_since_when() {
+    let plan = plan(
+        &three()
+            .scheduler(facts(0, &[("a", 0, 0), ("b", 0, 1), ("c", 0, 2)]))
+            .after(1234),
+    );
+    assert_eq!(
+        plan.object("Pod", "a"),
+        Some(json!({"metadata": {
+            "labels": {"dask.org/cluster-name": "simple"},
+            "annotations": {"kubernetes.dask.org/retiring-since": "2026-01-01T00:00:01.234Z"},
+        }}))
+    );
+    assert_eq!(
+        plan.events(),
+        ["WorkersRetiring: 2 workers are told to hand on all results and leave (more than wanted): a, b"]
+    );
+    assert_eq!(plan.0.requeue_after, Some(1000));
+}
+
+#[test]
+fn all_of_a_drain() {
+    let known: &[(&str, u32, u64)] = &[("a", 3, GB), ("b-0", 0, 5), ("b-1", 0, 5), ("x", 0, 0)];
+    let base = group(1).child(pod("a", running())).child(pod("b", running()));
+    let first = plan(&base.clone().scheduler(facts(0, known)));
+    assert_eq!(first.summary(), ["keep Pod a", "apply Pod b"]);
+
+    let scenario = base.with(&first);
+    let second = plan(&scenario.clone().scheduler(facts(0, known)).after(500));
+    assert_eq!(second.summary(), ["keep Pod a", "keep Pod b"]);
+    assert_eq!(
+        retired(&second),
+        Some(vec!["tcp://b-0:1".to_owned(), "tcp://b-1:1".to_owned()]),
+        "x is another group's"
+    );
+    assert_eq!(
+        (&second.status()["replicas"], &second.status()["retiringReplicas"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(second.events(), [""; 0]);
+
+    let half = plan(
+        &scenario
+            .clone()
+            .scheduler(facts(1000, &[("a", 3, GB), ("b-1", 0, 5)]))
+            .after(1000),
+    );
+    assert_eq!(
+        half.summary(),
+        ["keep Pod a", "keep Pod b"],
+        "a worker of the pod is still there"
+    );
+    let last = plan(&scenario.scheduler(facts(2000, &[("a", 3, GB)])).after(2000));
+    assert_eq!(last.summary(), ["keep Pod a"]);
+    assert_eq!(
+        last.events(),
+        ["WorkersRetired: 1 worker is deleted after all results have left: b"]
+    );
+
+    let end = plan(&group(1).child(pod("a", running())));
+    assert_eq!(
+        (retired(&end), end.0.requeue_after),
+        (None, None),
+        "nothing is asked any more"
+    );
+}
+
+#[test]
+fn only_facts_newer_than_the_mark_count() {
+    let base = group(1).child(pod("a", running())).child(marked("b", 1000));
+    for (observed, expected) in [(500, 2), (1000, 2), (1001, 1)] {
+        let plan = plan(
+            &base
+                .clone()
+                .scheduler(facts(observed, &[("a", 0, 0)]))
+                .after(1500),
+        );
+        assert_eq!(count(&plan, "keep"), expected, "facts of {observed}");
+        assert_eq!(plan.0.requeue_after, (expected == 2).then_some(1000));
+    }
+    // A scheduler that has just started knows nobody yet.
+    for (observed, expected) in [(3000, 2), (6001, 1)] {
+        let plan = plan(&base.clone().scheduler(facts(observed, &[])).after(observed));
+        assert_eq!(count(&plan, "keep"), expected, "empty facts of {observed}");
+    }
+}
+
+#[test]
+fn who_can_not_leave_is_named_and_goes_in_the_end() {
+    let base = group(1)
+        .change(|group| group["spec"]["worker"]["drainTimeoutSeconds"] = json!(60))
+        .child(pod("a", running()))
+        .child(marked("b", 0));
+    let at = |after| {
+        plan(
+            &base
+                .clone()
+                .scheduler(facts(after, &[("a", 0, 0), ("b", 1, 7)]))
+                .after(after),
+        )
+    };
+    let early = at(1000);
+    assert_eq!(
+        (early.condition(SCALE_DOWN_BLOCKED), early.0.requeue_after),
+        (None, Some(29_000))
+    );
+    let stuck = at(40_000);
+    assert_eq!(
+        stuck.condition(SCALE_DOWN_BLOCKED).as_deref(),
+        Some(
+            "True WorkersHoldData: 1 worker is to leave and could not hand on all results (7 bytes) for 40s: b; more \
+             workers or more memory would take them, and what is still there at 2026-01-01T00:01:00Z is lost"
+        )
+    );
+    assert_eq!((count(&stuck, "keep"), stuck.0.requeue_after), (2, Some(20_000)));
+    assert_eq!(retired(&stuck), Some(vec!["tcp://b:1".to_owned()]));
+    let over = at(60_000);
+    assert_eq!(over.summary(), ["keep Pod a"]);
+    assert_eq!(
+        over.events(),
+        [
+            "DrainTimeout: 1 worker is deleted with all results held there, which could not be handed on within 1m: b"
+        ]
+    );
+    assert_eq!(over.condition(SCALE_DOWN_BLOCKED), None);
+}
+
+#[test]
+fn nobody_leaves_while_the_scheduler_can_not_be_asked() {
+    let mut scenario = three()
+        .child(marked("d", -500_000))
+        .unreachable("no route to host");
+    let held = plan(&scenario);
+    assert_eq!(count(&held, "keep"), 4);
+    assert_eq!(
+        held.condition(SCALE_DOWN_BLOCKED).as_deref(),
+        Some(
+            "True SchedulerUnreachable: 3 workers are to leave and held back, because results that nobody else has may \
+             be lost and the scheduler can't be asked to move them: no route to host; with `scaleDown: unsafe` they \
+             would be deleted all the same"
+        )
+    );
+    assert_eq!((retired(&held), held.0.requeue_after), (Some(vec![]), Some(5000)));
+    assert_eq!(held.0.events.len(), 1);
+    scenario = scenario.with(&held);
+    assert_eq!(plan(&scenario).events(), [""; 0], "it is said once");
+
+    // When it answers again, the time of those who had to leave starts again.
+    let known = [("a", 0, 0), ("b", 0, 0), ("c", 0, 0), ("d", 1, GB)];
+    let back = plan(&scenario.clone().scheduler(facts(10, &known)).after(10));
+    assert_eq!(with_action(&back, "apply"), ["a", "b", "d"]);
+    assert_eq!(retired(&back), Some(vec!["tcp://d:1".to_owned()]));
+    let after = scenario.with(&back).scheduler(facts(1000, &known)).after(1000);
+    assert_eq!(
+        (
+            count(&plan(&after), "keep"),
+            plan(&after).condition(SCALE_DOWN_BLOCKED)
+        ),
+        (4, None)
+    );
+}
+
+#[test]
+fn unsafe_means_at_once_and_is_said() {
+    let scenario = three().change(|group| group["spec"]["worker"]["scaleDown"] = json!("unsafe"));
+    let asked = plan(&scenario);
+    assert_eq!(count(&asked, "keep"), 3, "the scheduler is asked first");
+    let mut newest = pod("d", running());
+    newest["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:09Z");
+    let plan = plan(
+        &scenario
+            .child(newest)
+            .child(marked("e", 0))
+            .unreachable("timed out"),
+    );
+    assert_eq!(plan.summary(), ["keep Pod c"]);
+    assert_eq!(
+        plan.events(),
+        [
+            "UnsafeScaleDown: 4 workers are deleted with all results held there, because the scheduler can't be asked and \
+             `scaleDown` is `unsafe`: e, d, a, …"
+        ]
+    );
+    assert_eq!(plan.condition(SCALE_DOWN_BLOCKED), None);
+}
+
+#[test]
+fn scaling_up_again_does_not_call_anybody_back() {
+    let scenario = group(2).child(pod("a", running())).child(marked("b", 0));
+    let plan = plan(
+        &scenario
+            .scheduler(facts(10, &[("a", 0, 0), ("b", 1, GB)]))
+            .after(10),
+    );
+    assert_eq!((count(&plan, "keep"), count(&plan, "create")), (2, 1));
+    assert_eq!(retired(&plan), Some(vec!["tcp://b:1".to_owned()]));
+}
+
+#[test]
+fn who_is_lost_on_its_way_out_is_not_replaced() {
+    let mut over = marked("b", 0);
+    over["status"] = json!({"phase": "Failed", "reason": "Evicted"});
+    let plan = plan(&group(1).child(pod("a", running())).child(over));
+    assert_eq!(
+        (plan.summary(), plan.events()),
+        (vec!["keep Pod a".to_owned()], vec![])
+    );
+}
+
+#[test]
+fn deployments_are_drained_too() {
+    let deployment = |name: &str| json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "status": {"readyReplicas": 1}});
+    let base = group(1).child(deployment("x")).child(deployment("y"));
+    let first = plan(&base.clone().scheduler(facts(0, &[("x", 0, 0), ("y", 1, 1)])));
+    assert_eq!(first.summary(), ["keep Deployment y", "apply Deployment x"]);
+    let marked = base.with(&first);
+    let second = plan(
+        &marked
+            .clone()
+            .scheduler(facts(10, &[("x", 0, 0), ("y", 1, 1)]))
+            .after(10),
+    );
+    assert_eq!(
+        (count(&second, "keep"), retired(&second)),
+        (2, Some(vec!["tcp://x:1".to_owned()]))
+    );
+    let third = plan(&marked.scheduler(facts(20, &[("y", 1, 1)])).after(20));
+    assert_eq!(third.summary(), ["keep Deployment y"]);
+}
+
+#[test]
+fn who_registered_without_a_name_may_be_in_any_deployment() {
+    let mut deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}, "status": {"readyReplicas": 1}});
+    deployment["metadata"]["annotations"] = json!({metadata::RETIRING_SINCE: time::format(START)});
+    let nameless = |after| {
+        let mut facts = facts(after, &[("y", 0, 0)]);
+        facts.workers[0].name = facts.workers[0].address.clone();
+        facts
+    };
+    let at = |after| {
+        count(
+            &plan(
+                &group(0)
+                    .child(deployment.clone())
+                    .scheduler(nameless(after))
+                    .after(after),
+            ),
+            "keep",
+        )
+    };
+    assert_eq!((at(10_000), at(300_000)), (1, 0), "it has all of its time");
+}
+
+#[test]
+fn a_suspended_cluster_has_no_workers() {
+    let suspended = |scenario: Scenario| {
+        let mut cluster = cluster();
+        cluster["spec"]["suspend"] = json!(true);
+        scenario.related_instead(cluster)
+    };
+    let mut going = pod("c", running());
+    going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let scenario = suspended(
+        group(2)
+            .child(pod("a", running()))
+            .child(marked("b", 0))
+            .child(going),
+    );
+    let first = plan(&scenario);
+    assert_eq!(first.summary(), ["keep Pod c"]);
+    assert_eq!(
+        first.condition(WORKERS_READY).as_deref(),
+        Some("False Suspended: DaskCluster simple is suspended: no worker runs")
+    );
+    assert_eq!(
+        first.events(),
+        ["Suspended: DaskCluster simple is suspended: no worker runs"]
+    );
+    assert_eq!(
+        (plan(&scenario.with(&first)).events(), retired(&first)),
+        (vec![], None)
+    );
+}

@@ -1,0 +1,97 @@
+//! Whole plans.
+
+mod basics;
+mod drain;
+mod notice;
+mod rollout;
+mod simulation;
+
+use dask_operator_plugin::WorkerGroup;
+use dask_operator_plugin::dask::{kinds, metadata, time};
+use dask_operator_plugin::prelude::*;
+use dask_operator_plugin::testing::{Outcome, START, Scenario};
+
+use crate::DefaultWorkerGroup;
+use crate::conditions::{SCALE_DOWN_BLOCKED, WORKERS_READY, WORKERS_UP_TO_DATE};
+use crate::plan::LOOK_AGAIN;
+
+fn cluster() -> Value {
+    json!({
+        "apiVersion": kinds::DASK, "kind": "DaskCluster",
+        "metadata": {"name": "simple", "labels": {"team": "cluster", "from": "cluster"}},
+        "spec": {},
+    })
+}
+
+fn group(replicas: u32) -> Scenario {
+    let group = json!({
+        "metadata": {"name": "simple-default", "generation": 4, "labels": {"team": "group"}},
+        "spec": {"cluster": "simple", "worker": {"replicas": replicas}},
+    });
+    Scenario::of_value(group).related(cluster())
+}
+
+fn pod(name: &str, status: Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "status": status,
+        "metadata": {"name": name, "creationTimestamp": "2026-01-01T00:00:00Z"},
+    })
+}
+
+fn running() -> Value {
+    json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]})
+}
+
+fn pending() -> Value {
+    json!({"phase": "Pending"})
+}
+
+/// A running pod that was told to leave so many milliseconds after the start.
+fn marked(name: &str, after: i64) -> Value {
+    let mut pod = pod(name, running());
+    pod["metadata"]["annotations"] = json!({metadata::RETIRING_SINCE: time::format_exactly(START + after)});
+    pod
+}
+
+/// What the scheduler says at a time: names of workers, what they do and what they hold.
+fn facts(after: i64, workers: &[(&str, u32, u64)]) -> SchedulerFacts {
+    let worker = |(name, processing, managed_bytes): &(&str, u32, u64)| SchedulerWorker {
+        address: format!("tcp://{name}:1"),
+        name: (*name).to_owned(),
+        status: "running".to_owned(),
+        processing: *processing,
+        managed_bytes: *managed_bytes,
+        last_seen: START + after,
+    };
+    SchedulerFacts {
+        observed_at: START + after,
+        workers: workers.iter().map(worker).collect(),
+        desired_workers: None,
+        idle_since: None,
+    }
+}
+
+fn plan(scenario: &Scenario) -> Outcome {
+    scenario.plan::<WorkerGroup, DefaultWorkerGroup>().expect("plan")
+}
+
+fn count(plan: &Outcome, action: &str) -> usize {
+    plan.summary()
+        .iter()
+        .filter(|line| line.starts_with(action))
+        .count()
+}
+
+/// The names of the children with this action.
+fn with_action(plan: &Outcome, action: &str) -> Vec<String> {
+    let summary = plan.summary();
+    let names = summary
+        .iter()
+        .filter_map(|line| line.strip_prefix(action)?.split(' ').next_back());
+    names.map(str::to_owned).collect()
+}
+
+/// Whom the scheduler shall retire; none where it is not asked.
+fn retired(plan: &Outcome) -> Option<Vec<String>> {
+    plan.0.scheduler.as_ref().map(|request| request.retire.clone())
+}

@@ -1,0 +1,273 @@
+//! Workers of an older template are replaced.
+
+use super::*;
+
+/// A worker made from the group's template, or from another one.
+fn made(name: &str, hash: &str, status: Value) -> Value {
+    let mut pod = pod(name, status);
+    pod["metadata"]["annotations"] = json!({metadata::TEMPLATE_HASH: hash});
+    pod
+}
+
+/// The hash that new workers of a group have.
+fn hash(scenario: &Scenario) -> String {
+    let more = scenario
+        .clone()
+        .change(|group| group["spec"]["worker"]["replicas"] = json!(100));
+    let plan = plan(&more);
+    let name = with_action(&plan, "create").pop().expect("a new worker");
+    let pod = plan.object("Pod", &name).expect("a pod");
+    pod["metadata"]["annotations"][metadata::TEMPLATE_HASH]
+        .as_str()
+        .expect("a hash")
+        .to_owned()
+}
+
+fn change(scenario: Scenario, strategy: Value) -> Scenario {
+    scenario.change(|group| group["spec"]["worker"]["updateStrategy"] = strategy)
+}
+
+/// A group of so many workers, all of them ready and registered, of which so many are outdated.
+fn half_way(outdated: usize, updated: usize, replicas: u32, strategy: Value) -> Scenario {
+    let base = change(group(replicas), strategy);
+    let new = hash(&base);
+    let names: Vec<String> = (0..outdated)
+        .map(|n| format!("old-{n:02}"))
+        .chain((0..updated).map(|n| format!("new-{n:02}")))
+        .collect();
+    let known: Vec<(&str, u32, u64)> = names.iter().map(|name| (name.as_str(), 0, 0)).collect();
+    let scenario = base.scheduler(facts(0, &known));
+    names.iter().fold(scenario, |scenario, name| {
+        let hash = if name.starts_with("old") { "other" } else { &new };
+        scenario.child(made(name, hash, running()))
+    })
+}
+
+#[test]
+fn budgets() {
+    for (outdated, updated, replicas, strategy, marked, created) in [
+        (10, 0, 10, json!(null), 1, 0),
+        (10, 0, 10, json!({"maxUnavailable": 3}), 3, 0),
+        (10, 0, 10, json!({"maxUnavailable": "25%"}), 2, 0),
+        (10, 0, 10, json!({"maxUnavailable": "100%"}), 10, 0),
+        (10, 0, 10, json!({"maxSurge": 2}), 0, 2),
+        (10, 2, 10, json!({"maxSurge": 2}), 2, 0),
+        (8, 2, 10, json!({"maxSurge": 2}), 0, 2),
+        (1, 10, 10, json!({"maxSurge": 2}), 1, 0),
+        (10, 0, 10, json!({"maxSurge": 1, "maxUnavailable": 1}), 1, 1),
+        (1, 9, 10, json!(null), 1, 0),
+        (0, 10, 10, json!(null), 0, 0),
+        (10, 0, 10, json!({"type": "OnDelete"}), 0, 0),
+        // Scaling comes first, then what is left is rolled.
+        (4, 0, 2, json!(null), 3, 0),
+        (2, 0, 4, json!(null), 0, 2),
+        (1, 0, 1, json!(null), 1, 0),
+    ] {
+        let plan = plan(&half_way(outdated, updated, replicas, strategy.clone()));
+        let what = format!(
+            "{outdated} + {updated} of {replicas}, {strategy}: {:?}",
+            plan.summary()
+        );
+        assert_eq!(
+            (count(&plan, "apply"), count(&plan, "create")),
+            (marked, created),
+            "{what}"
+        );
+        assert!(
+            with_action(&plan, "apply")
+                .iter()
+                .all(|name| name.starts_with("old")),
+            "{what}"
+        );
+        assert_eq!(plan.status()["updatedReplicas"], updated, "{what}");
+        let condition = plan.condition(WORKERS_UP_TO_DATE);
+        assert_eq!(condition.is_some(), outdated > 0, "{condition:?}");
+    }
+}
+
+#[test]
+fn a_place_is_free_when_the_old_one_is_gone() {
+    let scenario = half_way(2, 0, 2, json!(null));
+    let first = plan(&scenario);
+    assert_eq!((count(&first, "apply"), count(&first, "create")), (1, 0));
+    assert_eq!(
+        first.condition(WORKERS_UP_TO_DATE).as_deref(),
+        Some("False RollingUpdate: 0 of 2 workers are up to date")
+    );
+    assert_eq!(first.events()[1], "RolloutStarted: 0 of 2 workers are up to date");
+    let name = with_action(&first, "apply").pop().expect("one");
+    let scenario = scenario.with(&first);
+    let second = plan(&scenario.clone().after(10));
+    assert_eq!((count(&second, "keep"), count(&second, "create")), (2, 0));
+    let other = if name == "old-00" { "old-01" } else { "old-00" };
+    let third = plan(&scenario.clone().scheduler(facts(20, &[(other, 0, 0)])).after(20));
+    assert_eq!(with_action(&third, "keep"), [other], "the other one is deleted");
+    assert_eq!((count(&third, "apply"), count(&third, "create")), (0, 1));
+    let scenario = scenario.with(&third);
+    let waits = plan(&scenario.after(40));
+    assert_eq!((count(&waits, "apply"), count(&waits, "create")), (0, 0));
+    assert_eq!(
+        waits.condition(WORKERS_UP_TO_DATE).as_deref(),
+        Some(
+            "False RollingUpdate: 1 of 2 workers are up to date; 1 new worker is waited for before others are replaced"
+        )
+    );
+}
+
+#[test]
+fn a_template_that_does_not_work_stops_the_rollout() {
+    let base = group(3);
+    let new = hash(&base);
+    let crash = json!({"phase": "Running", "containerStatuses": [{"name": "worker", "restartCount": 3,
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
+        "lastState": {"terminated": {"exitCode": 1, "reason": "Error", "message": "no module named numpy"}}}]});
+    let scenario = base
+        .child(made("new", &new, crash))
+        .child(made("old-1", "other", running()))
+        .child(made("old-2", "other", running()))
+        .scheduler(facts(0, &[("old-1", 0, 0), ("old-2", 0, 0)]));
+    let stopped = plan(&scenario);
+    assert_eq!(count(&stopped, "keep"), 3);
+    let condition = stopped.condition(WORKERS_UP_TO_DATE).expect("a condition");
+    assert!(
+        condition.contains("1 of 3 workers are up to date") && condition.contains("no module named numpy"),
+        "{condition}"
+    );
+
+    // One that is ready and never becomes a worker stops it too.
+    let silent = group(3)
+        .child(made("new", &new, running()))
+        .child(made("old-1", "other", running()))
+        .child(made("old-2", "other", running()))
+        .scheduler(facts(0, &[("old-1", 0, 0), ("old-2", 0, 0)]));
+    assert_eq!(count(&plan(&silent), "keep"), 3);
+}
+
+#[test]
+fn who_never_became_ready_goes_first_and_at_once() {
+    let scenario = group(3)
+        .child(made("old-1", "other", pending()))
+        .child(made("old-2", "other", pending()))
+        .child(made("old-3", "other", running()))
+        .scheduler(facts(0, &[("old-3", 0, 0)]));
+    let first = plan(&scenario);
+    assert_eq!(first.summary(), ["keep Pod old-3"]);
+    let second = plan(&scenario.with(&first));
+    assert_eq!((count(&second, "keep"), count(&second, "create")), (1, 2));
+}
+
+#[test]
+fn workers_that_never_register_are_replaced_one_by_one() {
+    let scenario = group(3)
+        .child(made("old-1", "other", running()))
+        .child(made("old-2", "other", running()))
+        .child(made("old-3", "other", running()))
+        .scheduler(facts(0, &[("x", 0, 0)]));
+    assert_eq!(count(&plan(&scenario), "apply"), 1);
+}
+
+#[test]
+fn nobody_is_replaced_while_the_scheduler_can_not_be_asked() {
+    let scenario = half_way(2, 0, 2, json!(null));
+    let held = plan(&scenario.clone().unreachable("no route"));
+    assert_eq!(count(&held, "keep"), 2);
+    assert_eq!(
+        held.condition(WORKERS_UP_TO_DATE).as_deref(),
+        Some(
+            "False SchedulerUnreachable: 0 of 2 workers are up to date; the others stay while the scheduler can't be \
+             asked to move what they hold: no route"
+        )
+    );
+    let at_once = scenario
+        .change(|group| group["spec"]["worker"]["scaleDown"] = json!("unsafe"))
+        .unreachable("no");
+    assert_eq!(count(&plan(&at_once), "keep"), 1);
+}
+
+#[test]
+fn only_the_next_ones_are_new_on_delete() {
+    let scenario = half_way(2, 0, 3, json!({"type": "OnDelete"}));
+    let plan = plan(&scenario);
+    assert_eq!(
+        (count(&plan, "keep"), count(&plan, "create"), retired(&plan)),
+        (2, 1, None)
+    );
+    assert_eq!(
+        plan.condition(WORKERS_UP_TO_DATE).as_deref(),
+        Some(
+            "False OnDelete: 0 of 3 workers are up to date; the others are replaced when somebody deletes their pods \
+             (update strategy OnDelete)"
+        )
+    );
+}
+
+#[test]
+fn workers_of_another_release_are_left_alone_until_told() {
+    let known = facts(0, &[("a", 0, 0)]);
+    let scenario = group(1).child(pod("a", running())).scheduler(known).after(10_000);
+    assert_eq!(plan(&scenario).summary(), ["keep Pod a"]);
+    for (restarted_at, expected) in [
+        ("2026-01-01T00:00:05Z", "apply Pod a"),
+        ("2025-12-31T00:00:00Z", "keep Pod a"),
+    ] {
+        let annotations = json!({"annotations": {metadata::RESTARTED_AT: restarted_at}, "name": "simple"});
+        let group = scenario
+            .clone()
+            .change(|group| group["metadata"]["annotations"] = annotations["annotations"].clone());
+        assert_eq!(plan(&group).summary(), [expected]);
+        let mut cluster = cluster();
+        cluster["metadata"] = annotations;
+        assert_eq!(
+            plan(&scenario.clone().related_instead(cluster)).summary(),
+            [expected]
+        );
+    }
+    let later = json!({metadata::RESTARTED_AT: "2026-01-01T00:01:00Z"});
+    let later = plan(&scenario.change(|group| group["metadata"]["annotations"] = later));
+    assert_eq!(
+        (later.summary(), later.0.requeue_after),
+        (vec!["keep Pod a".to_owned()], Some(50_000))
+    );
+}
+
+#[test]
+fn what_changes_the_hash() {
+    let with = |change: fn(&mut Value)| hash(&group(1).change(change));
+    let base = hash(&group(1));
+    assert_eq!(base, with(|group| group["spec"]["worker"]["replicas"] = json!(7)));
+    assert_eq!(
+        base,
+        with(|group| group["spec"]["worker"]["spec"] = json!({"volumes": null}))
+    );
+    assert_eq!(
+        base,
+        with(|group| group["metadata"]["annotations"] =
+            json!({"kubernetes.dask.org/cluster-replicas": "4", "kubectl.kubernetes.io/x": "y"}))
+    );
+    assert_eq!(
+        base,
+        with(|group| group["metadata"]["labels"]["dask.org/component"] = json!("workergroup"))
+    );
+    // The defaults, written out: the webhook stores the resource so.
+    let defaulted = <DefaultWorkerGroup as Logic<WorkerGroup>>::default(
+        group(1).parent().clone(),
+        &crate::Settings::default(),
+    );
+    assert_eq!(
+        base,
+        hash(&Scenario::of_value(defaulted.expect("defaulted")).related(cluster()))
+    );
+    for other in [
+        with(|group| group["spec"]["worker"]["spec"] = json!({"nodeSelector": {"a": "b"}})),
+        with(|group| group["spec"]["worker"]["metadata"] = json!({"labels": {"a": "b"}})),
+        with(|group| group["metadata"]["annotations"] = json!({"a": "b"})),
+        with(|group| group["metadata"]["labels"]["team"] = json!("other")),
+    ] {
+        assert_ne!(base, other);
+    }
+    // What the operator adds is not in it.
+    assert_eq!(
+        base,
+        hash(&group(1).settings(&json!({"clusterDomain": "cluster.local", "batchSize": 1})))
+    );
+}

@@ -1,0 +1,48 @@
+//! Which workers leave first.
+
+use std::cmp::Reverse;
+
+use crate::census::Worker;
+use crate::roster::Standing;
+use crate::wanted::Wanted;
+
+/// How much is lost with a worker, the least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    /// It never was one, and has no node yet.
+    Unscheduled,
+    /// It never was one.
+    NeverStarted,
+    /// It runs, and the scheduler does not know it.
+    Unregistered,
+    /// It has nothing to do.
+    Idle,
+    /// It works, or nobody knows.
+    Busy,
+}
+
+impl Class {
+    fn of(worker: &Worker<'_>) -> Self {
+        match &worker.standing {
+            _ if !worker.may_hold_data && !worker.scheduled => Self::Unscheduled,
+            _ if !worker.may_hold_data => Self::NeverStarted,
+            Standing::Unregistered => Self::Unregistered,
+            Standing::Registered(_) if worker.standing.processing() == 0 => Self::Idle,
+            Standing::Registered(_) | Standing::Unclear | Standing::Unknown => Self::Busy,
+        }
+    }
+}
+
+/// Puts those first with whom the least is lost: who never was a worker, who is none for the scheduler, who is idle,
+/// who holds least; then who is outdated anyway, who is newest, and whose name comes first.
+pub(crate) fn sort(workers: &mut [&Worker<'_>], wanted: &Wanted) {
+    workers.sort_by_cached_key(|worker| {
+        (
+            Class::of(worker),
+            worker.standing.bytes(),
+            !wanted.is_outdated(worker),
+            Reverse(worker.created),
+            worker.name().to_owned(),
+        )
+    });
+}

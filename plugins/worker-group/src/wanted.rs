@@ -1,0 +1,75 @@
+//! What a group shall be.
+
+use dask_operator_plugin::dask::metadata::RESTARTED_AT;
+use dask_operator_plugin::dask::resource::{self, Resource};
+use dask_operator_plugin::dask::time;
+use dask_operator_plugin::dask::update::{self, ScaleDown, Strategy};
+use dask_operator_plugin::prelude::*;
+
+use crate::census::Worker;
+use crate::template;
+
+/// What a group shall be, from its `spec.worker` and its cluster.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// How many workers there shall be.
+    pub(crate) replicas: usize,
+    /// How those leave that are too many.
+    pub(crate) scale_down: ScaleDown,
+    /// Milliseconds that a worker has to hand on what it holds.
+    pub(crate) drain_timeout: i64,
+    /// How those are replaced that are outdated.
+    pub(crate) strategy: Strategy,
+    /// What new workers are made from.
+    pub(crate) template_hash: String,
+    /// Workers that are older than this are outdated.
+    restarted_at: Option<Timestamp>,
+    /// A time that is still to come and will be `restarted_at`.
+    pub(crate) restart_at: Option<Timestamp>,
+}
+
+impl Wanted {
+    /// Reads a group and its cluster, both after defaulting.
+    pub(crate) fn of(
+        group: &Resource<'_>,
+        cluster: &Resource<'_>,
+        settings: &crate::Settings,
+        now: Timestamp,
+    ) -> Self {
+        let worker = &group.spec["worker"];
+        let replicas = resource::replicas(worker) as usize;
+        let restarts = [group, cluster].map(|resource| {
+            let annotation = &resource.object["metadata"]["annotations"][RESTARTED_AT];
+            annotation.as_str().and_then(time::parse)
+        });
+        let restarts = || restarts.into_iter().flatten();
+        Self {
+            replicas,
+            scale_down: ScaleDown::of(worker),
+            drain_timeout: update::drain_timeout(worker),
+            strategy: Strategy::of(worker, replicas),
+            template_hash: template::hash(group, cluster, settings),
+            restarted_at: restarts().filter(|time| *time <= now).max(),
+            restart_at: restarts().filter(|time| *time > now).min(),
+        }
+    }
+
+    /// Whether a worker is to be replaced by one of the present template. Who made those without a hash is not known,
+    /// so they are left alone, unless somebody says so.
+    pub(crate) fn is_outdated(&self, worker: &Worker<'_>) -> bool {
+        let restart = self.restarted_at.zip(worker.created);
+        let other = worker
+            .template_hash
+            .as_ref()
+            .is_some_and(|hash| *hash != self.template_hash);
+        other || restart.is_some_and(|(restarted_at, created)| created < restarted_at)
+    }
+
+    /// How many workers there may be while so many of them are outdated.
+    pub(crate) fn most(&self, outdated: usize) -> usize {
+        match self.strategy {
+            Strategy::Rolling { max_surge, .. } => self.replicas + outdated.min(max_surge),
+            Strategy::OnDelete => self.replicas,
+        }
+    }
+}
