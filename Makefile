@@ -32,9 +32,20 @@ plugins: setup ## The default components: target/plugins/*.wasm
 	cargo run --quiet --package dask-operator-plugin-build -- --out target/plugins \
 		plugins/cluster plugins/worker-group plugins/job plugins/autoscaler
 
+BINARY :=
+
+.PHONY: image
+image: setup ## The operator's image: target/dask-operator.tar (of BINARY=FILE, if one is built already)
+ifndef BINARY
+	cargo build --release --bin dask-operator
+endif
+	$(CLUSTER) image build charts/image/operator.toml --output target/dask-operator.tar \
+		--source /usr/bin/dask-operator=$(or $(BINARY),target/release/dask-operator)
+
 .PHONY: generate
-generate: setup ## Everything that is generated and checked in: crds/
+generate: setup ## Everything that is generated and checked in: crds/, and the chart's copy and README
 	cargo run --quiet -- crds --output crds
+	$$(tests/venv tests/chart/requirements.txt)/bin/python charts/generate.py
 
 # Tests ---------------------------------------------------------------------
 
@@ -57,6 +68,10 @@ test-cluster: setup ## The local Kubernetes itself: starts, works, leaves nothin
 .PHONY: test-api
 test-api: build ## The operator on a real API server, without a node
 	tests/pytest tests/api
+
+.PHONY: test-chart
+test-chart: build ## The chart: texts, objects on an API server, releases in real pods
+	tests/pytest tests/chart
 
 .PHONY: test-e2e
 test-e2e: build ## Real Dask clusters on a real node

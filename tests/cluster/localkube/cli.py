@@ -58,6 +58,8 @@ def parser():
     image = verbs.add_parser("image", help="build images without a container engine, and put images into the registry").add_subparsers(required=True, metavar="ACTION")
     make = verb(image, "build", run_image_build, "build an image from a description, and put it into the cluster's registry when the cluster is up")
     make.add_argument("description", help=f"a TOML file, or the name of one of ours: {', '.join(sorted(path.stem for path in images.DESCRIPTIONS.glob('*.toml')))}")
+    make.add_argument("--source", action="append", default=[], type=path_and_source, metavar="PATH=FILE", help="take the image's file PATH from FILE; can be repeated")
+    make.add_argument("--output", metavar="FILE", help="write the image as an archive of an OCI layout, too")
     push = verb(image, "push", run_image_push, "put an image from an OCI layout into the registry")
     push.add_argument("layout", help="a folder, or a tar archive of one (`docker save` makes such an archive)")
     push.add_argument("image", help="its name, such as dask/dask:latest; the registry part of a name does not matter")
@@ -70,6 +72,14 @@ def parser():
     verb(verbs, "leftovers", run_leftovers, "list what is there of any cluster on this machine (exit code 1 when there is something)", cluster=False)
     verb(verbs, "smoke", run_smoke, "try everything on clusters of its own, beside any other; takes about two minutes", cluster=False)
     return top
+
+
+def path_and_source(text):
+    """``PATH=FILE``"""
+    path, separator, source = text.partition("=")
+    if not (path and separator and source):
+        raise argparse.ArgumentTypeError("write PATH=FILE, as in /usr/bin/tool=target/tool")
+    return path, source
 
 
 def chosen(arguments):
@@ -161,8 +171,12 @@ def run_pin_kubernetes(arguments):
 
 def run_image_build(arguments):
     """``image build``"""
-    image, cache = images.read(arguments.description), images.Cache()
+    image, cache = images.read(arguments.description, dict(arguments.source)), images.Cache()
     descriptor = cache.build(image)
+    if arguments.output:
+        Path(arguments.output).absolute().parent.mkdir(parents=True, exist_ok=True)
+        oci.save_layout(cache.blobs, descriptor, image.name, Path(arguments.output).absolute())
+        say(f"image {image.name} is in {arguments.output}")
     running = Running(chosen(arguments))
     if running.keeper and running.size == "node":
         registry.store(running.cluster, cache.blobs, descriptor, image.name)

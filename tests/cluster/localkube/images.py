@@ -7,6 +7,8 @@ A description is a TOML file (``images/NAME.toml``)::
     [debian]                         # optional: a layer from Debian packages
     suite = "bookworm"
     packages = ["python3"]
+    [libraries]                      # optional: a layer of nothing but what these packages of this machine's Debian hold, without
+    packages = ["libc6"]             #   what they depend on and without their scripts: for an image with one program
     [python]                         # optional: a layer from Python packages, for that Debian's Python
     packages = ["dask==2026.8.0"]
     scripts = {name = "module:function"}  # optional: programs that the packages do not declare themselves
@@ -38,10 +40,11 @@ DESCRIPTIONS = Path(__file__).resolve().parent.parent / "images"
 #: What makes a layer of each kind: when one of these changes, the layer is made again.
 RECIPES = {
     "debian": (rootfs.debian, rootfs.UNNEEDED),
+    "libraries": (rootfs.libraries, rootfs.NOT_FOR_PROGRAMS),
     "python": (rootfs.python, rootfs.entry_points, rootfs.console_scripts),
     "files": (rootfs.files, rootfs.compile_c),
 }
-SECTIONS = {"name": str, "base": str, "debian": dict, "python": dict, "files": dict, "config": dict}
+SECTIONS = {"name": str, "base": str, "debian": dict, "libraries": dict, "python": dict, "files": dict, "config": dict}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +84,9 @@ class Image:
     settings: dict
 
 
-def read(path):
-    """Read a description with those that it is based on."""
+def read(path, sources=None):
+    """Read a description with those that it is based on. ``sources``: where files of the image come from instead, by their
+    paths in the image."""
     path = Path(path)
     if not path.exists() and not path.suffix and (DESCRIPTIONS / f"{path}.toml").exists():
         path = DESCRIPTIONS / f"{path}.toml"
@@ -97,8 +101,12 @@ def read(path):
             raise Failure(f"{path}: {key!r} is not one of {', '.join(SECTIONS)}, or not of the right kind")
     if "name" not in text:
         raise Failure(f"{path}: the image has no name")
+    for name, source in (sources or {}).items():
+        if name not in text.get("files", {}):
+            raise Failure(f"{path} has no file {name}; it has {', '.join(text.get('files', {})) or 'none'}")
+        text["files"][name] = {**text["files"][name], "source": str(Path(source).absolute())}
     base = read(path.parent / text["base"]) if "base" in text else Image("", (), {})
-    layers = tuple(Layer(kind, text[kind], path.parent) for kind in ("debian", "python", "files") if text.get(kind))
+    layers = tuple(Layer(kind, text[kind], path.parent) for kind in ("debian", "libraries", "python", "files") if text.get(kind))
     return Image(text["name"], base.layers + layers, {**base.settings, **text.get("config", {})})
 
 
@@ -158,6 +166,8 @@ class Cache:
                     for descriptor in below:
                         rootfs.unpack(self.blobs.path(descriptor["digest"]), work / "root")
                     rootfs.python(work / "root", folder, layer.content["packages"], layer.content.get("scripts", {}))
+                elif layer.kind == "libraries":
+                    rootfs.libraries(folder, layer.content["packages"])
                 else:
                     rootfs.files(folder, layer.content, layer.folder)
                 rootfs.pack(folder, archive)

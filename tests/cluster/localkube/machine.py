@@ -71,7 +71,8 @@ def install(packages):
 
 
 def unpack_package(package, folder):
-    """Unpack a Debian package into ``folder`` without installing it, so that no service of it starts on the host."""
+    """Unpack a Debian package into ``folder`` without installing it, so that no service of it starts on the host; returns what
+    it says about itself (its control file)."""
     folder.mkdir(parents=True, exist_ok=True)
     for attempt in ("as it is", "updated"):
         if attempt == "updated":
@@ -83,7 +84,9 @@ def unpack_package(package, folder):
         raise Failure(f"apt cannot download {package}: {result.stderr.strip()[-500:]}")
     archive = next(folder.glob("*.deb"))
     run(["dpkg-deb", "--extract", archive, folder])
+    control = run(["dpkg-deb", "--field", archive]).stdout
     archive.unlink()
+    return control
 
 
 def load_modules():

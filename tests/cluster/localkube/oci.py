@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 from . import machine
@@ -75,6 +76,25 @@ def parts(blobs, descriptor):
     for layer in [*([content["config"]] if "config" in content else []), *content.get("layers", [])]:
         yield layer["digest"], False
     yield descriptor["digest"], True
+
+
+def save_layout(blobs, descriptor, name, archive):
+    """Write an image as an archive of an OCI layout, which every container engine, `crane` and `skopeo` can read."""
+    archive = Path(archive)
+    with tempfile.TemporaryDirectory(dir=archive.parent) as scratch:
+        folder = Path(scratch) / "layout"
+        for digest, _ in parts(blobs, descriptor):
+            target = Blobs(folder / "blobs").path(digest)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(blobs.path(digest), target)
+        (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+        # Engines take the first for the image's name, `ctr` the second.
+        annotations = {"org.opencontainers.image.ref.name": name.rpartition(":")[2], "io.containerd.image.name": name}
+        (folder / "index.json").write_bytes(_encode({"schemaVersion": 2, "manifests": [{**descriptor, "annotations": annotations}]}))
+        draft = Path(scratch) / "layout.tar"
+        machine.run(["tar", "--create", f"--file={draft}", "--sort=name", "--numeric-owner", "--owner=0", "--group=0", "--mtime=@0", f"--directory={folder}",
+                     "oci-layout", "index.json", "blobs"])
+        draft.replace(archive)
 
 
 def open_layout(source, scratch):

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from . import machine
@@ -15,6 +16,9 @@ from .console import Failure, Progress
 
 #: Documentation and translations: a third of a small Debian.
 UNNEEDED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/lintian/*", "/var/cache/*.bin")
+#: What packages of libraries hold for others than the programs that link to them.
+NOT_FOR_PROGRAMS = ("usr/share/doc/*/changelog*", "usr/share/doc/*/NEWS*", "usr/share/doc/*/README*", "usr/share/doc/*/examples", "usr/share/lintian", "usr/share/man",
+                    "usr/lib/*/gconv", "usr/lib/*/audit", "usr/sbin", "etc/ld.so.conf.d", "etc/ca-certificates")
 PROGRAMS = {"mmdebstrap": "mmdebstrap", "tar": "tar"}
 
 
@@ -26,6 +30,35 @@ def debian(archive, suite, packages):
             f"--include={','.join(packages)}", "--aptopt=APT::Install-Recommends false",
             *(f"--dpkgopt=path-exclude={pattern}" for pattern in UNNEEDED), suite, str(archive), *_apt_sources(suite)]
     _watched(argv, f"Debian {suite} with {', '.join(packages)}")
+
+
+def libraries(layer, packages):
+    """The files of packages of this machine's Debian, for programs that were linked here: the same libraries.
+
+    Certificates of authorities are put into the one file that programs read, as the scripts of ``ca-certificates`` do it. What
+    was taken is recorded where scanners of images look, in ``/var/lib/dpkg/status.d``.
+    """
+    for link in ("bin", "lib", "lib64"):  # as in every Debian; packages hold files below both names
+        (layer / "usr" / link).mkdir(parents=True)
+        (layer / link).symlink_to(f"usr/{link}")
+    for package in packages:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / "files"
+            control = machine.unpack_package(package, folder)
+            record = layer / "var/lib/dpkg/status.d" / package
+            record.parent.mkdir(parents=True, exist_ok=True)
+            record.write_text(control)
+            for pattern in NOT_FOR_PROGRAMS:
+                for path in folder.glob(pattern):
+                    machine.run(["rm", "-r", path])
+            pack(folder, Path(scratch) / "files.tar")
+            machine.run(["tar", "--extract", f"--file={scratch}/files.tar", f"--directory={layer}", "--keep-directory-symlink", "--preserve-permissions"])
+    certificates = sorted((layer / "usr/share/ca-certificates").glob("**/*.crt"))
+    if certificates:
+        bundle = layer / "etc/ssl/certs/ca-certificates.crt"
+        bundle.parent.mkdir(parents=True, exist_ok=True)
+        bundle.write_text("".join(path.read_text() for path in certificates))
+        shutil.rmtree(layer / "usr/share/ca-certificates")
 
 
 def _apt_sources(suite):

@@ -1,0 +1,94 @@
+{{/*
+What `kopfArgs` say, as JSON: {"namespaces": [...], "others": [...]}. Stops at what the operator can't take, and at what the chart
+itself sets, with a sentence. An argument's value may stand behind "=" or in the next entry.
+*/}}
+{{- define "dask.arguments" -}}
+{{- $short := dict "-A" "--all-namespaces" "-n" "--namespace" "-v" "--verbose" "-d" "--debug" "-q" "--quiet" }}
+{{- $plain := list "--all-namespaces" "--verbose" "--debug" "--quiet" "--standalone" "--dev" }}
+{{- $valued := list "--namespace" "--log-format" "--peering" "--priority" "--concurrency" "--writes-in-flight" "--allow-child" }}
+{{- $number := list "--priority" "--concurrency" "--writes-in-flight" }}
+{{- $chart := dict
+  "--plugin" "Use the value `plugins`."
+  "--setting" "Use the value `settings`."
+  "--settings" "Use the value `settings`."
+  "--install-crds" "Use the value `crds.install`."
+  "--liveness" "The chart serves health at port 8080; leave it out."
+  "--bind" "The chart serves health and metrics at port 8080; leave it out."
+  "--cache-dir" "The chart has a volume for it; leave it out."
+  "--context" "In a pod the service account says which cluster is meant; leave it out."
+}}
+{{- $namespaces := list }}
+{{- $others := list }}
+{{- $seen := dict }}
+{{- $waiting := "" }}
+{{- range $entry := .Values.kopfArgs }}
+  {{- $name := $waiting }}
+  {{- $value := $entry }}
+  {{- $has := true }}
+  {{- if not $waiting }}
+    {{- $name = regexFind "^[^=]*" $entry }}
+    {{- $has = contains "=" $entry }}
+    {{- $value = trimPrefix "=" (trimPrefix $name $entry) }}
+    {{- $name = get $short $name | default $name }}
+  {{- end }}
+  {{- $waiting = "" }}
+  {{- if hasKey $chart $name }}
+    {{- fail (printf "kopfArgs: %s is the chart's own. %s" $name (get $chart $name)) }}
+  {{- else if has $name $plain }}
+    {{- if $has }}
+      {{- fail (printf "kopfArgs: %s takes no value; write it as it is." $name) }}
+    {{- end }}
+    {{- $_ := set $seen $name true }}
+    {{- if ne $name "--all-namespaces" }}
+      {{- $others = append $others $name }}
+    {{- end }}
+  {{- else if not (has $name $valued) }}
+    {{- fail (printf "kopfArgs: the operator has no argument %q. It takes %s." $entry (concat $plain $valued | join ", ")) }}
+  {{- else if not $has }}
+    {{- $waiting = $name }}
+  {{- else }}
+    {{- if eq $name "--namespace" }}
+      {{- if not (regexMatch "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$" $value) }}
+        {{- fail (printf "kopfArgs: --namespace=%s names no namespace. Patterns are not understood; name each namespace, or use the value `namespaces`." $value) }}
+      {{- end }}
+      {{- $namespaces = append $namespaces $value }}
+    {{- else }}
+      {{- if and (has $name $number) (not (regexMatch "^-?[0-9]+$" $value)) }}
+        {{- fail (printf "kopfArgs: %s=%s is no number; write one, as %s=10." $name $value $name) }}
+      {{- end }}
+      {{- if and (has $name (list "--concurrency" "--writes-in-flight")) (lt (int $value) 1) }}
+        {{- fail (printf "kopfArgs: %s=%s is too little; write a number from 1." $name $value) }}
+      {{- end }}
+      {{- if and (eq $name "--log-format") (not (has $value (list "plain" "full" "json"))) }}
+        {{- fail (printf "kopfArgs: --log-format=%s is not known; write plain or json." $value) }}
+      {{- end }}
+      {{- $others = append $others (printf "%s=%s" $name $value) }}
+    {{- end }}
+  {{- end }}
+{{- end }}
+{{- if $waiting }}
+  {{- fail (printf "kopfArgs: %s has no value; write %s=VALUE." $waiting $waiting) }}
+{{- end }}
+{{- if and (hasKey $seen "--all-namespaces") $namespaces }}
+  {{- fail "kopfArgs: --all-namespaces and --namespace exclude each other; leave one out." }}
+{{- end }}
+{{- if and (hasKey $seen "--quiet") (or (hasKey $seen "--verbose") (hasKey $seen "--debug")) }}
+  {{- fail "kopfArgs: --quiet excludes --verbose and --debug; leave it out." }}
+{{- end }}
+{{- dict "namespaces" $namespaces "others" ($others | uniq) | toJson }}
+{{- end }}
+
+{{/* Environment variables that values stand for. */}}
+{{- define "dask.environment" -}}
+{{- $prefix := "DASK_KUBERNETES__CONTROLLER__WORKER_ALLOCATION__" }}
+{{- with .Values.workerAllocation }}
+{{- if not (kindIs "invalid" .size) }}
+- name: {{ $prefix }}BATCH_SIZE
+  value: {{ .size | int64 | toString | quote }}
+{{- end }}
+{{- if not (kindIs "invalid" .delay) }}
+- name: {{ $prefix }}DELAY
+  value: {{ .delay | toString | quote }}
+{{- end }}
+{{- end }}
+{{- end }}

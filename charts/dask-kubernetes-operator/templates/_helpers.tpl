@@ -1,0 +1,56 @@
+{{/* Names and labels, as the chart of the predecessor has them. */}}
+{{- define "dask.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "dask.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- $name := default .Chart.Name .Values.nameOverride }}
+{{- if contains $name .Release.Name }}
+{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "dask.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "dask.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "dask.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "dask.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "dask.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "dask.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "dask.image" -}}
+{{- $tag := default .Chart.AppVersion .Values.image.tag }}
+{{- printf "%s%s%s" .Values.image.name (hasPrefix "sha256:" $tag | ternary "@" ":") $tag }}
+{{- end }}
+
+{{/* Where the operator works, as JSON: {"cluster": has rights in the whole cluster, "namespaces": those it looks after, none for all}. */}}
+{{- define "dask.scope" -}}
+{{- $given := include "dask.arguments" . | fromJson }}
+{{- $namespaces := .Values.namespaces | default $given.namespaces }}
+{{- if and .Values.namespaces $given.namespaces }}
+{{- fail "Namespaces are named by `namespaces` and by kopfArgs (--namespace): leave one of them out." }}
+{{- end }}
+{{- $cluster := and .Values.rbac.cluster (not .Values.namespaces) }}
+{{- if and (not $cluster) (not $namespaces) }}
+{{- $namespaces = list .Release.Namespace }}
+{{- end }}
+{{- dict "cluster" $cluster "namespaces" ($namespaces | uniq) | toJson }}
+{{- end }}

@@ -1,0 +1,109 @@
+"""What of the chart is generated: the definitions of the Dask resources from crds/, and the README from values.yaml.
+
+``python charts/generate.py`` writes them; with ``--check`` it says which are not up to date, and ends with exit code 1.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import yaml
+
+CHART = Path(__file__).resolve().parent / "dask-kubernetes-operator"
+CRDS = CHART.parents[1] / "crds"
+
+README = """\
+<!-- Generated from values.yaml by `make generate`. -->
+# {name}
+
+{description}
+
+```console
+$ helm install dask charts/{name} --namespace dask-operator --create-namespace
+```
+
+[How to install, upgrade and uninstall it](../../docs/install.md), also in place of the chart of the predecessor.
+
+## Values
+
+Each with its default. `values.schema.json` refuses a name that is misspelt.
+
+| value | default | |
+| --- | --- | --- |
+{rows}
+"""
+
+
+def definition(text):
+    """A CRD as the chart has it: one that stays when the release goes."""
+    kept, count = re.subn(r"(?m)^metadata:\n", 'metadata:\n  annotations:\n    helm.sh/resource-policy: keep\n', text, count=1)
+    if count != 1 or "{{" in text:
+        raise ValueError("a file in crds/ has not the form that this program knows")
+    return kept
+
+
+def values(text):
+    """Path, default and description of each value; the description is the comment before it."""
+    comment, parents = [], []
+    for line in text.splitlines():
+        indented = len(line) - len(line.lstrip())
+        if line.lstrip().startswith("# "):
+            comment.append(line.strip()[2:])
+        elif found := re.match(r" *([A-Za-z]+):", line):
+            del parents[indented // 2:]
+            parents.append(found[1])
+            if comment:
+                default = yaml.safe_load(text)
+                for name in parents:
+                    default = default[name]
+                yield ".".join(parents), default, " ".join(comment)
+            comment = []
+        elif not line.strip():
+            comment = []
+
+
+def undescribed(defaults, described, path=()):
+    """Paths of values that neither have a description nor lie in or around one that has."""
+    for name, value in defaults.items():
+        here = (*path, name)
+        if ".".join(here) in described:
+            continue
+        if isinstance(value, dict) and value:
+            yield from undescribed(value, described, here)
+        else:
+            yield ".".join(here)
+
+
+def readme():
+    """The README's text."""
+    text = (CHART / "values.yaml").read_text()
+    found = list(values(text))
+    missing = list(undescribed(yaml.safe_load(text), {path for path, _, _ in found}))
+    if missing:
+        raise ValueError(f"values.yaml: no comment before {', '.join(missing)}")
+    rows = [f"| `{path}` | `{json.dumps(default)}` | {description.replace('|', chr(92) + '|')} |" for path, default, description in found]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    return README.format(name=chart["name"], description=chart["description"], rows="\n".join(rows))
+
+
+def main():
+    """Write or check all of it; returns the exit code."""
+    wanted = {CHART / "files" / "crds" / file.name: definition(file.read_text()) for file in sorted(CRDS.glob("*.yaml"))}
+    wanted[CHART / "README.md"] = readme()
+    superfluous = set((CHART / "files" / "crds").glob("*")) - set(wanted)
+    stale = sorted(superfluous | {path for path, text in wanted.items() if not path.exists() or path.read_text() != text})
+    if "--check" in sys.argv[1:]:
+        for path in stale:
+            print(f"{path.relative_to(CHART.parent)} is not up to date: run `make generate`", file=sys.stderr)
+        return 1 if stale else 0
+    for path in superfluous:
+        path.unlink()
+    for path, text in wanted.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""Tests of the chart: its texts, on an API server without a node, and (marked ``e2e``) in real pods."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from support.cluster import ROOT
+from support.cluster import kubernetes as any_kubernetes
+from support.kubectl import Kubectl
+from support.operator import BINARY
+
+CLUSTER = "chart-e2e"
+
+
+@pytest.fixture(scope="session")
+def api_server():
+    """kubectl on an API server without a node, with the namespaces that values name."""
+    with any_kubernetes("chart-api", "198.19.96.0/20", node=False) as environment:
+        kubectl = Kubectl(environment)
+        for name in ("operators", "my-namespace", "team-a", "team-b"):
+            kubectl("create", "namespace", name)
+        yield kubectl
+
+
+@pytest.fixture(scope="session")
+def kubernetes():
+    """The environment for kubectl, on a cluster with a node whose registry has the operator's image."""
+    if os.environ.get("KUBECONFIG"):
+        pytest.skip("the image is built for the local Kubernetes: unset KUBECONFIG to run this")
+    with any_kubernetes(CLUSTER, "198.19.112.0/20", node=True) as environment:
+        subprocess.run([sys.executable, "tests/cluster", "image", "build", "charts/image/operator.toml", "--name", CLUSTER,
+                        "--source", f"/usr/bin/dask-operator={BINARY}"], cwd=ROOT, check=True)
+        yield environment
+
+
+@pytest.fixture(scope="session")
+def admin(kubernetes):
+    """kubectl on that cluster. The Dask resources are defined by the chart, when it is installed."""
+    return Kubectl(kubernetes)

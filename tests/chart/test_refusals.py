@@ -1,0 +1,46 @@
+"""Values that make no sense are refused, with a text that says what is wrong."""
+
+import pytest
+from support import chart
+
+MONITOR = {"enabled": True}
+CASES = {
+    # by the schema
+    "misspelt": ({"kopfArg": []}, "additional properties 'kopfArg' not allowed"),
+    "misspelt, deeper": ({"metrics": {"worker": {"podMonitor": {"targetLabels": []}}}}, "additional properties 'targetLabels' not allowed"),
+    "misspelt for the pod": ({"resources": {"limit": {}}}, "additional properties 'limit' not allowed"),
+    "text for a list": ({"kopfArgs": "--all-namespaces"}, "got string, want array"),
+    "text for a switch": ({"rbac": {"cluster": "no"}}, "got string, want boolean"),
+    "pull policy": ({"image": {"pullPolicy": "always"}}, "value must be one of 'Always', 'IfNotPresent', 'Never'"),
+    "kind of component": ({"plugins": {"workergroup": "/x.wasm"}}, "additional properties 'workergroup' not allowed"),
+    "relative file": ({"plugins": {"cluster": "x.wasm"}}, "'x.wasm' does not match pattern '^/'"),
+    "negative size": ({"workerAllocation": {"size": -1}}, "minimum: got -1, want 0"),
+    "namespace": ({"namespaces": ["Team"]}, "does not match pattern"),
+    "twice": ({"namespaces": ["a", "a"]}, "items at 0 and 1 are equal"),
+    # by the chart
+    "unknown argument": ({"kopfArgs": ["--log-prefix"]}, 'kopfArgs: the operator has no argument "--log-prefix". It takes --all-namespaces, '),
+    "module": ({"kopfArgs": ["-m", "mine"]}, 'kopfArgs: the operator has no argument "-m".'),
+    "pattern": ({"kopfArgs": ["--namespace=team-*"]}, "--namespace=team-* names no namespace. Patterns are not understood"),
+    "no value": ({"kopfArgs": ["--namespace"]}, "kopfArgs: --namespace has no value; write --namespace=VALUE."),
+    "a value too many": ({"kopfArgs": ["--debug=true"]}, "kopfArgs: --debug takes no value"),
+    "number": ({"kopfArgs": ["--priority=high"]}, "--priority=high is no number"),
+    "zero": ({"kopfArgs": ["--concurrency=0"]}, "--concurrency=0 is too little; write a number from 1."),
+    "log format": ({"kopfArgs": ["--log-format=xml"]}, "--log-format=xml is not known; write plain or json."),
+    "all and one": ({"kopfArgs": ["-A", "-n", "a"]}, "--all-namespaces and --namespace exclude each other"),
+    "quiet and verbose": ({"kopfArgs": ["-q", "-v"]}, "--quiet excludes --verbose and --debug"),
+    "liveness": ({"kopfArgs": ["--liveness=http://0.0.0.0:8080/healthz"]}, "--liveness is the chart's own. The chart serves health at port 8080"),
+    "CRDs": ({"kopfArgs": ["--install-crds"]}, "Use the value `crds.install`."),
+    "plugin": ({"kopfArgs": ["--plugin=cluster=/x.wasm"]}, "Use the value `plugins`."),
+    "namespaces twice": ({"kopfArgs": ["-n", "a"], "namespaces": ["b"]}, "Namespaces are named by `namespaces` and by kopfArgs"),
+    "monitor without Service": ({"metrics": {"operator": {"enabled": False, "serviceMonitor": MONITOR}}},
+                                "needs the Service of metrics.operator.enabled"),
+    "as once documented": ({"metrics": {"worker": {"serviceMonitor": MONITOR}}}, "workers have no Service; use metrics.worker.podMonitor."),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_refused(case):
+    values, message = CASES[case]
+    with pytest.raises(chart.Refused) as refused:
+        chart.template(values)
+    assert message in str(refused.value)
