@@ -1,0 +1,421 @@
+//! A job's life under random events, with an operator that may end between any two writes.
+
+use std::collections::BTreeMap;
+
+use dask_operator_job::DefaultJob;
+use dask_operator_plugin::Job;
+use dask_operator_plugin::contract::{ChildAction, SchedulerFacts, SchedulerWorker};
+use dask_operator_plugin::dask::{kinds, time};
+use dask_operator_plugin::testing::{Outcome, START, Scenario};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const STAGES: [&str; 5] = ["JobCreated", "ClusterCreated", "Running", "Successful", "Failed"];
+
+/// What may happen.
+#[derive(Clone, Debug)]
+enum Step {
+    /// The runner is started, for the first time or again.
+    Starts,
+    /// Its container fails; with `Never` the pod does.
+    Fails,
+    /// It succeeds.
+    Succeeds,
+    /// It is evicted.
+    Evicted,
+    /// Somebody deletes it.
+    Deleted,
+    /// It is gone, if it was deleted.
+    Gone,
+    /// It is gone at once.
+    Vanishes,
+    /// `spec.suspend`.
+    Suspend(bool),
+    /// Seconds go by.
+    Time(u16),
+    /// So many workers are registered.
+    Workers(u8),
+    /// The operator looks. Of its writes those whose bit is set are done, and the status if `whole`.
+    Looks { writes: u8, whole: bool },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => Just(Step::Starts),
+        2 => Just(Step::Fails),
+        1 => Just(Step::Succeeds),
+        1 => Just(Step::Evicted),
+        1 => Just(Step::Deleted),
+        2 => Just(Step::Gone),
+        1 => Just(Step::Vanishes),
+        1 => any::<bool>().prop_map(Step::Suspend),
+        1 => (0..400_u16).prop_map(Step::Time),
+        1 => (0..4_u8).prop_map(Step::Workers),
+        6 => (any::<u8>(), any::<bool>()).prop_map(|(writes, whole)| Step::Looks { writes, whole }),
+        6 => Just(Step::Looks { writes: u8::MAX, whole: true }),
+    ]
+}
+
+fn spec() -> impl Strategy<Value = Value> {
+    let limit = prop_oneof![Just(Value::Null), (0..3_u8).prop_map(Value::from)];
+    let deadline = prop_oneof![3 => Just(Value::Null), 1 => (1..600_u16).prop_map(Value::from)];
+    (limit, deadline, any::<bool>(), 0..3_u8, any::<bool>()).prop_map(
+        |(limit, deadline, never, workers, keep)| {
+            json!({
+                "job": {"spec": {"restartPolicy": if never { "Never" } else { "OnFailure" }, "containers": [{"name": "j"}]}},
+                "cluster": {"spec": {}}, "backoffLimit": limit, "activeDeadlineSeconds": deadline,
+                "waitForWorkers": workers, "deletionPolicy": if keep { "OnSuccess" } else { "Always" },
+            })
+        },
+    )
+}
+
+struct Pod {
+    uid: String,
+    phase: &'static str,
+    restarts: u64,
+    failed: bool,
+    terminating: bool,
+}
+
+struct World {
+    spec: Value,
+    status: Value,
+    pod: Option<Pod>,
+    /// Whether it is on its way out.
+    cluster: Option<bool>,
+    seconds: i64,
+    workers: usize,
+    made: u64,
+    /// Starts of each runner since the job began anew.
+    starts: BTreeMap<String, u64>,
+    /// Those that a status was written about.
+    noted: BTreeMap<String, u64>,
+}
+
+impl World {
+    fn new(spec: Value) -> Self {
+        Self {
+            spec,
+            status: Value::Null,
+            pod: None,
+            cluster: None,
+            seconds: 0,
+            workers: 0,
+            made: 0,
+            starts: BTreeMap::new(),
+            noted: BTreeMap::new(),
+        }
+    }
+
+    fn limit(&self) -> Option<u64> {
+        self.spec["backoffLimit"].as_u64()
+    }
+
+    fn never(&self) -> bool {
+        self.spec["job"]["spec"]["restartPolicy"] == "Never"
+    }
+
+    fn stage(&self) -> Option<usize> {
+        STAGES.iter().position(|stage| self.status["jobStatus"] == *stage)
+    }
+
+    fn is_over(&self) -> bool {
+        self.stage() >= Some(3)
+    }
+
+    fn is_suspended(&self) -> bool {
+        let conditions = self.status["conditions"].as_array().into_iter().flatten();
+        conditions
+            .into_iter()
+            .any(|condition| condition["type"] == "Suspended" && condition["status"] == "True")
+    }
+
+    fn scenario(&self) -> Scenario {
+        let now = START + self.seconds * 1000;
+        let mut scenario = Scenario::of_value(json!({
+            "metadata": {"name": "j", "creationTimestamp": time::format(START)},
+            "spec": self.spec, "status": self.status,
+        }));
+        if let Some(pod) = &self.pod {
+            let state = match (pod.phase, pod.failed) {
+                ("Pending", _) => json!({}),
+                ("Running", true) => json!({"waiting": {"reason": "CrashLoopBackOff"}}),
+                ("Running", false) => json!({"running": {"startedAt": time::format(START)}}),
+                (phase, _) => json!({"terminated": {
+                    "exitCode": u8::from(phase == "Failed"), "startedAt": time::format(START),
+                    "finishedAt": time::format(now)}}),
+            };
+            let last = if pod.failed {
+                json!({"terminated": {"exitCode": 1}})
+            } else {
+                json!({})
+            };
+            let deleted = pod.terminating.then(|| time::format(now));
+            scenario = scenario.child(json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {"name": "j-runner", "uid": pod.uid, "deletionTimestamp": deleted},
+                "status": {"phase": pod.phase, "containerStatuses": [
+                    {"restartCount": pod.restarts, "state": state, "lastState": last}]},
+            }));
+        }
+        if let Some(terminating) = self.cluster {
+            let deleted = terminating.then(|| time::format(now));
+            scenario = scenario.child(json!({
+                "apiVersion": kinds::DASK, "kind": "DaskCluster",
+                "metadata": {"name": "j", "deletionTimestamp": deleted},
+            }));
+        }
+        let worker = |number: usize| SchedulerWorker {
+            address: format!("tcp://10.0.0.{number}:1"),
+            name: format!("w{number}"),
+            status: "running".to_owned(),
+            processing: 0,
+            managed_bytes: 0,
+            last_seen: now,
+        };
+        let facts = SchedulerFacts {
+            observed_at: now,
+            workers: (0..self.workers).map(worker).collect(),
+            desired_workers: None,
+            idle_since: None,
+        };
+        scenario.scheduler(facts).after(self.seconds * 1000)
+    }
+
+    fn goes(&mut self, step: &Step) {
+        let never = self.never();
+        match step {
+            Step::Starts => {
+                if let Some(pod) = self.pod.as_mut().filter(|pod| !pod.terminating) {
+                    match (pod.phase, pod.failed) {
+                        ("Pending", _) => pod.phase = "Running",
+                        ("Running", true) => {
+                            pod.failed = false;
+                            pod.restarts += 1;
+                        }
+                        _ => {}
+                    }
+                    if pod.phase == "Running" {
+                        self.starts.insert(pod.uid.clone(), pod.restarts + 1);
+                    }
+                }
+            }
+            Step::Fails => self.runs(|pod| {
+                if never {
+                    pod.phase = "Failed";
+                } else {
+                    pod.failed = true;
+                }
+            }),
+            Step::Succeeds => self.runs(|pod| pod.phase = "Succeeded"),
+            Step::Evicted => {
+                if let Some(pod) = self
+                    .pod
+                    .as_mut()
+                    .filter(|pod| ["Pending", "Running"].contains(&pod.phase))
+                {
+                    pod.phase = "Failed";
+                }
+            }
+            Step::Deleted => {
+                if let Some(pod) = &mut self.pod {
+                    pod.terminating = true;
+                }
+            }
+            Step::Gone => {
+                self.pod = self.pod.take().filter(|pod| !pod.terminating);
+                self.cluster = self.cluster.filter(|terminating| !terminating);
+            }
+            Step::Vanishes => self.pod = None,
+            Step::Suspend(suspend) => self.spec["suspend"] = json!(suspend),
+            Step::Time(seconds) => self.seconds += i64::from(*seconds),
+            Step::Workers(workers) => self.workers = usize::from(*workers),
+            Step::Looks { writes, whole } => self.looks(*writes, *whole),
+        }
+    }
+
+    fn runs(&mut self, change: impl FnOnce(&mut Pod)) {
+        if let Some(pod) = self
+            .pod
+            .as_mut()
+            .filter(|pod| pod.phase == "Running" && !pod.failed)
+        {
+            change(pod);
+        }
+    }
+
+    /// The operator plans, checks hold, and some of its writes are done.
+    fn looks(&mut self, writes: u8, whole: bool) {
+        let plan = self.scenario().plan::<Job, DefaultJob>().expect("a plan");
+        self.check(&plan);
+        let mut bits = (0..8).map(|bit| writes & (1 << bit) != 0);
+        let mut done = || bits.next().unwrap_or(true);
+        let creates = |kind: &str, name: &str| {
+            let child = plan.child(kind, name).map(|child| &child.action);
+            matches!(child, Some(ChildAction::Create(_) | ChildAction::Apply(_)))
+        };
+        if self.cluster.is_some() && plan.child("DaskCluster", "j").is_none() && done() {
+            self.cluster = Some(true);
+        }
+        if plan.child("Pod", "j-runner").is_none()
+            && done()
+            && let Some(pod) = &mut self.pod
+        {
+            pod.terminating = true;
+        }
+        if self.pod.is_none() && creates("Pod", "j-runner") && done() {
+            self.made += 1;
+            self.pod = Some(Pod {
+                uid: format!("u{}", self.made),
+                phase: "Pending",
+                restarts: 0,
+                failed: false,
+                terminating: false,
+            });
+        }
+        if self.cluster.is_none() && creates("DaskCluster", "j") && done() {
+            self.cluster = Some(false);
+        }
+        if whole {
+            self.writes(&plan);
+        }
+        if plan.0.delete_parent.is_some() {
+            assert!(self.is_over(), "it is deleted before its end is written");
+        }
+    }
+
+    fn writes(&mut self, plan: &Outcome) {
+        let before = self.status.clone();
+        let after = Scenario::of("{metadata: {name: j}, spec: {}}").with(&Outcome(
+            dask_operator_plugin::contract::Plan {
+                children: Vec::new(),
+                ..plan.0.clone()
+            },
+        ));
+        self.status = after.parent()["status"].clone();
+        // As the host stamps them.
+        let now = time::format(START + self.seconds * 1000);
+        let old = before["conditions"].as_array().cloned().unwrap_or_default();
+        for condition in self.status["conditions"].as_array_mut().into_iter().flatten() {
+            let same = old
+                .iter()
+                .find(|old| old["type"] == condition["type"] && old["status"] == condition["status"]);
+            condition["lastTransitionTime"] =
+                same.map_or_else(|| json!(now), |old| old["lastTransitionTime"].clone());
+        }
+        if self.is_suspended() {
+            self.starts.clear();
+            self.noted.clear();
+        } else if let Some(pod) = self
+            .pod
+            .as_ref()
+            .filter(|_| self.status["attempts"]["runner"].is_string())
+        {
+            if self.status["attempts"]["runner"] == pod.uid.as_str() {
+                self.noted.insert(pod.uid.clone(), pod.restarts + 1);
+            }
+        }
+    }
+
+    fn check(&self, plan: &Outcome) {
+        let (before, status) = (self.stage(), plan.status());
+        let after = STAGES.iter().position(|stage| status["jobStatus"] == *stage);
+        assert!(after >= before, "{:?} after {before:?}", status);
+        if self.is_over() {
+            assert_eq!(after, before, "an end is an end");
+            assert_eq!(plan.0.events, []);
+        }
+        if after >= Some(3) {
+            let fields = status.as_object().expect("an object").keys().map(String::as_str);
+            let known = [
+                "clusterName",
+                "endTime",
+                "jobRunnerPodName",
+                "jobStatus",
+                "startTime",
+            ];
+            assert!(fields.into_iter().all(|field| known.contains(&field)), "{status}");
+            assert!(status["endTime"].is_string());
+            assert!(plan.0.conditions.is_empty());
+        }
+        let settled = self.is_over() || self.is_suspended();
+        if self.cluster == Some(false) && plan.child("DaskCluster", "j").is_none() {
+            assert!(settled, "the cluster goes before the status says why");
+        }
+        let creates = plan.object("Pod", "j-runner").is_some();
+        if creates {
+            assert!(self.pod.is_none() && !self.is_over(), "two runners");
+            if let Some(limit) = self.limit() {
+                assert!(self.noted.values().sum::<u64>() <= limit, "{:?}", self.noted);
+            }
+        }
+        if let Some(pod) = self
+            .pod
+            .as_ref()
+            .filter(|pod| !pod.terminating && !self.is_over())
+        {
+            if pod.phase == "Succeeded" {
+                assert_eq!(status["jobStatus"], "Successful");
+            }
+            if pod.phase == "Failed" && self.limit().is_none() {
+                assert_eq!(status["jobStatus"], "Failed");
+            }
+        }
+    }
+
+    /// Nothing happens any more but what has to.
+    fn settles(&mut self) {
+        for _ in 0..10 {
+            self.looks(u8::MAX, true);
+            self.goes(&Step::Gone);
+        }
+        let suspended = self.spec["suspend"] == true;
+        if self.is_over() || suspended {
+            let alive = self
+                .pod
+                .as_ref()
+                .is_some_and(|pod| ["Pending", "Running"].contains(&pod.phase));
+            assert!(!alive, "the runner of a job that is over or suspended runs on");
+        }
+        let keeps = self.status["jobStatus"] == "Failed" && self.spec["deletionPolicy"] == "OnSuccess";
+        assert!(
+            !self.is_over() || keeps || self.cluster.is_none(),
+            "a cluster is left"
+        );
+        if !self.is_over() && !suspended {
+            let waits = self.spec["waitForWorkers"].as_u64() > Some(self.workers as u64);
+            assert!(self.pod.is_some() || waits, "there is no runner");
+            assert_eq!(self.cluster, Some(false), "there is no cluster");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_and_wherever_the_operator_ends(spec in spec(), steps in prop::collection::vec(step(), 0..40)) {
+        let mut world = World::new(spec);
+        for step in &steps {
+            world.goes(step);
+        }
+        world.settles();
+    }
+
+    #[test]
+    fn an_operator_that_looks_each_time_makes_no_attempt_too_many(
+        spec in spec(), steps in prop::collection::vec(step(), 0..40),
+    ) {
+        let mut world = World::new(spec);
+        for step in &steps {
+            world.goes(step);
+            world.looks(u8::MAX, true);
+            world.looks(u8::MAX, true);
+            if let Some(limit) = world.limit() {
+                let starts = world.starts.values().sum::<u64>();
+                prop_assert!(starts <= limit + 1, "{:?} {:?}", world.starts, steps);
+            }
+        }
+    }
+}
