@@ -7,7 +7,7 @@ use dask_operator_core::finish::finish;
 use dask_operator_core::gate::{self, Observed, Rules};
 use dask_operator_core::names::{ANNOTATION_HASH, DASK_API_VERSION};
 use dask_operator_core::parent::{DaskKind, Parent, seed};
-use dask_operator_core::plan::ChildKey;
+use dask_operator_core::plan::{ChildKey, Condition};
 use dask_operator_runtime::contract::{
     self, Error, Finding, Observation, ObservedKind, ObservedObject, SchedulerState, Severity, Timestamp,
 };
@@ -323,6 +323,7 @@ impl Renderer<'_> {
         let mut known = Existing {
             groups: related.iter().map(|object| object.key.name.clone()).collect(),
             children: Vec::new(),
+            conditions: Vec::new(),
         };
         let rules: Vec<_> = declared.iter().cloned().map(convert::kind).collect();
         for _ in 0..rounds(parent.kind) {
@@ -355,6 +356,7 @@ impl Renderer<'_> {
                     return;
                 }
             };
+            known.conditions = plan.conditions;
             for child in plan.children {
                 let key = child.key.clone();
                 let Some(mut child) = finish(&parent, child).object().cloned() else {
@@ -371,6 +373,17 @@ impl Renderer<'_> {
                     self.plan(index);
                 }
             }
+        }
+        if parent.kind == DaskKind::Job
+            && let Some(why) = known.waits()
+        {
+            self.say(
+                Level::Note,
+                &source,
+                &title,
+                "",
+                format!("its runner comes later: {why}"),
+            );
         }
     }
 
@@ -409,6 +422,8 @@ struct Existing {
     groups: Vec<String>,
     /// Children of the plans before.
     children: Vec<ObservedObject>,
+    /// What the last plan says of the resource.
+    conditions: Vec<Condition>,
 }
 
 impl Existing {
@@ -427,6 +442,19 @@ impl Existing {
                 .collect(),
         };
         kinds.iter().map(of).collect()
+    }
+}
+
+impl Existing {
+    /// Why a job has no runner yet.
+    fn waits(&self) -> Option<&str> {
+        let runner = self.children.iter().any(|child| child.key.kind == "Pod");
+        let why = self
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == "RunnerReady");
+        why.filter(|_| !runner)
+            .map(|condition| condition.message.as_str())
     }
 }
 

@@ -58,8 +58,12 @@ impl Groups {
     }
 
     /// Whether as many workers are ready as all groups shall have.
-    pub(crate) fn condition(&self) -> Condition {
+    pub(crate) fn condition(&self, suspended: bool) -> Condition {
         let (desired, ready) = self.all_workers;
+        if suspended {
+            let message = "the cluster is suspended";
+            return Condition::new("WorkersReady", ConditionStatus::False, "Suspended", message);
+        }
         let message = format!("{ready} of {desired} workers are ready");
         let reason = if ready >= desired {
             "AllReady"

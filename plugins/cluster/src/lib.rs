@@ -6,19 +6,25 @@
 //! What a status of a cluster holds:
 //!
 //! * `phase`: `Created`; then `Running` as soon as everything exists and the Service is reachable, or `Pending` while a
-//!   load balancer has no address (`Error` is the host's, when the cluster can't be worked with);
+//!   load balancer has no address or the cluster is suspended (`Error` is the host's, when the cluster can't be worked with);
 //! * `replicas`, `readyReplicas`, `selector`: of the default group, for `kubectl scale` and autoscalers;
 //! * `observedGeneration`: which generation of the spec this is about;
 //! * `schedulerUid`: the scheduler that was seen last, so that a lost one is noticed;
-//! * `schedulerRestarts`: how often a lost scheduler was replaced.
+//! * `schedulerRestarts`: how often a scheduler was started anew, as another pod or in the same;
+//! * `schedulerContainerRestarts`: how often the one that was seen last was, in its pod.
 //!
-//! Its conditions are `Available`, `SchedulerReady`, `WorkersReady` and, once it happened, `SchedulerRestarted`.
+//! Its conditions are `Available`, `SchedulerReady` and `WorkersReady`; `SchedulerUpToDate` where the scheduler says what it
+//! was made from; `SchedulerRestarted` once it happened; `Suspended` while it is; `Idle` where it has an idle timeout.
 
 mod group;
+mod idle;
+mod memory;
 mod plan;
 mod scheduler;
 mod service;
 mod settings;
+mod template;
+mod update;
 mod validate;
 
 use dask_operator_plugin::dask::{defaults, kinds};

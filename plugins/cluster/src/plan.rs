@@ -2,13 +2,16 @@
 
 use dask_operator_plugin::dask::metadata::Metadata;
 use dask_operator_plugin::dask::resource::Resource;
-use dask_operator_plugin::dask::time;
 use dask_operator_plugin::prelude::*;
 
 use crate::group::{self, Groups};
-use crate::scheduler::{Memory, Scheduler};
+use crate::memory::Memory;
+use crate::scheduler::{Scheduler, is_suspended};
 use crate::service::Service;
-use crate::{DefaultCluster, Settings, validate};
+use crate::{DefaultCluster, Settings, idle, validate};
+
+/// Whether the cluster is suspended; missing in one that is not.
+const SUSPENDED: &str = "Suspended";
 
 /// Plans a `DaskCluster`.
 pub(crate) fn cluster(observation: &Observation, settings: &Settings) -> Result<Plan, Error> {
@@ -20,36 +23,73 @@ pub(crate) fn cluster(observation: &Observation, settings: &Settings) -> Result<
     let scheduler = Scheduler::of(observation, &cluster, &handed_down, settings)?;
     let service = Service::of(observation, &cluster, &handed_down)?;
     let groups = Groups::of(observation, &cluster, settings)?;
-    let memory = scheduler.memory(cluster.status);
-    let phase = phase(&cluster, &scheduler, &service, &groups);
+    let suspended = is_suspended(&cluster);
+    let memory = Memory::of(&cluster, scheduler.present.as_ref(), suspended);
+    let phase = phase(&cluster, &scheduler, &service, &groups, suspended);
 
     let mut plan = Plan {
         status: status(&cluster, phase, &groups, &memory),
         conditions: vec![
             available(&scheduler, &service),
             scheduler.condition.clone(),
-            groups.condition(),
+            groups.condition(suspended),
         ],
-        events: memory.event().into_iter().collect(),
+        events: suspension(&cluster, suspended).into_iter().collect(),
         ..Plan::default()
     };
     plan.conditions.extend(memory.condition());
+    plan.conditions.extend(scheduler.update.condition());
+    plan.conditions.extend(suspended.then(is_suspended_condition));
+    plan.events.extend(memory.event.clone());
+    plan.events.extend(scheduler.update.event(&cluster));
+    let runs = scheduler.is_ready();
     plan.children.extend(scheduler.child);
     plan.children.extend([service.child, groups.child]);
-    idle(&mut plan, &cluster, observation);
+    idle::add(&mut plan, &cluster, observation, runs);
     Ok(plan)
 }
 
-/// `Created` until everything exists; then `Running`, or `Pending` while the Service can't be reached. A part that is
-/// lost later is said in conditions: whoever waits for `Running` has waited already.
-fn phase(cluster: &Resource<'_>, scheduler: &Scheduler, service: &Service, groups: &Groups) -> &'static str {
+/// `Created` until everything exists; then `Running`, or `Pending` while the Service can't be reached or the cluster is
+/// suspended. A part that is lost later is said in conditions: whoever waits for `Running` has waited already.
+fn phase(
+    cluster: &Resource<'_>,
+    scheduler: &Scheduler,
+    service: &Service,
+    groups: &Groups,
+    suspended: bool,
+) -> &'static str {
     let everything_exists = scheduler.exists && service.exists && groups.exists;
     match cluster.status["phase"].as_str() {
+        Some("Created" | "Running" | "Pending") if suspended => "Pending",
         Some("Running") if !everything_exists => "Running",
         Some("Pending") if !everything_exists => "Pending",
         _ if !everything_exists => "Created",
         _ if service.unreachable.is_some() => "Pending",
         _ => "Running",
+    }
+}
+
+fn is_suspended_condition() -> Condition {
+    Condition::new(
+        SUSPENDED,
+        ConditionStatus::True,
+        "ClusterSuspended",
+        "no scheduler and no workers until spec.suspend is false",
+    )
+}
+
+/// What people are told when a cluster is suspended or goes on.
+fn suspension(cluster: &Resource<'_>, suspended: bool) -> Option<Event> {
+    match (cluster.condition_holds(SUSPENDED), suspended) {
+        (false, true) => Some(Event::normal(
+            "ClusterSuspended",
+            "the cluster is suspended: its scheduler and its workers are stopped, what they held is lost",
+        )),
+        (true, false) => Some(Event::normal(
+            "ClusterResumed",
+            "the cluster is no longer suspended",
+        )),
+        _ => None,
     }
 }
 
@@ -80,50 +120,11 @@ fn status(cluster: &Resource<'_>, phase: &str, groups: &Groups, memory: &Memory)
         "readyReplicas": ready,
         "selector": group::selector(cluster.name),
     });
-    if !memory.uid.is_empty() {
-        status["schedulerUid"] = json!(memory.uid);
-    }
-    if memory.restarts > 0 {
-        status["schedulerRestarts"] = json!(memory.restarts);
-    }
+    memory.write(&mut status);
     if let Some(generation) = cluster.generation() {
         status["observedGeneration"] = json!(generation);
     }
     status.to_string()
-}
-
-/// Deletes a cluster that has had nothing to do for `spec.idleTimeout` seconds; otherwise asks again when it would have.
-fn idle(plan: &mut Plan, cluster: &Resource<'_>, observation: &Observation) {
-    let timeout = cluster.spec["idleTimeout"]
-        .as_i64()
-        .filter(|seconds| *seconds > 0);
-    let SchedulerState::Facts(SchedulerFacts {
-        idle_since: Some(since),
-        ..
-    }) = observation.scheduler
-    else {
-        return;
-    };
-    let Some(timeout) = timeout.map(|seconds| seconds.saturating_mul(1000)) else {
-        return;
-    };
-    let idle = observation.now.saturating_sub(since);
-    match u64::try_from(timeout - idle) {
-        Ok(rest) if rest > 0 => plan.requeue_after = Some(rest),
-        _ => {
-            let message = format!(
-                "the scheduler has had nothing to do since {} ({}), longer than the idle timeout of {}",
-                time::format(since),
-                time::span(idle),
-                time::span(timeout)
-            );
-            plan.events.push(Event::normal(
-                "IdleTimeout",
-                format!("{message}: the cluster is deleted"),
-            ));
-            plan.delete_parent = Some(message);
-        }
-    }
 }
 
 #[cfg(test)]

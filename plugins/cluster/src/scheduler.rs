@@ -1,13 +1,18 @@
 //! The scheduler: never two at once, and a lost one is replaced and said.
 
-use dask_operator_plugin::dask::metadata::{self, Metadata};
-use dask_operator_plugin::dask::pod::Pod;
+use dask_operator_plugin::dask::metadata::Metadata;
+use dask_operator_plugin::dask::pod::{Cause, Pod};
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::workload::DeploymentState;
 use dask_operator_plugin::dask::{kinds, names};
 use dask_operator_plugin::prelude::*;
 
 use crate::Settings;
+use crate::template::Template;
+use crate::update::Update;
+
+/// Whether the scheduler is ready.
+const SCHEDULER_READY: &str = "SchedulerReady";
 
 /// What is known of the scheduler.
 #[derive(Debug)]
@@ -16,24 +21,30 @@ pub(crate) struct Scheduler {
     pub(crate) exists: bool,
     /// Whether it is ready, and why not.
     pub(crate) condition: Condition,
-    /// What shall become of it; none while a lost one has to go first.
+    /// What shall become of it; none while one has to go.
     pub(crate) child: Option<DesiredChild>,
-    /// The UID of the one that exists.
-    uid: Option<String>,
+    /// The one that exists.
+    pub(crate) present: Option<Present>,
+    /// Whether it is as its cluster says.
+    pub(crate) update: Update,
 }
 
-/// What the status remembers of schedulers.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Memory {
-    /// The scheduler that was seen last; empty after it was lost.
+/// A scheduler that exists.
+#[derive(Debug)]
+pub(crate) struct Present {
+    /// `metadata.uid` of its Pod or Deployment.
     pub(crate) uid: String,
-    /// How often a lost one was replaced.
+    /// It is on its way out.
+    pub(crate) terminating: bool,
+    /// How often its container was started again.
     pub(crate) restarts: u64,
-    /// One was lost since this was written.
-    pub(crate) lost: bool,
+    /// Why it was, last time.
+    pub(crate) cause: Option<Cause>,
 }
 
-const SCHEDULER_READY: &str = "SchedulerReady";
+fn not_ready(reason: &str, message: String) -> Condition {
+    Condition::new(SCHEDULER_READY, ConditionStatus::False, reason, message)
+}
 
 impl Scheduler {
     /// Looks at the scheduler of a cluster (after defaulting) and says what it shall be.
@@ -45,20 +56,41 @@ impl Scheduler {
     ) -> Result<Self, Error> {
         let name = names::scheduler(cluster.name);
         let pod = observation.child(&kinds::pod(), &name);
-        let deployment = observation.child(&kinds::deployment(), &name);
-        match (pod, deployment) {
-            (Some(pod), _) => Self::of_pod(pod),
-            (None, Some(deployment)) => Self::of_deployment(deployment),
-            (None, None) => Ok(Self::missing(name, cluster, handed_down, settings)),
+        let observed = pod.or_else(|| observation.child(&kinds::deployment(), &name));
+        let mut scheduler = match (pod, observed) {
+            (Some(pod), _) => Self::of_pod(pod)?,
+            (None, Some(deployment)) => Self::of_deployment(deployment)?,
+            (None, None) => Self::missing(&name, settings),
+        };
+        if is_suspended(cluster) {
+            scheduler.exists = false;
+            scheduler.condition = not_ready("Suspended", "the cluster is suspended".to_owned());
+            scheduler.child = None;
+            return Ok(scheduler);
         }
+        let template = Template::of(cluster, handed_down);
+        let Some(observed) = observed else {
+            scheduler.child = Some(template.scheduler(name, settings));
+            return Ok(scheduler);
+        };
+        if scheduler.exists {
+            scheduler.update = Update::of(observed, cluster, handed_down, &template, observation.now)?;
+        }
+        if scheduler.update == Update::Recreate {
+            let message = format!(
+                "{} {name} is replaced by one of the present spec",
+                observed.key.kind
+            );
+            scheduler.exists = false;
+            scheduler.condition = not_ready("SchedulerOutdated", message);
+            scheduler.child = None;
+        }
+        Ok(scheduler)
     }
 
     fn of_pod(observed: &ObservedObject) -> Result<Self, Error> {
         let pod = Pod::of(observed)?;
         let name = &pod.name;
-        let not_ready = |reason: &str, message: String| {
-            Condition::new(SCHEDULER_READY, ConditionStatus::False, reason, message)
-        };
         let keep = Some(DesiredChild::keep(observed));
         let (exists, condition, child) = match pod.trouble() {
             _ if pod.terminating => (
@@ -95,11 +127,18 @@ impl Scheduler {
                 keep,
             ),
         };
+        let present = Present {
+            restarts: pod.restarts(),
+            cause: pod.last_end(),
+            terminating: pod.terminating,
+            uid: pod.uid,
+        };
         Ok(Self {
             exists,
             condition,
             child,
-            uid: Some(pod.uid),
+            present: Some(present),
+            update: Update::Unknown,
         })
     }
 
@@ -122,31 +161,30 @@ impl Scheduler {
             reason,
             message,
         );
+        // What its pods go through is its own affair.
+        let present = Present {
+            uid: observed.uid.clone(),
+            terminating: observed.terminating,
+            restarts: 0,
+            cause: None,
+        };
         Ok(Self {
             exists,
             condition,
             child: Some(DesiredChild::keep(observed)),
-            uid: Some(observed.uid.clone()),
+            present: Some(present),
+            update: Update::Unknown,
         })
     }
 
-    fn missing(name: String, cluster: &Resource<'_>, handed_down: &Metadata, settings: &Settings) -> Self {
-        let labels = metadata::scheduler_labels(cluster.name);
-        let metadata = handed_down.clone().without_sidecar().reserved(&labels);
-        let spec = cluster.spec["scheduler"]["spec"].clone();
-        let object = settings.workload.object(&metadata, spec, &labels);
-        let key = settings.workload.kind().key(name);
-        let message = format!("{} {} does not exist yet", key.kind, key.name);
+    fn missing(name: &str, settings: &Settings) -> Self {
+        let kind = settings.workload.kind().kind;
         Self {
             exists: false,
-            condition: Condition::new(
-                SCHEDULER_READY,
-                ConditionStatus::False,
-                "SchedulerMissing",
-                message,
-            ),
-            child: Some(DesiredChild::create(key, object)),
-            uid: None,
+            condition: not_ready("SchedulerMissing", format!("{kind} {name} does not exist yet")),
+            child: None,
+            present: None,
+            update: Update::Unknown,
         }
     }
 
@@ -154,47 +192,9 @@ impl Scheduler {
     pub(crate) fn is_ready(&self) -> bool {
         self.condition.status == ConditionStatus::True
     }
-
-    /// What to remember. A scheduler is lost when the one that was seen last is gone, or another one stands there.
-    /// Losing it is counted once, because its UID is forgotten in the same breath.
-    pub(crate) fn memory(&self, status: &Value) -> Memory {
-        let seen = status["schedulerUid"].as_str().unwrap_or_default();
-        let now = self.uid.as_deref().unwrap_or_default();
-        let lost = !seen.is_empty() && seen != now;
-        let restarts = status["schedulerRestarts"].as_u64().unwrap_or(0) + u64::from(lost);
-        Memory {
-            uid: now.to_owned(),
-            restarts,
-            lost,
-        }
-    }
 }
 
-impl Memory {
-    /// The condition that stays once a scheduler was lost.
-    pub(crate) fn condition(&self) -> Option<Condition> {
-        let times = if self.restarts == 1 {
-            "once".to_owned()
-        } else {
-            format!("{} times", self.restarts)
-        };
-        let message = format!("the scheduler was lost and replaced {times}; what it knew was lost each time");
-        let condition = Condition::new(
-            "SchedulerRestarted",
-            ConditionStatus::True,
-            "SchedulerLost",
-            message,
-        );
-        (self.restarts > 0).then_some(condition)
-    }
-
-    /// The event at the moment when a scheduler was lost.
-    pub(crate) fn event(&self) -> Option<Event> {
-        let message = format!(
-            "the scheduler was lost and is replaced (restart {}): tasks and results that it knew are gone, clients must \
-             submit again",
-            self.restarts
-        );
-        self.lost.then(|| Event::warning("SchedulerRestarted", message))
-    }
+/// Whether nothing of a cluster shall run.
+pub(crate) fn is_suspended(cluster: &Resource<'_>) -> bool {
+    cluster.spec["suspend"] == true
 }

@@ -3,6 +3,7 @@
 use dask_operator_plugin::dask::checks::Checks;
 use dask_operator_plugin::dask::metadata::Metadata;
 use dask_operator_plugin::dask::names;
+use dask_operator_plugin::dask::resource;
 use dask_operator_plugin::prelude::*;
 
 /// Findings for the whole object, after defaulting.
@@ -35,7 +36,36 @@ pub(crate) fn job(object: &Value) -> Vec<Finding> {
         let labels = Metadata::of(object, &[]).below(Metadata::embedded(cluster.get("metadata")));
         checks.cluster_spec(&cluster["spec"], "spec.cluster.spec", name, &labels);
     }
+    life(&mut checks, &spec);
     checks.into_findings()
+}
+
+/// What a job may do.
+fn life(checks: &mut Checks, spec: &Value) {
+    for (field, example) in [
+        ("backoffLimit", "2"),
+        ("activeDeadlineSeconds", "3600"),
+        ("ttlSecondsAfterFinished", "86400"),
+        ("waitForWorkers", "2"),
+    ] {
+        checks.whole_number(
+            spec,
+            field,
+            "spec",
+            &format!("0 or more, as `{field}: {example}`"),
+        );
+    }
+    let workers = u64::from(resource::replicas(&spec["cluster"]["spec"]["worker"]));
+    let waits = spec["waitForWorkers"].as_u64().filter(|waits| *waits > workers);
+    if let Some(waits) = waits {
+        checks.warning(
+            "spec.waitForWorkers",
+            format!(
+                "the runner waits for {waits} workers, and the cluster begins with {workers}: unless somebody scales it, \
+                 the job never starts; write {workers} or less, or more `replicas`"
+            ),
+        );
+    }
 }
 
 fn runner(checks: &mut Checks, pod_spec: &Value) {
@@ -76,6 +106,20 @@ mod tests {
             fields("j", json!({"job": runner, "cluster": cluster})),
             ["spec.cluster.spec.worker.replicas"]
         );
+        for wrong in [
+            json!({"backoffLimit": -1}),
+            json!({"activeDeadlineSeconds": "1h"}),
+            json!({"ttlSecondsAfterFinished": 1.5}),
+            json!({"waitForWorkers": 2}),
+        ] {
+            let field = wrong
+                .as_object()
+                .and_then(|wrong| wrong.keys().next())
+                .expect("a field");
+            let mut spec = wrong.clone();
+            spec["job"] = runner.clone();
+            assert_eq!(fields("j", spec), [format!("spec.{field}")]);
+        }
         let mut always = runner.clone();
         always["spec"]["restartPolicy"] = json!("Always");
         assert_eq!(

@@ -11,7 +11,7 @@ use crate::report::RUNNER_READY;
 pub(crate) struct Registered {
     /// `spec.waitForWorkers`.
     pub(crate) wanted: u64,
-    /// Those that have; why nobody knows where nobody does.
+    /// Those that have; why nobody knows where nobody does, empty where nobody was asked yet.
     here: Result<u64, String>,
 }
 
@@ -21,7 +21,7 @@ impl Registered {
         let here = match &observation.scheduler {
             SchedulerState::Facts(facts) => Ok(u64::try_from(facts.workers.len()).unwrap_or(u64::MAX)),
             SchedulerState::Unreachable(why) => Err(why.clone()),
-            SchedulerState::NotAsked => Err("it was not asked yet".to_owned()),
+            SchedulerState::NotAsked => Err(String::new()),
         };
         Self {
             wanted: job.spec["waitForWorkers"].as_u64().unwrap_or(0),
@@ -38,6 +38,7 @@ impl Registered {
     pub(crate) fn condition(&self) -> Condition {
         let message = match &self.here {
             Ok(here) => format!("{here} of {} workers have registered", self.wanted),
+            Err(why) if why.is_empty() => format!("the runner waits for {} workers", self.wanted),
             Err(why) => format!(
                 "the runner waits for {} workers; the scheduler can't be asked for them: {why}",
                 self.wanted

@@ -3,6 +3,11 @@ use dask_operator_plugin::testing::{Outcome, START, Scenario};
 
 use super::*;
 
+mod idle;
+mod restarts;
+mod suspension;
+mod update;
+
 fn simple() -> Scenario {
     Scenario::of("{metadata: {name: simple, generation: 2}, spec: {worker: {replicas: 2}}}")
 }
@@ -193,7 +198,7 @@ fn a_lost_scheduler_is_replaced_once_and_never_beside_the_old_one() {
     assert!(
         fifth
             .condition("SchedulerRestarted")
-            .is_some_and(|text| text.contains("replaced once"))
+            .is_some_and(|text| text.contains("started anew once"))
     );
     // Had nobody looked in between, the other UID would tell.
     let jump = plan(&whole(new).status(first.status()));
@@ -230,39 +235,6 @@ fn workers_of_other_groups_count() {
         2,
         "the cluster's own number is the default group's"
     );
-}
-
-#[test]
-fn idle_clusters_go() {
-    let idle = |timeout: i64, idle_since: Option<i64>| {
-        let facts = SchedulerFacts {
-            observed_at: START,
-            workers: Vec::new(),
-            desired_workers: None,
-            idle_since,
-        };
-        let scenario = whole(ready_pod()).change(|cluster| cluster["spec"]["idleTimeout"] = json!(timeout));
-        plan(&scenario.scheduler(facts))
-    };
-    let deleted = idle(60, Some(START - 60_000));
-    assert_eq!(
-        deleted.0.delete_parent.as_deref(),
-        Some(
-            "the scheduler has had nothing to do since 2025-12-31T23:59:00Z (1m), longer than the idle timeout of 1m"
-        )
-    );
-    assert_eq!(deleted.0.events.len(), 1);
-    let later = idle(60, Some(START - 45_000));
-    assert_eq!(
-        (later.0.delete_parent.as_deref(), later.0.requeue_after),
-        (None, Some(15_000))
-    );
-    for untouched in [idle(60, None), idle(0, Some(0)), plan(&whole(ready_pod()))] {
-        assert_eq!(
-            (untouched.0.delete_parent, untouched.0.requeue_after),
-            (None, None)
-        );
-    }
 }
 
 #[test]

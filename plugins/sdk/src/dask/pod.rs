@@ -240,6 +240,15 @@ impl Pod {
         self.state.status.container_statuses.iter().find_map(failed)
     }
 
+    /// How a container of it ended, the last time that one did; the end may be an earlier start's.
+    pub fn last_end(&self) -> Option<Cause> {
+        let over = |container: &ContainerStatus| {
+            let (now, last) = (&container.state.terminated, &container.last_state.terminated);
+            now.as_ref().or(last.as_ref()).map(ended)
+        };
+        self.state.status.container_statuses.iter().find_map(over)
+    }
+
     /// When its first container was started.
     pub fn started(&self) -> Option<Timestamp> {
         let starts = self.states().filter_map(|state| {

@@ -34,10 +34,7 @@ fn the_cluster_first_and_the_runner_when_enough_workers_are_there() {
     );
     assert_eq!(
         first.condition("RunnerReady").as_deref(),
-        Some(
-            "False WaitingForWorkers: the runner waits for 2 workers; the scheduler can't be asked for them: it was \
-             not asked yet"
-        )
+        Some("False WaitingForWorkers: the runner waits for 2 workers")
     );
     let second = waiting().with(&first);
     let one = plan(&second.clone().scheduler(facts(1)));

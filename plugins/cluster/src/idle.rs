@@ -1,0 +1,112 @@
+//! A cluster whose scheduler has had nothing to do for `spec.idleTimeout` seconds.
+
+use dask_operator_plugin::dask::resource::Resource;
+use dask_operator_plugin::dask::{scheduler, time};
+use dask_operator_plugin::prelude::*;
+
+/// Whether the scheduler has nothing to do; its reason says how long that may go on.
+const IDLE: &str = "Idle";
+const BUSY: &str = "Busy";
+const NOTHING_TO_DO: &str = "NothingToDo";
+const SOON: &str = "IdleTimeoutSoon";
+const TIMEOUT: &str = "IdleTimeout";
+
+/// People are told so many milliseconds before at the most,
+const LEAD: i64 = 60_000;
+/// and after four fifths of the time at the earliest.
+const LEAD_PART: i64 = 5;
+/// How long to wait for an answer that is newer than the end of the time.
+const LOOK_AGAIN: u64 = 1000;
+
+/// Puts into a plan what follows from the idle timeout of its cluster, if it has one. The cluster of a job only says
+/// that it is idle: its job, which would make it anew, takes it away.
+pub(crate) fn add(plan: &mut Plan, cluster: &Resource<'_>, observation: &Observation, scheduler_runs: bool) {
+    let timeout = cluster.spec["idleTimeout"]
+        .as_i64()
+        .filter(|seconds| *seconds > 0);
+    let Some(timeout) = timeout.map(|seconds| seconds.saturating_mul(1000)) else {
+        return;
+    };
+    if !scheduler_runs {
+        return;
+    }
+    plan.scheduler = Some(scheduler::request(
+        cluster.spec,
+        &[SchedulerQuestion::Idle],
+        scheduler::NOW_AND_THEN,
+    ));
+    let before = said(cluster);
+    let Some(facts) = observation.scheduler_facts() else {
+        // Who does not answer may be busy. What was known stays known.
+        plan.conditions.extend(before);
+        return;
+    };
+    let Some(since) = facts.idle_since else {
+        let condition = Condition::new(IDLE, ConditionStatus::False, BUSY, "the scheduler has work");
+        plan.conditions.push(condition);
+        return;
+    };
+    let reason_before = before.map(|condition| condition.reason).unwrap_or_default();
+    let of_job = is_of_job(cluster);
+    let end = since.saturating_add(timeout);
+    let lead = LEAD.min(timeout / LEAD_PART);
+    // What counts is what the scheduler said, when it said it.
+    let asked = facts.observed_at;
+    let idle = format!(
+        "the scheduler has had nothing to do since {}",
+        time::format(since)
+    );
+    let (reason, message) = if asked >= end {
+        let span = time::span(timeout);
+        (TIMEOUT, format!("{idle}, longer than the idle timeout of {span}"))
+    } else {
+        let reason = if asked >= end - lead { SOON } else { NOTHING_TO_DO };
+        let then = time::format(end);
+        (
+            reason,
+            format!("{idle}; unless it gets work, the cluster is deleted at {then}"),
+        )
+    };
+    plan.conditions
+        .push(Condition::new(IDLE, ConditionStatus::True, reason, &message));
+    match reason {
+        TIMEOUT if of_job => {}
+        TIMEOUT => {
+            plan.events.push(Event::normal(
+                TIMEOUT,
+                format!("{message}: the cluster is deleted"),
+            ));
+            plan.delete_parent = Some(message);
+        }
+        _ => {
+            if reason == SOON && reason_before != SOON {
+                plan.events.push(Event::normal(SOON, message));
+            }
+            let next = if reason == SOON { end } else { end - lead };
+            let rest = u64::try_from(next.saturating_sub(observation.now)).unwrap_or(0);
+            plan.requeue_after = Some(rest.max(LOOK_AGAIN));
+        }
+    }
+}
+
+/// The condition that the status has.
+fn said(cluster: &Resource<'_>) -> Option<Condition> {
+    let conditions = cluster.status["conditions"].as_array()?;
+    let condition = conditions.iter().find(|condition| condition["type"] == IDLE)?;
+    let text = |field: &str| condition[field].as_str().unwrap_or_default();
+    Some(Condition::new(
+        IDLE,
+        (text("status") == "True").into(),
+        text("reason"),
+        text("message"),
+    ))
+}
+
+/// Whether a job made the cluster.
+fn is_of_job(cluster: &Resource<'_>) -> bool {
+    let owners = cluster.object["metadata"]["ownerReferences"].as_array();
+    owners
+        .into_iter()
+        .flatten()
+        .any(|owner| owner["kind"] == "DaskJob" && owner["controller"] == true)
+}

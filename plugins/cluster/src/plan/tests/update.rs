@@ -1,0 +1,163 @@
+//! `schedulerUpdate`.
+
+use dask_operator_plugin::dask::metadata::{RESTARTED_AT, TEMPLATE_HASH};
+
+use super::*;
+
+const UP_TO_DATE: &str = "SchedulerUpToDate";
+
+/// A cluster whose scheduler was made from its spec.
+fn made() -> Scenario {
+    let first = plan(&simple());
+    let annotations =
+        first.object("Pod", "simple-scheduler").expect("pod")["metadata"]["annotations"].clone();
+    assert!(annotations[TEMPLATE_HASH].is_string());
+    let mut pod = ready_pod();
+    pod["metadata"]["annotations"] = annotations;
+    pod["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+    whole(pod).after(600_000)
+}
+
+fn recreate(scenario: Scenario) -> Scenario {
+    scenario.change(|cluster| cluster["spec"]["schedulerUpdate"] = json!("Recreate"))
+}
+
+fn other_image(scenario: Scenario) -> Scenario {
+    scenario.change(|cluster| {
+        cluster["spec"]["scheduler"] =
+            json!({"spec": {"containers": [{"name": "scheduler", "image": "other"}]}});
+    })
+}
+
+fn keeps(plan: &Outcome) -> bool {
+    plan.summary()[0] == "keep Pod simple-scheduler"
+}
+
+#[test]
+fn a_scheduler_that_is_as_it_shall_be() {
+    for scenario in [made(), recreate(made())] {
+        let plan = plan(&scenario);
+        assert!(keeps(&plan));
+        assert!(
+            plan.condition(UP_TO_DATE)
+                .is_some_and(|text| text.starts_with("True UpToDate"))
+        );
+    }
+}
+
+#[test]
+fn what_makes_a_scheduler_outdated() {
+    let change = |change: fn(&mut Value)| plan(&made().change(change));
+    let says = |plan: Outcome| {
+        plan.condition(UP_TO_DATE)
+            .is_some_and(|text| text.starts_with("True"))
+    };
+    let outdating: [fn(&mut Value); 3] = [
+        |cluster| cluster["spec"]["scheduler"] = json!({"spec": {"nodeSelector": {"a": "b"}}}),
+        |cluster| cluster["metadata"]["labels"] = json!({"team": "a"}),
+        |cluster| cluster["spec"]["scheduler"] = json!({"metadata": {"annotations": {"a": "b"}}}),
+    ];
+    for outdate in outdating {
+        assert!(!says(change(outdate)));
+    }
+    let harmless: [fn(&mut Value); 5] = [
+        |cluster| cluster["spec"]["worker"]["replicas"] = json!(7),
+        |cluster| cluster["spec"]["idleTimeout"] = json!(7),
+        |cluster| {
+            cluster["spec"]["scheduler"] =
+                json!({"service": {"type": "NodePort"}, "spec": {"nodeSelector": null}})
+        },
+        |cluster| {
+            cluster["metadata"]["annotations"] =
+                json!({"kubernetes.dask.org/x": "y", "kubectl.kubernetes.io/a": "b"})
+        },
+        |cluster| cluster["metadata"]["labels"] = json!({"dask.org/cluster-name": "x"}),
+    ];
+    for change_it in harmless {
+        assert!(says(change(change_it)));
+    }
+}
+
+#[test]
+fn on_delete_waits() {
+    let plan = plan(&other_image(made()));
+    assert!(keeps(&plan));
+    assert_eq!(
+        plan.condition(UP_TO_DATE).as_deref(),
+        Some(
+            "False OnDelete: the scheduler was made from another spec than the present one: delete Pod \
+             simple-scheduler or set `schedulerUpdate: Recreate`; tasks and results that it knows are lost then"
+        )
+    );
+    assert_eq!(plan.events(), [""; 0]);
+}
+
+#[test]
+fn recreate_deletes_and_then_makes_anew() {
+    let seen = json!({"phase": "Running", "schedulerUid": "uid-of-simple-scheduler"});
+    let outdated = recreate(other_image(made())).status(seen);
+    let first = plan(&outdated);
+    assert_eq!(
+        first.summary(),
+        [
+            "apply Service simple-scheduler",
+            "apply DaskWorkerGroup simple-default"
+        ]
+    );
+    assert_eq!(first.status()["phase"], "Running");
+    assert_eq!(first.0.events.len(), 1);
+    assert!(first.events()[0].starts_with("SchedulerRecreated: "));
+    // The deletion was refused: the same again, said once.
+    let status = outdated.clone().with(&first).parent()["status"].clone();
+    assert_eq!(plan(&outdated.clone().status(status.clone())).events(), [""; 0]);
+    let gone = recreate(other_image(simple()))
+        .child(service("ClusterIP", &Value::Null))
+        .child(group(2, 2))
+        .status(status);
+    let second = plan(&gone);
+    assert_eq!(second.summary()[0], "create Pod simple-scheduler");
+    assert_eq!(
+        (second.events(), &second.status()["schedulerRestarts"]),
+        (vec![], &json!(1)),
+        "it is counted, and no loss"
+    );
+    let third = plan(&gone.with(&second));
+    assert!(keeps(&third));
+    assert!(
+        third
+            .condition(UP_TO_DATE)
+            .is_some_and(|text| text.starts_with("True"))
+    );
+}
+
+#[test]
+fn who_has_no_hash_is_left_alone_until_told() {
+    let of_another_release = |told: Option<&str>| {
+        let mut pod = ready_pod();
+        pod["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+        let scenario = recreate(other_image(whole(pod))).after(600_000);
+        plan(&match told {
+            Some(told) => {
+                scenario.change(|cluster| cluster["metadata"]["annotations"] = json!({RESTARTED_AT: told}))
+            }
+            None => scenario,
+        })
+    };
+    for told in [
+        None,
+        Some("2025-12-31T00:00:00Z"),
+        Some("yesterday"),
+        Some("2026-01-02T00:00:00Z"),
+    ] {
+        let plan = of_another_release(told);
+        assert!(keeps(&plan), "{told:?}");
+        assert_eq!(plan.condition(UP_TO_DATE), None);
+    }
+    let told = of_another_release(Some("2026-01-01T00:05:00Z"));
+    assert!(!keeps(&told));
+    let group = told.object("DaskWorkerGroup", "simple-default").expect("group");
+    assert_eq!(
+        group["metadata"]["annotations"][RESTARTED_AT], "2026-01-01T00:05:00Z",
+        "the workers are told too"
+    );
+}
