@@ -307,14 +307,10 @@ impl World {
         if self.is_suspended() {
             self.starts.clear();
             self.noted.clear();
-        } else if let Some(pod) = self
-            .pod
-            .as_ref()
-            .filter(|_| self.status["attempts"]["runner"].is_string())
+        } else if let Some(pod) = &self.pod
+            && self.status["attempts"]["runner"] == pod.uid.as_str()
         {
-            if self.status["attempts"]["runner"] == pod.uid.as_str() {
-                self.noted.insert(pod.uid.clone(), pod.restarts + 1);
-            }
+            self.noted.insert(pod.uid.clone(), pod.restarts + 1);
         }
     }
 
