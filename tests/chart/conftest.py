@@ -13,9 +13,16 @@ from support.operator import BINARY
 CLUSTER = "chart-e2e"
 
 
+def only_local():
+    """Skip where tests run on somebody's cluster."""
+    if os.environ.get("KUBECONFIG"):
+        pytest.skip("this defines the Dask resources in ways of its own, or needs an image of the local registry: unset KUBECONFIG to run it")
+
+
 @pytest.fixture(scope="session")
 def api_server():
     """kubectl on an API server without a node, with the namespaces that values name."""
+    only_local()
     with any_kubernetes("chart-api", "198.19.96.0/20", node=False) as environment:
         kubectl = Kubectl(environment)
         for name in ("operators", "my-namespace", "team-a", "team-b"):
@@ -26,8 +33,7 @@ def api_server():
 @pytest.fixture(scope="session")
 def kubernetes():
     """The environment for kubectl, on a cluster with a node whose registry has the operator's image."""
-    if os.environ.get("KUBECONFIG"):
-        pytest.skip("the image is built for the local Kubernetes: unset KUBECONFIG to run this")
+    only_local()
     with any_kubernetes(CLUSTER, "198.19.112.0/20", node=True) as environment:
         subprocess.run([sys.executable, "tests/cluster", "image", "build", "charts/image/operator.toml", "--name", CLUSTER,
                         "--source", f"/usr/bin/dask-operator={BINARY}"], cwd=ROOT, check=True)

@@ -118,8 +118,9 @@ def test_the_life_of_a_release(admin):
         # A new release goes on.
         release.apply()
         stays(lambda: pods(work, "minimal") == before, "the cluster's pods", 5)
-        work("scale", "daskworkergroup", "minimal-default", "--replicas=1")
-        joined(work, "minimal", 1)
+        work("scale", "daskworkergroup", "minimal-default", "--replicas=3")
+        joined(work, "minimal", 3)
+        assert before.items() <= pods(work, "minimal").items()
         work("delete", "daskcluster", "minimal", "--timeout=60s")
         until(lambda: not pods(work, "minimal"), "the pods to go", START, 1)
         assert release.forbidden() == []

@@ -79,7 +79,8 @@ def parts(blobs, descriptor):
 
 
 def save_layout(blobs, descriptor, name, archive):
-    """Write an image as an archive of an OCI layout, which every container engine, `crane` and `skopeo` can read."""
+    """Write an image as an archive of an OCI layout that is one of Docker's too, as Docker 25 and newer do it: for every engine, `crane`
+    and `skopeo`."""
     archive = Path(archive)
     with tempfile.TemporaryDirectory(dir=archive.parent) as scratch:
         folder = Path(scratch) / "layout"
@@ -91,9 +92,12 @@ def save_layout(blobs, descriptor, name, archive):
         # Engines take the first for the image's name, `ctr` the second.
         annotations = {"org.opencontainers.image.ref.name": name.rpartition(":")[2], "io.containerd.image.name": name}
         (folder / "index.json").write_bytes(_encode({"schemaVersion": 2, "manifests": [{**descriptor, "annotations": annotations}]}))
+        manifest = blobs.json(descriptor["digest"])
+        paths = ["blobs/" + part["digest"].replace(":", "/") for part in (manifest["config"], *manifest["layers"])]
+        (folder / "manifest.json").write_bytes(_encode([{"Config": paths[0], "RepoTags": [name], "Layers": paths[1:]}]))
         draft = Path(scratch) / "layout.tar"
         machine.run(["tar", "--create", f"--file={draft}", "--sort=name", "--numeric-owner", "--owner=0", "--group=0", "--mtime=@0", f"--directory={folder}",
-                     "oci-layout", "index.json", "blobs"])
+                     "oci-layout", "index.json", "manifest.json", "blobs"])
         draft.replace(archive)
 
 

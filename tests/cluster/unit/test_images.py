@@ -56,6 +56,19 @@ class Descriptions(unittest.TestCase):
             with self.subTest(path.name):
                 self.assertTrue(images.read(path).layers)
 
+    def test_sources(self):
+        """A file of the image can come from elsewhere, if the image has it."""
+        path = self.write("a.toml", 'name = "a/b"\n[files]\n"/tool" = { source = "tool", mode = "755" }\n')
+        image = images.read(path, {"/tool": "/elsewhere/tool"})
+        self.assertEqual(image.layers[0].content, {"/tool": {"source": "/elsewhere/tool", "mode": "755"}})
+        with self.assertRaisesRegex(Failure, "has no file /other; it has /tool"):
+            images.read(path, {"/other": "x"})
+
+    def test_libraries(self):
+        """A layer of libraries lies below the files, whatever the order in the description."""
+        path = self.write("a.toml", 'name = "a/b"\n[files]\n"/a" = { text = "a" }\n[libraries]\npackages = ["libc6"]\n')
+        self.assertEqual([layer.kind for layer in images.read(path).layers], ["libraries", "files"])
+
     def test_base(self):
         """Layers of the base come first, own settings win."""
         self.write("base.toml", 'name = "base"\n[debian]\nsuite = "bookworm"\npackages = ["python3"]\n[config]\nUser = "1"\nCmd = ["a"]\n')
@@ -123,6 +136,20 @@ class Layouts(unittest.TestCase):
             found, top = oci.open_layout(Path(scratch, "image.tar"), Path(scratch, "out"))
             self.assertEqual(top, descriptor)
             self.assertEqual(sum(1 for _ in oci.parts(found, top)), 3)
+
+    def test_saved(self):
+        """An archive that was written here is read again, and is one of Docker's as well."""
+        with tempfile.TemporaryDirectory() as scratch:
+            blobs = oci.Blobs(Path(scratch, "blobs"))
+            descriptor = oci.add_image(blobs, [blobs.add(b"layer")], {"User": "1"}, "amd64")
+            oci.save_layout(blobs, descriptor, "a/b:1", Path(scratch, "image.tar"))
+            found, top = oci.open_layout(Path(scratch, "image.tar"), Path(scratch, "out"))
+            self.assertEqual(top["digest"], descriptor["digest"])
+            self.assertEqual(top["annotations"]["io.containerd.image.name"], "a/b:1")
+            self.assertEqual(sum(1 for _ in oci.parts(found, top)), 3)
+            (image,) = json.loads(Path(scratch, "out/manifest.json").read_text())
+            self.assertEqual(image["RepoTags"], ["a/b:1"])
+            self.assertEqual([Path(scratch, "out", layer).read_bytes() for layer in image["Layers"]], [b"layer"])
 
     def test_no_layout(self):
         """Anything else gets a sentence."""
