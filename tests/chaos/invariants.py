@@ -105,9 +105,10 @@ def check_group(state, group, cluster):
         if pod["metadata"]["labels"].get("dask.org/cluster-name") != found["spec"]["cluster"]:
             state.say(f"Pod {name} is labelled as of cluster {pod['metadata']['labels'].get('dask.org/cluster-name')}")
     ready = sum(pod["status"].get("phase") == "Running" for pod in pods)
-    if (status.get("replicas"), status.get("readyReplicas")) != (len(pods), ready):
-        state.say(f"DaskWorkerGroup {group.name} counts {status.get('readyReplicas')} of {status.get('replicas')}; "
-                  f"there are {ready} of {len(pods)}")
+    retiring = status.get("retiringReplicas", 0)
+    if status.get("replicas", 0) + retiring != len(pods) or not 0 <= ready - status.get("readyReplicas", 0) <= retiring:
+        state.say(f"DaskWorkerGroup {group.name} counts {status.get('readyReplicas')} of {status.get('replicas')} and {retiring} "
+                  f"that leave; there are {ready} of {len(pods)}")
     check_count(state, group, found, len(pods))
 
 
@@ -128,7 +129,7 @@ def check_count(state, group, found, count):
         state.say(f"{says}, and that is not said")
     elif count == group.replicas and not outdated and blocked["status"] == "True":
         state.say(f"{says}, and yet some are said to be held back")
-    elif (count > group.replicas or outdated) and "updatedReplicas" in status and state.must_leave(group):
+    elif (count > group.replicas or outdated) and state.must_leave(group):
         state.say(f"{says}, and nothing keeps them: {blocked}")
 
 

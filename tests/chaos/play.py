@@ -164,6 +164,7 @@ class ControlPlanePlayer(Player):
 def cluster(name, replicas, scale_down=""):
     """A cluster whose template can be changed. ``scale_down`` is how workers leave."""
     made = manifests.cluster(name, replicas)
+    made["spec"]["worker"]["updateStrategy"] = {"type": "RollingUpdate", "maxUnavailable": "25%"}
     if scale_down:
         made["spec"]["worker"]["scaleDown"] = scale_down
     made["spec"]["worker"]["spec"]["containers"][0]["env"] = [{"name": "VERSION", "value": "0"}]

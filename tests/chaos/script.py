@@ -166,19 +166,22 @@ class Script:
             case _:
                 return list(self.clusters)
 
-    def _workers(self, cluster=""):
-        # Results are held by somebody.
-        return self._chance.randint(1 if cluster == self.held else 0, self._shape.workers)
+    def _workers(self, least=0):
+        return self._chance.randint(least, self._shape.workers)
+
+    def _default_workers(self):
+        # Somebody has to be there who takes results over.
+        return self._workers(1 if self._shape.holds else 0)
 
     # What is wanted -----------------------------------------------------------
 
     def _create_cluster(self, name):
         unsafe = not self._shape.holds and self._chance.random() < 0.5
-        self.clusters[name] = Cluster.of(name, self._workers(name), unsafe)
+        self.clusters[name] = Cluster.of(name, self._default_workers(), unsafe)
         self._add("create-cluster", name, self.clusters[name].default.replicas, "unsafe" if unsafe else "")
 
     def _scale_cluster(self, name):
-        self.clusters[name].default.scale(self._workers(name))
+        self.clusters[name].default.scale(self._default_workers())
         self._add("scale-cluster", name, self.clusters[name].default.replicas)
 
     def _roll_cluster(self, name):
