@@ -28,11 +28,29 @@ const HOLD_DATA: &str = "WorkersHoldData";
 /// How many names a sentence holds.
 const NAMED: usize = 3;
 
+/// A condition that the group has now.
+fn present<'a>(group: &Resource<'a>, type_: &str) -> Option<&'a Value> {
+    let conditions = group.status["conditions"].as_array()?;
+    conditions.iter().find(|condition| condition["type"] == type_)
+}
+
 /// The reason of a condition that the group has now.
 pub(crate) fn reason<'a>(group: &Resource<'a>, type_: &str) -> Option<&'a str> {
-    let conditions = group.status["conditions"].as_array()?;
-    let condition = conditions.iter().find(|condition| condition["type"] == type_)?;
-    condition["reason"].as_str()
+    present(group, type_)?["reason"].as_str()
+}
+
+/// A condition that the group has because the scheduler does not answer. It stands until that was asked again: whoever
+/// has just started knows no better.
+fn unreachable_before(group: &Resource<'_>, type_: &str, scheduler: Scheduler<'_>) -> Option<Condition> {
+    let condition = present(group, type_)?;
+    let stands = matches!(scheduler, Scheduler::NotAsked) && condition["reason"] == UNREACHABLE;
+    let message = condition["message"].as_str().filter(|_| stands)?;
+    Some(Condition::new(
+        type_,
+        (condition["status"] == "True").into(),
+        UNREACHABLE,
+        message,
+    ))
 }
 
 /// Whether as many workers are ready as there shall be.
@@ -56,6 +74,7 @@ pub(crate) fn workers_ready(census: &Census<'_>, desired: usize) -> Condition {
 
 /// Who is held back, and why; none while nobody is.
 pub(crate) fn scale_down_blocked(
+    group: &Resource<'_>,
     departures: &Departures<'_, '_>,
     drain: &Drain<'_, '_>,
     scheduler: Scheduler<'_>,
@@ -71,6 +90,11 @@ pub(crate) fn scale_down_blocked(
         ))
     };
     let held = departures.held + drain.staying.len();
+    if held > 0
+        && let Some(before) = unreachable_before(group, SCALE_DOWN_BLOCKED, scheduler)
+    {
+        return Some(before);
+    }
     match scheduler {
         Scheduler::Unreachable(why) if held > 0 => blocked(
             UNREACHABLE,
@@ -109,6 +133,7 @@ fn stuck(stuck: &[&Worker<'_>], wanted: &Wanted, now: Timestamp) -> Option<Strin
 
 /// How far a new template is rolled out; none where all workers are of it.
 pub(crate) fn workers_up_to_date(
+    group: &Resource<'_>,
     census: &Census<'_>,
     departures: &Departures<'_, '_>,
     wanted: &Wanted,
@@ -121,6 +146,9 @@ pub(crate) fn workers_up_to_date(
         .count();
     if departures.outdated + leaving == 0 {
         return None;
+    }
+    if let Some(before) = unreachable_before(group, WORKERS_UP_TO_DATE, scheduler) {
+        return Some(before);
     }
     let updated = census.workers.iter().filter(|worker| !wanted.is_outdated(worker));
     let waiting = updated.clone().filter(|worker| !worker.available()).count();

@@ -153,6 +153,7 @@ fn workers(
 
     let mut conditions = vec![conditions::workers_ready(census, wanted.replicas)];
     conditions.extend(conditions::scale_down_blocked(
+        group,
         &departures,
         &drain,
         scheduler,
@@ -160,6 +161,7 @@ fn workers(
         now,
     ));
     conditions.extend(conditions::workers_up_to_date(
+        group,
         census,
         &departures,
         &wanted,

@@ -182,6 +182,15 @@ fn nobody_leaves_while_the_scheduler_can_not_be_asked() {
     assert_eq!(held.0.events.len(), 1);
     scenario = scenario.with(&held);
     assert_eq!(plan(&scenario).events(), [""; 0], "it is said once");
+    let restarted = three()
+        .child(marked("d", -500_000))
+        .status(scenario.parent()["status"].clone());
+    let restarted = plan(&restarted);
+    assert_eq!(
+        (restarted.condition(SCALE_DOWN_BLOCKED), restarted.events()),
+        (held.condition(SCALE_DOWN_BLOCKED), vec![]),
+        "it stands until the scheduler was asked again"
+    );
 
     // When it answers again, the time of those who had to leave starts again.
     let known = [("a", 0, 0), ("b", 0, 0), ("c", 0, 0), ("d", 1, GB)];

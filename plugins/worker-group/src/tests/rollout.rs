@@ -178,6 +178,18 @@ fn nobody_is_replaced_while_the_scheduler_can_not_be_asked() {
              asked to move what they hold: no route"
         )
     );
+    let said = scenario.clone().with(&held).parent()["status"].clone();
+    let restarted = ["old-00", "old-01"]
+        .iter()
+        .fold(change(group(2), json!(null)), |scenario, name| {
+            scenario.child(made(name, "other", running()))
+        });
+    let restarted = plan(&restarted.status(said));
+    assert_eq!(
+        (restarted.condition(WORKERS_UP_TO_DATE), restarted.events()),
+        (held.condition(WORKERS_UP_TO_DATE), vec![]),
+        "it stands until the scheduler was asked again"
+    );
     let at_once = scenario
         .change(|group| group["spec"]["worker"]["scaleDown"] = json!("unsafe"))
         .unreachable("no");
