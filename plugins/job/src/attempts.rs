@@ -118,10 +118,15 @@ impl Attempts {
         self.idle = self.started();
     }
 
-    /// Notes that people are told that the last attempt failed. False when they were already.
-    pub(crate) fn tell(&mut self) -> bool {
-        let is_news = self.told < self.started();
-        self.told = self.started();
+    /// Starts by runners that are gone: the number of the last attempt that is certainly over.
+    pub(crate) fn former(&self) -> u64 {
+        self.former
+    }
+
+    /// Notes that people are told that this attempt failed. False when they were already.
+    pub(crate) fn tell(&mut self, attempt: u64) -> bool {
+        let is_news = self.told < attempt;
+        self.told = self.told.max(attempt);
         is_news
     }
 

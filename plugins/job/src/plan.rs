@@ -213,19 +213,14 @@ impl<'a> Known<'a> {
         if self.stage == Stage::Running && self.before < Stage::Running {
             events.push(Event::normal("JobRunning", "the runner pod runs"));
         }
-        let failure = match (&self.verdict, &self.runner) {
-            (Verdict::Retry(cause), _) => Some(cause.clone()),
-            (Verdict::Start, Runner::Lost) => Some(life::lost()),
-            _ => None,
-        };
-        if let (Some(cause), Some(attempts)) = (failure, &mut self.attempts)
-            && attempts.tell()
-        {
-            events.push(report::failed_attempt(
-                attempts.started(),
-                self.limits.retries,
-                &cause,
-            ));
+        if let Some(attempts) = &mut self.attempts {
+            let (failed, cause) = match &self.verdict {
+                Verdict::Retry(cause) => (attempts.started(), cause.clone()),
+                _ => (attempts.former(), life::lost()),
+            };
+            if attempts.tell(failed) {
+                events.push(report::failed_attempt(failed, self.limits.retries, &cause));
+            }
         }
         events
     }

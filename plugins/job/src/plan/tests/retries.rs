@@ -86,6 +86,10 @@ fn a_lost_runner_is_an_attempt() {
     );
     let twice = plan(&limited(1, "OnFailure").child(cluster()).status(again.status()));
     assert_eq!((twice.summary(), twice.events()), (again.summary(), vec![]));
+    // Its successor was made, and the status could not be written.
+    let unseen = limited(1, "OnFailure").child(cluster()).status(has_run());
+    let unseen = plan(&unseen.child(with_uid("u2", json!({"phase": "Pending"}))));
+    assert_eq!(unseen.events(), again.events());
     let none = lost(0);
     assert_eq!(none.status()["jobStatus"], "Failed");
     assert!(none.events()[0].contains("attempt 1 of 1 failed (RunnerLost"));

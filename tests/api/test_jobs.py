@@ -1,0 +1,165 @@
+"""Jobs and schedulers on a real API server without a node: tests say what a kubelet would."""
+
+from support.manifests import changed, cluster, job
+from support.waiting import stays, until
+
+ENDED = ["clusterName", "endTime", "jobRunnerPodName", "jobStatus", "startTime"]
+
+
+def says(kubectl, name, phase, **more):
+    """Say of a pod what a kubelet would."""
+    kubectl.patch("pod", name, {"status": {"phase": phase, **more}}, subresource="status")
+
+
+def uid(kubectl, name="j-runner"):
+    """The uid of a pod that is not on its way out, or None."""
+    metadata = (kubectl.get("pod", name) or {}).get("metadata", {})
+    return None if "deletionTimestamp" in metadata else metadata.get("uid")
+
+
+def status(kubectl, kind="djb", name="j"):
+    return (kubectl.get(kind, name) or {}).get("status", {})
+
+
+def is_at(kubectl, stage):
+    until(lambda: status(kubectl).get("jobStatus") == stage, stage)
+
+
+def condition(kubectl, type, kind="djb", name="j"):
+    """A condition's status and reason, or None."""
+    for condition in status(kubectl, kind, name).get("conditions", []):
+        if condition["type"] == type:
+            return condition["status"], condition["reason"]
+    return None
+
+
+def other(kubectl, before, name="j-runner"):
+    """Wait for another pod of the same name."""
+    until(lambda: uid(kubectl, name) not in (None, before), f"another {name}")
+    return uid(kubectl, name)
+
+
+def runs(kubectl, **spec):
+    """A job whose runner runs."""
+    manifest = job("j")
+    for field, value in spec.items():
+        manifest = changed(manifest, f"spec.{field}", value)
+    kubectl.apply(manifest)
+    is_at(kubectl, "ClusterCreated")
+    says(kubectl, "j-runner", "Running")
+    is_at(kubectl, "Running")
+    return uid(kubectl)
+
+
+def reasons(kubectl, name="j"):
+    return [reason for reason, _ in kubectl.events(name)]
+
+
+def test_attempts(kubectl, operator):
+    first = runs(kubectl, backoffLimit=2)
+    says(kubectl, "j-runner", "Failed", reason="Evicted", message="low on memory")
+    second = other(kubectl, first)
+    kubectl("delete", "pod", "j-runner", "--force", "--grace-period=0")
+    third = other(kubectl, second)
+    assert status(kubectl)["jobStatus"] == "Running"
+    says(kubectl, "j-runner", "Failed", reason="Evicted", message="low on memory")
+    is_at(kubectl, "Failed")
+    until(lambda: kubectl.names("daskclusters,pods") == ["j-runner"], "its cluster to be gone")
+    assert uid(kubectl) == third, "the last runner stays for its logs"
+    assert sorted(status(kubectl)) == ENDED
+    until(lambda: "JobFailed" in reasons(kubectl), "the event")
+    assert reasons(kubectl).count("RunnerFailed") == 2
+
+
+def test_a_deadline_stops_the_runner(kubectl, operator):
+    runs(kubectl, activeDeadlineSeconds=5, deletionPolicy="OnSuccess")
+    is_at(kubectl, "Failed")
+    until(lambda: uid(kubectl) is None, "the runner to be gone")
+    stays(lambda: kubectl.names("daskclusters") == ["j"], "its cluster to stay")
+
+
+def test_time_to_live(kubectl, operator):
+    runs(kubectl, ttlSecondsAfterFinished=3)
+    says(kubectl, "j-runner", "Succeeded")
+    is_at(kubectl, "Successful")
+    until(lambda: not kubectl.get("djb", "j"), "the job to be gone")
+    until(lambda: not kubectl.names("daskclusters,pods,services"), "all that it made to be gone")
+
+
+def test_suspension(kubectl, operator):
+    first = runs(kubectl)
+    kubectl.patch("djb", "j", {"spec": {"suspend": True}})
+    until(lambda: condition(kubectl, "Suspended") == ("True", "JobSuspended"), "the condition")
+    until(lambda: not kubectl.names("daskclusters") and uid(kubectl) is None, "nothing to run")
+    kubectl("delete", "pod", "j-runner", "--force", "--grace-period=0", "--ignore-not-found")
+    assert status(kubectl)["jobStatus"] == "Running" and "startTime" not in status(kubectl)
+    stays(lambda: not kubectl.names("daskclusters,pods"), "nothing to be made")
+    kubectl.patch("djb", "j", {"spec": {"suspend": False}})
+    other(kubectl, first)
+    until(lambda: kubectl.names("daskclusters") == ["j"], "the cluster")
+    assert condition(kubectl, "Suspended") == ("False", "JobResumed")
+    says(kubectl, "j-runner", "Succeeded")
+    is_at(kubectl, "Successful")
+
+
+def test_a_name_is_used_again_at_once(kubectl, operator):
+    """dask-kubernetes#829: the former job's runner is still there when the new job begins."""
+    first = runs(kubectl)
+    kubectl.patch("pod", "j-runner", {"metadata": {"finalizers": ["example.com/slow"]}})
+    kubectl("delete", "djb", "j", "--wait=true")
+    kubectl.apply(job("j"))
+    is_at(kubectl, "JobCreated")
+    stays(lambda: (kubectl.get("pod", "j-runner") or {})["metadata"]["uid"] == first, "the former runner")
+    kubectl.patch("pod", "j-runner", {"metadata": {"finalizers": None}})
+    kubectl("delete", "pod", "j-runner", "--force", "--grace-period=0", "--ignore-not-found")
+    other(kubectl, first)
+    owner = kubectl.get("pod", "j-runner")["metadata"]["ownerReferences"][0]["uid"]
+    assert owner == kubectl.get("djb", "j")["metadata"]["uid"]
+    is_at(kubectl, "ClusterCreated")
+
+
+def test_an_end_survives_the_operator(kubectl, operator):
+    runs(kubectl)
+    operator.kill()
+    says(kubectl, "j-runner", "Succeeded")
+    operator.start()
+    is_at(kubectl, "Successful")
+    until(lambda: kubectl.names("daskclusters,pods") == ["j-runner"], "its cluster to be gone")
+
+
+def test_quota_is_left_for_the_runner(kubectl, operator):
+    """dask-kubernetes#684: workers take the quota, and the runner never starts."""
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"pods": "3"}}}
+    kubectl.apply(quota)
+    until(lambda: status(kubectl, "resourcequota", "few").get("hard"), "the quota to be counted")
+    kubectl.apply(job("j", replicas=10))
+    is_at(kubectl, "ClusterCreated")
+    until(lambda: len(kubectl.names("pods")) == 3, "as many pods as there may be")
+    assert uid(kubectl)
+
+
+def test_a_scheduler_is_updated(kubectl, operator):
+    manifest = cluster("c", 0)
+    kubectl.apply(manifest)
+    until(lambda: uid(kubectl, "c-scheduler"), "the scheduler")
+    first = uid(kubectl, "c-scheduler")
+    newer = changed(manifest, "spec.scheduler.spec.containers.0.image", "newer")
+    kubectl.apply(newer)
+    until(lambda: condition(kubectl, "SchedulerUpToDate", "dsk", "c") == ("False", "OnDelete"), "to be told")
+    stays(lambda: uid(kubectl, "c-scheduler") == first, "the scheduler to stay")
+    kubectl.apply(changed(newer, "spec.schedulerUpdate", "Recreate"))
+    other(kubectl, first, "c-scheduler")
+    assert kubectl.get("pod", "c-scheduler")["spec"]["containers"][0]["image"] == "newer"
+    until(lambda: condition(kubectl, "SchedulerUpToDate", "dsk", "c") == ("True", "UpToDate"), "to be up to date")
+
+
+def test_a_suspended_cluster(kubectl, operator):
+    kubectl.apply(cluster("c", 2))
+    until(lambda: len(kubectl.names("pods")) == 3, "all pods")
+    kubectl.patch("dsk", "c", {"spec": {"suspend": True}})
+    until(lambda: condition(kubectl, "Suspended", "dsk", "c"), "the condition")
+    until(lambda: not kubectl.names("pods"), "nothing to run")
+    assert status(kubectl, "dsk", "c")["phase"] == "Pending"
+    kubectl.patch("dsk", "c", {"spec": {"suspend": False}})
+    until(lambda: len(kubectl.names("pods")) == 3, "all pods again")
+    until(lambda: status(kubectl, "dsk", "c")["phase"] == "Running", "to be running")
