@@ -27,7 +27,7 @@ pub enum Level {
 /// Publishes events as the component `dask-operator`.
 #[derive(Clone)]
 pub struct Events {
-    recorder: Recorder,
+    client: Client,
     level: Level,
 }
 
@@ -35,10 +35,7 @@ impl Events {
     /// Publishes with `client` what `level` lets through.
     #[must_use]
     pub fn new(client: Client, level: Level) -> Self {
-        Self {
-            recorder: Recorder::new(client, Reporter::from("dask-operator")),
-            level,
-        }
+        Self { client, level }
     }
 
     /// Publishes an event about a Dask resource. One that can't be published is
@@ -69,7 +66,10 @@ impl Events {
             action: "Reconcile".into(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, &regarding).await {
+        // A recorder counts an event of the same reason as one that it knows, and drops what the new one says: that the
+        // second attempt failed, and why. So each event has a recorder of its own.
+        let recorder = Recorder::new(self.client.clone(), Reporter::from("dask-operator"));
+        if let Err(error) = recorder.publish(&event, &regarding).await {
             debug!(object = %key, reason = event.reason, "an event can't be published: {error}");
         }
     }
