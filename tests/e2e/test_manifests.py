@@ -1,32 +1,10 @@
 """Dask's documented manifests, applied unchanged: workers join and compute, and nothing is left."""
 
-from contextlib import contextmanager
-
 import pytest
-from distributed import Client
 from support.cluster import ROOT
-from support.dask import WORKERS, scheduler_address, workers
+from support.dask import START, WORKERS, client_of, names_of, workers
 from support.manifests import cluster, group, job
 from support.waiting import until
-
-#: Seconds until a scheduler or worker has started, on a busy machine.
-START = 120
-
-
-@contextmanager
-def client_of(kubectl, name, count):
-    """A Dask client of a cluster whose workers have joined."""
-    until(lambda: any(condition["type"] == "SchedulerReady" and condition["status"] == "True"
-                      for condition in (kubectl.get("dsk", name) or {}).get("status", {}).get("conditions", [])),
-          "the scheduler to be ready", START, 0.5)
-    with scheduler_address(kubectl, name) as address, Client(address, timeout=30, set_as_default=False) as client:
-        client.wait_for_workers(count, timeout=START)
-        yield client
-
-
-def names_of(client):
-    """The names of the workers that a scheduler knows."""
-    return sorted(worker["name"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
 
 
 def computes(client):

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 from support.waiting import until
 
+#: Seconds until a scheduler or worker has started, on a busy machine.
+START = 120
 #: Selects all worker pods.
 WORKERS = "dask.org/component=worker"
 
@@ -53,3 +55,21 @@ def scheduler_address(kubectl, cluster):
             yield "tcp://" + line.split()[2]
         finally:
             process.kill()
+
+
+@contextmanager
+def client_of(kubectl, name, count):
+    """A Dask client of a cluster whose workers have joined."""
+    from distributed import Client  # Only the tests with real workers have it.
+
+    until(lambda: any(condition["type"] == "SchedulerReady" and condition["status"] == "True"
+                      for condition in (kubectl.get("dsk", name) or {}).get("status", {}).get("conditions", [])),
+          "the scheduler to be ready", START, 0.5)
+    with scheduler_address(kubectl, name) as address, Client(address, timeout=30, set_as_default=False) as client:
+        client.wait_for_workers(count, timeout=START)
+        yield client
+
+
+def names_of(client):
+    """The names of the workers that a scheduler knows."""
+    return sorted(worker["name"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())

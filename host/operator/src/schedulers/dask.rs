@@ -41,8 +41,8 @@ pub trait Talk: Send {
     /// Asks.
     fn ask<'a>(&'a mut self, questions: &'a Questions) -> BoxFuture<'a, Result<Answers, Failure>>;
 
-    /// Lets workers hand on what they hold and leave; gives how many could.
-    fn retire<'a>(&'a mut self, addresses: &'a [String]) -> BoxFuture<'a, Result<usize, Failure>>;
+    /// Lets workers hand on what they hold, and take nothing new; gives those that could.
+    fn retire<'a>(&'a mut self, addresses: &'a [String]) -> BoxFuture<'a, Result<Vec<String>, Failure>>;
 }
 
 /// How long a scheduler may take to move what workers hold.
@@ -108,14 +108,16 @@ impl Wire {
         Ok(answers)
     }
 
-    async fn leave(&mut self, addresses: &[String]) -> Result<usize, Failure> {
-        match self.comm.retire(addresses).await {
-            Ok(retired) => Ok(retired.len()),
+    /// Who was retired stays registered, so that it can't come back, until its pod is deleted.
+    async fn leave(&mut self, addresses: &[String]) -> Result<Vec<String>, Failure> {
+        let retired = match self.comm.retire(addresses).await {
+            Ok(retired) => retired,
             Err(error) => match self.http.as_mut().filter(|_| is_about_tls(&error)) {
-                Some(http) => Ok(http.retire(addresses).await?.len()),
-                None => Err(error.into()),
+                Some(http) => http.retire(addresses).await?,
+                None => return Err(error.into()),
             },
-        }
+        };
+        Ok(retired.into_iter().map(|worker| worker.address).collect())
     }
 }
 
@@ -124,7 +126,7 @@ impl Talk for Wire {
         self.answers(questions).boxed()
     }
 
-    fn retire<'a>(&'a mut self, addresses: &'a [String]) -> BoxFuture<'a, Result<usize, Failure>> {
+    fn retire<'a>(&'a mut self, addresses: &'a [String]) -> BoxFuture<'a, Result<Vec<String>, Failure>> {
         self.leave(addresses).boxed()
     }
 }

@@ -126,6 +126,21 @@ struct Watched {
     wake: Arc<Notify>,
     /// Addresses of workers that are being retired now.
     retiring: BTreeSet<String>,
+    /// And of those that were, and that the scheduler still knows. Nobody is told of them any more.
+    retired: BTreeSet<String>,
+}
+
+impl Watched {
+    /// Tells everybody who does not know the present version.
+    fn tell(&mut self, news: &mpsc::UnboundedSender<ParentKey>) {
+        for (parent, want) in &mut self.wants {
+            if want.told != Some(self.version) {
+                want.told = Some(self.version);
+                // Nobody listens any more when the operator ends.
+                let _ = news.send(parent.clone());
+            }
+        }
+    }
 }
 
 /// All schedulers that are asked.
@@ -187,7 +202,12 @@ impl Schedulers {
             Known::Silent(why) => SchedulerState::Unreachable(why.clone()),
             Known::Answers(answers) => SchedulerState::Facts(SchedulerFacts {
                 observed_at: answers.asked_at,
-                workers: answers.workers.clone(),
+                workers: answers
+                    .workers
+                    .iter()
+                    .filter(|worker| !watched.retired.contains(&worker.address))
+                    .cloned()
+                    .collect(),
                 desired_workers: answers.demand.get(&want.request.target_duration).copied(),
                 idle_since: answers.idle_since,
             }),
@@ -212,11 +232,12 @@ impl Schedulers {
             version: 0,
             wake: Arc::default(),
             retiring: BTreeSet::new(),
+            retired: BTreeSet::new(),
         });
         let retire: Vec<String> = request
             .retire
             .iter()
-            .filter(|address| !watched.retiring.contains(*address))
+            .filter(|address| !watched.retiring.contains(*address) && !watched.retired.contains(*address))
             .cloned()
             .collect();
         watched.retiring.extend(retire.iter().cloned());

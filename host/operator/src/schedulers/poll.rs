@@ -1,5 +1,6 @@
 //! Asks one scheduler again and again, for as long as somebody wants to know.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,24 +95,38 @@ pub(super) async fn retire(inner: Arc<Inner>, cluster: ClusterKey, tls: bool, ad
         .as_ref()
         .map_or_else(|failure| failure.kind, |_| "success");
     inner.metrics.asked("retire", outcome, start.elapsed());
-    match &retired {
-        Ok(count) if *count == addresses.len() => {
-            info!(%cluster, workers = count, duration = ?start.elapsed(), "workers have handed on what they held");
+    let gone: Vec<String> = match retired {
+        Ok(gone) if gone.len() == addresses.len() => {
+            info!(%cluster, workers = gone.len(), duration = ?start.elapsed(), "workers have handed on what they held");
+            gone
         }
-        Ok(count) => info!(
-            %cluster, asked = addresses.len(), workers = count, duration = ?start.elapsed(),
-            "some workers could not hand on what they hold"
-        ),
-        Err(failure) => info!(%cluster, "workers could not be retired: {}", failure.message),
+        Ok(gone) => {
+            info!(
+                %cluster, asked = addresses.len(), workers = gone.len(), duration = ?start.elapsed(),
+                "some workers could not hand on what they hold"
+            );
+            gone
+        }
+        Err(failure) => {
+            info!(%cluster, "workers could not be retired: {}", failure.message);
+            Vec::new()
+        }
+    };
+    let all_gone = gone.len() >= addresses.len();
+    if let Some(watched) = inner.lock().get_mut(&cluster) {
+        watched.retiring.retain(|address| !gone.contains(address));
+        watched.retired.extend(gone);
+        watched.version += 1;
+        watched.tell(&inner.news);
     }
-    if retired.map_or(0, |count| count) < addresses.len() {
+    if !all_gone {
         // Whoever has to leave still is asked again, but not at once.
         tokio::time::sleep(PATIENCE / 3).await;
-    }
-    let mut all = inner.lock();
-    if let Some(watched) = all.get_mut(&cluster) {
-        watched.retiring.retain(|address| !addresses.contains(address));
-        watched.wake.notify_one();
+        if let Some(watched) = inner.lock().get_mut(&cluster) {
+            watched.retiring.retain(|address| !addresses.contains(address));
+            watched.version += 1;
+            watched.tell(&inner.news);
+        }
     }
 }
 
@@ -137,20 +152,12 @@ impl Inner {
                 (Known::Silent(failure.message), true)
             }
         };
+        if let Known::Answers(answers) = &known {
+            let known: BTreeSet<&String> = answers.workers.iter().map(|worker| &worker.address).collect();
+            watched.retired.retain(|address| known.contains(address));
+        }
         watched.known = known;
         watched.version += u64::from(news);
-        for (parent, want) in &mut watched.wants {
-            // Workers that are asked to leave again have to be named again, by a plan.
-            let repeats = want
-                .request
-                .retire
-                .iter()
-                .any(|address| !watched.retiring.contains(address));
-            if want.told != Some(watched.version) || repeats {
-                want.told = Some(watched.version);
-                // Nobody listens any more when the operator ends.
-                let _ = self.news.send(parent.clone());
-            }
-        }
+        watched.tell(&self.news);
     }
 }

@@ -59,10 +59,10 @@ impl Talk for Script {
         async { answer }.boxed()
     }
 
-    fn retire<'a>(&'a mut self, addresses: &'a [String]) -> BoxFuture<'a, Result<usize, Failure>> {
+    fn retire<'a>(&'a mut self, addresses: &'a [String]) -> BoxFuture<'a, Result<Vec<String>, Failure>> {
         let mut lines = self.lines();
         lines.retired.push(addresses.to_vec());
-        let leave = lines.can_leave.min(addresses.len());
+        let leave = addresses.iter().take(lines.can_leave).cloned().collect();
         async move { Ok(leave) }.boxed()
     }
 }
@@ -285,11 +285,26 @@ async fn workers_leave_once_and_are_asked_again_if_they_could_not() {
         1,
         "nobody is asked twice at once"
     );
-    assert!(world.after(10).await.contains(&a), "it can be asked again");
-    world.script.lines().can_leave = 2;
+    let told = |world: &World| match world.state(&a) {
+        SchedulerState::Facts(facts) => facts.workers.into_iter().map(|worker| worker.address).collect(),
+        _ => Vec::new(),
+    };
+    assert_eq!(
+        told(&world),
+        ["tcp://2"],
+        "who has left is not told of, although the scheduler knows it"
+    );
+    assert!(
+        world.after(10).await.contains(&a),
+        "the other one can be asked again"
+    );
     world.want(&a, Some(retire()));
     world.after(1).await;
-    assert_eq!(world.script.lines().retired.len(), 2);
+    assert_eq!(
+        world.script.lines().retired.last(),
+        Some(&vec!["tcp://2".to_owned()])
+    );
+    assert!(told(&world).is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,107 @@
+"""What goes wrong is mended, or said."""
+
+from support.dask import START, WORKERS, client_of, names_of
+from support.manifests import changed, cluster
+from support.waiting import stays, until
+
+LONG = 180
+
+#: A taint that says that a node will be taken away soon.
+NOTICE = "aws-node-termination-handler/spot-itn"
+
+
+def condition(kubectl, kind, name, type):
+    """A condition of a resource; empty if it has none of that type."""
+    found = (kubectl.get(kind, name) or {}).get("status", {}).get("conditions", [])
+    return next((condition for condition in found if condition["type"] == type), {})
+
+
+def test_an_idle_cluster_is_announced_and_deleted(kubectl, operator):
+    kubectl.apply(changed(cluster("c", 1), "spec.idleTimeout", 12))
+    with client_of(kubectl, "c", 1) as client:
+        # Busy for longer than the timeout: that is not idle.
+        assert client.submit(lambda: __import__("time").sleep(18) or 7, pure=False).result(timeout=60) == 7
+        assert kubectl.get("dsk", "c")
+    until(lambda: not kubectl.names("daskclusters,pods,services"), "the idle cluster to be gone", LONG, 0.5)
+    reasons = [reason for reason, _ in kubectl.events("c")]
+    assert "IdleTimeoutSoon" in reasons and "IdleTimeout" in reasons, reasons
+
+
+def test_a_suspended_cluster_has_no_pods_and_comes_back(kubectl, operator):
+    kubectl.apply(cluster("c", 2))
+    with client_of(kubectl, "c", 2):
+        pass
+    kubectl.patch("dsk", "c", {"spec": {"suspend": True}})
+    until(lambda: not kubectl.names("pods"), "all pods to be gone", LONG, 0.5)
+    assert kubectl.names("daskworkergroups") == ["c-default"] and kubectl.names("services") == ["c-scheduler"]
+    assert kubectl.get("daskworkergroup", "c-default")["spec"]["worker"]["replicas"] == 2
+    kubectl.patch("dsk", "c", {"spec": {"suspend": False}})
+    with client_of(kubectl, "c", 2) as client:
+        assert len(names_of(client)) == 2
+
+
+def test_a_crash_says_its_last_lines(kubectl, operator):
+    broken = changed(cluster("c", 1), "spec.worker.spec.containers.0.args", ["python", "-c", "raise OSError('no such disk')"])
+    kubectl.apply(broken)
+
+    def said():
+        ready = condition(kubectl, "daskworkergroup", "c-default", "WorkersReady")
+        assert ready.get("status") == "False" and "no such disk" in ready.get("message", ""), ready
+        return True
+
+    until(said, "the condition to say why", LONG, 0.5)
+
+
+def test_a_scheduler_that_crashes_is_counted(kubectl, operator):
+    kubectl.apply(cluster("c", 1))
+    with client_of(kubectl, "c", 1):
+        pass
+    kill = ("import os, signal\n"
+            "for pid in map(int, filter(str.isdigit, os.listdir('/proc'))):\n"
+            "    line = open(f'/proc/{pid}/cmdline').read()\n"
+            "    if pid != os.getpid() and 'scheduler' in line and 'tini' not in line: os.kill(pid, signal.SIGKILL)")
+    kubectl("exec", "c-scheduler", "--", "python3", "-c", kill)
+
+    def counted():
+        assert (kubectl.get("dsk", "c") or {}).get("status", {}).get("schedulerRestarts") == 1
+        return True
+
+    until(counted, "the restart to be counted", LONG, 0.5)
+    with client_of(kubectl, "c", 1) as client:
+        assert client.submit(sum, [1, 2]).result(timeout=60) == 3
+    assert "SchedulerRestarted" in [reason for reason, _ in kubectl.events("c")]
+
+
+def test_a_node_that_is_about_to_go_is_left_with_all_results(kubectl, admin, operator):
+    node = admin.names("nodes")[0]
+    kubectl.apply(cluster("c", 2))
+    with client_of(kubectl, "c", 2) as client:
+        before = kubectl.names("pods", WORKERS)
+        futures = client.map(lambda number: number, range(50), pure=False)
+        client.gather(futures)
+        admin("taint", "nodes", node, f"{NOTICE}=:NoSchedule")
+        try:
+            until(lambda: len(kubectl.names("pods", WORKERS)) == 4, "two more workers", LONG, 0.2)
+            stays(lambda: set(before) <= set(names_of(client)), "who has nobody to hand results to", 5)
+        finally:
+            admin("taint", "nodes", node, f"{NOTICE}-")
+        # Now the others start, and take over.
+        until(lambda: len(names_of(client)) == 2 and not set(before) & set(names_of(client)), "others alone", LONG, 0.5)
+        assert client.gather(futures) == list(range(50))
+
+
+def test_quota_is_waited_for_and_said(kubectl, operator):
+    kubectl.apply({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"pods": "2"}}})
+    until(lambda: (kubectl.get("resourcequota", "few") or {}).get("status", {}).get("used"), "the quota to be counted")
+    kubectl.apply(cluster("c", 3))
+
+    def said():
+        failed = condition(kubectl, "daskworkergroup", "c-default", "ApplyFailed")
+        assert "exceeded quota" in failed.get("message", ""), failed
+        return True
+
+    until(said, "the API server's words", START, 0.5)
+    stays(lambda: len(kubectl.names("pods")) <= 2, "two pods", 2)
+    kubectl.patch("resourcequota", "few", {"spec": {"hard": {"pods": "10"}}})
+    until(lambda: len(kubectl.names("pods", WORKERS)) == 3, "three workers", LONG, 0.5)
+    until(lambda: not condition(kubectl, "daskworkergroup", "c-default", "ApplyFailed"), "the condition to go", LONG, 0.5)

@@ -1,0 +1,123 @@
+"""Jobs to their ends, whatever comes between."""
+
+from support.dask import START
+from support.manifests import changed, job
+from support.waiting import stays, until
+
+LONG = 180
+
+
+def job_status(kubectl, name):
+    """The word that other tools read."""
+    return (kubectl.get("djb", name) or {}).get("status", {}).get("jobStatus")
+
+
+def ends(kubectl, name, word):
+    """Wait until a job is over."""
+    until(lambda: job_status(kubectl, name) == word, f"the job to be {word}", LONG, 0.3)
+
+
+def runner(kubectl, name):
+    """The runner pod, if it is there and stays."""
+    pod = kubectl.get("pod", f"{name}-runner")
+    return pod if pod and "deletionTimestamp" not in pod["metadata"] else None
+
+
+def conditions(kubectl, kind, name):
+    """A resource's conditions by type."""
+    found = (kubectl.get(kind, name) or {}).get("status", {}).get("conditions", [])
+    return {condition["type"]: condition for condition in found}
+
+
+#: Uses the cluster for as long as it takes.
+WORKS = "import dask.distributed, time; print(dask.distributed.Client().submit(sum, [1, 2]).result())"
+
+
+def test_a_runner_is_tried_again_until_the_limit(kubectl, operator):
+    kubectl.apply(changed(job("j", "raise SystemExit(3)"), "spec.backoffLimit", 2))
+    uids = set()
+
+    def failed():
+        pod = runner(kubectl, "j")
+        if pod:
+            uids.add(pod["metadata"]["uid"])
+        return job_status(kubectl, "j") == "Failed"
+
+    until(failed, "the job to fail", LONG, 0.1)
+    assert len(uids) == 3, "a first attempt and two more"
+    assert sorted(kubectl.get("djb", "j")["status"]) == [
+        "clusterName", "endTime", "jobRunnerPodName", "jobStatus", "startTime"]
+    until(lambda: not kubectl.names("daskclusters"), "the cluster to be gone", START)
+
+
+def test_a_runner_whose_container_restarts_counts_too(kubectl, operator):
+    kubectl.apply(changed(job("j", "raise SystemExit(3)", restart="OnFailure"), "spec.backoffLimit", 1))
+    ends(kubectl, "j", "Failed")
+
+
+def test_a_lost_runner_is_noticed_and_made_again(kubectl, operator):
+    kubectl.apply(changed(job("j", f"import time; time.sleep(8); {WORKS}"), "spec.backoffLimit", 1))
+    until(lambda: job_status(kubectl, "j") == "Running", "the job to run", LONG, 0.2)
+    kubectl("delete", "pod", "j-runner", "--grace-period=1")
+    ends(kubectl, "j", "Successful")
+
+
+def test_a_lost_runner_without_another_try_is_the_end(kubectl, operator):
+    kubectl.apply(job("j", "import time; time.sleep(600)"))
+    until(lambda: job_status(kubectl, "j") == "Running", "the job to run", LONG, 0.2)
+    kubectl("delete", "pod", "j-runner", "--grace-period=1")
+    ends(kubectl, "j", "Failed")
+
+
+def test_a_deadline_ends_it(kubectl, operator):
+    kubectl.apply(changed(job("j", "import time; time.sleep(600)"), "spec.activeDeadlineSeconds", 10))
+    ends(kubectl, "j", "Failed")
+    until(lambda: not kubectl.names("daskclusters"), "the cluster to be gone", START)
+    assert any(reason for reason, message in kubectl.events("j") if "eadline" in reason + message)
+
+
+def test_a_finished_job_is_deleted_after_its_time(kubectl, operator):
+    kubectl.apply(changed(job("j", "pass"), "spec.ttlSecondsAfterFinished", 5))
+    ends(kubectl, "j", "Successful")
+    until(lambda: not kubectl.names("daskjobs,pods"), "the job to be gone", START, 0.5)
+
+
+def test_suspended_it_runs_nothing_and_resumed_it_runs(kubectl, operator):
+    kubectl.apply(changed(job("j", WORKS), "spec.suspend", True))
+    until(lambda: conditions(kubectl, "djb", "j").get("Suspended", {}).get("status") == "True", "Suspended", START)
+    stays(lambda: not kubectl.names("pods,daskclusters"), "nothing", 2)
+    kubectl.patch("djb", "j", {"spec": {"suspend": False}})
+    ends(kubectl, "j", "Successful")
+    assert kubectl("logs", "j-runner").split()[-1] == "3"
+
+
+def test_a_failed_jobs_cluster_can_be_kept(kubectl, operator):
+    kubectl.apply(changed(job("j", "raise SystemExit(1)"), "spec.deletionPolicy", "OnSuccess"))
+    ends(kubectl, "j", "Failed")
+    stays(lambda: kubectl.names("daskclusters") == ["j"], "the cluster", 3)
+
+
+def test_the_runner_waits_for_workers(kubectl, operator):
+    code = "import dask.distributed; print(len(dask.distributed.Client().scheduler_info(n_workers=-1)['workers']))"
+    kubectl.apply(changed(job("j", code, replicas=3), "spec.waitForWorkers", 3))
+    ends(kubectl, "j", "Successful")
+    assert kubectl("logs", "j-runner").split()[-1] == "3"
+
+
+def test_a_name_can_be_used_again_at_once(kubectl, operator):
+    for number in range(3):
+        kubectl.apply(job("j", f"print({number})"))
+        ends(kubectl, "j", "Successful")
+        assert kubectl("logs", "j-runner").split()[-1] == str(number)
+        kubectl("delete", "djb", "j", "--wait=false")
+        until(lambda: not kubectl.get("djb", "j"), "the resource to be gone", START)
+
+
+def test_an_idle_cluster_of_a_job_goes_and_does_not_come_back(kubectl, operator):
+    code = f"{WORKS}; dask.distributed.default_client().close(); time.sleep(45); print('done')"
+    kubectl.apply(changed(job("j", code), "spec.cluster.spec.idleTimeout", 5))
+    until(lambda: kubectl.names("daskclusters") == ["j"], "the cluster", START)
+    until(lambda: not kubectl.names("daskclusters"), "the idle cluster to be gone", LONG, 0.5)
+    assert job_status(kubectl, "j") == "Running"
+    stays(lambda: not kubectl.names("daskclusters"), "no cluster", 5)
+    ends(kubectl, "j", "Successful")
