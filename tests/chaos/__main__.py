@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import flavours  # noqa: E402
+import pytest  # noqa: E402
 from rounds import Round  # noqa: E402
 from support.cluster import ROOT, kubernetes  # noqa: E402
 from support.kubectl import Kubectl  # noqa: E402
@@ -54,7 +55,7 @@ def shape(flavour, arguments):
 def prepare(flavour, environment):
     """Fake nodes where there are no real ones, and the Dask resources."""
     if not flavour.node and not os.environ.get("KUBECONFIG"):
-        subprocess.run([sys.executable, "tests/cluster", "fake-nodes", "2", "--name", f"chaos-{flavour.name}"],
+        subprocess.run([sys.executable, "tests/cluster", "fake-nodes", "2", "--name", flavour.cluster],
                        cwd=ROOT, check=True)
     admin = Kubectl(environment)
     admin("apply", "--server-side", "--force-conflicts", "--filename", ROOT / "crds")
@@ -65,7 +66,7 @@ def run(flavour, arguments, first):
     """All rounds of a flavour. How many failed."""
     chosen, options = shape(flavour, arguments)
     failed = 0
-    with kubernetes(f"chaos-{flavour.name}", flavour.range, flavour.node) as environment:
+    with kubernetes(flavour.cluster, flavour.range, flavour.node) as environment:
         prepare(flavour, environment)
         for number in range(arguments.rounds):
             seed = first + number
@@ -104,4 +105,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except pytest.exit.Exception as error:
+        sys.exit(f"chaos: {error}")

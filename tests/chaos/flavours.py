@@ -17,7 +17,8 @@ class Flavour:
     short_steps: int
     #: Who carries the steps out.
     player: type
-    #: Addresses of its local Kubernetes, and whether that has a real node.
+    #: Name and addresses of its local Kubernetes, and whether that has a real node.
+    cluster: str
     range: str
     node: bool
     #: Seconds in which everything has to be as wanted when the trouble is over. A watch that failed often is begun
@@ -37,7 +38,7 @@ CONTROL_PLANE = Flavour(
         },
         kills=("delete", "force", "evict"), clusters=5, jobs=3, workers=40, job_workers=10, steps=60, pause=1.0, silence=30,
     ),
-    30, ControlPlanePlayer, "198.19.160.0/19", node=False, rest=90,
+    30, ControlPlanePlayer, "chaos-fake", "198.19.160.0/19", node=False, rest=90,
 )
 
 REAL = Flavour(
@@ -53,7 +54,7 @@ REAL = Flavour(
         kills=("delete", "force"), clusters=2, jobs=2, workers=4, job_workers=2, steps=40, pause=3.0, silence=30,
         holds=True, jobs_end=True,
     ),
-    12, RealPlayer, "198.19.192.0/19", node=True, rest=240,
+    12, RealPlayer, "chaos-real", "198.19.192.0/19", node=True, rest=240,
 )
 
 ALL = {flavour.name: flavour for flavour in (CONTROL_PLANE, REAL)}
