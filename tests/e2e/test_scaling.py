@@ -19,6 +19,11 @@ def in_group(kubectl, name):
     return [pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
 
+def uids(kubectl, name):
+    """The same by their UIDs: a name is used again for who comes after."""
+    return {pod["metadata"]["uid"] for pod in kubectl.list("pods", f"{WORKERS},dask.org/workergroup-name={name}")}
+
+
 def slim(manifest):
     """Workers that start fast: no nanny, no dashboard, one thread."""
     path = "spec.worker.spec.containers.0.args"
@@ -88,10 +93,14 @@ def test_workers_stay_while_the_scheduler_does_not_answer(kubectl, operator):
     # Its process stands still: it listens, and says nothing.
     kubectl("exec", "c-scheduler", "--", "python3", "-c", FREEZE)
     kubectl("scale", "dsk/c", "--replicas=1")
-    kubectl("wait", "daskworkergroup/c-default", "--for=condition=ScaleDownBlocked", "--timeout=60s", timeout=70)
-    condition = next(condition for condition in kubectl.get("daskworkergroup", "c-default")["status"]["conditions"]
-                     if condition["type"] == "ScaleDownBlocked")
-    assert condition["reason"] == "SchedulerUnreachable", condition
+
+    def blocked():
+        conditions = kubectl.get("daskworkergroup", "c-default")["status"]["conditions"]
+        reasons = [condition["reason"] for condition in conditions if condition["type"] == "ScaleDownBlocked"]
+        assert reasons == ["SchedulerUnreachable"], reasons
+        return True
+
+    until(blocked, "the condition to say that the scheduler does not answer", 60, 0.5)
     assert len(in_group(kubectl, "c-default")) == 2
     kubectl("exec", "c-scheduler", "--", "python3", "-c", FREEZE.replace("SIGSTOP", "SIGCONT"))
     workers(kubectl, "c-default", 1, timeout=LONG)
@@ -142,7 +151,7 @@ def test_the_autoscaler_follows_the_work(kubectl, operator):
 def test_a_changed_image_is_rolled_out_worker_by_worker(kubectl, operator):
     kubectl.apply(slim(cluster("c", 3)))
     with client_of(kubectl, "c", 3) as client:
-        before = set(in_group(kubectl, "c-default"))
+        before = uids(kubectl, "c-default")
         futures = client.map(lambda number: (number, bytes(1000)), range(100), pure=False,
                              key=[f"compute-{number}" for number in range(100)])
         client.gather(futures)
@@ -152,8 +161,8 @@ def test_a_changed_image_is_rolled_out_worker_by_worker(kubectl, operator):
 
         def rolled():
             fewest.append(len(names_of(client)))
-            now = in_group(kubectl, "c-default")
-            return len(now) == 3 and not before & set(now) and len(names_of(client)) == 3
+            now = uids(kubectl, "c-default")
+            return len(now) == 3 and not before & now and len(names_of(client)) == 3
 
         until(rolled, "three new workers", LONG, 0.5)
         assert min(fewest) >= 2, f"more than one was missing at a time: {fewest}"
