@@ -50,7 +50,7 @@ generate: setup ## Everything that is generated and checked in: crds/, and the c
 # Tests ---------------------------------------------------------------------
 
 .PHONY: test
-test: test-unit test-scheduler test-cluster test-api test-e2e ## All tests: unit, golden, schedulers, API server, end to end
+test: test-unit test-scheduler test-cluster test-api test-chart test-e2e ## All tests: unit, golden, schedulers, API server, chart, end to end
 
 .PHONY: test-unit
 test-unit: setup ## Unit and golden tests; need no Kubernetes
@@ -70,8 +70,12 @@ test-api: build ## The operator on a real API server, without a node
 	tests/pytest tests/api
 
 .PHONY: test-chart
-test-chart: build ## The chart: texts, objects on an API server, releases in real pods
-	tests/pytest tests/chart
+test-chart: build ## The chart: its texts, and its objects on an API server
+	tests/pytest tests/chart -m "not e2e"
+
+.PHONY: test-release
+test-release: build ## The chart's releases in real pods: install, upgrade, roll back, uninstall (minutes; not part of `make test`)
+	tests/pytest tests/chart -m e2e
 
 .PHONY: test-e2e
 test-e2e: build ## Real Dask clusters on a real node

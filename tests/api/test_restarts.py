@@ -14,7 +14,10 @@ FINALIZER = "kopf.zalando.org/KopfFinalizerMarker"
 def test_killed_twenty_times_while_fifty_workers_come_up(kubectl, admin, tmp_path):
     """Whatever it was doing: in the end there are exactly fifty, and there were never more."""
     seen = collections.Counter()
-    operator = Operator(admin.environment, tmp_path, "--namespace", kubectl.namespace, "--writes-in-flight", "2")
+    # In portions of three, so that the kills are spread over the whole work.
+    portions = "DASK_KUBERNETES__CONTROLLER__WORKER_ALLOCATION__"
+    environment = {**admin.environment, f"{portions}BATCH_SIZE": "3", f"{portions}DELAY": "1"}
+    operator = Operator(environment, tmp_path, "--namespace", kubectl.namespace, "--writes-in-flight", "2")
     try:
         kubectl.apply(cluster("c", 50))
         for round in range(20):
@@ -33,6 +36,7 @@ def test_killed_twenty_times_while_fifty_workers_come_up(kubectl, admin, tmp_pat
         assert len(kubectl.names("pods")) == 51
     finally:
         operator.stop()
+    print(f"workers after each kill: {sorted(seen.elements())}")
     assert len(seen) > 2, f"the kills came before or after the work, not in it: {seen}"
 
 
