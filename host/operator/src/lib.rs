@@ -44,3 +44,4 @@ pub mod stores;
 pub mod trouble;
 pub mod watches;
 pub mod writes;
+mod written;

@@ -1,7 +1,6 @@
 //! One pass over one Dask resource: observe, ask the component, check, write
 //! what differs, report.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +33,7 @@ use crate::schedulers::{ClusterKey, Schedulers};
 use crate::stores::Stores;
 use crate::trouble::{HOST_CONDITIONS, PLAN_REFUSED, Trouble};
 use crate::writes::{Precondition, Writes};
+use crate::written::{Failures, Written, Wrote, soonest};
 
 /// How workers are created in portions, as the predecessor's settings say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,87 +81,6 @@ pub struct Reconciler {
 struct Memory {
     answers: Answers,
     breaker: Breaker,
-}
-
-/// What became of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wrote {
-    /// It was done.
-    Done,
-    /// There was nothing to do.
-    Nothing,
-    /// It was withheld for that time, because there were too many.
-    Withheld(Duration),
-}
-
-/// What became of the changes to children.
-#[derive(Default)]
-struct Written {
-    errors: Vec<WriteError>,
-    done: usize,
-    /// Some were left for later, and until when.
-    later: Option<Duration>,
-}
-
-/// How many creations of objects of a kind failed, those counted more than once
-/// that all others would share.
-#[derive(Default)]
-struct Failures(HashMap<ResourceKind, usize>);
-
-impl Failures {
-    /// So many objects of one kind may be refused until the others are not tried
-    /// any more: they come from one template.
-    const MOST: usize = 10;
-
-    fn add(&mut self, kind: ResourceKind, cause: Cause) {
-        let weight = match cause {
-            cause if cause.concerns_all() => Self::MOST,
-            Cause::Invalid => 1,
-            _ => 0,
-        };
-        *self.0.entry(kind).or_default() += weight;
-    }
-
-    fn are_hopeless(&self, kind: &ResourceKind) -> bool {
-        self.0.get(kind).is_some_and(|failures| *failures >= Self::MOST)
-    }
-}
-
-impl Written {
-    fn add(&mut self, wrote: Wrote) {
-        match wrote {
-            Wrote::Done => self.done += 1,
-            Wrote::Nothing => {}
-            Wrote::Withheld(wait) => self.later = Some(self.later.map_or(wait, |later| later.min(wait))),
-        }
-    }
-
-    /// Logs what went wrong; of many errors that are alike the first few. Of a
-    /// namespace that is being deleted one line is enough, when there was no
-    /// failure before.
-    fn say_errors(&self, failures: u32) {
-        const SAID: usize = 3;
-        let ends = |error: &&WriteError| error.cause == Cause::NamespaceTerminating;
-        if let Some(error) = self.errors.iter().find(ends) {
-            match failures {
-                0 => info!("the namespace is being deleted: nothing is created in it any more"),
-                _ => debug!("{error}"),
-            }
-            return;
-        }
-        let passing =
-            |error: &&WriteError| matches!(error.cause, Cause::Stale | Cause::AlreadyExists | Cause::Gone);
-        for error in self.errors.iter().filter(passing) {
-            debug!("{error}");
-        }
-        let serious: Vec<_> = self.errors.iter().filter(|error| !passing(error)).collect();
-        for error in serious.iter().take(SAID) {
-            warn!("{error}");
-        }
-        if serious.len() > SAID {
-            warn!("and {} more errors", serious.len() - SAID);
-        }
-    }
 }
 
 impl Reconciler {
@@ -591,20 +510,4 @@ impl Change {
             Self::Delete(kind, _) => kind,
         }
     }
-}
-
-/// When to come back after these errors: what can be done soon is not held up
-/// by what has to wait. In a namespace that is being deleted nothing can be.
-fn soonest(errors: &[WriteError]) -> Option<Retry> {
-    let ends = |error: &&WriteError| error.cause == Cause::NamespaceTerminating;
-    if let Some(error) = errors.iter().find(ends) {
-        return Some(error.retry());
-    }
-    let rank = |retry: &Retry| match retry {
-        Retry::Soon => (0, Duration::ZERO),
-        Retry::After(wait) => (1, *wait),
-        Retry::BackOff => (2, Duration::ZERO),
-        Retry::OnChange => (3, Duration::ZERO),
-    };
-    errors.iter().map(WriteError::retry).min_by_key(rank)
 }
