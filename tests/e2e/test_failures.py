@@ -1,5 +1,6 @@
 """What goes wrong is mended, or said."""
 
+import pytest
 from support.dask import START, WORKERS, client_of, names_of
 from support.manifests import changed, cluster
 from support.waiting import stays, until
@@ -50,6 +51,35 @@ def test_a_crash_says_its_last_lines(kubectl, operator):
         return True
 
     until(said, "the condition to say why", LONG, 0.5)
+
+
+def test_a_worker_that_took_too_much_memory_is_said_and_comes_back(kubectl, operator):
+    small = changed(cluster("c", 1), "spec.worker.spec.containers.0.resources", {"limits": {"memory": "300Mi"}})
+    # A scheduler of which one death of a worker is enough.
+    once = [{"name": "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "value": "0"}]
+    small = changed(small, "spec.scheduler.spec.containers.0.env", once)
+    small = changed(small, "spec.worker.spec.containers.0.args", ["dask-worker", "--name", "$(DASK_WORKER_NAME)", "--no-nanny"])
+    greedy = {"name": "greedy", "image": "ghcr.io/dask/dask:latest", "imagePullPolicy": "IfNotPresent",
+              "command": ["python", "-c", "b'x' * (1 << 30)"], "resources": {"limits": {"memory": "100Mi"}}}
+    group = {"apiVersion": small["apiVersion"], "kind": "DaskWorkerGroup", "metadata": {"name": "greedy"},
+             "spec": {"cluster": "c", "worker": {"replicas": 1, "spec": {"containers": [greedy]}}}}
+    kubectl.apply(small, group)
+    with client_of(kubectl, "c", 1) as client:
+        from distributed import KilledWorker  # Only these tests have it.
+
+        before = kubectl.names("pods", f"{WORKERS},dask.org/workergroup-name=c-default")
+        with pytest.raises(KilledWorker):
+            client.submit(lambda: len(b"x" * (1 << 30)), pure=False).result(timeout=LONG)
+        client.wait_for_workers(1, timeout=START)
+        assert client.submit(sum, [1, 2]).result(timeout=60) == 3
+    assert kubectl.names("pods", f"{WORKERS},dask.org/workergroup-name=c-default") == before
+
+    def said():
+        ready = condition(kubectl, "daskworkergroup", "greedy", "WorkersReady")
+        assert "OOMKilled" in ready["reason"] + ready["message"], ready
+        return True
+
+    until(said, "the condition to name the reason", LONG, 0.5)
 
 
 def test_a_scheduler_that_crashes_is_counted(kubectl, operator):

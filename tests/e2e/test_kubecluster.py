@@ -1,6 +1,7 @@
 """The newest KubeCluster from PyPI, unmodified."""
 
 import os
+import time
 
 import pytest
 from support.dask import WORKERS
@@ -43,13 +44,20 @@ def test_kubecluster(kubectl, operator, kubeconfig):
     until(lambda: not kubectl.names("daskclusters,daskworkergroups,pods,services"), "nothing to be left", START, 0.5)
 
 
-def test_adapt_makes_an_autoscaler(kubectl, operator, kubeconfig):
+def test_adapt_follows_the_work(kubectl, operator, kubeconfig):
     from dask_kubernetes.operator import KubeCluster
+    from distributed import Client
 
     with KubeCluster(name="adapts", namespace=kubectl.namespace, n_workers=0, resource_timeout=START) as made:
         made.adapt(minimum=1, maximum=3)
         spec = kubectl.get("daskautoscaler", "adapts")["spec"]
         assert spec == {"cluster": "adapts", "minimum": 1, "maximum": 3}
+        with Client(made, timeout=30) as client:
+            futures = client.map(lambda number: time.sleep(1) or number, range(60), pure=False)
+            until(lambda: len(kubectl.names("pods", WORKERS)) == 3, "three workers", START, 0.5)
+            assert client.gather(futures) == list(range(60))
+            del futures
+            until(lambda: len(kubectl.names("pods", WORKERS)) == 1, "one worker", 2 * START, 1)
         made.scale(1)
         assert not kubectl.names("daskautoscalers")
         until(lambda: len(kubectl.names("pods", WORKERS)) == 1, "a worker", START, 0.5)

@@ -11,31 +11,29 @@ use sha2::{Digest, Sha256};
 #[derive(Debug)]
 pub struct Backoff<K> {
     first: Duration,
-    most: Duration,
     failures: HashMap<K, u32>,
 }
 
 impl<K: Hash + Eq> Backoff<K> {
     /// Waits about `first` after a first failure, twice as long after each
-    /// further one, and about `most` at the most.
+    /// further one.
     #[must_use]
-    pub fn new(first: Duration, most: Duration) -> Self {
+    pub fn new(first: Duration) -> Self {
         Self {
             first,
-            most,
             failures: HashMap::new(),
         }
     }
 
-    /// Counts a failure and says how long to wait: the nominal time, give or
+    /// Counts a failure and says how long to wait: the nominal time or `most`, give or
     /// take a quarter. `seed` decides which, so that keys that failed together
     /// don't come back together.
-    pub fn failed(&mut self, key: K, seed: u64) -> Duration {
+    pub fn failed(&mut self, key: K, seed: u64, most: Duration) -> Duration {
         let failures = self.failures.entry(key).or_default();
         let nominal = self
             .first
             .saturating_mul(2_u32.saturating_pow(*failures))
-            .min(self.most);
+            .min(most);
         let wait = nominal.mul_f64(0.75 + 0.5 * fraction(seed, *failures));
         *failures = failures.saturating_add(1);
         wait
@@ -70,11 +68,13 @@ fn fraction(seed: u64, n: u32) -> f64 {
 mod tests {
     use super::*;
 
+    const MOST: Duration = Duration::from_secs(60);
+
     #[test]
     fn it_grows_up_to_a_limit_and_begins_again() {
-        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+        let mut backoff = Backoff::new(Duration::from_secs(1));
         for nominal in [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0] {
-            let wait = backoff.failed("a", 7).as_secs_f64();
+            let wait = backoff.failed("a", 7, MOST).as_secs_f64();
             assert!(
                 (0.75 * nominal..=1.25 * nominal).contains(&wait),
                 "{wait} for {nominal}"
@@ -82,20 +82,20 @@ mod tests {
         }
         assert_eq!(backoff.failures(&"a"), 8);
         backoff.succeeded(&"a");
-        assert!(backoff.failed("a", 7).as_secs_f64() <= 1.25);
+        assert!(backoff.failed("a", 7, MOST).as_secs_f64() <= 1.25);
     }
 
     #[test]
     fn the_seed_decides() {
-        let first = |seed| Backoff::new(Duration::from_secs(1), Duration::from_secs(60)).failed("a", seed);
+        let first = |seed| Backoff::new(Duration::from_secs(1)).failed("a", seed, MOST);
         assert_eq!(first(1), first(1));
         assert_ne!(first(1), first(2));
     }
 
     #[test]
     fn it_never_overflows() {
-        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
+        let mut backoff = Backoff::new(Duration::from_secs(1));
         backoff.failures.insert("a", u32::MAX);
-        assert!(backoff.failed("a", 1) <= Duration::from_secs(375));
+        assert!(backoff.failed("a", 1, MOST) <= Duration::from_secs(75));
     }
 }

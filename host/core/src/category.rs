@@ -52,6 +52,9 @@ pub enum Retry {
     Soon,
     /// After this time.
     After(Duration),
+    /// After a time that grows, though not for long: it passes without anybody changing
+    /// what was sent.
+    Passing,
     /// After a time that grows.
     BackOff,
     /// When the parent changes; until then, after the longest time.
@@ -91,6 +94,9 @@ impl Cause {
                 Retry::After(Duration::from_secs(seconds.into()))
             }
             (Self::Gone | Self::Stale | Self::AlreadyExists, _) => Retry::Soon,
+            (Self::Throttled | Self::Unavailable | Self::NoAnswer | Self::QuotaExceeded, None) => {
+                Retry::Passing
+            }
             (Self::Invalid, _) => Retry::OnChange,
             (Self::NamespaceTerminating, _) => Retry::After(NAMESPACE_ENDS),
             _ => Retry::BackOff,
@@ -173,7 +179,7 @@ mod tests {
         "Forbidden",
         "pods \"a\" is forbidden: exceeded quota: q",
         Cause::QuotaExceeded,
-        Retry::BackOff
+        Retry::Passing
     )]
     #[case::rbac(
         403,
@@ -189,15 +195,15 @@ mod tests {
         Cause::NamespaceTerminating,
         Retry::After(NAMESPACE_ENDS)
     )]
-    #[case::throttled(429, "TooManyRequests", "", Cause::Throttled, Retry::BackOff)]
-    #[case::down(503, "ServiceUnavailable", "", Cause::Unavailable, Retry::BackOff)]
-    #[case::timeout(504, "Timeout", "", Cause::NoAnswer, Retry::BackOff)]
+    #[case::throttled(429, "TooManyRequests", "", Cause::Throttled, Retry::Passing)]
+    #[case::down(503, "ServiceUnavailable", "", Cause::Unavailable, Retry::Passing)]
+    #[case::timeout(504, "Timeout", "", Cause::NoAnswer, Retry::Passing)]
     #[case::internal(
         500,
         "InternalError",
         "failed calling webhook",
         Cause::Unavailable,
-        Retry::BackOff
+        Retry::Passing
     )]
     fn causes(
         #[case] code: u16,

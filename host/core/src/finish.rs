@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::draft::Draft;
 use crate::gate::{CheckedAction, CheckedChild};
 use crate::names::{ANNOTATION_HASH, DASK_API_VERSION};
 use crate::parent::Parent;
@@ -23,18 +24,19 @@ pub enum Finished {
     /// Nothing.
     Keep,
     /// It is created with this object where it does not exist.
-    Create(Value),
+    Create(Draft),
     /// This object is applied.
     Apply(Value),
 }
 
 impl Child {
-    /// The object, where there is one.
+    /// The object as a tree, where there is one.
     #[must_use]
-    pub fn object(&self) -> Option<&Value> {
+    pub fn object(&self) -> Option<Value> {
         match &self.action {
             Finished::Keep => None,
-            Finished::Create(object) | Finished::Apply(object) => Some(object),
+            Finished::Create(object) => object.to_map().map(Value::Object).ok(),
+            Finished::Apply(object) => Some(object.clone()),
         }
     }
 }
@@ -45,9 +47,18 @@ impl Child {
 pub fn finish(parent: &Parent, child: CheckedChild) -> Child {
     let action = match child.action {
         CheckedAction::Keep => Finished::Keep,
-        CheckedAction::Create(object) => Finished::Create(whole(parent, &child.key, object)),
-        CheckedAction::Apply(object) => {
-            let mut object = whole(parent, &child.key, object);
+        CheckedAction::Create(mut object) => {
+            object.set("apiVersion", &child.key.kind.api_version);
+            object.set("kind", &child.key.kind.kind);
+            object.metadata = Some(metadata(parent, &child.key, object.metadata.take()));
+            Finished::Create(object)
+        }
+        CheckedAction::Apply(mut object) => {
+            object.insert("apiVersion".into(), child.key.kind.api_version.clone().into());
+            object.insert("kind".into(), child.key.kind.kind.clone().into());
+            let metadata = metadata(parent, &child.key, object.remove("metadata"));
+            object.insert("metadata".into(), metadata);
+            let mut object = Value::Object(object);
             let hash = hash(&object);
             object["metadata"]["annotations"][ANNOTATION_HASH] = Value::String(hash);
             Finished::Apply(object)
@@ -59,10 +70,9 @@ pub fn finish(parent: &Parent, child: CheckedChild) -> Child {
     }
 }
 
-fn whole(parent: &Parent, key: &ChildKey, mut object: Map<String, Value>) -> Value {
-    object.insert("apiVersion".into(), key.kind.api_version.clone().into());
-    object.insert("kind".into(), key.kind.kind.clone().into());
-    let mut metadata = match object.remove("metadata") {
+/// A child's metadata, with what the host owns.
+fn metadata(parent: &Parent, key: &ChildKey, given: Option<Value>) -> Value {
+    let mut metadata = match given {
         Some(Value::Object(metadata)) => metadata,
         _ => Map::new(),
     };
@@ -73,8 +83,7 @@ fn whole(parent: &Parent, key: &ChildKey, mut object: Map<String, Value>) -> Val
     metadata.insert("name".into(), key.name.clone().into());
     metadata.insert("namespace".into(), parent.namespace.clone().into());
     metadata.insert("ownerReferences".into(), json!([owner_reference(parent)]));
-    object.insert("metadata".into(), metadata.into());
-    Value::Object(object)
+    metadata.into()
 }
 
 /// The reference by which a child belongs to `parent`.
@@ -156,13 +165,17 @@ mod tests {
         CheckedChild { key, action }
     }
 
+    fn draft(value: Value) -> Draft {
+        Draft::read(&value.to_string()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
     fn map(value: Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap_or_default()
     }
 
     #[test]
     fn created_children_get_names_and_an_owner() {
-        let object = map(json!({"metadata": {"labels": {"x": "y"}}, "spec": {}}));
+        let object = draft(json!({"metadata": {"labels": {"x": "y"}}, "spec": {}}));
         let finished = finish(&parent(), child(CheckedAction::Create(object)));
         let expected = json!({
             "apiVersion": "v1", "kind": "Service", "spec": {},
@@ -174,14 +187,14 @@ mod tests {
                 }],
             },
         });
-        assert_eq!(finished.object(), Some(&expected));
+        assert_eq!(finished.object(), Some(expected));
     }
 
     #[test]
     fn applied_children_carry_a_hash_of_all_the_rest() {
         let hash_of = |object: Value| {
             let finished = finish(&parent(), child(CheckedAction::Apply(map(object))));
-            let object = finished.object().cloned().unwrap_or_default();
+            let object = finished.object().unwrap_or_default();
             object["metadata"]["annotations"][ANNOTATION_HASH]
                 .as_str()
                 .map(str::to_owned)
@@ -198,16 +211,15 @@ mod tests {
 
     #[test]
     fn a_hash_that_was_copied_down_goes() {
-        let copied =
-            || map(json!({"metadata": {"annotations": {ANNOTATION_HASH: "of the parent", "x": "y"}}}));
-        let created = finish(&parent(), child(CheckedAction::Create(copied())));
+        let copied = || json!({"metadata": {"annotations": {ANNOTATION_HASH: "of the parent", "x": "y"}}});
+        let created = finish(&parent(), child(CheckedAction::Create(draft(copied()))));
         assert_eq!(
             created.object().map(|o| o["metadata"]["annotations"].clone()),
             Some(json!({"x": "y"}))
         );
         let clean = map(json!({"metadata": {"annotations": {"x": "y"}}}));
         let applied = |object| finish(&parent(), child(CheckedAction::Apply(object)));
-        assert_eq!(applied(copied()), applied(clean));
+        assert_eq!(applied(map(copied())), applied(clean));
     }
 
     #[test]

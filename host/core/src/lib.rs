@@ -17,6 +17,7 @@
 pub mod backoff;
 pub mod category;
 pub mod diff;
+pub mod draft;
 pub mod finish;
 pub mod gate;
 pub mod memo;

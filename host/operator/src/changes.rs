@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use dask_operator_core::draft::Draft;
 use dask_operator_core::finish::{Child, Finished};
 use dask_operator_core::memo::Answers;
 use dask_operator_core::plan::{ChildKey, ResourceKind};
@@ -15,7 +16,7 @@ use crate::observe::Observed;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// Create this object, which is not there.
-    Create(ChildKey, Value),
+    Create(ChildKey, Draft),
     /// Apply this object, over the one that is there.
     Apply(ChildKey, Value, Option<Arc<Object>>),
     /// Delete this child, which is not wanted.
@@ -120,14 +121,20 @@ mod tests {
             service("k", false, 1),
             service("c", false, 1),
         ];
-        let create = child("c", Finished::Create(json!({})));
+        let create = child(
+            "c",
+            Finished::Create(Draft::read("{}").unwrap_or_else(|error| panic!("{error}"))),
+        );
         assert!(written(&existing, vec![apply("s", 1), child("k", Finished::Keep), create]).is_empty());
     }
 
     #[test]
     fn what_differs_is_written_and_what_is_unwanted_goes_first() {
         let existing = [service("s", false, 1), service("x", false, 1)];
-        let create = child("c", Finished::Create(json!({})));
+        let create = child(
+            "c",
+            Finished::Create(Draft::read("{}").unwrap_or_else(|error| panic!("{error}"))),
+        );
         assert_eq!(
             written(&existing, vec![create, apply("s", 2), apply("t", 1)]),
             [
@@ -146,7 +153,10 @@ mod tests {
             service("c", true, 1),
             service("x", true, 1),
         ];
-        let create = child("c", Finished::Create(json!({})));
+        let create = child(
+            "c",
+            Finished::Create(Draft::read("{}").unwrap_or_else(|error| panic!("{error}"))),
+        );
         assert!(written(&existing, vec![create, apply("s", 2)]).is_empty());
     }
 }

@@ -52,6 +52,10 @@ const EXPIRY: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
+/// The longest wait after a failure that passes by itself: who has waited for the API server
+/// need not wait much longer once it is well again.
+const PASSES: Duration = Duration::from_secs(15);
+
 /// Watches, queue and reconciles.
 pub struct Controller {
     reconciler: Reconciler,
@@ -114,7 +118,7 @@ impl Controller {
         Self {
             reconciler,
             queue: Queue::default(),
-            backoff: Mutex::new(Backoff::new(FIRST_WAIT, LONGEST_WAIT)),
+            backoff: Mutex::new(Backoff::new(FIRST_WAIT)),
             passes: Mutex::default(),
             health,
             metrics,
@@ -251,11 +255,11 @@ impl Controller {
         let pass = std::panic::AssertUnwindSafe(self.reconciler.reconcile(&key, failures));
         let outcome = pass.catch_unwind().await.unwrap_or_else(|_| {
             error!(object = %key, "the reconcile panicked; this is a bug");
-            Outcome::Failed(Retry::BackOff)
+            Outcome::Failed(Retry::BackOff, None)
         });
         let duration = start.elapsed();
         self.health.reconciled();
-        let failed = matches!(outcome, Outcome::Failed(_));
+        let failed = matches!(outcome, Outcome::Failed(..));
         self.metrics.reconciled(key.kind.kind(), !failed, duration);
         {
             let mut passes = lock(&self.passes);
@@ -273,12 +277,17 @@ impl Controller {
                 lock(&self.backoff).succeeded(&key);
                 None
             }
-            Outcome::Failed(retry) => {
-                let grown = lock(&self.backoff).failed(key.clone(), seed(&key.to_string()));
+            Outcome::Failed(retry, again) => {
+                let most = match retry {
+                    Retry::Soon | Retry::Passing => PASSES,
+                    Retry::After(_) | Retry::BackOff | Retry::OnChange => LONGEST_WAIT,
+                };
+                let grown = lock(&self.backoff).failed(key.clone(), seed(&key.to_string()), most);
                 let wait = match retry {
-                    Retry::Soon | Retry::BackOff => grown,
+                    Retry::Soon | Retry::Passing | Retry::BackOff => grown,
                     Retry::After(wait) => grown.max(wait),
-                    Retry::OnChange => LONGEST_WAIT,
+                    // What the plan waits for, a job's deadline say, comes all the same.
+                    Retry::OnChange => again.unwrap_or(LONGEST_WAIT).max(grown).min(LONGEST_WAIT),
                 };
                 debug!(object = %key, ?wait, "comes again");
                 Some(wait)

@@ -74,10 +74,10 @@ pub async fn clean(mut marked: mpsc::UnboundedReceiver<Marked>, stores: Stores, 
                 Err(error) => match error.retry() {
                     Retry::Soon => break,
                     Retry::After(wait) => tokio::time::sleep(wait).await,
-                    Retry::BackOff | Retry::OnChange if attempt + 1 < ATTEMPTS => {
+                    Retry::Passing | Retry::BackOff | Retry::OnChange if attempt + 1 < ATTEMPTS => {
                         tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
                     }
-                    Retry::BackOff | Retry::OnChange => warn!(
+                    Retry::Passing | Retry::BackOff | Retry::OnChange => warn!(
                         kind = kind.resource.kind, namespace = %object.namespace, name = %object.name,
                         "what the previous operator left can't be taken off: {error}"
                     ),

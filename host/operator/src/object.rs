@@ -177,6 +177,19 @@ impl Object {
         serde_json::from_str(&self.json).unwrap_or_default()
     }
 
+    /// A Pod that was just created: with the status that the API server gives each new one, where
+    /// its answer left it out.
+    #[must_use]
+    pub fn pending(mut self) -> Self {
+        if let Ok(mut fields) = serde_json::from_str::<Fields>(&self.json)
+            && !fields.contains_key("status")
+        {
+            fields.insert("status".into(), raw(&serde_json::json!({"phase": "Pending"})));
+            self.json = serde_json::to_string(&fields).unwrap_or_default().into();
+        }
+        self
+    }
+
     /// Whether `uid` owns it and it is one of its children: a worker group that
     /// a user made is owned by its cluster, but has no label and is no child.
     #[must_use]

@@ -50,8 +50,9 @@ pub enum Outcome {
     /// All is as it shall be, or on its way there. Again after that time at the
     /// latest, where there is one.
     Done(Option<Duration>),
-    /// Something went wrong.
-    Failed(Retry),
+    /// Something went wrong. The plan wanted to be asked again after that time at the latest,
+    /// where there was one.
+    Failed(Retry, Option<Duration>),
     /// There is no such resource (any more).
     Gone,
 }
@@ -222,7 +223,7 @@ impl Reconciler {
             Ok(_) => {}
             Err(error) => warn!("{error}"),
         }
-        Outcome::Failed(trouble.retry)
+        Outcome::Failed(trouble.retry, None)
     }
 
     async fn carry_out(
@@ -293,12 +294,10 @@ impl Reconciler {
             info!(written = written.done, duration = ?start.elapsed(), "reconciled");
         }
         written.say_errors(failures);
+        let again = plan.requeue_after.map(Duration::from_millis);
         match soonest(&written.errors) {
-            Some(retry) => Outcome::Failed(retry),
-            None => {
-                let again = plan.requeue_after.map(Duration::from_millis);
-                Outcome::Done([again, written.later].into_iter().flatten().min())
-            }
+            Some(retry) => Outcome::Failed(retry, again),
+            None => Outcome::Done([again, written.later].into_iter().flatten().min()),
         }
     }
 
@@ -350,7 +349,7 @@ impl Reconciler {
             Change::Create(child, object) => {
                 let created = self
                     .writes
-                    .create(&known(&child.kind), &key.namespace, &object)
+                    .create(&known(&child.kind), &key.namespace, &child.name, &object)
                     .await?;
                 if let Some(store) = store(&child.kind) {
                     store.wrote(created);

@@ -100,8 +100,9 @@ pub(crate) fn soonest(errors: &[WriteError]) -> Option<Retry> {
     let rank = |retry: &Retry| match retry {
         Retry::Soon => (0, Duration::ZERO),
         Retry::After(wait) => (1, *wait),
-        Retry::BackOff => (2, Duration::ZERO),
-        Retry::OnChange => (3, Duration::ZERO),
+        Retry::Passing => (2, Duration::ZERO),
+        Retry::BackOff => (3, Duration::ZERO),
+        Retry::OnChange => (4, Duration::ZERO),
     };
     errors.iter().map(WriteError::retry).min_by_key(rank)
 }

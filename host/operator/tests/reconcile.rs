@@ -378,7 +378,10 @@ async fn a_deletion_that_met_a_conflict_is_tried_again() {
         || Ok(Ok(empty())),
     );
     for _ in 0..2 {
-        assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Failed(Retry::Soon));
+        assert_eq!(
+            world.pass(DaskKind::Cluster).await,
+            Outcome::Failed(Retry::Soon, None)
+        );
     }
     assert_eq!(world.server.requests(), ["DELETE pods/p"; 2]);
 }
@@ -433,7 +436,7 @@ async fn without_a_plan_nothing_is_touched_and_the_status_says_why(
         ],
         plan,
     );
-    assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Failed(retry));
+    assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Failed(retry, None));
     assert_eq!(
         world.server.requests(),
         ["APPLY daskclusters/a/status", "POST events"]
@@ -459,7 +462,7 @@ async fn a_plugin_that_was_not_loaded_is_named() {
     let world = World::with(None, &[parent("DaskCluster", &json!({}))], broken);
     assert_eq!(
         world.pass(DaskKind::Cluster).await,
-        Outcome::Failed(Retry::BackOff)
+        Outcome::Failed(Retry::BackOff, None)
     );
     let (_, body) = world.server.request("APPLY daskclusters/a/status");
     let message = body["status"]["conditions"][0]["message"]
@@ -479,10 +482,10 @@ fn no_pods(code: u16, reason: &'static str, message: &'static str) -> Option<Ref
 #[rstest]
 #[case::quota(
     no_pods(403, "Forbidden", "pods \"p1\" is forbidden: exceeded quota: q"),
-    Retry::BackOff, Some("QuotaExceeded"), json!("Running")
+    Retry::Passing, Some("QuotaExceeded"), json!("Running")
 )]
 #[case::invalid(no_pods(422, "Invalid", "Pod \"p1\" is invalid"), Retry::OnChange, Some("Invalid"), json!("Error"))]
-#[case::server(no_pods(500, "InternalError", "etcd"), Retry::BackOff, None, json!("Running"))]
+#[case::server(no_pods(500, "InternalError", "etcd"), Retry::Passing, None, json!("Running"))]
 #[case::exists(no_pods(409, "AlreadyExists", "exists"), Retry::Soon, None, json!("Running"))]
 #[case::namespace_ends(
     no_pods(403, "Forbidden", "unable to create new content in namespace n because it is being terminated"),
@@ -502,7 +505,7 @@ async fn an_error_does_not_stop_the_others_and_is_told_if_it_is_for_people(
         }))
     };
     let world = World::new(refuse, &[parent("DaskCluster", &json!({}))], plan);
-    assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Failed(retry));
+    assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Failed(retry, None));
     assert!(world.server.requests().contains(&"APPLY services/s".to_owned()));
     let (_, body) = world.server.request("APPLY daskclusters/a/status");
     assert_eq!(body["status"]["phase"], phase);
@@ -556,7 +559,10 @@ async fn events_are_sent_when_the_status_was_written() {
         answer: (409, "Conflict", "the object has been modified"),
     });
     let stale = World::new(refuse, &[parent("DaskCluster", &json!({}))], plan);
-    assert_eq!(stale.pass(DaskKind::Cluster).await, Outcome::Failed(Retry::Soon));
+    assert_eq!(
+        stale.pass(DaskKind::Cluster).await,
+        Outcome::Failed(Retry::Soon, None)
+    );
     assert_eq!(stale.server.requests(), ["APPLY daskclusters/a/status"]);
 
     let world = World::new(None, &[parent("DaskCluster", &json!({}))], plan);

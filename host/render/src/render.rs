@@ -359,7 +359,7 @@ impl Renderer<'_> {
             known.conditions = plan.conditions;
             for child in plan.children {
                 let key = child.key.clone();
-                let Some(mut child) = finish(&parent, child).object().cloned() else {
+                let Some(mut child) = finish(&parent, child).object() else {
                     continue;
                 };
                 if known.has_child(&key) {

@@ -178,8 +178,8 @@ impl Component {
         self.call(function, export, (object, old, settings), |_| Ok(()))
     }
 
-    /// Plans an object's children. All objects in the plan are valid JSON objects;
-    /// whether they may be written is for the gate to say.
+    /// Plans an object's children. The status is a valid JSON object. What the children's
+    /// objects are, and whether they may be written, is for the gate to say.
     pub fn plan(&self, interface: Interface, observation: &Observation) -> Result<Answer<Plan>, CallError> {
         let function = Function {
             interface: interface.name(),

@@ -5,6 +5,7 @@
 //! instead, because the person who reads it is the component's author.
 
 pub mod kinds;
+mod object;
 pub mod words;
 
 use std::collections::HashSet;
@@ -13,7 +14,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::names::{LABEL_CLUSTER, LABEL_WORKER_GROUP};
+use crate::draft::Draft;
 use crate::parent::{DaskKind, Parent};
 use crate::plan::{
     Action, ChildKey, Condition, DesiredChild, Event, Owner, Plan, ResourceKind, Scale, SchedulerRequest,
@@ -114,7 +115,7 @@ pub enum CheckedAction {
     /// It stays as it is.
     Keep,
     /// It is created where it does not exist.
-    Create(Map<String, Value>),
+    Create(Draft),
     /// It is applied.
     Apply(Map<String, Value>),
 }
@@ -291,7 +292,7 @@ impl Gate<'_> {
                 CheckedAction::Keep
             }
             Action::Create(text) => CheckedAction::Create(self.object(&key, text)?),
-            Action::Apply(text) => CheckedAction::Apply(self.object(&key, text)?),
+            Action::Apply(text) => CheckedAction::Apply(self.tree(&key, text)?),
         };
         Some(CheckedChild { key, action })
     }
@@ -330,126 +331,6 @@ impl Gate<'_> {
                 "{name:?} is no name: write at most 253 of a-z, 0-9, - and ., with a letter or digit at both ends"
             );
             self.refuse(Some(key), "metadata.name", message);
-        }
-    }
-
-    fn object(&mut self, key: &ChildKey, text: &str) -> Option<Map<String, Value>> {
-        let most = self.rules.limits.object_bytes;
-        if text.len() > most {
-            self.refuse(
-                Some(key),
-                "",
-                format!("{} bytes of JSON; at most {most} are allowed", text.len()),
-            );
-            return None;
-        }
-        match serde_json::from_str(text) {
-            Ok(Value::Object(object)) => {
-                self.fixed(key, &object);
-                self.metadata(key, &object);
-                Some(object)
-            }
-            Ok(_) => {
-                self.refuse(
-                    Some(key),
-                    "",
-                    "is no JSON object; write the object as in a manifest",
-                );
-                None
-            }
-            Err(error) => {
-                self.refuse(Some(key), "", format!("is no JSON: {error}"));
-                None
-            }
-        }
-    }
-
-    /// What the key says, the object may repeat but not change.
-    fn fixed(&mut self, key: &ChildKey, object: &Map<String, Value>) {
-        let metadata = object.get("metadata");
-        let given = [
-            ("apiVersion", object.get("apiVersion"), &key.kind.api_version),
-            ("kind", object.get("kind"), &key.kind.kind),
-            ("metadata.name", metadata.and_then(|m| m.get("name")), &key.name),
-            (
-                "metadata.namespace",
-                metadata.and_then(|m| m.get("namespace")),
-                &self.parent.namespace,
-            ),
-        ];
-        for (field, value, right) in given {
-            if value.is_some_and(|value| value != right.as_str()) {
-                let message = format!(
-                    "is {}; leave it out or write {right:?}",
-                    value.unwrap_or(&Value::Null)
-                );
-                self.refuse(Some(key), field, message);
-            }
-        }
-        if object.contains_key("status") {
-            self.refuse(
-                Some(key),
-                "status",
-                "belongs to the child's own controller; leave it out",
-            );
-        }
-    }
-
-    fn metadata(&mut self, key: &ChildKey, object: &Map<String, Value>) {
-        let nothing = Map::new();
-        let metadata = match object.get("metadata") {
-            Some(Value::Object(metadata)) => metadata,
-            None | Some(Value::Null) => &nothing,
-            Some(_) => {
-                self.refuse(Some(key), "metadata", "is no object; write {\"labels\": {…}}");
-                return;
-            }
-        };
-        for field in metadata.keys() {
-            let message = match field.as_str() {
-                "name" | "namespace" | "labels" | "annotations" => continue,
-                "ownerReferences" => "the host sets the owner; leave it out",
-                "finalizers" => "nobody would take them off; leave them out, owner references clean up",
-                _ => "only labels and annotations can be set; leave it out",
-            };
-            self.refuse(Some(key), format!("metadata.{field}"), message);
-        }
-        self.strings(key, metadata, "labels");
-        self.strings(key, metadata, "annotations");
-        let value = |map: &str, name: &str| metadata.get(map).and_then(|map| map.get(name));
-        let cluster = &self.parent.cluster;
-        let label = value("labels", LABEL_CLUSTER);
-        if label.is_none_or(|label| label != cluster.as_str()) {
-            let is = label.map_or_else(|| "is missing".to_owned(), |label| format!("is {label}"));
-            let message = format!("{is}; write {cluster:?}, the cluster's name");
-            self.refuse(Some(key), format!("metadata.labels[{LABEL_CLUSTER}]"), message);
-        }
-        let group = &self.parent.name;
-        if let Some(label) = value("labels", LABEL_WORKER_GROUP)
-            && self.parent.kind == DaskKind::WorkerGroup
-            && label != group.as_str()
-        {
-            let message = format!("is {label}; write {group:?}, the worker group's name");
-            self.refuse(
-                Some(key),
-                format!("metadata.labels[{LABEL_WORKER_GROUP}]"),
-                message,
-            );
-        }
-    }
-
-    /// Labels and annotations map strings to strings.
-    fn strings(&mut self, key: &ChildKey, metadata: &Map<String, Value>, field: &str) {
-        let path = format!("metadata.{field}");
-        match metadata.get(field) {
-            None | Some(Value::Null) => {}
-            Some(Value::Object(map)) => {
-                for (name, value) in map.iter().filter(|(_, value)| !value.is_string()) {
-                    let message = format!("is {value}; write a string");
-                    self.refuse(Some(key), format!("{path}[{name}]"), message);
-                }
-            }
-            Some(_) => self.refuse(Some(key), path, "is no object; write {\"name\": \"value\"}"),
         }
     }
 
