@@ -216,6 +216,41 @@ impl AdmissionRequest {
     pub fn object_json(&self) -> Result<Value, String> {
         serde_json::from_str(&self.object).map_err(|error| format!("the resource could not be read: {error}"))
     }
+
+    /// The resource before an update.
+    pub fn old_json(&self) -> Result<Option<Value>, String> {
+        let old = self.old.as_deref().map(serde_json::from_str).transpose();
+        old.map_err(|error| format!("the resource before the update could not be read: {error}"))
+    }
+}
+
+impl ReviewRequest {
+    /// The parent.
+    pub fn parent_json(&self) -> Result<Value, String> {
+        serde_json::from_str(&self.parent).map_err(|error| format!("the parent could not be read: {error}"))
+    }
+}
+
+impl ChildAction {
+    /// What the child shall be; none for one that stays as it is.
+    pub fn object_json(&self) -> Result<Option<Value>, String> {
+        match self {
+            Self::Keep => Ok(None),
+            Self::Create(object) | Self::Apply(object) => serde_json::from_str(object)
+                .map(Some)
+                .map_err(|error| format!("a planned child could not be read: {error}")),
+        }
+    }
+
+    /// The same action with another object; one that stays as it is does so.
+    #[must_use]
+    pub fn with(&self, object: &Value) -> Self {
+        match self {
+            Self::Keep => Self::Keep,
+            Self::Create(_) => Self::Create(object.to_string()),
+            Self::Apply(_) => Self::Apply(object.to_string()),
+        }
+    }
 }
 
 impl AdmissionResponse {
@@ -235,6 +270,37 @@ impl AdmissionResponse {
         }
     }
 
+    /// Refuse it if there is an error among these; what is unwise is said as a warning.
+    pub fn of_findings(findings: Vec<Finding>) -> Self {
+        let (errors, unwise): (Vec<_>, Vec<_>) = findings.into_iter().partition(Finding::is_error);
+        let sentence = |finding: Finding| match finding.field.as_str() {
+            "" => finding.message,
+            field => format!("{field}: {}", finding.message),
+        };
+        Self {
+            verdict: if errors.is_empty() {
+                Verdict::Allow
+            } else {
+                Verdict::Refuse(errors)
+            },
+            warnings: unwise.into_iter().map(sentence).collect(),
+        }
+    }
+
+    /// As [`of_findings`](Self::of_findings), but what was wrong before the update already is only said: a policy that
+    /// is installed later must not keep people from scaling or deleting what they have. `before` are the findings of
+    /// [`AdmissionRequest::old_json`].
+    pub fn of_new_findings(findings: Vec<Finding>, before: &[Finding]) -> Self {
+        let soften = |finding: Finding| {
+            if before.contains(&finding) {
+                Finding::warning(finding.field, finding.message)
+            } else {
+                finding
+            }
+        };
+        Self::of_findings(findings.into_iter().map(soften).collect())
+    }
+
     /// Refuse it; `message` says what is wrong and what to write instead.
     pub fn refuse(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
@@ -247,6 +313,18 @@ impl AdmissionResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_wrong_before_is_only_said() {
+        let old = Finding::error("a", "is wrong");
+        let new = Finding::error("b", "is wrong");
+        let response =
+            AdmissionResponse::of_new_findings(vec![old.clone(), new.clone()], std::slice::from_ref(&old));
+        assert_eq!(response.verdict, Verdict::Refuse(vec![new]));
+        assert_eq!(response.warnings, ["a: is wrong"]);
+        let response = AdmissionResponse::of_new_findings(vec![old.clone()], &[old]);
+        assert_eq!(response.verdict, Verdict::Allow);
+    }
 
     #[test]
     fn records_are_recorded_under_their_rust_names() {

@@ -1,5 +1,61 @@
-//! Refuses workers without a memory limit: one of them can take a whole node down.
+//! Refuses pods without limits and resources that don't say whose they are.
+//!
+//! One worker without a memory limit can take a whole node down, and nobody pays for a cluster that belongs to nobody.
+
+use dask_operator_plugin::dask::pods::{Role, pods};
 use dask_operator_plugin::prelude::*;
+use dask_operator_plugin::{schemars, serde};
+
+/// Settings.
+#[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
+#[serde(
+    crate = "dask_operator_plugin::serde",
+    default,
+    deny_unknown_fields,
+    rename_all = "camelCase"
+)]
+#[schemars(crate = "dask_operator_plugin::schemars")]
+pub struct Settings {
+    /// Resources that every container must have a limit of.
+    pub limits: Vec<String>,
+    /// Which pods must have limits: `worker`, `scheduler`, `runner`.
+    pub pods: Vec<PodKind>,
+    /// Labels that every Dask resource must have, as `example.com/owner`.
+    pub labels: Vec<String>,
+}
+
+/// A kind of pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
+#[serde(crate = "dask_operator_plugin::serde", rename_all = "lowercase")]
+#[schemars(crate = "dask_operator_plugin::schemars")]
+pub enum PodKind {
+    /// Workers of a cluster, a group or a job's cluster.
+    Worker,
+    /// Schedulers of a cluster or a job's cluster.
+    Scheduler,
+    /// The pod that runs a job's code.
+    Runner,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: vec!["memory".to_owned()],
+            pods: vec![PodKind::Worker],
+            labels: Vec::new(),
+        }
+    }
+}
+
+impl From<Role> for PodKind {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Worker => Self::Worker,
+            Role::Scheduler => Self::Scheduler,
+            Role::Runner => Self::Runner,
+        }
+    }
+}
 
 /// The policy.
 #[derive(Debug)]
@@ -8,26 +64,216 @@ pub struct RequiredLimits;
 impl Plugin for RequiredLimits {
     const NAME: &str = "required-limits";
     const VERSION: &str = env!("CARGO_PKG_VERSION");
-    const SUMMARY: &str = "Refuses workers without a memory limit.";
-    type Settings = NoSettings;
+    const SUMMARY: &str = "Refuses pods without limits and resources without an owner's label.";
+    type Settings = Settings;
+
+    fn check_settings(settings: &Settings) -> Vec<Finding> {
+        let empty = |names: &[String]| names.iter().position(|name| name.trim().is_empty());
+        [
+            ("limits", &settings.limits, "memory"),
+            ("labels", &settings.labels, "example.com/owner"),
+        ]
+        .into_iter()
+        .filter_map(|(field, names, example)| Some((field, empty(names)?, example)))
+        .map(|(field, i, example)| {
+            Finding::error(
+                format!("{field}[{i}]"),
+                format!("it is empty: write a name, as `{example}`"),
+            )
+        })
+        .collect()
+    }
 }
 
 impl Policy for RequiredLimits {
-    fn admit(request: &AdmissionRequest, _: &NoSettings) -> Result<AdmissionResponse, String> {
-        let object = request.object_json()?;
-        let limit = object.pointer("/spec/worker/spec/containers/0/resources/limits/memory");
-        if request.operation == Operation::Delete
-            || object.pointer("/spec/worker").is_none()
-            || limit.is_some()
-        {
+    fn admit(request: &AdmissionRequest, settings: &Settings) -> Result<AdmissionResponse, String> {
+        if request.operation == Operation::Delete {
             return Ok(AdmissionResponse::allow());
         }
-        let field = "spec.worker.spec.containers[0].resources.limits.memory";
-        Ok(AdmissionResponse::refuse(
-            field,
-            "it is missing: write how much memory a worker may use, as `memory: 4Gi`",
+        let check = |object: &Value| {
+            let mut findings = limits(&request.kind.kind, object, settings);
+            findings.extend(labels(object, settings));
+            findings
+        };
+        let before = request.old_json()?.as_ref().map(check).unwrap_or_default();
+        Ok(AdmissionResponse::of_new_findings(
+            check(&request.object_json()?),
+            &before,
         ))
     }
 }
 
+/// Limits that are missing.
+fn limits(kind: &str, object: &Value, settings: &Settings) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for pod in pods(kind, object) {
+        if !settings.pods.contains(&pod.role.into()) {
+            continue;
+        }
+        for container in pod.containers() {
+            let limits = &container.value["resources"]["limits"];
+            for resource in settings
+                .limits
+                .iter()
+                .filter(|resource| limits[resource.as_str()].is_null())
+            {
+                let field = format!("{}.resources.limits.{resource}", container.field);
+                let message = format!(
+                    "it is missing: write how much {resource} {} of a {} may use, as `{resource}: {}`",
+                    container.title(),
+                    pod.role,
+                    example(resource)
+                );
+                findings.push(Finding::error(field, message));
+            }
+        }
+    }
+    findings
+}
+
+/// An amount, for a sentence.
+fn example(resource: &str) -> &'static str {
+    match resource {
+        "memory" => "4Gi",
+        "ephemeral-storage" => "10Gi",
+        _ => "2",
+    }
+}
+
+/// Labels that are missing. A cluster's worker groups get theirs from the operator.
+fn labels(object: &Value, settings: &Settings) -> Vec<Finding> {
+    let has = |label: &str| {
+        object["metadata"]["labels"][label]
+            .as_str()
+            .is_some_and(|value| !value.is_empty())
+    };
+    let missing = settings.labels.iter().filter(|label| !has(label));
+    missing
+        .map(|label| {
+            let message = format!(
+                "it is missing: write under metadata who can be asked about it, as `labels: {{{label}: your-team}}`"
+            );
+            Finding::error(format!("metadata.labels.{label}"), message)
+        })
+        .collect()
+}
+
 export!(RequiredLimits: policy);
+
+#[cfg(test)]
+mod tests {
+    use dask_operator_plugin::testing::yaml;
+
+    use super::*;
+
+    fn admit(
+        operation: Operation,
+        object: &str,
+        old: Option<&str>,
+        settings: &Settings,
+    ) -> AdmissionResponse {
+        let object = yaml(object);
+        let request = AdmissionRequest {
+            kind: ResourceKind::new(
+                "kubernetes.dask.org/v1",
+                object["kind"].as_str().unwrap_or_default(),
+            ),
+            operation,
+            object: object.to_string(),
+            old: old.map(|old| yaml(old).to_string()),
+            user_info: "{}".to_owned(),
+            dry_run: false,
+            settings: "{}".to_owned(),
+        };
+        RequiredLimits::admit(&request, settings).expect("an answer")
+    }
+
+    fn refused(response: AdmissionResponse) -> Vec<String> {
+        match response.verdict {
+            Verdict::Refuse(findings) => findings.into_iter().map(|finding| finding.field).collect(),
+            Verdict::Allow | Verdict::Patch(_) => Vec::new(),
+        }
+    }
+
+    const WITHOUT: &str = "{kind: DaskWorkerGroup, spec: {worker: {spec: {containers: [{name: worker}]}}}}";
+    const MEMORY: &str = "spec.worker.spec.containers[0].resources.limits.memory";
+
+    #[test]
+    fn limits_of_the_pods_that_settings_name() {
+        let job = "{kind: DaskJob, spec: {
+            job: {spec: {containers: [{name: job}]}},
+            cluster: {spec: {worker: {spec: {containers: [{resources: {limits: {memory: 1Gi}}}, {}]}}}}}}";
+        let all = Settings {
+            limits: vec!["memory".into(), "cpu".into()],
+            pods: vec![PodKind::Runner, PodKind::Worker],
+            ..Settings::default()
+        };
+        let cluster = "spec.cluster.spec.worker.spec.containers";
+        for (object, settings, expected) in [
+            (WITHOUT, &Settings::default(), vec![MEMORY.to_owned()]),
+            (
+                job,
+                &Settings::default(),
+                vec![format!("{cluster}[1].resources.limits.memory")],
+            ),
+            (
+                job,
+                &all,
+                vec![
+                    "spec.job.spec.containers[0].resources.limits.memory".to_owned(),
+                    "spec.job.spec.containers[0].resources.limits.cpu".to_owned(),
+                    format!("{cluster}[0].resources.limits.cpu"),
+                    format!("{cluster}[1].resources.limits.memory"),
+                    format!("{cluster}[1].resources.limits.cpu"),
+                ],
+            ),
+            ("{kind: DaskAutoscaler, spec: {}}", &all, vec![]),
+        ] {
+            assert_eq!(
+                refused(admit(Operation::Create, object, None, settings)),
+                expected,
+                "{object}"
+            );
+        }
+    }
+
+    #[test]
+    fn labels_of_all_kinds() {
+        let settings = Settings {
+            labels: vec!["example.com/owner".into()],
+            ..Settings::default()
+        };
+        let owned = "{kind: DaskAutoscaler, metadata: {labels: {example.com/owner: ann}}}";
+        assert_eq!(refused(admit(Operation::Create, owned, None, &settings)), [""; 0]);
+        let anonymous = "{kind: DaskAutoscaler, metadata: {labels: {example.com/owner: ''}}}";
+        let response = admit(Operation::Create, anonymous, None, &settings);
+        assert_eq!(refused(response), ["metadata.labels.example.com/owner"]);
+    }
+
+    #[test]
+    fn what_there_was_before_can_be_scaled_and_deleted() {
+        let settings = Settings::default();
+        assert_eq!(
+            refused(admit(Operation::Delete, WITHOUT, None, &settings)),
+            [""; 0]
+        );
+        let update = admit(Operation::Update, WITHOUT, Some(WITHOUT), &settings);
+        assert_eq!(update.verdict, Verdict::Allow);
+        assert!(update.warnings[0].starts_with(MEMORY), "{:?}", update.warnings);
+        let with = "{kind: DaskWorkerGroup, spec: {worker: {spec: {containers: [{resources: {limits: {memory: 1Gi}}}]}}}}";
+        assert_eq!(
+            refused(admit(Operation::Update, WITHOUT, Some(with), &settings)),
+            [MEMORY]
+        );
+    }
+
+    #[test]
+    fn settings_say_what_is_wrong() {
+        let settings = Settings {
+            labels: vec![" ".into()],
+            ..Settings::default()
+        };
+        assert_eq!(RequiredLimits::check_settings(&settings)[0].field, "labels[0]");
+        assert_eq!(RequiredLimits::check_settings(&Settings::default()), []);
+    }
+}

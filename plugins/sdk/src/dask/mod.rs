@@ -13,6 +13,7 @@ pub mod last_words;
 pub mod metadata;
 pub mod names;
 pub mod pod;
+pub mod pods;
 pub mod resource;
 pub mod scheduler;
 pub mod time;

@@ -1,0 +1,336 @@
+//! Images come from where they may come from.
+//!
+//! What is written for a public registry is pulled from a mirror instead, and what comes from nowhere that is allowed is
+//! refused: at admission, where its author sees it, and again in plans, where images turn up that nobody wrote.
+
+mod image;
+
+use dask_operator_plugin::dask::pods::{pod_spec_mut, pods};
+use dask_operator_plugin::prelude::*;
+use dask_operator_plugin::{schemars, serde};
+
+/// Settings.
+#[derive(Debug, Clone, Default, serde::Deserialize, schemars::JsonSchema)]
+#[serde(
+    crate = "dask_operator_plugin::serde",
+    default,
+    deny_unknown_fields,
+    rename_all = "camelCase"
+)]
+#[schemars(crate = "dask_operator_plugin::schemars")]
+pub struct Settings {
+    /// Registries, folders of them or single images that may be used, as `ghcr.io/dask`. Everything may be where there
+    /// is none. Rewritten images count as what they have become.
+    pub allowed: Vec<String>,
+    /// What is pulled from elsewhere than is written. The first that fits counts.
+    pub rewrite: Vec<Rewrite>,
+    /// Refuse images that have no tag or the tag `latest`: they are something else tomorrow.
+    pub fixed_tags: bool,
+}
+
+/// A registry, folder or image, and what stands for it.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, schemars::JsonSchema)]
+#[serde(crate = "dask_operator_plugin::serde", deny_unknown_fields)]
+#[schemars(crate = "dask_operator_plugin::schemars")]
+pub struct Rewrite {
+    /// What is written, as `docker.io`; an image without a registry is one of `docker.io`.
+    pub from: String,
+    /// What is pulled instead, as `registry.example.com/docker-hub`.
+    pub to: String,
+}
+
+/// The policy.
+#[derive(Debug)]
+pub struct TrustedImages;
+
+impl Plugin for TrustedImages {
+    const NAME: &str = "trusted-images";
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    const SUMMARY: &str =
+        "Rewrites images to mirrors and refuses those that come from nowhere that is allowed.";
+    type Settings = Settings;
+
+    fn check_settings(settings: &Settings) -> Vec<Finding> {
+        let allowed = settings
+            .allowed
+            .iter()
+            .enumerate()
+            .map(|(i, place)| (format!("allowed[{i}]"), place));
+        let rewrite = settings.rewrite.iter().enumerate().flat_map(|(i, rewrite)| {
+            [
+                (format!("rewrite[{i}].from"), &rewrite.from),
+                (format!("rewrite[{i}].to"), &rewrite.to),
+            ]
+        });
+        let mut findings = Vec::new();
+        for (field, place) in allowed.chain(rewrite) {
+            if place.is_empty() || place.contains(['*', ' ']) || place.contains("://") {
+                let message = format!(
+                    "{place:?} can't be used: write a registry, as `ghcr.io`, a folder of one, as `ghcr.io/dask`, or an image"
+                );
+                findings.push(Finding::error(field, message));
+            }
+        }
+        findings
+    }
+}
+
+/// What becomes of an image: its new name if it gets one, and what is wrong with it.
+fn judge(image: &str, settings: &Settings) -> (Option<String>, Option<String>) {
+    let renamed = image::rewrite(image, &settings.rewrite);
+    let used = renamed.as_deref().unwrap_or(image);
+    let allowed = &settings.allowed;
+    let problem = if !allowed.is_empty() && !allowed.iter().any(|place| image::is_from(used, place)) {
+        let places: Vec<_> = allowed.iter().map(|place| place.trim_end_matches('/')).collect();
+        Some(format!(
+            "the image {used} may not be used: take one from {}",
+            places.join(", ")
+        ))
+    } else if settings.fixed_tags && image::is_mutable(used) {
+        Some(format!(
+            "the image {used} is something else tomorrow: write a tag other than `latest`, or a digest"
+        ))
+    } else {
+        None
+    };
+    (renamed, problem)
+}
+
+impl Policy for TrustedImages {
+    fn admit(request: &AdmissionRequest, settings: &Settings) -> Result<AdmissionResponse, String> {
+        if request.operation == Operation::Delete {
+            return Ok(AdmissionResponse::allow());
+        }
+        let check = |object: &Value| {
+            let (mut patch, mut findings) = (Vec::new(), Vec::new());
+            for container in pods(&request.kind.kind, object)
+                .iter()
+                .flat_map(|pod| pod.all_containers())
+            {
+                let Some(image) = container.value["image"].as_str() else {
+                    continue;
+                };
+                let (renamed, problem) = judge(image, settings);
+                if let Some(renamed) = renamed {
+                    let path = format!("{}/image", container.pointer);
+                    patch.push(json!({"op": "replace", "path": path, "value": renamed}));
+                }
+                findings.extend(
+                    problem.map(|problem| Finding::error(format!("{}.image", container.field), problem)),
+                );
+            }
+            (patch, findings)
+        };
+        let before = request
+            .old_json()?
+            .as_ref()
+            .map(|old| check(old).1)
+            .unwrap_or_default();
+        let (patch, findings) = check(&request.object_json()?);
+        let mut response = AdmissionResponse::of_new_findings(findings, &before);
+        if response.verdict == Verdict::Allow && !patch.is_empty() {
+            response.verdict = Verdict::Patch(Value::Array(patch).to_string());
+        }
+        Ok(response)
+    }
+
+    fn review_plan(request: &ReviewRequest, settings: &Settings) -> Result<Review, String> {
+        let (mut changed, mut findings) = (Vec::new(), Vec::new());
+        for child in &request.children {
+            let Some(mut object) = child.action.object_json()? else {
+                continue;
+            };
+            let Some(pod_spec) = pod_spec_mut(&child.key.kind, &mut object) else {
+                continue;
+            };
+            let mut is_changed = false;
+            for list in ["initContainers", "containers"] {
+                for container in pod_spec[list].as_array_mut().into_iter().flatten() {
+                    let Some(image) = container["image"].as_str() else {
+                        continue;
+                    };
+                    let (renamed, problem) = judge(image, settings);
+                    if let Some(renamed) = renamed {
+                        container["image"] = json!(renamed);
+                        is_changed = true;
+                    }
+                    let problem =
+                        problem.map(|problem| format!("{} {}: {problem}", child.key.kind, child.key.name));
+                    findings.extend(problem.map(|problem| Finding::error("", problem)));
+                }
+            }
+            if is_changed {
+                let action = child.action.with(&object);
+                changed.push(DesiredChild {
+                    key: child.key.clone(),
+                    action,
+                });
+            }
+        }
+        Ok(match (findings.is_empty(), changed.is_empty()) {
+            (false, _) => Review::Refuse(findings),
+            (true, false) => Review::Change(changed),
+            (true, true) => Review::Allow,
+        })
+    }
+}
+
+export!(TrustedImages: policy);
+
+#[cfg(test)]
+mod tests {
+    use dask_operator_plugin::dask::kinds;
+
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings {
+            allowed: vec!["registry.example.com".to_owned(), "ghcr.io/dask/".to_owned()],
+            rewrite: vec![Rewrite {
+                from: "docker.io".to_owned(),
+                to: "registry.example.com/hub".to_owned(),
+            }],
+            fixed_tags: false,
+        }
+    }
+
+    fn group(image: &str) -> String {
+        json!({"spec": {"worker": {"spec": {
+            "initContainers": [{"image": "ghcr.io/dask/dask:1"}],
+            "containers": [{"image": image}],
+        }}}})
+        .to_string()
+    }
+
+    fn admit(image: &str, old: Option<&str>, settings: &Settings) -> AdmissionResponse {
+        let request = AdmissionRequest {
+            kind: kinds::worker_group(),
+            operation: if old.is_some() {
+                Operation::Update
+            } else {
+                Operation::Create
+            },
+            object: group(image),
+            old: old.map(group),
+            user_info: "{}".to_owned(),
+            dry_run: false,
+            settings: "{}".to_owned(),
+        };
+        TrustedImages::admit(&request, settings).expect("an answer")
+    }
+
+    fn refusal(response: &AdmissionResponse) -> Option<(&str, &str)> {
+        match &response.verdict {
+            Verdict::Refuse(findings) => findings
+                .first()
+                .map(|first| (first.field.as_str(), first.message.as_str())),
+            Verdict::Allow | Verdict::Patch(_) => None,
+        }
+    }
+
+    #[test]
+    fn mirrors_are_written_into_manifests() {
+        let patch = json!([{
+            "op": "replace",
+            "path": "/spec/worker/spec/containers/0/image",
+            "value": "registry.example.com/hub/daskdev/dask:1",
+        }]);
+        assert_eq!(
+            admit("daskdev/dask:1", None, &settings()),
+            AdmissionResponse::patch(&patch)
+        );
+        assert_eq!(
+            admit("ghcr.io/dask/dask:1", None, &settings()),
+            AdmissionResponse::allow()
+        );
+    }
+
+    #[test]
+    fn others_are_refused() {
+        let refused = admit("quay.io/me/dask:1", None, &settings());
+        assert_eq!(
+            refusal(&refused),
+            Some((
+                "spec.worker.spec.containers[0].image",
+                "the image quay.io/me/dask:1 may not be used: take one from registry.example.com, ghcr.io/dask"
+            ))
+        );
+        let update = admit("quay.io/me/dask:1", Some("quay.io/me/dask:1"), &settings());
+        assert_eq!(
+            (refusal(&update), update.warnings.len()),
+            (None, 1),
+            "it was there before"
+        );
+        let strict = Settings {
+            fixed_tags: true,
+            ..Settings::default()
+        };
+        assert!(refusal(&admit("a/b", None, &strict)).is_some());
+        assert!(refusal(&admit("a/b:1", None, &strict)).is_none());
+    }
+
+    #[test]
+    fn plans_are_looked_at_too() {
+        let review = |image: &str| {
+            let pod = json!({"spec": {"containers": [{"image": image}]}});
+            let request = ReviewRequest {
+                parent_kind: kinds::worker_group(),
+                parent: "{}".to_owned(),
+                children: vec![
+                    DesiredChild {
+                        key: kinds::pod().key("kept"),
+                        action: ChildAction::Keep,
+                    },
+                    DesiredChild::create(kinds::pod().key("new"), pod),
+                    DesiredChild::apply(kinds::service().key("service"), json!({"spec": {}})),
+                ],
+                now: 0,
+                settings: "{}".to_owned(),
+            };
+            TrustedImages::review_plan(&request, &settings()).expect("an answer")
+        };
+        assert_eq!(review("ghcr.io/dask/dask:1"), Review::Allow);
+        let Review::Change(children) = review("python:3") else {
+            panic!("it is changed")
+        };
+        let object = children[0]
+            .action
+            .object_json()
+            .expect("JSON")
+            .expect("an object");
+        assert_eq!(
+            object["spec"]["containers"][0]["image"],
+            "registry.example.com/hub/library/python:3"
+        );
+        let Review::Refuse(findings) = review("quay.io/x") else {
+            panic!("it is refused")
+        };
+        assert!(
+            findings[0]
+                .message
+                .starts_with("Pod new: the image quay.io/x may not"),
+            "{findings:?}"
+        );
+    }
+
+    #[test]
+    fn settings_say_what_is_wrong() {
+        let settings = Settings {
+            allowed: vec![
+                "https://ghcr.io".to_owned(),
+                "ghcr.io/*".to_owned(),
+                "ghcr.io".to_owned(),
+            ],
+            rewrite: vec![Rewrite {
+                from: String::new(),
+                to: "x".to_owned(),
+            }],
+            fixed_tags: false,
+        };
+        let fields: Vec<_> = TrustedImages::check_settings(&settings)
+            .into_iter()
+            .map(|finding| finding.field)
+            .collect();
+        assert_eq!(fields, ["allowed[0]", "allowed[1]", "rewrite[0].from"]);
+    }
+}
