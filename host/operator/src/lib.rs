@@ -5,8 +5,8 @@
 //! 1. [`watches`] put what the API server says into the [`stores`];
 //! 2. [`routes`] say which Dask resources a change concerns, and the
 //!    [`controller`] takes them from the [`queue`];
-//! 3. [`reconcile`] makes a pass over one: [`observe`], ask the component
-//!    ([`plugins`]), check (`dask-operator-core`), find out what differs
+//! 3. [`reconcile`] makes a pass over one: [`observe`], ask the component and the
+//!    policies ([`plugins`]), check (`dask-operator-core`), find out what differs
 //!    ([`changes`]), write it ([`writes`]), report (status, [`events`]);
 //! 4. [`schedulers`] ask Dask schedulers what plans want to know of them, and
 //!    bring who wanted it back into the queue.
@@ -31,6 +31,7 @@ pub mod metrics;
 pub mod nodes;
 pub mod object;
 pub mod observe;
+mod planning;
 pub mod plugins;
 pub mod queue;
 pub mod reconcile;

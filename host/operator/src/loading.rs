@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use dask_operator_render::logic::ComponentLogic;
-use dask_operator_render::plugins::{self as components, PluginArgs};
+use dask_operator_render::plugins::{self as components, Each, PluginArgs};
+use dask_operator_render::policy::title;
 use dask_operator_runtime::{CallObserver, CallReport, Engine, EngineConfig, Limits};
 use tracing::{debug, error, info, warn};
 
 use crate::metrics::{Metrics, PluginCall};
-use crate::plugins::{Plugin, PluginError, Plugins};
+use crate::plugins::{Catalog, Plugin, PluginError, Plugins};
 
 /// Counts calls.
 struct Counted(Arc<Metrics>);
@@ -37,9 +38,9 @@ impl CallObserver for Counted {
 pub fn load(args: &PluginArgs, metrics: Arc<Metrics>, at_once: usize) -> anyhow::Result<Plugins> {
     let observer: Arc<dyn CallObserver> = Arc::new(Counted(metrics));
     let engine = engine(args.cache_dir.clone(), observer)?;
-    let loaded = components::Plugins::load_each(&engine, args, Limits::default())?;
-    let mut by_kind = BTreeMap::new();
-    for (kind, loaded) in loaded {
+    let Each { logic, policies } = components::Plugins::load_each(&engine, args, Limits::default())?;
+    let mut defaults = BTreeMap::new();
+    for (kind, loaded) in logic {
         let plugin = match loaded {
             Ok((logic, settings)) => plugin(logic, settings),
             Err(error) => Err(PluginError::unusable(kind.kind(), error.to_string())),
@@ -48,21 +49,18 @@ pub fn load(args: &PluginArgs, metrics: Arc<Metrics>, at_once: usize) -> anyhow:
             Ok(plugin) => info!(kind = kind.kind(), plugin = plugin.title, "component loaded"),
             Err(error) => error!(kind = kind.kind(), "{error}: nothing will be done for this kind"),
         }
-        by_kind.insert(kind, plugin);
+        defaults.insert(kind, plugin.map(Arc::new));
     }
-    Ok(Plugins::new(by_kind, at_once))
+    for policy in &policies {
+        info!(policy = policy.title, "policy loaded");
+    }
+    Ok(Plugins::new(Catalog::new(defaults, policies), at_once))
 }
 
 fn plugin(logic: ComponentLogic, settings: String) -> Result<Plugin, PluginError> {
     let component = &logic.component;
     debug!(origin = component.origin(), compiled = ?component.compiled(), "component");
-    let title = format!(
-        "{} {} ({})",
-        component.name(),
-        component.description().version,
-        component.digest().short()
-    );
-    Plugin::new(title, settings, Box::new(logic))
+    Plugin::new(title(component), settings, Box::new(logic))
 }
 
 /// An engine with a cache of compiled components where that can be had: without

@@ -6,13 +6,10 @@ use std::time::Duration;
 
 use dask_operator_core::category::{Cause, Retry};
 use dask_operator_core::finish::finish;
-use dask_operator_core::gate::{self, CheckedPlan, Limits, Rules};
 use dask_operator_core::memo::{Answers, Breaker};
 use dask_operator_core::parent::{DaskKind, Parent};
 use dask_operator_core::plan::{Owner, ResourceKind};
 use dask_operator_core::status;
-use dask_operator_render::convert;
-use dask_operator_runtime::contract;
 use futures::StreamExt;
 use futures::stream;
 use k8s_openapi::jiff::Timestamp;
@@ -26,12 +23,12 @@ use crate::events::Events;
 use crate::kinds::Kind;
 use crate::metrics::Metrics;
 use crate::object::{Object, OwnerReference};
-use crate::observe::Observed;
-use crate::plugins::{PluginError, Plugins};
+use crate::planning::Planned;
+use crate::plugins::Plugins;
 use crate::routes::ParentKey;
 use crate::schedulers::{ClusterKey, Schedulers};
 use crate::stores::Stores;
-use crate::trouble::{HOST_CONDITIONS, PLAN_REFUSED, Trouble};
+use crate::trouble::{HOST_CONDITIONS, Trouble};
 use crate::writes::{Precondition, Writes};
 use crate::written::{Failures, Written, Wrote, soonest};
 
@@ -146,58 +143,12 @@ impl Reconciler {
         let value = object.value();
         let planned = self.plan(key, &object, &value).await;
         let duration = start.elapsed();
-        let (parent, observed, plan) = match planned {
+        let planned = match planned {
             Ok(planned) => planned,
             Err(trouble) => return self.fail_static(key, &object, &value, trouble).await,
         };
-        debug!(?duration, children = plan.children.len(), "planned");
-        self.carry_out(key, &parent, &observed, plan, failures).await
-    }
-
-    /// Asks the component and checks what it says.
-    async fn plan(
-        &self,
-        key: &ParentKey,
-        object: &Arc<Object>,
-        value: &Value,
-    ) -> Result<(Parent, Observed, CheckedPlan), Trouble> {
-        let parent = Parent::from_object(value).map_err(|error| Trouble::invalid(error.to_string()))?;
-        let plugin = self
-            .plugins
-            .get(key.kind)
-            .map_err(|error| Trouble::plugin(&error))?;
-        tracing::Span::current().record("plugin", &plugin.title);
-        let mut observed = Observed::new(&self.stores, object.clone(), &parent, &plugin.child_kinds);
-        observed.scheduler = self.schedulers.state(&cluster(&parent), key);
-        let now = Timestamp::now().as_millisecond();
-        let observation = observed.observation(&parent, now, &plugin.settings);
-        let answer = self.plugins.plan(&plugin, observation).await;
-        let plan = match answer.map_err(|error| Trouble::plugin(&error))? {
-            Ok(plan) => convert::plan(plan),
-            Err(contract::Error::Invalid(findings)) => return Err(Trouble::findings(&findings)),
-            Err(contract::Error::Failed(text)) => {
-                let error = PluginError {
-                    title: plugin.title.clone(),
-                    reason: "PluginGaveUp",
-                    message: text,
-                };
-                return Err(Trouble::plugin(&error));
-            }
-        };
-        let rules = Rules {
-            declared: &plugin.child_kinds,
-            extra: &self.extra_kinds,
-            host_conditions: &HOST_CONDITIONS,
-            limits: Limits::default(),
-        };
-        let plan = gate::check(&parent, &rules, &observed, plan).map_err(|refusal| Trouble {
-            condition: PLAN_REFUSED,
-            reason: "RuleBroken".into(),
-            message: format!("{}: {refusal}", plugin.title),
-            is_fatal: false,
-            retry: Retry::BackOff,
-        })?;
-        Ok((parent, observed, plan))
+        debug!(?duration, children = planned.plan.children.len(), "planned");
+        self.carry_out(key, planned, failures).await
     }
 
     /// There is no plan: nothing is deleted or scaled, and the resource says why.
@@ -226,15 +177,15 @@ impl Reconciler {
         Outcome::Failed(trouble.retry, None)
     }
 
-    async fn carry_out(
-        &self,
-        key: &ParentKey,
-        parent: &Parent,
-        observed: &Observed,
-        plan: CheckedPlan,
-        failures: u32,
-    ) -> Outcome {
+    async fn carry_out(&self, key: &ParentKey, planned: Planned, failures: u32) -> Outcome {
         let start = Instant::now();
+        let Planned {
+            parent,
+            observed,
+            plan,
+            remarks,
+        } = planned;
+        let (parent, observed) = (&parent, &observed);
         let children = plan
             .children
             .into_iter()
@@ -260,7 +211,7 @@ impl Reconciler {
         let value = object.value();
         let trouble = Trouble::writing(&written.errors, failures);
         let mut conditions = plan.conditions;
-        conditions.extend(trouble.as_ref().map(Trouble::as_condition));
+        conditions.extend(trouble.iter().chain(&remarks).map(Trouble::as_condition));
         let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let mut wanted = status::desired(&plan.status, &conditions, &value, &now);
         if trouble.as_ref().is_some_and(|trouble| trouble.is_fatal) && has_phase(key.kind) {
@@ -273,6 +224,7 @@ impl Reconciler {
             Ok(Wrote::Done | Wrote::Nothing) => {
                 let news = trouble
                     .iter()
+                    .chain(&remarks)
                     .filter(|trouble| !trouble.stands_in(&value))
                     .map(Trouble::as_event);
                 for event in plan.events.iter().cloned().chain(news) {

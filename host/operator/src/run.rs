@@ -69,16 +69,16 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         let (args, metrics) = (args.plugins.clone(), metrics.clone());
         tokio::task::spawn_blocking(move || loading::load(&args, metrics, cores)).await??
     };
-    health.plugins_broken(plugins.broken().map(ToString::to_string).collect());
+    health.plugins_broken(plugins.catalog().broken().map(ToString::to_string).collect());
 
     // Pods and Services are always watched, whatever components declare: an
     // autoscaler is told of its scheduler's pod, and by both a scheduler is found.
     let always = ["Pod", "Service"].map(|kind| Kind::of(ResourceKind::new("v1", kind)));
-    let declared = plugins.child_kinds().map(|kind| {
-        let named = args.allow_child.iter().find(|allowed| allowed.resource == *kind);
-        named.cloned().unwrap_or_else(|| Kind::of(kind.clone()))
-    });
-    let stores = Stores::new(always.into_iter().chain(declared));
+    // What the administrator allows is watched too, so that plugins can have it.
+    let catalog = plugins.catalog();
+    let declared = catalog.child_kinds().map(|kind| Kind::of(kind.clone()));
+    let allowed = args.allow_child.iter().cloned();
+    let stores = Stores::new(allowed.chain(always).chain(declared));
     let writes = Writes::new(client.clone(), args.writes_in_flight);
     let events = Events::new(client.clone(), settings.events);
     let tls = TlsConfig::from_env().context("the certificate for Dask schedulers")?;

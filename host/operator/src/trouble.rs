@@ -3,6 +3,8 @@
 
 use dask_operator_core::category::{Cause, Retry};
 use dask_operator_core::plan::{Condition, ConditionStatus, Event, EventType};
+use dask_operator_render::findings::sentences;
+use dask_operator_render::review::{Remark, ReviewError};
 use dask_operator_runtime::contract;
 use serde_json::Value;
 
@@ -19,9 +21,18 @@ pub const APPLY_FAILED: &str = "ApplyFailed";
 /// The resource can't be worked with until somebody changes it.
 pub const SPEC_INVALID: &str = "SpecInvalid";
 
+/// A policy that only monitors would not have let the plan through as it is.
+pub const POLICY_VIOLATED: &str = "PolicyViolated";
+
 /// Types of conditions that the host writes. They are there while something is
 /// wrong, and gone when nothing is.
-pub const HOST_CONDITIONS: [&str; 4] = [PLUGIN_FAILED, PLAN_REFUSED, APPLY_FAILED, SPEC_INVALID];
+pub const HOST_CONDITIONS: [&str; 5] = [
+    PLUGIN_FAILED,
+    PLAN_REFUSED,
+    APPLY_FAILED,
+    SPEC_INVALID,
+    POLICY_VIOLATED,
+];
 
 /// Bytes of a condition's message.
 const MESSAGE: usize = 2048;
@@ -68,11 +79,38 @@ impl Trouble {
         let errors = findings
             .iter()
             .filter(|finding| matches!(finding.severity, contract::Severity::Error));
-        let sentence = |finding: &contract::Finding| match finding.field.as_str() {
-            "" => finding.message.clone(),
-            field => format!("{field}: {}", finding.message),
+        Self::invalid(sentences(errors))
+    }
+
+    /// A policy let nothing of the plan be written.
+    pub(crate) fn review(error: ReviewError) -> Self {
+        if let ReviewError::Failed { title, failure } = &error {
+            return Self::plugin(&PluginError::no_answer(title, failure));
+        }
+        let reason = match &error {
+            ReviewError::Refused { .. } => "PolicyRefused",
+            ReviewError::Undecided { .. } => "PolicyUndecided",
+            ReviewError::Overreached { .. } | ReviewError::Failed { .. } => "RuleBroken",
         };
-        Self::invalid(errors.map(sentence).collect::<Vec<_>>().join("; "))
+        Self {
+            condition: PLAN_REFUSED,
+            reason: reason.into(),
+            message: error.to_string(),
+            is_fatal: false,
+            retry: Retry::BackOff,
+        }
+    }
+
+    /// Policies that only monitor have something to say.
+    pub(crate) fn remarks(remarks: &[Remark]) -> Option<Self> {
+        let said: Vec<_> = remarks.iter().map(|remark| remark.message.as_str()).collect();
+        (!said.is_empty()).then(|| Self {
+            condition: POLICY_VIOLATED,
+            reason: "Monitored".into(),
+            message: said.join("; "),
+            is_fatal: false,
+            retry: Retry::BackOff,
+        })
     }
 
     /// What a condition shall say about errors of the API server: about the one

@@ -9,7 +9,7 @@ use dask_operator::events::{Events, Level};
 use dask_operator::kinds::Kind;
 use dask_operator::metrics::Metrics;
 use dask_operator::object::Object;
-use dask_operator::plugins::{Plugin, PluginError, Plugins};
+use dask_operator::plugins::{Catalog, Plugin, PluginError, Plugins};
 use dask_operator::reconcile::{Allocation, Outcome, Reconciler};
 use dask_operator::routes::ParentKey;
 use dask_operator::schedulers::{Network, Schedulers};
@@ -270,7 +270,11 @@ impl World {
             );
             stores.of(&kind).map(|store| store.shown(object));
         }
-        let plugins: BTreeMap<_, _> = DaskKind::ALL.into_iter().map(|kind| (kind, plugin())).collect();
+        let defaults: BTreeMap<_, _> = DaskKind::ALL
+            .into_iter()
+            .map(|kind| (kind, plugin().map(Arc::new)))
+            .collect();
+        let catalog = Catalog::new(defaults, Vec::new());
         let metrics = Arc::new(Metrics::default());
         let network = Box::new(Network::new(None));
         let schedulers = Schedulers::new(
@@ -281,7 +285,7 @@ impl World {
         );
         let reconciler = Reconciler::new(
             stores,
-            Arc::new(Plugins::new(plugins, 1)),
+            Arc::new(Plugins::new(catalog, 1)),
             schedulers,
             Writes::new(server.client.clone(), 8),
             Events::new(server.client.clone(), Level::All),

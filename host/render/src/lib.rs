@@ -5,8 +5,10 @@
 //! * [`documents`]: files, folders and standard input become Dask resources.
 //!   Fields that no Dask resource has are found here, by the definitions that the API server has.
 //! * [`logic`]: who decides. Components do; tests also have the same code natively.
+//! * [`policy`]: rules on top of that, stacked.
 //! * [`plugins`]: the component of each kind, the default one or somebody's own.
-//! * [`render`](mod@render): default, validate, plan, gate, finish; children that are Dask
+//! * [`review`](mod@review): the stack of policies over planned children.
+//! * [`render`](mod@render): default, validate, plan, review, gate, finish; children that are Dask
 //!   resources in turn.
 //! * [`command`]: `dask-operator render`.
 
@@ -14,8 +16,11 @@ pub mod command;
 pub mod convert;
 pub mod documents;
 mod fields;
+pub mod findings;
 pub mod logic;
 pub mod plugins;
+pub mod policy;
 pub mod render;
+pub mod review;
 
 pub use command::RenderArgs;

@@ -1,7 +1,8 @@
 //! The component of each kind: the default one, or somebody's own.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use dask_operator_core::parent::DaskKind;
@@ -9,7 +10,9 @@ use dask_operator_runtime::{Component, Engine, EngineConfig, EngineError, Interf
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use crate::findings::sentences;
 use crate::logic::{ComponentLogic, Logic, interface};
+use crate::policy::{Mode, Policy, title};
 use crate::render::Deciders;
 
 /// Which components, and with what settings.
@@ -19,11 +22,15 @@ pub struct PluginArgs {
     #[arg(long = "plugin", value_name = "KIND=FILE", value_parser = plugin, help_heading = "Components")]
     pub plugins: Vec<(Interface, PathBuf)>,
 
-    /// A setting of a component, as `worker-group.workload=deployment`; the value is JSON, or else text. Can be repeated.
+    /// Ask this policy too, after those given before it. Can be repeated.
+    #[arg(long = "policy", value_name = "FILE", help_heading = "Components")]
+    pub policies: Vec<PathBuf>,
+
+    /// A setting of a component, as `worker-group.workload=deployment`, or of a policy by its own name; the value is JSON, or else text. Can be repeated.
     #[arg(long = "setting", value_name = "KIND.KEY=VALUE", value_parser = setting, help_heading = "Components")]
     pub settings: Vec<Setting>,
 
-    /// A YAML file with settings: an object for each kind that has any. Those given by --setting win.
+    /// A YAML file with settings: an object for each kind, or policy by its own name, that has any. Those given by --setting win.
     #[arg(long = "settings", value_name = "FILE", help_heading = "Components")]
     pub settings_file: Option<PathBuf>,
 
@@ -40,7 +47,8 @@ pub struct PluginArgs {
 /// One setting from the command line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
-    interface: Interface,
+    /// A kind of component, or a policy's name.
+    place: String,
     key: String,
     value: Value,
 }
@@ -90,6 +98,16 @@ pub type Loaded = Result<(ComponentLogic, String), PluginError>;
 #[derive(Clone, Debug)]
 pub struct Plugins {
     by_kind: Vec<(DaskKind, ComponentLogic, String)>,
+    policies: Vec<Arc<Policy>>,
+}
+
+/// What became of each of the components.
+#[derive(Debug)]
+pub struct Each {
+    /// The logic of each kind.
+    pub logic: Vec<(DaskKind, Loaded)>,
+    /// The policies, in the order in which they are asked.
+    pub policies: Vec<Arc<Policy>>,
 }
 
 impl Plugins {
@@ -100,36 +118,67 @@ impl Plugins {
     ///
     /// When one can't be read, is unfit, or has settings that it refuses.
     pub fn load(engine: &Engine, args: &PluginArgs, limits: Limits) -> Result<Self, PluginError> {
-        let by_kind = Self::load_each(engine, args, limits)?
-            .into_iter()
-            .map(|(kind, loaded)| {
-                let (logic, settings) = loaded?;
-                Ok((kind, logic, settings))
-            });
+        let Each { logic, policies } = Self::load_each(engine, args, limits)?;
+        let by_kind = logic.into_iter().map(|(kind, loaded)| {
+            let (logic, settings) = loaded?;
+            Ok((kind, logic, settings))
+        });
         Ok(Self {
             by_kind: by_kind.collect::<Result<_, PluginError>>()?,
+            policies,
         })
     }
 
-    /// Loads the same, each with its settings, and goes on when one is broken.
+    /// Loads the same, each with its settings, and goes on when the logic of a kind
+    /// is broken. A broken policy is an error: nothing may go past it.
     ///
     /// # Errors
     ///
-    /// When the settings can't be read.
-    pub fn load_each(
-        engine: &Engine,
-        args: &PluginArgs,
-        limits: Limits,
-    ) -> Result<Vec<(DaskKind, Loaded)>, PluginError> {
+    /// When the settings can't be read, or a policy can't be used.
+    pub fn load_each(engine: &Engine, args: &PluginArgs, limits: Limits) -> Result<Each, PluginError> {
         let mut settings = read_settings(args)?;
+        let components = args.policies.iter().map(|path| policy(engine, path, limits));
+        let components = components.collect::<Result<Vec<_>, _>>()?;
+        let names: Vec<_> = components.iter().map(Component::name).collect();
+        if let Some(unknown) = settings
+            .keys()
+            .find(|place| logic(place).is_none() && !names.contains(&place.as_str()))
+        {
+            return Err(PluginError::Settings {
+                place: format!("settings of {unknown}"),
+                message: match names.as_slice() {
+                    [] => format!("{unknown} is no kind of component; there are {}", kinds()),
+                    names => format!(
+                        "{unknown} is no kind of component and no policy; there are {} and the policies {}",
+                        kinds(),
+                        names.join(", ")
+                    ),
+                },
+            });
+        }
+        let mut policies = Vec::new();
+        for component in components {
+            let name = component.name().to_owned();
+            let settings = Value::Object(settings.get(&name).cloned().unwrap_or_default()).to_string();
+            check_settings(&component, &name, &settings)?;
+            policies.push(Arc::new(Policy {
+                title: title(&component),
+                settings,
+                mode: Mode::Protect,
+                rules: Box::new(component),
+            }));
+        }
         let mut load = |kind: DaskKind| {
             let interface = interface(kind);
             let component = component(engine, args, interface, limits)?;
             let settings = Value::Object(settings.remove(interface.name()).unwrap_or_default()).to_string();
-            check_settings(&component, interface, &settings)?;
+            check_settings(&component, interface.name(), &settings)?;
             Ok((ComponentLogic { component, interface }, settings))
         };
-        Ok(DaskKind::ALL.into_iter().map(|kind| (kind, load(kind))).collect())
+        Ok(Each {
+            logic: DaskKind::ALL.into_iter().map(|kind| (kind, load(kind))).collect(),
+            policies,
+        })
     }
 
     /// The component of a kind.
@@ -155,6 +204,10 @@ impl Deciders for Plugins {
 
     fn settings(&self, kind: DaskKind) -> &str {
         &self.entry(kind).2
+    }
+
+    fn policies(&self) -> &[Arc<Policy>] {
+        &self.policies
     }
 }
 
@@ -217,20 +270,35 @@ fn component(
         }
     };
     let component = Component::load(engine, &source, &bytes, limits).map_err(Box::new)?;
-    if component.interfaces().contains(&interface) {
+    has(component, interface)
+}
+
+/// The policy in a file.
+fn policy(engine: &Engine, path: &Path, limits: Limits) -> Result<Component, PluginError> {
+    let bytes = fs::read(path).map_err(|error| PluginError::Io {
+        path: path.to_owned(),
+        error,
+    })?;
+    let component = Component::load(engine, &path.display().to_string(), &bytes, limits).map_err(Box::new)?;
+    has(component, Interface::Policy)
+}
+
+/// The component, if it has that interface.
+fn has(component: Component, wanted: Interface) -> Result<Component, PluginError> {
+    if component.has(wanted) {
         return Ok(component);
     }
     let has: Vec<_> = component.interfaces().iter().map(ToString::to_string).collect();
     Err(PluginError::WrongInterface {
-        source_name: source,
-        wanted: interface,
+        source_name: component.origin().to_owned(),
+        wanted,
         has: has.join(", "),
     })
 }
 
-fn check_settings(component: &Component, interface: Interface, settings: &str) -> Result<(), PluginError> {
+fn check_settings(component: &Component, place: &str, settings: &str) -> Result<(), PluginError> {
     let wrong = |message: String| PluginError::Settings {
-        place: format!("settings of {}", interface.name()),
+        place: format!("settings of {place}"),
         message,
     };
     let findings = component
@@ -239,14 +307,10 @@ fn check_settings(component: &Component, interface: Interface, settings: &str) -
     if findings.is_empty() {
         return Ok(());
     }
-    let sentences = findings.iter().map(|finding| match finding.field.as_str() {
-        "" => finding.message.clone(),
-        field => format!("{field}: {}", finding.message),
-    });
-    Err(wrong(sentences.collect::<Vec<_>>().join("; ")))
+    Err(wrong(sentences(&findings)))
 }
 
-/// Settings by the name of the interface.
+/// Settings by the name of the interface, or of the policy.
 type Settings = std::collections::BTreeMap<String, Map<String, Value>>;
 
 fn read_settings(args: &PluginArgs) -> Result<Settings, PluginError> {
@@ -262,21 +326,10 @@ fn read_settings(args: &PluginArgs) -> Result<Settings, PluginError> {
         };
         settings = serde_saphyr::from_str(&text)
             .map_err(|error| wrong(format!("an object for each of {} is wanted: {error}", kinds())))?;
-        if let Some(unknown) = settings.keys().find(|key| logic(key).is_none()) {
-            return Err(wrong(format!(
-                "{unknown} is no kind of component; there are {}",
-                kinds()
-            )));
-        }
     }
-    for Setting {
-        interface,
-        key,
-        value,
-    } in &args.settings
-    {
+    for Setting { place, key, value } in &args.settings {
         settings
-            .entry(interface.name().to_owned())
+            .entry(place.clone())
             .or_default()
             .insert(key.clone(), value.clone());
     }
@@ -305,12 +358,10 @@ fn plugin(text: &str) -> Result<(Interface, PathBuf), String> {
 fn setting(text: &str) -> Result<Setting, String> {
     let form = "write KIND.KEY=VALUE, as in worker-group.workload=deployment";
     let (place, value) = text.split_once('=').ok_or(form)?;
-    let (kind, key) = place.split_once('.').ok_or(form)?;
-    let interface =
-        logic(kind).ok_or_else(|| format!("{kind} is no kind of component; there are {}", kinds()))?;
+    let (place, key) = place.split_once('.').ok_or(form)?;
     let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
     Ok(Setting {
-        interface,
+        place: place.to_owned(),
         key: key.to_owned(),
         value,
     })
@@ -334,8 +385,6 @@ mod tests {
 
     #[rstest]
     #[case("workload=pod", "write KIND.KEY=VALUE")]
-    #[case("group.workload=pod", "there are cluster, worker-group, job, autoscaler")]
-    #[case("policy.x=1", "policy is no kind of component")]
     fn wrong_settings_say_what_to_write(#[case] text: &str, #[case] expected: &str) {
         let error = setting(text).map_err(|error| error.contains(expected));
         assert_eq!(error.map(|_| ()), Err(true));

@@ -2,6 +2,7 @@
 //! cluster where nothing of it exists yet.
 
 use std::fmt;
+use std::sync::Arc;
 
 use dask_operator_core::finish::finish;
 use dask_operator_core::gate::{self, Observed, Rules};
@@ -17,6 +18,8 @@ use crate::convert;
 use crate::documents::Document;
 use crate::fields::instead;
 use crate::logic::{Failure, Logic};
+use crate::policy::Policy;
+use crate::review::{Remark, ReviewError, review};
 
 /// What the `apiVersion` of all Dask resources begins with.
 const DASK_GROUP: &str = "kubernetes.dask.org/";
@@ -27,6 +30,10 @@ pub trait Deciders {
     fn logic(&self, kind: DaskKind) -> &dyn Logic;
     /// Its settings: a JSON object.
     fn settings(&self, kind: DaskKind) -> &str;
+    /// The policies, in the order in which they are asked.
+    fn policies(&self) -> &[Arc<Policy>] {
+        &[]
+    }
 }
 
 /// How bad a message is.
@@ -339,7 +346,16 @@ impl Renderer<'_> {
             let plan = match logic.plan(&observation) {
                 Err(failure) => return self.failure(&source, &title, &failure),
                 Ok(Err(error)) => return self.error(&source, &title, error),
-                Ok(Ok(plan)) => convert::plan(plan),
+                Ok(Ok(plan)) => plan,
+            };
+            let plan = match self.review(&parent, &object, plan) {
+                Ok((plan, remarks)) => {
+                    for remark in remarks {
+                        self.say(Level::Warning, &source, &title, "", remark.message);
+                    }
+                    convert::plan(plan)
+                }
+                Err(error) => return self.say(Level::Error, &source, &title, "", error.to_string()),
             };
             let plan = match gate::check(&parent, &Rules::new(&rules), &known, plan) {
                 Ok(plan) => plan,
@@ -385,6 +401,22 @@ impl Renderer<'_> {
                 format!("its runner comes later: {why}"),
             );
         }
+    }
+
+    /// Asks the policies about a plan's children.
+    fn review(
+        &self,
+        parent: &Parent,
+        object: &str,
+        mut plan: contract::Plan,
+    ) -> Result<(contract::Plan, Vec<Remark>), ReviewError> {
+        let kind = contract::ResourceKind {
+            api_version: DASK_API_VERSION.to_owned(),
+            kind: parent.kind.kind().to_owned(),
+        };
+        let reviewed = review(self.deciders.policies(), kind, object, plan.children, self.now)?;
+        plan.children = reviewed.children;
+        Ok((plan, reviewed.remarks))
     }
 
     /// What the contract promises a component beside the children.

@@ -1,0 +1,207 @@
+//! The components that decide for Dask resources.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use dask_operator_core::names::DASK_API_VERSION;
+use dask_operator_core::parent::DaskKind;
+use dask_operator_core::plan::ResourceKind;
+use dask_operator_render::convert;
+use dask_operator_render::logic::{Failure, Logic};
+use dask_operator_render::policy::Policy;
+use dask_operator_render::review::{ReviewError, Reviewed, review};
+use dask_operator_runtime::CallError;
+use dask_operator_runtime::contract::{self, Answer, DesiredChild, Observation, Plan, Timestamp};
+use thiserror::Error;
+use tokio::sync::Semaphore;
+
+mod catalog;
+
+pub use catalog::{Catalog, Entry, Labels, PluginId, Scope, Subject};
+
+/// A component in the role that it has for one kind.
+pub struct Plugin {
+    /// What it is called in conditions and logs: its name and digest.
+    pub title: String,
+    /// The settings that it gets, a JSON object.
+    pub settings: String,
+    /// The kinds of children that it declares.
+    pub child_kinds: Vec<ResourceKind>,
+    /// Who is asked, on threads that may block ([`Plugins::ask`]).
+    pub logic: Box<dyn Logic>,
+}
+
+/// Why there is no answer from a component.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{title}: {message}")]
+pub struct PluginError {
+    /// The component, as [`Plugin::title`].
+    pub title: String,
+    /// What happened, in one word in CamelCase.
+    pub reason: &'static str,
+    /// What happened.
+    pub message: String,
+}
+
+impl PluginError {
+    /// The component `title` can't be used.
+    #[must_use]
+    pub fn unusable(title: &str, message: String) -> Self {
+        Self {
+            title: title.to_owned(),
+            reason: "PluginUnusable",
+            message,
+        }
+    }
+
+    /// A call of the component `title` gave no answer.
+    #[must_use]
+    pub fn no_answer(title: &str, error: &Failure) -> Self {
+        let (reason, message) = match error.downcast_ref::<CallError>() {
+            Some(error) => (error.failure.reason(), error.failure.to_string()),
+            None => ("PluginFailed", error.to_string()),
+        };
+        Self {
+            title: title.to_owned(),
+            reason,
+            message,
+        }
+    }
+}
+
+impl Plugin {
+    /// Asks `logic` which children it has.
+    ///
+    /// # Errors
+    ///
+    /// When it does not say.
+    pub fn new(title: String, settings: String, logic: Box<dyn Logic>) -> Result<Self, PluginError> {
+        let kinds = logic
+            .child_kinds(&settings)
+            .map_err(|error| PluginError::no_answer(&title, &error))?;
+        let child_kinds = kinds.into_iter().map(convert::kind).collect();
+        Ok(Self {
+            title,
+            settings,
+            child_kinds,
+            logic,
+        })
+    }
+}
+
+/// Who decides, for every resource. Exchanged as a whole while calls are made: what was
+/// asked before an exchange is answered by the one that was asked.
+pub struct Plugins {
+    catalog: RwLock<Arc<Catalog>>,
+    /// Calls that may run at once.
+    permits: Semaphore,
+}
+
+impl Plugins {
+    /// Plugins, of which `at_once` run at a time.
+    #[must_use]
+    pub fn new(catalog: Catalog, at_once: usize) -> Self {
+        Self {
+            catalog: RwLock::new(Arc::new(catalog)),
+            permits: Semaphore::new(at_once),
+        }
+    }
+
+    /// Who decides now.
+    #[must_use]
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.catalog
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Lets others decide from now on.
+    pub fn exchange(&self, catalog: Catalog) {
+        *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
+    }
+
+    /// The component that decides what a resource consists of.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be used.
+    pub fn logic(&self, subject: &Subject<'_>) -> Result<Arc<Plugin>, PluginError> {
+        self.catalog().logic(subject)
+    }
+
+    /// The policies that are asked about a resource, in that order.
+    ///
+    /// # Errors
+    ///
+    /// When one that was in force can't be used now.
+    pub fn policies(&self, subject: &Subject<'_>) -> Result<Vec<Arc<Policy>>, PluginError> {
+        self.catalog().policies(subject)
+    }
+
+    /// Runs `question`, which calls components, on a thread that may block, when it is
+    /// its turn.
+    ///
+    /// # Errors
+    ///
+    /// When it panicked.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, tokio::task::JoinError> {
+        // The semaphore is never closed.
+        let _permit = self.permits.acquire().await;
+        let span = tracing::Span::current();
+        tokio::task::spawn_blocking(move || span.in_scope(question)).await
+    }
+
+    /// Asks `plugin` for a plan.
+    ///
+    /// # Errors
+    ///
+    /// When it did not answer.
+    pub async fn plan(
+        &self,
+        plugin: &Arc<Plugin>,
+        observation: Observation,
+    ) -> Result<Answer<Plan>, PluginError> {
+        let asked = plugin.clone();
+        match self.ask(move || asked.logic.plan(&observation)).await {
+            Ok(answer) => answer.map_err(|error| PluginError::no_answer(&plugin.title, &error)),
+            Err(error) => Err(PluginError::no_answer(&plugin.title, &error.into())),
+        }
+    }
+
+    /// Asks `policies` in turn about the children that were planned for `parent`, a JSON
+    /// object.
+    ///
+    /// # Errors
+    ///
+    /// When one refuses them or gives no answer that can be used.
+    pub async fn review(
+        &self,
+        policies: Vec<Arc<Policy>>,
+        kind: DaskKind,
+        parent: Arc<str>,
+        children: Vec<DesiredChild>,
+        now: Timestamp,
+    ) -> Result<Reviewed, ReviewError> {
+        let kind = contract::ResourceKind {
+            api_version: DASK_API_VERSION.to_owned(),
+            kind: kind.kind().to_owned(),
+        };
+        let titles = policies
+            .iter()
+            .map(|policy| policy.title.clone())
+            .collect::<Vec<_>>()
+            .join(", ");
+        let reviewed = self
+            .ask(move || review(&policies, kind, &parent, children, now))
+            .await;
+        reviewed.unwrap_or_else(|error| {
+            Err(ReviewError::Failed {
+                title: titles,
+                failure: error.into(),
+            })
+        })
+    }
+}
