@@ -11,6 +11,7 @@ use dask_operator_render::plugins::PluginArgs;
 use dask_operator_render::{RenderArgs, command};
 
 use crate::kinds::Kind;
+use crate::lease::LeaseArgs;
 use crate::run;
 
 /// Dask on Kubernetes: turns DaskCluster, DaskWorkerGroup, DaskJob and
@@ -103,6 +104,10 @@ pub struct RunArgs {
     /// Components and their settings.
     #[command(flatten)]
     pub plugins: PluginArgs,
+
+    /// Several operators, of which one leads.
+    #[command(flatten)]
+    pub lease: LeaseArgs,
 
     /// How log lines are written.
     #[arg(long, value_enum, default_value_t = LogFormat::Plain, help_heading = "Log")]
@@ -290,6 +295,8 @@ mod tests {
     #[case(&["--liveness=8080"], "write a URL as http://0.0.0.0:8080/healthz")]
     #[case(&["--concurrency=0"], "write a number from 1")]
     #[case(&["--allow-child=Secret"], "write API version and kind")]
+    #[case(&["--lease=a", "--lease-seconds=2"], "2 is not in 3..=300")]
+    #[case(&["--lease-namespace=a"], "--lease <NAME>")]
     fn what_is_wrong_is_said(#[case] args: &[&str], #[case] expected: &str) {
         let error = run_args(args).map(drop).map_err(|error| error.to_string());
         assert!(

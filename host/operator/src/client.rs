@@ -102,9 +102,9 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let (verb, resource) = describe(&request);
+        let (verb, namespace, resource) = describe(&request);
         if matches!(verb, "list" | "watch") {
-            self.counted.health.watch_begins(&resource);
+            self.counted.health.watch_begins(&resource, namespace);
         }
         let metrics = self.counted.metrics.clone();
         let start = Instant::now();
@@ -122,19 +122,20 @@ where
     }
 }
 
-/// Verb and resource of a request, as Kubernetes' own metrics name them.
-fn describe<B>(request: &http::Request<B>) -> (&'static str, String) {
+/// Verb, namespace and resource of a request, as Kubernetes' own metrics name them.
+fn describe<B>(request: &http::Request<B>) -> (&'static str, Option<&str>, String) {
     let mut parts = request.uri().path().split('/').filter(|part| !part.is_empty());
     // /api/VERSION/… or /apis/GROUP/VERSION/…
     let skipped = match parts.next() {
         Some("api") => 1,
         Some("apis") => 2,
-        other => return (verb(request, false), other.unwrap_or("/").to_owned()),
+        other => return (verb(request, false), None, other.unwrap_or("/").to_owned()),
     };
     let mut parts = parts.skip(skipped).peekable();
     let mut resource = parts.next().unwrap_or_default();
+    let mut namespace = None;
     if resource == "namespaces" && parts.clone().nth(1).is_some() {
-        parts.next();
+        namespace = parts.next();
         resource = parts.next().unwrap_or_default();
     }
     let named = parts.next().is_some();
@@ -142,7 +143,7 @@ fn describe<B>(request: &http::Request<B>) -> (&'static str, String) {
         Some(subresource) => format!("{resource}/{subresource}"),
         None => resource.to_owned(),
     };
-    (verb(request, named), resource)
+    (verb(request, named), namespace, resource)
 }
 
 fn verb<B>(request: &http::Request<B>, named: bool) -> &'static str {
@@ -168,23 +169,32 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case("GET", "/api/v1/pods?watch=true&x=y", "watch", "pods")]
-    #[case("GET", "/api/v1/pods?limit=500", "list", "pods")]
-    #[case("GET", "/api/v1/namespaces/n/pods/p", "get", "pods")]
-    #[case("GET", "/api/v1/namespaces/n", "get", "namespaces")]
-    #[case("POST", "/api/v1/namespaces/n/pods?", "create", "pods")]
-    #[case("DELETE", "/apis/apps/v1/namespaces/n/deployments/d", "delete", "deployments")]
+    #[case("GET", "/api/v1/pods?watch=true&x=y", "watch", None, "pods")]
+    #[case("GET", "/api/v1/pods?limit=500", "list", None, "pods")]
+    #[case("GET", "/api/v1/namespaces/n/pods?watch=true", "watch", Some("n"), "pods")]
+    #[case("GET", "/api/v1/namespaces/n/pods/p", "get", Some("n"), "pods")]
+    #[case("GET", "/api/v1/namespaces/n", "get", None, "namespaces")]
+    #[case("POST", "/api/v1/namespaces/n/pods?", "create", Some("n"), "pods")]
+    #[case(
+        "DELETE",
+        "/apis/apps/v1/namespaces/n/deployments/d",
+        "delete",
+        Some("n"),
+        "deployments"
+    )]
     #[case(
         "PATCH",
         "/apis/kubernetes.dask.org/v1/namespaces/n/daskclusters/c/status",
         "patch",
+        Some("n"),
         "daskclusters/status"
     )]
-    #[case("GET", "/version", "list", "version")]
+    #[case("GET", "/version", "list", None, "version")]
     fn requests_have_names(
         #[case] method: &str,
         #[case] uri: &str,
         #[case] verb: &str,
+        #[case] namespace: Option<&str>,
         #[case] resource: &str,
     ) {
         let request = http::Request::builder()
@@ -192,7 +202,7 @@ mod tests {
             .uri(uri)
             .body(())
             .unwrap_or_default();
-        assert_eq!(describe(&request), (verb, resource.to_owned()));
+        assert_eq!(describe(&request), (verb, namespace, resource.to_owned()));
     }
 
     #[test]
@@ -201,6 +211,6 @@ mod tests {
             .header(header::CONTENT_TYPE, "application/apply-patch+yaml")
             .body(())
             .unwrap_or_default();
-        assert_eq!(describe(&request), ("apply", "services".to_owned()));
+        assert_eq!(describe(&request), ("apply", Some("n"), "services".to_owned()));
     }
 }

@@ -2,6 +2,7 @@
 //! reconciled, several at a time, each by one.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,14 +11,16 @@ use dask_operator_core::category::Retry;
 use dask_operator_core::parent::{DaskKind, seed};
 use futures::FutureExt;
 use kube::Client;
+use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::{debug, error, info};
 
 use crate::health::Health;
 use crate::kinds::Kind;
 use crate::kopf::Marked;
+use crate::lease::{Lease, Lost};
 use crate::metrics::Metrics;
 use crate::queue::{Queue, Urgency};
 use crate::reconcile::{Outcome, Reconciler};
@@ -55,6 +58,17 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// The longest wait after a failure that passes by itself: who has waited for the API server
 /// need not wait much longer once it is well again.
 const PASSES: Duration = Duration::from_secs(15);
+
+/// Why the operator ends by itself.
+#[derive(Debug, Error)]
+pub enum Ended {
+    /// It leads no more.
+    #[error(transparent)]
+    Lost(Lost),
+    /// What was to run for ever does not.
+    #[error("a watch panicked; this is a bug: {0}")]
+    Panicked(JoinError),
+}
 
 /// Watches, queue and reconciles.
 pub struct Controller {
@@ -142,7 +156,14 @@ impl Controller {
     /// All metrics, as text.
     #[must_use]
     pub fn metrics_text(&self) -> String {
-        let (depth, longest) = self.queue.backlog();
+        let leads = self.health.leads();
+        // What waits where nobody reconciles says nothing.
+        let (depth, longest) = if leads {
+            self.queue.backlog()
+        } else {
+            Default::default()
+        };
+        self.metrics.leads(leads);
         self.metrics.queue(depth, longest);
         self.metrics.schedulers(self.reconciler.schedulers.count());
         for kind in self.reconciler.stores.kinds().iter() {
@@ -154,9 +175,20 @@ impl Controller {
         self.metrics.text()
     }
 
-    /// Watches all kinds in `namespaces` (empty for all) and reconciles, up to
-    /// `concurrency` resources at a time, for ever.
-    pub async fn run(self: Arc<Self>, client: Client, namespaces: &[String], concurrency: usize) {
+    /// Watches all kinds in `namespaces` (empty for all) and, once it holds the
+    /// `lease` if there is one, reconciles, up to `concurrency` resources at a time.
+    /// Does so for ever.
+    ///
+    /// # Errors
+    ///
+    /// When the lease is lost, or something panicked that must not.
+    pub async fn run(
+        self: Arc<Self>,
+        client: Client,
+        namespaces: &[String],
+        concurrency: usize,
+        lease: Option<&Lease>,
+    ) -> Result<Infallible, Ended> {
         let mut watches = JoinSet::new();
         let scopes: Vec<_> = match namespaces {
             [] => vec![None],
@@ -165,8 +197,9 @@ impl Controller {
         let kinds = self.reconciler.stores.kinds().clone();
         for kind in kinds.iter() {
             for namespace in &scopes {
+                let namespace = namespace.as_deref();
                 self.health
-                    .expect_watch(&watch_name(kind, namespace.as_deref()), &kind.plural);
+                    .expect_watch(&watch_name(kind, namespace), &kind.plural, namespace);
             }
         }
         for kind in kinds.iter() {
@@ -205,7 +238,29 @@ impl Controller {
             });
         }
         let news = lock(&self.news).take();
-        tokio::join!(self.clone().work(concurrency), self.hear(news));
+        tokio::select! {
+            ended = self.lead(concurrency, lease) => ended,
+            error = first_panic(&mut watches) => Err(Ended::Panicked(error)),
+            never = self.hear(news) => match never {},
+        }
+    }
+
+    /// Reconciles, once and as long as it holds the lease.
+    async fn lead(self: &Arc<Self>, concurrency: usize, lease: Option<&Lease>) -> Result<Infallible, Ended> {
+        if let Some(lease) = lease {
+            lease.acquire().await;
+        }
+        self.health.reconciled();
+        let lost = async {
+            match lease {
+                Some(lease) => lease.keep().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            lost = lost => Err(Ended::Lost(lost)),
+            never = self.clone().work(concurrency) => match never {},
+        }
     }
 
     /// The taints of a node have changed: whoever has workers there has to know.
@@ -220,16 +275,18 @@ impl Controller {
     }
 
     /// Queues resources whose Dask scheduler has said something new, for ever.
-    async fn hear(&self, news: Option<mpsc::UnboundedReceiver<ParentKey>>) {
-        let Some(mut news) = news else { return };
-        while let Some(key) = news.recv().await {
-            let wait = self.collect(&key, COLLECT_STATUS);
-            self.queue.add(key, Instant::now() + wait, Urgency::Usual);
+    async fn hear(&self, news: Option<mpsc::UnboundedReceiver<ParentKey>>) -> Infallible {
+        if let Some(mut news) = news {
+            while let Some(key) = news.recv().await {
+                let wait = self.collect(&key, COLLECT_STATUS);
+                self.queue.add(key, Instant::now() + wait, Urgency::Usual);
+            }
         }
+        std::future::pending().await
     }
 
     /// Reconciles what is due, for ever.
-    async fn work(self: Arc<Self>, concurrency: usize) {
+    async fn work(self: Arc<Self>, concurrency: usize) -> Infallible {
         let permits = Arc::new(Semaphore::new(concurrency));
         let mut sweep = Instant::now();
         loop {
@@ -303,6 +360,16 @@ impl Controller {
             .get(key)
             .map_or(least, |passes| passes.collect(least))
     }
+}
+
+/// Waits until one of the tasks has panicked.
+async fn first_panic(tasks: &mut JoinSet<()>) -> JoinError {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            return error;
+        }
+    }
+    std::future::pending().await
 }
 
 fn watch_name(kind: &Kind, namespace: Option<&str>) -> String {

@@ -56,6 +56,17 @@ impl WriteError {
         }
     }
 
+    /// It was not sent: another operator leads.
+    #[must_use]
+    pub fn not_leading(what: String) -> Self {
+        Self {
+            what,
+            cause: Cause::NoAnswer,
+            message: "this operator does not lead".into(),
+            retry_after: None,
+        }
+    }
+
     /// When to try again.
     #[must_use]
     pub fn retry(&self) -> Retry {

@@ -7,6 +7,7 @@ use kube::Client;
 use kube::runtime::events::{self, Recorder, Reporter};
 use tracing::debug;
 
+use crate::leading::Leading;
 use crate::object::Object;
 use crate::routes::ParentKey;
 
@@ -29,13 +30,24 @@ pub enum Level {
 pub struct Events {
     client: Client,
     level: Level,
+    leading: Leading,
 }
 
 impl Events {
     /// Publishes with `client` what `level` lets through.
     #[must_use]
     pub fn new(client: Client, level: Level) -> Self {
-        Self { client, level }
+        Self {
+            client,
+            level,
+            leading: Leading::always(),
+        }
+    }
+
+    /// The same, that publishes nothing while this process does not lead.
+    #[must_use]
+    pub fn only_while(self, leading: Leading) -> Self {
+        Self { leading, ..self }
     }
 
     /// Publishes an event about a Dask resource. One that can't be published is
@@ -45,7 +57,7 @@ impl Events {
             EventType::Normal => self.level == Level::All,
             EventType::Warning => self.level != Level::None,
         };
-        if !lets_through {
+        if !lets_through || !self.leading.now() {
             return;
         }
         let regarding = ObjectReference {

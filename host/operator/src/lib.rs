@@ -11,7 +11,9 @@
 //! 4. [`schedulers`] ask Dask schedulers what plans want to know of them, and
 //!    bring who wanted it back into the queue.
 //!
-//! Requests are sent from [`watches`], [`nodes`], [`writes`], [`events`] and [`install`],
+//! Of several replicas only the one that is [`leading`], by a [`lease`], does 3.
+//!
+//! Requests are sent from [`watches`], [`nodes`], [`writes`], [`events`], [`lease`] and [`install`],
 //! through the [`client`], and to Dask from [`schedulers`]; [`server`] answers
 //! some. Nothing else does any I/O.
 
@@ -25,6 +27,8 @@ pub mod health;
 pub mod install;
 pub mod kinds;
 pub mod kopf;
+pub mod leading;
+pub mod lease;
 pub mod loading;
 pub mod logging;
 pub mod metrics;

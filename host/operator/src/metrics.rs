@@ -101,6 +101,7 @@ pub struct Metrics {
     schedulers: Gauge,
     watch_errors: Family<ByKind, Counter>,
     withheld: Family<ByKind, Counter>,
+    leader: Gauge,
     queue_depth: Gauge,
     queue_wait: Seconds,
     objects: Family<ByKind, Gauge>,
@@ -128,6 +129,7 @@ impl Default for Metrics {
             schedulers: Gauge::default(),
             watch_errors: Family::default(),
             withheld: Family::default(),
+            leader: Gauge::default(),
             queue_depth: Gauge::default(),
             queue_wait: Seconds::default(),
             objects: Family::default(),
@@ -204,6 +206,11 @@ impl Default for Metrics {
             "withheld_writes",
             "Writes that were withheld because one object was written too often",
             metrics.withheld.clone(),
+        );
+        registry.register(
+            "leader",
+            "1 while this process reconciles, 0 while it stands by",
+            metrics.leader.clone(),
         );
         registry.register(
             "queue_depth",
@@ -288,6 +295,11 @@ impl Metrics {
         self.withheld.get_or_create(&ByKind { kind: kind.into() }).inc();
     }
 
+    /// Whether this process leads.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(leads.into());
+    }
+
     /// How many objects wait, and for how long the first of them.
     pub fn queue(&self, depth: usize, longest: Duration) {
         self.queue_depth.set(i64::try_from(depth).unwrap_or(i64::MAX));
@@ -338,6 +350,7 @@ mod tests {
         metrics.requested(&request, Duration::from_millis(2));
         metrics.asked("facts", "success", Duration::from_millis(2));
         metrics.schedulers(4);
+        metrics.leads(true);
         metrics.queue(3, Duration::from_secs(1));
         metrics.stored("Pod", 2, 100);
         let text = metrics.text();
@@ -348,6 +361,7 @@ mod tests {
             r#"dask_operator_api_requests_total{verb="create",resource="pods",code="201"} 1"#,
             r#"dask_operator_scheduler_requests_total{operation="facts",outcome="success"} 1"#,
             "dask_operator_schedulers 4",
+            "dask_operator_leader 1",
             "dask_operator_queue_depth 3",
             "dask_operator_queue_longest_wait_seconds 1.0",
             r#"dask_operator_objects{kind="Pod"} 2"#,

@@ -17,6 +17,8 @@ use crate::controller::Controller;
 use crate::events::Events;
 use crate::health::Health;
 use crate::kinds::Kind;
+use crate::leading::Leading;
+use crate::lease::Lease;
 use crate::metrics::Metrics;
 use crate::reconcile::Reconciler;
 use crate::schedulers::{Network, Schedulers};
@@ -27,6 +29,9 @@ use crate::{install, kopf, loading, logging, server};
 
 /// Threads that carry requests; components run on others.
 const THREADS: usize = 4;
+
+/// How long requests that are under way may take, at the end.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// Runs the operator until it is told to end.
 ///
@@ -63,7 +68,14 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         format!("{address} can't be had for health and metrics; name another with --bind")
     })?;
 
-    let (metrics, health) = (Arc::new(Metrics::default()), Arc::new(Health::default()));
+    let leading = match args.lease.name {
+        Some(_) => Leading::not_yet(),
+        None => Leading::always(),
+    };
+    let (metrics, health) = (
+        Arc::new(Metrics::default()),
+        Arc::new(Health::new(leading.clone())),
+    );
     let client = client::connect(args.context.as_deref(), metrics.clone(), health.clone()).await?;
     let plugins = {
         let (args, metrics) = (args.plugins.clone(), metrics.clone());
@@ -79,8 +91,9 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     let declared = catalog.child_kinds().map(|kind| Kind::of(kind.clone()));
     let allowed = args.allow_child.iter().cloned();
     let stores = Stores::new(allowed.chain(always).chain(declared));
-    let writes = Writes::new(client.clone(), args.writes_in_flight);
-    let events = Events::new(client.clone(), settings.events);
+    let writes = Writes::new(client.clone(), args.writes_in_flight).only_while(leading.clone());
+    let lease = Lease::new(&args.lease, &client, leading.clone());
+    let events = Events::new(client.clone(), settings.events).only_while(leading.clone());
     let tls = TlsConfig::from_env().context("the certificate for Dask schedulers")?;
     let (tell, news) = mpsc::unbounded_channel();
     let schedulers = Schedulers::new(Box::new(Network::new(tls)), stores.clone(), metrics.clone(), tell);
@@ -101,24 +114,43 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
 
     let (mark, marked) = mpsc::unbounded_channel();
     let controller = Arc::new(Controller::new(reconciler, health, metrics, mark, news));
-    tokio::spawn(kopf::clean(marked, stores, writes));
+    tokio::spawn({
+        let (leading, writes) = (leading.clone(), writes.clone());
+        async move {
+            leading.wait().await;
+            kopf::clean(marked, stores, writes).await;
+        }
+    });
     tokio::spawn(server::serve(listener, controller.clone()));
     info!(
         version = env!("CARGO_PKG_VERSION"), health = %address,
         namespaces = if args.namespaces.is_empty() { "all".to_owned() } else { args.namespaces.join(",") },
         "starts"
     );
-    tokio::select! {
-        result = work(&args, client, controller) => result,
+    let ended = tokio::select! {
+        result = work(&args, client, controller, lease.as_ref()) => result,
         _ = terminate.recv() => { info!("ends, as SIGTERM asks"); Ok(()) }
         _ = interrupt.recv() => { info!("ends, as Ctrl-C asks"); Ok(()) }
+    };
+    // First no more writes, then the lease: who has it next finds nothing changing.
+    leading.end();
+    if let Some(lease) = &lease {
+        writes.settle(SETTLE).await;
+        lease.release().await;
     }
+    ended
 }
 
-async fn work(args: &RunArgs, client: kube::Client, controller: Arc<Controller>) -> anyhow::Result<()> {
+async fn work(
+    args: &RunArgs,
+    client: kube::Client,
+    controller: Arc<Controller>,
+    lease: Option<&Lease>,
+) -> anyhow::Result<()> {
     if args.install_crds {
         install::crds(&client).await?;
     }
-    controller.run(client, &args.namespaces, args.concurrency).await;
-    Ok(())
+    match controller
+        .run(client, &args.namespaces, args.concurrency, lease)
+        .await? {}
 }

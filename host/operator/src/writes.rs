@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::errors::WriteError;
 use crate::kinds::Kind;
+use crate::leading::Leading;
 use crate::object::{Keep, Object};
 
 /// How long the API server may take for an answer. It ends what takes longer
@@ -32,6 +33,7 @@ pub struct Writes {
     /// Requests that may be under way at once.
     permits: Arc<Semaphore>,
     in_flight: usize,
+    leading: Leading,
 }
 
 /// What an object has to be still, for a write to be done.
@@ -51,7 +53,21 @@ impl Writes {
             client,
             permits: Arc::new(Semaphore::new(in_flight)),
             in_flight,
+            leading: Leading::always(),
         }
+    }
+
+    /// The same, that refuses while this process does not lead.
+    #[must_use]
+    pub fn only_while(self, leading: Leading) -> Self {
+        Self { leading, ..self }
+    }
+
+    /// Waits until no request is under way, at most for `limit`.
+    pub async fn settle(&self, limit: Duration) {
+        let all = u32::try_from(self.in_flight).unwrap_or(u32::MAX);
+        // The semaphore is never closed.
+        let _ = tokio::time::timeout(limit, self.permits.acquire_many(all)).await;
     }
 
     /// How many requests may be under way at once.
@@ -228,6 +244,9 @@ impl Writes {
             request.map_err(|error| WriteError::new(what.into(), &kube::Error::BuildRequest(error)))?;
         // The semaphore is never closed.
         let _permit = self.permits.acquire().await;
+        if !self.leading.now() {
+            return Err(WriteError::not_leading(what.into()));
+        }
         match tokio::time::timeout(TIMEOUT, self.client.request_text(request)).await {
             Ok(answer) => answer.map_err(|error| WriteError::new(what.into(), &error)),
             Err(_) => Err(WriteError::timed_out(what.into(), TIMEOUT.as_secs())),
