@@ -16,7 +16,7 @@ setup: ## Install what building and testing need and this machine lacks
 	@tests/setup
 
 .PHONY: demo
-demo: setup ## A local Kubernetes, the operator, and a Dask cluster that computes
+demo: setup ## A local Kubernetes, the operator installed by helm, and a Dask cluster that computes
 	@python3 tests/demo up
 
 .PHONY: down

@@ -16,6 +16,9 @@ CASES = {
     "relative file": ({"plugins": {"cluster": "x.wasm"}}, "'x.wasm' does not match pattern '^/'"),
     "negative size": ({"workerAllocation": {"size": -1}}, "minimum: got -1, want 0"),
     "namespace": ({"namespaces": ["Team"]}, "does not match pattern"),
+    "failure policy": ({"webhook": {"failurePolicy": "fail"}}, "value must be one of 'Fail', 'Ignore'"),
+    "too slow an answer": ({"webhook": {"timeoutSeconds": 60}}, "maximum: got 60, want 29"),
+    "too short a lease": ({"lease": {"seconds": 1}}, "minimum: got 1, want 3"),
     "twice": ({"namespaces": ["a", "a"]}, "items at 0 and 1 are equal"),
     # by the chart
     "unknown argument": ({"kopfArgs": ["--log-prefix"]}, 'kopfArgs: the operator has no argument "--log-prefix". It takes --all-namespaces, '),
@@ -30,6 +33,8 @@ CASES = {
     "quiet and verbose": ({"kopfArgs": ["-q", "-v"]}, "--quiet excludes --verbose and --debug"),
     "liveness": ({"kopfArgs": ["--liveness=http://0.0.0.0:8080/healthz"]}, "--liveness is the chart's own. The chart serves health at port 8080"),
     "CRDs": ({"kopfArgs": ["--install-crds"]}, "Use the value `crds.install`."),
+    "lease": ({"kopfArgs": ["--lease=mine"]}, "The chart always has a lease; leave it out."),
+    "webhook": ({"kopfArgs": ["--webhook=0.0.0.0:9443"]}, "Use the value `webhook.enabled`."),
     "plugin": ({"kopfArgs": ["--plugin=cluster=/x.wasm"]}, "Use the value `plugins`."),
     "namespaces twice": ({"kopfArgs": ["-n", "a"], "namespaces": ["b"]}, "Namespaces are named by `namespaces` and by kopfArgs"),
     "monitor without Service": ({"metrics": {"operator": {"enabled": False, "serviceMonitor": MONITOR}}},

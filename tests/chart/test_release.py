@@ -1,6 +1,9 @@
 """The operator as a release, in real pods: installed, upgraded, rolled back, uninstalled, while Dask clusters run."""
 
+import json
 import re
+import threading
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -15,6 +18,26 @@ pytestmark = pytest.mark.e2e
 #: Seconds until pods have started, on a busy machine.
 START = 180
 RELEASE = "dask"
+#: The name of its objects.
+OBJECT = "dask-dask-kubernetes-operator"
+#: Seconds within which work goes on after the leader was killed.
+KILLED = 15
+#: All that a cluster needs.
+MINIMAL = """
+apiVersion: kubernetes.dask.org/v1
+kind: DaskCluster
+metadata:
+  name: ten-lines
+spec:
+  worker:
+    replicas: 2
+    spec:
+      containers:
+      - image: ghcr.io/dask/dask:latest
+"""
+#: A cluster that could not work, and what its author is told.
+WRONG = manifests.changed(manifests.cluster("wrong"), "spec.worker.spec.containers.0.resources", {"limits": {"memory": "4GB"}})
+SENTENCE = "spec.worker.spec.containers[0].resources.limits.memory: `4GB` is no quantity of Kubernetes: write `4G`"
 #: Prints how many workers have joined the scheduler of the pod that it runs in.
 JOINED = """
 from distributed import Client
@@ -40,9 +63,13 @@ class Release:
         return chart.helm("upgrade", "--install", RELEASE, CHART, "--namespace", self.kubectl.namespace, "--wait", f"--timeout={START}s",
                           values=values, environment=self.admin.environment)
 
+    def leader(self):
+        """The pod that leads."""
+        return self.kubectl.get("lease", OBJECT)["spec"].get("holderIdentity")
+
     def forbidden(self):
         """What the API server forbade the operator."""
-        path = f"/api/v1/namespaces/{self.kubectl.namespace}/services/dask-dask-kubernetes-operator-metrics:http/proxy/metrics"
+        path = f"/api/v1/namespaces/{self.kubectl.namespace}/services/{OBJECT}-metrics:http/proxy/metrics"
         text = self.admin("get", "--raw", path)
         assert "dask_operator_api_requests_total" in text
         return re.findall(r'(?m)^dask_operator_api_requests_total\{.*code="403".*$', text)
@@ -84,10 +111,49 @@ def joined(kubectl, name, count):
     until(seen, f"{count} workers to join {name}", START, 2)
 
 
+class Author(threading.Thread):
+    """Somebody who keeps writing a cluster that is all right; ``with`` ends them. What was refused is in ``refused``."""
+
+    def __init__(self, kubectl):
+        super().__init__(daemon=True)
+        self.kubectl = kubectl
+        self.written, self.refused = 0, []
+        self.done = threading.Event()
+
+    def run(self):
+        """Write, five times a second, without a trace."""
+        while not self.done.wait(0.2):
+            try:
+                self.kubectl.apply(manifests.cluster("again"), options=["--dry-run=server"])
+                self.written += 1
+            except Refused as error:
+                self.refused.append(f"{time.strftime('%X')}: {error}")
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.done.set()
+        self.join()
+
+
+def configurations(admin):
+    """The names of all webhook configurations."""
+    return admin.names("mutatingwebhookconfigurations") + admin.names("validatingwebhookconfigurations")
+
+
 def test_the_life_of_a_release(admin):
     with namespaces(admin, "release", "work") as (operators, work):
         release = Release(admin, operators)
         release.apply()
+
+        # The webhook is asked: by its Service, in a pod.
+        with pytest.raises(Refused, match=re.escape(SENTENCE)):
+            work.apply(WRONG)
+        work("apply", "--filename", "-", stdin=MINIMAL)
+        joined(work, "ten-lines", 2)
+        work("delete", "daskcluster", "ten-lines", "--timeout=60s")
 
         # A manifest of the examples, as it is.
         work.apply(*manifests.example("minimal"))
@@ -114,6 +180,9 @@ def test_the_life_of_a_release(admin):
         until(lambda: operators.names("pods") == [], "the operator to end", 60)
         stays(lambda: pods(work, "minimal") == before, "the cluster's pods", 5)
         joined(work, "minimal", 2)
+        # Nor is anything in the way.
+        assert configurations(admin) == []
+        work.apply(WRONG, options=["--dry-run=server"])
 
         # A new release goes on.
         release.apply()
@@ -124,6 +193,46 @@ def test_the_life_of_a_release(admin):
         work("delete", "daskcluster", "minimal", "--timeout=60s")
         until(lambda: not pods(work, "minimal"), "the pods to go", START, 1)
         assert release.forbidden() == []
+        release.helm("uninstall", RELEASE, "--wait")
+
+
+def test_two_operators(admin):
+    """One is always there to answer, and one to work."""
+    with namespaces(admin, "release", "work") as (operators, work):
+        release = Release(admin, operators)
+        release.apply(replicaCount=2)
+        work.apply(manifests.cluster("c"))
+        workers = iter(range(2, 20))
+
+        def work_goes_on(limit):
+            """Have one worker more made; after how many seconds it is there."""
+            start, count = time.monotonic(), next(workers)
+            work("scale", "daskworkergroup", "c-default", f"--replicas={count}")
+            until(lambda: len(work.names("pods", "dask.org/component=worker")) == count, "one more worker", limit)
+            return time.monotonic() - start
+
+        until(lambda: work.get("daskworkergroup", "c-default"), "the worker group", 30)
+        work_goes_on(30)
+        seen = {}
+        with Author(work) as author:
+            until(lambda: author.written > 5, "somebody to write", 60)
+            # The leader's pod is deleted, as when its node is drained.
+            before = release.leader()
+            operators("delete", "pod", before, "--wait=false")
+            seen["deleted"] = work_goes_on(KILLED)
+            after = release.leader()
+            assert after != before
+            # Another image or other values: one pod after the other.
+            release.apply(replicaCount=2, kopfArgs=["--all-namespaces", "--verbose"])
+            seen["upgraded"] = work_goes_on(KILLED)
+            until(lambda: not {before, after} & set(operators.names("pods")), "the former pods to go", 60)
+            seen["written"] = author.written
+        assert author.refused == []
+        # And without a goodbye.
+        operators("delete", "pod", release.leader(), "--grace-period=0", "--force")
+        seen["killed"] = work_goes_on(KILLED)
+        print(json.dumps(seen))
+        work("delete", "daskcluster", "c", "--timeout=60s")
         release.helm("uninstall", RELEASE, "--wait")
 
 
@@ -139,11 +248,21 @@ def test_a_release_for_two_namespaces(admin):
             joined(kubectl, "minimal", 1)
         assert pods(other, "minimal") == {} and other.get("daskworkergroup", "minimal-default") is None
         assert release.forbidden() == []
-        account = f"system:serviceaccount:{operators.namespace}:dask-dask-kubernetes-operator"
+        # Without a webhook, as its configurations would belong to no namespace.
+        assert configurations(admin) == []
+        account = f"system:serviceaccount:{operators.namespace}:{OBJECT}"
         for namespace, answer in ((first.namespace, "yes"), (other.namespace, "no"), (operators.namespace, "no")):
             assert can(admin, namespace, account, "create", "pods") == answer
         assert can(admin, "default", account, "list", "nodes") == "no"
+        # Who installs may say that there shall be one; for these namespaces only.
+        release.apply(namespaces=[first.namespace, second.namespace], crds={"install": False}, webhook={"namespaced": True})
+        for kubectl in (first, second):
+            with pytest.raises(Refused, match=re.escape(SENTENCE)):
+                kubectl.apply(WRONG)
+        other.apply(WRONG, options=["--dry-run=server"])
+        assert release.forbidden() == []
         release.helm("uninstall", RELEASE, "--wait")
+        assert configurations(admin) == []
 
 
 def can(admin, namespace, account, verb, resource):

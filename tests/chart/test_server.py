@@ -19,9 +19,9 @@ KINDS = ("daskclusters", "daskworkergroups", "daskjobs", "daskautoscalers")
 
 @pytest.mark.parametrize("file", VALUES, ids=lambda file: file.stem)
 def test_every_object_is_accepted(api_server, file):
-    """Without unknown fields; those of the Prometheus operator aside, whose kinds are not there."""
+    """Without unknown fields; those of the Prometheus operator and of cert-manager aside, whose kinds are not there."""
     objects = [made for made in chart.objects(chart.template(yaml.safe_load(file.read_text())))
-               if not made["apiVersion"].startswith("monitoring.coreos.com/")]
+               if not made["apiVersion"].startswith(("monitoring.coreos.com/", "cert-manager.io/"))]
     api_server.apply(*objects, options=["--dry-run=server", "--validate=strict"])
 
 
@@ -106,8 +106,9 @@ UNUSED = {
 
 def rules():
     """What the chart allows the operator, as `verb resource`."""
-    (role,) = (made for made in chart.objects(chart.template()) if made["metadata"]["name"].endswith("-role-cluster"))
-    return {f"{verb} {resource}" for rule in role["rules"] for verb, resource in itertools.product(rule["verbs"], rule["resources"])}
+    roles = [made for made in chart.objects(chart.template(show=["templates/rbac.yaml"])) if made["kind"] in ("ClusterRole", "Role")]
+    return {f"{verb} {resource}" for role in roles for rule in role["rules"]
+            for verb, resource in itertools.product(rule["verbs"], rule["resources"])}
 
 
 def requests(operator):
@@ -127,7 +128,8 @@ def requests(operator):
 @contextmanager
 def working(defined, folder, *arguments):
     """An operator with the chart's rights, and kubectl in a namespace for it to work in."""
-    with chart.account(defined, folder) as environment, Operator(environment, folder, *arguments) as operator:
+    with chart.account(defined, folder) as environment, \
+            Operator(environment, folder, *chart.own_arguments(environment), *arguments) as operator:
         kubectl = new_namespace(defined.environment, "rights")
         try:
             yield operator, kubectl

@@ -1,8 +1,10 @@
 """``make demo`` and ``make down``: a Kubernetes, the operator, and a Dask cluster that computes.
 
-With ``KUBECONFIG`` set, the cluster that it names is used; else the local one is started.
+The local Kubernetes is started, the operator's image built, and the chart installed. With ``KUBECONFIG`` set, the cluster
+that it names is used; as that can't have the image, the operator is then a process of this machine.
 """
 
+import hashlib
 import json
 import os
 import subprocess
@@ -18,7 +20,11 @@ from localkube.console import Failure, Progress, say, step  # noqa: E402
 from localkube.settings import cache_home  # noqa: E402
 
 OPERATOR = ROOT / "target" / "debug" / "dask-operator"
+CHART = ROOT / "charts" / "dask-kubernetes-operator"
+IMAGE = ROOT / "charts" / "image" / "operator.toml"
 EXAMPLE = ROOT / "examples" / "cluster.yaml"
+RELEASE, NAMESPACE = "dask", "dask-operator"
+DEPLOYMENT = "deployment/dask-dask-kubernetes-operator"
 CLUSTER = "simple"
 RECORDS = processes.Records(cache_home() / "demo")
 LOG = cache_home() / "demo" / "operator.log"
@@ -56,17 +62,32 @@ def build():
             raise Failure("the build failed; the lines above say why")
 
 
-def choose_kubernetes():
-    """An existing cluster, or the local one: started, and made the one that kubectl talks to."""
-    if os.environ.get("KUBECONFIG"):
-        with step(f"use the cluster that KUBECONFIG names ({os.environ['KUBECONFIG']})"):
-            kubectl("version", "--request-timeout=10s")
-        return
+def use_given_kubernetes():
+    """The cluster that KUBECONFIG names."""
+    with step(f"use the cluster that KUBECONFIG names ({os.environ['KUBECONFIG']})"):
+        kubectl("version", "--request-timeout=10s")
+
+
+def start_kubernetes():
+    """The local Kubernetes, made the one that kubectl and helm talk to."""
     say("the local Kubernetes")
     if subprocess.run([sys.executable, "tests/cluster", "up"], cwd=ROOT, check=False).returncode:
         raise Failure("the local Kubernetes could not be started; the lines above say why")
     shell = run("bash", "-c", f'eval "$({sys.executable} tests/cluster kubeconfig)"; printf "%s\\n" "$KUBECONFIG" "$PATH"')
     os.environ["KUBECONFIG"], os.environ["PATH"] = shell.splitlines()
+
+
+def install_operator():
+    """The operator as a release of its chart."""
+    with step("build the operator's image, and put it into the cluster's registry") as note:
+        started = time.monotonic()
+        run(sys.executable, "tests/cluster", "image", "build", str(IMAGE), "--source", f"/usr/bin/dask-operator={OPERATOR}")
+        note(f"{time.monotonic() - started:.1f} s")
+    with step(f"helm install {RELEASE} {CHART.relative_to(ROOT)}"):
+        # An image of the same name may be another one than that of the last time.
+        program = hashlib.sha256(OPERATOR.read_bytes()).hexdigest()
+        run("helm", "upgrade", "--install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout=180s",
+            "--set", "image.pullPolicy=Always", "--set-string", f"podAnnotations.program={program[:12]}")
 
 
 def start_operator():
@@ -132,23 +153,33 @@ def wait_for(what, done, timeout, detail=lambda: "not yet"):
     progress = Progress(f"waiting for {what}", every=5)
     while not done():
         if time.monotonic() - progress.started > timeout:
-            raise Failure(f"waited {timeout} s for {what}; the operator's log is {LOG}\n"
+            raise Failure(f"waited {timeout} s for {what}; to see the operator's log: {log_command()}\n"
                           + kubectl("get", "dsk,daskworkergroups,pods,svc,events"))
         progress.tick(detail())
         time.sleep(0.3)
 
 
+def log_command():
+    """What shows the operator's log."""
+    process = RECORDS.read("operator")
+    return f"tail -f {LOG}" if process and process.alive else f"kubectl -n {NAMESPACE} logs {DEPLOYMENT} -f"
+
+
 def up():
     """``make demo``"""
     build()
-    choose_kubernetes()
-    start_operator()
+    if os.environ.get("KUBECONFIG"):
+        use_given_kubernetes()
+        start_operator()
+    else:
+        start_kubernetes()
+        install_operator()
     run_example()
     say(f"""Look around:
   eval "$(make -s kubeconfig)"
   kubectl describe dsk {CLUSTER}
   kubectl scale dsk {CLUSTER} --replicas 5
-  tail -f {LOG}
+  {log_command()}
 Stop:
   make down""")
 

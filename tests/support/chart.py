@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 from contextlib import contextmanager
+from pathlib import Path
 
 import yaml
 
@@ -38,9 +39,11 @@ def helm(*arguments, values=None, environment=None, timeout=300):
     return done.stdout
 
 
-def template(values=None, *options):
-    """The text of the chart's objects, of the release ``dask`` in the namespace ``operators``."""
-    return helm("template", "dask", CHART, "--namespace", "operators", *options, values=values or {})
+def template(values=None, show=()):
+    """The text of the chart's objects, of the release ``dask`` in the namespace ``operators``; those of some files, if any
+    are named."""
+    shown = [option for file in show for option in ("--show-only", file)]
+    return helm("template", "dask", CHART, "--namespace", "operators", *shown, values=values or {})
 
 
 def objects(text):
@@ -67,3 +70,9 @@ def account(admin, folder):
     finally:
         admin("delete", "--filename", "-", "--wait=false", stdin=text)
         admin("delete", "namespace", namespace, "--wait=false")
+
+
+def own_arguments(environment):
+    """What the chart says on the command line of an operator with the rights of :func:`account`, beside what values say."""
+    name = Path(environment["KUBECONFIG"]).stem
+    return ["--lease", name, "--lease-namespace", name]

@@ -15,6 +15,16 @@ itself sets, with a sentence. An argument's value may stand behind "=" or in the
   "--liveness" "The chart serves health at port 8080; leave it out."
   "--bind" "The chart serves health and metrics at port 8080; leave it out."
   "--cache-dir" "The chart has a volume for it; leave it out."
+  "--lease" "The chart always has a lease; leave it out."
+  "--lease-namespace" "The lease is in the release's namespace; leave it out."
+  "--lease-seconds" "Use the value `lease.seconds`."
+  "--lease-identity" "A pod's name says who it is; leave it out."
+  "--webhook" "Use the value `webhook.enabled`."
+  "--webhook-service" "Use the value `webhook.enabled`."
+  "--webhook-host" "The API server finds the webhook by its Service; leave it out."
+  "--webhook-configuration" "Use the value `webhook.enabled`."
+  "--webhook-secret" "The chart names it; leave it out."
+  "--webhook-certificate-folder" "Use the value `webhook.certManager`."
   "--context" "In a pod the service account says which cluster is meant; leave it out."
 }}
 {{- $namespaces := list }}

@@ -54,3 +54,62 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- dict "cluster" $cluster "namespaces" ($namespaces | uniq) | toJson }}
 {{- end }}
+
+{{/* "true" where there is a webhook. */}}
+{{- define "dask.webhook" -}}
+{{- $scope := include "dask.scope" . | fromJson }}
+{{- if and .Values.webhook.enabled (or $scope.cluster .Values.webhook.namespaced) }}true{{ end }}
+{{- end }}
+
+{{/* The name of the webhook's Service, and of the Secret with its certificates. */}}
+{{- define "dask.webhookName" -}}
+{{- printf "%s-webhook" (include "dask.fullname" . | trunc 55 | trimSuffix "-") }}
+{{- end }}
+
+{{/* The name of its configurations, which belong to no namespace. */}}
+{{- define "dask.webhookConfiguration" -}}
+{{- printf "%s-%s" .Release.Namespace (include "dask.fullname" .) }}
+{{- end }}
+
+{{/* Labels of the namespaces whose resources it sees. */}}
+{{- define "dask.webhookNamespaces" -}}
+{{- $scope := include "dask.scope" . | fromJson }}
+{{- $expressions := list }}
+{{- with $scope.namespaces }}
+{{- $expressions = append $expressions (dict "key" "kubernetes.io/metadata.name" "operator" "In" "values" .) }}
+{{- end }}
+{{- $exempt := .Values.webhook.exemptNamespaces }}
+{{- if not (has .Release.Namespace $scope.namespaces) }}
+{{- $exempt = prepend $exempt .Release.Namespace | uniq }}
+{{- end }}
+{{- with $exempt }}
+{{- $expressions = append $expressions (dict "key" "kubernetes.io/metadata.name" "operator" "NotIn" "values" .) }}
+{{- end }}
+{{- $given := .Values.webhook.namespaceSelector }}
+{{- with concat $expressions ($given.matchExpressions | default list) }}
+matchExpressions:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $given.matchLabels }}
+matchLabels:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* What all entries of its configurations have, of the chart and Mutating or Validating. */}}
+{{- define "dask.webhookEntry" -}}
+{{- $root := first . }}
+{{- $mutating := eq (last .) "Mutating" }}
+{{- with $root -}}
+admissionReviewVersions: [v1]
+sideEffects: None
+failurePolicy: {{ .Values.webhook.failurePolicy }}
+timeoutSeconds: {{ .Values.webhook.timeoutSeconds | int }}
+clientConfig:
+  service:
+    name: {{ include "dask.webhookName" . }}
+    namespace: {{ .Release.Namespace }}
+    path: {{ ternary "/mutate" "/validate" $mutating }}
+    port: 443
+{{- end }}
+{{- end }}

@@ -1,0 +1,126 @@
+"""Two operators with the chart's rights and one lease: one writes, the other goes on when that one is gone."""
+
+import os
+import signal
+import time
+from contextlib import contextmanager
+
+import pytest
+from support import chart, manifests
+from support.cluster import ROOT
+from support.dask import WORKERS
+from support.kubectl import await_end, drop_namespace, new_namespace
+from support.operator import Operator
+from support.waiting import stays, until
+
+#: Seconds within which writes have to go on after the leader was killed, and after it said goodbye.
+KILLED, STOPPED = 15, 2
+#: So that a scale-up takes long enough to be interrupted.
+PORTIONS = "DASK_KUBERNETES__CONTROLLER__WORKER_ALLOCATION__"
+SLOWLY = {f"{PORTIONS}BATCH_SIZE": "4", f"{PORTIONS}DELAY": "1"}
+
+
+@pytest.fixture(scope="module")
+def defined(api_server):
+    """kubectl, with the Dask resources defined."""
+    api_server("apply", "--server-side", "--force-conflicts", "--filename", ROOT / "crds")
+    api_server("wait", "--for=condition=Established", "--timeout=30s", "--filename", ROOT / "crds")
+    return api_server
+
+
+@contextmanager
+def replicas(admin, folder, *names):
+    """Operators that share a lease, and kubectl in the namespace that they look after."""
+    kubectl = new_namespace(admin.environment, "lease")
+    operators = []
+    try:
+        with chart.account(admin, folder) as environment:
+            for name in names:
+                (folder / name).mkdir()
+                arguments = ("--namespace", kubectl.namespace, *chart.own_arguments(environment), "--lease-identity", name)
+                operators.append(Operator({**environment, **SLOWLY}, folder / name, *arguments).start())
+            yield kubectl, operators
+    finally:
+        for operator in operators:
+            operator.stop()
+        drop_namespace(kubectl)
+        await_end(admin.environment, [kubectl.namespace])
+
+
+def leads(operator):
+    """Whether it says that it does."""
+    return operator.metric("dask_operator_leader") == 1
+
+
+def writes(operator):
+    """How many requests of it were to change something, its lease aside."""
+    name = "dask_operator_api_requests_total"
+    own = operator.metric(name, resource="leases") - operator.metric(name, resource="leases", verb="get")
+    return operator.metric(name) - own - sum(operator.metric(name, verb=verb) for verb in ("get", "list", "watch"))
+
+
+def by_turns(operators):
+    """Wait until one of two leads; that one, then the other."""
+    until(lambda: sum(map(leads, operators)) == 1, "one operator to lead", 30)
+    return sorted(operators, key=leads, reverse=True)
+
+
+def pods(kubectl):
+    """The ids of the workers by their names."""
+    return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in kubectl.list("pods", WORKERS)}
+
+
+def test_one_writes_and_another_goes_on(defined, tmp_path):
+    with replicas(defined, tmp_path, "a", "b") as (kubectl, operators):
+        leader, follower = by_turns(operators)
+        kubectl.apply(manifests.cluster("c", 12))
+        until(lambda: len(pods(kubectl)) == 12, "the workers", 60)
+        leader.wait_until_quiet()
+        assert writes(leader) > 12 and writes(follower) == 0
+        assert leads(leader) and not leads(follower)
+
+        # Killed in the midst of a scale-up: the other goes on, and no pod is there twice.
+        before = pods(kubectl)
+        kubectl("scale", "daskworkergroup", "c-default", "--replicas=40")
+        until(lambda: len(pods(kubectl)) > 15, "some more workers")
+        leader.kill()
+        killed = time.monotonic()
+        there = len(pods(kubectl))
+        assert there < 40, "the kill came too late"
+        until(lambda: len(pods(kubectl)) > there, "the other operator to go on", KILLED)
+        resumed = time.monotonic() - killed
+        assert resumed < KILLED and leads(follower)
+        until(lambda: len(pods(kubectl)) == 40, "all workers", 60)
+        assert before.items() <= pods(kubectl).items()
+        stays(lambda: len(pods(kubectl)) == 40, "40 workers", 3)
+
+        # The first comes back and stands by; then the second says goodbye.
+        leader.start()
+        assert not leads(leader)
+        kubectl("scale", "daskworkergroup", "c-default", "--replicas=60")
+        until(lambda: len(pods(kubectl)) > 45, "some more workers")
+        follower.stop()
+        stopped = time.monotonic()
+        until(lambda: leads(leader), "the first to lead again", STOPPED, 0.02)
+        handed_over = time.monotonic() - stopped
+        until(lambda: len(pods(kubectl)) == 60, "all workers", 60)
+        leader.wait_until_quiet()
+        assert len(pods(kubectl)) == 60
+        print(f"writes went on {resumed:.1f} s after a kill; another led {handed_over:.2f} s after a goodbye")
+
+
+def test_a_leader_that_is_held_up_gives_way(defined, tmp_path):
+    """A process that was stopped for longer than its lease does not write when it goes on."""
+    with replicas(defined, tmp_path, "a", "b") as (kubectl, operators):
+        leader, follower = by_turns(operators)
+        leader.process.send_signal(signal.SIGSTOP)
+        try:
+            until(lambda: leads(follower), "the other to lead", KILLED)
+            kubectl.apply(manifests.cluster("c", 2))
+            until(lambda: len(pods(kubectl)) == 2, "the workers", 30)
+        finally:
+            os.kill(leader.process.pid, signal.SIGCONT)
+        leader.process.wait(timeout=10)
+        assert leader.process.returncode == 1
+        assert "so that" in leader.tail().splitlines()[-1] and "lease" in leader.tail().splitlines()[-1]
+        assert leads(follower)
