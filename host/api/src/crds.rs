@@ -10,7 +10,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use kube::core::{Message, Rule};
 
-use crate::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup};
+use crate::{ClusterDaskPlugin, DaskAutoscaler, DaskCluster, DaskJob, DaskPlugin, DaskWorkerGroup};
 
 /// A CRD can't be written as YAML.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +32,8 @@ pub struct CrdFile {
     pub text: String,
 }
 
-/// The definitions of DaskCluster, DaskWorkerGroup, DaskJob and DaskAutoscaler, in this order.
+/// The definitions of DaskCluster, DaskWorkerGroup, DaskJob, DaskAutoscaler, DaskPlugin and ClusterDaskPlugin, in this
+/// order.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![
@@ -40,6 +41,8 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         DaskWorkerGroup::crd(),
         DaskJob::crd(),
         DaskAutoscaler::crd(),
+        DaskPlugin::crd(),
+        ClusterDaskPlugin::crd(),
     ];
     let versions = crds.iter_mut().flat_map(|crd| &mut crd.spec.versions);
     for schema in versions.filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut()) {
@@ -126,4 +129,40 @@ pub(crate) fn immutable_rule(instead: &str) -> Rule {
 pub(crate) fn bounds_rule() -> Rule {
     Rule::new("self.minimum <= self.maximum")
         .message("spec.minimum must not be greater than spec.maximum; raise maximum or lower minimum")
+}
+
+/// The rule for the source of a plugin.
+pub(crate) fn one_source_rule() -> Rule {
+    Rule::new("[has(self.oci), has(self.file), has(self.configMap)].filter(given, given).size() == 1")
+        .message("spec.source must hold exactly one of oci, file and configMap")
+}
+
+/// The rule for plugins that come without TLS.
+pub(crate) fn insecure_rule() -> Rule {
+    Rule::new(
+        "!has(self.source.oci) || !has(self.source.oci.insecure) || !self.source.oci.insecure || has(self.digest) || \
+         self.source.oci.image.contains('@sha256:')",
+    )
+    .message(
+        "spec.source.oci.insecure needs spec.digest: without TLS anybody in between could change the component; write \
+         its digest, or take insecure away",
+    )
+}
+
+/// The rule for what a plugin of a namespace may name.
+pub(crate) fn own_namespace_rule() -> Rule {
+    Rule::new(
+        "(!has(self.source.configMap) || !has(self.source.configMap.namespace)) && (!has(self.source.oci) || \
+         !has(self.source.oci.pullSecrets) || self.source.oci.pullSecrets.all(secret, !has(secret.namespace)))",
+    )
+    .message("a DaskPlugin takes ConfigMaps and Secrets from its own namespace: leave namespace out")
+}
+
+/// The rule for what a plugin of the cluster must name.
+pub(crate) fn named_namespace_rule() -> Rule {
+    Rule::new(
+        "(!has(self.source.configMap) || has(self.source.configMap.namespace)) && (!has(self.source.oci) || \
+         !has(self.source.oci.pullSecrets) || self.source.oci.pullSecrets.all(secret, has(secret.namespace)))",
+    )
+    .message("a ClusterDaskPlugin is in no namespace: say with namespace where its ConfigMap or Secret is")
 }

@@ -1,7 +1,8 @@
-//! The four Dask resources as Rust types, and their CustomResourceDefinitions.
+//! The Dask resources as Rust types, and their CustomResourceDefinitions.
 //!
 //! * [`DaskCluster`], [`DaskWorkerGroup`], [`DaskJob`], [`DaskAutoscaler`]: group [`GROUP`], version
 //!   [`VERSION`], what dask-kubernetes calls the same.
+//! * [`DaskPlugin`], [`ClusterDaskPlugin`]: components that decide about these.
 //! * [`crds`]: their definitions, with everything that the API server can check by itself.
 //! * [`crd_files`]: the same as the YAML files in `crds/`.
 //!
@@ -20,6 +21,7 @@ mod crds;
 mod job;
 mod kubernetes;
 mod metadata;
+mod plugin;
 mod worker_group;
 
 pub use autoscaler::{DaskAutoscaler, DaskAutoscalerSpec, DaskAutoscalerStatus, Scaling};
@@ -29,6 +31,10 @@ pub use crds::{CrdError, CrdFile, crd_files, crds};
 pub use job::{DaskJob, DaskJobSpec, DaskJobStatus, DeletionPolicy, JobCluster, JobRunner};
 pub use kubernetes::{PodSpec, ServiceSpec};
 pub use metadata::EmbeddedMetadata;
+pub use plugin::{
+    ClusterDaskPlugin, ClusterDaskPluginSpec, ConfigMapSource, DaskPlugin, DaskPluginSpec, FileSource,
+    LastGood, OciSource, PluginInterface, PluginLimits, PluginMode, PluginSource, PluginStatus, SecretName,
+};
 pub use worker_group::{
     DaskWorkerGroup, DaskWorkerGroupSpec, DaskWorkerGroupStatus, ScaleDown, UpdateStrategy, UpdateType,
     Worker,

@@ -109,7 +109,6 @@ fn names_are_those_of_dask_kubernetes(
         Some(format!("{plural}.kubernetes.dask.org").as_str())
     );
     assert_eq!(crd.spec.group, "kubernetes.dask.org");
-    assert_eq!(crd.spec.scope, "Namespaced");
     assert_eq!(crd.spec.names.plural, plural);
     assert_eq!(crd.spec.names.singular.as_deref(), Some(singular));
     assert_eq!(crd.spec.names.short_names.clone().unwrap_or_default(), short);
@@ -117,7 +116,21 @@ fn names_are_those_of_dask_kubernetes(
     assert_eq!(crd.spec.versions[0].name, "v1");
 }
 
+#[test]
+fn all_but_one_are_in_namespaces() {
+    for crd in CRDS.iter() {
+        let expected = if crd.spec.names.kind == "ClusterDaskPlugin" {
+            "Cluster"
+        } else {
+            "Namespaced"
+        };
+        assert_eq!(crd.spec.scope, expected, "{}", crd.spec.names.kind);
+    }
+}
+
 #[rstest]
+#[case("DaskPlugin", &["Version", "Digest", "Interfaces", "Mode", "Ready", "Age"], &["Reason"])]
+#[case("ClusterDaskPlugin", &["Version", "Digest", "Interfaces", "Mode", "Ready", "Age"], &["Reason"])]
 #[case("DaskCluster", &["Workers", "Ready", "Status", "Age"], &["Scheduler", "Existing", "Idle Timeout"])]
 #[case("DaskWorkerGroup", &["Workers", "Ready", "Cluster", "Age"], &["Existing", "Scale Down Blocked"])]
 #[case("DaskJob", &["Status", "Number Of Workers", "Age"], &["Started", "Ended", "Runner"])]
@@ -164,6 +177,8 @@ fn subresources(#[case] kind: &str, #[case] scales: bool) {
 #[case("DaskJob", "spec.cluster.spec.worker.replicas", json!(1))]
 #[case("DaskJob", "spec.job.spec.restartPolicy", json!("OnFailure"))]
 #[case("DaskAutoscaler", "spec.minimum", json!(0))]
+#[case("DaskPlugin", "spec.order", json!(0))]
+#[case("ClusterDaskPlugin", "spec.mode", json!("protect"))]
 fn defaults(#[case] kind: &str, #[case] path: &str, #[case] value: Value) {
     assert_eq!(at(kind, path).default.unwrap().0, value);
 }
@@ -180,6 +195,8 @@ fn defaults(#[case] kind: &str, #[case] path: &str, #[case] value: Value) {
 #[case("DaskJob", "spec.job", &["spec"])]
 #[case("DaskJob", "status", &[])]
 #[case("DaskAutoscaler", "spec", &["cluster", "maximum"])]
+#[case("DaskPlugin", "spec", &["source"])]
+#[case("ClusterDaskPlugin", "spec.source.configMap", &["key", "name"])]
 fn what_must_be_given(#[case] kind: &str, #[case] path: &str, #[case] names: &[&str]) {
     let schema = if path.is_empty() {
         schema(crd(kind))
@@ -242,6 +259,11 @@ fn our_fields_are_described_and_checked() {
                 schema.description.is_some() || whole_map,
                 "{path}: no description"
             );
+            // What Kubernetes selects by, and what plugins describe themselves.
+            let leaf = path.rsplit('.').next().unwrap_or_default();
+            if matches!(leaf, "selector" | "namespaceSelector" | "settings") {
+                return false;
+            }
             let kubernetes = ["containers", "clusterIP"];
             let ours = !schema
                 .properties
@@ -261,7 +283,8 @@ fn our_fields_are_described_and_checked() {
 
 #[test]
 fn conditions_are_merged_by_type() {
-    for kind in ["DaskCluster", "DaskWorkerGroup", "DaskJob", "DaskAutoscaler"] {
+    for crd in CRDS.iter() {
+        let kind = crd.spec.names.kind.as_str();
         let conditions = at(kind, "status.conditions");
         assert_eq!(conditions.x_kubernetes_list_type.as_deref(), Some("map"));
         assert_eq!(conditions.x_kubernetes_list_map_keys.unwrap(), ["type"]);

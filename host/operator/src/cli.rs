@@ -9,9 +9,12 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dask_operator_render::plugins::PluginArgs;
 use dask_operator_render::{RenderArgs, command};
+use dask_operator_sources::oci::Roots;
+use dask_operator_sources::{Pattern, SourceError};
 
 use crate::kinds::Kind;
 use crate::lease::LeaseArgs;
+use crate::plugins::Sources;
 use crate::run;
 
 /// Dask on Kubernetes: turns DaskCluster, DaskWorkerGroup, DaskJob and
@@ -109,6 +112,10 @@ pub struct RunArgs {
     #[command(flatten)]
     pub lease: LeaseArgs,
 
+    /// Where plugin resources may get components from.
+    #[command(flatten)]
+    pub sources: SourceArgs,
+
     /// How log lines are written.
     #[arg(long, value_enum, default_value_t = LogFormat::Plain, help_heading = "Log")]
     pub log_format: LogFormat,
@@ -128,6 +135,55 @@ pub struct RunArgs {
     /// Arguments of the previous operator.
     #[command(flatten)]
     pub former: FormerArgs,
+}
+
+/// Where DaskPlugin and ClusterDaskPlugin resources may get components from.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Plugin resources")]
+pub struct SourceArgs {
+    /// What a ClusterDaskPlugin may name as its source: configmap, file, an image's repository, or its
+    /// beginning as ghcr.io/acme/*. Can be repeated.
+    #[arg(long = "allow-plugin-source", value_name = "PATTERN", default_value = "*")]
+    pub cluster: Vec<Pattern>,
+
+    /// What a DaskPlugin, which users of a namespace write, may name as its source. Can be repeated; `none` for
+    /// nothing at all.
+    #[arg(long = "allow-tenant-plugin-source", value_name = "PATTERN", default_value = "configmap",
+          value_parser = tenant_pattern)]
+    pub tenants: Vec<Option<Pattern>>,
+
+    /// A folder that plugin resources may name files in. Can be repeated.
+    #[arg(long = "plugin-folder", value_name = "FOLDER")]
+    pub folders: Vec<PathBuf>,
+
+    /// Certificates (PEM) of authorities that registries may have theirs from, beside those that the system trusts.
+    #[arg(long = "plugin-ca-file", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+}
+
+impl SourceArgs {
+    /// The same, read and checked.
+    ///
+    /// # Errors
+    ///
+    /// When the file with certificates can't be read.
+    pub fn sources(&self) -> Result<Sources, SourceError> {
+        let roots = self.ca_file.as_deref().map(Roots::from_file).transpose()?;
+        Ok(Sources {
+            cluster: self.cluster.clone(),
+            tenants: self.tenants.iter().flatten().cloned().collect(),
+            folders: self.folders.clone(),
+            roots: roots.unwrap_or_default(),
+        })
+    }
+}
+
+/// A pattern, or `none`.
+fn tenant_pattern(text: &str) -> Result<Option<Pattern>, String> {
+    if text == "none" {
+        return Ok(None);
+    }
+    text.parse().map(Some)
 }
 
 /// Arguments that the predecessor took, so that its chart's values still work.
@@ -297,6 +353,7 @@ mod tests {
     #[case(&["--allow-child=Secret"], "write API version and kind")]
     #[case(&["--lease=a", "--lease-seconds=2"], "2 is not in 3..=300")]
     #[case(&["--lease-namespace=a"], "--lease <NAME>")]
+    #[case(&["--allow-plugin-source=ghcr.io"], "write configmap, file, an image's repository")]
     fn what_is_wrong_is_said(#[case] args: &[&str], #[case] expected: &str) {
         let error = run_args(args).map(drop).map_err(|error| error.to_string());
         assert!(

@@ -22,6 +22,7 @@ use crate::kinds::Kind;
 use crate::kopf::Marked;
 use crate::lease::{Lease, Lost};
 use crate::metrics::Metrics;
+use crate::object::Object;
 use crate::queue::{Queue, Urgency};
 use crate::reconcile::{Outcome, Reconciler};
 use crate::routes::{ParentKey, Reason, concerned};
@@ -260,6 +261,20 @@ impl Controller {
         tokio::select! {
             lost = lost => Err(Ended::Lost(lost)),
             never = self.clone().work(concurrency) => match never {},
+        }
+    }
+
+    /// Other components decide in a namespace now (none for all): all resources there are
+    /// looked at again, those that wait after a failure too.
+    pub fn swapped(&self, namespace: Option<&str>) {
+        for kind in DaskKind::ALL {
+            let store = self.reconciler.stores.of(&Kind::dask(kind).resource);
+            let concerned =
+                |object: &Object| namespace.is_none_or(|namespace| *object.namespace == *namespace);
+            for object in store.iter().flat_map(|store| store.all_where(concerned)) {
+                let key = ParentKey::new(kind, &object.namespace, &object.name);
+                self.queue.add(key, Instant::now(), Urgency::Urgent);
+            }
         }
     }
 

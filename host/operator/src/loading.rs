@@ -12,7 +12,7 @@ use dask_operator_runtime::{CallObserver, CallReport, Engine, EngineConfig, Limi
 use tracing::{debug, error, info, warn};
 
 use crate::metrics::{Metrics, PluginCall};
-use crate::plugins::{Catalog, Plugin, PluginError, Plugins};
+use crate::plugins::{Catalog, Kept, Plugin, PluginError, Plugins};
 
 /// Counts calls.
 struct Counted(Arc<Metrics>);
@@ -29,15 +29,25 @@ impl CallObserver for Counted {
     }
 }
 
+/// Components that were loaded, and what loads more.
+pub struct Loaded {
+    /// Who decides.
+    pub plugins: Plugins,
+    /// Compiles and runs components.
+    pub engine: Engine,
+    /// Where components are kept for the next start.
+    pub kept: Kept,
+}
+
 /// Loads all components; `at_once` calls may run at a time. A component that
 /// can't be loaded is said and does not stop the others.
 ///
 /// # Errors
 ///
 /// When there is no engine for this machine, or settings can't be read.
-pub fn load(args: &PluginArgs, metrics: Arc<Metrics>, at_once: usize) -> anyhow::Result<Plugins> {
+pub fn load(args: &PluginArgs, metrics: Arc<Metrics>, at_once: usize) -> anyhow::Result<Loaded> {
     let observer: Arc<dyn CallObserver> = Arc::new(Counted(metrics));
-    let engine = engine(args.cache_dir.clone(), observer)?;
+    let (engine, cache) = engine(args.cache_dir.clone(), observer)?;
     let Each { logic, policies } = components::Plugins::load_each(&engine, args, Limits::default())?;
     let mut defaults = BTreeMap::new();
     for (kind, loaded) in logic {
@@ -54,7 +64,11 @@ pub fn load(args: &PluginArgs, metrics: Arc<Metrics>, at_once: usize) -> anyhow:
     for policy in &policies {
         info!(policy = policy.title, "policy loaded");
     }
-    Ok(Plugins::new(Catalog::new(defaults, policies), at_once))
+    Ok(Loaded {
+        plugins: Plugins::new(Catalog::new(defaults, policies), at_once),
+        engine,
+        kept: Kept::new(cache.map(|cache| cache.join("plugins"))),
+    })
 }
 
 fn plugin(logic: ComponentLogic, settings: String) -> Result<Plugin, PluginError> {
@@ -65,7 +79,10 @@ fn plugin(logic: ComponentLogic, settings: String) -> Result<Plugin, PluginError
 
 /// An engine with a cache of compiled components where that can be had: without
 /// one, only the start takes longer.
-fn engine(cache: Option<PathBuf>, observer: Arc<dyn CallObserver>) -> anyhow::Result<Engine> {
+fn engine(
+    cache: Option<PathBuf>,
+    observer: Arc<dyn CallObserver>,
+) -> anyhow::Result<(Engine, Option<PathBuf>)> {
     let config = |cache_dir| EngineConfig {
         cache_dir,
         observer: Some(observer.clone()),
@@ -73,15 +90,18 @@ fn engine(cache: Option<PathBuf>, observer: Arc<dyn CallObserver>) -> anyhow::Re
     };
     let asked_for = cache.is_some();
     if let Some(cache) = cache.or_else(usual_cache) {
-        match Engine::new(config(Some(cache))) {
-            Ok(engine) => return Ok(engine),
+        match Engine::new(config(Some(cache.clone()))) {
+            Ok(engine) => return Ok((engine, Some(cache))),
             Err(error) if asked_for => return Err(error).context("--cache-dir"),
             Err(error) => {
                 warn!("compiled components are not kept, the next start takes as long as this one: {error}")
             }
         }
     }
-    Engine::new(config(None)).context("the engine for components")
+    Ok((
+        Engine::new(config(None)).context("the engine for components")?,
+        None,
+    ))
 }
 
 /// The usual place of a user's caches.

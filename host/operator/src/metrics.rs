@@ -74,6 +74,12 @@ struct Operation {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
+struct Load {
+    /// `success`, or what went wrong.
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 struct Component {
     component: String,
 }
@@ -94,6 +100,8 @@ pub struct Metrics {
     plugin_calls: Family<PluginCall, Counter>,
     plugin_seconds: Family<PluginCall, Histogram>,
     plugin_memory: Family<Component, Gauge>,
+    plugin_loads: Family<Load, Counter>,
+    plugin_rollbacks: Counter,
     requests: Family<Request, Counter>,
     request_seconds: Family<Verb, Histogram>,
     scheduler_requests: Family<SchedulerRequest, Counter>,
@@ -122,6 +130,8 @@ impl Default for Metrics {
             plugin_calls: Family::default(),
             plugin_seconds: Family::new_with_constructor(|| histogram(0.000_05, 16)),
             plugin_memory: Family::default(),
+            plugin_loads: Family::default(),
+            plugin_rollbacks: Counter::default(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(|| histogram(0.001, 15)),
             scheduler_requests: Family::default(),
@@ -169,6 +179,16 @@ impl Default for Metrics {
             "Linear memory of a component after its last call",
             Unit::Bytes,
             metrics.plugin_memory.clone(),
+        );
+        registry.register(
+            "plugin_loads",
+            "Attempts to load what a plugin resource asks for",
+            metrics.plugin_loads.clone(),
+        );
+        registry.register(
+            "plugin_rollbacks",
+            "Plugins that failed in operation and were taken back for the version before",
+            metrics.plugin_rollbacks.clone(),
         );
         registry.register(
             "api_requests",
@@ -256,6 +276,16 @@ impl Metrics {
         self.plugin_memory
             .get_or_create(&component)
             .set(i64::try_from(memory).unwrap_or(i64::MAX));
+    }
+
+    /// An attempt to load a plugin has ended.
+    pub fn plugin_loaded(&self, outcome: &'static str) {
+        self.plugin_loads.get_or_create(&Load { outcome }).inc();
+    }
+
+    /// A plugin was taken back for the version before.
+    pub fn plugin_rolled_back(&self) {
+        self.plugin_rollbacks.inc();
     }
 
     /// A request has been answered after that time, or failed.

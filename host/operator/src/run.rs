@@ -20,6 +20,7 @@ use crate::kinds::Kind;
 use crate::leading::Leading;
 use crate::lease::Lease;
 use crate::metrics::Metrics;
+use crate::plugins::{Manager, Parts};
 use crate::reconcile::Reconciler;
 use crate::schedulers::{Network, Schedulers};
 use crate::settings::Settings;
@@ -77,7 +78,12 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         Arc::new(Health::new(leading.clone())),
     );
     let client = client::connect(args.context.as_deref(), metrics.clone(), health.clone()).await?;
-    let plugins = {
+    let sources = args.sources.sources().context("--plugin-ca-file")?;
+    let loading::Loaded {
+        plugins,
+        engine,
+        kept,
+    } = {
         let (args, metrics) = (args.plugins.clone(), metrics.clone());
         tokio::task::spawn_blocking(move || loading::load(&args, metrics, cores)).await??
     };
@@ -97,9 +103,10 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     let tls = TlsConfig::from_env().context("the certificate for Dask schedulers")?;
     let (tell, news) = mpsc::unbounded_channel();
     let schedulers = Schedulers::new(Box::new(Network::new(tls)), stores.clone(), metrics.clone(), tell);
+    let plugins = Arc::new(plugins);
     let mut reconciler = Reconciler::new(
         stores.clone(),
-        Arc::new(plugins),
+        plugins.clone(),
         schedulers,
         writes.clone(),
         events,
@@ -113,7 +120,29 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         .collect();
 
     let (mark, marked) = mpsc::unbounded_channel();
-    let controller = Arc::new(Controller::new(reconciler, health, metrics, mark, news));
+    let extra = reconciler.extra_kinds.clone();
+    let controller = Arc::new(Controller::new(
+        reconciler,
+        health.clone(),
+        metrics.clone(),
+        mark,
+        news,
+    ));
+    let queues = controller.clone();
+    let parts = Parts {
+        client: client.clone(),
+        plugins,
+        engine,
+        sources,
+        kept,
+        watched: stores.kinds().clone(),
+        extra,
+        metrics,
+        health,
+        leading: leading.clone(),
+        swapped: Box::new(move |namespace| queues.swapped(namespace)),
+    };
+    let manager = Manager::new(parts, &args.namespaces);
     tokio::spawn({
         let (leading, writes) = (leading.clone(), writes.clone());
         async move {
@@ -128,7 +157,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         "starts"
     );
     let ended = tokio::select! {
-        result = work(&args, client, controller, lease.as_ref()) => result,
+        result = work(&args, client, controller, manager, lease.as_ref()) => result,
         _ = terminate.recv() => { info!("ends, as SIGTERM asks"); Ok(()) }
         _ = interrupt.recv() => { info!("ends, as Ctrl-C asks"); Ok(()) }
     };
@@ -145,11 +174,13 @@ async fn work(
     args: &RunArgs,
     client: kube::Client,
     controller: Arc<Controller>,
+    manager: Manager,
     lease: Option<&Lease>,
 ) -> anyhow::Result<()> {
     if args.install_crds {
         install::crds(&client).await?;
     }
+    tokio::spawn(manager.run());
     match controller
         .run(client, &args.namespaces, args.concurrency, lease)
         .await? {}

@@ -184,3 +184,173 @@ impl Catalog {
             .flat_map(|plugin| &plugin.child_kinds)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dask_operator_render::logic::{Failure, Logic};
+    use dask_operator_render::policy::{Mode, Rules};
+    use dask_operator_runtime::contract::{
+        self, AdmissionRequest, AdmissionResponse, Answer, Finding, Observation, Plan, Review, ReviewRequest,
+    };
+    use rstest::rstest;
+
+    use super::*;
+
+    struct Nobody;
+
+    impl Logic for Nobody {
+        fn child_kinds(&self, _: &str) -> Result<Vec<contract::ResourceKind>, Failure> {
+            Ok(Vec::new())
+        }
+
+        fn default(&self, object: &str, _: &str) -> Result<Answer<String>, Failure> {
+            Ok(Ok(object.to_owned()))
+        }
+
+        fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, Failure> {
+            Ok(Vec::new())
+        }
+
+        fn plan(&self, _: &Observation) -> Result<Answer<Plan>, Failure> {
+            Err("not asked".into())
+        }
+    }
+
+    impl Rules for Nobody {
+        fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+            Err("not asked".into())
+        }
+
+        fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+            Err("not asked".into())
+        }
+    }
+
+    fn plugin(title: &str) -> Result<Arc<Plugin>, PluginError> {
+        Plugin::new(title.into(), "{}".into(), Box::new(Nobody)).map(Arc::new)
+    }
+
+    fn policy(title: &str) -> Arc<Policy> {
+        Arc::new(Policy {
+            title: title.into(),
+            settings: "{}".into(),
+            mode: Mode::Protect,
+            rules: Box::new(Nobody),
+        })
+    }
+
+    fn labels(text: &str) -> Labels {
+        let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
+        pairs
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    fn selector(text: &str) -> Selector {
+        Selector::from_iter(labels(text))
+    }
+
+    /// An entry that is logic of clusters and a policy: in a namespace or (`-`) of the cluster.
+    fn entry(namespace: &str, name: &str, order: i32, namespaces: &str, selected: &str) -> Entry {
+        let namespace = (namespace != "-").then(|| namespace.to_owned());
+        Entry {
+            id: PluginId {
+                namespace: namespace.clone(),
+                name: name.into(),
+            },
+            scope: Scope {
+                namespace,
+                namespaces: selector(namespaces),
+                labels: selector(selected),
+            },
+            order,
+            logic: BTreeMap::from([(DaskKind::Cluster, plugin(name))]),
+            policy: Some(Ok(policy(name))),
+        }
+    }
+
+    fn catalog(entries: Vec<Entry>) -> Catalog {
+        let defaults = DaskKind::ALL.map(|kind| (kind, plugin("default")));
+        let namespaces = BTreeMap::from([("prod".to_owned(), labels("tier=production"))]);
+        Catalog::new(BTreeMap::from(defaults), vec![policy("command line")]).with(entries, namespaces)
+    }
+
+    fn decide(catalog: &Catalog, kind: DaskKind, namespace: &str, of: &str) -> (String, Vec<String>) {
+        let labels = labels(of);
+        let subject = Subject {
+            kind,
+            namespace,
+            labels: &labels,
+        };
+        let logic = catalog
+            .logic(&subject)
+            .map_or_else(|error| error.title, |plugin| plugin.title.clone());
+        let policies = catalog
+            .policies(&subject)
+            .unwrap_or_else(|error| panic!("{error}"));
+        (
+            logic,
+            policies.iter().map(|policy| policy.title.clone()).collect(),
+        )
+    }
+
+    #[rstest]
+    #[case::nobody_else(DaskKind::Cluster, "a", "", "z-global", &["z-global", "command line"])]
+    #[case::labels(DaskKind::Cluster, "a", "team=x", "m-labelled", &["m-labelled", "z-global", "command line"])]
+    #[case::namespaces(DaskKind::Cluster, "prod", "", "y-production", &["y-production", "z-global", "command line"])]
+    #[case::own_first(DaskKind::Cluster, "own", "", "b-first", &["b-first", "a-second", "c-second", "z-global", "command line"])]
+    #[case::other_kinds(DaskKind::Job, "own", "", "default", &["b-first", "a-second", "c-second", "z-global", "command line"])]
+    fn who_decides(
+        #[case] kind: DaskKind,
+        #[case] namespace: &str,
+        #[case] labels: &str,
+        #[case] logic: &str,
+        #[case] policies: &[&str],
+    ) {
+        let catalog = catalog(vec![
+            entry("-", "z-global", 10, "", ""),
+            entry("-", "y-production", 5, "tier=production", ""),
+            entry("-", "m-labelled", -5, "", "team=x"),
+            entry("own", "c-second", 1, "", ""),
+            entry("own", "a-second", 1, "", ""),
+            entry("own", "b-first", 0, "", ""),
+        ]);
+        let (decides, asked) = decide(&catalog, kind, namespace, labels);
+        assert_eq!(
+            (decides.as_str(), asked),
+            (logic, policies.iter().map(|name| (*name).to_owned()).collect())
+        );
+    }
+
+    #[test]
+    fn one_that_was_in_force_holds_what_it_looks_after() {
+        let error = PluginError::unusable("gone", "the registry is down".into());
+        let held = Entry {
+            logic: BTreeMap::from([(DaskKind::Cluster, Err(error.clone()))]),
+            policy: Some(Err(error)),
+            ..entry("own", "gone", 0, "", "team=x")
+        };
+        let catalog = catalog(vec![held]);
+        let concerned = labels("team=x");
+        let subject = |labels| Subject {
+            kind: DaskKind::Cluster,
+            namespace: "own",
+            labels,
+        };
+        assert!(
+            catalog
+                .logic(&subject(&concerned))
+                .is_err_and(|error| error.title == "gone")
+        );
+        assert!(catalog.policies(&subject(&concerned)).is_err());
+        let none = Labels::new();
+        assert!(catalog.logic(&subject(&none)).is_ok() && catalog.policies(&subject(&none)).is_ok());
+    }
+
+    #[test]
+    fn a_namespace_can_be_chosen_by_its_name_before_its_labels_are_known() {
+        let catalog = catalog(vec![entry("-", "named", 0, "kubernetes.io/metadata.name=a", "")]);
+        assert_eq!(decide(&catalog, DaskKind::Cluster, "a", "").0, "named");
+        assert_eq!(decide(&catalog, DaskKind::Cluster, "b", "").0, "default");
+    }
+}

@@ -1,4 +1,8 @@
-//! The components that decide for Dask resources.
+//! The components that decide for Dask resources: which one it is, and how it is asked.
+//!
+//! Those that the command line names are there from the start. [`Manager`] watches DaskPlugin and
+//! ClusterDaskPlugin resources, loads what they ask for and exchanges the [`Catalog`]. What is in force
+//! stays so until its successor was fetched, verified, compiled and tried on a sample.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -14,9 +18,24 @@ use dask_operator_runtime::contract::{self, Answer, DesiredChild, Observation, P
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
+mod attempt;
 mod catalog;
+mod failure;
+mod fetch;
+mod guard;
+mod kept;
+mod known;
+mod manager;
+mod prepare;
+mod report;
+mod resource;
+mod sample;
+mod watching;
 
 pub use catalog::{Catalog, Entry, Labels, PluginId, Scope, Subject};
+pub use fetch::Sources;
+pub use kept::Kept;
+pub use manager::{Manager, Parts};
 
 /// A component in the role that it has for one kind.
 pub struct Plugin {

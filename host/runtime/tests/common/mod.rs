@@ -18,12 +18,17 @@ pub fn repository(path: &str) -> PathBuf {
 
 /// Loads a file of `plugins/hostile`.
 pub fn load(engine: &Engine, name: &str, limits: Limits) -> Result<Component, LoadError> {
-    Component::load(engine, name, &component(&read(&format!("{name}.wat"))), limits)
+    Component::load(engine, name, &bytes(name), limits)
 }
 
 /// Loads the component that does everything right.
 pub fn load_good(engine: &Engine) -> Component {
     Component::load(engine, "good", &good(), Limits::default()).expect("a good component")
+}
+
+/// A file of `plugins/hostile` as a component.
+pub fn bytes(name: &str) -> Vec<u8> {
+    component(&read(&format!("{name}.wat")))
 }
 
 /// The component that does everything right.

@@ -435,6 +435,7 @@ mod tests {
         let address = registry(vec![
             answer("200 OK", "", ""),
             answer("200 OK", "", &manifest(&[(LAYER, 1)])),
+            answer("200 OK", "", ""),
             answer("200 OK", "", "component"),
         ])
         .await;

@@ -1,0 +1,401 @@
+//! DaskPlugin and ClusterDaskPlugin: components that decide in place of the default ones, or policies on
+//! top of them.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::{CustomResource, KubeSchema};
+use schemars::{JsonSchema, Schema, json_schema};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::Condition;
+
+/// A WebAssembly component for the Dask resources of one namespace.
+#[allow(clippy::duplicated_attributes, reason = "several columns have the same type")]
+#[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[kube(
+    group = "kubernetes.dask.org",
+    version = "v1",
+    kind = "DaskPlugin",
+    plural = "daskplugins",
+    shortname = "dpl",
+    category = "dask",
+    doc = "A WebAssembly component that decides about the Dask resources of its namespace.",
+    namespaced,
+    status = "PluginStatus",
+    derive = "PartialEq",
+    printcolumn(
+        name = "Version",
+        type_ = "string",
+        description = "The version that is in force",
+        json_path = ".status.version"
+    ),
+    printcolumn(
+        name = "Digest",
+        type_ = "string",
+        description = "The beginning of its digest",
+        json_path = ".status.shortDigest"
+    ),
+    printcolumn(
+        name = "Interfaces",
+        type_ = "string",
+        description = "What it stands for",
+        json_path = ".status.interfaces"
+    ),
+    printcolumn(
+        name = "Mode",
+        type_ = "string",
+        description = "Whether it protects or only monitors",
+        json_path = ".spec.mode"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        description = "Whether what the spec asks for is in force",
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        description = "Why",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = crate::crds::insecure_rule(), validation = crate::crds::own_namespace_rule())]
+pub struct DaskPluginSpec {
+    /// Where the component comes from: exactly one of `oci`, `file` and `configMap`.
+    #[x_kube(validation = crate::crds::one_source_rule())]
+    pub source: PluginSource,
+    /// The SHA-256 of the component's bytes, as `sha256:` and 64 hexadecimal digits. Bytes with another are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^sha256:[0-9a-f]{64}$"), length(max = 71))]
+    pub digest: Option<String>,
+    /// Look again every so many seconds whether the source holds something else now: for a tag that moves, a file or a
+    /// ConfigMap that changes. Where nothing is said, only a change of this resource is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 86400))]
+    pub refresh_seconds: Option<i64>,
+    /// The component's settings, as its schema describes them (`dask-operator plugin inspect`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "settings")]
+    pub settings: Option<Map<String, Value>>,
+    /// What a call may use; at most what the operator allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<PluginLimits>,
+    /// Its place among others: smaller numbers come first. Policies are asked in this order; of logic the first counts.
+    #[serde(default)]
+    pub order: i32,
+    /// `protect` (the default): what a policy says is done. `monitor`: it is only reported.
+    #[serde(default)]
+    #[schemars(extend("default" = "protect"))]
+    pub mode: PluginMode,
+    /// Which of its interfaces to use; all, where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 5), extend("x-kubernetes-list-type" = "set"))]
+    pub interfaces: Option<Vec<PluginInterface>>,
+    /// Only Dask resources with such labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+}
+
+/// A WebAssembly component for the Dask resources of all namespaces, or of some.
+#[allow(clippy::duplicated_attributes, reason = "several columns have the same type")]
+#[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[kube(
+    group = "kubernetes.dask.org",
+    version = "v1",
+    kind = "ClusterDaskPlugin",
+    plural = "clusterdaskplugins",
+    shortname = "cdpl",
+    category = "dask",
+    doc = "A WebAssembly component that decides about the Dask resources of all namespaces, or of some.",
+    status = "PluginStatus",
+    derive = "PartialEq",
+    printcolumn(
+        name = "Version",
+        type_ = "string",
+        description = "The version that is in force",
+        json_path = ".status.version"
+    ),
+    printcolumn(
+        name = "Digest",
+        type_ = "string",
+        description = "The beginning of its digest",
+        json_path = ".status.shortDigest"
+    ),
+    printcolumn(
+        name = "Interfaces",
+        type_ = "string",
+        description = "What it stands for",
+        json_path = ".status.interfaces"
+    ),
+    printcolumn(
+        name = "Mode",
+        type_ = "string",
+        description = "Whether it protects or only monitors",
+        json_path = ".spec.mode"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        description = "Whether what the spec asks for is in force",
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        description = "Why",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = crate::crds::insecure_rule(), validation = crate::crds::named_namespace_rule())]
+pub struct ClusterDaskPluginSpec {
+    /// Where the component comes from: exactly one of `oci`, `file` and `configMap`.
+    #[x_kube(validation = crate::crds::one_source_rule())]
+    pub source: PluginSource,
+    /// The SHA-256 of the component's bytes, as `sha256:` and 64 hexadecimal digits. Bytes with another are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^sha256:[0-9a-f]{64}$"), length(max = 71))]
+    pub digest: Option<String>,
+    /// Look again every so many seconds whether the source holds something else now: for a tag that moves, a file or a
+    /// ConfigMap that changes. Where nothing is said, only a change of this resource is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 86400))]
+    pub refresh_seconds: Option<i64>,
+    /// The component's settings, as its schema describes them (`dask-operator plugin inspect`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "settings")]
+    pub settings: Option<Map<String, Value>>,
+    /// What a call may use; at most what the operator allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<PluginLimits>,
+    /// Its place among others: smaller numbers come first. Policies are asked in this order, those of namespaces before
+    /// those of the cluster; of logic the first counts, and one of the namespace before any of the cluster.
+    #[serde(default)]
+    pub order: i32,
+    /// `protect` (the default): what a policy says is done. `monitor`: it is only reported.
+    #[serde(default)]
+    #[schemars(extend("default" = "protect"))]
+    pub mode: PluginMode,
+    /// Which of its interfaces to use; all, where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 5), extend("x-kubernetes-list-type" = "set"))]
+    pub interfaces: Option<Vec<PluginInterface>>,
+    /// Only in namespaces with such labels; `kubernetes.io/metadata.name` is the namespace's own name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_selector: Option<LabelSelector>,
+    /// Only Dask resources with such labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+}
+
+impl From<ClusterDaskPluginSpec> for DaskPluginSpec {
+    /// The same without its selector of namespaces.
+    fn from(spec: ClusterDaskPluginSpec) -> Self {
+        Self {
+            source: spec.source,
+            digest: spec.digest,
+            refresh_seconds: spec.refresh_seconds,
+            settings: spec.settings,
+            limits: spec.limits,
+            order: spec.order,
+            mode: spec.mode,
+            interfaces: spec.interfaces,
+            selector: spec.selector,
+        }
+    }
+}
+
+/// Where a component comes from.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginSource {
+    /// An image in an OCI registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oci: Option<OciSource>,
+    /// A file that the operator sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileSource>,
+    /// A key of a ConfigMap's `binaryData`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map: Option<ConfigMapSource>,
+}
+
+/// An image in an OCI registry.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OciSource {
+    /// Its name, `registry.example.com/team/policy:1.0.0`, or with the digest of its manifest, `…@sha256:…`.
+    #[schemars(length(min = 1, max = 512))]
+    pub image: String,
+    /// Secrets of the type `kubernetes.io/dockerconfigjson` with credentials for the registry. The first that has some
+    /// counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8))]
+    pub pull_secrets: Option<Vec<SecretName>>,
+    /// Speak to the registry without TLS. Only together with a digest, because anybody in between could change what
+    /// comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub insecure: Option<bool>,
+}
+
+/// The name of a Secret.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretName {
+    /// Its `metadata.name`.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its namespace: wanted in a ClusterDaskPlugin; in a DaskPlugin it is that one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+}
+
+/// A file that the operator sees.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileSource {
+    /// Its path, below a folder that the operator's `--plugin-folder` names.
+    #[schemars(length(min = 1, max = 4096))]
+    pub path: String,
+}
+
+/// A key of a ConfigMap's `binaryData`.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigMapSource {
+    /// The ConfigMap's `metadata.name`.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its namespace: wanted in a ClusterDaskPlugin; in a DaskPlugin it is that one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+    /// The key below `binaryData` that holds the component.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+/// What a call of a component may use.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginLimits {
+    /// Memory, a quantity: `64Mi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    pub memory: Option<String>,
+    /// Time, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 60000))]
+    pub milliseconds: Option<i64>,
+    /// The size of its answer, a quantity: `8Mi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    pub output: Option<String>,
+}
+
+/// What a policy's word counts.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PluginMode {
+    /// What it says is done.
+    #[default]
+    Protect,
+    /// What it says is only reported.
+    Monitor,
+}
+
+/// What a component can stand for.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PluginInterface {
+    /// The logic of DaskCluster.
+    Cluster,
+    /// The logic of DaskWorkerGroup.
+    WorkerGroup,
+    /// The logic of DaskJob.
+    Job,
+    /// The logic of DaskAutoscaler.
+    Autoscaler,
+    /// Rules on top of the logic.
+    Policy,
+}
+
+impl PluginInterface {
+    /// As in the contract: `worker-group`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cluster => "cluster",
+            Self::WorkerGroup => "worker-group",
+            Self::Job => "job",
+            Self::Autoscaler => "autoscaler",
+            Self::Policy => "policy",
+        }
+    }
+}
+
+/// What the operator made of a plugin.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginStatus {
+    /// The `metadata.generation` that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// What holds of the plugin, by type. `Ready`: what the spec asks for is in force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// The name that the component in force gives itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The version of the component in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The digest of the component in force, `sha256:…`. Nothing is in force where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Its first twelve digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub short_digest: Option<String>,
+    /// The digest of the image's manifest that it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_digest: Option<String>,
+    /// The interfaces that are used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<String>,
+    /// What is in force, so that it can be so again after a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_good: Option<LastGood>,
+    /// Why what the spec asks for is not in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What is in force.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastGood {
+    /// The `metadata.generation` whose spec asked for it.
+    pub generation: i64,
+    /// The digest of the component's bytes.
+    pub digest: String,
+    /// Its settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "settings")]
+    pub settings: Option<Map<String, Value>>,
+    /// A digest that was in force after it, failed, and was taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<String>,
+}
+
+/// An object that the component describes.
+fn settings(_: &mut schemars::SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}

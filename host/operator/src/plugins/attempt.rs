@@ -1,0 +1,163 @@
+//! One attempt to make what a plugin resource asks for ready to be in force.
+
+use std::sync::Arc;
+
+use kube::Client;
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+use super::PluginId;
+use super::failure::LoadFailure;
+use super::fetch::{Fetched, Sources};
+use super::kept::Kept;
+use super::prepare::{Good, Workshop};
+use super::resource::Resource;
+
+/// What attempts share.
+pub(super) struct Means {
+    pub(super) client: Client,
+    pub(super) sources: Sources,
+    pub(super) kept: Kept,
+    pub(super) workshop: Workshop,
+    /// Attempts that may run at once: each may compile for seconds.
+    pub(super) permits: Semaphore,
+}
+
+/// What is attempted.
+pub(super) struct Attempt {
+    pub(super) resource: Resource,
+    /// What is in force now.
+    pub(super) good: Option<Good>,
+    /// A digest that was taken back and shall not come again.
+    pub(super) rolled_back: Option<String>,
+    /// Whether to look at the source although it is the same as before.
+    pub(super) look: bool,
+}
+
+/// What came of it.
+pub(super) struct Outcome {
+    pub(super) id: PluginId,
+    pub(super) uid: String,
+    pub(super) generation: i64,
+    /// What shall be in force from now on; none for what is.
+    pub(super) good: Option<Good>,
+    /// Why it is not what the resource asks for.
+    pub(super) failure: Option<LoadFailure>,
+}
+
+impl Attempt {
+    /// Makes the attempt.
+    pub(super) async fn make(self, means: Arc<Means>) -> Outcome {
+        // The semaphore is never closed.
+        let _permit = means.permits.acquire().await;
+        let (id, uid) = (self.resource.id.clone(), self.resource.uid.clone());
+        let generation = self.resource.generation;
+        let (good, failure) = match self.load(&means).await {
+            Ok(good) => (good, None),
+            Err(failure) => {
+                let fallback = if self.good.is_none() && !failure.forbids() {
+                    self.fall_back(&means).await
+                } else {
+                    None
+                };
+                (fallback, Some(failure))
+            }
+        };
+        Outcome {
+            id,
+            uid,
+            generation,
+            good,
+            failure,
+        }
+    }
+
+    /// What shall be in force; none when it is already.
+    async fn load(&self, means: &Arc<Means>) -> Result<Option<Good>, LoadFailure> {
+        let resource = &self.resource;
+        means.sources.check(resource)?;
+        if let Some(known) = self.known_digest().filter(|_| !self.look)
+            && let Some(bytes) = means.kept.load(&known)
+        {
+            let image_digest = match &self.good {
+                Some(good) => good.image_digest.clone(),
+                None => resource.status.image_digest.clone(),
+            };
+            let fetched = Fetched { bytes, image_digest };
+            return prepare(means, resource.clone(), fetched).await.map(Some);
+        }
+        let fetched = means.sources.fetch(&means.client, resource).await?;
+        let digest = dask_operator_sources::digest(&fetched.bytes);
+        if self.rolled_back.as_ref() == Some(&digest) {
+            return Err(LoadFailure::new(
+                "RolledBack",
+                format!(
+                    "the component with the digest {digest} failed again and again, and was taken back: push \
+                         another one, or change the resource to try this one again"
+                ),
+            ));
+        }
+        if self
+            .good
+            .as_ref()
+            .is_some_and(|good| good.digest == digest && good.asked.spec == resource.spec)
+        {
+            return Ok(None);
+        }
+        prepare(means, resource.clone(), fetched).await.map(Some)
+    }
+
+    /// The digest of what this source held when it was last looked at.
+    fn known_digest(&self) -> Option<String> {
+        let resource = &self.resource;
+        if let Some(good) = &self.good {
+            let (before, now) = (&good.asked.spec, &resource.spec);
+            let same = before.source == now.source && before.digest == now.digest;
+            return same.then(|| good.digest.clone());
+        }
+        // After a restart.
+        let last = resource.status.last_good.as_ref()?;
+        (last.generation == resource.generation && last.rolled_back.is_none()).then(|| last.digest.clone())
+    }
+
+    /// What was in force before a restart.
+    async fn fall_back(&self, means: &Arc<Means>) -> Option<Good> {
+        let last = self.resource.status.last_good.as_ref()?;
+        let bytes = means.kept.load(&last.digest)?;
+        let mut resource = self.resource.clone();
+        resource.generation = last.generation;
+        resource.spec.settings = last.settings.clone();
+        let fetched = Fetched {
+            bytes,
+            image_digest: self.resource.status.image_digest.clone(),
+        };
+        match prepare(means, resource, fetched).await {
+            Ok(good) => Some(good),
+            Err(failure) => {
+                warn!(plugin = %self.resource.id, "what was in force can't be so again: {failure}");
+                None
+            }
+        }
+    }
+}
+
+/// Makes bytes ready, and keeps them for the next start.
+async fn prepare(means: &Arc<Means>, resource: Resource, fetched: Fetched) -> Result<Good, LoadFailure> {
+    let means = means.clone();
+    let id = resource.id.clone();
+    let prepared = tokio::task::spawn_blocking(move || {
+        let good = means
+            .workshop
+            .prepare(&resource, &fetched.bytes, fetched.image_digest)?;
+        if let Err(error) = means.kept.store(&good.digest, &fetched.bytes) {
+            warn!(plugin = %resource.id, "can't be kept, so that the next start has to fetch it: {error}");
+        }
+        Ok(good)
+    });
+    prepared.await.unwrap_or_else(|error| {
+        Err(LoadFailure::new(
+            "Unfit",
+            format!("{id} can't be made ready; this is a bug: {error}"),
+        ))
+    })
+}

@@ -1,0 +1,34 @@
+//! Why what a plugin resource asks for is not in force.
+
+use dask_operator_sources::SourceError;
+
+/// Why what a plugin resource asks for is not in force.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub(super) struct LoadFailure {
+    /// In one word in CamelCase, for the condition and for metrics.
+    pub(super) reason: &'static str,
+    /// In a sentence.
+    pub(super) message: String,
+}
+
+impl LoadFailure {
+    /// With that reason.
+    pub(super) fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+        }
+    }
+
+    /// Whether somebody forbade it: what was in force must not go on then.
+    pub(super) fn forbids(&self) -> bool {
+        self.reason == "SourceNotAllowed"
+    }
+}
+
+impl From<SourceError> for LoadFailure {
+    fn from(error: SourceError) -> Self {
+        Self::new(error.reason(), error.to_string())
+    }
+}

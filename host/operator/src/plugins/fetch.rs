@@ -1,0 +1,160 @@
+//! Gets a plugin's bytes from where its resource says.
+
+use std::path::{Path, PathBuf};
+
+use dask_operator_api::{ConfigMapSource, OciSource};
+use dask_operator_sources::allowed::{self, Source};
+use dask_operator_sources::{Credentials, Pattern, SIZE_LIMIT, file, oci, verify};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{Api, Client};
+
+use super::failure::LoadFailure;
+use super::resource::Resource;
+
+/// The type of a Secret with docker's configuration, and its key.
+const DOCKER_CONFIG: (&str, &str) = ("kubernetes.io/dockerconfigjson", ".dockerconfigjson");
+
+/// Where plugins may come from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// Sources of ClusterDaskPlugins.
+    pub cluster: Vec<Pattern>,
+    /// Sources of DaskPlugins, which tenants write.
+    pub tenants: Vec<Pattern>,
+    /// Folders that files may be in.
+    pub folders: Vec<PathBuf>,
+    /// Whose certificates registries may have, beside the system's.
+    pub roots: oci::Roots,
+}
+
+/// A plugin's bytes, verified.
+pub(super) struct Fetched {
+    pub(super) bytes: Vec<u8>,
+    /// The digest of the image's manifest, where it came from a registry.
+    pub(super) image_digest: Option<String>,
+}
+
+impl Sources {
+    /// Makes sure that a plugin's source may be used.
+    pub(super) fn check(&self, resource: &Resource) -> Result<(), LoadFailure> {
+        let patterns = if resource.id.namespace.is_some() {
+            &self.tenants
+        } else {
+            &self.cluster
+        };
+        let source = &resource.spec.source;
+        match (&source.oci, &source.file, &source.config_map) {
+            (Some(oci), _, _) => allowed::check(patterns, Source::Image(&oci.image.parse()?))?,
+            (_, Some(_), _) => allowed::check(patterns, Source::File)?,
+            (_, _, Some(_)) => allowed::check(patterns, Source::ConfigMap)?,
+            (None, None, None) => {
+                return Err(LoadFailure::new(
+                    "NoSource",
+                    "spec.source is empty: it holds one of oci, file and configMap",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gets a plugin's bytes and compares them with the digest that its resource names.
+    pub(super) async fn fetch(&self, client: &Client, resource: &Resource) -> Result<Fetched, LoadFailure> {
+        self.check(resource)?;
+        let source = &resource.spec.source;
+        let fetched = if let Some(image) = &source.oci {
+            self.pull(client, resource, image).await?
+        } else if let Some(path) = &source.file {
+            let bytes = file::read(Path::new(&path.path), &self.folders, SIZE_LIMIT).await?;
+            Fetched {
+                bytes,
+                image_digest: None,
+            }
+        } else if let Some(config_map) = &source.config_map {
+            Fetched {
+                bytes: read(client, resource, config_map).await?,
+                image_digest: None,
+            }
+        } else {
+            return Err(LoadFailure::new("NoSource", "spec.source is empty"));
+        };
+        if let Some(digest) = &resource.spec.digest {
+            verify(&fetched.bytes, digest)?;
+        }
+        Ok(fetched)
+    }
+
+    async fn pull(
+        &self,
+        client: &Client,
+        resource: &Resource,
+        source: &OciSource,
+    ) -> Result<Fetched, LoadFailure> {
+        let image = source.image.parse()?;
+        let mut credentials = Credentials::Anonymous;
+        for secret in source.pull_secrets.iter().flatten() {
+            let namespace = resource.namespace_of(secret.namespace.as_ref());
+            let config = docker_config(client, namespace, &secret.name).await?;
+            if let Some(found) = Credentials::from_docker_config(&config, &image)? {
+                credentials = found;
+                break;
+            }
+        }
+        let options = oci::Options {
+            insecure: source.insecure == Some(true),
+            roots: self.roots.clone(),
+            ..oci::Options::default()
+        };
+        let pulled = oci::pull(&image, &credentials, &options).await?;
+        Ok(Fetched {
+            bytes: pulled.bytes,
+            image_digest: Some(pulled.image_digest),
+        })
+    }
+}
+
+async fn docker_config(client: &Client, namespace: &str, name: &str) -> Result<String, LoadFailure> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let place = format!("Secret {namespace}/{name}");
+    let secret = api
+        .get_opt(name)
+        .await
+        .map_err(|error| unreadable(&place, &error))?;
+    let unusable = |problem: &str| LoadFailure::new("SecretUnusable", format!("{place} {problem}"));
+    let secret = secret.ok_or_else(|| unusable("does not exist"))?;
+    let (type_, key) = DOCKER_CONFIG;
+    if secret.type_.as_deref() != Some(type_) {
+        return Err(unusable(&format!(
+            "is not of the type {type_}: make one with `kubectl create secret docker-registry`"
+        )));
+    }
+    let data = secret.data.unwrap_or_default().remove(key);
+    data.and_then(|data| String::from_utf8(data.0).ok())
+        .ok_or_else(|| unusable(&format!("has no text under {key}")))
+}
+
+async fn read(
+    client: &Client,
+    resource: &Resource,
+    source: &ConfigMapSource,
+) -> Result<Vec<u8>, LoadFailure> {
+    let namespace = resource.namespace_of(source.namespace.as_ref());
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let place = format!("ConfigMap {namespace}/{}", source.name);
+    let found = api
+        .get_opt(&source.name)
+        .await
+        .map_err(|error| unreadable(&place, &error))?;
+    let unusable = |problem: String| LoadFailure::new("ConfigMapUnusable", format!("{place} {problem}"));
+    let found = found.ok_or_else(|| unusable("does not exist".to_owned()))?;
+    if let Some(bytes) = found.binary_data.unwrap_or_default().remove(&source.key) {
+        return Ok(bytes.0);
+    }
+    Err(unusable(format!(
+        "has no {} below binaryData: make it with `kubectl create configmap {} --from-file={}=FILE`",
+        source.key, source.name, source.key
+    )))
+}
+
+fn unreadable(place: &str, error: &kube::Error) -> LoadFailure {
+    LoadFailure::new("Unreadable", format!("{place} can't be read: {error}"))
+}

@@ -1,0 +1,202 @@
+//! What is known of one plugin resource: what is in force, and what is tried.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dask_operator_api::PluginMode;
+use dask_operator_core::parent::DaskKind;
+use dask_operator_render::logic::interface;
+use tokio::time::Instant;
+
+use super::attempt::{Attempt, Outcome};
+use super::failure::LoadFailure;
+use super::guard::Failing;
+use super::prepare::Good;
+use super::resource::Resource;
+use super::{Entry, PluginError};
+
+/// How long to wait after a first failure, and at most.
+const FIRST_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+/// What is known of one plugin resource.
+pub(super) struct Known {
+    /// The resource as it was last seen.
+    pub(super) resource: Resource,
+    /// What is in force.
+    pub(super) good: Option<Good>,
+    /// What was in force before that.
+    previous: Option<Good>,
+    /// A digest that was taken back.
+    pub(super) rolled_back: Option<String>,
+    /// Why what the resource asks for is not in force.
+    pub(super) failure: Option<LoadFailure>,
+    failures: u32,
+    /// An attempt is under way.
+    running: bool,
+    /// When the next one begins.
+    again: Option<Instant>,
+    /// Whether the next one looks at the source although it is the same.
+    look: bool,
+}
+
+impl Known {
+    pub(super) fn new(resource: Resource) -> Self {
+        // What was taken back may be tried again when somebody changed the resource since.
+        let same = resource.status.observed_generation == Some(resource.generation);
+        let last = resource.status.last_good.as_ref().filter(|_| same);
+        Self {
+            rolled_back: last.and_then(|last| last.rolled_back.clone()),
+            resource,
+            good: None,
+            previous: None,
+            failure: None,
+            failures: 0,
+            running: false,
+            again: None,
+            look: false,
+        }
+    }
+
+    /// The resource has changed.
+    pub(super) fn wants(&mut self, resource: Resource) {
+        let status = std::mem::take(&mut self.resource.status);
+        self.resource = Resource { status, ..resource };
+        self.rolled_back = None;
+        self.failures = 0;
+        self.again = None;
+        self.look = false;
+    }
+
+    /// Whether something of it was in force before this process began.
+    pub(super) fn was_in_force(&self) -> bool {
+        self.resource.status.digest.is_some()
+    }
+
+    /// Whether nobody knows yet what becomes of it.
+    pub(super) fn is_loading(&self) -> bool {
+        self.good.is_none() && self.failure.is_none()
+    }
+
+    /// When the next attempt begins.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.again.filter(|_| !self.running)
+    }
+
+    /// The next attempt; none while one is under way.
+    pub(super) fn begin(&mut self) -> Option<Attempt> {
+        if self.running {
+            return None;
+        }
+        self.running = true;
+        self.again = None;
+        Some(Attempt {
+            resource: self.resource.clone(),
+            good: self.good.clone(),
+            rolled_back: self.rolled_back.clone(),
+            look: self.look,
+        })
+    }
+
+    /// Whether an attempt that has ended was about an earlier state of the resource.
+    pub(super) fn is_outdated(&mut self, generation: i64) -> bool {
+        let outdated = self.resource.generation != generation;
+        if outdated {
+            self.running = false;
+        }
+        outdated
+    }
+
+    /// An attempt has ended. Gives whether something else is in force now.
+    pub(super) fn ended(&mut self, outcome: Outcome) -> bool {
+        self.running = false;
+        self.failure = outcome.failure;
+        if self.failure.is_none() {
+            self.failures = 0;
+            // From now on only the source can have something new.
+            self.look = true;
+            let every = self
+                .resource
+                .spec
+                .refresh_seconds
+                .and_then(|seconds| u64::try_from(seconds).ok());
+            self.again = every.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+        } else {
+            let wait = FIRST_WAIT * 2_u32.saturating_pow(self.failures.min(16));
+            self.failures += 1;
+            self.again = Some(Instant::now() + wait.min(LONGEST_WAIT));
+        }
+        match outcome.good {
+            Some(good) => {
+                self.previous = self.good.replace(good);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// What is in force fails again and again: what was so before is in force again, where there is
+    /// something. Gives whether there is.
+    pub(super) fn go_back(&mut self, failing: &Failing) -> bool {
+        let failed = self.good.as_ref().map(Good::title).unwrap_or_default();
+        let Some(previous) = self.previous.take() else {
+            let message = format!(
+                "{failed} fails again and again, and there is no earlier version to go back to: {}",
+                failing.message
+            );
+            self.failure = Some(LoadFailure::new("FailsInOperation", message));
+            return false;
+        };
+        let message = format!(
+            "{failed} failed again and again and was taken back for {}: {}",
+            previous.title(),
+            failing.message
+        );
+        self.failure = Some(LoadFailure::new("RolledBack", message));
+        self.good = Some(previous);
+        self.rolled_back = Some(failing.digest.clone());
+        true
+    }
+
+    /// What the catalog gets: what is in force; of what was in force and can't be loaded that it is held; of
+    /// all else nothing.
+    pub(super) fn entry(&self) -> Option<Entry> {
+        if let Some(good) = &self.good {
+            return Some(good.entry.clone());
+        }
+        if !self.was_in_force() {
+            return None;
+        }
+        let status = &self.resource.status;
+        let why = self
+            .failure
+            .as_ref()
+            .map_or("it is being loaded", |failure| failure.message.as_str());
+        let error = PluginError {
+            title: format!(
+                "{} {} ({}) of {}",
+                status.name.as_deref().unwrap_or("plugin"),
+                status.version.as_deref().unwrap_or_default(),
+                status.short_digest.as_deref().unwrap_or_default(),
+                self.resource.id
+            ),
+            reason: "PluginNotLoaded",
+            message: format!("it was in force and can't be used now: {why}"),
+        };
+        let had = |name: &str| status.interfaces.iter().any(|interface| interface == name);
+        let logic: BTreeMap<_, Result<Arc<_>, _>> = DaskKind::ALL
+            .into_iter()
+            .filter(|kind| had(interface(*kind).name()))
+            .map(|kind| (kind, Err(error.clone())))
+            .collect();
+        let protects = had("policy") && self.resource.spec.mode == PluginMode::Protect;
+        Some(Entry {
+            id: self.resource.id.clone(),
+            scope: self.resource.scope.clone(),
+            order: self.resource.spec.order,
+            logic,
+            policy: protects.then_some(Err(error)),
+        })
+    }
+}

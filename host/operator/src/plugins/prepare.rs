@@ -1,0 +1,263 @@
+//! Makes a plugin ready from its bytes: compile, check, try.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dask_operator_api::{PluginLimits, PluginMode};
+use dask_operator_core::gate::kinds::allowed;
+use dask_operator_core::parent::DaskKind;
+use dask_operator_core::plan::ResourceKind;
+use dask_operator_core::quantity;
+use dask_operator_render::findings::sentences;
+use dask_operator_render::logic::{ComponentLogic, interface};
+use dask_operator_render::policy::{Mode, Policy, title};
+use dask_operator_runtime::{Component, Engine, Interface, Limits};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::failure::LoadFailure;
+use super::guard::{Failing, Guard, Guarded};
+use super::resource::Resource;
+use super::{Entry, Plugin, sample};
+use crate::kinds::Kinds;
+
+/// A plugin that can be in force.
+#[derive(Clone)]
+pub(super) struct Good {
+    /// What the catalog gets.
+    pub(super) entry: Entry,
+    /// The component's own name.
+    pub(super) name: String,
+    /// Its version.
+    pub(super) version: String,
+    /// The digest of its bytes, `sha256:…`.
+    pub(super) digest: String,
+    /// Where its bytes came from, as far as it is known.
+    pub(super) image_digest: Option<String>,
+    /// The interfaces that are used.
+    pub(super) interfaces: Vec<&'static str>,
+    /// The resource that asked for it, as it was then.
+    pub(super) asked: Resource,
+}
+
+impl Good {
+    /// What it is called in messages.
+    pub(super) fn title(&self) -> String {
+        let digits = self.digest.trim_start_matches("sha256:");
+        format!(
+            "{} {} ({})",
+            self.name,
+            self.version,
+            digits.get(..12).unwrap_or(digits)
+        )
+    }
+}
+
+/// What making a plugin ready takes.
+#[derive(Clone)]
+pub(super) struct Workshop {
+    pub(super) engine: Engine,
+    /// Kinds that are watched.
+    pub(super) watched: Kinds,
+    /// Kinds of children that the administrator allows beyond the usual.
+    pub(super) extra: Vec<ResourceKind>,
+    /// Who wants to hear of plugins that fail again and again.
+    pub(super) failing: UnboundedSender<Failing>,
+}
+
+impl Workshop {
+    /// Compiles the bytes, checks that they are what `resource` wants, and tries them on a sample. Blocks.
+    pub(super) fn prepare(
+        &self,
+        resource: &Resource,
+        bytes: &[u8],
+        image_digest: Option<String>,
+    ) -> Result<Good, LoadFailure> {
+        let limits = limits(resource.spec.limits.as_ref())?;
+        let component = Component::load(&self.engine, &resource.id.to_string(), bytes, limits)
+            .map_err(|error| LoadFailure::new("Unfit", error.to_string()))?;
+        let interfaces = wanted(resource, &component)?;
+        let settings = resource.settings();
+        let findings = component
+            .validate_settings(&settings)
+            .map_err(|error| LoadFailure::new(error.failure.reason(), error.to_string()))?;
+        if !findings.is_empty() {
+            return Err(LoadFailure::new(
+                "SettingsRefused",
+                format!(
+                    "spec.settings: {} refuses them: {}",
+                    title(&component),
+                    sentences(&findings)
+                ),
+            ));
+        }
+        let digest = component.digest().to_string();
+        let guard = Guard::new(resource.id.clone(), digest.clone(), self.failing.clone());
+        let title = format!("{} of {}", title(&component), resource.id);
+        let mut entry = Entry {
+            id: resource.id.clone(),
+            scope: resource.scope.clone(),
+            order: resource.spec.order,
+            logic: BTreeMap::new(),
+            policy: None,
+        };
+        for kind in DaskKind::ALL {
+            let interface = interface(kind);
+            if interfaces.contains(&interface) {
+                let plugin = self.logic(&component, interface, kind, &title, &settings, &guard)?;
+                entry.logic.insert(kind, Ok(Arc::new(plugin)));
+            }
+        }
+        if interfaces.contains(&Interface::Policy) {
+            let policy = |rules: Component, guard| {
+                Arc::new(Policy {
+                    title: title.clone(),
+                    settings: settings.clone(),
+                    mode: match resource.spec.mode {
+                        PluginMode::Protect => Mode::Protect,
+                        PluginMode::Monitor => Mode::Monitor,
+                    },
+                    rules: Box::new(Guarded { inner: rules, guard }),
+                })
+            };
+            let policy = policy(component.clone(), guard);
+            sample::try_policy(&policy)?;
+            entry.policy = Some(Ok(policy));
+        }
+        Ok(Good {
+            entry,
+            name: component.name().to_owned(),
+            version: component.description().version.clone(),
+            digest,
+            image_digest,
+            interfaces: interfaces.into_iter().map(Interface::name).collect(),
+            asked: resource.clone(),
+        })
+    }
+
+    fn logic(
+        &self,
+        component: &Component,
+        interface: Interface,
+        kind: DaskKind,
+        title: &str,
+        settings: &str,
+        guard: &Arc<Guard>,
+    ) -> Result<Plugin, LoadFailure> {
+        let inner = ComponentLogic {
+            component: component.clone(),
+            interface,
+        };
+        let guarded = Guarded {
+            inner,
+            guard: guard.clone(),
+        };
+        let plugin = Plugin::new(title.to_owned(), settings.to_owned(), Box::new(guarded))
+            .map_err(|error| LoadFailure::new(error.reason, error.to_string()))?;
+        let may_have = allowed(kind, &self.extra);
+        for child in &plugin.child_kinds {
+            if !may_have.contains(child) || self.watched.get(child).is_none() {
+                return Err(LoadFailure::new(
+                    "KindNotAllowed",
+                    format!(
+                        "{title} wants children of the kind {child}, which the operator does not watch: start it with \
+                         --allow-child {}/{}",
+                        child.api_version, child.kind
+                    ),
+                ));
+            }
+        }
+        sample::try_logic(&plugin, kind, &self.extra)?;
+        Ok(plugin)
+    }
+}
+
+/// The interfaces that the resource wants of the component.
+fn wanted(resource: &Resource, component: &Component) -> Result<Vec<Interface>, LoadFailure> {
+    let Some(wanted) = &resource.spec.interfaces else {
+        return Ok(component.interfaces().to_vec());
+    };
+    let has: Vec<_> = component
+        .interfaces()
+        .iter()
+        .map(|interface| interface.name())
+        .collect();
+    let find = |name: &str| {
+        let missing = || {
+            let text = format!(
+                "spec.interfaces: {} has no {name}; it has {}",
+                title(component),
+                has.join(", ")
+            );
+            LoadFailure::new("InterfaceMissing", text)
+        };
+        let found = Interface::from_name(name).filter(|interface| component.has(*interface));
+        found.ok_or_else(missing)
+    };
+    wanted.iter().map(|interface| find(interface.name())).collect()
+}
+
+/// What a call may use: what the resource says, and never more than usual.
+fn limits(wanted: Option<&PluginLimits>) -> Result<Limits, LoadFailure> {
+    let usual = Limits::default();
+    let Some(wanted) = wanted else {
+        return Ok(usual);
+    };
+    let bytes = |field: &str, text: Option<&String>, usual: usize| match text {
+        None => Ok(usual),
+        Some(text) => {
+            let bytes = quantity::parse(text).map(|billionths| billionths / 1_000_000_000);
+            let bytes = bytes
+                .and_then(|bytes| usize::try_from(bytes).ok())
+                .filter(|bytes| *bytes > 0);
+            let wrong = || {
+                LoadFailure::new(
+                    "InvalidLimit",
+                    format!("spec.limits.{field}: {text:?} is no amount of bytes: write it as 64Mi"),
+                )
+            };
+            bytes.map(|bytes| bytes.min(usual)).ok_or_else(wrong)
+        }
+    };
+    let time = wanted.milliseconds.and_then(|time| u64::try_from(time).ok());
+    Ok(Limits {
+        memory: bytes("memory", wanted.memory.as_ref(), usual.memory)?,
+        output: bytes("output", wanted.output.as_ref(), usual.output)?,
+        deadline: time.map_or(usual.deadline, |time| {
+            Duration::from_millis(time).min(usual.deadline)
+        }),
+        ..usual
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(memory: Option<&str>, milliseconds: Option<i64>) -> Result<Limits, LoadFailure> {
+        limits(Some(&PluginLimits {
+            memory: memory.map(str::to_owned),
+            milliseconds,
+            output: None,
+        }))
+    }
+
+    #[test]
+    fn limits_are_never_more_than_usual() -> Result<(), LoadFailure> {
+        let usual = Limits::default();
+        assert_eq!(wanted(None, None)?, usual);
+        assert_eq!(wanted(Some("64Mi"), Some(100))?.memory, 64 << 20);
+        assert_eq!(
+            wanted(Some("64Mi"), Some(100))?.deadline,
+            Duration::from_millis(100)
+        );
+        assert_eq!(wanted(Some("64Gi"), Some(60_000))?, usual);
+        for wrong in ["much", "-1", "0"] {
+            assert_eq!(
+                wanted(Some(wrong), None).map_err(|error| error.reason),
+                Err("InvalidLimit")
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! What a plugin resource's status says, and the events about it.
+
+use dask_operator_api::{ClusterDaskPlugin, DaskPlugin, LastGood, PluginStatus};
+use dask_operator_core::names::{DASK_API_VERSION, FIELD_MANAGER};
+use dask_operator_core::plan::{Condition, ConditionStatus};
+use dask_operator_core::status;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use tracing::{debug, warn};
+
+use super::failure::LoadFailure;
+use super::prepare::Good;
+use super::resource::Resource;
+use crate::events::cut;
+
+/// Bytes of a condition's message, and of an event's.
+const MESSAGE: usize = 4096;
+const NOTE: usize = 1024;
+
+/// The status that tells what is in force, and why it is not what `resource` asks for.
+pub(super) fn status(
+    resource: &Resource,
+    good: Option<&Good>,
+    rolled_back: Option<&String>,
+    failure: Option<&LoadFailure>,
+) -> PluginStatus {
+    let mut wanted = PluginStatus {
+        observed_generation: Some(resource.generation),
+        error: failure.map(|failure| cut(&failure.message, MESSAGE)),
+        ..PluginStatus::default()
+    };
+    if let Some(good) = good {
+        wanted.name = Some(good.name.clone());
+        wanted.version = Some(good.version.clone());
+        wanted.digest = Some(good.digest.clone());
+        wanted.short_digest = good
+            .digest
+            .get("sha256:".len()..)
+            .and_then(|digits| digits.get(..12))
+            .map(str::to_owned);
+        wanted.image_digest = good.image_digest.clone();
+        wanted.interfaces = good.interfaces.iter().map(|name| (*name).to_owned()).collect();
+        wanted.last_good = Some(LastGood {
+            generation: good.asked.generation,
+            digest: good.digest.clone(),
+            settings: good.asked.spec.settings.clone(),
+            rolled_back: rolled_back.cloned(),
+        });
+    } else {
+        // What was in force stays there, so that it is not forgotten.
+        let before = resource.status.clone();
+        wanted = PluginStatus {
+            observed_generation: wanted.observed_generation,
+            error: wanted.error,
+            conditions: Vec::new(),
+            ..before
+        };
+    }
+    let was = |status: &PluginStatus| status.digest.is_some();
+    let (state, reason, message) = match (failure, good) {
+        (None, Some(good)) => (
+            ConditionStatus::True,
+            "InForce",
+            format!("{} is in force", good.title()),
+        ),
+        (None, None) => (
+            ConditionStatus::Unknown,
+            "Loading",
+            "it is being loaded".to_owned(),
+        ),
+        (Some(failure), Some(good)) => (
+            ConditionStatus::False,
+            failure.reason,
+            format!("{failure}; {} is still in force", good.title()),
+        ),
+        (Some(failure), None) if was(&resource.status) => (
+            ConditionStatus::False,
+            failure.reason,
+            format!(
+                "{failure}; what was in force can't be loaded either, and what it looks after is held until it can be \
+                 or this plugin is deleted"
+            ),
+        ),
+        (Some(failure), None) => (
+            ConditionStatus::False,
+            failure.reason,
+            format!("{failure}; it has not been in force yet, and changes nothing"),
+        ),
+    };
+    let ready = Condition {
+        type_: "Ready".to_owned(),
+        status: state,
+        reason: reason.to_owned(),
+        message: cut(&message, MESSAGE),
+    };
+    stamped(resource, wanted, ready)
+}
+
+/// The status with a condition and its times.
+fn stamped(resource: &Resource, wanted: PluginStatus, ready: Condition) -> PluginStatus {
+    let observed = json!({"metadata": {"generation": resource.generation}, "status": resource.status});
+    let fields = match serde_json::to_value(wanted) {
+        Ok(Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let status = status::desired(&fields, &[ready], &observed, &now);
+    serde_json::from_value(status).unwrap_or_default()
+}
+
+/// Writes a status that says something new. Gives it as it is then.
+pub(super) async fn write(client: &Client, resource: &Resource, wanted: PluginStatus) -> PluginStatus {
+    if wanted == resource.status {
+        return wanted;
+    }
+    let reference = resource.reference();
+    let mut patch = json!({
+        "apiVersion": DASK_API_VERSION, "kind": reference.kind,
+        "metadata": {"name": resource.id.name, "uid": resource.uid},
+        "status": wanted,
+    });
+    if let Some(namespace) = &resource.id.namespace {
+        patch["metadata"]["namespace"] = namespace.as_str().into();
+    }
+    let parameters = PatchParams::apply(FIELD_MANAGER).force();
+    let patch = Patch::Apply(&patch);
+    let name = &resource.id.name;
+    let written = match &resource.id.namespace {
+        Some(namespace) => {
+            let api: Api<DaskPlugin> = Api::namespaced(client.clone(), namespace);
+            api.patch_status(name, &parameters, &patch).await.map(drop)
+        }
+        None => {
+            let api: Api<ClusterDaskPlugin> = Api::all(client.clone());
+            api.patch_status(name, &parameters, &patch).await.map(drop)
+        }
+    };
+    match written {
+        Ok(()) => wanted,
+        Err(error) => {
+            warn!(plugin = %resource.id, "its status can't be written: {error}");
+            resource.status.clone()
+        }
+    }
+}
+
+/// Tells people of something that happened to a plugin.
+pub(super) async fn tell(client: &Client, resource: &Resource, type_: EventType, reason: &str, note: &str) {
+    let event = Event {
+        type_,
+        reason: reason.to_owned(),
+        note: Some(cut(note, NOTE)),
+        action: "Load".to_owned(),
+        secondary: None,
+    };
+    let recorder = Recorder::new(client.clone(), Reporter::from("dask-operator"));
+    if let Err(error) = recorder.publish(&event, &resource.reference()).await {
+        debug!(plugin = %resource.id, reason, "an event can't be published: {error}");
+    }
+}

@@ -1,0 +1,146 @@
+//! DaskPlugin and ClusterDaskPlugin resources, as the rest of this folder takes them.
+
+use std::fmt::Debug;
+
+use dask_operator_api::{ClusterDaskPlugin, DaskPlugin, DaskPluginSpec, PluginStatus};
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use kube::core::{NamespaceResourceScope, ParseExpressionError, Selector};
+use kube::{Resource as _, ResourceExt as _};
+
+use super::{PluginId, Scope};
+
+/// A plugin resource.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Resource {
+    /// Which one.
+    pub(super) id: PluginId,
+    /// `metadata.uid`
+    pub(super) uid: String,
+    /// `metadata.generation`
+    pub(super) generation: i64,
+    /// What is wanted.
+    pub(super) spec: DaskPluginSpec,
+    /// What it is for.
+    pub(super) scope: Scope,
+    /// What was made of it.
+    pub(super) status: PluginStatus,
+}
+
+impl Resource {
+    /// Reads a plugin of a namespace.
+    ///
+    /// # Errors
+    ///
+    /// When a selector makes no sense.
+    pub(super) fn of_namespace(object: DaskPlugin) -> Result<Self, ParseExpressionError> {
+        let namespace = object.namespace();
+        let scope = Scope {
+            namespace: namespace.clone(),
+            namespaces: Selector::default(),
+            labels: selector(object.spec.selector.as_ref())?,
+        };
+        Ok(Self::new(
+            namespace,
+            object.metadata,
+            object.spec,
+            scope,
+            object.status,
+        ))
+    }
+
+    /// Reads a plugin of the cluster.
+    ///
+    /// # Errors
+    ///
+    /// When a selector makes no sense.
+    pub(super) fn of_cluster(object: ClusterDaskPlugin) -> Result<Self, ParseExpressionError> {
+        let scope = Scope {
+            namespace: None,
+            namespaces: selector(object.spec.namespace_selector.as_ref())?,
+            labels: selector(object.spec.selector.as_ref())?,
+        };
+        Ok(Self::new(
+            None,
+            object.metadata,
+            object.spec.into(),
+            scope,
+            object.status,
+        ))
+    }
+
+    fn new(
+        namespace: Option<String>,
+        metadata: ObjectMeta,
+        spec: DaskPluginSpec,
+        scope: Scope,
+        status: Option<PluginStatus>,
+    ) -> Self {
+        Self {
+            id: PluginId {
+                namespace,
+                name: metadata.name.unwrap_or_default(),
+            },
+            uid: metadata.uid.unwrap_or_default(),
+            generation: metadata.generation.unwrap_or_default(),
+            spec,
+            scope,
+            status: status.unwrap_or_default(),
+        }
+    }
+
+    /// Its settings, a JSON object.
+    pub(super) fn settings(&self) -> String {
+        serde_json::Value::Object(self.spec.settings.clone().unwrap_or_default()).to_string()
+    }
+
+    /// The namespace of what it names.
+    pub(super) fn namespace_of<'a>(&'a self, named: Option<&'a String>) -> &'a str {
+        self.id.namespace.as_ref().or(named).map_or("", String::as_str)
+    }
+
+    /// As events name it.
+    pub(super) fn reference(&self) -> ObjectReference {
+        let kind = match self.id.namespace {
+            Some(_) => DaskPlugin::kind(&()),
+            None => ClusterDaskPlugin::kind(&()),
+        };
+        ObjectReference {
+            api_version: Some(DaskPlugin::api_version(&()).into_owned()),
+            kind: Some(kind.into_owned()),
+            name: Some(self.id.name.clone()),
+            namespace: self.id.namespace.clone(),
+            uid: Some(self.uid.clone()),
+            ..ObjectReference::default()
+        }
+    }
+}
+
+fn selector(selector: Option<&LabelSelector>) -> Result<Selector, ParseExpressionError> {
+    selector
+        .cloned()
+        .map_or_else(|| Ok(Selector::default()), Selector::try_from)
+}
+
+/// Both kinds of plugin resources, for watches.
+pub(super) trait PluginKind:
+    kube::Resource<DynamicType = ()> + Clone + Debug + serde::de::DeserializeOwned + Send + 'static
+{
+    /// The resource as the rest takes it.
+    fn read(self) -> Result<Resource, ParseExpressionError>;
+}
+
+impl PluginKind for DaskPlugin
+where
+    Self: kube::Resource<Scope = NamespaceResourceScope>,
+{
+    fn read(self) -> Result<Resource, ParseExpressionError> {
+        Resource::of_namespace(self)
+    }
+}
+
+impl PluginKind for ClusterDaskPlugin {
+    fn read(self) -> Result<Resource, ParseExpressionError> {
+        Resource::of_cluster(self)
+    }
+}

@@ -1,0 +1,237 @@
+//! What a plugin is tried on before it is used: one small resource of each kind.
+
+use std::sync::Arc;
+
+use dask_operator_core::gate::{self, Observed, Rules};
+use dask_operator_core::names::DASK_API_VERSION;
+use dask_operator_core::parent::{DaskKind, Parent};
+use dask_operator_core::plan::{ChildKey, ResourceKind};
+use dask_operator_render::convert;
+use dask_operator_render::logic::Failure;
+use dask_operator_render::policy::Policy;
+use dask_operator_render::review::{ReviewError, review};
+use dask_operator_runtime::CallError;
+use dask_operator_runtime::contract::{
+    self, AdmissionRequest, ChildAction, DesiredChild, Observation, ObservedKind, ObservedObject, Operation,
+    SchedulerState,
+};
+use serde_json::{Value, json};
+
+use super::Plugin;
+use super::failure::LoadFailure;
+use crate::trouble::HOST_CONDITIONS;
+
+/// The name of the sample cluster.
+const NAME: &str = "sample";
+
+/// Its default worker group.
+const GROUP: &str = "sample-default";
+
+/// What time it is: the sample's, so that a trial always goes the same way.
+const NOW: i64 = 1_767_225_600_000;
+
+fn pod(container: &str) -> Value {
+    json!({"containers": [{"name": container, "image": "ghcr.io/dask/dask:2026.8.0", "args": [format!("dask-{container}")]}]})
+}
+
+fn service() -> Value {
+    json!({
+        "selector": {"dask.org/cluster-name": NAME, "dask.org/component": "scheduler"},
+        "ports": [{"name": "tcp-comm", "port": 8786}, {"name": "http-dashboard", "port": 8787}],
+    })
+}
+
+/// The sample of a kind.
+fn object(kind: DaskKind) -> Value {
+    let cluster = json!({
+        "scheduler": {"spec": pod("scheduler"), "service": service()},
+        "worker": {"replicas": 2, "spec": pod("worker")},
+    });
+    let (name, spec) = match kind {
+        DaskKind::Cluster => (NAME, cluster),
+        DaskKind::WorkerGroup => (
+            GROUP,
+            json!({"cluster": NAME, "worker": {"replicas": 2, "spec": pod("worker")}}),
+        ),
+        DaskKind::Job => (
+            NAME,
+            json!({"job": {"spec": pod("worker")}, "cluster": {"spec": cluster}}),
+        ),
+        DaskKind::Autoscaler => (NAME, json!({"cluster": NAME, "minimum": 1, "maximum": 3})),
+    };
+    json!({
+        "apiVersion": DASK_API_VERSION, "kind": kind.kind(), "spec": spec,
+        "metadata": {
+            "name": name, "namespace": "default", "uid": format!("00000000-0000-0000-0000-{:012}", kind as u8),
+            "generation": 1, "resourceVersion": "1", "creationTimestamp": "2026-01-01T00:00:00Z",
+            "labels": {"example.com/owner": "sample"},
+        },
+    })
+}
+
+/// The sample as something that exists.
+fn observed(kind: DaskKind) -> ObservedObject {
+    let object = object(kind);
+    let text = |pointer: &str| {
+        object
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    ObservedObject {
+        key: contract::ChildKey {
+            api_version: DASK_API_VERSION.to_owned(),
+            kind: kind.kind().to_owned(),
+            name: text("/metadata/name"),
+        },
+        uid: text("/metadata/uid"),
+        terminating: false,
+        object: object.to_string(),
+    }
+}
+
+/// A world in which only the sample exists.
+struct Alone;
+
+impl Observed for Alone {
+    fn has_child(&self, _: &ChildKey) -> bool {
+        false
+    }
+
+    fn has_worker_group(&self, name: &str) -> bool {
+        name == GROUP
+    }
+
+    fn has_dask_worker(&self, _: &str) -> bool {
+        false
+    }
+}
+
+fn failed(title: &str, failure: &Failure) -> LoadFailure {
+    let reason = failure
+        .downcast_ref::<CallError>()
+        .map_or("PluginFailed", |error| error.failure.reason());
+    LoadFailure::new(
+        reason,
+        format!("{title} failed when it was tried on a sample: {failure}"),
+    )
+}
+
+/// Has logic default, check and plan the sample of a kind. What it finds wrong with it does not matter: only
+/// whether it answers, and with what the gate lets through.
+pub(super) fn try_logic(plugin: &Plugin, kind: DaskKind, extra: &[ResourceKind]) -> Result<(), LoadFailure> {
+    let failed = |failure: Failure| failed(&plugin.title, &failure);
+    let logic = &plugin.logic;
+    let sample = object(kind);
+    let defaulted = logic
+        .default(&sample.to_string(), &plugin.settings)
+        .map_err(failed)?;
+    let object = defaulted.unwrap_or_else(|_| sample.to_string());
+    logic.validate(&object, None, &plugin.settings).map_err(failed)?;
+    let related = match kind {
+        DaskKind::Cluster | DaskKind::Job => Vec::new(),
+        DaskKind::WorkerGroup => vec![observed(DaskKind::Cluster)],
+        DaskKind::Autoscaler => vec![observed(DaskKind::Cluster), observed(DaskKind::WorkerGroup)],
+    };
+    let parent = Parent::from_object(&serde_json::from_str(&object).unwrap_or_default());
+    let parent = parent.map_err(|error| {
+        let message = format!("{} made no such resource of a sample: {error}", plugin.title);
+        LoadFailure::new("SampleRefused", message)
+    })?;
+    let observed = |kind: &ResourceKind| ObservedKind {
+        kind: contract::ResourceKind {
+            api_version: kind.api_version.clone(),
+            kind: kind.kind.clone(),
+        },
+        objects: Vec::new(),
+    };
+    let observation = Observation {
+        parent: object,
+        children: plugin.child_kinds.iter().map(observed).collect(),
+        related,
+        scheduler: SchedulerState::NotAsked,
+        now: NOW,
+        seed: parent.seed(),
+        settings: plugin.settings.clone(),
+    };
+    let Ok(plan) = logic.plan(&observation).map_err(failed)? else {
+        return Ok(());
+    };
+    let rules = Rules {
+        extra,
+        host_conditions: &HOST_CONDITIONS,
+        ..Rules::new(&plugin.child_kinds)
+    };
+    let checked = gate::check(&parent, &rules, &Alone, convert::plan(plan));
+    checked.map(drop).map_err(|refusal| {
+        let message = format!(
+            "{} planned for a sample what no plugin may: {refusal}",
+            plugin.title
+        );
+        LoadFailure::new("SampleRefused", message)
+    })
+}
+
+/// Asks a policy about the sample and about children of it.
+pub(super) fn try_policy(policy: &Arc<Policy>) -> Result<(), LoadFailure> {
+    let failed = |failure: Failure| failed(&policy.title, &failure);
+    let kind = |kind: DaskKind| contract::ResourceKind {
+        api_version: DASK_API_VERSION.to_owned(),
+        kind: kind.kind().to_owned(),
+    };
+    for sample in DaskKind::ALL {
+        let request = AdmissionRequest {
+            kind: kind(sample),
+            operation: Operation::Create,
+            object: object(sample).to_string(),
+            old: None,
+            user_info: json!({"username": "sample", "uid": "", "groups": [], "extra": {}}).to_string(),
+            dry_run: true,
+            settings: policy.settings.clone(),
+        };
+        policy.rules.admit(&request).map_err(failed)?.ok();
+    }
+    let child = |kind: &str, name: &str, action: ChildAction| DesiredChild {
+        key: contract::ChildKey {
+            api_version: "v1".to_owned(),
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+        },
+        action,
+    };
+    let planned = |component: &str, spec: Value| {
+        json!({
+            "metadata": {"labels": {"dask.org/cluster-name": NAME, "dask.org/component": component}}, "spec": spec,
+        })
+        .to_string()
+    };
+    let children = vec![
+        child(
+            "Pod",
+            "sample-scheduler",
+            ChildAction::Create(planned("scheduler", pod("scheduler"))),
+        ),
+        child(
+            "Service",
+            "sample-scheduler",
+            ChildAction::Apply(planned("scheduler", service())),
+        ),
+        child("Pod", "sample-other", ChildAction::Keep),
+    ];
+    let parent = object(DaskKind::Cluster).to_string();
+    match review(
+        std::slice::from_ref(policy),
+        kind(DaskKind::Cluster),
+        &parent,
+        children,
+        NOW,
+    ) {
+        Ok(_) | Err(ReviewError::Refused { .. } | ReviewError::Undecided { .. }) => Ok(()),
+        Err(ReviewError::Failed { failure, .. }) => Err(failed(failure)),
+        Err(error @ ReviewError::Overreached { .. }) => Err(LoadFailure::new(
+            "SampleRefused",
+            format!("tried on a sample: {error}"),
+        )),
+    }
+}

@@ -1,0 +1,147 @@
+"""Plugins as resources, on a real API server without a node."""
+
+import hashlib
+import subprocess
+
+import pytest
+from support.cluster import ROOT
+from support.cluster import kubernetes as any_kubernetes
+from support.operator import Operator
+from support.waiting import until
+
+from plugins.registry import Registry
+
+API = "kubernetes.dask.org/v1"
+
+
+@pytest.fixture(scope="session")
+def kubernetes():
+    """The environment for kubectl."""
+    with any_kubernetes("plugins", "198.19.32.0/19", node=False) as environment:
+        yield environment
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """The folder that plugins may name files in."""
+    return tmp_path_factory.mktemp("folder")
+
+
+@pytest.fixture(scope="session")
+def built():
+    """Test components by name."""
+    out = ROOT / "target" / "components"
+    crates = ["tests/api/plugin", "tests/plugins/scripted"]
+    done = subprocess.run(["target/debug/dask-operator-plugin-build", "--out", out, *crates], cwd=ROOT, text=True,
+                          capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {"swapped": (out / "dask-operator-test-plugin.wasm").read_bytes(),
+            "scripted": (out / "dask-operator-scripted-policy.wasm").read_bytes()}
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory):
+    """The components of plugins/hostile by name."""
+    out = tmp_path_factory.mktemp("hostile")
+    subprocess.run(["target/debug/examples/hostile", out], cwd=ROOT, check=True)
+    return {path.stem: path.read_bytes() for path in sorted(out.glob("*.wasm"))}
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory):
+    """A registry with TLS and a password."""
+    with Registry(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="module")
+def start(admin, folder, registry, tmp_path_factory):
+    """Start an operator with more arguments, without one that another one has as well."""
+    started = []
+
+    def start(*arguments, cache=None, ca=None):
+        cache = cache or tmp_path_factory.mktemp("cache") / "components"
+        operator = Operator(admin.environment, tmp_path_factory.mktemp("operator"), "--plugin-folder", folder,
+                            "--plugin-ca-file", ca or registry.ca, "--cache-dir", cache, *arguments)
+        started.append(operator.start())
+        return operator
+
+    yield start
+    for operator in started:
+        operator.stop()
+
+
+@pytest.fixture(scope="module")
+def operator(start):
+    """An operator that looks after all namespaces, whose tenants may use ConfigMaps, files and one repository."""
+    tenants = ("configmap", "file", "127.0.0.1:5443/tenants/*")
+    return start(*(argument for pattern in tenants for argument in ("--allow-tenant-plugin-source", pattern)),
+                 "--allow-plugin-source", "configmap", "--allow-plugin-source", "file",
+                 "--allow-plugin-source", "127.0.0.1:5443/team/*")
+
+
+class Plugins:
+    """Plugin resources of a test; those of the cluster are deleted in the end."""
+
+    def __init__(self, kubectl, folder):
+        self.kubectl, self.folder = kubectl, folder
+        self.of_cluster = []
+
+    def file(self, name, component):
+        """Put a component into the folder of plugins; its source."""
+        path = self.folder / f"{self.kubectl.namespace}-{name}.wasm"
+        draft = path.with_suffix(".part")
+        draft.write_bytes(component)
+        draft.replace(path)
+        return {"file": {"path": str(path)}}
+
+    def apply(self, name, source, cluster=False, **spec):
+        """Apply a plugin; its name."""
+        kind = "ClusterDaskPlugin" if cluster else "DaskPlugin"
+        if cluster:
+            name = f"{self.kubectl.namespace}-{name}"
+            self.of_cluster.append(name)
+        self.kubectl.apply({"apiVersion": API, "kind": kind, "metadata": {"name": name},
+                            "spec": {"source": source, **spec}})
+        return name
+
+    def status(self, name):
+        """The status of a plugin."""
+        kind = "clusterdaskplugin" if name in self.of_cluster else "daskplugin"
+        plugin = self.kubectl.get(kind, name)
+        return plugin["metadata"]["generation"], plugin.get("status", {})
+
+    def ready(self, name, status="True", timeout=60):
+        """Wait until its condition Ready is about the newest spec and has that status; the condition."""
+        def condition():
+            generation, found = self.status(name)
+            ready = [condition for condition in found.get("conditions", []) if condition["type"] == "Ready"]
+            assert found.get("observedGeneration") == generation and ready and ready[0]["status"] == status, found
+            return ready[0]
+        return until(condition, f"Ready={status} of {name}", timeout)
+
+    def delete(self, name):
+        """Delete it."""
+        kind = "clusterdaskplugin" if name in self.of_cluster else "daskplugin"
+        self.kubectl("delete", kind, name)
+
+
+@pytest.fixture
+def plugins(kubectl, folder):
+    """Plugin resources of the test."""
+    plugins = Plugins(kubectl, folder)
+    yield plugins
+    for name in set(plugins.of_cluster):
+        kubectl("delete", "clusterdaskplugin", name, "--ignore-not-found")
+
+
+def other(component, number):
+    """The same component with another digest: with a section that means nothing."""
+    text = f"version {number}".encode()
+    content = bytes([len(b"note")]) + b"note" + text
+    return component + bytes([0, len(content)]) + content
+
+
+def digest(component):
+    """As the operator writes it."""
+    return "sha256:" + hashlib.sha256(component).hexdigest()

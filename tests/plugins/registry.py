@@ -1,0 +1,110 @@
+"""An OCI registry on this machine, with TLS and a password, and a client that pushes components to it."""
+
+import base64
+import hashlib
+import json
+import shutil
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import bcrypt
+import trustme
+from support.cluster import ROOT
+from support.waiting import until
+
+ADDRESS = "127.0.0.1:5443"
+USER, PASSWORD = "puller", "open sesame"
+
+
+def program():
+    """Debian's docker-registry: the installed one, or the local Kubernetes' own."""
+    found = shutil.which("docker-registry")
+    if found:
+        return found
+    sys.path.insert(0, str(ROOT / "tests" / "cluster"))
+    from localkube import registry  # Unpacks the package where it isn't installed.
+    return registry.program()
+
+
+class Registry:
+    """A registry; ``with`` ends it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.process = None
+        authority = trustme.CA()
+        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
+        self.ca = folder / "ca.pem"
+        authority.cert_pem.write_to_path(self.ca)
+        self.other_ca = folder / "other-ca.pem"
+        trustme.CA().cert_pem.write_to_path(self.other_ca)
+        password = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(rounds=4)).decode()
+        (folder / "htpasswd").write_text(f"{USER}:{password}\n")
+        (folder / "registry.yaml").write_text(f"""version: 0.1
+log: {{level: warn}}
+storage: {{filesystem: {{rootdirectory: {folder}/storage}}}}
+auth: {{htpasswd: {{realm: tests, path: {folder}/htpasswd}}}}
+http: {{addr: "{ADDRESS}", tls: {{certificate: {folder}/server.pem, key: {folder}/server.pem}}}}
+""")
+
+    def start(self):
+        """Start it, and wait until it answers."""
+        with (self.folder / "registry.log").open("a") as log:
+            self.process = subprocess.Popen([program(), "serve", self.folder / "registry.yaml"], stdout=log, stderr=log)
+
+        def answers():
+            try:
+                self.send("GET", "/v2/")
+                return True
+            except OSError:
+                return False
+        until(answers, "the registry to answer")
+
+    def stop(self):
+        """End it."""
+        self.process.terminate()
+        self.process.wait()
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def send(self, method, path, body=None, content_type="application/octet-stream"):
+        """A request; the answer's headers."""
+        url = path if path.startswith("https:") else f"https://{ADDRESS}{path}"
+        login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        request = urllib.request.Request(url, data=body, method=method,
+                                         headers={"Authorization": f"Basic {login}", "Content-Type": content_type})
+        trusted = ssl.create_default_context(cafile=self.ca)
+        with urllib.request.urlopen(request, timeout=10, context=trusted) as answer:
+            return answer.headers
+
+    def blob(self, repository, content):
+        """Store a blob; its descriptor."""
+        digest = "sha256:" + hashlib.sha256(content).hexdigest()
+        place = self.send("POST", f"/v2/{repository}/blobs/uploads/", b"")["Location"]
+        self.send("PUT", f"{place}{'&' if '?' in place else '?'}digest={digest}", content)
+        return {"digest": digest, "size": len(content)}
+
+    def push(self, repository, tag, content, layer="application/wasm"):
+        """Push a component as other tools do; the digest of its manifest."""
+        config = {"mediaType": "application/vnd.wasm.config.v0+json", **self.blob(repository, b"{}")}
+        manifest = json.dumps({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": config,
+            "layers": [{"mediaType": layer, **self.blob(repository, content)}],
+        }).encode()
+        self.send("PUT", f"/v2/{repository}/manifests/{tag}", manifest, "application/vnd.oci.image.manifest.v1+json")
+        return "sha256:" + hashlib.sha256(manifest).hexdigest()
+
+    def secret(self, name, password=PASSWORD):
+        """A Secret with credentials for it."""
+        auth = base64.b64encode(f"{USER}:{password}".encode()).decode()
+        config = json.dumps({"auths": {ADDRESS: {"auth": auth}}})
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
+                "type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": config}}

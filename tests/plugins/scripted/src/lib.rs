@@ -1,0 +1,93 @@
+//! A policy that does what its settings say.
+
+use std::collections::BTreeMap;
+
+use dask_operator_plugin::prelude::*;
+use dask_operator_plugin::{schemars, serde};
+
+/// The label that the word of each policy is written behind.
+const TRACE: &str = "example.com/trace";
+
+/// What to do.
+#[derive(Debug, Clone, Default, serde::Deserialize, schemars::JsonSchema)]
+#[serde(
+    crate = "dask_operator_plugin::serde",
+    default,
+    deny_unknown_fields,
+    rename_all = "camelCase"
+)]
+#[schemars(crate = "dask_operator_plugin::schemars")]
+pub struct Settings {
+    /// Labels that new pods get.
+    pub stamp: BTreeMap<String, String>,
+    /// Labels that new pods lose.
+    pub remove: Vec<String>,
+    /// A word that is written behind those of the policies before.
+    pub word: String,
+    /// A sentence with which every plan is refused.
+    pub refuse: String,
+    /// Stop in every call that is not about a resource called `sample`.
+    pub trap: bool,
+}
+
+/// The policy.
+#[derive(Debug)]
+pub struct Scripted;
+
+impl Plugin for Scripted {
+    const NAME: &str = "scripted";
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    const SUMMARY: &str = "Does what its settings say.";
+    type Settings = Settings;
+
+    fn check_settings(settings: &Settings) -> Vec<Finding> {
+        if settings.word.contains(' ') {
+            vec![Finding::error("word", "it has a space: write one word")]
+        } else {
+            Vec::new()
+        }
+    }
+}
+
+impl Policy for Scripted {
+    fn review_plan(request: &ReviewRequest, settings: &Settings) -> Result<Review, String> {
+        let parent = request.parent_json()?;
+        if settings.trap && parent["metadata"]["name"] != "sample" {
+            panic!("told to");
+        }
+        if !settings.refuse.is_empty() {
+            return Ok(Review::Refuse(vec![Finding::error("", settings.refuse.clone())]));
+        }
+        let mut changed = Vec::new();
+        for child in request.children.iter().filter(|child| child.key.kind == "Pod") {
+            if let Some(mut pod) = child.action.object_json()? {
+                script(&mut pod["metadata"]["labels"], settings);
+                changed.push(DesiredChild {
+                    key: child.key.clone(),
+                    action: child.action.with(&pod),
+                });
+            }
+        }
+        Ok(Review::Change(changed))
+    }
+}
+
+fn script(labels: &mut Value, settings: &Settings) {
+    for (name, value) in &settings.stamp {
+        labels[name] = json!(value);
+    }
+    for name in &settings.remove {
+        if let Some(labels) = labels.as_object_mut() {
+            labels.remove(name);
+        }
+    }
+    if !settings.word.is_empty() {
+        let before = labels[TRACE]
+            .as_str()
+            .map(|before| format!("{before}."))
+            .unwrap_or_default();
+        labels[TRACE] = json!(format!("{before}{}", settings.word));
+    }
+}
+
+dask_operator_plugin::export!(Scripted: policy);

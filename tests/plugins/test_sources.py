@@ -1,0 +1,110 @@
+"""Where components come from, and what is said when they can't be had."""
+
+import base64
+import json
+
+import pytest
+
+from plugins.conftest import digest, other
+from plugins.registry import ADDRESS
+
+
+def test_from_a_registry_with_a_pull_secret(kubectl, operator, plugins, registry, built):
+    image_digest = registry.push("tenants/policy", "1", built["scripted"])
+    kubectl.apply(registry.secret("login"))
+    plugins.apply("p", {"oci": {"image": f"{ADDRESS}/tenants/policy:1", "pullSecrets": [{"name": "login"}]}},
+                  digest=digest(built["scripted"]))
+    assert "is in force" in plugins.ready("p")["message"]
+    _, status = plugins.status("p")
+    assert status["digest"] == digest(built["scripted"]) and status["imageDigest"] == image_digest
+    assert status["name"] == "scripted" and status["interfaces"] == ["policy"]
+    assert "InForce" in dict(kubectl.events("p"))
+    # What people see.
+    line = kubectl("get", "dpl", "p", "--no-headers").split()
+    assert line[1:6] == [status["version"], status["shortDigest"], '["policy"]', "protect", "True"], line
+
+
+def test_a_plugin_of_the_cluster_names_the_secret_with_its_namespace(kubectl, operator, plugins, registry, built):
+    manifest = registry.push("team/policy", "1", built["scripted"], layer="application/vnd.wasm.content.layer.v1+wasm")
+    kubectl.apply(registry.secret("login"))
+    secrets = [{"name": "login", "namespace": kubectl.namespace}]
+    # A selector that nothing has, so that others are not concerned.
+    name = plugins.apply("p", {"oci": {"image": f"{ADDRESS}/team/policy@{manifest}", "pullSecrets": secrets}},
+                         cluster=True, selector={"matchLabels": {"nobody": "has-this"}})
+    plugins.ready(name)
+
+
+def test_from_a_config_map(kubectl, operator, plugins, built):
+    encoded = base64.b64encode(built["scripted"]).decode()
+    kubectl("create", "--filename", "-", stdin=json.dumps({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "code"}, "binaryData": {"p.wasm": encoded}}))
+    plugins.apply("p", {"configMap": {"name": "code", "key": "p.wasm"}})
+    plugins.ready("p")
+    plugins.apply("p", {"configMap": {"name": "code", "key": "other"}})
+    condition = plugins.ready("p", "False")
+    assert condition["reason"] == "ConfigMapUnusable" and "below binaryData" in condition["message"]
+    # What was in force still is.
+    assert "is still in force" in condition["message"]
+
+
+@pytest.mark.parametrize("image, password, reason, words", [
+    (f"{ADDRESS}/tenants/refused:1", "wrong", "NotAuthorised", "check name, password and rights"),
+    (f"{ADDRESS}/tenants/refused:1", None, "NotAuthorised", "pullSecrets"),
+    (f"{ADDRESS}/tenants/refused:2", "open sesame", "ImageNotFound", "does not exist"),
+    (f"{ADDRESS}/tenants/tar:1", "open sesame", "NotAComponent", "a single layer of the type application/wasm"),
+    (f"{ADDRESS}/team/policy:1", "open sesame", "SourceNotAllowed", "allowed are configmap, file"),
+    ("127.0.0.1:1/tenants/policy:1", "open sesame", "SourceNotAllowed", ""),
+    ("No Image!", "open sesame", "InvalidReference", "names no image"),
+])
+def test_an_image_that_cannot_be_had(kubectl, operator, plugins, registry, built, image, password, reason, words):
+    registry.push("tenants/refused", "1", built["scripted"])
+    registry.push("tenants/tar", "1", built["scripted"], layer="application/vnd.oci.image.layer.v1.tar+gzip")
+    source = {"image": image}
+    if password:
+        kubectl.apply(registry.secret("login", password))
+        source["pullSecrets"] = [{"name": "login"}]
+    plugins.apply("p", {"oci": source})
+    condition = plugins.ready("p", "False")
+    assert condition["reason"] == reason and words in condition["message"], condition
+    assert "has not been in force yet" in condition["message"]
+    assert reason in dict(kubectl.events("p"))
+
+
+def test_files_and_digests(kubectl, operator, plugins, built, tmp_path):
+    elsewhere = tmp_path / "p.wasm"
+    elsewhere.write_bytes(built["scripted"])
+    plugins.apply("outside", {"file": {"path": str(elsewhere)}})
+    assert plugins.ready("outside", "False")["reason"] == "FileOutsideFolder"
+    plugins.apply("mismatch", plugins.file("p", built["scripted"]), digest=digest(other(built["scripted"], 1)))
+    condition = plugins.ready("mismatch", "False")
+    assert condition["reason"] == "DigestMismatch" and digest(built["scripted"]) in condition["message"]
+
+
+def test_settings_and_interfaces_are_checked(kubectl, operator, plugins, built):
+    source = plugins.file("p", built["scripted"])
+    plugins.apply("p", source, settings={"word": "two words"})
+    condition = plugins.ready("p", "False")
+    assert condition["reason"] == "SettingsRefused" and "word: it has a space" in condition["message"]
+    plugins.apply("p", source, settings={"wording": "x"})
+    condition = plugins.ready("p", "False")
+    assert condition["reason"] == "SettingsRefused" and "wording" in condition["message"]
+    plugins.apply("p", source, interfaces=["cluster"])
+    condition = plugins.ready("p", "False")
+    assert condition["reason"] == "InterfaceMissing" and "it has policy" in condition["message"]
+    plugins.apply("p", source, limits={"memory": "64Mi", "milliseconds": 500}, settings={"word": "x"})
+    plugins.ready("p")
+
+
+@pytest.mark.parametrize("kind, spec, words", [
+    ("DaskPlugin", {"source": {}}, "exactly one of oci, file and configMap"),
+    ("DaskPlugin", {"source": {"file": {"path": "/x"}, "oci": {"image": "x"}}}, "exactly one of oci, file and configMap"),
+    ("DaskPlugin", {"source": {"oci": {"image": "x", "insecure": True}}}, "insecure needs spec.digest"),
+    ("DaskPlugin", {"source": {"configMap": {"name": "x", "key": "x", "namespace": "other"}}}, "its own namespace"),
+    ("ClusterDaskPlugin", {"source": {"configMap": {"name": "x", "key": "x"}}}, "say with namespace"),
+    ("DaskPlugin", {"source": {"file": {"path": "/x"}}, "digest": "abc"}, "spec.digest"),
+    ("DaskPlugin", {"source": {"file": {"path": "/x"}}, "mode": "observe"}, "spec.mode"),
+])
+def test_what_the_api_server_refuses(kubectl, kind, spec, words):
+    manifest = {"apiVersion": "kubernetes.dask.org/v1", "kind": kind, "metadata": {"name": "refused"}, "spec": spec}
+    with pytest.raises(Exception, match=words):
+        kubectl.apply(manifest)
