@@ -40,6 +40,7 @@ def test_the_pod_passes_the_restricted_level(api_server):
 @pytest.fixture(scope="module")
 def defined(api_server):
     """The Dask resources, as the chart of the predecessor leaves them: by other means than a release, and different."""
+    api_server("delete", "--ignore-not-found", "--timeout=30s", "--filename", ROOT / "crds")
     for file in sorted((ROOT / "crds").glob("*.yaml")):
         definition = manifests.changed(yaml.safe_load(file.read_text()), "spec.names.shortNames", [f"former{file.stem}"])
         api_server("create", "--filename", "-", stdin=yaml.safe_dump(definition))
@@ -156,6 +157,22 @@ def unmarked(kubectl, kind):
     until(lambda: "kopf.zalando.org/mark" not in kubectl.get(kind, name)["metadata"].get("annotations", {}), "the mark to go", 60)
 
 
+def plugins_are_looked_at(kubectl):
+    """Have a plugin of the namespace and one of the cluster looked for where they are not."""
+    source = {"name": "nowhere", "key": "plugin.wasm"}
+    plugin = {"apiVersion": manifests.API, "kind": "DaskPlugin", "metadata": {"name": kubectl.namespace},
+              "spec": {"source": {"configMap": source}}}
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": kubectl.namespace}}
+    of_cluster = {**plugin, "kind": "ClusterDaskPlugin",
+                  "spec": {"source": {"configMap": {**source, "namespace": kubectl.namespace}}, "namespaceSelector": selector}}
+    kubectl.apply(plugin, of_cluster)
+    try:
+        for kind in ("daskplugin", "clusterdaskplugin"):
+            until(lambda: (kubectl.get(kind, kubectl.namespace).get("status") or {}).get("conditions"), f"a word about the {kind}", 60)
+    finally:
+        kubectl("delete", "clusterdaskplugin", kubectl.namespace)
+
+
 def work_with_pods(kubectl):
     """Have children made, changed, scaled and deleted, and the marks of the predecessor removed."""
     marked = [manifests.changed(manifest, "metadata.finalizers", ["kopf.zalando.org/KopfFinalizerMarker"])
@@ -173,6 +190,7 @@ def work_with_pods(kubectl):
     until(lambda: kubectl.get("daskcluster", "j"), "the job's cluster", 60)
     kubectl.apply(manifests.changed(manifests.cluster("wrong"), "spec.scheduler.spec.restartPolicy", "Sometimes"))
     until(lambda: kubectl.events("wrong"), "an event", 60)
+    plugins_are_looked_at(kubectl)
     for kind, name in (("daskautoscaler", "b"), ("daskjob", "k")):
         until(lambda: not kubectl.get(kind, name)["metadata"].get("finalizers"), "the finalizer to go", 60)
 

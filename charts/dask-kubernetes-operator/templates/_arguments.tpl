@@ -9,6 +9,11 @@ itself sets, with a sentence. An argument's value may stand behind "=" or in the
 {{- $number := list "--priority" "--concurrency" "--writes-in-flight" }}
 {{- $chart := dict
   "--plugin" "Use the value `plugins`."
+  "--policy" "Use the value `plugins.policies`."
+  "--allow-plugin-source" "Use the value `plugins.allowSources`."
+  "--allow-tenant-plugin-source" "Use the value `plugins.allowTenantSources`."
+  "--plugin-folder" "Use the value `plugins.folders`."
+  "--plugin-ca-file" "Use the value `plugins.caFile`."
   "--setting" "Use the value `settings`."
   "--settings" "Use the value `settings`."
   "--install-crds" "Use the value `crds.install`."

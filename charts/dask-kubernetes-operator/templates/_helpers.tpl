@@ -113,3 +113,8 @@ clientConfig:
     port: 443
 {{- end }}
 {{- end }}
+
+{{/* The files that decide instead of the default components, by kind, as JSON. */}}
+{{- define "dask.components" -}}
+{{- pick .Values.plugins "cluster" "worker-group" "job" "autoscaler" | toJson }}
+{{- end }}

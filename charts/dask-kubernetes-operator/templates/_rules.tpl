@@ -1,11 +1,12 @@
 {{/* What the operator does in a namespace, and no more. Server-side apply of an object that is not there yet takes create and patch. */}}
 {{- define "dask.rules" -}}
+{{- $components := include "dask.components" . | fromJson -}}
 - apiGroups: [kubernetes.dask.org]
   resources: [daskclusters, daskworkergroups]
   verbs: [list, watch, create, patch, delete]
 - apiGroups: [kubernetes.dask.org]
   resources: [daskjobs, daskautoscalers]
-  verbs: [list, watch, patch{{ if .Values.plugins }}, create, delete{{ end }}]
+  verbs: [list, watch, patch{{ if $components }}, create, delete{{ end }}]
 - apiGroups: [kubernetes.dask.org]
   resources: [daskclusters/status, daskworkergroups/status, daskjobs/status, daskautoscalers/status, daskworkergroups/scale]
   verbs: [patch]
@@ -22,7 +23,23 @@
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
-{{- if .Values.plugins }}
+- apiGroups: [kubernetes.dask.org]
+  resources: [daskplugins]
+  verbs: [list, watch]
+- apiGroups: [kubernetes.dask.org]
+  resources: [daskplugins/status]
+  verbs: [patch]
+# Components that plugin resources name.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get]
+{{- with .Values.plugins.pullSecrets }}
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: {{ toJson . }}
+  verbs: [get]
+{{- end }}
+{{- if $components }}
 # What components of one's own may create beside that.
 - apiGroups: [""]
   resources: [configmaps, persistentvolumeclaims]
