@@ -50,7 +50,7 @@ generate: setup ## Everything that is generated and checked in: crds/, and the c
 # Tests ---------------------------------------------------------------------
 
 .PHONY: test
-test: test-unit test-scheduler test-cluster test-api test-plugins test-chart test-e2e ## All tests: unit, golden, schedulers, API server, chart, end to end
+test: test-unit test-scheduler test-cluster test-api test-plugins test-webhook test-chart test-e2e ## All tests: unit, golden, schedulers, API server, chart, end to end
 
 .PHONY: test-unit
 test-unit: setup ## Unit and golden tests; need no Kubernetes
@@ -72,6 +72,10 @@ test-api: build ## The operator on a real API server, without a node
 .PHONY: test-plugins
 test-plugins: build ## Plugins as resources: sources, swaps, roll-backs, policies, hostile components
 	tests/pytest tests/plugins
+
+.PHONY: test-webhook
+test-webhook: build ## The admission webhook on a real API server: sentences, policies, certificates
+	tests/pytest tests/webhook
 
 .PHONY: test-chart
 test-chart: build ## The chart: its texts, and its objects on an API server

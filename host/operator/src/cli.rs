@@ -16,6 +16,7 @@ use crate::kinds::Kind;
 use crate::lease::LeaseArgs;
 use crate::plugins::Sources;
 use crate::run;
+use crate::webhook::args::WebhookArgs;
 
 /// Dask on Kubernetes: turns DaskCluster, DaskWorkerGroup, DaskJob and
 /// DaskAutoscaler resources into running Dask clusters. WebAssembly components
@@ -115,6 +116,10 @@ pub struct RunArgs {
     /// Where plugin resources may get components from.
     #[command(flatten)]
     pub sources: SourceArgs,
+
+    /// The admission webhook.
+    #[command(flatten)]
+    pub webhook: WebhookArgs,
 
     /// How log lines are written.
     #[arg(long, value_enum, default_value_t = LogFormat::Plain, help_heading = "Log")]

@@ -9,12 +9,13 @@
 //!    policies ([`plugins`]), check (`dask-operator-core`), find out what differs
 //!    ([`changes`]), write it ([`writes`]), report (status, [`events`]);
 //! 4. [`schedulers`] ask Dask schedulers what plans want to know of them, and
-//!    bring who wanted it back into the queue.
+//!    bring who wanted it back into the queue;
+//! 5. the [`webhook`] answers API servers before they store what people send.
 //!
 //! Of several replicas only the one that is [`leading`], by a [`lease`], does 3.
 //!
-//! Requests are sent from [`watches`], [`nodes`], [`writes`], [`events`], [`lease`] and [`install`],
-//! through the [`client`], and to Dask from [`schedulers`]; [`server`] answers
+//! Requests are sent from [`watches`], [`nodes`], [`writes`], [`events`], [`lease`], [`install`] and the
+//! [`webhook`], through the [`client`], and to Dask from [`schedulers`]; [`server`] answers
 //! some. Nothing else does any I/O.
 
 pub mod changes;
@@ -48,5 +49,6 @@ pub mod store;
 pub mod stores;
 pub mod trouble;
 pub mod watches;
+pub mod webhook;
 pub mod writes;
 mod written;

@@ -12,6 +12,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::webhook::metrics::WebhookMetrics;
+
 /// Labels of a reconcile.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 pub struct Reconcile {
@@ -114,6 +116,7 @@ pub struct Metrics {
     queue_wait: Seconds,
     objects: Family<ByKind, Gauge>,
     object_bytes: Family<ByKind, Gauge>,
+    webhook: WebhookMetrics,
 }
 
 fn histogram(first: f64, buckets: u16) -> Histogram {
@@ -144,6 +147,7 @@ impl Default for Metrics {
             queue_wait: Seconds::default(),
             objects: Family::default(),
             object_bytes: Family::default(),
+            webhook: WebhookMetrics::register(&mut registry),
         };
         let build: Family<Build, Gauge> = Family::default();
         build
@@ -255,6 +259,12 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// What the webhook counts and measures.
+    #[must_use]
+    pub fn webhook(&self) -> WebhookMetrics {
+        self.webhook.clone()
+    }
+
     /// A reconcile of an object of `kind` has ended.
     pub fn reconciled(&self, kind: &'static str, success: bool, duration: Duration) {
         let result = if success { "success" } else { "error" };

@@ -26,7 +26,7 @@ use crate::schedulers::{Network, Schedulers};
 use crate::settings::Settings;
 use crate::stores::Stores;
 use crate::writes::Writes;
-use crate::{install, kopf, loading, logging, server};
+use crate::{install, kopf, loading, logging, server, webhook};
 
 /// Threads that carry requests; components run on others.
 const THREADS: usize = 4;
@@ -119,6 +119,10 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         .map(|kind| kind.resource.clone())
         .collect();
 
+    let mut webhook_args = args.webhook.clone();
+    webhook_args.extra_kinds.clone_from(&reconciler.extra_kinds);
+    let asked = webhook::start(&webhook_args, &client, plugins.clone(), health.clone(), &metrics).await?;
+
     let (mark, marked) = mpsc::unbounded_channel();
     let extra = reconciler.extra_kinds.clone();
     let controller = Arc::new(Controller::new(
@@ -166,6 +170,9 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     if let Some(lease) = &lease {
         writes.settle(SETTLE).await;
         lease.release().await;
+    }
+    if asked {
+        tokio::time::sleep(webhook::LINGER).await;
     }
     ended
 }

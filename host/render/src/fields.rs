@@ -56,6 +56,58 @@ impl Fields {
         };
         unknown.into_iter().map(message).collect()
     }
+
+    /// Fields of an object's pod and Service specs that Kubernetes has not and drops, with a sentence
+    /// about each. Newer releases may have them.
+    pub(crate) fn without_effect(&self, kind: &str, object: &Value) -> Vec<(String, String)> {
+        let mut unknown = Vec::new();
+        if let (Some(schema), Some(spec)) = (self.specs.get(kind), object.get("spec")) {
+            walk_kubernetes(schema, spec, "spec", false, &mut unknown);
+        }
+        unknown
+    }
+}
+
+/// Collects fields within Kubernetes' own parts that are in none of their schemas.
+fn walk_kubernetes(
+    schema: &Value,
+    value: &Value,
+    path: &str,
+    inside: bool,
+    unknown: &mut Vec<(String, String)>,
+) {
+    let inside = inside || schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true));
+    match value {
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                walk_kubernetes(&schema["items"], item, &format!("{path}[{at}]"), inside, unknown);
+            }
+        }
+        Value::Object(given) => {
+            // Without properties it is a map, or anything.
+            let Some(Value::Object(known)) = schema.get("properties") else {
+                return;
+            };
+            for (name, value) in given {
+                let field = format!("{path}.{name}");
+                match known.get(name) {
+                    Some(schema) => walk_kubernetes(schema, value, &field, inside, unknown),
+                    None if inside => unknown.push((field, without_effect(name, known.keys()))),
+                    None => {}
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A sentence about a field that Kubernetes drops.
+fn without_effect<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> String {
+    let advice = alike(name, known.map(String::as_str)).map_or_else(
+        || "`kubectl explain` says which there are".to_owned(),
+        |other| format!("did you mean `{other}`?"),
+    );
+    format!("Kubernetes has no such field and drops it; {advice}")
 }
 
 /// Collects what is unknown in `value`, as fields and sentences. What has another type
@@ -80,19 +132,24 @@ fn walk(schema: &Value, value: &Value, path: &str, unknown: &mut Vec<(String, St
     }
 }
 
-/// What to write instead of a word that isn't known: the one that is alike, or any of them.
-pub(crate) fn instead<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+/// The word that another one is most probably a mistake for.
+fn alike<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let likeness = |other: &str| {
         strsim::normalized_damerau_levenshtein(&word.to_ascii_lowercase(), &other.to_ascii_lowercase())
     };
-    let known: Vec<_> = known.into_iter().map(|other| (likeness(other), other)).collect();
-    let alike = known.iter().filter(|(likeness, _)| *likeness >= ALIKE);
-    match alike.max_by(|one, other| one.0.total_cmp(&other.0)) {
-        Some((_, other)) => format!("did you mean `{other}`?"),
-        None => {
-            let known: Vec<_> = known.into_iter().map(|(_, other)| other).collect();
-            format!("there are {}", known.join(", "))
-        }
+    let known = known.into_iter().map(|other| (likeness(other), other));
+    let alike = known.filter(|(likeness, _)| *likeness >= ALIKE);
+    alike
+        .max_by(|one, other| one.0.total_cmp(&other.0))
+        .map(|(_, other)| other)
+}
+
+/// What to write instead of a word that isn't known: the one that is alike, or any of them.
+pub(crate) fn instead<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: Vec<_> = known.into_iter().collect();
+    match alike(word, known.iter().copied()) {
+        Some(other) => format!("did you mean `{other}`?"),
+        None => format!("there are {}", known.join(", ")),
     }
 }
 
@@ -130,5 +187,25 @@ mod tests {
         for (message, expected) in messages.iter().zip(expected) {
             assert!(message.starts_with(expected), "{message}");
         }
+    }
+
+    #[rstest]
+    #[case::fine(json!({"worker": {"spec": {"containers": [{"name": "w", "resources": {"limits": {"memory": 1}}}],
+        "nodeSelector": {"anything": "goes"}}}}), &[])]
+    #[case::container(json!({"worker": {"spec": {"containers": [{"resource": {}}]}}}),
+        &["spec.worker.spec.containers[0].resource: Kubernetes has no such field and drops it; did you mean `resources`?"])]
+    #[case::pod(json!({"scheduler": {"spec": {"nodeselector": {}}}}),
+        &["spec.scheduler.spec.nodeselector: Kubernetes has no such field and drops it; did you mean `nodeSelector`?"])]
+    #[case::service(json!({"scheduler": {"service": {"zzz": 1}}}),
+        &["spec.scheduler.service.zzz: Kubernetes has no such field and drops it; `kubectl explain` says which there are"])]
+    #[case::ours(json!({"wroker": 1}), &[])]
+    fn fields_of_kubernetes(#[case] spec: Value, #[case] expected: &[&str]) {
+        let object = json!({"kind": "DaskCluster", "spec": spec});
+        let unknown: Vec<_> = Fields::new()
+            .without_effect("DaskCluster", &object)
+            .into_iter()
+            .map(|(field, text)| format!("{field}: {text}"))
+            .collect();
+        assert_eq!(unknown, expected);
     }
 }

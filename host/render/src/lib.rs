@@ -2,6 +2,7 @@
 //! components, through the same gate, finished in the same way as the operator
 //! does it.
 //!
+//! * [`admission`]: what is said of a resource before it is stored; the webhook's part that needs no network.
 //! * [`documents`]: files, folders and standard input become Dask resources.
 //!   Fields that no Dask resource has are found here, by the definitions that the API server has.
 //! * [`logic`]: who decides. Components do; tests also have the same code natively.
@@ -12,6 +13,7 @@
 //!   resources in turn.
 //! * [`command`]: `dask-operator render`.
 
+pub mod admission;
 pub mod command;
 pub mod convert;
 pub mod documents;

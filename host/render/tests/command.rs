@@ -60,11 +60,11 @@ spec:
   scheduler:
     spec:
       containers:
-      - {name: scheduler, image: dask, args: [dask, scheduler], readinessProbe: {httpGet: {path: /health, port: 8787}}}
+      - {name: scheduler, image: dask:1, args: [dask, scheduler], readinessProbe: {httpGet: {path: /health, port: 8787}}}
     service: {ports: [{name: tcp-comm, port: 8786}]}
   worker:
     replicas: 2
-    spec: {containers: [{name: worker, image: dask, args: [dask, worker, --name, $(DASK_WORKER_NAME)]}]}
+    spec: {containers: [{name: worker, image: dask:1, args: [dask, worker, --name, $(DASK_WORKER_NAME)]}]}
 ";
 
 #[test]
@@ -217,7 +217,7 @@ fn a_warning_is_said_once_and_stops_nothing() {
 fn a_group_finds_its_cluster_wherever_it_stands() {
     let group = "apiVersion: kubernetes.dask.org/v1\nkind: DaskWorkerGroup\n\
                  metadata: {name: c-more, namespace: team}\n\
-                 spec: {cluster: c, worker: {replicas: 1, spec: {containers: [{name: worker, image: dask}]}}}\n";
+                 spec: {cluster: c, worker: {replicas: 1, spec: {containers: [{name: worker, image: dask:1}]}}}\n";
     let Run { out, err, .. } = run(&["-f", "-"], &format!("{group}---{CLUSTER}"));
     assert!(
         objects(&out)

@@ -8,7 +8,7 @@ use dask_operator_plugin::prelude::*;
 /// Findings for the whole object, after defaulting.
 pub(crate) fn cluster(object: &Value) -> Vec<Finding> {
     let mut checks = Checks::default();
-    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let name = &names::of(object);
     if let Some(message) = names::wrong_cluster_name("DaskCluster", name) {
         checks.error("metadata.name", message);
     }
@@ -25,7 +25,10 @@ mod tests {
 
     #[test]
     fn names_and_parts() {
-        let settings = Settings::default();
+        let settings = Settings {
+            default_image: "dask:2026.1.0".into(),
+            ..Settings::default()
+        };
         let fields = |name: &str, spec: Value| -> Vec<String> {
             let object = json!({"metadata": {"name": name}, "spec": spec});
             let object = <DefaultCluster as Logic<Cluster>>::default(object, &settings).expect("defaulted");

@@ -47,13 +47,18 @@ impl Logic<Job> for DefaultJob {
         let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else {
             return Ok(object);
         };
-        if let Some(job) = spec.get_mut("job") {
-            defaults::job(job, &settings.default_image);
-        }
+        // The runner's code is what the workers run: where one of them has an image, the other has it too.
+        let of_runner = spec.get("job").and_then(defaults::main_image);
+        let image = of_runner.unwrap_or_else(|| settings.default_image.clone());
         let cluster = spec.entry("cluster").or_insert_with(|| json!({}));
+        let mut of_workers = None;
         if let Some(cluster) = cluster.as_object_mut() {
             let spec = cluster.entry("spec").or_insert_with(|| json!({}));
-            defaults::cluster_spec(spec, &name, &settings.default_image);
+            defaults::cluster_spec(spec, &name, &image);
+            of_workers = defaults::main_image(&spec["worker"]);
+        }
+        if let Some(job) = spec.get_mut("job") {
+            defaults::job(job, &of_workers.unwrap_or(image));
         }
         Ok(object)
     }

@@ -9,7 +9,7 @@ use dask_operator_plugin::prelude::*;
 /// Findings for the whole object, after defaulting.
 pub(crate) fn job(object: &Value) -> Vec<Finding> {
     let mut checks = Checks::default();
-    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let name = &names::of(object);
     if let Some(message) = names::wrong_cluster_name("DaskJob", name) {
         checks.error("metadata.name", message);
     }
@@ -87,13 +87,16 @@ mod tests {
 
     #[test]
     fn parts() {
+        let settings = Settings {
+            default_image: "i:1".into(),
+            ..Settings::default()
+        };
         let fields = |name: &str, spec: Value| -> Vec<String> {
             let object = json!({"metadata": {"name": name}, "spec": spec});
-            let object =
-                <DefaultJob as Logic<Job>>::default(object, &Settings::default()).expect("defaulted");
+            let object = <DefaultJob as Logic<Job>>::default(object, &settings).expect("defaulted");
             job(&object).into_iter().map(|finding| finding.field).collect()
         };
-        let runner = json!({"spec": {"containers": [{"name": "job", "image": "i"}]}});
+        let runner = json!({"spec": {"containers": [{"name": "job", "image": "i:1"}]}});
         assert_eq!(fields("j", json!({"job": runner})), [""; 0]);
         assert_eq!(fields(&"j".repeat(54), json!({"job": runner})), ["metadata.name"]);
         assert_eq!(fields("j", json!({})), ["spec.job"]);

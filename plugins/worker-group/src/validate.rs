@@ -8,7 +8,7 @@ use dask_operator_plugin::prelude::*;
 /// Findings for the whole object, after defaulting.
 pub(crate) fn worker_group(object: &Value, old: Option<&Value>) -> Vec<Finding> {
     let mut checks = Checks::default();
-    if let Some(message) = names::wrong_group_name(object["metadata"]["name"].as_str().unwrap_or_default()) {
+    if let Some(message) = names::wrong_group_name(&names::of(object)) {
         checks.error("metadata.name", message);
     }
     let Some(spec) = checks
@@ -52,7 +52,7 @@ mod tests {
 
     fn group() -> Value {
         json!({"metadata": {"name": "g"}, "spec": {"cluster": "c", "worker": {"replicas": 1, "spec": {
-            "containers": [{"name": "worker", "image": "i", "args": ["--name", "$(DASK_WORKER_NAME)"]}]}}}})
+            "containers": [{"name": "worker", "image": "i:1", "args": ["--name", "$(DASK_WORKER_NAME)"]}]}}}})
     }
 
     fn fields(object: &Value, old: Option<&Value>) -> Vec<String> {

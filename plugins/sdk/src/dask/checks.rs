@@ -2,6 +2,8 @@
 //!
 //! These rules name what cannot work; the API server checks the rest of pods and Services when they are created.
 
+mod container;
+
 use serde_json::{Map, Value};
 
 use super::address::{COMM_PORT, DEFAULT_COMM_PORT};
@@ -93,6 +95,16 @@ impl Checks {
                 .filter_map(Value::as_str)
                 .any(|word| word.contains(WORKER_NAME))
         });
+        let image = pod_spec["containers"][0]["image"].as_str().unwrap_or_default();
+        if container::is_mutable(image) && !image.is_empty() {
+            self.warning(
+                join(&field, "containers[0].image"),
+                format!(
+                    "`{image}` can be another image tomorrow, and workers that come then would not fit the scheduler: write \
+                     a tag with a version"
+                ),
+            );
+        }
         if !named && pod_spec["containers"].is_array() {
             self.warning(
                 join(&field, "containers[0].args"),
@@ -197,11 +209,14 @@ impl Checks {
                 ),
             ),
         }
+        container::word(self, pod_spec, "restartPolicy", path, container::RESTART_POLICIES);
         let mut names: Vec<&str> = Vec::new();
         for list in ["initContainers", "containers"] {
             let containers = pod_spec[list].as_array().map(Vec::as_slice).unwrap_or_default();
             for (at, container) in containers.iter().enumerate() {
-                self.container(container, &format!("{path}.{list}[{at}]"), &mut names);
+                let field = format!("{path}.{list}[{at}]");
+                self.container(container, &field, &mut names);
+                container::check(self, container, &field, pod_spec, path);
             }
         }
     }
@@ -356,7 +371,7 @@ mod tests {
     /// Findings of a cluster's spec that is changed in one place, as `severity field`.
     fn findings(change: impl FnOnce(&mut Value)) -> Vec<String> {
         let mut spec = json!({});
-        defaults::cluster_spec(&mut spec, "c", defaults::IMAGE);
+        defaults::cluster_spec(&mut spec, "c", "dask:2026.1.0");
         change(&mut spec);
         let mut checks = Checks::default();
         checks.cluster_spec(&spec, "spec", "c", &Metadata::default());
@@ -378,7 +393,7 @@ mod tests {
     #[test]
     fn each_mistake_has_its_field() {
         type Change = fn(&mut Value);
-        let cases: [(Change, &str); 22] = [
+        let cases: [(Change, &str); 24] = [
             (|s| s["worker"] = Value::Null, "error spec.worker"),
             (|s| s["worker"] = json!("x"), "error spec.worker"),
             (
@@ -405,6 +420,14 @@ mod tests {
             (
                 |s| s["worker"]["spec"]["containers"][0]["image"] = Value::Null,
                 "error spec.worker.spec.containers[0].image",
+            ),
+            (
+                |s| s["worker"]["spec"]["containers"][0]["image"] = json!("dask"),
+                "warning spec.worker.spec.containers[0].image",
+            ),
+            (
+                |s| s["worker"]["spec"]["restartPolicy"] = json!("never"),
+                "error spec.worker.spec.restartPolicy",
             ),
             (
                 |s| s["worker"]["spec"]["containers"][0]["env"] = json!({"A": "b"}),

@@ -1,7 +1,8 @@
 //! What a short manifest means: the parts that its author left out.
 //!
 //! Only what is left out entirely is filled in. A container whose command or arguments somebody wrote listens where
-//! they say, so it gets no ports and no probes; it gets an image only where it has none.
+//! they say, so it gets no ports and no probes; it gets an image only where it has none. One image is enough for a
+//! whole cluster, because all its parts must be of one version of Dask.
 
 use serde_json::{Map, Value, json};
 
@@ -34,6 +35,10 @@ fn is_left_out(value: &Value, name: &str) -> bool {
 
 /// Fills in `spec` of a `DaskCluster` called `name`.
 pub fn cluster_spec(spec: &mut Value, name: &str, image: &str) {
+    let named = ["worker", "scheduler"]
+        .into_iter()
+        .find_map(|part| main_image(&spec[part]));
+    let image = &named.unwrap_or_else(|| image.to_owned());
     if let Some(worker) = member(spec, "worker", object) {
         self::worker(worker, image);
     }
@@ -47,6 +52,12 @@ pub fn cluster_spec(spec: &mut Value, name: &str, image: &str) {
     if let Some(service) = member(scheduler, "service", object) {
         self::service(service, name, ports);
     }
+}
+
+/// The image of the first container of a part of a spec.
+pub fn main_image(part: &Value) -> Option<String> {
+    let image = part.pointer("/spec/containers/0/image")?.as_str()?;
+    (!image.is_empty()).then(|| image.to_owned())
 }
 
 /// Fills in `spec.worker` of a `DaskCluster` or a `DaskWorkerGroup`.
@@ -136,11 +147,14 @@ fn service(service: &mut Value, cluster: &str, [comm, dashboard]: [bool; 2]) {
     if service["type"] == "ExternalName" {
         return;
     }
-    member(
-        service,
-        "selector",
-        || json!({CLUSTER_NAME: cluster, COMPONENT: "scheduler"}),
-    );
+    // A name that the API server is going to make isn't known yet.
+    if !cluster.is_empty() {
+        member(
+            service,
+            "selector",
+            || json!({CLUSTER_NAME: cluster, COMPONENT: "scheduler"}),
+        );
+    }
     if is_left_out(service, "ports")
         && let Some(service) = service.as_object_mut()
     {
@@ -182,6 +196,24 @@ mod tests {
             json!({CLUSTER_NAME: "c", COMPONENT: "scheduler"})
         );
         assert_eq!(spec["scheduler"]["service"]["ports"][0]["name"], "tcp-comm");
+    }
+
+    #[test]
+    fn one_image_is_enough() {
+        let with = |part: &str| json!({part: {"spec": {"containers": [{"image": "mine:1"}]}}});
+        for part in ["worker", "scheduler"] {
+            let spec = defaulted(with(part));
+            for part in ["worker", "scheduler"] {
+                assert_eq!(main_image(&spec[part]).as_deref(), Some("mine:1"), "{part}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_not_known_yet_is_not_selected_by() {
+        let mut spec = json!({});
+        cluster_spec(&mut spec, "", IMAGE);
+        assert_eq!(spec["scheduler"]["service"]["selector"], Value::Null);
     }
 
     #[test]

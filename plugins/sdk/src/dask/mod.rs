@@ -14,6 +14,7 @@ pub mod metadata;
 pub mod names;
 pub mod pod;
 pub mod pods;
+pub mod quantity;
 pub mod resource;
 pub mod scheduler;
 pub mod time;

@@ -2,11 +2,22 @@
 
 use std::collections::HashSet;
 
+use serde_json::Value;
+
 /// What the longest suffix, `-scheduler`, leaves of the 63 characters that a Service's name may have.
 pub const CLUSTER_NAME_MAX: usize = 53;
 
 /// What fits into a label's value.
 pub const LABEL_VALUE_MAX: usize = 63;
+
+/// The name of an object; one like it, where the API server is going to make it from `metadata.generateName`.
+pub fn of(object: &Value) -> String {
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+    match (text("name"), text("generateName")) {
+        ("", prefix) if !prefix.is_empty() => format!("{prefix}xxxxx"),
+        (name, _) => name.to_owned(),
+    }
+}
 
 /// The scheduler's Pod (or Deployment) and Service.
 pub fn scheduler(cluster: &str) -> String {
@@ -106,6 +117,14 @@ fn mix(number: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn generated_names_are_like_names() {
+        let name = |metadata: Value| of(&serde_json::json!({"metadata": metadata}));
+        assert_eq!(name(serde_json::json!({"name": "a", "generateName": "b-"})), "a");
+        assert_eq!(name(serde_json::json!({"generateName": "b-"})), "b-xxxxx");
+        assert_eq!(name(Value::Null), "");
+    }
 
     #[test]
     fn cluster_names() {

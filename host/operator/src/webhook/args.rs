@@ -1,0 +1,133 @@
+//! What the command line says of the webhook.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use dask_operator_core::plan::ResourceKind;
+
+/// The admission webhook.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Webhook")]
+pub struct WebhookArgs {
+    /// Serve the admission webhook here, as 0.0.0.0:9443. [default: it is off]
+    #[arg(long = "webhook", value_name = "ADDRESS:PORT", env = "DASK_OPERATOR_WEBHOOK")]
+    pub address: Option<SocketAddr>,
+
+    /// The Service by which the API server finds it: what the certificate is for.
+    #[arg(long = "webhook-service", value_name = "NAMESPACE/NAME", value_parser = service)]
+    pub service: Option<Service>,
+
+    /// Another name or IP address that the certificate is for. Can be repeated.
+    #[arg(long = "webhook-host", value_name = "NAME_OR_IP")]
+    pub hosts: Vec<String>,
+
+    /// The MutatingWebhookConfiguration and ValidatingWebhookConfiguration of this name are given the bundle that
+    /// the API server needs to trust the certificate.
+    #[arg(long = "webhook-configuration", value_name = "NAME")]
+    pub configuration: Option<String>,
+
+    /// The Secret that all replicas keep their certificates in.
+    #[arg(long = "webhook-secret", value_name = "NAME", default_value = SECRET)]
+    pub secret: String,
+
+    /// Take tls.crt and tls.key from this folder and reload them when they change, instead of making certificates:
+    /// cert-manager's mounted Secret, for instance.
+    #[arg(
+        long = "webhook-certificate-folder",
+        value_name = "FOLDER",
+        conflicts_with = "configuration"
+    )]
+    pub certificate_folder: Option<PathBuf>,
+
+    /// How long certificates are valid: a number with s, m, h or d.
+    #[arg(long = "webhook-certificate-validity", value_name = "TIME", default_value = "90d", value_parser = duration)]
+    pub validity: Duration,
+
+    /// How long before their end certificates are replaced.
+    #[arg(long = "webhook-renew-before", value_name = "TIME", default_value = "30d", value_parser = duration)]
+    pub renew_before: Duration,
+
+    /// Kinds of children beyond the usual ones: those of --allow-child.
+    #[arg(skip)]
+    pub extra_kinds: Vec<ResourceKind>,
+}
+
+/// The usual name of the Secret.
+pub const SECRET: &str = "dask-operator-webhook";
+
+/// A Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl WebhookArgs {
+    /// The names that the certificate is for.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let service = self.service.iter().flat_map(|Service { namespace, name }| {
+            [format!("{name}.{namespace}.svc"), format!("{name}.{namespace}")]
+        });
+        service.chain(self.hosts.iter().cloned()).collect()
+    }
+}
+
+fn service(text: &str) -> Result<Service, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok(Service {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            })
+        }
+        _ => Err("write NAMESPACE/NAME, as dask-operator/dask-operator-webhook".into()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time: write a whole number with s, m, h or d, as 90d");
+    let unit = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3600,
+        Some('d') => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    let seconds = number.checked_mul(unit).filter(|seconds| *seconds > 0);
+    seconds.map(Duration::from_secs).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("90d", Some(7_776_000))]
+    #[case("2s", Some(2))]
+    #[case("0s", None)]
+    #[case("90", None)]
+    #[case("d", None)]
+    #[case("", None)]
+    fn times(#[case] text: &str, #[case] seconds: Option<u64>) {
+        assert_eq!(duration(text).ok(), seconds.map(Duration::from_secs));
+    }
+
+    #[test]
+    fn certificates_are_for_all_names() {
+        let args = WebhookArgs {
+            service: service("dask/hook").ok(),
+            hosts: vec!["10.0.0.1".into()],
+            ..WebhookArgs::default()
+        };
+        assert_eq!(args.names(), ["hook.dask.svc", "hook.dask", "10.0.0.1"]);
+        assert!(service("hook").is_err() && service("/hook").is_err());
+    }
+}

@@ -1,0 +1,130 @@
+//! Who decides about a request: the components that are loaded.
+
+use std::sync::Arc;
+
+use dask_operator_core::plan::ResourceKind;
+use dask_operator_render::admission::{self, Chain, Decider, Outcome, Request, Said};
+use dask_operator_runtime::contract::Operation;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use super::review::{Question, Step};
+use crate::plugins::{Labels, Plugins, Subject};
+
+/// Requests whose components run at once, for each processor; others wait.
+const AT_ONCE: usize = 2;
+
+/// What became of a question.
+#[derive(Debug)]
+pub enum Decision {
+    /// Nobody had to be asked.
+    Unasked,
+    /// What was said.
+    Asked(Outcome),
+    /// Who must be asked can't be; the outcome says so.
+    Failed(Outcome),
+}
+
+/// The components that decide, and who needs not ask them.
+pub struct Deciders {
+    plugins: Arc<Plugins>,
+    own_user: Option<String>,
+    extra_kinds: Vec<ResourceKind>,
+    permits: Semaphore,
+}
+
+impl Deciders {
+    /// The components of the operator; `own_user` is the operator itself, which is never asked to wait for
+    /// what it decides itself.
+    #[must_use]
+    pub fn new(plugins: Arc<Plugins>, own_user: Option<String>, extra_kinds: Vec<ResourceKind>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            plugins,
+            own_user,
+            extra_kinds,
+            permits: Semaphore::new(AT_ONCE * cores),
+        }
+    }
+
+    /// Decides, on a thread that may block.
+    pub async fn decide(self: Arc<Self>, question: Question) -> Decision {
+        let own = self.own_user.as_deref() == Some(question.user.as_str());
+        if own || admission::passes_unasked(&question.request()) {
+            return Decision::Unasked;
+        }
+        // The semaphore is never closed.
+        let _permit = self.permits.acquire().await;
+        let object = question.object.clone();
+        let deciders = self.clone();
+        match tokio::task::spawn_blocking(move || deciders.ask(&question)).await {
+            Ok(decision) => decision,
+            Err(error) => failed(object, &format!("the webhook failed: {error}"), false),
+        }
+    }
+
+    fn ask(&self, question: &Question) -> Decision {
+        let request = question.request();
+        let labels = &question.object["metadata"]["labels"];
+        let labels: Labels = serde_json::from_value(labels.clone()).unwrap_or_default();
+        let subject = Subject {
+            kind: question.kind,
+            namespace: question.object["metadata"]["namespace"]
+                .as_str()
+                .unwrap_or_default(),
+            labels: &labels,
+        };
+        let catalog = self.plugins.catalog();
+        let asked = catalog
+            .logic(&subject)
+            .and_then(|logic| Ok((logic, catalog.policies(&subject)?)));
+        let (plugin, policies) = match asked {
+            Ok(asked) => asked,
+            Err(error) => {
+                let passes = admission::leaves_spec(&request) || request.operation == Operation::Delete;
+                let message = format!("nobody can say whether this is right: {error}");
+                return failed(question.object.clone(), &message, passes);
+            }
+        };
+        let chain = Chain {
+            logic: Decider {
+                title: plugin.title.as_str().into(),
+                logic: &*plugin.logic,
+                settings: plugin.settings.as_str().into(),
+                child_kinds: plugin.child_kinds.as_slice().into(),
+                extra_kinds: self.extra_kinds.as_slice().into(),
+            },
+            policies,
+        };
+        Decision::Asked(match question.step {
+            Step::Mutate => admission::mutate(&chain, &request),
+            Step::Validate => admission::validate(&chain, &request, Timestamp::now().as_millisecond()),
+        })
+    }
+}
+
+impl Question {
+    fn request(&self) -> Request<'_> {
+        Request {
+            kind: self.kind,
+            operation: self.operation,
+            object: &self.object,
+            old: self.old.as_ref(),
+            user_info: &self.user_info,
+            dry_run: self.dry_run,
+        }
+    }
+}
+
+/// Nobody can decide; `passes` where the request is let through all the same.
+fn failed(object: Value, message: &str, passes: bool) -> Decision {
+    let mut outcome = Outcome::new(object);
+    let said = Said::new("", "", message);
+    if passes {
+        outcome.warnings.push(said);
+    } else {
+        outcome.refusals.push(said);
+    }
+    Decision::Failed(outcome)
+}

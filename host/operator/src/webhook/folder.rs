@@ -1,0 +1,65 @@
+//! Certificates that somebody else makes: cert-manager, for instance, whose Secret is mounted as a folder.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::PART;
+use super::identity::Identity;
+use crate::health::Health;
+
+/// How often the files are looked at.
+const PERIOD: Duration = Duration::from_secs(5);
+
+/// Serves `tls.crt` and `tls.key` of a folder, and what becomes of them, for ever.
+pub async fn follow(folder: PathBuf, identity: Arc<Identity>, health: Arc<Health>) {
+    let mut served: Option<(Vec<u8>, Vec<u8>)> = None;
+    let mut said = String::new();
+    loop {
+        let read = read(&folder).await;
+        let outcome = match read {
+            Ok(files) if served.as_ref() == Some(&files) => Ok(()),
+            Ok((certificate, key)) => match identity.set(&certificate, &key) {
+                Ok(()) => {
+                    info!(folder = %folder.display(), "webhook: serves a new certificate");
+                    served = Some((certificate, key));
+                    Ok(())
+                }
+                Err(error) => Err(format!("{}: {error}", folder.display())),
+            },
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(()) => {
+                said.clear();
+                health.set_missing(PART, None);
+            }
+            Err(error) => {
+                if said != error {
+                    warn!("webhook: {error}");
+                }
+                if served.is_none() {
+                    health.set_missing(PART, Some(format!("the webhook has no certificate: {error}")));
+                }
+                said = error;
+            }
+        }
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+async fn read(folder: &Path) -> Result<(Vec<u8>, Vec<u8>), String> {
+    let folder = folder.to_owned();
+    let read = move || {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))
+        };
+        Ok((read("tls.crt")?, read("tls.key")?))
+    };
+    tokio::task::spawn_blocking(read)
+        .await
+        .unwrap_or_else(|error| Err(error.to_string()))
+}

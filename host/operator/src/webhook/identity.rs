@@ -1,0 +1,118 @@
+//! The certificate that is served. It can be exchanged at any time: new connections get the new one, those
+//! that there are go on.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use thiserror::Error;
+
+/// A certificate that can't be served.
+#[derive(Debug, Error)]
+pub enum IdentityError {
+    /// It is no PEM.
+    #[error("the {what} is no PEM: {source}")]
+    Pem {
+        /// Certificate or key.
+        what: &'static str,
+        /// Why.
+        source: pem::Error,
+    },
+    /// There is none.
+    #[error("there is no certificate in it")]
+    Empty,
+    /// Certificate and key don't go together, or the key is of an unknown kind.
+    #[error("certificate and key: {0}")]
+    Unfit(#[from] rustls::Error),
+}
+
+/// The certificate that is served, if there is one yet.
+#[derive(Debug, Default)]
+pub struct Identity(RwLock<Option<Arc<CertifiedKey>>>);
+
+impl Identity {
+    /// Serves this certificate (and what stands behind it in the text) from now on.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be served; then the former one still is.
+    pub fn set(&self, certificate: &[u8], key: &[u8]) -> Result<(), IdentityError> {
+        let wrong = |what| move |source| IdentityError::Pem { what, source };
+        let chain = CertificateDer::pem_slice_iter(certificate)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(wrong("certificate"))?;
+        if chain.is_empty() {
+            return Err(IdentityError::Empty);
+        }
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(wrong("key"))?;
+        let certified = CertifiedKey::from_der(chain, key, &ring::default_provider())?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(certified));
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for Identity {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// How TLS is spoken with this certificate.
+///
+/// # Errors
+///
+/// When the library has no protocol version for its algorithms.
+pub fn config(identity: Arc<Identity>) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(identity);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::webhook::certificates::{Certificates, Lifetimes};
+
+    #[test]
+    fn only_what_fits_is_served() {
+        let lifetimes = Lifetimes {
+            validity: Duration::from_secs(100),
+            renew_before: Duration::from_secs(50),
+        };
+        let make =
+            || Certificates::first(&["a".into()], lifetimes, 1_000_000_000_000).map(|made| made.current);
+        let (Ok(one), Ok(other)) = (make(), make()) else {
+            panic!("no certificates");
+        };
+        let identity = Identity::default();
+        assert!(
+            identity
+                .set(one.certificate.as_bytes(), one.key.as_bytes())
+                .is_ok()
+        );
+        assert!(matches!(
+            identity.set(one.certificate.as_bytes(), other.key.as_bytes()),
+            Err(IdentityError::Unfit(_))
+        ));
+        assert!(matches!(
+            identity.set(b"", one.key.as_bytes()),
+            Err(IdentityError::Empty)
+        ));
+        assert!(matches!(
+            identity.set(one.certificate.as_bytes(), b"x"),
+            Err(IdentityError::Pem { what: "key", .. })
+        ));
+        let served = identity.0.read().map(|served| served.is_some());
+        assert!(served.is_ok_and(|served| served));
+        assert!(config(Arc::new(identity)).is_ok());
+    }
+}

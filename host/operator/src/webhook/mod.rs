@@ -1,0 +1,102 @@
+//! The admission webhook: what people send is filled in and checked before it is stored.
+//!
+//! * [`args`]: what the command line says of it;
+//! * [`certificates`]: when certificates are made and exchanged, without I/O;
+//! * [`keeper`]: keeps them in a Secret, and the configurations' bundles up to date ([`bundles`]);
+//!   [`folder`]: certificates that somebody else makes;
+//! * [`identity`]: the certificate that is served, exchanged while connections live;
+//! * [`server`]: HTTPS;
+//! * [`review`]: from an `AdmissionReview` to its answer; [`ask`]: by the components that decide.
+//!
+//! Every replica serves, whoever leads. Sends requests from [`keeper`], [`bundles`] and [`own_user`].
+
+pub mod args;
+pub mod ask;
+pub mod bundles;
+pub mod certificates;
+pub mod folder;
+pub mod identity;
+pub mod keeper;
+pub mod metrics;
+pub mod review;
+pub mod server;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use kube::Client;
+use kube::api::{Api, PostParams};
+use tokio_rustls::TlsAcceptor;
+use tracing::{info, warn};
+
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::plugins::Plugins;
+use args::WebhookArgs;
+use ask::Deciders;
+use identity::Identity;
+use keeper::Keeper;
+use server::Server;
+
+/// What is not ready is said under this name.
+const PART: &str = "webhook";
+
+/// How long requests are still answered after the operator was told to end: so long it can take until
+/// no API server asks it any more.
+pub const LINGER: Duration = Duration::from_secs(2);
+
+/// Starts to serve, where the command line says that it shall. Gives whether it does.
+///
+/// # Errors
+///
+/// When the address can't be had, or arguments make no sense together.
+pub async fn start(
+    args: &WebhookArgs,
+    client: &Client,
+    plugins: Arc<Plugins>,
+    health: Arc<Health>,
+    metrics: &Metrics,
+) -> anyhow::Result<bool> {
+    let Some(address) = args.address else {
+        return Ok(false);
+    };
+    let listener = crate::server::bind(address)
+        .await
+        .with_context(|| format!("{address} can't be had for the webhook; name another with --webhook"))?;
+    let identity = Arc::new(Identity::default());
+    health.set_missing(PART, Some("the webhook has no certificate yet".to_owned()));
+    match &args.certificate_folder {
+        Some(folder) => {
+            tokio::spawn(folder::follow(folder.clone(), identity.clone(), health));
+        }
+        None => {
+            let keeper = Keeper::new(args, client, identity.clone(), health)?;
+            tokio::spawn(keeper.run());
+        }
+    }
+    let own_user = match own_user(client).await {
+        Ok(user) => user,
+        Err(error) => {
+            warn!("webhook: which user this operator is can't be found out: {error}");
+            None
+        }
+    };
+    let acceptor = TlsAcceptor::from(Arc::new(identity::config(identity)?));
+    let deciders = Deciders::new(plugins, own_user, args.extra_kinds.clone());
+    let server = Server::new(acceptor, deciders, metrics.webhook());
+    tokio::spawn(server.serve(listener));
+    info!(%address, "serves the webhook");
+    Ok(true)
+}
+
+/// The user that this operator is, if it is a service account: what it writes itself is not asked about.
+async fn own_user(client: &Client) -> kube::Result<Option<String>> {
+    let api: Api<SelfSubjectReview> = Api::all(client.clone());
+    let review = api
+        .create(&PostParams::default(), &SelfSubjectReview::default())
+        .await?;
+    let user = review.status.and_then(|status| status.user_info?.username);
+    Ok(user.filter(|user| user.starts_with("system:serviceaccount:")))
+}

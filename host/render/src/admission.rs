@@ -1,0 +1,325 @@
+//! What is said of a Dask resource before it is stored: the order in which logic and policies are asked,
+//! and what their answers come to.
+//!
+//! Pure: the operator's webhook calls [`mutate`] and [`validate`], the command line both ([`admit`]).
+//! All that they ask comes in as a [`Chain`], all that they know of the request as a [`Request`].
+//!
+//! * [`mutate`]: `default` by the kind's logic, policies in their order (each sees what the one before it
+//!   left), then `validate`, so that a wrong manifest is refused with a sentence before the API server
+//!   refuses it by its schema.
+//! * [`validate`]: `validate` with the object as it was before, policies again, and a dry run of the
+//!   plan through the gate.
+//!
+//! What is never asked, and so can't be hindered by a broken component: see [`passes_unasked`].
+
+mod chain;
+mod dry_run;
+mod outcome;
+#[cfg(test)]
+mod tests;
+
+use dask_operator_core::names::DASK_API_VERSION;
+use dask_operator_runtime::contract::{
+    AdmissionRequest, AdmissionResponse, Error, Finding, Operation, ResourceKind, Severity, Timestamp,
+    Verdict,
+};
+use serde_json::Value;
+
+pub use chain::{Chain, Decider, Request};
+pub use outcome::{Outcome, Said};
+
+use crate::logic::Failure;
+use crate::policy::{Mode, Policy};
+
+/// Whether a request passes without anybody being asked: objects that are being deleted, and updates that
+/// leave the spec, the labels and the annotations as they are (finalizers, owners, status).
+#[must_use]
+pub fn passes_unasked(request: &Request<'_>) -> bool {
+    let Some(old) = request.old.filter(|_| request.operation == Operation::Update) else {
+        return false;
+    };
+    let leaves = |pointer: &str| request.object.pointer(pointer) == old.pointer(pointer);
+    request.object.pointer("/metadata/deletionTimestamp").is_some()
+        || (leaves("/spec") && leaves("/metadata/labels") && leaves("/metadata/annotations"))
+}
+
+/// Whether an update leaves the spec as it is. Such updates are not defaulted, and what was wrong before
+/// may stay wrong: objects from before the webhook, or from before a policy, can still be labelled.
+#[must_use]
+pub fn leaves_spec(request: &Request<'_>) -> bool {
+    let old = request.old.filter(|_| request.operation == Operation::Update);
+    old.is_some_and(|old| request.object.get("spec") == old.get("spec"))
+}
+
+/// Fills in and changes an object. The outcome's object is what shall be stored.
+#[must_use]
+pub fn mutate(chain: &Chain<'_>, request: &Request<'_>) -> Outcome {
+    let mut outcome = Outcome::new(request.object.clone());
+    if passes_unasked(request) || request.operation == Operation::Delete {
+        return outcome;
+    }
+    let shallow = leaves_spec(request);
+    if !shallow {
+        default(chain, request, &mut outcome);
+    }
+    if outcome.is_allowed() {
+        policies(chain, request, &mut outcome, true);
+    }
+    if outcome.is_allowed() && !shallow {
+        // Warnings are said when it is validated.
+        outcome.errors(findings(chain, request, &outcome.object));
+    }
+    outcome
+}
+
+/// Checks an object, defaulted or not. `now` is the time, which the dry run's plan is told.
+#[must_use]
+pub fn validate(chain: &Chain<'_>, request: &Request<'_>, now: Timestamp) -> Outcome {
+    let mut outcome = Outcome::new(request.object.clone());
+    if passes_unasked(request) {
+        return outcome;
+    }
+    if request.operation == Operation::Delete {
+        policies(chain, request, &mut outcome, false);
+        return outcome;
+    }
+    let shallow = leaves_spec(request);
+    // The webhook that fills in may be off.
+    default(chain, request, &mut outcome);
+    if outcome.is_allowed() {
+        let found = findings(chain, request, &outcome.object);
+        outcome.findings(found);
+    }
+    if outcome.is_allowed() {
+        policies(chain, request, &mut outcome, false);
+    }
+    if outcome.is_allowed() && !shallow {
+        dry_run::check(chain, request, &mut outcome, now);
+    }
+    outcome
+}
+
+/// Both: what becomes of a manifest on a cluster where the webhook is on.
+#[must_use]
+pub fn admit(chain: &Chain<'_>, request: &Request<'_>, now: Timestamp) -> Outcome {
+    let mutated = mutate(chain, request);
+    if !mutated.is_allowed() {
+        return mutated;
+    }
+    let defaulted = Request {
+        object: &mutated.object,
+        ..*request
+    };
+    let validated = validate(chain, &defaulted, now);
+    Outcome {
+        object: mutated.object.clone(),
+        ..mutated.and(validated)
+    }
+}
+
+/// Has the object filled in.
+fn default(chain: &Chain<'_>, request: &Request<'_>, outcome: &mut Outcome) {
+    let decider = &chain.logic;
+    let by = &decider.title;
+    let answer = decider
+        .logic
+        .default(&outcome.object.to_string(), &decider.settings);
+    let defaulted: Value = match answer {
+        Err(failure) => return undecided(request, outcome, by, &failure),
+        Ok(Err(error)) => return wrong(request, outcome, by, error),
+        Ok(Ok(text)) => match serde_json::from_str(&text) {
+            Ok(defaulted) => defaulted,
+            Err(error) => return undecided(request, outcome, by, &error.into()),
+        },
+    };
+    match renamed(&outcome.object, &defaulted) {
+        Some(field) => {
+            let message = format!("the component's `default` changed it, which nobody may ({by})");
+            outcome.refuse(Said::new("", field, message));
+        }
+        None => outcome.object = defaulted,
+    }
+}
+
+/// What logic says of an object. On updates, what was wrong before is a warning.
+fn findings(chain: &Chain<'_>, request: &Request<'_>, object: &Value) -> Vec<Finding> {
+    let decider = &chain.logic;
+    let ask = |object: &Value, old: Option<&Value>| {
+        let old = old.map(Value::to_string);
+        decider
+            .logic
+            .validate(&object.to_string(), old.as_deref(), &decider.settings)
+    };
+    let old = request.old.filter(|_| request.operation == Operation::Update);
+    let mut findings = match ask(object, old) {
+        Ok(findings) => findings,
+        Err(failure) => {
+            let severity = if leaves_spec(request) {
+                Severity::Warning
+            } else {
+                Severity::Error
+            };
+            return vec![Finding {
+                severity,
+                field: String::new(),
+                message: no_answer(&decider.title, &failure),
+            }];
+        }
+    };
+    let is_wrong = |finding: &Finding| finding.severity == Severity::Error;
+    if let Some(old) = old
+        && findings.iter().any(is_wrong)
+    {
+        let before = ask(old, None).unwrap_or_default();
+        for finding in findings.iter_mut().filter(|finding| is_wrong(finding)) {
+            let same = |other: &Finding| (&other.field, &other.message) == (&finding.field, &finding.message);
+            if before.iter().any(same) {
+                finding.severity = Severity::Warning;
+            }
+        }
+    }
+    findings
+}
+
+/// Asks the policies one after the other. Their patches count where `patching`.
+fn policies(chain: &Chain<'_>, request: &Request<'_>, outcome: &mut Outcome, patching: bool) {
+    for policy in &chain.policies {
+        let response = match ask(policy, request, &outcome.object, request.old) {
+            Ok(response) => response,
+            Err(why) => {
+                let said = Said::new(&policy.title, "", format!("it could not decide: {why}"));
+                match policy.mode {
+                    Mode::Monitor => outcome.report(said),
+                    Mode::Protect if leaves_spec(request) || request.operation == Operation::Delete => {
+                        outcome.warn(said);
+                    }
+                    Mode::Protect => outcome.refuse(said),
+                }
+                continue;
+            }
+        };
+        for warning in response.warnings {
+            outcome.warn(Said::new(&policy.title, "", warning));
+        }
+        match response.verdict {
+            Verdict::Allow => {}
+            Verdict::Refuse(findings) => refused(policy, request, outcome, findings),
+            Verdict::Patch(text) if patching => patch(policy, outcome, &text),
+            Verdict::Patch(_) => {}
+        }
+        if !outcome.is_allowed() {
+            return;
+        }
+    }
+}
+
+fn ask(
+    policy: &Policy,
+    request: &Request<'_>,
+    object: &Value,
+    old: Option<&Value>,
+) -> Result<AdmissionResponse, String> {
+    let request = AdmissionRequest {
+        kind: ResourceKind {
+            api_version: DASK_API_VERSION.to_owned(),
+            kind: request.kind.kind().to_owned(),
+        },
+        operation: request.operation,
+        object: object.to_string(),
+        old: old
+            .filter(|_| request.operation == Operation::Update)
+            .map(Value::to_string),
+        user_info: request.user_info.to_owned(),
+        dry_run: request.dry_run,
+        settings: policy.settings.to_string(),
+    };
+    match policy.rules.admit(&request) {
+        Ok(answer) => answer,
+        Err(failure) => Err(failure.to_string()),
+    }
+}
+
+/// A policy says no. It is not heeded where the spec stays as it is and the policy says the same of the
+/// object as it was.
+fn refused(policy: &Policy, request: &Request<'_>, outcome: &mut Outcome, findings: Vec<Finding>) {
+    let before = match request.old.filter(|_| leaves_spec(request)) {
+        Some(old) => match ask(policy, request, old, Some(old)).map(|response| response.verdict) {
+            Ok(Verdict::Refuse(before)) => before,
+            _ => Vec::new(),
+        },
+        None => Vec::new(),
+    };
+    for finding in findings {
+        let same = |other: &Finding| (&other.field, &other.message) == (&finding.field, &finding.message);
+        let known = before.iter().any(same);
+        let said = Said::new(&policy.title, &finding.field, &finding.message);
+        match (finding.severity, policy.mode) {
+            (Severity::Error, Mode::Monitor) => outcome.report(said),
+            (Severity::Error, Mode::Protect) if !known => outcome.refuse(said),
+            _ => outcome.warn(said),
+        }
+    }
+}
+
+fn patch(policy: &Policy, outcome: &mut Outcome, text: &str) {
+    let mut patched = outcome.object.clone();
+    let applied = serde_json::from_str::<json_patch::Patch>(text)
+        .map_err(|error| error.to_string())
+        .and_then(|patch| json_patch::patch(&mut patched, &patch).map_err(|error| error.to_string()));
+    let wrong = match applied {
+        Err(error) => Some(("", format!("its patch can't be applied: {error}"))),
+        Ok(()) => renamed(&outcome.object, &patched)
+            .map(|field| (field, "its patch changes it, which nobody may".to_owned())),
+    };
+    match (wrong, policy.mode) {
+        (None, Mode::Protect) => outcome.object = patched,
+        (None, Mode::Monitor) if patched == outcome.object => {}
+        (None, Mode::Monitor) => {
+            outcome.report(Said::new(
+                &policy.title,
+                "",
+                format!("it would change the object: {text}"),
+            ));
+        }
+        (Some((field, message)), Mode::Protect) => outcome.refuse(Said::new(&policy.title, field, message)),
+        (Some((field, message)), Mode::Monitor) => outcome.report(Said::new(&policy.title, field, message)),
+    }
+}
+
+/// What says which object it is, and must stay.
+const IDENTITY: [(&str, &str); 6] = [
+    ("/apiVersion", "apiVersion"),
+    ("/kind", "kind"),
+    ("/metadata/name", "metadata.name"),
+    ("/metadata/namespace", "metadata.namespace"),
+    ("/metadata/uid", "metadata.uid"),
+    ("/metadata/generateName", "metadata.generateName"),
+];
+
+/// The field in which two objects are not the same one.
+fn renamed(before: &Value, after: &Value) -> Option<&'static str> {
+    let changed = |(pointer, _): &&(&str, &str)| before.pointer(pointer) != after.pointer(pointer);
+    IDENTITY.iter().find(changed).map(|(_, field)| *field)
+}
+
+/// Logic says that the object is wrong.
+fn wrong(request: &Request<'_>, outcome: &mut Outcome, by: &str, error: Error) {
+    match error {
+        Error::Invalid(findings) => outcome.findings(findings),
+        Error::Failed(text) => undecided(request, outcome, by, &text.into()),
+    }
+}
+
+/// Logic gave no answer.
+fn undecided(request: &Request<'_>, outcome: &mut Outcome, by: &str, failure: &Failure) {
+    let said = Said::new("", "", no_answer(by, failure));
+    if leaves_spec(request) {
+        outcome.warn(said);
+    } else {
+        outcome.refuse(said);
+    }
+}
+
+fn no_answer(by: &str, failure: &Failure) -> String {
+    format!("nobody can say whether this is right, because the component {by} failed: {failure}")
+}

@@ -1,0 +1,133 @@
+//! The plan of an object that has no children yet, so that what would fail later is said now.
+
+use std::sync::LazyLock;
+
+use dask_operator_core::gate::{self, Nothing, Rules};
+use dask_operator_core::names::DASK_API_VERSION;
+use dask_operator_core::parent::{DaskKind, Parent};
+use dask_operator_runtime::contract::{
+    Observation, ObservedKind, Plan, ResourceKind, SchedulerState, Timestamp,
+};
+use serde_json::{Value, json};
+
+use super::{Chain, Outcome, Request, Said, undecided, wrong};
+use crate::convert;
+use crate::fields::Fields;
+use crate::review::{ReviewError, review};
+
+/// What the API server will append to a generated name.
+const GENERATED: &str = "xxxxx";
+
+/// Schemas are large and the same for all requests.
+static FIELDS: LazyLock<Fields> = LazyLock::new(Fields::new);
+
+/// Says what is misspelt in pod specs, and what of the plan would be refused.
+pub(super) fn check(chain: &Chain<'_>, request: &Request<'_>, outcome: &mut Outcome, now: Timestamp) {
+    for (field, message) in FIELDS.without_effect(request.kind.kind(), request.object) {
+        outcome.warn(Said::new("", &field, message));
+    }
+    // Plans of the others are about a cluster that is not in the request.
+    if matches!(request.kind, DaskKind::Cluster | DaskKind::Job) {
+        plan(chain, request, outcome, now);
+    }
+}
+
+fn plan(chain: &Chain<'_>, request: &Request<'_>, outcome: &mut Outcome, now: Timestamp) {
+    let object = as_stored(&outcome.object);
+    let Ok(parent) = Parent::from_object(&object) else {
+        // It is no Dask resource, which the API server knows better.
+        return;
+    };
+    let decider = &chain.logic;
+    let no_children = |kind: &dask_operator_core::plan::ResourceKind| ObservedKind {
+        kind: ResourceKind {
+            api_version: kind.api_version.clone(),
+            kind: kind.kind.clone(),
+        },
+        objects: Vec::new(),
+    };
+    let observation = Observation {
+        parent: object.to_string(),
+        children: decider.child_kinds.iter().map(no_children).collect(),
+        related: Vec::new(),
+        scheduler: SchedulerState::NotAsked,
+        now,
+        seed: parent.seed(),
+        settings: decider.settings.to_string(),
+    };
+    let plan = match decider.logic.plan(&observation) {
+        Err(failure) => return undecided(request, outcome, &decider.title, &failure),
+        Ok(Err(error)) => return wrong(request, outcome, &decider.title, error),
+        Ok(Ok(plan)) => plan,
+    };
+    let kind = ResourceKind {
+        api_version: DASK_API_VERSION.to_owned(),
+        kind: request.kind.kind().to_owned(),
+    };
+    let plan = match review(&chain.policies, kind, &observation.parent, plan.children, now) {
+        Ok(reviewed) => {
+            for remark in reviewed.remarks {
+                outcome.report(Said::new(&remark.title, "", remark.message));
+            }
+            convert::plan(Plan {
+                children: reviewed.children,
+                ..plan
+            })
+        }
+        Err(error) => return outcome.refuse(refused(&error)),
+    };
+    let rules = Rules {
+        extra: &decider.extra_kinds,
+        ..Rules::new(&decider.child_kinds)
+    };
+    if let Err(refusal) = gate::check(&parent, &rules, &Nothing, plan) {
+        for violation in refusal.violations {
+            let child = violation
+                .child
+                .map(|child| format!("{child}, "))
+                .unwrap_or_default();
+            let message = format!(
+                "what the component {} makes of it would be refused: {child}{}: {}",
+                decider.title, violation.field, violation.message
+            );
+            outcome.refuse(Said::new("", "", message));
+        }
+    }
+}
+
+/// A policy would not let the plan be carried out.
+fn refused(error: &ReviewError) -> Said {
+    let (ReviewError::Refused { title, .. }
+    | ReviewError::Undecided { title, .. }
+    | ReviewError::Overreached { title, .. }
+    | ReviewError::Failed { title, .. }) = error;
+    Said::new(
+        title,
+        "",
+        format!("what would be made of it would be refused: {error}"),
+    )
+}
+
+/// The object with what only the API server gives it, and without a status.
+fn as_stored(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(object) = object.as_object_mut() {
+        object.remove("status");
+    }
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        let name = metadata.get("name").and_then(Value::as_str).unwrap_or_default();
+        if name.is_empty() {
+            let prefix = metadata
+                .get("generateName")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            let name = format!("{prefix}{GENERATED}");
+            metadata.insert("name".to_owned(), json!(name));
+        }
+        metadata.entry("namespace").or_insert_with(|| json!("default"));
+        metadata
+            .entry("uid")
+            .or_insert_with(|| json!("00000000-0000-0000-0000-000000000000"));
+    }
+    object
+}

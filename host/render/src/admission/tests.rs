@@ -1,0 +1,325 @@
+use std::sync::Arc;
+
+use dask_operator_core::parent::DaskKind;
+use dask_operator_core::plan;
+use dask_operator_runtime::contract::{
+    AdmissionRequest, AdmissionResponse, Answer, ChildAction, ChildKey, DesiredChild, Finding, Observation,
+    Operation, Plan, ResourceKind, Review, ReviewRequest, Severity, Verdict,
+};
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::logic::Logic;
+use crate::policy::Rules;
+
+/// Logic whose answers the object asks for: `spec.size` is 1 where nothing is said, and may not be 13;
+/// `spec.trap` makes it fail; `spec.child` names its one child.
+struct Test;
+
+impl Logic for Test {
+    fn child_kinds(&self, _: &str) -> Result<Vec<ResourceKind>, Failure> {
+        Ok(Vec::new())
+    }
+
+    fn default(&self, object: &str, _: &str) -> Result<Answer<String>, Failure> {
+        let mut object: Value = serde_json::from_str(object)?;
+        if object["spec"]["trap"] == "default" {
+            return Err("it trapped".into());
+        }
+        if object["spec"]["rename"] == true {
+            object["metadata"]["name"] = json!("other");
+        }
+        if object["spec"]["size"].is_null() {
+            object["spec"]["size"] = json!(1);
+        }
+        Ok(Ok(object.to_string()))
+    }
+
+    fn validate(&self, object: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, Failure> {
+        let object: Value = serde_json::from_str(object)?;
+        if object["spec"]["trap"] == "validate" {
+            return Err("it trapped".into());
+        }
+        let finding = |severity, message: &str| Finding {
+            severity,
+            field: "spec.size".into(),
+            message: message.into(),
+        };
+        Ok(match object["spec"]["size"].as_u64() {
+            Some(13) => vec![finding(Severity::Error, "13 brings bad luck: write 12")],
+            Some(100..) => vec![finding(Severity::Warning, "that is a lot")],
+            _ => Vec::new(),
+        })
+    }
+
+    fn plan(&self, observation: &Observation) -> Result<Answer<Plan>, Failure> {
+        let parent: Value = serde_json::from_str(&observation.parent)?;
+        if parent["spec"]["trap"] == "plan" {
+            return Err("it trapped".into());
+        }
+        let labels = json!({"dask.org/cluster-name": parent["metadata"]["name"]});
+        let child = parent["spec"]["child"].as_str().map(|name| DesiredChild {
+            key: ChildKey {
+                api_version: "v1".into(),
+                kind: "Pod".into(),
+                name: name.into(),
+            },
+            action: ChildAction::Create(json!({"metadata": {"labels": labels}}).to_string()),
+        });
+        Ok(Ok(Plan {
+            children: child.into_iter().collect(),
+            status: "{}".into(),
+            conditions: Vec::new(),
+            events: Vec::new(),
+            owner: None,
+            scale: Vec::new(),
+            delete_parent: None,
+            requeue_after: None,
+            scheduler: None,
+        }))
+    }
+}
+
+/// A policy that refuses objects without the label `owner`, or does what it is made to.
+#[derive(Clone)]
+enum Rule {
+    Owner,
+    Patch(Value),
+    Trap,
+}
+
+impl Rules for Rule {
+    fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+        let object: Value = serde_json::from_str(&request.object)?;
+        let verdict = match self {
+            Self::Trap => return Err("it trapped".into()),
+            Self::Patch(patch) => Verdict::Patch(patch.to_string()),
+            Self::Owner if object["metadata"]["labels"]["owner"].is_string() => Verdict::Allow,
+            Self::Owner => Verdict::Refuse(vec![Finding {
+                severity: Severity::Error,
+                field: "metadata.labels.owner".into(),
+                message: "it is missing: write whose it is".into(),
+            }]),
+        };
+        Ok(Ok(AdmissionResponse {
+            verdict,
+            warnings: Vec::new(),
+        }))
+    }
+
+    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+        Ok(Ok(Review::Allow))
+    }
+}
+
+const KINDS: &[(&str, &str)] = &[("v1", "Pod")];
+
+fn chain(policies: &[(Rule, Mode)]) -> Chain<'_> {
+    let kinds: Vec<_> = KINDS
+        .iter()
+        .map(|(version, kind)| plan::ResourceKind::new(*version, *kind))
+        .collect();
+    let policy = |(rule, mode): &(Rule, Mode)| Policy {
+        title: "p".into(),
+        settings: "{}".into(),
+        mode: *mode,
+        rules: Box::new(rule.clone()),
+    };
+    Chain {
+        logic: Decider {
+            title: "test".into(),
+            logic: &Test,
+            settings: "{}".into(),
+            child_kinds: kinds.into(),
+            extra_kinds: Vec::new().into(),
+        },
+        policies: policies.iter().map(policy).map(Arc::new).collect(),
+    }
+}
+
+fn object(spec: Value) -> Value {
+    json!({"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster",
+           "metadata": {"name": "c", "namespace": "n"}, "spec": spec})
+}
+
+fn create(object: &Value) -> Request<'_> {
+    Request {
+        kind: DaskKind::Cluster,
+        operation: Operation::Create,
+        object,
+        old: None,
+        user_info: "{}",
+        dry_run: false,
+    }
+}
+
+fn update<'a>(old: &'a Value, object: &'a Value) -> Request<'a> {
+    Request {
+        operation: Operation::Update,
+        old: Some(old),
+        ..create(object)
+    }
+}
+
+#[rstest]
+#[case::fine(json!({}), "")]
+#[case::wrong(json!({"size": 13}), "spec.size: 13 brings bad luck: write 12")]
+#[case::default_traps(json!({"trap": "default"}), "the component test failed: it trapped")]
+#[case::validate_traps(json!({"trap": "validate"}), "the component test failed: it trapped")]
+#[case::renames(json!({"rename": true}), "metadata.name: the component's `default` changed it")]
+fn what_logic_says_counts(#[case] spec: Value, #[case] refusal: &str) {
+    let object = object(spec);
+    for outcome in [
+        mutate(&chain(&[]), &create(&object)),
+        validate(&chain(&[]), &create(&object), 0),
+        admit(&chain(&[]), &create(&object), 0),
+    ] {
+        assert_eq!(outcome.is_allowed(), refusal.is_empty(), "{outcome:?}");
+        assert!(outcome.refusal().contains(refusal), "{outcome:?}");
+    }
+}
+
+#[rstest]
+#[case::gate(json!({"child": "A_b"}), "would be refused: Pod A_b, metadata.name: \"A_b\" is no name")]
+#[case::trap(json!({"trap": "plan"}), "the component test failed: it trapped")]
+fn the_plan_is_tried(#[case] spec: Value, #[case] refusal: &str) {
+    let object = object(spec);
+    assert!(mutate(&chain(&[]), &create(&object)).is_allowed());
+    let outcome = validate(&chain(&[]), &create(&object), 0);
+    assert!(outcome.refusal().contains(refusal), "{}", outcome.refusal());
+}
+
+#[test]
+fn a_generated_name_is_no_obstacle() {
+    let mut object = object(json!({"child": "a"}));
+    object["metadata"] = json!({"generateName": "c-", "namespace": "n"});
+    assert!(validate(&chain(&[]), &create(&object), 0).is_allowed());
+}
+
+#[test]
+fn policies_see_what_those_before_them_left() {
+    let add = json!([{"op": "add", "path": "/metadata/labels", "value": {"owner": "a"}}]);
+    let policies = [(Rule::Patch(add), Mode::Protect), (Rule::Owner, Mode::Protect)];
+    let object = object(json!({}));
+    let outcome = mutate(&chain(&policies), &create(&object));
+    assert_eq!(outcome.refusals, []);
+    assert_eq!(outcome.object["metadata"]["labels"]["owner"], "a");
+    assert_eq!(outcome.object["spec"]["size"], 1);
+    // The other way round the second has nothing to see.
+    let [first, second] = policies;
+    let outcome = mutate(&chain(&[second, first]), &create(&object));
+    assert_eq!(
+        outcome.refusal(),
+        "policy p: metadata.labels.owner: it is missing: write whose it is"
+    );
+}
+
+#[rstest]
+#[case::refuses(
+    Rule::Owner,
+    "policy p: metadata.labels.owner: it is missing: write whose it is"
+)]
+#[case::traps(Rule::Trap, "policy p: it could not decide: it trapped")]
+#[case::breaks(Rule::Patch(json!([{"op": "remove", "path": "/x"}])), "policy p: its patch can't be applied")]
+#[case::renames(Rule::Patch(json!([{"op": "add", "path": "/metadata/namespace", "value": "kube-system"}])),
+    "policy p: metadata.namespace: its patch changes it, which nobody may")]
+fn a_policy_that_monitors_only_reports(#[case] policy: Rule, #[case] said: &str) {
+    let object = object(json!({"size": 1}));
+    let policies = [(policy, Mode::Protect)];
+    let outcome = mutate(&chain(&policies), &create(&object));
+    assert!(outcome.refusal().starts_with(said), "{outcome:?}");
+    let [(policy, _)] = policies;
+    let policies = [(policy, Mode::Monitor)];
+    let outcome = mutate(&chain(&policies), &create(&object));
+    assert!(outcome.is_allowed() && outcome.object == object);
+    assert!(
+        outcome.notices()[0].starts_with(&format!("only monitored: {said}")),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn a_policy_that_monitors_changes_nothing() {
+    let patch = json!([{"op": "add", "path": "/spec/size", "value": 2}]);
+    let object = object(json!({"size": 1}));
+    let policies = [(Rule::Patch(patch), Mode::Monitor)];
+    let outcome = mutate(&chain(&policies), &create(&object));
+    assert_eq!(outcome.object, object);
+    assert!(
+        outcome.notices()[0].contains("it would change the object"),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn what_is_going_passes() {
+    let old = object(json!({"size": 13}));
+    let mut gone = object(json!({"size": 13, "trap": "default"}));
+    gone["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let policies = [(Rule::Trap, Mode::Protect)];
+    assert!(mutate(&chain(&policies), &update(&old, &gone)).is_allowed());
+    assert!(validate(&chain(&policies), &update(&old, &gone), 0).is_allowed());
+    let delete = Request {
+        operation: Operation::Delete,
+        ..create(&old)
+    };
+    assert!(mutate(&chain(&policies), &delete).is_allowed());
+    let outcome = validate(&chain(&policies), &delete, 0);
+    assert!(outcome.is_allowed());
+    assert_eq!(outcome.notices(), ["policy p: it could not decide: it trapped"]);
+    let policies = [(Rule::Owner, Mode::Protect)];
+    assert!(
+        !validate(&chain(&policies), &delete, 0).is_allowed(),
+        "a policy may refuse deletions"
+    );
+}
+
+#[test]
+fn what_was_there_before_can_be_labelled() {
+    let old = object(json!({"trap": "validate"}));
+    let mut labelled = old.clone();
+    labelled["metadata"]["finalizers"] = json!(["a/b"]);
+    let policies = [(Rule::Trap, Mode::Protect)];
+    assert_eq!(
+        mutate(&chain(&policies), &update(&old, &labelled)),
+        Outcome::new(labelled.clone())
+    );
+    labelled["metadata"]["labels"] = json!({"a": "b"});
+    let outcome = mutate(&chain(&policies), &update(&old, &labelled));
+    assert!(outcome.is_allowed() && outcome.object == labelled, "{outcome:?}");
+    assert!(validate(&chain(&policies), &update(&old, &labelled), 0).is_allowed());
+    // It had no owner before, and has none now.
+    let policies = [(Rule::Owner, Mode::Protect)];
+    assert!(mutate(&chain(&policies), &update(&old, &labelled)).is_allowed());
+    // But it may not lose one.
+    let mut owned = old.clone();
+    owned["metadata"]["labels"] = json!({"owner": "a"});
+    assert!(!mutate(&chain(&policies), &update(&owned, &old)).is_allowed());
+}
+
+#[test]
+fn what_was_wrong_before_is_a_warning() {
+    let old = object(json!({"size": 13}));
+    let new = object(json!({"size": 13, "more": true}));
+    let outcome = validate(&chain(&[]), &update(&old, &new), 0);
+    assert!(outcome.is_allowed(), "{outcome:?}");
+    assert_eq!(outcome.notices(), ["spec.size: 13 brings bad luck: write 12"]);
+    let right = object(json!({"size": 12}));
+    assert!(!validate(&chain(&[]), &update(&right, &new), 0).is_allowed());
+}
+
+#[test]
+fn warnings_are_said_once() {
+    let spec = json!({"size": 100, "worker": {"spec": {"containers": [{"imagePullPolice": "Always"}]}}});
+    let object = object(spec);
+    let outcome = admit(&chain(&[]), &create(&object), 0);
+    assert_eq!(
+        outcome.notices(),
+        [
+            "spec.size: that is a lot",
+            "spec.worker.spec.containers[0].imagePullPolice: Kubernetes has no such field and drops it; did you mean \
+             `imagePullPolicy`?"
+        ]
+    );
+}

@@ -1,0 +1,110 @@
+//! Kubernetes quantities: `500m`, `4Gi`, `1e3`.
+
+use serde_json::Value;
+
+/// Suffixes and what they stand for.
+const SUFFIXES: [(&str, f64); 14] = [
+    ("n", 1e-9),
+    ("u", 1e-6),
+    ("m", 1e-3),
+    ("", 1.0),
+    ("k", 1e3),
+    ("M", 1e6),
+    ("G", 1e9),
+    ("T", 1e12),
+    ("Ki", 1024.0),
+    ("Mi", 1024.0 * 1024.0),
+    ("Gi", 1024.0 * 1024.0 * 1024.0),
+    ("Ti", 1024.0 * 1024.0 * 1024.0 * 1024.0),
+    ("P", 1e15),
+    ("Pi", 1024.0 * 1024.0 * 1024.0 * 1024.0 * 1024.0),
+];
+
+/// How much a quantity is, good enough for comparisons; none where it is none.
+pub fn amount(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => {
+            let end = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+            let (number, suffix) = text.split_at(end);
+            if number.is_empty() || !number.bytes().all(|c| c.is_ascii_digit() || b".+-".contains(&c)) {
+                return None;
+            }
+            let number: f64 = number.parse().ok()?;
+            let scale = SUFFIXES
+                .iter()
+                .find(|(name, _)| *name == suffix)
+                .map(|(_, scale)| *scale);
+            scale.or_else(|| exponent(suffix)).map(|scale| number * scale)
+        }
+        _ => None,
+    }
+}
+
+/// `e3`, `E-6`; `E` alone is a suffix too.
+fn exponent(suffix: &str) -> Option<f64> {
+    match suffix {
+        "E" => Some(1e18),
+        "Ei" => Some(1024_f64.powi(6)),
+        _ => suffix
+            .strip_prefix(['e', 'E'])?
+            .parse()
+            .ok()
+            .map(|power: i32| 10_f64.powi(power)),
+    }
+}
+
+/// What somebody probably meant by a text that is no quantity, as decimal and as binary quantity: `4GB` is `4G` or `4Gi`.
+pub fn meant(text: &str) -> Option<(String, String)> {
+    let text = text.trim();
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .filter(|end| *end > 0)?;
+    let (number, suffix) = text.split_at(end);
+    let mut letters = suffix.trim().chars();
+    let first = letters.next()?.to_ascii_uppercase();
+    let rest: String = letters.collect::<String>().to_ascii_lowercase();
+    if !matches!(first, 'K' | 'M' | 'G' | 'T') || !matches!(rest.as_str(), "" | "b" | "i" | "ib") {
+        return None;
+    }
+    let decimal = if first == 'K' { 'k' } else { first };
+    Some((format!("{number}{decimal}"), format!("{number}{first}i")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn amounts() {
+        let cases = [
+            (json!(2), Some(2.0)),
+            (json!("2"), Some(2.0)),
+            (json!("500m"), Some(0.5)),
+            (json!("1.5Gi"), Some(1.5 * 1024.0 * 1024.0 * 1024.0)),
+            (json!("1e3"), Some(1000.0)),
+            (json!("2E"), Some(2e18)),
+            (json!("4GB"), None),
+            (json!("4 Gi"), None),
+            (json!("lots"), None),
+            (json!(""), None),
+            (json!(null), None),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(amount(&value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn what_was_meant() {
+        for text in ["4GB", "4 GB", "4gib", "4gi", "4 g", "4 Gi"] {
+            assert_eq!(meant(text), Some(("4G".into(), "4Gi".into())), "{text}");
+        }
+        assert_eq!(meant("8KB"), Some(("8k".into(), "8Ki".into())));
+        for text in ["lots", "4 cores", "", "GB"] {
+            assert_eq!(meant(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+"""The operator with its webhook on the host, and the configurations by which the API server asks it."""
+
+import json
+import socket
+import subprocess
+
+from support.cluster import ROOT
+from support.operator import Operator
+
+API = "kubernetes.dask.org"
+RESOURCES = ["daskclusters", "daskworkergroups", "daskjobs", "daskautoscalers"]
+LABEL = "webhook-test"
+
+
+def free_port(host):
+    """A port of the host's address at which nobody listens."""
+    with socket.socket() as listener:
+        listener.bind((host, 0))
+        return listener.getsockname()[1]
+
+
+def configurations(name, host, port):
+    """Both webhook configurations, for namespaces that carry the label ``webhook-test: NAME``."""
+    entry = {
+        "rules": [{"apiGroups": [API], "apiVersions": ["v1"], "resources": RESOURCES, "operations": ["CREATE", "UPDATE"]}],
+        "namespaceSelector": {"matchLabels": {LABEL: name}},
+        "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Fail", "timeoutSeconds": 10,
+    }
+
+    def configuration(kind, step):
+        url = {"url": f"https://{host}:{port}/{step}"}
+        return {"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name},
+                "webhooks": [{**entry, "name": f"{step}.{API}", "clientConfig": url}]}
+
+    return [configuration("MutatingWebhookConfiguration", "mutate"),
+            configuration("ValidatingWebhookConfiguration", "validate")]
+
+
+class Hook:
+    """An operator that the API server asks; ``with`` ends it and takes the configurations away."""
+
+    def __init__(self, admin, host, folder, name, *arguments):
+        self.admin = admin
+        self.name = name
+        self.secret = f"webhook-{name}"
+        self.port = free_port(host)
+        self.configurations = configurations(name, host, self.port)
+        self.operator = Operator(admin.environment, folder, "--webhook", f"{host}:{self.port}", "--webhook-host", host,
+                                 "--webhook-secret", self.secret, "--webhook-configuration", name, *arguments)
+
+    def ask_for(self, kubectl):
+        """Have requests in a namespace asked about."""
+        self.admin("label", "namespace", kubectl.namespace, f"{LABEL}={self.name}")
+
+    def configure(self):
+        """Have the API server ask."""
+        self.admin.apply(*self.configurations)
+
+    def unconfigure(self):
+        """Have it ask no more."""
+        for configuration in self.configurations:
+            self.admin("delete", configuration["kind"], self.name, "--ignore-not-found")
+
+    def bundle(self):
+        """What the API server trusts."""
+        text = self.admin("get", "validatingwebhookconfiguration", self.name, "--output", "json")
+        return json.loads(text)["webhooks"][0]["clientConfig"].get("caBundle", "")
+
+    def __enter__(self):
+        self.configure()
+        try:
+            self.operator.start()
+        except BaseException:
+            self.unconfigure()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.unconfigure()
+        try:
+            self.operator.stop()
+        finally:
+            self.admin("delete", "secret", self.secret, "--ignore-not-found")
+
+
+def component(name):
+    """An example's component, built where the default ones are, because the libraries are there already."""
+    out = ROOT / "target" / "components"
+    build = ["target/debug/dask-operator-plugin-build", "--out", out, f"plugins/examples/{name}"]
+    done = subprocess.run(build, cwd=ROOT, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out / f"{name}.wasm"

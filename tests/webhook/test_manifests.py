@@ -1,0 +1,207 @@
+"""What people write: short manifests that work, and wrong ones that are refused with a sentence."""
+
+import json
+import subprocess
+
+import pytest
+from support.dask import workers
+from support.kubectl import Refused
+from support.manifests import API, autoscaler, changed, cluster, group, job
+from support.waiting import until
+
+MINIMAL = """
+apiVersion: kubernetes.dask.org/v1
+kind: DaskCluster
+metadata:
+  name: ten-lines
+spec:
+  worker:
+    replicas: 2
+    spec:
+      containers:
+      - image: ghcr.io/dask/dask:2026.1.0
+"""
+
+W = "spec.worker.spec.containers.0"
+S = "spec.scheduler.spec"
+
+
+def wrong(path, value):
+    """A cluster with something wrong at a path."""
+    return changed(cluster("c"), path, value)
+
+
+#: What is applied, and the sentence that its author reads.
+WRONG = {
+    "negative number of workers": (
+        wrong("spec.worker.replicas", -1),
+        "spec.worker.replicas: -1 can't be used: write a whole number of 0 or more, as `replicas: 2`"),
+    "number of workers in words": (
+        wrong("spec.worker.replicas", "two"),
+        'spec.worker.replicas: "two" can\'t be used: write a whole number of 0 or more, as `replicas: 2`'),
+    "name too long (#870)": (
+        cluster("x" * 54),
+        "metadata.name: the name of a DaskCluster can have 53 characters at most, because `-scheduler` is appended to it, "
+        f"and `{'x' * 54}` has 54: choose a shorter one"),
+    "name with a dot": (
+        cluster("my.cluster"),
+        "metadata.name: the name of a DaskCluster consists of lower case letters, digits and `-`, and begins and ends with a "
+        "letter or digit: `my.cluster` does not, write one like `my-cluster-1`"),
+    "containers by name": (
+        wrong("spec.worker.spec.containers", "worker"),
+        "spec.worker.spec.containers: it must be a list of containers, and text stands there"),
+    "arguments in one line": (
+        wrong(f"{W}.args", "dask worker --name $(DASK_WORKER_NAME)"),
+        "spec.worker.spec.containers[0].args: `args` must be a list, and text stands there"),
+    "an argument that is a number": (
+        wrong(f"{W}.args", ["dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--nthreads", 4]),
+        'spec.worker.spec.containers[0].args[5]: it must be text: put 4 into quotes, as "4"'),
+    "environment as in a shell": (
+        wrong(f"{W}.env", "EXTRA_PIP_PACKAGES=s3fs"),
+        "spec.worker.spec.containers[0].env: `env` must be a list, and text stands there"),
+    "an environment variable that is a number": (
+        wrong(f"{W}.env", [{"name": "OMP_NUM_THREADS", "value": 1}]),
+        'spec.worker.spec.containers[0].env[0].value: it must be text: put 1 into quotes, as "1"'),
+    "memory in GB": (
+        wrong(f"{W}.resources", {"limits": {"memory": "4GB"}}),
+        "spec.worker.spec.containers[0].resources.limits.memory: `4GB` is no quantity of Kubernetes: write `4G`, or `4Gi` for "
+        "powers of two"),
+    "more asked for than allowed": (
+        wrong(f"{W}.resources", {"requests": {"memory": "8Gi"}, "limits": {"memory": "4Gi"}}),
+        "spec.worker.spec.containers[0].resources.requests.memory: it asks for 8Gi and may use 4Gi: raise the limit or lower the "
+        "request"),
+    "a volume that is not there": (
+        wrong(f"{W}.volumeMounts", [{"name": "data", "mountPath": "/data"}]),
+        "spec.worker.spec.containers[0].volumeMounts[0].name: there is no volume `data`: add it to `spec.worker.spec.volumes`"),
+    "a probe of a port that is not there": (
+        wrong(f"{S}.containers.0.readinessProbe", {"httpGet": {"path": "/health", "port": "http-dashboard"}}),
+        "spec.scheduler.spec.containers[0].readinessProbe.httpGet.port: the container has no port of the name `http-dashboard`, so "
+        "that it would never be ready: write its number, or name it in `ports`"),
+    "a word with the wrong case": (
+        wrong(f"{S}.containers.0.imagePullPolicy", "always"),
+        "spec.scheduler.spec.containers[0].imagePullPolicy: `always` can't be used: write `Always`, `IfNotPresent` or `Never`"),
+    "a port beyond all ports": (
+        wrong(f"{W}.ports", [{"name": "http-dashboard", "containerPort": 88788}]),
+        "spec.worker.spec.containers[0].ports[0].containerPort: 88788 can't be used: write a port from 1 to 65535"),
+    "two containers of one name": (
+        wrong("spec.worker.spec.containers", [{"name": "worker", "image": "i:1"}, {"name": "worker", "image": "i:1"}]),
+        "spec.worker.spec.containers[1].name: there is another container `worker`: give each its own name"),
+    "a Service without Dask's port": (
+        wrong("spec.scheduler.service.ports", [{"name": "dashboard", "port": 8787}]),
+        "spec.scheduler.service.ports: workers would not find the scheduler, because no port says which is its: name the port of "
+        "Dask's protocol `tcp-comm`"),
+    "a Service for another cluster": (
+        wrong("spec.scheduler.service.selector", {"dask.org/cluster-name": "copied", "dask.org/component": "scheduler"}),
+        "spec.scheduler.service.selector.dask.org/cluster-name: it selects no scheduler of this cluster: write "
+        "`dask.org/cluster-name: c`"),
+    "a label that is a number": (
+        wrong("spec.worker.metadata", {"labels": {"cost-centre": 4711}}),
+        'spec.worker.metadata.labels.cost-centre: it must be text: put 4711 into quotes, as "4711"'),
+    "time with a unit": (
+        wrong("spec.idleTimeout", "1h"),
+        'spec.idleTimeout: "1h" can\'t be used: write a whole number of seconds, as `idleTimeout: 3600`; 0 turns it off'),
+    "a group of no cluster": (
+        changed(group("g", "c"), "spec.cluster", ""),
+        "spec.cluster: it says which cluster the workers join: write the name of a DaskCluster in this namespace"),
+    "a runner that never ends": (
+        job("j", restart="Always"),
+        "spec.job.spec.restartPolicy: a runner that is always restarted never ends: write `OnFailure` or `Never`"),
+    "a job without code": (
+        changed(job("j"), "spec.job", None),
+        "spec.job: `job` is missing: write it as an object"),
+    "minimum above maximum": (
+        autoscaler("a", "c", 5, 2),
+        "spec.minimum: the minimum of 5 is greater than the maximum of 2: exchange them"),
+    "no maximum (#634)": (
+        changed(autoscaler("a", "c"), "spec.maximum", None),
+        "spec.maximum: it is missing: write how many workers there may be, as `maximum: 10`"),
+}
+
+
+def warnings(kubectl, *objects):
+    """What kubectl warns of when objects are applied."""
+    done = subprocess.run(["kubectl", "--namespace", kubectl.namespace, "apply", "--filename", "-"], text=True,
+                          input="\n---\n".join(map(json.dumps, objects)), env=kubectl.environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [line.removeprefix("Warning: ") for line in done.stderr.splitlines() if line.startswith("Warning: ")]
+
+
+def test_ten_lines_are_enough(asked):
+    """#474: the rest is filled in from the one image."""
+    assert len(MINIMAL.strip().splitlines()) == 10
+    asked("apply", "--filename", "-", stdin=MINIMAL)
+    spec = asked.get("daskcluster", "ten-lines")["spec"]
+    for part in ("worker", "scheduler"):
+        assert spec[part]["spec"]["containers"][0]["image"] == "ghcr.io/dask/dask:2026.1.0"
+    assert [port["name"] for port in spec["scheduler"]["service"]["ports"]] == ["tcp-comm", "http-dashboard"]
+    assert spec["scheduler"]["spec"]["containers"][0]["readinessProbe"]["httpGet"]["path"] == "/health"
+    workers(asked, "ten-lines-default", 2)
+    until(lambda: asked.get("daskcluster", "ten-lines")["status"].get("phase") == "Running", "the cluster to run")
+    # Nothing is left to fill in.
+    before = asked.get("daskcluster", "ten-lines")["metadata"]["generation"]
+    asked("apply", "--filename", "-", stdin=MINIMAL)
+    assert asked.get("daskcluster", "ten-lines")["metadata"]["generation"] == before
+
+
+def test_a_name_can_be_generated(asked):
+    manifest = {"apiVersion": API, "kind": "DaskCluster", "metadata": {"generateName": "made-"}, "spec": {}}
+    stored = asked.create_raw(f"/apis/{API}/namespaces/{asked.namespace}/daskclusters", manifest)
+    assert stored["metadata"]["name"].startswith("made-")
+    until(lambda: asked.get("service", stored["metadata"]["name"] + "-scheduler"), "its Service")
+    service = asked.get("service", stored["metadata"]["name"] + "-scheduler")
+    assert service["spec"]["selector"]["dask.org/cluster-name"] == stored["metadata"]["name"]
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_wrong_manifests_are_refused_with_a_sentence(asked, what):
+    manifest, sentence = WRONG[what]
+    with pytest.raises(Refused) as refused:
+        asked.apply(manifest)
+    assert str(refused.value).partition(" denied the request: ")[2] == sentence
+
+
+@pytest.mark.parametrize("path, value, field", [
+    ("spec.wroker", {}, "spec.wroker"),
+    (f"{W}.env", {"EXTRA_PIP_PACKAGES": "s3fs"}, "spec.worker.spec.containers[0].env.EXTRA_PIP_PACKAGES"),
+])
+def test_unknown_fields_are_named_by_the_api_server(asked, path, value, field):
+    """It looks before it asks."""
+    with pytest.raises(Refused) as refused:
+        asked.apply(wrong(path, value))
+    assert f'unknown field "{field}"' in str(refused.value)
+
+
+def test_what_is_unwise_is_warned_of(asked):
+    unwise = changed(cluster("c"), f"{W}.args", ["dask", "worker"])
+    unwise = changed(unwise, f"{S}.containers.0.readinessProbe", None)
+    unwise = changed(unwise, f"{W}.resource", {"limits": {"memory": "1Gi"}})
+    found = warnings(asked, unwise)
+    for beginning in (
+            "spec.worker.spec.containers[0].args: the worker does not register under its pod's name",
+            "spec.scheduler.spec.containers[0].readinessProbe: without a readiness probe",
+            "spec.worker.spec.containers[0].image: `ghcr.io/dask/dask:latest` can be another image tomorrow",
+            "spec.worker.spec.containers[0].resource: Kubernetes has no such field and drops it; did you mean `resources`?"):
+        assert any(warning.startswith(beginning) for warning in found), (beginning, found)
+
+
+def test_workers_cannot_move(asked):
+    asked.apply(cluster("c", 0), group("g", "c", 0))
+    with pytest.raises(Refused, match=r'workers can\'t move to another cluster: leave it at "c", or make another group'):
+        asked.patch("daskworkergroup", "g", {"spec": {"cluster": "d"}})
+
+
+def test_the_client_of_python_is_not_touched(asked):
+    """What KubeCluster sends is stored as it is."""
+    sent = cluster("c", 1)
+    asked.apply(sent)
+    stored = asked.get("daskcluster", "c")["spec"]
+    assert stored["scheduler"]["spec"]["containers"][0]["args"] == ["dask-scheduler"]
+    assert "ports" not in stored["scheduler"]["spec"]["containers"][0]
+    assert stored["worker"]["spec"]["containers"][0]["args"] == sent["spec"]["worker"]["spec"]["containers"][0]["args"]
+
+
+def test_requests_are_counted(asked, hook):
+    asked.apply(cluster("counted", 0))
+    name = "dask_operator_webhook_requests_total"
+    assert hook.operator.metric(name, step="mutate", kind="DaskCluster", operation="create", outcome="allowed") >= 1
+    assert hook.operator.metric("dask_operator_webhook_request_duration_seconds_count", step="validate") >= 1

@@ -1,0 +1,53 @@
+"""Policies at admission: they refuse and they change."""
+
+import json
+
+import pytest
+from hook import Hook, component
+from support.kubectl import Refused
+from support.manifests import changed, cluster
+
+WORKER = "spec.worker.spec.containers.0"
+LIMIT = "spec.worker.spec.containers[0].resources.limits.memory"
+MIRROR = "registry.example.com/hub"
+
+
+@pytest.fixture(scope="module")
+def hook(admin, host, tmp_path_factory):
+    """A webhook with a policy that wants memory limits, and one that rewrites images."""
+    rewrite = json.dumps([{"from": "docker.io", "to": MIRROR}])
+    policies = ["--policy", str(component("trusted-images")), "--policy", str(component("required-limits")),
+                "--setting", f"trusted-images.rewrite={rewrite}"]
+    with Hook(admin, host, tmp_path_factory.mktemp("operator"), "test-policies", *policies) as hook:
+        yield hook
+
+
+def limited(manifest):
+    """A cluster whose workers have a memory limit."""
+    return changed(manifest, f"{WORKER}.resources", {"limits": {"memory": "1Gi"}})
+
+
+def test_a_policy_refuses(asked):
+    with pytest.raises(Refused) as refused:
+        asked.apply(cluster("c", 0))
+    assert "(Forbidden)" in str(refused.value)
+    assert "policy required-limits " in str(refused.value) and LIMIT in str(refused.value)
+    asked.apply(limited(cluster("c", 0)))
+
+
+def test_a_policy_changes(asked):
+    asked.apply(changed(limited(cluster("c", 0)), f"{WORKER}.image", "daskdev/dask:2026.1.0"))
+    container = asked.get("daskcluster", "c")["spec"]["worker"]["spec"]["containers"][0]
+    assert container["image"] == f"{MIRROR}/daskdev/dask:2026.1.0"
+
+
+def test_what_was_there_before_can_be_labelled_scaled_and_deleted(kubectl, hook):
+    kubectl.apply(cluster("c", 0))
+    hook.ask_for(kubectl)
+    kubectl("label", "daskcluster", "c", "team=a")
+    kubectl("scale", "daskcluster", "c", "--replicas=1")
+    kubectl.patch("daskcluster", "c", {"metadata": {"finalizers": ["example.com/wait"]}})
+    kubectl("delete", "daskcluster", "c", "--wait=false")
+    kubectl.patch("daskcluster", "c", {"metadata": {"finalizers": None}})
+    with pytest.raises(Refused, match="required-limits"):
+        kubectl.apply(cluster("d", 0))
