@@ -90,3 +90,11 @@ def component(name):
     done = subprocess.run(build, cwd=ROOT, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     return out / f"{name}.wasm"
+
+
+def warnings(kubectl, *objects):
+    """What kubectl warns of when objects are applied."""
+    done = subprocess.run(["kubectl", "--namespace", kubectl.namespace, "apply", "--filename", "-"], text=True,
+                          input="\n---\n".join(map(json.dumps, objects)), env=kubectl.environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [line.removeprefix("Warning: ") for line in done.stderr.splitlines() if line.startswith("Warning: ")]

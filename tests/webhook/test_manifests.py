@@ -1,9 +1,7 @@
 """What people write: short manifests that work, and wrong ones that are refused with a sentence."""
 
-import json
-import subprocess
-
 import pytest
+from hook import warnings
 from support.dask import workers
 from support.kubectl import Refused
 from support.manifests import API, autoscaler, changed, cluster, group, job
@@ -116,14 +114,6 @@ WRONG = {
         changed(autoscaler("a", "c"), "spec.maximum", None),
         "spec.maximum: it is missing: write how many workers there may be, as `maximum: 10`"),
 }
-
-
-def warnings(kubectl, *objects):
-    """What kubectl warns of when objects are applied."""
-    done = subprocess.run(["kubectl", "--namespace", kubectl.namespace, "apply", "--filename", "-"], text=True,
-                          input="\n---\n".join(map(json.dumps, objects)), env=kubectl.environment, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return [line.removeprefix("Warning: ") for line in done.stderr.splitlines() if line.startswith("Warning: ")]
 
 
 def test_ten_lines_are_enough(asked):

@@ -5,7 +5,7 @@
 //! * [`keeper`]: keeps them in a Secret, and the configurations' bundles up to date ([`bundles`]);
 //!   [`folder`]: certificates that somebody else makes;
 //! * [`identity`]: the certificate that is served, exchanged while connections live;
-//! * [`server`]: HTTPS;
+//! * [`server`] speaks HTTPS;
 //! * [`review`]: from an `AdmissionReview` to its answer; [`ask`]: by the components that decide.
 //!
 //! Every replica serves, whoever leads. Sends requests from [`keeper`], [`bundles`] and [`own_user`].
