@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from support.cluster import ROOT
+from support.operator import free_address
 
 CHART = ROOT / "charts" / "dask-kubernetes-operator"
 #: Sets of values that tests use.
@@ -57,6 +58,8 @@ def account(admin, folder):
     """The environment in which a program has the rights of the operator that the chart installs, and no others."""
     namespace = f"rights-{uuid.uuid4().hex[:5]}"
     text = helm("template", namespace, CHART, "--namespace", namespace, "--set", "crds.install=false,fullnameOverride=" + namespace,
+                # The webhook's configurations are there, and ask about nothing.
+                "--set", "webhook.namespaceSelector.matchLabels.nobody=asks", "--show-only", "templates/webhook.yaml",
                 "--show-only", "templates/serviceaccount.yaml", "--show-only", "templates/rbac.yaml")
     admin("create", "namespace", namespace)
     try:
@@ -75,4 +78,5 @@ def account(admin, folder):
 def own_arguments(environment):
     """What the chart says on the command line of an operator with the rights of :func:`account`, beside what values say."""
     name = Path(environment["KUBECONFIG"]).stem
-    return ["--lease", name, "--lease-namespace", name]
+    return ["--lease", name, "--lease-namespace", name, "--webhook", free_address(), "--webhook-service", f"{name}/{name}-webhook",
+            "--webhook-secret", f"{name}-webhook", "--webhook-configuration", f"{name}-{name}"]
