@@ -8,7 +8,7 @@
 //! * [`server`] speaks HTTPS;
 //! * [`review`]: from an `AdmissionReview` to its answer; [`ask`]: by the components that decide.
 //!
-//! Every replica serves, whoever leads. Sends requests from [`keeper`], [`bundles`] and [`own_user`].
+//! Every replica serves, whoever leads. Requests are sent from [`keeper`] and [`bundles`], and one at the start from here.
 
 pub mod args;
 pub mod ask;
