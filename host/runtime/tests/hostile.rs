@@ -111,7 +111,7 @@ fn what_is_wrong_with_a_child_is_for_the_gate_to_say() {
     let engine = engine(Allocation::OnDemand);
     let hostile = load(&engine, "invalid-child", long()).expect("it can be loaded");
     let plan = plan(&hostile).expect("a plan");
-    assert_eq!(plan.children[0].action, ChildAction::Apply("[]".to_owned()));
+    assert_eq!(plan.children[0].action, ChildAction::Apply("[1, 2]".to_owned()));
 }
 
 #[rstest]

@@ -35,6 +35,9 @@ const AT_ONCE: usize = 2;
 /// How long a start waits for what was in force before it.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// Told that other components decide in a namespace now; none for all namespaces.
+pub type Swapped = Box<dyn Fn(Option<&str>) + Send + Sync>;
+
 /// What the manager is made of.
 pub struct Parts {
     /// The connection to the API server.
@@ -53,8 +56,8 @@ pub struct Parts {
     pub extra: Vec<dask_operator_core::plan::ResourceKind>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Told that other components decide in a namespace now; none for all namespaces.
-    pub swapped: Box<dyn Fn(Option<&str>) + Send + Sync>,
+    /// Told of every exchange.
+    pub swapped: Swapped,
     /// Told when it is known who decides: nothing is decided before.
     pub health: Arc<Health>,
     /// Whether this process is the one that writes.
@@ -68,7 +71,7 @@ pub struct Manager {
     /// The catalog without plugins.
     base: Arc<Catalog>,
     metrics: Arc<Metrics>,
-    swapped: Box<dyn Fn(Option<&str>) + Send + Sync>,
+    swapped: Swapped,
     health: Arc<Health>,
     leading: Leading,
     /// Whether it led when it last looked.
@@ -367,15 +370,17 @@ impl Manager {
                 warn!(plugin = %id, reason, "{message}");
                 (EventType::Warning, *reason, message.clone())
             }
-            (None, Some(good)) if loaded => {
-                info!(plugin = %id, component = good.title(), "in force");
+            (None, Some(good)) => {
+                if loaded {
+                    info!(plugin = %id, component = good.title(), "in force");
+                }
                 (
                     EventType::Normal,
                     "InForce",
                     format!("{} is in force", good.title()),
                 )
             }
-            (None, _) => (EventType::Normal, "", String::new()),
+            (None, None) => (EventType::Normal, "", String::new()),
         };
         if !self.leading.now() {
             return;
@@ -386,7 +391,8 @@ impl Manager {
             known.rolled_back.as_ref(),
             known.failure.as_ref(),
         );
-        let is_new = wanted.error != known.resource.status.error || loaded;
+        let before = &known.resource.status;
+        let is_new = wanted.error != before.error || wanted.last_good != before.last_good;
         known.resource.status = report::write(&self.means.client, &known.resource, wanted).await;
         if is_new && !reason.is_empty() {
             report::tell(&self.means.client, &known.resource, type_, reason, &note).await;

@@ -35,7 +35,7 @@ mod watching;
 pub use catalog::{Catalog, Entry, Labels, PluginId, Scope, Subject};
 pub use fetch::Sources;
 pub use kept::Kept;
-pub use manager::{Manager, Parts};
+pub use manager::{Manager, Parts, Swapped};
 
 /// A component in the role that it has for one kind.
 pub struct Plugin {
