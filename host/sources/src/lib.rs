@@ -3,7 +3,7 @@
 //!
 //! * [`oci`]: pull from and push to a registry, over TLS.
 //! * [`credentials`]: who one is there, from docker's configuration.
-//! * [`file`]: files below folders that the administrator allows.
+//! * [`mod@file`]: files below folders that the administrator allows.
 //! * [`allowed`]: which of all these may be used.
 //! * [`verify`]: that the bytes are those that somebody meant.
 

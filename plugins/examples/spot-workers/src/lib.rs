@@ -20,7 +20,7 @@ use dask_operator_plugin::{schemars, serde};
 )]
 #[schemars(crate = "dask_operator_plugin::schemars")]
 pub struct Settings {
-    /// Taints of spot nodes, as tolerations that worker pods get. Those of GKE and AKS where nothing is said.
+    /// Taints of spot nodes, as tolerations that worker pods get. Those of Google and Azure where nothing is said.
     pub tolerations: Vec<Toleration>,
     /// Labels of spot nodes: workers prefer nodes that have them all.
     pub node_labels: BTreeMap<String, String>,
