@@ -28,9 +28,9 @@ build: setup ## The operator, with its components inside: target/debug/dask-oper
 	cargo build $(SELECT)
 
 .PHONY: plugins
-plugins: setup ## The default components: target/plugins/*.wasm
+plugins: setup ## The default components and the examples: target/plugins/*.wasm
 	cargo run --quiet --package dask-operator-plugin-build -- --out target/plugins \
-		plugins/cluster plugins/worker-group plugins/job plugins/autoscaler
+		plugins/cluster plugins/worker-group plugins/job plugins/autoscaler $(dir $(wildcard plugins/examples/*/Cargo.toml))
 
 BINARY :=
 
@@ -49,8 +49,12 @@ generate: setup ## Everything that is generated and checked in: crds/, and the c
 
 # Tests ---------------------------------------------------------------------
 
+# Suites that wait more than they compute: they run side by side, each on a Kubernetes of its own.
+TOGETHER := test-e2e test-api test-plugins test-webhook test-author test-chart
+
 .PHONY: test
-test: test-unit test-scheduler test-cluster test-api test-plugins test-webhook test-chart test-e2e ## All tests: unit, golden, schedulers, API server, chart, end to end
+test: test-unit test-scheduler test-cluster ## All tests: unit, golden, schedulers, API server, plugins, webhook, authors' tools, chart, end to end
+	$(MAKE) --jobs=2 --output-sync=target $(TOGETHER)
 
 .PHONY: test-unit
 test-unit: setup ## Unit and golden tests; need no Kubernetes
@@ -76,6 +80,10 @@ test-plugins: build ## Plugins as resources: sources, swaps, roll-backs, policie
 .PHONY: test-webhook
 test-webhook: build ## The admission webhook on a real API server: sentences, policies, certificates
 	tests/pytest tests/webhook
+
+.PHONY: test-author
+test-author: build ## The tools for plugin authors: docs/authors.md word for word, the examples, a registry
+	tests/pytest tests/author
 
 .PHONY: test-chart
 test-chart: build ## The chart: its texts, and its objects on an API server

@@ -17,7 +17,7 @@ API = "kubernetes.dask.org/v1"
 @pytest.fixture(scope="session")
 def kubernetes():
     """The environment for kubectl."""
-    with any_kubernetes("plugins", "198.19.32.0/19", node=False) as environment:
+    with any_kubernetes("plugins", "198.19.128.0/19", node=False) as environment:
         yield environment
 
 

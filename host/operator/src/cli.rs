@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use dask_operator_author::PluginCommand;
+use dask_operator_author::commands::Streams;
 use dask_operator_render::plugins::PluginArgs;
 use dask_operator_render::{RenderArgs, command};
 use dask_operator_sources::oci::Roots;
@@ -35,6 +37,8 @@ Examples:
   dask-operator run                   run the operator on the cluster of the kubeconfig
   dask-operator render -f cluster.yaml
                                       print what the operator would create, without a cluster
+  dask-operator plugin new worker-limit
+                                      begin to write a plugin
 
 `dask-operator help COMMAND` says more about each.";
 
@@ -43,6 +47,9 @@ enum Command {
     Run(Box<RunArgs>),
     Render(Box<RenderArgs>),
     Crds(CrdArgs),
+    /// Tools for authors of plugins: a crate to begin with, builds, tests, registries.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
     /// Prints the version.
     Version,
 }
@@ -286,6 +293,15 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Render(args) => {
             let all_right = command::run(&args, &mut io::stdin(), &mut io::stdout(), &mut io::stderr());
             Ok(if all_right.context("the children can't be printed")? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
+        Command::Plugin(command) => {
+            let (stdin, out, err) = (&mut io::stdin(), &mut io::stdout(), &mut io::stderr());
+            let all_right = dask_operator_author::commands::run(&command, &mut Streams { stdin, out, err })?;
+            Ok(if all_right {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE

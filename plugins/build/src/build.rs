@@ -183,7 +183,7 @@ impl Build {
         };
         let path = self.target_dir()?.join(format!("{package}.wasm"));
         let bytes = component::encode(&read(module)?).map_err(failed)?;
-        let interfaces = component::interfaces(&bytes).map_err(failed)?;
+        let interfaces = component::fit(&bytes).map_err(failed)?;
         if std::fs::read(&path).ok().as_ref() != Some(&bytes) {
             std::fs::write(&path, &bytes).map_err(|source| Error::File {
                 path: path.clone(),

@@ -45,10 +45,12 @@ pub enum ComponentError {
 }
 
 /// What a component needs and has.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Interfaces {
-    pub(crate) imports: Vec<String>,
-    pub(crate) exports: Vec<String>,
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Interfaces {
+    /// Interfaces that it needs, as `dask:operator/log@0.1.0`.
+    pub imports: Vec<String>,
+    /// Interfaces that it has.
+    pub exports: Vec<String>,
 }
 
 /// Wraps a core module into a component and validates it.
@@ -61,31 +63,37 @@ pub(crate) fn encode(module: &[u8]) -> Result<Vec<u8>, ComponentError> {
     encoded.map_err(|error| ComponentError::Encode(format!("{error:#}")))
 }
 
-/// Reads which interfaces a component needs and has; refuses one that needs more than the operator gives.
-pub(crate) fn interfaces(component: &[u8]) -> Result<Interfaces, ComponentError> {
+/// Reads which interfaces a component needs and has, whatever they are.
+///
+/// # Errors
+///
+/// When it is no component.
+pub fn interfaces(component: &[u8]) -> Result<Interfaces, ComponentError> {
     let decoded =
         wit_component::decode(component).map_err(|error| ComponentError::Encode(format!("{error:#}")))?;
     let DecodedWasm::Component(resolve, world) = decoded else {
         return Err(ComponentError::Encode("it is a WIT package".to_owned()));
     };
     let world = &resolve.worlds[world];
-    let imports: Vec<String> = world
+    let imports = world.imports.keys();
+    let exports = world.exports.keys();
+    Ok(Interfaces {
+        imports: imports.map(|key| resolve.name_world_key(key)).collect(),
+        exports: exports.map(|key| resolve.name_world_key(key)).collect(),
+    })
+}
+
+/// The same; refuses a component that needs more than the operator gives.
+pub(crate) fn fit(component: &[u8]) -> Result<Interfaces, ComponentError> {
+    let interfaces = interfaces(component)?;
+    let foreign: Vec<String> = interfaces
         .imports
-        .keys()
-        .map(|key| resolve.name_world_key(key))
-        .collect();
-    let exports = world
-        .exports
-        .keys()
-        .map(|key| resolve.name_world_key(key))
-        .collect();
-    let foreign: Vec<String> = imports
         .iter()
         .filter(|name| !name.starts_with("dask:operator/"))
         .cloned()
         .collect();
     if foreign.is_empty() {
-        Ok(Interfaces { imports, exports })
+        Ok(interfaces)
     } else {
         Err(ComponentError::Imports(foreign))
     }

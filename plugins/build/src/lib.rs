@@ -21,4 +21,4 @@ mod environment;
 
 pub use build::{Build, Error};
 pub use compiler::{Compiler, CompilerNotFound, Std};
-pub use component::{Component, ComponentError, TARGET};
+pub use component::{Component, ComponentError, Interfaces, TARGET, interfaces};

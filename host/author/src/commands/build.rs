@@ -1,0 +1,44 @@
+//! `dask-operator plugin build`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use dask_operator_plugin_build::Build;
+use dask_operator_sources::digest;
+
+use super::{Done, Streams, size};
+
+/// Builds a plugin crate into a component, with whatever compiler for WebAssembly this machine has.
+///
+/// Errors in the code are printed as the compiler says them.
+#[derive(Args, Clone, Debug)]
+pub struct BuildArgs {
+    /// The crate's folder.
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+
+    /// Where the component and all that belongs to its build is kept. [default: target/plugin in the crate's folder]
+    #[arg(long, value_name = "FOLDER", env = "DASK_OPERATOR_PLUGIN_TARGET")]
+    pub target_dir: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &BuildArgs, streams: &mut Streams<'_>) -> Done {
+    let target = args
+        .target_dir
+        .clone()
+        .unwrap_or_else(|| args.folder.join("target/plugin"));
+    let built = Build::new(target).plugin(&args.folder).run()?;
+    for component in built {
+        let shown = std::env::current_dir().ok();
+        let shown = shown.and_then(|here| component.path.strip_prefix(here).ok().map(PathBuf::from));
+        writeln!(
+            streams.out,
+            "{}",
+            shown.as_ref().unwrap_or(&component.path).display()
+        )?;
+        writeln!(streams.out, "  size     {}", size(component.bytes.len()))?;
+        writeln!(streams.out, "  digest   {}", digest(&component.bytes))?;
+        writeln!(streams.out, "  exports  {}", component.exports.join(", "))?;
+    }
+    Ok(true)
+}

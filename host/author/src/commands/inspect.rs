@@ -1,0 +1,142 @@
+//! `dask-operator plugin inspect`.
+
+use clap::{Args, ValueEnum};
+use dask_operator_plugin_build::interfaces;
+use dask_operator_render::plugins::{PluginArgs, engine};
+use dask_operator_runtime::{Component, Limits};
+use dask_operator_sources::digest;
+use serde_json::{Value, json};
+
+use super::{Done, Streams, size};
+use crate::error::AuthorError;
+use crate::registry::RegistryArgs;
+
+/// Says what a component is: its name and version, its interfaces with the contract's version, its settings, what it
+/// imports, its size and digest. One that the operator would not load is said to be so, with the reason.
+#[derive(Args, Clone, Debug)]
+pub struct InspectArgs {
+    /// The component: a file, or an image in a registry.
+    #[arg(value_name = "FILE|IMAGE")]
+    pub source: String,
+
+    /// How to print.
+    #[arg(short = 'o', long, value_enum, default_value_t = Format::Text)]
+    pub output: Format,
+
+    /// The registry.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+pub(super) fn run(args: &InspectArgs, streams: &mut Streams<'_>) -> Done {
+    let bytes = args.registry.bytes(&args.source, streams.stdin)?;
+    let seen = interfaces(&bytes).unwrap_or_default();
+    let (engine, _) = engine(&PluginArgs::default()).map_err(|error| AuthorError::Default(error.into()))?;
+    let loaded = Component::load(&engine, &args.source, &bytes, Limits::default());
+    let about = json!({
+        "digest": digest(&bytes),
+        "size": bytes.len(),
+        "imports": seen.imports,
+        "exports": seen.exports,
+    });
+    let is_fit = loaded.is_ok();
+    let about = match &loaded {
+        Ok(component) => with_description(about, component),
+        Err(error) => with(about, json!({"unfit": error.reason.to_string()})),
+    };
+    match args.output {
+        Format::Json => writeln!(
+            streams.out,
+            "{}",
+            serde_json::to_string_pretty(&about).unwrap_or_default()
+        )?,
+        Format::Text => print(&about, bytes.len(), streams)?,
+    }
+    Ok(is_fit)
+}
+
+fn with(mut about: Value, more: Value) -> Value {
+    if let (Some(about), Value::Object(more)) = (about.as_object_mut(), more) {
+        about.extend(more);
+    }
+    about
+}
+
+fn with_description(about: Value, component: &Component) -> Value {
+    let description = component.description();
+    let schema: Value = serde_json::from_str(&description.settings_schema).unwrap_or_default();
+    let interfaces: Vec<_> = component.interfaces().iter().map(ToString::to_string).collect();
+    with(
+        about,
+        json!({
+            "name": description.name,
+            "version": description.version,
+            "summary": description.summary,
+            "interfaces": interfaces,
+            "settingsSchema": schema,
+        }),
+    )
+}
+
+fn print(about: &Value, bytes: usize, streams: &mut Streams<'_>) -> std::io::Result<()> {
+    let text = |name: &str| about[name].as_str().unwrap_or_default();
+    let list = |name: &str| -> String {
+        let texts: Vec<_> = about[name]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        if texts.is_empty() {
+            "nothing".to_owned()
+        } else {
+            texts.join(", ")
+        }
+    };
+    let out = &mut *streams.out;
+    match about.get("unfit").and_then(Value::as_str) {
+        Some(why) => writeln!(out, "The operator would not load it: {why}\n")?,
+        None => writeln!(out, "{} {}: {}\n", text("name"), text("version"), text("summary"))?,
+    }
+    if about.get("unfit").is_none() {
+        writeln!(out, "interfaces  {}", list("interfaces"))?;
+    } else {
+        writeln!(out, "exports     {}", list("exports"))?;
+    }
+    writeln!(out, "imports     {}", list("imports"))?;
+    writeln!(out, "size        {}", size(bytes))?;
+    writeln!(out, "digest      {}", text("digest"))?;
+    if about.get("unfit").is_some() {
+        return Ok(());
+    }
+    let schema = &about["settingsSchema"];
+    match schema["properties"]
+        .as_object()
+        .filter(|properties| !properties.is_empty())
+    {
+        None => writeln!(out, "settings    none")?,
+        Some(properties) => {
+            writeln!(out, "settings")?;
+            for (name, property) in properties {
+                let description = property["description"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .replace('\n', " ");
+                let default = property
+                    .get("default")
+                    .map(|default| format!(" [default: {default}]"));
+                writeln!(out, "  {name}: {description}{}", default.unwrap_or_default())?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,331 @@
+//! `dask-operator plugin run`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Args;
+use dask_operator_core::parent::DaskKind;
+use dask_operator_render::documents::{self, Document};
+use dask_operator_render::render::Level;
+use dask_operator_runtime::contract::{Observation, Operation, Plan};
+use serde_json::{Value, json};
+
+use super::{Done, Streams, now, settings};
+use crate::difference::differences;
+use crate::error::AuthorError;
+use crate::observation::{self, ObservationFile, plan_value};
+use crate::place::{Asked, Bench, InPlace, Refusal};
+use crate::recorded::{Input, Review, input};
+use crate::registry::RegistryArgs;
+
+/// Says what becomes of manifests and observations with a plugin in its place: what admission says and changes, what
+/// children there will be, and what of them is different without the plugin. Needs no cluster.
+///
+/// The exit code is 1 when something is refused.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// The component: a file, or an image in a registry.
+    #[arg(value_name = "FILE|IMAGE")]
+    pub source: String,
+
+    /// Manifests, a recorded AdmissionReview, or an observation: a file, a folder, or - for standard input. Can be repeated.
+    #[arg(short = 'f', long = "filename", value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+
+    /// A YAML file with the component's settings.
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
+
+    /// What there was before: a manifest here with the same kind and name makes an update of it.
+    #[arg(long, value_name = "FILE")]
+    pub old: Option<PathBuf>,
+
+    /// Who asks.
+    #[arg(long, value_name = "NAME", default_value = "somebody")]
+    pub user: String,
+
+    /// A group of the one who asks. Can be repeated.
+    #[arg(long = "group", value_name = "NAME")]
+    pub groups: Vec<String>,
+
+    /// The time. [default: now]
+    #[arg(long, value_name = "TIME", value_parser = observation::time)]
+    pub now: Option<i64>,
+
+    /// The registry.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+}
+
+pub(super) fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Done {
+    let bytes = args.registry.bytes(&args.source, streams.stdin)?;
+    let bench = Bench::new()?;
+    let with = bench.with(&args.source, &bytes, settings(args.settings.as_deref())?)?;
+    let without = bench.without();
+    let now = args.now.unwrap_or_else(now);
+    let old = match &args.old {
+        Some(path) => read(path, streams)?,
+        None => Vec::new(),
+    };
+    let user = json!({"username": args.user, "groups": args.groups});
+    let mut all_right = true;
+    let (mut written, mut admitted) = (Vec::new(), Vec::new());
+    for path in &args.files {
+        for document in read(path, streams)? {
+            match input(document).map_err(AuthorError::Usage)? {
+                Input::Manifest(document) => {
+                    let Some(kind) = document.object["kind"].as_str().and_then(DaskKind::from_kind) else {
+                        writeln!(
+                            streams.err,
+                            "note: {}: skipped, it is no Dask resource",
+                            document.source
+                        )?;
+                        continue;
+                    };
+                    let old = before(&document.object, &old);
+                    let operation = if old.is_some() {
+                        Operation::Update
+                    } else {
+                        Operation::Create
+                    };
+                    let asked = Asked {
+                        kind,
+                        operation,
+                        object: &document.object,
+                        old,
+                        user: &user,
+                    };
+                    let object = admit(&with, &asked, now, streams)?;
+                    all_right &= object.is_some();
+                    if let Some(object) = object {
+                        admitted.push(Document {
+                            object,
+                            ..document.clone()
+                        });
+                    }
+                    written.push(document);
+                }
+                Input::Review(Review {
+                    kind,
+                    operation,
+                    object,
+                    old,
+                    user,
+                }) => {
+                    let asked = Asked {
+                        kind,
+                        operation,
+                        object: &object,
+                        old: old.as_ref(),
+                        user: &user,
+                    };
+                    all_right &= admit(&with, &asked, now, streams)?.is_some();
+                }
+                Input::Observation(observation) => {
+                    let kind = recorded_kind(&observation)?;
+                    let plan = |place: &InPlace<'_>| place.plan_observation(kind, &observation);
+                    all_right &= plans(plan(&with), plan(&without), streams)?;
+                }
+                Input::Written(file) => {
+                    let plan = |place: &InPlace<'_>| ObservationFile::clone(&file).planned(place, now);
+                    all_right &= plans(plan(&with), plan(&without), streams)?;
+                }
+            }
+        }
+    }
+    if !admitted.is_empty() {
+        all_right &= children(&with, admitted, &without, written, now, streams)?;
+    }
+    Ok(all_right)
+}
+
+impl ObservationFile {
+    fn planned(
+        &self,
+        place: &InPlace<'_>,
+        now: i64,
+    ) -> Result<Planned, dask_operator_render::logic::Failure> {
+        place.plan(self, now)
+    }
+}
+
+type Planned = Result<Plan, Vec<Refusal>>;
+
+/// The documents of a file. Errors are sentences that name it.
+fn read(path: &std::path::Path, streams: &mut Streams<'_>) -> Result<Vec<Document>, AuthorError> {
+    let (documents, errors) = documents::read(path, streams.stdin);
+    match errors.first() {
+        None => Ok(documents),
+        Some(error) => Err(AuthorError::Usage(error.to_string())),
+    }
+}
+
+/// The same object before an update.
+fn before<'a>(object: &Value, old: &'a [Document]) -> Option<&'a Value> {
+    let same = |other: &&Document| {
+        ["/kind", "/metadata/name", "/metadata/namespace"]
+            .iter()
+            .all(|pointer| other.object.pointer(pointer) == object.pointer(pointer))
+    };
+    old.iter().find(same).map(|document| &document.object)
+}
+
+/// Which logic a recorded observation is for.
+fn recorded_kind(observation: &Observation) -> Result<DaskKind, AuthorError> {
+    let parent: Value = serde_json::from_str(&observation.parent).unwrap_or_default();
+    let kind = parent["kind"].as_str().unwrap_or_default();
+    DaskKind::from_kind(kind).ok_or_else(|| {
+        AuthorError::Usage(format!(
+            "the observation's parent is a {kind:?}, which is no Dask resource"
+        ))
+    })
+}
+
+/// Says what admission says. Gives what would be stored, if anything.
+fn admit(
+    place: &InPlace<'_>,
+    asked: &Asked<'_>,
+    now: i64,
+    streams: &mut Streams<'_>,
+) -> Result<Option<Value>, AuthorError> {
+    let outcome = place
+        .admit(asked, now)
+        .map_err(|failure| AuthorError::Usage(failure.to_string()))?;
+    let out = &mut *streams.out;
+    let name = asked.object["metadata"]["name"].as_str().unwrap_or_default();
+    let title = format!("{} {name}", asked.kind.kind());
+    let (word, verb) = (
+        if outcome.is_allowed() {
+            "admitted"
+        } else {
+            "refused"
+        },
+        match asked.operation {
+            Operation::Create => "create",
+            Operation::Update => "update",
+            Operation::Delete => "delete",
+        },
+    );
+    writeln!(out, "{title}: {word} ({verb})")?;
+    for refusal in &outcome.refusals {
+        writeln!(out, "  error: {refusal}")?;
+    }
+    for notice in outcome.notices() {
+        writeln!(out, "  warning: {notice}")?;
+    }
+    if !outcome.is_allowed() {
+        return Ok(None);
+    }
+    let changes = differences(asked.object, &outcome.object);
+    if !changes.is_empty() {
+        writeln!(out, "  filled in and changed:")?;
+        for change in changes {
+            writeln!(out, "    {change}")?;
+        }
+    }
+    Ok(Some(outcome.object))
+}
+
+/// Says which children there will be, and what is different without the plugin.
+fn children(
+    with: &InPlace<'_>,
+    admitted: Vec<Document>,
+    without: &InPlace<'_>,
+    written: Vec<Document>,
+    now: i64,
+    streams: &mut Streams<'_>,
+) -> Done {
+    let rendered = with.render(admitted, now);
+    let mut all_right = true;
+    for message in rendered
+        .messages
+        .iter()
+        .filter(|message| message.level == Level::Error)
+    {
+        writeln!(streams.out, "{message}")?;
+        all_right = false;
+    }
+    let other = without.render(written, now);
+    let named = |objects: &[Value]| -> BTreeMap<String, Value> {
+        objects
+            .iter()
+            .map(|object| (title(object), object.clone()))
+            .collect()
+    };
+    let (ours, theirs) = (named(&rendered.objects), named(&other.objects));
+    writeln!(streams.out, "\nchildren: {}", ours.len())?;
+    for title in ours.keys() {
+        writeln!(streams.out, "  {title}")?;
+    }
+    let mut titles: Vec<&String> = ours.keys().chain(theirs.keys()).collect();
+    titles.sort();
+    titles.dedup();
+    let mut is_first = true;
+    for title in titles {
+        let found = match (theirs.get(title), ours.get(title)) {
+            (Some(before), Some(after)) => differences(before, after)
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            (None, Some(_)) => vec!["+ it exists with the plugin only".to_owned()],
+            _ => vec!["- it exists without the plugin only".to_owned()],
+        };
+        if found.is_empty() {
+            continue;
+        }
+        if std::mem::take(&mut is_first) {
+            writeln!(streams.out, "\nwhat the plugin changes:")?;
+        }
+        writeln!(streams.out, "  {title}")?;
+        for line in found {
+            writeln!(streams.out, "    {line}")?;
+        }
+    }
+    if is_first {
+        writeln!(streams.out, "\nwithout the plugin they are the same")?;
+    }
+    Ok(all_right)
+}
+
+fn title(object: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    format!("{} {}", text(&object["kind"]), text(&object["metadata"]["name"]))
+}
+
+/// Says what is planned, and what is different without the plugin.
+fn plans(
+    with: Result<Planned, dask_operator_render::logic::Failure>,
+    without: Result<Planned, dask_operator_render::logic::Failure>,
+    streams: &mut Streams<'_>,
+) -> Done {
+    let with = with.map_err(|failure| AuthorError::Usage(failure.to_string()))?;
+    let plan = match with {
+        Ok(plan) => plan_value(&plan),
+        Err(refusals) => {
+            writeln!(streams.out, "refused")?;
+            for refusal in refusals {
+                writeln!(streams.out, "  error: {refusal}")?;
+            }
+            return Ok(false);
+        }
+    };
+    let text = serde_saphyr::to_string(&plan).unwrap_or_else(|_| plan.to_string());
+    writeln!(streams.out, "planned:")?;
+    for line in text.trim_end().lines() {
+        writeln!(streams.out, "  {line}")?;
+    }
+    let Ok(Ok(other)) = without else {
+        writeln!(streams.out, "without the plugin there is no plan")?;
+        return Ok(true);
+    };
+    let found = differences(&plan_value(&other), &plan);
+    if found.is_empty() {
+        writeln!(streams.out, "without the plugin it is the same")?;
+        return Ok(true);
+    }
+    writeln!(streams.out, "what the plugin changes:")?;
+    for difference in found {
+        writeln!(streams.out, "  {difference}")?;
+    }
+    Ok(true)
+}

@@ -1,0 +1,76 @@
+//! `dask-operator plugin test`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::{Done, Streams};
+use crate::cases::TestFile;
+use crate::error::AuthorError;
+use crate::place::Bench;
+use crate::registry::read;
+
+/// Runs test files: what a plugin is expected to say of manifests and observations.
+///
+/// The exit code is 1 when a test fails.
+#[derive(Args, Clone, Debug)]
+pub struct TestArgs {
+    /// Test files. [default: tests.yaml]
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// The component. [default: the one that each file names]
+    #[arg(long, value_name = "FILE")]
+    pub component: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &TestArgs, streams: &mut Streams<'_>) -> Done {
+    let usual = [PathBuf::from("tests.yaml")];
+    let files = if args.files.is_empty() {
+        &usual[..]
+    } else {
+        &args.files
+    };
+    let bench = Bench::new()?;
+    let (mut passed, mut failed) = (0_usize, 0_usize);
+    for path in files {
+        let file = TestFile::read(path)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let component = match (&args.component, &file.component) {
+            (Some(component), _) => component.clone(),
+            (None, Some(component)) => folder.join(component),
+            (None, None) => {
+                let message = "it names no `component`: write its file there, or give --component";
+                return Err(AuthorError::file(path, message));
+            }
+        };
+        let bytes = read(&component).map_err(|error| match error {
+            AuthorError::Io { path, error } if error.kind() == std::io::ErrorKind::NotFound => {
+                AuthorError::file(
+                    path,
+                    "there is no component: build it first, with `dask-operator plugin build`",
+                )
+            }
+            error => error,
+        })?;
+        writeln!(streams.out, "{}", path.display())?;
+        for report in file.run(folder, &bench, &component.display().to_string(), &bytes)? {
+            let word = if report.problems.is_empty() {
+                "ok  "
+            } else {
+                "FAIL"
+            };
+            writeln!(streams.out, "  {word}  {}", report.name)?;
+            for problem in &report.problems {
+                writeln!(streams.out, "          {problem}")?;
+            }
+            *(if report.problems.is_empty() {
+                &mut passed
+            } else {
+                &mut failed
+            }) += 1;
+        }
+    }
+    writeln!(streams.out, "\n{passed} passed, {failed} failed")?;
+    Ok(failed == 0)
+}

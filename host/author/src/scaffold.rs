@@ -1,0 +1,286 @@
+//! A plugin crate to begin with: small, real, tested, and complete, so that it builds where nothing of this project is.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use dask_operator_runtime::Interface;
+use thiserror::Error;
+
+/// What goes beside each crate: names from its folder, and texts.
+static VENDORED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/vendored.rs"));
+
+/// The longest name of a component.
+const LONGEST: usize = 63;
+
+/// Names that mean something else to cargo or to Rust.
+const TAKEN: [&str; 20] = [
+    "alloc",
+    "as",
+    "build",
+    "core",
+    "crate",
+    "deps",
+    "enum",
+    "examples",
+    "fn",
+    "impl",
+    "incremental",
+    "mod",
+    "plugin",
+    "proc-macro",
+    "std",
+    "struct",
+    "test",
+    "type",
+    "use",
+    "vendor",
+];
+
+/// Why there is no new crate.
+#[derive(Debug, Error)]
+pub enum ScaffoldError {
+    /// A name that can't be.
+    #[error("{name:?} can't be a plugin's name: {problem}")]
+    Name {
+        /// The name.
+        name: String,
+        /// Why, and what to write instead.
+        problem: &'static str,
+    },
+    /// There is something already.
+    #[error("{} is there already and not empty: choose another name, or another folder with --output", .0.display())]
+    Exists(PathBuf),
+    /// A file that can't be written.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        error: std::io::Error,
+    },
+}
+
+/// Checks the name of a plugin, which is a crate's, a component's and part of a file's.
+///
+/// # Errors
+///
+/// When it is none; says why.
+pub fn check_name(name: &str) -> Result<(), ScaffoldError> {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let problem = if name.is_empty() {
+        Some("write one, as `worker-limit`")
+    } else if name.len() > LONGEST {
+        Some("write at most 63 characters")
+    } else if !name.bytes().all(inner) {
+        Some("write lower-case letters, digits and hyphens only, as `worker-limit`")
+    } else if !name.starts_with(|first: char| first.is_ascii_lowercase()) || name.ends_with('-') {
+        Some("begin with a letter and end with a letter or a digit, as `worker-limit`")
+    } else if TAKEN.contains(&name) {
+        Some("it means something to Rust or cargo; write two words, as `worker-limit`")
+    } else {
+        None
+    };
+    match problem {
+        Some(problem) => Err(ScaffoldError::Name {
+            name: name.to_owned(),
+            problem,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The words that templates have places for.
+fn words(name: &str, interface: Interface) -> BTreeMap<&'static str, String> {
+    let kind = interface.name();
+    let capital = |word: &str| {
+        let mut letters = word.chars();
+        letters.next().map_or_else(String::new, |first| {
+            first.to_ascii_uppercase().to_string() + letters.as_str()
+        })
+    };
+    let camel = |name: &str| name.split('-').map(capital).collect::<String>();
+    // The name of the policy's type may not be the trait's.
+    let type_ = match camel(name) {
+        taken
+            if ["Policy", "Plugin", "Settings", "Logic", camel(kind).as_str()].contains(&taken.as_str()) =>
+        {
+            format!("My{taken}")
+        }
+        type_ => type_,
+    };
+    let mut dependencies = "dask-operator-plugin = { path = \"vendor/sdk\" }\n".to_owned();
+    if interface != Interface::Policy {
+        let library = format!(
+            "# As a library: this crate is the component.\ndask-operator-{kind} = {{ path = \"vendor/{kind}\", default-features = false }}\n"
+        );
+        dependencies.insert_str(0, &library);
+    }
+    let cluster = "{apiVersion: kubernetes.dask.org/v1, kind: DaskCluster, metadata: {name: c}, spec: {}}";
+    let pod = "{spec: {containers: [{name: main, image: i}]}}";
+    let (manifest, related) = match interface {
+        Interface::WorkerGroup => (
+            format!(
+                "{{apiVersion: kubernetes.dask.org/v1, kind: DaskWorkerGroup, metadata: {{name: g}}, \
+                 spec: {{cluster: c, worker: {{replicas: 2, spec: {{containers: [{{name: main, image: i}}]}}}}}}}}"
+            ),
+            Some(cluster),
+        ),
+        Interface::Job => (
+            format!(
+                "{{apiVersion: kubernetes.dask.org/v1, kind: DaskJob, metadata: {{name: j}}, \
+                 spec: {{job: {pod}, cluster: {{spec: {{worker: {pod}, scheduler: {{spec: {{containers: [{{name: main, image: i}}]}}, service: {{}}}}}}}}}}}}"
+            ),
+            None,
+        ),
+        _ => (
+            format!(
+                "{{apiVersion: kubernetes.dask.org/v1, kind: DaskCluster, metadata: {{name: c}}, \
+                 spec: {{worker: {pod}, scheduler: {{spec: {{containers: [{{name: main, image: i}}]}}, service: {{}}}}}}}}"
+            ),
+            None,
+        ),
+    };
+    BTreeMap::from([
+        ("name", name.to_owned()),
+        ("type", type_),
+        ("kind", kind.to_owned()),
+        ("interface", camel(kind)),
+        ("default", format!("Default{}", camel(kind))),
+        ("crate", format!("dask_operator_{}", kind.replace('-', "_"))),
+        ("export", kind.replace('-', "_")),
+        ("dependencies", dependencies),
+        (
+            "related",
+            related.map_or_else(String::new, |object| {
+                format!("\n            .related(dask_operator_plugin::testing::yaml(\"{object}\"))")
+            }),
+        ),
+        ("related_objects", format!("[{}]", related.unwrap_or_default())),
+        ("observed", manifest.clone()),
+        ("manifest", manifest),
+    ])
+}
+
+/// Puts words into a template's places.
+fn fill(template: &str, words: &BTreeMap<&'static str, String>) -> String {
+    words.iter().fold(template.to_owned(), |text, (name, word)| {
+        text.replace(&format!("{{{{{name}}}}}"), word)
+    })
+}
+
+/// The files of a new crate: names from its folder, and texts.
+fn files(name: &str, interface: Interface) -> Vec<(String, String)> {
+    let words = words(name, interface);
+    let (code, tests) = match interface {
+        Interface::Policy => (
+            include_str!("../templates/policy.rs"),
+            include_str!("../templates/policy.yaml"),
+        ),
+        Interface::Autoscaler => (
+            include_str!("../templates/autoscaler.rs"),
+            include_str!("../templates/autoscaler.yaml"),
+        ),
+        _ => (
+            include_str!("../templates/logic.rs"),
+            include_str!("../templates/logic.yaml"),
+        ),
+    };
+    let own = [
+        ("Cargo.toml", include_str!("../templates/Cargo.toml")),
+        ("src/lib.rs", code),
+        ("tests.yaml", tests),
+        (".gitignore", "/target\n"),
+    ];
+    let own = own
+        .into_iter()
+        .map(|(path, template)| (path.to_owned(), fill(template, &words)));
+    let vendored = VENDORED
+        .iter()
+        .map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
+    own.chain(vendored).collect()
+}
+
+/// Writes a new plugin crate into `folder`, which is made where it does not exist.
+///
+/// # Errors
+///
+/// When the name can't be, the folder has something in it, or can't be written to.
+pub fn write(name: &str, interface: Interface, folder: &Path) -> Result<(), ScaffoldError> {
+    check_name(name)?;
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error| ScaffoldError::Io { path, error }
+    };
+    if folder.exists() && fs::read_dir(folder).map_err(failed(folder))?.next().is_some() {
+        return Err(ScaffoldError::Exists(folder.to_owned()));
+    }
+    for (name, text) in files(name, interface) {
+        let path = folder.join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(failed(parent))?;
+        }
+        fs::write(&path, text).map_err(failed(&path))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("", "write one")]
+    #[case("Worker-Limit", "lower-case")]
+    #[case("worker_limit", "hyphens only")]
+    #[case("../limit", "hyphens only")]
+    #[case("2-workers", "begin with a letter")]
+    #[case("limit-", "end with a letter")]
+    #[case("test", "two words")]
+    fn names_that_cannot_be(#[case] name: &str, #[case] expected: &str) {
+        let error = check_name(name).map_err(|error| error.to_string());
+        assert!(
+            error.as_ref().is_err_and(|error| error.contains(expected)),
+            "{error:?}"
+        );
+    }
+
+    #[rstest]
+    #[case(Interface::Policy)]
+    #[case(Interface::Cluster)]
+    #[case(Interface::WorkerGroup)]
+    #[case(Interface::Job)]
+    #[case(Interface::Autoscaler)]
+    fn no_place_is_left_open(#[case] interface: Interface) {
+        let written = files("worker-limit", interface);
+        for (name, text) in written.iter().filter(|(name, _)| !name.starts_with("vendor/")) {
+            assert!(!text.contains("{{"), "{name}: {text}");
+        }
+        let manifest = written
+            .iter()
+            .find(|(name, _)| name == "vendor/Cargo.toml")
+            .map(|(_, text)| text);
+        let manifest = manifest.expect("a workspace of the vendored crates");
+        assert!(manifest.contains("\nwit-bindgen = "), "{manifest}");
+        assert!(
+            manifest.contains("dask-operator-plugin = { path = \"sdk\" }"),
+            "{manifest}"
+        );
+        assert!(!manifest.contains("wasmtime"), "{manifest}");
+    }
+
+    #[test]
+    fn what_is_there_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("mine"), "").expect("a file");
+        let error = write("worker-limit", Interface::Policy, folder.path());
+        assert!(matches!(error, Err(ScaffoldError::Exists(_))), "{error:?}");
+        let fresh = folder.path().join("fresh");
+        write("worker-limit", Interface::Policy, &fresh).expect("written");
+        assert!(fresh.join("vendor/sdk/src/lib.rs").exists());
+        assert!(fresh.join("wit/policy.wit").exists());
+    }
+}

@@ -1,0 +1,63 @@
+//! The default {{kind}} logic, and a label on all that it makes.
+
+use {{crate}}::{ {{default}}, Settings };
+use dask_operator_plugin::prelude::*;
+
+/// The label.
+const LABEL: &str = "example.com/made-by";
+
+/// The component.
+#[derive(Debug)]
+pub struct {{type}};
+
+impl Plugin for {{type}} {
+    const NAME: &str = "{{name}}";
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    const SUMMARY: &str = "Decides as the default {{kind}} component does, and labels what it makes.";
+    /// Those of the default component.
+    type Settings = Settings;
+}
+
+impl Logic<{{interface}}> for {{type}} {
+    fn child_kinds(settings: &Settings) -> Vec<ResourceKind> {
+        <{{default}} as Logic<{{interface}}>>::child_kinds(settings)
+    }
+
+    fn default(object: Value, settings: &Settings) -> Result<Value, Error> {
+        <{{default}} as Logic<{{interface}}>>::default(object, settings)
+    }
+
+    fn validate(object: &Value, old: Option<&Value>, settings: &Settings) -> Vec<Finding> {
+        <{{default}} as Logic<{{interface}}>>::validate(object, old, settings)
+    }
+
+    fn plan(observation: &Observation, settings: &Settings) -> Result<Plan, Error> {
+        let mut plan = <{{default}} as Logic<{{interface}}>>::plan(observation, settings)?;
+        for child in &mut plan.children {
+            let Some(mut object) = child.action.object_json().map_err(Error::Failed)? else { continue };
+            object["metadata"]["labels"][LABEL] = json!(Self::NAME);
+            child.action = child.action.with(&object);
+        }
+        Ok(plan)
+    }
+}
+
+export!({{type}}: {{export}});
+
+#[cfg(test)]
+mod tests {
+    use dask_operator_plugin::testing::Scenario;
+
+    use super::*;
+
+    #[test]
+    fn all_that_it_makes_has_the_label() {
+        let scenario = Scenario::of("{{manifest}}"){{related}};
+        let plan = scenario.plan::<{{interface}}, {{type}}>().expect("a plan");
+        assert!(!plan.0.children.is_empty());
+        for child in &plan.0.children {
+            let object = child.action.object_json().expect("JSON").expect("an object");
+            assert_eq!(object["metadata"]["labels"][LABEL], "{{name}}", "{:?}", child.key);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+"""docs/authors.md, walked word for word: all its shell blocks, one after the other, as somebody pastes them."""
+
+import re
+import subprocess
+import time
+
+from support.cluster import ROOT
+
+#: What a page's reader is promised.
+TEN_MINUTES = 600
+
+#: Words that the output must have, in this order.
+SEEN = [
+    "a plugin crate", "test result: ok. 1 passed", "target/plugin/worker-limit.wasm", "sha256:",
+    "worker-limit 0.1.0: Refuses clusters that ask for too many workers.", "dask:operator/policy@0.1.0",
+    "maximum: How many workers a cluster or a worker group may have. [default: 100]",
+    "DaskCluster large: admitted (create)", "Service large-scheduler", "without the plugin they are the same",
+    "DaskCluster large: refused (create)", "spec.worker.replicas: 3 workers are too many: write at most 2", "refused",
+    "ok    few workers", "ok    too many workers", "3 passed, 0 failed",
+    "localhost:5000/policies/worker-limit:0.1.0", "pulled.wasm",
+]
+
+
+def blocks():
+    """The shell blocks of the page."""
+    text = (ROOT / "docs" / "authors.md").read_text()
+    return re.findall(r"^```bash\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def test_the_page(environment, tmp_path):
+    # What runs in the background ends with the shell.
+    script = "set -eu\ntrap 'kill $(jobs -p) 2> /dev/null' EXIT\n" + "\n".join(blocks())
+    begun = time.monotonic()
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, text=True, check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=2 * TEN_MINUTES)
+    took = time.monotonic() - begun
+    assert done.returncode == 0, done.stdout
+    rest = done.stdout
+    for words in SEEN:
+        before, found, rest = rest.partition(words)
+        assert found, f"{words!r} is not in what follows:\n{before}"
+    print(f"the page took {took:.0f} s")
+    assert took < TEN_MINUTES

@@ -1,0 +1,93 @@
+"""What the page does not show: other kinds of plugins, registries that want to know who asks, and what is refused."""
+
+import json
+import subprocess
+
+import pytest
+from support.cluster import ROOT
+
+BUILT = ROOT / "target" / "components"
+EXAMPLES = ["required-limits", "spot-workers", "trusted-images", "night-autoscaler"]
+
+
+@pytest.fixture(scope="module")
+def plugin(environment, tmp_path_factory):
+    """Runs `dask-operator plugin …` in a folder of its own; the result."""
+    folder = tmp_path_factory.mktemp("work")
+    # The standard library for WebAssembly is there already.
+    environment = {**environment, "DASK_OPERATOR_PLUGIN_TARGET": str(BUILT)}
+
+    def run(*arguments, stdin=""):
+        return subprocess.run(["dask-operator", "plugin", *map(str, arguments)], cwd=folder, env=environment, text=True,
+                              input=stdin, capture_output=True, check=False)
+    run.folder = folder
+    return run
+
+
+@pytest.fixture(scope="module")
+def examples(plugin):
+    """The examples' components by name."""
+    for name in EXAMPLES:
+        done = plugin("build", ROOT / "plugins" / "examples" / name)
+        assert done.returncode == 0, done.stderr
+    return {name: BUILT / f"{name}.wasm" for name in EXAMPLES}
+
+
+@pytest.mark.parametrize("kind", ["worker-group", "cluster", "job", "autoscaler"])
+def test_a_new_plugin_of_each_kind(plugin, kind):
+    name = f"my-{kind}"
+    for arguments in [("new", name, "--kind", kind), ("build", name),
+                      ("test", f"{name}/tests.yaml", "--component", BUILT / f"{name}.wasm")]:
+        done = plugin(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+    about = json.loads(plugin("inspect", BUILT / f"{name}.wasm", "-o", "json").stdout)
+    assert about["interfaces"] == [f"dask:operator/{kind}@0.1.0"]
+    assert about["imports"] == ["dask:operator/types@0.1.0", "dask:operator/log@0.1.0"]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example(plugin, examples, name):
+    done = plugin("test", ROOT / "plugins" / "examples" / name / "tests.yaml", "--component", examples[name])
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_policy_changes_plans(plugin, examples):
+    done = plugin("run", examples["spot-workers"], "-f", ROOT / "plugins" / "examples" / "cluster.yaml")
+    assert done.returncode == 0, done.stderr
+    changes = done.stdout.partition("what the plugin changes:")[2]
+    assert "+ spec.tolerations: [" in changes, done.stdout
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (("new", "Worker_Limit"), "write lower-case letters, digits and hyphens only"),
+    (("build", "nowhere"), "has no Cargo.toml"),
+    (("inspect", "nowhere.wasm"), "No such file"),
+    (("inspect", "localhost:1/a/b:1", "--insecure"), "can't be reached"),
+    (("test", "nowhere.yaml"), "No such file"),
+    (("push", "nowhere.wasm", "localhost:1/a/b:1"), "No such file"),
+])
+def test_what_is_wrong_is_said(plugin, arguments, words):
+    done = plugin(*arguments)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and words in done.stderr, done.stderr
+
+
+def test_what_is_no_plugin_is_said(plugin):
+    (plugin.folder / "core.wasm").write_bytes(b"\0asm\1\0\0\0")
+    done = plugin("inspect", "core.wasm")
+    assert done.returncode == 1
+    assert "The operator would not load it: a WebAssembly core module, not a component" in done.stdout
+
+
+def test_a_failing_test_fails(plugin, examples):
+    (plugin.folder / "wrong.yaml").write_text(f"""
+component: {examples["required-limits"]}
+manifest: {ROOT}/plugins/examples/cluster.yaml
+cases:
+  - {{name: refused, expect: {{verdict: refuse}}}}
+  - {{name: nothing}}
+""")
+    done = plugin("test", "wrong.yaml")
+    assert done.returncode == 1
+    assert "verdict: expected refuse, it is allowed" in done.stdout
+    assert "it expects nothing" in done.stdout and "0 passed, 2 failed" in done.stdout
