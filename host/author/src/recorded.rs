@@ -149,6 +149,6 @@ mod tests {
         assert!(error.is_err_and(|error| {
             error.starts_with("f.json: this AdmissionReview can't be read: its operation")
         }));
-        assert!(read(json!({"parent": {}, "childs": []})).is_err());
+        assert!(read(json!({"parent": {}, "kids": []})).is_err());
     }
 }

@@ -118,26 +118,27 @@ fn words(name: &str, interface: Interface) -> BTreeMap<&'static str, String> {
         dependencies.insert_str(0, &library);
     }
     let cluster = "{apiVersion: kubernetes.dask.org/v1, kind: DaskCluster, metadata: {name: c}, spec: {}}";
-    let pod = "{spec: {containers: [{name: main, image: i}]}}";
+    let pod_spec = "spec: {containers: [{name: main, image: i}]}";
+    let pod = format!("{{{pod_spec}}}");
     let (manifest, related) = match interface {
         Interface::WorkerGroup => (
             format!(
                 "{{apiVersion: kubernetes.dask.org/v1, kind: DaskWorkerGroup, metadata: {{name: g}}, \
-                 spec: {{cluster: c, worker: {{replicas: 2, spec: {{containers: [{{name: main, image: i}}]}}}}}}}}"
+                 spec: {{cluster: c, worker: {{replicas: 2, {pod_spec}}}}}}}"
             ),
             Some(cluster),
         ),
         Interface::Job => (
             format!(
                 "{{apiVersion: kubernetes.dask.org/v1, kind: DaskJob, metadata: {{name: j}}, \
-                 spec: {{job: {pod}, cluster: {{spec: {{worker: {pod}, scheduler: {{spec: {{containers: [{{name: main, image: i}}]}}, service: {{}}}}}}}}}}}}"
+                 spec: {{job: {pod}, cluster: {{spec: {{worker: {pod}, scheduler: {{{pod_spec}, service: {{}}}}}}}}}}}}"
             ),
             None,
         ),
         _ => (
             format!(
                 "{{apiVersion: kubernetes.dask.org/v1, kind: DaskCluster, metadata: {{name: c}}, \
-                 spec: {{worker: {pod}, scheduler: {{spec: {{containers: [{{name: main, image: i}}]}}, service: {{}}}}}}}}"
+                 spec: {{worker: {pod}, scheduler: {{{pod_spec}, service: {{}}}}}}}}"
             ),
             None,
         ),

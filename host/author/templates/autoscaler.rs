@@ -64,8 +64,9 @@ mod tests {
             desired_workers: Some(0),
             idle_since: None,
         };
-        let now = "{windowSeconds: 0, step: 100%, periodSeconds: 0}";
-        let plan = Scenario::of(&format!("{{kind: DaskAutoscaler, metadata: {{name: a}}, spec: {{cluster: c, maximum: 10, scaleDown: {now}}}}}"))
+        let eager = "{kind: DaskAutoscaler, metadata: {name: a}, spec: {cluster: c, maximum: 10, \
+                     scaleDown: {windowSeconds: 0, step: 100%, periodSeconds: 0}}}";
+        let plan = Scenario::of(eager)
             .related(yaml("{apiVersion: kubernetes.dask.org/v1, kind: DaskCluster, metadata: {name: c}}"))
             .related(yaml("{apiVersion: kubernetes.dask.org/v1, kind: DaskWorkerGroup, metadata: {name: c-default}, spec: {cluster: c, worker: {replicas: 3}}}"))
             .scheduler(facts)
