@@ -1,10 +1,15 @@
 """The tools for authors, as a person uses them."""
 
+import ipaddress
 import os
 from pathlib import Path
 
 import pytest
+from support.cluster import kubernetes as any_kubernetes
+from support.hook import Hook
 from support.operator import BINARY
+
+RANGE = "198.19.80.0/20"
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +20,24 @@ def environment(tmp_path_factory):
     (commands / "dask-operator").symlink_to(Path(BINARY).resolve())
     nobody = tmp_path_factory.mktemp("docker")
     return {**os.environ, "PATH": f"{commands}:{os.environ['PATH']}", "DOCKER_CONFIG": str(nobody)}
+
+
+@pytest.fixture(scope="session")
+def kubernetes():
+    """The environment for kubectl, for the last steps of the page."""
+    with any_kubernetes("author", RANGE, node=False) as environment:
+        yield environment
+
+
+@pytest.fixture
+def cluster(admin, kubectl, environment, tmp_path_factory):
+    """The environment of somebody whose kubectl leads to a namespace of a cluster with the operator and its webhook."""
+    host = os.environ["WEBHOOK_HOST"] if os.environ.get("KUBECONFIG") else str(ipaddress.ip_network(RANGE)[-3])
+    kubeconfig = tmp_path_factory.mktemp("kubeconfig") / "config"
+    kubeconfig.write_text(kubectl("config", "view", "--raw", "--flatten", "--minify"))
+    path = f"{environment['PATH']}:{kubectl.environment['PATH']}"
+    with Hook(admin, host, tmp_path_factory.mktemp("operator"), "author") as hook:
+        hook.ask_for(kubectl)
+        mine = type(kubectl)({**environment, "PATH": path, "KUBECONFIG": str(kubeconfig)})
+        mine("config", "set-context", "--current", f"--namespace={kubectl.namespace}")
+        yield mine.environment

@@ -4,7 +4,7 @@ import ipaddress
 import os
 
 import pytest
-from hook import Hook
+from support.hook import Hook
 from support.cluster import kubernetes as any_kubernetes
 from support.operator import Operator
 

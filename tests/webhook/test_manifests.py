@@ -1,7 +1,7 @@
 """What people write: short manifests that work, and wrong ones that are refused with a sentence."""
 
 import pytest
-from hook import warnings
+from support.hook import warnings
 from support.dask import workers
 from support.kubectl import Refused
 from support.manifests import API, autoscaler, changed, cluster, group, job

@@ -1,7 +1,7 @@
 """A policy as a resource: while it monitors, kubectl only warns; when it protects, it refuses."""
 
 import pytest
-from hook import Hook, component, warnings
+from support.hook import Hook, component, warnings
 from support.kubectl import Refused
 from support.manifests import API, cluster
 from support.waiting import until

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hook import Hook, component
+from support.hook import Hook, component
 from support.kubectl import Refused
 from support.manifests import changed, cluster
 
