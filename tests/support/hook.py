@@ -8,6 +8,7 @@ from support.cluster import ROOT
 from support.operator import Operator
 
 API = "kubernetes.dask.org"
+PLUGINS = ["daskplugins", "clusterdaskplugins"]
 RESOURCES = ["daskclusters", "daskworkergroups", "daskjobs", "daskautoscalers"]
 LABEL = "webhook-test"
 
@@ -22,18 +23,18 @@ def free_port(host):
 def configurations(name, host, port):
     """Both webhook configurations, for namespaces that carry the label ``webhook-test: NAME``."""
     entry = {
-        "rules": [{"apiGroups": [API], "apiVersions": ["v1"], "resources": RESOURCES, "operations": ["CREATE", "UPDATE"]}],
         "namespaceSelector": {"matchLabels": {LABEL: name}},
         "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Fail", "timeoutSeconds": 10,
     }
 
-    def configuration(kind, step):
+    def configuration(kind, step, resources):
+        rule = {"apiGroups": [API], "apiVersions": ["v1"], "resources": resources, "operations": ["CREATE", "UPDATE"]}
         url = {"url": f"https://{host}:{port}/{step}"}
         return {"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name},
-                "webhooks": [{**entry, "name": f"{step}.{API}", "clientConfig": url}]}
+                "webhooks": [{**entry, "rules": [rule], "name": f"{step}.{API}", "clientConfig": url}]}
 
-    return [configuration("MutatingWebhookConfiguration", "mutate"),
-            configuration("ValidatingWebhookConfiguration", "validate")]
+    return [configuration("MutatingWebhookConfiguration", "mutate", RESOURCES),
+            configuration("ValidatingWebhookConfiguration", "validate", [*RESOURCES, *PLUGINS])]
 
 
 class Hook:

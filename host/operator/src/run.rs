@@ -121,7 +121,15 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
 
     let mut webhook_args = args.webhook.clone();
     webhook_args.extra_kinds.clone_from(&reconciler.extra_kinds);
-    let asked = webhook::start(&webhook_args, &client, plugins.clone(), health.clone(), &metrics).await?;
+    let asked = webhook::start(
+        &webhook_args,
+        &client,
+        plugins.clone(),
+        sources.clone(),
+        health.clone(),
+        &metrics,
+    )
+    .await?;
 
     let (mark, marked) = mpsc::unbounded_channel();
     let extra = reconciler.extra_kinds.clone();

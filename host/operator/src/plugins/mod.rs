@@ -18,6 +18,7 @@ use dask_operator_runtime::contract::{self, Answer, DesiredChild, Observation, P
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
+mod admit;
 mod attempt;
 mod catalog;
 mod failure;
@@ -32,6 +33,7 @@ mod resource;
 mod sample;
 mod watching;
 
+pub use admit::refusals;
 pub use catalog::{Catalog, Entry, Labels, PluginId, Scope, Subject};
 pub use fetch::Sources;
 pub use kept::Kept;

@@ -198,7 +198,7 @@ fn wanted(resource: &Resource, component: &Component) -> Result<Vec<Interface>, 
 }
 
 /// What a call may use: what the resource says, and never more than usual.
-fn limits(wanted: Option<&PluginLimits>) -> Result<Limits, LoadFailure> {
+pub(super) fn limits(wanted: Option<&PluginLimits>) -> Result<Limits, LoadFailure> {
     let usual = Limits::default();
     let Some(wanted) = wanted else {
         return Ok(usual);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_render::admission::{self, Chain, Decider, Outcome, Request, Said};
 use dask_operator_runtime::contract::Operation;
@@ -9,8 +10,8 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use super::review::{Question, Step};
-use crate::plugins::{Labels, Plugins, Subject};
+use super::review::{About, Question, Step};
+use crate::plugins::{self, Labels, Plugins, Sources, Subject};
 
 /// Requests whose components run at once, for each processor; others wait.
 const AT_ONCE: usize = 2;
@@ -29,19 +30,26 @@ pub enum Decision {
 /// The components that decide, and who needs not ask them.
 pub struct Deciders {
     plugins: Arc<Plugins>,
+    sources: Sources,
     own_user: Option<String>,
     extra_kinds: Vec<ResourceKind>,
     permits: Semaphore,
 }
 
 impl Deciders {
-    /// The components of the operator; `own_user` is the operator itself, which is never asked to wait for
+    /// The components of the operator, and where plugins may come from; `own_user` is the operator itself, which is never asked to wait for
     /// what it decides itself.
     #[must_use]
-    pub fn new(plugins: Arc<Plugins>, own_user: Option<String>, extra_kinds: Vec<ResourceKind>) -> Self {
+    pub fn new(
+        plugins: Arc<Plugins>,
+        sources: Sources,
+        own_user: Option<String>,
+        extra_kinds: Vec<ResourceKind>,
+    ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             plugins,
+            sources,
             own_user,
             extra_kinds,
             permits: Semaphore::new(AT_ONCE * cores),
@@ -51,25 +59,43 @@ impl Deciders {
     /// Decides, on a thread that may block.
     pub async fn decide(self: Arc<Self>, question: Question) -> Decision {
         let own = self.own_user.as_deref() == Some(question.user.as_str());
-        if own || admission::passes_unasked(&question.request()) {
+        let About::Dask(kind) = question.about else {
+            return self.plugin(&question);
+        };
+        if own || admission::passes_unasked(&question.request(kind)) {
             return Decision::Unasked;
         }
         // The semaphore is never closed.
         let _permit = self.permits.acquire().await;
         let object = question.object.clone();
         let deciders = self.clone();
-        match tokio::task::spawn_blocking(move || deciders.ask(&question)).await {
+        match tokio::task::spawn_blocking(move || deciders.ask(kind, &question)).await {
             Ok(decision) => decision,
             Err(error) => failed(object, &format!("the webhook failed: {error}"), false),
         }
     }
 
-    fn ask(&self, question: &Question) -> Decision {
-        let request = question.request();
+    /// Decides about a plugin: whether it could be in force here, as far as that is known without its code.
+    fn plugin(&self, question: &Question) -> Decision {
+        let old = question.old.as_ref().map(|old| &old["spec"]);
+        if question.operation == Operation::Delete || old == Some(&question.object["spec"]) {
+            return Decision::Unasked;
+        }
+        let of_cluster = question.about == About::ClusterPlugin;
+        let refusals = plugins::refusals(&self.sources, &question.object, of_cluster);
+        let mut outcome = Outcome::new(question.object.clone());
+        for (field, message) in refusals {
+            outcome.refusals.push(Said::new("", field, &message));
+        }
+        Decision::Asked(outcome)
+    }
+
+    fn ask(&self, kind: DaskKind, question: &Question) -> Decision {
+        let request = question.request(kind);
         let labels = &question.object["metadata"]["labels"];
         let labels: Labels = serde_json::from_value(labels.clone()).unwrap_or_default();
         let subject = Subject {
-            kind: question.kind,
+            kind,
             namespace: question.object["metadata"]["namespace"]
                 .as_str()
                 .unwrap_or_default(),
@@ -105,9 +131,9 @@ impl Deciders {
 }
 
 impl Question {
-    fn request(&self) -> Request<'_> {
+    fn request(&self, kind: DaskKind) -> Request<'_> {
         Request {
-            kind: self.kind,
+            kind,
             operation: self.operation,
             object: &self.object,
             old: self.old.as_ref(),

@@ -33,7 +33,7 @@ use tracing::{info, warn};
 
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::plugins::Plugins;
+use crate::plugins::{Plugins, Sources};
 use args::WebhookArgs;
 use ask::Deciders;
 use identity::Identity;
@@ -56,6 +56,7 @@ pub async fn start(
     args: &WebhookArgs,
     client: &Client,
     plugins: Arc<Plugins>,
+    sources: Sources,
     health: Arc<Health>,
     metrics: &Metrics,
 ) -> anyhow::Result<bool> {
@@ -84,7 +85,7 @@ pub async fn start(
         }
     };
     let acceptor = TlsAcceptor::from(Arc::new(identity::config(identity)?));
-    let deciders = Deciders::new(plugins, own_user, args.extra_kinds.clone());
+    let deciders = Deciders::new(plugins, sources, own_user, args.extra_kinds.clone());
     let server = Server::new(acceptor, deciders, metrics.webhook());
     tokio::spawn(server.serve(listener));
     info!(%address, "serves the webhook");

@@ -49,7 +49,7 @@ pub enum ReviewError {
     Body(String),
     /// What it is about.
     #[error(
-        "this webhook is about {DASK_API_VERSION} {kinds}, not about {0}: take that out of the webhook configuration's rules",
+        "this webhook is about {DASK_API_VERSION} {kinds} and plugins, not about {0}: take that out of the webhook configuration's rules",
         kinds = DaskKind::ALL.map(DaskKind::kind).join(", ")
     )]
     Kind(String),
@@ -61,13 +61,47 @@ pub enum ReviewError {
     NoObject,
 }
 
+/// What a request is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// A Dask resource: components decide.
+    Dask(DaskKind),
+    /// A plugin of a namespace.
+    Plugin,
+    /// A plugin of the cluster.
+    ClusterPlugin,
+}
+
+impl About {
+    const PLUGIN: &str = "DaskPlugin";
+    const CLUSTER_PLUGIN: &str = "ClusterDaskPlugin";
+
+    fn of_kind(kind: &str) -> Option<Self> {
+        match kind {
+            Self::PLUGIN => Some(Self::Plugin),
+            Self::CLUSTER_PLUGIN => Some(Self::ClusterPlugin),
+            kind => DaskKind::from_kind(kind).map(Self::Dask),
+        }
+    }
+
+    /// The kind, as in a manifest.
+    #[must_use]
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Dask(kind) => kind.kind(),
+            Self::Plugin => Self::PLUGIN,
+            Self::ClusterPlugin => Self::CLUSTER_PLUGIN,
+        }
+    }
+}
+
 /// What is to be decided.
 #[derive(Debug)]
 pub struct Question {
     /// What for.
     pub step: Step,
-    /// The kind.
-    pub kind: DaskKind,
+    /// What about.
+    pub about: About,
     /// What shall be done.
     pub operation: Operation,
     /// The object as it shall be; for a deletion, as it is. Without `metadata.managedFields`.
@@ -122,8 +156,8 @@ pub fn read(step: Step, body: &[u8]) -> Result<Asked, ReviewError> {
         review.try_into().map_err(|_| wrong(&"it has no `request`"))?;
     let response = AdmissionResponse::from(&request);
     let api_version = format!("{}/{}", request.kind.group, request.kind.version);
-    let kind = DaskKind::from_kind(&request.kind.kind).filter(|_| api_version == DASK_API_VERSION);
-    let kind = kind.ok_or_else(|| ReviewError::Kind(format!("{api_version} {}", request.kind.kind)))?;
+    let about = About::of_kind(&request.kind.kind).filter(|_| api_version == DASK_API_VERSION);
+    let about = about.ok_or_else(|| ReviewError::Kind(format!("{api_version} {}", request.kind.kind)))?;
     let operation = match request.operation {
         admission::Operation::Create => Operation::Create,
         admission::Operation::Update => Operation::Update,
@@ -151,7 +185,7 @@ pub fn read(step: Step, body: &[u8]) -> Result<Asked, ReviewError> {
     };
     let question = Question {
         step,
-        kind,
+        about,
         operation,
         object: object.ok_or(ReviewError::NoObject)?,
         old,

@@ -127,7 +127,7 @@ impl Server {
                 return text(StatusCode::BAD_REQUEST, &format!("{error}\n"));
             }
         };
-        counted.kind = question.kind.kind();
+        counted.kind = question.about.kind();
         counted.operation = question.operation_name();
         let title = title(&question.object);
         let before = question.object.clone();
