@@ -25,7 +25,7 @@ down: ## Stop everything that `make demo`, `make cluster` or a test left running
 
 .PHONY: build
 build: setup ## The operator, with its components inside: target/debug/dask-operator
-	cargo build $(SELECT)
+	+cargo build $(SELECT)
 
 .PHONY: plugins
 plugins: setup ## The default components and the examples: target/plugins/*.wasm

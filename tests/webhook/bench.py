@@ -15,8 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support.hook import Hook  # noqa: E402
 from support.cluster import ROOT, kubernetes  # noqa: E402
+from support.hook import Hook  # noqa: E402
 from support.kubectl import Kubectl  # noqa: E402
 from support.manifests import cluster  # noqa: E402
 

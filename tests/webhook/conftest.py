@@ -4,8 +4,8 @@ import ipaddress
 import os
 
 import pytest
-from support.hook import Hook
 from support.cluster import kubernetes as any_kubernetes
+from support.hook import Hook
 from support.operator import Operator
 
 RANGE = "198.19.64.0/20"

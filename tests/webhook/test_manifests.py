@@ -1,8 +1,8 @@
 """What people write: short manifests that work, and wrong ones that are refused with a sentence."""
 
 import pytest
-from support.hook import warnings
 from support.dask import workers
+from support.hook import warnings
 from support.kubectl import Refused
 from support.manifests import API, autoscaler, changed, cluster, group, job
 from support.waiting import until

@@ -50,10 +50,29 @@ impl Reconciler {
         observed.scheduler = self.schedulers.state(&cluster, key);
         let now = Timestamp::now().as_millisecond();
         let observation = observed.observation(&parent, now, &plugin.settings);
+        let rules = Rules {
+            declared: &plugin.child_kinds,
+            extra: &self.extra_kinds,
+            host_conditions: &HOST_CONDITIONS,
+            limits: Limits::default(),
+        };
+        let check = |plan: Plan, whose: &str| {
+            gate::check(&parent, &rules, &observed, convert::plan(plan)).map_err(|refusal| Trouble {
+                condition: PLAN_REFUSED,
+                reason: "RuleBroken".into(),
+                message: format!("{whose}: {refusal}"),
+                is_fatal: false,
+                retry: Retry::BackOff,
+            })
+        };
         let mut plan = self.ask(&plugin, observation).await?;
-        let remarks = if policies.is_empty() {
-            None
+        let (plan, remarks) = if policies.is_empty() {
+            (check(plan, &plugin.title)?, None)
         } else if writes(&plan, &observed) {
+            // Policies are asked about what may be, so that nobody is blamed for another's plan.
+            check(plan.clone(), &plugin.title)?;
+            let titles: Vec<_> = policies.iter().map(|policy| policy.title.as_str()).collect();
+            let whose = format!("{}, changed by {}", plugin.title, titles.join(", "));
             let children = std::mem::take(&mut plan.children);
             let parent = object.json.clone();
             let reviewed = self
@@ -62,24 +81,14 @@ impl Reconciler {
                 .await;
             let reviewed = reviewed.map_err(Trouble::review)?;
             plan.children = reviewed.children;
-            Trouble::remarks(&reviewed.remarks)
+            (check(plan, &whose)?, Trouble::remarks(&reviewed.remarks))
         } else {
-            still_said(value).filter(|_| policies.iter().any(|policy| policy.mode == Mode::Monitor))
+            let monitors = policies.iter().any(|policy| policy.mode == Mode::Monitor);
+            (
+                check(plan, &plugin.title)?,
+                still_said(value).filter(|_| monitors),
+            )
         };
-        let plan = convert::plan(plan);
-        let rules = Rules {
-            declared: &plugin.child_kinds,
-            extra: &self.extra_kinds,
-            host_conditions: &HOST_CONDITIONS,
-            limits: Limits::default(),
-        };
-        let plan = gate::check(&parent, &rules, &observed, plan).map_err(|refusal| Trouble {
-            condition: PLAN_REFUSED,
-            reason: "RuleBroken".into(),
-            message: format!("{}: {refusal}", plugin.title),
-            is_fatal: false,
-            retry: Retry::BackOff,
-        })?;
         Ok(Planned {
             parent,
             observed,
