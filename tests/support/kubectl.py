@@ -79,7 +79,10 @@ def new_namespace(environment, test):
     words = "".join(letter if letter.isalnum() else "-" for letter in test.lower()).strip("-")
     namespace = f"{words[:40].strip('-')}-{uuid.uuid4().hex[:5]}"
     Kubectl(environment)("create", "namespace", namespace)
-    return Kubectl(environment, namespace)
+    made = Kubectl(environment, namespace)
+    # Pods are refused until the namespace has one.
+    made("wait", "--for=create", "serviceaccount/default", "--timeout=30s")
+    return made
 
 
 def drop_namespace(kubectl):

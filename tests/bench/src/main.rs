@@ -60,7 +60,9 @@ async fn main() -> Result<()> {
     let mut report = Report::new(args.workers, args.concurrency);
     for round in 1..=args.rounds {
         eprintln!("round {round} of {}: the bare client", args.rounds);
-        let bare = bare_client(&api, &pod, &args).await?;
+        // As the operator's: it has just started, and opens its connections when it needs them.
+        let fresh = Api::connect(Duration::from_secs(args.timeout)).await?;
+        let bare = bare_client(&fresh, &pod, &args).await?;
         eprintln!("round {round} of {}: the operator", args.rounds);
         report.add(Round {
             bare,

@@ -61,6 +61,8 @@ class Smoke(unittest.TestCase):
         self.namespace = self.id().rpartition(".")[2].replace("_", "-").removeprefix("test-")[:60]
         kubectl("create", "namespace", self.namespace)
         self.addCleanup(lambda: kubectl("delete", "namespace", self.namespace, "--wait=false", check=False))
+        # Made by a controller a moment later.
+        self.kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=30s")
 
     def kubectl(self, *arguments, **options):
         """kubectl in the test's namespace."""
