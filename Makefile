@@ -50,7 +50,7 @@ generate: setup ## Everything that is generated and checked in: crds/, and the c
 # Tests ---------------------------------------------------------------------
 
 # Suites that wait more than they compute: they run side by side, each on a Kubernetes of its own.
-TOGETHER := test-e2e test-api test-plugins test-webhook test-author test-chart
+TOGETHER := test-e2e test-release test-api test-plugins test-webhook test-author test-chart
 
 .PHONY: test
 test: test-unit test-scheduler test-cluster ## All tests: unit, golden, schedulers, API server, plugins, webhook, authors' tools, chart, end to end
@@ -90,7 +90,7 @@ test-chart: build ## The chart: its texts, and its objects on an API server
 	tests/pytest tests/chart -m "not e2e"
 
 .PHONY: test-release
-test-release: build ## The chart's releases in real pods: install, upgrade, roll back, uninstall (minutes; not part of `make test`)
+test-release: build ## The chart's releases in real pods: install, upgrade, roll back, uninstall
 	tests/pytest tests/chart -m e2e
 
 .PHONY: test-e2e
