@@ -119,6 +119,10 @@ fn workspace(root: &Path) -> Result<String, String> {
     Ok(text)
 }
 
+/// Writes what differs only: what is newer than what was built from it is built again.
 fn write(path: &Path, text: &str) -> Result<(), String> {
+    if std::fs::read_to_string(path).is_ok_and(|before| before == text) {
+        return Ok(());
+    }
     std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
