@@ -1,0 +1,300 @@
+//! The API server that the tests play, and a reconciler in front of it.
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use dask_operator::events::{Events, Level};
+use dask_operator::kinds::Kind;
+use dask_operator::metrics::Metrics;
+use dask_operator::object::Object;
+use dask_operator::plugins::{Catalog, Plugin, PluginError, Plugins};
+use dask_operator::reconcile::{Outcome, Reconciler};
+use dask_operator::routes::ParentKey;
+use dask_operator::schedulers::{Network, Schedulers};
+use dask_operator::stores::Stores;
+use dask_operator::writes::Writes;
+use dask_operator_core::parent::DaskKind;
+use dask_operator_core::plan::ResourceKind;
+use dask_operator_render::logic::{Failure, Logic};
+use dask_operator_runtime::contract::{
+    self, Answer, ChildAction, ChildKey, DesiredChild, Finding, Observation, Plan,
+};
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use kube::client::Body;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+pub(crate) const DASK: &str = "kubernetes.dask.org/v1";
+
+/// What the API server was asked: method, path with query, body.
+pub(crate) type Sent = (String, String, Value);
+
+/// An API server that answers every write with the object that was sent, unless
+/// `refuse` says otherwise, and remembers what it was asked.
+pub(crate) struct Server {
+    pub(crate) sent: Arc<Mutex<Vec<Sent>>>,
+    pub(crate) client: kube::Client,
+}
+
+/// How the server refuses requests.
+#[derive(Clone, Copy)]
+pub(crate) struct Refusal {
+    /// Method and end of the path of those that are refused.
+    pub(crate) what: (&'static str, &'static str),
+    /// The answer: status code, reason, message.
+    pub(crate) answer: (u16, &'static str, &'static str),
+}
+
+impl Server {
+    pub(crate) fn start(refuse: Option<Refusal>) -> Self {
+        let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let log = sent.clone();
+        tokio::spawn(async move {
+            while let Some((request, respond)) = handle.next_request().await {
+                let (parts, body) = request.into_parts();
+                let bytes = body
+                    .collect()
+                    .await
+                    .map(|body| body.to_bytes())
+                    .unwrap_or_default();
+                let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+                let method = match parts
+                    .headers
+                    .get("content-type")
+                    .and_then(|type_| type_.to_str().ok())
+                {
+                    Some("application/apply-patch+yaml") => "APPLY".to_owned(),
+                    _ => parts.method.to_string(),
+                };
+                let path = parts.uri.path().to_owned();
+                let uri = parts.uri.to_string();
+                let refused =
+                    |Refusal {
+                         what: (refused, end), ..
+                     }: &Refusal| method == *refused && path.ends_with(end);
+                let (code, answer) = match refuse.filter(refused) {
+                    Some(Refusal {
+                        answer: (code, reason, message),
+                        ..
+                    }) => {
+                        let status = json!({
+                            "kind": "Status", "apiVersion": "v1", "status": "Failure",
+                            "code": code, "reason": reason, "message": message,
+                        });
+                        (code, status)
+                    }
+                    None => (200, stored(&body, &path)),
+                };
+                log.lock()
+                    .unwrap_or_else(|error| panic!("{error}"))
+                    .push((method, uri, body));
+                let response = Response::builder()
+                    .status(code)
+                    .body(Body::from(answer.to_string().into_bytes()));
+                respond.send_response(response.unwrap_or_else(|error| panic!("{error}")));
+            }
+        });
+        Self {
+            sent,
+            client: kube::Client::new(service, "default"),
+        }
+    }
+
+    /// All requests, `METHOD last/parts`, in the order of their texts.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        let sent = self.sent.lock().unwrap_or_else(|error| panic!("{error}"));
+        let text = |(method, uri, _): &Sent| {
+            let path = uri.split('?').next().unwrap_or_default();
+            let short = path.split_once("/namespaces/n/").map_or(path, |(_, short)| short);
+            format!("{method} {short}")
+        };
+        let mut requests: Vec<_> = sent.iter().map(text).collect();
+        requests.sort();
+        requests
+    }
+
+    /// URI and body of the only request that starts like this.
+    pub(crate) fn request(&self, start: &str) -> (String, Value) {
+        let sent = self.sent.lock().unwrap_or_else(|error| panic!("{error}"));
+        let (method, end) = start.split_once(' ').unwrap_or((start, ""));
+        let mut found = sent
+            .iter()
+            .filter(|(sent, uri, _)| sent == method && uri.contains(end));
+        let (_, uri, body) = found.next().unwrap_or_else(|| panic!("no {start} in {sent:?}"));
+        (uri.clone(), body.clone())
+    }
+}
+
+/// What the server makes of an object that it is sent.
+pub(crate) fn stored(body: &Value, path: &str) -> Value {
+    let mut stored = body.clone();
+    // The name stands in the body, or in the path before a subresource.
+    let in_path = path
+        .trim_end_matches("/status")
+        .trim_end_matches("/scale")
+        .rsplit('/')
+        .next();
+    let name = stored["metadata"]["name"]
+        .as_str()
+        .or(in_path)
+        .unwrap_or_default()
+        .to_owned();
+    let uid = if name == "a" {
+        "parent".to_owned()
+    } else {
+        format!("uid-{name}")
+    };
+    stored["metadata"]["name"] = name.into();
+    stored["metadata"]["uid"] = uid.into();
+    stored["metadata"]["namespace"] = "n".into();
+    stored["metadata"]["resourceVersion"] = "1000".into();
+    stored["metadata"]["generation"] = 1.into();
+    stored
+}
+
+/// Logic that answers what the test wants.
+pub(crate) struct Fixed(fn() -> Result<Answer<Plan>, Failure>);
+
+impl Logic for Fixed {
+    fn child_kinds(&self, _: &str) -> Result<Vec<contract::ResourceKind>, Failure> {
+        let kind = |kind: &str| contract::ResourceKind {
+            api_version: "v1".into(),
+            kind: kind.into(),
+        };
+        Ok(vec![kind("Pod"), kind("Service")])
+    }
+
+    fn default(&self, object: &str, _: &str) -> Result<Answer<String>, Failure> {
+        Ok(Ok(object.to_owned()))
+    }
+
+    fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, Failure> {
+        Ok(Vec::new())
+    }
+
+    fn plan(&self, _: &Observation) -> Result<Answer<Plan>, Failure> {
+        (self.0)()
+    }
+}
+
+pub(crate) fn empty() -> Plan {
+    Plan {
+        children: Vec::new(),
+        status: r#"{"phase":"Running"}"#.into(),
+        conditions: Vec::new(),
+        events: Vec::new(),
+        owner: None,
+        scale: Vec::new(),
+        delete_parent: None,
+        requeue_after: None,
+        scheduler: None,
+    }
+}
+
+pub(crate) fn child(kind: &str, name: &str, action: fn(String) -> ChildAction) -> DesiredChild {
+    let key = ChildKey {
+        api_version: "v1".into(),
+        kind: kind.into(),
+        name: name.into(),
+    };
+    let object = json!({"metadata": {"labels": {"dask.org/cluster-name": "a"}}, "spec": {"x": 1}});
+    DesiredChild {
+        key,
+        action: action(object.to_string()),
+    }
+}
+
+pub(crate) fn pod(name: &str) -> DesiredChild {
+    child("Pod", name, ChildAction::Create)
+}
+
+pub(crate) fn object(value: &Value) -> Object {
+    let kind = ResourceKind::new(
+        value["apiVersion"].as_str().unwrap_or_default(),
+        value["kind"].as_str().unwrap_or_default(),
+    );
+    Object::from_json(&value.to_string(), &kind).unwrap_or_else(|error| panic!("{error}"))
+}
+
+pub(crate) fn parent(kind: &str, status: &Value) -> Value {
+    json!({
+        "apiVersion": DASK, "kind": kind, "status": status, "spec": {"cluster": "a"},
+        "metadata": {"name": "a", "namespace": "n", "uid": "parent", "resourceVersion": "10", "generation": 1},
+    })
+}
+
+pub(crate) fn owned(kind: &str, name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": kind,
+        "metadata": {
+            "name": name, "namespace": "n", "uid": format!("uid-{name}"), "resourceVersion": "20",
+            "labels": {"dask.org/cluster-name": "a"},
+            "ownerReferences": [{"apiVersion": DASK, "kind": "DaskCluster", "name": "a", "uid": "parent"}],
+        },
+        "spec": {"x": 1},
+    })
+}
+
+/// A reconciler in a world of these objects, and its API server.
+pub(crate) struct World {
+    pub(crate) server: Server,
+    pub(crate) reconciler: Reconciler,
+}
+
+impl World {
+    pub(crate) fn new(
+        refuse: Option<Refusal>,
+        objects: &[Value],
+        plan: fn() -> Result<Answer<Plan>, Failure>,
+    ) -> Self {
+        Self::with(refuse, objects, || {
+            Plugin::new("fixed 1.0.0 (abc)".into(), "{}".into(), Box::new(Fixed(plan)))
+        })
+    }
+
+    pub(crate) fn with(
+        refuse: Option<Refusal>,
+        objects: &[Value],
+        plugin: impl Fn() -> Result<Plugin, PluginError>,
+    ) -> Self {
+        let server = Server::start(refuse);
+        let stores = Stores::new(["Pod", "Service"].map(|kind| Kind::of(ResourceKind::new("v1", kind))));
+        for value in objects {
+            let object = object(value);
+            let kind = ResourceKind::new(
+                value["apiVersion"].as_str().unwrap_or_default(),
+                value["kind"].as_str().unwrap_or_default(),
+            );
+            stores.of(&kind).map(|store| store.shown(object));
+        }
+        let defaults: BTreeMap<_, _> = DaskKind::ALL
+            .into_iter()
+            .map(|kind| (kind, plugin().map(Arc::new)))
+            .collect();
+        let catalog = Catalog::new(defaults, Vec::new());
+        let metrics = Arc::new(Metrics::default());
+        let network = Box::new(Network::new(None));
+        let schedulers = Schedulers::new(
+            network,
+            stores.clone(),
+            metrics.clone(),
+            mpsc::unbounded_channel().0,
+        );
+        let reconciler = Reconciler::new(
+            stores,
+            Arc::new(Plugins::new(catalog, 1)),
+            schedulers,
+            Writes::new(server.client.clone(), 8),
+            Events::new(server.client.clone(), Level::All),
+            metrics,
+        );
+        Self { server, reconciler }
+    }
+
+    pub(crate) async fn pass(&self, kind: DaskKind) -> Outcome {
+        self.reconciler
+            .reconcile(&ParentKey::new(kind, "n", "a"), 0)
+            .await
+    }
+}
