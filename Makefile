@@ -30,7 +30,7 @@ build: setup ## The operator, with its components inside: target/debug/dask-oper
 .PHONY: plugins
 plugins: setup ## The default components and the examples: target/plugins/*.wasm
 	cargo run --quiet --package dask-operator-plugin-build -- --out target/plugins \
-		plugins/cluster plugins/worker-group plugins/job plugins/autoscaler $(dir $(wildcard plugins/examples/*/Cargo.toml))
+		$(dir $(wildcard plugins/*/component/Cargo.toml plugins/examples/*/Cargo.toml))
 
 BINARY :=
 
@@ -43,18 +43,20 @@ endif
 		--source /usr/bin/dask-operator=$(or $(BINARY),target/release/dask-operator)
 
 .PHONY: generate
-generate: setup ## Everything that is generated and checked in: crds/, and the chart's copy and README
-	cargo run --quiet -- crds --output crds
+generate: build ## Everything that is generated and checked in: crds/, and the chart's copy and README
+	target/debug/dask-operator crds --output crds
 	$$(tests/venv tests/chart/requirements.txt)/bin/python charts/generate.py
 
 # Tests ---------------------------------------------------------------------
 
-# Suites that wait more than they compute: they run side by side, each on a Kubernetes of its own.
-TOGETHER := test-e2e test-release test-api test-plugins test-webhook test-author test-chart
+# Suites that wait more than they compute: they run side by side, each on a Kubernetes of its own, the long ones first.
+TOGETHER := test-e2e test-release test-api test-chart test-author test-plugins test-scheduler test-webhook
+# What else is done meanwhile, as BESIDE=check.
+BESIDE :=
 
 .PHONY: test
-test: test-unit test-scheduler test-cluster ## All tests: unit, golden, schedulers, API server, plugins, webhook, authors' tools, chart, end to end
-	$(MAKE) --jobs=2 --output-sync=target $(TOGETHER)
+test: test-unit test-cluster ## All tests: unit, golden, schedulers, API server, plugins, webhook, authors' tools, chart, end to end
+	$(MAKE) --jobs=3 --output-sync=target $(BESIDE) $(TOGETHER)
 
 .PHONY: test-unit
 test-unit: setup ## Unit and golden tests; need no Kubernetes
@@ -106,7 +108,7 @@ check: setup ## What is not a test: format, lints, spelling, licences, frozen co
 	tests/check
 
 .PHONY: bench
-bench: setup ## 1,000 workers beside a bare client; plan calls beside native code
+bench: setup ## 1,000 workers beside a bare client; the webhook beside a bare server; plan calls beside native code
 	tests/bench/run $(BENCH)
 
 # The local Kubernetes ------------------------------------------------------

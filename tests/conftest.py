@@ -2,7 +2,7 @@
 
 import pytest
 from support import kubectl as kubectl_module
-from support.cluster import ROOT
+from support.cluster import define_resources
 from support.kubectl import Kubectl, Refused
 
 
@@ -10,8 +10,7 @@ from support.kubectl import Kubectl, Refused
 def admin(kubernetes):
     """kubectl on the cluster as a whole, with the Dask resources defined."""
     admin = Kubectl(kubernetes)
-    admin("apply", "--server-side", "--force-conflicts", "--filename", ROOT / "crds")
-    admin("wait", "--for=condition=Established", "--timeout=30s", "--filename", ROOT / "crds")
+    define_resources(admin)
     return admin
 
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use dask_operator_plugin_build::{Build, Component};
+use sha2::{Digest as _, Sha256};
 
 /// Folders below `plugins/`, and names of the embedded files.
 const COMPONENTS: [&str; 4] = ["cluster", "worker-group", "job", "autoscaler"];
@@ -27,11 +28,11 @@ fn build() -> Result<(), String> {
     let build = COMPONENTS
         .iter()
         .fold(Build::new(target_dir(&out)), |build, name| {
-            build.plugin(root.join("plugins").join(name))
+            build.plugin(root.join("plugins").join(name).join("component"))
         });
     let components = build.run().map_err(|error| error.to_string())?;
     for (name, component) in COMPONENTS.iter().zip(&components) {
-        embed(&out.join(format!("{name}.wasm")), component)?;
+        embed(&out.join(name), component)?;
     }
     Ok(())
 }
@@ -49,12 +50,17 @@ fn target_dir(out: &Path) -> PathBuf {
     let target = out
         .ancestors()
         .find(|folder| folder.join("CACHEDIR.TAG").exists());
-    target.unwrap_or(out).join("components")
+    target.unwrap_or(out).join("plugins")
 }
 
-fn embed(file: &Path, component: &Component) -> Result<(), String> {
+fn embed(path: &Path, component: &Component) -> Result<(), String> {
     for source in &component.sources {
         println!("cargo::rerun-if-changed={}", source.display());
     }
-    std::fs::write(file, &component.bytes).map_err(|error| format!("{}: {error}", file.display()))
+    write(&path.with_extension("wasm"), &component.bytes)?;
+    write(&path.with_extension("sha256"), &Sha256::digest(&component.bytes))
+}
+
+fn write(file: &Path, bytes: &[u8]) -> Result<(), String> {
+    std::fs::write(file, bytes).map_err(|error| format!("{}: {error}", file.display()))
 }

@@ -34,8 +34,13 @@ def test_workers_of_a_node_that_is_gone_are_replaced(admin, operator, nodes, kub
     before = places(kubectl)
     gone = before[0][0]
     admin("delete", "node", gone, "--wait=false")
+
+    def elsewhere():
+        now = places(kubectl)
+        return len(now) == 6 and gone not in dict(now)
+
     # Kubernetes itself waits 40 s before it takes the pods for lost.
-    until(lambda: len(places(kubectl)) == 6 and gone not in dict(places(kubectl)), "six workers elsewhere", 150, 1)
+    until(elsewhere, "six workers elsewhere", 150, 1)
     kept = {uid for node, uid in before if node != gone}
     assert kept <= {uid for _, uid in places(kubectl)}, "who ran elsewhere was touched"
     stays(lambda: len(kubectl.names("pods", WORKERS)) == 6, "six workers", 5)

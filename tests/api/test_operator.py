@@ -4,7 +4,7 @@ import pytest
 from support.dask import WORKERS, workers
 from support.kubectl import Refused
 from support.manifests import changed, cluster, group, job, pod
-from support.waiting import stays, until
+from support.waiting import COLLECTED, stays, until
 
 FINALIZER = "kopf.zalando.org/KopfFinalizerMarker"
 
@@ -91,7 +91,7 @@ def test_a_group_that_a_user_made(kubectl, operator):
     assert [reference["uid"] for reference in made["ownerReferences"]] == [owner]
     assert "labels" not in made
     kubectl("delete", "dsk", "c")
-    until(lambda: not kubectl.names("daskworkergroups,pods,services"), "everything to be gone")
+    until(lambda: not kubectl.names("daskworkergroups,pods,services"), "everything to be gone", COLLECTED)
 
 
 def test_deleting_a_cluster_leaves_nothing(kubectl, operator):
@@ -100,12 +100,32 @@ def test_deleting_a_cluster_leaves_nothing(kubectl, operator):
     workers(kubectl, "more", 2)
     assert "finalizers" not in kubectl.get("dsk", "c")["metadata"]
     kubectl("delete", "dsk", "c", timeout=30)
-    until(lambda: not kubectl.names("daskclusters,daskworkergroups,pods,services"), "everything to be gone")
+    until(lambda: not kubectl.names("daskclusters,daskworkergroups,pods,services"), "everything to be gone", COLLECTED)
     stays(lambda: not kubectl.names("pods,services,daskworkergroups"), "nothing")
 
 
-def test_a_namespace_that_ends_is_left_alone(kubectl, operator):
+def test_a_cluster_that_is_made_anew_takes_nothing_over(kubectl, operator):
+    """What belonged to the cluster before goes with it, also a group that a user made."""
+    def uids():
+        return {item["metadata"]["uid"] for item in kubectl.list("daskclusters,daskworkergroups,pods,services")}
+
+    kubectl.apply(cluster("c", 3), group("more", "c", 2))
+    workers(kubectl, "c-default", 3)
+    workers(kubectl, "more", 2)
+    until(lambda: kubectl.get("daskworkergroup", "more")["metadata"].get("ownerReferences"), "the group to be the cluster's")
+    before = uids()
+    kubectl("delete", "dsk", "c", timeout=30)
+    kubectl.apply(cluster("c", 1))
+    until(lambda: not before & uids(), "what was there before to be gone", COLLECTED)
+    workers(kubectl, "c-default", 1)
+    assert kubectl.names("daskworkergroups") == ["c-default"]
+
+
+def test_a_namespace_that_ends_is_left_alone(admin, kubectl, operator):
     """Something holds a pod; the namespace goes on ending, and the Dask resources are not deleted before their pods."""
+    # What is refused in other tests' namespaces would be counted, too.
+    until(lambda: not [item for item in admin.list("namespaces") if "deletionTimestamp" in item["metadata"]],
+          "no namespace to be ending", COLLECTED)
     kubectl.apply(cluster("c", 5))
     workers(kubectl, "c-default", 5)
     operator.wait_until_quiet()
@@ -114,12 +134,12 @@ def test_a_namespace_that_ends_is_left_alone(kubectl, operator):
     def refused():
         return operator.metric("dask_operator_api_requests_total", code="403")
 
-    said, before = len(operator.log.read_text()), refused()
+    said, before = len(operator.logs()), refused()
     try:
         kubectl("delete", "namespace", kubectl.namespace, "--wait=false")
         until(lambda: kubectl.names("pods") == ["c-scheduler"], "the workers to be gone")
         stays(lambda: kubectl.get("dsk", "c"), "the cluster", seconds=8)
-        lines = [line for line in operator.log.read_text()[said:].splitlines() if kubectl.namespace in line]
+        lines = [line for line in operator.logs()[said:].splitlines() if kubectl.namespace in line]
         assert not any("WARN" in line for line in lines), lines
         assert sum("the namespace is being deleted" in line for line in lines) == 1, lines
         assert refused() - before <= 5, "one try for each worker"
@@ -244,6 +264,18 @@ def test_a_malformed_object_stops_no_others(admin, kubectl, operator):
         kubectl("delete", "dsk", "malformed")
     finally:
         admin.patch("crd", name, [{"op": "replace", "path": path, "value": good}], type="json")
+
+
+def test_a_copy_of_the_default_group_stays(kubectl, operator):
+    kubectl.apply(cluster("c", 1))
+    workers(kubectl, "c-default", 1)
+    copy = kubectl.get("daskworkergroup", "c-default")
+    kubectl.apply({**copy, "metadata": {"name": "copy", "labels": copy["metadata"]["labels"]}})
+    pods = workers(kubectl, "copy", 1)
+    until(lambda: kubectl.get("daskworkergroup", "copy")["metadata"].get("ownerReferences"), "its cluster to own it")
+    kubectl("scale", "dsk/c", "--replicas=2")
+    workers(kubectl, "c-default", 2)
+    stays(lambda: workers(kubectl, "copy", 1) == pods, "the copy and its worker")
 
 
 # What the predecessor left -------------------------------------------------

@@ -10,12 +10,14 @@ from support.operator import BINARY, Operator
 from support.waiting import stays, until
 
 MADE_BY = "example.com/made-by=swapped"
+#: The release's: components of one's own may create more.
+VALUES = {"plugins": {"worker-group": "/plugins/swapped.wasm"}}
 
 
 @pytest.fixture(scope="module")
 def plugin():
     """The component's file, built where the default ones are, because the libraries are there already."""
-    out = ROOT / "target" / "components"
+    out = ROOT / "target" / "plugins"
     build = ["target/debug/dask-operator-plugin-build", "--out", out, "tests/api/plugin"]
     done = subprocess.run(build, cwd=ROOT, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -23,10 +25,9 @@ def plugin():
 
 
 @pytest.fixture(scope="module")
-def operator(admin, plugin, tmp_path_factory):
-    """An operator in which the worker-group logic is swapped."""
-    with Operator(admin.environment, tmp_path_factory.mktemp("operator"), "--plugin", f"worker-group={plugin}") as operator:
-        yield operator
+def arguments(plugin):
+    """Of an operator in which the worker-group logic is swapped."""
+    return ["--plugin", f"worker-group={plugin}"]
 
 
 def test_swapped_logic_decides(kubectl, operator):
@@ -43,6 +44,7 @@ def test_swapped_logic_decides(kubectl, operator):
     ("invalid-json", "PluginFailed", "PluginInvalidJson", "status"),
     ("give-up", "PluginFailed", "PluginGaveUp", "told to"),
     ("foreign-kind", "PlanRefused", "RuleBroken", "ClusterRole"),
+    ("foreign-owner", "PlanRefused", "RuleBroken", "owner.uid"),
 ])
 def test_a_hostile_component_changes_nothing(kubectl, operator, behaviour, condition, reason, words):
     kubectl.apply(cluster("c", 0), group("bad", "c", 2), group("good", "c", 1))
@@ -68,10 +70,10 @@ def test_a_hostile_component_changes_nothing(kubectl, operator, behaviour, condi
     until(lambda: not told(), "the condition to be gone")
 
 
-def test_a_component_that_cannot_be_used_is_said(admin, kubectl, tmp_path):
+def test_a_component_that_cannot_be_used_is_said(account, kubectl, tmp_path):
     broken = tmp_path / "broken.wasm"
     broken.write_bytes(b"\0asm\x0d\0\1\0 and nothing that follows the rules")
-    with_broken = Operator(admin.environment, tmp_path, "--plugin", f"worker-group={broken}",
+    with_broken = Operator(account.environment, tmp_path, "--plugin", f"worker-group={broken}",
                            "--namespace", kubectl.namespace)
     with_broken.start(wait=False)
     try:

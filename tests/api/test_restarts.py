@@ -1,23 +1,22 @@
-"""Operators that are stopped, killed and started again. Each looks after its test's namespace only."""
+"""Operators that are stopped, killed and started again. Each looks after its test's namespace only, and has no rights elsewhere."""
 
 import collections
 import time
 
 from support.dask import WORKERS, workers
 from support.manifests import cluster, group, job
-from support.operator import Operator
+from support.operator import REQUESTS
 from support.waiting import until
 
 FINALIZER = "kopf.zalando.org/KopfFinalizerMarker"
 
 
-def test_killed_twenty_times_while_fifty_workers_come_up(kubectl, admin, tmp_path):
+def test_killed_twenty_times_while_fifty_workers_come_up(kubectl, own):
     """Whatever it was doing: in the end there are exactly fifty, and there were never more."""
     seen = collections.Counter()
     # In portions of three, so that the kills are spread over the whole work.
     portions = "DASK_KUBERNETES__CONTROLLER__WORKER_ALLOCATION__"
-    environment = {**admin.environment, f"{portions}BATCH_SIZE": "3", f"{portions}DELAY": "1"}
-    operator = Operator(environment, tmp_path, "--namespace", kubectl.namespace, "--writes-in-flight", "2")
+    operator = own("--writes-in-flight", "2", **{f"{portions}BATCH_SIZE": "3", f"{portions}DELAY": "1"})
     try:
         kubectl.apply(cluster("c", 50))
         for round in range(20):
@@ -34,29 +33,30 @@ def test_killed_twenty_times_while_fifty_workers_come_up(kubectl, admin, tmp_pat
         assert len(kubectl.names("pods", WORKERS)) == 50
         assert kubectl.names("daskworkergroups") == ["c-default"]
         assert len(kubectl.names("pods")) == 51
+        assert operator.missing_rights() == []
     finally:
         operator.stop()
     print(f"workers after each kill: {sorted(seen.elements())}")
     assert len(seen) > 2, f"the kills came before or after the work, not in it: {seen}"
 
 
-def test_a_restart_and_a_resync_write_nothing(kubectl, admin, tmp_path):
+def test_a_restart_and_a_resync_write_nothing(kubectl, own):
     def versions():
         objects = kubectl.list("daskclusters,daskworkergroups,daskjobs,pods,services")
         return {(object["kind"], object["metadata"]["name"]): object["metadata"]["resourceVersion"] for object in objects}
 
     def writes(operator):
-        name = "dask_operator_api_requests_total"
-        return operator.metric(name) - sum(operator.metric(name, verb=verb) for verb in ("get", "list", "watch"))
+        return operator.metric(REQUESTS) - sum(operator.metric(REQUESTS, verb=verb) for verb in ("get", "list", "watch"))
 
-    with Operator(admin.environment, tmp_path, "--namespace", kubectl.namespace) as operator:
+    with own() as operator:
         kubectl.apply(cluster("c", 5), group("more", "c", 3), job("j", replicas=2))
         workers(kubectl, "more", 3)
         workers(kubectl, "c-default", 5)
         workers(kubectl, "j-default", 2)
         operator.wait_until_quiet()
+        assert operator.missing_rights() == []
     before = versions()
-    with Operator(admin.environment, tmp_path, "--namespace", kubectl.namespace) as operator:
+    with own() as operator:
         until(lambda: operator.metric("dask_operator_reconciles_total", result="success") >= 5, "all to be looked at")
         operator.wait_until_quiet()
         assert writes(operator) == 0
@@ -69,9 +69,10 @@ def test_a_restart_and_a_resync_write_nothing(kubectl, admin, tmp_path):
         assert writes(operator) == 0
 
 
-def test_a_deletion_that_hangs_on_kopf_goes_on(kubectl, admin, tmp_path):
+def test_a_deletion_that_hangs_on_kopf_goes_on(kubectl, own):
     kubectl.apply(cluster("c", 1, finalizers=[FINALIZER]))
     kubectl("delete", "dsk", "c", "--wait=false")
     assert kubectl.get("dsk", "c")
-    with Operator(admin.environment, tmp_path, "--namespace", kubectl.namespace):
+    with own() as operator:
         until(lambda: not kubectl.get("dsk", "c"), "the cluster to be gone")
+        assert operator.missing_rights() == []

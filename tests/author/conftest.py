@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from support.cluster import kubernetes as any_kubernetes
-from support.hook import Hook
+from support.hook import hook as any_hook
 from support.operator import BINARY
+from support.registry import program
 
 RANGE = "198.19.80.0/20"
 
@@ -18,6 +19,8 @@ def environment(tmp_path_factory):
     assert BINARY.exists(), f"{BINARY} is not there; build it: cargo build"
     commands = tmp_path_factory.mktemp("bin")
     (commands / "dask-operator").symlink_to(Path(BINARY).resolve())
+    # The page tells its readers to have it.
+    (commands / "docker-registry").symlink_to(program())
     nobody = tmp_path_factory.mktemp("docker")
     return {**os.environ, "PATH": f"{commands}:{os.environ['PATH']}", "DOCKER_CONFIG": str(nobody)}
 
@@ -36,7 +39,7 @@ def cluster(admin, kubectl, environment, tmp_path_factory):
     kubeconfig = tmp_path_factory.mktemp("kubeconfig") / "config"
     kubeconfig.write_text(kubectl("config", "view", "--raw", "--flatten", "--minify"))
     path = f"{environment['PATH']}:{kubectl.environment['PATH']}"
-    with Hook(admin, host, tmp_path_factory.mktemp("operator"), "author") as hook:
+    with any_hook(admin, host, tmp_path_factory.mktemp("operator"), "author") as hook:
         hook.ask_for(kubectl)
         mine = type(kubectl)({**environment, "PATH": path, "KUBECONFIG": str(kubeconfig)})
         mine("config", "set-context", "--current", f"--namespace={kubectl.namespace}")

@@ -1,13 +1,17 @@
 """What the page does not show: other kinds of plugins, registries that want to know who asks, and what is refused."""
 
+import base64
 import json
 import subprocess
 
 import pytest
 from support.cluster import ROOT
+from support.operator import free_address
+from support.registry import PASSWORD, USER, Registry
 
-BUILT = ROOT / "target" / "components"
+BUILT = ROOT / "target" / "plugins"
 EXAMPLES = ["required-limits", "spot-workers", "trusted-images", "night-autoscaler"]
+DEFAULTS = ["cluster", "worker-group", "job", "autoscaler"]
 
 
 @pytest.fixture(scope="module")
@@ -17,16 +21,20 @@ def plugin(environment, tmp_path_factory):
     # The standard library for WebAssembly is there already.
     environment = {**environment, "DASK_OPERATOR_PLUGIN_TARGET": str(BUILT)}
 
-    def run(*arguments, stdin=""):
-        return subprocess.run(["dask-operator", "plugin", *map(str, arguments)], cwd=folder, env=environment, text=True,
-                              input=stdin, capture_output=True, check=False)
+    def run(*arguments, stdin="", **more):
+        return subprocess.run(["dask-operator", "plugin", *map(str, arguments)], cwd=folder, env={**environment, **more},
+                              text=True, input=stdin, capture_output=True, check=False)
     run.folder = folder
     return run
 
 
 @pytest.fixture(scope="module")
 def examples(plugin):
-    """The examples' components by name."""
+    """The examples' components by name, built together with the default ones that they build upon, as `make plugins` does."""
+    crates = [*(f"plugins/{name}/component" for name in DEFAULTS), *(f"plugins/examples/{name}" for name in EXAMPLES)]
+    done = subprocess.run(["target/debug/dask-operator-plugin-build", "--out", BUILT, *crates], cwd=ROOT, text=True,
+                          capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
     for name in EXAMPLES:
         done = plugin("build", ROOT / "plugins" / "examples" / name)
         assert done.returncode == 0, done.stderr
@@ -91,3 +99,40 @@ cases:
     assert done.returncode == 1
     assert "verdict: expected refuse, it is allowed" in done.stdout
     assert "it expects nothing" in done.stdout and "0 passed, 2 failed" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory):
+    """A registry with TLS and a password."""
+    with Registry(tmp_path_factory.mktemp("registry"), free_address()) as registry:
+        yield registry
+
+
+def test_a_registry_with_tls_and_a_password(plugin, examples, registry):
+    """Credentials on the command line and from `docker login`; what is said of wrong and missing ones."""
+    component, image = examples["required-limits"], f"{registry.address}/team/required-limits:1"
+    login = ("--username", USER, "--password-stdin")
+    trusted = ("--ca-file", registry.ca)
+    done = plugin("push", component, image, *trusted, *login, stdin=f"{PASSWORD}\n")
+    assert done.returncode == 0 and "image   sha256:" in done.stdout, done.stdout + done.stderr
+    for arguments, password, words in [
+        ((*trusted, *login), "wrong", "check name, password and rights"),
+        (trusted, "", "docker login"),
+        (login, PASSWORD, "--ca-file"),
+        (("--ca-file", registry.other_ca, *login), PASSWORD, "certificate"),
+        (("--insecure", *login), PASSWORD, ""),
+    ]:
+        done = plugin("pull", image, "-o", "refused.wasm", *arguments, stdin=password)
+        assert done.returncode == 1 and done.stderr.startswith("error: ") and words in done.stderr, (arguments, done.stderr)
+        assert not (plugin.folder / "refused.wasm").exists()
+    # As `docker login` leaves it.
+    docker = plugin.folder / "docker"
+    docker.mkdir()
+    auth = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    (docker / "config.json").write_text(json.dumps({"auths": {registry.address: {"auth": auth}}}))
+    logged_in = {"DOCKER_CONFIG": str(docker)}
+    done = plugin("pull", image, "-o", "pulled.wasm", *trusted, **logged_in)
+    assert done.returncode == 0, done.stderr
+    assert (plugin.folder / "pulled.wasm").read_bytes() == component.read_bytes()
+    about = plugin("inspect", image, *trusted, "-o", "json", **logged_in)
+    assert json.loads(about.stdout)["name"] == "required-limits", about.stderr

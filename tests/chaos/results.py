@@ -7,7 +7,7 @@ from invariants import condition
 from play import ENDS, Player
 from play import cluster as plain_cluster
 from support import manifests
-from support.dask import scheduler_address
+from support.dask import answer, scheduler_address
 from support.kubectl import Refused
 from support.waiting import until
 
@@ -118,10 +118,10 @@ class RealPlayer(Player):
         if status != ENDS[job.end] or job.disturbed:
             return []
         try:
-            printed = self.kubectl("logs", f"{name}-runner").split()
+            printed = answer(self.kubectl("logs", f"{name}-runner"))
         except Refused as error:
             return [f"job {name}: {error}"]
-        return [] if printed[-1:] == [str(RIGHT)] else [f"job {name} printed {printed[-1:]}, not {RIGHT}"]
+        return [] if printed == str(RIGHT) else [f"job {name} printed {printed}, not {RIGHT}"]
 
     def _computes(self, name):
         """Whether a cluster works."""

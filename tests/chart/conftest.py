@@ -1,14 +1,11 @@
 """Tests of the chart: its texts, on an API server without a node, and (marked ``e2e``) in real pods."""
 
 import os
-import subprocess
-import sys
 
 import pytest
-from support.cluster import ROOT
 from support.cluster import kubernetes as any_kubernetes
 from support.kubectl import Kubectl
-from support.operator import BINARY
+from support.release import put_image
 
 CLUSTER = "chart-e2e"
 
@@ -25,7 +22,7 @@ def api_server():
     only_local()
     with any_kubernetes("chart-api", "198.19.96.0/20", node=False) as environment:
         kubectl = Kubectl(environment)
-        for name in ("operators", "my-namespace", "team-a", "team-b"):
+        for name in ("operators", "my-namespace", "team-a", "team-b", "monitoring"):
             kubectl("create", "namespace", name)
         yield kubectl
 
@@ -35,8 +32,7 @@ def kubernetes():
     """The environment for kubectl, on a cluster with a node whose registry has the operator's image."""
     only_local()
     with any_kubernetes(CLUSTER, "198.19.112.0/20", node=True) as environment:
-        subprocess.run([sys.executable, "tests/cluster", "image", "build", "charts/image/operator.toml", "--name", CLUSTER,
-                        "--source", f"/usr/bin/dask-operator={BINARY}"], cwd=ROOT, check=True)
+        put_image(CLUSTER)
         yield environment
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 from support import chart, manifests
-from support.cluster import ROOT
+from support.cluster import define_resources
 from support.dask import WORKERS
 from support.kubectl import await_end, drop_namespace, new_namespace
 from support.operator import Operator
@@ -25,8 +25,7 @@ SLOWLY = {f"{PORTIONS}BATCH_SIZE": "4", f"{PORTIONS}DELAY": "1"}
 @pytest.fixture(scope="module")
 def defined(api_server):
     """kubectl, with the Dask resources defined."""
-    api_server("apply", "--server-side", "--force-conflicts", "--filename", ROOT / "crds")
-    api_server("wait", "--for=condition=Established", "--timeout=30s", "--filename", ROOT / "crds")
+    define_resources(api_server)
     return api_server
 
 
@@ -36,11 +35,11 @@ def replicas(admin, folder, *names):
     kubectl = new_namespace(admin.environment, "lease")
     operators = []
     try:
-        with chart.account(admin, folder) as environment:
+        with chart.account(admin, folder) as account:
             for name in names:
                 (folder / name).mkdir()
-                arguments = ("--namespace", kubectl.namespace, *chart.own_arguments(environment), "--lease-identity", name)
-                operators.append(Operator({**environment, **SLOWLY}, folder / name, *arguments).start())
+                arguments = ("--namespace", kubectl.namespace, *account.arguments(), "--lease-identity", name)
+                operators.append(Operator({**account.environment, **SLOWLY}, folder / name, *arguments).start())
             yield kubectl, operators
     finally:
         for operator in operators:

@@ -8,18 +8,13 @@ from contextlib import contextmanager
 
 import pytest
 from support import chart, manifests
-from support.chart import CHART
 from support.cluster import ROOT
 from support.kubectl import Kubectl, Refused, await_end, drop_namespace, new_namespace
+from support.release import NAME, OBJECT, START, Release
 from support.waiting import stays, until
 
 pytestmark = pytest.mark.e2e
 
-#: Seconds until pods have started, on a busy machine.
-START = 180
-RELEASE = "dask"
-#: The name of its objects.
-OBJECT = "dask-dask-kubernetes-operator"
 #: Seconds within which work goes on after the leader was killed.
 KILLED = 15
 #: All that a cluster needs.
@@ -47,36 +42,6 @@ if __name__ == "__main__":
 """
 
 
-class Release:
-    """A release of the chart in a namespace that is held to the ``restricted`` level."""
-
-    def __init__(self, admin, kubectl):
-        self.admin, self.kubectl = admin, kubectl
-        admin("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
-
-    def helm(self, *arguments):
-        """helm, in the release's namespace."""
-        return chart.helm(*arguments, "--namespace", self.kubectl.namespace, environment=self.admin.environment)
-
-    def apply(self, **values):
-        """Install it, or upgrade it to these values, and wait until the operator is ready."""
-        # The definitions that an earlier release has left are taken over.
-        return chart.helm("upgrade", "--install", RELEASE, CHART, "--namespace", self.kubectl.namespace, "--wait", f"--timeout={START}s",
-                          "--take-ownership", "--force-conflicts",
-                          values=values, environment=self.admin.environment)
-
-    def leader(self):
-        """The pod that leads."""
-        return self.kubectl.get("lease", OBJECT)["spec"].get("holderIdentity")
-
-    def forbidden(self):
-        """What the API server forbade the operator."""
-        path = f"/api/v1/namespaces/{self.kubectl.namespace}/services/{OBJECT}-metrics:http/proxy/metrics"
-        text = self.admin("get", "--raw", path)
-        assert "dask_operator_api_requests_total" in text
-        return re.findall(r'(?m)^dask_operator_api_requests_total\{.*code="403".*$', text)
-
-
 @contextmanager
 def namespaces(admin, *names):
     """kubectl in each of some new namespaces, which are gone in the end, and with them the release in the first."""
@@ -85,7 +50,7 @@ def namespaces(admin, *names):
         yield made
     finally:
         # What a test that failed has left belongs to no namespace, too.
-        chart.helm("uninstall", RELEASE, "--ignore-not-found", "--wait", "--namespace", made[0].namespace, environment=admin.environment)
+        chart.helm("uninstall", NAME, "--ignore-not-found", "--wait", "--namespace", made[0].namespace, environment=admin.environment)
         for kubectl in made:
             try:
                 drop_namespace(kubectl)
@@ -173,7 +138,7 @@ def test_the_life_of_a_release(admin):
         joined(work, "minimal", 1)
         work("scale", "daskworkergroup", "minimal-default", "--replicas=2")
         joined(work, "minimal", 2)
-        assert release.forbidden() == []
+        assert release.missing_rights() == []
         before = pods(work, "minimal")
         assert len(before) == 3
 
@@ -182,13 +147,13 @@ def test_the_life_of_a_release(admin):
         release.apply(kopfArgs=["--all-namespaces", "--verbose"], settings={"worker-group": {"batchSize": 5}})
         second = another(operators, first)
         stays(lambda: pods(work, "minimal") == before, "the cluster's pods", 5)
-        release.helm("rollback", RELEASE, "--wait", f"--timeout={START}s")
+        release.helm("rollback", NAME, "--wait", f"--timeout={START}s")
         another(operators, second)
         stays(lambda: pods(work, "minimal") == before, "the cluster's pods", 5)
         joined(work, "minimal", 2)
 
         # Without the operator everything stays, CRDs included.
-        release.helm("uninstall", RELEASE, "--wait")
+        release.helm("uninstall", NAME, "--wait")
         until(lambda: operators.names("pods") == [], "the operator to end", 60)
         stays(lambda: pods(work, "minimal") == before, "the cluster's pods", 5)
         joined(work, "minimal", 2)
@@ -204,8 +169,8 @@ def test_the_life_of_a_release(admin):
         assert before.items() <= pods(work, "minimal").items()
         work("delete", "daskcluster", "minimal", "--timeout=60s")
         until(lambda: not pods(work, "minimal"), "the pods to go", START, 1)
-        assert release.forbidden() == []
-        release.helm("uninstall", RELEASE, "--wait")
+        assert release.missing_rights() == []
+        release.helm("uninstall", NAME, "--wait")
 
 
 def test_two_operators(admin):
@@ -245,7 +210,7 @@ def test_two_operators(admin):
         seen["killed"] = work_goes_on(KILLED)
         print(json.dumps(seen))
         work("delete", "daskcluster", "c", "--timeout=60s")
-        release.helm("uninstall", RELEASE, "--wait")
+        release.helm("uninstall", NAME, "--wait")
 
 
 def test_a_release_for_two_namespaces(admin):
@@ -259,7 +224,7 @@ def test_a_release_for_two_namespaces(admin):
         for kubectl in (first, second):
             joined(kubectl, "minimal", 1)
         assert pods(other, "minimal") == {} and other.get("daskworkergroup", "minimal-default") is None
-        assert release.forbidden() == []
+        assert release.missing_rights() == []
         # Without a webhook, as its configurations would belong to no namespace.
         assert configurations(admin) == []
         account = f"system:serviceaccount:{operators.namespace}:{OBJECT}"
@@ -272,8 +237,8 @@ def test_a_release_for_two_namespaces(admin):
             with pytest.raises(Refused, match=re.escape(SENTENCE)):
                 kubectl.apply(WRONG)
         other.apply(WRONG, options=["--dry-run=server"])
-        assert release.forbidden() == []
-        release.helm("uninstall", RELEASE, "--wait")
+        assert release.missing_rights() == []
+        release.helm("uninstall", NAME, "--wait")
         assert configurations(admin) == []
 
 

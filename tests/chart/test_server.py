@@ -1,28 +1,44 @@
 """What an API server says to the chart's objects, and what the operator may do with the chart's rights."""
 
 import itertools
-import re
 from contextlib import contextmanager
 
 import pytest
 import yaml
-from support import chart, manifests
+from support import chart, definitions, manifests
 from support.chart import CHART, VALUES
 from support.cluster import ROOT
 from support.kubectl import Refused, await_end, drop_namespace, new_namespace
-from support.operator import Operator
+from support.operator import REQUESTS, Operator
 from support.waiting import until
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 KINDS = ("daskclusters", "daskworkergroups", "daskjobs", "daskautoscalers")
 
 
+@pytest.fixture(scope="module")
+def with_others(api_server):
+    """The kinds of the Prometheus operator and of cert-manager that the chart makes are there, too."""
+    files = [argument for path in definitions.paths() for argument in ("--filename", path)]
+    api_server("apply", "--server-side", *files)
+    api_server("wait", "--for=condition=Established", "--timeout=30s", *files)
+    yield api_server
+    api_server("delete", "--wait=false", *files)
+
+
 @pytest.mark.parametrize("file", VALUES, ids=lambda file: file.stem)
-def test_every_object_is_accepted(api_server, file):
-    """Without unknown fields; those of the Prometheus operator and of cert-manager aside, whose kinds are not there."""
-    objects = [made for made in chart.objects(chart.template(yaml.safe_load(file.read_text())))
-               if not made["apiVersion"].startswith(("monitoring.coreos.com/", "cert-manager.io/"))]
-    api_server.apply(*objects, options=["--dry-run=server", "--validate=strict"])
+def test_every_object_is_accepted(with_others, file):
+    """Without unknown fields."""
+    objects = chart.objects(chart.template(yaml.safe_load(file.read_text())))
+    with_others.apply(*objects, options=["--dry-run=server", "--validate=strict"])
+
+
+def test_an_unknown_field_is_seen(with_others):
+    """Of the kinds of others as well."""
+    values = {"metrics": {"operator": {"serviceMonitor": {"enabled": True}}}}
+    (monitor,) = (made for made in chart.objects(chart.template(values)) if made["kind"] == "ServiceMonitor")
+    with pytest.raises(Refused, match='unknown field "spec.intervals"'):
+        with_others.apply(manifests.changed(monitor, "spec.intervals", "1s"), options=["--dry-run=server", "--validate=strict"])
 
 
 def test_the_pod_passes_the_restricted_level(api_server):
@@ -100,6 +116,7 @@ UNUSED = {
     "patch daskworkergroups/scale": "for an autoscaler, which has to know a scheduler",
     "update secrets": "when the webhook's certificates are renewed",
     "delete daskclusters": "when a cluster has been idle for long",
+    "delete daskjobs": "when a job's time after its end is over",
     "delete daskworkergroups": "when a component no longer wants a group",
     "delete deployments": "when a group shrinks whose workers have started",
     "delete services": "when a cluster's scheduler has no Service any more",
@@ -118,8 +135,7 @@ def requests(operator):
     asked, forbidden = set(), set()
     # Everybody may ask who they are.
     everybody = {"create selfsubjectreviews"}
-    for labels in re.findall(r"(?m)^dask_operator_api_requests_total\{(.*)\} ", operator.fetch("/metrics")):
-        label = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+    for label, _ in operator.samples(REQUESTS):
         verbs = {label["verb"]}
         if label["verb"] == "apply":  # what is not there is created by it; a status is always there
             verbs = {"patch"} if "/" in label["resource"] else {"create", "patch"}
@@ -132,8 +148,7 @@ def requests(operator):
 @contextmanager
 def working(defined, folder, *arguments):
     """An operator with the chart's rights, and kubectl in a namespace for it to work in."""
-    with chart.account(defined, folder) as environment, \
-            Operator(environment, folder, *chart.own_arguments(environment), *arguments) as operator:
+    with chart.account(defined, folder) as account, Operator(account.environment, folder, *account.arguments(), *arguments) as operator:
         kubectl = new_namespace(defined.environment, "rights")
         try:
             yield operator, kubectl

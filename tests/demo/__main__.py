@@ -43,7 +43,10 @@ if __name__ == "__main__":
 
 def run(*argv, **options):
     """Run a program and return what it prints; its own words are in the failure."""
-    done = subprocess.run(argv, cwd=ROOT, text=True, capture_output=True, check=False, **options)
+    try:
+        done = subprocess.run(argv, cwd=ROOT, text=True, capture_output=True, check=False, **options)
+    except FileNotFoundError:
+        raise Failure(f"{argv[0]} is not on the PATH: install it, then run this again") from None
     if done.returncode:
         raise Failure(f"`{' '.join(argv[:6])} …` failed:\n{(done.stderr or done.stdout).strip()}")
     return done.stdout

@@ -1,8 +1,14 @@
-"""Tests with real Dask processes in real pods."""
+"""Tests with real Dask processes in real pods, and the operator in one too: installed by helm, its webhook on.
+
+On somebody's cluster, which can't have its image, the operator is a process of this machine.
+"""
 
 import pytest
+from support.cluster import define_resources, local_name
 from support.cluster import kubernetes as any_kubernetes
+from support.kubectl import Kubectl
 from support.operator import Operator
+from support.release import Installed, put_image
 
 
 @pytest.fixture(scope="session")
@@ -13,7 +19,22 @@ def kubernetes():
 
 
 @pytest.fixture(scope="session")
+def admin(kubernetes):
+    """kubectl on the cluster as a whole. The Dask resources are defined by the release."""
+    return Kubectl(kubernetes)
+
+
+@pytest.fixture(scope="session")
 def operator(admin, tmp_path_factory):
-    """The operator, for all tests."""
-    with Operator(admin.environment, tmp_path_factory.mktemp("operator")) as operator:
+    """The operator, for all tests; in the end nothing was forbidden it."""
+    cluster = local_name(admin.environment)
+    if cluster:
+        put_image(cluster)
+        # An image of the same name may be another one than that of an earlier run.
+        operator = Installed(admin, image={"pullPolicy": "Always"})
+    else:
+        define_resources(admin)
+        operator = Operator(admin.environment, tmp_path_factory.mktemp("operator"))
+    with operator:
         yield operator
+        assert operator.missing_rights() == [], "the chart does not allow what the operator does"

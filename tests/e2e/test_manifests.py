@@ -2,7 +2,7 @@
 
 import pytest
 from support.cluster import ROOT
-from support.dask import START, WORKERS, client_of, names_of, workers
+from support.dask import START, WORKERS, answer, client_of, names_of, workers
 from support.manifests import cluster, group, job
 from support.waiting import until
 
@@ -49,7 +49,7 @@ def test_documented_job(kubectl, operator):
     kubectl("apply", "--filename", example("job"))
     kubectl("wait", "djb/simple-job", "--for=jsonpath={.status.jobStatus}=Successful", f"--timeout={START * 2}s",
             timeout=START * 2 + 10)
-    assert kubectl("logs", "simple-job-runner").split()[-1] == "45"
+    assert answer(kubectl("logs", "simple-job-runner")) == "45"
     until(lambda: kubectl.names("daskclusters,daskworkergroups,pods,services") == ["simple-job-runner"],
           "only the runner to be left", START, 0.5)
     status = kubectl.get("djb", "simple-job")["status"]
@@ -70,7 +70,7 @@ def test_lost_worker_and_lost_scheduler_are_replaced(kubectl, operator):
     with client_of(kubectl, "c", 2) as client:
         lost = kubectl.names("pods", WORKERS)[0]
         kubectl("delete", "pod", lost, "--grace-period=1")
-        until(lambda: len(names_of(client)) == 2 and lost not in names_of(client), "another worker to join", START, 0.5)
+        until(lambda: len(now := names_of(client)) == 2 and lost not in now, "another worker to join", START, 0.5)
         assert computes(client)
     before = kubectl.get("pod", "c-scheduler")["metadata"]["uid"]
     kubectl("delete", "pod", "c-scheduler", "--grace-period=1")

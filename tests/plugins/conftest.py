@@ -2,14 +2,15 @@
 
 import hashlib
 import subprocess
+from contextlib import ExitStack
 
 import pytest
+from support import chart
 from support.cluster import ROOT
 from support.cluster import kubernetes as any_kubernetes
 from support.operator import Operator
+from support.registry import Registry
 from support.waiting import until
-
-from plugins.registry import Registry
 
 API = "kubernetes.dask.org/v1"
 
@@ -30,7 +31,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def built():
     """Test components by name."""
-    out = ROOT / "target" / "components"
+    out = ROOT / "target" / "plugins"
     crates = ["tests/api/plugin", "tests/plugins/scripted"]
     done = subprocess.run(["target/debug/dask-operator-plugin-build", "--out", out, *crates], cwd=ROOT, text=True,
                           capture_output=True, check=False)
@@ -56,19 +57,28 @@ def registry(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def start(admin, folder, registry, tmp_path_factory):
-    """Start an operator with more arguments, without one that another one has as well."""
+    """Start an operator with more arguments, without one that another one has as well, and with the rights of a release: for
+    one namespace where that is named. To none of them anything is forbidden."""
     started = []
 
-    def start(*arguments, cache=None, ca=None):
-        cache = cache or tmp_path_factory.mktemp("cache") / "components"
-        operator = Operator(admin.environment, tmp_path_factory.mktemp("operator"), "--plugin-folder", folder,
-                            "--plugin-ca-file", ca or registry.ca, "--cache-dir", cache, *arguments)
-        started.append(operator.start())
-        return operator
+    with ExitStack() as accounts:
+        def start(*arguments, namespace=None, cache=None, ca=None):
+            cache = cache or tmp_path_factory.mktemp("cache") / "components"
+            values = {"namespaces": [namespace]} if namespace else {}
+            account = accounts.enter_context(chart.account(
+                admin, tmp_path_factory.mktemp("account"), plugins={"pullSecrets": ["login"]}, **values))
+            operator = Operator(account.environment, tmp_path_factory.mktemp("operator"), *account.arguments(),
+                                "--plugin-folder", folder, "--plugin-ca-file", ca or registry.ca, "--cache-dir", cache, *arguments)
+            started.append(operator.start())
+            return operator
 
-    yield start
-    for operator in started:
-        operator.stop()
+        yield start
+        try:
+            missing = {right for operator in started if operator.process.poll() is None for right in operator.missing_rights()}
+            assert not missing, "the chart does not allow what the operator does"
+        finally:
+            for operator in started:
+                operator.stop()
 
 
 @pytest.fixture(scope="module")

@@ -134,4 +134,4 @@ def test_settings_of_no_policy_are_refused(kubectl, start, built, tmp_path):
     file = tmp_path / "policy.wasm"
     file.write_bytes(built["scripted"])
     with pytest.raises(RuntimeError, match="unknown is no kind of component and no policy; there are .* scripted"):
-        start("--policy", file, "--setting", "unknown.word=x", "--namespace", kubectl.namespace)
+        start("--policy", file, "--setting", "unknown.word=x", namespace=kubectl.namespace)

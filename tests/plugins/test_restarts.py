@@ -3,10 +3,10 @@
 import pytest
 from support.dask import workers
 from support.manifests import cluster
+from support.registry import ADDRESS
 from support.waiting import until
 
 from plugins.conftest import other
-from plugins.registry import ADDRESS
 from plugins.test_swaps import stamp, versions
 
 
@@ -14,7 +14,7 @@ from plugins.test_swaps import stamp, versions
 def lone(start, tmp_path_factory):
     """Start an operator of one namespace, with a cache that the next one has too."""
     cache = tmp_path_factory.mktemp("kept") / "components"
-    return lambda kubectl, **options: start("--namespace", kubectl.namespace, "--allow-tenant-plugin-source", "*",
+    return lambda kubectl, **options: start("--allow-tenant-plugin-source", "*", namespace=kubectl.namespace,
                                             **{"cache": cache, **options})
 
 

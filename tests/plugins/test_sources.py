@@ -4,9 +4,9 @@ import base64
 import json
 
 import pytest
+from support.registry import ADDRESS
 
 from plugins.conftest import digest, other
-from plugins.registry import ADDRESS
 
 
 def test_from_a_registry_with_a_pull_secret(kubectl, operator, plugins, registry, built):

@@ -2,10 +2,10 @@
 
 from support.dask import WORKERS
 from support.manifests import cluster
+from support.registry import ADDRESS
 from support.waiting import stays, until
 
 from plugins.conftest import digest, other
-from plugins.registry import ADDRESS
 
 
 def stamp(name):
@@ -57,10 +57,37 @@ def test_swap_failure_and_rollback(kubectl, operator, plugins, built):
     stays(lambda: plugins.status("p")[1]["digest"] == digest(two), "the version before")
 
 
-def rolled_back(plugins):
+def rolled_back(plugins, reason="RolledBack"):
     """The condition that tells of a roll-back."""
     conditions = plugins.status("p")[1].get("conditions", [])
-    return next((found for found in conditions if found["reason"] == "RolledBack"), None)
+    return next((found for found in conditions if found["reason"] == reason), None)
+
+
+def test_a_policy_that_has_decided_is_not_taken_back(kubectl, operator, plugins, built):
+    """Who makes it trap gains nothing by that: what it can't decide about is held."""
+    lax, strict = (other(built["scripted"], number) for number in (7, 8))
+    plugins.apply("p", plugins.file("lax", lax), settings=stamp("lax"))
+    plugins.ready("p")
+    plugins.apply("p", plugins.file("strict", strict), settings={**stamp("strict"), "trapOn": "trick"})
+    plugins.ready("p")
+    # Clusters and their groups: more than three resources.
+    kubectl.apply(cluster("a", 1), cluster("b", 1))
+    until(lambda: versions(kubectl) == ["strict", "strict"], "workers under the strict version")
+
+    rolls = operator.metric("dask_operator_plugin_rollbacks_total")
+    kubectl.apply(*(cluster(f"trick-{number}", 1) for number in range(4)))
+    said = until(lambda: rolled_back(plugins, "FailsInOperation"), "the plugin to say that it fails", 60)
+    assert "it is not taken back" in said["message"] and "is refused and held" in said["message"], said
+    assert plugins.status("p")[1]["digest"] == digest(strict)
+    kubectl("scale", "daskworkergroup/a-default", "--replicas=2")
+    until(lambda: versions(kubectl) == ["strict"] * 3, "another worker under the strict version")
+
+    def held(name):
+        conditions = kubectl.get("daskcluster", name).get("status", {}).get("conditions", [])
+        return any(found["type"] == "PluginFailed" and "of DaskPlugin" in found["message"] for found in conditions)
+    until(lambda: all(held(f"trick-{number}") for number in range(4)), "the conditions")
+    stays(lambda: not kubectl.names("pods", "dask.org/cluster-name=trick-0"), "nothing of what it could not decide about")
+    assert operator.metric("dask_operator_plugin_rollbacks_total") == rolls
 
 
 def test_a_tag_that_moves_is_looked_up_again(kubectl, operator, plugins, registry, built):

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import uuid
 from contextlib import contextmanager
-from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
@@ -53,31 +53,52 @@ def objects(text):
     return [document for document in found if document["kind"] != "CustomResourceDefinition"]
 
 
+class Account(NamedTuple):
+    """The account of an operator, with the rights that the chart gives and no others."""
+
+    #: In which a program has these rights.
+    environment: dict
+    #: The name of the release, of its namespace and of its objects.
+    name: str
+    #: Which namespaces the operator looks after; all where there are none.
+    namespaces: tuple
+
+    def lease(self):
+        """What the chart says of the lease on the command line of an operator with this account."""
+        return ["--lease", self.name, "--lease-namespace", self.name]
+
+    def arguments(self):
+        """All that the chart says there, beside what values say."""
+        name = self.name
+        arguments = [*self.lease(), *(f"--namespace={namespace}" for namespace in self.namespaces)]
+        if self.namespaces:
+            return arguments
+        return [*arguments, "--webhook", free_address(), "--webhook-service", f"{name}/{name}-webhook",
+                "--webhook-secret", f"{name}-webhook", "--webhook-configuration", f"{name}-{name}"]
+
+
+#: The webhook's configurations are there, and ask about nothing that is in a namespace; for all else nobody answers.
+NOBODY_ASKS = {"namespaceSelector": {"matchLabels": {"nobody": "asks"}}, "failurePolicy": "Ignore", "timeoutSeconds": 1}
+
+
 @contextmanager
-def account(admin, folder):
-    """The environment in which a program has the rights of the operator that the chart installs, and no others."""
-    namespace = f"rights-{uuid.uuid4().hex[:5]}"
-    text = helm("template", namespace, CHART, "--namespace", namespace, "--set", "crds.install=false,fullnameOverride=" + namespace,
-                # The webhook's configurations are there, and ask about nothing that is in a namespace; for all else nobody answers.
-                "--set", "webhook.namespaceSelector.matchLabels.nobody=asks,webhook.failurePolicy=Ignore,webhook.timeoutSeconds=1",
-                "--show-only", "templates/webhook.yaml",
-                "--show-only", "templates/serviceaccount.yaml", "--show-only", "templates/rbac.yaml")
-    admin("create", "namespace", namespace)
+def account(admin, folder, **values):
+    """An :class:`Account` as a release with these values has it. Without a webhook where ``namespaces`` are given."""
+    name = f"rights-{uuid.uuid4().hex[:5]}"
+    namespaces = tuple(values.get("namespaces", ()))
+    files = ["serviceaccount", "rbac", *([] if namespaces else ["webhook"])]
+    text = helm("template", name, CHART, "--namespace", name,
+                *(option for file in files for option in ("--show-only", f"templates/{file}.yaml")),
+                values={"crds": {"install": False}, "fullnameOverride": name, "webhook": NOBODY_ASKS, **values})
+    admin("create", "namespace", name)
     try:
         admin("apply", "--filename", "-", stdin=text)
-        token = admin("--namespace", namespace, "create", "token", namespace, "--duration=24h").strip()
+        token = admin("--namespace", name, "create", "token", name, "--duration=24h").strip()
         config = json.loads(admin("config", "view", "--raw", "--minify", "--output", "json"))
         config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
-        kubeconfig = folder / f"{namespace}.kubeconfig"
+        kubeconfig = folder / f"{name}.kubeconfig"
         kubeconfig.write_text(json.dumps(config))
-        yield {**admin.environment, "KUBECONFIG": str(kubeconfig)}
+        yield Account({**admin.environment, "KUBECONFIG": str(kubeconfig)}, name, namespaces)
     finally:
-        admin("delete", "--filename", "-", "--wait=false", stdin=text)
-        admin("delete", "namespace", namespace, "--wait=false")
-
-
-def own_arguments(environment):
-    """What the chart says on the command line of an operator with the rights of :func:`account`, beside what values say."""
-    name = Path(environment["KUBECONFIG"]).stem
-    return ["--lease", name, "--lease-namespace", name, "--webhook", free_address(), "--webhook-service", f"{name}/{name}-webhook",
-            "--webhook-secret", f"{name}-webhook", "--webhook-configuration", f"{name}-{name}"]
+        admin("delete", "--filename", "-", "--wait=false", "--ignore-not-found", stdin=text)
+        admin("delete", "namespace", name, "--wait=false")

@@ -11,6 +11,8 @@ import pytest
 from support.kubectl import environment_of
 
 ROOT = Path(__file__).parents[2]
+#: Where tests/cluster keeps the local ones, by their names.
+LOCAL = Path("/var/lib/dask-operator")
 
 
 @contextmanager
@@ -34,3 +36,15 @@ def kubernetes(name, cidr, node):
         yield environment_of(*shell.stdout.split("\n")[:2])
     finally:
         subprocess.run([*cluster, "down", "--name", name], cwd=ROOT, check=False)
+
+
+def local_name(environment):
+    """The name of the cluster that an environment's kubeconfig is of, if it is one of tests/cluster; else None."""
+    folder = Path(environment["KUBECONFIG"]).resolve().parent
+    return folder.name if folder.parent == LOCAL else None
+
+
+def define_resources(admin):
+    """Have the Dask resources defined, without a release that does."""
+    admin("apply", "--server-side", "--force-conflicts", "--filename", ROOT / "crds")
+    admin("wait", "--for=condition=Established", "--timeout=30s", "--filename", ROOT / "crds")

@@ -3,7 +3,9 @@
 import json
 import socket
 import subprocess
+from contextlib import contextmanager
 
+from support import chart
 from support.cluster import ROOT
 from support.operator import Operator
 
@@ -20,10 +22,10 @@ def free_port(host):
         return listener.getsockname()[1]
 
 
-def configurations(name, host, port):
-    """Both webhook configurations, for namespaces that carry the label ``webhook-test: NAME``."""
+def configurations(name, label, host, port):
+    """Both webhook configurations, for namespaces that carry the label ``webhook-test: LABEL``."""
     entry = {
-        "namespaceSelector": {"matchLabels": {LABEL: name}},
+        "namespaceSelector": {"matchLabels": {LABEL: label}},
         "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Fail", "timeoutSeconds": 10,
     }
 
@@ -38,20 +40,24 @@ def configurations(name, host, port):
 
 
 class Hook:
-    """An operator that the API server asks; ``with`` ends it and takes the configurations away."""
+    """An operator with a release's rights that the API server asks; ``with`` ends it and takes the configurations away."""
 
-    def __init__(self, admin, host, folder, name, *arguments):
+    def __init__(self, admin, host, folder, label, account, *arguments):
         self.admin = admin
-        self.name = name
-        self.secret = f"webhook-{name}"
+        self.label = label
+        #: Of the configurations; the account may change those of this name, as it may the Secret.
+        self.name = f"{account.name}-{account.name}"
+        self.namespace, self.secret = account.name, f"{account.name}-webhook"
         self.port = free_port(host)
-        self.configurations = configurations(name, host, self.port)
-        self.operator = Operator(admin.environment, folder, "--webhook", f"{host}:{self.port}", "--webhook-host", host,
-                                 "--webhook-secret", self.secret, "--webhook-configuration", name, *arguments)
+        self.configurations = configurations(self.name, label, host, self.port)
+        self.operator = Operator(account.environment, folder, *account.lease(),
+                                 "--webhook", f"{host}:{self.port}", "--webhook-host", host,
+                                 "--webhook-service", f"{self.namespace}/{self.secret}", "--webhook-secret", self.secret,
+                                 "--webhook-configuration", self.name, *arguments)
 
     def ask_for(self, kubectl):
         """Have requests in a namespace asked about."""
-        self.admin("label", "namespace", kubectl.namespace, f"{LABEL}={self.name}")
+        self.admin("label", "namespace", kubectl.namespace, f"{LABEL}={self.label}")
 
     def configure(self):
         """Have the API server ask."""
@@ -61,6 +67,10 @@ class Hook:
         """Have it ask no more."""
         for configuration in self.configurations:
             self.admin("delete", configuration["kind"], self.name, "--ignore-not-found")
+
+    def certificates(self):
+        """The Secret with the certificates."""
+        return json.loads(self.admin("get", "secret", self.secret, "--namespace", self.namespace, "--output", "json"))
 
     def bundle(self):
         """What the API server trusts."""
@@ -78,15 +88,20 @@ class Hook:
 
     def __exit__(self, *_):
         self.unconfigure()
-        try:
-            self.operator.stop()
-        finally:
-            self.admin("delete", "secret", self.secret, "--ignore-not-found")
+        self.operator.stop()
+
+
+@contextmanager
+def hook(admin, host, folder, label, *arguments):
+    """A :class:`Hook` with the rights of a release, to which nothing was forbidden in the end."""
+    with chart.account(admin, folder) as account, Hook(admin, host, folder, label, account, *arguments) as hook:
+        yield hook
+        assert hook.operator.missing_rights() == [], "the chart does not allow what the operator does"
 
 
 def component(name):
     """An example's component, built where the default ones are, because the libraries are there already."""
-    out = ROOT / "target" / "components"
+    out = ROOT / "target" / "plugins"
     build = ["target/debug/dask-operator-plugin-build", "--out", out, f"plugins/examples/{name}"]
     done = subprocess.run(build, cwd=ROOT, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -5,9 +5,7 @@ import os
 import subprocess
 import uuid
 
-
-class Refused(Exception):
-    """kubectl ended with an error; the text is its own."""
+from support.api_server import Refused, api_server
 
 
 class Kubectl:
@@ -26,6 +24,10 @@ class Kubectl:
             raise Refused(done.stderr.strip() or done.stdout.strip())
         return done.stdout
 
+    def server(self):
+        """The API server itself, for what is looked at often."""
+        return api_server(self.environment["KUBECONFIG"], self.environment["PATH"])
+
     def apply(self, *objects, options=()):
         """Apply objects (dictionaries)."""
         return self("apply", *options, "--filename", "-", stdin="\n---\n".join(map(json.dumps, objects)))
@@ -36,16 +38,15 @@ class Kubectl:
 
     def get(self, kind, name):
         """One object, or None."""
-        text = self("get", kind, name, "--ignore-not-found", "--output", "json")
-        return json.loads(text) if text else None
+        return self.server().get(kind, self.namespace or "default", name)
 
     def list(self, kind, selector=""):
         """All objects of a kind that a label selector selects, in the order of their names."""
-        return json.loads(self("get", kind, "--selector", selector, "--output", "json"))["items"]
+        return self.server().list(kind, self.namespace or "default", selector)
 
     def names(self, kind, selector=""):
         """The names of the same."""
-        return self("get", kind, "--selector", selector, "--output", "jsonpath={.items[*].metadata.name}").split()
+        return [item["metadata"]["name"] for item in self.list(kind, selector)]
 
     def patch(self, kind, name, patch, subresource=None, type="merge"):
         """Change an object, or a subresource of it."""
@@ -89,8 +90,9 @@ def drop_namespace(kubectl):
     """Have the namespace deleted. It takes a while; :func:`await_end` waits for it."""
     # Finalizers that a test put there must not keep it.
     for kind in ("daskclusters", "daskautoscalers"):
-        for name in kubectl.names(kind):
-            kubectl.patch(kind, name, {"metadata": {"finalizers": None}})
+        for item in kubectl.list(kind):
+            if item["metadata"].get("finalizers"):
+                kubectl.patch(kind, item["metadata"]["name"], {"metadata": {"finalizers": None}})
     Kubectl(kubectl.environment)("delete", "namespace", kubectl.namespace, "--wait=false", "--ignore-not-found")
 
 

@@ -1,4 +1,4 @@
-"""The operator as a process of this machine."""
+"""The operator as a process of this machine, and what tests ask of any operator."""
 
 import os
 import re
@@ -14,6 +14,8 @@ from support.waiting import until
 
 #: The program. DASK_OPERATOR names another one.
 BINARY = Path(os.environ.get("DASK_OPERATOR", ROOT / "target" / "debug" / "dask-operator"))
+#: Its requests to the API server.
+REQUESTS = "dask_operator_api_requests_total"
 
 
 def free_address():
@@ -23,7 +25,61 @@ def free_address():
         return f"127.0.0.1:{listener.getsockname()[1]}"
 
 
-class Operator:
+class Observed:
+    """An operator that answers and logs, wherever it runs: who inherits this says how to ``fetch`` and to read the ``logs``."""
+
+    def samples(self, name):
+        """Labels and value of each of a metric's samples."""
+        for line in self.fetch("/metrics").splitlines():
+            sample = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
+            if sample and sample[1] == name:
+                yield dict(re.findall(r'(\w+)="([^"]*)"', sample[2] or "")), float(sample[3])
+
+    def metric(self, name, **labels):
+        """The sum of a metric's samples that have these labels."""
+        return sum((value for has, value in self.samples(name) if labels.items() <= has.items()), 0.0)
+
+    def requests(self):
+        """How many requests it has sent, watches aside."""
+        return self.metric(REQUESTS) - self.metric(REQUESTS, verb="watch")
+
+    def missing_rights(self):
+        """What it was forbidden for want of a right, as ``verb resource``.
+
+        Creating is forbidden for other reasons too, by a quota or in a namespace that ends; so for what creates, its log has
+        to have the words that mean a right.
+        """
+        missing = set(re.findall(r'cannot (\w+ resource "[^"]+")', self.logs()))
+        for labels, _ in self.samples(REQUESTS):
+            creates = labels["verb"] == "create" or labels["verb"] == "apply" and "/" not in labels["resource"]
+            if labels["code"] == "403" and not creates:
+                missing.add(f"{labels['verb']} {labels['resource']}")
+        return sorted(missing)
+
+    def wait_until_quiet(self, seconds=2.0, timeout=60.0):
+        """Wait until it has sent no request for some time."""
+        seen = {"requests": None, "since": time.monotonic()}
+
+        def quiet():
+            now = self.requests()
+            if now != seen["requests"]:
+                seen.update(requests=now, since=time.monotonic())
+            return time.monotonic() - seen["since"] > seconds
+
+        until(quiet, "the operator to be quiet", timeout=timeout)
+
+    def tail(self, lines=40):
+        """The end of its log."""
+        return "\n".join(self.logs().splitlines()[-lines:])
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+class Operator(Observed):
     """A running operator; ``with`` ends it."""
 
     def __init__(self, environment, folder, *arguments):
@@ -59,33 +115,13 @@ class Operator:
         with urllib.request.urlopen(f"http://{self.address}{path}", timeout=5) as answer:
             return answer.read().decode()
 
-    def metric(self, name, **labels):
-        """The sum of a metric's samples that have these labels."""
-        total = 0.0
-        for line in self.fetch("/metrics").splitlines():
-            sample = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
-            if sample and sample[1] == name:
-                has = dict(re.findall(r'(\w+)="([^"]*)"', sample[2] or ""))
-                if labels.items() <= has.items():
-                    total += float(sample[3])
-        return total
+    def logs(self):
+        """All that it logged."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
 
-    def requests(self):
-        """How many requests it has sent, watches aside."""
-        name = "dask_operator_api_requests_total"
-        return self.metric(name) - self.metric(name, verb="watch")
-
-    def wait_until_quiet(self, seconds=2.0, timeout=60.0):
-        """Wait until it has sent no request for some time."""
-        seen = {"requests": None, "since": time.monotonic()}
-
-        def quiet():
-            now = self.requests()
-            if now != seen["requests"]:
-                seen.update(requests=now, since=time.monotonic())
-            return time.monotonic() - seen["since"] > seconds
-
-        until(quiet, "the operator to be quiet", timeout=timeout)
+    def aim(self):
+        """What kills it at once when called."""
+        return self.kill
 
     def kill(self):
         """SIGKILL: it has no chance to say goodbye."""
@@ -101,13 +137,3 @@ class Operator:
             except subprocess.TimeoutExpired:
                 self.kill()
                 raise AssertionError(f"the operator did not end 20 s after SIGTERM:\n{self.tail()}") from None
-
-    def tail(self, lines=40):
-        """The end of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""
-
-    def __enter__(self):
-        return self.start()
-
-    def __exit__(self, *_):
-        self.stop()

@@ -2,6 +2,9 @@
 
 import time
 
+#: Seconds for garbage collection, which looks every 30 s whether there are new kinds: on a fresh cluster ours are.
+COLLECTED = 90
+
 
 class Never(AssertionError):
     """It did not happen in time."""

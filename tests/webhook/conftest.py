@@ -5,7 +5,7 @@ import os
 
 import pytest
 from support.cluster import kubernetes as any_kubernetes
-from support.hook import Hook
+from support.hook import hook as any_hook
 from support.operator import Operator
 
 RANGE = "198.19.64.0/20"
@@ -31,7 +31,7 @@ def hook(admin, host, tmp_path_factory, request):
     """A webhook that is asked while the tests of a module run; ``ARGUMENTS`` of the module are for the operator."""
     name = request.module.__name__.replace("_", "-")
     arguments = getattr(request.module, "ARGUMENTS", [])
-    with Hook(admin, host, tmp_path_factory.mktemp("operator"), name, *arguments) as hook:
+    with any_hook(admin, host, tmp_path_factory.mktemp("operator"), name, *arguments) as hook:
         yield hook
 
 

@@ -1,7 +1,8 @@
 """A policy as a resource: while it monitors, kubectl only warns; when it protects, it refuses."""
 
 import pytest
-from support.hook import Hook, component, warnings
+from support.hook import component, warnings
+from support.hook import hook as any_hook
 from support.kubectl import Refused
 from support.manifests import API, cluster
 from support.waiting import until
@@ -19,7 +20,7 @@ def policy():
 def hook(admin, host, policy, tmp_path_factory):
     """A webhook of an operator whose tenants may bring policies."""
     allowed = ["--plugin-folder", str(policy.parent), "--allow-tenant-plugin-source", "file"]
-    with Hook(admin, host, tmp_path_factory.mktemp("operator"), "test-monitor", *allowed) as hook:
+    with any_hook(admin, host, tmp_path_factory.mktemp("operator"), "test-monitor", *allowed) as hook:
         yield hook
 
 

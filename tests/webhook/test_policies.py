@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from support.hook import Hook, component
+from support.hook import component
+from support.hook import hook as any_hook
 from support.kubectl import Refused
 from support.manifests import changed, cluster
 
@@ -18,7 +19,7 @@ def hook(admin, host, tmp_path_factory):
     rewrite = json.dumps([{"from": "docker.io", "to": MIRROR}])
     policies = ["--policy", str(component("trusted-images")), "--policy", str(component("required-limits")),
                 "--setting", f"trusted-images.rewrite={rewrite}"]
-    with Hook(admin, host, tmp_path_factory.mktemp("operator"), "test-policies", *policies) as hook:
+    with any_hook(admin, host, tmp_path_factory.mktemp("operator"), "test-policies", *policies) as hook:
         yield hook
 
 

@@ -5,7 +5,7 @@ itself sets, with a sentence. An argument's value may stand behind "=" or in the
 {{- define "dask.arguments" -}}
 {{- $short := dict "-A" "--all-namespaces" "-n" "--namespace" "-v" "--verbose" "-d" "--debug" "-q" "--quiet" }}
 {{- $plain := list "--all-namespaces" "--verbose" "--debug" "--quiet" "--standalone" "--dev" }}
-{{- $valued := list "--namespace" "--log-format" "--peering" "--priority" "--concurrency" "--writes-in-flight" "--allow-child" }}
+{{- $valued := list "--namespace" "--log-format" "--peering" "--priority" "--concurrency" "--writes-in-flight" "--allow-child" "--record-requests" }}
 {{- $number := list "--priority" "--concurrency" "--writes-in-flight" }}
 {{- $chart := dict
   "--plugin" "Use the value `plugins`."
@@ -16,6 +16,7 @@ itself sets, with a sentence. An argument's value may stand behind "=" or in the
   "--plugin-ca-file" "Use the value `plugins.caFile`."
   "--setting" "Use the value `settings`."
   "--settings" "Use the value `settings`."
+  "--namespace-selector" "Use the value `namespaceSelector`."
   "--install-crds" "Use the value `crds.install`."
   "--liveness" "The chart serves health at port 8080; leave it out."
   "--bind" "The chart serves health and metrics at port 8080; leave it out."

@@ -49,6 +49,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- fail "Namespaces are named by `namespaces` and by kopfArgs (--namespace): leave one of them out." }}
 {{- end }}
 {{- $cluster := and .Values.rbac.cluster (not .Values.namespaces) }}
+{{- if and .Values.namespaceSelector $namespaces }}
+{{- fail "Namespaces are chosen by `namespaceSelector` and named by `namespaces` or kopfArgs (--namespace): leave one of them out." }}
+{{- end }}
+{{- if and .Values.namespaceSelector (not $cluster) }}
+{{- fail "To choose namespaces by their labels (`namespaceSelector`) takes rights in the whole cluster: set `rbac.cluster` to true, or name the namespaces in `namespaces`." }}
+{{- end }}
 {{- if and (not $cluster) (not $namespaces) }}
 {{- $namespaces = list .Release.Namespace }}
 {{- end }}
@@ -85,6 +91,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- with $exempt }}
 {{- $expressions = append $expressions (dict "key" "kubernetes.io/metadata.name" "operator" "NotIn" "values" .) }}
 {{- end }}
+{{- range $label, $value := .Values.namespaceSelector.matchLabels }}
+{{- $expressions = append $expressions (dict "key" $label "operator" "In" "values" (list $value)) }}
+{{- end }}
+{{- $expressions = concat $expressions (.Values.namespaceSelector.matchExpressions | default list) }}
 {{- $given := .Values.webhook.namespaceSelector }}
 {{- with concat $expressions ($given.matchExpressions | default list) }}
 matchExpressions:

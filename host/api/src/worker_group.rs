@@ -127,7 +127,8 @@ pub struct UpdateStrategy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_unavailable: Option<IntOrString>,
     /// How many workers, or what part of them (`25%`, rounded up), may be there beyond the wanted number meanwhile. 0
-    /// where nothing is said.
+    /// where nothing is said. A worker that can't hand on its results to anybody is replaced before it is gone all the
+    /// same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_surge: Option<IntOrString>,
 }

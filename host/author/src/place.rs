@@ -13,7 +13,7 @@ use dask_operator_render::plugins::{PluginArgs, Plugins, engine};
 use dask_operator_render::policy::{Mode, Policy, title};
 use dask_operator_render::render::{Deciders, Rendered, render};
 use dask_operator_render::review::review;
-use dask_operator_runtime::contract::{Error, Observation, Operation, Plan, ResourceKind, Timestamp};
+use dask_operator_runtime::contract::{Error, Observation, Operation, Plan, Timestamp};
 use dask_operator_runtime::{Component, Engine, Interface, Limits};
 use serde_json::{Map, Value};
 
@@ -237,13 +237,9 @@ impl InPlace<'_> {
                 }]));
             }
         };
-        let parent_kind = ResourceKind {
-            api_version: dask_operator_core::names::DASK_API_VERSION.to_owned(),
-            kind: kind.kind().to_owned(),
-        };
         match review(
             &self.policies,
-            parent_kind,
+            kind,
             &observation.parent,
             plan.children,
             observation.now,

@@ -112,10 +112,10 @@ fn words(name: &str, interface: Interface) -> BTreeMap<&'static str, String> {
     };
     let mut dependencies = "dask-operator-plugin = { path = \"vendor/sdk\" }\n".to_owned();
     if interface != Interface::Policy {
-        let library = format!(
-            "# As a library: this crate is the component.\ndask-operator-{kind} = {{ path = \"vendor/{kind}\", default-features = false }}\n"
+        dependencies.insert_str(
+            0,
+            &format!("dask-operator-{kind} = {{ path = \"vendor/{kind}\" }}\n"),
         );
-        dependencies.insert_str(0, &library);
     }
     let cluster = "{apiVersion: kubernetes.dask.org/v1, kind: DaskCluster, metadata: {name: c}, spec: {}}";
     let pod_spec = "spec: {containers: [{name: main, image: i}]}";

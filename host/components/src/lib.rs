@@ -5,46 +5,36 @@
 /// A component that comes with the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Embedded {
-    /// The name that the component gives itself.
+    /// The name that the component gives itself, and that of the interface of `dask:operator` that it has besides
+    /// `describe`.
     pub name: &'static str,
-    /// The interface of `dask:operator` that it has, besides `describe`.
-    pub interface: &'static str,
     /// The component.
     pub bytes: &'static [u8],
+    /// The SHA-256 of these bytes. Who knows it need not read them, and what is not read takes no memory.
+    pub sha256: [u8; 32],
+}
+
+macro_rules! embedded {
+    ($name:literal) => {
+        Embedded {
+            name: $name,
+            bytes: include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".wasm")),
+            sha256: *include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".sha256")),
+        }
+    };
 }
 
 /// Logic of `DaskCluster`.
-pub static CLUSTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cluster.wasm"));
+pub static CLUSTER: Embedded = embedded!("cluster");
 /// Logic of `DaskWorkerGroup`.
-pub static WORKER_GROUP: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/worker-group.wasm"));
+pub static WORKER_GROUP: Embedded = embedded!("worker-group");
 /// Logic of `DaskJob`.
-pub static JOB: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/job.wasm"));
+pub static JOB: Embedded = embedded!("job");
 /// Logic of `DaskAutoscaler`.
-pub static AUTOSCALER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/autoscaler.wasm"));
+pub static AUTOSCALER: Embedded = embedded!("autoscaler");
 
 /// All of them.
-pub static ALL: [Embedded; 4] = [
-    Embedded {
-        name: "cluster",
-        interface: "cluster",
-        bytes: CLUSTER,
-    },
-    Embedded {
-        name: "worker-group",
-        interface: "worker-group",
-        bytes: WORKER_GROUP,
-    },
-    Embedded {
-        name: "job",
-        interface: "job",
-        bytes: JOB,
-    },
-    Embedded {
-        name: "autoscaler",
-        interface: "autoscaler",
-        bytes: AUTOSCALER,
-    },
-];
+pub static ALL: [&Embedded; 4] = [&CLUSTER, &WORKER_GROUP, &JOB, &AUTOSCALER];
 
 #[cfg(test)]
 mod tests {

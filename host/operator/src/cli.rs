@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,13 +11,16 @@ use dask_operator_author::PluginCommand;
 use dask_operator_author::commands::Streams;
 use dask_operator_render::plugins::PluginArgs;
 use dask_operator_render::{RenderArgs, command};
+use dask_operator_runtime::{Engine, EngineConfig, compile_into_cache};
 use dask_operator_sources::oci::Roots;
 use dask_operator_sources::{Pattern, SourceError};
+use kube::core::Selector;
 
 use crate::kinds::Kind;
 use crate::lease::LeaseArgs;
 use crate::plugins::Sources;
 use crate::run;
+use crate::selection::selector;
 use crate::webhook::args::WebhookArgs;
 
 /// Dask on Kubernetes: turns DaskCluster, DaskWorkerGroup, DaskJob and
@@ -50,6 +53,8 @@ enum Command {
     /// Tools for authors of plugins: a crate to begin with, builds, tests, registries.
     #[command(subcommand)]
     Plugin(PluginCommand),
+    #[command(hide = true)]
+    Compile(CompileArgs),
     /// Prints the version.
     Version,
 }
@@ -86,6 +91,11 @@ pub struct RunArgs {
     #[arg(short = 'A', long, conflicts_with = "namespaces")]
     pub all_namespaces: bool,
 
+    /// Look after the namespaces only whose labels this selector matches, now and whenever they change:
+    /// {matchLabels: {team: data}}. [default: all namespaces]
+    #[arg(long, value_name = "SELECTOR", value_parser = selector, conflicts_with = "namespaces")]
+    pub namespace_selector: Option<Selector>,
+
     /// The kubeconfig's context. [default: its current one]
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
@@ -111,6 +121,11 @@ pub struct RunArgs {
     /// rights for it.
     #[arg(long = "allow-child", value_name = "APIVERSION/KIND", value_parser = Kind::parse, help_heading = "Components")]
     pub allow_child: Vec<Kind>,
+
+    /// Write the newest request about each Dask resource into this folder, for `dask-operator plugin run -f`: what the
+    /// webhook is asked, and what components are told. For those who write plugins. Manifests may hold secrets.
+    #[arg(long, value_name = "FOLDER", help_heading = "Components")]
+    pub record_requests: Option<PathBuf>,
 
     /// Components and their settings.
     #[command(flatten)]
@@ -258,6 +273,15 @@ struct CrdArgs {
     output: Option<PathBuf>,
 }
 
+/// Compiles the component on standard input into a cache. The operator calls itself so: what a compiler
+/// takes of memory is given back whole when its process ends.
+#[derive(Args, Debug)]
+pub(crate) struct CompileArgs {
+    /// Where compiled components are kept.
+    #[arg(long, value_name = "FOLDER")]
+    cache_dir: PathBuf,
+}
+
 fn namespace(text: &str) -> Result<String, String> {
     if dask_operator_core::gate::words::is_label(text) {
         Ok(text.to_owned())
@@ -308,11 +332,23 @@ pub fn main() -> anyhow::Result<ExitCode> {
             })
         }
         Command::Crds(args) => crds(&args).map(|()| ExitCode::SUCCESS),
+        Command::Compile(args) => compile(args).map(|()| ExitCode::SUCCESS),
         Command::Version => {
             writeln!(io::stdout(), "dask-operator {}", env!("CARGO_PKG_VERSION"))?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn compile(args: CompileArgs) -> anyhow::Result<()> {
+    let mut wasm = Vec::new();
+    io::stdin().read_to_end(&mut wasm)?;
+    let engine = Engine::new(EngineConfig {
+        cache: Some(args.cache_dir.into()),
+        ..EngineConfig::default()
+    })?;
+    // Who called knows which component it is.
+    compile_into_cache(&engine, &wasm).map_err(|error| anyhow::anyhow!("{}", error.reason))
 }
 
 fn crds(args: &CrdArgs) -> anyhow::Result<()> {
@@ -369,6 +405,8 @@ mod tests {
 
     #[rstest]
     #[case(&["--namespace=team-*"], "patterns are not understood")]
+    #[case(&["--namespace-selector={team: data}"], "a selector has no field `team`")]
+    #[case(&["--namespace-selector={matchLabels: {team: data}}", "-n=a"], "cannot be used with")]
     #[case(&["--liveness=8080"], "write a URL as http://0.0.0.0:8080/healthz")]
     #[case(&["--concurrency=0"], "write a number from 1")]
     #[case(&["--allow-child=Secret"], "write API version and kind")]

@@ -14,7 +14,7 @@ use kube::Client;
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, error, info};
 
 use crate::health::Health;
@@ -49,8 +49,9 @@ const COLLECT_BURST: Duration = Duration::from_secs(1);
 /// How long changes of a resource's own status are collected.
 const COLLECT_STATUS: Duration = Duration::from_millis(10);
 
-/// How often it is looked for what was written and is not there.
+/// How often it is looked for what was written and is not shown by a watch, and at how many objects of a kind at most.
 const EXPIRY: Duration = Duration::from_secs(5);
+const EXPIRY_MOST: usize = 20;
 
 /// The first wait after a failure, and the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -214,16 +215,14 @@ impl Controller {
                 });
             }
         }
-        let this = self.clone();
+        let (this, asks) = (self.clone(), client.clone());
         watches.spawn(async move {
             let mut ticks = tokio::time::interval(EXPIRY);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
                 for kind in kinds.iter() {
-                    let store = this.reconciler.stores.of(&kind.resource);
-                    for change in store.iter().flat_map(|store| store.expired()) {
-                        this.changed(kind, change);
-                    }
+                    this.look_for_overdue(&asks, kind).await;
                 }
             }
         });
@@ -246,6 +245,27 @@ impl Controller {
         }
     }
 
+    /// Looks for what was written and was not shown by a watch: it is gone, or the watch is in trouble, and to take the
+    /// one for the other would end jobs that run.
+    async fn look_for_overdue(&self, client: &Client, kind: &Kind) {
+        let Some(store) = self.reconciler.stores.of(&kind.resource) else {
+            return;
+        };
+        for object in store.overdue().into_iter().take(EXPIRY_MOST) {
+            let change = match watches::look(client, kind, &object).await {
+                Ok(Some(found)) => store.found(found),
+                Ok(None) => store.gone(&object),
+                Err(error) => {
+                    debug!(kind = kind.resource.kind, "overdue {object:?}: {error}");
+                    return;
+                }
+            };
+            if let Some(change) = change {
+                self.changed(kind, change);
+            }
+        }
+    }
+
     /// Reconciles, once and as long as it holds the lease.
     async fn lead(self: &Arc<Self>, concurrency: usize, lease: Option<&Lease>) -> Result<Infallible, Ended> {
         if let Some(lease) = lease {
@@ -264,14 +284,24 @@ impl Controller {
         }
     }
 
-    /// Other components decide in a namespace now (none for all): all resources there are
-    /// looked at again, those that wait after a failure too.
+    /// Who left its marks on an object is not here any more to take them off.
+    fn look_for_marks(&self, kind: &Kind, object: &Arc<Object>) {
+        if object.has_kopf_marks && self.reconciler.selection.has(&object.namespace) {
+            // Nobody listens any more when the operator ends.
+            let _ = self.marked.send((kind.clone(), object.clone()));
+        }
+    }
+
+    /// Other components decide in a namespace now (none for all), or it is looked after from now on: all resources
+    /// there are looked at again, those that wait after a failure too.
     pub fn swapped(&self, namespace: Option<&str>) {
         for kind in DaskKind::ALL {
-            let store = self.reconciler.stores.of(&Kind::dask(kind).resource);
+            let dask = Kind::dask(kind);
+            let store = self.reconciler.stores.of(&dask.resource);
             let concerned =
                 |object: &Object| namespace.is_none_or(|namespace| *object.namespace == *namespace);
             for object in store.iter().flat_map(|store| store.all_where(concerned)) {
+                self.look_for_marks(&dask, &object);
                 let key = ParentKey::new(kind, &object.namespace, &object.name);
                 self.queue.add(key, Instant::now(), Urgency::Urgent);
             }
@@ -355,12 +385,7 @@ impl Controller {
                     Retry::After(_) | Retry::BackOff | Retry::OnChange => LONGEST_WAIT,
                 };
                 let grown = lock(&self.backoff).failed(key.clone(), seed(&key.to_string()), most);
-                let wait = match retry {
-                    Retry::Soon | Retry::Passing | Retry::BackOff => grown,
-                    Retry::After(wait) => grown.max(wait),
-                    // What the plan waits for, a job's deadline say, comes all the same.
-                    Retry::OnChange => again.unwrap_or(LONGEST_WAIT).max(grown).min(LONGEST_WAIT),
-                };
+                let wait = wait(retry, grown, again);
                 debug!(object = %key, ?wait, "comes again");
                 Some(wait)
             }
@@ -374,6 +399,18 @@ impl Controller {
         lock(&self.passes)
             .get(key)
             .map_or(least, |passes| passes.collect(least))
+    }
+}
+
+/// How long to wait after a failure that is to be tried again like this. `grown` is the wait that grows, `again` when the
+/// plan wants to be asked again.
+fn wait(retry: Retry, grown: Duration, again: Option<Duration>) -> Duration {
+    // What the plan waits for, a job's deadline say, comes all the same, but what fails is not tried each time.
+    match retry {
+        Retry::Soon | Retry::Passing => grown,
+        Retry::After(wait) => grown.max(wait),
+        Retry::BackOff => again.map_or(grown, |again| grown.min(again.max(PASSES))),
+        Retry::OnChange => again.unwrap_or(LONGEST_WAIT).max(grown).min(LONGEST_WAIT),
     }
 }
 
@@ -397,23 +434,12 @@ fn watch_name(kind: &Kind, namespace: Option<&str>) -> String {
 impl Watcher for Controller {
     fn changed(&self, kind: &Kind, change: Change) {
         match &change.after {
-            Some(object) if object.has_kopf_marks => {
-                // Nobody listens any more when the operator ends.
-                let _ = self.marked.send((kind.clone(), object.clone()));
-            }
-            Some(_) => {}
+            Some(object) => self.look_for_marks(kind, object),
             None => change
                 .before
                 .iter()
                 .for_each(|gone| self.reconciler.forget(&gone.uid)),
         }
-        let dependents = |dask: DaskKind, namespace: &str, cluster: &str| {
-            let objects = self.reconciler.stores.of_cluster(dask, namespace, cluster);
-            objects
-                .iter()
-                .map(|object| ParentKey::new(dask, namespace, &object.name))
-                .collect()
-        };
         if let Some(cluster) = [&change.after, &change.before]
             .into_iter()
             .flatten()
@@ -421,11 +447,11 @@ impl Watcher for Controller {
         {
             self.reconciler.schedulers.look(&cluster);
         }
-        for (key, reason) in concerned(kind, &change, dependents) {
+        for (key, reason) in concerned(kind, &change, &self.reconciler.stores) {
             let (wait, urgency) = match reason {
                 Reason::Itself(Urgency::Urgent) => (Duration::ZERO, Urgency::Urgent),
                 Reason::Itself(Urgency::Usual) => (self.collect(&key, COLLECT_STATUS), Urgency::Usual),
-                Reason::Dependency => (self.collect(&key, COLLECT), Urgency::Usual),
+                Reason::Dependency(urgency) => (self.collect(&key, COLLECT), urgency),
             };
             self.queue.add(key, Instant::now() + wait, urgency);
         }
@@ -458,6 +484,28 @@ mod tests {
             Passes::and(Some(passes), Duration::from_millis(2)).collect(COLLECT),
             COLLECT
         );
+    }
+
+    #[test]
+    fn what_a_plan_waits_for_comes_although_something_fails() {
+        let seconds = Duration::from_secs;
+        for (retry, grown, again, expected) in [
+            (Retry::Soon, 2, Some(100), 2),
+            (Retry::After(seconds(7)), 2, None, 7),
+            (Retry::BackOff, 300, None, 300),
+            (Retry::BackOff, 300, Some(60), 60),
+            (Retry::BackOff, 300, Some(1), 15),
+            (Retry::BackOff, 2, Some(60), 2),
+            (Retry::OnChange, 2, None, 300),
+            (Retry::OnChange, 2, Some(60), 60),
+            (Retry::OnChange, 2, Some(1), 2),
+        ] {
+            assert_eq!(
+                wait(retry, seconds(grown), again.map(seconds)),
+                seconds(expected),
+                "{retry:?} {grown} {again:?}"
+            );
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,6 +3,8 @@
 use dask_operator_core::category::{ApiError, Cause, Retry};
 use thiserror::Error;
 
+use crate::object::OwnerReference;
+
 /// A request that changed nothing.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{what}: {message}")]
@@ -63,6 +65,21 @@ impl WriteError {
             what,
             cause: Cause::NoAnswer,
             message: "this operator does not lead".into(),
+            retry_after: None,
+        }
+    }
+
+    /// It was not sent: an object of that name belongs to `owner`, and to apply over it would take it away.
+    #[must_use]
+    pub fn owned_by_another(what: String, owner: &OwnerReference) -> Self {
+        let OwnerReference { kind, name, uid, .. } = owner;
+        let message = format!(
+            "it exists, and belongs to {kind} {name} of uid {uid}: it is waited for until that is gone, or delete it"
+        );
+        Self {
+            what,
+            cause: Cause::AlreadyExists,
+            message,
             retry_after: None,
         }
     }

@@ -14,6 +14,9 @@ use crate::routes::ParentKey;
 /// How many bytes of a note the API server takes.
 const NOTE: usize = 1024;
 
+/// How long the API server may take for one. Nobody waits longer for what need not be said.
+const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Which events are published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
@@ -51,14 +54,15 @@ impl Events {
     }
 
     /// Publishes an event about a Dask resource. One that can't be published is
-    /// lost: it tells what is in the resource's status too.
-    pub async fn publish(&self, key: &ParentKey, object: &Object, event: &Event) {
+    /// lost: it tells what is in the resource's status too. Gives whether the API server answers: where it does not,
+    /// it need not be asked for others.
+    pub async fn publish(&self, key: &ParentKey, object: &Object, event: &Event) -> bool {
         let lets_through = match event.type_ {
             EventType::Normal => self.level == Level::All,
             EventType::Warning => self.level != Level::None,
         };
         if !lets_through || !self.leading.now() {
-            return;
+            return true;
         }
         let regarding = ObjectReference {
             api_version: Some(DASK_API_VERSION.into()),
@@ -81,9 +85,14 @@ impl Events {
         // A recorder counts an event of the same reason as one that it knows, and drops what the new one says: that the
         // second attempt failed, and why. So each event has a recorder of its own.
         let recorder = Recorder::new(self.client.clone(), Reporter::from("dask-operator"));
-        if let Err(error) = recorder.publish(&event, &regarding).await {
-            debug!(object = %key, reason = event.reason, "an event can't be published: {error}");
-        }
+        let published = tokio::time::timeout(TIMEOUT, recorder.publish(&event, &regarding)).await;
+        let why = match &published {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer in {} s", TIMEOUT.as_secs()),
+        };
+        debug!(object = %key, reason = event.reason, "an event can't be published: {why}");
+        published.is_ok()
     }
 }
 

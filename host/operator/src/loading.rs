@@ -1,14 +1,14 @@
 //! Loads the components that the command line asks for.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
 use dask_operator_render::logic::ComponentLogic;
 use dask_operator_render::plugins::{self as components, Each, PluginArgs};
 use dask_operator_render::policy::title;
-use dask_operator_runtime::{CallObserver, CallReport, Engine, EngineConfig, Limits};
+use dask_operator_runtime::{Cache, CallObserver, CallReport, Compiler, Engine, EngineConfig, Limits};
 use tracing::{debug, error, info, warn};
 
 use crate::metrics::{Metrics, PluginCall};
@@ -50,6 +50,8 @@ pub fn load(args: &PluginArgs, metrics: Arc<Metrics>, at_once: usize) -> anyhow:
     let (engine, cache) = engine(args.cache_dir.clone(), observer)?;
     let Each { logic, policies } = components::Plugins::load_each(&engine, args, Limits::default())?;
     let mut defaults = BTreeMap::new();
+    let made_of = logic.iter().filter_map(|(_, loaded)| loaded.as_ref().ok());
+    let made_of = made_of.map(|(logic, _)| logic.component.clone()).collect();
     for (kind, loaded) in logic {
         let plugin = match loaded {
             Ok((logic, settings)) => plugin(logic, settings),
@@ -65,7 +67,7 @@ pub fn load(args: &PluginArgs, metrics: Arc<Metrics>, at_once: usize) -> anyhow:
         info!(policy = policy.title, "policy loaded");
     }
     Ok(Loaded {
-        plugins: Plugins::new(Catalog::new(defaults, policies), at_once),
+        plugins: Plugins::new(Catalog::new(defaults, policies).made_of(made_of), at_once),
         engine,
         kept: Kept::new(cache.map(|cache| cache.join("plugins"))),
     })
@@ -83,8 +85,11 @@ fn engine(
     cache: Option<PathBuf>,
     observer: Arc<dyn CallObserver>,
 ) -> anyhow::Result<(Engine, Option<PathBuf>)> {
-    let config = |cache_dir| EngineConfig {
-        cache_dir,
+    let config = |dir: Option<PathBuf>| EngineConfig {
+        cache: dir.map(|dir| Cache {
+            compiler: compiler(&dir),
+            dir,
+        }),
         observer: Some(observer.clone()),
         ..EngineConfig::default()
     };
@@ -102,6 +107,14 @@ fn engine(
         Engine::new(config(None)).context("the engine for components")?,
         None,
     ))
+}
+
+/// This program, called to compile: see [`CompileArgs`](crate::cli::CompileArgs).
+fn compiler(cache: &Path) -> Option<Compiler> {
+    Some(Compiler {
+        program: std::env::current_exe().ok()?,
+        arguments: vec!["compile".into(), "--cache-dir".into(), cache.into()],
+    })
 }
 
 /// The usual place of a user's caches.

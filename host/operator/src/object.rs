@@ -197,6 +197,12 @@ impl Object {
         self.cluster_label.is_some() && self.owners.iter().any(|owner| *owner.uid == *uid)
     }
 
+    /// The owner that manages it.
+    #[must_use]
+    pub fn controller(&self) -> Option<&OwnerReference> {
+        self.owners.iter().find(|owner| owner.controller)
+    }
+
     /// The cluster whose scheduler it is, if it is one's pod (or Service).
     #[must_use]
     pub fn scheduler_of(&self) -> Option<ClusterKey> {

@@ -7,6 +7,7 @@ use dask_operator_core::gate;
 use dask_operator_core::names::DASK_API_VERSION;
 use dask_operator_core::parent::{DaskKind, Parent};
 use dask_operator_core::plan::{ChildKey, ResourceKind};
+use dask_operator_render::convert;
 use dask_operator_runtime::contract::{self, Observation, ObservedKind, ObservedObject, SchedulerState};
 
 use crate::object::Object;
@@ -91,10 +92,7 @@ impl Observed {
     #[must_use]
     pub fn observation(&self, parent: &Parent, now: i64, settings: &str) -> Observation {
         let observed = |(kind, objects): &(ResourceKind, Vec<Arc<Object>>)| ObservedKind {
-            kind: contract::ResourceKind {
-                api_version: kind.api_version.clone(),
-                kind: kind.kind.clone(),
-            },
+            kind: convert::contract_kind(kind),
             objects: objects.iter().map(|object| told(kind, object)).collect(),
         };
         Observation {
@@ -128,6 +126,14 @@ impl gate::Observed for Observed {
             SchedulerState::Facts(facts) => facts.workers.iter().any(|worker| worker.address == address),
             SchedulerState::NotAsked | SchedulerState::Unreachable(_) => false,
         }
+    }
+
+    fn has_cluster(&self, uid: &str) -> bool {
+        let mut clusters = self
+            .related
+            .iter()
+            .filter(|(kind, _)| DaskKind::from_kind(&kind.kind) == Some(DaskKind::Cluster));
+        clusters.any(|(_, cluster)| *cluster.uid == *uid)
     }
 }
 

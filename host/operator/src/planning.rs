@@ -65,6 +65,13 @@ impl Reconciler {
                 retry: Retry::BackOff,
             })
         };
+        if self.recording.is_on() {
+            let (recording, key, observation) = (self.recording.clone(), key.clone(), observation.clone());
+            // What comes of it is no matter of the plan.
+            tokio::task::spawn_blocking(move || {
+                recording.observation(key.kind.kind(), &key.namespace, &key.name, &observation);
+            });
+        }
         let mut plan = self.ask(&plugin, observation).await?;
         let (plan, remarks) = if policies.is_empty() {
             (check(plan, &plugin.title)?, None)

@@ -27,15 +27,33 @@ struct Entry {
     due: Option<Instant>,
     /// Not to be worked on before, unless it is urgent.
     not_before: Option<Instant>,
+    /// It became urgent while somebody works on it: what comes of that says nothing about it any more.
+    urgent: bool,
     /// Somebody works on it.
     running: bool,
 }
+
+/// So many due times may be left over that no longer are an entry's, beside one for each entry.
+const SLACK: usize = 1024;
 
 #[derive(Debug)]
 struct Inner<K> {
     entries: HashMap<K, Entry>,
     /// Due times. Those that no longer are an entry's are skipped.
     heap: BinaryHeap<Reverse<(Instant, K)>>,
+}
+
+impl<K: Clone + Eq + Hash + Ord> Inner<K> {
+    /// Notes that `key` is due then. Who comes early again and again, and would come in an hour otherwise, leaves no
+    /// time behind for each.
+    fn push(&mut self, at: Instant, key: K) {
+        self.heap.push(Reverse((at, key)));
+        if self.heap.len() > 2 * self.entries.len() + SLACK {
+            let due = self.entries.iter().filter(|(_, entry)| !entry.running);
+            let due = due.filter_map(|(key, entry)| Some(Reverse((entry.due?, key.clone()))));
+            self.heap = due.collect();
+        }
+    }
 }
 
 /// Keys with due times.
@@ -73,6 +91,7 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
                 (Urgency::Usual, Some(not_before)) => at.max(not_before),
                 (Urgency::Urgent, _) => {
                     entry.not_before = None;
+                    entry.urgent |= entry.running;
                     at
                 }
                 (Urgency::Usual, None) => at,
@@ -84,7 +103,7 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
             if entry.running {
                 return;
             }
-            inner.heap.push(Reverse((at, key)));
+            inner.push(at, key);
         }
         self.changed.notify_one();
     }
@@ -147,7 +166,8 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
                 return;
             };
             entry.running = false;
-            entry.not_before = again.filter(|_| failed);
+            let urgent = std::mem::take(&mut entry.urgent);
+            entry.not_before = again.filter(|_| failed && !urgent);
             let added = match entry.not_before {
                 Some(not_before) => entry.due.map(|due| due.max(not_before)),
                 None => entry.due,
@@ -157,7 +177,7 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
                 (added, again) => added.or(again),
             };
             match entry.due {
-                Some(due) => inner.heap.push(Reverse((due, key))),
+                Some(due) => inner.push(due, key),
                 None => {
                     inner.entries.remove(&key);
                 }
@@ -248,6 +268,43 @@ mod tests {
         queue.done("a", Some(soon(60)), true);
         queue.add("a", Instant::now(), Urgency::Urgent);
         assert_eq!(next(&queue).await, Some(("a", 0)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_urgent_while_it_fails_comes_at_once() {
+        let queue = Queue::default();
+        queue.add("a", Instant::now(), Urgency::Usual);
+        assert_eq!(next(&queue).await, Some(("a", 0)));
+        queue.add("a", Instant::now(), Urgency::Usual);
+        queue.add("a", Instant::now(), Urgency::Urgent);
+        queue.done("a", Some(soon(300)), true);
+        assert_eq!(
+            next(&queue).await,
+            Some(("a", 0)),
+            "somebody has mended it meanwhile"
+        );
+        queue.done("a", Some(soon(300)), true);
+        assert_eq!(next(&queue).await, Some(("a", 300)), "that was one time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_always_comes_early_leaves_nothing_behind() {
+        let queue = Queue::default();
+        for key in ["a", "b"] {
+            queue.add(key, Instant::now(), Urgency::Usual);
+        }
+        for _ in 0..10_000 {
+            let (key, _) = next(&queue).await.unwrap_or_default();
+            queue.done(key, Some(soon(3600)), false);
+            queue.add(key, Instant::now(), Urgency::Usual);
+        }
+        let times = queue.lock().heap.len();
+        assert!(times <= 2 * 2 + SLACK, "{times} due times for 2 keys");
+        assert_eq!(
+            next(&queue).await.map(|(_, after)| after),
+            Some(0),
+            "no key was lost"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -25,8 +25,10 @@ use crate::metrics::Metrics;
 use crate::object::{Object, OwnerReference};
 use crate::planning::Planned;
 use crate::plugins::Plugins;
+use crate::recording::Recording;
 use crate::routes::ParentKey;
 use crate::schedulers::{ClusterKey, Schedulers};
+use crate::selection::Selection;
 use crate::stores::Stores;
 use crate::trouble::{HOST_CONDITIONS, Trouble};
 use crate::writes::{Precondition, Writes};
@@ -41,6 +43,12 @@ pub struct Allocation {
     pub delay: Duration,
 }
 
+/// A plan that wants to be asked again sooner is not: what changes brings the resource back anyhow.
+const SOONEST: Duration = Duration::from_millis(100);
+
+/// How long what is left to garbage collection is left alone, at the most.
+const LEFT_OVER: Duration = Duration::from_secs(30);
+
 /// What a pass came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -50,7 +58,7 @@ pub enum Outcome {
     /// Something went wrong. The plan wanted to be asked again after that time at the latest,
     /// where there was one.
     Failed(Retry, Option<Duration>),
-    /// There is no such resource (any more).
+    /// There is no such resource (any more), or its namespace is not looked after.
     Gone,
 }
 
@@ -72,6 +80,10 @@ pub struct Reconciler {
     pub extra_kinds: Vec<ResourceKind>,
     /// How workers are created in portions.
     pub allocation: Allocation,
+    /// In which namespaces something is done.
+    pub selection: Arc<Selection>,
+    /// Where observations are kept for authors of plugins.
+    pub recording: Recording,
     memory: Mutex<Memory>,
     start: Instant,
 }
@@ -103,6 +115,8 @@ impl Reconciler {
             metrics,
             extra_kinds: Vec::new(),
             allocation: Allocation::default(),
+            selection: Arc::default(),
+            recording: Recording::default(),
             memory: Mutex::new(Memory {
                 answers: Answers::default(),
                 breaker,
@@ -128,10 +142,17 @@ impl Reconciler {
 
     /// Goes over the resource once. `failures` is how often that failed in a row.
     pub async fn reconcile(&self, key: &ParentKey, failures: u32) -> Outcome {
-        let Some(object) = self.stores.parent(key).filter(|object| !object.terminating) else {
+        let object = self.stores.parent(key).filter(|object| !object.terminating);
+        let Some(object) = object.filter(|_| self.selection.has(&key.namespace)) else {
             self.schedulers.forget(key);
             return Outcome::Gone;
         };
+        if self.stores.is_left_over(&object) {
+            debug!(%key, "waits for garbage collection: its owner was deleted and made anew");
+            self.schedulers.forget(key);
+            // It may also be that the watch of owners lags behind: not everybody is told when it shows the new one.
+            return Outcome::Done(Some(LEFT_OVER));
+        }
         let span = info_span!(
             "reconcile", kind = key.kind.kind(), namespace = %key.namespace, name = %key.name, plugin = tracing::field::Empty
         );
@@ -169,12 +190,21 @@ impl Reconciler {
             wanted["phase"] = "Error".into();
         }
         let is_new = !trouble.stands_in(value);
-        match self.write_status(key, object, value, &wanted).await {
-            Ok(Wrote::Done) if is_new => self.events.publish(key, object, &trouble.as_event()).await,
-            Ok(_) => {}
-            Err(error) => warn!("{error}"),
-        }
-        Outcome::Failed(trouble.retry, None)
+        // What has to be said is said soon, even if nothing can be done about it.
+        let unsaid = match self.write_status(key, object, value, &wanted).await {
+            Ok((Wrote::Done, _)) if is_new => {
+                self.events.publish(key, object, &trouble.as_event()).await;
+                None
+            }
+            Ok((Wrote::Withheld(wait), _)) => Some(Retry::After(wait)),
+            Ok(_) => None,
+            Err(error) => {
+                warn!("{error}");
+                Some(error.retry())
+            }
+        };
+        let retry = unsaid.filter(|_| trouble.retry == Retry::OnChange);
+        Outcome::Failed(retry.unwrap_or(trouble.retry), None)
     }
 
     async fn carry_out(&self, key: &ParentKey, planned: Planned, failures: u32) -> Outcome {
@@ -192,7 +222,7 @@ impl Reconciler {
             .map(|child| finish(parent, child))
             .collect();
         let to_do = changes(observed, children, &self.memory().answers);
-        let mut written = self.write_children(key, to_do).await;
+        let mut written = self.write_children(key, &parent.uid, to_do).await;
         self.schedulers.want(&cluster(parent), key, plan.scheduler);
         for scale in &plan.scale {
             if let Err(error) = self.scale(parent, &scale.worker_group, scale.replicas).await {
@@ -218,17 +248,22 @@ impl Reconciler {
             wanted["phase"] = "Error".into();
         }
         match self.write_status(key, &object, &value, &wanted).await {
-            Ok(Wrote::Withheld(wait)) => written.add(Wrote::Withheld(wait)),
+            Ok((Wrote::Withheld(wait), _)) => written.add(Wrote::Withheld(wait)),
             // Told only when it is sure that this plan will not be made again
             // from the same status.
-            Ok(Wrote::Done | Wrote::Nothing) => {
+            Ok((Wrote::Done | Wrote::Nothing, newer)) => {
                 let news = trouble
                     .iter()
                     .chain(&remarks)
                     .filter(|trouble| !trouble.stands_in(&value))
                     .map(Trouble::as_event);
                 for event in plan.events.iter().cloned().chain(news) {
-                    self.events.publish(key, &object, &event).await;
+                    if !self.events.publish(key, &object, &event).await {
+                        break;
+                    }
+                }
+                if let Some(newer) = newer {
+                    object = Arc::new(newer);
                 }
             }
             Err(error) => written.errors.push(error),
@@ -246,7 +281,10 @@ impl Reconciler {
             info!(written = written.done, duration = ?start.elapsed(), "reconciled");
         }
         written.say_errors(failures);
-        let again = plan.requeue_after.map(Duration::from_millis);
+        let again = plan
+            .requeue_after
+            .map(Duration::from_millis)
+            .map(|again| again.max(SOONEST));
         match soonest(&written.errors) {
             Some(retry) => Outcome::Failed(retry, again),
             None => Outcome::Done([again, written.later].into_iter().flatten().min()),
@@ -255,7 +293,7 @@ impl Reconciler {
 
     /// Writes all changes, many at once. One that fails does not stop the others,
     /// unless all of its kind would fail likewise.
-    async fn write_children(&self, key: &ParentKey, mut to_do: Vec<Change>) -> Written {
+    async fn write_children(&self, key: &ParentKey, uid: &str, mut to_do: Vec<Change>) -> Written {
         let mut written = Written::default();
         if let (DaskKind::WorkerGroup, Some(batch)) = (key.kind, self.allocation.batch) {
             let mut creates = 0;
@@ -273,7 +311,7 @@ impl Reconciler {
             if matches!(change, Change::Create(..)) && failures().are_hopeless(&kind) {
                 return None;
             }
-            let result = self.write_child(key, change).await;
+            let result = self.write_child(key, uid, change).await;
             if let Err(error) = &result {
                 failures().add(kind, error.cause);
             }
@@ -290,8 +328,8 @@ impl Reconciler {
         written
     }
 
-    /// Writes one change.
-    async fn write_child(&self, key: &ParentKey, change: Change) -> Result<Wrote, WriteError> {
+    /// Writes one change to a child of the parent with this `uid`.
+    async fn write_child(&self, key: &ParentKey, uid: &str, change: Change) -> Result<Wrote, WriteError> {
         let known = |kind: &ResourceKind| {
             let kinds = self.stores.kinds();
             kinds.get(kind).cloned().unwrap_or_else(|| Kind::of(kind.clone()))
@@ -309,6 +347,14 @@ impl Reconciler {
                 Ok(Wrote::Done)
             }
             Change::Apply(child, object, over) => {
+                if over.is_none()
+                    && let holder =
+                        store(&child.kind).and_then(|store| store.get(&key.namespace, &child.name))
+                    && let Some(owner) = holder.as_ref().and_then(|holder| holder.controller())
+                    && *owner.uid != *uid
+                {
+                    return Err(WriteError::owned_by_another(format!("apply {child}"), owner));
+                }
                 let id = over
                     .as_ref()
                     .map_or_else(|| format!("{key} {child}"), |over| over.uid.to_string());
@@ -329,7 +375,7 @@ impl Reconciler {
                 Ok(Wrote::Done)
             }
             Change::Delete(kind, object) => {
-                match self.writes.delete(&known(&kind), &object).await {
+                match self.writes.delete(&known(&kind), &object, None).await {
                     Ok(()) => {}
                     // A conflict may mean that it was made anew, or that it was changed meanwhile and is still there.
                     Err(error) if error.cause == Cause::Gone => {}
@@ -391,13 +437,7 @@ impl Reconciler {
             controller: !object.owners.iter().any(|known| known.controller),
             block_owner_deletion: true,
         };
-        // An owner of that name with another uid is gone, and would take the
-        // object with it.
-        let others = object
-            .owners
-            .iter()
-            .filter(|known| (&known.kind, &known.name) != (&new.kind, &new.name));
-        let owners: Vec<_> = others.chain([&new]).collect();
+        let owners: Vec<_> = object.owners.iter().chain([&new]).collect();
         let kind = Kind::dask(key.kind);
         let adopted = self
             .writes
@@ -409,31 +449,37 @@ impl Reconciler {
         Ok(Some(adopted))
     }
 
-    /// Writes the status if it says something else than the one that is there.
+    /// Writes the status if it says something else than the one that is there. Gives the object as it is then, if it
+    /// was written.
     async fn write_status(
         &self,
         key: &ParentKey,
         object: &Object,
         value: &Value,
         wanted: &Value,
-    ) -> Result<Wrote, WriteError> {
+    ) -> Result<(Wrote, Option<Object>), WriteError> {
         if status::same(wanted, &value["status"]) {
-            return Ok(Wrote::Nothing);
+            return Ok((Wrote::Nothing, None));
         }
         if let Err(wait) = self.admit(&object.uid, key.kind.kind()) {
-            return Ok(Wrote::Withheld(wait));
+            return Ok((Wrote::Withheld(wait), None));
         }
         let kind = Kind::dask(key.kind);
         let written = self.writes.apply_status(&kind, object, wanted).await?;
         if let Some(store) = self.stores.of(&kind.resource) {
-            store.wrote(written);
+            store.wrote(written.clone());
         }
-        Ok(Wrote::Done)
+        Ok((Wrote::Done, Some(written)))
     }
 
+    /// Deletes the parent, if it is still as it was when that was decided: somebody may just have changed it.
     async fn delete_parent(&self, key: &ParentKey, object: &Object) -> Result<(), WriteError> {
         let kind = Kind::dask(key.kind);
-        match self.writes.delete(&kind, object).await {
+        match self
+            .writes
+            .delete(&kind, object, Some(&object.resource_version))
+            .await
+        {
             Err(error) if error.cause != Cause::Gone => return Err(error),
             _ => {}
         }

@@ -1,11 +1,14 @@
 //! Which reconciles a change concerns.
 
+use std::sync::Arc;
+
 use dask_operator_core::parent::DaskKind;
 
 use crate::kinds::Kind;
 use crate::object::Object;
 use crate::queue::Urgency;
 use crate::store::Change;
+use crate::stores::Stores;
 
 /// A Dask resource that is to be reconciled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,21 +45,21 @@ pub enum Reason {
     /// It has changed itself.
     Itself(Urgency),
     /// Something that it depends on has.
-    Dependency,
+    Dependency(Urgency),
 }
 
-/// The resources that `change` of an object of `kind` concerns. `dependents`
-/// names those that are not in the object: the worker groups and autoscalers of
-/// a cluster.
-pub fn concerned(
-    kind: &Kind,
-    change: &Change,
-    dependents: impl Fn(DaskKind, &str, &str) -> Vec<ParentKey>,
-) -> Vec<(ParentKey, Reason)> {
+/// The resources that `change` of an object of `kind` concerns. `stores` know those
+/// that are not named by the object: the worker groups and autoscalers of a cluster.
+pub fn concerned(kind: &Kind, change: &Change, stores: &Stores) -> Vec<(ParentKey, Reason)> {
     let mut keys = Vec::new();
+    let urgency = if makes_room(change, stores) {
+        Urgency::Urgent
+    } else {
+        Urgency::Usual
+    };
     let mut dependency = |key: ParentKey| {
         if !keys.iter().any(|(known, _)| *known == key) {
-            keys.push((key, Reason::Dependency));
+            keys.push((key, Reason::Dependency(urgency)));
         }
     };
     for object in [change.before.as_deref(), change.after.as_deref()]
@@ -66,7 +69,11 @@ pub fn concerned(
         for (owner, name) in object.dask_owners() {
             dependency(ParentKey::new(owner, &object.namespace, name));
         }
-        let of_cluster = |kind, cluster: &str| dependents(kind, &object.namespace, cluster);
+        let of_cluster = |kind, cluster: &str| {
+            let objects = stores.of_cluster(kind, &object.namespace, cluster);
+            let key = move |object: &Arc<Object>| ParentKey::new(kind, &object.namespace, &object.name);
+            objects.iter().map(key).collect::<Vec<_>>()
+        };
         match kind.as_dask() {
             Some(DaskKind::Cluster) => {
                 of_cluster(DaskKind::WorkerGroup, &object.name)
@@ -101,14 +108,20 @@ pub fn concerned(
     ) {
         let key = ParentKey::new(kind, &object.namespace, &object.name);
         keys.retain(|(known, _)| *known != key);
-        keys.push((key, Reason::Itself(urgency(change))));
+        keys.push((key, Reason::Itself(of_itself(change))));
     }
     keys
 }
 
+/// Whether what somebody of that name waits for is gone at last: that ends the wait after a failure.
+fn makes_room(change: &Change, stores: &Stores) -> bool {
+    let gone = change.before.as_ref().filter(|_| change.after.is_none());
+    gone.is_some_and(|gone| stores.is_left_over(gone))
+}
+
 /// Somebody who changes an object's spec or deletes it wants to see what comes
 /// of it; a change of its status is mostly our own.
-fn urgency(change: &Change) -> Urgency {
+fn of_itself(change: &Change) -> Urgency {
     let what = |object: &Object| (object.uid.clone(), object.generation, object.terminating);
     if change.before.as_deref().map(what) == change.after.as_deref().map(what) {
         Urgency::Usual
@@ -119,8 +132,6 @@ fn urgency(change: &Change) -> Urgency {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use dask_operator_core::plan::ResourceKind;
     use rstest::rstest;
     use serde_json::{Value, json};
@@ -128,12 +139,22 @@ mod tests {
     use super::*;
     use crate::object::tests::object;
 
-    fn dependents(kind: DaskKind, namespace: &str, cluster: &str) -> Vec<ParentKey> {
-        match (kind, cluster) {
-            (DaskKind::WorkerGroup, "c") => vec![ParentKey::new(kind, namespace, "g")],
-            (DaskKind::Autoscaler, "c") => vec![ParentKey::new(kind, namespace, "s")],
-            _ => Vec::new(),
+    /// Cluster `c`, its worker group `g` and its autoscaler `s`.
+    fn stores() -> Stores {
+        let stores = Stores::new([]);
+        for (kind, name) in [
+            (DaskKind::Cluster, "c"),
+            (DaskKind::WorkerGroup, "g"),
+            (DaskKind::Autoscaler, "s"),
+        ] {
+            let dask = Kind::dask(kind);
+            let shown = object(&json!({
+                "apiVersion": dask.resource.api_version, "kind": dask.resource.kind,
+                "metadata": {"name": name, "namespace": "n", "uid": format!("uid of {name}")}, "spec": {"cluster": "c"},
+            }));
+            stores.of(&dask.resource).and_then(|store| store.shown(shown));
         }
+        stores
     }
 
     fn appears(kind: &str, metadata: Value, spec: Value) -> Vec<String> {
@@ -144,7 +165,7 @@ mod tests {
             before: None,
             after: Some(Arc::new(after)),
         };
-        let mut keys: Vec<_> = concerned(&kind, &change, dependents)
+        let mut keys: Vec<_> = concerned(&kind, &change, &stores())
             .into_iter()
             .map(|(key, _)| key.to_string())
             .collect();
@@ -200,7 +221,28 @@ mod tests {
             before: of(json!({"generation": 1})),
             after: of(metadata),
         };
-        let keys = concerned(&Kind::dask(DaskKind::Job), &change, dependents);
+        let keys = concerned(&Kind::dask(DaskKind::Job), &change, &stores());
         assert_eq!(keys[0].1, Reason::Itself(expected));
+    }
+
+    #[rstest]
+    #[case::left_over_is_gone("uid of a former c", false, Urgency::Urgent)]
+    #[case::left_over_ends("uid of a former c", true, Urgency::Usual)]
+    #[case::child_is_gone("uid of c", false, Urgency::Usual)]
+    fn who_waits_for_a_left_over_need_not_wait_longer(
+        #[case] owner: &str,
+        #[case] is_there: bool,
+        #[case] expected: Urgency,
+    ) {
+        let pod = Arc::new(object(&json!({"metadata": {
+            "name": "p", "namespace": "n", "ownerReferences": [{"kind": "DaskCluster", "name": "c", "uid": owner}],
+        }})));
+        let change = Change {
+            before: Some(pod.clone()),
+            after: Some(pod).filter(|_| is_there),
+        };
+        let keys = concerned(&Kind::of(ResourceKind::new("v1", "Pod")), &change, &stores());
+        let cluster = ParentKey::new(DaskKind::Cluster, "n", "c");
+        assert_eq!(keys, [(cluster, Reason::Dependency(expected))]);
     }
 }

@@ -22,7 +22,9 @@ use crate::lease::Lease;
 use crate::metrics::Metrics;
 use crate::plugins::{Manager, Parts};
 use crate::reconcile::Reconciler;
+use crate::recording::Recording;
 use crate::schedulers::{Network, Schedulers};
+use crate::selection::Selection;
 use crate::settings::Settings;
 use crate::stores::Stores;
 use crate::writes::Writes;
@@ -113,23 +115,15 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         metrics.clone(),
     );
     reconciler.allocation = settings.allocation;
+    let selection = Arc::new(Selection::new(args.namespace_selector.clone()));
+    reconciler.selection = selection.clone();
+    let recording = Recording::new(args.record_requests.clone()).context("--record-requests")?;
+    reconciler.recording = recording.clone();
     reconciler.extra_kinds = args
         .allow_child
         .iter()
         .map(|kind| kind.resource.clone())
         .collect();
-
-    let mut webhook_args = args.webhook.clone();
-    webhook_args.extra_kinds.clone_from(&reconciler.extra_kinds);
-    let asked = webhook::start(
-        &webhook_args,
-        &client,
-        plugins.clone(),
-        sources.clone(),
-        health.clone(),
-        &metrics,
-    )
-    .await?;
 
     let (mark, marked) = mpsc::unbounded_channel();
     let extra = reconciler.extra_kinds.clone();
@@ -143,18 +137,32 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     let queues = controller.clone();
     let parts = Parts {
         client: client.clone(),
-        plugins,
+        plugins: plugins.clone(),
         engine,
-        sources,
+        sources: sources.clone(),
         kept,
         watched: stores.kinds().clone(),
-        extra,
-        metrics,
-        health,
+        extra: extra.clone(),
+        metrics: metrics.clone(),
+        health: health.clone(),
         leading: leading.clone(),
+        selection,
         swapped: Box::new(move |namespace| queues.swapped(namespace)),
     };
+    // From here on nothing is decided until it is known which plugins are in force: only then may the webhook answer.
     let manager = Manager::new(parts, &args.namespaces);
+    let mut webhook_args = args.webhook.clone();
+    webhook_args.extra_kinds = extra;
+    let asked = webhook::start(
+        &webhook_args,
+        &client,
+        plugins,
+        sources,
+        recording,
+        health,
+        &metrics,
+    )
+    .await?;
     tokio::spawn({
         let (leading, writes) = (leading.clone(), writes.clone());
         async move {
@@ -165,7 +173,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     tokio::spawn(server::serve(listener, controller.clone()));
     info!(
         version = env!("CARGO_PKG_VERSION"), health = %address,
-        namespaces = if args.namespaces.is_empty() { "all".to_owned() } else { args.namespaces.join(",") },
+        namespaces = namespaces(&args),
         "starts"
     );
     let ended = tokio::select! {
@@ -183,6 +191,15 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         tokio::time::sleep(webhook::LINGER).await;
     }
     ended
+}
+
+/// Which namespaces are looked after, for the log.
+fn namespaces(args: &RunArgs) -> String {
+    match &args.namespace_selector {
+        Some(selector) => format!("those with {selector}"),
+        None if args.namespaces.is_empty() => "all".to_owned(),
+        None => args.namespaces.join(","),
+    }
 }
 
 async fn work(

@@ -2,9 +2,10 @@
 //!
 //! What a watch delivers ends here, and so does what the API server answered to
 //! the operator's own writes: a reconcile that follows a write sees it, even when
-//! the watch lags behind, and never creates a thing twice. An object that no watch
-//! has ever shown counts for [`UNCONFIRMED`] at most. An answer that comes after
-//! the watch has shown the end of the object counts for nothing.
+//! the watch lags behind, and never creates a thing twice. For an object that no
+//! watch has shown within [`UNCONFIRMED`] somebody has to look: it may be gone, or
+//! the watch may be in trouble. An answer that comes after the watch has shown the
+//! end of the object counts for nothing.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::object::Object;
 
-/// How long the answer to a write counts without the watch having shown it.
+/// How long the answer to a write counts for sure without the watch having shown it.
 pub const UNCONFIRMED: Duration = Duration::from_secs(30);
 
 /// How long the end of an object is remembered: longer than an answer to a write
@@ -31,7 +32,7 @@ struct Entry {
     shown: Option<Arc<Object>>,
     /// Whether a watch has shown this version; else it is the answer to a write.
     confirmed: bool,
-    /// Until when it counts although no watch has ever shown it; none once one
+    /// When somebody has to look whether it is there, because no watch has ever shown it; none once one
     /// has, for then one shows its end as well.
     unconfirmed_until: Option<Instant>,
     /// The round of listing in which it was last seen.
@@ -169,6 +170,21 @@ impl Inner {
         }
     }
 
+    /// A watch, or somebody who looked, shows an object.
+    fn show(&mut self, object: Object) -> Option<Change> {
+        let round = self.round;
+        if let Some(entry) = self.objects.get_mut(&place(&object)) {
+            let same = entry.object.uid == object.uid;
+            let overtaken = (same || !entry.confirmed) && is_older(&object, &entry.object);
+            let known = same && entry.confirmed && entry.object.resource_version == object.resource_version;
+            if overtaken || known {
+                entry.round = round;
+                return None;
+            }
+        }
+        Some(self.put(object, true))
+    }
+
     fn take(&mut self, place: &Place) -> Option<Change> {
         let entry = self.objects.remove(place)?;
         self.unindex(&entry.object);
@@ -181,9 +197,7 @@ impl Inner {
     }
 
     fn get(&self, place: &Place) -> Option<&Arc<Object>> {
-        let entry = self.objects.get(place)?;
-        let counts = entry.unconfirmed_until.is_none_or(|until| Instant::now() < until);
-        counts.then_some(&entry.object)
+        self.objects.get(place).map(|entry| &entry.object)
     }
 
     fn all(&self, places: Option<&BTreeSet<Place>>) -> Vec<Arc<Object>> {
@@ -208,18 +222,16 @@ impl Store {
     /// A watch shows an object. None when that is older than what is known, or
     /// was shown before.
     pub fn shown(&self, object: Object) -> Option<Change> {
+        self.write().show(object)
+    }
+
+    /// Somebody looked, and found an object. The watch may have shown its end since.
+    pub fn found(&self, object: Object) -> Option<Change> {
         let mut inner = self.write();
-        let round = inner.round;
-        if let Some(entry) = inner.objects.get_mut(&place(&object)) {
-            let same = entry.object.uid == object.uid;
-            let overtaken = (same || !entry.confirmed) && is_older(&object, &entry.object);
-            let known = same && entry.confirmed && entry.object.resource_version == object.resource_version;
-            if overtaken || known {
-                entry.round = round;
-                return None;
-            }
+        if inner.ended.uids.contains(&object.uid) {
+            return None;
         }
-        Some(inner.put(object, true))
+        inner.show(object)
     }
 
     /// A watch shows that an object is gone.
@@ -255,19 +267,15 @@ impl Store {
         gone.iter().filter_map(|place| inner.take(place)).collect()
     }
 
-    /// Objects that were written and that no watch has shown in time: there are
-    /// none such any more. To be called now and then.
-    pub fn expired(&self) -> Vec<Change> {
+    /// Objects that were written and that no watch has shown in time. Nearly always there are none. Whoever has looked
+    /// says what is there by [`Store::found`] or [`Store::gone`].
+    #[must_use]
+    pub fn overdue(&self) -> Vec<Arc<Object>> {
         let now = Instant::now();
-        let is_expired = |entry: &Entry| entry.unconfirmed_until.is_some_and(|until| until <= now);
-        // Nearly always there are none, and readers need not wait.
-        if !self.read().objects.values().any(is_expired) {
-            return Vec::new();
-        }
-        let mut inner = self.write();
-        let expired = |(place, entry): (&Place, &Entry)| is_expired(entry).then(|| place.clone());
-        let gone: Vec<_> = inner.objects.iter().filter_map(expired).collect();
-        gone.iter().filter_map(|place| inner.take(place)).collect()
+        let is_overdue = |entry: &&Entry| entry.unconfirmed_until.is_some_and(|until| until <= now);
+        let inner = self.read();
+        let overdue = inner.objects.values().filter(is_overdue);
+        overdue.map(|entry| entry.object.clone()).collect()
     }
 
     /// The API server answered a write with this object.

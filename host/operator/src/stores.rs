@@ -73,6 +73,19 @@ impl Stores {
         self.dask(key.kind)?.get(&key.namespace, &key.name)
     }
 
+    /// Whether `object` belongs to a Dask resource that was deleted, and another of that name stands in its place:
+    /// garbage collection has not come to it yet. To take it over would be a race with that: what belongs to a cluster
+    /// goes with it, a worker group that a user made too, whether another cluster of its name comes soon or late.
+    #[must_use]
+    pub fn is_left_over(&self, object: &Object) -> bool {
+        object.owners.iter().any(|owner| {
+            let key = DaskKind::from_kind(&owner.kind)
+                .map(|kind| ParentKey::new(kind, &object.namespace, &owner.name));
+            key.and_then(|key| self.parent(&key))
+                .is_some_and(|now| now.uid != owner.uid)
+        })
+    }
+
     /// The worker groups or autoscalers that name a cluster.
     #[must_use]
     pub fn of_cluster(&self, kind: DaskKind, namespace: &str, cluster: &str) -> Vec<Arc<Object>> {

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use dask_operator_core::names::LABEL_CLUSTER;
 use futures::{Stream, StreamExt};
-use kube::api::Api;
+use kube::api::{Api, ListParams};
+use kube::core::request::Request;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Config, DefaultBackoff, Event, watcher};
 use kube::{Client, core::Resource};
@@ -30,6 +31,29 @@ const PAGE: u32 = 250;
 
 /// How often a watch that keeps failing says so.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
+
+/// How long the API server may take to say whether an object is there.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Looks itself whether an object is there that no watch shows. Gives the one of its name that is.
+///
+/// # Errors
+///
+/// When the API server does not say.
+pub async fn look(client: &Client, kind: &Kind, object: &Object) -> anyhow::Result<Option<Object>> {
+    #[derive(serde::Deserialize)]
+    struct Page {
+        items: Vec<Box<serde_json::value::RawValue>>,
+    }
+    // By a list of one, for which the rights of a watch are enough.
+    let parameters = ListParams::default().fields(&format!("metadata.name={}", object.name));
+    let request = Request::new(kind.path(&object.namespace)).list(&parameters)?;
+    let answer = tokio::time::timeout(LOOK, client.request_text(request)).await??;
+    let page: Page = serde_json::from_str(&answer)?;
+    let found = page.items.first();
+    let found = found.map(|found| Object::from_json(found.get(), &kind.resource));
+    Ok(found.transpose()?)
+}
 
 /// What a watch has to tell.
 pub trait Watcher: Send + Sync {
@@ -233,6 +257,42 @@ mod tests {
             "name": name, "namespace": "n", "uid": name, "resourceVersion": version.to_string(),
         }});
         serde_json::from_value(value).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[tokio::test]
+    async fn an_object_is_looked_for_by_its_name() {
+        type Respond = tower_test::mock::SendResponse<http::Response<kube::client::Body>>;
+        let (service, mut handle) = tower_test::mock::pair::<http::Request<kube::client::Body>, _>();
+        let client = Client::new(service, "default");
+        let asked = tokio::spawn(async move {
+            let mut asked = Vec::new();
+            for items in [
+                json!([{"metadata": {"name": "a", "namespace": "n", "uid": "u"}}]),
+                json!([]),
+            ] {
+                let Some((request, respond)): Option<(http::Request<_>, Respond)> =
+                    handle.next_request().await
+                else {
+                    break;
+                };
+                asked.push(request.uri().to_string());
+                let page = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items});
+                let page = kube::client::Body::from(page.to_string().into_bytes());
+                respond.send_response(http::Response::new(page));
+            }
+            asked
+        });
+        let kind = Kind::of(ResourceKind::new("v1", "Pod"));
+        let object = pod("a", 1).into_object();
+        let mut found = Vec::new();
+        for _ in 0..2 {
+            let looked = look(&client, &kind, &object).await;
+            let looked = looked.unwrap_or_else(|error| panic!("{error}"));
+            found.push(looked.map(|object| object.uid.to_string()));
+        }
+        assert_eq!(found, [Some("u".to_owned()), None]);
+        let path = "/api/v1/namespaces/n/pods?&fieldSelector=metadata.name%3Da";
+        assert_eq!(asked.await.unwrap_or_default(), [path, path]);
     }
 
     #[tokio::test]

@@ -215,19 +215,24 @@ impl Writes {
     }
 
     /// Deletes an object, and in the background what it owns, if it is the one
-    /// that was observed.
+    /// that was observed; and still that `version` of it, where there is one.
     ///
     /// # Errors
     ///
     /// When the API server does not; [`dask_operator_core::category::Cause::Gone`]
     /// when it is not there.
-    pub async fn delete(&self, kind: &Kind, object: &Object) -> Result<(), WriteError> {
+    pub async fn delete(
+        &self,
+        kind: &Kind,
+        object: &Object,
+        version: Option<&str>,
+    ) -> Result<(), WriteError> {
         let what = format!("delete {} {}", kind.resource.kind, object.name);
         let parameters = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
             preconditions: Some(Preconditions {
                 uid: Some(object.uid.to_string()),
-                resource_version: None,
+                resource_version: version.map(str::to_owned),
             }),
             ..DeleteParams::default()
         };

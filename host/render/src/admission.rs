@@ -14,28 +14,29 @@
 
 mod chain;
 mod dry_run;
+mod object;
 mod outcome;
 #[cfg(test)]
 mod tests;
 
-use dask_operator_core::names::DASK_API_VERSION;
 use dask_operator_runtime::contract::{
-    AdmissionRequest, AdmissionResponse, Error, Finding, Operation, ResourceKind, Severity, Timestamp,
-    Verdict,
+    AdmissionRequest, AdmissionResponse, Error, Finding, Operation, Severity, Timestamp, Verdict,
 };
 use serde_json::Value;
 
 pub use chain::{Chain, Decider, Request};
 pub use outcome::{Outcome, Said};
 
+use crate::convert;
 use crate::logic::Failure;
 use crate::policy::{Mode, Policy};
+use object::Object;
 
 /// Whether a request passes without anybody being asked: objects that are being deleted, and updates that
 /// leave the spec, the labels and the annotations as they are (finalizers, owners, status).
 #[must_use]
 pub fn passes_unasked(request: &Request<'_>) -> bool {
-    let Some(old) = request.old.filter(|_| request.operation == Operation::Update) else {
+    let Some(old) = request.before() else {
         return false;
     };
     let leaves = |pointer: &str| request.object.pointer(pointer) == old.pointer(pointer);
@@ -47,54 +48,57 @@ pub fn passes_unasked(request: &Request<'_>) -> bool {
 /// may stay wrong: objects from before the webhook, or from before a policy, can still be labelled.
 #[must_use]
 pub fn leaves_spec(request: &Request<'_>) -> bool {
-    let old = request.old.filter(|_| request.operation == Operation::Update);
-    old.is_some_and(|old| request.object.get("spec") == old.get("spec"))
+    request
+        .before()
+        .is_some_and(|old| request.object.get("spec") == old.get("spec"))
 }
 
-/// Fills in and changes an object. The outcome's object is what shall be stored.
+/// Fills in and changes an object.
 #[must_use]
 pub fn mutate(chain: &Chain<'_>, request: &Request<'_>) -> Outcome {
-    let mut outcome = Outcome::new(request.object.clone());
+    let mut outcome = Outcome::default();
     if passes_unasked(request) || request.operation == Operation::Delete {
         return outcome;
     }
+    let mut object = Object::of(request);
     let shallow = leaves_spec(request);
     if !shallow {
-        default(chain, request, &mut outcome);
+        default(chain, request, &mut object, &mut outcome);
     }
     if outcome.is_allowed() {
-        policies(chain, request, &mut outcome, true);
+        policies(chain, request, &mut object, &mut outcome, true);
     }
     if outcome.is_allowed() && !shallow {
         // Warnings are said when it is validated.
-        outcome.errors(findings(chain, request, &outcome.object));
+        outcome.errors(findings(chain, request, &object));
     }
+    outcome.changed = object.into_changed();
     outcome
 }
 
 /// Checks an object, defaulted or not. `now` is the time, which the dry run's plan is told.
 #[must_use]
 pub fn validate(chain: &Chain<'_>, request: &Request<'_>, now: Timestamp) -> Outcome {
-    let mut outcome = Outcome::new(request.object.clone());
+    let mut outcome = Outcome::default();
     if passes_unasked(request) {
         return outcome;
     }
+    let mut object = Object::of(request);
     if request.operation == Operation::Delete {
-        policies(chain, request, &mut outcome, false);
+        policies(chain, request, &mut object, &mut outcome, false);
         return outcome;
     }
-    let shallow = leaves_spec(request);
     // The webhook that fills in may be off.
-    default(chain, request, &mut outcome);
+    default(chain, request, &mut object, &mut outcome);
     if outcome.is_allowed() {
-        let found = findings(chain, request, &outcome.object);
+        let found = findings(chain, request, &object);
         outcome.findings(found);
     }
     if outcome.is_allowed() {
-        policies(chain, request, &mut outcome, false);
+        policies(chain, request, &mut object, &mut outcome, false);
     }
-    if outcome.is_allowed() && !shallow {
-        dry_run::check(chain, request, &mut outcome, now);
+    if outcome.is_allowed() && !leaves_spec(request) {
+        dry_run::check(chain, request, &object, &mut outcome, now);
     }
     outcome
 }
@@ -107,51 +111,41 @@ pub fn admit(chain: &Chain<'_>, request: &Request<'_>, now: Timestamp) -> Outcom
         return mutated;
     }
     let defaulted = Request {
-        object: &mutated.object,
+        object: mutated.changed.as_ref().unwrap_or(request.object),
         ..*request
     };
     let validated = validate(chain, &defaulted, now);
-    Outcome {
-        object: mutated.object.clone(),
-        ..mutated.and(validated)
-    }
+    mutated.and(validated)
 }
 
 /// Has the object filled in.
-fn default(chain: &Chain<'_>, request: &Request<'_>, outcome: &mut Outcome) {
+fn default(chain: &Chain<'_>, request: &Request<'_>, object: &mut Object<'_>, outcome: &mut Outcome) {
     let decider = &chain.logic;
     let by = &decider.title;
-    let answer = decider
-        .logic
-        .default(&outcome.object.to_string(), &decider.settings);
-    let defaulted: Value = match answer {
+    let defaulted: Value = match decider.logic.default(object.text(), &decider.settings) {
         Err(failure) => return undecided(request, outcome, by, &failure),
         Ok(Err(error)) => return wrong(request, outcome, by, error),
+        // So it is with what was filled in before.
+        Ok(Ok(text)) if text == object.text() => return,
         Ok(Ok(text)) => match serde_json::from_str(&text) {
             Ok(defaulted) => defaulted,
             Err(error) => return undecided(request, outcome, by, &error.into()),
         },
     };
-    match renamed(&outcome.object, &defaulted) {
+    match renamed(object.value(), &defaulted) {
         Some(field) => {
             let message = format!("the component's `default` changed it, which nobody may ({by})");
             outcome.refuse(Said::new("", field, message));
         }
-        None => outcome.object = defaulted,
+        None => object.replace(defaulted),
     }
 }
 
 /// What logic says of an object. On updates, what was wrong before is a warning.
-fn findings(chain: &Chain<'_>, request: &Request<'_>, object: &Value) -> Vec<Finding> {
+fn findings(chain: &Chain<'_>, request: &Request<'_>, object: &Object<'_>) -> Vec<Finding> {
     let decider = &chain.logic;
-    let ask = |object: &Value, old: Option<&Value>| {
-        let old = old.map(Value::to_string);
-        decider
-            .logic
-            .validate(&object.to_string(), old.as_deref(), &decider.settings)
-    };
-    let old = request.old.filter(|_| request.operation == Operation::Update);
-    let mut findings = match ask(object, old) {
+    let ask = |object: &str, old: Option<&str>| decider.logic.validate(object, old, &decider.settings);
+    let mut findings = match ask(object.text(), object.before()) {
         Ok(findings) => findings,
         Err(failure) => {
             let severity = if leaves_spec(request) {
@@ -167,7 +161,7 @@ fn findings(chain: &Chain<'_>, request: &Request<'_>, object: &Value) -> Vec<Fin
         }
     };
     let is_wrong = |finding: &Finding| finding.severity == Severity::Error;
-    if let Some(old) = old
+    if let Some(old) = object.before()
         && findings.iter().any(is_wrong)
     {
         let before = ask(old, None).unwrap_or_default();
@@ -182,9 +176,15 @@ fn findings(chain: &Chain<'_>, request: &Request<'_>, object: &Value) -> Vec<Fin
 }
 
 /// Asks the policies one after the other. Their patches count where `patching`.
-fn policies(chain: &Chain<'_>, request: &Request<'_>, outcome: &mut Outcome, patching: bool) {
+fn policies(
+    chain: &Chain<'_>,
+    request: &Request<'_>,
+    object: &mut Object<'_>,
+    outcome: &mut Outcome,
+    patching: bool,
+) {
     for policy in &chain.policies {
-        let response = match ask(policy, request, &outcome.object, request.old) {
+        let response = match ask(policy, request, object.text(), object.before()) {
             Ok(response) => response,
             Err(why) => {
                 let said = Said::new(&policy.title, "", format!("it could not decide: {why}"));
@@ -203,8 +203,8 @@ fn policies(chain: &Chain<'_>, request: &Request<'_>, outcome: &mut Outcome, pat
         }
         match response.verdict {
             Verdict::Allow => {}
-            Verdict::Refuse(findings) => refused(policy, request, outcome, findings),
-            Verdict::Patch(text) if patching => patch(policy, outcome, &text),
+            Verdict::Refuse(findings) => refused(policy, request, object, outcome, findings),
+            Verdict::Patch(text) if patching => patch(policy, object, outcome, &text),
             Verdict::Patch(_) => {}
         }
         if !outcome.is_allowed() {
@@ -216,19 +216,14 @@ fn policies(chain: &Chain<'_>, request: &Request<'_>, outcome: &mut Outcome, pat
 fn ask(
     policy: &Policy,
     request: &Request<'_>,
-    object: &Value,
-    old: Option<&Value>,
+    object: &str,
+    old: Option<&str>,
 ) -> Result<AdmissionResponse, String> {
     let request = AdmissionRequest {
-        kind: ResourceKind {
-            api_version: DASK_API_VERSION.to_owned(),
-            kind: request.kind.kind().to_owned(),
-        },
+        kind: convert::dask_kind(request.kind),
         operation: request.operation,
-        object: object.to_string(),
-        old: old
-            .filter(|_| request.operation == Operation::Update)
-            .map(Value::to_string),
+        object: object.to_owned(),
+        old: old.map(ToOwned::to_owned),
         user_info: request.user_info.to_owned(),
         dry_run: request.dry_run,
         settings: policy.settings.to_string(),
@@ -241,8 +236,14 @@ fn ask(
 
 /// A policy says no. It is not heeded where the spec stays as it is and the policy says the same of the
 /// object as it was.
-fn refused(policy: &Policy, request: &Request<'_>, outcome: &mut Outcome, findings: Vec<Finding>) {
-    let before = match request.old.filter(|_| leaves_spec(request)) {
+fn refused(
+    policy: &Policy,
+    request: &Request<'_>,
+    object: &Object<'_>,
+    outcome: &mut Outcome,
+    findings: Vec<Finding>,
+) {
+    let before = match object.before().filter(|_| leaves_spec(request)) {
         Some(old) => match ask(policy, request, old, Some(old)).map(|response| response.verdict) {
             Ok(Verdict::Refuse(before)) => before,
             _ => Vec::new(),
@@ -261,19 +262,19 @@ fn refused(policy: &Policy, request: &Request<'_>, outcome: &mut Outcome, findin
     }
 }
 
-fn patch(policy: &Policy, outcome: &mut Outcome, text: &str) {
-    let mut patched = outcome.object.clone();
+fn patch(policy: &Policy, object: &mut Object<'_>, outcome: &mut Outcome, text: &str) {
+    let mut patched = object.value().clone();
     let applied = serde_json::from_str::<json_patch::Patch>(text)
         .map_err(|error| error.to_string())
         .and_then(|patch| json_patch::patch(&mut patched, &patch).map_err(|error| error.to_string()));
     let wrong = match applied {
         Err(error) => Some(("", format!("its patch can't be applied: {error}"))),
-        Ok(()) => renamed(&outcome.object, &patched)
+        Ok(()) => renamed(object.value(), &patched)
             .map(|field| (field, "its patch changes it, which nobody may".to_owned())),
     };
     match (wrong, policy.mode) {
-        (None, Mode::Protect) => outcome.object = patched,
-        (None, Mode::Monitor) if patched == outcome.object => {}
+        (None, Mode::Protect) => object.replace(patched),
+        (None, Mode::Monitor) if patched == *object.value() => {}
         (None, Mode::Monitor) => {
             outcome.report(Said::new(
                 &policy.title,

@@ -1,5 +1,7 @@
 //! A component's plan, as the gate takes it.
 
+use dask_operator_core::names::DASK_API_VERSION;
+use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan;
 use dask_operator_runtime::contract;
 
@@ -27,6 +29,24 @@ pub fn plan(plan: contract::Plan) -> plan::Plan {
         delete_parent: plan.delete_parent,
         requeue_after: plan.requeue_after,
         scheduler: plan.scheduler.map(scheduler),
+    }
+}
+
+/// A Dask kind as the contract has it.
+#[must_use]
+pub fn dask_kind(kind: DaskKind) -> contract::ResourceKind {
+    contract::ResourceKind {
+        api_version: DASK_API_VERSION.to_owned(),
+        kind: kind.kind().to_owned(),
+    }
+}
+
+/// One of the gate's kinds as the contract has it.
+#[must_use]
+pub fn contract_kind(kind: &plan::ResourceKind) -> contract::ResourceKind {
+    contract::ResourceKind {
+        api_version: kind.api_version.clone(),
+        kind: kind.kind.clone(),
     }
 }
 

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::yaml;
+
 /// An object of a manifest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
@@ -134,7 +136,7 @@ fn parse(path: &Path, text: &str, found: &mut Found) -> Result<(), DocumentError
             message: error.to_string(),
         })?
     } else {
-        serde_saphyr::from_multiple(text).map_err(|error| syntax(path, &error))?
+        yaml::documents(text).map_err(|error| syntax(path, &error))?
     };
     let several = documents.len() > 1;
     for (i, object) in documents.into_iter().enumerate() {

@@ -2,6 +2,7 @@
 //! refuses from `kubectl` and drops from others.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use dask_operator_api::crds;
 use serde_json::Value;
@@ -62,9 +63,27 @@ impl Fields {
     pub(crate) fn without_effect(&self, kind: &str, object: &Value) -> Vec<(String, String)> {
         let mut unknown = Vec::new();
         if let (Some(schema), Some(spec)) = (self.specs.get(kind), object.get("spec")) {
-            walk_kubernetes(schema, spec, "spec", false, &mut unknown);
+            walk_kubernetes(schema, spec, Path::Root("spec"), false, &mut unknown);
         }
         unknown
+    }
+}
+
+/// Where a field is. It is written out only where there is something to say, which is seldom.
+#[derive(Clone, Copy)]
+enum Path<'a> {
+    Root(&'a str),
+    Field(&'a Path<'a>, &'a str),
+    Item(&'a Path<'a>, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root(name) => f.write_str(name),
+            Self::Field(of, name) => write!(f, "{of}.{name}"),
+            Self::Item(of, at) => write!(f, "{of}[{at}]"),
+        }
     }
 }
 
@@ -72,7 +91,7 @@ impl Fields {
 fn walk_kubernetes(
     schema: &Value,
     value: &Value,
-    path: &str,
+    path: Path<'_>,
     inside: bool,
     unknown: &mut Vec<(String, String)>,
 ) {
@@ -80,7 +99,7 @@ fn walk_kubernetes(
     match value {
         Value::Array(items) => {
             for (at, item) in items.iter().enumerate() {
-                walk_kubernetes(&schema["items"], item, &format!("{path}[{at}]"), inside, unknown);
+                walk_kubernetes(&schema["items"], item, Path::Item(&path, at), inside, unknown);
             }
         }
         Value::Object(given) => {
@@ -89,10 +108,10 @@ fn walk_kubernetes(
                 return;
             };
             for (name, value) in given {
-                let field = format!("{path}.{name}");
+                let field = Path::Field(&path, name);
                 match known.get(name) {
-                    Some(schema) => walk_kubernetes(schema, value, &field, inside, unknown),
-                    None if inside => unknown.push((field, without_effect(name, known.keys()))),
+                    Some(schema) => walk_kubernetes(schema, value, field, inside, unknown),
+                    None if inside => unknown.push((field.to_string(), without_effect(name, known.keys()))),
                     None => {}
                 }
             }

@@ -11,6 +11,7 @@
 //! * [`review`](mod@review): the stack of policies over planned children.
 //! * [`render`](mod@render): default, validate, plan, review, gate, finish; children that are Dask
 //!   resources in turn.
+//! * [`yaml`]: YAML as kubectl reads it.
 //! * [`command`]: `dask-operator render`.
 
 pub mod admission;
@@ -24,5 +25,6 @@ pub mod plugins;
 pub mod policy;
 pub mod render;
 pub mod review;
+pub mod yaml;
 
 pub use command::RenderArgs;

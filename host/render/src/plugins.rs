@@ -137,7 +137,10 @@ impl Plugins {
     /// When the settings can't be read, or a policy can't be used.
     pub fn load_each(engine: &Engine, args: &PluginArgs, limits: Limits) -> Result<Each, PluginError> {
         let mut settings = read_settings(args)?;
-        let components = args.policies.iter().map(|path| policy(engine, path, limits));
+        let components = args
+            .policies
+            .iter()
+            .map(|path| file(engine, path, Interface::Policy, limits));
         let components = components.collect::<Result<Vec<_>, _>>()?;
         let names: Vec<_> = components.iter().map(Component::name).collect();
         if let Some(unknown) = settings
@@ -218,8 +221,8 @@ impl Deciders for Plugins {
 ///
 /// When there is no engine for this machine, or the folder that `args` name can't be used.
 pub fn engine(args: &PluginArgs) -> Result<(Engine, Option<String>), EngineError> {
-    let config = |cache_dir| EngineConfig {
-        cache_dir,
+    let config = |dir: Option<PathBuf>| EngineConfig {
+        cache: dir.map(Into::into),
         ..EngineConfig::default()
     };
     if args.cache_dir.is_some() {
@@ -248,39 +251,34 @@ fn component(
     limits: Limits,
 ) -> Result<Component, PluginError> {
     let chosen = args.plugins.iter().rev().find(|(kind, _)| *kind == interface);
-    let (source, bytes) = match chosen {
-        Some((_, path)) => {
-            let bytes = fs::read(path).map_err(|error| PluginError::Io {
-                path: path.clone(),
-                error,
-            })?;
-            (path.display().to_string(), bytes)
-        }
-        None => {
-            let bytes = match interface {
-                Interface::WorkerGroup => dask_operator_components::WORKER_GROUP,
-                Interface::Job => dask_operator_components::JOB,
-                Interface::Autoscaler => dask_operator_components::AUTOSCALER,
-                Interface::Cluster | Interface::Policy => dask_operator_components::CLUSTER,
-            };
-            (
-                format!("the default {} component", interface.name()),
-                bytes.to_vec(),
-            )
-        }
+    if let Some((_, path)) = chosen {
+        return file(engine, path, interface, limits);
+    }
+    let embedded = match interface {
+        Interface::WorkerGroup => &dask_operator_components::WORKER_GROUP,
+        Interface::Job => &dask_operator_components::JOB,
+        Interface::Autoscaler => &dask_operator_components::AUTOSCALER,
+        Interface::Cluster | Interface::Policy => &dask_operator_components::CLUSTER,
     };
-    let component = Component::load(engine, &source, &bytes, limits).map_err(Box::new)?;
+    let source = format!("the default {} component", interface.name());
+    let component = Component::load_known(engine, &source, embedded.bytes, embedded.sha256.into(), limits)
+        .map_err(Box::new)?;
     has(component, interface)
 }
 
-/// The policy in a file.
-fn policy(engine: &Engine, path: &Path, limits: Limits) -> Result<Component, PluginError> {
+/// The component in a file, which must have this interface.
+fn file(
+    engine: &Engine,
+    path: &Path,
+    interface: Interface,
+    limits: Limits,
+) -> Result<Component, PluginError> {
     let bytes = fs::read(path).map_err(|error| PluginError::Io {
         path: path.to_owned(),
         error,
     })?;
     let component = Component::load(engine, &path.display().to_string(), &bytes, limits).map_err(Box::new)?;
-    has(component, Interface::Policy)
+    has(component, interface)
 }
 
 /// The component, if it has that interface.
@@ -369,6 +367,7 @@ fn setting(text: &str) -> Result<Setting, String> {
 
 #[cfg(test)]
 mod tests {
+    use dask_operator_runtime::Digest;
     use rstest::rstest;
     use serde_json::json;
 
@@ -381,6 +380,18 @@ mod tests {
     fn settings_are_json_or_text(#[case] text: &str, #[case] key: &str, #[case] value: Value) {
         let setting = setting(text).map(|setting| (setting.key, setting.value));
         assert_eq!(setting, Ok((key.to_owned(), value)));
+    }
+
+    #[test]
+    fn embedded_digests_are_those_of_the_components() {
+        for component in dask_operator_components::ALL {
+            assert_eq!(
+                Digest::from(component.sha256),
+                Digest::of(component.bytes),
+                "{}",
+                component.name
+            );
+        }
     }
 
     #[rstest]

@@ -5,12 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use dask_operator_core::finish::finish;
-use dask_operator_core::gate::{self, Observed, Rules};
+use dask_operator_core::gate::{self, Observed as _, Rules};
 use dask_operator_core::names::{ANNOTATION_HASH, DASK_API_VERSION};
 use dask_operator_core::parent::{DaskKind, Parent, seed};
-use dask_operator_core::plan::{ChildKey, Condition};
 use dask_operator_runtime::contract::{
-    self, Error, Finding, Observation, ObservedKind, ObservedObject, SchedulerState, Severity, Timestamp,
+    self, Error, Finding, Observation, ObservedObject, SchedulerState, Severity, Timestamp,
 };
 use serde_json::Value;
 
@@ -20,6 +19,10 @@ use crate::fields::instead;
 use crate::logic::{Failure, Logic};
 use crate::policy::Policy;
 use crate::review::{Remark, ReviewError, review};
+
+mod existing;
+
+use existing::{Existing, exists};
 
 /// What the `apiVersion` of all Dask resources begins with.
 const DASK_GROUP: &str = "kubernetes.dask.org/";
@@ -410,11 +413,13 @@ impl Renderer<'_> {
         object: &str,
         mut plan: contract::Plan,
     ) -> Result<(contract::Plan, Vec<Remark>), ReviewError> {
-        let kind = contract::ResourceKind {
-            api_version: DASK_API_VERSION.to_owned(),
-            kind: parent.kind.kind().to_owned(),
-        };
-        let reviewed = review(self.deciders.policies(), kind, object, plan.children, self.now)?;
+        let reviewed = review(
+            self.deciders.policies(),
+            parent.kind,
+            object,
+            plan.children,
+            self.now,
+        )?;
         plan.children = reviewed.children;
         Ok((plan, reviewed.remarks))
     }
@@ -445,81 +450,6 @@ fn rounds(kind: DaskKind) -> usize {
     match kind {
         DaskKind::Job => 2,
         DaskKind::Cluster | DaskKind::WorkerGroup | DaskKind::Autoscaler => 1,
-    }
-}
-
-/// What there is when a plan is made.
-struct Existing {
-    /// The names of worker groups that may be scaled.
-    groups: Vec<String>,
-    /// Children of the plans before.
-    children: Vec<ObservedObject>,
-    /// What the last plan says of the resource.
-    conditions: Vec<Condition>,
-}
-
-impl Existing {
-    /// The children of each of these kinds.
-    fn of_kinds(&self, kinds: &[contract::ResourceKind]) -> Vec<ObservedKind> {
-        let is_of = |kind: &contract::ResourceKind, key: &contract::ChildKey| {
-            (&key.api_version, &key.kind) == (&kind.api_version, &kind.kind)
-        };
-        let of = |kind: &contract::ResourceKind| ObservedKind {
-            kind: kind.clone(),
-            objects: self
-                .children
-                .iter()
-                .filter(|child| is_of(kind, &child.key))
-                .cloned()
-                .collect(),
-        };
-        kinds.iter().map(of).collect()
-    }
-}
-
-impl Existing {
-    /// Why a job has no runner yet.
-    fn waits(&self) -> Option<&str> {
-        let runner = self.children.iter().any(|child| child.key.kind == "Pod");
-        let why = self
-            .conditions
-            .iter()
-            .find(|condition| condition.type_ == "RunnerReady");
-        why.filter(|_| !runner)
-            .map(|condition| condition.message.as_str())
-    }
-}
-
-impl Observed for Existing {
-    fn has_child(&self, key: &ChildKey) -> bool {
-        self.children.iter().any(|child| {
-            (&child.key.api_version, &child.key.kind, &child.key.name)
-                == (&key.kind.api_version, &key.kind.kind, &key.name)
-        })
-    }
-
-    fn has_worker_group(&self, name: &str) -> bool {
-        self.groups.iter().any(|group| group == name)
-    }
-
-    fn has_dask_worker(&self, _: &str) -> bool {
-        false
-    }
-}
-
-/// A child of a plan, as if it had just been made.
-fn exists(key: ChildKey, mut object: Value) -> ObservedObject {
-    let uid = uid(&key.kind.kind, "", &key.name);
-    object["metadata"]["uid"] = uid.as_str().into();
-    ObservedObject {
-        key: contract::ChildKey {
-            api_version: key.kind.api_version,
-            kind: key.kind.kind,
-            name: key.name,
-        },
-        uid,
-        terminating: false,
-        object: object.to_string(),
     }
 }
 

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use dask_operator_core::parent::DaskKind;
 use dask_operator_runtime::contract::{
-    ChildAction, ChildKey, DesiredChild, Finding, ResourceKind, Review, ReviewRequest, Timestamp,
+    ChildAction, ChildKey, DesiredChild, Finding, Review, ReviewRequest, Timestamp,
 };
 use thiserror::Error;
 
+use crate::convert;
 use crate::findings::sentences;
 use crate::logic::Failure;
 use crate::policy::{Mode, Policy};
@@ -78,13 +80,13 @@ pub enum ReviewError {
 /// When one that is in force refuses the plan, or gives no answer that can be used.
 pub fn review(
     policies: &[Arc<Policy>],
-    parent_kind: ResourceKind,
+    parent_kind: DaskKind,
     parent: &str,
     children: Vec<DesiredChild>,
     now: Timestamp,
 ) -> Result<Reviewed, ReviewError> {
     let mut request = ReviewRequest {
-        parent_kind,
+        parent_kind: convert::dask_kind(parent_kind),
         parent: parent.to_owned(),
         children,
         now,
@@ -256,12 +258,8 @@ mod tests {
     }
 
     fn ask(policies: &[Arc<Policy>]) -> Result<Reviewed, ReviewError> {
-        let kind = ResourceKind {
-            api_version: "kubernetes.dask.org/v1".into(),
-            kind: "DaskCluster".into(),
-        };
         let children = vec![create("a", "{}"), pod("b", ChildAction::Keep), create("c", "{}")];
-        review(policies, kind, "{}", children, 0)
+        review(policies, DaskKind::Cluster, "{}", children, 0)
     }
 
     /// Writes its settings behind what is there.

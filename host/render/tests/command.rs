@@ -147,7 +147,7 @@ fn settings_change_what_comes_out() {
 fn a_swapped_component_is_the_one_that_is_asked() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("mine.wasm");
-    std::fs::write(&file, dask_operator_components::JOB).expect("written");
+    std::fs::write(&file, dask_operator_components::JOB.bytes).expect("written");
     let plugin = format!("cluster={}", file.display());
     let Run { all_right, out, err } = run(&["-f", "-", "--plugin", &plugin], CLUSTER);
     assert!(!all_right);
@@ -157,7 +157,7 @@ fn a_swapped_component_is_the_one_that_is_asked() {
         "{err}"
     );
 
-    std::fs::write(&file, dask_operator_components::CLUSTER).expect("written");
+    std::fs::write(&file, dask_operator_components::CLUSTER.bytes).expect("written");
     assert!(run(&["-f", "-", "--plugin", &plugin], CLUSTER).all_right);
 }
 

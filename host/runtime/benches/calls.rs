@@ -102,8 +102,9 @@ fn load_only(cache: &Path) {
     let engine = engine_of(Some(cache), Allocation::OnDemand);
     let components: Vec<_> = ALL
         .iter()
-        .map(|Embedded { name, bytes, .. }| {
-            Component::load(&engine, name, bytes, Limits::default()).expect("a default component")
+        .map(|Embedded { name, bytes, sha256 }| {
+            Component::load_known(&engine, name, bytes, (*sha256).into(), Limits::default())
+                .expect("a default component")
         })
         .collect();
     let status = fs::read_to_string("/proc/self/status").expect("procfs");
@@ -129,17 +130,17 @@ fn load_only(cache: &Path) {
 }
 
 fn engine_of(cache: Option<&Path>, allocation: Allocation) -> Engine {
-    let cache_dir = cache.map(ToOwned::to_owned);
+    let cache = cache.map(|dir| dir.to_owned().into());
     Engine::new(EngineConfig {
-        cache_dir,
+        cache,
         allocation,
-        observer: None,
+        ..EngineConfig::default()
     })
     .expect("an engine")
 }
 
 fn load(engine: &Engine) -> Component {
-    Component::load(engine, "worker-group", WORKER_GROUP, Limits::default()).expect("the component")
+    Component::load(engine, "worker-group", WORKER_GROUP.bytes, Limits::default()).expect("the component")
 }
 
 fn compiling() -> Times {

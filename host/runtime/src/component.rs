@@ -2,19 +2,17 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use wasmtime::component::{ComponentExportIndex, InstancePre, Lift, Lower};
 
 use crate::call::{Caller, Function, State};
+use crate::compiling::{Compiled, invalid, machine_code};
 use crate::contract::{
     AdmissionRequest, AdmissionResponse, Answer, Error, Finding, Observation, Plan, RawDescription,
     ResourceKind, Review, ReviewRequest,
 };
 use crate::interface::qualified;
-use crate::{
-    CallError, Digest, Engine, Failure, Interface, Limits, LoadError, Unfit, inspect, json, trusted,
-};
+use crate::{CallError, Digest, Engine, Failure, Interface, Limits, LoadError, Unfit, inspect, json};
 
 /// A component, ready to be called from any thread. A clone is the same component.
 ///
@@ -49,15 +47,6 @@ pub struct Description {
     pub settings_schema: String,
 }
 
-/// Where the machine code came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compiled {
-    /// From the cache, in this time.
-    Cached(Duration),
-    /// Compiled now, in this time.
-    Now(Duration),
-}
-
 impl Component {
     /// Loads a component: checks what it imports and exports, compiles it or takes it
     /// from the cache, links it, and asks it what it is.
@@ -65,7 +54,19 @@ impl Component {
     /// `origin` says where the bytes are from and stands in error messages. The limits
     /// hold for all calls.
     pub fn load(engine: &Engine, origin: &str, wasm: &[u8], limits: Limits) -> Result<Self, LoadError> {
-        let digest = Digest::of(wasm);
+        Self::load_known(engine, origin, wasm, Digest::of(wasm), limits)
+    }
+
+    /// The same for bytes whose digest is known: where they were compiled before, hardly any of them is read.
+    ///
+    /// `digest` must be that of `wasm`, because what was compiled is found by it.
+    pub fn load_known(
+        engine: &Engine,
+        origin: &str,
+        wasm: &[u8],
+        digest: Digest,
+        limits: Limits,
+    ) -> Result<Self, LoadError> {
         load(engine, origin, wasm, digest, limits).map_err(|reason| LoadError {
             origin: origin.to_owned(),
             digest,
@@ -301,7 +302,7 @@ fn load(
     limits: Limits,
 ) -> Result<Component, Unfit> {
     let interfaces = inspect::interfaces(wasm)?;
-    let (component, compiled) = compile(engine, wasm, &digest)?;
+    let (component, compiled) = machine_code(engine, wasm, &digest)?;
     let pre = engine.linker().instantiate_pre(&component).map_err(invalid)?;
     let exports = Exports::find(&pre, &interfaces)?;
     let mut caller = Caller {
@@ -325,49 +326,6 @@ fn load(
     Ok(Component {
         inner: Arc::new(inner),
     })
-}
-
-fn invalid(error: wasmtime::Error) -> Unfit {
-    Unfit::Invalid(format!("{error:#}"))
-}
-
-fn compile(
-    engine: &Engine,
-    wasm: &[u8],
-    digest: &Digest,
-) -> Result<(wasmtime::component::Component, Compiled), Unfit> {
-    let started = Instant::now();
-    if let Some(component) = engine
-        .artefacts()
-        .and_then(|cache| cache.load(engine.wasmtime(), digest))
-    {
-        return Ok((component, Compiled::Cached(started.elapsed())));
-    }
-    let component = wasmtime::component::Component::from_binary(engine.wasmtime(), wasm).map_err(invalid)?;
-    let compiled = Compiled::Now(started.elapsed());
-    let component = keep(engine, digest, component)?;
-    trusted::give_back_memory();
-    Ok((component, compiled))
-}
-
-/// Puts a compiled component into the cache, where there is one, and maps it from there: it then
-/// takes no memory of ours that the system could not take back.
-fn keep(
-    engine: &Engine,
-    digest: &Digest,
-    component: wasmtime::component::Component,
-) -> Result<wasmtime::component::Component, Unfit> {
-    let Some(cache) = engine.artefacts() else {
-        return Ok(component);
-    };
-    let bytes = component.serialize().map_err(invalid)?;
-    match cache.store(digest, &bytes) {
-        Ok(()) => Ok(cache.load(engine.wasmtime(), digest).unwrap_or(component)),
-        Err(error) => {
-            tracing::warn!("a compiled component can't be kept, so the next start takes as long: {error}");
-            Ok(component)
-        }
-    }
 }
 
 impl Exports {

@@ -26,6 +26,13 @@ impl Digest {
     }
 }
 
+/// One that was computed before.
+impl From<[u8; 32]> for Digest {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
 /// As in OCI registries: `sha256:…`.
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -15,7 +15,7 @@ use crate::artefacts::Artefacts;
 use crate::call::State;
 use crate::contract::log;
 use crate::limits::TABLE_ENTRIES;
-use crate::{CallObserver, EngineError};
+use crate::{CallObserver, Compiler, EngineError};
 
 /// How often the clock ticks. Deadlines are kept to within two ticks.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
@@ -24,13 +24,28 @@ pub(crate) const TICK: Duration = Duration::from_millis(10);
 #[derive(Clone, Default)]
 pub struct EngineConfig {
     /// Where compiled components are kept; without it they are compiled at every
-    /// start. The directory is made if it isn't there; it must be for our user
-    /// alone (mode 0700), and nothing else should be in it.
-    pub cache_dir: Option<PathBuf>,
+    /// start, by this process.
+    pub cache: Option<Cache>,
     /// Where instances get their memory from.
     pub allocation: Allocation,
     /// Told about every call.
     pub observer: Option<Arc<dyn CallObserver>>,
+}
+
+/// Where compiled components are kept.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    /// The directory. It is made if it isn't there; it must be for our user alone (mode 0700), and
+    /// nothing else should be in it.
+    pub dir: PathBuf,
+    /// Who compiles into it; this process does, where nobody else is named.
+    pub compiler: Option<Compiler>,
+}
+
+impl From<PathBuf> for Cache {
+    fn from(dir: PathBuf) -> Self {
+        Self { dir, compiler: None }
+    }
 }
 
 /// Where instances get their memory from.
@@ -63,6 +78,7 @@ struct Inner {
     wasmtime: wasmtime::Engine,
     linker: Linker<State>,
     artefacts: Option<Artefacts>,
+    compiler: Option<Compiler>,
     observer: Option<Arc<dyn CallObserver>>,
     /// Who may use the pool; none where there is no pool.
     turns: Option<Turns>,
@@ -85,11 +101,8 @@ impl Engine {
                 }
             },
         };
-        let artefacts = config
-            .cache_dir
-            .as_deref()
-            .map(|dir| Artefacts::open(dir, &wasmtime))
-            .transpose()?;
+        let (dir, compiler) = config.cache.map(|cache| (cache.dir, cache.compiler)).unzip();
+        let artefacts = dir.map(|dir| Artefacts::open(&dir, &wasmtime)).transpose()?;
         let mut linker = Linker::new(&wasmtime);
         log::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| &mut state.log)
             .map_err(unusable)?;
@@ -98,6 +111,7 @@ impl Engine {
             wasmtime,
             linker,
             artefacts,
+            compiler: compiler.flatten(),
             observer: config.observer,
             turns,
             _clock: clock,
@@ -117,6 +131,10 @@ impl Engine {
 
     pub(crate) fn artefacts(&self) -> Option<&Artefacts> {
         self.inner.artefacts.as_ref()
+    }
+
+    pub(crate) fn compiler(&self) -> Option<&Compiler> {
+        self.inner.compiler.as_ref()
     }
 
     /// Waits until an instance can be made. It can, as long as the turn is kept.
@@ -176,6 +194,9 @@ fn settings() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
+        // Which instruction of the component failed nobody is told, only in which function: a third
+        // of an artefact would say that.
+        .generate_address_map(false)
         .cranelift_nan_canonicalization(true)
         .wasm_relaxed_simd(false)
         .concurrency_support(false);

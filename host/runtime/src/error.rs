@@ -56,6 +56,9 @@ pub enum Unfit {
     /// It is broken, or uses a part of WebAssembly that this host does not have.
     #[error("not valid: {0}")]
     Invalid(String),
+    /// It could not be compiled, or the result not be kept.
+    #[error("{0}")]
+    Compiler(String),
     /// It wants something that no component gets.
     #[error(
         "imports `{import}`, but a component gets nothing except `{PACKAGE}/log`{}",

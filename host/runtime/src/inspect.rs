@@ -1,7 +1,7 @@
 //! What a component imports and exports, read from its bytes before anything of it
 //! is compiled.
 
-use wasmparser::{Encoding, Parser, Payload};
+use wasmparser::{Chunk, Encoding, Parser, Payload};
 
 use crate::interface::Name;
 use crate::{Interface, Unfit};
@@ -46,36 +46,44 @@ pub(crate) fn interfaces(wasm: &[u8]) -> Result<Vec<Interface>, Unfit> {
     Ok(interfaces)
 }
 
-/// The names of a component's own imports and exports, not those of the parts it is
-/// made of.
+/// The names of a component's own imports and exports. The parts that it is made of are passed over: the compiler looks
+/// at them.
 fn names(wasm: &[u8]) -> Result<(Vec<String>, Vec<String>), Unfit> {
     let invalid = |error: wasmparser::BinaryReaderError| Unfit::Invalid(error.to_string());
+    let truncated = || Unfit::Invalid("it is truncated".to_owned());
     let (mut imports, mut exports) = (Vec::new(), Vec::new());
-    let mut depth = 0_u32;
-    for payload in Parser::new(0).parse_all(wasm) {
-        match payload.map_err(invalid)? {
+    let mut parser = Parser::new(0);
+    let mut rest = wasm;
+    loop {
+        let Chunk::Parsed { consumed, payload } = parser.parse(rest, true).map_err(invalid)? else {
+            return Err(truncated());
+        };
+        rest = rest.get(consumed..).ok_or_else(truncated)?;
+        match payload {
             Payload::Version {
                 encoding: Encoding::Module,
                 ..
-            } if depth == 0 => {
+            } => {
                 return Err(Unfit::CoreModule);
             }
-            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
-            Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::ComponentImportSection(section) if depth == 0 => {
+            Payload::ModuleSection { unchecked_range, .. }
+            | Payload::ComponentSection { unchecked_range, .. } => {
+                rest = rest.get(unchecked_range.len()..).ok_or_else(truncated)?;
+            }
+            Payload::ComponentImportSection(section) => {
                 for import in section {
                     imports.push(import.map_err(invalid)?.name.name.to_owned());
                 }
             }
-            Payload::ComponentExportSection(section) if depth == 0 => {
+            Payload::ComponentExportSection(section) => {
                 for export in section {
                     exports.push(export.map_err(invalid)?.name.name.to_owned());
                 }
             }
+            Payload::End(_) => return Ok((imports, exports)),
             _ => {}
         }
     }
-    Ok((imports, exports))
 }
 
 fn other_version(name: &str, version: &str) -> Unfit {

@@ -24,6 +24,7 @@
 
 mod artefacts;
 mod call;
+mod compiling;
 mod component;
 pub mod contract;
 mod digest;
@@ -37,9 +38,10 @@ mod log;
 mod observer;
 mod trusted;
 
-pub use component::{Compiled, Component, Description};
+pub use compiling::{Compiled, Compiler, compile_into_cache};
+pub use component::{Component, Description};
 pub use digest::Digest;
-pub use engine::{Allocation, Engine, EngineConfig};
+pub use engine::{Allocation, Cache, Engine, EngineConfig};
 pub use error::{CallError, EngineError, Failure, LoadError, Unfit};
 pub use interface::Interface;
 pub use limits::Limits;

@@ -6,11 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::{good, observation};
-use dask_operator_runtime::{Compiled, Component, Engine, EngineConfig, Interface, Limits};
+use dask_operator_runtime::{Cache, Compiled, Compiler, Component, Engine, EngineConfig, Interface, Limits};
 
 fn load(cache: &Path) -> Component {
     let config = EngineConfig {
-        cache_dir: Some(cache.to_owned()),
+        cache: Some(cache.to_owned().into()),
         ..EngineConfig::default()
     };
     let engine = Engine::new(config).expect("an engine");
@@ -74,11 +74,87 @@ fn no_cache_is_fine() {
 fn a_cache_that_can_not_be_written_is_said() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     let config = EngineConfig {
-        cache_dir: Some(file.path().to_owned()),
+        cache: Some(file.path().to_owned().into()),
         ..EngineConfig::default()
     };
     let error = Engine::new(config)
         .expect_err("a file is no directory")
         .to_string();
     assert!(error.contains("not a directory"), "{error}");
+}
+
+/// Loads with a compiler that is a shell script.
+fn load_with(cache: &Path, script: &str) -> Result<Component, String> {
+    let config = EngineConfig {
+        cache: Some(Cache {
+            dir: cache.to_owned(),
+            compiler: Some(Compiler {
+                program: "/bin/sh".into(),
+                arguments: vec!["-c".into(), script.into()],
+            }),
+        }),
+        ..EngineConfig::default()
+    };
+    let engine = Engine::new(config).expect("an engine");
+    Component::load(&engine, "good", &good(), Limits::default()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_process_of_its_own_compiles() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (theirs, ours) = (dir.path().join("theirs"), dir.path().join("ours"));
+    load(&theirs);
+    let script = format!(
+        "head -c 8 | grep -q asm && cat > {0}/rest && cp {1}/* {0}/",
+        ours.display(),
+        theirs.display()
+    );
+    let component = load_with(&ours, &script).expect("a component");
+    assert!(matches!(component.compiled(), Compiled::Now(_)));
+    assert!(ours.join("rest").exists(), "the script compiled");
+    let component = load_with(&ours, "exit 1").expect("a component");
+    assert!(matches!(component.compiled(), Compiled::Cached(_)));
+}
+
+#[test]
+fn a_compiler_that_fails_is_said() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let failed = |script: &str| load_with(&dir.path().join("cache"), script).expect_err("it failed");
+    let error = failed("cat >/dev/null; echo >&2 error: not valid: what a mess; exit 1");
+    assert!(
+        error.starts_with("good (") && error.ends_with("): not valid: what a mess"),
+        "{error}"
+    );
+    let error = failed("kill -9 $$");
+    assert!(
+        error.ends_with("the compiler was ended by signal 9, maybe for want of memory"),
+        "{error}"
+    );
+    let error = failed("exit 3");
+    assert!(
+        error.ends_with("the compiler failed (exit status: 3) and said nothing"),
+        "{error}"
+    );
+}
+
+#[test]
+fn where_no_other_process_compiles_this_one_does() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let compiled = |program: &str, cache: &str| {
+        let config = EngineConfig {
+            cache: Some(Cache {
+                dir: dir.path().join(cache),
+                compiler: Some(Compiler {
+                    program: program.into(),
+                    arguments: Vec::new(),
+                }),
+            }),
+            ..EngineConfig::default()
+        };
+        let engine = Engine::new(config).expect("an engine");
+        let component = Component::load(&engine, "good", &good(), Limits::default()).expect("a component");
+        assert!(matches!(component.compiled(), Compiled::Now(_)));
+    };
+    compiled("/does/not/exist", "a");
+    compiled("/bin/true", "b");
 }

@@ -42,6 +42,3 @@ impl Logic<Autoscaler> for DefaultAutoscaler {
         plan::autoscaler(observation)
     }
 }
-
-#[cfg(feature = "component")]
-dask_operator_plugin::export!(DefaultAutoscaler: autoscaler);

@@ -11,10 +11,7 @@ const HOUR: u64 = 3600;
 /// Findings for the whole object.
 pub(crate) fn autoscaler(object: &Value) -> Vec<Finding> {
     let mut checks = Checks::default();
-    let Some(spec) = checks
-        .object(object, "spec", "")
-        .map(|spec| Value::Object(spec.clone()))
-    else {
+    let Some(spec) = checks.object(object, "spec", "") else {
         return checks.into_findings();
     };
     if spec["cluster"].as_str().is_none_or(str::is_empty) {
@@ -30,7 +27,7 @@ pub(crate) fn autoscaler(object: &Value) -> Vec<Finding> {
         );
     }
     for field in ["minimum", "maximum"] {
-        checks.whole_number(&spec, field, "spec", "workers, 0 or more");
+        checks.whole_number(spec, field, "spec", "workers, 0 or more");
     }
     if let (Some(minimum), Some(maximum)) = (spec["minimum"].as_u64(), spec["maximum"].as_u64())
         && minimum > maximum

@@ -83,9 +83,12 @@ pub fn interfaces(component: &[u8]) -> Result<Interfaces, ComponentError> {
     })
 }
 
-/// The same; refuses a component that needs more than the operator gives.
+/// The same; refuses a component that has nothing, or needs more than the operator gives.
 pub(crate) fn fit(component: &[u8]) -> Result<Interfaces, ComponentError> {
     let interfaces = interfaces(component)?;
+    if interfaces.exports.is_empty() {
+        return Err(ComponentError::Encode("it has no interface".to_owned()));
+    }
     let foreign: Vec<String> = interfaces
         .imports
         .iter()

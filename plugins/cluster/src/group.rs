@@ -1,7 +1,7 @@
 //! The worker group that a cluster makes, and what its groups say.
 
 use dask_operator_plugin::dask::metadata::{self, CLUSTER_NAME, CLUSTER_REPLICAS, COMPONENT, Metadata};
-use dask_operator_plugin::dask::resource::{self, Resource, without_nulls};
+use dask_operator_plugin::dask::resource::{self, Resource};
 use dask_operator_plugin::dask::{kinds, names};
 use dask_operator_plugin::prelude::*;
 
@@ -16,8 +16,9 @@ pub(crate) struct Groups {
     pub(crate) default_workers: (u64, u64),
     /// Workers of all groups that there shall be, and that are ready.
     pub(crate) all_workers: (u64, u64),
-    /// What shall become of the default group.
-    pub(crate) child: DesiredChild,
+    /// What shall become of the default group, and of others that are its children too: a copy of the default group
+    /// under another name has its labels, and belongs to whoever made it.
+    pub(crate) children: Vec<DesiredChild>,
 }
 
 impl Groups {
@@ -38,8 +39,16 @@ impl Groups {
             ),
         };
         let wanted = resource::replicas(&cluster.spec["worker"]);
+        let is_other = |group: &&ObservedObject| observed.is_none_or(|default| default.key != group.key);
+        let copies = observation
+            .children_of(&kinds::worker_group())
+            .iter()
+            .filter(is_other);
         let mut all = default.as_ref().map_or((u64::from(wanted), 0), workers);
-        for other in observation.related_of(&kinds::worker_group()) {
+        for other in copies
+            .clone()
+            .chain(observation.related_of(&kinds::worker_group()))
+        {
             let (desired, ready) = workers(&other.read()?);
             all = (all.0 + desired, all.1 + ready);
         }
@@ -53,7 +62,10 @@ impl Groups {
             exists: observed.is_some_and(|observed| !observed.terminating),
             default_workers: (count("replicas"), count("readyReplicas")),
             all_workers: all,
-            child,
+            children: [child]
+                .into_iter()
+                .chain(copies.map(DesiredChild::keep))
+                .collect(),
         })
     }
 
@@ -96,9 +108,9 @@ fn object(cluster: &Resource<'_>, existing: Option<&Value>, settings: &Settings)
     metadata
         .annotations
         .insert(CLUSTER_REPLICAS.to_owned(), wanted.to_string());
-    without_nulls(
-        json!({"metadata": metadata.to_json(), "spec": {"cluster": cluster.name, "worker": worker}}),
-    )
+    let mut spec = json!({"cluster": cluster.name});
+    spec["worker"] = worker;
+    resource::object(&metadata, spec)
 }
 
 /// How many workers the default group shall have. The cluster's number is passed on when it changes; in between the

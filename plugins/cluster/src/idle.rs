@@ -15,8 +15,8 @@ const TIMEOUT: &str = "IdleTimeout";
 const LEAD: i64 = 60_000;
 /// and after four fifths of the time at the earliest.
 const LEAD_PART: i64 = 5;
-/// How long to wait for an answer that is newer than the end of the time.
-const LOOK_AGAIN: u64 = 1000;
+/// How long an announcement stands at the least, and how long to wait for an answer that is newer than the end of the time.
+const SHORTEST: i64 = 1000;
 
 /// Puts into a plan what follows from the idle timeout of its cluster, if it has one. The cluster of a job only says
 /// that it is idle: its job, which would make it anew, takes it away.
@@ -56,12 +56,20 @@ pub(crate) fn add(plan: &mut Plan, cluster: &Resource<'_>, observation: &Observa
         "the scheduler has had nothing to do since {}",
         time::format(since)
     );
-    let (reason, message) = if asked >= end {
+    let announced = reason_before == SOON || reason_before == TIMEOUT;
+    let (reason, message) = if asked >= end && announced {
         let span = time::span(timeout);
         (TIMEOUT, format!("{idle}, longer than the idle timeout of {span}"))
     } else {
         let reason = if asked >= end - lead { SOON } else { NOTHING_TO_DO };
-        let then = time::format(end);
+        // It is announced first even where nobody could ask in time.
+        let late = asked >= end;
+        let then = if late {
+            observation.now.saturating_add(SHORTEST)
+        } else {
+            end
+        };
+        let then = time::format(then);
         (
             reason,
             format!("{idle}; unless it gets work, the cluster is deleted at {then}"),
@@ -83,8 +91,8 @@ pub(crate) fn add(plan: &mut Plan, cluster: &Resource<'_>, observation: &Observa
                 plan.events.push(Event::normal(SOON, message));
             }
             let next = if reason == SOON { end } else { end - lead };
-            let rest = u64::try_from(next.saturating_sub(observation.now)).unwrap_or(0);
-            plan.requeue_after = Some(rest.max(LOOK_AGAIN));
+            let rest = next.saturating_sub(observation.now).max(SHORTEST);
+            plan.requeue_after = Some(rest.unsigned_abs());
         }
     }
 }

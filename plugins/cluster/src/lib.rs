@@ -71,6 +71,3 @@ impl Logic<Cluster> for DefaultCluster {
         plan::cluster(observation, settings)
     }
 }
-
-#[cfg(feature = "component")]
-dask_operator_plugin::export!(DefaultCluster: cluster);

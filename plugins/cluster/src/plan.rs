@@ -43,8 +43,11 @@ pub(crate) fn cluster(observation: &Observation, settings: &Settings) -> Result<
     plan.events.extend(memory.event.clone());
     plan.events.extend(scheduler.update.event(&cluster));
     let runs = scheduler.is_ready();
+    let rest = scheduler.rests_until.map(|until| until - observation.now);
+    plan.requeue_after = rest.and_then(|rest| u64::try_from(rest).ok());
     plan.children.extend(scheduler.child);
-    plan.children.extend([service.child, groups.child]);
+    plan.children.push(service.child);
+    plan.children.extend(groups.children);
     idle::add(&mut plan, &cluster, observation, runs);
     Ok(plan)
 }
@@ -124,7 +127,7 @@ fn status(cluster: &Resource<'_>, phase: &str, groups: &Groups, memory: &Memory)
     if let Some(generation) = cluster.generation() {
         status["observedGeneration"] = json!(generation);
     }
-    status.to_string()
+    json_text(&status)
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ pub(crate) struct Scheduler {
     pub(crate) present: Option<Present>,
     /// Whether it is as its cluster says.
     pub(crate) update: Update,
+    /// Until when its place stays empty, of one that is over.
+    pub(crate) rests_until: Option<Timestamp>,
 }
 
 /// A scheduler that exists.
@@ -58,7 +60,7 @@ impl Scheduler {
         let pod = observation.child(&kinds::pod(), &name);
         let observed = pod.or_else(|| observation.child(&kinds::deployment(), &name));
         let mut scheduler = match (pod, observed) {
-            (Some(pod), _) => Self::of_pod(pod)?,
+            (Some(pod), _) => Self::of_pod(pod, observation.now)?,
             (None, Some(deployment)) => Self::of_deployment(deployment)?,
             (None, None) => Self::missing(&name, settings),
         };
@@ -88,8 +90,9 @@ impl Scheduler {
         Ok(scheduler)
     }
 
-    fn of_pod(observed: &ObservedObject) -> Result<Self, Error> {
+    fn of_pod(observed: &ObservedObject, now: Timestamp) -> Result<Self, Error> {
         let pod = Pod::of(observed)?;
+        let rests_until = pod.rests_until().filter(|until| *until > now && !pod.terminating);
         let name = &pod.name;
         let keep = Some(DesiredChild::keep(observed));
         let (exists, condition, child) = match pod.trouble() {
@@ -107,7 +110,11 @@ impl Scheduler {
                     "pod {name} is lost ({}: {}); a new one follows",
                     cause.reason, cause.message
                 );
-                (false, not_ready("SchedulerLost", message), None)
+                (
+                    false,
+                    not_ready("SchedulerLost", message),
+                    keep.filter(|_| rests_until.is_some()),
+                )
             }
             _ if pod.is_ready() => {
                 let message = format!("pod {name} is ready");
@@ -139,6 +146,7 @@ impl Scheduler {
             child,
             present: Some(present),
             update: Update::Unknown,
+            rests_until,
         })
     }
 
@@ -174,6 +182,7 @@ impl Scheduler {
             child: Some(DesiredChild::keep(observed)),
             present: Some(present),
             update: Update::Unknown,
+            rests_until: None,
         })
     }
 
@@ -185,6 +194,7 @@ impl Scheduler {
             child: None,
             present: None,
             update: Update::Unknown,
+            rests_until: None,
         }
     }
 

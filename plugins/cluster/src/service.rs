@@ -1,7 +1,7 @@
 //! The Service in front of the scheduler.
 
 use dask_operator_plugin::dask::metadata::{self, Metadata};
-use dask_operator_plugin::dask::resource::{Resource, without_nulls};
+use dask_operator_plugin::dask::resource::{self, Resource};
 use dask_operator_plugin::dask::{kinds, names};
 use dask_operator_plugin::prelude::*;
 
@@ -46,7 +46,7 @@ fn object(cluster: &Resource<'_>, handed_down: &Metadata) -> Value {
     let metadata = handed_down
         .clone()
         .reserved(&metadata::scheduler_labels(cluster.name));
-    without_nulls(json!({"metadata": metadata.to_json(), "spec": cluster.spec["scheduler"]["service"]}))
+    resource::object(&metadata, cluster.spec["scheduler"]["service"].clone())
 }
 
 /// Why a Service can't be reached: a load balancer has no address before somebody gave it one.

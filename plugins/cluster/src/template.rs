@@ -13,10 +13,7 @@ pub(crate) struct Template<'a> {
     cluster: &'a str,
     metadata: Metadata,
     spec: &'a Value,
-    /// A hash of what people say about the scheduler: its pod's spec, labels and annotations.
-    ///
-    /// It is made from the resource after defaulting, because that is how the webhook stores it. What the operator adds
-    /// (reserved labels, its own annotations) is not in it, so that no new release of it makes a scheduler outdated.
+    /// [`hash::of_template`] of the resource after defaulting, because that is how the webhook stores it.
     pub(crate) hash: String,
 }
 
@@ -27,16 +24,8 @@ impl<'a> Template<'a> {
         metadata
             .annotations
             .retain(|name, _| !name.starts_with("kubernetes.dask.org/"));
-        let labels = metadata
-            .labels
-            .iter()
-            .filter(|(name, _)| !name.starts_with("dask.org/"));
         let spec = &cluster.spec["scheduler"]["spec"];
-        let hash = hash::of(&json!({
-            "labels": labels.collect::<std::collections::BTreeMap<_, _>>(),
-            "annotations": metadata.annotations,
-            "spec": spec,
-        }));
+        let hash = hash::of_template(&metadata, spec);
         Self {
             cluster: cluster.name,
             metadata,

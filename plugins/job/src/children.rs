@@ -1,7 +1,7 @@
 //! The cluster of a job and the pod that runs its code.
 
 use dask_operator_plugin::dask::metadata::{CLUSTER_NAME, COMPONENT, Metadata};
-use dask_operator_plugin::dask::resource::{Resource, without_nulls};
+use dask_operator_plugin::dask::resource::{self, Resource};
 use dask_operator_plugin::dask::{address, environment, kinds, last_words, names};
 use dask_operator_plugin::prelude::*;
 
@@ -13,7 +13,7 @@ pub(crate) fn cluster(job: &Resource<'_>, settings: &Settings) -> DesiredChild {
     let metadata = Metadata::of(job.object, &settings.ignored_annotations)
         .below(Metadata::embedded(cluster.get("metadata")))
         .reserved(&[(CLUSTER_NAME, job.name)]);
-    let object = without_nulls(json!({"metadata": metadata.to_json(), "spec": cluster["spec"]}));
+    let object = resource::object(&metadata, cluster["spec"].clone());
     DesiredChild::apply(kinds::cluster().key(job.name), object)
 }
 
@@ -29,6 +29,6 @@ pub(crate) fn runner(job: &Resource<'_>, settings: &Settings) -> DesiredChild {
     let mut pod_spec = runner["spec"].clone();
     environment::inject(&mut pod_spec, &[(environment::SCHEDULER_ADDRESS, &address)]);
     last_words::keep(&mut pod_spec);
-    let object = without_nulls(json!({"metadata": metadata.to_json(), "spec": pod_spec}));
+    let object = resource::object(&metadata, pod_spec);
     DesiredChild::create(kinds::pod().key(names::runner(job.name)), object)
 }

@@ -71,6 +71,3 @@ impl Logic<Job> for DefaultJob {
         plan::job(observation, settings)
     }
 }
-
-#[cfg(feature = "component")]
-dask_operator_plugin::export!(DefaultJob: job);

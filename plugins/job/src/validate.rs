@@ -13,30 +13,21 @@ pub(crate) fn job(object: &Value) -> Vec<Finding> {
     if let Some(message) = names::wrong_cluster_name("DaskJob", name) {
         checks.error("metadata.name", message);
     }
-    let Some(spec) = checks
-        .object(object, "spec", "")
-        .map(|spec| Value::Object(spec.clone()))
-    else {
+    let Some(spec) = checks.object(object, "spec", "") else {
         return checks.into_findings();
     };
-    if let Some(job) = checks
-        .object(&spec, "job", "spec")
-        .map(|job| Value::Object(job.clone()))
-    {
-        checks.embedded_metadata(&job, "spec.job");
-        if let Some(pod_spec) = checks.object(&job, "spec", "spec.job") {
-            runner(&mut checks, &Value::Object(pod_spec.clone()));
+    if let Some(job) = checks.object(spec, "job", "spec") {
+        checks.embedded_metadata(job, "spec.job");
+        if let Some(pod_spec) = checks.object(job, "spec", "spec.job") {
+            runner(&mut checks, pod_spec);
         }
     }
-    if let Some(cluster) = checks
-        .object(&spec, "cluster", "spec")
-        .map(|cluster| Value::Object(cluster.clone()))
-    {
-        checks.embedded_metadata(&cluster, "spec.cluster");
+    if let Some(cluster) = checks.object(spec, "cluster", "spec") {
+        checks.embedded_metadata(cluster, "spec.cluster");
         let labels = Metadata::of(object, &[]).below(Metadata::embedded(cluster.get("metadata")));
         checks.cluster_spec(&cluster["spec"], "spec.cluster.spec", name, &labels);
     }
-    life(&mut checks, &spec);
+    life(&mut checks, spec);
     checks.into_findings()
 }
 

@@ -3,6 +3,8 @@
 //! They are generated from `wit/types.wit`, where each field is explained. All of them serialise, so that
 //! observations and plans can be recorded and compared; the operator's own types serialise alike.
 
+use std::borrow::Borrow;
+
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -35,6 +37,12 @@ impl ResourceKind {
     }
 }
 
+/// A value as JSON text. (`to_string` says the same, many times slower: it writes each piece through a formatter.)
+pub fn json_text(value: &Value) -> String {
+    // A value is always JSON.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
 impl DesiredChild {
     /// A child that stays as it is.
     pub fn keep(observed: &ObservedObject) -> Self {
@@ -45,18 +53,18 @@ impl DesiredChild {
     }
 
     /// A child that is created where it does not exist.
-    pub fn create(key: ChildKey, object: impl ToString) -> Self {
+    pub fn create(key: ChildKey, object: impl Borrow<Value>) -> Self {
         Self {
             key,
-            action: ChildAction::Create(object.to_string()),
+            action: ChildAction::Create(json_text(object.borrow())),
         }
     }
 
     /// A child that shall look like this.
-    pub fn apply(key: ChildKey, object: impl ToString) -> Self {
+    pub fn apply(key: ChildKey, object: impl Borrow<Value>) -> Self {
         Self {
             key,
-            action: ChildAction::Apply(object.to_string()),
+            action: ChildAction::Apply(json_text(object.borrow())),
         }
     }
 }
@@ -247,8 +255,8 @@ impl ChildAction {
     pub fn with(&self, object: &Value) -> Self {
         match self {
             Self::Keep => Self::Keep,
-            Self::Create(_) => Self::Create(object.to_string()),
-            Self::Apply(_) => Self::Apply(object.to_string()),
+            Self::Create(_) => Self::Create(json_text(object)),
+            Self::Apply(_) => Self::Apply(json_text(object)),
         }
     }
 }
@@ -265,7 +273,7 @@ impl AdmissionResponse {
     /// Let it through with these changes, a JSON Patch.
     pub fn patch(patch: &Value) -> Self {
         Self {
-            verdict: Verdict::Patch(patch.to_string()),
+            verdict: Verdict::Patch(json_text(patch)),
             warnings: Vec::new(),
         }
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::bindings::{autoscaler, cluster, describe, job, policy, worker_group};
 use crate::contract::{
     AdmissionRequest, AdmissionResponse, Description, Error, Finding, Observation, Plan, ResourceKind,
-    Review, ReviewRequest,
+    Review, ReviewRequest, json_text,
 };
 use crate::plugin::{Autoscaler, Cluster, Job, Logic, Plugin, Policy, WorkerGroup};
 use crate::{log, settings};
@@ -105,7 +105,7 @@ pub fn child_kinds<I, P: Logic<I>>(settings: &str) -> Vec<ResourceKind> {
 pub fn default<I, P: Logic<I>>(object: &str, settings: &str) -> Result<String, Error> {
     start();
     let settings = settings::read(settings).map_err(Error::Failed)?;
-    Ok(P::default(serde_json::from_str(object)?, &settings)?.to_string())
+    Ok(json_text(&P::default(serde_json::from_str(object)?, &settings)?))
 }
 
 /// `validate`.

@@ -52,8 +52,10 @@ impl<'a> Worker<'a> {
 /// A worker that is over and will not come back by itself.
 #[derive(Debug)]
 pub(crate) struct Lost<'a> {
-    /// Its name.
-    pub(crate) name: &'a str,
+    /// As it was observed.
+    pub(crate) observed: &'a ObservedObject,
+    /// Until when its place stays empty, if it does.
+    pub(crate) rests_until: Option<Timestamp>,
     /// Why it is over.
     pub(crate) cause: Cause,
 }
@@ -113,7 +115,8 @@ impl<'a> Census<'a> {
                         message: String::new(),
                     });
                     census.lost.push(Lost {
-                        name: &observed.key.name,
+                        observed,
+                        rests_until: pod.rests_until().filter(|until| *until > observation.now),
                         cause,
                     });
                 }
@@ -188,6 +191,12 @@ impl<'a> Census<'a> {
         }
     }
 
+    /// Those that are over and stay for a moment.
+    pub(crate) fn resting(&self) -> impl Iterator<Item = &'a ObservedObject> {
+        let resting = self.lost.iter().filter(|lost| lost.rests_until.is_some());
+        resting.map(|lost| lost.observed)
+    }
+
     /// How many workers are ready.
     pub(crate) fn ready(&self) -> usize {
         self.workers.iter().filter(|worker| worker.ready).count()
@@ -201,11 +210,11 @@ impl<'a> Census<'a> {
     /// The trouble that most workers have, and how many have it; among equals the first by name.
     pub(crate) fn trouble(&self) -> Option<(usize, &Cause)> {
         let mut troubles: BTreeMap<&str, (usize, &Cause)> = BTreeMap::new();
-        for cause in self
-            .workers
-            .iter()
-            .filter(|worker| !worker.ready)
+        let resting = self.lost.iter().filter(|lost| lost.rests_until.is_some());
+        let waiting = self.workers.iter().filter(|worker| !worker.ready);
+        for cause in waiting
             .filter_map(|worker| worker.trouble.as_ref())
+            .chain(resting.map(|lost| &lost.cause))
         {
             troubles.entry(&cause.reason).or_insert((0, cause)).0 += 1;
         }

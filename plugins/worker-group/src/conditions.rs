@@ -89,22 +89,31 @@ pub(crate) fn scale_down_blocked(
             message,
         ))
     };
-    let held = departures.held + drain.staying.len();
+    let held = departures.held + drain.staying.len() + drain.again.len();
     if held > 0
         && let Some(before) = unreachable_before(group, SCALE_DOWN_BLOCKED, scheduler)
     {
         return Some(before);
     }
     match scheduler {
-        Scheduler::Unreachable(why) if held > 0 => blocked(
-            UNREACHABLE,
-            format!(
-                "{} to leave and held back, because results that nobody else has may be lost and the scheduler can't \
-                 be asked to move them: {}; with `scaleDown: unsafe` they would be deleted all the same",
-                counted(held, "worker"),
-                short(why)
-            ),
-        ),
+        Scheduler::Unreachable(why) if held > 0 => {
+            let otherwise = match wanted.silence {
+                Some(silence) => format!(
+                    "at {} they are deleted all the same (`scaleDown: unsafe`)",
+                    time::format(silence.ends())
+                ),
+                None => "with `scaleDown: unsafe` they would be deleted all the same".to_owned(),
+            };
+            blocked(
+                UNREACHABLE,
+                format!(
+                    "{} to leave and held back, because results that nobody else has may be lost and the scheduler \
+                     can't be asked to move them: {}; {otherwise}",
+                    counted(held, "worker"),
+                    short(why)
+                ),
+            )
+        }
         Scheduler::NotAsked if departures.held > 0 => blocked(
             NOT_ASKED,
             format!(

@@ -3,8 +3,6 @@
 //! Who never was a worker is deleted at once. Everybody else is marked: the next plan asks the scheduler to move what
 //! they hold ([`crate::drain`]).
 
-use dask_operator_plugin::dask::update::ScaleDown;
-
 use crate::census::{Census, Worker};
 use crate::roster::Scheduler;
 use crate::wanted::Wanted;
@@ -44,8 +42,13 @@ pub(crate) struct Departures<'c, 'a> {
 }
 
 impl<'c, 'a> Departures<'c, 'a> {
-    /// Chooses among the workers of a group.
-    pub(crate) fn of(census: &'c Census<'a>, wanted: &Wanted, scheduler: Scheduler<'_>) -> Self {
+    /// Chooses among the workers of a group, of which so many are on their way out and replaced before they are gone.
+    pub(crate) fn of(
+        census: &'c Census<'a>,
+        wanted: &Wanted,
+        scheduler: Scheduler<'_>,
+        replaced: usize,
+    ) -> Self {
         let mut departures = Self::default();
         let (noticed, mut workers): (Vec<&Worker<'a>>, Vec<_>) =
             census.workers.iter().partition(|worker| worker.notice.is_some());
@@ -70,7 +73,7 @@ impl<'c, 'a> Departures<'c, 'a> {
             }
         }
         if departures.held == 0 {
-            for worker in rollout::next(&staying, wanted) {
+            for worker in rollout::next(&staying, wanted, replaced) {
                 departures.leave(worker, Why::Outdated, wanted, scheduler);
             }
         }
@@ -83,7 +86,7 @@ impl<'c, 'a> Departures<'c, 'a> {
         let how = match scheduler {
             _ if !worker.may_hold_data => How::Deleted,
             Scheduler::Known(_) => How::Marked,
-            Scheduler::Unreachable(_) if wanted.scale_down == ScaleDown::Unsafe => How::DeletedUnsafely,
+            Scheduler::Unreachable(_) if wanted.gives_up => How::DeletedUnsafely,
             Scheduler::Unreachable(_) | Scheduler::NotAsked => return false,
         };
         self.all.push((worker, how, why));

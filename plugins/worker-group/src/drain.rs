@@ -2,11 +2,11 @@
 //!
 //! The scheduler is asked to retire them: what they hold is moved to others, and it forgets them. A worker that it no
 //! longer knows is deleted. Whoever is still there when its time is over is deleted all the same, but never while the
-//! scheduler can't be asked: its time starts again then.
+//! scheduler can't be asked: its time starts again then. It starts again, too, when the operator was away: nobody has
+//! asked for it then.
 
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::scheduler::SOON;
-use dask_operator_plugin::dask::update::ScaleDown;
 use dask_operator_plugin::prelude::*;
 
 use crate::census::{Census, Worker};
@@ -34,6 +34,8 @@ pub(crate) struct Drain<'c, 'a> {
     pub(crate) unsafely: Vec<&'c Worker<'a>>,
     /// They stay, and have tried to hand on what they hold for a while.
     pub(crate) stuck: Vec<&'c Worker<'a>>,
+    /// Of so many that stay the successors come before they are gone, because nobody else takes what they hold.
+    pub(crate) replaced: usize,
     /// Addresses of workers that the scheduler shall retire.
     pub(crate) retire: Vec<String>,
     /// In how many milliseconds something may have changed.
@@ -55,14 +57,16 @@ impl<'c, 'a> Drain<'c, 'a> {
         for worker in &census.leaving {
             match scheduler {
                 _ if !worker.may_hold_data => drain.done.push(worker),
-                Scheduler::Unreachable(_) if wanted.scale_down == ScaleDown::Unsafe => {
-                    drain.unsafely.push(worker)
+                Scheduler::Unreachable(_) if wanted.gives_up => drain.unsafely.push(worker),
+                // Nobody remembers what was asked: the operator has just started, and may have been gone for long.
+                Scheduler::NotAsked if worker.retiring_since.is_some_and(|since| now - since >= PATIENCE) => {
+                    drain.again.push(worker);
                 }
                 Scheduler::Unreachable(_) | Scheduler::NotAsked => drain.staying.push(worker),
                 Scheduler::Known(facts) => drain.ask(worker, facts, wanted, starts_again, now),
             }
         }
-        if matches!(scheduler, Scheduler::Known(_)) {
+        if let Scheduler::Known(facts) = scheduler {
             let terminating = census.terminating.iter().map(|terminating| &terminating.standing);
             let kept = [&drain.staying, &drain.again]
                 .into_iter()
@@ -72,8 +76,23 @@ impl<'c, 'a> Drain<'c, 'a> {
             drain.retire = workers.map(|worker| worker.address.clone()).collect();
             drain.retire.sort();
             drain.retire.dedup();
+            drain.replaced = drain.replaced(facts, wanted, now);
         }
         drain
+    }
+
+    /// How many are outdated and do not get rid of what they hold: there is nobody who could take it, or they have tried
+    /// for a while. Dask moves results to workers that are `running` and not about to leave themselves.
+    fn replaced(&self, facts: &SchedulerFacts, wanted: &Wanted, now: Timestamp) -> usize {
+        let is_leaving = |worker: &SchedulerWorker| self.retire.binary_search(&worker.address).is_ok();
+        let nobody_takes = !facts
+            .workers
+            .iter()
+            .any(|worker| worker.status == "running" && !is_leaving(worker));
+        let outgoing = self.staying.iter().filter(|worker| wanted.is_outgoing(worker));
+        outgoing
+            .filter(|worker| patience(worker, now).is_none() || (nobody_takes && worker.standing.bytes() > 0))
+            .count()
     }
 
     fn ask(
@@ -102,9 +121,9 @@ impl<'c, 'a> Drain<'c, 'a> {
             return self.overdue.push(worker);
         };
         self.look_again_in(left);
-        match u64::try_from(since + PATIENCE - now) {
-            Ok(patience) if patience > 0 => self.look_again_in(patience),
-            _ => self.stuck.push(worker),
+        match patience(worker, now) {
+            Some(patience) => self.look_again_in(patience),
+            None => self.stuck.push(worker),
         }
         self.staying.push(worker);
     }
@@ -115,4 +134,13 @@ impl<'c, 'a> Drain<'c, 'a> {
                 .map_or(milliseconds, |again| again.min(milliseconds)),
         );
     }
+}
+
+/// How many milliseconds more a worker may try to hand on what it holds before that is worth a word; none when it has
+/// tried for longer.
+fn patience(worker: &Worker<'_>, now: Timestamp) -> Option<u64> {
+    let since = worker.retiring_since.unwrap_or(now);
+    u64::try_from(since + PATIENCE - now)
+        .ok()
+        .filter(|left| *left > 0)
 }

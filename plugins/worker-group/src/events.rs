@@ -8,6 +8,7 @@ use crate::census::{Census, Lost, Worker};
 use crate::conditions::{self, NOT_ASKED, SCALE_DOWN_BLOCKED, WORKERS_UP_TO_DATE, counted, listed, names};
 use crate::departures::{Departures, How, Why};
 use crate::drain::Drain;
+use crate::silence::GIVE_UP;
 use crate::wanted::Wanted;
 
 /// All that changes with a plan.
@@ -40,14 +41,15 @@ pub(crate) fn of(
     events
 }
 
-/// One event for all workers that are over, however many.
+/// One event for all workers that are over and replaced now, however many.
 fn lost(lost: &[Lost<'_>]) -> Option<Event> {
+    let lost: Vec<&Lost<'_>> = lost.iter().filter(|lost| lost.rests_until.is_none()).collect();
     let first = lost.first()?;
     let message = format!(
         "{} lost and will be replaced ({}): {}",
         counted(lost.len(), "worker"),
         first.cause,
-        listed(lost.iter().map(|lost| lost.name))
+        listed(lost.iter().map(|lost| lost.observed.key.name.as_str()))
     );
     Some(Event::warning("WorkerLost", message))
 }
@@ -110,8 +112,10 @@ fn removed(departures: &Departures<'_, '_>, drain: &Drain<'_, '_>, wanted: &Want
         .collect();
     if !unsafely.is_empty() {
         let message = format!(
-            "{} deleted with all results held there, because the scheduler can't be asked and `scaleDown` is `unsafe`: {}",
+            "{} deleted with all results held there, because the scheduler could not be asked for {} and `scaleDown` is \
+             `unsafe`: {}",
             counted(unsafely.len(), "worker"),
+            time::span(GIVE_UP),
             names(&unsafely)
         );
         events.push(Event::warning("UnsafeScaleDown", message));

@@ -9,7 +9,8 @@
 //! and `conditions` and `events` say it.
 //!
 //! What a status of a worker group holds: `replicas`, `readyReplicas`, `updatedReplicas`, `selector`,
-//! `observedGeneration` and, while there are some, `retiringReplicas`; its conditions are `WorkersReady` and, while
+//! `observedGeneration` and, while there are some, `retiringReplicas`, and `schedulerUnreachableSince` while workers are
+//! to leave, the scheduler can't be asked, and `scaleDown` is `unsafe`; its conditions are `WorkersReady` and, while
 //! there is something to say, `ScaleDownBlocked` and `WorkersUpToDate`.
 
 mod census;
@@ -22,6 +23,7 @@ mod plan;
 mod rollout;
 mod roster;
 mod settings;
+mod silence;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -69,6 +71,3 @@ impl Logic<WorkerGroup> for DefaultWorkerGroup {
         plan::worker_group(observation, settings)
     }
 }
-
-#[cfg(feature = "component")]
-dask_operator_plugin::export!(DefaultWorkerGroup: worker_group);

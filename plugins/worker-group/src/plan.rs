@@ -15,6 +15,7 @@ use crate::departures::{Departures, How, Why};
 use crate::drain::Drain;
 use crate::notices::Notices;
 use crate::roster::Scheduler;
+use crate::silence::Silence;
 use crate::template::Template;
 use crate::wanted::Wanted;
 use crate::{DefaultWorkerGroup, Settings, events, rollout, validate};
@@ -91,7 +92,7 @@ fn as_it_is(
     let everything = observation.children.iter().flat_map(|kind| &kind.objects);
     Plan {
         children: everything.map(DesiredChild::keep).collect(),
-        status: status(group, census, None),
+        status: status(group, census, None, None),
         conditions: vec![Condition::new(
             WORKERS_READY,
             ConditionStatus::False,
@@ -113,9 +114,9 @@ fn workers(
     settings: &Settings,
 ) -> Plan {
     let now = observation.now;
-    let wanted = Wanted::of(group, cluster, settings, now);
-    let departures = Departures::of(census, &wanted, scheduler);
+    let wanted = Wanted::of(group, cluster, settings, scheduler, now);
     let drain = Drain::of(census, &wanted, scheduler, group, now);
+    let departures = Departures::of(census, &wanted, scheduler, drain.replaced);
     let batch = Batch::of(
         missing(census, &departures, &drain, &wanted),
         census,
@@ -136,12 +137,12 @@ fn workers(
         .chain(drain.staying.iter().copied())
         .map(|worker| worker.observed);
     let kept = kept.chain(census.terminating.iter().map(|terminating| terminating.observed));
+    let kept = kept.chain(census.resting());
     let mut children: Vec<DesiredChild> = kept.map(DesiredChild::keep).collect();
     let mark = json!({"metadata": {
         "labels": {metadata::CLUSTER_NAME: cluster.name},
         "annotations": {metadata::RETIRING_SINCE: time::format_exactly(now)},
-    }})
-    .to_string();
+    }});
     let marked = departures.by(How::Marked).chain(drain.again.iter().copied());
     children.extend(marked.map(|worker| DesiredChild::apply(worker.observed.key.clone(), &mark)));
     if batch.size > 0 {
@@ -168,10 +169,16 @@ fn workers(
         scheduler,
     ));
     let events = events::of(group, census, &departures, &drain, &conditions, &wanted);
+    let rest = census.lost.iter().filter_map(|lost| lost.rests_until).min();
+    let rest = rest.and_then(|until| u64::try_from(until - now).ok());
     let asks = asks(census, &departures, &wanted);
+    let silence = wanted.silence.filter(|_| asks);
+    let gives_up_in = silence
+        .map(Silence::ends)
+        .and_then(|end| u64::try_from(end - now).ok().filter(|rest| *rest > 0));
     Plan {
         children,
-        status: status(group, census, Some(&wanted)),
+        status: status(group, census, Some(&wanted), silence),
         conditions,
         events,
         requeue_after: [
@@ -179,6 +186,8 @@ fn workers(
             drain.look_again,
             asks.then_some(look_again(&departures, scheduler)).flatten(),
             wanted.restart_at.and_then(|time| u64::try_from(time - now).ok()),
+            gives_up_in,
+            rest,
         ]
         .into_iter()
         .flatten()
@@ -192,7 +201,8 @@ fn workers(
 }
 
 /// How many workers are to be created. Who was told to leave, and who is about to lose its node, does not count; who
-/// is lost, or deleted for being outdated, holds its place until it is gone.
+/// is lost, or deleted for being outdated, holds its place until it is gone. Who leaves for being outdated holds it, too,
+/// unless it takes another worker to let it go.
 fn missing(
     census: &Census<'_>,
     departures: &Departures<'_, '_>,
@@ -208,8 +218,8 @@ fn missing(
         .filter(|(_, how, why)| *why == Why::Outdated && *how == How::Marked);
     let marked = marked.count();
     let leaving = drain.staying.iter().chain(&drain.again);
-    let leaving = leaving.filter(|worker| wanted.is_outdated(worker) && worker.notice.is_none());
-    let room = rollout::room(wanted, counted, leaving.count() + marked);
+    let outgoing = leaving.filter(|worker| wanted.is_outgoing(worker)).count() - drain.replaced;
+    let room = rollout::room(wanted, counted, outgoing + marked);
     let most = wanted.most(departures.outdated - departures.count(Why::Outdated));
     most.saturating_sub(counted).min(room)
 }
@@ -243,7 +253,7 @@ fn suspended(group: &Resource<'_>, cluster: &Resource<'_>, census: &Census<'_>) 
     let terminating = census.terminating.iter().map(|terminating| terminating.observed);
     Plan {
         children: terminating.map(DesiredChild::keep).collect(),
-        status: status(group, census, None),
+        status: status(group, census, None, None),
         conditions: vec![Condition::new(
             WORKERS_READY,
             ConditionStatus::False,
@@ -303,7 +313,12 @@ fn names_taken(observation: &Observation) -> impl Iterator<Item = &str> {
     objects.chain(known.iter().map(|worker| worker.name.as_str()))
 }
 
-fn status(group: &Resource<'_>, census: &Census<'_>, wanted: Option<&Wanted>) -> String {
+fn status(
+    group: &Resource<'_>,
+    census: &Census<'_>,
+    wanted: Option<&Wanted>,
+    silence: Option<Silence>,
+) -> String {
     let cluster = group.spec["cluster"].as_str().unwrap_or_default();
     let mut status = json!({
         "replicas": census.workers.len(),
@@ -314,11 +329,14 @@ fn status(group: &Resource<'_>, census: &Census<'_>, wanted: Option<&Wanted>) ->
         let updated = census.workers.iter().filter(|worker| !wanted.is_outdated(worker));
         status["updatedReplicas"] = json!(updated.count());
     }
+    if let Some(silence) = silence {
+        silence.write(&mut status);
+    }
     if !census.leaving.is_empty() {
         status["retiringReplicas"] = json!(census.leaving.len());
     }
     if let Some(generation) = group.generation() {
         status["observedGeneration"] = json!(generation);
     }
-    status.to_string()
+    json_text(&status)
 }

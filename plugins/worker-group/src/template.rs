@@ -21,8 +21,7 @@ impl Template {
         let worker = &group.spec["worker"];
         // A word that nobody wrote, to stand for the name until there is one.
         let mut stand_in = "worker-name-stand-in".to_owned();
-        let written = worker.to_string();
-        while written.contains(&stand_in) {
+        while has_word(worker, &stand_in) {
             stand_in.push('-');
         }
         let domain = settings.cluster_domain.as_deref();
@@ -39,7 +38,7 @@ impl Template {
             .annotations
             .insert(TEMPLATE_HASH.to_owned(), hash.to_owned());
         let object = settings.workload.object(&metadata, pod_spec, &labels);
-        let pieces = object.to_string().split(&stand_in).map(str::to_owned).collect();
+        let pieces = json_text(&object).split(&stand_in).map(str::to_owned).collect();
         Self {
             kind: settings.workload.kind(),
             pieces,
@@ -56,20 +55,22 @@ impl Template {
     }
 }
 
-/// A hash of what people say about a group's workers: their pod's spec, labels and annotations. Workers of another
-/// hash are outdated.
-///
-/// It is made from the resources after defaulting, because that is how the webhook stores them. What the operator adds
-/// (names, addresses, environment, reserved labels) is not in it, so that no new release of it replaces anybody's
-/// workers; nor is what says the same in another way (the order of fields, nulls).
+/// Whether a word stands in any text of a value, names of fields among them.
+fn has_word(value: &Value, word: &str) -> bool {
+    match value {
+        Value::String(text) => text.contains(word),
+        Value::Array(items) => items.iter().any(|item| has_word(item, word)),
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, member)| name.contains(word) || has_word(member, word)),
+        _ => false,
+    }
+}
+
+/// [`hash::of_template`] of a group's workers, from the resources after defaulting, because that is how the webhook stores
+/// them. Workers of another hash are outdated.
 pub(crate) fn hash(group: &Resource<'_>, cluster: &Resource<'_>, settings: &Settings) -> String {
-    let mut metadata = metadata(group, cluster, settings);
-    metadata.labels.retain(|name, _| !name.starts_with("dask.org/"));
-    hash::of(&json!({
-        "labels": metadata.labels,
-        "annotations": metadata.annotations,
-        "spec": group.spec["worker"]["spec"],
-    }))
+    hash::of_template(&metadata(group, cluster, settings), &group.spec["worker"]["spec"])
 }
 
 /// A worker's labels and annotations but the reserved ones: the cluster's labels, below the group's, below those of

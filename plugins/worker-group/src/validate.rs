@@ -11,10 +11,7 @@ pub(crate) fn worker_group(object: &Value, old: Option<&Value>) -> Vec<Finding> 
     if let Some(message) = names::wrong_group_name(&names::of(object)) {
         checks.error("metadata.name", message);
     }
-    let Some(spec) = checks
-        .object(object, "spec", "")
-        .map(|spec| Value::Object(spec.clone()))
-    else {
+    let Some(spec) = checks.object(object, "spec", "") else {
         return checks.into_findings();
     };
     if spec["cluster"].as_str().is_none_or(str::is_empty) {
@@ -40,8 +37,8 @@ pub(crate) fn worker_group(object: &Value, old: Option<&Value>) -> Vec<Finding> 
             ),
         );
     }
-    if let Some(worker) = checks.object(&spec, "worker", "spec") {
-        checks.worker(&Value::Object(worker.clone()), "spec.worker");
+    if let Some(worker) = checks.object(spec, "worker", "spec") {
+        checks.worker(worker, "spec.worker");
     }
     checks.into_findings()
 }

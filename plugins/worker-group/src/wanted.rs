@@ -7,6 +7,8 @@ use dask_operator_plugin::dask::update::{self, ScaleDown, Strategy};
 use dask_operator_plugin::prelude::*;
 
 use crate::census::Worker;
+use crate::roster::Scheduler;
+use crate::silence::Silence;
 use crate::template;
 
 /// What a group shall be, from its `spec.worker` and its cluster.
@@ -14,8 +16,10 @@ use crate::template;
 pub(crate) struct Wanted {
     /// How many workers there shall be.
     pub(crate) replicas: usize,
-    /// How those leave that are too many.
-    pub(crate) scale_down: ScaleDown,
+    /// For how long the scheduler could not be asked, where workers leave all the same in the end.
+    pub(crate) silence: Option<Silence>,
+    /// That time is over.
+    pub(crate) gives_up: bool,
     /// Milliseconds that a worker has to hand on what it holds.
     pub(crate) drain_timeout: i64,
     /// How those are replaced that are outdated.
@@ -34,9 +38,11 @@ impl Wanted {
         group: &Resource<'_>,
         cluster: &Resource<'_>,
         settings: &crate::Settings,
+        scheduler: Scheduler<'_>,
         now: Timestamp,
     ) -> Self {
         let worker = &group.spec["worker"];
+        let silence = Silence::of(group, ScaleDown::of(worker), scheduler, now);
         let replicas = resource::replicas(worker) as usize;
         let restarts = [group, cluster].map(|resource| {
             let annotation = &resource.object["metadata"]["annotations"][RESTARTED_AT];
@@ -45,7 +51,8 @@ impl Wanted {
         let restarts = || restarts.into_iter().flatten();
         Self {
             replicas,
-            scale_down: ScaleDown::of(worker),
+            silence,
+            gives_up: silence.is_some_and(|silence| silence.ends() <= now),
             drain_timeout: update::drain_timeout(worker),
             strategy: Strategy::of(worker, replicas),
             template_hash: template::hash(group, cluster, settings),
@@ -63,6 +70,11 @@ impl Wanted {
             .as_ref()
             .is_some_and(|hash| *hash != self.template_hash);
         other || restart.is_some_and(|(restarted_at, created)| created < restarted_at)
+    }
+
+    /// Whether a worker that was told to leave leaves for being outdated, and not because its node goes.
+    pub(crate) fn is_outgoing(&self, worker: &Worker<'_>) -> bool {
+        self.is_outdated(worker) && worker.notice.is_none()
     }
 
     /// How many workers there may be while so many of them are outdated.

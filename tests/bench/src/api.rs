@@ -108,10 +108,15 @@ impl<'a> Namespace<'a> {
         Ok(page.items.len() + usize::try_from(others)?)
     }
 
-    /// Waits until there are `count` pods.
+    /// Waits until there are `count` pods. While many are missing it seldom asks: to count thousands takes the API
+    /// server some time, in which it creates none.
     pub(crate) async fn wait_for_pods(&self, count: usize) -> Result<()> {
         self.until(&format!("{count} pods"), async || {
-            Ok(self.count_pods().await? >= count)
+            let missing = count.saturating_sub(self.count_pods().await?);
+            if missing > count / 10 {
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+            Ok(missing == 0)
         })
         .await
     }

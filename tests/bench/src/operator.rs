@@ -24,17 +24,23 @@ pub(crate) struct Operator {
 impl Operator {
     /// Starts the operator and waits until it says that it is ready.
     pub(crate) async fn start(binary: &Path, cache: &Path, concurrency: usize) -> Result<Self> {
+        let concurrency = concurrency.to_string();
+        let mut operator = Self::spawn(binary, cache, &["--writes-in-flight", &concurrency]).await?;
+        let start = Instant::now();
+        operator
+            .until("ready", async |operator| operator.is_ready().await)
+            .await?;
+        operator.ready_after = start.elapsed();
+        Ok(operator)
+    }
+
+    /// Starts it with these arguments, and does not wait.
+    pub(crate) async fn spawn(binary: &Path, cache: &Path, arguments: &[&str]) -> Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.to_string();
         let log = tempfile::NamedTempFile::new()?;
-        let start = Instant::now();
         let process = Command::new(binary)
-            .args([
-                "run",
-                "--bind",
-                &address,
-                "--writes-in-flight",
-                &concurrency.to_string(),
-            ])
+            .args(["run", "--bind", &address])
+            .args(arguments)
             .arg("--cache-dir")
             .arg(cache)
             .stdout(log.reopen()?)
@@ -43,26 +49,32 @@ impl Operator {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("starting {}", binary.display()))?;
-        let mut operator = Self {
+        Ok(Self {
             process,
             address,
             ready_after: Duration::ZERO,
             log,
-        };
-        while get(&operator.address, "/readyz").await.is_err() {
-            if let Some(status) = operator.process.try_wait()? {
-                bail!("the operator ended with {status}:\n{}", operator.last_lines());
+        })
+    }
+
+    /// Whether it says that it is ready.
+    pub(crate) async fn is_ready(&self) -> bool {
+        get(&self.address, "/readyz").await.is_ok()
+    }
+
+    /// Waits until `done` says that it is `what`.
+    pub(crate) async fn until(&mut self, what: &str, done: impl AsyncFn(&Self) -> bool) -> Result<()> {
+        let start = Instant::now();
+        while !done(self).await {
+            if let Some(status) = self.process.try_wait()? {
+                bail!("the operator ended with {status}:\n{}", self.last_lines());
             }
             if start.elapsed() > Duration::from_secs(60) {
-                bail!(
-                    "the operator was not ready after 60 s:\n{}",
-                    operator.last_lines()
-                );
+                bail!("the operator was not {what} after 60 s:\n{}", self.last_lines());
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        operator.ready_after = start.elapsed();
-        Ok(operator)
+        Ok(())
     }
 
     /// How long it took from the start of the process until it was ready.
@@ -70,9 +82,14 @@ impl Operator {
         self.ready_after
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> Result<u32> {
+        self.process.id().context("the operator has ended")
+    }
+
     /// The memory that it has and the most that it had.
     pub(crate) fn memory(&self) -> Result<Memory> {
-        let id = self.process.id().context("the operator has ended")?;
+        let id = self.id()?;
         let status = fs::read_to_string(format!("/proc/{id}/status"))?;
         let field = |name: &str| -> Result<u64> {
             let line = status.lines().find_map(|line| line.strip_prefix(name));

@@ -72,8 +72,14 @@ impl Report {
             "  operator, from apply to all pods   {operator:8.2} s  {:6.0} pods/s",
             rate(operator)
         );
-        let ratio = median(&|round| round.operator.as_secs_f64() / round.bare.as_secs_f64());
-        println!("  operator ÷ bare client, by round   {ratio:8.2}    (aim: at most 1.1)");
+        let ratio = |round: &Round| round.operator.as_secs_f64() / round.bare.as_secs_f64();
+        let ratios = self.rounds.iter().map(ratio);
+        println!(
+            "  operator ÷ bare client, by round   {:8.2}    ({:.2} to {:.2}; aim: at most 1.1)",
+            median(&ratio),
+            ratios.clone().fold(f64::INFINITY, f64::min),
+            ratios.fold(0.0, f64::max),
+        );
         println!(
             "  process start to ready             {:8.3} s",
             median(&|round| round.ready.as_secs_f64())

@@ -48,10 +48,10 @@ def _programs():
 #: Every program in the order of building: what the control plane needs comes first.
 PROGRAMS = {program.name: program for program in _programs()}
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kubectl", "kube-controller-manager", "kube-scheduler")
-NODE = ("kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "bridge", "loopback", "host-local", "portmap", "coredns")
 FAKE_NODES = ("kwok",)
-#: What a caller may ask for by name.
-SETS = {"control-plane": CONTROL_PLANE, "node": CONTROL_PLANE + NODE, "all": tuple(PROGRAMS)}
+#: What a caller may ask for by name. A cluster with a node has all: the clients too, which its kubeconfig promises to
+#: have in the PATH, and kwok, which takes longer to build later, when Go's caches are gone.
+SETS = {"control-plane": CONTROL_PLANE, "all": tuple(PROGRAMS)}
 #: Bytes on disk that building all needs: modules, Go's build cache, programs.
 ROOM = 10 << 30
 #: What `KUBEBUILDER_ASSETS` (the folder of setup-envtest) has.
@@ -135,15 +135,14 @@ def _build_all(missing, caches):
         raise Failure("Go (1.26 or newer) is missing: install it so that the cluster's programs can be built")
     say(f"  building {len(missing)} program(s) once, from Go modules: {', '.join(missing)}")
     if len(missing) > 5:
-        say("  (about 12 minutes on 2 processors for all of them)")
+        say("  (about 16 minutes on 2 processors for all of them)")
         free = shutil.disk_usage(caches.parent).free
         if free < ROOM:
             raise Failure(f"building needs {ROOM >> 30} GB of disk for a while, and {caches.parent} has {free >> 30} GB free; XDG_CACHE_HOME can name another place")
     for names in _batches(missing):
         _build([PROGRAMS[name] for name in names], caches)
-    # Go's own caches take some 7 GB. They are kept while a module that shares packages with these is still to be
-    # built, and dropped when all that `up` needs is there.
-    if all(locate(name).exists() for name in SETS["node"]):
+    # Go's own caches take some 7 GB. They are kept while a module that shares packages with these is still to be built.
+    if all(locate(name).exists() for name in PROGRAMS):
         drop(caches)
 
 

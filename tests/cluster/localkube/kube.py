@@ -4,7 +4,12 @@ import contextlib
 import http.client
 import json
 import ssl
+import time
 import urllib.parse
+
+#: Seconds after which a connection that was not used is not used again. The API server closes it after 90
+#: (`IdleTimeout` in k8s.io/apiserver), and who asks at that moment gets no answer.
+IDLE = 30
 
 
 class ApiError(Exception):
@@ -24,10 +29,13 @@ class Api:
         self.context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
         self.context.load_cert_chain(str(pki / f"{identity}.crt"), str(pki / f"{identity}.key"))
         self.connection = None
+        self.used = 0.0
 
     def text(self, method, path, body=None, content_type="application/json"):
         """Send a request, return the answer's text; raises :class:`ApiError` or ``OSError``."""
         data = None if body is None else json.dumps(body)
+        if time.monotonic() - self.used > IDLE:
+            self.close()
         try:
             if self.connection is None:
                 address = urllib.parse.urlsplit(self.cluster.server)
@@ -35,6 +43,7 @@ class Api:
             self.connection.request(method, path, body=data, headers={"Content-Type": content_type, "Accept": "application/json"})
             response = self.connection.getresponse()
             answer = response.read().decode(errors="replace")
+            self.used = time.monotonic()
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise OSError(f"{self.cluster.server} does not answer: {error}") from error

@@ -38,7 +38,7 @@ def up(cluster, with_node=True):
             return
         machine.need(PROGRAMS)
         pki.require_openssl()
-        programs = binaries.ensure(binaries.SETS["node" if with_node else "control-plane"])
+        programs = binaries.ensure(binaries.SETS["all" if with_node else "control-plane"])
         images = node.prepare() if with_node else {}
         if not running.keeper:
             _lay_ground(cluster, running)

@@ -75,6 +75,11 @@ class Cache(unittest.TestCase):
             with self.assertRaisesRegex(Failure, "KUBEBUILDER_ASSETS"):
                 binaries.locate("kubectl")
 
+    def test_sets(self):
+        """A cluster with a node has the clients that `kubeconfig` promises, and one without is not delayed by them."""
+        self.assertLessEqual({"kubectl", "helm", "crane"}, set(binaries.SETS["all"]))
+        self.assertNotIn("helm", binaries.SETS["control-plane"])
+
     def test_batches(self):
         """The control plane is built first, and one call of Go has programs of one module only."""
         batches = binaries._batches(list(binaries.PROGRAMS))  # pylint: disable=protected-access

@@ -51,10 +51,10 @@ impl Logics {
             }))
         };
         Ok(Self {
-            cluster: load(DaskKind::Cluster, CLUSTER)?,
-            worker_group: load(DaskKind::WorkerGroup, WORKER_GROUP)?,
-            job: load(DaskKind::Job, JOB)?,
-            autoscaler: load(DaskKind::Autoscaler, AUTOSCALER)?,
+            cluster: load(DaskKind::Cluster, CLUSTER.bytes)?,
+            worker_group: load(DaskKind::WorkerGroup, WORKER_GROUP.bytes)?,
+            job: load(DaskKind::Job, JOB.bytes)?,
+            autoscaler: load(DaskKind::Autoscaler, AUTOSCALER.bytes)?,
         })
     }
 

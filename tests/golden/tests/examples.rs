@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 /// An example as a component. It is built where the default components are, which have the standard library already.
 fn example(name: &str) -> Component {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("components");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("plugins");
     let build = Build::new(target)
         .plugin(files::folder("../../plugins/examples").join(name))
         .quiet();

@@ -216,14 +216,15 @@ fn admit(
     if !outcome.is_allowed() {
         return Ok(None);
     }
-    let changes = differences(asked.object, &outcome.object);
+    let stored = outcome.changed.unwrap_or_else(|| asked.object.clone());
+    let changes = differences(asked.object, &stored);
     if !changes.is_empty() {
         writeln!(out, "  filled in and changed:")?;
         for change in changes {
             writeln!(out, "    {change}")?;
         }
     }
-    Ok(Some(outcome.object))
+    Ok(Some(stored))
 }
 
 /// Says which children there will be, and what is different without the plugin.

@@ -80,6 +80,8 @@ pub trait Observed {
     fn has_worker_group(&self, name: &str) -> bool;
     /// Whether the component saw a Dask worker with this address.
     fn has_dask_worker(&self, address: &str) -> bool;
+    /// Whether the parent's cluster, as the component saw it, has this uid.
+    fn has_cluster(&self, uid: &str) -> bool;
 }
 
 /// Nothing exists yet: what `render` starts from.
@@ -96,6 +98,10 @@ impl Observed for Nothing {
     }
 
     fn has_dask_worker(&self, _: &str) -> bool {
+        false
+    }
+
+    fn has_cluster(&self, _: &str) -> bool {
         false
     }
 }
@@ -207,7 +213,7 @@ pub fn check(
     let status = gate.status(&plan.status);
     gate.conditions(&plan.conditions);
     gate.events(&plan.events);
-    gate.owner(plan.owner.as_ref());
+    gate.owner(observed, plan.owner.as_ref());
     gate.scale(observed, &plan.scale);
     gate.scheduler(observed, plan.scheduler.as_ref());
     if gate.violations.is_empty() {
@@ -413,7 +419,7 @@ impl Gate<'_> {
         }
     }
 
-    fn owner(&mut self, owner: Option<&Owner>) {
+    fn owner(&mut self, observed: &impl Observed, owner: Option<&Owner>) {
         let Some(owner) = owner else { return };
         let may = match self.parent.kind {
             DaskKind::WorkerGroup | DaskKind::Autoscaler => {
@@ -437,8 +443,13 @@ impl Gate<'_> {
             };
             self.refuse(None, "owner", message);
         }
-        if owner.uid.is_empty() {
-            self.refuse(None, "owner.uid", "is empty; write the owner's metadata.uid");
+        // Who has an owner that does not exist is deleted by garbage collection.
+        if may && !observed.has_cluster(&owner.uid) {
+            let message = format!(
+                "{:?} is not the uid of DaskCluster {} in the observation; write that",
+                owner.uid, owner.name
+            );
+            self.refuse(None, "owner.uid", message);
         }
     }
 

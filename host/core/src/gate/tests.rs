@@ -49,7 +49,7 @@ fn plan(children: Vec<DesiredChild>) -> Plan {
     }
 }
 
-/// There is a pod `kept` and a worker group `a-default`.
+/// There is a pod `kept`, a worker group `a-default`, and the cluster has the uid `u`.
 struct World;
 
 impl Observed for World {
@@ -63,6 +63,10 @@ impl Observed for World {
 
     fn has_dask_worker(&self, address: &str) -> bool {
         address == "tcp://10.0.0.1:1"
+    }
+
+    fn has_cluster(&self, uid: &str) -> bool {
+        uid == "u"
     }
 }
 
@@ -297,12 +301,12 @@ fn a_group_labels_its_workers_with_its_name() {
 
 #[test]
 fn only_its_cluster_owns_a_group() {
-    let owned_by = |name: &str| {
+    let owned_by = |name: &str, uid: &str| {
         let kind = ResourceKind::new(DASK_API_VERSION, "DaskCluster");
         let owner = Some(Owner {
             kind,
             name: name.into(),
-            uid: "u".into(),
+            uid: uid.into(),
         });
         violations(
             DaskKind::WorkerGroup,
@@ -312,8 +316,15 @@ fn only_its_cluster_owns_a_group() {
             },
         )
     };
-    assert!(owned_by("a").is_empty());
-    assert!(owned_by("b")[0].contains("only the DaskCluster a can own it"));
+    assert!(owned_by("a", "u").is_empty());
+    assert!(owned_by("b", "u")[0].contains("only the DaskCluster a can own it"));
+    for other in ["", "of another"] {
+        let said = owned_by("a", other);
+        assert!(
+            said[0].contains("is not the uid of DaskCluster a in the observation"),
+            "{said:?}"
+        );
+    }
 }
 
 #[test]

@@ -1,47 +1,112 @@
 //! What is wrong with a plugin resource before anything is fetched.
 
 use dask_operator_api::{ClusterDaskPlugin, DaskPlugin};
+use dask_operator_render::policy::title;
+use dask_operator_runtime::Component;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::Catalog;
 use super::fetch::Sources;
 use super::prepare;
 use super::resource::{PluginKind, Resource};
 
+/// What is said of a plugin resource at admission: for each the field, empty where the sentence names
+/// it, and the sentence.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Remarks {
+    /// Why it could never be in force here.
+    pub refusals: Vec<(String, String)>,
+    /// What can't be known yet.
+    pub warnings: Vec<(String, String)>,
+}
+
 /// Says why a `DaskPlugin`, or a `ClusterDaskPlugin` if it is one `of_cluster`, could never be in force
-/// here: a source that is not allowed, limits or a selector that make no sense. For each the field,
-/// empty where the sentence names it, and the sentence.
+/// here: a source that is not allowed, limits or a selector that make no sense; and where its component is in the
+/// `catalog` already, settings that it refuses, and interfaces that it does not have. Blocks.
 #[must_use]
-pub fn refusals(sources: &Sources, object: &Value, of_cluster: bool) -> Vec<(&'static str, String)> {
+pub fn check(sources: &Sources, catalog: &Catalog, object: &Value, of_cluster: bool) -> Remarks {
     let resource = if of_cluster {
         read::<ClusterDaskPlugin>(object)
     } else {
         read::<DaskPlugin>(object)
     };
+    let mut remarks = Remarks::default();
     let resource = match resource {
         Ok(resource) => resource,
-        Err(refusal) => return vec![refusal],
+        Err(refusal) => {
+            remarks.refusals.push(refusal);
+            return remarks;
+        }
     };
-    let source = sources.check(&resource).err();
-    let limits = prepare::limits(resource.spec.limits.as_ref()).err();
-    let source = source.map(|failure| ("spec.source", failure.message));
-    let limits = limits.map(|failure| ("", failure.message));
-    source.into_iter().chain(limits).collect()
+    if let Err(failure) = sources.check(&resource) {
+        remarks.refusals.push(("spec.source".to_owned(), failure.message));
+    }
+    if let Err(failure) = prepare::limits(resource.spec.limits.as_ref()) {
+        remarks.refusals.push((String::new(), failure.message));
+    }
+    let spec = &resource.spec;
+    match catalog.loaded(&resource.id, &spec.source, spec.digest.as_deref()) {
+        Some(component) => fits(component, &resource, &mut remarks),
+        None if spec
+            .settings
+            .as_ref()
+            .is_some_and(|settings| !settings.is_empty()) =>
+        {
+            let message = "they are checked when the component is loaded, which it is not yet: the condition Ready will \
+                           say whether they are right";
+            remarks.warnings.push((SETTINGS.to_owned(), message.to_owned()));
+        }
+        None => {}
+    }
+    remarks
 }
 
-fn read<K: PluginKind + DeserializeOwned>(object: &Value) -> Result<Resource, (&'static str, String)> {
-    let object: K = serde_json::from_value(object.clone())
-        .map_err(|error| ("", format!("it can't be read as a {}: {error}", K::kind(&()))))?;
+const SETTINGS: &str = "spec.settings";
+
+/// Asks the component whether it is what the resource wants.
+fn fits(component: &Component, resource: &Resource, remarks: &mut Remarks) {
+    if let Err(failure) = prepare::wanted(resource, component) {
+        remarks.refusals.push((String::new(), failure.message));
+    }
+    match component.validate_settings(&resource.settings()) {
+        Ok(findings) => remarks.refusals.extend(findings.into_iter().map(|finding| {
+            let field = match finding.field.as_str() {
+                "" => SETTINGS.to_owned(),
+                field if field.starts_with('[') => format!("{SETTINGS}{field}"),
+                field => format!("{SETTINGS}.{field}"),
+            };
+            (field, format!("{} (says {})", finding.message, title(component)))
+        })),
+        // A broken component must be replaceable: that it fails here is no reason to refuse anything.
+        Err(error) => remarks
+            .warnings
+            .push((SETTINGS.to_owned(), format!("they can't be checked: {error}"))),
+    }
+}
+
+fn read<K: PluginKind + DeserializeOwned>(object: &Value) -> Result<Resource, (String, String)> {
+    let object: K = serde_json::from_value(object.clone()).map_err(|error| {
+        (
+            String::new(),
+            format!("it can't be read as a {}: {error}", K::kind(&())),
+        )
+    })?;
     object
         .read()
-        .map_err(|error| ("", format!("a selector makes no sense: {error}")))
+        .map_err(|error| (String::new(), format!("a selector makes no sense: {error}")))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use dask_operator_runtime::{Engine, EngineConfig, Limits};
     use rstest::rstest;
     use serde_json::json;
 
+    use super::super::catalog::Loaded;
+    use super::super::{Entry, PluginId, Scope};
     use super::*;
 
     #[rstest]
@@ -63,8 +128,9 @@ mod tests {
         };
         let object = json!({"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskPlugin",
             "metadata": {"name": "p", "namespace": "n"}, "spec": spec});
-        let said = refusals(&sources, &object, false);
+        let said = check(&sources, &Catalog::default(), &object, false);
         let said: Vec<_> = said
+            .refusals
             .iter()
             .map(|(field, text)| format!("{field}: {text}"))
             .collect();
@@ -72,5 +138,85 @@ mod tests {
         for (said, expected) in said.iter().zip(expected) {
             assert!(said.starts_with(expected), "{said}");
         }
+    }
+
+    fn plugin(name: &str, spec: &Value) -> Value {
+        json!({"apiVersion": "kubernetes.dask.org/v1", "kind": "ClusterDaskPlugin", "metadata": {"name": name}, "spec": spec})
+    }
+
+    fn texts(said: &[(String, String)]) -> Vec<String> {
+        said.iter()
+            .map(|(field, text)| format!("{field}: {text}"))
+            .collect()
+    }
+
+    #[test]
+    fn settings_are_checked_by_a_component_that_is_loaded() {
+        let everything = "*".parse().unwrap_or_else(|error| panic!("{error}"));
+        let sources = Sources {
+            cluster: vec![everything],
+            ..Sources::default()
+        };
+        let engine = Engine::new(EngineConfig::default()).unwrap_or_else(|error| panic!("{error}"));
+        let component = Component::load(
+            &engine,
+            "default",
+            dask_operator_components::WORKER_GROUP.bytes,
+            Limits::default(),
+        );
+        let component = component.unwrap_or_else(|error| panic!("{error}"));
+        let digest = component.digest().to_string();
+        let source = json!({"file": {"path": "/plugins/a.wasm"}});
+        let loaded = Entry {
+            id: PluginId {
+                namespace: None,
+                name: "a".into(),
+            },
+            scope: Scope::default(),
+            order: 0,
+            logic: BTreeMap::new(),
+            policy: None,
+            loaded: Some(Loaded {
+                component: component.clone(),
+                source: serde_json::from_value(source.clone()).unwrap_or_default(),
+            }),
+        };
+        let wrong = json!({"workload": "boat"});
+        let mut spec = json!({"source": source, "settings": wrong});
+        let of_defaults = Catalog::default().made_of(vec![component]);
+        let in_force = Catalog::default().with(vec![loaded], BTreeMap::new());
+        let said = |catalog: &Catalog, name: &str, spec: &Value| {
+            let said = check(&sources, catalog, &plugin(name, spec), true);
+            (texts(&said.refusals), texts(&said.warnings))
+        };
+
+        let (refusals, warnings) = said(&in_force, "a", &spec);
+        assert_eq!(
+            (refusals.len(), warnings.len()),
+            (1, 0),
+            "{refusals:?} {warnings:?}"
+        );
+        assert!(
+            refusals[0].starts_with("spec.settings.workload: ")
+                && refusals[0].contains("(says worker-group "),
+            "{refusals:?}"
+        );
+        // Another one may get other bytes from there.
+        let (refusals, warnings) = said(&in_force, "b", &spec);
+        assert!(refusals.is_empty() && warnings[0].starts_with("spec.settings: they are checked when"));
+        let (refusals, _) = said(&of_defaults, "a", &spec);
+        assert!(refusals.is_empty(), "{refusals:?}");
+        // These are the same bytes, wherever they come from.
+        spec["digest"] = digest.into();
+        for catalog in [&in_force, &of_defaults] {
+            assert_eq!(said(catalog, "b", &spec).0.len(), 1);
+        }
+        spec["interfaces"] = json!(["policy"]);
+        spec["settings"] = json!({"workload": "deployment"});
+        let (refusals, _) = said(&of_defaults, "b", &spec);
+        assert!(
+            refusals[0].starts_with(": spec.interfaces: worker-group "),
+            "{refusals:?}"
+        );
     }
 }

@@ -4,12 +4,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use dask_operator_api::PluginSource;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_render::policy::Policy;
+use dask_operator_runtime::Component;
 use kube::core::{Selector, SelectorExt};
 
 use super::{Plugin, PluginError};
+
+/// The label that every namespace has: its name.
+pub(super) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
@@ -54,6 +59,15 @@ pub struct Scope {
     pub labels: Selector,
 }
 
+/// A component that is loaded, whoever it decides for.
+#[derive(Clone)]
+pub struct Loaded {
+    /// Itself.
+    pub component: Component,
+    /// Where a plugin resource says that it comes from.
+    pub source: PluginSource,
+}
+
 /// A plugin that is in force.
 #[derive(Clone)]
 pub struct Entry {
@@ -68,6 +82,8 @@ pub struct Entry {
     pub logic: BTreeMap<DaskKind, Result<Arc<Plugin>, PluginError>>,
     /// The policy that it is, likewise.
     pub policy: Option<Result<Arc<Policy>, PluginError>>,
+    /// Its component; none where it can't be used now.
+    pub loaded: Option<Loaded>,
 }
 
 impl Entry {
@@ -80,6 +96,15 @@ impl Entry {
     }
 }
 
+/// A place whose plugins nobody knows yet: a policy may be among them, and so nothing is decided there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// The namespace; none for all.
+    pub namespace: Option<String>,
+    /// Why they aren't known, and what to do about it.
+    pub why: String,
+}
+
 /// All components and what they are for.
 #[derive(Clone, Default)]
 pub struct Catalog {
@@ -87,9 +112,13 @@ pub struct Catalog {
     defaults: BTreeMap<DaskKind, Result<Arc<Plugin>, PluginError>>,
     /// Policies from the command line: for all resources, and asked last.
     policies: Vec<Arc<Policy>>,
+    /// The components of the default logic.
+    components: Vec<Component>,
     entries: Vec<Entry>,
     /// Labels of namespaces, as far as they are known.
     namespaces: BTreeMap<String, Labels>,
+    /// Where nothing is decided yet.
+    unknown: Vec<Unknown>,
 }
 
 impl Catalog {
@@ -106,6 +135,12 @@ impl Catalog {
         }
     }
 
+    /// The same, whose default logic is of these components.
+    #[must_use]
+    pub fn made_of(self, components: Vec<Component>) -> Self {
+        Self { components, ..self }
+    }
+
     /// The same with other plugins, for namespaces with these labels.
     #[must_use]
     pub fn with(&self, mut entries: Vec<Entry>, namespaces: BTreeMap<String, Labels>) -> Self {
@@ -116,8 +151,35 @@ impl Catalog {
         Self {
             defaults: self.defaults.clone(),
             policies: self.policies.clone(),
+            components: self.components.clone(),
             entries,
             namespaces,
+            unknown: Vec::new(),
+        }
+    }
+
+    /// The same, but nothing is decided in these places: who asks gets an error.
+    #[must_use]
+    pub fn without(&self, unknown: Vec<Unknown>) -> Self {
+        Self {
+            unknown,
+            ..self.clone()
+        }
+    }
+
+    /// Whether the plugins that concern a resource are known.
+    fn are_known(&self, subject: &Subject<'_>) -> Result<(), PluginError> {
+        let concerns = |unknown: &&Unknown| {
+            let namespace = unknown.namespace.as_deref();
+            namespace.is_none_or(|namespace| namespace == subject.namespace)
+        };
+        match self.unknown.iter().find(concerns) {
+            None => Ok(()),
+            Some(unknown) => Err(PluginError {
+                title: "plugins".to_owned(),
+                reason: "PluginsUnknown",
+                message: unknown.why.clone(),
+            }),
         }
     }
 
@@ -126,12 +188,7 @@ impl Catalog {
     fn concerned<'a>(&'a self, subject: &'a Subject<'a>) -> impl Iterator<Item = &'a Entry> {
         // Every namespace has its name as a label, so that one can be chosen by it even
         // where the others aren't known.
-        let named = || {
-            Labels::from([(
-                "kubernetes.io/metadata.name".to_owned(),
-                subject.namespace.to_owned(),
-            )])
-        };
+        let named = || Labels::from([(NAMESPACE_NAME.to_owned(), subject.namespace.to_owned())]);
         let namespace = self
             .namespaces
             .get(subject.namespace)
@@ -146,8 +203,9 @@ impl Catalog {
     ///
     /// # Errors
     ///
-    /// When it can't be used.
+    /// When it can't be used, or nobody knows yet which one it is.
     pub fn logic(&self, subject: &Subject<'_>) -> Result<Arc<Plugin>, PluginError> {
+        self.are_known(subject)?;
         let swapped = self
             .concerned(subject)
             .find_map(|entry| entry.logic.get(&subject.kind));
@@ -165,10 +223,30 @@ impl Catalog {
     ///
     /// # Errors
     ///
-    /// When one that was in force can't be used now.
+    /// When one that was in force can't be used now, or nobody knows yet which ones there are.
     pub fn policies(&self, subject: &Subject<'_>) -> Result<Vec<Arc<Policy>>, PluginError> {
+        self.are_known(subject)?;
         let stacked = self.concerned(subject).filter_map(|entry| entry.policy.clone());
         stacked.chain(self.policies.iter().cloned().map(Ok)).collect()
+    }
+
+    /// The component that a plugin with this source and digest would be, where it is certain that it is one that is
+    /// loaded already: by its digest, or because the plugin in force comes from there and is not looked up again.
+    #[must_use]
+    pub fn loaded(&self, id: &PluginId, source: &PluginSource, digest: Option<&str>) -> Option<&Component> {
+        let plugins = self
+            .entries
+            .iter()
+            .filter_map(|entry| Some((entry, entry.loaded.as_ref()?)));
+        if let Some(digest) = digest {
+            let mut all = self
+                .components
+                .iter()
+                .chain(plugins.map(|(_, loaded)| &loaded.component));
+            return all.find(|component| component.digest().to_string() == digest);
+        }
+        let mut same = plugins.filter(|(entry, loaded)| entry.id == *id && loaded.source == *source);
+        same.next().map(|(_, loaded)| &loaded.component)
     }
 
     /// The default logic that could not be loaded.
@@ -266,6 +344,7 @@ mod tests {
             order,
             logic: BTreeMap::from([(DaskKind::Cluster, plugin(name))]),
             policy: Some(Ok(policy(name))),
+            loaded: None,
         }
     }
 
@@ -345,6 +424,39 @@ mod tests {
         assert!(catalog.policies(&subject(&concerned)).is_err());
         let none = Labels::new();
         assert!(catalog.logic(&subject(&none)).is_ok() && catalog.policies(&subject(&none)).is_ok());
+    }
+
+    #[rstest]
+    #[case::everywhere(None, "a", false)]
+    #[case::here(Some("a"), "a", false)]
+    #[case::elsewhere(Some("b"), "a", true)]
+    fn nothing_is_decided_where_the_plugins_are_not_known(
+        #[case] unknown: Option<&str>,
+        #[case] namespace: &str,
+        #[case] decides: bool,
+    ) {
+        let unknown = Unknown {
+            namespace: unknown.map(str::to_owned),
+            why: "they are not listed yet".into(),
+        };
+        let known = catalog(Vec::new());
+        let waiting = known.without(vec![unknown]);
+        let labels = Labels::new();
+        let subject = Subject {
+            kind: DaskKind::Cluster,
+            namespace,
+            labels: &labels,
+        };
+        let said = |error: PluginError| error.to_string();
+        let expected = if decides {
+            None
+        } else {
+            Some("plugins: they are not listed yet".to_owned())
+        };
+        assert_eq!(waiting.logic(&subject).err().map(said), expected);
+        assert_eq!(waiting.policies(&subject).err().map(said), expected);
+        // It ends with the next exchange.
+        assert!(waiting.with(Vec::new(), BTreeMap::new()).logic(&subject).is_ok());
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use dask_operator_sources::verify;
 
+use crate::newest;
+
 /// How many are kept. The oldest go first.
 const MOST: usize = 64;
 
@@ -44,10 +46,11 @@ impl Kept {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-        fs::write(&temporary, bytes)?;
-        fs::rename(&temporary, &path)?;
-        self.prune()
+        newest::write(&path, bytes, 0o644)?;
+        match &self.0 {
+            Some(folder) => newest::keep(folder, ".wasm", MOST),
+            None => Ok(()),
+        }
     }
 
     /// The file of a digest. A digest has hexadecimal digits only, so that it leads nowhere else.
@@ -56,23 +59,6 @@ impl Kept {
         let is_digest = digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
         let folder = self.0.as_ref().filter(|_| is_digest)?;
         Some(folder.join(format!("{digits}.wasm")))
-    }
-
-    fn prune(&self) -> io::Result<()> {
-        let Some(folder) = &self.0 else {
-            return Ok(());
-        };
-        let mut files = Vec::new();
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            files.push((entry.metadata()?.modified()?, entry.path()));
-        }
-        files.sort();
-        let superfluous = files.len().saturating_sub(MOST);
-        for (_, path) in files.drain(..superfluous) {
-            fs::remove_file(path)?;
-        }
-        Ok(())
     }
 }
 

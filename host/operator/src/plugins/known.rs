@@ -11,14 +11,16 @@ use tokio::time::Instant;
 
 use super::attempt::{Attempt, Outcome};
 use super::failure::LoadFailure;
-use super::guard::Failing;
 use super::prepare::Good;
 use super::resource::Resource;
-use super::{Entry, PluginError};
+use super::{Entry, PluginError, Scope};
 
 /// How long to wait after a first failure, and at most.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+/// The reason of what is in force and fails.
+const FAILS_IN_OPERATION: &str = "FailsInOperation";
 
 /// What is known of one plugin resource.
 pub(super) struct Known {
@@ -137,26 +139,43 @@ impl Known {
     }
 
     /// What is in force fails again and again: what was so before is in force again, where there is
-    /// something. Gives whether there is.
-    pub(super) fn go_back(&mut self, failing: &Failing) -> bool {
-        let failed = self.good.as_ref().map(Good::title).unwrap_or_default();
-        let Some(previous) = self.previous.take() else {
-            let message = format!(
-                "{failed} fails again and again, and there is no earlier version to go back to: {}",
-                failing.message
-            );
-            self.failure = Some(LoadFailure::new("FailsInOperation", message));
+    /// something and it `may_go_back`. Gives whether that is so.
+    pub(super) fn go_back(&mut self, message: &str, may_go_back: bool) -> bool {
+        let Some(good) = &self.good else {
             return false;
         };
-        let message = format!(
-            "{failed} failed again and again and was taken back for {}: {}",
-            previous.title(),
-            failing.message
+        let failed = good.title();
+        if !may_go_back {
+            self.failure = Some(LoadFailure::new(
+                FAILS_IN_OPERATION,
+                format!(
+                    "{failed} fails again and again; its trial is over, and it is not taken back: what it can't decide about \
+                     is refused and held, until it can or this plugin is changed: {message}"
+                ),
+            ));
+            return false;
+        }
+        let Some(previous) = self.previous.take() else {
+            let message = format!(
+                "{failed} fails again and again, and there is no earlier version to go back to: {message}"
+            );
+            self.failure = Some(LoadFailure::new(FAILS_IN_OPERATION, message));
+            return false;
+        };
+        let text = format!(
+            "{failed} failed again and again and was taken back for {}: {message}",
+            previous.title()
         );
-        self.failure = Some(LoadFailure::new("RolledBack", message));
+        self.rolled_back = Some(good.digest.clone());
+        self.failure = Some(LoadFailure::new("RolledBack", text));
         self.good = Some(previous);
-        self.rolled_back = Some(failing.digest.clone());
         true
+    }
+
+    /// What is in force failed again and again, and does no more. Gives whether that was its only trouble.
+    pub(super) fn is_well(&mut self) -> bool {
+        let failed = |failure: &LoadFailure| failure.reason == FAILS_IN_OPERATION;
+        self.failure.take_if(|failure| failed(failure)).is_some()
     }
 
     /// What the catalog gets: what is in force; of what was in force and can't be loaded that it is held; of
@@ -165,14 +184,19 @@ impl Known {
         if let Some(good) = &self.good {
             return Some(good.entry.clone());
         }
-        if !self.was_in_force() {
-            return None;
-        }
-        let status = &self.resource.status;
         let why = self
             .failure
             .as_ref()
             .map_or("it is being loaded", |failure| failure.message.as_str());
+        self.held(why, self.resource.scope.clone())
+    }
+
+    /// What was in force holds all that is in `scope`.
+    pub(super) fn held(&self, why: &str, scope: Scope) -> Option<Entry> {
+        if !self.was_in_force() {
+            return None;
+        }
+        let status = &self.resource.status;
         let error = PluginError {
             title: format!(
                 "{} {} ({}) of {}",
@@ -193,10 +217,11 @@ impl Known {
         let protects = had("policy") && self.resource.spec.mode == PluginMode::Protect;
         Some(Entry {
             id: self.resource.id.clone(),
-            scope: self.resource.scope.clone(),
+            scope,
             order: self.resource.spec.order,
             logic,
             policy: protects.then_some(Err(error)),
+            loaded: None,
         })
     }
 }

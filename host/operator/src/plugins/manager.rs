@@ -15,25 +15,34 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::attempt::{Attempt, Means, Outcome};
+use super::awaited::Awaited;
 use super::failure::LoadFailure;
 use super::fetch::Sources;
-use super::guard::Failing;
+use super::guard::{self, News};
 use super::kept::Kept;
 use super::known::Known;
+use super::namespaces::Namespaces;
 use super::prepare::Workshop;
 use super::resource::Resource;
 use super::watching::{self, Place, Told};
-use super::{Catalog, Labels, PluginId, Plugins, report};
+use super::{Catalog, PluginId, Plugins, report};
 use crate::health::Health;
 use crate::kinds::Kinds;
 use crate::leading::Leading;
 use crate::metrics::Metrics;
+use crate::selection::Selection;
 
 /// Attempts that run at once.
 const AT_ONCE: usize = 2;
 
 /// How long a start waits for what was in force before it.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What is not ready is said under this name.
+const PART: &str = "plugins";
+
+/// And so is what hinders to know which namespaces are looked after.
+const SELECTION: &str = "namespaces";
 
 /// Told that other components decide in a namespace now; none for all namespaces.
 pub type Swapped = Box<dyn Fn(Option<&str>) + Send + Sync>;
@@ -62,6 +71,8 @@ pub struct Parts {
     pub health: Arc<Health>,
     /// Whether this process is the one that writes.
     pub leading: Leading,
+    /// Which namespaces are looked after; it is told of their labels.
+    pub selection: Arc<Selection>,
 }
 
 /// Keeps the catalog as the plugin resources say.
@@ -76,25 +87,27 @@ pub struct Manager {
     leading: Leading,
     /// Whether it led when it last looked.
     led: bool,
-    failing: UnboundedReceiver<Failing>,
+    news: UnboundedReceiver<News>,
     known: BTreeMap<PluginId, Known>,
-    /// Places whose plugins are not known yet.
-    unlisted: Vec<Place>,
-    /// Labels of namespaces; none where nobody has asked for them.
-    namespaces: Option<BTreeMap<String, Labels>>,
-    namespaces_listed: bool,
+    /// Plugins in namespaces that are not looked after.
+    aside: BTreeMap<PluginId, Resource>,
+    selection: Arc<Selection>,
+    /// What is waited for until something is decided.
+    awaited: Awaited,
+    namespaces: Namespaces,
     attempts: JoinSet<Outcome>,
+    /// What came of attempts, until it is known which namespaces it concerns.
+    parked: Vec<Outcome>,
     watches: JoinSet<()>,
     tell: UnboundedSender<Told>,
     told: UnboundedReceiver<Told>,
     places: Vec<Place>,
-    ready: bool,
     started: Instant,
 }
 
 impl Manager {
     /// A manager of the plugins in these namespaces (empty for all, and those of the
-    /// cluster), which has not begun yet.
+    /// cluster), which has not begun yet. Nothing is decided until it has begun and knows which there are.
     #[must_use]
     pub fn new(parts: Parts, namespaces: &[String]) -> Self {
         let places = Place::of(namespaces);
@@ -102,13 +115,13 @@ impl Manager {
             let (plural, namespace) = place.watched();
             parts.health.expect_watch(&place.title(), plural, namespace);
         }
-        let (fail, failing) = mpsc::unbounded_channel();
+        let (news_of, news) = mpsc::unbounded_channel();
         let (tell, told) = mpsc::unbounded_channel();
         let workshop = Workshop {
             engine: parts.engine,
             watched: parts.watched,
             extra: parts.extra,
-            failing: fail,
+            news: news_of,
         };
         let means = Means {
             client: parts.client,
@@ -117,7 +130,7 @@ impl Manager {
             workshop,
             permits: Semaphore::new(AT_ONCE),
         };
-        Self {
+        let manager = Self {
             means: Arc::new(means),
             base: parts.plugins.catalog(),
             plugins: parts.plugins,
@@ -126,19 +139,22 @@ impl Manager {
             health: parts.health,
             led: parts.leading.now(),
             leading: parts.leading,
-            failing,
+            news,
             known: BTreeMap::new(),
-            namespaces: None,
-            namespaces_listed: false,
+            aside: BTreeMap::new(),
+            selection: parts.selection,
+            awaited: Awaited::new(&places),
+            namespaces: Namespaces::default(),
             attempts: JoinSet::new(),
+            parked: Vec::new(),
             watches: JoinSet::new(),
             tell,
             told,
-            unlisted: places.clone(),
             places,
-            ready: false,
             started: Instant::now(),
-        }
+        };
+        manager.exchange();
+        manager
     }
 
     /// Does its work for ever.
@@ -148,11 +164,16 @@ impl Manager {
             let watch = watching::plugins(self.means.client.clone(), place, self.tell.clone());
             self.watches.spawn(watch);
         }
+        if self.selection.is_by_labels() {
+            let why = "the labels of namespaces are not known yet".to_owned();
+            self.health.set_missing(SELECTION, Some(why));
+            self.ask_for_namespaces();
+        }
         let leading = self.leading.clone();
         loop {
             self.settle();
             let due = self.known.values().filter_map(Known::due).min();
-            let patience = (!self.ready).then(|| self.started + PATIENCE);
+            let patience = (!self.awaited.is_over()).then(|| self.started + PATIENCE);
             let next = [due, patience].into_iter().flatten().min();
             let wait = async {
                 match next {
@@ -166,7 +187,7 @@ impl Manager {
                     Ok(outcome) => self.came_of(outcome).await,
                     Err(error) => warn!("an attempt to load a plugin ended: {error}; this is a bug"),
                 },
-                Some(failing) = self.failing.recv() => self.fails(failing).await,
+                Some(news) = self.news.recv() => self.heard_of(news).await,
                 () = wait => self.begin_due(),
                 () = leading.wait(), if !self.led => {
                     self.led = true;
@@ -181,19 +202,19 @@ impl Manager {
 
     /// Says when everything is known.
     fn settle(&mut self) {
-        if self.ready {
+        if self.awaited.is_over() {
             return;
         }
+        self.health.set_missing(PART, self.awaited.hindrance());
         let loading = self
             .known
             .values()
             .any(|known| known.was_in_force() && known.is_loading());
-        let names = self.namespaces.is_some() && !self.namespaces_listed;
-        let settled = self.unlisted.is_empty() && !loading && !names;
-        let late = self.unlisted.is_empty() && self.started.elapsed() >= PATIENCE;
-        if settled || late {
+        let late = self.started.elapsed() >= PATIENCE;
+        let settled = !loading && !self.namespaces.are_awaited();
+        if self.awaited.all_listed() && (settled || late) {
+            self.awaited.end();
             self.exchange();
-            self.ready = true;
             for place in &self.places {
                 self.health.synced(&place.title());
             }
@@ -213,38 +234,94 @@ impl Manager {
                     .cloned()
                     .collect();
                 gone.iter().for_each(|id| self.gone(id));
-                self.unlisted.retain(|unlisted| *unlisted != place);
+                self.aside.retain(|id, _| !place.has(id) || ids.contains(id));
+                self.awaited.is_listed(&place);
             }
-            Told::Unavailable(place) => self.unlisted.retain(|unlisted| *unlisted != place),
-            Told::Namespace(name, labels) => {
-                let namespaces = self.namespaces.get_or_insert_default();
-                let before = namespaces.insert(name.clone(), labels.clone());
-                if self.namespaces_listed && before.as_ref() != Some(&labels) {
+            Told::NotInstalled(place) => self.awaited.is_listed(&place),
+            Told::Forbidden(place, why) => {
+                if self.awaited.is_forbidden(&place, why) {
                     self.exchange();
+                }
+            }
+            Told::Namespace(name, labels) => {
+                let other_selection = self.selection.labelled(&name, Some(&labels));
+                if other_selection {
+                    self.selected_or_not(&name);
+                }
+                let other_choice = self.namespaces.seen(&name, labels);
+                if other_choice {
+                    self.exchange();
+                }
+                if other_choice || other_selection {
                     (self.swapped)(Some(&name));
                 }
             }
             Told::NamespaceGone(name) => {
-                if let Some(namespaces) = &mut self.namespaces {
-                    namespaces.remove(&name);
-                }
+                self.selection.labelled(&name, None);
+                self.namespaces.gone(&name);
             }
             Told::NamespacesListed => {
-                if !std::mem::replace(&mut self.namespaces_listed, true) {
+                self.health.set_missing(SELECTION, None);
+                if self.namespaces.are_listed() {
+                    self.exchange();
+                    (self.swapped)(None);
+                    self.begin_where(|known| known.resource.chooses_by_labels && known.failure.is_some());
+                }
+                self.unpark().await;
+            }
+            Told::NamespacesForbidden(why) => {
+                if self.selection.is_by_labels() && self.namespaces.are_awaited() {
+                    self.health.set_missing(SELECTION, Some(why.clone()));
+                }
+                if self.namespaces.are_forbidden(why) {
                     self.exchange();
                     (self.swapped)(None);
                 }
+                self.unpark().await;
+            }
+        }
+    }
+
+    /// Begins to watch the labels of namespaces, unless they are watched.
+    fn ask_for_namespaces(&mut self) {
+        if self.namespaces.ask() {
+            let watch = watching::namespaces(self.means.client.clone(), self.tell.clone());
+            self.watches.spawn(watch);
+        }
+    }
+
+    /// A namespace is looked after from now on, or no more: so are its plugins.
+    fn selected_or_not(&mut self, namespace: &str) {
+        let is_there = |id: &PluginId| id.namespace.as_deref() == Some(namespace);
+        if self.selection.has(namespace) {
+            info!(namespace, "looks after it from now on");
+            let aside: Vec<_> = self.aside.extract_if(.., |id, _| is_there(id)).collect();
+            aside.into_iter().for_each(|(_, resource)| self.seen(resource));
+        } else {
+            info!(namespace, "looks after it no more");
+            let ids: Vec<_> = self.known.keys().filter(|id| is_there(id)).cloned().collect();
+            for id in ids {
+                if let Some(known) = self.known.get(&id) {
+                    self.aside.insert(id.clone(), known.resource.clone());
+                }
+                self.forget(&id);
             }
         }
     }
 
     fn seen(&mut self, resource: Resource) {
-        if !resource.scope.namespaces.selects_all() && self.namespaces.is_none() {
-            self.namespaces = Some(BTreeMap::new());
-            let watch = watching::namespaces(self.means.client.clone(), self.tell.clone());
-            self.watches.spawn(watch);
+        if !resource.scope.namespaces.selects_all() {
+            self.ask_for_namespaces();
         }
         let id = resource.id.clone();
+        if id
+            .namespace
+            .as_deref()
+            .is_some_and(|namespace| !self.selection.has(namespace))
+        {
+            self.aside.insert(id, resource);
+            return;
+        }
         // One of the same name that was made anew is another one.
         if self
             .known
@@ -270,11 +347,16 @@ impl Manager {
     }
 
     fn gone(&mut self, id: &PluginId) {
+        self.aside.remove(id);
+        self.forget(id);
+    }
+
+    fn forget(&mut self, id: &PluginId) {
         let Some(known) = self.known.remove(id) else {
             return;
         };
         if known.good.is_some() || known.was_in_force() {
-            info!(plugin = %id, "deleted: others decide in its place");
+            info!(plugin = %id, "gone: others decide in its place");
             self.exchange();
             (self.swapped)(id.namespace.as_deref());
         }
@@ -283,14 +365,17 @@ impl Manager {
     /// Begins all attempts whose time has come.
     fn begin_due(&mut self) {
         let now = Instant::now();
-        let is_due = |known: &Known| known.due().is_some_and(|due| due <= now);
-        let due: Vec<_> = self
+        self.begin_where(|known| known.due().is_some_and(|due| due <= now));
+    }
+
+    fn begin_where(&mut self, wanted: impl Fn(&Known) -> bool) {
+        let wanted: Vec<_> = self
             .known
             .iter()
-            .filter(|(_, known)| is_due(known))
+            .filter(|(_, known)| wanted(known))
             .map(|(id, _)| id.clone())
             .collect();
-        due.iter().for_each(|id| self.begin(id));
+        wanted.iter().for_each(|id| self.begin(id));
     }
 
     fn begin(&mut self, id: &PluginId) {
@@ -301,8 +386,15 @@ impl Manager {
         }
     }
 
+    /// Goes on with attempts that have ended before it was known which namespaces they concern.
+    async fn unpark(&mut self) {
+        for outcome in std::mem::take(&mut self.parked) {
+            self.came_of(outcome).await;
+        }
+    }
+
     /// An attempt has ended.
-    async fn came_of(&mut self, outcome: Outcome) {
+    async fn came_of(&mut self, mut outcome: Outcome) {
         let id = outcome.id.clone();
         let Some(known) = self
             .known
@@ -314,6 +406,14 @@ impl Manager {
         if known.is_outdated(outcome.generation) {
             self.begin(&id);
             return;
+        }
+        if known.resource.chooses_by_labels && self.namespaces.are_awaited() {
+            self.parked.push(outcome);
+            return;
+        }
+        if let Some(hindered) = self.namespaces.hinder(known) {
+            outcome.good = None;
+            outcome.failure = Some(hindered);
         }
         self.metrics.plugin_loaded(
             outcome
@@ -329,35 +429,37 @@ impl Manager {
         self.report(&id, changed).await;
     }
 
-    /// A plugin that is in force fails again and again.
-    async fn fails(&mut self, failing: Failing) {
-        let id = failing.id.clone();
+    /// A plugin that is in force fails again and again, or does no more.
+    async fn heard_of(&mut self, News { id, digest, what }: News) {
         let Some(known) = self.known.get_mut(&id) else {
             return;
         };
-        if known
-            .good
-            .as_ref()
-            .is_none_or(|good| good.digest != failing.digest)
-        {
+        if known.good.as_ref().is_none_or(|good| good.digest != digest) {
             return;
         }
-        if known.go_back(&failing) {
-            self.metrics.plugin_rolled_back();
-            self.exchange();
-            (self.swapped)(id.namespace.as_deref());
+        match what {
+            guard::Told::Fails { message, may_go_back } => {
+                if known.go_back(&message, may_go_back) {
+                    self.metrics.plugin_rolled_back();
+                    self.exchange();
+                    (self.swapped)(id.namespace.as_deref());
+                }
+            }
+            guard::Told::Well if known.is_well() => {}
+            guard::Told::Well => return,
         }
         self.report(&id, false).await;
     }
 
     /// Lets decide who is in force now.
     fn exchange(&self) {
-        let namespaces = self.namespaces.clone().unwrap_or_default();
-        let may_be_chosen =
-            |known: &&Known| self.namespaces_listed || known.resource.scope.namespaces.selects_all();
-        let entries = self.known.values().filter(may_be_chosen).filter_map(Known::entry);
+        let entries = self
+            .known
+            .values()
+            .filter_map(|known| self.namespaces.entry(known));
+        let known = self.base.with(entries.collect(), self.namespaces.labels());
         self.plugins
-            .exchange(self.base.with(entries.collect(), namespaces));
+            .exchange(known.without(self.awaited.unknown(&self.places)));
     }
 
     /// Writes a plugin's status, and tells of what is new in it.

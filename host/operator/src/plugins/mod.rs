@@ -6,7 +6,6 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use dask_operator_core::names::DASK_API_VERSION;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_render::convert;
@@ -14,12 +13,13 @@ use dask_operator_render::logic::{Failure, Logic};
 use dask_operator_render::policy::Policy;
 use dask_operator_render::review::{ReviewError, Reviewed, review};
 use dask_operator_runtime::CallError;
-use dask_operator_runtime::contract::{self, Answer, DesiredChild, Observation, Plan, Timestamp};
+use dask_operator_runtime::contract::{Answer, DesiredChild, Observation, Plan, Timestamp};
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
 mod admit;
 mod attempt;
+mod awaited;
 mod catalog;
 mod failure;
 mod fetch;
@@ -27,14 +27,15 @@ mod guard;
 mod kept;
 mod known;
 mod manager;
+mod namespaces;
 mod prepare;
 mod report;
 mod resource;
 mod sample;
 mod watching;
 
-pub use admit::refusals;
-pub use catalog::{Catalog, Entry, Labels, PluginId, Scope, Subject};
+pub use admit::{Remarks, check};
+pub use catalog::{Catalog, Entry, Labels, Loaded, PluginId, Scope, Subject, Unknown};
 pub use fetch::Sources;
 pub use kept::Kept;
 pub use manager::{Manager, Parts, Swapped};
@@ -206,10 +207,6 @@ impl Plugins {
         children: Vec<DesiredChild>,
         now: Timestamp,
     ) -> Result<Reviewed, ReviewError> {
-        let kind = contract::ResourceKind {
-            api_version: DASK_API_VERSION.to_owned(),
-            kind: kind.kind().to_owned(),
-        };
         let titles = policies
             .iter()
             .map(|policy| policy.title.clone())

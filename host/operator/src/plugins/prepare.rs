@@ -15,8 +15,9 @@ use dask_operator_render::policy::{Mode, Policy, title};
 use dask_operator_runtime::{Component, Engine, Interface, Limits};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::catalog::Loaded;
 use super::failure::LoadFailure;
-use super::guard::{Failing, Guard, Guarded};
+use super::guard::{Guard, Guarded, News, Term};
 use super::resource::Resource;
 use super::{Entry, Plugin, sample};
 use crate::kinds::Kinds;
@@ -62,7 +63,7 @@ pub(super) struct Workshop {
     /// Kinds of children that the administrator allows beyond the usual.
     pub(super) extra: Vec<ResourceKind>,
     /// Who wants to hear of plugins that fail again and again.
-    pub(super) failing: UnboundedSender<Failing>,
+    pub(super) news: UnboundedSender<News>,
 }
 
 impl Workshop {
@@ -92,7 +93,9 @@ impl Workshop {
             ));
         }
         let digest = component.digest().to_string();
-        let guard = Guard::new(resource.id.clone(), digest.clone(), self.failing.clone());
+        let protects = interfaces.contains(&Interface::Policy) && resource.spec.mode == PluginMode::Protect;
+        let term = if protects { Term::Trial } else { Term::Endless };
+        let guard = Guard::new(resource.id.clone(), digest.clone(), term, self.news.clone());
         let title = format!("{} of {}", title(&component), resource.id);
         let mut entry = Entry {
             id: resource.id.clone(),
@@ -100,6 +103,10 @@ impl Workshop {
             order: resource.spec.order,
             logic: BTreeMap::new(),
             policy: None,
+            loaded: Some(Loaded {
+                component: component.clone(),
+                source: resource.spec.source.clone(),
+            }),
         };
         for kind in DaskKind::ALL {
             let interface = interface(kind);
@@ -109,21 +116,22 @@ impl Workshop {
             }
         }
         if interfaces.contains(&Interface::Policy) {
-            let policy = |rules: Component, guard| {
-                Arc::new(Policy {
-                    title: title.clone(),
-                    settings: settings.clone(),
-                    mode: match resource.spec.mode {
-                        PluginMode::Protect => Mode::Protect,
-                        PluginMode::Monitor => Mode::Monitor,
-                    },
-                    rules: Box::new(Guarded { inner: rules, guard }),
-                })
-            };
-            let policy = policy(component.clone(), guard);
+            let policy = Arc::new(Policy {
+                title: title.clone(),
+                settings: settings.clone(),
+                mode: match resource.spec.mode {
+                    PluginMode::Protect => Mode::Protect,
+                    PluginMode::Monitor => Mode::Monitor,
+                },
+                rules: Box::new(Guarded {
+                    inner: component.clone(),
+                    guard: guard.clone(),
+                }),
+            });
             sample::try_policy(&policy)?;
             entry.policy = Some(Ok(policy));
         }
+        guard.begin();
         Ok(Good {
             entry,
             name: component.name().to_owned(),
@@ -173,7 +181,7 @@ impl Workshop {
 }
 
 /// The interfaces that the resource wants of the component.
-fn wanted(resource: &Resource, component: &Component) -> Result<Vec<Interface>, LoadFailure> {
+pub(super) fn wanted(resource: &Resource, component: &Component) -> Result<Vec<Interface>, LoadFailure> {
     let Some(wanted) = &resource.spec.interfaces else {
         return Ok(component.interfaces().to_vec());
     };

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::core::{NamespaceResourceScope, ParseExpressionError, Selector};
 use kube::{Resource as _, ResourceExt as _};
 
+use super::catalog::NAMESPACE_NAME;
 use super::{PluginId, Scope};
 
 /// A plugin resource.
@@ -23,6 +24,8 @@ pub(super) struct Resource {
     pub(super) spec: DaskPluginSpec,
     /// What it is for.
     pub(super) scope: Scope,
+    /// Whether it takes more than the names of namespaces to say which it is for.
+    pub(super) chooses_by_labels: bool,
     /// What was made of it.
     pub(super) status: PluginStatus,
 }
@@ -60,13 +63,12 @@ impl Resource {
             namespaces: selector(object.spec.namespace_selector.as_ref())?,
             labels: selector(object.spec.selector.as_ref())?,
         };
-        Ok(Self::new(
-            None,
-            object.metadata,
-            object.spec.into(),
-            scope,
-            object.status,
-        ))
+        let chooses_by_labels = object.spec.namespace_selector.as_ref().is_some_and(by_labels);
+        let resource = Self::new(None, object.metadata, object.spec.into(), scope, object.status);
+        Ok(Self {
+            chooses_by_labels,
+            ..resource
+        })
     }
 
     fn new(
@@ -85,6 +87,7 @@ impl Resource {
             generation: metadata.generation.unwrap_or_default(),
             spec,
             scope,
+            chooses_by_labels: false,
             status: status.unwrap_or_default(),
         }
     }
@@ -120,6 +123,15 @@ fn selector(selector: Option<&LabelSelector>) -> Result<Selector, ParseExpressio
     selector
         .cloned()
         .map_or_else(|| Ok(Selector::default()), Selector::try_from)
+}
+
+/// Whether a selector of namespaces names other labels than the one that is each namespace's own name.
+fn by_labels(selector: &LabelSelector) -> bool {
+    let labels = selector.match_labels.iter().flatten().map(|(key, _)| key);
+    let expressions = selector.match_expressions.iter().flatten();
+    labels
+        .chain(expressions.map(|expression| &expression.key))
+        .any(|key| key != NAMESPACE_NAME)
 }
 
 /// Both kinds of plugin resources, for watches.

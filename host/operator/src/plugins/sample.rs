@@ -106,6 +106,11 @@ impl Observed for Alone {
     fn has_dask_worker(&self, _: &str) -> bool {
         false
     }
+
+    // Nothing is written here.
+    fn has_cluster(&self, _: &str) -> bool {
+        true
+    }
 }
 
 fn failed(title: &str, failure: &Failure) -> LoadFailure {
@@ -140,10 +145,7 @@ pub(super) fn try_logic(plugin: &Plugin, kind: DaskKind, extra: &[ResourceKind])
         LoadFailure::new("SampleRefused", message)
     })?;
     let observed = |kind: &ResourceKind| ObservedKind {
-        kind: contract::ResourceKind {
-            api_version: kind.api_version.clone(),
-            kind: kind.kind.clone(),
-        },
+        kind: convert::contract_kind(kind),
         objects: Vec::new(),
     };
     let observation = Observation {
@@ -176,13 +178,9 @@ pub(super) fn try_logic(plugin: &Plugin, kind: DaskKind, extra: &[ResourceKind])
 /// Asks a policy about the sample and about children of it.
 pub(super) fn try_policy(policy: &Arc<Policy>) -> Result<(), LoadFailure> {
     let failed = |failure: Failure| failed(&policy.title, &failure);
-    let kind = |kind: DaskKind| contract::ResourceKind {
-        api_version: DASK_API_VERSION.to_owned(),
-        kind: kind.kind().to_owned(),
-    };
     for sample in DaskKind::ALL {
         let request = AdmissionRequest {
-            kind: kind(sample),
+            kind: convert::dask_kind(sample),
             operation: Operation::Create,
             object: object(sample).to_string(),
             old: None,
@@ -222,7 +220,7 @@ pub(super) fn try_policy(policy: &Arc<Policy>) -> Result<(), LoadFailure> {
     let parent = object(DaskKind::Cluster).to_string();
     match review(
         std::slice::from_ref(policy),
-        kind(DaskKind::Cluster),
+        DaskKind::Cluster,
         &parent,
         children,
         NOW,

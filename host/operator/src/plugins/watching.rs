@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use dask_operator_api::{ClusterDaskPlugin, DaskPlugin};
+use dask_operator_core::names::DASK_API_VERSION;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::core::PartialObjectMeta;
+use kube::core::{PartialObjectMeta, Status};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Config, DefaultBackoff, Event, watcher};
 use kube::{Api, Client, ResourceExt as _};
@@ -13,6 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use super::catalog::NAMESPACE_NAME;
 use super::resource::{PluginKind, Resource};
 use super::{Labels, PluginId};
 use crate::watches::WATCH_SECONDS;
@@ -75,29 +77,39 @@ pub(super) enum Told {
     Gone(PluginId),
     /// All that are in a place.
     Listed(Place, Vec<PluginId>),
-    /// There are no such resources in this cluster, or the operator may not see them.
-    Unavailable(Place),
+    /// There are no such resources in this cluster.
+    NotInstalled(Place),
+    /// The operator may not see them, and why that is so.
+    Forbidden(Place, String),
     /// A namespace's labels.
     Namespace(String, Labels),
     /// A namespace is gone.
     NamespaceGone(String),
-    /// All namespaces are known, or none can be.
+    /// All namespaces are known.
     NamespacesListed,
+    /// The operator may not see them, and why that is so.
+    NamespacesForbidden(String),
 }
 
 /// Watches the plugins of a place for ever.
 pub(super) async fn plugins(client: Client, place: Place, tell: UnboundedSender<Told>) {
     match &place {
-        Place::Cluster => follow::<ClusterDaskPlugin>(Api::all(client), place, tell).await,
-        Place::AllNamespaces => follow::<DaskPlugin>(Api::all(client), place, tell).await,
+        Place::Cluster => {
+            let api = Api::<ClusterDaskPlugin>::all(client.clone());
+            follow(client, api, place, tell).await;
+        }
+        Place::AllNamespaces => {
+            let api = Api::<DaskPlugin>::all(client.clone());
+            follow(client, api, place, tell).await;
+        }
         Place::Namespace(namespace) => {
-            let api = Api::<DaskPlugin>::namespaced(client, namespace);
-            follow(api, place, tell).await;
+            let api = Api::<DaskPlugin>::namespaced(client.clone(), namespace);
+            follow(client, api, place, tell).await;
         }
     }
 }
 
-async fn follow<K: PluginKind>(api: Api<K>, place: Place, tell: UnboundedSender<Told>) {
+async fn follow<K: PluginKind>(client: Client, api: Api<K>, place: Place, tell: UnboundedSender<Told>) {
     // Nobody listens any more when the operator ends.
     let send = |told| {
         let _ = tell.send(told);
@@ -132,24 +144,57 @@ async fn follow<K: PluginKind>(api: Api<K>, place: Place, tell: UnboundedSender<
             Ok(Event::Apply(object)) => seen(object),
             Ok(Event::Delete(object)) => send(Told::Gone(id(&object))),
             Err(error) => {
-                let unavailable = is_unavailable(&error);
-                if unavailable {
-                    send(Told::Unavailable(place.clone()));
-                }
+                let sentence = match refusal(&error) {
+                    Some(status) if is_installed(&client, &place, status).await => {
+                        let why = may_not_list(&place, status);
+                        send(Told::Forbidden(place.clone(), why.clone()));
+                        format!("{why}; what is in force already stays so")
+                    }
+                    Some(_) => {
+                        send(Told::NotInstalled(place.clone()));
+                        format!(
+                            "this cluster has no {}, and there are no plugins as long as that is so: install their \
+                             definitions with `dask-operator crds | kubectl apply --server-side -f -`",
+                            place.watched().0
+                        )
+                    }
+                    None => format!("the watch of {} broke; trying again: {error}", place.title()),
+                };
                 if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
                     said = Some(Instant::now());
-                    let plural = K::plural(&());
-                    if unavailable {
-                        warn!(
-                            "{plural} can't be seen, and there are no plugins as long as that is so: {error}"
-                        );
-                    } else {
-                        warn!("the watch of {plural} broke; trying again: {error}");
-                    }
+                    warn!("{sentence}");
                 }
             }
         }
     }
+}
+
+/// Whether a cluster has the kind of a place, whose list was refused. Who may not list a kind is told so whether
+/// it exists or not; which kinds exist everybody may ask.
+async fn is_installed(client: &Client, place: &Place, refused: &Status) -> bool {
+    if refused.code == 404 {
+        return false;
+    }
+    match client.list_api_group_resources(DASK_API_VERSION).await {
+        Ok(found) => found
+            .resources
+            .iter()
+            .any(|resource| resource.name == place.watched().0),
+        Err(kube::Error::Api(status)) => status.code != 404,
+        // Nobody knows: then it is not safe to go on.
+        Err(_) => true,
+    }
+}
+
+/// What is said where plugins may not be listed.
+fn may_not_list(place: &Place, refused: &Status) -> String {
+    let plural = place.watched().0;
+    format!(
+        "the operator may not list {}, and nothing is decided where a policy may be among them: give it the verbs \
+         list and watch of {plural}.kubernetes.dask.org ({})",
+        place.title(),
+        refused.message
+    )
 }
 
 /// Watches the labels of all namespaces for ever.
@@ -164,29 +209,134 @@ pub(super) async fn namespaces(client: Client, tell: UnboundedSender<Told>) {
     let api = Api::<PartialObjectMeta<Namespace>>::all(client);
     let events = watcher(api, config).backoff(DefaultBackoff::default());
     let mut events = std::pin::pin!(events);
+    let mut said: Option<Instant> = None;
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Init) => {}
             Ok(Event::InitApply(object) | Event::Apply(object)) => seen(object),
             Ok(Event::Delete(object)) => send(Told::NamespaceGone(object.name_any())),
             Ok(Event::InitDone) => send(Told::NamespacesListed),
-            Err(error) if is_unavailable(&error) => {
-                warn!(
-                    "the operator may not watch namespaces: a namespaceSelector can only choose by \
-                     kubernetes.io/metadata.name: {error}"
+            Err(error) => {
+                let Some(status) = refusal(&error) else {
+                    debug!("the watch of namespaces broke; trying again: {error}");
+                    continue;
+                };
+                let why = format!(
+                    "the operator may not list namespaces, and can choose by {NAMESPACE_NAME} only: give it the verbs \
+                     list and watch of namespaces ({})",
+                    status.message
                 );
-                send(Told::NamespacesListed);
+                if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
+                    said = Some(Instant::now());
+                    warn!("{why}");
+                }
+                send(Told::NamespacesForbidden(why));
             }
-            Err(error) => debug!("the watch of namespaces broke; trying again: {error}"),
         }
     }
 }
 
-/// Whether there is no such resource, or it may not be seen.
-fn is_unavailable(error: &watcher::Error) -> bool {
+/// The API server's answer where there is no such resource, or it may not be seen.
+fn refusal(error: &watcher::Error) -> Option<&Status> {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => matches!(status.code, 403 | 404),
-        _ => false,
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => {
+            matches!(status.code, 403 | 404).then_some(&**status)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use rstest::rstest;
+    use serde_json::{Value, json};
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+    use super::*;
+
+    fn status(code: u16) -> (u16, Value) {
+        let reason = if code == 404 { "NotFound" } else { "Forbidden" };
+        (
+            code,
+            json!({"status": "Failure", "code": code, "reason": reason, "message": "user x cannot list"}),
+        )
+    }
+
+    /// An API server that lists no plugins: with this code, and without an error as soon as it is `mended`. It says that
+    /// it has these kinds; that it does not know the group where there is none.
+    fn server(code: u16, kinds: Option<&'static [&str]>, mended: Arc<AtomicBool>) -> Client {
+        let answer = move |request: Request<Body>| {
+            let uri = request.uri().to_string();
+            let (code, body) = if !uri.contains("plugins") {
+                let resource = |name: &&str| json!({"name": name, "kind": "K", "namespaced": true, "singularName": "", "verbs": []});
+                kinds.map_or_else(
+                    || status(404),
+                    |kinds| {
+                        let resources: Vec<_> = kinds.iter().map(resource).collect();
+                        (
+                            200,
+                            json!({"groupVersion": DASK_API_VERSION, "resources": resources}),
+                        )
+                    },
+                )
+            } else if mended.load(Ordering::Relaxed) {
+                let list = json!({"apiVersion": DASK_API_VERSION, "kind": "DaskPluginList",
+                                  "metadata": {"resourceVersion": "1"}, "items": []});
+                (200, list)
+            } else {
+                status(code)
+            };
+            let watch = uri.contains("watch=true");
+            async move {
+                if watch {
+                    std::future::pending::<()>().await;
+                }
+                let mut response = Response::new(Body::from(body.to_string().into_bytes()));
+                *response.status_mut() = code.try_into().unwrap_or_default();
+                Ok::<_, Infallible>(response)
+            }
+        };
+        Client::new(tower::service_fn(answer), "default")
+    }
+
+    async fn next(told: &mut UnboundedReceiver<Told>) -> String {
+        match told.recv().await {
+            Some(Told::Forbidden(place, why)) => format!("{}: {why}", place.title()),
+            Some(Told::NotInstalled(place)) => format!("no {}", place.title()),
+            Some(Told::Listed(place, _)) => format!("listed {}", place.title()),
+            _ => "something else".to_owned(),
+        }
+    }
+
+    #[rstest]
+    #[case::not_installed(404, Some(&["daskclusters"][..]), "no daskplugins in a")]
+    #[case::not_installed_and_forbidden(403, Some(&["daskclusters"][..]), "no daskplugins in a")]
+    #[case::nothing_installed_and_forbidden(403, None, "no daskplugins in a")]
+    #[case::forbidden(
+        403, Some(&["daskclusters", "daskplugins"][..]),
+        "daskplugins in a: the operator may not list daskplugins in a, and nothing is decided where a policy may be \
+         among them: give it the verbs list and watch of daskplugins.kubernetes.dask.org (user x cannot list)"
+    )]
+    #[tokio::test(start_paused = true)]
+    async fn kinds_that_are_missing_are_told_from_those_that_may_not_be_listed(
+        #[case] code: u16,
+        #[case] kinds: Option<&'static [&'static str]>,
+        #[case] expected: &str,
+    ) {
+        let (tell, mut told) = unbounded_channel();
+        let mended = Arc::new(AtomicBool::new(false));
+        let place = Place::Namespace("a".to_owned());
+        let watch = tokio::spawn(plugins(server(code, kinds, mended.clone()), place, tell));
+        assert_eq!(next(&mut told).await, expected);
+        mended.store(true, Ordering::Relaxed);
+        while next(&mut told).await != "listed daskplugins in a" {}
+        watch.abort();
     }
 }

@@ -18,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Between two questions to one scheduler, when there is a reason to ask early.
 const EARLY: Duration = Duration::from_millis(200);
 
+/// After so long an answer is waited for without holding up others.
+const SLOW: Duration = Duration::from_secs(1);
+
 /// Asks the scheduler of `cluster` until nobody wants to know anything any more.
 pub(super) async fn poll(inner: Arc<Inner>, cluster: ClusterKey, wake: Arc<Notify>) {
     let mut talk: Option<(Place, Box<dyn Talk>)> = None;
@@ -71,9 +74,16 @@ pub(super) async fn poll(inner: Arc<Inner>, cluster: ClusterKey, wake: Arc<Notif
 
 async fn ask(inner: &Inner, talk: &mut dyn Talk, questions: &super::Questions) -> Result<Answers, Failure> {
     // The semaphore is never closed.
-    let _permit = inner.permits.acquire().await;
+    let permit = inner.permits.acquire().await;
     let start = Instant::now();
-    let answered = talk.ask(questions).await;
+    let mut asking = talk.ask(questions);
+    let answered = match tokio::time::timeout(SLOW, &mut asking).await {
+        Ok(answered) => answered,
+        Err(_) => {
+            drop(permit);
+            asking.await
+        }
+    };
     let outcome = answered
         .as_ref()
         .map_or_else(|failure| failure.kind, |_| "success");

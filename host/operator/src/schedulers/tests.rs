@@ -39,8 +39,28 @@ impl Script {
 }
 
 impl Dask for Script {
-    fn talk(&self, _: &Place) -> Box<dyn Talk> {
+    fn talk(&self, place: &Place) -> Box<dyn Talk> {
+        if place.comm.to_string().contains("//192.0.2.") {
+            return Box::new(Silent);
+        }
         Box::new(self.clone())
+    }
+}
+
+/// A scheduler that takes connections and says nothing, for as long as anybody waits.
+struct Silent;
+
+impl Talk for Silent {
+    fn ask<'a>(&'a mut self, _: &'a Questions) -> BoxFuture<'a, Result<Answers, Failure>> {
+        async {
+            tokio::time::sleep(Duration::from_secs(35)).await;
+            silent("no answer")
+        }
+        .boxed()
+    }
+
+    fn retire<'a>(&'a mut self, _: &'a [String]) -> BoxFuture<'a, Result<Vec<String>, Failure>> {
+        async { Ok(Vec::new()) }.boxed()
     }
 }
 
@@ -74,32 +94,39 @@ struct World {
     cluster: ClusterKey,
 }
 
+/// Puts a cluster's scheduler into the stores.
+fn put_scheduler(stores: &Stores, cluster: &str, address: &str) {
+    let put = |kind: &str, value: serde_json::Value| {
+        stores
+            .of(&ResourceKind::new("v1", kind))
+            .map(|store| store.shown(object(&value)));
+    };
+    put(
+        "Pod",
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+            "metadata": {
+                "name": format!("pod-{cluster}"), "namespace": "n", "uid": format!("pod-{cluster}"),
+                "labels": {"dask.org/cluster-name": cluster, "dask.org/component": "scheduler"},
+            },
+        }),
+    );
+    put(
+        "Service",
+        json!({
+            "apiVersion": "v1", "kind": "Service", "spec": {"clusterIP": address},
+            "metadata": {
+                "name": format!("{cluster}-scheduler"), "namespace": "n", "uid": format!("service-{cluster}"),
+            },
+        }),
+    );
+}
+
 impl World {
     fn new() -> Self {
         let kinds = ["Pod", "Service"].map(|kind| Kind::of(ResourceKind::new("v1", kind)));
         let stores = Stores::new(kinds);
-        let put = |kind: &str, value: serde_json::Value| {
-            stores
-                .of(&ResourceKind::new("v1", kind))
-                .map(|store| store.shown(object(&value)));
-        };
-        put(
-            "Pod",
-            json!({
-                "apiVersion": "v1", "kind": "Pod", "status": {"conditions": [{"type": "Ready", "status": "True"}]},
-                "metadata": {
-                    "name": "p", "namespace": "n", "uid": "p",
-                    "labels": {"dask.org/cluster-name": "a", "dask.org/component": "scheduler"},
-                },
-            }),
-        );
-        put(
-            "Service",
-            json!({
-                "apiVersion": "v1", "kind": "Service", "spec": {"clusterIP": "10.0.0.7"},
-                "metadata": {"name": "a-scheduler", "namespace": "n", "uid": "s"},
-            }),
-        );
+        put_scheduler(&stores, "a", "10.0.0.7");
         let (script, (send, news)) = (Script::default(), mpsc::unbounded_channel());
         let schedulers = Schedulers::new(Box::new(script.clone()), stores, Arc::default(), send);
         Self {
@@ -237,6 +264,23 @@ async fn who_is_silent_is_asked_rarely_and_said_once() {
         1,
         "it is asked as soon as there is a reason"
     );
+}
+
+/// Schedulers that take connections and say nothing don't keep others waiting.
+#[tokio::test(start_paused = true)]
+async fn many_that_hang_hold_nobody_up() {
+    let mut world = World::new();
+    let wanted = || Some(request(&[SchedulerQuestion::Workers], 1000, &[]));
+    for number in 1..=2 * AT_ONCE {
+        let name = format!("hangs-{number}");
+        put_scheduler(&world.schedulers.0.stores, &name, &format!("192.0.2.{number}"));
+        let cluster = ClusterKey::new("n", &name);
+        world.schedulers.want(&cluster, &group(&name), wanted());
+    }
+    world.after(1).await;
+    world.want(&group("a"), wanted());
+    world.after(3).await;
+    assert!(world.times_asked() >= 1, "it waits for those that hang");
 }
 
 #[tokio::test(start_paused = true)]

@@ -72,11 +72,25 @@ async fn what_was_written_is_seen_at_once_and_for_a_while() {
         Some("1".into())
     );
     tokio::time::advance(UNCONFIRMED).await;
-    assert!(names(&store).is_empty(), "no watch has ever shown it");
-    let gone = store.expired();
-    assert_eq!(gone.len(), 1, "and that is a change");
-    assert!(gone[0].before.is_some() && gone[0].after.is_none());
-    assert!(store.expired().is_empty());
+    assert_eq!(names(&store), ["a"], "the watch may be in trouble");
+    assert_eq!(store.overdue().len(), 1, "somebody has to look");
+    assert!(store.found(pod("a", "1", 5)).is_some());
+    assert!(store.overdue().is_empty(), "it is there");
+    store.wrote(pod("b", "2", 6));
+    tokio::time::advance(UNCONFIRMED).await;
+    let overdue = store.overdue();
+    assert_eq!(
+        overdue.iter().map(|object| &*object.name).collect::<Vec<_>>(),
+        ["b"]
+    );
+    let gone = store.gone(&overdue[0]);
+    assert!(gone.is_some_and(|gone| gone.before.is_some() && gone.after.is_none()));
+    assert!(store.overdue().is_empty());
+    assert!(
+        store.found(pod("b", "2", 6)).is_none(),
+        "its end has overtaken that"
+    );
+    assert_eq!(names(&store), ["a"]);
 }
 
 #[test]
@@ -114,7 +128,7 @@ async fn what_a_watch_has_shown_stays_when_its_next_version_was_only_written() {
     store.wrote(pod("a", "1", 7));
     tokio::time::advance(2 * UNCONFIRMED).await;
     assert_eq!(names(&store), ["a"]);
-    assert!(store.expired().is_empty());
+    assert!(store.overdue().is_empty());
     assert!(
         store.shown(pod("a", "1", 6)).is_none(),
         "older than what is known"

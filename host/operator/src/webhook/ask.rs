@@ -7,7 +7,6 @@ use dask_operator_core::plan::ResourceKind;
 use dask_operator_render::admission::{self, Chain, Decider, Outcome, Request, Said};
 use dask_operator_runtime::contract::Operation;
 use k8s_openapi::jiff::Timestamp;
-use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::review::{About, Question, Step};
@@ -57,36 +56,44 @@ impl Deciders {
     }
 
     /// Decides, on a thread that may block.
-    pub async fn decide(self: Arc<Self>, question: Question) -> Decision {
+    pub async fn decide(self: Arc<Self>, question: Arc<Question>) -> Decision {
         let own = self.own_user.as_deref() == Some(question.user.as_str());
-        let About::Dask(kind) = question.about else {
-            return self.plugin(&question);
+        let passes = match question.about {
+            About::Dask(kind) => own || admission::passes_unasked(&question.request(kind)),
+            About::Plugin | About::ClusterPlugin => {
+                let old = question.old.as_ref().map(|old| &old["spec"]);
+                question.operation == Operation::Delete || old == Some(&question.object["spec"])
+            }
         };
-        if own || admission::passes_unasked(&question.request(kind)) {
+        if passes {
             return Decision::Unasked;
         }
         // The semaphore is never closed.
         let _permit = self.permits.acquire().await;
-        let object = question.object.clone();
         let deciders = self.clone();
-        match tokio::task::spawn_blocking(move || deciders.ask(kind, &question)).await {
+        match tokio::task::spawn_blocking(move || deciders.answer(&question)).await {
             Ok(decision) => decision,
-            Err(error) => failed(object, &format!("the webhook failed: {error}"), false),
+            Err(error) => failed(&format!("the webhook failed: {error}"), false),
         }
     }
 
-    /// Decides about a plugin: whether it could be in force here, as far as that is known without its code.
-    fn plugin(&self, question: &Question) -> Decision {
-        let old = question.old.as_ref().map(|old| &old["spec"]);
-        if question.operation == Operation::Delete || old == Some(&question.object["spec"]) {
-            return Decision::Unasked;
+    fn answer(&self, question: &Question) -> Decision {
+        match question.about {
+            About::Dask(kind) => self.ask(kind, question),
+            About::Plugin => self.plugin(question, false),
+            About::ClusterPlugin => self.plugin(question, true),
         }
-        let of_cluster = question.about == About::ClusterPlugin;
-        let refusals = plugins::refusals(&self.sources, &question.object, of_cluster);
-        let mut outcome = Outcome::new(question.object.clone());
-        for (field, message) in refusals {
-            outcome.refusals.push(Said::new("", field, &message));
-        }
+    }
+
+    /// Decides about a plugin: whether it could be in force here, as far as that is known without its code, or with it
+    /// where it is loaded already.
+    fn plugin(&self, question: &Question, of_cluster: bool) -> Decision {
+        let catalog = self.plugins.catalog();
+        let remarks = plugins::check(&self.sources, &catalog, &question.object, of_cluster);
+        let mut outcome = Outcome::default();
+        let said = |(field, message): (String, String)| Said::new("", &field, message);
+        outcome.refusals.extend(remarks.refusals.into_iter().map(said));
+        outcome.warnings.extend(remarks.warnings.into_iter().map(said));
         Decision::Asked(outcome)
     }
 
@@ -110,7 +117,7 @@ impl Deciders {
             Err(error) => {
                 let passes = admission::leaves_spec(&request) || request.operation == Operation::Delete;
                 let message = format!("nobody can say whether this is right: {error}");
-                return failed(question.object.clone(), &message, passes);
+                return failed(&message, passes);
             }
         };
         let chain = Chain {
@@ -144,8 +151,8 @@ impl Question {
 }
 
 /// Nobody can decide; `passes` where the request is let through all the same.
-fn failed(object: Value, message: &str, passes: bool) -> Decision {
-    let mut outcome = Outcome::new(object);
+fn failed(message: &str, passes: bool) -> Decision {
+    let mut outcome = Outcome::default();
     let said = Said::new("", "", message);
     if passes {
         outcome.warnings.push(said);

@@ -6,7 +6,7 @@
 //!   [`folder`]: certificates that somebody else makes;
 //! * [`identity`]: the certificate that is served, exchanged while connections live;
 //! * [`server`] speaks HTTPS;
-//! * [`review`]: from an `AdmissionReview` to its answer; [`ask`]: by the components that decide.
+//! * [`review`]: from an `AdmissionReview` ([`wire`]) to its answer; [`ask`]: by the components that decide.
 //!
 //! Every replica serves, whoever leads. Requests are sent from [`keeper`] and [`bundles`], and one at the start from here.
 
@@ -20,6 +20,7 @@ pub mod keeper;
 pub mod metrics;
 pub mod review;
 pub mod server;
+pub mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,7 @@ use tracing::{info, warn};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::plugins::{Plugins, Sources};
+use crate::recording::Recording;
 use args::WebhookArgs;
 use ask::Deciders;
 use identity::Identity;
@@ -57,6 +59,7 @@ pub async fn start(
     client: &Client,
     plugins: Arc<Plugins>,
     sources: Sources,
+    recording: Recording,
     health: Arc<Health>,
     metrics: &Metrics,
 ) -> anyhow::Result<bool> {
@@ -86,7 +89,7 @@ pub async fn start(
     };
     let acceptor = TlsAcceptor::from(Arc::new(identity::config(identity)?));
     let deciders = Deciders::new(plugins, sources, own_user, args.extra_kinds.clone());
-    let server = Server::new(acceptor, deciders, metrics.webhook());
+    let server = Server::new(acceptor, deciders, metrics.webhook(), recording);
     tokio::spawn(server.serve(listener));
     info!(%address, "serves the webhook");
     Ok(true)

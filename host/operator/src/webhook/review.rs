@@ -4,12 +4,11 @@ use dask_operator_core::names::DASK_API_VERSION;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_render::admission::Outcome;
 use dask_operator_runtime::contract::Operation;
-use kube::core::DynamicObject;
-use kube::core::admission::{self, AdmissionRequest, AdmissionResponse, AdmissionReview};
 use serde_json::Value;
 use thiserror::Error;
 
 use super::ask::Decision;
+use super::wire::{self, Answer, Status};
 
 /// What the webhook is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +132,8 @@ impl Question {
 pub struct Asked {
     /// What is to be decided.
     pub question: Question,
-    response: AdmissionResponse,
+    /// What stands in its answer.
+    pub uid: String,
 }
 
 /// Reads a request.
@@ -143,109 +143,76 @@ pub struct Asked {
 /// When it is none that this webhook can answer.
 pub fn read(step: Step, body: &[u8]) -> Result<Asked, ReviewError> {
     let wrong = |error: &dyn ToString| ReviewError::Body(error.to_string());
-    let review: AdmissionReview<DynamicObject> =
-        serde_json::from_slice(body).map_err(|error| wrong(&error))?;
-    if review.types.kind != admission::META_KIND || review.types.api_version != admission::META_API_VERSION_V1
-    {
-        return Err(wrong(&format!(
-            "it is {} {}",
-            review.types.api_version, review.types.kind
-        )));
+    let review: wire::Review<'_> = serde_json::from_slice(body).map_err(|error| wrong(&error))?;
+    if review.kind != wire::KIND || review.api_version != wire::API_VERSION {
+        return Err(wrong(&format!("it is {} {}", review.api_version, review.kind)));
     }
-    let request: AdmissionRequest<DynamicObject> =
-        review.try_into().map_err(|_| wrong(&"it has no `request`"))?;
-    let response = AdmissionResponse::from(&request);
-    let api_version = format!("{}/{}", request.kind.group, request.kind.version);
-    let about = About::of_kind(&request.kind.kind).filter(|_| api_version == DASK_API_VERSION);
-    let about = about.ok_or_else(|| ReviewError::Kind(format!("{api_version} {}", request.kind.kind)))?;
-    let operation = match request.operation {
-        admission::Operation::Create => Operation::Create,
-        admission::Operation::Update => Operation::Update,
-        admission::Operation::Delete => Operation::Delete,
-        admission::Operation::Connect => return Err(ReviewError::Operation),
+    let request = review.request.ok_or_else(|| wrong(&"it has no `request`"))?;
+    let kind = request.kind;
+    let api_version = format!("{}/{}", kind.group, kind.version);
+    let about = About::of_kind(&kind.kind).filter(|_| api_version == DASK_API_VERSION);
+    let about = about.ok_or_else(|| ReviewError::Kind(format!("{api_version} {}", kind.kind)))?;
+    let namespace = request.namespace.as_deref();
+    let (object, old) = (request.object, request.old_object);
+    let (operation, object, old) = match request.operation {
+        wire::Operation::Create => (Operation::Create, object, None),
+        wire::Operation::Update => (Operation::Update, object, old),
+        wire::Operation::Delete => (Operation::Delete, old, None),
+        wire::Operation::Connect => return Err(ReviewError::Operation),
     };
-    let value = |object: DynamicObject| -> Result<Value, ReviewError> {
-        let mut object = serde_json::to_value(object).map_err(|error| wrong(&error))?;
-        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.remove("managedFields");
-            if let Some(namespace) = &request.namespace {
-                metadata
-                    .entry("namespace")
-                    .or_insert_with(|| namespace.as_str().into());
-            }
-        }
-        Ok(object)
-    };
-    let object = request.object.map(&value).transpose()?;
-    let old = request.old_object.map(&value).transpose()?;
-    let (object, old) = match operation {
-        Operation::Delete => (old, None),
-        Operation::Create => (object, None),
-        Operation::Update => (object, old),
-    };
+    let object = object.ok_or(ReviewError::NoObject)?;
+    let user: wire::User = serde_json::from_str(request.user_info).map_err(|error| wrong(&error))?;
     let question = Question {
         step,
         about,
         operation,
-        object: object.ok_or(ReviewError::NoObject)?,
-        old,
-        user: request.user_info.username.clone().unwrap_or_default(),
-        user_info: serde_json::to_string(&request.user_info).map_err(|error| wrong(&error))?,
+        object: shown(object, namespace)?,
+        old: old.map(|old| shown(old, namespace)).transpose()?,
+        user: user.username,
+        user_info: request.user_info.to_owned(),
         dry_run: request.dry_run,
     };
-    Ok(Asked { question, response })
+    let uid = request.uid;
+    Ok(Asked { question, uid })
 }
 
-/// Answers it. `before` is the question's object.
+/// An object as components see it: with its namespace, without what only the API server cares about.
+fn shown(mut object: Value, namespace: Option<&str>) -> Result<Value, ReviewError> {
+    if !object.is_object() {
+        return Err(ReviewError::Body("the object is no JSON object".to_owned()));
+    }
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.retain(|name, value| name != "managedFields" && !value.is_null());
+        if let Some(namespace) = namespace.filter(|namespace| !namespace.is_empty()) {
+            metadata.entry("namespace").or_insert_with(|| namespace.into());
+        }
+    }
+    Ok(object)
+}
+
+/// Answers the request with this uid. `before` is the question's object.
 ///
 /// # Errors
 ///
 /// When the changes can't be written as a patch.
-pub fn answer(response: Response, before: &Value, decision: Decision) -> anyhow::Result<Vec<u8>> {
-    let Response { step, response } = response;
-    let response = match decision {
-        Decision::Unasked => response,
-        Decision::Asked(outcome) | Decision::Failed(outcome) => decided(step, response, before, &outcome)?,
-    };
-    Ok(serde_json::to_vec(&response.into_review())?)
-}
-
-/// An answer that nobody has filled in yet.
-#[derive(Debug)]
-pub struct Response {
-    step: Step,
-    response: AdmissionResponse,
-}
-
-impl Asked {
-    /// The question, and what its answer will be written into.
-    #[must_use]
-    pub fn split(self) -> (Question, Response) {
-        let response = Response {
-            step: self.question.step,
-            response: self.response,
-        };
-        (self.question, response)
+pub fn answer(uid: &str, step: Step, before: &Value, decision: &Decision) -> serde_json::Result<Vec<u8>> {
+    let mut answer = Answer::allowed(uid);
+    if let Decision::Asked(outcome) | Decision::Failed(outcome) = decision {
+        decided(&mut answer, step, before, outcome)?;
     }
+    answer.to_json()
 }
 
-fn decided(
-    step: Step,
-    response: AdmissionResponse,
-    before: &Value,
-    outcome: &Outcome,
-) -> anyhow::Result<AdmissionResponse> {
-    let mut response = response;
-    let notices = outcome.notices();
-    if !notices.is_empty() {
-        response.warnings = Some(notices);
-    }
+fn decided(answer: &mut Answer<'_>, step: Step, before: &Value, outcome: &Outcome) -> serde_json::Result<()> {
+    answer.warnings = outcome.notices();
     if outcome.is_allowed() {
         // Who only checks may not change anything.
-        if step == Step::Validate || *before == outcome.object {
-            return Ok(response);
+        if step == Step::Mutate
+            && let Some(changed) = &outcome.changed
+        {
+            answer.patch(&json_patch::diff(before, changed))?;
         }
-        return Ok(response.with_patch(json_patch::diff(before, &outcome.object))?);
+        return Ok(());
     }
     // What kubectl writes in brackets: Invalid, or Forbidden where a policy forbids it.
     let forbidden = outcome.refusals.iter().all(|said| !said.policy.is_empty());
@@ -254,14 +221,18 @@ fn decided(
     } else {
         (422, "Invalid")
     };
-    let mut response = response.deny(outcome.refusal());
-    response.result.code = code;
-    response.result.reason = reason.to_owned();
-    Ok(response)
+    answer.refuse(Status {
+        message: outcome.refusal(),
+        reason,
+        code,
+    });
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use rstest::rstest;
     use serde_json::json;
 
@@ -269,7 +240,7 @@ mod tests {
 
     fn review(operation: &str, kind: &str) -> Value {
         let object = json!({"apiVersion": "kubernetes.dask.org/v1", "kind": kind,
-            "metadata": {"name": "c", "managedFields": [{}]}, "spec": {"a": 1}});
+            "metadata": {"name": "c", "managedFields": [{}], "creationTimestamp": null}, "spec": {"a": 1}});
         json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
             "uid": "u", "operation": operation, "namespace": "n", "name": "c", "userInfo": {"username": "me"},
             "kind": {"group": "kubernetes.dask.org", "version": "v1", "kind": kind},
@@ -296,12 +267,23 @@ mod tests {
             json!({"name": "c", "namespace": "n"})
         );
         assert_eq!(question.user, "me");
+        assert_eq!(question.user_info, r#"{"username":"me"}"#);
+    }
+
+    fn without(field: &str, mut review: Value) -> Value {
+        if let Some(request) = review["request"].as_object_mut() {
+            request.remove(field);
+        }
+        review
     }
 
     #[rstest]
     #[case(json!({}), "must be an AdmissionReview")]
     #[case(json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}), "it has no `request`")]
     #[case(json!({"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview"}), "it is admission.k8s.io/v1beta1")]
+    #[case(without("object", review("CREATE", "DaskJob")), "has no object")]
+    #[case(without("oldObject", review("DELETE", "DaskJob")), "has no object")]
+    #[case(without("userInfo", review("CREATE", "DaskJob")), "missing field `userInfo`")]
     #[case(review("CREATE", "Pod"), "not about kubernetes.dask.org/v1 Pod")]
     #[case(review("CONNECT", "DaskJob"), "not about CONNECT")]
     fn garbage(#[case] body: Value, #[case] expected: &str) {
@@ -317,10 +299,10 @@ mod tests {
         let Ok(asked) = read(step, body.as_bytes()) else {
             panic!("not read");
         };
-        let (question, response) = asked.split();
-        let mut outcome = Outcome::new(question.object.clone());
+        let Asked { question, uid } = asked;
+        let mut outcome = Outcome::default();
         change(&mut outcome);
-        let answer = answer(response, &question.object, Decision::Asked(outcome));
+        let answer = answer(&uid, step, &question.object, &Decision::Asked(outcome));
         let answer = answer
             .ok()
             .and_then(|answer| serde_json::from_slice(&answer).ok());
@@ -335,11 +317,19 @@ mod tests {
 
         let same = answered(Step::Mutate, |_| ());
         assert_eq!((&same["allowed"], &same["patch"]), (&json!(true), &Value::Null));
-        let patched = answered(Step::Mutate, |outcome| outcome.object["spec"]["b"] = json!(2));
-        let patch: Vec<u8> = serde_json::from_value(patched["patch"].clone()).unwrap_or_default();
-        let patch: Value = serde_json::from_slice(&patch).unwrap_or_default();
+        let change = |outcome: &mut Outcome| {
+            let metadata = json!({"name": "c", "namespace": "n"});
+            outcome.changed = Some(
+                json!({"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", "metadata": metadata,
+                "spec": {"a": 1, "b": 2}}),
+            );
+        };
+        let patched = answered(Step::Mutate, change);
+        let patch = STANDARD.decode(patched["patch"].as_str().unwrap_or_default());
+        let patch: Value = serde_json::from_slice(&patch.unwrap_or_default()).unwrap_or_default();
+        assert_eq!(patched["patchType"], "JSONPatch");
         assert_eq!(patch, json!([{"op": "add", "path": "/spec/b", "value": 2}]));
-        let checked = answered(Step::Validate, |outcome| outcome.object["spec"]["b"] = json!(2));
+        let checked = answered(Step::Validate, change);
         assert_eq!(checked["patch"], Value::Null);
         let invalid = answered(Step::Mutate, |outcome| {
             outcome.refusals.push(Said::new("", "spec.a", "no"))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use dask_operator_runtime::contract::Operation;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -17,7 +18,8 @@ use tracing::{debug, info, warn};
 
 use super::ask::{Deciders, Decision};
 use super::metrics::{Admission, WebhookMetrics};
-use super::review::{self, Step};
+use super::review::{self, About, Asked, Question, Step};
+use crate::recording::Recording;
 
 /// Requests hold an object twice at most, and the API server takes objects of 1.5 MiB.
 const LARGEST: usize = 4 << 20;
@@ -33,18 +35,25 @@ pub struct Server {
     acceptor: TlsAcceptor,
     deciders: Arc<Deciders>,
     metrics: WebhookMetrics,
+    recording: Recording,
 }
 
 type Answer = Response<Full<Bytes>>;
 
 impl Server {
-    /// Serves what `deciders` say, by TLS as `acceptor` speaks it.
+    /// Serves what `deciders` say, by TLS as `acceptor` speaks it. Requests go into the `recording` too.
     #[must_use]
-    pub fn new(acceptor: TlsAcceptor, deciders: Deciders, metrics: WebhookMetrics) -> Self {
+    pub fn new(
+        acceptor: TlsAcceptor,
+        deciders: Deciders,
+        metrics: WebhookMetrics,
+        recording: Recording,
+    ) -> Self {
         Self {
             acceptor,
             deciders: Arc::new(deciders),
             metrics,
+            recording,
         }
     }
 
@@ -111,7 +120,23 @@ impl Server {
         self.review(step, &body, deadline).await
     }
 
-    async fn review(&self, step: Step, body: &[u8], deadline: Duration) -> Answer {
+    /// Keeps a request about a Dask resource, as it was first heard of: `plugin run` goes through both steps by itself.
+    fn record(&self, question: &Question, body: &Bytes) {
+        let is_first = question.step == Step::Mutate || question.operation == Operation::Delete;
+        if !self.recording.is_on() || !is_first || !matches!(question.about, About::Dask(_)) {
+            return;
+        }
+        let (recording, body) = (self.recording.clone(), body.clone());
+        let (kind, operation) = (question.about.kind(), question.operation_name());
+        let metadata = &question.object["metadata"];
+        let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
+        let (namespace, name) = (text("namespace"), text("name"));
+        tokio::task::spawn_blocking(move || {
+            recording.admission(kind, &namespace, &name, operation, &body);
+        });
+    }
+
+    async fn review(&self, step: Step, body: &Bytes, deadline: Duration) -> Answer {
         let start = Instant::now();
         let mut counted = Admission {
             step: step.name(),
@@ -119,8 +144,8 @@ impl Server {
             operation: "",
             outcome: "unreadable",
         };
-        let (question, response) = match review::read(step, body) {
-            Ok(asked) => asked.split(),
+        let Asked { question, uid } = match review::read(step, body) {
+            Ok(asked) => asked,
             Err(error) => {
                 warn!("webhook: {error}");
                 self.metrics.answered(&counted, start.elapsed());
@@ -129,9 +154,11 @@ impl Server {
         };
         counted.kind = question.about.kind();
         counted.operation = question.operation_name();
-        let title = title(&question.object);
-        let before = question.object.clone();
-        let decision = tokio::time::timeout(deadline, self.deciders.clone().decide(question)).await;
+        self.record(&question, body);
+        let question = Arc::new(question);
+        let title = || title(&question.object);
+        let decided = self.deciders.clone().decide(question.clone());
+        let decision = tokio::time::timeout(deadline, decided).await;
         let Ok(decision) = decision else {
             counted.outcome = "late";
             self.metrics.answered(&counted, start.elapsed());
@@ -139,7 +166,12 @@ impl Server {
                 "the components have not answered within {} ms\n",
                 deadline.as_millis()
             );
-            warn!(kind = counted.kind, title, "webhook: {}", sentence.trim_end());
+            warn!(
+                kind = counted.kind,
+                title = title(),
+                "webhook: {}",
+                sentence.trim_end()
+            );
             return text(StatusCode::GATEWAY_TIMEOUT, &sentence);
         };
         counted.outcome = match &decision {
@@ -152,17 +184,21 @@ impl Server {
             if !outcome.is_allowed() {
                 info!(
                     kind = counted.kind,
-                    title,
+                    title = title(),
                     "webhook: refused: {}",
                     outcome.refusal()
                 );
             }
             for said in &outcome.reports {
                 self.metrics.monitored(&said.policy);
-                info!(kind = counted.kind, title, "webhook: only monitored: {said}");
+                info!(
+                    kind = counted.kind,
+                    title = title(),
+                    "webhook: only monitored: {said}"
+                );
             }
         }
-        let answer = match review::answer(response, &before, decision) {
+        let answer = match review::answer(&uid, step, &question.object, &decision) {
             Ok(answer) => json(answer),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
         };

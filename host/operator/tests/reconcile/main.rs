@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dask_operator::plugins::PluginError;
 use dask_operator::reconcile::{Allocation, Outcome};
+use dask_operator::routes::ParentKey;
 use dask_operator_core::category::Retry;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_render::logic::Failure;
@@ -329,7 +330,13 @@ async fn groups_are_scaled_and_owners_set_and_parents_deleted() {
         "apiVersion": DASK, "kind": "DaskWorkerGroup", "spec": {"cluster": "a", "worker": {"replicas": 3}},
         "metadata": {"name": "g", "namespace": "n", "uid": "uid-g", "resourceVersion": "5"},
     });
-    let world = World::new(None, &[parent("DaskAutoscaler", &json!({})), group], plan);
+    let mut cluster = parent("DaskCluster", &json!({}));
+    cluster["metadata"]["uid"] = "c".into();
+    let world = World::new(
+        None,
+        &[parent("DaskAutoscaler", &json!({})), group, cluster],
+        plan,
+    );
     let outcome = world.pass(DaskKind::Autoscaler).await;
     assert_eq!(outcome, Outcome::Gone, "{:?}", world.server.sent);
     assert_eq!(
@@ -348,7 +355,88 @@ async fn groups_are_scaled_and_owners_set_and_parents_deleted() {
     let (_, adopted) = world.server.request("PATCH daskautoscalers/a");
     assert_eq!(adopted["metadata"]["ownerReferences"][0]["uid"], "c");
     let (_, deleted) = world.server.request("DELETE daskautoscalers/a");
-    assert_eq!(deleted["preconditions"]["uid"], "parent");
+    assert_eq!(
+        deleted["preconditions"],
+        json!({"uid": "parent", "resourceVersion": "1000"}),
+        "the version that the patch made"
+    );
+}
+
+/// Somebody who changes a cluster just when its idle timeout is over keeps it.
+#[tokio::test]
+async fn a_parent_that_has_changed_is_not_deleted_for_what_it_was() {
+    let refuse = Some(Refusal {
+        what: ("DELETE", "/daskclusters/a"),
+        answer: (409, "Conflict", "the object has been modified"),
+    });
+    let plan = || {
+        Ok(Ok(Plan {
+            delete_parent: Some("idle".into()),
+            ..empty()
+        }))
+    };
+    for (status, version) in [(json!({"phase": "Running"}), "10"), (json!({}), "1000")] {
+        let world = World::new(refuse, &[parent("DaskCluster", &status)], plan);
+        assert_eq!(
+            world.pass(DaskKind::Cluster).await,
+            Outcome::Failed(Retry::Soon, None)
+        );
+        let (_, deleted) = world.server.request("DELETE daskclusters/a");
+        assert_eq!(deleted["preconditions"]["resourceVersion"], version);
+    }
+}
+
+/// What is wrong with a resource is said although the first attempt to say it failed.
+#[tokio::test]
+async fn a_status_that_could_not_be_written_is_tried_again_soon() {
+    let refuse = Some(Refusal {
+        what: ("APPLY", "/status"),
+        answer: (503, "ServiceUnavailable", "etcd has no leader"),
+    });
+    let plan = || Ok(Err(contract::Error::Invalid(Vec::new())));
+    let world = World::new(refuse, &[parent("DaskCluster", &json!({}))], plan);
+    assert_eq!(
+        world.pass(DaskKind::Cluster).await,
+        Outcome::Failed(Retry::Passing, None)
+    );
+}
+
+#[tokio::test]
+async fn who_wants_to_be_asked_at_once_again_and_again_is_asked_now_and_then() {
+    let plan = || {
+        Ok(Ok(Plan {
+            requeue_after: Some(0),
+            ..empty()
+        }))
+    };
+    let world = World::new(None, &[parent("DaskCluster", &json!({}))], plan);
+    assert_eq!(
+        world.pass(DaskKind::Cluster).await,
+        Outcome::Done(Some(Duration::from_millis(100)))
+    );
+}
+
+/// Events are told if that goes, and hold nobody up if not.
+#[tokio::test(start_paused = true)]
+async fn a_pass_does_not_wait_for_ever_for_an_event() {
+    let silent = Some(Refusal {
+        what: ("POST", "/events"),
+        answer: (0, "", ""),
+    });
+    let plan = || {
+        let event = Event {
+            type_: EventType::Normal,
+            reason: "Scaled".into(),
+            message: "from 1 to 2".into(),
+        };
+        Ok(Ok(Plan {
+            events: vec![event; 100],
+            ..empty()
+        }))
+    };
+    let world = World::new(silent, &[parent("DaskCluster", &json!({}))], plan);
+    let pass = tokio::time::timeout(Duration::from_secs(60), world.pass(DaskKind::Cluster));
+    assert_eq!(pass.await, Ok(Outcome::Done(None)));
 }
 
 #[tokio::test]
@@ -385,5 +473,69 @@ async fn what_is_being_deleted_is_left_alone() {
         }))
     });
     assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Gone);
+    assert!(world.server.requests().is_empty());
+}
+
+/// A service as the cluster made it that was deleted a moment ago, before another was made of the same name.
+fn left_over(kind: &str) -> Value {
+    let mut object = owned(kind, "s");
+    object["metadata"]["ownerReferences"][0]["uid"] = "the parent before".into();
+    object["metadata"]["ownerReferences"][0]["controller"] = true.into();
+    object
+}
+
+#[tokio::test]
+async fn what_garbage_collection_has_not_reached_is_not_taken_over() {
+    let plan = || {
+        Ok(Ok(Plan {
+            children: vec![child("Service", "s", ChildAction::Apply), pod("p")],
+            ..empty()
+        }))
+    };
+    let objects = [
+        parent("DaskCluster", &json!({"phase": "Running"})),
+        left_over("Service"),
+    ];
+    let world = World::new(None, &objects, plan);
+    assert_eq!(
+        world.pass(DaskKind::Cluster).await,
+        Outcome::Failed(Retry::Soon, None)
+    );
+    assert_eq!(
+        world.server.requests(),
+        ["POST pods"],
+        "the others are not held up"
+    );
+}
+
+/// Neither with the labels of a child nor as one that a user made.
+#[rstest]
+#[case::child(json!({"dask.org/cluster-name": "a"}))]
+#[case::made_by_a_user(json!({}))]
+#[tokio::test]
+async fn a_group_of_a_cluster_that_was_made_anew_is_left_to_garbage_collection(#[case] labels: Value) {
+    let plan = || {
+        Ok(Ok(Plan {
+            children: vec![pod("p")],
+            owner: Some(Owner {
+                api_version: DASK.into(),
+                kind: "DaskCluster".into(),
+                name: "a".into(),
+                uid: "parent".into(),
+            }),
+            ..empty()
+        }))
+    };
+    let mut group = left_over("");
+    group["apiVersion"] = DASK.into();
+    group["kind"] = "DaskWorkerGroup".into();
+    group["metadata"]["name"] = "g".into();
+    group["metadata"]["labels"] = labels;
+    group["spec"] = json!({"cluster": "a"});
+    group["status"] = json!({"phase": "Running"});
+    let world = World::new(None, &[parent("DaskCluster", &json!({})), group], plan);
+    let key = ParentKey::new(DaskKind::WorkerGroup, "n", "g");
+    let again = Outcome::Done(Some(Duration::from_secs(30)));
+    assert_eq!(world.reconciler.reconcile(&key, 0).await, again);
     assert!(world.server.requests().is_empty());
 }

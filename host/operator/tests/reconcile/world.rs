@@ -41,7 +41,7 @@ pub(crate) struct Server {
 pub(crate) struct Refusal {
     /// Method and end of the path of those that are refused.
     pub(crate) what: (&'static str, &'static str),
-    /// The answer: status code, reason, message.
+    /// The answer: status code, reason, message. Code 0: none ever comes.
     pub(crate) answer: (u16, &'static str, &'static str),
 }
 
@@ -51,6 +51,7 @@ impl Server {
         let sent = Arc::new(Mutex::new(Vec::new()));
         let log = sent.clone();
         tokio::spawn(async move {
+            let mut unanswered = Vec::new();
             while let Some((request, respond)) = handle.next_request().await {
                 let (parts, body) = request.into_parts();
                 let bytes = body
@@ -89,6 +90,10 @@ impl Server {
                 log.lock()
                     .unwrap_or_else(|error| panic!("{error}"))
                     .push((method, uri, body));
+                if code == 0 {
+                    unanswered.push(respond);
+                    continue;
+                }
                 let response = Response::builder()
                     .status(code)
                     .body(Body::from(answer.to_string().into_bytes()));

@@ -28,6 +28,14 @@ pub struct Request<'a> {
     pub dry_run: bool,
 }
 
+impl<'a> Request<'a> {
+    /// The resource before an update; none where it is no update.
+    #[must_use]
+    pub fn before(&self) -> Option<&'a Value> {
+        self.old.filter(|_| self.operation == Operation::Update)
+    }
+}
+
 /// All who are asked about a resource.
 pub struct Chain<'a> {
     /// The logic of its kind.

@@ -1,15 +1,14 @@
 //! The plan of an object that has no children yet, so that what would fail later is said now.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use dask_operator_core::gate::{self, Nothing, Rules};
-use dask_operator_core::names::DASK_API_VERSION;
 use dask_operator_core::parent::{DaskKind, Parent};
-use dask_operator_runtime::contract::{
-    Observation, ObservedKind, Plan, ResourceKind, SchedulerState, Timestamp,
-};
+use dask_operator_runtime::contract::{Observation, ObservedKind, Plan, SchedulerState, Timestamp};
 use serde_json::{Value, json};
 
+use super::object::{self, Object};
 use super::{Chain, Outcome, Request, Said, undecided, wrong};
 use crate::convert;
 use crate::fields::Fields;
@@ -22,32 +21,45 @@ const GENERATED: &str = "xxxxx";
 static FIELDS: LazyLock<Fields> = LazyLock::new(Fields::new);
 
 /// Says what is misspelt in pod specs, and what of the plan would be refused.
-pub(super) fn check(chain: &Chain<'_>, request: &Request<'_>, outcome: &mut Outcome, now: Timestamp) {
+pub(super) fn check(
+    chain: &Chain<'_>,
+    request: &Request<'_>,
+    object: &Object<'_>,
+    outcome: &mut Outcome,
+    now: Timestamp,
+) {
     for (field, message) in FIELDS.without_effect(request.kind.kind(), request.object) {
         outcome.warn(Said::new("", &field, message));
     }
     // Plans of the others are about a cluster that is not in the request.
     if matches!(request.kind, DaskKind::Cluster | DaskKind::Job) {
-        plan(chain, request, outcome, now);
+        plan(chain, request, object, outcome, now);
     }
 }
 
-fn plan(chain: &Chain<'_>, request: &Request<'_>, outcome: &mut Outcome, now: Timestamp) {
-    let object = as_stored(&outcome.object);
-    let Ok(parent) = Parent::from_object(&object) else {
+fn plan(
+    chain: &Chain<'_>,
+    request: &Request<'_>,
+    object: &Object<'_>,
+    outcome: &mut Outcome,
+    now: Timestamp,
+) {
+    let stored = as_stored(object.value());
+    let Ok(parent) = Parent::from_object(&stored) else {
         // It is no Dask resource, which the API server knows better.
         return;
     };
+    let text = match stored {
+        Cow::Borrowed(_) => object.text().to_owned(),
+        Cow::Owned(stored) => object::text(&stored),
+    };
     let decider = &chain.logic;
     let no_children = |kind: &dask_operator_core::plan::ResourceKind| ObservedKind {
-        kind: ResourceKind {
-            api_version: kind.api_version.clone(),
-            kind: kind.kind.clone(),
-        },
+        kind: convert::contract_kind(kind),
         objects: Vec::new(),
     };
     let observation = Observation {
-        parent: object.to_string(),
+        parent: text,
         children: decider.child_kinds.iter().map(no_children).collect(),
         related: Vec::new(),
         scheduler: SchedulerState::NotAsked,
@@ -60,11 +72,13 @@ fn plan(chain: &Chain<'_>, request: &Request<'_>, outcome: &mut Outcome, now: Ti
         Ok(Err(error)) => return wrong(request, outcome, &decider.title, error),
         Ok(Ok(plan)) => plan,
     };
-    let kind = ResourceKind {
-        api_version: DASK_API_VERSION.to_owned(),
-        kind: request.kind.kind().to_owned(),
-    };
-    let plan = match review(&chain.policies, kind, &observation.parent, plan.children, now) {
+    let plan = match review(
+        &chain.policies,
+        request.kind,
+        &observation.parent,
+        plan.children,
+        now,
+    ) {
         Ok(reviewed) => {
             for remark in reviewed.remarks {
                 outcome.report(Said::new(&remark.title, "", remark.message));
@@ -109,7 +123,17 @@ fn refused(error: &ReviewError) -> Said {
 }
 
 /// The object with what only the API server gives it, and without a status.
-fn as_stored(object: &Value) -> Value {
+fn as_stored(object: &Value) -> Cow<'_, Value> {
+    let has = |pointer| {
+        let text = object.pointer(pointer).and_then(Value::as_str);
+        text.is_some_and(|text| !text.is_empty())
+    };
+    let is_stored = ["/metadata/name", "/metadata/namespace", "/metadata/uid"]
+        .into_iter()
+        .all(has);
+    if is_stored && object.get("status").is_none() {
+        return Cow::Borrowed(object);
+    }
     let mut object = object.clone();
     if let Some(object) = object.as_object_mut() {
         object.remove("status");
@@ -129,5 +153,5 @@ fn as_stored(object: &Value) -> Value {
             .entry("uid")
             .or_insert_with(|| json!("00000000-0000-0000-0000-000000000000"));
     }
-    object
+    Cow::Owned(object)
 }

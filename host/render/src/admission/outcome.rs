@@ -42,10 +42,10 @@ impl fmt::Display for Said {
 }
 
 /// What becomes of a request.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// The object with what was filled in and changed.
-    pub object: Value,
+    /// The object that shall be stored instead of the one that was sent; none where that one stays as it is.
+    pub changed: Option<Value>,
     /// Why it is refused; empty when it is not.
     pub refusals: Vec<Said>,
     /// What its author should know.
@@ -55,17 +55,6 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Nothing was said yet.
-    #[must_use]
-    pub fn new(object: Value) -> Self {
-        Self {
-            object,
-            refusals: Vec::new(),
-            warnings: Vec::new(),
-            reports: Vec::new(),
-        }
-    }
-
     /// Whether the request is let through.
     #[must_use]
     pub fn is_allowed(&self) -> bool {
@@ -121,12 +110,11 @@ impl Outcome {
         self.findings(findings);
     }
 
-    /// This, and what was said later.
+    /// This, and what was said later, when nothing may be changed any more.
     pub(super) fn and(mut self, later: Self) -> Self {
         self.refusals.extend(later.refusals);
         self.warnings.extend(later.warnings);
         self.reports.extend(later.reports);
-        self.object = later.object;
         self
     }
 }

@@ -77,7 +77,7 @@ fn component(text: &str) -> Vec<u8> {
     let world = resolve
         .select_world(&[package], Some("cluster-plugin"))
         .expect("a world");
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).expect("metadata");
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("metadata");
     ComponentEncoder::default()
         .validate(true)
         .module(&module)

@@ -90,6 +90,22 @@ fn a_new_cluster() {
     );
 }
 
+/// Who copies the default group, labels and all, keeps the copy.
+#[test]
+fn a_copy_of_the_default_group_is_kept_and_counted() {
+    let mut copy = group(3, 1);
+    copy["metadata"]["name"] = json!("copy");
+    let plan = plan(&whole(ready_pod()).child(copy));
+    assert_eq!(
+        plan.summary().last().map(String::as_str),
+        Some("keep DaskWorkerGroup copy")
+    );
+    assert_eq!(
+        plan.condition("WorkersReady").as_deref(),
+        Some("False WorkersStarting: 3 of 5 workers are ready")
+    );
+}
+
 #[test]
 fn running_comes_when_everything_exists_even_while_the_scheduler_starts() {
     let starting = plan(&whole(pod(json!({"phase": "Pending"}))));
@@ -148,11 +164,16 @@ fn a_crash_loop_is_said() {
 fn a_lost_scheduler_is_replaced_once_and_never_beside_the_old_one() {
     let seen = json!({"phase": "Running", "schedulerUid": "uid-of-simple-scheduler"});
     // 1. It is over: it is left out, so that it is deleted. No second one.
-    let evicted = whole(pod(
-        json!({"phase": "Failed", "reason": "Evicted", "message": "memory"}),
-    ))
-    .status(seen);
-    let first = plan(&evicted);
+    let mut over = pod(json!({"phase": "Failed", "reason": "Evicted", "message": "memory"}));
+    over["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let evicted = whole(over).status(seen);
+    let at_once = plan(&evicted.clone().after(4000));
+    assert_eq!(
+        (at_once.summary()[0].as_str(), at_once.0.requeue_after),
+        ("keep Pod simple-scheduler", Some(6000)),
+        "who ends just after it was made is not replaced at once"
+    );
+    let first = plan(&evicted.after(10_000));
     assert_eq!(
         first.summary(),
         [

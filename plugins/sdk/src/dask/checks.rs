@@ -4,7 +4,7 @@
 
 mod container;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::address::{COMM_PORT, DEFAULT_COMM_PORT};
 use super::environment::WORKER_NAME;
@@ -34,14 +34,14 @@ impl Checks {
         self.findings.push(Finding::warning(field, message));
     }
 
-    /// A member that must be there and be an object.
-    pub fn object<'a>(&mut self, value: &'a Value, name: &str, path: &str) -> Option<&'a Map<String, Value>> {
+    /// A member that must be there and be an object; none where it is not, which is said.
+    pub fn object<'a>(&mut self, value: &'a Value, name: &str, path: &str) -> Option<&'a Value> {
         let field = join(path, name);
         match value.get(name) {
             None | Some(Value::Null) => {
                 self.error(field, format!("`{name}` is missing: write it as an object"))
             }
-            Some(Value::Object(object)) => return Some(object),
+            Some(object) if object.is_object() => return Some(object),
             Some(other) => {
                 self.error(
                     field,
@@ -61,11 +61,10 @@ impl Checks {
             );
         }
         if let Some(worker) = self.object(spec, "worker", path) {
-            self.worker(&Value::Object(worker.clone()), &join(path, "worker"));
+            self.worker(worker, &join(path, "worker"));
         }
         if let Some(scheduler) = self.object(spec, "scheduler", path) {
-            let scheduler = Value::Object(scheduler.clone());
-            self.scheduler(&scheduler, &join(path, "scheduler"), cluster, cluster_labels);
+            self.scheduler(scheduler, &join(path, "scheduler"), cluster, cluster_labels);
         }
         self.whole_number(
             spec,
@@ -84,9 +83,8 @@ impl Checks {
             return;
         };
         let field = join(path, "spec");
-        let pod_spec = Value::Object(pod_spec.clone());
-        self.pod_spec(&pod_spec, &field);
-        let named = containers(&pod_spec).any(|container| {
+        self.pod_spec(pod_spec, &field);
+        let named = containers(pod_spec).any(|container| {
             let words = [&container["command"], &container["args"]]
                 .into_iter()
                 .filter_map(Value::as_array)
@@ -119,10 +117,9 @@ impl Checks {
         self.embedded_metadata(scheduler, path);
         if let Some(pod_spec) = self.object(scheduler, "spec", path) {
             let field = join(path, "spec");
-            let pod_spec = Value::Object(pod_spec.clone());
-            self.pod_spec(&pod_spec, &field);
+            self.pod_spec(pod_spec, &field);
             if pod_spec["containers"].is_array()
-                && !containers(&pod_spec).any(|c| c["readinessProbe"].is_object())
+                && !containers(pod_spec).any(|c| c["readinessProbe"].is_object())
             {
                 self.warning(
                     join(&field, "containers[0].readinessProbe"),
@@ -136,7 +133,7 @@ impl Checks {
                 .clone()
                 .below(Metadata::embedded(scheduler.get("metadata")))
                 .reserved(&metadata::scheduler_labels(cluster));
-            self.service(&Value::Object(service.clone()), &join(path, "service"), &labels);
+            self.service(service, &join(path, "service"), &labels);
         }
     }
 

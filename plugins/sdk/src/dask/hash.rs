@@ -1,44 +1,90 @@
 //! A hash by which a change is seen.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::metadata::Metadata;
+use crate::contract::json_text;
 
 /// The hash of a value: 16 hexadecimal digits. The order of fields and members that are null make no difference, and
 /// it is the same in every build. (FNV-1a: nobody gains anything by two values with the same hash.)
 pub fn of(value: &Value) -> String {
-    let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+    let mut hash = Fnv::default();
     hash.value(value);
-    format!("{:016x}", hash.0)
+    hash.text_of()
+}
+
+/// The hash of what people say about a pod: its spec, labels and annotations.
+///
+/// What the operator adds (reserved labels, its own annotations, names, addresses, environment) must not be in it, so
+/// that no new release of it makes a pod outdated; labels that begin with `dask.org/` are left out here.
+pub fn of_template(metadata: &Metadata, spec: &Value) -> String {
+    let labels = metadata.labels.iter();
+    let labels: BTreeMap<_, _> = labels
+        .filter(|(name, _)| !name.starts_with("dask.org/"))
+        .collect();
+    let mut hash = Fnv::default();
+    hash.object(&[
+        ("annotations", &json!(metadata.annotations)),
+        ("labels", &json!(labels)),
+        ("spec", spec),
+    ]);
+    hash.text_of()
 }
 
 struct Fnv(u64);
 
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
 impl Fnv {
-    fn text(&mut self, text: &str) {
-        // No text has this byte: it ends one.
-        for byte in text.bytes().chain([0xff]) {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    fn text_of(&self) -> String {
+        format!("{:016x}", self.0)
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+        // No text has this byte: it ends one.
+        self.bytes(&[0xff]);
+    }
+
+    /// Members in the order of their names.
+    fn object(&mut self, members: &[(&str, &Value)]) {
+        self.text("{");
+        for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
+            self.text(name);
+            self.value(value);
+        }
+        self.text("}");
     }
 
     fn value(&mut self, value: &Value) {
         match value {
             Value::Object(members) => {
-                self.text("{");
                 // Whether a map keeps the order of its fields depends on features that any crate may set.
-                let mut members: Vec<_> = members.iter().filter(|(_, value)| !value.is_null()).collect();
+                let mut members: Vec<_> = members
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value))
+                    .collect();
                 members.sort_by_key(|(name, _)| *name);
-                for (name, value) in members {
-                    self.text(name);
-                    self.value(value);
-                }
-                self.text("}");
+                self.object(&members);
             }
             Value::Array(items) => {
                 self.text("[");
                 items.iter().for_each(|item| self.value(item));
                 self.text("]");
             }
-            scalar => self.text(&scalar.to_string()),
+            scalar => self.text(&json_text(scalar)),
         }
     }
 }

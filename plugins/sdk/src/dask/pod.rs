@@ -1,14 +1,15 @@
 //! What a pod's status says.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-
-use serde::Deserialize;
 
 use super::last_words;
 use super::time;
 use crate::contract::{Error, ObservedObject, Timestamp};
+
+mod state;
+
+use state::{ContainerState, ContainerStatus, PodCondition, State, Terminated};
 
 /// A pod, as far as its state is concerned.
 #[derive(Debug, Clone)]
@@ -42,99 +43,10 @@ impl fmt::Display for Cause {
     }
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct State {
-    metadata: ObjectMeta,
-    spec: Spec,
-    status: Status,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct ObjectMeta {
-    creation_timestamp: Option<String>,
-    annotations: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Spec {
-    node_name: Option<String>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Status {
-    phase: String,
-    reason: String,
-    message: String,
-    #[serde(rename = "podIP")]
-    pod_ip: Option<String>,
-    #[serde(rename = "podIPs")]
-    pod_ips: Option<Vec<Ip>>,
-    #[serde(rename = "hostIP")]
-    host_ip: Option<String>,
-    conditions: Vec<PodCondition>,
-    container_statuses: Vec<ContainerStatus>,
-    init_container_statuses: Vec<ContainerStatus>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct Ip {
-    ip: String,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct PodCondition {
-    #[serde(rename = "type")]
-    type_: String,
-    status: String,
-    reason: String,
-    message: String,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct ContainerStatus {
-    name: String,
-    restart_count: u64,
-    state: ContainerState,
-    last_state: ContainerState,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct ContainerState {
-    waiting: Option<Waiting>,
-    running: Option<Running>,
-    terminated: Option<Terminated>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct Waiting {
-    reason: String,
-    message: String,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Running {
-    started_at: Option<String>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Terminated {
-    exit_code: i64,
-    reason: String,
-    message: String,
-    started_at: Option<String>,
-    finished_at: Option<String>,
-}
+/// A pod that ends within so many milliseconds may be one of many that do.
+const YOUNG: i64 = 60_000;
+/// How long its place stays empty then, in milliseconds: what made it end may do so to each that follows, in no time.
+const REST: i64 = 10_000;
 
 /// Reasons for waiting that every container has for a while.
 const ON_ITS_WAY: [&str; 3] = ["ContainerCreating", "PodInitializing", ""];
@@ -268,6 +180,15 @@ impl Pod {
     pub fn finished(&self) -> Option<Timestamp> {
         let ends = self.terminated().filter_map(|over| over.finished_at.as_deref());
         ends.filter_map(time::parse).max()
+    }
+
+    /// Until when a pod that is over shall not be replaced: one that ended soon after it was made leaves its place
+    /// empty for a moment, lest pods that a node refuses, or whose command fails, follow each other without end.
+    pub fn rests_until(&self) -> Option<Timestamp> {
+        let created = self.created.filter(|_| self.is_over())?;
+        // Who never ran was over when it came to its node. Clocks of nodes may be wrong.
+        let age = self.finished().map_or(0, |end| end - created).max(0);
+        (age < YOUNG).then(|| created.saturating_add(age).saturating_add(REST))
     }
 
     /// What keeps it from being ready, if it is more than time.
@@ -408,6 +329,7 @@ mod tests {
 
     use super::*;
     use crate::dask::kinds;
+    use crate::testing::START;
 
     fn pod(status: Value) -> Pod {
         let object =
@@ -419,6 +341,26 @@ mod tests {
             object,
         };
         Pod::of(&observed).expect("pod")
+    }
+
+    #[test]
+    fn who_ends_at_once_leaves_its_place_empty_for_a_moment() {
+        let over = |end: Value| {
+            let state = json!({"terminated": {"exitCode": 1, "finishedAt": end}});
+            pod(json!({"phase": "Failed", "containerStatuses": [{"state": state}]})).rests_until()
+        };
+        assert_eq!(over(json!("2026-01-01T00:00:03Z")), Some(START + 13_000));
+        assert_eq!(
+            over(json!("2026-01-01T00:01:00Z")),
+            None,
+            "it has worked for a while"
+        );
+        assert_eq!(over(json!("2025-12-31T23:00:00Z")), Some(START + 10_000));
+        assert_eq!(
+            pod(json!({"phase": "Failed", "reason": "OutOfcpu"})).rests_until(),
+            Some(START + 10_000)
+        );
+        assert_eq!(pod(json!({"phase": "Running"})).rests_until(), None);
     }
 
     fn reason(status: Value) -> Option<String> {

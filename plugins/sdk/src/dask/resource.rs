@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::metadata::Metadata;
+
 /// The parts of an object that every component reads.
 #[derive(Debug)]
 pub struct Resource<'a> {
@@ -55,17 +57,30 @@ pub fn replicas(worker: &Value) -> u32 {
     u32::try_from(replicas).unwrap_or(u32::MAX)
 }
 
+/// An object of these two parts, without nulls.
+#[must_use]
+pub fn object(metadata: &Metadata, spec: Value) -> Value {
+    let parts = [("metadata", metadata.to_json()), ("spec", spec)];
+    let mut object = Value::Object(
+        parts
+            .map(|(name, part)| (name.to_owned(), part))
+            .into_iter()
+            .collect(),
+    );
+    drop_nulls(&mut object);
+    object
+}
+
 /// Takes members that are null out of an object and everything in it. To Kubernetes they say nothing, but they would
 /// look like a difference to what the API server stores.
-#[must_use]
-pub fn without_nulls(value: Value) -> Value {
+pub fn drop_nulls(value: &mut Value) {
     match value {
-        Value::Object(members) => {
-            let said = members.into_iter().filter(|(_, value)| !value.is_null());
-            said.map(|(name, value)| (name, without_nulls(value))).collect()
-        }
-        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
-        other => other,
+        Value::Object(members) => members.retain(|_, member| {
+            drop_nulls(member);
+            !member.is_null()
+        }),
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
     }
 }
 
@@ -77,8 +92,14 @@ mod tests {
 
     #[test]
     fn nulls_say_nothing() {
-        let object = json!({"a": null, "b": [{"c": null, "d": 0}, null], "e": {"f": null}});
-        assert_eq!(without_nulls(object), json!({"b": [{"d": 0}, null], "e": {}}));
+        let mut value = json!({"a": null, "b": [{"c": null, "d": 0}, null], "e": {"f": null}});
+        drop_nulls(&mut value);
+        assert_eq!(value, json!({"b": [{"d": 0}, null], "e": {}}));
+        let metadata = Metadata::default();
+        assert_eq!(
+            object(&metadata, json!({"a": null})),
+            json!({"metadata": {"labels": {}}, "spec": {}})
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::kinds;
 use super::last_words;
 use super::metadata::Metadata;
-use super::resource::without_nulls;
+use super::resource::object;
 use super::time;
 use crate::contract::{ResourceKind, Timestamp};
 
@@ -35,10 +35,9 @@ impl Workload {
 
     /// The object. `selector` holds the labels that never change; `metadata` has them too.
     pub fn object(self, metadata: &Metadata, mut pod_spec: Value, selector: &[(&str, &str)]) -> Value {
-        let metadata = metadata.to_json();
         last_words::keep(&mut pod_spec);
-        let object = match self {
-            Self::Pod => json!({"metadata": metadata, "spec": pod_spec}),
+        match self {
+            Self::Pod => object(metadata, pod_spec),
             Self::Deployment => {
                 // A Deployment allows no policy but `Always`.
                 if let Some(pod_spec) = pod_spec.as_object_mut() {
@@ -48,19 +47,16 @@ impl Workload {
                     .iter()
                     .map(|(name, value)| ((*name).to_owned(), json!(value)))
                     .collect();
-                json!({
-                    "metadata": metadata,
-                    "spec": {
-                        "replicas": 1,
-                        "selector": {"matchLabels": selector},
-                        // Never two at once with the same name.
-                        "strategy": {"type": "Recreate"},
-                        "template": {"metadata": metadata, "spec": pod_spec},
-                    },
-                })
+                let mut spec = json!({
+                    "replicas": 1,
+                    "selector": {"matchLabels": selector},
+                    // Never two at once with the same name.
+                    "strategy": {"type": "Recreate"},
+                });
+                spec["template"] = object(metadata, pod_spec);
+                object(metadata, spec)
             }
-        };
-        without_nulls(object)
+        }
     }
 }
 

@@ -66,7 +66,10 @@ fn a_plan_applied_to_its_own_result_changes_nothing() {
 #[test]
 fn lost_workers_hold_their_place_until_they_are_gone() {
     let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory"});
-    let scenario = group(2).child(pod("a", evicted)).child(pod("b", running()));
+    let scenario = group(2)
+        .child(pod("a", evicted))
+        .child(pod("b", running()))
+        .after(10_000);
     let first = plan(&scenario);
     assert_eq!(
         first.summary(),
@@ -81,6 +84,25 @@ fn lost_workers_hold_their_place_until_they_are_gone() {
     let second = plan(&group(2).child(pod("b", running())));
     assert_eq!(count(&second, "create"), 1);
     assert_eq!(second.events(), [""; 0]);
+}
+
+/// A node that refuses each pod must not be offered thousands of them.
+#[test]
+fn who_ends_at_once_is_not_replaced_at_once() {
+    let refused = json!({"phase": "Failed", "reason": "OutOfcpu", "message": "no cpu"});
+    let scenario = group(2).child(pod("a", refused)).child(pod("b", running()));
+    let first = plan(&scenario.clone().after(1000));
+    assert_eq!(first.summary(), ["keep Pod b", "keep Pod a"]);
+    assert_eq!((first.events(), first.0.requeue_after), (vec![], Some(9000)));
+    assert_eq!(
+        first.condition(WORKERS_READY).as_deref(),
+        Some("False OutOfcpu: 1 of 2 workers are ready; 1 wait: OutOfcpu (no cpu)")
+    );
+    let then = plan(&scenario.after(10_000));
+    assert_eq!(
+        (then.summary(), then.events().len()),
+        (vec!["keep Pod b".to_owned()], 1)
+    );
 }
 
 #[test]

@@ -186,6 +186,7 @@ fn nobody_leaves_while_the_scheduler_can_not_be_asked() {
         .child(marked("d", -500_000))
         .status(scenario.parent()["status"].clone());
     let restarted = plan(&restarted);
+    assert_eq!(with_action(&restarted, "apply"), ["d"], "its time starts again");
     assert_eq!(
         (restarted.condition(SCALE_DOWN_BLOCKED), restarted.events()),
         (held.condition(SCALE_DOWN_BLOCKED), vec![]),
@@ -207,28 +208,74 @@ fn nobody_leaves_while_the_scheduler_can_not_be_asked() {
     );
 }
 
+/// Nobody knows what was asked when the operator was not there.
 #[test]
-fn unsafe_means_at_once_and_is_said() {
+fn time_in_which_the_operator_was_away_does_not_count() {
+    let scenario = group(1).child(pod("a", running())).child(marked("b", 0));
+    let just = plan(&scenario.clone().after(29_000));
+    assert_eq!(just.summary(), ["keep Pod a", "keep Pod b"]);
+    let restarted = plan(&scenario.clone().after(400_000));
+    assert_eq!(restarted.summary(), ["keep Pod a", "apply Pod b"]);
+    let known = [("a", 0, 0), ("b", 1, GB)];
+    let then = scenario.with(&restarted).scheduler(facts(401_000, &known));
+    let then = plan(&then.after(401_000));
+    assert_eq!(
+        then.summary(),
+        ["keep Pod a", "keep Pod b"],
+        "it has all of its time"
+    );
+    assert_eq!(retired(&then), Some(vec!["tcp://b:1".to_owned()]));
+}
+
+#[test]
+fn unsafe_means_after_a_while_and_is_said() {
     let scenario = three().change(|group| group["spec"]["worker"]["scaleDown"] = json!("unsafe"));
     let asked = plan(&scenario);
     assert_eq!(count(&asked, "keep"), 3, "the scheduler is asked first");
     let mut newest = pod("d", running());
     newest["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:09Z");
-    let plan = plan(
-        &scenario
-            .child(newest)
-            .child(marked("e", 0))
-            .unreachable("timed out"),
+    let scenario = scenario
+        .child(newest)
+        .child(marked("e", 0))
+        .unreachable("timed out");
+    let first = plan(&scenario);
+    assert_eq!(
+        count(&first, "keep"),
+        5,
+        "one answer that does not come says little"
     );
+    assert_eq!(
+        first.condition(SCALE_DOWN_BLOCKED).as_deref(),
+        Some(
+            "True SchedulerUnreachable: 4 workers are to leave and held back, because results that nobody else has may \
+             be lost and the scheduler can't be asked to move them: timed out; at 2026-01-01T00:00:30Z they are deleted \
+             all the same (`scaleDown: unsafe`)"
+        )
+    );
+    assert_eq!(first.0.requeue_after, Some(5000));
+    let scenario = scenario.with(&first);
+    let still = plan(&scenario.clone().after(29_000));
+    assert_eq!((count(&still, "keep"), still.0.requeue_after), (5, Some(1000)));
+    assert_eq!(still.events(), [""; 0]);
+    let known: Vec<_> = ["a", "b", "c", "d", "e"].map(|name| (name, 1, 1)).into();
+    let back = scenario.clone().scheduler(facts(29_500, &known)).after(29_500);
+    assert!(plan(&back).status()["schedulerUnreachableSince"].is_null());
+    let scenario = scenario.after(30_000);
+    let plan = super::plan(&scenario);
     assert_eq!(plan.summary(), ["keep Pod c"]);
     assert_eq!(
         plan.events(),
         [
-            "UnsafeScaleDown: 4 workers are deleted with all results held there, because the scheduler can't be asked and \
-             `scaleDown` is `unsafe`: e, d, a, …"
+            "UnsafeScaleDown: 4 workers are deleted with all results held there, because the scheduler could not be asked \
+             for 30s and `scaleDown` is `unsafe`: e, d, a, …"
         ]
     );
     assert_eq!(plan.condition(SCALE_DOWN_BLOCKED), None);
+    let after = super::plan(&scenario.with(&plan));
+    assert!(
+        after.status()["schedulerUnreachableSince"].is_null(),
+        "the next time begins anew"
+    );
 }
 
 #[test]

@@ -114,6 +114,87 @@ fn a_place_is_free_when_the_old_one_is_gone() {
     );
 }
 
+/// The first of two plans tells a worker to leave; this is what it leads to.
+fn told(scenario: Scenario) -> Scenario {
+    let first = plan(&scenario);
+    assert_eq!((count(&first, "apply"), count(&first, "create")), (1, 0));
+    scenario.with(&first)
+}
+
+#[test]
+fn who_alone_could_take_results_comes_before_the_old_one_is_gone() {
+    let base = told(half_way(1, 0, 1, json!(null)));
+    for (known, created, why) in [
+        (vec![("old-00", 0, 0)], 0, "it holds nothing"),
+        (
+            vec![("old-00", 0, 7), ("x", 0, 0)],
+            0,
+            "another group's worker takes it",
+        ),
+        (vec![("old-00", 0, 7)], 1, "nobody else is there"),
+    ] {
+        let second = plan(&base.clone().scheduler(facts(10, &known)).after(10));
+        assert_eq!(
+            (count(&second, "keep"), count(&second, "create")),
+            (1, created),
+            "{why}"
+        );
+    }
+    let mut paused = facts(10, &[("old-00", 0, 7), ("x", 0, 0)]);
+    paused.workers[1].status = "paused".into();
+    let second = plan(&base.clone().scheduler(paused).after(10));
+    assert_eq!(count(&second, "create"), 1, "who is paused takes nothing");
+
+    let new = with_action(&second, "create").pop().expect("a new worker");
+    let base = base.with(&second);
+    for known in [vec![("old-00", 0, 7)], vec![("old-00", 0, 7), (&new, 0, 0)]] {
+        let third = plan(&base.clone().scheduler(facts(20, &known)).after(20));
+        assert_eq!(
+            (count(&third, "keep"), third.summary().len()),
+            (2, 2),
+            "both stay"
+        );
+        assert_eq!(retired(&third), Some(vec!["tcp://old-00:1".to_owned()]));
+    }
+    let last = plan(&base.scheduler(facts(30, &[(&new, 0, 7)])).after(30));
+    assert_eq!(with_action(&last, "keep"), [new], "the old one is deleted");
+    assert_eq!(last.summary().len(), 1);
+}
+
+#[test]
+fn who_can_not_hand_on_its_results_is_replaced_before_it_is_gone() {
+    let scenario = half_way(3, 0, 3, json!(null));
+    let known = [("old-00", 0, 7), ("old-01", 0, 7), ("old-02", 0, 7)];
+    let scenario = told(scenario.scheduler(facts(0, &known)));
+    let waits = plan(&scenario.clone().scheduler(facts(29_000, &known)).after(29_000));
+    assert_eq!((count(&waits, "keep"), count(&waits, "create")), (3, 0));
+    let scenario = scenario.scheduler(facts(30_000, &known)).after(30_000);
+    let replaces = plan(&scenario);
+    assert_eq!((count(&replaces, "keep"), count(&replaces, "create")), (3, 1));
+
+    // The new one works, and nobody else is told to leave before this one is gone.
+    let new = with_action(&replaces, "create").pop().expect("a new worker");
+    let known: Vec<(&str, u32, u64)> = known.into_iter().chain([(new.as_str(), 0, 0)]).collect();
+    let base = change(group(3), json!(null));
+    let mark = json!({metadata::TEMPLATE_HASH: "other",
+        metadata::RETIRING_SINCE: time::format_exactly(START)});
+    let mut leaving = pod("old-00", running());
+    leaving["metadata"]["annotations"] = mark;
+    let scenario = base
+        .clone()
+        .child(leaving)
+        .child(made("old-01", "other", running()))
+        .child(made("old-02", "other", running()))
+        .child(made(&new, &hash(&base), running()));
+    let goes_on = plan(&scenario.clone().scheduler(facts(40_000, &known)).after(40_000));
+    assert_eq!((count(&goes_on, "keep"), goes_on.summary().len()), (4, 4));
+    let gone = plan(&scenario.scheduler(facts(50_000, &known[1..])).after(50_000));
+    assert_eq!(
+        (count(&gone, "keep"), count(&gone, "apply"), gone.summary().len()),
+        (2, 1, 3)
+    );
+}
+
 #[test]
 fn a_template_that_does_not_work_stops_the_rollout() {
     let base = group(3);
@@ -193,7 +274,9 @@ fn nobody_is_replaced_while_the_scheduler_can_not_be_asked() {
     let at_once = scenario
         .change(|group| group["spec"]["worker"]["scaleDown"] = json!("unsafe"))
         .unreachable("no");
-    assert_eq!(count(&plan(&at_once), "keep"), 1);
+    let first = plan(&at_once);
+    assert_eq!(count(&first, "keep"), 2, "it may answer again");
+    assert_eq!(count(&plan(&at_once.with(&first).after(30_000)), "keep"), 1);
 }
 
 #[test]

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::silence::GIVE_UP;
 
 /// Milliseconds from one plan to the next.
 const STEP: i64 = 1000;
-/// `drainTimeoutSeconds`, in milliseconds.
-const TIMEOUT: i64 = 20_000;
+/// `drainTimeoutSeconds`, in milliseconds: time enough to be stuck.
+const TIMEOUT: i64 = 40_000;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum State {
@@ -81,6 +82,8 @@ struct World {
     strategy: Value,
     scale_down: &'static str,
     template: u8,
+    /// Whether the cluster has other workers.
+    others: bool,
     unreachable: bool,
     refuses: bool,
     asked: bool,
@@ -88,7 +91,7 @@ struct World {
 }
 
 impl World {
-    fn new(strategy: Value, scale_down: &'static str) -> Self {
+    fn new(strategy: Value, scale_down: &'static str, others: bool) -> Self {
         Self {
             pods: BTreeMap::new(),
             now: 0,
@@ -96,6 +99,7 @@ impl World {
             strategy,
             scale_down,
             template: 0,
+            others,
             unreachable: false,
             refuses: false,
             asked: false,
@@ -157,7 +161,9 @@ impl World {
         let mut known: Vec<(&str, u32, u64)> = registered
             .map(|(name, pod)| (name.as_str(), u32::from(pod.bytes > 500), pod.bytes))
             .collect();
-        known.extend([("other-worker-1", 0, 0), ("other-worker-2", 0, 0)]);
+        if self.others {
+            known.extend([("other-worker-1", 0, 0), ("other-worker-2", 0, 0)]);
+        }
         let scenario = group(self.replicas)
             .after(self.now)
             .status(self.status.clone())
@@ -208,7 +214,15 @@ impl World {
             let since = pod.mark();
             let due = since.is_some_and(|since| START + self.now - STEP >= since + TIMEOUT);
             match self.scale_down {
-                "unsafe" if blind => assert!(self.asked, "the scheduler was never asked about {name}"),
+                "unsafe" if blind => {
+                    assert!(self.asked, "the scheduler was never asked about {name}");
+                    let since = self.status["schedulerUnreachableSince"].as_str();
+                    let since = since.and_then(time::parse).expect("it was silent before");
+                    assert!(
+                        START + self.now - STEP >= since + GIVE_UP,
+                        "{name} is given up at once"
+                    );
+                }
                 _ => {
                     assert!(!blind, "{name} is deleted while nobody can be asked");
                     assert!(since.is_some(), "{name} is deleted without a mark");
@@ -301,8 +315,9 @@ proptest! {
             json!({"maxUnavailable": 2}), json!({"maxUnavailable": 1, "maxSurge": 1}),
         ]),
         scale_down in prop::sample::select(vec!["drain", "drain", "unsafe"]),
+        others in any::<bool>(),
     ) {
-        let mut world = World::new(strategy, scale_down);
+        let mut world = World::new(strategy, scale_down, others);
         for event in &events {
             world.happen(event);
             world.step();

@@ -38,6 +38,13 @@ impl Logic<WorkerGroup> for Swapped {
                 let kind = ResourceKind::new("rbac.authorization.k8s.io/v1", "ClusterRole");
                 plan.children = vec![DesiredChild::create(kind.key("mine"), json!({}))];
             }
+            Some("foreign-owner") => {
+                let nobody = "00000000-0000-0000-0000-000000000000";
+                plan.owner = plan.owner.map(|owner| Owner {
+                    uid: nobody.to_owned(),
+                    ..owner
+                });
+            }
             _ => label(&mut plan),
         }
         Ok(plan)

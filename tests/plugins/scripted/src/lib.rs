@@ -28,6 +28,8 @@ pub struct Settings {
     pub refuse: String,
     /// Stop in every call that is not about a resource called `sample`.
     pub trap: bool,
+    /// Stop in every call about a resource whose name begins so.
+    pub trap_on: String,
 }
 
 /// The policy.
@@ -52,7 +54,9 @@ impl Plugin for Scripted {
 impl Policy for Scripted {
     fn review_plan(request: &ReviewRequest, settings: &Settings) -> Result<Review, String> {
         let parent = request.parent_json()?;
-        if settings.trap && parent["metadata"]["name"] != "sample" {
+        let name = parent["metadata"]["name"].as_str().unwrap_or_default();
+        let trap_on = settings.trap_on.as_str();
+        if (settings.trap && name != "sample") || (!trap_on.is_empty() && name.starts_with(trap_on)) {
             panic!("told to");
         }
         if !settings.refuse.is_empty() {

@@ -26,7 +26,15 @@ fn condition(plan: &Outcome) -> Option<String> {
 
 #[test]
 fn idle_clusters_go() {
-    let gone = plan(&idle(60, 60_000));
+    let late = idle(60, 60_000);
+    let announced = plan(&late);
+    assert_eq!(announced.0.delete_parent, None);
+    assert_eq!(condition(&announced).as_deref(), Some("True IdleTimeoutSoon"));
+    assert_eq!(
+        (announced.0.requeue_after, announced.0.events.len()),
+        (Some(1000), 1)
+    );
+    let gone = plan(&late.with(&announced));
     assert_eq!(
         gone.0.delete_parent.as_deref(),
         Some(
@@ -103,6 +111,7 @@ fn nothing_is_deleted_without_an_answer_that_says_so() {
     let old = said(START, Some(START - 59_000));
     let old = with_timeout(60).scheduler(old).after(3_600_000);
     assert_eq!(plan(&old).0.delete_parent, None);
+    assert_eq!(plan(&old.clone().with(&plan(&old))).0.delete_parent, None);
     let known = old.clone().with(&plan(&old)).unreachable("connection refused");
     let silent = untouched(known.after(7_200_000));
     assert_eq!(
@@ -123,7 +132,7 @@ fn the_cluster_of_a_job_says_it_and_stays() {
         cluster["metadata"]["ownerReferences"] =
             json!([{"kind": "DaskJob", "name": "simple", "controller": true}]);
     });
-    let plan = plan(&of_job);
+    let plan = plan(&of_job.clone().with(&plan(&of_job)));
     assert_eq!(plan.0.delete_parent, None);
     assert_eq!(condition(&plan).as_deref(), Some("True IdleTimeout"));
 }

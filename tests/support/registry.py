@@ -12,6 +12,7 @@ import urllib.request
 
 import bcrypt
 import trustme
+
 from support.cluster import ROOT
 from support.waiting import until
 
@@ -32,8 +33,9 @@ def program():
 class Registry:
     """A registry; ``with`` ends it."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, address=ADDRESS):
         self.folder = folder
+        self.address = address
         self.process = None
         authority = trustme.CA()
         authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
@@ -47,7 +49,7 @@ class Registry:
 log: {{level: warn}}
 storage: {{filesystem: {{rootdirectory: {folder}/storage}}}}
 auth: {{htpasswd: {{realm: tests, path: {folder}/htpasswd}}}}
-http: {{addr: "{ADDRESS}", tls: {{certificate: {folder}/server.pem, key: {folder}/server.pem}}}}
+http: {{addr: "{address}", tls: {{certificate: {folder}/server.pem, key: {folder}/server.pem}}}}
 """)
 
     def start(self):
@@ -77,7 +79,7 @@ http: {{addr: "{ADDRESS}", tls: {{certificate: {folder}/server.pem, key: {folder
 
     def send(self, method, path, body=None, content_type="application/octet-stream"):
         """A request; the answer's headers."""
-        url = path if path.startswith("https:") else f"https://{ADDRESS}{path}"
+        url = path if path.startswith("https:") else f"https://{self.address}{path}"
         login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
         request = urllib.request.Request(url, data=body, method=method,
                                          headers={"Authorization": f"Basic {login}", "Content-Type": content_type})
@@ -105,6 +107,6 @@ http: {{addr: "{ADDRESS}", tls: {{certificate: {folder}/server.pem, key: {folder
     def secret(self, name, password=PASSWORD):
         """A Secret with credentials for it."""
         auth = base64.b64encode(f"{USER}:{password}".encode()).decode()
-        config = json.dumps({"auths": {ADDRESS: {"auth": auth}}})
+        config = json.dumps({"auths": {self.address: {"auth": auth}}})
         return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
                 "type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": config}}

@@ -1,0 +1,278 @@
+//! What a test expects, and what is not so.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::Outcome;
+use crate::difference::lacking;
+use crate::place::Refusal;
+
+/// What is expected. What is left out may be anything.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Expect {
+    verdict: Option<Verdict>,
+    /// Why it is refused: each of these, by a part of its message.
+    errors: Option<Vec<ExpectedError>>,
+    /// What is said although it is let through: a part of each. An empty list means that nothing is said.
+    warnings: Option<Vec<String>>,
+    /// What the object is after admission.
+    object: Option<Value>,
+    /// What children there are.
+    children: Option<Value>,
+    /// Children that there must not be.
+    #[serde(rename = "noChildren")]
+    no_children: Option<Vec<Value>>,
+    /// To how many workers which group is scaled. `{}` means that none is.
+    scale: Option<Map<String, Value>>,
+    status: Option<Value>,
+    conditions: Option<Value>,
+    events: Option<Value>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Allow,
+    Refuse,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExpectedError {
+    field: Option<String>,
+    message: Option<String>,
+}
+
+impl Expect {
+    fn is_empty(&self) -> bool {
+        let Self {
+            verdict,
+            errors,
+            warnings,
+            object,
+            children,
+            no_children,
+            scale,
+            status,
+            conditions,
+            events,
+        } = self;
+        verdict.is_none()
+            && errors.is_none()
+            && warnings.is_none()
+            && scale.is_none()
+            && no_children.is_none()
+            && [object, children, status, conditions, events]
+                .into_iter()
+                .all(Option::is_none)
+    }
+
+    /// What is not as expected.
+    pub(super) fn problems(&self, outcome: &Outcome) -> Vec<String> {
+        if self.is_empty() {
+            return vec![
+                "it expects nothing: write under `expect` what shall come out, as `verdict: refuse`"
+                    .to_owned(),
+            ];
+        }
+        let mut problems = self.verdict_problems(outcome);
+        for expected in self.errors.iter().flatten() {
+            if !outcome.refusals.iter().any(|refusal| expected.fits(refusal)) {
+                problems.push(format!("errors: none is {expected}"));
+                problems.extend(
+                    outcome
+                        .refusals
+                        .iter()
+                        .map(|refusal| format!("  there is {refusal}")),
+                );
+            }
+        }
+        if let Some(expected) = &self.warnings {
+            for part in expected
+                .iter()
+                .filter(|part| !outcome.warnings.iter().any(|said| said.contains(part.as_str())))
+            {
+                problems.push(format!("warnings: none says {part:?}"));
+                problems.extend(outcome.warnings.iter().map(|said| format!("  there is {said}")));
+            }
+            if expected.is_empty() {
+                problems.extend(
+                    outcome
+                        .warnings
+                        .iter()
+                        .map(|said| format!("warnings: expected none, there is {said}")),
+                );
+            }
+        }
+        if let Some(expected) = &self.object {
+            problems.extend(lines(
+                "object",
+                expected,
+                outcome.object.as_ref().unwrap_or(&Value::Null),
+            ));
+        }
+        let parts = [
+            ("children", &self.children),
+            ("status", &self.status),
+            ("conditions", &self.conditions),
+            ("events", &self.events),
+        ];
+        for (name, expected) in parts {
+            if let Some(expected) = expected {
+                problems.extend(lines(name, expected, &outcome.plan[name]));
+            }
+        }
+        let children = outcome.plan["children"].as_array();
+        for unwanted in self.no_children.iter().flatten() {
+            let found = children
+                .into_iter()
+                .flatten()
+                .filter(|child| lacking(unwanted, child).is_empty());
+            problems.extend(found.map(|child| {
+                format!(
+                    "noChildren: there is {} {}",
+                    text(&child["kind"]),
+                    text(&child["metadata"]["name"])
+                )
+            }));
+        }
+        if let Some(expected) = &self.scale {
+            let scale = outcome.plan["scale"].as_object().cloned().unwrap_or_default();
+            if scale != *expected {
+                problems.push(format!(
+                    "scale: expected {}, it is {}",
+                    json!(expected),
+                    json!(scale)
+                ));
+            }
+        }
+        problems
+    }
+
+    fn verdict_problems(&self, outcome: &Outcome) -> Vec<String> {
+        let found = if outcome.refusals.is_empty() {
+            Verdict::Allow
+        } else {
+            Verdict::Refuse
+        };
+        let expects_errors = self.errors.as_ref().is_some_and(|errors| !errors.is_empty());
+        let wanted = self.verdict.unwrap_or(if expects_errors {
+            Verdict::Refuse
+        } else {
+            Verdict::Allow
+        });
+        if wanted == found {
+            return Vec::new();
+        }
+        match found {
+            Verdict::Allow => vec!["verdict: expected refuse, it is allowed".to_owned()],
+            Verdict::Refuse => {
+                let refusals = outcome
+                    .refusals
+                    .iter()
+                    .map(|refusal| format!("  because {refusal}"));
+                ["verdict: expected allow, it is refused".to_owned()]
+                    .into_iter()
+                    .chain(refusals)
+                    .collect()
+            }
+        }
+    }
+}
+
+impl ExpectedError {
+    fn fits(&self, refusal: &Refusal) -> bool {
+        self.field.as_ref().is_none_or(|field| *field == refusal.field)
+            && self
+                .message
+                .as_ref()
+                .is_none_or(|message| refusal.message.contains(message.as_str()))
+    }
+}
+
+impl std::fmt::Display for ExpectedError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let field = self
+            .field
+            .as_deref()
+            .map_or_else(|| "of any field".to_owned(), |field| format!("of {field}"));
+        match &self.message {
+            Some(message) => write!(f, "{field} and says {message:?}"),
+            None => f.write_str(&field),
+        }
+    }
+}
+
+fn lines(part: &str, expected: &Value, actual: &Value) -> Vec<String> {
+    let lines = lacking(expected, actual).into_iter();
+    lines
+        .map(|line| format!("{part}{}{line}", if line.starts_with('[') { "" } else { ": " }))
+        .collect()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn problems(expect: Value, outcome: &Outcome) -> Vec<String> {
+        let expect: Expect = serde_json::from_value(expect).expect("expectations");
+        expect.problems(outcome)
+    }
+
+    fn refused() -> Outcome {
+        let refusal = Refusal {
+            field: "spec.a".into(),
+            message: "it is wrong: write 1".into(),
+        };
+        Outcome {
+            refusals: vec![refusal],
+            warnings: vec!["be careful".into()],
+            ..Outcome::default()
+        }
+    }
+
+    #[rstest]
+    #[case(json!({"verdict": "refuse"}), &[])]
+    #[case(json!({"errors": [{"field": "spec.a", "message": "write 1"}]}), &[])]
+    #[case(json!({"errors": [{}], "warnings": ["careful"]}), &[])]
+    #[case(json!({"verdict": "allow"}), &["verdict: expected allow, it is refused", "  because spec.a: it is wrong: write 1"])]
+    #[case(
+        json!({"errors": [{"field": "spec.b"}]}),
+        &["errors: none is of spec.b", "  there is spec.a: it is wrong: write 1"]
+    )]
+    #[case(json!({"verdict": "refuse", "warnings": []}), &["warnings: expected none, there is be careful"])]
+    #[case(json!({"verdict": "refuse", "warnings": ["x"]}), &["warnings: none says \"x\"", "  there is be careful"])]
+    fn of_a_refusal(#[case] expect: Value, #[case] expected: &[&str]) {
+        assert_eq!(problems(expect, &refused()), expected);
+    }
+
+    #[rstest]
+    #[case(json!({"children": [{"kind": "Pod"}]}), &[])]
+    #[case(json!({"children": [{"kind": "Service"}]}), &["children[0]: nothing is like {\"kind\":\"Service\"}"])]
+    #[case(json!({"noChildren": [{"kind": "Pod"}]}), &["noChildren: there is Pod p"])]
+    #[case(json!({"scale": {"g": 2}}), &["scale: expected {\"g\":2}, it is {\"g\":1}"])]
+    #[case(json!({"scale": {"g": 1}, "object": {"a": 1}}), &[])]
+    #[case(json!({"object": {"a": 2}}), &["object: a: expected 2, it is 1"])]
+    #[case(json!({"errors": [{}]}), &["verdict: expected refuse, it is allowed", "errors: none is of any field"])]
+    fn of_what_is_let_through(#[case] expect: Value, #[case] expected: &[&str]) {
+        let plan = json!({"children": [{"kind": "Pod", "metadata": {"name": "p"}}], "scale": {"g": 1}});
+        let outcome = Outcome {
+            object: Some(json!({"a": 1})),
+            plan,
+            ..Outcome::default()
+        };
+        assert_eq!(problems(expect, &outcome), expected);
+    }
+
+    #[test]
+    fn a_test_that_expects_nothing_fails() {
+        assert!(problems(json!({}), &refused())[0].starts_with("it expects nothing"));
+    }
+}

@@ -1,0 +1,137 @@
+//! What a start waits for: that the plugins of every place are known.
+
+use super::catalog::Unknown;
+use super::watching::Place;
+
+/// What is said of a place until its plugins are listed.
+const JUST_STARTED: &str = "the operator has just started and does not know yet which plugins are in force; try again in \
+                            a few seconds";
+
+/// Places whose plugins are not known yet.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    unlisted: Vec<(Place, Option<String>)>,
+    /// Nothing is waited for any more.
+    over: bool,
+}
+
+impl Awaited {
+    /// Nothing of these places is known.
+    pub(super) fn new(places: &[Place]) -> Self {
+        let unlisted = places.iter().map(|place| (place.clone(), None));
+        Self {
+            unlisted: unlisted.collect(),
+            over: false,
+        }
+    }
+
+    /// The plugins of a place are known, or there can't be any.
+    pub(super) fn is_listed(&mut self, place: &Place) {
+        self.unlisted.retain(|(unlisted, _)| unlisted != place);
+    }
+
+    /// The plugins of a place can't be known as long as the operator may not list them. Gives whether that is news.
+    pub(super) fn is_forbidden(&mut self, place: &Place, why: String) -> bool {
+        let unlisted = self.unlisted.iter_mut().find(|(unlisted, _)| unlisted == place);
+        match unlisted {
+            Some((_, before)) if before.as_ref() != Some(&why) => {
+                *before = Some(why);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether all places are listed.
+    pub(super) fn all_listed(&self) -> bool {
+        self.unlisted.is_empty()
+    }
+
+    /// From now on is decided, whatever becomes of the watches.
+    pub(super) fn end(&mut self) {
+        self.over = true;
+    }
+
+    /// Whether that has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Why it has not, where somebody has to do something about it.
+    pub(super) fn hindrance(&self) -> Option<String> {
+        let why: Vec<_> = self
+            .unlisted
+            .iter()
+            .filter_map(|(_, why)| why.as_deref())
+            .collect();
+        (!why.is_empty()).then(|| why.join("; "))
+    }
+
+    /// Where nothing is decided yet: what is in force is only known when all of it is listed and loaded.
+    pub(super) fn unknown(&self, places: &[Place]) -> Vec<Unknown> {
+        if self.over {
+            return Vec::new();
+        }
+        let of_place = |place: &Place| {
+            let hindrance = self
+                .unlisted
+                .iter()
+                .find(|(unlisted, _)| unlisted == place)
+                .and_then(|(_, why)| why.clone());
+            Unknown {
+                namespace: place.watched().1.map(str::to_owned),
+                why: hindrance.unwrap_or_else(|| JUST_STARTED.to_owned()),
+            }
+        };
+        let mut unknown: Vec<_> = places.iter().map(of_place).collect();
+        // What somebody has to do something about is said first.
+        unknown.sort_by_key(|unknown| unknown.why == JUST_STARTED);
+        unknown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(awaited: &Awaited, places: &[Place]) -> Vec<String> {
+        let unknown = awaited.unknown(places);
+        unknown.into_iter().map(|unknown| unknown.why).collect()
+    }
+
+    #[test]
+    fn nothing_is_known_until_all_is_listed_and_loaded() {
+        let places = Place::of(&[]);
+        let mut awaited = Awaited::new(&places);
+        assert_eq!(said(&awaited, &places), [JUST_STARTED, JUST_STARTED]);
+        awaited.is_listed(&Place::Cluster);
+        assert!(!awaited.all_listed());
+        assert_eq!(
+            said(&awaited, &places).len(),
+            2,
+            "what is listed may not be loaded yet"
+        );
+        awaited.is_listed(&Place::AllNamespaces);
+        assert!(awaited.all_listed() && !awaited.is_over());
+        awaited.end();
+        assert!(said(&awaited, &places).is_empty());
+    }
+
+    #[test]
+    fn what_may_not_be_listed_is_said_until_it_may() {
+        let places = Place::of(&["a".to_owned(), "b".to_owned()]);
+        let [a, b] = [&places[0], &places[1]];
+        let mut awaited = Awaited::new(&places);
+        assert!(awaited.is_forbidden(b, "no right".to_owned()));
+        assert!(!awaited.is_forbidden(b, "no right".to_owned()), "that is known");
+        assert_eq!(said(&awaited, &places), ["no right", JUST_STARTED]);
+        assert_eq!(awaited.unknown(&places)[0].namespace.as_deref(), Some("b"));
+        assert_eq!(awaited.hindrance().as_deref(), Some("no right"));
+        awaited.is_listed(a);
+        assert!(!awaited.all_listed());
+        awaited.is_listed(b);
+        assert!(awaited.all_listed() && awaited.hindrance().is_none());
+        // Who has been listed once and may not any more is not waited for.
+        assert!(!awaited.is_forbidden(b, "no right".to_owned()));
+    }
+}

@@ -1,0 +1,148 @@
+//! Requests that authors of plugins want to see again: the newest ones, as files that `dask-operator plugin run` takes.
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use dask_operator_runtime::contract::Observation;
+use tracing::warn;
+
+use crate::newest;
+
+/// How many files there are at most. The oldest go first.
+const MOST: usize = 1000;
+
+/// Bytes of a file's name, without its end.
+const NAME: usize = 200;
+
+/// Keeps the newest request of each kind about each Dask resource in a folder; without one nothing is kept.
+#[derive(Clone, Debug, Default)]
+pub struct Recording(Option<PathBuf>);
+
+impl Recording {
+    /// Keeps requests in this folder, which is made where it is not there.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be made.
+    pub fn new(folder: Option<PathBuf>) -> io::Result<Self> {
+        if let Some(folder) = &folder {
+            fs::create_dir_all(folder)?;
+        }
+        Ok(Self(folder))
+    }
+
+    /// Whether anything is kept.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Keeps a request to the webhook, an `AdmissionReview`. `operation` is `create`, `update` or `delete`. Blocks.
+    pub fn admission(&self, kind: &str, namespace: &str, name: &str, operation: &str, review: &[u8]) {
+        self.keep(&[namespace, name, kind, operation], review);
+    }
+
+    /// Keeps what a component was told before it planned. Blocks.
+    pub fn observation(&self, kind: &str, namespace: &str, name: &str, observation: &Observation) {
+        if self.is_on() {
+            match serde_json::to_vec(observation) {
+                Ok(text) => self.keep(&[namespace, name, kind, "observation"], &text),
+                Err(error) => warn!("an observation can't be written: {error}"),
+            }
+        }
+    }
+
+    fn keep(&self, words: &[&str], content: &[u8]) {
+        if let Some(folder) = &self.0
+            && let Err(error) = store(folder, &file_name(words), content)
+        {
+            warn!("a request can't be recorded in {}: {error}", folder.display());
+        }
+    }
+}
+
+/// A name that stays in its folder, whatever the words are.
+fn file_name(words: &[&str]) -> String {
+    let keep = |letter: char| match letter {
+        letter if letter.is_ascii_alphanumeric() || letter == '-' => letter,
+        '.' => '.',
+        _ => '_',
+    };
+    let words = words
+        .iter()
+        .map(|word| word.chars().map(keep).collect::<String>());
+    let mut name = words.collect::<Vec<_>>().join("_");
+    // The beginning matters least: the kind of resource and of request are at the end.
+    if name.len() > NAME {
+        name.drain(..name.len() - NAME);
+    }
+    format!("{name}.json").trim_start_matches('.').to_owned()
+}
+
+fn store(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let path = folder.join(name);
+    let is_new = !path.exists();
+    // What people write into manifests is nobody else's business.
+    newest::write(&path, content, 0o600)?;
+    if is_new {
+        newest::keep(folder, ".json", MOST)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(&["team-a", "c.1", "DaskCluster", "create"], "team-a_c.1_DaskCluster_create.json")]
+    #[case(&["..", "../../etc/passwd", "DaskCluster", "create"], "_.._.._etc_passwd_DaskCluster_create.json")]
+    #[case(&["", "", "DaskCluster", "create"], "__DaskCluster_create.json")]
+    fn names_stay_in_their_folder(#[case] words: &[&str], #[case] expected: &str) {
+        assert_eq!(file_name(words), expected);
+        assert!(
+            Path::new(expected)
+                .file_name()
+                .is_some_and(|name| name == expected)
+        );
+    }
+
+    #[test]
+    fn long_names_keep_their_end() {
+        let name = file_name(&[&"n".repeat(63), &"x".repeat(253), "DaskCluster", "create"]);
+        assert!(name.len() <= NAME + ".json".len() && name.ends_with("xx_DaskCluster_create.json"));
+    }
+
+    #[test]
+    fn the_newest_is_kept_for_its_owner_only() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let folder = folder.path().join("requests");
+        let recording = Recording::new(Some(folder.clone()))?;
+        recording.admission("DaskJob", "a", "j", "create", b"one");
+        recording.admission("DaskJob", "a", "j", "create", b"two");
+        recording.admission("DaskJob", "a", "j", "update", b"three");
+        let file = folder.join("a_j_DaskJob_create.json");
+        assert_eq!(fs::read(&file)?, b"two");
+        assert_eq!(fs::metadata(&file)?.permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(&folder)?.count(), 2, "and nothing unfinished");
+        Ok(())
+    }
+
+    #[test]
+    fn there_are_never_too_many() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let recording = Recording::new(Some(folder.path().to_owned()))?;
+        for number in 0..MOST + 10 {
+            fs::write(folder.path().join(format!("a_{number}.json")), "")?;
+        }
+        recording.admission("DaskJob", "a", "j", "create", b"new");
+        assert_eq!(fs::read_dir(folder.path())?.count(), MOST);
+        assert!(folder.path().join("a_j_DaskJob_create.json").exists());
+        Recording::default().admission("DaskJob", "a", "j", "create", b"nowhere");
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! Which namespaces are looked after, where their labels decide.
+//!
+//! Dask resources in others are left to whoever looks after those: nothing of them is written, not even a status.
+
+use std::collections::BTreeSet;
+use std::sync::{PoisonError, RwLock};
+
+use dask_operator_render::yaml;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::{Selector, SelectorExt};
+
+use crate::plugins::Labels;
+
+/// The namespaces that are looked after.
+#[derive(Debug, Default)]
+pub struct Selection {
+    /// None where all are that the operator sees.
+    selector: Option<Selector>,
+    chosen: RwLock<BTreeSet<Box<str>>>,
+}
+
+impl Selection {
+    /// All whose labels `selector` matches, as soon as they are known; all, where there is none.
+    #[must_use]
+    pub fn new(selector: Option<Selector>) -> Self {
+        Self {
+            selector,
+            chosen: RwLock::default(),
+        }
+    }
+
+    /// Whether labels decide.
+    #[must_use]
+    pub fn is_by_labels(&self) -> bool {
+        self.selector.is_some()
+    }
+
+    /// Whether a namespace is looked after.
+    #[must_use]
+    pub fn has(&self, namespace: &str) -> bool {
+        let chosen = || self.chosen.read().unwrap_or_else(PoisonError::into_inner);
+        self.selector.is_none() || chosen().contains(namespace)
+    }
+
+    /// A namespace has these labels; none where it is gone. Gives whether it is looked after now and was not, or the
+    /// other way round.
+    pub fn labelled(&self, namespace: &str, labels: Option<&Labels>) -> bool {
+        let Some(selector) = &self.selector else {
+            return false;
+        };
+        let mut chosen = self.chosen.write().unwrap_or_else(PoisonError::into_inner);
+        if labels.is_some_and(|labels| selector.matches(labels)) {
+            chosen.insert(namespace.into())
+        } else {
+            chosen.remove(namespace)
+        }
+    }
+}
+
+/// Reads a selector as it stands in a manifest.
+///
+/// # Errors
+///
+/// When it is none, or selects everything.
+pub fn selector(text: &str) -> Result<Selector, String> {
+    const REMEDY: &str = "write it as in a manifest: {matchLabels: {team: data}}, or {matchExpressions: [{key: team, operator: Exists}]}";
+    let value = yaml::document(text).map_err(|error| format!("{error}; {REMEDY}"))?;
+    let fields: Vec<_> = value
+        .as_object()
+        .into_iter()
+        .flat_map(serde_json::Map::keys)
+        .collect();
+    if let Some(other) = fields
+        .iter()
+        .find(|field| !matches!(field.as_str(), "matchLabels" | "matchExpressions"))
+    {
+        return Err(format!("a selector has no field `{other}`; {REMEDY}"));
+    }
+    let selector: LabelSelector =
+        serde_json::from_value(value).map_err(|error| format!("{error}; {REMEDY}"))?;
+    let selector = Selector::try_from(selector).map_err(|error| format!("{error}; {REMEDY}"))?;
+    if selector.selects_all() {
+        return Err(format!(
+            "it selects all namespaces, as no selector does: leave it out, or {REMEDY}"
+        ));
+    }
+    Ok(selector)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn labels(team: &str) -> Labels {
+        Labels::from([("team".to_owned(), team.to_owned())])
+    }
+
+    #[test]
+    fn labels_decide() {
+        let selection = Selection::new(selector("{matchLabels: {team: data}}").ok());
+        assert!(
+            selection.is_by_labels() && !selection.has("a"),
+            "nothing is known yet"
+        );
+        assert!(selection.labelled("a", Some(&labels("data"))) && selection.has("a"));
+        assert!(!selection.labelled("a", Some(&labels("data"))), "that is known");
+        assert!(!selection.labelled("b", Some(&labels("web"))) && !selection.has("b"));
+        assert!(selection.labelled("a", Some(&labels("web"))) && !selection.has("a"));
+        assert!(
+            selection.labelled("b", Some(&labels("data")))
+                && selection.labelled("b", None)
+                && !selection.has("b")
+        );
+    }
+
+    #[test]
+    fn without_a_selector_all_are_looked_after() {
+        let selection = Selection::default();
+        assert!(!selection.is_by_labels() && selection.has("a") && !selection.labelled("a", None));
+    }
+
+    #[rstest]
+    #[case::empty("", "write it as in a manifest")]
+    #[case::all("{}", "it selects all namespaces")]
+    #[case::labels_alone("{team: data}", "a selector has no field `team`")]
+    #[case::text("team=data", "write it as in a manifest")]
+    #[case::operator(
+        "{matchExpressions: [{key: team, operator: Equals}]}",
+        "Invalid expression operator"
+    )]
+    #[case::no_yaml("{", "write it as in a manifest")]
+    fn what_is_wrong_is_said(#[case] text: &str, #[case] expected: &str) {
+        let error = selector(text);
+        assert!(
+            error.as_ref().is_err_and(|error| error.contains(expected)),
+            "{error:?}"
+        );
+    }
+
+    #[test]
+    fn expressions_are_understood() {
+        let selection = Selection::new(
+            selector(
+                r#"{"matchExpressions": [{"key": "team", "operator": "In", "values": ["data", "ml"]}]}"#,
+            )
+            .ok(),
+        );
+        assert!(
+            selection.labelled("a", Some(&labels("ml"))) && !selection.labelled("b", Some(&labels("web")))
+        );
+    }
+}

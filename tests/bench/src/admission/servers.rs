@@ -1,0 +1,134 @@
+//! The servers that are asked, each a process of its own.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+use tokio_rustls::TlsConnector;
+
+use super::load::Target;
+use crate::operator::Operator;
+
+/// The check that OPA makes.
+const POLICY: &str = include_str!("required-limits.rego");
+
+/// A server that is measured. Killed when dropped.
+pub(crate) struct Server {
+    /// What it is called.
+    pub(crate) name: &'static str,
+    /// How it is asked.
+    pub(crate) target: Target,
+    /// Its process.
+    pub(crate) id: u32,
+    _process: Process,
+}
+
+/// Only kept.
+enum Process {
+    Operator(#[expect(dead_code, reason = "it ends when it is dropped")] Operator),
+    Other(#[expect(dead_code, reason = "it ends when it is dropped")] Child),
+}
+
+impl Server {
+    /// The operator, with these arguments and the certificate that is in the folder.
+    pub(crate) async fn operator(
+        binary: &Path,
+        arguments: &[String],
+        tls: &TlsConnector,
+        folder: &Path,
+    ) -> Result<Self> {
+        let target = Target {
+            address: free_address().await?,
+            tls: tls.clone(),
+            path: None,
+            answers: true,
+        };
+        let (address, folder_name) = (target.address.to_string(), folder.display().to_string());
+        let mut all = vec![
+            "--webhook",
+            &address,
+            "--webhook-certificate-folder",
+            &folder_name,
+        ];
+        all.extend(arguments.iter().map(String::as_str));
+        let mut operator = Operator::spawn(binary, &folder.join("cache"), &all).await?;
+        // Before that it refuses everything, because it does not know yet which plugins are in force.
+        operator
+            .until("ready", async |operator| operator.is_ready().await)
+            .await?;
+        Ok(Self {
+            name: "operator",
+            target,
+            id: operator.id()?,
+            _process: Process::Operator(operator),
+        })
+    }
+
+    /// The floor, which is this same program.
+    pub(crate) async fn bare(tls: &TlsConnector, folder: &Path) -> Result<Self> {
+        let address = free_address().await?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bare", "--address", &address.to_string(), "--folder"]);
+        command.arg(folder);
+        let target = Target {
+            address,
+            tls: tls.clone(),
+            path: None,
+            answers: false,
+        };
+        Self::start("bare TLS server", command, target).await
+    }
+
+    /// The Open Policy Agent.
+    pub(crate) async fn opa(program: &Path, tls: &TlsConnector, folder: &Path) -> Result<Self> {
+        let address = free_address().await?;
+        let policy = folder.join("required-limits.rego");
+        std::fs::write(&policy, POLICY)?;
+        let mut command = Command::new(program);
+        command.args(["run", "--server", "--skip-version-check", "--log-level", "error"]);
+        command.args(["--addr", &address.to_string()]);
+        command.arg("--tls-cert-file").arg(folder.join("tls.crt"));
+        command.arg("--tls-private-key-file").arg(folder.join("tls.key"));
+        command.arg(policy);
+        let target = Target {
+            address,
+            tls: tls.clone(),
+            path: Some("/"),
+            answers: true,
+        };
+        Self::start("OPA, the policy alone", command, target).await
+    }
+
+    async fn start(name: &'static str, mut command: Command, target: Target) -> Result<Self> {
+        let process = command
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("starting the {name}"))?;
+        let id = process.id().with_context(|| format!("the {name} has ended"))?;
+        let start = Instant::now();
+        while TcpStream::connect(target.address).await.is_err() {
+            ensure!(
+                start.elapsed() < Duration::from_secs(10),
+                "the {name} does not listen at {}",
+                target.address
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(Self {
+            name,
+            target,
+            id,
+            _process: Process::Other(process),
+        })
+    }
+}
+
+async fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0").await?.local_addr()?)
+}
