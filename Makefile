@@ -2,6 +2,8 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
+# Cargo would look for the job server of a `make --jobs` that it can't reach, and warn.
+unexport MAKEFLAGS
 CLUSTER := python3 tests/cluster
 # What cargo builds: always the same, because another selection can mean other
 # features of shared crates, and minutes for building these again.
@@ -25,7 +27,7 @@ down: ## Stop everything that `make demo`, `make cluster` or a test left running
 
 .PHONY: build
 build: setup ## The operator, with its components inside: target/debug/dask-operator
-	+cargo build $(SELECT)
+	cargo build $(SELECT)
 
 .PHONY: plugins
 plugins: setup ## The default components and the examples: target/plugins/*.wasm
@@ -53,6 +55,8 @@ generate: build ## Everything that is generated and checked in: crds/, and the c
 TOGETHER := test-e2e test-release test-api test-chart test-author test-plugins test-scheduler test-webhook
 # What else is done meanwhile, as BESIDE=check.
 BESIDE :=
+# A test with a real node that fails is tried once more where RETRIES names a file for the first failure: see .ci/run.
+RETRY := $(if $(RETRIES),--reruns=1)
 
 .PHONY: test
 test: test-unit test-cluster ## All tests: unit, golden, schedulers, API server, plugins, webhook, authors' tools, chart, end to end
@@ -93,11 +97,11 @@ test-chart: build ## The chart: its texts, and its objects on an API server
 
 .PHONY: test-release
 test-release: build ## The chart's releases in real pods: install, upgrade, roll back, uninstall
-	tests/pytest tests/chart -m e2e
+	tests/pytest tests/chart -m e2e $(RETRY)
 
 .PHONY: test-e2e
 test-e2e: build ## Real Dask clusters on a real node
-	tests/pytest tests/e2e
+	tests/pytest tests/e2e $(RETRY)
 
 .PHONY: chaos
 chaos: build ## Kill and hinder the operator, then look whether all is as wanted (CHAOS="--seed 1 --rounds 5")

@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
+from support import programs
 from support.cluster import kubernetes as any_kubernetes
 from support.hook import hook as any_hook
 from support.operator import BINARY
-from support.registry import program
 
 RANGE = "198.19.80.0/20"
 
@@ -20,7 +20,7 @@ def environment(tmp_path_factory):
     commands = tmp_path_factory.mktemp("bin")
     (commands / "dask-operator").symlink_to(Path(BINARY).resolve())
     # The page tells its readers to have it.
-    (commands / "docker-registry").symlink_to(program())
+    (commands / "docker-registry").symlink_to(programs.path("docker-registry"))
     nobody = tmp_path_factory.mktemp("docker")
     return {**os.environ, "PATH": f"{commands}:{os.environ['PATH']}", "DOCKER_CONFIG": str(nobody)}
 

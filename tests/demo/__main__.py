@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "cluster"))
 
-from localkube import processes  # noqa: E402
+from localkube import processes, programs  # noqa: E402
 from localkube.console import Failure, Progress, say, step  # noqa: E402
 from localkube.settings import cache_home  # noqa: E402
 
@@ -89,7 +89,8 @@ def install_operator():
     with step(f"helm install {RELEASE} {CHART.relative_to(ROOT)}"):
         # An image of the same name may be another one than that of the last time.
         program = hashlib.sha256(OPERATOR.read_bytes()).hexdigest()
-        run("helm", "upgrade", "--install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout=180s",
+        helm = programs.ensure(["helm"])["helm"]
+        run(str(helm), "upgrade", "--install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout=180s",
             "--set", "image.pullPolicy=Always", "--set-string", f"podAnnotations.program={program[:12]}")
 
 

@@ -1,16 +1,15 @@
 """The operator's chart, as helm sees it."""
 
-import functools
 import json
 import os
 import subprocess
-import sys
 import uuid
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import yaml
 
+from support import programs
 from support.cluster import ROOT
 from support.operator import free_address
 
@@ -23,16 +22,9 @@ class Refused(Exception):
     """helm ended with an error; the text is its own."""
 
 
-@functools.cache
-def program():
-    """The path of helm: built once, from its Go module."""
-    built = subprocess.run([sys.executable, "tests/cluster", "build", "helm"], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE)
-    return built.stdout.split()[1]
-
-
 def helm(*arguments, values=None, environment=None, timeout=300):
     """Run helm with values (a dictionary) and return what it prints."""
-    command = [program(), *map(str, arguments), *(["--values", "-"] if values is not None else [])]
+    command = [programs.path("helm"), *map(str, arguments), *(["--values", "-"] if values is not None else [])]
     done = subprocess.run(command, input=yaml.safe_dump(values) if values is not None else None, text=True, capture_output=True,
                           env={**os.environ, **(environment or {})}, timeout=timeout, check=False)
     if done.returncode:

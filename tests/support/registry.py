@@ -3,31 +3,19 @@
 import base64
 import hashlib
 import json
-import shutil
 import ssl
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 
 import bcrypt
 import trustme
 
-from support.cluster import ROOT
+from support import programs
 from support.waiting import until
 
 ADDRESS = "127.0.0.1:5443"
 USER, PASSWORD = "puller", "open sesame"
-
-
-def program():
-    """Debian's docker-registry: the installed one, or the local Kubernetes' own."""
-    found = shutil.which("docker-registry")
-    if found:
-        return found
-    sys.path.insert(0, str(ROOT / "tests" / "cluster"))
-    from localkube import registry  # Unpacks the package where it isn't installed.
-    return registry.program()
 
 
 class Registry:
@@ -55,7 +43,7 @@ http: {{addr: "{address}", tls: {{certificate: {folder}/server.pem, key: {folder
     def start(self):
         """Start it, and wait until it answers."""
         with (self.folder / "registry.log").open("a") as log:
-            self.process = subprocess.Popen([program(), "serve", self.folder / "registry.yaml"], stdout=log, stderr=log)
+            self.process = subprocess.Popen([programs.path("docker-registry"), "serve", self.folder / "registry.yaml"], stdout=log, stderr=log)
 
         def answers():
             try:

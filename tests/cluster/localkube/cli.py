@@ -10,12 +10,12 @@ import tempfile
 from pathlib import Path
 
 from . import (
-    binaries,
     fakenodes,
     images,
     inventory,
     machine,
     oci,
+    programs,
     registry,
     startup,
     status,
@@ -51,8 +51,10 @@ def parser():
     verb(verbs, "status", run_status, "say what runs, since when, how large it is and where its log is (exit code 1 when something is wrong)")
     kubeconfig = verb(verbs, "kubeconfig", run_kubeconfig, "print shell lines for `eval`: KUBECONFIG, and PATH with this cluster's kubectl, helm, crane")
     kubeconfig.add_argument("--prefer-kubeconfig", action="store_true", help="print nothing new when KUBECONFIG names a cluster that is not one of ours")
-    build = verb(verbs, "build", run_build, "build the programs from Go modules and cache them; nothing is started", cluster=False)
-    build.add_argument("what", nargs="*", default=["all"], help=f"{', '.join(binaries.SETS)}, or names of programs (default: all)")
+    build = verb(verbs, "build", run_build, "make programs, cache them and print their paths; nothing is started", cluster=False)
+    build.add_argument("what", nargs="*", default=["all"], help=f"{', '.join(programs.SETS)}, or names of programs (default: all)")
+    shadow = verb(verbs, "shadow", run_shadow, "fill a folder with programs of all these names that fail: first in the PATH, it shows what is used without being requested", cluster=False)
+    shadow.add_argument("folder", type=Path)
     pin = verb(verbs, "pin-kubernetes", run_pin_kubernetes, "rewrite tools/kubernetes for another version of Kubernetes", cluster=False)
     pin.add_argument("version", help="such as 1.36.4")
     image = verbs.add_parser("image", help="build images without a container engine, and put images into the registry").add_subparsers(required=True, metavar="ACTION")
@@ -115,7 +117,7 @@ def run_up(arguments):
     """``up``"""
     given = foreign_kubeconfig(arguments)
     if given:
-        kubectl = binaries.ensure(["kubectl"])["kubectl"]
+        kubectl = programs.ensure(["kubectl"])["kubectl"]
         answer = subprocess.run([kubectl, "get", "--raw=/version", "--request-timeout=10s"], capture_output=True, text=True, check=False)
         if answer.returncode != 0:
             raise Failure(f"KUBECONFIG is {given}, but its cluster does not answer ({answer.stderr.strip()[-300:]}); unset KUBECONFIG to start a local one")
@@ -143,8 +145,8 @@ def run_status(arguments):
 def run_kubeconfig(arguments):
     """``kubeconfig``"""
     if foreign_kubeconfig(arguments):
-        kubectl = binaries.locate("kubectl")
-        print(f"export PATH={shlex.quote(str(kubectl.parent))}:\"$PATH\"" if kubectl.exists() else ":")
+        # Whoever has a cluster has a kubectl for it.
+        print(":")
         return
     cluster = must_run(arguments).cluster
     lines = [f"export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}", f"export PATH={shlex.quote(str(cluster.path('bin')))}:\"$PATH\""]
@@ -157,16 +159,21 @@ def run_build(arguments):
     """``build``"""
     names = []
     for word in arguments.what:
-        if word not in binaries.SETS and word not in binaries.PROGRAMS:
-            raise Failure(f"there is no program {word}; known are {', '.join([*binaries.SETS, *binaries.PROGRAMS])}")
-        names += binaries.SETS.get(word, (word,))
-    for name, path in binaries.ensure(names).items():
+        if word not in programs.SETS and word not in programs.PROGRAMS:
+            raise Failure(f"there is no program {word}; known are {', '.join([*programs.SETS, *programs.PROGRAMS])}")
+        names += programs.SETS.get(word, (word,))
+    for name, path in programs.ensure(names).items():
         print(f"{name}\t{path}")
+
+
+def run_shadow(arguments):
+    """``shadow``"""
+    programs.shadow(arguments.folder)
 
 
 def run_pin_kubernetes(arguments):
     """``pin-kubernetes``"""
-    binaries.pin_kubernetes(arguments.version)
+    programs.pin_kubernetes(arguments.version)
 
 
 def run_image_build(arguments):

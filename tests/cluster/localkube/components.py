@@ -16,7 +16,7 @@ class Component:
     name: str
     argv: list
     ready: Callable[[], bool]
-    timeout: float = 60.0
+    timeout: float = 180.0
     env: dict = dataclasses.field(default_factory=dict)
 
 

@@ -4,7 +4,7 @@ import concurrent.futures
 import contextlib
 import json
 
-from . import binaries, node
+from . import node, programs
 from .components import Component, answers
 from .console import Failure, step
 from .kube import Api, ApiError
@@ -23,7 +23,7 @@ def component(cluster):
     configuration = cluster.path("kwok.yaml")
     configuration.write_text("\n---\n".join(json.dumps(stage, indent=1) for stage in stages()))
     return Component(NAME, [
-        binaries.locate(NAME),
+        programs.ensure(programs.FAKE_NODES)[NAME],
         f"--config={configuration}",
         f"--kubeconfig={cluster.path('pki', 'kwok.kubeconfig')}",
         f"--manage-nodes-with-annotation-selector={'='.join(*ANNOTATION.items())}",
@@ -90,7 +90,6 @@ def scale(running, count):
     cluster, api = running.cluster, Api(running.cluster)
     if running.size != "control-plane":
         raise Failure(f"cluster {cluster.name} has a real node: fake nodes need one without (up --no-node)")
-    binaries.ensure(binaries.FAKE_NODES)
     wanted = {f"fake-{number}" for number in range(count)}
     present = {item["metadata"]["name"] for item in api.get(f"/api/v1/nodes?labelSelector=type%3D{LABEL}")["items"]}
     if count:

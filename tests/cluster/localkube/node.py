@@ -19,9 +19,8 @@ KUBELET_HEALTH_PORT = 10248
 
 
 def prepare():
-    """What can be made before anything runs: packages, the registry program, images. Returns descriptors by image name."""
+    """What can be made before anything runs: packages, images. Returns descriptors by image name."""
     machine.need(PROGRAMS)
-    registry.program()
     cache = images.Cache()
     found = [images.read(name) for name in IMAGES]
     return {image.name: cache.build(image) for image in found}
@@ -29,7 +28,7 @@ def prepare():
 
 def early_components(cluster, programs, stored):
     """What needs no API server: the container runtime, and the registry with its images."""
-    registry_component = registry.component(cluster)
+    registry_component = registry.component(cluster, programs["docker-registry"])
     for name, descriptor in stored.items():
         registry.store(cluster, images.Cache().blobs, descriptor, name)
     return [_containerd(cluster, programs), registry_component]

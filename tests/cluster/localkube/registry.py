@@ -9,25 +9,12 @@ import os
 import re
 import shutil
 
-from . import machine, oci
+from . import oci
 from .components import Component, answers
-from .settings import REGISTRY_PORT, cache_home
+from .settings import REGISTRY_PORT
 
 
-def program():
-    """Path of the registry program, unpacked from Debian's package: installing that would start a service on the host."""
-    folder = cache_home() / "debian" / "docker-registry"
-    found = folder / "usr/bin/docker-registry"
-    if not found.exists():
-        draft = folder.with_name(f".{folder.name}.part")
-        shutil.rmtree(draft, ignore_errors=True)
-        machine.unpack_package("docker-registry", draft)
-        shutil.rmtree(folder, ignore_errors=True)
-        draft.replace(folder)
-    return found
-
-
-def component(cluster):
+def component(cluster, program):
     """The registry itself. No blob cache: images also arrive behind its back, see :func:`store`."""
     configuration = cluster.path("registry.yaml")
     configuration.write_text(f"""version: 0.1
@@ -39,7 +26,7 @@ http:
   addr: {cluster.node_address}:{REGISTRY_PORT}
 """)
     storage(cluster).mkdir(exist_ok=True)
-    return Component("registry", [program(), "serve", configuration], answers(f"http://{cluster.registry}/v2/"))
+    return Component("registry", [program, "serve", configuration], answers(f"http://{cluster.registry}/v2/"))
 
 
 def storage(cluster):

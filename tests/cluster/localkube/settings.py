@@ -28,7 +28,7 @@ REGISTRY_PORT = 5000
 
 
 def cache_home():
-    """The folder that survives ``down``: binaries, images, locks and the list of clusters."""
+    """The folder that survives ``down``: programs, images, locks and the list of clusters."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / PREFIX
 

@@ -15,7 +15,7 @@ import unittest
 import urllib.error
 import urllib.request
 
-from . import binaries, pki, teardown
+from . import pki, programs, teardown
 from .kube import Api, ApiError
 from .processes import wait_until
 from .running import KEEPER, Running
@@ -189,7 +189,7 @@ class Smoke(unittest.TestCase):
             Entrypoint = ["/bin/tiny"]
         """)
         digest = cli("image", "build", str(folder / "tiny.toml")).stdout.strip()
-        crane = (binaries.ensure(["crane"])["crane"], "--insecure")
+        crane = (programs.ensure(["crane"])["crane"], "--insecure")
         subprocess.run([*crane, "pull", "--format=oci", f"{MAIN.registry}/tiny:2", folder / "layout"], check=True, capture_output=True)
         self.assertEqual(cli("image", "push", str(folder / "layout"), "some/where/tiny:3").stdout.strip(), digest)
         subprocess.run([*crane, "push", folder / "layout", f"{MAIN.registry}/by/crane:1"], check=True, capture_output=True)

@@ -4,7 +4,6 @@ import json
 import time
 
 from . import (
-    binaries,
     cgroups,
     controlplane,
     fakenodes,
@@ -13,6 +12,7 @@ from . import (
     network,
     node,
     pki,
+    programs,
     teardown,
 )
 from .console import Failure, say, seconds, step
@@ -38,31 +38,32 @@ def up(cluster, with_node=True):
             return
         machine.need(PROGRAMS)
         pki.require_openssl()
-        programs = binaries.ensure(binaries.SETS["all" if with_node else "control-plane"])
+        made = programs.ensure(programs.SETS["all" if with_node else "control-plane"])
         images = node.prepare() if with_node else {}
         if not running.keeper:
             _lay_ground(cluster, running)
-        _link_programs(cluster)
-        _start(running, programs, with_node, images)
+        # For a person's PATH: programs of this cluster's versions.
+        programs.link(made, cluster.path("bin"))
+        _start(running, made, with_node, images)
         with step("wait until pods can be created" + (" and the node takes them" if with_node else "")):
             _await_usable(running, with_node)
         running.size = "node" if with_node else "control-plane"
     say(f"cluster {cluster.name} is up ({seconds(time.monotonic() - started)}): {cluster.server}")
 
 
-def _start(running, programs, with_node, images):
-    """The components, as early as each can."""
+def _start(running, made, with_node, images):
+    """The components, as early as each can. ``made`` are the paths of the programs."""
     cluster = running.cluster
-    running.ensure(controlplane.etcd(cluster, programs["etcd"]))
-    early = node.early_components(cluster, programs, images) if with_node else []
-    running.ensure(controlplane.api_server(cluster, programs["kube-apiserver"]), *early)
-    late = [controlplane.controller_manager(cluster, programs["kube-controller-manager"]),
-            controlplane.scheduler(cluster, programs["kube-scheduler"])]
+    running.ensure(controlplane.etcd(cluster, made["etcd"]))
+    early = node.early_components(cluster, made, images) if with_node else []
+    running.ensure(controlplane.api_server(cluster, made["kube-apiserver"]), *early)
+    late = [controlplane.controller_manager(cluster, made["kube-controller-manager"]),
+            controlplane.scheduler(cluster, made["kube-scheduler"])]
     if with_node:
         api = Api(cluster)
         node.make_room(cluster, api)
         node.grant(api)
-        late += node.late_components(cluster, programs)
+        late += node.late_components(cluster, made)
     if running.records.read(fakenodes.NAME):
         late.append(fakenodes.component(cluster))
     running.ensure(*late)
@@ -117,19 +118,6 @@ def _lay_ground(cluster, running):
         running.records.write(KEEPER, keeper)
         network.connect(cluster, keeper)
         pki.create(cluster)
-
-
-def _link_programs(cluster):
-    """A folder for a person's PATH: programs of this cluster's versions."""
-    folder = cluster.path("bin")
-    folder.mkdir(exist_ok=True)
-    for program in binaries.PROGRAMS.values():
-        if program.module == "cni":
-            continue  # one of them is called `bridge`, like a program of iproute2
-        path, link = binaries.locate(program.name), folder / program.name
-        if path.exists():
-            link.unlink(missing_ok=True)
-            link.symlink_to(path)
 
 
 def _await_usable(running, with_node):

@@ -1,7 +1,11 @@
-"""The programs of the cluster: built once from Go modules with the ordinary client, then cached.
+"""The third-party programs that the cluster, the demonstration, the tests and the documentation use.
 
-Each folder under ``tools/`` is a Go module whose ``tool`` lines name programs and whose ``go.mod``/``go.sum`` pin every
-version. The cache's key is the content of these two files and how they are built, so a changed pin builds anew.
+This is the only module that knows where they come from. :func:`ensure` makes them and returns their paths; whoever uses one
+asks for it there, and nothing is taken from the PATH because it happens to be on it.
+
+Most are built from Go modules with the ordinary client. Each folder under ``tools/`` is a Go module whose ``tool`` lines name
+programs and whose ``go.mod``/``go.sum`` pin every version. The cache's key is the content of these two files and how they are
+built, so a changed pin builds anew. The others are unpacked from Debian's packages: installing them would start services.
 """
 
 import dataclasses
@@ -9,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -24,14 +29,30 @@ TOOLS = Path(__file__).resolve().parent.parent / "tools"
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A program, the tools module that pins it and the package that it is built from."""
+    """A program that is built: the tools module that pins it and the Go package that it is built from."""
 
     name: str
     module: str
     package: str
 
 
-def _programs():
+@dataclasses.dataclass(frozen=True)
+class Unpacked:
+    """A program that is unpacked from the Debian package of the same name."""
+
+    name: str
+
+    def folder(self):
+        """The folder into which the package is unpacked, named after the release of Debian that it is from."""
+        release = platform.freedesktop_os_release().get("VERSION_CODENAME", "unknown")
+        return cache_home() / "debian" / f"{self.name}-{release}-{machine.architecture()}"
+
+    def path(self):
+        """The path of the program."""
+        return self.folder() / "usr" / "bin" / self.name
+
+
+def _built():
     kubernetes = ("kube-apiserver", "kubectl", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
     containerd = ("containerd", "containerd-shim-runc-v2", "ctr")
     cni = {"bridge": "main", "loopback": "main", "host-local": "ipam", "portmap": "meta"}
@@ -45,8 +66,10 @@ def _programs():
     yield Program("crane", "crane", "github.com/google/go-containerregistry/cmd/crane")
 
 
-#: Every program in the order of building: what the control plane needs comes first.
-PROGRAMS = {program.name: program for program in _programs()}
+#: Every program; those that are built in the order of building: what the control plane needs comes first.
+BUILT = {program.name: program for program in _built()}
+UNPACKED = {"docker-registry": Unpacked("docker-registry")}
+PROGRAMS = {**BUILT, **UNPACKED}
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kubectl", "kube-controller-manager", "kube-scheduler")
 FAKE_NODES = ("kwok",)
 #: What a caller may ask for by name. A cluster with a node has all: the clients too, which its kubeconfig promises to
@@ -100,7 +123,7 @@ def cache_folder(module, tools=TOOLS, home=None):
     return (home or cache_home()) / "bin" / f"{module}-{pinned}-{key.hexdigest()[:12]}"
 
 
-def locate(name):
+def _place(name):
     """Where a program is or will be. `KUBEBUILDER_ASSETS` wins for the programs that it has."""
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     if assets and name in ASSETS:
@@ -108,12 +131,13 @@ def locate(name):
         if not prebuilt.exists():
             raise Failure(f"KUBEBUILDER_ASSETS is set, but {prebuilt} does not exist; unset it to build {name}")
         return prebuilt
-    return cache_folder(PROGRAMS[name].module) / name
+    program = PROGRAMS[name]
+    return program.path() if isinstance(program, Unpacked) else cache_folder(program.module) / name
 
 
 def ensure(names):
-    """Build what is not cached yet. Returns the path of each program."""
-    paths = {name: locate(name) for name in names}
+    """Make what is not cached yet. Returns the path of each program."""
+    paths = {name: _place(name) for name in names}
     if all(path.exists() for path in paths.values()):
         return paths
     home = cache_home()
@@ -124,10 +148,48 @@ def ensure(names):
         except BlockingIOError:
             say("  … another build is under way: waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        missing = [name for name in PROGRAMS if name in paths and not paths[name].exists()]
+        for name, program in UNPACKED.items():
+            if name in paths and not paths[name].exists():
+                _unpack(program)
+        missing = [name for name in BUILT if name in paths and not paths[name].exists()]
         if missing:
             _build_all(missing, home / "go")
     return paths
+
+
+def link(paths, folder):
+    """Put links to programs into a folder for a PATH, and nothing else."""
+    folder.mkdir(exist_ok=True)
+    for name, path in paths.items():
+        if name in BUILT and BUILT[name].module == "cni":
+            continue  # one of them is called `bridge`, like a program of iproute2
+        place = folder / name
+        place.unlink(missing_ok=True)
+        place.symlink_to(path)
+
+
+def shadow(folder):
+    """Put a program of each name into a folder that fails and says that it was not requested.
+
+    With that folder first in the PATH, what is used without asking :func:`ensure` for it fails on every machine, also where
+    somebody has installed it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, program in PROGRAMS.items():
+        if isinstance(program, Program) and program.module == "cni":
+            continue
+        place = folder / name
+        place.write_text(f'#!/bin/sh\necho "{name}: it was not requested; python3 tests/cluster build {name} makes it and prints its path" >&2\nexit 127\n')
+        place.chmod(0o755)
+
+
+def _unpack(program):
+    folder = program.folder()
+    draft = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    machine.unpack_package(program.name, draft)
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.replace(folder)
 
 
 def _build_all(missing, caches):
@@ -140,9 +202,9 @@ def _build_all(missing, caches):
         if free < ROOM:
             raise Failure(f"building needs {ROOM >> 30} GB of disk for a while, and {caches.parent} has {free >> 30} GB free; XDG_CACHE_HOME can name another place")
     for names in _batches(missing):
-        _build([PROGRAMS[name] for name in names], caches)
+        _build([BUILT[name] for name in names], caches)
     # Go's own caches take some 7 GB. They are kept while a module that shares packages with these is still to be built.
-    if all(locate(name).exists() for name in PROGRAMS):
+    if all(_place(name).exists() for name in BUILT):
         drop(caches)
 
 
@@ -160,7 +222,7 @@ def _batches(names):
     """Programs to build in one call of Go: neighbours of one module, the control plane on its own so that it is there early."""
     batches = []
     for name in names:
-        key = (PROGRAMS[name].module, name in CONTROL_PLANE)
+        key = (BUILT[name].module, name in CONTROL_PLANE)
         if batches and batches[-1][0] == key:
             batches[-1][1].append(name)
         else:
@@ -219,7 +281,7 @@ def pin_kubernetes(wanted):
     release = f"v{wanted.lstrip('v')}"
     found = machine.run(["go", "mod", "download", "-json", f"k8s.io/kubernetes@{release}"], cwd=folder, env=environment)
     staging = staging_modules(Path(json.loads(found.stdout)["GoMod"]).read_text())
-    tools = "".join(f"\t{program.package}\n" for program in PROGRAMS.values() if program.module == "kubernetes")
+    tools = "".join(f"\t{program.package}\n" for program in BUILT.values() if program.module == "kubernetes")
     replacements = "".join(f"\t{name} => {name} v0.{release[3:]}\n" for name in staging)
     go_line = re.search(r"^go \S+$", (folder / "go.mod").read_text(), re.MULTILINE).group(0)
     module_line = (folder / "go.mod").read_text().splitlines()[0]
