@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use dask_operator_plugin_build::{Build, Component};
 use sha2::{Digest as _, Sha256};
 
-/// Folders below `plugins/`, and names of the embedded files.
+/// Folders below `plugins/`, names of the embedded files, and the interface that each component must export.
 const COMPONENTS: [&str; 4] = ["cluster", "worker-group", "job", "autoscaler"];
 
 fn main() -> ExitCode {
@@ -32,6 +32,19 @@ fn build() -> Result<(), String> {
         });
     let components = build.run().map_err(|error| error.to_string())?;
     for (name, component) in COMPONENTS.iter().zip(&components) {
+        let interface = format!("dask:operator/{name}@");
+        if !component
+            .exports
+            .iter()
+            .any(|export| export.starts_with(&interface))
+        {
+            return Err(format!(
+                "{} does not export {interface}…, but only {:?}: the operator would not load it; remove {} and build again",
+                component.package,
+                component.exports,
+                component.path.display()
+            ));
+        }
         embed(&out.join(name), component)?;
     }
     Ok(())

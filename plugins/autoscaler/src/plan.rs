@@ -89,9 +89,8 @@ fn scaling(
 ) -> Plan {
     let policy = policy::policy(parent.spec);
     let before = Status::of(parent);
-    let demand = observation
-        .scheduler_facts()
-        .and_then(|facts| workers::demand(facts, other_groups));
+    let facts = observation.recent_scheduler_facts();
+    let demand = facts.and_then(|facts| workers::demand(facts, other_groups));
     let sight = Sight {
         now: observation.now.div_euclid(1000),
         current,
@@ -102,7 +101,7 @@ fn scaling(
     let replicas = decision.replicas;
     let active = match &demand {
         Some(demand) => report::follows(demand, group, current, replicas),
-        None => report::does_not_follow(&observation.scheduler),
+        None => report::does_not_follow(&observation.scheduler, facts.is_some()),
     };
     let mut plan = Plan {
         status: Status::remembering(&decision.memory, group, current).write(parent),
@@ -111,10 +110,14 @@ fn scaling(
             report::able(&decision),
             report::limited(&decision, &policy),
         ],
-        requeue_after: decision.again.map(|again| {
-            let milliseconds = again.saturating_mul(1000) - observation.now;
-            milliseconds.clamp(1, LONGEST).unsigned_abs()
-        }),
+        requeue_after: [
+            decision.again.map(|again| again.saturating_mul(1000)),
+            outdated(observation),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .map(|at| (at - observation.now).clamp(1, LONGEST).unsigned_abs()),
         ..Plan::default()
     };
     if replicas != current {
@@ -129,6 +132,18 @@ fn scaling(
         });
     }
     plan
+}
+
+/// Returns when to look at the scheduler's answer again: when it becomes too old, and now and then while it is. An answer
+/// that says the same as the one before does not lead to another plan by itself.
+fn outdated(observation: &Observation) -> Option<Timestamp> {
+    let answered = observation.scheduler_facts()?.observed_at;
+    Some(match observation.recent_scheduler_facts() {
+        Some(_) => answered.saturating_add(scheduler::TOO_OLD + 1),
+        None => observation
+            .now
+            .saturating_add(scheduler::NOW_AND_THEN.cast_signed()),
+    })
 }
 
 /// Something that the autoscaler names does not exist.

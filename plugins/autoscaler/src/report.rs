@@ -1,5 +1,6 @@
 //! What a decision is called and why, for people. No sentence changes by itself while time goes by.
 
+use dask_operator_plugin::dask::time;
 use dask_operator_plugin::prelude::*;
 
 use crate::cooldown;
@@ -27,9 +28,16 @@ pub(crate) fn follows(demand: &Demand, group: &str, current: u32, replicas: u32)
     Condition::new(SCALING_ACTIVE, ConditionStatus::True, "FollowsDemand", message)
 }
 
-/// The scheduler did not say what it could use.
-pub(crate) fn does_not_follow(scheduler: &SchedulerState) -> Condition {
+/// The scheduler did not say what it could use. `is_recent` tells whether its last answer still counts.
+pub(crate) fn does_not_follow(scheduler: &SchedulerState, is_recent: bool) -> Condition {
     let (reason, message) = match scheduler {
+        SchedulerState::Facts(facts) if !is_recent => (
+            "StaleAnswer",
+            format!(
+                "the scheduler last answered at {}",
+                time::format(facts.observed_at)
+            ),
+        ),
         SchedulerState::Facts(_) => (
             "NoDemand",
             "the scheduler does not say how many workers it could use".to_owned(),

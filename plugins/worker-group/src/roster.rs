@@ -5,9 +5,6 @@ use std::net::IpAddr;
 
 use dask_operator_plugin::prelude::*;
 
-/// Facts that are older than this say nothing about now: nobody has asked for them for a while.
-const TOO_OLD: i64 = 60_000;
-
 /// What is known of the cluster's scheduler.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Scheduler<'a> {
@@ -24,10 +21,9 @@ impl<'a> Scheduler<'a> {
     pub(crate) fn of(observation: &'a Observation) -> Self {
         match &observation.scheduler {
             SchedulerState::Unreachable(why) => Self::Unreachable(why),
-            SchedulerState::Facts(facts) if facts.observed_at + TOO_OLD >= observation.now => {
-                Self::Known(facts)
-            }
-            SchedulerState::Facts(_) | SchedulerState::NotAsked => Self::NotAsked,
+            SchedulerState::Facts(_) | SchedulerState::NotAsked => observation
+                .recent_scheduler_facts()
+                .map_or(Self::NotAsked, Self::Known),
         }
     }
 }

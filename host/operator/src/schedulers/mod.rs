@@ -84,16 +84,28 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Whether these say the same as others, as far as somebody has to be told
-    /// at once: how busy workers are changes all the time.
+    /// Returns whether no plan can differ because of these answers instead of `other`.
+    ///
+    /// Who is busy counts only where the demand was asked for: a worker's heartbeat is up to half a second older than the
+    /// demand, so a plan may see no demand and workers that are still busy, and must be made again when they no longer
+    /// are. How much a worker has to do never counts: it changes with each answer.
     fn say_the_same(&self, other: &Self) -> bool {
-        let who = |answers: &Self| -> Vec<_> {
+        let asks_demand = !self.demand.is_empty();
+        let workers = |answers: &Self| -> Vec<_> {
             let workers = answers.workers.iter();
             workers
-                .map(|worker| (worker.address.clone(), worker.name.clone(), worker.status.clone()))
+                .map(|worker| {
+                    let is_busy = asks_demand && worker.processing > 0;
+                    (
+                        worker.address.clone(),
+                        worker.name.clone(),
+                        worker.status.clone(),
+                        is_busy,
+                    )
+                })
                 .collect()
         };
-        self.demand == other.demand && self.idle_since == other.idle_since && who(self) == who(other)
+        self.demand == other.demand && self.idle_since == other.idle_since && workers(self) == workers(other)
     }
 }
 

@@ -248,6 +248,26 @@ async fn only_what_matters_is_news() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_asks_for_the_demand_is_told_when_workers_are_no_longer_busy() {
+    let mut world = World::new();
+    let a = group("a");
+    let answers = |processing, desired| Answers {
+        demand: [(None, desired)].into(),
+        ..workers(&["tcp://1"], processing)
+    };
+    // The demand has fallen before the last heartbeat says that the worker has nothing to do.
+    for (processing, desired) in [(2, 1), (1, 1), (1, 0), (0, 0)] {
+        world.script.says(Ok(answers(processing, desired)));
+    }
+    world.want(&a, Some(request(&[SchedulerQuestion::Demand], 1000, &[])));
+    assert_eq!(
+        world.after(10).await.len(),
+        3,
+        "the first answer, the lower demand, the idle worker"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_is_silent_is_asked_rarely_and_said_once() {
     let mut world = World::new();
     let a = group("a");

@@ -129,12 +129,13 @@ fn conditions_say_what_was_asked_and_what_follows() {
 }
 
 /// Plans again and again as the host does: after each change, and when the last plan said so. Gives the times in
-/// seconds and the numbers of workers, and how often the status was written.
+/// seconds and the numbers of workers, and how often the status was written. Ends after `until` seconds.
 fn follow(mut scenario: Scenario, mut replicas: u32, desired: u32, until: i64) -> (Vec<(i64, u32)>, usize) {
     let (mut now, mut changes, mut writes) = (0, Vec::new(), 0);
     let mut status = Value::Null;
-    loop {
-        let facts = facts(Some(desired), replicas);
+    while now < until * 1000 {
+        let mut facts = facts(Some(desired), replicas);
+        facts.observed_at += now;
         let outcome = plan(&scenario.clone().after(now).scheduler(facts));
         let after = scaled(&outcome, replicas);
         scenario = scenario.with(&outcome);
@@ -148,13 +149,10 @@ fn follow(mut scenario: Scenario, mut replicas: u32, desired: u32, until: i64) -
                 .related(group("simple-default", replicas));
             now += 100;
         } else {
-            match outcome.0.requeue_after {
-                Some(wait) => now += i64::try_from(wait).expect("soon"),
-                None => return (changes, writes),
-            }
+            now += i64::try_from(outcome.0.requeue_after.expect("it is looked at again")).expect("soon");
         }
-        assert!(now < until * 1000, "{changes:?}");
     }
+    (changes, writes)
 }
 
 #[test]
@@ -180,11 +178,16 @@ fn why_it_waits() {
         )
     );
     assert_eq!(outcome.0.requeue_after, Some(60_000));
-    let again = plan(&first.clone().with(&outcome).after(30_400));
+    let at = |scenario: Scenario, after: i64| {
+        let mut facts = facts(Some(2), 10);
+        facts.observed_at += after;
+        plan(&scenario.scheduler(facts).after(after))
+    };
+    let again = at(first.clone().with(&outcome), 30_400);
     assert_eq!(again.0.conditions, outcome.0.conditions);
     assert_eq!(again.0.status, outcome.0.status, "nothing is written");
     assert_eq!(again.0.requeue_after, Some(29_600));
-    let down = plan(&first.clone().with(&again).after(60_000));
+    let down = at(first.clone().with(&again), 60_000);
     assert_eq!(scaled(&down, 10), 8);
     assert_eq!(
         down.condition(SCALING_LIMITED).as_deref(),
@@ -204,7 +207,11 @@ fn workers_that_are_starting_count() {
              until 2026-01-01T00:05:00Z"
         )
     );
-    assert_eq!(outcome.0.requeue_after, Some(300_000));
+    assert_eq!(
+        outcome.0.requeue_after,
+        Some(60_001),
+        "when the answer is too old, which comes before the end of the start-up"
+    );
 }
 
 #[test]
@@ -268,8 +275,22 @@ fn a_scheduler_that_says_nothing() {
         let condition = plan.condition(SCALING_ACTIVE).expect("a condition");
         assert!(condition.starts_with(&format!("False {reason}: ")), "{condition}");
         assert!(plan.0.scheduler.is_some(), "it is asked again");
-        assert_eq!(plan.0.requeue_after, None);
     }
+}
+
+#[test]
+fn an_answer_that_is_too_old_is_not_followed() {
+    let answered = scenario(5).scheduler(facts(Some(7), 5));
+    let outcome = plan(&answered.clone().after(60_000));
+    assert_eq!((scaled(&outcome, 5), outcome.0.requeue_after), (7, Some(1)));
+    let outcome = plan(&answered.after(60_001));
+    assert_eq!((scaled(&outcome, 5), outcome.0.requeue_after), (5, Some(5000)));
+    assert_eq!(
+        outcome.condition(SCALING_ACTIVE).as_deref(),
+        Some(
+            "False StaleAnswer: the scheduler last answered at 2026-01-01T00:00:00Z; only minimum and maximum are kept"
+        )
+    );
 }
 
 #[test]
