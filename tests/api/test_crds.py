@@ -206,7 +206,7 @@ def test_objects_from_before_the_name_rule_can_still_be_changed(admin, kubectl):
                 return kubectl.apply(cluster(long_name))
             except Refused as error:
                 raise AssertionError(error) from error
-        until(applied, "the rule to be gone", timeout=20)
+        until(applied, "the rule to be gone")
     finally:
         admin("apply", "--server-side", "--force-conflicts", "--filename", ROOT / "crds" / "daskcluster.yaml")
 
@@ -214,7 +214,7 @@ def test_objects_from_before_the_name_rule_can_still_be_changed(admin, kubectl):
         with pytest.raises(Refused):
             kubectl.apply(cluster("d" * 60), options=["--dry-run=server"])
         return True
-    until(refused, "the rule to be back", timeout=20)
+    until(refused, "the rule to be back")
     kubectl.patch("dsk", long_name, {"metadata": {"labels": {"a": "b"}}, "spec": {"worker": {"replicas": 2}}})
     kubectl.patch("dsk", long_name, {"status": {"phase": "Error"}}, subresource="status")
 
@@ -251,7 +251,7 @@ def test_status_is_a_subresource_and_keeps_what_a_plugin_adds(kubectl, manifest)
     seen = kubectl.get(kind, "st")
     assert seen["status"] == status
     assert seen["metadata"]["generation"] == before
-    kubectl("wait", f"{kind}/st", "--for=condition=Ready", "--timeout=5s")
+    kubectl("wait", f"{kind}/st", "--for=condition=Ready", "--timeout=120s")
 
 
 def test_columns(kubectl):

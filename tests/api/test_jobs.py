@@ -1,7 +1,7 @@
 """Jobs and schedulers on a real API server without a node: tests say what a kubelet would."""
 
 from support.manifests import changed, cluster, job
-from support.waiting import COLLECTED, stays, until
+from support.waiting import COLLECTED, GENEROUS, stays, until
 
 ENDED = ["clusterName", "endTime", "jobRunnerPodName", "jobStatus", "startTime"]
 
@@ -21,7 +21,7 @@ def status(kubectl, kind="djb", name="j"):
     return (kubectl.get(kind, name) or {}).get("status", {})
 
 
-def is_at(kubectl, stage, timeout=30):
+def is_at(kubectl, stage, timeout=GENEROUS):
     until(lambda: status(kubectl).get("jobStatus") == stage, stage, timeout)
 
 
@@ -55,12 +55,17 @@ def reasons(kubectl, name="j"):
     return [reason for reason, _ in kubectl.events(name)]
 
 
-def test_attempts(kubectl, operator):
+def recorded(kubectl, runner):
+    """Wait until the job's status names a runner: from then on it counts as an attempt."""
+    until(lambda: status(kubectl).get("attempts", {}).get("runner") == runner, "the runner to be recorded")
+
+
+def test_a_recorded_runner_is_an_attempt(kubectl, operator):
     first = runs(kubectl, backoffLimit=2)
     says(kubectl, "j-runner", "Failed", reason="Evicted", message="low on memory")
     second = other(kubectl, first)
-    # One that is gone before anybody knew it has not tried anything.
-    until(lambda: status(kubectl)["attempts"].get("runner") == second, "it to be counted")
+    # Deleted while it is pending.
+    recorded(kubectl, second)
     kubectl("delete", "pod", "j-runner", "--force", "--grace-period=0")
     third = other(kubectl, second)
     assert status(kubectl)["jobStatus"] == "Running"
@@ -71,6 +76,30 @@ def test_attempts(kubectl, operator):
     assert sorted(status(kubectl)) == ENDED
     until(lambda: "JobFailed" in reasons(kubectl), "the event")
     assert reasons(kubectl).count("RunnerFailed") == 2
+    assert "attempt 3 of 3 failed" in dict(kubectl.events("j"))["JobFailed"]
+
+
+def test_a_runner_that_was_not_recorded_is_no_attempt(kubectl, operator):
+    first = runs(kubectl, backoffLimit=1)
+    recorded(kubectl, first)
+    operator.kill()
+    try:
+        # What an operator leaves that is killed in between: a runner that the status does not name.
+        runner = kubectl.get("pod", "j-runner")
+        kubectl("delete", "pod", "j-runner", "--force", "--grace-period=0")
+        kept = {field: runner["metadata"][field] for field in ("name", "labels", "ownerReferences")}
+        kubectl.apply({"apiVersion": "v1", "kind": "Pod", "metadata": kept, "spec": job("j")["spec"]["job"]["spec"]})
+        second = uid(kubectl)
+        kubectl("delete", "pod", "j-runner", "--force", "--grace-period=0")
+    finally:
+        operator.start()
+    third = other(kubectl, second)
+    recorded(kubectl, third)
+    assert status(kubectl)["attempts"]["former"] == 1 and status(kubectl)["jobStatus"] == "Running"
+    says(kubectl, "j-runner", "Failed", reason="Evicted", message="low on memory")
+    is_at(kubectl, "Failed")
+    until(lambda: "JobFailed" in reasons(kubectl), "the event")
+    assert "attempt 2 of 2 failed" in dict(kubectl.events("j"))["JobFailed"]
 
 
 def test_a_deadline_stops_the_runner(kubectl, operator):

@@ -30,7 +30,7 @@ def places(kubectl):
 
 def test_workers_of_a_node_that_is_gone_are_replaced(admin, operator, nodes, kubectl):
     kubectl.apply(cluster("c", 6))
-    until(lambda: len(places(kubectl)) == 6, "six workers", 60, 0.5)
+    until(lambda: len(places(kubectl)) == 6, "six workers", pause=0.5)
     before = places(kubectl)
     gone = before[0][0]
     admin("delete", "node", gone, "--wait=false")
@@ -48,4 +48,4 @@ def test_workers_of_a_node_that_is_gone_are_replaced(admin, operator, nodes, kub
     assert scheduler["spec"]["nodeName"] != gone and scheduler["status"]["phase"] == "Running"
     # While there is a node that lets them go.
     kubectl("delete", "dsk", "c")
-    until(lambda: not kubectl.names("pods"), "all pods to be gone", 60, 0.5)
+    until(lambda: not kubectl.names("pods"), "all pods to be gone", pause=0.5)

@@ -4,7 +4,7 @@ import pytest
 from support.dask import WORKERS, workers
 from support.kubectl import Refused
 from support.manifests import changed, cluster, group, job, pod
-from support.waiting import COLLECTED, stays, until
+from support.waiting import COLLECTED, GENEROUS, stays, until
 
 FINALIZER = "kopf.zalando.org/KopfFinalizerMarker"
 
@@ -29,7 +29,7 @@ def condition(object, type):
     return None
 
 
-def phase_is(kubectl, name, phase, timeout=20):
+def phase_is(kubectl, name, phase, timeout=GENEROUS):
     until(lambda: (kubectl.get("dsk", name) or {}).get("status", {}).get("phase") == phase,
           f"phase {phase} of {name}", timeout)
 
@@ -66,8 +66,8 @@ def test_status_follows_pods(kubectl, operator):
     pods = workers(kubectl, "c-default", 2)
     for name in ["c-scheduler", *pods]:
         set_pod(kubectl, name, "Running")
-    kubectl("wait", "dsk/c", "--for=condition=SchedulerReady", "--timeout=20s")
-    kubectl("wait", "dsk/c", "--for=condition=WorkersReady", "--timeout=20s")
+    kubectl("wait", "dsk/c", "--for=condition=SchedulerReady", "--timeout=120s")
+    kubectl("wait", "dsk/c", "--for=condition=WorkersReady", "--timeout=120s")
     status = kubectl.get("dsk", "c")["status"]
     assert (status["replicas"], status["readyReplicas"]) == (2, 2)
     assert sorted(kubectl.names("pods", status["selector"])) == pods
@@ -257,7 +257,7 @@ def test_a_malformed_object_stops_no_others(admin, kubectl, operator):
                 return kubectl.apply(malformed, options=["--validate=false"])
             except Refused as error:
                 raise AssertionError(error) from error
-        until(applied, "a schema that accepts everything", timeout=20)
+        until(applied, "a schema that accepts everything")
         kubectl.apply(cluster("good", 2))
         workers(kubectl, "good-default", 2)
         phase_is(kubectl, "malformed", "Error")

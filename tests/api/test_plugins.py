@@ -56,7 +56,7 @@ def test_a_hostile_component_changes_nothing(kubectl, operator, behaviour, condi
     def told():
         conditions = kubectl.get("daskworkergroup", "bad")["status"].get("conditions", [])
         return next((found for found in conditions if found["type"] == condition and found["status"] == "True"), None)
-    said = until(told, f"condition {condition}", timeout=40)
+    said = until(told, f"condition {condition}")
     assert said["reason"] == reason
     assert "swapped" in said["message"] and words in said["message"], said
     until(lambda: condition in dict(kubectl.events("bad")), "an event")
@@ -66,7 +66,7 @@ def test_a_hostile_component_changes_nothing(kubectl, operator, behaviour, condi
     kubectl("scale", "daskworkergroup/good", "--replicas=2")
     workers(kubectl, "good", 2)
     kubectl.patch("daskworkergroup", "bad", {"metadata": {"annotations": {"example.com/behave": None}}})
-    workers(kubectl, "bad", 5, timeout=40)
+    workers(kubectl, "bad", 5)
     until(lambda: not told(), "the condition to be gone")
 
 

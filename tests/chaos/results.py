@@ -12,7 +12,7 @@ from support.kubectl import Refused
 from support.waiting import until
 
 #: Seconds until a scheduler or worker has started, on a busy machine.
-START = 180
+START = 300
 #: How many results a client holds.
 RESULTS = 200
 #: What a job computes, and what it prints in the end.

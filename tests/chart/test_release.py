@@ -16,7 +16,7 @@ from support.waiting import stays, until
 pytestmark = pytest.mark.e2e
 
 #: Seconds within which work goes on after the leader was killed.
-KILLED = 15
+KILLED = 60
 #: All that a cluster needs.
 MINIMAL = """
 apiVersion: kubernetes.dask.org/v1
@@ -86,7 +86,7 @@ def another(operators, before):
         now = operators.names("pods")
         return now if len(now) == 1 and now != before else None
 
-    return until(seen, "the former operator to end", 60)
+    return until(seen, "the former operator to end")
 
 
 class Author(threading.Thread):
@@ -131,7 +131,7 @@ def test_the_life_of_a_release(admin):
             work.apply(WRONG)
         work("apply", "--filename", "-", stdin=MINIMAL)
         joined(work, "ten-lines", 2)
-        work("delete", "daskcluster", "ten-lines", "--timeout=60s")
+        work("delete", "daskcluster", "ten-lines", "--timeout=120s")
 
         # A manifest of the examples, as it is.
         work.apply(*manifests.example("minimal"))
@@ -154,7 +154,7 @@ def test_the_life_of_a_release(admin):
 
         # Without the operator everything stays, CRDs included.
         release.helm("uninstall", NAME, "--wait")
-        until(lambda: operators.names("pods") == [], "the operator to end", 60)
+        until(lambda: operators.names("pods") == [], "the operator to end")
         stays(lambda: pods(work, "minimal") == before, "the cluster's pods", 5)
         joined(work, "minimal", 2)
         # Nor is anything in the way.
@@ -167,7 +167,7 @@ def test_the_life_of_a_release(admin):
         work("scale", "daskworkergroup", "minimal-default", "--replicas=3")
         joined(work, "minimal", 3)
         assert before.items() <= pods(work, "minimal").items()
-        work("delete", "daskcluster", "minimal", "--timeout=60s")
+        work("delete", "daskcluster", "minimal", "--timeout=120s")
         until(lambda: not pods(work, "minimal"), "the pods to go", START, 1)
         assert release.missing_rights() == []
         release.helm("uninstall", NAME, "--wait")
@@ -188,11 +188,11 @@ def test_two_operators(admin):
             until(lambda: len(work.names("pods", "dask.org/component=worker")) == count, "one more worker", limit)
             return time.monotonic() - start
 
-        until(lambda: work.get("daskworkergroup", "c-default"), "the worker group", 30)
+        until(lambda: work.get("daskworkergroup", "c-default"), "the worker group")
         work_goes_on(30)
         seen = {}
         with Author(work) as author:
-            until(lambda: author.written > 5, "somebody to write", 60)
+            until(lambda: author.written > 5, "somebody to write")
             # The leader's pod is deleted, as when its node is drained.
             before = release.leader()
             operators("delete", "pod", before, "--wait=false")
@@ -202,14 +202,14 @@ def test_two_operators(admin):
             # Another image or other values: one pod after the other.
             release.apply(replicaCount=2, kopfArgs=["--all-namespaces", "--verbose"])
             seen["upgraded"] = work_goes_on(KILLED)
-            until(lambda: not {before, after} & set(operators.names("pods")), "the former pods to go", 60)
+            until(lambda: not {before, after} & set(operators.names("pods")), "the former pods to go")
             seen["written"] = author.written
         assert author.refused == []
         # And without a goodbye.
         operators("delete", "pod", release.leader(), "--grace-period=0", "--force")
         seen["killed"] = work_goes_on(KILLED)
         print(json.dumps(seen))
-        work("delete", "daskcluster", "c", "--timeout=60s")
+        work("delete", "daskcluster", "c", "--timeout=120s")
         release.helm("uninstall", NAME, "--wait")
 
 

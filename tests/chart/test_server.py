@@ -21,7 +21,7 @@ def with_others(api_server):
     """The kinds of the Prometheus operator and of cert-manager that the chart makes are there, too."""
     files = [argument for path in definitions.paths() for argument in ("--filename", path)]
     api_server("apply", "--server-side", *files)
-    api_server("wait", "--for=condition=Established", "--timeout=30s", *files)
+    api_server("wait", "--for=condition=Established", "--timeout=120s", *files)
     yield api_server
     api_server("delete", "--wait=false", *files)
 
@@ -56,11 +56,11 @@ def test_the_pod_passes_the_restricted_level(api_server):
 @pytest.fixture(scope="module")
 def defined(api_server):
     """The Dask resources, as the chart of the predecessor leaves them: by other means than a release, and different."""
-    api_server("delete", "--ignore-not-found", "--timeout=30s", "--filename", ROOT / "crds")
+    api_server("delete", "--ignore-not-found", "--timeout=120s", "--filename", ROOT / "crds")
     for file in sorted((ROOT / "crds").glob("*.yaml")):
         definition = manifests.changed(yaml.safe_load(file.read_text()), "spec.names.shortNames", [f"former{file.stem}"])
         api_server("create", "--filename", "-", stdin=yaml.safe_dump(definition))
-    api_server("wait", "--for=condition=Established", "--timeout=30s", "--filename", ROOT / "crds")
+    api_server("wait", "--for=condition=Established", "--timeout=120s", "--filename", ROOT / "crds")
     return api_server
 
 
@@ -95,7 +95,7 @@ def test_people_who_may_edit_or_view_may_do_so_with_dask_resources(defined):
 
     try:
         for kind in KINDS:
-            until(lambda: may("edit", "create", f"{kind}.kubernetes.dask.org"), f"edit to allow {kind}", timeout=60)
+            until(lambda: may("edit", "create", f"{kind}.kubernetes.dask.org"), f"edit to allow {kind}")
             assert may("view", "list", f"{kind}.kubernetes.dask.org") and may("edit", "list", f"{kind}.kubernetes.dask.org")
             assert not may("view", "patch", f"{kind}.kubernetes.dask.org")
         for kind in KINDS[:2]:
@@ -165,14 +165,14 @@ def workers(kubectl, count, kind="pods"):
         assert len(found) == count, found
         return True
 
-    until(counted, f"{count} workers", 60)
+    until(counted, f"{count} workers")
 
 
 def unmarked(kubectl, kind):
     """Give one of the workers a mark of the predecessor, and wait until the operator has taken it off."""
     name = kubectl.names(kind, "dask.org/component=worker")[0]
     kubectl("annotate", kind, name, "kopf.zalando.org/mark=1")
-    until(lambda: "kopf.zalando.org/mark" not in kubectl.get(kind, name)["metadata"].get("annotations", {}), "the mark to go", 60)
+    until(lambda: "kopf.zalando.org/mark" not in kubectl.get(kind, name)["metadata"].get("annotations", {}), "the mark to go")
 
 
 def plugins_are_looked_at(kubectl):
@@ -186,7 +186,7 @@ def plugins_are_looked_at(kubectl):
     kubectl.apply(plugin, of_cluster)
     try:
         for kind in ("daskplugin", "clusterdaskplugin"):
-            until(lambda: (kubectl.get(kind, kubectl.namespace).get("status") or {}).get("conditions"), f"a word about the {kind}", 60)
+            until(lambda: (kubectl.get(kind, kubectl.namespace).get("status") or {}).get("conditions"), f"a word about the {kind}")
     finally:
         kubectl("delete", "clusterdaskplugin", kubectl.namespace)
 
@@ -204,13 +204,13 @@ def work_with_pods(kubectl):
     unmarked(kubectl, "pods")
     ports = [*kubectl.get("daskcluster", "a")["spec"]["scheduler"]["service"]["ports"], {"name": "more", "port": 9000}]
     kubectl.patch("daskcluster", "a", {"spec": {"scheduler": {"service": {"ports": ports}}}})
-    until(lambda: len(kubectl.get("service", "a-scheduler")["spec"]["ports"]) == 3, "the Service to change", 60)
-    until(lambda: kubectl.get("daskcluster", "j"), "the job's cluster", 60)
+    until(lambda: len(kubectl.get("service", "a-scheduler")["spec"]["ports"]) == 3, "the Service to change")
+    until(lambda: kubectl.get("daskcluster", "j"), "the job's cluster")
     kubectl.apply(manifests.changed(manifests.cluster("wrong"), "spec.scheduler.spec.restartPolicy", "Sometimes"))
-    until(lambda: kubectl.events("wrong"), "an event", 60)
+    until(lambda: kubectl.events("wrong"), "an event")
     plugins_are_looked_at(kubectl)
     for kind, name in (("daskautoscaler", "b"), ("daskjob", "k")):
-        until(lambda: not kubectl.get(kind, name)["metadata"].get("finalizers"), "the finalizer to go", 60)
+        until(lambda: not kubectl.get(kind, name)["metadata"].get("finalizers"), "the finalizer to go")
 
 
 def work_with_deployments(kubectl):

@@ -6,7 +6,7 @@ from support.dask import START, WORKERS, client_of, names_of
 from support.manifests import changed, cluster
 from support.waiting import stays, until
 
-LONG = 180
+LONG = 300
 
 #: A taint that says that a node will be taken away soon.
 NOTICE = "aws-node-termination-handler/spot-itn"
@@ -22,7 +22,7 @@ def test_an_idle_cluster_is_announced_and_deleted(kubectl, operator):
     kubectl.apply(changed(cluster("c", 1), "spec.idleTimeout", 12))
     with client_of(kubectl, "c", 1) as client:
         # Busy for longer than the timeout: that is not idle.
-        assert client.submit(lambda: __import__("time").sleep(18) or 7, pure=False).result(timeout=60) == 7
+        assert client.submit(lambda: __import__("time").sleep(18) or 7, pure=False).result(timeout=120) == 7
         assert kubectl.get("dsk", "c")
     until(lambda: not kubectl.names("daskclusters,pods,services"), "the idle cluster to be gone", LONG, 0.5)
     reasons = [reason for reason, _ in kubectl.events("c")]
@@ -72,7 +72,7 @@ def test_a_worker_that_took_too_much_memory_is_said_and_comes_back(kubectl, oper
         with pytest.raises(KilledWorker):
             client.submit(lambda: len(b"x" * (1 << 30)), pure=False).result(timeout=LONG)
         client.wait_for_workers(1, timeout=START)
-        assert client.submit(sum, [1, 2]).result(timeout=60) == 3
+        assert client.submit(sum, [1, 2]).result(timeout=120) == 3
     assert kubectl.names("pods", f"{WORKERS},dask.org/workergroup-name=c-default") == before
 
     def said():
@@ -103,7 +103,7 @@ def test_a_scheduler_that_crashes_is_counted(kubectl, operator):
 
     until(counted, "the restart to be counted", LONG, 0.5)
     with client_of(kubectl, "c", 1) as client:
-        assert client.submit(sum, [1, 2]).result(timeout=60) == 3
+        assert client.submit(sum, [1, 2]).result(timeout=120) == 3
     assert "SchedulerRestarted" in [reason for reason, _ in kubectl.events("c")]
 
 

@@ -4,7 +4,7 @@ from support.dask import START, answer
 from support.manifests import changed, job
 from support.waiting import stays, until
 
-LONG = 180
+LONG = 300
 
 
 def job_status(kubectl, name):

@@ -7,7 +7,7 @@ import pytest
 from support.dask import WORKERS
 from support.waiting import until
 
-START = 120
+START = 300
 
 
 @pytest.fixture
@@ -23,9 +23,9 @@ def test_kubecluster(kubectl, operator, kubeconfig):
     from distributed import Client
 
     with KubeCluster(name="mine", namespace=kubectl.namespace, n_workers=2, resource_timeout=START,
-                     env={"A": "B"}) as made, Client(made, timeout=30) as client:
+                     env={"A": "B"}) as made, Client(made, timeout=120) as client:
         client.wait_for_workers(2, timeout=START)
-        assert client.submit(lambda: __import__("os").environ["A"]).result(timeout=60) == "B"
+        assert client.submit(lambda: __import__("os").environ["A"]).result(timeout=120) == "B"
         assert sum(client.gather(client.map(lambda number: number * 2, range(10)))) == 90
 
         made.scale(3)
@@ -52,7 +52,7 @@ def test_adapt_follows_the_work(kubectl, operator, kubeconfig):
         made.adapt(minimum=1, maximum=3)
         spec = kubectl.get("daskautoscaler", "adapts")["spec"]
         assert spec == {"cluster": "adapts", "minimum": 1, "maximum": 3}
-        with Client(made, timeout=30) as client:
+        with Client(made, timeout=120) as client:
             futures = client.map(lambda number: time.sleep(1) or number, range(60), pure=False)
             until(lambda: len(kubectl.names("pods", WORKERS)) == 3, "three workers", START, 0.5)
             assert client.gather(futures) == list(range(60))

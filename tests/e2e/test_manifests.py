@@ -10,7 +10,7 @@ from support.waiting import until
 def computes(client):
     """Whether a computation over all workers is right."""
     squares = client.map(lambda number: number * number, range(100), pure=False)
-    return client.submit(sum, squares).result(timeout=60) == 328350
+    return client.submit(sum, squares).result(timeout=120) == 328350
 
 
 def example(name):
@@ -36,7 +36,7 @@ def test_documented_cluster(kubectl, operator):
         assert names_of(client) == kubectl.names("pods", WORKERS)
         assert computes(client)
         future = client.submit(lambda: "big", resources={"MEMORY": 20e9})
-        assert future.result(timeout=60) == "big"
+        assert future.result(timeout=120) == "big"
         kubectl("apply", "--filename", example("autoscaler"))
         del future
 

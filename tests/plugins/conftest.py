@@ -10,7 +10,7 @@ from support.cluster import ROOT
 from support.cluster import kubernetes as any_kubernetes
 from support.operator import Operator
 from support.registry import Registry
-from support.waiting import until
+from support.waiting import GENEROUS, until
 
 API = "kubernetes.dask.org/v1"
 
@@ -121,7 +121,7 @@ class Plugins:
         plugin = self.kubectl.get(kind, name)
         return plugin["metadata"]["generation"], plugin.get("status", {})
 
-    def ready(self, name, status="True", timeout=60):
+    def ready(self, name, status="True", timeout=GENEROUS):
         """Wait until its condition Ready is about the newest spec and has that status; the condition."""
         def condition():
             generation, found = self.status(name)

@@ -8,7 +8,7 @@ CLUSTERS = 20
 
 def test_hostile_components_harm_nobody(kubectl, operator, plugins, hostile):
     kubectl.apply(*(cluster(f"c{number}", 1) for number in range(CLUSTERS)))
-    until(lambda: len(kubectl.names("pods")) == 2 * CLUSTERS, "all pods", 60)
+    until(lambda: len(kubectl.names("pods")) == 2 * CLUSTERS, "all pods")
     before = {(kind, name) for kind in ("pods", "services", "daskworkergroups") for name in kubectl.names(kind)}
     assert len(hostile) > 20
     here = {"matchLabels": {"kubernetes.io/metadata.name": kubectl.namespace}}
@@ -26,4 +26,4 @@ def test_hostile_components_harm_nobody(kubectl, operator, plugins, hostile):
     # Everybody is still looked after.
     for number in range(CLUSTERS):
         kubectl("scale", f"daskcluster/c{number}", "--replicas=2")
-    until(lambda: len(kubectl.names("pods")) == 3 * CLUSTERS, "a worker more in each cluster", 60)
+    until(lambda: len(kubectl.names("pods")) == 3 * CLUSTERS, "a worker more in each cluster")

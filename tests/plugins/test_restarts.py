@@ -42,13 +42,13 @@ def test_a_restart_needs_no_registry(kubectl, lone, plugins, registry, built):
         def held():
             conditions = kubectl.get("daskworkergroup", "c-default")["status"]["conditions"]
             return next((found for found in conditions if found["type"] == "PluginFailed"), None)
-        said = until(held, "the group to be held", 40)
+        said = until(held, "the group to be held")
         assert said["reason"] == "PluginNotLoaded" and f"DaskPlugin {kubectl.namespace}/p" in said["message"], said
         assert "is held" in plugins.ready("p", "False")["message"]
         assert kubectl.names("pods") == pods
     finally:
         registry.start()
     # It goes on when the registry is back.
-    workers(kubectl, "c-default", 4, timeout=60)
+    workers(kubectl, "c-default", 4)
     plugins.ready("p")
     operator.stop()

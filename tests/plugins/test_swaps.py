@@ -45,7 +45,7 @@ def test_swap_failure_and_rollback(kubectl, operator, plugins, built):
     # What works on the sample and fails on everything else is taken back.
     pods = kubectl.names("pods")
     plugins.apply("p", plugins.file("bad", bad), settings={"trap": True})
-    said = until(lambda: rolled_back(plugins), "the roll-back", 60)
+    said = until(lambda: rolled_back(plugins), "the roll-back")
     assert digest(bad)[7:19] in said["message"] and digest(two)[7:19] in said["message"]
     assert plugins.status("p")[1]["digest"] == digest(two)
     assert set(pods) <= set(kubectl.names("pods"))
@@ -76,7 +76,7 @@ def test_a_policy_that_has_decided_is_not_taken_back(kubectl, operator, plugins,
 
     rolls = operator.metric("dask_operator_plugin_rollbacks_total")
     kubectl.apply(*(cluster(f"trick-{number}", 1) for number in range(4)))
-    said = until(lambda: rolled_back(plugins, "FailsInOperation"), "the plugin to say that it fails", 60)
+    said = until(lambda: rolled_back(plugins, "FailsInOperation"), "the plugin to say that it fails")
     assert "it is not taken back" in said["message"] and "is refused and held" in said["message"], said
     assert plugins.status("p")[1]["digest"] == digest(strict)
     kubectl("scale", "daskworkergroup/a-default", "--replicas=2")
@@ -99,4 +99,4 @@ def test_a_tag_that_moves_is_looked_up_again(kubectl, operator, plugins, registr
     plugins.ready("p")
     assert plugins.status("p")[1]["digest"] == digest(one)
     registry.push("tenants/moving", "latest", two)
-    until(lambda: plugins.status("p")[1]["digest"] == digest(two), "the new version", 40)
+    until(lambda: plugins.status("p")[1]["digest"] == digest(two), "the new version")

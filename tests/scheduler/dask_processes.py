@@ -55,7 +55,7 @@ class Dask:
         try:
             self.run("scheduler", "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", *protocol,
                      "--dashboard-address", "127.0.0.1:0", "--scheduler-file", self.scheduler_file)
-            identity = until(self.identity, "the scheduler to write its file", timeout=60)
+            identity = until(self.identity, "the scheduler to write its file")
         except BaseException:
             self.__exit__()
             raise
@@ -104,7 +104,7 @@ class Dask:
         def running():
             return set(names) <= {worker["name"] for worker in self.workers() if worker["status"] == "running"}
 
-        until(running, f"the workers {names}", timeout=60)
+        until(running, f"the workers {names}")
 
     def client(self, *arguments):
         """A client that computes and holds results; see client.py."""

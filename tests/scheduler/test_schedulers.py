@@ -184,7 +184,7 @@ def test_scheduler_that_stops_answering(dask):
         start = time.monotonic()
         with pytest.raises(Refused, match="did not finish .* within 1s"):
             dask.ask("facts", timeout=1)
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 60
     finally:
         os.kill(process.pid, signal.SIGCONT)
     assert dask.workers() == []

@@ -47,4 +47,4 @@ def local_name(environment):
 def define_resources(admin):
     """Have the Dask resources defined, without a release that does."""
     admin("apply", "--server-side", "--force-conflicts", "--filename", ROOT / "crds")
-    admin("wait", "--for=condition=Established", "--timeout=30s", "--filename", ROOT / "crds")
+    admin("wait", "--for=condition=Established", "--timeout=120s", "--filename", ROOT / "crds")

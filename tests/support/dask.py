@@ -4,15 +4,15 @@ import socket
 import subprocess
 from contextlib import contextmanager
 
-from support.waiting import until
+from support.waiting import GENEROUS, until
 
 #: Seconds until a scheduler or worker has started, on a busy machine.
-START = 120
+START = 300
 #: Selects all worker pods.
 WORKERS = "dask.org/component=worker"
 
 
-def workers(kubectl, group_name, count, timeout=30):
+def workers(kubectl, group_name, count, timeout=GENEROUS):
     """Wait until a group has so many worker pods; return their names."""
     selector = f"{WORKERS},dask.org/workergroup-name={group_name}"
 
@@ -65,7 +65,7 @@ def client_of(kubectl, name, count):
     until(lambda: any(condition["type"] == "SchedulerReady" and condition["status"] == "True"
                       for condition in (kubectl.get("dsk", name) or {}).get("status", {}).get("conditions", [])),
           "the scheduler to be ready", START, 0.5)
-    with scheduler_address(kubectl, name) as address, Client(address, timeout=30, set_as_default=False) as client:
+    with scheduler_address(kubectl, name) as address, Client(address, timeout=120, set_as_default=False) as client:
         client.wait_for_workers(count, timeout=START)
         yield client
 

@@ -15,7 +15,7 @@ class Kubectl:
         self.environment = environment
         self.namespace = namespace
 
-    def __call__(self, *arguments, stdin=None, timeout=60):
+    def __call__(self, *arguments, stdin=None, timeout=180):
         """Run kubectl and return what it prints."""
         command = ["kubectl", *(["--namespace", self.namespace] if self.namespace else []), *map(str, arguments)]
         done = subprocess.run(command, input=stdin, env=self.environment, text=True, capture_output=True,
@@ -63,8 +63,8 @@ class Kubectl:
         looks = [
             ("get", "daskclusters,daskworkergroups,daskjobs,daskautoscalers,pods,services", "--output", "wide"),
             ("get", "events", "--sort-by=.lastTimestamp"),
-            ("get", "daskclusters,daskworkergroups,daskjobs", "--output", "jsonpath={range .items[*]}"
-             "{.kind}/{.metadata.name} {.status}{'\\n'}{end}"),
+            ("get", "daskclusters,daskworkergroups,daskjobs,daskautoscalers", "--output", "jsonpath={range .items[*]}"
+             "{.kind}/{.metadata.name} {.spec.worker.replicas} {.status}{'\\n'}{end}"),
         ]
         texts = []
         for look in looks:
@@ -74,6 +74,19 @@ class Kubectl:
                 texts.append(f"$ kubectl {' '.join(look[:2])}: {error}")
         return "\n".join(texts)
 
+    def schedulers(self):
+        """What the Dask schedulers answer that can be asked by HTTP."""
+        texts = []
+        for service in self.names("services", "dask.org/component=scheduler"):
+            for page in ("counts.json", "identity.json"):
+                path = f"/api/v1/namespaces/{self.namespace}/services/{service}:http-dashboard/proxy/json/{page}"
+                try:
+                    answer = self("get", "--raw", path, "--request-timeout=10s")
+                except (Refused, subprocess.TimeoutExpired) as error:
+                    answer = error
+                texts.append(f"{service} {page}: {answer}")
+        return "\n".join(texts) or "there is none"
+
 
 def new_namespace(environment, test):
     """A Kubectl in a namespace made for a test."""
@@ -82,7 +95,7 @@ def new_namespace(environment, test):
     Kubectl(environment)("create", "namespace", namespace)
     made = Kubectl(environment, namespace)
     # Pods are refused until the namespace has one.
-    made("wait", "--for=create", "serviceaccount/default", "--timeout=30s")
+    made("wait", "--for=create", "serviceaccount/default", "--timeout=120s")
     return made
 
 
@@ -96,7 +109,7 @@ def drop_namespace(kubectl):
     Kubectl(kubectl.environment)("delete", "namespace", kubectl.namespace, "--wait=false", "--ignore-not-found")
 
 
-def await_end(environment, namespaces, timeout=120):
+def await_end(environment, namespaces, timeout=300):
     """Wait until namespaces are gone."""
     for namespace in namespaces:
         Kubectl(environment)("wait", "--for=delete", f"namespace/{namespace}", f"--timeout={timeout}s",

@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 
 from support.cluster import ROOT
-from support.waiting import until
+from support.waiting import GENEROUS, until
 
 #: The program. DASK_OPERATOR names another one.
 BINARY = Path(os.environ.get("DASK_OPERATOR", ROOT / "target" / "debug" / "dask-operator"))
@@ -41,7 +41,13 @@ class Observed:
 
     def requests(self):
         """How many requests it has sent, watches aside."""
-        return self.metric(REQUESTS) - self.metric(REQUESTS, verb="watch")
+        return sum(count for labels, count in self.samples(REQUESTS) if labels["verb"] != "watch")
+
+    def writes(self, apart_from=()):
+        """How many of its requests were to change something, except those about some resources. All are counted in one answer,
+        because others come between two."""
+        return sum(count for labels, count in self.samples(REQUESTS)
+                   if labels["verb"] not in ("get", "list", "watch") and labels["resource"].split("/")[0] not in apart_from)
 
     def missing_rights(self):
         """What it was forbidden for want of a right, as ``verb resource``.
@@ -56,7 +62,7 @@ class Observed:
                 missing.add(f"{labels['verb']} {labels['resource']}")
         return sorted(missing)
 
-    def wait_until_quiet(self, seconds=2.0, timeout=60.0):
+    def wait_until_quiet(self, seconds=2.0, timeout=GENEROUS):
         """Wait until it has sent no request for some time."""
         seen = {"requests": None, "since": time.monotonic()}
 
@@ -67,6 +73,14 @@ class Observed:
             return time.monotonic() - seen["since"] > seconds
 
         until(quiet, "the operator to be quiet", timeout=timeout)
+
+    def mark(self):
+        """How much it has logged, for :meth:`since`."""
+        return len(self.logs())
+
+    def since(self, mark, most=400):
+        """What it has logged since then, the newest lines at most."""
+        return "\n".join(self.logs()[mark:].splitlines()[-most:])
 
     def tail(self, lines=40):
         """The end of its log."""
@@ -97,7 +111,7 @@ class Operator(Observed):
             self.process = subprocess.Popen([BINARY, "run", "--bind", self.address, *self.arguments],
                                             env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         if wait:
-            until(self.is_ready, "the operator to be ready", timeout=60, pause=0.05)
+            until(self.is_ready, "the operator to be ready", pause=0.05)
         return self
 
     def is_ready(self):
@@ -112,7 +126,7 @@ class Operator(Observed):
 
     def fetch(self, path):
         """What it answers at a path."""
-        with urllib.request.urlopen(f"http://{self.address}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{self.address}{path}", timeout=30) as answer:
             return answer.read().decode()
 
     def logs(self):
@@ -133,7 +147,7 @@ class Operator(Observed):
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(timeout=20)
+                self.process.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 self.kill()
-                raise AssertionError(f"the operator did not end 20 s after SIGTERM:\n{self.tail()}") from None
+                raise AssertionError(f"the operator did not end 60 s after SIGTERM:\n{self.tail()}") from None

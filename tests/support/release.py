@@ -1,5 +1,6 @@
 """The operator as a release of its chart: from its image, in a pod."""
 
+import datetime
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ NAME = "dask"
 #: The name of its objects.
 OBJECT = "dask-dask-kubernetes-operator"
 #: Seconds until pods have started, on a busy machine.
-START = 180
+START = 300
 
 
 def put_image(cluster):
@@ -52,9 +53,17 @@ class Release(Observed):
         """What it answers at a path; any of its pods that are ready."""
         return self.admin("get", "--raw", f"/api/v1/namespaces/{self.kubectl.namespace}/services/{OBJECT}-metrics:http/proxy{path}")
 
-    def logs(self):
+    def logs(self, *options):
         """All that its pods logged."""
-        return self.kubectl("logs", "--selector", f"app.kubernetes.io/instance={NAME}", "--tail=-1")
+        return self.kubectl("logs", "--selector", f"app.kubernetes.io/instance={NAME}", "--tail=-1", *options)
+
+    def mark(self):
+        """The time, for :meth:`since`: a container that is started again begins a new log."""
+        return datetime.datetime.now(datetime.UTC).isoformat()
+
+    def since(self, mark, most=400):
+        """What it has logged since then, the newest lines at most."""
+        return "\n".join(self.logs(f"--since-time={mark}").splitlines()[-most:])
 
 
 class Installed(Release):

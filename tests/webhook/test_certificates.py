@@ -69,7 +69,7 @@ def test_no_request_is_lost_while_certificates_are_exchanged(asked, hook):
 def test_a_bundle_that_was_lost_is_given_again(asked, hook):
     lost = [{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]
     hook.admin.patch("validatingwebhookconfiguration", hook.name, lost, type="json")
-    until(hook.bundle, "the bundle", timeout=15)
+    until(hook.bundle, "the bundle")
     asked.apply(cluster("c", 0))
 
 
@@ -83,7 +83,7 @@ def test_nothing_is_blocked_without_configurations(asked, hook):
         assert hook.operator.is_ready()
     finally:
         hook.configure()
-        until(hook.bundle, "the bundle", timeout=15)
+        until(hook.bundle, "the bundle")
 
 
 def test_objects_that_are_wrong_can_go_when_the_operator_is_away(asked, hook):

@@ -32,7 +32,7 @@ def plugin(path, mode):
 
 def test_one_that_monitors_only_reports(asked, hook, policy):
     asked.apply(plugin(policy, "monitor"))
-    asked("wait", "--for=condition=Ready", "daskplugin/limits", "--timeout=30s")
+    asked("wait", "--for=condition=Ready", "daskplugin/limits", "--timeout=120s")
     found = warnings(asked, cluster("c", 0))
     assert any(text.startswith("only monitored: policy ") and LIMIT in text for text in found), found
     assert hook.operator.metric("dask_operator_webhook_monitored_total") >= 1
@@ -46,4 +46,4 @@ def test_one_that_monitors_only_reports(asked, hook, policy):
             return LIMIT in str(refused)
         return False
 
-    until(refuses, "the policy to protect", timeout=20)
+    until(refuses, "the policy to protect")

@@ -45,7 +45,7 @@ def test_settings_are_checked_by_the_component_that_is_loaded(asked):
     # Nobody knows the component yet.
     said = warnings(asked, plugin("DaskPlugin", CONFIG_MAP, settings=settings))
     assert any(warning.startswith("spec.settings: they are checked when the component is loaded") for warning in said), said
-    asked("wait", "--for=condition=Ready", "daskplugin/webhook-test", "--timeout=60s")
+    asked("wait", "--for=condition=Ready", "daskplugin/webhook-test", "--timeout=120s")
     for wrong, sentence in [
         ({"limits": ["memory", ""]}, "spec.settings.limits[1]: it is empty: write a name, as `memory`"),
         ({"limit": ["memory"]}, "spec.settings.limit: there is no setting `limit`; did you mean `limits`?"),

@@ -68,14 +68,14 @@ def watch(kubectl, hook, give_back):
     operator = hook.operator
     hook.ask_for(kubectl)
     sentence = "the operator may not list clusterdaskplugins, and nothing is decided where a policy may be among them"
-    until(lambda: sentence in readiness(operator), "the sentence", 30)
+    until(lambda: sentence in readiness(operator), "the sentence")
     # The answer comes from the webhook itself, as soon as it has a certificate.
-    said = until(lambda: (said := refusal(kubectl, cluster("c", 1))) and sentence in said and said, "a refusal", 30)
+    said = until(lambda: (said := refusal(kubectl, cluster("c", 1))) and sentence in said and said, "a refusal")
     assert "nobody can say whether this is right" in said and "list and watch of clusterdaskplugins" in said
     stays(lambda: not operator.is_ready() and not kubectl.names("pods"), "unready, and without pods")
 
     give_back()
-    until(operator.is_ready, "the operator to be ready", 60)
+    until(operator.is_ready, "the operator to be ready")
     until(lambda: "policy required-limits " in refusal(kubectl, cluster("c", 1)), "the policy to be in force")
     workers(kubectl, "before-default", 1)
 
