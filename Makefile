@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # Cargo would look for the job server of a `make --jobs` that it can't reach, and warn.
-unexport MAKEFLAGS
+unexport MAKEFLAGS MFLAGS
 CLUSTER := python3 tests/cluster
 # What cargo builds: always the same, because another selection can mean other
 # features of shared crates, and minutes for building these again.
