@@ -19,8 +19,9 @@ def environment(tmp_path_factory):
     assert BINARY.exists(), f"{BINARY} is not there; build it: cargo build"
     commands = tmp_path_factory.mktemp("bin")
     (commands / "dask-operator").symlink_to(Path(BINARY).resolve())
-    # The page tells its readers to have it.
-    (commands / "docker-registry").symlink_to(programs.path("docker-registry"))
+    # The page tells its readers to have them.
+    for name in ("docker-registry", "kubectl"):
+        (commands / name).symlink_to(programs.path(name))
     nobody = tmp_path_factory.mktemp("docker")
     return {**os.environ, "PATH": f"{commands}:{os.environ['PATH']}", "DOCKER_CONFIG": str(nobody)}
 
@@ -38,9 +39,8 @@ def cluster(admin, kubectl, environment, tmp_path_factory):
     host = os.environ["WEBHOOK_HOST"] if os.environ.get("KUBECONFIG") else str(ipaddress.ip_network(RANGE)[-3])
     kubeconfig = tmp_path_factory.mktemp("kubeconfig") / "config"
     kubeconfig.write_text(kubectl("config", "view", "--raw", "--flatten", "--minify"))
-    path = f"{environment['PATH']}:{kubectl.environment['PATH']}"
     with any_hook(admin, host, tmp_path_factory.mktemp("operator"), "author") as hook:
         hook.ask_for(kubectl)
-        mine = type(kubectl)({**environment, "PATH": path, "KUBECONFIG": str(kubeconfig)})
+        mine = type(kubectl)({**environment, "KUBECONFIG": str(kubeconfig)})
         mine("config", "set-context", "--current", f"--namespace={kubectl.namespace}")
         yield mine.environment
