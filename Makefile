@@ -64,7 +64,7 @@ test: test-unit test-cluster ## All tests: unit, golden, schedulers, API server,
 
 .PHONY: test-unit
 test-unit: setup ## Unit and golden tests; need no Kubernetes
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
 	python3 -m unittest discover -s tests/cluster
 
 .PHONY: test-scheduler
