@@ -88,9 +88,9 @@ async fn ask(scheduler: &mut Scheduler, call: &str, values: &[String]) -> Result
         "addresses-to-close" => return Ok(json!(scheduler.workers_to_close(1, Attribute::Address).await?)),
         "time" => return time(scheduler).await,
         "retire-names" => (Workers::Names(values), Afterwards::Close),
-        "retire-forget" => retire(Afterwards::Forget),
+        "retire-stay" => retire(Afterwards::Stay),
         "retire-close" => retire(Afterwards::Close),
-        _ => retire(Afterwards::Stay),
+        _ => retire(Afterwards::Forget),
     };
     Ok(retired(&scheduler.retire_workers(workers, afterwards).await?))
 }

@@ -65,11 +65,15 @@ pub enum Workers<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Afterwards {
     /// It stays registered with the status `closing_gracefully`, and takes no
-    /// more tasks. The right choice if somebody else ends the process: it can't
-    /// come back.
+    /// more tasks. The scheduler goes on counting what it holds: of another
+    /// worker that is retired while this one is still registered, results that
+    /// only this one has as well do not move, and are lost with both
+    /// (`RetireWorker.done` in `distributed/active_memory_manager.py`).
     Stay,
-    /// The scheduler forgets it. What Dask does by default, and what the HTTP
-    /// API does. The worker may register again.
+    /// The scheduler forgets it in the same step that finds its results to be
+    /// held by others. What Dask does by default, and what the HTTP API does.
+    /// The worker notices with its next heartbeat, and exits; what restarts its
+    /// process makes it register again, so end the process soon.
     Forget,
     /// The scheduler forgets it and tells it to exit.
     Close,
@@ -173,10 +177,11 @@ impl Scheduler {
         Ok(workers.into_iter().filter_map(|Text(text)| text).collect())
     }
 
-    /// Retires the workers at these addresses, which stay registered. Shorthand
-    /// for [`retire_workers`](Self::retire_workers) with [`Afterwards::Stay`].
+    /// Retires the workers at these addresses, which the scheduler then forgets.
+    /// Shorthand for [`retire_workers`](Self::retire_workers) with
+    /// [`Afterwards::Forget`].
     pub async fn retire(&mut self, addresses: &[String]) -> Result<Vec<Retired>, Error> {
-        self.retire_workers(Workers::Addresses(addresses), Afterwards::Stay)
+        self.retire_workers(Workers::Addresses(addresses), Afterwards::Forget)
             .await
     }
 

@@ -190,7 +190,7 @@ async fn requests() {
         .await
         .unwrap();
     scheduler
-        .retire_workers(Workers::Addresses(&one), Afterwards::Forget)
+        .retire_workers(Workers::Addresses(&one), Afterwards::Stay)
         .await
         .unwrap();
     // Nobody: not asked at all, because to Dask it could mean anybody.
@@ -217,7 +217,7 @@ async fn requests() {
         Sent {
             workers: workers.clone(),
             close_workers: Some(false),
-            remove: Some(false),
+            remove: Some(true),
             ..base("retire_workers")
         },
         Sent {
@@ -229,7 +229,7 @@ async fn requests() {
         Sent {
             workers,
             close_workers: Some(false),
-            remove: Some(true),
+            remove: Some(false),
             ..base("retire_workers")
         },
     ];

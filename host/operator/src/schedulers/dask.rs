@@ -108,7 +108,8 @@ impl Wire {
         Ok(answers)
     }
 
-    /// Who was retired stays registered, so that it can't come back, until its pod is deleted.
+    /// Retires workers; the scheduler forgets each of them at the moment when others hold its results. Returns the addresses
+    /// of those.
     async fn leave(&mut self, addresses: &[String]) -> Result<Vec<String>, Failure> {
         let retired = match self.comm.retire(addresses).await {
             Ok(retired) => retired,
