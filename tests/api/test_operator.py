@@ -86,10 +86,12 @@ def test_a_group_that_a_user_made(kubectl, operator):
     kubectl.apply(cluster("c", 1))
     workers(kubectl, "early", 2)
     workers(kubectl, "c-default", 1)
-    made = kubectl.get("daskworkergroup", "early")["metadata"]
     owner = kubectl.get("dsk", "c")["metadata"]["uid"]
-    assert [reference["uid"] for reference in made["ownerReferences"]] == [owner]
-    assert "labels" not in made
+
+    def made():
+        return kubectl.get("daskworkergroup", "early")["metadata"]
+    until(lambda: [reference["uid"] for reference in made()["ownerReferences"]] == [owner], "the group to be the cluster's")
+    assert "labels" not in made()
     kubectl("delete", "dsk", "c")
     until(lambda: not kubectl.names("daskworkergroups,pods,services"), "everything to be gone", COLLECTED)
 
@@ -225,7 +227,7 @@ def test_a_spec_that_the_api_server_refuses(kubectl, operator):
     conditions = kubectl.get("dsk", "wrong")["status"]["conditions"]
     told = [condition for condition in conditions if "restartPolicy" in condition["message"]]
     assert told, conditions
-    until(lambda: any("restartPolicy" in message for _, message in kubectl.events("wrong")), "an event")
+    kubectl.event("wrong", words="restartPolicy")
     kubectl.patch("dsk", "wrong", {"spec": {"scheduler": {"spec": {"restartPolicy": "Always"}}}})
     phase_is(kubectl, "wrong", "Running")
 

@@ -59,7 +59,7 @@ def test_a_hostile_component_changes_nothing(kubectl, operator, behaviour, condi
     said = until(told, f"condition {condition}")
     assert said["reason"] == reason
     assert "swapped" in said["message"] and words in said["message"], said
-    until(lambda: condition in dict(kubectl.events("bad")), "an event")
+    kubectl.event("bad", condition)
     stays(lambda: kubectl.names("pods", f"{WORKERS},dask.org/workergroup-name=bad") == pods, "two workers")
 
     # Others are looked after all the while, and so is this one once the component behaves.

@@ -207,7 +207,7 @@ def work_with_pods(kubectl):
     until(lambda: len(kubectl.get("service", "a-scheduler")["spec"]["ports"]) == 3, "the Service to change")
     until(lambda: kubectl.get("daskcluster", "j"), "the job's cluster")
     kubectl.apply(manifests.changed(manifests.cluster("wrong"), "spec.scheduler.spec.restartPolicy", "Sometimes"))
-    until(lambda: kubectl.events("wrong"), "an event")
+    kubectl.event("wrong")
     plugins_are_looked_at(kubectl)
     for kind, name in (("daskautoscaler", "b"), ("daskjob", "k")):
         until(lambda: not kubectl.get(kind, name)["metadata"].get("finalizers"), "the finalizer to go")

@@ -73,13 +73,13 @@ def test_a_deadline_ends_it(kubectl, operator):
     kubectl.apply(changed(job("j", "import time; time.sleep(600)"), "spec.activeDeadlineSeconds", 10))
     ends(kubectl, "j", "Failed")
     until(lambda: not kubectl.names("daskclusters"), "the cluster to be gone", START)
-    assert any(reason for reason, message in kubectl.events("j") if "eadline" in reason + message)
+    kubectl.event("j", words="eadline")
 
 
 def test_a_finished_job_is_deleted_after_its_time(kubectl, operator):
     kubectl.apply(changed(job("j", "pass"), "spec.ttlSecondsAfterFinished", 5))
     # Not its status: on a busy machine the five seconds can be over between two looks.
-    until(lambda: "JobSuccessful" in dict(kubectl.events("j")), "the job to have succeeded", LONG, 0.3)
+    kubectl.event("j", "JobSuccessful", timeout=LONG)
     until(lambda: not kubectl.names("daskjobs,pods"), "the job to be gone", START, 0.5)
 
 

@@ -48,6 +48,8 @@ def test_logic_is_replaced_in_one_namespace(kubectl, neighbour, operator, plugin
     # Without it, the default logic goes on from what is there.
     pods = kubectl.names("pods", WORKERS)
     plugins.delete("swapped")
+    gone = f"plugin=DaskPlugin {kubectl.namespace}/swapped"
+    until(lambda: any("gone" in line and gone in line for line in operator.logs().splitlines()), "the operator to notice")
     kubectl("scale", "daskworkergroup/c-default", "--replicas=3")
     assert set(pods) < set(workers(kubectl, "c-default", 3))
     assert len(kubectl.names("pods", MADE_BY)) == 2
@@ -125,7 +127,7 @@ def test_one_that_monitors_only_reports(kubectl, operator, plugins, built):
     workers(kubectl, "c-default", 1)
     told = until(lambda: condition(kubectl, "daskworkergroup", "c-default", "PolicyViolated"), "PolicyViolated")
     assert "not on Fridays" in told["message"] and "only monitors" in told["message"]
-    until(lambda: "PolicyViolated" in dict(kubectl.events("c-default")), "an event")
+    kubectl.event("c-default", "PolicyViolated")
     plugins.delete("p")
     until(lambda: not condition(kubectl, "daskworkergroup", "c-default", "PolicyViolated"), "it to be gone")
 

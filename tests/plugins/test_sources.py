@@ -18,7 +18,7 @@ def test_from_a_registry_with_a_pull_secret(kubectl, operator, plugins, registry
     _, status = plugins.status("p")
     assert status["digest"] == digest(built["scripted"]) and status["imageDigest"] == image_digest
     assert status["name"] == "scripted" and status["interfaces"] == ["policy"]
-    assert "InForce" in dict(kubectl.events("p"))
+    kubectl.event("p", "InForce")
     # What people see.
     line = kubectl("get", "dpl", "p", "--no-headers").split()
     assert line[1:6] == [status["version"], status["shortDigest"], '["policy"]', "protect", "True"], line
@@ -67,7 +67,7 @@ def test_an_image_that_cannot_be_had(kubectl, operator, plugins, registry, built
     condition = plugins.ready("p", "False")
     assert condition["reason"] == reason and words in condition["message"], condition
     assert "has not been in force yet" in condition["message"]
-    assert reason in dict(kubectl.events("p"))
+    kubectl.event("p", reason)
 
 
 def test_files_and_digests(kubectl, operator, plugins, built, tmp_path):

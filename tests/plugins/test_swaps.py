@@ -49,7 +49,7 @@ def test_swap_failure_and_rollback(kubectl, operator, plugins, built):
     assert digest(bad)[7:19] in said["message"] and digest(two)[7:19] in said["message"]
     assert plugins.status("p")[1]["digest"] == digest(two)
     assert set(pods) <= set(kubectl.names("pods"))
-    assert "RolledBack" in dict(kubectl.events("p"))
+    kubectl.event("p", "RolledBack")
     assert operator.metric("dask_operator_plugin_rollbacks_total") >= 1
     kubectl("scale", "daskworkergroup/a-default", "--replicas=3")
     until(lambda: versions(kubectl) == ["", "", "", "one", "two", "two", "two"], "a worker after the roll-back")

@@ -6,6 +6,7 @@ import subprocess
 import uuid
 
 from support.api_server import Refused, api_server
+from support.waiting import GENEROUS, until
 
 
 class Kubectl:
@@ -57,6 +58,19 @@ class Kubectl:
         """Reasons and messages of the events about an object."""
         events = self.list("events")
         return [(event["reason"], event["message"]) for event in events if event["involvedObject"]["name"] == name]
+
+    def event(self, name, reason=None, words="", timeout=GENEROUS):
+        """Wait for an event about an object, with this reason and these words in its message; return the message.
+
+        Components publish events after they have written a status: who sees the status must wait for the event.
+        """
+        def published():
+            events = self.events(name)
+            messages = [message for has, message in events if reason in (None, has) and words in message]
+            assert messages, events
+            return messages[-1]
+
+        return until(published, f"the event {reason or ''} {words!r} about {name}", timeout)
 
     def report(self):
         """What a person would look at after a failure."""

@@ -40,8 +40,9 @@ class Observed:
         return sum((value for has, value in self.samples(name) if labels.items() <= has.items()), 0.0)
 
     def requests(self):
-        """How many requests it has sent, watches aside."""
-        return sum(count for labels, count in self.samples(REQUESTS) if labels["verb"] != "watch")
+        """How many requests it has sent, watches and those for its lease aside."""
+        return sum(count for labels, count in self.samples(REQUESTS)
+                   if labels["verb"] != "watch" and labels["resource"].split("/")[0] != "leases")
 
     def writes(self, apart_from=()):
         """How many of its requests were to change something, except those about some resources. All are counted in one answer,
@@ -62,7 +63,7 @@ class Observed:
                 missing.add(f"{labels['verb']} {labels['resource']}")
         return sorted(missing)
 
-    def wait_until_quiet(self, seconds=2.0, timeout=GENEROUS):
+    def wait_until_quiet(self, seconds=4.0, timeout=GENEROUS):
         """Wait until it has sent no request for some time."""
         seen = {"requests": None, "since": time.monotonic()}
 

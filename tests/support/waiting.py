@@ -15,7 +15,8 @@ class Never(AssertionError):
 def until(check, what, timeout=GENEROUS, pause=0.1):
     """Call ``check`` until it returns something true, and return that.
 
-    An AssertionError of ``check`` means "not yet". After ``timeout`` seconds a failure says ``what`` was waited for, and
+    An AssertionError of ``check`` means "not yet", and so does a part of an object that is not there: a status that was not
+    written yet has no conditions. After ``timeout`` seconds a failure says ``what`` was waited for, and
     what was seen last. The timeout only bounds a test that fails; it claims nothing about how long a thing takes.
     """
     end = time.monotonic() + timeout
@@ -24,7 +25,7 @@ def until(check, what, timeout=GENEROUS, pause=0.1):
             seen = check()
             if seen:
                 return seen
-        except AssertionError as error:
+        except (AssertionError, LookupError, TypeError) as error:
             seen = error
         if time.monotonic() > end:
             raise Never(f"waited {timeout:g} s for {what}; at last: {seen!r}")
