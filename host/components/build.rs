@@ -57,13 +57,14 @@ fn folder(variable: &str) -> Result<PathBuf, String> {
         .ok_or_else(|| format!("cargo has not set {variable}"))
 }
 
-/// A folder that all profiles of this build share, because the components are the same in all of them: beside the
-/// profiles' own, or in `OUT_DIR` where cargo puts things elsewhere.
+/// The folder `components` that all profiles of this build share, because the components are the same in all of them:
+/// beside the profiles' own, or in `OUT_DIR` where cargo puts things elsewhere. No other build uses it: a crate that is
+/// built upon the default logic can replace what is embedded here.
 fn target_dir(out: &Path) -> PathBuf {
     let target = out
         .ancestors()
         .find(|folder| folder.join("CACHEDIR.TAG").exists());
-    target.unwrap_or(out).join("plugins")
+    target.unwrap_or(out).join("components")
 }
 
 fn embed(path: &Path, component: &Component) -> Result<(), String> {

@@ -18,7 +18,7 @@ DEFAULTS = ["cluster", "worker-group", "job", "autoscaler"]
 def plugin(environment, tmp_path_factory):
     """Runs `dask-operator plugin …` in a folder of its own; the result."""
     folder = tmp_path_factory.mktemp("work")
-    # The standard library for WebAssembly is there already.
+    # The standard library for WebAssembly is compiled once for all examples.
     environment = {**environment, "DASK_OPERATOR_PLUGIN_TARGET": str(BUILT)}
 
     def run(*arguments, stdin="", **more):

@@ -10,7 +10,7 @@ use dask_operator_runtime::contract::{
 use dask_operator_runtime::{Component, Engine, EngineConfig, Interface, Limits};
 use serde_json::{Value, json};
 
-/// An example as a component. It is built where the default components are, which have the standard library already.
+/// An example as a component, built where all tests build components, so that the standard library is compiled once.
 fn example(name: &str) -> Component {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("plugins");
     let build = Build::new(target)
