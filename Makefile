@@ -34,13 +34,14 @@ plugins: setup ## The default components and the examples: target/plugins/*.wasm
 	cargo run --quiet --package dask-operator-plugin-build -- --out target/plugins \
 		$(dir $(wildcard plugins/*/component/Cargo.toml plugins/examples/*/Cargo.toml))
 
+.PHONY: release
+release: setup ## The operator as it ships: target/release/dask-operator
+	cargo build --release --bin dask-operator
+
 BINARY :=
 
 .PHONY: image
-image: setup ## The operator's image: target/dask-operator.tar (of BINARY=FILE, if one is built already)
-ifndef BINARY
-	cargo build --release --bin dask-operator
-endif
+image: $(if $(BINARY),setup,release) ## The operator's image: target/dask-operator.tar (of BINARY=FILE, if one is built already)
 	$(CLUSTER) image build charts/image/operator.toml --output target/dask-operator.tar \
 		--source /usr/bin/dask-operator=$(or $(BINARY),target/release/dask-operator)
 
@@ -50,6 +51,14 @@ generate: build ## Everything that is generated and checked in: crds/, and the c
 	$$(tests/venv tests/chart/requirements.txt)/bin/python charts/generate.py
 
 # Tests ---------------------------------------------------------------------
+
+# What ships is what is tested: the operator of the suites below is the release.
+# OPERATOR=debug takes the one of `make build` instead, which is built faster and runs slower.
+OPERATOR := release
+export DASK_OPERATOR ?= $(CURDIR)/target/$(OPERATOR)/dask-operator
+
+.PHONY: debug
+debug: build # a name for OPERATOR
 
 # Suites that wait more than they compute: they run side by side, each on a Kubernetes of its own, the long ones first.
 TOGETHER := test-e2e test-release test-api test-chart test-author test-plugins test-scheduler test-webhook
@@ -68,7 +77,7 @@ test-unit: setup ## Unit and golden tests; need no Kubernetes
 	python3 -m unittest discover -s tests/cluster
 
 .PHONY: test-scheduler
-test-scheduler: build ## The scheduler client against schedulers of several releases
+test-scheduler: build $(OPERATOR) ## The scheduler client against schedulers of several releases
 	tests/pytest tests/scheduler
 
 .PHONY: test-cluster
@@ -76,35 +85,35 @@ test-cluster: setup ## The local Kubernetes itself: starts, works, leaves nothin
 	$(CLUSTER) smoke
 
 .PHONY: test-api
-test-api: build ## The operator on a real API server, without a node
+test-api: build $(OPERATOR) ## The operator on a real API server, without a node
 	tests/pytest tests/api
 
 .PHONY: test-plugins
-test-plugins: build ## Plugins as resources: sources, swaps, roll-backs, policies, hostile components
+test-plugins: build $(OPERATOR) ## Plugins as resources: sources, swaps, roll-backs, policies, hostile components
 	tests/pytest tests/plugins
 
 .PHONY: test-webhook
-test-webhook: build ## The admission webhook on a real API server: sentences, policies, certificates
+test-webhook: build $(OPERATOR) ## The admission webhook on a real API server: sentences, policies, certificates
 	tests/pytest tests/webhook
 
 .PHONY: test-author
-test-author: build ## The tools for plugin authors: docs/authors.md word for word, the examples, a registry
+test-author: build $(OPERATOR) ## The tools for plugin authors: docs/authors.md word for word, the examples, a registry
 	tests/pytest tests/author
 
 .PHONY: test-chart
-test-chart: build ## The chart: its texts, and its objects on an API server
+test-chart: build $(OPERATOR) ## The chart: its texts, and its objects on an API server
 	tests/pytest tests/chart -m "not e2e"
 
 .PHONY: test-release
-test-release: build ## The chart's releases in real pods: install, upgrade, roll back, uninstall
+test-release: build $(OPERATOR) ## The chart's releases in real pods: install, upgrade, roll back, uninstall
 	tests/pytest tests/chart -m e2e $(RETRY)
 
 .PHONY: test-e2e
-test-e2e: build ## Real Dask clusters on a real node
+test-e2e: build $(OPERATOR) ## Real Dask clusters on a real node
 	tests/pytest tests/e2e $(RETRY)
 
 .PHONY: chaos
-chaos: build ## Kill and hinder the operator, then look whether all is as wanted (CHAOS="--seed 1 --rounds 5")
+chaos: build $(OPERATOR) ## Kill and hinder the operator, then look whether all is as wanted (CHAOS="--seed 1 --rounds 5")
 	tests/chaos/run $(CHAOS)
 
 .PHONY: check

@@ -59,7 +59,7 @@ fn folder(variable: &str) -> Result<PathBuf, String> {
 
 /// The folder `components` that all profiles of this build share, because the components are the same in all of them:
 /// beside the profiles' own, or in `OUT_DIR` where cargo puts things elsewhere. No other build uses it: a crate that is
-/// built upon the default logic can replace what is embedded here.
+/// built upon the default logic could replace what is embedded here.
 fn target_dir(out: &Path) -> PathBuf {
     let target = out
         .ancestors()
