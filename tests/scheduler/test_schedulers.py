@@ -105,6 +105,10 @@ def test_what_becomes_of_retired_workers(dask):
     assert dask.ask("retire", "tcp://127.0.0.1:1") == []
     assert dask.ask("retire-names", "name=a", "name=nobody") == [{"address": addresses["a"], "name": "a"}]
     until(lambda: dask.processes["a"].poll() is not None, "the worker to exit")
+    # A process that is started in its place registers anew, and is retired as any other.
+    dask.worker("a")
+    again = dask.by_name()["a"]["address"]
+    assert dask.ask("retire-names", "name=a") == [{"address": again, "name": "a"}]
     assert dask.ask("retire-stay", addresses["b"]) == [{"address": addresses["b"], "name": "b"}]
     assert dask.by_name()["b"]["status"] == "closing_gracefully"
     answers = dask.ask("addresses-to-close", "retire-close", addresses["c"])
