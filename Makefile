@@ -55,7 +55,7 @@ generate: build ## Everything that is generated and checked in: crds/, and the c
 # What ships is what is tested: the operator of the suites below is the release.
 # OPERATOR=debug takes the one of `make build` instead, which is built faster and runs slower.
 OPERATOR := release
-export DASK_OPERATOR ?= $(CURDIR)/target/$(OPERATOR)/dask-operator
+export DASK_OPERATOR := $(CURDIR)/target/$(OPERATOR)/dask-operator
 
 .PHONY: debug
 debug: build # a name for OPERATOR
@@ -77,7 +77,7 @@ test-unit: setup ## Unit and golden tests; need no Kubernetes
 	python3 -m unittest discover -s tests/cluster
 
 .PHONY: test-scheduler
-test-scheduler: build $(OPERATOR) ## The scheduler client against schedulers of several releases
+test-scheduler: build ## The scheduler client against schedulers of several releases
 	tests/pytest tests/scheduler
 
 .PHONY: test-cluster

@@ -16,7 +16,7 @@ RANGE = "198.19.80.0/20"
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory):
     """An environment in which `dask-operator` is a command, and nobody is logged in anywhere."""
-    assert BINARY.exists(), f"{BINARY} is not there; build it: cargo build"
+    assert BINARY.exists(), f"{BINARY} is not there: `make build` makes the debug build, `make release` the release"
     commands = tmp_path_factory.mktemp("bin")
     (commands / "dask-operator").symlink_to(Path(BINARY).resolve())
     # The page tells its readers to have them.

@@ -98,7 +98,7 @@ class Operator(Observed):
     """A running operator; ``with`` ends it."""
 
     def __init__(self, environment, folder, *arguments):
-        assert BINARY.exists(), f"{BINARY} is not there; build it: cargo build"
+        assert BINARY.exists(), f"{BINARY} is not there: `make build` makes the debug build, `make release` the release"
         self.environment = environment
         self.arguments = arguments
         self.log = Path(folder) / "operator.log"
