@@ -55,11 +55,10 @@ pub struct Interfaces {
 
 /// Wraps a core module into a component and validates it.
 pub(crate) fn encode(module: &[u8]) -> Result<Vec<u8>, ComponentError> {
-    let mut encoder = ComponentEncoder::default();
-    let encoded = encoder
+    let encoded = ComponentEncoder::default()
         .validate(true)
         .module(module)
-        .and_then(|encoder| encoder.encode());
+        .and_then(|mut encoder| encoder.encode());
     encoded.map_err(|error| ComponentError::Encode(format!("{error:#}")))
 }
 

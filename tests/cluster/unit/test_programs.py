@@ -31,12 +31,17 @@ class Versions(unittest.TestCase):
         """Not that of the first requirement, nor of a module with a shorter path."""
         self.assertEqual(programs.pinned_version(GO_MOD), "v2.3.4")
 
+    def test_version_without_tool_lines_is_that_of_the_direct_requirement(self):
+        """Not that of what it requires itself."""
+        text = "module example.org/x\n\nrequire example.org/big v1.2.3\n\nrequire (\n\texample.org/aaa v1.0.0 // indirect\n)\n"
+        self.assertEqual(programs.pinned_version(text), "v1.2.3")
+
     def test_every_module_pins_its_programs(self):
-        """Each program is a ``tool`` line of its module, and the module's version can be read."""
+        """Each program is a ``tool`` line of its module or the module itself, and the module's version can be read."""
         for program in programs.BUILT.values():
             with self.subTest(program.name):
                 text = (programs.TOOLS / program.module / "go.mod").read_text()
-                self.assertRegex(text, rf"(?m)^(tool |\t){program.package}$")
+                self.assertRegex(text, rf"(?m)^(tool |module |\t){program.package}$")
                 self.assertRegex(programs.version(program.module), r"^v\d+\.\d+\.\d+$")
 
     def test_staging_modules(self):

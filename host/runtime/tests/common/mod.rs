@@ -81,7 +81,7 @@ fn component(text: &str) -> Vec<u8> {
     ComponentEncoder::default()
         .validate(true)
         .module(&module)
-        .and_then(|encoder| encoder.encode())
+        .and_then(|mut encoder| encoder.encode())
         .expect("a component")
 }
 
