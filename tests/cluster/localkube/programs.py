@@ -205,7 +205,7 @@ def _build_all(missing, caches):
         raise Failure("Go (1.26 or newer) is missing: install it so that the cluster's programs can be built")
     say(f"  building {len(missing)} program(s) once, from Go modules: {', '.join(missing)}")
     if len(missing) > 5:
-        say("  (about 16 minutes on 2 processors for all of them)")
+        say("  (about 12 minutes on 2 processors for all of them)")
         free = shutil.disk_usage(caches.parent).free
         if free < ROOM:
             raise Failure(f"building needs {ROOM >> 30} GB of disk for a while, and {caches.parent} has {free >> 30} GB free; XDG_CACHE_HOME can name another place")
