@@ -5,7 +5,8 @@ asks for it there, and nothing is taken from the PATH because it happens to be o
 
 Most are built from Go modules with the ordinary client. Each folder under ``tools/`` is a Go module whose ``go.mod``/``go.sum``
 pin every version. Its ``tool`` lines name the programs; CoreDNS has a ``main.go`` instead, which names its plugins. The cache's
-key is the content of these files and how they are built, so a changed pin builds anew. The others are unpacked from Debian's packages: installing them would start services.
+key is the content of these files and how they are built, so a changed pin builds anew. The others are unpacked from Debian's
+packages: installing them would start services.
 """
 
 import dataclasses
@@ -98,7 +99,7 @@ def pinned_version(go_mod):
     return max(inside)[1]
 
 
-#: No debug information: nobody reads it, and it would take a part of the compiler's time.
+#: No debug information: it is not used, and takes time to make.
 COMPILER_FLAGS = "all=-dwarf=false"
 
 
@@ -251,8 +252,8 @@ def _build(programs, caches):
     draft = folder.parent / f".{folder.name}.part"
     draft.mkdir(parents=True, exist_ok=True)
     # A program's file name is by default its package's last part; ending in "/" makes -o a folder.
-    argv = ["nice", "-n", "5", "go", "build", "-v", "-trimpath", "-gcflags", COMPILER_FLAGS, "-ldflags", linker_flags(module, pinned), "-o", f"{draft}/",
-            *(program.package for program in programs)]
+    argv = ["nice", "-n", "5", "go", "build", "-v", "-trimpath", "-gcflags", COMPILER_FLAGS,
+            "-ldflags", linker_flags(module, pinned), "-o", f"{draft}/", *(program.package for program in programs)]
     progress, last, counts = Progress(title), [], {"downloaded": 0, "compiled": 0}
     started = time.monotonic()
     say(f"    … {title}")
