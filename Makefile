@@ -22,8 +22,8 @@ demo: setup ## A local Kubernetes, the operator installed by helm, and a Dask cl
 	@python3 tests/demo up
 
 .PHONY: down
-down: ## Stop everything that `make demo`, `make cluster` or a test left running
-	@python3 tests/demo down
+down: ## Stop what `make demo` or `make cluster` started; with ALL=1 every local cluster, those of tests too
+	@python3 tests/demo down $(if $(ALL),--all)
 
 .PHONY: build
 build: setup ## The operator, with its components inside: target/debug/dask-operator

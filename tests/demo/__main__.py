@@ -189,10 +189,10 @@ Stop:
 
 
 def down():
-    """``make down``: the operator, and every local cluster."""
+    """``make down``: the operator, and the local cluster of ``make demo`` and ``make cluster``; with ``--all`` those of tests too."""
     with step("stop the operator"):
         stop_operator()
-    return subprocess.run([sys.executable, "tests/cluster", "down", "--all"], cwd=ROOT, check=False).returncode
+    return subprocess.run([sys.executable, "tests/cluster", "down", *sys.argv[2:]], cwd=ROOT, check=False).returncode
 
 
 def main():
