@@ -1,5 +1,6 @@
 """Jobs and schedulers on a real API server without a node: tests say what a kubelet would."""
 
+from support.dask import workers
 from support.manifests import changed, cluster, job
 from support.waiting import COLLECTED, GENEROUS, stays, until
 
@@ -195,3 +196,12 @@ def test_a_suspended_cluster(kubectl, operator):
     kubectl.patch("dsk", "c", {"spec": {"suspend": False}})
     until(lambda: len(kubectl.names("pods")) == 3, "all pods again")
     until(lambda: status(kubectl, "dsk", "c")["phase"] == "Running", "to be running")
+
+
+def test_who_scales_the_cluster_of_a_job_keeps_the_number(kubectl, operator):
+    runs(kubectl)
+    kubectl("scale", "dsk/j", "--replicas=4")
+    workers(kubectl, "j-default", 4)
+    stays(lambda: kubectl.get("dsk", "j")["spec"]["worker"]["replicas"] == 4, "4 replicas")
+    kubectl.patch("djb", "j", {"spec": {"cluster": {"spec": {"worker": {"replicas": 2}}}}})
+    workers(kubectl, "j-default", 2)

@@ -1,9 +1,11 @@
 """The operator on a real API server. Pods stay pending: there is no node. Tests mark them running where it matters."""
 
+import json
+
 import pytest
 from support.dask import WORKERS, workers
-from support.kubectl import Refused
-from support.manifests import changed, cluster, group, job, pod
+from support.kubectl import Kubectl, Refused
+from support.manifests import API, autoscaler, changed, cluster, group, job, pod
 from support.waiting import COLLECTED, GENEROUS, stays, until
 
 FINALIZER = "kopf.zalando.org/KopfFinalizerMarker"
@@ -172,6 +174,51 @@ def test_scale_of_the_group_stays(kubectl, operator):
     workers(kubectl, "c-default", 4)
 
 
+def test_other_labels_are_put_on_the_pods_that_exist(kubectl, operator):
+    """A release of a chart changes the labels of all its objects, and replaces no pod."""
+    kubectl.apply(cluster("c", 2, labels={"team": "a", "helm.sh/chart": "x-1"}))
+    pods = ["c-scheduler", *workers(kubectl, "c-default", 2)]
+    before = {name: uid(kubectl, name) for name in pods}
+    kubectl.patch("dsk", "c", {"metadata": {"labels": {"team": "b", "helm.sh/chart": "x-2"}}})
+
+    def labels():
+        return [item["metadata"]["labels"] for item in kubectl.list("pods")]
+
+    until(lambda: [has["team"] for has in labels()] == ["b"] * 3, "the new label on all pods")
+    assert {name: uid(kubectl, name) for name in kubectl.names("pods")} == before
+    assert not any("helm.sh/chart" in has for has in labels())
+    operator.wait_until_quiet()
+
+
+def test_an_apply_set_prunes_no_children(kubectl, operator):
+    applies = Kubectl({**kubectl.environment, "KUBECTL_APPLYSET": "true"}, kubectl.namespace)
+    options = ("--prune", "--applyset=secret/set")
+    applies.apply(cluster("c", 2), options=options)
+    pods = workers(kubectl, "c-default", 2)
+    before = {name: uid(kubectl, name) for name in pods}
+    generation = kubectl.get("dsk", "c")["metadata"]["generation"]
+    said = applies.apply(cluster("c", 2), options=options)
+    assert "pruned" not in said, said
+    assert kubectl.get("dsk", "c")["metadata"]["generation"] == generation
+    stays(lambda: {name: uid(kubectl, name) for name in workers(kubectl, "c-default", 2)} == before, "all workers")
+
+
+def test_of_two_autoscalers_the_oldest_scales(kubectl, operator):
+    """Without a scheduler they keep the group within their limits, which exclude each other here."""
+    kubectl.apply(cluster("c", 1), autoscaler("a", "c", 2, 4))
+    workers(kubectl, "c-default", 2)
+    kubectl.apply(autoscaler("b", "c", 5, 8))
+
+    def says():
+        active = condition(kubectl.get("daskautoscaler", "b"), "ScalingActive") or {}
+        return active.get("reason") == "AnotherAutoscaler" and "DaskAutoscaler a " in active["message"]
+
+    until(says, "the younger one to name the other")
+    stays(lambda: kubectl.get("daskworkergroup", "c-default")["spec"]["worker"]["replicas"] == 2, "2 replicas")
+    kubectl("delete", "daskautoscaler", "a")
+    workers(kubectl, "c-default", 5)
+
+
 def test_scale_down_takes_workers_that_never_started(kubectl, operator):
     kubectl.apply(cluster("c", 4))
     pods = workers(kubectl, "c-default", 4)
@@ -278,6 +325,84 @@ def test_a_copy_of_the_default_group_stays(kubectl, operator):
     kubectl("scale", "dsk/c", "--replicas=2")
     workers(kubectl, "c-default", 2)
     stays(lambda: workers(kubectl, "copy", 1) == pods, "the copy and its worker")
+
+
+def decoys(kubectl):
+    """Objects of a user that look like children of the cluster, the group and the job called `c`, by kind and name."""
+    def owner(kind, name, controller):
+        uid = kubectl.get(kind, name)["metadata"]["uid"]
+        return [{"apiVersion": API, "kind": kind, "name": name, "uid": uid, "controller": controller}]
+
+    containers = {"containers": [{"name": "worker", "image": "i:1"}]}
+    labels = {"dask.org/cluster-name": "c", "dask.org/component": "worker"}
+    bodies = {
+        ("v1", "Pod"): {"spec": containers},
+        ("v1", "Service"): {"spec": {"ports": [{"port": 1}]}},
+        ("apps/v1", "Deployment"): {"spec": {"selector": {"matchLabels": {"a": "b"}}, "replicas": 0,
+                                             "template": {"metadata": {"labels": {"a": "b"}}, "spec": containers}}},
+    }
+    for (version, kind), body in bodies.items():
+        for parent in ("DaskCluster", "DaskWorkerGroup"):
+            of = ("DaskCluster", "c") if parent == "DaskCluster" else ("DaskWorkerGroup", "c-default")
+            for form, metadata in {
+                "label": {"labels": labels},
+                "owner": {"ownerReferences": owner(*of, False)},
+                "both": {"labels": labels, "ownerReferences": owner(*of, True)},
+            }.items():
+                name = f"{parent.lower()}-{form}"
+                manager = "kopf" if form == "both" else "kubectl"
+                yield {"apiVersion": version, "kind": kind, "metadata": {"name": name, **metadata}, **body}, manager
+
+
+def test_decoys(kubectl, operator):
+    """What users have made is theirs, whatever labels and owners they give it."""
+    kubectl.apply(cluster("c", 2))
+    workers(kubectl, "c-default", 2)
+    made = list(decoys(kubectl))
+    for manifest, manager in made:
+        kubectl("create", f"--field-manager={manager}", "--filename", "-", stdin=json.dumps(manifest))
+
+    def seen():
+        found = (kubectl.get(manifest["kind"], manifest["metadata"]["name"]) for manifest, _ in made)
+        # Kubernetes' own controllers write statuses.
+        return [object and (object["metadata"]["uid"], object["metadata"].get("ownerReferences"), object["spec"]) for object in found]
+    before = seen()
+    kubectl("scale", "dsk/c", "--replicas=3")
+    workers(kubectl, "c-default", 3)
+    kubectl("scale", "dsk/c", "--replicas=1")
+    workers(kubectl, "c-default", 1)
+    stays(lambda: seen() == before, "what users have made")
+
+
+@pytest.mark.parametrize("taken", [
+    {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "c-scheduler"}, "spec": {"ports": [{"port": 1}]}},
+    {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "c-scheduler"}, "spec": pod("s", "sleep")},
+])
+def test_a_name_that_is_taken_is_said(kubectl, operator, taken):
+    """The object stays as it is, the cluster says whose it is not, and goes on when it is gone."""
+    def seen():
+        found = kubectl.get(taken["kind"], "c-scheduler")
+        return found["spec"], {name: found["metadata"].get(name) for name in ("uid", "labels", "annotations", "ownerReferences")}
+
+    kubectl.apply(taken)
+    before = seen()
+    kubectl.apply(cluster("c", 1))
+    said = "it exists, and this operator has not made it: delete or rename it"
+    until(lambda: said in (condition(kubectl.get("dsk", "c"), "ApplyFailed") or {}).get("message", ""), "the condition")
+    assert seen() == before
+    kubectl("delete", taken["kind"], "c-scheduler", "--force", "--grace-period=0")
+    until(lambda: "ownerReferences" in (kubectl.get(taken["kind"], "c-scheduler") or {}).get("metadata", {}), "its own", 360)
+
+
+def test_a_user_s_job_cluster_is_not_taken(kubectl, operator):
+    """A DaskJob makes a DaskCluster of its name, and deletes it at its end."""
+    kubectl.apply(cluster("j", 1))
+    before = kubectl.get("dsk", "j")["metadata"]["uid"]
+    kubectl.apply(job("j", replicas=2))
+    said = "it exists, and this operator has not made it"
+    until(lambda: said in (condition(kubectl.get("djb", "j"), "ApplyFailed") or {}).get("message", ""), "the condition")
+    kubectl("delete", "djb", "j")
+    stays(lambda: kubectl.get("dsk", "j")["metadata"]["uid"] == before, "the user's cluster")
 
 
 # What the predecessor left -------------------------------------------------

@@ -1,5 +1,6 @@
 """Jobs to their ends, whatever comes between."""
 
+import pytest
 from support.dask import START, answer
 from support.manifests import changed, job
 from support.waiting import stays, until
@@ -74,6 +75,20 @@ def test_a_deadline_ends_it(kubectl, operator):
     ends(kubectl, "j", "Failed")
     until(lambda: not kubectl.names("daskclusters"), "the cluster to be gone", START)
     kubectl.event("j", words="eadline")
+
+
+@pytest.mark.parametrize("code, word", [(WORKS, "Successful"), ("raise SystemExit(3)", "Failed")])
+def test_a_sidecar_that_never_ends(kubectl, operator, code, word):
+    """The code's end is the job's, and what is left of the runner is stopped."""
+    manifest = job("j", code)
+    containers = manifest["spec"]["job"]["spec"]["containers"]
+    containers[0]["name"] = "job"
+    containers.insert(0, {"name": "proxy", "image": containers[0]["image"], "args": ["sleep", "infinity"]})
+    kubectl.apply(manifest)
+    ends(kubectl, "j", word)
+    if word == "Failed":
+        kubectl.event("j", words="container job: it ended with code 3")
+    until(lambda: not kubectl.names("pods"), "the runner and the cluster to be gone", START)
 
 
 def test_a_finished_job_is_deleted_after_its_time(kubectl, operator):

@@ -88,6 +88,15 @@ def test_other_examples_start(kubectl, operator, name):
     until(lambda: kubectl.names("pods", WORKERS), "workers", START, 0.5)
 
 
+def test_a_scheduler_without_args_listens_on_both_address_families(kubectl, operator):
+    """Pods of an IPv6-only cluster have no other address."""
+    kubectl("apply", "--filename", example("minimal"))
+    kubectl("wait", "dsk/minimal", "--for=condition=Available", f"--timeout={START}s", timeout=START + 10)
+    for address in ("127.0.0.1", "::1"):
+        code = f"import socket; socket.create_connection(('{address}', 8786), timeout=30)"
+        kubectl("exec", "minimal-scheduler", "--", "python", "-c", code)
+
+
 def test_a_group_scaled_to_nothing_and_back(kubectl, operator):
     kubectl.apply(cluster("c", 1), group("more", "c", 0))
     with client_of(kubectl, "c", 1) as client:

@@ -92,6 +92,14 @@ WRONG = {
         wrong("spec.scheduler.service.selector", {"dask.org/cluster-name": "copied", "dask.org/component": "scheduler"}),
         "spec.scheduler.service.selector.dask.org/cluster-name: it selects no scheduler of this cluster: write "
         "`dask.org/cluster-name: c`"),
+    "annotations of a Service in its spec": (
+        wrong("spec.scheduler.service.annotations", {"example.com/internal": "true"}),
+        "spec.scheduler.service.annotations: a Service has no such field in its spec, and would not be created with it: labels and "
+        "annotations for the Service stand in `metadata`, because the cluster's are passed on to it"),
+    "a misspelt field of a Service": (
+        wrong("spec.scheduler.service.sessionAffinty", "ClientIP"),
+        "spec.scheduler.service.sessionAffinty: a Service has no such field in its spec, and would not be created with it: did you "
+        "mean `sessionAffinity`?"),
     "a label that is a number": (
         wrong("spec.worker.metadata", {"labels": {"cost-centre": 4711}}),
         'spec.worker.metadata.labels.cost-centre: it must be text: put 4711 into quotes, as "4711"'),
@@ -165,8 +173,11 @@ def test_what_is_unwise_is_warned_of(asked):
     unwise = changed(cluster("c"), f"{W}.args", ["dask", "worker"])
     unwise = changed(unwise, f"{S}.containers.0.readinessProbe", None)
     unwise = changed(unwise, f"{W}.resource", {"limits": {"memory": "1Gi"}})
+    unwise = changed(unwise, f"{W}.imagePullSecrets", [{"name": "key"}])
     found = warnings(asked, unwise)
     for beginning in (
+            "spec.worker.spec.containers[0].imagePullSecrets: Kubernetes has no such field and drops it; did you mean "
+            "`spec.worker.spec.imagePullSecrets`?",
             "spec.worker.spec.containers[0].args: the worker does not register under its pod's name",
             "spec.scheduler.spec.containers[0].readinessProbe: without a readiness probe",
             "spec.worker.spec.containers[0].image: `ghcr.io/dask/dask:latest` can be another image tomorrow",

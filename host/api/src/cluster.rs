@@ -44,6 +44,12 @@ use crate::{Condition, EmbeddedMetadata, PodSpec, ServiceSpec, Worker};
         description = "Where it is in its life",
         json_path = ".status.phase"
     ),
+    printcolumn(
+        name = "Available",
+        type_ = "string",
+        description = "Whether clients can use it",
+        json_path = r#".status.conditions[?(@.type=="Available")].status"#
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Scheduler",

@@ -85,17 +85,17 @@ pub struct Worker {
     /// `DASK_WORKER_NAME` and `DASK_SCHEDULER_ADDRESS` where it doesn't set them; workers must be started
     /// with `--name $(DASK_WORKER_NAME)`.
     pub spec: PodSpec,
-    /// How workers that are too many leave. `drain` (the default): the scheduler moves what they hold to others
-    /// first, and nobody leaves while it can't be asked. `unsafe`: their pods are deleted at once when the scheduler
-    /// can't be asked, and results that they held are lost.
+    /// How workers that are too many leave. `drain` (the default): the scheduler moves their results to other workers
+    /// first; no worker leaves while the scheduler can't be asked, or while no other worker can take its results. `unsafe`:
+    /// they leave all the same, and results that they hold are lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_down: Option<ScaleDown>,
-    /// Seconds that a worker has to hand on what it holds; then its pod is deleted all the same. 300 where nothing is
-    /// said.
+    /// Seconds that other workers have to take the results of a worker that leaves; then its pod is deleted all the same.
+    /// The default is 300.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub drain_timeout_seconds: Option<i64>,
-    /// How workers are replaced when their pod's spec or metadata have changed.
+    /// How workers are replaced when their pod's spec has changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_strategy: Option<UpdateStrategy>,
 }
@@ -114,7 +114,7 @@ pub enum ScaleDown {
     Unsafe,
 }
 
-/// How workers are replaced when their pod's spec or metadata have changed.
+/// How workers are replaced when their pod's spec has changed.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateStrategy {

@@ -131,7 +131,7 @@ fn all_but_one_are_in_namespaces() {
 #[rstest]
 #[case("DaskPlugin", &["Version", "Digest", "Interfaces", "Mode", "Ready", "Age"], &["Reason"])]
 #[case("ClusterDaskPlugin", &["Version", "Digest", "Interfaces", "Mode", "Ready", "Age"], &["Reason"])]
-#[case("DaskCluster", &["Workers", "Ready", "Status", "Age"], &["Scheduler", "Existing", "Idle Timeout"])]
+#[case("DaskCluster", &["Workers", "Ready", "Status", "Available", "Age"], &["Scheduler", "Existing", "Idle Timeout"])]
 #[case("DaskWorkerGroup", &["Workers", "Ready", "Cluster", "Age"], &["Existing", "Scale Down Blocked"])]
 #[case("DaskJob", &["Status", "Number Of Workers", "Age"], &["Started", "Ended", "Runner"])]
 #[case("DaskAutoscaler", &["Cluster", "Minimum", "Maximum", "Age"], &[])]

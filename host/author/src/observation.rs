@@ -33,6 +33,8 @@ pub struct ObservationFile {
 pub struct Scheduler {
     /// It does not answer, and why.
     unreachable: Option<String>,
+    /// Since when it has answered each time, as `2026-01-31T12:00:00Z`; always, where it is left out.
+    answers_since: Option<String>,
     /// The workers that have registered.
     #[serde(default)]
     workers: Vec<Worker>,
@@ -139,6 +141,12 @@ impl Scheduler {
         };
         Ok(SchedulerState::Facts(SchedulerFacts {
             observed_at: now,
+            answers_since: self
+                .answers_since
+                .as_deref()
+                .map(time)
+                .transpose()?
+                .unwrap_or_default(),
             workers: self.workers.iter().map(worker).collect(),
             desired_workers: self.desired_workers,
             idle_since: self.idle_since.as_deref().map(time).transpose()?,

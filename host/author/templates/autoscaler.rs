@@ -60,6 +60,7 @@ mod tests {
     fn the_last_worker_stays() {
         let facts = SchedulerFacts {
             observed_at: 0,
+            answers_since: 0,
             workers: Vec::new(),
             desired_workers: Some(0),
             idle_since: None,

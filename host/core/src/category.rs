@@ -29,6 +29,8 @@ pub enum Cause {
     Taken,
     /// The object can never be accepted as it is.
     Invalid,
+    /// Another object has what it asks for: a node port, or an address.
+    InUse,
     /// The namespace's quota is used up.
     QuotaExceeded,
     /// The namespace is being deleted.
@@ -81,7 +83,14 @@ impl Cause {
             (401, _) => Self::Unauthorized,
             (408 | 504, _) => Self::NoAnswer,
             (429, _) => Self::Throttled,
+            (422, _)
+                if says("provided port is already allocated") || says("provided IP is already allocated") =>
+            {
+                Self::InUse
+            }
             (400..=499, _) => Self::Invalid,
+            // Server-side apply knows no field by that name, and never will.
+            (500, _) if says("field not declared in schema") => Self::Invalid,
             _ => Self::Unavailable,
         }
     }
@@ -94,9 +103,10 @@ impl Cause {
                 Retry::After(Duration::from_secs(seconds.into()))
             }
             (Self::Gone | Self::Stale | Self::AlreadyExists, _) => Retry::Soon,
-            (Self::Throttled | Self::Unavailable | Self::NoAnswer | Self::QuotaExceeded, None) => {
-                Retry::Passing
-            }
+            (
+                Self::Throttled | Self::Unavailable | Self::NoAnswer | Self::QuotaExceeded | Self::InUse,
+                None,
+            ) => Retry::Passing,
             (Self::Invalid, _) => Retry::OnChange,
             (Self::NamespaceTerminating, _) => Retry::After(NAMESPACE_ENDS),
             _ => Retry::BackOff,
@@ -108,7 +118,12 @@ impl Cause {
     pub fn is_for_people(self) -> bool {
         matches!(
             self,
-            Self::Invalid | Self::QuotaExceeded | Self::Forbidden | Self::Unauthorized
+            Self::Invalid
+                | Self::InUse
+                | Self::Taken
+                | Self::QuotaExceeded
+                | Self::Forbidden
+                | Self::Unauthorized
         )
     }
 
@@ -137,6 +152,7 @@ impl Cause {
             Self::AlreadyExists => "AlreadyExists",
             Self::Taken => "Taken",
             Self::Invalid => "Invalid",
+            Self::InUse => "InUse",
             Self::QuotaExceeded => "QuotaExceeded",
             Self::NamespaceTerminating => "NamespaceTerminating",
             Self::Forbidden => "Forbidden",
@@ -172,6 +188,20 @@ mod tests {
     )]
     #[case::gone(404, "NotFound", "pods \"a\" not found", Cause::Gone, Retry::Soon)]
     #[case::invalid(422, "Invalid", "Pod \"a\" is invalid", Cause::Invalid, Retry::OnChange)]
+    #[case::port_in_use(
+        422,
+        "Invalid",
+        "Service \"a-scheduler\" is invalid: spec.ports[0].nodePort: Invalid value: 30086: provided port is already allocated",
+        Cause::InUse,
+        Retry::Passing
+    )]
+    #[case::no_such_field(
+        500,
+        "InternalError",
+        "failed to create typed patch object (n/a-scheduler; /v1, Kind=Service): .spec.metadata: field not declared in schema",
+        Cause::Invalid,
+        Retry::OnChange
+    )]
     #[case::bad(400, "BadRequest", "strict decoding error", Cause::Invalid, Retry::OnChange)]
     #[case::large(413, "RequestEntityTooLarge", "", Cause::Invalid, Retry::OnChange)]
     #[case::quota(

@@ -24,5 +24,6 @@ pub mod memo;
 pub mod names;
 pub mod parent;
 pub mod plan;
+pub mod predecessor;
 pub mod quantity;
 pub mod status;

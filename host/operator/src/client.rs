@@ -1,4 +1,4 @@
-//! The connection to the API server, with every request counted.
+//! The connection to the API server, with every request counted, and none waited for without end.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,13 +11,21 @@ use http::{Method, Response, header};
 use kube::client::{Body, ClientBuilder};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use tower::{Layer, Service};
+use tower::{BoxError, Layer, Service};
 
 use crate::health::Health;
 use crate::metrics::{Metrics, Request};
+use crate::watches::WATCH_SECONDS;
 
 /// How long a connection may take to be established.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the API server may take to begin an answer. It ends what takes longer than a minute itself; who waits still has
+/// lost the connection without being told.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(65);
+
+/// How long an answer may pause. A watch that says nothing gets a bookmark each minute, and ends after [`WATCH_SECONDS`].
+const READ_TIMEOUT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 60);
 
 /// Connects to the cluster that a kubeconfig (`KUBECONFIG`, or the default
 /// file) or the pod's service account names. `context` chooses one of the
@@ -55,6 +63,7 @@ pub async fn connect(
             .context("no cluster: set KUBECONFIG to a kubeconfig, or run in a pod with a service account")?,
     };
     config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(READ_TIMEOUT);
     // What to try again and when is decided in one place, by what an error means.
     config.default_retry = false;
     let client = ClientBuilder::try_from(config).context("the connection's settings")?;
@@ -91,14 +100,15 @@ pub struct CountedService<S> {
 impl<S, B> Service<http::Request<Body>> for CountedService<S>
 where
     S: Service<http::Request<Body>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
     S::Future: Send + 'static,
 {
     type Response = Response<B>;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Response<B>, S::Error>>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Response<B>, BoxError>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
+        self.inner.poll_ready(context).map_err(Into::into)
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
@@ -110,7 +120,14 @@ where
         let start = Instant::now();
         let answer = self.inner.call(request);
         async move {
-            let answer = answer.await;
+            let answer = match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+                Ok(answer) => answer.map_err(Into::into),
+                Err(_) => Err(format!(
+                    "the API server has not begun to answer within {} s",
+                    ANSWER_TIMEOUT.as_secs()
+                )
+                .into()),
+            };
             let code = answer.as_ref().map_or_else(
                 |_| "none".to_owned(),
                 |answer| answer.status().as_str().to_owned(),
@@ -203,6 +220,29 @@ mod tests {
             .body(())
             .unwrap_or_default();
         assert_eq!(describe(&request), (verb, namespace, resource.to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_server_is_not_waited_for_without_end() {
+        let silent = tower::service_fn(|_: http::Request<Body>| {
+            std::future::pending::<Result<Response<Body>, BoxError>>()
+        });
+        let counted = Counted {
+            metrics: Arc::default(),
+            health: Arc::default(),
+        };
+        let request = http::Request::get("/api/v1/pods").body(Body::empty());
+        let request = request.unwrap_or_else(|error| panic!("{error}"));
+        let answer = tokio::time::timeout(Duration::from_secs(120), counted.layer(silent).call(request));
+        let error = answer
+            .await
+            .ok()
+            .and_then(Result::err)
+            .map(|error| error.to_string());
+        assert_eq!(
+            error.as_deref(),
+            Some("the API server has not begun to answer within 65 s")
+        );
     }
 
     #[test]

@@ -449,9 +449,11 @@ impl Watcher for Controller {
         }
         for (key, reason) in concerned(kind, &change, &self.reconciler.stores) {
             let (wait, urgency) = match reason {
-                Reason::Itself(Urgency::Urgent) => (Duration::ZERO, Urgency::Urgent),
+                Reason::Itself(Urgency::Urgent) | Reason::Dependency(Urgency::Urgent) => {
+                    (Duration::ZERO, Urgency::Urgent)
+                }
                 Reason::Itself(Urgency::Usual) => (self.collect(&key, COLLECT_STATUS), Urgency::Usual),
-                Reason::Dependency(urgency) => (self.collect(&key, COLLECT), urgency),
+                Reason::Dependency(Urgency::Usual) => (self.collect(&key, COLLECT), Urgency::Usual),
             };
             self.queue.add(key, Instant::now() + wait, urgency);
         }

@@ -69,6 +69,17 @@ impl WriteError {
         }
     }
 
+    /// It was not sent: what was decided on is no longer so.
+    #[must_use]
+    pub fn overtaken(what: String) -> Self {
+        Self {
+            what,
+            cause: Cause::Stale,
+            message: "it has changed since it was decided".into(),
+            retry_after: None,
+        }
+    }
+
     /// It was not sent: an object of that name belongs to `owner`, and to apply over it would take it away.
     #[must_use]
     pub fn owned_by_another(what: String, owner: &OwnerReference) -> Self {
@@ -80,6 +91,18 @@ impl WriteError {
             what,
             cause: Cause::AlreadyExists,
             message,
+            retry_after: None,
+        }
+    }
+
+    /// It was not sent: an object of that name is not one that this operator or its predecessor has made.
+    #[must_use]
+    pub fn made_by_another(what: String) -> Self {
+        Self {
+            what,
+            cause: Cause::Taken,
+            message: "it exists, and this operator has not made it: delete or rename it, or give the Dask resource another name"
+                .into(),
             retry_after: None,
         }
     }

@@ -15,7 +15,7 @@ use crate::routes::ParentKey;
 const NOTE: usize = 1024;
 
 /// How long the API server may take for one. Nobody waits longer for what need not be said.
-const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+pub(crate) const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Which events are published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

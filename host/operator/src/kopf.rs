@@ -2,11 +2,15 @@
 //! a finalizer that nobody would ever remove (deletions would hang for ever) and
 //! annotations with whole copies of their objects.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dask_operator_core::category::Retry;
 use dask_operator_core::names::{KOPF_ANNOTATIONS, KOPF_FINALIZER};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -46,45 +50,69 @@ fn without_marks(object: &Value) -> Value {
     patch
 }
 
-/// Takes the marks off all objects that come, until nobody sends any more.
+/// Takes the marks off all objects that come, many at once, until no more can come and all is done.
 ///
-/// An object that has changed meanwhile comes again, from its watch; other
-/// errors are tried again a few times.
+/// An object that comes again while it is under way is looked at again afterwards, as it was when it came last: an
+/// attempt that met a conflict relies on that.
 pub async fn clean(mut marked: mpsc::UnboundedReceiver<Marked>, stores: Stores, writes: Writes) {
-    const ATTEMPTS: u32 = 6;
-    while let Some((kind, object)) = marked.recv().await {
-        for attempt in 0..ATTEMPTS {
-            match writes
-                .merge_metadata(&kind, &object, without_marks(&object.value()))
-                .await
-            {
-                Ok(cleaned) => {
-                    info!(
-                        kind = kind.resource.kind, namespace = %object.namespace, name = %object.name,
-                        "took off what the previous operator left"
-                    );
-                    // A deletion that waited for the finalizer is through with that.
-                    if !cleaned.terminating
-                        && let Some(store) = stores.of(&kind.resource)
-                    {
-                        store.wrote(cleaned);
-                    }
-                    break;
-                }
-                Err(error) => match error.retry() {
-                    Retry::Soon => break,
-                    Retry::After(wait) => tokio::time::sleep(wait).await,
-                    Retry::Passing | Retry::BackOff | Retry::OnChange if attempt + 1 < ATTEMPTS => {
-                        tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
-                    }
-                    Retry::Passing | Retry::BackOff | Retry::OnChange => warn!(
-                        kind = kind.resource.kind, namespace = %object.namespace, name = %object.name,
-                        "what the previous operator left can't be taken off: {error}"
-                    ),
-                },
+    let mut under_way: HashMap<Box<str>, Option<Marked>> = HashMap::new();
+    let mut running = FuturesUnordered::new();
+    loop {
+        let next = tokio::select! {
+            Some(next) = marked.recv() => next,
+            Some(uid) = running.next() => match under_way.remove(&uid) {
+                Some(Some(next)) => next,
+                _ => continue,
+            },
+            else => return,
+        };
+        match under_way.entry(next.1.uid.clone()) {
+            Entry::Occupied(mut waits) => {
+                waits.insert(Some(next));
+            }
+            Entry::Vacant(free) => {
+                free.insert(None);
+                running.push(clean_one(next, &stores, &writes));
             }
         }
     }
+}
+
+/// Takes the marks off an object; what may pass is tried again a few times. Returns its uid.
+async fn clean_one((kind, object): Marked, stores: &Stores, writes: &Writes) -> Box<str> {
+    const ATTEMPTS: u32 = 6;
+    for attempt in 0..ATTEMPTS {
+        match writes
+            .merge_metadata(&kind, &object, without_marks(&object.value()))
+            .await
+        {
+            Ok(cleaned) => {
+                info!(
+                    kind = kind.resource.kind, namespace = %object.namespace, name = %object.name,
+                    "took off what the previous operator left"
+                );
+                // A deletion that waited for the finalizer is through with that.
+                if !cleaned.terminating
+                    && let Some(store) = stores.of(&kind.resource)
+                {
+                    store.wrote(cleaned);
+                }
+                break;
+            }
+            Err(error) => match error.retry() {
+                Retry::Soon => break,
+                Retry::After(wait) => tokio::time::sleep(wait).await,
+                Retry::Passing | Retry::BackOff | Retry::OnChange if attempt + 1 < ATTEMPTS => {
+                    tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
+                }
+                Retry::Passing | Retry::BackOff | Retry::OnChange => warn!(
+                    kind = kind.resource.kind, namespace = %object.namespace, name = %object.name,
+                    "what the previous operator left can't be taken off: {error}"
+                ),
+            },
+        }
+    }
+    object.uid.clone()
 }
 
 #[cfg(test)]

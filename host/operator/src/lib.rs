@@ -50,6 +50,7 @@ pub mod server;
 pub mod settings;
 pub mod store;
 pub mod stores;
+pub mod tasks;
 pub mod trouble;
 pub mod watches;
 pub mod webhook;

@@ -44,7 +44,8 @@ pub struct Loaded {
 ///
 /// # Errors
 ///
-/// When there is no engine for this machine, or settings can't be read.
+/// When there is no engine for this machine, or settings can't be read or are refused by their component: they stand in the
+/// command line, so an operator that goes on without them would never become ready, and its pod would not say why.
 pub fn load(args: &PluginArgs, metrics: Arc<Metrics>, at_once: usize) -> anyhow::Result<Loaded> {
     let observer: Arc<dyn CallObserver> = Arc::new(Counted(metrics));
     let (engine, cache) = engine(args.cache_dir.clone(), observer)?;
@@ -55,6 +56,7 @@ pub fn load(args: &PluginArgs, metrics: Arc<Metrics>, at_once: usize) -> anyhow:
     for (kind, loaded) in logic {
         let plugin = match loaded {
             Ok((logic, settings)) => plugin(logic, settings),
+            Err(error @ components::PluginError::Settings { .. }) => return Err(error.into()),
             Err(error) => Err(PluginError::unusable(kind.kind(), error.to_string())),
         };
         match &plugin {

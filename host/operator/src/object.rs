@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use dask_operator_core::names::{KOPF_ANNOTATIONS, KOPF_FINALIZER, LABEL_CLUSTER};
-use dask_operator_core::parent::DaskKind;
+use dask_operator_core::names::{FIELD_MANAGER, KOPF_ANNOTATIONS, KOPF_FINALIZER, LABEL_CLUSTER};
+use dask_operator_core::parent::{DaskKind, Parent};
 use dask_operator_core::plan::ResourceKind;
+use dask_operator_core::predecessor;
 use kube::api::{ApiResource, ObjectMeta, Resource};
-use serde::de::{DeserializeOwned, Deserializer};
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -64,6 +65,9 @@ pub struct Object {
     pub spec_cluster: Option<Box<str>>,
     /// `spec.nodeName`, of pods.
     pub node: Option<Box<str>>,
+    /// Whether this operator wrote its label `dask.org/cluster-name`, as the API server has noted: it does so with all that
+    /// it makes, and with nothing else. Also where the API server has noted nothing at all.
+    pub is_made_here: bool,
     /// Whether the operator's predecessor left a finalizer or annotations on it.
     pub has_kopf_marks: bool,
     /// The whole object as JSON, less what [`Keep`] leaves out.
@@ -116,7 +120,7 @@ impl Object {
     /// `kind` puts them there.
     fn from_fields(mut fields: Fields, kind: Option<&ResourceKind>, keep: Keep) -> Self {
         let mut metadata: Fields = lenient(fields.get("metadata").map(AsRef::as_ref));
-        metadata.remove("managedFields");
+        let managed = metadata.remove("managedFields");
         let text = |name: &str| lenient::<Box<str>>(metadata.get(name).map(AsRef::as_ref));
         let labels: BTreeMap<String, Box<str>> = lenient(metadata.get("labels").map(AsRef::as_ref));
         let annotations: Fields = lenient(metadata.get("annotations").map(AsRef::as_ref));
@@ -138,6 +142,7 @@ impl Object {
             component_label: labels.get("dask.org/component").cloned(),
             spec_cluster: spec.cluster,
             node: spec.node_name.clone(),
+            is_made_here: is_made_here(&lenient::<Vec<_>>(managed.as_deref())),
             has_kopf_marks,
             json: Arc::default(),
         };
@@ -171,6 +176,23 @@ impl Object {
         ))
     }
 
+    /// Reads the API server's answer to a list of one, whole or metadata only. None where there is no such object; a list
+    /// of metadata then says `null`.
+    ///
+    /// # Errors
+    ///
+    /// When it is no list of objects.
+    pub fn from_list(text: &str, kind: &ResourceKind) -> serde_json::Result<Option<Self>> {
+        #[derive(Deserialize)]
+        struct List<'a> {
+            #[serde(borrow)]
+            items: Option<Vec<&'a RawValue>>,
+        }
+        let list: List<'_> = serde_json::from_str(text)?;
+        let found = list.items.unwrap_or_default().first().copied();
+        found.map(|found| Self::from_json(found.get(), kind)).transpose()
+    }
+
     /// The object as a value.
     #[must_use]
     pub fn value(&self) -> serde_json::Value {
@@ -190,11 +212,36 @@ impl Object {
         self
     }
 
-    /// Whether `uid` owns it and it is one of its children: a worker group that
-    /// a user made is owned by its cluster, but has no label and is no child.
+    /// Whether it is a Pod that waits for a node, or for its containers, as far as is known.
     #[must_use]
-    pub fn is_child_of(&self, uid: &str) -> bool {
-        self.cluster_label.is_some() && self.owners.iter().any(|owner| *owner.uid == *uid)
+    pub fn has_not_started(&self) -> bool {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Seen {
+            kind: Box<str>,
+            status: Status,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Status {
+            phase: Box<str>,
+        }
+        let seen: Seen = serde_json::from_str(&self.json).unwrap_or_default();
+        &*seen.kind == "Pod" && &*seen.status.phase == "Pending"
+    }
+
+    /// Whether it, an object of `kind`, is a child of `parent`: `parent` controls it, it has the label of the cluster, and
+    /// this operator or its predecessor has made it. What users make is none, whatever labels and owners they give it.
+    #[must_use]
+    pub fn is_child_of(&self, kind: &ResourceKind, parent: &Parent) -> bool {
+        let controls = |owner: &OwnerReference| {
+            *owner.uid == *parent.uid && &*owner.kind == parent.kind.kind() && *owner.name == *parent.name
+        };
+        let by_predecessor = || predecessor::makes(parent, kind, &self.name, self.component_label.as_deref());
+        self.controller().is_some_and(controls)
+            && *self.namespace == *parent.namespace
+            && self.cluster_label.as_deref() == Some(&*parent.cluster)
+            && (self.is_made_here || by_predecessor())
     }
 
     /// The owner that manages it.
@@ -217,6 +264,36 @@ impl Object {
             .iter()
             .filter_map(|owner| Some((DaskKind::from_kind(&owner.kind)?, owner.name.as_ref())))
     }
+}
+
+/// One of `metadata.managedFields`: who wrote which fields.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ManagedFields {
+    manager: Box<str>,
+    fields_v1: WrittenFields,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WrittenFields {
+    #[serde(rename = "f:metadata")]
+    metadata: WrittenMetadata,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WrittenMetadata {
+    #[serde(rename = "f:labels")]
+    labels: BTreeMap<String, IgnoredAny>,
+}
+
+fn is_made_here(managed: &[ManagedFields]) -> bool {
+    let is_label = |field: &String| field.strip_prefix("f:") == Some(LABEL_CLUSTER);
+    managed.is_empty()
+        || managed.iter().any(|entry| {
+            &*entry.manager == FIELD_MANAGER && entry.fields_v1.metadata.labels.keys().any(is_label)
+        })
 }
 
 fn raw(value: &impl Serialize) -> Box<RawValue> {
@@ -318,7 +395,7 @@ pub(crate) mod tests {
             "metadata": {
                 "name": "p", "namespace": "n", "uid": "u", "resourceVersion": "7", "generation": 2,
                 "labels": {"dask.org/cluster-name": "a", "dask.org/component": "worker"},
-                "managedFields": [{"manager": "x"}],
+                "managedFields": [{"manager": "dask-operator", "fieldsV1": {"f:metadata": {"f:labels": {"f:dask.org/cluster-name": {}}}}}],
                 "ownerReferences": [{
                     "apiVersion": "kubernetes.dask.org/v1", "kind": "DaskWorkerGroup", "name": "g", "uid": "o",
                     "controller": true,
@@ -327,6 +404,16 @@ pub(crate) mod tests {
             "spec": {"nodeName": "node-1", "containers": [{"name": "worker"}]},
             "status": {"phase": "Running"},
         })
+    }
+
+    #[rstest]
+    #[case::metadata(json!({"items": null}), None)]
+    #[case::whole(json!({"items": []}), None)]
+    #[case::found(json!({"items": [pod()]}), Some("p"))]
+    fn a_list_of_one(#[case] list: Value, #[case] expected: Option<&str>) {
+        let found = Object::from_list(&list.to_string(), &ResourceKind::new("v1", "Pod"));
+        let found = found.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(found.as_ref().map(|found| &*found.name), expected);
     }
 
     #[test]
@@ -342,7 +429,7 @@ pub(crate) mod tests {
             ),
             ("p", "n", "u", "7", 2)
         );
-        assert!(object.is_child_of("o") && !object.is_child_of("x") && !object.terminating);
+        assert!(!object.terminating);
         assert_eq!(
             object.dask_owners().collect::<Vec<_>>(),
             [(DaskKind::WorkerGroup, "g")]
@@ -386,5 +473,49 @@ pub(crate) mod tests {
     #[case::others(json!({"finalizers": ["a"], "annotations": {"kopf": "x"}}), false)]
     fn marks_of_the_predecessor_are_seen(#[case] metadata: Value, #[case] expected: bool) {
         assert_eq!(object(&json!({"metadata": metadata})).has_kopf_marks, expected);
+    }
+
+    /// The worker group that [`pod`] belongs to.
+    fn group() -> Parent {
+        Parent {
+            kind: DaskKind::WorkerGroup,
+            name: "g".into(),
+            namespace: "n".into(),
+            uid: "o".into(),
+            cluster: "a".into(),
+        }
+    }
+
+    #[rstest]
+    #[case::as_it_was_made("/metadata/name", json!("p"), true)]
+    #[case::of_another_owner("/metadata/ownerReferences/0/uid", json!("x"), false)]
+    #[case::of_another_kind("/metadata/ownerReferences/0/kind", json!("ReplicaSet"), false)]
+    #[case::owned_and_not_controlled("/metadata/ownerReferences/0/controller", json!(false), false)]
+    #[case::in_another_namespace("/metadata/namespace", json!("m"), false)]
+    #[case::of_another_cluster("/metadata/labels/dask.org~1cluster-name", json!("b"), false)]
+    #[case::made_by_a_user("/metadata/managedFields/0/manager", json!("kubectl-client-side-apply"), false)]
+    #[case::only_adopted("/metadata/managedFields/0/fieldsV1/f:metadata", json!({"f:ownerReferences": {}}), false)]
+    #[case::nothing_noted("/metadata/managedFields", json!([]), true)]
+    fn a_child_is_what_was_made_for_its_parent(
+        #[case] pointer: &str,
+        #[case] value: Value,
+        #[case] expected: bool,
+    ) {
+        let mut pod = pod();
+        *pod.pointer_mut(pointer).unwrap_or_else(|| panic!("no {pointer}")) = value;
+        assert_eq!(
+            object(&pod).is_child_of(&ResourceKind::new("v1", "Pod"), &group()),
+            expected
+        );
+    }
+
+    #[test]
+    fn a_child_of_the_predecessor_is_known_by_its_name() {
+        let mut pod = pod();
+        pod["metadata"]["managedFields"][0]["manager"] = json!("kopf");
+        let is_child = |pod: &Value| object(pod).is_child_of(&ResourceKind::new("v1", "Pod"), &group());
+        assert!(!is_child(&pod));
+        pod["metadata"]["name"] = json!("g-worker-0123456789");
+        assert!(is_child(&pod));
     }
 }

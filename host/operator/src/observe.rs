@@ -1,6 +1,6 @@
 //! Everything that a plan may depend on, gathered from the stores.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use dask_operator_core::gate;
@@ -28,7 +28,7 @@ pub struct Observed {
     /// What the cluster's Dask scheduler said.
     pub scheduler: SchedulerState,
     by_key: HashMap<ChildKey, Arc<Object>>,
-    worker_groups: Vec<Box<str>>,
+    worker_groups: Vec<Arc<Object>>,
 }
 
 impl Observed {
@@ -42,7 +42,7 @@ impl Observed {
                     .of(kind)
                     .map(|store| store.owned_by(&parent.uid))
                     .unwrap_or_default();
-                owned.retain(|child| child.is_child_of(&parent.uid));
+                owned.retain(|child| child.is_child_of(kind, parent));
                 (kind.clone(), owned)
             })
             .collect();
@@ -63,7 +63,6 @@ impl Observed {
         };
         let groups = stores.of_cluster(DaskKind::WorkerGroup, &parent.namespace, &parent.cluster);
         let related = related(stores, parent, &groups);
-        let worker_groups = groups.iter().map(|group| group.name.clone()).collect();
         Self {
             parent: object,
             children,
@@ -71,8 +70,14 @@ impl Observed {
             nodes,
             scheduler: SchedulerState::NotAsked,
             by_key,
-            worker_groups,
+            worker_groups: groups,
         }
+    }
+
+    /// A worker group of the parent's cluster, as it was observed.
+    #[must_use]
+    pub fn worker_group(&self, name: &str) -> Option<&Arc<Object>> {
+        self.worker_groups.iter().find(|group| *group.name == *name)
     }
 
     /// A child as it is now.
@@ -118,13 +123,17 @@ impl gate::Observed for Observed {
     }
 
     fn has_worker_group(&self, name: &str) -> bool {
-        self.worker_groups.iter().any(|group| **group == *name)
+        self.worker_group(name).is_some()
     }
 
-    fn has_dask_worker(&self, address: &str) -> bool {
+    fn dask_workers(&self) -> HashSet<&str> {
         match &self.scheduler {
-            SchedulerState::Facts(facts) => facts.workers.iter().any(|worker| worker.address == address),
-            SchedulerState::NotAsked | SchedulerState::Unreachable(_) => false,
+            SchedulerState::Facts(facts) => facts
+                .workers
+                .iter()
+                .map(|worker| worker.address.as_str())
+                .collect(),
+            SchedulerState::NotAsked | SchedulerState::Unreachable(_) => HashSet::new(),
         }
     }
 
@@ -153,7 +162,7 @@ fn related(stores: &Stores, parent: &Parent, groups: &[Arc<Object>]) -> Vec<(Res
         .map(|object| (dask(DaskKind::WorkerGroup), object.clone()));
     match parent.kind {
         DaskKind::Cluster => groups
-            .filter(|(_, group)| !group.is_child_of(&parent.uid))
+            .filter(|(kind, group)| !group.is_child_of(kind, parent))
             .collect(),
         DaskKind::WorkerGroup => cluster().into_iter().collect(),
         DaskKind::Job => Vec::new(),
@@ -162,7 +171,17 @@ fn related(stores: &Stores, parent: &Parent, groups: &[Arc<Object>]) -> Vec<(Res
             let schedulers = schedulers
                 .into_iter()
                 .map(|pod| (ResourceKind::new("v1", "Pod"), pod));
-            cluster().into_iter().chain(groups).chain(schedulers).collect()
+            let others = stores.of_cluster(DaskKind::Autoscaler, &parent.namespace, &parent.cluster);
+            let others = others
+                .into_iter()
+                .filter(|other| *other.uid != *parent.uid)
+                .map(|other| (dask(DaskKind::Autoscaler), other));
+            cluster()
+                .into_iter()
+                .chain(groups)
+                .chain(schedulers)
+                .chain(others)
+                .collect()
         }
     }
 }
@@ -229,7 +248,7 @@ mod tests {
             "metadata": {
                 "name": name, "namespace": "n", "uid": name,
                 "labels": {"dask.org/cluster-name": "a", "dask.org/component": component},
-                "ownerReferences": [{"kind": "DaskCluster", "name": "a", "uid": owner}],
+                "ownerReferences": [{"kind": "DaskCluster", "name": "a", "uid": owner, "controller": true}],
             },
         }))
     }
@@ -243,7 +262,7 @@ mod tests {
             );
             stores.of(&kind).map(|store| store.shown(object));
         };
-        let owned = json!([{"kind": "DaskCluster", "name": "a", "uid": "uid-a"}]);
+        let owned = json!([{"kind": "DaskCluster", "name": "a", "uid": "uid-a", "controller": true}]);
         put(dask("DaskCluster", "a", json!({})));
         put(dask("DaskCluster", "b", json!({})));
         put(dask(
@@ -326,6 +345,8 @@ mod tests {
     fn a_group_is_told_of_its_pods_nodes_that_have_taints() {
         let stores = world();
         let mut worker = pod("w", "uid-a-more", "worker").value();
+        worker["metadata"]["ownerReferences"][0]["kind"] = "DaskWorkerGroup".into();
+        worker["metadata"]["ownerReferences"][0]["name"] = "a-more".into();
         worker["spec"]["nodeName"] = "spot-1".into();
         let pods = ResourceKind::new("v1", "Pod");
         stores.of(&pods).map(|store| store.shown(object(&worker)));

@@ -8,7 +8,8 @@ use dask_operator_core::category::{Cause, Retry};
 use dask_operator_core::finish::finish;
 use dask_operator_core::memo::{Answers, Breaker};
 use dask_operator_core::parent::{DaskKind, Parent};
-use dask_operator_core::plan::{Owner, ResourceKind};
+use dask_operator_core::plan::{ChildKey, Owner, ResourceKind};
+use dask_operator_core::predecessor;
 use dask_operator_core::status;
 use futures::StreamExt;
 use futures::stream;
@@ -23,6 +24,7 @@ use crate::events::Events;
 use crate::kinds::Kind;
 use crate::metrics::Metrics;
 use crate::object::{Object, OwnerReference};
+use crate::observe::Observed;
 use crate::planning::Planned;
 use crate::plugins::Plugins;
 use crate::recording::Recording;
@@ -222,10 +224,13 @@ impl Reconciler {
             .map(|child| finish(parent, child))
             .collect();
         let to_do = changes(observed, children, &self.memory().answers);
-        let mut written = self.write_children(key, &parent.uid, to_do).await;
+        let mut written = self.write_children(key, parent, to_do).await;
         self.schedulers.want(&cluster(parent), key, plan.scheduler);
         for scale in &plan.scale {
-            if let Err(error) = self.scale(parent, &scale.worker_group, scale.replicas).await {
+            if let Err(error) = self
+                .scale(observed, parent, &scale.worker_group, scale.replicas)
+                .await
+            {
                 written.errors.push(error);
             }
         }
@@ -293,7 +298,7 @@ impl Reconciler {
 
     /// Writes all changes, many at once. One that fails does not stop the others,
     /// unless all of its kind would fail likewise.
-    async fn write_children(&self, key: &ParentKey, uid: &str, mut to_do: Vec<Change>) -> Written {
+    async fn write_children(&self, key: &ParentKey, parent: &Parent, mut to_do: Vec<Change>) -> Written {
         let mut written = Written::default();
         if let (DaskKind::WorkerGroup, Some(batch)) = (key.kind, self.allocation.batch) {
             let mut creates = 0;
@@ -311,7 +316,7 @@ impl Reconciler {
             if matches!(change, Change::Create(..)) && failures().are_hopeless(&kind) {
                 return None;
             }
-            let result = self.write_child(key, uid, change).await;
+            let result = self.write_child(key, parent, change).await;
             if let Err(error) = &result {
                 failures().add(kind, error.cause);
             }
@@ -328,8 +333,13 @@ impl Reconciler {
         written
     }
 
-    /// Writes one change to a child of the parent with this `uid`.
-    async fn write_child(&self, key: &ParentKey, uid: &str, change: Change) -> Result<Wrote, WriteError> {
+    /// Writes one change to a child of `parent`.
+    async fn write_child(
+        &self,
+        key: &ParentKey,
+        parent: &Parent,
+        change: Change,
+    ) -> Result<Wrote, WriteError> {
         let known = |kind: &ResourceKind| {
             let kinds = self.stores.kinds();
             kinds.get(kind).cloned().unwrap_or_else(|| Kind::of(kind.clone()))
@@ -337,23 +347,26 @@ impl Reconciler {
         let store = |kind: &ResourceKind| self.stores.of(kind);
         match change {
             Change::Create(child, object) => {
-                let created = self
+                let kind = known(&child.kind);
+                let created = match self
                     .writes
-                    .create(&known(&child.kind), &key.namespace, &child.name, &object)
-                    .await?;
+                    .create(&kind, &key.namespace, &child.name, &object)
+                    .await
+                {
+                    Err(error) if error.cause == Cause::AlreadyExists => {
+                        self.check_name(&kind, &child, parent).await?;
+                        return Err(error);
+                    }
+                    created => created?,
+                };
                 if let Some(store) = store(&child.kind) {
                     store.wrote(created);
                 }
                 Ok(Wrote::Done)
             }
             Change::Apply(child, object, over) => {
-                if over.is_none()
-                    && let holder =
-                        store(&child.kind).and_then(|store| store.get(&key.namespace, &child.name))
-                    && let Some(owner) = holder.as_ref().and_then(|holder| holder.controller())
-                    && *owner.uid != *uid
-                {
-                    return Err(WriteError::owned_by_another(format!("apply {child}"), owner));
+                if over.is_none() {
+                    self.check_name(&known(&child.kind), &child, parent).await?;
                 }
                 let id = over
                     .as_ref()
@@ -375,7 +388,9 @@ impl Reconciler {
                 Ok(Wrote::Done)
             }
             Change::Delete(kind, object) => {
-                match self.writes.delete(&known(&kind), &object, None).await {
+                // A pod that has not started can be deleted without asking anybody, and may have started since.
+                let version = object.has_not_started().then_some(&*object.resource_version);
+                match self.writes.delete(&known(&kind), &object, version).await {
                     Ok(()) => {}
                     // A conflict may mean that it was made anew, or that it was changed meanwhile and is still there.
                     Err(error) if error.cause == Cause::Gone => {}
@@ -386,6 +401,40 @@ impl Reconciler {
                 }
                 Ok(Wrote::Done)
             }
+        }
+    }
+
+    /// Looks who has the name of a child that was not observed. An error where somebody has who would lose the object if it
+    /// became a child.
+    async fn check_name(&self, kind: &Kind, child: &ChildKey, parent: &Parent) -> Result<(), WriteError> {
+        let stored = self
+            .stores
+            .of(&child.kind)
+            .and_then(|store| store.get(&parent.namespace, &child.name));
+        // A watch shows only what has a label.
+        let holder = match stored {
+            Some(holder) => holder,
+            None => match self.writes.look(kind, &parent.namespace, &child.name).await? {
+                Some(holder) => Arc::new(holder),
+                None => return Ok(()),
+            },
+        };
+        let what = format!("apply {child}");
+        match holder.controller() {
+            Some(owner) if *owner.uid != *parent.uid => Err(WriteError::owned_by_another(what, owner)),
+            // The predecessor makes worker groups first, and their owners after.
+            None if child.kind.kind == DaskKind::WorkerGroup.kind()
+                && predecessor::makes(
+                    parent,
+                    &child.kind,
+                    &child.name,
+                    holder.component_label.as_deref(),
+                ) =>
+            {
+                Ok(())
+            }
+            _ if holder.is_child_of(&child.kind, parent) => Ok(()),
+            _ => Err(WriteError::made_by_another(what)),
         }
     }
 
@@ -403,16 +452,31 @@ impl Reconciler {
         admitted
     }
 
-    async fn scale(&self, parent: &Parent, group: &str, replicas: u32) -> Result<(), WriteError> {
+    /// Scales a worker group, unless its number is another one than that on which this was decided: somebody has said
+    /// meanwhile how many there shall be.
+    async fn scale(
+        &self,
+        observed: &Observed,
+        parent: &Parent,
+        group: &str,
+        replicas: u32,
+    ) -> Result<(), WriteError> {
         let key = ParentKey::new(DaskKind::WorkerGroup, &parent.namespace, group);
         let Some(object) = self.stores.parent(&key) else {
             return Ok(());
         };
-        let value = object.value();
-        if value["spec"]["worker"]["replicas"] == replicas {
+        let number = |object: &Object| object.value()["spec"]["worker"]["replicas"].take();
+        let before = number(&object);
+        if before == replicas {
             return Ok(());
         }
-        info!(group, replicas, before = %value["spec"]["worker"]["replicas"], "scales");
+        if observed
+            .worker_group(group)
+            .is_some_and(|seen| number(seen) != before)
+        {
+            return Err(WriteError::overtaken(format!("scale {group} to {replicas}")));
+        }
+        info!(group, replicas, %before, "scales");
         self.writes
             .scale(&Kind::dask(DaskKind::WorkerGroup), &object, replicas)
             .await

@@ -52,7 +52,7 @@ pub enum Reason {
 /// that are not named by the object: the worker groups and autoscalers of a cluster.
 pub fn concerned(kind: &Kind, change: &Change, stores: &Stores) -> Vec<(ParentKey, Reason)> {
     let mut keys = Vec::new();
-    let urgency = if makes_room(change, stores) {
+    let urgency = if makes_room(change, stores) || is_missed(change) {
         Urgency::Urgent
     } else {
         Urgency::Usual
@@ -91,6 +91,14 @@ pub fn concerned(kind: &Kind, change: &Change, stores: &Stores) -> Vec<(ParentKe
                         .for_each(&mut dependency);
                 }
             }
+            // Of several that scale one group, one is active: who that is may have changed.
+            Some(DaskKind::Autoscaler) if of_itself(change) == Urgency::Urgent => {
+                if let Some(cluster) = &object.spec_cluster {
+                    of_cluster(DaskKind::Autoscaler, cluster)
+                        .into_iter()
+                        .for_each(&mut dependency);
+                }
+            }
             Some(DaskKind::Job | DaskKind::Autoscaler) => {}
             None => {
                 let scheduler = object.component_label.as_deref() == Some("scheduler");
@@ -117,6 +125,16 @@ pub fn concerned(kind: &Kind, change: &Change, stores: &Stores) -> Vec<(ParentKe
 fn makes_room(change: &Change, stores: &Stores) -> bool {
     let gone = change.before.as_ref().filter(|_| change.after.is_none());
     gone.is_some_and(|gone| stores.is_left_over(gone))
+}
+
+/// Whether there was one of it, which is gone: a scheduler, a runner, a Service, a job's cluster. Workers of a group are
+/// counted, and many of them may go at once.
+fn is_missed(change: &Change) -> bool {
+    let gone = change.before.as_ref().filter(|_| change.after.is_none());
+    gone.is_some_and(|gone| {
+        let mut owners = gone.dask_owners();
+        owners.any(|(owner, _)| matches!(owner, DaskKind::Cluster | DaskKind::Job))
+    })
 }
 
 /// Somebody who changes an object's spec or deletes it wants to see what comes
@@ -201,6 +219,12 @@ mod tests {
         json!({"cluster": "c"}),
         &["DaskAutoscaler n/s", "DaskCluster n/c", "DaskWorkerGroup n/g"]
     )]
+    #[case::another_autoscaler(
+        "kubernetes.dask.org/v1/DaskAutoscaler",
+        json!({"name": "t", "namespace": "n", "uid": "uid of t"}),
+        json!({"cluster": "c"}),
+        &["DaskAutoscaler n/s", "DaskAutoscaler n/t"]
+    )]
     #[case::foreign("v1/Pod", json!({"name": "p", "ownerReferences": [{"kind": "ReplicaSet", "name": "r"}]}), json!({}), &[])]
     fn who_is_concerned(
         #[case] kind: &str,
@@ -228,8 +252,9 @@ mod tests {
     #[rstest]
     #[case::left_over_is_gone("uid of a former c", false, Urgency::Urgent)]
     #[case::left_over_ends("uid of a former c", true, Urgency::Usual)]
-    #[case::child_is_gone("uid of c", false, Urgency::Usual)]
-    fn who_waits_for_a_left_over_need_not_wait_longer(
+    #[case::child_is_gone("uid of c", false, Urgency::Urgent)]
+    #[case::child_ends("uid of c", true, Urgency::Usual)]
+    fn who_misses_a_child_or_waits_for_a_left_over_need_not_wait(
         #[case] owner: &str,
         #[case] is_there: bool,
         #[case] expected: Urgency,
@@ -244,5 +269,20 @@ mod tests {
         let keys = concerned(&Kind::of(ResourceKind::new("v1", "Pod")), &change, &stores());
         let cluster = ParentKey::new(DaskKind::Cluster, "n", "c");
         assert_eq!(keys, [(cluster, Reason::Dependency(expected))]);
+    }
+
+    #[rstest]
+    #[case::runner("DaskJob", Urgency::Urgent)]
+    #[case::worker("DaskWorkerGroup", Urgency::Usual)]
+    fn workers_that_go_are_counted_together(#[case] owner: &str, #[case] expected: Urgency) {
+        let pod = object(&json!({"metadata": {
+            "name": "p", "namespace": "n", "ownerReferences": [{"kind": owner, "name": "o", "uid": "u"}],
+        }}));
+        let change = Change {
+            before: Some(Arc::new(pod)),
+            after: None,
+        };
+        let keys = concerned(&Kind::of(ResourceKind::new("v1", "Pod")), &change, &stores());
+        assert_eq!(keys[0].1, Reason::Dependency(expected));
     }
 }

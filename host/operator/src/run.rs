@@ -27,6 +27,7 @@ use crate::schedulers::{Network, Schedulers};
 use crate::selection::Selection;
 use crate::settings::Settings;
 use crate::stores::Stores;
+use crate::tasks::Tasks;
 use crate::writes::Writes;
 use crate::{install, kopf, loading, logging, server, webhook};
 
@@ -153,24 +154,27 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     let manager = Manager::new(parts, &args.namespaces);
     let mut webhook_args = args.webhook.clone();
     webhook_args.extra_kinds = extra;
-    let asked = webhook::start(
-        &webhook_args,
-        &client,
+    let mut tasks = Tasks::default();
+    let parts = webhook::Parts {
+        client: &client,
         plugins,
         sources,
         recording,
         health,
-        &metrics,
-    )
-    .await?;
-    tokio::spawn({
+        metrics: &metrics,
+    };
+    let asked = webhook::start(&webhook_args, &mut tasks, parts).await?;
+    tasks.spawn("what takes off kopf's marks", {
         let (leading, writes) = (leading.clone(), writes.clone());
         async move {
             leading.wait().await;
             kopf::clean(marked, stores, writes).await;
         }
     });
-    tokio::spawn(server::serve(listener, controller.clone()));
+    tasks.spawn(
+        "the server of health and metrics",
+        server::serve(listener, controller.clone()),
+    );
     info!(
         version = env!("CARGO_PKG_VERSION"), health = %address,
         namespaces = namespaces(&args),
@@ -178,6 +182,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     );
     let ended = tokio::select! {
         result = work(&args, client, controller, manager, lease.as_ref()) => result,
+        ended = tasks.first_end() => Err(ended.into()),
         _ = terminate.recv() => { info!("ends, as SIGTERM asks"); Ok(()) }
         _ = interrupt.recv() => { info!("ends, as Ctrl-C asks"); Ok(()) }
     };
@@ -212,8 +217,10 @@ async fn work(
     if args.install_crds {
         install::crds(&client).await?;
     }
-    tokio::spawn(manager.run());
-    match controller
-        .run(client, &args.namespaces, args.concurrency, lease)
-        .await? {}
+    let mut tasks = Tasks::default();
+    tasks.spawn("what loads plugins", manager.run());
+    tokio::select! {
+        result = controller.run(client, &args.namespaces, args.concurrency, lease) => match result? {},
+        ended = tasks.first_end() => Err(ended.into()),
+    }
 }

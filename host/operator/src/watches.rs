@@ -41,18 +41,11 @@ const LOOK: Duration = Duration::from_secs(10);
 ///
 /// When the API server does not say.
 pub async fn look(client: &Client, kind: &Kind, object: &Object) -> anyhow::Result<Option<Object>> {
-    #[derive(serde::Deserialize)]
-    struct Page {
-        items: Vec<Box<serde_json::value::RawValue>>,
-    }
     // By a list of one, for which the rights of a watch are enough.
     let parameters = ListParams::default().fields(&format!("metadata.name={}", object.name));
     let request = Request::new(kind.path(&object.namespace)).list(&parameters)?;
     let answer = tokio::time::timeout(LOOK, client.request_text(request)).await??;
-    let page: Page = serde_json::from_str(&answer)?;
-    let found = page.items.first();
-    let found = found.map(|found| Object::from_json(found.get(), &kind.resource));
-    Ok(found.transpose()?)
+    Ok(Object::from_list(&answer, &kind.resource)?)
 }
 
 /// What a watch has to tell.

@@ -9,7 +9,7 @@ use dask_operator_core::plan::ResourceKind;
 use http::header::ACCEPT;
 use http::{HeaderValue, Request};
 use kube::Client;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::request::Request as Requests;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -25,6 +25,10 @@ const TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Asks for no more than an object's metadata, of a server that can leave out the rest.
 const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+
+/// The same of a list.
+const METADATA_OF_LIST: &str =
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 
 /// Sends what changes something.
 #[derive(Clone)]
@@ -110,6 +114,25 @@ impl Writes {
         let answer = self.send(&what, request).await?;
         let created = read(what, &answer, &kind.resource)?;
         Ok(if is_pod { created.pending() } else { created })
+    }
+
+    /// Looks whether there is an object of this name; gives its metadata.
+    ///
+    /// # Errors
+    ///
+    /// When the API server does not say.
+    pub async fn look(&self, kind: &Kind, namespace: &str, name: &str) -> Result<Option<Object>, WriteError> {
+        let what = format!("look for {} {name}", kind.resource.kind);
+        // By a list of one, for which the rights of a watch are enough.
+        let parameters = ListParams::default().fields(&format!("metadata.name={name}"));
+        let mut request = Requests::new(kind.path(namespace)).list(&parameters);
+        if let Ok(request) = &mut request {
+            let only = HeaderValue::from_static(METADATA_OF_LIST);
+            request.headers_mut().insert(ACCEPT, only);
+        }
+        let answer = self.send(&what, request).await?;
+        Object::from_list(&answer, &kind.resource)
+            .map_err(|error| WriteError::new(what, &kube::Error::SerdeError(error)))
     }
 
     /// Applies `object`. Gives it as it is now, whole and as it is kept.

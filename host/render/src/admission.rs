@@ -160,19 +160,25 @@ fn findings(chain: &Chain<'_>, request: &Request<'_>, object: &Object<'_>) -> Ve
             }];
         }
     };
-    let is_wrong = |finding: &Finding| finding.severity == Severity::Error;
-    if let Some(old) = object.before()
-        && findings.iter().any(is_wrong)
-    {
-        let before = ask(old, None).unwrap_or_default();
-        for finding in findings.iter_mut().filter(|finding| is_wrong(finding)) {
-            let same = |other: &Finding| (&other.field, &other.message) == (&finding.field, &finding.message);
-            if before.iter().any(same) {
-                finding.severity = Severity::Warning;
-            }
-        }
+    if let Some(old) = object.before() {
+        forgive(&mut findings, || ask(old, None).unwrap_or_default());
     }
     findings
+}
+
+/// Makes errors that were found in the object before, too, warnings.
+fn forgive(findings: &mut [Finding], before: impl FnOnce() -> Vec<Finding>) {
+    let is_wrong = |finding: &Finding| finding.severity == Severity::Error;
+    if !findings.iter().any(is_wrong) {
+        return;
+    }
+    let before = before();
+    for finding in findings.iter_mut().filter(|finding| is_wrong(finding)) {
+        let same = |other: &Finding| (&other.field, &other.message) == (&finding.field, &finding.message);
+        if before.iter().any(same) {
+            finding.severity = Severity::Warning;
+        }
+    }
 }
 
 /// Asks the policies one after the other. Their patches count where `patching`.

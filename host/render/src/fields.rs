@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use dask_operator_api::crds;
-use serde_json::Value;
+use dask_operator_core::parent::DaskKind;
+use dask_operator_runtime::contract::{Finding, Severity};
+use serde_json::{Map, Value};
 
 use crate::documents::Document;
 use crate::render::{Level, Message};
@@ -58,14 +60,18 @@ impl Fields {
         unknown.into_iter().map(message).collect()
     }
 
-    /// Fields of an object's pod and Service specs that Kubernetes has not and drops, with a sentence
-    /// about each. Newer releases may have them.
-    pub(crate) fn without_effect(&self, kind: &str, object: &Value) -> Vec<(String, String)> {
-        let mut unknown = Vec::new();
-        if let (Some(schema), Some(spec)) = (self.specs.get(kind), object.get("spec")) {
-            walk_kubernetes(schema, spec, Path::Root("spec"), false, &mut unknown);
+    /// Findings about fields of an object's pod and Service specs that Kubernetes does not have. It drops those of
+    /// pods. A Service with one is not created at all, so that is an error, unless the field can be one of a newer
+    /// release of Kubernetes.
+    pub(crate) fn of_kubernetes(&self, kind: DaskKind, object: &Value) -> Vec<Finding> {
+        let mut walk = Walk {
+            kind,
+            findings: Vec::new(),
+        };
+        if let (Some(schema), Some(spec)) = (self.specs.get(kind.kind()), object.get("spec")) {
+            walk.value(schema, spec, Path::Root("spec"), Place::Ours, None);
         }
-        unknown
+        walk.findings
     }
 }
 
@@ -87,46 +93,136 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// Collects fields within Kubernetes' own parts that are in none of their schemas.
-fn walk_kubernetes(
-    schema: &Value,
-    value: &Value,
-    path: Path<'_>,
-    inside: bool,
-    unknown: &mut Vec<(String, String)>,
-) {
-    let inside = inside || schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true));
-    match value {
-        Value::Array(items) => {
-            for (at, item) in items.iter().enumerate() {
-                walk_kubernetes(&schema["items"], item, Path::Item(&path, at), inside, unknown);
+/// Whose schema a part of a spec has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Ours,
+    Pod,
+    Service,
+}
+
+/// An object on the way down, and those that it is in.
+struct Scope<'a> {
+    path: &'a Path<'a>,
+    known: &'a Map<String, Value>,
+    around: Option<&'a Scope<'a>>,
+}
+
+impl Scope<'_> {
+    /// Where a field of this name would be one, in the nearest object around this one.
+    fn further_up(&self, name: &str) -> Option<String> {
+        let mut around = self.around;
+        while let Some(scope) = around {
+            if scope.known.contains_key(name) {
+                return Some(format!("{}.{name}", scope.path));
             }
+            around = scope.around;
         }
-        Value::Object(given) => {
-            // Without properties it is a map, or anything.
-            let Some(Value::Object(known)) = schema.get("properties") else {
-                return;
-            };
-            for (name, value) in given {
-                let field = Path::Field(&path, name);
-                match known.get(name) {
-                    Some(schema) => walk_kubernetes(schema, value, field, inside, unknown),
-                    None if inside => unknown.push((field.to_string(), without_effect(name, known.keys()))),
-                    None => {}
-                }
-            }
-        }
-        _ => {}
+        None
     }
 }
 
-/// A sentence about a field that Kubernetes drops.
-fn without_effect<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> String {
-    let advice = alike(name, known.map(String::as_str)).map_or_else(
-        || "`kubectl explain` says which there are".to_owned(),
-        |other| format!("did you mean `{other}`?"),
-    );
-    format!("Kubernetes has no such field and drops it; {advice}")
+/// Collects fields within Kubernetes' own parts that are in none of their schemas.
+struct Walk {
+    kind: DaskKind,
+    findings: Vec<Finding>,
+}
+
+impl Walk {
+    fn value(
+        &mut self,
+        schema: &Value,
+        value: &Value,
+        path: Path<'_>,
+        place: Place,
+        around: Option<&Scope<'_>>,
+    ) {
+        let preserves = schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true));
+        let place = match (place, path) {
+            (Place::Ours, Path::Field(_, "service")) if preserves => Place::Service,
+            (Place::Ours, _) if preserves => Place::Pod,
+            _ => place,
+        };
+        match value {
+            Value::Array(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    self.value(&schema["items"], item, Path::Item(&path, at), place, around);
+                }
+            }
+            Value::Object(given) => {
+                // Without properties it is a map, or anything.
+                let Some(Value::Object(known)) = schema.get("properties") else {
+                    return;
+                };
+                let scope = Scope {
+                    path: &path,
+                    known,
+                    around,
+                };
+                for (name, value) in given {
+                    let field = Path::Field(&path, name);
+                    match (known.get(name), place) {
+                        (Some(schema), _) => self.value(schema, value, field, place, Some(&scope)),
+                        (None, Place::Ours) => {}
+                        (None, Place::Pod) => self.dropped(field, name, &scope),
+                        (None, Place::Service) => self.of_service(field, name, known),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn dropped(&mut self, field: Path<'_>, name: &str, scope: &Scope<'_>) {
+        let advice = match (scope.further_up(name), alike(name, names(scope.known))) {
+            (Some(other), _) => format!("did you mean `{other}`?"),
+            (None, Some(other)) => format!("did you mean `{other}`?"),
+            (None, None) => "`kubectl explain` says which there are".to_owned(),
+        };
+        self.findings.push(Finding {
+            severity: Severity::Warning,
+            field: field.to_string(),
+            message: format!("Kubernetes has no such field and drops it; {advice}"),
+        });
+    }
+
+    fn of_service(&mut self, field: Path<'_>, name: &str, known: &Map<String, Value>) {
+        let of_cluster = match self.kind {
+            DaskKind::Job => "spec.cluster.metadata",
+            _ => "metadata",
+        };
+        let advice = match name {
+            "metadata" | "annotations" | "labels" => Some(format!(
+                "labels and annotations for the Service stand in `{of_cluster}`, because the cluster's are passed on to it"
+            )),
+            "name" => Some(
+                "the Service of a cluster is called as the cluster is, with `-scheduler` behind it"
+                    .to_owned(),
+            ),
+            _ => alike(name, names(known)).map(|other| format!("did you mean `{other}`?")),
+        };
+        let (severity, message) = match advice {
+            Some(advice) => (
+                Severity::Error,
+                format!("a Service has no such field in its spec, and would not be created with it: {advice}"),
+            ),
+            None => (
+                Severity::Warning,
+                "this release knows no such field of a Service; where the API server knows none either, the Service is not \
+                 created"
+                    .to_owned(),
+            ),
+        };
+        self.findings.push(Finding {
+            severity,
+            field: field.to_string(),
+            message,
+        });
+    }
+}
+
+fn names(known: &Map<String, Value>) -> impl Iterator<Item = &str> {
+    known.keys().map(String::as_str)
 }
 
 /// Collects what is unknown in `value`, as fields and sentences. What has another type
@@ -215,16 +311,39 @@ mod tests {
         &["spec.worker.spec.containers[0].resource: Kubernetes has no such field and drops it; did you mean `resources`?"])]
     #[case::pod(json!({"scheduler": {"spec": {"nodeselector": {}}}}),
         &["spec.scheduler.spec.nodeselector: Kubernetes has no such field and drops it; did you mean `nodeSelector`?"])]
-    #[case::service(json!({"scheduler": {"service": {"zzz": 1}}}),
-        &["spec.scheduler.service.zzz: Kubernetes has no such field and drops it; `kubectl explain` says which there are"])]
+    #[case::one_level_up(json!({"scheduler": {"spec": {"containers": [{"readinessProbe": {"tcpSocket": {"initialDelaySeconds": 1}}}]}}}),
+        &["spec.scheduler.spec.containers[0].readinessProbe.tcpSocket.initialDelaySeconds: Kubernetes has no such field and drops it; \
+           did you mean `spec.scheduler.spec.containers[0].readinessProbe.initialDelaySeconds`?"])]
+    #[case::of_the_pod(json!({"worker": {"spec": {"containers": [{"imagePullSecrets": []}]}}}),
+        &["spec.worker.spec.containers[0].imagePullSecrets: Kubernetes has no such field and drops it; did you mean \
+           `spec.worker.spec.imagePullSecrets`?"])]
+    #[case::of_the_resource(json!({"worker": {"spec": {"replicas": 2}}}),
+        &["spec.worker.spec.replicas: Kubernetes has no such field and drops it; did you mean `spec.worker.replicas`?"])]
     #[case::ours(json!({"wroker": 1}), &[])]
+    #[case::service(json!({"scheduler": {"service": {"zzz": 1}}}),
+        &["spec.scheduler.service.zzz: this release knows no such field of a Service; where the API server knows none either, the \
+           Service is not created"])]
+    #[case::annotations_of_a_service(json!({"scheduler": {"service": {"annotations": {}}}}),
+        &["spec.scheduler.service.annotations: Error: a Service has no such field in its spec, and would not be created with it: \
+           labels and annotations for the Service stand in `metadata`, because the cluster's are passed on to it"])]
+    #[case::name_of_a_service(json!({"scheduler": {"service": {"name": "s"}}}),
+        &["spec.scheduler.service.name: Error: a Service has no such field in its spec, and would not be created with it: the \
+           Service of a cluster is called as the cluster is, with `-scheduler` behind it"])]
+    #[case::misspelt_in_a_service(json!({"scheduler": {"service": {"ports": [{"targetport": 1}], "sessionAffinty": ""}}}),
+        &["spec.scheduler.service.ports[0].targetport: Error: a Service has no such field in its spec, and would not be created \
+           with it: did you mean `targetPort`?",
+          "spec.scheduler.service.sessionAffinty: Error: a Service has no such field in its spec, and would not be created with it: \
+           did you mean `sessionAffinity`?"])]
     fn fields_of_kubernetes(#[case] spec: Value, #[case] expected: &[&str]) {
         let object = json!({"kind": "DaskCluster", "spec": spec});
-        let unknown: Vec<_> = Fields::new()
-            .without_effect("DaskCluster", &object)
+        let found: Vec<_> = Fields::new()
+            .of_kubernetes(DaskKind::Cluster, &object)
             .into_iter()
-            .map(|(field, text)| format!("{field}: {text}"))
+            .map(|finding| match finding.severity {
+                Severity::Error => format!("{}: Error: {}", finding.field, finding.message),
+                Severity::Warning => format!("{}: {}", finding.field, finding.message),
+            })
             .collect();
-        assert_eq!(unknown, expected);
+        assert_eq!(found, expected);
     }
 }

@@ -323,7 +323,9 @@ impl Renderer<'_> {
             Err(failure) => return self.failure(&source, &title, &failure),
         };
         let related = self.related(&parent);
-        if related.is_empty() && matches!(parent.kind, DaskKind::WorkerGroup | DaskKind::Autoscaler) {
+        let is = |object: &ObservedObject, kind: DaskKind| object.key.kind == kind.kind();
+        let has_cluster = related.iter().any(|object| is(object, DaskKind::Cluster));
+        if !has_cluster && matches!(parent.kind, DaskKind::WorkerGroup | DaskKind::Autoscaler) {
             let text = format!(
                 "there is no DaskCluster {} in these manifests: nothing to compute",
                 parent.cluster
@@ -331,7 +333,11 @@ impl Renderer<'_> {
             return self.say(Level::Note, &source, &title, "spec.cluster", text);
         }
         let mut known = Existing {
-            groups: related.iter().map(|object| object.key.name.clone()).collect(),
+            groups: related
+                .iter()
+                .filter(|object| is(object, DaskKind::WorkerGroup))
+                .map(|object| object.key.name.clone())
+                .collect(),
             children: Vec::new(),
             conditions: Vec::new(),
         };
@@ -434,7 +440,8 @@ impl Renderer<'_> {
                 (parent.kind, known.parent.kind),
                 (DaskKind::WorkerGroup | DaskKind::Autoscaler, DaskKind::Cluster)
                     | (DaskKind::Cluster | DaskKind::Autoscaler, DaskKind::WorkerGroup)
-            )
+                    | (DaskKind::Autoscaler, DaskKind::Autoscaler)
+            ) && known.parent.uid != parent.uid
         };
         self.known
             .iter()

@@ -137,8 +137,8 @@ impl WorkerReply {
             name: self.name.0.unwrap_or_else(|| address.clone()),
             status: self.status.0.unwrap_or_default(),
             processing: saturate(self.metrics.processing()),
-            managed_bytes: self.metrics.managed_bytes.count(),
-            nthreads: saturate(self.nthreads.count()),
+            managed_bytes: self.metrics.managed_bytes.count().unwrap_or(0),
+            nthreads: saturate(self.nthreads.count().unwrap_or(0)),
             last_seen_ms: self.last_seen.milliseconds().unwrap_or(0),
             address,
         }
@@ -185,7 +185,7 @@ impl Metrics {
             tasks.resumed,
         ]
         .into_iter()
-        .fold(0, |sum, number| sum.saturating_add(number.count()))
+        .fold(0, |sum, number| sum.saturating_add(number.count().unwrap_or(0)))
     }
 }
 

@@ -78,7 +78,7 @@ impl HttpScheduler {
         let desired_workers = match request.desired_workers {
             true => {
                 let counts: Counts = self.get("/json/counts.json").await?;
-                Some(saturate(counts.desired_workers.count()))
+                counts.desired_workers.count().map(saturate)
             }
             false => None,
         };
@@ -105,8 +105,8 @@ impl HttpScheduler {
         })
     }
 
-    /// How many workers the scheduler could use: `/api/v1/adaptive_target`.
-    pub async fn adaptive_target(&self) -> Result<u32, Error> {
+    /// How many workers the scheduler could use: `/api/v1/adaptive_target`. None where it answers something else than a count.
+    pub async fn adaptive_target(&self) -> Result<Option<u32>, Error> {
         /// One pre-release called it otherwise.
         #[derive(Deserialize)]
         struct Target {
@@ -114,7 +114,7 @@ impl HttpScheduler {
             workers: Number,
         }
         let target: Target = self.get("/api/v1/adaptive_target").await?;
-        Ok(saturate(target.workers.count()))
+        Ok(target.workers.count().map(saturate))
     }
 
     /// Since when the scheduler has had nothing to do: `/api/v1/check_idle`, as

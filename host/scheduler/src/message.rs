@@ -116,10 +116,12 @@ struct Failure {
 pub(crate) struct Number(pub(crate) Option<f64>);
 
 impl Number {
-    /// As a count: not negative, without fraction.
-    pub(crate) fn count(self) -> u64 {
+    /// As a count, without fraction; none for what counts nothing: negative, infinite, or no number.
+    pub(crate) fn count(self) -> Option<u64> {
         // A cast from float to integer ends at the integer's bounds.
-        self.0.unwrap_or(0.0) as u64
+        self.0
+            .filter(|count| count.is_finite() && *count >= 0.0)
+            .map(|count| count as u64)
     }
 
     /// Seconds since 1970 as milliseconds.

@@ -105,7 +105,7 @@ impl Scheduler {
     pub async fn facts(&mut self, request: &FactsRequest) -> Result<Facts, Error> {
         let workers = self.identity().await?.workers;
         let desired_workers = match request.desired_workers {
-            true => Some(self.adaptive_target(request.target_duration).await?),
+            true => self.adaptive_target(request.target_duration).await?,
             false => None,
         };
         let idle_since_ms = match request.idle_since {
@@ -131,7 +131,9 @@ impl Scheduler {
 
     /// How many workers the scheduler could use for what it has to do, so that
     /// it takes `target_duration`. Groups of workers and limits are unknown to it.
-    pub async fn adaptive_target(&mut self, target_duration: Option<Duration>) -> Result<u32, Error> {
+    ///
+    /// None where it answers something else than a count: not a number, infinite, or negative.
+    pub async fn adaptive_target(&mut self, target_duration: Option<Duration>) -> Result<Option<u32>, Error> {
         #[derive(Serialize)]
         struct Arguments {
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,7 +143,7 @@ impl Scheduler {
         let target: Number = self
             .value("adaptive_target", Arguments { target_duration })
             .await?;
-        Ok(saturate(target.count()))
+        Ok(target.count().map(saturate))
     }
 
     /// Since when the scheduler has had nothing to do, in milliseconds since

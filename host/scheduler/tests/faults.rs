@@ -181,8 +181,37 @@ async fn frames_outside_of_the_piece() {
         hang().await;
     });
     let mut scheduler = scheduler(address.await);
-    assert_eq!(scheduler.adaptive_target(None).await.unwrap(), 7);
-    assert_eq!(scheduler.adaptive_target(None).await.unwrap(), 7);
+    assert_eq!(scheduler.adaptive_target(None).await.unwrap(), Some(7));
+    assert_eq!(scheduler.adaptive_target(None).await.unwrap(), Some(7));
+}
+
+/// What is no count is no demand; who has said nothing else wrong is believed.
+#[rstest]
+#[case::not_a_number(b"\xcb\x7f\xf8\0\0\0\0\0\0", None)]
+#[case::infinite(b"\xcb\x7f\xf0\0\0\0\0\0\0", None)]
+#[case::negative(b"\xff", None)]
+#[case::truth(b"\xc3", None)]
+#[case::text(b"\xa4many", None)]
+#[case::list(b"\x90", None)]
+#[case::nothing(b"\x00", Some(0))]
+#[case::fraction(b"\xcb\x3f\xf8\0\0\0\0\0\0", Some(1))]
+#[tokio::test]
+async fn what_is_no_count_is_no_demand(#[case] answer: &'static [u8], #[case] expected: Option<u32>) {
+    let address = server(async move |_, mut stream| {
+        greet(&mut stream).await;
+        request(&mut stream).await;
+        write(&mut stream, &recorded("2026.8.0", "identity")).await;
+        request(&mut stream).await;
+        write(&mut stream, &wire::encode(answer)).await;
+        hang().await;
+    });
+    let request = FactsRequest {
+        idle_since: false,
+        ..FactsRequest::default()
+    };
+    let facts = scheduler(address.await).facts(&request).await.unwrap();
+    assert_eq!(facts.desired_workers, expected);
+    assert!(!facts.workers.is_empty());
 }
 
 /// A scheduler that answers so many calls of a connection before it ends it.
@@ -201,7 +230,7 @@ async fn answers(calls: usize) -> Address {
 async fn reconnects_when_an_idle_connection_has_died() {
     let mut scheduler = scheduler(answers(1).await);
     for _ in 0..5 {
-        assert_eq!(scheduler.adaptive_target(None).await.unwrap(), 1);
+        assert_eq!(scheduler.adaptive_target(None).await.unwrap(), Some(1));
         // So that the end of the connection has arrived.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -264,7 +293,7 @@ async fn dropped_call() {
     let dropped = tokio::time::timeout(Duration::from_millis(20), scheduler.adaptive_target(None)).await;
     assert!(dropped.is_err());
     tokio::time::sleep(Duration::from_millis(120)).await;
-    assert_eq!(scheduler.adaptive_target(None).await.unwrap(), 2);
+    assert_eq!(scheduler.adaptive_target(None).await.unwrap(), Some(2));
 }
 
 #[tokio::test]

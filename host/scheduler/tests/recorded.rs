@@ -88,7 +88,7 @@ async fn other_calls() {
                 .adaptive_target(Some(Duration::from_millis(1500)))
                 .await
                 .unwrap(),
-            1
+            Some(1)
         );
         let mut names = scheduler.workers_to_close(2, Attribute::Name).await.unwrap();
         names.sort_unstable();

@@ -1,7 +1,7 @@
 //! From an observation to a plan.
 
 use dask_operator_plugin::dask::resource::{self, Resource};
-use dask_operator_plugin::dask::{kinds, names, scheduler};
+use dask_operator_plugin::dask::{kinds, names, scheduler, time};
 use dask_operator_plugin::prelude::*;
 
 use crate::decision::{self, Memory, Sight};
@@ -14,6 +14,9 @@ const LOOK_AGAIN: u64 = 30_000;
 
 /// The longest wait for something that only time can bring, in milliseconds.
 const LONGEST: i64 = 3_600_000;
+
+/// Another one scales the worker group.
+const ANOTHER_AUTOSCALER: &str = "AnotherAutoscaler";
 
 /// Plans a `DaskAutoscaler`.
 pub(crate) fn autoscaler(observation: &Observation) -> Result<Plan, Error> {
@@ -46,6 +49,13 @@ pub(crate) fn autoscaler(observation: &Observation) -> Result<Plan, Error> {
             format!("there is no DaskWorkerGroup {group_name} of the DaskCluster {cluster_name} to scale");
         return Ok(missing(&parent, Some(owner), "WorkerGroupNotFound", message));
     };
+    if let Some(other) = rival(observation, &parent, group_name, &default_group)? {
+        let message = format!(
+            "DaskAutoscaler {other} scales {group_name} already, and is older: delete one of the two, or name another worker \
+             group in spec.workerGroup"
+        );
+        return Ok(missing(&parent, Some(owner), ANOTHER_AUTOSCALER, message));
+    }
     let current = resource::replicas(&group.read::<Value>()?["spec"]["worker"]);
     let cluster_spec = &cluster.read::<Value>()?["spec"];
     if cluster_spec["suspend"] == true {
@@ -68,6 +78,29 @@ pub(crate) fn autoscaler(observation: &Observation) -> Result<Plan, Error> {
     plan.owner = Some(owner);
     plan.scheduler = Some(request(&parent, cluster_spec));
     Ok(plan)
+}
+
+/// The autoscaler that scales the same worker group and is older, or the first by name among those of one age. Two that both
+/// scale a group would do so against each other.
+fn rival(
+    observation: &Observation,
+    parent: &Resource<'_>,
+    group: &str,
+    default_group: &str,
+) -> Result<Option<String>, Error> {
+    let age = |object: &Value, name: &str| {
+        let created = object["metadata"]["creationTimestamp"].as_str();
+        (created.and_then(time::parse), name.to_owned())
+    };
+    let own = age(parent.object, parent.name);
+    for other in observation.related_of(&kinds::autoscaler()) {
+        let object: Value = other.read()?;
+        let scales = object["spec"]["workerGroup"].as_str().unwrap_or(default_group);
+        if !other.terminating && scales == group && age(&object, &other.key.name) < own {
+            return Ok(Some(other.key.name.clone()));
+        }
+    }
+    Ok(None)
 }
 
 /// What is asked of the scheduler for as long as the autoscaler exists.

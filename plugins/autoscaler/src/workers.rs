@@ -72,6 +72,7 @@ mod tests {
         };
         let mut facts = SchedulerFacts {
             observed_at: 0,
+            answers_since: 0,
             workers: vec![
                 worker("c-default-worker-0000000001", "running", 2),
                 worker("c-default-worker-0000000002", "running", 0),

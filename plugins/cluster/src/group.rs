@@ -7,6 +7,18 @@ use dask_operator_plugin::prelude::*;
 
 use crate::Settings;
 
+/// Whether as many workers are ready as there shall be; of a cluster and of a group.
+const WORKERS_READY: &str = "WorkersReady";
+
+/// Why workers of a group do not come, in its own words.
+#[derive(Debug)]
+struct Trouble {
+    /// How many of its workers are not ready.
+    missing: u64,
+    reason: String,
+    message: String,
+}
+
 /// What is known of the worker groups.
 #[derive(Debug)]
 pub(crate) struct Groups {
@@ -16,6 +28,8 @@ pub(crate) struct Groups {
     pub(crate) default_workers: (u64, u64),
     /// Workers of all groups that there shall be, and that are ready.
     pub(crate) all_workers: (u64, u64),
+    /// Of the group that most workers are missing of, why.
+    trouble: Option<Trouble>,
     /// What shall become of the default group, and of others that are its children too: a copy of the default group
     /// under another name has its labels, and belongs to whoever made it.
     pub(crate) children: Vec<DesiredChild>,
@@ -45,12 +59,15 @@ impl Groups {
             .iter()
             .filter(is_other);
         let mut all = default.as_ref().map_or((u64::from(wanted), 0), workers);
+        let mut troubles = Vec::from_iter(default.as_ref().and_then(trouble));
         for other in copies
             .clone()
             .chain(observation.related_of(&kinds::worker_group()))
         {
-            let (desired, ready) = workers(&other.read()?);
+            let other: Value = other.read()?;
+            let (desired, ready) = workers(&other);
             all = (all.0 + desired, all.1 + ready);
+            troubles.extend(trouble(&other));
         }
         let count = |field: &str| {
             default
@@ -62,6 +79,7 @@ impl Groups {
             exists: observed.is_some_and(|observed| !observed.terminating),
             default_workers: (count("replicas"), count("readyReplicas")),
             all_workers: all,
+            trouble: troubles.into_iter().max_by_key(|trouble| trouble.missing),
             children: [child]
                 .into_iter()
                 .chain(copies.map(DesiredChild::keep))
@@ -74,16 +92,62 @@ impl Groups {
         let (desired, ready) = self.all_workers;
         if suspended {
             let message = "the cluster is suspended";
-            return Condition::new("WorkersReady", ConditionStatus::False, "Suspended", message);
+            return Condition::new(WORKERS_READY, ConditionStatus::False, "Suspended", message);
         }
-        let message = format!("{ready} of {desired} workers are ready");
-        let reason = if ready >= desired {
-            "AllReady"
-        } else {
-            "WorkersStarting"
-        };
-        Condition::new("WorkersReady", (ready >= desired).into(), reason, message)
+        let counted = format!("{ready} of {desired} workers are ready");
+        match &self.trouble {
+            _ if ready >= desired => {
+                Condition::new(WORKERS_READY, ConditionStatus::True, "AllReady", counted)
+            }
+            Some(trouble) => Condition::new(
+                WORKERS_READY,
+                ConditionStatus::False,
+                &trouble.reason,
+                format!("{counted}; {}", trouble.message),
+            ),
+            None => Condition::new(WORKERS_READY, ConditionStatus::False, STARTING, counted),
+        }
     }
+
+    /// An event where workers do not come for another reason than before.
+    pub(crate) fn event(&self, cluster: &Resource<'_>, condition: &Condition) -> Option<Event> {
+        let conditions = cluster.status["conditions"].as_array();
+        let before = conditions
+            .into_iter()
+            .flatten()
+            .find(|before| before["type"] == WORKERS_READY);
+        let is_said = before.is_some_and(|before| before["reason"] == condition.reason);
+        let is_trouble = self
+            .trouble
+            .as_ref()
+            .is_some_and(|trouble| trouble.reason == condition.reason);
+        (is_trouble && !is_said).then(|| Event::warning("WorkersNotReady", condition.message.clone()))
+    }
+}
+
+/// Workers come, as far as is known.
+const STARTING: &str = "WorkersStarting";
+
+/// What a group says of workers that do not come.
+fn trouble(group: &Value) -> Option<Trouble> {
+    let conditions = group["status"]["conditions"].as_array()?;
+    let condition = conditions
+        .iter()
+        .find(|condition| condition["type"] == WORKERS_READY)?;
+    let reason = condition["reason"].as_str()?;
+    if condition["status"] != "False" || reason == STARTING {
+        return None;
+    }
+    let (desired, ready) = workers(group);
+    let message = condition["message"].as_str().unwrap_or_default();
+    // What comes first are its numbers.
+    let why = message.split_once("; ").map_or(message, |(_, why)| why);
+    let name = group["metadata"]["name"].as_str().unwrap_or_default();
+    Some(Trouble {
+        missing: desired - ready,
+        reason: reason.to_owned(),
+        message: format!("worker group {name}: {why}"),
+    })
 }
 
 /// How many workers a group shall have, and how many are ready; those that are too many don't count.
@@ -101,8 +165,8 @@ fn workers(group: &Value) -> (u64, u64) {
 fn object(cluster: &Resource<'_>, existing: Option<&Value>, settings: &Settings) -> Value {
     let wanted = resource::replicas(&cluster.spec["worker"]);
     let mut worker = cluster.spec["worker"].clone();
-    worker["replicas"] = json!(replicas(wanted, existing));
-    let mut metadata = Metadata::of(cluster.object, &settings.ignored_annotations)
+    worker["replicas"] = json!(resource::passed_on_replicas(wanted, existing));
+    let mut metadata = Metadata::of(cluster.object, &settings.ignored())
         .below(Metadata::embedded(cluster.spec["worker"].get("metadata")))
         .reserved(&[(CLUSTER_NAME, cluster.name), (COMPONENT, "workergroup")]);
     metadata
@@ -113,44 +177,7 @@ fn object(cluster: &Resource<'_>, existing: Option<&Value>, settings: &Settings)
     resource::object(&metadata, spec)
 }
 
-/// How many workers the default group shall have. The cluster's number is passed on when it changes; in between the
-/// group belongs to whoever scales it. A group of the operator before this one keeps its number at first sight.
-fn replicas(wanted: u32, existing: Option<&Value>) -> u32 {
-    let Some(group) = existing else { return wanted };
-    let passed_on = group["metadata"]["annotations"][CLUSTER_REPLICAS].as_str();
-    match passed_on {
-        Some(passed_on) if passed_on != wanted.to_string() => wanted,
-        _ => resource::replicas(&group["spec"]["worker"]),
-    }
-}
-
 /// The selector of the default group's workers, as text.
 pub(crate) fn selector(cluster: &str) -> String {
     metadata::selector(&metadata::worker_labels(cluster, &names::default_group(cluster)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn replicas_go_one_way_and_only_when_they_change() {
-        let group = |passed_on: Option<&str>, replicas: u32| json!({"metadata": {"annotations": {CLUSTER_REPLICAS: passed_on}}, "spec": {"worker": {"replicas": replicas}}});
-        assert_eq!(replicas(3, None), 3, "a new group");
-        assert_eq!(
-            replicas(3, Some(&group(Some("3"), 7))),
-            7,
-            "somebody scaled the group"
-        );
-        assert_eq!(
-            replicas(4, Some(&group(Some("3"), 7))),
-            4,
-            "somebody changed the cluster"
-        );
-        assert_eq!(
-            replicas(3, Some(&group(None, 7))),
-            7,
-            "a group of the operator before"
-        );
-    }
 }

@@ -1,5 +1,6 @@
 //! What the status remembers of schedulers: which one was seen last, and how often one was started anew.
 
+use dask_operator_plugin::dask::backoff::Backoff;
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::prelude::*;
 
@@ -15,6 +16,8 @@ pub(crate) struct Memory {
     pub(crate) restarts: u64,
     /// How often the container of the one that was seen last was.
     pub(crate) of_container: u64,
+    /// What is remembered of schedulers that ended soon after their start.
+    pub(crate) backoff: Option<Backoff>,
     /// What happened since the status was written.
     pub(crate) event: Option<Event>,
 }
@@ -36,6 +39,8 @@ impl Memory {
         }
         // One that is on its way out and was not seen before was stopped on purpose.
         let present = present.filter(|present| !present.terminating || present.uid == seen);
+        // Its end was told when it came.
+        let is_told = Backoff::after(status, [], 0).is_some_and(|(backoff, _)| backoff.is_of(seen));
         let (mut replaced, mut restarted) = (false, None);
         match present {
             Some(present) if present.uid == seen => {
@@ -67,7 +72,7 @@ impl Memory {
             Some(_) => format!("container was started again (restart {})", memory.restarts),
             None => String::new(),
         };
-        let message = match (replaced && !update::is_recreating(cluster), restarted) {
+        let message = match (replaced && !is_told && !update::is_recreating(cluster), restarted) {
             (_, Some(_)) => Some(format!("the scheduler's {what}")),
             (true, None) => Some(format!(
                 "the scheduler was lost and is replaced (restart {})",
@@ -88,6 +93,9 @@ impl Memory {
     pub(crate) fn write(&self, status: &mut Value) {
         if !self.uid.is_empty() {
             status["schedulerUid"] = json!(self.uid);
+        }
+        if let Some(backoff) = &self.backoff {
+            backoff.write(status);
         }
         let numbers = [
             ("schedulerRestarts", self.restarts),

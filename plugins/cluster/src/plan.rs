@@ -18,32 +18,36 @@ pub(crate) fn cluster(observation: &Observation, settings: &Settings) -> Result<
     let cluster = <DefaultCluster as Logic<Cluster>>::default(observation.parent_json()?, settings)?;
     Error::if_invalid(validate::cluster(&cluster))?;
     let cluster = Resource::of(&cluster);
-    let handed_down = Metadata::of(cluster.object, &settings.ignored_annotations)
+    let handed_down = Metadata::of(cluster.object, &settings.ignored())
         .below(Metadata::embedded(cluster.spec["scheduler"].get("metadata")));
     let scheduler = Scheduler::of(observation, &cluster, &handed_down, settings)?;
     let service = Service::of(observation, &cluster, &handed_down)?;
     let groups = Groups::of(observation, &cluster, settings)?;
     let suspended = is_suspended(&cluster);
-    let memory = Memory::of(&cluster, scheduler.present.as_ref(), suspended);
+    let mut memory = Memory::of(&cluster, scheduler.present.as_ref(), suspended);
+    memory.backoff = scheduler.backoff.clone().filter(|_| !suspended);
     let phase = phase(&cluster, &scheduler, &service, &groups, suspended);
 
+    let workers = groups.condition(suspended);
+    let news = [suspension(&cluster, suspended), groups.event(&cluster, &workers)];
     let mut plan = Plan {
         status: status(&cluster, phase, &groups, &memory),
         conditions: vec![
             available(&scheduler, &service),
             scheduler.condition.clone(),
-            groups.condition(suspended),
+            workers,
         ],
-        events: suspension(&cluster, suspended).into_iter().collect(),
+        events: news.into_iter().flatten().collect(),
         ..Plan::default()
     };
     plan.conditions.extend(memory.condition());
     plan.conditions.extend(scheduler.update.condition());
     plan.conditions.extend(suspended.then(is_suspended_condition));
+    plan.events.extend(scheduler.event.clone().filter(|_| !suspended));
     plan.events.extend(memory.event.clone());
     plan.events.extend(scheduler.update.event(&cluster));
     let runs = scheduler.is_ready();
-    let rest = scheduler.rests_until.map(|until| until - observation.now);
+    let rest = scheduler.look_again_at.map(|until| until - observation.now);
     plan.requeue_after = rest.and_then(|rest| u64::try_from(rest).ok());
     plan.children.extend(scheduler.child);
     plan.children.push(service.child);

@@ -1,10 +1,11 @@
 //! The scheduler: never two at once, and a lost one is replaced and said.
 
-use dask_operator_plugin::dask::metadata::Metadata;
+use dask_operator_plugin::dask::backoff::{Backoff, EarlyEnd};
+use dask_operator_plugin::dask::metadata::{Metadata, TEMPLATE_HASH};
 use dask_operator_plugin::dask::pod::{Cause, Pod};
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::workload::DeploymentState;
-use dask_operator_plugin::dask::{kinds, names};
+use dask_operator_plugin::dask::{kinds, names, time};
 use dask_operator_plugin::prelude::*;
 
 use crate::Settings;
@@ -13,6 +14,11 @@ use crate::update::Update;
 
 /// Whether the scheduler is ready.
 const SCHEDULER_READY: &str = "SchedulerReady";
+
+/// It should be gone, and is not.
+const STUCK: &str = "SchedulerStuck";
+/// How much longer than it may take to end, in milliseconds.
+const PATIENCE: i64 = 120_000;
 
 /// What is known of the scheduler.
 #[derive(Debug)]
@@ -27,8 +33,12 @@ pub(crate) struct Scheduler {
     pub(crate) present: Option<Present>,
     /// Whether it is as its cluster says.
     pub(crate) update: Update,
-    /// Until when its place stays empty, of one that is over.
-    pub(crate) rests_until: Option<Timestamp>,
+    /// What is remembered of schedulers that ended soon after their start.
+    pub(crate) backoff: Option<Backoff>,
+    /// When there is something to do that nothing but time brings.
+    pub(crate) look_again_at: Option<Timestamp>,
+    /// What people are to be told of that.
+    pub(crate) event: Option<Event>,
 }
 
 /// A scheduler that exists.
@@ -59,8 +69,9 @@ impl Scheduler {
         let name = names::scheduler(cluster.name);
         let pod = observation.child(&kinds::pod(), &name);
         let observed = pod.or_else(|| observation.child(&kinds::deployment(), &name));
+        let template = Template::of(cluster, handed_down, observation.now);
         let mut scheduler = match (pod, observed) {
-            (Some(pod), _) => Self::of_pod(pod, observation.now)?,
+            (Some(pod), _) => Self::of_pod(pod, cluster.status, &template, observation.now)?,
             (None, Some(deployment)) => Self::of_deployment(deployment)?,
             (None, None) => Self::missing(&name, settings),
         };
@@ -70,13 +81,19 @@ impl Scheduler {
             scheduler.child = None;
             return Ok(scheduler);
         }
-        let template = Template::of(cluster, handed_down);
         let Some(observed) = observed else {
+            scheduler.backoff =
+                Backoff::after(cluster.status, [], observation.now).map(|(backoff, _)| backoff);
             scheduler.child = Some(template.scheduler(name, settings));
             return Ok(scheduler);
         };
         if scheduler.exists {
-            scheduler.update = Update::of(observed, cluster, handed_down, &template, observation.now)?;
+            scheduler.update = Update::of(observed, cluster, &template)?;
+            // A Deployment would replace its pod for other labels.
+            if let Some(pod) = pod {
+                let metadata = template.changeable_metadata();
+                scheduler.child = Some(Pod::of(pod)?.kept_with(pod, &metadata));
+            }
         }
         if scheduler.update == Update::Recreate {
             let message = format!(
@@ -90,12 +107,55 @@ impl Scheduler {
         Ok(scheduler)
     }
 
-    fn of_pod(observed: &ObservedObject, now: Timestamp) -> Result<Self, Error> {
+    fn of_pod(
+        observed: &ObservedObject,
+        status: &Value,
+        template: &Template<'_>,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
         let pod = Pod::of(observed)?;
-        let rests_until = pod.rests_until().filter(|until| *until > now && !pod.terminating);
+        // Another template may have mended it.
+        let is_present = pod
+            .annotation(TEMPLATE_HASH)
+            .is_none_or(|hash| hash == template.hash);
+        let early = EarlyEnd::of(&pod).filter(|_| is_present && !pod.terminating);
+        let (backoff, is_news) = Backoff::after(status, &early, now).unzip();
+        let rests_until = backoff
+            .as_ref()
+            .filter(|_| early.is_some())
+            .and_then(|backoff| backoff.rests_until(now));
+        let is_late = |due: &Timestamp| due.saturating_add(PATIENCE) <= now;
+        let stuck = pod.due_to_be_gone().filter(is_late);
+        let patience_ends = pod
+            .due_to_be_gone()
+            .filter(|due| !is_late(due))
+            .map(|due| due.saturating_add(PATIENCE));
+        let event = early.as_ref().filter(|_| is_news == Some(true)).map(|early| {
+            let when = rests_until.map_or_else(|| "now".to_owned(), |until| format!("at {}", time::format(until)));
+            let message = format!(
+                "the scheduler ended soon after its start ({}) and is replaced {when}, and later each time that it happens again",
+                early.cause
+            );
+            Event::warning("SchedulerLost", message)
+        });
         let name = &pod.name;
         let keep = Some(DesiredChild::keep(observed));
         let (exists, condition, child) = match pod.trouble() {
+            _ if stuck.is_some() => (
+                false,
+                not_ready(
+                    STUCK,
+                    format!(
+                        "pod {name} was to be gone at {}, and {} does not say that it is: if that is lost, `kubectl delete pod \
+                         {name} --force --grace-period=0`; a new scheduler follows then and not before, because two would run \
+                         otherwise",
+                        stuck.map(time::format).unwrap_or_default(),
+                        pod.node()
+                            .map_or_else(|| "its node".to_owned(), |node| format!("node {node}"))
+                    ),
+                ),
+                keep,
+            ),
             _ if pod.terminating => (
                 false,
                 not_ready(
@@ -106,9 +166,12 @@ impl Scheduler {
             ),
             // It is deleted, and when it is gone a new one takes its name.
             Some(cause) if pod.is_over() => {
+                let when = rests_until.map(|until| format!(" at {}", time::format(until)));
                 let message = format!(
-                    "pod {name} is lost ({}: {}); a new one follows",
-                    cause.reason, cause.message
+                    "pod {name} is lost ({}: {}); a new one follows{}",
+                    cause.reason,
+                    cause.message,
+                    when.unwrap_or_default()
                 );
                 (
                     false,
@@ -134,6 +197,15 @@ impl Scheduler {
                 keep,
             ),
         };
+        let was_stuck = status["conditions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|before| before["type"] == SCHEDULER_READY && before["reason"] == STUCK);
+        let event = match stuck {
+            Some(_) if !was_stuck => Some(Event::warning(STUCK, condition.message.clone())),
+            _ => event,
+        };
         let present = Present {
             restarts: pod.restarts(),
             cause: pod.last_end(),
@@ -146,7 +218,9 @@ impl Scheduler {
             child,
             present: Some(present),
             update: Update::Unknown,
-            rests_until,
+            backoff,
+            look_again_at: rests_until.or(patience_ends),
+            event,
         })
     }
 
@@ -154,13 +228,17 @@ impl Scheduler {
         let state: DeploymentState = observed.read()?;
         let name = &observed.key.name;
         let exists = !observed.terminating;
-        let (reason, message) = match state.trouble() {
+        let trouble = state.trouble();
+        let (reason, message) = match &trouble {
             _ if !exists => (
                 "SchedulerTerminating",
                 format!("Deployment {name} is on its way out; a new scheduler follows"),
             ),
             _ if state.is_ready() => ("SchedulerReady", format!("Deployment {name} is ready")),
-            Some((reason, message)) => (reason, format!("Deployment {name} waits: {message}")),
+            Some(cause) => (
+                cause.reason.as_str(),
+                format!("Deployment {name} waits: {}", cause.message),
+            ),
             None => ("SchedulerStarting", format!("Deployment {name} is starting")),
         };
         let condition = Condition::new(
@@ -182,7 +260,9 @@ impl Scheduler {
             child: Some(DesiredChild::keep(observed)),
             present: Some(present),
             update: Update::Unknown,
-            rests_until: None,
+            backoff: None,
+            look_again_at: None,
+            event: None,
         })
     }
 
@@ -194,7 +274,9 @@ impl Scheduler {
             child: None,
             present: None,
             update: Update::Unknown,
-            rests_until: None,
+            backoff: None,
+            look_again_at: None,
+            event: None,
         }
     }
 

@@ -46,7 +46,12 @@ fn object(cluster: &Resource<'_>, handed_down: &Metadata) -> Value {
     let metadata = handed_down
         .clone()
         .reserved(&metadata::scheduler_labels(cluster.name));
-    resource::object(&metadata, cluster.spec["scheduler"]["service"].clone())
+    let mut spec = cluster.spec["scheduler"]["service"].clone();
+    // An empty text is left to Kubernetes (`clusterIP: ""`). What it makes of it would look like a change.
+    if let Some(spec) = spec.as_object_mut() {
+        spec.retain(|_, value| *value != "");
+    }
+    resource::object(&metadata, spec)
 }
 
 /// Why a Service can't be reached: a load balancer has no address before somebody gave it one.

@@ -1,7 +1,8 @@
 //! Settings of the cluster component.
 
+use dask_operator_plugin::dask::defaults;
+use dask_operator_plugin::dask::metadata::{self, Ignored};
 use dask_operator_plugin::dask::workload::Workload;
-use dask_operator_plugin::dask::{defaults, metadata};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -16,6 +17,18 @@ pub struct Settings {
     pub workload: Workload,
     /// Annotations that are not handed down to children, by how they begin.
     pub ignored_annotations: Vec<String>,
+    /// Labels that are not handed down to children, by how they begin.
+    pub ignored_labels: Vec<String>,
+}
+
+impl Settings {
+    /// What is not handed down to children.
+    pub(crate) fn ignored(&self) -> Ignored {
+        Ignored {
+            labels: self.ignored_labels.clone(),
+            annotations: self.ignored_annotations.clone(),
+        }
+    }
 }
 
 impl Default for Settings {
@@ -23,7 +36,8 @@ impl Default for Settings {
         Self {
             default_image: defaults::IMAGE.to_owned(),
             workload: Workload::default(),
-            ignored_annotations: metadata::ignored_annotations(),
+            ignored_annotations: metadata::marks_of_tools(),
+            ignored_labels: metadata::marks_of_tools(),
         }
     }
 }

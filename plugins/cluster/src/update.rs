@@ -1,6 +1,6 @@
 //! Whether the scheduler is as its cluster says, and what is done when it is not.
 
-use dask_operator_plugin::dask::metadata::{Metadata, RESTARTED_AT, TEMPLATE_HASH};
+use dask_operator_plugin::dask::metadata::{RESTARTED_AT, TEMPLATE_HASH};
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::time;
 use dask_operator_plugin::prelude::*;
@@ -31,22 +31,18 @@ impl Update {
     pub(crate) fn of(
         observed: &ObservedObject,
         cluster: &Resource<'_>,
-        handed_down: &Metadata,
         template: &Template<'_>,
-        now: Timestamp,
     ) -> Result<Self, Error> {
         let object: Value = observed.read()?;
         let metadata = &object["metadata"];
         let hash = metadata["annotations"][TEMPLATE_HASH].as_str();
-        let created = metadata["creationTimestamp"].as_str().and_then(time::parse);
-        let restarted_at = handed_down
-            .annotations
-            .get(RESTARTED_AT)
-            .and_then(|time| time::parse(time))
-            .filter(|time| *time <= now);
-        let is_told = restarted_at
-            .zip(created)
-            .is_some_and(|(told, created)| created < told);
+        let time = |value: &Value| value.as_str().and_then(time::parse);
+        // The clocks of who says it and of who notes when a scheduler was made may differ.
+        let made_for = time(&metadata["annotations"][RESTARTED_AT]).or(time(&metadata["creationTimestamp"]));
+        let is_told = template
+            .restarted_at
+            .zip(made_for)
+            .is_some_and(|(told, made_for)| made_for < told);
         Ok(match hash {
             None if !is_told => Self::Unknown,
             Some(hash) if hash == template.hash && !is_told => Self::Done,

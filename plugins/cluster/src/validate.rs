@@ -1,7 +1,7 @@
 //! What is wrong with a `DaskCluster`.
 
 use dask_operator_plugin::dask::checks::Checks;
-use dask_operator_plugin::dask::metadata::Metadata;
+use dask_operator_plugin::dask::metadata::{Ignored, Metadata};
 use dask_operator_plugin::dask::names;
 use dask_operator_plugin::prelude::*;
 
@@ -12,7 +12,12 @@ pub(crate) fn cluster(object: &Value) -> Vec<Finding> {
     if let Some(message) = names::wrong_cluster_name("DaskCluster", name) {
         checks.error("metadata.name", message);
     }
-    checks.cluster_spec(&object["spec"], "spec", name, &Metadata::of(object, &[]));
+    checks.cluster_spec(
+        &object["spec"],
+        "spec",
+        name,
+        &Metadata::of(object, &Ignored::default()),
+    );
     checks.into_findings()
 }
 

@@ -3,6 +3,7 @@
 //! What is counted are starts, by the UID of the runner pod and the restarts of its containers. So whoever looks twice,
 //! or again after a crash, counts the same.
 
+use dask_operator_plugin::dask::backoff::{Backoff, EarlyEnd};
 use dask_operator_plugin::dask::pod::Pod;
 use dask_operator_plugin::prelude::*;
 
@@ -21,6 +22,8 @@ pub(crate) struct Attempts {
     told: u64,
     /// The attempt whose cluster had nothing to do for too long and was taken away.
     idle: u64,
+    /// What is remembered of runners that failed soon after their start.
+    backoff: Option<Backoff>,
 }
 
 /// What is known of the runner.
@@ -61,6 +64,7 @@ impl Attempts {
             of_runner: number("ofRunner"),
             told: number("told"),
             idle: number("idle"),
+            backoff: Backoff::of(&status["attempts"]),
         })
     }
 
@@ -123,6 +127,17 @@ impl Attempts {
         self.former
     }
 
+    /// Notes how the runner of this attempt failed.
+    pub(crate) fn failed(&mut self, status: &Value, pod: &Pod, now: Timestamp) {
+        let early = EarlyEnd::of(pod);
+        self.backoff = Backoff::after(&status["attempts"], &early, now).map(|(backoff, _)| backoff);
+    }
+
+    /// Until when there is no next attempt, because the last one failed soon after its start.
+    pub(crate) fn rests_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.backoff.as_ref()?.rests_until(now)
+    }
+
     /// Notes that people are told that this attempt failed. False when they were already.
     pub(crate) fn tell(&mut self, attempt: u64) -> bool {
         let is_news = self.told < attempt;
@@ -141,6 +156,9 @@ impl Attempts {
             if number > 0 {
                 attempts[field] = json!(number);
             }
+        }
+        if let Some(backoff) = &self.backoff {
+            backoff.write(&mut attempts);
         }
         attempts
     }

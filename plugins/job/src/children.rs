@@ -1,26 +1,32 @@
 //! The cluster of a job and the pod that runs its code.
 
-use dask_operator_plugin::dask::metadata::{CLUSTER_NAME, COMPONENT, Metadata};
+use dask_operator_plugin::dask::metadata::{CLUSTER_NAME, CLUSTER_REPLICAS, COMPONENT, Metadata};
 use dask_operator_plugin::dask::resource::{self, Resource};
 use dask_operator_plugin::dask::{address, environment, kinds, last_words, names};
 use dask_operator_plugin::prelude::*;
 
 use crate::Settings;
 
-/// The `DaskCluster` of a job (after defaulting), as it shall look.
-pub(crate) fn cluster(job: &Resource<'_>, settings: &Settings) -> DesiredChild {
+/// The `DaskCluster` of a job (after defaulting), as it shall look. Who has scaled the `existing` one keeps that number.
+pub(crate) fn cluster(job: &Resource<'_>, existing: Option<&Value>, settings: &Settings) -> DesiredChild {
     let cluster = &job.spec["cluster"];
-    let metadata = Metadata::of(job.object, &settings.ignored_annotations)
+    let mut spec = cluster["spec"].clone();
+    let wanted = resource::replicas(&spec["worker"]);
+    spec["worker"]["replicas"] = json!(resource::passed_on_replicas(wanted, existing));
+    let mut metadata = Metadata::of(job.object, &settings.ignored())
         .below(Metadata::embedded(cluster.get("metadata")))
         .reserved(&[(CLUSTER_NAME, job.name)]);
-    let object = resource::object(&metadata, cluster["spec"].clone());
+    metadata
+        .annotations
+        .insert(CLUSTER_REPLICAS.to_owned(), wanted.to_string());
+    let object = resource::object(&metadata, spec);
     DesiredChild::apply(kinds::cluster().key(job.name), object)
 }
 
 /// The pod that runs the code of a job.
 pub(crate) fn runner(job: &Resource<'_>, settings: &Settings) -> DesiredChild {
     let runner = &job.spec["job"];
-    let metadata = Metadata::of(job.object, &settings.ignored_annotations)
+    let metadata = Metadata::of(job.object, &settings.ignored())
         .below(Metadata::embedded(runner.get("metadata")))
         .without_sidecar()
         .reserved(&[(CLUSTER_NAME, job.name), (COMPONENT, "job-runner")]);

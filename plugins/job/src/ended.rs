@@ -7,13 +7,13 @@ use dask_operator_plugin::prelude::*;
 
 use crate::life::Stage;
 
-/// Plans a job whose status says that it is over. A runner that ended stays, for its logs; one that still runs goes.
-/// So does the cluster, unless it shall be looked at.
+/// Plans a job whose status says that it is over. A runner that ended stays, for its logs; one that still runs goes:
+/// its time was over, or only sidecars are left of it. So does the cluster, unless it shall be looked at.
 pub(crate) fn job(observation: &Observation, job: &Resource<'_>) -> Result<Plan, Error> {
     let stage = Stage::of(job.status).unwrap_or(Stage::Failed);
     let runner = observation.child(&kinds::pod(), &names::runner(job.name));
     let runs_on = |observed: &ObservedObject| Ok::<bool, Error>(!Pod::of(observed)?.is_over());
-    let stopped = stage == Stage::Failed && runner.map(runs_on).transpose()?.unwrap_or(false);
+    let stopped = runner.map(runs_on).transpose()?.unwrap_or(false);
     let cluster = observation
         .child(&kinds::cluster(), job.name)
         .filter(|_| keeps_cluster(job, stage));

@@ -20,6 +20,7 @@ mod settings;
 mod validate;
 mod workers;
 
+use dask_operator_plugin::dask::main_container::Role;
 use dask_operator_plugin::dask::{defaults, kinds};
 use dask_operator_plugin::prelude::*;
 
@@ -48,14 +49,16 @@ impl Logic<Job> for DefaultJob {
             return Ok(object);
         };
         // The runner's code is what the workers run: where one of them has an image, the other has it too.
-        let of_runner = spec.get("job").and_then(defaults::main_image);
+        let of_runner = spec
+            .get("job")
+            .and_then(|job| defaults::main_image(job, Role::Runner));
         let image = of_runner.unwrap_or_else(|| settings.default_image.clone());
         let cluster = spec.entry("cluster").or_insert_with(|| json!({}));
         let mut of_workers = None;
         if let Some(cluster) = cluster.as_object_mut() {
             let spec = cluster.entry("spec").or_insert_with(|| json!({}));
             defaults::cluster_spec(spec, &name, &image);
-            of_workers = defaults::main_image(&spec["worker"]);
+            of_workers = defaults::main_image(&spec["worker"], Role::Worker);
         }
         if let Some(job) = spec.get_mut("job") {
             defaults::job(job, &of_workers.unwrap_or(image));
@@ -63,8 +66,8 @@ impl Logic<Job> for DefaultJob {
         Ok(object)
     }
 
-    fn validate(object: &Value, _: Option<&Value>, _: &Settings) -> Vec<Finding> {
-        validate::job(object)
+    fn validate(object: &Value, old: Option<&Value>, _: &Settings) -> Vec<Finding> {
+        validate::job(object, old)
     }
 
     fn plan(observation: &Observation, settings: &Settings) -> Result<Plan, Error> {

@@ -4,6 +4,7 @@
 //! do) stands in the status first, and is done in the next plan, which sees it there. So nothing is forgotten when the
 //! operator ends in between.
 
+use dask_operator_plugin::dask::main_container::{self, Role};
 use dask_operator_plugin::dask::pod::Pod;
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::{kinds, names, time};
@@ -50,7 +51,7 @@ pub(crate) fn job(observation: &Observation, settings: &Settings) -> Result<Plan
         return Ok(known.end(observation, &Resource::of(&parent)));
     }
     let job = <DefaultJob as Logic<Job>>::default(parent, settings)?;
-    Error::if_invalid(validate::job(&job))?;
+    Error::if_invalid(validate::job(&job, None))?;
     let job = Resource::of(&job);
     if known.verdict == Verdict::Suspended {
         return Ok(known.suspended(&job));
@@ -63,10 +64,19 @@ impl<'a> Known<'a> {
         let observed_runner = observation.child(&kinds::pod(), &names::runner(job.name));
         let observed_cluster = observation.child(&kinds::cluster(), job.name);
         let before = Stage::of(job.status).unwrap_or(Stage::JobCreated);
-        let pod = observed_runner.map(Pod::of).transpose()?;
-        let (attempts, runner) = Attempts::count(job.status, before, pod);
+        let pod_spec = &job.spec["job"]["spec"];
+        let main = main_container::name(pod_spec, Role::Runner);
+        let policy = pod_spec["restartPolicy"].as_str().unwrap_or_default();
+        let pod = observed_runner
+            .map(Pod::of)
+            .transpose()?
+            .map(|pod| pod.without_sidecars(main, policy));
+        let (mut attempts, runner) = Attempts::count(job.status, before, pod);
         let limits = Limits::of(job.spec, report::active_since(job, observation.now));
         let verdict = Verdict::of(before, &limits, attempts.as_ref(), &runner, observation.now);
+        if let (Verdict::Retry(_), Some(attempts), Some(pod)) = (&verdict, &mut attempts, runner.pod()) {
+            attempts.failed(job.status, pod, observation.now);
+        }
         let stage = verdict.stage(before, &runner, observed_cluster.is_some());
         Ok(Self {
             before,
@@ -155,7 +165,13 @@ impl<'a> Known<'a> {
             }
         }
         let registered = Registered::of(observation, job);
-        let may_start = self.verdict == Verdict::Start && registered.are_enough();
+        let starts = self.verdict == Verdict::Start;
+        let rest = self
+            .attempts
+            .as_ref()
+            .and_then(|attempts| attempts.rests_until(now))
+            .filter(|_| starts);
+        let may_start = starts && rest.is_none() && registered.are_enough();
         let runner = match (&self.verdict, self.observed_runner) {
             (Verdict::Retry(_), _) => None,
             (_, Some(observed)) => Some(DesiredChild::keep(observed)),
@@ -164,14 +180,18 @@ impl<'a> Known<'a> {
         };
         // The runner comes first, so that workers don't take what a quota leaves it, unless it waits for them.
         let has_place = self.observed_runner.is_some() || registered.wanted > 0;
+        let existing: Option<Value> = self.observed_cluster.map(ObservedObject::read).transpose()?;
         let cluster = match self.observed_cluster {
             _ if matches!(idle, idle::Idle::Taken) => None,
             Some(observed) if observed.terminating => Some(DesiredChild::keep(observed)),
-            Some(_) => Some(children::cluster(job, settings)),
-            None if has_place => Some(children::cluster(job, settings)),
+            Some(_) => Some(children::cluster(job, existing.as_ref(), settings)),
+            None if has_place => Some(children::cluster(job, None, settings)),
             None => None,
         };
-        let waits = (self.verdict == Verdict::Start && !may_start).then(|| registered.condition());
+        let waits = (starts && !may_start).then(|| match rest {
+            Some(until) => report::next_attempt(until),
+            None => registered.condition(),
+        });
 
         let mut status = life::status(self.stage, job.name, &runner_name, self.start(job, now), None);
         if let Some(attempts) = &self.attempts {
@@ -187,19 +207,18 @@ impl<'a> Known<'a> {
             .limits
             .deadline
             .and_then(|deadline| u64::try_from(deadline - now).ok());
+        let to_next = rest.and_then(|until| u64::try_from(until - now).ok());
         let look_again = self.runner.pod().is_none().then_some(LOOK_AGAIN);
         Ok(Plan {
             children: runner.into_iter().chain(cluster).collect(),
             status: status.to_string(),
             conditions,
             events,
-            requeue_after: [to_deadline, look_again, idle.due(now)]
+            requeue_after: [to_deadline, to_next, look_again, idle.due(now)]
                 .into_iter()
                 .flatten()
                 .min(),
-            scheduler: (self.verdict == Verdict::Start)
-                .then(|| registered.request(job))
-                .flatten(),
+            scheduler: starts.then(|| registered.request(job)).flatten(),
             ..Plan::default()
         })
     }

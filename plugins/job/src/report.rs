@@ -62,6 +62,15 @@ pub(crate) fn runner_is_suspended() -> Condition {
     )
 }
 
+/// The last runner failed soon after its start.
+pub(crate) fn next_attempt(begins: Timestamp) -> Condition {
+    let message = format!(
+        "the last runner failed soon after its start: the next attempt begins at {}",
+        time::format(begins)
+    );
+    Condition::new(RUNNER_READY, ConditionStatus::False, "BackOff", message)
+}
+
 /// Whether the runner runs, and why not.
 pub(crate) fn runner_ready(verdict: &Verdict, runner: &Runner, name: &str) -> Condition {
     let not_ready =
@@ -83,7 +92,16 @@ pub(crate) fn runner_ready(verdict: &Verdict, runner: &Runner, name: &str) -> Co
         }
     };
     match pod.trouble() {
-        _ if pod.terminating => not_ready("RunnerTerminating", format!("pod {name} is on its way out")),
+        _ if pod.terminating => {
+            let due = pod
+                .due_to_be_gone()
+                .map(|due| format!(", to be gone at {}", time::format(due)));
+            let message = format!(
+                "pod {name} is on its way out{}; if its node is lost, `kubectl delete pod {name} --force --grace-period=0`",
+                due.unwrap_or_default()
+            );
+            not_ready("RunnerTerminating", message)
+        }
         Some(cause) => not_ready(&cause.reason, format!("pod {name} waits: {}", cause.message)),
         None if pod.phase() == "Running" => Condition::new(
             RUNNER_READY,

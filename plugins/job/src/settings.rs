@@ -1,6 +1,7 @@
 //! Settings of the job component.
 
-use dask_operator_plugin::dask::{defaults, metadata};
+use dask_operator_plugin::dask::defaults;
+use dask_operator_plugin::dask::metadata::{self, Ignored};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -15,6 +16,18 @@ pub struct Settings {
     pub cluster_domain: Option<String>,
     /// Annotations that are not handed down to children, by how they begin.
     pub ignored_annotations: Vec<String>,
+    /// Labels that are not handed down to children, by how they begin.
+    pub ignored_labels: Vec<String>,
+}
+
+impl Settings {
+    /// What is not handed down to children.
+    pub(crate) fn ignored(&self) -> Ignored {
+        Ignored {
+            labels: self.ignored_labels.clone(),
+            annotations: self.ignored_annotations.clone(),
+        }
+    }
 }
 
 impl Default for Settings {
@@ -22,7 +35,8 @@ impl Default for Settings {
         Self {
             default_image: defaults::IMAGE.to_owned(),
             cluster_domain: None,
-            ignored_annotations: metadata::ignored_annotations(),
+            ignored_annotations: metadata::marks_of_tools(),
+            ignored_labels: metadata::marks_of_tools(),
         }
     }
 }

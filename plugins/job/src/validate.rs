@@ -1,13 +1,15 @@
 //! What is wrong with a `DaskJob`.
 
 use dask_operator_plugin::dask::checks::Checks;
-use dask_operator_plugin::dask::metadata::Metadata;
+use dask_operator_plugin::dask::metadata::{Ignored, Metadata};
 use dask_operator_plugin::dask::names;
 use dask_operator_plugin::dask::resource;
 use dask_operator_plugin::prelude::*;
 
-/// Findings for the whole object, after defaulting.
-pub(crate) fn job(object: &Value) -> Vec<Finding> {
+use crate::life::Stage;
+
+/// Findings for the whole object, after defaulting. `old` is what it was before an update.
+pub(crate) fn job(object: &Value, old: Option<&Value>) -> Vec<Finding> {
     let mut checks = Checks::default();
     let name = &names::of(object);
     if let Some(message) = names::wrong_cluster_name("DaskJob", name) {
@@ -24,11 +26,39 @@ pub(crate) fn job(object: &Value) -> Vec<Finding> {
     }
     if let Some(cluster) = checks.object(spec, "cluster", "spec") {
         checks.embedded_metadata(cluster, "spec.cluster");
-        let labels = Metadata::of(object, &[]).below(Metadata::embedded(cluster.get("metadata")));
+        let labels =
+            Metadata::of(object, &Ignored::default()).below(Metadata::embedded(cluster.get("metadata")));
         checks.cluster_spec(&cluster["spec"], "spec.cluster.spec", name, &labels);
     }
     life(&mut checks, spec);
+    if let Some(old) = old {
+        change(&mut checks, spec, old);
+    }
     checks.into_findings()
+}
+
+/// What comes too late.
+fn change(checks: &mut Checks, spec: &Value, old: &Value) {
+    let changed = ["job", "cluster"]
+        .into_iter()
+        .find(|part| spec[part] != old["spec"][part]);
+    let (Some(part), Some(stage)) = (changed, Stage::of(&old["status"])) else {
+        return;
+    };
+    if stage.is_end() {
+        checks.warning(
+            format!("spec.{part}"),
+            format!(
+                "the job is over ({}), so that a change has no effect: delete it and apply it again",
+                stage.word()
+            ),
+        );
+    } else if part == "job" && stage > Stage::JobCreated {
+        checks.warning(
+            "spec.job",
+            "the runner that there is keeps its spec: the change counts for the next attempt, if there is one",
+        );
+    }
 }
 
 /// What a job may do.
@@ -85,7 +115,10 @@ mod tests {
         let fields = |name: &str, spec: Value| -> Vec<String> {
             let object = json!({"metadata": {"name": name}, "spec": spec});
             let object = <DefaultJob as Logic<Job>>::default(object, &settings).expect("defaulted");
-            job(&object).into_iter().map(|finding| finding.field).collect()
+            job(&object, None)
+                .into_iter()
+                .map(|finding| finding.field)
+                .collect()
         };
         let runner = json!({"spec": {"containers": [{"name": "job", "image": "i:1"}]}});
         assert_eq!(fields("j", json!({"job": runner})), [""; 0]);
@@ -119,6 +152,49 @@ mod tests {
         assert_eq!(
             fields("j", json!({"job": always})),
             ["spec.job.spec.restartPolicy"]
+        );
+    }
+
+    #[test]
+    fn what_comes_too_late() {
+        let before = |stage: &str| {
+            json!({
+                "metadata": {"name": "j"},
+                "spec": {"job": {"spec": {"containers": [{"name": "job", "image": "i:1"}]}}},
+                "status": {"jobStatus": stage},
+            })
+        };
+        let said = |stage: &str, pointer: &str, value: Value| {
+            let old = before(stage);
+            let mut new = old.clone();
+            match new.pointer_mut(pointer) {
+                Some(changed) => *changed = value,
+                None => new["spec"]["ttlSecondsAfterFinished"] = value,
+            }
+            let new = <DefaultJob as Logic<Job>>::default(new, &Settings::default()).expect("defaulted");
+            let old = <DefaultJob as Logic<Job>>::default(old, &Settings::default()).expect("defaulted");
+            let findings = job(&new, Some(&old));
+            findings
+                .into_iter()
+                .map(|finding| finding.message)
+                .collect::<Vec<_>>()
+        };
+        let image = "/spec/job/spec/containers/0/image";
+        assert_eq!(
+            said("Failed", image, json!("i:2")),
+            ["the job is over (Failed), so that a change has no effect: delete it and apply it again"]
+        );
+        assert_eq!(
+            said("Running", image, json!("i:2")),
+            [
+                "the runner that there is keeps its spec: the change counts for the next attempt, if there is one"
+            ]
+        );
+        assert_eq!(said("JobCreated", image, json!("i:2")), [""; 0]);
+        assert_eq!(said("Failed", image, json!("i:1")), [""; 0]);
+        assert_eq!(
+            said("Successful", "/spec/ttlSecondsAfterFinished", json!(60)),
+            [""; 0]
         );
     }
 }

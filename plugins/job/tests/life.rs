@@ -176,6 +176,7 @@ impl World {
         };
         let facts = SchedulerFacts {
             observed_at: now,
+            answers_since: 0,
             workers: (0..self.workers).map(worker).collect(),
             desired_workers: None,
             idle_since: None,

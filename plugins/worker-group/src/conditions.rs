@@ -1,13 +1,14 @@
 //! What is said about a group: its conditions.
 
 use dask_operator_plugin::dask::resource::Resource;
-use dask_operator_plugin::dask::time;
 use dask_operator_plugin::dask::update::Strategy;
+use dask_operator_plugin::dask::{quantity, time};
 use dask_operator_plugin::prelude::*;
 
 use crate::census::{Census, Worker};
-use crate::departures::{Departures, How};
+use crate::departures::{Departures, How, Why};
 use crate::drain::Drain;
+use crate::plan::MOST_WORKERS;
 use crate::roster::Scheduler;
 use crate::wanted::Wanted;
 
@@ -63,9 +64,18 @@ pub(crate) fn workers_ready(census: &Census<'_>, desired: usize) -> Condition {
     if ready >= desired {
         return Condition::new(WORKERS_READY, ConditionStatus::True, "AllReady", counted);
     }
+    if desired > MOST_WORKERS {
+        let message = format!(
+            "{counted}; a group can have {MOST_WORKERS} workers: lower spec.worker.replicas, and make further groups for the rest"
+        );
+        return Condition::new(WORKERS_READY, ConditionStatus::False, "TooManyWorkers", message);
+    }
     match census.trouble() {
         Some((count, cause)) => {
-            let message = format!("{counted}; {count} wait: {} ({})", cause.reason, cause.message);
+            let mut message = format!("{counted}; {count} wait: {} ({})", cause.reason, cause.message);
+            if let Some(until) = census.rests_until.filter(|_| census.resting().next().is_some()) {
+                message += &format!("; those that have ended are replaced at {}", time::format(until));
+            }
             Condition::new(WORKERS_READY, ConditionStatus::False, &cause.reason, message)
         }
         None => Condition::new(WORKERS_READY, ConditionStatus::False, "WorkersStarting", counted),
@@ -79,7 +89,6 @@ pub(crate) fn scale_down_blocked(
     drain: &Drain<'_, '_>,
     scheduler: Scheduler<'_>,
     wanted: &Wanted,
-    now: Timestamp,
 ) -> Option<Condition> {
     let blocked = |reason, message| {
         Some(Condition::new(
@@ -89,7 +98,7 @@ pub(crate) fn scale_down_blocked(
             message,
         ))
     };
-    let held = departures.held + drain.staying.len() + drain.again.len();
+    let held = departures.held + drain.staying.len();
     if held > 0
         && let Some(before) = unreachable_before(group, SCALE_DOWN_BLOCKED, scheduler)
     {
@@ -121,21 +130,36 @@ pub(crate) fn scale_down_blocked(
                 counted(departures.held, "worker")
             ),
         ),
-        _ => stuck(&drain.stuck, wanted, now).and_then(|message| blocked(HOLD_DATA, message)),
+        _ => not_taken(&departures.waiting(Why::Surplus))
+            .or_else(|| stuck(&drain.stuck, wanted))
+            .and_then(|message| blocked(HOLD_DATA, message)),
     }
 }
 
-/// Who can't hand on what it holds.
-fn stuck(stuck: &[&Worker<'_>], wanted: &Wanted, now: Timestamp) -> Option<String> {
-    let first = stuck.iter().filter_map(|worker| worker.retiring_since).min()?;
+/// Says who holds results that no other worker can take.
+fn not_taken(waiting: &[&Worker<'_>]) -> Option<String> {
+    let names = (!waiting.is_empty()).then(|| names(waiting))?;
+    Some(format!(
+        "{} to leave and held back, because no other worker can take the results: {names}; to keep them, add a worker \
+         or fetch them; to lose them, delete the pod",
+        counted(waiting.len(), "worker"),
+    ))
+}
+
+/// Says who can't hand on what it holds. The sentence changes when something changes, and not because time goes by: each
+/// sentence is a write.
+fn stuck(stuck: &[(&Worker<'_>, Timestamp)], wanted: &Wanted) -> Option<String> {
+    let first = stuck.iter().map(|(_, since)| *since).min()?;
+    let stuck: Vec<&Worker<'_>> = stuck.iter().map(|(worker, _)| *worker).collect();
     let registered = stuck.iter().flat_map(|worker| worker.standing.registered());
     let bytes: u64 = registered.map(|worker| worker.managed_bytes).sum();
     Some(format!(
-        "{} to leave and could not hand on all results ({bytes} bytes) for {}: {}; more workers or more memory would \
+        "{} to leave and could not hand on all results ({}) since {}: {}; more workers or more memory would \
          take them, and what is still there at {} is lost",
         counted(stuck.len(), "worker"),
-        time::span(now - first),
-        names(stuck),
+        quantity::bytes(bytes),
+        time::format(first),
+        names(&stuck),
         time::format(first.saturating_add(wanted.drain_timeout)),
     ))
 }

@@ -5,6 +5,7 @@
 
 use crate::census::{Census, Worker};
 use crate::roster::Scheduler;
+use crate::takers::Takers;
 use crate::wanted::Wanted;
 use crate::{rollout, victims};
 
@@ -37,6 +38,10 @@ pub(crate) struct Departures<'c, 'a> {
     pub(crate) all: Vec<(&'c Worker<'a>, How, Why)>,
     /// How many are too many and stay, because the scheduler can't be asked.
     pub(crate) held: usize,
+    /// They shall leave and stay, because no other worker can take their results.
+    pub(crate) waiting: Vec<(&'c Worker<'a>, Why)>,
+    /// How many more workers than wanted there may be: successors of workers that can't leave before.
+    pub(crate) successors: usize,
     /// How many are outdated, of those that are not too many.
     pub(crate) outdated: usize,
 }
@@ -46,7 +51,7 @@ impl<'c, 'a> Departures<'c, 'a> {
     pub(crate) fn of(
         census: &'c Census<'a>,
         wanted: &Wanted,
-        scheduler: Scheduler<'_>,
+        scheduler: Scheduler<'a>,
         replaced: usize,
     ) -> Self {
         let mut departures = Self::default();
@@ -61,20 +66,32 @@ impl<'c, 'a> Departures<'c, 'a> {
             };
             departures.all.push((worker, how, Why::Notice));
         }
+        let mut takers = wanted.takers(census, scheduler);
         let outdated = workers.iter().filter(|worker| wanted.is_outdated(worker)).count();
-        let surplus = workers.len().saturating_sub(wanted.most(outdated));
+        let most = wanted.most(outdated);
+        let has_successor = workers.len() > most;
+        let waits = |worker: &&Worker<'a>| {
+            let takers = takers.as_ref().filter(|_| wanted.is_outdated(worker));
+            takers.is_some_and(|takers| takers.are_missing_for(worker, has_successor))
+        };
+        departures.successors = usize::from(wanted.rolls() && workers.iter().any(waits));
+        let surplus = workers.len().saturating_sub(most + departures.successors);
         if surplus + outdated > 0 {
             victims::sort(&mut workers, wanted);
         }
         let staying = workers.split_off(surplus);
         for worker in workers {
-            if !departures.leave(worker, Why::Surplus, wanted, scheduler) {
-                departures.held += 1;
-            }
+            let waits = takers
+                .as_ref()
+                .is_some_and(|takers| takers.are_missing_for(worker, false));
+            departures.leave(worker, Why::Surplus, waits, wanted, scheduler, &mut takers);
         }
         if departures.held == 0 {
             for worker in rollout::next(&staying, wanted, replaced) {
-                departures.leave(worker, Why::Outdated, wanted, scheduler);
+                let waits = takers
+                    .as_ref()
+                    .is_some_and(|takers| takers.are_missing_for(worker, has_successor));
+                departures.leave(worker, Why::Outdated, waits, wanted, scheduler, &mut takers);
             }
         }
         departures.outdated = staying.iter().filter(|worker| wanted.is_outdated(worker)).count();
@@ -82,15 +99,35 @@ impl<'c, 'a> Departures<'c, 'a> {
     }
 
     /// Lets a worker leave, if it can.
-    fn leave(&mut self, worker: &'c Worker<'a>, why: Why, wanted: &Wanted, scheduler: Scheduler<'_>) -> bool {
+    fn leave(
+        &mut self,
+        worker: &'c Worker<'a>,
+        why: Why,
+        waits: bool,
+        wanted: &Wanted,
+        scheduler: Scheduler<'_>,
+        takers: &mut Option<Takers<'a>>,
+    ) {
         let how = match scheduler {
             _ if !worker.may_hold_data => How::Deleted,
+            Scheduler::Known(_) if waits => return self.waiting.push((worker, why)),
             Scheduler::Known(_) => How::Marked,
             Scheduler::Unreachable(_) if wanted.gives_up => How::DeletedUnsafely,
-            Scheduler::Unreachable(_) | Scheduler::NotAsked => return false,
+            Scheduler::Unreachable(_) | Scheduler::NotAsked => {
+                self.held += usize::from(why == Why::Surplus);
+                return;
+            }
         };
+        if let Some(takers) = takers {
+            takers.leaves(&worker.standing);
+        }
         self.all.push((worker, how, why));
-        true
+    }
+
+    /// Those that shall leave for this reason and stay, because no other worker can take their results.
+    pub(crate) fn waiting(&self, why: Why) -> Vec<&'c Worker<'a>> {
+        let waiting = self.waiting.iter().filter(|(_, because)| *because == why);
+        waiting.map(|(worker, _)| *worker).collect()
     }
 
     /// Those that leave in this way.

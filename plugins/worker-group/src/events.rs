@@ -20,7 +20,10 @@ pub(crate) fn of(
     conditions: &[Condition],
     wanted: &Wanted,
 ) -> Vec<Event> {
-    let mut events: Vec<Event> = lost(&census.lost).into_iter().collect();
+    let mut events: Vec<Event> = [lost(&census.lost), ended_early(census)]
+        .into_iter()
+        .flatten()
+        .collect();
     events.extend(retiring(departures));
     events.extend(removed(departures, drain, wanted));
     let find = |type_: &str| conditions.iter().find(|condition| condition.type_ == type_);
@@ -41,15 +44,33 @@ pub(crate) fn of(
     events
 }
 
-/// One event for all workers that are over and replaced now, however many.
+/// One event for all workers that are over after they have worked and are replaced now, however many.
 fn lost(lost: &[Lost<'_>]) -> Option<Event> {
-    let lost: Vec<&Lost<'_>> = lost.iter().filter(|lost| lost.rests_until.is_none()).collect();
+    let lost: Vec<&Lost<'_>> = lost.iter().filter(|lost| lost.early.is_none()).collect();
     let first = lost.first()?;
     let message = format!(
         "{} lost and will be replaced ({}): {}",
         counted(lost.len(), "worker"),
         first.cause,
         listed(lost.iter().map(|lost| lost.observed.key.name.as_str()))
+    );
+    Some(Event::warning("WorkerLost", message))
+}
+
+/// One event for workers that end soon after their start, as long as they do so for the same reason.
+fn ended_early(census: &Census<'_>) -> Option<Event> {
+    let early: Vec<&Lost<'_>> = census.lost.iter().filter(|lost| lost.early.is_some()).collect();
+    let first = early.first().filter(|_| census.backoff_is_news)?;
+    let until = census.rests_until.map(time::format);
+    let when = until.map_or_else(|| "now".to_owned(), |until| format!("at {until}"));
+    let (who, are) = match early.len() {
+        1 => ("1 worker ended soon after its start".to_owned(), "is"),
+        count => (format!("{count} workers ended soon after their start"), "are"),
+    };
+    let message = format!(
+        "{who} ({}) and {are} replaced {when}, and later each time that it happens again: {}",
+        first.cause,
+        listed(early.iter().map(|lost| lost.observed.key.name.as_str()))
     );
     Some(Event::warning("WorkerLost", message))
 }

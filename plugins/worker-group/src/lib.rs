@@ -24,6 +24,7 @@ mod rollout;
 mod roster;
 mod settings;
 mod silence;
+mod takers;
 mod template;
 #[cfg(test)]
 mod tests;

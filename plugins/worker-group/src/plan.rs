@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
+use dask_operator_plugin::dask::metadata::{self, Metadata};
 use dask_operator_plugin::dask::names::WorkerNames;
 use dask_operator_plugin::dask::resource::Resource;
-use dask_operator_plugin::dask::update::Strategy;
-use dask_operator_plugin::dask::{defaults, kinds, metadata, scheduler, time};
+use dask_operator_plugin::dask::{defaults, kinds, scheduler, time};
 use dask_operator_plugin::prelude::*;
 use dask_operator_plugin::{WorkerGroup, log};
 
@@ -16,7 +16,7 @@ use crate::drain::Drain;
 use crate::notices::Notices;
 use crate::roster::Scheduler;
 use crate::silence::Silence;
-use crate::template::Template;
+use crate::template::{self, Template};
 use crate::wanted::Wanted;
 use crate::{DefaultWorkerGroup, Settings, events, rollout, validate};
 
@@ -27,6 +27,10 @@ const SUSPENDED: &str = "Suspended";
 pub(crate) const LOOK_AGAIN: u64 = 30_000;
 /// The shortest time between two batches, where no delay is set.
 const NEXT_BATCH: u64 = 1000;
+/// Bytes of new workers in a plan. A group of 10,000 large pods is more than a component may answer at once.
+const PORTION: usize = 32 << 20;
+/// Workers that a group can have: as many children as a plan may have.
+pub(crate) const MOST_WORKERS: usize = 20_000;
 
 /// Plans a `DaskWorkerGroup`.
 pub(crate) fn worker_group(observation: &Observation, settings: &Settings) -> Result<Plan, Error> {
@@ -35,7 +39,8 @@ pub(crate) fn worker_group(observation: &Observation, settings: &Settings) -> Re
     let group = Resource::of(&group);
     let scheduler = Scheduler::of(observation);
     let notices = Notices::of(observation, &group.spec["worker"]["spec"], &settings.drain_taints)?;
-    let census = Census::of(observation, scheduler, &notices)?;
+    let hash = template::hash(&group);
+    let census = Census::of(observation, scheduler, &notices, &hash, group.status)?;
     let cluster_name = group.spec["cluster"].as_str().unwrap_or_default();
     match observation.related_object(&kinds::cluster(), cluster_name) {
         None => {
@@ -61,7 +66,7 @@ pub(crate) fn worker_group(observation: &Observation, settings: &Settings) -> Re
             let cluster = Resource::of(&cluster);
             let plan = match cluster.spec["suspend"].as_bool() {
                 Some(true) => suspended(&group, &cluster, &census),
-                _ => workers(&group, &cluster, &census, scheduler, observation, settings),
+                _ => workers(&group, &cluster, census, scheduler, observation, settings),
             };
             let ChildKey {
                 api_version,
@@ -105,48 +110,50 @@ fn as_it_is(
 }
 
 /// The workers of a group in its cluster, both after defaulting.
-fn workers(
+fn workers<'a>(
     group: &Resource<'_>,
     cluster: &Resource<'_>,
-    census: &Census<'_>,
-    scheduler: Scheduler<'_>,
-    observation: &Observation,
+    mut census: Census<'a>,
+    scheduler: Scheduler<'a>,
+    observation: &'a Observation,
     settings: &Settings,
 ) -> Plan {
     let now = observation.now;
-    let wanted = Wanted::of(group, cluster, settings, scheduler, now);
-    let drain = Drain::of(census, &wanted, scheduler, group, now);
+    let wanted = Wanted::of(group, cluster, scheduler, now);
+    if let Some(takers) = wanted.takers(&census, scheduler) {
+        census.call_back(&takers);
+    }
+    let census = &census;
+    let drain = Drain::of(census, &wanted, scheduler, now);
     let departures = Departures::of(census, &wanted, scheduler, drain.replaced);
-    let batch = Batch::of(
-        missing(census, &departures, &drain, &wanted),
-        census,
-        now,
-        settings,
-    );
-
+    let missing = missing(census, &departures, &drain, &wanted);
+    let template = (missing > 0).then(|| Template::of(group, cluster, settings, &wanted));
+    let portion = template.as_ref().map_or(0, |template| PORTION / template.size());
     let gone: HashSet<&str> = departures
         .all
         .iter()
         .map(|(worker, _, _)| worker.name())
         .collect();
-    let kept = census
+    let metadata = template::changeable_metadata(group, cluster, settings);
+    let staying = census
         .workers
         .iter()
-        .filter(|worker| !gone.contains(worker.name()));
-    let kept = kept
-        .chain(drain.staying.iter().copied())
-        .map(|worker| worker.observed);
-    let kept = kept.chain(census.terminating.iter().map(|terminating| terminating.observed));
-    let kept = kept.chain(census.resting());
-    let mut children: Vec<DesiredChild> = kept.map(DesiredChild::keep).collect();
-    let mark = json!({"metadata": {
-        "labels": {metadata::CLUSTER_NAME: cluster.name},
-        "annotations": {metadata::RETIRING_SINCE: time::format_exactly(now)},
-    }});
-    let marked = departures.by(How::Marked).chain(drain.again.iter().copied());
-    children.extend(marked.map(|worker| DesiredChild::apply(worker.observed.key.clone(), &mark)));
-    if batch.size > 0 {
-        let template = Template::of(group, cluster, settings, &wanted.template_hash);
+        .filter(|worker| !gone.contains(worker.name()))
+        .map(|worker| worker.kept_with(&metadata));
+    let leaving = drain.staying.iter().map(|worker| worker.observed);
+    let terminating = census.terminating.iter().map(|terminating| terminating.observed);
+    let resting = census.resting().map(|lost| lost.observed);
+    let others = leaving.chain(terminating).chain(resting);
+    let mut children: Vec<DesiredChild> = staying.chain(others.map(DesiredChild::keep)).collect();
+    let mark = json!({"metadata": marked(metadata, now).to_json()});
+    children.extend(
+        departures
+            .by(How::Marked)
+            .map(|worker| DesiredChild::apply(worker.observed.key.clone(), &mark)),
+    );
+    let room = MOST_WORKERS.saturating_sub(children.len());
+    let batch = Batch::of(missing.min(room), portion, census, now, settings);
+    if let Some(template) = template.filter(|_| batch.size > 0) {
         let names = WorkerNames::new(group.name, observation.seed, names_taken(observation));
         children.extend(names.take(batch.size).map(|name| template.worker(name)));
         log::debug(format!("{} workers are created", batch.size));
@@ -159,7 +166,6 @@ fn workers(
         &drain,
         scheduler,
         &wanted,
-        now,
     ));
     conditions.extend(conditions::workers_up_to_date(
         group,
@@ -169,7 +175,8 @@ fn workers(
         scheduler,
     ));
     let events = events::of(group, census, &departures, &drain, &conditions, &wanted);
-    let rest = census.lost.iter().filter_map(|lost| lost.rests_until).min();
+    let resting = census.resting().next().is_some();
+    let rest = census.rests_until.filter(|_| resting);
     let rest = rest.and_then(|until| u64::try_from(until - now).ok());
     let asks = asks(census, &departures, &wanted);
     let silence = wanted.silence.filter(|_| asks);
@@ -200,6 +207,15 @@ fn workers(
     }
 }
 
+/// Labels and annotations of a worker that is told to leave. With what an earlier apply put on it: what an apply leaves out is
+/// taken off.
+fn marked(mut metadata: Metadata, now: Timestamp) -> Metadata {
+    metadata
+        .annotations
+        .insert(metadata::RETIRING_SINCE.to_owned(), time::format_exactly(now));
+    metadata
+}
+
 /// How many workers are to be created. Who was told to leave, and who is about to lose its node, does not count; who
 /// is lost, or deleted for being outdated, holds its place until it is gone. Who leaves for being outdated holds it, too,
 /// unless it takes another worker to let it go.
@@ -217,22 +233,27 @@ fn missing(
         .iter()
         .filter(|(_, how, why)| *why == Why::Outdated && *how == How::Marked);
     let marked = marked.count();
-    let leaving = drain.staying.iter().chain(&drain.again);
-    let outgoing = leaving.filter(|worker| wanted.is_outgoing(worker)).count() - drain.replaced;
+    let outgoing = drain
+        .staying
+        .iter()
+        .filter(|worker| wanted.is_outgoing(worker))
+        .count()
+        - drain.replaced;
     let room = rollout::room(wanted, counted, outgoing + marked);
-    let most = wanted.most(departures.outdated - departures.count(Why::Outdated));
+    let most = wanted.most(departures.outdated - departures.count(Why::Outdated)) + departures.successors;
     most.saturating_sub(counted).min(room)
 }
 
 /// Whether the scheduler has something to say: somebody leaves, or shall.
 fn asks(census: &Census<'_>, departures: &Departures<'_, '_>, wanted: &Wanted) -> bool {
-    let rolls = matches!(wanted.strategy, Strategy::Rolling { .. }) && departures.outdated > 0;
+    let rolls = wanted.rolls() && departures.outdated > 0;
+    let waits = !departures.waiting.is_empty();
     let marked = departures.by(How::Marked).next().is_some();
     let terminating = census
         .terminating
         .iter()
         .any(|terminating| terminating.may_hold_data);
-    departures.held > 0 || marked || rolls || terminating || !census.leaving.is_empty()
+    departures.held > 0 || waits || marked || rolls || terminating || !census.leaving.is_empty()
 }
 
 /// When to look again, beside when something changes.
@@ -272,7 +293,8 @@ struct Batch {
 }
 
 impl Batch {
-    fn of(missing: usize, census: &Census<'_>, now: Timestamp, settings: &Settings) -> Self {
+    /// Of the missing workers as many as the settings allow, and no more than a plan takes: a portion.
+    fn of(missing: usize, portion: usize, census: &Census<'_>, now: Timestamp, settings: &Settings) -> Self {
         let limit = settings
             .batch_size
             .filter(|limit| *limit > 0)
@@ -287,8 +309,8 @@ impl Batch {
                 size: 0,
                 again: u64::try_from(due - now).ok(),
             },
-            _ if missing > limit => Self {
-                size: limit,
+            _ if missing > limit.min(portion.max(1)) => Self {
+                size: limit.min(portion.max(1)),
                 again: Some(again),
             },
             _ => Self {
@@ -331,6 +353,9 @@ fn status(
     }
     if let Some(silence) = silence {
         silence.write(&mut status);
+    }
+    if let Some(backoff) = &census.backoff {
+        backoff.write(&mut status);
     }
     if !census.leaving.is_empty() {
         status["retiringReplicas"] = json!(census.leaving.len());

@@ -51,6 +51,11 @@ impl<'a> Standing<'a> {
         }
     }
 
+    /// Whether the scheduler lists a worker that is in it, or may be.
+    pub(crate) fn may_be_a_worker(&self) -> bool {
+        matches!(self, Self::Registered(_) | Self::Unclear)
+    }
+
     /// Tasks that they run or have queued.
     pub(crate) fn processing(&self) -> u64 {
         self.registered()
@@ -152,6 +157,7 @@ mod tests {
         };
         SchedulerFacts {
             observed_at: START,
+            answers_since: 0,
             workers: workers.iter().map(worker).collect(),
             desired_workers: None,
             idle_since: None,

@@ -1,7 +1,8 @@
 //! Settings of the worker-group component.
 
+use dask_operator_plugin::dask::defaults;
+use dask_operator_plugin::dask::metadata::{self, Ignored};
 use dask_operator_plugin::dask::workload::Workload;
-use dask_operator_plugin::dask::{defaults, metadata};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -23,6 +24,8 @@ pub struct Settings {
     pub cluster_domain: Option<String>,
     /// Annotations that are not handed down to pods, by how they begin.
     pub ignored_annotations: Vec<String>,
+    /// Labels that are not handed down to children, by how they begin.
+    pub ignored_labels: Vec<String>,
     /// Keys of taints that say that a node is about to go: its workers hand on what they hold and are replaced at once.
     pub drain_taints: Vec<String>,
 }
@@ -41,6 +44,16 @@ const DRAIN_TAINTS: [&str; 7] = [
     "karpenter.sh/disruption",
 ];
 
+impl Settings {
+    /// What is not handed down to children.
+    pub(crate) fn ignored(&self) -> Ignored {
+        Ignored {
+            labels: self.ignored_labels.clone(),
+            annotations: self.ignored_annotations.clone(),
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -49,7 +62,8 @@ impl Default for Settings {
             batch_size: None,
             delay: None,
             cluster_domain: None,
-            ignored_annotations: metadata::ignored_annotations(),
+            ignored_annotations: metadata::marks_of_tools(),
+            ignored_labels: metadata::marks_of_tools(),
             drain_taints: DRAIN_TAINTS.map(str::to_owned).to_vec(),
         }
     }

@@ -1,11 +1,12 @@
 //! A worker's object, made once and filled in for each worker.
 
-use dask_operator_plugin::dask::metadata::{self, Metadata, TEMPLATE_HASH};
+use dask_operator_plugin::dask::metadata::{self, Metadata, RESTARTED_AT, TEMPLATE_HASH};
 use dask_operator_plugin::dask::resource::Resource;
-use dask_operator_plugin::dask::{address, environment, hash};
+use dask_operator_plugin::dask::{address, environment, hash, time};
 use dask_operator_plugin::prelude::*;
 
 use crate::Settings;
+use crate::wanted::Wanted;
 
 /// The text of a worker's object, cut where its name belongs. A group may have thousands of workers that differ in
 /// nothing else.
@@ -17,7 +18,12 @@ pub(crate) struct Template {
 
 impl Template {
     /// The workers of `group` in `cluster`, both after defaulting.
-    pub(crate) fn of(group: &Resource<'_>, cluster: &Resource<'_>, settings: &Settings, hash: &str) -> Self {
+    pub(crate) fn of(
+        group: &Resource<'_>,
+        cluster: &Resource<'_>,
+        settings: &Settings,
+        wanted: &Wanted,
+    ) -> Self {
         let worker = &group.spec["worker"];
         // A word that nobody wrote, to stand for the name until there is one.
         let mut stand_in = "worker-name-stand-in".to_owned();
@@ -36,13 +42,23 @@ impl Template {
         let mut metadata = metadata(group, cluster, settings).reserved(&labels);
         metadata
             .annotations
-            .insert(TEMPLATE_HASH.to_owned(), hash.to_owned());
+            .insert(TEMPLATE_HASH.to_owned(), wanted.template_hash.clone());
+        if let Some(time) = wanted.restarted_at {
+            metadata
+                .annotations
+                .insert(RESTARTED_AT.to_owned(), time::format_exactly(time));
+        }
         let object = settings.workload.object(&metadata, pod_spec, &labels);
         let pieces = json_text(&object).split(&stand_in).map(str::to_owned).collect();
         Self {
             kind: settings.workload.kind(),
             pieces,
         }
+    }
+
+    /// How many bytes a worker's object has, its name aside, which is short.
+    pub(crate) fn size(&self) -> usize {
+        self.pieces.iter().map(String::len).sum::<usize>().max(1)
     }
 
     /// The worker of that name.
@@ -67,18 +83,31 @@ fn has_word(value: &Value, word: &str) -> bool {
     }
 }
 
-/// [`hash::of_template`] of a group's workers, from the resources after defaulting, because that is how the webhook stores
-/// them. Workers of another hash are outdated.
-pub(crate) fn hash(group: &Resource<'_>, cluster: &Resource<'_>, settings: &Settings) -> String {
-    hash::of_template(&metadata(group, cluster, settings), &group.spec["worker"]["spec"])
+/// The hash of a worker's spec, after defaulting, because that is how the webhook stores it. Workers of another hash are
+/// outdated. Labels and annotations are not in it: they can be changed on a pod that exists. Nor is what the operator adds
+/// (names, addresses, environment), so that no release of it makes a worker outdated.
+pub(crate) fn hash(group: &Resource<'_>) -> String {
+    hash::of(&group.spec["worker"]["spec"])
+}
+
+/// Labels and annotations that each worker's pod shall have, also one that exists.
+pub(crate) fn changeable_metadata(
+    group: &Resource<'_>,
+    cluster: &Resource<'_>,
+    settings: &Settings,
+) -> Metadata {
+    metadata(group, cluster, settings)
+        .reserved(&metadata::worker_labels(cluster.name, group.name))
+        .changeable()
 }
 
 /// A worker's labels and annotations but the reserved ones: the cluster's labels, below the group's, below those of
 /// `spec.worker`. The cluster's annotations reach only the group that it makes itself. The operator's own annotations
 /// say something about the group and nothing about its workers.
 fn metadata(group: &Resource<'_>, cluster: &Resource<'_>, settings: &Settings) -> Metadata {
-    let cluster_labels = Metadata::of(cluster.object, &[]).labels;
-    let mut metadata = Metadata::of(group.object, &settings.ignored_annotations)
+    let ignored = settings.ignored();
+    let cluster_labels = Metadata::of(cluster.object, &ignored).labels;
+    let mut metadata = Metadata::of(group.object, &ignored)
         .below(Metadata::embedded(group.spec["worker"].get("metadata")))
         .with_default_labels(cluster_labels)
         .without_sidecar();

@@ -5,6 +5,8 @@ use dask_operator_plugin::dask::metadata::RESTARTED_AT;
 use dask_operator_plugin::dask::{names, time};
 use dask_operator_plugin::prelude::*;
 
+use crate::plan::MOST_WORKERS;
+
 /// Findings for the whole object, after defaulting.
 pub(crate) fn worker_group(object: &Value, old: Option<&Value>) -> Vec<Finding> {
     let mut checks = Checks::default();
@@ -39,6 +41,17 @@ pub(crate) fn worker_group(object: &Value, old: Option<&Value>) -> Vec<Finding> 
     }
     if let Some(worker) = checks.object(spec, "worker", "spec") {
         checks.worker(worker, "spec.worker");
+        if worker["replicas"]
+            .as_u64()
+            .is_some_and(|replicas| replicas > MOST_WORKERS as u64)
+        {
+            checks.warning(
+                "spec.worker.replicas",
+                format!(
+                    "a group can have {MOST_WORKERS} workers: lower it, and make further groups for the rest"
+                ),
+            );
+        }
     }
     checks.into_findings()
 }
@@ -79,6 +92,9 @@ mod tests {
             fields(&soon, None),
             ["metadata.annotations[kubernetes.dask.org/restarted-at]"]
         );
+        let mut many = group();
+        many["spec"]["worker"]["replicas"] = json!(20_001);
+        assert_eq!(fields(&many, None), ["spec.worker.replicas"]);
         let mut wrong = group();
         wrong["spec"]["worker"]["updateStrategy"] = json!({"maxSurge": "many"});
         assert_eq!(fields(&wrong, None), ["spec.worker.updateStrategy.maxSurge"]);

@@ -33,14 +33,19 @@ impl Class {
     }
 }
 
-/// Puts those first with whom the least is lost: who never was a worker, who is none for the scheduler, who is idle,
-/// who holds least; then who is outdated anyway, who is newest, and whose name comes first.
+/// Puts those first with whom the least is lost: who never was a worker, who is none for the scheduler, who is outdated and
+/// will be replaced anyway (its results would otherwise move twice), who is idle, who holds least; then who is outdated,
+/// who is newest, and whose name comes first.
 pub(crate) fn sort(workers: &mut [&Worker<'_>], wanted: &Wanted) {
     workers.sort_by_cached_key(|worker| {
+        let class = Class::of(worker);
+        let is_outdated = wanted.is_outdated(worker);
         (
-            Class::of(worker),
+            class.min(Class::Idle),
+            !(is_outdated && wanted.rolls()),
+            class,
             worker.standing.bytes(),
-            !wanted.is_outdated(worker),
+            !is_outdated,
             Reverse(worker.created),
             worker.name().to_owned(),
         )

@@ -6,9 +6,10 @@ use dask_operator_plugin::dask::time;
 use dask_operator_plugin::dask::update::{self, ScaleDown, Strategy};
 use dask_operator_plugin::prelude::*;
 
-use crate::census::Worker;
+use crate::census::{Census, Worker};
 use crate::roster::Scheduler;
 use crate::silence::Silence;
+use crate::takers::Takers;
 use crate::template;
 
 /// What a group shall be, from its `spec.worker` and its cluster.
@@ -22,12 +23,14 @@ pub(crate) struct Wanted {
     pub(crate) gives_up: bool,
     /// Milliseconds that a worker has to hand on what it holds.
     pub(crate) drain_timeout: i64,
+    /// Workers leave only when another can take their results.
+    pub(crate) moves_results: bool,
     /// How those are replaced that are outdated.
     pub(crate) strategy: Strategy,
     /// What new workers are made from.
     pub(crate) template_hash: String,
-    /// Workers that are older than this are outdated.
-    restarted_at: Option<Timestamp>,
+    /// Workers that are older than this, and were not made for it, are outdated.
+    pub(crate) restarted_at: Option<Timestamp>,
     /// A time that is still to come and will be `restarted_at`.
     pub(crate) restart_at: Option<Timestamp>,
 }
@@ -37,12 +40,12 @@ impl Wanted {
     pub(crate) fn of(
         group: &Resource<'_>,
         cluster: &Resource<'_>,
-        settings: &crate::Settings,
         scheduler: Scheduler<'_>,
         now: Timestamp,
     ) -> Self {
         let worker = &group.spec["worker"];
-        let silence = Silence::of(group, ScaleDown::of(worker), scheduler, now);
+        let scale_down = ScaleDown::of(worker);
+        let silence = Silence::of(group, scale_down, scheduler, now);
         let replicas = resource::replicas(worker) as usize;
         let restarts = [group, cluster].map(|resource| {
             let annotation = &resource.object["metadata"]["annotations"][RESTARTED_AT];
@@ -54,8 +57,9 @@ impl Wanted {
             silence,
             gives_up: silence.is_some_and(|silence| silence.ends() <= now),
             drain_timeout: update::drain_timeout(worker),
+            moves_results: scale_down == ScaleDown::Drain,
             strategy: Strategy::of(worker, replicas),
-            template_hash: template::hash(group, cluster, settings),
+            template_hash: template::hash(group),
             restarted_at: restarts().filter(|time| *time <= now).max(),
             restart_at: restarts().filter(|time| *time > now).min(),
         }
@@ -64,7 +68,8 @@ impl Wanted {
     /// Whether a worker is to be replaced by one of the present template. Who made those without a hash is not known,
     /// so they are left alone, unless somebody says so.
     pub(crate) fn is_outdated(&self, worker: &Worker<'_>) -> bool {
-        let restart = self.restarted_at.zip(worker.created);
+        // The clocks of who says it and of who notes when a worker was made may differ.
+        let restart = self.restarted_at.zip(worker.restarted_at.or(worker.created));
         let other = worker
             .template_hash
             .as_ref()
@@ -75,6 +80,16 @@ impl Wanted {
     /// Whether a worker that was told to leave leaves for being outdated, and not because its node goes.
     pub(crate) fn is_outgoing(&self, worker: &Worker<'_>) -> bool {
         self.is_outdated(worker) && worker.notice.is_none()
+    }
+
+    /// Workers that can take the results of others, where that matters.
+    pub(crate) fn takers<'a>(&self, census: &Census<'a>, scheduler: Scheduler<'a>) -> Option<Takers<'a>> {
+        Takers::of(census, scheduler).filter(|_| self.moves_results)
+    }
+
+    /// Whether outdated workers are replaced.
+    pub(crate) fn rolls(&self) -> bool {
+        matches!(self.strategy, Strategy::Rolling { .. })
     }
 
     /// How many workers there may be while so many of them are outdated.

@@ -1,7 +1,10 @@
 //! Observations as files, and plans as text for people.
 
+use std::collections::BTreeMap;
+
 use dask_operator_core::parent::DaskKind;
 use dask_operator_plugin::contract::{SchedulerFacts, SchedulerWorker, Timestamp};
+use dask_operator_plugin::dask::metadata::{self, Metadata};
 use dask_operator_plugin::dask::time;
 use dask_operator_plugin::testing::{START, Scenario};
 use dask_operator_render::logic::Failure;
@@ -19,7 +22,7 @@ use crate::native::across;
 pub struct ObservationFile {
     /// What the component is told about the resource; `kind` says which component.
     parent: Value,
-    /// Children that exist.
+    /// Children that exist. Pods without labels get those that the operator gives them.
     #[serde(default)]
     children: Vec<Value>,
     /// Other objects.
@@ -41,6 +44,8 @@ pub struct ObservationFile {
 struct Scheduler {
     /// It does not answer, and why.
     unreachable: Option<String>,
+    /// Since when it has answered each time; always, where it is left out.
+    answers_since: Option<String>,
     #[serde(default)]
     workers: Vec<Worker>,
     desired_workers: Option<u32>,
@@ -84,7 +89,12 @@ impl ObservationFile {
         let mut scenario = Scenario::of_value(self.parent)
             .settings(&Value::Object(self.settings))
             .after(self.now * 1000);
-        scenario = self.children.into_iter().fold(scenario, Scenario::child);
+        let labels = labels(scenario.parent(), &self.related);
+        let children = self
+            .children
+            .into_iter()
+            .map(|child| labelled(child, labels.as_ref()));
+        scenario = children.fold(scenario, Scenario::child);
         scenario = self.related.into_iter().fold(scenario, Scenario::related);
         if let Some(scheduler) = self.scheduler {
             scenario = match &scheduler.unreachable {
@@ -113,10 +123,46 @@ impl ObservationFile {
     }
 }
 
+/// The labels that the pods of a cluster or of a worker group have, unless their specs add some.
+fn labels(parent: &Value, related: &[Value]) -> Option<BTreeMap<String, String>> {
+    let name = parent["metadata"]["name"].as_str()?;
+    let own = Metadata::embedded(parent.get("metadata"));
+    let metadata = match parent["kind"].as_str()? {
+        "DaskCluster" => own.reserved(&metadata::scheduler_labels(name)),
+        "DaskWorkerGroup" => {
+            let cluster = parent["spec"]["cluster"].as_str()?;
+            let of_cluster = related
+                .iter()
+                .find(|object| object["metadata"]["name"] == cluster);
+            let of_cluster = of_cluster.and_then(|object| object.get("metadata"));
+            let handed_down = Metadata::embedded(of_cluster).below(own);
+            handed_down.reserved(&metadata::worker_labels(cluster, name))
+        }
+        _ => return None,
+    };
+    Some(metadata.without_sidecar().labels)
+}
+
+/// A pod with labels, where none are written.
+fn labelled(mut child: Value, labels: Option<&BTreeMap<String, String>>) -> Value {
+    if child["kind"] == "Pod"
+        && child["metadata"]["labels"].is_null()
+        && let Some(labels) = labels
+    {
+        child["metadata"]["labels"] = json!(labels);
+    }
+    child
+}
+
 impl Scheduler {
     fn facts(self, now: Timestamp) -> SchedulerFacts {
         SchedulerFacts {
             observed_at: now,
+            answers_since: self
+                .answers_since
+                .as_deref()
+                .and_then(time::parse)
+                .unwrap_or_default(),
             workers: self.workers.into_iter().map(|worker| worker.fact(now)).collect(),
             desired_workers: self.desired_workers,
             idle_since: self.idle_since.as_deref().and_then(time::parse),

@@ -148,8 +148,13 @@ fn worker(number: usize, state: State) -> Value {
         State::Deployment => json!({"readyReplicas": 1}),
     };
     let created = START + i64::try_from(number).unwrap_or(0) * 1000;
-    let mut metadata =
-        json!({"name": format!("g-worker-{number:010x}"), "creationTimestamp": time::format(created)});
+    let mut metadata = json!({
+        "name": format!("g-worker-{number:010x}"), "creationTimestamp": time::format(created),
+        "labels": {
+            "dask.org/cluster-name": "c", "dask.org/component": "worker", "dask.org/workergroup-name": "g",
+            "sidecar.istio.io/inject": "false",
+        },
+    });
     if state == State::Terminating {
         metadata["deletionTimestamp"] = json!(time::format(START));
     }

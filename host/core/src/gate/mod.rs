@@ -78,8 +78,8 @@ pub trait Observed {
     /// Whether a worker group of that name in the parent's namespace belongs to
     /// the parent's cluster.
     fn has_worker_group(&self, name: &str) -> bool;
-    /// Whether the component saw a Dask worker with this address.
-    fn has_dask_worker(&self, address: &str) -> bool;
+    /// The addresses of the Dask workers that the component saw.
+    fn dask_workers(&self) -> HashSet<&str>;
     /// Whether the parent's cluster, as the component saw it, has this uid.
     fn has_cluster(&self, uid: &str) -> bool;
 }
@@ -97,8 +97,8 @@ impl Observed for Nothing {
         false
     }
 
-    fn has_dask_worker(&self, _: &str) -> bool {
-        false
+    fn dask_workers(&self) -> HashSet<&str> {
+        HashSet::new()
     }
 
     fn has_cluster(&self, _: &str) -> bool {
@@ -483,10 +483,14 @@ impl Gate<'_> {
             );
             self.refuse(None, "scheduler.retire", message);
         }
+        if request.retire.is_empty() {
+            return;
+        }
+        let known = observed.dask_workers();
         for address in request
             .retire
             .iter()
-            .filter(|address| !observed.has_dask_worker(address))
+            .filter(|address| !known.contains(address.as_str()))
         {
             let message = "there was no worker with this address in the observation";
             self.refuse(None, format!("scheduler.retire[{address}]"), message);

@@ -1,3 +1,5 @@
+use std::cell::Cell;
+
 use rstest::rstest;
 use serde_json::json;
 
@@ -61,8 +63,8 @@ impl Observed for World {
         name == "a-default"
     }
 
-    fn has_dask_worker(&self, address: &str) -> bool {
-        address == "tcp://10.0.0.1:1"
+    fn dask_workers(&self) -> HashSet<&str> {
+        HashSet::from(["tcp://10.0.0.1:1"])
     }
 
     fn has_cluster(&self, uid: &str) -> bool {
@@ -375,4 +377,46 @@ fn only_workers_that_were_seen_are_retired(
             .collect(),
     };
     assert_eq!(fields, wrong);
+}
+
+/// As [`World`]; counts how often the workers are looked up.
+struct Counting(Cell<usize>);
+
+impl Observed for Counting {
+    fn has_child(&self, key: &ChildKey) -> bool {
+        World.has_child(key)
+    }
+
+    fn has_worker_group(&self, name: &str) -> bool {
+        World.has_worker_group(name)
+    }
+
+    fn dask_workers(&self) -> HashSet<&str> {
+        self.0.set(self.0.get() + 1);
+        World.dask_workers()
+    }
+
+    fn has_cluster(&self, uid: &str) -> bool {
+        World.has_cluster(uid)
+    }
+}
+
+/// A group of thousands that goes retires all of them at once.
+#[rstest]
+#[case::many(&["tcp://10.0.0.1:1", "tcp://10.0.0.1:1", "tcp://10.0.0.1:1"], 1)]
+#[case::none(&[], 0)]
+fn all_retired_workers_are_looked_up_together(#[case] retire: &[&str], #[case] expected: usize) {
+    let mut plan = plan(Vec::new());
+    plan.scheduler = Some(SchedulerRequest {
+        questions: vec![SchedulerQuestion::Workers],
+        ..request(retire)
+    });
+    let (declared, counting) = (declared(), Counting(Cell::new(0)));
+    let checked = check(
+        &parent(DaskKind::WorkerGroup),
+        &Rules::new(&declared),
+        &counting,
+        plan,
+    );
+    assert_eq!((checked.is_ok(), counting.0.get()), (true, expected));
 }

@@ -1,5 +1,7 @@
 //! What a plugin resource's status says, and the events about it.
 
+use std::time::Duration;
+
 use dask_operator_api::{ClusterDaskPlugin, DaskPlugin, LastGood, PluginStatus};
 use dask_operator_core::names::{DASK_API_VERSION, FIELD_MANAGER};
 use dask_operator_core::plan::{Condition, ConditionStatus};
@@ -14,11 +16,14 @@ use tracing::{debug, warn};
 use super::failure::LoadFailure;
 use super::prepare::Good;
 use super::resource::Resource;
-use crate::events::cut;
+use crate::events::{self, cut};
 
 /// Bytes of a condition's message, and of an event's.
 const MESSAGE: usize = 4096;
 const NOTE: usize = 1024;
+
+/// How long the API server may take to write a status. All plugins wait meanwhile.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The status that tells what is in force, and why it is not what `resource` asks for.
 pub(super) fn status(
@@ -128,23 +133,25 @@ pub(super) async fn write(client: &Client, resource: &Resource, wanted: PluginSt
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
     let patch = Patch::Apply(&patch);
     let name = &resource.id.name;
-    let written = match &resource.id.namespace {
-        Some(namespace) => {
-            let api: Api<DaskPlugin> = Api::namespaced(client.clone(), namespace);
-            api.patch_status(name, &parameters, &patch).await.map(drop)
-        }
-        None => {
-            let api: Api<ClusterDaskPlugin> = Api::all(client.clone());
-            api.patch_status(name, &parameters, &patch).await.map(drop)
+    let written = async {
+        match &resource.id.namespace {
+            Some(namespace) => {
+                let api: Api<DaskPlugin> = Api::namespaced(client.clone(), namespace);
+                api.patch_status(name, &parameters, &patch).await.map(drop)
+            }
+            None => {
+                let api: Api<ClusterDaskPlugin> = Api::all(client.clone());
+                api.patch_status(name, &parameters, &patch).await.map(drop)
+            }
         }
     };
-    match written {
-        Ok(()) => wanted,
-        Err(error) => {
-            warn!(plugin = %resource.id, "its status can't be written: {error}");
-            resource.status.clone()
-        }
-    }
+    let why = match tokio::time::timeout(TIMEOUT, written).await {
+        Ok(Ok(())) => return wanted,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer in {} s", TIMEOUT.as_secs()),
+    };
+    warn!(plugin = %resource.id, "its status can't be written: {why}");
+    resource.status.clone()
 }
 
 /// Tells people of something that happened to a plugin.
@@ -157,7 +164,11 @@ pub(super) async fn tell(client: &Client, resource: &Resource, type_: EventType,
         secondary: None,
     };
     let recorder = Recorder::new(client.clone(), Reporter::from("dask-operator"));
-    if let Err(error) = recorder.publish(&event, &resource.reference()).await {
-        debug!(plugin = %resource.id, reason, "an event can't be published: {error}");
-    }
+    let why =
+        match tokio::time::timeout(events::TIMEOUT, recorder.publish(&event, &resource.reference())).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer in {} s", events::TIMEOUT.as_secs()),
+        };
+    debug!(plugin = %resource.id, reason, "an event can't be published: {why}");
 }

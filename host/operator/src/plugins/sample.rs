@@ -1,5 +1,6 @@
 //! What a plugin is tried on before it is used: one small resource of each kind.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use dask_operator_core::gate::{self, Observed, Rules};
@@ -103,8 +104,8 @@ impl Observed for Alone {
         name == GROUP
     }
 
-    fn has_dask_worker(&self, _: &str) -> bool {
-        false
+    fn dask_workers(&self) -> HashSet<&str> {
+        HashSet::new()
     }
 
     // Nothing is written here.

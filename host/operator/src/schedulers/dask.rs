@@ -103,7 +103,7 @@ impl Wire {
                 .comm
                 .adaptive_target(duration.map(Duration::from_millis))
                 .await?;
-            answers.demand.insert(duration, desired);
+            answers.demand.extend(desired.map(|desired| (duration, desired)));
         }
         Ok(answers)
     }

@@ -132,6 +132,8 @@ struct Want {
 struct Watched {
     wants: HashMap<ParentKey, Want>,
     known: Known,
+    /// When it answered after it had not, in milliseconds since 1970.
+    answers_since: i64,
     /// Grows with each change in what is known.
     version: u64,
     /// Ends the wait until the next question.
@@ -214,6 +216,7 @@ impl Schedulers {
             Known::Silent(why) => SchedulerState::Unreachable(why.clone()),
             Known::Answers(answers) => SchedulerState::Facts(SchedulerFacts {
                 observed_at: answers.asked_at,
+                answers_since: watched.answers_since,
                 workers: answers
                     .workers
                     .iter()
@@ -241,6 +244,7 @@ impl Schedulers {
         let watched = all.entry(cluster.clone()).or_insert_with(|| Watched {
             wants: HashMap::new(),
             known: Known::default(),
+            answers_since: 0,
             version: 0,
             wake: Arc::default(),
             retiring: BTreeSet::new(),

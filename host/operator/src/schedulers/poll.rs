@@ -152,7 +152,10 @@ impl Inner {
                 let news = !answers.say_the_same(before);
                 (Known::Answers(Arc::new(answers)), news)
             }
-            (Ok(answers), _) => (Known::Answers(Arc::new(answers)), true),
+            (Ok(answers), _) => {
+                watched.answers_since = answers.asked_at;
+                (Known::Answers(Arc::new(answers)), true)
+            }
             (Err(failure), Known::Silent(before)) => {
                 let news = failure.message != *before;
                 (Known::Silent(failure.message), news)

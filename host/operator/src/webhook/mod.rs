@@ -36,6 +36,7 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::plugins::{Plugins, Sources};
 use crate::recording::Recording;
+use crate::tasks::Tasks;
 use args::WebhookArgs;
 use ask::Deciders;
 use identity::Identity;
@@ -49,20 +50,36 @@ const PART: &str = "webhook";
 /// no API server asks it any more.
 pub const LINGER: Duration = Duration::from_secs(2);
 
+/// What the webhook works with.
+pub struct Parts<'a> {
+    /// The API server's client.
+    pub client: &'a Client,
+    /// The plugins that decide.
+    pub plugins: Arc<Plugins>,
+    /// Where plugins come from.
+    pub sources: Sources,
+    /// Whether requests are recorded, and where.
+    pub recording: Recording,
+    /// Where readiness is kept.
+    pub health: Arc<Health>,
+    /// Where requests are counted.
+    pub metrics: &'a Metrics,
+}
+
 /// Starts to serve, where the command line says that it shall. Gives whether it does.
 ///
 /// # Errors
 ///
 /// When the address can't be had, or arguments make no sense together.
-pub async fn start(
-    args: &WebhookArgs,
-    client: &Client,
-    plugins: Arc<Plugins>,
-    sources: Sources,
-    recording: Recording,
-    health: Arc<Health>,
-    metrics: &Metrics,
-) -> anyhow::Result<bool> {
+pub async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_>) -> anyhow::Result<bool> {
+    let Parts {
+        client,
+        plugins,
+        sources,
+        recording,
+        health,
+        metrics,
+    } = parts;
     let Some(address) = args.address else {
         return Ok(false);
     };
@@ -73,11 +90,14 @@ pub async fn start(
     health.set_missing(PART, Some("the webhook has no certificate yet".to_owned()));
     match &args.certificate_folder {
         Some(folder) => {
-            tokio::spawn(folder::follow(folder.clone(), identity.clone(), health));
+            tasks.spawn(
+                "what reads the webhook's certificate",
+                folder::follow(folder.clone(), identity.clone(), health),
+            );
         }
         None => {
             let keeper = Keeper::new(args, client, identity.clone(), health)?;
-            tokio::spawn(keeper.run());
+            tasks.spawn("what keeps the webhook's certificate", keeper.run());
         }
     }
     let own_user = match own_user(client).await {
@@ -90,7 +110,7 @@ pub async fn start(
     let acceptor = TlsAcceptor::from(Arc::new(identity::config(identity)?));
     let deciders = Deciders::new(plugins, sources, own_user, args.extra_kinds.clone());
     let server = Server::new(acceptor, deciders, metrics.webhook(), recording);
-    tokio::spawn(server.serve(listener));
+    tasks.spawn("the webhook's server", server.serve(listener));
     info!(%address, "serves the webhook");
     Ok(true)
 }

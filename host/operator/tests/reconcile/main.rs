@@ -2,11 +2,16 @@
 //! is sent, and what is made of the answers.
 
 mod world;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use dask_operator::kinds::Kind;
+use dask_operator::kopf;
 use dask_operator::plugins::PluginError;
 use dask_operator::reconcile::{Allocation, Outcome};
 use dask_operator::routes::ParentKey;
+use dask_operator::stores::Stores;
+use dask_operator::writes::Writes;
 use dask_operator_core::category::Retry;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_render::logic::Failure;
@@ -60,6 +65,101 @@ async fn what_is_missing_is_created_and_a_second_pass_writes_nothing() {
     // No watch has shown anything yet.
     world.pass(DaskKind::Cluster).await;
     assert_eq!(world.server.requests(), first);
+}
+
+/// What a user has made is not the operator's to delete, whatever its labels and owners are.
+#[rstest]
+#[case::by_a_user("kubectl-client-side-apply", true, false)]
+#[case::by_a_user_without_owner("kubectl-client-side-apply", false, false)]
+#[case::by_a_plugin_of_the_predecessor("kopf", true, false)]
+#[case::by_this_operator("dask-operator", true, true)]
+#[tokio::test]
+async fn only_what_was_made_here_is_deleted(
+    #[case] manager: &str,
+    #[case] has_owner: bool,
+    #[case] goes: bool,
+    #[values("Pod", "Service")] kind: &str,
+) {
+    let mut decoy = owned(kind, "decoy");
+    decoy["metadata"]["managedFields"] = json!([{"manager": manager, "fieldsV1": {"f:metadata": {"f:labels": {"f:dask.org/cluster-name": {}}}}}]);
+    if !has_owner {
+        decoy["metadata"]["ownerReferences"] = json!([]);
+    }
+    let objects = [parent("DaskCluster", &json!({"phase": "Running"})), decoy];
+    let world = World::new(None, &objects, || Ok(Ok(empty())));
+    world.pass(DaskKind::Cluster).await;
+    assert_eq!(
+        !world.server.requests().is_empty(),
+        goes,
+        "{:?}",
+        world.server.requests()
+    );
+}
+
+/// Nor to apply over, whether a watch shows it or not.
+#[rstest]
+#[case::with_the_label("decoy")]
+#[case::without(FOREIGN)]
+#[tokio::test]
+async fn a_name_that_a_user_has_taken_is_said(#[case] name: &'static str) {
+    let plan: fn() -> Result<Answer<Plan>, Failure> = match name {
+        FOREIGN => || {
+            Ok(Ok(Plan {
+                children: vec![child("Service", FOREIGN, ChildAction::Apply)],
+                ..empty()
+            }))
+        },
+        _ => || {
+            Ok(Ok(Plan {
+                children: vec![child("Service", "decoy", ChildAction::Apply)],
+                ..empty()
+            }))
+        },
+    };
+    let mut decoy = owned("Service", "decoy");
+    decoy["metadata"]["managedFields"] = json!([{"manager": "kubectl", "fieldsV1": {"f:spec": {}}}]);
+    decoy["metadata"]["ownerReferences"] = json!([]);
+    let objects = [parent("DaskCluster", &json!({"phase": "Running"})), decoy];
+    let world = World::new(None, &objects, plan);
+    assert_eq!(
+        world.pass(DaskKind::Cluster).await,
+        Outcome::Failed(Retry::BackOff, None)
+    );
+    assert_eq!(
+        world.server.requests(),
+        ["APPLY daskclusters/a/status", "POST events"]
+    );
+    let (_, body) = world.server.request("APPLY daskclusters/a/status");
+    let message = body["status"]["conditions"][0]["message"]
+        .as_str()
+        .unwrap_or_default();
+    assert_eq!(
+        message,
+        format!(
+            "apply Service {name}: it exists, and this operator has not made it: delete or rename it, or give the Dask resource \
+             another name"
+        )
+    );
+}
+
+#[rstest]
+#[case::waits("Pending", json!("20"))]
+#[case::runs("Running", Value::Null)]
+#[tokio::test]
+async fn a_pod_that_has_not_started_is_deleted_only_as_it_was_seen(
+    #[case] phase: &str,
+    #[case] version: Value,
+) {
+    let mut pod = owned("Pod", "p");
+    pod["status"] = json!({"phase": phase});
+    let world = World::new(
+        None,
+        &[parent("DaskCluster", &json!({"phase": "Running"})), pod],
+        || Ok(Ok(empty())),
+    );
+    world.pass(DaskKind::Cluster).await;
+    let (_, body) = world.server.request("DELETE pods/p");
+    assert_eq!(body["preconditions"]["resourceVersion"], version);
 }
 
 #[tokio::test]
@@ -206,6 +306,10 @@ fn no_pods(code: u16, reason: &'static str, message: &'static str) -> Option<Ref
     Retry::Passing, Some("QuotaExceeded"), json!("Running")
 )]
 #[case::invalid(no_pods(422, "Invalid", "Pod \"p1\" is invalid"), Retry::OnChange, Some("Invalid"), json!("Error"))]
+#[case::in_use(
+    no_pods(422, "Invalid", "is invalid: spec.ports[0].nodePort: Invalid value: 30086: provided port is already allocated"),
+    Retry::Passing, Some("InUse"), json!("Running")
+)]
 #[case::server(no_pods(500, "InternalError", "etcd"), Retry::Passing, None, json!("Running"))]
 #[case::exists(no_pods(409, "AlreadyExists", "exists"), Retry::Soon, None, json!("Running"))]
 #[case::namespace_ends(
@@ -359,6 +463,42 @@ async fn groups_are_scaled_and_owners_set_and_parents_deleted() {
         deleted["preconditions"],
         json!({"uid": "parent", "resourceVersion": "1000"}),
         "the version that the patch made"
+    );
+}
+
+#[tokio::test]
+async fn a_number_that_somebody_has_changed_meanwhile_is_not_written_over() {
+    static STORES: OnceLock<Stores> = OnceLock::new();
+    const GROUP: fn(u32, &str) -> Value = |replicas, version| {
+        json!({
+            "apiVersion": DASK, "kind": "DaskWorkerGroup", "spec": {"cluster": "a", "worker": {"replicas": replicas}},
+            "metadata": {"name": "g", "namespace": "n", "uid": "uid-g", "resourceVersion": version},
+        })
+    };
+    // The change comes while the plan is made.
+    let plan = || {
+        let groups = Kind::dask(DaskKind::WorkerGroup).resource;
+        let store = STORES.get().and_then(|stores| stores.of(&groups));
+        store.map(|store| store.shown(object(&GROUP(5, "6"))));
+        Ok(Ok(Plan {
+            scale: vec![Scale {
+                worker_group: "g".into(),
+                replicas: 7,
+            }],
+            ..empty()
+        }))
+    };
+    let objects = [parent("DaskAutoscaler", &json!({})), GROUP(3, "5")];
+    let world = World::new(None, &objects, plan);
+    let _ = STORES.set(world.reconciler.stores.clone());
+    assert_eq!(
+        world.pass(DaskKind::Autoscaler).await,
+        Outcome::Failed(Retry::Soon, None)
+    );
+    let requests = world.server.requests();
+    assert!(
+        !requests.iter().any(|request| request.ends_with("/scale")),
+        "{requests:?}"
     );
 }
 
@@ -538,4 +678,30 @@ async fn a_group_of_a_cluster_that_was_made_anew_is_left_to_garbage_collection(#
     let again = Outcome::Done(Some(Duration::from_secs(30)));
     assert_eq!(world.reconciler.reconcile(&key, 0).await, again);
     assert!(world.server.requests().is_empty());
+}
+
+/// An object that a policy of the cluster does not let anybody change, and others behind it.
+#[tokio::test(start_paused = true)]
+async fn marks_that_can_not_be_taken_off_hold_up_no_others() {
+    let server = Server::start(Some(Refusal {
+        what: ("PATCH", "/daskclusters/stuck"),
+        answer: (403, "Forbidden", "denied by a policy"),
+    }));
+    let (marked, listening) = tokio::sync::mpsc::unbounded_channel();
+    let cluster = |name: &str| {
+        let object = object(&json!({
+            "apiVersion": DASK, "kind": "DaskCluster",
+            "metadata": {"name": name, "namespace": "n", "uid": name, "annotations": {"kopf.zalando.org/x": "1"}},
+        }));
+        (Kind::dask(DaskKind::Cluster), Arc::new(object))
+    };
+    for name in ["stuck", "stuck", "stuck", "b"] {
+        marked.send(cluster(name)).expect("somebody listens");
+    }
+    let cleaning = kopf::clean(listening, Stores::new([]), Writes::new(server.client.clone(), 8));
+    let requests = tokio::select! {
+        () = cleaning => Vec::new(),
+        () = tokio::time::sleep(Duration::from_millis(500)) => server.requests(),
+    };
+    assert_eq!(requests, ["PATCH daskclusters/b", "PATCH daskclusters/stuck"]);
 }

@@ -30,7 +30,8 @@ pub(crate) const DASK: &str = "kubernetes.dask.org/v1";
 pub(crate) type Sent = (String, String, Value);
 
 /// An API server that answers every write with the object that was sent, unless
-/// `refuse` says otherwise, and remembers what it was asked.
+/// `refuse` says otherwise, and remembers what it was asked to change. Of objects
+/// that no watch shows, it has one of each kind: see [`FOREIGN`].
 pub(crate) struct Server {
     pub(crate) sent: Arc<Mutex<Vec<Sent>>>,
     pub(crate) client: kube::Client,
@@ -85,11 +86,14 @@ impl Server {
                         });
                         (code, status)
                     }
+                    None if method == "GET" => (200, listed(&uri)),
                     None => (200, stored(&body, &path)),
                 };
-                log.lock()
-                    .unwrap_or_else(|error| panic!("{error}"))
-                    .push((method, uri, body));
+                if method != "GET" {
+                    log.lock()
+                        .unwrap_or_else(|error| panic!("{error}"))
+                        .push((method, uri, body));
+                }
                 if code == 0 {
                     unanswered.push(respond);
                     continue;
@@ -129,6 +133,23 @@ impl Server {
         let (_, uri, body) = found.next().unwrap_or_else(|| panic!("no {start} in {sent:?}"));
         (uri.clone(), body.clone())
     }
+}
+
+/// The name of objects that a user has made, without a label.
+pub(crate) const FOREIGN: &str = "foreign";
+
+/// The list of objects of one name.
+fn listed(uri: &str) -> Value {
+    let foreign = json!({"metadata": {
+        "name": FOREIGN, "namespace": "n", "uid": "uid-foreign",
+        "managedFields": [{"manager": "kubectl-create", "fieldsV1": {"f:spec": {}}}],
+    }});
+    let found = uri
+        .ends_with(&format!("metadata.name%3D{FOREIGN}"))
+        .then_some(foreign);
+    // So does a real one where metadata is asked for.
+    let items = found.map_or(Value::Null, |found| json!([found]));
+    json!({"items": items})
 }
 
 /// What the server makes of an object that it is sent.
@@ -235,7 +256,7 @@ pub(crate) fn owned(kind: &str, name: &str) -> Value {
         "metadata": {
             "name": name, "namespace": "n", "uid": format!("uid-{name}"), "resourceVersion": "20",
             "labels": {"dask.org/cluster-name": "a"},
-            "ownerReferences": [{"apiVersion": DASK, "kind": "DaskCluster", "name": "a", "uid": "parent"}],
+            "ownerReferences": [{"apiVersion": DASK, "kind": "DaskCluster", "name": "a", "uid": "parent", "controller": true}],
         },
         "spec": {"x": 1},
     })

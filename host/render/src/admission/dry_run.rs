@@ -9,7 +9,7 @@ use dask_operator_runtime::contract::{Observation, ObservedKind, Plan, Scheduler
 use serde_json::{Value, json};
 
 use super::object::{self, Object};
-use super::{Chain, Outcome, Request, Said, undecided, wrong};
+use super::{Chain, Outcome, Request, Said, forgive, undecided, wrong};
 use crate::convert;
 use crate::fields::Fields;
 use crate::review::{ReviewError, review};
@@ -20,7 +20,7 @@ const GENERATED: &str = "xxxxx";
 /// Schemas are large and the same for all requests.
 static FIELDS: LazyLock<Fields> = LazyLock::new(Fields::new);
 
-/// Says what is misspelt in pod specs, and what of the plan would be refused.
+/// Says what is misspelt in pod and Service specs, and what of the plan would be refused.
 pub(super) fn check(
     chain: &Chain<'_>,
     request: &Request<'_>,
@@ -28,8 +28,13 @@ pub(super) fn check(
     outcome: &mut Outcome,
     now: Timestamp,
 ) {
-    for (field, message) in FIELDS.without_effect(request.kind.kind(), request.object) {
-        outcome.warn(Said::new("", &field, message));
+    let mut unknown = FIELDS.of_kubernetes(request.kind, request.object);
+    if let Some(old) = request.before() {
+        forgive(&mut unknown, || FIELDS.of_kubernetes(request.kind, old));
+    }
+    outcome.findings(unknown);
+    if !outcome.is_allowed() {
+        return;
     }
     // Plans of the others are about a cluster that is not in the request.
     if matches!(request.kind, DaskKind::Cluster | DaskKind::Job) {

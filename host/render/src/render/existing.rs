@@ -1,5 +1,7 @@
 //! What there is when a plan is made: what the plans before it made.
 
+use std::collections::HashSet;
+
 use dask_operator_core::gate::Observed;
 use dask_operator_core::plan::{ChildKey, Condition};
 use dask_operator_runtime::contract::{self, ObservedKind, ObservedObject};
@@ -59,8 +61,8 @@ impl Observed for Existing {
         self.groups.iter().any(|group| group == name)
     }
 
-    fn has_dask_worker(&self, _: &str) -> bool {
-        false
+    fn dask_workers(&self) -> HashSet<&str> {
+        HashSet::new()
     }
 
     // Nothing is written here.

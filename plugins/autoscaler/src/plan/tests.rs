@@ -40,6 +40,7 @@ fn facts(desired: Option<u32>, registered: u32) -> SchedulerFacts {
     };
     SchedulerFacts {
         observed_at: START,
+        answers_since: 0,
         workers: (0..registered).map(worker).collect(),
         desired_workers: desired,
         idle_since: None,
@@ -86,6 +87,52 @@ fn never_outside_minimum_and_maximum() {
             Some("simple")
         );
     }
+}
+
+/// Another autoscaler of the cluster.
+fn other(name: &str, created: &str, group: Option<&str>) -> Value {
+    json!({
+        "apiVersion": kinds::DASK, "kind": "DaskAutoscaler",
+        "metadata": {"name": name, "creationTimestamp": created},
+        "spec": {"cluster": "simple", "workerGroup": group},
+    })
+}
+
+#[test]
+fn of_several_that_scale_a_group_the_oldest_is_active() {
+    let base = scenario(1).change(|a| a["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:05Z"));
+    let after = "2026-01-01T00:00:09Z";
+    let cases = [
+        (other("b", "2026-01-01T00:00:01Z", None), true),
+        (other("b", "2026-01-01T00:00:01Z", Some("simple-default")), true),
+        (other("0", "2026-01-01T00:00:05Z", None), true),
+        (other("b", "2026-01-01T00:00:05Z", None), false),
+        (other("b", after, None), false),
+        (other("b", "2026-01-01T00:00:01Z", Some("more")), false),
+    ];
+    for (other, is_rival) in cases {
+        let scenario = base.clone().related(other.clone()).scheduler(facts(Some(7), 1));
+        let first = plan(&scenario);
+        assert_eq!(scaled(&first, 1), if is_rival { 1 } else { 7 }, "{other}");
+        if is_rival {
+            let name = other["metadata"]["name"].as_str().unwrap_or_default();
+            assert_eq!(
+                first.condition(SCALING_ACTIVE),
+                Some(format!(
+                    "False AnotherAutoscaler: DaskAutoscaler {name} scales simple-default already, and is older: delete one of the two, \
+                     or name another worker group in spec.workerGroup"
+                ))
+            );
+            assert_eq!((first.events().len(), &first.0.scheduler), (1, &None));
+            assert_eq!(plan(&scenario.with(&first)).events(), [""; 0], "it is said once");
+        }
+    }
+    let mut going = other("b", "2026-01-01T00:00:01Z", None);
+    going["metadata"]["deletionTimestamp"] = json!(after);
+    assert_eq!(
+        scaled(&plan(&base.related(going).scheduler(facts(Some(7), 1))), 1),
+        7
+    );
 }
 
 #[test]

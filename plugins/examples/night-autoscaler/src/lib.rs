@@ -144,6 +144,7 @@ mod tests {
     fn plan(at: i64, desired: u32, settings: &Value) -> Outcome {
         let facts = SchedulerFacts {
             observed_at: START + at,
+            answers_since: 0,
             workers: Vec::new(),
             desired_workers: Some(desired),
             idle_since: None,

@@ -6,6 +6,7 @@ mod end;
 mod idle;
 mod life;
 mod retries;
+mod scale;
 mod suspension;
 mod workers;
 
@@ -42,11 +43,11 @@ fn runner(status: Value) -> Value {
 }
 
 fn running() -> Value {
-    json!({"phase": "Running", "containerStatuses": [{"restartCount": 0, "state": {"running": {"startedAt": STARTED}}}]})
+    json!({"phase": "Running", "containerStatuses": [{"name": "job", "restartCount": 0, "state": {"running": {"startedAt": STARTED}}}]})
 }
 
 fn over(phase: &str, code: i32) -> Value {
-    json!({"phase": phase, "containerStatuses": [{"restartCount": 0, "state": {"terminated": {
+    json!({"phase": phase, "containerStatuses": [{"name": "job", "restartCount": 0, "state": {"terminated": {
         "exitCode": code, "reason": "Error", "startedAt": STARTED, "finishedAt": FINISHED}}}]})
 }
 

@@ -8,6 +8,8 @@ use serde_json::Value;
 
 use super::address::{COMM_PORT, DEFAULT_COMM_PORT};
 use super::environment::WORKER_NAME;
+use super::labels;
+use super::main_container::{self, Role};
 use super::metadata::{self, Metadata};
 use super::update;
 use crate::contract::Finding;
@@ -93,10 +95,11 @@ impl Checks {
                 .filter_map(Value::as_str)
                 .any(|word| word.contains(WORKER_NAME))
         });
-        let image = pod_spec["containers"][0]["image"].as_str().unwrap_or_default();
+        let main = main_container::position(pod_spec, Role::Worker);
+        let image = pod_spec["containers"][main]["image"].as_str().unwrap_or_default();
         if container::is_mutable(image) && !image.is_empty() {
             self.warning(
-                join(&field, "containers[0].image"),
+                join(&field, &format!("containers[{main}].image")),
                 format!(
                     "`{image}` can be another image tomorrow, and workers that come then would not fit the scheduler: write \
                      a tag with a version"
@@ -105,7 +108,7 @@ impl Checks {
         }
         if !named && pod_spec["containers"].is_array() {
             self.warning(
-                join(&field, "containers[0].args"),
+                join(&field, &format!("containers[{main}].args")),
                 "the worker does not register under its pod's name, so that it can't be told from others when the \
                  group is scaled down: add `--name` and `$(DASK_WORKER_NAME)`",
             );
@@ -121,8 +124,9 @@ impl Checks {
             if pod_spec["containers"].is_array()
                 && !containers(pod_spec).any(|c| c["readinessProbe"].is_object())
             {
+                let main = main_container::position(pod_spec, Role::Scheduler);
                 self.warning(
-                    join(&field, "containers[0].readinessProbe"),
+                    join(&field, &format!("containers[{main}].readinessProbe")),
                     "without a readiness probe clients are sent to a scheduler that does not listen yet: add \
                      `httpGet: {path: /health, port: 8787}`",
                 );
@@ -134,6 +138,12 @@ impl Checks {
                 .below(Metadata::embedded(scheduler.get("metadata")))
                 .reserved(&metadata::scheduler_labels(cluster));
             self.service(service, &join(path, "service"), &labels);
+            self.target_ports(
+                service,
+                &join(path, "service"),
+                &scheduler["spec"],
+                &join(path, "spec"),
+            );
         }
     }
 
@@ -165,6 +175,30 @@ impl Checks {
                     "the scheduler's pod has no such label, unless something else adds it: put it into \
                      `spec.scheduler.metadata.labels` or take it out here",
                 ),
+            }
+        }
+    }
+
+    /// The ports of the pod, whose spec is this, that a Service sends to.
+    fn target_ports(&mut self, service: &Value, path: &str, pod_spec: &Value, pod_path: &str) {
+        let ports = service["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
+        for (at, port) in ports.iter().enumerate() {
+            let Some(target) = port["targetPort"].as_str() else {
+                continue;
+            };
+            let field = format!("{path}.ports[{at}].targetPort");
+            if let Some(message) = container::number_as_text(target) {
+                self.error(field, message);
+            } else if pod_spec["containers"].is_array() && !container::names_port(pod_spec, target) {
+                let main = main_container::position(pod_spec, Role::Scheduler);
+                let number = &port["port"];
+                self.error(
+                    field,
+                    format!(
+                        "no container of the scheduler has a port of the name `{target}`, so that nobody would reach it: write \
+                         the number, {number} perhaps, or name it in `{pod_path}.containers[{main}].ports`"
+                    ),
+                );
             }
         }
     }
@@ -306,17 +340,37 @@ impl Checks {
                     format!("it must be an object, and {} stands there", kind(map)),
                 );
             }
-            for (key, value) in map
-                .as_object()
-                .into_iter()
-                .flatten()
-                .filter(|(_, value)| !value.is_string())
-            {
-                let field = format!("{}.{key}", join(&field, name));
-                self.error(
-                    field,
-                    format!("it must be text: put {value} into quotes, as \"{value}\""),
-                );
+            for (key, value) in map.as_object().into_iter().flatten() {
+                let is_key = labels::is_key(key);
+                let field = match is_key {
+                    true => format!("{}.{key}", join(&field, name)),
+                    false => format!("{}[{key}]", join(&field, name)),
+                };
+                if !is_key {
+                    self.error(
+                        &field,
+                        format!(
+                            "`{key}` is no name for it: write letters, digits, `-`, `_` and `.`, {} at most, perhaps with a domain \
+                             and `/` before it",
+                            labels::MAX
+                        ),
+                    );
+                }
+                match value.as_str() {
+                    None => self.error(
+                        field,
+                        format!("it must be text: put {value} into quotes, as \"{value}\""),
+                    ),
+                    Some(text) if name == "labels" && !labels::is_value(text) => self.error(
+                        field,
+                        format!(
+                            "`{text}` can't be the value of a label, which has letters, digits, `-`, `_` and `.`, {} at most: write \
+                             it as an annotation",
+                            labels::MAX
+                        ),
+                    ),
+                    Some(_) => {}
+                }
             }
         }
     }
@@ -388,9 +442,20 @@ mod tests {
     }
 
     #[test]
+    fn a_container_that_is_started_before_the_others_and_stays_can_have_the_port() {
+        let found = findings(|spec| {
+            let ports = json!([{"name": "proxy", "containerPort": 1}]);
+            spec["scheduler"]["spec"]["initContainers"] =
+                json!([{"name": "p", "image": "i:1", "restartPolicy": "Always", "ports": ports}]);
+            spec["scheduler"]["service"]["ports"][1]["targetPort"] = json!("proxy");
+        });
+        assert_eq!(found, [""; 0]);
+    }
+
+    #[test]
     fn each_mistake_has_its_field() {
         type Change = fn(&mut Value);
-        let cases: [(Change, &str); 24] = [
+        let cases: [(Change, &str); 32] = [
             (|s| s["worker"] = Value::Null, "error spec.worker"),
             (|s| s["worker"] = json!("x"), "error spec.worker"),
             (
@@ -449,6 +514,52 @@ mod tests {
             (
                 |s| s["worker"]["metadata"] = json!({"labels": {"a": 1}}),
                 "error spec.worker.metadata.labels.a",
+            ),
+            (
+                |s| s["worker"]["metadata"] = json!({"labels": {"user": "jane@corp.example"}}),
+                "error spec.worker.metadata.labels.user",
+            ),
+            (
+                |s| s["worker"]["metadata"] = json!({"labels": {"cost centre": "1"}}),
+                "error spec.worker.metadata.labels[cost centre]",
+            ),
+            (
+                |s| s["scheduler"]["metadata"] = json!({"annotations": {"a b": "any text & sign"}}),
+                "error spec.scheduler.metadata.annotations[a b]",
+            ),
+            (
+                |s| {
+                    s["scheduler"]["spec"]["containers"][0]["livenessProbe"]["httpGet"]["port"] =
+                        json!("8787")
+                },
+                "error spec.scheduler.spec.containers[0].livenessProbe.httpGet.port",
+            ),
+            (
+                |s| s["scheduler"]["service"]["ports"][0]["targetPort"] = json!("8786"),
+                "error spec.scheduler.service.ports[0].targetPort",
+            ),
+            (
+                |s| s["scheduler"]["service"]["ports"][1]["targetPort"] = json!("dashboard"),
+                "error spec.scheduler.service.ports[1].targetPort",
+            ),
+            (
+                |s| {
+                    s["scheduler"]["spec"]["containers"] = json!([
+                        {"name": "side", "image": "i:1"},
+                        {"name": "scheduler", "image": "i:1", "args": ["dask", "scheduler"], "readinessProbe": {},
+                         "ports": [{"name": "http-dashboard", "containerPort": 8787}]},
+                    ]);
+                },
+                "error spec.scheduler.service.ports[0].targetPort",
+            ),
+            (
+                |s| {
+                    s["worker"]["spec"]["containers"] = json!([
+                        {"name": "side", "image": "side"},
+                        {"name": "w", "image": "dask", "args": ["dask", "worker", "--name", "$(DASK_WORKER_NAME)"]},
+                    ]);
+                },
+                "warning spec.worker.spec.containers[1].image",
             ),
             (
                 |s| s["scheduler"]["service"]["ports"] = json!([]),

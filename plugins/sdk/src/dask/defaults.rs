@@ -2,10 +2,11 @@
 //!
 //! Only what is left out entirely is filled in. A container whose command or arguments somebody wrote listens where
 //! they say, so it gets no ports and no probes; it gets an image only where it has none. One image is enough for a
-//! whole cluster, because all its parts must be of one version of Dask.
+//! whole cluster, because all its parts must be of one version of Dask. Containers beside Dask's own stay as they are.
 
 use serde_json::{Map, Value, json};
 
+use super::main_container::{self, Role};
 use super::metadata::{CLUSTER_NAME, COMPONENT};
 
 /// The image where neither manifest nor settings name one.
@@ -35,9 +36,9 @@ fn is_left_out(value: &Value, name: &str) -> bool {
 
 /// Fills in `spec` of a `DaskCluster` called `name`.
 pub fn cluster_spec(spec: &mut Value, name: &str, image: &str) {
-    let named = ["worker", "scheduler"]
+    let named = [("worker", Role::Worker), ("scheduler", Role::Scheduler)]
         .into_iter()
-        .find_map(|part| main_image(&spec[part]));
+        .find_map(|(part, role)| main_image(&spec[part], role));
     let image = &named.unwrap_or_else(|| image.to_owned());
     if let Some(worker) = member(spec, "worker", object) {
         self::worker(worker, image);
@@ -46,7 +47,8 @@ pub fn cluster_spec(spec: &mut Value, name: &str, image: &str) {
         return;
     };
     if let Some(pod_spec) = member(scheduler, "spec", object) {
-        main_container(pod_spec, "scheduler", image, scheduler_parts);
+        main_container(pod_spec, Role::Scheduler, image, scheduler_parts);
+        quantities(pod_spec);
     }
     let ports = ["tcp-comm", "http-dashboard"].map(|port| names_port(&scheduler["spec"], port));
     if let Some(service) = member(scheduler, "service", object) {
@@ -54,9 +56,13 @@ pub fn cluster_spec(spec: &mut Value, name: &str, image: &str) {
     }
 }
 
-/// The image of the first container of a part of a spec.
-pub fn main_image(part: &Value) -> Option<String> {
-    let image = part.pointer("/spec/containers/0/image")?.as_str()?;
+/// The image of the main container of a part of a spec.
+pub fn main_image(part: &Value, role: Role) -> Option<String> {
+    let pod_spec = part.get("spec")?;
+    let container = pod_spec
+        .get("containers")?
+        .get(main_container::position(pod_spec, role))?;
+    let image = container.get("image")?.as_str()?;
     (!image.is_empty()).then(|| image.to_owned())
 }
 
@@ -64,7 +70,8 @@ pub fn main_image(part: &Value) -> Option<String> {
 pub fn worker(worker: &mut Value, image: &str) {
     member(worker, "replicas", || json!(1));
     if let Some(pod_spec) = member(worker, "spec", object) {
-        main_container(pod_spec, "worker", image, worker_parts);
+        main_container(pod_spec, Role::Worker, image, worker_parts);
+        quantities(pod_spec);
     }
 }
 
@@ -75,24 +82,57 @@ pub fn job(job: &mut Value, image: &str) {
     };
     // Today's custom resource definition has this as its default.
     member(pod_spec, "restartPolicy", || json!("OnFailure"));
+    let position = main_container::position(pod_spec, Role::Runner);
     let container = pod_spec
         .get_mut("containers")
-        .and_then(|containers| containers.get_mut(0));
+        .and_then(|containers| containers.get_mut(position));
     if let Some(container) = container {
+        member(container, "name", || json!(Role::Runner.container_name()));
         member(container, "image", || json!(image));
+    }
+    quantities(pod_spec);
+}
+
+/// Writes quantities that are numbers with a fraction or an exponent, `cpu: 0.5`, as texts: a Pod may have either, a
+/// custom resource only whole numbers and texts.
+fn quantities(value: &mut Value) {
+    let write = |quantity: &mut Value| {
+        if let Some(number) = quantity.as_f64().filter(|_| quantity.is_f64()) {
+            *quantity = json!(number.to_string());
+        }
+    };
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(quantities),
+        Value::Object(members) => {
+            for (name, member) in members {
+                match name.as_str() {
+                    "sizeLimit" => write(member),
+                    "resources" => {
+                        for which in ["requests", "limits"] {
+                            let amounts = member.get_mut(which).and_then(Value::as_object_mut);
+                            amounts.into_iter().flat_map(Map::values_mut).for_each(write);
+                        }
+                    }
+                    _ => quantities(member),
+                }
+            }
+        }
+        _ => {}
     }
 }
 
-/// Fills in the first container, or makes it.
-fn main_container(pod_spec: &mut Value, name: &str, image: &str, parts: fn() -> Value) {
+/// Fills in the main container, or makes it.
+fn main_container(pod_spec: &mut Value, role: Role, image: &str, parts: fn() -> Value) {
+    let name = role.container_name();
     if is_left_out(pod_spec, "containers")
         && let Some(pod_spec) = pod_spec.as_object_mut()
     {
         pod_spec.insert("containers".to_owned(), json!([{"name": name}]));
     }
+    let position = main_container::position(pod_spec, role);
     let Some(container) = pod_spec
         .get_mut("containers")
-        .and_then(|containers| containers.get_mut(0))
+        .and_then(|containers| containers.get_mut(position))
     else {
         return;
     };
@@ -116,7 +156,7 @@ fn main_container(pod_spec: &mut Value, name: &str, image: &str, parts: fn() -> 
 fn scheduler_parts() -> Value {
     let health = json!({"path": "/health", "port": "http-dashboard"});
     json!({
-        "args": ["dask", "scheduler", "--host", "0.0.0.0"],
+        "args": ["dask", "scheduler"],
         "ports": [
             {"name": "tcp-comm", "containerPort": 8786, "protocol": "TCP"},
             {"name": "http-dashboard", "containerPort": 8787, "protocol": "TCP"},
@@ -199,14 +239,45 @@ mod tests {
     }
 
     #[test]
+    fn quantities_are_written_as_a_custom_resource_may_have_them() {
+        let resources =
+            json!({"requests": {"cpu": 0.25, "memory": 1e9}, "limits": {"cpu": 1, "memory": "2Gi"}});
+        let spec = defaulted(json!({"worker": {"spec": {
+            "containers": [{"name": "w", "resources": resources}],
+            "volumes": [{"name": "v", "emptyDir": {"sizeLimit": 1.5e6}}],
+        }}}));
+        let worker = &spec["worker"]["spec"];
+        assert_eq!(
+            worker["containers"][0]["resources"],
+            json!({"requests": {"cpu": "0.25", "memory": "1000000000"}, "limits": {"cpu": 1, "memory": "2Gi"}})
+        );
+        assert_eq!(worker["volumes"][0]["emptyDir"]["sizeLimit"], "1500000");
+    }
+
+    #[test]
     fn one_image_is_enough() {
         let with = |part: &str| json!({part: {"spec": {"containers": [{"image": "mine:1"}]}}});
         for part in ["worker", "scheduler"] {
             let spec = defaulted(with(part));
-            for part in ["worker", "scheduler"] {
-                assert_eq!(main_image(&spec[part]).as_deref(), Some("mine:1"), "{part}");
+            for (part, role) in [("worker", Role::Worker), ("scheduler", Role::Scheduler)] {
+                assert_eq!(main_image(&spec[part], role).as_deref(), Some("mine:1"), "{part}");
             }
         }
+    }
+
+    #[test]
+    fn containers_beside_dasks_stay_as_they_are() {
+        let agent = json!({"name": "agent", "image": "agent:1"});
+        let own = json!({"name": "w", "image": "mine:1", "args": ["dask", "worker"]});
+        let spec = defaulted(json!({"worker": {"spec": {"containers": [agent, own]}}}));
+        assert_eq!(spec["worker"]["spec"]["containers"], json!([agent, own]));
+        assert_eq!(spec["scheduler"]["spec"]["containers"][0]["image"], "mine:1");
+        let short = json!({"scheduler": {"spec": {"containers": [agent, {"name": "scheduler"}]}}});
+        let containers = &defaulted(short)["scheduler"]["spec"]["containers"];
+        assert_eq!(
+            (&containers[0], &containers[1]["args"][1]),
+            (&agent, &json!("scheduler"))
+        );
     }
 
     #[test]
@@ -277,5 +348,8 @@ mod tests {
         job(&mut twice, IMAGE);
         assert_eq!(once, twice);
         assert_eq!(once["spec"]["restartPolicy"], "OnFailure");
+        let mut unnamed = json!({"spec": {"containers": [{"image": "i:1"}]}});
+        job(&mut unnamed, IMAGE);
+        assert_eq!(unnamed["spec"]["containers"][0]["name"], "job");
     }
 }

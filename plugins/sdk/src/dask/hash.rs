@@ -1,10 +1,7 @@
 //! A hash by which a change is seen.
 
-use std::collections::BTreeMap;
+use serde_json::Value;
 
-use serde_json::{Value, json};
-
-use super::metadata::Metadata;
 use crate::contract::json_text;
 
 /// The hash of a value: 16 hexadecimal digits. The order of fields and members that are null make no difference, and
@@ -12,24 +9,6 @@ use crate::contract::json_text;
 pub fn of(value: &Value) -> String {
     let mut hash = Fnv::default();
     hash.value(value);
-    hash.text_of()
-}
-
-/// The hash of what people say about a pod: its spec, labels and annotations.
-///
-/// What the operator adds (reserved labels, its own annotations, names, addresses, environment) must not be in it, so
-/// that no new release of it makes a pod outdated; labels that begin with `dask.org/` are left out here.
-pub fn of_template(metadata: &Metadata, spec: &Value) -> String {
-    let labels = metadata.labels.iter();
-    let labels: BTreeMap<_, _> = labels
-        .filter(|(name, _)| !name.starts_with("dask.org/"))
-        .collect();
-    let mut hash = Fnv::default();
-    hash.object(&[
-        ("annotations", &json!(metadata.annotations)),
-        ("labels", &json!(labels)),
-        ("spec", spec),
-    ]);
     hash.text_of()
 }
 

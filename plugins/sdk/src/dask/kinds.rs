@@ -34,3 +34,8 @@ pub fn cluster() -> ResourceKind {
 pub fn worker_group() -> ResourceKind {
     ResourceKind::new(DASK, "DaskWorkerGroup")
 }
+
+/// `DaskAutoscaler`.
+pub fn autoscaler() -> ResourceKind {
+    ResourceKind::new(DASK, "DaskAutoscaler")
+}

@@ -12,7 +12,8 @@ pub const WORKERGROUP_NAME: &str = "dask.org/workergroup-name";
 pub const COMPONENT: &str = "dask.org/component";
 /// Istio's switch. Dask's workers talk to each other by pod address, which its sidecar breaks.
 pub const ISTIO_INJECT: &str = "sidecar.istio.io/inject";
-/// Annotation of a default worker group: the value of the cluster's `spec.worker.replicas` that was passed on last.
+/// Annotation of a default worker group, and of a job's cluster: the number of workers that its owner said and that was
+/// passed on last.
 pub const CLUSTER_REPLICAS: &str = "kubernetes.dask.org/cluster-replicas";
 
 /// Annotation of a worker that has to leave, and since when (RFC 3339). What it holds is moved to others, then it is
@@ -24,9 +25,54 @@ pub const TEMPLATE_HASH: &str = "kubernetes.dask.org/template-hash";
 /// Annotation of a worker group or a cluster: workers that were created before this time (RFC 3339) are replaced.
 pub const RESTARTED_AT: &str = "kubernetes.dask.org/restarted-at";
 
-/// Annotations that tools keep for themselves, by how they begin. They say something about the object that they
-/// stand on and nothing about its children.
-pub const IGNORED_ANNOTATIONS: [&str; 2] = ["kopf.zalando.org", "kubectl.kubernetes.io"];
+/// Labels and annotations that tools keep for themselves, by how they begin: kopf, kubectl and its apply sets, Helm, Argo CD,
+/// Flux, Rancher, kapp, kpt, Pulumi, Skaffold. They say something about the object that they stand on and nothing about its
+/// children; a tool that finds its mark on a child takes it for its own, and prunes it.
+const MARKS_OF_TOOLS: [&str; 19] = [
+    "kopf.zalando.org",
+    "kubectl.kubernetes.io",
+    "kubernetes.io/change-cause",
+    "applyset.kubernetes.io/",
+    "helm.sh/",
+    "meta.helm.sh/",
+    "app.kubernetes.io/managed-by",
+    "argocd.argoproj.io/",
+    "kustomize.toolkit.fluxcd.io/",
+    "helm.toolkit.fluxcd.io/",
+    "objectset.rio.cattle.io/",
+    "field.cattle.io/",
+    "fleet.cattle.io/",
+    "kapp.k14s.io/",
+    "config.kubernetes.io/",
+    "config.k8s.io/",
+    "cli-utils.sigs.k8s.io/",
+    "pulumi.com/",
+    "skaffold.dev/",
+];
+
+/// Annotations that the API server lets nobody change on a pod, by how they begin.
+const UNCHANGEABLE: [&str; 2] = [
+    "container.apparmor.security.beta.kubernetes.io/",
+    "seccomp.security.alpha.kubernetes.io/",
+];
+
+/// What is not handed down to children, by how it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ignored {
+    /// Labels.
+    pub labels: Vec<String>,
+    /// Annotations.
+    pub annotations: Vec<String>,
+}
+
+impl Default for Ignored {
+    fn default() -> Self {
+        Self {
+            labels: marks_of_tools(),
+            annotations: marks_of_tools(),
+        }
+    }
+}
 
 /// Labels and annotations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,14 +84,25 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// What an object hands down: all its labels, and its annotations without those that begin with one of
-    /// `ignored` (and without the operator's own).
-    pub fn of(object: &Value, ignored: &[String]) -> Self {
+    /// What an object hands down: its labels and annotations without what is ignored (and without the operator's own).
+    pub fn of(object: &Value, ignored: &Ignored) -> Self {
+        let begins = |name: &String, ignored: &[String]| {
+            ignored.iter().any(|prefix| name.starts_with(prefix.as_str()))
+        };
         let mut metadata = Self::embedded(object.get("metadata"));
-        metadata.annotations.retain(|name, _| {
-            name != CLUSTER_REPLICAS && !ignored.iter().any(|prefix| name.starts_with(prefix.as_str()))
-        });
+        metadata.labels.retain(|name, _| !begins(name, &ignored.labels));
         metadata
+            .annotations
+            .retain(|name, _| name != CLUSTER_REPLICAS && !begins(name, &ignored.annotations));
+        metadata
+    }
+
+    /// These, without what can't be changed on a pod that exists.
+    #[must_use]
+    pub fn changeable(mut self) -> Self {
+        self.annotations
+            .retain(|name, _| !UNCHANGEABLE.iter().any(|prefix| name.starts_with(prefix)));
+        self
     }
 
     /// What stands under `metadata` of a part of a spec, such as `spec.worker.metadata`.
@@ -109,9 +166,16 @@ impl Metadata {
     }
 }
 
-/// The prefixes of [`IGNORED_ANNOTATIONS`], for settings.
-pub fn ignored_annotations() -> Vec<String> {
-    IGNORED_ANNOTATIONS.map(str::to_owned).to_vec()
+/// Whether labels, or annotations, have all that is wanted, with these values.
+pub(crate) fn has_all(present: Option<&BTreeMap<String, String>>, wanted: &BTreeMap<String, String>) -> bool {
+    wanted
+        .iter()
+        .all(|(name, value)| present.and_then(|present| present.get(name)) == Some(value))
+}
+
+/// How labels and annotations begin that tools keep for themselves, for settings.
+pub fn marks_of_tools() -> Vec<String> {
+    MARKS_OF_TOOLS.map(str::to_owned).to_vec()
 }
 
 /// Labels that a worker's pod always has.
@@ -143,7 +207,10 @@ mod tests {
 
     fn example() -> Value {
         json!({"metadata": {
-            "labels": {"team": "a", "app.kubernetes.io/instance": "x", COMPONENT: "mine"},
+            "labels": {
+                "team": "a", "app.kubernetes.io/instance": "x", COMPONENT: "mine",
+                "helm.sh/chart": "x-1.2.3", "applyset.kubernetes.io/part-of": "y",
+            },
             "annotations": {
                 "note": "n",
                 "kopf.zalando.org/last-handled-configuration": "{}",
@@ -154,15 +221,23 @@ mod tests {
     }
 
     #[test]
-    fn tools_annotations_are_not_handed_down() {
-        let metadata = Metadata::of(&example(), &ignored_annotations());
-        assert_eq!(metadata.annotations.keys().collect::<Vec<_>>(), ["note"]);
-        assert_eq!(metadata.labels.len(), 3, "labels are not filtered");
-        let all = Metadata::of(&example(), &[]);
+    fn marks_of_tools_are_not_handed_down() {
+        let nothing = Ignored {
+            labels: Vec::new(),
+            annotations: Vec::new(),
+        };
+        let all = Metadata::of(&example(), &nothing);
         assert_eq!(
-            all.annotations.len(),
-            3,
+            (all.labels.len(), all.annotations.len()),
+            (5, 3),
             "the filter is a setting, the operator's own never goes down"
+        );
+        let metadata = Metadata::of(&example(), &Ignored::default());
+        assert_eq!(metadata.annotations.keys().collect::<Vec<_>>(), ["note"]);
+        assert_eq!(
+            metadata.labels.keys().collect::<Vec<_>>(),
+            ["app.kubernetes.io/instance", COMPONENT, "team"],
+            "people select by the others"
         );
     }
 
@@ -171,7 +246,7 @@ mod tests {
         let worker = Metadata::embedded(Some(
             &json!({"labels": {"team": "b", COMPONENT: "x", ISTIO_INJECT: "true"}}),
         ));
-        let merged = Metadata::of(&example(), &[])
+        let merged = Metadata::of(&example(), &Ignored::default())
             .below(worker)
             .without_sidecar()
             .reserved(&[(COMPONENT, "worker")]);

@@ -4,12 +4,15 @@
 //! dashboards and the Python client rely on them.
 
 pub mod address;
+pub mod backoff;
 pub mod checks;
 pub mod defaults;
 pub mod environment;
 pub mod hash;
 pub mod kinds;
+pub mod labels;
 pub mod last_words;
+pub mod main_container;
 pub mod metadata;
 pub mod names;
 pub mod pod;

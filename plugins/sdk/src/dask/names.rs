@@ -67,7 +67,7 @@ pub fn wrong_group_name(name: &str) -> Option<String> {
 
 /// Names for new workers of a group, without end: `<group>-worker-<10 hexadecimal digits>`.
 ///
-/// Name number k follows from the seed and k alone, and names that are taken are skipped. So whoever starts
+/// Name number k follows from the seed and k alone, and names that are taken, or have come before, are skipped. So whoever starts
 /// again with the same seed and the same workers gets the same names, and a worker whose creation was not seen
 /// yet is not created twice.
 #[derive(Debug)]
@@ -75,7 +75,10 @@ pub struct WorkerNames<'a> {
     group: &'a str,
     seed: u64,
     taken: HashSet<&'a str>,
+    given: HashSet<u64>,
     number: u64,
+    /// Bits of a name.
+    bits: u32,
 }
 
 impl<'a> WorkerNames<'a> {
@@ -85,7 +88,9 @@ impl<'a> WorkerNames<'a> {
             group,
             seed,
             taken: taken.into_iter().collect(),
+            given: HashSet::new(),
             number: 0,
+            bits: 40,
         }
     }
 }
@@ -95,8 +100,11 @@ impl Iterator for WorkerNames<'_> {
 
     fn next(&mut self) -> Option<String> {
         loop {
-            let hash = mix(self.seed ^ mix(self.number)) >> 24;
+            let hash = mix(self.seed ^ mix(self.number)) >> (u64::BITS - self.bits);
             self.number += 1;
+            if !self.given.insert(hash) {
+                continue;
+            }
             let name = format!("{}-worker-{hash:010x}", self.group);
             if !self.taken.contains(name.as_str()) {
                 return Some(name);
@@ -106,7 +114,7 @@ impl Iterator for WorkerNames<'_> {
 }
 
 /// Spreads a number over all 64 bits (the finaliser of splitmix64). Names need no more than that: they are not
-/// secret, and a name that comes up twice is skipped.
+/// secret, and one that comes up twice is skipped.
 fn mix(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -140,6 +148,16 @@ mod tests {
             sentence.contains("53 characters at most") && sentence.contains("has 54"),
             "{sentence}"
         );
+    }
+
+    #[test]
+    fn no_name_is_given_twice() {
+        let names = WorkerNames {
+            bits: 8,
+            ..WorkerNames::new("g", 7, [])
+        };
+        let names: HashSet<String> = names.take(200).collect();
+        assert_eq!(names.len(), 200);
     }
 
     #[test]

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use serde_json::json;
+
 use super::last_words;
+use super::metadata::{Metadata, has_all};
 use super::time;
-use crate::contract::{Error, ObservedObject, Timestamp};
+use crate::contract::{DesiredChild, Error, ObservedObject, Timestamp};
 
 mod state;
 
@@ -34,6 +37,25 @@ pub struct Cause {
     pub message: String,
 }
 
+impl Cause {
+    /// A cause as another program reports it. Its reason becomes one word, because conditions take nothing else:
+    /// `Waiting for capacity` is `WaitingForCapacity`; `Unknown` where it has no word at all.
+    pub fn reported(reason: &str, message: impl Into<String>) -> Self {
+        let words = reason.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let capital = |word: &str| {
+            let (first, rest) = word.split_at(word.len().min(1));
+            first.to_ascii_uppercase() + rest
+        };
+        let joined: String = words.map(capital).collect();
+        let word = joined.trim_start_matches(|c: char| !c.is_ascii_alphabetic());
+        let word = &word[..word.len().min(128)];
+        Self {
+            reason: if word.is_empty() { "Unknown" } else { word }.to_owned(),
+            message: message.into(),
+        }
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.message.as_str() {
@@ -45,8 +67,6 @@ impl fmt::Display for Cause {
 
 /// A pod that ends within so many milliseconds may be one of many that do.
 const YOUNG: i64 = 60_000;
-/// How long its place stays empty then, in milliseconds: what made it end may do so to each that follows, in no time.
-const REST: i64 = 10_000;
 
 /// Reasons for waiting that every container has for a while.
 const ON_ITS_WAY: [&str; 3] = ["ContainerCreating", "PodInitializing", ""];
@@ -80,6 +100,15 @@ impl Pod {
         !self.terminating && self.has_condition("Ready")
     }
 
+    /// When its deletion was to be complete, if it is being deleted: the time that it has to end is over then.
+    pub fn due_to_be_gone(&self) -> Option<Timestamp> {
+        self.state
+            .metadata
+            .deletion_timestamp
+            .as_deref()
+            .and_then(time::parse)
+    }
+
     /// The node that it was given.
     pub fn node(&self) -> Option<&str> {
         self.state
@@ -93,6 +122,52 @@ impl Pod {
     pub fn annotation(&self, name: &str) -> Option<&str> {
         let annotations = self.state.metadata.annotations.as_ref()?;
         annotations.get(name).map(String::as_str)
+    }
+
+    /// The pod as it is, but with these labels and annotations where it lacks some. Others stay as they are.
+    pub fn kept_with(&self, observed: &ObservedObject, wanted: &Metadata) -> DesiredChild {
+        let present = &self.state.metadata;
+        if has_all(present.labels.as_ref(), &wanted.labels)
+            && has_all(present.annotations.as_ref(), &wanted.annotations)
+        {
+            DesiredChild::keep(observed)
+        } else {
+            DesiredChild::apply(observed.key.clone(), json!({"metadata": wanted.to_json()}))
+        }
+    }
+
+    /// The pod as it would be without the containers beside the one of this name: it is over as soon as that one has
+    /// ended and, by this restart policy, is not started again. Sidecars may never end.
+    #[must_use]
+    pub fn without_sidecars(mut self, main: &str, restart_policy: &str) -> Self {
+        let statuses = &self.state.status.container_statuses;
+        let Some(container) = statuses.iter().find(|container| container.name == main) else {
+            return self;
+        };
+        let code = container.state.terminated.as_ref().map(|over| over.exit_code);
+        if self.is_over() && code == Some(0) {
+            // Another one has failed.
+            return self;
+        }
+        let others_run = statuses
+            .iter()
+            .any(|container| container.name != main && container.state.terminated.is_none());
+        let end = match (code, restart_policy) {
+            // The kubelet says so by the phase, once the containers are stopped for good.
+            _ if !others_run => None,
+            (None, _) | (Some(_), "Always") => None,
+            (Some(0), _) => Some("Succeeded"),
+            (Some(_), "Never") => Some("Failed"),
+            (Some(_), _) => None,
+        };
+        if let Some(end) = end.filter(|_| self.phase() == "Running") {
+            end.clone_into(&mut self.state.status.phase);
+        }
+        self.state
+            .status
+            .container_statuses
+            .retain(|container| container.name == main);
+        self
     }
 
     /// Its addresses.
@@ -115,10 +190,7 @@ impl Pod {
     pub fn disruption(&self) -> Option<Cause> {
         let condition = |c: &&PodCondition| c.type_ == "DisruptionTarget" && c.status == "True";
         let condition = self.state.status.conditions.iter().find(condition)?;
-        Some(Cause {
-            reason: condition.reason.clone(),
-            message: condition.message.clone(),
-        })
+        Some(Cause::reported(&condition.reason, &condition.message))
     }
 
     /// A container of it has ever been started (init containers don't count).
@@ -147,7 +219,7 @@ impl Pod {
                 .terminated
                 .as_ref()
                 .or(last.filter(|_| state.waiting.is_some()))?;
-            (over.exit_code != 0).then(|| ended(over))
+            (over.exit_code != 0).then(|| container.ended(over))
         };
         self.state.status.container_statuses.iter().find_map(failed)
     }
@@ -156,7 +228,7 @@ impl Pod {
     pub fn last_end(&self) -> Option<Cause> {
         let over = |container: &ContainerStatus| {
             let (now, last) = (&container.state.terminated, &container.last_state.terminated);
-            now.as_ref().or(last.as_ref()).map(ended)
+            now.as_ref().or(last.as_ref()).map(|over| container.ended(over))
         };
         self.state.status.container_statuses.iter().find_map(over)
     }
@@ -182,13 +254,17 @@ impl Pod {
         ends.filter_map(time::parse).max()
     }
 
-    /// Until when a pod that is over shall not be replaced: one that ended soon after it was made leaves its place
-    /// empty for a moment, lest pods that a node refuses, or whose command fails, follow each other without end.
-    pub fn rests_until(&self) -> Option<Timestamp> {
+    /// When it ended, if it is over and did so soon after it was made. What made it end may do so to each that follows.
+    pub fn early_end(&self) -> Option<Timestamp> {
         let created = self.created.filter(|_| self.is_over())?;
-        // Who never ran was over when it came to its node. Clocks of nodes may be wrong.
-        let age = self.finished().map_or(0, |end| end - created).max(0);
-        (age < YOUNG).then(|| created.saturating_add(age).saturating_add(REST))
+        // An eviction may leave out when containers ended; conditions say when the pod was last something else. Of a pod that
+        // a node refuses nothing is said at all. Clocks of nodes may be wrong.
+        let changes = self.state.status.conditions.iter();
+        let changed =
+            changes.filter_map(|condition| condition.last_transition_time.as_deref().and_then(time::parse));
+        let end = self.finished().or_else(|| changed.max()).unwrap_or(created);
+        let age = end.saturating_sub(created).max(0);
+        (age < YOUNG).then(|| created.saturating_add(age))
     }
 
     /// What keeps it from being ready, if it is more than time.
@@ -217,10 +293,7 @@ impl Pod {
                 waiting.message,
                 last.unwrap_or_default()
             );
-            return Some(Cause {
-                reason: waiting.reason.clone(),
-                message,
-            });
+            return Some(Cause::reported(&waiting.reason, message));
         }
         // It has ended and is not waited for yet.
         let ended = status.container_statuses.iter().find_map(|container| {
@@ -228,49 +301,38 @@ impl Pod {
             (over.exit_code != 0).then_some((container, over))
         });
         if let Some((container, over)) = ended {
-            return Some(Cause {
-                reason: if over.reason.is_empty() {
-                    "Ended"
-                } else {
-                    &over.reason
-                }
-                .to_owned(),
-                message: format!("container {}: {}", container.name, how(over)),
-            });
+            return Some(container.ended(over));
         }
         let unscheduled = status
             .conditions
             .iter()
             .find(|c| c.type_ == "PodScheduled" && c.status == "False" && !c.reason.is_empty());
-        unscheduled.map(|c| Cause {
-            reason: c.reason.clone(),
-            message: c.message.clone(),
-        })
+        unscheduled.map(|c| Cause::reported(&c.reason, &c.message))
     }
 
     /// Why it is over.
     fn end(&self) -> Cause {
         let status = &self.state.status;
         if !status.reason.is_empty() {
-            return Cause {
-                reason: status.reason.clone(),
-                message: status.message.clone(),
-            };
+            return Cause::reported(&status.reason, &status.message);
         }
         if let Some(disruption) = self.disruption() {
             return disruption;
         }
-        let bad = self
-            .terminated()
-            .find(|over| over.exit_code != 0)
-            .or_else(|| self.terminated().next());
-        bad.map_or_else(
-            || Cause {
-                reason: self.phase().to_owned(),
-                message: status.message.clone(),
-            },
-            ended,
-        )
+        let over = |container: &'_ &ContainerStatus| container.state.terminated.is_some();
+        let failed = |container: &'_ &ContainerStatus| {
+            let over = container.state.terminated.as_ref();
+            over.is_some_and(|over| over.exit_code != 0)
+        };
+        let statuses = &status.container_statuses;
+        let bad = statuses
+            .iter()
+            .find(failed)
+            .or_else(|| statuses.iter().find(over));
+        match bad.and_then(|container| Some((container, container.state.terminated.as_ref()?))) {
+            None => Cause::reported(self.phase(), &status.message),
+            Some((container, over)) => container.ended(over),
+        }
     }
 
     fn has_condition(&self, type_: &str) -> bool {
@@ -298,15 +360,14 @@ impl Pod {
     }
 }
 
-/// Why a container ended.
-fn ended(over: &Terminated) -> Cause {
-    let reason = match over.reason.as_str() {
-        "" => "Ended",
-        reason => reason,
-    };
-    Cause {
-        reason: reason.to_owned(),
-        message: how(over),
+impl ContainerStatus {
+    /// Why it ended.
+    fn ended(&self, over: &Terminated) -> Cause {
+        let reason = match over.reason.as_str() {
+            "" => "Ended",
+            reason => reason,
+        };
+        Cause::reported(reason, format!("container {}: {}", self.name, how(over)))
     }
 }
 
@@ -328,6 +389,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::contract::ChildAction;
     use crate::dask::kinds;
     use crate::testing::START;
 
@@ -344,27 +406,77 @@ mod tests {
     }
 
     #[test]
-    fn who_ends_at_once_leaves_its_place_empty_for_a_moment() {
+    fn an_early_end() {
         let over = |end: Value| {
             let state = json!({"terminated": {"exitCode": 1, "finishedAt": end}});
-            pod(json!({"phase": "Failed", "containerStatuses": [{"state": state}]})).rests_until()
+            pod(json!({"phase": "Failed", "containerStatuses": [{"state": state}]})).early_end()
         };
-        assert_eq!(over(json!("2026-01-01T00:00:03Z")), Some(START + 13_000));
+        assert_eq!(over(json!("2026-01-01T00:00:03Z")), Some(START + 3000));
         assert_eq!(
             over(json!("2026-01-01T00:01:00Z")),
             None,
             "it has worked for a while"
         );
-        assert_eq!(over(json!("2025-12-31T23:00:00Z")), Some(START + 10_000));
+        assert_eq!(over(json!("2025-12-31T23:00:00Z")), Some(START));
         assert_eq!(
-            pod(json!({"phase": "Failed", "reason": "OutOfcpu"})).rests_until(),
-            Some(START + 10_000)
+            pod(json!({"phase": "Failed", "reason": "OutOfcpu"})).early_end(),
+            Some(START)
         );
-        assert_eq!(pod(json!({"phase": "Running"})).rests_until(), None);
+        let evicted = |time: &str| {
+            let conditions =
+                json!([{"type": "DisruptionTarget", "status": "True", "lastTransitionTime": time}]);
+            pod(json!({"phase": "Failed", "reason": "Evicted", "conditions": conditions})).early_end()
+        };
+        assert_eq!(evicted("2026-01-01T00:00:30Z"), Some(START + 30_000));
+        assert_eq!(evicted("2026-01-01T01:00:00Z"), None);
+        assert_eq!(pod(json!({"phase": "Running"})).early_end(), None);
     }
 
     fn reason(status: Value) -> Option<String> {
         pod(status).trouble().map(|cause| cause.reason)
+    }
+
+    #[test]
+    fn labels_that_a_pod_lacks_are_put_on_it() {
+        let object =
+            json!({"metadata": {"labels": {"a": "1", "b": "2"}, "annotations": {"c": "3"}}}).to_string();
+        let observed = ObservedObject {
+            key: kinds::pod().key("p"),
+            uid: "u".into(),
+            terminating: false,
+            object,
+        };
+        let pod = Pod::of(&observed).expect("pod");
+        let kept = |metadata: Value| {
+            let wanted = Metadata::embedded(Some(&metadata)).changeable();
+            pod.kept_with(&observed, &wanted).action == ChildAction::Keep
+        };
+        assert!(kept(json!({"labels": {"a": "1"}, "annotations": {"c": "3"}})));
+        assert!(!kept(json!({"labels": {"a": "2"}})));
+        assert!(!kept(json!({"annotations": {"d": "4"}})));
+        let fixed = json!({"annotations": {"container.apparmor.security.beta.kubernetes.io/worker": "x"}});
+        assert!(kept(fixed), "nobody can change that");
+    }
+
+    #[test]
+    fn a_reason_is_one_word() {
+        for (reported, expected) in [
+            ("CrashLoopBackOff", "CrashLoopBackOff"),
+            ("Waiting for capacity", "WaitingForCapacity"),
+            ("seccomp: killed (é)", "SeccompKilled"),
+            ("1 of 3", "Of3"),
+            ("…", "Unknown"),
+            ("", "Unknown"),
+        ] {
+            assert_eq!(Cause::reported(reported, "m").reason, expected);
+        }
+        assert_eq!(Cause::reported(&"x".repeat(200), "m").reason.len(), 128);
+        let waiting =
+            json!({"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "No node"}}}]});
+        assert_eq!(reason(waiting).as_deref(), Some("NoNode"));
+        let disrupted =
+            json!({"phase": "Failed", "conditions": [{"type": "DisruptionTarget", "status": "True"}]});
+        assert_eq!(reason(disrupted).as_deref(), Some("Unknown"));
     }
 
     #[test]
@@ -470,5 +582,57 @@ mod tests {
         assert_eq!(pod.finished(), time("2026-01-01T00:01:00Z"));
         assert_eq!(pod.created, time("2026-01-01T00:00:00Z"));
         assert!(pod.is_over());
+    }
+
+    #[test]
+    fn a_pod_is_over_when_its_main_container_is() {
+        let terminated = |code: i32| json!({"terminated": {"exitCode": code, "reason": "Error"}});
+        let goes_on = json!({"running": {}});
+        let looked_at = |phase: &str, main: &Value, proxy: &Value, policy: &str| {
+            let pod = pod(json!({"phase": phase, "containerStatuses": [
+                {"name": "proxy", "restartCount": 7, "state": proxy}, {"name": "job", "restartCount": 1, "state": main}]}));
+            let pod = pod.without_sidecars("job", policy);
+            let why = pod
+                .is_over()
+                .then(|| pod.trouble().map(|cause| cause.message))
+                .flatten();
+            (pod.phase().to_owned(), pod.restarts(), why.unwrap_or_default())
+        };
+        let is = |phase: &str, restarts: u64, why: &str| (phase.to_owned(), restarts, why.to_owned());
+        let said = "container job: it ended with code 3";
+        assert_eq!(
+            looked_at("Running", &terminated(3), &goes_on, "Never"),
+            is("Failed", 1, said)
+        );
+        assert_eq!(
+            looked_at("Running", &terminated(0), &terminated(0), "Never"),
+            is("Running", 1, ""),
+            "its phase follows soon"
+        );
+        assert_eq!(
+            looked_at("Running", &terminated(3), &goes_on, "OnFailure"),
+            is("Running", 1, "")
+        );
+        assert_eq!(
+            looked_at("Running", &goes_on, &terminated(3), "Never"),
+            is("Running", 1, "")
+        );
+        assert_eq!(
+            looked_at("Failed", &terminated(3), &terminated(0), "Never"),
+            is("Failed", 1, said)
+        );
+        for policy in ["Never", "OnFailure"] {
+            let (phase, ..) = looked_at("Running", &terminated(0), &goes_on, policy);
+            assert_eq!(phase, "Succeeded");
+        }
+        assert_eq!(
+            looked_at("Running", &terminated(0), &goes_on, "Always"),
+            is("Running", 1, "")
+        );
+        assert_eq!(
+            looked_at("Failed", &terminated(0), &terminated(2), "Never"),
+            is("Failed", 7, "container proxy: it ended with code 2"),
+            "another one has failed"
+        );
     }
 }

@@ -54,6 +54,20 @@ fn exponent(suffix: &str) -> Option<f64> {
     }
 }
 
+/// Writes a number of bytes for a person, with two or three digits: `7 bytes`, `1.2 GB`, `350 MB`.
+pub fn bytes(number: u64) -> String {
+    let units = ["bytes", "kB", "MB", "GB", "TB", "PB", "EB"];
+    let (mut amount, mut unit) = (number as f64, 0);
+    // What would be rounded to four digits is of the next unit.
+    while amount >= 999.5 && unit + 1 < units.len() {
+        (amount, unit) = (amount / 1000.0, unit + 1);
+    }
+    match unit > 0 && amount < 9.95 {
+        true => format!("{amount:.1} {}", units[unit]),
+        false => format!("{amount:.0} {}", units[unit]),
+    }
+}
+
 /// What somebody probably meant by a text that is no quantity, as decimal and as binary quantity: `4GB` is `4G` or `4Gi`.
 pub fn meant(text: &str) -> Option<(String, String)> {
     let text = text.trim();
@@ -76,6 +90,38 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn bytes_for_people() {
+        let written = [
+            0,
+            7,
+            999,
+            1000,
+            9949,
+            9950,
+            999_499,
+            999_500,
+            1_234_567_890,
+            u64::MAX,
+        ]
+        .map(bytes);
+        assert_eq!(
+            written,
+            [
+                "0 bytes",
+                "7 bytes",
+                "999 bytes",
+                "1.0 kB",
+                "9.9 kB",
+                "10 kB",
+                "999 kB",
+                "1.0 MB",
+                "1.2 GB",
+                "18 EB"
+            ]
+        );
+    }
 
     #[test]
     fn amounts() {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::metadata::Metadata;
+use super::metadata::{CLUSTER_REPLICAS, Metadata};
 
 /// The parts of an object that every component reads.
 #[derive(Debug)]
@@ -57,6 +57,18 @@ pub fn replicas(worker: &Value) -> u32 {
     u32::try_from(replicas).unwrap_or(u32::MAX)
 }
 
+/// How many workers a child shall have whose owner says `wanted`: the default group of a cluster, or the cluster of a job.
+/// The owner's number is passed on when it changes, as the child's annotation [`CLUSTER_REPLICAS`] tells; in between the
+/// child belongs to whoever scales it. One without the annotation, of an operator before this one, keeps its number.
+pub fn passed_on_replicas(wanted: u32, existing: Option<&Value>) -> u32 {
+    let Some(child) = existing else { return wanted };
+    let passed_on = child["metadata"]["annotations"][CLUSTER_REPLICAS].as_str();
+    match passed_on {
+        Some(passed_on) if passed_on != wanted.to_string() => wanted,
+        _ => replicas(&child["spec"]["worker"]),
+    }
+}
+
 /// An object of these two parts, without nulls.
 #[must_use]
 pub fn object(metadata: &Metadata, spec: Value) -> Value {
@@ -89,6 +101,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn replicas_go_one_way_and_only_when_they_change() {
+        let child = |passed_on: Option<&str>, replicas: u32| json!({"metadata": {"annotations": {CLUSTER_REPLICAS: passed_on}}, "spec": {"worker": {"replicas": replicas}}});
+        assert_eq!(passed_on_replicas(3, None), 3, "a new child");
+        assert_eq!(
+            passed_on_replicas(3, Some(&child(Some("3"), 7))),
+            7,
+            "somebody scaled the child"
+        );
+        assert_eq!(
+            passed_on_replicas(4, Some(&child(Some("3"), 7))),
+            4,
+            "somebody changed the owner"
+        );
+        assert_eq!(
+            passed_on_replicas(3, Some(&child(None, 7))),
+            7,
+            "a child of the operator before"
+        );
+    }
 
     #[test]
     fn nulls_say_nothing() {

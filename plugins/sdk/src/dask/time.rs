@@ -1,6 +1,6 @@
 //! Times as Kubernetes writes them.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::contract::Timestamp;
 
@@ -10,16 +10,21 @@ pub fn parse(text: &str) -> Option<Timestamp> {
     Timestamp::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
-/// Writes `2026-01-31T12:00:00Z`; fractions are cut off.
+/// The last time that can be written: RFC 3339 has four digits for the year.
+const LATEST: Timestamp = 253_402_300_799_999;
+
+/// Writes `2026-01-31T12:00:00Z`; fractions are cut off. A time before 1970 or after 9999 is written as the nearest that can be.
 pub fn format(time: Timestamp) -> String {
-    let since_epoch = Duration::from_millis(u64::try_from(time).unwrap_or(0));
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + since_epoch).to_string()
+    humantime::format_rfc3339_seconds(written(time)).to_string()
 }
 
-/// Writes `2026-01-31T12:00:00.123Z`: no millisecond is lost.
+/// Writes `2026-01-31T12:00:00.123Z`: no millisecond is lost. A time before 1970 or after 9999 is written as the nearest that can be.
 pub fn format_exactly(time: Timestamp) -> String {
-    let since_epoch = Duration::from_millis(u64::try_from(time).unwrap_or(0));
-    humantime::format_rfc3339_millis(UNIX_EPOCH + since_epoch).to_string()
+    humantime::format_rfc3339_millis(written(time)).to_string()
+}
+
+fn written(time: Timestamp) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(time.clamp(0, LATEST).unsigned_abs())
 }
 
 /// Writes a span for a person: `90s` is `1m 30s`.
@@ -42,5 +47,12 @@ mod tests {
         assert_eq!(parse(&format_exactly(time + 7)), Some(time + 7));
         assert_eq!(parse("yesterday"), None);
         assert_eq!(span(90_500), "1m 30s");
+    }
+
+    #[test]
+    fn times_that_can_not_be_written_are_the_nearest_that_can() {
+        assert_eq!(format(i64::MAX), "9999-12-31T23:59:59Z");
+        assert_eq!(format_exactly(i64::MAX), "9999-12-31T23:59:59.999Z");
+        assert_eq!(format(-1), "1970-01-01T00:00:00Z");
     }
 }

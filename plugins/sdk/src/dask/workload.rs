@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::kinds;
 use super::last_words;
 use super::metadata::Metadata;
+use super::pod::Cause;
 use super::resource::object;
 use super::time;
 use crate::contract::{ResourceKind, Timestamp};
@@ -107,12 +108,12 @@ impl DeploymentState {
         annotations.get(name).map(String::as_str)
     }
 
-    /// The first condition that does not hold, as reason and message.
-    pub fn trouble(&self) -> Option<(&str, &str)> {
+    /// Why it is not available: the first condition that does not hold.
+    pub fn trouble(&self) -> Option<Cause> {
         let conditions = self.status.conditions.iter();
         conditions
             .filter(|condition| condition.status == "False" && !condition.reason.is_empty())
-            .map(|condition| (condition.reason.as_str(), condition.message.as_str()))
+            .map(|condition| Cause::reported(&condition.reason, &condition.message))
             .next()
     }
 }

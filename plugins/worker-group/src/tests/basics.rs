@@ -78,7 +78,10 @@ fn lost_workers_hold_their_place_until_they_are_gone() {
     );
     assert_eq!(
         first.events(),
-        ["WorkerLost: 1 worker is lost and will be replaced (Evicted: low on memory): a"]
+        [
+            "WorkerLost: 1 worker ended soon after its start (Evicted: low on memory) and is replaced now, and later each \
+             time that it happens again: a"
+        ]
     );
     assert_eq!(first.status()["replicas"], 1);
     let second = plan(&group(2).child(pod("b", running())));
@@ -93,16 +96,71 @@ fn who_ends_at_once_is_not_replaced_at_once() {
     let scenario = group(2).child(pod("a", refused)).child(pod("b", running()));
     let first = plan(&scenario.clone().after(1000));
     assert_eq!(first.summary(), ["keep Pod b", "keep Pod a"]);
-    assert_eq!((first.events(), first.0.requeue_after), (vec![], Some(9000)));
+    assert_eq!(
+        (first.events(), first.0.requeue_after),
+        (
+            vec![
+                "WorkerLost: 1 worker ended soon after its start (OutOfcpu: no cpu) and is replaced at 2026-01-01T00:00:10Z, and \
+                 later each time that it happens again: a"
+                    .to_owned()
+            ],
+            Some(9000)
+        )
+    );
     assert_eq!(
         first.condition(WORKERS_READY).as_deref(),
-        Some("False OutOfcpu: 1 of 2 workers are ready; 1 wait: OutOfcpu (no cpu)")
+        Some(
+            "False OutOfcpu: 1 of 2 workers are ready; 1 wait: OutOfcpu (no cpu); those that have ended are replaced at \
+             2026-01-01T00:00:10Z"
+        )
     );
-    let then = plan(&scenario.after(10_000));
+    let then = plan(&scenario.status(first.status()).after(10_000));
     assert_eq!(
-        (then.summary(), then.events().len()),
-        (vec!["keep Pod b".to_owned()], 1)
+        (then.summary(), then.events()),
+        (vec!["keep Pod b".to_owned()], vec![])
     );
+}
+
+#[test]
+fn the_pauses_grow_and_one_event_is_enough() {
+    let mut status = json!({});
+    let (mut now, mut pauses, mut events) = (1_000, Vec::new(), Vec::new());
+    for number in 0..8 {
+        let name = format!("w{number}");
+        let made = time::format(START + now);
+        let reason = if number < 6 { "Error" } else { "OOMKilled" };
+        let mut failed = pod(
+            &name,
+            json!({"phase": "Failed", "containerStatuses": [
+                {"name": "worker", "state": {"terminated": {"exitCode": 1, "reason": reason, "finishedAt": made}}}]}),
+        );
+        failed["metadata"]["uid"] = json!(name);
+        failed["metadata"]["creationTimestamp"] = json!(made);
+        let scenario = group(1).child(failed);
+        let first = plan(&scenario.clone().status(status.clone()).after(now));
+        assert_eq!(first.summary(), [format!("keep Pod {name}")]);
+        let pause = i64::try_from(first.0.requeue_after.unwrap_or_default()).unwrap_or_default();
+        events.extend(first.events());
+        let again = plan(&scenario.clone().status(first.status()).after(now + 1));
+        assert_eq!(again.events(), [""; 0]);
+        now += pause;
+        let then = plan(&scenario.status(first.status()).after(now));
+        assert_eq!((then.summary(), then.events()), (vec![], vec![]), "it makes room");
+        status = then.status();
+        pauses.push(pause / 1000);
+        now += 1000;
+    }
+    assert_eq!(pauses, [10, 20, 40, 80, 160, 300, 300, 300]);
+    assert_eq!(events.len(), 2, "{events:?}");
+    assert!(
+        events[0].contains("(Error: container worker: it ended with code 1)"),
+        "{events:?}"
+    );
+    // What is made from another template may be better.
+    let mut outdated = pod("old", json!({"phase": "Failed", "reason": "Error"}));
+    outdated["metadata"]["annotations"] = json!({"kubernetes.dask.org/template-hash": "another"});
+    let mended = plan(&group(1).child(outdated).status(status).after(1000));
+    assert_eq!(mended.summary(), [""; 0]);
 }
 
 #[test]
@@ -174,6 +232,45 @@ fn batches() {
     assert_eq!((count(&last, "create"), last.0.requeue_after), (2, None));
 }
 
+/// A component may answer 64 MiB, and what is more would be refused as a whole.
+#[test]
+fn a_large_group_of_large_pods_comes_in_portions() {
+    let variable = |number: usize| json!({"name": format!("VARIABLE_{number}"), "value": "x".repeat(600)});
+    let environment: Vec<Value> = (0..100).map(variable).collect();
+    let mut scenario = group(1000).change(|group| {
+        group["spec"]["worker"]["spec"] = json!({"containers": [
+            {"name": "worker", "image": "i:1", "args": ["dask", "worker"], "env": environment}]});
+    });
+    let mut created = Vec::new();
+    for all in [false, true] {
+        let plan = plan(&scenario);
+        let objects = plan.0.children.iter().filter_map(|child| match &child.action {
+            ChildAction::Create(object) => Some(object.len()),
+            _ => None,
+        });
+        assert!(objects.sum::<usize>() <= 32 << 20);
+        assert_eq!(plan.0.requeue_after, (!all).then_some(1000));
+        created.extend(with_action(&plan, "create"));
+        scenario = scenario.with(&plan);
+    }
+    let all = created.len();
+    created.sort();
+    created.dedup();
+    assert_eq!((all, created.len()), (1000, 1000), "none comes twice");
+}
+
+#[test]
+fn a_group_can_have_20_000_workers() {
+    let plan = plan(&group(1_000_000));
+    assert_eq!(plan.0.children.len(), 20_000);
+    assert_eq!(
+        plan.condition(WORKERS_READY).as_deref(),
+        Some(
+            "False TooManyWorkers: 0 of 1000000 workers are ready; a group can have 20000 workers: lower spec.worker.replicas, and make further groups for the rest"
+        )
+    );
+}
+
 #[test]
 fn deployments_from_before_are_workers() {
     let deployment = |name: &str, ready: u32| {
@@ -204,6 +301,7 @@ fn names_that_the_scheduler_knows_are_not_used_again() {
     };
     let facts = SchedulerFacts {
         observed_at: START,
+        answers_since: 0,
         workers: vec![worker],
         desired_workers: None,
         idle_since: None,
@@ -237,6 +335,20 @@ fn the_commonest_trouble_is_said() {
         plan(&scenario).condition(WORKERS_READY).as_deref(),
         Some(
             "False ImagePullBackOff: 0 of 3 workers are ready; 2 wait: ImagePullBackOff (container worker: m)"
+        )
+    );
+}
+
+/// Providers of nodes without a kubelet write sentences where Kubernetes writes words.
+#[test]
+fn a_reason_of_many_words_becomes_one() {
+    let waiting = json!({"phase": "Pending", "containerStatuses": [
+        {"name": "worker", "state": {"waiting": {"reason": "Waiting for capacity", "message": "m"}}}]});
+    let plan = plan(&group(1).child(pod("a", waiting)));
+    assert_eq!(
+        plan.condition(WORKERS_READY).as_deref(),
+        Some(
+            "False WaitingForCapacity: 0 of 1 workers are ready; 1 wait: WaitingForCapacity (container worker: m)"
         )
     );
 }

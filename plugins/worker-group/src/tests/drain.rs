@@ -23,7 +23,6 @@ fn who_holds_least_is_told_to_leave() {
         (2, &all[..2], vec!["c"]),
         (2, &all[1..], vec!["a"]),
         (1, &all[..1], vec!["b", "c"]),
-        (0, all, vec!["b", "a", "c"]),
     ] {
         let scenario = three().change(|group| group["spec"]["worker"]["replicas"] = json!(replicas));
         let plan = plan(&scenario.scheduler(facts(0, known)));
@@ -35,8 +34,31 @@ fn who_holds_least_is_told_to_leave() {
     }
 }
 
+/// A pod's status lags behind what it does.
 #[test]
-fn a_mark_says_only_since_when() {
+fn who_seems_never_to_have_started_and_is_a_worker_is_told_to_leave() {
+    let base = group(1).child(pod("a", pending())).child(pod("b", running()));
+    for (known, left, stays) in [
+        (&[("a", 3, GB), ("b", 0, 0)], "b", "a"),
+        (&[("a", 0, GB), ("b", 3, GB)], "a", "b"),
+    ] {
+        let first = plan(&base.clone().scheduler(facts(0, known)));
+        assert_eq!(with_action(&first, "apply"), [left]);
+        assert_eq!(with_action(&first, "keep"), [stays]);
+    }
+    let mut going = pod("a", pending());
+    going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:30Z");
+    let plan = plan(
+        &group(1)
+            .child(going)
+            .child(pod("b", running()))
+            .scheduler(facts(0, &[("a", 3, GB), ("b", 0, 0)])),
+    );
+    assert_eq!(retired(&plan), Some(vec!["tcp://a:1".to_owned()]));
+}
+
+#[test]
+fn a_mark_says_since_when() {
     let plan = plan(
         &three()
             .scheduler(facts(0, &[("a", 0, 0), ("b", 0, 1), ("c", 0, 2)]))
@@ -45,7 +67,7 @@ fn a_mark_says_only_since_when() {
     assert_eq!(
         plan.object("Pod", "a"),
         Some(json!({"metadata": {
-            "labels": {"dask.org/cluster-name": "simple"},
+            "labels": labels(),
             "annotations": {"kubernetes.dask.org/retiring-since": "2026-01-01T00:00:01.234Z"},
         }}))
     );
@@ -146,11 +168,17 @@ fn who_can_not_leave_is_named_and_goes_in_the_end() {
     assert_eq!(
         stuck.condition(SCALE_DOWN_BLOCKED).as_deref(),
         Some(
-            "True WorkersHoldData: 1 worker is to leave and could not hand on all results (7 bytes) for 40s: b; more \
+            "True WorkersHoldData: 1 worker is to leave and could not hand on all results (7 bytes) since 2026-01-01T00:00:00Z: b; more \
              workers or more memory would take them, and what is still there at 2026-01-01T00:01:00Z is lost"
         )
     );
     assert_eq!((count(&stuck, "keep"), stuck.0.requeue_after), (2, Some(20_000)));
+    let later = at(41_000);
+    assert_eq!(
+        (later.condition(SCALE_DOWN_BLOCKED), later.status()),
+        (stuck.condition(SCALE_DOWN_BLOCKED), stuck.status()),
+        "nothing that is said changes because time goes by"
+    );
     assert_eq!(retired(&stuck), Some(vec!["tcp://b:1".to_owned()]));
     let over = at(60_000);
     assert_eq!(over.summary(), ["keep Pod a"]);
@@ -186,19 +214,23 @@ fn nobody_leaves_while_the_scheduler_can_not_be_asked() {
         .child(marked("d", -500_000))
         .status(scenario.parent()["status"].clone());
     let restarted = plan(&restarted);
-    assert_eq!(with_action(&restarted, "apply"), ["d"], "its time starts again");
+    assert_eq!(count(&restarted, "keep"), 4);
     assert_eq!(
         (restarted.condition(SCALE_DOWN_BLOCKED), restarted.events()),
         (held.condition(SCALE_DOWN_BLOCKED), vec![]),
         "it stands until the scheduler was asked again"
     );
 
-    // When it answers again, the time of those who had to leave starts again.
+    // When it answers again, the deadline counts from there.
     let known = [("a", 0, 0), ("b", 0, 0), ("c", 0, 0), ("d", 1, GB)];
-    let back = plan(&scenario.clone().scheduler(facts(10, &known)).after(10));
-    assert_eq!(with_action(&back, "apply"), ["a", "b", "d"]);
+    let since = |after| SchedulerFacts {
+        answers_since: START + 10,
+        ..facts(after, &known)
+    };
+    let back = plan(&scenario.clone().scheduler(since(10)).after(10));
+    assert_eq!(with_action(&back, "apply"), ["a", "b"]);
     assert_eq!(retired(&back), Some(vec!["tcp://d:1".to_owned()]));
-    let after = scenario.with(&back).scheduler(facts(1000, &known)).after(1000);
+    let after = scenario.with(&back).scheduler(since(1000)).after(1000);
     assert_eq!(
         (
             count(&plan(&after), "keep"),
@@ -208,23 +240,81 @@ fn nobody_leaves_while_the_scheduler_can_not_be_asked() {
     );
 }
 
-/// Nobody knows what was asked when the operator was not there.
+/// Nobody asked while the operator was away, or while the scheduler did not answer.
 #[test]
-fn time_in_which_the_operator_was_away_does_not_count() {
-    let scenario = group(1).child(pod("a", running())).child(marked("b", 0));
-    let just = plan(&scenario.clone().after(29_000));
-    assert_eq!(just.summary(), ["keep Pod a", "keep Pod b"]);
-    let restarted = plan(&scenario.clone().after(400_000));
-    assert_eq!(restarted.summary(), ["keep Pod a", "apply Pod b"]);
-    let known = [("a", 0, 0), ("b", 1, GB)];
-    let then = scenario.with(&restarted).scheduler(facts(401_000, &known));
-    let then = plan(&then.after(401_000));
+fn a_deadline_counts_from_the_answers_of_the_scheduler() {
+    let scenario = group(1).child(pod("a", running())).child(marked("b", -400_000));
+    let at = |after| {
+        let facts = SchedulerFacts {
+            answers_since: START,
+            ..facts(after, &[("a", 0, 0), ("b", 1, GB)])
+        };
+        plan(&scenario.clone().scheduler(facts).after(after))
+    };
+    assert_eq!(count(&plan(&scenario), "keep"), 2, "nobody was asked yet");
+    for after in [0, 299_999] {
+        let plan = at(after);
+        assert_eq!(plan.summary(), ["keep Pod a", "keep Pod b"]);
+        assert_eq!(retired(&plan), Some(vec!["tcp://b:1".to_owned()]));
+    }
+    assert_eq!(at(300_000).summary(), ["keep Pod a"]);
+}
+
+#[test]
+fn the_last_worker_with_results_stays() {
+    let base = group(0).child(pod("a", running())).child(pod("b", running()));
+    let at = |b| plan(&base.clone().scheduler(facts(0, &[("a", 0, 7), ("b", 0, b)])));
+    let held = at(9);
     assert_eq!(
-        then.summary(),
-        ["keep Pod a", "keep Pod b"],
-        "it has all of its time"
+        held.summary(),
+        ["keep Pod b", "apply Pod a"],
+        "b takes what a holds"
     );
-    assert_eq!(retired(&then), Some(vec!["tcp://b:1".to_owned()]));
+    assert_eq!(
+        held.condition(SCALE_DOWN_BLOCKED).as_deref(),
+        Some(
+            "True WorkersHoldData: 1 worker is to leave and held back, because no other worker can take the results: b; \
+             to keep them, add a worker or fetch them; to lose them, delete the pod"
+        )
+    );
+    assert_eq!(held.events().len(), 2);
+    let scenario = base.with(&held);
+    let after_a_day = scenario.clone().scheduler(facts(86_400_000, &[("b", 0, 9)]));
+    let after_a_day = plan(&after_a_day.after(86_400_000));
+    assert_eq!(after_a_day.summary(), ["keep Pod b"]);
+    assert_eq!(
+        with_action(&after_a_day, "keep"),
+        ["b"],
+        "it has no deadline, and is asked about"
+    );
+    assert_eq!(retired(&after_a_day), Some(vec![]));
+    let fetched = plan(&scenario.scheduler(facts(20, &[("b", 0, 0)])).after(20));
+    assert_eq!(fetched.summary(), ["apply Pod b"]);
+    assert_eq!(fetched.condition(SCALE_DOWN_BLOCKED), None);
+
+    let without_care = base_unsafe().scheduler(facts(0, &[("a", 0, 7), ("b", 0, 9)]));
+    assert_eq!(with_action(&plan(&without_care), "apply"), ["a", "b"]);
+}
+
+/// Two workers that shall leave, whatever they hold.
+fn base_unsafe() -> Scenario {
+    let group = group(0).change(|group| group["spec"]["worker"]["scaleDown"] = json!("unsafe"));
+    group.child(pod("a", running())).child(pod("b", running()))
+}
+
+#[test]
+fn a_drain_that_can_not_succeed_is_taken_back() {
+    let scenario = group(2).child(pod("a", running())).child(marked("b", 0));
+    let mut paused = facts(10, &[("a", 0, 0), ("b", 0, 7)]);
+    paused.workers[0].status = "paused".into();
+    let back = plan(&scenario.clone().scheduler(paused).after(10));
+    assert_eq!(back.summary(), ["keep Pod a", "apply Pod b"]);
+    assert_eq!(
+        back.object("Pod", "b"),
+        Some(json!({"metadata": {"labels": labels()}}))
+    );
+    assert_eq!(back.status()["replicas"], 2);
+    assert_eq!((retired(&back), back.events()), (None, vec![]));
 }
 
 #[test]

@@ -31,10 +31,19 @@ fn group(replicas: u32) -> Scenario {
     Scenario::of_value(group).related(cluster())
 }
 
+/// A worker of [`group`] as it was made, without its spec.
 fn pod(name: &str, status: Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod", "status": status,
-        "metadata": {"name": name, "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "metadata": {"name": name, "creationTimestamp": "2026-01-01T00:00:00Z", "labels": labels()},
+    })
+}
+
+/// The labels of workers of [`group`].
+fn labels() -> Value {
+    json!({
+        "team": "group", "from": "cluster", "sidecar.istio.io/inject": "false",
+        "dask.org/cluster-name": "simple", "dask.org/component": "worker", "dask.org/workergroup-name": "simple-default",
     })
 }
 
@@ -65,6 +74,7 @@ fn facts(after: i64, workers: &[(&str, u32, u64)]) -> SchedulerFacts {
     };
     SchedulerFacts {
         observed_at: START + after,
+        answers_since: 0,
         workers: workers.iter().map(worker).collect(),
         desired_workers: None,
         idle_since: None,

@@ -122,43 +122,64 @@ fn told(scenario: Scenario) -> Scenario {
 }
 
 #[test]
-fn who_alone_could_take_results_comes_before_the_old_one_is_gone() {
-    let base = told(half_way(1, 0, 1, json!(null)));
-    for (known, created, why) in [
-        (vec![("old-00", 0, 0)], 0, "it holds nothing"),
+fn the_only_worker_with_results_leaves_when_its_successor_runs() {
+    let base = half_way(1, 0, 1, json!(null));
+    for (known, marked, created, why) in [
+        (vec![("old-00", 0, 0)], 1, 0, "it holds nothing"),
         (
             vec![("old-00", 0, 7), ("x", 0, 0)],
+            1,
             0,
-            "another group's worker takes it",
+            "another group's worker takes its results",
         ),
-        (vec![("old-00", 0, 7)], 1, "nobody else is there"),
+        (vec![("old-00", 0, 7)], 0, 1, "no other worker takes its results"),
+        (vec![("old-00", 1, 0)], 0, 1, "it works"),
     ] {
-        let second = plan(&base.clone().scheduler(facts(10, &known)).after(10));
+        let first = plan(&base.clone().scheduler(facts(10, &known)).after(10));
         assert_eq!(
-            (count(&second, "keep"), count(&second, "create")),
-            (1, created),
+            (count(&first, "apply"), count(&first, "create")),
+            (marked, created),
             "{why}"
         );
     }
     let mut paused = facts(10, &[("old-00", 0, 7), ("x", 0, 0)]);
     paused.workers[1].status = "paused".into();
-    let second = plan(&base.clone().scheduler(paused).after(10));
-    assert_eq!(count(&second, "create"), 1, "who is paused takes nothing");
+    let first = plan(&base.clone().scheduler(paused).after(10));
+    assert_eq!(
+        (count(&first, "apply"), count(&first, "create")),
+        (0, 1),
+        "a paused worker takes nothing"
+    );
 
-    let new = with_action(&second, "create").pop().expect("a new worker");
-    let base = base.with(&second);
-    for known in [vec![("old-00", 0, 7)], vec![("old-00", 0, 7), (&new, 0, 0)]] {
-        let third = plan(&base.clone().scheduler(facts(20, &known)).after(20));
+    let new = with_action(&first, "create").pop().expect("a new worker");
+    let base = base.with(&first);
+    for known in [("old-00", 0, 7), ("old-00", 0, 0)] {
+        let second = plan(&base.clone().scheduler(facts(20, &[known])).after(20));
         assert_eq!(
-            (count(&third, "keep"), third.summary().len()),
+            (count(&second, "keep"), second.summary().len()),
             (2, 2),
-            "both stay"
+            "both stay, whether there are results at the moment or not"
         );
-        assert_eq!(retired(&third), Some(vec!["tcp://old-00:1".to_owned()]));
     }
-    let last = plan(&base.scheduler(facts(30, &[(&new, 0, 7)])).after(30));
+    let base = base.scheduler(facts(30, &[("old-00", 0, 7), (&new, 0, 0)]));
+    let third = plan(&base.clone().after(30));
+    assert_eq!(with_action(&third, "apply"), ["old-00"]);
+    assert_eq!(with_action(&third, "keep"), [new.as_str()]);
+    let last = plan(&base.with(&third).scheduler(facts(40, &[(&new, 0, 7)])).after(40));
     assert_eq!(with_action(&last, "keep"), [new], "the old one is deleted");
     assert_eq!(last.summary().len(), 1);
+}
+
+/// However long a new worker takes, for want of a node or of its image.
+#[test]
+fn the_only_worker_with_results_has_no_deadline() {
+    let base = half_way(1, 0, 1, json!(null)).scheduler(facts(0, &[("old-00", 0, 7)]));
+    let first = plan(&base);
+    let scenario = base
+        .with(&first)
+        .scheduler(facts(86_400_000, &[("old-00", 0, 7)]));
+    let later = plan(&scenario.after(86_400_000));
+    assert_eq!((count(&later, "keep"), later.summary().len()), (2, 2));
 }
 
 #[test]
@@ -352,17 +373,87 @@ fn what_changes_the_hash() {
         base,
         hash(&Scenario::of_value(defaulted.expect("defaulted")).related(cluster()))
     );
-    for other in [
-        with(|group| group["spec"]["worker"]["spec"] = json!({"nodeSelector": {"a": "b"}})),
+    assert_ne!(
+        base,
+        with(|group| group["spec"]["worker"]["spec"] = json!({"nodeSelector": {"a": "b"}}))
+    );
+    // Labels and annotations are changed on the pods that there are.
+    for same in [
         with(|group| group["spec"]["worker"]["metadata"] = json!({"labels": {"a": "b"}})),
         with(|group| group["metadata"]["annotations"] = json!({"a": "b"})),
         with(|group| group["metadata"]["labels"]["team"] = json!("other")),
     ] {
-        assert_ne!(base, other);
+        assert_eq!(base, same);
     }
     // What the operator adds is not in it.
     assert_eq!(
         base,
         hash(&group(1).settings(&json!({"clusterDomain": "cluster.local", "batchSize": 1})))
+    );
+}
+
+#[test]
+fn other_labels_are_put_on_the_workers_that_exist() {
+    let made = group(2).with(&plan(&group(2)));
+    let changed = made.change(|group| {
+        group["metadata"]["labels"]["team"] = json!("other");
+        group["metadata"]["labels"]["helm.sh/chart"] = json!("x-2");
+    });
+    let first = plan(&changed);
+    assert_eq!((count(&first, "apply Pod"), first.0.children.len()), (2, 2));
+    assert_eq!(first.condition(WORKERS_UP_TO_DATE), None);
+    let names: Vec<&str> = first
+        .0
+        .children
+        .iter()
+        .map(|child| child.key.name.as_str())
+        .collect();
+    let labels = &first.object("Pod", names[0]).expect("pod")["metadata"]["labels"];
+    assert_eq!(
+        (&labels["team"], &labels["helm.sh/chart"]),
+        (&json!("other"), &Value::Null)
+    );
+    let after = changed.with(&first);
+    assert_eq!(count(&plan(&after), "keep"), 2, "nothing is done twice");
+    // Who is told to leave keeps them: what an apply leaves out is taken off.
+    let fewer = after
+        .change(|group| group["spec"]["worker"]["replicas"] = json!(1))
+        .scheduler(facts(0, &[(names[0], 0, 0), (names[1], 0, 0)]));
+    let marked = plan(&fewer);
+    let leaving = with_action(&marked, "apply");
+    let mark = marked.object("Pod", &leaving[0]).expect("mark");
+    assert_eq!(mark["metadata"]["labels"]["team"], "other");
+}
+
+/// The clock of who said when to start anew may be ahead of the API server's.
+#[test]
+fn who_was_made_for_a_restart_is_up_to_date() {
+    let told = |time: &str| {
+        group(1).change(|group| group["metadata"]["annotations"] = json!({metadata::RESTARTED_AT: time}))
+    };
+    let scenario = told("2026-01-01T00:05:00Z").after(600_000);
+    let first = plan(&scenario);
+    let name = first.0.children[0].key.name.clone();
+    let mut worker = first.object("Pod", &name).expect("a worker");
+    assert_eq!(
+        worker["metadata"]["annotations"][metadata::RESTARTED_AT],
+        "2026-01-01T00:05:00.000Z"
+    );
+    worker["apiVersion"] = json!("v1");
+    worker["kind"] = json!("Pod");
+    worker["metadata"]["name"] = json!(name);
+    worker["metadata"]["creationTimestamp"] = json!("2026-01-01T00:04:00Z");
+    worker["status"] = running();
+    let facts = || facts(0, &[(&name, 0, 0)]);
+    let made = plan(&scenario.child(worker.clone()).scheduler(facts()));
+    assert_eq!(made.summary(), [format!("keep Pod {name}")]);
+    assert_eq!(made.condition(WORKERS_UP_TO_DATE), None);
+    let again = told("2026-01-01T00:07:00Z")
+        .after(600_000)
+        .child(worker)
+        .scheduler(facts());
+    assert!(
+        plan(&again).condition(WORKERS_UP_TO_DATE).is_some(),
+        "another restart"
     );
 }

@@ -9,6 +9,7 @@ fn with_timeout(seconds: i64) -> Scenario {
 fn said(asked: i64, idle_since: Option<i64>) -> SchedulerFacts {
     SchedulerFacts {
         observed_at: asked,
+        answers_since: 0,
         workers: Vec::new(),
         desired_workers: None,
         idle_since,

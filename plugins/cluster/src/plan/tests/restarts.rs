@@ -39,7 +39,7 @@ fn replacements_and_restarts_of_the_container_are_counted_once() {
     };
     let container = |number: u64| {
         message(&format!(
-            "the scheduler's container was started again (restart {number}; OOMKilled: it ended with code 137 (OOMKilled))"
+            "the scheduler's container was started again (restart {number}; OOMKilled: container scheduler: it ended with code 137 (OOMKilled))"
         ))
     };
     assert_eq!(look(Some(restarted("a", 0))), (0, vec![]));
@@ -103,4 +103,87 @@ fn an_image_that_is_not_there() {
         plan(&whole(unschedulable)).condition("Available").as_deref(),
         Some("False Unschedulable: pod simple-scheduler waits: 0/3 nodes are available")
     );
+}
+
+#[test]
+fn a_scheduler_that_ends_at_once_is_replaced_later_and_later() {
+    let mut status = json!({"phase": "Running"});
+    let (mut now, mut pauses, mut events) = (0, Vec::new(), Vec::new());
+    for number in 0..7 {
+        let made = time::format(START + now);
+        let ended =
+            json!({"exitCode": 2, "reason": "Error", "message": "no such option", "finishedAt": made});
+        let mut failed = pod(json!({"phase": "Failed", "containerStatuses": [
+            {"name": "scheduler", "state": {"terminated": ended}}]}));
+        failed["metadata"]["uid"] = json!(format!("u{number}"));
+        failed["metadata"]["creationTimestamp"] = json!(made);
+        let first = plan(&whole(failed.clone()).status(status).after(now));
+        assert!(first.summary().contains(&"keep Pod simple-scheduler".to_owned()));
+        let pause = i64::try_from(first.0.requeue_after.unwrap_or_default()).unwrap_or_default();
+        let condition = first.condition("SchedulerReady").unwrap_or_default();
+        assert_eq!(
+            condition,
+            format!(
+                "False SchedulerLost: pod simple-scheduler is lost (Error: container scheduler: it ended with code 2: no such \
+                 option); a new one follows at {}",
+                time::format(START + now + pause)
+            )
+        );
+        events.extend(first.events());
+        now += pause;
+        let then = plan(&whole(failed).status(first.status()).after(now));
+        assert!(!then.summary().contains(&"keep Pod simple-scheduler".to_owned()));
+        events.extend(then.events());
+        let made_anew = simple()
+            .child(service("ClusterIP", &Value::Null))
+            .child(group(2, 2))
+            .status(then.status())
+            .after(now);
+        let made_anew = plan(&made_anew);
+        events.extend(made_anew.events());
+        status = made_anew.status();
+        pauses.push(pause / 1000);
+        now += 1000;
+    }
+    assert_eq!(pauses, [10, 20, 40, 80, 160, 300, 300]);
+    assert_eq!(
+        events,
+        [
+            "SchedulerLost: the scheduler ended soon after its start (Error: container scheduler: it ended with code 2: no such \
+             option) and is replaced at 2026-01-01T00:00:10Z, and later each time that it happens again"
+        ]
+    );
+    assert_eq!(status["schedulerRestarts"], 7);
+}
+
+/// A node that is lost does not say that its pods are gone.
+#[test]
+fn a_scheduler_that_does_not_go_is_said() {
+    let mut going = ready_pod();
+    going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:30Z");
+    going["spec"] = json!({"nodeName": "n1"});
+    let scenario = whole(going);
+    let before = plan(&scenario.clone().after(149_000));
+    assert_eq!(
+        (
+            before.condition("SchedulerReady").as_deref(),
+            before.0.requeue_after
+        ),
+        (
+            Some("False SchedulerTerminating: pod simple-scheduler is on its way out; a new one follows"),
+            Some(1000)
+        )
+    );
+    let stuck = scenario.after(150_000);
+    let first = plan(&stuck);
+    assert_eq!(
+        first.condition("SchedulerReady").as_deref(),
+        Some(
+            "False SchedulerStuck: pod simple-scheduler was to be gone at 2026-01-01T00:00:30Z, and node n1 does not say that it is: \
+             if that is lost, `kubectl delete pod simple-scheduler --force --grace-period=0`; a new scheduler follows then and \
+             not before, because two would run otherwise"
+        )
+    );
+    assert_eq!((first.events().len(), first.0.requeue_after), (1, None));
+    assert_eq!(plan(&stuck.with(&first)).events(), [""; 0], "it is said once");
 }

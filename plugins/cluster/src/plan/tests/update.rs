@@ -52,15 +52,13 @@ fn what_makes_a_scheduler_outdated() {
         plan.condition(UP_TO_DATE)
             .is_some_and(|text| text.starts_with("True"))
     };
-    let outdating: [fn(&mut Value); 3] = [
-        |cluster| cluster["spec"]["scheduler"] = json!({"spec": {"nodeSelector": {"a": "b"}}}),
+    let other_node = |cluster: &mut Value| {
+        cluster["spec"]["scheduler"] = json!({"spec": {"nodeSelector": {"a": "b"}}});
+    };
+    assert!(!says(change(other_node)));
+    let harmless: [fn(&mut Value); 7] = [
         |cluster| cluster["metadata"]["labels"] = json!({"team": "a"}),
         |cluster| cluster["spec"]["scheduler"] = json!({"metadata": {"annotations": {"a": "b"}}}),
-    ];
-    for outdate in outdating {
-        assert!(!says(change(outdate)));
-    }
-    let harmless: [fn(&mut Value); 5] = [
         |cluster| cluster["spec"]["worker"]["replicas"] = json!(7),
         |cluster| cluster["spec"]["idleTimeout"] = json!(7),
         |cluster| {
@@ -76,6 +74,23 @@ fn what_makes_a_scheduler_outdated() {
     for change_it in harmless {
         assert!(says(change(change_it)));
     }
+}
+
+#[test]
+fn other_labels_are_put_on_the_scheduler_that_exists() {
+    let changed = recreate(made()).change(|cluster| {
+        cluster["metadata"]["labels"] = json!({"team": "a", "helm.sh/chart": "x-2"});
+    });
+    let first = plan(&changed);
+    assert_eq!(first.summary()[0], "apply Pod simple-scheduler");
+    assert_eq!(
+        first.object("Pod", "simple-scheduler").expect("pod")["metadata"]["labels"]["team"],
+        "a"
+    );
+    assert!(keeps(&plan(&changed.with(&first))), "nothing is done twice");
+    // What a tool marks the cluster with changes nothing.
+    let marked = made().change(|cluster| cluster["metadata"]["labels"] = json!({"helm.sh/chart": "x-2"}));
+    assert!(keeps(&plan(&marked)));
 }
 
 #[test]

@@ -58,7 +58,9 @@ fn what_stays_after_the_end() {
     let failing = failing.child(cluster()).child(runner(over("Failed", 3)));
     assert_eq!(
         plan(&failing).events(),
-        ["JobFailed: the runner pod failed (Error: it ended with code 3), the job's cluster is kept"]
+        [
+            "JobFailed: the runner pod failed (Error: container job: it ended with code 3), the job's cluster is kept"
+        ]
     );
 }
 
@@ -126,4 +128,35 @@ fn deadline() {
         "Successful",
         "what it came to counts, even seen late"
     );
+}
+
+/// A proxy for a database never ends.
+#[test]
+fn sidecars_keep_no_job_alive() {
+    let with_proxy = |code: i32| {
+        let ended =
+            json!({"exitCode": code, "reason": "Error", "startedAt": STARTED, "finishedAt": FINISHED});
+        json!({"phase": "Running", "containerStatuses": [
+            {"name": "proxy", "restartCount": 0, "state": {"running": {"startedAt": STARTED}}},
+            {"name": "job", "restartCount": 0, "state": {"terminated": ended}}]})
+    };
+    for (code, stage, said) in [
+        (0, "Successful", "JobSuccessful"),
+        (
+            3,
+            "Failed",
+            "JobFailed: the runner pod failed (Error: container job: it ended with code 3)",
+        ),
+    ] {
+        let scenario = with(has_run(), with_proxy(code))
+            .change(|job| job["spec"]["job"]["spec"]["restartPolicy"] = json!("Never"));
+        let first = plan(&scenario);
+        assert_eq!(first.status(), finished(stage));
+        assert!(first.events()[0].starts_with(said), "{:?}", first.events());
+        let after = plan(&scenario.status(first.status()));
+        assert_eq!(after.summary(), [""; 0], "the runner is stopped");
+    }
+    // Its node starts it again.
+    let again = plan(&with(has_run(), with_proxy(3)));
+    assert_eq!(again.status()["jobStatus"], "Running");
 }

@@ -30,7 +30,7 @@ fn a_new_job() {
     let cluster = second.object("DaskCluster", "j").expect("cluster");
     assert_eq!(
         cluster["metadata"],
-        json!({"labels": {"team": "b", "cost": "c", "dask.org/cluster-name": "j"}, "annotations": {"note": "text"}})
+        json!({"labels": {"team": "b", "cost": "c", "dask.org/cluster-name": "j"}, "annotations": {"note": "text", "kubernetes.dask.org/cluster-replicas": "2"}})
     );
     assert_eq!(
         (

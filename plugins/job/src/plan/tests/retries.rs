@@ -130,7 +130,7 @@ fn restarts_of_the_container_are_attempts() {
     assert_eq!(
         exceeded.events(),
         [
-            "JobFailed: the job failed (BackoffLimitExceeded: attempt 3 of 3 failed (OOMKilled: it ended with code 137 \
+            "JobFailed: the job failed (BackoffLimitExceeded: attempt 3 of 3 failed (OOMKilled: container job: it ended with code 137 \
              (OOMKilled))), the job's cluster is deleted"
         ]
     );
@@ -170,4 +170,45 @@ fn a_limit_that_is_lowered_holds() {
     status["attempts"] = json!({"former": 3});
     let lowered = plan(&limited(1, "Never").child(cluster()).status(status));
     assert_eq!(lowered.status()["jobStatus"], "Failed");
+}
+
+#[test]
+fn attempts_that_fail_at_once_follow_later_and_later() {
+    let mut status = has_run();
+    let mut now = 0;
+    let mut pauses = Vec::new();
+    for attempt in 1..=4 {
+        let uid = if attempt == 1 {
+            "u".to_owned()
+        } else {
+            format!("u{attempt}")
+        };
+        let mut failed = with_uid(&uid, evicted());
+        failed["metadata"]["creationTimestamp"] = json!(time::format(START + now));
+        let base = limited(5, "Never").child(cluster());
+        let first = plan(&base.clone().child(failed).status(status.clone()).after(now));
+        assert_eq!(first.events().len(), 1);
+        let waits = plan(&base.clone().status(first.status()).after(now));
+        assert_eq!(waits.summary(), ["apply DaskCluster j"]);
+        let pause = time::parse(
+            first.status()["attempts"]["backoff"]["until"]
+                .as_str()
+                .unwrap_or_default(),
+        );
+        let pause = pause.expect("a pause") - START - now;
+        let begins = time::format(START + now + pause);
+        assert_eq!(
+            waits.condition("RunnerReady"),
+            Some(format!(
+                "False BackOff: the last runner failed soon after its start: the next attempt begins at {begins}"
+            ))
+        );
+        now += pause;
+        let then = plan(&base.status(waits.status()).after(now));
+        assert_eq!(then.summary(), ["create Pod j-runner", "apply DaskCluster j"]);
+        status = then.status();
+        pauses.push(pause / 1000);
+        now += 1000;
+    }
+    assert_eq!(pauses, [10, 20, 40, 80]);
 }

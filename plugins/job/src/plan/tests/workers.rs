@@ -17,6 +17,7 @@ fn facts(workers: usize) -> SchedulerFacts {
     };
     SchedulerFacts {
         observed_at: START,
+        answers_since: 0,
         workers: (0..workers).map(worker).collect(),
         desired_workers: None,
         idle_since: None,

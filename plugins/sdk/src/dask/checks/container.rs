@@ -130,10 +130,12 @@ fn probe(checks: &mut Checks, container: &Value, probe: &Value, path: &str) {
             .as_array()
             .map(Vec::as_slice)
             .unwrap_or_default();
-        let known = name.parse::<u16>().is_ok() || ports.iter().any(|port| port["name"] == name);
-        if !known {
+        let field = format!("{path}.{kind}.port");
+        if let Some(message) = number_as_text(name) {
+            checks.error(field, message);
+        } else if !ports.iter().any(|port| port["name"] == name) {
             checks.error(
-                format!("{path}.{kind}.port"),
+                field,
                 format!(
                     "the container has no port of the name `{name}`, so that it would never be ready: write its number, or \
                      name it in `ports`"
@@ -141,6 +143,23 @@ fn probe(checks: &mut Checks, container: &Value, probe: &Value, path: &str) {
             );
         }
     }
+}
+
+/// What is wrong with a port that is a number in quotes, if it is.
+pub(super) fn number_as_text(port: &str) -> Option<String> {
+    let is_number = !port.is_empty() && port.bytes().all(|digit| digit.is_ascii_digit());
+    is_number.then(|| format!("\"{port}\" is text, and so the name of a port: write {port} without quotes"))
+}
+
+/// Whether a container of a pod, or one that is started before them and stays, calls a port by this name.
+pub(super) fn names_port(pod_spec: &Value, name: &str) -> bool {
+    let list = |list: &str| pod_spec[list].as_array().into_iter().flatten();
+    let stays = |container: &&Value| container["restartPolicy"] == "Always";
+    list("containers")
+        .chain(list("initContainers").filter(stays))
+        .filter_map(|container| container["ports"].as_array())
+        .flatten()
+        .any(|port| port["name"] == name)
 }
 
 /// Whether an image can be another one tomorrow: it has no tag, or `latest`, and no digest.

@@ -16,7 +16,9 @@ pub(super) struct State {
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct ObjectMeta {
     pub(super) creation_timestamp: Option<String>,
+    pub(super) deletion_timestamp: Option<String>,
     pub(super) annotations: Option<BTreeMap<String, String>>,
+    pub(super) labels: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -49,11 +51,12 @@ pub(super) struct Ip {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub(super) struct PodCondition {
     #[serde(rename = "type")]
     pub(super) type_: String,
     pub(super) status: String,
+    pub(super) last_transition_time: Option<String>,
     pub(super) reason: String,
     pub(super) message: String,
 }

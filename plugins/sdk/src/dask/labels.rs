@@ -1,0 +1,71 @@
+//! What labels and annotations can be called, and what labels can say.
+
+/// The longest value of a label, and the longest name behind a prefix.
+pub const MAX: usize = 63;
+
+/// Whether a text can be the value of a label.
+pub fn is_value(text: &str) -> bool {
+    text.is_empty() || is_name(text)
+}
+
+/// Whether a text can be the key of a label or an annotation: a name, perhaps with a DNS name and a slash before it.
+pub fn is_key(text: &str) -> bool {
+    match text.split_once('/') {
+        Some((prefix, name)) => is_domain(prefix) && is_name(name),
+        None => is_name(text),
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let inner = |c: u8| c.is_ascii_alphanumeric() || b"-_.".contains(&c);
+    let is_end = |c: Option<&u8>| c.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    bytes.len() <= MAX && bytes.iter().copied().all(inner) && is_end(bytes.first()) && is_end(bytes.last())
+}
+
+fn is_domain(text: &str) -> bool {
+    let is_part = |part: &str| {
+        let bytes = part.as_bytes();
+        let is_end = |c: Option<&u8>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        bytes
+            .iter()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || *c == b'-')
+            && is_end(bytes.first())
+            && is_end(bytes.last())
+    };
+    text.len() <= 253 && text.split('.').all(is_part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values() {
+        for good in ["", "a", "A-1_b.c", &"x".repeat(63)] {
+            assert!(is_value(good), "{good}");
+        }
+        for bad in [
+            "jane.roe@corp.example",
+            "feature/tiles",
+            "a:1",
+            "-a",
+            "a.",
+            "ä",
+            "a b",
+            &"x".repeat(64),
+        ] {
+            assert!(!is_value(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys() {
+        for good in ["team", "app.kubernetes.io/name", "x-1.y/A_b"] {
+            assert!(is_key(good), "{good}");
+        }
+        for bad in ["", "cost centre", "/a", "a/", "A/b", "a/b/c", "a_b/c", "a..b/c"] {
+            assert!(!is_key(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Which container of a pod is Dask's, and not one beside it.
+
+use serde_json::Value;
+
+/// What a pod is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It works.
+    Worker,
+    /// It schedules.
+    Scheduler,
+    /// It runs the code of a job.
+    Runner,
+}
+
+impl Role {
+    /// What its main container is called where nobody has given it a name.
+    pub fn container_name(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::Scheduler => "scheduler",
+            Self::Runner => "job",
+        }
+    }
+
+    /// What a command line says that starts it.
+    fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::Worker => &[
+                "dask-worker",
+                "dask worker",
+                "dask-cuda-worker",
+                "dask cuda worker",
+                "distributed.cli.dask_worker",
+                "$(DASK_WORKER_NAME)",
+            ],
+            Self::Scheduler => &[
+                "dask-scheduler",
+                "dask scheduler",
+                "distributed.cli.dask_scheduler",
+            ],
+            Self::Runner => &[],
+        }
+    }
+}
+
+/// The position of the main container in a pod's spec: the one whose command says so, else the one that is called as the
+/// role is, else the first.
+pub fn position(pod_spec: &Value, role: Role) -> usize {
+    let containers = pod_spec["containers"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let says = |container: &Value| {
+        let line = command_line(container);
+        role.words().iter().any(|words| line.contains(words))
+    };
+    let is_called = |container: &Value| container["name"] == role.container_name();
+    containers
+        .iter()
+        .position(says)
+        .or_else(|| containers.iter().position(is_called))
+        .unwrap_or(0)
+}
+
+/// The name of the main container in a pod's spec; of one without a name, the one that it will be given.
+pub fn name(pod_spec: &Value, role: Role) -> &str {
+    let name = pod_spec["containers"][position(pod_spec, role)]["name"].as_str();
+    name.filter(|name| !name.is_empty())
+        .unwrap_or(role.container_name())
+}
+
+fn command_line(container: &Value) -> String {
+    let words = ["command", "args"]
+        .into_iter()
+        .filter_map(|field| container[field].as_array());
+    words
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_main_container_is_found() {
+        let agent = json!({"name": "agent", "image": "a"});
+        let cases = [
+            (json!([{"name": "x"}]), Role::Worker, 0),
+            (
+                json!([agent, {"name": "x", "args": ["dask", "worker"]}]),
+                Role::Worker,
+                1,
+            ),
+            (
+                json!([agent, {"name": "x", "command": ["sh", "-c", "exec dask-worker tcp://s"]}]),
+                Role::Worker,
+                1,
+            ),
+            (
+                json!([agent, {"name": "x", "args": ["start", "--name", "$(DASK_WORKER_NAME)"]}]),
+                Role::Worker,
+                1,
+            ),
+            (
+                json!([{"name": "worker"}, {"name": "x", "args": ["dask", "worker"]}]),
+                Role::Worker,
+                1,
+            ),
+            (json!([agent, {"name": "worker"}]), Role::Worker, 1),
+            (json!([agent, {"name": "scheduler"}]), Role::Worker, 0),
+            (
+                json!([agent, {"name": "s", "args": ["dask", "scheduler"]}]),
+                Role::Scheduler,
+                1,
+            ),
+            (
+                json!([agent, {"name": "job", "args": ["python"]}]),
+                Role::Runner,
+                1,
+            ),
+            (json!([agent, {"name": "x", "args": ["python"]}]), Role::Runner, 0),
+            (json!([]), Role::Runner, 0),
+            (Value::Null, Role::Scheduler, 0),
+        ];
+        for (containers, role, expected) in cases {
+            let pod_spec = json!({"containers": containers});
+            assert_eq!(position(&pod_spec, role), expected, "{role:?} {pod_spec}");
+        }
+        let named = |containers: Value| name(&json!({"containers": containers}), Role::Runner).to_owned();
+        assert_eq!(named(json!([agent, {"name": "job"}])), "job");
+        assert_eq!(named(json!([{"image": "i"}])), "job");
+        assert_eq!(named(json!([agent])), "agent");
+    }
+}
