@@ -90,8 +90,29 @@ def install_operator():
         # An image of the same name may be another one than that of the last time.
         program = hashlib.sha256(OPERATOR.read_bytes()).hexdigest()
         helm = programs.ensure(["helm"])["helm"]
-        run(str(helm), "upgrade", "--install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout=180s",
-            "--set", "image.pullPolicy=Always", "--set-string", f"podAnnotations.program={program[:12]}")
+        try:
+            run(str(helm), "upgrade", "--install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--create-namespace", "--wait",
+                "--timeout=300s", "--set", "image.pullPolicy=Always", "--set-string", f"podAnnotations.program={program[:12]}")
+        except Failure as failure:
+            raise Failure(f"{failure}\n{state_of_the_release()}") from None
+
+
+def state_of_the_release():
+    """Why a release is not ready: its pods with their events, the operator's last lines, and those of what runs its pods."""
+    kubectl_of = ["kubectl", "--namespace", NAMESPACE, "--request-timeout=20s"]
+    local = [sys.executable, "tests/cluster"]
+    commands = [
+        [*kubectl_of, "describe", "pods"],
+        [*kubectl_of, "logs", DEPLOYMENT],
+        [*kubectl_of, "logs", DEPLOYMENT, "--previous"],
+        [*local, "status"],
+        *([*local, "logs", component] for component in ["kubelet", "containerd", "coredns"]),
+    ]
+    parts = []
+    for command in commands:
+        done = subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        parts += [f"$ {' '.join(command)}", *(line[:400] for line in done.stdout.splitlines()[-60:])]
+    return "\n".join(parts)
 
 
 def start_operator():

@@ -65,6 +65,8 @@ class Layer:
                 source = entry.get("source") or entry.get("c")
                 if source:
                     digest.update(_content(self.folder / source))  # an absolute path is taken as it is
+        if self.kind == "libraries":
+            digest.update(_content(rootfs.RELEASE))  # what was linked on another release of Debian may need other libraries
         return digest.hexdigest()[:16]
 
 

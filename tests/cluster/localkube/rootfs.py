@@ -19,6 +19,8 @@ UNNEEDED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/info/*", "/usr/s
 #: What packages of libraries hold for others than the programs that link to them.
 NOT_FOR_PROGRAMS = ("usr/share/doc/*/changelog*", "usr/share/doc/*/NEWS*", "usr/share/doc/*/README*", "usr/share/doc/*/examples", "usr/share/lintian", "usr/share/man",
                     "usr/lib/*/gconv", "usr/lib/*/audit", "usr/sbin", "etc/ld.so.conf.d", "etc/ca-certificates")
+#: What says which release of Debian this machine has.
+RELEASE = Path("/etc/os-release")
 PROGRAMS = {"mmdebstrap": "mmdebstrap", "tar": "tar"}
 
 
@@ -63,7 +65,7 @@ def libraries(layer, packages):
 
 def _apt_sources(suite):
     """The machine's own package sources when they are for the same release: they know a mirror if there is one."""
-    release = Path("/etc/os-release").read_text()
+    release = RELEASE.read_text()
     if f"VERSION_CODENAME={suite}\n" not in release:
         return []
     files = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("debian*.sources"))]

@@ -6,6 +6,7 @@ import tarfile
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 from localkube import images, oci, registry, rootfs
 from localkube.console import Failure
@@ -94,6 +95,15 @@ class Descriptions(unittest.TestCase):
         (self.folder / "program").unlink()
         with self.assertRaisesRegex(Failure, "program"):
             layer.key("")
+
+    def test_key_of_libraries(self):
+        """Libraries are taken anew on another release of this machine's Debian."""
+        layer = images.Layer("libraries", {"packages": ["libc6"]}, self.folder)
+        keys = set()
+        for version in ("12", "13"):
+            with mock.patch.object(rootfs, "RELEASE", self.write("os-release", f"VERSION_ID={version}\n")):
+                keys.add(layer.key(""))
+        self.assertEqual(len(keys), 2)
 
     def test_image_of_files(self):
         """A description becomes an image with a layer, a configuration and a manifest that fit together."""
