@@ -178,6 +178,7 @@ def test_other_labels_are_put_on_the_pods_that_exist(kubectl, operator):
     """A release of a chart changes the labels of all its objects, and replaces no pod."""
     kubectl.apply(cluster("c", 2, labels={"team": "a", "helm.sh/chart": "x-1"}))
     pods = ["c-scheduler", *workers(kubectl, "c-default", 2)]
+    until(lambda: kubectl.get("pod", "c-scheduler"), "the scheduler")
     before = {name: uid(kubectl, name) for name in pods}
     kubectl.patch("dsk", "c", {"metadata": {"labels": {"team": "b", "helm.sh/chart": "x-2"}}})
 

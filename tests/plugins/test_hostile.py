@@ -8,8 +8,13 @@ CLUSTERS = 20
 
 def test_hostile_components_harm_nobody(kubectl, operator, plugins, hostile):
     kubectl.apply(*(cluster(f"c{number}", 1) for number in range(CLUSTERS)))
-    until(lambda: len(kubectl.names("pods")) == 2 * CLUSTERS, "all pods")
-    before = {(kind, name) for kind in ("pods", "services", "daskworkergroups") for name in kubectl.names(kind)}
+
+    def children():
+        return {(kind, name) for kind in ("pods", "services", "daskworkergroups") for name in kubectl.names(kind)}
+
+    # Of each cluster a scheduler and a worker, a Service and a group: they are written at once, in any order.
+    until(lambda: len(children()) == 4 * CLUSTERS, "all children")
+    before = children()
     assert len(hostile) > 20
     here = {"matchLabels": {"kubernetes.io/metadata.name": kubectl.namespace}}
     installed = {}
@@ -21,8 +26,7 @@ def test_hostile_components_harm_nobody(kubectl, operator, plugins, hostile):
     for name, condition in reasons.items():
         assert "has not been in force yet" in condition["message"], (name, condition)
         assert name not in ("trap", "endless-loop") or "sample" in condition["message"], condition
-    after = {(kind, name) for kind in ("pods", "services", "daskworkergroups") for name in kubectl.names(kind)}
-    assert before == after
+    assert children() == before
     # Everybody is still looked after.
     for number in range(CLUSTERS):
         kubectl("scale", f"daskcluster/c{number}", "--replicas=2")
