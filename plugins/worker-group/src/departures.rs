@@ -69,12 +69,14 @@ impl<'c, 'a> Departures<'c, 'a> {
         let mut takers = wanted.takers(census, scheduler);
         let outdated = workers.iter().filter(|worker| wanted.is_outdated(worker)).count();
         let most = wanted.most(outdated);
-        let has_successor = workers.len() > most;
+        // Where no worker is wanted, none follows.
+        let has_successor = wanted.replicas > 0 && workers.len() > most;
         let waits = |worker: &&Worker<'a>| {
             let takers = takers.as_ref().filter(|_| wanted.is_outdated(worker));
             takers.is_some_and(|takers| takers.are_missing_for(worker, has_successor))
         };
-        departures.successors = usize::from(wanted.rolls() && workers.iter().any(waits));
+        let are_replaced = wanted.rolls() && wanted.replicas > 0;
+        departures.successors = usize::from(are_replaced && workers.iter().any(waits));
         let surplus = workers.len().saturating_sub(most + departures.successors);
         if surplus + outdated > 0 {
             victims::sort(&mut workers, wanted);

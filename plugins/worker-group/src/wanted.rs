@@ -95,8 +95,10 @@ impl Wanted {
     /// How many workers there may be while so many of them are outdated.
     pub(crate) fn most(&self, outdated: usize) -> usize {
         match self.strategy {
-            Strategy::Rolling { max_surge, .. } => self.replicas + outdated.min(max_surge),
-            Strategy::OnDelete => self.replicas,
+            Strategy::Rolling { max_surge, .. } if self.replicas > 0 => {
+                self.replicas + outdated.min(max_surge)
+            }
+            Strategy::Rolling { .. } | Strategy::OnDelete => self.replicas,
         }
     }
 }

@@ -172,6 +172,30 @@ fn the_only_worker_with_results_leaves_when_its_successor_runs() {
 
 /// However long a new worker takes, for want of a node or of its image.
 #[test]
+fn the_last_outdated_worker_has_no_successor_where_none_is_wanted() {
+    for strategy in [
+        json!(null),
+        json!({"maxUnavailable": 2}),
+        json!({"maxSurge": 2}),
+        json!({"type": "OnDelete"}),
+    ] {
+        let base = half_way(1, 0, 0, strategy.clone());
+        let of = |bytes| {
+            plan(
+                &base
+                    .clone()
+                    .scheduler(facts(10, &[("old-00", 0, bytes)]))
+                    .after(10),
+            )
+        };
+        assert_eq!(of(0).summary(), ["apply Pod old-00"], "{strategy}");
+        let held = of(7);
+        assert_eq!(held.summary(), ["keep Pod old-00"], "{strategy}");
+        assert!(held.condition(SCALE_DOWN_BLOCKED).is_some(), "{strategy}");
+    }
+}
+
+#[test]
 fn the_only_worker_with_results_has_no_deadline() {
     let base = half_way(1, 0, 1, json!(null)).scheduler(facts(0, &[("old-00", 0, 7)]));
     let first = plan(&base);
