@@ -54,8 +54,15 @@ class Release(Observed):
         return self.admin("get", "--raw", f"/api/v1/namespaces/{self.kubectl.namespace}/services/{OBJECT}-metrics:http/proxy{path}")
 
     def logs(self, *options):
-        """All that its pods logged."""
-        return self.kubectl("logs", "--selector", f"app.kubernetes.io/instance={NAME}", "--tail=-1", *options)
+        """All that its pods logged, but those that go meanwhile."""
+        texts = []
+        for pod in self.kubectl.names("pods", f"app.kubernetes.io/instance={NAME}"):
+            try:
+                texts.append(self.kubectl("logs", pod, "--tail=-1", *options))
+            except Refused:
+                if self.kubectl.get("pod", pod):
+                    raise
+        return "".join(texts)
 
     def mark(self):
         """The time, for :meth:`since`: a container that is started again begins a new log."""
