@@ -20,6 +20,12 @@ CASES = {
     "too slow an answer": ({"webhook": {"timeoutSeconds": 60}}, "maximum: got 60, want 29"),
     "too short a lease": ({"lease": {"seconds": 1}}, "minimum: got 1, want 3"),
     "twice": ({"namespaces": ["a", "a"]}, "items at 0 and 1 are equal"),
+    "misspelt setting": ({"settings": {"worker-group": {"batchsize": 10}}}, "additional properties 'batchsize' not allowed"),
+    "setting of a component that has none": ({"settings": {"autoscaler": {"minimum": 1}}}, "additional properties 'minimum' not allowed"),
+    "misspelt setting beside another component": (
+        {"plugins": {"job": "/x.wasm"}, "settings": {"cluster": {"defaultimage": "a:1"}}}, "additional properties 'defaultimage' not allowed"),
+    "wrong value of a setting": ({"settings": {"worker-group": {"batchSize": "ten"}}}, "got string, want"),
+    "no such workload": ({"settings": {"cluster": {"workload": "Deployment"}}}, "value must be one of 'pod', 'deployment'"),
     # by the chart
     "unknown argument": ({"kopfArgs": ["--log-prefix"]}, 'kopfArgs: the operator has no argument "--log-prefix". It takes --all-namespaces, '),
     "module": ({"kopfArgs": ["-m", "mine"]}, 'kopfArgs: the operator has no argument "-m".'),
@@ -55,3 +61,9 @@ def test_refused(case):
     with pytest.raises(chart.Refused) as refused:
         chart.template(values)
     assert message in str(refused.value)
+
+
+def test_other_components_have_other_settings():
+    """What the chart does not know of a component of one's own is passed on to it."""
+    text = chart.template({"plugins": {"worker-group": "/mine.wasm"}, "settings": {"worker-group": {"batchsize": 10}}})
+    assert "--setting=worker-group.batchsize=10" in text
