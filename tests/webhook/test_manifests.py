@@ -183,6 +183,8 @@ def test_what_is_unwise_is_warned_of(asked):
             "spec.worker.spec.containers[0].image: `ghcr.io/dask/dask:latest` can be another image tomorrow",
             "spec.worker.spec.containers[0].resource: Kubernetes has no such field and drops it; did you mean `resources`?"):
         assert any(warning.startswith(beginning) for warning in found), (beginning, found)
+    # People who have read it are not told again with each change.
+    assert warnings(asked, changed(unwise, "spec.worker.replicas", 2)) == []
 
 
 def test_workers_cannot_move(asked):

@@ -141,7 +141,7 @@ fn default(chain: &Chain<'_>, request: &Request<'_>, object: &mut Object<'_>, ou
     }
 }
 
-/// What logic says of an object. On updates, what was wrong before is a warning.
+/// What logic says of an object. On updates, what was wrong before is a warning, and what was unwise before is not said again.
 fn findings(chain: &Chain<'_>, request: &Request<'_>, object: &Object<'_>) -> Vec<Finding> {
     let decider = &chain.logic;
     let ask = |object: &str, old: Option<&str>| decider.logic.validate(object, old, &decider.settings);
@@ -166,19 +166,26 @@ fn findings(chain: &Chain<'_>, request: &Request<'_>, object: &Object<'_>) -> Ve
     findings
 }
 
-/// Makes errors that were found in the object before, too, warnings.
-fn forgive(findings: &mut [Finding], before: impl FnOnce() -> Vec<Finding>) {
-    let is_wrong = |finding: &Finding| finding.severity == Severity::Error;
-    if !findings.iter().any(is_wrong) {
+/// What an update does not make worse: errors that were found in the object before, too, are warnings, and warnings of
+/// before are not said again.
+fn forgive(findings: &mut Vec<Finding>, before: impl FnOnce() -> Vec<Finding>) {
+    if findings.is_empty() {
         return;
     }
     let before = before();
-    for finding in findings.iter_mut().filter(|finding| is_wrong(finding)) {
+    findings.retain_mut(|finding| {
         let same = |other: &Finding| (&other.field, &other.message) == (&finding.field, &finding.message);
-        if before.iter().any(same) {
-            finding.severity = Severity::Warning;
+        let known = before.iter().any(same);
+        match finding.severity {
+            Severity::Warning => !known,
+            Severity::Error => {
+                if known {
+                    finding.severity = Severity::Warning;
+                }
+                true
+            }
         }
-    }
+    });
 }
 
 /// Asks the policies one after the other. Their patches count where `patching`.

@@ -343,3 +343,25 @@ fn warnings_are_said_once() {
         ]
     );
 }
+
+#[test]
+fn an_update_warns_of_what_it_changes_only() {
+    let pod_spec = json!({"spec": {"containers": [{"imagePullPolice": "Always"}]}});
+    let old = object(json!({"size": 100, "worker": pod_spec}));
+    let mut labelled = old.clone();
+    labelled["metadata"]["labels"] = json!({"a": "b"});
+    let scaled = object(json!({"size": 100, "worker": pod_spec, "more": true}));
+    for new in [&labelled, &scaled] {
+        assert_eq!(
+            admit(&chain(&[]), &update(&old, new), 0).notices(),
+            [""; 0],
+            "{new}"
+        );
+    }
+    let worse = object(json!({"size": 200}));
+    let small = object(json!({"size": 1}));
+    assert_eq!(
+        admit(&chain(&[]), &update(&small, &worse), 0).notices(),
+        ["spec.size: that is a lot"]
+    );
+}
