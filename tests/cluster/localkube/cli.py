@@ -186,7 +186,8 @@ def run_image_build(arguments):
         say(f"image {image.name} is in {arguments.output}")
     running = Running(chosen(arguments))
     if running.keeper and running.size == "node":
-        registry.store(running.cluster, cache.blobs, descriptor, image.name)
+        for name in image.names:
+            registry.store(running.cluster, cache.blobs, descriptor, name)
         say(f"image {image.name} is in the registry of cluster {running.cluster.name}")
     else:
         say(f"image {image.name} is cached; cluster {arguments.name} is not up with a node")

@@ -3,6 +3,7 @@
 A description is a TOML file (``images/NAME.toml``)::
 
     name = "dask/dask:latest"        # how it is stored in the registry
+    aliases = ["dask/dask:1"]        # optional: under which names it is stored there, too
     base = "dask.toml"               # optional: another description whose layers come first
     [debian]                         # optional: a layer from Debian packages
     suite = "bookworm"
@@ -44,7 +45,7 @@ RECIPES = {
     "python": (rootfs.python, rootfs.entry_points, rootfs.console_scripts),
     "files": (rootfs.files, rootfs.compile_c),
 }
-SECTIONS = {"name": str, "base": str, "debian": dict, "libraries": dict, "python": dict, "files": dict, "config": dict}
+SECTIONS = {"name": str, "aliases": list, "base": str, "debian": dict, "libraries": dict, "python": dict, "files": dict, "config": dict}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,11 +80,17 @@ def _content(path):
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-    """A description that was read: name, layers from the lowest on, settings."""
+    """A description that was read: names, layers from the lowest on, settings."""
 
     name: str
     layers: tuple
     settings: dict
+    aliases: tuple = ()
+
+    @property
+    def names(self):
+        """All names under which a registry has it."""
+        return (self.name, *self.aliases)
 
 
 def read(path, sources=None):
@@ -109,7 +116,7 @@ def read(path, sources=None):
         text["files"][name] = {**text["files"][name], "source": str(Path(source).absolute())}
     base = read(path.parent / text["base"]) if "base" in text else Image("", (), {})
     layers = tuple(Layer(kind, text[kind], path.parent) for kind in ("debian", "libraries", "python", "files") if text.get(kind))
-    return Image(text["name"], base.layers + layers, {**base.settings, **text.get("config", {})})
+    return Image(text["name"], base.layers + layers, {**base.settings, **text.get("config", {})}, tuple(text.get("aliases", ())))
 
 
 class Cache:

@@ -23,7 +23,7 @@ def prepare():
     machine.need(PROGRAMS)
     cache = images.Cache()
     found = [images.read(name) for name in IMAGES]
-    return {image.name: cache.build(image) for image in found}
+    return {name: descriptor for image in found for descriptor in [cache.build(image)] for name in image.names}
 
 
 def early_components(cluster, programs, stored):

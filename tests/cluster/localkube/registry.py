@@ -1,7 +1,7 @@
 """The image registry inside the cluster: Debian's ``docker-registry``, the mirror for every registry name.
 
 An image stored here under ``dask/dask:latest`` is what ``ghcr.io/dask/dask:latest`` or ``quay.io/dask/dask:latest`` pulls.
-Its storage is plain files, so an image from the cache is stored by hard links, in no time, also while it runs.
+An image can have several names there. Its storage is plain files, so an image from the cache is stored by hard links, in no time, also while it runs.
 """
 
 import contextlib

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tarfile
 import tempfile
 import unittest
@@ -56,6 +57,24 @@ class Descriptions(unittest.TestCase):
         for path in images.DESCRIPTIONS.glob("*.toml"):
             with self.subTest(path.name):
                 self.assertTrue(images.read(path).layers)
+
+    def test_examples_have_the_image_of_the_local_cluster(self):
+        """What manifests and documents pin is the version that pods run here, so that the first `apply` neither warns nor fails to pull."""
+        image = images.read("dask")
+        (packages,) = [layer.content["packages"] for layer in image.layers if layer.kind == "python"]
+        version = dict(package.split("==") for package in packages if "==" in package)["dask"]
+        self.assertEqual(image.aliases, (f"dask/dask:{version}",))
+        root = images.DESCRIPTIONS.parents[2]
+        manifests = [*(root / "examples").glob("*.yaml"), *(root / "plugins/examples").glob("*.yaml"), *(root / "host/author/templates").iterdir(),
+                     *(root / "docs").rglob("*.md"), root / "README.md"]
+        named = {(path.name, tag) for path in manifests for tag in re.findall(r"ghcr\.io/dask/dask:([\w.-]+)", path.read_text())}
+        self.assertEqual({tag for _, tag in named}, {version}, named)
+
+    def test_aliases(self):
+        """An image can have several names, which are those of no image based on it."""
+        self.write("base.toml", 'name = "base"\naliases = ["base:1", "b"]\n[files]\n"/a" = {text = "a"}\n')
+        self.assertEqual(images.read(self.folder / "base.toml").names, ("base", "base:1", "b"))
+        self.assertEqual(images.read(self.write("top.toml", 'name = "top"\nbase = "base.toml"\n')).names, ("top",))
 
     def test_sources(self):
         """A file of the image can come from elsewhere, if the image has it."""

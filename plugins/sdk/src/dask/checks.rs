@@ -275,7 +275,7 @@ impl Checks {
         if container["image"].as_str().is_none_or(str::is_empty) {
             self.error(
                 join(path, "image"),
-                "a container needs an image, as `image: ghcr.io/dask/dask:latest`",
+                "a container needs an image, as `image: ghcr.io/dask/dask:2026.8.0`",
             );
         }
         for list in ["command", "args", "env", "ports", "envFrom", "volumeMounts"] {
