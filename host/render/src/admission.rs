@@ -275,11 +275,26 @@ fn refused(
     }
 }
 
+/// Why a patch can't be applied to an object, of which `object` is what the operations before have left.
+fn inapplicable(error: &json_patch::PatchError, object: &Value) -> String {
+    let path = error.path.to_string();
+    let mut parents = path.match_indices('/').skip(1).map(|(end, _)| &path[..end]);
+    match parents.find(|parent| object.pointer(parent).is_none()) {
+        Some(missing) => format!(
+            "there is no {missing} for {path} to be in (operation {}): add that before",
+            error.operation + 1
+        ),
+        None => error.to_string(),
+    }
+}
+
 fn patch(policy: &Policy, object: &mut Object<'_>, outcome: &mut Outcome, text: &str) {
     let mut patched = object.value().clone();
     let applied = serde_json::from_str::<json_patch::Patch>(text)
         .map_err(|error| error.to_string())
-        .and_then(|patch| json_patch::patch(&mut patched, &patch).map_err(|error| error.to_string()));
+        .and_then(|patch| {
+            json_patch::patch_unsafe(&mut patched, &patch).map_err(|error| inapplicable(&error, &patched))
+        });
     let wrong = match applied {
         Err(error) => Some(("", format!("its patch can't be applied: {error}"))),
         Ok(()) => renamed(object.value(), &patched)

@@ -8,6 +8,8 @@ use std::borrow::Borrow;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::changes::Changes;
+
 pub use crate::bindings::describe::exports::dask::operator::describe::Description;
 pub use crate::bindings::host::dask::operator::types::{
     ChildAction, ChildKey, Condition, ConditionStatus, DesiredChild, Error, Event, EventType, Finding, Json,
@@ -270,12 +272,21 @@ impl AdmissionResponse {
         }
     }
 
-    /// Let it through with these changes, a JSON Patch.
+    /// Let it through with these changes, a JSON Patch. [`with_changes`](Self::with_changes) writes one.
     pub fn patch(patch: &Value) -> Self {
         Self {
             verdict: Verdict::Patch(json_text(patch)),
             warnings: Vec::new(),
         }
+    }
+
+    /// The same answer, with these changes if it lets the object through.
+    #[must_use]
+    pub fn with_changes(mut self, changes: &Changes) -> Self {
+        if self.verdict == Verdict::Allow && !changes.is_empty() {
+            self.verdict = Verdict::Patch(json_text(&changes.patch()));
+        }
+        self
     }
 
     /// Refuse it if there is an error among these; what is unwise is said as a warning.
@@ -332,6 +343,18 @@ mod tests {
         assert_eq!(response.warnings, ["a: is wrong"]);
         let response = AdmissionResponse::of_new_findings(vec![old.clone()], &[old]);
         assert_eq!(response.verdict, Verdict::Allow);
+    }
+
+    #[test]
+    fn what_is_refused_is_not_changed() {
+        let mut changes = Changes::of(&serde_json::json!({}));
+        let allowed = AdmissionResponse::allow();
+        assert_eq!(allowed.clone().with_changes(&changes), allowed);
+        assert_eq!(changes.set("/a", 1), Ok(()));
+        let patch = serde_json::json!([{"op": "add", "path": "/a", "value": 1}]);
+        assert_eq!(allowed.with_changes(&changes), AdmissionResponse::patch(&patch));
+        let refused = AdmissionResponse::refuse("a", "is wrong");
+        assert_eq!(refused.clone().with_changes(&changes), refused);
     }
 
     #[test]

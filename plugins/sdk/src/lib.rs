@@ -6,7 +6,7 @@
 //! * [`Plugin`] says what the component is and which settings it has;
 //! * [`Logic`] replaces what the operator does for one kind of resource: [`Cluster`], [`WorkerGroup`], [`Job`] or
 //!   [`Autoscaler`];
-//! * [`Policy`] refuses or changes what people ask for and what logic planned;
+//! * [`Policy`] refuses or changes what people ask for and what logic planned; [`changes`] writes its patches;
 //! * [`export!`] makes the component; [`log`] is all it can reach; [`testing`] tries it without WebAssembly;
 //! * [`dask`] has what the default components know: names, labels, environment, addresses, defaults, checks.
 //!
@@ -41,6 +41,7 @@ extern crate self as dask_operator_plugin;
 
 #[doc(hidden)]
 pub mod bindings;
+pub mod changes;
 pub mod contract;
 pub mod dask;
 pub mod export;
@@ -58,6 +59,7 @@ pub use wit_bindgen;
 
 /// Everything that most plugins use.
 pub mod prelude {
+    pub use crate::changes::Changes;
     pub use crate::contract::*;
     pub use crate::export;
     pub use crate::plugin::{Autoscaler, Cluster, Job, Logic, NoSettings, Plugin, Policy, WorkerGroup};

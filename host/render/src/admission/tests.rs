@@ -260,6 +260,22 @@ fn a_policy_that_monitors_only_reports(#[case] policy: Rule, #[case] said: &str)
 }
 
 #[test]
+fn a_patch_without_its_parents_says_what_is_missing() {
+    let patch = json!([
+        {"op": "add", "path": "/spec/a", "value": {}},
+        {"op": "add", "path": "/spec/a/b/c", "value": 1},
+    ]);
+    let object = object(json!({"size": 1}));
+    let policies = [(Rule::Patch(patch), Mode::Protect)];
+    let outcome = mutate(&chain(&policies), &create(&object));
+    assert_eq!(
+        outcome.refusal(),
+        "policy p: its patch can't be applied: there is no /spec/a/b for /spec/a/b/c to be in (operation 2): add that before"
+    );
+    assert_eq!(outcome.changed, None);
+}
+
+#[test]
 fn a_policy_that_monitors_changes_nothing() {
     let patch = json!([{"op": "add", "path": "/spec/size", "value": 2}]);
     let object = object(json!({"size": 1}));

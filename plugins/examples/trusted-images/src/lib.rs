@@ -101,8 +101,8 @@ impl Policy for TrustedImages {
         if request.operation == Operation::Delete {
             return Ok(AdmissionResponse::allow());
         }
-        let check = |object: &Value| {
-            let (mut patch, mut findings) = (Vec::new(), Vec::new());
+        let check = |object: &Value| -> Result<_, String> {
+            let (mut changes, mut findings) = (Changes::of(object), Vec::new());
             for container in pods(&request.kind.kind, object)
                 .iter()
                 .flat_map(|pod| pod.all_containers())
@@ -112,26 +112,20 @@ impl Policy for TrustedImages {
                 };
                 let (renamed, problem) = judge(image, settings);
                 if let Some(renamed) = renamed {
-                    let path = format!("{}/image", container.pointer);
-                    patch.push(json!({"op": "replace", "path": path, "value": renamed}));
+                    changes.set(&format!("{}/image", container.pointer), renamed)?;
                 }
                 findings.extend(
                     problem.map(|problem| Finding::error(format!("{}.image", container.field), problem)),
                 );
             }
-            (patch, findings)
+            Ok((changes, findings))
         };
-        let before = request
-            .old_json()?
-            .as_ref()
-            .map(|old| check(old).1)
-            .unwrap_or_default();
-        let (patch, findings) = check(&request.object_json()?);
-        let mut response = AdmissionResponse::of_new_findings(findings, &before);
-        if response.verdict == Verdict::Allow && !patch.is_empty() {
-            response.verdict = Verdict::Patch(Value::Array(patch).to_string());
-        }
-        Ok(response)
+        let before = match request.old_json()? {
+            Some(old) => check(&old)?.1,
+            None => Vec::new(),
+        };
+        let (changes, findings) = check(&request.object_json()?)?;
+        Ok(AdmissionResponse::of_new_findings(findings, &before).with_changes(&changes))
     }
 
     fn review_plan(request: &ReviewRequest, settings: &Settings) -> Result<Review, String> {
