@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import textwrap
 import time
 
 from support.cluster import ROOT
@@ -11,12 +12,13 @@ TOO_LONG = 2400
 
 #: Words that the output must have, in this order.
 SEEN = [
-    "a plugin crate", "test result: ok. 1 passed", "target/plugin/worker-limit.wasm", "sha256:",
-    "worker-limit 0.1.0: Refuses clusters that ask for too many workers.", "dask:operator/policy@0.1.0",
+    "a plugin crate", "test result: ok. 2 passed", "target/plugin/worker-limit.wasm", "sha256:",
+    "worker-limit 0.1.0: Refuses clusters that ask for too many workers, and gives labels to all others.", "dask:operator/policy@0.1.0",
     "maximum: How many workers a cluster or a worker group may have. [default: 100]",
     "DaskCluster large: admitted (create)", "Service large-scheduler", "without the plugin they are the same",
     "DaskCluster large: refused (create)", "spec.worker.replicas: 3 workers are too many: write at most 2", "refused",
-    "ok    few workers", "ok    too many workers", "3 passed, 0 failed",
+    "DaskCluster large: admitted (create)", "example.com/team",
+    "ok    few workers", "ok    too many workers", "ok    labels", "4 passed, 0 failed",
     "localhost:5000/policies/worker-limit:0.1.0", "pulled.wasm",
     "daskplugin.kubernetes.dask.org/worker-limit condition met", "worker-limit   0.1.0",
     "spec.worker.replicas: 3 workers are too many: write at most 2", "refused",
@@ -27,6 +29,16 @@ def blocks():
     """The shell blocks of the page."""
     text = (ROOT / "docs" / "authors.md").read_text()
     return re.findall(r"^```bash\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def test_the_code_is_that_of_a_new_crate():
+    """What the page shows of the policy stands in it."""
+    text = (ROOT / "docs" / "authors.md").read_text()
+    template = (ROOT / "host" / "author" / "templates" / "policy.rs").read_text()
+    shown = re.findall(r"^```rust\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert shown
+    for code in shown:
+        assert textwrap.indent(code, " " * 8) in template
 
 
 def test_the_page(cluster, tmp_path):

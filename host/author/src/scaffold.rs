@@ -104,7 +104,15 @@ fn words(name: &str, interface: Interface) -> BTreeMap<&'static str, String> {
     // The name of the policy's type may not be the trait's.
     let type_ = match camel(name) {
         taken
-            if ["Policy", "Plugin", "Settings", "Logic", camel(kind).as_str()].contains(&taken.as_str()) =>
+            if [
+                "Policy",
+                "Plugin",
+                "Settings",
+                "Logic",
+                "Changes",
+                camel(kind).as_str(),
+            ]
+            .contains(&taken.as_str()) =>
         {
             format!("My{taken}")
         }

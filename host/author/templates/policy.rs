@@ -1,4 +1,6 @@
-//! Refuses clusters that ask for too many workers.
+//! Refuses clusters that ask for too many workers, and gives labels to all others.
+
+use std::collections::BTreeMap;
 
 use dask_operator_plugin::prelude::*;
 use dask_operator_plugin::{schemars, serde};
@@ -10,11 +12,16 @@ use dask_operator_plugin::{schemars, serde};
 pub struct Settings {
     /// How many workers a cluster or a worker group may have.
     pub maximum: u64,
+    /// Labels that what is admitted gets.
+    pub labels: BTreeMap<String, String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { maximum: 100 }
+        Self {
+            maximum: 100,
+            labels: BTreeMap::new(),
+        }
     }
 }
 
@@ -25,7 +32,7 @@ pub struct {{type}};
 impl Plugin for {{type}} {
     const NAME: &str = "{{name}}";
     const VERSION: &str = env!("CARGO_PKG_VERSION");
-    const SUMMARY: &str = "Refuses clusters that ask for too many workers.";
+    const SUMMARY: &str = "Refuses clusters that ask for too many workers, and gives labels to all others.";
     type Settings = Settings;
 }
 
@@ -48,7 +55,11 @@ impl Policy for {{type}} {
                 return Ok(AdmissionResponse::refuse(field, message));
             }
         }
-        Ok(AdmissionResponse::allow())
+        let mut changes = Changes::of(&object);
+        for (name, value) in &settings.labels {
+            changes.label(name, value)?;
+        }
+        Ok(AdmissionResponse::allow().with_changes(&changes))
     }
 }
 
@@ -58,25 +69,38 @@ export!({{type}}: policy);
 mod tests {
     use super::*;
 
+    fn ask(replicas: u64, settings: &Settings) -> AdmissionResponse {
+        let request = AdmissionRequest {
+            kind: ResourceKind::new("kubernetes.dask.org/v1", "DaskCluster"),
+            operation: Operation::Create,
+            object: json!({"metadata": {"name": "c"}, "spec": {"worker": {"replicas": replicas}}}).to_string(),
+            old: None,
+            user_info: "{}".to_owned(),
+            dry_run: false,
+            settings: "{}".to_owned(),
+        };
+        {{type}}::admit(&request, settings).expect("an answer")
+    }
+
     #[test]
     fn too_many_workers_are_refused() {
-        let ask = |replicas: u64| {
-            let request = AdmissionRequest {
-                kind: ResourceKind::new("kubernetes.dask.org/v1", "DaskCluster"),
-                operation: Operation::Create,
-                object: json!({"spec": {"worker": {"replicas": replicas}}}).to_string(),
-                old: None,
-                user_info: "{}".to_owned(),
-                dry_run: false,
-                settings: "{}".to_owned(),
-            };
-            {{type}}::admit(&request, &Settings::default()).expect("an answer")
-        };
+        let ask = |replicas| ask(replicas, &Settings::default());
         assert_eq!(ask(100), AdmissionResponse::allow());
         let refused = AdmissionResponse::refuse(
             "spec.worker.replicas",
             "101 workers are too many: write at most 100",
         );
         assert_eq!(ask(101), refused);
+    }
+
+    #[test]
+    fn others_get_the_labels() {
+        let labels = BTreeMap::from([("example.com/team".to_owned(), "data".to_owned())]);
+        let settings = Settings {
+            labels,
+            ..Settings::default()
+        };
+        let patch = json!([{"op": "add", "path": "/metadata/labels", "value": {"example.com/team": "data"}}]);
+        assert_eq!(ask(1, &settings), AdmissionResponse::patch(&patch));
     }
 }
