@@ -21,7 +21,7 @@ def test_from_a_registry_with_a_pull_secret(kubectl, operator, plugins, registry
     kubectl.event("p", "InForce")
     # What people see.
     line = kubectl("get", "dpl", "p", "--no-headers").split()
-    assert line[1:6] == [status["version"], status["shortDigest"], '["policy"]', "protect", "True"], line
+    assert line[1:6] == [status["version"], status["shortDigest"], "policy", "protect", "True"], line
 
 
 def test_a_plugin_of_the_cluster_names_the_secret_with_its_namespace(kubectl, operator, plugins, registry, built):

@@ -46,7 +46,7 @@ def test_swap_failure_and_rollback(kubectl, operator, plugins, built):
     pods = kubectl.names("pods")
     plugins.apply("p", plugins.file("bad", bad), settings={"trap": True})
     said = until(lambda: rolled_back(plugins), "the roll-back")
-    assert digest(bad)[7:19] in said["message"] and digest(two)[7:19] in said["message"]
+    assert digest(bad)[7:19] in said["message"] and digest(two)[7:19] in said["message"] and "in force again" in said["message"]
     assert plugins.status("p")[1]["digest"] == digest(two)
     assert set(pods) <= set(kubectl.names("pods"))
     kubectl.event("p", "RolledBack")

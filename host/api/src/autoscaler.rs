@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::Condition;
 
-/// Within which bounds a cluster shall be scaled.
+/// Desired state of the autoscaler: which workers it scales, and within which bounds.
 #[allow(clippy::duplicated_attributes, reason = "several columns have the same type")]
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
@@ -38,7 +38,33 @@ use crate::Condition;
         description = "Most workers",
         json_path = ".spec.maximum"
     ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(
+        name = "Current",
+        type_ = "integer",
+        description = "Workers that the group was asked to have",
+        json_path = ".status.currentReplicas"
+    ),
+    printcolumn(
+        name = "Desired",
+        type_ = "integer",
+        description = "Workers that the group is scaled to",
+        json_path = ".status.desiredReplicas"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Group",
+        type_ = "string",
+        description = "The DaskWorkerGroup that it scales",
+        json_path = ".status.workerGroup",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Last Scaled",
+        type_ = "date",
+        description = "When it last changed the number of workers",
+        json_path = ".status.lastScaleTime",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = crate::crds::bounds_rule())]
@@ -54,20 +80,20 @@ pub struct DaskAutoscalerSpec {
     /// Most workers.
     #[schemars(range(min = 0))]
     pub maximum: i32,
-    /// Name of the DaskWorkerGroup of that cluster that is scaled; the default group where nothing is said.
+    /// Name of the DaskWorkerGroup of that cluster that is scaled; by default the default group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub worker_group: Option<String>,
     /// Seconds in which all work that the scheduler knows of shall be done: the shorter, the more workers (Dask's target
-    /// duration). The scheduler's own setting (5) where nothing is said.
+    /// duration). The scheduler's own setting (5) by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub target_duration_seconds: Option<i64>,
-    /// How it goes up: at once and without a limit, where nothing is said.
+    /// How it goes up: at once and without a limit by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_up: Option<Scaling>,
-    /// How it goes down: when fewer workers were enough for 60 seconds, by at most 25% every 15 seconds, where nothing
-    /// is said.
+    /// How it goes down: when fewer workers were enough for 60 seconds, by at most 25% every 15 seconds by
+    /// default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_down: Option<Scaling>,
 }
@@ -97,6 +123,19 @@ pub struct DaskAutoscalerStatus {
     /// The `metadata.generation` that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// The DaskWorkerGroup that it scales.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker_group: Option<String>,
+    /// Workers that the group was asked to have when the scheduler was last asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_replicas: Option<i64>,
+    /// Workers that the group is scaled to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired_replicas: Option<i64>,
+    /// When it last changed the number of workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub last_scale_time: Option<String>,
     /// What holds of the autoscaler, by type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

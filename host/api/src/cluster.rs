@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{Condition, EmbeddedMetadata, PodSpec, ServiceSpec, Worker};
 
-/// What a Dask cluster shall be.
+/// Desired state of the cluster.
 #[allow(clippy::duplicated_attributes, reason = "several columns have the same type")]
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
@@ -29,7 +29,7 @@ use crate::{Condition, EmbeddedMetadata, PodSpec, ServiceSpec, Worker};
     printcolumn(
         name = "Workers",
         type_ = "integer",
-        description = "Workers that the default group shall have",
+        description = "Desired number of workers of the default group",
         json_path = ".spec.worker.replicas"
     ),
     printcolumn(
@@ -80,7 +80,7 @@ pub struct DaskClusterSpec {
     #[serde(default)]
     #[schemars(range(min = 0), extend("default" = 0))]
     pub idle_timeout: Option<i64>,
-    /// Stop scheduler and workers and keep everything else, until this is false again. What they held is lost.
+    /// Stop scheduler and workers and keep everything else, until this is false again (the default). What they held is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
     /// What happens when the scheduler's pod spec or metadata have changed. A new scheduler knows nothing of the tasks

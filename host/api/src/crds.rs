@@ -47,6 +47,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     let versions = crds.iter_mut().flat_map(|crd| &mut crd.spec.versions);
     for schema in versions.filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut()) {
         refuse_null(schema);
+        one_line_paragraphs(schema);
     }
     crds
 }
@@ -74,19 +75,36 @@ fn crd_file(crd: &CustomResourceDefinition) -> Result<CrdFile, CrdError> {
 /// Takes `nullable` off a schema and all below it.
 fn refuse_null(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
-    for property in schema
+    below(schema).for_each(refuse_null);
+}
+
+/// Makes each paragraph of descriptions one line, which `kubectl explain` breaks as the terminal is wide.
+fn one_line_paragraphs(schema: &mut JSONSchemaProps) {
+    if let Some(description) = &mut schema.description {
+        let paragraphs: Vec<_> = description
+            .split("\n\n")
+            .map(|paragraph| paragraph.replace('\n', " "))
+            .collect();
+        *description = paragraphs.join("\n\n");
+    }
+    below(schema).for_each(one_line_paragraphs);
+}
+
+/// The schemas directly below one.
+fn below(schema: &mut JSONSchemaProps) -> impl Iterator<Item = &mut JSONSchemaProps> {
+    let items = match &mut schema.items {
+        Some(JSONSchemaPropsOrArray::Schema(items)) => Some(&mut **items),
+        _ => None,
+    };
+    let values = match &mut schema.additional_properties {
+        Some(JSONSchemaPropsOrBool::Schema(values)) => Some(&mut **values),
+        _ => None,
+    };
+    let properties = schema
         .properties
         .iter_mut()
-        .flat_map(|properties| properties.values_mut())
-    {
-        refuse_null(property);
-    }
-    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        refuse_null(items);
-    }
-    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
-        refuse_null(values);
-    }
+        .flat_map(|properties| properties.values_mut());
+    properties.chain(items).chain(values)
 }
 
 /// Longest value of a label and longest name of a Service.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{Condition, DaskClusterSpec, EmbeddedMetadata, PodSpec};
 
-/// What a Dask job shall be.
+/// Desired state of the job.
 #[allow(clippy::duplicated_attributes, reason = "several columns have the same type")]
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
@@ -29,7 +29,7 @@ use crate::{Condition, DaskClusterSpec, EmbeddedMetadata, PodSpec};
     printcolumn(
         name = "Number Of Workers",
         type_ = "integer",
-        description = "Workers that its cluster shall have",
+        description = "Desired number of workers of its cluster",
         json_path = ".spec.cluster.spec.worker.replicas"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
@@ -63,7 +63,7 @@ pub struct DaskJobSpec {
     /// The cluster that the job uses; it is deleted when the job ends.
     pub cluster: JobCluster,
     /// How often a runner that failed or was lost is started again before the job fails: restarts of its container with
-    /// `restartPolicy: OnFailure`, new pods with `Never`. Where nothing is said, its `restartPolicy` alone decides, and
+    /// `restartPolicy: OnFailure`, new pods with `Never`. By default its `restartPolicy` alone decides, and
     /// a lost runner is the job's end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
@@ -72,11 +72,11 @@ pub struct DaskJobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub active_deadline_seconds: Option<i64>,
-    /// Seconds from the job's end after which it is deleted with all that it made. Never, where nothing is said.
+    /// Seconds from the job's end after which it is deleted with all that it made. Never by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub ttl_seconds_after_finished: Option<i64>,
-    /// Run nothing until this is false. A job that runs already is stopped: its runner and its cluster are deleted, and
+    /// Run nothing until this is false (the default). A job that runs already is stopped: its runner and its cluster are deleted, and
     /// it begins anew later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
@@ -107,7 +107,7 @@ pub struct JobRunner {
     pub metadata: Option<EmbeddedMetadata>,
     /// The pod, a Kubernetes PodSpec: see `kubectl explain pod.spec`. Each container gets
     /// `DASK_SCHEDULER_ADDRESS` where it doesn't set it, so that `Client()` finds the cluster. `restartPolicy` is
-    /// `OnFailure` where nothing else is said: the code is run again until it succeeds. With `Never` the job fails
+    /// `OnFailure` by default: the code is run again until it succeeds. With `Never` the job fails
     /// when the code does.
     #[schemars(schema_with = "crate::kubernetes::runner_pod_spec")]
     pub spec: PodSpec,

@@ -50,7 +50,7 @@ impl JsonSchema for ServiceSpec {
     }
 }
 
-/// The pod spec of a job's runner: as [`PodSpec`], restarted on failure where nothing else is said.
+/// The pod spec of a job's runner: as [`PodSpec`], restarted on failure by default.
 pub(crate) fn runner_pod_spec(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = PodSpec::json_schema(generator);
     set_default(&mut schema, "restartPolicy", "OnFailure");

@@ -24,9 +24,9 @@ use crate::Condition;
     status = "PluginStatus",
     derive = "PartialEq",
     printcolumn(
-        name = "Version",
+        name = "In Force",
         type_ = "string",
-        description = "The version that is in force",
+        description = "The version that is in force, also while another one is not accepted",
         json_path = ".status.version"
     ),
     printcolumn(
@@ -39,7 +39,7 @@ use crate::Condition;
         name = "Interfaces",
         type_ = "string",
         description = "What it stands for",
-        json_path = ".status.interfaces"
+        json_path = ".status.interfaceNames"
     ),
     printcolumn(
         name = "Mode",
@@ -73,7 +73,7 @@ pub struct DaskPluginSpec {
     #[schemars(regex(pattern = "^sha256:[0-9a-f]{64}$"), length(max = 71))]
     pub digest: Option<String>,
     /// Look again every so many seconds whether the source holds something else now: for a tag that moves, a file or a
-    /// ConfigMap that changes. Where nothing is said, only a change of this resource is one.
+    /// ConfigMap that changes. By default only a change of this resource is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 86400))]
     pub refresh_seconds: Option<i64>,
@@ -91,7 +91,7 @@ pub struct DaskPluginSpec {
     #[serde(default)]
     #[schemars(extend("default" = "protect"))]
     pub mode: PluginMode,
-    /// Which of its interfaces to use; all, where nothing is said.
+    /// Which of its interfaces to use; all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 5), extend("x-kubernetes-list-type" = "set"))]
     pub interfaces: Option<Vec<PluginInterface>>,
@@ -114,9 +114,9 @@ pub struct DaskPluginSpec {
     status = "PluginStatus",
     derive = "PartialEq",
     printcolumn(
-        name = "Version",
+        name = "In Force",
         type_ = "string",
-        description = "The version that is in force",
+        description = "The version that is in force, also while another one is not accepted",
         json_path = ".status.version"
     ),
     printcolumn(
@@ -129,7 +129,7 @@ pub struct DaskPluginSpec {
         name = "Interfaces",
         type_ = "string",
         description = "What it stands for",
-        json_path = ".status.interfaces"
+        json_path = ".status.interfaceNames"
     ),
     printcolumn(
         name = "Mode",
@@ -163,7 +163,7 @@ pub struct ClusterDaskPluginSpec {
     #[schemars(regex(pattern = "^sha256:[0-9a-f]{64}$"), length(max = 71))]
     pub digest: Option<String>,
     /// Look again every so many seconds whether the source holds something else now: for a tag that moves, a file or a
-    /// ConfigMap that changes. Where nothing is said, only a change of this resource is one.
+    /// ConfigMap that changes. By default only a change of this resource is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 86400))]
     pub refresh_seconds: Option<i64>,
@@ -182,7 +182,7 @@ pub struct ClusterDaskPluginSpec {
     #[serde(default)]
     #[schemars(extend("default" = "protect"))]
     pub mode: PluginMode,
-    /// Which of its interfaces to use; all, where nothing is said.
+    /// Which of its interfaces to use; all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 5), extend("x-kubernetes-list-type" = "set"))]
     pub interfaces: Option<Vec<PluginInterface>>,
@@ -286,15 +286,15 @@ pub struct ConfigMapSource {
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginLimits {
-    /// Memory, a quantity: `64Mi`.
+    /// Memory, a quantity: `64Mi`; at most 256Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     pub memory: Option<String>,
-    /// Time, in milliseconds.
+    /// Time, in milliseconds; at most 5000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 60000))]
     pub milliseconds: Option<i64>,
-    /// The size of its answer, a quantity: `8Mi`.
+    /// The size of its answer, a quantity: `8Mi`; at most 64Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     pub output: Option<String>,
@@ -370,6 +370,9 @@ pub struct PluginStatus {
     /// The interfaces that are used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interfaces: Vec<String>,
+    /// The same as text, for `kubectl get`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface_names: Option<String>,
     /// What is in force, so that it can be so again after a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_good: Option<LastGood>,

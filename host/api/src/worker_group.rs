@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::{Condition, EmbeddedMetadata, PodSpec};
 
-/// What a group of workers shall be.
+/// Desired state of the worker group.
 #[allow(clippy::duplicated_attributes, reason = "several columns have the same type")]
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
@@ -29,7 +29,7 @@ use crate::{Condition, EmbeddedMetadata, PodSpec};
     printcolumn(
         name = "Workers",
         type_ = "integer",
-        description = "Workers that the group shall have",
+        description = "Desired number of workers",
         json_path = ".spec.worker.replicas"
     ),
     printcolumn(
@@ -74,7 +74,7 @@ pub struct DaskWorkerGroupSpec {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Worker {
-    /// How many workers there shall be.
+    /// Desired number of workers; 1 by default.
     #[serde(default = "one")]
     #[schemars(range(min = 0))]
     pub replicas: i32,
@@ -95,7 +95,8 @@ pub struct Worker {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub drain_timeout_seconds: Option<i64>,
-    /// How workers are replaced when their pod's spec has changed.
+    /// How workers are replaced when their pod's spec has changed. By default one at a time, each after its results have been
+    /// moved to other workers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_strategy: Option<UpdateStrategy>,
 }
@@ -127,7 +128,7 @@ pub struct UpdateStrategy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_unavailable: Option<IntOrString>,
     /// How many workers, or what part of them (`25%`, rounded up), may be there beyond the wanted number meanwhile. 0
-    /// where nothing is said. A worker that can't hand on its results to anybody is replaced before it is gone all the
+    /// by default. A worker that can't hand on its results to anybody is replaced before it is gone all the
     /// same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_surge: Option<IntOrString>,

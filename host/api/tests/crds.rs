@@ -129,12 +129,12 @@ fn all_but_one_are_in_namespaces() {
 }
 
 #[rstest]
-#[case("DaskPlugin", &["Version", "Digest", "Interfaces", "Mode", "Ready", "Age"], &["Reason"])]
-#[case("ClusterDaskPlugin", &["Version", "Digest", "Interfaces", "Mode", "Ready", "Age"], &["Reason"])]
+#[case("DaskPlugin", &["In Force", "Digest", "Interfaces", "Mode", "Ready", "Age"], &["Reason"])]
+#[case("ClusterDaskPlugin", &["In Force", "Digest", "Interfaces", "Mode", "Ready", "Age"], &["Reason"])]
 #[case("DaskCluster", &["Workers", "Ready", "Status", "Available", "Age"], &["Scheduler", "Existing", "Idle Timeout"])]
 #[case("DaskWorkerGroup", &["Workers", "Ready", "Cluster", "Age"], &["Existing", "Scale Down Blocked"])]
 #[case("DaskJob", &["Status", "Number Of Workers", "Age"], &["Started", "Ended", "Runner"])]
-#[case("DaskAutoscaler", &["Cluster", "Minimum", "Maximum", "Age"], &[])]
+#[case("DaskAutoscaler", &["Cluster", "Minimum", "Maximum", "Current", "Desired", "Age"], &["Group", "Last Scaled"])]
 fn columns_tell_the_state(#[case] kind: &str, #[case] always: &[&str], #[case] wide: &[&str]) {
     let columns = crd(kind).spec.versions[0]
         .additional_printer_columns
@@ -277,6 +277,21 @@ fn our_fields_are_described_and_checked() {
                 "{path}: fields that nobody knows"
             );
             ours
+        });
+    }
+}
+
+/// Lines of the source are no lines for `kubectl explain`.
+#[test]
+fn a_paragraph_is_a_line() {
+    for crd in CRDS.iter() {
+        walk(&schema(crd), &crd.spec.names.kind, &mut |path, schema| {
+            let text = schema.description.as_deref().unwrap_or_default();
+            assert!(
+                text.split("\n\n").all(|paragraph| !paragraph.contains('\n')),
+                "{path}: {text}"
+            );
+            true
         });
     }
 }

@@ -1,6 +1,8 @@
 //! Errors of the API server, as what they mean.
 
 use dask_operator_core::category::{ApiError, Cause, Retry};
+use kube::core::Status;
+use kube::runtime::watcher;
 use thiserror::Error;
 
 use crate::object::OwnerReference;
@@ -114,6 +116,28 @@ impl WriteError {
     }
 }
 
+/// What the API server says, or what a failure goes back to. (The client library's own text has the whole answer in it, as
+/// Rust writes it.)
+#[must_use]
+pub fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        error => innermost(error),
+    }
+}
+
+/// What the API server answered to a watch; none where the watch broke otherwise.
+#[must_use]
+pub fn answered(error: &watcher::Error) -> Option<&Status> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(&**status),
+        _ => None,
+    }
+}
+
 /// What an error goes back to: "connection refused" and not "client error".
 #[must_use]
 pub fn innermost(error: &dyn std::error::Error) -> String {
@@ -126,8 +150,6 @@ pub fn innermost(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kube::core::Status;
-
     use super::*;
 
     #[test]

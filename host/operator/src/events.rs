@@ -7,6 +7,7 @@ use kube::Client;
 use kube::runtime::events::{self, Recorder, Reporter};
 use tracing::debug;
 
+use crate::errors::words;
 use crate::leading::Leading;
 use crate::object::Object;
 use crate::routes::ParentKey;
@@ -88,7 +89,7 @@ impl Events {
         let published = tokio::time::timeout(TIMEOUT, recorder.publish(&event, &regarding)).await;
         let why = match &published {
             Ok(Ok(())) => return true,
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => words(error),
             Err(_) => format!("no answer in {} s", TIMEOUT.as_secs()),
         };
         debug!(object = %key, reason = event.reason, "an event can't be published: {why}");

@@ -15,9 +15,9 @@ use kube::runtime::watcher::{self, Config, DefaultBackoff, Event, watcher};
 use kube::{Client, core::Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{Level, debug, info, warn};
 
-use crate::errors::innermost;
+use crate::errors::{answered, innermost};
 use crate::kinds::Kind;
 use crate::object::{Keep, Object, Watched};
 use crate::store::{Change, Store};
@@ -170,37 +170,54 @@ fn kinded(mut object: Object, kind: &Kind) -> Object {
     object
 }
 
-/// One sentence about a watch that does not work.
+/// Says that a watch does not work.
 fn say(kind: &Kind, error: &watcher::Error) {
+    match trouble(kind, error) {
+        (Level::WARN, text) => warn!("{text}"),
+        (Level::INFO, text) => info!("{text}"),
+        (_, text) => debug!("{text}"),
+    }
+}
+
+/// One sentence about a watch that does not work, and how much it matters.
+fn trouble(kind: &Kind, error: &watcher::Error) -> (Level, String) {
     let name = kind.resource.kind.as_str();
-    let client_error = match error {
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => Some(error),
-        watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion => None,
-    };
-    let code = match client_error {
-        Some(kube::Error::Api(status)) => status.code,
-        _ => 0,
+    let plural = &kind.plural;
+    let (code, words) = match answered(error) {
+        Some(status) => (status.code, status.message.clone()),
+        None => (0, innermost(error)),
     };
     match code {
-        404 if kind.as_dask().is_some() => warn!(
-            "this cluster has no {name} resources: install their definitions with \
-             `dask-operator crds | kubectl apply --server-side -f -`, or start with --install-crds; trying again"
+        404 if kind.as_dask().is_some() => (
+            Level::WARN,
+            format!(
+                "this cluster has no {name} resources: install their definitions with \
+                 `dask-operator crds | kubectl apply --server-side -f -`, or start with --install-crds; trying again"
+            ),
         ),
-        404 => warn!(
-            "this cluster has no {} {name}; trying again",
-            kind.resource.api_version
+        404 => (
+            Level::WARN,
+            format!(
+                "this cluster has no {} {name}; trying again",
+                kind.resource.api_version
+            ),
         ),
-        401 | 403 => warn!(
-            "the operator may not list and watch {}: {error}; trying again",
-            kind.plural
+        401 | 403 => (
+            Level::WARN,
+            format!("the operator may not list and watch {plural}: {words}; trying again"),
         ),
-        410 => debug!(kind = name, "watch is too old, lists again"),
-        _ => warn!(
-            "the watch of {} broke ({}); trying again",
-            kind.plural,
-            innermost(error)
+        410 => (
+            Level::DEBUG,
+            format!("the watch of {plural} is too old, lists again"),
+        ),
+        // As after each definition of a kind, until the API server has read what there is of it.
+        429 => (
+            Level::INFO,
+            format!("the API server can't list {plural} yet ({words}); trying again"),
+        ),
+        _ => (
+            Level::WARN,
+            format!("the watch of {plural} broke ({words}); trying again"),
         ),
     }
 }
@@ -250,6 +267,31 @@ mod tests {
             "name": name, "namespace": "n", "uid": name, "resourceVersion": version.to_string(),
         }});
         serde_json::from_value(value).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn what_the_api_server_says_of_a_watch() {
+        let kind = Kind::of(ResourceKind::new("v1", "Pod"));
+        let said = |code: u16, message: &str| {
+            let status = json!({"status": "Failure", "message": message, "code": code});
+            let status: kube::core::Status =
+                serde_json::from_value(status).unwrap_or_else(|error| panic!("{error}"));
+            let error = watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)));
+            let (level, text) = trouble(&kind, &error);
+            format!("{level} {text}")
+        };
+        assert_eq!(
+            said(429, "storage is (re)initializing"),
+            "INFO the API server can't list pods yet (storage is (re)initializing); trying again"
+        );
+        assert_eq!(
+            said(403, "pods is forbidden"),
+            "WARN the operator may not list and watch pods: pods is forbidden; trying again"
+        );
+        assert_eq!(
+            said(500, "etcd is gone"),
+            "WARN the watch of pods broke (etcd is gone); trying again"
+        );
     }
 
     #[tokio::test]

@@ -137,7 +137,7 @@ pub enum Failure {
     #[error("it has no such interface")]
     Missing,
     /// It stopped itself, or did what no program may.
-    #[error("it trapped: {message}{}{}", last_words(said), stack(frames))]
+    #[error("it trapped: {message}{}", place(said.as_deref(), frames))]
     Trap {
         /// The kind of trap, in WebAssembly's words.
         message: String,
@@ -193,17 +193,12 @@ impl Failure {
     }
 }
 
-fn last_words(said: &Option<String>) -> String {
-    said.as_ref()
-        .map(|said| format!("; it said: {said}"))
-        .unwrap_or_default()
-}
-
-fn stack(frames: &[String]) -> String {
-    if frames.is_empty() {
-        String::new()
-    } else {
-        format!("; in {}", frames.join(" < "))
+/// What it said, which has file and line, or else the functions that it was in.
+fn place(said: Option<&str>, frames: &[String]) -> String {
+    match (said, frames) {
+        (Some(said), _) => format!("; it said: {said}"),
+        (None, []) => String::new(),
+        (None, frames) => format!("; in {}", frames.join(" < ")),
     }
 }
 
@@ -243,8 +238,14 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "component cluster (e3b0c44298fc), cluster.plan: it trapped: wasm `unreachable` instruction \
-             executed; it said: panicked at src/plan.rs:7; in abort < plan"
+             executed; it said: panicked at src/plan.rs:7"
         );
+        let silent = Failure::Trap {
+            message: "out of bounds".to_owned(),
+            said: None,
+            frames: vec!["read".to_owned(), "plan".to_owned()],
+        };
+        assert_eq!(silent.to_string(), "it trapped: out of bounds; in read < plan");
         assert_eq!(
             Failure::Memory { limit: 256 << 20 }.to_string(),
             "it wanted more than 256 MiB of memory"

@@ -14,7 +14,7 @@ pub trait CallObserver: Send + Sync {
 /// How one call went.
 #[derive(Clone, Copy, Debug)]
 pub struct CallReport<'a> {
-    /// The component's own name.
+    /// The component's own name; where it came from, while it is asked to describe itself.
     pub component: &'a str,
     /// Its code.
     pub digest: Digest,

@@ -153,7 +153,14 @@ pub(crate) fn limited(decision: &Decision, policy: &Policy) -> Condition {
 /// The group is scaled.
 pub(crate) fn scaled(group: &str, current: u32, decision: &Decision, demand: Option<&Demand>) -> Event {
     let why = match (demand, decision.limited) {
-        (Some(demand), _) => format!("the scheduler could use {}", workers(demand.desired)),
+        (Some(demand), limited) => {
+            let bound = match limited {
+                Limited::TooMany => ", which is more than the maximum",
+                Limited::TooFew => ", which is less than the minimum",
+                Limited::Step(..) | Limited::No => "",
+            };
+            format!("the scheduler could use {}{bound}", workers(demand.desired))
+        }
         (None, Limited::TooMany) => "there are more than the maximum".to_owned(),
         (None, _) => "there are less than the minimum".to_owned(),
     };

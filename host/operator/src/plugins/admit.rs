@@ -42,8 +42,10 @@ pub fn check(sources: &Sources, catalog: &Catalog, object: &Value, of_cluster: b
     if let Err(failure) = sources.check(&resource) {
         remarks.refusals.push(("spec.source".to_owned(), failure.message));
     }
-    if let Err(failure) = prepare::limits(resource.spec.limits.as_ref()) {
-        remarks.refusals.push((String::new(), failure.message));
+    let limits = resource.spec.limits.as_ref();
+    match prepare::limits(limits) {
+        Err(failure) => remarks.refusals.push((String::new(), failure.message)),
+        Ok(_) => remarks.warnings.extend(prepare::beyond(limits)),
     }
     let spec = &resource.spec;
     match catalog.loaded(&resource.id, &spec.source, spec.digest.as_deref()) {

@@ -2,6 +2,9 @@
 
 use dask_operator_sources::SourceError;
 
+/// The reason of what failed in operation and was taken back for what was in force before it.
+pub(super) const ROLLED_BACK: &str = "RolledBack";
+
 /// Why what a plugin resource asks for is not in force.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]

@@ -10,7 +10,7 @@ use dask_operator_render::logic::interface;
 use tokio::time::Instant;
 
 use super::attempt::{Attempt, Outcome};
-use super::failure::LoadFailure;
+use super::failure::{LoadFailure, ROLLED_BACK};
 use super::prepare::Good;
 use super::resource::Resource;
 use super::{Entry, PluginError, Scope};
@@ -167,7 +167,7 @@ impl Known {
             previous.title()
         );
         self.rolled_back = Some(good.digest.clone());
-        self.failure = Some(LoadFailure::new("RolledBack", text));
+        self.failure = Some(LoadFailure::new(ROLLED_BACK, text));
         self.good = Some(previous);
         true
     }

@@ -238,9 +238,57 @@ pub(super) fn limits(wanted: Option<&PluginLimits>) -> Result<Limits, LoadFailur
     })
 }
 
+/// Limits that are more than the operator allows: for each the field, and a sentence.
+pub(super) fn beyond(wanted: Option<&PluginLimits>) -> Vec<(String, String)> {
+    let usual = Limits::default();
+    let Some(wanted) = wanted else {
+        return Vec::new();
+    };
+    let bytes = |text: &Option<String>, usual: usize| {
+        let bytes = text.as_deref().and_then(quantity::parse)? / 1_000_000_000;
+        let is_within = usize::try_from(bytes).is_ok_and(|bytes| bytes <= usual);
+        (!is_within).then(|| format!("{}Mi", usual >> 20))
+    };
+    let milliseconds = usual.deadline.as_millis();
+    let time = wanted.milliseconds.and_then(|time| u128::try_from(time).ok());
+    let time = time.filter(|time| *time > milliseconds);
+    [
+        ("memory", bytes(&wanted.memory, usual.memory)),
+        ("milliseconds", time.map(|_| milliseconds.to_string())),
+        ("output", bytes(&wanted.output, usual.output)),
+    ]
+    .into_iter()
+    .filter_map(|(field, most)| {
+        let message = format!(
+            "it is more than the operator allows, which is {}: that counts",
+            most?
+        );
+        Some((format!("spec.limits.{field}"), message))
+    })
+    .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_that_have_no_effect_are_told_of() {
+        let limits = |memory: &str, milliseconds| PluginLimits {
+            memory: Some(memory.to_owned()),
+            milliseconds: Some(milliseconds),
+            output: None,
+        };
+        assert!(beyond(None).is_empty());
+        assert!(beyond(Some(&limits("256Mi", 5000))).is_empty());
+        let said = beyond(Some(&limits("1Gi", 10_000)));
+        let fields: Vec<_> = said.iter().map(|(field, _)| field.as_str()).collect();
+        assert_eq!(fields, ["spec.limits.memory", "spec.limits.milliseconds"]);
+        assert_eq!(
+            said[1].1,
+            "it is more than the operator allows, which is 5000: that counts"
+        );
+    }
 
     fn wanted(memory: Option<&str>, milliseconds: Option<i64>) -> Result<Limits, LoadFailure> {
         limits(Some(&PluginLimits {

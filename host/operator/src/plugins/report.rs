@@ -13,9 +13,10 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use tracing::{debug, warn};
 
-use super::failure::LoadFailure;
+use super::failure::{LoadFailure, ROLLED_BACK};
 use super::prepare::Good;
 use super::resource::Resource;
+use crate::errors::words;
 use crate::events::{self, cut};
 
 /// Bytes of a condition's message, and of an event's.
@@ -48,6 +49,7 @@ pub(super) fn status(
             .map(str::to_owned);
         wanted.image_digest = good.image_digest.clone();
         wanted.interfaces = good.interfaces.iter().map(|name| (*name).to_owned()).collect();
+        wanted.interface_names = Some(good.interfaces.join(","));
         wanted.last_good = Some(LastGood {
             generation: good.asked.generation,
             digest: good.digest.clone(),
@@ -76,11 +78,18 @@ pub(super) fn status(
             "Loading",
             "it is being loaded".to_owned(),
         ),
-        (Some(failure), Some(good)) => (
-            ConditionStatus::False,
-            failure.reason,
-            format!("{failure}; {} is still in force", good.title()),
-        ),
+        (Some(failure), Some(good)) => {
+            let goes_on = if failure.reason == ROLLED_BACK {
+                "is in force again"
+            } else {
+                "is still in force"
+            };
+            (
+                ConditionStatus::False,
+                failure.reason,
+                format!("{failure}; {} {goes_on}", good.title()),
+            )
+        }
         (Some(failure), None) if was(&resource.status) => (
             ConditionStatus::False,
             failure.reason,
@@ -147,7 +156,7 @@ pub(super) async fn write(client: &Client, resource: &Resource, wanted: PluginSt
     };
     let why = match tokio::time::timeout(TIMEOUT, written).await {
         Ok(Ok(())) => return wanted,
-        Ok(Err(error)) => error.to_string(),
+        Ok(Err(error)) => words(&error),
         Err(_) => format!("no answer in {} s", TIMEOUT.as_secs()),
     };
     warn!(plugin = %resource.id, "its status can't be written: {why}");
@@ -167,7 +176,7 @@ pub(super) async fn tell(client: &Client, resource: &Resource, type_: EventType,
     let why =
         match tokio::time::timeout(events::TIMEOUT, recorder.publish(&event, &resource.reference())).await {
             Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => words(&error),
             Err(_) => format!("no answer in {} s", events::TIMEOUT.as_secs()),
         };
     debug!(plugin = %resource.id, reason, "an event can't be published: {why}");

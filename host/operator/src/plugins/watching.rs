@@ -12,11 +12,12 @@ use kube::runtime::watcher::{self, Config, DefaultBackoff, Event, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::catalog::NAMESPACE_NAME;
 use super::resource::{PluginKind, Resource};
 use super::{Labels, PluginId};
+use crate::errors::{answered, innermost};
 use crate::watches::WATCH_SECONDS;
 
 /// How often a watch that keeps failing says so.
@@ -143,6 +144,10 @@ async fn follow<K: PluginKind>(client: Client, api: Api<K>, place: Place, tell: 
             }
             Ok(Event::Apply(object)) => seen(object),
             Ok(Event::Delete(object)) => send(Told::Gone(id(&object))),
+            // As after each definition of a kind, until the API server has read what there is of it.
+            Err(error) if answered(&error).is_some_and(|status| status.code == 429) => {
+                info!("the API server can't list {} yet; trying again", place.title());
+            }
             Err(error) => {
                 let sentence = match refusal(&error) {
                     Some(status) if is_installed(&client, &place, status).await => {
@@ -158,7 +163,11 @@ async fn follow<K: PluginKind>(client: Client, api: Api<K>, place: Place, tell: 
                             place.watched().0
                         )
                     }
-                    None => format!("the watch of {} broke; trying again: {error}", place.title()),
+                    None => {
+                        let why = answered(&error)
+                            .map_or_else(|| innermost(&error), |status| status.message.clone());
+                        format!("the watch of {} broke ({why}); trying again", place.title())
+                    }
                 };
                 if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
                     said = Some(Instant::now());

@@ -20,6 +20,7 @@ use super::args::WebhookArgs;
 use super::bundles::{Bundles, Trust};
 use super::certificates::{CertificateError, Certificates, Lifetimes};
 use super::identity::{Identity, IdentityError};
+use crate::errors::words;
 use crate::health::Health;
 
 /// The Secret's entry with [`Certificates`]. The others are for people and programs that know Secrets
@@ -32,9 +33,9 @@ const SOON: Duration = Duration::from_millis(500);
 /// Why the certificates are not as they should be.
 #[derive(Debug, Error)]
 enum KeeperError {
-    #[error("Secret {name}: {source}")]
+    #[error("Secret {name}: {}", words(source))]
     Secret { name: String, source: kube::Error },
-    #[error("webhook configuration: {0}")]
+    #[error("webhook configuration: {}", words(.0))]
     Configuration(kube::Error),
     #[error(transparent)]
     Certificate(#[from] CertificateError),

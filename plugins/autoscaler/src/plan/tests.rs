@@ -169,7 +169,8 @@ fn conditions_say_what_was_asked_and_what_follows() {
     assert_eq!(
         plan.events(),
         [
-            "Scaled: worker group simple-default goes from 5 to 10 workers: the scheduler could use 100 workers"
+            "Scaled: worker group simple-default goes from 5 to 10 workers: the scheduler could use 100 workers, which is more \
+             than the maximum"
         ]
     );
     assert_eq!(plan.status()["lastScaleTime"], "2026-01-01T00:00:00Z");
