@@ -268,4 +268,5 @@ def test_columns(kubectl):
     assert row("dsk", "seen", "--output=wide")[5:] == ["True", "3", "0"]
     assert row("daskworkers", "seen-more")[:3] == ["seen-more", "2", "seen"]
     assert row("djb", "seen-job")[:3] == ["seen-job", "Running", "1"]
-    assert row("daskautoscalers", "seen")[:4] == ["seen", "seen", "1", "9"]
+    kubectl.patch("daskautoscaler", "seen", {"status": {"currentReplicas": 3, "desiredReplicas": 5}}, subresource="status")
+    assert row("daskautoscalers", "seen")[:6] == ["seen", "seen", "1", "9", "3", "5"]

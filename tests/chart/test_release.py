@@ -4,13 +4,13 @@ import json
 import re
 import threading
 import time
-from contextlib import contextmanager
 
 import pytest
-from support import chart, manifests
+from support import manifests
 from support.cluster import ROOT
-from support.kubectl import Kubectl, Refused, await_end, drop_namespace, new_namespace
-from support.release import NAME, OBJECT, START, Release
+from support.dask import joined, pods
+from support.kubectl import Kubectl, Refused
+from support.release import NAME, OBJECT, START, Release, namespaces
 from support.waiting import stays, until
 
 pytestmark = pytest.mark.e2e
@@ -33,51 +33,6 @@ spec:
 #: A cluster that could not work, and what its author is told.
 WRONG = manifests.changed(manifests.cluster("wrong"), "spec.worker.spec.containers.0.resources", {"limits": {"memory": "4GB"}})
 SENTENCE = "spec.worker.spec.containers[0].resources.limits.memory: `4GB` is no quantity of Kubernetes: write `4G`"
-#: Prints how many workers have joined the scheduler of the pod that it runs in.
-JOINED = """
-from distributed import Client
-if __name__ == "__main__":
-    with Client("tcp://localhost:8786", timeout=30) as client:
-        print(len(client.scheduler_info(n_workers=-1)["workers"]), client.submit(sum, [1, 2, 3]).result())
-"""
-
-
-@contextmanager
-def namespaces(admin, *names):
-    """kubectl in each of some new namespaces, which are gone in the end, and with them the release in the first."""
-    made = [new_namespace(admin.environment, name) for name in names]
-    try:
-        yield made
-    finally:
-        # What a test that failed has left belongs to no namespace, too.
-        chart.helm("uninstall", NAME, "--ignore-not-found", "--wait", "--namespace", made[0].namespace, environment=admin.environment)
-        for kubectl in made:
-            try:
-                drop_namespace(kubectl)
-            except Refused:  # no Dask resources are defined
-                admin("delete", "namespace", kubectl.namespace, "--wait=false")
-        await_end(admin.environment, [kubectl.namespace for kubectl in made])
-
-
-def pods(kubectl, name):
-    """The ids of a cluster's pods, by their names."""
-    return {pod["metadata"]["name"]: (pod["metadata"]["uid"], [status["restartCount"] for status in pod["status"].get("containerStatuses", [])])
-            for pod in kubectl.list("pods", f"dask.org/cluster-name={name}") if not pod["metadata"].get("deletionTimestamp")}
-
-
-def joined(kubectl, name, count):
-    """Wait until so many workers have joined a cluster's scheduler, and it computes."""
-    def seen():
-        found = kubectl.list("pods", f"dask.org/cluster-name={name},dask.org/component=scheduler")
-        assert found and all(status["ready"] for pod in found for status in pod["status"].get("containerStatuses", [{"ready": False}]))
-        try:
-            said = kubectl("exec", found[0]["metadata"]["name"], "--", "python", "-c", JOINED, timeout=120)
-        except Refused as error:
-            raise AssertionError(str(error)) from None
-        assert said.split() == [str(count), "6"], said
-        return True
-
-    until(seen, f"{count} workers to join {name}", START, 2)
 
 
 def another(operators, before):

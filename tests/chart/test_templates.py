@@ -56,6 +56,17 @@ def test_definitions_are_those_of_crds_and_stay():
         assert made[name] == document
 
 
+@pytest.mark.parametrize("values, option", [({}, None), ({"namespaces": ["team-a"]}, "--namespace team-a")])
+def test_the_notes_can_be_pasted(values, option):
+    """Each command names the namespace where that is not the caller's own."""
+    text = chart.helm("install", "dask", CHART, "--namespace", "operators", "--dry-run=client", values=values)
+    notes = text.partition("\nNOTES:\n")[2]
+    commands = [line.strip() for line in notes.splitlines() if line.strip().startswith("kubectl ")]
+    assert any("port-forward svc/simple-scheduler 8787" in command for command in commands), notes
+    for command in commands:
+        assert option is None or option in command or "--namespace operators" in command, command
+
+
 def test_a_release_fits_into_its_secret():
     """Helm keeps chart and objects, compressed, in one Secret, which may have 1 MiB."""
     files = "".join(file.read_text() for file in CHART.rglob("*") if file.is_file())

@@ -4,12 +4,20 @@ import socket
 import subprocess
 from contextlib import contextmanager
 
+from support.kubectl import Refused
 from support.waiting import GENEROUS, until
 
 #: Seconds until a scheduler or worker has started, on a busy machine.
 START = 300
 #: Selects all worker pods.
 WORKERS = "dask.org/component=worker"
+#: Prints how many workers have joined the scheduler of the pod that it runs in, and a sum that they computed.
+JOINED = """
+from distributed import Client
+if __name__ == "__main__":
+    with Client("tcp://localhost:8786", timeout=30) as client:
+        print(len(client.scheduler_info(n_workers=-1)["workers"]), client.submit(sum, [1, 2, 3]).result())
+"""
 
 
 def workers(kubectl, group_name, count, timeout=GENEROUS):
@@ -23,6 +31,32 @@ def workers(kubectl, group_name, count, timeout=GENEROUS):
 
     until(names, f"{count} workers of {group_name}", timeout)
     return kubectl.names("pods", selector)
+
+
+def pods(kubectl, name):
+    """The ids of a cluster's pods, by their names."""
+    return {pod["metadata"]["name"]: (pod["metadata"]["uid"], [status["restartCount"] for status in pod["status"].get("containerStatuses", [])])
+            for pod in kubectl.list("pods", f"dask.org/cluster-name={name}") if not pod["metadata"].get("deletionTimestamp")}
+
+
+def in_scheduler(kubectl, name, code):
+    """What Python code prints in the pod of a cluster's scheduler. An AssertionError where that is not ready."""
+    found = kubectl.list("pods", f"dask.org/cluster-name={name},dask.org/component=scheduler")
+    assert found and all(status["ready"] for pod in found for status in pod["status"].get("containerStatuses", [{"ready": False}]))
+    try:
+        return kubectl("exec", found[0]["metadata"]["name"], "--", "python", "-c", code, timeout=120)
+    except Refused as error:
+        raise AssertionError(str(error)) from None
+
+
+def joined(kubectl, name, count):
+    """Wait until so many workers have joined a cluster's scheduler, and it computes."""
+    def seen():
+        said = in_scheduler(kubectl, name, JOINED)
+        assert said.split() == [str(count), "6"], said
+        return True
+
+    until(seen, f"{count} workers to join {name}", START, 2)
 
 
 def port(service, name):

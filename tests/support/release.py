@@ -5,12 +5,19 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 from support import chart
 from support.chart import CHART
 from support.cluster import ROOT
-from support.kubectl import Kubectl, Refused, await_end, new_namespace
+from support.kubectl import (
+    Kubectl,
+    Refused,
+    await_end,
+    drop_namespace,
+    new_namespace,
+)
 from support.operator import BINARY, Observed
 from support.waiting import until
 
@@ -21,10 +28,32 @@ OBJECT = "dask-dask-kubernetes-operator"
 START = 300
 
 
+def build_image(cluster, description, *options):
+    """Make an image, and put it into the registry of a local Kubernetes."""
+    subprocess.run([sys.executable, "tests/cluster", "image", "build", description, "--name", cluster, *options], cwd=ROOT, check=True)
+
+
 def put_image(cluster):
-    """Put the operator's image, made of the program that tests use, into the registry of a local Kubernetes."""
-    subprocess.run([sys.executable, "tests/cluster", "image", "build", "charts/image/operator.toml", "--name", cluster,
-                    "--source", f"/usr/bin/dask-operator={BINARY}"], cwd=ROOT, check=True)
+    """The same with the operator's image, made of the program that tests use."""
+    build_image(cluster, "charts/image/operator.toml", "--source", f"/usr/bin/dask-operator={BINARY}")
+
+
+@contextmanager
+def namespaces(admin, *names, releases=(NAME,)):
+    """kubectl in each of some new namespaces, which are gone in the end, and with them the releases in the first."""
+    made = [new_namespace(admin.environment, name) for name in names]
+    try:
+        yield made
+    finally:
+        # What a test that failed has left belongs to no namespace, too.
+        for release in releases:
+            chart.helm("uninstall", release, "--ignore-not-found", "--wait", "--namespace", made[0].namespace, environment=admin.environment)
+        for kubectl in made:
+            try:
+                drop_namespace(kubectl)
+            except Refused:  # no Dask resources are defined
+                admin("delete", "namespace", kubectl.namespace, "--wait=false")
+        await_end(admin.environment, [kubectl.namespace for kubectl in made])
 
 
 class Release(Observed):
