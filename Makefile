@@ -22,7 +22,7 @@ demo: setup ## A local Kubernetes, the operator installed by helm, and a Dask cl
 	@python3 tests/demo up
 
 .PHONY: down
-down: ## Stop what `make demo` or `make cluster` started; with ALL=1 every local cluster, those of tests too
+down: ## Stop what `make demo` or `make cluster` started; with ALL=1 every local cluster that no test works with any more
 	@python3 tests/demo down $(if $(ALL),--all)
 
 .PHONY: build

@@ -3,9 +3,15 @@
 import os
 
 import pytest
+from support import cluster
 from support import kubectl as kubectl_module
 from support.cluster import define_resources
 from support.kubectl import Kubectl, Refused
+
+
+def pytest_configure(config):
+    """What is waited for is told at once, though output is kept."""
+    cluster.aloud = config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled
 
 
 @pytest.fixture(scope="session")

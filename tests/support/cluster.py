@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,17 +11,39 @@ import pytest
 from support.kubectl import environment_of
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "cluster"))
+
+from localkube import session  # noqa: E402
+from localkube.console import say  # noqa: E402
+
 #: Where tests/cluster keeps the local ones, by their names.
 LOCAL = Path("/var/lib/dask-operator")
+
+
+#: In this, lines are shown at once: pytest has its own, see tests/conftest.py.
+aloud = nullcontext
+
+
+def tell(line):
+    """Say something that a person waits for."""
+    with aloud():
+        say(line)
 
 
 @contextmanager
 def kubernetes(name, cidr, node):
     """The environment for kubectl. Where KUBECONFIG names a cluster, that is used and left alone; else one is started,
-    with or without a node, and stopped in the end."""
+    with or without a node, and stopped in the end. Who has one of the same name, as in another checkout, is waited for."""
     if os.environ.get("KUBECONFIG"):
         yield dict(os.environ)
         return
+    with session.held(name, " ".join(sys.argv), tell), local(name, cidr, node) as environment:
+        yield environment
+
+
+@contextmanager
+def local(name, cidr, node):
+    """The environment for kubectl, on a cluster of this machine that is started, and stopped in the end."""
     cluster = [sys.executable, "tests/cluster"]
     parameters = ["--name", name, "--range", cidr]
     try:

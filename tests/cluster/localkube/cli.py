@@ -17,6 +17,7 @@ from . import (
     oci,
     programs,
     registry,
+    session,
     startup,
     status,
     teardown,
@@ -47,7 +48,7 @@ def parser():
     up.add_argument("--prefer-kubeconfig", action="store_true",
                     help="when KUBECONFIG names a cluster that is not one of ours, check that it answers and start nothing")
     down = verb(verbs, "down", run_down, "stop the cluster and remove every trace of it; caches stay")
-    down.add_argument("--all", action="store_true", help="every cluster of this machine")
+    down.add_argument("--all", action="store_true", help="every cluster of this machine but those that a suite works with")
     verb(verbs, "status", run_status, "say what runs, since when, how large it is and where its log is (exit code 1 when something is wrong)")
     kubeconfig = verb(verbs, "kubeconfig", run_kubeconfig, "print shell lines for `eval`: KUBECONFIG, and PATH with this cluster's kubectl, helm, crane")
     kubeconfig.add_argument("--prefer-kubeconfig", action="store_true", help="print nothing new when KUBECONFIG names a cluster that is not one of ours")
@@ -71,6 +72,9 @@ def parser():
     logs = verb(verbs, "logs", run_logs, "print a component's log")
     logs.add_argument("component", help="as in `status`")
     logs.add_argument("-f", "--follow", action="store_true", help="go on printing")
+    during = verb(verbs, "session", run_session, "run a command that starts and stops the cluster of a name, while nobody else does: waits for others that do", cluster=False)
+    during.add_argument("--name", required=True, help="name of the cluster")
+    during.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command and its arguments")
     verb(verbs, "leftovers", run_leftovers, "list what is there of any cluster on this machine (exit code 1 when there is something)", cluster=False)
     verb(verbs, "smoke", run_smoke, "try everything on clusters of its own, beside any other; takes about two minutes", cluster=False)
     return top
@@ -130,7 +134,11 @@ def run_down(arguments):
     """``down``"""
     clusters = inventory.all_known() if arguments.all else [chosen(arguments)]
     for cluster in clusters:
-        teardown.down(cluster)
+        user = session.holder(cluster.name) if arguments.all else None
+        if user:
+            say(f"cluster {cluster.name} is in use by {user}: it stays; `{COMMAND} down --name {cluster.name}` stops it all the same")
+        else:
+            teardown.down(cluster)
     if not clusters:
         say("no cluster is up")
 
@@ -230,6 +238,15 @@ def run_logs(arguments):
     os.execvp("tail", ["tail", *(["-F"] if arguments.follow else []), "-n", "+1", str(log)])
 
 
+def run_session(arguments):
+    """``session``"""
+    command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    if not command:
+        raise Failure(f"write what is to be run, as in: {COMMAND} session --name bench -- tests/bench/run")
+    with session.held(arguments.name, shlex.join(command)):
+        return subprocess.run(command, check=False).returncode
+
+
 def run_leftovers(_):
     """``leftovers``"""
     found = teardown.leftovers()
@@ -239,7 +256,8 @@ def run_leftovers(_):
 
 def run_smoke(_):
     """``smoke``"""
-    return subprocess.run([sys.executable, "-m", "unittest", "-v", "localkube.smoke"], cwd=Path(__file__).resolve().parent.parent, check=False).returncode
+    with session.held("smoke", "the smoke test"):
+        return subprocess.run([sys.executable, "-m", "unittest", "-v", "localkube.smoke"], cwd=Path(__file__).resolve().parent.parent, check=False).returncode
 
 
 def main(argv=None):

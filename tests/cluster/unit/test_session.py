@@ -1,0 +1,112 @@
+"""Sessions: one at a time for each cluster's name."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+import unittest.mock
+from pathlib import Path
+
+from localkube import cli, inventory, session, teardown
+from localkube.console import Failure
+from localkube.settings import Cluster
+
+#: Holds the session of the name in its arguments until it is ended, and says so.
+HOLD = """
+import sys, time
+from pathlib import Path
+from localkube import session
+session.FOLDER = Path(sys.argv[1])
+with session.held(sys.argv[2], "a suite"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+class Sessions(unittest.TestCase):
+    """Who waits for whom."""
+
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.folder = Path(scratch.name)
+        for patch in (unittest.mock.patch.object(session, "FOLDER", self.folder / "sessions"),
+                      unittest.mock.patch.dict(os.environ, {"XDG_CACHE_HOME": scratch.name})):
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def test_held(self):
+        """While one is held others are told who holds it; other names are free."""
+        self.assertIsNone(session.holder("a"))
+        with session.held("a", "tests/pytest tests/api"):
+            said = session.holder("a")
+            self.assertIn(f"process {os.getpid()} since ", said)
+            self.assertIn(f": tests/pytest tests/api, in {Path.cwd()}", said)
+            self.assertIsNone(session.holder("b"))
+            with session.held("b", "another suite"):
+                self.assertIn("another suite", session.holder("b"))
+        self.assertIsNone(session.holder("a"))
+
+    def test_the_second_waits(self):
+        """It is told for whom, and goes on when that one has ended, also by an exception."""
+        told, order, waits = [], [], threading.Event()
+
+        def tell(text):
+            told.append(text)
+            waits.set()
+
+        def second():
+            with session.held("a", "the second", tell):
+                order.append("second")
+
+        thread = threading.Thread(target=second)
+        with self.assertRaises(ZeroDivisionError), session.held("a", "the first"):
+            thread.start()
+            self.assertTrue(waits.wait(10))
+            order.append("first")
+            raise ZeroDivisionError
+        thread.join(10)
+        self.assertEqual(order, ["first", "second"])
+        self.assertEqual(len(told), 1)
+        self.assertIn("cluster a is in use by process", told[0])
+        self.assertIn("the first", told[0])
+
+    def test_a_process_that_is_killed_holds_nothing(self):
+        """What it had written is not taken for a holder."""
+        command = [sys.executable, "-c", HOLD, session.FOLDER, "a"]
+        home = Path(session.__file__).parents[1]
+        with subprocess.Popen(command, cwd=home, text=True, stdout=subprocess.PIPE) as process:
+            self.assertEqual(process.stdout.readline(), "held\n")
+            self.assertIn("a suite", session.holder("a"))
+            process.send_signal(signal.SIGKILL)
+        self.assertIsNone(session.holder("a"))
+        with session.held("a", "the next", self.fail):
+            self.assertIn("the next", session.holder("a"))
+
+    def test_down_of_all_leaves_those_alone_that_are_in_use(self):
+        """Another checkout's suite works with them."""
+        ranges = {"used": "198.18.0.0/20", "free": "198.18.16.0/20"}
+        for name, cidr in ranges.items():
+            inventory.remember(Cluster.create(name, self.folder / name, cidr))
+        downs = unittest.mock.patch.object(teardown, "down")
+        with downs as down, session.held("used", "a suite"):
+            cli.run_down(argparse.Namespace(all=True))
+            self.assertEqual([call.args[0].name for call in down.call_args_list], ["free"])
+            down.reset_mock()
+            cli.run_down(argparse.Namespace(all=False, name="used", dir=None, range=None))
+            self.assertEqual([call.args[0].name for call in down.call_args_list], ["used"])
+
+    def test_a_command(self):
+        """The name is held as long as a command runs, whose exit code counts."""
+        script = f"import sys; from pathlib import Path; from localkube import session; session.FOLDER = Path({str(session.FOLDER)!r}); " \
+                 "sys.exit(3 if session.holder('a') else 4)"
+        with unittest.mock.patch.dict(os.environ, {"PYTHONPATH": str(Path(session.__file__).parents[1])}):
+            arguments = cli.parser().parse_args(["session", "--name", "a", "--", sys.executable, "-c", script])
+            self.assertEqual(arguments.run(arguments), 3)
+        self.assertIsNone(session.holder("a"))
+        with self.assertRaises(Failure):
+            cli.run_session(argparse.Namespace(name="a", command=[]))
