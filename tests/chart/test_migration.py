@@ -91,7 +91,7 @@ def old_chart(admin, tmp_path):
 
 
 def commands(title):
-    """The lines of the first block below a title of the page that somebody types, as a script."""
+    """What there is to type in the first block below a title of the page, as a script."""
     text = (ROOT / "docs" / "install.md").read_text()
     below = re.split(rf"(?m)^##+ {re.escape(title)}$", text)[1]
     block = re.search(r"(?ms)^```console\n(.*?)^```$", below)[1]
@@ -101,7 +101,7 @@ def commands(title):
 
 
 class Person:
-    """Somebody who types what the page says, in a folder with the charts."""
+    """A person who types what the page says, in a folder with the charts."""
 
     def __init__(self, admin, folder, **words):
         self.environment, self.folder, self.words = admin.environment, folder, words

@@ -76,8 +76,8 @@ pub struct DaskJobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub ttl_seconds_after_finished: Option<i64>,
-    /// Run nothing until this is false (the default). A job that runs already is stopped: its runner and its cluster are deleted, and
-    /// it begins anew later.
+    /// Run nothing until this is false (the default). A job that runs already is stopped: its runner and its cluster are
+    /// deleted, and it begins anew later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
     /// When the cluster is deleted: `Always` (the default) when the job ends; `OnSuccess` when it was successful, so

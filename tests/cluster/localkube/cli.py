@@ -72,7 +72,7 @@ def parser():
     logs = verb(verbs, "logs", run_logs, "print a component's log")
     logs.add_argument("component", help="as in `status`")
     logs.add_argument("-f", "--follow", action="store_true", help="go on printing")
-    during = verb(verbs, "session", run_session, "run a command that starts and stops the cluster of a name, while nobody else does: waits for others that do", cluster=False)
+    during = verb(verbs, "session", run_session, "run a command that starts and stops the cluster of a name, and hold its session meanwhile; waits while another command holds it", cluster=False)
     during.add_argument("--name", required=True, help="name of the cluster")
     during.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command and its arguments")
     verb(verbs, "leftovers", run_leftovers, "list what is there of any cluster on this machine (exit code 1 when there is something)", cluster=False)

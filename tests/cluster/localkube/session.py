@@ -13,7 +13,7 @@ from pathlib import Path
 from .console import say
 from .settings import PREFIX
 
-#: One for the machine, whatever caches a checkout has. Its files stay: another process may be waiting for one.
+#: The same for the whole machine, while each checkout can have caches of its own. Its files stay: another process may be waiting for one.
 FOLDER = Path("/run/lock") / PREFIX
 
 
