@@ -95,6 +95,14 @@ fn a_cluster_and_all_that_follows_from_it() {
     assert_eq!(run(&["-f", "-"], CLUSTER).out, out);
 }
 
+/// They are the first that people apply, and those that they copy.
+#[test]
+fn no_example_is_warned_of() {
+    let Run { all_right, err, .. } = run(&["-f", &example("")], "");
+    assert!(all_right, "{err}");
+    assert!(!err.contains("warning"), "{err}");
+}
+
 #[test]
 fn a_job_its_cluster_and_the_clusters_children() {
     let Run { all_right, out, err } = run(&["-f", &example("job.yaml")], "");
