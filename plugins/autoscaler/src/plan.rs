@@ -56,7 +56,8 @@ pub(crate) fn autoscaler(observation: &Observation) -> Result<Plan, Error> {
         );
         return Ok(missing(&parent, Some(owner), ANOTHER_AUTOSCALER, message));
     }
-    let current = resource::replicas(&group.read::<Value>()?["spec"]["worker"]);
+    let worker = &group.read::<Value>()?["spec"]["worker"];
+    let current = resource::replicas(worker);
     let cluster_spec = &cluster.read::<Value>()?["spec"];
     if cluster_spec["suspend"] == true {
         let message = format!("the DaskCluster {cluster_name} is suspended: nothing is scaled");
@@ -74,7 +75,12 @@ pub(crate) fn autoscaler(observation: &Observation) -> Result<Plan, Error> {
         .map(|group| group.key.name.as_str())
         .filter(|name| *name != group_name)
         .collect();
-    let mut plan = scaling(observation, &parent, group_name, current, &other_groups);
+    let scaled = Scaled {
+        name: group_name,
+        replicas: current,
+        pod_spec: &worker["spec"],
+    };
+    let mut plan = scaling(observation, &parent, scaled, &other_groups);
     plan.owner = Some(owner);
     plan.scheduler = Some(request(&parent, cluster_spec));
     Ok(plan)
@@ -113,17 +119,25 @@ fn request(parent: &Resource<'_>, cluster_spec: &Value) -> SchedulerRequest {
     }
 }
 
+/// The worker group that is scaled.
+#[derive(Clone, Copy)]
+struct Scaled<'a> {
+    name: &'a str,
+    replicas: u32,
+    pod_spec: &'a Value,
+}
+
 fn scaling(
     observation: &Observation,
     parent: &Resource<'_>,
-    group: &str,
-    current: u32,
+    scaled: Scaled<'_>,
     other_groups: &[&str],
 ) -> Plan {
+    let (group, current) = (scaled.name, scaled.replicas);
     let policy = policy::policy(parent.spec);
     let before = Status::of(parent);
     let facts = observation.recent_scheduler_facts();
-    let demand = facts.and_then(|facts| workers::demand(facts, other_groups));
+    let demand = facts.and_then(|facts| workers::demand(facts, other_groups, scaled.pod_spec));
     let sight = Sight {
         now: observation.now.div_euclid(1000),
         current,

@@ -20,7 +20,7 @@ pub(crate) fn follows(demand: &Demand, group: &str, current: u32, replicas: u32)
         0 => String::new(),
         others => format!(", {others} registered in other groups"),
     };
-    let desired = workers(demand.desired);
+    let desired = could_use(demand);
     let message = format!(
         "the scheduler could use {desired}{others}; {group} has {current} and {}",
         change(current, replicas)
@@ -159,7 +159,7 @@ pub(crate) fn scaled(group: &str, current: u32, decision: &Decision, demand: Opt
                 Limited::TooFew => ", which is less than the minimum",
                 Limited::Step(..) | Limited::No => "",
             };
-            format!("the scheduler could use {}{bound}", workers(demand.desired))
+            format!("the scheduler could use {}{bound}", could_use(demand))
         }
         (None, Limited::TooMany) => "there are more than the maximum".to_owned(),
         (None, _) => "there are less than the minimum".to_owned(),
@@ -169,6 +169,14 @@ pub(crate) fn scaled(group: &str, current: u32, decision: &Decision, demand: Opt
         workers(decision.replicas)
     );
     Event::normal("Scaled", message)
+}
+
+/// How many workers the scheduler could use, and how many of them a pod is, where that is not the same number.
+fn could_use(demand: &Demand) -> String {
+    match demand.per_pod {
+        0 | 1 => workers(demand.desired),
+        per_pod => format!("{} ({per_pod} in each pod)", workers(demand.desired)),
+    }
 }
 
 fn change(current: u32, replicas: u32) -> String {

@@ -1,40 +1,73 @@
-//! Which of the workers that the scheduler knows belong to which group.
+//! Which of the workers that the scheduler knows belong to which group, and to which of its pods.
 
+use std::collections::HashMap;
+
+use dask_operator_plugin::dask::main_container::{self, Role};
 use dask_operator_plugin::prelude::*;
 
 use crate::decision::Demand;
 
-/// What the scheduler said, as a demand on one group; none where it did not say how many workers it could use.
-/// `others` are the names of the cluster's other groups.
+/// Returns what the scheduler said as a demand on one group, or none where it did not say how many workers it could use.
+/// `others` are the names of the cluster's other groups, `pod_spec` is the pod template of this one.
 ///
 /// A worker that can't be told, because it was not started with `--name $(DASK_WORKER_NAME)`, counts as one of the
 /// group: were it taken for another's, a group of such workers would be scaled down because of its own.
-pub(crate) fn demand(facts: &SchedulerFacts, others: &[&str]) -> Option<Demand> {
+pub(crate) fn demand(facts: &SchedulerFacts, others: &[&str], pod_spec: &Value) -> Option<Demand> {
     let mut demand = Demand {
         desired: facts.desired_workers?,
+        per_pod: per_pod(pod_spec),
         ..Demand::default()
     };
+    // By pod: how many workers it runs, and whether one of them has something to do.
+    let mut pods: HashMap<&str, (u32, bool)> = HashMap::new();
+    let (mut unknown, mut unknown_busy) = (0_u32, 0_u32);
     for worker in &facts.workers {
-        if group_of(&worker.name).is_some_and(|group| others.contains(&group)) {
-            demand.others += 1;
-            continue;
+        let is_busy = worker.processing > 0 && !worker.status.starts_with("clos");
+        match pod_of(&worker.name) {
+            Some((group, _)) if others.contains(&group) => {
+                demand.others += 1;
+                continue;
+            }
+            Some((_, pod)) => {
+                let (workers, busy) = pods.entry(pod).or_default();
+                *workers += 1;
+                *busy |= is_busy;
+            }
+            None => {
+                unknown += 1;
+                unknown_busy += u32::from(is_busy);
+            }
         }
         demand.registered += 1;
-        let leaves = worker.status.starts_with("clos");
-        if worker.processing > 0 && !leaves {
-            demand.busy += 1;
-        }
     }
+    let most = pods.values().map(|(workers, _)| *workers).max();
+    demand.per_pod = demand.per_pod.max(most.unwrap_or(1));
+    let known = u32::try_from(pods.len()).unwrap_or(u32::MAX);
+    let known_busy = u32::try_from(pods.values().filter(|(_, busy)| *busy).count()).unwrap_or(u32::MAX);
+    demand.pods = known.saturating_add(unknown.div_ceil(demand.per_pod));
+    demand.busy = known_busy.saturating_add(unknown_busy.div_ceil(demand.per_pod));
     Some(demand)
 }
 
-/// The group of a worker with a name that this operator gave it, `<group>-worker-<10 hexadecimal digits>`. Dask appends
-/// `-0`, `-1`, … where a pod runs several.
-fn group_of(worker: &str) -> Option<&str> {
+/// Returns how many workers each pod of this template starts: the number that follows `--nworkers`, else 1. `auto` and
+/// negative numbers depend on the machine; then the workers that have registered are counted.
+fn per_pod(pod_spec: &Value) -> u32 {
+    let main = &pod_spec["containers"][main_container::position(pod_spec, Role::Worker)];
+    let line = main_container::command_line(main);
+    let mut words = line.split([' ', '=']);
+    let is_option = |word: &str| matches!(word, "--nworkers" | "--nprocs");
+    words.find(|word| is_option(word));
+    words.next().and_then(|number| number.parse().ok()).unwrap_or(1).max(1)
+}
+
+/// Returns the group and the pod of a worker with a name that this operator gave it,
+/// `<group>-worker-<10 hexadecimal digits>`. Dask appends `-0`, `-1`, … where a pod runs several.
+fn pod_of(worker: &str) -> Option<(&str, &str)> {
     let (group, rest) = worker.rsplit_once("-worker-")?;
     let (id, number) = rest.split_at_checked(10)?;
     let hexadecimal = id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (hexadecimal && (number.is_empty() || number.starts_with('-'))).then_some(group)
+    let pod = &worker[..worker.len() - number.len()];
+    (hexadecimal && (number.is_empty() || number.starts_with('-'))).then_some((group, pod))
 }
 
 #[cfg(test)]
@@ -42,13 +75,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups_of_workers() {
+    fn groups_and_pods_of_workers() {
         let cases = [
-            ("c-default-worker-0123456789", Some("c-default")),
-            ("c-default-worker-0123456789-1", Some("c-default")),
+            (
+                "c-default-worker-0123456789",
+                Some(("c-default", "c-default-worker-0123456789")),
+            ),
+            (
+                "c-default-worker-0123456789-1",
+                Some(("c-default", "c-default-worker-0123456789")),
+            ),
             (
                 "c-worker-0123456789-worker-abcdef0123",
-                Some("c-worker-0123456789"),
+                Some(("c-worker-0123456789", "c-worker-0123456789-worker-abcdef0123")),
             ),
             ("c-default-worker-xyz", None),
             ("c-default-worker-01234567890", None),
@@ -56,42 +95,108 @@ mod tests {
             ("", None),
         ];
         for (name, expected) in cases {
-            assert_eq!(group_of(name), expected, "{name}");
+            assert_eq!(pod_of(name), expected, "{name}");
         }
     }
 
     #[test]
-    fn of_several_groups() {
-        let worker = |name: &str, status: &str, processing| SchedulerWorker {
+    fn workers_of_a_template() {
+        let cases = [
+            (json!(["dask", "worker", "--nworkers", "4"]), 4),
+            (json!(["dask", "worker", "--nworkers=4", "--nthreads=2"]), 4),
+            (json!(["sh", "-c", "dask-worker --nprocs 2 tcp://s:8786"]), 2),
+            (json!(["dask", "worker", "--nworkers", "auto"]), 1),
+            (json!(["dask", "worker", "--nworkers", "-1"]), 1),
+            (json!(["dask", "worker", "--nworkers", "0"]), 1),
+            (json!(["dask", "worker", "--nworkers"]), 1),
+            (json!(["dask", "worker"]), 1),
+            (json!(null), 1),
+        ];
+        for (args, expected) in cases {
+            let pod_spec = json!({"containers": [{"name": "agent"}, {"name": "worker", "args": args}]});
+            assert_eq!(per_pod(&pod_spec), expected, "{args}");
+        }
+        assert_eq!(per_pod(&Value::Null), 1);
+    }
+
+    fn worker(name: &str, status: &str, processing: u32) -> SchedulerWorker {
+        SchedulerWorker {
             address: String::new(),
             name: name.to_owned(),
             status: status.to_owned(),
             processing,
             managed_bytes: 0,
             last_seen: 0,
-        };
-        let mut facts = SchedulerFacts {
+        }
+    }
+
+    fn facts(desired: Option<u32>, workers: Vec<SchedulerWorker>) -> SchedulerFacts {
+        SchedulerFacts {
             observed_at: 0,
             answers_since: 0,
-            workers: vec![
-                worker("c-default-worker-0000000001", "running", 2),
-                worker("c-default-worker-0000000002", "running", 0),
-                worker("c-default-worker-0000000003", "closing_gracefully", 2),
-                worker("tcp://10.0.0.1:40000", "paused", 1),
-                worker("gpu-worker-0000000001", "running", 1),
-                worker("gone-worker-0000000001", "running", 0),
-            ],
-            desired_workers: Some(5),
+            workers,
+            desired_workers: desired,
             idle_since: None,
-        };
+        }
+    }
+
+    #[test]
+    fn of_several_groups() {
+        let workers = vec![
+            worker("c-default-worker-0000000001", "running", 2),
+            worker("c-default-worker-0000000002", "running", 0),
+            worker("c-default-worker-0000000003", "closing_gracefully", 2),
+            worker("tcp://10.0.0.1:40000", "paused", 1),
+            worker("gpu-worker-0000000001", "running", 1),
+            worker("gone-worker-0000000001", "running", 0),
+        ];
         let expected = Demand {
             desired: 5,
             others: 1,
             registered: 5,
+            pods: 5,
+            per_pod: 1,
             busy: 2,
         };
-        assert_eq!(demand(&facts, &["gpu"]), Some(expected));
-        facts.desired_workers = None;
-        assert_eq!(demand(&facts, &["gpu"]), None);
+        let said = facts(Some(5), workers.clone());
+        assert_eq!(demand(&said, &["gpu"], &Value::Null), Some(expected));
+        assert_eq!(demand(&facts(None, workers), &["gpu"], &Value::Null), None);
+    }
+
+    #[test]
+    fn several_workers_in_a_pod() {
+        let named = |pod: u32, number: u32, processing| {
+            worker(
+                &format!("c-default-worker-{pod:010x}-{number}"),
+                "running",
+                processing,
+            )
+        };
+        let said = facts(
+            Some(40),
+            vec![named(1, 0, 0), named(1, 1, 3), named(1, 2, 0), named(2, 0, 0)],
+        );
+        let seen = demand(&said, &[], &Value::Null);
+        let expected = Demand {
+            desired: 40,
+            others: 0,
+            registered: 4,
+            pods: 2,
+            per_pod: 3,
+            busy: 1,
+        };
+        assert_eq!(seen, Some(expected));
+        let four = json!({"containers": [{"args": ["dask", "worker", "--nworkers", "4"]}]});
+        let unnamed = vec![worker("tcp://10.0.0.1:1", "running", 1); 5];
+        let seen = demand(&facts(Some(40), unnamed), &[], &four);
+        let expected = Demand {
+            desired: 40,
+            others: 0,
+            registered: 5,
+            pods: 2,
+            per_pod: 4,
+            busy: 2,
+        };
+        assert_eq!(seen, Some(expected));
     }
 }

@@ -1,4 +1,5 @@
-//! What the scheduler could use, as a demand on one group.
+//! What the scheduler could use, as a demand on one group. The scheduler counts workers, which are processes; a group counts
+//! pods.
 
 /// What a Dask scheduler said, in numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -10,12 +11,16 @@ pub(crate) struct Demand {
     pub(crate) others: u32,
     /// How many other workers have registered: those of this group, and those that can't be told.
     pub(crate) registered: u32,
-    /// How many of these have something to do, and are not leaving.
+    /// How many pods these workers run in.
+    pub(crate) pods: u32,
+    /// How many workers a pod of the group runs; at least 1.
+    pub(crate) per_pod: u32,
+    /// How many of the pods have a worker that has something to do and is not leaving.
     pub(crate) busy: u32,
 }
 
 impl Demand {
-    /// How many workers the group is wanted to have, and whether that is so only because some are starting.
+    /// Returns how many pods the group is wanted to have, and whether that is so only because some are starting.
     ///
     /// `adaptive_target` has two answers. One that is greater than the number of workers that have registered says how
     /// many the work could use. Any other is that number without those that are idle, which says nothing of workers
@@ -24,12 +29,12 @@ impl Demand {
         let without_others = self.desired.saturating_sub(self.others);
         // Idle workers of other groups don't make the busy ones of this group superfluous: the scheduler moves the work
         // first where it can.
-        let mut wanted = without_others.max(self.busy);
+        let mut wanted = without_others.div_ceil(self.per_pod.max(1)).max(self.busy);
         if self.desired <= self.others.saturating_add(self.registered) {
             // No reason to have more. Without this, workers that leave would be replaced while they are busy.
             wanted = wanted.min(current);
         }
-        let starting = may_be_starting && self.registered < current && self.desired > 0 && wanted < current;
+        let starting = may_be_starting && self.pods < current && self.desired > 0 && wanted < current;
         (if starting { current } else { wanted }, starting)
     }
 }
@@ -83,9 +88,34 @@ mod tests {
                 desired,
                 others,
                 registered,
+                pods: registered,
+                per_pod: 1,
                 busy,
             };
             assert_eq!(demand.of_group(current, starting), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn of_a_group_with_several_workers_in_each_pod() {
+        // desired, registered, pods, busy, current, wanted
+        let cases = [
+            ("more work", (40, 8, 2, 2, 2), 10),
+            ("a part of a pod", (9, 8, 2, 2, 2), 3),
+            ("one worker of each pod is busy", (2, 8, 2, 2, 2), 2),
+            ("one pod is idle", (3, 8, 2, 1, 2), 1),
+            ("nothing to do", (0, 8, 2, 0, 2), 0),
+        ];
+        for (what, (desired, registered, pods, busy, current), expected) in cases {
+            let demand = Demand {
+                desired,
+                others: 0,
+                registered,
+                pods,
+                per_pod: 4,
+                busy,
+            };
+            assert_eq!(demand.of_group(current, false).0, expected, "{what}");
         }
     }
 }

@@ -34,6 +34,8 @@ fn load(work: u32, current: u32) -> Option<Demand> {
         desired: work,
         others: 0,
         registered: current,
+        pods: current,
+        per_pod: 1,
         busy: work.min(current),
     })
 }
@@ -44,6 +46,8 @@ fn any_demand() -> impl Strategy<Value = Option<Demand>> {
             desired,
             others,
             registered,
+            pods: registered,
+            per_pod: 1,
             busy: busy.min(registered),
         });
     proptest::option::weighted(0.9, demand)

@@ -117,6 +117,8 @@ impl Cluster {
                 desired: self.adaptive_target(),
                 others: 0,
                 registered: number(self.workers.len() + self.leaving.len()),
+                pods: number(self.workers.len() + self.leaving.len()),
+                per_pod: 1,
                 busy: number(busy),
             }),
             cooldown_until: None,

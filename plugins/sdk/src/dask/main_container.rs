@@ -70,7 +70,8 @@ pub fn name(pod_spec: &Value, role: Role) -> &str {
         .unwrap_or(role.container_name())
 }
 
-fn command_line(container: &Value) -> String {
+/// Returns a container's command and arguments as one line.
+pub fn command_line(container: &Value) -> String {
     let words = ["command", "args"]
         .into_iter()
         .filter_map(|field| container[field].as_array());
