@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use dask_operator_plugin::dask::command;
 use dask_operator_plugin::dask::main_container::{self, Role};
 use dask_operator_plugin::prelude::*;
 
@@ -53,11 +54,11 @@ pub(crate) fn demand(facts: &SchedulerFacts, others: &[&str], pod_spec: &Value) 
 /// negative numbers depend on the machine; then the workers that have registered are counted.
 fn per_pod(pod_spec: &Value) -> u32 {
     let main = &pod_spec["containers"][main_container::position(pod_spec, Role::Worker)];
-    let line = main_container::command_line(main);
-    let mut words = line.split([' ', '=']);
-    let is_option = |word: &str| matches!(word, "--nworkers" | "--nprocs");
-    words.find(|word| is_option(word));
-    words.next().and_then(|number| number.parse().ok()).unwrap_or(1).max(1)
+    let words: Vec<_> = command::words(main).collect();
+    let number = ["--nworkers", "--nprocs"]
+        .iter()
+        .find_map(|name| command::option(&words, name));
+    number.and_then(|number| number.parse().ok()).unwrap_or(1).max(1)
 }
 
 /// Returns the group and the pod of a worker with a name that this operator gave it,

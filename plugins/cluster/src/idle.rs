@@ -30,11 +30,9 @@ pub(crate) fn add(plan: &mut Plan, cluster: &Resource<'_>, observation: &Observa
     if !scheduler_runs {
         return;
     }
-    plan.scheduler = Some(scheduler::request(
-        cluster.spec,
-        &[SchedulerQuestion::Idle],
-        scheduler::NOW_AND_THEN,
-    ));
+    let request = scheduler::request(cluster.spec, &[], scheduler::NOW_AND_THEN);
+    let request = plan.scheduler.get_or_insert(request);
+    request.questions.push(SchedulerQuestion::Idle);
     let before = said(cluster);
     let Some(facts) = observation.scheduler_facts() else {
         // Who does not answer may be busy. What was known stays known.

@@ -16,6 +16,7 @@
 //! Its conditions are `Available`, `SchedulerReady` and `WorkersReady`; `SchedulerUpToDate` where the scheduler says what it
 //! was made from; `SchedulerRestarted` once it happened; `Suspended` while it is; `Idle` where it has an idle timeout.
 
+mod available;
 mod group;
 mod idle;
 mod memory;

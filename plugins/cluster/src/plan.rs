@@ -8,7 +8,7 @@ use crate::group::{self, Groups};
 use crate::memory::Memory;
 use crate::scheduler::{Scheduler, is_suspended};
 use crate::service::Service;
-use crate::{DefaultCluster, Settings, idle, validate};
+use crate::{DefaultCluster, Settings, available, idle, validate};
 
 /// Whether the cluster is suspended; missing in one that is not.
 const SUSPENDED: &str = "Suspended";
@@ -32,11 +32,7 @@ pub(crate) fn cluster(observation: &Observation, settings: &Settings) -> Result<
     let news = [suspension(&cluster, suspended), groups.event(&cluster, &workers)];
     let mut plan = Plan {
         status: status(&cluster, phase, &groups, &memory),
-        conditions: vec![
-            available(&scheduler, &service),
-            scheduler.condition.clone(),
-            workers,
-        ],
+        conditions: vec![scheduler.condition.clone(), workers],
         events: news.into_iter().flatten().collect(),
         ..Plan::default()
     };
@@ -46,6 +42,7 @@ pub(crate) fn cluster(observation: &Observation, settings: &Settings) -> Result<
     plan.events.extend(scheduler.event.clone().filter(|_| !suspended));
     plan.events.extend(memory.event.clone());
     plan.events.extend(scheduler.update.event(&cluster));
+    available::add(&mut plan, &cluster, observation, &scheduler, &service);
     let runs = scheduler.is_ready();
     let rest = scheduler.look_again_at.map(|until| until - observation.now);
     plan.requeue_after = rest.and_then(|rest| u64::try_from(rest).ok());
@@ -97,25 +94,6 @@ fn suspension(cluster: &Resource<'_>, suspended: bool) -> Option<Event> {
             "the cluster is no longer suspended",
         )),
         _ => None,
-    }
-}
-
-/// Whether clients can use the cluster.
-fn available(scheduler: &Scheduler, service: &Service) -> Condition {
-    match &service.unreachable {
-        _ if !scheduler.is_ready() => Condition::new(
-            "Available",
-            ConditionStatus::False,
-            &scheduler.condition.reason,
-            &scheduler.condition.message,
-        ),
-        Some(why) => Condition::new("Available", ConditionStatus::False, "ServiceUnreachable", why),
-        None => Condition::new(
-            "Available",
-            ConditionStatus::True,
-            "SchedulerReachable",
-            "clients can connect",
-        ),
     }
 }
 

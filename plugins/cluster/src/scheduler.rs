@@ -48,6 +48,8 @@ pub(crate) struct Present {
     pub(crate) uid: String,
     /// It is on its way out.
     pub(crate) terminating: bool,
+    /// When its container was started, where that is known.
+    pub(crate) started: Option<Timestamp>,
     /// How often its container was started again.
     pub(crate) restarts: u64,
     /// Why it was, last time.
@@ -207,6 +209,7 @@ impl Scheduler {
             _ => event,
         };
         let present = Present {
+            started: pod.started(),
             restarts: pod.restarts(),
             cause: pod.last_end(),
             terminating: pod.terminating,
@@ -251,6 +254,7 @@ impl Scheduler {
         let present = Present {
             uid: observed.uid.clone(),
             terminating: observed.terminating,
+            started: None,
             restarts: 0,
             cause: None,
         };

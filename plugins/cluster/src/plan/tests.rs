@@ -3,6 +3,7 @@ use dask_operator_plugin::testing::{Outcome, START, Scenario};
 
 use super::*;
 
+mod available;
 mod idle;
 mod restarts;
 mod suspension;
@@ -121,10 +122,6 @@ fn running_comes_when_everything_exists_even_while_the_scheduler_starts() {
         Some("False SchedulerStarting: pod simple-scheduler is starting")
     );
     let ready = plan(&whole(ready_pod()));
-    assert_eq!(
-        ready.condition("Available").as_deref(),
-        Some("True SchedulerReachable: clients can connect")
-    );
     assert_eq!(
         ready.condition("WorkersReady").as_deref(),
         Some("True AllReady: 2 of 2 workers are ready")

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::names;
+use super::{command, names};
 
 /// The name of the Service port that Dask's protocol uses.
 pub const COMM_PORT: &str = "tcp-comm";
@@ -48,8 +48,8 @@ pub fn scheme(pod_spec: &Value) -> String {
         .as_array()
         .map(Vec::as_slice)
         .unwrap_or_default();
-    let words: Vec<&str> = containers.iter().flat_map(command_line).collect();
-    if let Some(protocol) = option(&words, "--protocol") {
+    let words: Vec<&str> = containers.iter().flat_map(command::words).collect();
+    if let Some(protocol) = command::option(&words, "--protocol") {
         return protocol.trim_end_matches("://").to_owned();
     }
     let by_words = words.iter().any(|word| {
@@ -69,26 +69,6 @@ pub fn scheme(pod_spec: &Value) -> String {
     } else {
         "tcp".to_owned()
     }
-}
-
-/// All words of a container's command and arguments; a shell's script is taken apart at spaces.
-fn command_line(container: &Value) -> impl Iterator<Item = &str> {
-    let parts = [&container["command"], &container["args"]]
-        .into_iter()
-        .filter_map(Value::as_array)
-        .flatten();
-    parts.filter_map(Value::as_str).flat_map(str::split_whitespace)
-}
-
-/// The value of an option, written as `--name value` or `--name=value`.
-fn option<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
-    words
-        .iter()
-        .enumerate()
-        .find_map(|(at, word)| match word.strip_prefix(name)? {
-            "" => words.get(at + 1).copied(),
-            rest => rest.strip_prefix('='),
-        })
 }
 
 fn variable<'a>(container: &'a Value, name: &str) -> Option<&'a str> {

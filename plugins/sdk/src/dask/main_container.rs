@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::command;
+
 /// What a pod is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -52,7 +54,7 @@ pub fn position(pod_spec: &Value, role: Role) -> usize {
         .map(Vec::as_slice)
         .unwrap_or_default();
     let says = |container: &Value| {
-        let line = command_line(container);
+        let line = command::words(container).collect::<Vec<_>>().join(" ");
         role.words().iter().any(|words| line.contains(words))
     };
     let is_called = |container: &Value| container["name"] == role.container_name();
@@ -68,18 +70,6 @@ pub fn name(pod_spec: &Value, role: Role) -> &str {
     let name = pod_spec["containers"][position(pod_spec, role)]["name"].as_str();
     name.filter(|name| !name.is_empty())
         .unwrap_or(role.container_name())
-}
-
-/// Returns a container's command and arguments as one line.
-pub fn command_line(container: &Value) -> String {
-    let words = ["command", "args"]
-        .into_iter()
-        .filter_map(|field| container[field].as_array());
-    words
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect::<Vec<_>>()
-        .join(" ")
 }
 
 #[cfg(test)]

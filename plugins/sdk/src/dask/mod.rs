@@ -6,6 +6,7 @@
 pub mod address;
 pub mod backoff;
 pub mod checks;
+pub mod command;
 pub mod defaults;
 pub mod environment;
 pub mod hash;

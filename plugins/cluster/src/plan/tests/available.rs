@@ -1,0 +1,79 @@
+//! `Available`.
+
+use super::*;
+
+fn answer(asked: i64) -> SchedulerFacts {
+    SchedulerFacts {
+        observed_at: asked,
+        answers_since: 0,
+        workers: Vec::new(),
+        desired_workers: None,
+        idle_since: None,
+    }
+}
+
+fn started_pod(started: &str, restarts: u64) -> Value {
+    pod(json!({
+        "phase": "Running", "conditions": [{"type": "Ready", "status": "True"}],
+        "containerStatuses": [{
+            "name": "scheduler", "restartCount": restarts, "ready": true, "state": {"running": {"startedAt": started}},
+        }],
+    }))
+}
+
+fn available(plan: &Outcome) -> String {
+    let text = plan.condition("Available").unwrap_or_default();
+    text.split(':').next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_connection_is_tried_once_for_each_start() {
+    let ready = whole(started_pod("2026-01-01T00:00:00Z", 0));
+    let first = plan(&ready);
+    assert_eq!(available(&first), "False SchedulerNotAsked");
+    let request = first.0.scheduler.as_ref().expect("it is asked");
+    assert_eq!(request.questions, [SchedulerQuestion::Workers]);
+
+    let answered = plan(&ready.clone().scheduler(answer(START)).with(&first));
+    assert_eq!(
+        (available(&answered).as_str(), &answered.0.scheduler),
+        ("True SchedulerReachable", &None)
+    );
+    let later = ready.clone().with(&answered);
+    let kept = plan(&later);
+    assert_eq!(
+        (available(&kept).as_str(), &kept.0.scheduler),
+        ("True SchedulerReachable", &None)
+    );
+
+    let restarted = whole(started_pod("2026-01-01T00:00:01Z", 1)).status(later.parent()["status"].clone());
+    let again = plan(&restarted);
+    assert_eq!(available(&again), "False SchedulerNotAsked");
+    assert!(again.0.scheduler.is_some());
+    let old = plan(&restarted.scheduler(answer(START)));
+    assert_eq!(available(&old), "False SchedulerNotAsked", "the one before answered");
+}
+
+#[test]
+fn a_scheduler_that_does_not_answer_is_not_available() {
+    let silent = plan(&whole(ready_pod()).unreachable("tcp://10.0.0.1:8786: connection refused"));
+    assert_eq!(
+        silent.condition("Available").as_deref(),
+        Some(
+            "False SchedulerUnreachable: the scheduler's pod is ready, and nothing answers at the comm port of its Service: \
+             tcp://10.0.0.1:8786: connection refused; look whether the scheduler listens on the targetPort of \
+             spec.scheduler.service.ports[name=tcp-comm]"
+        )
+    );
+    assert!(silent.0.scheduler.is_some());
+}
+
+#[test]
+fn what_the_operator_can_not_try_is_unknown() {
+    let tls = whole(ready_pod()).change(|cluster| {
+        cluster["spec"]["scheduler"]["spec"]["containers"] =
+            json!([{"name": "scheduler", "args": ["dask", "scheduler", "--protocol", "tls"]}]);
+    });
+    let plan = plan(&tls.unreachable("certificate required"));
+    assert_eq!(available(&plan), "Unknown SchedulerUnreachable");
+}
