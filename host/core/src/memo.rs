@@ -59,35 +59,33 @@ impl Answers {
 /// Counts writes per object and withholds them when there are too many.
 #[derive(Debug)]
 pub struct Breaker {
-    most: usize,
     within: Duration,
     writes: HashMap<String, VecDeque<Duration>>,
 }
 
 impl Breaker {
-    /// Lets `most` writes to one object through in any time of length `within`.
+    /// Counts the writes of the last time of length `within`.
     #[must_use]
-    pub fn new(most: usize, within: Duration) -> Self {
+    pub fn new(within: Duration) -> Self {
         Self {
-            most,
             within,
             writes: HashMap::new(),
         }
     }
 
     /// Asks whether `object` may be written at `now` (time since any fixed
-    /// start), and counts the write if so.
+    /// start) where `most` writes are let through, and counts the write if so.
     ///
     /// # Errors
     ///
     /// How long to wait.
-    pub fn admit(&mut self, object: &str, now: Duration) -> Result<(), Duration> {
+    pub fn admit(&mut self, object: &str, most: usize, now: Duration) -> Result<(), Duration> {
         let writes = self.writes.entry(object.to_owned()).or_default();
         while writes.front().is_some_and(|first| *first + self.within <= now) {
             writes.pop_front();
         }
         match writes.front() {
-            Some(first) if writes.len() >= self.most => Err(*first + self.within - now),
+            Some(first) if writes.len() >= most => Err(*first + self.within - now),
             _ => {
                 writes.push_back(now);
                 Ok(())
@@ -137,17 +135,17 @@ mod tests {
     #[test]
     fn a_breaker_opens_and_closes() {
         let at = Duration::from_secs;
-        let mut breaker = Breaker::new(2, at(10));
-        assert_eq!(breaker.admit("a", at(0)), Ok(()));
-        assert_eq!(breaker.admit("a", at(4)), Ok(()));
-        assert_eq!(breaker.admit("a", at(5)), Err(at(5)));
+        let mut breaker = Breaker::new(at(10));
+        assert_eq!(breaker.admit("a", 2, at(0)), Ok(()));
+        assert_eq!(breaker.admit("a", 2, at(4)), Ok(()));
+        assert_eq!(breaker.admit("a", 2, at(5)), Err(at(5)));
         assert_eq!(
-            breaker.admit("b", at(5)),
+            breaker.admit("b", 2, at(5)),
             Ok(()),
             "one object does not stop another"
         );
-        assert_eq!(breaker.admit("a", at(10)), Ok(()));
-        assert_eq!(breaker.admit("a", at(11)), Err(at(3)));
+        assert_eq!(breaker.admit("a", 2, at(10)), Ok(()));
+        assert_eq!(breaker.admit("a", 2, at(11)), Err(at(3)));
         breaker.sweep(at(30));
         assert!(breaker.writes.is_empty());
     }

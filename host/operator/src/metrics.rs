@@ -228,7 +228,7 @@ impl Default for Metrics {
         );
         registry.register(
             "withheld_writes",
-            "Writes that were withheld because one object was written too often",
+            "Writes that were withheld because there were too many of one object, or of the children of one",
             metrics.withheld.clone(),
         );
         registry.register(

@@ -45,6 +45,11 @@ pub struct Allocation {
     pub delay: Duration,
 }
 
+/// The time in which writes are counted, and how many of it one object may have. Two a second for a minute: what more needs is
+/// a loop.
+const BREAKER_WINDOW: Duration = Duration::from_secs(60);
+const MOST_WRITES: usize = 120;
+
 /// A plan that wants to be asked again sooner is not: what changes brings the resource back anyhow.
 const SOONEST: Duration = Duration::from_millis(100);
 
@@ -106,8 +111,6 @@ impl Reconciler {
         events: Events,
         metrics: Arc<Metrics>,
     ) -> Self {
-        // Two writes a second to one object for a minute: what more needs is a loop.
-        let breaker = Breaker::new(120, Duration::from_secs(60));
         Self {
             stores,
             plugins,
@@ -121,7 +124,7 @@ impl Reconciler {
             recording: Recording::default(),
             memory: Mutex::new(Memory {
                 answers: Answers::default(),
-                breaker,
+                breaker: Breaker::new(BREAKER_WINDOW),
             }),
             start: Instant::now(),
         }
@@ -218,20 +221,22 @@ impl Reconciler {
             remarks,
         } = planned;
         let (parent, observed) = (&parent, &observed);
+        let wanted = plan.children.len();
         let children = plan
             .children
             .into_iter()
             .map(|child| finish(parent, child))
             .collect();
         let to_do = changes(observed, children, &self.memory().answers);
-        let mut written = self.write_children(key, parent, to_do).await;
+        let mut written = self.write_children(key, parent, wanted, to_do).await;
         self.schedulers.want(&cluster(parent), key, plan.scheduler);
         for scale in &plan.scale {
-            if let Err(error) = self
+            match self
                 .scale(observed, parent, &scale.worker_group, scale.replicas)
                 .await
             {
-                written.errors.push(error);
+                Ok(wrote) => written.add(wrote),
+                Err(error) => written.errors.push(error),
             }
         }
         let mut object = observed.parent.clone();
@@ -297,8 +302,14 @@ impl Reconciler {
     }
 
     /// Writes all changes, many at once. One that fails does not stop the others,
-    /// unless all of its kind would fail likewise.
-    async fn write_children(&self, key: &ParentKey, parent: &Parent, mut to_do: Vec<Change>) -> Written {
+    /// unless all of its kind would fail likewise. `wanted` is how many children the plan has.
+    async fn write_children(
+        &self,
+        key: &ParentKey,
+        parent: &Parent,
+        wanted: usize,
+        mut to_do: Vec<Change>,
+    ) -> Written {
         let mut written = Written::default();
         if let (DaskKind::WorkerGroup, Some(batch)) = (key.kind, self.allocation.batch) {
             let mut creates = 0;
@@ -309,6 +320,22 @@ impl Reconciler {
             });
             written.later = (to_do.len() < all).then_some(self.allocation.delay);
         }
+        // Each child may be made once and replaced once in a minute, and a few more: what more needs is a loop.
+        let mut withheld = None;
+        to_do.retain(|change| {
+            let Change::Create(child, _) = change else {
+                return true;
+            };
+            if withheld.is_none() {
+                let id = format!("{key} creates {}", child.kind.kind);
+                let most = MOST_WRITES + 2 * wanted;
+                withheld = self.admit(&id, most, &child.kind.kind).err();
+            }
+            withheld.is_none()
+        });
+        withheld
+            .into_iter()
+            .for_each(|wait| written.add(Wrote::Withheld(wait)));
         let failures = Mutex::new(Failures::default());
         let failures = || failures.lock().unwrap_or_else(PoisonError::into_inner);
         let results = stream::iter(to_do).map(async |change| {
@@ -371,7 +398,7 @@ impl Reconciler {
                 let id = over
                     .as_ref()
                     .map_or_else(|| format!("{key} {child}"), |over| over.uid.to_string());
-                if let Err(wait) = self.admit(&id, &child.kind.kind) {
+                if let Err(wait) = self.admit(&id, MOST_WRITES, &child.kind.kind) {
                     return Ok(Wrote::Withheld(wait));
                 }
                 let precondition = over.as_ref().map_or(Precondition::NotForeign, |over| {
@@ -388,6 +415,10 @@ impl Reconciler {
                 Ok(Wrote::Done)
             }
             Change::Delete(kind, object) => {
+                let id = format!("{key} deletes {}/{}", kind.kind, object.name);
+                if let Err(wait) = self.admit(&id, MOST_WRITES, &kind.kind) {
+                    return Ok(Wrote::Withheld(wait));
+                }
                 // A pod that has not started can be deleted without asking anybody, and may have started since.
                 let version = object.has_not_started().then_some(&*object.resource_version);
                 match self.writes.delete(&known(&kind), &object, version).await {
@@ -438,15 +469,17 @@ impl Reconciler {
         }
     }
 
-    /// Asks whether an object may be written now; says so when not, and for how
+    /// Asks whether an object may be written now, where `most` writes are in a minute; says so when not, and for how
     /// long.
-    fn admit(&self, id: &str, kind: &str) -> Result<(), Duration> {
-        let admitted = self.memory().breaker.admit(id, self.start.elapsed());
+    fn admit(&self, id: &str, most: usize, kind: &str) -> Result<(), Duration> {
+        let admitted = self.memory().breaker.admit(id, most, self.start.elapsed());
         if let Err(wait) = admitted {
             self.metrics.withheld(kind);
             warn!(
                 ?wait,
-                "a {kind} is written too often, and has to wait: is somebody changing it back?"
+                id,
+                "a {kind} is written too often, and the next write has to wait: does something change it back, or do its children \
+                 end at once?"
             );
         }
         admitted
@@ -460,15 +493,15 @@ impl Reconciler {
         parent: &Parent,
         group: &str,
         replicas: u32,
-    ) -> Result<(), WriteError> {
+    ) -> Result<Wrote, WriteError> {
         let key = ParentKey::new(DaskKind::WorkerGroup, &parent.namespace, group);
         let Some(object) = self.stores.parent(&key) else {
-            return Ok(());
+            return Ok(Wrote::Nothing);
         };
         let number = |object: &Object| object.value()["spec"]["worker"]["replicas"].take();
         let before = number(&object);
         if before == replicas {
-            return Ok(());
+            return Ok(Wrote::Nothing);
         }
         if observed
             .worker_group(group)
@@ -476,10 +509,15 @@ impl Reconciler {
         {
             return Err(WriteError::overtaken(format!("scale {group} to {replicas}")));
         }
+        let id = format!("{} scales", object.uid);
+        if let Err(wait) = self.admit(&id, MOST_WRITES, key.kind.kind()) {
+            return Ok(Wrote::Withheld(wait));
+        }
         info!(group, replicas, %before, "scales");
         self.writes
             .scale(&Kind::dask(DaskKind::WorkerGroup), &object, replicas)
-            .await
+            .await?;
+        Ok(Wrote::Done)
     }
 
     /// Makes `owner` one of the parent's owners. Gives the parent as it is then,
@@ -525,7 +563,7 @@ impl Reconciler {
         if status::same(wanted, &value["status"]) {
             return Ok((Wrote::Nothing, None));
         }
-        if let Err(wait) = self.admit(&object.uid, key.kind.kind()) {
+        if let Err(wait) = self.admit(&object.uid, MOST_WRITES, key.kind.kind()) {
             return Ok((Wrote::Withheld(wait), None));
         }
         let kind = Kind::dask(key.kind);

@@ -19,15 +19,25 @@ pub(crate) fn add(
     scheduler: &Scheduler,
     service: &Service,
 ) {
-    let not = |reason: &str, message: &str| Condition::new(AVAILABLE, ConditionStatus::False, reason, message);
+    let not =
+        |reason: &str, message: &str| Condition::new(AVAILABLE, ConditionStatus::False, reason, message);
     let condition = if !scheduler.is_ready() {
         not(&scheduler.condition.reason, &scheduler.condition.message)
     } else if let Some(why) = &service.unreachable {
         not("ServiceUnreachable", why)
     } else if has_answered(cluster, observation, scheduler) {
-        Condition::new(AVAILABLE, ConditionStatus::True, "SchedulerReachable", "clients can connect")
+        Condition::new(
+            AVAILABLE,
+            ConditionStatus::True,
+            "SchedulerReachable",
+            "clients can connect",
+        )
     } else {
-        let request = scheduler::request(cluster.spec, &[SchedulerQuestion::Workers], scheduler::NOW_AND_THEN);
+        let request = scheduler::request(
+            cluster.spec,
+            &[SchedulerQuestion::Workers],
+            scheduler::NOW_AND_THEN,
+        );
         let has_tls = request.tls;
         plan.scheduler = Some(request);
         match &observation.scheduler {
@@ -45,9 +55,10 @@ pub(crate) fn add(
                      scheduler listens on the targetPort of spec.scheduler.service.ports[name=tcp-comm]"
                 ),
             ),
-            SchedulerState::NotAsked | SchedulerState::Facts(_) => {
-                not("SchedulerNotAsked", "the scheduler's pod is ready, and a connection is being tried")
-            }
+            SchedulerState::NotAsked | SchedulerState::Facts(_) => not(
+                "SchedulerNotAsked",
+                "the scheduler's pod is ready, and a connection is being tried",
+            ),
         }
     };
     plan.conditions.insert(0, condition);

@@ -2,6 +2,7 @@
 //! is sent, and what is made of the answers.
 
 mod world;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -600,6 +601,32 @@ async fn workers_come_in_portions_where_that_is_set() {
     world.pass(DaskKind::WorkerGroup).await;
     assert_eq!(world.pass(DaskKind::WorkerGroup).await, Outcome::Done(None));
     assert_eq!(world.server.requests(), ["POST pods"; 5]);
+}
+
+#[tokio::test]
+async fn new_children_in_each_pass_are_a_loop_that_is_held_up() {
+    static NAMES: AtomicUsize = AtomicUsize::new(0);
+    let plan = || {
+        let name = format!("p{}", NAMES.fetch_add(1, Ordering::Relaxed));
+        Ok(Ok(Plan {
+            children: vec![pod(&name)],
+            status: "{}".into(),
+            ..empty()
+        }))
+    };
+    let world = World::new(None, &[parent("DaskWorkerGroup", &json!({}))], plan);
+    // 120, one for the child that is wanted and one in its place; what was made is deleted.
+    for _ in 0..122 {
+        assert_eq!(world.pass(DaskKind::WorkerGroup).await, Outcome::Done(None));
+    }
+    let held_up = world.pass(DaskKind::WorkerGroup).await;
+    assert!(
+        matches!(held_up, Outcome::Done(Some(wait)) if wait <= Duration::from_secs(60)),
+        "{held_up:?}"
+    );
+    let requests = world.server.requests();
+    let created = requests.iter().filter(|request| *request == "POST pods").count();
+    assert_eq!(created, 122);
 }
 
 #[tokio::test]

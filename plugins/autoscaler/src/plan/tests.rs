@@ -281,11 +281,18 @@ fn a_pod_that_runs_several_workers_is_one_replica() {
     let mut group = group("simple-default", 2);
     group["spec"]["worker"]["spec"] =
         json!({"containers": [{"name": "worker", "args": ["dask", "worker", "--nworkers", "4"]}]});
-    let plan = plan(&parent().related(cluster()).related(group).scheduler(facts(Some(17), 2)));
+    let plan = plan(
+        &parent()
+            .related(cluster())
+            .related(group)
+            .scheduler(facts(Some(17), 2)),
+    );
     assert_eq!(scaled(&plan, 2), 5);
     assert_eq!(
         plan.condition(SCALING_ACTIVE).as_deref(),
-        Some("True FollowsDemand: the scheduler could use 17 workers (4 in each pod); simple-default has 2 and goes to 5")
+        Some(
+            "True FollowsDemand: the scheduler could use 17 workers (4 in each pod); simple-default has 2 and goes to 5"
+        )
     );
 }
 

@@ -51,7 +51,11 @@ fn a_connection_is_tried_once_for_each_start() {
     assert_eq!(available(&again), "False SchedulerNotAsked");
     assert!(again.0.scheduler.is_some());
     let old = plan(&restarted.scheduler(answer(START)));
-    assert_eq!(available(&old), "False SchedulerNotAsked", "the one before answered");
+    assert_eq!(
+        available(&old),
+        "False SchedulerNotAsked",
+        "the one before answered"
+    );
 }
 
 #[test]
