@@ -187,6 +187,33 @@ def test_what_is_unwise_is_warned_of(asked):
     assert warnings(asked, changed(unwise, "spec.worker.replicas", 2)) == []
 
 
+def test_what_only_the_api_server_knows_is_refused_too(asked):
+    """Its dry run answers, with the field of the Dask resource."""
+    for part in ("worker", "scheduler"):
+        manifest = wrong(f"spec.{part}.spec.hostAliases", [{"ip": "no address", "hostnames": ["a"]}])
+        with pytest.raises(Refused) as refused:
+            asked.apply(manifest)
+        assert f'spec.{part}.spec.hostAliases[0].ip: Invalid value: "no address"' in str(refused.value)
+    with pytest.raises(Refused) as refused:
+        asked.apply(wrong("spec.scheduler.service.externalTrafficPolicy", "Local"))
+    assert "spec.scheduler.service.externalTrafficPolicy: " in str(refused.value)
+    # What was wrong before the webhook asked for it stays, until it is changed.
+    asked.apply(cluster("c", 0))
+    assert warnings(asked, changed(cluster("c", 0), "spec.worker.replicas", 1)) == []
+
+
+def test_what_a_namespace_forbids_is_warned_of(asked):
+    """Its Pod Security or quota may be another one tomorrow."""
+    asked("label", "namespace", asked.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    try:
+        found = warnings(asked, cluster("c", 0))
+        for part in ("worker", "scheduler"):
+            beginning = f"spec.{part}.spec: the API server would refuse the Pod now: "
+            assert any(warning.startswith(beginning) and "violates PodSecurity" in warning for warning in found), found
+    finally:
+        asked("label", "namespace", asked.namespace, "pod-security.kubernetes.io/enforce-")
+
+
 def test_workers_cannot_move(asked):
     asked.apply(cluster("c", 0), group("g", "c", 0))
     with pytest.raises(Refused, match=r'workers can\'t move to another cluster: leave it at "c", or make another group'):

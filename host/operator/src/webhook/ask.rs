@@ -9,6 +9,7 @@ use dask_operator_runtime::contract::Operation;
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::Semaphore;
 
+use super::dry_run::DryRun;
 use super::review::{About, Question, Step};
 use crate::plugins::{self, Labels, Plugins, Sources, Subject};
 
@@ -32,6 +33,7 @@ pub struct Deciders {
     sources: Sources,
     own_user: Option<String>,
     extra_kinds: Vec<ResourceKind>,
+    dry_run: DryRun,
     permits: Semaphore,
 }
 
@@ -44,6 +46,7 @@ impl Deciders {
         sources: Sources,
         own_user: Option<String>,
         extra_kinds: Vec<ResourceKind>,
+        dry_run: DryRun,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
@@ -51,6 +54,7 @@ impl Deciders {
             sources,
             own_user,
             extra_kinds,
+            dry_run,
             permits: Semaphore::new(AT_ONCE * cores),
         }
     }
@@ -68,6 +72,19 @@ impl Deciders {
         if passes {
             return Decision::Unasked;
         }
+        let mut decision = self.clone().ask_components(question.clone()).await;
+        if let (Decision::Asked(outcome), About::Dask(kind)) = (&mut decision, question.about)
+            && outcome.is_allowed()
+            && question.step == Step::Validate
+            && question.operation != Operation::Delete
+        {
+            let old = question.old.as_ref();
+            self.dry_run.check(kind, &question.object, old, outcome).await;
+        }
+        decision
+    }
+
+    async fn ask_components(self: Arc<Self>, question: Arc<Question>) -> Decision {
         // The semaphore is never closed.
         let _permit = self.permits.acquire().await;
         let deciders = self.clone();

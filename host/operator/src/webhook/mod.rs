@@ -14,12 +14,14 @@ pub mod args;
 pub mod ask;
 pub mod bundles;
 pub mod certificates;
+pub mod dry_run;
 pub mod folder;
 pub mod identity;
 pub mod keeper;
 pub mod metrics;
 pub mod review;
 pub mod server;
+pub mod templates;
 pub mod wire;
 
 use std::sync::Arc;
@@ -39,6 +41,7 @@ use crate::recording::Recording;
 use crate::tasks::Tasks;
 use args::WebhookArgs;
 use ask::Deciders;
+use dry_run::DryRun;
 use identity::Identity;
 use keeper::Keeper;
 use server::Server;
@@ -108,7 +111,13 @@ pub async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_>) -> a
         }
     };
     let acceptor = TlsAcceptor::from(Arc::new(identity::config(identity)?));
-    let deciders = Deciders::new(plugins, sources, own_user, args.extra_kinds.clone());
+    let deciders = Deciders::new(
+        plugins,
+        sources,
+        own_user,
+        args.extra_kinds.clone(),
+        DryRun::new(client.clone()),
+    );
     let server = Server::new(acceptor, deciders, metrics.webhook(), recording);
     tasks.spawn("the webhook's server", server.serve(listener));
     info!(%address, "serves the webhook");

@@ -1,0 +1,262 @@
+//! The Pods and Services that a Dask resource describes, and what the API server says of them.
+//!
+//! Pure: [`super::dry_run`] sends them.
+
+use dask_operator_core::parent::DaskKind;
+use dask_operator_core::plan::ResourceKind;
+use dask_operator_render::admission::{Outcome, Said};
+use kube::core::Status;
+use serde_json::{Map, Value, json};
+
+use crate::kinds::Kind;
+
+/// How generated names begin. What the API server says of names is about this one, and not passed on.
+const NAME: &str = "dask-dry-run-";
+
+/// A part of a Dask resource from which objects of another kind are made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Template {
+    /// Where its spec is in the resource, as `spec.worker.spec`.
+    pub field: &'static str,
+    /// What is made from it.
+    pub kind: Kind,
+    /// One object as it would be made, but for its name and what the operator adds.
+    pub object: Value,
+}
+
+/// Where the templates of a kind are: the kind that is made, the field with its spec, the field with its metadata.
+fn fields(kind: DaskKind) -> &'static [(&'static str, &'static str, &'static str)] {
+    match kind {
+        DaskKind::Cluster => &[
+            ("Pod", "spec.scheduler.spec", "spec.scheduler.metadata"),
+            ("Service", "spec.scheduler.service", ""),
+            ("Pod", "spec.worker.spec", "spec.worker.metadata"),
+        ],
+        DaskKind::WorkerGroup => &[("Pod", "spec.worker.spec", "spec.worker.metadata")],
+        DaskKind::Job => &[
+            ("Pod", "spec.job.spec", "spec.job.metadata"),
+            (
+                "Pod",
+                "spec.cluster.spec.scheduler.spec",
+                "spec.cluster.spec.scheduler.metadata",
+            ),
+            ("Service", "spec.cluster.spec.scheduler.service", ""),
+            (
+                "Pod",
+                "spec.cluster.spec.worker.spec",
+                "spec.cluster.spec.worker.metadata",
+            ),
+        ],
+        DaskKind::Autoscaler => &[],
+    }
+}
+
+/// Returns the templates of a resource that are not the same in `old`. Of a Service that may exist, what only one may have is
+/// left out.
+pub fn changed(kind: DaskKind, object: &Value, old: Option<&Value>) -> Vec<Template> {
+    let at = |object: &Value, field: &str| object.pointer(&pointer(field)).cloned().unwrap_or_default();
+    let mut templates = Vec::new();
+    for (made, field, metadata_field) in fields(kind) {
+        let (mut spec, template_metadata) = (at(object, field), at(object, metadata_field));
+        let is_same = |old: &Value| at(old, field) == spec && at(old, metadata_field) == template_metadata;
+        if !spec.is_object() || old.is_some_and(is_same) {
+            continue;
+        }
+        if *made == "Service" && old.is_some() {
+            without_allocations(&mut spec);
+        }
+        let mut metadata = json!({"generateName": NAME});
+        for part in ["labels", "annotations"] {
+            if template_metadata[part].is_object() {
+                metadata[part] = template_metadata[part].clone();
+            }
+        }
+        templates.push(Template {
+            field,
+            kind: Kind::of(ResourceKind::new("v1", made)),
+            object: json!({"apiVersion": "v1", "kind": made, "metadata": metadata, "spec": spec}),
+        });
+    }
+    templates
+}
+
+/// Takes out what the Service that exists has already.
+fn without_allocations(spec: &mut Value) {
+    let drop = |object: &mut Map<String, Value>, names: &[&str]| {
+        object.retain(|name, _| !names.contains(&name.as_str()));
+    };
+    if let Some(ports) = spec.get_mut("ports").and_then(Value::as_array_mut) {
+        let ports = ports.iter_mut().filter_map(Value::as_object_mut);
+        ports.for_each(|port| drop(port, &["nodePort"]));
+    }
+    if let Some(spec) = spec.as_object_mut() {
+        drop(spec, &["clusterIP", "clusterIPs", "healthCheckNodePort"]);
+    }
+}
+
+/// `spec.worker.spec` as a JSON pointer.
+fn pointer(field: &str) -> String {
+    field.split('.').map(|part| format!("/{part}")).collect()
+}
+
+/// Adds what the API server said of a template that it refuses. What it will refuse again for as long as the template is the
+/// same is refused; what depends on the namespace (quotas, Pod Security, other webhooks), which may change, is a warning.
+pub fn refused(template: &Template, status: &Status, outcome: &mut Outcome) {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let about_spec: Vec<_> = causes
+        .filter(|cause| cause.field.starts_with("spec"))
+        .map(|cause| {
+            Said::new(
+                "",
+                &cause.field.replacen("spec", template.field, 1),
+                &*cause.message,
+            )
+        })
+        .collect();
+    let made = &template.kind.resource.kind;
+    let whole = |message: String| Said::new("", template.field, message);
+    match status.code {
+        422 => outcome.refusals.extend(about_spec),
+        400 => outcome.refusals.push(whole(format!(
+            "the API server takes no such {made}: {}",
+            status.message
+        ))),
+        403 => outcome.warnings.push(whole(format!(
+            "the API server would refuse the {made} now: {}",
+            status.message
+        ))),
+        _ => outcome.warnings.push(whole(untried(&status.message))),
+    }
+}
+
+/// What is said where the API server was not able to answer.
+pub fn untried(why: &str) -> String {
+    format!("whether the API server takes it is not known yet: {why}")
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::response::{StatusCause, StatusDetails};
+
+    use super::*;
+
+    fn cluster() -> Value {
+        json!({"metadata": {"name": "c", "namespace": "n"}, "spec": {
+            "scheduler": {
+                "spec": {"containers": [{"name": "scheduler"}]},
+                "service": {"clusterIP": "10.0.0.1", "ports": [{"port": 8786, "nodePort": 30786}]},
+            },
+            "worker": {"spec": {"containers": [{"name": "worker"}]}, "metadata": {"labels": {"team": "a"}}},
+        }})
+    }
+
+    #[test]
+    fn templates_of_each_kind() {
+        let made = |kind, object: &Value, old: Option<&Value>| -> Vec<&str> {
+            changed(kind, object, old)
+                .iter()
+                .map(|template| template.field)
+                .collect()
+        };
+        let cluster = cluster();
+        let all = [
+            "spec.scheduler.spec",
+            "spec.scheduler.service",
+            "spec.worker.spec",
+        ];
+        assert_eq!(made(DaskKind::Cluster, &cluster, None), all);
+        assert_eq!(made(DaskKind::Cluster, &cluster, Some(&cluster)), [""; 0]);
+        assert_eq!(made(DaskKind::WorkerGroup, &cluster, None), ["spec.worker.spec"]);
+        assert_eq!(made(DaskKind::Autoscaler, &cluster, None), [""; 0]);
+        let job = json!({"spec": {"job": {"spec": {}}, "cluster": {"spec": cluster["spec"]}}});
+        assert_eq!(
+            made(DaskKind::Job, &job, None),
+            [
+                "spec.job.spec",
+                "spec.cluster.spec.scheduler.spec",
+                "spec.cluster.spec.scheduler.service",
+                "spec.cluster.spec.worker.spec"
+            ]
+        );
+        let mut labelled = cluster.clone();
+        labelled["spec"]["worker"]["metadata"]["labels"]["team"] = json!("b");
+        assert_eq!(
+            made(DaskKind::Cluster, &labelled, Some(&cluster)),
+            ["spec.worker.spec"]
+        );
+        assert_eq!(made(DaskKind::Cluster, &json!({"spec": 1}), None), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_service_has_is_not_asked_for_again() {
+        let first = &changed(DaskKind::Cluster, &cluster(), None)[1].object["spec"];
+        assert_eq!(
+            (&first["clusterIP"], &first["ports"][0]["nodePort"]),
+            (&json!("10.0.0.1"), &json!(30786))
+        );
+        let mut old = cluster();
+        old["spec"]["scheduler"]["service"]["ports"][0]["port"] = json!(1);
+        let update = &changed(DaskKind::Cluster, &cluster(), Some(&old))[0];
+        assert_eq!(update.object["spec"], json!({"ports": [{"port": 8786}]}));
+    }
+
+    #[test]
+    fn what_the_api_server_said() {
+        let template = &changed(DaskKind::Cluster, &cluster(), None)[2];
+        let said = |code, field: &str| {
+            let cause = StatusCause {
+                reason: "FieldValueInvalid".into(),
+                message: "no good".into(),
+                field: field.into(),
+            };
+            let details = StatusDetails {
+                name: String::new(),
+                group: String::new(),
+                kind: "Pod".into(),
+                uid: String::new(),
+                causes: vec![cause],
+                retry_after_seconds: 0,
+            };
+            let status = Status::failure("the whole", "Invalid")
+                .with_code(code)
+                .with_details(details);
+            let mut outcome = Outcome::default();
+            refused(template, &status, &mut outcome);
+            (outcome.refusal(), outcome.notices().join("; "))
+        };
+        let cases = [
+            (
+                422,
+                "spec.containers[0].name",
+                "spec.worker.spec.containers[0].name: no good",
+                "",
+            ),
+            (422, "metadata.generateName", "", ""),
+            (
+                400,
+                "",
+                "spec.worker.spec: the API server takes no such Pod: the whole",
+                "",
+            ),
+            (
+                403,
+                "",
+                "",
+                "spec.worker.spec: the API server would refuse the Pod now: the whole",
+            ),
+            (
+                503,
+                "",
+                "",
+                "spec.worker.spec: whether the API server takes it is not known yet: the whole",
+            ),
+        ];
+        for (code, field, refusal, notice) in cases {
+            assert_eq!(
+                said(code, field),
+                (refusal.to_owned(), notice.to_owned()),
+                "{code} {field}"
+            );
+        }
+    }
+}
