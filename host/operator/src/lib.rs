@@ -14,14 +14,15 @@
 //!
 //! Of several replicas only the one that is [`leading`], by a [`lease`], does 3.
 //!
-//! Requests are sent from [`watches`], [`nodes`], [`writes`], [`events`], [`lease`], [`install`] and the
-//! [`webhook`], through the [`client`], and to Dask from [`schedulers`]; [`server`] answers
+//! Requests are sent from [`watches`], [`discovery`], [`nodes`], [`writes`], [`events`], [`lease`], [`install`] and
+//! the [`webhook`], through the [`client`], and to Dask from [`schedulers`]; [`server`] answers
 //! some. Nothing else does any I/O.
 
 pub mod changes;
 pub mod cli;
 pub mod client;
 pub mod controller;
+pub mod discovery;
 pub mod errors;
 pub mod events;
 pub mod health;

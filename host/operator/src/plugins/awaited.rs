@@ -30,8 +30,8 @@ impl Awaited {
         self.unlisted.retain(|(unlisted, _)| unlisted != place);
     }
 
-    /// The plugins of a place can't be known as long as the operator may not list them. Gives whether that is news.
-    pub(super) fn is_forbidden(&mut self, place: &Place, why: String) -> bool {
+    /// The plugins of a place can't be known as long as they can't be listed. Gives whether that is news.
+    pub(super) fn is_hindered(&mut self, place: &Place, why: String) -> bool {
         let unlisted = self.unlisted.iter_mut().find(|(unlisted, _)| unlisted == place);
         match unlisted {
             Some((_, before)) if before.as_ref() != Some(&why) => {
@@ -122,8 +122,8 @@ mod tests {
         let places = Place::of(&["a".to_owned(), "b".to_owned()]);
         let [a, b] = [&places[0], &places[1]];
         let mut awaited = Awaited::new(&places);
-        assert!(awaited.is_forbidden(b, "no right".to_owned()));
-        assert!(!awaited.is_forbidden(b, "no right".to_owned()), "that is known");
+        assert!(awaited.is_hindered(b, "no right".to_owned()));
+        assert!(!awaited.is_hindered(b, "no right".to_owned()), "that is known");
         assert_eq!(said(&awaited, &places), ["no right", JUST_STARTED]);
         assert_eq!(awaited.unknown(&places)[0].namespace.as_deref(), Some("b"));
         assert_eq!(awaited.hindrance().as_deref(), Some("no right"));
@@ -132,6 +132,6 @@ mod tests {
         awaited.is_listed(b);
         assert!(awaited.all_listed() && awaited.hindrance().is_none());
         // Who has been listed once and may not any more is not waited for.
-        assert!(!awaited.is_forbidden(b, "no right".to_owned()));
+        assert!(!awaited.is_hindered(b, "no right".to_owned()));
     }
 }

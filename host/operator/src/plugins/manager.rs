@@ -238,8 +238,8 @@ impl Manager {
                 self.awaited.is_listed(&place);
             }
             Told::NotInstalled(place) => self.awaited.is_listed(&place),
-            Told::Forbidden(place, why) => {
-                if self.awaited.is_forbidden(&place, why) {
+            Told::Unlisted(place, why) => {
+                if self.awaited.is_hindered(&place, why) {
                     self.exchange();
                 }
             }

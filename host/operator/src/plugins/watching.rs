@@ -17,6 +17,7 @@ use tracing::{debug, info, warn};
 use super::catalog::NAMESPACE_NAME;
 use super::resource::{PluginKind, Resource};
 use super::{Labels, PluginId};
+use crate::discovery::{self, Served};
 use crate::errors::{answered, innermost};
 use crate::watches::WATCH_SECONDS;
 
@@ -80,8 +81,8 @@ pub(super) enum Told {
     Listed(Place, Vec<PluginId>),
     /// There are no such resources in this cluster.
     NotInstalled(Place),
-    /// The operator may not see them, and why that is so.
-    Forbidden(Place, String),
+    /// They can't be listed although there may be some, and why that is so.
+    Unlisted(Place, String),
     /// A namespace's labels.
     Namespace(String, Labels),
     /// A namespace is gone.
@@ -150,19 +151,20 @@ async fn follow<K: PluginKind>(client: Client, api: Api<K>, place: Place, tell: 
             }
             Err(error) => {
                 let sentence = match refusal(&error) {
-                    Some(status) if is_installed(&client, &place, status).await => {
-                        let why = may_not_list(&place, status);
-                        send(Told::Forbidden(place.clone(), why.clone()));
-                        format!("{why}; what is in force already stays so")
-                    }
-                    Some(_) => {
-                        send(Told::NotInstalled(place.clone()));
-                        format!(
-                            "this cluster has no {}, and there are no plugins as long as that is so: install their \
-                             definitions with `dask-operator crds | kubectl apply --server-side -f -`",
-                            place.watched().0
-                        )
-                    }
+                    Some(status) => match hindrance(&client, &place, status).await {
+                        Some(why) => {
+                            send(Told::Unlisted(place.clone(), why.clone()));
+                            format!("{why}; what is in force already stays so")
+                        }
+                        None => {
+                            send(Told::NotInstalled(place.clone()));
+                            format!(
+                                "this cluster has no {}, and there are no plugins as long as that is so: install their \
+                                 definitions with `dask-operator crds | kubectl apply --server-side -f -`",
+                                place.watched().0
+                            )
+                        }
+                    },
                     None => {
                         let why = answered(&error)
                             .map_or_else(|| innermost(&error), |status| status.message.clone());
@@ -178,32 +180,28 @@ async fn follow<K: PluginKind>(client: Client, api: Api<K>, place: Place, tell: 
     }
 }
 
-/// Whether a cluster has the kind of a place, whose list was refused. Who may not list a kind is told so whether
-/// it exists or not; which kinds exist everybody may ask.
-async fn is_installed(client: &Client, place: &Place, refused: &Status) -> bool {
-    if refused.code == 404 {
-        return false;
+/// Why the plugins of a place, whose list was refused, can't be known; none where discovery says that the cluster has no
+/// such kind, and so there are none. Who may not list a kind is told so whether it exists or not, and 404 is also what
+/// comes for a moment while a definition is replaced.
+async fn hindrance(client: &Client, place: &Place, refused: &Status) -> Option<String> {
+    let (plural, title) = (place.watched().0, place.title());
+    let message = &refused.message;
+    match discovery::served(client, DASK_API_VERSION, plural).await {
+        Served::No => None,
+        Served::Yes if refused.code == 403 => Some(format!(
+            "the operator may not list {title}, and nothing is decided where a policy may be among them: give it the \
+             verbs list and watch of {plural}.kubernetes.dask.org ({message})"
+        )),
+        Served::Yes => Some(format!(
+            "the API server serves {title} and does not list them, and nothing is decided where a policy may be among \
+             them; if that lasts, look at `kubectl get crd {plural}.kubernetes.dask.org` ({message})"
+        )),
+        // Then it is not safe to go on.
+        Served::Unknown(why) => Some(format!(
+            "the API server does not list {title} and does not say whether it serves them, and nothing is decided where \
+             a policy may be among them; if that lasts, look at `kubectl get --raw /apis/{DASK_API_VERSION}` ({message}; {why})"
+        )),
     }
-    match client.list_api_group_resources(DASK_API_VERSION).await {
-        Ok(found) => found
-            .resources
-            .iter()
-            .any(|resource| resource.name == place.watched().0),
-        Err(kube::Error::Api(status)) => status.code != 404,
-        // Nobody knows: then it is not safe to go on.
-        Err(_) => true,
-    }
-}
-
-/// What is said where plugins may not be listed.
-fn may_not_list(place: &Place, refused: &Status) -> String {
-    let plural = place.watched().0;
-    format!(
-        "the operator may not list {}, and nothing is decided where a policy may be among them: give it the verbs \
-         list and watch of {plural}.kubernetes.dask.org ({})",
-        place.title(),
-        refused.message
-    )
 }
 
 /// Watches the labels of all namespaces for ever.
@@ -265,48 +263,32 @@ mod tests {
     use http::{Request, Response};
     use kube::client::Body;
     use rstest::rstest;
-    use serde_json::{Value, json};
+    use serde_json::json;
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
     use super::*;
+    use crate::discovery::tests::{Answers, refusal};
 
-    fn status(code: u16) -> (u16, Value) {
-        let reason = if code == 404 { "NotFound" } else { "Forbidden" };
-        (
-            code,
-            json!({"status": "Failure", "code": code, "reason": reason, "message": "user x cannot list"}),
-        )
-    }
-
-    /// An API server that lists no plugins: with this code, and without an error as soon as it is `mended`. It says that
-    /// it has these kinds; that it does not know the group where there is none.
-    fn server(code: u16, kinds: Option<&'static [&str]>, mended: Arc<AtomicBool>) -> Client {
+    /// An API server that lists no plugins: with this code, and without an error as soon as it is `mended`. Its discovery
+    /// `answers` so.
+    fn server(code: u16, answers: Answers, mended: Arc<AtomicBool>) -> Client {
         let answer = move |request: Request<Body>| {
             let uri = request.uri().to_string();
-            let (code, body) = if !uri.contains("plugins") {
-                let resource = |name: &&str| json!({"name": name, "kind": "K", "namespaced": true, "singularName": "", "verbs": []});
-                kinds.map_or_else(
-                    || status(404),
-                    |kinds| {
-                        let resources: Vec<_> = kinds.iter().map(resource).collect();
-                        (
-                            200,
-                            json!({"groupVersion": DASK_API_VERSION, "resources": resources}),
-                        )
-                    },
-                )
+            let found = if !uri.contains("plugins") {
+                answers.to(request.uri().path(), DASK_API_VERSION)
             } else if mended.load(Ordering::Relaxed) {
                 let list = json!({"apiVersion": DASK_API_VERSION, "kind": "DaskPluginList",
                                   "metadata": {"resourceVersion": "1"}, "items": []});
-                (200, list)
+                Some((200, list))
             } else {
-                status(code)
+                Some(refusal(code))
             };
             let watch = uri.contains("watch=true");
             async move {
-                if watch {
-                    std::future::pending::<()>().await;
-                }
+                let (code, body) = match found {
+                    Some(found) if !watch => found,
+                    _ => std::future::pending().await,
+                };
                 let mut response = Response::new(Body::from(body.to_string().into_bytes()));
                 *response.status_mut() = code.try_into().unwrap_or_default();
                 Ok::<_, Infallible>(response)
@@ -317,7 +299,7 @@ mod tests {
 
     async fn next(told: &mut UnboundedReceiver<Told>) -> String {
         match told.recv().await {
-            Some(Told::Forbidden(place, why)) => format!("{}: {why}", place.title()),
+            Some(Told::Unlisted(place, why)) => format!("{}: {why}", place.title()),
             Some(Told::NotInstalled(place)) => format!("no {}", place.title()),
             Some(Told::Listed(place, _)) => format!("listed {}", place.title()),
             _ => "something else".to_owned(),
@@ -325,25 +307,40 @@ mod tests {
     }
 
     #[rstest]
-    #[case::not_installed(404, Some(&["daskclusters"][..]), "no daskplugins in a")]
-    #[case::not_installed_and_forbidden(403, Some(&["daskclusters"][..]), "no daskplugins in a")]
-    #[case::nothing_installed_and_forbidden(403, None, "no daskplugins in a")]
+    #[case::not_installed(404, Answers::Kinds(&["daskclusters"]), "no daskplugins in a")]
+    #[case::not_installed_and_forbidden(403, Answers::Kinds(&["daskclusters"]), "no daskplugins in a")]
+    #[case::nothing_installed(404, Answers::NoGroup, "no daskplugins in a")]
+    #[case::nothing_installed_and_forbidden(403, Answers::NoGroup, "no daskplugins in a")]
     #[case::forbidden(
-        403, Some(&["daskclusters", "daskplugins"][..]),
+        403, Answers::Kinds(&["daskclusters", "daskplugins"]),
         "daskplugins in a: the operator may not list daskplugins in a, and nothing is decided where a policy may be \
          among them: give it the verbs list and watch of daskplugins.kubernetes.dask.org (user x cannot list)"
     )]
+    #[case::missing_for_a_moment(
+        404, Answers::Kinds(&["daskclusters", "daskplugins"]),
+        "daskplugins in a: the API server serves daskplugins in a and does not list them, and nothing is decided where \
+         a policy may be among them; if that lasts, look at `kubectl get crd daskplugins.kubernetes.dask.org` \
+         (user x cannot list)"
+    )]
+    #[case::silent(
+        404, Answers::Silence,
+        "daskplugins in a: the API server does not list daskplugins in a and does not say whether it serves them, and \
+         nothing is decided where a policy may be among them; if that lasts, look at \
+         `kubectl get --raw /apis/kubernetes.dask.org/v1` (user x cannot list; discovery did not answer within 3 s)"
+    )]
     #[tokio::test(start_paused = true)]
-    async fn kinds_that_are_missing_are_told_from_those_that_may_not_be_listed(
+    async fn kinds_that_are_missing_are_told_from_those_that_can_not_be_listed(
         #[case] code: u16,
-        #[case] kinds: Option<&'static [&'static str]>,
+        #[case] answers: Answers,
         #[case] expected: &str,
     ) {
         let (tell, mut told) = unbounded_channel();
         let mended = Arc::new(AtomicBool::new(false));
         let place = Place::Namespace("a".to_owned());
-        let watch = tokio::spawn(plugins(server(code, kinds, mended.clone()), place, tell));
+        let watch = tokio::spawn(plugins(server(code, answers, mended.clone()), place, tell));
+        let begun = Instant::now();
         assert_eq!(next(&mut told).await, expected);
+        assert!(begun.elapsed() <= discovery::LIMIT + Duration::from_millis(10));
         mended.store(true, Ordering::Relaxed);
         while next(&mut told).await != "listed daskplugins in a" {}
         watch.abort();
