@@ -20,6 +20,8 @@ pub struct ApiError {
 pub enum Cause {
     /// The object is not there (any more).
     Gone,
+    /// There is no such kind: its definition is not installed.
+    KindNotServed,
     /// What was decided on is no longer so: the object has changed or was
     /// made anew.
     Stale,
@@ -76,6 +78,12 @@ impl Cause {
             (409, "AlreadyExists") => Self::AlreadyExists,
             (409, _) if error.message.starts_with("Apply failed with") => Self::Taken,
             (409, _) => Self::Stale,
+            // Of an object that is not there, its name is said.
+            (404, _)
+                if says("the server could not find the requested resource") || says("404 page not found") =>
+            {
+                Self::KindNotServed
+            }
             (404 | 410, _) => Self::Gone,
             (403, _) if says("exceeded quota") => Self::QuotaExceeded,
             (403, _) if says("because it is being terminated") => Self::NamespaceTerminating,
@@ -119,6 +127,7 @@ impl Cause {
         matches!(
             self,
             Self::Invalid
+                | Self::KindNotServed
                 | Self::InUse
                 | Self::Taken
                 | Self::QuotaExceeded
@@ -133,7 +142,8 @@ impl Cause {
     pub fn concerns_all(self) -> bool {
         matches!(
             self,
-            Self::QuotaExceeded
+            Self::KindNotServed
+                | Self::QuotaExceeded
                 | Self::NamespaceTerminating
                 | Self::Forbidden
                 | Self::Unauthorized
@@ -148,6 +158,7 @@ impl Cause {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Gone => "NotFound",
+            Self::KindNotServed => "KindNotServed",
             Self::Stale => "Conflict",
             Self::AlreadyExists => "AlreadyExists",
             Self::Taken => "Taken",
@@ -187,6 +198,13 @@ mod tests {
         Retry::BackOff
     )]
     #[case::gone(404, "NotFound", "pods \"a\" not found", Cause::Gone, Retry::Soon)]
+    #[case::no_such_kind(
+        404,
+        "NotFound",
+        "the server could not find the requested resource",
+        Cause::KindNotServed,
+        Retry::BackOff
+    )]
     #[case::invalid(422, "Invalid", "Pod \"a\" is invalid", Cause::Invalid, Retry::OnChange)]
     #[case::port_in_use(
         422,

@@ -17,8 +17,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, error, info};
 
+use crate::discovery;
 use crate::health::Health;
-use crate::kinds::Kind;
+use crate::kinds::{Kind, Kinds};
 use crate::kopf::Marked;
 use crate::lease::{Lease, Lost};
 use crate::metrics::Metrics;
@@ -48,6 +49,12 @@ const COLLECT_BURST: Duration = Duration::from_secs(1);
 
 /// How long changes of a resource's own status are collected.
 const COLLECT_STATUS: Duration = Duration::from_millis(10);
+
+/// What is said of a kind until its first list has come.
+const JUST_STARTED: &str = "the operator has just started and has not listed them yet";
+
+/// How often it is looked whether the first lists are through.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// How often it is looked for what was written and is not shown by a watch, and at how many objects of a kind at most.
 const EXPIRY: Duration = Duration::from_secs(5);
@@ -202,6 +209,10 @@ impl Controller {
                 let namespace = namespace.as_deref();
                 self.health
                     .expect_watch(&watch_name(kind, namespace), &kind.plural, namespace);
+                if !kind.is_needed() {
+                    let listings = self.reconciler.stores.listings();
+                    listings.hindered(&kind.resource, namespace, JUST_STARTED.to_owned());
+                }
             }
         }
         for kind in kinds.iter() {
@@ -215,20 +226,18 @@ impl Controller {
                 });
             }
         }
-        let (this, asks) = (self.clone(), client.clone());
+        let (this, asks, expired) = (self.clone(), client.clone(), kinds.clone());
         watches.spawn(async move {
             let mut ticks = tokio::time::interval(EXPIRY);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
-                for kind in kinds.iter() {
+                for kind in expired.iter() {
                     this.look_for_overdue(&asks, kind).await;
                 }
             }
         });
-        while !self.health.all_synced() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        self.first_lists(&kinds, &scopes).await;
         info!("ready");
         if namespaces.is_empty() {
             let this = self.clone();
@@ -242,6 +251,33 @@ impl Controller {
             ended = self.lead(concurrency, lease) => ended,
             error = first_panic(&mut watches) => Err(Ended::Panicked(error)),
             never = self.hear(news) => match never {},
+        }
+    }
+
+    /// Waits for the first lists: as long as it takes for what every plan needs; for other kinds until it is known that they
+    /// can't be listed, and not for long.
+    async fn first_lists(&self, kinds: &Kinds, scopes: &[Option<String>]) {
+        let names = |needed: bool| {
+            let wanted = kinds.iter().filter(move |kind| kind.is_needed() == needed);
+            wanted
+                .flat_map(|kind| {
+                    scopes
+                        .iter()
+                        .map(move |namespace| watch_name(kind, namespace.as_deref()))
+                })
+                .collect::<Vec<_>>()
+        };
+        let (needed, others) = (names(true), names(false));
+        while !self.health.are_synced(&needed) {
+            tokio::time::sleep(LOOK).await;
+        }
+        let patience = Instant::now() + discovery::LIMIT;
+        while !self.health.are_synced(&others) && Instant::now() < patience {
+            tokio::time::sleep(LOOK).await;
+        }
+        others.iter().for_each(|name| self.health.do_without(name));
+        while !self.health.all_synced() {
+            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -295,13 +331,18 @@ impl Controller {
     /// Other components decide in a namespace now (none for all), or it is looked after from now on: all resources
     /// there are looked at again, those that wait after a failure too.
     pub fn swapped(&self, namespace: Option<&str>) {
+        self.look_at_all(namespace, |dask, object| self.look_for_marks(dask, object));
+    }
+
+    /// Queues all resources in a namespace (none for all), after `see` has seen them.
+    fn look_at_all(&self, namespace: Option<&str>, see: impl Fn(&Kind, &Arc<Object>)) {
         for kind in DaskKind::ALL {
             let dask = Kind::dask(kind);
             let store = self.reconciler.stores.of(&dask.resource);
             let concerned =
                 |object: &Object| namespace.is_none_or(|namespace| *object.namespace == *namespace);
             for object in store.iter().flat_map(|store| store.all_where(concerned)) {
-                self.look_for_marks(&dask, &object);
+                see(&dask, &object);
                 let key = ParentKey::new(kind, &object.namespace, &object.name);
                 self.queue.add(key, Instant::now(), Urgency::Urgent);
             }
@@ -460,7 +501,23 @@ impl Watcher for Controller {
     }
 
     fn synced(&self, kind: &Kind, namespace: Option<&str>) {
+        if self.reconciler.stores.listings().known(&kind.resource, namespace) {
+            debug!(kind = kind.resource.kind, namespace, "is listed");
+            self.look_at_all(namespace, |_, _| {});
+        }
         self.health.synced(&watch_name(kind, namespace));
+    }
+
+    fn refused(&self, kind: &Kind, namespace: Option<&str>, why: Option<String>) {
+        let listings = self.reconciler.stores.listings();
+        let is_news = match why {
+            Some(why) => listings.hindered(&kind.resource, namespace, why),
+            None => listings.known(&kind.resource, namespace),
+        };
+        if is_news {
+            self.look_at_all(namespace, |_, _| {});
+        }
+        self.health.do_without(&watch_name(kind, namespace));
     }
 
     fn failed(&self, kind: &Kind) {

@@ -6,6 +6,8 @@
 use std::time::Duration;
 
 use kube::Client;
+use kube::core::Status;
+use kube::runtime::watcher;
 
 /// How long the API server may take to say it.
 pub const LIMIT: Duration = Duration::from_secs(3);
@@ -42,14 +44,31 @@ async fn ask(client: &Client, api_version: &str, plural: &str) -> Result<bool, S
         Ok(listed) => Ok(listed.resources.iter().any(|resource| resource.name == plural)),
         // That too is only a refusal; the list of all groups is an answer.
         Err(kube::Error::Api(status)) if status.code == 404 && is_group => {
-            let groups = client.list_api_groups().await.map_err(|error| error.to_string())?;
+            let groups = client
+                .list_api_groups()
+                .await
+                .map_err(|error| error.to_string())?;
             let mut versions = groups.groups.iter().flat_map(|group| &group.versions);
             if versions.any(|version| version.group_version == api_version) {
-                return Err(format!("discovery lists {api_version}, and answers 404 for its kinds"));
+                return Err(format!(
+                    "discovery lists {api_version}, and answers 404 for its kinds"
+                ));
             }
             Ok(false)
         }
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The API server's answer to a list or watch where there is no such kind, or it may not be seen.
+#[must_use]
+pub fn refusal(error: &watcher::Error) -> Option<&Status> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => {
+            matches!(status.code, 403 | 404).then_some(&**status)
+        }
+        _ => None,
     }
 }
 
@@ -80,7 +99,7 @@ pub(crate) mod tests {
     }
 
     /// The refusal with a code.
-    pub(crate) fn refusal(code: u16) -> (u16, Value) {
+    pub(crate) fn refused(code: u16) -> (u16, Value) {
         let reason = match code {
             403 => "Forbidden",
             404 => "NotFound",
@@ -101,7 +120,10 @@ pub(crate) mod tests {
                     .map(|version| json!({"groupVersion": version, "version": "v1"}))
                     .collect();
                 let group = json!({"name": "g", "versions": versions});
-                (200, json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": [group]}))
+                (
+                    200,
+                    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": [group]}),
+                )
             };
             let all = path.trim_end_matches(['/', '?']) == "/apis";
             match self {
@@ -112,8 +134,8 @@ pub(crate) mod tests {
                 }
                 Self::NoGroup if all => Some(groups(&["apps/v1"])),
                 Self::NoKinds if all => Some(groups(&["apps/v1", api_version])),
-                Self::NoGroup | Self::NoKinds => Some(refusal(404)),
-                Self::Error(code) => Some(refusal(code)),
+                Self::NoGroup | Self::NoKinds => Some(refused(404)),
+                Self::Error(code) => Some(refused(code)),
                 Self::Silence => None,
             }
         }
@@ -133,7 +155,12 @@ pub(crate) mod tests {
     )]
     #[tokio::test(start_paused = true)]
     async fn only_an_answer_says_that_there_is_none(#[case] answers: Answers, #[case] expected: Served) {
-        let found = served(&server(answers), "cert-manager.io/v1", "certificates").await;
+        let found = served(
+            &server(answers, "cert-manager.io/v1"),
+            "cert-manager.io/v1",
+            "certificates",
+        )
+        .await;
         assert_eq!(found, expected);
     }
 
@@ -143,16 +170,17 @@ pub(crate) mod tests {
     #[case(503)]
     #[tokio::test(start_paused = true)]
     async fn a_refusal_of_discovery_says_nothing(#[case] code: u16) {
-        let server = server(Answers::Error(code));
+        let server = server(Answers::Error(code), "cert-manager.io/v1");
         for (api_version, plural) in [("cert-manager.io/v1", "certificates"), ("v1", "pods")] {
             let found = served(&server, api_version, plural).await;
             assert!(matches!(found, Served::Unknown(_)), "{found:?}");
         }
     }
 
-    fn server(answers: Answers) -> Client {
+    /// An API server whose discovery answers so about this group and version.
+    pub(crate) fn server(answers: Answers, api_version: &'static str) -> Client {
         let answer = move |request: Request<Body>| {
-            let found = answers.to(request.uri().path(), "cert-manager.io/v1");
+            let found = answers.to(request.uri().path(), api_version);
             async move {
                 let (code, body) = match found {
                     Some(found) => found,

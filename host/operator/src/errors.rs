@@ -34,7 +34,15 @@ impl WriteError {
                     message: status.message.clone(),
                     retry_after: seconds.filter(|seconds| *seconds > 0),
                 };
-                (Cause::of(&error), error.message, error.retry_after)
+                let cause = Cause::of(&error);
+                let message = match cause {
+                    Cause::KindNotServed => format!(
+                        "the cluster has no such kind: install its definition, or a component that does without ({})",
+                        error.message
+                    ),
+                    _ => error.message,
+                };
+                (cause, message, error.retry_after)
             }
             kube::Error::Auth(error) => (Cause::Unauthorized, error.to_string(), None),
             kube::Error::BuildRequest(error) => (Cause::Invalid, error.to_string(), None),
@@ -162,6 +170,19 @@ mod tests {
         let error = WriteError::new("create Pod a".into(), &kube::Error::Api(status.boxed()));
         assert_eq!(error.to_string(), "create Pod a: slow down");
         assert_eq!(error.retry(), Retry::After(std::time::Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn a_kind_that_is_not_served_is_said() {
+        let status = serde_json::json!({"status": "Failure", "message": "404 page not found", "code": 404});
+        let status: Status = serde_json::from_value(status).unwrap_or_default();
+        let error = WriteError::new("look for Certificate a".into(), &kube::Error::Api(status.boxed()));
+        assert_eq!(error.cause, Cause::KindNotServed);
+        assert_eq!(
+            error.to_string(),
+            "look for Certificate a: the cluster has no such kind: install its definition, or a component that does without \
+             (404 page not found)"
+        );
     }
 
     #[test]

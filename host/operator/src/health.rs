@@ -92,10 +92,24 @@ impl Health {
         }
     }
 
-    /// Whether all first lists are through.
+    /// The first list of the watch of this name is not waited for, although the watch goes on.
+    pub fn do_without(&self, name: &str) {
+        self.synced(name);
+    }
+
+    /// Whether all first lists are through, or are not waited for.
     #[must_use]
     pub fn all_synced(&self) -> bool {
         self.lock().watches.values().all(|watch| watch.synced)
+    }
+
+    /// Whether those of the watches of these names are.
+    #[must_use]
+    pub fn are_synced(&self, names: &[String]) -> bool {
+        let watches = &self.lock().watches;
+        names
+            .iter()
+            .all(|name| watches.get(name).is_none_or(|watch| watch.synced))
     }
 
     /// A list or watch of this resource in this namespace (none for all) was sent.

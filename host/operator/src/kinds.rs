@@ -74,6 +74,13 @@ impl Kind {
         DaskKind::from_kind(&self.resource.kind).filter(|_| self.resource.api_version == DASK_API_VERSION)
     }
 
+    /// Whether plans of every kind may need to know what there is of it: an operator that can't list it decides nothing.
+    #[must_use]
+    pub fn is_needed(&self) -> bool {
+        let usual = self.resource.api_version == "v1" && matches!(&*self.resource.kind, "Pod" | "Service");
+        usual || self.as_dask().is_some()
+    }
+
     /// For the client library.
     #[must_use]
     pub fn api_resource(&self) -> ApiResource {
@@ -167,6 +174,16 @@ mod tests {
     #[case("v1/Pod=")]
     fn no_kinds(#[case] text: &str) {
         assert_eq!(Kind::parse(text), Err(NoKind(text.to_owned())));
+    }
+
+    #[rstest]
+    #[case("v1/Pod", true)]
+    #[case("v1/Service", true)]
+    #[case("kubernetes.dask.org/v1/DaskJob", true)]
+    #[case("apps/v1/Deployment", false)]
+    #[case("serving.knative.dev/v1/Service", false)]
+    fn what_every_plan_needs(#[case] text: &str, #[case] needed: bool) {
+        assert_eq!(Kind::parse(text).map(|kind| kind.is_needed()), Ok(needed));
     }
 
     #[test]

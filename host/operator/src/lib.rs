@@ -31,6 +31,7 @@ pub mod kinds;
 pub mod kopf;
 pub mod leading;
 pub mod lease;
+pub mod listings;
 pub mod loading;
 pub mod logging;
 pub mod metrics;

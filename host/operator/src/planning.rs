@@ -45,6 +45,7 @@ impl Reconciler {
         let parent = Parent::from_object(value).map_err(|error| Trouble::invalid(error.to_string()))?;
         let (plugin, policies) = self.deciders(key, value)?;
         tracing::Span::current().record("plugin", &plugin.title);
+        self.are_listed(&plugin, &key.namespace)?;
         let mut observed = Observed::new(&self.stores, object.clone(), &parent, &plugin.child_kinds);
         let cluster = ClusterKey::new(&parent.namespace, &parent.cluster);
         observed.scheduler = self.schedulers.state(&cluster, key);
@@ -118,6 +119,18 @@ impl Reconciler {
             .policies(&subject)
             .map_err(|error| Trouble::plugin(&error))?;
         Ok((plugin, policies))
+    }
+
+    /// Whether it is known which children there are of every kind that a component declares: from what it can't see, it
+    /// would conclude that it is not there.
+    fn are_listed(&self, plugin: &Plugin, namespace: &str) -> Result<(), Trouble> {
+        let listings = self.stores.listings();
+        for kind in &plugin.child_kinds {
+            if let Some(why) = listings.hindrance(kind, namespace) {
+                return Err(Trouble::not_listed(&plugin.title, kind, &why));
+            }
+        }
+        Ok(())
     }
 
     async fn ask(&self, plugin: &Arc<Plugin>, observation: Observation) -> Result<Plan, Trouble> {

@@ -8,6 +8,7 @@ use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
 
 use crate::kinds::{Kind, Kinds};
+use crate::listings::Listings;
 use crate::nodes::Nodes;
 use crate::object::Object;
 use crate::routes::ParentKey;
@@ -19,6 +20,7 @@ pub struct Stores {
     kinds: Kinds,
     stores: Arc<HashMap<ResourceKind, Store>>,
     nodes: Arc<Nodes>,
+    listings: Arc<Listings>,
 }
 
 impl Stores {
@@ -34,6 +36,7 @@ impl Stores {
             kinds,
             stores: Arc::new(stores),
             nodes: Arc::default(),
+            listings: Arc::default(),
         }
     }
 
@@ -53,6 +56,12 @@ impl Stores {
     #[must_use]
     pub fn nodes(&self) -> &Nodes {
         &self.nodes
+    }
+
+    /// The kinds that are not listed: their stores say nothing.
+    #[must_use]
+    pub fn listings(&self) -> &Listings {
+        &self.listings
     }
 
     /// The pods on a node.

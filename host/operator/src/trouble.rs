@@ -2,7 +2,7 @@
 //! status and its events.
 
 use dask_operator_core::category::{Cause, Retry};
-use dask_operator_core::plan::{Condition, ConditionStatus, Event, EventType};
+use dask_operator_core::plan::{Condition, ConditionStatus, Event, EventType, ResourceKind};
 use dask_operator_render::findings::sentences;
 use dask_operator_render::review::{Remark, ReviewError};
 use dask_operator_runtime::contract;
@@ -24,10 +24,14 @@ pub const SPEC_INVALID: &str = "SpecInvalid";
 /// A policy that only monitors would not have let the plan through as it is.
 pub const POLICY_VIOLATED: &str = "PolicyViolated";
 
+/// Children of a kind that the component declares can't be listed.
+pub const KIND_NOT_LISTED: &str = "KindNotListed";
+
 /// Types of conditions that the host writes. They are there while something is
 /// wrong, and gone when nothing is.
-pub const HOST_CONDITIONS: [&str; 5] = [
+pub const HOST_CONDITIONS: [&str; 6] = [
     PLUGIN_FAILED,
+    KIND_NOT_LISTED,
     PLAN_REFUSED,
     APPLY_FAILED,
     SPEC_INVALID,
@@ -58,6 +62,20 @@ impl Trouble {
             condition: PLUGIN_FAILED,
             reason: error.reason.into(),
             message: error.to_string(),
+            is_fatal: false,
+            retry: Retry::BackOff,
+        }
+    }
+
+    /// The component `title` can't be told which children of this kind there are.
+    pub(crate) fn not_listed(title: &str, kind: &ResourceKind, why: &str) -> Self {
+        Self {
+            condition: KIND_NOT_LISTED,
+            reason: "Unlisted".into(),
+            message: format!(
+                "{title} has to know which {} objects there are, and nothing is changed until it does: {why}",
+                kind.kind
+            ),
             is_fatal: false,
             retry: Retry::BackOff,
         }

@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use dask_operator_core::names::LABEL_CLUSTER;
 use futures::{Stream, StreamExt};
+use kube::Client;
 use kube::api::{Api, ListParams};
 use kube::core::request::Request;
+use kube::core::{Resource, Status};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Config, DefaultBackoff, Event, watcher};
-use kube::{Client, core::Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tracing::{Level, debug, info, warn};
 
+use crate::discovery::{self, Served, refusal};
 use crate::errors::{answered, innermost};
 use crate::kinds::Kind;
 use crate::object::{Keep, Object, Watched};
@@ -54,6 +56,9 @@ pub trait Watcher: Send + Sync {
     fn changed(&self, kind: &Kind, change: Change);
     /// The first list is through.
     fn synced(&self, kind: &Kind, namespace: Option<&str>);
+    /// The first list was refused. Why it can't be known what there is; none where there can't be anything, because there is
+    /// no such kind.
+    fn refused(&self, kind: &Kind, namespace: Option<&str>, why: Option<String>);
     /// The watch broke and is begun again.
     fn failed(&self, kind: &Kind);
 }
@@ -99,8 +104,8 @@ async fn follow<K: Incoming>(
 ) {
     let resource = kind.api_resource();
     let api: Api<K> = match &namespace {
-        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-        None => Api::all_with(client, &resource),
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
     };
     let config = Config::default().timeout(WATCH_SECONDS).page_size(PAGE);
     // Dask resources are all wanted; of other kinds only what belongs to one.
@@ -110,11 +115,12 @@ async fn follow<K: Incoming>(
         config.labels(LABEL_CLUSTER)
     };
     let events = watcher(api, config).backoff(DefaultBackoff::default());
-    take_in(events, &kind, namespace.as_deref(), store, told).await;
+    take_in(&client, events, &kind, namespace.as_deref(), store, told).await;
 }
 
 /// Puts what a watch delivers into the store, until it ends.
 async fn take_in<K: Incoming>(
+    client: &Client,
     events: impl Stream<Item = watcher::Result<Event<K>>>,
     kind: &Kind,
     namespace: Option<&str>,
@@ -124,6 +130,7 @@ async fn take_in<K: Incoming>(
     let mut events = std::pin::pin!(events);
     let mut round = 0;
     let mut said: Option<Instant> = None;
+    let mut is_listed = false;
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Init) => round = store.list_begins(),
@@ -143,10 +150,15 @@ async fn take_in<K: Incoming>(
                     told.changed(kind, change);
                 }
                 said = None;
+                is_listed = true;
                 told.synced(kind, namespace);
             }
             Err(error) => {
                 told.failed(kind);
+                if let Some(refused) = refusal(&error).filter(|_| !is_listed && !kind.is_needed()) {
+                    let why = hindrance(client, kind, refused).await;
+                    told.refused(kind, namespace, why);
+                }
                 if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
                     said = Some(Instant::now());
                     say(kind, &error);
@@ -155,6 +167,26 @@ async fn take_in<K: Incoming>(
                 }
             }
         }
+    }
+}
+
+/// Why it can't be known what there is of a kind whose list was refused; none where discovery says that there is no such
+/// kind.
+async fn hindrance(client: &Client, kind: &Kind, refused: &Status) -> Option<String> {
+    let (plural, message) = (&kind.plural, &refused.message);
+    let version = &kind.resource.api_version;
+    match discovery::served(client, version, plural).await {
+        Served::No => None,
+        Served::Yes if refused.code == 403 => Some(format!(
+            "the operator may not list {plural} of {version}: give it the verbs list and watch of them, with the chart \
+             by rbac.extraRules ({message})"
+        )),
+        Served::Yes => Some(format!(
+            "the API server serves {plural} of {version} and does not list them ({message})"
+        )),
+        Served::Unknown(why) => Some(format!(
+            "the API server does not list {plural} of {version} and does not say whether it serves them ({message}; {why})"
+        )),
     }
 }
 
@@ -228,9 +260,11 @@ mod tests {
 
     use dask_operator_core::plan::ResourceKind;
     use futures::stream;
+    use rstest::rstest;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::discovery::tests::{Answers, refused, server};
 
     #[derive(Default)]
     struct Log(Mutex<Vec<String>>);
@@ -255,6 +289,14 @@ mod tests {
 
         fn synced(&self, _: &Kind, _: Option<&str>) {
             self.add("synced".into());
+        }
+
+        fn refused(&self, kind: &Kind, _: Option<&str>, why: Option<String>) {
+            self.add(format!(
+                "refused {}: {}",
+                kind.resource.kind,
+                why.unwrap_or_default()
+            ));
         }
 
         fn failed(&self, _: &Kind) {
@@ -346,7 +388,8 @@ mod tests {
             Ok(Event::InitApply(pod("c", 5))),
             Ok(Event::InitDone),
         ];
-        take_in(stream::iter(events), &kind, None, &store, &log).await;
+        let client = server(Answers::Silence, "v1");
+        take_in(&client, stream::iter(events), &kind, None, &store, &log).await;
         let log = log.0.into_inner().unwrap_or_default();
         assert_eq!(
             log,
@@ -367,5 +410,43 @@ mod tests {
             stored.map(|value| (value["apiVersion"].clone(), value["kind"].clone())),
             Some((json!("v1"), json!("Pod")))
         );
+    }
+
+    /// What there is of a kind that every plan needs is waited for, whatever the API server answers.
+    #[rstest]
+    #[case::not_served("g/v1/Gadget", 404, Answers::NoGroup, &["failed", "refused Gadget: ", "synced"])]
+    #[case::no_right(
+        "g/v1/Gadget", 403, Answers::Kinds(&["gadgets"]),
+        &["failed", "refused Gadget: the operator may not list gadgets of g/v1: give it the verbs list and watch of them, with \
+                     the chart by rbac.extraRules (user x cannot list)", "synced"]
+    )]
+    #[case::silence(
+        "g/v1/Gadget", 404, Answers::Silence,
+        &["failed", "refused Gadget: the API server does not list gadgets of g/v1 and does not say whether it serves them \
+                     (user x cannot list; discovery did not answer within 3 s)", "synced"]
+    )]
+    #[case::needed("v1/Pod", 403, Answers::NoGroup, &["failed", "synced"])]
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_list_is_looked_into(
+        #[case] kind: &str,
+        #[case] code: u16,
+        #[case] answers: Answers,
+        #[case] expected: &[&str],
+    ) {
+        let (store, log) = (Store::default(), Log::default());
+        let kind = Kind::parse(kind).unwrap_or_else(|error| panic!("{error}"));
+        let refusal = || {
+            let status: Status = serde_json::from_value(refused(code).1).unwrap_or_default();
+            Err(watcher::Error::InitialListFailed(kube::Error::Api(
+                status.boxed(),
+            )))
+        };
+        // A kind that was listed before is known, whatever comes later.
+        let events = vec![refusal(), Ok(Event::Init), Ok(Event::InitDone), refusal()];
+        let events = stream::iter(events).map(|event: watcher::Result<Event<Watched<false>>>| event);
+        take_in(&server(answers, "g/v1"), events, &kind, None, &store, &log).await;
+        let log = log.0.into_inner().unwrap_or_default();
+        let expected: Vec<_> = expected.iter().copied().chain(["failed"]).collect();
+        assert_eq!(log, expected);
     }
 }

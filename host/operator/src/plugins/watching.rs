@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 use super::catalog::NAMESPACE_NAME;
 use super::resource::{PluginKind, Resource};
 use super::{Labels, PluginId};
-use crate::discovery::{self, Served};
+use crate::discovery::{self, Served, refusal};
 use crate::errors::{answered, innermost};
 use crate::watches::WATCH_SECONDS;
 
@@ -243,17 +243,6 @@ pub(super) async fn namespaces(client: Client, tell: UnboundedSender<Told>) {
     }
 }
 
-/// The API server's answer where there is no such resource, or it may not be seen.
-fn refusal(error: &watcher::Error) -> Option<&Status> {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => {
-            matches!(status.code, 403 | 404).then_some(&**status)
-        }
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
@@ -267,7 +256,7 @@ mod tests {
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
     use super::*;
-    use crate::discovery::tests::{Answers, refusal};
+    use crate::discovery::tests::{Answers, refused};
 
     /// An API server that lists no plugins: with this code, and without an error as soon as it is `mended`. Its discovery
     /// `answers` so.
@@ -281,7 +270,7 @@ mod tests {
                                   "metadata": {"resourceVersion": "1"}, "items": []});
                 Some((200, list))
             } else {
-                Some(refusal(code))
+                Some(refused(code))
             };
             let watch = uri.contains("watch=true");
             async move {
@@ -323,7 +312,8 @@ mod tests {
          (user x cannot list)"
     )]
     #[case::silent(
-        404, Answers::Silence,
+        404,
+        Answers::Silence,
         "daskplugins in a: the API server does not list daskplugins in a and does not say whether it serves them, and \
          nothing is decided where a policy may be among them; if that lasts, look at \
          `kubectl get --raw /apis/kubernetes.dask.org/v1` (user x cannot list; discovery did not answer within 3 s)"

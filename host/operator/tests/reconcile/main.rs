@@ -15,6 +15,7 @@ use dask_operator::stores::Stores;
 use dask_operator::writes::Writes;
 use dask_operator_core::category::Retry;
 use dask_operator_core::parent::DaskKind;
+use dask_operator_core::plan::ResourceKind;
 use dask_operator_render::logic::Failure;
 use dask_operator_runtime::contract::{
     self, Answer, ChildAction, Event, EventType, Finding, Owner, Plan, Scale, Severity,
@@ -66,6 +67,40 @@ async fn what_is_missing_is_created_and_a_second_pass_writes_nothing() {
     // No watch has shown anything yet.
     world.pass(DaskKind::Cluster).await;
     assert_eq!(world.server.requests(), first);
+}
+
+/// A component that can't be told of some children would take them for missing.
+#[tokio::test]
+async fn a_kind_that_can_not_be_listed_holds_what_needs_it_and_nothing_else() {
+    let plan = || {
+        Ok(Ok(Plan {
+            children: vec![pod("p1")],
+            ..empty()
+        }))
+    };
+    let world = World::new(None, &[parent("DaskCluster", &json!({}))], plan);
+    let listings = world.reconciler.stores.listings();
+    let kind = |kind: &str| ResourceKind::new("v1", kind);
+    listings.hindered(&kind("Service"), Some("n"), "no right".to_owned());
+    listings.hindered(&kind("Gadget"), None, "no right".to_owned());
+    let outcome = world.pass(DaskKind::Cluster).await;
+    assert_eq!(outcome, Outcome::Failed(Retry::BackOff, None));
+    // An event is posted, too.
+    assert!(!world.server.requests().contains(&"POST pods".to_owned()));
+    let (_, status) = world.server.request("APPLY daskclusters/a/status");
+    let condition = &status["status"]["conditions"][0];
+    assert_eq!(
+        (&condition["type"], &condition["reason"]),
+        (&json!("KindNotListed"), &json!("Unlisted"))
+    );
+    assert_eq!(
+        condition["message"],
+        "fixed 1.0.0 (abc) has to know which Service objects there are, and nothing is changed until it does: no right"
+    );
+
+    listings.known(&kind("Service"), Some("n"));
+    world.pass(DaskKind::Cluster).await;
+    assert!(world.server.requests().contains(&"POST pods".to_owned()));
 }
 
 /// What a user has made is not the operator's to delete, whatever its labels and owners are.
