@@ -4,6 +4,13 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::Duration;
+
+/// What a file is called while it is written: this before its name, and who writes it after.
+const WRITING: &str = ".writing-";
+
+/// After that time, such a file is one that a process has left that was killed.
+const LEFT_OVER: Duration = Duration::from_secs(3600);
 
 /// Writes a file that others see whole or not at all, with these rights (`0o600`).
 ///
@@ -12,18 +19,24 @@ use std::path::Path;
 /// When it can't be written.
 pub(crate) fn write(path: &Path, content: &[u8], rights: u32) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(rights)
-        .open(&temporary)?;
-    file.write_all(content)?;
-    fs::rename(&temporary, path)
+    // Threads and processes may write the same file at the same time.
+    let (process, thread) = (std::process::id(), std::thread::current().id());
+    let temporary = path.with_file_name(format!("{WRITING}{name}.{process}-{thread:?}"));
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(rights);
+    let written = options
+        .open(&temporary)
+        .and_then(|mut file| file.write_all(content))
+        .and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // What can't be removed is so later.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
 }
 
-/// Removes the oldest of a folder's files that end so, until there are `most` of them.
+/// Removes the oldest of a folder's files that end so, until there are `most` of them, and what was left of files that were
+/// not written to their end.
 ///
 /// # Errors
 ///
@@ -32,8 +45,14 @@ pub(crate) fn keep(folder: &Path, end: &str, most: usize) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().ends_with(end) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.ends_with(end) {
             files.push((entry.metadata()?.modified()?, entry.path()));
+        } else if name.starts_with(WRITING)
+            && let Ok(modified) = entry.metadata().and_then(|metadata| metadata.modified())
+            && modified.elapsed().is_ok_and(|age| age > LEFT_OVER)
+        {
+            fs::remove_file(entry.path())?;
         }
     }
     files.sort();
@@ -60,6 +79,8 @@ mod tests {
             ("older.json", 3),
             ("new.json", 1),
             ("mine.txt", 4),
+            (".writing-older.json.7-ThreadId(1)", 2 * 3600),
+            (".writing-new.json.7-ThreadId(1)", 1),
         ] {
             let path = folder.join(name);
             write(&path, b"1", 0o600)?;
@@ -72,7 +93,15 @@ mod tests {
             .map(|entry| entry.file_name())
             .collect();
         left.sort();
-        assert_eq!(left, ["mine.txt", "new.json", "old.json"]);
+        assert_eq!(
+            left,
+            [
+                ".writing-new.json.7-ThreadId(1)",
+                "mine.txt",
+                "new.json",
+                "old.json"
+            ]
+        );
         let path = folder.join("new.json");
         write(&path, b"2", 0o600)?;
         assert_eq!(fs::read(&path)?, b"2");

@@ -11,6 +11,7 @@ use std::hash::{Hash as _, Hasher};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
@@ -19,6 +20,9 @@ use crate::{Digest, EngineError, trusted};
 
 /// How many artefacts are kept. The oldest go first.
 const KEPT: usize = 64;
+
+/// After that time, a file that was to be renamed or removed at once is one that a process has left that was killed.
+const LEFT_OVER: Duration = Duration::from_secs(3600);
 
 /// A directory of compiled components.
 #[derive(Debug)]
@@ -40,10 +44,14 @@ impl Artefacts {
         let mut hasher = StableHasher(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let compatibility = format!("{:016x}", hasher.finish());
-        Ok(Self {
+        let artefacts = Self {
             dir: dir.to_owned(),
             compatibility,
-        })
+        };
+        if let Err(error) = artefacts.prune() {
+            tracing::debug!(dir = %dir.display(), "what is superfluous can't be removed: {error}");
+        }
+        Ok(artefacts)
     }
 
     /// The compiled component, if it was compiled before and is undamaged.
@@ -89,22 +97,34 @@ impl Artefacts {
         let mut artefacts = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "cwasm")
-                && let Ok(modified) = path.metadata().and_then(|metadata| metadata.modified())
-            {
-                artefacts.push((modified, path));
+            // One that is gone already was removed by another process.
+            let Ok(modified) = path.metadata().and_then(|metadata| metadata.modified()) else {
+                continue;
+            };
+            let is_left_over = || modified.elapsed().is_ok_and(|age| age > LEFT_OVER);
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("cwasm") => artefacts.push((modified, path)),
+                Some("tmp" | "probe") if is_left_over() => remove(&path)?,
+                // The checksum of an artefact that was removed.
+                Some("sha256") if is_left_over() && !path.with_extension("cwasm").exists() => remove(&path)?,
+                _ => {}
             }
         }
         artefacts.sort();
         let superfluous = artefacts.len().saturating_sub(KEPT);
         for (_, path) in artefacts.drain(..superfluous) {
-            fs::remove_file(&path)?;
-            match fs::remove_file(path.with_extension("sha256")) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            remove(&path)?;
+            remove(&path.with_extension("sha256"))?;
         }
         Ok(())
+    }
+}
+
+/// Removes a file, unless another process has.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -220,5 +240,39 @@ mod tests {
                 .expect("stored");
         }
         assert_eq!(fs::read_dir(&artefacts.dir).expect("directory").count(), 2 * KEPT);
+    }
+
+    #[test]
+    fn what_a_killed_process_has_left_is_removed() {
+        let outer = tempfile::tempdir().expect("temporary directory");
+        let dir = outer.path().join("cache");
+        artefacts(&dir)
+            .store(&Digest::of(b"kept"), b"code")
+            .expect("stored");
+        let file = |name: &str, age: Duration| {
+            let file = File::create(dir.join(name)).expect("file");
+            let then = std::time::SystemTime::now() - age;
+            file.set_modified(then).expect("its time");
+        };
+        let (old, new) = (LEFT_OVER + Duration::from_secs(60), Duration::from_secs(1));
+        for (name, age) in [
+            ("a-0.cwasm.7-ThreadId(1).tmp", old),
+            ("b-0.cwasm.8-ThreadId(1).tmp", new),
+            (".7-ThreadId(1).probe", old),
+            ("gone-0.sha256", old),
+            ("other.txt", old),
+        ] {
+            file(name, age);
+        }
+        artefacts(&dir);
+        let mut left: Vec<_> = fs::read_dir(&dir)
+            .expect("directory")
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .filter(|name| !name.starts_with(&Digest::of(b"kept").hex()))
+            .collect();
+        left.sort();
+        assert_eq!(left, ["b-0.cwasm.8-ThreadId(1).tmp", "other.txt"]);
+        assert_eq!(fs::read_dir(&dir).expect("directory").count(), 4);
     }
 }
