@@ -22,6 +22,8 @@ SEEN = [
     "localhost:5000/policies/worker-limit:0.1.0", "pulled.wasm",
     "daskplugin.kubernetes.dask.org/worker-limit condition met", "worker-limit   0.1.0",
     "spec.worker.replicas: 3 workers are too many: write at most 2", "refused",
+    "configmap/worker-limit replaced", "daskplugin.kubernetes.dask.org/worker-limit condition met",
+    "spec.worker.replicas: 3 workers are more than this team has: write at most 2", "refused",
 ]
 
 

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from support.registry import ADDRESS
+from support.waiting import until
 
 from plugins.conftest import digest, other
 
@@ -45,6 +46,49 @@ def test_from_a_config_map(kubectl, operator, plugins, built):
     assert condition["reason"] == "ConfigMapUnusable" and "below binaryData" in condition["message"]
     # What was in force still is.
     assert "is still in force" in condition["message"]
+
+
+def replace_volume(mount, number, component):
+    """Let a folder hold a component as the kubelet does it with a ConfigMap: all that is in it changes in one step."""
+    version = mount / f"..version-{number}"
+    version.mkdir(parents=True)
+    (version / "p.wasm").write_bytes(component)
+    draft = mount / "..data.part"
+    draft.symlink_to(version.name)
+    draft.replace(mount / "..data")
+    if not (mount / "p.wasm").is_symlink():
+        (mount / "p.wasm").symlink_to("..data/p.wasm")
+
+
+def test_a_volume_that_changes_is_followed(kubectl, operator, plugins, built, folder):
+    one, two = (other(built["scripted"], number) for number in (11, 12))
+    mount = folder / kubectl.namespace
+    replace_volume(mount, 1, one)
+    plugins.apply("p", {"file": {"path": str(mount / "p.wasm")}})
+    plugins.ready("p")
+    assert plugins.status("p")[1]["digest"] == digest(one)
+    replace_volume(mount, 2, two)
+    until(lambda: plugins.status("p")[1]["digest"] == digest(two), "the new version")
+    assert plugins.ready("p")["reason"] == "InForce"
+    # What can't be used changes nothing, and the next one can.
+    replace_volume(mount, 3, b"no component")
+    assert "is still in force" in plugins.ready("p", "False")["message"]
+    replace_volume(mount, 4, one)
+    until(lambda: plugins.status("p")[1]["digest"] == digest(one), "the version before")
+
+
+def test_a_config_map_that_changes_is_followed(kubectl, operator, plugins, built):
+    one, two = (other(built["scripted"], number) for number in (13, 14))
+
+    def config_map(component):
+        encoded = base64.b64encode(component).decode()
+        return json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "code"}, "binaryData": {"p.wasm": encoded}})
+
+    kubectl("create", "--filename", "-", stdin=config_map(one))
+    plugins.apply("p", {"configMap": {"name": "code", "key": "p.wasm"}})
+    plugins.ready("p")
+    kubectl("replace", "--filename", "-", stdin=config_map(two))
+    until(lambda: plugins.status("p")[1]["digest"] == digest(two), "the new version")
 
 
 @pytest.mark.parametrize("image, password, reason, words", [

@@ -113,17 +113,18 @@ impl Known {
     /// An attempt has ended. Gives whether something else is in force now.
     pub(super) fn ended(&mut self, outcome: Outcome) -> bool {
         self.running = false;
-        self.failure = outcome.failure;
-        if self.failure.is_none() {
+        let worked = outcome.failure.is_none();
+        // A look at the source that finds nothing new says nothing of how the component does.
+        let fails = self
+            .failure
+            .take()
+            .filter(|failure| failure.reason == FAILS_IN_OPERATION && outcome.good.is_none());
+        self.failure = outcome.failure.or(fails);
+        if worked {
             self.failures = 0;
             // From now on only the source can have something new.
             self.look = true;
-            let every = self
-                .resource
-                .spec
-                .refresh_seconds
-                .and_then(|seconds| u64::try_from(seconds).ok());
-            self.again = every.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+            self.again = self.resource.refresh().map(|every| Instant::now() + every);
         } else {
             let wait = FIRST_WAIT * 2_u32.saturating_pow(self.failures.min(16));
             self.failures += 1;
@@ -223,5 +224,85 @@ impl Known {
             policy: protects.then_some(Err(error)),
             loaded: None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dask_operator_api::DaskPlugin;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn known(status: &Value) -> Known {
+        let object = json!({
+            "apiVersion": "kubernetes.dask.org/v1", "kind": "DaskPlugin",
+            "metadata": {"name": "p", "namespace": "n", "uid": "u", "generation": 2},
+            "spec": {"source": {"file": {"path": "/p.wasm"}}},
+            "status": status,
+        });
+        let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
+        Known::new(Resource::of_namespace(object).unwrap_or_else(|error| panic!("{error}")))
+    }
+
+    /// What can be in force: bytes with this digest, that were asked for in this generation.
+    fn good(digest: &str, generation: i64) -> Good {
+        let mut asked = known(&json!({})).resource;
+        asked.generation = generation;
+        Good {
+            entry: Entry {
+                id: asked.id.clone(),
+                scope: Scope::default(),
+                order: 0,
+                logic: BTreeMap::new(),
+                policy: None,
+                loaded: None,
+            },
+            name: "p".to_owned(),
+            version: "1".to_owned(),
+            digest: digest.to_owned(),
+            image_digest: None,
+            interfaces: Vec::new(),
+            asked,
+        }
+    }
+
+    fn outcome(good: Option<Good>, failure: Option<LoadFailure>) -> Outcome {
+        let resource = known(&json!({})).resource;
+        Outcome {
+            id: resource.id,
+            uid: resource.uid,
+            generation: resource.generation,
+            good,
+            failure,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_is_looked_at_again_and_again() {
+        let mut known = known(&json!({}));
+        for good in [Some(good("sha256:1", 2)), None, None] {
+            assert!(known.begin().is_some());
+            known.ended(outcome(good, None));
+            assert_eq!(known.due(), Some(Instant::now() + Duration::from_secs(10)));
+            assert!(known.begin().is_some_and(|attempt| attempt.look));
+            known.running = false;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_finds_nothing_new_does_not_make_it_well() {
+        let mut known = known(&json!({}));
+        known.ended(outcome(Some(good("sha256:1", 2)), None));
+        assert!(!known.go_back("it traps", false));
+        known.ended(outcome(None, None));
+        let reason = |known: &Known| known.failure.as_ref().map(|failure| failure.reason);
+        assert_eq!(reason(&known), Some(FAILS_IN_OPERATION));
+        assert_eq!(known.due(), Some(Instant::now() + Duration::from_secs(10)));
+        assert!(known.is_well() && known.failure.is_none());
+        // Other code begins anew.
+        known.go_back("it traps", false);
+        known.ended(outcome(Some(good("sha256:2", 2)), None));
+        assert_eq!(reason(&known), None);
     }
 }

@@ -415,12 +415,15 @@ impl Manager {
             outcome.good = None;
             outcome.failure = Some(hindered);
         }
-        self.metrics.plugin_loaded(
-            outcome
-                .failure
-                .as_ref()
-                .map_or("success", |failure| failure.reason),
-        );
+        // A look at a source that holds nothing new loads nothing.
+        let result = match (&outcome.failure, &outcome.good) {
+            (Some(failure), _) => Some(failure.reason),
+            (None, Some(_)) => Some("success"),
+            (None, None) => None,
+        };
+        if let Some(result) = result {
+            self.metrics.plugin_loaded(result);
+        }
         let changed = known.ended(outcome);
         if changed {
             self.exchange();

@@ -1,6 +1,7 @@
 //! DaskPlugin and ClusterDaskPlugin resources, as the rest of this folder takes them.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use dask_operator_api::{ClusterDaskPlugin, DaskPlugin, DaskPluginSpec, PluginStatus};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -10,6 +11,12 @@ use kube::{Resource as _, ResourceExt as _};
 
 use super::catalog::NAMESPACE_NAME;
 use super::{PluginId, Scope};
+
+/// How often a file is looked at.
+const FILE_REFRESH: Duration = Duration::from_secs(10);
+
+/// And a ConfigMap, for which the API server has to be asked.
+const CONFIG_MAP_REFRESH: Duration = Duration::from_secs(30);
 
 /// A plugin resource.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,6 +104,24 @@ impl Resource {
         serde_json::Value::Object(self.spec.settings.clone().unwrap_or_default()).to_string()
     }
 
+    /// How often its source is looked at for something else; never where there is none. Volumes that hold a ConfigMap
+    /// change with it, without anybody touching this resource.
+    pub(super) fn refresh(&self) -> Option<Duration> {
+        let spec = &self.spec;
+        if let Some(seconds) = spec.refresh_seconds {
+            return u64::try_from(seconds).ok().map(Duration::from_secs);
+        }
+        // Other bytes would be refused.
+        if spec.digest.is_some() {
+            return None;
+        }
+        match (&spec.source.file, &spec.source.config_map) {
+            (Some(_), _) => Some(FILE_REFRESH),
+            (None, Some(_)) => Some(CONFIG_MAP_REFRESH),
+            (None, None) => None,
+        }
+    }
+
     /// The namespace of what it names.
     pub(super) fn namespace_of<'a>(&'a self, named: Option<&'a String>) -> &'a str {
         self.id.namespace.as_ref().or(named).map_or("", String::as_str)
@@ -154,5 +179,26 @@ where
 impl PluginKind for ClusterDaskPlugin {
     fn read(self) -> Result<Resource, ParseExpressionError> {
         Resource::of_cluster(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[rstest]
+    #[case::file(json!({"source": {"file": {"path": "/p.wasm"}}}), Some(10))]
+    #[case::config_map(json!({"source": {"configMap": {"name": "p", "key": "p.wasm"}}}), Some(30))]
+    #[case::image(json!({"source": {"oci": {"image": "ghcr.io/acme/p:1"}}}), None)]
+    #[case::these_bytes(json!({"source": {"file": {"path": "/p.wasm"}}, "digest": "sha256:1"}), None)]
+    #[case::said(json!({"source": {"file": {"path": "/p.wasm"}}, "refreshSeconds": 300}), Some(300))]
+    fn how_often_a_source_is_looked_at(#[case] spec: Value, #[case] seconds: Option<u64>) {
+        let object = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": spec});
+        let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
+        let resource = Resource::of_namespace(object).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(resource.refresh(), seconds.map(Duration::from_secs));
     }
 }
