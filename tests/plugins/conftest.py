@@ -58,17 +58,19 @@ def registry(tmp_path_factory):
 @pytest.fixture(scope="module")
 def start(admin, folder, registry, tmp_path_factory):
     """Start an operator with more arguments, without one that another one has as well, and with the rights of a release: for
-    one namespace where that is named. To none of them anything is forbidden."""
+    one namespace where that is named. ``replica_of`` is one whose release it belongs to. To none of them anything is
+    forbidden."""
     started = []
 
     with ExitStack() as accounts:
-        def start(*arguments, namespace=None, cache=None, ca=None):
+        def start(*arguments, namespace=None, cache=None, ca=None, replica_of=None):
             cache = cache or tmp_path_factory.mktemp("cache") / "components"
             values = {"namespaces": [namespace]} if namespace else {}
-            account = accounts.enter_context(chart.account(
+            account = replica_of.account if replica_of else accounts.enter_context(chart.account(
                 admin, tmp_path_factory.mktemp("account"), plugins={"pullSecrets": ["login"]}, **values))
             operator = Operator(account.environment, tmp_path_factory.mktemp("operator"), *account.arguments(),
                                 "--plugin-folder", folder, "--plugin-ca-file", ca or registry.ca, "--cache-dir", cache, *arguments)
+            operator.account = account
             started.append(operator.start())
             return operator
 

@@ -10,6 +10,7 @@ use super::PluginId;
 use super::failure::LoadFailure;
 use super::fetch::{Fetched, Sources};
 use super::kept::Kept;
+use super::known::ROLLED_BACK;
 use super::prepare::{Good, Workshop};
 use super::resource::Resource;
 
@@ -90,7 +91,7 @@ impl Attempt {
         let digest = dask_operator_sources::digest(&fetched.bytes);
         if self.rolled_back.as_ref() == Some(&digest) {
             return Err(LoadFailure::new(
-                "RolledBack",
+                ROLLED_BACK,
                 format!(
                     "the component with the digest {digest} failed again and again, and was taken back: push \
                          another one, or change the resource to try this one again"

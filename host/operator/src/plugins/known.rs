@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dask_operator_api::PluginMode;
+use dask_operator_api::{LastGood, PluginMode};
 use dask_operator_core::parent::DaskKind;
 use dask_operator_render::logic::interface;
 use tokio::time::Instant;
@@ -21,6 +21,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// The reason of what is in force and fails.
 const FAILS_IN_OPERATION: &str = "FailsInOperation";
+
+/// The reason of what was taken back.
+pub(super) const ROLLED_BACK: &str = "RolledBack";
 
 /// What is known of one plugin resource.
 pub(super) struct Known {
@@ -41,6 +44,21 @@ pub(super) struct Known {
     again: Option<Instant>,
     /// Whether the next one looks at the source although it is the same.
     look: bool,
+    /// What fails here again and again, which is for who leads to decide about: what happened, and whether it may go back.
+    blamed: Option<(String, bool)>,
+}
+
+/// What becomes of a plugin because of what who leads has made of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Follow {
+    /// Nothing.
+    Stay,
+    /// Something else is in force now.
+    Exchanged,
+    /// What was in force is not any more, and what shall be has to be loaded.
+    Load,
+    /// The source holds something else.
+    Look,
 }
 
 impl Known {
@@ -58,6 +76,7 @@ impl Known {
             running: false,
             again: None,
             look: false,
+            blamed: None,
         }
     }
 
@@ -69,6 +88,7 @@ impl Known {
         self.failures = 0;
         self.again = None;
         self.look = false;
+        self.blamed = None;
     }
 
     /// Whether something of it was in force before this process began.
@@ -133,10 +153,72 @@ impl Known {
         match outcome.good {
             Some(good) => {
                 self.previous = self.good.replace(good);
+                self.blamed = None;
                 true
             }
             None => false,
         }
+    }
+
+    /// Does what who leads has done with this plugin, as its status says: all replicas answer the webhook, and by the same
+    /// code.
+    pub(super) fn follow(&mut self) -> Follow {
+        match self.follow_back() {
+            Follow::Stay => {}
+            done => return done,
+        }
+        let (Some(last), Some(good)) = (self.last_good(), &self.good) else {
+            return Follow::Stay;
+        };
+        if last.digest == good.digest {
+            return Follow::Stay;
+        }
+        self.look = true;
+        Follow::Look
+    }
+
+    /// Takes back what who leads has taken back.
+    pub(super) fn follow_back(&mut self) -> Follow {
+        let (Some(last), Some(good)) = (self.last_good(), &self.good) else {
+            return Follow::Stay;
+        };
+        let is_it = |good: &Good| good.digest == last.digest && good.asked.generation == last.generation;
+        if last.rolled_back.as_ref() != Some(&good.digest) || is_it(good) {
+            return Follow::Stay;
+        }
+        let previous = self.previous.take().filter(is_it);
+        let message = match &self.resource.status.error {
+            Some(error) => error.clone(),
+            None => format!("{} was taken back by the replica that leads", good.title()),
+        };
+        self.rolled_back = last.rolled_back.clone();
+        self.blamed = None;
+        self.good = previous;
+        if self.good.is_none() {
+            // Whoever is loaded next says why.
+            self.failure = None;
+            self.look = false;
+            return Follow::Load;
+        }
+        self.failure = Some(LoadFailure::new(ROLLED_BACK, message));
+        Follow::Exchanged
+    }
+
+    /// What who leads has put in force last for the resource as it is.
+    fn last_good(&self) -> Option<LastGood> {
+        let status = &self.resource.status;
+        let is_current = status.observed_generation == Some(self.resource.generation);
+        status.last_good.clone().filter(|_| is_current)
+    }
+
+    /// It fails again and again here, and somebody else decides what becomes of it.
+    pub(super) fn blame(&mut self, message: String, may_go_back: bool) {
+        self.blamed = Some((message, may_go_back));
+    }
+
+    /// What it was blamed for, when it is for this replica to decide.
+    pub(super) fn take_blame(&mut self) -> Option<(String, bool)> {
+        self.blamed.take()
     }
 
     /// What is in force fails again and again: what was so before is in force again, where there is
@@ -175,6 +257,7 @@ impl Known {
 
     /// What is in force failed again and again, and does no more. Gives whether that was its only trouble.
     pub(super) fn is_well(&mut self) -> bool {
+        self.blamed = None;
         let failed = |failure: &LoadFailure| failure.reason == FAILS_IN_OPERATION;
         self.failure.take_if(|failure| failed(failure)).is_some()
     }
@@ -229,7 +312,7 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use dask_operator_api::DaskPlugin;
+    use dask_operator_api::{DaskPlugin, PluginStatus};
     use serde_json::{Value, json};
 
     use super::*;
@@ -304,5 +387,74 @@ mod tests {
         known.go_back("it traps", false);
         known.ended(outcome(Some(good("sha256:2", 2)), None));
         assert_eq!(reason(&known), None);
+    }
+
+    /// The status in which who leads says that it put this in force, and took that back.
+    fn led(digest: &str, generation: i64, rolled_back: Option<&str>) -> PluginStatus {
+        PluginStatus {
+            observed_generation: Some(2),
+            error: rolled_back.map(|_| "it failed and was taken back".to_owned()),
+            digest: Some(digest.to_owned()),
+            last_good: Some(LastGood {
+                generation,
+                digest: digest.to_owned(),
+                rolled_back: rolled_back.map(str::to_owned),
+                ..LastGood::default()
+            }),
+            ..PluginStatus::default()
+        }
+    }
+
+    fn digest(known: &Known) -> Option<&str> {
+        known.good.as_ref().map(|good| good.digest.as_str())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_who_leads_takes_back_is_taken_back() {
+        let mut known = known(&json!({}));
+        known.ended(outcome(Some(good("sha256:1", 1)), None));
+        known.ended(outcome(Some(good("sha256:2", 2)), None));
+        known.resource.status = led("sha256:2", 2, None);
+        assert_eq!(known.follow(), Follow::Stay);
+        known.resource.status = led("sha256:1", 1, Some("sha256:2"));
+        // Of an older state of the resource, nothing is concluded.
+        known.resource.status.observed_generation = Some(1);
+        assert_eq!(known.follow(), Follow::Stay);
+        known.resource.status.observed_generation = Some(2);
+        assert_eq!(known.follow(), Follow::Exchanged);
+        assert_eq!(digest(&known), Some("sha256:1"));
+        let said = known.failure.as_ref().map(ToString::to_string);
+        assert_eq!(said.as_deref(), Some("it failed and was taken back"));
+        assert_eq!(known.rolled_back.as_deref(), Some("sha256:2"));
+        assert_eq!(known.follow(), Follow::Stay, "that was done");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_have_the_version_before_loads_it() {
+        let mut known = known(&json!({"digest": "sha256:1", "interfaces": ["policy"]}));
+        known.ended(outcome(Some(good("sha256:2", 2)), None));
+        known.resource.status = led("sha256:1", 1, Some("sha256:2"));
+        assert_eq!(known.follow(), Follow::Load);
+        assert_eq!(digest(&known), None);
+        assert!(known.entry().is_some(), "what it looks after is held meanwhile");
+        assert!(known.begin().is_some_and(|attempt| attempt.good.is_none()));
+        let again = LoadFailure::new(ROLLED_BACK, "not again");
+        known.ended(outcome(Some(good("sha256:1", 1)), Some(again)));
+        assert_eq!((digest(&known), known.follow()), (Some("sha256:1"), Follow::Stay));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_who_leads_has_found_at_the_source_is_looked_for() {
+        let mut known = known(&json!({}));
+        known.ended(outcome(Some(good("sha256:1", 2)), None));
+        known.resource.status = led("sha256:2", 2, None);
+        assert_eq!(known.follow(), Follow::Look);
+        assert_eq!(known.follow_back(), Follow::Stay);
+        assert_eq!(
+            digest(&known),
+            Some("sha256:1"),
+            "in force until its successor is ready"
+        );
+        assert!(known.begin().is_some_and(|attempt| attempt.look));
     }
 }

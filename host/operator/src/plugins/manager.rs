@@ -20,7 +20,7 @@ use super::failure::LoadFailure;
 use super::fetch::Sources;
 use super::guard::{self, News};
 use super::kept::Kept;
-use super::known::Known;
+use super::known::{Follow, Known};
 use super::namespaces::Namespaces;
 use super::prepare::Workshop;
 use super::resource::Resource;
@@ -191,10 +191,7 @@ impl Manager {
                 () = wait => self.begin_due(),
                 () = leading.wait(), if !self.led => {
                     self.led = true;
-                    let ids: Vec<_> = self.known.keys().cloned().collect();
-                    for id in ids {
-                        self.report(&id, false).await;
-                    }
+                    self.leads().await;
                 }
             }
         }
@@ -335,6 +332,8 @@ impl Manager {
                 // Who leads writes the status, and knows it.
                 if !self.leading.now() {
                     known.resource.status = resource.status;
+                    let done = known.follow();
+                    self.followed(&id, done);
                 }
                 return;
             }
@@ -344,6 +343,23 @@ impl Manager {
             }
         }
         self.begin(&id);
+    }
+
+    /// Something was done with a plugin because who leads has done so.
+    fn followed(&mut self, id: &PluginId, done: Follow) {
+        match done {
+            Follow::Stay => {}
+            Follow::Exchanged | Follow::Load => {
+                warn!(plugin = %id, "taken back, as the replica that leads has done");
+                self.metrics.plugin_rolled_back();
+                self.exchange();
+                (self.swapped)(id.namespace.as_deref());
+                if done == Follow::Load {
+                    self.begin(id);
+                }
+            }
+            Follow::Look => self.begin(id),
+        }
     }
 
     fn gone(&mut self, id: &PluginId) {
@@ -430,6 +446,13 @@ impl Manager {
             (self.swapped)(id.namespace.as_deref());
         }
         self.report(&id, changed).await;
+        // It may have been taken back while it was loaded here.
+        if !self.leading.now()
+            && let Some(known) = self.known.get_mut(&id)
+        {
+            let done = known.follow_back();
+            self.followed(&id, done);
+        }
     }
 
     /// A plugin that is in force fails again and again, or does no more.
@@ -441,17 +464,41 @@ impl Manager {
             return;
         }
         match what {
-            guard::Told::Fails { message, may_go_back } => {
-                if known.go_back(&message, may_go_back) {
-                    self.metrics.plugin_rolled_back();
-                    self.exchange();
-                    (self.swapped)(id.namespace.as_deref());
-                }
+            // One decides for all replicas: else each would admit by another version.
+            guard::Told::Fails { message, may_go_back } if !self.leading.now() => {
+                warn!(plugin = %id, "fails again and again, which is for the replica that leads to decide about: {message}");
+                known.blame(message, may_go_back);
+                return;
             }
+            guard::Told::Fails { message, may_go_back } => self.go_back(&id, &message, may_go_back),
             guard::Told::Well if known.is_well() => {}
             guard::Told::Well => return,
         }
         self.report(&id, false).await;
+    }
+
+    /// Takes back what fails again and again, where it may and there is something to go back to.
+    fn go_back(&mut self, id: &PluginId, message: &str, may_go_back: bool) {
+        let Some(known) = self.known.get_mut(id) else {
+            return;
+        };
+        if known.go_back(message, may_go_back) {
+            self.metrics.plugin_rolled_back();
+            self.exchange();
+            (self.swapped)(id.namespace.as_deref());
+        }
+    }
+
+    /// It is for this replica now to decide about all plugins, and to say so.
+    async fn leads(&mut self) {
+        let ids: Vec<_> = self.known.keys().cloned().collect();
+        for id in ids {
+            let blame = self.known.get_mut(&id).and_then(Known::take_blame);
+            if let Some((message, may_go_back)) = blame {
+                self.go_back(&id, &message, may_go_back);
+            }
+            self.report(&id, false).await;
+        }
     }
 
     /// Lets decide who is in force now.
