@@ -41,6 +41,8 @@ CASES = {
     "CRDs": ({"kopfArgs": ["--install-crds"]}, "Use the value `crds.install`."),
     "lease": ({"kopfArgs": ["--lease=mine"]}, "The chart always has a lease; leave it out."),
     "webhook": ({"kopfArgs": ["--webhook=0.0.0.0:9443"]}, "Use the value `webhook.enabled`."),
+    "strict": ({"kopfArgs": ["--webhook-strict"]}, "Use the value `webhook.strict`."),
+    "strict in words": ({"webhook": {"strict": "yes"}}, "got string, want boolean"),
     "plugin": ({"kopfArgs": ["--plugin=cluster=/x.wasm"]}, "Use the value `plugins`."),
     "namespaces twice": ({"kopfArgs": ["-n", "a"], "namespaces": ["b"]}, "Namespaces are named by `namespaces` and by kopfArgs"),
     "namespaces and labels": ({"namespaces": ["a"], "namespaceSelector": {"matchLabels": {"team": "data"}}},

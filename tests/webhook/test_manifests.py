@@ -5,6 +5,7 @@ from support.dask import workers
 from support.hook import warnings
 from support.kubectl import Refused
 from support.manifests import API, autoscaler, changed, cluster, group, job
+from support.mistakes import MISTAKES
 from support.waiting import until
 
 MINIMAL = """
@@ -88,10 +89,6 @@ WRONG = {
         wrong("spec.scheduler.service.ports", [{"name": "dashboard", "port": 8787}]),
         "spec.scheduler.service.ports: workers would not find the scheduler, because no port says which is its: name the port of "
         "Dask's protocol `tcp-comm`"),
-    "a Service for another cluster": (
-        wrong("spec.scheduler.service.selector", {"dask.org/cluster-name": "copied", "dask.org/component": "scheduler"}),
-        "spec.scheduler.service.selector.dask.org/cluster-name: it selects no scheduler of this cluster: write "
-        "`dask.org/cluster-name: c`"),
     "annotations of a Service in its spec": (
         wrong("spec.scheduler.service.annotations", {"example.com/internal": "true"}),
         "spec.scheduler.service.annotations: a Service has no such field in its spec, and would not be created with it: labels and "
@@ -109,9 +106,26 @@ WRONG = {
     "a group of no cluster": (
         changed(group("g", "c"), "spec.cluster", ""),
         "spec.cluster: it says which cluster the workers join: write the name of a DaskCluster in this namespace"),
-    "a runner that never ends": (
-        job("j", restart="Always"),
-        "spec.job.spec.restartPolicy: a runner that is always restarted never ends: write `OnFailure` or `Never`"),
+    "a misspelt image": (
+        changed(wrong(f"{W}.imagee", "mine:1"), f"{W}.image", None),
+        "spec.worker.spec.containers[0].imagee: a container has no field `imagee`, and needs an image: did you mean `image`?"),
+    "a misspelt image of a scheduler": (
+        changed(wrong(f"{S}.containers.0.imgae", "mine:1"), f"{S}.containers.0.image", None),
+        "spec.scheduler.spec.containers[0].imgae: a container has no field `imgae`, and needs an image: did you mean `image`?"),
+    "a misspelt image of a runner": (
+        changed(changed(job("j"), "spec.job.spec.containers.0.Image", "mine:1"), "spec.job.spec.containers.0.image", None),
+        "spec.job.spec.containers[0].Image: a container has no field `Image`, and needs an image: did you mean `image`?"),
+    "a container beside Dask's without an image": (
+        wrong("spec.worker.spec.containers", [*cluster("c")["spec"]["worker"]["spec"]["containers"], {"name": "agent"}]),
+        "spec.worker.spec.containers[1].image: a container needs an image, as `image: ghcr.io/dask/dask:2026.1.0`"),
+    "a mode that somebody read as a decimal number": (
+        wrong("spec.worker.spec.volumes", [{"name": "v", "configMap": {"name": "hooks", "defaultMode": 755}}]),
+        "spec.worker.spec.volumes[0].configMap.defaultMode: 755 can't be a mode, which is 0777 at most, or 511 as a decimal number: "
+        "write 0755, or 493, which is the same as a decimal number"),
+    "an environment variable that YAML takes for a boolean": (
+        wrong(f"{W}.env", [{"name": "HDF5_USE_FILE_LOCKING", "value": False}]),
+        "spec.worker.spec.containers[0].env[0].value: it must be text, and YAML takes words such as `no`, `off` and `on` for true or "
+        "false, here for false: put the one that you mean into quotes"),
     "a job without code": (
         changed(job("j"), "spec.job", None),
         "spec.job: `job` is missing: write it as an object"),
@@ -212,6 +226,39 @@ def test_what_a_namespace_forbids_is_warned_of(asked):
             assert any(warning.startswith(beginning) and "violates PodSecurity" in warning for warning in found), found
     finally:
         asked("label", "namespace", asked.namespace, "pod-security.kubernetes.io/enforce-")
+
+
+def questionable(kubectl, manifest):
+    """The condition that says what is very likely wrong with an object."""
+    conditions = kubectl.get(manifest["kind"], manifest["metadata"]["name"])["status"]["conditions"]
+    return next((condition for condition in conditions if condition["type"] == "SpecQuestionable"), None)
+
+
+@pytest.mark.parametrize("what", MISTAKES)
+def test_mistakes_are_warned_of_and_stand_in_a_condition(asked, what):
+    """What ran under dask-kubernetes is not refused."""
+    manifest, sentence = MISTAKES[what]
+    found = warnings(asked, manifest)
+    assert any(warning.startswith(sentence) for warning in found), found
+    said = until(lambda: questionable(asked, manifest), "the condition")
+    assert said["status"] == "True" and sentence in said["message"]
+
+
+def test_images_are_warned_of_once_and_only_if_somebody_wrote_them(asked):
+    def of_images(manifest):
+        return [warning for warning in warnings(asked, manifest) if "can be another image tomorrow" in warning]
+
+    both = of_images(cluster("both"))
+    assert len(both) == 1 and both[0].startswith("spec.worker.spec.containers[0].image: `ghcr.io/dask/dask:latest`"), both
+    first = of_images(job("all-three"))
+    assert len(first) == 1 and first[0].startswith("spec.job.spec.containers[0].image: "), first
+    short = {"apiVersion": API, "kind": "DaskCluster", "metadata": {"name": "short"}, "spec": {"worker": {"replicas": 1}}}
+    assert of_images(short) == []
+    scheduler = changed(short, "spec.scheduler", {"spec": {"containers": [{"name": "scheduler", "image": "ghcr.io/dask/dask"}]}})
+    said = of_images(changed(scheduler, "metadata.name", "by-scheduler"))
+    assert len(said) == 1 and said[0].startswith("spec.scheduler.spec.containers[0].image: `ghcr.io/dask/dask`"), said
+    # What was said before is not said at each update.
+    assert of_images(changed(cluster("both"), "spec.idleTimeout", 3600)) == []
 
 
 def test_workers_cannot_move(asked):

@@ -31,6 +31,7 @@ itself sets, with a sentence. An argument's value may stand behind "=" or in the
   "--webhook-configuration" "Use the value `webhook.enabled`."
   "--webhook-secret" "The chart names it; leave it out."
   "--webhook-certificate-folder" "Use the value `webhook.certManager`."
+  "--webhook-strict" "Use the value `webhook.strict`."
   "--context" "In a pod the service account says which cluster is meant; leave it out."
 }}
 {{- $namespaces := list }}

@@ -175,6 +175,7 @@ impl InPlace<'_> {
                 extra_kinds: Cow::Borrowed(&[]),
             },
             policies: self.policies.clone(),
+            strict: false,
         };
         let user_info = asked.user.to_string();
         let request = Request {

@@ -28,6 +28,7 @@ pub use chain::{Chain, Decider, Request};
 pub use outcome::{Outcome, Said};
 
 use crate::convert;
+use crate::findings::{keep_for_author, strictly};
 use crate::logic::Failure;
 use crate::policy::{Mode, Policy};
 use object::Object;
@@ -69,8 +70,10 @@ pub fn mutate(chain: &Chain<'_>, request: &Request<'_>) -> Outcome {
         policies(chain, request, &mut object, &mut outcome, true);
     }
     if outcome.is_allowed() && !shallow {
-        // Warnings are said when it is validated.
-        outcome.errors(findings(chain, request, &object));
+        // Here it is known what the author wrote, and what was filled in.
+        let mut found = findings(chain, request, &object);
+        keep_for_author(&mut found, request.object, object.value());
+        outcome.findings(found);
     }
     outcome.changed = object.into_changed();
     outcome
@@ -91,8 +94,14 @@ pub fn validate(chain: &Chain<'_>, request: &Request<'_>, now: Timestamp) -> Out
     // The webhook that fills in may be off.
     default(chain, request, &mut object, &mut outcome);
     if outcome.is_allowed() {
-        let found = findings(chain, request, &object);
-        outcome.findings(found);
+        let mut found = findings(chain, request, &object);
+        if leaves_spec(request) || object.is_changed() {
+            keep_for_author(&mut found, request.object, object.value());
+            outcome.findings(found);
+        } else {
+            // The rest was said by who filled in.
+            outcome.errors(found);
+        }
     }
     if outcome.is_allowed() {
         policies(chain, request, &mut object, &mut outcome, false);
@@ -141,12 +150,12 @@ fn default(chain: &Chain<'_>, request: &Request<'_>, object: &mut Object<'_>, ou
     }
 }
 
-/// What logic says of an object. On updates, what was wrong before is a warning, and what was unwise before is not said again.
+/// What logic says of an object. On updates, what was wrong before is a warning, and what was unwise is known.
 fn findings(chain: &Chain<'_>, request: &Request<'_>, object: &Object<'_>) -> Vec<Finding> {
     let decider = &chain.logic;
     let ask = |object: &str, old: Option<&str>| decider.logic.validate(object, old, &decider.settings);
     let mut findings = match ask(object.text(), object.before()) {
-        Ok(findings) => findings,
+        Ok(findings) => strictly(findings, chain.strict),
         Err(failure) => {
             let severity = if leaves_spec(request) {
                 Severity::Warning
@@ -166,8 +175,7 @@ fn findings(chain: &Chain<'_>, request: &Request<'_>, object: &Object<'_>) -> Ve
     findings
 }
 
-/// What an update does not make worse: errors that were found in the object before, too, are warnings, and warnings of
-/// before are not said again.
+/// Looks for what was found in the object before, too: errors become warnings, and warnings are not said again.
 fn forgive(findings: &mut Vec<Finding>, before: impl FnOnce() -> Vec<Finding>) {
     if findings.is_empty() {
         return;
@@ -175,16 +183,14 @@ fn forgive(findings: &mut Vec<Finding>, before: impl FnOnce() -> Vec<Finding>) {
     let before = before();
     findings.retain_mut(|finding| {
         let same = |other: &Finding| (&other.field, &other.message) == (&finding.field, &finding.message);
-        let known = before.iter().any(same);
-        match finding.severity {
-            Severity::Warning => !known,
-            Severity::Error => {
-                if known {
-                    finding.severity = Severity::Warning;
-                }
-                true
-            }
+        if !before.iter().any(same) {
+            return true;
         }
+        let is_known = finding.severity == Severity::Warning;
+        if finding.severity == Severity::Error {
+            finding.severity = Severity::Warning;
+        }
+        !is_known
     });
 }
 
@@ -216,7 +222,10 @@ fn policies(
         }
         match response.verdict {
             Verdict::Allow => {}
-            Verdict::Refuse(findings) => refused(policy, request, object, outcome, findings),
+            Verdict::Refuse(findings) => {
+                let findings = strictly(findings, chain.strict);
+                refused(policy, request, object, outcome, findings);
+            }
             Verdict::Patch(text) if patching => patch(policy, object, outcome, &text),
             Verdict::Patch(_) => {}
         }

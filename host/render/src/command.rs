@@ -31,6 +31,10 @@ pub struct RenderArgs {
     #[arg(short = 'n', long, default_value = "default")]
     pub namespace: String,
 
+    /// Take mistakes for errors: what runs and is very likely not what its author wants. As --webhook-strict does.
+    #[arg(long)]
+    pub strict: bool,
+
     /// Components and their settings.
     #[command(flatten)]
     pub plugins: PluginArgs,
@@ -89,7 +93,10 @@ pub fn run(
     }
     let fields = Fields::new();
     let unknown: Vec<_> = all.iter().flat_map(|document| fields.check(document)).collect();
-    let rendered = render(all, &plugins, &args.namespace, now());
+    let mut rendered = render(all, &plugins, &args.namespace, now());
+    if args.strict {
+        rendered = rendered.strictly();
+    }
     for message in unknown.iter().chain(&rendered.messages) {
         writeln!(err, "{message}")?;
     }

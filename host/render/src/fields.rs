@@ -341,7 +341,7 @@ mod tests {
             .into_iter()
             .map(|finding| match finding.severity {
                 Severity::Error => format!("{}: Error: {}", finding.field, finding.message),
-                Severity::Warning => format!("{}: {}", finding.field, finding.message),
+                Severity::Mistake | Severity::Warning => format!("{}: {}", finding.field, finding.message),
             })
             .collect();
         assert_eq!(found, expected);

@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::convert;
 use crate::documents::Document;
 use crate::fields::instead;
+use crate::findings::keep_for_author;
 use crate::logic::{Failure, Logic};
 use crate::policy::Policy;
 use crate::review::{Remark, ReviewError, review};
@@ -46,6 +47,8 @@ pub enum Level {
     Note,
     /// It works but is unwise.
     Warning,
+    /// It runs and is very likely not what its author wants.
+    Mistake,
     /// It can't work.
     Error,
 }
@@ -70,6 +73,7 @@ impl fmt::Display for Message {
         let level = match self.level {
             Level::Note => "note",
             Level::Warning => "warning",
+            Level::Mistake => "mistake",
             Level::Error => "error",
         };
         write!(f, "{level}: {}", self.source)?;
@@ -91,6 +95,17 @@ pub struct Rendered {
 }
 
 impl Rendered {
+    /// The same with mistakes as errors.
+    #[must_use]
+    pub fn strictly(mut self) -> Self {
+        for message in &mut self.messages {
+            if message.level == Level::Mistake {
+                message.level = Level::Error;
+            }
+        }
+        self
+    }
+
     /// Whether something can't work.
     #[must_use]
     pub fn failed(&self) -> bool {
@@ -166,6 +181,7 @@ impl Renderer<'_> {
         for finding in findings {
             let level = match finding.severity {
                 Severity::Error => Level::Error,
+                Severity::Mistake => Level::Mistake,
                 Severity::Warning => Level::Warning,
             };
             self.say(level, source, object, &finding.field, finding.message);
@@ -248,6 +264,7 @@ impl Renderer<'_> {
 
         let logic = self.deciders.logic(dask);
         let settings = self.deciders.settings(dask);
+        let given = object.clone();
         let mut fit = true;
         match logic.default(&object.to_string(), settings) {
             Err(failure) => {
@@ -281,6 +298,7 @@ impl Renderer<'_> {
             Ok(mut findings) if fit => {
                 findings.retain(|finding| written || finding.severity == Severity::Error);
                 fit = !findings.iter().any(|finding| finding.severity == Severity::Error);
+                keep_for_author(&mut findings, &given, &object);
                 self.findings(source, &title, findings);
             }
             Ok(_) => {}

@@ -125,6 +125,30 @@ fn all_examples() {
 }
 
 #[test]
+fn mistakes_are_said_and_errors_where_it_is_strict() {
+    let selector = "service: {selector: {dask.org/cluster-name: other}, ports:";
+    let copied = CLUSTER.replace("service: {ports:", selector);
+    let said = "standard input: DaskCluster c: spec.scheduler.service.selector.dask.org/cluster-name: it selects no scheduler";
+    let Run { all_right, out, err } = run(&["-f", "-"], &copied);
+    assert!(all_right && err.starts_with(&format!("mistake: {said}")), "{err}");
+    assert_eq!(objects(&out).len(), 5);
+    let Run { all_right, out, err } = run(&["-f", "-", "--strict"], &copied);
+    assert!(!all_right && err.starts_with(&format!("error: {said}")), "{err}");
+    assert_eq!(out, "");
+    assert!(run(&["-f", "-", "--strict"], CLUSTER).all_right);
+}
+
+#[test]
+fn what_was_filled_in_is_not_warned_of() {
+    let short = "apiVersion: kubernetes.dask.org/v1\nkind: DaskCluster\nmetadata: {name: c}\nspec: {worker: {replicas: 1}}";
+    let Run { all_right, err, .. } = run(&["-f", "-"], short);
+    assert!(all_right && err.is_empty(), "{err}");
+    let written = CLUSTER.replace("dask:1", "dask");
+    let Run { err, .. } = run(&["-f", "-"], &written);
+    assert_eq!(err.matches("can be another image tomorrow").count(), 1, "{err}");
+}
+
+#[test]
 fn json_is_one_list() {
     let Run { out, .. } = run(&["-f", "-", "-o", "json"], CLUSTER);
     let list: Value = serde_json::from_str(&out).expect("JSON");

@@ -14,7 +14,8 @@
 //! * `schedulerContainerRestarts`: how often the one that was seen last was, in its pod.
 //!
 //! Its conditions are `Available`, `SchedulerReady` and `WorkersReady`; `SchedulerUpToDate` where the scheduler says what it
-//! was made from; `SchedulerRestarted` once it happened; `Suspended` while it is; `Idle` where it has an idle timeout.
+//! was made from; `SchedulerRestarted` once it happened; `Suspended` while it is; `Idle` where it has an idle timeout; `SpecQuestionable` where
+//! something in the spec is very likely a mistake.
 
 mod available;
 mod group;

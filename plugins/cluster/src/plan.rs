@@ -16,7 +16,9 @@ const SUSPENDED: &str = "Suspended";
 /// Plans a `DaskCluster`.
 pub(crate) fn cluster(observation: &Observation, settings: &Settings) -> Result<Plan, Error> {
     let cluster = <DefaultCluster as Logic<Cluster>>::default(observation.parent_json()?, settings)?;
-    Error::if_invalid(validate::cluster(&cluster))?;
+    let findings = validate::cluster(&cluster);
+    let questionable = Condition::questionable(&findings);
+    Error::if_invalid(findings)?;
     let cluster = Resource::of(&cluster);
     let handed_down = Metadata::of(cluster.object, &settings.ignored())
         .below(Metadata::embedded(cluster.spec["scheduler"].get("metadata")));
@@ -39,6 +41,7 @@ pub(crate) fn cluster(observation: &Observation, settings: &Settings) -> Result<
     plan.conditions.extend(memory.condition());
     plan.conditions.extend(scheduler.update.condition());
     plan.conditions.extend(suspended.then(is_suspended_condition));
+    plan.conditions.extend(questionable);
     plan.events.extend(scheduler.event.clone().filter(|_| !suspended));
     plan.events.extend(memory.event.clone());
     plan.events.extend(scheduler.update.event(&cluster));

@@ -7,7 +7,8 @@
 //! forward), `clusterName`, `jobRunnerPodName`, `startTime`, `endTime`. One that has not ended also has `attempts`, what
 //! is remembered of starts of its code (`former`: by runners that are gone, `runner`: the UID of the present one,
 //! `ofRunner`: by that, `told`: the last one whose failure was said, `idle`: the one whose cluster was taken away), and
-//! the conditions `RunnerReady`, `Suspended` if it ever was, and `ClusterIdle`. A finished one has none of these.
+//! the conditions `RunnerReady`, `Suspended` if it ever was, `ClusterIdle`, and `SpecQuestionable` where something in the
+//! spec is very likely a mistake. A finished one has none of these.
 
 mod attempts;
 mod children;

@@ -51,12 +51,17 @@ pub(crate) fn job(observation: &Observation, settings: &Settings) -> Result<Plan
         return Ok(known.end(observation, &Resource::of(&parent)));
     }
     let job = <DefaultJob as Logic<Job>>::default(parent, settings)?;
-    Error::if_invalid(validate::job(&job, None))?;
+    let findings = validate::job(&job, None);
+    let questionable = Condition::questionable(&findings);
+    Error::if_invalid(findings)?;
     let job = Resource::of(&job);
-    if known.verdict == Verdict::Suspended {
-        return Ok(known.suspended(&job));
-    }
-    known.goes_on(observation, &job, settings)
+    let mut plan = if known.verdict == Verdict::Suspended {
+        known.suspended(&job)
+    } else {
+        known.goes_on(observation, &job, settings)?
+    };
+    plan.conditions.extend(questionable);
+    Ok(plan)
 }
 
 impl<'a> Known<'a> {

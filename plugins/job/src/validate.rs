@@ -1,6 +1,7 @@
 //! What is wrong with a `DaskJob`.
 
 use dask_operator_plugin::dask::checks::Checks;
+use dask_operator_plugin::dask::main_container::Role;
 use dask_operator_plugin::dask::metadata::{Ignored, Metadata};
 use dask_operator_plugin::dask::names;
 use dask_operator_plugin::dask::resource;
@@ -91,8 +92,9 @@ fn life(checks: &mut Checks, spec: &Value) {
 
 fn runner(checks: &mut Checks, pod_spec: &Value) {
     checks.pod_spec(pod_spec, "spec.job.spec");
+    checks.image_tag(pod_spec, "spec.job.spec", Role::Runner);
     if pod_spec["restartPolicy"] == "Always" {
-        checks.error(
+        checks.mistake(
             "spec.job.spec.restartPolicy",
             "a runner that is always restarted never ends: write `OnFailure` or `Never`",
         );

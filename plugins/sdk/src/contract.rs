@@ -86,6 +86,45 @@ impl Condition {
             message: message.into(),
         }
     }
+
+    /// The condition `SpecQuestionable`, which names the mistakes among findings; none where there are none.
+    pub fn questionable(findings: &[Finding]) -> Option<Self> {
+        let mistakes: Vec<String> = findings
+            .iter()
+            .filter(|finding| finding.severity == Severity::Mistake)
+            .map(|finding| cut(&finding.sentence()))
+            .collect();
+        let message = match mistakes.as_slice() {
+            [] => return None,
+            all => match all.len().saturating_sub(MISTAKES_NAMED) {
+                0 => all.join("; "),
+                more => format!("{}; and {more} more", all[..MISTAKES_NAMED].join("; ")),
+            },
+        };
+        Some(Self::new(
+            SPEC_QUESTIONABLE,
+            ConditionStatus::True,
+            "Mistakes",
+            message,
+        ))
+    }
+}
+
+/// The condition of a resource whose spec runs, though something in it is very likely a mistake.
+pub const SPEC_QUESTIONABLE: &str = "SpecQuestionable";
+
+/// How many mistakes a condition names.
+const MISTAKES_NAMED: usize = 5;
+
+/// The longest sentence about one of them, in characters.
+const MISTAKE_LENGTH: usize = 500;
+
+/// A sentence that a condition can hold. What people wrote can be of any length.
+fn cut(sentence: &str) -> String {
+    match sentence.char_indices().nth(MISTAKE_LENGTH) {
+        Some((end, _)) => format!("{}…", &sentence[..end]),
+        None => sentence.to_owned(),
+    }
 }
 
 impl From<bool> for ConditionStatus {
@@ -125,6 +164,15 @@ impl Finding {
         }
     }
 
+    /// Something that runs and is very likely not what its author wants. It is refused where the webhook is strict.
+    pub fn mistake(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Mistake,
+            field: field.into(),
+            message: message.into(),
+        }
+    }
+
     /// Something that works but is unwise.
     pub fn warning(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
@@ -137,6 +185,14 @@ impl Finding {
     /// Whether it is an error.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
+    }
+
+    /// Field and message as one text.
+    pub fn sentence(&self) -> String {
+        match self.field.as_str() {
+            "" => self.message.clone(),
+            field => format!("{field}: {}", self.message),
+        }
     }
 }
 
@@ -292,17 +348,13 @@ impl AdmissionResponse {
     /// Refuse it if there is an error among these; what is unwise is said as a warning.
     pub fn of_findings(findings: Vec<Finding>) -> Self {
         let (errors, unwise): (Vec<_>, Vec<_>) = findings.into_iter().partition(Finding::is_error);
-        let sentence = |finding: Finding| match finding.field.as_str() {
-            "" => finding.message,
-            field => format!("{field}: {}", finding.message),
-        };
         Self {
             verdict: if errors.is_empty() {
                 Verdict::Allow
             } else {
                 Verdict::Refuse(errors)
             },
-            warnings: unwise.into_iter().map(sentence).collect(),
+            warnings: unwise.iter().map(Finding::sentence).collect(),
         }
     }
 
@@ -369,6 +421,31 @@ mod tests {
             serde_json::from_str::<Condition>(&text).expect("condition"),
             condition
         );
+    }
+
+    #[test]
+    fn mistakes_stand_in_a_condition() {
+        assert_eq!(
+            Condition::questionable(&[Finding::warning("a", "b"), Finding::error("c", "d")]),
+            None
+        );
+        let message = |findings: &[Finding]| Condition::questionable(findings).expect("mistakes").message;
+        let mistakes = [
+            Finding::mistake("a", "is odd"),
+            Finding::mistake("", "is odd as a whole"),
+        ];
+        assert_eq!(message(&mistakes), "a: is odd; is odd as a whole");
+        let many: Vec<Finding> = (0..7)
+            .map(|n| Finding::mistake(format!("f{n}"), "is odd"))
+            .collect();
+        assert!(
+            message(&many).ends_with("f4: is odd; and 2 more"),
+            "{}",
+            message(&many)
+        );
+        let long = message(&[Finding::mistake("ä".repeat(40_000), "is odd")]);
+        assert_eq!(long.chars().count(), MISTAKE_LENGTH + 1);
+        assert_eq!(Error::if_invalid(mistakes.to_vec()), Ok(()));
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! What a status of a worker group holds: `replicas`, `readyReplicas`, `updatedReplicas`, `selector`,
 //! `observedGeneration` and, while there are some, `retiringReplicas`, and `schedulerUnreachableSince` while workers are
 //! to leave, the scheduler can't be asked, and `scaleDown` is `unsafe`; its conditions are `WorkersReady` and, while
-//! there is something to say, `ScaleDownBlocked` and `WorkersUpToDate`.
+//! there is something to say, `ScaleDownBlocked`, `WorkersUpToDate` and `SpecQuestionable`.
 
 mod census;
 mod conditions;

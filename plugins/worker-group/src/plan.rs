@@ -35,30 +35,26 @@ pub(crate) const MOST_WORKERS: usize = 20_000;
 /// Plans a `DaskWorkerGroup`.
 pub(crate) fn worker_group(observation: &Observation, settings: &Settings) -> Result<Plan, Error> {
     let group = <DefaultWorkerGroup as Logic<WorkerGroup>>::default(observation.parent_json()?, settings)?;
-    Error::if_invalid(validate::worker_group(&group, None))?;
+    let findings = validate::worker_group(&group, None);
+    let questionable = Condition::questionable(&findings);
+    Error::if_invalid(findings)?;
     let group = Resource::of(&group);
     let scheduler = Scheduler::of(observation);
     let notices = Notices::of(observation, &group.spec["worker"]["spec"], &settings.drain_taints)?;
     let hash = template::hash(&group);
     let census = Census::of(observation, scheduler, &notices, &hash, group.status)?;
     let cluster_name = group.spec["cluster"].as_str().unwrap_or_default();
-    match observation.related_object(&kinds::cluster(), cluster_name) {
+    let mut plan = match observation.related_object(&kinds::cluster(), cluster_name) {
         None => {
             let message = format!(
                 "there is no DaskCluster {cluster_name} in namespace {}",
                 group.namespace
             );
-            Ok(as_it_is(&group, &census, "ClusterNotFound", message, observation))
+            as_it_is(&group, &census, "ClusterNotFound", message, observation)
         }
         Some(cluster) if cluster.terminating => {
             let message = format!("DaskCluster {cluster_name} is being deleted");
-            Ok(as_it_is(
-                &group,
-                &census,
-                "ClusterTerminating",
-                message,
-                observation,
-            ))
+            as_it_is(&group, &census, "ClusterTerminating", message, observation)
         }
         Some(observed) => {
             let mut cluster: Value = observed.read()?;
@@ -73,7 +69,7 @@ pub(crate) fn worker_group(observation: &Observation, settings: &Settings) -> Re
                 kind,
                 name,
             } = observed.key.clone();
-            Ok(Plan {
+            Plan {
                 owner: Some(Owner {
                     api_version,
                     kind,
@@ -81,9 +77,11 @@ pub(crate) fn worker_group(observation: &Observation, settings: &Settings) -> Re
                     uid: observed.uid.clone(),
                 }),
                 ..plan
-            })
+            }
         }
-    }
+    };
+    plan.conditions.extend(questionable);
+    Ok(plan)
 }
 
 /// Without a cluster nothing is created and nothing is taken.

@@ -40,7 +40,11 @@ pub(crate) fn worker_group(object: &Value, old: Option<&Value>) -> Vec<Finding> 
         );
     }
     if let Some(worker) = checks.object(spec, "worker", "spec") {
-        checks.worker(worker, "spec.worker");
+        checks.worker(
+            worker,
+            "spec.worker",
+            spec["cluster"].as_str().unwrap_or_default(),
+        );
         if worker["replicas"]
             .as_u64()
             .is_some_and(|replicas| replicas > MOST_WORKERS as u64)

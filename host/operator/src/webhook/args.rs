@@ -49,6 +49,10 @@ pub struct WebhookArgs {
     #[arg(long = "webhook-renew-before", value_name = "TIME", default_value = "30d", value_parser = duration)]
     pub renew_before: Duration,
 
+    /// Refuse mistakes too: what runs and is very likely not what its author wants. [default: they are warnings]
+    #[arg(long = "webhook-strict")]
+    pub strict: bool,
+
     /// Kinds of children beyond the usual ones: those of --allow-child.
     #[arg(skip)]
     pub extra_kinds: Vec<ResourceKind>,

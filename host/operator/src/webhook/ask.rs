@@ -34,12 +34,13 @@ pub struct Deciders {
     own_user: Option<String>,
     extra_kinds: Vec<ResourceKind>,
     dry_run: DryRun,
+    strict: bool,
     permits: Semaphore,
 }
 
 impl Deciders {
     /// The components of the operator, and where plugins may come from; `own_user` is the operator itself, which is never asked to wait for
-    /// what it decides itself.
+    /// what it decides itself; `strict` is whether mistakes are refused.
     #[must_use]
     pub fn new(
         plugins: Arc<Plugins>,
@@ -47,6 +48,7 @@ impl Deciders {
         own_user: Option<String>,
         extra_kinds: Vec<ResourceKind>,
         dry_run: DryRun,
+        strict: bool,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
@@ -55,6 +57,7 @@ impl Deciders {
             own_user,
             extra_kinds,
             dry_run,
+            strict,
             permits: Semaphore::new(AT_ONCE * cores),
         }
     }
@@ -146,6 +149,7 @@ impl Deciders {
                 extra_kinds: self.extra_kinds.as_slice().into(),
             },
             policies,
+            strict: self.strict,
         };
         Decision::Asked(match question.step {
             Step::Mutate => admission::mutate(&chain, &request),

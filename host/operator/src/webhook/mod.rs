@@ -117,6 +117,7 @@ pub async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_>) -> a
         own_user,
         args.extra_kinds.clone(),
         DryRun::new(client.clone()),
+        args.strict,
     );
     let server = Server::new(acceptor, deciders, metrics.webhook(), recording);
     tasks.spawn("the webhook's server", server.serve(listener));

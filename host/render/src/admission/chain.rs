@@ -42,6 +42,8 @@ pub struct Chain<'a> {
     pub logic: Decider<'a>,
     /// The policies that apply to it, in the order in which they are asked.
     pub policies: Vec<Arc<Policy>>,
+    /// Whether mistakes are refused, and not only said.
+    pub strict: bool,
 }
 
 /// The logic of a kind.

@@ -41,6 +41,11 @@ impl<'a> Object<'a> {
         Some(text.get_or_init(|| self::text(old)))
     }
 
+    /// Whether it is another than the one that was sent.
+    pub(super) fn is_changed(&self) -> bool {
+        self.changed.as_ref().is_some_and(|changed| changed != self.given)
+    }
+
     /// It is this from now on.
     pub(super) fn replace(&mut self, value: Value) {
         // Not the text that a component gave: who reads it next shall see what the host sees.

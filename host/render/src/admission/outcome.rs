@@ -99,7 +99,7 @@ impl Outcome {
             let said = Said::new("", &finding.field, finding.message);
             match finding.severity {
                 Severity::Error => self.refuse(said),
-                Severity::Warning => self.warn(said),
+                Severity::Mistake | Severity::Warning => self.warn(said),
             }
         }
     }

@@ -48,6 +48,10 @@ impl Logic for Test {
         };
         Ok(match object["spec"]["size"].as_u64() {
             Some(13) => vec![finding(Severity::Error, "13 brings bad luck: write 12")],
+            Some(50) => vec![finding(
+                Severity::Mistake,
+                "50 is what the example has: write your own",
+            )],
             Some(100..) => vec![finding(Severity::Warning, "that is a lot")],
             _ => Vec::new(),
         })
@@ -135,6 +139,7 @@ fn chain(policies: &[(Rule, Mode)]) -> Chain<'_> {
             extra_kinds: Vec::new().into(),
         },
         policies: policies.iter().map(policy).map(Arc::new).collect(),
+        strict: false,
     }
 }
 
@@ -338,11 +343,50 @@ fn what_was_there_before_can_be_labelled() {
 fn what_was_wrong_before_is_a_warning() {
     let old = object(json!({"size": 13}));
     let new = object(json!({"size": 13, "more": true}));
-    let outcome = validate(&chain(&[]), &update(&old, &new), 0);
+    let outcome = admit(&chain(&[]), &update(&old, &new), 0);
     assert!(outcome.is_allowed(), "{outcome:?}");
     assert_eq!(outcome.notices(), ["spec.size: 13 brings bad luck: write 12"]);
     let right = object(json!({"size": 12}));
     assert!(!validate(&chain(&[]), &update(&right, &new), 0).is_allowed());
+}
+
+#[test]
+fn a_mistake_is_said_and_refused_where_it_is_strict() {
+    let said = "spec.size: 50 is what the example has: write your own";
+    let (right, wrong) = (object(json!({"size": 12})), object(json!({"size": 50})));
+    let outcome = admit(&chain(&[]), &create(&wrong), 0);
+    assert!(outcome.is_allowed(), "{outcome:?}");
+    assert_eq!(outcome.notices(), [said]);
+    let strict = Chain {
+        strict: true,
+        ..chain(&[])
+    };
+    for request in [create(&wrong), update(&right, &wrong)] {
+        assert_eq!(mutate(&strict, &request).refusal(), said);
+        assert_eq!(validate(&strict, &request, 0).refusal(), said);
+    }
+    // What was there before it became strict can go on.
+    let mut labelled = object(json!({"size": 50, "more": true}));
+    let outcome = admit(&strict, &update(&wrong, &labelled), 0);
+    assert!(outcome.is_allowed(), "{outcome:?}");
+    assert_eq!(outcome.notices(), [said]);
+    labelled["spec"] = wrong["spec"].clone();
+    labelled["metadata"]["labels"] = json!({"a": "b"});
+    assert!(admit(&strict, &update(&wrong, &labelled), 0).is_allowed());
+}
+
+#[test]
+fn what_is_unwise_is_not_said_again_at_each_update() {
+    let spec = json!({"size": 100, "worker": {"spec": {"containers": [{"imagePullPolice": "Always"}]}}});
+    let old = object(spec.clone());
+    let mut new = object(spec);
+    new["spec"]["more"] = json!(true);
+    let outcome = admit(&chain(&[]), &update(&old, &new), 0);
+    assert_eq!(outcome.notices(), [""; 0]);
+    new["spec"]["size"] = json!(101);
+    let small = object(json!({"size": 1}));
+    let outcome = admit(&chain(&[]), &update(&small, &new), 0);
+    assert_eq!(outcome.notices().len(), 2, "{outcome:?}");
 }
 
 #[test]

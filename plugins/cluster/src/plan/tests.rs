@@ -322,3 +322,17 @@ fn the_cluster_says_why_workers_do_not_come() {
         (starting, vec![])
     );
 }
+
+#[test]
+fn mistakes_stand_in_a_condition() {
+    let copied = json!({"dask.org/cluster-name": "other", "dask.org/component": "scheduler"});
+    let scenario = simple().change(|cluster| cluster["spec"]["scheduler"]["service"]["selector"] = copied);
+    assert_eq!(
+        plan(&scenario).condition("SpecQuestionable").as_deref(),
+        Some(
+            "True Mistakes: spec.scheduler.service.selector.dask.org/cluster-name: it selects no scheduler of this \
+             cluster: write `dask.org/cluster-name: simple`"
+        )
+    );
+    assert_eq!(plan(&simple()).condition("SpecQuestionable"), None);
+}

@@ -8,6 +8,12 @@ use super::{command, names};
 pub const COMM_PORT: &str = "tcp-comm";
 /// The port where a Service names none so.
 pub const DEFAULT_COMM_PORT: u64 = 8786;
+/// The name of the Service port that the dashboard is at.
+pub const DASHBOARD_PORT: &str = "http-dashboard";
+/// The dashboard's port where nobody says another one.
+pub const DEFAULT_DASHBOARD_PORT: u64 = 8787;
+/// Schemes of addresses that Dask knows.
+pub(super) const SCHEMES: [&str; 6] = ["tcp", "tls", "ws", "wss", "ucx", "ucxx"];
 
 /// The value of `DASK_SCHEDULER_ADDRESS`: `tcp://simple-scheduler.default.svc:8786`.
 ///
@@ -44,13 +50,19 @@ pub fn comm_port(service: &Value) -> u64 {
 /// The scheme that a scheduler listens with, from its pod's spec: what `--protocol` says; `tls` where it is given
 /// certificates or told to require encryption; else `tcp`.
 pub fn scheme(pod_spec: &Value) -> String {
+    written_scheme(pod_spec).unwrap_or_else(|| "tcp".to_owned())
+}
+
+/// The scheme that a scheduler's pod spec says; none where it says none.
+pub(super) fn written_scheme(pod_spec: &Value) -> Option<String> {
     let containers = pod_spec["containers"]
         .as_array()
         .map(Vec::as_slice)
         .unwrap_or_default();
     let words: Vec<&str> = containers.iter().flat_map(command::words).collect();
+    let named = |scheme: &str| Some(scheme.trim_end_matches("://").to_owned());
     if let Some(protocol) = command::option(&words, "--protocol") {
-        return protocol.trim_end_matches("://").to_owned();
+        return named(protocol);
     }
     let by_words = words.iter().any(|word| {
         word.starts_with("tls://")
@@ -58,17 +70,18 @@ pub fn scheme(pod_spec: &Value) -> String {
                 .iter()
                 .any(|o| word.starts_with(o))
     });
-    let by_variables = containers.iter().any(|container| {
-        variable(container, "DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME")
-            .is_some_and(|value| value.starts_with("tls"))
-            || variable(container, "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION")
-                .is_some_and(|value| value.eq_ignore_ascii_case("true"))
-    });
-    if by_words || by_variables {
-        "tls".to_owned()
-    } else {
-        "tcp".to_owned()
+    let requires = |container: &Value| {
+        variable(container, "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION")
+            .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    };
+    if by_words || containers.iter().any(requires) {
+        return named("tls");
     }
+    let default = "DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME";
+    containers
+        .iter()
+        .find_map(|container| variable(container, default))
+        .and_then(named)
 }
 
 fn variable<'a>(container: &'a Value, name: &str) -> Option<&'a str> {
@@ -136,11 +149,18 @@ mod tests {
                 "tls",
             ),
             (env("DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME", "tls"), "tls"),
+            (env("DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME", "tcp"), "tcp"),
+            (env("DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME", "tls://"), "tls"),
             (env("DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION", "True"), "tls"),
             (env("DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION", "False"), "tcp"),
         ];
         for (spec, scheme) in cases {
             assert_eq!(super::scheme(&spec), scheme, "{spec}");
         }
+        assert_eq!(written_scheme(&args(json!(["dask", "scheduler"]))), None);
+        assert_eq!(
+            written_scheme(&env("DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME", "tcp")).as_deref(),
+            Some("tcp")
+        );
     }
 }

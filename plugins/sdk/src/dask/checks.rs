@@ -1,12 +1,18 @@
 //! What is wrong with the parts of a spec, said with field and remedy.
 //!
-//! These rules name what cannot work; the API server checks the rest of pods and Services when they are created.
+//! An error is what the API server would refuse for ever, or what Dask could never work with. What ran under the operator
+//! of dask-kubernetes and is very likely wrong is a mistake. The API server checks the rest of pods and Services when they
+//! are created.
 
 mod container;
+mod listening;
+mod modes;
 
 use serde_json::Value;
 
-use super::address::{COMM_PORT, DEFAULT_COMM_PORT};
+pub(super) use container::misspelt_image;
+
+use super::address::{self, COMM_PORT, DASHBOARD_PORT, DEFAULT_COMM_PORT, DEFAULT_DASHBOARD_PORT};
 use super::environment::WORKER_NAME;
 use super::labels;
 use super::main_container::{self, Role};
@@ -29,6 +35,11 @@ impl Checks {
     /// Adds an error.
     pub fn error(&mut self, field: impl Into<String>, message: impl Into<String>) {
         self.findings.push(Finding::error(field, message));
+    }
+
+    /// Adds a mistake.
+    pub fn mistake(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.findings.push(Finding::mistake(field, message));
     }
 
     /// Adds a warning.
@@ -63,7 +74,7 @@ impl Checks {
             );
         }
         if let Some(worker) = self.object(spec, "worker", path) {
-            self.worker(worker, &join(path, "worker"));
+            self.worker(worker, &join(path, "worker"), cluster);
         }
         if let Some(scheduler) = self.object(spec, "scheduler", path) {
             self.scheduler(scheduler, &join(path, "scheduler"), cluster, cluster_labels);
@@ -76,8 +87,8 @@ impl Checks {
         );
     }
 
-    /// `spec.worker` of a `DaskCluster` or `DaskWorkerGroup`.
-    pub fn worker(&mut self, worker: &Value, path: &str) {
+    /// `spec.worker` of a `DaskCluster`, or of a `DaskWorkerGroup` of this cluster.
+    pub fn worker(&mut self, worker: &Value, path: &str, cluster: &str) {
         self.whole_number(worker, "replicas", path, "0 or more, as `replicas: 2`");
         update::check(self, worker, path);
         self.embedded_metadata(worker, path);
@@ -96,16 +107,8 @@ impl Checks {
                 .any(|word| word.contains(WORKER_NAME))
         });
         let main = main_container::position(pod_spec, Role::Worker);
-        let image = pod_spec["containers"][main]["image"].as_str().unwrap_or_default();
-        if container::is_mutable(image) && !image.is_empty() {
-            self.warning(
-                join(&field, &format!("containers[{main}].image")),
-                format!(
-                    "`{image}` can be another image tomorrow, and workers that come then would not fit the scheduler: write \
-                     a tag with a version"
-                ),
-            );
-        }
+        self.image_tag(pod_spec, &field, Role::Worker);
+        listening::worker(self, pod_spec, &field, cluster);
         if !named && pod_spec["containers"].is_array() {
             self.warning(
                 join(&field, &format!("containers[{main}].args")),
@@ -115,12 +118,30 @@ impl Checks {
         }
     }
 
+    /// The tag of the main container's image.
+    pub fn image_tag(&mut self, pod_spec: &Value, path: &str, role: Role) {
+        let main = main_container::position(pod_spec, role);
+        let image = pod_spec["containers"][main]["image"].as_str().unwrap_or_default();
+        if container::is_mutable(image) && !image.is_empty() {
+            self.warning(
+                join(path, &format!("containers[{main}].image")),
+                format!(
+                    "`{image}` can be another image tomorrow, and workers that come then would not fit the scheduler: write \
+                     a tag with a version"
+                ),
+            );
+        }
+    }
+
     /// `spec.scheduler` of a `DaskCluster`.
     fn scheduler(&mut self, scheduler: &Value, path: &str, cluster: &str, cluster_labels: &Metadata) {
         self.embedded_metadata(scheduler, path);
         if let Some(pod_spec) = self.object(scheduler, "spec", path) {
             let field = join(path, "spec");
-            self.pod_spec(pod_spec, &field);
+            // A Service leads to no pod that is not ready, unless it says otherwise.
+            let must_be_ready = scheduler["service"]["publishNotReadyAddresses"] != true;
+            self.pod(pod_spec, &field, must_be_ready);
+            self.image_tag(pod_spec, &field, Role::Scheduler);
             if pod_spec["containers"].is_array()
                 && !containers(pod_spec).any(|c| c["readinessProbe"].is_object())
             {
@@ -138,12 +159,11 @@ impl Checks {
                 .below(Metadata::embedded(scheduler.get("metadata")))
                 .reserved(&metadata::scheduler_labels(cluster));
             self.service(service, &join(path, "service"), &labels);
-            self.target_ports(
-                service,
-                &join(path, "service"),
-                &scheduler["spec"],
-                &join(path, "spec"),
-            );
+            let is_selected = selects(service, &labels);
+            self.target_ports(scheduler, path, is_selected);
+            if is_selected {
+                listening::scheduler(self, scheduler, path);
+            }
         }
     }
 
@@ -154,7 +174,7 @@ impl Checks {
         }
         let field = join(path, "ports");
         match service["ports"].as_array() {
-            Some(ports) if !ports.is_empty() => self.ports(ports, &field),
+            Some(ports) if !ports.is_empty() => self.ports(service, ports, &field),
             _ => self.error(
                 field,
                 format!("the Service has no ports: add one named `{COMM_PORT}` with `port: 8786`"),
@@ -165,7 +185,7 @@ impl Checks {
             match labels.labels.get(name) {
                 Some(label) if value == label => {}
                 Some(label) => {
-                    self.error(
+                    self.mistake(
                         field,
                         format!("it selects no scheduler of this cluster: write `{name}: {label}`"),
                     );
@@ -179,36 +199,55 @@ impl Checks {
         }
     }
 
-    /// The ports of the pod, whose spec is this, that a Service sends to.
-    fn target_ports(&mut self, service: &Value, path: &str, pod_spec: &Value, pod_path: &str) {
+    /// The ports of the scheduler's pod that its Service sends to; whether it does is `is_selected`.
+    fn target_ports(&mut self, scheduler: &Value, path: &str, is_selected: bool) {
+        let (service, pod_spec) = (&scheduler["service"], &scheduler["spec"]);
         let ports = service["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
         for (at, port) in ports.iter().enumerate() {
             let Some(target) = port["targetPort"].as_str() else {
                 continue;
             };
-            let field = format!("{path}.ports[{at}].targetPort");
+            let field = format!("{path}.service.ports[{at}].targetPort");
             if let Some(message) = container::number_as_text(target) {
                 self.error(field, message);
             } else if pod_spec["containers"].is_array() && !container::names_port(pod_spec, target) {
                 let main = main_container::position(pod_spec, Role::Scheduler);
                 let number = &port["port"];
-                self.error(
-                    field,
-                    format!(
-                        "no container of the scheduler has a port of the name `{target}`, so that nobody would reach it: write \
-                         the number, {number} perhaps, or name it in `{pod_path}.containers[{main}].ports`"
-                    ),
+                let message = format!(
+                    "no container of the scheduler has a port of the name `{target}`, so that nobody would reach it: write \
+                     the number, {number} perhaps, or name it in `{path}.spec.containers[{main}].ports`"
                 );
+                // Without Dask's own port no worker ever joins; without another one something is missing.
+                if is_selected && number.as_u64() == Some(address::comm_port(service)) {
+                    self.error(field, message);
+                } else {
+                    self.mistake(field, message);
+                }
             }
         }
     }
 
-    fn ports(&mut self, ports: &[Value], path: &str) {
-        if ports.iter().any(|port| port["name"] == COMM_PORT) {
+    fn ports(&mut self, service: &Value, ports: &[Value], path: &str) {
+        let names = |name: &str| ports.iter().any(|port| port["name"] == name);
+        let is_dashboard = |port: &Value| {
+            let name = port["name"].as_str().unwrap_or_default();
+            port["port"] == DEFAULT_DASHBOARD_PORT || name.contains("dashboard")
+        };
+        if let Some(at) = ports.iter().position(is_dashboard)
+            && !names(DASHBOARD_PORT)
+        {
+            self.warning(
+                format!("{path}[{at}].name"),
+                format!("Python's KubeCluster finds the dashboard by the name of the port: write `{DASHBOARD_PORT}`"),
+            );
+        }
+        if names(COMM_PORT) {
             return;
         }
         let remedy = format!("name the port of Dask's protocol `{COMM_PORT}`");
-        if ports.iter().any(|port| port["port"] == DEFAULT_COMM_PORT) {
+        // Without an address of its own it stands for the pod, with all its ports.
+        let is_headless = service["clusterIP"] == "None";
+        if is_headless || ports.iter().any(|port| port["port"] == DEFAULT_COMM_PORT) {
             self.warning(
                 path,
                 format!("Python's KubeCluster finds the scheduler by the name of the port: {remedy}"),
@@ -223,6 +262,11 @@ impl Checks {
 
     /// A pod's spec.
     pub fn pod_spec(&mut self, pod_spec: &Value, path: &str) {
+        self.pod(pod_spec, path, false);
+    }
+
+    /// A pod's spec. `must_be_ready` where nothing works before the pod is ready.
+    fn pod(&mut self, pod_spec: &Value, path: &str, must_be_ready: bool) {
         let field = join(path, "containers");
         match pod_spec.get("containers") {
             None | Some(Value::Null) => {
@@ -248,7 +292,15 @@ impl Checks {
                 let field = format!("{path}.{list}[{at}]");
                 self.container(container, &field, &mut names);
                 container::check(self, container, &field, pod_spec, path);
+                container::probes(self, container, &field, must_be_ready);
             }
+        }
+        let volumes = pod_spec["volumes"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        for (at, volume) in volumes.iter().enumerate() {
+            modes::check(self, volume, &format!("{path}.volumes[{at}]"));
         }
     }
 
@@ -273,10 +325,16 @@ impl Checks {
             Some(name) => names.push(name),
         }
         if container["image"].as_str().is_none_or(str::is_empty) {
-            self.error(
-                join(path, "image"),
-                "a container needs an image, as `image: ghcr.io/dask/dask:2026.8.0`",
-            );
+            match container::misspelt_image(container) {
+                Some(name) => self.error(
+                    join(path, name),
+                    format!("a container has no field `{name}`, and needs an image: did you mean `image`?"),
+                ),
+                None => self.error(
+                    join(path, "image"),
+                    "a container needs an image, as `image: ghcr.io/dask/dask:2026.8.0`",
+                ),
+            }
         }
         for list in ["command", "args", "env", "ports", "envFrom", "volumeMounts"] {
             let value = &container[list];
@@ -313,13 +371,15 @@ impl Checks {
                 "an environment variable needs a name, as `name: LEVEL`",
             );
         }
-        let value = &variable["value"];
-        if !value.is_null() && !value.is_string() {
-            self.error(
-                join(path, "value"),
-                format!("it must be text: put {value} into quotes, as \"{value}\""),
-            );
-        }
+        let message = match &variable["value"] {
+            Value::Null | Value::String(_) => return,
+            Value::Bool(value) => format!(
+                "it must be text, and YAML takes words such as `no`, `off` and `on` for true or false, here for {value}: put \
+                 the one that you mean into quotes"
+            ),
+            value => format!("it must be text: put {value} into quotes, as \"{value}\""),
+        };
+        self.error(join(path, "value"), message);
     }
 
     /// `metadata` of a part of a spec: maps of strings.
@@ -387,6 +447,12 @@ impl Checks {
     }
 }
 
+/// Whether a Service selects pods with these labels for sure.
+fn selects(service: &Value, labels: &Metadata) -> bool {
+    let mut selector = service["selector"].as_object().into_iter().flatten();
+    selector.all(|(name, value)| labels.labels.get(name).is_some_and(|label| value == label))
+}
+
 /// All containers of a pod but the init containers.
 fn containers(pod_spec: &Value) -> impl Iterator<Item = &Value> {
     pod_spec["containers"].as_array().into_iter().flatten()
@@ -417,6 +483,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::contract::Severity;
     use crate::dask::defaults;
 
     /// Findings of a cluster's spec that is changed in one place, as `severity field`.
@@ -426,14 +493,17 @@ mod tests {
         change(&mut spec);
         let mut checks = Checks::default();
         checks.cluster_spec(&spec, "spec", "c", &Metadata::default());
-        let text = |finding: &Finding| {
-            format!(
-                "{} {}",
-                if finding.is_error() { "error" } else { "warning" },
-                finding.field
-            )
-        };
         checks.into_findings().iter().map(text).collect()
+    }
+
+    /// A finding as `severity field`.
+    pub(super) fn text(finding: &Finding) -> String {
+        let severity = match finding.severity {
+            Severity::Error => "error",
+            Severity::Mistake => "mistake",
+            Severity::Warning => "warning",
+        };
+        format!("{severity} {}", finding.field)
     }
 
     #[test]
@@ -455,7 +525,7 @@ mod tests {
     #[test]
     fn each_mistake_has_its_field() {
         type Change = fn(&mut Value);
-        let cases: [(Change, &str); 32] = [
+        let cases: [(Change, &str); 42] = [
             (|s| s["worker"] = Value::Null, "error spec.worker"),
             (|s| s["worker"] = json!("x"), "error spec.worker"),
             (
@@ -540,7 +610,69 @@ mod tests {
             ),
             (
                 |s| s["scheduler"]["service"]["ports"][1]["targetPort"] = json!("dashboard"),
-                "error spec.scheduler.service.ports[1].targetPort",
+                "mistake spec.scheduler.service.ports[1].targetPort",
+            ),
+            (
+                |s| {
+                    s["scheduler"]["spec"]["containers"][0]["livenessProbe"]["httpGet"]["port"] =
+                        json!("dashboard")
+                },
+                "mistake spec.scheduler.spec.containers[0].livenessProbe.httpGet.port",
+            ),
+            (
+                |s| {
+                    s["scheduler"]["spec"]["containers"][0]["readinessProbe"]["httpGet"]["port"] =
+                        json!("dashboard")
+                },
+                "error spec.scheduler.spec.containers[0].readinessProbe.httpGet.port",
+            ),
+            (
+                |s| {
+                    s["scheduler"]["service"]["publishNotReadyAddresses"] = json!(true);
+                    s["scheduler"]["spec"]["containers"][0]["readinessProbe"]["httpGet"]["port"] =
+                        json!("dashboard")
+                },
+                "mistake spec.scheduler.spec.containers[0].readinessProbe.httpGet.port",
+            ),
+            (
+                |s| {
+                    s["worker"]["spec"]["containers"][0]["readinessProbe"] =
+                        json!({"tcpSocket": {"port": "p"}})
+                },
+                "mistake spec.worker.spec.containers[0].readinessProbe.tcpSocket.port",
+            ),
+            (
+                |s| {
+                    s["worker"]["spec"]["containers"][0] =
+                        json!({"name": "worker", "imagee": "i:1", "args": ["--name", "$(DASK_WORKER_NAME)"]})
+                },
+                "error spec.worker.spec.containers[0].imagee",
+            ),
+            (
+                |s| s["worker"]["spec"]["containers"][0]["env"] = json!([{"name": "A", "value": false}]),
+                "error spec.worker.spec.containers[0].env[0].value",
+            ),
+            (
+                |s| {
+                    s["worker"]["spec"]["volumes"] =
+                        json!([{"name": "v", "secret": {"secretName": "s", "defaultMode": 400}}])
+                },
+                "mistake spec.worker.spec.volumes[0].secret.defaultMode",
+            ),
+            (
+                |s| s["scheduler"]["spec"]["containers"][0]["image"] = json!("dask:latest"),
+                "warning spec.scheduler.spec.containers[0].image",
+            ),
+            (
+                |s| {
+                    s["scheduler"]["service"]["clusterIP"] = json!("None");
+                    s["scheduler"]["service"]["ports"] = json!([{"name": "x", "port": 1}]);
+                },
+                "warning spec.scheduler.service.ports",
+            ),
+            (
+                |s| s["scheduler"]["service"]["ports"][1]["name"] = json!("tcp-dashboard"),
+                "warning spec.scheduler.service.ports[1].name",
             ),
             (
                 |s| {
@@ -575,7 +707,7 @@ mod tests {
             ),
             (
                 |s| s["scheduler"]["service"]["selector"]["dask.org/cluster-name"] = json!("d"),
-                "error spec.scheduler.service.selector.dask.org/cluster-name",
+                "mistake spec.scheduler.service.selector.dask.org/cluster-name",
             ),
             (
                 |s| s["scheduler"]["service"]["selector"]["app"] = json!("d"),
@@ -590,6 +722,22 @@ mod tests {
         for (change, expected) in cases {
             assert_eq!(findings(change), [expected]);
         }
+    }
+
+    #[test]
+    fn a_selector_of_another_cluster_leads_to_ports_that_are_not_known() {
+        let found = findings(|spec| {
+            let service = &mut spec["scheduler"]["service"];
+            service["selector"]["dask.org/cluster-name"] = json!("d");
+            service["ports"][0]["targetPort"] = json!("elsewhere");
+        });
+        assert_eq!(
+            found,
+            [
+                "mistake spec.scheduler.service.selector.dask.org/cluster-name",
+                "mistake spec.scheduler.service.ports[0].targetPort",
+            ]
+        );
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! What a short manifest means: the parts that its author left out.
 //!
 //! Only what is left out entirely is filled in. A container whose command or arguments somebody wrote listens where
-//! they say, so it gets no ports and no probes; it gets an image only where it has none. One image is enough for a
-//! whole cluster, because all its parts must be of one version of Dask. Containers beside Dask's own stay as they are.
+//! they say, so it gets no ports and no probes; it gets an image only where it has none, and none where the field is
+//! misspelt. One image is enough for a whole cluster, because all its parts must be of one version of Dask. Containers
+//! beside Dask's own stay as they are.
 
 use serde_json::{Map, Value, json};
 
+use super::checks::misspelt_image;
 use super::main_container::{self, Role};
 use super::metadata::{CLUSTER_NAME, COMPONENT};
 
@@ -88,9 +90,16 @@ pub fn job(job: &mut Value, image: &str) {
         .and_then(|containers| containers.get_mut(position));
     if let Some(container) = container {
         member(container, "name", || json!(Role::Runner.container_name()));
-        member(container, "image", || json!(image));
+        self::image(container, image);
     }
     quantities(pod_spec);
+}
+
+/// Gives a container an image, unless its author seems to have given it one and misspelt the field.
+fn image(container: &mut Value, image: &str) {
+    if misspelt_image(container).is_none() {
+        member(container, "image", || json!(image));
+    }
 }
 
 /// Writes quantities that are numbers with a fraction or an exponent, `cpu: 0.5`, as texts: a Pod may have either, a
@@ -137,7 +146,7 @@ fn main_container(pod_spec: &mut Value, role: Role, image: &str, parts: fn() -> 
         return;
     };
     member(container, "name", || json!(name));
-    member(container, "image", || json!(image));
+    self::image(container, image);
     if is_left_out(container, "command")
         && is_left_out(container, "args")
         && let (Some(container), Value::Object(parts)) = (container.as_object_mut(), parts())
@@ -263,6 +272,15 @@ mod tests {
                 assert_eq!(main_image(&spec[part], role).as_deref(), Some("mine:1"), "{part}");
             }
         }
+    }
+
+    #[test]
+    fn a_misspelt_image_is_not_covered_by_another_one() {
+        let spec = defaulted(json!({"worker": {"spec": {"containers": [{"imgae": "mine:1"}]}}}));
+        assert_eq!(spec["worker"]["spec"]["containers"][0]["image"], Value::Null);
+        let mut runner = json!({"spec": {"containers": [{"Image": "mine:1"}]}});
+        job(&mut runner, IMAGE);
+        assert_eq!(runner["spec"]["containers"][0]["image"], Value::Null);
     }
 
     #[test]

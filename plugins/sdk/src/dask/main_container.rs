@@ -53,16 +53,19 @@ pub fn position(pod_spec: &Value, role: Role) -> usize {
         .as_array()
         .map(Vec::as_slice)
         .unwrap_or_default();
-    let says = |container: &Value| {
-        let line = command::words(container).collect::<Vec<_>>().join(" ");
-        role.words().iter().any(|words| line.contains(words))
-    };
+    let says = |container: &Value| is_started_by(container, role);
     let is_called = |container: &Value| container["name"] == role.container_name();
     containers
         .iter()
         .position(says)
         .or_else(|| containers.iter().position(is_called))
         .unwrap_or(0)
+}
+
+/// Whether a container's command says that it starts Dask in this role.
+pub fn is_started_by(container: &Value, role: Role) -> bool {
+    let line = command::words(container).collect::<Vec<_>>().join(" ");
+    role.words().iter().any(|words| line.contains(words))
 }
 
 /// The name of the main container in a pod's spec; of one without a name, the one that it will be given.

@@ -361,3 +361,15 @@ fn a_wrong_group_is_invalid() {
         .expect_err("invalid");
     assert!(matches!(error, Error::Invalid(findings) if findings[0].field == "spec.worker.replicas"));
 }
+
+#[test]
+fn mistakes_stand_in_a_condition() {
+    let volume = json!([{"name": "v", "secret": {"secretName": "s", "defaultMode": 400}}]);
+    let mistaken = group(1).change(|group| group["spec"]["worker"]["spec"]["volumes"] = volume);
+    let condition = plan(&mistaken)
+        .condition("SpecQuestionable")
+        .expect("a condition");
+    let beginning = "True Mistakes: spec.worker.spec.volumes[0].secret.defaultMode: 400 is a decimal number";
+    assert!(condition.starts_with(beginning), "{condition}");
+    assert_eq!(plan(&group(1)).condition("SpecQuestionable"), None);
+}

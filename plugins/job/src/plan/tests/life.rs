@@ -180,3 +180,18 @@ fn a_runner_that_never_failed_is_not_counted_against_a_limit_that_is_not_there()
     );
     assert_eq!(plan.summary()[0], "keep Pod j-runner");
 }
+
+#[test]
+fn mistakes_stand_in_a_condition() {
+    let always = job().change(|job| job["spec"]["job"]["spec"]["restartPolicy"] = json!("Always"));
+    let suspended = always.clone().change(|job| job["spec"]["suspend"] = json!(true));
+    for scenario in [always, suspended] {
+        let condition = plan(&scenario)
+            .condition("SpecQuestionable")
+            .expect("a condition");
+        let beginning =
+            "True Mistakes: spec.job.spec.restartPolicy: a runner that is always restarted never ends";
+        assert!(condition.starts_with(beginning), "{condition}");
+    }
+    assert_eq!(plan(&job()).condition("SpecQuestionable"), None);
+}

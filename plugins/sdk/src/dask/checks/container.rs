@@ -14,14 +14,14 @@ pub(super) const RESTART_POLICIES: [&str; 3] = ["Always", "OnFailure", "Never"];
 /// Probes of a container.
 const PROBES: [&str; 3] = ["readinessProbe", "livenessProbe", "startupProbe"];
 
+/// How alike a word must be to one that it is taken for, from 0 to 1.
+const ALIKE: f64 = 0.6;
+
 /// Checks a container of `pod_spec`, which stands at `pod_path`; it itself stands at `path`.
 pub(super) fn check(checks: &mut Checks, container: &Value, path: &str, pod_spec: &Value, pod_path: &str) {
     word(checks, container, "imagePullPolicy", path, PULL_POLICIES);
     resources(checks, &container["resources"], &join(path, "resources"));
     ports(checks, container, path);
-    for probe in PROBES {
-        self::probe(checks, container, &container[probe], &join(path, probe));
-    }
     let mounts = container["volumeMounts"]
         .as_array()
         .map(Vec::as_slice)
@@ -45,7 +45,9 @@ pub(super) fn check(checks: &mut Checks, container: &Value, path: &str, pod_spec
 
 /// A member that can be one of three words.
 pub(super) fn word(checks: &mut Checks, value: &Value, name: &str, path: &str, words: [&str; 3]) {
-    let Some(word) = value[name].as_str().filter(|word| !words.contains(word)) else {
+    // An empty word is as good as none.
+    let is_wrong = |word: &&str| !word.is_empty() && !words.contains(word);
+    let Some(word) = value[name].as_str().filter(is_wrong) else {
         return;
     };
     let [first, second, third] = words;
@@ -120,29 +122,49 @@ fn ports(checks: &mut Checks, container: &Value, path: &str) {
     }
 }
 
-/// A probe that names a port which its container has not never succeeds.
-fn probe(checks: &mut Checks, container: &Value, probe: &Value, path: &str) {
-    for kind in ["httpGet", "tcpSocket"] {
-        let Some(name) = probe[kind]["port"].as_str() else {
-            continue;
-        };
-        let ports = container["ports"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let field = format!("{path}.{kind}.port");
-        if let Some(message) = number_as_text(name) {
-            checks.error(field, message);
-        } else if !ports.iter().any(|port| port["name"] == name) {
-            checks.error(
-                field,
-                format!(
-                    "the container has no port of the name `{name}`, so that it would never be ready: write its number, or \
-                     name it in `ports`"
-                ),
-            );
+/// Checks the probes of a container. `must_be_ready` where nothing works before its pod is ready.
+pub(super) fn probes(checks: &mut Checks, container: &Value, path: &str, must_be_ready: bool) {
+    for name in PROBES {
+        let probe = &container[name];
+        for kind in ["httpGet", "tcpSocket"] {
+            let Some(port) = probe[kind]["port"].as_str() else {
+                continue;
+            };
+            let field = format!("{path}.{name}.{kind}.port");
+            if let Some(message) = number_as_text(port) {
+                checks.error(field, message);
+            } else if !has_port(container, port) {
+                // Kubernetes takes no notice of a liveness probe whose port it does not find.
+                let decides = name != "livenessProbe";
+                let effect = if decides {
+                    "it would never be ready"
+                } else {
+                    "it is not probed"
+                };
+                let message = format!(
+                    "the container has no port of the name `{port}`, so that {effect}: write its number, or name it in `ports`"
+                );
+                if decides && must_be_ready {
+                    checks.error(field, message);
+                } else {
+                    checks.mistake(field, message);
+                }
+            }
         }
     }
+}
+
+/// Whether a container calls a port by this name.
+fn has_port(container: &Value, name: &str) -> bool {
+    let mut ports = container["ports"].as_array().into_iter().flatten();
+    ports.any(|port| port["name"] == name)
+}
+
+/// The field of a container without an image that is probably meant to be it.
+pub(in crate::dask) fn misspelt_image(container: &Value) -> Option<&str> {
+    let likeness = |name: &str| strsim::normalized_damerau_levenshtein(&name.to_lowercase(), "image");
+    let mut names = container.as_object()?.keys().map(String::as_str);
+    names.find(|name| *name != "image" && likeness(name) >= ALIKE)
 }
 
 /// What is wrong with a port that is a number in quotes, if it is.
@@ -157,9 +179,7 @@ pub(super) fn names_port(pod_spec: &Value, name: &str) -> bool {
     let stays = |container: &&Value| container["restartPolicy"] == "Always";
     list("containers")
         .chain(list("initContainers").filter(stays))
-        .filter_map(|container| container["ports"].as_array())
-        .flatten()
-        .any(|port| port["name"] == name)
+        .any(|container| has_port(container, name))
 }
 
 /// Whether an image can be another one tomorrow: it has no tag, or `latest`, and no digest.
@@ -172,6 +192,7 @@ pub(super) fn is_mutable(image: &str) -> bool {
 mod tests {
     use serde_json::json;
 
+    use super::super::tests::text;
     use super::*;
 
     /// Findings of a container, as `severity field`.
@@ -184,10 +205,7 @@ mod tests {
             &json!({"volumes": [{"name": "v"}]}),
             "p",
         );
-        let text = |finding: &crate::contract::Finding| {
-            let severity = if finding.is_error() { "error" } else { "warning" };
-            format!("{severity} {}", finding.field)
-        };
+        probes(&mut checks, container, "c", true);
         checks.into_findings().iter().map(text).collect()
     }
 
@@ -212,6 +230,7 @@ mod tests {
                 vec!["error c.resources.requests.cpu"],
             ),
             (json!({"imagePullPolicy": "Always"}), vec![]),
+            (json!({"imagePullPolicy": ""}), vec![]),
             (
                 json!({"imagePullPolicy": "always"}),
                 vec!["error c.imagePullPolicy"],
@@ -231,7 +250,15 @@ mod tests {
             (json!({"readinessProbe": {"httpGet": {"port": 80}}}), vec![]),
             (
                 json!({"livenessProbe": {"tcpSocket": {"port": "p"}}}),
+                vec!["mistake c.livenessProbe.tcpSocket.port"],
+            ),
+            (
+                json!({"livenessProbe": {"tcpSocket": {"port": "80"}}}),
                 vec!["error c.livenessProbe.tcpSocket.port"],
+            ),
+            (
+                json!({"startupProbe": {"httpGet": {"port": "p"}}}),
+                vec!["error c.startupProbe.httpGet.port"],
             ),
             (
                 json!({"livenessProbe": {"tcpSocket": {"port": "p"}}, "ports": [{"name": "p", "containerPort": 1}]}),
@@ -241,6 +268,19 @@ mod tests {
         for (container, expected) in cases {
             assert_eq!(findings(&container), expected, "{container}");
         }
+    }
+
+    #[test]
+    fn images_that_are_misspelt() {
+        for name in ["imagee", "imgae", "Image", "images", "img"] {
+            let container = json!({"name": "w", name: "i:1", "imagePullPolicy": "Always"});
+            assert_eq!(misspelt_image(&container), Some(name));
+        }
+        let container = json!({
+            "name": "w", "image": "i", "args": [], "env": [], "stdin": true, "imagePullPolicy": "Always",
+            "imagePullSecrets": [], "lifecycle": {}, "ports": [], "resources": {}, "volumeMounts": [], "tty": true,
+        });
+        assert_eq!(misspelt_image(&container), None);
     }
 
     #[test]

@@ -1,0 +1,338 @@
+//! Whether the scheduler listens where its Service leads, and whether workers call it there.
+//!
+//! Only commands are looked at that say that they start Dask: what others do, nobody knows.
+
+use serde_json::Value;
+
+use super::Checks;
+use crate::dask::address::{
+    self, COMM_PORT, DASHBOARD_PORT, DEFAULT_COMM_PORT, DEFAULT_DASHBOARD_PORT, SCHEMES,
+};
+use crate::dask::command;
+use crate::dask::main_container::{self, Role};
+use crate::dask::names;
+
+/// Something that the scheduler listens for.
+struct Ear {
+    /// What it is, for a sentence.
+    what: &'static str,
+    /// Its port; none where it isn't known.
+    port: Option<u64>,
+    /// The option that says another one.
+    option: &'static str,
+    /// Its port of the Service.
+    service_port: (&'static str, u64),
+}
+
+/// Compares the scheduler's command with the Service that leads to it. Both stand below `path`.
+pub(super) fn scheduler(checks: &mut Checks, scheduler: &Value, path: &str) {
+    let pod_spec = &scheduler["spec"];
+    let main = main_container::position(pod_spec, Role::Scheduler);
+    let container = &pod_spec["containers"][main];
+    if !main_container::is_started_by(container, Role::Scheduler) {
+        return;
+    }
+    let words: Vec<&str> = command::words(container).collect();
+    let place = format!("{path}.spec.containers[{main}]");
+    let field = format!("{place}.{}", list_of_words(container));
+    for ear in [comm(&words), dashboard(&words)] {
+        let Some((at, port)) = service_port(&scheduler["service"], &ear) else {
+            continue;
+        };
+        let target = target(&scheduler["service"], port, pod_spec, main);
+        if let (Some(listens), Some(target)) = (ear.port, target)
+            && listens != target
+        {
+            checks.mistake(
+                &field,
+                format!(
+                    "{} listens at port {listens}, and the Service leads to {target}, where nobody would be reached: write \
+                     `{}`, `\"{target}\"` here, or `targetPort: {listens}` in `{path}.service.ports[{at}]`",
+                    ear.what, ear.option
+                ),
+            );
+        }
+        let protocol = port["protocol"].as_str().unwrap_or("TCP");
+        if protocol != "TCP" {
+            checks.mistake(
+                format!("{path}.service.ports[{at}].protocol"),
+                format!(
+                    "{} listens for TCP, and not for {protocol}: write `protocol: TCP`",
+                    ear.what
+                ),
+            );
+        }
+    }
+    match address::written_scheme(pod_spec) {
+        Some(scheme) if !SCHEMES.contains(&scheme.as_str()) => checks.mistake(
+            field,
+            format!(
+                "`{scheme}` is no protocol of Dask, and workers would be told to call the scheduler by it: write {}",
+                SCHEMES.map(|scheme| format!("`{scheme}`")).join(", ")
+            ),
+        ),
+        None if container["envFrom"].as_array().is_some_and(|sources| !sources.is_empty()) => checks.warning(
+            format!("{place}.envFrom"),
+            format!(
+                "if these variables turn TLS on, the operator can't know it, and tells workers to call the scheduler by tcp: \
+                 write `--protocol`, `tls` in `{field}` then, or `--protocol`, `tcp` to say that they don't"
+            ),
+        ),
+        _ => {}
+    }
+}
+
+/// Says which of the addresses that a worker is started with are not its cluster's. Its pod's spec stands at `path`.
+pub(super) fn worker(checks: &mut Checks, pod_spec: &Value, path: &str, cluster: &str) {
+    let main = main_container::position(pod_spec, Role::Worker);
+    let container = &pod_spec["containers"][main];
+    if cluster.is_empty() || !main_container::is_started_by(container, Role::Worker) {
+        return;
+    }
+    let mut before = "";
+    for list in ["command", "args"] {
+        let parts = container[list].as_array().into_iter().flatten();
+        for (at, part) in parts.enumerate() {
+            for word in part.as_str().unwrap_or_default().split_whitespace() {
+                if !before.starts_with("--") && is_elsewhere(word, &names::scheduler(cluster)) {
+                    checks.mistake(
+                        format!("{path}.containers[{main}].{list}[{at}]"),
+                        format!(
+                            "`{word}` leads to no Service of this cluster, so that the worker would not join it: leave it out, \
+                             because `DASK_SCHEDULER_ADDRESS` says where the scheduler is"
+                        ),
+                    );
+                }
+                before = word;
+            }
+        }
+    }
+}
+
+/// Whether a word is an address of Dask with another host than this Service.
+fn is_elsewhere(word: &str, service: &str) -> bool {
+    let Some((scheme, rest)) = word.split_once("://") else {
+        return false;
+    };
+    let host = rest.split([':', '/']).next().unwrap_or_default();
+    // What a variable holds isn't known.
+    let is_known = !rest.contains('$');
+    let is_service = host
+        .strip_prefix(service)
+        .is_some_and(|domain| domain.is_empty() || domain.starts_with('.'));
+    SCHEMES.contains(&scheme) && is_known && !is_service
+}
+
+/// Where Dask's protocol is spoken.
+fn comm(words: &[&str]) -> Ear {
+    let by_host = command::option(words, "--host").and_then(|host| {
+        let is_address = host.contains("://") || host.matches(':').count() == 1;
+        host.rsplit_once(':').filter(|_| is_address)?.1.parse().ok()
+    });
+    let port = match command::option(words, "--port") {
+        Some(port) => port.parse().ok(),
+        None => by_host.or(Some(DEFAULT_COMM_PORT)),
+    };
+    Ear {
+        what: "the scheduler",
+        port,
+        option: "--port",
+        service_port: (COMM_PORT, DEFAULT_COMM_PORT),
+    }
+}
+
+/// Where the dashboard is.
+fn dashboard(words: &[&str]) -> Ear {
+    let port = match command::option(words, "--dashboard-address") {
+        Some(address) => address.rsplit(':').next().and_then(|port| port.parse().ok()),
+        None => Some(DEFAULT_DASHBOARD_PORT),
+    };
+    Ear {
+        what: "the scheduler's dashboard",
+        port,
+        option: "--dashboard-address",
+        service_port: (DASHBOARD_PORT, DEFAULT_DASHBOARD_PORT),
+    }
+}
+
+/// The port of a Service for it, and where it stands in the list: the one of its name, else of its number.
+fn service_port<'a>(service: &'a Value, ear: &Ear) -> Option<(usize, &'a Value)> {
+    let (name, number) = ear.service_port;
+    let ports = service["ports"].as_array()?;
+    let named = ports.iter().position(|port| port["name"] == name);
+    let at = named.or_else(|| ports.iter().position(|port| port["port"] == number))?;
+    Some((at, ports.get(at)?))
+}
+
+/// The port of the main container that a port of the Service leads to; none where that isn't known, or is another
+/// container's, which may hand it on.
+fn target(service: &Value, port: &Value, pod_spec: &Value, main: usize) -> Option<u64> {
+    let ports = |container: &'_ Value| container["ports"].as_array().cloned().unwrap_or_default();
+    let number = match &port["targetPort"] {
+        // Whoever calls a pod by its own address finds what it listens at.
+        _ if service["clusterIP"] == "None" => port["port"].as_u64()?,
+        Value::Null => port["port"].as_u64()?,
+        Value::String(name) => {
+            let own = ports(&pod_spec["containers"][main]);
+            own.iter().find(|port| port["name"] == name.as_str())?["containerPort"].as_u64()?
+        }
+        number => number.as_u64()?,
+    };
+    let others = ["containers", "initContainers"].into_iter().flat_map(|list| {
+        let containers = pod_spec[list].as_array().into_iter().flatten().enumerate();
+        containers.filter(move |(at, _)| list != "containers" || *at != main)
+    });
+    let is_anothers = others
+        .flat_map(|(_, container)| ports(container))
+        .any(|port| port["containerPort"] == number);
+    (!is_anothers).then_some(number)
+}
+
+/// The field that a container's words stand in.
+fn list_of_words(container: &Value) -> &'static str {
+    match container["args"].as_array() {
+        Some(args) if !args.is_empty() => "args",
+        _ => "command",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::text;
+    use super::*;
+
+    fn found(checks: Checks) -> Vec<String> {
+        checks.into_findings().iter().map(text).collect()
+    }
+
+    /// Findings of a scheduler with these arguments, ports of its container and parts of its Service.
+    fn of_scheduler(args: &[&str], ports: Value, service: Value) -> Vec<String> {
+        let mut args_of_it = vec!["dask", "scheduler"];
+        args_of_it.extend(args);
+        let container = json!({"name": "scheduler", "args": args_of_it, "ports": ports});
+        let mut checks = Checks::default();
+        let part = json!({"spec": {"containers": [container]}, "service": service});
+        scheduler(&mut checks, &part, "s");
+        found(checks)
+    }
+
+    fn usual() -> Value {
+        json!({"ports": [{"name": "tcp-comm", "port": 8786}, {"name": "http-dashboard", "port": 8787}]})
+    }
+
+    #[test]
+    fn the_scheduler_listens_elsewhere() {
+        let wrong = vec!["mistake s.spec.containers[0].args".to_owned()];
+        let cases: [(&[&str], bool); 13] = [
+            (&[], false),
+            (&["--port", "8786", "--dashboard-address", ":8787"], false),
+            (&["--port", "9999"], true),
+            (&["--port=9999"], true),
+            (&["--port", "$(PORT)"], false),
+            (&["--host", "0.0.0.0"], false),
+            (&["--host", "fd00::1"], false),
+            (&["--host", "tls://0.0.0.0:9000"], true),
+            (&["--host", "[::]:8786"], false),
+            (&["--dashboard-address", "9000"], true),
+            (&["--dashboard-address", "0.0.0.0:9000"], true),
+            (&["--dashboard-address=[::]:8787"], false),
+            (&["--protocol", "tpc"], true),
+        ];
+        for (args, is_wrong) in cases {
+            let expected = if is_wrong { wrong.clone() } else { Vec::new() };
+            assert_eq!(of_scheduler(args, json!([]), usual()), expected, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn the_service_leads_elsewhere() {
+        let wrong = ["mistake s.spec.containers[0].args"];
+        let service =
+            |target: Value| json!({"ports": [{"name": "tcp-comm", "port": 80, "targetPort": target}]});
+        assert_eq!(of_scheduler(&[], json!([]), service(json!(9999))), wrong);
+        assert_eq!(of_scheduler(&[], json!([]), service(json!(8786))), [""; 0]);
+        let named = json!([{"name": "comm", "containerPort": 9999}]);
+        assert_eq!(of_scheduler(&[], named.clone(), service(json!("comm"))), wrong);
+        assert_eq!(
+            of_scheduler(&["--port", "9999"], named, service(json!("comm"))),
+            [""; 0]
+        );
+        // That is said elsewhere.
+        assert_eq!(of_scheduler(&[], json!([]), service(json!("nobody"))), [""; 0]);
+        let headless =
+            json!({"clusterIP": "None", "ports": [{"name": "tcp-comm", "port": 80, "targetPort": 8786}]});
+        assert_eq!(of_scheduler(&[], json!([]), headless), wrong);
+        let udp = json!({"ports": [{"name": "tcp-comm", "port": 8786, "protocol": "UDP"}]});
+        assert_eq!(
+            of_scheduler(&[], json!([]), udp),
+            ["mistake s.service.ports[0].protocol"]
+        );
+    }
+
+    #[test]
+    fn a_container_beside_it_may_hand_on_what_comes() {
+        let proxy = json!({"name": "proxy", "ports": [{"containerPort": 8786}]});
+        let own = json!({"name": "scheduler", "args": ["dask", "scheduler", "--port", "9999"]});
+        let mut checks = Checks::default();
+        let part = json!({"spec": {"containers": [own, proxy]}, "service": usual()});
+        scheduler(&mut checks, &part, "s");
+        assert_eq!(found(checks), [""; 0]);
+    }
+
+    #[test]
+    fn a_scheme_that_may_come_from_elsewhere() {
+        let with = |args: &[&str]| {
+            let container =
+                json!({"name": "scheduler", "args": args, "envFrom": [{"secretRef": {"name": "tls"}}]});
+            let mut checks = Checks::default();
+            scheduler(&mut checks, &json!({"spec": {"containers": [container]}}), "s");
+            found(checks)
+        };
+        assert_eq!(
+            with(&["dask", "scheduler"]),
+            ["warning s.spec.containers[0].envFrom"]
+        );
+        assert_eq!(with(&["dask", "scheduler", "--protocol", "tcp"]), [""; 0]);
+        assert_eq!(with(&["start"]), [""; 0]);
+    }
+
+    #[test]
+    fn workers_call_elsewhere() {
+        let with = |args: &[&str]| {
+            let mut checks = Checks::default();
+            let spec = json!({"containers": [{"name": "worker", "args": args}]});
+            worker(&mut checks, &spec, "w", "c");
+            found(checks)
+        };
+        for right in [
+            "tcp://c-scheduler:8786",
+            "tls://c-scheduler.ns.svc.cluster.local:8786",
+            "tcp://$(C_SCHEDULER_SERVICE_HOST):8786",
+            "$(DASK_SCHEDULER_ADDRESS)",
+            "https://example.com/preload.py",
+        ] {
+            assert_eq!(with(&["dask-worker", right]), [""; 0], "{right}");
+        }
+        assert_eq!(
+            with(&["dask-worker", "--contact-address", "tcp://1.2.3.4:1"]),
+            [""; 0]
+        );
+        for wrong in [
+            "tcp://c-service.default.svc:8786",
+            "tcp://c-scheduler-2:8786",
+            "ws://localhost:8786",
+        ] {
+            assert_eq!(
+                with(&["dask-worker", wrong]),
+                ["mistake w.containers[0].args[1]"],
+                "{wrong}"
+            );
+        }
+        assert_eq!(
+            with(&["sh", "-c", "exec dask-worker tcp://x:1"]),
+            ["mistake w.containers[0].args[2]"]
+        );
+    }
+}

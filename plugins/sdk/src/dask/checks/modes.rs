@@ -1,0 +1,161 @@
+//! Modes of files in volumes: octal numbers that somebody read as decimal ones.
+
+use serde_json::Value;
+
+use super::{Checks, join};
+
+/// The largest mode.
+const MOST: u64 = 0o777;
+
+/// Modes that people give files.
+const USUAL: [u64; 18] = [
+    0o400, 0o440, 0o444, 0o500, 0o550, 0o555, 0o600, 0o640, 0o644, 0o660, 0o664, 0o666, 0o700, 0o750, 0o755,
+    0o770, 0o775, 0o777,
+];
+
+/// Checks all modes in a volume, or in a part of one.
+pub(super) fn check(checks: &mut Checks, part: &Value, path: &str) {
+    match part {
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                check(checks, item, &format!("{path}[{at}]"));
+            }
+        }
+        Value::Object(members) => {
+            for (name, member) in members {
+                let field = join(path, name);
+                match name.as_str() {
+                    "defaultMode" | "mode" => mode(checks, member, &field),
+                    // What a driver is told is its own affair.
+                    "csi" | "flexVolume" => {}
+                    _ => check(checks, member, &field),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn mode(checks: &mut Checks, value: &Value, field: &str) {
+    match (value, value.as_u64()) {
+        (Value::Null, _) => {}
+        (_, Some(number)) if number > MOST => {
+            let remedy = match as_octal(&number.to_string()) {
+                Some(meant) => format!("write 0{number}, or {meant}, which is the same as a decimal number"),
+                None => "write one from 0 to 0777".to_owned(),
+            };
+            checks.error(
+                field,
+                format!(
+                    "{number} can't be a mode, which is 0777 at most, or {MOST} as a decimal number: {remedy}"
+                ),
+            );
+        }
+        (_, Some(number)) => {
+            let meant = as_octal(&number.to_string()).filter(|meant| USUAL.contains(meant));
+            if let Some(meant) = meant
+                && !USUAL.contains(&number)
+            {
+                checks.mistake(
+                    field,
+                    format!(
+                        "{number} is a decimal number, and so the mode 0{number:o}: if 0{number} is meant, write that, or \
+                         {meant}, which is the same as a decimal number"
+                    ),
+                );
+            }
+        }
+        (Value::String(text), _) => {
+            let remedy = match as_octal(text.trim_start_matches("0o")) {
+                Some(meant) => format!("write {meant}, which is {text} as a decimal number"),
+                None => "write one as 0644".to_owned(),
+            };
+            checks.error(
+                field,
+                format!("a mode must be a number, and \"{text}\" is text: {remedy}"),
+            );
+        }
+        _ => checks.error(field, format!("{value} can't be a mode: write one as 0644")),
+    }
+}
+
+/// The mode that digits are as an octal number.
+fn as_octal(digits: &str) -> Option<u64> {
+    u64::from_str_radix(digits, 8).ok().filter(|mode| *mode <= MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::text;
+    use super::*;
+
+    fn findings(volume: &Value) -> Checks {
+        let mut checks = Checks::default();
+        check(&mut checks, volume, "v");
+        checks
+    }
+
+    #[test]
+    fn each_place_has_its_field() {
+        let item = json!([{"key": "a", "path": "a", "mode": 600}]);
+        let sources = json!([{"secret": {"items": item}}, {"serviceAccountToken": {"path": "token"}}]);
+        let volume = json!({
+            "name": "v", "configMap": {"defaultMode": 755}, "projected": {"defaultMode": 400, "sources": sources},
+            "csi": {"volumeAttributes": {"mode": "0755"}},
+        });
+        let found: Vec<String> = findings(&volume).into_findings().iter().map(text).collect();
+        assert_eq!(
+            found,
+            [
+                "error v.configMap.defaultMode",
+                "mistake v.projected.defaultMode",
+                "error v.projected.sources[0].secret.items[0].mode",
+            ]
+        );
+    }
+
+    #[test]
+    fn modes_as_they_should_be() {
+        for mode in USUAL.iter().chain(&[0, 0o020, 0o111, 0o640, 288]) {
+            let volume = json!({"secret": {"defaultMode": mode}});
+            assert_eq!(findings(&volume).into_findings(), [], "{mode}");
+        }
+        assert_eq!(
+            findings(&json!({"secret": {"defaultMode": null}})).into_findings(),
+            []
+        );
+    }
+
+    #[test]
+    fn the_number_that_is_meant_is_named() {
+        let said = |mode: Value| {
+            let findings = findings(&json!({"secret": {"defaultMode": mode}})).into_findings();
+            findings
+                .into_iter()
+                .map(|finding| finding.message)
+                .collect::<Vec<_>>()
+                .join("; ")
+        };
+        for (mode, part) in [
+            (json!(755), "write 0755, or 493, which"),
+            (json!(644), "write 0644, or 420, which"),
+            (json!(888), "write one from 0 to 0777"),
+            (
+                json!(400),
+                "the mode 0620: if 0400 is meant, write that, or 256, which",
+            ),
+            (
+                json!(444),
+                "the mode 0674: if 0444 is meant, write that, or 292, which",
+            ),
+            (json!("0644"), "write 420, which is 0644"),
+            (json!("rw"), "write one as 0644"),
+            (json!(-1), "-1 can't be a mode"),
+            (json!(6.5), "6.5 can't be a mode"),
+        ] {
+            assert!(said(mode.clone()).contains(part), "{mode}: {}", said(mode));
+        }
+    }
+}
