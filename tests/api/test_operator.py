@@ -280,6 +280,64 @@ def test_a_spec_that_the_api_server_refuses(kubectl, operator):
     phase_is(kubectl, "wrong", "Running")
 
 
+def test_a_node_port_that_another_cluster_has_is_waited_for(kubectl, operator):
+    """It passes by itself, without anybody touching the cluster that waits."""
+    kubectl.apply(changed(cluster("first", 0), "spec.scheduler.service.type", "NodePort"))
+    until(lambda: kubectl.get("service", "first-scheduler"), "the first Service")
+    number = kubectl.get("service", "first-scheduler")["spec"]["ports"][0]["nodePort"]
+    second = changed(cluster("second", 0), "spec.scheduler.service.type", "NodePort")
+    kubectl.apply(changed(second, "spec.scheduler.service.ports.0.nodePort", number))
+
+    def is_said():
+        told = condition(kubectl.get("dsk", "second"), "ApplyFailed")
+        return "nodePort" in told["message"] and "already allocated" in told["message"]
+    until(is_said, "a condition that says what is taken")
+    assert kubectl.get("pod", "second-scheduler") and kubectl.get("dsk", "second")["status"]["phase"] != "Error"
+    kubectl("delete", "dsk", "first")
+    until(lambda: not kubectl.get("service", "first-scheduler"), "the first Service to be gone", COLLECTED)
+    until(lambda: kubectl.get("service", "second-scheduler")["spec"]["ports"][0]["nodePort"] == number, "the second Service", 60)
+    until(lambda: condition(kubectl.get("dsk", "second"), "ApplyFailed") is None, "the condition to be gone")
+
+
+def test_a_queue_that_holds_pods_back(kubectl, operator):
+    """What Kueue does: labels that it finds pods by, gates that it takes off, finalizers that it puts on."""
+    queue = {"kueue.x-k8s.io/queue-name": "batch", "kueue.x-k8s.io/pod-group-name": "queued"}
+    total = {"kueue.x-k8s.io/pod-group-total-count": "3"}
+    gates = [{"name": "example.com/wait-for-dataset"}]
+    kubectl.apply(changed(cluster("queued", 2, labels=queue, annotations=total), "spec.worker.spec.schedulingGates", gates))
+    pods = workers(kubectl, "queued-default", 2)
+    for name in [*pods, "queued-scheduler"]:
+        metadata = kubectl.get("pod", name)["metadata"]
+        assert queue.items() <= metadata["labels"].items() and total.items() <= metadata["annotations"].items()
+
+    def is_said():
+        told = condition(kubectl.get("daskworkergroup", "queued-default"), "WorkersReady")
+        return told["reason"] == "SchedulingGated" and "example.com/wait-for-dataset" in told["message"]
+    until(is_said, "a condition that names the gate")
+
+    # Without its gate a pod is of the same template.
+    for name in pods:
+        kubectl.patch("pod", name, [{"op": "remove", "path": "/spec/schedulingGates"}], type="json")
+    stays(lambda: kubectl.names("pods", WORKERS) == pods, "both workers")
+
+    # One that waits for somebody's finalizer counts as gone.
+    for name in pods:
+        kubectl.patch("pod", name, {"metadata": {"finalizers": ["kueue.x-k8s.io/managed"]}})
+    try:
+        kubectl("scale", "daskworkergroup", "queued-default", "--replicas=1")
+
+        def leaving():
+            return [pod for pod in kubectl.list("pods", WORKERS) if pod["metadata"].get("deletionTimestamp")]
+        until(lambda: len(leaving()) == 1, "one worker to leave")
+        stays(lambda: kubectl.names("pods", WORKERS) == pods, "no other worker")
+        kubectl("delete", "dsk", "queued", timeout=30)
+        until(lambda: len(leaving()) == 2, "both workers to leave", COLLECTED)
+    finally:
+        for name in kubectl.names("pods", WORKERS):
+            kubectl.patch("pod", name, {"metadata": {"finalizers": None}})
+    until(lambda: not kubectl.names("daskworkergroups,pods,services"), "everything to be gone", COLLECTED)
+
+
 def test_an_unknown_cluster_is_said_and_then_found(kubectl, operator):
     kubectl.apply(group("lonely", "nowhere", 1))
 

@@ -26,6 +26,9 @@ pub(crate) const NOT_ASKED: &str = "SchedulerNotAsked";
 /// They can't hand on what they hold.
 const HOLD_DATA: &str = "WorkersHoldData";
 
+/// A pod waits until scheduling gates are taken off.
+const GATED: &str = "SchedulingGated";
+
 /// How many names a sentence holds.
 const NAMED: usize = 3;
 
@@ -55,7 +58,7 @@ fn unreachable_before(group: &Resource<'_>, type_: &str, scheduler: Scheduler<'_
 }
 
 /// Whether as many workers are ready as there shall be.
-pub(crate) fn workers_ready(census: &Census<'_>, desired: usize) -> Condition {
+pub(crate) fn workers_ready(group: &Resource<'_>, census: &Census<'_>, desired: usize) -> Condition {
     let ready = census.ready();
     let counted = match ready > desired {
         true => format!("{ready} workers are ready, {desired} are wanted"),
@@ -73,12 +76,29 @@ pub(crate) fn workers_ready(census: &Census<'_>, desired: usize) -> Condition {
     match census.trouble() {
         Some((count, cause)) => {
             let mut message = format!("{counted}; {count} wait: {} ({})", cause.reason, cause.message);
+            if cause.reason == GATED {
+                message += &gates(group);
+            }
             if let Some(until) = census.rests_until.filter(|_| census.resting().next().is_some()) {
                 message += &format!("; those that have ended are replaced at {}", time::format(until));
             }
             Condition::new(WORKERS_READY, ConditionStatus::False, &cause.reason, message)
         }
         None => Condition::new(WORKERS_READY, ConditionStatus::False, "WorkersStarting", counted),
+    }
+}
+
+/// The scheduling gates that the group's own spec has, as part of a sentence. Others may have added more.
+fn gates(group: &Resource<'_>) -> String {
+    let gates = group.spec["worker"]["spec"]["schedulingGates"].as_array();
+    let names: Vec<&str> = gates
+        .into_iter()
+        .flatten()
+        .filter_map(|gate| gate["name"].as_str())
+        .collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!("; gates of its spec: {}", listed(names.into_iter())),
     }
 }
 

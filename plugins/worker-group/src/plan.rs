@@ -157,7 +157,7 @@ fn workers<'a>(
         log::debug(format!("{} workers are created", batch.size));
     }
 
-    let mut conditions = vec![conditions::workers_ready(census, wanted.replicas)];
+    let mut conditions = vec![conditions::workers_ready(group, census, wanted.replicas)];
     conditions.extend(conditions::scale_down_blocked(
         group,
         &departures,

@@ -373,3 +373,23 @@ fn mistakes_stand_in_a_condition() {
     assert!(condition.starts_with(beginning), "{condition}");
     assert_eq!(plan(&group(1)).condition("SpecQuestionable"), None);
 }
+
+#[test]
+fn gates_of_pods_are_named() {
+    let gates = json!([{"name": "example.com/wait-for-dataset"}]);
+    let gated = json!({"phase": "Pending", "conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+        "message": "Scheduling is blocked due to non-empty scheduling gates"}]});
+    let plan = plan(
+        &group(1)
+            .change(|group| group["spec"]["worker"]["spec"]["schedulingGates"] = gates)
+            .child(pod("a", gated)),
+    );
+    let condition = plan.condition(WORKERS_READY).expect("a condition");
+    assert!(
+        condition.starts_with("False SchedulingGated: 0 of 1 workers are ready; 1 wait: SchedulingGated (")
+            && condition.ends_with("; gates of its spec: example.com/wait-for-dataset"),
+        "{condition}"
+    );
+    assert_eq!(count(&plan, "create Pod"), 0, "it waits, and is not replaced");
+}
