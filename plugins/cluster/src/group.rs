@@ -109,6 +109,11 @@ impl Groups {
         }
     }
 
+    /// Why workers do not come, in the words of the group that most are missing of.
+    pub(crate) fn why(&self) -> Option<&str> {
+        self.trouble.as_ref().map(|trouble| trouble.message.as_str())
+    }
+
     /// An event where workers do not come for another reason than before.
     pub(crate) fn event(&self, cluster: &Resource<'_>, condition: &Condition) -> Option<Event> {
         let conditions = cluster.status["conditions"].as_array();

@@ -10,6 +10,7 @@
 //! * `replicas`, `readyReplicas`, `selector`: of the default group, for `kubectl scale` and autoscalers;
 //! * `observedGeneration`: which generation of the spec this is about;
 //! * `schedulerUid`: the scheduler that was seen last, so that a lost one is noticed;
+//! * `registeredWith`: the scheduler with which a worker has registered;
 //! * `schedulerRestarts`: how often a scheduler was started anew, as another pod or in the same;
 //! * `schedulerContainerRestarts`: how often the one that was seen last was, in its pod.
 //!
@@ -22,6 +23,7 @@ mod group;
 mod idle;
 mod memory;
 mod plan;
+mod registration;
 mod scheduler;
 mod service;
 mod settings;

@@ -6,6 +6,7 @@ use dask_operator_plugin::prelude::*;
 
 use crate::group::{self, Groups};
 use crate::memory::Memory;
+use crate::registration::Registration;
 use crate::scheduler::{Scheduler, is_suspended};
 use crate::service::Service;
 use crate::{DefaultCluster, Settings, available, idle, validate};
@@ -28,12 +29,16 @@ pub(crate) fn cluster(observation: &Observation, settings: &Settings) -> Result<
     let suspended = is_suspended(&cluster);
     let mut memory = Memory::of(&cluster, scheduler.present.as_ref(), suspended);
     memory.backoff = scheduler.backoff.clone().filter(|_| !suspended);
+    let registration = match suspended {
+        true => Registration::default(),
+        false => Registration::of(&cluster, observation, &scheduler, &groups, questionable.is_some()),
+    };
     let phase = phase(&cluster, &scheduler, &service, &groups, suspended);
 
     let workers = groups.condition(suspended);
     let news = [suspension(&cluster, suspended), groups.event(&cluster, &workers)];
     let mut plan = Plan {
-        status: status(&cluster, phase, &groups, &memory),
+        status: status(&cluster, phase, &groups, &memory, &registration),
         conditions: vec![scheduler.condition.clone(), workers],
         events: news.into_iter().flatten().collect(),
         ..Plan::default()
@@ -45,7 +50,12 @@ pub(crate) fn cluster(observation: &Observation, settings: &Settings) -> Result<
     plan.events.extend(scheduler.event.clone().filter(|_| !suspended));
     plan.events.extend(memory.event.clone());
     plan.events.extend(scheduler.update.event(&cluster));
-    available::add(&mut plan, &cluster, observation, &scheduler, &service);
+    let connection = available::Connection {
+        scheduler: &scheduler,
+        service: &service,
+        registration: &registration,
+    };
+    connection.add(&mut plan, &cluster, observation);
     let runs = scheduler.is_ready();
     let rest = scheduler.look_again_at.map(|until| until - observation.now);
     plan.requeue_after = rest.and_then(|rest| u64::try_from(rest).ok());
@@ -53,6 +63,7 @@ pub(crate) fn cluster(observation: &Observation, settings: &Settings) -> Result<
     plan.children.push(service.child);
     plan.children.extend(groups.children);
     idle::add(&mut plan, &cluster, observation, runs);
+    registration.add(&mut plan, &cluster);
     Ok(plan)
 }
 
@@ -100,7 +111,13 @@ fn suspension(cluster: &Resource<'_>, suspended: bool) -> Option<Event> {
     }
 }
 
-fn status(cluster: &Resource<'_>, phase: &str, groups: &Groups, memory: &Memory) -> String {
+fn status(
+    cluster: &Resource<'_>,
+    phase: &str,
+    groups: &Groups,
+    memory: &Memory,
+    registration: &Registration,
+) -> String {
     let (replicas, ready) = groups.default_workers;
     let mut status = json!({
         "phase": phase,
@@ -109,6 +126,7 @@ fn status(cluster: &Resource<'_>, phase: &str, groups: &Groups, memory: &Memory)
         "selector": group::selector(cluster.name),
     });
     memory.write(&mut status);
+    registration.write(&mut status);
     if let Some(generation) = cluster.generation() {
         status["observedGeneration"] = json!(generation);
     }

@@ -13,7 +13,7 @@ use crate::template::Template;
 use crate::update::Update;
 
 /// Whether the scheduler is ready.
-const SCHEDULER_READY: &str = "SchedulerReady";
+pub(crate) const SCHEDULER_READY: &str = "SchedulerReady";
 
 /// It should be gone, and is not.
 const STUCK: &str = "SchedulerStuck";

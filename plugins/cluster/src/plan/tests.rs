@@ -5,6 +5,7 @@ use super::*;
 
 mod available;
 mod idle;
+mod registration;
 mod restarts;
 mod suspension;
 mod update;

@@ -54,7 +54,7 @@ pub fn scheme(pod_spec: &Value) -> String {
 }
 
 /// The scheme that a scheduler's pod spec says; none where it says none.
-pub(super) fn written_scheme(pod_spec: &Value) -> Option<String> {
+pub fn written_scheme(pod_spec: &Value) -> Option<String> {
     let containers = pod_spec["containers"]
         .as_array()
         .map(Vec::as_slice)
