@@ -112,6 +112,26 @@ def test_a_worker_that_took_too_much_memory_is_said_and_comes_back(kubectl, oper
     until(said, "the condition to name the reason", LONG, 0.5)
 
 
+def test_workers_that_never_find_the_scheduler_are_said(kubectl, operator):
+    """Workers of the first documentation call a Service that does not exist any more; a scheduler listens elsewhere."""
+    lost = ["dask-worker", "tcp://old-service:8786", "--name", "$(DASK_WORKER_NAME)"]
+    kubectl.apply(changed(cluster("old", 1), "spec.worker.spec.containers.0.args", lost),
+                  changed(cluster("elsewhere", 1), "spec.scheduler.spec.containers.0.args", ["dask-scheduler", "--port", "9999"]))
+
+    def said(name, reason):
+        available = condition(kubectl, "dsk", name, "Available")
+        assert available.get("reason") == reason and available["status"] == "True", available
+        questionable = condition(kubectl, "dsk", name, "SpecQuestionable")
+        assert "SpecQuestionable" in available["message"] or reason != "NoWorkerRegistered", available
+        return questionable.get("message")
+
+    assert "leads to no Service of this cluster" in until(lambda: said("old", "NoWorkerRegistered"), "why no worker registers", LONG, 0.5)
+    assert "listens at port 9999" in until(lambda: said("elsewhere", "SchedulerNotAsked"), "why nobody is asked", LONG, 0.5)
+    # What is mended is found.
+    kubectl.apply(cluster("old", 1))
+    until(lambda: condition(kubectl, "dsk", "old", "Available").get("reason") == "SchedulerReachable", "a worker to register", LONG, 0.5)
+
+
 def test_a_scheduler_that_crashes_is_counted(kubectl, operator):
     kubectl.apply(cluster("c", 1))
     with client_of(kubectl, "c", 1):

@@ -23,7 +23,8 @@ impl Connection<'_> {
     /// while the scheduler stays ready.
     pub(crate) fn add(&self, plan: &mut Plan, cluster: &Resource<'_>, observation: &Observation) {
         let scheduler = self.scheduler;
-        let not = |reason: &str, message: &str| Condition::new(AVAILABLE, ConditionStatus::False, reason, message);
+        let not =
+            |reason: &str, message: &str| Condition::new(AVAILABLE, ConditionStatus::False, reason, message);
         let condition = if !scheduler.is_ready() {
             not(&scheduler.condition.reason, &scheduler.condition.message)
         } else if let Some(why) = &self.service.unreachable {
