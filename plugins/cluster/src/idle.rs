@@ -44,16 +44,36 @@ pub(crate) fn add(plan: &mut Plan, cluster: &Resource<'_>, observation: &Observa
         plan.conditions.push(condition);
         return;
     };
-    let reason_before = before.map(|condition| condition.reason).unwrap_or_default();
-    let of_job = is_of_job(cluster);
-    let end = since.saturating_add(timeout);
-    let lead = LEAD.min(timeout / LEAD_PART);
-    // What counts is what the scheduler said, when it said it.
-    let asked = facts.observed_at;
     let idle = format!(
         "the scheduler has had nothing to do since {}",
         time::format(since)
     );
+    let was_idle = before
+        .as_ref()
+        .filter(|before| before.status == ConditionStatus::True);
+    if was_idle.is_some_and(|before| !before.message.starts_with(&idle)) {
+        // The time of the condition is that of the time before: it begins anew with the next plan.
+        let condition = Condition::new(
+            IDLE,
+            ConditionStatus::False,
+            BUSY,
+            "the scheduler has had work in between",
+        );
+        plan.conditions.push(condition);
+        plan.requeue_after = Some(SHORTEST.unsigned_abs());
+        return;
+    }
+    // The scheduler's clock may differ from ours, so that its time alone says little: what counts is since when it has been
+    // known here, which the status keeps.
+    let known = was_idle
+        .and_then(|_| transition(cluster))
+        .unwrap_or(observation.now);
+    let reason_before = before.map(|condition| condition.reason).unwrap_or_default();
+    let of_job = is_of_job(cluster);
+    let end = since.max(known).saturating_add(timeout);
+    let lead = LEAD.min(timeout / LEAD_PART);
+    // What counts is what the scheduler said, when it said it.
+    let asked = facts.observed_at;
     let announced = reason_before == SOON || reason_before == TIMEOUT;
     let (reason, message) = if asked >= end && announced {
         let span = time::span(timeout);
@@ -106,6 +126,13 @@ fn said(cluster: &Resource<'_>) -> Option<Condition> {
         text("reason"),
         text("message"),
     ))
+}
+
+/// Since when that condition has had the status that it has.
+fn transition(cluster: &Resource<'_>) -> Option<Timestamp> {
+    let conditions = cluster.status["conditions"].as_array()?;
+    let condition = conditions.iter().find(|condition| condition["type"] == IDLE)?;
+    time::parse(condition["lastTransitionTime"].as_str()?)
 }
 
 /// Whether a job made the cluster.

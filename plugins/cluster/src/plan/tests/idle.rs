@@ -16,8 +16,29 @@ fn said(asked: i64, idle_since: Option<i64>) -> SchedulerFacts {
     }
 }
 
+/// What was known before, that long ago, as the status tells it.
+fn known(scenario: Scenario, before: i64) -> Scenario {
+    let first = plan(&scenario);
+    scenario.with(&first).change(|cluster| {
+        for condition in cluster["status"]["conditions"]
+            .as_array_mut()
+            .into_iter()
+            .flatten()
+        {
+            condition["lastTransitionTime"] = json!(time::format(START - before));
+        }
+    })
+}
+
+/// A scheduler that has been idle for so long, and was seen to be so all the time.
 fn idle(timeout: i64, idle_for: i64) -> Scenario {
-    with_timeout(timeout).scheduler(said(START, Some(START - idle_for)))
+    let since = START - idle_for;
+    let begun = with_timeout(timeout)
+        .scheduler(said(since, Some(since)))
+        .after(-idle_for);
+    known(begun, idle_for)
+        .scheduler(said(START, Some(since)))
+        .after(0)
 }
 
 fn condition(plan: &Outcome) -> Option<String> {
@@ -89,8 +110,41 @@ fn work_in_between_is_told_again() {
         (condition(&first).as_deref(), first.events()),
         (Some("False Busy"), vec![])
     );
-    let again = soon.status(busy.with(&first).parent()["status"].clone());
+    let again = with_timeout(60).status(busy.with(&first).parent()["status"].clone());
+    let again = known(again.scheduler(said(START, Some(START))), 0);
+    let again = again.scheduler(said(START + 50_000, Some(START))).after(50_000);
     assert_eq!(plan(&again).0.events.len(), 1);
+}
+
+#[test]
+fn clocks_that_differ_do_not_shorten_the_time() {
+    // The scheduler's clock is an hour behind, and it has just become idle.
+    let since = START - 3_600_000;
+    let begun = with_timeout(60).scheduler(said(START, Some(since)));
+    assert_eq!(condition(&plan(&begun)).as_deref(), Some("True NothingToDo"));
+    let begun = known(begun, 0);
+    let after = |milliseconds: i64| {
+        let scenario = begun.clone().scheduler(said(START + milliseconds, Some(since)));
+        plan(&scenario.after(milliseconds))
+    };
+    assert_eq!(condition(&after(47_000)).as_deref(), Some("True NothingToDo"));
+    let soon = after(50_000);
+    assert_eq!(condition(&soon).as_deref(), Some("True IdleTimeoutSoon"));
+    assert_eq!((soon.0.requeue_after, soon.0.delete_parent), (Some(10_000), None));
+
+    // Work between two questions: the time begins anew.
+    let other = begun
+        .scheduler(said(START + 50_000, Some(since + 49_000)))
+        .after(50_000);
+    let worked = plan(&other);
+    assert_eq!(condition(&worked).as_deref(), Some("False Busy"));
+    assert_eq!((worked.0.requeue_after, worked.events()), (Some(1000), vec![]));
+    let anew = other
+        .with(&worked)
+        .scheduler(said(START + 51_000, Some(since + 49_000)));
+    let anew = plan(&anew.after(51_000));
+    assert_eq!(condition(&anew).as_deref(), Some("True NothingToDo"));
+    assert_eq!(anew.0.requeue_after, Some(48_000));
 }
 
 #[test]
@@ -109,8 +163,7 @@ fn nothing_is_deleted_without_an_answer_that_says_so() {
     );
     untouched(with_timeout(60));
     // It answered before its time was over, and is silent since.
-    let old = said(START, Some(START - 59_000));
-    let old = with_timeout(60).scheduler(old).after(3_600_000);
+    let old = idle(60, 59_000).after(3_600_000);
     assert_eq!(plan(&old).0.delete_parent, None);
     assert_eq!(plan(&old.clone().with(&plan(&old))).0.delete_parent, None);
     let known = old.clone().with(&plan(&old)).unreachable("connection refused");
