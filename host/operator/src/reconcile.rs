@@ -36,15 +36,6 @@ use crate::trouble::{HOST_CONDITIONS, Trouble};
 use crate::writes::{Precondition, Writes};
 use crate::written::{Failures, Written, Wrote, soonest};
 
-/// How workers are created in portions, as the predecessor's settings say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Allocation {
-    /// Pods of a worker group that are created in one go; none for all.
-    pub batch: Option<usize>,
-    /// How long to wait until the next.
-    pub delay: Duration,
-}
-
 /// The time in which writes are counted, and how many of it one object may have. Two a second for a minute: what more needs is
 /// a loop.
 const BREAKER_WINDOW: Duration = Duration::from_secs(60);
@@ -85,8 +76,6 @@ pub struct Reconciler {
     pub metrics: Arc<Metrics>,
     /// Kinds of children that the administrator allows beyond the usual.
     pub extra_kinds: Vec<ResourceKind>,
-    /// How workers are created in portions.
-    pub allocation: Allocation,
     /// In which namespaces something is done.
     pub selection: Arc<Selection>,
     /// Where observations are kept for authors of plugins.
@@ -119,7 +108,6 @@ impl Reconciler {
             events,
             metrics,
             extra_kinds: Vec::new(),
-            allocation: Allocation::default(),
             selection: Arc::default(),
             recording: Recording::default(),
             memory: Mutex::new(Memory {
@@ -311,15 +299,6 @@ impl Reconciler {
         mut to_do: Vec<Change>,
     ) -> Written {
         let mut written = Written::default();
-        if let (DaskKind::WorkerGroup, Some(batch)) = (key.kind, self.allocation.batch) {
-            let mut creates = 0;
-            let all = to_do.len();
-            to_do.retain(|change| {
-                creates += usize::from(matches!(change, Change::Create(..)));
-                !matches!(change, Change::Create(..)) || creates <= batch
-            });
-            written.later = (to_do.len() < all).then_some(self.allocation.delay);
-        }
         // Each child may be made once and replaced once in a minute, and a few more: what more needs is a loop.
         let mut withheld = None;
         to_do.retain(|change| {

@@ -87,7 +87,8 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         engine,
         kept,
     } = {
-        let (args, metrics) = (args.plugins.clone(), metrics.clone());
+        let (mut args, metrics) = (args.plugins.clone(), metrics.clone());
+        args.inherited = settings.of_components();
         tokio::task::spawn_blocking(move || loading::load(&args, metrics, cores)).await??
     };
     health.plugins_broken(plugins.catalog().broken().map(ToString::to_string).collect());
@@ -115,7 +116,6 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         events,
         metrics.clone(),
     );
-    reconciler.allocation = settings.allocation;
     let selection = Arc::new(Selection::new(args.namespace_selector.clone()));
     reconciler.selection = selection.clone();
     let recording = Recording::new(args.record_requests.clone()).context("--record-requests")?;

@@ -3,15 +3,25 @@
 
 use std::time::Duration;
 
+use dask_operator_render::plugins::Setting;
+use dask_operator_runtime::Interface;
 use thiserror::Error;
 
 use crate::events::Level;
-use crate::reconcile::Allocation;
 
 const BATCH_SIZE: &str = "DASK_KUBERNETES__CONTROLLER__WORKER_ALLOCATION__BATCH_SIZE";
 const DELAY: &str = "DASK_KUBERNETES__CONTROLLER__WORKER_ALLOCATION__DELAY";
 const EVENTS_ENABLED: &str = "DASK_KUBERNETES__CONTROLLER__EVENTS__ENABLED";
 const EVENTS_LEVEL: &str = "DASK_KUBERNETES__CONTROLLER__EVENTS__LEVEL";
+
+/// How workers are created in portions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allocation {
+    /// Workers of a group that are created in one go; none for all.
+    pub batch: Option<u32>,
+    /// Seconds until the next.
+    pub delay: u32,
+}
 
 /// What the environment says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +55,7 @@ impl Settings {
         let wrong = |name, value, message| SettingError { name, value, message };
         let batch = match read(BATCH_SIZE) {
             None => None,
-            Some(value) => match value.parse::<usize>() {
+            Some(value) => match value.parse::<u32>() {
                 // As the predecessor: 0 is no limit.
                 Ok(number) => Some(number).filter(|number| *number > 0),
                 Err(_) => {
@@ -58,9 +68,9 @@ impl Settings {
             },
         };
         let delay = match read(DELAY) {
-            None => Duration::ZERO,
+            None => 0,
             Some(value) => match value.parse::<f64>().ok().map(Duration::try_from_secs_f64) {
-                Some(Ok(delay)) => delay,
+                Some(Ok(delay)) => whole_seconds(delay),
                 _ => return Err(wrong(DELAY, value, "write a number of seconds")),
             },
         };
@@ -96,6 +106,27 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The same as settings of the components that do it.
+    #[must_use]
+    pub fn of_components(&self) -> Vec<Setting> {
+        let Allocation { batch, delay } = self.allocation;
+        let place = Interface::WorkerGroup.name();
+        let portions = |batch: u32| {
+            [("batchSize", batch), ("delay", delay)]
+                .map(|(key, value)| Setting::new(place, key, value.into()))
+                .to_vec()
+        };
+        batch.map(portions).unwrap_or_default()
+    }
+}
+
+/// A time in seconds, the last of which may be a part of one.
+fn whole_seconds(time: Duration) -> u32 {
+    let part = u64::from(time.subsec_nanos() > 0);
+    u32::try_from(time.as_secs().saturating_add(part)).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -120,10 +151,32 @@ mod tests {
     #[case("0", None)]
     #[case("null", None)]
     #[case("", None)]
-    fn batches(#[case] value: &str, #[case] batch: Option<usize>) {
+    fn batches(#[case] value: &str, #[case] batch: Option<u32>) {
         assert_eq!(
             read(BATCH_SIZE, value).map(|settings| settings.allocation.batch),
             Ok(batch)
+        );
+    }
+
+    #[rstest]
+    #[case(&[(BATCH_SIZE, "10"), (DELAY, "0.5")], &[("batchSize", 10), ("delay", 1)])]
+    #[case(&[(BATCH_SIZE, "10")], &[("batchSize", 10), ("delay", 0)])]
+    #[case(&[(DELAY, "30")], &[])]
+    fn the_worker_group_component_gets_the_portions(
+        #[case] set: &[(&str, &str)],
+        #[case] expected: &[(&str, u32)],
+    ) {
+        let read = |asked: &str| {
+            let found = set.iter().find(|(name, _)| *name == asked);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(key, value)| Setting::new("worker-group", key, (*value).into()))
+            .collect();
+        assert_eq!(
+            Settings::read(read).map(|settings| settings.of_components()),
+            Ok(expected)
         );
     }
 

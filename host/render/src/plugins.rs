@@ -34,6 +34,10 @@ pub struct PluginArgs {
     #[arg(long = "settings", value_name = "FILE", help_heading = "Components")]
     pub settings_file: Option<PathBuf>,
 
+    /// Settings that stand elsewhere: of components that know them, where nothing else is said.
+    #[arg(skip)]
+    pub inherited: Vec<Setting>,
+
     /// Where compiled components are kept, so that the next start is faster.
     #[arg(
         long,
@@ -51,6 +55,18 @@ pub struct Setting {
     place: String,
     key: String,
     value: Value,
+}
+
+impl Setting {
+    /// The setting `key` of a kind of component, or of a policy.
+    #[must_use]
+    pub fn new(place: &str, key: &str, value: Value) -> Self {
+        Self {
+            place: place.to_owned(),
+            key: key.to_owned(),
+            value,
+        }
+    }
 }
 
 /// Why the components can't be used.
@@ -174,7 +190,10 @@ impl Plugins {
         let mut load = |kind: DaskKind| {
             let interface = interface(kind);
             let component = component(engine, args, interface, limits)?;
-            let settings = Value::Object(settings.remove(interface.name()).unwrap_or_default()).to_string();
+            let mut own = settings.remove(interface.name()).unwrap_or_default();
+            let schema = &component.description().settings_schema;
+            inherit(&mut own, &args.inherited, interface.name(), schema);
+            let settings = Value::Object(own).to_string();
             check_settings(&component, interface.name(), &settings)?;
             Ok((ComponentLogic { component, interface }, settings))
         };
@@ -334,6 +353,18 @@ fn read_settings(args: &PluginArgs) -> Result<Settings, PluginError> {
     Ok(settings)
 }
 
+/// Adds to the settings of a kind of component what it inherits: what its schema knows and nobody has set.
+fn inherit(settings: &mut Map<String, Value>, inherited: &[Setting], place: &str, schema: &str) {
+    let schema: Value = serde_json::from_str(schema).unwrap_or_default();
+    for setting in inherited.iter().filter(|setting| setting.place == place) {
+        if schema["properties"].get(&setting.key).is_some() {
+            settings
+                .entry(setting.key.clone())
+                .or_insert_with(|| setting.value.clone());
+        }
+    }
+}
+
 fn kinds() -> String {
     Interface::LOGIC.map(Interface::name).join(", ")
 }
@@ -380,6 +411,21 @@ mod tests {
     fn settings_are_json_or_text(#[case] text: &str, #[case] key: &str, #[case] value: Value) {
         let setting = setting(text).map(|setting| (setting.key, setting.value));
         assert_eq!(setting, Ok((key.to_owned(), value)));
+    }
+
+    #[test]
+    fn what_nobody_has_set_is_inherited() {
+        let mut settings = Map::new();
+        settings.insert("batchSize".to_owned(), json!(5));
+        let inherited = [
+            Setting::new("worker-group", "batchSize", json!(2)),
+            Setting::new("worker-group", "delay", json!(30)),
+            Setting::new("worker-group", "unheardOf", json!(1)),
+            Setting::new("cluster", "defaultImage", json!("x")),
+        ];
+        let schema = json!({"properties": {"batchSize": {}, "delay": {}, "defaultImage": {}}}).to_string();
+        inherit(&mut settings, &inherited, "worker-group", &schema);
+        assert_eq!(Value::Object(settings), json!({"batchSize": 5, "delay": 30}));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use dask_operator::kinds::Kind;
 use dask_operator::kopf;
 use dask_operator::plugins::PluginError;
-use dask_operator::reconcile::{Allocation, Outcome};
+use dask_operator::reconcile::Outcome;
 use dask_operator::routes::ParentKey;
 use dask_operator::stores::Stores;
 use dask_operator::writes::Writes;
@@ -613,29 +613,6 @@ async fn a_pass_does_not_wait_for_ever_for_an_event() {
     let world = World::new(silent, &[parent("DaskCluster", &json!({}))], plan);
     let pass = tokio::time::timeout(Duration::from_secs(60), world.pass(DaskKind::Cluster));
     assert_eq!(pass.await, Ok(Outcome::Done(None)));
-}
-
-#[tokio::test]
-async fn workers_come_in_portions_where_that_is_set() {
-    let plan = || {
-        Ok(Ok(Plan {
-            children: (0..5).map(|i| pod(&format!("p{i}"))).collect(),
-            status: "{}".into(),
-            ..empty()
-        }))
-    };
-    let mut world = World::new(None, &[parent("DaskWorkerGroup", &json!({}))], plan);
-    world.reconciler.allocation = Allocation {
-        batch: Some(2),
-        delay: Duration::from_secs(3),
-    };
-    assert_eq!(
-        world.pass(DaskKind::WorkerGroup).await,
-        Outcome::Done(Some(Duration::from_secs(3)))
-    );
-    world.pass(DaskKind::WorkerGroup).await;
-    assert_eq!(world.pass(DaskKind::WorkerGroup).await, Outcome::Done(None));
-    assert_eq!(world.server.requests(), ["POST pods"; 5]);
 }
 
 #[tokio::test]
