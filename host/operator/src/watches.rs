@@ -155,13 +155,15 @@ async fn take_in<K: Incoming>(
             }
             Err(error) => {
                 told.failed(kind);
+                let mut is_missing = false;
                 if let Some(refused) = refusal(&error).filter(|_| !is_listed && !kind.is_needed()) {
                     let why = hindrance(client, kind, refused).await;
+                    is_missing = why.is_none();
                     told.refused(kind, namespace, why);
                 }
                 if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
                     said = Some(Instant::now());
-                    say(kind, &error);
+                    say(kind, &error, is_missing);
                 } else {
                     debug!(kind = kind.resource.kind, "watch: {error}");
                 }
@@ -203,19 +205,21 @@ fn kinded(mut object: Object, kind: &Kind) -> Object {
 }
 
 /// Says that a watch does not work.
-fn say(kind: &Kind, error: &watcher::Error) {
-    match trouble(kind, error) {
+fn say(kind: &Kind, error: &watcher::Error, is_missing: bool) {
+    match trouble(kind, error, is_missing) {
         (Level::WARN, text) => warn!("{text}"),
         (Level::INFO, text) => info!("{text}"),
         (_, text) => debug!("{text}"),
     }
 }
 
-/// One sentence about a watch that does not work, and how much it matters.
-fn trouble(kind: &Kind, error: &watcher::Error) -> (Level, String) {
+/// One sentence about a watch that does not work, and how much it matters. Of a kind that is missing, a user without a right
+/// to it is told that first.
+fn trouble(kind: &Kind, error: &watcher::Error, is_missing: bool) -> (Level, String) {
     let name = kind.resource.kind.as_str();
     let plural = &kind.plural;
     let (code, words) = match answered(error) {
+        _ if is_missing => (404, String::new()),
         Some(status) => (status.code, status.message.clone()),
         None => (0, innermost(error)),
     };
