@@ -323,7 +323,7 @@ mod tests {
             let status: kube::core::Status =
                 serde_json::from_value(status).unwrap_or_else(|error| panic!("{error}"));
             let error = watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)));
-            let (level, text) = trouble(&kind, &error);
+            let (level, text) = trouble(&kind, &error, false);
             format!("{level} {text}")
         };
         assert_eq!(
