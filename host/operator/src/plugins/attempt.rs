@@ -7,10 +7,9 @@ use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::PluginId;
-use super::failure::LoadFailure;
+use super::failure::{LoadFailure, ROLLED_BACK};
 use super::fetch::{Fetched, Sources};
 use super::kept::Kept;
-use super::known::ROLLED_BACK;
 use super::prepare::{Good, Workshop};
 use super::resource::Resource;
 

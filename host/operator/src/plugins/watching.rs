@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::{PartialObjectMeta, Status};
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Config, DefaultBackoff, Event, watcher};
+use kube::runtime::watcher::{Config, DefaultBackoff, Event, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;

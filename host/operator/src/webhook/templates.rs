@@ -73,7 +73,7 @@ pub fn changed(kind: DaskKind, object: &Value, old: Option<&Value>) -> Vec<Templ
         }
         templates.push(Template {
             field,
-            kind: Kind::of(ResourceKind::new("v1", made)),
+            kind: Kind::of(ResourceKind::new("v1", *made)),
             object: json!({"apiVersion": "v1", "kind": made, "metadata": metadata, "spec": spec}),
         });
     }
