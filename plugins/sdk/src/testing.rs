@@ -214,20 +214,31 @@ impl Scenario {
             self.children.push(object);
         }
         let mut status = plan.status();
-        status["conditions"] = plan.0.conditions.iter().map(condition).collect();
+        let before = self.parent["status"]["conditions"].take();
+        let conditions = plan.0.conditions.iter();
+        status["conditions"] = conditions
+            .map(|condition| stored(condition, &before, self.now))
+            .collect();
         self.parent["status"] = status;
         self
     }
 }
 
-/// A condition as it stands in a resource.
-fn condition(condition: &crate::contract::Condition) -> Value {
+/// A condition as it stands in a resource, with the time since when it has its status.
+fn stored(condition: &crate::contract::Condition, before: &Value, now: Timestamp) -> Value {
     let status = format!("{:?}", condition.status)
         .rsplit("::")
         .next()
         .unwrap_or_default()
         .to_owned();
-    json!({"type": condition.type_, "status": status, "reason": condition.reason, "message": condition.message})
+    let is_same = |before: &&Value| before["type"] == condition.type_ && before["status"] == status;
+    let since = before.as_array().into_iter().flatten().find(is_same);
+    let since = since.and_then(|before| before["lastTransitionTime"].as_str());
+    let since = since.map_or_else(|| crate::dask::time::format(now), str::to_owned);
+    json!({
+        "type": condition.type_, "status": status, "reason": condition.reason, "message": condition.message,
+        "lastTransitionTime": since,
+    })
 }
 
 fn applied(key: &ChildKey, object: &Json, before: Option<&Value>, now: Timestamp) -> Value {

@@ -14,7 +14,8 @@ fn with_workers(workers: u32, milliseconds: i64) -> Scenario {
         .child(service("ClusterIP", &Value::Null))
         .child(group(workers, workers))
         .status(json!({"schedulerUid": UID, "conditions": [
-            {"type": "SchedulerReady", "status": "True", "reason": "SchedulerReady", "lastTransitionTime": since}]}))
+            {"type": "SchedulerReady", "status": "True", "reason": "SchedulerReady", "lastTransitionTime": since},
+            {"type": "Available", "status": "True", "reason": "SchedulerReachable", "lastTransitionTime": since}]}))
 }
 
 fn ready_for(milliseconds: i64) -> Scenario {

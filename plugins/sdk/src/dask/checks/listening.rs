@@ -63,22 +63,16 @@ pub(super) fn scheduler(checks: &mut Checks, scheduler: &Value, path: &str) {
             );
         }
     }
-    match address::written_scheme(pod_spec) {
-        Some(scheme) if !SCHEMES.contains(&scheme.as_str()) => checks.mistake(
+    if let Some(scheme) = address::written_scheme(pod_spec)
+        && !SCHEMES.contains(&scheme.as_str())
+    {
+        checks.mistake(
             field,
             format!(
                 "`{scheme}` is no protocol of Dask, and workers would be told to call the scheduler by it: write {}",
                 SCHEMES.map(|scheme| format!("`{scheme}`")).join(", ")
             ),
-        ),
-        None if container["envFrom"].as_array().is_some_and(|sources| !sources.is_empty()) => checks.warning(
-            format!("{place}.envFrom"),
-            format!(
-                "if these variables turn TLS on, the operator can't know it, and tells workers to call the scheduler by tcp: \
-                 write `--protocol`, `tls` in `{field}` then, or `--protocol`, `tcp` to say that they don't"
-            ),
-        ),
-        _ => {}
+        );
     }
 }
 
@@ -279,23 +273,6 @@ mod tests {
         let part = json!({"spec": {"containers": [own, proxy]}, "service": usual()});
         scheduler(&mut checks, &part, "s");
         assert_eq!(found(checks), [""; 0]);
-    }
-
-    #[test]
-    fn a_scheme_that_may_come_from_elsewhere() {
-        let with = |args: &[&str]| {
-            let container =
-                json!({"name": "scheduler", "args": args, "envFrom": [{"secretRef": {"name": "tls"}}]});
-            let mut checks = Checks::default();
-            scheduler(&mut checks, &json!({"spec": {"containers": [container]}}), "s");
-            found(checks)
-        };
-        assert_eq!(
-            with(&["dask", "scheduler"]),
-            ["warning s.spec.containers[0].envFrom"]
-        );
-        assert_eq!(with(&["dask", "scheduler", "--protocol", "tcp"]), [""; 0]);
-        assert_eq!(with(&["start"]), [""; 0]);
     }
 
     #[test]

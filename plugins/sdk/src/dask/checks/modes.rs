@@ -155,7 +155,11 @@ mod tests {
             (json!(-1), "-1 can't be a mode"),
             (json!(6.5), "6.5 can't be a mode"),
         ] {
-            assert!(said(mode.clone()).contains(part), "{mode}: {}", said(mode.clone()));
+            assert!(
+                said(mode.clone()).contains(part),
+                "{mode}: {}",
+                said(mode.clone())
+            );
         }
     }
 }
