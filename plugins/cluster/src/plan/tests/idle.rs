@@ -10,7 +10,14 @@ fn said(asked: i64, idle_since: Option<i64>) -> SchedulerFacts {
     SchedulerFacts {
         observed_at: asked,
         answers_since: 0,
-        workers: Vec::new(),
+        workers: vec![SchedulerWorker {
+            address: "tcp://10.0.0.7:1".to_owned(),
+            name: "simple-default-worker-0000000001".to_owned(),
+            status: "running".to_owned(),
+            processing: 0,
+            managed_bytes: 0,
+            last_seen: asked,
+        }],
         desired_workers: None,
         idle_since,
     }

@@ -176,10 +176,10 @@ fn target(service: &Value, port: &Value, pod_spec: &Value, main: usize) -> Optio
         let containers = pod_spec[list].as_array().into_iter().flatten().enumerate();
         containers.filter(move |(at, _)| list != "containers" || *at != main)
     });
-    let is_anothers = others
+    let is_of_another = others
         .flat_map(|(_, container)| ports(container))
         .any(|port| port["containerPort"] == number);
-    (!is_anothers).then_some(number)
+    (!is_of_another).then_some(number)
 }
 
 /// The field that a container's words stand in.
