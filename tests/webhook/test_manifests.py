@@ -117,7 +117,7 @@ WRONG = {
         "spec.job.spec.containers[0].Image: a container has no field `Image`, and needs an image: did you mean `image`?"),
     "a container beside Dask's without an image": (
         wrong("spec.worker.spec.containers", [*cluster("c")["spec"]["worker"]["spec"]["containers"], {"name": "agent"}]),
-        "spec.worker.spec.containers[1].image: a container needs an image, as `image: ghcr.io/dask/dask:2026.1.0`"),
+        "spec.worker.spec.containers[1].image: a container needs an image, as `image: ghcr.io/dask/dask:2026.8.0`"),
     "a mode that somebody read as a decimal number": (
         wrong("spec.worker.spec.volumes", [{"name": "v", "configMap": {"name": "hooks", "defaultMode": 755}}]),
         "spec.worker.spec.volumes[0].configMap.defaultMode: 755 can't be a mode, which is 0777 at most, or 511 as a decimal number: "
