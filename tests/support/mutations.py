@@ -44,8 +44,10 @@ def at(manifest, path):
 
 
 def mutations(manifest):
-    """Pairs of a title and a copy of the manifest with one change below ``spec``."""
-    for path in places(manifest["spec"], ("spec",)):
+    """Pairs of a title and a copy of the manifest with one change in ``spec``, the labels or the annotations."""
+    parts = [("spec",), ("metadata", "labels"), ("metadata", "annotations")]
+    paths = [path for part in parts if part[-1] in at(manifest, part[:-1]) for path in places(at(manifest, part), part)]
+    for path in paths:
         title = ".".join(map(str, path))
         for name in VALUES:
             value = of_value(name, at(manifest, path))

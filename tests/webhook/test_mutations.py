@@ -37,6 +37,7 @@ def rich_cluster(name):
         "hostNetwork": False,
     })
     manifest["spec"].update({"idleTimeout": 3600})
+    manifest["metadata"].update({"labels": {"team": "a"}, "annotations": {"note": "b"}})
     manifest["spec"]["worker"]["metadata"] = {"labels": {"team": "a"}, "annotations": {"note": "b"}}
     return manifest
 

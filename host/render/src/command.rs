@@ -9,7 +9,6 @@ use dask_operator_runtime::Limits;
 use serde_json::{Value, json};
 
 use crate::documents::{self, Document};
-use crate::fields::Fields;
 use crate::plugins::{PluginArgs, PluginError, Plugins, engine};
 use crate::render::render;
 
@@ -91,16 +90,14 @@ pub fn run(
         }
         all.extend(documents);
     }
-    let fields = Fields::new();
-    let unknown: Vec<_> = all.iter().flat_map(|document| fields.check(document)).collect();
     let mut rendered = render(all, &plugins, &args.namespace, now());
     if args.strict {
         rendered = rendered.strictly();
     }
-    for message in unknown.iter().chain(&rendered.messages) {
+    for message in &rendered.messages {
         writeln!(err, "{message}")?;
     }
-    failed |= rendered.failed() || !unknown.is_empty();
+    failed |= rendered.failed();
     if !failed {
         print(args.output, &rendered.objects, out)?;
     }

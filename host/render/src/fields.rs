@@ -3,17 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::LazyLock;
 
 use dask_operator_api::crds;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_runtime::contract::{Finding, Severity};
 use serde_json::{Map, Value};
 
-use crate::documents::Document;
-use crate::render::{Level, Message};
-
 /// How alike two words must be for one to be a mistake for the other, from 0 to 1.
 const ALIKE: f64 = 0.6;
+
+/// The fields of all Dask resources. Their schemas are large, and the same for all requests.
+pub(crate) static FIELDS: LazyLock<Fields> = LazyLock::new(Fields::new);
 
 /// The fields of all Dask resources, from their definitions.
 pub(crate) struct Fields {
@@ -22,7 +23,7 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         let spec = |crd: &Value| {
             let kind = crd.pointer("/spec/names/kind")?.as_str()?.to_owned();
             let schema = crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec")?;
@@ -36,28 +37,25 @@ impl Fields {
         }
     }
 
-    /// Says which fields of a document are unknown; none where it is no Dask resource.
-    pub(crate) fn check(&self, document: &Document) -> Vec<Message> {
-        let text = |pointer| {
-            document
-                .object
-                .pointer(pointer)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
-        let kind = text("/kind");
-        let mut unknown = Vec::new();
-        if let (Some(schema), Some(spec)) = (self.specs.get(kind), document.object.get("spec")) {
-            walk(schema, spec, "spec", &mut unknown);
+    fn spec<'a>(&'a self, kind: DaskKind, object: &'a Value) -> Option<(&'a Value, &'a Value)> {
+        self.specs.get(kind.kind()).zip(object.get("spec"))
+    }
+
+    /// Returns an error for each field of an object that its kind does not have.
+    pub(crate) fn unknown(&self, kind: DaskKind, object: &Value) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if let Some((schema, spec)) = self.spec(kind, object) {
+            walk(schema, spec, "spec", &mut findings);
         }
-        let message = |(field, text_of_it)| Message {
-            level: Level::Error,
-            source: document.source.to_string(),
-            object: format!("{kind} {}", text("/metadata/name")).trim().to_owned(),
-            field,
-            text: text_of_it,
-        };
-        unknown.into_iter().map(message).collect()
+        findings
+    }
+
+    /// Removes the nulls that the API server removes before it shows an object to anything else: those of fields that are
+    /// not `nullable`.
+    pub(crate) fn prune_nulls(&self, kind: DaskKind, object: &mut Value) {
+        if let (Some(schema), Some(spec)) = (self.specs.get(kind.kind()), object.get_mut("spec")) {
+            prune_nulls(schema, spec);
+        }
     }
 
     /// Findings about fields of an object's pod and Service specs that Kubernetes does not have. It drops those of
@@ -68,7 +66,7 @@ impl Fields {
             kind,
             findings: Vec::new(),
         };
-        if let (Some(schema), Some(spec)) = (self.specs.get(kind.kind()), object.get("spec")) {
+        if let Some((schema, spec)) = self.spec(kind, object) {
             walk.value(schema, spec, Path::Root("spec"), Place::Ours, None);
         }
         walk.findings
@@ -199,6 +197,10 @@ impl Walk {
                 "the Service of a cluster is called as the cluster is, with `-scheduler` behind it"
                     .to_owned(),
             ),
+            // Fields are single words; this is the key of a map, as `app.kubernetes.io/name`.
+            _ if name.contains(['.', '/', '-']) => {
+                Some(format!("labels stand in a map such as `selector`, as `selector: {{{name}: …}}`"))
+            }
             _ => alike(name, names(known)).map(|other| format!("did you mean `{other}`?")),
         };
         let (severity, message) = match advice {
@@ -225,9 +227,8 @@ fn names(known: &Map<String, Value>) -> impl Iterator<Item = &str> {
     known.keys().map(String::as_str)
 }
 
-/// Collects what is unknown in `value`, as fields and sentences. What has another type
-/// than it should is left to the components, which say more about it.
-fn walk(schema: &Value, value: &Value, path: &str, unknown: &mut Vec<(String, String)>) {
+/// Collects the fields that are unknown in `value`. A value of a wrong type is left to the components, which say more about it.
+fn walk(schema: &Value, value: &Value, path: &str, findings: &mut Vec<Finding>) {
     // Kubernetes' own parts are kept whatever stands in them.
     if schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true)) {
         return;
@@ -238,12 +239,38 @@ fn walk(schema: &Value, value: &Value, path: &str, unknown: &mut Vec<(String, St
     for (name, value) in given {
         let field = format!("{path}.{name}");
         match known.get(name) {
-            Some(schema) => walk(schema, value, &field, unknown),
-            None => {
-                let instead = instead(name, known.keys().map(String::as_str));
-                unknown.push((field, format!("there is no such field; {instead}")));
+            Some(schema) => walk(schema, value, &field, findings),
+            None => findings.push(Finding {
+                severity: Severity::Error,
+                field,
+                message: format!("there is no such field; {}", instead(name, names(known))),
+            }),
+        }
+    }
+}
+
+/// Removes nulls as the API server does: from fields and values of maps that are not `nullable`, but not from lists.
+fn prune_nulls(schema: &Value, value: &mut Value) {
+    match value {
+        Value::Object(given) => {
+            let of = |name: &str| {
+                let field = schema.get("properties").and_then(|known| known.get(name));
+                field.or_else(|| schema.get("additionalProperties").filter(|of_all| of_all.is_object()))
+            };
+            given.retain(|name, value| {
+                let Some(schema) = of(name) else {
+                    return true;
+                };
+                prune_nulls(schema, value);
+                !value.is_null() || schema.get("nullable") == Some(&Value::Bool(true))
+            });
+        }
+        Value::Array(items) => {
+            if let Some(schema) = schema.get("items") {
+                items.iter_mut().for_each(|item| prune_nulls(schema, item));
             }
         }
+        _ => {}
     }
 }
 
@@ -274,7 +301,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::documents::Source;
 
     #[rstest]
     #[case::none(json!({"kind": "DaskCluster", "spec": {"worker": {"spec": {"anything": 1}}}}), &[])]
@@ -289,14 +315,12 @@ mod tests {
     #[case::other_type(json!({"kind": "DaskCluster", "spec": {"worker": [{"wroker": 1}]}}), &[])]
     #[case::other_kind(json!({"kind": "Pod", "spec": {"wroker": 1}}), &[])]
     fn unknown_fields(#[case] object: Value, #[case] expected: &[&str]) {
-        let source = Source {
-            file: "a.yaml".into(),
-            document: None,
-        };
-        let messages: Vec<_> = Fields::new()
-            .check(&Document { source, object })
-            .iter()
-            .map(|message| format!("{}: {}", message.field, message.text))
+        let kind = object["kind"].as_str().and_then(DaskKind::from_kind);
+        let findings = kind.map(|kind| Fields::new().unknown(kind, &object));
+        let messages: Vec<_> = findings
+            .into_iter()
+            .flatten()
+            .map(|finding| format!("{}: {}", finding.field, finding.message))
             .collect();
         assert_eq!(messages.len(), expected.len(), "{messages:?}");
         for (message, expected) in messages.iter().zip(expected) {
@@ -323,6 +347,9 @@ mod tests {
     #[case::service(json!({"scheduler": {"service": {"zzz": 1}}}),
         &["spec.scheduler.service.zzz: this release knows no such field of a Service; where the API server knows none either, the \
            Service is not created"])]
+    #[case::label_beside_the_selector(json!({"scheduler": {"service": {"dask.org/cluster-name": "c"}}}),
+        &["spec.scheduler.service.dask.org/cluster-name: Error: a Service has no such field in its spec, and would not be created \
+           with it: labels stand in a map such as `selector`, as `selector: {dask.org/cluster-name: …}`"])]
     #[case::annotations_of_a_service(json!({"scheduler": {"service": {"annotations": {}}}}),
         &["spec.scheduler.service.annotations: Error: a Service has no such field in its spec, and would not be created with it: \
            labels and annotations for the Service stand in `metadata`, because the cluster's are passed on to it"])]
@@ -345,5 +372,18 @@ mod tests {
             })
             .collect();
         assert_eq!(found, expected);
+    }
+
+    /// What a cluster of Kubernetes 1.36 stores of these.
+    #[rstest]
+    #[case::field(json!({"worker": null, "idleTimeout": null}), json!({}))]
+    #[case::value_of_a_map(json!({"worker": {"metadata": {"labels": {"a": null, "b": "c"}}}}), json!({"worker": {"metadata": {"labels": {"b": "c"}}}}))]
+    #[case::in_a_pod(json!({"worker": {"spec": {"containers": [{"name": "w", "env": null}, null]}}}),
+        json!({"worker": {"spec": {"containers": [{"name": "w"}, null]}}}))]
+    #[case::unknown(json!({"worker": {"spec": {"zzz": null}}}), json!({"worker": {"spec": {"zzz": null}}}))]
+    fn nulls_are_removed(#[case] spec: Value, #[case] expected: Value) {
+        let mut object = json!({"kind": "DaskCluster", "spec": spec});
+        Fields::new().prune_nulls(DaskKind::Cluster, &mut object);
+        assert_eq!(object["spec"], expected);
     }
 }

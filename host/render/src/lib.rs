@@ -4,7 +4,7 @@
 //!
 //! * [`admission`]: what is said of a resource before it is stored; the webhook's part that needs no network.
 //! * [`documents`]: files, folders and standard input become Dask resources.
-//!   Fields that no Dask resource has are found here, by the definitions that the API server has.
+//! * `fields`: fields that no Dask resource, Pod or Service has, by the definitions that the API server has.
 //! * [`logic`]: who decides. Components do; tests also have the same code natively.
 //! * [`policy`]: rules on top of that, stacked.
 //! * [`plugins`]: the component of each kind, the default one or somebody's own.

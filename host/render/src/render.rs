@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::convert;
 use crate::documents::Document;
-use crate::fields::instead;
+use crate::fields::{FIELDS, instead};
 use crate::findings::keep_for_author;
 use crate::logic::{Failure, Logic};
 use crate::policy::Policy;
@@ -262,10 +262,18 @@ impl Renderer<'_> {
         // Only the API server gives uids; this one makes names the same each time.
         metadata.insert("uid".into(), uid(&kind, &namespace, &name).into());
 
+        let mut fields_exist = true;
+        if written {
+            FIELDS.prune_nulls(dask, &mut object);
+            let mut findings = FIELDS.unknown(dask, &object);
+            findings.extend(FIELDS.of_kubernetes(dask, &object));
+            fields_exist = findings.iter().all(|finding| finding.severity != Severity::Error);
+            self.findings(source, &title, findings);
+        }
+        let mut fit = true;
         let logic = self.deciders.logic(dask);
         let settings = self.deciders.settings(dask);
         let given = object.clone();
-        let mut fit = true;
         match logic.default(&object.to_string(), settings) {
             Err(failure) => {
                 self.failure(source, &title, &failure);
@@ -316,7 +324,7 @@ impl Renderer<'_> {
             source: source.to_owned(),
             parent,
             object,
-            fit,
+            fit: fit && fields_exist,
         });
         Some(self.known.len() - 1)
     }

@@ -8,7 +8,7 @@ use dask_operator_render::admission::{Outcome, Said};
 use futures::future::join_all;
 use kube::Client;
 use kube::api::PostParams;
-use kube::core::request::Request;
+use kube::core::request::{Error::BuildRequest, Request};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
@@ -67,9 +67,16 @@ impl DryRun {
             field_manager: Some(FIELD_MANAGER.to_owned()),
         };
         let body = serde_json::to_vec(&template.object).map_err(kube::Error::SerdeError)?;
-        let request = Request::new(template.kind.path(namespace))
+        let mut request = Request::new(template.kind.path(namespace))
             .create(&parameters, body)
             .map_err(kube::Error::BuildRequest)?;
+        if template.is_strict() {
+            let uri = format!("{}&fieldValidation=Strict", request.uri());
+            *request.uri_mut() = uri
+                .parse()
+                .map_err(|error: http::uri::InvalidUri| BuildRequest(error.into()))
+                .map_err(kube::Error::BuildRequest)?;
+        }
         self.client.request_text(request).await.map(drop)
     }
 }

@@ -24,6 +24,14 @@ pub struct Template {
     pub object: Value,
 }
 
+impl Template {
+    /// Returns whether an unknown field keeps the object from being created. Services are written with server-side apply,
+    /// which refuses such fields. Pods are created, and an unknown field is dropped.
+    pub fn is_strict(&self) -> bool {
+        self.kind.resource.kind == "Service"
+    }
+}
+
 /// Where the templates of a kind are: the kind that is made, the field with its spec, the field with its metadata.
 fn fields(kind: DaskKind) -> &'static [(&'static str, &'static str, &'static str)] {
     match kind {

@@ -1,7 +1,6 @@
 //! The plan of an object that has no children yet, so that what would fail later is said now.
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
 
 use dask_operator_core::gate::{self, Nothing, Rules};
 use dask_operator_core::parent::{DaskKind, Parent};
@@ -11,14 +10,11 @@ use serde_json::{Value, json};
 use super::object::{self, Object};
 use super::{Chain, Outcome, Request, Said, forgive, undecided, wrong};
 use crate::convert;
-use crate::fields::Fields;
+use crate::fields::FIELDS;
 use crate::review::{ReviewError, review};
 
 /// What the API server will append to a generated name.
 const GENERATED: &str = "xxxxx";
-
-/// Schemas are large and the same for all requests.
-static FIELDS: LazyLock<Fields> = LazyLock::new(Fields::new);
 
 /// Says what is misspelt in pod and Service specs, and what of the plan would be refused.
 pub(super) fn check(
