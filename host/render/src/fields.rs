@@ -198,9 +198,9 @@ impl Walk {
                     .to_owned(),
             ),
             // Fields are single words; this is the key of a map, as `app.kubernetes.io/name`.
-            _ if name.contains(['.', '/', '-']) => {
-                Some(format!("labels stand in a map such as `selector`, as `selector: {{{name}: …}}`"))
-            }
+            _ if name.contains(['.', '/', '-']) => Some(format!(
+                "labels stand in a map such as `selector`, as `selector: {{{name}: …}}`"
+            )),
             _ => alike(name, names(known)).map(|other| format!("did you mean `{other}`?")),
         };
         let (severity, message) = match advice {
@@ -255,7 +255,11 @@ fn prune_nulls(schema: &Value, value: &mut Value) {
         Value::Object(given) => {
             let of = |name: &str| {
                 let field = schema.get("properties").and_then(|known| known.get(name));
-                field.or_else(|| schema.get("additionalProperties").filter(|of_all| of_all.is_object()))
+                field.or_else(|| {
+                    schema
+                        .get("additionalProperties")
+                        .filter(|of_all| of_all.is_object())
+                })
             };
             given.retain(|name, value| {
                 let Some(schema) = of(name) else {

@@ -1,0 +1,260 @@
+use serde_json::json;
+
+use super::*;
+use crate::contract::Severity;
+use crate::dask::defaults;
+
+/// Findings of a cluster's spec that is changed in one place, as `severity field`.
+fn findings(change: impl FnOnce(&mut Value)) -> Vec<String> {
+    let mut spec = json!({});
+    defaults::cluster_spec(&mut spec, "c", "dask:2026.1.0");
+    change(&mut spec);
+    let mut checks = Checks::default();
+    checks.cluster_spec(&spec, "spec", "c", &Metadata::default());
+    checks.into_findings().iter().map(text).collect()
+}
+
+/// A finding as `severity field`.
+pub(super) fn text(finding: &Finding) -> String {
+    let severity = match finding.severity {
+        Severity::Error => "error",
+        Severity::Mistake => "mistake",
+        Severity::Warning => "warning",
+    };
+    format!("{severity} {}", finding.field)
+}
+
+#[test]
+fn defaults_are_fine() {
+    assert_eq!(findings(|_| ()), [""; 0]);
+}
+
+#[test]
+fn a_container_that_is_started_before_the_others_and_stays_can_have_the_port() {
+    let found = findings(|spec| {
+        let ports = json!([{"name": "proxy", "containerPort": 1}]);
+        spec["scheduler"]["spec"]["initContainers"] =
+            json!([{"name": "p", "image": "i:1", "restartPolicy": "Always", "ports": ports}]);
+        spec["scheduler"]["service"]["ports"][1]["targetPort"] = json!("proxy");
+    });
+    assert_eq!(found, [""; 0]);
+}
+
+#[test]
+fn each_mistake_has_its_field() {
+    type Change = fn(&mut Value);
+    let cases: [(Change, &str); 42] = [
+        (|s| s["worker"] = Value::Null, "error spec.worker"),
+        (|s| s["worker"] = json!("x"), "error spec.worker"),
+        (
+            |s| s["worker"]["replicas"] = json!(-1),
+            "error spec.worker.replicas",
+        ),
+        (
+            |s| s["worker"]["replicas"] = json!("2"),
+            "error spec.worker.replicas",
+        ),
+        (
+            |s| s["worker"]["replicas"] = json!(1.5),
+            "error spec.worker.replicas",
+        ),
+        (|s| s["worker"]["spec"] = Value::Null, "error spec.worker.spec"),
+        (
+            |s| s["worker"]["spec"]["containers"] = json!({}),
+            "error spec.worker.spec.containers",
+        ),
+        (
+            |s| s["worker"]["spec"]["containers"][0]["name"] = json!(""),
+            "error spec.worker.spec.containers[0].name",
+        ),
+        (
+            |s| s["worker"]["spec"]["containers"][0]["image"] = Value::Null,
+            "error spec.worker.spec.containers[0].image",
+        ),
+        (
+            |s| s["worker"]["spec"]["containers"][0]["image"] = json!("dask"),
+            "warning spec.worker.spec.containers[0].image",
+        ),
+        (
+            |s| s["worker"]["spec"]["restartPolicy"] = json!("never"),
+            "error spec.worker.spec.restartPolicy",
+        ),
+        (
+            |s| s["worker"]["spec"]["containers"][0]["env"] = json!({"A": "b"}),
+            "error spec.worker.spec.containers[0].env",
+        ),
+        (
+            |s| s["worker"]["spec"]["containers"][0]["env"] = json!([{"name": "A", "value": 1}]),
+            "error spec.worker.spec.containers[0].env[0].value",
+        ),
+        (
+            |s| s["worker"]["spec"]["containers"][0]["args"][6] = json!(8788),
+            "error spec.worker.spec.containers[0].args[6]",
+        ),
+        (
+            |s| s["worker"]["spec"]["initContainers"] = json!([{"name": "worker", "image": "i"}]),
+            "error spec.worker.spec.containers[0].name",
+        ),
+        (
+            |s| s["worker"]["spec"]["containers"][0]["args"] = json!(["dask", "worker"]),
+            "warning spec.worker.spec.containers[0].args",
+        ),
+        (
+            |s| s["worker"]["metadata"] = json!({"labels": {"a": 1}}),
+            "error spec.worker.metadata.labels.a",
+        ),
+        (
+            |s| s["worker"]["metadata"] = json!({"labels": {"user": "jane@corp.example"}}),
+            "error spec.worker.metadata.labels.user",
+        ),
+        (
+            |s| s["worker"]["metadata"] = json!({"labels": {"cost centre": "1"}}),
+            "error spec.worker.metadata.labels[cost centre]",
+        ),
+        (
+            |s| s["scheduler"]["metadata"] = json!({"annotations": {"a b": "any text & sign"}}),
+            "error spec.scheduler.metadata.annotations[a b]",
+        ),
+        (
+            |s| s["scheduler"]["spec"]["containers"][0]["livenessProbe"]["httpGet"]["port"] = json!("8787"),
+            "error spec.scheduler.spec.containers[0].livenessProbe.httpGet.port",
+        ),
+        (
+            |s| s["scheduler"]["service"]["ports"][0]["targetPort"] = json!("8786"),
+            "error spec.scheduler.service.ports[0].targetPort",
+        ),
+        (
+            |s| s["scheduler"]["service"]["ports"][1]["targetPort"] = json!("dashboard"),
+            "mistake spec.scheduler.service.ports[1].targetPort",
+        ),
+        (
+            |s| {
+                s["scheduler"]["spec"]["containers"][0]["livenessProbe"]["httpGet"]["port"] =
+                    json!("dashboard")
+            },
+            "mistake spec.scheduler.spec.containers[0].livenessProbe.httpGet.port",
+        ),
+        (
+            |s| {
+                s["scheduler"]["spec"]["containers"][0]["readinessProbe"]["httpGet"]["port"] =
+                    json!("dashboard")
+            },
+            "error spec.scheduler.spec.containers[0].readinessProbe.httpGet.port",
+        ),
+        (
+            |s| {
+                s["scheduler"]["service"]["publishNotReadyAddresses"] = json!(true);
+                s["scheduler"]["spec"]["containers"][0]["readinessProbe"]["httpGet"]["port"] =
+                    json!("dashboard")
+            },
+            "mistake spec.scheduler.spec.containers[0].readinessProbe.httpGet.port",
+        ),
+        (
+            |s| s["worker"]["spec"]["containers"][0]["readinessProbe"] = json!({"tcpSocket": {"port": "p"}}),
+            "mistake spec.worker.spec.containers[0].readinessProbe.tcpSocket.port",
+        ),
+        (
+            |s| {
+                s["worker"]["spec"]["containers"][0] =
+                    json!({"name": "worker", "imagee": "i:1", "args": ["--name", "$(DASK_WORKER_NAME)"]})
+            },
+            "error spec.worker.spec.containers[0].imagee",
+        ),
+        (
+            |s| s["worker"]["spec"]["containers"][0]["env"] = json!([{"name": "A", "value": false}]),
+            "error spec.worker.spec.containers[0].env[0].value",
+        ),
+        (
+            |s| {
+                s["worker"]["spec"]["volumes"] =
+                    json!([{"name": "v", "secret": {"secretName": "s", "defaultMode": 400}}])
+            },
+            "mistake spec.worker.spec.volumes[0].secret.defaultMode",
+        ),
+        (
+            |s| s["scheduler"]["spec"]["containers"][0]["image"] = json!("dask:latest"),
+            "warning spec.scheduler.spec.containers[0].image",
+        ),
+        (
+            |s| {
+                s["scheduler"]["service"]["clusterIP"] = json!("None");
+                s["scheduler"]["service"]["ports"] = json!([{"name": "x", "port": 1}]);
+            },
+            "warning spec.scheduler.service.ports",
+        ),
+        (
+            |s| s["scheduler"]["service"]["ports"][1]["name"] = json!("tcp-dashboard"),
+            "warning spec.scheduler.service.ports[1].name",
+        ),
+        (
+            |s| {
+                s["scheduler"]["spec"]["containers"] = json!([
+                    {"name": "side", "image": "i:1"},
+                    {"name": "scheduler", "image": "i:1", "args": ["dask", "scheduler"], "readinessProbe": {},
+                     "ports": [{"name": "http-dashboard", "containerPort": 8787}]},
+                ]);
+            },
+            "error spec.scheduler.service.ports[0].targetPort",
+        ),
+        (
+            |s| {
+                s["worker"]["spec"]["containers"] = json!([
+                    {"name": "side", "image": "side"},
+                    {"name": "w", "image": "dask", "args": ["dask", "worker", "--name", "$(DASK_WORKER_NAME)"]},
+                ]);
+            },
+            "warning spec.worker.spec.containers[1].image",
+        ),
+        (
+            |s| s["scheduler"]["service"]["ports"] = json!([]),
+            "error spec.scheduler.service.ports",
+        ),
+        (
+            |s| s["scheduler"]["service"]["ports"][0]["name"] = json!("comm"),
+            "warning spec.scheduler.service.ports",
+        ),
+        (
+            |s| s["scheduler"]["service"]["ports"] = json!([{"name": "x", "port": 1}]),
+            "error spec.scheduler.service.ports",
+        ),
+        (
+            |s| s["scheduler"]["service"]["selector"]["dask.org/cluster-name"] = json!("d"),
+            "mistake spec.scheduler.service.selector.dask.org/cluster-name",
+        ),
+        (
+            |s| s["scheduler"]["service"]["selector"]["app"] = json!("d"),
+            "warning spec.scheduler.service.selector.app",
+        ),
+        (
+            |s| s["scheduler"]["spec"]["containers"][0]["readinessProbe"] = Value::Null,
+            "warning spec.scheduler.spec.containers[0].readinessProbe",
+        ),
+        (|s| s["idleTimeout"] = json!("1h"), "error spec.idleTimeout"),
+    ];
+    for (change, expected) in cases {
+        assert_eq!(findings(change), [expected]);
+    }
+}
+
+#[test]
+fn a_selector_of_another_cluster_leads_to_ports_that_are_not_known() {
+    let found = findings(|spec| {
+        let service = &mut spec["scheduler"]["service"];
+        service["selector"]["dask.org/cluster-name"] = json!("d");
+        service["ports"][0]["targetPort"] = json!("elsewhere");
+    });
+    assert_eq!(
+        found,
+        [
+            "mistake spec.scheduler.service.selector.dask.org/cluster-name",
+            "mistake spec.scheduler.service.ports[0].targetPort",
+        ]
+    );
+}
+
+#[test]
+fn a_cluster_without_spec() {
+    let mut checks = Checks::default();
+    checks.cluster_spec(&Value::Null, "spec", "c", &Metadata::default());
+    assert_eq!(checks.into_findings()[0].field, "spec");
+}

@@ -1,0 +1,246 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::contract::ChildAction;
+use crate::dask::kinds;
+use crate::testing::START;
+
+fn pod(status: Value) -> Pod {
+    let object =
+        json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}, "status": status}).to_string();
+    let observed = ObservedObject {
+        key: kinds::pod().key("p"),
+        uid: "u".into(),
+        terminating: false,
+        object,
+    };
+    Pod::of(&observed).expect("pod")
+}
+
+#[test]
+fn an_early_end() {
+    let over = |end: Value| {
+        let state = json!({"terminated": {"exitCode": 1, "finishedAt": end}});
+        pod(json!({"phase": "Failed", "containerStatuses": [{"state": state}]})).early_end()
+    };
+    assert_eq!(over(json!("2026-01-01T00:00:03Z")), Some(START + 3000));
+    assert_eq!(
+        over(json!("2026-01-01T00:01:00Z")),
+        None,
+        "it has worked for a while"
+    );
+    assert_eq!(over(json!("2025-12-31T23:00:00Z")), Some(START));
+    assert_eq!(
+        pod(json!({"phase": "Failed", "reason": "OutOfcpu"})).early_end(),
+        Some(START)
+    );
+    let evicted = |time: &str| {
+        let conditions = json!([{"type": "DisruptionTarget", "status": "True", "lastTransitionTime": time}]);
+        pod(json!({"phase": "Failed", "reason": "Evicted", "conditions": conditions})).early_end()
+    };
+    assert_eq!(evicted("2026-01-01T00:00:30Z"), Some(START + 30_000));
+    assert_eq!(evicted("2026-01-01T01:00:00Z"), None);
+    assert_eq!(pod(json!({"phase": "Running"})).early_end(), None);
+}
+
+fn reason(status: Value) -> Option<String> {
+    pod(status).trouble().map(|cause| cause.reason)
+}
+
+#[test]
+fn labels_that_a_pod_lacks_are_put_on_it() {
+    let object = json!({"metadata": {"labels": {"a": "1", "b": "2"}, "annotations": {"c": "3"}}}).to_string();
+    let observed = ObservedObject {
+        key: kinds::pod().key("p"),
+        uid: "u".into(),
+        terminating: false,
+        object,
+    };
+    let pod = Pod::of(&observed).expect("pod");
+    let kept = |metadata: Value| {
+        let wanted = Metadata::embedded(Some(&metadata)).changeable();
+        pod.kept_with(&observed, &wanted).action == ChildAction::Keep
+    };
+    assert!(kept(json!({"labels": {"a": "1"}, "annotations": {"c": "3"}})));
+    assert!(!kept(json!({"labels": {"a": "2"}})));
+    assert!(!kept(json!({"annotations": {"d": "4"}})));
+    let fixed = json!({"annotations": {"container.apparmor.security.beta.kubernetes.io/worker": "x"}});
+    assert!(kept(fixed), "nobody can change that");
+}
+
+#[test]
+fn a_reason_is_one_word() {
+    for (reported, expected) in [
+        ("CrashLoopBackOff", "CrashLoopBackOff"),
+        ("Waiting for capacity", "WaitingForCapacity"),
+        ("seccomp: killed (é)", "SeccompKilled"),
+        ("1 of 3", "Of3"),
+        ("…", "Unknown"),
+        ("", "Unknown"),
+    ] {
+        assert_eq!(Cause::reported(reported, "m").reason, expected);
+    }
+    assert_eq!(Cause::reported(&"x".repeat(200), "m").reason.len(), 128);
+    let waiting =
+        json!({"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "No node"}}}]});
+    assert_eq!(reason(waiting).as_deref(), Some("NoNode"));
+    let disrupted =
+        json!({"phase": "Failed", "conditions": [{"type": "DisruptionTarget", "status": "True"}]});
+    assert_eq!(reason(disrupted).as_deref(), Some("Unknown"));
+}
+
+#[test]
+fn a_pod_that_only_needs_time_has_no_trouble() {
+    assert_eq!(reason(json!({})), None);
+    assert_eq!(reason(json!({"phase": "Pending"})), None);
+    let creating = json!({"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]});
+    assert_eq!(reason(creating.clone()), None);
+    assert!(!pod(creating).has_run());
+}
+
+#[test]
+fn troubles() {
+    let waiting = |reason: &str| {
+        json!({"phase": "Pending", "containerStatuses": [
+        {"name": "worker", "state": {"waiting": {"reason": reason, "message": "m"}}}]})
+    };
+    assert_eq!(
+        reason(waiting("ImagePullBackOff")).as_deref(),
+        Some("ImagePullBackOff")
+    );
+    assert_eq!(
+        reason(json!({"phase": "Pending", "conditions": [
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]}))
+        .as_deref(),
+        Some("Unschedulable")
+    );
+    assert_eq!(
+        reason(json!({"phase": "Failed", "reason": "Evicted", "message": "memory"})).as_deref(),
+        Some("Evicted")
+    );
+    assert_eq!(
+        reason(json!({"phase": "Failed", "conditions": [
+        {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]}))
+        .as_deref(),
+        Some("PreemptionByScheduler")
+    );
+    assert_eq!(
+        reason(json!({"phase": "Failed", "containerStatuses": [
+        {"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]}))
+        .as_deref(),
+        Some("OOMKilled")
+    );
+}
+
+#[test]
+fn a_crash_says_how_it_ended_last_time() {
+    let pod = pod(
+        json!({"phase": "Running", "containerStatuses": [{"name": "scheduler", "restartCount": 3,
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}},
+        "lastState": {"terminated": {"exitCode": 2, "reason": "Error"}}}]}),
+    );
+    let trouble = pod.trouble().expect("trouble");
+    assert_eq!(
+        trouble.message,
+        "container scheduler: back-off 40s, last time it ended with code 2"
+    );
+    assert!(pod.has_run() && !pod.is_ready());
+}
+
+#[test]
+fn out_of_memory_is_named() {
+    let over = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled", "message": "a\nb\nc\nd"}});
+    let between = pod(json!({"phase": "Running", "containerStatuses": [{"name": "worker", "state": over}]}));
+    assert_eq!(
+        between.trouble().map(|cause| cause.to_string()).as_deref(),
+        Some("OOMKilled: container worker: it ended with code 137 (OOMKilled): b | c | d")
+    );
+    let again = pod(
+        json!({"phase": "Running", "containerStatuses": [{"name": "worker", "restartCount": 1,
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}, "lastState": over}]}),
+    );
+    assert_eq!(
+        again.trouble().map(|cause| cause.to_string()).as_deref(),
+        Some(
+            "CrashLoopBackOff: container worker: back-off, last time it ended with code 137 (OOMKilled): b | c | d"
+        )
+    );
+}
+
+#[test]
+fn where_it_is_and_what_threatens_it() {
+    let pod = pod(
+        json!({"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}], "hostIP": "10.0.0.1",
+        "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]}),
+    );
+    assert_eq!(pod.addresses().len(), 2);
+    assert!(pod.is_on_host_network());
+    assert_eq!(
+        pod.disruption().map(|cause| cause.to_string()).as_deref(),
+        Some("EvictionByEvictionAPI")
+    );
+}
+
+#[test]
+fn times_are_the_containers() {
+    let pod = pod(json!({"phase": "Succeeded", "containerStatuses": [
+        {"state": {"terminated": {"exitCode": 0, "startedAt": "2026-01-01T00:00:05Z", "finishedAt": "2026-01-01T00:01:00Z"}}},
+        {"state": {"terminated": {"exitCode": 0, "startedAt": "2026-01-01T00:00:04Z", "finishedAt": "2026-01-01T00:00:50Z"}}}]}));
+    let time = |text| time::parse(text);
+    assert_eq!(pod.started(), time("2026-01-01T00:00:04Z"));
+    assert_eq!(pod.finished(), time("2026-01-01T00:01:00Z"));
+    assert_eq!(pod.created, time("2026-01-01T00:00:00Z"));
+    assert!(pod.is_over());
+}
+
+#[test]
+fn a_pod_is_over_when_its_main_container_is() {
+    let terminated = |code: i32| json!({"terminated": {"exitCode": code, "reason": "Error"}});
+    let goes_on = json!({"running": {}});
+    let looked_at = |phase: &str, main: &Value, proxy: &Value, policy: &str| {
+        let pod = pod(json!({"phase": phase, "containerStatuses": [
+            {"name": "proxy", "restartCount": 7, "state": proxy}, {"name": "job", "restartCount": 1, "state": main}]}));
+        let pod = pod.without_sidecars("job", policy);
+        let why = pod
+            .is_over()
+            .then(|| pod.trouble().map(|cause| cause.message))
+            .flatten();
+        (pod.phase().to_owned(), pod.restarts(), why.unwrap_or_default())
+    };
+    let is = |phase: &str, restarts: u64, why: &str| (phase.to_owned(), restarts, why.to_owned());
+    let said = "container job: it ended with code 3";
+    assert_eq!(
+        looked_at("Running", &terminated(3), &goes_on, "Never"),
+        is("Failed", 1, said)
+    );
+    assert_eq!(
+        looked_at("Running", &terminated(0), &terminated(0), "Never"),
+        is("Running", 1, ""),
+        "its phase follows soon"
+    );
+    assert_eq!(
+        looked_at("Running", &terminated(3), &goes_on, "OnFailure"),
+        is("Running", 1, "")
+    );
+    assert_eq!(
+        looked_at("Running", &goes_on, &terminated(3), "Never"),
+        is("Running", 1, "")
+    );
+    assert_eq!(
+        looked_at("Failed", &terminated(3), &terminated(0), "Never"),
+        is("Failed", 1, said)
+    );
+    for policy in ["Never", "OnFailure"] {
+        let (phase, ..) = looked_at("Running", &terminated(0), &goes_on, policy);
+        assert_eq!(phase, "Succeeded");
+    }
+    assert_eq!(
+        looked_at("Running", &terminated(0), &goes_on, "Always"),
+        is("Running", 1, "")
+    );
+    assert_eq!(
+        looked_at("Failed", &terminated(0), &terminated(2), "Never"),
+        is("Failed", 7, "container proxy: it ended with code 2"),
+        "another one has failed"
+    );
+}
