@@ -118,15 +118,17 @@ def test_workers_that_never_find_the_scheduler_are_said(kubectl, operator):
     kubectl.apply(changed(cluster("old", 1), "spec.worker.spec.containers.0.args", lost),
                   changed(cluster("elsewhere", 1), "spec.scheduler.spec.containers.0.args", ["dask-scheduler", "--port", "9999"]))
 
-    def said(name, reason):
+    def said(name, status, reason):
         available = condition(kubectl, "dsk", name, "Available")
-        assert available.get("reason") == reason and available["status"] == "True", available
-        questionable = condition(kubectl, "dsk", name, "SpecQuestionable")
-        assert "SpecQuestionable" in available["message"] or reason != "NoWorkerRegistered", available
-        return questionable.get("message")
+        assert (available.get("status"), available.get("reason")) == (status, reason), available
+        return available["message"], condition(kubectl, "dsk", name, "SpecQuestionable").get("message")
 
-    assert "leads to no Service of this cluster" in until(lambda: said("old", "NoWorkerRegistered"), "why no worker registers", LONG, 0.5)
-    assert "listens at port 9999" in until(lambda: said("elsewhere", "SchedulerNotAsked"), "why nobody is asked", LONG, 0.5)
+    available, questionable = until(lambda: said("old", "True", "NoWorkerRegistered"), "why no worker registers", LONG, 0.5)
+    assert "the condition SpecQuestionable says what is probably wrong" in available
+    assert "leads to no Service of this cluster" in questionable
+    available, questionable = until(lambda: said("elsewhere", "False", "SchedulerUnreachable"), "why clients can't connect", LONG, 0.5)
+    assert "nothing answers at the comm port of its Service" in available
+    assert "listens at port 9999" in questionable
     # What is mended is found.
     kubectl.apply(cluster("old", 1))
     until(lambda: condition(kubectl, "dsk", "old", "Available").get("reason") == "SchedulerReachable", "a worker to register", LONG, 0.5)

@@ -52,18 +52,15 @@ export!({{type}}: autoscaler);
 
 #[cfg(test)]
 mod tests {
-    use dask_operator_plugin::testing::{Scenario, yaml};
+    use dask_operator_plugin::testing::{START, Scenario, answer, yaml};
 
     use super::*;
 
     #[test]
     fn the_last_worker_stays() {
         let facts = SchedulerFacts {
-            observed_at: 0,
-            answers_since: 0,
-            workers: Vec::new(),
             desired_workers: Some(0),
-            idle_since: None,
+            ..answer(START, Vec::new())
         };
         let eager = "{kind: DaskAutoscaler, metadata: {name: a}, spec: {cluster: c, maximum: 10, \
                      scaleDown: {windowSeconds: 0, step: 100%, periodSeconds: 0}}}";

@@ -73,6 +73,8 @@ fn pod_of(worker: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use dask_operator_plugin::testing;
+
     use super::*;
 
     #[test]
@@ -122,22 +124,16 @@ mod tests {
 
     fn worker(name: &str, status: &str, processing: u32) -> SchedulerWorker {
         SchedulerWorker {
-            address: String::new(),
-            name: name.to_owned(),
             status: status.to_owned(),
             processing,
-            managed_bytes: 0,
-            last_seen: 0,
+            ..testing::worker(name, "")
         }
     }
 
     fn facts(desired: Option<u32>, workers: Vec<SchedulerWorker>) -> SchedulerFacts {
         SchedulerFacts {
-            observed_at: 0,
-            answers_since: 0,
-            workers,
             desired_workers: desired,
-            idle_since: None,
+            ..testing::answer(testing::START, workers)
         }
     }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use dask_operator_job::DefaultJob;
 use dask_operator_plugin::Job;
-use dask_operator_plugin::contract::{ChildAction, SchedulerFacts, SchedulerWorker};
+use dask_operator_plugin::contract::ChildAction;
 use dask_operator_plugin::dask::{kinds, time};
-use dask_operator_plugin::testing::{Outcome, START, Scenario};
+use dask_operator_plugin::testing::{Outcome, START, Scenario, answer, worker};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -166,21 +166,8 @@ impl World {
                 "metadata": {"name": "j", "deletionTimestamp": deleted},
             }));
         }
-        let worker = |number: usize| SchedulerWorker {
-            address: format!("tcp://10.0.0.{number}:1"),
-            name: format!("w{number}"),
-            status: "running".to_owned(),
-            processing: 0,
-            managed_bytes: 0,
-            last_seen: now,
-        };
-        let facts = SchedulerFacts {
-            observed_at: now,
-            answers_since: 0,
-            workers: (0..self.workers).map(worker).collect(),
-            desired_workers: None,
-            idle_since: None,
-        };
+        let worker = |number| worker(format!("w{number}"), format!("tcp://10.0.0.{number}:1"));
+        let facts = answer(now, (0..self.workers).map(worker).collect());
         scenario.scheduler(facts).after(self.seconds * 1000)
     }
 

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use crate::bindings::host::dask::operator::log::Level;
 use crate::contract::{
     ChildAction, ChildKey, DesiredChild, Error, Json, Observation, ObservedKind, ObservedObject, Plan,
-    SchedulerFacts, SchedulerState, Timestamp,
+    SchedulerFacts, SchedulerState, SchedulerWorker, Timestamp,
 };
 use crate::{Logic, export};
 
@@ -47,6 +47,29 @@ pub const START: Timestamp = 1_767_225_600_000;
 
 /// The UID of a parent that has none.
 pub const PARENT_UID: &str = "00000000-0000-4000-8000-000000000001";
+
+/// Returns a scheduler's answer at a time, with these workers and nothing else.
+pub fn answer(at: Timestamp, workers: Vec<SchedulerWorker>) -> SchedulerFacts {
+    SchedulerFacts {
+        observed_at: at,
+        answers_since: 0,
+        workers,
+        desired_workers: None,
+        idle_since: None,
+    }
+}
+
+/// Returns a worker that is registered with the scheduler, and neither computes nor holds anything.
+pub fn worker(name: impl Into<String>, address: impl Into<String>) -> SchedulerWorker {
+    SchedulerWorker {
+        address: address.into(),
+        name: name.into(),
+        status: "running".to_owned(),
+        processing: 0,
+        managed_bytes: 0,
+        last_seen: START,
+    }
+}
 
 /// A document of YAML or JSON.
 pub fn yaml(text: &str) -> Value {

@@ -142,26 +142,17 @@ fn host(address: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use dask_operator_plugin::testing::START;
+    use dask_operator_plugin::testing::{START, answer, worker};
 
     use super::*;
 
     fn facts(workers: &[(&str, &str)]) -> SchedulerFacts {
-        let worker = |(name, address): &(&str, &str)| SchedulerWorker {
-            address: (*address).to_owned(),
-            name: (*name).to_owned(),
-            status: "running".to_owned(),
+        let busy = |(name, address): &(&str, &str)| SchedulerWorker {
             processing: 1,
             managed_bytes: 10,
-            last_seen: START,
+            ..worker(*name, *address)
         };
-        SchedulerFacts {
-            observed_at: START,
-            answers_since: 0,
-            workers: workers.iter().map(worker).collect(),
-            desired_workers: None,
-            idle_since: None,
-        }
+        answer(START, workers.iter().map(busy).collect())
     }
 
     fn own(address: &str) -> Reach {

@@ -1,6 +1,6 @@
 //! Observations and what is planned for them.
 
-use dask_operator_plugin::testing::{Outcome, START, Scenario};
+use dask_operator_plugin::testing::{Outcome, START, Scenario, answer, worker};
 use dask_operator_plugin::{Autoscaler, serde_json};
 
 use super::*;
@@ -31,19 +31,15 @@ fn scenario(replicas: u32) -> Scenario {
 /// So many workers of the default group have registered. As many of them are busy as the scheduler could use.
 fn facts(desired: Option<u32>, registered: u32) -> SchedulerFacts {
     let worker = |number| SchedulerWorker {
-        address: format!("tcp://10.0.0.{number}:40000"),
-        name: format!("simple-default-worker-{number:010x}"),
-        status: "running".to_owned(),
         processing: u32::from(desired.is_none_or(|desired| number < desired)),
-        managed_bytes: 0,
-        last_seen: START,
+        ..worker(
+            format!("simple-default-worker-{number:010x}"),
+            format!("tcp://10.0.0.{number}:40000"),
+        )
     };
     SchedulerFacts {
-        observed_at: START,
-        answers_since: 0,
-        workers: (0..registered).map(worker).collect(),
         desired_workers: desired,
-        idle_since: None,
+        ..answer(START, (0..registered).map(worker).collect())
     }
 }
 

@@ -1,5 +1,5 @@
 use dask_operator_plugin::dask::{kinds, time};
-use dask_operator_plugin::testing::{Outcome, START, Scenario};
+use dask_operator_plugin::testing::{Outcome, START, Scenario, answer, worker};
 
 use super::*;
 

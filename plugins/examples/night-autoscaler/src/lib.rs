@@ -132,7 +132,7 @@ export!(NightAutoscaler: autoscaler);
 
 #[cfg(test)]
 mod tests {
-    use dask_operator_plugin::testing::{Outcome, START, Scenario, yaml};
+    use dask_operator_plugin::testing::{Outcome, START, Scenario, answer, yaml};
 
     use super::*;
 
@@ -143,11 +143,8 @@ mod tests {
 
     fn plan(at: i64, desired: u32, settings: &Value) -> Outcome {
         let facts = SchedulerFacts {
-            observed_at: START + at,
-            answers_since: 0,
-            workers: Vec::new(),
             desired_workers: Some(desired),
-            idle_since: None,
+            ..answer(START + at, Vec::new())
         };
         let group = "{apiVersion: kubernetes.dask.org/v1, kind: DaskWorkerGroup, metadata: {name: c-default}, \
                      spec: {cluster: c, worker: {replicas: 3}}}";

@@ -1,4 +1,4 @@
-use dask_operator_plugin::testing::{Outcome, START, Scenario};
+use dask_operator_plugin::testing::{Outcome, START, Scenario, answer, worker};
 
 use super::*;
 

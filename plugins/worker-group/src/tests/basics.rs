@@ -291,21 +291,7 @@ fn deployments_from_before_are_workers() {
 #[test]
 fn names_that_the_scheduler_knows_are_not_used_again() {
     let first = plan(&group(1)).0.children[0].key.name.clone();
-    let worker = SchedulerWorker {
-        address: "tcp://10.0.0.1:1".into(),
-        name: first.clone(),
-        status: "running".into(),
-        processing: 0,
-        managed_bytes: 0,
-        last_seen: START,
-    };
-    let facts = SchedulerFacts {
-        observed_at: START,
-        answers_since: 0,
-        workers: vec![worker],
-        desired_workers: None,
-        idle_since: None,
-    };
+    let facts = answer(START, vec![worker(first.as_str(), "tcp://10.0.0.1:1")]);
     assert_ne!(plan(&group(1).scheduler(facts)).0.children[0].key.name, first);
 }
 

@@ -9,7 +9,7 @@ mod simulation;
 use dask_operator_plugin::WorkerGroup;
 use dask_operator_plugin::dask::{kinds, metadata, time};
 use dask_operator_plugin::prelude::*;
-use dask_operator_plugin::testing::{Outcome, START, Scenario};
+use dask_operator_plugin::testing::{Outcome, START, Scenario, answer, worker};
 
 use crate::DefaultWorkerGroup;
 use crate::conditions::{SCALE_DOWN_BLOCKED, WORKERS_READY, WORKERS_UP_TO_DATE};
@@ -65,20 +65,12 @@ fn marked(name: &str, after: i64) -> Value {
 /// What the scheduler says at a time: names of workers, what they do and what they hold.
 fn facts(after: i64, workers: &[(&str, u32, u64)]) -> SchedulerFacts {
     let worker = |(name, processing, managed_bytes): &(&str, u32, u64)| SchedulerWorker {
-        address: format!("tcp://{name}:1"),
-        name: (*name).to_owned(),
-        status: "running".to_owned(),
         processing: *processing,
         managed_bytes: *managed_bytes,
         last_seen: START + after,
+        ..worker(*name, format!("tcp://{name}:1"))
     };
-    SchedulerFacts {
-        observed_at: START + after,
-        answers_since: 0,
-        workers: workers.iter().map(worker).collect(),
-        desired_workers: None,
-        idle_since: None,
-    }
+    answer(START + after, workers.iter().map(worker).collect())
 }
 
 fn plan(scenario: &Scenario) -> Outcome {

@@ -2,16 +2,6 @@
 
 use super::*;
 
-fn answer(asked: i64) -> SchedulerFacts {
-    SchedulerFacts {
-        observed_at: asked,
-        answers_since: 0,
-        workers: Vec::new(),
-        desired_workers: None,
-        idle_since: None,
-    }
-}
-
 fn started_pod(started: &str, restarts: u64) -> Value {
     pod(json!({
         "phase": "Running", "conditions": [{"type": "Ready", "status": "True"}],
@@ -34,7 +24,7 @@ fn a_connection_is_tried_once_for_each_start() {
     let request = first.0.scheduler.as_ref().expect("it is asked");
     assert_eq!(request.questions, [SchedulerQuestion::Workers]);
 
-    let answered = plan(&ready.clone().scheduler(answer(START)).with(&first));
+    let answered = plan(&ready.clone().scheduler(answer(START, Vec::new())).with(&first));
     assert_eq!(
         (available(&answered).as_str(), &answered.0.scheduler),
         ("True SchedulerReachable", &None)
@@ -50,7 +40,7 @@ fn a_connection_is_tried_once_for_each_start() {
     let again = plan(&restarted);
     assert_eq!(available(&again), "False SchedulerNotAsked");
     assert!(again.0.scheduler.is_some());
-    let old = plan(&restarted.scheduler(answer(START)));
+    let old = plan(&restarted.scheduler(answer(START, Vec::new())));
     assert_eq!(
         available(&old),
         "False SchedulerNotAsked",

@@ -7,19 +7,10 @@ fn with_timeout(seconds: i64) -> Scenario {
 }
 
 fn said(asked: i64, idle_since: Option<i64>) -> SchedulerFacts {
+    let worker = worker("simple-default-worker-0000000001", "tcp://10.0.0.7:1");
     SchedulerFacts {
-        observed_at: asked,
-        answers_since: 0,
-        workers: vec![SchedulerWorker {
-            address: "tcp://10.0.0.7:1".to_owned(),
-            name: "simple-default-worker-0000000001".to_owned(),
-            status: "running".to_owned(),
-            processing: 0,
-            managed_bytes: 0,
-            last_seen: asked,
-        }],
-        desired_workers: None,
         idle_since,
+        ..answer(asked, vec![worker])
     }
 }
 

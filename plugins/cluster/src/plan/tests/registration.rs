@@ -23,21 +23,13 @@ fn ready_for(milliseconds: i64) -> Scenario {
 }
 
 fn facts(workers: &[&str]) -> SchedulerFacts {
-    let worker = |name: &&str| SchedulerWorker {
-        address: "tcp://10.0.0.7:1".to_owned(),
-        name: (*name).to_owned(),
-        status: "running".to_owned(),
-        processing: 0,
-        managed_bytes: 0,
-        last_seen: START,
-    };
-    SchedulerFacts {
-        observed_at: START,
-        answers_since: 0,
-        workers: workers.iter().map(worker).collect(),
-        desired_workers: None,
-        idle_since: None,
-    }
+    answer(
+        START,
+        workers
+            .iter()
+            .map(|name| worker(*name, "tcp://10.0.0.7:1"))
+            .collect(),
+    )
 }
 
 fn available(plan: &Outcome) -> String {

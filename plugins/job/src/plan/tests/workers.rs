@@ -7,21 +7,8 @@ fn waiting() -> Scenario {
 }
 
 fn facts(workers: usize) -> SchedulerFacts {
-    let worker = |number: usize| SchedulerWorker {
-        address: format!("tcp://10.0.0.{number}:1"),
-        name: format!("w{number}"),
-        status: "running".to_owned(),
-        processing: 0,
-        managed_bytes: 0,
-        last_seen: START,
-    };
-    SchedulerFacts {
-        observed_at: START,
-        answers_since: 0,
-        workers: (0..workers).map(worker).collect(),
-        desired_workers: None,
-        idle_since: None,
-    }
+    let worker = |number| worker(format!("w{number}"), format!("tcp://10.0.0.{number}:1"));
+    answer(START, (0..workers).map(worker).collect())
 }
 
 #[test]
