@@ -60,7 +60,15 @@ impl Answers {
 #[derive(Debug)]
 pub struct Breaker {
     within: Duration,
-    writes: HashMap<String, VecDeque<Duration>>,
+    writes: HashMap<String, Recent>,
+}
+
+/// The writes of an object within the window.
+#[derive(Debug, Default)]
+struct Recent {
+    times: VecDeque<Duration>,
+    /// The largest limit since the window was empty.
+    most: usize,
 }
 
 impl Breaker {
@@ -75,21 +83,31 @@ impl Breaker {
 
     /// Asks whether `object` may be written at `now` (time since any fixed
     /// start) where `most` writes are let through, and counts the write if so.
+    /// A limit that was larger before holds until the window is empty: what was
+    /// written under it is no sign of a loop.
     ///
     /// # Errors
     ///
     /// How long to wait.
     pub fn admit(&mut self, object: &str, most: usize, now: Duration) -> Result<(), Duration> {
-        let writes = self.writes.entry(object.to_owned()).or_default();
-        while writes.front().is_some_and(|first| *first + self.within <= now) {
-            writes.pop_front();
+        let Recent { times, most: limit } = self.writes.entry(object.to_owned()).or_default();
+        while times.front().is_some_and(|first| *first + self.within <= now) {
+            times.pop_front();
         }
-        match writes.front() {
-            Some(first) if writes.len() >= most => Err(*first + self.within - now),
+        *limit = if times.is_empty() { most } else { most.max(*limit) };
+        match times.front() {
+            Some(first) if times.len() >= *limit => Err(*first + self.within - now),
             _ => {
-                writes.push_back(now);
+                times.push_back(now);
                 Ok(())
             }
+        }
+    }
+
+    /// Takes back the last write that was admitted: it was not done.
+    pub fn take_back(&mut self, object: &str) {
+        if let Some(Recent { times, .. }) = self.writes.get_mut(object) {
+            times.pop_back();
         }
     }
 
@@ -97,7 +115,7 @@ impl Breaker {
     pub fn sweep(&mut self, now: Duration) {
         let within = self.within;
         self.writes
-            .retain(|_, writes| writes.back().is_some_and(|last| *last + within > now));
+            .retain(|_, recent| recent.times.back().is_some_and(|last| *last + within > now));
     }
 }
 
@@ -148,5 +166,21 @@ mod tests {
         assert_eq!(breaker.admit("a", 2, at(11)), Err(at(3)));
         breaker.sweep(at(30));
         assert!(breaker.writes.is_empty());
+    }
+
+    #[test]
+    fn a_limit_holds_for_what_was_written_under_it_and_what_failed_does_not_count() {
+        let at = Duration::from_secs;
+        let mut breaker = Breaker::new(at(10));
+        for _ in 0..3 {
+            assert_eq!(breaker.admit("a", 3, at(0)), Ok(()));
+        }
+        assert_eq!(breaker.admit("a", 1, at(1)), Err(at(9)));
+        breaker.take_back("a");
+        assert_eq!(breaker.admit("a", 1, at(2)), Ok(()));
+        assert_eq!(breaker.admit("a", 1, at(3)), Err(at(7)));
+        // After the window only the present limit holds.
+        assert_eq!(breaker.admit("a", 1, at(12)), Ok(()));
+        assert_eq!(breaker.admit("a", 1, at(13)), Err(at(9)));
     }
 }

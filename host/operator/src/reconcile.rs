@@ -296,35 +296,22 @@ impl Reconciler {
         key: &ParentKey,
         parent: &Parent,
         wanted: usize,
-        mut to_do: Vec<Change>,
+        to_do: Vec<Change>,
     ) -> Written {
         let mut written = Written::default();
-        // Each child may be made once and replaced once in a minute, and a few more: what more needs is a loop.
-        let mut withheld = None;
-        to_do.retain(|change| {
-            let Change::Create(child, _) = change else {
-                return true;
-            };
-            if withheld.is_none() {
-                let id = format!("{key} creates {}", child.kind.kind);
-                let most = MOST_WRITES + 2 * wanted;
-                withheld = self.admit(&id, most, &child.kind.kind).err();
-            }
-            withheld.is_none()
-        });
-        withheld
-            .into_iter()
-            .for_each(|wait| written.add(Wrote::Withheld(wait)));
         let failures = Mutex::new(Failures::default());
         let failures = || failures.lock().unwrap_or_else(PoisonError::into_inner);
         let results = stream::iter(to_do).map(async |change| {
             let kind = change.kind().clone();
-            if matches!(change, Change::Create(..)) && failures().are_hopeless(&kind) {
+            let creates = matches!(change, Change::Create(..));
+            if creates && failures().are_hopeless(&kind) {
                 return None;
             }
-            let result = self.write_child(key, parent, change).await;
-            if let Err(error) = &result {
-                failures().add(kind, error.cause);
+            let result = self.write_child(key, parent, wanted, change).await;
+            match &result {
+                Err(error) => failures().add(kind, error.cause),
+                Ok(Wrote::Withheld(_)) if creates => failures().withhold(kind),
+                Ok(_) => {}
             }
             Some(result)
         });
@@ -339,13 +326,41 @@ impl Reconciler {
         written
     }
 
-    /// Writes one change to a child of `parent`.
+    /// Writes one change to a child of `parent`, whose plan has so many children, unless there are too many writes. What fails
+    /// and is not tried again at once does not count: it has a back-off of its own.
     async fn write_child(
         &self,
         key: &ParentKey,
         parent: &Parent,
+        wanted: usize,
         change: Change,
     ) -> Result<Wrote, WriteError> {
+        let (id, most) = match &change {
+            // Each child may be made once and replaced once in a minute, and a few more.
+            Change::Create(child, _) => {
+                let id = format!("{} creates {}", parent.uid, child.kind.kind);
+                (id, MOST_WRITES + 2 * wanted)
+            }
+            Change::Apply(_, _, Some(over)) => (over.uid.to_string(), MOST_WRITES),
+            Change::Apply(child, _, None) => (format!("{} applies {child}", parent.uid), MOST_WRITES),
+            Change::Delete(kind, object) => {
+                let id = format!("{} deletes {}/{}", parent.uid, kind.kind, object.name);
+                (id, MOST_WRITES)
+            }
+        };
+        if let Err(wait) = self.admit(&id, most, &change.kind().kind) {
+            return Ok(Wrote::Withheld(wait));
+        }
+        let sent = self.send_child(key, parent, change).await;
+        if let Err(error) = &sent
+            && error.retry() != Retry::Soon
+        {
+            self.memory().breaker.take_back(&id);
+        }
+        sent.map(|()| Wrote::Done)
+    }
+
+    async fn send_child(&self, key: &ParentKey, parent: &Parent, change: Change) -> Result<(), WriteError> {
         let known = |kind: &ResourceKind| {
             let kinds = self.stores.kinds();
             kinds.get(kind).cloned().unwrap_or_else(|| Kind::of(kind.clone()))
@@ -368,17 +383,10 @@ impl Reconciler {
                 if let Some(store) = store(&child.kind) {
                     store.wrote(created);
                 }
-                Ok(Wrote::Done)
             }
             Change::Apply(child, object, over) => {
                 if over.is_none() {
                     self.check_name(&known(&child.kind), &child, parent).await?;
-                }
-                let id = over
-                    .as_ref()
-                    .map_or_else(|| format!("{key} {child}"), |over| over.uid.to_string());
-                if let Err(wait) = self.admit(&id, MOST_WRITES, &child.kind.kind) {
-                    return Ok(Wrote::Withheld(wait));
                 }
                 let precondition = over.as_ref().map_or(Precondition::NotForeign, |over| {
                     Precondition::Version(&over.resource_version)
@@ -391,27 +399,23 @@ impl Reconciler {
                 if let Some(store) = store(&child.kind) {
                     store.wrote(applied);
                 }
-                Ok(Wrote::Done)
             }
             Change::Delete(kind, object) => {
-                let id = format!("{key} deletes {}/{}", kind.kind, object.name);
-                if let Err(wait) = self.admit(&id, MOST_WRITES, &kind.kind) {
-                    return Ok(Wrote::Withheld(wait));
-                }
                 // A pod that has not started can be deleted without asking anybody, and may have started since.
                 let version = object.has_not_started().then_some(&*object.resource_version);
                 match self.writes.delete(&known(&kind), &object, version).await {
                     Ok(()) => {}
-                    // A conflict may mean that it was made anew, or that it was changed meanwhile and is still there.
-                    Err(error) if error.cause == Cause::Gone => {}
+                    // A conflict may mean that it was made anew, or that it was changed meanwhile and is still there. With its
+                    // kind, an object is gone too.
+                    Err(error) if matches!(error.cause, Cause::Gone | Cause::KindNotServed) => {}
                     Err(error) => return Err(error),
                 }
                 if let Some(store) = store(&kind) {
                     store.deleted(&object);
                 }
-                Ok(Wrote::Done)
             }
         }
+        Ok(())
     }
 
     /// Looks who has the name of a child that was not observed. An error where somebody has who would lose the object if it

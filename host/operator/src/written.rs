@@ -48,6 +48,11 @@ impl Failures {
         *self.0.entry(kind).or_default() += weight;
     }
 
+    /// No other object of that kind may be made now.
+    pub(crate) fn withhold(&mut self, kind: ResourceKind) {
+        self.0.insert(kind, Self::MOST);
+    }
+
     pub(crate) fn are_hopeless(&self, kind: &ResourceKind) -> bool {
         self.0.get(kind).is_some_and(|failures| *failures >= Self::MOST)
     }

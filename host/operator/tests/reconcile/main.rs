@@ -402,6 +402,26 @@ async fn what_all_others_would_meet_stops_their_creation(
     assert!(creations <= most, "{creations}");
 }
 
+/// What was not made is tried again as often as its back-off says, and its condition stays.
+#[tokio::test]
+async fn creations_that_fail_are_no_loop() {
+    let plan = || {
+        Ok(Ok(Plan {
+            children: (0..100).map(|i| pod(&format!("p{i}"))).collect(),
+            ..empty()
+        }))
+    };
+    let refuse = no_pods(403, "Forbidden", "exceeded quota: q");
+    let world = World::new(refuse, &[parent("DaskCluster", &json!({}))], plan);
+    for pass in 0..20 {
+        assert_eq!(
+            world.pass(DaskKind::Cluster).await,
+            Outcome::Failed(Retry::Passing, None),
+            "pass {pass}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn events_are_sent_when_the_status_was_written() {
     let plan = || {
