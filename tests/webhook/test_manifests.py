@@ -228,6 +228,41 @@ def test_what_a_namespace_forbids_is_warned_of(asked):
         asked("label", "namespace", asked.namespace, "pod-security.kubernetes.io/enforce-")
 
 
+def test_what_others_forbid_is_warned_of(asked, admin):
+    """A policy of the cluster's may be another one tomorrow. Labels of the resource are on its pods, and count."""
+    name = asked.namespace
+    api = "admissionregistration.k8s.io/v1"
+    only_here = {"matchLabels": {"kubernetes.io/metadata.name": name}}
+    pods = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+    policy = {"apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name}, "spec": {
+        "matchConstraints": {"namespaceSelector": only_here, "resourceRules": [pods]},
+        "validations": [{"expression": "has(object.metadata.labels) && 'team' in object.metadata.labels", "message": "no team"}]}}
+    binding = {"apiVersion": api, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": name},
+               "spec": {"policyName": name, "validationActions": ["Deny"]}}
+    admin.apply(policy, binding)
+    try:
+        def denied(**metadata):
+            found = [warning for warning in warnings(asked, cluster("c", 0, **metadata)) if "no team" in warning]
+            asked("delete", "dsk", "c")
+            return {warning.split(": ")[0] for warning in found}
+        assert until(denied, "the policy to be in force", 60) == {"spec.worker.spec", "spec.scheduler.spec"}
+        assert denied(labels={"team": "a"}) == set()
+    finally:
+        admin("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", name)
+
+
+def test_a_node_port_that_another_cluster_has_is_warned_of(asked):
+    """It may be free when the Service is made; the operator waits for it."""
+    ports = changed(cluster("first", 0), "spec.scheduler.service.type", "NodePort")
+    asked.apply(ports)
+    number = until(lambda: asked.get("service", "first-scheduler"), "the Service")["spec"]["ports"][0]["nodePort"]
+    second = changed(changed(cluster("second", 0), "spec.scheduler.service.type", "NodePort"), "spec.scheduler.service.ports.0.nodePort",
+                     number)
+    found = [warning for warning in warnings(asked, second) if "already allocated" in warning]
+    assert len(found) == 1, found
+    assert found[0].startswith("spec.scheduler.service.ports[0].nodePort: the API server would refuse the Service now: "), found
+
+
 def questionable(kubectl, manifest):
     """The condition that says what is very likely wrong with an object."""
     conditions = kubectl.get(manifest["kind"], manifest["metadata"]["name"])["status"]["conditions"]

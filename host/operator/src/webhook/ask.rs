@@ -8,6 +8,7 @@ use dask_operator_render::admission::{self, Chain, Decider, Outcome, Request, Sa
 use dask_operator_runtime::contract::Operation;
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::dry_run::DryRun;
 use super::review::{About, Question, Step};
@@ -62,8 +63,8 @@ impl Deciders {
         }
     }
 
-    /// Decides, on a thread that may block.
-    pub async fn decide(self: Arc<Self>, question: Arc<Question>) -> Decision {
+    /// Decides, on a thread that may block. What the API server says of templates is waited for until `end` at most.
+    pub async fn decide(self: Arc<Self>, question: Arc<Question>, end: Instant) -> Decision {
         let own = self.own_user.as_deref() == Some(question.user.as_str());
         let passes = match question.about {
             About::Dask(kind) => own || admission::passes_unasked(&question.request(kind)),
@@ -82,7 +83,9 @@ impl Deciders {
             && question.operation != Operation::Delete
         {
             let old = question.old.as_ref();
-            self.dry_run.check(kind, &question.object, old, outcome).await;
+            self.dry_run
+                .check(kind, &question.object, old, end, outcome)
+                .await;
         }
         decision
     }

@@ -11,10 +11,12 @@ use kube::api::PostParams;
 use kube::core::request::{Error::BuildRequest, Request};
 use serde_json::Value;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::templates::{self, Template};
 
-/// How long the API server may take. What it has not said by then is not waited for: the resource is let through with a warning.
+/// How long the API server may take at most. What it has not said by then is not waited for: the resource is let through with a
+/// warning.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Dry runs that are under way at once; others wait.
@@ -36,13 +38,21 @@ impl DryRun {
         }
     }
 
-    /// Adds to `outcome` what the API server says of the templates of a resource that are not as in `old`.
-    pub async fn check(&self, kind: DaskKind, object: &Value, old: Option<&Value>, outcome: &mut Outcome) {
+    /// Adds to `outcome` what the API server says, before `end`, of the templates of a resource that are not as in `old`.
+    pub async fn check(
+        &self,
+        kind: DaskKind,
+        object: &Value,
+        old: Option<&Value>,
+        end: Instant,
+        outcome: &mut Outcome,
+    ) {
         let templates = templates::changed(kind, object, old);
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+        let patience = end.saturating_duration_since(Instant::now()).min(PATIENCE);
         let answers = templates
             .iter()
-            .map(|template| tokio::time::timeout(PATIENCE, self.send(namespace, template)));
+            .map(|template| tokio::time::timeout(patience, self.send(namespace, template)));
         for (template, answer) in templates.iter().zip(join_all(answers).await) {
             let why = match answer {
                 Ok(Ok(())) => continue,
@@ -51,7 +61,10 @@ impl DryRun {
                     continue;
                 }
                 Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("the API server has not answered within {} s", PATIENCE.as_secs()),
+                Err(_) => format!(
+                    "the API server has not answered within {} ms",
+                    patience.as_millis()
+                ),
             };
             outcome
                 .warnings
@@ -92,6 +105,10 @@ mod tests {
         json!({"metadata": {"namespace": "n"}, "spec": {"worker": {"spec": {"containers": []}}}})
     }
 
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(8)
+    }
+
     #[tokio::test]
     async fn a_template_is_sent_and_nothing_is_stored() {
         let (service, mut handle) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
@@ -109,7 +126,7 @@ mod tests {
         let mut outcome = Outcome::default();
         let dry_run = DryRun::new(Client::new(service, "default"));
         dry_run
-            .check(DaskKind::WorkerGroup, &group(), None, &mut outcome)
+            .check(DaskKind::WorkerGroup, &group(), None, later(), &mut outcome)
             .await;
         assert_eq!(
             server.await.ok().flatten().as_deref(),
@@ -124,14 +141,21 @@ mod tests {
         let mut outcome = Outcome::default();
         let dry_run = DryRun::new(Client::new(service, "default"));
         dry_run
-            .check(DaskKind::WorkerGroup, &group(), None, &mut outcome)
+            .check(DaskKind::WorkerGroup, &group(), None, later(), &mut outcome)
             .await;
         assert!(outcome.is_allowed());
         assert_eq!(
             outcome.notices(),
             [
-                "spec.worker.spec: whether the API server takes it is not known yet: the API server has not answered within 2 s"
+                "spec.worker.spec: whether the API server takes it is not known yet: the API server has not answered within 2000 ms"
             ]
         );
+        // The API server waits for the webhook no longer than it said.
+        let mut outcome = Outcome::default();
+        let end = Instant::now() + Duration::from_millis(600);
+        dry_run
+            .check(DaskKind::WorkerGroup, &group(), None, end, &mut outcome)
+            .await;
+        assert!(outcome.is_allowed() && Instant::now() <= end + Duration::from_millis(1));
     }
 }

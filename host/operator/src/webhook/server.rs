@@ -157,7 +157,9 @@ impl Server {
         self.record(&question, body);
         let question = Arc::new(question);
         let title = || title(&question.object);
-        let decided = self.deciders.clone().decide(question.clone());
+        // The last tenth is for the answer: who only waits for the API server must not be late because of that.
+        let end = tokio::time::Instant::now() + deadline * 9 / 10;
+        let decided = self.deciders.clone().decide(question.clone(), end);
         let decision = tokio::time::timeout(deadline, decided).await;
         let Ok(decision) = decision else {
             counted.outcome = "late";

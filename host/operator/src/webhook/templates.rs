@@ -2,6 +2,7 @@
 //!
 //! Pure: [`super::dry_run`] sends them.
 
+use dask_operator_core::category::{ApiError, Cause};
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_render::admission::{Outcome, Said};
@@ -12,6 +13,12 @@ use crate::kinds::Kind;
 
 /// How generated names begin. What the API server says of names is about this one, and not passed on.
 const NAME: &str = "dask-dry-run-";
+
+/// How the API server begins what another webhook says.
+const WEBHOOK: &str = "admission webhook ";
+
+/// What the API server says where another webhook can't be asked in a dry run.
+const NO_DRY_RUN: &str = "does not support dry run";
 
 /// A part of a Dask resource from which objects of another kind are made.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,7 +72,7 @@ pub fn changed(kind: DaskKind, object: &Value, old: Option<&Value>) -> Vec<Templ
     let at = |object: &Value, field: &str| object.pointer(&pointer(field)).cloned().unwrap_or_default();
     let mut templates = Vec::new();
     for (made, field, metadata_field) in fields(kind) {
-        let (mut spec, template_metadata) = (at(object, field), at(object, metadata_field));
+        let (mut spec, mut template_metadata) = (at(object, field), at(object, metadata_field));
         let is_same = |old: &Value| at(old, field) == spec && at(old, metadata_field) == template_metadata;
         if !spec.is_object() || old.is_some_and(is_same) {
             continue;
@@ -74,9 +81,17 @@ pub fn changed(kind: DaskKind, object: &Value, old: Option<&Value>) -> Vec<Templ
             without_allocations(&mut spec);
         }
         let mut metadata = json!({"generateName": NAME});
-        for part in ["labels", "annotations"] {
-            if template_metadata[part].is_object() {
-                metadata[part] = template_metadata[part].clone();
+        // Labels of the resource are handed down, and policies look for some.
+        let mut labels = Map::new();
+        for given in [&object["metadata"]["labels"], &template_metadata["labels"]] {
+            labels.extend(given.as_object().cloned().unwrap_or_default());
+        }
+        for (part, given) in [
+            ("labels", json!(labels)),
+            ("annotations", template_metadata["annotations"].take()),
+        ] {
+            if given.is_object() {
+                metadata[part] = given;
             }
         }
         templates.push(Template {
@@ -108,33 +123,51 @@ fn pointer(field: &str) -> String {
 }
 
 /// Adds what the API server said of a template that it refuses. What it will refuse again for as long as the template is the
-/// same is refused; what depends on the namespace (quotas, Pod Security, other webhooks), which may change, is a warning.
+/// same is refused. What depends on others (quotas, Pod Security, policies, ports in use) and may change is a warning.
 pub fn refused(template: &Template, status: &Status, outcome: &mut Outcome) {
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    let about_spec: Vec<_> = causes
-        .filter(|cause| cause.field.starts_with("spec"))
-        .map(|cause| {
-            Said::new(
-                "",
-                &cause.field.replacen("spec", template.field, 1),
-                &*cause.message,
-            )
-        })
-        .collect();
     let made = &template.kind.resource.kind;
     let whole = |message: String| Said::new("", template.field, message);
-    match status.code {
-        422 => outcome.refusals.extend(about_spec),
-        400 => outcome.refusals.push(whole(format!(
-            "the API server takes no such {made}: {}",
-            status.message
-        ))),
-        403 => outcome.warnings.push(whole(format!(
-            "the API server would refuse the {made} now: {}",
-            status.message
-        ))),
-        _ => outcome.warnings.push(whole(untried(&status.message))),
+    let now = |message: &str| format!("the API server would refuse the {made} now: {message}");
+    match (status.code, &*status.message) {
+        (_, message) if message.contains(NO_DRY_RUN) => outcome.warnings.push(whole(untried(message))),
+        (403, message) => outcome.warnings.push(whole(now(message))),
+        // A webhook that gives no code is answered for with 400.
+        (400, message) if message.starts_with(WEBHOOK) => outcome.warnings.push(whole(now(message))),
+        (400, message) => outcome
+            .refusals
+            .push(whole(format!("the API server takes no such {made}: {message}"))),
+        (422, message) => {
+            let causes: Vec<_> = status
+                .details
+                .iter()
+                .flat_map(|details| &details.causes)
+                .collect();
+            // A ValidatingAdmissionPolicy names no field.
+            if causes.iter().all(|cause| cause.field.is_empty()) {
+                outcome.warnings.push(whole(now(message)));
+            }
+            for cause in causes.iter().filter(|cause| cause.field.starts_with("spec")) {
+                let field = cause.field.replacen("spec", template.field, 1);
+                if is_in_use(&cause.message) {
+                    outcome.warnings.push(Said::new("", &field, now(&cause.message)));
+                } else {
+                    outcome.refusals.push(Said::new("", &field, &*cause.message));
+                }
+            }
+        }
+        (_, message) => outcome.warnings.push(whole(untried(message))),
     }
+}
+
+/// Whether another object has what is asked for, which it may give back.
+fn is_in_use(message: &str) -> bool {
+    let error = ApiError {
+        code: 422,
+        reason: String::new(),
+        message: message.to_owned(),
+        retry_after: None,
+    };
+    Cause::of(&error) == Cause::InUse
 }
 
 /// What is said where the API server was not able to answer.
@@ -193,6 +226,11 @@ mod tests {
             ["spec.worker.spec"]
         );
         assert_eq!(made(DaskKind::Cluster, &json!({"spec": 1}), None), [""; 0]);
+        labelled["metadata"]["labels"] = json!({"team": "c", "owner": "d"});
+        assert_eq!(
+            changed(DaskKind::Cluster, &labelled, None)[2].object["metadata"]["labels"],
+            json!({"team": "b", "owner": "d"})
+        );
     }
 
     #[test]
@@ -211,10 +249,10 @@ mod tests {
     #[test]
     fn what_the_api_server_said() {
         let template = &changed(DaskKind::Cluster, &cluster(), None)[2];
-        let said = |code, field: &str| {
+        let said = |code, field: &str, message: &str| {
             let cause = StatusCause {
                 reason: "FieldValueInvalid".into(),
-                message: "no good".into(),
+                message: message.into(),
                 field: field.into(),
             };
             let details = StatusDetails {
@@ -225,7 +263,7 @@ mod tests {
                 causes: vec![cause],
                 retry_after_seconds: 0,
             };
-            let status = Status::failure("the whole", "Invalid")
+            let status = Status::failure(message, "Invalid")
                 .with_code(code)
                 .with_details(details);
             let mut outcome = Outcome::default();
@@ -236,32 +274,65 @@ mod tests {
             (
                 422,
                 "spec.containers[0].name",
+                "no good",
                 "spec.worker.spec.containers[0].name: no good",
                 "",
             ),
-            (422, "metadata.generateName", "", ""),
+            (422, "metadata.generateName", "no good", "", ""),
+            (
+                422,
+                "spec.ports[0].nodePort",
+                "Invalid value: 30086: provided port is already allocated",
+                "",
+                "spec.worker.spec.ports[0].nodePort: the API server would refuse the Pod now: Invalid value: 30086: provided port is \
+                 already allocated",
+            ),
+            (
+                422,
+                "",
+                "ValidatingAdmissionPolicy 'p' denied request",
+                "",
+                "spec.worker.spec: the API server would refuse the Pod now: ValidatingAdmissionPolicy 'p' denied request",
+            ),
             (
                 400,
                 "",
-                "spec.worker.spec: the API server takes no such Pod: the whole",
+                "no good",
+                "spec.worker.spec: the API server takes no such Pod: no good",
                 "",
+            ),
+            (
+                400,
+                "",
+                "admission webhook \"w\" denied the request: no",
+                "",
+                "spec.worker.spec: the API server would refuse the Pod now: admission webhook \"w\" denied the request: no",
+            ),
+            (
+                400,
+                "",
+                "admission webhook \"w\" does not support dry run",
+                "",
+                "spec.worker.spec: whether the API server takes it is not known yet: admission webhook \"w\" does not support dry run",
             ),
             (
                 403,
                 "",
+                "no good",
                 "",
-                "spec.worker.spec: the API server would refuse the Pod now: the whole",
+                "spec.worker.spec: the API server would refuse the Pod now: no good",
             ),
             (
                 503,
                 "",
+                "no good",
                 "",
-                "spec.worker.spec: whether the API server takes it is not known yet: the whole",
+                "spec.worker.spec: whether the API server takes it is not known yet: no good",
             ),
         ];
-        for (code, field, refusal, notice) in cases {
+        for (code, field, message, refusal, notice) in cases {
             assert_eq!(
-                said(code, field),
+                said(code, field, message),
                 (refusal.to_owned(), notice.to_owned()),
                 "{code} {field}"
             );
