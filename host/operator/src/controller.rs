@@ -15,9 +15,8 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
-use crate::discovery;
 use crate::health::Health;
 use crate::kinds::{Kind, Kinds};
 use crate::kopf::Marked;
@@ -50,8 +49,12 @@ const COLLECT_BURST: Duration = Duration::from_secs(1);
 /// How long changes of a resource's own status are collected.
 const COLLECT_STATUS: Duration = Duration::from_millis(10);
 
-/// What is said of a kind until its first list has come.
-const JUST_STARTED: &str = "the operator has just started and has not listed them yet";
+/// What is said of a kind until its first list has come or failed.
+const NOT_YET: &str = "the API server has not sent the whole list of them since the operator started";
+
+/// How long the first lists of kinds that not every plan needs are waited for, once those of all others are through: what
+/// needs one that is only late would say so at each start.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often it is looked whether the first lists are through.
 const LOOK: Duration = Duration::from_millis(5);
@@ -211,7 +214,7 @@ impl Controller {
                     .expect_watch(&watch_name(kind, namespace), &kind.plural, namespace);
                 if !kind.is_needed() {
                     let listings = self.reconciler.stores.listings();
-                    listings.hindered(&kind.resource, namespace, JUST_STARTED.to_owned());
+                    listings.hindered(&kind.resource, namespace, NOT_YET.to_owned());
                 }
             }
         }
@@ -254,8 +257,7 @@ impl Controller {
         }
     }
 
-    /// Waits for the first lists: as long as it takes for what every plan needs; for other kinds until it is known that they
-    /// can't be listed, and not for long.
+    /// Waits for the first lists of all kinds.
     async fn first_lists(&self, kinds: &Kinds, scopes: &[Option<String>]) {
         let names = |needed: bool| {
             let wanted = kinds.iter().filter(move |kind| kind.is_needed() == needed);
@@ -267,18 +269,7 @@ impl Controller {
                 })
                 .collect::<Vec<_>>()
         };
-        let (needed, others) = (names(true), names(false));
-        while !self.health.are_synced(&needed) {
-            tokio::time::sleep(LOOK).await;
-        }
-        let patience = Instant::now() + discovery::LIMIT;
-        while !self.health.are_synced(&others) && Instant::now() < patience {
-            tokio::time::sleep(LOOK).await;
-        }
-        others.iter().for_each(|name| self.health.do_without(name));
-        while !self.health.all_synced() {
-            tokio::time::sleep(LOOK).await;
-        }
+        first_lists(&self.health, &names(true), &names(false)).await;
     }
 
     /// Looks for what was written and was not shown by a watch: it is gone, or the watch is in trouble, and to take the
@@ -443,6 +434,27 @@ impl Controller {
     }
 }
 
+/// Waits for the first lists: of what is `needed` by every plan as long as it takes; of `others` until they have come or
+/// were refused, and for [`PATIENCE`] at the most.
+async fn first_lists(health: &Health, needed: &[String], others: &[String]) {
+    while !health.are_synced(needed) {
+        tokio::time::sleep(LOOK).await;
+    }
+    let patience = Instant::now() + PATIENCE;
+    while !health.are_synced(others) && Instant::now() < patience {
+        tokio::time::sleep(LOOK).await;
+    }
+    for name in others {
+        if !health.are_synced(std::slice::from_ref(name)) {
+            warn!("{name} are not listed yet: what needs to know of them is held until they are");
+            health.do_without(name);
+        }
+    }
+    while !health.all_synced() {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// How long to wait after a failure that is to be tried again like this. `grown` is the wait that grows, `again` when the
 /// plan wants to be asked again.
 fn wait(retry: Retry, grown: Duration, again: Option<Duration>) -> Duration {
@@ -520,6 +532,16 @@ impl Watcher for Controller {
         self.health.do_without(&watch_name(kind, namespace));
     }
 
+    fn delayed(&self, kind: &Kind, namespace: Option<&str>, why: String) {
+        let listings = self.reconciler.stores.listings();
+        // Once it is done without, each resource that needs it says why, and would be written anew for each other error.
+        let is_awaited = !self.health.are_synced(&[watch_name(kind, namespace)]);
+        let is_unsaid = || listings.said(&kind.resource, namespace).as_deref() == Some(NOT_YET);
+        if is_awaited || is_unsaid() {
+            listings.hindered(&kind.resource, namespace, why);
+        }
+    }
+
     fn failed(&self, kind: &Kind) {
         self.metrics.watch_failed(&kind.resource.kind);
     }
@@ -527,7 +549,46 @@ impl Watcher for Controller {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
+
+    #[rstest]
+    #[case::at_once(Some(0), 0)]
+    #[case::late(Some(20), 20)]
+    #[case::never(None, 30)]
+    #[tokio::test(start_paused = true)]
+    async fn lists_that_are_late_are_waited_for_and_not_for_ever(
+        #[case] comes: Option<u64>,
+        #[case] expected: u64,
+    ) {
+        let health = Health::default();
+        for name in ["pods", "gadgets", "deployments"] {
+            health.expect_watch(name, name, None);
+        }
+        let seconds = |seconds: u64| tokio::time::sleep(Duration::from_secs(seconds));
+        let come = async {
+            // What is needed is waited for as long as it takes.
+            seconds(60).await;
+            health.synced("pods");
+            let begun = Instant::now();
+            // This one was refused.
+            health.do_without("gadgets");
+            if let Some(comes) = comes {
+                seconds(comes).await;
+                health.synced("deployments");
+            }
+            begun
+        };
+        let wait = async {
+            let others = ["gadgets".to_owned(), "deployments".to_owned()];
+            first_lists(&health, &["pods".to_owned()], &others).await;
+            Instant::now()
+        };
+        let (begun, ended) = tokio::join!(come, wait);
+        assert_eq!(ended.duration_since(begun).as_secs(), expected);
+        assert!(health.all_synced());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn many_passes_in_a_row_become_one_a_second() {

@@ -21,6 +21,13 @@ impl Listings {
         before != Some(why)
     }
 
+    /// What was said last of a kind in this place (none for all namespaces); none where it is known.
+    #[must_use]
+    pub fn said(&self, kind: &ResourceKind, namespace: Option<&str>) -> Option<String> {
+        let hindered = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        hindered.get(kind)?.get(&namespace.map(str::to_owned)).cloned()
+    }
+
     /// What there is of a kind is known. Gives whether that is news.
     pub fn known(&self, kind: &ResourceKind, namespace: Option<&str>) -> bool {
         let mut hindered = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -63,5 +70,7 @@ mod tests {
 
         listings.hindered(&one, None, "no right".to_owned());
         assert_eq!(listings.hindrance(&one, "b").as_deref(), Some("no right"));
+        assert_eq!(listings.said(&one, None).as_deref(), Some("no right"));
+        assert_eq!(listings.said(&one, Some("b")), None, "only of all namespaces");
     }
 }

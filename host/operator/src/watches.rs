@@ -59,6 +59,8 @@ pub trait Watcher: Send + Sync {
     /// The first list was refused. Why it can't be known what there is; none where there can't be anything, because there is
     /// no such kind.
     fn refused(&self, kind: &Kind, namespace: Option<&str>, why: Option<String>);
+    /// The first list failed in a way that says nothing of what there is, and is tried again. What happened.
+    fn delayed(&self, kind: &Kind, namespace: Option<&str>, why: String);
     /// The watch broke and is begun again.
     fn failed(&self, kind: &Kind);
 }
@@ -156,10 +158,15 @@ async fn take_in<K: Incoming>(
             Err(error) => {
                 told.failed(kind);
                 let mut is_missing = false;
-                if let Some(refused) = refusal(&error).filter(|_| !is_listed && !kind.is_needed()) {
-                    let why = hindrance(client, kind, refused).await;
-                    is_missing = why.is_none();
-                    told.refused(kind, namespace, why);
+                if !is_listed && !kind.is_needed() {
+                    match refusal(&error) {
+                        Some(refused) => {
+                            let why = hindrance(client, kind, refused).await;
+                            is_missing = why.is_none();
+                            told.refused(kind, namespace, why);
+                        }
+                        None => told.delayed(kind, namespace, delay(kind, &error)),
+                    }
                 }
                 if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
                     said = Some(Instant::now());
@@ -192,6 +199,24 @@ async fn hindrance(client: &Client, kind: &Kind, refused: &Status) -> Option<Str
     }
 }
 
+/// Why a list that was not refused has not come yet.
+fn delay(kind: &Kind, error: &watcher::Error) -> String {
+    format!(
+        "the API server has not listed {} of {} since the operator started ({})",
+        kind.plural,
+        kind.resource.api_version,
+        words(error)
+    )
+}
+
+/// What happened to a watch, in the API server's own words where it has answered.
+fn words(error: &watcher::Error) -> String {
+    match answered(error) {
+        Some(status) => status.message.clone(),
+        None => innermost(error),
+    }
+}
+
 /// Items of lists have no `apiVersion` and `kind`; those of watches have.
 fn kinded(mut object: Object, kind: &Kind) -> Object {
     if !object.json.starts_with("{\"apiVersion\"") {
@@ -218,10 +243,11 @@ fn say(kind: &Kind, error: &watcher::Error, is_missing: bool) {
 fn trouble(kind: &Kind, error: &watcher::Error, is_missing: bool) -> (Level, String) {
     let name = kind.resource.kind.as_str();
     let plural = &kind.plural;
-    let (code, words) = match answered(error) {
-        _ if is_missing => (404, String::new()),
-        Some(status) => (status.code, status.message.clone()),
-        None => (0, innermost(error)),
+    let words = words(error);
+    let code = if is_missing {
+        404
+    } else {
+        answered(error).map_or(0, |status| status.code)
     };
     match code {
         404 if kind.as_dask().is_some() => (
@@ -301,6 +327,10 @@ mod tests {
                 kind.resource.kind,
                 why.unwrap_or_default()
             ));
+        }
+
+        fn delayed(&self, kind: &Kind, _: Option<&str>, why: String) {
+            self.add(format!("delayed {}: {why}", kind.resource.kind));
         }
 
         fn failed(&self, _: &Kind) {
@@ -429,9 +459,15 @@ mod tests {
         &["failed", "refused Gadget: the API server does not list gadgets of g/v1 and does not say whether it serves them \
                      (user x cannot list; discovery did not answer within 3 s)", "synced"]
     )]
+    #[case::not_yet(
+        "g/v1/Gadget", 429, Answers::NoGroup,
+        &["failed", "delayed Gadget: the API server has not listed gadgets of g/v1 since the operator started (user x cannot \
+                     list)", "synced"]
+    )]
     #[case::needed("v1/Pod", 403, Answers::NoGroup, &["failed", "synced"])]
+    #[case::needed_and_not_yet("v1/Pod", 429, Answers::NoGroup, &["failed", "synced"])]
     #[tokio::test(start_paused = true)]
-    async fn a_refused_list_is_looked_into(
+    async fn a_list_that_fails_is_looked_into(
         #[case] kind: &str,
         #[case] code: u16,
         #[case] answers: Answers,

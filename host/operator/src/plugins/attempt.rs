@@ -39,6 +39,8 @@ pub(super) struct Outcome {
     pub(super) id: PluginId,
     pub(super) uid: String,
     pub(super) generation: i64,
+    /// What was in force when it began ([`Good::mark`]).
+    pub(super) before: Option<(String, i64)>,
     /// What shall be in force from now on; none for what is.
     pub(super) good: Option<Good>,
     /// Why it is not what the resource asks for.
@@ -52,6 +54,7 @@ impl Attempt {
         let _permit = means.permits.acquire().await;
         let (id, uid) = (self.resource.id.clone(), self.resource.uid.clone());
         let generation = self.resource.generation;
+        let before = self.good.as_ref().map(Good::mark);
         let (good, failure) = match self.load(&means).await {
             Ok(good) => (good, None),
             Err(failure) => {
@@ -67,6 +70,7 @@ impl Attempt {
             id,
             uid,
             generation,
+            before,
             good,
             failure,
         }
@@ -107,13 +111,14 @@ impl Attempt {
         prepare(means, resource.clone(), fetched).await.map(Some)
     }
 
-    /// The digest of what this source held when it was last looked at.
+    /// The digest of what this source held when it was last looked at; none where that was taken back.
     fn known_digest(&self) -> Option<String> {
         let resource = &self.resource;
         if let Some(good) = &self.good {
             let (before, now) = (&good.asked.spec, &resource.spec);
             let same = before.source == now.source && before.digest == now.digest;
-            return same.then(|| good.digest.clone());
+            let may_be = self.rolled_back.as_ref() != Some(&good.digest);
+            return (same && may_be).then(|| good.digest.clone());
         }
         // After a restart.
         let last = resource.status.last_good.as_ref()?;

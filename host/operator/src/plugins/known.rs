@@ -32,8 +32,10 @@ pub(super) struct Known {
     previous: Option<Good>,
     /// A digest that was taken back.
     pub(super) rolled_back: Option<String>,
-    /// Why what the resource asks for is not in force.
-    pub(super) failure: Option<LoadFailure>,
+    /// Why what the resource asks for can't be loaded.
+    failure: Option<LoadFailure>,
+    /// How a component failed in operation: the one in force, or the one that was taken back.
+    trouble: Option<LoadFailure>,
     failures: u32,
     /// An attempt is under way.
     running: bool,
@@ -60,15 +62,14 @@ pub(super) enum Follow {
 
 impl Known {
     pub(super) fn new(resource: Resource) -> Self {
-        // What was taken back may be tried again when somebody changed the resource since.
-        let same = resource.status.observed_generation == Some(resource.generation);
-        let last = resource.status.last_good.as_ref().filter(|_| same);
+        let (rolled_back, trouble) = taken_back(&resource);
         Self {
-            rolled_back: last.and_then(|last| last.rolled_back.clone()),
+            rolled_back,
             resource,
             good: None,
             previous: None,
             failure: None,
+            trouble,
             failures: 0,
             running: false,
             again: None,
@@ -77,11 +78,18 @@ impl Known {
         }
     }
 
-    /// The resource has changed.
-    pub(super) fn wants(&mut self, resource: Resource) {
-        let status = std::mem::take(&mut self.resource.status);
-        self.resource = Resource { status, ..resource };
-        self.rolled_back = None;
+    /// The resource has changed. Who `leads` writes the status, and knows it better than a watch that may be late; a status
+    /// about what it has not seen yet is that of who led before.
+    pub(super) fn wants(&mut self, mut resource: Resource, leads: bool) {
+        if leads && resource.status.observed_generation != Some(resource.generation) {
+            resource.status = std::mem::take(&mut self.resource.status);
+        }
+        self.resource = resource;
+        let (rolled_back, trouble) = taken_back(&self.resource);
+        self.rolled_back = rolled_back;
+        if trouble.is_some() {
+            self.trouble = trouble;
+        }
         self.failures = 0;
         self.again = None;
         self.look = false;
@@ -91,6 +99,16 @@ impl Known {
     /// Whether something of it was in force before this process began.
     pub(super) fn was_in_force(&self) -> bool {
         self.resource.status.digest.is_some()
+    }
+
+    /// Why it is not as the resource asks for: why that can't be loaded, or else how it failed in operation.
+    pub(super) fn failure(&self) -> Option<&LoadFailure> {
+        match &self.failure {
+            // Of what was taken back, the trouble tells more.
+            Some(failure) if failure.reason == ROLLED_BACK => self.trouble.as_ref().or(Some(failure)),
+            Some(failure) => Some(failure),
+            None => self.trouble.as_ref().filter(|_| self.good.is_some()),
+        }
     }
 
     /// Whether nobody knows yet what becomes of it.
@@ -118,25 +136,32 @@ impl Known {
         })
     }
 
-    /// Whether an attempt that has ended was about an earlier state of the resource.
-    pub(super) fn is_outdated(&mut self, generation: i64) -> bool {
-        let outdated = self.resource.generation != generation;
-        if outdated {
+    /// Whether an attempt that has ended was about an earlier state: of the resource, or of what is in force, which was taken
+    /// back meanwhile.
+    pub(super) fn is_outdated(&mut self, outcome: &Outcome) -> bool {
+        let is_resource = self.resource.generation == outcome.generation;
+        let is_good = self.good.as_ref().map(Good::mark) == outcome.before;
+        // Other code is in place whatever it is compared with.
+        let is_new = |good: &Good| self.rolled_back.as_ref() != Some(&good.digest);
+        let counts = is_resource && (is_good || outcome.good.as_ref().is_some_and(is_new));
+        if !counts {
             self.running = false;
         }
-        outdated
+        !counts
     }
 
     /// An attempt has ended. Gives whether something else is in force now.
     pub(super) fn ended(&mut self, outcome: Outcome) -> bool {
         self.running = false;
         let worked = outcome.failure.is_none();
-        // A look at the source that finds nothing new says nothing of how the component does.
-        let fails = self
-            .failure
-            .take()
-            .filter(|failure| failure.reason == FAILS_IN_OPERATION && outcome.good.is_none());
-        self.failure = outcome.failure.or(fails);
+        let is_exchanged = outcome.good.is_some();
+        // What was taken back is so until the source holds something else that works. How the component in force does, a look
+        // at the source does not tell.
+        self.trouble = self.trouble.take().filter(|trouble| match trouble.reason {
+            ROLLED_BACK => !worked,
+            _ => !is_exchanged,
+        });
+        self.failure = outcome.failure;
         if worked {
             self.failures = 0;
             // From now on only the source can have something new.
@@ -164,7 +189,7 @@ impl Known {
             Follow::Stay => {}
             done => return done,
         }
-        let (Some(last), Some(good)) = (self.last_good(), &self.good) else {
+        let (Some(last), Some(good)) = (last_good(&self.resource), &self.good) else {
             return Follow::Stay;
         };
         if last.digest == good.digest {
@@ -176,7 +201,7 @@ impl Known {
 
     /// Takes back what who leads has taken back.
     pub(super) fn follow_back(&mut self) -> Follow {
-        let (Some(last), Some(good)) = (self.last_good(), &self.good) else {
+        let (Some(last), Some(good)) = (last_good(&self.resource), &self.good) else {
             return Follow::Stay;
         };
         let is_it = |good: &Good| good.digest == last.digest && good.asked.generation == last.generation;
@@ -191,21 +216,13 @@ impl Known {
         self.rolled_back = last.rolled_back.clone();
         self.blamed = None;
         self.good = previous;
+        self.failure = None;
+        self.trouble = Some(LoadFailure::new(ROLLED_BACK, message));
         if self.good.is_none() {
-            // Whoever is loaded next says why.
-            self.failure = None;
             self.look = false;
             return Follow::Load;
         }
-        self.failure = Some(LoadFailure::new(ROLLED_BACK, message));
         Follow::Exchanged
-    }
-
-    /// What who leads has put in force last for the resource as it is.
-    fn last_good(&self) -> Option<LastGood> {
-        let status = &self.resource.status;
-        let is_current = status.observed_generation == Some(self.resource.generation);
-        status.last_good.clone().filter(|_| is_current)
     }
 
     /// It fails again and again here, and somebody else decides what becomes of it.
@@ -226,7 +243,7 @@ impl Known {
         };
         let failed = good.title();
         if !may_go_back {
-            self.failure = Some(LoadFailure::new(
+            self.trouble = Some(LoadFailure::new(
                 FAILS_IN_OPERATION,
                 format!(
                     "{failed} fails again and again; its trial is over, and it is not taken back: what it can't decide about \
@@ -239,7 +256,7 @@ impl Known {
             let message = format!(
                 "{failed} fails again and again, and there is no earlier version to go back to: {message}"
             );
-            self.failure = Some(LoadFailure::new(FAILS_IN_OPERATION, message));
+            self.trouble = Some(LoadFailure::new(FAILS_IN_OPERATION, message));
             return false;
         };
         let text = format!(
@@ -247,16 +264,18 @@ impl Known {
             previous.title()
         );
         self.rolled_back = Some(good.digest.clone());
-        self.failure = Some(LoadFailure::new(ROLLED_BACK, text));
+        // What can't be loaded is told of again by the next attempt.
+        self.failure = None;
+        self.trouble = Some(LoadFailure::new(ROLLED_BACK, text));
         self.good = Some(previous);
         true
     }
 
-    /// What is in force failed again and again, and does no more. Gives whether that was its only trouble.
+    /// What is in force failed again and again, and does no more. Gives whether that was said of it.
     pub(super) fn is_well(&mut self) -> bool {
         self.blamed = None;
-        let failed = |failure: &LoadFailure| failure.reason == FAILS_IN_OPERATION;
-        self.failure.take_if(|failure| failed(failure)).is_some()
+        let fails = |trouble: &mut LoadFailure| trouble.reason == FAILS_IN_OPERATION;
+        self.trouble.take_if(fails).is_some()
     }
 
     /// What the catalog gets: what is in force; of what was in force and can't be loaded that it is held; of
@@ -266,8 +285,7 @@ impl Known {
             return Some(good.entry.clone());
         }
         let why = self
-            .failure
-            .as_ref()
+            .failure()
             .map_or("it is being loaded", |failure| failure.message.as_str());
         self.held(why, self.resource.scope.clone())
     }
@@ -305,6 +323,31 @@ impl Known {
             loaded: None,
         })
     }
+}
+
+/// What who leads has put in force last for the resource as it is.
+fn last_good(resource: &Resource) -> Option<LastGood> {
+    let status = &resource.status;
+    let is_current = status.observed_generation == Some(resource.generation);
+    status.last_good.clone().filter(|_| is_current)
+}
+
+/// The digest that was taken back of the resource as it is, and why, where its status says so. (When somebody has changed
+/// the resource since, it may be tried again.)
+fn taken_back(resource: &Resource) -> (Option<String>, Option<LoadFailure>) {
+    let Some(digest) = last_good(resource).and_then(|last| last.rolled_back) else {
+        return (None, None);
+    };
+    let status = &resource.status;
+    let is_said = status
+        .conditions
+        .iter()
+        .any(|condition| condition.reason.as_deref() == Some(ROLLED_BACK));
+    let said = status.error.as_ref().filter(|_| is_said);
+    (
+        Some(digest),
+        said.map(|error| LoadFailure::new(ROLLED_BACK, error)),
+    )
 }
 
 #[cfg(test)]
@@ -353,9 +396,21 @@ mod tests {
             id: resource.id,
             uid: resource.uid,
             generation: resource.generation,
+            before: None,
             good,
             failure,
         }
+    }
+
+    /// What is said of it: the reason, and the message.
+    fn said(known: &Known) -> Option<(&str, &str)> {
+        let failure = known.failure()?;
+        Some((failure.reason, failure.message.as_str()))
+    }
+
+    /// The reason for which it is not as the resource asks for.
+    fn reason(known: &Known) -> Option<&str> {
+        known.failure().map(|failure| failure.reason)
     }
 
     #[tokio::test(start_paused = true)]
@@ -376,14 +431,80 @@ mod tests {
         known.ended(outcome(Some(good("sha256:1", 2)), None));
         assert!(!known.go_back("it traps", false));
         known.ended(outcome(None, None));
-        let reason = |known: &Known| known.failure.as_ref().map(|failure| failure.reason);
         assert_eq!(reason(&known), Some(FAILS_IN_OPERATION));
         assert_eq!(known.due(), Some(Instant::now() + Duration::from_secs(10)));
-        assert!(known.is_well() && known.failure.is_none());
+        // As long as the source can't be looked at, that is said.
+        known.ended(outcome(
+            None,
+            Some(LoadFailure::new("Unreadable", "no such file")),
+        ));
+        assert_eq!(reason(&known), Some("Unreadable"));
+        known.ended(outcome(None, None));
+        assert_eq!(reason(&known), Some(FAILS_IN_OPERATION));
+        assert!(known.is_well() && !known.is_well() && known.failure().is_none());
         // Other code begins anew.
         known.go_back("it traps", false);
         known.ended(outcome(Some(good("sha256:2", 2)), None));
         assert_eq!(reason(&known), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn why_something_was_taken_back_is_said_until_the_source_holds_something_else() {
+        let again = || Some(LoadFailure::new(ROLLED_BACK, "push another one"));
+        let mut known = known(&json!({}));
+        known.ended(outcome(Some(good("sha256:1", 1)), None));
+        known.ended(outcome(Some(good("sha256:2", 2)), None));
+        known.ended(outcome(
+            None,
+            Some(LoadFailure::new("Unreadable", "no such file")),
+        ));
+        assert!(known.go_back("it traps", true));
+        assert_eq!(reason(&known), Some(ROLLED_BACK));
+        let why = "p 1 (2) failed again and again and was taken back for p 1 (1): it traps";
+        known.ended(outcome(None, again()));
+        assert_eq!(said(&known), Some((ROLLED_BACK, why)));
+        known.ended(outcome(
+            None,
+            Some(LoadFailure::new("Unreadable", "no such file")),
+        ));
+        assert_eq!(said(&known), Some(("Unreadable", "no such file")));
+        known.ended(outcome(None, again()));
+        assert_eq!(said(&known), Some((ROLLED_BACK, why)));
+        // What is in force now fails too, which concerns more than what is not.
+        assert!(!known.go_back("it traps too", true));
+        known.ended(outcome(None, again()));
+        assert_eq!(reason(&known), Some(FAILS_IN_OPERATION));
+        assert!(known.is_well());
+        assert_eq!(said(&known), Some((ROLLED_BACK, "push another one")));
+        // The source holds again what is in force.
+        known.ended(outcome(None, None));
+        assert_eq!(said(&known), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_restart_it_is_still_said_why_something_was_taken_back() {
+        let status = |reason: &str, generation: i64| {
+            json!({
+                "observedGeneration": generation, "digest": "sha256:1", "error": "it trapped",
+                "lastGood": {"generation": 1, "digest": "sha256:1", "rolledBack": "sha256:2"},
+                "conditions": [{
+                    "type": "Ready", "status": "False", "reason": reason, "message": "it trapped",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z",
+                }],
+            })
+        };
+        for (reason, generation, expected) in [
+            (ROLLED_BACK, 2, "it trapped"),
+            ("Unreadable", 2, "push another one"),
+            // The resource was changed meanwhile.
+            (ROLLED_BACK, 1, "push another one"),
+        ] {
+            let mut known = known(&status(reason, generation));
+            assert!(known.is_loading() && known.failure().is_none(), "{reason}");
+            let failure = LoadFailure::new(ROLLED_BACK, "push another one");
+            known.ended(outcome(Some(good("sha256:1", 1)), Some(failure)));
+            assert_eq!(said(&known), Some((ROLLED_BACK, expected)), "{reason}");
+        }
     }
 
     /// The status in which who leads says that it put this in force, and took that back.
@@ -420,8 +541,7 @@ mod tests {
         known.resource.status.observed_generation = Some(2);
         assert_eq!(known.follow(), Follow::Exchanged);
         assert_eq!(digest(&known), Some("sha256:1"));
-        let said = known.failure.as_ref().map(ToString::to_string);
-        assert_eq!(said.as_deref(), Some("it failed and was taken back"));
+        assert_eq!(said(&known), Some((ROLLED_BACK, "it failed and was taken back")));
         assert_eq!(known.rolled_back.as_deref(), Some("sha256:2"));
         assert_eq!(known.follow(), Follow::Stay, "that was done");
     }
@@ -439,6 +559,65 @@ mod tests {
         known.ended(outcome(Some(good("sha256:1", 1)), Some(again)));
         assert_eq!(known.follow(), Follow::Stay);
         assert_eq!(digest(&known), Some("sha256:1"));
+        assert_eq!(said(&known), Some((ROLLED_BACK, "it failed and was taken back")));
+    }
+
+    /// An attempt that was under way has compared the source with what is not in force any more.
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_is_made_anew_when_something_was_taken_back_meanwhile() {
+        let ended = |attempt: &Attempt, good: Option<Good>| Outcome {
+            before: attempt.good.as_ref().map(Good::mark),
+            ..outcome(good, None)
+        };
+        // With the version before, and without.
+        for before in [Some(good("sha256:1", 1)), None] {
+            let mut known = known(&json!({"digest": "sha256:1"}));
+            known.good = before;
+            known.ended(outcome(Some(good("sha256:2", 2)), None));
+            let attempt = known.begin().unwrap_or_else(|| panic!("none begins"));
+            known.resource.status = led("sha256:1", 1, Some("sha256:2"));
+            assert_ne!(known.follow(), Follow::Stay);
+            assert!(known.begin().is_none(), "one is under way");
+            assert!(known.is_outdated(&ended(&attempt, Some(good("sha256:2", 2)))));
+            known.running = true;
+            assert!(!known.is_outdated(&ended(&attempt, Some(good("sha256:3", 2)))));
+            assert!(known.is_outdated(&ended(&attempt, None)));
+            let again = known.begin().unwrap_or_else(|| panic!("none begins"));
+            assert_eq!(again.rolled_back.as_deref(), Some("sha256:2"));
+            assert!(!known.is_outdated(&ended(&again, None)));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_follows_takes_the_status_that_comes_with_a_change() {
+        let change = |status: PluginStatus| Resource {
+            generation: 3,
+            status,
+            ..known(&json!({})).resource
+        };
+        let about = |generation: i64| PluginStatus {
+            observed_generation: Some(generation),
+            ..led("sha256:1", 1, Some("sha256:2"))
+        };
+        for (status, leads, expected) in [
+            (about(3), false, Some("sha256:2")),
+            (about(2), false, None),
+            (about(2), true, None),
+            // Who led before has written it.
+            (about(3), true, Some("sha256:2")),
+        ] {
+            let mut known = known(&json!({"name": "own"}));
+            known.ended(outcome(Some(good("sha256:1", 1)), None));
+            known.ended(outcome(Some(good("sha256:2", 2)), None));
+            let is_own = leads && status.observed_generation == Some(2);
+            known.wants(change(status), leads);
+            assert_eq!(known.resource.status.name.is_some(), is_own);
+            assert_eq!(known.rolled_back.as_deref(), expected, "{leads}");
+            let taken_back = known.follow() == Follow::Exchanged;
+            assert_eq!(taken_back, expected.is_some(), "{leads}");
+            let attempt = known.begin().unwrap_or_else(|| panic!("none begins"));
+            assert_eq!(attempt.rolled_back.as_deref(), expected, "{leads}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

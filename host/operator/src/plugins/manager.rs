@@ -262,7 +262,7 @@ impl Manager {
                 if self.namespaces.are_listed() {
                     self.exchange();
                     (self.swapped)(None);
-                    self.begin_where(|known| known.resource.chooses_by_labels && known.failure.is_some());
+                    self.begin_where(|known| known.resource.chooses_by_labels && known.failure().is_some());
                 }
                 self.unpark().await;
             }
@@ -337,7 +337,14 @@ impl Manager {
                 }
                 return;
             }
-            Some(known) => known.wants(resource),
+            Some(known) => {
+                let leads = self.leading.now();
+                known.wants(resource, leads);
+                if !leads {
+                    let done = known.follow();
+                    self.followed(&id, done);
+                }
+            }
             None => {
                 self.known.insert(id.clone(), Known::new(resource));
             }
@@ -419,7 +426,7 @@ impl Manager {
         else {
             return;
         };
-        if known.is_outdated(outcome.generation) {
+        if known.is_outdated(&outcome) {
             self.begin(&id);
             return;
         }
@@ -517,7 +524,7 @@ impl Manager {
         let Some(known) = self.known.get_mut(id) else {
             return;
         };
-        let (type_, reason, note) = match (&known.failure, &known.good) {
+        let (type_, reason, note) = match (known.failure(), &known.good) {
             (Some(LoadFailure { reason, message }), _) => {
                 warn!(plugin = %id, reason, "{message}");
                 (EventType::Warning, *reason, message.clone())
@@ -541,7 +548,7 @@ impl Manager {
             &known.resource,
             known.good.as_ref(),
             known.rolled_back.as_ref(),
-            known.failure.as_ref(),
+            known.failure(),
         );
         let before = &known.resource.status;
         let is_new = wanted.error != before.error || wanted.last_good != before.last_good;

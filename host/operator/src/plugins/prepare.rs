@@ -42,6 +42,11 @@ pub(super) struct Good {
 }
 
 impl Good {
+    /// What tells it from what else was in force: the digest, and the generation that asked for it.
+    pub(super) fn mark(&self) -> (String, i64) {
+        (self.digest.clone(), self.asked.generation)
+    }
+
     /// What it is called in messages.
     pub(super) fn title(&self) -> String {
         let digits = self.digest.trim_start_matches("sha256:");
