@@ -262,14 +262,17 @@ impl Renderer<'_> {
         // Only the API server gives uids; this one makes names the same each time.
         metadata.insert("uid".into(), uid(&kind, &namespace, &name).into());
 
-        let mut fields_exist = true;
+        let mut unknown = Vec::new();
         if written {
             FIELDS.prune_nulls(dask, &mut object);
-            let mut findings = FIELDS.unknown(dask, &object);
-            findings.extend(FIELDS.of_kubernetes(dask, &object));
-            fields_exist = findings.iter().all(|finding| finding.severity != Severity::Error);
-            self.findings(source, &title, findings);
+            unknown = FIELDS.unknown(dask, &object);
+            unknown.extend(FIELDS.of_kubernetes(dask, &object));
         }
+        let (wrong, mut dropped): (Vec<_>, Vec<_>) = unknown
+            .into_iter()
+            .partition(|finding| finding.severity == Severity::Error);
+        let fields_exist = wrong.is_empty();
+        self.findings(source, &title, wrong);
         let mut fit = true;
         let logic = self.deciders.logic(dask);
         let settings = self.deciders.settings(dask);
@@ -307,6 +310,9 @@ impl Renderer<'_> {
                 findings.retain(|finding| written || finding.severity == Severity::Error);
                 fit = !findings.iter().any(|finding| finding.severity == Severity::Error);
                 keep_for_author(&mut findings, &given, &object);
+                // The component may say more of a field.
+                dropped.retain(|finding| !findings.iter().any(|other| other.field == finding.field));
+                self.findings(source, &title, dropped);
                 self.findings(source, &title, findings);
             }
             Ok(_) => {}

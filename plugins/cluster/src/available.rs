@@ -4,11 +4,14 @@ use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::scheduler;
 use dask_operator_plugin::prelude::*;
 
+use crate::plan::look_again;
 use crate::registration::Registration;
 use crate::scheduler::Scheduler;
 use crate::service::Service;
 
 const AVAILABLE: &str = "Available";
+const UNREACHABLE: &str = "SchedulerUnreachable";
+const NOT_ASKED: &str = "SchedulerNotAsked";
 
 /// What a client's connection goes through.
 pub(crate) struct Connection<'a> {
@@ -36,48 +39,72 @@ impl Connection<'_> {
             let request = scheduler::request(cluster.spec, &questions, scheduler::NOW_AND_THEN);
             let has_tls = request.tls;
             plan.scheduler = Some(request);
+            // An answer from before the start. A plan is made again only for one that says something else.
+            if let SchedulerState::Facts(_) = observation.scheduler {
+                look_again(plan, scheduler::NOW_AND_THEN);
+            }
             tried(&observation.scheduler, has_tls)
+                .or_else(|| failed(cluster, scheduler))
+                .unwrap_or_else(|| {
+                    not(
+                        NOT_ASKED,
+                        "the scheduler's pod is ready, and a connection is being tried",
+                    )
+                })
         };
         plan.conditions.insert(0, condition);
     }
 }
 
-/// What is known of a connection that has not been made yet.
-fn tried(scheduler: &SchedulerState, has_tls: bool) -> Condition {
-    let (status, reason, message) = match scheduler {
+/// Returns what came of a connection that was tried and not made.
+fn tried(scheduler: &SchedulerState, has_tls: bool) -> Option<Condition> {
+    let (status, message) = match scheduler {
         // Without a certificate that the scheduler takes, that the operator can't connect says nothing of clients.
         SchedulerState::Unreachable(why) if has_tls => (
             ConditionStatus::Unknown,
-            "SchedulerUnreachable",
             format!("the operator can't connect to the scheduler by TLS: {why}"),
         ),
         SchedulerState::Unreachable(why) => (
             ConditionStatus::False,
-            "SchedulerUnreachable",
             format!(
                 "the scheduler's pod is ready, and nothing answers at the comm port of its Service: {why}; look whether the \
-                 scheduler listens on the targetPort of spec.scheduler.service.ports[name=tcp-comm]"
+                 scheduler listens on the targetPort of spec.scheduler.service.ports[name=tcp-comm], and whether a \
+                 NetworkPolicy keeps the operator away"
             ),
         ),
-        SchedulerState::NotAsked | SchedulerState::Facts(_) => (
-            ConditionStatus::False,
-            "SchedulerNotAsked",
-            "the scheduler's pod is ready, and a connection is being tried".to_owned(),
-        ),
+        SchedulerState::NotAsked | SchedulerState::Facts(_) => return None,
     };
-    Condition::new(AVAILABLE, status, reason, message)
+    Some(Condition::new(AVAILABLE, status, UNREACHABLE, message))
+}
+
+/// Returns what came of an earlier try, which stands until the next one: after a start of the operator, for instance.
+fn failed(cluster: &Resource<'_>, scheduler: &Scheduler) -> Option<Condition> {
+    let said = cluster
+        .condition(AVAILABLE)
+        .filter(|said| said["reason"] == UNREACHABLE && is_same(cluster, scheduler))?;
+    let status = match said["status"].as_str()? {
+        "Unknown" => ConditionStatus::Unknown,
+        _ => ConditionStatus::False,
+    };
+    let message = said["message"].as_str()?;
+    Some(Condition::new(AVAILABLE, status, UNREACHABLE, message))
 }
 
 /// Whether the scheduler has answered since it was started: it did so before, or it does now.
 fn has_answered(cluster: &Resource<'_>, observation: &Observation, scheduler: &Scheduler) -> bool {
-    let Some(present) = &scheduler.present else {
-        return false;
-    };
-    let status = cluster.status;
-    let is_same = status["schedulerUid"] == present.uid.as_str()
-        && status["schedulerContainerRestarts"].as_u64().unwrap_or(0) == present.restarts;
+    let started = scheduler.present.as_ref().and_then(|present| present.started);
     let answers = observation
         .recent_scheduler_facts()
-        .is_some_and(|facts| present.started.is_none_or(|started| started <= facts.observed_at));
-    answers || (is_same && cluster.condition_holds(AVAILABLE))
+        .is_some_and(|facts| started.is_none_or(|started| started <= facts.observed_at));
+    answers || (cluster.condition_holds(AVAILABLE) && is_same(cluster, scheduler))
+}
+
+/// Whether the status is about the scheduler that is there, since its last start.
+fn is_same(cluster: &Resource<'_>, scheduler: &Scheduler) -> bool {
+    let status = cluster.status;
+    scheduler.present.as_ref().is_some_and(|present| {
+        // A node may begin to count anew, and the status has the greatest number.
+        status["schedulerUid"] == present.uid.as_str()
+            && status["schedulerContainerRestarts"].as_u64().unwrap_or(0) >= present.restarts
+    })
 }

@@ -8,7 +8,7 @@ use dask_operator_plugin::prelude::*;
 use crate::Settings;
 
 /// Whether as many workers are ready as there shall be; of a cluster and of a group.
-const WORKERS_READY: &str = "WorkersReady";
+pub(crate) const WORKERS_READY: &str = "WorkersReady";
 
 /// Why workers of a group do not come, in its own words.
 #[derive(Debug)]

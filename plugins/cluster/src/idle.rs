@@ -4,6 +4,8 @@ use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::{scheduler, time};
 use dask_operator_plugin::prelude::*;
 
+use crate::plan::look_again;
+
 /// Whether the scheduler has nothing to do; its reason says how long that may go on.
 const IDLE: &str = "Idle";
 const BUSY: &str = "Busy";
@@ -60,7 +62,7 @@ pub(crate) fn add(plan: &mut Plan, cluster: &Resource<'_>, observation: &Observa
             "the scheduler has had work in between",
         );
         plan.conditions.push(condition);
-        plan.requeue_after = Some(SHORTEST.unsigned_abs());
+        look_again(plan, SHORTEST.unsigned_abs());
         return;
     }
     // The scheduler's clock may differ from ours, so that its time alone says little: what counts is since when it has been
@@ -110,7 +112,7 @@ pub(crate) fn add(plan: &mut Plan, cluster: &Resource<'_>, observation: &Observa
             }
             let next = if reason == SOON { end } else { end - lead };
             let rest = next.saturating_sub(observation.now).max(SHORTEST);
-            plan.requeue_after = Some(rest.unsigned_abs());
+            look_again(plan, rest.unsigned_abs());
         }
     }
 }

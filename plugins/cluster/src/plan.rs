@@ -50,6 +50,8 @@ pub(crate) fn cluster(observation: &Observation, settings: &Settings) -> Result<
     plan.events.extend(scheduler.event.clone().filter(|_| !suspended));
     plan.events.extend(memory.event.clone());
     plan.events.extend(scheduler.update.event(&cluster));
+    let rest = scheduler.look_again_at.map(|until| until - observation.now);
+    plan.requeue_after = rest.and_then(|rest| u64::try_from(rest).ok());
     let connection = available::Connection {
         scheduler: &scheduler,
         service: &service,
@@ -57,14 +59,20 @@ pub(crate) fn cluster(observation: &Observation, settings: &Settings) -> Result<
     };
     connection.add(&mut plan, &cluster, observation);
     let runs = scheduler.is_ready();
-    let rest = scheduler.look_again_at.map(|until| until - observation.now);
-    plan.requeue_after = rest.and_then(|rest| u64::try_from(rest).ok());
     plan.children.extend(scheduler.child);
     plan.children.push(service.child);
     plan.children.extend(groups.children);
     idle::add(&mut plan, &cluster, observation, runs);
     registration.add(&mut plan, &cluster);
     Ok(plan)
+}
+
+/// Has a plan made anew in so many milliseconds, if it is not to be made sooner.
+pub(crate) fn look_again(plan: &mut Plan, milliseconds: u64) {
+    let sooner = plan
+        .requeue_after
+        .map_or(milliseconds, |other| other.min(milliseconds));
+    plan.requeue_after = Some(sooner);
 }
 
 /// `Created` until everything exists; then `Running`, or `Pending` while the Service can't be reached or the cluster is

@@ -2,7 +2,7 @@
 //! elsewhere, or with another protocol.
 //!
 //! It is asked only where that takes long, and until the first worker has registered. The status remembers with which
-//! scheduler one has.
+//! scheduler one has. As long as no worker is ready, and nothing is known to keep workers away, there is nothing to ask.
 
 use dask_operator_plugin::dask::address;
 use dask_operator_plugin::dask::main_container::{self, Role};
@@ -10,9 +10,12 @@ use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::{scheduler, time};
 use dask_operator_plugin::prelude::*;
 
-use crate::group::Groups;
+use crate::group::{Groups, WORKERS_READY};
+use crate::plan::look_again;
 use crate::scheduler::{SCHEDULER_READY, Scheduler};
 
+/// The reason of `Available` where none has registered.
+const NO_WORKER: &str = "NoWorkerRegistered";
 /// Milliseconds that workers have to register with a scheduler that is ready.
 const GRACE: i64 = 60_000;
 /// Milliseconds between two questions.
@@ -48,15 +51,26 @@ impl Registration {
             .scheduler_facts()
             .is_some_and(|facts| !facts.workers.is_empty());
         let with = uid.filter(|uid| registers || seen == Some(*uid));
-        let (wanted, _) = groups.all_workers;
+        let ((wanted, ready), why) = (groups.all_workers, groups.why());
         let mut registration = Self {
             with: with.map(str::to_owned),
             ..Self::default()
         };
-        if with.is_some() || !scheduler.is_ready() || wanted == 0 {
+        let can_register = wanted > 0 && (ready > 0 || why.is_some());
+        if with.is_some() || !scheduler.is_ready() || !can_register {
             return registration;
         }
-        let since = ready_since(cluster);
+        // Workers that come later have as much time as the first ones. What was said stands until one registers.
+        let scheduler_since = status_since(cluster, SCHEDULER_READY, true);
+        let is_known = said(cluster).is_some_and(|(reason, _)| reason == NO_WORKER);
+        let since = if why.is_some() || is_known {
+            scheduler_since
+        } else {
+            let workers_since = status_since(cluster, WORKERS_READY, ready >= wanted);
+            scheduler_since
+                .zip(workers_since)
+                .map(|(scheduler, workers)| scheduler.max(workers))
+        };
         let rest = since.map_or(GRACE, |since| {
             since.saturating_add(GRACE).saturating_sub(observation.now)
         });
@@ -67,14 +81,15 @@ impl Registration {
         registration.asks = true;
         registration.missing = match &observation.scheduler {
             SchedulerState::Facts(facts) if since.is_some_and(|since| facts.observed_at >= since) => {
-                let why = groups.why().map(|why| format!("; {why}"));
+                let why = why.map(|why| format!("; {why}"));
                 let hint = match is_questionable {
                     true => "; the condition SpecQuestionable says what is probably wrong".to_owned(),
-                    false => tls_hint(cluster),
+                    false if ready > 0 => tls_hint(cluster),
+                    false => String::new(),
                 };
                 let address = address::scheduler_address(cluster.name, cluster.namespace, cluster.spec, None);
                 Some((
-                    "NoWorkerRegistered",
+                    NO_WORKER,
                     format!(
                         "clients can connect, but none of {wanted} workers has registered with the scheduler, which they are \
                          told to call at {address}{}{hint}",
@@ -92,7 +107,10 @@ impl Registration {
                     tls_hint(cluster)
                 ),
             )),
-            SchedulerState::Facts(_) | SchedulerState::NotAsked => said(cluster),
+            SchedulerState::Facts(_) | SchedulerState::NotAsked => {
+                registration.look_again = Some(PERIOD);
+                said(cluster)
+            }
         };
         registration
     }
@@ -108,7 +126,9 @@ impl Registration {
 
     /// Puts into a plan what is asked, and when to look again.
     pub(crate) fn add(&self, plan: &mut Plan, cluster: &Resource<'_>) {
-        plan.requeue_after = [plan.requeue_after, self.look_again].into_iter().flatten().min();
+        if let Some(rest) = self.look_again {
+            look_again(plan, rest);
+        }
         if !self.asks {
             return;
         }
@@ -130,22 +150,21 @@ impl Registration {
     }
 }
 
-/// A condition that the status has.
-fn present<'a>(cluster: &Resource<'a>, type_: &str) -> Option<&'a Value> {
-    let conditions = cluster.status["conditions"].as_array()?;
-    conditions.iter().find(|condition| condition["type"] == type_)
-}
-
-/// Since when the scheduler is ready, as the status says.
-fn ready_since(cluster: &Resource<'_>) -> Option<Timestamp> {
-    let condition = present(cluster, SCHEDULER_READY).filter(|condition| condition["status"] == "True")?;
+/// Since when a condition holds, or doesn't, as the status says; none where that is not what the status says.
+fn status_since(cluster: &Resource<'_>, type_: &str, holds: bool) -> Option<Timestamp> {
+    let status = if holds { "True" } else { "False" };
+    let condition = cluster
+        .condition(type_)
+        .filter(|condition| condition["status"] == status)?;
     condition["lastTransitionTime"].as_str().and_then(time::parse)
 }
 
 /// What was said before, until there is an answer.
 fn said(cluster: &Resource<'_>) -> Option<(&'static str, String)> {
-    let condition = present(cluster, "Available").filter(|condition| condition["status"] == "True")?;
-    let reasons = ["NoWorkerRegistered", "SchedulerNotAsked"];
+    let condition = cluster
+        .condition("Available")
+        .filter(|condition| condition["status"] == "True")?;
+    let reasons = [NO_WORKER, "SchedulerNotAsked"];
     let reason = reasons
         .into_iter()
         .find(|reason| condition["reason"] == *reason)?;

@@ -336,23 +336,35 @@ impl AdmissionResponse {
         }
     }
 
-    /// The same answer, with these changes if it lets the object through.
+    /// The same answer, with these changes if there is no error in it. An answer can't hold both changes and findings:
+    /// beside changes mistakes are only said, even where the webhook is strict.
     #[must_use]
     pub fn with_changes(mut self, changes: &Changes) -> Self {
-        if self.verdict == Verdict::Allow && !changes.is_empty() {
-            self.verdict = Verdict::Patch(json_text(&changes.patch()));
+        if changes.is_empty() {
+            return self;
         }
+        let mistakes: Vec<String> = match &self.verdict {
+            Verdict::Allow => Vec::new(),
+            Verdict::Refuse(findings) if !findings.iter().any(Finding::is_error) => {
+                findings.iter().map(Finding::sentence).collect()
+            }
+            Verdict::Refuse(_) | Verdict::Patch(_) => return self,
+        };
+        self.warnings.extend(mistakes);
+        self.verdict = Verdict::Patch(json_text(&changes.patch()));
         self
     }
 
-    /// Refuse it if there is an error among these; what is unwise is said as a warning.
+    /// Refuse it if there is an error or a mistake among these; what is unwise is said as a warning. Where the webhook is
+    /// not strict, the operator makes warnings of mistakes and lets the object through.
     pub fn of_findings(findings: Vec<Finding>) -> Self {
-        let (errors, unwise): (Vec<_>, Vec<_>) = findings.into_iter().partition(Finding::is_error);
+        let is_unwise = |finding: &Finding| finding.severity == Severity::Warning;
+        let (unwise, wrong): (Vec<_>, Vec<_>) = findings.into_iter().partition(is_unwise);
         Self {
-            verdict: if errors.is_empty() {
+            verdict: if wrong.is_empty() {
                 Verdict::Allow
             } else {
-                Verdict::Refuse(errors)
+                Verdict::Refuse(wrong)
             },
             warnings: unwise.iter().map(Finding::sentence).collect(),
         }
@@ -407,6 +419,27 @@ mod tests {
         assert_eq!(allowed.with_changes(&changes), AdmissionResponse::patch(&patch));
         let refused = AdmissionResponse::refuse("a", "is wrong");
         assert_eq!(refused.clone().with_changes(&changes), refused);
+    }
+
+    #[test]
+    fn mistakes_are_left_to_the_operator_unless_there_are_changes() {
+        let (error, mistake) = (Finding::error("a", "is wrong"), Finding::mistake("b", "is odd"));
+        let unwise = Finding::warning("c", "is unwise");
+        let mut changes = Changes::of(&serde_json::json!({}));
+        let odd = AdmissionResponse::of_findings(vec![mistake.clone(), unwise.clone()]);
+        assert_eq!(odd.verdict, Verdict::Refuse(vec![mistake.clone()]));
+        assert_eq!(odd.warnings, ["c: is unwise"]);
+        assert_eq!(odd.clone().with_changes(&changes), odd);
+        let known = AdmissionResponse::of_new_findings(vec![mistake.clone()], std::slice::from_ref(&mistake));
+        assert_eq!((known.verdict, known.warnings.len()), (Verdict::Allow, 1));
+
+        assert_eq!(changes.set("/a", 1), Ok(()));
+        let changed = odd.with_changes(&changes);
+        assert!(matches!(changed.verdict, Verdict::Patch(_)), "{changed:?}");
+        assert_eq!(changed.warnings, ["c: is unwise", "b: is odd"]);
+        let wrong = AdmissionResponse::of_findings(vec![error.clone(), mistake.clone(), unwise]);
+        assert_eq!(wrong.verdict, Verdict::Refuse(vec![error, mistake]));
+        assert_eq!(wrong.clone().with_changes(&changes), wrong);
     }
 
     #[test]

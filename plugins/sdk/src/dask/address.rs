@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::main_container::{self, Role};
 use super::{command, names};
 
 /// The name of the Service port that Dask's protocol uses.
@@ -47,41 +48,47 @@ pub fn comm_port(service: &Value) -> u64 {
     port.unwrap_or(DEFAULT_COMM_PORT)
 }
 
-/// The scheme that a scheduler listens with, from its pod's spec: what `--protocol` says; `tls` where it is given
-/// certificates or told to require encryption; else `tcp`.
+/// The scheme that a scheduler listens with, from its pod's spec: what `--protocol` says, if Dask knows it; `tls` where
+/// the scheduler is given certificates or told to require encryption; else what Dask's default scheme is set to; else
+/// `tcp`.
 pub fn scheme(pod_spec: &Value) -> String {
     written_scheme(pod_spec).unwrap_or_else(|| "tcp".to_owned())
 }
 
-/// The scheme that a scheduler's pod spec says; none where it says none.
+/// The scheme that a scheduler's pod spec says; none where it says none that Dask knows. Containers beside the scheduler's
+/// own say nothing of it.
 pub fn written_scheme(pod_spec: &Value) -> Option<String> {
-    let containers = pod_spec["containers"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let words: Vec<&str> = containers.iter().flat_map(command::words).collect();
-    let named = |scheme: &str| Some(scheme.trim_end_matches("://").to_owned());
-    if let Some(protocol) = command::option(&words, "--protocol") {
-        return named(protocol);
-    }
-    let by_words = words.iter().any(|word| {
-        word.starts_with("tls://")
-            || ["--tls-ca-file", "--tls-cert", "--tls-key"]
-                .iter()
-                .any(|o| word.starts_with(o))
-    });
-    let requires = |container: &Value| {
+    let container = &pod_spec["containers"][main_container::position(pod_spec, Role::Scheduler)];
+    let [protocol, default] =
+        named_schemes(container).map(|scheme| scheme.filter(|scheme| SCHEMES.contains(scheme)));
+    let by_words = || {
+        command::words(container).any(|word| {
+            word.starts_with("tls://")
+                || ["--tls-ca-file", "--tls-cert", "--tls-key"]
+                    .iter()
+                    .any(|o| word.starts_with(o))
+        })
+    };
+    let requires_encryption = || {
         variable(container, "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION")
             .is_some_and(|value| value.eq_ignore_ascii_case("true"))
     };
-    if by_words || containers.iter().any(requires) {
-        return named("tls");
-    }
-    let default = "DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME";
-    containers
-        .iter()
-        .find_map(|container| variable(container, default))
-        .and_then(named)
+    let by_encryption = || (by_words() || requires_encryption()).then_some("tls");
+    protocol.or_else(by_encryption).or(default).map(str::to_owned)
+}
+
+/// The schemes that a scheduler's container names, whether Dask knows them or not: by `--protocol`, and as the default one
+/// in its environment. None where it names none, or leaves it to a variable.
+pub(super) fn named_schemes(container: &Value) -> [Option<&str>; 2] {
+    let words: Vec<&str> = command::words(container).collect();
+    let protocol = command::option(&words, "--protocol");
+    let default = variable(container, "DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME");
+    [protocol, default].map(|scheme| {
+        scheme
+            .map(|scheme| scheme.trim_end_matches("://"))
+            // An empty argument is no word: the next option follows.
+            .filter(|scheme| !scheme.is_empty() && !scheme.starts_with('-') && !scheme.contains('$'))
+    })
 }
 
 fn variable<'a>(container: &'a Value, name: &str) -> Option<&'a str> {
@@ -130,6 +137,7 @@ mod tests {
         let args = |args: Value| json!({"containers": [{"args": args}]});
         let env =
             |name: &str, value: &str| json!({"containers": [{"env": [{"name": name, "value": value}]}]});
+        let requires = json!([{"name": "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION", "value": "true"}]);
         let cases = [
             (json!({}), "tcp"),
             (args(json!(["dask", "scheduler"])), "tcp"),
@@ -153,11 +161,46 @@ mod tests {
             (env("DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME", "tls://"), "tls"),
             (env("DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION", "True"), "tls"),
             (env("DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION", "False"), "tcp"),
+            (env("DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME", "$(SCHEME)"), "tcp"),
+            (env("DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME", ""), "tcp"),
+            (env("DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME", "https"), "tcp"),
+            (
+                args(json!(["dask", "scheduler", "--protocol", "$(PROTOCOL)"])),
+                "tcp",
+            ),
+            (args(json!(["dask", "scheduler", "--protocol="])), "tcp"),
+            (
+                args(json!(["dask", "scheduler", "--protocol", "", "--port", "8786"])),
+                "tcp",
+            ),
+            (args(json!(["dask", "scheduler", "--protocol", "quic"])), "tcp"),
+            (
+                args(json!([
+                    "dask",
+                    "scheduler",
+                    "--protocol",
+                    "$(PROTOCOL)",
+                    "--tls-cert",
+                    "/certs/tls.crt"
+                ])),
+                "tls",
+            ),
+            (
+                json!({"containers": [
+                    {"args": ["proxy", "--protocol", "tls", "--tls-cert", "/c"], "env": requires},
+                    {"args": ["dask", "scheduler"]},
+                ]}),
+                "tcp",
+            ),
         ];
         for (spec, scheme) in cases {
             assert_eq!(super::scheme(&spec), scheme, "{spec}");
         }
         assert_eq!(written_scheme(&args(json!(["dask", "scheduler"]))), None);
+        assert_eq!(
+            written_scheme(&args(json!(["dask", "scheduler", "--protocol", "$(PROTOCOL)"]))),
+            None
+        );
         assert_eq!(
             written_scheme(&env("DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME", "tcp")).as_deref(),
             Some("tcp")

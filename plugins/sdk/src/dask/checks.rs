@@ -10,7 +10,7 @@ mod modes;
 #[cfg(test)]
 mod tests;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub(super) use container::misspelt_image;
 
@@ -79,7 +79,9 @@ impl Checks {
             self.worker(worker, &join(path, "worker"), cluster);
         }
         if let Some(scheduler) = self.object(spec, "scheduler", path) {
-            self.scheduler(scheduler, &join(path, "scheduler"), cluster, cluster_labels);
+            let path = join(path, "scheduler");
+            let is_called = listening::call_the_service(&spec["worker"]["spec"]);
+            self.scheduler(scheduler, &path, cluster, cluster_labels, is_called);
         }
         self.whole_number(
             spec,
@@ -135,13 +137,22 @@ impl Checks {
         }
     }
 
-    /// `spec.scheduler` of a `DaskCluster`.
-    fn scheduler(&mut self, scheduler: &Value, path: &str, cluster: &str, cluster_labels: &Metadata) {
+    /// `spec.scheduler` of a `DaskCluster`. `is_called` where its workers call its Service, and nothing else.
+    fn scheduler(
+        &mut self,
+        scheduler: &Value,
+        path: &str,
+        cluster: &str,
+        cluster_labels: &Metadata,
+        is_called: bool,
+    ) {
         self.embedded_metadata(scheduler, path);
         if let Some(pod_spec) = self.object(scheduler, "spec", path) {
             let field = join(path, "spec");
             // A Service leads to no pod that is not ready, unless it says otherwise.
-            let must_be_ready = scheduler["service"]["publishNotReadyAddresses"] != true;
+            let service = &scheduler["service"];
+            let must_be_ready =
+                is_called && !is_led_by_hand(service) && service["publishNotReadyAddresses"] != true;
             self.pod(pod_spec, &field, must_be_ready);
             self.image_tag(pod_spec, &field, Role::Scheduler);
             if pod_spec["containers"].is_array()
@@ -160,26 +171,34 @@ impl Checks {
                 .clone()
                 .below(Metadata::embedded(scheduler.get("metadata")))
                 .reserved(&metadata::scheduler_labels(cluster));
-            self.service(service, &join(path, "service"), &labels);
+            self.service(service, &join(path, "service"), &labels, is_called);
             let is_selected = selects(service, &labels);
-            self.target_ports(scheduler, path, is_selected);
+            self.target_ports(scheduler, path, is_selected && is_called);
             if is_selected {
                 listening::scheduler(self, scheduler, path);
             }
         }
     }
 
-    /// The Service in front of a scheduler whose pod has these labels.
-    fn service(&mut self, service: &Value, path: &str, labels: &Metadata) {
+    /// The Service in front of a scheduler whose pod has these labels. `is_called` where workers call it, and nothing else.
+    fn service(&mut self, service: &Value, path: &str, labels: &Metadata, is_called: bool) {
         if service["type"] == "ExternalName" {
             return;
         }
         let field = join(path, "ports");
-        match service["ports"].as_array() {
-            Some(ports) if !ports.is_empty() => self.ports(service, ports, &field),
-            _ => self.error(
+        let remedy = format!("add one named `{COMM_PORT}` with `port: 8786`");
+        match &service["ports"] {
+            Value::Array(ports) if !ports.is_empty() => self.ports(service, ports, &field, is_called),
+            Value::Null | Value::Array(_) if is_headless(service) => self.warning(
                 field,
-                format!("the Service has no ports: add one named `{COMM_PORT}` with `port: 8786`"),
+                format!("Python's KubeCluster finds the scheduler by the name of a port, and there is none: {remedy}"),
+            ),
+            Value::Null | Value::Array(_) => {
+                self.error(field, format!("the Service has no ports: {remedy}"));
+            }
+            other => self.error(
+                field,
+                format!("it must be a list of ports, and {} stands there", kind(other)),
             ),
         }
         for (name, value) in service["selector"].as_object().into_iter().flatten() {
@@ -201,10 +220,13 @@ impl Checks {
         }
     }
 
-    /// The ports of the scheduler's pod that its Service sends to; whether it does is `is_selected`.
-    fn target_ports(&mut self, scheduler: &Value, path: &str, is_selected: bool) {
+    /// The ports of the scheduler's pod that its Service sends to. `is_only_way` where it does, and workers call nothing
+    /// else.
+    fn target_ports(&mut self, scheduler: &Value, path: &str, is_only_way: bool) {
         let (service, pod_spec) = (&scheduler["service"], &scheduler["spec"]);
         let ports = service["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
+        // Without an address of its own it stands for the pod, with all its ports.
+        let looks_for_ports = !is_headless(service) && !is_led_by_hand(service);
         for (at, port) in ports.iter().enumerate() {
             let Some(target) = port["targetPort"].as_str() else {
                 continue;
@@ -212,7 +234,10 @@ impl Checks {
             let field = format!("{path}.service.ports[{at}].targetPort");
             if let Some(message) = container::number_as_text(target) {
                 self.error(field, message);
-            } else if pod_spec["containers"].is_array() && !container::names_port(pod_spec, target) {
+            } else if looks_for_ports
+                && pod_spec["containers"].is_array()
+                && !container::names_port(pod_spec, target)
+            {
                 let main = main_container::position(pod_spec, Role::Scheduler);
                 let number = &port["port"];
                 let message = format!(
@@ -220,7 +245,7 @@ impl Checks {
                      the number, {number} perhaps, or name it in `{path}.spec.containers[{main}].ports`"
                 );
                 // Without Dask's own port no worker ever joins; without another one something is missing.
-                if is_selected && number.as_u64() == Some(address::comm_port(service)) {
+                if is_only_way && number.as_u64() == Some(address::comm_port(service)) {
                     self.error(field, message);
                 } else {
                     self.mistake(field, message);
@@ -229,7 +254,7 @@ impl Checks {
         }
     }
 
-    fn ports(&mut self, service: &Value, ports: &[Value], path: &str) {
+    fn ports(&mut self, service: &Value, ports: &[Value], path: &str, is_called: bool) {
         let names = |name: &str| ports.iter().any(|port| port["name"] == name);
         let is_dashboard = |port: &Value| {
             let name = port["name"].as_str().unwrap_or_default();
@@ -247,17 +272,22 @@ impl Checks {
             return;
         }
         let remedy = format!("name the port of Dask's protocol `{COMM_PORT}`");
-        // Without an address of its own it stands for the pod, with all its ports.
-        let is_headless = service["clusterIP"] == "None";
-        if is_headless || ports.iter().any(|port| port["port"] == DEFAULT_COMM_PORT) {
+        if is_headless(service) || ports.iter().any(|port| port["port"] == DEFAULT_COMM_PORT) {
             self.warning(
                 path,
                 format!("Python's KubeCluster finds the scheduler by the name of the port: {remedy}"),
             );
-        } else {
+        } else if is_called {
             self.error(
                 path,
                 format!("workers would not find the scheduler, because no port says which is its: {remedy}"),
+            );
+        } else {
+            self.mistake(
+                path,
+                format!(
+                    "no port says that it is the scheduler's, so that nobody finds it but who is told its address: {remedy}"
+                ),
             );
         }
     }
@@ -403,7 +433,10 @@ impl Checks {
                 );
             }
             for (key, value) in map.as_object().into_iter().flatten() {
-                let is_key = labels::is_key(key);
+                let is_key = match name {
+                    "annotations" => labels::is_annotation_key(key),
+                    _ => labels::is_key(key),
+                };
                 let field = match is_key {
                     true => format!("{}.{key}", join(&field, name)),
                     false => format!("{}[{key}]", join(&field, name)),
@@ -449,10 +482,22 @@ impl Checks {
     }
 }
 
-/// Whether a Service selects pods with these labels for sure.
+/// Whether a Service selects pods with these labels for sure. One without a selector is given one.
 fn selects(service: &Value, labels: &Metadata) -> bool {
     let mut selector = service["selector"].as_object().into_iter().flatten();
-    selector.all(|(name, value)| labels.labels.get(name).is_some_and(|label| value == label))
+    !is_led_by_hand(service)
+        && selector.all(|(name, value)| labels.labels.get(name).is_some_and(|label| value == label))
+}
+
+/// Whether a Service has no address of its own: its name stands for the pods, with all their ports.
+fn is_headless(service: &Value) -> bool {
+    service["clusterIP"] == "None"
+}
+
+/// Whether a Service selects no pods, but leads where somebody says.
+fn is_led_by_hand(service: &Value) -> bool {
+    let selects_nothing = service["selector"].as_object().is_some_and(Map::is_empty);
+    selects_nothing || service["type"] == "ExternalName"
 }
 
 /// All containers of a pod but the init containers.

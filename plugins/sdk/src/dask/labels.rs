@@ -8,7 +8,12 @@ pub fn is_value(text: &str) -> bool {
     text.is_empty() || is_name(text)
 }
 
-/// Whether a text can be the key of a label or an annotation: a name, perhaps with a DNS name and a slash before it.
+/// Whether a text can be the key of an annotation. The API server takes no notice of capitals in it.
+pub fn is_annotation_key(text: &str) -> bool {
+    is_key(&text.to_lowercase())
+}
+
+/// Whether a text can be the key of a label: a name, perhaps with a DNS name and a slash before it.
 pub fn is_key(text: &str) -> bool {
     match text.split_once('/') {
         Some((prefix, name)) => is_domain(prefix) && is_name(name),
@@ -66,6 +71,14 @@ mod tests {
         }
         for bad in ["", "cost centre", "/a", "a/", "A/b", "a/b/c", "a_b/c", "a..b/c"] {
             assert!(!is_key(bad), "{bad}");
+        }
+        for (text, expected) in [
+            ("Corp.Example/Owner", true),
+            ("team", true),
+            ("A b", false),
+            ("A_b/c", false),
+        ] {
+            assert_eq!(is_annotation_key(text), expected, "{text}");
         }
     }
 }

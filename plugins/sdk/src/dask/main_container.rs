@@ -25,8 +25,8 @@ impl Role {
         }
     }
 
-    /// What a command line says that starts it.
-    fn words(self) -> &'static [&'static str] {
+    /// What a command of Dask's own says that starts it.
+    fn commands(self) -> &'static [&'static str] {
         match self {
             Self::Worker => &[
                 "dask-worker",
@@ -34,7 +34,6 @@ impl Role {
                 "dask-cuda-worker",
                 "dask cuda worker",
                 "distributed.cli.dask_worker",
-                "$(DASK_WORKER_NAME)",
             ],
             Self::Scheduler => &[
                 "dask-scheduler",
@@ -64,8 +63,15 @@ pub fn position(pod_spec: &Value, role: Role) -> usize {
 
 /// Whether a container's command says that it starts Dask in this role.
 pub fn is_started_by(container: &Value, role: Role) -> bool {
+    // Nobody but a worker is given its name.
+    let is_named = |word: &str| word.contains("$(DASK_WORKER_NAME)");
+    runs_dask(container, role) || (role == Role::Worker && command::words(container).any(is_named))
+}
+
+/// Whether a container's command is one of Dask's own for this role, and no other program that may start Dask.
+pub fn runs_dask(container: &Value, role: Role) -> bool {
     let line = command::words(container).collect::<Vec<_>>().join(" ");
-    role.words().iter().any(|words| line.contains(words))
+    role.commands().iter().any(|command| line.contains(command))
 }
 
 /// The name of the main container in a pod's spec; of one without a name, the one that it will be given.
@@ -80,6 +86,29 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn commands_of_dasks_own() {
+        for (args, role, expected) in [
+            (json!(["dask", "worker"]), Role::Worker, (true, true)),
+            (
+                json!(["start", "--name", "$(DASK_WORKER_NAME)"]),
+                Role::Worker,
+                (true, false),
+            ),
+            (
+                json!(["start", "--name", "$(DASK_WORKER_NAME)"]),
+                Role::Scheduler,
+                (false, false),
+            ),
+            (json!(["dask-scheduler"]), Role::Scheduler, (true, true)),
+            (json!(["python"]), Role::Runner, (false, false)),
+        ] {
+            let container = json!({"args": args});
+            let found = (is_started_by(&container, role), runs_dask(&container, role));
+            assert_eq!(found, expected, "{role:?} {args}");
+        }
+    }
 
     #[test]
     fn the_main_container_is_found() {

@@ -34,15 +34,16 @@ impl<'a> Resource<'a> {
         }
     }
 
+    /// Returns the condition of this type that its status has.
+    pub fn condition(&self, type_: &str) -> Option<&'a Value> {
+        let conditions = self.status["conditions"].as_array()?;
+        conditions.iter().find(|condition| condition["type"] == type_)
+    }
+
     /// Whether one of its conditions is true now.
     pub fn condition_holds(&self, type_: &str) -> bool {
-        let conditions = self.status["conditions"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        conditions
-            .iter()
-            .any(|condition| condition["type"] == type_ && condition["status"] == "True")
+        self.condition(type_)
+            .is_some_and(|condition| condition["status"] == "True")
     }
 
     /// `metadata.generation`, for `status.observedGeneration`.

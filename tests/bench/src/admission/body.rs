@@ -36,8 +36,8 @@ pub(crate) struct Review {
 }
 
 impl Review {
-    /// The request about a new object.
-    fn of(object: &Value) -> Self {
+    /// The request about a new object, or about one that was `old` before.
+    fn of(object: &Value, old: Option<&Value>) -> Self {
         let kind = json!({"group": "kubernetes.dask.org", "version": "v1", "kind": "DaskCluster"});
         let resource = json!({"group": "kubernetes.dask.org", "version": "v1", "resource": "daskclusters"});
         let metadata = &object["metadata"];
@@ -52,16 +52,16 @@ impl Review {
                 "requestResource": resource,
                 "name": metadata["name"],
                 "namespace": metadata["namespace"],
-                "operation": "CREATE",
+                "operation": if old.is_some() { "UPDATE" } else { "CREATE" },
                 "userInfo": {
                     "username": "kubernetes-admin",
                     "groups": ["kubeadm:cluster-admins", "system:authenticated"],
                     "extra": {"authentication.kubernetes.io/credential-id": ["X509SHA256=0123456789abcdef"]},
                 },
                 "object": object,
-                "oldObject": null,
+                "oldObject": old,
                 "dryRun": false,
-                "options": {"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1",
+                "options": {"kind": if old.is_some() { "UpdateOptions" } else { "CreateOptions" }, "apiVersion": "meta.k8s.io/v1",
                     "fieldManager": "kubectl-client-side-apply", "fieldValidation": "Strict"},
             },
         });
@@ -152,9 +152,16 @@ pub(crate) fn applied(manifest: &Value, bytes: usize) -> Result<Value> {
     Ok(object)
 }
 
-/// The request about an object.
+/// The request about an object that is created.
 pub(crate) fn review(object: &Value) -> Review {
-    Review::of(object)
+    Review::of(object, None)
+}
+
+/// The request about an object whose number of workers is changed, and nothing else.
+pub(crate) fn scaling(object: &Value) -> Review {
+    let mut old = object.clone();
+    old["spec"]["worker"]["replicas"] = json!(7);
+    Review::of(object, Some(&old))
 }
 
 /// The same with another name, wherever the name stands as a whole text.

@@ -83,7 +83,7 @@ impl Admission {
             .map(|policy| format!("--policy={policy}"))
             .collect();
         let operator = Server::operator(&self.operator, &policies, &tls, folder).await?;
-        let reviews = self.reviews(&operator.target, folder).await?;
+        let (reviews, scaling) = self.reviews(&operator.target, folder).await?;
         let mut servers = vec![operator, Server::bare(&tls, folder).await?];
         if let Some(program) = &self.opa {
             servers.push(Server::opa(program, &tls, folder).await?);
@@ -100,10 +100,13 @@ impl Admission {
         );
         // OPA only checks.
         let (both, all) = (&servers[..2], &servers[..]);
+        // What is created is tried by the API server too; where only a number changes, there is nothing to try.
+        let scaling = [(Step::Validate, scaling)];
         for (what, steps, servers) in [
             ("mutate", &reviews[..1], both),
-            ("validate", &reviews[1..], all),
-            ("both in turn", &reviews[..], both),
+            ("validate, with dry runs by the API server", &reviews[1..], all),
+            ("validate, without (only replicas change)", &scaling, both),
+            ("mutate and validate in turn", &reviews[..], both),
         ] {
             let mut rows = Rows::new(what, servers.iter().map(|server| server.name));
             for _ in 0..self.rounds {
@@ -116,8 +119,9 @@ impl Admission {
         Ok(())
     }
 
-    /// The request of each step. The operator's answers to them are put into files for the bare server.
-    async fn reviews(&self, operator: &Target, folder: &Path) -> Result<Vec<(Step, Review)>> {
+    /// The request of each step about a new object, and the one about its scaling. The operator's answers to them are put into
+    /// files for the bare server.
+    async fn reviews(&self, operator: &Target, folder: &Path) -> Result<(Vec<(Step, Review)>, Review)> {
         let manifest = fs::read_to_string(&self.manifest)
             .with_context(|| format!("reading {}", self.manifest.display()))?;
         let manifest: Value = serde_saphyr::from_str(&manifest)
@@ -132,7 +136,9 @@ impl Admission {
             object = body::mutated(&object, &read)?;
             reviews.push((step, review));
         }
-        Ok(reviews)
+        let scaling = body::scaling(&object);
+        body::check(&load::once(operator, Step::Validate, &scaling).await?, Some(0))?;
+        Ok((reviews, scaling))
     }
 
     async fn measure(&self, server: &Server, steps: &[(Step, Review)]) -> Result<Figures> {

@@ -40,12 +40,37 @@ fn a_connection_is_tried_once_for_each_start() {
     let again = plan(&restarted);
     assert_eq!(available(&again), "False SchedulerNotAsked");
     assert!(again.0.scheduler.is_some());
-    let old = plan(&restarted.scheduler(answer(START, Vec::new())));
+    let of_before = restarted.scheduler(answer(START, Vec::new()));
+    let old = plan(&of_before);
     assert_eq!(
-        available(&old),
-        "False SchedulerNotAsked",
+        (available(&old).as_str(), old.0.requeue_after),
+        ("False SchedulerNotAsked", Some(5000)),
         "the one before answered"
     );
+    // So it is where more is asked.
+    let idle = SchedulerFacts {
+        idle_since: Some(START),
+        ..answer(START, Vec::new())
+    };
+    let both = of_before
+        .change(|cluster| cluster["spec"]["idleTimeout"] = json!(3600))
+        .scheduler(idle);
+    assert_eq!(plan(&both).0.requeue_after, Some(5000));
+}
+
+#[test]
+fn a_node_that_counts_anew_has_started_nothing() {
+    let status = json!({
+        "phase": "Running", "schedulerUid": "uid-of-simple-scheduler", "schedulerRestarts": 3,
+        "schedulerContainerRestarts": 3,
+        "conditions": [{"type": "Available", "status": "True", "reason": "SchedulerReachable"}],
+    });
+    let kept = plan(&whole(started_pod("2026-01-01T00:00:00Z", 0)).status(status));
+    assert_eq!(
+        (available(&kept).as_str(), &kept.0.scheduler),
+        ("True SchedulerReachable", &None)
+    );
+    assert_eq!(kept.status()["schedulerContainerRestarts"], 3);
 }
 
 #[test]
@@ -56,10 +81,18 @@ fn a_scheduler_that_does_not_answer_is_not_available() {
         Some(
             "False SchedulerUnreachable: the scheduler's pod is ready, and nothing answers at the comm port of its Service: \
              tcp://10.0.0.1:8786: connection refused; look whether the scheduler listens on the targetPort of \
-             spec.scheduler.service.ports[name=tcp-comm]"
+             spec.scheduler.service.ports[name=tcp-comm], and whether a NetworkPolicy keeps the operator away"
         )
     );
     assert!(silent.0.scheduler.is_some());
+    // An operator that has just started says nothing else until it has tried, unless the scheduler was started anew.
+    let again = plan(&whole(ready_pod()).with(&silent));
+    assert_eq!(again.condition("Available"), silent.condition("Available"));
+    assert!(again.0.scheduler.is_some());
+    let restarted =
+        whole(started_pod("2026-01-01T00:00:01Z", 1)).status(json!({"schedulerUid": "uid-of-simple-scheduler",
+            "conditions": [{"type": "Available", "status": "False", "reason": "SchedulerUnreachable", "message": "m"}]}));
+    assert_eq!(available(&plan(&restarted)), "False SchedulerNotAsked");
 }
 
 #[test]

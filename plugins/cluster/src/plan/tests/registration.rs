@@ -4,18 +4,28 @@ use super::*;
 
 const UID: &str = "11111111-1111-4111-8111-111111111111";
 
-/// A cluster whose scheduler became ready so many milliseconds ago, with this many workers.
-fn with_workers(workers: u32, milliseconds: i64) -> Scenario {
+/// A cluster whose scheduler became ready so many milliseconds ago, with this group. The status says since when all workers
+/// are ready, or some are not.
+fn with_group(group: Value, milliseconds: i64, (ready, ready_for): (&str, i64)) -> Scenario {
     let mut scheduler = ready_pod();
     scheduler["metadata"]["uid"] = json!(UID);
-    let since = time::format(START - milliseconds);
+    let condition = |type_: &str, status: &str, reason: &str, milliseconds: i64| {
+        let since = time::format(START - milliseconds);
+        json!({"type": type_, "status": status, "reason": reason, "message": "m", "lastTransitionTime": since})
+    };
     simple()
         .child(scheduler)
         .child(service("ClusterIP", &Value::Null))
-        .child(group(workers, workers))
+        .child(group)
         .status(json!({"schedulerUid": UID, "conditions": [
-            {"type": "SchedulerReady", "status": "True", "reason": "SchedulerReady", "lastTransitionTime": since},
-            {"type": "Available", "status": "True", "reason": "SchedulerReachable", "lastTransitionTime": since}]}))
+            condition("SchedulerReady", "True", "SchedulerReady", milliseconds),
+            condition("WorkersReady", ready, "AllReady", ready_for),
+            condition("Available", "True", "SchedulerReachable", milliseconds)]}))
+}
+
+/// As [`with_group`], with so many workers, which are ready as long as the scheduler is.
+fn with_workers(workers: u32, milliseconds: i64) -> Scenario {
+    with_group(group(workers, workers), milliseconds, ("True", milliseconds))
 }
 
 fn ready_for(milliseconds: i64) -> Scenario {
@@ -109,6 +119,83 @@ fn a_scheduler_that_the_operator_cannot_ask() {
     });
     let text = available(&plan(&said));
     assert!(text.ends_with("can't ask it by tls: it hung up"), "{text}");
+}
+
+#[test]
+fn workers_that_come_late_have_time_too() {
+    let hour = 3_600_000;
+    // Ready of two, what the status says of them and for how long; the reason, and when to look again.
+    let cases = [
+        // It was scaled from 0 just now.
+        (0, "True", hour, "SchedulerReachable", None),
+        // Images are pulled.
+        (0, "False", 600_000, "SchedulerReachable", None),
+        // They became ready just now.
+        (2, "False", 90_000, "SchedulerReachable", Some(60_000)),
+        (2, "True", 20_000, "SchedulerReachable", Some(40_000)),
+        (2, "True", 59_000, "SchedulerReachable", Some(1000)),
+        (2, "True", 60_000, "NoWorkerRegistered", None),
+        (1, "False", 60_000, "NoWorkerRegistered", None),
+    ];
+    for (ready, status, ready_for, reason, again) in cases {
+        let scenario = with_group(group(2, ready), hour, (status, ready_for)).scheduler(facts(&[]));
+        let plan = plan(&scenario);
+        let text = available(&plan);
+        assert!(
+            text.starts_with(&format!("True {reason}")),
+            "{ready} {status} {ready_for}: {text}"
+        );
+        let asks = reason == "NoWorkerRegistered";
+        assert_eq!(
+            (plan.0.scheduler.is_some(), plan.0.requeue_after),
+            (asks, again),
+            "{ready} {status} {ready_for}"
+        );
+    }
+    // The status does not say yet that the scheduler is ready.
+    let new =
+        with_workers(2, hour).change(|cluster| cluster["status"]["conditions"][0]["status"] = json!("False"));
+    assert_eq!(plan(&new).0.requeue_after, Some(60_000));
+}
+
+#[test]
+fn what_was_said_stands_although_other_workers_become_ready() {
+    let said = with_group(group(2, 2), 3_600_000, ("True", 1000))
+        .change(|cluster| cluster["status"]["conditions"][2]["reason"] = json!("NoWorkerRegistered"));
+    let waiting = plan(&said);
+    assert_eq!(available(&waiting), "True NoWorkerRegistered: m");
+    assert_eq!(
+        (waiting.0.scheduler.is_some(), waiting.0.requeue_after),
+        (true, Some(15_000))
+    );
+    let answered = plan(&said.clone().scheduler(facts(&[])));
+    assert!(available(&answered).starts_with("True NoWorkerRegistered: clients can connect"));
+    let registered = plan(&said.scheduler(facts(&["w"])));
+    assert_eq!(
+        available(&registered),
+        "True SchedulerReachable: clients can connect"
+    );
+}
+
+#[test]
+fn workers_that_can_not_come_are_said_at_once() {
+    let mut group = group(2, 0);
+    group["status"]["conditions"] = json!([{
+        "type": "WorkersReady", "status": "False", "reason": "Unschedulable",
+        "message": "0 of 2 workers are ready; 2 wait: Unschedulable (0/1 nodes are available)",
+    }]);
+    let after = |milliseconds: i64| {
+        plan(&with_group(group.clone(), milliseconds, ("False", 1000)).scheduler(facts(&[])))
+    };
+    let text = available(&after(60_000));
+    let end = "; worker group simple-default: 2 wait: Unschedulable (0/1 nodes are available)";
+    assert!(
+        text.starts_with("True NoWorkerRegistered: ") && text.ends_with(end),
+        "nothing of TLS, because no worker tries: {text}"
+    );
+    let soon = after(50_000);
+    assert!(available(&soon).starts_with("True SchedulerReachable"));
+    assert_eq!(soon.0.requeue_after, Some(10_000));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::dask::address::{
     self, COMM_PORT, DASHBOARD_PORT, DEFAULT_COMM_PORT, DEFAULT_DASHBOARD_PORT, SCHEMES,
 };
 use crate::dask::command;
+use crate::dask::environment::{SCHEDULER_ADDRESS, WORKER_NAME};
 use crate::dask::main_container::{self, Role};
 use crate::dask::names;
 
@@ -63,17 +64,38 @@ pub(super) fn scheduler(checks: &mut Checks, scheduler: &Value, path: &str) {
             );
         }
     }
-    if let Some(scheme) = address::written_scheme(pod_spec)
-        && !SCHEMES.contains(&scheme.as_str())
-    {
+    let mut named = address::named_schemes(container).into_iter().flatten();
+    if let Some(unknown) = named.find(|scheme| !SCHEMES.contains(scheme)) {
         checks.mistake(
             field,
             format!(
-                "`{scheme}` is no protocol of Dask, and workers would be told to call the scheduler by it: write {}",
+                "`{unknown}` is no protocol of Dask, and workers are told to call the scheduler by `{}`: write {}",
+                address::scheme(pod_spec),
                 SCHEMES.map(|scheme| format!("`{scheme}`")).join(", ")
             ),
         );
     }
+}
+
+/// Whether workers of this pod spec call the scheduler where the operator says, and nowhere else: a command of Dask's own
+/// starts them, and nothing that they are told can be another address.
+pub(super) fn call_the_service(pod_spec: &Value) -> bool {
+    let container = &pod_spec["containers"][main_container::position(pod_spec, Role::Worker)];
+    let is_known = |word: &str| {
+        [WORKER_NAME, SCHEDULER_ADDRESS]
+            .iter()
+            .any(|name| word.contains(name))
+    };
+    let may_be_an_address = |word: &str| {
+        let by_file = ["--scheduler-file", "--preload"]
+            .iter()
+            .any(|option| word.starts_with(option));
+        by_file || (word.contains([':', '$', '`']) && !is_known(word))
+    };
+    let mut variables = container["env"].as_array().into_iter().flatten();
+    main_container::runs_dask(container, Role::Worker)
+        && !command::words(container).any(may_be_an_address)
+        && !variables.any(|variable| variable["name"] == SCHEDULER_ADDRESS)
 }
 
 /// Says which of the addresses that a worker is started with are not its cluster's. Its pod's spec stands at `path`.
@@ -219,7 +241,7 @@ mod tests {
     #[test]
     fn the_scheduler_listens_elsewhere() {
         let wrong = vec!["mistake s.spec.containers[0].args".to_owned()];
-        let cases: [(&[&str], bool); 13] = [
+        let cases: [(&[&str], bool); 16] = [
             (&[], false),
             (&["--port", "8786", "--dashboard-address", ":8787"], false),
             (&["--port", "9999"], true),
@@ -233,6 +255,9 @@ mod tests {
             (&["--dashboard-address", "0.0.0.0:9000"], true),
             (&["--dashboard-address=[::]:8787"], false),
             (&["--protocol", "tpc"], true),
+            (&["--protocol", "tls://"], false),
+            (&["--protocol", "$(PROTOCOL)"], false),
+            (&["--protocol="], false),
         ];
         for (args, is_wrong) in cases {
             let expected = if is_wrong { wrong.clone() } else { Vec::new() };
@@ -263,6 +288,54 @@ mod tests {
             of_scheduler(&[], json!([]), udp),
             ["mistake s.service.ports[0].protocol"]
         );
+    }
+
+    #[test]
+    fn the_default_protocol_is_none_of_dask() {
+        let variable = json!({"name": "DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME", "value": "https"});
+        let container = json!({"name": "scheduler", "command": ["dask-scheduler"], "env": [variable]});
+        let mut checks = Checks::default();
+        let part = json!({"spec": {"containers": [container]}, "service": usual()});
+        scheduler(&mut checks, &part, "s");
+        let messages: Vec<String> = checks
+            .into_findings()
+            .into_iter()
+            .map(|finding| finding.message)
+            .collect();
+        assert_eq!(
+            messages,
+            [
+                "`https` is no protocol of Dask, and workers are told to call the scheduler by `tcp`: write `tcp`, `tls`, `ws`, \
+                 `wss`, `ucx`, `ucxx`"
+            ]
+        );
+    }
+
+    #[test]
+    fn workers_call_where_they_are_told() {
+        let with = |args: &[&str]| call_the_service(&json!({"containers": [{"args": args}]}));
+        for args in [
+            &["dask", "worker", "--name", "$(DASK_WORKER_NAME)"][..],
+            &["dask-worker", "$(DASK_SCHEDULER_ADDRESS)", "--nthreads", "2"],
+            &["sh", "-c", "exec dask-worker --name $DASK_WORKER_NAME"],
+        ] {
+            assert!(with(args), "{args:?}");
+        }
+        for args in [
+            &["dask", "worker", "tcp://c-scheduler:9000"][..],
+            &["dask", "worker", "c-scheduler:9000"],
+            &["dask", "worker", "$(ADDRESS)"],
+            &["dask", "worker", "--scheduler-file=/shared/scheduler.json"],
+            &["dask", "worker", "--preload", "mine.py"],
+            &["sh", "-c", "dask-worker `cat address`"],
+            &["start", "--name", "$(DASK_WORKER_NAME)"],
+            &[],
+        ] {
+            assert!(!with(args), "{args:?}");
+        }
+        let variable = json!({"name": SCHEDULER_ADDRESS, "value": "tcp://elsewhere:8786"});
+        let told = json!({"containers": [{"args": ["dask", "worker"], "env": [variable]}]});
+        assert!(!call_the_service(&told));
     }
 
     #[test]

@@ -13,26 +13,31 @@ const USUAL: [u64; 18] = [
     0o770, 0o775, 0o777,
 ];
 
-/// Checks all modes in a volume, or in a part of one.
-pub(super) fn check(checks: &mut Checks, part: &Value, path: &str) {
-    match part {
-        Value::Array(items) => {
-            for (at, item) in items.iter().enumerate() {
-                check(checks, item, &format!("{path}[{at}]"));
-            }
+/// What a volume, or a source of a projected one, takes files from that have modes.
+const SOURCES: [&str; 3] = ["secret", "configMap", "downwardAPI"];
+
+/// Checks all modes of files in a volume.
+pub(super) fn check(checks: &mut Checks, volume: &Value, path: &str) {
+    for name in SOURCES {
+        let (source, field) = (&volume[name], join(path, name));
+        mode(checks, &source["defaultMode"], &join(&field, "defaultMode"));
+        items(checks, source, &field);
+    }
+    let (projected, field) = (&volume["projected"], join(path, "projected"));
+    mode(checks, &projected["defaultMode"], &join(&field, "defaultMode"));
+    let sources = projected["sources"].as_array().into_iter().flatten();
+    for (at, source) in sources.enumerate() {
+        for name in SOURCES {
+            items(checks, &source[name], &format!("{field}.sources[{at}].{name}"));
         }
-        Value::Object(members) => {
-            for (name, member) in members {
-                let field = join(path, name);
-                match name.as_str() {
-                    "defaultMode" | "mode" => mode(checks, member, &field),
-                    // What a driver is told is its own affair.
-                    "csi" | "flexVolume" => {}
-                    _ => check(checks, member, &field),
-                }
-            }
-        }
-        _ => {}
+    }
+}
+
+/// Checks the modes of the files that a source names one by one.
+fn items(checks: &mut Checks, source: &Value, path: &str) {
+    let items = source["items"].as_array().into_iter().flatten();
+    for (at, item) in items.enumerate() {
+        mode(checks, &item["mode"], &format!("{path}.items[{at}].mode"));
     }
 }
 
@@ -114,6 +119,20 @@ mod tests {
                 "error v.projected.sources[0].secret.items[0].mode",
             ]
         );
+    }
+
+    #[test]
+    fn what_is_no_mode_of_a_file_is_left_alone() {
+        let claim = json!({"metadata": {"labels": {"mode": "fast"}, "annotations": {"defaultMode": "x"}}});
+        for volume in [
+            json!({"ephemeral": {"volumeClaimTemplate": claim}}),
+            json!({"csi": {"volumeAttributes": {"mode": "0755"}}}),
+            json!({"flexVolume": {"options": {"mode": "0755"}}}),
+            json!({"projected": {"sources": [{"serviceAccountToken": {"mode": "x"}}]}}),
+            json!({"secret": "s", "configMap": {"items": "x"}, "downwardAPI": null, "projected": {"sources": {}}}),
+        ] {
+            assert_eq!(findings(&volume).into_findings(), [], "{volume}");
+        }
     }
 
     #[test]

@@ -236,6 +236,113 @@ fn each_mistake_has_its_field() {
     }
 }
 
+/// What neither the API server nor Dask could make work is an error; nothing else of a Service is.
+#[test]
+fn services_that_work_are_not_refused() {
+    fn calls_by_itself(spec: &mut Value) {
+        let args = json!([
+            "dask",
+            "worker",
+            "tcp://c-scheduler:9000",
+            "--name",
+            "$(DASK_WORKER_NAME)"
+        ]);
+        spec["worker"]["spec"]["containers"][0]["args"] = args;
+    }
+    type Change = fn(&mut Value);
+    let cases: [(Change, &[&str]); 12] = [
+        (
+            |s| {
+                s["scheduler"]["service"]["clusterIP"] = json!("None");
+                s["scheduler"]["service"]["ports"][0]["targetPort"] = json!("nobody");
+            },
+            &[],
+        ),
+        (
+            |s| {
+                s["scheduler"]["service"]["clusterIP"] = json!("None");
+                s["scheduler"]["service"]["ports"][0]["targetPort"] = json!("8786");
+            },
+            &["error spec.scheduler.service.ports[0].targetPort"],
+        ),
+        (
+            |s| {
+                s["scheduler"]["service"]["clusterIP"] = json!("None");
+                s["scheduler"]["service"]["ports"] = json!([]);
+            },
+            &["warning spec.scheduler.service.ports"],
+        ),
+        (
+            |s| {
+                s["scheduler"]["service"]["clusterIP"] = json!("None");
+                s["scheduler"]["service"]["ports"] = json!({"name": "tcp-comm"});
+            },
+            &["error spec.scheduler.service.ports"],
+        ),
+        (
+            |s| {
+                calls_by_itself(s);
+                s["scheduler"]["service"]["ports"] =
+                    json!([{"name": "comm", "port": 9000, "targetPort": 8786}]);
+            },
+            &["mistake spec.scheduler.service.ports"],
+        ),
+        (
+            |s| {
+                let variable = json!({"name": "DASK_SCHEDULER_ADDRESS", "value": "tcp://c-scheduler:9000"});
+                s["worker"]["spec"]["containers"][0]["env"] = json!([variable]);
+                s["scheduler"]["service"]["ports"] =
+                    json!([{"name": "comm", "port": 9000, "targetPort": 8786}]);
+            },
+            &["mistake spec.scheduler.service.ports"],
+        ),
+        (
+            |s| {
+                calls_by_itself(s);
+                s["scheduler"]["service"]["ports"] = json!([]);
+            },
+            &["error spec.scheduler.service.ports"],
+        ),
+        (
+            |s| {
+                calls_by_itself(s);
+                s["scheduler"]["service"]["ports"][0]["targetPort"] = json!("nobody");
+            },
+            &["mistake spec.scheduler.service.ports[0].targetPort"],
+        ),
+        (
+            |s| {
+                calls_by_itself(s);
+                s["scheduler"]["spec"]["containers"][0]["readinessProbe"]["httpGet"]["port"] =
+                    json!("nobody");
+            },
+            &["mistake spec.scheduler.spec.containers[0].readinessProbe.httpGet.port"],
+        ),
+        (
+            |s| {
+                s["scheduler"]["service"]["selector"] = json!({});
+                s["scheduler"]["service"]["ports"][0]["targetPort"] = json!("nobody");
+            },
+            &[],
+        ),
+        (
+            |s| {
+                let ports = json!([{"name": "tcp-comm", "port": 8786, "targetPort": "nobody"}]);
+                s["scheduler"]["service"] =
+                    json!({"type": "ExternalName", "externalName": "s.example", "ports": ports});
+            },
+            &[],
+        ),
+        (
+            |s| s["worker"]["metadata"] = json!({"annotations": {"Corp.Example/Owner": "me"}}),
+            &[],
+        ),
+    ];
+    for (at, (change, expected)) in cases.into_iter().enumerate() {
+        assert_eq!(findings(change), expected, "case {at}");
+    }
+}
+
 #[test]
 fn a_selector_of_another_cluster_leads_to_ports_that_are_not_known() {
     let found = findings(|spec| {
