@@ -279,6 +279,24 @@ def test_mistakes_are_warned_of_and_stand_in_a_condition(asked, what):
     assert said["status"] == "True" and sentence in said["message"]
 
 
+def test_a_second_autoscaler_of_a_group_is_warned_of(asked):
+    """dask-kubernetes runs both, against each other; here the oldest is active."""
+    asked.apply(autoscaler("first", "shared", 4, 8))
+    # Once it has a status, the operator knows it.
+    until(lambda: asked.get("daskautoscaler", "first").get("status"), "the first one to be known")
+    sentence = "spec.cluster: DaskAutoscaler first scales the worker group shared-default too, and of several only the oldest is active"
+    second = autoscaler("shared", "shared", 0, 2)
+    found = warnings(asked, second)
+    assert len(found) == 1 and found[0].startswith(sentence), found
+    # What is known is not said again, and another group has nothing to do with it.
+    assert warnings(asked, changed(second, "spec.maximum", 3)) == []
+    assert warnings(asked, changed(autoscaler("third", "shared"), "spec.workerGroup", "gpu")) == []
+    # Nor is one in the way that is gone.
+    asked("delete", "daskautoscaler", "first", "shared")
+    until(lambda: warnings(asked, autoscaler("fourth", "shared", 0, 2)) == [] or asked("delete", "daskautoscaler", "fourth") and False,
+          "the operator to know that they are gone")
+
+
 def test_images_are_warned_of_once_and_only_if_somebody_wrote_them(asked):
     def of_images(manifest):
         return [warning for warning in warnings(asked, manifest) if "can be another image tomorrow" in warning]

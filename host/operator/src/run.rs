@@ -159,6 +159,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         client: &client,
         plugins,
         sources,
+        stores: stores.clone(),
         recording,
         health,
         metrics: &metrics,

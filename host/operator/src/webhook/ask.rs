@@ -12,7 +12,9 @@ use tokio::time::Instant;
 
 use super::dry_run::DryRun;
 use super::review::{About, Question, Step};
+use super::rivals;
 use crate::plugins::{self, Labels, Plugins, Sources, Subject};
+use crate::stores::Stores;
 
 /// Requests whose components run at once, for each processor; others wait.
 const AT_ONCE: usize = 2;
@@ -28,41 +30,34 @@ pub enum Decision {
     Failed(Outcome),
 }
 
-/// The components that decide, and who needs not ask them.
+/// The components that decide, who needs not ask them, and what else is known of what they decide about.
 pub struct Deciders {
-    plugins: Arc<Plugins>,
-    sources: Sources,
-    own_user: Option<String>,
-    extra_kinds: Vec<ResourceKind>,
-    dry_run: DryRun,
-    strict: bool,
-    permits: Semaphore,
+    /// The components of the operator.
+    pub plugins: Arc<Plugins>,
+    /// Where plugins may come from.
+    pub sources: Sources,
+    /// What is known of the cluster.
+    pub stores: Stores,
+    /// The operator itself, which is never asked to wait for what it decides itself.
+    pub own_user: Option<String>,
+    /// Kinds of children that the administrator allows beyond the usual.
+    pub extra_kinds: Vec<ResourceKind>,
+    /// What the API server says of templates.
+    pub dry_run: DryRun,
+    /// Whether mistakes are refused.
+    pub strict: bool,
+    /// Bounds how many components run at once: [`permits`].
+    pub permits: Semaphore,
+}
+
+/// As many as components may run at once on this machine.
+#[must_use]
+pub fn permits() -> Semaphore {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Semaphore::new(AT_ONCE * cores)
 }
 
 impl Deciders {
-    /// The components of the operator, and where plugins may come from; `own_user` is the operator itself, which is never asked to wait for
-    /// what it decides itself; `strict` is whether mistakes are refused.
-    #[must_use]
-    pub fn new(
-        plugins: Arc<Plugins>,
-        sources: Sources,
-        own_user: Option<String>,
-        extra_kinds: Vec<ResourceKind>,
-        dry_run: DryRun,
-        strict: bool,
-    ) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self {
-            plugins,
-            sources,
-            own_user,
-            extra_kinds,
-            dry_run,
-            strict,
-            permits: Semaphore::new(AT_ONCE * cores),
-        }
-    }
-
     /// Decides, on a thread that may block. What the API server says of templates is waited for until `end` at most.
     pub async fn decide(self: Arc<Self>, question: Arc<Question>, end: Instant) -> Decision {
         let own = self.own_user.as_deref() == Some(question.user.as_str());
@@ -83,6 +78,16 @@ impl Deciders {
             && question.operation != Operation::Delete
         {
             let old = question.old.as_ref();
+            if kind == DaskKind::Autoscaler
+                && let Some(mistake) = rivals::mistake(&self.stores, &question.object, old)
+            {
+                // One that there is may be the one that stays.
+                if self.strict && old.is_none() {
+                    outcome.refusals.push(mistake);
+                } else {
+                    outcome.warnings.push(mistake);
+                }
+            }
             self.dry_run
                 .check(kind, &question.object, old, end, outcome)
                 .await;

@@ -1,5 +1,8 @@
 //! Dry runs of templates by the API server, which knows best what it will refuse: [`super::templates`] says of what.
+//!
+//! An API server that has more to do than it can is not given more: see [`Pause`].
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dask_operator_core::names::FIELD_MANAGER;
@@ -22,10 +25,55 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Dry runs that are under way at once; others wait.
 const AT_ONCE: usize = 16;
 
+/// Requests in a row whose dry runs were not answered in time, until others do without. One may be slow because of what only
+/// it has to pass, as a webhook of its namespace.
+const MOST_LATE: u32 = 3;
+
+/// How long they do without.
+const PAUSE: Duration = Duration::from_secs(10);
+
 /// Sends templates to the API server, which stores none of them.
 pub struct DryRun {
     client: Client,
     permits: Semaphore,
+    pause: Mutex<Pause>,
+}
+
+/// Says when dry runs are done without: after [`MOST_LATE`] that came too late, for [`PAUSE`], so that not every request waits
+/// for an API server that is overloaded. Then one request tries again, and the others wait for what comes of it.
+#[derive(Debug, Default)]
+struct Pause {
+    /// Requests in a row that were not answered in time.
+    late: u32,
+    /// Until when dry runs are done without; none where they are not.
+    until: Option<Instant>,
+}
+
+impl Pause {
+    /// Whether a request may try.
+    fn lets_through(&mut self, now: Instant) -> bool {
+        match self.until {
+            None => true,
+            Some(until) if now < until => false,
+            Some(_) => {
+                self.until = Some(now + PATIENCE);
+                true
+            }
+        }
+    }
+
+    /// A request was answered in time.
+    fn answered(&mut self) {
+        *self = Self::default();
+    }
+
+    /// A request was not.
+    fn late(&mut self, now: Instant) {
+        self.late = self.late.saturating_add(1);
+        if self.late >= MOST_LATE {
+            self.until = Some(now + PAUSE);
+        }
+    }
 }
 
 impl DryRun {
@@ -35,7 +83,12 @@ impl DryRun {
         Self {
             client,
             permits: Semaphore::new(AT_ONCE),
+            pause: Mutex::default(),
         }
+    }
+
+    fn pause(&self) -> MutexGuard<'_, Pause> {
+        self.pause.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds to `outcome` what the API server says, before `end`, of the templates of a resource that are not as in `old`.
@@ -48,12 +101,30 @@ impl DryRun {
         outcome: &mut Outcome,
     ) {
         let templates = templates::changed(kind, object, old);
+        if templates.is_empty() {
+            return;
+        }
+        let start = Instant::now();
+        if !self.pause().lets_through(start) {
+            for template in &templates {
+                outcome.warnings.push(untried(template, TOO_SLOW));
+            }
+            return;
+        }
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
-        let patience = end.saturating_duration_since(Instant::now()).min(PATIENCE);
+        let patience = end.saturating_duration_since(start).min(PATIENCE);
         let answers = templates
             .iter()
             .map(|template| tokio::time::timeout(patience, self.send(namespace, template)));
-        for (template, answer) in templates.iter().zip(join_all(answers).await) {
+        let answers = join_all(answers).await;
+        let all_late = answers.iter().all(Result::is_err);
+        if !all_late {
+            self.pause().answered();
+        } else if patience > PATIENCE / 2 {
+            // Whoever had less time was late already.
+            self.pause().late(Instant::now());
+        }
+        for (template, answer) in templates.iter().zip(answers) {
             let why = match answer {
                 Ok(Ok(())) => continue,
                 Ok(Err(kube::Error::Api(status))) => {
@@ -66,9 +137,7 @@ impl DryRun {
                     patience.as_millis()
                 ),
             };
-            outcome
-                .warnings
-                .push(Said::new("", template.field, templates::untried(&why)));
+            outcome.warnings.push(untried(template, &why));
         }
     }
 
@@ -92,6 +161,14 @@ impl DryRun {
         }
         self.client.request_text(request).await.map(drop)
     }
+}
+
+/// Why dry runs are done without.
+const TOO_SLOW: &str = "the API server was too slow for dry runs a moment ago";
+
+/// What is said of a template where the API server has not said whether it takes it.
+fn untried(template: &Template, why: &str) -> Said {
+    Said::new("", template.field, templates::untried(why))
 }
 
 #[cfg(test)]
@@ -157,5 +234,62 @@ mod tests {
             .check(DaskKind::WorkerGroup, &group(), None, end, &mut outcome)
             .await;
         assert!(outcome.is_allowed() && Instant::now() <= end + Duration::from_millis(1));
+    }
+    /// How long the webhook waits for a dry run, in milliseconds, and what it says.
+    async fn waits(dry_run: &DryRun) -> (u128, String) {
+        let (start, mut outcome) = (Instant::now(), Outcome::default());
+        dry_run
+            .check(DaskKind::WorkerGroup, &group(), None, later(), &mut outcome)
+            .await;
+        assert!(outcome.is_allowed(), "nobody is refused for that");
+        (start.elapsed().as_millis(), outcome.notices().join("; "))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_overloaded_api_server_is_left_alone_for_a_while() {
+        let (service, handle) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
+        let dry_run = DryRun::new(Client::new(service, "default"));
+        for request in 0..MOST_LATE {
+            assert_eq!(waits(&dry_run).await.0, 2000, "request {request}");
+        }
+        for _ in 0..100 {
+            let (milliseconds, said) = waits(&dry_run).await;
+            assert_eq!(milliseconds, 0);
+            assert!(said.ends_with(TOO_SLOW), "{said}");
+        }
+        // Then one tries, and the others don't wait for it.
+        tokio::time::sleep(PAUSE).await;
+        let (tries, others) = tokio::join!(waits(&dry_run), waits(&dry_run));
+        assert_eq!((tries.0, others.0), (2000, 0));
+        assert_eq!(waits(&dry_run).await.0, 0);
+
+        // As soon as it answers in time, everybody asks it again.
+        let answering = tokio::spawn(answer_everything(handle));
+        tokio::time::sleep(PAUSE).await;
+        for _ in 0..3 {
+            assert_eq!(waits(&dry_run).await, (0, String::new()));
+        }
+        answering.abort();
+    }
+
+    type Handle = tower_test::mock::Handle<http::Request<Body>, http::Response<Body>>;
+
+    async fn answer_everything(mut handle: Handle) {
+        while let Some((_, respond)) = handle.next_request().await {
+            respond.send_response(http::Response::new(Body::from(b"{}".to_vec())));
+        }
+    }
+
+    /// Pods of one namespace may have to pass a webhook that is slow.
+    #[test]
+    fn who_is_late_between_others_that_are_answered_stops_nobody() {
+        let (now, mut pause) = (Instant::now(), Pause::default());
+        for _ in 0..10 {
+            for _ in 1..MOST_LATE {
+                pause.late(now);
+            }
+            pause.answered();
+            assert!(pause.lets_through(now));
+        }
     }
 }

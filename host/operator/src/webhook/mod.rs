@@ -6,6 +6,7 @@
 //!   [`folder`]: certificates that somebody else makes;
 //! * [`identity`]: the certificate that is served, exchanged while connections live;
 //! * [`server`] speaks HTTPS;
+//! * [`templates`]: what a resource describes that the API server tries ([`dry_run`]); [`rivals`]: who else scales a worker group;
 //! * [`review`]: from an `AdmissionReview` ([`wire`]) to its answer; [`ask`]: by the components that decide.
 //!
 //! Every replica serves, whoever leads. Requests are sent from [`keeper`] and [`bundles`], and one at the start from here.
@@ -20,6 +21,7 @@ pub mod identity;
 pub mod keeper;
 pub mod metrics;
 pub mod review;
+pub mod rivals;
 pub mod server;
 pub mod templates;
 pub mod wire;
@@ -38,6 +40,7 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::plugins::{Plugins, Sources};
 use crate::recording::Recording;
+use crate::stores::Stores;
 use crate::tasks::Tasks;
 use args::WebhookArgs;
 use ask::Deciders;
@@ -61,6 +64,8 @@ pub struct Parts<'a> {
     pub plugins: Arc<Plugins>,
     /// Where plugins come from.
     pub sources: Sources,
+    /// What is known of the cluster.
+    pub stores: Stores,
     /// Whether requests are recorded, and where.
     pub recording: Recording,
     /// Where readiness is kept.
@@ -79,6 +84,7 @@ pub async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_>) -> a
         client,
         plugins,
         sources,
+        stores,
         recording,
         health,
         metrics,
@@ -111,14 +117,16 @@ pub async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_>) -> a
         }
     };
     let acceptor = TlsAcceptor::from(Arc::new(identity::config(identity)?));
-    let deciders = Deciders::new(
+    let deciders = Deciders {
         plugins,
         sources,
+        stores,
         own_user,
-        args.extra_kinds.clone(),
-        DryRun::new(client.clone()),
-        args.strict,
-    );
+        extra_kinds: args.extra_kinds.clone(),
+        dry_run: DryRun::new(client.clone()),
+        strict: args.strict,
+        permits: ask::permits(),
+    };
     let server = Server::new(acceptor, deciders, metrics.webhook(), recording);
     tasks.spawn("the webhook's server", server.serve(listener));
     info!(%address, "serves the webhook");

@@ -11,8 +11,12 @@ use serde_json::{Map, Value, json};
 
 use crate::kinds::Kind;
 
-/// How generated names begin. What the API server says of names is about this one, and not passed on.
+/// How generated names begin. What the API server says of them is not passed on.
 const NAME: &str = "dask-dry-run-";
+
+/// What is appended to the name of a cluster for its Service. Names of Services are stricter than names of others, and older API
+/// servers take none that begins with a digit.
+const SERVICE: &str = "-scheduler";
 
 /// How the API server begins what another webhook says.
 const WEBHOOK: &str = "admission webhook ";
@@ -27,7 +31,8 @@ pub struct Template {
     pub field: &'static str,
     /// What is made from it.
     pub kind: Kind,
-    /// One object as it would be made, but for its name and what the operator adds.
+    /// One object as it would be made, but for what the operator adds; the name is that of the object only where its cluster
+    /// is new and the name depends on nothing else.
     pub object: Value,
 }
 
@@ -36,6 +41,11 @@ impl Template {
     /// which refuses such fields. Pods are created, and an unknown field is dropped.
     pub fn is_strict(&self) -> bool {
         self.kind.resource.kind == "Service"
+    }
+
+    /// The name that the object will have, where that is known.
+    fn name(&self) -> Option<&str> {
+        self.object["metadata"]["name"].as_str()
     }
 }
 
@@ -80,7 +90,14 @@ pub fn changed(kind: DaskKind, object: &Value, old: Option<&Value>) -> Vec<Templ
         if *made == "Service" && old.is_some() {
             without_allocations(&mut spec);
         }
-        let mut metadata = json!({"generateName": NAME});
+        // A job's cluster is called as the job is. A name that the API server is still to generate comes later.
+        let name = object["metadata"]["name"]
+            .as_str()
+            .filter(|name| !name.is_empty() && *made == "Service" && old.is_none());
+        let mut metadata = match name {
+            Some(name) => json!({"name": format!("{name}{SERVICE}")}),
+            None => json!({"generateName": NAME}),
+        };
         // Labels of the resource are handed down, and policies look for some.
         let mut labels = Map::new();
         for given in [&object["metadata"]["labels"], &template_metadata["labels"]] {
@@ -129,6 +146,8 @@ pub fn refused(template: &Template, status: &Status, outcome: &mut Outcome) {
     let whole = |message: String| Said::new("", template.field, message);
     let now = |message: &str| format!("the API server would refuse the {made} now: {message}");
     match (status.code, &*status.message) {
+        // It has passed all else. Who has the name may be on its way out; who is not is told of when the operator meets it.
+        (409, _) if status.reason == "AlreadyExists" => {}
         (_, message) if message.contains(NO_DRY_RUN) => outcome.warnings.push(whole(untried(message))),
         (403, message) => outcome.warnings.push(whole(now(message))),
         // A webhook that gives no code is answered for with 400.
@@ -145,6 +164,15 @@ pub fn refused(template: &Template, status: &Status, outcome: &mut Outcome) {
             // A ValidatingAdmissionPolicy names no field.
             if causes.iter().all(|cause| cause.field.is_empty()) {
                 outcome.warnings.push(whole(now(message)));
+            }
+            if let Some(name) = template.name() {
+                for cause in causes.iter().filter(|cause| cause.field == "metadata.name") {
+                    let message = format!(
+                        "the API server takes no {made} `{name}`, which is made for it: {}: choose another name",
+                        cause.message
+                    );
+                    outcome.refusals.push(Said::new("", &cause.field, message));
+                }
             }
             for cause in causes.iter().filter(|cause| cause.field.starts_with("spec")) {
                 let field = cause.field.replacen("spec", template.field, 1);
@@ -247,25 +275,78 @@ mod tests {
     }
 
     #[test]
+    fn names_of_services() {
+        let names = |object: &Value, old: Option<&Value>| {
+            let templates = changed(DaskKind::Cluster, object, old);
+            let service = templates.into_iter().find(Template::is_strict);
+            let metadata = service
+                .map(|service| service.object["metadata"].clone())
+                .unwrap_or_default();
+            (metadata["name"].clone(), metadata["generateName"].clone())
+        };
+        let new = cluster();
+        assert_eq!(names(&new, None), (json!("c-scheduler"), Value::Null));
+        let mut old = new.clone();
+        old["spec"]["scheduler"]["service"]["ports"][0]["port"] = json!(1);
+        let generated = (Value::Null, json!(NAME));
+        assert_eq!(
+            names(&new, Some(&old)),
+            generated,
+            "the Service that exists has it"
+        );
+        let mut unnamed = new.clone();
+        unnamed["metadata"] = json!({"generateName": "c-"});
+        assert_eq!(names(&unnamed, None), generated);
+    }
+
+    #[test]
+    fn what_is_said_of_a_name() {
+        let templates = changed(DaskKind::Cluster, &cluster(), None);
+        let said = |template: usize, code, reason: &str| {
+            let status = failure(
+                code,
+                reason,
+                "metadata.name",
+                "Invalid value: \"1-scheduler\": no",
+            );
+            let mut outcome = Outcome::default();
+            refused(&templates[template], &status, &mut outcome);
+            (outcome.refusal(), outcome.notices())
+        };
+        let nothing = (String::new(), Vec::new());
+        let refusal = "metadata.name: the API server takes no Service `c-scheduler`, which is made for it: Invalid value: \
+                       \"1-scheduler\": no: choose another name";
+        assert_eq!(said(1, 422, "Invalid"), (refusal.to_owned(), Vec::new()));
+        assert_eq!(said(2, 422, "Invalid"), nothing, "a pod's name is generated");
+        assert_eq!(said(1, 409, "AlreadyExists"), nothing);
+        assert_eq!(said(1, 409, "Conflict").1.len(), 1);
+    }
+
+    /// An answer of the API server with one cause.
+    fn failure(code: u16, reason: &str, field: &str, message: &str) -> Status {
+        let cause = StatusCause {
+            reason: "FieldValueInvalid".into(),
+            message: message.into(),
+            field: field.into(),
+        };
+        let details = StatusDetails {
+            name: String::new(),
+            group: String::new(),
+            kind: "Pod".into(),
+            uid: String::new(),
+            causes: vec![cause],
+            retry_after_seconds: 0,
+        };
+        Status::failure(message, reason)
+            .with_code(code)
+            .with_details(details)
+    }
+
+    #[test]
     fn what_the_api_server_said() {
         let template = &changed(DaskKind::Cluster, &cluster(), None)[2];
         let said = |code, field: &str, message: &str| {
-            let cause = StatusCause {
-                reason: "FieldValueInvalid".into(),
-                message: message.into(),
-                field: field.into(),
-            };
-            let details = StatusDetails {
-                name: String::new(),
-                group: String::new(),
-                kind: "Pod".into(),
-                uid: String::new(),
-                causes: vec![cause],
-                retry_after_seconds: 0,
-            };
-            let status = Status::failure(message, "Invalid")
-                .with_code(code)
-                .with_details(details);
+            let status = failure(code, "Invalid", field, message);
             let mut outcome = Outcome::default();
             refused(template, &status, &mut outcome);
             (outcome.refusal(), outcome.notices().join("; "))

@@ -1,0 +1,126 @@
+//! Autoscalers that scale the same worker group. Of several only the oldest is active, as the others' conditions say; their
+//! authors are told when they are made.
+//!
+//! Pure but for what the stores know: a replica that does not lead has the same ones. Two that are made at the same moment may
+//! not know of each other.
+
+use dask_operator_core::parent::DaskKind;
+use dask_operator_render::admission::Said;
+use serde_json::Value;
+
+use crate::object::Object;
+use crate::stores::Stores;
+
+/// What `object`, a `DaskAutoscaler`, scales: the cluster, and the worker group.
+fn scaled(object: &Value) -> Option<(&str, String)> {
+    let spec = &object["spec"];
+    let cluster = spec["cluster"].as_str().filter(|cluster| !cluster.is_empty())?;
+    let group = spec["workerGroup"].as_str();
+    let default = || format!("{cluster}-default");
+    Some((cluster, group.map_or_else(default, str::to_owned)))
+}
+
+/// What is very likely a mistake of a `DaskAutoscaler`: that another one scales the same worker group. None where it was so in
+/// `old`, too.
+pub fn mistake(stores: &Stores, object: &Value, old: Option<&Value>) -> Option<Said> {
+    let (cluster, group) = scaled(object)?;
+    if old
+        .and_then(scaled)
+        .is_some_and(|before| before == (cluster, group.clone()))
+    {
+        return None;
+    }
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+    let is_rival = |other: &Object| {
+        !other.terminating
+            && *other.name != *text("name")
+            && scaled(&other.value()).is_some_and(|(_, scales)| scales == group)
+    };
+    let others = stores.of_cluster(DaskKind::Autoscaler, text("namespace"), cluster);
+    let other = others.iter().find(|other| is_rival(other))?;
+    let field = match object["spec"]["workerGroup"].as_str() {
+        Some(_) => "spec.workerGroup",
+        None => "spec.cluster",
+    };
+    let message = format!(
+        "DaskAutoscaler {} scales the worker group {group} too, and of several only the oldest is active: change or delete one of \
+         them, or name another worker group in spec.workerGroup",
+        other.name
+    );
+    Some(Said::new("", field, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use dask_operator_core::names::DASK_API_VERSION;
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+    use crate::kinds::Kind;
+    use crate::object::tests;
+
+    fn autoscaler(namespace: &str, name: &str, spec: &Value) -> Value {
+        json!({
+            "apiVersion": DASK_API_VERSION, "kind": "DaskAutoscaler", "spec": spec,
+            "metadata": {"namespace": namespace, "name": name, "uid": name},
+        })
+    }
+
+    /// There are `first`, which scales the default group, `second`, which scales another one, and `gone`, which is deleted.
+    fn stores() -> Stores {
+        let stores = Stores::new([]);
+        let mut gone = autoscaler("n", "gone", &json!({"cluster": "c", "workerGroup": "third"}));
+        gone["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        let all = [
+            autoscaler("n", "first", &json!({"cluster": "c"})),
+            autoscaler("n", "second", &json!({"cluster": "c", "workerGroup": "gpu"})),
+            gone,
+        ];
+        let store = stores.of(&Kind::dask(DaskKind::Autoscaler).resource);
+        for object in &all {
+            store.map(|store| store.shown(tests::object(object)));
+        }
+        stores
+    }
+
+    #[rstest]
+    #[case::default("n", "new", json!({"cluster": "c"}), Some(("spec.cluster", "first")))]
+    #[case::default_by_name("n", "new", json!({"cluster": "c", "workerGroup": "c-default"}), Some(("spec.workerGroup", "first")))]
+    #[case::another_group("n", "new", json!({"cluster": "c", "workerGroup": "gpu"}), Some(("spec.workerGroup", "second")))]
+    #[case::free("n", "new", json!({"cluster": "c", "workerGroup": "cpu"}), None)]
+    #[case::itself("n", "first", json!({"cluster": "c"}), None)]
+    #[case::one_that_goes("n", "new", json!({"cluster": "c", "workerGroup": "third"}), None)]
+    #[case::another_cluster("n", "new", json!({"cluster": "d"}), None)]
+    #[case::another_namespace("m", "new", json!({"cluster": "c"}), None)]
+    #[case::none("n", "new", json!({}), None)]
+    fn who_scales_the_same_group(
+        #[case] namespace: &str,
+        #[case] name: &str,
+        #[case] spec: Value,
+        #[case] expected: Option<(&str, &str)>,
+    ) {
+        let object = autoscaler(namespace, name, &spec);
+        let said = mistake(&stores(), &object, None);
+        let found = said.as_ref().map(|said| {
+            let other = said.message.split_whitespace().nth(1).unwrap_or_default();
+            (said.field.as_str(), other)
+        });
+        assert_eq!(found, expected, "{said:?}");
+        assert_eq!(mistake(&stores(), &object, Some(&object)), None, "that is known");
+    }
+
+    #[test]
+    fn who_turns_to_a_group_that_is_scaled_is_told() {
+        let before = autoscaler("n", "new", &json!({"cluster": "c", "workerGroup": "cpu"}));
+        let after = autoscaler("n", "new", &json!({"cluster": "c"}));
+        let said = mistake(&stores(), &after, Some(&before)).map(|said| said.to_string());
+        assert_eq!(
+            said.as_deref(),
+            Some(
+                "spec.cluster: DaskAutoscaler first scales the worker group c-default too, and of several only the oldest is active: \
+                 change or delete one of them, or name another worker group in spec.workerGroup"
+            )
+        );
+    }
+}
