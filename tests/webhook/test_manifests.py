@@ -293,8 +293,13 @@ def test_a_second_autoscaler_of_a_group_is_warned_of(asked):
     assert warnings(asked, changed(autoscaler("third", "shared"), "spec.workerGroup", "gpu")) == []
     # Nor is one in the way that is gone.
     asked("delete", "daskautoscaler", "first", "shared")
-    until(lambda: warnings(asked, autoscaler("fourth", "shared", 0, 2)) == [] or asked("delete", "daskautoscaler", "fourth") and False,
-          "the operator to know that they are gone")
+
+    def nobody_is_in_the_way():
+        found = warnings(asked, autoscaler("fourth", "shared", 0, 2))
+        asked("delete", "daskautoscaler", "fourth")
+        return found == []
+
+    until(nobody_is_in_the_way, "the operator to know that they are gone")
 
 
 def test_images_are_warned_of_once_and_only_if_somebody_wrote_them(asked):

@@ -199,6 +199,17 @@ impl Object {
         serde_json::from_str(&self.json).unwrap_or_default()
     }
 
+    /// It with another status.
+    #[must_use]
+    pub fn with_status(&self, status: &serde_json::Value) -> Self {
+        let mut fields: Fields = serde_json::from_str(&self.json).unwrap_or_default();
+        fields.insert("status".into(), raw(status));
+        Self {
+            json: serde_json::to_string(&fields).unwrap_or_default().into(),
+            ..self.clone()
+        }
+    }
+
     /// A Pod that was just created: with the status that the API server gives each new one, where
     /// its answer left it out.
     #[must_use]

@@ -93,6 +93,14 @@ impl Observed {
             .flat_map(|(kind, objects)| objects.iter().map(move |object| (kind, object)))
     }
 
+    /// How much JSON the component is told of.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let children = self.all().map(|(_, object)| object);
+        let related = self.related.iter().map(|(_, object)| object);
+        children.chain(related).map(|object| object.json.len()).sum()
+    }
+
     /// What the component is told. `now` is in milliseconds since 1970.
     #[must_use]
     pub fn observation(&self, parent: &Parent, now: i64, settings: &str) -> Observation {
@@ -365,6 +373,70 @@ mod tests {
         stores.nodes().taint("spot-1", "going");
         stores.nodes().taint("spot-2", "going");
         assert_eq!(told(), ["a", "spot-1"]);
+    }
+
+    /// A worker that runs in a service mesh, on a network that describes itself in annotations, as a kubelet reports it.
+    fn large_pod() -> Value {
+        let digest = "0123456789abcdef".repeat(4);
+        let condition = |name: &str| {
+            json!({
+                "type": name, "status": "True", "observedGeneration": 1, "lastProbeTime": null,
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            })
+        };
+        let mounts: Vec<_> = (0..8)
+            .map(|n| json!({"name": format!("volume-{n}"), "mountPath": format!("/var/run/volume/{n}"), "readOnly": true, "recursiveReadOnly": "Disabled"}))
+            .collect();
+        let container = |name: &str| {
+            json!({
+                "name": name, "ready": true, "started": true, "restartCount": 1, "image": format!("registry.example.com/team/{name}:1.2.3"),
+                "imageID": format!("registry.example.com/team/{name}@sha256:{digest}"), "containerID": format!("containerd://{digest}"),
+                "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
+                "lastState": {"terminated": {
+                    "exitCode": 137, "reason": "OOMKilled", "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:00Z",
+                    "containerID": format!("containerd://{digest}"),
+                }},
+                "allocatedResources": {"cpu": "4", "memory": "16Gi"},
+                "resources": {"limits": {"cpu": "4", "memory": "16Gi"}, "requests": {"cpu": "4", "memory": "16Gi"}},
+                "volumeMounts": mounts, "user": {"linux": {"uid": 1000, "gid": 1000, "supplementalGroups": [1000]}},
+            })
+        };
+        let mut pod = pod("simple-default-worker-0123456789", "uid-a", "worker").value();
+        pod["metadata"]["annotations"] = json!({
+            "kubernetes.dask.org/template-hash": digest, "k8s.v1.cni.cncf.io/network-status": "n".repeat(800),
+            "sidecar.istio.io/status": "s".repeat(1000),
+        });
+        pod["metadata"]["managedFields"] = json!([
+            {"manager": "dask-operator", "fieldsV1": {"f:metadata": {"f:labels": {"f:dask.org/cluster-name": {}}}}},
+            {"manager": "kubelet", "fieldsV1": {"f:status": "f".repeat(5000)}},
+        ]);
+        pod["spec"] =
+            json!({"nodeName": "node-1", "containers": [{"name": "worker", "env": "e".repeat(20_000)}]});
+        pod["status"] = json!({
+            "phase": "Running", "podIP": "10.0.0.7", "podIPs": [{"ip": "10.0.0.7"}], "hostIP": "10.1.0.7", "qosClass": "Guaranteed",
+            "conditions": (["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"].map(condition)),
+            "containerStatuses": (["worker", "istio-proxy"].map(container)), "initContainerStatuses": (["istio-init", "istio-validation"].map(container)),
+        });
+        pod
+    }
+
+    #[test]
+    fn the_largest_group_of_large_pods_can_be_told_of() {
+        let stores = world();
+        let pods = ResourceKind::new("v1", "Pod");
+        let kept = object(&large_pod());
+        let bytes = kept.json.len();
+        assert!(bytes > 8_000, "{bytes} bytes are not large");
+        assert!(20_000 * bytes < crate::reconcile::MOST_TOLD, "{bytes} bytes");
+        let of_cluster = |stores: &Stores| {
+            let cluster = ParentKey::new(DaskKind::Cluster, "n", "a");
+            let object = stores.parent(&cluster).unwrap_or_else(|| panic!("no cluster"));
+            let parent = Parent::from_object(&object.value()).unwrap_or_else(|error| panic!("{error}"));
+            Observed::new(stores, object, &parent, std::slice::from_ref(&pods)).bytes()
+        };
+        let before = of_cluster(&stores);
+        stores.of(&pods).map(|store| store.shown(kept));
+        assert_eq!(of_cluster(&stores), before + bytes);
     }
 
     #[test]

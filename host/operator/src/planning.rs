@@ -48,6 +48,9 @@ impl Reconciler {
         self.are_listed(&plugin, &key.namespace)?;
         let mut observed = Observed::new(&self.stores, object.clone(), &parent, &plugin.child_kinds);
         let cluster = ClusterKey::new(&parent.namespace, &parent.cluster);
+        if observed.bytes() > self.most_told {
+            return Err(Trouble::too_large(&plugin.title, self.most_told));
+        }
         observed.scheduler = self.schedulers.state(&cluster, key);
         let now = Timestamp::now().as_millisecond();
         let observation = observed.observation(&parent, now, &plugin.settings);

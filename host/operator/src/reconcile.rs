@@ -1,6 +1,7 @@
 //! One pass over one Dask resource: observe, ask the component, check, write
 //! what differs, report.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use dask_operator_core::category::{Cause, Retry};
 use dask_operator_core::finish::finish;
 use dask_operator_core::memo::{Answers, Breaker};
 use dask_operator_core::parent::{DaskKind, Parent};
-use dask_operator_core::plan::{ChildKey, Owner, ResourceKind};
+use dask_operator_core::plan::{ChildKey, Event, Owner, ResourceKind};
 use dask_operator_core::predecessor;
 use dask_operator_core::status;
 use futures::StreamExt;
@@ -47,6 +48,9 @@ const SOONEST: Duration = Duration::from_millis(100);
 /// How long what is left to garbage collection is left alone, at the most.
 const LEFT_OVER: Duration = Duration::from_secs(30);
 
+/// What components are told of at most: 20,000 pods, as many as a worker group can have, of 13 kB each.
+pub(crate) const MOST_TOLD: usize = 256 << 20;
+
 /// What a pass came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -80,6 +84,8 @@ pub struct Reconciler {
     pub selection: Arc<Selection>,
     /// Where observations are kept for authors of plugins.
     pub recording: Recording,
+    /// How many bytes of JSON a component is told of at most: it has them in its memory, and the operator has them once more.
+    pub most_told: usize,
     memory: Mutex<Memory>,
     start: Instant,
 }
@@ -87,6 +93,15 @@ pub struct Reconciler {
 struct Memory {
     answers: Answers,
     breaker: Breaker,
+    /// By uid.
+    unwritten: HashMap<Box<str>, Unwritten>,
+}
+
+/// A status that could not be written although what it tells of was done.
+struct Unwritten {
+    status: Value,
+    /// The one that is there.
+    instead_of: Value,
 }
 
 impl Reconciler {
@@ -110,9 +125,11 @@ impl Reconciler {
             extra_kinds: Vec::new(),
             selection: Arc::default(),
             recording: Recording::default(),
+            most_told: MOST_TOLD,
             memory: Mutex::new(Memory {
                 answers: Answers::default(),
                 breaker: Breaker::new(BREAKER_WINDOW),
+                unwritten: HashMap::new(),
             }),
             start: Instant::now(),
         }
@@ -124,7 +141,24 @@ impl Reconciler {
 
     /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str) {
-        self.memory().answers.forget(uid);
+        let mut memory = self.memory();
+        memory.answers.forget(uid);
+        memory.unwritten.remove(uid);
+    }
+
+    /// The resource as it would be if its last status had been written. A plan finds in there when workers were scaled or ended,
+    /// and would do the next step too soon without.
+    fn remembered(&self, object: Arc<Object>) -> Arc<Object> {
+        let mut memory = self.memory();
+        let Some(unwritten) = memory.unwritten.get(&object.uid) else {
+            return object;
+        };
+        if object.value()["status"] == unwritten.instead_of {
+            return Arc::new(object.with_status(&unwritten.status));
+        }
+        // It was written after all, or by another replica, which knows more.
+        memory.unwritten.remove(&object.uid);
+        object
     }
 
     /// Drops what is remembered of objects that have not been written for long.
@@ -146,6 +180,7 @@ impl Reconciler {
             // It may also be that the watch of owners lags behind: not everybody is told when it shows the new one.
             return Outcome::Done(Some(LEFT_OVER));
         }
+        let object = self.remembered(object);
         let span = info_span!(
             "reconcile", kind = key.kind.kind(), namespace = %key.namespace, name = %key.name, plugin = tracing::field::Empty
         );
@@ -245,26 +280,29 @@ impl Reconciler {
         if trouble.as_ref().is_some_and(|trouble| trouble.is_fatal) && has_phase(key.kind) {
             wanted["phase"] = "Error".into();
         }
+        let news = trouble
+            .iter()
+            .chain(&remarks)
+            .filter(|trouble| !trouble.stands_in(&value))
+            .map(Trouble::as_event);
+        let events: Vec<_> = plan.events.iter().cloned().chain(news).collect();
         match self.write_status(key, &object, &value, &wanted).await {
-            Ok((Wrote::Withheld(wait), _)) => written.add(Wrote::Withheld(wait)),
-            // Told only when it is sure that this plan will not be made again
-            // from the same status.
+            Ok((Wrote::Withheld(wait), _)) => {
+                self.remember(&object, &value, &written, wanted);
+                written.add(Wrote::Withheld(wait));
+            }
             Ok((Wrote::Done | Wrote::Nothing, newer)) => {
-                let news = trouble
-                    .iter()
-                    .chain(&remarks)
-                    .filter(|trouble| !trouble.stands_in(&value))
-                    .map(Trouble::as_event);
-                for event in plan.events.iter().cloned().chain(news) {
-                    if !self.events.publish(key, &object, &event).await {
-                        break;
-                    }
-                }
+                self.tell(key, &object, &events).await;
                 if let Some(newer) = newer {
                     object = Arc::new(newer);
                 }
             }
-            Err(error) => written.errors.push(error),
+            Err(error) => {
+                if self.remember(&object, &value, &written, wanted) {
+                    self.tell(key, &object, &events).await;
+                }
+                written.errors.push(error);
+            }
         }
         if let Some(why) = &plan.delete_parent
             && written.errors.is_empty()
@@ -286,6 +324,30 @@ impl Reconciler {
         match soonest(&written.errors) {
             Some(retry) => Outcome::Failed(retry, again),
             None => Outcome::Done([again, written.later].into_iter().flatten().min()),
+        }
+    }
+
+    /// Keeps a status that could not be written, where something was done that it tells of. Gives whether it was. `value` is the
+    /// object with the status that the plan was made from.
+    fn remember(&self, object: &Object, value: &Value, written: &Written, status: Value) -> bool {
+        let is_done = written.done > 0;
+        if is_done {
+            let mut memory = self.memory();
+            let before = memory.unwritten.remove(&object.uid);
+            let instead_of = before.map_or_else(|| value["status"].clone(), |before| before.instead_of);
+            memory
+                .unwritten
+                .insert(object.uid.clone(), Unwritten { status, instead_of });
+        }
+        is_done
+    }
+
+    /// Tells people, when it is sure that the same will not be planned again from the same status.
+    async fn tell(&self, key: &ParentKey, object: &Object, events: &[Event]) {
+        for event in events {
+            if !self.events.publish(key, object, event).await {
+                break;
+            }
         }
     }
 
@@ -534,8 +596,8 @@ impl Reconciler {
         Ok(Some(adopted))
     }
 
-    /// Writes the status if it says something else than the one that is there. Gives the object as it is then, if it
-    /// was written.
+    /// Writes the status if it says something else than the one that is there; `value` may have one that is only remembered.
+    /// Gives the object as it is then, if it was written.
     async fn write_status(
         &self,
         key: &ParentKey,
@@ -543,7 +605,8 @@ impl Reconciler {
         value: &Value,
         wanted: &Value,
     ) -> Result<(Wrote, Option<Object>), WriteError> {
-        if status::same(wanted, &value["status"]) {
+        let is_unwritten = self.memory().unwritten.contains_key(&object.uid);
+        if !is_unwritten && status::same(wanted, &value["status"]) {
             return Ok((Wrote::Nothing, None));
         }
         if let Err(wait) = self.admit(&object.uid, MOST_WRITES, key.kind.kind()) {
@@ -551,6 +614,7 @@ impl Reconciler {
         }
         let kind = Kind::dask(key.kind);
         let written = self.writes.apply_status(&kind, object, wanted).await?;
+        self.memory().unwritten.remove(&object.uid);
         if let Some(store) = self.stores.of(&kind.resource) {
             store.wrote(written.clone());
         }

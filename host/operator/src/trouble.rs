@@ -81,6 +81,21 @@ impl Trouble {
         }
     }
 
+    /// The component `title` would be told of objects with more than `most` bytes of JSON.
+    pub(crate) fn too_large(title: &str, most: usize) -> Self {
+        Self {
+            condition: PLUGIN_FAILED,
+            reason: "ObservationTooLarge".into(),
+            message: format!(
+                "{title} is not asked, and nothing is changed: the objects that it has to know, as the API server has them, take \
+                 more than {} MiB together: divide the workers among several worker groups, or take large annotations off their pods",
+                most >> 20
+            ),
+            is_fatal: false,
+            retry: Retry::BackOff,
+        }
+    }
+
     /// The resource itself is wrong.
     pub(crate) fn invalid(message: String) -> Self {
         Self {

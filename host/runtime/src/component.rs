@@ -8,8 +8,8 @@ use wasmtime::component::{ComponentExportIndex, InstancePre, Lift, Lower};
 use crate::call::{Caller, Function, State};
 use crate::compiling::{Compiled, invalid, machine_code};
 use crate::contract::{
-    AdmissionRequest, AdmissionResponse, Answer, Error, Finding, Observation, Plan, RawDescription,
-    ResourceKind, Review, ReviewRequest,
+    AdmissionRequest, AdmissionResponse, Answer, Error, Finding, Observation, ObservedObject, Plan,
+    RawDescription, ResourceKind, Review, ReviewRequest,
 };
 use crate::interface::qualified;
 use crate::{CallError, Digest, Engine, Failure, Interface, Limits, LoadError, Unfit, inspect, json};
@@ -187,9 +187,10 @@ impl Component {
             name: "plan",
         };
         let export = self.logic(interface).map(|logic| &logic.plan);
-        self.call(
+        self.inner.caller.call(
             function,
             export,
+            told(observation),
             (observation,),
             |answer: &Answer<Plan>| match answer {
                 Ok(plan) => json::plan(plan),
@@ -260,7 +261,7 @@ impl Component {
         P: wasmtime::component::ComponentNamedList + Lower,
         R: Lift + 'static,
     {
-        self.inner.caller.call(function, export, params, check)
+        self.inner.caller.call(function, export, 0, params, check)
     }
 }
 
@@ -413,9 +414,13 @@ fn describe(caller: &Caller, exports: &Exports) -> Result<Description, Unfit> {
         name: "describe",
     };
     let raw = caller
-        .call(function, Some(&exports.describe), (), |raw: &RawDescription| {
-            json::object(&raw.settings_schema, || "settings-schema".to_owned())
-        })
+        .call(
+            function,
+            Some(&exports.describe),
+            0,
+            (),
+            |raw: &RawDescription| json::object(&raw.settings_schema, || "settings-schema".to_owned()),
+        )
         .map_err(Unfit::Call)?;
     if !is_name(&raw.name) {
         return Err(Unfit::Description(format!(
@@ -436,6 +441,31 @@ fn describe(caller: &Caller, exports: &Exports) -> Result<Description, Unfit> {
         summary: raw.summary,
         settings_schema: raw.settings_schema,
     })
+}
+
+/// What an observed object takes of a component's memory beside its texts, at
+/// most: the record, and what an allocator adds to each text.
+const RECORD: usize = 256;
+
+/// What the objects of an observation take of a component's memory, in bytes.
+fn told(observation: &Observation) -> usize {
+    let children = observation.children.iter().flat_map(|kind| &kind.objects);
+    let objects = children.chain(&observation.related);
+    let bytes = |object: &ObservedObject| {
+        let key = &object.key;
+        [
+            &object.object,
+            &object.uid,
+            &key.name,
+            &key.kind,
+            &key.api_version,
+        ]
+        .into_iter()
+        .map(String::len)
+        .sum::<usize>()
+            + RECORD
+    };
+    objects.map(bytes).sum()
 }
 
 /// A label of DNS, as names in Kubernetes are.

@@ -7,8 +7,9 @@ use wasmtime::ResourceLimiter;
 /// What a component may use in one call. Everything is given back at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Linear memory of all its parts together, in bytes. What it is told counts
-    /// too: an observation of 1,000 pods is about 4 MB.
+    /// Linear memory of all its parts together, in bytes. The objects of an
+    /// observation come on top, so that their number is not limited by it: those
+    /// of 1,000 pods are about 4 MB.
     pub memory: usize,
     /// From the start of the call to its end, with everything that the host does
     /// on its behalf. It is kept to within 20 ms.

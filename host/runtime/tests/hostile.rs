@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{load, load_good, observation};
-use dask_operator_runtime::contract::{ChildAction, Plan};
+use dask_operator_runtime::contract::{
+    ChildAction, ChildKey, Observation, ObservedKind, ObservedObject, Plan, ResourceKind,
+};
 use dask_operator_runtime::{
     Allocation, CallError, CallObserver, CallReport, Component, Engine, EngineConfig, Failure, Interface,
     Limits,
@@ -104,6 +106,42 @@ fn a_plan_that_is_none(
     still_works(&good);
     // What it does right, it still does.
     hostile.child_kinds(Interface::Cluster, "{}").expect("an answer");
+}
+
+/// However many objects there are: whoever takes more than its own memory is still ended.
+#[rstest]
+fn what_a_component_is_told_comes_on_top(
+    #[values(Allocation::OnDemand, Allocation::default())] allocation: Allocation,
+) {
+    let limits = Limits {
+        memory: 4 * MIB,
+        ..long()
+    };
+    let object = |number: u32| ObservedObject {
+        key: ChildKey {
+            api_version: "v1".to_owned(),
+            kind: "Pod".to_owned(),
+            name: format!("pod-{number}"),
+        },
+        uid: number.to_string(),
+        terminating: false,
+        object: "x".repeat(10_000),
+    };
+    let kind = ResourceKind {
+        api_version: "v1".to_owned(),
+        kind: "Pod".to_owned(),
+    };
+    let objects = (0..2_000).map(object).collect();
+    let large = Observation {
+        children: vec![ObservedKind { kind, objects }],
+        ..observation()
+    };
+    let engine = engine(allocation);
+    let good = Component::load(&engine, "good", &common::good(), limits).expect("it can be loaded");
+    assert!(good.plan(Interface::Cluster, &large).is_ok());
+    let hog = load(&engine, "memory-hog", limits).expect("it can be loaded");
+    let error = hog.plan(Interface::Cluster, &large).expect_err("it takes more");
+    assert_eq!(*error.failure, Failure::Memory { limit: 4 * MIB });
 }
 
 #[test]

@@ -286,6 +286,46 @@ async fn who_is_silent_is_asked_rarely_and_said_once() {
     );
 }
 
+/// How long a worker that is told to leave may take counts from there.
+#[tokio::test(start_paused = true)]
+async fn since_when_a_scheduler_answers_counts_anew_after_each_silence() {
+    let world = World::new();
+    let a = group("a");
+    let answers = |asked_at| {
+        Ok(Answers {
+            asked_at,
+            ..workers(&["tcp://1"], 0)
+        })
+    };
+    world.script.says(answers(10));
+    world.want(&a, Some(request(&[SchedulerQuestion::Workers], 1000, &[])));
+    // It is asked once a second, half a second before each look.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut told = Vec::new();
+    for next in [
+        answers(20),
+        silent("no answer"),
+        answers(40),
+        answers(50),
+        answers(60),
+    ] {
+        told.push(match world.state(&a) {
+            SchedulerState::Facts(facts) => Some((facts.observed_at, facts.answers_since)),
+            SchedulerState::Unreachable(_) | SchedulerState::NotAsked => None,
+        });
+        world.script.lines().answers = [next].into();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let expected = [
+        Some((10, 10)),
+        Some((20, 10)),
+        None,
+        Some((40, 40)),
+        Some((50, 40)),
+    ];
+    assert_eq!(told, expected);
+}
+
 /// Schedulers that take connections and say nothing don't keep others waiting.
 #[tokio::test(start_paused = true)]
 async fn many_that_hang_hold_nobody_up() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dask_operator::kinds::Kind;
 use dask_operator::kopf;
-use dask_operator::plugins::PluginError;
+use dask_operator::plugins::{Plugin, PluginError};
 use dask_operator::reconcile::Outcome;
 use dask_operator::routes::ParentKey;
 use dask_operator::stores::Stores;
@@ -16,9 +16,9 @@ use dask_operator::writes::Writes;
 use dask_operator_core::category::Retry;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
-use dask_operator_render::logic::Failure;
+use dask_operator_render::logic::{Failure, Logic};
 use dask_operator_runtime::contract::{
-    self, Answer, ChildAction, Event, EventType, Finding, Owner, Plan, Scale, Severity,
+    self, Answer, ChildAction, Event, EventType, Finding, Observation, Owner, Plan, Scale, Severity,
 };
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -659,6 +659,175 @@ async fn new_children_in_each_pass_are_a_loop_that_is_held_up() {
     let requests = world.server.requests();
     let created = requests.iter().filter(|request| *request == "POST pods").count();
     assert_eq!(created, 122);
+}
+
+/// A group that somebody else scales back each time.
+#[tokio::test]
+async fn a_number_that_does_not_stay_is_a_loop_that_is_held_up() {
+    let plan = || {
+        Ok(Ok(Plan {
+            scale: vec![Scale {
+                worker_group: "g".into(),
+                replicas: 5,
+            }],
+            status: "{}".into(),
+            ..empty()
+        }))
+    };
+    let group = json!({
+        "apiVersion": DASK, "kind": "DaskWorkerGroup", "spec": {"cluster": "a", "worker": {"replicas": 3}},
+        "metadata": {"name": "g", "namespace": "n", "uid": "uid-g", "resourceVersion": "5"},
+    });
+    let world = World::new(None, &[parent("DaskAutoscaler", &json!({})), group], plan);
+    for pass in 0..120 {
+        assert_eq!(
+            world.pass(DaskKind::Autoscaler).await,
+            Outcome::Done(None),
+            "pass {pass}"
+        );
+    }
+    let held_up = world.pass(DaskKind::Autoscaler).await;
+    assert!(
+        matches!(held_up, Outcome::Done(Some(wait)) if wait <= Duration::from_secs(60)),
+        "{held_up:?}"
+    );
+    assert_eq!(world.server.requests(), ["PATCH daskworkergroups/g/scale"; 120]);
+}
+
+/// A child that somebody else makes anew each time.
+#[tokio::test]
+async fn a_child_that_comes_back_is_a_loop_that_is_held_up() {
+    let objects = [parent("DaskCluster", &json!({"phase": "Running"}))];
+    let world = World::new(None, &objects, || Ok(Ok(empty())));
+    let mut outcomes = Vec::new();
+    for number in 0..122 {
+        let mut again = owned("Pod", "p");
+        again["metadata"]["uid"] = format!("uid-{number}").into();
+        again["metadata"]["resourceVersion"] = (20 + number).to_string().into();
+        let pods = world.reconciler.stores.of(&ResourceKind::new("v1", "Pod"));
+        pods.map(|store| store.shown(object(&again)));
+        outcomes.push(world.pass(DaskKind::Cluster).await);
+    }
+    assert_eq!(outcomes[..120], [Outcome::Done(None); 120]);
+    for held_up in &outcomes[120..] {
+        assert!(
+            matches!(held_up, Outcome::Done(Some(wait)) if *wait <= Duration::from_secs(60)),
+            "{held_up:?}"
+        );
+    }
+    assert_eq!(world.server.requests(), ["DELETE pods/p"; 120]);
+}
+
+/// Logic that scales the group `g` once, and knows by its status that it has.
+struct ScalesOnce;
+
+impl Logic for ScalesOnce {
+    fn child_kinds(&self, _: &str) -> Result<Vec<contract::ResourceKind>, Failure> {
+        Ok(Vec::new())
+    }
+
+    fn default(&self, object: &str, _: &str) -> Result<Answer<String>, Failure> {
+        Ok(Ok(object.to_owned()))
+    }
+
+    fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, Failure> {
+        Ok(Vec::new())
+    }
+
+    fn plan(&self, observation: &Observation) -> Result<Answer<Plan>, Failure> {
+        let parent: Value = serde_json::from_str(&observation.parent)?;
+        let mut plan = Plan {
+            status: json!({"lastScaleTime": "2026-01-01T00:00:00Z"}).to_string(),
+            ..empty()
+        };
+        if parent["status"]["lastScaleTime"].is_null() {
+            plan.scale.push(Scale {
+                worker_group: "g".into(),
+                replicas: 5,
+            });
+            plan.events.push(Event {
+                type_: EventType::Normal,
+                reason: "Scaled".into(),
+                message: "from 3 to 5".into(),
+            });
+        }
+        Ok(Ok(plan))
+    }
+}
+
+/// When the last step was stands in the status, and the next one must not come too soon.
+#[tokio::test]
+async fn what_was_done_is_remembered_where_the_status_could_not_be_written() {
+    let refuse = Some(Refusal {
+        what: ("APPLY", "/status"),
+        answer: (503, "ServiceUnavailable", "etcd has no leader"),
+    });
+    let group = json!({
+        "apiVersion": DASK, "kind": "DaskWorkerGroup", "spec": {"cluster": "a", "worker": {"replicas": 3}},
+        "metadata": {"name": "g", "namespace": "n", "uid": "uid-g", "resourceVersion": "5"},
+    });
+    let world = World::with(refuse, &[parent("DaskAutoscaler", &json!({})), group], || {
+        Plugin::new("steps 1.0.0 (abc)".into(), "{}".into(), Box::new(ScalesOnce))
+    });
+    for _ in 0..3 {
+        assert_eq!(
+            world.pass(DaskKind::Autoscaler).await,
+            Outcome::Failed(Retry::Passing, None)
+        );
+    }
+    assert_eq!(
+        world.server.requests(),
+        [
+            "APPLY daskautoscalers/a/status",
+            "APPLY daskautoscalers/a/status",
+            "APPLY daskautoscalers/a/status",
+            "PATCH daskworkergroups/g/scale",
+            "POST events",
+        ],
+        "one step, told once, and its status is tried again"
+    );
+    let (_, status) = world.server.request("APPLY daskautoscalers/a/status");
+    assert_eq!(status["status"]["lastScaleTime"], "2026-01-01T00:00:00Z");
+
+    // Another status counts more: another replica may have written it.
+    let mut changed = parent("DaskAutoscaler", &json!({"by": "another replica"}));
+    changed["metadata"]["resourceVersion"] = "11".into();
+    let autoscalers = Kind::dask(DaskKind::Autoscaler).resource;
+    let store = world.reconciler.stores.of(&autoscalers);
+    store.map(|store| store.shown(object(&changed)));
+    world.pass(DaskKind::Autoscaler).await;
+    let steps = world.server.requests();
+    assert_eq!(steps.iter().filter(|step| step.ends_with("/scale")).count(), 2);
+}
+
+/// Nothing is deleted because a component has no room for what it would have to know.
+#[tokio::test]
+async fn more_than_a_component_can_be_told_is_said() {
+    let objects = [
+        parent("DaskCluster", &json!({"phase": "Running"})),
+        owned("Pod", "p"),
+    ];
+    let mut world = World::new(None, &objects, || Ok(Ok(empty())));
+    world.reconciler.most_told = 100;
+    for _ in 0..2 {
+        assert_eq!(
+            world.pass(DaskKind::Cluster).await,
+            Outcome::Failed(Retry::BackOff, None)
+        );
+    }
+    assert_eq!(
+        world.server.requests(),
+        ["APPLY daskclusters/a/status", "POST events"],
+        "it is said once"
+    );
+    let (_, body) = world.server.request("APPLY daskclusters/a/status");
+    let condition = &body["status"]["conditions"][0];
+    assert_eq!(condition["reason"], "ObservationTooLarge");
+    let message = condition["message"].as_str().unwrap_or_default();
+    assert!(
+        message.contains("divide the workers among several worker groups"),
+        "{message}"
+    );
 }
 
 #[tokio::test]

@@ -1,0 +1,108 @@
+//! The largest worker group, planned by the component that ships. All is a tenth of what it is in operation: the pods, and the
+//! memory.
+
+use std::time::Duration;
+
+use dask_operator_components::WORKER_GROUP;
+use dask_operator_runtime::contract::{ChildKey, Observation, ObservedKind, ObservedObject, SchedulerState};
+use dask_operator_runtime::{Component, Engine, EngineConfig, Interface, Limits};
+use serde_json::{Value, json};
+
+/// A group can have ten times as many.
+const PODS: usize = 2_000;
+
+fn observed(api_version: &str, kind: &str, name: &str, object: &Value) -> ObservedObject {
+    ObservedObject {
+        key: ChildKey {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+        },
+        uid: format!("uid-of-{name}"),
+        terminating: false,
+        object: object.to_string(),
+    }
+}
+
+/// A worker that runs beside a proxy: 10 kB, of which a component needs less than half.
+fn worker(number: usize) -> ObservedObject {
+    let name = format!("large-default-worker-{number:010x}");
+    let container = |name: &str| {
+        json!({
+            "name": name, "ready": true, "restartCount": 0, "image": "registry.example.com/dask:1", "imageID": "i".repeat(3_500),
+            "state": {"running": {"startedAt": "2026-01-01T00:00:02Z"}},
+        })
+    };
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "spec": {"nodeName": "node-7"},
+        "metadata": {
+            "name": name, "namespace": "n", "uid": format!("uid-of-{name}"), "creationTimestamp": "2026-01-01T00:00:00Z",
+            "labels": {
+                "dask.org/cluster-name": "large", "dask.org/workergroup-name": "large-default", "dask.org/component": "worker",
+            },
+            "annotations": {"example.com/notes": "n".repeat(2_000)},
+        },
+        "status": {
+            "phase": "Running", "podIP": "10.0.0.7", "startTime": "2026-01-01T00:00:01Z",
+            "conditions": (["Initialized", "PodScheduled", "ContainersReady", "Ready"].map(|condition| {
+                json!({"type": condition, "status": "True", "lastTransitionTime": "2026-01-01T00:00:02Z"})
+            })),
+            "containerStatuses": (["worker", "proxy"].map(container)),
+        },
+    });
+    let observed = observed("v1", "Pod", &name, &pod);
+    let bytes = observed.object.len();
+    assert!((9_500..10_500).contains(&bytes), "{bytes} bytes");
+    observed
+}
+
+#[test]
+fn a_group_of_20_000_pods_is_planned() {
+    let engine = Engine::new(EngineConfig::default()).expect("an engine");
+    let limits = Limits {
+        memory: Limits::default().memory / 10,
+        // A busy machine may take its time.
+        deadline: Duration::from_secs(60),
+        ..Limits::default()
+    };
+    let component =
+        Component::load(&engine, "worker-group", WORKER_GROUP.bytes, limits).expect("the component");
+    let group = json!({
+        "apiVersion": "kubernetes.dask.org/v1", "kind": "DaskWorkerGroup",
+        "metadata": {"name": "large-default", "namespace": "n", "uid": "1"},
+        "spec": {"cluster": "large", "worker": {"replicas": PODS, "spec": {"containers": [{"name": "worker", "image": "i:1"}]}}},
+    });
+    let cluster = json!({
+        "apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", "metadata": {"name": "large", "namespace": "n", "uid": "2"},
+        "spec": {"worker": {"spec": {}}, "scheduler": {"spec": {}, "service": {}}},
+    });
+    let kinds = component
+        .child_kinds(Interface::WorkerGroup, "{}")
+        .expect("kinds");
+    let children = kinds.into_iter().map(|kind| {
+        let pods = if kind.kind == "Pod" { PODS } else { 0 };
+        ObservedKind {
+            kind,
+            objects: (0..pods).map(worker).collect(),
+        }
+    });
+    let observation = Observation {
+        parent: group.to_string(),
+        children: children.collect(),
+        related: vec![observed(
+            "kubernetes.dask.org/v1",
+            "DaskCluster",
+            "large",
+            &cluster,
+        )],
+        scheduler: SchedulerState::NotAsked,
+        now: 1_767_300_000_000,
+        seed: 42,
+        settings: "{}".to_owned(),
+    };
+    let plan = component
+        .plan(Interface::WorkerGroup, &observation)
+        .unwrap_or_else(|error| panic!("{error}"))
+        .expect("a plan");
+    assert!(plan.children.len() >= PODS, "{} children", plan.children.len());
+}
