@@ -52,7 +52,7 @@ fn worker(number: usize) -> ObservedObject {
     });
     let observed = observed("v1", "Pod", &name, &pod);
     let bytes = observed.object.len();
-    assert!((9_500..10_500).contains(&bytes), "{bytes} bytes");
+    assert!((9_500..11_000).contains(&bytes), "{bytes} bytes");
     observed
 }
 
