@@ -17,6 +17,9 @@ const LONGEST: i64 = 300_000;
 /// After so many milliseconds without trouble it is forgotten.
 const FORGOTTEN: i64 = 600_000;
 
+/// Characters that are remembered of why a pod ended.
+const WORDS: usize = 500;
+
 /// The field of a status.
 const FIELD: &str = "backoff";
 
@@ -34,23 +37,24 @@ pub struct EarlyEnd {
 impl EarlyEnd {
     /// How a pod ended, if it did so soon after it was made.
     pub fn of(pod: &Pod) -> Option<Self> {
+        let time = pod.early_end()?;
         Some(Self {
-            time: pod.early_end()?,
+            time,
             uid: pod.uid.clone(),
-            cause: pod.trouble()?,
+            cause: pod.trouble(time)?,
         })
     }
 }
 
 /// What a parent remembers of pods that ended soon after their start.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backoff {
     /// How often in a row it happened. Pods that end while others of the same parent wait don't add to it.
     failures: u32,
     /// No pod is started in their places before.
     until: Timestamp,
-    /// Why the last one ended, in one word.
-    reason: String,
+    /// Why the last one ended.
+    cause: Cause,
     /// The UID of the last one.
     uid: String,
 }
@@ -63,7 +67,10 @@ impl Backoff {
         Some(Self {
             failures: u32::try_from(backoff["failures"].as_u64()?).ok()?,
             until: text("until").and_then(time::parse)?,
-            reason: text("reason")?.to_owned(),
+            cause: Cause {
+                reason: text("reason")?.to_owned(),
+                message: text("message").unwrap_or_default().to_owned(),
+            },
             uid: text("uid")?.to_owned(),
         })
     }
@@ -81,17 +88,22 @@ impl Backoff {
             (known, None) => known
                 .filter(|known| now.saturating_sub(known.until) < FORGOTTEN)
                 .map(|known| (known, false)),
-            (Some(known), Some(end)) if end.time < known.until || end.uid == known.uid => {
+            (Some(known), Some(end)) if end.uid == known.uid || end.time.min(now) < known.until => {
                 Some((known, false))
             }
             (known, Some(end)) => {
-                let known = known.filter(|known| end.time.saturating_sub(known.until) < FORGOTTEN);
+                // A node's clock may be ahead.
+                let time = end.time.min(now);
+                let known = known.filter(|known| time.saturating_sub(known.until) < FORGOTTEN);
                 let failures = known.as_ref().map_or(0, |known| known.failures).saturating_add(1);
-                let is_news = known.is_none_or(|known| known.reason != end.cause.reason);
+                let is_news = known.is_none_or(|known| known.cause.reason != end.cause.reason);
                 let backoff = Self {
                     failures,
-                    until: end.time.saturating_add(pause(failures)),
-                    reason: end.cause.reason.clone(),
+                    until: time.saturating_add(pause(failures)),
+                    cause: Cause {
+                        reason: end.cause.reason.clone(),
+                        message: end.cause.message.chars().take(WORDS).collect(),
+                    },
                     uid: end.uid.clone(),
                 };
                 Some((backoff, is_news))
@@ -104,6 +116,11 @@ impl Backoff {
         (self.until > now).then_some(self.until)
     }
 
+    /// Why the last one ended.
+    pub fn cause(&self) -> &Cause {
+        &self.cause
+    }
+
     /// Whether the pod of this UID was the last that ended soon after its start.
     pub fn is_of(&self, uid: &str) -> bool {
         self.uid == uid
@@ -114,9 +131,12 @@ impl Backoff {
         status[FIELD] = json!({
             "failures": self.failures,
             "until": time::format(self.until),
-            "reason": self.reason,
+            "reason": self.cause.reason,
             "uid": self.uid,
         });
+        if !self.cause.message.is_empty() {
+            status[FIELD]["message"] = json!(self.cause.message);
+        }
     }
 }
 
@@ -144,6 +164,32 @@ mod tests {
         let pauses: Vec<i64> = (1..9).map(|failures| pause(failures) / 1000).collect();
         assert_eq!(pauses, [10, 20, 40, 80, 160, 300, 300, 300]);
         assert_eq!(pause(u32::MAX), LONGEST);
+    }
+
+    #[test]
+    fn why_the_last_one_ended_is_remembered() {
+        let mut status = json!({});
+        let mut early = end(1, "a", "Error");
+        early.cause.message = "ä".repeat(1000);
+        let (backoff, _) = Backoff::after(&status, [&early], START + 2000).expect("a pause");
+        backoff.write(&mut status);
+        let read = Backoff::of(&status).expect("written");
+        assert_eq!(read.cause(), &Cause::reported("Error", "ä".repeat(500)));
+        // A release before this one remembered no sentence.
+        status[FIELD]["message"] = Value::Null;
+        assert_eq!(
+            Backoff::of(&status)
+                .map(|read| read.cause().to_string())
+                .as_deref(),
+            Some("Error")
+        );
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_makes_no_pause_longer() {
+        let early = end(3600, "a", "Error");
+        let (backoff, _) = Backoff::after(&json!({}), [&early], START + 2000).expect("a pause");
+        assert_eq!(backoff.rests_until(START + 2000), Some(START + 12_000));
     }
 
     #[test]

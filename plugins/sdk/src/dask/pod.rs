@@ -69,6 +69,10 @@ impl fmt::Display for Cause {
 
 /// A pod that ends within so many milliseconds may be one of many that do.
 const YOUNG: i64 = 60_000;
+/// How much longer than its grace period a deletion may take, in milliseconds.
+const LATE: i64 = 120_000;
+/// How long a node may take for a pod's volumes and its network, in milliseconds.
+const PREPARATION: i64 = 60_000;
 
 /// Reasons for waiting that every container has for a while.
 const ON_ITS_WAY: [&str; 3] = ["ContainerCreating", "PodInitializing", ""];
@@ -109,6 +113,33 @@ impl Pod {
             .deletion_timestamp
             .as_deref()
             .and_then(time::parse)
+    }
+
+    /// That its deletion is long overdue, as the beginning of a sentence. A node that is lost does not say that its pods are
+    /// gone, so they stay until the node itself, or somebody else, takes them away.
+    pub fn stuck(&self, now: Timestamp) -> Option<String> {
+        let due = self
+            .due_to_be_gone()
+            .filter(|due| due.saturating_add(LATE) <= now)?;
+        let name = &self.name;
+        let node = self
+            .node()
+            .map_or_else(|| "its node".to_owned(), |node| format!("node {node}"));
+        Some(format!(
+            "pod {name} was to be gone at {}, and {node} does not say that it is: if that is lost, `kubectl delete pod {name} \
+             --force --grace-period=0`",
+            time::format(due)
+        ))
+    }
+
+    /// When time alone will change what [`stuck`](Self::stuck) or [`trouble`](Self::trouble) says.
+    pub fn look_again_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let stuck = self.due_to_be_gone().map(|due| due.saturating_add(LATE));
+        let unprepared = self
+            .unprepared_since()
+            .map(|since| since.saturating_add(PREPARATION));
+        let times = stuck.into_iter().chain(unprepared);
+        times.filter(|time| *time > now).min()
     }
 
     /// The node that it was given.
@@ -237,40 +268,61 @@ impl Pod {
 
     /// When its first container was started.
     pub fn started(&self) -> Option<Timestamp> {
-        let starts = self.states().filter_map(|state| {
-            let running = state
-                .running
-                .as_ref()
-                .and_then(|running| running.started_at.as_deref());
-            running.or(state
-                .terminated
-                .as_ref()
-                .and_then(|over| over.started_at.as_deref()))
-        });
-        starts.filter_map(time::parse).min()
+        let statuses = self.state.status.container_statuses.iter();
+        statuses.flat_map(ContainerStatus::starts).min()
     }
 
     /// When its last container ended.
     pub fn finished(&self) -> Option<Timestamp> {
-        let ends = self.terminated().filter_map(|over| over.finished_at.as_deref());
-        ends.filter_map(time::parse).max()
+        let statuses = self.state.status.container_statuses.iter();
+        statuses.filter_map(ContainerStatus::end).max()
     }
 
-    /// When it ended, if it is over and did so soon after it was made. What made it end may do so to each that follows.
+    /// When it ended, if it is over and did so soon after it began. What made it end may do so to each that follows. It begins
+    /// when its first container is started, because images may take minutes, or when it was made, where none was started.
     pub fn early_end(&self) -> Option<Timestamp> {
         let created = self.created.filter(|_| self.is_over())?;
+        let status = &self.state.status;
+        let containers = || {
+            status
+                .init_container_statuses
+                .iter()
+                .chain(&status.container_statuses)
+        };
+        // Of a container that was restarted more than once the first start isn't known any more.
+        let restarts = containers().map(|container| container.restart_count).max();
+        let starts = containers().flat_map(ContainerStatus::starts).min();
+        let begin = starts
+            .filter(|_| restarts.unwrap_or(0) < 2)
+            .map_or(created, |start| start.max(created));
         // An eviction may leave out when containers ended; conditions say when the pod was last something else. Of a pod that
         // a node refuses nothing is said at all. Clocks of nodes may be wrong.
-        let changes = self.state.status.conditions.iter();
+        let changes = status.conditions.iter();
         let changed =
             changes.filter_map(|condition| condition.last_transition_time.as_deref().and_then(time::parse));
-        let end = self.finished().or_else(|| changed.max()).unwrap_or(created);
-        let age = end.saturating_sub(created).max(0);
-        (age < YOUNG).then(|| created.saturating_add(age))
+        let before = status
+            .init_container_statuses
+            .iter()
+            .filter_map(ContainerStatus::end);
+        let end = self
+            .finished()
+            .or_else(|| changed.chain(before).max())
+            .unwrap_or(begin);
+        let age = end.saturating_sub(begin).max(0);
+        (age < YOUNG).then(|| begin.saturating_add(age))
+    }
+
+    /// Since when its node has not made what its containers need before they can be created, its volumes and its network.
+    fn unprepared_since(&self) -> Option<Timestamp> {
+        let is_waiting = self.phase() == "Pending" && !self.terminating && self.node().is_some();
+        let is_unprepared =
+            |c: &&PodCondition| is_waiting && c.type_ == "PodReadyToStartContainers" && c.status == "False";
+        let condition = self.state.status.conditions.iter().find(is_unprepared)?;
+        condition.last_transition_time.as_deref().and_then(time::parse)
     }
 
     /// What keeps it from being ready, if it is more than time.
-    pub fn trouble(&self) -> Option<Cause> {
+    pub fn trouble(&self, now: Timestamp) -> Option<Cause> {
         let status = &self.state.status;
         if self.is_over() {
             return Some(self.end());
@@ -309,7 +361,24 @@ impl Pod {
             .conditions
             .iter()
             .find(|c| c.type_ == "PodScheduled" && c.status == "False" && !c.reason.is_empty());
-        unscheduled.map(|c| Cause::reported(&c.reason, &c.message))
+        let unscheduled = unscheduled.map(|c| Cause::reported(&c.reason, &c.message));
+        unscheduled.or_else(|| self.unprepared(now))
+    }
+
+    /// That its node has prepared it for too long. Which of its volumes is missing stands only in the pod's events.
+    fn unprepared(&self, now: Timestamp) -> Option<Cause> {
+        let since = self
+            .unprepared_since()
+            .filter(|since| since.saturating_add(PREPARATION) <= now)?;
+        Some(Cause {
+            reason: "ContainersNotCreated".to_owned(),
+            message: format!(
+                "since {} its node has not set up its volumes and its network; a Secret or ConfigMap that does not exist may be the \
+                 cause: `kubectl describe pod {}` says it",
+                time::format(since),
+                self.name
+            ),
+        })
     }
 
     /// Why it is over.
@@ -344,25 +413,38 @@ impl Pod {
             .iter()
             .any(|c| c.type_ == type_ && c.status == "True")
     }
+}
 
-    fn states(&self) -> impl Iterator<Item = &ContainerState> {
-        self.state
-            .status
-            .container_statuses
-            .iter()
-            .flat_map(|container| [&container.last_state, &container.state])
-    }
-
-    fn terminated(&self) -> impl Iterator<Item = &Terminated> {
-        self.state
-            .status
-            .container_statuses
-            .iter()
-            .filter_map(|container| container.state.terminated.as_ref())
+impl ContainerState {
+    /// When it was started, if it was.
+    fn started(&self) -> Option<Timestamp> {
+        let running = self
+            .running
+            .as_ref()
+            .and_then(|running| running.started_at.as_deref());
+        let over = || {
+            self.terminated
+                .as_ref()
+                .and_then(|over| over.started_at.as_deref())
+        };
+        running.or_else(over).and_then(time::parse)
     }
 }
 
 impl ContainerStatus {
+    /// When it was started, the present time and the time before.
+    fn starts(&self) -> impl Iterator<Item = Timestamp> {
+        [&self.last_state, &self.state]
+            .into_iter()
+            .filter_map(ContainerState::started)
+    }
+
+    /// When it ended, if it does not run.
+    fn end(&self) -> Option<Timestamp> {
+        let over = self.state.terminated.as_ref()?;
+        over.finished_at.as_deref().and_then(time::parse)
+    }
+
     /// Why it ended.
     fn ended(&self, over: &Terminated) -> Cause {
         let reason = match over.reason.as_str() {

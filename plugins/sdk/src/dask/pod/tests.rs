@@ -43,8 +43,33 @@ fn an_early_end() {
     assert_eq!(pod(json!({"phase": "Running"})).early_end(), None);
 }
 
+/// A pod whose image takes minutes to pull has not worked meanwhile.
+#[test]
+fn an_early_end_counts_from_the_start_of_the_first_container() {
+    let state = |start: &str, end: &str| json!({"terminated": {"exitCode": 1, "startedAt": start, "finishedAt": end}});
+    let end = |containers: Value, before: Value| {
+        pod(json!({"phase": "Failed", "containerStatuses": containers, "initContainerStatuses": before}))
+            .early_end()
+    };
+    let slow = state("2026-01-01T00:05:00Z", "2026-01-01T00:05:02Z");
+    assert_eq!(end(json!([{"state": slow}]), json!([])), Some(START + 302_000));
+    let work = state("2026-01-01T00:05:00Z", "2026-01-01T00:06:00Z");
+    assert_eq!(end(json!([{"state": work}]), json!([])), None);
+    // Work before the code is work.
+    let download = json!([{"state": state("2026-01-01T00:01:00Z", "2026-01-01T00:04:59Z")}]);
+    assert_eq!(end(json!([{"state": slow}]), download), None);
+    let failed = json!([{"state": state("2026-01-01T00:05:00Z", "2026-01-01T00:05:03Z")}]);
+    let waiting = json!([{"state": {"waiting": {"reason": "PodInitializing"}}}]);
+    assert_eq!(end(waiting, failed), Some(START + 303_000));
+    let before = state("2026-01-01T00:04:50Z", "2026-01-01T00:04:51Z");
+    let again =
+        |restarts: u32| json!([{"restartCount": restarts, "state": slow, "lastState": before.clone()}]);
+    assert_eq!(end(again(1), json!([])), Some(START + 302_000));
+    assert_eq!(end(again(7), json!([])), None, "it may have worked for long");
+}
+
 fn reason(status: Value) -> Option<String> {
-    pod(status).trouble().map(|cause| cause.reason)
+    pod(status).trouble(START).map(|cause| cause.reason)
 }
 
 #[test]
@@ -98,6 +123,81 @@ fn a_pod_that_only_needs_time_has_no_trouble() {
     assert!(!pod(creating).has_run());
 }
 
+/// A Secret that is a volume and does not exist stands in no container's status.
+#[test]
+fn a_pod_whose_volumes_do_not_come_is_in_trouble_after_a_minute() {
+    let waits = |ready: &str, spec: Value| {
+        let status = json!({
+            "phase": "Pending",
+            "conditions": [{"type": "PodReadyToStartContainers", "status": ready, "lastTransitionTime": "2026-01-01T00:00:05Z"}],
+            "containerStatuses": [{"name": "worker", "state": {"waiting": {"reason": "ContainerCreating"}}}],
+        });
+        let observed = ObservedObject {
+            key: kinds::pod().key("p"),
+            uid: "u".into(),
+            terminating: false,
+            object: json!({"spec": spec, "status": status}).to_string(),
+        };
+        Pod::of(&observed).expect("pod")
+    };
+    let on_node = || json!({"nodeName": "n"});
+    let waiting = waits("False", on_node());
+    assert_eq!(
+        (
+            waiting.trouble(START + 64_000),
+            waiting.look_again_at(START + 64_000)
+        ),
+        (None, Some(START + 65_000))
+    );
+    let trouble = waiting.trouble(START + 65_000).expect("trouble");
+    assert_eq!(
+        trouble.to_string(),
+        "ContainersNotCreated: since 2026-01-01T00:00:05Z its node has not set up its volumes and its network; a Secret or \
+         ConfigMap that does not exist may be the cause: `kubectl describe pod p` says it"
+    );
+    assert_eq!(
+        (
+            waiting.trouble(START + 9_000_000),
+            waiting.look_again_at(START + 65_000)
+        ),
+        (Some(trouble), None),
+        "nothing changes because time goes by"
+    );
+    let pulling = waits("True", on_node());
+    assert_eq!(pulling.trouble(START + 9_000_000), None, "its image may be large");
+    let without_node = waits("False", json!({}));
+    assert_eq!(without_node.trouble(START + 9_000_000), None);
+}
+
+#[test]
+fn a_pod_that_does_not_go_is_stuck() {
+    let going = |spec: Value| {
+        let observed = ObservedObject {
+            key: kinds::pod().key("p"),
+            uid: "u".into(),
+            terminating: true,
+            object: json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:30Z"}, "spec": spec})
+                .to_string(),
+        };
+        Pod::of(&observed).expect("pod")
+    };
+    let pod = going(json!({"nodeName": "n"}));
+    assert_eq!(
+        (pod.stuck(START + 149_000), pod.look_again_at(START + 149_000)),
+        (None, Some(START + 150_000))
+    );
+    assert_eq!(
+        pod.stuck(START + 150_000).as_deref(),
+        Some(
+            "pod p was to be gone at 2026-01-01T00:00:30Z, and node n does not say that it is: if that is lost, `kubectl delete \
+             pod p --force --grace-period=0`"
+        )
+    );
+    assert_eq!(pod.look_again_at(START + 150_000), None);
+    let anywhere = going(json!({})).stuck(START + 150_000).expect("stuck");
+    assert!(anywhere.contains("and its node does not say"), "{anywhere}");
+}
+
 #[test]
 fn troubles() {
     let waiting = |reason: &str| {
@@ -139,7 +239,7 @@ fn a_crash_says_how_it_ended_last_time() {
         "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}},
         "lastState": {"terminated": {"exitCode": 2, "reason": "Error"}}}]}),
     );
-    let trouble = pod.trouble().expect("trouble");
+    let trouble = pod.trouble(START).expect("trouble");
     assert_eq!(
         trouble.message,
         "container scheduler: back-off 40s, last time it ended with code 2"
@@ -152,7 +252,7 @@ fn out_of_memory_is_named() {
     let over = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled", "message": "a\nb\nc\nd"}});
     let between = pod(json!({"phase": "Running", "containerStatuses": [{"name": "worker", "state": over}]}));
     assert_eq!(
-        between.trouble().map(|cause| cause.to_string()).as_deref(),
+        between.trouble(START).map(|cause| cause.to_string()).as_deref(),
         Some("OOMKilled: container worker: it ended with code 137 (OOMKilled): b | c | d")
     );
     let again = pod(
@@ -160,7 +260,7 @@ fn out_of_memory_is_named() {
         "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}, "lastState": over}]}),
     );
     assert_eq!(
-        again.trouble().map(|cause| cause.to_string()).as_deref(),
+        again.trouble(START).map(|cause| cause.to_string()).as_deref(),
         Some(
             "CrashLoopBackOff: container worker: back-off, last time it ended with code 137 (OOMKilled): b | c | d"
         )
@@ -203,7 +303,7 @@ fn a_pod_is_over_when_its_main_container_is() {
         let pod = pod.without_sidecars("job", policy);
         let why = pod
             .is_over()
-            .then(|| pod.trouble().map(|cause| cause.message))
+            .then(|| pod.trouble(START).map(|cause| cause.message))
             .flatten();
         (pod.phase().to_owned(), pod.restarts(), why.unwrap_or_default())
     };
