@@ -17,8 +17,6 @@ pub(crate) const SCHEDULER_READY: &str = "SchedulerReady";
 
 /// It should be gone, and is not.
 const STUCK: &str = "SchedulerStuck";
-/// How much longer than it may take to end, in milliseconds.
-const PATIENCE: i64 = 120_000;
 
 /// What is known of the scheduler.
 #[derive(Debug)]
@@ -126,12 +124,10 @@ impl Scheduler {
             .as_ref()
             .filter(|_| early.is_some())
             .and_then(|backoff| backoff.rests_until(now));
-        let is_late = |due: &Timestamp| due.saturating_add(PATIENCE) <= now;
-        let stuck = pod.due_to_be_gone().filter(is_late);
-        let patience_ends = pod
-            .due_to_be_gone()
-            .filter(|due| !is_late(due))
-            .map(|due| due.saturating_add(PATIENCE));
+        let stuck = pod.stuck(now).map(|stuck| {
+            format!("{stuck}; a new scheduler follows then and not before, because two would run otherwise")
+        });
+        let is_stuck = stuck.is_some();
         let event = early.as_ref().filter(|_| is_news == Some(true)).map(|early| {
             let when = rests_until.map_or_else(|| "now".to_owned(), |until| format!("at {}", time::format(until)));
             let message = format!(
@@ -142,22 +138,8 @@ impl Scheduler {
         });
         let name = &pod.name;
         let keep = Some(DesiredChild::keep(observed));
-        let (exists, condition, child) = match pod.trouble() {
-            _ if stuck.is_some() => (
-                false,
-                not_ready(
-                    STUCK,
-                    format!(
-                        "pod {name} was to be gone at {}, and {} does not say that it is: if that is lost, `kubectl delete pod \
-                         {name} --force --grace-period=0`; a new scheduler follows then and not before, because two would run \
-                         otherwise",
-                        stuck.map(time::format).unwrap_or_default(),
-                        pod.node()
-                            .map_or_else(|| "its node".to_owned(), |node| format!("node {node}"))
-                    ),
-                ),
-                keep,
-            ),
+        let (exists, condition, child) = match pod.trouble(now) {
+            _ if is_stuck => (false, not_ready(STUCK, stuck.unwrap_or_default()), keep),
             _ if pod.terminating => (
                 false,
                 not_ready(
@@ -204,10 +186,11 @@ impl Scheduler {
             .into_iter()
             .flatten()
             .any(|before| before["type"] == SCHEDULER_READY && before["reason"] == STUCK);
-        let event = match stuck {
-            Some(_) if !was_stuck => Some(Event::warning(STUCK, condition.message.clone())),
-            _ => event,
+        let event = match is_stuck && !was_stuck {
+            true => Some(Event::warning(STUCK, condition.message.clone())),
+            false => event,
         };
+        let look_again_at = rests_until.or_else(|| pod.look_again_at(now));
         let present = Present {
             started: pod.started(),
             restarts: pod.restarts(),
@@ -222,7 +205,7 @@ impl Scheduler {
             present: Some(present),
             update: Update::Unknown,
             backoff,
-            look_again_at: rests_until.or(patience_ends),
+            look_again_at,
             event,
         })
     }

@@ -4,7 +4,7 @@
 //! or again after a crash, counts the same.
 
 use dask_operator_plugin::dask::backoff::{Backoff, EarlyEnd};
-use dask_operator_plugin::dask::pod::Pod;
+use dask_operator_plugin::dask::pod::{Cause, Pod};
 use dask_operator_plugin::prelude::*;
 
 use crate::life::Stage;
@@ -34,7 +34,7 @@ pub(crate) enum Runner {
     /// It was seen before and is gone.
     Lost,
     /// A pod that was stopped, or is of no concern any more, still has its name.
-    Leftover,
+    Leftover(Box<Pod>),
     /// It exists.
     Here(Box<Pod>),
 }
@@ -44,7 +44,15 @@ impl Runner {
     pub(crate) fn pod(&self) -> Option<&Pod> {
         match self {
             Self::Here(pod) => Some(pod),
-            Self::Missing | Self::Lost | Self::Leftover => None,
+            Self::Missing | Self::Lost | Self::Leftover(_) => None,
+        }
+    }
+
+    /// The pod that has the runner's name, whether it counts or not.
+    pub(crate) fn any_pod(&self) -> Option<&Pod> {
+        match self {
+            Self::Here(pod) | Self::Leftover(pod) => Some(pod),
+            Self::Missing | Self::Lost => None,
         }
     }
 }
@@ -84,7 +92,7 @@ impl Attempts {
             (Some(known), None) if known.runner.is_empty() => (Some(known), Runner::Missing),
             (Some(known), None) => (Some(known.without_runner()), Runner::Lost),
             (Some(known), Some(pod)) if pod.terminating && known.runner != pod.uid => {
-                (Some(known.without_runner()), Runner::Leftover)
+                (Some(known.without_runner()), Runner::Leftover(Box::new(pod)))
             }
             (known, Some(pod)) => {
                 let known = known.unwrap_or_default();
@@ -133,9 +141,10 @@ impl Attempts {
         self.backoff = Backoff::after(&status["attempts"], &early, now).map(|(backoff, _)| backoff);
     }
 
-    /// Until when there is no next attempt, because the last one failed soon after its start.
-    pub(crate) fn rests_until(&self, now: Timestamp) -> Option<Timestamp> {
-        self.backoff.as_ref()?.rests_until(now)
+    /// Until when there is no next attempt, because the last one failed soon after its start, and how it did.
+    pub(crate) fn rests_until(&self, now: Timestamp) -> Option<(Timestamp, &Cause)> {
+        let backoff = self.backoff.as_ref()?;
+        Some((backoff.rests_until(now)?, backoff.cause()))
     }
 
     /// Notes that people are told that this attempt failed. False when they were already.

@@ -119,7 +119,7 @@ impl Verdict {
         let pod = runner.pod();
         let end = match pod {
             Some(pod) if pod.phase() == "Succeeded" => Some(Self::Successful),
-            Some(pod) if pod.is_over() => Some(failed(pod.trouble().unwrap_or_else(lost))),
+            Some(pod) if pod.is_over() => Some(failed(pod.trouble(now).unwrap_or_else(lost))),
             _ => None,
         };
         match end {
@@ -138,7 +138,7 @@ impl Verdict {
                         None => Self::GoOn,
                     }
                 }
-                (Runner::Here(_) | Runner::Leftover, _) => Self::GoOn,
+                (Runner::Here(_) | Runner::Leftover(_), _) => Self::GoOn,
                 (Runner::Lost, None) if before >= Stage::Running => Self::Failed(lost()),
                 (Runner::Lost | Runner::Missing, Some(_)) if exhausted => failed(lost()),
                 (Runner::Lost | Runner::Missing, _) => Self::Start,

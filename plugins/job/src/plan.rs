@@ -176,6 +176,7 @@ impl<'a> Known<'a> {
             .as_ref()
             .and_then(|attempts| attempts.rests_until(now))
             .filter(|_| starts);
+        let to_next = rest.and_then(|(until, _)| u64::try_from(until - now).ok());
         let may_start = starts && rest.is_none() && registered.are_enough();
         let runner = match (&self.verdict, self.observed_runner) {
             (Verdict::Retry(_), _) => None,
@@ -194,16 +195,18 @@ impl<'a> Known<'a> {
             None => None,
         };
         let waits = (starts && !may_start).then(|| match rest {
-            Some(until) => report::next_attempt(until),
+            Some((until, cause)) => report::next_attempt(until, cause),
             None => registered.condition(),
         });
+        let runner_ready =
+            waits.unwrap_or_else(|| report::runner_ready(&self.verdict, &self.runner, &runner_name, now));
+        events.extend(report::stuck_event(job, &runner_ready));
 
         let mut status = life::status(self.stage, job.name, &runner_name, self.start(job, now), None);
         if let Some(attempts) = &self.attempts {
             status["attempts"] = attempts.to_json();
         }
-        let mut conditions =
-            vec![waits.unwrap_or_else(|| report::runner_ready(&self.verdict, &self.runner, &runner_name))];
+        let mut conditions = vec![runner_ready];
         if report::was_suspended(job) {
             conditions.push(report::suspended(false));
         }
@@ -212,14 +215,15 @@ impl<'a> Known<'a> {
             .limits
             .deadline
             .and_then(|deadline| u64::try_from(deadline - now).ok());
-        let to_next = rest.and_then(|until| u64::try_from(until - now).ok());
+        let pod_changes = self.runner.any_pod().and_then(|pod| pod.look_again_at(now));
+        let to_change = pod_changes.and_then(|time| u64::try_from(time - now).ok());
         let look_again = self.runner.pod().is_none().then_some(LOOK_AGAIN);
         Ok(Plan {
             children: runner.into_iter().chain(cluster).collect(),
             status: status.to_string(),
             conditions,
             events,
-            requeue_after: [to_deadline, to_next, look_again, idle.due(now)]
+            requeue_after: [to_deadline, to_next, to_change, look_again, idle.due(now)]
                 .into_iter()
                 .flatten()
                 .min(),

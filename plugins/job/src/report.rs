@@ -10,6 +10,8 @@ use crate::life::{Verdict, explained};
 
 /// Whether the runner runs.
 pub(crate) const RUNNER_READY: &str = "RunnerReady";
+/// The runner should be gone, and is not.
+const STUCK: &str = "RunnerStuck";
 /// Whether the job is suspended; missing in one that never was.
 pub(crate) const SUSPENDED: &str = "Suspended";
 /// The cluster was taken away because it had nothing to do.
@@ -63,45 +65,40 @@ pub(crate) fn runner_is_suspended() -> Condition {
 }
 
 /// The last runner failed soon after its start.
-pub(crate) fn next_attempt(begins: Timestamp) -> Condition {
+pub(crate) fn next_attempt(begins: Timestamp, cause: &Cause) -> Condition {
     let message = format!(
-        "the last runner failed soon after its start: the next attempt begins at {}",
+        "the last runner failed soon after its start ({}): the next attempt begins at {}",
+        explained(cause),
         time::format(begins)
     );
     Condition::new(RUNNER_READY, ConditionStatus::False, "BackOff", message)
 }
 
 /// Whether the runner runs, and why not.
-pub(crate) fn runner_ready(verdict: &Verdict, runner: &Runner, name: &str) -> Condition {
+pub(crate) fn runner_ready(verdict: &Verdict, runner: &Runner, name: &str, now: Timestamp) -> Condition {
     let not_ready =
         |reason: &str, message: String| Condition::new(RUNNER_READY, ConditionStatus::False, reason, message);
-    let pod = match (verdict, runner) {
-        (Verdict::Retry(cause), _) => {
-            let message = format!("pod {name} failed ({}); a new one follows", explained(cause));
-            return not_ready("RunnerFailed", message);
-        }
-        (_, Runner::Here(pod)) => pod,
-        (_, Runner::Leftover) => {
-            return not_ready(
-                "RunnerTerminating",
-                format!("the former pod {name} is on its way out"),
-            );
-        }
-        (_, Runner::Missing | Runner::Lost) => {
-            return not_ready("RunnerMissing", format!("pod {name} does not exist yet"));
-        }
+    if let Verdict::Retry(cause) = verdict {
+        let message = format!("pod {name} failed ({}); a new one follows", explained(cause));
+        return not_ready("RunnerFailed", message);
+    }
+    let Some(pod) = runner.any_pod() else {
+        return not_ready("RunnerMissing", format!("pod {name} does not exist yet"));
     };
-    match pod.trouble() {
-        _ if pod.terminating => {
-            let due = pod
-                .due_to_be_gone()
-                .map(|due| format!(", to be gone at {}", time::format(due)));
-            let message = format!(
-                "pod {name} is on its way out{}; if its node is lost, `kubectl delete pod {name} --force --grace-period=0`",
-                due.unwrap_or_default()
-            );
-            not_ready("RunnerTerminating", message)
-        }
+    if let Some(stuck) = pod.stuck(now) {
+        let message = format!(
+            "{stuck}; the job goes on then and not before, because its code might run twice otherwise"
+        );
+        return not_ready(STUCK, message);
+    }
+    if pod.terminating {
+        let due = pod
+            .due_to_be_gone()
+            .map(|due| format!(", to be gone at {}", time::format(due)));
+        let message = format!("pod {name} is on its way out{}", due.unwrap_or_default());
+        return not_ready("RunnerTerminating", message);
+    }
+    match pod.trouble(now) {
         Some(cause) => not_ready(&cause.reason, format!("pod {name} waits: {}", cause.message)),
         None if pod.phase() == "Running" => Condition::new(
             RUNNER_READY,
@@ -111,6 +108,14 @@ pub(crate) fn runner_ready(verdict: &Verdict, runner: &Runner, name: &str) -> Co
         ),
         None => not_ready("RunnerStarting", format!("pod {name} is starting")),
     }
+}
+
+/// The runner should be gone and is not, for as long as its condition says so.
+pub(crate) fn stuck_event(job: &Resource<'_>, runner: &Condition) -> Option<Event> {
+    let is_said = job
+        .condition(RUNNER_READY)
+        .is_some_and(|before| before["reason"] == STUCK);
+    (runner.reason == STUCK && !is_said).then(|| Event::warning(STUCK, runner.message.clone()))
 }
 
 /// The cluster is or was taken away, in a sentence.

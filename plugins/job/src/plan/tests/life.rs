@@ -144,6 +144,46 @@ fn a_terminating_runner_keeps_its_place() {
     );
 }
 
+/// A node that is lost does not say that its pods are gone.
+#[test]
+fn a_runner_that_does_not_go_is_said_once() {
+    let mut going = runner(running());
+    going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:30Z");
+    going["spec"] = json!({"nodeName": "n1"});
+    let mut has_begun_anew = has_run();
+    has_begun_anew["attempts"] = json!({"former": 1, "told": 1});
+    for (status, again) in [(has_run(), None), (has_begun_anew, Some(LOOK_AGAIN))] {
+        let scenario = job().status(status).child(cluster()).child(going.clone());
+        let before = plan(&scenario.clone().after(149_000));
+        assert_eq!(
+            before.condition("RunnerReady").as_deref(),
+            Some(
+                "False RunnerTerminating: pod j-runner is on its way out, to be gone at 2026-01-01T00:00:30Z"
+            )
+        );
+        assert_eq!((before.events(), before.0.requeue_after), (vec![], Some(1000)));
+        let scenario = scenario.after(150_000);
+        let stuck = plan(&scenario);
+        let message = "pod j-runner was to be gone at 2026-01-01T00:00:30Z, and node n1 does not say that it is: if that is lost, \
+                       `kubectl delete pod j-runner --force --grace-period=0`; the job goes on then and not before, because its \
+                       code might run twice otherwise";
+        assert_eq!(
+            stuck.condition("RunnerReady"),
+            Some(format!("False RunnerStuck: {message}"))
+        );
+        assert_eq!(
+            (stuck.events(), stuck.0.requeue_after),
+            (vec![format!("RunnerStuck: {message}")], again)
+        );
+        assert_eq!(
+            stuck.summary(),
+            ["keep Pod j-runner", "apply DaskCluster j"],
+            "no second one beside it"
+        );
+        assert_eq!(plan(&scenario.with(&stuck)).events(), [""; 0], "it is said once");
+    }
+}
+
 #[test]
 fn why_the_runner_waits() {
     let pulling = json!({"phase": "Pending", "containerStatuses": [{"name": "job",

@@ -200,7 +200,8 @@ fn attempts_that_fail_at_once_follow_later_and_later() {
         assert_eq!(
             waits.condition("RunnerReady"),
             Some(format!(
-                "False BackOff: the last runner failed soon after its start: the next attempt begins at {begins}"
+                "False BackOff: the last runner failed soon after its start (Evicted: low on memory): the next attempt \
+                 begins at {begins}"
             ))
         );
         now += pause;
@@ -211,4 +212,23 @@ fn attempts_that_fail_at_once_follow_later_and_later() {
         now += 1000;
     }
     assert_eq!(pauses, [10, 20, 40, 80]);
+}
+
+#[test]
+fn what_the_code_wrote_last_is_said_until_the_next_attempt() {
+    let ended = json!({"exitCode": 1, "reason": "Error", "message": "KeyError: 'x'", "finishedAt": STARTED});
+    let mut failed = runner(
+        json!({"phase": "Failed", "containerStatuses": [{"name": "job", "state": {"terminated": ended}}]}),
+    );
+    failed["metadata"]["creationTimestamp"] = json!(time::format(START));
+    let base = limited(5, "Never").child(cluster());
+    let first = plan(&base.clone().child(failed).status(has_run()).after(10_000));
+    let waits = plan(&base.status(first.status()).after(11_000));
+    assert_eq!(
+        waits.condition("RunnerReady").as_deref(),
+        Some(
+            "False BackOff: the last runner failed soon after its start (Error: container job: it ended with code 1: KeyError: \
+             'x'): the next attempt begins at 2026-01-01T00:00:20Z"
+        )
+    );
 }
