@@ -21,8 +21,16 @@ const ANOTHER_AUTOSCALER: &str = "AnotherAutoscaler";
 /// Plans a `DaskAutoscaler`.
 pub(crate) fn autoscaler(observation: &Observation) -> Result<Plan, Error> {
     let parent = observation.parent_json()?;
-    Error::if_invalid(validate::autoscaler(&parent))?;
-    let parent = Resource::of(&parent);
+    let findings = validate::autoscaler(&parent);
+    let questionable = Condition::questionable(&findings);
+    Error::if_invalid(findings)?;
+    let mut plan = of_cluster(observation, &Resource::of(&parent))?;
+    plan.conditions.extend(questionable);
+    Ok(plan)
+}
+
+/// Plans an autoscaler whose spec is right.
+fn of_cluster(observation: &Observation, parent: &Resource<'_>) -> Result<Plan, Error> {
     let cluster_name = parent.spec["cluster"].as_str().unwrap_or_default();
     let Some(cluster) = observation.related_object(&kinds::cluster(), cluster_name) else {
         let message = format!(
@@ -30,7 +38,7 @@ pub(crate) fn autoscaler(observation: &Observation) -> Result<Plan, Error> {
              namespace",
             parent.namespace
         );
-        return Ok(missing(&parent, None, "ClusterNotFound", message));
+        return Ok(missing(parent, None, "ClusterNotFound", message));
     };
     let owner = Owner {
         api_version: cluster.key.api_version.clone(),
@@ -47,27 +55,27 @@ pub(crate) fn autoscaler(observation: &Observation) -> Result<Plan, Error> {
     let Some(group) = group else {
         let message =
             format!("there is no DaskWorkerGroup {group_name} of the DaskCluster {cluster_name} to scale");
-        return Ok(missing(&parent, Some(owner), "WorkerGroupNotFound", message));
+        return Ok(missing(parent, Some(owner), "WorkerGroupNotFound", message));
     };
-    if let Some(other) = rival(observation, &parent, group_name, &default_group)? {
+    if let Some(other) = rival(observation, parent, group_name, &default_group)? {
         let message = format!(
             "DaskAutoscaler {other} scales {group_name} already, and is older: delete one of the two, or name another worker \
              group in spec.workerGroup"
         );
-        return Ok(missing(&parent, Some(owner), ANOTHER_AUTOSCALER, message));
+        return Ok(missing(parent, Some(owner), ANOTHER_AUTOSCALER, message));
     }
     let worker = &group.read::<Value>()?["spec"]["worker"];
     let current = resource::replicas(worker);
     let cluster_spec = &cluster.read::<Value>()?["spec"];
     if cluster_spec["suspend"] == true {
         let message = format!("the DaskCluster {cluster_name} is suspended: nothing is scaled");
-        let mut plan = inactive(&parent, Some(owner), "ClusterSuspended", message);
+        let mut plan = inactive(parent, Some(owner), "ClusterSuspended", message);
         // What was wanted before says nothing of when it goes on.
         let memory = Memory {
             replicas: Some(current),
             ..Memory::default()
         };
-        plan.status = Status::remembering(&memory, group_name, current).write(&parent);
+        plan.status = Status::remembering(&memory, group_name, current).write(parent);
         return Ok(plan);
     }
     let other_groups: Vec<&str> = groups
@@ -80,9 +88,9 @@ pub(crate) fn autoscaler(observation: &Observation) -> Result<Plan, Error> {
         replicas: current,
         pod_spec: &worker["spec"],
     };
-    let mut plan = scaling(observation, &parent, scaled, &other_groups);
+    let mut plan = scaling(observation, parent, scaled, &other_groups);
     plan.owner = Some(owner);
-    plan.scheduler = Some(request(&parent, cluster_spec));
+    plan.scheduler = Some(request(parent, cluster_spec));
     Ok(plan)
 }
 
@@ -112,9 +120,9 @@ fn rival(
 /// What is asked of the scheduler for as long as the autoscaler exists.
 fn request(parent: &Resource<'_>, cluster_spec: &Value) -> SchedulerRequest {
     let questions = [SchedulerQuestion::Demand, SchedulerQuestion::Workers];
-    let target = parent.spec["targetDurationSeconds"].as_u64();
+    let target = time::seconds(&parent.spec["targetDurationSeconds"]);
     SchedulerRequest {
-        target_duration: target.map(|seconds| seconds.saturating_mul(1000)),
+        target_duration: target.map(i64::unsigned_abs),
         ..scheduler::request(cluster_spec, &questions, scheduler::NOW_AND_THEN)
     }
 }

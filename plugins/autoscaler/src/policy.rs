@@ -1,5 +1,6 @@
 //! What a `DaskAutoscaler` says about how to scale, with its defaults.
 
+use dask_operator_plugin::dask::resource::MOST_WORKERS;
 use dask_operator_plugin::prelude::*;
 
 use crate::decision::{Pace, Policy, Seconds, Step};
@@ -13,7 +14,10 @@ const PERIOD: Seconds = 15;
 
 /// Reads `spec`, which was validated.
 pub(crate) fn policy(spec: &Value) -> Policy {
-    let bound = |field: &str| u32::try_from(spec[field].as_u64().unwrap_or(0)).unwrap_or(u32::MAX);
+    let bound = |field: &str| {
+        let workers = u32::try_from(spec[field].as_u64().unwrap_or(0)).unwrap_or(u32::MAX);
+        workers.min(MOST_WORKERS as u32)
+    };
     let (up, down) = (&spec["scaleUp"], &spec["scaleDown"]);
     let up_step = step(&up["step"]).unwrap_or(Step::Unlimited);
     // Who limits no step wants no pause either.
@@ -74,6 +78,12 @@ mod tests {
         assert_eq!((minimum, maximum), (0, 10));
         assert_eq!((up.window, up.step, up.period), (0, Step::Unlimited, 0));
         assert_eq!((down.window, down.step, down.period), (60, Step::Percent(25), 15));
+    }
+
+    #[test]
+    fn a_group_has_a_limit() {
+        let policy = policy(&json!({"cluster": "c", "minimum": 20_001, "maximum": i64::MAX}));
+        assert_eq!((policy.minimum, policy.maximum), (20_000, 20_000));
     }
 
     #[test]

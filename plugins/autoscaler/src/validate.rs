@@ -27,7 +27,7 @@ pub(crate) fn autoscaler(object: &Value) -> Vec<Finding> {
         );
     }
     for field in ["minimum", "maximum"] {
-        checks.whole_number(spec, field, "spec", "workers, 0 or more");
+        checks.workers(spec, field, "spec", "workers, 0 or more");
     }
     if let (Some(minimum), Some(maximum)) = (spec["minimum"].as_u64(), spec["maximum"].as_u64())
         && minimum > maximum
@@ -48,6 +48,14 @@ pub(crate) fn autoscaler(object: &Value) -> Vec<Finding> {
     if !target.is_null() && target.as_u64().is_none_or(|seconds| seconds == 0) {
         let message = format!("{target} can't be used: write a whole number of seconds, 1 or more");
         checks.error("spec.targetDurationSeconds", message);
+    } else {
+        checks.duration(
+            spec,
+            "targetDurationSeconds",
+            "spec",
+            "seconds, 1 or more",
+            "leave it out for the scheduler's own setting",
+        );
     }
     for (field, example) in [("scaleUp", "100%"), ("scaleDown", "25%")] {
         pace(&mut checks, &spec[field], &format!("spec.{field}"), example);
@@ -109,6 +117,10 @@ mod tests {
             ),
             (json!({}), vec!["spec.cluster", "spec.maximum"]),
             (json!({"cluster": "c", "maximum": 2}), vec![]),
+            (
+                json!({"cluster": "c", "minimum": 20_001, "maximum": 1_000_000}),
+                vec!["spec.minimum", "spec.maximum"],
+            ),
             (Value::Null, vec!["spec"]),
         ];
         for (spec, expected) in cases {
@@ -135,6 +147,10 @@ mod tests {
             ),
             (
                 json!({"targetDurationSeconds": "5s"}),
+                vec!["spec.targetDurationSeconds"],
+            ),
+            (
+                json!({"targetDurationSeconds": 999_999_999_999_i64}),
                 vec!["spec.targetDurationSeconds"],
             ),
             (json!({"scaleUp": null, "scaleDown": {}}), vec![]),

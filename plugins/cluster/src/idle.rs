@@ -23,10 +23,8 @@ const SHORTEST: i64 = 1000;
 /// Puts into a plan what follows from the idle timeout of its cluster, if it has one. The cluster of a job only says
 /// that it is idle: its job, which would make it anew, takes it away.
 pub(crate) fn add(plan: &mut Plan, cluster: &Resource<'_>, observation: &Observation, scheduler_runs: bool) {
-    let timeout = cluster.spec["idleTimeout"]
-        .as_i64()
-        .filter(|seconds| *seconds > 0);
-    let Some(timeout) = timeout.map(|seconds| seconds.saturating_mul(1000)) else {
+    let timeout = time::seconds(&cluster.spec["idleTimeout"]);
+    let Some(timeout) = timeout.filter(|timeout| *timeout > 0) else {
         return;
     };
     if !scheduler_runs {

@@ -38,9 +38,9 @@ pub(crate) fn keeps_cluster(job: &Resource<'_>, stage: Stage) -> bool {
 
 /// Milliseconds until the job itself is deleted.
 fn time_left(job: &Resource<'_>, now: Timestamp) -> Option<i64> {
-    let ttl = job.spec["ttlSecondsAfterFinished"].as_i64()?;
+    let ttl = time::seconds(&job.spec["ttlSecondsAfterFinished"])?;
     let end = job.status["endTime"].as_str().and_then(time::parse)?;
-    Some(end.saturating_add(ttl.saturating_mul(1000)).saturating_sub(now))
+    Some(end.saturating_add(ttl).saturating_sub(now))
 }
 
 /// The status of a job that is over: exactly the fields that other tools know, whatever else somebody may have put there.

@@ -48,14 +48,15 @@ impl Idle {
         let mut idle = conditions.filter(|condition| {
             condition["type"] == IDLE && condition["status"] == "True" && condition["reason"] == IDLE_TIMEOUT
         });
-        let (Some(condition), Some(timeout)) = (idle.next(), cluster["spec"]["idleTimeout"].as_i64()) else {
+        let (Some(condition), Some(timeout)) = (idle.next(), time::seconds(&cluster["spec"]["idleTimeout"]))
+        else {
             return Ok(Self::No);
         };
         let text = |field: &str| condition[field].as_str().unwrap_or_default();
         let (said, started) = (time::parse(text("lastTransitionTime")), pod.started());
         let due = match (said, started) {
-            (Some(said), Some(started)) if said < started.saturating_add(timeout.saturating_mul(1000)) => {
-                started.saturating_add(timeout.saturating_mul(1000))
+            (Some(said), Some(started)) if said < started.saturating_add(timeout) => {
+                started.saturating_add(timeout)
             }
             _ => now,
         };

@@ -64,10 +64,9 @@ pub(crate) struct Limits {
 impl Limits {
     /// Reads a job's spec, whether it is right or not; `since` is when its time began.
     pub(crate) fn of(spec: &Value, since: Option<Timestamp>) -> Self {
-        let seconds = spec["activeDeadlineSeconds"].as_i64();
         let deadline = since
-            .zip(seconds)
-            .map(|(since, seconds)| since.saturating_add(seconds.saturating_mul(1000)));
+            .zip(time::seconds(&spec["activeDeadlineSeconds"]))
+            .map(|(since, time)| since.saturating_add(time));
         Self {
             retries: spec["backoffLimit"].as_u64(),
             restarts: spec["job"]["spec"]["restartPolicy"] != "Never",

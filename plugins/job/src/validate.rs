@@ -64,18 +64,23 @@ fn change(checks: &mut Checks, spec: &Value, old: &Value) {
 
 /// What a job may do.
 fn life(checks: &mut Checks, spec: &Value) {
-    for (field, example) in [
-        ("backoffLimit", "2"),
-        ("activeDeadlineSeconds", "3600"),
-        ("ttlSecondsAfterFinished", "86400"),
-        ("waitForWorkers", "2"),
+    for field in ["backoffLimit", "waitForWorkers"] {
+        checks.whole_number(spec, field, "spec", &format!("0 or more, as `{field}: 2`"));
+    }
+    for (field, example, instead) in [
+        (
+            "activeDeadlineSeconds",
+            3600,
+            "leave it out if the job has no deadline",
+        ),
+        (
+            "ttlSecondsAfterFinished",
+            86400,
+            "leave it out if the job shall never be deleted",
+        ),
     ] {
-        checks.whole_number(
-            spec,
-            field,
-            "spec",
-            &format!("0 or more, as `{field}: {example}`"),
-        );
+        let remedy = format!("0 or more, as `{field}: {example}`");
+        checks.duration(spec, field, "spec", &remedy, instead);
     }
     let workers = u64::from(resource::replicas(&spec["cluster"]["spec"]["worker"]));
     let waits = spec["waitForWorkers"].as_u64().filter(|waits| *waits > workers);
@@ -140,6 +145,8 @@ mod tests {
             json!({"activeDeadlineSeconds": "1h"}),
             json!({"ttlSecondsAfterFinished": 1.5}),
             json!({"waitForWorkers": 2}),
+            json!({"activeDeadlineSeconds": 999_999_999_999_i64}),
+            json!({"ttlSecondsAfterFinished": i64::MAX}),
         ] {
             let field = wrong
                 .as_object()

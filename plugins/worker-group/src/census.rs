@@ -108,6 +108,8 @@ pub(crate) struct Census<'a> {
     pub(crate) backoff_is_news: bool,
     /// Until when workers that ended soon after their start keep their places.
     pub(crate) rests_until: Option<Timestamp>,
+    /// When it will have taken one of them too long to start, if none is known to have started by then.
+    pub(crate) look_again_at: Option<Timestamp>,
 }
 
 impl<'a> Census<'a> {
@@ -119,6 +121,7 @@ impl<'a> Census<'a> {
         template_hash: &str,
         status: &Value,
     ) -> Result<Self, Error> {
+        let now = observation.now;
         let mut census = Self::default();
         let mut reaches: Vec<(&str, Reach)> = Vec::new();
         for observed in observation.children_of(&kinds::pod()) {
@@ -137,7 +140,9 @@ impl<'a> Census<'a> {
             } else if pod.is_over() {
                 // Who had to leave anyway is not replaced.
                 if retiring_since.is_none() {
-                    let cause = pod.trouble().unwrap_or_else(|| Cause::reported(pod.phase(), ""));
+                    let cause = pod
+                        .trouble(now)
+                        .unwrap_or_else(|| Cause::reported(pod.phase(), ""));
                     // Another template may have mended it.
                     let is_present = pod
                         .annotation(TEMPLATE_HASH)
@@ -150,6 +155,8 @@ impl<'a> Census<'a> {
                 }
                 continue;
             } else {
+                let look_again_at = census.look_again_at.into_iter().chain(pod.look_again_at(now));
+                census.look_again_at = look_again_at.min();
                 census.add(Worker {
                     observed,
                     ready: pod.is_ready(),
@@ -162,7 +169,7 @@ impl<'a> Census<'a> {
                     template_hash: pod.annotation(TEMPLATE_HASH).map(str::to_owned),
                     notice: notices.about(&pod),
                     standing: Standing::Unknown,
-                    trouble: pod.trouble(),
+                    trouble: pod.trouble(now),
                     pod: Some(pod),
                 });
             }
@@ -198,8 +205,8 @@ impl<'a> Census<'a> {
         }
         census.ask(scheduler, &reaches);
         let ends = census.lost.iter().filter_map(|lost| lost.early.as_ref());
-        if let Some((backoff, is_news)) = Backoff::after(status, ends, observation.now) {
-            census.rests_until = backoff.rests_until(observation.now);
+        if let Some((backoff, is_news)) = Backoff::after(status, ends, now) {
+            census.rests_until = backoff.rests_until(now);
             census.backoff_is_news = is_news;
             census.backoff = Some(backoff);
         }
@@ -251,6 +258,11 @@ impl<'a> Census<'a> {
     /// How many workers are ready.
     pub(crate) fn ready(&self) -> usize {
         self.workers.iter().filter(|worker| worker.ready).count()
+    }
+
+    /// How many are on their way.
+    pub(crate) fn starting(&self) -> usize {
+        self.workers.len() - self.ready()
     }
 
     /// When the newest worker was created.

@@ -1,6 +1,6 @@
 //! What is said about a group: its conditions.
 
-use dask_operator_plugin::dask::resource::Resource;
+use dask_operator_plugin::dask::resource::{MOST_WORKERS, Resource};
 use dask_operator_plugin::dask::update::Strategy;
 use dask_operator_plugin::dask::{quantity, time};
 use dask_operator_plugin::prelude::*;
@@ -8,7 +8,6 @@ use dask_operator_plugin::prelude::*;
 use crate::census::{Census, Worker};
 use crate::departures::{Departures, How, Why};
 use crate::drain::Drain;
-use crate::plan::MOST_WORKERS;
 use crate::roster::Scheduler;
 use crate::wanted::Wanted;
 
@@ -24,7 +23,9 @@ pub(crate) const UNREACHABLE: &str = "SchedulerUnreachable";
 /// They are held back until the scheduler was asked.
 pub(crate) const NOT_ASKED: &str = "SchedulerNotAsked";
 /// They can't hand on what they hold.
-const HOLD_DATA: &str = "WorkersHoldData";
+pub(crate) const HOLD_DATA: &str = "WorkersHoldData";
+/// Only workers that are drained before they are replaced are missing.
+const RETIRING: &str = "WorkersRetiring";
 
 /// A pod waits until scheduling gates are taken off.
 const GATED: &str = "SchedulingGated";
@@ -57,8 +58,13 @@ fn unreachable_before(group: &Resource<'_>, type_: &str, scheduler: Scheduler<'_
     ))
 }
 
-/// Whether as many workers are ready as there shall be.
-pub(crate) fn workers_ready(group: &Resource<'_>, census: &Census<'_>, desired: usize) -> Condition {
+/// Whether as many workers are ready as there shall be. `created` is how many are about to be created.
+pub(crate) fn workers_ready(
+    group: &Resource<'_>,
+    census: &Census<'_>,
+    desired: usize,
+    created: usize,
+) -> Condition {
     let ready = census.ready();
     let counted = match ready > desired {
         true => format!("{ready} workers are ready, {desired} are wanted"),
@@ -83,6 +89,15 @@ pub(crate) fn workers_ready(group: &Resource<'_>, census: &Census<'_>, desired: 
                 message += &format!("; those that have ended are replaced at {}", time::format(until));
             }
             Condition::new(WORKERS_READY, ConditionStatus::False, &cause.reason, message)
+        }
+        None if created == 0 && census.starting() == 0 && !census.leaving.is_empty() => {
+            let leaving: Vec<&Worker<'_>> = census.leaving.iter().collect();
+            let message = format!(
+                "{counted}; {} being drained, and replaced after that: {}",
+                self::counted(leaving.len(), "worker"),
+                names(&leaving)
+            );
+            Condition::new(WORKERS_READY, ConditionStatus::False, RETIRING, message)
         }
         None => Condition::new(WORKERS_READY, ConditionStatus::False, "WorkersStarting", counted),
     }
@@ -151,7 +166,7 @@ pub(crate) fn scale_down_blocked(
             ),
         ),
         _ => not_taken(&departures.waiting(Why::Surplus))
-            .or_else(|| stuck(&drain.stuck, wanted))
+            .or_else(|| stuck(&drain.stuck(wanted, false), wanted))
             .and_then(|message| blocked(HOLD_DATA, message)),
     }
 }
@@ -173,14 +188,19 @@ fn stuck(stuck: &[(&Worker<'_>, Timestamp)], wanted: &Wanted) -> Option<String> 
     let stuck: Vec<&Worker<'_>> = stuck.iter().map(|(worker, _)| *worker).collect();
     let registered = stuck.iter().flat_map(|worker| worker.standing.registered());
     let bytes: u64 = registered.map(|worker| worker.managed_bytes).sum();
+    let end = match stuck.iter().any(|worker| wanted.keeps_results(worker)) {
+        true => "; to lose them, delete the pod".to_owned(),
+        false => format!(
+            ", and what is still there at {} is lost",
+            time::format(first.saturating_add(wanted.drain_timeout))
+        ),
+    };
     Some(format!(
-        "{} to leave and could not hand on all results ({}) since {}: {}; more workers or more memory would \
-         take them, and what is still there at {} is lost",
+        "{} to leave and could not hand on all results ({}) since {}: {}; more workers or more memory would take them{end}",
         counted(stuck.len(), "worker"),
         quantity::bytes(bytes),
         time::format(first),
         names(&stuck),
-        time::format(first.saturating_add(wanted.drain_timeout)),
     ))
 }
 
@@ -189,6 +209,7 @@ pub(crate) fn workers_up_to_date(
     group: &Resource<'_>,
     census: &Census<'_>,
     departures: &Departures<'_, '_>,
+    drain: &Drain<'_, '_>,
     wanted: &Wanted,
     scheduler: Scheduler<'_>,
 ) -> Option<Condition> {
@@ -210,6 +231,11 @@ pub(crate) fn workers_up_to_date(
         updated.count(),
         wanted.replicas
     );
+    let trouble = || {
+        let trouble = census.trouble().map(|(_, cause)| format!(": {cause}"));
+        trouble.unwrap_or_default()
+    };
+    let held_up = stuck(&drain.stuck(wanted, true), wanted);
     let (reason, message) = match (wanted.strategy, scheduler) {
         (Strategy::OnDelete, _) => (
             "OnDelete",
@@ -228,16 +254,25 @@ pub(crate) fn workers_up_to_date(
                 ),
             )
         }
+        (Strategy::Rolling { .. }, _) if held_up.is_some() => {
+            let held_up = held_up.unwrap_or_default();
+            let waiting = match waiting {
+                0 => String::new(),
+                count => format!(
+                    "; {} not ready yet{}",
+                    self::counted(count, "new worker"),
+                    trouble()
+                ),
+            };
+            (HOLD_DATA, format!("{counted}; {held_up}{waiting}"))
+        }
         (Strategy::Rolling { .. }, _) if waiting > 0 && leaving == 0 && departures.all.is_empty() => {
-            let trouble = census
-                .trouble()
-                .map(|(_, cause)| format!(": {cause}"))
-                .unwrap_or_default();
+            let waiting = self::counted(waiting, "new worker");
             (
                 "RollingUpdate",
                 format!(
-                    "{counted}; {} waited for before others are replaced{trouble}",
-                    self::counted(waiting, "new worker")
+                    "{counted}; {waiting} waited for before others are replaced{}",
+                    trouble()
                 ),
             )
         }

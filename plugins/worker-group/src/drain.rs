@@ -2,8 +2,8 @@
 //!
 //! The scheduler is asked to retire them: it moves what they hold to other workers, and forgets them. A worker that the
 //! scheduler no longer knows is deleted. A worker that is still there at its deadline is deleted all the same, but never
-//! while the scheduler can't be asked. The deadline counts from the mark or, where that is later, from the time since
-//! which the scheduler has answered.
+//! while the scheduler can't be asked, and not for being outdated while it holds results. The deadline counts from the mark
+//! or, where that is later, from the time since which the scheduler has answered.
 
 use dask_operator_plugin::dask::scheduler::SOON;
 use dask_operator_plugin::prelude::*;
@@ -29,8 +29,8 @@ pub(crate) struct Drain<'c, 'a> {
     /// They are deleted with what they hold, because the scheduler can't be asked and `scaleDown` is `unsafe`.
     pub(crate) unsafely: Vec<&'c Worker<'a>>,
     /// Those of `staying` that have tried for a while to hand on what they hold, and since when.
-    pub(crate) stuck: Vec<(&'c Worker<'a>, Timestamp)>,
-    /// How many of `stuck` are outdated: their successors come first.
+    stuck: Vec<(&'c Worker<'a>, Timestamp)>,
+    /// How many of these leave for being outdated: their successors come first.
     pub(crate) replaced: usize,
     /// Addresses of workers that the scheduler shall retire.
     pub(crate) retire: Vec<String>,
@@ -63,11 +63,7 @@ impl<'c, 'a> Drain<'c, 'a> {
             drain.retire.sort();
             drain.retire.dedup();
         }
-        let outgoing = drain
-            .stuck
-            .iter()
-            .filter(|(worker, _)| wanted.is_outgoing(worker));
-        drain.replaced = outgoing.count();
+        drain.replaced = drain.stuck(wanted, true).len();
         drain
     }
 
@@ -86,15 +82,25 @@ impl<'c, 'a> Drain<'c, 'a> {
             let left = since.saturating_add(milliseconds) - now;
             u64::try_from(left).ok().filter(|left| *left > 0)
         };
-        let Some(rest) = left(wanted.drain_timeout) else {
-            return self.overdue.push(worker);
-        };
-        self.look_again_in(rest);
+        if !wanted.keeps_results(worker) {
+            let Some(rest) = left(wanted.drain_timeout) else {
+                return self.overdue.push(worker);
+            };
+            self.look_again_in(rest);
+        }
         match left(PATIENCE) {
             Some(patience) => self.look_again_in(patience),
             None => self.stuck.push((worker, since)),
         }
         self.staying.push(worker);
+    }
+
+    /// Those that have tried for a while to hand on what they hold: those that leave for being outdated, or all others.
+    pub(crate) fn stuck(&self, wanted: &Wanted, outgoing: bool) -> Vec<(&'c Worker<'a>, Timestamp)> {
+        let stuck = self.stuck.iter().copied();
+        stuck
+            .filter(|(worker, _)| wanted.is_outgoing(worker) == outgoing)
+            .collect()
     }
 
     fn look_again_in(&mut self, milliseconds: u64) {

@@ -5,7 +5,9 @@ use dask_operator_plugin::dask::time;
 use dask_operator_plugin::prelude::*;
 
 use crate::census::{Census, Lost, Worker};
-use crate::conditions::{self, NOT_ASKED, SCALE_DOWN_BLOCKED, WORKERS_UP_TO_DATE, counted, listed, names};
+use crate::conditions::{
+    self, HOLD_DATA, NOT_ASKED, SCALE_DOWN_BLOCKED, WORKERS_UP_TO_DATE, counted, listed, names,
+};
 use crate::departures::{Departures, How, Why};
 use crate::drain::Drain;
 use crate::silence::GIVE_UP;
@@ -37,6 +39,9 @@ pub(crate) fn of(
         find(WORKERS_UP_TO_DATE),
         conditions::reason(group, WORKERS_UP_TO_DATE),
     ) {
+        (Some(condition), before) if condition.reason == HOLD_DATA && before != Some(HOLD_DATA) => {
+            events.push(Event::warning("RolloutBlocked", condition.message.clone()));
+        }
         (Some(condition), None) => events.push(Event::normal("RolloutStarted", condition.message.clone())),
         (None, Some(_)) => events.push(Event::normal("RolloutComplete", "all workers are up to date")),
         _ => {}

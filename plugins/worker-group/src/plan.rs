@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use dask_operator_plugin::dask::metadata::{self, Metadata};
 use dask_operator_plugin::dask::names::WorkerNames;
-use dask_operator_plugin::dask::resource::Resource;
+use dask_operator_plugin::dask::resource::{MOST_WORKERS, Resource};
 use dask_operator_plugin::dask::{defaults, kinds, scheduler, time};
 use dask_operator_plugin::prelude::*;
 use dask_operator_plugin::{WorkerGroup, log};
@@ -29,8 +29,6 @@ pub(crate) const LOOK_AGAIN: u64 = 30_000;
 const NEXT_BATCH: u64 = 1000;
 /// Bytes of new workers in a plan. A group of 10,000 large pods is more than a component may answer at once.
 const PORTION: usize = 32 << 20;
-/// Workers that a group can have: as many children as a plan may have.
-pub(crate) const MOST_WORKERS: usize = 20_000;
 
 /// Plans a `DaskWorkerGroup`.
 pub(crate) fn worker_group(observation: &Observation, settings: &Settings) -> Result<Plan, Error> {
@@ -157,7 +155,7 @@ fn workers<'a>(
         log::debug(format!("{} workers are created", batch.size));
     }
 
-    let mut conditions = vec![conditions::workers_ready(group, census, wanted.replicas)];
+    let mut conditions = vec![conditions::workers_ready(group, census, wanted.replicas, missing)];
     conditions.extend(conditions::scale_down_blocked(
         group,
         &departures,
@@ -169,6 +167,7 @@ fn workers<'a>(
         group,
         census,
         &departures,
+        &drain,
         &wanted,
         scheduler,
     ));
@@ -176,6 +175,9 @@ fn workers<'a>(
     let resting = census.resting().next().is_some();
     let rest = census.rests_until.filter(|_| resting);
     let rest = rest.and_then(|until| u64::try_from(until - now).ok());
+    let late = census
+        .look_again_at
+        .and_then(|time| u64::try_from(time - now).ok());
     let asks = asks(census, &departures, &wanted);
     let silence = wanted.silence.filter(|_| asks);
     let gives_up_in = silence
@@ -193,6 +195,7 @@ fn workers<'a>(
             wanted.restart_at.and_then(|time| u64::try_from(time - now).ok()),
             gives_up_in,
             rest,
+            late,
         ]
         .into_iter()
         .flatten()

@@ -36,10 +36,14 @@ pub(crate) fn next<'c, 'a>(
         .iter()
         .filter(|worker| matches!(worker.standing, Standing::Unregistered))
         .count();
-    let missing = (wanted.replicas + max_surge).saturating_sub(staying.len());
+    let missing = wanted
+        .replicas
+        .saturating_add(max_surge)
+        .saturating_sub(staying.len());
     let waiting = updated.iter().filter(|worker| !worker.available()).count();
-    let pace = (max_unavailable + max_surge)
-        .saturating_sub(missing + waiting + going.len())
+    let pace = max_unavailable
+        .saturating_add(max_surge)
+        .saturating_sub(missing.saturating_add(waiting + going.len()))
         .min(useless);
 
     going.extend(ready.into_iter().take(budget.max(pace)));
@@ -52,7 +56,8 @@ pub(crate) fn next<'c, 'a>(
 pub(crate) fn room(wanted: &Wanted, counted: usize, outgoing: usize) -> usize {
     match wanted.strategy {
         Strategy::Rolling { max_surge, .. } if outgoing > 0 => {
-            (wanted.replicas + max_surge).saturating_sub(counted + outgoing)
+            let most = wanted.replicas.saturating_add(max_surge);
+            most.saturating_sub(counted + outgoing)
         }
         Strategy::Rolling { .. } | Strategy::OnDelete => usize::MAX,
     }

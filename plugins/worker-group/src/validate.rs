@@ -5,8 +5,6 @@ use dask_operator_plugin::dask::metadata::RESTARTED_AT;
 use dask_operator_plugin::dask::{names, time};
 use dask_operator_plugin::prelude::*;
 
-use crate::plan::MOST_WORKERS;
-
 /// Findings for the whole object, after defaulting.
 pub(crate) fn worker_group(object: &Value, old: Option<&Value>) -> Vec<Finding> {
     let mut checks = Checks::default();
@@ -45,17 +43,6 @@ pub(crate) fn worker_group(object: &Value, old: Option<&Value>) -> Vec<Finding> 
             "spec.worker",
             spec["cluster"].as_str().unwrap_or_default(),
         );
-        if worker["replicas"]
-            .as_u64()
-            .is_some_and(|replicas| replicas > MOST_WORKERS as u64)
-        {
-            checks.warning(
-                "spec.worker.replicas",
-                format!(
-                    "a group can have {MOST_WORKERS} workers: lower it, and make further groups for the rest"
-                ),
-            );
-        }
     }
     checks.into_findings()
 }

@@ -79,7 +79,13 @@ impl Wanted {
 
     /// Whether a worker that was told to leave leaves for being outdated, and not because its node goes.
     pub(crate) fn is_outgoing(&self, worker: &Worker<'_>) -> bool {
-        self.is_outdated(worker) && worker.notice.is_none()
+        self.rolls() && self.is_outdated(worker) && worker.notice.is_none()
+    }
+
+    /// Whether a worker that was told to leave stays until another has taken its results, however long that takes. An outdated
+    /// worker works as well as before: a rollout is no reason to lose results.
+    pub(crate) fn keeps_results(&self, worker: &Worker<'_>) -> bool {
+        self.moves_results && self.is_outgoing(worker) && worker.standing.bytes() > 0
     }
 
     /// Workers that can take the results of others, where that matters.
@@ -96,7 +102,7 @@ impl Wanted {
     pub(crate) fn most(&self, outdated: usize) -> usize {
         match self.strategy {
             Strategy::Rolling { max_surge, .. } if self.replicas > 0 => {
-                self.replicas + outdated.min(max_surge)
+                self.replicas.saturating_add(outdated.min(max_surge))
             }
             Strategy::Rolling { .. } | Strategy::OnDelete => self.replicas,
         }

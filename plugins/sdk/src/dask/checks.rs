@@ -19,6 +19,8 @@ use super::environment::WORKER_NAME;
 use super::labels;
 use super::main_container::{self, Role};
 use super::metadata::{self, Metadata};
+use super::resource::MOST_WORKERS;
+use super::time;
 use super::update;
 use crate::contract::Finding;
 
@@ -83,17 +85,18 @@ impl Checks {
             let is_called = listening::call_the_service(&spec["worker"]["spec"]);
             self.scheduler(scheduler, &path, cluster, cluster_labels, is_called);
         }
-        self.whole_number(
+        self.duration(
             spec,
             "idleTimeout",
             path,
             "seconds, as `idleTimeout: 3600`; 0 turns it off",
+            "write 0 if the cluster shall never be deleted",
         );
     }
 
     /// `spec.worker` of a `DaskCluster`, or of a `DaskWorkerGroup` of this cluster.
     pub fn worker(&mut self, worker: &Value, path: &str, cluster: &str) {
-        self.whole_number(worker, "replicas", path, "0 or more, as `replicas: 2`");
+        self.workers(worker, "replicas", path, "0 or more, as `replicas: 2`");
         update::check(self, worker, path);
         self.embedded_metadata(worker, path);
         let Some(pod_spec) = self.object(worker, "spec", path) else {
@@ -473,10 +476,42 @@ impl Checks {
     /// A number that may be left out.
     pub fn whole_number(&mut self, value: &Value, name: &str, path: &str, remedy: &str) {
         let number = &value[name];
-        if !number.is_null() && number.as_u64().is_none() {
+        // The API server knows no greater whole numbers.
+        let is_right = number.as_i64().is_some_and(|number| number >= 0);
+        if !number.is_null() && !is_right {
             self.error(
                 join(path, name),
                 format!("{number} can't be used: write a whole number of {remedy}"),
+            );
+        }
+    }
+
+    /// A number of seconds that may be left out. `instead` is what to write where it is more than anybody waits for.
+    pub fn duration(&mut self, value: &Value, name: &str, path: &str, remedy: &str, instead: &str) {
+        self.whole_number(value, name, path, remedy);
+        let seconds = &value[name];
+        if seconds.as_u64().is_some_and(|seconds| seconds > time::LONGEST) {
+            self.mistake(
+                join(path, name),
+                format!("{seconds} seconds are more than ten years, and count as ten years: {instead}"),
+            );
+        }
+    }
+
+    /// A number of workers of one group that may be left out.
+    pub fn workers(&mut self, value: &Value, name: &str, path: &str, remedy: &str) {
+        self.whole_number(value, name, path, remedy);
+        let workers = &value[name];
+        if workers
+            .as_u64()
+            .is_some_and(|workers| workers > MOST_WORKERS as u64)
+        {
+            self.mistake(
+                join(path, name),
+                format!(
+                    "a worker group can have {MOST_WORKERS} workers, and gets no more: lower it, and make further groups for the \
+                     rest"
+                ),
             );
         }
     }

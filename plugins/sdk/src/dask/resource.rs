@@ -52,6 +52,9 @@ impl<'a> Resource<'a> {
     }
 }
 
+/// Workers that a group can have: as many children as a plan may have.
+pub const MOST_WORKERS: usize = 20_000;
+
 /// `replicas` of a `spec.worker`; one where it says nothing.
 pub fn replicas(worker: &Value) -> u32 {
     let replicas = worker["replicas"].as_u64().unwrap_or(1);

@@ -2,7 +2,20 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde_json::Value;
+
 use crate::contract::Timestamp;
+
+/// The longest duration in seconds that a spec can say: ten years. A longer one counts as this.
+pub const LONGEST: u64 = 10 * 365 * 24 * 60 * 60;
+
+/// Reads a number of seconds, not longer than [`LONGEST`], as milliseconds; none where there is no such number.
+pub fn seconds(value: &Value) -> Option<i64> {
+    let seconds = value.as_u64()?.min(LONGEST);
+    i64::try_from(seconds)
+        .ok()
+        .map(|seconds| seconds.saturating_mul(1000))
+}
 
 /// Reads `2026-01-31T12:00:00Z`, with or without a fraction.
 pub fn parse(text: &str) -> Option<Timestamp> {
@@ -35,6 +48,8 @@ pub fn span(milliseconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -47,6 +62,19 @@ mod tests {
         assert_eq!(parse(&format_exactly(time + 7)), Some(time + 7));
         assert_eq!(parse("yesterday"), None);
         assert_eq!(span(90_500), "1m 30s");
+    }
+
+    #[test]
+    fn durations_have_a_limit() {
+        let of = |value: Value| seconds(&value);
+        assert_eq!(of(json!(0)), Some(0));
+        assert_eq!(of(json!(60)), Some(60_000));
+        for huge in [json!(999_999_999_999_i64), json!(i64::MAX), json!(u64::MAX)] {
+            assert_eq!(of(huge), Some(315_360_000_000));
+        }
+        for none in [json!(-1), json!(1.5), json!("60"), Value::Null] {
+            assert_eq!(of(none), None);
+        }
     }
 
     #[test]

@@ -4,9 +4,11 @@
 use serde_json::Value;
 
 use super::checks::{Checks, join};
+use super::resource::MOST_WORKERS;
+use super::time;
 
-/// Seconds that a worker has to hand on what it holds.
-pub const DRAIN_TIMEOUT_SECONDS: i64 = 300;
+/// Milliseconds that a worker has to hand on what it holds.
+const DRAIN_TIMEOUT: i64 = 300_000;
 
 /// How workers that are too many leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,10 +31,7 @@ impl ScaleDown {
 
 /// Milliseconds that a worker has to hand on what it holds.
 pub fn drain_timeout(worker: &Value) -> i64 {
-    let seconds = worker["drainTimeoutSeconds"]
-        .as_i64()
-        .unwrap_or(DRAIN_TIMEOUT_SECONDS);
-    seconds.max(0).saturating_mul(1000)
+    time::seconds(&worker["drainTimeoutSeconds"]).unwrap_or(DRAIN_TIMEOUT)
 }
 
 /// How workers are replaced that were made from another template.
@@ -76,20 +75,21 @@ enum Rounding {
     Down,
 }
 
-/// A number of workers, or a part of them as `25%`.
+/// A number of workers, or a part of them as `25%`; not more than a group can have.
 fn count(value: &Value, of: usize, rounding: Rounding) -> Option<usize> {
-    match value {
-        Value::Number(number) => usize::try_from(number.as_u64()?).ok(),
+    let count = match value {
+        Value::Number(number) => number.as_u64()?,
         Value::String(text) => {
-            let percent: usize = text.strip_suffix('%')?.parse().ok()?;
-            let hundredths = of.saturating_mul(percent);
-            Some(match rounding {
+            let percent: u64 = text.strip_suffix('%')?.parse().ok()?;
+            let hundredths = u64::try_from(of).unwrap_or(u64::MAX).saturating_mul(percent);
+            match rounding {
                 Rounding::Up => hundredths.div_ceil(100),
                 Rounding::Down => hundredths / 100,
-            })
+            }
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some(usize::try_from(count).unwrap_or(usize::MAX).min(MOST_WORKERS))
 }
 
 /// Checks these parts of a `spec.worker` that stands at `path`.
@@ -100,11 +100,12 @@ pub fn check(checks: &mut Checks, worker: &Value, path: &str) {
         &join(path, "scaleDown"),
         ["drain", "unsafe"],
     );
-    checks.whole_number(
+    checks.duration(
         worker,
         "drainTimeoutSeconds",
         path,
         "seconds, as `drainTimeoutSeconds: 300`",
+        "write how long a worker may take at most, as `drainTimeoutSeconds: 86400`",
     );
     let strategy = &worker["updateStrategy"];
     let field = join(path, "updateStrategy");
@@ -127,6 +128,12 @@ pub fn check(checks: &mut Checks, worker: &Value, path: &str) {
                 "{value} can't be used: write a number of workers, as `{name}: 2`, or a part of them, as `{name}: 25%`"
             );
             checks.error(join(&field, name), message);
+        } else if value.as_u64().is_some_and(|count| count > MOST_WORKERS as u64) {
+            let message = format!(
+                "a worker group can have {MOST_WORKERS} workers, and {value} counts as that: write a number of workers, as \
+                 `{name}: 2`, or all of them, as `{name}: 100%`"
+            );
+            checks.mistake(join(&field, name), message);
         }
     }
 }
@@ -168,6 +175,8 @@ mod tests {
             (json!({"maxSurge": "25%"}), 10, Some((0, 3))),
             (json!({"maxSurge": 2, "maxUnavailable": 1}), 10, Some((1, 2))),
             (json!({"maxSurge": 0, "maxUnavailable": "0%"}), 10, Some((1, 0))),
+            (json!({"maxSurge": u64::MAX}), 10, Some((0, 20_000))),
+            (json!({"maxUnavailable": "99999999999%"}), 10, Some((20_000, 0))),
         ] {
             assert_eq!(
                 of(strategy.clone(), replicas),
@@ -183,6 +192,8 @@ mod tests {
         assert_eq!(ScaleDown::of(&json!({"scaleDown": "unsafe"})), ScaleDown::Unsafe);
         assert_eq!(drain_timeout(&json!({})), 300_000);
         assert_eq!(drain_timeout(&json!({"drainTimeoutSeconds": 0})), 0);
+        let longest = drain_timeout(&json!({"drainTimeoutSeconds": i64::MAX}));
+        assert_eq!(longest, 315_360_000_000);
     }
 
     #[test]
@@ -209,6 +220,15 @@ mod tests {
                 "spec.worker.updateStrategy.type",
                 "spec.worker.updateStrategy.maxUnavailable",
                 "spec.worker.updateStrategy.maxSurge",
+            ]
+        );
+        let huge =
+            json!({"drainTimeoutSeconds": 999_999_999_999_i64, "updateStrategy": {"maxSurge": 20_001}});
+        assert_eq!(
+            found(huge),
+            [
+                "spec.worker.drainTimeoutSeconds",
+                "spec.worker.updateStrategy.maxSurge"
             ]
         );
         assert_eq!(

@@ -145,6 +145,28 @@ fn clocks_that_differ_do_not_shorten_the_time() {
     assert_eq!(anew.0.requeue_after, Some(48_000));
 }
 
+/// People write them to say never.
+#[test]
+fn huge_timeouts_are_ten_years() {
+    for timeout in [999_999_999_999, i64::MAX] {
+        let first = plan(&idle(timeout, 3_600_000));
+        assert_eq!(condition(&first).as_deref(), Some("True NothingToDo"));
+        assert!(
+            first
+                .condition("Idle")
+                .is_some_and(|text| text.ends_with("the cluster is deleted at 2035-12-29T23:00:00Z")),
+            "{:?}",
+            first.condition("Idle")
+        );
+        assert_eq!(first.0.delete_parent, None);
+        assert!(
+            first
+                .condition("SpecQuestionable")
+                .is_some_and(|text| text.contains("spec.idleTimeout"))
+        );
+    }
+}
+
 #[test]
 fn nothing_is_deleted_without_an_answer_that_says_so() {
     let untouched = |scenario: Scenario| {

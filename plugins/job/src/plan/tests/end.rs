@@ -100,6 +100,11 @@ fn deadline() {
         });
         plan(&scenario.after(milliseconds))
     };
+    for huge in [999_999_999_999, i64::MAX] {
+        let never = at(huge, Some(running()), 86_400_000);
+        assert_eq!(never.status()["jobStatus"], "Running");
+        assert_eq!(never.0.requeue_after, Some(315_360_000_000 - 86_400_000));
+    }
     let before = at(60, Some(running()), 59_000);
     assert_eq!(
         (

@@ -43,7 +43,7 @@ fn a_container_that_is_started_before_the_others_and_stays_can_have_the_port() {
 #[test]
 fn each_mistake_has_its_field() {
     type Change = fn(&mut Value);
-    let cases: [(Change, &str); 42] = [
+    let cases: [(Change, &str); 46] = [
         (|s| s["worker"] = Value::Null, "error spec.worker"),
         (|s| s["worker"] = json!("x"), "error spec.worker"),
         (
@@ -230,6 +230,20 @@ fn each_mistake_has_its_field() {
             "warning spec.scheduler.spec.containers[0].readinessProbe",
         ),
         (|s| s["idleTimeout"] = json!("1h"), "error spec.idleTimeout"),
+        // What is too much runs, as what is as good.
+        (
+            |s| s["idleTimeout"] = json!(999_999_999_999_i64),
+            "mistake spec.idleTimeout",
+        ),
+        (|s| s["idleTimeout"] = json!(u64::MAX), "error spec.idleTimeout"),
+        (
+            |s| s["worker"]["drainTimeoutSeconds"] = json!(i64::MAX),
+            "mistake spec.worker.drainTimeoutSeconds",
+        ),
+        (
+            |s| s["worker"]["replicas"] = json!(20_001),
+            "mistake spec.worker.replicas",
+        ),
     ];
     for (change, expected) in cases {
         assert_eq!(findings(change), [expected]);
@@ -341,6 +355,24 @@ fn services_that_work_are_not_refused() {
     for (at, (change, expected)) in cases.into_iter().enumerate() {
         assert_eq!(findings(change), expected, "case {at}");
     }
+}
+
+#[test]
+fn limits_say_what_to_write() {
+    let mut spec = json!({"idleTimeout": 315_360_001, "worker": {"replicas": 1_000_000}});
+    defaults::cluster_spec(&mut spec, "c", Some("dask:2026.1.0"));
+    let mut checks = Checks::default();
+    checks.cluster_spec(&spec, "spec", "c", &Metadata::default());
+    let sentences: Vec<String> = checks.into_findings().iter().map(Finding::sentence).collect();
+    assert_eq!(
+        sentences,
+        [
+            "spec.worker.replicas: a worker group can have 20000 workers, and gets no more: lower it, and make further groups for \
+             the rest",
+            "spec.idleTimeout: 315360001 seconds are more than ten years, and count as ten years: write 0 if the cluster shall \
+             never be deleted",
+        ]
+    );
 }
 
 #[test]
