@@ -490,7 +490,7 @@ impl Checks {
     pub fn duration(&mut self, value: &Value, name: &str, path: &str, remedy: &str, instead: &str) {
         self.whole_number(value, name, path, remedy);
         let seconds = &value[name];
-        if seconds.as_u64().is_some_and(|seconds| seconds > time::LONGEST) {
+        if seconds.as_i64().is_some_and(|seconds| seconds > time::LONGEST) {
             self.mistake(
                 join(path, name),
                 format!("{seconds} seconds are more than ten years, and count as ten years: {instead}"),
@@ -503,8 +503,8 @@ impl Checks {
         self.whole_number(value, name, path, remedy);
         let workers = &value[name];
         if workers
-            .as_u64()
-            .is_some_and(|workers| workers > MOST_WORKERS as u64)
+            .as_i64()
+            .is_some_and(|workers| workers > MOST_WORKERS as i64)
         {
             self.mistake(
                 join(path, name),

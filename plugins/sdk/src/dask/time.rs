@@ -7,14 +7,12 @@ use serde_json::Value;
 use crate::contract::Timestamp;
 
 /// The longest duration in seconds that a spec can say: ten years. A longer one counts as this.
-pub const LONGEST: u64 = 10 * 365 * 24 * 60 * 60;
+pub const LONGEST: i64 = 10 * 365 * 24 * 60 * 60;
 
 /// Reads a number of seconds, not longer than [`LONGEST`], as milliseconds; none where there is no such number.
 pub fn seconds(value: &Value) -> Option<i64> {
-    let seconds = value.as_u64()?.min(LONGEST);
-    i64::try_from(seconds)
-        .ok()
-        .map(|seconds| seconds.saturating_mul(1000))
+    let seconds = i64::try_from(value.as_u64()?).unwrap_or(LONGEST);
+    Some(seconds.min(LONGEST) * 1000)
 }
 
 /// Reads `2026-01-31T12:00:00Z`, with or without a fraction.

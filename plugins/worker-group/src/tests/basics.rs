@@ -121,6 +121,56 @@ fn who_ends_at_once_is_not_replaced_at_once() {
     );
 }
 
+/// Images may take minutes.
+#[test]
+fn who_ends_as_soon_as_its_image_is_there_ends_at_once() {
+    let ended = json!({"exitCode": 1, "reason": "Error",
+        "startedAt": "2026-01-01T00:03:00Z", "finishedAt": "2026-01-01T00:03:01Z"});
+    let failed =
+        json!({"phase": "Failed", "containerStatuses": [{"name": "worker", "state": {"terminated": ended}}]});
+    let plan = plan(&group(1).child(pod("a", failed)).after(182_000));
+    assert_eq!(
+        (plan.summary(), plan.0.requeue_after),
+        (vec!["keep Pod a".to_owned()], Some(9000))
+    );
+    assert_eq!(
+        plan.status()["backoff"]["message"],
+        "container worker: it ended with code 1"
+    );
+}
+
+/// Nothing but time shows that a volume does not come.
+#[test]
+fn workers_whose_volumes_do_not_come_are_said_after_a_minute() {
+    let mut waiting = pod(
+        "a",
+        json!({
+            "phase": "Pending",
+            "conditions": [{"type": "PodReadyToStartContainers", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+            "containerStatuses": [{"name": "worker", "state": {"waiting": {"reason": "ContainerCreating"}}}],
+        }),
+    );
+    waiting["spec"] = json!({"nodeName": "n"});
+    let scenario = group(1).child(waiting);
+    let early = plan(&scenario.clone().after(59_000));
+    assert_eq!(
+        (early.condition(WORKERS_READY).as_deref(), early.0.requeue_after),
+        (
+            Some("False WorkersStarting: 0 of 1 workers are ready"),
+            Some(1000)
+        )
+    );
+    let late = plan(&scenario.after(60_000));
+    let condition = late.condition(WORKERS_READY).expect("a condition");
+    assert!(
+        condition.starts_with(
+            "False ContainersNotCreated: 0 of 1 workers are ready; 1 wait: ContainersNotCreated (since "
+        ),
+        "{condition}"
+    );
+    assert_eq!(late.0.requeue_after, None);
+}
+
 #[test]
 fn the_pauses_grow_and_one_event_is_enough() {
     let mut status = json!({});

@@ -191,6 +191,31 @@ fn who_can_not_leave_is_named_and_goes_in_the_end() {
     assert_eq!(over.condition(SCALE_DOWN_BLOCKED), None);
 }
 
+/// People write them to say never.
+#[test]
+fn huge_deadlines_are_ten_years() {
+    for timeout in [json!(999_999_999_999_i64), json!(i64::MAX)] {
+        let scenario = group(1)
+            .change(|group| group["spec"]["worker"]["drainTimeoutSeconds"] = timeout)
+            .child(pod("a", running()))
+            .child(marked("b", 0))
+            .scheduler(facts(86_400_000, &[("a", 0, 0), ("b", 1, 7)]));
+        let waits = plan(&scenario.after(86_400_000));
+        assert_eq!(count(&waits, "keep"), 2);
+        assert_eq!(waits.0.requeue_after, Some(315_360_000_000 - 86_400_000));
+        let blocked = waits.condition(SCALE_DOWN_BLOCKED).expect("a condition");
+        assert!(
+            blocked.ends_with("what is still there at 2035-12-30T00:00:00Z is lost"),
+            "{blocked}"
+        );
+        let questionable = waits.condition("SpecQuestionable").expect("a condition");
+        assert!(
+            questionable.contains("spec.worker.drainTimeoutSeconds"),
+            "{questionable}"
+        );
+    }
+}
+
 #[test]
 fn nobody_leaves_while_the_scheduler_can_not_be_asked() {
     let mut scenario = three()

@@ -240,6 +240,73 @@ fn who_can_not_hand_on_its_results_is_replaced_before_it_is_gone() {
     );
 }
 
+/// A new worker that fits on no node, and others that have no room: nobody is in a hurry.
+#[test]
+fn a_rollout_loses_no_results_however_long_it_takes() {
+    let base = change(group(3), json!(null));
+    let unschedulable = json!({"phase": "Pending", "conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]});
+    let mut leaving = marked("old-00", 0);
+    leaving["metadata"]["annotations"][metadata::TEMPLATE_HASH] = json!("other");
+    let scenario = base
+        .clone()
+        .child(leaving)
+        .child(made("old-01", "other", running()))
+        .child(made("old-02", "other", running()))
+        .child(made("new", &hash(&base), unschedulable));
+    let at = |scenario: &Scenario, processing: u32, bytes: u64, after: i64| {
+        let known = [("old-00", processing, bytes), ("old-01", 0, 7), ("old-02", 0, 7)];
+        let scenario = scenario.clone().scheduler(facts(after, &known)).after(after);
+        (plan(&scenario), scenario)
+    };
+    let (held, stored) = at(&scenario, 0, 7, 40_000);
+    let message = "1 of 3 workers are up to date; 1 worker is to leave and could not hand on all results (7 bytes) since \
+                   2026-01-01T00:00:00Z: old-00; more workers or more memory would take them; to lose them, delete the pod; 1 new \
+                   worker is not ready yet: Unschedulable: 0/1 nodes";
+    assert_eq!(
+        held.condition(WORKERS_UP_TO_DATE),
+        Some(format!("False WorkersHoldData: {message}"))
+    );
+    assert_eq!(held.condition(SCALE_DOWN_BLOCKED), None, "nothing is scaled down");
+    assert_eq!(held.events(), [format!("RolloutBlocked: {message}")]);
+    assert_eq!(held.0.requeue_after, None, "time alone changes nothing");
+    let stored = stored.with(&held);
+    for after in [300_000, 86_400_000] {
+        let (later, _) = at(&stored, 1, 7, after);
+        assert_eq!((count(&later, "keep"), later.summary().len()), (4, 4));
+        assert_eq!(
+            later.condition(WORKERS_UP_TO_DATE),
+            held.condition(WORKERS_UP_TO_DATE)
+        );
+        assert_eq!(later.events(), [""; 0], "it is said once");
+    }
+    // What it computes can be computed again; and whoever does not care says so.
+    let (computes, _) = at(&stored, 1, 0, 300_000);
+    assert!(computes.events()[0].starts_with("DrainTimeout: 1 worker is deleted"));
+    let without_care = stored.change(|group| group["spec"]["worker"]["scaleDown"] = json!("unsafe"));
+    let (lost, _) = at(&without_care, 0, 7, 300_000);
+    assert!(lost.events()[0].starts_with("DrainTimeout: 1 worker is deleted"));
+}
+
+#[test]
+fn a_worker_that_is_drained_before_it_is_replaced_is_no_new_one() {
+    let base = half_way(1, 0, 1, json!(null));
+    let scenario = told(base.scheduler(facts(0, &[("old-00", 0, 0)])));
+    let drains = plan(&scenario.clone().after(10));
+    assert_eq!(
+        drains.condition(WORKERS_READY).as_deref(),
+        Some(
+            "False WorkersRetiring: 0 of 1 workers are ready; 1 worker is being drained, and replaced after that: old-00"
+        )
+    );
+    let gone = plan(&scenario.scheduler(facts(20, &[("x", 0, 0)])).after(20));
+    assert_eq!(count(&gone, "create"), 1);
+    assert_eq!(
+        gone.condition(WORKERS_READY).as_deref(),
+        Some("False WorkersStarting: 0 of 1 workers are ready")
+    );
+}
+
 #[test]
 fn a_template_that_does_not_work_stops_the_rollout() {
     let base = group(3);
