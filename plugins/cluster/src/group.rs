@@ -9,10 +9,19 @@ use crate::Settings;
 
 /// Whether as many workers are ready as there shall be; of a cluster and of a group.
 pub(crate) const WORKERS_READY: &str = "WorkersReady";
+/// Conditions of the default group that its cluster has too, while the group has them.
+const PASSED_ON: [&str; 2] = ["ScaleDownBlocked", "WorkersUpToDate"];
 
-/// Why workers of a group do not come, in its own words.
+/// Workers come, as far as is known.
+const STARTING: &str = "WorkersStarting";
+/// Workers are drained before they are replaced.
+const RETIRING: &str = "WorkersRetiring";
+
+/// Why workers of a group are not ready, in its own words.
 #[derive(Debug)]
-struct Trouble {
+struct Why {
+    /// It is more than work that goes on.
+    is_trouble: bool,
     /// How many of its workers are not ready.
     missing: u64,
     reason: String,
@@ -28,8 +37,10 @@ pub(crate) struct Groups {
     pub(crate) default_workers: (u64, u64),
     /// Workers of all groups that there shall be, and that are ready.
     pub(crate) all_workers: (u64, u64),
-    /// Of the group that most workers are missing of, why.
-    trouble: Option<Trouble>,
+    /// Of the group that most workers are missing of, why: of those in trouble, if some are.
+    why: Option<Why>,
+    /// What the default group says of workers that leave and are replaced.
+    passed_on: Vec<Condition>,
     /// What shall become of the default group, and of others that are its children too: a copy of the default group
     /// under another name has its labels, and belongs to whoever made it.
     pub(crate) children: Vec<DesiredChild>,
@@ -59,7 +70,7 @@ impl Groups {
             .iter()
             .filter(is_other);
         let mut all = default.as_ref().map_or((u64::from(wanted), 0), workers);
-        let mut troubles = Vec::from_iter(default.as_ref().and_then(trouble));
+        let mut reasons = Vec::from_iter(default.as_ref().and_then(why));
         for other in copies
             .clone()
             .chain(observation.related_of(&kinds::worker_group()))
@@ -67,7 +78,7 @@ impl Groups {
             let other: Value = other.read()?;
             let (desired, ready) = workers(&other);
             all = (all.0 + desired, all.1 + ready);
-            troubles.extend(trouble(&other));
+            reasons.extend(why(&other));
         }
         let count = |field: &str| {
             default
@@ -79,7 +90,10 @@ impl Groups {
             exists: observed.is_some_and(|observed| !observed.terminating),
             default_workers: (count("replicas"), count("readyReplicas")),
             all_workers: all,
-            trouble: troubles.into_iter().max_by_key(|trouble| trouble.missing),
+            why: reasons
+                .into_iter()
+                .max_by_key(|why| (why.is_trouble, why.missing)),
+            passed_on: default.as_ref().map(passed_on).unwrap_or_default(),
             children: [child]
                 .into_iter()
                 .chain(copies.map(DesiredChild::keep))
@@ -95,23 +109,35 @@ impl Groups {
             return Condition::new(WORKERS_READY, ConditionStatus::False, "Suspended", message);
         }
         let counted = format!("{ready} of {desired} workers are ready");
-        match &self.trouble {
+        match &self.why {
             _ if ready >= desired => {
                 Condition::new(WORKERS_READY, ConditionStatus::True, "AllReady", counted)
             }
-            Some(trouble) => Condition::new(
+            Some(why) => Condition::new(
                 WORKERS_READY,
                 ConditionStatus::False,
-                &trouble.reason,
-                format!("{counted}; {}", trouble.message),
+                &why.reason,
+                format!("{counted}; {}", why.message),
             ),
             None => Condition::new(WORKERS_READY, ConditionStatus::False, STARTING, counted),
         }
     }
 
+    /// What the default group says of workers that leave and are replaced.
+    pub(crate) fn passed_on(&self, suspended: bool) -> Vec<Condition> {
+        match suspended {
+            true => Vec::new(),
+            false => self.passed_on.clone(),
+        }
+    }
+
     /// Why workers do not come, in the words of the group that most are missing of.
     pub(crate) fn why(&self) -> Option<&str> {
-        self.trouble.as_ref().map(|trouble| trouble.message.as_str())
+        self.trouble().map(|why| why.message.as_str())
+    }
+
+    fn trouble(&self) -> Option<&Why> {
+        self.why.as_ref().filter(|why| why.is_trouble)
     }
 
     /// An event where workers do not come for another reason than before.
@@ -122,23 +148,14 @@ impl Groups {
             .flatten()
             .find(|before| before["type"] == WORKERS_READY);
         let is_said = before.is_some_and(|before| before["reason"] == condition.reason);
-        let is_trouble = self
-            .trouble
-            .as_ref()
-            .is_some_and(|trouble| trouble.reason == condition.reason);
+        let is_trouble = self.trouble().is_some_and(|why| why.reason == condition.reason);
         (is_trouble && !is_said).then(|| Event::warning("WorkersNotReady", condition.message.clone()))
     }
 }
 
-/// Workers come, as far as is known.
-const STARTING: &str = "WorkersStarting";
-
-/// What a group says of workers that do not come.
-fn trouble(group: &Value) -> Option<Trouble> {
-    let conditions = group["status"]["conditions"].as_array()?;
-    let condition = conditions
-        .iter()
-        .find(|condition| condition["type"] == WORKERS_READY)?;
+/// What a group says of workers that are not ready.
+fn why(group: &Value) -> Option<Why> {
+    let condition = Resource::of(group).condition(WORKERS_READY)?;
     let reason = condition["reason"].as_str()?;
     if condition["status"] != "False" || reason == STARTING {
         return None;
@@ -148,11 +165,29 @@ fn trouble(group: &Value) -> Option<Trouble> {
     // What comes first are its numbers.
     let why = message.split_once("; ").map_or(message, |(_, why)| why);
     let name = group["metadata"]["name"].as_str().unwrap_or_default();
-    Some(Trouble {
+    Some(Why {
+        is_trouble: reason != RETIRING,
         missing: desired - ready,
         reason: reason.to_owned(),
         message: format!("worker group {name}: {why}"),
     })
+}
+
+/// The conditions of a group that its cluster has too, in the group's own words.
+fn passed_on(group: &Value) -> Vec<Condition> {
+    let group = Resource::of(group);
+    let conditions = PASSED_ON.iter().filter_map(|type_| {
+        let condition = group.condition(type_)?;
+        let text = |field: &str| condition[field].as_str();
+        let holds = text("status")? == "True";
+        Some(Condition::new(
+            *type_,
+            holds.into(),
+            text("reason")?,
+            text("message").unwrap_or_default(),
+        ))
+    });
+    conditions.collect()
 }
 
 /// How many workers a group shall have, and how many are ready; those that are too many don't count.

@@ -14,9 +14,10 @@
 //! * `schedulerRestarts`: how often a scheduler was started anew, as another pod or in the same;
 //! * `schedulerContainerRestarts`: how often the one that was seen last was, in its pod.
 //!
-//! Its conditions are `Available`, `SchedulerReady` and `WorkersReady`; `SchedulerUpToDate` where the scheduler says what it
-//! was made from; `SchedulerRestarted` once it happened; `Suspended` while it is; `Idle` where it has an idle timeout; `SpecQuestionable` where
-//! something in the spec is very likely a mistake.
+//! Its conditions are `Available`, `SchedulerReady` and `WorkersReady`; `ScaleDownBlocked` and `WorkersUpToDate` while its default
+//! group has them; `SchedulerUpToDate` where the scheduler says what it was made from; `SchedulerRestarted` once it happened;
+//! `Suspended` while it is; `Idle` where it has an idle timeout; `SpecQuestionable` where something in the spec is very likely a
+//! mistake.
 
 mod available;
 mod group;

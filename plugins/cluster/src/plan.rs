@@ -43,6 +43,7 @@ pub(crate) fn cluster(observation: &Observation, settings: &Settings) -> Result<
         events: news.into_iter().flatten().collect(),
         ..Plan::default()
     };
+    plan.conditions.extend(groups.passed_on(suspended));
     plan.conditions.extend(memory.condition());
     plan.conditions.extend(scheduler.update.condition());
     plan.conditions.extend(suspended.then(is_suspended_condition));

@@ -324,6 +324,83 @@ fn the_cluster_says_why_workers_do_not_come() {
     );
 }
 
+/// The default group with these conditions.
+fn group_that_says(ready: u32, conditions: Value) -> Value {
+    let mut group = group(2, ready);
+    group["status"]["conditions"] = conditions;
+    group
+}
+
+#[test]
+fn the_cluster_says_what_its_default_group_does_with_its_workers() {
+    let says = |type_: &str, status: &str, reason: &str, message: &str| json!({"type": type_, "status": status, "reason": reason, "message": message});
+    let drained = "1 of 2 workers are ready; 1 worker is being drained, and replaced after that: a";
+    let conditions = json!([
+        says("WorkersReady", "False", "WorkersRetiring", drained),
+        says("ScaleDownBlocked", "True", "WorkersHoldData", "b holds results"),
+        says(
+            "WorkersUpToDate",
+            "False",
+            "RollingUpdate",
+            "1 of 2 workers are up to date"
+        ),
+        says("SpecQuestionable", "True", "Mistakes", "of the group"),
+    ]);
+    let scenario = simple()
+        .child(ready_pod())
+        .child(service("ClusterIP", &Value::Null))
+        .child(group_that_says(1, conditions));
+    let said = plan(&scenario);
+    assert_eq!(
+        said.condition("WorkersReady").as_deref(),
+        Some(
+            "False WorkersRetiring: 1 of 2 workers are ready; worker group simple-default: 1 worker is being drained, and replaced \
+             after that: a"
+        )
+    );
+    assert_eq!(said.events(), [""; 0], "it is no trouble");
+    assert_eq!(
+        (
+            said.condition("ScaleDownBlocked").as_deref(),
+            said.condition("WorkersUpToDate").as_deref()
+        ),
+        (
+            Some("True WorkersHoldData: b holds results"),
+            Some("False RollingUpdate: 1 of 2 workers are up to date")
+        )
+    );
+    assert_eq!(
+        said.condition("SpecQuestionable"),
+        None,
+        "the cluster has its own"
+    );
+    let suspended = plan(&scenario.change(|cluster| cluster["spec"]["suspend"] = json!(true)));
+    assert_eq!(
+        (
+            suspended.condition("ScaleDownBlocked"),
+            suspended.condition("WorkersUpToDate")
+        ),
+        (None, None)
+    );
+    assert_eq!(plan(&whole(ready_pod())).condition("WorkersUpToDate"), None);
+}
+
+#[test]
+fn trouble_is_said_before_work_that_goes_on() {
+    let says = |reason: &str| json!([{"type": "WorkersReady", "status": "False", "reason": reason, "message": "0 of 2; words"}]);
+    let mut other = group_that_says(1, says("Unschedulable"));
+    other["metadata"]["name"] = json!("gpu");
+    let scenario = simple()
+        .child(ready_pod())
+        .child(service("ClusterIP", &Value::Null))
+        .child(group_that_says(0, says("WorkersRetiring")))
+        .related(other);
+    assert_eq!(
+        plan(&scenario).condition("WorkersReady").as_deref(),
+        Some("False Unschedulable: 1 of 4 workers are ready; worker group gpu: words")
+    );
+}
+
 #[test]
 fn mistakes_stand_in_a_condition() {
     let copied = json!({"dask.org/cluster-name": "other", "dask.org/component": "scheduler"});

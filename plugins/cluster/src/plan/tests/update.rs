@@ -145,6 +145,35 @@ fn recreate_deletes_and_then_makes_anew() {
     );
 }
 
+/// The clock of who said when to start anew may be ahead of the API server's.
+#[test]
+fn who_was_made_for_a_restart_is_up_to_date() {
+    let told = |scenario: Scenario, time: &str| {
+        recreate(scenario)
+            .change(|cluster| cluster["metadata"]["annotations"] = json!({RESTARTED_AT: time}))
+            .after(600_000)
+    };
+    let first = plan(&told(simple(), "2026-01-01T00:05:00Z"));
+    let made = first.object("Pod", "simple-scheduler").expect("pod");
+    assert_eq!(
+        made["metadata"]["annotations"][RESTARTED_AT],
+        "2026-01-01T00:05:00.000Z"
+    );
+    let mut pod = ready_pod();
+    pod["metadata"]["annotations"] = made["metadata"]["annotations"].clone();
+    // It was created before that time, says the API server.
+    pod["metadata"]["creationTimestamp"] = json!("2026-01-01T00:04:00Z");
+    let up_to_date = plan(&told(whole(pod.clone()), "2026-01-01T00:05:00Z"));
+    assert!(keeps(&up_to_date));
+    assert!(
+        up_to_date
+            .condition(UP_TO_DATE)
+            .is_some_and(|text| text.starts_with("True UpToDate"))
+    );
+    let again = plan(&told(whole(pod), "2026-01-01T00:07:00Z"));
+    assert!(!keeps(&again), "another restart");
+}
+
 #[test]
 fn who_has_no_hash_is_left_alone_until_told() {
     let of_another_release = |told: Option<&str>| {
