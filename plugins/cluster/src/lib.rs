@@ -63,7 +63,7 @@ impl Logic<Cluster> for DefaultCluster {
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         if let Some(object) = object.as_object_mut() {
             let spec = object.entry("spec").or_insert_with(|| json!({}));
-            defaults::cluster_spec(spec, &name, &settings.default_image);
+            defaults::cluster_spec(spec, &name, settings.default_image.as_deref());
         }
         Ok(object)
     }

@@ -1,6 +1,5 @@
 //! Settings of the cluster component.
 
-use dask_operator_plugin::dask::defaults;
 use dask_operator_plugin::dask::metadata::{self, Ignored};
 use dask_operator_plugin::dask::workload::Workload;
 use schemars::JsonSchema;
@@ -10,8 +9,9 @@ use serde::Deserialize;
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Settings {
-    /// The image of schedulers and workers whose manifest names none.
-    pub default_image: String,
+    /// The image of schedulers and workers whose manifest names none. Without it, a container that is written without an image is an
+    /// error where no other part of the manifest names one.
+    pub default_image: Option<String>,
     /// What new schedulers are made of: `pod`, or `deployment` for one-replica Deployments as dask-kubernetes made them.
     /// A scheduler that exists is kept as it is.
     pub workload: Workload,
@@ -34,7 +34,7 @@ impl Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            default_image: defaults::IMAGE.to_owned(),
+            default_image: None,
             workload: Workload::default(),
             ignored_annotations: metadata::marks_of_tools(),
             ignored_labels: metadata::marks_of_tools(),

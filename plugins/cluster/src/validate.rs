@@ -31,7 +31,7 @@ mod tests {
     #[test]
     fn names_and_parts() {
         let settings = Settings {
-            default_image: "dask:2026.1.0".into(),
+            default_image: Some("dask:2026.1.0".into()),
             ..Settings::default()
         };
         let fields = |name: &str, spec: Value| -> Vec<String> {

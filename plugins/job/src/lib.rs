@@ -21,7 +21,6 @@ mod settings;
 mod validate;
 mod workers;
 
-use dask_operator_plugin::dask::main_container::Role;
 use dask_operator_plugin::dask::{defaults, kinds};
 use dask_operator_plugin::prelude::*;
 
@@ -46,23 +45,8 @@ impl Logic<Job> for DefaultJob {
 
     fn default(mut object: Value, settings: &Settings) -> Result<Value, Error> {
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else {
-            return Ok(object);
-        };
-        // The runner's code is what the workers run: where one of them has an image, the other has it too.
-        let of_runner = spec
-            .get("job")
-            .and_then(|job| defaults::main_image(job, Role::Runner));
-        let image = of_runner.unwrap_or_else(|| settings.default_image.clone());
-        let cluster = spec.entry("cluster").or_insert_with(|| json!({}));
-        let mut of_workers = None;
-        if let Some(cluster) = cluster.as_object_mut() {
-            let spec = cluster.entry("spec").or_insert_with(|| json!({}));
-            defaults::cluster_spec(spec, &name, &image);
-            of_workers = defaults::main_image(&spec["worker"], Role::Worker);
-        }
-        if let Some(job) = spec.get_mut("job") {
-            defaults::job(job, &of_workers.unwrap_or(image));
+        if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+            defaults::job_spec(spec, &name, settings.default_image.as_deref());
         }
         Ok(object)
     }

@@ -1,6 +1,5 @@
 //! Settings of the job component.
 
-use dask_operator_plugin::dask::defaults;
 use dask_operator_plugin::dask::metadata::{self, Ignored};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -9,8 +8,9 @@ use serde::Deserialize;
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Settings {
-    /// The image of runners, schedulers and workers whose manifest names none.
-    pub default_image: String,
+    /// The image of runners, schedulers and workers whose manifest names none. Without it, a container that is written without an image is an
+    /// error where no other part of the manifest names one.
+    pub default_image: Option<String>,
     /// The domain of the Kubernetes cluster, for scheduler addresses with a full name: `cluster.local`. Without it they
     /// end with `.svc`, which works on any domain.
     pub cluster_domain: Option<String>,
@@ -33,7 +33,7 @@ impl Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            default_image: defaults::IMAGE.to_owned(),
+            default_image: None,
             cluster_domain: None,
             ignored_annotations: metadata::marks_of_tools(),
             ignored_labels: metadata::marks_of_tools(),

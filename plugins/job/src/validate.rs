@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn parts() {
         let settings = Settings {
-            default_image: "i:1".into(),
+            default_image: Some("i:1".into()),
             ..Settings::default()
         };
         let fields = |name: &str, spec: Value| -> Vec<String> {

@@ -58,7 +58,7 @@ impl Logic<WorkerGroup> for DefaultWorkerGroup {
         if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
             defaults::worker(
                 spec.entry("worker").or_insert_with(|| json!({})),
-                &settings.default_image,
+                settings.default_image.as_deref(),
             );
         }
         Ok(object)

@@ -56,7 +56,8 @@ pub(crate) fn worker_group(observation: &Observation, settings: &Settings) -> Re
         }
         Some(observed) => {
             let mut cluster: Value = observed.read()?;
-            defaults::cluster_spec(&mut cluster["spec"], cluster_name, &settings.default_image);
+            let image = settings.default_image.as_deref();
+            defaults::cluster_spec(&mut cluster["spec"], cluster_name, image);
             let cluster = Resource::of(&cluster);
             let plan = match cluster.spec["suspend"].as_bool() {
                 Some(true) => suspended(&group, &cluster, &census),

@@ -1,9 +1,10 @@
 //! What a short manifest means: the parts that its author left out.
 //!
 //! Only what is left out entirely is filled in. A container whose command or arguments somebody wrote listens where
-//! they say, so it gets no ports and no probes; it gets an image only where it has none, and none where the field is
-//! misspelt. One image is enough for a whole cluster, because all its parts must be of one version of Dask. Containers
-//! beside Dask's own stay as they are.
+//! they say, so it gets no ports and no probes. One image is enough for a whole resource, because all its parts must be of one
+//! version of Dask: a part without an image takes that of another part, or the administrator's. Where neither names one, parts
+//! get [`IMAGE`], but only if all of them leave their containers out: whoever writes a container has forgotten its image, or
+//! misspelt the field. Containers beside Dask's own stay as they are.
 
 use serde_json::{Map, Value, json};
 
@@ -13,6 +14,9 @@ use super::metadata::{CLUSTER_NAME, COMPONENT};
 
 /// The image where neither manifest nor settings name one.
 pub const IMAGE: &str = "ghcr.io/dask/dask:latest";
+
+/// Where a cluster's pods are written in its spec.
+const PARTS: [(&str, Role); 2] = [("worker", Role::Worker), ("scheduler", Role::Scheduler)];
 
 /// A member of an object, made where it is missing or null. None where `value` is no object.
 fn member<'a>(value: &'a mut Value, name: &str, make: impl FnOnce() -> Value) -> Option<&'a mut Value> {
@@ -36,14 +40,16 @@ fn is_left_out(value: &Value, name: &str) -> bool {
     }
 }
 
-/// Fills in `spec` of a `DaskCluster` called `name`.
-pub fn cluster_spec(spec: &mut Value, name: &str, image: &str) {
-    let named = [("worker", Role::Worker), ("scheduler", Role::Scheduler)]
-        .into_iter()
-        .find_map(|(part, role)| main_image(&spec[part], role));
-    let image = &named.unwrap_or_else(|| image.to_owned());
+/// Fills in `spec` of a `DaskCluster` called `name`. `setting` is the administrator's image, if there is one.
+pub fn cluster_spec(spec: &mut Value, name: &str, setting: Option<&str>) {
+    let parts = PARTS.map(|(part, role)| (&spec[part], role));
+    let image = image_of(&parts, setting);
+    fill_cluster_spec(spec, name, image.as_deref());
+}
+
+fn fill_cluster_spec(spec: &mut Value, name: &str, image: Option<&str>) {
     if let Some(worker) = member(spec, "worker", object) {
-        self::worker(worker, image);
+        fill_worker(worker, image);
     }
     let Some(scheduler) = member(spec, "scheduler", object) else {
         return;
@@ -58,18 +64,43 @@ pub fn cluster_spec(spec: &mut Value, name: &str, image: &str) {
     }
 }
 
+/// The image for all parts of a resource that name none; none where one of them has a container whose image is missing, and
+/// nobody says which it is.
+fn image_of(parts: &[(&Value, Role)], setting: Option<&str>) -> Option<String> {
+    let named = parts.iter().find_map(|(part, role)| main_image(part, *role));
+    let lacks_one = || parts.iter().any(|(part, role)| lacks_image(part, *role));
+    named
+        .or_else(|| setting.map(str::to_owned))
+        .or_else(|| (!lacks_one()).then(|| IMAGE.to_owned()))
+}
+
+/// The main container of a part of a spec, if somebody wrote one.
+fn written_container(part: &Value, role: Role) -> Option<&Value> {
+    let pod_spec = part.get("spec")?;
+    let position = main_container::position(pod_spec, role);
+    pod_spec.get("containers")?.get(position)
+}
+
+/// Whether somebody wrote the main container of a part without an image. One that is misspelt is said where it stands.
+fn lacks_image(part: &Value, role: Role) -> bool {
+    written_container(part, role).is_some_and(|container| {
+        container.is_object() && container["image"].is_null() && misspelt_image(container).is_none()
+    })
+}
+
 /// The image of the main container of a part of a spec.
 pub fn main_image(part: &Value, role: Role) -> Option<String> {
-    let pod_spec = part.get("spec")?;
-    let container = pod_spec
-        .get("containers")?
-        .get(main_container::position(pod_spec, role))?;
-    let image = container.get("image")?.as_str()?;
+    let image = written_container(part, role)?.get("image")?.as_str()?;
     (!image.is_empty()).then(|| image.to_owned())
 }
 
-/// Fills in `spec.worker` of a `DaskCluster` or a `DaskWorkerGroup`.
-pub fn worker(worker: &mut Value, image: &str) {
+/// Fills in `spec.worker` of a `DaskWorkerGroup`. `setting` is the administrator's image, if there is one.
+pub fn worker(worker: &mut Value, setting: Option<&str>) {
+    let image = image_of(&[(&*worker, Role::Worker)], setting);
+    fill_worker(worker, image.as_deref());
+}
+
+fn fill_worker(worker: &mut Value, image: Option<&str>) {
     member(worker, "replicas", || json!(1));
     if let Some(pod_spec) = member(worker, "spec", object) {
         main_container(pod_spec, Role::Worker, image, worker_parts);
@@ -77,8 +108,31 @@ pub fn worker(worker: &mut Value, image: &str) {
     }
 }
 
+/// Fills in `spec` of a `DaskJob` called `name`. The runner's code is what the workers run: where one of them has an image, the
+/// other has it too. `setting` is the administrator's image, if there is one.
+pub fn job_spec(spec: &mut Map<String, Value>, name: &str, setting: Option<&str>) {
+    let cluster = spec.entry("cluster").or_insert_with(object);
+    if let Some(cluster) = cluster.as_object_mut() {
+        cluster.entry("spec").or_insert_with(object);
+    }
+    let cluster = spec.get("cluster").and_then(|cluster| cluster.get("spec"));
+    let cluster = cluster.unwrap_or(&Value::Null);
+    let [worker, scheduler] = PARTS.map(|(part, role)| (&cluster[part], role));
+    let runner = (spec.get("job").unwrap_or(&Value::Null), Role::Runner);
+    let image = image_of(&[worker, scheduler, runner], setting);
+    if let Some(spec) = spec
+        .get_mut("cluster")
+        .and_then(|cluster| cluster.get_mut("spec"))
+    {
+        fill_cluster_spec(spec, name, image.as_deref());
+    }
+    if let Some(job) = spec.get_mut("job") {
+        fill_runner(job, image.as_deref());
+    }
+}
+
 /// Fills in `spec.job` of a `DaskJob`.
-pub fn job(job: &mut Value, image: &str) {
+fn fill_runner(job: &mut Value, image: Option<&str>) {
     let Some(pod_spec) = member(job, "spec", object) else {
         return;
     };
@@ -96,8 +150,8 @@ pub fn job(job: &mut Value, image: &str) {
 }
 
 /// Gives a container an image, unless its author seems to have given it one and misspelt the field.
-fn image(container: &mut Value, image: &str) {
-    if misspelt_image(container).is_none() {
+fn image(container: &mut Value, image: Option<&str>) {
+    if let Some(image) = image.filter(|_| misspelt_image(container).is_none()) {
         member(container, "image", || json!(image));
     }
 }
@@ -131,7 +185,7 @@ fn quantities(value: &mut Value) {
 }
 
 /// Fills in the main container, or makes it.
-fn main_container(pod_spec: &mut Value, role: Role, image: &str, parts: fn() -> Value) {
+fn main_container(pod_spec: &mut Value, role: Role, image: Option<&str>, parts: fn() -> Value) {
     let name = role.container_name();
     if is_left_out(pod_spec, "containers")
         && let Some(pod_spec) = pod_spec.as_object_mut()
@@ -224,7 +278,13 @@ mod tests {
     use super::*;
 
     fn defaulted(mut spec: Value) -> Value {
-        cluster_spec(&mut spec, "c", IMAGE);
+        cluster_spec(&mut spec, "c", None);
+        spec
+    }
+
+    /// A job's spec after defaulting.
+    fn defaulted_job(mut spec: Value, setting: Option<&str>) -> Value {
+        job_spec(spec.as_object_mut().expect("an object"), "j", setting);
         spec
     }
 
@@ -303,9 +363,80 @@ mod tests {
     fn a_misspelt_image_is_not_covered_by_another_one() {
         let spec = defaulted(json!({"worker": {"spec": {"containers": [{"imgae": "mine:1"}]}}}));
         assert_eq!(spec["worker"]["spec"]["containers"][0]["image"], Value::Null);
-        let mut runner = json!({"spec": {"containers": [{"Image": "mine:1"}]}});
-        job(&mut runner, IMAGE);
-        assert_eq!(runner["spec"]["containers"][0]["image"], Value::Null);
+        assert_eq!(
+            main_image(&spec["scheduler"], Role::Scheduler).as_deref(),
+            Some(IMAGE),
+            "nobody wrote it"
+        );
+        let job = defaulted_job(
+            json!({"job": {"spec": {"containers": [{"Image": "mine:1"}]}}}),
+            Some("theirs:1"),
+        );
+        assert_eq!(job["job"]["spec"]["containers"][0]["image"], Value::Null);
+    }
+
+    /// The image of the worker, the scheduler and, of a job, the runner.
+    fn images(spec: &Value, runner: Option<&Value>) -> Vec<Option<String>> {
+        let of_cluster = PARTS.map(|(part, role)| main_image(&spec[part], role));
+        let of_runner = runner.map(|runner| main_image(runner, Role::Runner));
+        of_cluster.into_iter().chain(of_runner).collect()
+    }
+
+    #[test]
+    fn who_writes_a_container_names_an_image_somewhere() {
+        let without = || json!({"spec": {"containers": [{"name": "main"}]}});
+        let with = |image: &str| json!({"spec": {"containers": [{"name": "main", "image": image}]}});
+        let all = |image: Option<&str>, count: usize| vec![image.map(str::to_owned); count];
+        for (spec, setting, expected) in [
+            (json!({"worker": without()}), None, None),
+            (json!({"scheduler": without()}), None, None),
+            (json!({"worker": without()}), Some("theirs:1"), Some("theirs:1")),
+            (
+                json!({"worker": without(), "scheduler": with("mine:1")}),
+                Some("theirs:1"),
+                Some("mine:1"),
+            ),
+            (json!({"worker": {"spec": {"containers": []}}}), None, Some(IMAGE)),
+            (json!({}), None, Some(IMAGE)),
+            (json!({}), Some("theirs:1"), Some("theirs:1")),
+        ] {
+            let mut filled = spec.clone();
+            cluster_spec(&mut filled, "c", setting);
+            assert_eq!(images(&filled, None), all(expected, 2), "{spec} {setting:?}");
+        }
+        for (spec, setting, expected) in [
+            (json!({"job": without()}), None, None),
+            (json!({"job": without()}), Some("theirs:1"), Some("theirs:1")),
+            (json!({"job": with("mine:1")}), None, Some("mine:1")),
+            (
+                json!({"job": with("mine:1"), "cluster": {"spec": {"worker": without()}}}),
+                None,
+                Some("mine:1"),
+            ),
+            (
+                json!({"job": without(), "cluster": {"spec": {"scheduler": with("mine:1")}}}),
+                None,
+                Some("mine:1"),
+            ),
+        ] {
+            let filled = defaulted_job(spec.clone(), setting);
+            let found = images(&filled["cluster"]["spec"], Some(&filled["job"]));
+            assert_eq!(found, all(expected, 3), "{spec} {setting:?}");
+            assert_eq!(
+                defaulted_job(filled.clone(), setting),
+                filled,
+                "twice is the same"
+            );
+        }
+        for (group, setting, expected) in [
+            (without(), None, None),
+            (without(), Some("theirs:1"), Some("theirs:1")),
+            (json!({}), None, Some(IMAGE)),
+        ] {
+            let mut filled = group.clone();
+            worker(&mut filled, setting);
+            assert_eq!(main_image(&filled, Role::Worker).as_deref(), expected, "{group}");
+        }
     }
 
     #[test]
@@ -326,7 +457,7 @@ mod tests {
     #[test]
     fn a_name_that_is_not_known_yet_is_not_selected_by() {
         let mut spec = json!({});
-        cluster_spec(&mut spec, "", IMAGE);
+        cluster_spec(&mut spec, "", None);
         assert_eq!(spec["scheduler"]["service"]["selector"], Value::Null);
     }
 
@@ -379,20 +510,18 @@ mod tests {
             json!({"worker": null, "scheduler": null}),
             json!({"worker": {"spec": {"containers": []}}, "scheduler": {"service": {}}}),
             json!({"worker": {"spec": {"containers": [null]}}, "scheduler": {"spec": {"containers": [{}]}}}),
+            json!({"scheduler": {"spec": {"containers": [{"name": "s"}]}}}),
+            json!({"worker": {"spec": {"containers": [{"name": "w", "imagee": "i:1"}]}}}),
             json!({"worker": 3, "scheduler": {"spec": [], "service": "x"}}),
         ];
         for spec in specs {
             let once = defaulted(spec.clone());
             assert_eq!(defaulted(once.clone()), once, "{spec}");
         }
-        let mut once = json!({"spec": {"containers": [{"name": "job"}]}});
-        job(&mut once, IMAGE);
-        let mut twice = once.clone();
-        job(&mut twice, IMAGE);
-        assert_eq!(once, twice);
-        assert_eq!(once["spec"]["restartPolicy"], "OnFailure");
-        let mut unnamed = json!({"spec": {"containers": [{"image": "i:1"}]}});
-        job(&mut unnamed, IMAGE);
-        assert_eq!(unnamed["spec"]["containers"][0]["name"], "job");
+        let once = defaulted_job(json!({"job": {"spec": {"containers": [{"name": "job"}]}}}), None);
+        assert_eq!(defaulted_job(once.clone(), None), once);
+        assert_eq!(once["job"]["spec"]["restartPolicy"], "OnFailure");
+        let unnamed = defaulted_job(json!({"job": {"spec": {"containers": [{"image": "i:1"}]}}}), None);
+        assert_eq!(unnamed["job"]["spec"]["containers"][0]["name"], "job");
     }
 }

@@ -7,7 +7,7 @@ use crate::dask::defaults;
 /// Findings of a cluster's spec that is changed in one place, as `severity field`.
 fn findings(change: impl FnOnce(&mut Value)) -> Vec<String> {
     let mut spec = json!({});
-    defaults::cluster_spec(&mut spec, "c", "dask:2026.1.0");
+    defaults::cluster_spec(&mut spec, "c", Some("dask:2026.1.0"));
     change(&mut spec);
     let mut checks = Checks::default();
     checks.cluster_spec(&spec, "spec", "c", &Metadata::default());
@@ -355,6 +355,21 @@ fn services_that_work_are_not_refused() {
     for (at, (change, expected)) in cases.into_iter().enumerate() {
         assert_eq!(findings(change), expected, "case {at}");
     }
+}
+
+#[test]
+fn a_container_without_an_image_is_an_error() {
+    let mut spec = json!({"worker": {"spec": {"containers": [{"name": "worker"}]}}});
+    defaults::cluster_spec(&mut spec, "c", None);
+    let mut checks = Checks::default();
+    checks.cluster_spec(&spec, "spec", "c", &Metadata::default());
+    let sentences: Vec<String> = checks.into_findings().iter().map(Finding::sentence).collect();
+    let sentence = |part: &str| {
+        format!(
+            "spec.{part}.spec.containers[0].image: a container needs an image, as `image: ghcr.io/dask/dask:2026.8.0`"
+        )
+    };
+    assert_eq!(sentences, [sentence("worker"), sentence("scheduler")]);
 }
 
 #[test]
