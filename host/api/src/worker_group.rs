@@ -90,8 +90,8 @@ pub struct Worker {
     /// they leave all the same, and results that they hold are lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_down: Option<ScaleDown>,
-    /// Seconds that other workers have to take the results of a worker that leaves; then its pod is deleted all the same.
-    /// The default is 300.
+    /// Seconds that other workers have to take the results of a worker that leaves; then its pod is deleted all the same,
+    /// unless it leaves only because its pod's spec has changed. The default is 300.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub drain_timeout_seconds: Option<i64>,

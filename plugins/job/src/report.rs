@@ -110,7 +110,7 @@ pub(crate) fn runner_ready(verdict: &Verdict, runner: &Runner, name: &str, now: 
     }
 }
 
-/// The runner should be gone and is not, for as long as its condition says so.
+/// What people are told when the runner, as its condition says now, should be gone and is not.
 pub(crate) fn stuck_event(job: &Resource<'_>, runner: &Condition) -> Option<Event> {
     let is_said = job
         .condition(RUNNER_READY)
