@@ -62,7 +62,7 @@ fn spec() -> impl Strategy<Value = Value> {
     (limit, deadline, any::<bool>(), 0..3_u8, any::<bool>()).prop_map(
         |(limit, deadline, never, workers, keep)| {
             json!({
-                "job": {"spec": {"restartPolicy": if never { "Never" } else { "OnFailure" }, "containers": [{"name": "j"}]}},
+                "job": {"spec": {"restartPolicy": if never { "Never" } else { "OnFailure" }, "containers": [{"name": "j", "image": "i"}]}},
                 "cluster": {"spec": {}}, "backoffLimit": limit, "activeDeadlineSeconds": deadline,
                 "waitForWorkers": workers, "deletionPolicy": if keep { "OnSuccess" } else { "Always" },
             })

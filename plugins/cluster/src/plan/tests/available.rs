@@ -99,7 +99,7 @@ fn a_scheduler_that_does_not_answer_is_not_available() {
 fn what_the_operator_can_not_try_is_unknown() {
     let tls = whole(ready_pod()).change(|cluster| {
         cluster["spec"]["scheduler"]["spec"]["containers"] =
-            json!([{"name": "scheduler", "args": ["dask", "scheduler", "--protocol", "tls"]}]);
+            json!([{"name": "scheduler", "image": "i", "args": ["dask", "scheduler", "--protocol", "tls"]}]);
     });
     let plan = plan(&tls.unreachable("certificate required"));
     assert_eq!(available(&plan), "Unknown SchedulerUnreachable");
