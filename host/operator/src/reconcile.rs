@@ -288,7 +288,9 @@ impl Reconciler {
         let events: Vec<_> = plan.events.iter().cloned().chain(news).collect();
         match self.write_status(key, &object, &value, &wanted).await {
             Ok((Wrote::Withheld(wait), _)) => {
-                self.remember(&object, &value, &written, wanted);
+                if self.remember(&object, &value, &written, wanted) {
+                    self.tell(key, &object, &events).await;
+                }
                 written.add(Wrote::Withheld(wait));
             }
             Ok((Wrote::Done | Wrote::Nothing, newer)) => {
