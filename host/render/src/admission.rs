@@ -28,6 +28,7 @@ pub use chain::{Chain, Decider, Request};
 pub use outcome::{Outcome, Said};
 
 use crate::convert;
+use crate::fields::FIELDS;
 use crate::findings::{keep_for_author, strictly};
 use crate::logic::Failure;
 use crate::policy::{Mode, Policy};
@@ -112,9 +113,21 @@ pub fn validate(chain: &Chain<'_>, request: &Request<'_>, now: Timestamp) -> Out
     outcome
 }
 
-/// Both: what becomes of a manifest on a cluster where the webhook is on.
+/// Both: what becomes of a manifest on a cluster where the webhook is on. The API server takes out nulls that mean nothing
+/// before it asks, so they are taken out here.
 #[must_use]
 pub fn admit(chain: &Chain<'_>, request: &Request<'_>, now: Timestamp) -> Outcome {
+    let without_nulls = |object: &Value| {
+        let mut object = object.clone();
+        FIELDS.prune_nulls(request.kind, &mut object);
+        object
+    };
+    let (object, old) = (without_nulls(request.object), request.old.map(without_nulls));
+    let request = &Request {
+        object: &object,
+        old: old.as_ref(),
+        ..*request
+    };
     let mutated = mutate(chain, request);
     if !mutated.is_allowed() {
         return mutated;

@@ -202,6 +202,16 @@ fn a_generated_name_is_no_obstacle() {
     assert!(validate(&chain(&[]), &create(&object), 0).is_allowed());
 }
 
+#[test]
+fn nulls_that_the_api_server_takes_out_are_nothing() {
+    let object = object(json!({"suspend": null}));
+    let changed = admit(&chain(&[]), &create(&object), 0).changed;
+    assert_eq!(
+        changed.map(|object| object["spec"].clone()),
+        Some(json!({"size": 1}))
+    );
+}
+
 /// What was filled in before is not changed once more, and what is checked is never.
 #[test]
 fn only_what_changes_is_said_to_be_changed() {
