@@ -1,12 +1,13 @@
 """The definitions of the Dask resources, without an operator: what the API server does by itself."""
 
 import json
+import re
 
 import pytest
 from support import kubectl as kubectl_module
 from support.cluster import ROOT
 from support.kubectl import Refused
-from support.manifests import autoscaler, changed, cluster, group, job
+from support.manifests import API, autoscaler, changed, cluster, group, job
 from support.waiting import until
 
 KINDS = ["daskautoscaler", "daskcluster", "daskjob", "daskworkergroup"]
@@ -254,19 +255,47 @@ def test_status_is_a_subresource_and_keeps_what_a_plugin_adds(kubectl, manifest)
     kubectl("wait", f"{kind}/st", "--for=condition=Ready", "--timeout=120s")
 
 
+def row(kubectl, *arguments):
+    """The titles that kubectl shows of an object, in capitals, and what stands below each."""
+    titles, values = kubectl("get", *arguments).splitlines()
+    starts = [found.start() for found in re.finditer(r"(?<!\S)\S+(?: \S+)*", titles)]
+    ends = [*starts[1:], None]
+    return {titles[start:end].strip(): values[start:end].strip() for start, end in zip(starts, ends, strict=True)}
+
+
+def shown(kubectl, *arguments):
+    """The same without the age."""
+    return {title: value for title, value in row(kubectl, *arguments).items() if title != "AGE"}
+
+
 def test_columns(kubectl):
     kubectl.apply(cluster("seen", 3), group("seen-more", "seen", 2), job("seen-job"), autoscaler("seen", "seen", 1, 9))
-    ready = {"type": "SchedulerReady", "status": "True"}
+    conditions = [{"type": "SchedulerReady", "status": "True"}, {"type": "Available", "status": "False"}]
     kubectl.patch("dsk", "seen", subresource="status", patch={"status": {
-        "phase": "Running", "replicas": 3, "readyReplicas": 2, "conditions": [ready]}})
+        "phase": "Running", "replicas": 3, "readyReplicas": 2, "conditions": conditions}})
     kubectl.patch("djb", "seen-job", {"status": {"jobStatus": "Running"}}, subresource="status")
-
-    def row(*arguments):
-        return kubectl("get", *arguments, "--no-headers").split()
-
-    assert row("dsk", "seen")[:4] == ["seen", "3", "2", "Running"]
-    assert row("dsk", "seen", "--output=wide")[5:] == ["True", "3", "0"]
-    assert row("daskworkers", "seen-more")[:3] == ["seen-more", "2", "seen"]
-    assert row("djb", "seen-job")[:3] == ["seen-job", "Running", "1"]
+    plain = {"NAME": "seen", "WORKERS": "3", "READY": "2", "STATUS": "Running", "AVAILABLE": "False"}
+    assert shown(kubectl, "dsk", "seen") == plain
+    assert shown(kubectl, "dsk", "seen", "--output=wide") == {**plain, "SCHEDULER": "True", "EXISTING": "3", "IDLE TIMEOUT": "0"}
+    assert shown(kubectl, "daskworkers", "seen-more") == {"NAME": "seen-more", "WORKERS": "2", "READY": "", "CLUSTER": "seen"}
+    assert shown(kubectl, "djb", "seen-job") == {"NAME": "seen-job", "STATUS": "Running", "NUMBER OF WORKERS": "1"}
     kubectl.patch("daskautoscaler", "seen", {"status": {"currentReplicas": 3, "desiredReplicas": 5}}, subresource="status")
-    assert row("daskautoscalers", "seen")[:6] == ["seen", "seen", "1", "9", "3", "5"]
+    assert shown(kubectl, "daskautoscalers", "seen") == {
+        "NAME": "seen", "CLUSTER": "seen", "MINIMUM": "1", "MAXIMUM": "9", "CURRENT": "3", "DESIRED": "5"}
+
+
+@pytest.mark.parametrize("kind, name", [("DaskPlugin", "dpl"), ("ClusterDaskPlugin", "cdpl")])
+def test_columns_of_plugins(kubectl, kind, name):
+    place = {"namespace": "plugins"} if kind == "ClusterDaskPlugin" else {}
+    source = {"configMap": {"name": "limits", "key": "limits.wasm", **place}}
+    kubectl.apply({"apiVersion": API, "kind": kind, "metadata": {"name": "limits"}, "spec": {"source": source, "mode": "monitor"}})
+    ready = {"type": "Ready", "status": "False", "reason": "RolledBack", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    status = {"version": "1.2.0", "shortDigest": "0123456789ab", "interfaceNames": "cluster,policy", "conditions": [ready]}
+    kubectl.patch(name, "limits", {"status": status}, subresource="status")
+    plain = {"NAME": "limits", "IN FORCE": "1.2.0", "DIGEST": "0123456789ab", "INTERFACES": "cluster,policy", "MODE": "monitor",
+             "READY": "False"}
+    try:
+        assert shown(kubectl, name, "limits") == plain
+        assert shown(kubectl, name, "limits", "--output=wide") == {**plain, "REASON": "RolledBack"}
+    finally:
+        kubectl("delete", name, "limits")
