@@ -19,6 +19,8 @@ from typing import NamedTuple
 DISCOVERY = "application/json;v=v2;g=apidiscovery.k8s.io;as=APIGroupDiscoveryList"
 #: No proxy of the environment's stands between us and ours.
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+#: Seconds after which a request that was not answered is given up.
+TIMEOUT = 60
 
 
 class Refused(Exception):
@@ -61,18 +63,30 @@ class ApiServer:
         self.proxy.terminate()
         self.proxy.wait()
 
-    def read(self, path, accept="application/json", attempts=10):
-        """What is at a path; None where nothing is. Asks again when it is told to come back later, as kubectl does."""
+    def read(self, path, accept="application/json"):
+        """What is at a path; None where nothing is."""
+        return self.ask(urllib.request.Request(self.url + path, headers={"Accept": accept}))
+
+    def create(self, path, body):
+        """POST an object to a path as a client other than kubectl does, nulls included; return what is stored."""
+        made = self.ask(urllib.request.Request(self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}))
+        if made is None:
+            raise Refused(f"{path}: there is no such resource")
+        return made
+
+    def ask(self, request, attempts=10):
+        """What is answered; None where nothing is. Asks again when it is told to come back later, as kubectl does."""
+        path = request.full_url.removeprefix(self.url)
         try:
-            with OPENER.open(urllib.request.Request(self.url + path, headers={"Accept": accept}), timeout=60) as answer:
+            with OPENER.open(request, timeout=TIMEOUT) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             if error.code == 404:
                 return None
             if error.code == 429 and attempts > 1:
                 time.sleep(int(error.headers.get("Retry-After") or 1))
-                return self.read(path, accept, attempts - 1)
-            raise Refused(f"{path}: {error.code} {error.read().decode(errors='replace').strip()}") from error
+                return self.ask(request, attempts - 1)
+            raise Refused(f"{path}: {error.code} {message(error.read().decode(errors='replace'))}") from error
         except OSError as error:
             raise Refused(f"{path}: {error}") from error
 
@@ -102,6 +116,14 @@ class ApiServer:
             # Objects in lists do not say what they are.
             objects += [{"apiVersion": resource.api_version, "kind": resource.kind, **item} for item in found["items"]]
         return objects
+
+
+def message(answer):
+    """The sentence of an answer that is no object; all of it where it has none."""
+    try:
+        return json.loads(answer)["message"]
+    except (ValueError, KeyError, TypeError):
+        return answer.strip()
 
 
 def resources(discovery):

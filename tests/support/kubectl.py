@@ -35,7 +35,7 @@ class Kubectl:
 
     def create_raw(self, path, body):
         """POST an object as a client other than kubectl does, nulls included; return what is stored."""
-        return json.loads(self("create", "--raw", path, "--filename", "-", stdin=json.dumps(body)))
+        return self.server().create(path, body)
 
     def get(self, kind, name):
         """One object, or None."""

@@ -72,3 +72,17 @@ def changed(manifest, path, value):
     else:
         at[last] = None if value == "null" else value
     return json.loads(json.dumps(manifest))
+
+
+def lost(sent, stored, path=""):
+    """The fields that were sent and are not there as they were sent; nulls are nothing."""
+    if sent is None:
+        return
+    if isinstance(sent, dict) and isinstance(stored, dict):
+        for key, value in sent.items():
+            yield from lost(value, stored.get(key), f"{path}.{key}")
+    elif isinstance(sent, list) and isinstance(stored, list) and len(sent) <= len(stored):
+        for number, value in enumerate(sent):
+            yield from lost(value, stored[number], f"{path}[{number}]")
+    elif sent != stored:
+        yield f"{path}: {str(sent)[:60]!r} became {str(stored)[:60]!r}"

@@ -2,6 +2,8 @@
 
 import copy
 
+import yaml
+
 #: There is no such mutation of a value.
 NONE = object()
 
@@ -26,6 +28,23 @@ def of_value(name, value):
 
 VALUES = ["null", "empty", "of another type", "huge", "negative", "a fraction", "not ASCII", "as YAML 1.1 reads it", "with a line break"]
 KEYS = ["misspelt", "one level too high"]
+
+#: What people write in YAML and programs read in several ways.
+WRITTEN = ["on", "no", "True", "~", "0755", "0o17", "0x1F", "0b11", "1_000", "1e3", "1.0", "+5", "12:30", "2026-01-01", "1.5Gi",
+           "'on'", '"8787"', "!!str 5"]
+#: Where :data:`WRITTEN` stands: a text, a quantity, a number of Kubernetes', one of ours, a truth of each, a number or text.
+PLACES = [
+    "spec.worker.spec.containers.0.env.0.value",
+    "spec.worker.spec.containers.0.resources.requests.cpu",
+    "spec.worker.spec.terminationGracePeriodSeconds",
+    "spec.worker.spec.hostNetwork",
+    "spec.worker.metadata.labels.team",
+    "spec.idleTimeout",
+    "spec.worker.updateStrategy.maxSurge",
+    "spec.suspend",
+    "spec.scheduler.service.ports.0.targetPort",
+]
+_HERE = "written-here"
 
 
 def places(value, at=()):
@@ -65,3 +84,31 @@ def mutations(manifest):
             changed = copy.deepcopy(manifest)
             at(changed, path[:-2])[path[-1]] = at(changed, path[:-1]).pop(path[-1])
             yield f"{title} is {KEYS[1]}", changed
+
+
+class _Quoted(yaml.SafeDumper):
+    """Puts all texts into quotes: what is read is the same in all versions of YAML."""
+
+    def represent_str(self, text):
+        """A text."""
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style='"')
+
+
+_Quoted.add_representer(str, _Quoted.represent_str)
+
+
+def text_of(manifest):
+    """A manifest as YAML."""
+    return yaml.dump(manifest, Dumper=_Quoted, allow_unicode=True, sort_keys=False, width=10**6)
+
+
+def writings(manifest):
+    """Pairs of a title and the YAML of a manifest in which one value is written so that programs may read it differently."""
+    for place in PLACES:
+        *parents, last = (int(key) if key.isdecimal() else key for key in place.split("."))
+        changed = copy.deepcopy(manifest)
+        at(changed, parents)[last] = _HERE
+        text = text_of(changed)
+        assert text.count(_HERE) == 1, place
+        for written in WRITTEN:
+            yield f"{place} is written {written}", text.replace(f'"{_HERE}"', written)

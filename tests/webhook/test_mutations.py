@@ -1,116 +1,153 @@
-"""Everything that judges manifests agrees on each: ``render``, the webhook, the API server, and the operator afterwards."""
+"""Everything that judges manifests agrees on each: ``render``, ``plugin test``, the webhook, the API server, and the operator afterwards."""
 
 import json
 import re
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+import yaml
 from support.api_server import Refused
-from support.manifests import API, autoscaler, cluster, group, job
-from support.mutations import mutations
+from support.cluster import ROOT
+from support.manifests import API, cluster, lost
+from support.mutations import mutations, text_of, writings
 from support.operator import BINARY
 from support.waiting import until
+from support.whole import (
+    fields,
+    has,
+    whole_autoscaler,
+    whole_cluster,
+    whole_group,
+    whole_job,
+)
 
 PLURALS = {"DaskCluster": "daskclusters", "DaskWorkerGroup": "daskworkergroups", "DaskJob": "daskjobs", "DaskAutoscaler": "daskautoscalers"}
+#: A default component, as `make build` leaves it: what an author's own would be tried like.
+COMPONENT = ROOT / "target" / "components" / "cluster.wasm"
 #: What no component says: it comes from the API server, which knows more than can be known without it.
 API_SERVER = re.compile(r"strict decoding error|unknown field|the API server takes no such|: (Invalid|Unsupported|Duplicate) value|: Required value|"
                         r": Forbidden:|: Too (long|many)|may not be specified|cannot unmarshal|in body")
+#: What is said in place of an answer that did not come.
+SILENCE = re.compile(r"timed out|failed calling webhook|context deadline exceeded")
 #: Conditions with which the operator says that it can't do what the resource says.
 FAILED = {"PluginFailed", "PlanRefused", "ApplyFailed", "SpecInvalid", "PolicyViolated"}
+#: Seconds for a program that judges all of them.
+LONG = 600
 
 
-def rich_cluster(name):
-    """A cluster with a field of each kind in its pod specs."""
-    manifest = cluster(name)
-    container = manifest["spec"]["worker"]["spec"]["containers"][0]
-    container.update({
-        "env": [{"name": "A", "value": "b"}, {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
-        "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}},
-        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
-        "securityContext": {"runAsUser": 1000},
-    })
-    manifest["spec"]["worker"]["spec"].update({
-        "volumes": [{"name": "data", "emptyDir": {"sizeLimit": "1Gi"}}],
-        "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
-        "nodeSelector": {"disk": "ssd"},
-        "terminationGracePeriodSeconds": 30,
-        "hostNetwork": False,
-    })
-    manifest["spec"].update({"idleTimeout": 3600})
-    manifest["metadata"].update({"labels": {"team": "a"}, "annotations": {"note": "b"}})
-    manifest["spec"]["worker"]["metadata"] = {"labels": {"team": "a"}, "annotations": {"note": "b"}}
-    return manifest
+def bases():
+    """A manifest of each kind, with all of its fields."""
+    return [whole_cluster("m"), whole_group("m", "base"), whole_job("m"), whole_autoscaler("m", "base")]
 
 
-def all_mutations():
-    """Titles and manifests, with names of their own."""
-    bases = [rich_cluster("m"), group("m", "base", 0), job("m"), autoscaler("m", "base", 1, 5)]
+@pytest.mark.parametrize("base", bases(), ids=lambda base: base["kind"])
+def test_each_field_is_mutated(base):
+    """A field that is new in a definition needs a value in support/whole.py."""
+    missing = [".".join(path) for path in fields(base["kind"]) if not has(base, path)]
+    assert not missing
+    titles = [title for title, _ in mutations(base)]
+    assert all(any(title.startswith(f"{'.'.join(path)} is ") for title in titles) for path in fields(base["kind"]))
+
+
+def named(manifest, name):
+    """A manifest under another name, which its Service selects by."""
+    return json.loads(json.dumps(manifest).replace('"m"', f'"{name}"'))
+
+
+def all_manifests(kubectl):
+    """Titles, manifests and their YAML, with names of their own: one change in each."""
     found = []
-    for base in bases:
+    for base in bases():
         for title, manifest in mutations(base):
-            name = f"m{len(found):04}"
-            service = manifest["spec"].get("scheduler", {})
-            text = json.dumps(manifest)
-            if isinstance(service, dict):
-                text = text.replace('"dask.org/cluster-name": "m"', f'"dask.org/cluster-name": "{name}"')
-            manifest = json.loads(text)
-            manifest["metadata"]["name"] = name
-            found.append((f"{base['kind']} {title}", manifest))
-    return found
+            manifest = named(manifest, f"m{len(found):04}")
+            found.append((f"{base['kind']} {title}", manifest, text_of(manifest)))
+    base = whole_cluster("m")
+    written = [(title, text.replace("w0000", f"w{number:04}")) for number, (title, text) in enumerate(writings(named(base, "w0000")))]
+    manifests = as_kubectl_reads(kubectl, [text for _, text in written])
+    return found + [(f"DaskCluster {title}", manifest, text) for (title, text), manifest in zip(written, manifests, strict=True)]
 
 
-def by_render(folder, manifests):
-    """What ``render`` says of each: the errors by position."""
-    for number, (_, manifest) in enumerate(manifests):
-        (folder / f"{number:04}.json").write_text(json.dumps(manifest))
-    done = subprocess.run([BINARY, "render", "--filename", folder], text=True, capture_output=True, timeout=600, check=False)
+def as_kubectl_reads(kubectl, texts):
+    """The objects of YAML texts, as kubectl would send them."""
+    mark = "kubectl-has-read-it"
+    printed = kubectl("annotate", "--local", "--filename", "-", f"{mark}=", "--output", "json", stdin="\n---\n".join(texts))
+    decoder, objects, position = json.JSONDecoder(), [], 0
+    while position < len(printed.rstrip()):
+        made, position = decoder.raw_decode(printed, position)
+        position += len(printed[position:]) - len(printed[position:].lstrip())
+        objects.append(made)
+    for made in objects:
+        del made["metadata"]["annotations"][mark]
+    assert len(objects) == len(texts)
+    return objects
+
+
+def by_render(folder):
+    """What ``render`` says of each of the files: the errors by their numbers."""
+    done = subprocess.run([BINARY, "render", "--filename", folder], text=True, capture_output=True, timeout=LONG, check=False)
     assert done.returncode in (0, 1), done.stderr[-5000:]
     errors = {}
     for line in done.stderr.splitlines():
-        if said := re.match(r"error: .*?(\d{4})\.json(.*)", line):
+        if said := re.match(r"error: .*?(\d{4})\.yaml(.*)", line):
             errors.setdefault(int(said[1]), said[2])
     return errors
 
 
+def by_plugin_test(folder, refused, count):
+    """Where the trial of a component says something else of the files than that these are refused and the others are not."""
+    cases = [{"name": f"{number:04}", "manifest": str(folder / f"{number:04}.yaml"),
+              "expect": {"verdict": "refuse" if number in refused else "allow"}} for number in range(count)]
+    tests = folder / "trial.tests"
+    tests.write_text(yaml.safe_dump({"cases": cases}))
+    done = subprocess.run([BINARY, "plugin", "test", tests, "--component", COMPONENT], text=True, capture_output=True, timeout=LONG,
+                          check=False)
+    assert f"{count} passed" in done.stdout or re.search(r"\d+ passed, \d+ failed", done.stdout), done.stderr[-5000:]
+    return {int(said[1]): said[2].strip() for said in re.finditer(r"^  FAIL  (\d{4})\n((?:    .*\n)*)", done.stdout, re.MULTILINE)}
+
+
 def by_api_server(asked, manifest):
-    """What is stored, or the refusal."""
+    """What is stored, or the refusal; and how long it took."""
     path = f"/apis/{API}/namespaces/{asked.namespace}/{PLURALS[manifest['kind']]}?fieldValidation=Strict"
+    begin = time.monotonic()
     try:
-        return asked.create_raw(path, manifest), None
+        return asked.create_raw(path, manifest), None, time.monotonic() - begin
     except Refused as refused:
-        return None, str(refused)
+        return None, str(refused), time.monotonic() - begin
 
 
-def lost(sent, stored, path=""):
-    """The fields that were sent and are not stored as they were sent; nulls are nothing."""
-    if sent is None:
-        return
-    if isinstance(sent, dict) and isinstance(stored, dict):
-        for key, value in sent.items():
-            yield from lost(value, stored.get(key), f"{path}.{key}")
-    elif isinstance(sent, list) and isinstance(stored, list) and len(sent) <= len(stored):
-        for number, value in enumerate(sent):
-            yield from lost(value, stored[number], f"{path}[{number}]")
-    elif sent != stored:
-        yield f"{path}: {str(sent)[:60]!r} became {str(stored)[:60]!r}"
-
-
-def test_all_agree(asked, tmp_path):
+def test_all_agree(asked, hook, tmp_path):
     asked.apply(cluster("base", 0))
-    manifests = all_mutations()
+    manifests = all_manifests(asked)
     assert len(manifests) >= 300
-    rendered = by_render(tmp_path, manifests)
+    for number, (_, _, text) in enumerate(manifests):
+        (tmp_path / f"{number:04}.yaml").write_text(text)
+    begin = time.monotonic()
+    rendered = by_render(tmp_path)
+    tried = by_plugin_test(tmp_path, rendered, len(manifests))
+    spent = [f"{time.monotonic() - begin:.0f} s without a cluster"]
+    begin = time.monotonic()
     with ThreadPoolExecutor(8) as pool:
-        judged = list(pool.map(lambda pair: by_api_server(asked, pair[1]), manifests))
-    disagreements, accepted = [], {}
-    for number, ((title, manifest), (stored, refusal)) in enumerate(zip(manifests, judged, strict=True)):
+        judged = list(pool.map(lambda found: by_api_server(asked, found[1]), manifests))
+    spent.append(f"{time.monotonic() - begin:.0f} s by the API server, {max(took for *_, took in judged):.1f} s for one at most")
+    disagreements = [f"{manifests[number][0]}: render {'refuses' if number in rendered else 'prints'} it, and plugin test says {said}"
+                     for number, said in tried.items()]
+    accepted = {}
+    for number, ((title, manifest, _), (stored, refusal, _)) in enumerate(zip(manifests, judged, strict=True)):
         if stored is not None:
             accepted[manifest["metadata"]["name"]] = title
             disagreements += [f"{title}: {field}" for field in lost(manifest["spec"], stored["spec"], "spec")]
             if number in rendered:
                 disagreements.append(f"{title}: stored, and render says{rendered[number]}")
+        elif SILENCE.search(refusal):
+            disagreements.append(f"{title}: it was not answered: {refusal}")
         elif number not in rendered and not API_SERVER.search(refusal):
             disagreements.append(f"{title}: render prints it, and it is refused: {refusal}")
+    for outcome in ("late", "failed"):
+        requests = hook.operator.metric("dask_operator_webhook_requests_total", outcome=outcome)
+        if requests:
+            disagreements.append(f"{requests:.0f} answers of the webhook were {outcome}")
 
     def settled():
         resources = [item for plural in PLURALS.values() for item in asked.list(plural)]
@@ -118,9 +155,11 @@ def test_all_agree(asked, tmp_path):
         assert not waiting, waiting
         return resources
 
-    for item in until(settled, "the operator to look at all that was stored", 300):
+    begin = time.monotonic()
+    for item in until(settled, "the operator to look at all that was stored", 300, 1):
         title = accepted.get(item["metadata"]["name"])
         for condition in item["status"].get("conditions", []) if title else []:
             if condition["type"] in FAILED and condition["status"] == "True":
                 disagreements.append(f"{title}: stored, and then {condition['type']}: {condition['message']}")
+    print(f"{len(manifests)} manifests, {len(accepted)} stored:", ", ".join(spent), f"and {time.monotonic() - begin:.0f} s until the operator had seen all")
     assert not disagreements, f"{len(disagreements)} of {len(manifests)}:\n" + "\n".join(disagreements)
