@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from support import kubectl as kubectl_module
 from support.dask import WORKERS, workers
 from support.kubectl import Kubectl, Refused
 from support.manifests import API, autoscaler, changed, cluster, group, job, pod
@@ -386,51 +387,72 @@ def test_a_copy_of_the_default_group_stays(kubectl, operator):
     stays(lambda: workers(kubectl, "copy", 1) == pods, "the copy and its worker")
 
 
+#: Labels of a worker of the cluster called `c`.
+LABELS = {"dask.org/cluster-name": "c", "dask.org/component": "worker"}
+
+
+def bodies():
+    """What stands below the metadata of objects of a user: a title, version, kind and the rest. One group is of another
+    cluster, and one is of `c`, which may own it then."""
+    containers = {"containers": [{"name": "worker", "image": "i:1"}]}
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": containers}
+    yield "pod", "v1", "Pod", {"spec": containers}
+    yield "service", "v1", "Service", {"spec": {"ports": [{"port": 1}]}}
+    yield "deployment", "apps/v1", "Deployment", {"spec": {"selector": {"matchLabels": {"a": "b"}}, "replicas": 0, "template": template}}
+    yield "group", API, "DaskWorkerGroup", {"spec": group("g", "elsewhere", 1)["spec"]}
+    yield "own-group", API, "DaskWorkerGroup", {"spec": group("g", "c", 0)["spec"]}
+
+
 def decoys(kubectl):
-    """Objects of a user that look like children of the cluster, the group and the job called `c`, by kind and name."""
+    """Objects of a user that look like children of the cluster and the group called `c`, and who creates them."""
     def owner(kind, name, controller):
         uid = kubectl.get(kind, name)["metadata"]["uid"]
         return [{"apiVersion": API, "kind": kind, "name": name, "uid": uid, "controller": controller}]
 
-    containers = {"containers": [{"name": "worker", "image": "i:1"}]}
-    labels = {"dask.org/cluster-name": "c", "dask.org/component": "worker"}
-    bodies = {
-        ("v1", "Pod"): {"spec": containers},
-        ("v1", "Service"): {"spec": {"ports": [{"port": 1}]}},
-        ("apps/v1", "Deployment"): {"spec": {"selector": {"matchLabels": {"a": "b"}}, "replicas": 0,
-                                             "template": {"metadata": {"labels": {"a": "b"}}, "spec": containers}}},
-    }
-    for (version, kind), body in bodies.items():
-        for parent in ("DaskCluster", "DaskWorkerGroup"):
-            of = ("DaskCluster", "c") if parent == "DaskCluster" else ("DaskWorkerGroup", "c-default")
+    for title, version, kind, body in bodies():
+        for parent in (("DaskCluster", "c"), ("DaskWorkerGroup", "c-default")):
             for form, metadata in {
-                "label": {"labels": labels},
-                "owner": {"ownerReferences": owner(*of, False)},
-                "both": {"labels": labels, "ownerReferences": owner(*of, True)},
+                "label": {"labels": LABELS},
+                "owner": {"ownerReferences": owner(*parent, False)},
+                "controller": {"ownerReferences": owner(*parent, True)},
+                "both": {"labels": LABELS, "ownerReferences": owner(*parent, True)},
             }.items():
-                name = f"{parent.lower()}-{form}"
+                name = f"{title}-{parent[0].lower()}-{form}"
                 manager = "kopf" if form == "both" else "kubectl"
                 yield {"apiVersion": version, "kind": kind, "metadata": {"name": name, **metadata}, **body}, manager
 
 
-def test_decoys(kubectl, operator):
-    """What users have made is theirs, whatever labels and owners they give it."""
+def namesakes():
+    """Objects of a user that are called as children of `c` are, in a namespace where there is no such cluster."""
+    names = {"pod": "c-scheduler", "service": "c-scheduler", "deployment": "c-scheduler", "group": "c-default", "own-group": "c-more"}
+    for title, version, kind, body in bodies():
+        yield {"apiVersion": version, "kind": kind, "metadata": {"name": names[title], "labels": LABELS}, **body}, "kopf"
+
+
+def test_decoys(admin, namespaces, kubectl, operator):
+    """What users have made is theirs, whatever labels and owners they give it, and wherever it is."""
     kubectl.apply(cluster("c", 2))
     workers(kubectl, "c-default", 2)
-    made = list(decoys(kubectl))
-    for manifest, manager in made:
-        kubectl("create", f"--field-manager={manager}", "--filename", "-", stdin=json.dumps(manifest))
+    other = kubectl_module.new_namespace(admin.environment, "decoys")
+    namespaces.append(other.namespace)
+    made = [(kubectl, *decoy) for decoy in decoys(kubectl)] + [(other, *decoy) for decoy in namesakes()]
+    for where, manager in ((kubectl, "kubectl"), (kubectl, "kopf"), (other, "kopf")):
+        texts = [json.dumps(manifest) for at, manifest, by in made if (at, by) == (where, manager)]
+        where("create", f"--field-manager={manager}", "--filename", "-", stdin="\n---\n".join(texts))
 
     def seen():
-        found = (kubectl.get(manifest["kind"], manifest["metadata"]["name"]) for manifest, _ in made)
-        # Kubernetes' own controllers write statuses.
-        return [object and (object["metadata"]["uid"], object["metadata"].get("ownerReferences"), object["spec"]) for object in found]
+        found = [where.get(manifest["kind"], manifest["metadata"]["name"]) for where, manifest, _ in made]
+        # Kubernetes' own controllers write statuses. A group of the cluster is given to it.
+        return [object and (object["metadata"]["uid"], object["metadata"].get("labels"), object["spec"],
+                            object["spec"].get("cluster") == "c" or object["metadata"].get("ownerReferences")) for object in found]
     before = seen()
+    assert all(before)
     kubectl("scale", "dsk/c", "--replicas=3")
     workers(kubectl, "c-default", 3)
     kubectl("scale", "dsk/c", "--replicas=1")
     workers(kubectl, "c-default", 1)
     stays(lambda: seen() == before, "what users have made")
+    kubectl_module.drop_namespace(other)
 
 
 @pytest.mark.parametrize("taken", [

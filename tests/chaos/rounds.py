@@ -141,7 +141,8 @@ class Round:
     def _count(self, player):
         figures, proxy = self.figures, player.proxy
         figures.starts = player.starts
-        figures.steps = len(self.script.steps)
+        # To make a decoy is a step, too.
+        figures.steps = len(self.script.steps) + decoys.RESOURCES
         figures.kinds = len({resource for verb, resource, _ in proxy.forwarded if verb == "watch"})
         figures.faults = sum(proxy.injected.values())
         figures.requests = proxy.counted()
