@@ -74,6 +74,11 @@ class ApiServer:
             raise Refused(f"{path}: there is no such resource")
         return made
 
+    def delete(self, resource, namespace, name):
+        """Delete an object at once."""
+        path = f"{self.resource(resource).path(namespace)}/{name}?gracePeriodSeconds=0"
+        return self.ask(urllib.request.Request(self.url + path, method="DELETE"))
+
     def ask(self, request, attempts=10):
         """What is answered; None where nothing is. Asks again when it is told to come back later, as kubectl does."""
         path = request.full_url.removeprefix(self.url)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import yaml
 from support.api_server import Refused
-from support.cluster import ROOT
+from support.cluster import ROOT, tell
 from support.manifests import API, cluster, lost
 from support.mutations import mutations, text_of, writings
 from support.operator import BINARY
@@ -161,5 +161,5 @@ def test_all_agree(asked, hook, tmp_path):
         for condition in item["status"].get("conditions", []) if title else []:
             if condition["type"] in FAILED and condition["status"] == "True":
                 disagreements.append(f"{title}: stored, and then {condition['type']}: {condition['message']}")
-    print(f"{len(manifests)} manifests, {len(accepted)} stored:", ", ".join(spent), f"and {time.monotonic() - begin:.0f} s until the operator had seen all")
+    tell(f"{len(manifests)} manifests, {len(accepted)} stored: {", ".join(spent)} and {time.monotonic() - begin:.0f} s until the operator had seen all")
     assert not disagreements, f"{len(disagreements)} of {len(manifests)}:\n" + "\n".join(disagreements)
