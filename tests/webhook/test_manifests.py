@@ -89,6 +89,13 @@ WRONG = {
         wrong("spec.scheduler.service.ports", [{"name": "dashboard", "port": 8787}]),
         "spec.scheduler.service.ports: workers would not find the scheduler, because no port says which is its: name the port of "
         "Dask's protocol `tcp-comm`"),
+    "a port of a probe in quotes": (
+        wrong(f"{S}.containers.0.readinessProbe", {"httpGet": {"path": "/health", "port": "8787"}}),
+        'spec.scheduler.spec.containers[0].readinessProbe.httpGet.port: "8787" is text, and so the name of a port: write 8787 without '
+        "quotes"),
+    "a port of a Service in quotes": (
+        wrong("spec.scheduler.service.ports.0.targetPort", "8786"),
+        'spec.scheduler.service.ports[0].targetPort: "8786" is text, and so the name of a port: write 8786 without quotes'),
     "annotations of a Service in its spec": (
         wrong("spec.scheduler.service.annotations", {"example.com/internal": "true"}),
         "spec.scheduler.service.annotations: a Service has no such field in its spec, and would not be created with it: labels and "
@@ -100,6 +107,18 @@ WRONG = {
     "a label that is a number": (
         wrong("spec.worker.metadata", {"labels": {"cost-centre": 4711}}),
         'spec.worker.metadata.labels.cost-centre: it must be text: put 4711 into quotes, as "4711"'),
+    "an e-mail address as a label": (
+        wrong("spec.worker.metadata", {"labels": {"owner": "ann@corp.example"}}),
+        "spec.worker.metadata.labels.owner: `ann@corp.example` can't be the value of a label, which has letters, digits, `-`, `_` and "
+        "`.`, 63 at most: write it as an annotation"),
+    "an image as a label": (
+        wrong("spec.scheduler.metadata", {"labels": {"image": "ghcr.io/dask/dask:2026.8.0"}, "annotations": {"note": "any text & sign /"}}),
+        "spec.scheduler.metadata.labels.image: `ghcr.io/dask/dask:2026.8.0` can't be the value of a label, which has letters, digits, "
+        "`-`, `_` and `.`, 63 at most: write it as an annotation"),
+    "a label whose name has a space": (
+        wrong("spec.worker.metadata", {"labels": {"cost centre": "12"}}),
+        "spec.worker.metadata.labels[cost centre]: `cost centre` is no name for it: write letters, digits, `-`, `_` and `.`, 63 at "
+        "most, perhaps with a domain and `/` before it"),
     "time with a unit": (
         wrong("spec.idleTimeout", "1h"),
         'spec.idleTimeout: "1h" can\'t be used: write a whole number of seconds, as `idleTimeout: 3600`; 0 turns it off'),
@@ -172,6 +191,39 @@ def test_wrong_manifests_are_refused_with_a_sentence(asked, what):
     assert str(refused.value).partition(" denied the request: ")[2] == sentence
 
 
+def test_all_that_is_wrong_is_said_at_once(asked):
+    """A template that quotes everything, in the order of the fields."""
+    quoted = wrong("spec.scheduler.service.ports.0.targetPort", "8786")
+    quoted = changed(quoted, "spec.scheduler.service.ports.1.targetPort", "8787")
+    for probe in ("readinessProbe", "livenessProbe"):
+        quoted = changed(quoted, f"{S}.containers.0.{probe}", {"httpGet": {"path": "/health", "port": "8787"}})
+    quoted = changed(quoted, "spec.worker.metadata", {"labels": {"branch": "fix/tiles", "owner": "ann@corp.example"}})
+    with pytest.raises(Refused) as refused:
+        asked.apply(quoted)
+    sentences = str(refused.value).partition(" denied the request: ")[2].split("; ")
+    assert [sentence.split(": ")[0] for sentence in sentences] == [
+        "spec.worker.metadata.labels.branch", "spec.worker.metadata.labels.owner",
+        "spec.scheduler.spec.containers[0].readinessProbe.httpGet.port", "spec.scheduler.spec.containers[0].livenessProbe.httpGet.port",
+        "spec.scheduler.service.ports[0].targetPort", "spec.scheduler.service.ports[1].targetPort"]
+    assert asked.list("daskclusters") == []
+
+
+def test_quantities_with_a_fraction_are_taken_as_a_pod_takes_them(asked):
+    """As programs write them; the definition itself takes whole numbers and texts only. `500m` is `0.5`."""
+    worker = {"requests": {"cpu": 0.25, "memory": 1e9, "ephemeral-storage": "500M"}, "limits": {"cpu": 1, "memory": 1073741824}}
+    scheduler = {"requests": {"cpu": "500m", "memory": "0.25Gi"}, "limits": {"cpu": 0.5, "memory": "1.5Gi"}}
+    made = changed(changed(cluster("fractions"), f"{W}.resources", worker), f"{S}.containers.0.resources", scheduler)
+    stored = asked.create_raw(f"/apis/{API}/namespaces/{asked.namespace}/daskclusters", made)["spec"]
+    resources = stored["worker"]["spec"]["containers"][0]["resources"]
+    # 1e9 may have become a whole number on its way.
+    assert str(resources["requests"].pop("memory")) == "1000000000"
+    assert resources == {"requests": {"cpu": "0.25", "ephemeral-storage": "500M"}, "limits": worker["limits"]}
+    assert stored["scheduler"]["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "0.5", "memory": "1.5Gi"}
+    pod = asked.get("pod", workers(asked, "fractions-default", 1)[0])
+    assert pod["spec"]["containers"][0]["resources"] == {
+        "requests": {"cpu": "250m", "memory": "1G", "ephemeral-storage": "500M"}, "limits": {"cpu": "1", "memory": "1073741824"}}
+
+
 @pytest.mark.parametrize("path, value, field", [
     ("spec.wroker", {}, "spec.wroker"),
     (f"{W}.env", {"EXTRA_PIP_PACKAGES": "s3fs"}, "spec.worker.spec.containers[0].env.EXTRA_PIP_PACKAGES"),
@@ -199,6 +251,43 @@ def test_what_is_unwise_is_warned_of(asked):
         assert any(warning.startswith(beginning) for warning in found), (beginning, found)
     # People who have read it are not told again with each change.
     assert warnings(asked, changed(unwise, "spec.worker.replicas", 2)) == []
+
+
+def test_the_first_documentation_runs_and_is_warned_of(asked):
+    """Its fields at wrong levels, its names of ports, and an address that is no Service's any more."""
+    early = changed(cluster("early", 1), f"{W}.args", ["dask-worker", "tcp://early-service.default.svc.cluster.local:8786"])
+    early = changed(early, "spec.worker.spec.restart_policy", "Never")
+    early = changed(early, f"{S}.containers.0.ports", [{"name": "comm", "containerPort": 8786}, {"name": "dashboard", "containerPort": 8787}])
+    for probe in ("readinessProbe", "livenessProbe"):
+        early = changed(early, f"{S}.containers.0.{probe}", {"tcpSocket": {"port": "comm", "initialDelaySeconds": 5}})
+    early = changed(early, "spec.scheduler.service", {
+        "type": "NodePort", "selector": cluster("early")["spec"]["scheduler"]["service"]["selector"],
+        "ports": [{"name": "comm", "port": 8786, "targetPort": "comm"}, {"name": "dashboard", "port": 8787, "targetPort": "dashboard"}]})
+    found = warnings(asked, early)
+    for beginning in (
+            "spec.worker.spec.restart_policy: Kubernetes has no such field and drops it; did you mean `restartPolicy`?",
+            "spec.scheduler.spec.containers[0].readinessProbe.tcpSocket.initialDelaySeconds: Kubernetes has no such field and drops it; "
+            "did you mean `spec.scheduler.spec.containers[0].readinessProbe.initialDelaySeconds`?",
+            "spec.scheduler.spec.containers[0].livenessProbe.tcpSocket.initialDelaySeconds: Kubernetes has no such field and drops it; "
+            "did you mean `spec.scheduler.spec.containers[0].livenessProbe.initialDelaySeconds`?",
+            "spec.scheduler.service.ports: Python's KubeCluster finds the scheduler by the name of the port",
+            "spec.scheduler.service.ports[1].name: Python's KubeCluster finds the dashboard by the name of the port",
+            "spec.worker.spec.containers[0].args[1]: `tcp://early-service.default.svc.cluster.local:8786` leads to no Service of this "
+            "cluster",
+            "spec.worker.spec.containers[0].args: the worker does not register under its pod's name"):
+        assert any(warning.startswith(beginning) for warning in found), (beginning, found)
+    pod = asked.get("pod", workers(asked, "early-default", 1)[0])
+    assert pod["spec"]["containers"][0]["args"] == early["spec"]["worker"]["spec"]["containers"][0]["args"]
+
+
+def test_a_name_in_a_shell_s_text_is_seen(asked):
+    """Pull secrets belong to the pod, and a worker that a shell starts registers under its pod's name all the same."""
+    shell = changed(cluster("shell", 0), f"{W}.command", ["/bin/sh", "-c"])
+    shell = changed(shell, f"{W}.args", ["cd /work && exec dask-worker --name $(DASK_WORKER_NAME) --nthreads 2"])
+    shell = changed(shell, f"{S}.containers.0.imagePullSecrets", [{"name": "registry"}])
+    found = warnings(asked, shell)
+    assert any("did you mean `spec.scheduler.spec.imagePullSecrets`?" in warning for warning in found), found
+    assert not any("register" in warning for warning in found), found
 
 
 def test_what_only_the_api_server_knows_is_refused_too(asked):
