@@ -5,7 +5,7 @@ use dask_operator_plugin::dask::scheduler;
 use dask_operator_plugin::prelude::*;
 
 use crate::plan::look_again;
-use crate::registration::Registration;
+use crate::registration::{Registration, tls_hint};
 use crate::scheduler::Scheduler;
 use crate::service::Service;
 
@@ -43,7 +43,7 @@ impl Connection<'_> {
             if let SchedulerState::Facts(_) = observation.scheduler {
                 look_again(plan, scheduler::NOW_AND_THEN);
             }
-            tried(&observation.scheduler, has_tls)
+            tried(cluster, &observation.scheduler, has_tls)
                 .or_else(|| failed(cluster, scheduler))
                 .unwrap_or_else(|| {
                     not(
@@ -57,7 +57,7 @@ impl Connection<'_> {
 }
 
 /// Returns what came of a connection that was tried and not made.
-fn tried(scheduler: &SchedulerState, has_tls: bool) -> Option<Condition> {
+fn tried(cluster: &Resource<'_>, scheduler: &SchedulerState, has_tls: bool) -> Option<Condition> {
     let (status, message) = match scheduler {
         // Without a certificate that the scheduler takes, that the operator can't connect says nothing of clients.
         SchedulerState::Unreachable(why) if has_tls => (
@@ -69,7 +69,8 @@ fn tried(scheduler: &SchedulerState, has_tls: bool) -> Option<Condition> {
             format!(
                 "the scheduler's pod is ready, and nothing answers at the comm port of its Service: {why}; look whether the \
                  scheduler listens on the targetPort of spec.scheduler.service.ports[name=tcp-comm], and whether a \
-                 NetworkPolicy keeps the operator away"
+                 NetworkPolicy keeps the operator away{}",
+                tls_hint(cluster)
             ),
         ),
         SchedulerState::NotAsked | SchedulerState::Facts(_) => return None,

@@ -172,7 +172,7 @@ fn said(cluster: &Resource<'_>) -> Option<(&'static str, String)> {
 }
 
 /// What may be the matter where the manifest does not say how the scheduler listens.
-fn tls_hint(cluster: &Resource<'_>) -> String {
+pub(crate) fn tls_hint(cluster: &Resource<'_>) -> String {
     let pod_spec = &cluster.spec["scheduler"]["spec"];
     if address::written_scheme(pod_spec).is_some() {
         return String::new();

@@ -81,7 +81,9 @@ fn a_scheduler_that_does_not_answer_is_not_available() {
         Some(
             "False SchedulerUnreachable: the scheduler's pod is ready, and nothing answers at the comm port of its Service: \
              tcp://10.0.0.1:8786: connection refused; look whether the scheduler listens on the targetPort of \
-             spec.scheduler.service.ports[name=tcp-comm], and whether a NetworkPolicy keeps the operator away"
+             spec.scheduler.service.ports[name=tcp-comm], and whether a NetworkPolicy keeps the operator away; if its settings \
+             turn TLS on, write `--protocol`, `tls` in spec.scheduler.spec.containers[0].args, because the operator does not see \
+             them"
         )
     );
     assert!(silent.0.scheduler.is_some());
