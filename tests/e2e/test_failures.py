@@ -5,8 +5,9 @@ import re
 
 import pytest
 from support.api_server import Refused
-from support.dask import START, WORKERS, client_of, names_of
+from support.dask import JOINED, START, WORKERS, client_of, in_scheduler, names_of
 from support.manifests import changed, cluster
+from support.tls import Authority
 from support.waiting import stays, until
 
 LONG = 300
@@ -132,6 +133,42 @@ def test_workers_that_never_find_the_scheduler_are_said(kubectl, operator):
     # What is mended is found.
     kubectl.apply(cluster("old", 1))
     until(lambda: condition(kubectl, "dsk", "old", "Available").get("reason") == "SchedulerReachable", "a worker to register", LONG, 0.5)
+
+
+def test_tls_that_the_manifest_does_not_show_is_said(kubectl, operator, tmp_path):
+    """Settings of a platform come by `envFrom`: one cluster does not say that they turn TLS on, and the other does."""
+    authority = Authority(tmp_path / "tls")
+    settings = {**authority.variables("/tls"), "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true",
+                "DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME": "tls"}
+    files = {path.name: path.read_text() for path in authority.folder.iterdir()}
+    kubectl.apply(*({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": texts}
+                    for name, texts in {"tls-settings": settings, "tls-files": files}.items()))
+
+    def sealed(name, *args):
+        made = cluster(name, 1)
+        for part in ("worker", "scheduler"):
+            spec = made["spec"][part]["spec"]
+            spec["volumes"] = [{"name": "tls", "secret": {"secretName": "tls-files"}}]
+            spec["containers"][0].update(envFrom=[{"secretRef": {"name": "tls-settings"}}],
+                                         volumeMounts=[{"name": "tls", "mountPath": "/tls", "readOnly": True}])
+        made["spec"]["scheduler"]["spec"]["containers"][0]["args"] += args
+        return made
+
+    kubectl.apply(sealed("silent"), sealed("told", "--protocol", "tls"))
+
+    def said():
+        available = condition(kubectl, "dsk", "silent", "Available")
+        assert (available.get("status"), available.get("reason")) == ("False", "SchedulerUnreachable"), available
+        return "`--protocol`, `tls` in spec.scheduler.spec.containers[0].args" in available["message"]
+
+    until(said, "what to write", LONG, 0.5)
+
+    def computes():
+        printed = in_scheduler(kubectl, "told", JOINED.replace("tcp://", "tls://"))
+        assert printed.split() == ["1", "6"], printed
+        return True
+
+    until(computes, "the worker of who said it to join", START, 2)
 
 
 def test_a_scheduler_that_crashes_is_counted(kubectl, operator):

@@ -2,7 +2,7 @@
 
 import pytest
 from dask_processes import WITH_API, Dask, python, releases
-from tls import Authority
+from support.tls import Authority
 
 
 @pytest.fixture(scope="session", params=releases())

@@ -6,8 +6,8 @@ import time
 
 import pytest
 from dask_processes import Dask, Refused
+from support.tls import Authority
 from support.waiting import until
-from tls import Authority
 
 #: Releases before this one say neither what a worker holds nor since when they are idle.
 SAYS_LITTLE = "2022.8.1"

@@ -42,11 +42,12 @@ class Authority:
         """Where a key or a certificate is."""
         return self.folder / f"{name}.{kind}"
 
-    def variables(self):
-        """Dask's configuration for all roles."""
+    def variables(self, folder=None):
+        """Dask's configuration for all roles, where the files are in this folder."""
+        folder = folder or self.folder
         prefix = "DASK_DISTRIBUTED__COMM__TLS__"
-        variables = {prefix + "CA_FILE": str(self.path("authority", "crt"))}
+        variables = {prefix + "CA_FILE": f"{folder}/authority.crt"}
         for role in "SCHEDULER", "WORKER", "CLIENT":
-            variables[f"{prefix}{role}__CERT"] = str(self.path("dask", "crt"))
-            variables[f"{prefix}{role}__KEY"] = str(self.path("dask", "key"))
+            variables[f"{prefix}{role}__CERT"] = f"{folder}/dask.crt"
+            variables[f"{prefix}{role}__KEY"] = f"{folder}/dask.key"
         return variables
