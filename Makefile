@@ -41,7 +41,7 @@ release: setup ## The operator as it ships: target/release/dask-operator
 BINARY :=
 
 .PHONY: image
-image: $(if $(BINARY),setup,release) ## The operator's image: target/dask-operator.tar (of BINARY=FILE, if one is built already)
+image: $(if $(BINARY),setup,release) ## The operator's image: target/dask-operator.tar, and in the registry of the local Kubernetes, if that is up (of BINARY=FILE, if one is built already)
 	$(CLUSTER) image build charts/image/operator.toml --output target/dask-operator.tar \
 		--source /usr/bin/dask-operator=$(or $(BINARY),target/release/dask-operator)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from localkube import cli, inventory, session, teardown
 from localkube.console import Failure
-from localkube.settings import Cluster
+from localkube.settings import DEFAULT_NAME, Cluster
 
 #: Holds the session of the name in its arguments until it is ended, and says so.
 HOLD = """
@@ -99,6 +99,25 @@ class Sessions(unittest.TestCase):
             down.reset_mock()
             cli.run_down(argparse.Namespace(all=False, name="used", dir=None, range=None))
             self.assertEqual([call.args[0].name for call in down.call_args_list], ["used"])
+
+    def test_down_stops_one(self):
+        """`make down` stops the cluster that `make demo` starts, whatever others there are."""
+        ranges = {DEFAULT_NAME: "198.18.0.0/20", "chaos-real": "198.18.16.0/20", "somebodys": "198.18.32.0/20"}
+        for name, cidr in ranges.items():
+            inventory.remember(Cluster.create(name, self.folder / name, cidr))
+        started = cli.parser().parse_args(["up"])
+        arguments = cli.parser().parse_args(["down"])
+        self.assertEqual((arguments.name, arguments.dir, arguments.range), (started.name, started.dir, started.range))
+        removes = unittest.mock.patch.object(teardown, "remove", inventory.forget)
+        with removes, unittest.mock.patch.object(teardown, "leftovers", return_value=[]), \
+                unittest.mock.patch.object(teardown.machine, "require_root"):
+            arguments.run(arguments)
+        self.assertEqual({cluster.name for cluster in inventory.all_known()}, ranges.keys() - {DEFAULT_NAME})
+        for words, command in {"down": "python3 tests/demo down", "down ALL=1": "python3 tests/demo down --all"}.items():
+            environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+            done = subprocess.run(["make", "--dry-run", *words.split()], cwd=Path(__file__).parents[3], env=environment, text=True,
+                                  capture_output=True, check=True)
+            self.assertEqual(done.stdout.strip(), command)
 
     def test_a_command(self):
         """The name is held as long as a command runs, whose exit code counts."""
