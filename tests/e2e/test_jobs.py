@@ -91,6 +91,20 @@ def test_a_sidecar_that_never_ends(kubectl, operator, code, word):
     until(lambda: not kubectl.names("pods"), "the runner and the cluster to be gone", START)
 
 
+def test_a_native_sidecar_ends_with_the_code(kubectl, operator):
+    """Kubernetes stops it, and what it ends with then is no failure of the job."""
+    manifest = changed(job("j", WORKS), "spec.backoffLimit", 0)
+    spec = manifest["spec"]["job"]["spec"]
+    ends_so = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); time.sleep(3600)"
+    spec["initContainers"] = [{**spec["containers"][0], "name": "proxy", "args": ["python", "-c", ends_so], "restartPolicy": "Always"}]
+    kubectl.apply(manifest)
+    made = until(lambda: kubectl.get("pod", "j-runner"), "the runner", START)["spec"]["initContainers"][0]
+    assert (made["restartPolicy"], made["args"]) == ("Always", ["python", "-c", ends_so])
+    ends(kubectl, "j", "Successful")
+    kubectl.event("j", "JobSuccessful")
+    assert "RunnerFailed" not in [reason for reason, _ in kubectl.events("j")]
+
+
 def test_a_finished_job_is_deleted_after_its_time(kubectl, operator):
     kubectl.apply(changed(job("j", "pass"), "spec.ttlSecondsAfterFinished", 5))
     # Not its status: on a busy machine the five seconds can be over between two looks.
