@@ -35,9 +35,9 @@ def _apart(manifest):
     return json.loads(json.dumps(manifest))
 
 
-def whole_spec(name):
+def whole_spec(name, replicas=1):
     """``spec`` of a DaskCluster with all of its own fields."""
-    spec = cluster(name)["spec"]
+    spec = cluster(name, replicas)["spec"]
     spec.update(idleTimeout=3600, schedulerUpdate="OnDelete", suspend=False)
     spec["worker"].update(UPDATE, metadata=METADATA)
     spec["scheduler"]["metadata"] = METADATA
@@ -60,12 +60,12 @@ def whole_group(name, cluster_name):
 
 
 def whole_job(name):
-    """A DaskJob."""
+    """A DaskJob, whose cluster needs no workers."""
     made = job(name)
     made["spec"].update(activeDeadlineSeconds=3600, backoffLimit=2, deletionPolicy="Always", suspend=False,
-                        ttlSecondsAfterFinished=600, waitForWorkers=1)
+                        ttlSecondsAfterFinished=600, waitForWorkers=0)
     made["spec"]["job"]["metadata"] = METADATA
-    made["spec"]["cluster"] = {"metadata": METADATA, "spec": whole_spec(name)}
+    made["spec"]["cluster"] = {"metadata": METADATA, "spec": whole_spec(name, 0)}
     return _apart(made)
 
 

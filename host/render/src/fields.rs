@@ -50,6 +50,16 @@ impl Fields {
         findings
     }
 
+    /// Returns an error for each value of a field of ours that its definition does not allow. What Kubernetes' own parts
+    /// hold is left to the API server.
+    pub(crate) fn values(&self, kind: DaskKind, object: &Value) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if let Some((schema, spec)) = self.spec(kind, object) {
+            values(schema, spec, "spec", &mut findings);
+        }
+        findings
+    }
+
     /// Removes the nulls that the API server removes before it shows an object to anything else: those of fields that are
     /// not `nullable`.
     pub(crate) fn prune_nulls(&self, kind: DaskKind, object: &mut Value) {
@@ -249,6 +259,59 @@ fn walk(schema: &Value, value: &Value, path: &str, findings: &mut Vec<Finding>) 
     }
 }
 
+/// Collects the values that are not allowed, below `path`.
+fn values(schema: &Value, value: &Value, path: &str, findings: &mut Vec<Finding>) {
+    // A null means that nothing is given.
+    if value.is_null() || schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true)) {
+        return;
+    }
+    if let Some(message) = misfit(schema, value) {
+        findings.push(Finding {
+            severity: Severity::Error,
+            field: path.to_owned(),
+            message,
+        });
+        return;
+    }
+    for (name, value) in value.as_object().into_iter().flatten() {
+        if let Some(schema) = schema.get("properties").and_then(|known| known.get(name)) {
+            values(schema, value, &format!("{path}.{name}"), findings);
+        }
+    }
+}
+
+/// Why a schema does not allow a value, by its type, its words or its smallest number.
+fn misfit(schema: &Value, value: &Value) -> Option<String> {
+    let is_whole = value.is_i64() || value.is_u64();
+    let type_ = schema.get("type").and_then(Value::as_str).unwrap_or_default();
+    let (is_right, expected) = match type_ {
+        "boolean" => (value.is_boolean(), "`true` or `false`, without quotes"),
+        "integer" => (is_whole, "a whole number"),
+        "string" => (value.is_string(), "text"),
+        "object" => (value.is_object(), "an object"),
+        "array" => (value.is_array(), "a list"),
+        _ if schema.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) => {
+            (is_whole || value.is_string(), "a whole number or text")
+        }
+        _ => (true, ""),
+    };
+    if !is_right {
+        return Some(format!("{value} can't be used: write {expected}"));
+    }
+    let words = schema.get("enum").and_then(Value::as_array);
+    if let Some(words) = words.filter(|words| !words.contains(value)) {
+        let words: Vec<String> = words.iter().map(|word| format!("`{}`", text(word))).collect();
+        return Some(format!("{value} can't be used: write {}", words.join(" or ")));
+    }
+    let least = schema.get("minimum").and_then(Value::as_f64)?;
+    (value.as_f64()? < least).then(|| format!("{value} can't be used: write {least} or more"))
+}
+
+/// A text without its quotes, or another value as it is.
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
 /// Removes nulls as the API server does: from fields and values of maps that are not `nullable`, but not from lists.
 fn prune_nulls(schema: &Value, value: &mut Value) {
     match value {
@@ -374,6 +437,29 @@ mod tests {
                 Severity::Error => format!("{}: Error: {}", finding.field, finding.message),
                 Severity::Mistake | Severity::Warning => format!("{}: {}", finding.field, finding.message),
             })
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    #[rstest]
+    #[case::fine(json!({"suspend": true, "schedulerUpdate": "Recreate", "worker": {"replicas": 0, "updateStrategy": {"maxSurge": "5%"}}}), &[])]
+    #[case::nothing(json!({"suspend": null, "worker": null}), &[])]
+    #[case::truth(json!({"suspend": "yes"}), &["spec.suspend: \"yes\" can't be used: write `true` or `false`, without quotes"])]
+    #[case::word(json!({"schedulerUpdate": "recreate"}),
+        &["spec.schedulerUpdate: \"recreate\" can't be used: write `OnDelete` or `Recreate`"])]
+    #[case::number(json!({"worker": {"drainTimeoutSeconds": 1.5}}),
+        &["spec.worker.drainTimeoutSeconds: 1.5 can't be used: write a whole number"])]
+    #[case::negative(json!({"idleTimeout": -1}), &["spec.idleTimeout: -1 can't be used: write 0 or more"])]
+    #[case::either(json!({"worker": {"updateStrategy": {"maxSurge": true}}}),
+        &["spec.worker.updateStrategy.maxSurge: true can't be used: write a whole number or text"])]
+    #[case::an_object(json!({"worker": [1]}), &["spec.worker: [1] can't be used: write an object"])]
+    #[case::of_kubernetes(json!({"worker": {"spec": {"hostNetwork": "yes"}}}), &[])]
+    fn values_of_our_fields(#[case] spec: Value, #[case] expected: &[&str]) {
+        let object = json!({"kind": "DaskCluster", "spec": spec});
+        let found: Vec<_> = Fields::new()
+            .values(DaskKind::Cluster, &object)
+            .into_iter()
+            .map(|finding| format!("{}: {}", finding.field, finding.message))
             .collect();
         assert_eq!(found, expected);
     }

@@ -308,6 +308,16 @@ impl Renderer<'_> {
             // What kept it from being defaulted has been said.
             Ok(mut findings) if fit => {
                 findings.retain(|finding| written || finding.severity == Severity::Error);
+                if written {
+                    // The API server's refusals by the definition, where the component has none of its own.
+                    let is_said = |field: &str| {
+                        let mut errors = findings.iter().filter(|other| other.severity == Severity::Error);
+                        errors.any(|other| other.field == field)
+                    };
+                    let mut others = FIELDS.values(dask, &object);
+                    others.retain(|wrong| !is_said(&wrong.field));
+                    findings.append(&mut others);
+                }
                 fit = !findings.iter().any(|finding| finding.severity == Severity::Error);
                 keep_for_author(&mut findings, &given, &object);
                 // The component may say more of a field.
