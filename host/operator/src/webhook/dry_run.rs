@@ -1,6 +1,6 @@
 //! Dry runs of templates by the API server, which knows best what it will refuse: [`super::templates`] says of what.
 //!
-//! An API server that has more to do than it can is not given more: see [`Pause`].
+//! An overloaded API server is not asked for a while: see `Pause`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
