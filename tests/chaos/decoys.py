@@ -23,7 +23,7 @@ def create(kubectl):
     of_dask = [_reference(kubectl, suspended["apiVersion"], "DaskCluster", OWNER, controller) for controller in (False, True)]
     by_kubectl = [*_each("c0", LABELS), *_each("c0-owned", LABELS, of_a_user), *_each("c1", LABELS, of_dask[0]),
                   *_each("c2", labels, of_dask[1])]
-    for manager, made in (("kubectl", by_kubectl), ("kopf", _each("c3", LABELS, of_dask[1]))):
+    for manager, made in (("kubectl", by_kubectl), ("kopf", _each("c3", {**LABELS, "dask.org/cluster-name": OWNER}, of_dask[1]))):
         texts = map(json.dumps, made)
         kubectl("create", f"--field-manager={manager}", "--filename", "-", stdin="\n---\n".join(texts))
     return _seen(kubectl)

@@ -125,6 +125,10 @@ WRONG = {
     "a group of no cluster": (
         changed(group("g", "c"), "spec.cluster", ""),
         "spec.cluster: it says which cluster the workers join: write the name of a DaskCluster in this namespace"),
+    "a missing image": (
+        changed(wrong(f"{W}.image", None), f"{S}.containers.0.image", None),
+        "spec.worker.spec.containers[0].image: a container needs an image, as `image: ghcr.io/dask/dask:2026.8.0`; "
+        "spec.scheduler.spec.containers[0].image: a container needs an image, as `image: ghcr.io/dask/dask:2026.8.0`"),
     "a misspelt image": (
         changed(wrong(f"{W}.imagee", "mine:1"), f"{W}.image", None),
         "spec.worker.spec.containers[0].imagee: a container has no field `imagee`, and needs an image: did you mean `image`?"),

@@ -5,7 +5,7 @@ import itertools
 import pytest
 from support.hook import warnings
 from support.kubectl import Refused
-from support.manifests import changed, cluster
+from support.manifests import autoscaler, changed, cluster
 from support.mistakes import MISTAKES
 from support.waiting import until
 
@@ -18,6 +18,15 @@ def test_mistakes_are_refused(asked, what):
     with pytest.raises(Refused) as refused:
         asked.apply(manifest)
     assert str(refused.value).partition(" denied the request: ")[2].startswith(sentence)
+
+
+def test_a_second_autoscaler_of_a_group_is_refused(asked):
+    asked.apply(autoscaler("first", "shared", 4, 8))
+    # Once it has a status, the operator knows it.
+    until(lambda: asked.get("daskautoscaler", "first").get("status"), "the first one to be known")
+    with pytest.raises(Refused, match="DaskAutoscaler first scales the worker group shared-default too"):
+        asked.apply(autoscaler("second", "shared", 0, 2))
+    asked.apply(changed(autoscaler("second", "shared", 0, 2), "spec.workerGroup", "gpu"))
 
 
 def test_what_is_unwise_is_still_a_warning(asked):
