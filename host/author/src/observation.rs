@@ -168,21 +168,10 @@ fn identify(object: &mut Value) {
 fn observed(object: &Value) -> ObservedObject {
     let mut object = object.clone();
     identify(&mut object);
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let key = ChildKey {
-        api_version: text(&object["apiVersion"]),
-        kind: text(&object["kind"]),
-        name: text(&object["metadata"]["name"]),
-    };
-    if key.kind == "Pod" {
+    if object["kind"] == "Pod" {
         object["spec"] = json!({"nodeName": object["spec"]["nodeName"]});
     }
-    ObservedObject {
-        uid: text(&object["metadata"]["uid"]),
-        terminating: object["metadata"]["deletionTimestamp"].is_string(),
-        object: object.to_string(),
-        key,
-    }
+    ObservedObject::of(&object)
 }
 
 /// A plan as an object: `children` as the logic wants them, `scale`, `status`, `conditions`, `events`, and the rest

@@ -10,6 +10,12 @@ pub const LABEL_CLUSTER: &str = "dask.org/cluster-name";
 /// Label with the name of the `DaskWorkerGroup` that a worker belongs to.
 pub const LABEL_WORKER_GROUP: &str = "dask.org/workergroup-name";
 
+/// What is appended to the name of a cluster for its scheduler's Pod and Service.
+pub const SCHEDULER: &str = "-scheduler";
+
+/// What is appended to the name of a cluster for its default worker group.
+pub const DEFAULT_GROUP: &str = "-default";
+
 /// Annotation with the hash of the object that was last applied.
 pub const ANNOTATION_HASH: &str = "kubernetes.dask.org/last-applied-hash";
 

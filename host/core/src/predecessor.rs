@@ -1,6 +1,6 @@
 //! Children that dask-kubernetes, the operator before this one, gives its resources.
 
-use crate::names::DASK_API_VERSION;
+use crate::names::{DASK_API_VERSION, DEFAULT_GROUP, SCHEDULER};
 use crate::parent::{DaskKind, Parent};
 use crate::plan::ResourceKind;
 
@@ -12,9 +12,9 @@ pub fn makes(parent: &Parent, kind: &ResourceKind, name: &str, component: Option
     };
     let is_dask = kind.api_version == DASK_API_VERSION;
     match (parent.kind, &*kind.kind, rest, component) {
-        (DaskKind::Cluster, "Pod" | "Deployment" | "Service", "-scheduler", Some("scheduler"))
+        (DaskKind::Cluster, "Pod" | "Deployment" | "Service", SCHEDULER, Some("scheduler"))
         | (DaskKind::Job, "Pod", "-runner", Some("job-runner")) => !is_dask,
-        (DaskKind::Cluster, "DaskWorkerGroup", "-default", Some("workergroup"))
+        (DaskKind::Cluster, "DaskWorkerGroup", DEFAULT_GROUP, Some("workergroup"))
         | (DaskKind::Job, "DaskCluster", "", _) => is_dask,
         (DaskKind::WorkerGroup, "Pod" | "Deployment", rest, Some("worker")) => {
             !is_dask && rest.starts_with("-worker-")

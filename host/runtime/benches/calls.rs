@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use dask_operator_components::{ALL, Embedded, WORKER_GROUP};
 use dask_operator_plugin::testing::capture_log;
 use dask_operator_plugin::{WorkerGroup, contract as guest, export};
-use dask_operator_runtime::contract::{ChildKey, Observation, ObservedKind, ObservedObject, SchedulerState};
+use dask_operator_runtime::contract::{Observation, ObservedKind, ObservedObject, SchedulerState};
 use dask_operator_runtime::{Allocation, Component, Engine, EngineConfig, Interface, Limits};
 use dask_operator_worker_group::DefaultWorkerGroup;
 use serde_json::{Value, json};
@@ -198,29 +198,11 @@ fn observation(component: &Component, replicas: u32, existing: u32) -> Observati
     Observation {
         parent: group.to_string(),
         children,
-        related: vec![observed(
-            "kubernetes.dask.org/v1",
-            "DaskCluster",
-            "bench",
-            &cluster,
-        )],
+        related: vec![ObservedObject::of(&cluster)],
         scheduler: SchedulerState::NotAsked,
         now: 1_700_000_000_000,
         seed: 42,
         settings: "{}".to_owned(),
-    }
-}
-
-fn observed(api_version: &str, kind: &str, name: &str, object: &Value) -> ObservedObject {
-    ObservedObject {
-        key: ChildKey {
-            api_version: api_version.to_owned(),
-            kind: kind.to_owned(),
-            name: name.to_owned(),
-        },
-        uid: format!("uid-of-{name}"),
-        terminating: false,
-        object: object.to_string(),
     }
 }
 
@@ -259,7 +241,7 @@ fn worker(number: u32) -> ObservedObject {
             }],
         },
     });
-    observed("v1", "Pod", &name, &pod)
+    ObservedObject::of(&pod)
 }
 
 /// About 5 kB of what people write.

@@ -17,6 +17,8 @@ mod bindings {
 pub(crate) use bindings::dask::operator::log;
 pub(crate) use bindings::exports::dask::operator::describe::Description as RawDescription;
 
+use serde_json::Value;
+
 pub use bindings::dask::operator::types::{
     ChildAction, ChildKey, Condition, ConditionStatus, DesiredChild, Error, Event, EventType, Finding,
     Observation, ObservedKind, ObservedObject, Owner, Plan, ResourceKind, Scale, SchedulerFacts,
@@ -28,6 +30,25 @@ pub use bindings::exports::dask::operator::policy::{
 
 /// Milliseconds since 1970-01-01T00:00:00Z, as in the contract.
 pub type Timestamp = i64;
+
+impl ObservedObject {
+    /// Returns what a component is told of an object, from the object itself.
+    #[must_use]
+    pub fn of(object: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let metadata = &object["metadata"];
+        Self {
+            key: ChildKey {
+                api_version: text(&object["apiVersion"]),
+                kind: text(&object["kind"]),
+                name: text(&metadata["name"]),
+            },
+            uid: text(&metadata["uid"]),
+            terminating: metadata["deletionTimestamp"].is_string(),
+            object: object.to_string(),
+        }
+    }
+}
 
 /// What logic answers when it was called properly: a value, or why there is none.
 pub type Answer<T> = Result<T, Error>;

@@ -4,25 +4,12 @@
 use std::time::Duration;
 
 use dask_operator_components::WORKER_GROUP;
-use dask_operator_runtime::contract::{ChildKey, Observation, ObservedKind, ObservedObject, SchedulerState};
+use dask_operator_runtime::contract::{Observation, ObservedKind, ObservedObject, SchedulerState};
 use dask_operator_runtime::{Component, Engine, EngineConfig, Interface, Limits};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// A group can have ten times as many.
 const PODS: usize = 2_000;
-
-fn observed(api_version: &str, kind: &str, name: &str, object: &Value) -> ObservedObject {
-    ObservedObject {
-        key: ChildKey {
-            api_version: api_version.to_owned(),
-            kind: kind.to_owned(),
-            name: name.to_owned(),
-        },
-        uid: format!("uid-of-{name}"),
-        terminating: false,
-        object: object.to_string(),
-    }
-}
 
 /// A worker that runs beside a proxy: 10 kB, of which a component needs less than half.
 fn worker(number: usize) -> ObservedObject {
@@ -50,14 +37,14 @@ fn worker(number: usize) -> ObservedObject {
             "containerStatuses": (["worker", "proxy"].map(container)),
         },
     });
-    let observed = observed("v1", "Pod", &name, &pod);
+    let observed = ObservedObject::of(&pod);
     let bytes = observed.object.len();
     assert!((9_500..11_000).contains(&bytes), "{bytes} bytes");
     observed
 }
 
 #[test]
-fn a_group_of_20_000_pods_is_planned() {
+fn a_tenth_of_the_largest_group_is_planned_in_a_tenth_of_the_memory() {
     let engine = Engine::new(EngineConfig::default()).expect("an engine");
     let limits = Limits {
         memory: Limits::default().memory / 10,
@@ -89,12 +76,7 @@ fn a_group_of_20_000_pods_is_planned() {
     let observation = Observation {
         parent: group.to_string(),
         children: children.collect(),
-        related: vec![observed(
-            "kubernetes.dask.org/v1",
-            "DaskCluster",
-            "large",
-            &cluster,
-        )],
+        related: vec![ObservedObject::of(&cluster)],
         scheduler: SchedulerState::NotAsked,
         now: 1_767_300_000_000,
         seed: 42,

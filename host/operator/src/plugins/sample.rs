@@ -72,24 +72,7 @@ fn object(kind: DaskKind) -> Value {
 
 /// The sample as something that exists.
 fn observed(kind: DaskKind) -> ObservedObject {
-    let object = object(kind);
-    let text = |pointer: &str| {
-        object
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    ObservedObject {
-        key: contract::ChildKey {
-            api_version: DASK_API_VERSION.to_owned(),
-            kind: kind.kind().to_owned(),
-            name: text("/metadata/name"),
-        },
-        uid: text("/metadata/uid"),
-        terminating: false,
-        object: object.to_string(),
-    }
+    ObservedObject::of(&object(kind))
 }
 
 /// A world in which only the sample exists.

@@ -1,5 +1,6 @@
 //! Where a scheduler is reached, from what the stores have.
 
+use dask_operator_core::names::SCHEDULER;
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_scheduler::{Address, Scheme};
 use serde_json::Value;
@@ -23,7 +24,7 @@ const DASHBOARD: &str = "http-dashboard";
 /// Finds the scheduler of a cluster, by addresses that need no DNS: that of its Service, or of its pod where the Service
 /// has none of its own. The text says why there is none.
 pub(super) fn find(stores: &Stores, cluster: &ClusterKey, tls: bool) -> Result<Place, String> {
-    let name = format!("{}-scheduler", cluster.name);
+    let name = format!("{}{SCHEDULER}", cluster.name);
     let pods = stores.schedulers(&cluster.namespace, &cluster.name);
     let pod = pods.iter().filter(|pod| !pod.terminating).map(|pod| pod.value());
     let Some(pod) = pod.into_iter().find(is_ready) else {

@@ -4,6 +4,7 @@
 //! Pure but for what the stores know: a replica that does not lead has the same ones. Two that are made at the same moment may
 //! not know of each other.
 
+use dask_operator_core::names::DEFAULT_GROUP;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_render::admission::Said;
 use serde_json::Value;
@@ -16,7 +17,7 @@ fn scaled(object: &Value) -> Option<(&str, String)> {
     let spec = &object["spec"];
     let cluster = spec["cluster"].as_str().filter(|cluster| !cluster.is_empty())?;
     let group = spec["workerGroup"].as_str();
-    let default = || format!("{cluster}-default");
+    let default = || format!("{cluster}{DEFAULT_GROUP}");
     Some((cluster, group.map_or_else(default, str::to_owned)))
 }
 

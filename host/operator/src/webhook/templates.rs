@@ -3,6 +3,7 @@
 //! Pure: [`super::dry_run`] sends them.
 
 use dask_operator_core::category::{ApiError, Cause};
+use dask_operator_core::names::SCHEDULER;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_render::admission::{Outcome, Said};
@@ -13,10 +14,6 @@ use crate::kinds::Kind;
 
 /// How generated names begin. What the API server says of them is not passed on.
 const NAME: &str = "dask-dry-run-";
-
-/// What is appended to the name of a cluster for its Service. Names of Services are stricter than names of others, and older API
-/// servers take none that begins with a digit.
-const SERVICE: &str = "-scheduler";
 
 /// How the API server begins what another webhook says.
 const WEBHOOK: &str = "admission webhook ";
@@ -90,12 +87,13 @@ pub fn changed(kind: DaskKind, object: &Value, old: Option<&Value>) -> Vec<Templ
         if *made == "Service" && old.is_some() {
             without_allocations(&mut spec);
         }
-        // A job's cluster is called as the job is. A name that the API server is still to generate comes later.
+        // Names of Services are stricter than others: older API servers take none that begins with a digit. A job's cluster is
+        // called as the job is. A name that the API server is still to generate comes later.
         let name = object["metadata"]["name"]
             .as_str()
             .filter(|name| !name.is_empty() && *made == "Service" && old.is_none());
         let mut metadata = match name {
-            Some(name) => json!({"name": format!("{name}{SERVICE}")}),
+            Some(name) => json!({"name": format!("{name}{SCHEDULER}")}),
             None => json!({"generateName": NAME}),
         };
         // Labels of the resource are handed down, and policies look for some.
