@@ -54,6 +54,7 @@ pub mod store;
 pub mod stores;
 pub mod tasks;
 pub mod trouble;
+mod unwritten;
 pub mod watches;
 pub mod webhook;
 pub mod writes;

@@ -1,7 +1,8 @@
 //! One pass over one Dask resource: observe, ask the component, check, write
 //! what differs, report.
 
-use std::collections::HashMap;
+mod children;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,11 +10,8 @@ use dask_operator_core::category::{Cause, Retry};
 use dask_operator_core::finish::finish;
 use dask_operator_core::memo::{Answers, Breaker};
 use dask_operator_core::parent::{DaskKind, Parent};
-use dask_operator_core::plan::{ChildKey, Event, Owner, ResourceKind};
-use dask_operator_core::predecessor;
+use dask_operator_core::plan::{Event, Owner, ResourceKind};
 use dask_operator_core::status;
-use futures::StreamExt;
-use futures::stream;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -34,8 +32,9 @@ use crate::schedulers::{ClusterKey, Schedulers};
 use crate::selection::Selection;
 use crate::stores::Stores;
 use crate::trouble::{HOST_CONDITIONS, Trouble};
-use crate::writes::{Precondition, Writes};
-use crate::written::{Failures, Written, Wrote, soonest};
+use crate::unwritten::Unwritten;
+use crate::writes::Writes;
+use crate::written::{Written, Wrote, soonest};
 
 /// The time in which writes are counted, and how many of it one object may have. Two a second for a minute: what more needs is
 /// a loop.
@@ -93,15 +92,7 @@ pub struct Reconciler {
 struct Memory {
     answers: Answers,
     breaker: Breaker,
-    /// By uid.
-    unwritten: HashMap<Box<str>, Unwritten>,
-}
-
-/// A status that could not be written although what it tells of was done.
-struct Unwritten {
-    status: Value,
-    /// The one that is there.
-    instead_of: Value,
+    unwritten: Unwritten,
 }
 
 impl Reconciler {
@@ -129,7 +120,7 @@ impl Reconciler {
             memory: Mutex::new(Memory {
                 answers: Answers::default(),
                 breaker: Breaker::new(BREAKER_WINDOW),
-                unwritten: HashMap::new(),
+                unwritten: Unwritten::default(),
             }),
             start: Instant::now(),
         }
@@ -143,22 +134,7 @@ impl Reconciler {
     pub fn forget(&self, uid: &str) {
         let mut memory = self.memory();
         memory.answers.forget(uid);
-        memory.unwritten.remove(uid);
-    }
-
-    /// The resource as it would be if its last status had been written. A plan finds in there when workers were scaled or ended,
-    /// and would do the next step too soon without.
-    fn remembered(&self, object: Arc<Object>) -> Arc<Object> {
-        let mut memory = self.memory();
-        let Some(unwritten) = memory.unwritten.get(&object.uid) else {
-            return object;
-        };
-        if object.value()["status"] == unwritten.instead_of {
-            return Arc::new(object.with_status(&unwritten.status));
-        }
-        // It was written after all, or by another replica, which knows more.
-        memory.unwritten.remove(&object.uid);
-        object
+        memory.unwritten.forget(uid);
     }
 
     /// Drops what is remembered of objects that have not been written for long.
@@ -180,7 +156,7 @@ impl Reconciler {
             // It may also be that the watch of owners lags behind: not everybody is told when it shows the new one.
             return Outcome::Done(Some(LEFT_OVER));
         }
-        let object = self.remembered(object);
+        let object = self.memory().unwritten.over(object);
         let span = info_span!(
             "reconcile", kind = key.kind.kind(), namespace = %key.namespace, name = %key.name, plugin = tracing::field::Empty
         );
@@ -334,12 +310,8 @@ impl Reconciler {
     fn remember(&self, object: &Object, value: &Value, written: &Written, status: Value) -> bool {
         let is_done = written.done > 0;
         if is_done {
-            let mut memory = self.memory();
-            let before = memory.unwritten.remove(&object.uid);
-            let instead_of = before.map_or_else(|| value["status"].clone(), |before| before.instead_of);
-            memory
-                .unwritten
-                .insert(object.uid.clone(), Unwritten { status, instead_of });
+            let before = &value["status"];
+            self.memory().unwritten.keep(&object.uid, status, before);
         }
         is_done
     }
@@ -350,169 +322,6 @@ impl Reconciler {
             if !self.events.publish(key, object, event).await {
                 break;
             }
-        }
-    }
-
-    /// Writes all changes, many at once. One that fails does not stop the others,
-    /// unless all of its kind would fail likewise. `wanted` is how many children the plan has.
-    async fn write_children(
-        &self,
-        key: &ParentKey,
-        parent: &Parent,
-        wanted: usize,
-        to_do: Vec<Change>,
-    ) -> Written {
-        let mut written = Written::default();
-        let failures = Mutex::new(Failures::default());
-        let failures = || failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let results = stream::iter(to_do).map(async |change| {
-            let kind = change.kind().clone();
-            let creates = matches!(change, Change::Create(..));
-            if creates && failures().are_hopeless(&kind) {
-                return None;
-            }
-            let result = self.write_child(key, parent, wanted, change).await;
-            match &result {
-                Err(error) => failures().add(kind, error.cause),
-                Ok(Wrote::Withheld(_)) if creates => failures().withhold(kind),
-                Ok(_) => {}
-            }
-            Some(result)
-        });
-        let mut results = std::pin::pin!(results.buffer_unordered(self.writes.in_flight()));
-        while let Some(result) = results.next().await {
-            match result {
-                Some(Ok(wrote)) => written.add(wrote),
-                Some(Err(error)) => written.errors.push(error),
-                None => {}
-            }
-        }
-        written
-    }
-
-    /// Writes one change to a child of `parent`, whose plan has so many children, unless there are too many writes. What fails
-    /// and is not tried again at once does not count: it has a back-off of its own.
-    async fn write_child(
-        &self,
-        key: &ParentKey,
-        parent: &Parent,
-        wanted: usize,
-        change: Change,
-    ) -> Result<Wrote, WriteError> {
-        let (id, most) = match &change {
-            // Each child may be made once and replaced once in a minute, and a few more.
-            Change::Create(child, _) => {
-                let id = format!("{} creates {}", parent.uid, child.kind.kind);
-                (id, MOST_WRITES + 2 * wanted)
-            }
-            Change::Apply(_, _, Some(over)) => (over.uid.to_string(), MOST_WRITES),
-            Change::Apply(child, _, None) => (format!("{} applies {child}", parent.uid), MOST_WRITES),
-            Change::Delete(kind, object) => {
-                let id = format!("{} deletes {}/{}", parent.uid, kind.kind, object.name);
-                (id, MOST_WRITES)
-            }
-        };
-        if let Err(wait) = self.admit(&id, most, &change.kind().kind) {
-            return Ok(Wrote::Withheld(wait));
-        }
-        let sent = self.send_child(key, parent, change).await;
-        if let Err(error) = &sent
-            && error.retry() != Retry::Soon
-        {
-            self.memory().breaker.take_back(&id);
-        }
-        sent.map(|()| Wrote::Done)
-    }
-
-    async fn send_child(&self, key: &ParentKey, parent: &Parent, change: Change) -> Result<(), WriteError> {
-        let known = |kind: &ResourceKind| {
-            let kinds = self.stores.kinds();
-            kinds.get(kind).cloned().unwrap_or_else(|| Kind::of(kind.clone()))
-        };
-        let store = |kind: &ResourceKind| self.stores.of(kind);
-        match change {
-            Change::Create(child, object) => {
-                let kind = known(&child.kind);
-                let created = match self
-                    .writes
-                    .create(&kind, &key.namespace, &child.name, &object)
-                    .await
-                {
-                    Err(error) if error.cause == Cause::AlreadyExists => {
-                        self.check_name(&kind, &child, parent).await?;
-                        return Err(error);
-                    }
-                    created => created?,
-                };
-                if let Some(store) = store(&child.kind) {
-                    store.wrote(created);
-                }
-            }
-            Change::Apply(child, object, over) => {
-                if over.is_none() {
-                    self.check_name(&known(&child.kind), &child, parent).await?;
-                }
-                let precondition = over.as_ref().map_or(Precondition::NotForeign, |over| {
-                    Precondition::Version(&over.resource_version)
-                });
-                let (answer, applied) = self
-                    .writes
-                    .apply(&known(&child.kind), &key.namespace, &object, precondition)
-                    .await?;
-                self.memory().answers.remember(&applied.uid, &object, &answer);
-                if let Some(store) = store(&child.kind) {
-                    store.wrote(applied);
-                }
-            }
-            Change::Delete(kind, object) => {
-                // A pod that has not started can be deleted without asking anybody, and may have started since.
-                let version = object.has_not_started().then_some(&*object.resource_version);
-                match self.writes.delete(&known(&kind), &object, version).await {
-                    Ok(()) => {}
-                    // A conflict may mean that it was made anew, or that it was changed meanwhile and is still there. With its
-                    // kind, an object is gone too.
-                    Err(error) if matches!(error.cause, Cause::Gone | Cause::KindNotServed) => {}
-                    Err(error) => return Err(error),
-                }
-                if let Some(store) = store(&kind) {
-                    store.deleted(&object);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Looks who has the name of a child that was not observed. An error where somebody has who would lose the object if it
-    /// became a child.
-    async fn check_name(&self, kind: &Kind, child: &ChildKey, parent: &Parent) -> Result<(), WriteError> {
-        let stored = self
-            .stores
-            .of(&child.kind)
-            .and_then(|store| store.get(&parent.namespace, &child.name));
-        // A watch shows only what has a label.
-        let holder = match stored {
-            Some(holder) => holder,
-            None => match self.writes.look(kind, &parent.namespace, &child.name).await? {
-                Some(holder) => Arc::new(holder),
-                None => return Ok(()),
-            },
-        };
-        let what = format!("apply {child}");
-        match holder.controller() {
-            Some(owner) if *owner.uid != *parent.uid => Err(WriteError::owned_by_another(what, owner)),
-            // The predecessor makes worker groups first, and their owners after.
-            None if child.kind.kind == DaskKind::WorkerGroup.kind()
-                && predecessor::makes(
-                    parent,
-                    &child.kind,
-                    &child.name,
-                    holder.component_label.as_deref(),
-                ) =>
-            {
-                Ok(())
-            }
-            _ if holder.is_child_of(&child.kind, parent) => Ok(()),
-            _ => Err(WriteError::made_by_another(what)),
         }
     }
 
@@ -607,7 +416,7 @@ impl Reconciler {
         value: &Value,
         wanted: &Value,
     ) -> Result<(Wrote, Option<Object>), WriteError> {
-        let is_unwritten = self.memory().unwritten.contains_key(&object.uid);
+        let is_unwritten = self.memory().unwritten.has(&object.uid);
         if !is_unwritten && status::same(wanted, &value["status"]) {
             return Ok((Wrote::Nothing, None));
         }
@@ -616,7 +425,7 @@ impl Reconciler {
         }
         let kind = Kind::dask(key.kind);
         let written = self.writes.apply_status(&kind, object, wanted).await?;
-        self.memory().unwritten.remove(&object.uid);
+        self.memory().unwritten.forget(&object.uid);
         if let Some(store) = self.stores.of(&kind.resource) {
             store.wrote(written.clone());
         }

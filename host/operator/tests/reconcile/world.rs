@@ -179,8 +179,11 @@ pub(crate) fn stored(body: &Value, path: &str) -> Value {
     stored
 }
 
+/// What the test wants to be planned.
+pub(crate) type Planned = fn(&Observation) -> Result<Answer<Plan>, Failure>;
+
 /// Logic that answers what the test wants.
-pub(crate) struct Fixed(fn() -> Result<Answer<Plan>, Failure>);
+pub(crate) struct Fixed(Planned);
 
 impl Logic for Fixed {
     fn child_kinds(&self, _: &str) -> Result<Vec<contract::ResourceKind>, Failure> {
@@ -199,8 +202,8 @@ impl Logic for Fixed {
         Ok(Vec::new())
     }
 
-    fn plan(&self, _: &Observation) -> Result<Answer<Plan>, Failure> {
-        (self.0)()
+    fn plan(&self, observation: &Observation) -> Result<Answer<Plan>, Failure> {
+        (self.0)(observation)
     }
 }
 
@@ -269,11 +272,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(
-        refuse: Option<Refusal>,
-        objects: &[Value],
-        plan: fn() -> Result<Answer<Plan>, Failure>,
-    ) -> Self {
+    pub(crate) fn new(refuse: Option<Refusal>, objects: &[Value], plan: Planned) -> Self {
         Self::with(refuse, objects, || {
             Plugin::new("fixed 1.0.0 (abc)".into(), "{}".into(), Box::new(Fixed(plan)))
         })

@@ -1,0 +1,107 @@
+//! What is on its way out.
+
+use super::*;
+
+#[tokio::test]
+async fn what_is_being_deleted_is_left_alone() {
+    let mut deleted = parent("DaskCluster", &json!({}));
+    deleted["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    let world = World::new(None, &[deleted], |_| {
+        Ok(Ok(Plan {
+            children: vec![pod("p")],
+            ..empty()
+        }))
+    });
+    assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Gone);
+    assert!(world.server.requests().is_empty());
+}
+
+/// A service as the cluster made it that was deleted a moment ago, before another was made of the same name.
+fn left_over(kind: &str) -> Value {
+    let mut object = owned(kind, "s");
+    object["metadata"]["ownerReferences"][0]["uid"] = "the parent before".into();
+    object["metadata"]["ownerReferences"][0]["controller"] = true.into();
+    object
+}
+
+#[tokio::test]
+async fn what_garbage_collection_has_not_reached_is_not_taken_over() {
+    let plan = |_: &Observation| {
+        Ok(Ok(Plan {
+            children: vec![child("Service", "s", ChildAction::Apply), pod("p")],
+            ..empty()
+        }))
+    };
+    let objects = [
+        parent("DaskCluster", &json!({"phase": "Running"})),
+        left_over("Service"),
+    ];
+    let world = World::new(None, &objects, plan);
+    assert_eq!(
+        world.pass(DaskKind::Cluster).await,
+        Outcome::Failed(Retry::Soon, None)
+    );
+    assert_eq!(
+        world.server.requests(),
+        ["POST pods"],
+        "the others are not held up"
+    );
+}
+
+/// Neither with the labels of a child nor as one that a user made.
+#[rstest]
+#[case::child(json!({"dask.org/cluster-name": "a"}))]
+#[case::made_by_a_user(json!({}))]
+#[tokio::test]
+async fn a_group_of_a_cluster_that_was_made_anew_is_left_to_garbage_collection(#[case] labels: Value) {
+    let plan = |_: &Observation| {
+        Ok(Ok(Plan {
+            children: vec![pod("p")],
+            owner: Some(Owner {
+                api_version: DASK.into(),
+                kind: "DaskCluster".into(),
+                name: "a".into(),
+                uid: "parent".into(),
+            }),
+            ..empty()
+        }))
+    };
+    let mut group = left_over("");
+    group["apiVersion"] = DASK.into();
+    group["kind"] = "DaskWorkerGroup".into();
+    group["metadata"]["name"] = "g".into();
+    group["metadata"]["labels"] = labels;
+    group["spec"] = json!({"cluster": "a"});
+    group["status"] = json!({"phase": "Running"});
+    let world = World::new(None, &[parent("DaskCluster", &json!({})), group], plan);
+    let key = ParentKey::new(DaskKind::WorkerGroup, "n", "g");
+    let again = Outcome::Done(Some(Duration::from_secs(30)));
+    assert_eq!(world.reconciler.reconcile(&key, 0).await, again);
+    assert!(world.server.requests().is_empty());
+}
+
+/// An object that a policy of the cluster does not let anybody change, and others behind it.
+#[tokio::test(start_paused = true)]
+async fn marks_that_can_not_be_taken_off_hold_up_no_others() {
+    let server = Server::start(Some(Refusal {
+        what: ("PATCH", "/daskclusters/stuck"),
+        answer: (403, "Forbidden", "denied by a policy"),
+    }));
+    let (marked, listening) = tokio::sync::mpsc::unbounded_channel();
+    let cluster = |name: &str| {
+        let object = object(&json!({
+            "apiVersion": DASK, "kind": "DaskCluster",
+            "metadata": {"name": name, "namespace": "n", "uid": name, "annotations": {"kopf.zalando.org/x": "1"}},
+        }));
+        (Kind::dask(DaskKind::Cluster), Arc::new(object))
+    };
+    for name in ["stuck", "stuck", "stuck", "b"] {
+        marked.send(cluster(name)).expect("somebody listens");
+    }
+    let cleaning = kopf::clean(listening, Stores::new([]), Writes::new(server.client.clone(), 8));
+    let requests = tokio::select! {
+        () = cleaning => Vec::new(),
+        () = tokio::time::sleep(Duration::from_millis(500)) => server.requests(),
+    };
+    assert_eq!(requests, ["PATCH daskclusters/b", "PATCH daskclusters/stuck"]);
+}

@@ -1,0 +1,192 @@
+//! What happens when a plan or a write fails.
+
+use super::*;
+
+#[rstest]
+#[case::trap(|_: &Observation| Err("it trapped".into()), "PluginFailed", Retry::BackOff, json!("Running"))]
+#[case::gave_up(|_: &Observation| Ok(Err(contract::Error::Failed("no idea".into()))), "PluginFailed", Retry::BackOff, json!("Running"))]
+#[case::refused(
+    |_: &Observation| Ok(Ok(Plan { children: vec![pod("Bad_Name")], ..empty() })), "PlanRefused", Retry::BackOff, json!("Running")
+)]
+#[case::invalid(
+    |_: &Observation| {
+        let finding = Finding { severity: Severity::Error, field: "spec.worker".into(), message: "is missing".into() };
+        Ok(Err(contract::Error::Invalid(vec![finding])))
+    },
+    "SpecInvalid",
+    Retry::OnChange,
+    json!("Error")
+)]
+#[tokio::test]
+async fn without_a_plan_nothing_is_touched_and_the_status_says_why(
+    #[case] plan: Planned,
+    #[case] condition: &str,
+    #[case] retry: Retry,
+    #[case] phase: Value,
+) {
+    let world = World::new(
+        None,
+        &[
+            parent("DaskCluster", &json!({"phase": "Running"})),
+            owned("Pod", "p"),
+        ],
+        plan,
+    );
+    assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Failed(retry, None));
+    assert_eq!(
+        world.server.requests(),
+        ["APPLY daskclusters/a/status", "POST events"]
+    );
+    let (_, body) = world.server.request("APPLY daskclusters/a/status");
+    let told = &body["status"]["conditions"][0];
+    assert_eq!(
+        (&told["type"], &told["status"], &body["status"]["phase"]),
+        (&json!(condition), &json!("True"), &phase)
+    );
+    world.pass(DaskKind::Cluster).await;
+    assert_eq!(world.server.requests().len(), 2, "it is told once");
+}
+
+#[tokio::test]
+async fn a_plugin_that_was_not_loaded_is_named() {
+    let broken = || {
+        Err(PluginError::unusable(
+            "DaskCluster",
+            "mine.wasm: forbidden import".into(),
+        ))
+    };
+    let world = World::with(None, &[parent("DaskCluster", &json!({}))], broken);
+    assert_eq!(
+        world.pass(DaskKind::Cluster).await,
+        Outcome::Failed(Retry::BackOff, None)
+    );
+    let (_, body) = world.server.request("APPLY daskclusters/a/status");
+    let message = body["status"]["conditions"][0]["message"]
+        .as_str()
+        .unwrap_or_default();
+    assert!(message.contains("mine.wasm: forbidden import"), "{message}");
+}
+
+/// The creation of pods fails with this.
+fn no_pods(code: u16, reason: &'static str, message: &'static str) -> Option<Refusal> {
+    Some(Refusal {
+        what: ("POST", "/pods"),
+        answer: (code, reason, message),
+    })
+}
+
+#[rstest]
+#[case::quota(
+    no_pods(403, "Forbidden", "pods \"p1\" is forbidden: exceeded quota: q"),
+    Retry::Passing, Some("QuotaExceeded"), json!("Running")
+)]
+#[case::invalid(no_pods(422, "Invalid", "Pod \"p1\" is invalid"), Retry::OnChange, Some("Invalid"), json!("Error"))]
+#[case::in_use(
+    no_pods(422, "Invalid", "is invalid: spec.ports[0].nodePort: Invalid value: 30086: provided port is already allocated"),
+    Retry::Passing, Some("InUse"), json!("Running")
+)]
+#[case::server(no_pods(500, "InternalError", "etcd"), Retry::Passing, None, json!("Running"))]
+#[case::exists(no_pods(409, "AlreadyExists", "exists"), Retry::Soon, None, json!("Running"))]
+#[case::namespace_ends(
+    no_pods(403, "Forbidden", "unable to create new content in namespace n because it is being terminated"),
+    Retry::After(Duration::from_secs(30)), None, json!("Running")
+)]
+#[tokio::test]
+async fn an_error_does_not_stop_the_others_and_is_told_if_it_is_for_people(
+    #[case] refuse: Option<Refusal>,
+    #[case] retry: Retry,
+    #[case] reason: Option<&str>,
+    #[case] phase: Value,
+) {
+    let plan = |_: &Observation| {
+        Ok(Ok(Plan {
+            children: vec![pod("p1"), child("Service", "s", ChildAction::Apply)],
+            ..empty()
+        }))
+    };
+    let world = World::new(refuse, &[parent("DaskCluster", &json!({}))], plan);
+    assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Failed(retry, None));
+    assert!(world.server.requests().contains(&"APPLY services/s".to_owned()));
+    let (_, body) = world.server.request("APPLY daskclusters/a/status");
+    assert_eq!(body["status"]["phase"], phase);
+    assert_eq!(body["status"]["conditions"][0]["reason"].as_str(), reason);
+    assert_eq!(
+        world.server.requests().contains(&"POST events".to_owned()),
+        reason.is_some()
+    );
+}
+
+#[rstest]
+#[case::quota(no_pods(403, "Forbidden", "exceeded quota: q"), 8)]
+#[case::invalid(no_pods(422, "Invalid", "Pod is invalid"), 18)]
+#[tokio::test]
+async fn what_all_others_would_meet_stops_their_creation(
+    #[case] refuse: Option<Refusal>,
+    #[case] most: usize,
+) {
+    let plan = |_: &Observation| {
+        Ok(Ok(Plan {
+            children: (0..100).map(|i| pod(&format!("p{i}"))).collect(),
+            ..empty()
+        }))
+    };
+    let world = World::new(refuse, &[parent("DaskCluster", &json!({}))], plan);
+    world.pass(DaskKind::Cluster).await;
+    let creations = world
+        .server
+        .requests()
+        .iter()
+        .filter(|request| *request == "POST pods")
+        .count();
+    assert!(creations <= most, "{creations}");
+}
+
+/// What was not made is tried again as often as its back-off says, and its condition stays.
+#[tokio::test]
+async fn creations_that_fail_are_no_loop() {
+    let plan = |_: &Observation| {
+        Ok(Ok(Plan {
+            children: (0..100).map(|i| pod(&format!("p{i}"))).collect(),
+            ..empty()
+        }))
+    };
+    let refuse = no_pods(403, "Forbidden", "exceeded quota: q");
+    let world = World::new(refuse, &[parent("DaskCluster", &json!({}))], plan);
+    for pass in 0..20 {
+        assert_eq!(
+            world.pass(DaskKind::Cluster).await,
+            Outcome::Failed(Retry::Passing, None),
+            "pass {pass}"
+        );
+    }
+}
+
+/// Nothing is deleted because a component has no room for what it would have to know.
+#[tokio::test]
+async fn more_than_a_component_can_be_told_is_said() {
+    let objects = [
+        parent("DaskCluster", &json!({"phase": "Running"})),
+        owned("Pod", "p"),
+    ];
+    let mut world = World::new(None, &objects, |_| Ok(Ok(empty())));
+    world.reconciler.most_told = 100;
+    for _ in 0..2 {
+        assert_eq!(
+            world.pass(DaskKind::Cluster).await,
+            Outcome::Failed(Retry::BackOff, None)
+        );
+    }
+    assert_eq!(
+        world.server.requests(),
+        ["APPLY daskclusters/a/status", "POST events"],
+        "it is said once"
+    );
+    let (_, body) = world.server.request("APPLY daskclusters/a/status");
+    let condition = &body["status"]["conditions"][0];
+    assert_eq!(condition["reason"], "ObservationTooLarge");
+    let message = condition["message"].as_str().unwrap_or_default();
+    assert!(
+        message.contains("divide the workers among several worker groups"),
+        "{message}"
+    );
+}

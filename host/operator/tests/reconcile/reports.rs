@@ -1,0 +1,152 @@
+//! The status, and events.
+
+use super::*;
+
+#[tokio::test]
+async fn events_are_sent_when_the_status_was_written() {
+    let plan = |_: &Observation| {
+        let event = Event {
+            type_: EventType::Normal,
+            reason: "Scaled".into(),
+            message: "from 1 to 2".into(),
+        };
+        Ok(Ok(Plan {
+            events: vec![event],
+            ..empty()
+        }))
+    };
+    let refuse = Some(Refusal {
+        what: ("APPLY", "/status"),
+        answer: (409, "Conflict", "the object has been modified"),
+    });
+    let stale = World::new(refuse, &[parent("DaskCluster", &json!({}))], plan);
+    assert_eq!(
+        stale.pass(DaskKind::Cluster).await,
+        Outcome::Failed(Retry::Soon, None)
+    );
+    assert_eq!(stale.server.requests(), ["APPLY daskclusters/a/status"]);
+
+    let world = World::new(None, &[parent("DaskCluster", &json!({}))], plan);
+    world.pass(DaskKind::Cluster).await;
+    let (_, event) = world.server.request("POST events");
+    assert_eq!(
+        (
+            &event["reason"],
+            &event["note"],
+            &event["reportingController"],
+            &event["regarding"]["uid"]
+        ),
+        (
+            &json!("Scaled"),
+            &json!("from 1 to 2"),
+            &json!("dask-operator"),
+            &json!("parent")
+        )
+    );
+}
+
+/// What is wrong with a resource is said although the first attempt to say it failed.
+#[tokio::test]
+async fn a_status_that_could_not_be_written_is_tried_again_soon() {
+    let refuse = Some(Refusal {
+        what: ("APPLY", "/status"),
+        answer: (503, "ServiceUnavailable", "etcd has no leader"),
+    });
+    let plan = |_: &Observation| Ok(Err(contract::Error::Invalid(Vec::new())));
+    let world = World::new(refuse, &[parent("DaskCluster", &json!({}))], plan);
+    assert_eq!(
+        world.pass(DaskKind::Cluster).await,
+        Outcome::Failed(Retry::Passing, None)
+    );
+}
+
+/// Events are told if that goes, and hold nobody up if not.
+#[tokio::test(start_paused = true)]
+async fn a_pass_does_not_wait_for_ever_for_an_event() {
+    let silent = Some(Refusal {
+        what: ("POST", "/events"),
+        answer: (0, "", ""),
+    });
+    let plan = |_: &Observation| {
+        let event = Event {
+            type_: EventType::Normal,
+            reason: "Scaled".into(),
+            message: "from 1 to 2".into(),
+        };
+        Ok(Ok(Plan {
+            events: vec![event; 100],
+            ..empty()
+        }))
+    };
+    let world = World::new(silent, &[parent("DaskCluster", &json!({}))], plan);
+    let pass = tokio::time::timeout(Duration::from_secs(60), world.pass(DaskKind::Cluster));
+    assert_eq!(pass.await, Ok(Outcome::Done(None)));
+}
+
+/// Scales the group `g` once, and knows by the status that it has.
+fn scales_once(observation: &Observation) -> Result<Answer<Plan>, Failure> {
+    let parent: Value = serde_json::from_str(&observation.parent)?;
+    let mut plan = Plan {
+        status: json!({"lastScaleTime": "2026-01-01T00:00:00Z"}).to_string(),
+        ..empty()
+    };
+    if parent["status"]["lastScaleTime"].is_null() {
+        plan.scale.push(Scale {
+            worker_group: "g".into(),
+            replicas: 5,
+        });
+        plan.events.push(Event {
+            type_: EventType::Normal,
+            reason: "Scaled".into(),
+            message: "from 3 to 5".into(),
+        });
+    }
+    Ok(Ok(plan))
+}
+
+/// When the last step was stands in the status, and the next one must not come too soon.
+#[tokio::test]
+async fn what_was_done_is_remembered_where_the_status_could_not_be_written() {
+    let refuse = Some(Refusal {
+        what: ("APPLY", "/status"),
+        answer: (503, "ServiceUnavailable", "etcd has no leader"),
+    });
+    let group = json!({
+        "apiVersion": DASK, "kind": "DaskWorkerGroup", "spec": {"cluster": "a", "worker": {"replicas": 3}},
+        "metadata": {"name": "g", "namespace": "n", "uid": "uid-g", "resourceVersion": "5"},
+    });
+    let world = World::new(
+        refuse,
+        &[parent("DaskAutoscaler", &json!({})), group],
+        scales_once,
+    );
+    for _ in 0..3 {
+        assert_eq!(
+            world.pass(DaskKind::Autoscaler).await,
+            Outcome::Failed(Retry::Passing, None)
+        );
+    }
+    assert_eq!(
+        world.server.requests(),
+        [
+            "APPLY daskautoscalers/a/status",
+            "APPLY daskautoscalers/a/status",
+            "APPLY daskautoscalers/a/status",
+            "PATCH daskworkergroups/g/scale",
+            "POST events",
+        ],
+        "one step, told once, and its status is tried again"
+    );
+    let (_, status) = world.server.request("APPLY daskautoscalers/a/status");
+    assert_eq!(status["status"]["lastScaleTime"], "2026-01-01T00:00:00Z");
+
+    // Another status counts more: another replica may have written it.
+    let mut changed = parent("DaskAutoscaler", &json!({"by": "another replica"}));
+    changed["metadata"]["resourceVersion"] = "11".into();
+    let autoscalers = Kind::dask(DaskKind::Autoscaler).resource;
+    let store = world.reconciler.stores.of(&autoscalers);
+    store.map(|store| store.shown(object(&changed)));
+    world.pass(DaskKind::Autoscaler).await;
+    let steps = world.server.requests();
+    assert_eq!(steps.iter().filter(|step| step.ends_with("/scale")).count(), 2);
+}

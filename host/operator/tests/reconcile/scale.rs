@@ -1,0 +1,120 @@
+//! Scaling, adoption and the deletion of the parent.
+
+use super::*;
+
+#[tokio::test]
+async fn groups_are_scaled_and_owners_set_and_parents_deleted() {
+    let plan = |_: &Observation| {
+        let owner = Owner {
+            api_version: DASK.into(),
+            kind: "DaskCluster".into(),
+            name: "a".into(),
+            uid: "c".into(),
+        };
+        let scale = vec![Scale {
+            worker_group: "g".into(),
+            replicas: 7,
+        }];
+        Ok(Ok(Plan {
+            owner: Some(owner),
+            scale,
+            delete_parent: Some("idle".into()),
+            status: "{}".into(),
+            ..empty()
+        }))
+    };
+    let group = json!({
+        "apiVersion": DASK, "kind": "DaskWorkerGroup", "spec": {"cluster": "a", "worker": {"replicas": 3}},
+        "metadata": {"name": "g", "namespace": "n", "uid": "uid-g", "resourceVersion": "5"},
+    });
+    let mut cluster = parent("DaskCluster", &json!({}));
+    cluster["metadata"]["uid"] = "c".into();
+    let world = World::new(
+        None,
+        &[parent("DaskAutoscaler", &json!({})), group, cluster],
+        plan,
+    );
+    let outcome = world.pass(DaskKind::Autoscaler).await;
+    assert_eq!(outcome, Outcome::Gone, "{:?}", world.server.sent);
+    assert_eq!(
+        world.server.requests(),
+        [
+            "DELETE daskautoscalers/a",
+            "PATCH daskautoscalers/a",
+            "PATCH daskworkergroups/g/scale"
+        ]
+    );
+    let (_, scale) = world.server.request("PATCH daskworkergroups/g/scale");
+    assert_eq!(
+        scale,
+        json!({"metadata": {"resourceVersion": "5"}, "spec": {"replicas": 7}})
+    );
+    let (_, adopted) = world.server.request("PATCH daskautoscalers/a");
+    assert_eq!(adopted["metadata"]["ownerReferences"][0]["uid"], "c");
+    let (_, deleted) = world.server.request("DELETE daskautoscalers/a");
+    assert_eq!(
+        deleted["preconditions"],
+        json!({"uid": "parent", "resourceVersion": "1000"}),
+        "the version that the patch made"
+    );
+}
+
+#[tokio::test]
+async fn a_number_that_somebody_has_changed_meanwhile_is_not_written_over() {
+    static STORES: OnceLock<Stores> = OnceLock::new();
+    const GROUP: fn(u32, &str) -> Value = |replicas, version| {
+        json!({
+            "apiVersion": DASK, "kind": "DaskWorkerGroup", "spec": {"cluster": "a", "worker": {"replicas": replicas}},
+            "metadata": {"name": "g", "namespace": "n", "uid": "uid-g", "resourceVersion": version},
+        })
+    };
+    // The change comes while the plan is made.
+    let plan = |_: &Observation| {
+        let groups = Kind::dask(DaskKind::WorkerGroup).resource;
+        let store = STORES.get().and_then(|stores| stores.of(&groups));
+        store.map(|store| store.shown(object(&GROUP(5, "6"))));
+        Ok(Ok(Plan {
+            scale: vec![Scale {
+                worker_group: "g".into(),
+                replicas: 7,
+            }],
+            ..empty()
+        }))
+    };
+    let objects = [parent("DaskAutoscaler", &json!({})), GROUP(3, "5")];
+    let world = World::new(None, &objects, plan);
+    let _ = STORES.set(world.reconciler.stores.clone());
+    assert_eq!(
+        world.pass(DaskKind::Autoscaler).await,
+        Outcome::Failed(Retry::Soon, None)
+    );
+    let requests = world.server.requests();
+    assert!(
+        !requests.iter().any(|request| request.ends_with("/scale")),
+        "{requests:?}"
+    );
+}
+
+/// Somebody who changes a cluster just when its idle timeout is over keeps it.
+#[tokio::test]
+async fn a_parent_that_has_changed_is_not_deleted_for_what_it_was() {
+    let refuse = Some(Refusal {
+        what: ("DELETE", "/daskclusters/a"),
+        answer: (409, "Conflict", "the object has been modified"),
+    });
+    let plan = |_: &Observation| {
+        Ok(Ok(Plan {
+            delete_parent: Some("idle".into()),
+            ..empty()
+        }))
+    };
+    for (status, version) in [(json!({"phase": "Running"}), "10"), (json!({}), "1000")] {
+        let world = World::new(refuse, &[parent("DaskCluster", &status)], plan);
+        assert_eq!(
+            world.pass(DaskKind::Cluster).await,
+            Outcome::Failed(Retry::Soon, None)
+        );
+        let (_, deleted) = world.server.request("DELETE daskclusters/a");
+        assert_eq!(deleted["preconditions"]["resourceVersion"], version);
+    }
+}
