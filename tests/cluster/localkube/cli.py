@@ -75,7 +75,7 @@ def parser():
     during = verb(verbs, "session", run_session, "run a command that starts and stops the cluster of a name, and hold its session meanwhile; waits while another command holds it", cluster=False)
     during.add_argument("--name", required=True, help="name of the cluster")
     during.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command and its arguments")
-    verb(verbs, "leftovers", run_leftovers, "list what is there of any cluster on this machine (exit code 1 when there is something)", cluster=False)
+    verb(verbs, "leftovers", run_leftovers, "list what is there of any cluster that no session uses (exit code 1 when there is something)", cluster=False)
     verb(verbs, "smoke", run_smoke, "try everything on clusters of its own, beside any other; takes about two minutes", cluster=False)
     return top
 
@@ -132,13 +132,17 @@ def run_up(arguments):
 
 def run_down(arguments):
     """``down``"""
-    clusters = inventory.all_known() if arguments.all else [chosen(arguments)]
+    if not arguments.all:
+        teardown.down(chosen(arguments))
+        return
+    clusters = teardown.present()
     for cluster in clusters:
-        user = session.holder(cluster.name) if arguments.all else None
+        user = session.holder(cluster.name)
         if user:
             say(f"cluster {cluster.name} is in use by {user}: it stays; `{COMMAND} down --name {cluster.name}` stops it all the same")
         else:
             teardown.down(cluster)
+    teardown.unguard()
     if not clusters:
         say("no cluster is up")
 
@@ -249,7 +253,10 @@ def run_session(arguments):
 
 def run_leftovers(_):
     """``leftovers``"""
-    found = teardown.leftovers()
+    used = [cluster.name for cluster in teardown.present() if session.holder(cluster.name)]
+    for name in used:
+        say(f"cluster {name} is in use by {session.holder(name)}")
+    found = teardown.leftovers(but=used)
     print("\n".join(found) if found else "nothing is left")
     return 1 if found else 0
 

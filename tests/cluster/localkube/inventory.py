@@ -1,15 +1,21 @@
-"""The list of clusters on this machine, and the lock of each: they survive ``down``, in the cache folder."""
+"""The list of clusters on this machine, and the lock of each.
+
+Both belong to the machine, as control groups, routes and addresses do: checkouts with caches of their own share them.
+"""
 
 import contextlib
 import fcntl
 import json
 
 from .console import Failure, say
-from .settings import Cluster, cache_home
+from .settings import LOCKS, MARKER, STATE_HOME, Cluster
+
+#: A cluster's name has no dot, so no cluster's folder is in the way.
+FOLDER = STATE_HOME / ".clusters"
 
 
 def _file(name):
-    return cache_home() / "clusters" / f"{name}.json"
+    return FOLDER / f"{name}.json"
 
 
 def remember(cluster):
@@ -25,25 +31,24 @@ def forget(cluster):
 
 
 def known(name):
-    """The cluster of that name as it was started, or ``None``."""
-    try:
-        return Cluster.restore(json.loads(_file(name).read_text()))
-    except (FileNotFoundError, ValueError, KeyError):
-        return None
+    """The cluster of that name as it was started, or ``None``. Its folder, in the usual place, tells the same as the note."""
+    for file in (_file(name), STATE_HOME / name / MARKER):
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
+            return Cluster.restore(json.loads(file.read_text()))
+    return None
 
 
 def all_known():
     """Every cluster that was started and not taken down."""
-    names = sorted(file.stem for file in (cache_home() / "clusters").glob("*.json"))
-    return [cluster for cluster in map(known, names) if cluster]
+    names = {file.stem for file in FOLDER.glob("*.json")} | {file.parent.name for file in STATE_HOME.glob(f"*/{MARKER}")}
+    return [cluster for cluster in map(known, sorted(names)) if cluster]
 
 
 @contextlib.contextmanager
 def locked(name):
     """One ``up`` or ``down`` at a time for each cluster."""
-    folder = cache_home() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / f"{name}.lock", "w", encoding="ascii") as lock:
+    LOCKS.mkdir(parents=True, exist_ok=True)
+    with open(LOCKS / f"{name}.lock", "w", encoding="ascii") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -5,6 +5,7 @@ namespace and no mount on the host, so when the last process is gone the kernel 
 interface, rule and mount in them.
 """
 
+import ipaddress
 import select
 import subprocess
 from pathlib import Path
@@ -87,22 +88,27 @@ def conflicts(cluster):
     """Routes of the machine that overlap the cluster's range, other than its own."""
     found = []
     for line in _ip("-4", "route", "show", "table", "main").stdout.splitlines():
-        words = line.split()
-        destination = words[1] if words[0] in ("unreachable", "blackhole", "prohibit", "throw") else words[0]
-        if destination == "default" or _own_route(cluster, words, destination):
+        target = destination(line)
+        if target == "default" or _own_route(cluster, line.split(), target):
             continue
-        if overlaps(cluster.range, destination):
+        if overlaps(cluster.range, target):
             found.append(line.strip())
     return found
 
 
-def overlaps(network, destination):
+def destination(route):
+    """The destination of a route as ``ip route`` prints it: a network, an address, or ``default``."""
+    words = route.split()
+    return words[1] if words[0] in ("unreachable", "blackhole", "prohibit", "throw") else words[0]
+
+
+def overlaps(network, target):
     """Whether a route's destination and a network have an address in common."""
-    return type(network)(destination, strict=False).overlaps(network)
+    return type(network)(target, strict=False).overlaps(network)
 
 
-def _own_route(cluster, words, destination):
-    in_range = type(cluster.range)(destination, strict=False).subnet_of(cluster.range)
+def _own_route(cluster, words, target):
+    in_range = type(cluster.range)(target, strict=False).subnet_of(cluster.range)
     return in_range and (cluster.link in words or (words[0] == "unreachable" and str(ROUTE_PROTOCOL) in words))
 
 
@@ -131,9 +137,15 @@ def connect(cluster, keeper):
 
 
 def disconnect(cluster):
-    """Remove the link and the routes; the ``unreachable`` one goes last."""
+    """Remove the link, and with it the route through it."""
     _ip("link", "delete", cluster.link, check=False)
-    _ip("route", "delete", "unreachable", str(cluster.range), "metric", str(UNREACHABLE_METRIC), check=False)
+
+
+def unguard(unused):
+    """Remove the ``unreachable`` routes of those ranges that are ``unused``, a function of a network."""
+    for route in routes():
+        if route.startswith("unreachable ") and unused(ipaddress.IPv4Network(destination(route))):
+            _ip("route", "delete", "unreachable", destination(route), "metric", str(UNREACHABLE_METRIC), check=False)
 
 
 def links(prefix):

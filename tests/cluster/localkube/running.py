@@ -7,8 +7,6 @@ from .console import Failure, seconds, step
 from .processes import Records, launch, tail, wait_until
 
 KEEPER = "keeper"
-#: A file that marks a cluster's folder: only a folder that has it is ever deleted.
-MARKER = "cluster.json"
 
 
 class Running:

@@ -11,20 +11,17 @@ import time
 from pathlib import Path
 
 from .console import say
-from .settings import PREFIX
-
-#: The same for the whole machine, while each checkout can have caches of its own. Its files stay: another process may be waiting for one.
-FOLDER = Path("/run/lock") / PREFIX
+from .settings import LOCKS
 
 
 def _file(name):
-    return FOLDER / f"{name}.session"
+    return LOCKS / f"{name}.session"
 
 
 @contextlib.contextmanager
 def held(name, what, tell=say):
     """Hold the session of a cluster's name, as ``what``, which others are told. Waits while another session is held, and tells of it."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    LOCKS.mkdir(parents=True, exist_ok=True)
     with open(_file(name), "a", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -22,13 +22,17 @@ DEFAULT_NAME = "dask"
 #: 198.18.0.0/15 is set aside for benchmarks (RFC 2544): no real host has these addresses.
 DEFAULT_RANGE = "198.18.0.0/17"
 STATE_HOME = Path("/var/lib") / PREFIX
+#: Locks of the whole machine. The files stay: another process may be waiting for one.
+LOCKS = Path("/run/lock") / PREFIX
+#: A file that marks a cluster's folder, and describes the cluster: only a folder that has it is ever deleted.
+MARKER = "cluster.json"
 
 API_PORT = 6443
 REGISTRY_PORT = 5000
 
 
 def cache_home():
-    """The folder that survives ``down``: programs, images, locks and the list of clusters."""
+    """The folder that survives ``down``: programs, images, compiled crates."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / PREFIX
 

@@ -18,7 +18,8 @@ from . import (
 from .console import Failure, say, seconds, step
 from .kube import Api
 from .processes import tail, wait_until
-from .running import KEEPER, MARKER, Running
+from .running import KEEPER, Running
+from .settings import MARKER
 
 #: Program to Debian package.
 PROGRAMS = {"openssl": "openssl", "ip": "iproute2", "nsenter": "util-linux", "unshare": "util-linux", "tar": "tar"}

@@ -1,4 +1,7 @@
-"""Down: everything of a cluster goes, whatever state it is in; and what is left of any."""
+"""Down: everything of a cluster goes, whatever state it is in; and what is left of any.
+
+The kernel's own records count, control groups, links and routes: a cluster is found by them also when its note and its folder are lost.
+"""
 
 import contextlib
 import os
@@ -9,8 +12,8 @@ from pathlib import Path
 from . import cgroups, inventory, machine, network
 from .console import Failure, say, seconds
 from .processes import Process, start_time
-from .running import MARKER, Running
-from .settings import LINK_PREFIX, PREFIX, cache_home
+from .running import Running
+from .settings import LINK_PREFIX, MARKER, PREFIX, Cluster, cache_home
 
 #: Mounted over inside the cluster; it must exist on the host for that.
 CNI_FOLDER = Path("/var/lib/cni")
@@ -61,11 +64,16 @@ def remove(cluster):
     _remove_folder(cluster.folder)
     cgroups.remove(cluster.cgroup)
     network.disconnect(cluster)
-    for folder in (CNI_FOLDER, cluster.folder.parent):
-        if folder == CNI_FOLDER or folder.name == PREFIX:
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # only when empty, so only when nobody else uses it
+    with contextlib.suppress(OSError):
+        CNI_FOLDER.rmdir()  # only when empty, so only when nobody else uses it
     inventory.forget(cluster)
+    unguard()
+
+
+def unguard():
+    """Remove the routes of ranges that no noted cluster has. A cluster is noted before its range is guarded."""
+    noted = [cluster.range for cluster in inventory.all_known()]
+    network.unguard(lambda guarded: not any(guarded.overlaps(other) for other in noted))
 
 
 def mounts_below(folder):
@@ -97,16 +105,25 @@ def _remove_folder(folder):
         folder.rmdir()
 
 
-def leftovers(names=None):
-    """What is there of clusters on this machine, one line each: of those named, or of any. Caches do not count."""
+def present():
+    """Every cluster of which anything is there. Of one without a note only the name is known; its range is the usual one."""
+    clusters = {cluster.name: cluster for cluster in inventory.all_known()}
+    names = {group.removeprefix(f"{PREFIX}-") for group in cgroups.all_groups(PREFIX)} | {link.removeprefix(LINK_PREFIX) for link in network.links(LINK_PREFIX)}
+    for name in names - clusters.keys():
+        with contextlib.suppress(ValueError):  # a group of another program, whose name none of ours could have
+            clusters[name] = Cluster.create(name)
+    return sorted(clusters.values(), key=lambda cluster: cluster.name)
+
+
+def leftovers(names=None, but=()):
+    """What is there of clusters on this machine, one line each: of those named, or of any ``but`` some. Caches do not count."""
     found = []
     clusters = {cluster.name: cluster for cluster in inventory.all_known()}
-    groups = cgroups.all_groups(PREFIX)
     links = network.links(LINK_PREFIX)
     everything = names is None
     if everything:
-        names = sorted({*clusters, *(group.removeprefix(f"{PREFIX}-") for group in groups), *(link.removeprefix(LINK_PREFIX) for link in links)})
-    inside = set()
+        names = [cluster.name for cluster in present() if cluster.name not in but]
+    inside = {process.pid for name in but for process in cgroups.members(f"{PREFIX}-{name}")}
     for name in names:
         group = f"{PREFIX}-{name}"
         members = cgroups.members(group)
@@ -120,7 +137,8 @@ def leftovers(names=None):
             found += [f"mount: {point}" for point in mounts_below(cluster.folder)]
             found += [f"folder: {cluster.folder}"] if cluster.folder.exists() else []
     if everything:
-        found += [f"route: {route}" for route in network.routes()]
+        used = [clusters[name].range for name in but if name in clusters]
+        found += [f"route: {route}" for route in network.routes() if not any(network.overlaps(cidr, network.destination(route)) for cidr in used)]
         found += [f"process {process.pid} outside any cluster: {command(process.pid)}" for process in daemons() if process.pid not in inside]
     return found
 

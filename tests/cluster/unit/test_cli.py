@@ -8,6 +8,7 @@ import os
 import tempfile
 import unittest
 import unittest.mock
+from pathlib import Path
 
 from localkube import cli, fakenodes, inventory, node
 from localkube.console import Failure
@@ -34,9 +35,9 @@ class Kubeconfigs(unittest.TestCase):
         scratch = tempfile.TemporaryDirectory()
         self.addCleanup(scratch.cleanup)
         self.cluster = Cluster.create("unit", f"{scratch.name}/c")
-        environment = unittest.mock.patch.dict(os.environ, {"XDG_CACHE_HOME": scratch.name})
-        environment.start()
-        self.addCleanup(environment.stop)
+        places = unittest.mock.patch.multiple(inventory, STATE_HOME=Path(scratch.name, "state"), FOLDER=Path(scratch.name, "list"))
+        places.start()
+        self.addCleanup(places.stop)
 
     def foreign(self, path, prefer=True):
         """What the command line makes of a KUBECONFIG."""

@@ -1,6 +1,7 @@
 """Sessions: one at a time for each cluster's name."""
 
 import argparse
+import json
 import os
 import signal
 import subprocess
@@ -11,20 +12,26 @@ import unittest
 import unittest.mock
 from pathlib import Path
 
-from localkube import cli, inventory, session, teardown
+from localkube import cgroups, cli, inventory, network, session, teardown
 from localkube.console import Failure
-from localkube.settings import DEFAULT_NAME, Cluster
+from localkube.settings import DEFAULT_NAME, MARKER, Cluster
 
 #: Holds the session of the name in its arguments until it is ended, and says so.
 HOLD = """
 import sys, time
 from pathlib import Path
 from localkube import session
-session.FOLDER = Path(sys.argv[1])
+session.LOCKS = Path(sys.argv[1])
 with session.held(sys.argv[2], "a suite"):
     print("held", flush=True)
     time.sleep(600)
 """
+
+
+def forget(cluster):
+    """What `down` does to the list of clusters."""
+    inventory.forget(cluster)
+    (cluster.folder / MARKER).unlink(missing_ok=True)
 
 
 class Sessions(unittest.TestCase):
@@ -34,8 +41,13 @@ class Sessions(unittest.TestCase):
         scratch = tempfile.TemporaryDirectory()
         self.addCleanup(scratch.cleanup)
         self.folder = Path(scratch.name)
-        for patch in (unittest.mock.patch.object(session, "FOLDER", self.folder / "sessions"),
-                      unittest.mock.patch.dict(os.environ, {"XDG_CACHE_HOME": scratch.name})):
+        self.groups, self.routes = [], []
+        for patch in (unittest.mock.patch.object(session, "LOCKS", self.folder / "sessions"),
+                      unittest.mock.patch.multiple(inventory, STATE_HOME=self.folder, FOLDER=self.folder / ".clusters", LOCKS=self.folder / "locks"),
+                      unittest.mock.patch.object(cgroups, "all_groups", lambda _: self.groups),
+                      unittest.mock.patch.object(network, "links", lambda _: []),
+                      unittest.mock.patch.object(network, "routes", lambda: list(self.routes)),
+                      unittest.mock.patch.object(network, "_ip", lambda *words, **_: self.routes.remove(" ".join(words[2:])))):
             patch.start()
             self.addCleanup(patch.stop)
 
@@ -77,7 +89,7 @@ class Sessions(unittest.TestCase):
 
     def test_a_process_that_is_killed_holds_nothing(self):
         """What it had written is not taken for a holder."""
-        command = [sys.executable, "-c", HOLD, session.FOLDER, "a"]
+        command = [sys.executable, "-c", HOLD, session.LOCKS, "a"]
         home = Path(session.__file__).parents[1]
         with subprocess.Popen(command, cwd=home, text=True, stdout=subprocess.PIPE) as process:
             self.assertEqual(process.stdout.readline(), "held\n")
@@ -100,6 +112,23 @@ class Sessions(unittest.TestCase):
             cli.run_down(argparse.Namespace(all=False, name="used", dir=None, range=None))
             self.assertEqual([call.args[0].name for call in down.call_args_list], ["used"])
 
+    def test_down_of_all_finds_what_no_note_tells_of(self):
+        """A run that was killed, with caches and a folder that are gone since: the kernel still has its control group and its route."""
+        inventory.remember(Cluster.create("noted", self.folder / "noted", "198.18.0.0/20"))
+        (self.folder / "marked").mkdir()
+        marked = Cluster.create("marked", self.folder / "marked", "198.18.16.0/20")
+        (marked.folder / MARKER).write_text(json.dumps(marked.describe()))
+        inventory.remember(Cluster.create("used", self.folder / "used", "198.18.32.0/20"))
+        self.groups = ["dask-operator-lost", "dask-operator-used", "dask-operator-of-another.service"]
+        self.routes = [f"unreachable 198.18.{part}.0/20 metric 1000" for part in (0, 16, 32, 48)]
+        downs = unittest.mock.patch.object(teardown, "down", side_effect=forget)
+        with downs as down, session.held("used", "a suite"):
+            self.assertEqual(len([line for line in teardown.leftovers(but=["used"]) if line.startswith("route")]), 3)
+            cli.run_down(argparse.Namespace(all=True))
+            self.assertEqual([call.args[0].name for call in down.call_args_list], ["lost", "marked", "noted"])
+            self.assertEqual(down.call_args_list[1].args[0], marked)
+            self.assertEqual(self.routes, ["unreachable 198.18.32.0/20 metric 1000"])
+
     def test_down_stops_one(self):
         """`make down` stops the cluster that `make demo` starts, whatever others there are."""
         ranges = {DEFAULT_NAME: "198.18.0.0/20", "chaos-real": "198.18.16.0/20", "somebodys": "198.18.32.0/20"}
@@ -121,7 +150,7 @@ class Sessions(unittest.TestCase):
 
     def test_a_command(self):
         """The name is held as long as a command runs, whose exit code counts."""
-        script = f"import sys; from pathlib import Path; from localkube import session; session.FOLDER = Path({str(session.FOLDER)!r}); " \
+        script = f"import sys; from pathlib import Path; from localkube import session; session.LOCKS = Path({str(session.LOCKS)!r}); " \
                  "sys.exit(3 if session.holder('a') else 4)"
         with unittest.mock.patch.dict(os.environ, {"PYTHONPATH": str(Path(session.__file__).parents[1])}):
             arguments = cli.parser().parse_args(["session", "--name", "a", "--", sys.executable, "-c", script])
