@@ -36,7 +36,7 @@ from distributed import Client
 if __name__ == "__main__":
     with Client("tcp://{CLUSTER}-scheduler:8786", timeout=30) as client:
         squares = client.map(lambda n: n * n, range(1000))
-        workers = len(client.scheduler_info(n_workers=-1)["workers"])
+        workers = len(client.sync(client.scheduler.identity)["workers"])
         print(f"the sum of the first 1,000 squares, by {{workers}} workers: {{client.submit(sum, squares).result()}}")
 """
 

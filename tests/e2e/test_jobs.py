@@ -128,7 +128,7 @@ def test_a_failed_jobs_cluster_can_be_kept(kubectl, operator):
 
 
 def test_the_runner_waits_for_workers(kubectl, operator):
-    code = "import dask.distributed; print(len(dask.distributed.Client().scheduler_info(n_workers=-1)['workers']))"
+    code = "import dask.distributed; client = dask.distributed.Client(); print(len(client.sync(client.scheduler.identity)['workers']))"
     kubectl.apply(changed(job("j", code, replicas=3), "spec.waitForWorkers", 3))
     ends(kubectl, "j", "Successful")
     assert answer(kubectl("logs", "j-runner")) == "3"

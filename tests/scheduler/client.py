@@ -54,7 +54,7 @@ def main():
                 client.cancel(work)
                 work = []
             elif word == "info":
-                answer = {address: what_matters(worker) for address, worker in client.scheduler_info()["workers"].items()}
+                answer = {address: what_matters(worker) for address, worker in client.sync(client.scheduler.identity)["workers"].items()}
             print(json.dumps(answer, default=str), flush=True)
 
 

@@ -16,7 +16,7 @@ JOINED = """
 from distributed import Client
 if __name__ == "__main__":
     with Client("tcp://localhost:8786", timeout=30) as client:
-        print(len(client.scheduler_info(n_workers=-1)["workers"]), client.submit(sum, [1, 2, 3]).result())
+        print(len(client.sync(client.scheduler.identity)["workers"]), client.submit(sum, [1, 2, 3]).result())
 """
 
 
@@ -110,5 +110,6 @@ def answer(log):
 
 
 def names_of(client):
-    """The names of the workers that a scheduler knows."""
-    return sorted(worker["name"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
+    """The names of the workers that a scheduler knows. ``Client.scheduler_info`` may tell of none: the client looks in the
+    background, too, for all but the workers, and keeps what it has seen last."""
+    return sorted(worker["name"] for worker in client.sync(client.scheduler.identity)["workers"].values())

@@ -119,7 +119,7 @@ class Smoke(unittest.TestCase):
         self.apply(scheduler, exposed, worker)
         self.rolled_out("scheduler", "worker")
         program = ("from distributed import Client; import dask.array as da; client = Client('tcp://scheduler:8786', timeout=30);"
-                   "client.wait_for_workers(2, timeout=60); print(int(da.arange(1000, chunks=10).sum().compute()), sorted(w['name'] for w in client.scheduler_info()['workers'].values()))")
+                   "client.wait_for_workers(2, timeout=60); print(int(da.arange(1000, chunks=10).sum().compute()), sorted(w['name'] for w in client.sync(client.scheduler.identity)['workers'].values()))")
         names = sorted(pod["metadata"]["name"] for pod in self.pods("worker"))
         self.assertEqual(self.kubectl("exec", "deploy/scheduler", "--", "python", "-c", program).strip(), f"499500 {names}")
         service_address = self.api.get(f"/api/v1/namespaces/{self.namespace}/services/scheduler")["spec"]["clusterIP"]
