@@ -12,7 +12,7 @@ mod tests;
 
 use serde_json::{Map, Value};
 
-pub(super) use container::misspelt_image;
+pub(super) use container::{misspelt_containers, misspelt_image};
 
 use super::address::{self, COMM_PORT, DASHBOARD_PORT, DEFAULT_COMM_PORT, DEFAULT_DASHBOARD_PORT};
 use super::environment::WORKER_NAME;
@@ -305,10 +305,12 @@ impl Checks {
         let field = join(path, "containers");
         match pod_spec.get("containers") {
             None | Some(Value::Null) => {
-                self.error(&field, "it has no containers: add one with a name and an image")
+                let (field, message) = container::no_containers(pod_spec, path);
+                self.error(field, message);
             }
             Some(Value::Array(containers)) if containers.is_empty() => {
-                self.error(&field, "it has no containers: add one with a name and an image");
+                let (field, message) = container::no_containers(pod_spec, path);
+                self.error(field, message);
             }
             Some(Value::Array(_)) => {}
             Some(other) => self.error(

@@ -4,11 +4,11 @@
 //! they say, so it gets no ports and no probes. One image is enough for a whole resource, because all its parts must be of one
 //! version of Dask: a part without an image takes that of another part, or the administrator's. Where neither names one, parts
 //! get [`IMAGE`], but only if all of them leave their containers out: whoever writes a container has forgotten its image, or
-//! misspelt the field. Containers beside Dask's own stay as they are.
+//! misspelt the field. Nor does a part get a container whose author seems to have misspelt `containers`. Containers beside Dask's own stay as they are.
 
 use serde_json::{Map, Value, json};
 
-use super::checks::misspelt_image;
+use super::checks::{misspelt_containers, misspelt_image};
 use super::main_container::{self, Role};
 use super::metadata::{CLUSTER_NAME, COMPONENT};
 
@@ -184,10 +184,11 @@ fn quantities(value: &mut Value) {
     }
 }
 
-/// Fills in the main container, or makes it.
+/// Fills in the main container, or makes it, unless its author seems to have written it in a misspelt field.
 fn main_container(pod_spec: &mut Value, role: Role, image: Option<&str>, parts: fn() -> Value) {
     let name = role.container_name();
     if is_left_out(pod_spec, "containers")
+        && misspelt_containers(pod_spec).is_none()
         && let Some(pod_spec) = pod_spec.as_object_mut()
     {
         pod_spec.insert("containers".to_owned(), json!([{"name": name}]));
@@ -373,6 +374,23 @@ mod tests {
             Some("theirs:1"),
         );
         assert_eq!(job["job"]["spec"]["containers"][0]["image"], Value::Null);
+    }
+
+    #[test]
+    fn misspelt_containers_are_not_covered_by_others() {
+        let container = json!([{"name": "worker", "image": "mine:1"}]);
+        for pod_spec in [
+            json!({"contaienrs": container}),
+            json!({"template": {"spec": {"containers": container}}, "containers": []}),
+        ] {
+            let spec = defaulted(json!({"worker": {"spec": pod_spec}}));
+            assert_eq!(spec["worker"]["spec"], pod_spec);
+            assert_eq!(
+                main_image(&spec["scheduler"], Role::Scheduler).as_deref(),
+                Some(IMAGE)
+            );
+            assert_eq!(defaulted(spec.clone()), spec, "twice is the same");
+        }
     }
 
     /// The image of the worker, the scheduler and, of a job, the runner.

@@ -167,6 +167,48 @@ pub(in crate::dask) fn misspelt_image(container: &Value) -> Option<&str> {
     names.find(|name| *name != "image" && likeness(name) >= ALIKE)
 }
 
+/// The field of a pod's spec without containers that is probably meant to hold them: one that is called alike, or one of
+/// another kind of object that has a pod's spec in it, as a Deployment's `template`.
+pub(in crate::dask) fn misspelt_containers(pod_spec: &Value) -> Option<&str> {
+    let is_left_out = match &pod_spec["containers"] {
+        Value::Null => true,
+        containers => containers.as_array().is_some_and(Vec::is_empty),
+    };
+    let likeness =
+        |name: &str, field: &str| strsim::normalized_damerau_levenshtein(&name.to_lowercase(), field);
+    let is_alike = |name: &str| {
+        let alike = likeness(name, "containers");
+        alike >= ALIKE
+            && ["initcontainers", "ephemeralcontainers"]
+                .iter()
+                .all(|field| likeness(name, field) < alike)
+    };
+    let holds_them = |value: &Value| value["containers"].is_array() || value["spec"]["containers"].is_array();
+    let mut members = pod_spec.as_object()?.iter().filter(|_| is_left_out);
+    let (name, _) = members.find(|(name, value)| {
+        *name != "containers" && !value.is_null() && (is_alike(name) || holds_them(value))
+    })?;
+    Some(name)
+}
+
+/// What is wrong with a pod's spec without containers: where, and a sentence.
+pub(super) fn no_containers(pod_spec: &Value, path: &str) -> (String, String) {
+    let Some(name) = misspelt_containers(pod_spec) else {
+        let message = "it has no containers: add one with a name and an image";
+        return (join(path, "containers"), message.to_owned());
+    };
+    let value = &pod_spec[name];
+    let remedy = if value["spec"]["containers"].is_array() {
+        "write the fields of its `spec` in its place"
+    } else if value["containers"].is_array() {
+        "write its fields in its place"
+    } else {
+        "did you mean `containers`?"
+    };
+    let message = format!("a pod's spec has no field `{name}`, and needs containers: {remedy}");
+    (join(path, name), message)
+}
+
 /// What is wrong with a port that is a number in quotes, if it is.
 pub(super) fn number_as_text(port: &str) -> Option<String> {
     let is_number = !port.is_empty() && port.bytes().all(|digit| digit.is_ascii_digit());
@@ -281,6 +323,31 @@ mod tests {
             "imagePullSecrets": [], "lifecycle": {}, "ports": [], "resources": {}, "volumeMounts": [], "tty": true,
         });
         assert_eq!(misspelt_image(&container), None);
+    }
+
+    #[test]
+    fn containers_that_are_misspelt() {
+        let list = json!([{"name": "w"}]);
+        for name in ["contaienrs", "container", "Containers", "conatiners", "contianer"] {
+            let pod_spec = json!({"restartPolicy": "Never", name: list, "initContainers": list});
+            assert_eq!(misspelt_containers(&pod_spec), Some(name));
+            let pod_spec = json!({name: list, "containers": list});
+            assert_eq!(misspelt_containers(&pod_spec), None);
+        }
+        for (pod_spec, expected) in [
+            (json!({"template": {"spec": {"containers": list}}}), "template"),
+            (json!({"spec": {"containers": list}, "containers": []}), "spec"),
+        ] {
+            assert_eq!(misspelt_containers(&pod_spec), Some(expected));
+        }
+        for pod_spec in [
+            json!({"initContainers": list, "ephemeralContainers": list, "initContainer": list, "volumes": list}),
+            json!({"template": "x", "container": null, "containers": null}),
+            json!({}),
+            json!([]),
+        ] {
+            assert_eq!(misspelt_containers(&pod_spec), None, "{pod_spec}");
+        }
     }
 
     #[test]
