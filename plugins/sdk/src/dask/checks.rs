@@ -4,11 +4,14 @@
 //! of dask-kubernetes and is very likely wrong is a mistake. The API server checks the rest of pods and Services when they
 //! are created.
 
+mod arguments;
 mod container;
 mod listening;
 mod modes;
+mod naming;
 #[cfg(test)]
 mod tests;
+mod variables;
 
 use serde_json::{Map, Value};
 
@@ -116,7 +119,10 @@ impl Checks {
         let main = main_container::position(pod_spec, Role::Worker);
         self.image_tag(pod_spec, &field, Role::Worker);
         listening::worker(self, pod_spec, &field, cluster);
-        if !named && pod_spec["containers"].is_array() {
+        variables::references(self, pod_spec, &field);
+        let pods = worker["replicas"].as_u64().unwrap_or(1);
+        let is_said = naming::check(self, pod_spec, &field, pods);
+        if !named && !is_said && pod_spec["containers"].is_array() {
             self.warning(
                 join(&field, &format!("containers[{main}].args")),
                 "the worker does not register under its pod's name, so that it can't be told from others when the \
@@ -329,6 +335,7 @@ impl Checks {
                 let field = format!("{path}.{list}[{at}]");
                 self.container(container, &field, &mut names);
                 container::check(self, container, &field, pod_spec, path);
+                arguments::check(self, container, &field);
                 container::probes(self, container, &field, must_be_ready);
             }
         }

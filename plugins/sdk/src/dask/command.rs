@@ -2,22 +2,154 @@
 
 use serde_json::Value;
 
-/// Returns all words of a container's command and arguments. A shell's script is taken apart at spaces.
-pub fn words(container: &Value) -> impl Iterator<Item = &str> {
-    let parts = [&container["command"], &container["args"]]
-        .into_iter()
-        .filter_map(Value::as_array)
-        .flatten();
-    parts.filter_map(Value::as_str).flat_map(str::split_whitespace)
+/// An element of a container's `command` or `args`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Argument<'a> {
+    /// The list that it stands in.
+    pub list: &'static str,
+    /// Its position in that list.
+    pub at: usize,
+    /// The text itself.
+    pub text: &'a str,
 }
 
-/// Returns the value of an option that is written as `--name value` or `--name=value`.
+impl Argument<'_> {
+    /// Returns the field of the element, below the container's field `path`.
+    pub fn field(&self, path: &str) -> String {
+        format!("{path}.{}[{}]", self.list, self.at)
+    }
+}
+
+/// Returns the elements of a container's command and arguments.
+pub fn arguments(container: &Value) -> Vec<Argument<'_>> {
+    let of_list = |list: &'static str| {
+        let elements = container[list].as_array().into_iter().flatten().enumerate();
+        elements.filter_map(move |(at, element)| {
+            let text = element.as_str()?;
+            Some(Argument { list, at, text })
+        })
+    };
+    ["command", "args"].into_iter().flat_map(of_list).collect()
+}
+
+/// Programs of Dask, by themselves or as modules of Python.
+const PROGRAMS: [&str; 6] = [
+    "dask",
+    "dask-worker",
+    "dask-cuda-worker",
+    "dask-scheduler",
+    "distributed.cli.dask_worker",
+    "distributed.cli.dask_scheduler",
+];
+
+/// Returns the arguments of one of Dask's programs where a container starts it by itself, so that no shell and no other
+/// program reads them before. The name of the program is the first.
+pub fn of_dask<'a, 'b>(arguments: &'b [Argument<'a>]) -> Option<&'b [Argument<'a>]> {
+    let own = match arguments {
+        [python, option, rest @ ..] if base(python.text).starts_with("python") && option.text == "-m" => rest,
+        all => all,
+    };
+    is_of_dask(own.first()?.text).then_some(own)
+}
+
+/// Whether a program, perhaps with its path, is one of Dask's.
+pub fn is_of_dask(program: &str) -> bool {
+    PROGRAMS.contains(&base(program))
+}
+
+/// Returns the last part of a path.
+fn base(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// Returns all words of a container's command and arguments. Where Dask's own program is started, each element is a word.
+/// Everything else may be a shell's script, and is taken apart at spaces.
+pub fn words(container: &Value) -> impl Iterator<Item = &str> {
+    let arguments = arguments(container);
+    let are_words = of_dask(&arguments).is_some();
+    arguments.into_iter().flat_map(move |argument| match are_words {
+        true => vec![argument.text],
+        false => argument.text.split_whitespace().collect(),
+    })
+}
+
+/// Returns the value of an option that is written as `--name value` or `--name=value`. Of several, Dask takes the last.
 pub fn option<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
+    option_at(words, name).map(|(_, value)| value)
+}
+
+/// Returns the value of an option, as [`option`] does, and the position of the word that it stands in.
+pub fn option_at<'a>(words: &[&'a str], name: &str) -> Option<(usize, &'a str)> {
     words
         .iter()
         .enumerate()
+        .rev()
         .find_map(|(at, word)| match word.strip_prefix(name)? {
-            "" => words.get(at + 1).copied(),
-            rest => rest.strip_prefix('='),
+            "" => words.get(at + 1).map(|value| (at + 1, *value)),
+            rest => rest.strip_prefix('=').map(|value| (at, value)),
         })
+}
+
+/// Returns a command line as the list that a manifest has for it: `["dask", "worker"]`.
+pub fn as_list<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let words: Vec<String> = words
+        .into_iter()
+        .map(|word| Value::from(word).to_string())
+        .collect();
+    format!("[{}]", words.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_may_be_a_script_is_taken_apart() {
+        for (container, expected) in [
+            (
+                json!({"args": ["dask", "worker", "--name", "a b"]}),
+                vec!["dask", "worker", "--name", "a b"],
+            ),
+            (
+                json!({"command": ["/opt/bin/dask"], "args": ["scheduler", "--port 1"]}),
+                vec!["/opt/bin/dask", "scheduler", "--port 1"],
+            ),
+            (
+                json!({"args": ["python3.12", "-m", "distributed.cli.dask_worker", "a b"]}),
+                vec!["python3.12", "-m", "distributed.cli.dask_worker", "a b"],
+            ),
+            (
+                json!({"command": ["sh", "-c"], "args": ["exec dask worker"]}),
+                vec!["sh", "-c", "exec", "dask", "worker"],
+            ),
+            (json!({"args": ["dask worker", "x"]}), vec!["dask", "worker", "x"]),
+            (json!({"args": "dask worker"}), vec![]),
+            (json!({}), vec![]),
+        ] {
+            let found: Vec<&str> = words(&container).collect();
+            assert_eq!(found, expected, "{container}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_several_counts() {
+        let words = ["--port", "1", "--port=2", "--ports", "3"];
+        assert_eq!(option(&words, "--port"), Some("2"));
+        assert_eq!(option_at(&words, "--ports"), Some((4, "3")));
+        assert_eq!(option(&words, "--host"), None);
+        assert_eq!(option(&["--port"], "--port"), None);
+    }
+
+    #[test]
+    fn elements_say_where_they_stand() {
+        let container = json!({"command": ["dask", 1], "args": ["worker"]});
+        let fields: Vec<String> = arguments(&container)
+            .iter()
+            .map(|argument| argument.field("c"))
+            .collect();
+        assert_eq!(fields, ["c.command[0]", "c.args[0]"]);
+        assert_eq!(as_list(["dask", "a\"b"]), "[\"dask\", \"a\\\"b\"]");
+    }
 }

@@ -1,0 +1,218 @@
+//! Under which names workers register: the scheduler takes each name once.
+
+use serde_json::Value;
+
+use super::{Checks, containers, variables};
+use crate::dask::command::{self, Argument};
+use crate::dask::environment::WORKER_NAME;
+use crate::dask::main_container::{self, Role};
+
+/// A name that a container's worker is given.
+struct Name<'a> {
+    /// The text as it is written.
+    written: &'a str,
+    /// What it becomes in a pod.
+    filled: String,
+    /// The field that it stands in.
+    field: String,
+}
+
+/// Says which names only one of several workers can have, and returns whether there are any. The pod's spec stands at
+/// `path`; there are so many pods of it.
+pub(super) fn check(checks: &mut Checks, pod_spec: &Value, path: &str, pods: u64) -> bool {
+    // There Dask fills in variables by itself.
+    let is_windows =
+        pod_spec["os"]["name"] == "windows" || pod_spec["nodeSelector"]["kubernetes.io/os"] == "windows";
+    if is_windows {
+        return false;
+    }
+    let mut before: Vec<(&Value, Name<'_>)> = Vec::new();
+    let mut is_said = false;
+    for (at, container) in containers(pod_spec).enumerate() {
+        let arguments = command::arguments(container);
+        let place = format!("{path}.containers[{at}]");
+        let Some(name) = name(container, &arguments, &place) else {
+            continue;
+        };
+        let twin = before.iter().find(|(_, other)| other.filled == name.filled);
+        let is_same = !variables::differs_by_pod(&name.filled);
+        let (field, message) = if is_same && variables::has_variable(&name.filled) {
+            (
+                name.field.clone(),
+                format!(
+                    "all workers would register as `{}`, and only one of that name can join: write `$(DASK_WORKER_NAME)`, because \
+                     outside a shell only `$(…)` of a variable that the container has is filled in",
+                    name.filled
+                ),
+            )
+        } else if is_same && pods > 1 {
+            fixed(container, &name, &place, pods)
+        } else if let Some((other, _)) = twin {
+            (
+                name.field.clone(),
+                format!(
+                    "the container `{}` has a worker of the same name, and only one of them can join: write \
+                     `$(DASK_WORKER_NAME)-{at}`",
+                    other["name"].as_str().unwrap_or_default()
+                ),
+            )
+        } else {
+            before.push((container, name));
+            continue;
+        };
+        checks.mistake(field, message);
+        is_said = true;
+    }
+    is_said
+}
+
+/// What is wrong with a name that is the same in all pods: where, and a sentence.
+fn fixed(container: &Value, name: &Name<'_>, place: &str, pods: u64) -> (String, String) {
+    let why = format!(
+        "all {pods} workers would register as `{}`, and only one of them can join",
+        name.filled
+    );
+    let mut written = container["env"].as_array().into_iter().flatten();
+    let variable = written.position(|variable| variable["name"] == WORKER_NAME);
+    match variable.filter(|_| name.written.contains(WORKER_NAME)) {
+        Some(at) => (
+            format!("{place}.env[{at}].value"),
+            format!("{why}: leave the variable out, because the operator sets it"),
+        ),
+        None => (name.field.clone(), format!("{why}: write `$(DASK_WORKER_NAME)`")),
+    }
+}
+
+/// The name that a container at `place` gives its worker; none where a shell may make another one of it, where it isn't
+/// known, or where Dask adds numbers to it.
+fn name<'a>(container: &Value, arguments: &[Argument<'a>], place: &str) -> Option<Name<'a>> {
+    let own = command::of_dask(arguments)?;
+    let words: Vec<&str> = own.iter().map(|argument| argument.text).collect();
+    let has_several = ["--nworkers", "--nprocs"]
+        .iter()
+        .any(|option| command::option(&words, option).is_some());
+    if !main_container::runs_dask(container, Role::Worker) || has_several {
+        return None;
+    }
+    let written = command::option(&words, "--name")?;
+    let of_it = |argument: &&Argument<'_>| {
+        argument.text == written || argument.text.strip_prefix("--name=") == Some(written)
+    };
+    let field = own.iter().rfind(of_it)?.field(place);
+    let filled = variables::filled(container, written)?;
+    Some(Name {
+        written,
+        filled,
+        field,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::text;
+    use super::*;
+
+    fn found(containers: Value, pods: u64) -> Vec<String> {
+        let mut checks = Checks::default();
+        check(&mut checks, &json!({"containers": containers}), "w", pods);
+        checks.into_findings().iter().map(text).collect()
+    }
+
+    fn of_words(words: &[&str], pods: u64) -> Vec<String> {
+        found(json!([{"name": "worker", "args": words}]), pods)
+    }
+
+    #[test]
+    fn names_that_nobody_fills_in() {
+        for name in [
+            "$DASK_WORKER_NAME",
+            "${DASK_WORKER_NAME}",
+            "$$(DASK_WORKER_NAME)",
+            "$(DASK_WORKER_NAMES)",
+            "$(HOSTNAME)",
+        ] {
+            for pods in [1, 3] {
+                assert_eq!(
+                    of_words(&["dask", "worker", "--name", name], pods),
+                    ["mistake w.containers[0].args[3]"],
+                    "{name}"
+                );
+            }
+            let joined = format!("--name={name}");
+            assert_eq!(
+                of_words(&["python", "-m", "distributed.cli.dask_worker", &joined], 2),
+                ["mistake w.containers[0].args[3]"],
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_of_which_nothing_is_said() {
+        for words in [
+            &["dask", "worker", "--name", "$(DASK_WORKER_NAME)"][..],
+            &[
+                "dask",
+                "worker",
+                "--name",
+                "x",
+                "--name",
+                "gpu-$(DASK_WORKER_NAME)",
+            ],
+            &["dask", "worker"],
+            &["sh", "-c", "dask worker --name $DASK_WORKER_NAME"],
+            &[
+                "bash",
+                "-c",
+                "exec \"$0\" \"$@\"",
+                "dask",
+                "worker",
+                "--name",
+                "$HOSTNAME",
+            ],
+            &["start.sh", "dask", "worker", "--name", "$HOSTNAME"],
+            &["dask", "worker --name $HOSTNAME"],
+            &["dask", "scheduler", "--name", "x"],
+            &["dask", "worker", "--name", "$(DASK_WORKER_NAME)-$TAG"],
+        ] {
+            assert_eq!(of_words(words, 3), [""; 0], "{words:?}");
+        }
+        assert_eq!(of_words(&["dask", "worker", "--name", "w"], 1), [""; 0]);
+        let windows = json!({
+            "os": {"name": "windows"},
+            "containers": [{"name": "worker", "args": ["dask", "worker", "--name", "$DASK_WORKER_NAME"]}],
+        });
+        let mut checks = Checks::default();
+        assert!(!check(&mut checks, &windows, "w", 3));
+    }
+
+    #[test]
+    fn names_that_are_the_same_in_all_pods() {
+        assert_eq!(
+            of_words(&["dask", "worker", "--name", "worker-1"], 3),
+            ["mistake w.containers[0].args[3]"]
+        );
+        let named = |variable: Value| json!([{"name": "worker", "args": ["dask", "worker", "--name", "$(DASK_WORKER_NAME)"], "env": [{"name": "A"}, variable]}]);
+        let fixed = named(json!({"name": "DASK_WORKER_NAME", "value": "w"}));
+        assert_eq!(found(fixed.clone(), 3), ["mistake w.containers[0].env[1].value"]);
+        assert_eq!(found(fixed, 1), [""; 0]);
+        let by_field = named(
+            json!({"name": "DASK_WORKER_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}),
+        );
+        assert_eq!(found(by_field, 3), [""; 0]);
+    }
+
+    #[test]
+    fn names_that_two_containers_have() {
+        let pair = |first: &str, second: &str| {
+            let with =
+                |name: &str, value: &str| json!({"name": name, "args": ["dask", "worker", "--name", value]});
+            found(json!([with("a", first), {"name": "log"}, with("b", second)]), 2)
+        };
+        let own = "$(DASK_WORKER_NAME)";
+        assert_eq!(pair(own, own), ["mistake w.containers[2].args[3]"]);
+        assert_eq!(pair(own, "$(DASK_WORKER_NAME)-2"), [""; 0]);
+    }
+}
