@@ -7,7 +7,7 @@ use dask_operator_plugin::prelude::*;
 
 /// Findings for the whole object, after defaulting.
 pub(crate) fn cluster(object: &Value) -> Vec<Finding> {
-    let mut checks = Checks::default();
+    let mut checks = Checks::of(object);
     let name = &names::of(object);
     if let Some(message) = names::wrong_cluster_name("DaskCluster", name) {
         checks.error("metadata.name", message);

@@ -11,7 +11,7 @@ use crate::life::Stage;
 
 /// Findings for the whole object, after defaulting. `old` is what it was before an update.
 pub(crate) fn job(object: &Value, old: Option<&Value>) -> Vec<Finding> {
-    let mut checks = Checks::default();
+    let mut checks = Checks::of(object);
     let name = &names::of(object);
     if let Some(message) = names::wrong_cluster_name("DaskJob", name) {
         checks.error("metadata.name", message);

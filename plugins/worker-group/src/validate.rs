@@ -7,7 +7,7 @@ use dask_operator_plugin::prelude::*;
 
 /// Findings for the whole object, after defaulting.
 pub(crate) fn worker_group(object: &Value, old: Option<&Value>) -> Vec<Finding> {
-    let mut checks = Checks::default();
+    let mut checks = Checks::of(object);
     if let Some(message) = names::wrong_group_name(&names::of(object)) {
         checks.error("metadata.name", message);
     }

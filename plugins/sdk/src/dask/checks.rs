@@ -5,6 +5,7 @@
 //! are created.
 
 mod arguments;
+mod calling;
 mod container;
 mod listening;
 mod modes;
@@ -15,6 +16,7 @@ mod variables;
 
 use serde_json::{Map, Value};
 
+use calling::Called;
 pub(super) use container::{misspelt_containers, misspelt_image};
 
 use super::address::{self, COMM_PORT, DASHBOARD_PORT, DEFAULT_COMM_PORT, DEFAULT_DASHBOARD_PORT};
@@ -31,9 +33,19 @@ use crate::contract::Finding;
 #[derive(Debug, Default)]
 pub struct Checks {
     findings: Vec<Finding>,
+    namespace: Option<String>,
 }
 
 impl Checks {
+    /// Returns checks of an object that is in the namespace that it says, if it says one.
+    pub fn of(object: &Value) -> Self {
+        let namespace = object["metadata"]["namespace"].as_str();
+        Self {
+            findings: Vec::new(),
+            namespace: namespace.filter(|name| !name.is_empty()).map(str::to_owned),
+        }
+    }
+
     /// All that was found.
     pub fn into_findings(self) -> Vec<Finding> {
         self.findings
@@ -81,11 +93,11 @@ impl Checks {
             );
         }
         if let Some(worker) = self.object(spec, "worker", path) {
-            self.worker(worker, &join(path, "worker"), cluster);
+            self.worker_of(worker, &join(path, "worker"), cluster, &spec["scheduler"]);
         }
         if let Some(scheduler) = self.object(spec, "scheduler", path) {
             let path = join(path, "scheduler");
-            let is_called = listening::call_the_service(&spec["worker"]["spec"]);
+            let is_called = calling::call_the_service(&spec["worker"]["spec"]);
             self.scheduler(scheduler, &path, cluster, cluster_labels, is_called);
         }
         self.duration(
@@ -97,8 +109,14 @@ impl Checks {
         );
     }
 
-    /// `spec.worker` of a `DaskCluster`, or of a `DaskWorkerGroup` of this cluster.
+    /// `spec.worker` of a `DaskWorkerGroup` of this cluster.
     pub fn worker(&mut self, worker: &Value, path: &str, cluster: &str) {
+        self.worker_of(worker, path, cluster, &Value::Null);
+    }
+
+    /// `spec.worker` of a `DaskCluster`, or of a `DaskWorkerGroup` of this cluster. `scheduler` is the cluster's part of that
+    /// name, or null where it isn't known.
+    fn worker_of(&mut self, worker: &Value, path: &str, cluster: &str, scheduler: &Value) {
         self.workers(worker, "replicas", path, "0 or more, as `replicas: 2`");
         update::check(self, worker, path);
         self.embedded_metadata(worker, path);
@@ -118,8 +136,13 @@ impl Checks {
         });
         let main = main_container::position(pod_spec, Role::Worker);
         self.image_tag(pod_spec, &field, Role::Worker);
-        listening::worker(self, pod_spec, &field, cluster);
-        variables::references(self, pod_spec, &field);
+        let namespace = self.namespace.clone();
+        let called = Called {
+            cluster,
+            namespace: namespace.as_deref(),
+            scheduler,
+        };
+        calling::worker(self, pod_spec, &field, called);
         let pods = worker["replicas"].as_u64().unwrap_or(1);
         let is_said = naming::check(self, pod_spec, &field, pods);
         if !named && !is_said && pod_spec["containers"].is_array() {
@@ -301,9 +324,10 @@ impl Checks {
         }
     }
 
-    /// A pod's spec.
+    /// The spec of a pod that is told where the scheduler is.
     pub fn pod_spec(&mut self, pod_spec: &Value, path: &str) {
         self.pod(pod_spec, path, false);
+        variables::references(self, pod_spec, path);
     }
 
     /// A pod's spec. `must_be_ready` where nothing works before the pod is ready.
@@ -327,6 +351,7 @@ impl Checks {
                 ),
             ),
         }
+        calling::dns(self, pod_spec, path);
         container::word(self, pod_spec, "restartPolicy", path, container::RESTART_POLICIES);
         let mut names: Vec<&str> = Vec::new();
         for list in ["initContainers", "containers"] {

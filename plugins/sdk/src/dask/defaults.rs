@@ -103,7 +103,11 @@ pub fn worker(worker: &mut Value, setting: Option<&str>) {
 fn fill_worker(worker: &mut Value, image: Option<&str>) {
     member(worker, "replicas", || json!(1));
     if let Some(pod_spec) = member(worker, "spec", object) {
-        main_container(pod_spec, Role::Worker, image, worker_parts);
+        let parts = match pod_spec["hostNetwork"] == true {
+            true => worker_parts_on_node,
+            false => worker_parts,
+        };
+        main_container(pod_spec, Role::Worker, image, parts);
         quantities(pod_spec);
     }
 }
@@ -237,6 +241,12 @@ fn worker_parts() -> Value {
     })
 }
 
+/// A worker's parts where pods share the network of their node: Kubernetes would reserve each port of theirs on it, so that a
+/// node had room for one worker only.
+fn worker_parts_on_node() -> Value {
+    json!({"args": worker_parts()["args"]})
+}
+
 /// Whether a container of a pod calls a port by this name.
 fn names_port(pod_spec: &Value, name: &str) -> bool {
     let containers = pod_spec["containers"].as_array().into_iter().flatten();
@@ -331,6 +341,17 @@ mod tests {
         let spec = defaulted(json!({}));
         assert_eq!(spec["scheduler"]["spec"], json!({"containers": [scheduler]}));
         assert_eq!(spec["worker"]["spec"], json!({"containers": [worker]}));
+    }
+
+    #[test]
+    fn workers_in_the_network_of_their_node_reserve_no_port() {
+        let with = |host_network: bool| {
+            let spec = defaulted(json!({"worker": {"spec": {"hostNetwork": host_network}}}));
+            spec["worker"]["spec"]["containers"][0].clone()
+        };
+        assert_eq!(with(true)["ports"], Value::Null);
+        assert_eq!(with(true)["args"], with(false)["args"]);
+        assert_eq!(with(false)["ports"][0]["containerPort"], 8788);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Whether the scheduler listens where its Service leads, and whether workers call it there.
+//! Whether the scheduler listens where its Service leads.
 //!
 //! Only commands are looked at that say that they start Dask: what others do, nobody knows.
 
@@ -9,9 +9,7 @@ use crate::dask::address::{
     self, COMM_PORT, DASHBOARD_PORT, DEFAULT_COMM_PORT, DEFAULT_DASHBOARD_PORT, SCHEMES,
 };
 use crate::dask::command;
-use crate::dask::environment::{SCHEDULER_ADDRESS, WORKER_NAME};
 use crate::dask::main_container::{self, Role};
-use crate::dask::names;
 
 /// Something that the scheduler listens for.
 struct Ear {
@@ -19,6 +17,8 @@ struct Ear {
     what: &'static str,
     /// Its port; none where it isn't known.
     port: Option<u64>,
+    /// The address that only its own pod reaches, if it listens at one.
+    loopback: Option<String>,
     /// The option that says another one.
     option: &'static str,
     /// Its port of the Service.
@@ -43,13 +43,31 @@ pub(super) fn scheduler(checks: &mut Checks, scheduler: &Value, path: &str) {
         let target = target(&scheduler["service"], port, pod_spec, main);
         if let (Some(listens), Some(target)) = (ear.port, target)
             && listens != target
+            && is_port(target)
         {
+            let (place, remedy) = match is_port(listens) {
+                true => (
+                    format!("port {listens}"),
+                    format!(", or `targetPort: {listens}` in `{path}.service.ports[{at}]`"),
+                ),
+                false => ("a port that is free".to_owned(), String::new()),
+            };
             checks.mistake(
                 &field,
                 format!(
-                    "{} listens at port {listens}, and the Service leads to {target}, where nobody would be reached: write \
-                     `{}`, `\"{target}\"` here, or `targetPort: {listens}` in `{path}.service.ports[{at}]`",
+                    "{} listens at {place}, and the Service leads to {target}, where nobody would be reached: write `{}`, \
+                     `\"{target}\"` here{remedy}",
                     ear.what, ear.option
+                ),
+            );
+        }
+        // Another container of the pod may hand on what comes.
+        if let Some(address) = ear.loopback.filter(|_| is_alone(pod_spec)) {
+            checks.mistake(
+                &field,
+                format!(
+                    "{} listens at `{address}`, which only its own pod reaches: leave `{address}` out, or write `0.0.0.0`",
+                    ear.what
                 ),
             );
         }
@@ -77,71 +95,40 @@ pub(super) fn scheduler(checks: &mut Checks, scheduler: &Value, path: &str) {
     }
 }
 
-/// Whether workers of this pod spec call the scheduler where the operator says, and nowhere else: a command of Dask's own
-/// starts them, and nothing that they are told can be another address.
-pub(super) fn call_the_service(pod_spec: &Value) -> bool {
-    let container = &pod_spec["containers"][main_container::position(pod_spec, Role::Worker)];
-    let is_known = |word: &str| {
-        [WORKER_NAME, SCHEDULER_ADDRESS]
-            .iter()
-            .any(|name| word.contains(name))
-    };
-    let may_be_an_address = |word: &str| {
-        let by_file = ["--scheduler-file", "--preload"]
-            .iter()
-            .any(|option| word.starts_with(option));
-        by_file || (word.contains([':', '$', '`']) && !is_known(word))
-    };
-    let mut variables = container["env"].as_array().into_iter().flatten();
-    main_container::runs_dask(container, Role::Worker)
-        && !command::words(container).any(may_be_an_address)
-        && !variables.any(|variable| variable["name"] == SCHEDULER_ADDRESS)
+/// Whether the scheduler's container is the only one of its pod.
+fn is_alone(pod_spec: &Value) -> bool {
+    let number = |list: &str| pod_spec[list].as_array().map_or(0, Vec::len);
+    number("containers") + number("initContainers") == 1
 }
 
-/// Says which of the addresses that a worker is started with are not its cluster's. Its pod's spec stands at `path`.
-pub(super) fn worker(checks: &mut Checks, pod_spec: &Value, path: &str, cluster: &str) {
-    let main = main_container::position(pod_spec, Role::Worker);
-    let container = &pod_spec["containers"][main];
-    if cluster.is_empty() || !main_container::is_started_by(container, Role::Worker) {
-        return;
-    }
-    let mut before = "";
-    for list in ["command", "args"] {
-        let parts = container[list].as_array().into_iter().flatten();
-        for (at, part) in parts.enumerate() {
-            for word in part.as_str().unwrap_or_default().split_whitespace() {
-                if !before.starts_with("--") && is_elsewhere(word, &names::scheduler(cluster)) {
-                    checks.mistake(
-                        format!("{path}.containers[{main}].{list}[{at}]"),
-                        format!(
-                            "`{word}` leads to no Service of this cluster, so that the worker would not join it: leave it out, \
-                             because `DASK_SCHEDULER_ADDRESS` says where the scheduler is"
-                        ),
-                    );
-                }
-                before = word;
+/// Whether a number can be a port's.
+fn is_port(number: u64) -> bool {
+    (1..=65535).contains(&number)
+}
+
+/// The host of an address that only its own pod reaches.
+fn loopback(address: &str) -> Option<String> {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let host = match rest.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
+            if port.bytes().all(|digit| digit.is_ascii_digit()) {
+                host
+            } else {
+                rest
             }
         }
-    }
-}
-
-/// Whether a word is an address of Dask with another host than this Service.
-fn is_elsewhere(word: &str, service: &str) -> bool {
-    let Some((scheme, rest)) = word.split_once("://") else {
-        return false;
+        _ => rest,
     };
-    let host = rest.split([':', '/']).next().unwrap_or_default();
-    // What a variable holds isn't known.
-    let is_known = !rest.contains('$');
-    let is_service = host
-        .strip_prefix(service)
-        .is_some_and(|domain| domain.is_empty() || domain.starts_with('.'));
-    SCHEMES.contains(&scheme) && is_known && !is_service
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let is_loopback =
+        host == "localhost" || host == "::1" || (host.starts_with("127.") && !host.contains('$'));
+    is_loopback.then(|| host.to_owned())
 }
 
 /// Where Dask's protocol is spoken.
 fn comm(words: &[&str]) -> Ear {
-    let by_host = command::option(words, "--host").and_then(|host| {
+    let host = command::option(words, "--host");
+    let by_host = host.and_then(|host| {
         let is_address = host.contains("://") || host.matches(':').count() == 1;
         host.rsplit_once(':').filter(|_| is_address)?.1.parse().ok()
     });
@@ -152,6 +139,7 @@ fn comm(words: &[&str]) -> Ear {
     Ear {
         what: "the scheduler",
         port,
+        loopback: host.and_then(loopback),
         option: "--port",
         service_port: (COMM_PORT, DEFAULT_COMM_PORT),
     }
@@ -159,13 +147,16 @@ fn comm(words: &[&str]) -> Ear {
 
 /// Where the dashboard is.
 fn dashboard(words: &[&str]) -> Ear {
-    let port = match command::option(words, "--dashboard-address") {
+    let address = command::option(words, "--dashboard-address");
+    let port = match address {
         Some(address) => address.rsplit(':').next().and_then(|port| port.parse().ok()),
         None => Some(DEFAULT_DASHBOARD_PORT),
     };
     Ear {
         what: "the scheduler's dashboard",
         port,
+        // What has no host is a port.
+        loopback: address.filter(|address| address.contains(':')).and_then(loopback),
         option: "--dashboard-address",
         service_port: (DASHBOARD_PORT, DEFAULT_DASHBOARD_PORT),
     }
@@ -241,7 +232,7 @@ mod tests {
     #[test]
     fn the_scheduler_listens_elsewhere() {
         let wrong = vec!["mistake s.spec.containers[0].args".to_owned()];
-        let cases: [(&[&str], bool); 16] = [
+        let cases: [(&[&str], bool); 24] = [
             (&[], false),
             (&["--port", "8786", "--dashboard-address", ":8787"], false),
             (&["--port", "9999"], true),
@@ -258,6 +249,14 @@ mod tests {
             (&["--protocol", "tls://"], false),
             (&["--protocol", "$(PROTOCOL)"], false),
             (&["--protocol="], false),
+            (&["--port", "9999", "--port", "8786"], false),
+            (&["--port", "8786", "--port", "9999"], true),
+            (&["--port", "0"], true),
+            (&["--host", "127.0.0.1"], true),
+            (&["--host", "tcp://localhost:8786"], true),
+            (&["--host", "localhost.corp.example"], false),
+            (&["--host", "$(POD_IP)"], false),
+            (&["--dashboard-address", "127.0.0.1:8787"], true),
         ];
         for (args, is_wrong) in cases {
             let expected = if is_wrong { wrong.clone() } else { Vec::new() };
@@ -312,33 +311,6 @@ mod tests {
     }
 
     #[test]
-    fn workers_call_where_they_are_told() {
-        let with = |args: &[&str]| call_the_service(&json!({"containers": [{"args": args}]}));
-        for args in [
-            &["dask", "worker", "--name", "$(DASK_WORKER_NAME)"][..],
-            &["dask-worker", "$(DASK_SCHEDULER_ADDRESS)", "--nthreads", "2"],
-            &["sh", "-c", "exec dask-worker --name $DASK_WORKER_NAME"],
-        ] {
-            assert!(with(args), "{args:?}");
-        }
-        for args in [
-            &["dask", "worker", "tcp://c-scheduler:9000"][..],
-            &["dask", "worker", "c-scheduler:9000"],
-            &["dask", "worker", "$(ADDRESS)"],
-            &["dask", "worker", "--scheduler-file=/shared/scheduler.json"],
-            &["dask", "worker", "--preload", "mine.py"],
-            &["sh", "-c", "dask-worker `cat address`"],
-            &["start", "--name", "$(DASK_WORKER_NAME)"],
-            &[],
-        ] {
-            assert!(!with(args), "{args:?}");
-        }
-        let variable = json!({"name": SCHEDULER_ADDRESS, "value": "tcp://elsewhere:8786"});
-        let told = json!({"containers": [{"args": ["dask", "worker"], "env": [variable]}]});
-        assert!(!call_the_service(&told));
-    }
-
-    #[test]
     fn a_container_beside_it_may_hand_on_what_comes() {
         let proxy = json!({"name": "proxy", "ports": [{"containerPort": 8786}]});
         let own = json!({"name": "scheduler", "args": ["dask", "scheduler", "--port", "9999"]});
@@ -346,43 +318,22 @@ mod tests {
         let part = json!({"spec": {"containers": [own, proxy]}, "service": usual()});
         scheduler(&mut checks, &part, "s");
         assert_eq!(found(checks), [""; 0]);
+        let own = json!({"name": "scheduler", "args": ["dask", "scheduler", "--host", "::1"]});
+        for (pod_spec, expected) in [
+            (json!({"containers": [own, proxy]}), 0),
+            (json!({"containers": [own], "initContainers": [proxy]}), 0),
+            (json!({"containers": [own]}), 1),
+        ] {
+            let mut checks = Checks::default();
+            let part = json!({"spec": pod_spec, "service": usual()});
+            scheduler(&mut checks, &part, "s");
+            assert_eq!(found(checks).len(), expected, "{pod_spec}");
+        }
     }
 
     #[test]
-    fn workers_call_elsewhere() {
-        let with = |args: &[&str]| {
-            let mut checks = Checks::default();
-            let spec = json!({"containers": [{"name": "worker", "args": args}]});
-            worker(&mut checks, &spec, "w", "c");
-            found(checks)
-        };
-        for right in [
-            "tcp://c-scheduler:8786",
-            "tls://c-scheduler.ns.svc.cluster.local:8786",
-            "tcp://$(C_SCHEDULER_SERVICE_HOST):8786",
-            "$(DASK_SCHEDULER_ADDRESS)",
-            "https://example.com/preload.py",
-        ] {
-            assert_eq!(with(&["dask-worker", right]), [""; 0], "{right}");
-        }
-        assert_eq!(
-            with(&["dask-worker", "--contact-address", "tcp://1.2.3.4:1"]),
-            [""; 0]
-        );
-        for wrong in [
-            "tcp://c-service.default.svc:8786",
-            "tcp://c-scheduler-2:8786",
-            "ws://localhost:8786",
-        ] {
-            assert_eq!(
-                with(&["dask-worker", wrong]),
-                ["mistake w.containers[0].args[1]"],
-                "{wrong}"
-            );
-        }
-        assert_eq!(
-            with(&["sh", "-c", "exec dask-worker tcp://x:1"]),
-            ["mistake w.containers[0].args[2]"]
-        );
+    fn ports_that_nobody_can_have_are_not_proposed() {
+        let ports = json!([{"name": "tcp-comm", "port": 70000}, {"name": "http-dashboard", "port": 0}]);
+        assert_eq!(of_scheduler(&[], json!([]), json!({"ports": ports})), [""; 0]);
     }
 }

@@ -20,10 +20,7 @@ struct Name<'a> {
 /// Says which names only one of several workers can have, and returns whether there are any. The pod's spec stands at
 /// `path`; there are so many pods of it.
 pub(super) fn check(checks: &mut Checks, pod_spec: &Value, path: &str, pods: u64) -> bool {
-    // There Dask fills in variables by itself.
-    let is_windows =
-        pod_spec["os"]["name"] == "windows" || pod_spec["nodeSelector"]["kubernetes.io/os"] == "windows";
-    if is_windows {
+    if variables::is_windows(pod_spec) {
         return false;
     }
     let mut before: Vec<(&Value, Name<'_>)> = Vec::new();

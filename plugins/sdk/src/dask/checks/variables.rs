@@ -32,6 +32,11 @@ pub(super) fn has_variable(filled: &str) -> bool {
     filled.split('$').skip(1).any(|rest| rest.starts_with(begins))
 }
 
+/// Whether a pod is for nodes with Windows, where Dask's programs fill in variables by themselves.
+pub(super) fn is_windows(pod_spec: &Value) -> bool {
+    pod_spec["os"]["name"] == "windows" || pod_spec["nodeSelector"]["kubernetes.io/os"] == "windows"
+}
+
 /// The variables that somebody wrote for a container.
 fn variables(container: &Value) -> &[Value] {
     container["env"].as_array().map(Vec::as_slice).unwrap_or_default()
