@@ -43,9 +43,7 @@ pub fn wrong_cluster_name(kind: &str, name: &str) -> Option<String> {
             name.len()
         ));
     }
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let edge = |c: Option<char>| c.is_some_and(|c| c != '-' && inner(c));
-    if edge(name.chars().next()) && edge(name.chars().last()) && name.chars().all(inner) {
+    if is_name(name) {
         return None;
     }
     Some(format!(
@@ -54,15 +52,30 @@ pub fn wrong_cluster_name(kind: &str, name: &str) -> Option<String> {
     ))
 }
 
-/// Why a DaskWorkerGroup can't have this name: it becomes the value of a label.
+/// Why a DaskWorkerGroup can't have this name: its pods' names begin with it, and it becomes the value of a label.
 pub fn wrong_group_name(name: &str) -> Option<String> {
-    (name.len() > LABEL_VALUE_MAX).then(|| {
-        format!(
+    if name.len() > LABEL_VALUE_MAX {
+        return Some(format!(
             "the name of a DaskWorkerGroup can have {LABEL_VALUE_MAX} characters at most, because its pods carry it \
              as a label, and `{name}` has {}: choose a shorter one",
             name.len()
-        )
-    })
+        ));
+    }
+    // Of an object without a name, the API server says so.
+    if name.is_empty() || name.split('.').all(is_name) {
+        return None;
+    }
+    Some(format!(
+        "the name of a DaskWorkerGroup consists of lower case letters, digits, `-` and `.`, and begins and ends with a \
+         letter or digit: `{name}` does not, write one like `my-cluster-highmem`"
+    ))
+}
+
+/// Whether a word consists of lower case letters, digits and `-`, and has none of the latter at its ends.
+fn is_name(word: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let edge = |c: Option<char>| c.is_some_and(|c| c != '-' && inner(c));
+    edge(word.chars().next()) && edge(word.chars().last()) && word.chars().all(inner)
 }
 
 /// Names for new workers of a group, without end: `<group>-worker-<10 hexadecimal digits>`.
@@ -162,8 +175,12 @@ mod tests {
 
     #[test]
     fn group_names() {
-        assert_eq!(wrong_group_name(&"x".repeat(63)), None);
-        assert!(wrong_group_name(&"x".repeat(64)).is_some());
+        for good in ["a", "a-1.b", "0", &"x".repeat(63)] {
+            assert_eq!(wrong_group_name(good), None);
+        }
+        for bad in ["High_Mem", "grüppe", "a-", "a..b", ".a", "a b", &"x".repeat(64)] {
+            assert!(wrong_group_name(bad).is_some(), "{bad}");
+        }
     }
 
     #[test]
