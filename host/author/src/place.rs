@@ -4,16 +4,17 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use dask_operator_core::parent::DaskKind;
-use dask_operator_render::admission::{self, Chain, Decider, Outcome, Request};
+use dask_operator_render::admission::{self, Chain, Decider, Outcome, Request, Said};
 use dask_operator_render::convert;
 use dask_operator_render::documents::Document;
 use dask_operator_render::findings::sentences;
 use dask_operator_render::logic::{ComponentLogic, Failure, Logic, interface};
+use dask_operator_render::manifest;
 use dask_operator_render::plugins::{PluginArgs, Plugins, engine};
 use dask_operator_render::policy::{Mode, Policy, title};
 use dask_operator_render::render::{Deciders, Rendered, render};
 use dask_operator_render::review::review;
-use dask_operator_runtime::contract::{Error, Observation, Operation, Plan, Timestamp};
+use dask_operator_runtime::contract::{Error, Observation, Operation, Plan, Severity, Timestamp};
 use dask_operator_runtime::{Component, Engine, Interface, Limits};
 use serde_json::{Map, Value};
 
@@ -178,15 +179,31 @@ impl InPlace<'_> {
             strict: false,
         };
         let user_info = asked.user.to_string();
+        let mut object = asked.object.clone();
+        let received = match asked.operation {
+            // What is deleted was received before.
+            Operation::Delete => Vec::new(),
+            Operation::Create | Operation::Update => manifest::receive(asked.kind, &mut object),
+        };
         let request = Request {
             kind: asked.kind,
             operation: asked.operation,
-            object: asked.object,
+            object: &object,
             old: asked.old,
             user_info: &user_info,
             dry_run: false,
         };
-        Ok(admission::admit(&chain, &request, now))
+        let mut outcome = admission::admit(&chain, &request, now);
+        for finding in received {
+            let said = Said::new("", &finding.field, finding.message);
+            if finding.severity != Severity::Error {
+                outcome.warnings.push(said);
+            } else if !outcome.refusals.iter().any(|other| other.field == said.field) {
+                // The component may say more of it.
+                outcome.refusals.push(said);
+            }
+        }
+        Ok(outcome)
     }
 
     /// The children of manifests, on a cluster where there is nothing yet.

@@ -5,6 +5,7 @@
 //! * [`admission`]: what is said of a resource before it is stored; the webhook's part that needs no network.
 //! * [`documents`]: files, folders and standard input become Dask resources.
 //! * `fields`: fields that no Dask resource, Pod or Service has, by the definitions that the API server has.
+//! * [`manifest`]: what the API server makes of a manifest before it asks anybody.
 //! * [`logic`]: who decides. Components do; tests also have the same code natively.
 //! * [`policy`]: rules on top of that, stacked.
 //! * [`plugins`]: the component of each kind, the default one or somebody's own.
@@ -21,6 +22,7 @@ pub mod documents;
 mod fields;
 pub mod findings;
 pub mod logic;
+pub mod manifest;
 pub mod plugins;
 pub mod policy;
 pub mod render;

@@ -1,7 +1,7 @@
 //! From manifests to children: what the operator would make of them on a
 //! cluster where nothing of it exists yet.
 
-use std::fmt;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use dask_operator_core::finish::finish;
@@ -15,18 +15,18 @@ use serde_json::Value;
 
 use crate::convert;
 use crate::documents::Document;
-use crate::fields::{FIELDS, instead};
-use crate::findings::keep_for_author;
 use crate::logic::{Failure, Logic};
 use crate::policy::Policy;
 use crate::review::{Remark, ReviewError, review};
 
+mod conflicts;
 mod existing;
+mod message;
+mod prepare;
 
 use existing::{Existing, exists};
-
-/// What the `apiVersion` of all Dask resources begins with.
-const DASK_GROUP: &str = "kubernetes.dask.org/";
+pub use message::{Level, Message, Rendered};
+pub(crate) use prepare::DASK_GROUP;
 
 /// Who decides, and with what settings.
 pub trait Deciders {
@@ -37,79 +37,6 @@ pub trait Deciders {
     /// The policies, in the order in which they are asked.
     fn policies(&self) -> &[Arc<Policy>] {
         &[]
-    }
-}
-
-/// How bad a message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// It is good to know.
-    Note,
-    /// It works but is unwise.
-    Warning,
-    /// It runs and is very likely not what its author wants.
-    Mistake,
-    /// It can't work.
-    Error,
-}
-
-/// What there is to say about a manifest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// How bad it is.
-    pub level: Level,
-    /// Where the object stands.
-    pub source: String,
-    /// The object, as `DaskCluster simple`; empty where it isn't known.
-    pub object: String,
-    /// The field; empty for the whole object.
-    pub field: String,
-    /// A sentence.
-    pub text: String,
-}
-
-impl fmt::Display for Message {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let level = match self.level {
-            Level::Note => "note",
-            Level::Warning => "warning",
-            Level::Mistake => "mistake",
-            Level::Error => "error",
-        };
-        write!(f, "{level}: {}", self.source)?;
-        let parts = [&self.object, &self.field, &self.text];
-        parts
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .try_for_each(|part| write!(f, ": {part}"))
-    }
-}
-
-/// The children, and what there is to say.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Rendered {
-    /// All children, each Dask resource among them followed by its own.
-    pub objects: Vec<Value>,
-    /// What there is to say, in the order of the documents.
-    pub messages: Vec<Message>,
-}
-
-impl Rendered {
-    /// The same with mistakes as errors.
-    #[must_use]
-    pub fn strictly(mut self) -> Self {
-        for message in &mut self.messages {
-            if message.level == Level::Mistake {
-                message.level = Level::Error;
-            }
-        }
-        self
-    }
-
-    /// Whether something can't work.
-    #[must_use]
-    pub fn failed(&self) -> bool {
-        self.messages.iter().any(|message| message.level == Level::Error)
     }
 }
 
@@ -126,11 +53,14 @@ pub fn render(
         namespace,
         now,
         known: Vec::new(),
+        generated: HashMap::new(),
         rendered: Rendered::default(),
     };
     for document in documents {
         renderer.prepare(&document.source.to_string(), document.object, true);
     }
+    renderer.twice();
+    renderer.rivals();
     // Clusters before what belongs to them, so that it finds them.
     let order = [
         DaskKind::Job,
@@ -156,6 +86,10 @@ struct Known {
     parent: Parent,
     object: Value,
     fit: bool,
+    /// It stands in a manifest; otherwise it is a child.
+    written: bool,
+    /// A later manifest has the same resource.
+    replaced: bool,
 }
 
 struct Renderer<'a> {
@@ -163,6 +97,8 @@ struct Renderer<'a> {
     namespace: &'a str,
     now: Timestamp,
     known: Vec<Known>,
+    /// How many names were made of a kind, a namespace and a `generateName`.
+    generated: HashMap<(DaskKind, String, String), usize>,
     rendered: Rendered,
 }
 
@@ -199,152 +135,6 @@ impl Renderer<'_> {
         }
     }
 
-    /// Completes, defaults and checks an object; gives its place in `known`. Of one that isn't
-    /// `written` by somebody but planned, only errors are said: what is unwise in it was said of
-    /// what it comes from.
-    fn prepare(&mut self, source: &str, mut object: Value, written: bool) -> Option<usize> {
-        let text = |pointer: &str| {
-            object
-                .pointer(pointer)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let (api_version, kind, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
-        let title = format!("{kind} {name}").trim().to_owned();
-        if api_version.is_empty() || kind.is_empty() {
-            let missing = if kind.is_empty() { "kind" } else { "apiVersion" };
-            self.say(
-                Level::Error,
-                source,
-                &title,
-                missing,
-                "it is missing: every manifest has apiVersion and kind",
-            );
-            return None;
-        }
-        if !api_version.starts_with(DASK_GROUP) {
-            let text = format!("skipped: {api_version} {kind} is no Dask resource");
-            self.say(Level::Note, source, &title, "", text);
-            return None;
-        }
-        let Some(dask) = DaskKind::from_kind(&kind) else {
-            let text = format!(
-                "{kind:?} is unknown; {}",
-                instead(&kind, DaskKind::ALL.map(DaskKind::kind))
-            );
-            self.say(Level::Error, source, &title, "kind", text);
-            return None;
-        };
-        if api_version != DASK_API_VERSION {
-            let text = format!("{api_version:?} is unknown: write {DASK_API_VERSION}");
-            self.say(Level::Error, source, &title, "apiVersion", text);
-            return None;
-        }
-        let Some(metadata) = object
-            .get_mut("metadata")
-            .and_then(Value::as_object_mut)
-            .filter(|_| !name.is_empty())
-        else {
-            self.say(
-                Level::Error,
-                source,
-                &title,
-                "metadata.name",
-                "it is missing: give the resource a name",
-            );
-            return None;
-        };
-        metadata
-            .entry("namespace")
-            .or_insert_with(|| self.namespace.into());
-        let namespace = metadata["namespace"].as_str().unwrap_or_default().to_owned();
-        // Only the API server gives uids; this one makes names the same each time.
-        metadata.insert("uid".into(), uid(&kind, &namespace, &name).into());
-
-        let mut unknown = Vec::new();
-        if written {
-            FIELDS.prune_nulls(dask, &mut object);
-            unknown = FIELDS.unknown(dask, &object);
-            unknown.extend(FIELDS.of_kubernetes(dask, &object));
-        }
-        let (wrong, mut dropped): (Vec<_>, Vec<_>) = unknown
-            .into_iter()
-            .partition(|finding| finding.severity == Severity::Error);
-        let fields_exist = wrong.is_empty();
-        self.findings(source, &title, wrong);
-        let mut fit = true;
-        let logic = self.deciders.logic(dask);
-        let settings = self.deciders.settings(dask);
-        let given = object.clone();
-        match logic.default(&object.to_string(), settings) {
-            Err(failure) => {
-                self.failure(source, &title, &failure);
-                return None;
-            }
-            Ok(Err(error)) => {
-                self.error(source, &title, error);
-                fit = false;
-            }
-            Ok(Ok(defaulted)) => match serde_json::from_str(&defaulted) {
-                Ok(defaulted) => object = defaulted,
-                Err(error) => {
-                    self.say(
-                        Level::Error,
-                        source,
-                        &title,
-                        "",
-                        format!("the component's `default` gave no JSON: {error}"),
-                    );
-                    return None;
-                }
-            },
-        }
-        match logic.validate(&object.to_string(), None, settings) {
-            Err(failure) => {
-                self.failure(source, &title, &failure);
-                return None;
-            }
-            // What kept it from being defaulted has been said.
-            Ok(mut findings) if fit => {
-                findings.retain(|finding| written || finding.severity == Severity::Error);
-                if written {
-                    // The API server's refusals by the definition, where the component has none of its own.
-                    let is_said = |field: &str| {
-                        let mut errors = findings.iter().filter(|other| other.severity == Severity::Error);
-                        errors.any(|other| other.field == field)
-                    };
-                    let mut others = FIELDS.values(dask, &object);
-                    others.retain(|wrong| !is_said(&wrong.field));
-                    findings.append(&mut others);
-                }
-                fit = !findings.iter().any(|finding| finding.severity == Severity::Error);
-                keep_for_author(&mut findings, &given, &object);
-                // The component may say more of a field.
-                dropped.retain(|finding| !findings.iter().any(|other| other.field == finding.field));
-                self.findings(source, &title, dropped);
-                self.findings(source, &title, findings);
-            }
-            Ok(_) => {}
-        }
-        let parent = match Parent::from_object(&object) {
-            Ok(parent) => parent,
-            Err(error) => {
-                if fit {
-                    self.say(Level::Error, source, &title, "", error.to_string());
-                }
-                return None;
-            }
-        };
-        self.known.push(Known {
-            source: source.to_owned(),
-            parent,
-            object,
-            fit: fit && fields_exist,
-        });
-        Some(self.known.len() - 1)
-    }
-
     /// Adds the children of the resource at `index`, and theirs.
     fn plan(&mut self, index: usize) {
         let Known {
@@ -352,8 +142,10 @@ impl Renderer<'_> {
             parent,
             object,
             fit,
+            replaced,
+            ..
         } = &self.known[index];
-        if !fit {
+        if !fit || *replaced {
             return;
         }
         let (source, parent, object) = (source.clone(), parent.clone(), object.to_string());
@@ -374,6 +166,7 @@ impl Renderer<'_> {
             );
             return self.say(Level::Note, &source, &title, "spec.cluster", text);
         }
+        self.named_group(index, &related);
         let mut known = Existing {
             groups: related
                 .iter()
@@ -432,11 +225,17 @@ impl Renderer<'_> {
                 if known.has_child(&key) {
                     continue;
                 }
-                known.children.push(exists(key, child.clone()));
+                known.children.push(exists(key.clone(), child.clone()));
+                let dask = DaskKind::from_kind(&key.kind.kind);
+                if let Some(other) = dask.and_then(|kind| self.written(kind, &parent.namespace, &key.name)) {
+                    self.made_by_another(&parent, other);
+                    continue;
+                }
                 strip(&mut child);
-                let dask = child["kind"].as_str().and_then(DaskKind::from_kind).is_some();
                 self.rendered.objects.push(child.clone());
-                if dask && let Some(index) = self.prepare(&source, child, false) {
+                if dask.is_some()
+                    && let Some(index) = self.prepare(&source, child, false)
+                {
                     self.plan(index);
                 }
             }
@@ -487,6 +286,7 @@ impl Renderer<'_> {
         };
         self.known
             .iter()
+            .filter(|known| !known.replaced)
             .filter(wanted)
             .filter(same_cluster)
             .map(observed)
