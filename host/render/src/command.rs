@@ -84,6 +84,9 @@ pub fn run(
     let mut failed = false;
     for file in &args.files {
         let (documents, errors) = documents::read(file, stdin);
+        if documents.is_empty() && errors.is_empty() {
+            writeln!(err, "note: {}", documents::nothing(file))?;
+        }
         for error in errors {
             writeln!(err, "error: {error}")?;
             failed = true;

@@ -9,17 +9,68 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+use serde_saphyr::budget::BudgetBreach;
+use serde_saphyr::{Budget, Error as Problem};
+use thiserror::Error as IsError;
 
 /// Whole numbers up to here are exact in a floating point number.
 const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Why a text is no YAML: a sentence with line and column.
+#[derive(Debug, IsError)]
+#[error("{0}")]
+pub struct YamlError(String);
+
+impl From<Problem> for YamlError {
+    /// The library's own message spans lines, shows the text, and names what only a program can set.
+    fn from(problem: Problem) -> Self {
+        let message = problem.to_string();
+        let first = message
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("error: ");
+        let sentence = match problem.without_snippet() {
+            Problem::DuplicateMappingKey { key: Some(key), .. } => {
+                format!("the key `{key}` stands here twice: remove one of them")
+            }
+            Problem::DuplicateMappingKey { .. } => "a key stands here twice: remove one of them".to_owned(),
+            Problem::Budget { breach, .. } => too_much(breach).to_owned(),
+            _ => first.to_owned(),
+        };
+        Self(match problem.location() {
+            Some(place) if !sentence.contains("line ") => {
+                format!("line {}, column {}: {sentence}", place.line(), place.column())
+            }
+            _ => sentence,
+        })
+    }
+}
+
+/// What there is too much of.
+fn too_much(breach: &BudgetBreach) -> &'static str {
+    match breach {
+        BudgetBreach::Depth { .. } => "it is nested too deeply: write at most 64 levels",
+        BudgetBreach::MergeKeys { .. } => "it has too many merge keys (`<<`): write out what they stand for",
+        BudgetBreach::Nodes { .. }
+        | BudgetBreach::Events { .. }
+        | BudgetBreach::Aliases { .. }
+        | BudgetBreach::AliasAnchorRatio { .. }
+        | BudgetBreach::RecordedAnchorEvents { .. }
+        | BudgetBreach::RecordedAnchorBytes { .. } => {
+            "its aliases (`*name`) stand for too much: write out what they stand for"
+        }
+        _ => "it is too large: divide it into several files",
+    }
+}
 
 /// All documents of a text.
 ///
 /// # Errors
 ///
 /// When it is no YAML.
-pub fn documents(text: &str) -> Result<Vec<Value>, serde_saphyr::Error> {
-    let documents: Vec<Node> = serde_saphyr::from_multiple_with_options(text, options())?;
+pub fn documents(text: &str) -> Result<Vec<Value>, YamlError> {
+    let documents: Vec<Node> = serde_saphyr::from_multiple_with_options(text, options(text))?;
     Ok(documents.into_iter().map(|Node(value)| value).collect())
 }
 
@@ -28,12 +79,35 @@ pub fn documents(text: &str) -> Result<Vec<Value>, serde_saphyr::Error> {
 /// # Errors
 ///
 /// When it is no YAML, or several documents.
-pub fn document(text: &str) -> Result<Value, serde_saphyr::Error> {
-    serde_saphyr::from_str_with_options(text, options()).map(|Node(value)| value)
+pub fn document(text: &str) -> Result<Value, YamlError> {
+    let Node(value) = serde_saphyr::from_str_with_options(text, options(text))?;
+    Ok(value)
 }
 
-fn options() -> serde_saphyr::Options {
-    serde_saphyr::options! { legacy_octal_numbers: true }
+/// All documents of a text that is JSON, one after the other.
+///
+/// # Errors
+///
+/// When it is no JSON.
+pub fn json(text: &str) -> Result<Vec<Value>, serde_json::Error> {
+    let documents = serde_json::Deserializer::from_str(text).into_iter::<Node>();
+    documents
+        .map(|document| document.map(|Node(value)| value))
+        .collect()
+}
+
+/// Without aliases, a text has no more values than bytes, and each has two events at most. Only aliases are bounded.
+fn options(text: &str) -> serde_saphyr::Options {
+    let usual = Budget::default();
+    let bytes = text.len();
+    serde_saphyr::options! {
+        legacy_octal_numbers: true,
+        budget: serde_saphyr::budget! {
+            max_documents: usual.max_documents.max(bytes),
+            max_events: usual.max_events.max(bytes.saturating_mul(2)),
+            max_nodes: usual.max_nodes.max(bytes),
+        },
+    }
 }
 
 /// A value.
@@ -170,6 +244,37 @@ mod tests {
             read("a: &a {x: 1, z: 2}\nb: {<<: *a, x: 3}"),
             Ok(json!({"a": {"x": 1, "z": 2}, "b": {"x": 3, "z": 2}}))
         );
+    }
+
+    #[rstest]
+    #[case::twice("a: 1\na: 2", "line 2, column 1: the key `a` stands here twice")]
+    #[case::bomb(
+        "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n\
+         c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]\n\
+         e: &e [*d, *d, *d, *d, *d, *d, *d, *d, *d, *d]\nf: [*e, *e, *e, *e, *e, *e, *e, *e, *e, *e]",
+        "its aliases (`*name`) stand for too much"
+    )]
+    fn errors_are_sentences(#[case] text: &str, #[case] expected: &str) {
+        let error = documents(text).err().map(|error| error.to_string());
+        let error = error.unwrap_or_default();
+        assert!(error.contains(expected) && error.starts_with("line "), "{error}");
+    }
+
+    #[test]
+    fn a_large_export_is_read() {
+        let text = format!("items:\n{}", "- {a: 1, b: [2, 3]}\n".repeat(50_000));
+        let read = read(&text).expect("YAML");
+        assert_eq!(read["items"].as_array().map(Vec::len), Some(50_000));
+    }
+
+    #[test]
+    fn json_is_read_as_kubectl_reads_it() {
+        let text = "{\"replicas\": 3.0, \"part\": 0.5}\n{\"a\": null}\n";
+        assert_eq!(
+            json(text).ok(),
+            Some(vec![json!({"replicas": 3, "part": 0.5}), json!({"a": null})])
+        );
+        assert!(json("{\"a\": }").is_err() && json("{\"a\": 1} b").is_err());
     }
 
     #[rstest]

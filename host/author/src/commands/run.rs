@@ -155,7 +155,12 @@ type Planned = Result<Plan, Vec<Refusal>>;
 fn read(path: &std::path::Path, streams: &mut Streams<'_>) -> Result<Vec<Document>, AuthorError> {
     let (documents, errors) = documents::read(path, streams.stdin);
     match errors.first() {
-        None => Ok(documents),
+        None => {
+            if documents.is_empty() {
+                writeln!(streams.err, "note: {}", documents::nothing(path))?;
+            }
+            Ok(documents)
+        }
         Some(error) => Err(AuthorError::Usage(error.to_string())),
     }
 }
