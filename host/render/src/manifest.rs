@@ -342,7 +342,7 @@ mod tests {
     #[case::of_the_spec("worker", "did you mean `spec.worker`?")]
     #[case::of_the_workers("replicas", "did you mean `spec.worker.replicas`?")]
     #[case::of_the_metadata("labels", "did you mean `metadata.labels`?")]
-    #[case::misspelt("sepc", "did you mean `spec`?")]
+    #[case::misspelt("specs", "did you mean `spec`?")]
     #[case::nothing("extraordinary", "there are apiVersion, kind, metadata, spec, status")]
     fn beside_the_spec(#[case] name: &str, #[case] expected: &str) {
         let (object, said) = received(json!({ name: {} }));

@@ -1,5 +1,7 @@
 //! `dask-operator render` with the default components, as somebody at a terminal uses it.
 
+mod manifests;
+
 use std::path::Path;
 
 use clap::Parser;
