@@ -163,7 +163,8 @@ fn default(chain: &Chain<'_>, request: &Request<'_>, object: &mut Object<'_>, ou
     }
 }
 
-/// What logic says of an object. On updates, what was wrong before is a warning, and what was unwise is known.
+/// What logic says of an object, and what its definition does not allow where logic says nothing of it. On updates, what was
+/// wrong before is a warning, and what was unwise is known.
 fn findings(chain: &Chain<'_>, request: &Request<'_>, object: &Object<'_>) -> Vec<Finding> {
     let decider = &chain.logic;
     let ask = |object: &str, old: Option<&str>| decider.logic.validate(object, old, &decider.settings);
@@ -182,8 +183,18 @@ fn findings(chain: &Chain<'_>, request: &Request<'_>, object: &Object<'_>) -> Ve
             }];
         }
     };
-    if let Some(old) = object.before() {
-        forgive(&mut findings, || ask(old, None).unwrap_or_default());
+    let mut refused = FIELDS.values(request.kind, object.value());
+    refused.retain(|value| {
+        let mut errors = findings.iter().filter(|said| said.severity == Severity::Error);
+        !errors.any(|said| said.field == value.field)
+    });
+    findings.append(&mut refused);
+    if let (Some(old), Some(text)) = (request.before(), object.before()) {
+        forgive(&mut findings, || {
+            let mut before = ask(text, None).unwrap_or_default();
+            before.append(&mut FIELDS.values(request.kind, old));
+            before
+        });
     }
     findings
 }

@@ -11,6 +11,7 @@ use super::object::{self, Object};
 use super::{Chain, Outcome, Request, Said, forgive, undecided, wrong};
 use crate::convert;
 use crate::fields::FIELDS;
+use crate::findings::strictly;
 use crate::review::{ReviewError, review};
 
 /// What the API server will append to a generated name.
@@ -24,7 +25,7 @@ pub(super) fn check(
     outcome: &mut Outcome,
     now: Timestamp,
 ) {
-    let mut unknown = FIELDS.of_kubernetes(request.kind, request.object);
+    let mut unknown = strictly(FIELDS.of_kubernetes(request.kind, request.object), chain.strict);
     if let Some(old) = request.before() {
         forgive(&mut unknown, || FIELDS.of_kubernetes(request.kind, old));
     }

@@ -326,6 +326,44 @@ fn what_is_going_passes() {
     );
 }
 
+/// The API server says so only after the webhook that fills in.
+#[test]
+fn values_that_the_definition_does_not_allow_are_refused() {
+    let pod = |grace: Value| json!({"spec": {"containers": [{"name": "w"}], "terminationGracePeriodSeconds": grace}});
+    let wrong = object(json!({"worker": pod(json!("60"))}));
+    let said = "spec.worker.spec.terminationGracePeriodSeconds: \"60\" is text, and must be a number: write 60 without quotes";
+    assert_eq!(mutate(&chain(&[]), &create(&wrong)).refusal(), said);
+    assert_eq!(admit(&chain(&[]), &create(&wrong), 0).refusal(), said);
+    // What was stored before the definition had the field can still be changed.
+    let more = object(json!({"worker": pod(json!("60")), "more": true}));
+    let outcome = admit(&chain(&[]), &update(&wrong, &more), 0);
+    assert!(outcome.is_allowed(), "{outcome:?}");
+    assert_eq!(outcome.notices(), [said]);
+    let right = object(json!({"worker": pod(json!(60))}));
+    assert!(admit(&chain(&[]), &update(&wrong, &right), 0).is_allowed());
+}
+
+/// A volume is empty where the field that says what is in it is another one.
+#[test]
+fn a_volume_that_would_be_empty_is_refused_where_it_is_strict() {
+    let volume = json!({"name": "keys", "secretName": "keys"});
+    let object = object(json!({"worker": {"spec": {"containers": [{"name": "w"}], "volumes": [volume]}}}));
+    let outcome = admit(&chain(&[]), &create(&object), 0);
+    assert!(outcome.is_allowed(), "{outcome:?}");
+    assert_eq!(outcome.notices().len(), 1, "{outcome:?}");
+    let strict = Chain {
+        strict: true,
+        ..chain(&[])
+    };
+    let outcome = admit(&strict, &create(&object), 0);
+    assert!(
+        outcome
+            .refusal()
+            .starts_with("spec.worker.spec.volumes[0].secretName: "),
+        "{outcome:?}"
+    );
+}
+
 #[test]
 fn what_was_there_before_can_be_labelled() {
     let old = object(json!({"trap": "validate"}));
@@ -387,7 +425,7 @@ fn a_mistake_is_said_and_refused_where_it_is_strict() {
 
 #[test]
 fn what_is_unwise_is_not_said_again_at_each_update() {
-    let spec = json!({"size": 100, "worker": {"spec": {"containers": [{"imagePullPolice": "Always"}]}}});
+    let spec = json!({"size": 100, "worker": {"spec": {"containers": [{"name": "w", "imagePullPolice": "Always"}]}}});
     let old = object(spec.clone());
     let mut new = object(spec);
     new["spec"]["more"] = json!(true);
@@ -401,7 +439,7 @@ fn what_is_unwise_is_not_said_again_at_each_update() {
 
 #[test]
 fn warnings_are_said_once() {
-    let spec = json!({"size": 100, "worker": {"spec": {"containers": [{"imagePullPolice": "Always"}]}}});
+    let spec = json!({"size": 100, "worker": {"spec": {"containers": [{"name": "w", "imagePullPolice": "Always"}]}}});
     let object = object(spec);
     let outcome = admit(&chain(&[]), &create(&object), 0);
     assert_eq!(
@@ -416,7 +454,7 @@ fn warnings_are_said_once() {
 
 #[test]
 fn an_update_warns_of_what_it_changes_only() {
-    let pod_spec = json!({"spec": {"containers": [{"imagePullPolice": "Always"}]}});
+    let pod_spec = json!({"spec": {"containers": [{"name": "w", "imagePullPolice": "Always"}]}});
     let old = object(json!({"size": 100, "worker": pod_spec}));
     let mut labelled = old.clone();
     labelled["metadata"]["labels"] = json!({"a": "b"});
