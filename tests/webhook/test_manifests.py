@@ -107,6 +107,46 @@ WRONG = {
     "a label that is a number": (
         wrong("spec.worker.metadata", {"labels": {"cost-centre": 4711}}),
         'spec.worker.metadata.labels.cost-centre: it must be text: put 4711 into quotes, as "4711"'),
+    "a truth in quotes": (
+        wrong("spec.worker.spec.hostNetwork", "true"),
+        'spec.worker.spec.hostNetwork: "true" can\'t be used: write `true` or `false`, without quotes'),
+    "a number of Kubernetes' in quotes": (
+        wrong("spec.worker.spec.terminationGracePeriodSeconds", "60"),
+        'spec.worker.spec.terminationGracePeriodSeconds: "60" is text, and must be a number: write 60 without quotes'),
+    "a node's label that is a number": (
+        wrong("spec.worker.spec.nodeSelector", {"zone": 1}),
+        'spec.worker.spec.nodeSelector.zone: it must be text: put 1 into quotes, as "1"'),
+    "a Secret by its name alone": (
+        wrong("spec.worker.spec.imagePullSecrets", ["regcred"]),
+        'spec.worker.spec.imagePullSecrets[0]: "regcred" can\'t be used: write an object, as `{name: regcred}`'),
+    "one toleration without a list": (
+        wrong("spec.worker.spec.tolerations", {"operator": "Exists"}),
+        'spec.worker.spec.tolerations: {"operator":"Exists"} can\'t be used: write a list, with `- ` before the first field of each of '
+        "its items"),
+    "a command in one line": (
+        wrong(f"{W}.lifecycle", {"preStop": {"exec": {"command": "sleep 5"}}}),
+        'spec.worker.spec.containers[0].lifecycle.preStop.exec.command: "sleep 5" can\'t be used: write a list, as `["sleep", "5"]`'),
+    "a probe without a port": (
+        wrong(f"{W}.startupProbe", {"httpGet": {"path": "/health"}}),
+        "spec.worker.spec.containers[0].startupProbe.httpGet.port: it is missing: write a whole number or text"),
+    "a claim under another field's name": (
+        wrong("spec.worker.spec.volumes", [{"name": "data", "persistentVolumeClaim": {"name": "data"}}]),
+        "spec.worker.spec.volumes[0].persistentVolumeClaim.claimName: it is missing: write `claimName` in place of `name`"),
+    "one port twice": (
+        wrong(f"{W}.ports", [{"containerPort": 8788}, {"name": "http-dashboard", "containerPort": 8788}]),
+        "spec.worker.spec.containers[0].ports[1]: there is another one with `containerPort: 8788` and `protocol: TCP`: take one of them "
+        "out"),
+    "a Service's own port in quotes": (
+        wrong("spec.scheduler.service.ports.0.port", "8786"),
+        'spec.scheduler.service.ports[0].port: "8786" is text, and must be a number: write 8786 without quotes'),
+    "the type of a Service as charts call it": (
+        wrong("spec.scheduler.service.serviceType", "NodePort"),
+        "spec.scheduler.service.serviceType: a Service has no such field in its spec, and would not be created with it: did you mean "
+        "`type`?"),
+    "a port of the node beside the ports": (
+        wrong("spec.scheduler.service.nodePort", 30080),
+        "spec.scheduler.service.nodePort: a Service has no such field in its spec, and would not be created with it: each port has its "
+        "own: write it as `spec.scheduler.service.ports[].nodePort`"),
     "an e-mail address as a label": (
         wrong("spec.worker.metadata", {"labels": {"owner": "ann@corp.example"}}),
         "spec.worker.metadata.labels.owner: `ann@corp.example` can't be the value of a label, which has letters, digits, `-`, `_` and "
