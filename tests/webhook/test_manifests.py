@@ -51,16 +51,19 @@ WRONG = {
         "spec.worker.spec.containers: it must be a list of containers, and text stands there"),
     "arguments in one line": (
         wrong(f"{W}.args", "dask worker --name $(DASK_WORKER_NAME)"),
-        "spec.worker.spec.containers[0].args: `args` must be a list, and text stands there"),
+        "spec.worker.spec.containers[0].args: `args` must be a list, and text stands there: write it as `[\"dask\", \"worker\", "
+        "\"--name\", \"$(DASK_WORKER_NAME)\"]`"),
     "an argument that is a number": (
         wrong(f"{W}.args", ["dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--nthreads", 4]),
-        'spec.worker.spec.containers[0].args[5]: it must be text: put 4 into quotes, as "4"'),
+        'spec.worker.spec.containers[0].args[5]: it must be text, and YAML takes it for the number 4: put it into quotes, as '
+        "you have written it"),
     "environment as in a shell": (
         wrong(f"{W}.env", "EXTRA_PIP_PACKAGES=s3fs"),
-        "spec.worker.spec.containers[0].env: `env` must be a list, and text stands there"),
+        "spec.worker.spec.containers[0].env: `env` must be a list, and text stands there: write it as `[{name: A, value: b}]`"),
     "an environment variable that is a number": (
         wrong(f"{W}.env", [{"name": "OMP_NUM_THREADS", "value": 1}]),
-        'spec.worker.spec.containers[0].env[0].value: it must be text: put 1 into quotes, as "1"'),
+        'spec.worker.spec.containers[0].env[0].value: it must be text, and YAML takes it for the number 1: put it into quotes, as '
+        "you have written it"),
     "memory in GB": (
         wrong(f"{W}.resources", {"limits": {"memory": "4GB"}}),
         "spec.worker.spec.containers[0].resources.limits.memory: `4GB` is no quantity of Kubernetes: write `4G`, or `4Gi` for "
@@ -87,8 +90,8 @@ WRONG = {
         "spec.worker.spec.containers[1].name: there is another container `worker`: give each its own name"),
     "a Service without Dask's port": (
         wrong("spec.scheduler.service.ports", [{"name": "dashboard", "port": 8787}]),
-        "spec.scheduler.service.ports: workers would not find the scheduler, because no port says which is its: name the port of "
-        "Dask's protocol `tcp-comm`"),
+        "spec.scheduler.service.ports: workers would not find the scheduler, because no port is named as the scheduler's: name the "
+        "port of Dask's protocol `tcp-comm`"),
     "a port of a probe in quotes": (
         wrong(f"{S}.containers.0.readinessProbe", {"httpGet": {"path": "/health", "port": "8787"}}),
         'spec.scheduler.spec.containers[0].readinessProbe.httpGet.port: "8787" is text, and so the name of a port: write 8787 without '
@@ -106,7 +109,8 @@ WRONG = {
         "mean `sessionAffinity`?"),
     "a label that is a number": (
         wrong("spec.worker.metadata", {"labels": {"cost-centre": 4711}}),
-        'spec.worker.metadata.labels.cost-centre: it must be text: put 4711 into quotes, as "4711"'),
+        'spec.worker.metadata.labels.cost-centre: it must be text, and YAML takes it for the number 4711: put it into quotes, as '
+        "you have written it"),
     "a truth in quotes": (
         wrong("spec.worker.spec.hostNetwork", "true"),
         'spec.worker.spec.hostNetwork: "true" can\'t be used: write `true` or `false`, without quotes'),

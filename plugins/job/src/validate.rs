@@ -85,11 +85,15 @@ fn life(checks: &mut Checks, spec: &Value) {
     let workers = u64::from(resource::replicas(&spec["cluster"]["spec"]["worker"]));
     let waits = spec["waitForWorkers"].as_u64().filter(|waits| *waits > workers);
     if let Some(waits) = waits {
+        let remedy = match workers {
+            0 => "write more `replicas`".to_owned(),
+            _ => format!("write {workers} or less, or more `replicas`"),
+        };
         checks.warning(
             "spec.waitForWorkers",
             format!(
                 "the runner waits for {waits} workers, and the cluster begins with {workers}: unless somebody scales it, \
-                 the job never starts; write {workers} or less, or more `replicas`"
+                 the job never starts; {remedy}"
             ),
         );
     }

@@ -7,19 +7,23 @@
 mod arguments;
 mod calling;
 mod container;
+mod image;
 mod listening;
 mod modes;
 mod naming;
+mod resources;
+mod service;
 #[cfg(test)]
 mod tests;
 mod variables;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use calling::Called;
 pub(super) use container::{misspelt_containers, misspelt_image};
+use service::{is_headless, is_led_by_hand, selects};
 
-use super::address::{self, COMM_PORT, DASHBOARD_PORT, DEFAULT_COMM_PORT, DEFAULT_DASHBOARD_PORT};
+use super::command;
 use super::environment::WORKER_NAME;
 use super::labels;
 use super::main_container::{self, Role};
@@ -28,6 +32,16 @@ use super::resource::MOST_WORKERS;
 use super::time;
 use super::update;
 use crate::contract::Finding;
+
+/// Lists of a container, and what they look like.
+const LISTS: [(&str, &str); 6] = [
+    ("command", r#"["python", "a.py"]"#),
+    ("args", r#"["python", "a.py"]"#),
+    ("env", "[{name: A, value: b}]"),
+    ("ports", "[{containerPort: 8786}]"),
+    ("envFrom", "[{configMapRef: {name: settings}}]"),
+    ("volumeMounts", "[{name: data, mountPath: /data}]"),
+];
 
 /// Findings on their way, all below one field.
 #[derive(Debug, Default)]
@@ -87,9 +101,13 @@ impl Checks {
     /// `spec` of a `DaskCluster` called `cluster`, after defaulting; `path` is where it stands.
     pub fn cluster_spec(&mut self, spec: &Value, path: &str, cluster: &str, cluster_labels: &Metadata) {
         if !spec.is_object() {
+            let what = match spec {
+                Value::Null => "it is missing".to_owned(),
+                other => format!("it must be an object, and {} stands there", kind(other)),
+            };
             return self.error(
                 path,
-                "it is missing: write an object with `scheduler` and `worker`",
+                format!("{what}: write an object with `scheduler` and `worker`"),
             );
         }
         if let Some(worker) = self.object(spec, "worker", path) {
@@ -158,7 +176,7 @@ impl Checks {
     pub fn image_tag(&mut self, pod_spec: &Value, path: &str, role: Role) {
         let main = main_container::position(pod_spec, role);
         let image = pod_spec["containers"][main]["image"].as_str().unwrap_or_default();
-        if container::is_mutable(image) && !image.is_empty() {
+        if image::is_mutable(image) && !image.is_empty() && image::wrong(image).is_none() {
             self.warning(
                 join(path, &format!("containers[{main}].image")),
                 format!(
@@ -212,118 +230,6 @@ impl Checks {
         }
     }
 
-    /// The Service in front of a scheduler whose pod has these labels. `is_called` where workers call it, and nothing else.
-    fn service(&mut self, service: &Value, path: &str, labels: &Metadata, is_called: bool) {
-        if service["type"] == "ExternalName" {
-            return;
-        }
-        let field = join(path, "ports");
-        let remedy = format!("add one named `{COMM_PORT}` with `port: 8786`");
-        match &service["ports"] {
-            Value::Array(ports) if !ports.is_empty() => self.ports(service, ports, &field, is_called),
-            Value::Null | Value::Array(_) if is_headless(service) => self.warning(
-                field,
-                format!("Python's KubeCluster finds the scheduler by the name of a port, and there is none: {remedy}"),
-            ),
-            Value::Null | Value::Array(_) => {
-                self.error(field, format!("the Service has no ports: {remedy}"));
-            }
-            other => self.error(
-                field,
-                format!("it must be a list of ports, and {} stands there", kind(other)),
-            ),
-        }
-        for (name, value) in service["selector"].as_object().into_iter().flatten() {
-            let field = format!("{}.{name}", join(path, "selector"));
-            match labels.labels.get(name) {
-                Some(label) if value == label => {}
-                Some(label) => {
-                    self.mistake(
-                        field,
-                        format!("it selects no scheduler of this cluster: write `{name}: {label}`"),
-                    );
-                }
-                None => self.warning(
-                    field,
-                    "the scheduler's pod has no such label, unless something else adds it: put it into \
-                     `spec.scheduler.metadata.labels` or take it out here",
-                ),
-            }
-        }
-    }
-
-    /// The ports of the scheduler's pod that its Service sends to. `is_only_way` where it does, and workers call nothing
-    /// else.
-    fn target_ports(&mut self, scheduler: &Value, path: &str, is_only_way: bool) {
-        let (service, pod_spec) = (&scheduler["service"], &scheduler["spec"]);
-        let ports = service["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
-        // Without an address of its own it stands for the pod, with all its ports.
-        let looks_for_ports = !is_headless(service) && !is_led_by_hand(service);
-        for (at, port) in ports.iter().enumerate() {
-            let Some(target) = port["targetPort"].as_str() else {
-                continue;
-            };
-            let field = format!("{path}.service.ports[{at}].targetPort");
-            if let Some(message) = container::number_as_text(target) {
-                self.error(field, message);
-            } else if looks_for_ports
-                && pod_spec["containers"].is_array()
-                && !container::names_port(pod_spec, target)
-            {
-                let main = main_container::position(pod_spec, Role::Scheduler);
-                let number = &port["port"];
-                let message = format!(
-                    "no container of the scheduler has a port of the name `{target}`, so that nobody would reach it: write \
-                     the number, {number} perhaps, or name it in `{path}.spec.containers[{main}].ports`"
-                );
-                // Without Dask's own port no worker ever joins; without another one something is missing.
-                if is_only_way && number.as_u64() == Some(address::comm_port(service)) {
-                    self.error(field, message);
-                } else {
-                    self.mistake(field, message);
-                }
-            }
-        }
-    }
-
-    fn ports(&mut self, service: &Value, ports: &[Value], path: &str, is_called: bool) {
-        let names = |name: &str| ports.iter().any(|port| port["name"] == name);
-        let is_dashboard = |port: &Value| {
-            let name = port["name"].as_str().unwrap_or_default();
-            port["port"] == DEFAULT_DASHBOARD_PORT || name.contains("dashboard")
-        };
-        if let Some(at) = ports.iter().position(is_dashboard)
-            && !names(DASHBOARD_PORT)
-        {
-            self.warning(
-                format!("{path}[{at}].name"),
-                format!("Python's KubeCluster finds the dashboard by the name of the port: write `{DASHBOARD_PORT}`"),
-            );
-        }
-        if names(COMM_PORT) {
-            return;
-        }
-        let remedy = format!("name the port of Dask's protocol `{COMM_PORT}`");
-        if is_headless(service) || ports.iter().any(|port| port["port"] == DEFAULT_COMM_PORT) {
-            self.warning(
-                path,
-                format!("Python's KubeCluster finds the scheduler by the name of the port: {remedy}"),
-            );
-        } else if is_called {
-            self.error(
-                path,
-                format!("workers would not find the scheduler, because no port says which is its: {remedy}"),
-            );
-        } else {
-            self.mistake(
-                path,
-                format!(
-                    "no port says that it is the scheduler's, so that nobody finds it but who is told its address: {remedy}"
-                ),
-            );
-        }
-    }
-
     /// The spec of a pod that is told where the scheduler is.
     pub fn pod_spec(&mut self, pod_spec: &Value, path: &str) {
         self.pod(pod_spec, path, false);
@@ -353,6 +259,13 @@ impl Checks {
         }
         calling::dns(self, pod_spec, path);
         container::word(self, pod_spec, "restartPolicy", path, container::RESTART_POLICIES);
+        self.list(pod_spec, "volumes", path, "[{name: data, emptyDir: {}}]");
+        self.list(
+            pod_spec,
+            "initContainers",
+            path,
+            "[{name: prepare, image: busybox:1}]",
+        );
         let mut names: Vec<&str> = Vec::new();
         for list in ["initContainers", "containers"] {
             let containers = pod_spec[list].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -393,38 +306,14 @@ impl Checks {
             }
             Some(name) => names.push(name),
         }
-        if container["image"].as_str().is_none_or(str::is_empty) {
-            match container::misspelt_image(container) {
-                Some(name) => self.error(
-                    join(path, name),
-                    format!("a container has no field `{name}`, and needs an image: did you mean `image`?"),
-                ),
-                None => self.error(
-                    join(path, "image"),
-                    "a container needs an image, as `image: ghcr.io/dask/dask:2026.8.0`",
-                ),
-            }
-        }
-        for list in ["command", "args", "env", "ports", "envFrom", "volumeMounts"] {
-            let value = &container[list];
-            if !value.is_null() && !value.is_array() {
-                self.error(
-                    join(path, list),
-                    format!("`{list}` must be a list, and {} stands there", kind(value)),
-                );
-            }
+        self.image(container, path);
+        for (list, example) in LISTS {
+            self.list(container, list, path, example);
         }
         for list in ["command", "args"] {
             let words = container[list].as_array().map(Vec::as_slice).unwrap_or_default();
             for (at, word) in words.iter().enumerate().filter(|(_, word)| !word.is_string()) {
-                let field = format!("{path}.{list}[{at}]");
-                self.error(
-                    field,
-                    format!(
-                        "it must be text: put {word} into quotes, as \"{}\"",
-                        word.to_string().trim_matches('"')
-                    ),
-                );
+                self.error(format!("{path}.{list}[{at}]"), no_text(word));
             }
         }
         let variables = container["env"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -433,22 +322,75 @@ impl Checks {
         }
     }
 
+    /// The image of a container.
+    fn image(&mut self, container: &Value, path: &str) {
+        let field = join(path, "image");
+        match &container["image"] {
+            Value::String(image) if !image.is_empty() => {
+                if let Some(message) = image::wrong(image) {
+                    self.mistake(field, message);
+                }
+            }
+            Value::Null | Value::String(_) => match container::misspelt_image(container) {
+                Some(name) => self.error(
+                    join(path, name),
+                    format!("a container has no field `{name}`, and needs an image: did you mean `image`?"),
+                ),
+                None => self.error(
+                    field,
+                    "a container needs an image, as `image: ghcr.io/dask/dask:2026.8.0`",
+                ),
+            },
+            other => self.error(field, no_text(other)),
+        }
+    }
+
+    /// A member that must be a list, if it is there.
+    fn list(&mut self, value: &Value, name: &str, path: &str, example: &str) {
+        let list = &value[name];
+        if !list.is_null() && !list.is_array() {
+            // What has quotes or more may mean other words.
+            let is_plain = |text: &&str| {
+                text.bytes()
+                    .all(|c| c.is_ascii_alphanumeric() || b" -_./:=$(),".contains(&c))
+            };
+            let words = list
+                .as_str()
+                .filter(is_plain)
+                .filter(|_| ["command", "args"].contains(&name));
+            let example = words.map_or(example.to_owned(), |text| {
+                command::as_list(text.split_whitespace())
+            });
+            self.error(
+                join(path, name),
+                format!(
+                    "`{name}` must be a list, and {} stands there: write it as `{example}`",
+                    kind(list)
+                ),
+            );
+        }
+    }
+
     fn variable(&mut self, variable: &Value, path: &str) {
+        if !variable.is_object() {
+            return self.error(
+                path,
+                format!(
+                    "a variable must be an object, and {} stands there: write one as `{{name: A, value: b}}`",
+                    kind(variable)
+                ),
+            );
+        }
         if variable["name"].as_str().is_none_or(str::is_empty) {
             self.error(
                 join(path, "name"),
                 "an environment variable needs a name, as `name: LEVEL`",
             );
         }
-        let message = match &variable["value"] {
-            Value::Null | Value::String(_) => return,
-            Value::Bool(value) => format!(
-                "it must be text, and YAML takes words such as `no`, `off` and `on` for true or false, here for {value}: put \
-                 the one that you mean into quotes"
-            ),
-            value => format!("it must be text: put {value} into quotes, as \"{value}\""),
-        };
-        self.error(join(path, "value"), message);
+        let value = &variable["value"];
+        if !value.is_null() && !value.is_string() {
+            self.error(join(path, "value"), no_text(value));
+        }
     }
 
     /// `metadata` of a part of a spec: maps of strings.
@@ -489,10 +431,7 @@ impl Checks {
                     );
                 }
                 match value.as_str() {
-                    None => self.error(
-                        field,
-                        format!("it must be text: put {value} into quotes, as \"{value}\""),
-                    ),
+                    None => self.error(field, no_text(value)),
                     Some(text) if name == "labels" && !labels::is_value(text) => self.error(
                         field,
                         format!(
@@ -536,37 +475,24 @@ impl Checks {
     pub fn workers(&mut self, value: &Value, name: &str, path: &str, remedy: &str) {
         self.whole_number(value, name, path, remedy);
         let workers = &value[name];
-        if workers
-            .as_i64()
-            .is_some_and(|workers| workers > MOST_WORKERS as i64)
-        {
-            self.mistake(
+        match workers.as_i64() {
+            // The API server knows no greater numbers there.
+            Some(number) if number > i64::from(i32::MAX) => {
+                self.error(
+                    join(path, name),
+                    format!("{number} can't be used: write a whole number of {remedy}"),
+                );
+            }
+            Some(number) if number > MOST_WORKERS as i64 => self.mistake(
                 join(path, name),
                 format!(
                     "a worker group can have {MOST_WORKERS} workers, and gets no more: lower it, and make further groups for the \
                      rest"
                 ),
-            );
+            ),
+            _ => {}
         }
     }
-}
-
-/// Whether a Service selects pods with these labels for sure. One without a selector is given one.
-fn selects(service: &Value, labels: &Metadata) -> bool {
-    let mut selector = service["selector"].as_object().into_iter().flatten();
-    !is_led_by_hand(service)
-        && selector.all(|(name, value)| labels.labels.get(name).is_some_and(|label| value == label))
-}
-
-/// Whether a Service has no address of its own: its name stands for the pods, with all their ports.
-fn is_headless(service: &Value) -> bool {
-    service["clusterIP"] == "None"
-}
-
-/// Whether a Service selects no pods, but leads where somebody says.
-fn is_led_by_hand(service: &Value) -> bool {
-    let selects_nothing = service["selector"].as_object().is_some_and(Map::is_empty);
-    selects_nothing || service["type"] == "ExternalName"
 }
 
 /// All containers of a pod but the init containers.
@@ -580,6 +506,20 @@ pub fn join(path: &str, name: &str) -> String {
         name.to_owned()
     } else {
         format!("{path}.{name}")
+    }
+}
+
+/// What is wrong with a value that is no text, with what to write.
+fn no_text(value: &Value) -> String {
+    match value {
+        Value::Bool(value) => format!(
+            "it must be text, and YAML takes words such as `no`, `off` and `on` for true or false, here for {value}: put the one \
+             that you mean into quotes"
+        ),
+        Value::Number(number) => format!(
+            "it must be text, and YAML takes it for the number {number}: put it into quotes, as you have written it"
+        ),
+        other => format!("it must be text, and {} stands there", kind(other)),
     }
 }
 

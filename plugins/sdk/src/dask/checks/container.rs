@@ -2,8 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Checks, join};
-use crate::dask::quantity;
+use super::{Checks, join, kind, resources};
 
 /// Words that Kubernetes knows for `imagePullPolicy`.
 const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
@@ -20,7 +19,7 @@ const ALIKE: f64 = 0.6;
 /// Checks a container of `pod_spec`, which stands at `pod_path`; it itself stands at `path`.
 pub(super) fn check(checks: &mut Checks, container: &Value, path: &str, pod_spec: &Value, pod_path: &str) {
     word(checks, container, "imagePullPolicy", path, PULL_POLICIES);
-    resources(checks, &container["resources"], &join(path, "resources"));
+    resources::check(checks, &container["resources"], &join(path, "resources"));
     ports(checks, container, path);
     let mounts = container["volumeMounts"]
         .as_array()
@@ -57,58 +56,22 @@ pub(super) fn word(checks: &mut Checks, value: &Value, name: &str, path: &str, w
     );
 }
 
-fn resources(checks: &mut Checks, resources: &Value, path: &str) {
-    for list in ["limits", "requests"] {
-        for (name, value) in resources[list].as_object().into_iter().flatten() {
-            let field = format!("{path}.{list}.{name}");
-            if quantity::amount(value).is_none() && !value.is_null() {
-                checks.error(field, no_quantity(value));
-            } else if name == "memory"
-                && let Some(number) = value.as_str().and_then(|text| text.strip_suffix('m'))
-            {
-                checks.warning(
-                    field,
-                    format!("`{number}m` is a thousandth of {number} bytes: write `{number}M`, or `{number}Mi` for powers of two"),
-                );
-            }
-        }
-    }
-    for (name, request) in resources["requests"].as_object().into_iter().flatten() {
-        let limit = &resources["limits"][name];
-        if let (Some(asked), Some(most)) = (quantity::amount(request), quantity::amount(limit))
-            && asked > most
-        {
-            let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            checks.error(
-                format!("{path}.requests.{name}"),
-                format!(
-                    "it asks for {} and may use {}: raise the limit or lower the request",
-                    text(request),
-                    text(limit)
-                ),
-            );
-        }
-    }
-}
-
-fn no_quantity(value: &Value) -> String {
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    match quantity::meant(&text) {
-        Some((decimal, binary)) => {
-            format!(
-                "`{text}` is no quantity of Kubernetes: write `{decimal}`, or `{binary}` for powers of two"
-            )
-        }
-        None => format!("`{text}` is no quantity of Kubernetes: write one like `2`, `500m` or `4Gi`"),
-    }
-}
-
 fn ports(checks: &mut Checks, container: &Value, path: &str) {
     let ports = container["ports"]
         .as_array()
         .map(Vec::as_slice)
         .unwrap_or_default();
     for (at, port) in ports.iter().enumerate() {
+        if !port.is_object() {
+            checks.error(
+                format!("{path}.ports[{at}]"),
+                format!(
+                    "a port must be an object, and {} stands there: write one as `{{containerPort: 8786}}`",
+                    kind(port)
+                ),
+            );
+            continue;
+        }
         let number = &port["containerPort"];
         if !number
             .as_u64()
@@ -224,12 +187,6 @@ pub(super) fn names_port(pod_spec: &Value, name: &str) -> bool {
         .any(|container| has_port(container, name))
 }
 
-/// Whether an image can be another one tomorrow: it has no tag, or `latest`, and no digest.
-pub(super) fn is_mutable(image: &str) -> bool {
-    let name = image.rsplit('/').next().unwrap_or_default();
-    !image.contains('@') && name.split_once(':').is_none_or(|(_, tag)| tag == "latest")
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -256,21 +213,10 @@ mod tests {
         let cases = [
             (json!({}), vec![]),
             (
-                json!({"resources": {"limits": {"cpu": 2, "memory": "4Gi"}, "requests": {"cpu": "500m", "memory": "4Gi"}}}),
-                vec![],
-            ),
-            (
                 json!({"resources": {"limits": {"memory": "4GB"}}}),
                 vec!["error c.resources.limits.memory"],
             ),
-            (
-                json!({"resources": {"requests": {"memory": "512m"}}}),
-                vec!["warning c.resources.requests.memory"],
-            ),
-            (
-                json!({"resources": {"limits": {"cpu": 1}, "requests": {"cpu": 2}}}),
-                vec!["error c.resources.requests.cpu"],
-            ),
+            (json!({"ports": [8786]}), vec!["error c.ports[0]"]),
             (json!({"imagePullPolicy": "Always"}), vec![]),
             (json!({"imagePullPolicy": ""}), vec![]),
             (
@@ -347,21 +293,6 @@ mod tests {
             json!([]),
         ] {
             assert_eq!(misspelt_containers(&pod_spec), None, "{pod_spec}");
-        }
-    }
-
-    #[test]
-    fn tags() {
-        for mutable in ["dask", "ghcr.io/dask/dask:latest", "localhost:5000/dask"] {
-            assert!(is_mutable(mutable), "{mutable}");
-        }
-        for fixed in [
-            "dask:2026.1.0",
-            "localhost:5000/dask:1",
-            "dask@sha256:00",
-            "dask:latest@sha256:00",
-        ] {
-            assert!(!is_mutable(fixed), "{fixed}");
         }
     }
 }

@@ -1,3 +1,5 @@
+mod forms;
+
 use serde_json::json;
 
 use super::*;
@@ -322,7 +324,10 @@ fn services_that_work_are_not_refused() {
                 calls_by_itself(s);
                 s["scheduler"]["service"]["ports"][0]["targetPort"] = json!("nobody");
             },
-            &["mistake spec.scheduler.service.ports[0].targetPort"],
+            &[
+                "mistake spec.worker.spec.containers[0].args[2]",
+                "mistake spec.scheduler.service.ports[0].targetPort",
+            ],
         ),
         (
             |s| {
@@ -330,7 +335,10 @@ fn services_that_work_are_not_refused() {
                 s["scheduler"]["spec"]["containers"][0]["readinessProbe"]["httpGet"]["port"] =
                     json!("nobody");
             },
-            &["mistake spec.scheduler.spec.containers[0].readinessProbe.httpGet.port"],
+            &[
+                "mistake spec.worker.spec.containers[0].args[2]",
+                "mistake spec.scheduler.spec.containers[0].readinessProbe.httpGet.port",
+            ],
         ),
         (
             |s| {

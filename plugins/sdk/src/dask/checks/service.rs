@@ -1,0 +1,172 @@
+//! What is wrong with the Service in front of a scheduler.
+
+use serde_json::{Map, Value};
+
+use super::{Checks, container, join, kind};
+use crate::dask::address::{self, COMM_PORT, DASHBOARD_PORT, DEFAULT_COMM_PORT, DEFAULT_DASHBOARD_PORT};
+use crate::dask::main_container::{self, Role};
+use crate::dask::metadata::Metadata;
+
+impl Checks {
+    /// The Service in front of a scheduler whose pod has these labels. `is_called` where workers call it, and nothing else.
+    pub(super) fn service(&mut self, service: &Value, path: &str, labels: &Metadata, is_called: bool) {
+        if service["type"] == "ExternalName" {
+            return;
+        }
+        let field = join(path, "ports");
+        let remedy = format!("add one named `{COMM_PORT}` with `port: 8786`");
+        match &service["ports"] {
+            Value::Array(ports) if !ports.is_empty() => self.ports(service, ports, &field, is_called),
+            Value::Null | Value::Array(_) if is_headless(service) => self.warning(
+                field,
+                format!("Python's KubeCluster finds the scheduler by the name of a port, and there is none: {remedy}"),
+            ),
+            Value::Null | Value::Array(_) => {
+                self.error(field, format!("the Service has no ports: {remedy}"));
+            }
+            other => self.error(
+                field,
+                format!("it must be a list of ports, and {} stands there", kind(other)),
+            ),
+        }
+        for (name, value) in service["selector"].as_object().into_iter().flatten() {
+            let field = format!("{}.{name}", join(path, "selector"));
+            match labels.labels.get(name) {
+                Some(label) if value == label => {}
+                Some(label) => {
+                    self.mistake(
+                        field,
+                        format!("it selects no scheduler of this cluster: write `{name}: {label}`"),
+                    );
+                }
+                None => self.warning(
+                    field,
+                    "the scheduler's pod has no such label, unless something else adds it: put it into \
+                     `spec.scheduler.metadata.labels` or take it out here",
+                ),
+            }
+        }
+    }
+
+    /// The ports of the scheduler's pod that its Service sends to. `is_only_way` where it does, and workers call nothing
+    /// else.
+    pub(super) fn target_ports(&mut self, scheduler: &Value, path: &str, is_only_way: bool) {
+        let (service, pod_spec) = (&scheduler["service"], &scheduler["spec"]);
+        let ports = service["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
+        // Without an address of its own it stands for the pod, with all its ports.
+        let looks_for_ports = !is_headless(service) && !is_led_by_hand(service);
+        for (at, port) in ports.iter().enumerate() {
+            let Some(target) = port["targetPort"].as_str() else {
+                continue;
+            };
+            let field = format!("{path}.service.ports[{at}].targetPort");
+            if let Some(message) = container::number_as_text(target) {
+                self.error(field, message);
+            } else if looks_for_ports
+                && pod_spec["containers"].is_array()
+                && !container::names_port(pod_spec, target)
+            {
+                let main = main_container::position(pod_spec, Role::Scheduler);
+                let number = &port["port"];
+                let message = format!(
+                    "no container of the scheduler has a port of the name `{target}`, so that nobody would reach it: write \
+                     the number, {number} perhaps, or name it in `{path}.spec.containers[{main}].ports`"
+                );
+                // Without Dask's own port no worker ever joins; without another one something is missing.
+                if is_only_way && number.as_u64() == Some(address::comm_port(service)) {
+                    self.error(field, message);
+                } else {
+                    self.mistake(field, message);
+                }
+            }
+        }
+    }
+
+    fn ports(&mut self, service: &Value, ports: &[Value], path: &str, is_called: bool) {
+        self.port_numbers(ports, path);
+        if !ports.iter().all(Value::is_object) {
+            return;
+        }
+        let names = |name: &str| ports.iter().any(|port| port["name"] == name);
+        let is_dashboard = |port: &Value| {
+            let name = port["name"].as_str().unwrap_or_default();
+            port["port"] == DEFAULT_DASHBOARD_PORT || name.contains("dashboard")
+        };
+        if let Some(at) = ports.iter().position(is_dashboard)
+            && !names(DASHBOARD_PORT)
+        {
+            self.warning(
+                format!("{path}[{at}].name"),
+                format!("Python's KubeCluster finds the dashboard by the name of the port: write `{DASHBOARD_PORT}`"),
+            );
+        }
+        if names(COMM_PORT) {
+            return;
+        }
+        let remedy = format!("name the port of Dask's protocol `{COMM_PORT}`");
+        if is_headless(service) || ports.iter().any(|port| port["port"] == DEFAULT_COMM_PORT) {
+            self.warning(
+                path,
+                format!("Python's KubeCluster finds the scheduler by the name of the port: {remedy}"),
+            );
+        } else if is_called {
+            self.error(
+                path,
+                format!("workers would not find the scheduler, because no port is named as the scheduler's: {remedy}"),
+            );
+        } else {
+            self.mistake(
+                path,
+                format!(
+                    "no port says that it is the scheduler's, so that nobody finds it but who is told its address: {remedy}"
+                ),
+            );
+        }
+    }
+
+    /// The numbers of a Service's ports.
+    fn port_numbers(&mut self, ports: &[Value], path: &str) {
+        for (at, port) in ports.iter().enumerate() {
+            let number = &port["port"];
+            if !port.is_object() {
+                self.error(
+                    format!("{path}[{at}]"),
+                    format!(
+                        "a port must be an object, and {} stands there: write one as `{{name: tcp-comm, port: 8786}}`",
+                        kind(port)
+                    ),
+                );
+            } else if !number
+                .as_u64()
+                .is_some_and(|number| (1..=65535).contains(&number))
+            {
+                let what = match number {
+                    Value::Null => "a port needs a number".to_owned(),
+                    number => format!("{number} can't be used"),
+                };
+                self.error(
+                    format!("{path}[{at}].port"),
+                    format!("{what}: write one from 1 to 65535, as `port: 8786`"),
+                );
+            }
+        }
+    }
+}
+
+/// Whether a Service selects pods with these labels for sure. One without a selector is given one.
+pub(super) fn selects(service: &Value, labels: &Metadata) -> bool {
+    let mut selector = service["selector"].as_object().into_iter().flatten();
+    !is_led_by_hand(service)
+        && selector.all(|(name, value)| labels.labels.get(name).is_some_and(|label| value == label))
+}
+
+/// Whether a Service has no address of its own: its name stands for the pods, with all their ports.
+pub(super) fn is_headless(service: &Value) -> bool {
+    service["clusterIP"] == "None"
+}
+
+/// Whether a Service selects no pods, but leads where somebody says.
+pub(super) fn is_led_by_hand(service: &Value) -> bool {
+    let selects_nothing = service["selector"].as_object().is_some_and(Map::is_empty);
+    selects_nothing || service["type"] == "ExternalName"
+}

@@ -1,0 +1,151 @@
+//! What is said of values that have another form than they must have.
+
+use serde_json::json;
+
+use super::*;
+
+/// What is said of a cluster's spec that is changed in one place.
+fn said(change: impl FnOnce(&mut Value)) -> Vec<String> {
+    let mut spec = json!({});
+    defaults::cluster_spec(&mut spec, "c", Some("dask:2026.1.0"));
+    change(&mut spec);
+    let mut checks = Checks::default();
+    checks.cluster_spec(&spec, "spec", "c", &Metadata::default());
+    checks.into_findings().iter().map(Finding::sentence).collect()
+}
+
+#[test]
+fn the_right_form_is_shown() {
+    let cases = [
+        (
+            "command",
+            json!("python a.py"),
+            r#"command: `command` must be a list, and text stands there: write it as `["python", "a.py"]`"#,
+        ),
+        (
+            "command",
+            json!("sh -c 'python a.py'"),
+            r#"command: `command` must be a list, and text stands there: write it as `["python", "a.py"]`"#,
+        ),
+        (
+            "env",
+            json!({"A": "b"}),
+            "env: `env` must be a list, and an object stands there: write it as `[{name: A, value: b}]`",
+        ),
+        (
+            "env",
+            json!(["A=b"]),
+            "env[0]: a variable must be an object, and text stands there: write one as `{name: A, value: b}`",
+        ),
+        (
+            "env",
+            json!([{"name": "A", "value": 511}]),
+            "env[0].value: it must be text, and YAML takes it for the number 511: put it into quotes, as you have written it",
+        ),
+        (
+            "ports",
+            json!([8788]),
+            "ports[0]: a port must be an object, and 8788 stands there: write one as `{containerPort: 8786}`",
+        ),
+        (
+            "image",
+            json!(2025.1),
+            "image: it must be text, and YAML takes it for the number 2025.1: put it into quotes, as you have written it",
+        ),
+        (
+            "image",
+            json!("https://ghcr.io/dask/dask:1"),
+            "image: `https://ghcr.io/dask/dask:1` can't be read as the name of an image: leave out `https://`",
+        ),
+    ];
+    for (field, value, sentence) in cases {
+        let found = said(|spec| spec["worker"]["spec"]["containers"][0][field] = value);
+        assert_eq!(found, [format!("spec.worker.spec.containers[0].{sentence}")]);
+    }
+    let found = said(|spec| spec["worker"]["spec"]["volumes"] = json!({"name": "data"}));
+    assert_eq!(
+        found,
+        [
+            "spec.worker.spec.volumes: `volumes` must be a list, and an object stands there: write it as \
+             `[{name: data, emptyDir: {}}]`"
+        ]
+    );
+}
+
+#[test]
+fn words_that_yaml_takes_for_others() {
+    let found = said(|spec| spec["worker"]["metadata"] = json!({"labels": {"a": true}}));
+    assert_eq!(
+        found,
+        [
+            "spec.worker.metadata.labels.a: it must be text, and YAML takes words such as `no`, `off` and `on` for true or false, \
+             here for true: put the one that you mean into quotes"
+        ]
+    );
+}
+
+#[test]
+fn ports_of_a_service() {
+    let with = |ports: Value| said(|spec| spec["scheduler"]["service"]["ports"] = ports);
+    assert_eq!(
+        with(json!([{"name": "tcp-comm", "port": 70000}, {"name": "http-dashboard", "port": 0}])),
+        [
+            "spec.scheduler.service.ports[0].port: 70000 can't be used: write one from 1 to 65535, as `port: 8786`",
+            "spec.scheduler.service.ports[1].port: 0 can't be used: write one from 1 to 65535, as `port: 8786`",
+        ]
+    );
+    assert_eq!(
+        with(json!([{"name": "tcp-comm", "targetPort": 8786}])),
+        [
+            "spec.scheduler.service.ports[0].port: a port needs a number: write one from 1 to 65535, as `port: 8786`"
+        ]
+    );
+    assert_eq!(
+        with(json!([8786])),
+        [
+            "spec.scheduler.service.ports[0]: a port must be an object, and 8786 stands there: write one as \
+             `{name: tcp-comm, port: 8786}`"
+        ]
+    );
+}
+
+#[test]
+fn numbers_that_the_api_server_does_not_know() {
+    for (replicas, expected) in [
+        (i64::from(i32::MAX), "mistake"),
+        (i64::from(i32::MAX) + 1, "error"),
+    ] {
+        let found = findings(|spec| spec["worker"]["replicas"] = json!(replicas));
+        assert_eq!(found, [format!("{expected} spec.worker.replicas")]);
+    }
+}
+
+#[test]
+fn a_spec_that_is_a_list() {
+    let mut checks = Checks::default();
+    checks.cluster_spec(&json!(["a"]), "spec", "c", &Metadata::default());
+    let sentences: Vec<String> = checks.into_findings().iter().map(Finding::sentence).collect();
+    assert_eq!(
+        sentences,
+        [
+            "spec: it must be an object, and a list stands there: write an object with `scheduler` and `worker`"
+        ]
+    );
+}
+
+#[test]
+fn containers_in_a_misspelt_field() {
+    for (pod_spec, sentence) in [
+        (
+            json!({"contaienrs": [{"name": "worker"}]}),
+            "spec.worker.spec.contaienrs: a pod's spec has no field `contaienrs`, and needs containers: did you mean `containers`?",
+        ),
+        (
+            json!({"template": {"spec": {"containers": []}}}),
+            "spec.worker.spec.template: a pod's spec has no field `template`, and needs containers: write the fields of its \
+             `spec` in its place",
+        ),
+    ] {
+        assert_eq!(said(|spec| spec["worker"]["spec"] = pod_spec), [sentence]);
+    }
+}
