@@ -37,6 +37,29 @@ MISTAKES = {
         changed(group("old-address", "old", 0), "spec.worker.spec.containers.0.args",
                 ["dask-worker", "tcp://old-service.default.svc.cluster.local:8786", "--name", "$(DASK_WORKER_NAME)"]),
         "spec.worker.spec.containers[0].args[1]: `tcp://old-service.default.svc.cluster.local:8786` leads to no Service of this cluster"),
+    "a name that no shell fills in": (
+        changed(cluster("shell-name", 0), "spec.worker.spec.containers.0.args", ["dask-worker", "--name", "$DASK_WORKER_NAME"]),
+        "spec.worker.spec.containers[0].args[2]: all workers would register as `$DASK_WORKER_NAME`, and only one of that name can join"),
+    "an option and its value in one argument": (
+        changed(cluster("one-word", 0), f"{SCHEDULER}.args", ["dask-scheduler", "--port 8786"]),
+        "spec.scheduler.spec.containers[0].args[1]: no shell takes this apart, so that it is one word for Dask: write each word as an "
+        "element of its own, [\"--port\", \"8786\"]"),
+    "workers that ask the DNS servers of their node": (
+        changed(cluster("node-dns", 0), "spec.worker.spec.hostNetwork", True),
+        "spec.worker.spec.dnsPolicy: with `hostNetwork` workers ask the DNS servers of their node, which do not know the scheduler's "
+        "Service: write `dnsPolicy: ClusterFirstWithHostNet`"),
+    "the scheduler of another namespace": (
+        changed(group("other-namespace", "old", 0), "spec.worker.spec.containers.0.args",
+                ["dask-worker", "tcp://old-scheduler.elsewhere:8786", "--name", "$(DASK_WORKER_NAME)"]),
+        "spec.worker.spec.containers[0].args[1]: `tcp://old-scheduler.elsewhere:8786` leads to the namespace `elsewhere`, and the cluster "
+        "is in "),
+    "an image that can't be read": (
+        changed(cluster("image", 0), "spec.worker.spec.containers.0.image", "https://ghcr.io/dask/dask:1"),
+        "spec.worker.spec.containers[0].image: `https://ghcr.io/dask/dask:1` can't be read as the name of an image: leave out `https://`"),
+    "a variable that comes too late": (
+        changed(cluster("late", 0), "spec.worker.spec.containers.0.env", [{"name": "SCRATCH", "value": "/scratch/$(DASK_WORKER_NAME)"}]),
+        "spec.worker.spec.containers[0].env[0].value: `$(DASK_WORKER_NAME)` stays as it is, because the operator adds this variable at the "
+        "end of the list"),
     "a mode that somebody read as a decimal number": (
         changed(cluster("mode", 0), "spec.worker.spec.volumes", [{"name": "v", "secret": {"secretName": "s", "defaultMode": 400}}]),
         "spec.worker.spec.volumes[0].secret.defaultMode: 400 is a decimal number, and so the mode 0620: if 0400 is meant"),
