@@ -30,7 +30,7 @@ impl From<Problem> for YamlError {
             .next()
             .unwrap_or_default()
             .trim_start_matches("error: ");
-        let sentence = match problem.without_snippet() {
+        let sentence = match original(&problem) {
             Problem::DuplicateMappingKey { key: Some(key), .. } => {
                 format!("the key `{key}` stands here twice: remove one of them")
             }
@@ -44,6 +44,14 @@ impl From<Problem> for YamlError {
             }
             _ => sentence,
         })
+    }
+}
+
+/// The problem itself, without where it was met.
+fn original(problem: &Problem) -> &Problem {
+    match problem.without_snippet() {
+        Problem::AliasError { error, .. } => original(error),
+        problem => problem,
     }
 }
 

@@ -21,7 +21,7 @@ fn resources() -> Vec<Value> {
     documents
         .into_iter()
         .map(|document| document.object)
-        .filter(|object| object["kind"].is_string())
+        .filter(|object| object["kind"].is_string() && object["metadata"].is_object())
         .collect()
 }
 

@@ -112,7 +112,8 @@ impl Walk {
         let advice = self
             .beside_a_service(name, scope)
             .or_else(|| of_its_ports(name, scope))
-            .or_else(|| place::advice(name, scope));
+            .or_else(|| place::advice(name, scope))
+            .or_else(|| of_the_service(name, scope));
         match advice {
             Some(advice) => self.say(
                 Severity::Error,
@@ -168,6 +169,13 @@ fn of_its_ports(name: &str, scope: &Scope<'_>) -> Option<String> {
             scope.path
         )
     })
+}
+
+/// Where a field of the Service belongs that stands in one of its ports.
+fn of_the_service(name: &str, scope: &Scope<'_>) -> Option<String> {
+    let service = std::iter::successors(scope.around, |scope| scope.around).last()?;
+    let is_known = service.known.contains_key(name);
+    is_known.then(|| format!("did you mean `{}.{name}`?", service.path))
 }
 
 /// Whether nothing that is known of a volume is given but its name.
