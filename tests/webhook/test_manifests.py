@@ -123,10 +123,6 @@ WRONG = {
     "a Secret by its name alone": (
         wrong("spec.worker.spec.imagePullSecrets", ["regcred"]),
         'spec.worker.spec.imagePullSecrets[0]: "regcred" can\'t be used: write an object, as `{name: regcred}`'),
-    "one toleration without a list": (
-        wrong("spec.worker.spec.tolerations", {"operator": "Exists"}),
-        'spec.worker.spec.tolerations: {"operator":"Exists"} can\'t be used: write a list, with `- ` before the first field of each of '
-        "its items"),
     "a command in one line": (
         wrong(f"{W}.lifecycle", {"preStop": {"exec": {"command": "sleep 5"}}}),
         'spec.worker.spec.containers[0].lifecycle.preStop.exec.command: "sleep 5" can\'t be used: write a list, as `["sleep", "5"]`'),
@@ -142,7 +138,7 @@ WRONG = {
         "out"),
     "a Service's own port in quotes": (
         wrong("spec.scheduler.service.ports.0.port", "8786"),
-        'spec.scheduler.service.ports[0].port: "8786" is text, and must be a number: write 8786 without quotes'),
+        'spec.scheduler.service.ports[0].port: "8786" can\'t be used: write one from 1 to 65535, as `port: 8786`'),
     "the type of a Service as charts call it": (
         wrong("spec.scheduler.service.serviceType", "NodePort"),
         "spec.scheduler.service.serviceType: a Service has no such field in its spec, and would not be created with it: did you mean "

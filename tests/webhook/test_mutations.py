@@ -116,14 +116,25 @@ def by_plugin_test(folder, refused, count):
     return {int(said[1]): said[2].strip() for said in re.finditer(r"^  FAIL  (\d{4})\n((?:    .*\n)*)", done.stdout, re.MULTILINE)}
 
 
-def by_api_server(asked, manifest):
+def by_api_server(asked, manifest, how=""):
     """What is stored, or the refusal; and how long it took."""
-    path = f"/apis/{API}/namespaces/{asked.namespace}/{PLURALS[manifest['kind']]}?fieldValidation=Strict"
+    path = f"/apis/{API}/namespaces/{asked.namespace}/{PLURALS[manifest['kind']]}?fieldValidation=Strict{how}"
     begin = time.monotonic()
     try:
         return asked.create_raw(path, manifest), None, time.monotonic() - begin
     except Refused as refused:
         return None, str(refused), time.monotonic() - begin
+
+
+def is_refused_in_calm(asked, manifest):
+    """Whether a manifest is refused after all: while the API server is too slow for dry runs, the webhook only warns."""
+    again = {**manifest, "metadata": {**manifest["metadata"], "name": "again"}}
+    for _ in range(30):
+        _, refusal, _ = by_api_server(asked, again, "&dryRun=All")
+        if refusal and not SILENCE.search(refusal):
+            return True
+        time.sleep(1)
+    return False
 
 
 def is_for_all_to_know(kind, refusal):
@@ -151,7 +162,7 @@ def test_all_agree(asked, hook, tmp_path):
     accepted = {}
     for number, ((title, manifest, _), (stored, refusal, _)) in enumerate(zip(manifests, judged, strict=True)):
         if stored is not None:
-            accepted[manifest["metadata"]["name"]] = title
+            accepted[manifest["metadata"]["name"]] = title, manifest
             disagreements += [f"{title}: {field}" for field in lost(manifest["spec"], stored["spec"], "spec")]
             if number in rendered:
                 disagreements.append(f"{title}: stored, and render says{rendered[number]}")
@@ -172,9 +183,9 @@ def test_all_agree(asked, hook, tmp_path):
 
     begin = time.monotonic()
     for item in until(settled, "the operator to look at all that was stored", 300, 1):
-        title = accepted.get(item["metadata"]["name"])
+        title, manifest = accepted.get(item["metadata"]["name"], (None, None))
         for condition in item["status"].get("conditions", []) if title else []:
-            if condition["type"] in FAILED and condition["status"] == "True":
+            if condition["type"] in FAILED and condition["status"] == "True" and not is_refused_in_calm(asked, manifest):
                 disagreements.append(f"{title}: stored, and then {condition['type']}: {condition['message']}")
     spent.append(f"{time.monotonic() - begin:.0f} s until the operator had seen all")
     tell(f"{len(manifests)} manifests, {len(accepted)} stored: {', '.join(spent)}")

@@ -109,7 +109,7 @@ fn names_are_made_as_the_api_server_makes_them() {
         );
         assert!(err.contains(&expected), "{err}");
         let service = format!("Service {name}-scheduler");
-        assert!(objects(&out).iter().any(|object| *object == service), "{out}");
+        assert!(objects(&out).contains(&service), "{out}");
     }
     assert!(err.lines().all(|line| line.starts_with("note: ")), "{err}");
 }
