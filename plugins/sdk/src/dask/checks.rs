@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use calling::Called;
 pub(super) use container::{misspelt_containers, misspelt_image};
-use service::{is_headless, is_led_by_hand, selects};
+use service::{is_led_by_hand, selects};
 
 use super::command;
 use super::environment::WORKER_NAME;

@@ -4,7 +4,8 @@
 
 use serde_json::Value;
 
-use super::{Checks, is_headless, is_led_by_hand, join, variables};
+use super::service::{is_headless, is_led_by_hand};
+use super::{Checks, join, variables};
 use crate::dask::address::{self, DASHBOARD_PORT, SCHEMES};
 use crate::dask::command;
 use crate::dask::environment::{SCHEDULER_ADDRESS, WORKER_NAME};

@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn containers_that_are_misspelt() {
         let list = json!([{"name": "w"}]);
-        for name in ["contaienrs", "container", "Containers", "conatiners", "contianer"] {
+        for name in ["contaienrs", "container", "Containers", "containers_"] {
             let pod_spec = json!({"restartPolicy": "Never", name: list, "initContainers": list});
             assert_eq!(misspelt_containers(&pod_spec), Some(name));
             let pod_spec = json!({name: list, "containers": list});

@@ -91,16 +91,11 @@ fn name<'a>(container: &Value, arguments: &[Argument<'a>], place: &str) -> Optio
     if !main_container::runs_dask(container, Role::Worker) || has_several {
         return None;
     }
-    let written = command::option(&words, "--name")?;
-    let of_it = |argument: &&Argument<'_>| {
-        argument.text == written || argument.text.strip_prefix("--name=") == Some(written)
-    };
-    let field = own.iter().rfind(of_it)?.field(place);
-    let filled = variables::filled(container, written)?;
+    let (at, written) = command::option_at(&words, "--name")?;
     Some(Name {
         written,
-        filled,
-        field,
+        filled: variables::filled(container, written)?,
+        field: own.get(at)?.field(place),
     })
 }
 
