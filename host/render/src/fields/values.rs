@@ -110,7 +110,9 @@ impl Check {
                     .get(field)
                     .is_some_and(|schema| schema.get("default").is_some())
             };
-            if given.get(field).is_some_and(|value| !value.is_null()) || has_default() {
+            // A pod's containers: components fill them in, or say why they do not.
+            let is_filled_in = field == "containers";
+            if is_filled_in || given.get(field).is_some_and(|value| !value.is_null()) || has_default() {
                 continue;
             }
             let means_it = |name: &&str| {
