@@ -209,7 +209,7 @@ impl InPlace<'_> {
     /// The children of manifests, on a cluster where there is nothing yet.
     #[must_use]
     pub fn render(&self, documents: Vec<Document>, now: Timestamp) -> Rendered {
-        render(documents, self, NAMESPACE, now)
+        render(documents, self, Some(NAMESPACE), now)
     }
 
     /// What is planned for an observation, policies included.

@@ -26,9 +26,9 @@ pub struct RenderArgs {
     #[arg(short = 'o', long, value_enum, default_value_t = Format::Yaml)]
     pub output: Format,
 
-    /// The namespace of objects that name none.
-    #[arg(short = 'n', long, default_value = "default")]
-    pub namespace: String,
+    /// The namespace of objects that name none [default: default].
+    #[arg(short = 'n', long)]
+    pub namespace: Option<String>,
 
     /// Take mistakes for errors: what runs and is very likely not what its author wants. As --webhook-strict does.
     #[arg(long)]
@@ -93,7 +93,7 @@ pub fn run(
         }
         all.extend(documents);
     }
-    let mut rendered = render(all, &plugins, &args.namespace, now());
+    let mut rendered = render(all, &plugins, args.namespace.as_deref(), now());
     if args.strict {
         rendered = rendered.strictly();
     }

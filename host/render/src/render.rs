@@ -40,12 +40,12 @@ pub trait Deciders {
     }
 }
 
-/// Renders documents. `namespace` is where objects go that name none; `now` is
-/// what components take for the time.
+/// Renders documents. `namespace` is where objects go that name none: the default
+/// one where it is not known. `now` is what components take for the time.
 pub fn render(
     documents: Vec<Document>,
     deciders: &dyn Deciders,
-    namespace: &str,
+    namespace: Option<&str>,
     now: Timestamp,
 ) -> Rendered {
     let mut renderer = Renderer {
@@ -94,7 +94,7 @@ struct Known {
 
 struct Renderer<'a> {
     deciders: &'a dyn Deciders,
-    namespace: &'a str,
+    namespace: Option<&'a str>,
     now: Timestamp,
     known: Vec<Known>,
     /// How many names were made of a kind, a namespace and a `generateName`.

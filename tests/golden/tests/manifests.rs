@@ -55,7 +55,7 @@ fn rendered(manifest: &Path, logics: &Logics) -> Rendered {
     render(
         documents.collect(),
         &WithSettings::new(logics, &settings(manifest)),
-        "default",
+        None,
         START,
     )
 }

@@ -22,6 +22,9 @@ const PLUGINS: [&str; 2] = ["DaskPlugin", "ClusterDaskPlugin"];
 /// How alike another group and that of the Dask resources must be for one to be a mistake for the other.
 const ALIKE: f64 = 0.85;
 
+/// Where objects go that name no namespace, unless it is known.
+const DEFAULT_NAMESPACE: &str = "default";
+
 impl Renderer<'_> {
     /// Completes, defaults and checks an object; gives its place in `known`. Of one that isn't
     /// `written` by somebody but planned, only errors are said: what is unwise in it was said of
@@ -39,6 +42,7 @@ impl Renderer<'_> {
         let (mut of_name, mut wrong): (Vec<_>, Vec<_>) = wrong
             .into_iter()
             .partition(|finding| finding.field == "metadata.name" && object["metadata"]["name"].is_string());
+        let is_namespace_known = self.namespace.is_some() || !object["metadata"]["namespace"].is_null();
         let Some(title) = self.identify(dask, source, &mut object) else {
             let title = dask.kind();
             if !wrong.iter().any(|finding| is_about_name(&finding.field)) {
@@ -93,7 +97,7 @@ impl Renderer<'_> {
                 }
             },
         }
-        match logic.validate(&object.to_string(), None, settings) {
+        match logic.validate(&judged(&object, is_namespace_known), None, settings) {
             Err(failure) => {
                 self.failure(source, &title, &failure);
                 return None;
@@ -202,7 +206,8 @@ impl Renderer<'_> {
             let text = metadata.get(field).and_then(Value::as_str);
             text.filter(|text| !text.is_empty()).map(str::to_owned)
         };
-        let namespace = text("namespace").unwrap_or_else(|| self.namespace.to_owned());
+        let namespace =
+            text("namespace").unwrap_or_else(|| self.namespace.unwrap_or(DEFAULT_NAMESPACE).to_owned());
         let (name, is_generated) = match (text("name"), text("generateName")) {
             (Some(name), _) => (name, false),
             // What is there and is no text has been said.
@@ -232,6 +237,18 @@ impl Renderer<'_> {
         }
         Some(title)
     }
+}
+
+/// The text of an object that is to be validated: without a namespace where `kubectl apply` or another tool will name it.
+fn judged(object: &Value, is_namespace_known: bool) -> String {
+    if is_namespace_known {
+        return object.to_string();
+    }
+    let mut object = object.clone();
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove("namespace");
+    }
+    object.to_string()
 }
 
 /// Whether there is an error about a field among findings.

@@ -223,3 +223,22 @@ fn the_group_that_an_autoscaler_names(#[case] group: &str, #[case] expected: Opt
         None => assert_eq!(err, ""),
     }
 }
+
+#[test]
+fn a_namespace_that_another_tool_adds_may_stand_in_an_address() {
+    let address = "[dask, worker, --name, $(DASK_WORKER_NAME), tcp://c-scheduler.team.svc:8786]";
+    let group = GROUP.replace("[dask, worker, --name, $(DASK_WORKER_NAME)]", address);
+    let manifest = format!("{group}---{CLUSTER}");
+    for (manifest, args, is_said) in [
+        (manifest.clone(), &["-f", "-"][..], false),
+        (manifest.replace(", namespace: team", ""), &["-f", "-"], false),
+        (
+            manifest.replace(", namespace: team", ""),
+            &["-f", "-", "-n", "other"],
+            true,
+        ),
+    ] {
+        let Run { err, .. } = run(args, &manifest);
+        assert_eq!(err.contains("leads to the namespace `team`"), is_said, "{err}");
+    }
+}

@@ -3,10 +3,7 @@
 use serde_json::Value;
 
 /// Suffixes and what they stand for.
-const SUFFIXES: [(&str, f64); 14] = [
-    ("n", 1e-9),
-    ("u", 1e-6),
-    ("m", 1e-3),
+const SUFFIXES: [(&str, f64); 11] = [
     ("", 1.0),
     ("k", 1e3),
     ("M", 1e6),
@@ -20,6 +17,9 @@ const SUFFIXES: [(&str, f64); 14] = [
     ("Pi", 1024.0 * 1024.0 * 1024.0 * 1024.0 * 1024.0),
 ];
 
+/// Suffixes of parts, and how many of them are one.
+const PARTS: [(&str, f64); 3] = [("n", 1e9), ("u", 1e6), ("m", 1e3)];
+
 /// How much a quantity is, good enough for comparisons; none where it is none.
 pub fn amount(value: &Value) -> Option<f64> {
     match value {
@@ -31,6 +31,11 @@ pub fn amount(value: &Value) -> Option<f64> {
                 return None;
             }
             let number: f64 = number.parse().ok()?;
+            // Divided, a thousandth is rounded as the same amount in decimals is: `700m` is `0.7`.
+            let part = PARTS.iter().find(|(name, _)| *name == suffix);
+            if let Some((_, parts)) = part {
+                return Some(number / parts);
+            }
             let scale = SUFFIXES
                 .iter()
                 .find(|(name, _)| *name == suffix)
@@ -129,6 +134,9 @@ mod tests {
             (json!(2), Some(2.0)),
             (json!("2"), Some(2.0)),
             (json!("500m"), Some(0.5)),
+            (json!("700m"), Some(0.7)),
+            (json!("1150m"), Some(1.15)),
+            (json!("2550000u"), Some(2.55)),
             (json!("1.5Gi"), Some(1.5 * 1024.0 * 1024.0 * 1024.0)),
             (json!("1e3"), Some(1000.0)),
             (json!("2E"), Some(2e18)),

@@ -96,7 +96,9 @@ fn text(value: &Value) -> String {
 /// Checks an amount of memory, which is more than nothing.
 fn memory(checks: &mut Checks, field: String, text: &str, amount: f64, list: &str) {
     let is_number = text.bytes().all(|digit| digit.is_ascii_digit());
-    if let Some(number) = text.strip_suffix('m') {
+    if let Some(number) = text.strip_suffix('m')
+        && amount < TOO_FEW_BYTES
+    {
         checks.warning(
             field,
             format!(
