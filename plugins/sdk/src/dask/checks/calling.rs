@@ -98,7 +98,9 @@ pub(super) fn worker(checks: &mut Checks, pod_spec: &Value, path: &str, called: 
 
 /// Whether Kubernetes fills in nothing of a word that looks like a variable.
 fn is_left(container: &Value, word: &str) -> bool {
-    variables::filled(container, word).is_some_and(|filled| variables::has_variable(&filled))
+    variables::Variables::of(container)
+        .filled(word)
+        .is_some_and(|filled| variables::has_variable(&filled))
 }
 
 /// Checks the address that somebody gives a worker's container at `place` as a variable.

@@ -1,5 +1,7 @@
 //! Under which names workers register: the scheduler takes each name once.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::{Checks, containers, variables};
@@ -39,7 +41,7 @@ pub(super) fn check(checks: &mut Checks, pod_spec: &Value, path: &str, pods: u64
                 format!(
                     "all workers would register as `{}`, and only one of that name can join: write `$(DASK_WORKER_NAME)`, because \
                      outside a shell only `$(…)` of a variable that the container has is filled in",
-                    name.filled
+                    short(&name.filled)
                 ),
             )
         } else if is_same && pods > 1 {
@@ -67,7 +69,7 @@ pub(super) fn check(checks: &mut Checks, pod_spec: &Value, path: &str, pods: u64
 fn fixed(container: &Value, name: &Name<'_>, place: &str, pods: u64) -> (String, String) {
     let why = format!(
         "all {pods} workers would register as `{}`, and only one of them can join",
-        name.filled
+        short(&name.filled)
     );
     let mut written = container["env"].as_array().into_iter().flatten();
     let variable = written.position(|variable| variable["name"] == WORKER_NAME);
@@ -94,9 +96,18 @@ fn name<'a>(container: &Value, arguments: &[Argument<'a>], place: &str) -> Optio
     let (at, written) = command::option_at(&words, "--name")?;
     Some(Name {
         written,
-        filled: variables::filled(container, written)?,
+        filled: variables::Variables::of(container).filled(written)?,
         field: own.get(at)?.field(place),
     })
+}
+
+/// The beginning of a name, as long as a sentence can hold it.
+fn short(name: &str) -> Cow<'_, str> {
+    const CHARACTERS: usize = 100;
+    match name.char_indices().nth(CHARACTERS) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &name[..end])),
+        None => Cow::Borrowed(name),
+    }
 }
 
 #[cfg(test)]
@@ -194,6 +205,23 @@ mod tests {
             json!({"name": "DASK_WORKER_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}),
         );
         assert_eq!(found(by_field, 3), [""; 0]);
+    }
+
+    #[test]
+    fn long_names_are_cut() {
+        let name = "ä".repeat(1000);
+        let container = json!({"args": ["dask", "worker", "--name", name]});
+        let mut checks = Checks::default();
+        check(&mut checks, &json!({"containers": [container]}), "w", 2);
+        let messages: Vec<String> = checks
+            .into_findings()
+            .into_iter()
+            .map(|found| found.message)
+            .collect();
+        assert!(
+            messages[0].contains(&format!("`{}…`", "ä".repeat(100))),
+            "{messages:?}"
+        );
     }
 
     #[test]

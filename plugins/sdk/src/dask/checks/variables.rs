@@ -2,6 +2,10 @@
 //!
 //! What a variable holds that is read from elsewhere isn't known, so that nothing is said of it.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use super::Checks;
@@ -13,12 +17,76 @@ const NAME_OF_POD: &str = "\0";
 /// Variables of the operator's own.
 const OWN: [&str; 2] = [WORKER_NAME, SCHEDULER_ADDRESS];
 
-/// Returns a text of a worker's container with its variables filled in; none where one of them isn't known. One that the
-/// container does not have stays as it is written.
-pub(super) fn filled(container: &Value, text: &str) -> Option<String> {
-    fill(text, &|name| {
-        value_of(container, variables(container), name, true)
-    })
+/// The most bytes that a text can have which is filled in.
+const LONGEST: usize = 4096;
+
+/// The most bytes of all values together that have been filled in.
+const MOST_BYTES: usize = 1 << 20;
+
+/// The variables of a worker's container.
+pub(super) struct Variables<'a> {
+    /// What each one holds that somebody wrote; none where it isn't known. Of several of a name, the last counts.
+    written: HashMap<&'a str, Option<Cow<'a, str>>>,
+    /// Whether it has further ones that aren't known.
+    has_more: bool,
+}
+
+impl<'a> Variables<'a> {
+    /// Reads the variables of a container.
+    pub(super) fn of(container: &'a Value) -> Self {
+        let mut all = Self {
+            written: HashMap::new(),
+            has_more: !container["envFrom"].is_null(),
+        };
+        let mut bytes = 0;
+        for variable in variables(container) {
+            let Some(name) = variable["name"].as_str() else {
+                continue;
+            };
+            let value = match variable["value"].as_str() {
+                Some(text) if !text.contains('$') => Some(Cow::Borrowed(text)),
+                // What comes later is not filled in.
+                Some(text) if bytes < MOST_BYTES => {
+                    fill(text, &|name| all.value(name, false)).map(Cow::Owned)
+                }
+                Some(_) => None,
+                None => held(variable).map(Cow::Borrowed),
+            };
+            if let Some(Cow::Owned(text)) = &value {
+                bytes += text.len();
+            }
+            all.written.insert(name, value);
+        }
+        all
+    }
+
+    /// Returns a text of the container with its variables filled in; none where one of them isn't known, or where it becomes
+    /// very long. One that the container does not have stays as it is written.
+    pub(super) fn filled(&self, text: &str) -> Option<String> {
+        fill(text, &|name| self.value(name, true))
+    }
+
+    /// The value of a variable. `with_own` where those of the operator's own have been added to the container's.
+    fn value(&self, name: &str, with_own: bool) -> Option<Cow<'_, str>> {
+        if let Some(value) = self.written.get(name) {
+            return value.as_deref().map(Cow::Borrowed);
+        }
+        if with_own && name == WORKER_NAME {
+            return Some(Cow::Borrowed(NAME_OF_POD));
+        }
+        // Kubernetes adds variables for Services.
+        let may_be_there = self.has_more
+            || (with_own && name == SCHEDULER_ADDRESS)
+            || name.ends_with("_SERVICE_HOST")
+            || name.contains("_PORT");
+        (!may_be_there).then(|| Cow::Owned(format!("$({name})")))
+    }
+}
+
+/// What a variable holds that is read from a field of the pod; none where it isn't known.
+fn held(variable: &Value) -> Option<&'static str> {
+    let path = &variable["valueFrom"]["fieldRef"]["fieldPath"];
+    (path == "metadata.name").then_some(NAME_OF_POD)
 }
 
 /// Whether a text that has been filled in is another one in each pod.
@@ -42,15 +110,19 @@ fn variables(container: &Value) -> &[Value] {
     container["env"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-/// Replaces each `$(NAME)`; `$$` is a dollar sign.
-fn fill(text: &str, value_of: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+/// Replaces each `$(NAME)`; `$$` is a dollar sign. None where a value isn't known, or where the text becomes very long.
+fn fill<'a>(text: &str, value_of: &dyn Fn(&str) -> Option<Cow<'a, str>>) -> Option<String> {
     let (mut filled, mut rest) = (String::new(), text);
     while let Some((before, after)) = rest.split_once('$') {
         filled.push_str(before);
         let reference = after.strip_prefix('(').and_then(|inner| inner.split_once(')'));
         rest = match (after.strip_prefix('$'), reference) {
             (None, Some((name, after))) => {
-                filled.push_str(&value_of(name)?);
+                let value = value_of(name)?;
+                if filled.len() + value.len() > LONGEST {
+                    return None;
+                }
+                filled.push_str(&value);
                 after
             }
             (escaped, _) => {
@@ -60,28 +132,7 @@ fn fill(text: &str, value_of: &dyn Fn(&str) -> Option<String>) -> Option<String>
         };
     }
     filled.push_str(rest);
-    Some(filled)
-}
-
-/// The value of a variable after these ones. `with_own` where those of the operator's own have been added to them.
-fn value_of(container: &Value, variables: &[Value], name: &str, with_own: bool) -> Option<String> {
-    let written = variables.iter().rposition(|variable| variable["name"] == name);
-    if let Some(at) = written {
-        let variable = &variables[at];
-        return match &variable["value"] {
-            Value::String(text) => fill(text, &|name| value_of(container, &variables[..at], name, false)),
-            _ => None,
-        };
-    }
-    if with_own && name == WORKER_NAME {
-        return Some(NAME_OF_POD.to_owned());
-    }
-    // Kubernetes adds variables for Services.
-    let may_be_there = !container["envFrom"].is_null()
-        || (with_own && name == SCHEDULER_ADDRESS)
-        || name.ends_with("_SERVICE_HOST")
-        || name.contains("_PORT");
-    (!may_be_there).then(|| format!("$({name})"))
+    (filled.len() <= LONGEST).then_some(filled)
 }
 
 /// Says which variables of a worker's containers refer to the operator's own, which come after them. The pod's spec stands at
@@ -91,10 +142,10 @@ pub(super) fn references(checks: &mut Checks, pod_spec: &Value, path: &str) {
         let containers = pod_spec[list].as_array().into_iter().flatten();
         for (at, container) in containers.enumerate() {
             let path = format!("{path}.{list}[{at}]");
+            let mut missing = missing(container);
             for (at, variable) in variables(container).iter().enumerate() {
                 let text = variable["value"].as_str().unwrap_or_default();
-                let before = &variables(container)[..at];
-                if let Some(name) = unknown(container, before, text) {
+                if let Some(name) = referred(text, &missing) {
                     checks.mistake(
                         format!("{path}.env[{at}].value"),
                         format!(
@@ -104,6 +155,7 @@ pub(super) fn references(checks: &mut Checks, pod_spec: &Value, path: &str) {
                         ),
                     );
                 }
+                missing.retain(|name| variable["name"] != *name);
             }
             if list == "initContainers" {
                 mounts(checks, container, &path);
@@ -114,10 +166,14 @@ pub(super) fn references(checks: &mut Checks, pod_spec: &Value, path: &str) {
 
 /// Says which paths of an init container have variables that it is not given.
 fn mounts(checks: &mut Checks, container: &Value, path: &str) {
+    let mut missing = missing(container);
+    for variable in variables(container) {
+        missing.retain(|name| variable["name"] != *name);
+    }
     let mounts = container["volumeMounts"].as_array().into_iter().flatten();
     for (at, mount) in mounts.enumerate() {
         let text = mount["subPathExpr"].as_str().unwrap_or_default();
-        if let Some(name) = unknown(container, variables(container), text) {
+        if let Some(name) = referred(text, &missing) {
             checks.mistake(
                 format!("{path}.volumeMounts[{at}].subPathExpr"),
                 format!(
@@ -130,23 +186,27 @@ fn mounts(checks: &mut Checks, container: &Value, path: &str) {
     }
 }
 
-/// The variable of the operator's own that a text refers to and that these variables do not have.
-fn unknown(container: &Value, before: &[Value], text: &str) -> Option<&'static str> {
-    let is_unknown = |name: &&str| {
-        let is_written = before.iter().any(|variable| variable["name"] == **name);
-        !is_written && container["envFrom"].is_null() && refers(text, name)
-    };
-    OWN.into_iter().find(is_unknown)
+/// The variables of the operator's own that a container does not have before its own list.
+fn missing(container: &Value) -> Vec<&'static str> {
+    match container["envFrom"] {
+        Value::Null => OWN.to_vec(),
+        _ => Vec::new(),
+    }
 }
 
-/// Whether a text has `$(name)` as a reference.
-fn refers(text: &str, name: &str) -> bool {
-    let found = std::cell::Cell::new(false);
+/// The first of these variables that a text refers to as `$(name)`.
+fn referred(text: &str, names: &[&'static str]) -> Option<&'static str> {
+    if !text.contains("$(") || names.is_empty() {
+        return None;
+    }
+    let found = RefCell::new(Vec::<&'static str>::new());
     fill(text, &|other| {
-        found.set(found.get() || other == name);
-        Some(String::new())
+        let name = names.iter().find(|name| **name == other);
+        found.borrow_mut().extend(name);
+        Some(Cow::Borrowed(""))
     });
-    found.get()
+    let found = found.into_inner();
+    names.iter().copied().find(|name| found.contains(name))
 }
 
 fn reason(list: &str) -> &'static str {
@@ -178,6 +238,8 @@ mod tests {
             {"name": "A", "value": "a"},
             {"name": "EARLY", "value": "$(A)-$(LATE)"},
             {"name": "LATE", "value": "late"},
+            {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": "WORKER", "value": "gpu-$(POD_NAME)"},
             {"name": "SECRET", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
         ]});
         for (text, expected) in [
@@ -189,14 +251,20 @@ mod tests {
             ("$(A", Some("$(A")),
             ("$(HOSTNAME)", Some("$(HOSTNAME)")),
             ("$(DASK_WORKER_NAME)-0", Some("\0-0")),
+            ("$(POD_NAME)", Some("\0")),
+            ("$(WORKER)", Some("gpu-\0")),
             ("$(SECRET)", None),
             ("$(DASK_SCHEDULER_ADDRESS)", None),
             ("$(DB_SERVICE_HOST)", None),
         ] {
-            assert_eq!(filled(&container, text).as_deref(), expected, "{text}");
+            assert_eq!(
+                Variables::of(&container).filled(text).as_deref(),
+                expected,
+                "{text}"
+            );
         }
         let from_elsewhere = json!({"envFrom": [{"configMapRef": {"name": "c"}}]});
-        assert_eq!(filled(&from_elsewhere, "$(HOSTNAME)"), None);
+        assert_eq!(Variables::of(&from_elsewhere).filled("$(HOSTNAME)"), None);
         for (text, expected) in [
             ("$(A)", true),
             ("a$A", true),
@@ -207,6 +275,22 @@ mod tests {
         ] {
             assert_eq!(has_variable(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn values_that_grow_are_given_up() {
+        let mut env = vec![json!({"name": "A0", "value": "x"})];
+        for at in 1..64 {
+            let before = format!("$(A{})", at - 1);
+            env.push(json!({"name": format!("A{at}"), "value": format!("{before}{before}")}));
+        }
+        let container = json!({"env": env});
+        let variables = Variables::of(&container);
+        assert_eq!(variables.filled("$(A3)").as_deref(), Some("xxxxxxxx"));
+        assert_eq!(variables.filled("$(A12)").map(|text| text.len()), Some(4096));
+        assert_eq!(variables.filled("$(A12)x"), None);
+        assert_eq!(variables.filled("$(A13)"), None);
+        assert_eq!(variables.filled("$(A63)"), None);
     }
 
     #[test]
