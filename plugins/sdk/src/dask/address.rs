@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::main_container::{self, Role};
-use super::{command, names};
+use super::{command, names, start};
 
 /// The name of the Service port that Dask's protocol uses.
 pub const COMM_PORT: &str = "tcp-comm";
@@ -59,10 +59,13 @@ pub fn scheme(pod_spec: &Value) -> String {
 /// own say nothing of it.
 pub fn written_scheme(pod_spec: &Value) -> Option<String> {
     let container = &pod_spec["containers"][main_container::position(pod_spec, Role::Scheduler)];
-    let [protocol, default] =
-        named_schemes(container).map(|scheme| scheme.filter(|scheme| SCHEMES.contains(scheme)));
+    // Of several, the first belongs to the first port.
+    let [protocol, default] = named_schemes(container).map(|schemes| {
+        let first = schemes.into_iter().next();
+        first.filter(|scheme| SCHEMES.contains(&scheme.as_str()))
+    });
     let by_words = || {
-        command::words(container).any(|word| {
+        words(container).iter().any(|word| {
             word.starts_with("tls://")
                 || ["--tls-ca-file", "--tls-cert", "--tls-key"]
                     .iter()
@@ -73,22 +76,41 @@ pub fn written_scheme(pod_spec: &Value) -> Option<String> {
         variable(container, "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION")
             .is_some_and(|value| value.eq_ignore_ascii_case("true"))
     };
-    let by_encryption = || (by_words() || requires_encryption()).then_some("tls");
-    protocol.or_else(by_encryption).or(default).map(str::to_owned)
+    let by_encryption = || (by_words() || requires_encryption()).then(|| "tls".to_owned());
+    protocol.or_else(by_encryption).or(default)
 }
 
-/// The schemes that a scheduler's container names, whether Dask knows them or not: by `--protocol`, and as the default one
-/// in its environment. None where it names none, or leaves it to a variable.
-pub(super) fn named_schemes(container: &Value) -> [Option<&str>; 2] {
-    let words: Vec<&str> = command::words(container).collect();
+/// The schemes that a scheduler's container names, whether Dask knows them or not: by `--protocol`, which can have several,
+/// and as the default one in its environment. None where it names none, or leaves it to a variable.
+pub(super) fn named_schemes(container: &Value) -> [Vec<String>; 2] {
+    let words = words(container);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let protocol = command::option(&words, "--protocol");
     let default = variable(container, "DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME");
-    [protocol, default].map(|scheme| {
-        scheme
-            .map(|scheme| scheme.trim_end_matches("://"))
-            // An empty argument is no word: the next option follows.
-            .filter(|scheme| !scheme.is_empty() && !scheme.starts_with('-') && !scheme.contains('$'))
+    let protocols: Vec<&str> = protocol
+        .into_iter()
+        .flat_map(|schemes| schemes.split(','))
+        .collect();
+    let defaults: Vec<&str> = default.into_iter().collect();
+    [protocols, defaults].map(|schemes| {
+        schemes
+            .into_iter()
+            .map(|scheme| scheme.trim().trim_end_matches("://"))
+            // An empty argument is no word: the next option follows. What a script makes of a sign isn't known.
+            .take_while(|scheme| {
+                !scheme.is_empty() && !scheme.starts_with('-') && !scheme.contains(['$', '`', '(', ')'])
+            })
+            .map(str::to_owned)
+            .collect()
     })
+}
+
+/// The words that the scheduler is started with; those of all programs where none of Dask's is named.
+fn words(container: &Value) -> Vec<String> {
+    match start::of(container, Role::Scheduler) {
+        Some(start) => start.words.into_iter().map(|word| word.text).collect(),
+        None => command::words(container).map(str::to_owned).collect(),
+    }
 }
 
 fn variable<'a>(container: &'a Value, name: &str) -> Option<&'a str> {
@@ -174,6 +196,29 @@ mod tests {
                 "tcp",
             ),
             (args(json!(["dask", "scheduler", "--protocol", "quic"])), "tcp"),
+            (args(json!(["dask", "scheduler", "--protocol", "ws,tcp"])), "ws"),
+            (
+                args(json!([
+                    "wait",
+                    "--protocol",
+                    "ws",
+                    "--",
+                    "dask",
+                    "scheduler",
+                    "--protocol",
+                    "tls"
+                ])),
+                "tls",
+            ),
+            (
+                args(json!(["wait", "--protocol", "ws", "--", "dask", "scheduler"])),
+                "tcp",
+            ),
+            (
+                args(json!(["sh", "-c", "dask scheduler --protocol 'ws'; echo"])),
+                "ws",
+            ),
+            (args(json!(["start", "--protocol", "ws"])), "ws"),
             (
                 args(json!([
                     "dask",

@@ -58,7 +58,7 @@ pub fn is_of_dask(program: &str) -> bool {
 }
 
 /// Returns the last part of a path.
-fn base(path: &str) -> &str {
+pub(super) fn base(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 

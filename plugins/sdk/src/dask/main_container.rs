@@ -26,7 +26,7 @@ impl Role {
     }
 
     /// What a command of Dask's own says that starts it.
-    fn commands(self) -> &'static [&'static str] {
+    pub(super) fn commands(self) -> &'static [&'static str] {
         match self {
             Self::Worker => &[
                 "dask-worker",

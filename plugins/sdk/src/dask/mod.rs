@@ -21,6 +21,7 @@ pub mod pods;
 pub mod quantity;
 pub mod resource;
 pub mod scheduler;
+mod start;
 pub mod time;
 pub mod update;
 pub mod workload;

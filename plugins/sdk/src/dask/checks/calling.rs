@@ -11,6 +11,7 @@ use crate::dask::command;
 use crate::dask::environment::{SCHEDULER_ADDRESS, WORKER_NAME};
 use crate::dask::main_container::{self, Role};
 use crate::dask::names;
+use crate::dask::start;
 
 /// What is known of the scheduler that workers belong to.
 #[derive(Clone, Copy)]
@@ -187,12 +188,14 @@ fn has_port(service: &Value, number: u64) -> bool {
 }
 
 /// The scheme that the command of a scheduler names, if it is one of Dask's own.
-fn spoken_scheme(scheduler: &Value) -> Option<&str> {
+fn spoken_scheme(scheduler: &Value) -> Option<String> {
     let pod_spec = &scheduler["spec"];
     let container = &pod_spec["containers"][main_container::position(pod_spec, Role::Scheduler)];
-    let [protocol, _] = address::named_schemes(container);
-    let is_dask = main_container::runs_dask(container, Role::Scheduler);
-    protocol.filter(|scheme| is_dask && SCHEMES.contains(scheme))
+    start::of(container, Role::Scheduler)?;
+    let [protocols, _] = address::named_schemes(container);
+    // Of several, each has a port of its own.
+    let [scheme] = <[String; 1]>::try_from(protocols).ok()?;
+    Some(scheme).filter(|scheme| SCHEMES.contains(&scheme.as_str()))
 }
 
 /// Says where pods of workers that call a Service ask servers that know no Services. The pod's spec stands at `path`.

@@ -10,13 +10,14 @@ use crate::dask::address::{
 };
 use crate::dask::command;
 use crate::dask::main_container::{self, Role};
+use crate::dask::start;
 
 /// Something that the scheduler listens for.
 struct Ear {
     /// What it is, for a sentence.
     what: &'static str,
-    /// Its port; none where it isn't known.
-    port: Option<u64>,
+    /// Its ports; none where they aren't known.
+    ports: Vec<u64>,
     /// The address that only its own pod reaches, if it listens at one.
     loopback: Option<String>,
     /// The option that says another one.
@@ -30,10 +31,10 @@ pub(super) fn scheduler(checks: &mut Checks, scheduler: &Value, path: &str) {
     let pod_spec = &scheduler["spec"];
     let main = main_container::position(pod_spec, Role::Scheduler);
     let container = &pod_spec["containers"][main];
-    if !main_container::is_started_by(container, Role::Scheduler) {
+    let Some(start) = start::of(container, Role::Scheduler) else {
         return;
-    }
-    let words: Vec<&str> = command::words(container).collect();
+    };
+    let words = start.texts();
     let place = format!("{path}.spec.containers[{main}]");
     let field = format!("{place}.{}", list_of_words(container));
     for ear in [comm(&words), dashboard(&words)] {
@@ -41,9 +42,11 @@ pub(super) fn scheduler(checks: &mut Checks, scheduler: &Value, path: &str) {
             continue;
         };
         let target = target(&scheduler["service"], port, pod_spec, main);
-        if let (Some(listens), Some(target)) = (ear.port, target)
-            && listens != target
+        // What runs beside it may listen there, and hand on what comes.
+        if let (Some(&listens), Some(target)) = (ear.ports.first(), target)
+            && !ear.ports.contains(&target)
             && is_port(target)
+            && start.is_alone
         {
             let (place, remedy) = match is_port(listens) {
                 true => (
@@ -62,7 +65,7 @@ pub(super) fn scheduler(checks: &mut Checks, scheduler: &Value, path: &str) {
             );
         }
         // Another container of the pod may hand on what comes.
-        if let Some(address) = ear.loopback.filter(|_| is_alone(pod_spec)) {
+        if let Some(address) = ear.loopback.filter(|_| is_alone(pod_spec) && start.is_alone) {
             checks.mistake(
                 &field,
                 format!(
@@ -83,7 +86,7 @@ pub(super) fn scheduler(checks: &mut Checks, scheduler: &Value, path: &str) {
         }
     }
     let mut named = address::named_schemes(container).into_iter().flatten();
-    if let Some(unknown) = named.find(|scheme| !SCHEMES.contains(scheme)) {
+    if let Some(unknown) = named.find(|scheme| !SCHEMES.contains(&scheme.as_str())) {
         checks.mistake(
             field,
             format!(
@@ -132,17 +135,23 @@ fn comm(words: &[&str]) -> Ear {
         let is_address = host.contains("://") || host.matches(':').count() == 1;
         host.rsplit_once(':').filter(|_| is_address)?.1.parse().ok()
     });
-    let port = match command::option(words, "--port") {
-        Some(port) => port.parse().ok(),
-        None => by_host.or(Some(DEFAULT_COMM_PORT)),
+    let ports = match command::option(words, "--port") {
+        Some(ports) => numbers(ports),
+        None => vec![by_host.unwrap_or(DEFAULT_COMM_PORT)],
     };
     Ear {
         what: "the scheduler",
-        port,
+        ports,
         loopback: host.and_then(loopback),
         option: "--port",
         service_port: (COMM_PORT, DEFAULT_COMM_PORT),
     }
+}
+
+/// The numbers of a list, as `8786,8788`; none where one of them isn't known.
+fn numbers(list: &str) -> Vec<u64> {
+    let numbers: Option<Vec<u64>> = list.split(',').map(|number| number.trim().parse().ok()).collect();
+    numbers.unwrap_or_default()
 }
 
 /// Where the dashboard is.
@@ -154,7 +163,7 @@ fn dashboard(words: &[&str]) -> Ear {
     };
     Ear {
         what: "the scheduler's dashboard",
-        port,
+        ports: port.into_iter().collect(),
         // What has no host is a port.
         loopback: address.filter(|address| address.contains(':')).and_then(loopback),
         option: "--dashboard-address",
@@ -232,7 +241,7 @@ mod tests {
     #[test]
     fn the_scheduler_listens_elsewhere() {
         let wrong = vec!["mistake s.spec.containers[0].args".to_owned()];
-        let cases: [(&[&str], bool); 24] = [
+        let cases: [(&[&str], bool); 31] = [
             (&[], false),
             (&["--port", "8786", "--dashboard-address", ":8787"], false),
             (&["--port", "9999"], true),
@@ -257,10 +266,50 @@ mod tests {
             (&["--host", "localhost.corp.example"], false),
             (&["--host", "$(POD_IP)"], false),
             (&["--dashboard-address", "127.0.0.1:8787"], true),
+            (&["--protocol", "tcp,ws", "--port", "8786,8788"], false),
+            (&["--protocol", "tcp,wsx", "--port", "8786,8788"], true),
+            (&["--port", "8788,8789"], true),
+            (&["--port", "8788,$(PORT)"], false),
+            (&["--interface", "eth0,eth1"], false),
+            (
+                &["--preload", "x.py", "--port", "8786", "--", "--port", "1"],
+                false,
+            ),
+            (&["--preload", "x.py", "--", "--protocol", "grpc"], false),
         ];
         for (args, is_wrong) in cases {
             let expected = if is_wrong { wrong.clone() } else { Vec::new() };
             assert_eq!(of_scheduler(args, json!([]), usual()), expected, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn options_of_other_programs_are_none_of_dask() {
+        for args in [
+            &["bash", "-c", "jupyter lab --port 8888 & exec dask scheduler"][..],
+            &["bash", "-c", "redis-server --port 6379 & dask scheduler"],
+            &[
+                "sh",
+                "-c",
+                "pg_isready --host=127.0.0.1 --port=5432 && exec dask-scheduler",
+            ],
+            &["mpirun", "--host", "localhost", "-np", "1", "dask-scheduler"],
+            &["gateway-agent", "--port", "4200", "--", "dask-scheduler"],
+            &["kube-wrapper", "--protocol", "grpc", "--", "dask", "scheduler"],
+            &["sh", "-c", "dask scheduler --protocol \"tcp\""],
+            &["sh", "-c", "dask scheduler --protocol tcp; echo"],
+            &[
+                "bash",
+                "-c",
+                "dask scheduler --host 127.0.0.1 --port 9786 & exec stunnel x",
+            ],
+            &["start-dask-scheduler", "--port", "1"],
+        ] {
+            let container = json!({"name": "scheduler", "args": args});
+            let mut checks = Checks::default();
+            let part = json!({"spec": {"containers": [container]}, "service": usual()});
+            scheduler(&mut checks, &part, "s");
+            assert_eq!(found(checks), [""; 0], "{args:?}");
         }
     }
 
