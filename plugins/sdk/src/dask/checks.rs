@@ -4,6 +4,7 @@
 //! of dask-kubernetes and is very likely wrong is a mistake. The API server checks the rest of pods and Services when they
 //! are created.
 
+mod addresses;
 mod arguments;
 mod calling;
 mod container;
@@ -73,6 +74,14 @@ impl Checks {
     /// Adds a mistake.
     pub fn mistake(&mut self, field: impl Into<String>, message: impl Into<String>) {
         self.findings.push(Finding::mistake(field, message));
+    }
+
+    /// Adds a mistake where it is sure that it is one, else a warning.
+    fn doubt(&mut self, is_sure: bool, field: String, message: String) {
+        match is_sure {
+            true => self.mistake(field, message),
+            false => self.warning(field, message),
+        }
     }
 
     /// Adds a warning.

@@ -11,6 +11,16 @@ const KNOWN_IMAGES: [&str; 3] = ["ghcr.io/dask/", "daskdev/", "docker.io/daskdev
 /// Commands of `dask`.
 const COMMANDS: [&str; 3] = ["worker", "scheduler", "cuda"];
 
+/// Whether a container's arguments are run as they are: it has a command, or an image whose entrypoint is known. The
+/// entrypoint of another image may start a shell.
+pub(super) fn are_passed_on(container: &Value) -> bool {
+    let image = container["image"].as_str().unwrap_or_default();
+    command::arguments(container)
+        .first()
+        .is_some_and(|first| first.list == "command")
+        || KNOWN_IMAGES.iter().any(|known| image.starts_with(known))
+}
+
 /// Checks the arguments of a container that stands at `path`.
 pub(super) fn check(checks: &mut Checks, container: &Value, path: &str) {
     let arguments = command::arguments(container);
@@ -25,10 +35,8 @@ pub(super) fn check(checks: &mut Checks, container: &Value, path: &str) {
         );
     };
     let Some(own) = command::of_dask(&arguments) else {
-        let image = container["image"].as_str().unwrap_or_default();
-        let is_run_as_it_is = KNOWN_IMAGES.iter().any(|known| image.starts_with(known));
         if let Some(first) = arguments.first()
-            && (first.list == "command" || is_run_as_it_is)
+            && are_passed_on(container)
             && let Some((program, _)) = first.text.split_once(char::is_whitespace)
             && command::is_of_dask(program)
         {

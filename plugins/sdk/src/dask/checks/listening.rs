@@ -98,8 +98,8 @@ pub(super) fn scheduler(checks: &mut Checks, scheduler: &Value, path: &str) {
     }
 }
 
-/// Whether the scheduler's container is the only one of its pod.
-fn is_alone(pod_spec: &Value) -> bool {
+/// Whether a pod has one container.
+pub(super) fn is_alone(pod_spec: &Value) -> bool {
     let number = |list: &str| pod_spec[list].as_array().map_or(0, Vec::len);
     number("containers") + number("initContainers") == 1
 }
