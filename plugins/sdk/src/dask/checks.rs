@@ -25,7 +25,6 @@ pub(super) use container::{misspelt_containers, misspelt_image};
 use service::{is_led_by_hand, selects};
 
 use super::command;
-use super::environment::WORKER_NAME;
 use super::labels;
 use super::main_container::{self, Role};
 use super::metadata::{self, Metadata};
@@ -152,16 +151,6 @@ impl Checks {
         };
         let field = join(path, "spec");
         self.pod_spec(pod_spec, &field);
-        let named = containers(pod_spec).any(|container| {
-            let words = [&container["command"], &container["args"]]
-                .into_iter()
-                .filter_map(Value::as_array)
-                .flatten();
-            words
-                .filter_map(Value::as_str)
-                .any(|word| word.contains(WORKER_NAME))
-        });
-        let main = main_container::position(pod_spec, Role::Worker);
         self.image_tag(pod_spec, &field, Role::Worker);
         let namespace = self.namespace.clone();
         let called = Called {
@@ -171,13 +160,8 @@ impl Checks {
         };
         calling::worker(self, pod_spec, &field, called);
         let pods = worker["replicas"].as_u64().unwrap_or(1);
-        let is_said = naming::check(self, pod_spec, &field, pods);
-        if !named && !is_said && pod_spec["containers"].is_array() {
-            self.warning(
-                join(&field, &format!("containers[{main}].args")),
-                "the worker does not register under its pod's name, so that it can't be told from others when the \
-                 group is scaled down: add `--name` and `$(DASK_WORKER_NAME)`",
-            );
+        if !naming::check(self, pod_spec, &field, pods) {
+            naming::unnamed(self, pod_spec, &field);
         }
     }
 
