@@ -112,10 +112,15 @@ fn variables(container: &Value) -> &[Value] {
 
 /// Replaces each `$(NAME)`; `$$` is a dollar sign. None where a value isn't known, or where the text becomes very long.
 fn fill<'a>(text: &str, value_of: &dyn Fn(&str) -> Option<Cow<'a, str>>) -> Option<String> {
-    let (mut filled, mut rest) = (String::new(), text);
+    let (mut filled, mut rest, mut may_end) = (String::new(), text, true);
     while let Some((before, after)) = rest.split_once('$') {
         filled.push_str(before);
-        let reference = after.strip_prefix('(').and_then(|inner| inner.split_once(')'));
+        let inner = after.strip_prefix('(').filter(|_| may_end);
+        let reference = inner.and_then(|inner| inner.split_once(')'));
+        // Where one does not end, none after it does.
+        if inner.is_some() && reference.is_none() {
+            may_end = false;
+        }
         rest = match (after.strip_prefix('$'), reference) {
             (None, Some((name, after))) => {
                 let value = value_of(name)?;
@@ -249,6 +254,7 @@ mod tests {
             ("$$(A)", Some("$(A)")),
             ("$A ${A} $", Some("$A ${A} $")),
             ("$(A", Some("$(A")),
+            ("$(A)$(A$(", Some("a$(A$(")),
             ("$(HOSTNAME)", Some("$(HOSTNAME)")),
             ("$(DASK_WORKER_NAME)-0", Some("\0-0")),
             ("$(POD_NAME)", Some("\0")),
