@@ -12,6 +12,7 @@
 //! * [`review`](mod@review): the stack of policies over planned children.
 //! * [`render`](mod@render): default, validate, plan, review, gate, finish; children that are Dask
 //!   resources in turn.
+//! * [`rivals`]: autoscalers that scale the same worker group.
 //! * [`yaml`]: YAML as kubectl reads it.
 //! * [`command`]: `dask-operator render`.
 
@@ -27,6 +28,7 @@ pub mod plugins;
 pub mod policy;
 pub mod render;
 pub mod review;
+pub mod rivals;
 pub mod yaml;
 
 pub use command::RenderArgs;

@@ -4,22 +4,13 @@
 //! Pure but for what the stores know: a replica that does not lead has the same ones. Two that are made at the same moment may
 //! not know of each other.
 
-use dask_operator_core::names::DEFAULT_GROUP;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_render::admission::Said;
+use dask_operator_render::rivals::{self, scaled};
 use serde_json::Value;
 
 use crate::object::Object;
 use crate::stores::Stores;
-
-/// What `object`, a `DaskAutoscaler`, scales: the cluster, and the worker group.
-fn scaled(object: &Value) -> Option<(&str, String)> {
-    let spec = &object["spec"];
-    let cluster = spec["cluster"].as_str().filter(|cluster| !cluster.is_empty())?;
-    let group = spec["workerGroup"].as_str();
-    let default = || format!("{cluster}{DEFAULT_GROUP}");
-    Some((cluster, group.map_or_else(default, str::to_owned)))
-}
 
 /// What is very likely a mistake of a `DaskAutoscaler`: that another one scales the same worker group. None where it was so in
 /// `old`, too.
@@ -39,15 +30,7 @@ pub fn mistake(stores: &Stores, object: &Value, old: Option<&Value>) -> Option<S
     };
     let others = stores.of_cluster(DaskKind::Autoscaler, text("namespace"), cluster);
     let other = others.iter().find(|other| is_rival(other))?;
-    let field = match object["spec"]["workerGroup"].as_str() {
-        Some(_) => "spec.workerGroup",
-        None => "spec.cluster",
-    };
-    let message = format!(
-        "DaskAutoscaler {} scales the worker group {group} too, and of several only the oldest is active: change or delete one of \
-         them, or name another worker group in spec.workerGroup",
-        other.name
-    );
+    let (field, message) = rivals::mistake(object, &other.name, &group);
     Some(Said::new("", field, message))
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use dask_operator_core::names::{DASK_API_VERSION, DEFAULT_GROUP};
+use dask_operator_core::names::DASK_API_VERSION;
 use dask_operator_core::parent::{DaskKind, Parent};
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_core::predecessor;
@@ -11,6 +11,7 @@ use dask_operator_runtime::contract::ObservedObject;
 use serde_json::Value;
 
 use super::{Known, Level, Renderer};
+use crate::rivals::{default_group, mistake, scaled};
 
 impl Known {
     fn title(&self) -> String {
@@ -19,10 +20,8 @@ impl Known {
 
     /// The worker group that it scales, if it is a DaskAutoscaler.
     fn scales(&self) -> Option<String> {
-        (self.parent.kind == DaskKind::Autoscaler).then(|| {
-            let group = self.object["spec"]["workerGroup"].as_str();
-            group.map_or_else(|| default_group(&self.parent), str::to_owned)
-        })
+        let scaled = scaled(&self.object).filter(|_| self.parent.kind == DaskKind::Autoscaler);
+        scaled.map(|(_, group)| group)
     }
 
     /// Whether it stands there as what `owner` has made, as in an export.
@@ -41,10 +40,6 @@ impl Known {
                     metadata["labels"]["dask.org/component"].as_str(),
                 ))
     }
-}
-
-fn default_group(parent: &Parent) -> String {
-    format!("{}{DEFAULT_GROUP}", parent.cluster)
 }
 
 impl Renderer<'_> {
@@ -67,15 +62,7 @@ impl Renderer<'_> {
         for (other, at, group) in rivals(&self.known) {
             let known = &self.known[at];
             let (source, title) = (known.source.clone(), known.title());
-            let field = match known.object["spec"]["workerGroup"].is_string() {
-                true => "spec.workerGroup",
-                false => "spec.cluster",
-            };
-            let text = format!(
-                "{} scales the worker group {group} too, and of several only the oldest is active: change or delete one of \
-                 them, or name another worker group in spec.workerGroup",
-                self.known[other].title()
-            );
+            let (field, text) = mistake(&known.object, &self.known[other].parent.name, &group);
             self.say(Level::Mistake, &source, &title, field, text);
         }
     }
@@ -89,7 +76,7 @@ impl Renderer<'_> {
         let is_it = |object: &ObservedObject| {
             object.key.kind == DaskKind::WorkerGroup.kind() && object.key.name == group
         };
-        if group == default_group(&known.parent) || related.iter().any(is_it) {
+        if group == default_group(&known.parent.cluster) || related.iter().any(is_it) {
             return;
         }
         let text = format!(
