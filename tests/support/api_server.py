@@ -67,9 +67,10 @@ class ApiServer:
         """What is at a path; None where nothing is."""
         return self.ask(urllib.request.Request(self.url + path, headers={"Accept": accept}))
 
-    def create(self, path, body):
-        """POST an object to a path as a client other than kubectl does, nulls included; return what is stored."""
-        made = self.ask(urllib.request.Request(self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}))
+    def create(self, path, body, warnings=None):
+        """POST an object to a path as a client other than kubectl does, nulls included; return what is stored. What is warned of is
+        added to the list ``warnings``."""
+        made = self.ask(urllib.request.Request(self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}), warnings=warnings)
         if made is None:
             raise Refused(f"{path}: there is no such resource")
         return made
@@ -79,18 +80,20 @@ class ApiServer:
         path = f"{self.resource(resource).path(namespace)}/{name}?gracePeriodSeconds=0"
         return self.ask(urllib.request.Request(self.url + path, method="DELETE"))
 
-    def ask(self, request, attempts=10):
+    def ask(self, request, attempts=10, warnings=None):
         """What is answered; None where nothing is. Asks again when it is told to come back later, as kubectl does."""
         path = request.full_url.removeprefix(self.url)
         try:
             with OPENER.open(request, timeout=TIMEOUT) as answer:
+                if warnings is not None:
+                    warnings += answer.headers.get_all("Warning", [])
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             if error.code == 404:
                 return None
             if error.code == 429 and attempts > 1:
                 time.sleep(int(error.headers.get("Retry-After") or 1))
-                return self.ask(request, attempts - 1)
+                return self.ask(request, attempts - 1, warnings)
             raise Refused(f"{path}: {error.code} {message(error.read().decode(errors='replace'))}") from error
         except OSError as error:
             raise Refused(f"{path}: {error}") from error

@@ -33,9 +33,10 @@ class Kubectl:
         """Apply objects (dictionaries)."""
         return self("apply", *options, "--filename", "-", stdin="\n---\n".join(map(json.dumps, objects)))
 
-    def create_raw(self, path, body):
-        """POST an object as a client other than kubectl does, nulls included; return what is stored."""
-        return self.server().create(path, body)
+    def create_raw(self, path, body, warnings=None):
+        """POST an object as a client other than kubectl does, nulls included; return what is stored. What is warned of is added to
+        the list ``warnings``."""
+        return self.server().create(path, body, warnings)
 
     def get(self, kind, name):
         """One object, or None."""
