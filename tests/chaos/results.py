@@ -85,7 +85,8 @@ class RealPlayer(Player):
         self.kubectl.apply(manifests.job(step.target, code, replicas=step.number))
 
     def hold_results(self, step):
-        """The first time waits until there is a worker; later only where there is one already."""
+        """The first time waits until there is a worker; later only where there is one already, and a Service to reach its
+        scheduler by: that may have been deleted, while nobody can make it anew."""
         def has_workers():
             found = self.kubectl.get("dsk", step.target) or {}
             return condition(found, "SchedulerReady")["status"] == "True" and found["status"].get("readyReplicas")

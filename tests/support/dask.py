@@ -76,8 +76,10 @@ def is_reachable(host, port):
 @contextmanager
 def scheduler_address(kubectl, cluster):
     """Where this machine reaches a cluster's scheduler: the Service's address, or a forwarded port where that is only
-    reachable from inside."""
+    reachable from inside. A ConnectionError says why it can't be reached."""
     service = kubectl.get("service", f"{cluster}-scheduler")
+    if service is None:
+        raise ConnectionError(f"there is no Service {cluster}-scheduler")
     host, number = service["spec"]["clusterIP"], port(service, "tcp-comm")
     if is_reachable(host, number):
         yield f"tcp://{host}:{number}"
@@ -85,8 +87,10 @@ def scheduler_address(kubectl, cluster):
     command = ["kubectl", "--namespace", kubectl.namespace, "port-forward", f"service/{cluster}-scheduler", f":{number}"]
     with subprocess.Popen(command, env=kubectl.environment, text=True, stdout=subprocess.PIPE) as process:
         try:
-            line = process.stdout.readline()
-            yield "tcp://" + line.split()[2]
+            words = process.stdout.readline().split()
+            if len(words) < 3:
+                raise ConnectionError(f"kubectl forwards no port to Service {cluster}-scheduler")
+            yield "tcp://" + words[2]
         finally:
             process.kill()
 
