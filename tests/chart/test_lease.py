@@ -38,7 +38,7 @@ def replicas(admin, folder, *names):
         with chart.account(admin, folder) as account:
             for name in names:
                 (folder / name).mkdir()
-                arguments = ("--namespace", kubectl.namespace, *account.arguments(), "--lease-identity", name)
+                arguments = ("--namespace", kubectl.namespace, *account.arguments(lease_seconds=10), "--lease-identity", name)
                 operators.append(Operator({**account.environment, **SLOWLY}, folder / name, *arguments).start())
             lease = Kubectl(admin.environment, account.name)
             yield kubectl, operators, lambda: lease.get("lease", account.name)["spec"].get("holderIdentity")

@@ -55,14 +55,15 @@ class Account(NamedTuple):
     #: Which namespaces the operator looks after; all where there are none.
     namespaces: tuple
 
-    def lease(self):
-        """What the chart says of the lease on the command line of an operator with this account."""
-        return ["--lease", self.name, "--lease-namespace", self.name]
+    def lease(self, seconds=60):
+        """What the chart says of the lease on the command line of an operator with this account. The lease lasts six times as
+        long: an operator that can't renew it on a busy machine ends, and here nothing starts it again."""
+        return ["--lease", self.name, "--lease-namespace", self.name, f"--lease-seconds={seconds}"]
 
-    def arguments(self):
+    def arguments(self, lease_seconds=60):
         """All that the chart says there, beside what values say."""
         name = self.name
-        arguments = [*self.lease(), *(f"--namespace={namespace}" for namespace in self.namespaces)]
+        arguments = [*self.lease(lease_seconds), *(f"--namespace={namespace}" for namespace in self.namespaces)]
         if self.namespaces:
             return arguments
         return [*arguments, "--webhook", free_address(), "--webhook-service", f"{name}/{name}-webhook",

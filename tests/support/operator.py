@@ -144,7 +144,9 @@ class Operator(Observed):
         self.process.wait()
 
     def stop(self):
-        """SIGTERM, as Kubernetes does it."""
+        """SIGTERM, as Kubernetes does it. Where it has ended by itself, a test that failed tells so."""
+        if self.process and self.process.poll() not in (None, 0, -signal.SIGKILL):
+            print(f"the operator ended by itself:\n{self.tail()}")
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
