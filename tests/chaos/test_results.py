@@ -1,7 +1,6 @@
 """What holds results, without a cluster."""
 
 import pytest
-
 from support.dask import scheduler_address
 
 
