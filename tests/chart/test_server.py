@@ -148,7 +148,8 @@ def requests(operator):
 @contextmanager
 def working(defined, folder, *arguments):
     """An operator with the chart's rights, and kubectl in a namespace for it to work in."""
-    with chart.account(defined, folder) as account, Operator(account.environment, folder, *account.arguments(), *arguments) as operator:
+    with (chart.account(defined, folder) as account,
+          Operator(account.environment, folder, *account.arguments(lease_seconds=20), *arguments) as operator):
         kubectl = new_namespace(defined.environment, "rights")
         try:
             yield operator, kubectl
@@ -230,6 +231,7 @@ def test_the_rights_are_what_the_operator_needs(defined, tmp_path):
         with working(defined, folder, *arguments) as (operator, kubectl):
             work(kubectl)
             operator.wait_until_quiet()
+            until(lambda: "update leases" in requests(operator)[0], "the lease to be renewed")
             now = requests(operator)
             asked, forbidden = asked | now[0], forbidden | now[1]
     assert sorted(forbidden) == []
