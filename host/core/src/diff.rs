@@ -5,6 +5,8 @@
 //! last applied (hence nothing has to be removed) and still holds everything
 //! that it should (hence nobody has changed it).
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use crate::finish::hash;
@@ -81,10 +83,21 @@ impl Place {
             return false;
         }
         match merge_key(desired, observed) {
-            Some(key) => desired.iter().all(|item| {
-                let mut same = observed.iter().filter(|other| self.holds_key(key, item, other));
-                same.any(|other| self.holds(item, Some(other)))
-            }),
+            Some(key) => {
+                let mut by_key: HashMap<String, Vec<&Value>> = HashMap::new();
+                for item in observed {
+                    let same = by_key.entry(self.sameness(&item[key])).or_default();
+                    if same.len() < SAME_KEY {
+                        same.push(item);
+                    }
+                }
+                desired.iter().all(|item| {
+                    let same = by_key.get(&self.sameness(&item[key]));
+                    same.into_iter()
+                        .flatten()
+                        .any(|other| self.holds(item, Some(other)))
+                })
+            }
             None => {
                 desired.len() == observed.len()
                     && desired
@@ -95,8 +108,13 @@ impl Place {
         }
     }
 
-    fn holds_key(self, key: &str, item: &Value, other: &Value) -> bool {
-        self.scalar(&item[key], &other[key])
+    /// A text that two keys have in common if they mean the same.
+    fn sameness(self, key: &Value) -> String {
+        let text = text(key).unwrap_or_else(|| key.to_string());
+        match quantity::parse(&text).filter(|_| self.quantity) {
+            Some(quantity) => quantity.to_string(),
+            None => text,
+        }
     }
 
     fn scalar(self, desired: &Value, observed: &Value) -> bool {
@@ -114,6 +132,9 @@ impl Place {
             })
     }
 }
+
+/// Items of one key that an item is compared with. Kubernetes has two of one at most, a port of TCP and of UDP.
+const SAME_KEY: usize = 100;
 
 /// Keys by which the API server tells list items apart, the most telling first.
 const MERGE_KEYS: [&str; 8] = [
@@ -185,6 +206,14 @@ mod tests {
         json!({"ports": [{"port": 1, "protocol": "TCP"}, {"port": 1, "protocol": "UDP"}]}),
         json!({"ports": [{"port": 1, "protocol": "UDP"}, {"port": 1, "protocol": "TCP"}]})
     )]
+    #[case::key_as_text(
+        json!({"ports": [{"port": 1, "protocol": "TCP"}]}),
+        json!({"ports": [{"port": "1", "protocol": "TCP"}]})
+    )]
+    #[case::key_as_quantity(
+        json!({"limits": [{"name": "1000m", "a": 1}]}),
+        json!({"limits": [{"name": 1, "a": 1}]})
+    )]
     #[case::further_owner(
         json!({"metadata": {"ownerReferences": [{"uid": "1"}]}}),
         json!({"metadata": {"ownerReferences": [{"uid": "0"}, {"uid": "1", "name": "x"}]}})
@@ -216,6 +245,33 @@ mod tests {
     #[case::label(json!({"labels": {"a": "b"}}), json!({"labels": {"a": "c"}}))]
     fn not_held(#[case] desired: Value, #[case] observed: Value) {
         assert!(!holds(&desired, &observed));
+    }
+
+    /// A list of a megabyte can have so many items. Each compared with each would take minutes.
+    #[test]
+    fn long_lists_are_compared_item_by_item() {
+        let list = |count: usize| -> Vec<Value> {
+            (0..count)
+                .map(|i| json!({"name": i.to_string(), "value": "x"}))
+                .collect()
+        };
+        let (desired, mut observed) = (list(50_000), list(50_000));
+        observed.reverse();
+        assert!(holds(&json!({"env": desired}), &json!({"env": observed})));
+        observed[49_999]["value"] = json!("y");
+        assert!(!holds(&json!({"env": desired}), &json!({"env": observed})));
+    }
+
+    #[test]
+    fn so_are_lists_whose_items_have_one_key() {
+        let list = |count: usize| -> Vec<Value> {
+            (0..count)
+                .map(|i| json!({"name": "a", "value": i.to_string()}))
+                .collect()
+        };
+        let (few, many) = (json!({"env": list(100)}), json!({"env": list(50_000)}));
+        assert!(holds(&few, &few));
+        assert!(!holds(&many, &many), "it is sent once more");
     }
 
     #[rstest]

@@ -7,6 +7,54 @@ use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
+/// A field that is longer than this, in bytes, is not looked at.
+const LOOKED_AT: usize = 1024;
+
+/// A JSON object's fields, each as the text that it was read from.
+#[derive(Debug)]
+pub struct Fields {
+    metadata: Option<Box<RawValue>>,
+    others: BTreeMap<String, Box<RawValue>>,
+}
+
+impl Fields {
+    /// Reads a JSON object.
+    ///
+    /// # Errors
+    ///
+    /// When the text is something else; [`serde_json::Error::is_data`] when it is JSON all the same.
+    pub fn read(text: &str) -> serde_json::Result<Self> {
+        let mut others: BTreeMap<String, Box<RawValue>> = serde_json::from_str(text)?;
+        let metadata = others.remove("metadata");
+        Ok(Self { metadata, others })
+    }
+
+    /// Returns how many there are beside `metadata`.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.others.len()
+    }
+
+    /// Returns the text of `metadata`; none where the object has none.
+    #[must_use]
+    pub fn metadata(&self) -> Option<&str> {
+        self.metadata.as_deref().map(RawValue::get)
+    }
+
+    /// Reads `metadata`.
+    ///
+    /// # Errors
+    ///
+    /// When it is nested deeper than a tree may be (128 levels).
+    pub fn into_draft(self) -> serde_json::Result<Draft> {
+        let metadata = self.metadata.map(|metadata| serde_json::from_str(metadata.get()));
+        Ok(Draft {
+            metadata: metadata.transpose()?,
+            fields: self.others,
+        })
+    }
+}
+
 /// A JSON object whose `metadata` can be changed; all else is the text that it was read from.
 #[derive(Clone, Debug)]
 pub struct Draft {
@@ -22,13 +70,7 @@ impl Draft {
     ///
     /// When the text is something else; [`serde_json::Error::is_data`] when it is JSON all the same.
     pub fn read(text: &str) -> serde_json::Result<Self> {
-        let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(text)?;
-        let metadata = fields.remove("metadata");
-        let metadata = metadata.map(|metadata| serde_json::from_str(metadata.get()));
-        Ok(Self {
-            metadata: metadata.transpose()?,
-            fields,
-        })
+        Fields::read(text)?.into_draft()
     }
 
     /// Whether it has this field.
@@ -40,11 +82,12 @@ impl Draft {
         }
     }
 
-    /// A field other than `metadata`, null if it can't be read.
+    /// A field other than `metadata`, null if it can't be read or is longer than a name or a word can be.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<Value> {
-        let raw = self.fields.get(name)?;
-        Some(serde_json::from_str(raw.get()).unwrap_or_default())
+        let raw = self.fields.get(name)?.get();
+        let read = (raw.len() <= LOOKED_AT).then(|| serde_json::from_str(raw).unwrap_or_default());
+        Some(read.unwrap_or_default())
     }
 
     /// Sets a field other than `metadata` to a text.
@@ -141,6 +184,13 @@ mod tests {
     #[case("", false)]
     fn other_texts(#[case] text: &str, #[case] is_json: bool) {
         assert_eq!(Draft::read(text).map_err(|error| error.is_data()), Err(is_json));
+    }
+
+    #[test]
+    fn a_long_field_is_not_looked_at() {
+        let long = format!(r#"{{"kind": "{}"}}"#, "x".repeat(LOOKED_AT));
+        let draft = Draft::read(&long).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(draft.field("kind"), Some(Value::Null));
     }
 
     #[test]

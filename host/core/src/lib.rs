@@ -12,7 +12,9 @@
 //! - [`memo`]: what the server made of what was sent, and how often;
 //! - [`status`]: the parent's status and its conditions;
 //! - [`category`] and [`backoff`]: what an error of the API server means, and
-//!   how long to wait.
+//!   how long to wait;
+//! - [`text`] and [`json`]: texts from elsewhere cleaned and cut, and how much
+//!   memory they take.
 
 pub mod backoff;
 pub mod category;
@@ -20,6 +22,7 @@ pub mod diff;
 pub mod draft;
 pub mod finish;
 pub mod gate;
+pub mod json;
 pub mod memo;
 pub mod names;
 pub mod parent;
@@ -27,3 +30,4 @@ pub mod plan;
 pub mod predecessor;
 pub mod quantity;
 pub mod status;
+pub mod text;

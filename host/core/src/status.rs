@@ -1,5 +1,7 @@
 //! The parent's status.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 
 use crate::plan::Condition;
@@ -18,21 +20,33 @@ pub fn desired(status: &Map<String, Value>, conditions: &[Condition], observed: 
         .as_array()
         .map_or(&[][..], Vec::as_slice);
     if !conditions.is_empty() {
+        let before = times(before);
         let conditions = conditions
             .iter()
-            .map(|condition| stamped(condition, before, generation, now));
+            .map(|condition| stamped(condition, &before, generation, now));
         status.insert("conditions".into(), conditions.collect());
     }
     Value::Object(status)
 }
 
-fn stamped(condition: &Condition, before: &[Value], generation: &Value, now: &str) -> Value {
-    let same = before
-        .iter()
-        .find(|old| old["type"] == condition.type_.as_str() && old["status"] == condition.status.as_str());
-    let since = same
-        .and_then(|old| old["lastTransitionTime"].as_str())
-        .unwrap_or(now);
+/// Since when conditions have had their status, by type and status. The first of two that have both counts.
+type Times<'a> = HashMap<(&'a str, &'a str), Option<&'a str>>;
+
+fn times(conditions: &[Value]) -> Times<'_> {
+    let mut times = Times::new();
+    for condition in conditions {
+        if let (Some(type_), Some(status)) = (condition["type"].as_str(), condition["status"].as_str()) {
+            times
+                .entry((type_, status))
+                .or_insert_with(|| condition["lastTransitionTime"].as_str());
+        }
+    }
+    times
+}
+
+fn stamped(condition: &Condition, before: &Times<'_>, generation: &Value, now: &str) -> Value {
+    let same = before.get(&(condition.type_.as_str(), condition.status.as_str()));
+    let since = same.copied().flatten().unwrap_or(now);
     let mut stamped = json!({
         "type": condition.type_,
         "status": condition.status.as_str(),
@@ -59,7 +73,12 @@ pub fn with_condition(observed: &Value, host: &[&str], condition: &Condition, no
             _ => None,
         });
     let before = before.unwrap_or_default();
-    let new = stamped(condition, &before, &observed["metadata"]["generation"], now);
+    let new = stamped(
+        condition,
+        &times(&before),
+        &observed["metadata"]["generation"],
+        now,
+    );
     let mut conditions: Vec<_> = before
         .into_iter()
         .filter(|old| {

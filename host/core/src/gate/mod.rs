@@ -19,6 +19,7 @@ use crate::parent::{DaskKind, Parent};
 use crate::plan::{
     Action, ChildKey, Condition, DesiredChild, Event, Owner, Plan, ResourceKind, Scale, SchedulerRequest,
 };
+use crate::text;
 
 /// How much a plan may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +30,16 @@ pub struct Limits {
     pub object_bytes: usize,
     /// Bytes of all children's JSON together.
     pub plan_bytes: usize,
+    /// Bytes of memory of what becomes trees, by [`tree_bytes`](crate::json::tree_bytes):
+    /// all of the children to apply, the metadata of those to create.
+    pub tree_bytes: usize,
     /// Bytes of the parent's status. It shares the API server's limit with the
     /// parent's spec.
     pub status_bytes: usize,
+    /// Conditions.
+    pub conditions: usize,
+    /// Bytes of all conditions' texts together.
+    pub condition_bytes: usize,
 }
 
 impl Default for Limits {
@@ -40,7 +48,10 @@ impl Default for Limits {
             children: 20_000,
             object_bytes: 1 << 20,
             plan_bytes: 256 << 20,
+            tree_bytes: 256 << 20,
             status_bytes: 256 << 10,
+            conditions: 50,
+            condition_bytes: 256 << 10,
         }
     }
 }
@@ -172,9 +183,26 @@ impl fmt::Display for Violation {
 /// Why a plan was refused: at least one violation.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub struct Refusal {
-    /// All that is wrong.
+    /// What is wrong: all of it, or the first hundred.
     pub violations: Vec<Violation>,
+    /// How many violations there are beside these.
+    pub more: usize,
 }
+
+/// How many violations are kept. A plan of thousands of children breaks a rule thousands of times.
+const KEPT: usize = 100;
+
+/// Bytes of a child's name or a field, as a violation has it.
+const NAME: usize = 300;
+
+/// Bytes of a violation's message. What is wrong stands in it, and may be of any length.
+const MESSAGE: usize = 2000;
+
+/// How many questions the Dask scheduler may be asked at once. There are three.
+const QUESTIONS: usize = 10;
+
+/// Bytes of the text that says why the parent is deleted.
+const WHY_DELETED: usize = 1024;
 
 /// How many violations a message spells out.
 const SPELLED_OUT: usize = 10;
@@ -185,7 +213,7 @@ impl fmt::Display for Refusal {
             let separator = if i == 0 { "" } else { "; " };
             write!(f, "{separator}{violation}")?;
         }
-        match self.violations.len().saturating_sub(SPELLED_OUT) {
+        match self.violations.len().saturating_sub(SPELLED_OUT) + self.more {
             0 => Ok(()),
             more => write!(f, "; and {more} more"),
         }
@@ -196,7 +224,7 @@ impl fmt::Display for Refusal {
 ///
 /// # Errors
 ///
-/// Everything that is wrong with it.
+/// Everything that is wrong with it, up to a hundred things.
 pub fn check(
     parent: &Parent,
     rules: &Rules<'_>,
@@ -208,6 +236,8 @@ pub fn check(
         rules,
         allowed: kinds::allowed(parent.kind, rules.extra),
         violations: Vec::new(),
+        more: 0,
+        trees: 0,
     };
     let children = gate.children(observed, plan.children);
     let status = gate.status(&plan.status);
@@ -224,13 +254,14 @@ pub fn check(
             events: plan.events,
             owner: plan.owner,
             scale: plan.scale,
-            delete_parent: plan.delete_parent,
+            delete_parent: plan.delete_parent.map(|why| text::line(&why, WHY_DELETED)),
             requeue_after: plan.requeue_after,
             scheduler: plan.scheduler,
         })
     } else {
         Err(Refusal {
             violations: gate.violations,
+            more: gate.more,
         })
     }
 }
@@ -240,14 +271,23 @@ struct Gate<'a> {
     rules: &'a Rules<'a>,
     allowed: Vec<ResourceKind>,
     violations: Vec<Violation>,
+    /// Violations that were not kept.
+    more: usize,
+    /// Bytes of memory that the trees of the children so far take.
+    trees: usize,
 }
 
 impl Gate<'_> {
     fn refuse(&mut self, child: Option<&ChildKey>, field: impl Into<String>, message: impl Into<String>) {
+        if self.violations.len() == KEPT {
+            self.more += 1;
+            return;
+        }
+        let (field, message): (String, String) = (field.into(), message.into());
         self.violations.push(Violation {
-            child: child.map(ToString::to_string),
-            field: field.into(),
-            message: message.into(),
+            child: child.map(|child| text::line(&child.to_string(), NAME)),
+            field: text::line(&field, NAME),
+            message: text::line(&message, MESSAGE),
         });
     }
 
@@ -260,7 +300,7 @@ impl Gate<'_> {
         }
         let bytes: usize = children
             .iter()
-            .filter_map(|child| text(&child.action))
+            .filter_map(|child| object_text(&child.action))
             .map(str::len)
             .sum();
         if bytes > limits.plan_bytes {
@@ -371,6 +411,27 @@ impl Gate<'_> {
     }
 
     fn conditions(&mut self, conditions: &[Condition]) {
+        let limits = self.rules.limits;
+        if conditions.len() > limits.conditions {
+            let message = format!(
+                "has {}; at most {} are allowed",
+                conditions.len(),
+                limits.conditions
+            );
+            self.refuse(None, "conditions", message);
+            return;
+        }
+        let bytes =
+            |condition: &Condition| condition.type_.len() + condition.reason.len() + condition.message.len();
+        let bytes: usize = conditions.iter().map(bytes).sum();
+        if bytes > limits.condition_bytes {
+            let message = format!(
+                "{bytes} bytes of text; at most {} are allowed",
+                limits.condition_bytes
+            );
+            self.refuse(None, "conditions", message);
+            return;
+        }
         let mut seen = HashSet::new();
         for condition in conditions {
             let type_ = condition.type_.as_str();
@@ -483,7 +544,17 @@ impl Gate<'_> {
             );
             self.refuse(None, "scheduler.retire", message);
         }
+        if request.questions.len() > QUESTIONS {
+            let message = format!("has {}; write each question once", request.questions.len());
+            self.refuse(None, "scheduler.questions", message);
+        }
         if request.retire.is_empty() {
+            return;
+        }
+        let most = self.rules.limits.children;
+        if request.retire.len() > most {
+            let message = format!("has {}; at most {most} are allowed", request.retire.len());
+            self.refuse(None, "scheduler.retire", message);
             return;
         }
         let known = observed.dask_workers();
@@ -498,7 +569,7 @@ impl Gate<'_> {
     }
 }
 
-fn text(action: &Action) -> Option<&str> {
+fn object_text(action: &Action) -> Option<&str> {
     match action {
         Action::Keep => None,
         Action::Create(text) | Action::Apply(text) => Some(text),

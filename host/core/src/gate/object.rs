@@ -3,14 +3,32 @@
 use serde_json::{Map, Value};
 
 use super::Gate;
-use crate::draft::Draft;
+use crate::draft::{Draft, Fields};
+use crate::json;
 use crate::names::{LABEL_CLUSTER, LABEL_WORKER_GROUP};
 use crate::parent::DaskKind;
 use crate::plan::ChildKey;
 
+/// The most fields that an object may have at its top; those of Kubernetes have about ten.
+const FIELDS: usize = 100;
+
 impl Gate<'_> {
-    /// An object that is sent as it is. Whatever is wrong with it is refused.
+    /// An object that is sent as it is, so that only its metadata becomes a tree. Whatever is wrong with it is refused.
     pub(super) fn object(&mut self, key: &ChildKey, text: &str) -> Option<Draft> {
+        let fields = self.fields(key, text)?;
+        let bytes = fields.metadata().map_or(0, json::tree_bytes);
+        self.draft(key, fields, bytes)
+    }
+
+    /// An object of which all is looked at.
+    pub(super) fn tree(&mut self, key: &ChildKey, text: &str) -> Option<Map<String, Value>> {
+        let fields = self.fields(key, text)?;
+        let tree = self.draft(key, fields, json::tree_bytes(text))?.to_map();
+        tree.map_err(|error| self.refuse(Some(key), "", format!("can't be read: {error}")))
+            .ok()
+    }
+
+    fn fields(&mut self, key: &ChildKey, text: &str) -> Option<Fields> {
         let most = self.rules.limits.object_bytes;
         if text.len() > most {
             self.refuse(
@@ -20,12 +38,13 @@ impl Gate<'_> {
             );
             return None;
         }
-        match Draft::read(text) {
-            Ok(object) => {
-                self.fixed(key, &object);
-                self.metadata(key, &object);
-                Some(object)
+        match Fields::read(text) {
+            Ok(fields) if fields.count() > FIELDS => {
+                let message = format!("has {} fields; an object has at most {FIELDS}", fields.count());
+                self.refuse(Some(key), "", message);
+                None
             }
+            Ok(fields) => Some(fields),
             Err(error) if error.is_data() => {
                 self.refuse(
                     Some(key),
@@ -41,11 +60,32 @@ impl Gate<'_> {
         }
     }
 
-    /// An object of which all is looked at.
-    pub(super) fn tree(&mut self, key: &ChildKey, text: &str) -> Option<Map<String, Value>> {
-        let tree = self.object(key, text)?.to_map();
-        tree.map_err(|error| self.refuse(Some(key), "", format!("can't be read: {error}")))
-            .ok()
+    /// Reads what becomes a tree of `bytes`, if there is room for it beside those of the children before.
+    fn draft(&mut self, key: &ChildKey, fields: Fields, bytes: usize) -> Option<Draft> {
+        let (before, most) = (self.trees, self.rules.limits.tree_bytes);
+        self.trees = before.saturating_add(bytes);
+        if self.trees > most {
+            // Once is enough.
+            if before <= most {
+                let message = format!(
+                    "would take more than {most} bytes of memory once they are read; plan fewer children at once, or \
+                     `create` them instead of `apply`"
+                );
+                self.refuse(None, "children", message);
+            }
+            return None;
+        }
+        match fields.into_draft() {
+            Ok(object) => {
+                self.fixed(key, &object);
+                self.metadata(key, &object);
+                Some(object)
+            }
+            Err(error) => {
+                self.refuse(Some(key), "metadata", format!("can't be read: {error}"));
+                None
+            }
+        }
     }
 
     /// What the key says, the object may repeat but not change.

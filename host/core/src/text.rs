@@ -1,0 +1,50 @@
+//! Texts from elsewhere, made fit for a log, a status or a terminal.
+
+/// Returns `text` as one line of at most `most` bytes, and a `…` behind it where it was cut.
+///
+/// Control characters, which could move a terminal's cursor or begin another line of a log, become spaces, and so do
+/// those that turn the direction of writing.
+#[must_use]
+pub fn line(text: &str, most: usize) -> String {
+    let end = text.floor_char_boundary(most);
+    let mut line: String = text[..end]
+        .chars()
+        .map(|c| if is_shown(c) { c } else { ' ' })
+        .collect();
+    if end < text.len() {
+        line.push('…');
+    }
+    line
+}
+
+/// Cleans and cuts a text in place, as [`line`]; one that is fit already is left alone.
+pub fn make_line(text: &mut String, most: usize) {
+    if text.len() > most || !text.chars().all(is_shown) {
+        *text = line(text, most);
+    }
+}
+
+fn is_shown(c: char) -> bool {
+    !c.is_control() && !matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("fine", 10, "fine")]
+    #[case("a\nb\x1b[31m", 10, "a b [31m")]
+    #[case("a\u{2028}b\u{202e}c", 10, "a b c")]
+    #[case("too long", 3, "too…")]
+    #[case("äöü", 3, "ä…")]
+    #[case("", 0, "")]
+    fn lines_are_cut_and_cleaned(#[case] text: &str, #[case] most: usize, #[case] expected: &str) {
+        assert_eq!(line(text, most), expected);
+        let mut changed = text.to_owned();
+        make_line(&mut changed, most);
+        assert_eq!(changed, expected);
+    }
+}
