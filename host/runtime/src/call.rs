@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dask_operator_core::text;
 use wasmtime::component::{ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Lower};
-use wasmtime::{Store, Trap, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 
 use crate::engine::TICK;
 use crate::limits::{MemoryExhausted, MemoryMeter};
@@ -19,6 +20,15 @@ pub(crate) struct State {
 
 /// Functions of a back trace that a message shows.
 const FRAMES: usize = 8;
+
+/// Bytes of a function's name that a message shows.
+const NAME: usize = 300;
+
+/// Bytes of a name that is made readable. Longer ones can be made to take very long.
+const READABLE: usize = 2000;
+
+/// Bytes of wasmtime's words that a message shows.
+const WORDS: usize = 1000;
 
 /// wasmtime's words when a guest returns more than `set_hostcall_fuel` allows; the
 /// error has no public type.
@@ -56,7 +66,7 @@ impl Caller {
         R: Lift + 'static,
         (R,): ComponentNamedList + Lift,
     {
-        let turn = self.engine.turn();
+        let turn = self.engine.turn(self.digest);
         let started = Instant::now();
         let mut store = self.store(told);
         let answer = match index {
@@ -132,6 +142,9 @@ impl Caller {
                 limit: self.limits.memory,
             };
         }
+        if let Some(full) = error.downcast_ref::<PoolConcurrencyLimitError>() {
+            return Failure::Exhausted(full.to_string());
+        }
         match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => Failure::Deadline {
                 limit: self.limits.deadline,
@@ -148,7 +161,7 @@ impl Caller {
                         limit: self.limits.output,
                     }
                 } else {
-                    Failure::Malformed(message)
+                    Failure::Malformed(text::line(&message, WORDS))
                 }
             }
         }
@@ -171,6 +184,13 @@ fn frames(error: &wasmtime::Error) -> Vec<String> {
         .iter()
         .filter_map(|frame| frame.func_name())
         .take(FRAMES)
-        .map(|name| format!("{:#}", rustc_demangle::demangle(name)))
+        .map(readable)
         .collect()
+}
+
+fn readable(name: &str) -> String {
+    if name.len() > READABLE {
+        return text::line(name, NAME);
+    }
+    text::line(&format!("{:#}", rustc_demangle::demangle(name)), NAME)
 }

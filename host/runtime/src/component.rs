@@ -12,7 +12,7 @@ use crate::contract::{
     RawDescription, ResourceKind, Review, ReviewRequest,
 };
 use crate::interface::qualified;
-use crate::{CallError, Digest, Engine, Failure, Interface, Limits, LoadError, Unfit, inspect, json};
+use crate::{CallError, Digest, Engine, Failure, Interface, Limits, LoadError, Unfit, answer, inspect, json};
 
 /// A component, ready to be called from any thread. A clone is the same component.
 ///
@@ -125,8 +125,9 @@ impl Component {
             function,
             Some(&self.inner.exports.validate_settings),
             (settings,),
-            |_| Ok(()),
+            |_: &Vec<Finding>| Ok(()),
         )
+        .map(answer::findings)
     }
 
     /// The kinds of children that its plans may hold, with these settings.
@@ -136,7 +137,9 @@ impl Component {
             name: "child-kinds",
         };
         let export = self.logic(interface).map(|logic| &logic.child_kinds);
-        self.call(function, export, (settings,), |_| Ok(()))
+        self.call(function, export, (settings,), |kinds: &Vec<ResourceKind>| {
+            answer::kinds(kinds)
+        })
     }
 
     /// Fills in what the author of an object (JSON) left out; gives the whole object.
@@ -156,10 +159,11 @@ impl Component {
             export,
             (object, settings),
             |answer: &Answer<String>| match answer {
-                Ok(object) => json::object(object, || "object".to_owned()),
+                Ok(object) => json::defaulted(object),
                 Err(_) => Ok(()),
             },
         )
+        .map(|given| given.map_err(answer::error))
     }
 
     /// Says what is wrong with an object (JSON), after defaulting. `old` is the object
@@ -176,7 +180,10 @@ impl Component {
             name: "validate",
         };
         let export = self.logic(interface).map(|logic| &logic.validate);
-        self.call(function, export, (object, old, settings), |_| Ok(()))
+        self.call(function, export, (object, old, settings), |_: &Vec<Finding>| {
+            Ok(())
+        })
+        .map(answer::findings)
     }
 
     /// Plans an object's children. The status is a valid JSON object. What the children's
@@ -187,7 +194,7 @@ impl Component {
             name: "plan",
         };
         let export = self.logic(interface).map(|logic| &logic.plan);
-        self.inner.caller.call(
+        let given = self.inner.caller.call(
             function,
             export,
             told(observation),
@@ -196,7 +203,8 @@ impl Component {
                 Ok(plan) => json::plan(plan),
                 Err(_) => Ok(()),
             },
-        )
+        );
+        given.map(|given| given.map_err(answer::error))
     }
 
     /// Asks a policy about a request at admission. The text of an inner error says why
@@ -216,6 +224,7 @@ impl Component {
                 Err(_) => Ok(()),
             },
         )
+        .map(|given| given.map(answer::response).map_err(answer::sentence))
     }
 
     /// Asks a policy about planned children. The text of an inner error says why it
@@ -240,6 +249,7 @@ impl Component {
                 Ok(Review::Allow | Review::Refuse(_)) | Err(_) => Ok(()),
             },
         )
+        .map(|given| given.map(answer::review).map_err(answer::sentence))
     }
 
     fn logic(&self, interface: Interface) -> Option<&LogicExports> {
@@ -419,7 +429,7 @@ fn describe(caller: &Caller, exports: &Exports) -> Result<Description, Unfit> {
             Some(&exports.describe),
             0,
             (),
-            |raw: &RawDescription| json::object(&raw.settings_schema, || "settings-schema".to_owned()),
+            |raw: &RawDescription| json::schema(&raw.settings_schema),
         )
         .map_err(Unfit::Call)?;
     if !is_name(&raw.name) {
@@ -438,7 +448,7 @@ fn describe(caller: &Caller, exports: &Exports) -> Result<Description, Unfit> {
     Ok(Description {
         name: raw.name,
         version: raw.version,
-        summary: raw.summary,
+        summary: answer::sentence(raw.summary),
         settings_schema: raw.settings_schema,
     })
 }

@@ -3,8 +3,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -14,8 +14,9 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationCon
 use crate::artefacts::Artefacts;
 use crate::call::State;
 use crate::contract::log;
-use crate::limits::TABLE_ENTRIES;
-use crate::{CallObserver, Compiler, EngineError};
+use crate::limits::{CORE_INSTANCES, MEMORIES, TABLE_ENTRIES, TABLES};
+use crate::turns::{Turn, Turns};
+use crate::{CallObserver, Compiler, Digest, EngineError};
 
 /// How often the clock ticks. Deadlines are kept to within two ticks.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
@@ -137,9 +138,10 @@ impl Engine {
         self.inner.compiler.as_ref()
     }
 
-    /// Waits until an instance can be made. It can, as long as the turn is kept.
-    pub(crate) fn turn(&self) -> Option<Turn<'_>> {
-        self.inner.turns.as_ref().map(Turns::take)
+    /// Waits until an instance of a component can be made. It can, as long as the turn is kept.
+    pub(crate) fn turn(&self, component: Digest) -> Option<Turn<'_>> {
+        let turns = self.inner.turns.as_ref();
+        turns.map(|turns| turns.take(component))
     }
 
     pub(crate) fn observer(&self) -> Option<&dyn CallObserver> {
@@ -161,15 +163,19 @@ fn on_demand() -> wasmtime::Result<wasmtime::Engine> {
 
 fn pooling(instances: u32) -> wasmtime::Result<wasmtime::Engine> {
     let mut pool = PoolingAllocationConfig::new();
-    // One component consists of several core instances, memories and tables: few if it was
-    // written in Rust, dozens if it carries an interpreter.
+    // Whoever has a turn finds room, whatever the others have: what one component may consist of, times
+    // the turns. One that needs more is refused when it is loaded.
     pool.total_component_instances(instances)
-        .total_core_instances(instances.saturating_mul(50))
-        .total_memories(instances.saturating_mul(2))
-        .total_tables(instances.saturating_mul(20))
+        .total_core_instances(instances.saturating_mul(CORE_INSTANCES))
+        .max_core_instances_per_component(CORE_INSTANCES)
+        .total_memories(instances.saturating_mul(MEMORIES))
+        .max_memories_per_component(MEMORIES)
+        .total_tables(instances.saturating_mul(TABLES))
+        .max_tables_per_component(TABLES)
         .table_elements(TABLE_ENTRIES)
-        .max_core_instance_size(8 << 20)
-        .max_component_instance_size(8 << 20)
+        // What the host keeps of all parts of a component together; no meter sees it.
+        .max_core_instance_size(INSTANCE)
+        .max_component_instance_size(INSTANCE)
         // Only pages that were written are cleaned afterwards, and stay: without that, a quarter of
         // a call is spent on getting them from the system again.
         .linear_memory_keep_resident(KEPT_MEMORY)
@@ -179,6 +185,9 @@ fn pooling(instances: u32) -> wasmtime::Result<wasmtime::Engine> {
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     wasmtime::Engine::new(&config)
 }
+
+/// Bytes that the host keeps of an instance beside its memory and its tables: globals, imports, functions.
+const INSTANCE: usize = 8 << 20;
 
 /// Memory that a place of the pool keeps, in bytes. A plan for one pod of 5 kB uses about half
 /// of it.
@@ -201,39 +210,6 @@ fn settings() -> Config {
         .wasm_relaxed_simd(false)
         .concurrency_support(false);
     config
-}
-
-/// As many turns as the pool has places.
-struct Turns {
-    free: Mutex<u32>,
-    freed: Condvar,
-}
-
-impl Turns {
-    fn new(count: u32) -> Self {
-        Self {
-            free: Mutex::new(count),
-            freed: Condvar::new(),
-        }
-    }
-
-    fn take(&self) -> Turn<'_> {
-        // A number can't be left half changed by a thread that panics.
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = self.freed.wait_while(free, |free| *free == 0);
-        *waiting.unwrap_or_else(PoisonError::into_inner) -= 1;
-        Turn(self)
-    }
-}
-
-/// The right to one instance.
-pub(crate) struct Turn<'a>(&'a Turns);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.0.freed.notify_one();
-    }
 }
 
 /// Ticks until the sender that it returns is dropped, whether anybody runs or not:

@@ -80,7 +80,7 @@ pub enum Unfit {
     #[error(
         "exports none of the interfaces that this host calls ({}); it exports {}",
         Interface::ALL.map(|interface| interface.to_string()).join(", "),
-        if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") }
+        if exports.is_empty() { "nothing".to_owned() } else { first(exports) }
     )]
     NoInterface {
         /// What it exports.
@@ -100,6 +100,15 @@ pub enum Unfit {
     /// It failed while it was asked what it is.
     #[error("{}.{}: {}", .0.interface, .0.function, .0.failure)]
     Call(CallError),
+}
+
+/// The first few names, and how many there are beside.
+fn first(names: &[String]) -> String {
+    const NAMED: usize = 10;
+    match names.len().checked_sub(NAMED) {
+        Some(more) if more > 0 => format!("{} and {more} more", names[..NAMED].join(", ")),
+        _ => names.join(", "),
+    }
 }
 
 /// What an author can do about an import that is not there.
@@ -165,6 +174,17 @@ pub enum Failure {
         /// What it may return.
         limit: usize,
     },
+    /// A part of its answer is larger than such a thing may be.
+    #[error("`{field}` of its answer {problem}")]
+    TooLarge {
+        /// Which part.
+        field: String,
+        /// How large it is, and how large it may be.
+        problem: String,
+    },
+    /// The host had no room for an instance. That is nothing that the component did.
+    #[error("this host has no room for it at the moment: {0}")]
+    Exhausted(String),
     /// It returned something that should be JSON and isn't.
     #[error("invalid JSON in `{field}`: {problem}")]
     InvalidJson {
@@ -179,6 +199,12 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Returns whether it is the host that failed, and not the component.
+    #[must_use]
+    pub fn is_of_host(&self) -> bool {
+        matches!(self, Self::Exhausted(_))
+    }
+
     /// One word in CamelCase, for conditions, events and metrics.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -186,7 +212,8 @@ impl Failure {
             Self::Trap { .. } => "PluginTrapped",
             Self::Deadline { .. } => "PluginDeadlineExceeded",
             Self::Memory { .. } => "PluginMemoryExceeded",
-            Self::Output { .. } => "PluginOutputExceeded",
+            Self::Output { .. } | Self::TooLarge { .. } => "PluginOutputExceeded",
+            Self::Exhausted(_) => "HostExhausted",
             Self::InvalidJson { .. } => "PluginInvalidJson",
             Self::Malformed(_) => "PluginMalformedAnswer",
         }

@@ -1,6 +1,7 @@
 //! What a component imports and exports, read from its bytes before anything of it
 //! is compiled.
 
+use dask_operator_core::text;
 use wasmparser::{Chunk, Encoding, Parser, Payload};
 
 use crate::interface::Name;
@@ -9,6 +10,12 @@ use crate::{Interface, Unfit};
 /// The interfaces of the contract that a component may import: the log, and the
 /// records that all interfaces share.
 const IMPORTS: [&str; 2] = ["log", "types"];
+
+/// Imports and exports that a component may have. One for this host has less than ten.
+const NAMES: usize = 1000;
+
+/// Bytes of a name, as messages have it. Those of the contract are shorter.
+const NAME: usize = 300;
 
 /// Reads which of the contract's interfaces a component has, and refuses what is no
 /// component, or none of ours, or wants more than it gets.
@@ -71,14 +78,19 @@ fn names(wasm: &[u8]) -> Result<(Vec<String>, Vec<String>), Unfit> {
                 rest = rest.get(unchecked_range.len()..).ok_or_else(truncated)?;
             }
             Payload::ComponentImportSection(section) => {
-                for import in section {
-                    imports.push(import.map_err(invalid)?.name.name.to_owned());
+                for import in section.into_iter().take(NAMES + 1) {
+                    imports.push(text::line(import.map_err(invalid)?.name.name, NAME));
                 }
             }
             Payload::ComponentExportSection(section) => {
-                for export in section {
-                    exports.push(export.map_err(invalid)?.name.name.to_owned());
+                for export in section.into_iter().take(NAMES + 1) {
+                    exports.push(text::line(export.map_err(invalid)?.name.name, NAME));
                 }
+            }
+            _ if imports.len() + exports.len() > NAMES => {
+                return Err(Unfit::Invalid(format!(
+                    "it has more than {NAMES} imports and exports"
+                )));
             }
             Payload::End(_) => return Ok((imports, exports)),
             _ => {}
@@ -150,6 +162,24 @@ mod tests {
     fn what_is_none_of_ours(#[case] wat: &str, #[case] expected: &str) {
         let error = refusal(wat);
         assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn names_are_few_and_messages_short() {
+        let exports = |count: usize, name: &str| -> String {
+            (0..count)
+                .map(|i| format!(r#"(export "a{i}:{name}/b" (instance $empty))"#))
+                .collect()
+        };
+        let many = format!("(component (instance $empty) {})", exports(1001, "x"));
+        assert_eq!(
+            refusal(&many),
+            "not valid: it has more than 1000 imports and exports"
+        );
+        let some = format!("(component (instance $empty) {})", exports(50, &"y".repeat(1000)));
+        let said = refusal(&some);
+        assert!(said.ends_with("… and 40 more"), "{said}");
+        assert!(said.len() < 5000, "{}", said.len());
     }
 
     #[test]

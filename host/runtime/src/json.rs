@@ -2,15 +2,78 @@
 
 use serde::de::IgnoredAny;
 
+use dask_operator_core::json::tree_bytes;
+
 use crate::Failure;
 use crate::contract::{ChildAction, DesiredChild, Plan, Verdict};
 
+/// How large a text may be.
+struct Bounds {
+    /// In bytes.
+    text: usize,
+    /// As a tree, in bytes of memory.
+    tree: usize,
+}
+
+/// An object of the API server, which takes 1.5 MiB.
+const OBJECT: Bounds = Bounds {
+    text: 2 << 20,
+    tree: 64 << 20,
+};
+
+/// A patch of one.
+const PATCH: Bounds = Bounds {
+    text: 256 << 10,
+    tree: 16 << 20,
+};
+
+/// A schema of settings.
+const SCHEMA: Bounds = Bounds {
+    text: 256 << 10,
+    tree: 16 << 20,
+};
+
+impl Bounds {
+    /// Checks a text before anything of it is read.
+    fn hold(&self, text: &str, field: &str) -> Result<(), Failure> {
+        let too_large = |problem| Failure::TooLarge {
+            field: field.to_owned(),
+            problem,
+        };
+        if text.len() > self.text {
+            let problem = format!("has {} bytes; at most {} are allowed", text.len(), self.text);
+            return Err(too_large(problem));
+        }
+        if tree_bytes(text) > self.tree {
+            let problem = format!(
+                "would take more than {} bytes of memory once it is read",
+                self.tree
+            );
+            return Err(too_large(problem));
+        }
+        Ok(())
+    }
+}
+
+/// An object that was defaulted.
+pub(crate) fn defaulted(text: &str) -> Result<(), Failure> {
+    OBJECT.hold(text, "object")?;
+    object(text, || "object".to_owned())
+}
+
+/// A schema of settings.
+pub(crate) fn schema(text: &str) -> Result<(), Failure> {
+    SCHEMA.hold(text, "settings-schema")?;
+    object(text, || "settings-schema".to_owned())
+}
+
 /// A text must be a JSON object. `field` says where it stood, for the message.
-pub(crate) fn object(text: &str, field: impl FnOnce() -> String) -> Result<(), Failure> {
+fn object(text: &str, field: impl FnOnce() -> String) -> Result<(), Failure> {
     check(text, b'{', "object", field)
 }
 
-/// The status. Children's objects are the gate's to read: megabytes are not read twice.
+/// The status. Children's objects are the gate's to read: megabytes are not read twice. How large all of them may be
+/// the gate says, too.
 pub(crate) fn plan(plan: &Plan) -> Result<(), Failure> {
     object(&plan.status, || "status".to_owned())
 }
@@ -30,7 +93,10 @@ pub(crate) fn children(children: &[DesiredChild]) -> Result<(), Failure> {
 /// The patch of a policy.
 pub(crate) fn verdict(verdict: &Verdict) -> Result<(), Failure> {
     match verdict {
-        Verdict::Patch(text) => check(text, b'[', "array", || "verdict.patch".to_owned()),
+        Verdict::Patch(text) => {
+            PATCH.hold(text, "verdict.patch")?;
+            check(text, b'[', "array", || "verdict.patch".to_owned())
+        }
         Verdict::Allow | Verdict::Refuse(_) => Ok(()),
     }
 }
@@ -69,6 +135,30 @@ mod tests {
             _ => None,
         };
         assert_eq!(problem.as_deref(), expected);
+    }
+
+    fn problem(checked: Result<(), Failure>) -> String {
+        checked.expect_err("it is too large").to_string()
+    }
+
+    #[test]
+    fn each_kind_of_text_has_its_bounds() {
+        let long = format!("{{\"a\": \"{}\"}}", "x".repeat(2 << 20));
+        assert_eq!(
+            problem(defaulted(&long)),
+            "`object` of its answer has 2097161 bytes; at most 2097152 are allowed"
+        );
+        assert!(problem(schema(&long)).starts_with("`settings-schema` of its answer has"));
+        let patch = Verdict::Patch(format!("[{long}]"));
+        assert!(problem(verdict(&patch)).starts_with("`verdict.patch` of its answer has"));
+        let bomb = format!("{{\"a\": [{}0]}}", "{\"\":0}, ".repeat(100_000));
+        let heavy = problem(defaulted(&bomb));
+        assert!(
+            heavy.contains("would take more than 67108864 bytes of memory"),
+            "{heavy}"
+        );
+        let fine = format!("{{\"a\": [{}0]}}", "{\"\":0}, ".repeat(10_000));
+        assert!(defaulted(&fine).is_ok());
     }
 
     #[test]

@@ -22,6 +22,7 @@
 //! ([`Limits`]); what the component answered, or a [`CallError`] that says which
 //! component did what. A component that misbehaves harms nothing but its own call.
 
+mod answer;
 mod artefacts;
 mod call;
 mod compiling;
@@ -37,6 +38,7 @@ mod limits;
 mod log;
 mod observer;
 mod trusted;
+mod turns;
 
 pub use compiling::{Compiled, Compiler, compile_into_cache};
 pub use component::{Component, Description};

@@ -39,6 +39,12 @@ impl Default for Limits {
 /// interpreter has some 10,000.
 pub(crate) const TABLE_ENTRIES: usize = 100_000;
 
+/// What a component may consist of: core instances, memories and tables. Few if it was written in Rust, dozens of
+/// instances if it carries an interpreter. The pool has room for as many in each of its places.
+pub(crate) const CORE_INSTANCES: u32 = 50;
+pub(crate) const MEMORIES: u32 = 2;
+pub(crate) const TABLES: u32 = 20;
+
 /// The error that ends an instance which wants more memory than it may have.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("more than {limit} bytes of memory")]
@@ -102,15 +108,15 @@ impl ResourceLimiter for MemoryMeter {
     }
 
     fn instances(&self) -> usize {
-        100
+        CORE_INSTANCES as usize
     }
 
     fn tables(&self) -> usize {
-        100
+        TABLES as usize
     }
 
     fn memories(&self) -> usize {
-        10
+        MEMORIES as usize
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use dask_operator_core::text;
+
 use crate::Limits;
 use crate::contract::log::{Host, Level};
 
@@ -51,7 +53,7 @@ impl Host for GuestLog {
             return;
         };
         self.lines = lines;
-        let line = printable(&message, self.line_limit);
+        let line = text::line(&message, self.line_limit);
         let plugin = &*self.name;
         match level {
             Level::Trace => tracing::trace!(target: "plugin", plugin, "{line}"),
@@ -66,33 +68,9 @@ impl Host for GuestLog {
     }
 }
 
-/// One line of at most `limit` bytes that can't move a terminal's cursor.
-fn printable(message: &str, limit: usize) -> String {
-    let end = message.floor_char_boundary(limit);
-    let mut line: String = message[..end]
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if end < message.len() {
-        line.push('…');
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
-    use rstest::rstest;
-
     use super::*;
-
-    #[rstest]
-    #[case("fine", 10, "fine")]
-    #[case("a\nb\x1b[31m", 10, "a b [31m")]
-    #[case("too long", 3, "too…")]
-    #[case("äöü", 3, "ä…")]
-    fn lines_are_cut_and_cleaned(#[case] message: &str, #[case] limit: usize, #[case] expected: &str) {
-        assert_eq!(printable(message, limit), expected);
-    }
 
     #[test]
     fn only_so_many_lines_are_kept() {

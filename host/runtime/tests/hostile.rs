@@ -175,6 +175,10 @@ fn what_is_wrong_with_a_child_is_for_the_gate_to_say() {
 #[case("bad-schema", "describe.describe: invalid JSON in `settings-schema`")]
 #[case("endless-description", "describe.describe: not done after 200 ms")]
 #[case("endless-start", "describe.describe: not done after 200 ms")]
+#[case(
+    "many-memories",
+    "3 Wasm linear memories, which exceeds the configured maximum of 2"
+)]
 #[case("huge-memory", "describe.describe: it wanted more than 256 MiB of memory")]
 fn what_can_not_be_loaded(#[case] name: &str, #[case] message: &str) {
     let engine = engine(Allocation::default());
@@ -195,6 +199,33 @@ fn what_default_returns_is_an_object() {
         .default(Interface::Cluster, "{}", "{}")
         .expect_err("it misbehaves");
     assert!(matches!(*error.failure, Failure::InvalidJson { .. }), "{error}");
+}
+
+#[test]
+fn what_default_returns_fits_into_memory() {
+    let engine = engine(Allocation::default());
+    let hostile = load(&engine, "json-bomb", long()).expect("it can be loaded");
+    let error = hostile
+        .default(Interface::Cluster, "{}", "{}")
+        .expect_err("it misbehaves");
+    assert_eq!(error.failure.reason(), "PluginOutputExceeded", "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("`object` of its answer would take more than"),
+        "{error}"
+    );
+}
+
+#[test]
+fn of_too_many_findings_some_are_kept() {
+    let engine = engine(Allocation::default());
+    let hostile = load(&engine, "many-findings", long()).expect("it can be loaded");
+    let findings = hostile
+        .validate(Interface::Cluster, "{}", None, "{}")
+        .expect("an answer");
+    assert_eq!(findings.len(), 1001);
+    assert_eq!(findings[1000].message, "and 499000 more");
 }
 
 #[test]

@@ -128,7 +128,7 @@ impl Guard {
     fn note<T>(&self, object: &str, answer: Result<T, Failure>) -> Result<T, Failure> {
         match &answer {
             Ok(_) => self.decides(object, Instant::now()),
-            Err(failure) if failure.is::<CallError>() => self.fails(object, failure, Instant::now()),
+            Err(failure) if is_its_own(failure) => self.fails(object, failure, Instant::now()),
             Err(_) => {}
         }
         answer
@@ -170,6 +170,12 @@ impl Guard {
             what,
         });
     }
+}
+
+/// Returns whether a failure is the plugin's, and not the host's.
+fn is_its_own(failure: &Failure) -> bool {
+    let error = failure.downcast_ref::<CallError>();
+    error.is_some_and(|error| !error.failure.is_of_host())
 }
 
 /// What tells one object from another: its kind, namespace and name.
@@ -237,18 +243,18 @@ mod tests {
 
     use super::*;
 
-    fn trap() -> Failure {
+    fn error(what: What) -> Failure {
         Box::new(CallError {
             component: "c".into(),
             digest: Digest::of(b""),
             interface: "cluster",
             function: "plan",
-            failure: Box::new(What::Missing),
+            failure: Box::new(what),
         })
     }
 
-    /// What is told of a plugin of that term. Calls: the object's name, and how it goes: `+`, `-` (trap) or `?` (another
-    /// error); a number is so many seconds.
+    /// What is told of a plugin of that term. Calls: the object's name, and how it goes: `+`, `-` (trap), `!` (no room) or `?`
+    /// (another error); a number is so many seconds.
     fn told(term: Term, calls: &str) -> String {
         let (tell, mut heard) = unbounded_channel();
         let id = PluginId {
@@ -270,9 +276,13 @@ mod tests {
             let (name, how) = call.split_at(1);
             match how {
                 "+" => guard.decides(&object(name), now),
-                "-" => guard.fails(&object(name), &trap(), now),
-                _ => {
-                    let answer: Result<(), Failure> = guard.note(&object(name), Err("something else".into()));
+                "-" => guard.fails(&object(name), &error(What::Missing), now),
+                how => {
+                    let failure = match how {
+                        "!" => error(What::Exhausted("it is full".into())),
+                        _ => "something else".into(),
+                    };
+                    let answer: Result<(), Failure> = guard.note(&object(name), Err(failure));
                     assert!(answer.is_err());
                 }
             }
@@ -300,6 +310,7 @@ mod tests {
     #[case::three_objects("a- b- c- d-", "b")]
     #[case::others_go_well("a- b- x+ c- a- x+ b- c-", "")]
     #[case::no_traps("a? b? c? d?", "")]
+    #[case::no_room("a! b! c! d!", "")]
     #[case::again_after_success("a- b- c- 60 a+ a- b- c-", "bwb")]
     #[case::after_others_went_well("x+ y+ z+ a- b- c-", "b")]
     fn what_fails_in_a_row_is_told(#[case] calls: &str, #[case] expected: &str) {
