@@ -16,8 +16,11 @@ mod chain;
 mod dry_run;
 mod object;
 mod outcome;
+mod patch;
 #[cfg(test)]
 mod tests;
+
+use std::collections::HashSet;
 
 use dask_operator_runtime::contract::{
     AdmissionRequest, AdmissionResponse, Error, Finding, Operation, Severity, Timestamp, Verdict,
@@ -25,7 +28,8 @@ use dask_operator_runtime::contract::{
 use serde_json::Value;
 
 pub use chain::{Chain, Decider, Request};
-pub use outcome::{Outcome, Said};
+pub use outcome::{LeftOut, Outcome, Said};
+pub use patch::check_patch;
 
 use crate::convert;
 use crate::fields::FIELDS;
@@ -205,9 +209,9 @@ fn forgive(findings: &mut Vec<Finding>, before: impl FnOnce() -> Vec<Finding>) {
         return;
     }
     let before = before();
+    let known = said(&before);
     findings.retain_mut(|finding| {
-        let same = |other: &Finding| (&other.field, &other.message) == (&finding.field, &finding.message);
-        if !before.iter().any(same) {
+        if !known.contains(&place_and_message(finding)) {
             return true;
         }
         let is_known = finding.severity == Severity::Warning;
@@ -216,6 +220,15 @@ fn forgive(findings: &mut Vec<Finding>, before: impl FnOnce() -> Vec<Finding>) {
         }
         !is_known
     });
+}
+
+/// What findings say, and where.
+fn said(findings: &[Finding]) -> HashSet<(&str, &str)> {
+    findings.iter().map(place_and_message).collect()
+}
+
+fn place_and_message(finding: &Finding) -> (&str, &str) {
+    (&finding.field, &finding.message)
 }
 
 /// Asks the policies one after the other. Their patches count where `patching`.
@@ -296,9 +309,9 @@ fn refused(
         },
         None => Vec::new(),
     };
+    let before = said(&before);
     for finding in findings {
-        let same = |other: &Finding| (&other.field, &other.message) == (&finding.field, &finding.message);
-        let known = before.iter().any(same);
+        let known = before.contains(&place_and_message(&finding));
         let said = Said::new(&policy.title, &finding.field, &finding.message);
         match (finding.severity, policy.mode) {
             (Severity::Error, Mode::Monitor) => outcome.report(said),
@@ -308,43 +321,19 @@ fn refused(
     }
 }
 
-/// Why a patch can't be applied to an object, of which `object` is what the operations before have left.
-fn inapplicable(error: &json_patch::PatchError, object: &Value) -> String {
-    let path = error.path.to_string();
-    let mut parents = path.match_indices('/').skip(1).map(|(end, _)| &path[..end]);
-    match parents.find(|parent| object.pointer(parent).is_none()) {
-        Some(missing) => format!(
-            "there is no {missing} for {path} to be in (operation {}): add that before",
-            error.operation + 1
-        ),
-        None => error.to_string(),
-    }
-}
-
 fn patch(policy: &Policy, object: &mut Object<'_>, outcome: &mut Outcome, text: &str) {
-    let mut patched = object.value().clone();
-    let applied = serde_json::from_str::<json_patch::Patch>(text)
-        .map_err(|error| error.to_string())
-        .and_then(|patch| {
-            json_patch::patch_unsafe(&mut patched, &patch).map_err(|error| inapplicable(&error, &patched))
-        });
-    let wrong = match applied {
-        Err(error) => Some(("", format!("its patch can't be applied: {error}"))),
-        Ok(()) => renamed(object.value(), &patched)
-            .map(|field| (field, "its patch changes it, which nobody may".to_owned())),
-    };
-    match (wrong, policy.mode) {
-        (None, Mode::Protect) => object.replace(patched),
-        (None, Mode::Monitor) if patched == *object.value() => {}
-        (None, Mode::Monitor) => {
+    match (patch::apply(object.value(), text), policy.mode) {
+        (Ok(patched), Mode::Protect) => object.replace(patched),
+        (Ok(patched), Mode::Monitor) if patched == *object.value() => {}
+        (Ok(_), Mode::Monitor) => {
             outcome.report(Said::new(
                 &policy.title,
                 "",
                 format!("it would change the object: {text}"),
             ));
         }
-        (Some((field, message)), Mode::Protect) => outcome.refuse(Said::new(&policy.title, field, message)),
-        (Some((field, message)), Mode::Monitor) => outcome.report(Said::new(&policy.title, field, message)),
+        (Err((field, message)), Mode::Protect) => outcome.refuse(Said::new(&policy.title, field, message)),
+        (Err((field, message)), Mode::Monitor) => outcome.report(Said::new(&policy.title, field, message)),
     }
 }
 

@@ -5,14 +5,23 @@ use std::collections::HashSet;
 use dask_operator_runtime::contract::{Finding, Severity};
 use serde_json::Value;
 
-/// Findings as one text: `spec.image: it has no tag; …`.
+/// How many findings one text has.
+const SPELLED_OUT: usize = 20;
+
+/// Findings as one text: `spec.image: it has no tag; …`. Of many it has the first ones.
 #[must_use]
 pub fn sentences<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> String {
     let sentence = |finding: &Finding| match finding.field.as_str() {
         "" => finding.message.clone(),
         field => format!("{field}: {}", finding.message),
     };
-    findings.into_iter().map(sentence).collect::<Vec<_>>().join("; ")
+    let mut findings = findings.into_iter();
+    let mut sentences: Vec<String> = findings.by_ref().take(SPELLED_OUT).map(sentence).collect();
+    match findings.count() {
+        0 => {}
+        more => sentences.push(format!("and {more} more")),
+    }
+    sentences.join("; ")
 }
 
 /// Findings with mistakes as errors, where the administrator wants it so.
@@ -62,6 +71,13 @@ mod tests {
             field: field.to_owned(),
             message: message.to_owned(),
         }
+    }
+
+    #[test]
+    fn a_text_has_the_first_of_many_findings() {
+        let found = vec![finding(Severity::Error, "a", "b"); 22];
+        assert!(sentences(&found).ends_with("a: b; a: b; and 2 more"));
+        assert_eq!(sentences(&found[..2]), "a: b; a: b");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use dask_operator_core::parent::DaskKind;
+use dask_operator_core::text;
 use dask_operator_runtime::contract::{
     ChildAction, ChildKey, DesiredChild, Finding, Review, ReviewRequest, Timestamp,
 };
@@ -16,6 +17,9 @@ use crate::policy::{Mode, Policy};
 
 /// How many children a remark names.
 const NAMED: usize = 3;
+
+/// Bytes of a child's kind and name in a message. No gate has looked at them yet.
+const NAME: usize = 300;
 
 /// What policies made of planned children.
 #[derive(Debug, Default)]
@@ -172,7 +176,7 @@ fn places(
         .collect();
     let mut placed = Vec::new();
     for child in changed {
-        let called = format!("{} {}", child.key.kind, child.key.name);
+        let called = called(&child.key);
         let Some(place) = by_name.get(&name(&child.key)).copied() else {
             return Err(format!("wants {called}, which is not in the plan"));
         };
@@ -198,11 +202,14 @@ fn word(action: &ChildAction) -> &'static str {
     }
 }
 
+/// A child as messages call it.
+fn called(key: &ChildKey) -> String {
+    text::line(&format!("{} {}", key.kind, key.name), NAME)
+}
+
 /// The first few by name, and how many more there are.
 fn names<'a>(children: impl Iterator<Item = &'a DesiredChild>) -> String {
-    let mut names: Vec<_> = children
-        .map(|child| format!("{} {}", child.key.kind, child.key.name))
-        .collect();
+    let mut names: Vec<_> = children.map(|child| called(&child.key)).collect();
     let more = names.len().saturating_sub(NAMED);
     names.truncate(NAMED);
     let named = names.join(", ");

@@ -7,6 +7,7 @@ use dask_operator_core::gate::{self, Observed, Rules};
 use dask_operator_core::names::DASK_API_VERSION;
 use dask_operator_core::parent::{DaskKind, Parent};
 use dask_operator_core::plan::{ChildKey, ResourceKind};
+use dask_operator_render::admission::check_patch;
 use dask_operator_render::convert;
 use dask_operator_render::logic::Failure;
 use dask_operator_render::policy::Policy;
@@ -14,7 +15,7 @@ use dask_operator_render::review::{ReviewError, review};
 use dask_operator_runtime::CallError;
 use dask_operator_runtime::contract::{
     self, AdmissionRequest, ChildAction, DesiredChild, Observation, ObservedKind, ObservedObject, Operation,
-    SchedulerState,
+    SchedulerState, Verdict,
 };
 use serde_json::{Value, json};
 
@@ -163,16 +164,23 @@ pub(super) fn try_logic(plugin: &Plugin, kind: DaskKind, extra: &[ResourceKind])
 pub(super) fn try_policy(policy: &Arc<Policy>) -> Result<(), LoadFailure> {
     let failed = |failure: Failure| failed(&policy.title, &failure);
     for sample in DaskKind::ALL {
+        let object = object(sample);
         let request = AdmissionRequest {
             kind: convert::dask_kind(sample),
             operation: Operation::Create,
-            object: object(sample).to_string(),
+            object: object.to_string(),
             old: None,
             user_info: json!({"username": "sample", "uid": "", "groups": [], "extra": {}}).to_string(),
             dry_run: true,
             settings: policy.settings.clone(),
         };
-        policy.rules.admit(&request).map_err(failed)?.ok();
+        let answer = policy.rules.admit(&request).map_err(failed)?;
+        if let Ok(Verdict::Patch(patch)) = answer.map(|response| response.verdict) {
+            check_patch(&object, &patch).map_err(|problem| {
+                let text = format!("{} patched a sample as no policy may: {problem}", policy.title);
+                LoadFailure::new("SampleRefused", text)
+            })?;
+        }
     }
     let child = |kind: &str, name: &str, action: ChildAction| DesiredChild {
         key: contract::ChildKey {

@@ -97,6 +97,7 @@ fn plan(
         ..Rules::new(&decider.child_kinds)
     };
     if let Err(refusal) = gate::check(&parent, &rules, &Nothing, plan) {
+        outcome.refuse_more(refusal.more);
         for violation in refusal.violations {
             let child = violation
                 .child

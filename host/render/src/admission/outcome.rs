@@ -1,11 +1,22 @@
 //! What the answers come to.
 
+use std::collections::HashSet;
 use std::fmt;
 
+use dask_operator_core::text;
 use dask_operator_runtime::contract::{Finding, Severity};
 use serde_json::Value;
 
-/// What somebody said of an object.
+/// How many refusals, warnings and reports of a request are kept. Nobody reads more.
+const SAID: usize = 100;
+
+/// Bytes of a field.
+const FIELD: usize = 1024;
+
+/// Bytes of a sentence.
+const SENTENCE: usize = 4096;
+
+/// What somebody said of an object: one line, however it was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
     /// The policy that said it; empty for the logic of the kind.
@@ -20,10 +31,12 @@ impl Said {
     /// `message` about `field`, by a policy (or the kind's logic, where `policy` is empty).
     #[must_use]
     pub fn new(policy: &str, field: &str, message: impl Into<String>) -> Self {
+        let mut message: String = message.into();
+        text::make_line(&mut message, SENTENCE);
         Self {
             policy: policy.to_owned(),
-            field: field.to_owned(),
-            message: message.into(),
+            field: text::line(field, FIELD),
+            message,
         }
     }
 }
@@ -52,6 +65,17 @@ pub struct Outcome {
     pub warnings: Vec<Said>,
     /// What policies that only monitor would have refused or changed.
     pub reports: Vec<Said>,
+    /// How much more there was.
+    pub left_out: LeftOut,
+}
+
+/// How many things were said that were not kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Refusals.
+    pub refusals: usize,
+    /// Warnings and reports.
+    pub notices: usize,
 }
 
 impl Outcome {
@@ -64,7 +88,11 @@ impl Outcome {
     /// All reasons in one text; empty when there are none.
     #[must_use]
     pub fn refusal(&self) -> String {
-        sentences(&self.refusals).join("; ")
+        let mut sentences = sentences(&self.refusals);
+        if self.left_out.refusals > 0 {
+            sentences.push(format!("and {} more", self.left_out.refusals));
+        }
+        sentences.join("; ")
     }
 
     /// Warnings and reports as the person who asked sees them, each once.
@@ -72,25 +100,33 @@ impl Outcome {
     pub fn notices(&self) -> Vec<String> {
         let reports = self.reports.iter();
         let reports = reports.map(|said| format!("only monitored: {said}"));
-        let mut notices: Vec<String> = Vec::new();
-        for notice in sentences(&self.warnings).into_iter().chain(reports) {
-            if !notices.contains(&notice) {
-                notices.push(notice);
-            }
+        let mut said = HashSet::new();
+        let mut notices: Vec<String> = sentences(&self.warnings)
+            .into_iter()
+            .chain(reports)
+            .filter(|notice| said.insert(notice.clone()))
+            .collect();
+        if self.left_out.notices > 0 {
+            notices.push(format!("and {} more warnings", self.left_out.notices));
         }
         notices
     }
 
     pub(super) fn refuse(&mut self, said: Said) {
-        self.refusals.push(said);
+        keep(&mut self.refusals, &mut self.left_out.refusals, said);
     }
 
     pub(super) fn warn(&mut self, said: Said) {
-        self.warnings.push(said);
+        keep(&mut self.warnings, &mut self.left_out.notices, said);
     }
 
     pub(super) fn report(&mut self, said: Said) {
-        self.reports.push(said);
+        keep(&mut self.reports, &mut self.left_out.notices, said);
+    }
+
+    /// There are so many refusals beside those that are named.
+    pub(super) fn refuse_more(&mut self, more: usize) {
+        self.left_out.refusals += more;
     }
 
     /// What the kind's logic found.
@@ -112,13 +148,65 @@ impl Outcome {
 
     /// This, and what was said later, when nothing may be changed any more.
     pub(super) fn and(mut self, later: Self) -> Self {
-        self.refusals.extend(later.refusals);
-        self.warnings.extend(later.warnings);
-        self.reports.extend(later.reports);
+        later.refusals.into_iter().for_each(|said| self.refuse(said));
+        later.warnings.into_iter().for_each(|said| self.warn(said));
+        later.reports.into_iter().for_each(|said| self.report(said));
+        self.left_out.refusals += later.left_out.refusals;
+        self.left_out.notices += later.left_out.notices;
         self
+    }
+}
+
+fn keep(kept: &mut Vec<Said>, left_out: &mut usize, said: Said) {
+    if kept.len() < SAID {
+        kept.push(said);
+    } else {
+        *left_out += 1;
     }
 }
 
 fn sentences(said: &[Said]) -> Vec<String> {
     said.iter().map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(severity: Severity, message: String) -> Finding {
+        Finding {
+            severity,
+            field: String::new(),
+            message,
+        }
+    }
+
+    #[test]
+    fn a_hundred_things_are_said_and_how_many_more() {
+        let mut outcome = Outcome::default();
+        let of = |severity| (0..150).map(move |i| finding(severity, i.to_string()));
+        outcome.findings(of(Severity::Warning).chain(of(Severity::Error)).collect());
+        assert_eq!((outcome.refusals.len(), outcome.warnings.len()), (100, 100));
+        assert!(
+            outcome.refusal().ends_with("; 99; and 50 more"),
+            "{}",
+            outcome.refusal()
+        );
+        let notices = outcome.notices();
+        assert_eq!(notices.len(), 101);
+        assert_eq!(notices[100], "and 50 more warnings");
+
+        let both = outcome.clone().and(outcome);
+        assert_eq!((both.refusals.len(), both.warnings.len()), (100, 100));
+        assert!(both.refusal().ends_with("; and 200 more"), "{}", both.refusal());
+        assert_eq!(both.left_out.notices, 200);
+    }
+
+    #[test]
+    fn what_is_said_is_one_line() {
+        let said = Said::new("p", "spec.a\nb", format!("one\ntwo{}", "x".repeat(SENTENCE)));
+        let text = said.to_string();
+        assert!(text.starts_with("policy p: spec.a b: one two"), "{text}");
+        assert!(text.len() < SENTENCE + 100, "{}", text.len());
+    }
 }

@@ -473,3 +473,37 @@ fn an_update_warns_of_what_it_changes_only() {
         ["spec.size: that is a lot"]
     );
 }
+
+/// Each compared with each would take minutes.
+#[test]
+fn what_was_found_before_is_looked_up() {
+    let finding = |i: u32| Finding {
+        severity: Severity::Error,
+        field: format!("spec.f{i}"),
+        message: "it is wrong".into(),
+    };
+    let mut findings: Vec<_> = (0..50_000).map(finding).collect();
+    forgive(&mut findings, || (1..50_000).rev().map(finding).collect());
+    assert_eq!(findings.len(), 50_000);
+    let errors: Vec<_> = findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error)
+        .collect();
+    assert_eq!(errors.len(), 1);
+    assert_eq!(errors[0].field, "spec.f0");
+}
+
+#[test]
+fn a_policy_copies_nothing() {
+    let patch = json!([{"op": "copy", "from": "/spec", "path": "/spec/a"}]);
+    let object = object(json!({"size": 1}));
+    for mode in [Mode::Protect, Mode::Monitor] {
+        let outcome = mutate(&chain(&[(Rule::Patch(patch.clone()), mode)]), &create(&object));
+        let said = outcome.refusal() + &outcome.notices().concat();
+        assert!(
+            said.contains("its patch can't be applied: operation 1 is a `copy`, which no policy may use"),
+            "{said}"
+        );
+        assert_eq!(outcome.changed, None);
+    }
+}

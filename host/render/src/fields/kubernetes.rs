@@ -7,13 +7,24 @@ use serde_json::{Map, Value};
 use super::place::{self, Scope};
 use super::{MOST, Path, preserves_unknown, properties};
 
+/// How many fields of an object that Kubernetes does not have are named.
+const NAMED: usize = 100;
+
 /// Returns findings about the fields of Kubernetes' own parts of a spec that are in none of their schemas.
 pub(super) fn unknown(kind: DaskKind, schema: &Value, spec: &Value) -> Vec<Finding> {
     let mut walk = Walk {
         kind,
         findings: Vec::new(),
+        more: 0,
     };
     walk.value(schema, spec, Path::Root("spec"), Place::Ours, None);
+    if walk.more > 0 {
+        walk.findings.push(Finding {
+            severity: Severity::Warning,
+            field: "spec".to_owned(),
+            message: format!("Kubernetes does not have {} more of its fields", walk.more),
+        });
+    }
     walk.findings
 }
 
@@ -29,6 +40,8 @@ enum Place {
 struct Walk {
     kind: DaskKind,
     findings: Vec<Finding>,
+    /// How many there are beside those.
+    more: usize,
 }
 
 impl Walk {
@@ -69,6 +82,7 @@ impl Walk {
                     match (known.get(name), place) {
                         (Some(schema), _) => self.value(schema, value, field, place, Some(&scope)),
                         (None, Place::Ours) => {}
+                        (None, _) if self.findings.len() == NAMED => self.more += 1,
                         (None, Place::Pod) => self.of_pod(field, name, value, &scope),
                         (None, Place::Service) => self.of_service(field, name, &scope),
                     }
