@@ -8,7 +8,7 @@ from support import chart
 from support.dask import workers
 from support.hook import Hook, component
 from support.kubectl import Refused
-from support.manifests import API, cluster
+from support.manifests import API, changed, cluster
 from support.operator import BINARY
 from support.waiting import stays, until
 
@@ -44,7 +44,8 @@ def refusal(kubectl, manifest):
 
 def test_plugins_that_may_not_be_listed(admin, kubectl, host, tmp_path):
     policy = component("required-limits")
-    kubectl.apply(cluster("before", 1))
+    limited = {"limits": {"memory": "1Gi"}}
+    kubectl.apply(changed(cluster("before", 1), "spec.worker.spec.containers.0.resources", limited))
     admin.apply({"apiVersion": API, "kind": "ClusterDaskPlugin", "metadata": {"name": NAME},
                  "spec": {"source": {"file": {"path": str(policy)}}}})
     try:

@@ -42,24 +42,39 @@ const PLACES: [(&str, &str); 2] = [
     ("/spec/cluster/spec/worker/replicas", "spec.cluster.spec.worker.replicas"),
 ];
 
+/// Says what is wrong with the number of workers that a resource asks for.
+fn too_many(object: &Value, settings: &Settings) -> Option<Finding> {
+    PLACES.into_iter().find_map(|(pointer, field)| {
+        let replicas = object.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
+        (replicas > settings.maximum).then(|| {
+            let message = format!("{replicas} workers are too many: write at most {}", settings.maximum);
+            Finding::error(field, message)
+        })
+    })
+}
+
 impl Policy for {{type}} {
     fn admit(request: &AdmissionRequest, settings: &Settings) -> Result<AdmissionResponse, String> {
         if request.operation == Operation::Delete {
             return Ok(AdmissionResponse::allow());
         }
         let object = request.object_json()?;
-        for (pointer, field) in PLACES {
-            let replicas = object.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
-            if replicas > settings.maximum {
-                let message = format!("{replicas} workers are too many: write at most {}", settings.maximum);
-                return Ok(AdmissionResponse::refuse(field, message));
-            }
+        if let Some(finding) = too_many(&object, settings) {
+            return Ok(AdmissionResponse::refuse(finding.field, finding.message));
         }
         let mut changes = Changes::of(&object);
         for (name, value) in &settings.labels {
             changes.label(name, value)?;
         }
         Ok(AdmissionResponse::allow().with_changes(&changes))
+    }
+
+    /// Holds for what was there before the policy, too, and whatever planned the children.
+    fn review_plan(request: &ReviewRequest, settings: &Settings) -> Result<Review, String> {
+        Ok(match too_many(&request.parent_json()?, settings) {
+            Some(finding) => Review::Refuse(vec![finding]),
+            None => Review::Allow,
+        })
     }
 }
 
@@ -91,6 +106,15 @@ mod tests {
             "101 workers are too many: write at most 100",
         );
         assert_eq!(ask(101), refused);
+        let request = ReviewRequest {
+            parent_kind: ResourceKind::new("kubernetes.dask.org/v1", "DaskWorkerGroup"),
+            parent: json!({"spec": {"worker": {"replicas": 101}}}).to_string(),
+            children: Vec::new(),
+            now: 0,
+            settings: "{}".to_owned(),
+        };
+        let review = {{type}}::review_plan(&request, &Settings::default()).expect("an answer");
+        assert!(matches!(review, Review::Refuse(_)), "{review:?}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! observations and plans can be recorded and compared; the operator's own types serialise alike.
 
 use std::borrow::Borrow;
+use std::collections::BTreeSet;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -374,8 +375,12 @@ impl AdmissionResponse {
     /// is installed later must not keep people from scaling or deleting what they have. `before` are the findings of
     /// [`AdmissionRequest::old_json`].
     pub fn of_new_findings(findings: Vec<Finding>, before: &[Finding]) -> Self {
+        let known: BTreeSet<(&str, &str)> = before
+            .iter()
+            .map(|finding| (finding.field.as_str(), finding.message.as_str()))
+            .collect();
         let soften = |finding: Finding| {
-            if before.contains(&finding) {
+            if known.contains(&(finding.field.as_str(), finding.message.as_str())) {
                 Finding::warning(finding.field, finding.message)
             } else {
                 finding

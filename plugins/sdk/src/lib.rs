@@ -31,6 +31,11 @@
 //!             _ => AdmissionResponse::allow(),
 //!         })
 //!     }
+//!
+//!     fn review_plan(_: &ReviewRequest, _: &NoSettings) -> Result<Review, String> {
+//!         // Children may go: they do when a cluster is scaled down.
+//!         Ok(Review::Allow)
+//!     }
 //! }
 //!
 //! export!(NoDeletion: policy);

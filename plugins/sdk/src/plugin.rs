@@ -73,10 +73,15 @@ pub trait Logic<Interface>: Plugin {
     fn plan(observation: &Observation, settings: &Self::Settings) -> Result<Plan, Error>;
 }
 
-/// A rule on top of the logic. Both questions are answered with yes unless you write them.
+/// A rule on top of the logic.
+///
+/// What people ask for and what is made of it are two things. A manifest that was admitted says little about the pods
+/// that a component other than the default one makes, and objects that were there before the policy were never asked
+/// about. So a rule about pods or numbers has to stand in [`review_plan`](Self::review_plan), where it holds;
+/// [`admit`](Self::admit) says it early, and where it can be mended.
 pub trait Policy: Plugin {
-    /// Asked at admission, for each create, update and delete. The text of an error says why the policy could not
-    /// decide.
+    /// Asked at admission, for each create, update and delete; answered with yes unless you write it. The text of an
+    /// error says why the policy could not decide.
     fn admit(_request: &AdmissionRequest, _settings: &Self::Settings) -> Result<AdmissionResponse, String> {
         Ok(AdmissionResponse {
             verdict: Verdict::Allow,
@@ -84,10 +89,9 @@ pub trait Policy: Plugin {
         })
     }
 
-    /// Asked for each plan that would write something.
-    fn review_plan(_request: &ReviewRequest, _settings: &Self::Settings) -> Result<Review, String> {
-        Ok(Review::Allow)
-    }
+    /// Asked for each plan that would write something. A policy that has nothing to say about children answers with
+    /// [`Review::Allow`]. The text of an error says why the policy could not decide.
+    fn review_plan(request: &ReviewRequest, settings: &Self::Settings) -> Result<Review, String>;
 }
 
 /// Logic of `DaskCluster`.

@@ -67,6 +67,11 @@ impl Policy for CostCentre {
             _ => AdmissionResponse::allow(),
         })
     }
+
+    fn review_plan(_: &ReviewRequest, _: &Settings) -> Result<Review, String> {
+        // Who pays is said of the resource; nothing has to be said of its children.
+        Ok(Review::Allow)
+    }
 }
 
 export!(CostCentre: cluster, policy);

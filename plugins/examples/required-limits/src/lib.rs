@@ -2,7 +2,7 @@
 //!
 //! One worker without a memory limit can take a whole node down, and nobody pays for a cluster that belongs to nobody.
 
-use dask_operator_plugin::dask::pods::{Role, pods};
+use dask_operator_plugin::dask::pods::{PodSpec, Role, planned_pod_spec, pods};
 use dask_operator_plugin::prelude::*;
 use dask_operator_plugin::{schemars, serde};
 
@@ -91,7 +91,9 @@ impl Policy for RequiredLimits {
             return Ok(AdmissionResponse::allow());
         }
         let check = |object: &Value| {
-            let mut findings = limits(&request.kind.kind, object, settings);
+            let pods = pods(&request.kind.kind, object);
+            let asked = pods.iter().filter(|pod| concerns(pod.role, settings));
+            let mut findings: Vec<Finding> = asked.flat_map(|pod| limits(pod, settings)).collect();
             findings.extend(labels(object, settings));
             findings
         };
@@ -101,31 +103,57 @@ impl Policy for RequiredLimits {
             &before,
         ))
     }
+
+    /// Whatever was admitted, and whoever planned it: no pod is made without limits.
+    fn review_plan(request: &ReviewRequest, settings: &Settings) -> Result<Review, String> {
+        let of_parent = Role::of_parent(&request.parent_kind.kind);
+        for child in &request.children {
+            let Some(object) = child.action.object_json()? else {
+                continue;
+            };
+            let Some(place) = planned_pod_spec(&child.key.kind, &object) else {
+                continue;
+            };
+            let mut roles = [Role::of(&object), of_parent].into_iter().flatten();
+            let Some(role) = roles.find(|role| concerns(*role, settings)) else {
+                continue;
+            };
+            let findings = limits(&PodSpec { role, place }, settings);
+            if !findings.is_empty() {
+                let called = format!("{} {}", child.key.kind, child.key.name);
+                let of_child =
+                    |finding: Finding| Finding::error("", format!("{called}: {}", finding.sentence()));
+                // Those beside it lack the same.
+                return Ok(Review::Refuse(findings.into_iter().map(of_child).collect()));
+            }
+        }
+        Ok(Review::Allow)
+    }
 }
 
-/// Limits that are missing.
-fn limits(kind: &str, object: &Value, settings: &Settings) -> Vec<Finding> {
+/// Whether pods of this role must have limits.
+fn concerns(role: Role, settings: &Settings) -> bool {
+    settings.pods.contains(&role.into())
+}
+
+/// Limits that a pod lacks.
+fn limits(pod: &PodSpec<'_>, settings: &Settings) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for pod in pods(kind, object) {
-        if !settings.pods.contains(&pod.role.into()) {
-            continue;
-        }
-        for container in pod.containers() {
-            let limits = &container.value["resources"]["limits"];
-            for resource in settings
-                .limits
-                .iter()
-                .filter(|resource| limits[resource.as_str()].is_null())
-            {
-                let field = format!("{}.resources.limits.{resource}", container.field);
-                let message = format!(
-                    "it is missing: write how much {resource} {} of a {} may use, as `{resource}: {}`",
-                    container.title(),
-                    pod.role,
-                    example(resource)
-                );
-                findings.push(Finding::error(field, message));
-            }
+    for container in pod.containers() {
+        let limits = &container.value["resources"]["limits"];
+        for resource in settings
+            .limits
+            .iter()
+            .filter(|resource| limits[resource.as_str()].is_null())
+        {
+            let field = format!("{}.resources.limits.{resource}", container.field);
+            let message = format!(
+                "it is missing: write how much {resource} {} of a {} may use, as `{resource}: {}`",
+                container.title(),
+                pod.role,
+                example(resource)
+            );
+            findings.push(Finding::error(field, message));
         }
     }
     findings
@@ -264,6 +292,52 @@ mod tests {
         assert_eq!(
             refused(admit(Operation::Update, WITHOUT, Some(with), &settings)),
             [MEMORY]
+        );
+    }
+
+    #[test]
+    fn no_pod_is_made_without_limits() {
+        let review = |parent: &str, kind: &str, object: &str, settings: &Settings| -> Vec<String> {
+            let request = ReviewRequest {
+                parent_kind: ResourceKind::new("kubernetes.dask.org/v1", parent),
+                parent: "{}".to_owned(),
+                children: vec![DesiredChild::create(
+                    ResourceKind::new("v1", kind).key("c"),
+                    yaml(object),
+                )],
+                now: 0,
+                settings: "{}".to_owned(),
+            };
+            match RequiredLimits::review_plan(&request, settings).expect("an answer") {
+                Review::Refuse(findings) => findings.into_iter().map(|finding| finding.message).collect(),
+                Review::Allow | Review::Change(_) => Vec::new(),
+            }
+        };
+        let usual = Settings::default();
+        let lacks = "{metadata: {labels: {dask.org/component: worker}}, spec: {containers: [{name: w}]}}";
+        let unlabelled = "{spec: {containers: [{name: w}]}}";
+        let mark = "{metadata: {labels: {dask.org/component: worker}, annotations: {a: b}}}";
+        let has = "{spec: {containers: [{name: w, resources: {limits: {memory: 1Gi}}}]}}";
+        let deployment = "{spec: {template: {spec: {containers: [{name: w}]}}}}";
+        for (parent, kind, object, refused) in [
+            ("DaskWorkerGroup", "Pod", lacks, true),
+            ("DaskWorkerGroup", "Pod", unlabelled, true),
+            ("DaskWorkerGroup", "Deployment", deployment, true),
+            ("DaskWorkerGroup", "Pod", mark, false),
+            ("DaskWorkerGroup", "Pod", has, false),
+            ("DaskWorkerGroup", "Service", unlabelled, false),
+            ("DaskCluster", "Pod", lacks, true),
+            ("DaskCluster", "Pod", unlabelled, false),
+        ] {
+            let said = review(parent, kind, object, &usual);
+            assert_eq!(!said.is_empty(), refused, "{parent} {kind} {object}: {said:?}");
+        }
+        assert_eq!(
+            review("DaskWorkerGroup", "Pod", lacks, &usual),
+            [
+                "Pod c: spec.containers[0].resources.limits.memory: it is missing: write how much memory container \"w\" \
+                 of a worker may use, as `memory: 4Gi`"
+            ]
         );
     }
 

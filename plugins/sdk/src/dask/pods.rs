@@ -49,6 +49,17 @@ impl Role {
             _ => None,
         }
     }
+
+    /// The role of the pods that the default logic plans for a resource of this kind. A component can label its pods as it
+    /// likes, but not choose whose they are.
+    pub fn of_parent(kind: &str) -> Option<Self> {
+        match kind {
+            "DaskCluster" => Some(Self::Scheduler),
+            "DaskWorkerGroup" => Some(Self::Worker),
+            "DaskJob" => Some(Self::Runner),
+            _ => None,
+        }
+    }
 }
 
 /// A part of an object, and where it stands.
@@ -145,12 +156,28 @@ pub fn pods<'a>(kind: &str, object: &'a Value) -> Vec<PodSpec<'a>> {
 /// The pod specs that a planned object has: its own if it is a Pod, its template's if it is a Deployment. What is there
 /// can be changed.
 pub fn pod_spec_mut<'a>(kind: &str, object: &'a mut Value) -> Option<&'a mut Value> {
-    let pointer = match kind {
-        "Pod" => "/spec",
-        "Deployment" => "/spec/template/spec",
-        _ => return None,
-    };
+    let (pointer, _) = of_planned(kind)?;
     object.pointer_mut(pointer)
+}
+
+/// The pod spec that a planned object has, and where it stands; none where it has none, as a mark that is put on a pod.
+pub fn planned_pod_spec<'a>(kind: &str, object: &'a Value) -> Option<Place<'a>> {
+    let (pointer, field) = of_planned(kind)?;
+    let value = object.pointer(pointer).filter(|value| value.is_object())?;
+    Some(Place {
+        field: field.to_owned(),
+        pointer: pointer.to_owned(),
+        value,
+    })
+}
+
+/// Where a planned object of this kind has the spec of a pod, as a JSON Pointer and as a field.
+fn of_planned(kind: &str) -> Option<(&'static str, &'static str)> {
+    match kind {
+        "Pod" => Some(("/spec", "spec")),
+        "Deployment" => Some(("/spec/template/spec", "spec.template.spec")),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
