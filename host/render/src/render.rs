@@ -213,6 +213,13 @@ impl Renderer<'_> {
                             format!("the plan was refused: {violation}"),
                         );
                     }
+                    if refusal.more > 0 {
+                        let more = format!(
+                            "the plan was refused: {} more things are wrong with it",
+                            refusal.more
+                        );
+                        self.say(Level::Error, &source, &title, "", more);
+                    }
                     return;
                 }
             };

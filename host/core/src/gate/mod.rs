@@ -6,13 +6,16 @@
 
 pub mod kinds;
 mod object;
+mod refusal;
+mod rules;
 pub mod words;
 
 use std::collections::HashSet;
-use std::fmt;
 
 use serde_json::{Map, Value};
-use thiserror::Error;
+
+pub use refusal::{Refusal, Violation};
+pub use rules::{Limits, Rules};
 
 use crate::draft::Draft;
 use crate::parent::{DaskKind, Parent};
@@ -20,67 +23,6 @@ use crate::plan::{
     Action, ChildKey, Condition, DesiredChild, Event, Owner, Plan, ResourceKind, Scale, SchedulerRequest,
 };
 use crate::text;
-
-/// How much a plan may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Children.
-    pub children: usize,
-    /// Bytes of one child's JSON. The API server takes 1.5 MiB (etcd's limit).
-    pub object_bytes: usize,
-    /// Bytes of all children's JSON together.
-    pub plan_bytes: usize,
-    /// Bytes of memory of what becomes trees, by [`tree_bytes`](crate::json::tree_bytes):
-    /// all of the children to apply, the metadata of those to create.
-    pub tree_bytes: usize,
-    /// Bytes of the parent's status. It shares the API server's limit with the
-    /// parent's spec.
-    pub status_bytes: usize,
-    /// Conditions.
-    pub conditions: usize,
-    /// Bytes of all conditions' texts together.
-    pub condition_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            children: 20_000,
-            object_bytes: 1 << 20,
-            plan_bytes: 256 << 20,
-            tree_bytes: 256 << 20,
-            status_bytes: 256 << 10,
-            conditions: 50,
-            condition_bytes: 256 << 10,
-        }
-    }
-}
-
-/// What a plan is measured by.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules<'a> {
-    /// The kinds that the component declared for its children.
-    pub declared: &'a [ResourceKind],
-    /// Kinds that the administrator allows beyond [`kinds::allowed`].
-    pub extra: &'a [ResourceKind],
-    /// Types of conditions that the host writes and no component may.
-    pub host_conditions: &'a [&'a str],
-    /// How much it may hold.
-    pub limits: Limits,
-}
-
-impl<'a> Rules<'a> {
-    /// The usual rules for a component that declares these kinds.
-    #[must_use]
-    pub fn new(declared: &'a [ResourceKind]) -> Self {
-        Self {
-            declared,
-            extra: &[],
-            host_conditions: &[],
-            limits: Limits::default(),
-        }
-    }
-}
 
 /// What is known about the world when a plan is checked.
 pub trait Observed {
@@ -160,65 +102,11 @@ pub struct CheckedPlan {
     pub scheduler: Option<SchedulerRequest>,
 }
 
-/// One thing that is wrong with a plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// The child, as `Pod a-scheduler`; none for the plan itself.
-    pub child: Option<String>,
-    /// Where, as `metadata.labels[dask.org/cluster-name]`; empty for the whole.
-    pub field: String,
-    /// What is wrong and what to write instead.
-    pub message: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.child.as_deref().unwrap_or("plan"), self.field.as_str()) {
-            (child, "") => write!(f, "{child}: {}", self.message),
-            (child, field) => write!(f, "{child}, {field}: {}", self.message),
-        }
-    }
-}
-
-/// Why a plan was refused: at least one violation.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub struct Refusal {
-    /// What is wrong: all of it, or the first hundred.
-    pub violations: Vec<Violation>,
-    /// How many violations there are beside these.
-    pub more: usize,
-}
-
-/// How many violations are kept. A plan of thousands of children breaks a rule thousands of times.
-const KEPT: usize = 100;
-
-/// Bytes of a child's name or a field, as a violation has it.
-const NAME: usize = 300;
-
-/// Bytes of a violation's message. What is wrong stands in it, and may be of any length.
-const MESSAGE: usize = 2000;
-
 /// How many questions the Dask scheduler may be asked at once. There are three.
 const QUESTIONS: usize = 10;
 
 /// Bytes of the text that says why the parent is deleted.
 const WHY_DELETED: usize = 1024;
-
-/// How many violations a message spells out.
-const SPELLED_OUT: usize = 10;
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, violation) in self.violations.iter().take(SPELLED_OUT).enumerate() {
-            let separator = if i == 0 { "" } else { "; " };
-            write!(f, "{separator}{violation}")?;
-        }
-        match self.violations.len().saturating_sub(SPELLED_OUT) + self.more {
-            0 => Ok(()),
-            more => write!(f, "; and {more} more"),
-        }
-    }
-}
 
 /// Checks a plan for `parent`.
 ///
@@ -235,8 +123,7 @@ pub fn check(
         parent,
         rules,
         allowed: kinds::allowed(parent.kind, rules.extra),
-        violations: Vec::new(),
-        more: 0,
+        refusal: Refusal::default(),
         trees: 0,
     };
     let children = gate.children(observed, plan.children);
@@ -246,7 +133,7 @@ pub fn check(
     gate.owner(observed, plan.owner.as_ref());
     gate.scale(observed, &plan.scale);
     gate.scheduler(observed, plan.scheduler.as_ref());
-    if gate.violations.is_empty() {
+    if gate.refusal.violations.is_empty() {
         Ok(CheckedPlan {
             children,
             status,
@@ -259,10 +146,7 @@ pub fn check(
             scheduler: plan.scheduler,
         })
     } else {
-        Err(Refusal {
-            violations: gate.violations,
-            more: gate.more,
-        })
+        Err(gate.refusal)
     }
 }
 
@@ -270,25 +154,14 @@ struct Gate<'a> {
     parent: &'a Parent,
     rules: &'a Rules<'a>,
     allowed: Vec<ResourceKind>,
-    violations: Vec<Violation>,
-    /// Violations that were not kept.
-    more: usize,
+    refusal: Refusal,
     /// Bytes of memory that the trees of the children so far take.
     trees: usize,
 }
 
 impl Gate<'_> {
-    fn refuse(&mut self, child: Option<&ChildKey>, field: impl Into<String>, message: impl Into<String>) {
-        if self.violations.len() == KEPT {
-            self.more += 1;
-            return;
-        }
-        let (field, message): (String, String) = (field.into(), message.into());
-        self.violations.push(Violation {
-            child: child.map(|child| text::line(&child.to_string(), NAME)),
-            field: text::line(&field, NAME),
-            message: text::line(&message, MESSAGE),
-        });
+    fn refuse(&mut self, child: Option<&ChildKey>, field: impl AsRef<str>, message: impl AsRef<str>) {
+        self.refusal.add(child, field.as_ref(), message.as_ref());
     }
 
     fn children(&mut self, observed: &impl Observed, children: Vec<DesiredChild>) -> Vec<CheckedChild> {

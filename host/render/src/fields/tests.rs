@@ -177,6 +177,25 @@ fn fields_of_kubernetes(#[case] spec: Value, #[case] expected: &[&str]) {
     assert_eq!(found, expected);
 }
 
+/// An object of the API server has room for hundreds of thousands.
+#[test]
+fn of_many_fields_some_are_named() {
+    let many: Map<String, Value> = (0..200_000).map(|i| (format!("f{i}"), json!(0))).collect();
+    let object = json!({"kind": "DaskCluster", "spec": {"worker": {"spec": many}}});
+    let found = Fields::new().of_kubernetes(DaskKind::Cluster, &object);
+    assert_eq!(found.len(), 101);
+    assert_eq!(found[100].message, "Kubernetes does not have 199900 more of its fields");
+}
+
+#[test]
+fn long_names_are_compared_with_nothing() {
+    let name = "s".repeat(1 << 20);
+    let object = json!({"kind": "DaskCluster", "spec": {"worker": {"spec": {name: 1}}}});
+    let found = Fields::new().of_kubernetes(DaskKind::Cluster, &object);
+    let message = &found[0].message;
+    assert!(message.ends_with("`kubectl explain` says which there are"));
+}
+
 #[rstest]
 #[case::fine(json!({"suspend": true, "schedulerUpdate": "Recreate", "worker": {"replicas": 0, "updateStrategy": {"maxSurge": "5%"}}}), &[])]
 #[case::nothing(json!({"suspend": null, "worker": null}), &[])]
