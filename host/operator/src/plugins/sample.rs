@@ -225,3 +225,54 @@ pub(super) fn try_policy(policy: &Arc<Policy>) -> Result<(), LoadFailure> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dask_operator_render::policy::{Mode, Rules};
+    use dask_operator_runtime::contract::{AdmissionResponse, Review, ReviewRequest};
+
+    use super::*;
+
+    /// Patches whatever it is asked about.
+    struct Patches(Value);
+
+    impl Rules for Patches {
+        fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+            Ok(Ok(AdmissionResponse {
+                verdict: Verdict::Patch(self.0.to_string()),
+                warnings: Vec::new(),
+            }))
+        }
+
+        fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+            Ok(Ok(Review::Allow))
+        }
+    }
+
+    fn tried(patch: Value) -> Result<(), LoadFailure> {
+        try_policy(&Arc::new(Policy {
+            title: "p".to_owned(),
+            settings: "{}".to_owned(),
+            mode: Mode::Monitor,
+            rules: Box::new(Patches(patch)),
+        }))
+    }
+
+    #[test]
+    fn a_patch_is_tried() {
+        let label = json!([{"op": "add", "path": "/metadata/labels/a", "value": "b"}]);
+        assert_eq!(tried(label), Ok(()));
+        // Others have what the sample lacks.
+        let lacking = json!([{"op": "remove", "path": "/metadata/annotations/a"}]);
+        assert_eq!(tried(lacking), Ok(()));
+        let copy = json!([{"op": "copy", "from": "/spec", "path": "/metadata/annotations"}]);
+        let failure = tried(copy).expect_err("it copies");
+        assert_eq!(failure.reason, "SampleRefused");
+        assert!(
+            failure
+                .message
+                .starts_with("p patched a sample as no policy may: operation 1 is a `copy`"),
+            "{failure}"
+        );
+    }
+}
