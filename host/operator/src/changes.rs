@@ -68,7 +68,10 @@ mod tests {
             "apiVersion": "v1", "kind": "Service",
             "metadata": {
                 "name": name, "namespace": "n", "uid": name, "annotations": {ANNOTATION_HASH: "h"},
-                "labels": {"dask.org/cluster-name": "a"}, "ownerReferences": [{"kind": "DaskCluster", "name": "a", "uid": "parent", "controller": true}],
+                "labels": {"dask.org/cluster-name": "a"},
+                "ownerReferences": [{
+                    "apiVersion": DASK_API_VERSION, "kind": "DaskCluster", "name": "a", "uid": "parent", "controller": true,
+                }],
             },
             "spec": {"ports": [{"port": port}]},
         });

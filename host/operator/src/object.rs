@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use dask_operator_core::names::{FIELD_MANAGER, KOPF_ANNOTATIONS, KOPF_FINALIZER, LABEL_CLUSTER};
+use dask_operator_core::names::{
+    DASK_API_VERSION, FIELD_MANAGER, KOPF_ANNOTATIONS, KOPF_FINALIZER, LABEL_CLUSTER,
+};
 use dask_operator_core::parent::{DaskKind, Parent};
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_core::predecessor;
@@ -38,6 +40,20 @@ pub struct OwnerReference {
     /// Whether the owner can't go before it in a foreground deletion.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub block_owner_deletion: bool,
+}
+
+impl OwnerReference {
+    /// The kind of Dask resource that it names; none where it names something else.
+    #[must_use]
+    pub fn dask_kind(&self) -> Option<DaskKind> {
+        DaskKind::from_kind(&self.kind).filter(|_| *self.api_version == *DASK_API_VERSION)
+    }
+
+    /// Whether it names this resource: each part of it has to. A uid alone is no secret.
+    #[must_use]
+    pub fn names(&self, kind: DaskKind, name: &str, uid: &str) -> bool {
+        self.dask_kind() == Some(kind) && *self.name == *name && *self.uid == *uid
+    }
 }
 
 /// A Kubernetes object.
@@ -245,9 +261,7 @@ impl Object {
     /// this operator or its predecessor has made it. What users make is none, whatever labels and owners they give it.
     #[must_use]
     pub fn is_child_of(&self, kind: &ResourceKind, parent: &Parent) -> bool {
-        let controls = |owner: &OwnerReference| {
-            *owner.uid == *parent.uid && &*owner.kind == parent.kind.kind() && *owner.name == *parent.name
-        };
+        let controls = |owner: &OwnerReference| owner.names(parent.kind, &parent.name, &parent.uid);
         let by_predecessor = || predecessor::makes(parent, kind, &self.name, self.component_label.as_deref());
         self.controller().is_some_and(controls)
             && *self.namespace == *parent.namespace
@@ -273,7 +287,7 @@ impl Object {
     pub fn dask_owners(&self) -> impl Iterator<Item = (DaskKind, &str)> {
         self.owners
             .iter()
-            .filter_map(|owner| Some((DaskKind::from_kind(&owner.kind)?, owner.name.as_ref())))
+            .filter_map(|owner| Some((owner.dask_kind()?, owner.name.as_ref())))
     }
 }
 
@@ -501,6 +515,8 @@ pub(crate) mod tests {
     #[case::as_it_was_made("/metadata/name", json!("p"), true)]
     #[case::of_another_owner("/metadata/ownerReferences/0/uid", json!("x"), false)]
     #[case::of_another_kind("/metadata/ownerReferences/0/kind", json!("ReplicaSet"), false)]
+    #[case::of_another_name("/metadata/ownerReferences/0/name", json!("h"), false)]
+    #[case::of_another_api("/metadata/ownerReferences/0/apiVersion", json!("no.such/v1"), false)]
     #[case::owned_and_not_controlled("/metadata/ownerReferences/0/controller", json!(false), false)]
     #[case::in_another_namespace("/metadata/namespace", json!("m"), false)]
     #[case::of_another_cluster("/metadata/labels/dask.org~1cluster-name", json!("b"), false)]

@@ -40,7 +40,7 @@ impl Observed {
             .map(|kind| {
                 let mut owned = stores
                     .of(kind)
-                    .map(|store| store.owned_by(&parent.uid))
+                    .map(|store| store.owned_by(&parent.namespace, &parent.uid))
                     .unwrap_or_default();
                 owned.retain(|child| child.is_child_of(kind, parent));
                 (kind.clone(), owned)
@@ -256,7 +256,9 @@ mod tests {
             "metadata": {
                 "name": name, "namespace": "n", "uid": name,
                 "labels": {"dask.org/cluster-name": "a", "dask.org/component": component},
-                "ownerReferences": [{"kind": "DaskCluster", "name": "a", "uid": owner, "controller": true}],
+                "ownerReferences": [{
+                    "apiVersion": DASK_API_VERSION, "kind": "DaskCluster", "name": "a", "uid": owner, "controller": true,
+                }],
             },
         }))
     }
@@ -270,7 +272,9 @@ mod tests {
             );
             stores.of(&kind).map(|store| store.shown(object));
         };
-        let owned = json!([{"kind": "DaskCluster", "name": "a", "uid": "uid-a", "controller": true}]);
+        let owned = json!([{
+            "apiVersion": DASK_API_VERSION, "kind": "DaskCluster", "name": "a", "uid": "uid-a", "controller": true,
+        }]);
         put(dask("DaskCluster", "a", json!({})));
         put(dask("DaskCluster", "b", json!({})));
         put(dask(

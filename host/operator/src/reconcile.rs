@@ -384,18 +384,22 @@ impl Reconciler {
         object: &Object,
         owner: &Owner,
     ) -> Result<Option<Object>, WriteError> {
-        if object.owners.iter().any(|known| *known.uid == *owner.uid) {
+        // Only a cluster owns by a plan: the gate sees to that.
+        let is_known = |known: &OwnerReference| known.names(DaskKind::Cluster, &owner.name, &owner.uid);
+        if object.owners.iter().any(is_known) {
             return Ok(None);
         }
+        // With this uid and anything else wrong, garbage collection would take it for an owner that is gone.
+        let others = || object.owners.iter().filter(|known| *known.uid != *owner.uid);
         let new = OwnerReference {
             api_version: owner.kind.api_version.as_str().into(),
             kind: owner.kind.kind.as_str().into(),
             name: owner.name.as_str().into(),
             uid: owner.uid.as_str().into(),
-            controller: !object.owners.iter().any(|known| known.controller),
+            controller: !others().any(|known| known.controller),
             block_owner_deletion: true,
         };
-        let owners: Vec<_> = object.owners.iter().chain([&new]).collect();
+        let owners: Vec<_> = others().chain([&new]).collect();
         let kind = Kind::dask(key.kind);
         let adopted = self
             .writes

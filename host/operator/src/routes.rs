@@ -1,5 +1,6 @@
 //! Which reconciles a change concerns.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use dask_operator_core::parent::DaskKind;
@@ -51,14 +52,14 @@ pub enum Reason {
 /// The resources that `change` of an object of `kind` concerns. `stores` know those
 /// that are not named by the object: the worker groups and autoscalers of a cluster.
 pub fn concerned(kind: &Kind, change: &Change, stores: &Stores) -> Vec<(ParentKey, Reason)> {
-    let mut keys = Vec::new();
+    let (mut keys, mut seen) = (Vec::new(), HashSet::new());
     let urgency = if makes_room(change, stores) || is_missed(change) {
         Urgency::Urgent
     } else {
         Urgency::Usual
     };
     let mut dependency = |key: ParentKey| {
-        if !keys.iter().any(|(known, _)| *known == key) {
+        if seen.insert(key.clone()) {
             keys.push((key, Reason::Dependency(urgency)));
         }
     };
@@ -150,6 +151,7 @@ fn of_itself(change: &Change) -> Urgency {
 
 #[cfg(test)]
 mod tests {
+    use dask_operator_core::names::DASK_API_VERSION;
     use dask_operator_core::plan::ResourceKind;
     use rstest::rstest;
     use serde_json::{Value, json};
@@ -194,14 +196,14 @@ mod tests {
     #[rstest]
     #[case::worker(
         "v1/Pod",
-        json!({"name": "p", "namespace": "n", "ownerReferences": [{"kind": "DaskWorkerGroup", "name": "g"}]}),
+        json!({"name": "p", "namespace": "n", "ownerReferences": [{"apiVersion": DASK_API_VERSION, "kind": "DaskWorkerGroup", "name": "g"}]}),
         json!({}),
         &["DaskWorkerGroup n/g"]
     )]
     #[case::scheduler(
         "v1/Pod",
         json!({
-            "name": "p", "namespace": "n", "ownerReferences": [{"kind": "DaskCluster", "name": "c"}],
+            "name": "p", "namespace": "n", "ownerReferences": [{"apiVersion": DASK_API_VERSION, "kind": "DaskCluster", "name": "c"}],
             "labels": {"dask.org/component": "scheduler", "dask.org/cluster-name": "c"},
         }),
         json!({}),
@@ -209,7 +211,7 @@ mod tests {
     )]
     #[case::cluster_of_a_job(
         "kubernetes.dask.org/v1/DaskCluster",
-        json!({"name": "c", "namespace": "n", "ownerReferences": [{"kind": "DaskJob", "name": "c"}]}),
+        json!({"name": "c", "namespace": "n", "ownerReferences": [{"apiVersion": DASK_API_VERSION, "kind": "DaskJob", "name": "c"}]}),
         json!({}),
         &["DaskAutoscaler n/s", "DaskCluster n/c", "DaskJob n/c", "DaskWorkerGroup n/g"]
     )]
@@ -224,6 +226,12 @@ mod tests {
         json!({"name": "t", "namespace": "n", "uid": "uid of t"}),
         json!({"cluster": "c"}),
         &["DaskAutoscaler n/s", "DaskAutoscaler n/t"]
+    )]
+    #[case::of_another_api(
+        "v1/Pod",
+        json!({"name": "p", "namespace": "n", "ownerReferences": [{"apiVersion": "no.such/v1", "kind": "DaskJob", "name": "c"}]}),
+        json!({}),
+        &[]
     )]
     #[case::foreign("v1/Pod", json!({"name": "p", "ownerReferences": [{"kind": "ReplicaSet", "name": "r"}]}), json!({}), &[])]
     fn who_is_concerned(
@@ -260,7 +268,7 @@ mod tests {
         #[case] expected: Urgency,
     ) {
         let pod = Arc::new(object(&json!({"metadata": {
-            "name": "p", "namespace": "n", "ownerReferences": [{"kind": "DaskCluster", "name": "c", "uid": owner}],
+            "name": "p", "namespace": "n", "ownerReferences": [{"apiVersion": DASK_API_VERSION, "kind": "DaskCluster", "name": "c", "uid": owner}],
         }})));
         let change = Change {
             before: Some(pod.clone()),
@@ -276,7 +284,7 @@ mod tests {
     #[case::worker("DaskWorkerGroup", Urgency::Usual)]
     fn workers_that_go_are_counted_together(#[case] owner: &str, #[case] expected: Urgency) {
         let pod = object(&json!({"metadata": {
-            "name": "p", "namespace": "n", "ownerReferences": [{"kind": owner, "name": "o", "uid": "u"}],
+            "name": "p", "namespace": "n", "ownerReferences": [{"apiVersion": DASK_API_VERSION, "kind": owner, "name": "o", "uid": "u"}],
         }}));
         let change = Change {
             before: Some(Arc::new(pod)),

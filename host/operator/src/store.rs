@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::object::Object;
+use crate::object::{Object, OwnerReference};
 
 /// How long the answer to a write counts for sure without the watch having shown it.
 pub const UNCONFIRMED: Duration = Duration::from_secs(30);
@@ -42,7 +42,8 @@ struct Entry {
 #[derive(Debug, Default)]
 struct Inner {
     objects: HashMap<Place, Entry>,
-    by_owner: HashMap<Box<str>, BTreeSet<Place>>,
+    /// By the namespace that they share with an owner, and its uid: an owner in another namespace is none.
+    by_owner: HashMap<Place, BTreeSet<Place>>,
     by_cluster: HashMap<Place, BTreeSet<Place>>,
     /// Uids that were deleted by us, and until when that counts.
     deleted: HashMap<Box<str>, Instant>,
@@ -88,6 +89,11 @@ fn place(object: &Object) -> Place {
     (object.namespace.clone(), object.name.clone())
 }
 
+/// Under what `object` is found that the owner with this uid has.
+fn owned(object: &Object, owner: &OwnerReference) -> Place {
+    (object.namespace.clone(), owner.uid.clone())
+}
+
 /// Whether `one` is older than `two`. Resource versions of one kind are numbers
 /// that grow; those of a server that has others are never older.
 fn is_older(one: &Object, two: &Object) -> bool {
@@ -108,7 +114,7 @@ impl Inner {
     fn index(&mut self, object: &Object) {
         for owner in &object.owners {
             self.by_owner
-                .entry(owner.uid.clone())
+                .entry(owned(object, owner))
                 .or_default()
                 .insert(place(object));
         }
@@ -126,8 +132,9 @@ impl Inner {
             })
         };
         for owner in &object.owners {
-            if take(self.by_owner.get_mut(&owner.uid)) {
-                self.by_owner.remove(&owner.uid);
+            let owned = owned(object, owner);
+            if take(self.by_owner.get_mut(&owned)) {
+                self.by_owner.remove(&owned);
             }
         }
         if let Some(cluster) = cluster(object)
@@ -325,11 +332,11 @@ impl Store {
         self.read().get(&(namespace.into(), name.into())).cloned()
     }
 
-    /// All that `uid` owns, in the order of their names.
+    /// All in `namespace` that name `uid` as an owner, in the order of their names.
     #[must_use]
-    pub fn owned_by(&self, uid: &str) -> Vec<Arc<Object>> {
+    pub fn owned_by(&self, namespace: &str, uid: &str) -> Vec<Arc<Object>> {
         let inner = self.read();
-        inner.all(inner.by_owner.get(uid))
+        inner.all(inner.by_owner.get(&(namespace.into(), uid.into())))
     }
 
     /// All worker groups and autoscalers that name the cluster, or its

@@ -88,7 +88,8 @@ impl Stores {
     #[must_use]
     pub fn is_left_over(&self, object: &Object) -> bool {
         object.owners.iter().any(|owner| {
-            let key = DaskKind::from_kind(&owner.kind)
+            let key = owner
+                .dask_kind()
                 .map(|kind| ParentKey::new(kind, &object.namespace, &owner.name));
             key.and_then(|key| self.parent(&key))
                 .is_some_and(|now| now.uid != owner.uid)

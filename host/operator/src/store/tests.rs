@@ -16,7 +16,7 @@ fn pod(name: &str, uid: &str, version: u64) -> Object {
 
 fn names(store: &Store) -> Vec<String> {
     store
-        .owned_by("owner")
+        .owned_by("n", "owner")
         .iter()
         .map(|object| object.name.to_string())
         .collect()
@@ -32,6 +32,20 @@ fn objects_are_found_by_owner() {
     assert_eq!(names(&store), ["b"]);
     store.gone(&pod("b", "1", 4));
     assert!(names(&store).is_empty() && store.read().by_owner.is_empty());
+}
+
+/// Everybody may write any uid into what is theirs.
+#[test]
+fn an_owner_in_another_namespace_is_none() {
+    let store = Store::default();
+    let mut elsewhere = pod("a", "1", 1);
+    elsewhere.namespace = "m".into();
+    store.shown(elsewhere.clone());
+    assert!(names(&store).is_empty());
+    assert_eq!(store.owned_by("m", "owner").len(), 1);
+    store.shown(pod("a", "2", 2));
+    store.gone(&elsewhere);
+    assert_eq!(names(&store), ["a"]);
 }
 
 #[test]

@@ -109,6 +109,56 @@ async fn only_what_was_made_here_is_deleted(
     );
 }
 
+/// Uids are no secret, and everybody may write any owner into what is theirs.
+#[rstest]
+#[case::in_another_namespace("/metadata/namespace", json!("elsewhere"))]
+#[case::of_another_api("/metadata/ownerReferences/0/apiVersion", json!("no.such/v1"))]
+#[case::of_another_kind("/metadata/ownerReferences/0/kind", json!("DaskJob"))]
+#[case::of_another_name("/metadata/ownerReferences/0/name", json!("b"))]
+#[tokio::test]
+async fn what_only_says_that_it_belongs_to_somebody_is_no_child(#[case] pointer: &str, #[case] value: Value) {
+    let plan = |observation: &Observation| {
+        let told: usize = observation.children.iter().map(|kind| kind.objects.len()).sum();
+        Ok(Ok(Plan {
+            status: json!({"told": told}).to_string(),
+            ..empty()
+        }))
+    };
+    let mut decoy = owned("Pod", "p");
+    *decoy.pointer_mut(pointer).expect("a field of it") = value;
+    let world = World::new(None, &[parent("DaskCluster", &json!({"told": 0})), decoy], plan);
+    assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Done(None));
+    assert!(
+        world.server.requests().is_empty(),
+        "{:?}",
+        world.server.requests()
+    );
+}
+
+/// Nor does an object of the same name in another namespace stand in the way of a child.
+#[tokio::test]
+async fn a_child_is_made_beside_its_namesake_in_another_namespace() {
+    let plan = |_: &Observation| {
+        Ok(Ok(Plan {
+            children: vec![child("Service", "s", ChildAction::Apply), pod("p")],
+            ..empty()
+        }))
+    };
+    let elsewhere = |kind: &str, name: &str| {
+        let mut object = owned(kind, name);
+        object["metadata"]["namespace"] = "elsewhere".into();
+        object
+    };
+    let objects = [
+        parent("DaskCluster", &json!({"phase": "Running"})),
+        elsewhere("Service", "s"),
+        elsewhere("Pod", "p"),
+    ];
+    let world = World::new(None, &objects, plan);
+    assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Done(None));
+    assert_eq!(world.server.requests(), ["APPLY services/s", "POST pods"]);
+}
+
 /// Nor to apply over, whether a watch shows it or not.
 #[rstest]
 #[case::with_the_label("decoy")]
