@@ -250,8 +250,13 @@ impl Controller {
             });
         }
         let news = lock(&self.news).take();
+        let share = match namespaces {
+            // There is nobody to share with.
+            [_] => concurrency,
+            _ => share(concurrency),
+        };
         tokio::select! {
-            ended = self.lead(concurrency, lease) => ended,
+            ended = self.lead(concurrency, share, lease) => ended,
             error = first_panic(&mut watches) => Err(Ended::Panicked(error)),
             never = self.hear(news) => match never {},
         }
@@ -294,7 +299,12 @@ impl Controller {
     }
 
     /// Reconciles, once and as long as it holds the lease.
-    async fn lead(self: &Arc<Self>, concurrency: usize, lease: Option<&Lease>) -> Result<Infallible, Ended> {
+    async fn lead(
+        self: &Arc<Self>,
+        concurrency: usize,
+        share: usize,
+        lease: Option<&Lease>,
+    ) -> Result<Infallible, Ended> {
         if let Some(lease) = lease {
             lease.acquire().await;
         }
@@ -307,7 +317,7 @@ impl Controller {
         };
         tokio::select! {
             lost = lost => Err(Ended::Lost(lost)),
-            never = self.clone().work(concurrency) => match never {},
+            never = self.clone().work(concurrency, share) => match never {},
         }
     }
 
@@ -362,14 +372,14 @@ impl Controller {
         std::future::pending().await
     }
 
-    /// Reconciles what is due, for ever.
-    async fn work(self: Arc<Self>, concurrency: usize) -> Infallible {
+    /// Reconciles what is due, for ever: so many resources at a time, of one namespace `share` at most.
+    async fn work(self: Arc<Self>, concurrency: usize, share: usize) -> Infallible {
         let permits = Arc::new(Semaphore::new(concurrency));
         let mut sweep = Instant::now();
         loop {
             // The semaphore is never closed.
             let permit = permits.clone().acquire_owned().await;
-            let key = self.queue.next().await;
+            let key = self.queue.next(share).await;
             let this = self.clone();
             tokio::spawn(async move {
                 this.one(key).await;
@@ -453,6 +463,12 @@ async fn first_lists(health: &Health, needed: &[String], others: &[String]) {
     while !health.all_synced() {
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// How many of `concurrency` reconciles may be of one namespace: a pass over a large resource takes long, and somebody has to
+/// be left for the others.
+fn share(concurrency: usize) -> usize {
+    concurrency.saturating_sub(concurrency.div_ceil(4)).max(1)
 }
 
 /// How long to wait after a failure that is to be tried again like this. `grown` is the wait that grows, `again` when the

@@ -3,9 +3,13 @@
 //! Each key stands in the queue once and is worked on by one at a time. What is
 //! added while it is worked on comes again afterwards. A key that failed waits:
 //! only an urgent addition (somebody changed the object) shortens that.
+//!
+//! What is due is worked on in turn, one key of each tenant after another, and no
+//! tenant has more than its share of those who work: whoever has a thousand keys
+//! delays his own and nobody else's.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -21,10 +25,18 @@ pub enum Urgency {
     Urgent,
 }
 
+/// What belongs to somebody with whom others share the queue.
+pub trait Tenant {
+    /// Whom it belongs to.
+    fn tenant(&self) -> &str;
+}
+
 #[derive(Debug, Default)]
 struct Entry {
     /// When it is due; none while nothing is wanted.
     due: Option<Instant>,
+    /// It is due, and stands among those of its tenant.
+    ready: bool,
     /// Not to be worked on before, unless it is urgent.
     not_before: Option<Instant>,
     /// It became urgent while somebody works on it: what comes of that says nothing about it any more.
@@ -36,22 +48,113 @@ struct Entry {
 /// So many due times may be left over that no longer are an entry's, beside one for each entry.
 const SLACK: usize = 1024;
 
+/// The keys of one tenant that are due or worked on.
+#[derive(Debug)]
+struct Turn<K> {
+    /// Those that are due, in that order.
+    ready: VecDeque<K>,
+    /// How many are worked on.
+    running: usize,
+}
+
 #[derive(Debug)]
 struct Inner<K> {
     entries: HashMap<K, Entry>,
     /// Due times. Those that no longer are an entry's are skipped.
     heap: BinaryHeap<Reverse<(Instant, K)>>,
+    /// What is due or worked on, by tenant.
+    turns: HashMap<Box<str>, Turn<K>>,
+    /// The tenants with keys that are due: who has waited longest comes next.
+    waiting: VecDeque<Box<str>>,
 }
 
-impl<K: Clone + Eq + Hash + Ord> Inner<K> {
+impl<K: Clone + Eq + Hash + Ord + Tenant> Inner<K> {
     /// Notes that `key` is due then. Who comes early again and again, and would come in an hour otherwise, leaves no
     /// time behind for each.
     fn push(&mut self, at: Instant, key: K) {
         self.heap.push(Reverse((at, key)));
         if self.heap.len() > 2 * self.entries.len() + SLACK {
-            let due = self.entries.iter().filter(|(_, entry)| !entry.running);
+            let due = self
+                .entries
+                .iter()
+                .filter(|(_, entry)| !entry.running && !entry.ready);
             let due = due.filter_map(|(key, entry)| Some(Reverse((entry.due?, key.clone()))));
             self.heap = due.collect();
+        }
+    }
+
+    /// The turn of the tenant of `key`.
+    fn turn(&mut self, key: &K) -> &mut Turn<K> {
+        self.turns.entry(key.tenant().into()).or_insert_with(|| Turn {
+            ready: VecDeque::new(),
+            running: 0,
+        })
+    }
+
+    /// Puts what is due by now among what its tenant waits for. Gives when the next will be due.
+    fn ripen(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        while let Some(Reverse((at, _))) = self.heap.peek() {
+            if *at > now {
+                return Some(*at);
+            }
+            let Some(Reverse((at, key))) = self.heap.pop() else {
+                break;
+            };
+            let entry = self.entries.get_mut(&key);
+            let Some(entry) = entry.filter(|entry| entry.due == Some(at) && !entry.running && !entry.ready)
+            else {
+                continue;
+            };
+            entry.ready = true;
+            let turn = self.turn(&key);
+            let comes_first = turn.ready.is_empty();
+            let tenant = key.tenant().into();
+            turn.ready.push_back(key);
+            if comes_first {
+                self.waiting.push_back(tenant);
+            }
+        }
+        None
+    }
+
+    /// The next key of the tenant whose turn it is. One that has `share` keys at work is passed over.
+    fn take(&mut self, share: usize) -> Option<K> {
+        for _ in 0..self.waiting.len() {
+            let tenant = self.waiting.pop_front()?;
+            let Some(turn) = self.turns.get_mut(&tenant) else {
+                continue;
+            };
+            let key = if turn.running < share {
+                turn.ready.pop_front()
+            } else {
+                None
+            };
+            if let Some(key) = &key {
+                turn.running += 1;
+                if let Some(entry) = self.entries.get_mut(key) {
+                    entry.running = true;
+                    entry.ready = false;
+                    entry.due = None;
+                }
+            }
+            if !turn.ready.is_empty() {
+                self.waiting.push_back(tenant);
+            }
+            if key.is_some() {
+                return key;
+            }
+        }
+        None
+    }
+
+    /// The work on `key` has ended.
+    fn ended(&mut self, key: &K) {
+        if let Some(turn) = self.turns.get_mut(key.tenant()) {
+            turn.running = turn.running.saturating_sub(1);
+            if turn.running == 0 && turn.ready.is_empty() {
+                self.turns.remove(key.tenant());
+            }
         }
     }
 }
@@ -63,11 +166,13 @@ pub struct Queue<K> {
     changed: Notify,
 }
 
-impl<K: Clone + Eq + Hash + Ord> Default for Queue<K> {
+impl<K: Clone + Eq + Hash + Ord + Tenant> Default for Queue<K> {
     fn default() -> Self {
         let inner = Mutex::new(Inner {
             entries: HashMap::new(),
             heap: BinaryHeap::new(),
+            turns: HashMap::new(),
+            waiting: VecDeque::new(),
         });
         Self {
             inner,
@@ -76,7 +181,7 @@ impl<K: Clone + Eq + Hash + Ord> Default for Queue<K> {
     }
 }
 
-impl<K: Clone + Eq + Hash + Ord> Queue<K> {
+impl<K: Clone + Eq + Hash + Ord + Tenant> Queue<K> {
     fn lock(&self) -> MutexGuard<'_, Inner<K>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,12 +213,12 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
         self.changed.notify_one();
     }
 
-    /// The next key that is due, as soon as there is one. It has to be given
+    /// The next key that is due, as soon as there is one whose tenant has fewer than `share` at work. It has to be given
     /// back with [`Queue::done`].
-    pub async fn next(&self) -> K {
+    pub async fn next(&self, share: usize) -> K {
         loop {
             let changed = self.changed.notified();
-            let earliest = match self.take_due() {
+            let earliest = match self.take_due(share) {
                 Ok(key) => return key,
                 Err(earliest) => earliest,
             };
@@ -130,31 +235,10 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
     }
 
     /// A key that is due, or when the next will be.
-    fn take_due(&self) -> Result<K, Option<Instant>> {
+    fn take_due(&self, share: usize) -> Result<K, Option<Instant>> {
         let mut inner = self.lock();
-        let inner = &mut *inner;
-        loop {
-            let Some(Reverse((at, key))) = inner.heap.peek() else {
-                return Err(None);
-            };
-            let entry = inner
-                .entries
-                .get_mut(key)
-                .filter(|entry| entry.due == Some(*at) && !entry.running);
-            match entry {
-                None => {
-                    inner.heap.pop();
-                }
-                Some(_) if *at > Instant::now() => return Err(Some(*at)),
-                Some(entry) => {
-                    entry.running = true;
-                    entry.due = None;
-                    if let Some(Reverse((_, key))) = inner.heap.pop() {
-                        return Ok(key);
-                    }
-                }
-            }
-        }
+        let next = inner.ripen();
+        inner.take(share).ok_or(next)
     }
 
     /// Ends the work on `key`. It comes again at `again`; with `failed` not
@@ -162,6 +246,7 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
     pub fn done(&self, key: K, again: Option<Instant>, failed: bool) {
         {
             let mut inner = self.lock();
+            inner.ended(&key);
             let Some(entry) = inner.entries.get_mut(&key) else {
                 return;
             };
@@ -216,10 +301,21 @@ mod tests {
         Instant::now() + Duration::from_secs(seconds)
     }
 
+    /// `a/1` belongs to `a`, and so does `a`.
+    impl Tenant for &'static str {
+        fn tenant(&self) -> &str {
+            self.split_once('/').map_or(*self, |(tenant, _)| tenant)
+        }
+    }
+
     /// The next key and after how many seconds it came.
     async fn next(queue: &Queue<&'static str>) -> Option<(&'static str, u64)> {
+        next_of(queue, 16).await
+    }
+
+    async fn next_of(queue: &Queue<&'static str>, share: usize) -> Option<(&'static str, u64)> {
         let start = Instant::now();
-        let key = tokio::time::timeout(Duration::from_secs(1000), queue.next())
+        let key = tokio::time::timeout(Duration::from_secs(1000), queue.next(share))
             .await
             .ok()?;
         Some((key, start.elapsed().as_secs()))
@@ -304,6 +400,51 @@ mod tests {
             next(&queue).await.map(|(_, after)| after),
             Some(0),
             "no key was lost"
+        );
+    }
+
+    /// One who has many keys, all of them due before those of others.
+    #[tokio::test(start_paused = true)]
+    async fn tenants_take_turns() {
+        let queue = Queue::default();
+        for key in ["many/1", "many/2", "many/3", "many/4"] {
+            queue.add(key, Instant::now(), Urgency::Urgent);
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        for key in ["one/1", "two/1"] {
+            queue.add(key, Instant::now(), Urgency::Usual);
+        }
+        let mut order = Vec::new();
+        for _ in 0..6 {
+            order.extend(next(&queue).await);
+        }
+        let order: Vec<_> = order.into_iter().map(|(key, _)| key).collect();
+        assert_eq!(order, ["many/1", "one/1", "two/1", "many/2", "many/3", "many/4"]);
+    }
+
+    /// Whose keys take long, and come at once again and again.
+    #[tokio::test(start_paused = true)]
+    async fn nobody_has_more_than_his_share_at_work() {
+        let queue = Queue::default();
+        for key in ["many/1", "many/2", "many/3"] {
+            queue.add(key, Instant::now(), Urgency::Usual);
+        }
+        assert_eq!(next_of(&queue, 2).await, Some(("many/1", 0)));
+        assert_eq!(next_of(&queue, 2).await, Some(("many/2", 0)));
+        assert_eq!(next_of(&queue, 2).await, None);
+        queue.add("one/1", Instant::now(), Urgency::Usual);
+        assert_eq!(next_of(&queue, 2).await, Some(("one/1", 0)));
+        queue.done("many/1", Some(Instant::now()), false);
+        assert_eq!(next_of(&queue, 2).await, Some(("many/3", 0)));
+        for key in ["many/2", "many/3", "one/1"] {
+            queue.done(key, None, false);
+        }
+        assert_eq!(next_of(&queue, 2).await, Some(("many/1", 0)));
+        queue.done("many/1", None, false);
+        let inner = queue.lock();
+        assert!(
+            inner.turns.is_empty() && inner.waiting.is_empty() && inner.entries.is_empty(),
+            "nothing is left behind: {inner:?}"
         );
     }
 

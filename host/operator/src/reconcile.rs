@@ -390,7 +390,7 @@ impl Reconciler {
             return Ok(None);
         }
         // With this uid and anything else wrong, garbage collection would take it for an owner that is gone.
-        let others = || object.owners.iter().filter(|known| *known.uid != *owner.uid);
+        let others = || object.owners.iter().filter(move |known| *known.uid != *owner.uid);
         let new = OwnerReference {
             api_version: owner.kind.api_version.as_str().into(),
             kind: owner.kind.kind.as_str().into(),

@@ -7,7 +7,7 @@ use dask_operator_core::parent::DaskKind;
 
 use crate::kinds::Kind;
 use crate::object::Object;
-use crate::queue::Urgency;
+use crate::queue::{Tenant, Urgency};
 use crate::store::Change;
 use crate::stores::Stores;
 
@@ -31,6 +31,13 @@ impl ParentKey {
             namespace: namespace.into(),
             name: name.into(),
         }
+    }
+}
+
+/// Resources of a namespace share the queue with those of others.
+impl Tenant for ParentKey {
+    fn tenant(&self) -> &str {
+        &self.namespace
     }
 }
 

@@ -55,6 +55,14 @@ async fn many_passes_in_a_row_become_one_a_second() {
     );
 }
 
+#[rstest]
+#[case(1, 1)]
+#[case(2, 1)]
+#[case(16, 12)]
+fn somebody_is_left_for_other_namespaces(#[case] concurrency: usize, #[case] expected: usize) {
+    assert_eq!(share(concurrency), expected);
+}
+
 #[test]
 fn what_a_plan_waits_for_comes_although_something_fails() {
     let seconds = Duration::from_secs;
