@@ -307,6 +307,7 @@ impl Controller {
     ) -> Result<Infallible, Ended> {
         if let Some(lease) = lease {
             lease.acquire().await;
+            self.look_for_all_marks();
         }
         self.health.reconciled();
         let lost = async {
@@ -321,11 +322,23 @@ impl Controller {
         }
     }
 
-    /// Who left its marks on an object is not here any more to take them off.
+    /// Who left its marks on an object is not here any more to take them off. Who does not lead does nothing about them, and
+    /// keeps none for later: [`Controller::look_for_all_marks`] finds them.
     fn look_for_marks(&self, kind: &Kind, object: &Arc<Object>) {
-        if object.has_kopf_marks && self.reconciler.selection.has(&object.namespace) {
+        if object.has_kopf_marks && self.health.leads() && self.reconciler.selection.has(&object.namespace) {
             // Nobody listens any more when the operator ends.
             let _ = self.marked.send((kind.clone(), object.clone()));
+        }
+    }
+
+    /// Looks for marks on all objects that were seen before this process led.
+    fn look_for_all_marks(&self) {
+        for kind in self.reconciler.stores.kinds().iter() {
+            let store = self.reconciler.stores.of(&kind.resource);
+            let marked = |object: &Object| object.has_kopf_marks;
+            for object in store.iter().flat_map(|store| store.all_where(marked)) {
+                self.look_for_marks(kind, &object);
+            }
         }
     }
 

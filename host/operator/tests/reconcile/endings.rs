@@ -105,3 +105,30 @@ async fn marks_that_can_not_be_taken_off_hold_up_no_others() {
     };
     assert_eq!(requests, ["PATCH daskclusters/b", "PATCH daskclusters/stuck"]);
 }
+
+/// Who only stands by would keep every version of what somebody changes again and again.
+#[tokio::test]
+async fn marks_are_looked_for_by_the_one_that_leads() {
+    let world = World::new(None, &[], |_| Ok(Ok(empty())));
+    let (mark, mut marked) = tokio::sync::mpsc::unbounded_channel();
+    let (_tell, news) = tokio::sync::mpsc::unbounded_channel();
+    let leading = Leading::not_yet();
+    let health = Arc::new(Health::new(leading.clone()));
+    let controller = Controller::new(world.reconciler, health, Arc::default(), mark, news);
+    let appears = || {
+        let cluster = object(&json!({
+            "apiVersion": DASK, "kind": "DaskCluster",
+            "metadata": {"name": "a", "namespace": "n", "uid": "u", "annotations": {"kopf.zalando.org/x": "1"}},
+        }));
+        let change = Change {
+            before: None,
+            after: Some(Arc::new(cluster)),
+        };
+        controller.changed(&Kind::dask(DaskKind::Cluster), change);
+    };
+    appears();
+    assert!(marked.try_recv().is_err());
+    leading.until(tokio::time::Instant::now() + Duration::from_secs(7));
+    appears();
+    assert!(marked.try_recv().is_ok());
+}

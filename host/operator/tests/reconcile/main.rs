@@ -13,12 +13,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use dask_operator::controller::Controller;
+use dask_operator::health::Health;
 use dask_operator::kinds::Kind;
 use dask_operator::kopf;
+use dask_operator::leading::Leading;
 use dask_operator::plugins::PluginError;
 use dask_operator::reconcile::Outcome;
 use dask_operator::routes::ParentKey;
+use dask_operator::store::Change;
 use dask_operator::stores::Stores;
+use dask_operator::watches::Watcher as _;
 use dask_operator::writes::Writes;
 use dask_operator_core::category::Retry;
 use dask_operator_core::parent::DaskKind;
