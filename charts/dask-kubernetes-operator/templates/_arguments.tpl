@@ -5,7 +5,7 @@ itself sets, with a sentence. An argument's value may stand behind "=" or in the
 {{- define "dask.arguments" -}}
 {{- $short := dict "-A" "--all-namespaces" "-n" "--namespace" "-v" "--verbose" "-d" "--debug" "-q" "--quiet" }}
 {{- $plain := list "--all-namespaces" "--verbose" "--debug" "--quiet" "--standalone" "--dev" }}
-{{- $valued := list "--namespace" "--log-format" "--peering" "--priority" "--concurrency" "--writes-in-flight" "--allow-child" "--record-requests" }}
+{{- $valued := list "--namespace" "--log-format" "--peering" "--priority" "--concurrency" "--writes-in-flight" "--allow-child" "--allow-tenant-child" "--record-requests" }}
 {{- $number := list "--priority" "--concurrency" "--writes-in-flight" }}
 {{- $chart := dict
   "--plugin" "Use the value `plugins`."

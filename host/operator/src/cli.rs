@@ -116,11 +116,17 @@ pub struct RunArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 32, value_parser = at_least_one)]
     pub writes_in_flight: usize,
 
-    /// Let components create children of this kind too, as
-    /// cert-manager.io/v1/Certificate. Can be repeated. The operator needs
-    /// rights for it.
-    #[arg(long = "allow-child", value_name = "APIVERSION/KIND", value_parser = Kind::parse, help_heading = "Components")]
+    /// Let components that administrators name create children of this kind
+    /// too, as cert-manager.io/v1/Certificate. Can be repeated. The operator
+    /// needs rights for it. Kinds that give rights or hold secrets are not allowed.
+    #[arg(long = "allow-child", value_name = "APIVERSION/KIND", value_parser = Kind::of_child, help_heading = "Components")]
     pub allow_child: Vec<Kind>,
+
+    /// The same for all components: also those of a DaskPlugin, which users of a
+    /// namespace write. Can be repeated. [default: none]
+    #[arg(long = "allow-tenant-child", value_name = "APIVERSION/KIND", value_parser = Kind::of_child,
+          help_heading = "Components")]
+    pub allow_tenant_child: Vec<Kind>,
 
     /// Write the newest request about each Dask resource into this folder, for `dask-operator plugin run -f`: what the
     /// webhook is asked, and what components are told. For those who write plugins. Manifests may hold secrets.
@@ -410,6 +416,8 @@ mod tests {
     #[case(&["--liveness=8080"], "write a URL as http://0.0.0.0:8080/healthz")]
     #[case(&["--concurrency=0"], "write a number from 1")]
     #[case(&["--allow-child=Secret"], "write API version and kind")]
+    #[case(&["--allow-child=v1/Secret"], "no component may create it")]
+    #[case(&["--allow-tenant-child=rbac.authorization.k8s.io/v1/RoleBinding"], "no component may create it")]
     #[case(&["--lease=a", "--lease-seconds=2"], "2 is not in 3..=300")]
     #[case(&["--lease-namespace=a"], "--lease <NAME>")]
     #[case(&["--allow-plugin-source=ghcr.io"], "write configmap, file, an image's repository")]

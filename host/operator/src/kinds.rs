@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dask_operator_core::gate::kinds::gives_rights;
 use dask_operator_core::names::DASK_API_VERSION;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
@@ -24,6 +25,19 @@ pub struct Kind {
          and =PLURAL where the plural is irregular"
 )]
 pub struct NoKind(String);
+
+/// A text that names no kind which children may have.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum NoChild {
+    /// It names no kind at all.
+    #[error(transparent)]
+    NoKind(#[from] NoKind),
+    /// Objects of this kind give rights or hold secrets.
+    #[error(
+        "{0} gives rights, holds secrets or says which code decides, and no component may create it: create it yourself"
+    )]
+    GivesRights(ResourceKind),
+}
 
 impl Kind {
     /// A Kubernetes kind, with the plural that the rules of English give it.
@@ -66,6 +80,19 @@ impl Kind {
             },
             None => kind,
         })
+    }
+
+    /// Reads what [`Kind::parse`] does, of a kind that children may have.
+    ///
+    /// # Errors
+    ///
+    /// When the text has another form, or the kind gives rights or holds secrets.
+    pub fn of_child(text: &str) -> Result<Self, NoChild> {
+        let kind = Self::parse(text)?;
+        if gives_rights(&kind.resource) {
+            return Err(NoChild::GivesRights(kind.resource));
+        }
+        Ok(kind)
     }
 
     /// Which Dask resource it is, if any.
@@ -111,6 +138,31 @@ impl Kind {
 
 fn group_version(api_version: &str) -> (&str, &str) {
     api_version.split_once('/').unwrap_or(("", api_version))
+}
+
+/// Kinds of children that the administrator allows beyond the usual ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExtraKinds {
+    all: Arc<[ResourceKind]>,
+    tenants: Arc<[ResourceKind]>,
+}
+
+impl ExtraKinds {
+    /// `administrators` are allowed to components that administrators name, `tenants` to all components.
+    #[must_use]
+    pub fn new(administrators: &[Kind], tenants: &[Kind]) -> Self {
+        let resource = |kind: &Kind| kind.resource.clone();
+        Self {
+            all: administrators.iter().chain(tenants).map(resource).collect(),
+            tenants: tenants.iter().map(resource).collect(),
+        }
+    }
+
+    /// Those that a component may have, by who named it.
+    #[must_use]
+    pub fn of(&self, is_of_tenant: bool) -> &[ResourceKind] {
+        if is_of_tenant { &self.tenants } else { &self.all }
+    }
 }
 
 /// Kinds by how manifests name them.
@@ -174,6 +226,36 @@ mod tests {
     #[case("v1/Pod=")]
     fn no_kinds(#[case] text: &str) {
         assert_eq!(Kind::parse(text), Err(NoKind(text.to_owned())));
+    }
+
+    #[test]
+    fn what_gives_rights_is_no_child() {
+        let certificate = Kind::of_child("cert-manager.io/v1/Certificate");
+        assert_eq!(
+            certificate,
+            Ok(Kind::of(ResourceKind::new("cert-manager.io/v1", "Certificate")))
+        );
+        let secret = ResourceKind::new("v1", "Secret");
+        assert_eq!(Kind::of_child("v1/Secret"), Err(NoChild::GivesRights(secret)));
+        assert!(matches!(Kind::of_child("Secret"), Err(NoChild::NoKind(_))));
+    }
+
+    #[test]
+    fn what_is_allowed_to_administrators_is_not_allowed_to_tenants() {
+        let kind = |name: &str| Kind::of(ResourceKind::new("example.org/v1", name));
+        let extra = ExtraKinds::new(&[kind("Gadget")], &[kind("Widget")]);
+        let names = |is_of_tenant| {
+            let kinds = extra.of(is_of_tenant).iter();
+            kinds.map(|kind| kind.kind.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (names(false), names(true)),
+            (
+                vec!["Gadget".to_owned(), "Widget".to_owned()],
+                vec!["Widget".to_owned()]
+            )
+        );
+        assert!(ExtraKinds::default().of(true).is_empty());
     }
 
     #[rstest]

@@ -56,7 +56,7 @@ impl Reconciler {
         let observation = observed.observation(&parent, now, &plugin.settings);
         let rules = Rules {
             declared: &plugin.child_kinds,
-            extra: &self.extra_kinds,
+            extra: self.extra_kinds.of(plugin.is_of_tenant),
             host_conditions: &HOST_CONDITIONS,
             limits: Limits::default(),
         };

@@ -20,7 +20,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use crate::changes::{Change, changes};
 use crate::errors::WriteError;
 use crate::events::Events;
-use crate::kinds::Kind;
+use crate::kinds::{ExtraKinds, Kind};
 use crate::metrics::Metrics;
 use crate::object::{Object, OwnerReference};
 use crate::observe::Observed;
@@ -78,7 +78,7 @@ pub struct Reconciler {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Kinds of children that the administrator allows beyond the usual.
-    pub extra_kinds: Vec<ResourceKind>,
+    pub extra_kinds: ExtraKinds,
     /// In which namespaces something is done.
     pub selection: Arc<Selection>,
     /// Where observations are kept for authors of plugins.
@@ -113,7 +113,7 @@ impl Reconciler {
             writes,
             events,
             metrics,
-            extra_kinds: Vec::new(),
+            extra_kinds: ExtraKinds::default(),
             selection: Arc::default(),
             recording: Recording::default(),
             most_told: MOST_TOLD,

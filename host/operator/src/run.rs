@@ -16,7 +16,7 @@ use crate::client;
 use crate::controller::Controller;
 use crate::events::Events;
 use crate::health::Health;
-use crate::kinds::Kind;
+use crate::kinds::{ExtraKinds, Kind};
 use crate::leading::Leading;
 use crate::lease::Lease;
 use crate::metrics::Metrics;
@@ -99,7 +99,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     // What the administrator allows is watched too, so that plugins can have it.
     let catalog = plugins.catalog();
     let declared = catalog.child_kinds().map(|kind| Kind::of(kind.clone()));
-    let allowed = args.allow_child.iter().cloned();
+    let allowed = args.allow_child.iter().chain(&args.allow_tenant_child).cloned();
     let stores = Stores::new(allowed.chain(always).chain(declared));
     let writes = Writes::new(client.clone(), args.writes_in_flight).only_while(leading.clone());
     let lease = Lease::new(&args.lease, &client, leading.clone());
@@ -120,11 +120,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     reconciler.selection = selection.clone();
     let recording = Recording::new(args.record_requests.clone()).context("--record-requests")?;
     reconciler.recording = recording.clone();
-    reconciler.extra_kinds = args
-        .allow_child
-        .iter()
-        .map(|kind| kind.resource.clone())
-        .collect();
+    reconciler.extra_kinds = ExtraKinds::new(&args.allow_child, &args.allow_tenant_child);
 
     let (mark, marked) = mpsc::unbounded_channel();
     let extra = reconciler.extra_kinds.clone();

@@ -27,7 +27,7 @@ use super::resource::Resource;
 use super::watching::{self, Place, Told};
 use super::{Catalog, PluginId, Plugins, report};
 use crate::health::Health;
-use crate::kinds::Kinds;
+use crate::kinds::{ExtraKinds, Kinds};
 use crate::leading::Leading;
 use crate::metrics::Metrics;
 use crate::selection::Selection;
@@ -62,7 +62,7 @@ pub struct Parts {
     /// Kinds that are watched.
     pub watched: Kinds,
     /// Kinds of children that the administrator allows beyond the usual.
-    pub extra: Vec<dask_operator_core::plan::ResourceKind>,
+    pub extra: ExtraKinds,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Told of every exchange.

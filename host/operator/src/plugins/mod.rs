@@ -48,6 +48,8 @@ pub struct Plugin {
     pub settings: String,
     /// The kinds of children that it declares.
     pub child_kinds: Vec<ResourceKind>,
+    /// Whether users of a namespace named it, and not an administrator.
+    pub is_of_tenant: bool,
     /// Who is asked, on threads that may block ([`Plugins::ask`]).
     pub logic: Box<dyn Logic>,
 }
@@ -91,7 +93,7 @@ impl PluginError {
 }
 
 impl Plugin {
-    /// Asks `logic` which children it has.
+    /// Asks `logic`, which an administrator named, which children it has.
     ///
     /// # Errors
     ///
@@ -105,6 +107,7 @@ impl Plugin {
             title,
             settings,
             child_kinds,
+            is_of_tenant: false,
             logic,
         })
     }

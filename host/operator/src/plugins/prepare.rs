@@ -7,7 +7,6 @@ use std::time::Duration;
 use dask_operator_api::{PluginLimits, PluginMode};
 use dask_operator_core::gate::kinds::allowed;
 use dask_operator_core::parent::DaskKind;
-use dask_operator_core::plan::ResourceKind;
 use dask_operator_core::quantity;
 use dask_operator_render::findings::sentences;
 use dask_operator_render::logic::{ComponentLogic, interface};
@@ -20,7 +19,7 @@ use super::failure::LoadFailure;
 use super::guard::{Guard, Guarded, News, Term};
 use super::resource::Resource;
 use super::{Entry, Plugin, sample};
-use crate::kinds::Kinds;
+use crate::kinds::{ExtraKinds, Kinds};
 
 /// A plugin that can be in force.
 #[derive(Clone)]
@@ -66,7 +65,7 @@ pub(super) struct Workshop {
     /// Kinds that are watched.
     pub(super) watched: Kinds,
     /// Kinds of children that the administrator allows beyond the usual.
-    pub(super) extra: Vec<ResourceKind>,
+    pub(super) extra: ExtraKinds,
     /// Who wants to hear of plugins that fail again and again.
     pub(super) news: UnboundedSender<News>,
 }
@@ -116,7 +115,7 @@ impl Workshop {
         for kind in DaskKind::ALL {
             let interface = interface(kind);
             if interfaces.contains(&interface) {
-                let plugin = self.logic(&component, interface, kind, &title, &settings, &guard)?;
+                let plugin = self.logic(resource, &component, interface, kind, &title, &guard)?;
                 entry.logic.insert(kind, Ok(Arc::new(plugin)));
             }
         }
@@ -150,11 +149,11 @@ impl Workshop {
 
     fn logic(
         &self,
+        resource: &Resource,
         component: &Component,
         interface: Interface,
         kind: DaskKind,
         title: &str,
-        settings: &str,
         guard: &Arc<Guard>,
     ) -> Result<Plugin, LoadFailure> {
         let inner = ComponentLogic {
@@ -165,22 +164,29 @@ impl Workshop {
             inner,
             guard: guard.clone(),
         };
-        let plugin = Plugin::new(title.to_owned(), settings.to_owned(), Box::new(guarded))
+        let mut plugin = Plugin::new(title.to_owned(), resource.settings(), Box::new(guarded))
             .map_err(|error| LoadFailure::new(error.reason, error.to_string()))?;
-        let may_have = allowed(kind, &self.extra);
+        plugin.is_of_tenant = resource.id.namespace.is_some();
+        let extra = self.extra.of(plugin.is_of_tenant);
+        let may_have = allowed(kind, extra);
+        let flag = if plugin.is_of_tenant {
+            "--allow-tenant-child"
+        } else {
+            "--allow-child"
+        };
         for child in &plugin.child_kinds {
             if !may_have.contains(child) || self.watched.get(child).is_none() {
                 return Err(LoadFailure::new(
                     "KindNotAllowed",
                     format!(
-                        "{title} wants children of the kind {child}, which the operator does not watch: start it with \
-                         --allow-child {}/{}",
+                        "{title} wants children of the kind {child}, which it may not have: let it declare other kinds, or have the \
+                         operator started with {flag} {}/{}",
                         child.api_version, child.kind
                     ),
                 ));
             }
         }
-        sample::try_logic(&plugin, kind, &self.extra)?;
+        sample::try_logic(&plugin, kind, extra)?;
         Ok(plugin)
     }
 }

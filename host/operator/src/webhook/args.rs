@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use dask_operator_core::plan::ResourceKind;
+
+use crate::kinds::ExtraKinds;
 
 /// The admission webhook.
 #[derive(Args, Clone, Debug, Default)]
@@ -53,9 +54,9 @@ pub struct WebhookArgs {
     #[arg(long = "webhook-strict")]
     pub strict: bool,
 
-    /// Kinds of children beyond the usual ones: those of --allow-child.
+    /// Kinds of children beyond the usual ones: those of --allow-child and --allow-tenant-child.
     #[arg(skip)]
-    pub extra_kinds: Vec<ResourceKind>,
+    pub extra_kinds: ExtraKinds,
 }
 
 /// The usual name of the Secret.

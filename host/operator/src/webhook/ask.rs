@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use dask_operator_core::parent::DaskKind;
-use dask_operator_core::plan::ResourceKind;
 use dask_operator_render::admission::{self, Chain, Decider, Outcome, Request, Said};
 use dask_operator_runtime::contract::Operation;
 use k8s_openapi::jiff::Timestamp;
@@ -13,6 +12,7 @@ use tokio::time::Instant;
 use super::dry_run::DryRun;
 use super::review::{About, Question, Step};
 use super::rivals;
+use crate::kinds::ExtraKinds;
 use crate::plugins::{self, Labels, Plugins, Sources, Subject};
 use crate::stores::Stores;
 
@@ -41,7 +41,7 @@ pub struct Deciders {
     /// The operator itself, which is never asked to wait for what it decides itself.
     pub own_user: Option<String>,
     /// Kinds of children that the administrator allows beyond the usual.
-    pub extra_kinds: Vec<ResourceKind>,
+    pub extra_kinds: ExtraKinds,
     /// What the API server says of templates.
     pub dry_run: DryRun,
     /// Whether mistakes are refused.
@@ -154,7 +154,7 @@ impl Deciders {
                 logic: &*plugin.logic,
                 settings: plugin.settings.as_str().into(),
                 child_kinds: plugin.child_kinds.as_slice().into(),
-                extra_kinds: self.extra_kinds.as_slice().into(),
+                extra_kinds: self.extra_kinds.of(plugin.is_of_tenant).into(),
             },
             policies,
             strict: self.strict,
