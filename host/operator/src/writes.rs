@@ -40,11 +40,16 @@ pub struct Writes {
     leading: Leading,
 }
 
+/// The `metadata.resourceVersion` of an object that is to be made: none that exists has it. The API server compares it with
+/// that of the object that is there, and takes no notice of it where none is. So an apply with it creates the object, with all
+/// fields the operator's as in any other apply, and changes nothing that somebody has made since it was looked for.
+const OF_NONE: &str = "1";
+
 /// What an object has to be still, for a write to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precondition<'a> {
-    /// There shall be none that somebody else made.
-    NotForeign,
+    /// There shall be none.
+    Absent,
     /// It shall have this `metadata.resourceVersion`.
     Version(&'a str),
 }
@@ -139,8 +144,7 @@ impl Writes {
     ///
     /// # Errors
     ///
-    /// When the API server does not. Under [`Precondition::NotForeign`] fields
-    /// are not taken from others.
+    /// When the API server does not, or the precondition does not hold.
     pub async fn apply(
         &self,
         kind: &Kind,
@@ -152,10 +156,14 @@ impl Writes {
         let what = format!("apply {} {name}", kind.resource.kind);
         let mut object = object.clone();
         let mut parameters = PatchParams::apply(FIELD_MANAGER);
-        if let Precondition::Version(version) = precondition {
-            object["metadata"]["resourceVersion"] = version.into();
-            parameters = parameters.force();
-        }
+        let version = match precondition {
+            Precondition::Absent => OF_NONE,
+            Precondition::Version(version) => {
+                parameters = parameters.force();
+                version
+            }
+        };
+        object["metadata"]["resourceVersion"] = version.into();
         let patch = Patch::Apply(&object);
         let request = Requests::new(kind.path(namespace)).patch(name, &parameters, &patch);
         let answer = self.send(&what, request).await?;

@@ -12,6 +12,7 @@ use super::{MOST_WRITES, Reconciler};
 use crate::changes::Change;
 use crate::errors::WriteError;
 use crate::kinds::Kind;
+use crate::object::Object;
 use crate::routes::ParentKey;
 use crate::writes::Precondition;
 use crate::written::{Failures, Written, Wrote};
@@ -103,7 +104,7 @@ impl Reconciler {
                     .await
                 {
                     Err(error) if error.cause == Cause::AlreadyExists => {
-                        self.check_name(&kind, &child, parent).await?;
+                        self.holder(&kind, &child, parent).await?;
                         return Err(error);
                     }
                     created => created?,
@@ -113,16 +114,26 @@ impl Reconciler {
                 }
             }
             Change::Apply(child, object, over) => {
-                if over.is_none() {
-                    self.check_name(&known(&child.kind), &child, parent).await?;
-                }
-                let precondition = over.as_ref().map_or(Precondition::NotForeign, |over| {
+                let kind = known(&child.kind);
+                let over = match over {
+                    Some(over) => Some(over),
+                    None => self.holder(&kind, &child, parent).await?,
+                };
+                let precondition = over.as_ref().map_or(Precondition::Absent, |over| {
                     Precondition::Version(&over.resource_version)
                 });
-                let (answer, applied) = self
+                let applied = self
                     .writes
-                    .apply(&known(&child.kind), &key.namespace, &object, precondition)
-                    .await?;
+                    .apply(&kind, &key.namespace, &object, precondition)
+                    .await;
+                let (answer, applied) = match applied {
+                    Err(error) if over.is_none() && matches!(error.cause, Cause::Stale | Cause::Taken) => {
+                        // Somebody has made one since: says whose it is.
+                        self.holder(&kind, &child, parent).await?;
+                        return Err(error);
+                    }
+                    applied => applied?,
+                };
                 self.memory().answers.remember(&applied.uid, &object, &answer);
                 if let Some(store) = store(&child.kind) {
                     store.wrote(applied);
@@ -146,9 +157,14 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Looks who has the name of a child that was not observed. An error where somebody has who would lose the object if it
-    /// became a child.
-    async fn check_name(&self, kind: &Kind, child: &ChildKey, parent: &Parent) -> Result<(), WriteError> {
+    /// Looks who has the name of a child that was not observed: nobody, or an object that is a child all the same and may be
+    /// applied over. An error where somebody else has, who would lose the object if it became a child.
+    async fn holder(
+        &self,
+        kind: &Kind,
+        child: &ChildKey,
+        parent: &Parent,
+    ) -> Result<Option<Arc<Object>>, WriteError> {
         let stored = self
             .stores
             .of(&child.kind)
@@ -158,11 +174,11 @@ impl Reconciler {
             Some(holder) => holder,
             None => match self.writes.look(kind, &parent.namespace, &child.name).await? {
                 Some(holder) => Arc::new(holder),
-                None => return Ok(()),
+                None => return Ok(None),
             },
         };
         let what = format!("apply {child}");
-        match holder.controller() {
+        let may_be_applied_over = match holder.controller() {
             Some(owner) if *owner.uid != *parent.uid => Err(WriteError::owned_by_another(what, owner)),
             // The predecessor makes worker groups first, and their owners after.
             None if child.kind.kind == DaskKind::WorkerGroup.kind()
@@ -175,8 +191,13 @@ impl Reconciler {
             {
                 Ok(())
             }
+            // It is waited for, as one that was observed is.
+            _ if holder.is_child_of(&child.kind, parent) && holder.terminating => {
+                Err(WriteError::overtaken(what))
+            }
             _ if holder.is_child_of(&child.kind, parent) => Ok(()),
             _ => Err(WriteError::made_by_another(what)),
-        }
+        };
+        may_be_applied_over.map(|()| Some(holder))
     }
 }

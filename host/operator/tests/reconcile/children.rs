@@ -32,6 +32,8 @@ async fn what_is_missing_is_created_and_a_second_pass_writes_nothing() {
         uri.contains("fieldManager=dask-operator") && !uri.contains("force=true"),
         "{uri}"
     );
+    // The version of no object: it is created, or nothing is done.
+    assert_eq!(service["metadata"]["resourceVersion"], "1");
     assert_eq!(service["metadata"]["ownerReferences"][0]["uid"], "parent");
     assert!(service["metadata"]["annotations"]["kubernetes.dask.org/last-applied-hash"].is_string());
     let (uri, status) = world.server.request("APPLY daskclusters/a/status");
@@ -203,6 +205,47 @@ async fn a_name_that_a_user_has_taken_is_said(#[case] name: &'static str) {
              another name"
         )
     );
+}
+
+/// Nor one that somebody made after it was looked for.
+#[rstest]
+#[case::nothing_differs("the object has been modified", Retry::Soon)]
+#[case::fields_differ("Apply failed with 1 conflict", Retry::BackOff)]
+#[tokio::test]
+async fn a_child_that_was_not_there_is_only_created(#[case] message: &'static str, #[case] retry: Retry) {
+    let refuse = Some(Refusal {
+        what: ("APPLY", "/services/s"),
+        answer: (409, "Conflict", message),
+    });
+    let plan = |_: &Observation| {
+        Ok(Ok(Plan {
+            children: vec![child("Service", "s", ChildAction::Apply)],
+            ..empty()
+        }))
+    };
+    let objects = [parent("DaskCluster", &json!({"phase": "Running"}))];
+    let world = World::new(refuse, &objects, plan);
+    assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Failed(retry, None));
+    let (uri, body) = world.server.request("APPLY services/s");
+    assert!(!uri.contains("force=true"), "{uri}");
+    assert_eq!(body["metadata"]["resourceVersion"], "1");
+}
+
+/// A lost answer: it was made, and no watch has shown it yet.
+#[tokio::test]
+async fn a_child_that_is_there_after_all_is_applied_over() {
+    let plan = |_: &Observation| {
+        Ok(Ok(Plan {
+            children: vec![child("Service", OURS, ChildAction::Apply)],
+            ..empty()
+        }))
+    };
+    let objects = [parent("DaskCluster", &json!({"phase": "Running"}))];
+    let world = World::new(None, &objects, plan);
+    assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Done(None));
+    let (uri, body) = world.server.request("APPLY services/ours");
+    assert!(uri.contains("force=true"), "{uri}");
+    assert_eq!(body["metadata"]["resourceVersion"], "20");
 }
 
 #[rstest]

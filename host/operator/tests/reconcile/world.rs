@@ -31,7 +31,7 @@ pub(crate) type Sent = (String, String, Value);
 
 /// An API server that answers every write with the object that was sent, unless
 /// `refuse` says otherwise, and remembers what it was asked to change. Of objects
-/// that no watch shows, it has one of each kind: see [`FOREIGN`].
+/// that no watch shows, it has two of each kind: see [`FOREIGN`] and [`OURS`].
 pub(crate) struct Server {
     pub(crate) sent: Arc<Mutex<Vec<Sent>>>,
     pub(crate) client: kube::Client,
@@ -138,15 +138,20 @@ impl Server {
 /// The name of objects that a user has made, without a label.
 pub(crate) const FOREIGN: &str = "foreign";
 
+/// The name of objects that this operator has made.
+pub(crate) const OURS: &str = "ours";
+
 /// The list of objects of one name.
 fn listed(uri: &str) -> Value {
     let foreign = json!({"metadata": {
         "name": FOREIGN, "namespace": "n", "uid": "uid-foreign",
         "managedFields": [{"manager": "kubectl-create", "fieldsV1": {"f:spec": {}}}],
     }});
-    let found = uri
-        .ends_with(&format!("metadata.name%3D{FOREIGN}"))
-        .then_some(foreign);
+    let asked = [(FOREIGN, foreign), (OURS, owned("Service", OURS))];
+    let found = asked.into_iter().find_map(|(name, object)| {
+        uri.ends_with(&format!("metadata.name%3D{name}"))
+            .then_some(object)
+    });
     // So does a real one where metadata is asked for.
     let items = found.map_or(Value::Null, |found| json!([found]));
     json!({"items": items})
