@@ -13,18 +13,43 @@ use crate::diff::{fingerprint, in_sync};
 use crate::finish::hash;
 
 /// The server's answers to applies, by uid of the object.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Answers {
     by_uid: HashMap<String, Answer>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct Answer {
+/// What the server made of what it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
     desired: String,
     fingerprint: String,
 }
 
+impl Answer {
+    /// What came back for `desired`. None when it is as it should be: nothing
+    /// has to be kept then.
+    #[must_use]
+    pub fn of(desired: &Value, answer: &Value) -> Option<Self> {
+        (!in_sync(desired, answer)).then(|| Self {
+            desired: hash(desired),
+            fingerprint: fingerprint(answer),
+        })
+    }
+}
+
 impl Answers {
+    /// The answers for these objects only.
+    #[must_use]
+    pub fn of<'a>(&self, uids: impl IntoIterator<Item = &'a str>) -> Self {
+        let known = |uid: &'a str| {
+            let answer = self.by_uid.get(uid)?;
+            Some((String::from(uid), answer.clone()))
+        };
+        Self {
+            by_uid: uids.into_iter().filter_map(known).collect(),
+        }
+    }
+
     /// Whether applying `desired` to `observed` would change nothing: because
     /// it is [`in_sync`], or because it looks as the server left it when the
     /// same was applied before.
@@ -36,18 +61,12 @@ impl Answers {
             })
     }
 
-    /// Remembers what came back for `desired`. Nothing has to be kept when it
-    /// is as it should be.
-    pub fn remember(&mut self, uid: &str, desired: &Value, answer: &Value) {
-        if in_sync(desired, answer) {
-            self.by_uid.remove(uid);
-        } else {
-            let answer = Answer {
-                desired: hash(desired),
-                fingerprint: fingerprint(answer),
-            };
-            self.by_uid.insert(uid.to_owned(), answer);
-        }
+    /// Keeps what was answered for an object, in place of what was before.
+    pub fn keep(&mut self, uid: &str, answer: Option<Answer>) {
+        match answer {
+            None => self.by_uid.remove(uid),
+            Some(answer) => self.by_uid.insert(uid.to_owned(), answer),
+        };
     }
 
     /// Forgets an object that is gone.
@@ -133,8 +152,10 @@ mod tests {
             json!({"metadata": {"annotations": {ANNOTATION_HASH: "h"}}, "spec": {"image": "mirror/a"}});
         let mut answers = Answers::default();
         assert!(!answers.in_sync("u", &desired, &rewritten));
-        answers.remember("u", &desired, &rewritten);
+        answers.keep("u", Answer::of(&desired, &rewritten));
         assert!(answers.in_sync("u", &desired, &rewritten));
+        assert!(answers.of(["u"]).in_sync("u", &desired, &rewritten));
+        assert!(!answers.of(["v"]).in_sync("u", &desired, &rewritten));
 
         let mut edited = rewritten.clone();
         edited["spec"]["image"] = json!("b");

@@ -1,10 +1,14 @@
 //! The first half of a pass: observe, ask the component, ask the policies, check
-//! what they say.
+//! what they say, and find out what has to be written.
+//!
+//! All of it grows with what tenants and their components write, so nothing of it is
+//! done on the threads that carry everything else.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use dask_operator_core::category::Retry;
+use dask_operator_core::finish::finish;
 use dask_operator_core::gate::{self, CheckedPlan, Limits, Observed as _, Rules};
 use dask_operator_core::parent::Parent;
 use dask_operator_core::plan::{ChildKey, ResourceKind};
@@ -14,126 +18,125 @@ use dask_operator_runtime::contract::{self, ChildAction, Observation, Plan};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
+use crate::changes::{Change, changes};
+use crate::kinds::ExtraKinds;
 use crate::object::Object;
 use crate::observe::Observed;
-use crate::plugins::{Labels, Plugin, PluginError, Subject};
+use crate::plugins::{Labels, Plugin, PluginError, Plugins, Subject};
 use crate::reconcile::Reconciler;
+use crate::reconcile::memory::Memory;
+use crate::recording::Recording;
 use crate::routes::ParentKey;
-use crate::schedulers::ClusterKey;
+use crate::schedulers::{ClusterKey, Schedulers};
+use crate::stores::Stores;
 use crate::trouble::{HOST_CONDITIONS, PLAN_REFUSED, POLICY_VIOLATED, Trouble};
+
+/// What a plan is made from, and measured by.
+pub(crate) struct Ground {
+    /// Whose children it is about.
+    pub(crate) parent: Parent,
+    /// What there is.
+    pub(crate) observed: Observed,
+    /// The whole parent.
+    value: Value,
+    plugin: Arc<Plugin>,
+    policies: Vec<Arc<Policy>>,
+    extra: ExtraKinds,
+}
 
 /// What shall be, checked.
 pub(crate) struct Planned {
-    /// Whose children it is about.
-    pub(crate) parent: Parent,
     /// What it was planned from.
-    pub(crate) observed: Observed,
-    /// What shall be.
+    pub(crate) ground: Arc<Ground>,
+    /// What shall be, without the children.
     pub(crate) plan: CheckedPlan,
+    /// How many children there shall be.
+    pub(crate) children: usize,
+    /// What has to be written for them.
+    pub(crate) to_do: Vec<Change>,
     /// What policies that only monitor have to say.
     pub(crate) remarks: Option<Trouble>,
 }
 
+/// What a component is asked.
+struct Question {
+    ground: Ground,
+    observation: Observation,
+}
+
+/// What becomes of a plan at first.
+enum First {
+    /// It passed.
+    Passed(Box<Planned>),
+    /// It passed, and policies have to be asked about it.
+    ToReview(Box<Plan>),
+}
+
+/// Where to look for what a component is asked about a resource.
+struct Look {
+    key: ParentKey,
+    stores: Stores,
+    plugins: Arc<Plugins>,
+    schedulers: Schedulers,
+    extra: ExtraKinds,
+    recording: Recording,
+    most_told: usize,
+}
+
 impl Reconciler {
-    /// Asks the component and the policies, and checks what they say.
+    /// Asks the component and the policies, and checks what they say. Gives the resource as they saw it, too.
     pub(crate) async fn plan(
         &self,
         key: &ParentKey,
-        object: &Arc<Object>,
-        value: &Value,
-    ) -> Result<Planned, Trouble> {
-        let parent = Parent::from_object(value).map_err(|error| Trouble::invalid(error.to_string()))?;
-        let (plugin, policies) = self.deciders(key, value)?;
-        tracing::Span::current().record("plugin", &plugin.title);
-        self.are_listed(&plugin, &key.namespace)?;
-        let mut observed = Observed::new(&self.stores, object.clone(), &parent, &plugin.child_kinds);
-        let cluster = ClusterKey::new(&parent.namespace, &parent.cluster);
-        if observed.bytes() > self.most_told {
-            return Err(Trouble::too_large(&plugin.title, self.most_told));
-        }
-        observed.scheduler = self.schedulers.state(&cluster, key);
-        let now = Timestamp::now().as_millisecond();
-        let observation = observed.observation(&parent, now, &plugin.settings);
-        let rules = Rules {
-            declared: &plugin.child_kinds,
-            extra: self.extra_kinds.of(plugin.is_of_tenant),
-            host_conditions: &HOST_CONDITIONS,
-            limits: Limits::default(),
+        object: Arc<Object>,
+    ) -> (Arc<Object>, Result<Planned, Trouble>) {
+        let look = Look {
+            key: key.clone(),
+            stores: self.stores.clone(),
+            plugins: self.plugins.clone(),
+            schedulers: self.schedulers.clone(),
+            extra: self.extra_kinds.clone(),
+            recording: self.recording.clone(),
+            most_told: self.most_told,
         };
-        let check = |plan: Plan, whose: &str| {
-            gate::check(&parent, &rules, &observed, convert::plan(plan)).map_err(|refusal| Trouble {
-                condition: PLAN_REFUSED,
-                reason: "RuleBroken".into(),
-                message: format!("{whose}: {refusal}"),
-                is_fatal: false,
-                retry: Retry::BackOff,
-            })
+        let memory = self.memory.clone();
+        let looked = self.aside.run(move || {
+            let object = memory.over(object);
+            (object.clone(), look.question(object))
+        });
+        let (object, question) = looked.await;
+        let planned = match question {
+            Ok(question) => self.answer(key, question).await,
+            Err(trouble) => Err(trouble),
         };
-        if self.recording.is_on() {
-            let (recording, key, observation) = (self.recording.clone(), key.clone(), observation.clone());
-            // What comes of it is no matter of the plan.
-            tokio::task::spawn_blocking(move || {
-                recording.observation(key.kind.kind(), &key.namespace, &key.name, &observation);
-            });
-        }
-        let mut plan = self.ask(&plugin, observation).await?;
-        let (plan, remarks) = if policies.is_empty() {
-            (check(plan, &plugin.title)?, None)
-        } else if writes(&plan, &observed) {
-            // Policies are asked about what may be, so that nobody is blamed for another's plan.
-            check(plan.clone(), &plugin.title)?;
-            let titles: Vec<_> = policies.iter().map(|policy| policy.title.as_str()).collect();
-            let whose = format!("{}, changed by {}", plugin.title, titles.join(", "));
-            let children = std::mem::take(&mut plan.children);
-            let parent = object.json.clone();
-            let reviewed = self
-                .plugins
-                .review(policies, key.kind, parent, children, now)
-                .await;
-            let reviewed = reviewed.map_err(Trouble::review)?;
-            plan.children = reviewed.children;
-            (check(plan, &whose)?, Trouble::remarks(&reviewed.remarks))
-        } else {
-            let monitors = policies.iter().any(|policy| policy.mode == Mode::Monitor);
-            (
-                check(plan, &plugin.title)?,
-                still_said(value).filter(|_| monitors),
-            )
-        };
-        Ok(Planned {
-            parent,
-            observed,
-            plan,
-            remarks,
-        })
+        (object, planned)
     }
 
-    /// Who decides about a resource.
-    fn deciders(&self, key: &ParentKey, value: &Value) -> Result<(Arc<Plugin>, Vec<Arc<Policy>>), Trouble> {
-        let labels = labels(value);
-        let subject = Subject {
-            kind: key.kind,
-            namespace: &key.namespace,
-            labels: &labels,
+    async fn answer(&self, key: &ParentKey, question: Question) -> Result<Planned, Trouble> {
+        let now = question.observation.now;
+        let ground = Arc::new(question.ground);
+        let plan = self.ask(&ground.plugin, question.observation).await?;
+        let first = {
+            let (ground, memory) = (ground.clone(), self.memory.clone());
+            self.aside.run(move || ground.first(plan, &memory)).await?
         };
-        let catalog = self.plugins.catalog();
-        let plugin = catalog.logic(&subject).map_err(|error| Trouble::plugin(&error))?;
-        let policies = catalog
-            .policies(&subject)
-            .map_err(|error| Trouble::plugin(&error))?;
-        Ok((plugin, policies))
-    }
-
-    /// Whether it is known which children there are of every kind that a component declares: from what it can't see, it
-    /// would conclude that it is not there.
-    fn are_listed(&self, plugin: &Plugin, namespace: &str) -> Result<(), Trouble> {
-        let listings = self.stores.listings();
-        for kind in &plugin.child_kinds {
-            if let Some(why) = listings.hindrance(kind, namespace) {
-                return Err(Trouble::not_listed(&plugin.title, kind, &why));
-            }
-        }
-        Ok(())
+        let mut plan = match first {
+            First::Passed(planned) => return Ok(*planned),
+            First::ToReview(plan) => *plan,
+        };
+        let children = std::mem::take(&mut plan.children);
+        let (policies, parent) = (ground.policies.clone(), ground.observed.parent.json.clone());
+        let reviewed = self
+            .plugins
+            .review(policies, key.kind, parent, children, now)
+            .await;
+        let reviewed = reviewed.map_err(Trouble::review)?;
+        plan.children = reviewed.children;
+        let remarks = Trouble::remarks(&reviewed.remarks);
+        let memory = self.memory.clone();
+        self.aside
+            .run(move || ground.passed(plan, &ground.all_titles(), remarks, &memory))
+            .await
     }
 
     async fn ask(&self, plugin: &Arc<Plugin>, observation: Observation) -> Result<Plan, Trouble> {
@@ -147,6 +150,131 @@ impl Reconciler {
                 message: text,
             })),
         }
+    }
+}
+
+impl Look {
+    /// What the component has to be told, and what it is measured by.
+    fn question(&self, object: Arc<Object>) -> Result<Question, Trouble> {
+        let value = object.value();
+        let parent = Parent::from_object(&value).map_err(|error| Trouble::invalid(error.to_string()))?;
+        let (plugin, policies) = self.deciders(&value)?;
+        tracing::Span::current().record("plugin", &plugin.title);
+        self.are_listed(&plugin)?;
+        let mut observed = Observed::new(&self.stores, object, &parent, &plugin.child_kinds);
+        let cluster = ClusterKey::new(&parent.namespace, &parent.cluster);
+        if observed.bytes() > self.most_told {
+            return Err(Trouble::too_large(&plugin.title, self.most_told));
+        }
+        observed.scheduler = self.schedulers.state(&cluster, &self.key);
+        let now = Timestamp::now().as_millisecond();
+        let observation = observed.observation(&parent, now, &plugin.settings);
+        let key = &self.key;
+        self.recording
+            .observation(key.kind.kind(), &key.namespace, &key.name, &observation);
+        let ground = Ground {
+            parent,
+            observed,
+            value,
+            plugin,
+            policies,
+            extra: self.extra.clone(),
+        };
+        Ok(Question { ground, observation })
+    }
+
+    /// Who decides about a resource.
+    fn deciders(&self, value: &Value) -> Result<(Arc<Plugin>, Vec<Arc<Policy>>), Trouble> {
+        let labels = labels(value);
+        let subject = Subject {
+            kind: self.key.kind,
+            namespace: &self.key.namespace,
+            labels: &labels,
+        };
+        let catalog = self.plugins.catalog();
+        let plugin = catalog.logic(&subject).map_err(|error| Trouble::plugin(&error))?;
+        let policies = catalog
+            .policies(&subject)
+            .map_err(|error| Trouble::plugin(&error))?;
+        Ok((plugin, policies))
+    }
+
+    /// Whether it is known which children there are of every kind that a component declares: from what it can't see, it
+    /// would conclude that it is not there.
+    fn are_listed(&self, plugin: &Plugin) -> Result<(), Trouble> {
+        let listings = self.stores.listings();
+        for kind in &plugin.child_kinds {
+            if let Some(why) = listings.hindrance(kind, &self.key.namespace) {
+                return Err(Trouble::not_listed(&plugin.title, kind, &why));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Ground {
+    /// Checks what the component planned.
+    fn first(self: &Arc<Self>, plan: Plan, memory: &Memory) -> Result<First, Trouble> {
+        let title = &self.plugin.title;
+        let remarks = if self.policies.is_empty() {
+            None
+        } else if writes(&plan, &self.observed) {
+            // Policies are asked about what may be, so that nobody is blamed for another's plan.
+            self.check(plan.clone(), title)?;
+            return Ok(First::ToReview(Box::new(plan)));
+        } else {
+            let monitors = self.policies.iter().any(|policy| policy.mode == Mode::Monitor);
+            still_said(&self.value).filter(|_| monitors)
+        };
+        let planned = self.passed(plan, title, remarks, memory)?;
+        Ok(First::Passed(Box::new(planned)))
+    }
+
+    /// Checks a plan, and finds out what has to be written for it.
+    fn passed(
+        self: &Arc<Self>,
+        plan: Plan,
+        whose: &str,
+        remarks: Option<Trouble>,
+        memory: &Memory,
+    ) -> Result<Planned, Trouble> {
+        let mut plan = self.check(plan, whose)?;
+        let children: Vec<_> = std::mem::take(&mut plan.children)
+            .into_iter()
+            .map(|child| finish(&self.parent, child))
+            .collect();
+        let uids = self.observed.all().map(|(_, object)| &*object.uid);
+        let answers = memory.lock().answers.of(uids);
+        Ok(Planned {
+            ground: self.clone(),
+            plan,
+            children: children.len(),
+            to_do: changes(&self.observed, children, &answers),
+            remarks,
+        })
+    }
+
+    fn check(&self, plan: Plan, whose: &str) -> Result<CheckedPlan, Trouble> {
+        let rules = Rules {
+            declared: &self.plugin.child_kinds,
+            extra: self.extra.of(self.plugin.is_of_tenant),
+            host_conditions: &HOST_CONDITIONS,
+            limits: Limits::default(),
+        };
+        let checked = gate::check(&self.parent, &rules, &self.observed, convert::plan(plan));
+        checked.map_err(|refusal| Trouble {
+            condition: PLAN_REFUSED,
+            reason: "RuleBroken".into(),
+            message: format!("{whose}: {refusal}"),
+            is_fatal: false,
+            retry: Retry::BackOff,
+        })
+    }
+
+    /// The component, and the policies that may have changed what it planned.
+    fn all_titles(&self) -> String {
+        let titles: Vec<_> = self.policies.iter().map(|policy| policy.title.as_str()).collect();
+        format!("{}, changed by {}", self.plugin.title, titles.join(", "))
     }
 }
 

@@ -1,23 +1,23 @@
 //! One pass over one Dask resource: observe, ask the component, check, write
 //! what differs, report.
 
+pub(crate) mod aside;
 mod children;
+pub(crate) mod memory;
+mod pace;
+mod report;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dask_operator_core::category::{Cause, Retry};
-use dask_operator_core::finish::finish;
-use dask_operator_core::memo::{Answers, Breaker};
 use dask_operator_core::parent::{DaskKind, Parent};
-use dask_operator_core::plan::{Event, Owner, ResourceKind};
-use dask_operator_core::status;
-use k8s_openapi::jiff::Timestamp;
+use dask_operator_core::plan::{Owner, ResourceKind};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::{Instrument, debug, info, info_span, warn};
 
-use crate::changes::{Change, changes};
+use crate::changes::Change;
 use crate::errors::WriteError;
 use crate::events::Events;
 use crate::kinds::{ExtraKinds, Kind};
@@ -31,15 +31,13 @@ use crate::routes::ParentKey;
 use crate::schedulers::{ClusterKey, Schedulers};
 use crate::selection::Selection;
 use crate::stores::Stores;
-use crate::trouble::{HOST_CONDITIONS, Trouble};
-use crate::unwritten::Unwritten;
+use crate::trouble::Trouble;
 use crate::writes::Writes;
-use crate::written::{Written, Wrote, soonest};
-
-/// The time in which writes are counted, and how many of it one object may have. Two a second for a minute: what more needs is
-/// a loop.
-const BREAKER_WINDOW: Duration = Duration::from_secs(60);
-const MOST_WRITES: usize = 120;
+use crate::written::{Wrote, soonest};
+use aside::Aside;
+use memory::Memory;
+use pace::{Count, MOST_WRITES, WINDOW};
+use report::Said;
 
 /// A plan that wants to be asked again sooner is not: what changes brings the resource back anyhow.
 const SOONEST: Duration = Duration::from_millis(100);
@@ -85,14 +83,9 @@ pub struct Reconciler {
     pub recording: Recording,
     /// How many bytes of JSON a component is told of at most: it has them in its memory, and the operator has them once more.
     pub most_told: usize,
-    memory: Mutex<Memory>,
+    pub(crate) memory: Memory,
+    pub(crate) aside: Aside,
     start: Instant,
-}
-
-struct Memory {
-    answers: Answers,
-    breaker: Breaker,
-    unwritten: Unwritten,
 }
 
 impl Reconciler {
@@ -117,22 +110,15 @@ impl Reconciler {
             selection: Arc::default(),
             recording: Recording::default(),
             most_told: MOST_TOLD,
-            memory: Mutex::new(Memory {
-                answers: Answers::default(),
-                breaker: Breaker::new(BREAKER_WINDOW),
-                unwritten: Unwritten::default(),
-            }),
+            memory: Memory::new(WINDOW),
+            aside: Aside::default(),
             start: Instant::now(),
         }
     }
 
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str) {
-        let mut memory = self.memory();
+        let mut memory = self.memory.lock();
         memory.answers.forget(uid);
         memory.unwritten.forget(uid);
     }
@@ -140,7 +126,7 @@ impl Reconciler {
     /// Drops what is remembered of objects that have not been written for long.
     pub fn sweep(&self) {
         let now = self.start.elapsed();
-        self.memory().breaker.sweep(now);
+        self.memory.lock().breaker.sweep(now);
     }
 
     /// Goes over the resource once. `failures` is how often that failed in a row.
@@ -156,7 +142,6 @@ impl Reconciler {
             // It may also be that the watch of owners lags behind: not everybody is told when it shows the new one.
             return Outcome::Done(Some(LEFT_OVER));
         }
-        let object = self.memory().unwritten.over(object);
         let span = info_span!(
             "reconcile", kind = key.kind.kind(), namespace = %key.namespace, name = %key.name, plugin = tracing::field::Empty
         );
@@ -165,69 +150,33 @@ impl Reconciler {
 
     async fn pass(&self, key: &ParentKey, object: Arc<Object>, failures: u32) -> Outcome {
         let start = Instant::now();
-        let value = object.value();
-        let planned = self.plan(key, &object, &value).await;
+        let (object, planned) = self.plan(key, object).await;
         let duration = start.elapsed();
         let planned = match planned {
             Ok(planned) => planned,
-            Err(trouble) => return self.fail_static(key, &object, &value, trouble).await,
+            Err(trouble) => return self.fail_static(key, &object, trouble).await,
         };
-        debug!(?duration, children = planned.plan.children.len(), "planned");
-        self.carry_out(key, planned, failures).await
+        debug!(?duration, children = planned.children, "planned");
+        self.carry_out(key, object, planned, failures).await
     }
 
-    /// There is no plan: nothing is deleted or scaled, and the resource says why.
-    async fn fail_static(
+    async fn carry_out(
         &self,
         key: &ParentKey,
-        object: &Arc<Object>,
-        value: &Value,
-        trouble: Trouble,
+        mut object: Arc<Object>,
+        planned: Planned,
+        failures: u32,
     ) -> Outcome {
-        warn!(
-            reason = trouble.reason,
-            "{}: {}", trouble.condition, trouble.message
-        );
-        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let mut wanted = status::with_condition(value, &HOST_CONDITIONS, &trouble.as_condition(), &now);
-        if trouble.is_fatal && has_phase(key.kind) {
-            wanted["phase"] = "Error".into();
-        }
-        let is_new = !trouble.stands_in(value);
-        // What has to be said is said soon, even if nothing can be done about it.
-        let unsaid = match self.write_status(key, object, value, &wanted).await {
-            Ok((Wrote::Done, _)) if is_new => {
-                self.events.publish(key, object, &trouble.as_event()).await;
-                None
-            }
-            Ok((Wrote::Withheld(wait), _)) => Some(Retry::After(wait)),
-            Ok(_) => None,
-            Err(error) => {
-                warn!("{error}");
-                Some(error.retry())
-            }
-        };
-        let retry = unsaid.filter(|_| trouble.retry == Retry::OnChange);
-        Outcome::Failed(retry.unwrap_or(trouble.retry), None)
-    }
-
-    async fn carry_out(&self, key: &ParentKey, planned: Planned, failures: u32) -> Outcome {
         let start = Instant::now();
         let Planned {
-            parent,
-            observed,
+            ground,
             plan,
+            children,
+            to_do,
             remarks,
         } = planned;
-        let (parent, observed) = (&parent, &observed);
-        let wanted = plan.children.len();
-        let children = plan
-            .children
-            .into_iter()
-            .map(|child| finish(parent, child))
-            .collect();
-        let to_do = changes(observed, children, &self.memory().answers);
-        let mut written = self.write_children(key, parent, wanted, to_do).await;
+        let (parent, observed) = (&ground.parent, &ground.observed);
+        let mut written = self.write_children(key, parent, children, to_do).await;
         self.schedulers.want(&cluster(parent), key, plan.scheduler);
         for scale in &plan.scale {
             match self
@@ -238,7 +187,6 @@ impl Reconciler {
                 Err(error) => written.errors.push(error),
             }
         }
-        let mut object = observed.parent.clone();
         if let Some(owner) = &plan.owner {
             match self.adopt(key, &object, owner).await {
                 Ok(Some(adopted)) => object = Arc::new(adopted),
@@ -246,42 +194,14 @@ impl Reconciler {
                 Err(error) => written.errors.push(error),
             }
         }
-
-        let value = object.value();
         let trouble = Trouble::writing(&written.errors, failures);
-        let mut conditions = plan.conditions;
-        conditions.extend(trouble.iter().chain(&remarks).map(Trouble::as_condition));
-        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let mut wanted = status::desired(&plan.status, &conditions, &value, &now);
-        if trouble.as_ref().is_some_and(|trouble| trouble.is_fatal) && has_phase(key.kind) {
-            wanted["phase"] = "Error".into();
-        }
-        let news = trouble
-            .iter()
-            .chain(&remarks)
-            .filter(|trouble| !trouble.stands_in(&value))
-            .map(Trouble::as_event);
-        let events: Vec<_> = plan.events.iter().cloned().chain(news).collect();
-        match self.write_status(key, &object, &value, &wanted).await {
-            Ok((Wrote::Withheld(wait), _)) => {
-                if self.remember(&object, &value, &written, wanted) {
-                    self.tell(key, &object, &events).await;
-                }
-                written.add(Wrote::Withheld(wait));
-            }
-            Ok((Wrote::Done | Wrote::Nothing, newer)) => {
-                self.tell(key, &object, &events).await;
-                if let Some(newer) = newer {
-                    object = Arc::new(newer);
-                }
-            }
-            Err(error) => {
-                if self.remember(&object, &value, &written, wanted) {
-                    self.tell(key, &object, &events).await;
-                }
-                written.errors.push(error);
-            }
-        }
+        let said = Said {
+            status: plan.status,
+            conditions: plan.conditions,
+            events: plan.events,
+            troubles: trouble.into_iter().chain(remarks).collect(),
+        };
+        let object = self.say(key, object, said, &mut written).await;
         if let Some(why) = &plan.delete_parent
             && written.errors.is_empty()
         {
@@ -294,6 +214,13 @@ impl Reconciler {
         if written.done > 0 {
             info!(written = written.done, duration = ?start.elapsed(), "reconciled");
         }
+        if written.withheld > 0 {
+            warn!(
+                writes = written.withheld, wait = ?written.later,
+                "there are too many writes, and the next ones have to wait: does something change them back, or do children end at \
+                 once?"
+            );
+        }
         written.say_errors(failures);
         let again = plan
             .requeue_after
@@ -303,42 +230,6 @@ impl Reconciler {
             Some(retry) => Outcome::Failed(retry, again),
             None => Outcome::Done([again, written.later].into_iter().flatten().min()),
         }
-    }
-
-    /// Keeps a status that could not be written, where something was done that it tells of. Gives whether it was. `value` is the
-    /// object with the status that the plan was made from.
-    fn remember(&self, object: &Object, value: &Value, written: &Written, status: Value) -> bool {
-        let is_done = written.done > 0;
-        if is_done {
-            let before = &value["status"];
-            self.memory().unwritten.keep(&object.uid, status, before);
-        }
-        is_done
-    }
-
-    /// Tells people, when it is sure that the same will not be planned again from the same status.
-    async fn tell(&self, key: &ParentKey, object: &Object, events: &[Event]) {
-        for event in events {
-            if !self.events.publish(key, object, event).await {
-                break;
-            }
-        }
-    }
-
-    /// Asks whether an object may be written now, where `most` writes are in a minute; says so when not, and for how
-    /// long.
-    fn admit(&self, id: &str, most: usize, kind: &str) -> Result<(), Duration> {
-        let admitted = self.memory().breaker.admit(id, most, self.start.elapsed());
-        if let Err(wait) = admitted {
-            self.metrics.withheld(kind);
-            warn!(
-                ?wait,
-                id,
-                "a {kind} is written too often, and the next write has to wait: does something change it back, or do its children \
-                 end at once?"
-            );
-        }
-        admitted
     }
 
     /// Scales a worker group, unless its number is another one than that on which this was decided: somebody has said
@@ -354,19 +245,21 @@ impl Reconciler {
         let Some(object) = self.stores.parent(&key) else {
             return Ok(Wrote::Nothing);
         };
-        let number = |object: &Object| object.value()["spec"]["worker"]["replicas"].take();
-        let before = number(&object);
+        let (now, then) = (object.clone(), observed.worker_group(group).cloned());
+        let numbers = move || (replicas_of(&now), then.as_deref().map(replicas_of));
+        let (before, seen) = self.aside.run(numbers).await;
         if before == replicas {
             return Ok(Wrote::Nothing);
         }
-        if observed
-            .worker_group(group)
-            .is_some_and(|seen| number(seen) != before)
-        {
+        if seen.is_some_and(|seen| seen != before) {
             return Err(WriteError::overtaken(format!("scale {group} to {replicas}")));
         }
-        let id = format!("{} scales", object.uid);
-        if let Err(wait) = self.admit(&id, MOST_WRITES, key.kind.kind()) {
+        let write = Count {
+            id: format!("{} scales", object.uid),
+            most: MOST_WRITES,
+            kind: key.kind.kind(),
+        };
+        if let Err(wait) = self.admit(&write) {
             return Ok(Wrote::Withheld(wait));
         }
         info!(group, replicas, %before, "scales");
@@ -411,31 +304,6 @@ impl Reconciler {
         Ok(Some(adopted))
     }
 
-    /// Writes the status if it says something else than the one that is there; `value` may have one that is only remembered.
-    /// Gives the object as it is then, if it was written.
-    async fn write_status(
-        &self,
-        key: &ParentKey,
-        object: &Object,
-        value: &Value,
-        wanted: &Value,
-    ) -> Result<(Wrote, Option<Object>), WriteError> {
-        let is_unwritten = self.memory().unwritten.has(&object.uid);
-        if !is_unwritten && status::same(wanted, &value["status"]) {
-            return Ok((Wrote::Nothing, None));
-        }
-        if let Err(wait) = self.admit(&object.uid, MOST_WRITES, key.kind.kind()) {
-            return Ok((Wrote::Withheld(wait), None));
-        }
-        let kind = Kind::dask(key.kind);
-        let written = self.writes.apply_status(&kind, object, wanted).await?;
-        self.memory().unwritten.forget(&object.uid);
-        if let Some(store) = self.stores.of(&kind.resource) {
-            store.wrote(written.clone());
-        }
-        Ok((Wrote::Done, Some(written)))
-    }
-
     /// Deletes the parent, if it is still as it was when that was decided: somebody may just have changed it.
     async fn delete_parent(&self, key: &ParentKey, object: &Object) -> Result<(), WriteError> {
         let kind = Kind::dask(key.kind);
@@ -459,9 +327,9 @@ fn cluster(parent: &Parent) -> ClusterKey {
     ClusterKey::new(&parent.namespace, &parent.cluster)
 }
 
-/// Kinds whose status has a `phase`.
-fn has_phase(kind: DaskKind) -> bool {
-    matches!(kind, DaskKind::Cluster | DaskKind::WorkerGroup)
+/// How many replicas a worker group shall have.
+fn replicas_of(group: &Object) -> Value {
+    group.value()["spec"]["worker"]["replicas"].take()
 }
 
 impl Change {

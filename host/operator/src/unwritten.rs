@@ -11,34 +11,34 @@ use crate::object::Object;
 
 /// Statuses by uid. They end with the process.
 #[derive(Debug, Default)]
-pub(crate) struct Unwritten(HashMap<Box<str>, Status>);
+pub(crate) struct Unwritten(HashMap<Box<str>, Arc<Status>>);
 
+/// A status that could not be written.
 #[derive(Debug)]
-struct Status {
+pub(crate) struct Status {
     status: Value,
     /// The one that is there.
     instead_of: Value,
 }
 
+impl Status {
+    /// The object with this status; none where it has not the one any more that was there.
+    pub(crate) fn over(&self, object: &Object) -> Option<Object> {
+        (object.value()["status"] == self.instead_of).then(|| object.with_status(&self.status))
+    }
+}
+
 impl Unwritten {
     /// Keeps the status of an object, which has `before`, or another one that was kept.
-    pub(crate) fn keep(&mut self, uid: &str, status: Value, before: &Value) {
+    pub(crate) fn keep(&mut self, uid: &str, status: Value, before: Value) {
         let kept = self.0.remove(uid);
-        let instead_of = kept.map_or_else(|| before.clone(), |kept| kept.instead_of);
-        self.0.insert(uid.into(), Status { status, instead_of });
+        let instead_of = kept.map_or(before, |kept| kept.instead_of.clone());
+        self.0.insert(uid.into(), Arc::new(Status { status, instead_of }));
     }
 
-    /// Returns the object as it would be if its status had been written. Where it has another one by now, that counts: it was
-    /// written after all, or by another replica, which knows more.
-    pub(crate) fn over(&mut self, object: Arc<Object>) -> Arc<Object> {
-        let Some(kept) = self.0.get(&object.uid) else {
-            return object;
-        };
-        if object.value()["status"] == kept.instead_of {
-            return Arc::new(object.with_status(&kept.status));
-        }
-        self.forget(&object.uid);
-        object
+    /// The status that is kept of this object.
+    pub(crate) fn get(&self, uid: &str) -> Option<Arc<Status>> {
+        self.0.get(uid).cloned()
     }
 
     /// Whether a status of this object is kept.

@@ -25,6 +25,8 @@ pub(crate) enum Wrote {
 pub(crate) struct Written {
     pub(crate) errors: Vec<WriteError>,
     pub(crate) done: usize,
+    /// How many were withheld.
+    pub(crate) withheld: usize,
     /// Some were left for later, and until when.
     pub(crate) later: Option<Duration>,
 }
@@ -63,7 +65,10 @@ impl Written {
         match wrote {
             Wrote::Done => self.done += 1,
             Wrote::Nothing => {}
-            Wrote::Withheld(wait) => self.later = Some(self.later.map_or(wait, |later| later.min(wait))),
+            Wrote::Withheld(wait) => {
+                self.withheld += 1;
+                self.later = Some(self.later.map_or(wait, |later| later.min(wait)));
+            }
         }
     }
 

@@ -3,12 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dask_operator_core::category::{Cause, Retry};
+use dask_operator_core::memo::Answer;
 use dask_operator_core::parent::{DaskKind, Parent};
 use dask_operator_core::plan::{ChildKey, ResourceKind};
 use dask_operator_core::predecessor;
 use futures::{StreamExt, stream};
 
-use super::{MOST_WRITES, Reconciler};
+use super::Reconciler;
+use super::pace::{Count, MOST_WRITES};
 use crate::changes::Change;
 use crate::errors::WriteError;
 use crate::kinds::Kind;
@@ -77,14 +79,20 @@ impl Reconciler {
                 (id, MOST_WRITES)
             }
         };
-        if let Err(wait) = self.admit(&id, most, &change.kind().kind) {
+        let kind = change.kind().kind.clone();
+        let write = Count {
+            id,
+            most,
+            kind: &kind,
+        };
+        if let Err(wait) = self.admit(&write) {
             return Ok(Wrote::Withheld(wait));
         }
         let sent = self.send_child(key, parent, change).await;
         if let Err(error) = &sent
             && error.retry() != Retry::Soon
         {
-            self.memory().breaker.take_back(&id);
+            self.take_back(&write);
         }
         sent.map(|()| Wrote::Done)
     }
@@ -134,7 +142,9 @@ impl Reconciler {
                     }
                     applied => applied?,
                 };
-                self.memory().answers.remember(&applied.uid, &object, &answer);
+                let uid = applied.uid.clone();
+                let made = self.aside.run(move || Answer::of(&object, &answer)).await;
+                self.memory.lock().answers.keep(&uid, made);
                 if let Some(store) = store(&child.kind) {
                     store.wrote(applied);
                 }
