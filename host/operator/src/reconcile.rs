@@ -36,11 +36,11 @@ use crate::writes::Writes;
 use crate::written::{Wrote, soonest};
 use aside::Aside;
 use memory::Memory;
-use pace::{Count, MOST_WRITES, WINDOW};
+use pace::{Account, Count, MOST_WRITES, WINDOW};
 use report::Said;
 
 /// A plan that wants to be asked again sooner is not: what changes brings the resource back anyhow.
-const SOONEST: Duration = Duration::from_millis(100);
+const SOONEST: Duration = Duration::from_secs(1);
 
 /// How long what is left to garbage collection is left alone, at the most.
 const LEFT_OVER: Duration = Duration::from_secs(30);
@@ -176,11 +176,13 @@ impl Reconciler {
             remarks,
         } = planned;
         let (parent, observed) = (&ground.parent, &ground.observed);
-        let mut written = self.write_children(key, parent, children, to_do).await;
+        let present = observed.all().filter(|(_, child)| !child.terminating).count();
+        let account = Account::new(parent, children.max(present));
+        let mut written = self.write_children(key, parent, &account, children, to_do).await;
         self.schedulers.want(&cluster(parent), key, plan.scheduler);
         for scale in &plan.scale {
             match self
-                .scale(observed, parent, &scale.worker_group, scale.replicas)
+                .scale(observed, &account, &scale.worker_group, scale.replicas)
                 .await
             {
                 Ok(wrote) => written.add(wrote),
@@ -188,9 +190,11 @@ impl Reconciler {
             }
         }
         if let Some(owner) = &plan.owner {
-            match self.adopt(key, &object, owner).await {
-                Ok(Some(adopted)) => object = Arc::new(adopted),
-                Ok(None) => {}
+            match self.adopt(key, &account, &object, owner).await {
+                Ok((wrote, adopted)) => {
+                    written.add(wrote);
+                    object = adopted.map_or(object, Arc::new);
+                }
                 Err(error) => written.errors.push(error),
             }
         }
@@ -237,11 +241,11 @@ impl Reconciler {
     async fn scale(
         &self,
         observed: &Observed,
-        parent: &Parent,
+        account: &Account,
         group: &str,
         replicas: u32,
     ) -> Result<Wrote, WriteError> {
-        let key = ParentKey::new(DaskKind::WorkerGroup, &parent.namespace, group);
+        let key = ParentKey::new(DaskKind::WorkerGroup, &observed.parent.namespace, group);
         let Some(object) = self.stores.parent(&key) else {
             return Ok(Wrote::Nothing);
         };
@@ -259,7 +263,7 @@ impl Reconciler {
             most: MOST_WRITES,
             kind: key.kind.kind(),
         };
-        if let Err(wait) = self.admit(&write) {
+        if let Err(wait) = self.admit(account, &write) {
             return Ok(Wrote::Withheld(wait));
         }
         info!(group, replicas, %before, "scales");
@@ -269,18 +273,26 @@ impl Reconciler {
         Ok(Wrote::Done)
     }
 
-    /// Makes `owner` one of the parent's owners. Gives the parent as it is then,
-    /// none when it is one already.
+    /// Makes `owner` one of the parent's owners. Gives the parent as it is then, if it was written.
     async fn adopt(
         &self,
         key: &ParentKey,
+        account: &Account,
         object: &Object,
         owner: &Owner,
-    ) -> Result<Option<Object>, WriteError> {
+    ) -> Result<(Wrote, Option<Object>), WriteError> {
         // Only a cluster owns by a plan: the gate sees to that.
         let is_known = |known: &OwnerReference| known.names(DaskKind::Cluster, &owner.name, &owner.uid);
         if object.owners.iter().any(is_known) {
-            return Ok(None);
+            return Ok((Wrote::Nothing, None));
+        }
+        let write = Count {
+            id: format!("{} is owned", object.uid),
+            most: MOST_WRITES,
+            kind: key.kind.kind(),
+        };
+        if let Err(wait) = self.admit(account, &write) {
+            return Ok((Wrote::Withheld(wait), None));
         }
         // With this uid and anything else wrong, garbage collection would take it for an owner that is gone.
         let others = || object.owners.iter().filter(move |known| *known.uid != *owner.uid);
@@ -301,7 +313,7 @@ impl Reconciler {
         if let Some(store) = self.stores.of(&kind.resource) {
             store.wrote(adopted.clone());
         }
-        Ok(Some(adopted))
+        Ok((Wrote::Done, Some(adopted)))
     }
 
     /// Deletes the parent, if it is still as it was when that was decided: somebody may just have changed it.

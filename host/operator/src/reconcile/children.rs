@@ -10,7 +10,7 @@ use dask_operator_core::predecessor;
 use futures::{StreamExt, stream};
 
 use super::Reconciler;
-use super::pace::{Count, MOST_WRITES};
+use super::pace::{Account, Count, MOST_WRITES};
 use crate::changes::Change;
 use crate::errors::WriteError;
 use crate::kinds::Kind;
@@ -26,6 +26,7 @@ impl Reconciler {
         &self,
         key: &ParentKey,
         parent: &Parent,
+        account: &Account,
         wanted: usize,
         to_do: Vec<Change>,
     ) -> Written {
@@ -38,7 +39,7 @@ impl Reconciler {
             if creates && failures().are_hopeless(&kind) {
                 return None;
             }
-            let result = self.write_child(key, parent, wanted, change).await;
+            let result = self.write_child(key, parent, account, wanted, change).await;
             match &result {
                 Err(error) => failures().add(kind, error.cause),
                 Ok(Wrote::Withheld(_)) if creates => failures().withhold(kind),
@@ -63,6 +64,7 @@ impl Reconciler {
         &self,
         key: &ParentKey,
         parent: &Parent,
+        account: &Account,
         wanted: usize,
         change: Change,
     ) -> Result<Wrote, WriteError> {
@@ -85,14 +87,14 @@ impl Reconciler {
             most,
             kind: &kind,
         };
-        if let Err(wait) = self.admit(&write) {
+        if let Err(wait) = self.admit(account, &write) {
             return Ok(Wrote::Withheld(wait));
         }
         let sent = self.send_child(key, parent, change).await;
         if let Err(error) = &sent
             && error.retry() != Retry::Soon
         {
-            self.take_back(&write);
+            self.take_back(account, &write);
         }
         sent.map(|()| Wrote::Done)
     }

@@ -168,10 +168,10 @@ impl Reconciler {
         self.tell(key, object, &events).await;
     }
 
-    /// Tells people.
+    /// Tells people, though not more than they read.
     async fn tell(&self, key: &ParentKey, object: &Object, events: &[Event]) {
         for event in events {
-            if !self.events.publish(key, object, event).await {
+            if !self.may_tell(object) || !self.events.publish(key, object, event).await {
                 break;
             }
         }

@@ -13,7 +13,7 @@ async fn who_wants_to_be_asked_at_once_again_and_again_is_asked_now_and_then() {
     let world = World::new(None, &[parent("DaskCluster", &json!({}))], plan);
     assert_eq!(
         world.pass(DaskKind::Cluster).await,
-        Outcome::Done(Some(Duration::from_millis(100)))
+        Outcome::Done(Some(Duration::from_secs(1)))
     );
 }
 
@@ -41,6 +41,89 @@ async fn new_children_in_each_pass_are_a_loop_that_is_held_up() {
     let requests = world.server.requests();
     let created = requests.iter().filter(|request| *request == "POST pods").count();
     assert_eq!(created, 122);
+}
+
+/// Each child is new, and so is counted by no name.
+#[tokio::test]
+async fn many_new_children_in_each_pass_are_a_loop_that_is_held_up() {
+    static NAMES: AtomicUsize = AtomicUsize::new(0);
+    let plan = |_: &Observation| {
+        let names = || format!("s{}", NAMES.fetch_add(1, Ordering::Relaxed));
+        let service = || child("Service", &names(), ChildAction::Apply);
+        Ok(Ok(Plan {
+            children: (0..20).map(|_| service()).collect(),
+            status: "{}".into(),
+            ..empty()
+        }))
+    };
+    let world = World::new(None, &[parent("DaskCluster", &json!({}))], plan);
+    let mut outcomes = Vec::new();
+    for _ in 0..40 {
+        outcomes.push(world.pass(DaskKind::Cluster).await);
+    }
+    assert_eq!(outcomes[0], Outcome::Done(None));
+    let held_up = outcomes[39];
+    assert!(
+        matches!(held_up, Outcome::Done(Some(wait)) if wait <= Duration::from_secs(60)),
+        "{held_up:?}"
+    );
+    // As many as any resource may have, and four for each child that it has or shall have.
+    let writes = world.server.requests().len();
+    assert!((480..=480 + 4 * 40).contains(&writes), "{writes}");
+}
+
+/// What a plan says of a resource each time.
+#[tokio::test]
+async fn events_in_each_pass_are_a_loop_that_is_held_up() {
+    static PASSES: AtomicUsize = AtomicUsize::new(0);
+    let plan = |_: &Observation| {
+        let event = Event {
+            type_: EventType::Normal,
+            reason: "Said".into(),
+            message: "again".into(),
+        };
+        Ok(Ok(Plan {
+            events: vec![event; 50],
+            status: json!({"passes": PASSES.fetch_add(1, Ordering::Relaxed)}).to_string(),
+            ..empty()
+        }))
+    };
+    let world = World::new(None, &[parent("DaskCluster", &json!({}))], plan);
+    for _ in 0..3 {
+        assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Done(None));
+    }
+    let requests = world.server.requests();
+    let of = |what: &str| requests.iter().filter(|request| *request == what).count();
+    assert_eq!((of("POST events"), of("APPLY daskclusters/a/status")), (60, 3));
+}
+
+/// Somebody else who gives a group to nobody each time.
+#[tokio::test]
+async fn an_owner_that_does_not_stay_is_a_loop_that_is_held_up() {
+    let plan = |_: &Observation| {
+        Ok(Ok(Plan {
+            owner: Some(Owner {
+                api_version: DASK.into(),
+                kind: "DaskCluster".into(),
+                name: "a".into(),
+                uid: "c".into(),
+            }),
+            status: "{}".into(),
+            ..empty()
+        }))
+    };
+    let mut cluster = parent("DaskCluster", &json!({}));
+    cluster["metadata"]["uid"] = "c".into();
+    let world = World::new(None, &[parent("DaskAutoscaler", &json!({})), cluster], plan);
+    let autoscalers = Kind::dask(DaskKind::Autoscaler).resource;
+    for pass in 0..130 {
+        let mut anew = parent("DaskAutoscaler", &json!({}));
+        anew["metadata"]["resourceVersion"] = (2000 + pass).to_string().into();
+        let store = world.reconciler.stores.of(&autoscalers);
+        store.map(|store| store.shown(object(&anew)));
+        world.pass(DaskKind::Autoscaler).await;
+    }
+    assert_eq!(world.server.requests(), ["PATCH daskautoscalers/a"; 120]);
 }
 
 /// A group that somebody else scales back each time.
