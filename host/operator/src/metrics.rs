@@ -2,7 +2,9 @@
 //!
 //! Names after Prometheus' conventions, all with the prefix `dask_operator_`.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -33,7 +35,7 @@ pub struct ByKind {
 /// Labels of a call of a component.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 pub struct PluginCall {
-    /// The component's own name.
+    /// What the component is called.
     pub component: String,
     /// The interface, `worker-group`.
     pub interface: &'static str,
@@ -93,6 +95,12 @@ struct Build {
 
 type Seconds = Gauge<f64, AtomicU64>;
 
+/// How many components are counted each by itself.
+const MOST_COMPONENTS: usize = 256;
+
+/// As what all others are counted.
+const OTHERS: &str = "others";
+
 /// All that is counted and measured.
 #[derive(Debug)]
 pub struct Metrics {
@@ -102,6 +110,8 @@ pub struct Metrics {
     plugin_calls: Family<PluginCall, Counter>,
     plugin_seconds: Family<PluginCall, Histogram>,
     plugin_memory: Family<Component, Gauge>,
+    /// The calls that are counted, by the component.
+    components: Mutex<HashMap<String, HashSet<PluginCall>>>,
     plugin_loads: Family<Load, Counter>,
     plugin_rollbacks: Counter,
     requests: Family<Request, Counter>,
@@ -133,6 +143,7 @@ impl Default for Metrics {
             plugin_calls: Family::default(),
             plugin_seconds: Family::new_with_constructor(|| histogram(0.000_05, 16)),
             plugin_memory: Family::default(),
+            components: Mutex::default(),
             plugin_loads: Family::default(),
             plugin_rollbacks: Counter::default(),
             requests: Family::default(),
@@ -274,8 +285,40 @@ impl Metrics {
             .observe(duration.as_secs_f64());
     }
 
+    fn components(&self) -> MutexGuard<'_, HashMap<String, HashSet<PluginCall>>> {
+        self.components.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As what a call is counted: one that is made for the first time, of a component beyond the [`MOST_COMPONENTS`]th, as
+    /// one of `others`. What users of a namespace load must not make ever more series.
+    fn counted(&self, call: &PluginCall) -> PluginCall {
+        let mut components = self.components();
+        let is_one_more = !components.contains_key(&call.component);
+        let mut call = call.clone();
+        if is_one_more && components.len() >= MOST_COMPONENTS {
+            OTHERS.clone_into(&mut call.component);
+        }
+        let calls = components.entry(call.component.clone()).or_default();
+        if !calls.contains(&call) {
+            calls.insert(call.clone());
+        }
+        call
+    }
+
+    /// A component is not there any more: what was counted of it is no longer told.
+    pub fn forget_component(&self, component: &str) {
+        let calls = self.components().remove(component);
+        for call in calls.into_iter().flatten() {
+            self.plugin_calls.remove(&call);
+            self.plugin_seconds.remove(&call);
+        }
+        let component = component.to_owned();
+        self.plugin_memory.remove(&Component { component });
+    }
+
     /// A call of a component has ended, with that much linear memory in bytes.
     pub fn called(&self, call: &PluginCall, duration: Duration, memory: usize) {
+        let call = &self.counted(call);
         self.plugin_calls.get_or_create(call).inc();
         self.plugin_seconds
             .get_or_create(call)
@@ -370,6 +413,37 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn components_that_come_and_go_make_no_endless_series() {
+        let metrics = Metrics::default();
+        let call = |component: &str| {
+            let call = PluginCall {
+                component: component.to_owned(),
+                interface: "cluster",
+                function: "plan",
+                outcome: "success",
+            };
+            metrics.called(&call, Duration::from_micros(80), 1 << 20);
+        };
+        let counted = || {
+            let text = metrics.text();
+            let of_calls = text
+                .lines()
+                .filter(|line| line.starts_with("dask_operator_plugin_calls_total{"));
+            of_calls.count()
+        };
+        for number in 0..MOST_COMPONENTS + 10 {
+            call(&format!("number-{number}"));
+        }
+        assert_eq!(counted(), MOST_COMPONENTS + 1);
+        assert!(metrics.text().contains(r#"plugin_calls_total{component="others",interface="cluster",function="plan",outcome="success"} 10"#));
+        metrics.forget_component("number-7");
+        assert_eq!(counted(), MOST_COMPONENTS);
+        assert!(!metrics.text().contains(r#"component="number-7""#));
+        call("number-8");
+        assert_eq!(counted(), MOST_COMPONENTS);
+    }
 
     #[test]
     fn names_follow_the_conventions() {

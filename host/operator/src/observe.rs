@@ -28,7 +28,8 @@ pub struct Observed {
     /// What the cluster's Dask scheduler said.
     pub scheduler: SchedulerState,
     by_key: HashMap<ChildKey, Arc<Object>>,
-    worker_groups: Vec<Arc<Object>>,
+    /// The worker groups of the parent's cluster, by name.
+    worker_groups: HashMap<Box<str>, Arc<Object>>,
 }
 
 impl Observed {
@@ -70,14 +71,17 @@ impl Observed {
             nodes,
             scheduler: SchedulerState::NotAsked,
             by_key,
-            worker_groups: groups,
+            worker_groups: groups
+                .into_iter()
+                .map(|group| (group.name.clone(), group))
+                .collect(),
         }
     }
 
     /// A worker group of the parent's cluster, as it was observed.
     #[must_use]
     pub fn worker_group(&self, name: &str) -> Option<&Arc<Object>> {
-        self.worker_groups.iter().find(|group| *group.name == *name)
+        self.worker_groups.get(name)
     }
 
     /// A child as it is now.

@@ -49,6 +49,8 @@ struct Inner {
     deleted: HashMap<Box<str>, Instant>,
     ended: Ended,
     round: u64,
+    /// The bytes of JSON of all objects.
+    bytes: usize,
 }
 
 /// Uids of objects that a watch has shown to be gone. They never come back.
@@ -154,8 +156,10 @@ impl Inner {
         let replaced = self.objects.remove(&place(&object));
         if let Some(entry) = &replaced {
             self.unindex(&entry.object);
+            self.bytes -= entry.object.json.len();
         }
         self.index(&object);
+        self.bytes += object.json.len();
         let before = replaced.and_then(|entry| entry.shown);
         let shown = if confirmed {
             Some(object.clone())
@@ -195,6 +199,7 @@ impl Inner {
     fn take(&mut self, place: &Place) -> Option<Change> {
         let entry = self.objects.remove(place)?;
         self.unindex(&entry.object);
+        self.bytes -= entry.object.json.len();
         self.deleted.remove(&entry.object.uid);
         self.ended.add(&entry.object.uid);
         Some(Change {
@@ -351,10 +356,7 @@ impl Store {
     #[must_use]
     pub fn size(&self) -> (usize, usize) {
         let inner = self.read();
-        (
-            inner.objects.len(),
-            inner.objects.values().map(|entry| entry.object.json.len()).sum(),
-        )
+        (inner.objects.len(), inner.bytes)
     }
 }
 

@@ -49,6 +49,24 @@ fn an_owner_in_another_namespace_is_none() {
 }
 
 #[test]
+fn the_size_follows_what_comes_and_goes() {
+    let store = Store::default();
+    let size = || store.size();
+    store.shown(pod("a", "1", 1));
+    let (_, one) = size();
+    store.wrote(pod("a", "1", 22));
+    assert_eq!(size(), (1, one + 1), "another version, of one digit more");
+    store.deleted(&pod("a", "1", 22));
+    store.shown(pod("b", "2", 3));
+    assert_eq!(size(), (2, 2 * one + 1));
+    store.gone(&pod("a", "1", 23));
+    assert_eq!(size(), (1, one));
+    let round = store.list_begins();
+    store.list_ends(round, None);
+    assert_eq!(size(), (0, 0));
+}
+
+#[test]
 fn groups_are_found_by_cluster_and_schedulers_too() {
     let store = Store::default();
     let group = json!({
