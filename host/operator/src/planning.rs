@@ -25,6 +25,7 @@ use crate::observe::Observed;
 use crate::plugins::{Labels, Plugin, PluginError, Plugins, Subject};
 use crate::reconcile::Reconciler;
 use crate::reconcile::memory::Memory;
+use crate::reconcile::room::Room;
 use crate::recording::Recording;
 use crate::routes::ParentKey;
 use crate::schedulers::{ClusterKey, Schedulers};
@@ -37,6 +38,8 @@ pub(crate) struct Ground {
     pub(crate) parent: Parent,
     /// What there is.
     pub(crate) observed: Observed,
+    /// When it was looked at, in milliseconds since 1970.
+    now: i64,
     /// The whole parent.
     value: Value,
     plugin: Arc<Plugin>,
@@ -61,7 +64,8 @@ pub(crate) struct Planned {
 /// What a component is asked.
 struct Question {
     ground: Ground,
-    observation: Observation,
+    /// What it is told; none yet where that is large.
+    observation: Option<Observation>,
 }
 
 /// What becomes of a plan at first.
@@ -113,9 +117,19 @@ impl Reconciler {
     }
 
     async fn answer(&self, key: &ParentKey, question: Question) -> Result<Planned, Trouble> {
-        let now = question.observation.now;
         let ground = Arc::new(question.ground);
-        let plan = self.ask(&ground.plugin, question.observation).await?;
+        let (observation, room) = match question.observation {
+            Some(observation) => (observation, None),
+            None => {
+                let room = self.room.take(ground.observed.bytes()).await;
+                let (ground, key) = (ground.clone(), key.clone());
+                let recording = self.recording.clone();
+                let observation = self.aside.run(move || ground.observation(&key, &recording));
+                (observation.await, room)
+            }
+        };
+        let plan = self.ask(&ground.plugin, observation).await?;
+        drop(room);
         let first = {
             let (ground, memory) = (ground.clone(), self.memory.clone());
             self.aside.run(move || ground.first(plan, &memory)).await?
@@ -128,7 +142,7 @@ impl Reconciler {
         let (policies, parent) = (ground.policies.clone(), ground.observed.parent.json.clone());
         let reviewed = self
             .plugins
-            .review(policies, key.kind, parent, children, now)
+            .review(policies, key.kind, parent, children, ground.now)
             .await;
         let reviewed = reviewed.map_err(Trouble::review)?;
         plan.children = reviewed.children;
@@ -163,23 +177,22 @@ impl Look {
         self.are_listed(&plugin)?;
         let mut observed = Observed::new(&self.stores, object, &parent, &plugin.child_kinds);
         let cluster = ClusterKey::new(&parent.namespace, &parent.cluster);
-        if observed.bytes() > self.most_told {
+        let bytes = observed.bytes();
+        if bytes > self.most_told {
             return Err(Trouble::too_large(&plugin.title, self.most_told));
         }
         observed.scheduler = self.schedulers.state(&cluster, &self.key);
-        let now = Timestamp::now().as_millisecond();
-        let observation = observed.observation(&parent, now, &plugin.settings);
-        let key = &self.key;
-        self.recording
-            .observation(key.kind.kind(), &key.namespace, &key.name, &observation);
         let ground = Ground {
             parent,
             observed,
+            now: Timestamp::now().as_millisecond(),
             value,
             plugin,
             policies,
             extra: self.extra.clone(),
         };
+        let tells = || ground.observation(&self.key, &self.recording);
+        let observation = Room::is_not_needed(bytes).then(tells);
         Ok(Question { ground, observation })
     }
 
@@ -213,6 +226,15 @@ impl Look {
 }
 
 impl Ground {
+    /// What the component is told. It is recorded for authors of plugins, where they want that.
+    fn observation(&self, key: &ParentKey, recording: &Recording) -> Observation {
+        let observation = self
+            .observed
+            .observation(&self.parent, self.now, &self.plugin.settings);
+        recording.observation(key.kind.kind(), &key.namespace, &key.name, &observation);
+        observation
+    }
+
     /// Checks what the component planned.
     fn first(self: &Arc<Self>, plan: Plan, memory: &Memory) -> Result<First, Trouble> {
         let title = &self.plugin.title;

@@ -6,6 +6,7 @@ mod children;
 pub(crate) mod memory;
 mod pace;
 mod report;
+pub(crate) mod room;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,7 @@ use aside::Aside;
 use memory::Memory;
 use pace::{Account, Count, MOST_WRITES, WINDOW};
 use report::Said;
+use room::Room;
 
 /// A plan that wants to be asked again sooner is not: what changes brings the resource back anyhow.
 const SOONEST: Duration = Duration::from_secs(1);
@@ -85,6 +87,7 @@ pub struct Reconciler {
     pub most_told: usize,
     pub(crate) memory: Memory,
     pub(crate) aside: Aside,
+    pub(crate) room: Room,
     start: Instant,
 }
 
@@ -112,6 +115,7 @@ impl Reconciler {
             most_told: MOST_TOLD,
             memory: Memory::new(WINDOW),
             aside: Aside::default(),
+            room: Room::default(),
             start: Instant::now(),
         }
     }
