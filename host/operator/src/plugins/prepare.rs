@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dask_operator_api::{PluginLimits, PluginMode};
-use dask_operator_core::gate::kinds::allowed;
+use dask_operator_core::gate::kinds::{allowed, gives_rights};
 use dask_operator_core::parent::DaskKind;
+use dask_operator_core::plan::ResourceKind;
 use dask_operator_core::quantity;
 use dask_operator_render::findings::sentences;
 use dask_operator_render::logic::{ComponentLogic, interface};
@@ -168,27 +169,39 @@ impl Workshop {
             .map_err(|error| LoadFailure::new(error.reason, error.to_string()))?;
         plugin.is_of_tenant = resource.id.namespace.is_some();
         let extra = self.extra.of(plugin.is_of_tenant);
-        let may_have = allowed(kind, extra);
-        let flag = if plugin.is_of_tenant {
-            "--allow-tenant-child"
-        } else {
-            "--allow-child"
-        };
-        for child in &plugin.child_kinds {
-            if !may_have.contains(child) || self.watched.get(child).is_none() {
-                return Err(LoadFailure::new(
-                    "KindNotAllowed",
-                    format!(
-                        "{title} wants children of the kind {child}, which it may not have: let it declare other kinds, or have the \
-                         operator started with {flag} {}/{}",
-                        child.api_version, child.kind
-                    ),
-                ));
-            }
-        }
+        check_kinds(&plugin, kind, extra, &self.watched)?;
         sample::try_logic(&plugin, kind, extra)?;
         Ok(plugin)
     }
+}
+
+/// Whether a plugin may have the children that it declares.
+fn check_kinds(
+    plugin: &Plugin,
+    kind: DaskKind,
+    extra: &[ResourceKind],
+    watched: &Kinds,
+) -> Result<(), LoadFailure> {
+    let may_have = allowed(kind, extra);
+    let flag = if plugin.is_of_tenant {
+        "--allow-tenant-child"
+    } else {
+        "--allow-child"
+    };
+    let is_fit = |child: &&ResourceKind| may_have.contains(child) && watched.get(child).is_some();
+    let Some(child) = plugin.child_kinds.iter().find(|child| !is_fit(child)) else {
+        return Ok(());
+    };
+    let how = if gives_rights(child) {
+        "which no component may create: let it declare other kinds".to_owned()
+    } else {
+        format!(
+            "which it may not create: let it declare other kinds, or have the operator started with {flag} {}/{}",
+            child.api_version, child.kind
+        )
+    };
+    let message = format!("{} wants children of the kind {child}, {how}", plugin.title);
+    Err(LoadFailure::new("KindNotAllowed", message))
 }
 
 /// The interfaces that the resource wants of the component.
@@ -281,7 +294,77 @@ pub(super) fn beyond(wanted: Option<&PluginLimits>) -> Vec<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use dask_operator_render::logic::{Failure, Logic};
+    use dask_operator_runtime::contract::{self, Answer, Finding, Observation, Plan};
+    use rstest::rstest;
+
     use super::*;
+    use crate::kinds::Kind;
+
+    /// Logic that nobody asks.
+    struct Nobody;
+
+    impl Logic for Nobody {
+        fn child_kinds(&self, _: &str) -> Result<Vec<contract::ResourceKind>, Failure> {
+            Err("not asked".into())
+        }
+
+        fn default(&self, _: &str, _: &str) -> Result<Answer<String>, Failure> {
+            Err("not asked".into())
+        }
+
+        fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, Failure> {
+            Err("not asked".into())
+        }
+
+        fn plan(&self, _: &Observation) -> Result<Answer<Plan>, Failure> {
+            Err("not asked".into())
+        }
+    }
+
+    #[rstest]
+    #[case::usual("v1", "ConfigMap", true, None)]
+    #[case::of_an_administrator("example.org/v1", "Gadget", false, None)]
+    #[case::of_a_tenant(
+        "example.org/v1",
+        "Gadget",
+        true,
+        Some("--allow-tenant-child example.org/v1/Gadget")
+    )]
+    #[case::of_nobody(
+        "example.org/v1",
+        "Widget",
+        false,
+        Some("--allow-child example.org/v1/Widget")
+    )]
+    #[case::gives_rights("v1", "Secret", false, Some("which no component may create"))]
+    fn a_plugin_has_the_children_that_it_is_allowed(
+        #[case] api_version: &str,
+        #[case] kind: &str,
+        #[case] is_of_tenant: bool,
+        #[case] expected: Option<&str>,
+    ) {
+        let gadget = Kind::of(ResourceKind::new("example.org/v1", "Gadget"));
+        let usual = Kind::of(ResourceKind::new("v1", "ConfigMap"));
+        let extra = ExtraKinds::new(std::slice::from_ref(&gadget), &[]);
+        let watched = Kinds::new([gadget, usual]);
+        let plugin = Plugin {
+            title: "mine".into(),
+            settings: "{}".into(),
+            child_kinds: vec![ResourceKind::new(api_version, kind)],
+            is_of_tenant,
+            logic: Box::new(Nobody),
+        };
+        let checked = check_kinds(&plugin, DaskKind::Cluster, extra.of(is_of_tenant), &watched);
+        match (checked, expected) {
+            (Ok(()), None) => {}
+            (Err(failure), Some(expected)) => {
+                assert_eq!(failure.reason, "KindNotAllowed");
+                assert!(failure.message.contains(expected), "{}", failure.message);
+            }
+            (checked, _) => panic!("{checked:?}"),
+        }
+    }
 
     #[test]
     fn limits_that_have_no_effect_are_told_of() {
