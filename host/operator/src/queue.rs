@@ -109,7 +109,7 @@ impl<K: Clone + Eq + Hash + Ord + Tenant> Inner<K> {
             entry.ready = true;
             let turn = self.turn(&key);
             let comes_first = turn.ready.is_empty();
-            let tenant = key.tenant().into();
+            let tenant: Box<str> = key.tenant().into();
             turn.ready.push_back(key);
             if comes_first {
                 self.waiting.push_back(tenant);
