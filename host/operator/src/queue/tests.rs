@@ -1,0 +1,165 @@
+use std::time::Duration;
+
+use super::*;
+
+fn soon(seconds: u64) -> Instant {
+    Instant::now() + Duration::from_secs(seconds)
+}
+
+/// `a/1` belongs to `a`, and so does `a`.
+impl Tenant for &'static str {
+    fn tenant(&self) -> &str {
+        self.split_once('/').map_or(*self, |(tenant, _)| tenant)
+    }
+}
+
+/// The next key and after how many seconds it came.
+async fn next(queue: &Queue<&'static str>) -> Option<(&'static str, u64)> {
+    next_of(queue, 16).await
+}
+
+async fn next_of(queue: &Queue<&'static str>, share: usize) -> Option<(&'static str, u64)> {
+    let start = Instant::now();
+    let key = tokio::time::timeout(Duration::from_secs(1000), queue.next(share))
+        .await
+        .ok()?;
+    Some((key, start.elapsed().as_secs()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_come_once_and_in_time() {
+    let queue = Queue::default();
+    queue.add("b", soon(20), Urgency::Usual);
+    queue.add("a", soon(10), Urgency::Usual);
+    queue.add("a", soon(30), Urgency::Usual);
+    queue.add("b", soon(15), Urgency::Usual);
+    assert_eq!(next(&queue).await, Some(("a", 10)));
+    assert_eq!(next(&queue).await, Some(("b", 5)));
+    queue.done("a", None, false);
+    queue.done("b", None, false);
+    assert_eq!(next(&queue).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_while_it_runs_comes_afterwards() {
+    let queue = Queue::default();
+    queue.add("a", Instant::now(), Urgency::Usual);
+    assert_eq!(next(&queue).await, Some(("a", 0)));
+    queue.add("a", Instant::now(), Urgency::Usual);
+    queue.add("a", soon(5), Urgency::Usual);
+    assert_eq!(next(&queue).await, None, "nobody else gets it");
+    queue.done("a", Some(soon(60)), false);
+    assert_eq!(next(&queue).await, Some(("a", 0)));
+    queue.done("a", Some(soon(60)), false);
+    assert_eq!(next(&queue).await, Some(("a", 60)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_failure_only_the_urgent_comes_early() {
+    let queue = Queue::default();
+    let fail = async |queue: &Queue<_>| {
+        assert!(next(queue).await.is_some());
+        queue.done("a", Some(soon(60)), true);
+    };
+    queue.add("a", Instant::now(), Urgency::Usual);
+    fail(&queue).await;
+    queue.add("a", Instant::now(), Urgency::Usual);
+    assert_eq!(next(&queue).await, Some(("a", 60)));
+    queue.add("a", Instant::now(), Urgency::Usual);
+    queue.done("a", Some(soon(60)), true);
+    queue.add("a", Instant::now(), Urgency::Urgent);
+    assert_eq!(next(&queue).await, Some(("a", 0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_urgent_while_it_fails_comes_at_once() {
+    let queue = Queue::default();
+    queue.add("a", Instant::now(), Urgency::Usual);
+    assert_eq!(next(&queue).await, Some(("a", 0)));
+    queue.add("a", Instant::now(), Urgency::Usual);
+    queue.add("a", Instant::now(), Urgency::Urgent);
+    queue.done("a", Some(soon(300)), true);
+    assert_eq!(
+        next(&queue).await,
+        Some(("a", 0)),
+        "somebody has mended it meanwhile"
+    );
+    queue.done("a", Some(soon(300)), true);
+    assert_eq!(next(&queue).await, Some(("a", 300)), "that was one time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_always_comes_early_leaves_nothing_behind() {
+    let queue = Queue::default();
+    for key in ["a", "b"] {
+        queue.add(key, Instant::now(), Urgency::Usual);
+    }
+    for _ in 0..10_000 {
+        let (key, _) = next(&queue).await.unwrap_or_default();
+        queue.done(key, Some(soon(3600)), false);
+        queue.add(key, Instant::now(), Urgency::Usual);
+    }
+    let times = queue.lock().heap.len();
+    assert!(times <= 2 * 2 + SLACK, "{times} due times for 2 keys");
+    assert_eq!(
+        next(&queue).await.map(|(_, after)| after),
+        Some(0),
+        "no key was lost"
+    );
+}
+
+/// One who has many keys, all of them due before those of others.
+#[tokio::test(start_paused = true)]
+async fn tenants_take_turns() {
+    let queue = Queue::default();
+    for key in ["many/1", "many/2", "many/3", "many/4"] {
+        queue.add(key, Instant::now(), Urgency::Urgent);
+    }
+    tokio::time::advance(Duration::from_secs(1)).await;
+    for key in ["one/1", "two/1"] {
+        queue.add(key, Instant::now(), Urgency::Usual);
+    }
+    let mut order = Vec::new();
+    for _ in 0..6 {
+        order.extend(next(&queue).await);
+    }
+    let order: Vec<_> = order.into_iter().map(|(key, _)| key).collect();
+    assert_eq!(order, ["many/1", "one/1", "two/1", "many/2", "many/3", "many/4"]);
+}
+
+/// Whose keys take long, and come at once again and again.
+#[tokio::test(start_paused = true)]
+async fn nobody_has_more_than_his_share_at_work() {
+    let queue = Queue::default();
+    for key in ["many/1", "many/2", "many/3"] {
+        queue.add(key, Instant::now(), Urgency::Usual);
+    }
+    assert_eq!(next_of(&queue, 2).await, Some(("many/1", 0)));
+    assert_eq!(next_of(&queue, 2).await, Some(("many/2", 0)));
+    assert_eq!(next_of(&queue, 2).await, None);
+    queue.add("one/1", Instant::now(), Urgency::Usual);
+    assert_eq!(next_of(&queue, 2).await, Some(("one/1", 0)));
+    queue.done("many/1", Some(Instant::now()), false);
+    assert_eq!(next_of(&queue, 2).await, Some(("many/3", 0)));
+    for key in ["many/2", "many/3", "one/1"] {
+        queue.done(key, None, false);
+    }
+    assert_eq!(next_of(&queue, 2).await, Some(("many/1", 0)));
+    queue.done("many/1", None, false);
+    let inner = queue.lock();
+    assert!(
+        inner.turns.is_empty() && inner.waiting.is_empty() && inner.entries.is_empty(),
+        "nothing is left behind: {inner:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_backlog_is_what_waits() {
+    let queue = Queue::default();
+    queue.add("a", Instant::now(), Urgency::Usual);
+    queue.add("b", Instant::now(), Urgency::Usual);
+    queue.add("c", soon(100), Urgency::Usual);
+    assert_eq!(next(&queue).await, Some(("a", 0)));
+    tokio::time::advance(Duration::from_secs(3)).await;
+    assert_eq!(queue.backlog(), (1, Duration::from_secs(3)));
+}
