@@ -10,7 +10,7 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 use crate::engine::TICK;
 use crate::limits::{MemoryExhausted, MemoryMeter};
 use crate::log::GuestLog;
-use crate::{CallError, CallReport, Digest, Engine, Failure, Limits};
+use crate::{CallError, CallReport, Digest, Engine, Failure, Limits, time};
 
 /// What a store holds for the host.
 pub(crate) struct State {
@@ -68,12 +68,14 @@ impl Caller {
     {
         let turn = self.engine.turn(self.digest);
         let started = Instant::now();
-        let mut store = self.store(told);
-        let answer = match index {
-            None => Err(Failure::Missing),
-            Some(index) => self
+        let left = time::left().filter(|left| *left < self.limits.deadline);
+        let mut store = self.store(told, left.unwrap_or(self.limits.deadline));
+        let answer = match (index, left) {
+            (None, _) => Err(Failure::Missing),
+            (Some(_), Some(left)) if left.is_zero() => Err(Failure::NoTime { left }),
+            (Some(index), _) => self
                 .run::<P, R>(&mut store, index, params)
-                .map_err(|error| self.failure(&error))
+                .map_err(|error| self.failure(&error, left))
                 .and_then(|answer| check(&answer).map(|()| answer)),
         };
         let State { log, memory } = store.into_data();
@@ -107,15 +109,15 @@ impl Caller {
         })
     }
 
-    /// A store with the component's limits; its deadline counts from here.
-    fn store(&self, told: usize) -> Store<State> {
+    /// A store with the component's limits; its `deadline` counts from here.
+    fn store(&self, told: usize, deadline: Duration) -> Store<State> {
         let state = State {
             log: GuestLog::new(Arc::clone(&self.name), &self.limits),
             memory: MemoryMeter::new(self.limits.memory.saturating_add(told)),
         };
         let mut store = Store::new(self.engine.wasmtime(), state);
         store.limiter(|state| &mut state.memory);
-        store.set_epoch_deadline(ticks(self.limits.deadline));
+        store.set_epoch_deadline(ticks(deadline));
         store.set_hostcall_fuel(self.limits.output);
         store
     }
@@ -135,8 +137,8 @@ impl Caller {
         function.call(store, params).map(|(answer,)| answer)
     }
 
-    /// What an error of wasmtime means here.
-    fn failure(&self, error: &wasmtime::Error) -> Failure {
+    /// What an error of wasmtime means here, in a call that had no more time than was `left`, where that is something.
+    fn failure(&self, error: &wasmtime::Error, left: Option<Duration>) -> Failure {
         if error.is::<MemoryExhausted>() {
             return Failure::Memory {
                 limit: self.limits.memory,
@@ -146,8 +148,11 @@ impl Caller {
             return Failure::Exhausted(full.to_string());
         }
         match error.downcast_ref::<Trap>() {
-            Some(Trap::Interrupt) => Failure::Deadline {
-                limit: self.limits.deadline,
+            Some(Trap::Interrupt) => match left {
+                Some(left) => Failure::NoTime { left },
+                None => Failure::Deadline {
+                    limit: self.limits.deadline,
+                },
             },
             Some(trap) => Failure::Trap {
                 message: trap.to_string(),

@@ -162,6 +162,12 @@ pub enum Failure {
         /// What it was given.
         limit: Duration,
     },
+    /// Whoever asked has no more time, because all who were asked before have used it.
+    #[error("not done within the {} ms that were left of the time for the whole request", left.as_millis())]
+    NoTime {
+        /// What was left when the call began.
+        left: Duration,
+    },
     /// It wanted too much memory.
     #[error("it wanted more than {} of memory", Bytes(*limit))]
     Memory {
@@ -199,10 +205,10 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Returns whether it is the host that failed, and not the component.
+    /// Returns whether the component is to blame, and not the host or who asked it.
     #[must_use]
-    pub fn is_of_host(&self) -> bool {
-        matches!(self, Self::Exhausted(_))
+    pub fn is_of_component(&self) -> bool {
+        !matches!(self, Self::Exhausted(_) | Self::NoTime { .. })
     }
 
     /// One word in CamelCase, for conditions, events and metrics.
@@ -211,6 +217,7 @@ impl Failure {
             Self::Missing => "PluginInterfaceMissing",
             Self::Trap { .. } => "PluginTrapped",
             Self::Deadline { .. } => "PluginDeadlineExceeded",
+            Self::NoTime { .. } => "NoTimeLeft",
             Self::Memory { .. } => "PluginMemoryExceeded",
             Self::Output { .. } | Self::TooLarge { .. } => "PluginOutputExceeded",
             Self::Exhausted(_) => "HostExhausted",

@@ -3,7 +3,7 @@
 //! This crate is the same for the operator, for its webhook and for the command
 //! line. It knows the contract in `wit/` and nothing of Kubernetes clients; it
 //! has no async code, and its calls block, for microseconds as a rule and for
-//! [`Limits::deadline`] at most.
+//! [`Limits::deadline`] at most; several together can be bounded by [`until`].
 //!
 //! ```no_run
 //! use dask_operator_runtime::{Component, Engine, EngineConfig, Interface, Limits};
@@ -37,6 +37,7 @@ mod json;
 mod limits;
 mod log;
 mod observer;
+mod time;
 mod trusted;
 mod turns;
 
@@ -48,3 +49,4 @@ pub use error::{CallError, EngineError, Failure, LoadError, Unfit};
 pub use interface::Interface;
 pub use limits::Limits;
 pub use observer::{CallObserver, CallReport};
+pub use time::until;

@@ -12,7 +12,7 @@ use dask_operator_runtime::contract::{
 };
 use dask_operator_runtime::{
     Allocation, CallError, CallObserver, CallReport, Component, Engine, EngineConfig, Failure, Interface,
-    Limits,
+    Limits, until,
 };
 use rstest::rstest;
 
@@ -106,6 +106,24 @@ fn a_plan_that_is_none(
     still_works(&good);
     // What it does right, it still does.
     hostile.child_kinds(Interface::Cluster, "{}").expect("an answer");
+}
+
+/// Who is asked last gets what those before have left, and nobody blames it for that.
+#[test]
+fn several_calls_have_one_end() {
+    let engine = engine(Allocation::default());
+    let good = load_good(&engine);
+    let hostile = load(&engine, "endless-loop", long()).expect("it can be loaded");
+    let (loops, waits) = until(Instant::now() + Duration::from_millis(200), || {
+        let loops = plan(&hostile).expect_err("it never ends");
+        std::thread::sleep(Duration::from_millis(200));
+        (loops, plan(&good).expect_err("there is no time left"))
+    });
+    for error in [loops, waits] {
+        assert!(matches!(*error.failure, Failure::NoTime { .. }), "{error}");
+        assert!(!error.failure.is_of_component());
+    }
+    still_works(&good);
 }
 
 /// However many objects there are: whoever takes more than its own memory is still ended.

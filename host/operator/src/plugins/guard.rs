@@ -124,11 +124,12 @@ impl Guard {
         *self.row.lock().unwrap_or_else(PoisonError::into_inner) = Row::new(Instant::now());
     }
 
-    /// Notes how a call about `object` (JSON) went. What a plugin refuses or can't decide is no failure.
+    /// Notes how a call about `object` (JSON) went. What a plugin refuses or can't decide is no failure, nor is a call that
+    /// was ended because whoever asked had no more time.
     fn note<T>(&self, object: &str, answer: Result<T, Failure>) -> Result<T, Failure> {
         match &answer {
             Ok(_) => self.decides(object, Instant::now()),
-            Err(failure) if is_its_own(failure) => self.fails(object, failure, Instant::now()),
+            Err(failure) if is_its_fault(failure) => self.fails(object, failure, Instant::now()),
             Err(_) => {}
         }
         answer
@@ -172,10 +173,10 @@ impl Guard {
     }
 }
 
-/// Returns whether a failure is the plugin's, and not the host's.
-fn is_its_own(failure: &Failure) -> bool {
+/// Returns whether a failure is the plugin's, and not the host's or of who asked it.
+fn is_its_fault(failure: &Failure) -> bool {
     let error = failure.downcast_ref::<CallError>();
-    error.is_some_and(|error| !error.failure.is_of_host())
+    error.is_some_and(|error| error.failure.is_of_component())
 }
 
 /// What tells one object from another: its kind, namespace and name.
@@ -302,6 +303,22 @@ mod tests {
 
     fn object(name: &str) -> String {
         format!(r#"{{"kind": "DaskCluster", "metadata": {{"name": "{name}"}}, "status": {{}}}}"#)
+    }
+
+    #[test]
+    fn who_has_no_more_time_blames_nobody() {
+        let no_time = || -> Failure {
+            Box::new(CallError {
+                component: "c".into(),
+                digest: Digest::of(b""),
+                interface: "policy",
+                function: "admit",
+                failure: Box::new(What::NoTime {
+                    left: Duration::from_millis(10),
+                }),
+            })
+        };
+        assert!(is_its_fault(&trap()) && !is_its_fault(&no_time()));
     }
 
     #[rstest]
