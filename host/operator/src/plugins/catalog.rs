@@ -249,6 +249,19 @@ impl Catalog {
         same.next().map(|(_, loaded)| &loaded.component)
     }
 
+    /// What the policy with this title is called in metrics: after the resource of the cluster that brings it, or by its title
+    /// where the command line names it. Those of namespaces, of which there may be any number, have one name together.
+    #[must_use]
+    pub fn label(&self, title: &str) -> String {
+        let is_it = |entry: &&Entry| matches!(&entry.policy, Some(Ok(policy)) if policy.title == title);
+        match self.entries.iter().find(is_it).map(|entry| &entry.id) {
+            Some(id) if id.namespace.is_none() => id.to_string(),
+            Some(_) => "DaskPlugin".to_owned(),
+            None if self.policies.iter().any(|policy| policy.title == title) => title.to_owned(),
+            None => "gone".to_owned(),
+        }
+    }
+
     /// The default logic that could not be loaded.
     pub fn broken(&self) -> impl Iterator<Item = &PluginError> {
         self.defaults.values().filter_map(|plugin| plugin.as_ref().err())
@@ -399,6 +412,21 @@ mod tests {
             (decides.as_str(), asked),
             (logic, policies.iter().map(|name| (*name).to_owned()).collect())
         );
+    }
+
+    #[rstest]
+    #[case::of_the_cluster("a", "ClusterDaskPlugin a")]
+    #[case::of_a_namespace("b", "DaskPlugin")]
+    #[case::of_another("c", "DaskPlugin")]
+    #[case::of_the_command_line("command line", "command line")]
+    #[case::exchanged("d", "gone")]
+    fn policies_have_few_names_in_metrics(#[case] title: &str, #[case] expected: &str) {
+        let entries = vec![
+            entry("-", "a", 0, "", ""),
+            entry("own", "b", 0, "", ""),
+            entry("other", "c", 0, "", ""),
+        ];
+        assert_eq!(catalog(entries).label(title), expected);
     }
 
     #[test]

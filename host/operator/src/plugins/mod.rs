@@ -32,6 +32,7 @@ mod prepare;
 mod report;
 mod resource;
 mod sample;
+mod tenant;
 mod watching;
 
 pub use admit::{Remarks, check};

@@ -11,7 +11,7 @@ use dask_operator_core::plan::ResourceKind;
 use dask_operator_core::quantity;
 use dask_operator_render::findings::sentences;
 use dask_operator_render::logic::{ComponentLogic, interface};
-use dask_operator_render::policy::{Mode, Policy, title};
+use dask_operator_render::policy::{Mode, Policy, Rules, title};
 use dask_operator_runtime::{Component, Engine, Interface, Limits};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -19,6 +19,7 @@ use super::catalog::Loaded;
 use super::failure::LoadFailure;
 use super::guard::{Guard, Guarded, News, Term};
 use super::resource::Resource;
+use super::tenant::OfTenant;
 use super::{Entry, Plugin, sample};
 use crate::kinds::{ExtraKinds, Kinds};
 
@@ -121,6 +122,14 @@ impl Workshop {
             }
         }
         if interfaces.contains(&Interface::Policy) {
+            let inner = Guarded {
+                inner: component.clone(),
+                guard: guard.clone(),
+            };
+            let rules: Box<dyn Rules> = match resource.id.namespace {
+                Some(_) => Box::new(OfTenant { inner }),
+                None => Box::new(inner),
+            };
             let policy = Arc::new(Policy {
                 title: title.clone(),
                 settings: settings.clone(),
@@ -128,10 +137,7 @@ impl Workshop {
                     PluginMode::Protect => Mode::Protect,
                     PluginMode::Monitor => Mode::Monitor,
                 },
-                rules: Box::new(Guarded {
-                    inner: component.clone(),
-                    guard: guard.clone(),
-                }),
+                rules,
             });
             sample::try_policy(&policy)?;
             entry.policy = Some(Ok(policy));

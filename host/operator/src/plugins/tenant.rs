@@ -1,0 +1,56 @@
+//! What policies of tenants are told of who asks: the name and the groups, and nothing that was noted about that person or
+//! account beside them.
+
+use dask_operator_render::logic::Failure;
+use dask_operator_render::policy::Rules;
+use dask_operator_runtime::contract::{AdmissionRequest, AdmissionResponse, Review, ReviewRequest};
+use serde::{Deserialize, Serialize};
+
+/// The policy of a tenant.
+pub(super) struct OfTenant<T> {
+    /// Who is asked.
+    pub(super) inner: T,
+}
+
+impl<T: Rules> Rules for OfTenant<T> {
+    fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+        self.inner.admit(&AdmissionRequest {
+            user_info: reduced(&request.user_info),
+            ..request.clone()
+        })
+    }
+
+    fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+        self.inner.review_plan(request)
+    }
+}
+
+/// Of who asks, JSON, what everybody may know.
+fn reduced(user_info: &str) -> String {
+    #[derive(Default, Deserialize, Serialize)]
+    #[serde(default)]
+    struct Known {
+        username: String,
+        groups: Vec<String>,
+    }
+    let known: Known = serde_json::from_str(user_info).unwrap_or_default();
+    serde_json::to_string(&known).unwrap_or_else(|_| "{}".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::user(
+        r#"{"username": "ann", "uid": "7", "groups": ["a", "b"], "extra": {"token": ["secret"]}}"#,
+        r#"{"username":"ann","groups":["a","b"]}"#
+    )]
+    #[case::nobody("{}", r#"{"username":"","groups":[]}"#)]
+    #[case::garbage("[1]", r#"{"username":"","groups":[]}"#)]
+    fn only_names_are_told(#[case] user_info: &str, #[case] expected: &str) {
+        assert_eq!(reduced(user_info), expected);
+    }
+}
