@@ -15,9 +15,10 @@ const ITEM: usize = 160;
 /// The text is scanned once and nothing is allocated, so it can be asked before the text is read. What is no JSON gives
 /// any number.
 #[must_use]
-pub fn tree_bytes(text: &str) -> usize {
+pub fn tree_bytes(text: impl AsRef<[u8]>) -> usize {
+    let text = text.as_ref();
     let (mut bytes, mut in_string, mut is_escaped) = (text.len(), false, false);
-    for byte in text.bytes() {
+    for byte in text.iter().copied() {
         if in_string {
             in_string = is_escaped || byte != b'"';
             is_escaped = byte == b'\\' && !is_escaped;

@@ -25,6 +25,8 @@ use crate::reconcile::Reconciler;
 use crate::recording::Recording;
 use crate::schedulers::{Network, Schedulers};
 use crate::selection::Selection;
+use crate::server::probes::Probes;
+use crate::server::{Ending, Server};
 use crate::settings::Settings;
 use crate::stores::Stores;
 use crate::tasks::Tasks;
@@ -37,6 +39,15 @@ const THREADS: usize = 4;
 /// How long requests that are under way may take, at the end.
 const SETTLE: Duration = Duration::from_secs(1);
 
+/// How long those may take that others have sent to the operator.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Connections that ask for health and metrics at once.
+const PROBES: usize = 64;
+
+/// Threads that may block beside those of plans and of the webhook: for plugins that are loaded, names that are looked up, files.
+const OTHERS: usize = 8;
+
 /// Runs the operator until it is told to end.
 ///
 /// # Errors
@@ -48,7 +59,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.min(THREADS))
-        .max_blocking_threads(2 * cores + 8)
+        .max_blocking_threads(cores + webhook::desk::threads(cores) + OTHERS)
         .enable_all()
         .build()
         .context("the asynchronous runtime")?;
@@ -151,6 +162,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     let mut webhook_args = args.webhook.clone();
     webhook_args.extra_kinds = extra;
     let mut tasks = Tasks::default();
+    let ending = Ending::default();
     let parts = webhook::Parts {
         client: &client,
         plugins,
@@ -159,6 +171,8 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         recording,
         health,
         metrics: &metrics,
+        at_once: webhook::desk::threads(cores),
+        ending: ending.notice(),
     };
     let asked = webhook::start(&webhook_args, &mut tasks, parts).await?;
     tasks.spawn("what takes off kopf's marks", {
@@ -168,10 +182,16 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
             kopf::clean(marked, stores, writes).await;
         }
     });
-    tasks.spawn(
-        "the server of health and metrics",
-        server::serve(listener, controller.clone()),
-    );
+    let probes = Server {
+        name: "health and metrics",
+        service: Arc::new(Probes {
+            controller: controller.clone(),
+        }),
+        tls: None,
+        connections: PROBES,
+        ending: ending.notice(),
+    };
+    tasks.spawn("the server of health and metrics", probes.serve(listener));
     info!(
         version = env!("CARGO_PKG_VERSION"), health = %address,
         namespaces = namespaces(&args),
@@ -192,6 +212,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     if asked {
         tokio::time::sleep(webhook::LINGER).await;
     }
+    ending.end(ANSWER).await;
     ended
 }
 

@@ -1,23 +1,27 @@
 //! Who decides about a request: the components that are loaded.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use dask_operator_core::parent::DaskKind;
 use dask_operator_render::admission::{self, Chain, Decider, Outcome, Request, Said};
 use dask_operator_runtime::contract::Operation;
 use k8s_openapi::jiff::Timestamp;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::dry_run::DryRun;
+use super::dry_run::{self, Trial};
 use super::review::{About, Question, Step};
 use super::rivals;
+use super::scale::{self, Scaled};
 use crate::kinds::ExtraKinds;
 use crate::plugins::{self, Labels, Plugins, Sources, Subject};
 use crate::stores::Stores;
 
-/// Requests whose components run at once, for each processor; others wait.
-const AT_ONCE: usize = 2;
+/// How long the stores may take to hear of what was made or changed a moment ago.
+const CATCHING_UP: Duration = Duration::from_secs(1);
+
+/// How often is looked whether they have.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What became of a question.
 #[derive(Debug)]
@@ -42,74 +46,99 @@ pub struct Deciders {
     pub own_user: Option<String>,
     /// Kinds of children that the administrator allows beyond the usual.
     pub extra_kinds: ExtraKinds,
-    /// What the API server says of templates.
-    pub dry_run: DryRun,
     /// Whether mistakes are refused.
     pub strict: bool,
-    /// Bounds how many components run at once: [`permits`].
-    pub permits: Semaphore,
-}
-
-/// As many as components may run at once on this machine.
-#[must_use]
-pub fn permits() -> Semaphore {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Semaphore::new(AT_ONCE * cores)
 }
 
 impl Deciders {
-    /// Decides, on a thread that may block. What the API server says of templates is waited for until `end` at most.
-    pub async fn decide(self: Arc<Self>, question: Arc<Question>, end: Instant) -> Decision {
-        let own = self.own_user.as_deref() == Some(question.user.as_str());
-        let passes = match question.about {
-            About::Dask(kind) => own || admission::passes_unasked(&question.request(kind)),
+    /// Decides. Blocks.
+    #[must_use]
+    pub fn decide(&self, question: &Question) -> Decision {
+        let is_own = || self.own_user.as_deref() == Some(question.user.as_str());
+        match question.about {
+            About::Dask(_) | About::Scale(_) if is_own() => Decision::Unasked,
+            About::Dask(kind) if admission::passes_unasked(&question.request(kind)) => Decision::Unasked,
+            About::Dask(kind) => {
+                let mut decision = self.ask(kind, question);
+                if let Decision::Asked(outcome) = &mut decision
+                    && kind == DaskKind::Autoscaler
+                    && is_checked(question, outcome)
+                {
+                    self.rivals(question, outcome);
+                }
+                decision
+            }
+            About::Scale(kind) => match scale::update(&self.stores, kind, question) {
+                Ok(scaled) => self.scaled(scaled),
+                Err(why) => failed(&why, false),
+            },
             About::Plugin | About::ClusterPlugin => {
                 let old = question.old.as_ref().map(|old| &old["spec"]);
-                question.operation == Operation::Delete || old == Some(&question.object["spec"])
-            }
-        };
-        if passes {
-            return Decision::Unasked;
-        }
-        let mut decision = self.clone().ask_components(question.clone()).await;
-        if let (Decision::Asked(outcome), About::Dask(kind)) = (&mut decision, question.about)
-            && outcome.is_allowed()
-            && question.step == Step::Validate
-            && question.operation != Operation::Delete
-        {
-            let old = question.old.as_ref();
-            if kind == DaskKind::Autoscaler
-                && let Some(mistake) = rivals::mistake(&self.stores, &question.object, old)
-            {
-                // One that there is may be the one that stays.
-                if self.strict && old.is_none() {
-                    outcome.refusals.push(mistake);
+                if question.operation == Operation::Delete || old == Some(&question.object["spec"]) {
+                    Decision::Unasked
                 } else {
-                    outcome.warnings.push(mistake);
+                    self.plugin(question, question.about == About::ClusterPlugin)
                 }
             }
-            self.dry_run
-                .check(kind, &question.object, old, end, outcome)
-                .await;
+        }
+    }
+
+    /// What the API server is to be asked, after a decision. Blocks.
+    #[must_use]
+    pub fn trials(&self, question: &Question, decision: &Decision) -> Vec<Trial> {
+        match (question.about, decision) {
+            (About::Dask(kind), Decision::Asked(outcome)) if is_checked(question, outcome) => {
+                dry_run::trials(kind, &question.object, question.old.as_ref())
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Waits until the stores know what is to be scaled, for a while.
+    pub async fn catch_up(&self, question: &Question, end: Instant) {
+        let end = end.min(Instant::now() + CATCHING_UP);
+        while self.is_behind(question) && Instant::now() < end {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Whether the stores do not know yet what is to be scaled.
+    #[must_use]
+    pub fn is_behind(&self, question: &Question) -> bool {
+        match question.about {
+            About::Scale(kind) => scale::is_behind(&self.stores, kind, &question.object),
+            _ => false,
+        }
+    }
+
+    /// Decides about other numbers of workers. Where they are fewer, what is just as wrong with more is a warning: who has too
+    /// many can always go back.
+    fn scaled(&self, scaled: Scaled) -> Decision {
+        let mut decision = self.decide(&scaled.question);
+        if let Decision::Asked(outcome) | Decision::Failed(outcome) = &mut decision
+            && !outcome.is_allowed()
+            && scaled.is_fewer
+            && let Decision::Asked(before) | Decision::Failed(before) = self.decide(&scaled.reversed())
+        {
+            let refusals = std::mem::take(&mut outcome.refusals);
+            let (known, new) = refusals
+                .into_iter()
+                .partition::<Vec<_>, _>(|said| before.refusals.contains(said));
+            outcome.warnings.extend(known);
+            outcome.refusals = new;
         }
         decision
     }
 
-    async fn ask_components(self: Arc<Self>, question: Arc<Question>) -> Decision {
-        // The semaphore is never closed.
-        let _permit = self.permits.acquire().await;
-        let deciders = self.clone();
-        match tokio::task::spawn_blocking(move || deciders.answer(&question)).await {
-            Ok(decision) => decision,
-            Err(error) => failed(&format!("the webhook failed: {error}"), false),
-        }
-    }
-
-    fn answer(&self, question: &Question) -> Decision {
-        match question.about {
-            About::Dask(kind) => self.ask(kind, question),
-            About::Plugin => self.plugin(question, false),
-            About::ClusterPlugin => self.plugin(question, true),
+    fn rivals(&self, question: &Question, outcome: &mut Outcome) {
+        let old = question.old.as_ref();
+        if let Some(mistake) = rivals::mistake(&self.stores, &question.object, old) {
+            // One that there is may be the one that stays.
+            if self.strict && old.is_none() {
+                outcome.refusals.push(mistake);
+            } else {
+                outcome.warnings.push(mistake);
+            }
         }
     }
 
@@ -164,6 +193,11 @@ impl Deciders {
             Step::Validate => admission::validate(&chain, &request, Timestamp::now().as_millisecond()),
         })
     }
+}
+
+/// Whether a request is allowed so far, and something is to be said only once.
+fn is_checked(question: &Question, outcome: &Outcome) -> bool {
+    outcome.is_allowed() && question.step == Step::Validate && question.operation != Operation::Delete
 }
 
 impl Question {

@@ -1,6 +1,7 @@
 //! Dry runs of templates by the API server, which knows best what it will refuse: [`super::templates`] says of what.
 //!
-//! An overloaded API server is not asked for a while: see `Pause`.
+//! Requests are made by [`trials`] and their answers read by [`say`], on threads that may block; [`DryRun`] sends them. An
+//! overloaded API server is not asked for a while: see `Pause`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -91,75 +92,113 @@ impl DryRun {
         self.pause.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds to `outcome` what the API server says, before `end`, of the templates of a resource that are not as in `old`.
-    pub async fn check(
-        &self,
-        kind: DaskKind,
-        object: &Value,
-        old: Option<&Value>,
-        end: Instant,
-        outcome: &mut Outcome,
-    ) {
-        let templates = templates::changed(kind, object, old);
-        if templates.is_empty() {
-            return;
-        }
+    /// Sends these, of which there is at least one, and gives what the API server has said of each by `end`.
+    pub async fn send(&self, trials: Vec<Trial>, end: Instant) -> Vec<Tried> {
         let start = Instant::now();
         if !self.pause().lets_through(start) {
-            for template in &templates {
-                outcome.warnings.push(untried(template, TOO_SLOW));
-            }
-            return;
+            let untried = |Trial { template, .. }| Tried {
+                template,
+                answer: Answer::TooSlow,
+            };
+            return trials.into_iter().map(untried).collect();
         }
-        let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
         let patience = end.saturating_duration_since(start).min(PATIENCE);
-        let answers = templates
-            .iter()
-            .map(|template| tokio::time::timeout(patience, self.send(namespace, template)));
-        let answers = join_all(answers).await;
-        let all_late = answers.iter().all(Result::is_err);
-        if !all_late {
+        let answers = trials.into_iter().map(|Trial { template, request }| async move {
+            let answer = match tokio::time::timeout(patience, self.ask(request)).await {
+                Ok(answer) => Answer::Given(answer),
+                Err(_) => Answer::Late(patience),
+            };
+            Tried { template, answer }
+        });
+        let tried = join_all(answers).await;
+        let is_late = |tried: &Tried| matches!(tried.answer, Answer::Late(_));
+        if !tried.iter().all(is_late) {
             self.pause().answered();
         } else if patience > PATIENCE / 2 {
             // Whoever had less time was late already.
             self.pause().late(Instant::now());
         }
-        for (template, answer) in templates.iter().zip(answers) {
-            let why = match answer {
-                Ok(Ok(())) => continue,
-                Ok(Err(kube::Error::Api(status))) => {
-                    templates::refused(template, &status, outcome);
-                    continue;
-                }
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!(
-                    "the API server has not answered within {} ms",
-                    patience.as_millis()
-                ),
-            };
-            outcome.warnings.push(untried(template, &why));
-        }
+        tried
     }
 
-    async fn send(&self, namespace: &str, template: &Template) -> Result<(), kube::Error> {
+    async fn ask(&self, request: kube::Result<http::Request<Vec<u8>>>) -> kube::Result<()> {
         // The semaphore is never closed.
         let _permit = self.permits.acquire().await;
-        let parameters = PostParams {
-            dry_run: true,
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-        };
-        let body = serde_json::to_vec(&template.object).map_err(kube::Error::SerdeError)?;
-        let mut request = Request::new(template.kind.path(namespace))
-            .create(&parameters, body)
+        self.client.request_text(request?).await.map(drop)
+    }
+}
+
+/// A template on its way to the API server.
+pub struct Trial {
+    template: Template,
+    request: kube::Result<http::Request<Vec<u8>>>,
+}
+
+/// What became of it.
+pub struct Tried {
+    template: Template,
+    answer: Answer,
+}
+
+enum Answer {
+    /// What the API server has said.
+    Given(kube::Result<()>),
+    /// It has said nothing within that time.
+    Late(Duration),
+    /// It was not asked.
+    TooSlow,
+}
+
+/// Returns what is to be sent about a resource: its templates that are not as in `old`.
+pub fn trials(kind: DaskKind, object: &Value, old: Option<&Value>) -> Vec<Trial> {
+    let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+    let trial = |mut template: Template| {
+        let request = request(namespace, &template);
+        template.forget();
+        Trial { template, request }
+    };
+    templates::changed(kind, object, old)
+        .into_iter()
+        .map(trial)
+        .collect()
+}
+
+fn request(namespace: &str, template: &Template) -> kube::Result<http::Request<Vec<u8>>> {
+    let parameters = PostParams {
+        dry_run: true,
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+    };
+    let body = serde_json::to_vec(&template.object).map_err(kube::Error::SerdeError)?;
+    let mut request = Request::new(template.kind.path(namespace))
+        .create(&parameters, body)
+        .map_err(kube::Error::BuildRequest)?;
+    if template.is_strict() {
+        let uri = format!("{}&fieldValidation=Strict", request.uri());
+        *request.uri_mut() = uri
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| BuildRequest(error.into()))
             .map_err(kube::Error::BuildRequest)?;
-        if template.is_strict() {
-            let uri = format!("{}&fieldValidation=Strict", request.uri());
-            *request.uri_mut() = uri
-                .parse()
-                .map_err(|error: http::uri::InvalidUri| BuildRequest(error.into()))
-                .map_err(kube::Error::BuildRequest)?;
-        }
-        self.client.request_text(request).await.map(drop)
+    }
+    Ok(request)
+}
+
+/// Adds to `outcome` what the API server said.
+pub fn say(tried: &[Tried], outcome: &mut Outcome) {
+    for Tried { template, answer } in tried {
+        let why = match answer {
+            Answer::Given(Ok(())) => continue,
+            Answer::Given(Err(kube::Error::Api(status))) => {
+                templates::refused(template, status, outcome);
+                continue;
+            }
+            Answer::Given(Err(error)) => error.to_string(),
+            Answer::Late(patience) => format!(
+                "the API server has not answered within {} ms",
+                patience.as_millis()
+            ),
+            Answer::TooSlow => TOO_SLOW.to_owned(),
+        };
+        outcome.warnings.push(untried(template, &why));
     }
 }
 
@@ -182,6 +221,11 @@ mod tests {
         json!({"metadata": {"namespace": "n"}, "spec": {"worker": {"spec": {"containers": []}}}})
     }
 
+    async fn check(dry_run: &DryRun, end: Instant, outcome: &mut Outcome) {
+        let trials = trials(DaskKind::WorkerGroup, &group(), None);
+        say(&dry_run.send(trials, end).await, outcome);
+    }
+
     fn later() -> Instant {
         Instant::now() + Duration::from_secs(8)
     }
@@ -202,9 +246,7 @@ mod tests {
         });
         let mut outcome = Outcome::default();
         let dry_run = DryRun::new(Client::new(service, "default"));
-        dry_run
-            .check(DaskKind::WorkerGroup, &group(), None, later(), &mut outcome)
-            .await;
+        check(&dry_run, later(), &mut outcome).await;
         assert_eq!(
             server.await.ok().flatten().as_deref(),
             Some("/api/v1/namespaces/n/pods?&dryRun=All&fieldManager=dask-operator")
@@ -217,9 +259,7 @@ mod tests {
         let (service, _handle) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
         let mut outcome = Outcome::default();
         let dry_run = DryRun::new(Client::new(service, "default"));
-        dry_run
-            .check(DaskKind::WorkerGroup, &group(), None, later(), &mut outcome)
-            .await;
+        check(&dry_run, later(), &mut outcome).await;
         assert!(outcome.is_allowed());
         assert_eq!(
             outcome.notices(),
@@ -230,18 +270,14 @@ mod tests {
         // The API server waits for the webhook no longer than it said.
         let mut outcome = Outcome::default();
         let end = Instant::now() + Duration::from_millis(600);
-        dry_run
-            .check(DaskKind::WorkerGroup, &group(), None, end, &mut outcome)
-            .await;
+        check(&dry_run, end, &mut outcome).await;
         assert!(outcome.is_allowed() && Instant::now() <= end + Duration::from_millis(1));
     }
 
     /// How many seconds the webhook waits for a dry run, and what it says.
     async fn waits(dry_run: &DryRun) -> (u64, String) {
         let (start, mut outcome) = (Instant::now(), Outcome::default());
-        dry_run
-            .check(DaskKind::WorkerGroup, &group(), None, later(), &mut outcome)
-            .await;
+        check(dry_run, later(), &mut outcome).await;
         assert!(outcome.is_allowed(), "nobody is refused for that");
         (start.elapsed().as_secs(), outcome.notices().join("; "))
     }

@@ -15,9 +15,10 @@ pub struct Admission {
     pub step: &'static str,
     /// The kind; empty where the request could not be read.
     pub kind: &'static str,
-    /// `create`, `update` or `delete`; empty where the request could not be read.
+    /// `create`, `update`, `delete` or `scale`; empty where the request could not be read.
     pub operation: &'static str,
-    /// `allowed`, `refused`, `unasked` (nobody had to be asked), `failed` (nobody could decide), `late` or `unreadable`.
+    /// `allowed`, `refused`, `unasked` (nobody had to be asked), `failed` (nobody could decide), `late`, `busy` (too many at once)
+    /// or `unreadable`.
     pub outcome: &'static str,
 }
 
@@ -74,7 +75,7 @@ impl WebhookMetrics {
             .observe(duration.as_secs_f64());
     }
 
-    /// A policy that only monitors would have refused or changed something.
+    /// A policy that only monitors, by its name in metrics, would have refused or changed something.
     pub fn monitored(&self, policy: &str) {
         self.monitored
             .get_or_create(&Policy {

@@ -5,9 +5,10 @@
 //! * [`keeper`]: keeps them in a Secret, and the configurations' bundles up to date ([`bundles`]);
 //!   [`folder`]: certificates that somebody else makes;
 //! * [`identity`]: the certificate that is served, exchanged while connections live;
-//! * [`server`] speaks HTTPS;
+//! * [`server`]: what a request may hold and how long it may take; [`desk`]: the threads on which it is decided;
 //! * [`templates`]: what a resource describes that the API server tries ([`dry_run`]); [`rivals`]: who else scales a worker group;
-//! * [`review`]: from an `AdmissionReview` ([`wire`]) to its answer; [`ask`]: by the components that decide.
+//! * [`handler`]: what becomes of it; [`review`]: from an `AdmissionReview` ([`wire`]) to its answer; [`ask`]: by the components
+//!   that decide; [`scale`]: what `kubectl scale` makes of a resource.
 //!
 //! Every replica serves, whoever leads. Requests are sent from [`keeper`] and [`bundles`], and one at the start from here.
 
@@ -15,13 +16,16 @@ pub mod args;
 pub mod ask;
 pub mod bundles;
 pub mod certificates;
+pub mod desk;
 pub mod dry_run;
 pub mod folder;
+pub mod handler;
 pub mod identity;
 pub mod keeper;
 pub mod metrics;
 pub mod review;
 pub mod rivals;
+pub mod scale;
 pub mod server;
 pub mod templates;
 pub mod wire;
@@ -40,14 +44,17 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::plugins::{Plugins, Sources};
 use crate::recording::Recording;
+use crate::server::{Notice, Server, bind};
 use crate::stores::Stores;
 use crate::tasks::Tasks;
 use args::WebhookArgs;
 use ask::Deciders;
+use desk::Desk;
 use dry_run::DryRun;
+use handler::Handler;
 use identity::Identity;
 use keeper::Keeper;
-use server::Server;
+use server::Webhook;
 
 /// What is not ready is said under this name.
 const PART: &str = "webhook";
@@ -55,6 +62,9 @@ const PART: &str = "webhook";
 /// How long requests are still answered after the operator was told to end: so long it can take until
 /// no API server asks it any more.
 pub const LINGER: Duration = Duration::from_secs(2);
+
+/// Connections that there may be at once: more than requests that API servers send at a time.
+const CONNECTIONS: usize = 512;
 
 /// What the webhook works with.
 pub struct Parts<'a> {
@@ -72,6 +82,10 @@ pub struct Parts<'a> {
     pub health: Arc<Health>,
     /// Where requests are counted.
     pub metrics: &'a Metrics,
+    /// Requests that are decided at once.
+    pub at_once: usize,
+    /// Says when to end.
+    pub ending: Notice,
 }
 
 /// Starts to serve, where the command line says that it shall. Gives whether it does.
@@ -88,11 +102,13 @@ pub async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_>) -> a
         recording,
         health,
         metrics,
+        at_once,
+        ending,
     } = parts;
     let Some(address) = args.address else {
         return Ok(false);
     };
-    let listener = crate::server::bind(address)
+    let listener = bind(address)
         .await
         .with_context(|| format!("{address} can't be had for the webhook; name another with --webhook"))?;
     let identity = Arc::new(Identity::default());
@@ -123,11 +139,22 @@ pub async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_>) -> a
         stores,
         own_user,
         extra_kinds: args.extra_kinds.clone(),
-        dry_run: DryRun::new(client.clone()),
         strict: args.strict,
-        permits: ask::permits(),
     };
-    let server = Server::new(acceptor, deciders, metrics.webhook(), recording);
+    let handler = Handler {
+        deciders,
+        desk: Desk::new(at_once),
+        dry_run: DryRun::new(client.clone()),
+        metrics: metrics.webhook(),
+        recording,
+    };
+    let server = Server {
+        name: "webhook",
+        service: Arc::new(Webhook::new(handler)),
+        tls: Some(acceptor),
+        connections: CONNECTIONS,
+        ending,
+    };
     tasks.spawn("the webhook's server", server.serve(listener));
     info!(%address, "serves the webhook");
     Ok(true)

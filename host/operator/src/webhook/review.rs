@@ -1,5 +1,6 @@
 //! From an `AdmissionReview` to its answer.
 
+use dask_operator_core::json::tree_bytes;
 use dask_operator_core::names::DASK_API_VERSION;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_render::admission::Outcome;
@@ -8,7 +9,12 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::ask::Decision;
+use super::scale;
 use super::wire::{self, Answer, Status};
+
+/// Bytes of memory of a request once it is read. An object has 1.5 MiB as text at most, as the API server stores it, a pod of the
+/// usual kind takes less than twenty times its text, and a request has two objects.
+const MOST_BYTES: usize = 128 << 20;
 
 /// What the webhook is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +52,12 @@ pub enum ReviewError {
     /// The body.
     #[error("the body must be an AdmissionReview of admission.k8s.io/v1 in JSON: {0}")]
     Body(String),
+    /// It has too many parts.
+    #[error(
+        "the request would take {0} MiB of memory, more than {most}: write the resource with fewer fields and items",
+        most = MOST_BYTES >> 20
+    )]
+    Large(usize),
     /// What it is about.
     #[error(
         "this webhook is about {DASK_API_VERSION} {kinds} and plugins, not about {0}: take that out of the webhook configuration's rules",
@@ -65,6 +77,8 @@ pub enum ReviewError {
 pub enum About {
     /// A Dask resource: components decide.
     Dask(DaskKind),
+    /// The number of a Dask resource's workers, as `kubectl scale` sets it: see [`scale`].
+    Scale(DaskKind),
     /// A plugin of a namespace.
     Plugin,
     /// A plugin of the cluster.
@@ -87,7 +101,7 @@ impl About {
     #[must_use]
     pub fn kind(self) -> &'static str {
         match self {
-            Self::Dask(kind) => kind.kind(),
+            Self::Dask(kind) | Self::Scale(kind) => kind.kind(),
             Self::Plugin => Self::PLUGIN,
             Self::ClusterPlugin => Self::CLUSTER_PLUGIN,
         }
@@ -103,7 +117,8 @@ pub struct Question {
     pub about: About,
     /// What shall be done.
     pub operation: Operation,
-    /// The object as it shall be; for a deletion, as it is. Without `metadata.managedFields`.
+    /// The object as it shall be; for a deletion, as it is. Without `metadata.managedFields`. Where the workers are scaled, what
+    /// [`scale::reduced`] gives.
     pub object: Value,
     /// As it was before an update.
     pub old: Option<Value>,
@@ -116,13 +131,14 @@ pub struct Question {
 }
 
 impl Question {
-    /// For metrics: `create`, `update` or `delete`.
+    /// For metrics: `create`, `update`, `delete` or `scale`.
     #[must_use]
     pub fn operation_name(&self) -> &'static str {
-        match self.operation {
-            Operation::Create => "create",
-            Operation::Update => "update",
-            Operation::Delete => "delete",
+        match (self.about, self.operation) {
+            (About::Scale(_), _) => "scale",
+            (_, Operation::Create) => "create",
+            (_, Operation::Update) => "update",
+            (_, Operation::Delete) => "delete",
         }
     }
 }
@@ -136,22 +152,23 @@ pub struct Asked {
     pub uid: String,
 }
 
-/// Reads a request.
+/// Reads a request. Blocks for as long as that takes.
 ///
 /// # Errors
 ///
 /// When it is none that this webhook can answer.
 pub fn read(step: Step, body: &[u8]) -> Result<Asked, ReviewError> {
     let wrong = |error: &dyn ToString| ReviewError::Body(error.to_string());
+    let bytes = tree_bytes(body);
+    if bytes > MOST_BYTES {
+        return Err(ReviewError::Large(bytes >> 20));
+    }
     let review: wire::Review<'_> = serde_json::from_slice(body).map_err(|error| wrong(&error))?;
     if review.kind != wire::KIND || review.api_version != wire::API_VERSION {
         return Err(wrong(&format!("it is {} {}", review.api_version, review.kind)));
     }
     let request = review.request.ok_or_else(|| wrong(&"it has no `request`"))?;
-    let kind = request.kind;
-    let api_version = format!("{}/{}", kind.group, kind.version);
-    let about = About::of_kind(&kind.kind).filter(|_| api_version == DASK_API_VERSION);
-    let about = about.ok_or_else(|| ReviewError::Kind(format!("{api_version} {}", kind.kind)))?;
+    let about = about(&request)?;
     let namespace = request.namespace.as_deref();
     let (object, old) = (request.object, request.old_object);
     let (operation, object, old) = match request.operation {
@@ -161,6 +178,14 @@ pub fn read(step: Step, body: &[u8]) -> Result<Asked, ReviewError> {
         wire::Operation::Connect => return Err(ReviewError::Operation),
     };
     let object = object.ok_or(ReviewError::NoObject)?;
+    let (step, object, old) = match about {
+        // There is nothing to fill in.
+        About::Scale(_) => {
+            let name = request.name.as_deref().unwrap_or_default();
+            (Step::Validate, scale::reduced(&object, old.as_ref(), name), None)
+        }
+        _ => (step, object, old),
+    };
     let user: wire::User = serde_json::from_str(request.user_info).map_err(|error| wrong(&error))?;
     let question = Question {
         step,
@@ -174,6 +199,29 @@ pub fn read(step: Step, body: &[u8]) -> Result<Asked, ReviewError> {
     };
     let uid = request.uid;
     Ok(Asked { question, uid })
+}
+
+/// What a request is about.
+fn about(request: &wire::Request<'_>) -> Result<About, ReviewError> {
+    let (kind, resource) = (&request.kind, &request.resource);
+    let kind_version = format!("{}/{}", kind.group, kind.version);
+    let part = request.sub_resource.as_deref().unwrap_or_default();
+    let about = match part {
+        "" => About::of_kind(&kind.kind).filter(|_| kind_version == DASK_API_VERSION),
+        "scale" if kind.kind == "Scale" && request.operation == wire::Operation::Update => {
+            let version = format!("{}/{}", resource.group, resource.version);
+            scale::kind(&resource.resource)
+                .filter(|_| version == DASK_API_VERSION)
+                .map(About::Scale)
+        }
+        _ => None,
+    };
+    about.ok_or_else(|| {
+        ReviewError::Kind(match part {
+            "" => format!("{kind_version} {}", kind.kind),
+            part => format!("{kind_version} {} of {}/{part}", kind.kind, resource.resource),
+        })
+    })
 }
 
 /// An object as components see it: with its namespace, without what only the API server cares about.
@@ -244,7 +292,7 @@ mod tests {
         json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
             "uid": "u", "operation": operation, "namespace": "n", "name": "c", "userInfo": {"username": "me"},
             "kind": {"group": "kubernetes.dask.org", "version": "v1", "kind": kind},
-            "resource": {"group": "kubernetes.dask.org", "version": "v1", "resource": "x"},
+            "resource": {"group": "kubernetes.dask.org", "version": "v1", "resource": "x"}, "subResource": "",
             "object": if operation == "DELETE" { Value::Null } else { object.clone() },
             "oldObject": if operation == "CREATE" { Value::Null } else { object },
         }})
@@ -270,6 +318,46 @@ mod tests {
         assert_eq!(question.user_info, r#"{"username":"me"}"#);
     }
 
+    /// As the API server asks about `kubectl scale`.
+    fn scaled(resource: &str) -> Value {
+        let scale = |replicas: u32| {
+            json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": replicas}, "status": {"replicas": 1},
+                "metadata": {"name": "c", "namespace": "n", "uid": "u", "resourceVersion": "7"}})
+        };
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+            "uid": "u", "operation": "UPDATE", "namespace": "n", "name": "c", "userInfo": {"username": "me"},
+            "kind": {"group": "autoscaling", "version": "v1", "kind": "Scale"}, "subResource": "scale",
+            "resource": {"group": "kubernetes.dask.org", "version": "v1", "resource": resource},
+            "object": scale(5), "oldObject": scale(1),
+        }})
+    }
+
+    #[rstest]
+    #[case("daskclusters", DaskKind::Cluster)]
+    #[case("daskworkergroups", DaskKind::WorkerGroup)]
+    fn scaling(#[case] resource: &str, #[case] kind: DaskKind) {
+        let body = scaled(resource).to_string();
+        let Ok(Asked { question, .. }) = read(Step::Mutate, body.as_bytes()) else {
+            panic!("not read");
+        };
+        assert_eq!(
+            (question.step, question.about),
+            (Step::Validate, About::Scale(kind))
+        );
+        assert_eq!((question.operation_name(), question.old), ("scale", None));
+        let expected = json!({"metadata": {"name": "c", "namespace": "n", "uid": "u", "resourceVersion": "7"}, "replicas": 5});
+        assert_eq!(question.object, expected);
+    }
+
+    #[test]
+    fn what_is_small_as_text_only_is_not_read() {
+        let mut bomb = review("CREATE", "DaskCluster");
+        bomb["request"]["object"]["spec"] = json!(vec![json!({"": 0}); MOST_BYTES / 640]);
+        let read = read(Step::Mutate, bomb.to_string().as_bytes());
+        let error = read.map_err(|error| error.to_string()).err().unwrap_or_default();
+        assert!(error.contains("MiB of memory, more than 128: "), "{error}");
+    }
+
     fn without(field: &str, mut review: Value) -> Value {
         if let Some(request) = review["request"].as_object_mut() {
             request.remove(field);
@@ -286,6 +374,8 @@ mod tests {
     #[case(without("userInfo", review("CREATE", "DaskJob")), "missing field `userInfo`")]
     #[case(review("CREATE", "Pod"), "not about kubernetes.dask.org/v1 Pod")]
     #[case(review("CONNECT", "DaskJob"), "not about CONNECT")]
+    #[case(scaled("daskjobs"), "not about autoscaling/v1 Scale of daskjobs/scale")]
+    #[case(scaled("deployments"), "not about autoscaling/v1 Scale of deployments/scale")]
     fn garbage(#[case] body: Value, #[case] expected: &str) {
         let error = read(Step::Mutate, body.to_string().as_bytes()).map_err(|error| error.to_string());
         assert!(

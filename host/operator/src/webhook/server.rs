@@ -1,222 +1,128 @@
-//! HTTPS for API servers.
+//! HTTPS for API servers: what a request may hold before it is read, and how long it may take.
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use dask_operator_runtime::contract::Operation;
-use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-use tracing::{debug, info, warn};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
 
-use super::ask::{Deciders, Decision};
-use super::metrics::{Admission, WebhookMetrics};
-use super::review::{self, About, Asked, Question, Step};
-use crate::recording::Recording;
+use super::desk::Times;
+use super::handler::{Handler, text};
+use super::review::Step;
+use crate::server::{Answer, Seat, Service};
 
 /// Requests hold an object twice at most, and the API server takes objects of 1.5 MiB.
 const LARGEST: usize = 4 << 20;
 
-/// How long a handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Bytes of all requests together; others wait before they are read.
+const ROOM: usize = 64 << 20;
+
+/// Bytes that are counted together.
+const PIECE: usize = 1 << 10;
+
+/// How long the body of a request may take.
+const BODY: Duration = Duration::from_secs(5);
 
 /// What the API server waits for where it does not say: its own default.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves requests.
-pub struct Server {
-    acceptor: TlsAcceptor,
-    deciders: Arc<Deciders>,
-    metrics: WebhookMetrics,
-    recording: Recording,
+pub struct Webhook {
+    handler: Arc<Handler>,
+    room: Semaphore,
 }
 
-type Answer = Response<Full<Bytes>>;
-
-impl Server {
-    /// Serves what `deciders` say, by TLS as `acceptor` speaks it. Requests go into the `recording` too.
+impl Webhook {
+    /// Serves what `handler` answers.
     #[must_use]
-    pub fn new(
-        acceptor: TlsAcceptor,
-        deciders: Deciders,
-        metrics: WebhookMetrics,
-        recording: Recording,
-    ) -> Self {
+    pub fn new(handler: Handler) -> Self {
         Self {
-            acceptor,
-            deciders: Arc::new(deciders),
-            metrics,
-            recording,
+            handler: Arc::new(handler),
+            room: Semaphore::new(ROOM / PIECE),
         }
     }
 
-    /// Does so for ever.
-    pub async fn serve(self, listener: TcpListener) {
-        let server = Arc::new(self);
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    tokio::spawn(server.clone().connection(stream));
-                }
-                Err(error) => {
-                    warn!("webhook: {error}");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
+    /// Waits until there is room for a request whose body has so many bytes; none where it does not say.
+    async fn room(&self, bytes: Option<usize>, end: Instant) -> Option<SemaphorePermit<'_>> {
+        let pieces = bytes.unwrap_or(LARGEST).div_ceil(PIECE);
+        let pieces = u32::try_from(pieces).unwrap_or(u32::MAX);
+        // The semaphore is never closed.
+        timeout_at(end, self.room.acquire_many(pieces)).await.ok()?.ok()
     }
+}
 
-    /// Answers one connection's requests. An idle one is left open for as long as the API server wants it: one that
-    /// is closed at the wrong moment costs a request.
-    async fn connection(self: Arc<Self>, stream: TcpStream) {
-        let _ = stream.set_nodelay(true);
-        let stream = match tokio::time::timeout(HANDSHAKE, self.acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return debug!("webhook: handshake: {error}"),
-            Err(_) => return debug!("webhook: a handshake took too long"),
-        };
-        let service = service_fn(|request| {
-            let server = self.clone();
-            async move { Ok::<_, Infallible>(server.request(request).await) }
-        });
-        if let Err(error) = http1::Builder::new()
-            .serve_connection(TokioIo::new(stream), service)
-            .await
-        {
-            debug!("webhook: {error}");
-        }
-    }
-
-    async fn request(&self, request: Request<Incoming>) -> Answer {
+impl Service for Webhook {
+    async fn answer(&self, request: Request<Incoming>, seat: &Seat) -> Answer {
         let Some(step) = Step::of_path(request.uri().path()) else {
-            return text(StatusCode::NOT_FOUND, "there are /mutate and /validate\n");
+            return text(
+                StatusCode::NOT_FOUND,
+                "there are /mutate and /validate".to_owned(),
+            );
         };
         if request.method() != Method::POST {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n");
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only POST".to_owned());
         }
-        let deadline = deadline(request.uri().query());
-        let body = tokio::time::timeout(deadline, Limited::new(request.into_body(), LARGEST).collect()).await;
-        let body = match body {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                let sentence = format!("the request is larger than {LARGEST} bytes\n");
-                return text(StatusCode::PAYLOAD_TOO_LARGE, &sentence);
-            }
-            Ok(Err(error)) => {
-                return text(
-                    StatusCode::BAD_REQUEST,
-                    &format!("the request breaks off: {error}\n"),
-                );
-            }
-            Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the request came too slowly\n"),
-        };
-        self.review(step, &body, deadline).await
-    }
-
-    /// Keeps a request about a Dask resource, as it was first heard of: `plugin run` goes through both steps by itself.
-    fn record(&self, question: &Question, body: &Bytes) {
-        let is_first = question.step == Step::Mutate || question.operation == Operation::Delete;
-        if !self.recording.is_on() || !is_first || !matches!(question.about, About::Dask(_)) {
-            return;
+        let now = Instant::now();
+        let times = times(now, request.uri().query());
+        let body_end = times.end.min(now + BODY);
+        let body = request.into_body();
+        let bytes = body.size_hint().exact();
+        let bytes = bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        if bytes.is_some_and(|bytes| bytes > LARGEST) {
+            return too_large();
         }
-        let (recording, body) = (self.recording.clone(), body.clone());
-        let (kind, operation) = (question.about.kind(), question.operation_name());
-        let metadata = &question.object["metadata"];
-        let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
-        let (namespace, name) = (text("namespace"), text("name"));
-        tokio::task::spawn_blocking(move || {
-            recording.admission(kind, &namespace, &name, operation, &body);
-        });
-    }
-
-    async fn review(&self, step: Step, body: &Bytes, deadline: Duration) -> Answer {
-        let start = Instant::now();
-        let mut counted = Admission {
-            step: step.name(),
-            kind: "",
-            operation: "",
-            outcome: "unreadable",
+        // It is given back when the answer is there: until then, what was made of the bytes may be.
+        let Some(_room) = self.room(bytes, body_end).await else {
+            return self.handler.busy(step);
         };
-        let Asked { question, uid } = match review::read(step, body) {
-            Ok(asked) => asked,
-            Err(error) => {
-                warn!("webhook: {error}");
-                self.metrics.answered(&counted, start.elapsed());
-                return text(StatusCode::BAD_REQUEST, &format!("{error}\n"));
+        match read(body, body_end).await {
+            Ok(body) => {
+                seat.answers();
+                self.handler.answer(step, body, times).await
             }
-        };
-        counted.kind = question.about.kind();
-        counted.operation = question.operation_name();
-        self.record(&question, body);
-        let question = Arc::new(question);
-        let title = || title(&question.object);
-        // The last tenth is for the answer: who only waits for the API server must not be late because of that.
-        let end = tokio::time::Instant::now() + deadline * 9 / 10;
-        let decided = self.deciders.clone().decide(question.clone(), end);
-        let decision = tokio::time::timeout(deadline, decided).await;
-        let Ok(decision) = decision else {
-            counted.outcome = "late";
-            self.metrics.answered(&counted, start.elapsed());
-            let sentence = format!(
-                "the components have not answered within {} ms\n",
-                deadline.as_millis()
-            );
-            warn!(
-                kind = counted.kind,
-                title = title(),
-                "webhook: {}",
-                sentence.trim_end()
-            );
-            return text(StatusCode::GATEWAY_TIMEOUT, &sentence);
-        };
-        counted.outcome = match &decision {
-            Decision::Unasked => "unasked",
-            Decision::Asked(outcome) if outcome.is_allowed() => "allowed",
-            Decision::Asked(_) => "refused",
-            Decision::Failed(_) => "failed",
-        };
-        if let Decision::Asked(outcome) | Decision::Failed(outcome) = &decision {
-            if !outcome.is_allowed() {
-                info!(
-                    kind = counted.kind,
-                    title = title(),
-                    "webhook: refused: {}",
-                    outcome.refusal()
-                );
-            }
-            for said in &outcome.reports {
-                self.metrics.monitored(&said.policy);
-                info!(
-                    kind = counted.kind,
-                    title = title(),
-                    "webhook: only monitored: {said}"
-                );
-            }
+            Err(answer) => answer,
         }
-        let answer = match review::answer(&uid, step, &question.object, &decision) {
-            Ok(answer) => json(answer),
-            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
-        };
-        self.metrics.answered(&counted, start.elapsed());
-        answer
     }
 }
 
-/// `NAMESPACE/NAME`
-fn title(object: &serde_json::Value) -> String {
-    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
-    format!("{}/{}", text("namespace"), text("name"))
+async fn read(body: Incoming, end: Instant) -> Result<Bytes, Answer> {
+    match timeout_at(end, Limited::new(body, LARGEST).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => Err(text(
+            StatusCode::BAD_REQUEST,
+            format!("the request breaks off: {error}"),
+        )),
+        Err(_) => Err(text(
+            StatusCode::REQUEST_TIMEOUT,
+            "the request came too slowly".to_owned(),
+        )),
+    }
+}
+
+fn too_large() -> Answer {
+    text(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!("the request is larger than {LARGEST} bytes"),
+    )
+}
+
+/// The times of a request that came now, with this query.
+fn times(now: Instant, query: Option<&str>) -> Times {
+    let time = patience(query);
+    Times {
+        // The last tenth is for the answer: who only waits for the API server must not be late because of that.
+        end: now + time * 9 / 10,
+        deadline: now + time,
+    }
 }
 
 /// A fifth less than what the API server waits: `timeout=10s` in its query.
-fn deadline(query: Option<&str>) -> Duration {
+fn patience(query: Option<&str>) -> Duration {
     let parameters = query.unwrap_or_default().split('&');
     let seconds = parameters
         .filter_map(|parameter| {
@@ -229,26 +135,6 @@ fn deadline(query: Option<&str>) -> Duration {
         .next();
     let timeout = seconds.map_or(TIMEOUT, |seconds: u64| Duration::from_secs(seconds.clamp(1, 30)));
     timeout * 4 / 5
-}
-
-fn text(code: StatusCode, sentence: &str) -> Answer {
-    answer(
-        code,
-        "text/plain; charset=utf-8",
-        Bytes::copy_from_slice(sentence.as_bytes()),
-    )
-}
-
-fn json(body: Vec<u8>) -> Answer {
-    answer(StatusCode::OK, "application/json", Bytes::from(body))
-}
-
-fn answer(code: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(body));
-    *answer.status_mut() = code;
-    let content_type = header::HeaderValue::from_static(content_type);
-    answer.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    answer
 }
 
 #[cfg(test)]
@@ -264,6 +150,6 @@ mod tests {
     #[case(Some("timeout=1h"), 8000)]
     #[case(Some("timeout=9999s"), 24_000)]
     fn deadlines(#[case] query: Option<&str>, #[case] milliseconds: u64) {
-        assert_eq!(deadline(query), Duration::from_millis(milliseconds));
+        assert_eq!(patience(query), Duration::from_millis(milliseconds));
     }
 }

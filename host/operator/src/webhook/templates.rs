@@ -40,6 +40,12 @@ impl Template {
         self.kind.resource.kind == "Service"
     }
 
+    /// Leaves nothing of the object but its name, which is all that is needed once it was sent.
+    pub fn forget(&mut self) {
+        let name = self.object["metadata"]["name"].take();
+        self.object = json!({"metadata": {"name": name}});
+    }
+
     /// The name that the object will have, where that is known.
     fn name(&self) -> Option<&str> {
         self.object["metadata"]["name"].as_str()

@@ -35,6 +35,13 @@ pub struct Request<'a> {
     pub uid: String,
     /// Of the object.
     pub kind: GroupVersionKind,
+    /// What it is sent to, as in a path.
+    #[serde(default)]
+    pub resource: Resource,
+    /// The part of the resource that it is sent to, as `scale`; missing or empty where it is the resource itself.
+    pub sub_resource: Option<String>,
+    /// Of the object; missing or empty where the API server is still to give it one.
+    pub name: Option<String>,
     /// Of the object; missing or empty where it is in none.
     pub namespace: Option<String>,
     /// What shall be done.
@@ -60,6 +67,18 @@ pub struct GroupVersionKind {
     pub version: String,
     /// As `DaskCluster`.
     pub kind: String,
+}
+
+/// A kind, as in paths.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Resource {
+    /// Empty for Kubernetes' oldest kinds.
+    pub group: String,
+    /// As `v1`.
+    pub version: String,
+    /// As `daskclusters`.
+    pub resource: String,
 }
 
 /// What shall be done.

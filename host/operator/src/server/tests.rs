@@ -1,0 +1,164 @@
+use std::io;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use super::*;
+
+/// What bounds a test that fails.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Answers `/slow` when it may, and everything else at once.
+struct Test {
+    may: Semaphore,
+}
+
+impl Service for Test {
+    async fn answer(&self, request: Request<Incoming>, seat: &Seat) -> Answer {
+        if request.uri().path() == "/slow" {
+            seat.answers();
+            drop(self.may.acquire().await);
+        }
+        answer(StatusCode::OK, "text/plain", "yes")
+    }
+}
+
+struct Running {
+    address: SocketAddr,
+    service: Arc<Test>,
+    ending: Ending,
+    server: JoinHandle<()>,
+}
+
+async fn server(connections: usize) -> io::Result<Running> {
+    let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+    let address = listener.local_addr()?;
+    let (ending, service) = (
+        Ending::default(),
+        Arc::new(Test {
+            may: Semaphore::new(0),
+        }),
+    );
+    let server = Server {
+        name: "test",
+        service: service.clone(),
+        tls: None,
+        connections,
+        ending: ending.notice(),
+    };
+    Ok(Running {
+        address,
+        service,
+        ending,
+        server: tokio::spawn(server.serve(listener)),
+    })
+}
+
+async fn ask(stream: &mut TcpStream, path: &str) -> io::Result<()> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    stream.write_all(request.as_bytes()).await
+}
+
+/// Reads until the answer is there.
+async fn is_answered(stream: &mut TcpStream) -> io::Result<bool> {
+    let mut read = Vec::new();
+    while !read.ends_with(b"yes") {
+        if stream.read_buf(&mut read).await? == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether the other side closes the connection without another word.
+async fn is_closed(stream: &mut TcpStream) -> bool {
+    !matches!(stream.read(&mut [0; 1]).await, Ok(1..))
+}
+
+#[tokio::test]
+async fn who_is_asked_finishes_before_the_server_ends() -> io::Result<()> {
+    let running = server(10).await?;
+    let (mut slow, mut idle) = (
+        TcpStream::connect(running.address).await?,
+        TcpStream::connect(running.address).await?,
+    );
+    ask(&mut idle, "/").await?;
+    assert!(is_answered(&mut idle).await?);
+    ask(&mut slow, "/slow").await?;
+    // The test and the server have it, and each request that is being answered.
+    let is_read = async {
+        while Arc::strong_count(&running.service) < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(LONG, is_read).await.is_ok());
+    let end = running.ending.end(LONG);
+    let finish = async {
+        assert!(is_closed(&mut idle).await, "one that only waits is closed");
+        running.service.may.add_permits(1);
+        assert!(is_answered(&mut slow).await?, "one that has asked is answered");
+        assert!(is_closed(&mut slow).await);
+        Ok::<_, io::Error>(())
+    };
+    let ((), finished) = tokio::join!(end, finish);
+    finished?;
+    assert!(running.server.await.is_ok());
+    assert!(TcpStream::connect(running.address).await.is_err());
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_or_never_ends_its_head_is_closed() -> io::Result<()> {
+    let running = server(10).await?;
+    let (mut silent, mut slow) = (
+        TcpStream::connect(running.address).await?,
+        TcpStream::connect(running.address).await?,
+    );
+    slow.write_all(b"GET / HTTP/1.1\r\nHost").await?;
+    assert!(is_closed(&mut silent).await && is_closed(&mut slow).await);
+    Ok(())
+}
+
+#[tokio::test]
+async fn heads_are_bounded() -> io::Result<()> {
+    let running = server(10).await?;
+    let mut stream = TcpStream::connect(running.address).await?;
+    let head = format!("GET /{} HTTP/1.1\r\n", "x".repeat(2 * BUFFER));
+    // The other side may be gone before all is written.
+    let _ = stream.write_all(head.as_bytes()).await;
+    let mut said = Vec::new();
+    let _ = stream.read_to_end(&mut said).await;
+    assert!(!said.starts_with(b"HTTP/1.1 200"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn there_are_never_too_many_connections() -> io::Result<()> {
+    let running = server(2).await?;
+    let mut served = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(running.address).await?;
+        ask(&mut stream, "/").await?;
+        assert!(is_answered(&mut stream).await?);
+        served.push(stream);
+    }
+    let mut third = TcpStream::connect(running.address).await?;
+    assert!(is_closed(&mut third).await, "the others are of the same address");
+    drop(served);
+    // The server may not know yet that the others are gone.
+    let again = async {
+        while !is_served(running.address).await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(LONG, again).await.is_ok());
+    Ok(())
+}
+
+async fn is_served(address: SocketAddr) -> bool {
+    let Ok(mut stream) = TcpStream::connect(address).await else {
+        return false;
+    };
+    ask(&mut stream, "/").await.is_ok() && is_answered(&mut stream).await.unwrap_or_default()
+}

@@ -1,0 +1,188 @@
+use std::collections::BTreeMap;
+
+use dask_operator_core::parent::DaskKind;
+use dask_operator_render::logic::{Failure, Logic};
+use dask_operator_render::policy::{Mode, Policy, Rules};
+use dask_operator_runtime::contract::{
+    self, AdmissionRequest, AdmissionResponse, Finding, Observation, Plan, ResourceKind, Review,
+    ReviewRequest, Severity, Verdict,
+};
+use http_body_util::BodyExt as _;
+use kube::client::{Body, Client};
+use rstest::rstest;
+use serde_json::json;
+
+use super::*;
+use crate::metrics::Metrics;
+use crate::plugins::{Catalog, Plugin, Plugins, Sources};
+use crate::webhook::scale::tests::stores;
+
+/// Finds everything right.
+struct Test;
+
+impl Logic for Test {
+    fn child_kinds(&self, _: &str) -> Result<Vec<ResourceKind>, Failure> {
+        Ok(Vec::new())
+    }
+
+    fn default(&self, object: &str, _: &str) -> Result<contract::Answer<String>, Failure> {
+        Ok(Ok(object.to_owned()))
+    }
+
+    fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, Failure> {
+        Ok(Vec::new())
+    }
+
+    fn plan(&self, _: &Observation) -> Result<contract::Answer<Plan>, Failure> {
+        Err("not asked".into())
+    }
+}
+
+/// Wants three workers at most.
+struct Few;
+
+impl Rules for Few {
+    fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+        let object: Value = serde_json::from_str(&request.object)?;
+        let workers = object["spec"]["worker"]["replicas"].as_u64().unwrap_or_default();
+        let finding = || Finding {
+            severity: Severity::Error,
+            field: "spec.worker.replicas".into(),
+            message: "write 3 or less".into(),
+        };
+        let verdict = if workers > 3 {
+            Verdict::Refuse(vec![finding()])
+        } else {
+            Verdict::Allow
+        };
+        Ok(Ok(AdmissionResponse {
+            verdict,
+            warnings: Vec::new(),
+        }))
+    }
+
+    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+        Ok(Ok(Review::Allow))
+    }
+}
+
+const OPERATOR: &str = "system:serviceaccount:dask:operator";
+
+/// A webhook that knows a worker group of so many workers.
+fn handler(workers: u32) -> Arc<Handler> {
+    let plugin = Plugin::new("test".into(), "{}".into(), Box::new(Test)).map(Arc::new);
+    let policy = Policy {
+        title: "few".into(),
+        settings: "{}".into(),
+        mode: Mode::Protect,
+        rules: Box::new(Few),
+    };
+    let defaults = BTreeMap::from([(DaskKind::WorkerGroup, plugin)]);
+    let catalog = Catalog::new(defaults, vec![Arc::new(policy)]);
+    let (service, _) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
+    Arc::new(Handler {
+        deciders: Deciders {
+            plugins: Arc::new(Plugins::new(catalog, 1)),
+            sources: Sources::default(),
+            stores: stores(workers),
+            own_user: Some(OPERATOR.into()),
+            extra_kinds: Vec::new(),
+            strict: false,
+        },
+        desk: Desk::new(1),
+        dry_run: DryRun::new(Client::new(service, "default")),
+        metrics: Metrics::default().webhook(),
+        recording: Recording::default(),
+    })
+}
+
+/// `user` scales the worker group `name`.
+fn scale(user: &str, name: &str, replicas: u32) -> Value {
+    let scale = |replicas: u32| {
+        json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": replicas},
+            "metadata": {"name": name, "namespace": "n", "uid": "u", "resourceVersion": "7"}})
+    };
+    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": "1", "operation": "UPDATE", "namespace": "n", "name": name, "userInfo": {"username": user},
+        "kind": {"group": "autoscaling", "version": "v1", "kind": "Scale"}, "subResource": "scale",
+        "resource": {"group": "kubernetes.dask.org", "version": "v1", "resource": "daskworkergroups"},
+        "object": scale(replicas), "oldObject": scale(1),
+    }})
+}
+
+/// The status code, and the response in the review or the text that was answered instead.
+async fn ask(handler: &Arc<Handler>, body: String) -> (StatusCode, Value) {
+    let now = tokio::time::Instant::now();
+    let times = Times {
+        end: now + Duration::from_secs(50),
+        deadline: now + Duration::from_secs(60),
+    };
+    let answer = handler.answer(Step::Validate, body.into(), times).await;
+    let code = answer.status();
+    let Ok(body) = answer.into_body().collect().await;
+    let body = body.to_bytes();
+    let review = serde_json::from_slice(&body).map(|mut review: Value| review["response"].take());
+    (
+        code,
+        review.unwrap_or_else(|_| String::from_utf8_lossy(&body).into()),
+    )
+}
+
+#[rstest]
+#[case::fewer_than_allowed(1, "me", 3, true, &[])]
+#[case::more_than_allowed(1, "me", 4, false, &[])]
+#[case::too_many_before(10, "me", 11, false, &[])]
+#[case::fewer_of_too_many(10, "me", 5, true, &["policy few: spec.worker.replicas: write 3 or less"])]
+#[case::by_the_operator(1, OPERATOR, 4, true, &[])]
+#[case::as_it_is(10, "me", 10, true, &[])]
+#[tokio::test(start_paused = true)]
+async fn who_scales_is_subject_to_policies(
+    #[case] workers: u32,
+    #[case] user: &str,
+    #[case] replicas: u32,
+    #[case] is_allowed: bool,
+    #[case] warnings: &[&str],
+) {
+    let (code, response) = ask(&handler(workers), scale(user, "g", replicas).to_string()).await;
+    assert_eq!((code, &response["allowed"]), (StatusCode::OK, &json!(is_allowed)));
+    if !is_allowed {
+        let sentence = "policy few: spec.worker.replicas: write 3 or less";
+        assert_eq!(response["status"]["message"], sentence);
+        assert_eq!(response["status"]["reason"], "Forbidden");
+    }
+    let said = response["warnings"].as_array().cloned().unwrap_or_default();
+    assert_eq!(said, warnings);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_known_yet_is_waited_for_and_then_refused() {
+    let start = tokio::time::Instant::now();
+    let (_, response) = ask(&handler(1), scale("me", "h", 2).to_string()).await;
+    assert_eq!(response["allowed"], false);
+    let message = response["status"]["message"].as_str().unwrap_or_default();
+    assert!(
+        message.contains("the operator has not seen it yet: try again"),
+        "{message}"
+    );
+    assert!(start.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_cut_and_cleaned() {
+    let mut body = scale("me", "g", 2);
+    body["request"]["resource"]["resource"] = format!("x\n{}", "y".repeat(10_000)).into();
+    let (code, text) = ask(&handler(1), body.to_string()).await;
+    let text = text.as_str().unwrap_or_default();
+    assert_eq!(code, StatusCode::BAD_REQUEST);
+    assert!(text.contains("not about autoscaling/v1 Scale of x yyy"), "{text}");
+    assert!(text.len() < LINE + 10 && text.lines().count() == 1);
+}
+
+#[test]
+fn what_is_monitored_fills_no_log() {
+    let said = |count: usize| vec![Said::new("p", "", "one\ntwo"); count];
+    assert_eq!(lines(&said(1)), ["policy p: one two"]);
+    let many = lines(&said(1_000_000));
+    assert_eq!(many.len(), LINES + 1);
+    assert_eq!(many.last().map(String::as_str), Some("and 999990 more"));
+}
