@@ -11,6 +11,8 @@ from support.operator import Operator
 
 API = "kubernetes.dask.org"
 PLUGINS = ["daskplugins", "clusterdaskplugins"]
+#: What `kubectl scale` writes.
+SCALES = ["daskclusters/scale", "daskworkergroups/scale"]
 RESOURCES = ["daskclusters", "daskworkergroups", "daskjobs", "daskautoscalers"]
 LABEL = "webhook-test"
 
@@ -36,7 +38,7 @@ def configurations(name, label, host, port):
                 "webhooks": [{**entry, "rules": [rule], "name": f"{step}.{API}", "clientConfig": url}]}
 
     return [configuration("MutatingWebhookConfiguration", "mutate", RESOURCES),
-            configuration("ValidatingWebhookConfiguration", "validate", [*RESOURCES, *PLUGINS])]
+            configuration("ValidatingWebhookConfiguration", "validate", [*RESOURCES, *SCALES, *PLUGINS])]
 
 
 class Hook:
@@ -48,7 +50,7 @@ class Hook:
         #: Of the configurations; the account may change those of this name, as it may the Secret.
         self.name = f"{account.name}-{account.name}"
         self.namespace, self.secret = account.name, f"{account.name}-webhook"
-        self.port = free_port(host)
+        self.host, self.port = host, free_port(host)
         self.configurations = configurations(self.name, label, host, self.port)
         self.operator = Operator(account.environment, folder, *account.lease(),
                                  "--webhook", f"{host}:{self.port}", "--webhook-host", host,
@@ -99,10 +101,10 @@ def hook(admin, host, folder, label, *arguments):
         assert hook.operator.missing_rights() == [], "the chart does not allow what the operator does"
 
 
-def component(name):
-    """An example's component, built where the default ones are, because the libraries are there already."""
+def component(name, crate=None):
+    """A component, an example's if no crate is named, built where the default ones are, because the libraries are there already."""
     out = ROOT / "target" / "plugins"
-    build = ["target/debug/dask-operator-plugin-build", "--out", out, f"plugins/examples/{name}"]
+    build = ["target/debug/dask-operator-plugin-build", "--out", out, crate or f"plugins/examples/{name}"]
     done = subprocess.run(build, cwd=ROOT, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     return out / f"{name}.wasm"

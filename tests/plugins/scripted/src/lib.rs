@@ -26,6 +26,8 @@ pub struct Settings {
     pub word: String,
     /// A sentence with which every plan is refused.
     pub refuse: String,
+    /// Refuse more workers than these.
+    pub most_workers: Option<u64>,
     /// Stop in every call that is not about a resource called `sample`.
     pub trap: bool,
     /// Stop in every call about a resource whose name begins so.
@@ -52,6 +54,16 @@ impl Plugin for Scripted {
 }
 
 impl Policy for Scripted {
+    fn admit(request: &AdmissionRequest, settings: &Settings) -> Result<AdmissionResponse, String> {
+        let object = request.object_json()?;
+        let workers = object["spec"]["worker"]["replicas"].as_u64().unwrap_or_default();
+        let most = settings.most_workers.filter(|most| workers > *most);
+        let finding = |most: u64| Finding::error("spec.worker.replicas", format!("write {most} or less"));
+        Ok(AdmissionResponse::of_findings(
+            most.map(finding).into_iter().collect(),
+        ))
+    }
+
     fn review_plan(request: &ReviewRequest, settings: &Settings) -> Result<Review, String> {
         let parent = request.parent_json()?;
         let name = parent["metadata"]["name"].as_str().unwrap_or_default();
