@@ -89,7 +89,7 @@ def test_what_grows_in_memory_is_refused_and_holds_nobody_up(port, hook):
         for client in clients:
             client.join()
     assert {code for code, _ in answers} <= {400, 503}, answers[:3]
-    assert any("names and values, more than 200000" in text for _, text in answers)
+    assert any("MiB of memory, more than 128" in text for _, text in answers)
 
 
 @pytest.mark.parametrize(("head", "code"), [

@@ -8,9 +8,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use dask_operator_core::text;
 use dask_operator_render::admission::{Outcome, Said};
 use dask_operator_runtime::contract::Operation;
-use dask_operator_core::text;
 use http::StatusCode;
 use serde_json::Value;
 use tracing::{info, warn};
