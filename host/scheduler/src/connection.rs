@@ -12,11 +12,17 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::address::{Address, Scheme};
+use crate::budget::Budget;
+use crate::decoding::Received;
 use crate::error::{Error, Phase};
 use crate::message::{self, Greeting, TheirGreeting};
 use crate::options::Options;
+use crate::text::printable;
 use crate::tls::TlsConfig;
 use crate::wire::{self, WireError};
+
+/// The most bytes of a greeting: real ones have less than 100.
+const MAX_GREETING: u64 = 4 << 10;
 
 trait Stream: AsyncRead + AsyncWrite + Send + Sync {}
 impl<S: AsyncRead + AsyncWrite + Send + Sync> Stream for S {}
@@ -27,6 +33,9 @@ pub(crate) struct Connection {
     address: String,
     stream: BufReader<Pin<Box<dyn Stream>>>,
     max_message: u64,
+    budget: Budget,
+    /// How long an answer may take from its first bytes to its last.
+    arrival: Duration,
 }
 
 /// A call that did not succeed.
@@ -65,6 +74,8 @@ impl Connection {
             address: address.to_string(),
             stream: BufReader::new(stream),
             max_message: options.max_message,
+            budget: options.budget.clone(),
+            arrival: options.call_timeout,
         };
         *phase = Phase::Handshake;
         connection.greet().await?;
@@ -79,7 +90,7 @@ impl Connection {
         // That it can't be written is told better by what there is to read.
         let written = wire::write_message(&mut self.stream, &greeting).await;
         let theirs = match (
-            wire::read_message(&mut self.stream, self.max_message).await,
+            wire::read_message(&mut self.stream, MAX_GREETING.min(self.max_message)).await,
             written,
         ) {
             (Ok(theirs), Ok(())) => theirs,
@@ -101,14 +112,23 @@ impl Connection {
         name: &'static str,
         request: &[u8],
         limit: Duration,
-    ) -> Result<Vec<u8>, CallError> {
+    ) -> Result<Received, CallError> {
         let phase = Phase::Call(name);
+        let mut share = self.budget.share();
+        // What has begun to arrive holds a part of the budget, so it does not have as long as the call.
         let exchange = async {
             wire::write_message(&mut self.stream, request).await?;
-            wire::read_message(&mut self.stream, self.max_message).await
+            let head = wire::read_head(&mut self.stream).await?;
+            let rest = wire::read_rest(&mut self.stream, head, self.max_message, &mut share);
+            Ok::<_, WireError>(timeout(self.arrival, rest).await)
         };
-        match timeout(limit, exchange).await {
-            Ok(Ok(frame)) => Ok(frame),
+        let (limit, outcome) = match timeout(limit, exchange).await {
+            Ok(Ok(arrived)) => (self.arrival, arrived),
+            Ok(Err(error)) => (limit, Ok(Err(error))),
+            Err(late) => (limit, Err(late)),
+        };
+        match outcome {
+            Ok(Ok(frame)) => Ok(Received::new(frame, share)),
             Ok(Err(error)) => {
                 let unanswered = matches!(error, WireError::Closed | WireError::Io(_));
                 Err(CallError {
@@ -134,7 +154,7 @@ impl Connection {
         Error::Protocol {
             address: self.address.clone(),
             phase,
-            what: what.to_string(),
+            what: printable(&what.to_string()),
         }
     }
 

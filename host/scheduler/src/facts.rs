@@ -1,11 +1,12 @@
 //! What a scheduler says about itself, the same for all releases and ways to ask.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::bounded::Entries;
 use crate::message::{Number, Text};
+use crate::text::printable;
 
 /// What to ask for, beside the workers.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,7 +96,7 @@ pub(crate) struct IdentityReply {
     #[serde(default)]
     started: Number,
     /// Missing if a worker answers.
-    workers: Option<BTreeMap<String, WorkerReply>>,
+    workers: Option<Entries<WorkerReply>>,
     #[serde(default, rename = "type")]
     kind: Text,
 }
@@ -103,8 +104,9 @@ pub(crate) struct IdentityReply {
 impl IdentityReply {
     /// The identity of a scheduler; else the kind of server that this is.
     pub(crate) fn into_identity(self) -> Result<Identity, String> {
-        let Some(workers) = self.workers else {
-            return Err(self.kind.0.unwrap_or_else(|| "something unknown".to_owned()));
+        let Some(Entries(workers)) = self.workers else {
+            let kind = self.kind.0.as_deref().unwrap_or("something unknown");
+            return Err(printable(kind));
         };
         Ok(Identity {
             id: self.id.0.unwrap_or_default(),
@@ -190,7 +192,7 @@ impl Metrics {
 }
 
 /// The answer to `retire_workers`: what is known about each retired worker.
-pub(crate) type RetireReply = BTreeMap<String, RetiredReply>;
+pub(crate) type RetireReply = Entries<RetiredReply>;
 
 #[derive(Deserialize)]
 pub(crate) struct RetiredReply {
@@ -203,7 +205,7 @@ pub(crate) fn retired(reply: RetireReply) -> Vec<Retired> {
         name: name.0.unwrap_or_else(|| String::clone(&address)),
         address,
     };
-    reply.into_iter().map(retired).collect()
+    reply.0.into_iter().map(retired).collect()
 }
 
 /// A count as a smaller integer; what does not fit is the largest.

@@ -11,6 +11,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
+use crate::bounded::Items;
 use crate::facts::{IdentityReply, RetireReply, retired};
 use crate::message::{Number, Text, TheirGreeting, decode, decode_reply};
 use crate::tls::TlsConfig;
@@ -44,7 +45,7 @@ fn read(mut bytes: &[u8]) -> Result<Vec<u8>, WireError> {
 fn understand(frame: &[u8]) {
     let _ = decode::<TheirGreeting>(frame);
     let _ = decode_reply::<Number>(frame);
-    let _ = decode_reply::<Vec<Text>>(frame);
+    let _ = decode_reply::<Items<Text>>(frame);
     if let Ok(crate::message::Reply::Value(reply)) = decode_reply::<RetireReply>(frame) {
         retired(reply);
     }

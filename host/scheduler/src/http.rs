@@ -12,19 +12,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Body;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use crate::address;
+use crate::bounded::Items;
 use crate::connection::tcp;
+use crate::decoding::Received;
 use crate::error::{Error, Phase};
 use crate::facts::{Facts, FactsRequest, Identity, IdentityReply, RetireReply, Retired, retired, saturate};
 use crate::message::{Number, Text};
 use crate::options::Options;
+use crate::text::printable;
 
 /// The port of a scheduler's HTTP server unless told otherwise.
 const DEFAULT_PORT: u16 = 8787;
@@ -133,19 +136,22 @@ impl HttpScheduler {
     pub async fn get_workers(&self) -> Result<Vec<Retired>, Error> {
         #[derive(Deserialize)]
         struct Workers {
-            workers: Vec<Known>,
+            workers: Items<Known>,
         }
         #[derive(Deserialize)]
         struct Known {
             name: Text,
-            address: String,
+            address: Text,
         }
         let workers: Workers = self.get("/api/v1/get_workers").await?;
-        let named = |Known { name, address }| Retired {
-            name: name.0.unwrap_or_else(|| address.clone()),
-            address,
+        let named = |Known { name, address }| {
+            let address = address.0?;
+            Some(Retired {
+                name: name.0.unwrap_or_else(|| String::clone(&address)),
+                address,
+            })
         };
-        Ok(workers.workers.into_iter().map(named).collect())
+        Ok(workers.workers.0.into_iter().filter_map(named).collect())
     }
 
     /// Retires the workers at these addresses: `/api/v1/retire_workers`. The
@@ -170,12 +176,12 @@ impl HttpScheduler {
         Ok(retired(reply))
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &'static str) -> Result<T, Error> {
+    async fn get<T: DeserializeOwned + Send + 'static>(&self, path: &'static str) -> Result<T, Error> {
         self.call(Method::GET, path, Vec::new(), self.options.call_timeout)
             .await
     }
 
-    async fn call<T: DeserializeOwned>(
+    async fn call<T: DeserializeOwned + Send + 'static>(
         &self,
         method: Method,
         path: &'static str,
@@ -187,7 +193,8 @@ impl HttpScheduler {
             .await?;
         match status {
             StatusCode::OK => {
-                serde_json::from_slice(&body).map_err(|error| self.protocol(path, error.to_string()))
+                let decoded = body.decode(|bytes| serde_json::from_slice(bytes)).await;
+                decoded.map_err(|error| self.protocol(path, error))
             }
             StatusCode::NOT_FOUND if path.starts_with("/api/") => Err(Error::Unsupported {
                 address: self.url.clone(),
@@ -200,12 +207,15 @@ impl HttpScheduler {
                 call: path,
                 hint: "newer releases fail to write it while tasks run; ask the comm port instead",
             }),
-            status => Err(Error::Http {
-                address: self.url.clone(),
-                call: path,
-                status: status.as_u16(),
-                text: String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned(),
-            }),
+            status => {
+                let beginning = &body.bytes()[..body.bytes().len().min(200)];
+                Err(Error::Http {
+                    address: self.url.clone(),
+                    call: path,
+                    status: status.as_u16(),
+                    text: printable(&String::from_utf8_lossy(beginning)),
+                })
+            }
         }
     }
 
@@ -214,7 +224,7 @@ impl HttpScheduler {
         method: Method,
         path: &'static str,
         body: Vec<u8>,
-    ) -> Result<(StatusCode, Bytes), Error> {
+    ) -> Result<(StatusCode, Received), Error> {
         let phase = Phase::Call(path);
         let connecting = tcp(self.url.clone(), &self.host, self.port);
         let stream = match timeout(self.options.connect_timeout, connecting).await {
@@ -241,29 +251,11 @@ impl HttpScheduler {
                 .await
                 .map_err(|error| self.hyper(phase, &error))?;
             let status = answer.status();
-            let limit = self.options.max_message;
-            let body = answer.into_body();
-            let announced = body.size_hint().lower();
-            if announced > limit {
-                return Err(Error::TooLarge {
-                    address: self.url.clone(),
-                    size: announced,
-                    limit,
-                });
-            }
-            let body = Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX));
-            match body.collect().await {
-                Ok(body) => Ok((status, body.to_bytes())),
-                Err(error) if error.is::<LengthLimitError>() => Err(Error::TooLarge {
-                    address: self.url.clone(),
-                    size: limit.saturating_add(1),
-                    limit,
-                }),
-                Err(error) => Err(Error::Lost {
-                    address: self.url.clone(),
-                    phase,
-                    reason: error.to_string(),
-                }),
+            // What has begun to arrive holds a part of the budget, so it does not have as long as the call.
+            let arrival = self.options.call_timeout;
+            match timeout(arrival, self.receive(phase, answer.into_body())).await {
+                Ok(body) => Ok((status, body?)),
+                Err(_) => Err(self.timed_out(phase, arrival)),
             }
         };
         // The connection lives as long as its one request.
@@ -275,6 +267,39 @@ impl HttpScheduler {
                 _ = &mut connection, if open => open = false,
             }
         }
+    }
+
+    /// Reads a body. Piece by piece into one buffer: it may come in pieces of a byte each, which would cost more than they hold.
+    async fn receive(&self, phase: Phase, mut body: Incoming) -> Result<Received, Error> {
+        let limit = self.options.max_message;
+        let too_large = |size| Error::TooLarge {
+            address: self.url.clone(),
+            size,
+            limit,
+        };
+        let announced = body.size_hint().lower();
+        if announced > limit {
+            return Err(too_large(announced));
+        }
+        let mut bytes = Vec::new();
+        let mut share = self.options.budget.share();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Error::Lost {
+                address: self.url.clone(),
+                phase,
+                reason: error.to_string(),
+            })?;
+            let Ok(piece) = frame.into_data() else {
+                continue;
+            };
+            let size = bytes.len() + piece.len();
+            if size as u64 > limit {
+                return Err(too_large(size as u64));
+            }
+            share.cover(size).await;
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(Received::new(bytes, share))
     }
 
     async fn within<T>(
@@ -301,7 +326,7 @@ impl HttpScheduler {
         Error::Protocol {
             address: self.url.clone(),
             phase: Phase::Call(path),
-            what,
+            what: printable(&what),
         }
     }
 

@@ -29,7 +29,10 @@
 //!   deadline ([`Options`]), however slowly the other side sends.
 //! - **Nothing is believed.** The other side may be anybody: no bytes make the
 //!   decoder panic, and memory grows with what arrives, up to
-//!   [`Options::max_message`], never with what is announced.
+//!   [`Options::max_message`] and, for all schedulers together,
+//!   [`Options::budget`], never with what is announced. An answer that tells of
+//!   more than [`MAX_WORKERS`] workers is an error as soon as they are counted,
+//!   and large ones are decoded on threads that may be kept busy.
 //! - **A handle is used by one task at a time** and costs one connection, which
 //!   stays open between calls and is made anew when it has died meanwhile.
 //! - **Errors are sentences** that name the scheduler; [`Error::kind`] is a word
@@ -59,7 +62,10 @@
 //! extensions.
 
 mod address;
+mod bounded;
+mod budget;
 mod connection;
+mod decoding;
 mod error;
 mod facts;
 #[cfg(test)]
@@ -68,10 +74,13 @@ mod http;
 mod message;
 mod options;
 mod scheduler;
+mod text;
 mod tls;
 pub mod wire;
 
 pub use address::{Address, DEFAULT_PORT, InvalidAddress, Scheme};
+pub use bounded::MAX_WORKERS;
+pub use budget::Budget;
 pub use error::{Error, Phase};
 pub use facts::{Facts, FactsRequest, Identity, Retired, Worker};
 pub use http::HttpScheduler;

@@ -3,11 +3,16 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
+
+use crate::text;
 
 /// How deep arrays and maps may be nested: Dask's own are at most six deep.
 const MAX_DEPTH: usize = 64;
+
+/// How long a name, an address or another word may be, in bytes.
+pub(crate) const MAX_TEXT: usize = 512;
 
 /// What each side sends first.
 #[derive(Serialize)]
@@ -77,8 +82,8 @@ pub(crate) fn encode(message: &impl Serialize) -> Result<Vec<u8>, MessageError> 
     Ok(rmp_serde::to_vec_named(message)?)
 }
 
-/// Decodes a frame. No input makes it panic or use more memory than a small
-/// multiple of its length.
+/// Decodes a frame. No input makes it panic. What `T` holds of it is bounded by its types: [`Text`], and
+/// [`Entries`](crate::bounded::Entries) and [`Items`](crate::bounded::Items) in place of maps and lists.
 pub(crate) fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, MessageError> {
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(frame);
     deserializer.set_max_depth(MAX_DEPTH);
@@ -99,7 +104,7 @@ pub(crate) fn decode_reply<T: DeserializeOwned>(frame: &[u8]) -> Result<Reply<T>
     }) = decode::<Failure>(frame)
         && matches!(status.as_str(), "error" | "uncaught-error")
     {
-        return Ok(Reply::Exception(text));
+        return Ok(Reply::Exception(text::printable(&text)));
     }
     Ok(Reply::Value(decode(frame)?))
 }
@@ -133,7 +138,8 @@ impl Number {
 }
 
 /// A text; numbers are texts too, everything else is none. A worker's name is
-/// what it was started with, an integer for those of a `LocalCluster`.
+/// what it was started with, an integer for those of a `LocalCluster`. One of
+/// more than [`MAX_TEXT`] bytes is an error.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Text(pub(crate) Option<String>);
 
@@ -141,7 +147,7 @@ pub(crate) struct Text(pub(crate) Option<String>);
 trait Lenient: Default {
     fn number(value: f64) -> Self;
     fn integer(value: i128) -> Self;
-    fn text(value: &str) -> Self;
+    fn text<E: Error>(value: &str) -> Result<Self, E>;
 }
 
 impl Lenient for Number {
@@ -153,8 +159,8 @@ impl Lenient for Number {
         Self(Some(value as f64))
     }
 
-    fn text(_: &str) -> Self {
-        Self(None)
+    fn text<E: Error>(_: &str) -> Result<Self, E> {
+        Ok(Self(None))
     }
 }
 
@@ -167,8 +173,14 @@ impl Lenient for Text {
         Self(Some(value.to_string()))
     }
 
-    fn text(value: &str) -> Self {
-        Self(Some(value.to_owned()))
+    fn text<E: Error>(value: &str) -> Result<Self, E> {
+        if value.len() > MAX_TEXT {
+            let length = value.len();
+            return Err(E::custom(format_args!(
+                "a text of {length} bytes, where {MAX_TEXT} are the most"
+            )));
+        }
+        Ok(Self(Some(value.to_owned())))
     }
 }
 
@@ -197,8 +209,8 @@ impl<'de, T: Lenient> Visitor<'de> for LenientVisitor<T> {
         Ok(T::number(value))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<T, E> {
-        Ok(T::text(value))
+    fn visit_str<E: Error>(self, value: &str) -> Result<T, E> {
+        T::text(value)
     }
 
     fn visit_bytes<E>(self, _: &[u8]) -> Result<T, E> {

@@ -6,12 +6,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::address::Address;
+use crate::bounded::Items;
+use crate::budget::Budget;
 use crate::connection::{CallError, Connection};
+use crate::decoding::Received;
 use crate::error::{Error, Phase};
 use crate::facts::{Facts, FactsRequest, Identity, IdentityReply, RetireReply, Retired, retired, saturate};
 use crate::http::HttpScheduler;
 use crate::message::{self, NoArguments, Number, Reply, Request, Text};
 use crate::options::Options;
+use crate::text::printable;
 
 /// Makes handles for schedulers that are asked in the same manner.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +26,16 @@ pub struct Client {
 impl Client {
     /// A client that behaves like this.
     pub fn new(options: Options) -> Self {
+        Self { options }
+    }
+
+    /// A client like this one, whose messages take from another budget.
+    #[must_use]
+    pub fn with_budget(&self, budget: Budget) -> Self {
+        let options = Options {
+            budget,
+            ..self.options.clone()
+        };
         Self { options }
     }
 
@@ -175,7 +189,7 @@ impl Scheduler {
             Attribute::Address => "address",
             Attribute::Name => "name",
         };
-        let workers: Vec<Text> = self.value("workers_to_close", Arguments { n, attribute }).await?;
+        let Items(workers): Items<Text> = self.value("workers_to_close", Arguments { n, attribute }).await?;
         Ok(workers.into_iter().filter_map(|Text(text)| text).collect())
     }
 
@@ -232,7 +246,7 @@ impl Scheduler {
     }
 
     /// A call that returns something.
-    async fn value<T: DeserializeOwned>(
+    async fn value<T: DeserializeOwned + Send + 'static>(
         &mut self,
         name: &'static str,
         arguments: impl Serialize,
@@ -244,7 +258,7 @@ impl Scheduler {
         }
     }
 
-    async fn call<T: DeserializeOwned>(
+    async fn call<T: DeserializeOwned + Send + 'static>(
         &mut self,
         name: &'static str,
         arguments: impl Serialize,
@@ -257,7 +271,7 @@ impl Scheduler {
         })
         .map_err(|error| self.protocol(name, error))?;
         let frame = self.exchange(name, &request, limit).await?;
-        message::decode_reply(&frame).map_err(|error| {
+        frame.decode(message::decode_reply::<T>).await.map_err(|error| {
             // Whoever answers so may be out of step.
             self.connection = None;
             self.protocol(name, error)
@@ -270,7 +284,7 @@ impl Scheduler {
         name: &'static str,
         request: &[u8],
         limit: Duration,
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<Received, Error> {
         // Taken out while in use: what is given up in the middle can't be used again.
         if let Some(mut connection) = self.connection.take() {
             match connection.call(name, request, limit).await {
@@ -295,7 +309,7 @@ impl Scheduler {
         Error::Protocol {
             address: self.address.to_string(),
             phase: Phase::Call(name),
-            what: what.to_string(),
+            what: printable(&what.to_string()),
         }
     }
 

@@ -22,6 +22,8 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::budget::{PIECE, Share};
+
 /// Why no message could be read.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
@@ -79,6 +81,16 @@ pub async fn write_message(writer: &mut (impl AsyncWrite + Unpin), frame: &[u8])
 /// that the message may have in all.
 pub async fn read_message(reader: &mut (impl AsyncRead + Unpin), limit: u64) -> Result<Vec<u8>, WireError> {
     let head = read_head(reader).await?;
+    read_rest(reader, head, limit, &mut Share::default()).await
+}
+
+/// Reads what follows the first number of a message, and takes the bytes of its first frame from `share` as they come.
+pub(crate) async fn read_rest(
+    reader: &mut (impl AsyncRead + Unpin),
+    head: [u8; 8],
+    limit: u64,
+    share: &mut Share,
+) -> Result<Vec<u8>, WireError> {
     let garbage = |what| WireError::Garbage { what, head };
     let in_one_piece = u64::from_le_bytes(head);
     // Before the second number is waited for: what is not Dask may never send it.
@@ -114,9 +126,15 @@ pub async fn read_message(reader: &mut (impl AsyncRead + Unpin), limit: u64) -> 
     }
 
     let mut frame = Vec::new();
-    reader.take(first).read_to_end(&mut frame).await?;
-    if (frame.len() as u64) < first {
-        return Err(WireError::Truncated { head: head.to_vec() });
+    let mut missing = first;
+    while missing > 0 {
+        let piece = missing.min(PIECE as u64);
+        share.cover(frame.len() + piece as usize).await;
+        let read = reader.take(piece).read_to_end(&mut frame).await?;
+        missing -= read as u64;
+        if (read as u64) < piece {
+            return Err(WireError::Truncated { head: head.to_vec() });
+        }
     }
     if tokio::io::copy(&mut reader.take(rest), &mut tokio::io::sink()).await? < rest {
         return Err(WireError::Truncated { head: head.to_vec() });
@@ -125,7 +143,7 @@ pub async fn read_message(reader: &mut (impl AsyncRead + Unpin), limit: u64) -> 
 }
 
 /// The first number of a message, as it was sent.
-async fn read_head(reader: &mut (impl AsyncRead + Unpin)) -> Result<[u8; 8], WireError> {
+pub(crate) async fn read_head(reader: &mut (impl AsyncRead + Unpin)) -> Result<[u8; 8], WireError> {
     let mut head = [0; 8];
     let mut filled = 0;
     while filled < head.len() {

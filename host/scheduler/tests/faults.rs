@@ -91,11 +91,70 @@ async fn other_servers(#[case] bytes: Vec<u8>, #[case] then_close: bool, #[case]
     false,
     "is not a Dask scheduler: it calls itself Worker"
 )]
+#[case::long_text(
+    wire::encode(&long_text()),
+    false,
+    "a text of 600 bytes, where 512 are the most"
+)]
+#[case::many_workers(
+    wire::encode(&many_workers()),
+    false,
+    "it tells of more than 20000 workers"
+)]
 #[case::nested(wire::encode(&[0x91; 100_000]), false, "no MessagePack of the expected form")]
 #[tokio::test]
 async fn bad_answers(#[case] bytes: Vec<u8>, #[case] then_close: bool, #[case] expected: &str) {
     let error = after_greeting(bytes, then_close).await.to_string();
     assert!(error.contains(expected), "{error}");
+}
+
+/// A scheduler with a worker whose address is long.
+fn long_text() -> Vec<u8> {
+    let mut frame = b"\x82\xa4type\xa9Scheduler\xa7workers\x81\xda\x02\x58".to_vec();
+    frame.extend([b'a'; 600]);
+    frame.push(0x80);
+    frame
+}
+
+/// A scheduler with a worker more than are taken in.
+fn many_workers() -> Vec<u8> {
+    let mut frame = b"\x82\xa4type\xa9Scheduler\xa7workers\xdf\0\0\x4e\x21".to_vec();
+    for number in 0..20_001_u32 {
+        frame.push(0xa4);
+        frame.extend(format!("{number:04x}").bytes());
+        frame.push(0x80);
+    }
+    frame
+}
+
+/// What a scheduler says for people is cut, and moves no cursor.
+#[tokio::test]
+async fn long_exceptions() {
+    let mut frame = b"\x82\xa6status\xa5error\xaeexception_text\xdb\0\x01\0\0".to_vec();
+    frame.extend([b'\n'; 1 << 16]);
+    let error = after_greeting(wire::encode(&frame), false).await.to_string();
+    assert!(error.contains("answers identity with an exception"), "{error}");
+    assert!(error.len() < 1000 && !error.contains('\n'), "{error}");
+}
+
+/// Retiring may take long; an answer that has begun may not.
+#[tokio::test]
+async fn half_an_answer() {
+    let address = server(async |_, mut stream| {
+        greet(&mut stream).await;
+        request(&mut stream).await;
+        let answer = recorded("2026.8.0", "retire_workers");
+        write(&mut stream, &answer[..answer.len() / 2]).await;
+        hang().await;
+    });
+    let options = Options {
+        call_timeout: LIMIT,
+        retire_timeout: Duration::from_secs(3600),
+        ..Options::default()
+    };
+    let mut scheduler = Client::new(options).scheduler(address.await);
+    let error = scheduler.retire(&["w".to_owned()]).await.unwrap_err();
+    assert!(matches!(error, Error::TimedOut { limit: LIMIT, .. }), "{error}");
 }
 
 /// A real answer, cut off at each place.

@@ -1,0 +1,151 @@
+//! Maps and lists of an answer, counted while they are decoded.
+//!
+//! A few bytes of a message can become some hundred in memory. What an answer may cost is bounded by how many workers it tells
+//! of and how long their texts are, not by how large the message is.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use crate::message::Text;
+
+/// The most workers that an answer may tell of.
+pub const MAX_WORKERS: usize = 20_000;
+
+/// The entries of a map in the order of their keys; more than [`MAX_WORKERS`] are an error, as soon as they are met.
+#[derive(Debug)]
+pub(crate) struct Entries<V>(pub(crate) Vec<(String, V)>);
+
+/// The items of a list; more than [`MAX_WORKERS`] are an error, as soon as they are met.
+#[derive(Debug)]
+pub(crate) struct Items<V>(pub(crate) Vec<V>);
+
+fn too_many<E: Error>() -> E {
+    E::custom(format_args!(
+        "it tells of more than {MAX_WORKERS} workers, which are the most that are taken in"
+    ))
+}
+
+struct EntriesVisitor<V>(PhantomData<V>);
+
+impl<'de, V: Deserialize<'de>> Visitor<'de> for EntriesVisitor<V> {
+    type Value = Entries<V>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "a map of at most {MAX_WORKERS} workers")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<V>, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(Text(key)) = map.next_key()? {
+            let key = key.ok_or_else(|| A::Error::custom("a worker without an address"))?;
+            if entries.len() == MAX_WORKERS {
+                return Err(too_many());
+            }
+            entries.push((key, map.next_value()?));
+        }
+        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+        entries.dedup_by(|(later, _), (earlier, _)| later == earlier);
+        Ok(Entries(entries))
+    }
+}
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Entries<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(EntriesVisitor(PhantomData))
+    }
+}
+
+struct ItemsVisitor<V>(PhantomData<V>);
+
+impl<'de, V: Deserialize<'de>> Visitor<'de> for ItemsVisitor<V> {
+    type Value = Items<V>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "a list of at most {MAX_WORKERS} workers")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Items<V>, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = sequence.next_element()? {
+            if items.len() == MAX_WORKERS {
+                return Err(too_many());
+            }
+            items.push(item);
+        }
+        Ok(Items(items))
+    }
+}
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Items<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ItemsVisitor(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rstest::rstest;
+
+    use super::*;
+    use crate::message::{MAX_TEXT, Number, decode};
+
+    /// Whether as many were decoded as there are, or too many were met.
+    fn is_taken_in(count: usize, outcome: Result<usize, impl ToString>) -> bool {
+        match outcome {
+            Ok(taken) => taken == count,
+            Err(error) => {
+                let error = error.to_string();
+                assert!(error.contains("more than 20000 workers"), "{error}");
+                false
+            }
+        }
+    }
+
+    #[rstest]
+    #[case(MAX_WORKERS, true)]
+    #[case(MAX_WORKERS + 1, false)]
+    fn workers_are_counted(
+        #[case] count: usize,
+        #[case] fits: bool,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        let map: BTreeMap<String, u8> = (0..count).map(|number| (number.to_string(), 0)).collect();
+        let list: Vec<_> = map.keys().collect();
+        let entries = decode::<Entries<Number>>(&rmp_serde::to_vec(&map)?);
+        assert_eq!(is_taken_in(count, entries.map(|entries| entries.0.len())), fits);
+        let items = decode::<Items<Text>>(&rmp_serde::to_vec(&list)?);
+        assert_eq!(is_taken_in(count, items.map(|items| items.0.len())), fits);
+        let entries = serde_json::from_str::<Entries<Number>>(&serde_json::to_string(&map)?);
+        assert_eq!(is_taken_in(count, entries.map(|entries| entries.0.len())), fits);
+        let items = serde_json::from_str::<Items<Text>>(&serde_json::to_string(&list)?);
+        assert_eq!(is_taken_in(count, items.map(|items| items.0.len())), fits);
+        Ok(())
+    }
+
+    #[test]
+    fn keys_are_in_order_and_there_once() -> Result<(), Box<dyn std::error::Error>> {
+        let entries: Entries<Number> = serde_json::from_str(r#"{"b": 1, "a": 2, "b": 3}"#)?;
+        let keys: Vec<_> = entries.0.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["a", "b"]);
+        Ok(())
+    }
+
+    #[rstest]
+    #[case(MAX_TEXT, true)]
+    #[case(MAX_TEXT + 1, false)]
+    fn texts_are_bounded(
+        #[case] length: usize,
+        #[case] fits: bool,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        let text = "t".repeat(length);
+        assert_eq!(decode::<Text>(&rmp_serde::to_vec(&text)?).is_ok(), fits);
+        assert_eq!(decode::<Items<Text>>(&rmp_serde::to_vec(&[&text])?).is_ok(), fits);
+        let map = BTreeMap::from([(text, 1)]);
+        assert_eq!(decode::<Entries<Number>>(&rmp_serde::to_vec(&map)?).is_ok(), fits);
+        Ok(())
+    }
+}
