@@ -1,10 +1,12 @@
 //! How a scheduler is spoken to.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use dask_operator_runtime::contract::SchedulerWorker;
 use dask_operator_scheduler::{
-    Client, Error, Facts, FactsRequest, HttpScheduler, Options, Scheduler, TlsConfig,
+    Budget, Client, Error, Facts, FactsRequest, HttpScheduler, Options, Scheduler, TlsConfig,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -50,33 +52,61 @@ const RETIRE: Duration = Duration::from_secs(600);
 
 /// Speaks to schedulers over the network.
 #[derive(Debug)]
-pub struct Network(Client);
+pub struct Network {
+    client: Client,
+    /// What is read at the same time from all schedulers.
+    budget: Budget,
+    /// And from those in one namespace: one largest message.
+    budgets: Mutex<HashMap<Box<str>, Budget>>,
+    part: u64,
+    /// Whether the operator has something to prove who it is.
+    has_certificate: bool,
+}
 
 impl Network {
     /// Speaks to schedulers that want TLS with `tls`.
     #[must_use]
     pub fn new(tls: Option<TlsConfig>) -> Self {
-        Self(Client::new(Options {
+        let has_certificate = tls.is_some();
+        let options = Options {
             retire_timeout: RETIRE,
             tls,
             ..Options::default()
-        }))
+        };
+        Self {
+            budget: options.budget.clone(),
+            budgets: Mutex::default(),
+            part: options.max_message,
+            has_certificate,
+            client: Client::new(options),
+        }
+    }
+
+    fn budget(&self, namespace: &str) -> Budget {
+        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        let budget = budgets
+            .entry(namespace.into())
+            .or_insert_with(|| self.budget.part(self.part));
+        budget.clone()
     }
 }
 
 impl Dask for Network {
     fn talk(&self, place: &Place) -> Box<dyn Talk> {
-        let http = place.http.as_ref().and_then(|url| self.0.http(url).ok());
+        let client = self.client.with_budget(self.budget(&place.namespace));
+        let http = place.http.as_ref().filter(|_| !self.has_certificate);
         Box::new(Wire {
-            comm: self.0.scheduler(place.comm.clone()),
-            http,
+            comm: client.scheduler(place.comm.clone()),
+            http: http.and_then(|url| client.http(url).ok()),
         })
     }
 }
 
-/// A conversation over the comm port, or over HTTP where the operator has no certificate that the comm port takes.
+/// A conversation over the comm port, or over HTTP where that port wants a certificate and the operator has none.
 struct Wire {
     comm: Scheduler,
+    /// None for an operator that has a certificate: where the comm port does not take it, or shows one that is not
+    /// accepted, somebody else may be there, and whatever HTTP answered would be theirs.
     http: Option<HttpScheduler>,
 }
 
@@ -92,7 +122,7 @@ impl Wire {
         };
         let facts = match self.comm.facts(&request).await {
             Ok(facts) => facts,
-            Err(error) => match self.http.as_mut().filter(|_| is_about_tls(&error)) {
+            Err(error) => match self.http.as_mut().filter(|_| wants_certificate(&error)) {
                 Some(http) => http.facts(&request).await?,
                 None => return Err(error.into()),
             },
@@ -113,7 +143,7 @@ impl Wire {
     async fn leave(&mut self, addresses: &[String]) -> Result<Vec<String>, Failure> {
         let retired = match self.comm.retire(addresses).await {
             Ok(retired) => retired,
-            Err(error) => match self.http.as_mut().filter(|_| is_about_tls(&error)) {
+            Err(error) => match self.http.as_mut().filter(|_| wants_certificate(&error)) {
                 Some(http) => http.retire(addresses).await?,
                 None => return Err(error.into()),
             },
@@ -132,8 +162,9 @@ impl Talk for Wire {
     }
 }
 
-fn is_about_tls(error: &Error) -> bool {
-    error.kind() == "tls"
+/// Whether a scheduler could not be asked because no certificate is configured.
+fn wants_certificate(error: &Error) -> bool {
+    matches!(error, Error::TlsNotConfigured { .. } | Error::TlsRequired { .. })
 }
 
 fn answers(asked_at: i64, duration: Option<Option<u64>>, facts: Facts) -> Answers {
@@ -150,5 +181,71 @@ fn answers(asked_at: i64, duration: Option<Option<u64>>, facts: Facts) -> Answer
         workers: facts.workers.into_iter().map(worker).collect(),
         demand: duration.zip(facts.desired_workers).into_iter().collect(),
         idle_since: facts.idle_since_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dask_operator_scheduler::{Address, Scheme};
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+    use rstest::rstest;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Somebody who answers whatever comes with these bytes. Gives the port.
+    async fn listens(answer: &'static [u8]) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(answer).await;
+            }
+        });
+        port
+    }
+
+    /// A certificate that is its own authority.
+    fn certificate() -> TlsConfig {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).expect("a certificate").pem();
+        TlsConfig::from_pem(pem.as_bytes(), pem.as_bytes(), key.serialize_pem().as_bytes())
+            .expect("a configuration")
+    }
+
+    const GARBAGE: &[u8] = b"ahoy, ahoy, ahoy, ahoy\r\n";
+    const ALERT: &[u8] = &[0x15, 3, 3, 0, 2, 2, 40];
+    const INVENTED: &[u8] =
+        b"HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\n{\"type\":\"Scheduler\",\"workers\":{}}";
+
+    /// Who stands between the operator and a scheduler with TLS can break it, and answer over HTTP.
+    #[rstest]
+    #[case::garbage(Scheme::Tls, true, GARBAGE, false)]
+    #[case::alert(Scheme::Tls, true, ALERT, false)]
+    #[case::plain_scheduler_wants_tls(Scheme::Tcp, true, ALERT, false)]
+    #[case::no_certificate(Scheme::Tls, false, GARBAGE, true)]
+    #[case::no_certificate_and_tls_wanted(Scheme::Tcp, false, ALERT, true)]
+    #[case::no_certificate_and_no_dask(Scheme::Tcp, false, GARBAGE, false)]
+    #[tokio::test]
+    async fn http_is_only_asked_without_a_certificate(
+        #[case] scheme: Scheme,
+        #[case] has_certificate: bool,
+        #[case] comm: &'static [u8],
+        #[case] answers: bool,
+    ) {
+        let place = Place {
+            namespace: "n".into(),
+            comm: Address::new(scheme, "127.0.0.1", listens(comm).await),
+            http: Some(format!("http://127.0.0.1:{}", listens(INVENTED).await)),
+        };
+        let network = Network::new(has_certificate.then(certificate));
+        let answered = network.talk(&place).ask(&Questions::default()).await;
+        assert_eq!(answered.is_ok(), answers, "{answered:?}");
+        let retired = network.talk(&place).retire(&["tcp://1".to_owned()]).await;
+        assert!(answers || retired.is_err(), "{retired:?}");
     }
 }

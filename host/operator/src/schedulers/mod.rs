@@ -6,6 +6,7 @@
 //! ([`Schedulers::want`]), by one connection for all who want to know.
 
 mod dask;
+mod kept;
 mod pace;
 mod place;
 mod poll;
@@ -25,6 +26,7 @@ pub use place::Place;
 use crate::metrics::Metrics;
 use crate::routes::ParentKey;
 use crate::stores::Stores;
+use kept::Kept;
 use pace::Pace;
 
 /// Schedulers that may be asked at the same time.
@@ -90,22 +92,21 @@ impl Answers {
     /// demand, so a plan may see no demand and workers that are still busy, and must be made again when they no longer
     /// are. How much a worker has to do never counts: it changes with each answer.
     fn say_the_same(&self, other: &Self) -> bool {
+        fn matters(worker: &SchedulerWorker, asks_demand: bool) -> (&str, &str, &str, bool) {
+            let is_busy = asks_demand && worker.processing > 0;
+            (&worker.address, &worker.name, &worker.status, is_busy)
+        }
         let asks_demand = !self.demand.is_empty();
-        let workers = |answers: &Self| -> Vec<_> {
-            let workers = answers.workers.iter();
-            workers
-                .map(|worker| {
-                    let is_busy = asks_demand && worker.processing > 0;
-                    (
-                        worker.address.clone(),
-                        worker.name.clone(),
-                        worker.status.clone(),
-                        is_busy,
-                    )
-                })
-                .collect()
-        };
-        self.demand == other.demand && self.idle_since == other.idle_since && workers(self) == workers(other)
+        let workers = self.workers.iter().map(|worker| matters(worker, asks_demand));
+        let others = other.workers.iter().map(|worker| matters(worker, asks_demand));
+        self.demand == other.demand && self.idle_since == other.idle_since && workers.eq(others)
+    }
+
+    /// How many bytes they take in memory, as good as.
+    fn bytes(&self) -> usize {
+        let texts = |worker: &SchedulerWorker| worker.address.len() + worker.name.len() + worker.status.len();
+        let workers: usize = self.workers.iter().map(texts).sum();
+        workers + self.workers.len() * size_of::<SchedulerWorker>()
     }
 }
 
@@ -170,11 +171,17 @@ struct Inner {
     /// Who has to be reconciled, because something has changed.
     news: mpsc::UnboundedSender<ParentKey>,
     watched: Mutex<HashMap<ClusterKey, Watched>>,
+    /// Locked after `watched`, where both are.
+    kept: Mutex<Kept>,
 }
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, HashMap<ClusterKey, Watched>> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -196,14 +203,15 @@ impl Schedulers {
             pace: Pace::new(APART),
             news,
             watched: Mutex::default(),
+            kept: Mutex::default(),
         }))
     }
 
     /// What is known of the scheduler of `cluster`, for a plan of `parent`.
     #[must_use]
     pub fn state(&self, cluster: &ClusterKey, parent: &ParentKey) -> SchedulerState {
-        let mut watched = self.0.lock();
-        let Some(watched) = watched.get_mut(cluster) else {
+        let mut all = self.0.lock();
+        let Some(watched) = all.get_mut(cluster) else {
             return SchedulerState::NotAsked;
         };
         let version = watched.version;
@@ -211,22 +219,27 @@ impl Schedulers {
             return SchedulerState::NotAsked;
         };
         want.told = Some(version);
-        match &watched.known {
-            Known::Nothing => SchedulerState::NotAsked,
-            Known::Silent(why) => SchedulerState::Unreachable(why.clone()),
-            Known::Answers(answers) => SchedulerState::Facts(SchedulerFacts {
-                observed_at: answers.asked_at,
-                answers_since: watched.answers_since,
-                workers: answers
-                    .workers
-                    .iter()
-                    .filter(|worker| !watched.retired.contains(&worker.address))
-                    .cloned()
-                    .collect(),
-                desired_workers: answers.demand.get(&want.request.target_duration).copied(),
-                idle_since: answers.idle_since,
-            }),
-        }
+        let target_duration = want.request.target_duration;
+        let answers = match &watched.known {
+            Known::Nothing => return SchedulerState::NotAsked,
+            Known::Silent(why) => return SchedulerState::Unreachable(why.clone()),
+            Known::Answers(answers) => answers.clone(),
+        };
+        let (answers_since, retired) = (watched.answers_since, watched.retired.clone());
+        // All others wait for the lock, and there may be thousands of workers.
+        drop(all);
+        SchedulerState::Facts(SchedulerFacts {
+            observed_at: answers.asked_at,
+            answers_since,
+            workers: answers
+                .workers
+                .iter()
+                .filter(|worker| !retired.contains(&worker.address))
+                .cloned()
+                .collect(),
+            desired_workers: answers.demand.get(&target_duration).copied(),
+            idle_since: answers.idle_since,
+        })
     }
 
     /// From now on `parent` wants this of the scheduler of `cluster`; nothing any more where it is none.

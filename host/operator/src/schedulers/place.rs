@@ -1,16 +1,20 @@
 //! Where a scheduler is reached, from what the stores have.
 
 use dask_operator_core::names::SCHEDULER;
+use dask_operator_core::parent::{DaskKind, Parent};
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_scheduler::{Address, Scheme};
 use serde_json::Value;
 
 use super::ClusterKey;
+use crate::routes::ParentKey;
 use crate::stores::Stores;
 
 /// Where a scheduler is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
+    /// The namespace of its cluster.
+    pub namespace: Box<str>,
     /// Dask's own protocol.
     pub comm: Address,
     /// Its HTTP server, as `http://10.0.0.7:8787`, where its Service has a port for it.
@@ -21,8 +25,9 @@ pub struct Place {
 const COMM: (&str, u16) = ("tcp-comm", 8786);
 const DASHBOARD: &str = "http-dashboard";
 
-/// Finds the scheduler of a cluster, by addresses that need no DNS: that of its Service, or of its pod where the Service
-/// has none of its own. The text says why there is none.
+/// Finds the scheduler of a cluster: at the address that Kubernetes gave its Service, or else its pod. Others are none, such
+/// as names: whoever writes the cluster would choose what the operator connects to. For the same reason the Service has to
+/// be the cluster's own, and to lead to pods. The text says why there is no such place.
 pub(super) fn find(stores: &Stores, cluster: &ClusterKey, tls: bool) -> Result<Place, String> {
     let name = format!("{}{SCHEDULER}", cluster.name);
     let pods = stores.schedulers(&cluster.namespace, &cluster.name);
@@ -30,10 +35,32 @@ pub(super) fn find(stores: &Stores, cluster: &ClusterKey, tls: bool) -> Result<P
     let Some(pod) = pod.into_iter().find(is_ready) else {
         return Err("no scheduler pod is ready".to_owned());
     };
-    let services = stores.of(&ResourceKind::new("v1", "Service"));
-    let Some(service) = services.and_then(|services| services.get(&cluster.namespace, &name)) else {
+    let Some(owner) = stores.parent(&ParentKey::new(
+        DaskKind::Cluster,
+        &cluster.namespace,
+        &cluster.name,
+    )) else {
+        return Err(format!("there is no DaskCluster {}", cluster.name));
+    };
+    let owner = Parent {
+        kind: DaskKind::Cluster,
+        name: owner.name.to_string(),
+        namespace: owner.namespace.to_string(),
+        uid: owner.uid.to_string(),
+        cluster: owner.name.to_string(),
+    };
+    let kind = ResourceKind::new("v1", "Service");
+    let Some(service) = stores
+        .of(&kind)
+        .and_then(|services| services.get(&cluster.namespace, &name))
+    else {
         return Err(format!("there is no Service {name}"));
     };
+    if !service.is_child_of(&kind, &owner) {
+        return Err(format!(
+            "the Service {name} is not one that was made for this cluster: delete or rename it, so that it can be made"
+        ));
+    }
     let service = service.value();
     let text = |value: &Value| {
         value
@@ -42,9 +69,13 @@ pub(super) fn find(stores: &Stores, cluster: &ClusterKey, tls: bool) -> Result<P
             .map(str::to_owned)
     };
     let spec = &service["spec"];
-    let (host, of_pod) = match (text(&spec["clusterIP"]), text(&spec["externalName"])) {
-        (Some(address), _) | (None, Some(address)) => (address, false),
-        (None, None) => (
+    let selects = spec["selector"]
+        .as_object()
+        .is_some_and(|selector| !selector.is_empty());
+    let leads_to_pods = selects && spec["type"] != "ExternalName";
+    let (host, of_pod) = match text(&spec["clusterIP"]).filter(|_| leads_to_pods) {
+        Some(address) => (address, false),
+        None => (
             text(&pod["status"]["podIP"]).ok_or_else(|| "the scheduler pod has no address".to_owned())?,
             true,
         ),
@@ -63,6 +94,7 @@ pub(super) fn find(stores: &Stores, cluster: &ClusterKey, tls: bool) -> Result<P
         host
     };
     Ok(Place {
+        namespace: cluster.namespace.clone(),
         comm,
         http: port(DASHBOARD).map(|port| format!("http://{bracketed}:{port}")),
     })
@@ -78,6 +110,7 @@ fn is_ready(pod: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use dask_operator_core::names::DASK_API_VERSION;
     use rstest::rstest;
     use serde_json::json;
 
@@ -109,16 +142,35 @@ mod tests {
                 }),
             );
         }
-        if let Some(spec) = service {
-            put(
-                "Service",
-                json!({
-                    "apiVersion": "v1", "kind": "Service", "spec": spec,
-                    "metadata": {"name": "a-scheduler", "namespace": "n", "uid": "s"},
-                }),
-            );
+        stores
+            .of(&ResourceKind::new(DASK_API_VERSION, "DaskCluster"))
+            .map(|store| {
+                store.shown(object(&json!({
+                    "apiVersion": DASK_API_VERSION, "kind": "DaskCluster",
+                    "metadata": {"name": "a", "namespace": "n", "uid": "cluster"},
+                })))
+            });
+        if let Some(service) = service {
+            put("Service", service);
         }
         stores
+    }
+
+    /// The Service of the cluster's scheduler, as the operator makes it.
+    fn service(mut spec: Value) -> Value {
+        if spec["selector"].is_null() {
+            spec["selector"] = json!({"dask.org/cluster-name": "a", "dask.org/component": "scheduler"});
+        }
+        json!({
+            "apiVersion": "v1", "kind": "Service", "spec": spec,
+            "metadata": {
+                "name": "a-scheduler", "namespace": "n", "uid": "s",
+                "labels": {"dask.org/cluster-name": "a", "dask.org/component": "scheduler"},
+                "ownerReferences": [{
+                    "apiVersion": DASK_API_VERSION, "kind": "DaskCluster", "name": "a", "uid": "cluster", "controller": true,
+                }],
+            },
+        })
     }
 
     fn found(
@@ -142,17 +194,19 @@ mod tests {
     #[case::tls(json!({"clusterIP": "10.0.0.7"}), true, "tls://10.0.0.7:8786", None)]
     #[case::ipv6(json!({"clusterIP": "fd00::7", "ports": ports()}), false, "tcp://[fd00::7]:18786", Some("http://[fd00::7]:18787"))]
     #[case::headless(json!({"clusterIP": "None", "ports": ports()}), false, "tcp://10.1.0.1:8786", Some("http://10.1.0.1:18787"))]
-    #[case::external(json!({"externalName": "s.example.org"}), false, "tcp://s.example.org:8786", None)]
-    fn addresses(#[case] service: Value, #[case] tls: bool, #[case] comm: &str, #[case] http: Option<&str>) {
+    #[case::name(json!({"type": "ExternalName", "externalName": "s.example.org"}), false, "tcp://10.1.0.1:8786", None)]
+    #[case::name_with_address(json!({"type": "ExternalName", "externalName": "s.example.org", "clusterIP": "10.0.0.7"}), false, "tcp://10.1.0.1:8786", None)]
+    #[case::endpoints_by_hand(json!({"clusterIP": "10.0.0.7", "selector": {}}), false, "tcp://10.1.0.1:8786", None)]
+    fn addresses(#[case] spec: Value, #[case] tls: bool, #[case] comm: &str, #[case] http: Option<&str>) {
         assert_eq!(
-            found(&[("p", true)], Some(service), tls),
+            found(&[("p", true)], Some(service(spec)), tls),
             Ok((comm.to_owned(), http.map(str::to_owned)))
         );
     }
 
     #[test]
     fn what_is_missing_is_said() {
-        let service = || Some(json!({"clusterIP": "10.0.0.7"}));
+        let service = || Some(service(json!({"clusterIP": "10.0.0.7"})));
         assert_eq!(
             found(&[], service(), false),
             Err("no scheduler pod is ready".to_owned())
@@ -164,6 +218,29 @@ mod tests {
         assert_eq!(
             found(&[("p", true)], None, false),
             Err("there is no Service a-scheduler".to_owned())
+        );
+    }
+
+    /// Who writes a Service of that name would choose what the operator connects to.
+    #[rstest]
+    #[case::nobodys("/metadata/ownerReferences", json!([]))]
+    #[case::of_another_cluster("/metadata/ownerReferences/0/uid", json!("former"))]
+    #[case::not_managed("/metadata/ownerReferences/0/controller", json!(false))]
+    #[case::unlabelled("/metadata/labels", json!({}))]
+    #[case::made_by_a_user("/metadata/managedFields", json!([{"manager": "kubectl", "fieldsV1": {"f:spec": {}}}]))]
+    fn services_of_others_are_not_asked(#[case] field: &str, #[case] value: Value) {
+        let mut service = service(json!({"clusterIP": "10.0.0.7"}));
+        if field == "/metadata/managedFields" {
+            service["metadata"]["managedFields"] = value;
+            // Its predecessor's are known by this label.
+            service["metadata"]["labels"]["dask.org/component"] = json!("other");
+        } else if let Some(field) = service.pointer_mut(field) {
+            *field = value;
+        }
+        let found = found(&[("p", true)], Some(service), false);
+        assert!(
+            matches!(&found, Err(why) if why.contains("is not one that was made for this cluster")),
+            "{found:?}"
         );
     }
 }

@@ -31,6 +31,7 @@ pub(super) async fn poll(inner: Arc<Inner>, cluster: ClusterKey, wake: Arc<Notif
             let wanted = all.get(&cluster).and_then(questions);
             if wanted.is_none() {
                 all.remove(&cluster);
+                inner.kept().forget(&cluster);
             }
             wanted
         };
@@ -143,10 +144,13 @@ pub(super) async fn retire(inner: Arc<Inner>, cluster: ClusterKey, tls: bool, ad
 impl Inner {
     /// Takes in what a scheduler answered, and says so to everybody who does not know.
     fn learn(&self, cluster: &ClusterKey, answered: Result<Answers, Failure>) {
+        let bytes = answered.as_ref().map_or(0, Answers::bytes);
         let mut all = self.lock();
         let Some(watched) = all.get_mut(cluster) else {
             return;
         };
+        let has_room = self.kept().keep(cluster, bytes);
+        let answered = answered.and_then(|answers| if has_room { Ok(answers) } else { Err(no_room()) });
         let (known, news) = match (answered, &watched.known) {
             (Ok(answers), Known::Answers(before)) => {
                 let news = !answers.say_the_same(before);
@@ -169,8 +173,21 @@ impl Inner {
             let known: BTreeSet<&String> = answers.workers.iter().map(|worker| &worker.address).collect();
             watched.retired.retain(|address| known.contains(address));
         }
-        watched.known = known;
+        let before = std::mem::replace(&mut watched.known, known);
         watched.version += u64::from(news);
         watched.tell(&self.news);
+        drop(all);
+        // It may be large, and nobody waits for it.
+        drop(before);
+    }
+}
+
+/// What is said where a scheduler's answer can't be kept.
+fn no_room() -> Failure {
+    Failure {
+        kind: "too-large",
+        message: "its answer is too large to be kept beside those of the other schedulers in its namespace and in the whole \
+                  cluster: have fewer workers, or shorter names of workers"
+            .to_owned(),
     }
 }

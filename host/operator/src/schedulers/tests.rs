@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use dask_operator_core::names::DASK_API_VERSION;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
 use futures::FutureExt;
@@ -96,13 +97,18 @@ struct World {
 
 /// Puts a cluster's scheduler into the stores.
 fn put_scheduler(stores: &Stores, cluster: &str, address: &str) {
-    let put = |kind: &str, value: serde_json::Value| {
-        stores
-            .of(&ResourceKind::new("v1", kind))
-            .map(|store| store.shown(object(&value)));
+    let put = |kind: ResourceKind, value: serde_json::Value| {
+        stores.of(&kind).map(|store| store.shown(object(&value)));
     };
     put(
-        "Pod",
+        ResourceKind::new(DASK_API_VERSION, "DaskCluster"),
+        json!({
+            "apiVersion": DASK_API_VERSION, "kind": "DaskCluster",
+            "metadata": {"name": cluster, "namespace": "n", "uid": format!("cluster-{cluster}")},
+        }),
+    );
+    put(
+        ResourceKind::new("v1", "Pod"),
         json!({
             "apiVersion": "v1", "kind": "Pod", "status": {"conditions": [{"type": "Ready", "status": "True"}]},
             "metadata": {
@@ -112,11 +118,17 @@ fn put_scheduler(stores: &Stores, cluster: &str, address: &str) {
         }),
     );
     put(
-        "Service",
+        ResourceKind::new("v1", "Service"),
         json!({
-            "apiVersion": "v1", "kind": "Service", "spec": {"clusterIP": address},
+            "apiVersion": "v1", "kind": "Service",
+            "spec": {"clusterIP": address, "selector": {"dask.org/cluster-name": cluster}},
             "metadata": {
                 "name": format!("{cluster}-scheduler"), "namespace": "n", "uid": format!("service-{cluster}"),
+                "labels": {"dask.org/cluster-name": cluster},
+                "ownerReferences": [{
+                    "apiVersion": DASK_API_VERSION, "kind": "DaskCluster", "name": cluster,
+                    "uid": format!("cluster-{cluster}"), "controller": true,
+                }],
             },
         }),
     );
