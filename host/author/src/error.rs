@@ -88,6 +88,10 @@ fn registry(error: &SourceError) -> String {
             "the certificate of {registry} is not trusted ({problem}): if its authority is your own, give that one's \
              certificate with --ca-file"
         ),
+        SourceError::AuthHost { registry, host } => format!(
+            "{registry} sends for a token to {host}, where nobody has said that your password may go: if that host belongs to \
+             the registry and is reached over https, give its name with --auth-host"
+        ),
         SourceError::Unreachable { registry, problem }
             if problem.contains("InvalidContentType") || problem.contains("corrupt message") =>
         {

@@ -32,6 +32,11 @@ pub struct RegistryArgs {
     /// Certificates in PEM form of authorities to trust beside the system's.
     #[arg(long, value_name = "FILE", help_heading = "Registry")]
     pub ca_file: Option<PathBuf>,
+
+    /// A host that name and password may be sent to for a token, over https, when the registry says so. The registry's own
+    /// is always allowed. Can be repeated.
+    #[arg(long = "auth-host", value_name = "HOST", help_heading = "Registry")]
+    pub auth_hosts: Vec<String>,
 }
 
 impl RegistryArgs {
@@ -40,6 +45,7 @@ impl RegistryArgs {
         Ok(Options {
             insecure: self.insecure,
             roots: roots.unwrap_or_default(),
+            auth_hosts: self.auth_hosts.clone(),
             ..Options::default()
         })
     }

@@ -192,6 +192,11 @@ pub struct SourceArgs {
     /// Certificates (PEM) of authorities that registries may have theirs from, beside those that the system trusts.
     #[arg(long = "plugin-ca-file", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
+
+    /// A host that credentials of a registry may be sent to for a token, over https, when the registry says so. The
+    /// registry's own is always allowed. Can be repeated.
+    #[arg(long = "plugin-auth-host", value_name = "HOST")]
+    pub auth_hosts: Vec<String>,
 }
 
 impl SourceArgs {
@@ -207,6 +212,7 @@ impl SourceArgs {
             tenants: self.tenants.iter().flatten().cloned().collect(),
             folders: self.folders.clone(),
             roots: roots.unwrap_or_default(),
+            auth_hosts: self.auth_hosts.clone(),
         })
     }
 }

@@ -193,7 +193,7 @@ impl HttpScheduler {
             .await?;
         match status {
             StatusCode::OK => {
-                let decoded = body.decode(|bytes| serde_json::from_slice(bytes)).await;
+                let decoded = body.decode(json).await;
                 decoded.map_err(|error| self.protocol(path, error))
             }
             StatusCode::NOT_FOUND if path.starts_with("/api/") => Err(Error::Unsupported {
@@ -344,4 +344,8 @@ impl HttpScheduler {
             reason: error.to_string(),
         }
     }
+}
+
+fn json<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(body)
 }

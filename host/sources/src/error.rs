@@ -68,6 +68,25 @@ pub enum SourceError {
         /// In its own words.
         problem: String,
     },
+    /// The registry sends for a token to where credentials may not go.
+    #[error(
+        "{registry} sends for a token to {host}, where nobody has said that credentials may go: if that host belongs to the \
+         registry and is reached over https, allow it (--plugin-auth-host)"
+    )]
+    AuthHost {
+        /// The registry.
+        registry: String,
+        /// The host, with the scheme.
+        host: String,
+    },
+    /// The registry sends to where it may not.
+    #[error("{registry} sends elsewhere for what it is asked for, which is not followed: {problem}")]
+    Elsewhere {
+        /// The registry.
+        registry: String,
+        /// Where, and why not.
+        problem: String,
+    },
     /// The image is none of a component.
     #[error("{image} is no WebAssembly component: {problem}")]
     NotAComponent {
@@ -146,6 +165,8 @@ impl SourceError {
             Self::Unreachable { .. } => "RegistryUnreachable",
             Self::Deadline { .. } => "RegistryTimeout",
             Self::Registry { .. } => "RegistryError",
+            Self::AuthHost { .. } => "AuthHostNotAllowed",
+            Self::Elsewhere { .. } => "RedirectNotAllowed",
             Self::NotAComponent { .. } => "NotAComponent",
             Self::TooLarge { .. } => "TooLarge",
             Self::Digest { .. } => "DigestMismatch",

@@ -25,10 +25,12 @@ pub const SIZE_LIMIT: usize = 128 << 20;
 /// The digest of these bytes, `sha256:…`.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> String {
-    let hex: String = Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    named(Sha256::new_with_prefix(bytes))
+}
+
+/// The digest of what went into this hash, `sha256:…`.
+fn named(hash: Sha256) -> String {
+    let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")
 }
 

@@ -1,7 +1,9 @@
 //! One attempt to make what a plugin resource asks for ready to be in force.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use kube::Client;
 use tokio::sync::Semaphore;
 use tracing::warn;
@@ -55,17 +57,7 @@ impl Attempt {
         let (id, uid) = (self.resource.id.clone(), self.resource.uid.clone());
         let generation = self.resource.generation;
         let before = self.good.as_ref().map(Good::mark);
-        let (good, failure) = match self.load(&means).await {
-            Ok(good) => (good, None),
-            Err(failure) => {
-                let fallback = if self.good.is_none() && !failure.forbids() {
-                    self.fall_back(&means).await
-                } else {
-                    None
-                };
-                (fallback, Some(failure))
-            }
-        };
+        let (good, failure) = caught(&id, self.load_or_fall_back(&means)).await;
         Outcome {
             id,
             uid,
@@ -73,6 +65,21 @@ impl Attempt {
             before,
             good,
             failure,
+        }
+    }
+
+    /// What shall be in force, or what can be in its place, and why that is not what the resource asks for.
+    async fn load_or_fall_back(&self, means: &Arc<Means>) -> (Option<Good>, Option<LoadFailure>) {
+        match self.load(means).await {
+            Ok(good) => (good, None),
+            Err(failure) => {
+                let fallback = if self.good.is_none() && !failure.forbids() {
+                    self.fall_back(means).await
+                } else {
+                    None
+                };
+                (fallback, Some(failure))
+            }
         }
     }
 
@@ -146,6 +153,21 @@ impl Attempt {
     }
 }
 
+/// What comes of `attempt`. A panic is a failure as any other: without an outcome, the plugin would count as being loaded for
+/// ever, and nothing would be tried again.
+async fn caught(
+    id: &PluginId,
+    attempt: impl Future<Output = (Option<Good>, Option<LoadFailure>)>,
+) -> (Option<Good>, Option<LoadFailure>) {
+    let attempt = AssertUnwindSafe(attempt).catch_unwind().await;
+    attempt.unwrap_or_else(|_| {
+        let message = format!(
+            "{id} can't be loaded: the operator panicked while it tried, as its log says, which is a bug of the operator"
+        );
+        (None, Some(LoadFailure::new("Unfit", message)))
+    })
+}
+
 /// Makes bytes ready, and keeps them for the next start.
 async fn prepare(means: &Arc<Means>, resource: Resource, fetched: Fetched) -> Result<Good, LoadFailure> {
     let means = means.clone();
@@ -165,4 +187,24 @@ async fn prepare(means: &Arc<Means>, resource: Resource, fetched: Fetched) -> Re
             format!("{id} can't be made ready; this is a bug: {error}"),
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn panics() -> (Option<Good>, Option<LoadFailure>) {
+        panic!("in the middle")
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_failure() {
+        let id = PluginId {
+            namespace: Some("n".into()),
+            name: "p".into(),
+        };
+        let (good, failure) = caught(&id, panics()).await;
+        assert!(good.is_none());
+        assert_eq!(failure.map(|failure| failure.reason), Some("Unfit"));
+    }
 }

@@ -25,6 +25,8 @@ pub struct Sources {
     pub folders: Vec<PathBuf>,
     /// Whose certificates registries may have, beside the system's.
     pub roots: oci::Roots,
+    /// Hosts that credentials may be sent to for a token, beside the registry's own.
+    pub auth_hosts: Vec<String>,
 }
 
 /// A plugin's bytes, verified.
@@ -102,6 +104,7 @@ impl Sources {
         let options = oci::Options {
             insecure: source.insecure == Some(true),
             roots: self.roots.clone(),
+            auth_hosts: self.auth_hosts.clone(),
             ..oci::Options::default()
         };
         let pulled = oci::pull(&image, &credentials, &options).await?;

@@ -2,26 +2,26 @@
 //! guidance for WebAssembly (`application/wasm`, with a configuration of the type
 //! `application/vnd.wasm.config.v0+json`).
 
-mod bounded;
+mod challenge;
 mod image;
+mod manifest;
+mod places;
+mod session;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use oci_client::Client;
-use oci_client::client::{
-    Certificate, CertificateEncoding, ClientConfig, ClientProtocol, Config, ImageLayer,
-};
-use oci_client::errors::{OciDistributionError, OciErrorCode};
-use oci_client::manifest::{ImageIndexEntry, OciImageManifest};
-use oci_client::secrets::RegistryAuth;
+use bytes::Bytes;
+use reqwest::{Method, Response, StatusCode};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
-use self::bounded::Bounded;
 pub use self::image::Image;
+use self::manifest::{Content, Manifest};
+use self::session::{Access, Ask, Session};
 use crate::{Credentials, SIZE_LIMIT, SourceError};
 
 /// The type of a layer that is a component.
@@ -35,6 +35,12 @@ const FORMER_LAYERS: [&str; 2] = [
 
 /// The type of the configuration.
 const CONFIGURATION: &str = "application/vnd.wasm.config.v0+json";
+
+/// The most bytes of a manifest: one of a component has less than 2 kB.
+const MANIFEST_LIMIT: usize = 1 << 20;
+
+/// The most characters of what somebody else says.
+const BRIEF: usize = 300;
 
 /// How long a connection may take to be established.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -77,6 +83,8 @@ pub struct Options {
     pub deadline: Duration,
     /// How large a component may be, in bytes.
     pub limit: usize,
+    /// Hosts that credentials may be sent to for a token, beside the registry's own.
+    pub auth_hosts: Vec<String>,
 }
 
 impl Default for Options {
@@ -86,6 +94,7 @@ impl Default for Options {
             roots: Roots::default(),
             deadline: Duration::from_secs(120),
             limit: SIZE_LIMIT,
+            auth_hosts: Vec::new(),
         }
     }
 }
@@ -121,51 +130,111 @@ pub async fn pull(
     options: &Options,
 ) -> Result<Pulled, SourceError> {
     within(image, options, async {
-        let client = client(image, options)?;
-        let failed = |error| failure(image, credentials, options, &error);
-        let (manifest, image_digest) = client
-            .pull_image_manifest(image.reference(), &auth(credentials))
-            .await
-            .map_err(failed)?;
-        let layer = match manifest.layers.as_slice() {
-            [layer] if layer.media_type == LAYER || FORMER_LAYERS.contains(&layer.media_type.as_str()) => {
-                layer
-            }
-            layers => {
-                let types: Vec<_> = layers.iter().map(|layer| layer.media_type.as_str()).collect();
-                let problem = format!(
-                    "an image of one has a single layer of the type {LAYER}, this one has {}",
-                    if types.is_empty() {
-                        "none".to_owned()
-                    } else {
-                        types.join(", ")
-                    }
-                );
-                return Err(SourceError::NotAComponent {
-                    image: image.to_string(),
-                    problem,
-                });
-            }
+        let mut session = Session::new(image, credentials, options, Access::Pull)?;
+        let not_a_component = |problem: String| SourceError::NotAComponent {
+            image: image.to_string(),
+            problem: brief(&problem),
         };
-        let too_large = || SourceError::TooLarge {
-            name: image.to_string(),
-            limit: options.limit,
+        let (manifest, mut image_digest) = get_manifest(&mut session, image, name(image)).await?;
+        let mut content = manifest.content().map_err(not_a_component)?;
+        if let Content::Image(digest) = content {
+            let (manifest, of_image) = get_manifest(&mut session, image, &digest).await?;
+            image_digest = of_image;
+            content = manifest.content().map_err(not_a_component)?;
+        }
+        let Content::Layer(layer) = content else {
+            return Err(not_a_component("it is an index of indexes".to_owned()));
         };
         if usize::try_from(layer.size).is_ok_and(|size| size > options.limit) {
-            return Err(too_large());
+            return Err(SourceError::TooLarge {
+                name: image.to_string(),
+                limit: options.limit,
+            });
         }
-        let mut bytes = Bounded::new(options.limit);
-        let pulled = client.pull_blob(image.reference(), layer, &mut bytes).await;
-        if bytes.is_exceeded() {
-            return Err(too_large());
-        }
-        pulled.map_err(failed)?;
-        Ok(Pulled {
-            bytes: bytes.into_inner(),
-            image_digest,
-        })
+        let bytes = get_layer(&mut session, image, &layer.digest, options.limit).await?;
+        Ok(Pulled { bytes, image_digest })
     })
     .await
+}
+
+/// The tag or digest that an image is named by.
+fn name(image: &Image) -> &str {
+    let tag = || image.reference().tag().unwrap_or("latest");
+    image.digest().unwrap_or_else(tag)
+}
+
+/// Gets the manifest of this tag or digest, and its digest.
+async fn get_manifest(
+    session: &mut Session<'_>,
+    image: &Image,
+    name: &str,
+) -> Result<(Manifest, String), SourceError> {
+    let is_digest = name.contains(':');
+    if is_digest {
+        check_digest(session, name)?;
+    }
+    let url = session.url(&format!("manifests/{name}"))?;
+    let ask = Ask::new(Method::GET, url).accept(manifest::ACCEPTED);
+    let mut response = expect(session, &ask, StatusCode::OK).await?;
+    let what = format!("the manifest of {image}");
+    let bytes = session.body(&mut response, MANIFEST_LIMIT, &what).await?;
+    let digest = crate::digest(&bytes);
+    if is_digest {
+        crate::verify(&bytes, name)?;
+    }
+    let manifest = serde_json::from_slice(&bytes).map_err(|error| SourceError::NotAComponent {
+        image: image.to_string(),
+        problem: brief(&format!("what its registry gives is no manifest: {error}")),
+    })?;
+    Ok((manifest, digest))
+}
+
+/// Gets a layer of at most `limit` bytes, which are those that `digest` names.
+async fn get_layer(
+    session: &mut Session<'_>,
+    image: &Image,
+    digest: &str,
+    limit: usize,
+) -> Result<Vec<u8>, SourceError> {
+    check_digest(session, digest)?;
+    let url = session.url(&format!("blobs/{digest}"))?;
+    let mut response = expect(session, &Ask::new(Method::GET, url), StatusCode::OK).await?;
+    let mut bytes = Vec::new();
+    // In passing, as long as the pieces are small: all at once would keep a thread busy.
+    let mut hash = Sha256::new();
+    session
+        .pieces(&mut response, limit, &image.to_string(), |piece| {
+            hash.update(piece);
+            bytes.extend_from_slice(piece);
+        })
+        .await?;
+    let found = crate::named(hash);
+    if found != digest {
+        return Err(SourceError::Digest {
+            expected: digest.to_owned(),
+            found,
+        });
+    }
+    Ok(bytes)
+}
+
+/// Makes sure that this is a digest, and one that can be compared.
+fn check_digest(session: &Session<'_>, text: &str) -> Result<(), SourceError> {
+    let hex = text.strip_prefix("sha256:").unwrap_or_default();
+    let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if hex.len() == 64 && hex.bytes().all(is_hex) {
+        return Ok(());
+    }
+    Err(session.wrong(&format!("{text} is no digest that starts with sha256:")))
+}
+
+/// Asks, and takes any other status than this for an error.
+async fn expect(session: &mut Session<'_>, ask: &Ask, status: StatusCode) -> Result<Response, SourceError> {
+    let response = session.ask(ask).await?;
+    if response.status() == status {
+        return Ok(response);
+    }
+    Err(session.refused(response).await)
 }
 
 /// Pushes a component as `image`. Gives the digest of the image's manifest, `sha256:…`.
@@ -181,40 +250,59 @@ pub async fn push(
     options: &Options,
 ) -> Result<String, SourceError> {
     within(image, options, async {
-        let client = client(image, options)?;
-        let failed = |error| failure(image, credentials, options, &error);
-        let layer_digest = crate::digest(&component);
-        let layers = [ImageLayer::new(component, LAYER.to_owned(), None)];
+        let mut session = Session::new(image, credentials, options, Access::Push)?;
+        let layer = json!({"mediaType": LAYER, "digest": crate::digest(&component), "size": component.len()});
         let configuration = json!({
             "architecture": "wasm",
             "os": "wasip2",
-            "layerDigests": [layer_digest],
+            "layerDigests": [layer["digest"]],
             "component": {"exports": about.exports, "imports": about.imports},
+        })
+        .to_string();
+        let mut manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": manifest::IMAGE,
+            "config": {
+                "mediaType": CONFIGURATION,
+                "digest": crate::digest(configuration.as_bytes()),
+                "size": configuration.len(),
+            },
+            "layers": [layer],
         });
-        let configuration = Config::new(
-            configuration.to_string().into_bytes(),
-            CONFIGURATION.to_owned(),
-            None,
-        );
-        let annotations = (!about.annotations.is_empty()).then(|| about.annotations.clone());
-        let mut manifest = OciImageManifest::build(&layers, &configuration, annotations);
-        manifest.media_type = Some(oci_client::manifest::OCI_IMAGE_MEDIA_TYPE.to_owned());
-        client
-            .push(
-                image.reference(),
-                &layers,
-                configuration,
-                &auth(credentials),
-                Some(manifest),
-            )
-            .await
-            .map_err(failed)?;
-        client
-            .fetch_manifest_digest(image.reference(), &auth(credentials))
-            .await
-            .map_err(failed)
+        if !about.annotations.is_empty() {
+            manifest["annotations"] = json!(about.annotations);
+        }
+        put_blob(&mut session, Bytes::from(component)).await?;
+        put_blob(&mut session, Bytes::from(configuration)).await?;
+        let manifest = Bytes::from(manifest.to_string());
+        let digest = crate::digest(&manifest);
+        let url = session.url(&format!("manifests/{}", name(image)))?;
+        let ask = Ask::new(Method::PUT, url).body(manifest, manifest::IMAGE);
+        expect(&mut session, &ask, StatusCode::CREATED).await?;
+        Ok(digest)
     })
     .await
+}
+
+/// Stores bytes in the image's repository, unless they are there.
+async fn put_blob(session: &mut Session<'_>, bytes: Bytes) -> Result<(), SourceError> {
+    let digest = crate::digest(&bytes);
+    let url = session.url(&format!("blobs/{digest}"))?;
+    let there = session.ask(&Ask::new(Method::HEAD, url)).await?;
+    if there.status() == StatusCode::OK {
+        return Ok(());
+    }
+    if there.status() != StatusCode::NOT_FOUND {
+        return Err(session.refused(there).await);
+    }
+    let begin = Ask::new(Method::POST, session.url("blobs/uploads/")?);
+    let begun = expect(session, &begin, StatusCode::ACCEPTED).await?;
+    let send = Ask::new(Method::PATCH, session.location(&begun)?).body(bytes, "application/octet-stream");
+    let sent = expect(session, &send, StatusCode::ACCEPTED).await?;
+    let mut end = session.location(&sent)?;
+    end.query_pairs_mut().append_pair("digest", &digest);
+    expect(session, &Ask::new(Method::PUT, end), StatusCode::CREATED).await?;
+    Ok(())
 }
 
 async fn within<T>(
@@ -229,225 +317,15 @@ async fn within<T>(
     tokio::time::timeout(options.deadline, work).await.map_err(late)?
 }
 
-fn client(image: &Image, options: &Options) -> Result<Client, SourceError> {
-    // The first one that is installed counts; they are all the same.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let certificate = |der: &Vec<u8>| Certificate {
-        encoding: CertificateEncoding::Der,
-        data: der.clone(),
-    };
-    let config = ClientConfig {
-        protocol: if options.insecure {
-            ClientProtocol::Http
-        } else {
-            ClientProtocol::Https
-        },
-        extra_root_certificates: options.roots.0.iter().map(certificate).collect(),
-        platform_resolver: Some(Box::new(webassembly)),
-        connect_timeout: Some(CONNECT.min(options.deadline)),
-        read_timeout: Some(options.deadline),
-        user_agent: concat!("dask-operator/", env!("CARGO_PKG_VERSION")),
-        ..ClientConfig::default()
-    };
-    Client::try_from(config).map_err(|error| SourceError::Registry {
-        registry: image.registry().to_owned(),
-        problem: error.to_string(),
-    })
-}
-
-/// Of an index, the entry for WebAssembly.
-fn webassembly(entries: &[ImageIndexEntry]) -> Option<String> {
-    let is_wasm = |entry: &&ImageIndexEntry| {
-        entry
-            .platform
-            .as_ref()
-            .is_some_and(|platform| platform.architecture.to_string() == "wasm")
-    };
-    let found = entries.iter().find(is_wasm).or(match entries {
-        [only] => Some(only),
-        _ => None,
-    });
-    found.map(|entry| entry.digest.clone())
-}
-
-fn auth(credentials: &Credentials) -> RegistryAuth {
-    match credentials {
-        Credentials::Anonymous => RegistryAuth::Anonymous,
-        Credentials::Basic { username, password } => RegistryAuth::Basic(username.clone(), password.clone()),
+/// What somebody else says, in a line that is not too long.
+fn brief(text: &str) -> String {
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    let mut brief: String = text.chars().take(BRIEF).map(printable).collect();
+    if text.chars().nth(BRIEF).is_some() {
+        brief.push('…');
     }
-}
-
-/// What an error of the library means to people.
-fn failure(
-    image: &Image,
-    credentials: &Credentials,
-    options: &Options,
-    error: &OciDistributionError,
-) -> SourceError {
-    let registry = image.registry().to_owned();
-    let unauthorised = || SourceError::Unauthorised {
-        registry: registry.clone(),
-        anonymous: *credentials == Credentials::Anonymous,
-    };
-    let not_found = || SourceError::NotFound {
-        image: image.to_string(),
-    };
-    match error {
-        OciDistributionError::AuthenticationFailure(_) | OciDistributionError::UnauthorizedError { .. } => {
-            unauthorised()
-        }
-        OciDistributionError::ServerError { code: 401 | 403, .. } => unauthorised(),
-        OciDistributionError::ServerError { code: 404, .. }
-        | OciDistributionError::ImageManifestNotFoundError(_) => not_found(),
-        OciDistributionError::RegistryError { envelope, .. } => {
-            let has =
-                |codes: &[OciErrorCode]| envelope.errors.iter().any(|error| codes.contains(&error.code));
-            if has(&[
-                OciErrorCode::ManifestUnknown,
-                OciErrorCode::NameUnknown,
-                OciErrorCode::BlobUnknown,
-            ]) {
-                not_found()
-            } else if has(&[OciErrorCode::Unauthorized, OciErrorCode::Denied]) {
-                unauthorised()
-            } else {
-                SourceError::Registry {
-                    registry,
-                    problem: envelope.to_string(),
-                }
-            }
-        }
-        error => {
-            let problem = innermost(error);
-            let text = problem.to_lowercase();
-            if text.contains("certificate") || text.contains("unknownissuer") {
-                SourceError::Tls { registry, problem }
-            } else if matches!(error, OciDistributionError::RequestError(_)) {
-                if text.contains("timed out") {
-                    SourceError::Deadline {
-                        registry,
-                        seconds: options.deadline.as_secs(),
-                    }
-                } else {
-                    SourceError::Unreachable { registry, problem }
-                }
-            } else {
-                SourceError::Registry { registry, problem }
-            }
-        }
-    }
-}
-
-/// The message of the error at the bottom: what wraps it says nothing that isn't known.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
+    brief
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn image(text: &str) -> Image {
-        text.parse().unwrap_or_else(|error| panic!("{error}"))
-    }
-
-    /// A registry that answers each request with the next of these answers.
-    async fn registry(answers: Vec<String>) -> String {
-        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .unwrap_or_else(|error| panic!("{error}"));
-        let address = listener.local_addr().unwrap_or_else(|error| panic!("{error}"));
-        tokio::spawn(async move {
-            for answer in answers {
-                let Ok((mut stream, _)) = listener.accept().await else {
-                    return;
-                };
-                let mut buffer = [0; 4096];
-                let _ = stream.read(&mut buffer).await;
-                let _ = stream.write_all(answer.as_bytes()).await;
-            }
-        });
-        address.to_string()
-    }
-
-    fn answer(status: &str, headers: &str, body: &str) -> String {
-        format!(
-            "HTTP/1.1 {status}\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-    }
-
-    fn plain() -> Options {
-        Options {
-            insecure: true,
-            deadline: Duration::from_secs(5),
-            limit: 8,
-            ..Options::default()
-        }
-    }
-
-    fn manifest(layers: &[(&str, usize)]) -> String {
-        let layers: Vec<_> = layers
-            .iter()
-            .map(|(type_, size)| json!({"mediaType": type_, "digest": crate::digest(b"component"), "size": size}))
-            .collect();
-        json!({
-            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": {"mediaType": CONFIGURATION, "digest": crate::digest(b"{}"), "size": 2},
-            "layers": layers,
-        })
-        .to_string()
-    }
-
-    #[tokio::test]
-    async fn what_a_registry_answers_is_said() {
-        let missing = r#"{"errors": [{"code": "MANIFEST_UNKNOWN", "message": "no"}]}"#;
-        let cases = [
-            (answer("404 Not Found", "", missing), "ImageNotFound"),
-            (answer("401 Unauthorized", "", ""), "NotAuthorised"),
-            (answer("500 Oops", "", "broken"), "RegistryError"),
-            (answer("200 OK", "", &manifest(&[])), "NotAComponent"),
-            (
-                answer(
-                    "200 OK",
-                    "",
-                    &manifest(&[("application/vnd.oci.image.layer.v1.tar", 1)]),
-                ),
-                "NotAComponent",
-            ),
-            (answer("200 OK", "", &manifest(&[(LAYER, 9)])), "TooLarge"),
-        ];
-        for (told, reason) in cases {
-            let address = registry(vec![answer("200 OK", "", ""), told]).await;
-            let image = image(&format!("{address}/team/policy:1"));
-            let pulled = pull(&image, &Credentials::Anonymous, &plain()).await;
-            assert_eq!(pulled.map_err(|error| error.reason()), Err(reason));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_layer_is_bounded_whatever_its_manifest_says() {
-        let address = registry(vec![
-            answer("200 OK", "", ""),
-            answer("200 OK", "", &manifest(&[(LAYER, 1)])),
-            answer("200 OK", "", ""),
-            answer("200 OK", "", "component"),
-        ])
-        .await;
-        let image = image(&format!("{address}/team/policy:1"));
-        let pulled = pull(&image, &Credentials::Anonymous, &plain()).await;
-        assert_eq!(pulled.map_err(|error| error.reason()), Err("TooLarge"));
-    }
-
-    #[tokio::test]
-    async fn nobody_answers() {
-        let image = image("127.0.0.1:1/team/policy:1");
-        let pulled = pull(&image, &Credentials::Anonymous, &plain()).await;
-        assert_eq!(pulled.map_err(|error| error.reason()), Err("RegistryUnreachable"));
-    }
-}
+mod tests;

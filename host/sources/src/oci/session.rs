@@ -1,0 +1,443 @@
+//! Requests to one registry about one image, and who asks.
+//!
+//! Nothing that a registry says is trusted: what it sends is bounded, credentials and tokens go to whom they are for, and where
+//! it sends to is looked at ([`Places`]).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url};
+use serde::Deserialize;
+
+use super::challenge::{Challenge, bearer, secret};
+use super::places::Places;
+use super::{Image, Options, brief};
+use crate::{Credentials, SourceError};
+
+/// How often a request is sent elsewhere at most.
+const REDIRECTS: usize = 5;
+
+/// The most bytes of what is answered to who asks for a token.
+const TOKEN_LIMIT: usize = 64 << 10;
+
+/// The most bytes that are read of an error.
+const ERROR_LIMIT: usize = 16 << 10;
+
+/// Registries whose tokens are to be had at another host of theirs.
+const AUTH_HOSTS: [(&str, &str); 2] = [
+    ("index.docker.io", "auth.docker.io"),
+    ("registry.gitlab.com", "gitlab.com"),
+];
+
+/// What is asked for: to read, or to write too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    Pull,
+    Push,
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    method: Method,
+    url: Url,
+    accept: Option<&'static str>,
+    /// A body, and its type.
+    body: Option<(Bytes, &'static str)>,
+}
+
+impl Ask {
+    pub(super) fn new(method: Method, url: Url) -> Self {
+        Self {
+            method,
+            url,
+            accept: None,
+            body: None,
+        }
+    }
+
+    /// What is understood.
+    pub(super) fn accept(mut self, types: &'static str) -> Self {
+        self.accept = Some(types);
+        self
+    }
+
+    /// With a body.
+    pub(super) fn body(mut self, body: Bytes, content_type: &'static str) -> Self {
+        self.body = Some((body, content_type));
+        self
+    }
+}
+
+/// Speaks to the registry of one image.
+pub(super) struct Session<'a> {
+    image: &'a Image,
+    credentials: &'a Credentials,
+    options: &'a Options,
+    access: Access,
+    registry: Url,
+    places: Places,
+    client: Client,
+    /// What the registry has asked for.
+    authorization: Option<HeaderValue>,
+}
+
+impl<'a> Session<'a> {
+    /// Begins; nothing is sent yet.
+    pub(super) fn new(
+        image: &'a Image,
+        credentials: &'a Credentials,
+        options: &'a Options,
+        access: Access,
+    ) -> Result<Self, SourceError> {
+        // The first one that is installed counts; they are all the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let scheme = if options.insecure { "http" } else { "https" };
+        let host = image.reference().resolve_registry();
+        let registry: Url = format!("{scheme}://{host}/")
+            .parse()
+            .map_err(|_| SourceError::Reference {
+                image: image.to_string(),
+                problem: format!("{host} is no host"),
+            })?;
+        let failed = |error: reqwest::Error| SourceError::Registry {
+            registry: image.registry().to_owned(),
+            problem: innermost(&error),
+        };
+        let roots = options.roots.0.iter().map(|der| Certificate::from_der(der));
+        let roots = roots.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let places = Places::of(registry.clone());
+        let client = Client::builder()
+            .user_agent(concat!("dask-operator/", env!("CARGO_PKG_VERSION")))
+            .tls_certs_merge(roots)
+            .connect_timeout(super::CONNECT.min(options.deadline))
+            .read_timeout(options.deadline)
+            .redirect(Policy::none())
+            .dns_resolver(places.clone())
+            .build()
+            .map_err(failed)?;
+        Ok(Self {
+            image,
+            credentials,
+            options,
+            access,
+            registry,
+            places,
+            client,
+            authorization: None,
+        })
+    }
+
+    /// The URL of something of the image's repository: `manifests/1.0.0` for instance.
+    pub(super) fn url(&self, what: &str) -> Result<Url, SourceError> {
+        let repository = self.image.reference().repository();
+        let url = self.registry.join(&format!("/v2/{repository}/{what}"));
+        url.map_err(|error| SourceError::Reference {
+            image: self.image.to_string(),
+            problem: error.to_string(),
+        })
+    }
+
+    /// Asks, and says who asks if the registry wants to know. The answer may be an error: [`Self::refused`] says which.
+    pub(super) async fn ask(&mut self, ask: &Ask) -> Result<Response, SourceError> {
+        let response = self.follow(ask).await?;
+        if response.status() != StatusCode::UNAUTHORIZED || !self.places.is_registry(response.url()) {
+            return Ok(response);
+        }
+        let wants = Challenge::of(response.headers());
+        let authorization = match wants {
+            Some(Challenge::Bearer { realm, service }) => Some(self.token(&realm, service.as_deref()).await?),
+            Some(Challenge::Basic) => self.password(),
+            None => None,
+        };
+        if authorization.is_none() {
+            return Ok(response);
+        }
+        self.authorization = authorization;
+        self.follow(ask).await
+    }
+
+    /// Asks, and then where the registry sends to. What has a body stays where it was sent.
+    async fn follow(&self, ask: &Ask) -> Result<Response, SourceError> {
+        let may_follow = ask.method == Method::GET || ask.method == Method::HEAD;
+        let mut url = ask.url.clone();
+        for _ in 0..=REDIRECTS {
+            let response = self.send(self.request(ask, &url)).await?;
+            match self.sent_to(&response)? {
+                Some(next) if may_follow => url = next,
+                _ => return Ok(response),
+            }
+        }
+        Err(self.elsewhere("it sends from one place to the next"))
+    }
+
+    fn request(&self, ask: &Ask, url: &Url) -> RequestBuilder {
+        let mut request = self.client.request(ask.method.clone(), url.clone());
+        if let Some(types) = ask.accept {
+            request = request.header(ACCEPT, types);
+        }
+        match &ask.body {
+            Some((body, content_type)) => {
+                request = request.header(CONTENT_TYPE, *content_type).body(body.clone());
+            }
+            None if ask.method == Method::POST || ask.method == Method::PUT => {
+                request = request.header(CONTENT_LENGTH, "0");
+            }
+            None => {}
+        }
+        if let Some(authorization) = self
+            .authorization
+            .as_ref()
+            .filter(|_| self.places.is_registry(url))
+        {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        request
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, SourceError> {
+        request.send().await.map_err(|error| self.failed(&error))
+    }
+
+    /// Where an answer sends to, if it does.
+    fn sent_to(&self, response: &Response) -> Result<Option<Url>, SourceError> {
+        if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+            return Ok(None);
+        }
+        self.location(response).map(Some)
+    }
+
+    /// The place that an answer names, if the registry may send there.
+    pub(super) fn location(&self, response: &Response) -> Result<Url, SourceError> {
+        let location = response.headers().get(LOCATION);
+        let location = location.and_then(|location| location.to_str().ok());
+        let url = location.and_then(|location| response.url().join(location).ok());
+        let url = url.ok_or_else(|| self.elsewhere("it names no place"))?;
+        self.places.check(&url).map_err(|why| self.elsewhere(&why))?;
+        Ok(url)
+    }
+
+    /// Gets a token: from the registry's own host, or from one that is allowed.
+    async fn token(&self, realm: &str, service: Option<&str>) -> Result<HeaderValue, SourceError> {
+        let scope = match self.access {
+            Access::Pull => "pull",
+            Access::Push => "pull,push",
+        };
+        let scope = format!("repository:{}:{scope}", self.image.reference().repository());
+        let mut url: Url = realm
+            .parse()
+            .map_err(|_| self.wrong("it sends for a token to what is no URL"))?;
+        url.query_pairs_mut().append_pair("scope", &scope);
+        if let Some(service) = service {
+            url.query_pairs_mut().append_pair("service", service);
+        }
+        for _ in 0..=REDIRECTS {
+            self.check_realm(&url)?;
+            let mut request = self.client.get(url.clone());
+            if let Some(password) = self.password() {
+                request = request.header(AUTHORIZATION, password);
+            }
+            let mut response = self.send(request).await?;
+            if let (true, Some(location)) = (
+                response.status().is_redirection(),
+                response.headers().get(LOCATION),
+            ) {
+                let next = location.to_str().ok().and_then(|next| url.join(next).ok());
+                url = next.ok_or_else(|| self.elsewhere("it names no place"))?;
+                continue;
+            }
+            let status = response.status();
+            if status.is_client_error() {
+                return Err(self.unauthorised());
+            }
+            if status != StatusCode::OK {
+                return Err(self.wrong(&format!("{status} to who asked for a token")));
+            }
+            let answer = self
+                .body(&mut response, TOKEN_LIMIT, "the answer to who asked for a token")
+                .await?;
+            return bearer(&answer).ok_or_else(|| self.wrong("what it gives as a token is none"));
+        }
+        Err(self.elsewhere("it sends from one place to the next for a token"))
+    }
+
+    /// Makes sure that credentials may be sent to this place.
+    fn check_realm(&self, url: &Url) -> Result<(), SourceError> {
+        let (registry, host) = (self.registry.host_str(), url.host_str());
+        let is_same = host.is_some() && host == registry;
+        let is_safe = url.scheme() == "https" || (self.options.insecure && is_same && url.scheme() == "http");
+        let is_known = AUTH_HOSTS
+            .iter()
+            .any(|(of_registry, known)| registry == Some(*of_registry) && host == Some(*known));
+        let is_allowed =
+            host.is_some_and(|host| self.options.auth_hosts.iter().any(|allowed| allowed == host));
+        if is_safe && (is_same || is_known || is_allowed) {
+            return Ok(());
+        }
+        Err(SourceError::AuthHost {
+            registry: self.name(),
+            host: format!("{}://{}", url.scheme(), brief(host.unwrap_or_default())),
+        })
+    }
+
+    /// Name and password, where there are any.
+    fn password(&self) -> Option<HeaderValue> {
+        let Credentials::Basic { username, password } = self.credentials else {
+            return None;
+        };
+        let encoded = STANDARD.encode(format!("{username}:{password}"));
+        secret(&format!("Basic {encoded}"))
+    }
+
+    /// Reads a body, which has at most `limit` bytes. `what` it is, for the error.
+    pub(super) async fn body(
+        &self,
+        response: &mut Response,
+        limit: usize,
+        what: &str,
+    ) -> Result<Vec<u8>, SourceError> {
+        let mut bytes = Vec::new();
+        self.pieces(response, limit, what, |piece| bytes.extend_from_slice(piece))
+            .await?;
+        Ok(bytes)
+    }
+
+    /// Reads a body piece by piece, `limit` bytes at most.
+    pub(super) async fn pieces(
+        &self,
+        response: &mut Response,
+        limit: usize,
+        what: &str,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<(), SourceError> {
+        let too_large = || SourceError::TooLarge {
+            name: what.to_owned(),
+            limit,
+        };
+        let announced = response.content_length().unwrap_or(0);
+        if announced > limit as u64 {
+            return Err(too_large());
+        }
+        let mut size = 0;
+        while let Some(piece) = response.chunk().await.map_err(|error| self.failed(&error))? {
+            size += piece.len();
+            if size > limit {
+                return Err(too_large());
+            }
+            take(&piece);
+        }
+        Ok(())
+    }
+
+    /// What an answer means that is none of success.
+    pub(super) async fn refused(&self, mut response: Response) -> SourceError {
+        let status = response.status();
+        // Of what others answer, nothing is told: it is none of the registry's.
+        let reported = if self.places.is_registry(response.url()) {
+            reported(&mut response).await
+        } else {
+            Vec::new()
+        };
+        let has = |codes: &[&str]| reported.iter().any(|error| codes.contains(&&*error.code));
+        if has(&["MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN"]) {
+            return self.not_found();
+        }
+        if has(&["UNAUTHORIZED", "DENIED"]) {
+            return self.unauthorised();
+        }
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.unauthorised(),
+            StatusCode::NOT_FOUND => self.not_found(),
+            status => match reported.first() {
+                Some(Reported { code, message }) => self.wrong(&format!("{status}, {code}: {message}")),
+                None => self.wrong(&status.to_string()),
+            },
+        }
+    }
+
+    fn name(&self) -> String {
+        self.image.registry().to_owned()
+    }
+
+    fn unauthorised(&self) -> SourceError {
+        SourceError::Unauthorised {
+            registry: self.name(),
+            anonymous: *self.credentials == Credentials::Anonymous,
+        }
+    }
+
+    fn not_found(&self) -> SourceError {
+        SourceError::NotFound {
+            image: self.image.to_string(),
+        }
+    }
+
+    /// The registry does what none does.
+    pub(super) fn wrong(&self, problem: &str) -> SourceError {
+        SourceError::Registry {
+            registry: self.name(),
+            problem: brief(problem),
+        }
+    }
+
+    fn elsewhere(&self, problem: &str) -> SourceError {
+        SourceError::Elsewhere {
+            registry: self.name(),
+            problem: brief(problem),
+        }
+    }
+
+    /// What it means that there is no answer.
+    fn failed(&self, error: &reqwest::Error) -> SourceError {
+        let registry = self.name();
+        let problem = innermost(error);
+        let text = problem.to_lowercase();
+        if text.contains("certificate") || text.contains("unknownissuer") {
+            return SourceError::Tls { registry, problem };
+        }
+        if error.is_timeout() || text.contains("timed out") {
+            let seconds = self.options.deadline.as_secs();
+            return SourceError::Deadline { registry, seconds };
+        }
+        if error.is_builder() {
+            return self.wrong(&problem);
+        }
+        SourceError::Unreachable { registry, problem }
+    }
+}
+
+/// An error, as registries report them.
+#[derive(Deserialize)]
+struct Reported {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    message: String,
+}
+
+/// What is wrong in the registry's own words, as far as they are short.
+async fn reported(response: &mut Response) -> Vec<Reported> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        errors: Vec<Reported>,
+    }
+    let mut bytes = Vec::new();
+    while let Ok(Some(piece)) = response.chunk().await {
+        if bytes.len() + piece.len() > ERROR_LIMIT {
+            return Vec::new();
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    serde_json::from_slice(&bytes).map_or_else(|_| Vec::new(), |envelope: Envelope| envelope.errors)
+}
+
+/// The message of the error at the bottom: what wraps it says nothing that isn't known.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
