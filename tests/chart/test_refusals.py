@@ -53,6 +53,10 @@ CASES = {
     "misspelt selector": ({"namespaceSelector": {"labels": {}}}, "additional properties 'labels' not allowed"),
     "monitor without Service": ({"metrics": {"operator": {"enabled": False, "serviceMonitor": MONITOR}}},
                                 "needs the Service of metrics.operator.enabled"),
+    "policy without API servers": ({"networkPolicy": {"enabled": True}},
+                                   "name their addresses in networkPolicy.apiServers, as [10.0.0.10/32]"),
+    "policy with a name": ({"networkPolicy": {"apiServers": ["kubernetes.default"]}}, "does not match pattern"),
+    "room in words": ({"cache": {"sizeLimit": "much"}}, "does not match pattern"),
     "as once documented": ({"metrics": {"worker": {"serviceMonitor": MONITOR}}}, "workers have no Service; use metrics.worker.podMonitor."),
 }
 

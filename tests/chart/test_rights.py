@@ -3,6 +3,7 @@
 import os
 import re
 
+import pytest
 import yaml
 from support import chart
 from support.cluster import ROOT
@@ -79,3 +80,16 @@ def test_nothing_is_allowed_by_a_pattern():
         assert "*" not in rule["apiGroups"] + rule["resources"] + rule["verbs"], rule
         assert "rbac.authorization.k8s.io" not in rule["apiGroups"]
         assert "secrets" not in rule["resources"] or rule["verbs"] == ["create"] or rule["resourceNames"], rule
+
+
+@pytest.mark.parametrize("values, reads", [
+    ({}, True),
+    ({"plugins": {"allowTenantSources": ["none"]}}, True),  # a ClusterDaskPlugin may name anything
+    ({"plugins": {"allowSources": ["ghcr.io/acme/*"]}}, True),  # a DaskPlugin may name ConfigMaps
+    ({"plugins": {"allowSources": ["ghcr.io/acme/*"], "allowTenantSources": ["none"]}}, False),
+    ({"plugins": {"allowTenantSources": ["none"]}, "namespaces": ["team-a"]}, False),  # it sees no ClusterDaskPlugins
+    ({"plugins": {"allowSources": ["ghcr.io/acme/*"], "allowTenantSources": ["configmap"]}, "namespaces": ["team-a"]}, True),
+])
+def test_config_maps_are_read_only_where_plugins_may_come_from_them(values, reads):
+    found = [rule for role in rules(values).values() for rule, _ in role if "configmaps" in rule["resources"]]
+    assert bool(found) == reads, found

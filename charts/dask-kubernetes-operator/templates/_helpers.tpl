@@ -128,3 +128,13 @@ clientConfig:
 {{- define "dask.components" -}}
 {{- pick .Values.plugins "cluster" "worker-group" "job" "autoscaler" | toJson }}
 {{- end }}
+
+{{/* "true" where plugin resources may name ConfigMaps as their source. A release for some namespaces sees no ClusterDaskPlugins. */}}
+{{- define "dask.readsConfigMaps" -}}
+{{- $scope := include "dask.scope" . | fromJson }}
+{{- $allowed := .Values.plugins.allowTenantSources | default (list "configmap") }}
+{{- if $scope.cluster }}
+{{- $allowed = concat $allowed (.Values.plugins.allowSources | default (list "*")) }}
+{{- end }}
+{{- if or (has "configmap" $allowed) (has "*" $allowed) }}true{{ end }}
+{{- end }}

@@ -44,10 +44,12 @@ comment before a rule says why: docs/rights.md has it.
 - apiGroups: [kubernetes.dask.org]
   resources: [daskplugins/status]
   verbs: [patch]
-# Plugin resources name them as the source of a component.
+{{- if include "dask.readsConfigMaps" . }}
+# Plugin resources name them as the source of a component; not where `configmap` is in neither list of allowed sources.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get]
+{{- end }}
 {{- with .Values.plugins.pullSecrets }}
 # With `plugins.pullSecrets`: those that plugin resources may name to pull from a registry.
 - apiGroups: [""]
