@@ -128,6 +128,10 @@ advisories: setup ## Known vulnerabilities of the crates in Cargo.lock; fetches 
 bench: setup ## 1,000 workers beside a bare client; the webhook beside a bare server; plan calls beside native code
 	tests/bench/run $(BENCH)
 
+.PHONY: hostile
+hostile: build $(OPERATOR) ## Twenty tenants alone, and beside a hostile one (HOSTILE="--seconds 60 --alone 30")
+	tests/bench/hostile/run $(HOSTILE)
+
 # The local Kubernetes ------------------------------------------------------
 
 .PHONY: cluster

@@ -74,6 +74,14 @@ class Account(NamedTuple):
 NOBODY_ASKS = {"namespaceSelector": {"matchLabels": {"nobody": "asks"}}, "failurePolicy": "Ignore", "timeoutSeconds": 1}
 
 
+def kubeconfig(admin, namespace, name):
+    """The text of a kubeconfig with which a program is a service account."""
+    token = admin("--namespace", namespace, "create", "token", name, "--duration=24h").strip()
+    config = json.loads(admin("config", "view", "--raw", "--minify", "--output", "json"))
+    config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
+    return json.dumps(config)
+
+
 @contextmanager
 def account(admin, folder, **values):
     """An :class:`Account` as a release with these values has it. Without a webhook where ``namespaces`` are given."""
@@ -86,12 +94,9 @@ def account(admin, folder, **values):
     admin("create", "namespace", name)
     try:
         admin("apply", "--filename", "-", stdin=text)
-        token = admin("--namespace", name, "create", "token", name, "--duration=24h").strip()
-        config = json.loads(admin("config", "view", "--raw", "--minify", "--output", "json"))
-        config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
-        kubeconfig = folder / f"{name}.kubeconfig"
-        kubeconfig.write_text(json.dumps(config))
-        yield Account({**admin.environment, "KUBECONFIG": str(kubeconfig)}, name, namespaces)
+        file = folder / f"{name}.kubeconfig"
+        file.write_text(kubeconfig(admin, name, name))
+        yield Account({**admin.environment, "KUBECONFIG": str(file)}, name, namespaces)
     finally:
         admin("delete", "--filename", "-", "--wait=false", "--ignore-not-found", stdin=text)
         admin("delete", "namespace", name, "--wait=false")

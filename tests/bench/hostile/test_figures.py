@@ -1,0 +1,58 @@
+"""What is made of measurements."""
+
+import pytest
+from figures import Samples, failures, growth, percentile, table
+
+
+def report(**operator):
+    samples = Samples()
+    samples.phase = "alone"
+    for kind in ("admission", "reconcile", "api"):
+        samples.add(kind, 0.010)
+    samples.phase = "beside"
+    samples.add("admission", 0.015)
+    samples.add("reconcile", 0.010)
+    samples.add("api", 0.011)
+    return {"tenants": 1, "seconds": {"alone": 1, "beside": 2}, **samples.figures(),
+            "operator": {"restarts": [], "out_of_memory": 0, "limit": 2**31, "limited": True, "peak": 2**27, "resident": 2**26, **operator},
+            "attacks": {"loop": {"tries": 3, "refused": 2, "failed": 1}}}
+
+
+@pytest.mark.parametrize("values, share, expected", [
+    ([], 0.99, None), ([3], 0.99, 3), (range(1, 101), 0.99, 99), (range(1, 101), 0.5, 50), ([2, 1], 1.0, 2),
+])
+def test_percentiles(values, share, expected):
+    assert percentile(list(values), share) == expected
+
+
+@pytest.mark.parametrize("before, after, expected", [(10, 15, 50), (10, 5, -50), (None, 5, None), (0, 5, None), (5, None, None)])
+def test_growth(before, after, expected):
+    assert growth(before, after) == (expected if expected is None else pytest.approx(expected))
+
+
+def test_what_is_between_the_phases_does_not_count():
+    samples = Samples()
+    samples.add("admission", 1.0)
+    samples.problem("late")
+    samples.phase = "beside"
+    samples.add("admission", 2.0)
+    figures = samples.figures()
+    assert figures["alone"]["admission"]["count"] == 0 and figures["problems"]["alone"]["count"] == 0
+    assert figures["beside"]["admission"] == {"count": 1, "median": 2000.0, "p99": 2000.0, "longest": 2000.0}
+
+
+def test_a_table_of_all_of_it():
+    text = table(report())
+    assert "+50 %" in text and "128 MiB of 2048 MiB" in text and "not enforced" not in text
+    assert "not enforced" in table(report(limited=False, peak=None))
+
+
+def test_what_must_not_be():
+    assert failures(report()) == []
+    assert "ended 7 s" in failures(report(restarts=[7.0]))[0]
+    idle = report()
+    idle["attacks"]["loop"]["tries"] = 0
+    assert failures(idle) == ["these attacks did not take place: loop"]
+    refused = report()
+    refused["problems"]["beside"]["count"] = 2
+    assert "2 requests" in failures(refused)[0]

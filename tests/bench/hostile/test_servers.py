@@ -1,0 +1,89 @@
+"""What the hostile tenant serves is what a client would read, so that an attack does not end at the door."""
+
+import socket
+import ssl
+import struct
+import urllib.error
+import urllib.request
+
+import pytest
+import servers
+import trustme
+from servers import Registry, Scheduler, frames, pack, workers
+
+HOST = "127.0.0.1"
+
+
+def read(connection, size):
+    """So many bytes."""
+    data = b""
+    while len(data) < size:
+        piece = connection.recv(size - len(data))
+        assert piece, "it ended too early"
+        data += piece
+    return data
+
+
+def test_messages():
+    assert pack({"a": [None, True, 1, "b"]}) == (
+        b"\xdf\0\0\0\x01\xdb\0\0\0\x01a\xdd\0\0\0\x04\xc0\xc3\xcf\0\0\0\0\0\0\0\x01\xdb\0\0\0\x01b")
+    assert frames(b"xyz") == struct.pack("<QQQ", 19, 1, 3) + b"xyz"
+
+
+def test_workers_of_six_bytes_each():
+    body = workers(6000)
+    head, _, entries = body.partition(pack("workers"))
+    assert head.startswith(b"\x83") and entries[:1] == b"\xdf"
+    assert struct.unpack(">I", entries[1:5]) == (1000,) and entries[5:17] == b"\xa4aaaa\x80\xa4aaab\x80"
+
+
+def test_the_scheduler_greets_and_answers(monkeypatch):
+    monkeypatch.setattr(servers, "HUGE", 6064)
+    scheduler = Scheduler(HOST)
+    scheduler.answers = scheduler.answers[:1]
+    with socket.create_connection((HOST, scheduler.port), timeout=10) as connection:
+        assert read(connection, len(servers.GREETING)) == servers.GREETING
+        connection.sendall(servers.GREETING)
+        connection.sendall(frames(pack({"op": "identity", "reply": True})))
+        length, count, size = struct.unpack("<QQQ", read(connection, 24))
+        assert (length, count) == (16 + size, 1) and size > 6000
+    assert scheduler.tries == 1
+
+
+@pytest.fixture
+def registry(tmp_path):
+    authority = trustme.CA()
+    authority.issue_cert(HOST).private_key_and_cert_chain_pem.write_to_path(tmp_path / "registry.pem")
+    registry = Registry(HOST, 0, tmp_path / "registry.pem")
+    trusted = ssl.create_default_context()
+    authority.configure_trust(trusted)
+
+    def ask(path):
+        request = urllib.request.Request(f"https://{registry.address}{path}")
+        return urllib.request.build_opener(urllib.request.HTTPSHandler(context=trusted), Stay()).open(request, timeout=10)
+
+    yield ask
+    registry.server.shutdown()
+
+
+class Stay(urllib.request.HTTPRedirectHandler):
+    """Goes nowhere else."""
+
+    def redirect_request(self, *_):
+        return None
+
+
+def test_the_registry_asks_for_a_token(registry):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        registry("/v2/")
+    assert refused.value.code == 401 and "/token" in refused.value.headers["WWW-Authenticate"]
+    assert registry("/token?scope=repository:hostile/newline/a:pull").read() == b'{"token": "a\\nb"}'
+    assert registry("/token?scope=repository:hostile/endless/a:pull").read() == b'{"token": "t"}'
+
+
+def test_the_registry_leads_elsewhere_and_never_ends(registry):
+    with pytest.raises(urllib.error.HTTPError) as led:
+        registry("/v2/hostile/redirect/a/manifests/1")
+    assert led.value.headers["Location"].startswith("http://169.254.169.254/")
+    with registry("/v2/hostile/endless/a/manifests/1") as answer:
+        assert len(answer.read(1 << 20)) == 1 << 20
