@@ -33,6 +33,8 @@ TRIED = 5
 FIELDS = 200_000
 #: Connections to the webhook that say nothing, at a time.
 SILENT = 500
+#: Where strangers come from: not from the API server's address, which is this machine's as well.
+STRANGER = ("127.0.0.2", 0)
 #: A ConfigMap holds a component of this size at most.
 CONFIG_MAP = 1_000_000
 JSON = {"Content-Type": "application/json"}
@@ -103,10 +105,6 @@ class Hostile:
         self.create("configmaps", config_map("policy", policy))
         for number in range(CHAIN):
             self.create("daskplugins", plugin(f"policy-{number}", {"configMap": {"name": "policy", "key": "plugin.wasm"}}))
-        for component in sorted(Path(self.place["components"]).glob("*.wasm")):
-            if component.stat().st_size < CONFIG_MAP:
-                self.create("configmaps", config_map(component.stem, component.read_bytes()))
-                self.create("daskplugins", plugin(component.stem, {"configMap": {"name": component.stem, "key": "plugin.wasm"}}))
         until(self.in_force, "the hostile policies to be in force")
         # Policies that have decided about some resources are on trial no more.
         for number in range(TRIED):
@@ -115,6 +113,11 @@ class Hostile:
         for repository in Registry.REPOSITORIES:
             image = f"{self.registry.address}/hostile/{repository}/plugin:1"
             self.create("daskplugins", plugin(f"registry-{repository}", {"oci": {"image": image}}, refreshSeconds=10))
+        # The last, because a namespace may have a limited number.
+        for component in sorted(Path(self.place["components"]).glob("*.wasm")):
+            if component.stat().st_size < CONFIG_MAP:
+                self.create("configmaps", config_map(component.stem, component.read_bytes()))
+                self.create("daskplugins", plugin(component.stem, {"configMap": {"name": component.stem, "key": "plugin.wasm"}}))
         asked = changed(cluster("asked", 0), "spec.idleTimeout", 3600)
         asked["spec"]["scheduler"]["service"].update(clusterIP="None", ports=[
             {"name": "tcp-comm", "port": self.scheduler.port}, {"name": "http-dashboard", "port": 8787}])
@@ -189,7 +192,7 @@ class Hostile:
         held = []
         for _ in range(SILENT):
             try:
-                connection = socket.create_connection(tuple(self.place["webhook"]), timeout=5)
+                connection = socket.create_connection(tuple(self.place["webhook"]), timeout=5, source_address=STRANGER)
                 connection.sendall(b"\x16")
                 held.append(connection)
                 self.counts.add("silent connections")
@@ -202,7 +205,7 @@ class Hostile:
     def strangers(self):
         """AdmissionReviews from somebody who is no API server."""
         host, port = self.place["webhook"]
-        connection = http.client.HTTPSConnection(host, port, timeout=30, context=unverified())
+        connection = http.client.HTTPSConnection(host, port, timeout=30, context=unverified(), source_address=STRANGER)
         try:
             connection.request("POST", "/mutate?timeout=30s", self.bomb, JSON)
             answer = connection.getresponse()
