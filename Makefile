@@ -75,6 +75,7 @@ test: test-unit test-cluster ## All tests: unit, golden, schedulers, API server,
 test-unit: setup ## Unit and golden tests; need no Kubernetes
 	cargo test --workspace --no-fail-fast
 	python3 -m unittest discover -s tests/cluster
+	tests/pytest tests/bench/hostile --quiet
 
 .PHONY: test-scheduler
 test-scheduler: build ## The scheduler client against schedulers of several releases
