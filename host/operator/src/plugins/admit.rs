@@ -39,6 +39,9 @@ pub fn check(sources: &Sources, catalog: &Catalog, object: &Value, of_cluster: b
             return remarks;
         }
     };
+    if let Err(failure) = resource.check() {
+        remarks.refusals.push((String::new(), failure.message));
+    }
     if let Err(failure) = sources.check(&resource) {
         remarks.refusals.push(("spec.source".to_owned(), failure.message));
     }
@@ -88,15 +91,13 @@ fn fits(component: &Component, resource: &Resource, remarks: &mut Remarks) {
 }
 
 fn read<K: PluginKind + DeserializeOwned>(object: &Value) -> Result<Resource, (String, String)> {
-    let object: K = serde_json::from_value(object.clone()).map_err(|error| {
+    let object: Result<K, _> = serde_json::from_value(object.clone());
+    object.map(PluginKind::read).map_err(|error| {
         (
             String::new(),
             format!("it can't be read as a {}: {error}", K::kind(&())),
         )
-    })?;
-    object
-        .read()
-        .map_err(|error| (String::new(), format!("a selector makes no sense: {error}")))
+    })
 }
 
 #[cfg(test)]
@@ -118,8 +119,9 @@ mod tests {
         &["spec.source: ", ": spec.limits.memory: \"much\" is no amount of bytes: write it as 64Mi"]
     )]
     #[case::selector(
-        json!({"source": {"file": {"path": "/a"}}, "selector": {"matchExpressions": [{"key": "a", "operator": "Is"}]}}),
-        &[": a selector makes no sense"]
+        json!({"source": {"configMap": {"name": "a", "key": "b"}},
+               "selector": {"matchExpressions": [{"key": "a", "operator": "Is"}]}}),
+        &[": spec.selector makes no sense"]
     )]
     #[case::no_source(json!({}), &[": it can't be read as a DaskPlugin: missing field `source`"])]
     fn what_can_never_be_in_force(#[case] spec: Value, #[case] expected: &[&str]) {

@@ -86,6 +86,7 @@ impl Attempt {
     /// What shall be in force; none when it is already.
     async fn load(&self, means: &Arc<Means>) -> Result<Option<Good>, LoadFailure> {
         let resource = &self.resource;
+        resource.check()?;
         means.sources.check(resource)?;
         if let Some(known) = self.known_digest().filter(|_| !self.look)
             && let Some(bytes) = means.kept.load(&known)

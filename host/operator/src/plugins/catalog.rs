@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dask_operator_api::PluginSource;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
-use dask_operator_render::policy::Policy;
+use dask_operator_render::policy::{Mode, Policy};
 use dask_operator_runtime::Component;
 use kube::core::{Selector, SelectorExt};
 
@@ -55,6 +55,8 @@ pub struct Scope {
     pub namespace: Option<String>,
     /// Only those in namespaces with such labels.
     pub namespaces: Selector,
+    /// Whether it takes more than the names of namespaces to say which those are.
+    pub by_labels: bool,
     /// Only those with such labels.
     pub labels: Selector,
 }
@@ -87,12 +89,38 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn concerns(&self, subject: &Subject<'_>, namespace: &Labels) -> bool {
-        let in_place = match &self.scope.namespace {
-            Some(wanted) => wanted == subject.namespace,
-            None => self.scope.namespaces.matches(namespace),
+    /// Whether a resource is one that it is for, in a namespace with these labels, where they are known.
+    fn concerns(&self, subject: &Subject<'_>, labels: Option<&Labels>) -> Result<bool, PluginError> {
+        if !self.scope.labels.matches(subject.labels) {
+            return Ok(false);
+        }
+        match (&self.scope.namespace, labels) {
+            (Some(wanted), _) => Ok(wanted == subject.namespace),
+            (None, Some(labels)) => Ok(self.scope.namespaces.matches(labels)),
+            // A namespace that was made a moment ago: to leave this one out would let through what it forbids.
+            (None, None) if self.scope.by_labels => Err(PluginError {
+                title: self.id.to_string(),
+                reason: "NamespaceUnknown",
+                message: format!(
+                    "it is for namespaces with certain labels, and those of {} are not known yet; try again in a few \
+                     seconds",
+                    subject.namespace
+                ),
+            }),
+            // Every namespace has its name as a label, so that one can be chosen by it even where the others aren't known.
+            (None, None) => {
+                let named = Labels::from([(NAMESPACE_NAME.to_owned(), subject.namespace.to_owned())]);
+                Ok(self.scope.namespaces.matches(&named))
+            }
+        }
+    }
+
+    /// Whether it forbids nothing, and only tells what it would forbid.
+    fn only_monitors(&self) -> bool {
+        let monitors = |policy: &Result<Arc<Policy>, PluginError>| {
+            policy.as_ref().is_ok_and(|policy| policy.mode == Mode::Monitor)
         };
-        in_place && self.scope.labels.matches(subject.labels)
+        self.policy.as_ref().is_some_and(monitors)
     }
 }
 
@@ -183,51 +211,52 @@ impl Catalog {
         }
     }
 
-    /// Plugins that concern a resource: those of its namespace, then those of the cluster,
-    /// each by order and name.
-    fn concerned<'a>(&'a self, subject: &'a Subject<'a>) -> impl Iterator<Item = &'a Entry> {
-        // Every namespace has its name as a label, so that one can be chosen by it even
-        // where the others aren't known.
-        let named = || Labels::from([(NAMESPACE_NAME.to_owned(), subject.namespace.to_owned())]);
-        let namespace = self
-            .namespaces
-            .get(subject.namespace)
-            .cloned()
-            .unwrap_or_else(named);
-        self.entries
-            .iter()
-            .filter(move |entry| entry.concerns(subject, &namespace))
-    }
-
-    /// The component that decides what a resource consists of.
+    /// The component that decides what a resource consists of: the first of its namespace, or else of the cluster, or else
+    /// the default one.
     ///
     /// # Errors
     ///
     /// When it can't be used, or nobody knows yet which one it is.
     pub fn logic(&self, subject: &Subject<'_>) -> Result<Arc<Plugin>, PluginError> {
         self.are_known(subject)?;
-        let swapped = self
-            .concerned(subject)
-            .find_map(|entry| entry.logic.get(&subject.kind));
+        let namespace = self.namespaces.get(subject.namespace);
+        for entry in &self.entries {
+            if let Some(logic) = entry.logic.get(&subject.kind)
+                && entry.concerns(subject, namespace)?
+            {
+                return logic.clone();
+            }
+        }
         let missing = || {
             let message = "no component is loaded".to_owned();
             Err(PluginError::unusable(subject.kind.kind(), message))
         };
-        swapped
-            .or_else(|| self.defaults.get(&subject.kind))
-            .cloned()
-            .unwrap_or_else(missing)
+        self.defaults.get(&subject.kind).cloned().unwrap_or_else(missing)
     }
 
-    /// The policies that are asked about a resource, in that order.
+    /// The policies that are asked about a resource, in that order: those of its namespace, then those of the cluster, each
+    /// by order and name, then those of the command line.
     ///
     /// # Errors
     ///
     /// When one that was in force can't be used now, or nobody knows yet which ones there are.
     pub fn policies(&self, subject: &Subject<'_>) -> Result<Vec<Arc<Policy>>, PluginError> {
         self.are_known(subject)?;
-        let stacked = self.concerned(subject).filter_map(|entry| entry.policy.clone());
-        stacked.chain(self.policies.iter().cloned().map(Ok)).collect()
+        let namespace = self.namespaces.get(subject.namespace);
+        let mut policies = Vec::new();
+        for entry in &self.entries {
+            let Some(policy) = &entry.policy else {
+                continue;
+            };
+            match entry.concerns(subject, namespace) {
+                Ok(true) => policies.push(policy.clone()?),
+                Ok(false) => {}
+                Err(_) if entry.only_monitors() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        policies.extend(self.policies.iter().cloned());
+        Ok(policies)
     }
 
     /// The component that a plugin with this source and digest would be, where it is certain that it is one that is
@@ -351,6 +380,7 @@ mod tests {
             },
             scope: Scope {
                 namespace,
+                by_labels: !namespaces.is_empty() && !namespaces.starts_with(NAMESPACE_NAME),
                 namespaces: selector(namespaces),
                 labels: selector(selected),
             },
@@ -363,7 +393,11 @@ mod tests {
 
     fn catalog(entries: Vec<Entry>) -> Catalog {
         let defaults = DaskKind::ALL.map(|kind| (kind, plugin("default")));
-        let namespaces = BTreeMap::from([("prod".to_owned(), labels("tier=production"))]);
+        let namespaces = BTreeMap::from([
+            ("a".to_owned(), labels("kubernetes.io/metadata.name=a")),
+            ("own".to_owned(), labels("kubernetes.io/metadata.name=own")),
+            ("prod".to_owned(), labels("tier=production")),
+        ]);
         Catalog::new(BTreeMap::from(defaults), vec![policy("command line")]).with(entries, namespaces)
     }
 
@@ -489,8 +523,48 @@ mod tests {
 
     #[test]
     fn a_namespace_can_be_chosen_by_its_name_before_its_labels_are_known() {
-        let catalog = catalog(vec![entry("-", "named", 0, "kubernetes.io/metadata.name=a", "")]);
-        assert_eq!(decide(&catalog, DaskKind::Cluster, "a", "").0, "named");
-        assert_eq!(decide(&catalog, DaskKind::Cluster, "b", "").0, "default");
+        let catalog = catalog(vec![entry(
+            "-",
+            "named",
+            0,
+            "kubernetes.io/metadata.name=new",
+            "",
+        )]);
+        assert_eq!(decide(&catalog, DaskKind::Cluster, "new", "").0, "named");
+        assert_eq!(decide(&catalog, DaskKind::Cluster, "other", "").0, "default");
+    }
+
+    #[test]
+    fn a_namespace_whose_labels_are_not_known_is_held() {
+        let in_production = entry("-", "p", 0, "tier=production", "team=x");
+        let monitor = Entry {
+            logic: BTreeMap::new(),
+            policy: Some(Ok(Arc::new(Policy {
+                mode: Mode::Monitor,
+                title: "m".into(),
+                settings: "{}".into(),
+                rules: Box::new(Nobody),
+            }))),
+            ..entry("-", "m", 0, "tier=production", "")
+        };
+        let catalog = catalog(vec![in_production, monitor]);
+        let (concerned, others) = (labels("team=x"), Labels::new());
+        let subject = |labels| Subject {
+            kind: DaskKind::Cluster,
+            namespace: "new",
+            labels,
+        };
+        let of_logic = catalog.logic(&subject(&concerned)).err();
+        let of_policies = catalog.policies(&subject(&concerned)).err();
+        for error in [of_logic, of_policies] {
+            let said = error.map(|error| (error.title, error.reason));
+            assert_eq!(said, Some(("ClusterDaskPlugin p".to_owned(), "NamespaceUnknown")));
+        }
+        // One that selects other resources, or forbids nothing, holds nobody.
+        assert!(catalog.logic(&subject(&others)).is_ok());
+        assert_eq!(
+            catalog.policies(&subject(&others)).map(|policies| policies.len()),
+            Ok(1)
+        );
     }
 }

@@ -5,6 +5,9 @@ use dask_operator_sources::SourceError;
 /// The reason of what failed in operation and was taken back for what was in force before it.
 pub(super) const ROLLED_BACK: &str = "RolledBack";
 
+/// The reason of a selector that makes no sense.
+pub(super) const INVALID_SELECTOR: &str = "InvalidSelector";
+
 /// Why what a plugin resource asks for is not in force.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -24,9 +27,10 @@ impl LoadFailure {
         }
     }
 
-    /// Whether somebody forbade it: what was in force must not go on then.
+    /// Whether what was in force before this process began must not go on: because somebody has forbidden it, or because
+    /// nobody can say any more what it is for.
     pub(super) fn forbids(&self) -> bool {
-        self.reason == "SourceNotAllowed"
+        ["SourceNotAllowed", INVALID_SELECTOR].contains(&self.reason)
     }
 }
 

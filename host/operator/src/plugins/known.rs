@@ -101,6 +101,12 @@ impl Known {
         self.resource.status.digest.is_some()
     }
 
+    /// Whether a start waits until it is known what becomes of it: what was in force, and what is an administrator's, which
+    /// may have been applied while no operator ran. What a tenant has just made keeps nobody waiting.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.was_in_force() || self.resource.id.namespace.is_none()
+    }
+
     /// Why it is not as the resource asks for: why that can't be loaded, or else how it failed in operation.
     pub(super) fn failure(&self) -> Option<&LoadFailure> {
         match &self.failure {

@@ -206,7 +206,7 @@ impl Manager {
         let loading = self
             .known
             .values()
-            .any(|known| known.was_in_force() && known.is_loading());
+            .any(|known| known.is_awaited() && known.is_loading());
         let late = self.started.elapsed() >= PATIENCE;
         let settled = !loading && !self.namespaces.are_awaited();
         if self.awaited.all_listed() && (settled || late) {
@@ -262,7 +262,7 @@ impl Manager {
                 if self.namespaces.are_listed() {
                     self.exchange();
                     (self.swapped)(None);
-                    self.begin_where(|known| known.resource.chooses_by_labels && known.failure().is_some());
+                    self.begin_where(|known| known.resource.scope.by_labels && known.failure().is_some());
                 }
                 self.unpark().await;
             }
@@ -430,7 +430,7 @@ impl Manager {
             self.begin(&id);
             return;
         }
-        if known.resource.chooses_by_labels && self.namespaces.are_awaited() {
+        if known.resource.scope.by_labels && self.namespaces.are_awaited() {
             self.parked.push(outcome);
             return;
         }

@@ -71,7 +71,7 @@ impl Namespaces {
         let why = self
             .forbidden
             .as_ref()
-            .filter(|_| known.resource.chooses_by_labels)?;
+            .filter(|_| known.resource.scope.by_labels)?;
         Some(LoadFailure::new(
             "NamespacesUnknown",
             format!("spec.namespaceSelector: {why}"),
@@ -81,7 +81,7 @@ impl Namespaces {
     /// What the catalog gets of a plugin. Where nobody can say which namespaces one is for that was in force
     /// before this process began, it holds them all: it may be for any.
     pub(super) fn entry(&self, known: &Known) -> Option<Entry> {
-        if self.listed || !known.resource.chooses_by_labels {
+        if self.listed || !known.resource.scope.by_labels {
             return known.entry();
         }
         let why = self
@@ -90,6 +90,7 @@ impl Namespaces {
             .unwrap_or("the labels of namespaces are not known yet");
         let everywhere = Scope {
             namespaces: Selector::default(),
+            by_labels: false,
             ..known.resource.scope.clone()
         };
         known.held(why, everywhere)
@@ -117,7 +118,7 @@ mod tests {
         });
         let object: ClusterDaskPlugin =
             serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
-        Known::new(Resource::of_cluster(object).unwrap_or_else(|error| panic!("{error}")))
+        Known::new(Resource::of_cluster(object))
     }
 
     /// Whether the resources of each of these namespaces are held.

@@ -6,10 +6,11 @@ use std::time::Duration;
 use dask_operator_api::{ClusterDaskPlugin, DaskPlugin, DaskPluginSpec, PluginStatus};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use kube::core::{NamespaceResourceScope, ParseExpressionError, Selector};
+use kube::core::{NamespaceResourceScope, Selector};
 use kube::{Resource as _, ResourceExt as _};
 
 use super::catalog::NAMESPACE_NAME;
+use super::failure::{INVALID_SELECTOR, LoadFailure};
 use super::{PluginId, Scope};
 
 /// How often a file is looked at.
@@ -29,53 +30,44 @@ pub(super) struct Resource {
     pub(super) generation: i64,
     /// What is wanted.
     pub(super) spec: DaskPluginSpec,
-    /// What it is for.
+    /// What it is for; more than that where a selector makes no sense.
     pub(super) scope: Scope,
-    /// Whether it takes more than the names of namespaces to say which it is for.
-    pub(super) chooses_by_labels: bool,
+    /// Why a selector makes no sense.
+    wrong: Option<String>,
     /// What was made of it.
     pub(super) status: PluginStatus,
 }
 
 impl Resource {
     /// Reads a plugin of a namespace.
-    ///
-    /// # Errors
-    ///
-    /// When a selector makes no sense.
-    pub(super) fn of_namespace(object: DaskPlugin) -> Result<Self, ParseExpressionError> {
+    pub(super) fn of_namespace(object: DaskPlugin) -> Self {
         let namespace = object.namespace();
+        let (labels, wrong) = selector("spec.selector", object.spec.selector.as_ref());
         let scope = Scope {
             namespace: namespace.clone(),
-            namespaces: Selector::default(),
-            labels: selector(object.spec.selector.as_ref())?,
+            labels,
+            ..Scope::default()
         };
-        Ok(Self::new(
-            namespace,
-            object.metadata,
-            object.spec,
-            scope,
-            object.status,
-        ))
+        let resource = Self::new(namespace, object.metadata, object.spec, scope, object.status);
+        Self { wrong, ..resource }
     }
 
     /// Reads a plugin of the cluster.
-    ///
-    /// # Errors
-    ///
-    /// When a selector makes no sense.
-    pub(super) fn of_cluster(object: ClusterDaskPlugin) -> Result<Self, ParseExpressionError> {
+    pub(super) fn of_cluster(object: ClusterDaskPlugin) -> Self {
+        let of_namespaces = object.spec.namespace_selector.as_ref();
+        let (namespaces, wrong_namespaces) = selector("spec.namespaceSelector", of_namespaces);
+        let (labels, wrong) = selector("spec.selector", object.spec.selector.as_ref());
         let scope = Scope {
             namespace: None,
-            namespaces: selector(object.spec.namespace_selector.as_ref())?,
-            labels: selector(object.spec.selector.as_ref())?,
+            namespaces,
+            by_labels: of_namespaces.is_some_and(by_labels),
+            labels,
         };
-        let chooses_by_labels = object.spec.namespace_selector.as_ref().is_some_and(by_labels);
         let resource = Self::new(None, object.metadata, object.spec.into(), scope, object.status);
-        Ok(Self {
-            chooses_by_labels,
+        Self {
+            wrong: wrong_namespaces.or(wrong),
             ..resource
-        })
+        }
     }
 
     fn new(
@@ -94,8 +86,16 @@ impl Resource {
             generation: metadata.generation.unwrap_or_default(),
             spec,
             scope,
-            chooses_by_labels: false,
+            wrong: None,
             status: status.unwrap_or_default(),
+        }
+    }
+
+    /// Makes sure that it says what it is for.
+    pub(super) fn check(&self) -> Result<(), LoadFailure> {
+        match &self.wrong {
+            None => Ok(()),
+            Some(wrong) => Err(LoadFailure::new(INVALID_SELECTOR, wrong)),
         }
     }
 
@@ -144,10 +144,19 @@ impl Resource {
     }
 }
 
-fn selector(selector: Option<&LabelSelector>) -> Result<Selector, ParseExpressionError> {
-    selector
-        .cloned()
-        .map_or_else(|| Ok(Selector::default()), Selector::try_from)
+/// A field's selector. Where it makes no sense, one that selects everything, and why: what was in force holds all that it may
+/// be for.
+fn selector(field: &str, selector: Option<&LabelSelector>) -> (Selector, Option<String>) {
+    match selector.cloned().map(Selector::try_from).transpose() {
+        Ok(selector) => (selector.unwrap_or_default(), None),
+        Err(error) => {
+            let wrong = format!(
+                "{field} makes no sense ({error}): an expression has one of the operators In and NotIn with values, \
+                 Exists and DoesNotExist without"
+            );
+            (Selector::default(), Some(wrong))
+        }
+    }
 }
 
 /// Whether a selector of namespaces names other labels than the one that is each namespace's own name.
@@ -164,20 +173,20 @@ pub(super) trait PluginKind:
     kube::Resource<DynamicType = ()> + Clone + Debug + serde::de::DeserializeOwned + Send + 'static
 {
     /// The resource as the rest takes it.
-    fn read(self) -> Result<Resource, ParseExpressionError>;
+    fn read(self) -> Resource;
 }
 
 impl PluginKind for DaskPlugin
 where
     Self: kube::Resource<Scope = NamespaceResourceScope>,
 {
-    fn read(self) -> Result<Resource, ParseExpressionError> {
+    fn read(self) -> Resource {
         Resource::of_namespace(self)
     }
 }
 
 impl PluginKind for ClusterDaskPlugin {
-    fn read(self) -> Result<Resource, ParseExpressionError> {
+    fn read(self) -> Resource {
         Resource::of_cluster(self)
     }
 }
@@ -198,7 +207,31 @@ mod tests {
     fn how_often_a_source_is_looked_at(#[case] spec: Value, #[case] seconds: Option<u64>) {
         let object = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": spec});
         let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
-        let resource = Resource::of_namespace(object).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(resource.refresh(), seconds.map(Duration::from_secs));
+        assert_eq!(
+            Resource::of_namespace(object).refresh(),
+            seconds.map(Duration::from_secs)
+        );
+    }
+
+    #[rstest]
+    #[case::fine(json!({"matchLabels": {"a": "b"}}), None)]
+    #[case::operator(json!({"matchExpressions": [{"key": "a", "operator": "Is"}]}), Some("spec.namespaceSelector makes no sense"))]
+    fn a_selector_that_makes_no_sense_is_said(#[case] selector: Value, #[case] expected: Option<&str>) {
+        let object = json!({"metadata": {"name": "p"}, "spec": {
+            "source": {"file": {"path": "/p.wasm"}}, "namespaceSelector": selector}});
+        let object: ClusterDaskPlugin =
+            serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
+        let resource = Resource::of_cluster(object);
+        let said = resource.check().err();
+        assert_eq!(
+            said.as_ref().map(|failure| failure.reason),
+            expected.map(|_| INVALID_SELECTOR)
+        );
+        let starts = |text: &str| {
+            said.as_ref()
+                .is_some_and(|failure| failure.message.starts_with(text))
+        };
+        assert!(expected.is_none_or(starts), "{said:?}");
+        assert_eq!(resource.scope.namespaces.selects_all(), expected.is_some());
     }
 }

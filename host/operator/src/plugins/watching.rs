@@ -120,13 +120,7 @@ async fn follow<K: PluginKind>(client: Client, api: Api<K>, place: Place, tell: 
         namespace: object.namespace(),
         name: object.name_any(),
     };
-    let seen = |object: K| {
-        let id = id(&object);
-        match object.read() {
-            Ok(resource) => send(Told::Seen(Box::new(resource))),
-            Err(error) => warn!(plugin = %id, "a selector makes no sense: {error}"),
-        }
-    };
+    let seen = |object: K| send(Told::Seen(Box::new(object.read())));
     let config = Config::default().timeout(WATCH_SECONDS);
     let events = watcher(api, config).backoff(DefaultBackoff::default());
     let mut events = std::pin::pin!(events);

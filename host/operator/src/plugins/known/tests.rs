@@ -11,7 +11,7 @@ fn known(status: &Value) -> Known {
         "status": status,
     });
     let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
-    Known::new(Resource::of_namespace(object).unwrap_or_else(|error| panic!("{error}")))
+    Known::new(Resource::of_namespace(object))
 }
 
 /// What can be in force: bytes with this digest, that were asked for in this generation.
@@ -279,4 +279,13 @@ async fn what_who_leads_has_found_at_the_source_is_looked_for() {
         "in force until its successor is ready"
     );
     assert!(known.begin().is_some_and(|attempt| attempt.look));
+}
+
+#[test]
+fn a_start_waits_for_what_was_in_force_and_for_what_an_administrator_wants() {
+    assert!(!known(&json!({})).is_awaited());
+    assert!(known(&json!({"digest": "sha256:1"})).is_awaited());
+    let of_cluster = json!({"metadata": {"name": "p"}, "spec": {"source": {"file": {"path": "/p.wasm"}}}});
+    let of_cluster = serde_json::from_value(of_cluster).unwrap_or_else(|error| panic!("{error}"));
+    assert!(Known::new(Resource::of_cluster(of_cluster)).is_awaited());
 }
