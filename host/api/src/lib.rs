@@ -33,7 +33,8 @@ pub use kubernetes::{PodSpec, ServiceSpec};
 pub use metadata::EmbeddedMetadata;
 pub use plugin::{
     ClusterDaskPlugin, ClusterDaskPluginSpec, ConfigMapSource, DaskPlugin, DaskPluginSpec, FileSource,
-    LastGood, OciSource, PluginInterface, PluginLimits, PluginMode, PluginSource, PluginStatus, SecretName,
+    LastGood, OciSource, OnFailure, PluginInterface, PluginLimits, PluginMode, PluginSource, PluginStatus,
+    SecretName,
 };
 pub use worker_group::{
     DaskWorkerGroup, DaskWorkerGroupSpec, DaskWorkerGroupStatus, ScaleDown, UpdateStrategy, UpdateType,

@@ -92,6 +92,9 @@ pub struct DaskPluginSpec {
     #[serde(default)]
     #[schemars(extend("default" = "protect"))]
     pub mode: PluginMode,
+    /// What becomes of a version that fails again and again in operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnFailure>,
     /// Which of its interfaces to use; all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 5), extend("x-kubernetes-list-type" = "set"))]
@@ -184,6 +187,9 @@ pub struct ClusterDaskPluginSpec {
     #[serde(default)]
     #[schemars(extend("default" = "protect"))]
     pub mode: PluginMode,
+    /// What becomes of a version that fails again and again in operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnFailure>,
     /// Which of its interfaces to use; all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 5), extend("x-kubernetes-list-type" = "set"))]
@@ -207,6 +213,7 @@ impl From<ClusterDaskPluginSpec> for DaskPluginSpec {
             limits: spec.limits,
             order: spec.order,
             mode: spec.mode,
+            on_failure: spec.on_failure,
             interfaces: spec.interfaces,
             selector: spec.selector,
         }
@@ -311,6 +318,17 @@ pub enum PluginMode {
     Protect,
     /// What it says is only reported.
     Monitor,
+}
+
+/// What becomes of a version that fails again and again in operation: `LastGood` puts the one before in force again, if there
+/// is one; `Hold` keeps it, and what it can't decide about is refused and held until it can or the plugin is changed. By
+/// default `Hold` for a policy that protects, and `LastGood` for everything else.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum OnFailure {
+    /// The version before decides again.
+    LastGood,
+    /// It stays in force, and what it can't decide about is held.
+    Hold,
 }
 
 /// What a component can stand for.

@@ -1,17 +1,17 @@
 //! Watches over a plugin that is in force: one that fails again and again is told of.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dask_operator_render::logic::{Failure, Logic};
 use dask_operator_render::policy::Rules;
-use dask_operator_runtime::CallError;
 use dask_operator_runtime::contract::{
     AdmissionRequest, AdmissionResponse, Answer, Finding, Observation, Plan, ResourceKind, Review,
     ReviewRequest,
 };
+use dask_operator_runtime::{CallError, Failure as CallFailure};
 use serde::Deserialize;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -24,9 +24,12 @@ const OBJECTS: usize = 3;
 /// And so many about whatever objects, when there is no success in between.
 const FAILURES: usize = 8;
 
-/// A policy that protects is on trial until it has decided about so many different objects, and not longer than that.
-/// Afterwards nobody can have it taken back by making it fail.
-const TRIAL: (usize, Duration) = (3, Duration::from_secs(600));
+/// A plugin of the cluster is taken back for failures in so many namespaces: nobody who has rights in one of them has it
+/// taken back for all others.
+const NAMESPACES: usize = 3;
+
+/// Failures about larger objects, in bytes, are no plugin's fault: they may be made to exceed its limits.
+const LARGE: usize = 256 << 10;
 
 /// One that failed again and again, and then decides without a failure for so long, is well again.
 const WELL: Duration = Duration::from_secs(60);
@@ -34,10 +37,12 @@ const WELL: Duration = Duration::from_secs(60);
 /// What becomes of a plugin that fails again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Term {
-    /// It can be taken back for ever: nothing that is forbidden becomes allowed by that.
-    Endless,
-    /// It can be taken back while it is on trial ([`TRIAL`]).
-    Trial,
+    /// It stays in force: what was in force before it may allow what it forbids.
+    Hold,
+    /// It is taken back for failures about different objects.
+    Objects,
+    /// It is taken back for failures in different namespaces.
+    Namespaces,
 }
 
 /// What is to be told of a plugin.
@@ -76,35 +81,17 @@ pub(super) struct Guard {
 }
 
 /// What has been seen of it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Row {
-    /// Failures without a success in between, and the objects that they were about.
+    /// Failures without a success in between, and the objects and namespaces that they were about.
     failures: usize,
     objects: HashSet<u64>,
-    told: bool,
+    namespaces: HashSet<u64>,
+    /// What was told of them: whether it can be taken back.
+    told: Option<bool>,
     failed: Option<Instant>,
-    /// Since when it has been in force.
-    begun: Instant,
-    /// Objects that it has decided about, until they are enough.
-    decided: HashSet<u64>,
-}
-
-impl Row {
-    fn new(now: Instant) -> Self {
-        Self {
-            failures: 0,
-            objects: HashSet::new(),
-            told: false,
-            failed: None,
-            begun: now,
-            decided: HashSet::new(),
-        }
-    }
-
-    fn is_on_trial(&self, now: Instant) -> bool {
-        let (objects, time) = TRIAL;
-        self.decided.len() < objects && now.duration_since(self.begun) < time
-    }
+    /// Whether it has decided about anything since it is in force.
+    has_decided: bool,
 }
 
 impl Guard {
@@ -115,50 +102,67 @@ impl Guard {
             digest,
             term,
             tell,
-            row: Mutex::new(Row::new(Instant::now())),
+            row: Mutex::default(),
         })
     }
 
     /// What was before (samples) does not count: it is in force from now on.
     pub(super) fn begin(&self) {
-        *self.row.lock().unwrap_or_else(PoisonError::into_inner) = Row::new(Instant::now());
+        *self.row.lock().unwrap_or_else(PoisonError::into_inner) = Row::default();
     }
 
     /// Notes how a call about `object` (JSON) went. What a plugin refuses or can't decide is no failure, nor is a call that
     /// was ended because whoever asked had no more time.
     fn note<T>(&self, object: &str, answer: Result<T, Failure>) -> Result<T, Failure> {
         match &answer {
-            Ok(_) => self.decides(object, Instant::now()),
-            Err(failure) if is_its_fault(failure) => self.fails(object, failure, Instant::now()),
+            Ok(_) => self.decides(Instant::now()),
+            Err(failure) if is_its_fault(failure) && object.len() <= LARGE => {
+                self.fails(object, failure, Instant::now());
+            }
             Err(_) => {}
         }
         answer
     }
 
-    fn decides(&self, object: &str, now: Instant) {
+    fn decides(&self, now: Instant) {
         let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
-        if row.decided.len() < TRIAL.0 {
-            row.decided.insert(place(object));
-        }
+        row.has_decided = true;
         row.failures = 0;
         row.objects.clear();
+        row.namespaces.clear();
         // One that fails for some objects only is not told of each time that another one goes well in between.
         let is_well = row.failed.is_none_or(|failed| now.duration_since(failed) >= WELL);
-        if is_well && std::mem::take(&mut row.told) {
+        if is_well && row.told.take().is_some() {
             self.tell(Told::Well);
         }
     }
 
     fn fails(&self, object: &str, failure: &Failure, now: Instant) {
+        let (object, namespace) = place(object);
         let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
         row.failures += 1;
-        row.objects.insert(place(object));
         row.failed = Some(now);
-        let hopeless = row.objects.len() >= OBJECTS || row.failures >= FAILURES;
-        if hopeless && !std::mem::replace(&mut row.told, true) {
+        if row.objects.len() < OBJECTS {
+            row.objects.insert(object);
+        }
+        if row.namespaces.len() < NAMESPACES {
+            row.namespaces.insert(namespace);
+        }
+        let is_hopeless = row.objects.len() >= OBJECTS || row.failures >= FAILURES;
+        let may_go_back = match self.term {
+            Term::Hold => false,
+            Term::Objects => true,
+            // One that has never worked can be taken back where a single namespace uses it.
+            Term::Namespaces => {
+                row.namespaces.len() >= NAMESPACES || (!row.has_decided && row.failures >= FAILURES)
+            }
+        };
+        let is_news = row.told.is_none_or(|could_go_back| may_go_back && !could_go_back);
+        if is_hopeless && is_news {
+            row.told = Some(may_go_back);
             self.tell(Told::Fails {
                 message: failure.to_string(),
-                may_go_back: self.term == Term::Endless || row.is_on_trial(now),
+                may_go_back,
             });
         }
     }
@@ -179,8 +183,8 @@ fn is_its_fault(failure: &Failure) -> bool {
     error.is_some_and(|error| error.failure.is_of_component())
 }
 
-/// What tells one object from another: its kind, namespace and name.
-fn place(object: &str) -> u64 {
+/// What tells one object from another (its kind, namespace and name), and one namespace from another.
+fn place(object: &str) -> (u64, u64) {
     #[derive(Default, Deserialize, Hash)]
     #[serde(default)]
     struct Object {
@@ -194,9 +198,19 @@ fn place(object: &str) -> u64 {
         name: String,
     }
     let object: Object = serde_json::from_str(object).unwrap_or_default();
+    (hash(&object), hash(&object.metadata.namespace))
+}
+
+fn hash(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    object.hash(&mut hasher);
+    value.hash(&mut hasher);
     hasher.finish()
+}
+
+/// Whether a policy did not come to an end in its time, which load alone can bring about.
+fn is_late(failure: &Failure) -> bool {
+    let call = failure.downcast_ref::<CallError>();
+    call.is_some_and(|call| matches!(*call.failure, CallFailure::Deadline { .. }))
 }
 
 /// Somebody who is watched over.
@@ -227,24 +241,34 @@ impl<T: Logic> Logic for Guarded<T> {
 }
 
 impl<T: Rules> Rules for Guarded<T> {
+    /// What comes of a dry run does not count: it leaves nothing behind, so that anybody can make any number of them.
     fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
-        self.guard.note(&request.object, self.inner.admit(request))
+        let answer = self.inner.admit(request);
+        if request.dry_run || answer.as_ref().is_err_and(is_late) {
+            return answer;
+        }
+        self.guard.note(&request.object, answer)
     }
 
     fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
-        self.guard.note(&request.parent, self.inner.review_plan(request))
+        let answer = self.inner.review_plan(request);
+        if answer.as_ref().is_err_and(is_late) {
+            return answer;
+        }
+        self.guard.note(&request.parent, answer)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use dask_operator_runtime::{Digest, Failure as What};
+    use dask_operator_runtime::Digest;
+    use dask_operator_runtime::contract::Operation;
     use rstest::rstest;
-    use tokio::sync::mpsc::unbounded_channel;
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
     use super::*;
 
-    fn error(what: What) -> Failure {
+    fn failure(what: CallFailure) -> Failure {
         Box::new(CallError {
             component: "c".into(),
             digest: Digest::of(b""),
@@ -254,40 +278,17 @@ mod tests {
         })
     }
 
-    /// What is told of a plugin of that term. Calls: the object's name, and how it goes: `+`, `-` (trap), `!` (no room) or `?`
-    /// (another error); a number is so many seconds.
-    fn told(term: Term, calls: &str) -> String {
-        let (tell, mut heard) = unbounded_channel();
+    fn guard(term: Term) -> (Arc<Guard>, UnboundedReceiver<News>) {
+        let (tell, heard) = unbounded_channel();
         let id = PluginId {
             namespace: None,
             name: "p".into(),
         };
-        let guard = Guard::new(id, "sha256:1".into(), term, tell);
-        // What was tried on samples does not count.
-        for name in ["a", "b", "c"] {
-            guard.decides(&object(name), Instant::now());
-        }
-        guard.begin();
-        let mut now = Instant::now();
-        for call in calls.split(' ') {
-            if let Ok(seconds) = call.parse() {
-                now += Duration::from_secs(seconds);
-                continue;
-            }
-            let (name, how) = call.split_at(1);
-            match how {
-                "+" => guard.decides(&object(name), now),
-                "-" => guard.fails(&object(name), &error(What::Missing), now),
-                how => {
-                    let failure = match how {
-                        "!" => error(What::Exhausted("it is full".into())),
-                        _ => "something else".into(),
-                    };
-                    let answer: Result<(), Failure> = guard.note(&object(name), Err(failure));
-                    assert!(answer.is_err());
-                }
-            }
-        }
+        (Guard::new(id, "sha256:1".into(), term, tell), heard)
+    }
+
+    /// What was told: that it fails and can be taken back (`b`) or not (`f`), or that it is well again (`w`).
+    fn letters(mut heard: UnboundedReceiver<News>) -> String {
         let mut told = String::new();
         while let Ok(news) = heard.try_recv() {
             told.push(match news.what {
@@ -301,24 +302,50 @@ mod tests {
         told
     }
 
+    /// What is told of a plugin of that term. Calls: the object's namespace (`n` where there is one letter only) and name, and
+    /// how it goes: `+`, `-` (trap) or `?` (another error); a number is so many seconds.
+    fn told(term: Term, calls: &str) -> String {
+        let (guard, heard) = guard(term);
+        // What was tried on samples does not count.
+        guard.decides(Instant::now());
+        guard.begin();
+        let mut now = Instant::now();
+        for call in calls.split(' ') {
+            if let Ok(seconds) = call.parse() {
+                now += Duration::from_secs(seconds);
+                continue;
+            }
+            let (name, how) = call.split_at(call.len() - 1);
+            match how {
+                "+" => guard.decides(now),
+                "-" => guard.fails(&object(name), &failure(CallFailure::Missing), now),
+                _ => {
+                    let answer: Result<(), Failure> = guard.note(&object(name), Err("something else".into()));
+                    assert!(answer.is_err());
+                }
+            }
+        }
+        letters(heard)
+    }
+
     fn object(name: &str) -> String {
-        format!(r#"{{"kind": "DaskCluster", "metadata": {{"name": "{name}"}}, "status": {{}}}}"#)
+        let (namespace, name) = match name.split_at(name.len() - 1) {
+            ("", name) => ("n", name),
+            both => both,
+        };
+        format!(
+            r#"{{"kind": "DaskCluster", "metadata": {{"namespace": "{namespace}", "name": "{name}"}}, "status": {{}}}}"#
+        )
     }
 
     #[test]
-    fn who_has_no_more_time_blames_nobody() {
-        let no_time = || -> Failure {
-            Box::new(CallError {
-                component: "c".into(),
-                digest: Digest::of(b""),
-                interface: "policy",
-                function: "admit",
-                failure: Box::new(What::NoTime {
-                    left: Duration::from_millis(10),
-                }),
-            })
+    fn who_has_no_more_time_or_no_room_blames_nobody() {
+        let no_time = CallFailure::NoTime {
+            left: Duration::from_millis(10),
         };
-        assert!(is_its_fault(&trap()) && !is_its_fault(&no_time()));
+        assert!(is_its_fault(&failure(CallFailure::Missing)));
+        assert!(!is_its_fault(&failure(no_time)));
+        assert!(!is_its_fault(&failure(CallFailure::Exhausted("it is full".into()))));
     }
 
     #[rstest]
@@ -327,26 +354,85 @@ mod tests {
     #[case::three_objects("a- b- c- d-", "b")]
     #[case::others_go_well("a- b- x+ c- a- x+ b- c-", "")]
     #[case::no_traps("a? b? c? d?", "")]
-    #[case::no_room("a! b! c! d!", "")]
     #[case::again_after_success("a- b- c- 60 a+ a- b- c-", "bwb")]
     #[case::after_others_went_well("x+ y+ z+ a- b- c-", "b")]
     fn what_fails_in_a_row_is_told(#[case] calls: &str, #[case] expected: &str) {
-        assert_eq!(told(Term::Endless, calls), expected);
+        assert_eq!(told(Term::Objects, calls), expected);
     }
 
     #[rstest]
-    #[case::at_first("a- b- c-", "b")]
-    #[case::after_two_decisions("x+ y+ a- b- c-", "b")]
-    #[case::two_about_the_same("x+ x+ x+ a- b- c-", "b")]
-    #[case::after_the_third("x+ y+ z+ a- b- c-", "f")]
-    #[case::after_ten_minutes("600 a- b- c-", "f")]
-    #[case::just_before("599 a- b- c-", "b")]
-    #[case::others_go_well_in_between("x+ y+ z+ a- b- c- x+ a- b- c- y+", "f")]
-    #[case::well_for_a_minute("x+ y+ z+ a- b- c- 59 x+ 1 x+", "fw")]
-    fn a_policy_that_protects_can_be_taken_back_while_it_is_on_trial(
-        #[case] calls: &str,
+    #[case::at_first("a- b- c-", "f")]
+    #[case::in_many_namespaces("xa- yb- zc- wd-", "f")]
+    #[case::for_long("a- a- a- a- a- a- a- a- a-", "f")]
+    #[case::others_go_well_in_between("a- b- c- x+ a- b- c- y+", "f")]
+    #[case::well_for_a_minute("a- b- c- 59 x+ 1 x+", "fw")]
+    fn what_holds_is_never_taken_back(#[case] calls: &str, #[case] expected: &str) {
+        assert_eq!(told(Term::Hold, calls), expected);
+    }
+
+    #[rstest]
+    #[case::one_namespace("xz+ xa- xb- xc- xd-", "f")]
+    #[case::one_namespace_for_long("xz+ xa- xb- xc- xd- xe- xf- xg- xh- xi-", "f")]
+    #[case::three_namespaces("xz+ xa- ya- za-", "b")]
+    #[case::first_one_and_then_others("xz+ xa- xb- xc- ya- za- zb-", "fb")]
+    #[case::others_go_well("xz+ xa- ya- xz+ za- xa-", "")]
+    #[case::never_worked("xa- xa- xa- xa- xa- xa- xa- xa-", "b")]
+    fn one_namespace_has_nothing_taken_back_for_all(#[case] calls: &str, #[case] expected: &str) {
+        assert_eq!(told(Term::Namespaces, calls), expected);
+    }
+
+    /// Rules of which each call fails so.
+    struct Failing(fn() -> CallFailure);
+
+    impl Rules for Failing {
+        fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+            Err(failure(self.0()))
+        }
+
+        fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+            Err(failure(self.0()))
+        }
+    }
+
+    fn late() -> CallFailure {
+        CallFailure::Deadline {
+            limit: Duration::from_secs(1),
+        }
+    }
+
+    fn missing() -> CallFailure {
+        CallFailure::Missing
+    }
+
+    #[rstest]
+    #[case::fails(missing, false, 0, "b")]
+    #[case::dry_run(missing, true, 0, "")]
+    #[case::late(late, false, 0, "")]
+    #[case::large(missing, false, LARGE, "")]
+    fn what_anybody_can_bring_about_does_not_count(
+        #[case] how: fn() -> CallFailure,
+        #[case] dry_run: bool,
+        #[case] larger: usize,
         #[case] expected: &str,
     ) {
-        assert_eq!(told(Term::Trial, calls), expected);
+        let (guard, heard) = guard(Term::Objects);
+        let inner = Failing(how);
+        let policy = Guarded { inner, guard };
+        for name in ["a", "b", "c"] {
+            let request = AdmissionRequest {
+                kind: ResourceKind {
+                    api_version: "kubernetes.dask.org/v1".into(),
+                    kind: "DaskCluster".into(),
+                },
+                operation: Operation::Create,
+                object: object(name) + &" ".repeat(larger),
+                old: None,
+                user_info: "{}".into(),
+                dry_run,
+                settings: "{}".into(),
+            };
+            assert!(policy.admit(&request).is_err());
+        }
+        assert_eq!(letters(heard), expected);
     }
 }

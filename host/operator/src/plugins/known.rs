@@ -252,8 +252,8 @@ impl Known {
             self.trouble = Some(LoadFailure::new(
                 FAILS_IN_OPERATION,
                 format!(
-                    "{failed} fails again and again; its trial is over, and it is not taken back: what it can't decide about \
-                     is refused and held, until it can or this plugin is changed: {message}"
+                    "{failed} fails again and again, and it is not taken back: what it can't decide about is refused and \
+                     held, until it can or this plugin is changed: {message}"
                 ),
             ));
             return false;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dask_operator_api::{PluginLimits, PluginMode};
+use dask_operator_api::{OnFailure, PluginLimits, PluginMode};
 use dask_operator_core::gate::kinds::{allowed, gives_rights};
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
@@ -99,8 +99,7 @@ impl Workshop {
             ));
         }
         let digest = component.digest().to_string();
-        let protects = interfaces.contains(&Interface::Policy) && resource.spec.mode == PluginMode::Protect;
-        let term = if protects { Term::Trial } else { Term::Endless };
+        let term = term(resource, interfaces.contains(&Interface::Policy));
         let guard = Guard::new(resource.id.clone(), digest.clone(), term, self.news.clone());
         let title = format!("{} of {}", title(&component), resource.id);
         let mut entry = Entry {
@@ -235,6 +234,21 @@ pub(super) fn wanted(resource: &Resource, component: &Component) -> Result<Vec<I
     wanted.iter().map(|interface| find(interface.name())).collect()
 }
 
+/// What becomes of a plugin that fails again and again.
+fn term(resource: &Resource, is_policy: bool) -> Term {
+    let protects = is_policy && resource.spec.mode == PluginMode::Protect;
+    let usual = if protects {
+        OnFailure::Hold
+    } else {
+        OnFailure::LastGood
+    };
+    match (resource.spec.on_failure.unwrap_or(usual), &resource.id.namespace) {
+        (OnFailure::Hold, _) => Term::Hold,
+        (OnFailure::LastGood, Some(_)) => Term::Objects,
+        (OnFailure::LastGood, None) => Term::Namespaces,
+    }
+}
+
 /// What a call may use: what the resource says, and never more than usual.
 pub(super) fn limits(wanted: Option<&PluginLimits>) -> Result<Limits, LoadFailure> {
     let usual = Limits::default();
@@ -303,6 +317,7 @@ mod tests {
     use dask_operator_render::logic::{Failure, Logic};
     use dask_operator_runtime::contract::{self, Answer, Finding, Observation, Plan};
     use rstest::rstest;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::kinds::Kind;
@@ -370,6 +385,35 @@ mod tests {
             }
             (checked, _) => panic!("{checked:?}"),
         }
+    }
+
+    #[rstest]
+    #[case::policy("DaskPlugin", "protect", Value::Null, true, Term::Hold)]
+    #[case::policy_of_the_cluster("ClusterDaskPlugin", "protect", Value::Null, true, Term::Hold)]
+    #[case::only_monitors("ClusterDaskPlugin", "monitor", Value::Null, true, Term::Namespaces)]
+    #[case::logic("ClusterDaskPlugin", "protect", Value::Null, false, Term::Namespaces)]
+    #[case::logic_of_a_namespace("DaskPlugin", "protect", Value::Null, false, Term::Objects)]
+    #[case::policy_that_may("ClusterDaskPlugin", "protect", json!("LastGood"), true, Term::Namespaces)]
+    #[case::logic_that_may_not("DaskPlugin", "protect", json!("Hold"), false, Term::Hold)]
+    fn policies_that_protect_hold(
+        #[case] kind: &str,
+        #[case] mode: &str,
+        #[case] on_failure: Value,
+        #[case] is_policy: bool,
+        #[case] expected: Term,
+    ) {
+        let mut object = json!({"metadata": {"name": "p"}, "spec": {"source": {}, "mode": mode}});
+        if !on_failure.is_null() {
+            object["spec"]["onFailure"] = on_failure;
+        }
+        let resource = if kind == "DaskPlugin" {
+            object["metadata"]["namespace"] = "n".into();
+            serde_json::from_value(object).map(Resource::of_namespace)
+        } else {
+            serde_json::from_value(object).map(Resource::of_cluster)
+        };
+        let resource = resource.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(term(&resource, is_policy), expected);
     }
 
     #[test]
