@@ -6,7 +6,7 @@ from support.manifests import cluster
 from support.registry import ADDRESS
 from support.waiting import until
 
-from plugins.conftest import other
+from plugins.conftest import digest, other
 from plugins.test_swaps import stamp, versions
 
 
@@ -51,4 +51,38 @@ def test_a_restart_needs_no_registry(kubectl, lone, plugins, registry, built):
     # It goes on when the registry is back.
     workers(kubectl, "c-default", 4)
     plugins.ready("p")
+    operator.stop()
+
+
+def test_what_ended_the_operator_is_in_quarantine(kubectl, lone, plugins, built, tmp_path):
+    component = other(built["scripted"], 31)
+    source = plugins.file("p", component)
+    plugins.apply("p", source)
+    metadata = kubectl.get("daskplugin", "p")["metadata"]
+    # As two operators leave it that ended while they tried it.
+    cache = tmp_path / "components"
+    tried = cache / "plugins" / "tried"
+    tried.mkdir(parents=True)
+    cache.chmod(0o700)
+    crash = f"{metadata['uid']} {metadata['generation']}"
+    digits = digest(component).removeprefix("sha256:")
+    (tried / f"{digits}.suspect").write_text(f"{crash}\n")
+    (tried / f"{digits}.{metadata['uid']}.trying").write_text(str(metadata["generation"]))
+    operator = lone(kubectl, cache=cache)
+    said = plugins.ready("p", "False")
+    assert said["reason"] == "Quarantined" and "has not been in force yet" in said["message"], said
+    # Who has mended what ended it has it tried again.
+    plugins.apply("p", source, settings=stamp("again"))
+    plugins.ready("p")
+    assert list(tried.iterdir()) == []
+    operator.stop()
+
+
+def test_a_policy_that_was_applied_meanwhile_decides_from_the_start(kubectl, start, plugins, built):
+    here = {"matchLabels": {"kubernetes.io/metadata.name": kubectl.namespace}}
+    plugins.apply("p", plugins.file("p", other(built["scripted"], 32)), cluster=True, namespaceSelector=here, settings=stamp("first"))
+    kubectl.apply(cluster("c", 2))
+    operator = start()
+    workers(kubectl, "c-default", 2)
+    assert versions(kubectl) == ["first", "first"]
     operator.stop()

@@ -3,15 +3,17 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use dask_operator_api::LastGood;
 use futures::FutureExt;
 use kube::Client;
-use tokio::sync::Semaphore;
+use tokio::sync::RwLock;
 use tracing::warn;
 
 use super::PluginId;
-use super::failure::{LoadFailure, ROLLED_BACK};
+use super::failure::{LoadFailure, QUARANTINED, ROLLED_BACK};
 use super::fetch::{Fetched, Sources};
 use super::kept::Kept;
+use super::marks::{Marks, Standing};
 use super::prepare::{Good, Workshop};
 use super::resource::Resource;
 
@@ -21,8 +23,10 @@ pub(super) struct Means {
     pub(super) sources: Sources,
     pub(super) kept: Kept,
     pub(super) workshop: Workshop,
-    /// Attempts that may run at once: each may compile for seconds.
-    pub(super) permits: Semaphore,
+    /// What is being tried, and what ended the operator when it was.
+    pub(super) marks: Marks,
+    /// Whoever tries a suspect does so alone.
+    pub(super) trials: RwLock<()>,
 }
 
 /// What is attempted.
@@ -32,6 +36,10 @@ pub(super) struct Attempt {
     pub(super) good: Option<Good>,
     /// A digest that was taken back and shall not come again.
     pub(super) rolled_back: Option<String>,
+    /// A component that could not be used again and again, and is not tried again for now.
+    pub(super) given_up: Option<LoadFailure>,
+    /// Why it may not be loaded at all.
+    pub(super) refused: Option<LoadFailure>,
     /// Whether to look at the source although it is the same as before.
     pub(super) look: bool,
 }
@@ -52,8 +60,6 @@ pub(super) struct Outcome {
 impl Attempt {
     /// Makes the attempt.
     pub(super) async fn make(self, means: Arc<Means>) -> Outcome {
-        // The semaphore is never closed.
-        let _permit = means.permits.acquire().await;
         let (id, uid) = (self.resource.id.clone(), self.resource.uid.clone());
         let generation = self.resource.generation;
         let before = self.good.as_ref().map(Good::mark);
@@ -86,10 +92,13 @@ impl Attempt {
     /// What shall be in force; none when it is already.
     async fn load(&self, means: &Arc<Means>) -> Result<Option<Good>, LoadFailure> {
         let resource = &self.resource;
+        if let Some(refused) = &self.refused {
+            return Err(refused.clone());
+        }
         resource.check()?;
         means.sources.check(resource)?;
         if let Some(known) = self.known_digest().filter(|_| !self.look)
-            && let Some(bytes) = means.kept.load(&known)
+            && let Some(bytes) = means.kept.load(&resource.id, &known)
         {
             let image_digest = match &self.good {
                 Some(good) => good.image_digest.clone(),
@@ -116,6 +125,15 @@ impl Attempt {
         {
             return Ok(None);
         }
+        if let Some(failure) = &self.given_up
+            && failure.tried.as_ref() == Some(&digest)
+        {
+            // It is not tried now, and so this does not count.
+            return Err(LoadFailure {
+                tried: None,
+                ..failure.clone()
+            });
+        }
         prepare(means, resource.clone(), fetched).await.map(Some)
     }
 
@@ -130,13 +148,17 @@ impl Attempt {
         }
         // After a restart.
         let last = resource.status.last_good.as_ref()?;
-        (last.generation == resource.generation && last.rolled_back.is_none()).then(|| last.digest.clone())
+        let is_current = last.generation == resource.generation && last.rolled_back.is_none();
+        (is_current && is_asked_for(resource, last)).then(|| last.digest.clone())
     }
 
     /// What was in force before a restart.
     async fn fall_back(&self, means: &Arc<Means>) -> Option<Good> {
         let last = self.resource.status.last_good.as_ref()?;
-        let bytes = means.kept.load(&last.digest)?;
+        if !is_asked_for(&self.resource, last) {
+            return None;
+        }
+        let bytes = means.kept.load(&self.resource.id, &last.digest)?;
         let mut resource = self.resource.clone();
         resource.generation = last.generation;
         resource.spec.settings = last.settings.clone();
@@ -169,25 +191,56 @@ async fn caught(
     })
 }
 
+/// Whether what a status says to be in force is what its resource asks for, as far as that can be told: a digest that the
+/// status names is believed only where the resource names no other one.
+fn is_asked_for(resource: &Resource, last: &LastGood) -> bool {
+    let asked = resource.spec.digest.as_ref();
+    last.generation != resource.generation || asked.is_none_or(|asked| *asked == last.digest)
+}
+
 /// Makes bytes ready, and keeps them for the next start.
 async fn prepare(means: &Arc<Means>, resource: Resource, fetched: Fetched) -> Result<Good, LoadFailure> {
-    let means = means.clone();
+    let digest = dask_operator_sources::digest(&fetched.bytes);
+    let standing = means.marks.standing(&digest, &resource);
+    // A suspect has nothing beside it, so that it is known who ended the operator.
+    let (_beside, _alone) = match standing {
+        Standing::Free => (Some(means.trials.read().await), None),
+        Standing::Suspect => (None, Some(means.trials.write().await)),
+        Standing::Quarantined => {
+            return Err(LoadFailure::new(
+                QUARANTINED,
+                format!(
+                    "the operator has ended again and again while it tried the component with the digest {digest}, which \
+                     is not tried any more: push another one, or change the resource to try this one again"
+                ),
+            ));
+        }
+    };
+    let mark = means.marks.begin(&digest, &resource);
     let id = resource.id.clone();
+    let in_background = means.clone();
     let prepared = tokio::task::spawn_blocking(move || {
+        let means = in_background;
         let good = means
             .workshop
             .prepare(&resource, &fetched.bytes, fetched.image_digest)?;
-        if let Err(error) = means.kept.store(&good.digest, &fetched.bytes) {
+        if let Err(error) = means.kept.store(&resource.id, &good.digest, &fetched.bytes) {
             warn!(plugin = %resource.id, "can't be kept, so that the next start has to fetch it: {error}");
         }
         Ok(good)
     });
-    prepared.await.unwrap_or_else(|error| {
-        Err(LoadFailure::new(
+    let prepared = prepared.await;
+    if let Some(mark) = mark {
+        mark.ended();
+    }
+    match prepared {
+        Ok(Ok(good)) => Ok(good),
+        Ok(Err(failure)) => Err(LoadFailure::of(failure, &digest)),
+        Err(error) => Err(LoadFailure::new(
             "Unfit",
             format!("{id} can't be made ready; this is a bug: {error}"),
-        ))
-    })
+        )),
+    }
 }
 
 #[cfg(test)]

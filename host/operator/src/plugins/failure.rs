@@ -5,6 +5,12 @@ use dask_operator_sources::SourceError;
 /// The reason of what failed in operation and was taken back for what was in force before it.
 pub(super) const ROLLED_BACK: &str = "RolledBack";
 
+/// The reason of one too many in its namespace.
+pub(super) const TOO_MANY: &str = "TooManyPlugins";
+
+/// The reason of a component that is not tried again, because the operator has ended while it was.
+pub(super) const QUARANTINED: &str = "Quarantined";
+
 /// The reason of a selector that makes no sense.
 pub(super) const INVALID_SELECTOR: &str = "InvalidSelector";
 
@@ -16,6 +22,8 @@ pub(super) struct LoadFailure {
     pub(super) reason: &'static str,
     /// In a sentence.
     pub(super) message: String,
+    /// The digest of the component that was tried, where that is what failed.
+    pub(super) tried: Option<String>,
 }
 
 impl LoadFailure {
@@ -24,13 +32,22 @@ impl LoadFailure {
         Self {
             reason,
             message: message.into(),
+            tried: None,
+        }
+    }
+
+    /// The same of a component with this digest, that was tried.
+    pub(super) fn of(self, digest: &str) -> Self {
+        Self {
+            tried: Some(digest.to_owned()),
+            ..self
         }
     }
 
     /// Whether what was in force before this process began must not go on: because somebody has forbidden it, or because
     /// nobody can say any more what it is for.
     pub(super) fn forbids(&self) -> bool {
-        ["SourceNotAllowed", INVALID_SELECTOR].contains(&self.reason)
+        ["SourceNotAllowed", INVALID_SELECTOR, TOO_MANY].contains(&self.reason)
     }
 }
 

@@ -1,16 +1,28 @@
-//! Components that are or were in force, by digest, on disk: so that a restart needs no
-//! registry.
+//! Components that are or were in force, by owner and digest, on disk: so that a restart needs no registry.
+//!
+//! Each namespace has a folder of its own: nobody has what another one keeps thrown out, or is given it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dask_operator_sources::verify;
 
+use super::PluginId;
 use crate::newest;
 
-/// How many are kept. The oldest go first.
+/// How many are kept of the cluster. The oldest go first.
 const MOST: usize = 64;
+
+/// And of each namespace.
+const MOST_OF_NAMESPACE: usize = super::quota::MOST;
+
+/// What those of all namespaces may take together, in bytes. What is beyond that is not kept, and fetched again after a restart.
+const BYTES_OF_NAMESPACES: u64 = 256 << 20;
+
+/// The folder of those of namespaces, in which each has its own.
+const NAMESPACES: &str = "namespaces";
 
 /// A folder of components; without one nothing is kept.
 #[derive(Clone, Debug, Default)]
@@ -23,10 +35,16 @@ impl Kept {
         Self(folder)
     }
 
-    /// The bytes with this digest, `sha256:…`; none that were changed since.
+    /// The folder of marks on what is being tried.
+    pub(super) fn marks(&self) -> Option<PathBuf> {
+        self.0.as_ref().map(|folder| folder.join("tried"))
+    }
+
+    /// The bytes with this digest, `sha256:…`, that were kept for a plugin of the cluster or of the same namespace; none that
+    /// were changed since.
     #[must_use]
-    pub fn load(&self, digest: &str) -> Option<Vec<u8>> {
-        let bytes = fs::read(self.path(digest)?).ok()?;
+    pub fn load(&self, owner: &PluginId, digest: &str) -> Option<Vec<u8>> {
+        let bytes = fs::read(self.path(owner, digest)?).ok()?;
         verify(&bytes, digest).ok().map(|()| bytes)
     }
 
@@ -34,32 +52,87 @@ impl Kept {
     ///
     /// # Errors
     ///
-    /// When they can't be written.
-    pub fn store(&self, digest: &str, bytes: &[u8]) -> io::Result<()> {
-        let Some(path) = self.path(digest) else {
+    /// When they can't be written, or plugins of namespaces have too many.
+    pub fn store(&self, owner: &PluginId, digest: &str, bytes: &[u8]) -> io::Result<()> {
+        let Some(path) = self.path(owner, digest) else {
             return Ok(());
         };
-        if self.load(digest).is_some() {
+        if self.load(owner, digest).is_some() {
             // It is among the newest again.
             return fs::File::open(&path)?.set_modified(std::time::SystemTime::now());
         }
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
+        if owner.namespace.is_some() && self.bytes_of_namespaces() + bytes.len() as u64 > BYTES_OF_NAMESPACES
+        {
+            return Err(io::Error::other(format!(
+                "those of namespaces take more than {} MiB",
+                BYTES_OF_NAMESPACES >> 20
+            )));
         }
+        let most = match owner.namespace {
+            Some(_) => MOST_OF_NAMESPACE,
+            None => MOST,
+        };
+        let Some(folder) = path.parent() else {
+            return Ok(());
+        };
+        fs::create_dir_all(folder)?;
         newest::write(&path, bytes, 0o644)?;
-        match &self.0 {
-            Some(folder) => newest::keep(folder, ".wasm", MOST),
-            None => Ok(()),
-        }
+        newest::keep(folder, ".wasm", most)
     }
 
-    /// The file of a digest. A digest has hexadecimal digits only, so that it leads nowhere else.
-    fn path(&self, digest: &str) -> Option<PathBuf> {
-        let digits = digest.strip_prefix("sha256:")?;
-        let is_digest = digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-        let folder = self.0.as_ref().filter(|_| is_digest)?;
-        Some(folder.join(format!("{digits}.wasm")))
+    /// Throws out what was kept for other namespaces than these, which have plugins.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be removed.
+    pub fn keep_only(&self, namespaces: &BTreeSet<&str>) -> io::Result<()> {
+        let Some(folder) = self.of_namespaces().filter(|folder| folder.exists()) else {
+            return Ok(());
+        };
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry
+                .file_name()
+                .to_str()
+                .is_none_or(|name| !namespaces.contains(name))
+            {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
     }
+
+    fn of_namespaces(&self) -> Option<PathBuf> {
+        self.0.as_ref().map(|folder| folder.join(NAMESPACES))
+    }
+
+    /// What is kept of all namespaces, in bytes.
+    fn bytes_of_namespaces(&self) -> u64 {
+        let files = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
+        let folders = self.of_namespaces().into_iter().flat_map(|folder| files(&folder));
+        let sizes = folders.flat_map(|folder| files(&folder.path()));
+        sizes.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
+    }
+
+    /// The file of a digest. Neither a digest nor a namespace leads anywhere else.
+    fn path(&self, owner: &PluginId, digest: &str) -> Option<PathBuf> {
+        let file = format!("{}.wasm", digits(digest)?);
+        let folder = match &owner.namespace {
+            None => self.0.clone()?,
+            Some(namespace) if dask_operator_core::gate::words::is_label(namespace) => {
+                self.of_namespaces()?.join(namespace)
+            }
+            Some(_) => return None,
+        };
+        Some(folder.join(file))
+    }
+}
+
+/// The hexadecimal digits of a digest, `sha256:…`.
+pub(super) fn digits(digest: &str) -> Option<&str> {
+    let digits = digest.strip_prefix("sha256:")?;
+    let is_digest = digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_digest.then_some(digits)
 }
 
 #[cfg(test)]
@@ -68,30 +141,67 @@ mod tests {
 
     use super::*;
 
+    fn owner(namespace: &str) -> PluginId {
+        PluginId {
+            namespace: (!namespace.is_empty()).then(|| namespace.to_owned()),
+            name: "p".into(),
+        }
+    }
+
     #[test]
     fn what_is_kept_is_found_unless_it_was_changed() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let kept = Kept::new(Some(folder.path().join("kept")));
-        let name = digest(b"component");
-        assert_eq!(kept.load(&name), None);
-        kept.store(&name, b"component")?;
-        kept.store(&name, b"component")?;
-        assert_eq!(kept.load(&name).as_deref(), Some(&b"component"[..]));
+        let (name, owner) = (digest(b"component"), owner(""));
+        assert_eq!(kept.load(&owner, &name), None);
+        kept.store(&owner, &name, b"component")?;
+        kept.store(&owner, &name, b"component")?;
+        assert_eq!(kept.load(&owner, &name).as_deref(), Some(&b"component"[..]));
         let file = folder
             .path()
             .join("kept")
             .join(format!("{}.wasm", &name["sha256:".len()..]));
         fs::write(file, b"something else")?;
-        assert_eq!(kept.load(&name), None);
+        assert_eq!(kept.load(&owner, &name), None);
         Ok(())
     }
 
     #[test]
-    fn a_digest_leads_nowhere_else() -> io::Result<()> {
+    fn nobody_is_given_what_another_one_keeps_or_has_it_thrown_out() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let kept = Kept::new(Some(folder.path().to_owned()));
-        kept.store("sha256:../../x", b"x")?;
-        assert_eq!(kept.load("sha256:../../x"), None);
+        let (own, of_cluster) = (digest(b"a"), digest(b"of the cluster"));
+        kept.store(&owner(""), &of_cluster, b"of the cluster")?;
+        kept.store(&owner("a"), &own, b"a")?;
+        for number in 0..2 * MOST {
+            let bytes = number.to_string();
+            kept.store(&owner("b"), &digest(bytes.as_bytes()), bytes.as_bytes())?;
+        }
+        assert!(kept.load(&owner("a"), &own).is_some() && kept.load(&owner(""), &of_cluster).is_some());
+        assert_eq!(
+            fs::read_dir(folder.path().join("namespaces/b"))?.count(),
+            MOST_OF_NAMESPACE
+        );
+        for (other, digest) in [("b", &own), ("", &own), ("a", &of_cluster)] {
+            assert_eq!(kept.load(&owner(other), digest), None, "{other}");
+        }
+        kept.keep_only(&BTreeSet::from(["a"]))?;
+        assert!(!folder.path().join("namespaces/b").exists() && kept.load(&owner("a"), &own).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn a_digest_or_a_namespace_leads_nowhere_else() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let kept = Kept::new(Some(folder.path().to_owned()));
+        for (namespace, digest) in [
+            ("", "sha256:../../x".to_owned()),
+            ("../..", digest(b"x")),
+            ("", String::new()),
+        ] {
+            kept.store(&owner(namespace), &digest, b"x")?;
+            assert_eq!(kept.load(&owner(namespace), &digest), None);
+        }
         assert_eq!(fs::read_dir(folder.path())?.count(), 0);
         Ok(())
     }

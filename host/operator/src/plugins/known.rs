@@ -19,6 +19,10 @@ use super::{Entry, PluginError, Scope};
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
+/// A component that could not be used so often is tried again only after this time, as long as its source holds nothing else.
+const TRIALS: u32 = 3;
+const QUARANTINE: Duration = Duration::from_secs(3600);
+
 /// The reason of what is in force and fails.
 const FAILS_IN_OPERATION: &str = "FailsInOperation";
 
@@ -37,6 +41,8 @@ pub(super) struct Known {
     /// How a component failed in operation: the one in force, or the one that was taken back.
     trouble: Option<LoadFailure>,
     failures: u32,
+    /// What was tried last and could not be used.
+    tried: Option<Tried>,
     /// An attempt is under way.
     running: bool,
     /// When the next one begins.
@@ -45,6 +51,16 @@ pub(super) struct Known {
     look: bool,
     /// What fails here again and again, which is for who leads to decide about: what happened, and whether it may go back.
     blamed: Option<(String, bool)>,
+}
+
+/// A component that could not be used.
+struct Tried {
+    digest: String,
+    /// How often.
+    times: u32,
+    /// When it was tried last, and what came of it.
+    last: Instant,
+    failure: LoadFailure,
 }
 
 /// What becomes of a plugin because of what who leads has made of it.
@@ -71,6 +87,7 @@ impl Known {
             failure: None,
             trouble,
             failures: 0,
+            tried: None,
             running: false,
             again: None,
             look: false,
@@ -91,6 +108,7 @@ impl Known {
             self.trouble = trouble;
         }
         self.failures = 0;
+        self.tried = None;
         self.again = None;
         self.look = false;
         self.blamed = None;
@@ -127,6 +145,14 @@ impl Known {
         self.again.filter(|_| !self.running)
     }
 
+    /// It waits for its turn. Gives whether it has to: none begins while one is under way.
+    pub(super) fn wait(&mut self) -> bool {
+        if !self.running {
+            self.again = None;
+        }
+        !self.running
+    }
+
     /// The next attempt; none while one is under way.
     pub(super) fn begin(&mut self) -> Option<Attempt> {
         if self.running {
@@ -138,8 +164,43 @@ impl Known {
             resource: self.resource.clone(),
             good: self.good.clone(),
             rolled_back: self.rolled_back.clone(),
+            given_up: self.given_up(),
+            refused: None,
             look: self.look,
         })
+    }
+
+    /// What is not tried again for now, and why it can't be used.
+    fn given_up(&self) -> Option<LoadFailure> {
+        let tried = self.tried.as_ref()?;
+        let is_given_up = tried.times >= TRIALS && tried.last.elapsed() < QUARANTINE;
+        is_given_up.then(|| tried.failure.clone())
+    }
+
+    /// The attempt that is under way has ended without any outcome.
+    pub(super) fn broke_off(&mut self) {
+        self.running = false;
+        let failure = LoadFailure::new(
+            "Unfit",
+            "what loads it has ended, which is a defect of the operator; it is tried again",
+        );
+        self.failed(failure);
+    }
+
+    fn failed(&mut self, failure: LoadFailure) {
+        if let Some(digest) = &failure.tried {
+            let before = self.tried.take().filter(|tried| tried.digest == *digest);
+            self.tried = Some(Tried {
+                digest: digest.clone(),
+                times: before.map_or(1, |tried| tried.times.saturating_add(1)),
+                last: Instant::now(),
+                failure: failure.clone(),
+            });
+        }
+        self.failure = Some(failure);
+        let wait = FIRST_WAIT * 2_u32.saturating_pow(self.failures.min(16));
+        self.failures += 1;
+        self.again = Some(Instant::now() + wait.min(LONGEST_WAIT));
     }
 
     /// Whether an attempt that has ended was about an earlier state: of the resource, or of what is in force, which was taken
@@ -167,16 +228,16 @@ impl Known {
             ROLLED_BACK => !worked,
             _ => !is_exchanged,
         });
-        self.failure = outcome.failure;
-        if worked {
-            self.failures = 0;
-            // From now on only the source can have something new.
-            self.look = true;
-            self.again = self.resource.refresh().map(|every| Instant::now() + every);
-        } else {
-            let wait = FIRST_WAIT * 2_u32.saturating_pow(self.failures.min(16));
-            self.failures += 1;
-            self.again = Some(Instant::now() + wait.min(LONGEST_WAIT));
+        match outcome.failure {
+            None => {
+                self.failure = None;
+                self.failures = 0;
+                self.tried = None;
+                // From now on only the source can have something new.
+                self.look = true;
+                self.again = self.resource.refresh().map(|every| Instant::now() + every);
+            }
+            Some(failure) => self.failed(failure),
         }
         match outcome.good {
             Some(good) => {

@@ -1,39 +1,38 @@
 //! Keeps the catalog as the plugin resources say: loads what is new, exchanges it when it is
 //! ready, goes back when it fails, and reports.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use dask_operator_runtime::Engine;
 use kube::Client;
 use kube::runtime::events::EventType;
-use tokio::sync::Semaphore;
+use tokio::sync::RwLock;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::attempt::{Attempt, Means, Outcome};
 use super::awaited::Awaited;
-use super::failure::LoadFailure;
+use super::failure::{LoadFailure, TOO_MANY};
 use super::fetch::Sources;
 use super::guard::{self, News};
 use super::kept::Kept;
 use super::known::{Follow, Known};
+use super::loads::Loads;
+use super::marks::Marks;
 use super::namespaces::Namespaces;
 use super::prepare::Workshop;
 use super::resource::Resource;
 use super::watching::{self, Place, Told};
-use super::{Catalog, PluginId, Plugins, report};
+use super::{Catalog, PluginId, Plugins, quota, report};
 use crate::health::Health;
 use crate::kinds::{ExtraKinds, Kinds};
 use crate::leading::Leading;
 use crate::metrics::Metrics;
 use crate::selection::Selection;
-
-/// Attempts that run at once.
-const AT_ONCE: usize = 2;
 
 /// How long a start waits for what was in force before it.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -95,7 +94,11 @@ pub struct Manager {
     /// What is waited for until something is decided.
     awaited: Awaited,
     namespaces: Namespaces,
+    /// Whose turn it is to be loaded.
+    loads: Loads,
     attempts: JoinSet<Outcome>,
+    /// What each attempt is about.
+    about: HashMap<Id, PluginId>,
     /// What came of attempts, until it is known which namespaces it concerns.
     parked: Vec<Outcome>,
     watches: JoinSet<()>,
@@ -126,9 +129,10 @@ impl Manager {
         let means = Means {
             client: parts.client,
             sources: parts.sources,
+            marks: Marks::open(parts.kept.marks()),
             kept: parts.kept,
             workshop,
-            permits: Semaphore::new(AT_ONCE),
+            trials: RwLock::default(),
         };
         let manager = Self {
             means: Arc::new(means),
@@ -145,7 +149,9 @@ impl Manager {
             selection: parts.selection,
             awaited: Awaited::new(&places),
             namespaces: Namespaces::default(),
+            loads: Loads::default(),
             attempts: JoinSet::new(),
+            about: HashMap::new(),
             parked: Vec::new(),
             watches: JoinSet::new(),
             tell,
@@ -183,10 +189,7 @@ impl Manager {
             };
             tokio::select! {
                 Some(told) = self.told.recv() => self.hear(told).await,
-                Some(outcome) = self.attempts.join_next(), if !self.attempts.is_empty() => match outcome {
-                    Ok(outcome) => self.came_of(outcome).await,
-                    Err(error) => warn!("an attempt to load a plugin ended: {error}; this is a bug"),
-                },
+                Some(ended) = self.attempts.join_next_with_id(), if !self.attempts.is_empty() => self.ended(ended).await,
                 Some(news) = self.news.recv() => self.heard_of(news).await,
                 () = wait => self.begin_due(),
                 () = leading.wait(), if !self.led => {
@@ -211,10 +214,19 @@ impl Manager {
         let settled = !loading && !self.namespaces.are_awaited();
         if self.awaited.all_listed() && (settled || late) {
             self.awaited.end();
+            self.clear_up();
             self.exchange();
             for place in &self.places {
                 self.health.synced(&place.title());
             }
+        }
+    }
+
+    /// Throws out what was kept for namespaces that have no plugins any more.
+    fn clear_up(&self) {
+        let with_plugins = self.known.keys().filter_map(|id| id.namespace.as_deref());
+        if let Err(error) = self.means.kept.keep_only(&with_plugins.collect()) {
+            warn!("what is kept of namespaces without plugins can't be removed: {error}");
         }
     }
 
@@ -378,6 +390,14 @@ impl Manager {
         let Some(known) = self.known.remove(id) else {
             return;
         };
+        self.loads.forget(id);
+        let is_beside = |other: &Known| other.resource.id.namespace == id.namespace;
+        if !self.known.values().any(is_beside) && self.awaited.is_over() {
+            self.clear_up();
+        }
+        // There may be room for another one.
+        let waits = |other: &Known| other.failure().is_some_and(|failure| failure.reason == TOO_MANY);
+        self.begin_where(|other| is_beside(other) && waits(other));
         if known.good.is_some() || known.was_in_force() {
             info!(plugin = %id, "gone: others decide in its place");
             self.exchange();
@@ -401,12 +421,50 @@ impl Manager {
         wanted.iter().for_each(|id| self.begin(id));
     }
 
+    /// Begins an attempt as soon as it is this one's turn.
     fn begin(&mut self, id: &PluginId) {
-        if let Some(known) = self.known.get_mut(id)
-            && let Some(attempt) = known.begin()
-        {
-            self.attempts.spawn(Attempt::make(attempt, self.means.clone()));
+        if self.known.get_mut(id).is_some_and(Known::wait) {
+            self.loads.wait(id.clone());
         }
+        self.begin_next();
+    }
+
+    /// Begins the attempts whose turn it is.
+    fn begin_next(&mut self) {
+        while let Some(id) = self.loads.next() {
+            let refused = quota::refuses(&self.known, &id);
+            let Some(attempt) = self.known.get_mut(&id).and_then(Known::begin) else {
+                self.loads.ended(&id);
+                continue;
+            };
+            let attempt = Attempt { refused, ..attempt };
+            let task = self.attempts.spawn(Attempt::make(attempt, self.means.clone()));
+            self.about.insert(task.id(), id);
+        }
+    }
+
+    /// An attempt has ended, and it is the next one's turn.
+    async fn ended(&mut self, ended: Result<(Id, Outcome), JoinError>) {
+        let task = match &ended {
+            Ok((task, _)) => *task,
+            Err(error) => error.id(),
+        };
+        let id = self.about.remove(&task);
+        if let Some(id) = &id {
+            self.loads.ended(id);
+        }
+        match (ended, id) {
+            (Ok((_, outcome)), _) => self.came_of(outcome).await,
+            (Err(error), Some(id)) => {
+                warn!(plugin = %id, "an attempt to load it ended: {error}; this is a bug");
+                if let Some(known) = self.known.get_mut(&id) {
+                    known.broke_off();
+                }
+                self.report(&id, false).await;
+            }
+            (Err(error), None) => warn!("an attempt to load a plugin ended: {error}; this is a bug"),
+        }
+        self.begin_next();
     }
 
     /// Goes on with attempts that have ended before it was known which namespaces they concern.
@@ -416,7 +474,7 @@ impl Manager {
         }
     }
 
-    /// An attempt has ended.
+    /// Puts in force what came of an attempt.
     async fn came_of(&mut self, mut outcome: Outcome) {
         let id = outcome.id.clone();
         let Some(known) = self

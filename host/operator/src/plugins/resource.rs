@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dask_operator_api::{ClusterDaskPlugin, DaskPlugin, DaskPluginSpec, PluginStatus};
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, Time};
 use kube::core::{NamespaceResourceScope, Selector};
 use kube::{Resource as _, ResourceExt as _};
 
@@ -28,6 +28,8 @@ pub(super) struct Resource {
     pub(super) uid: String,
     /// `metadata.generation`
     pub(super) generation: i64,
+    /// `metadata.creationTimestamp`
+    pub(super) created: Option<Time>,
     /// What is wanted.
     pub(super) spec: DaskPluginSpec,
     /// What it is for; more than that where a selector makes no sense.
@@ -84,6 +86,7 @@ impl Resource {
             },
             uid: metadata.uid.unwrap_or_default(),
             generation: metadata.generation.unwrap_or_default(),
+            created: metadata.creation_timestamp,
             spec,
             scope,
             wrong: None,

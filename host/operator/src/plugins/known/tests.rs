@@ -289,3 +289,34 @@ fn a_start_waits_for_what_was_in_force_and_for_what_an_administrator_wants() {
     let of_cluster = serde_json::from_value(of_cluster).unwrap_or_else(|error| panic!("{error}"));
     assert!(Known::new(Resource::of_cluster(of_cluster)).is_awaited());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_can_not_be_used_is_not_tried_again_and_again() {
+    let failed = |digest: &str| Some(LoadFailure::new("Unfit", "it traps").of(digest));
+    let mut known = known(&json!({}));
+    for _ in 0..TRIALS {
+        assert!(known.begin().is_some_and(|attempt| attempt.given_up.is_none()));
+        known.ended(outcome(None, failed("sha256:1")));
+    }
+    let given_up = known.begin().and_then(|attempt| attempt.given_up);
+    assert_eq!(given_up, failed("sha256:1"));
+    // What is not tried does not count.
+    known.ended(outcome(None, Some(LoadFailure::new("Unfit", "it traps"))));
+    tokio::time::advance(QUARANTINE).await;
+    assert!(known.begin().is_some_and(|attempt| attempt.given_up.is_none()));
+    known.ended(outcome(None, failed("sha256:1")));
+    assert!(known.begin().is_some_and(|attempt| attempt.given_up.is_some()));
+    // Other bytes begin anew.
+    known.ended(outcome(None, failed("sha256:2")));
+    assert!(known.begin().is_some_and(|attempt| attempt.given_up.is_none()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_breaks_off_is_made_again() {
+    let mut known = known(&json!({}));
+    assert!(known.wait() && known.begin().is_some() && !known.wait());
+    known.broke_off();
+    assert_eq!(reason(&known), Some("Unfit"));
+    assert_eq!(known.due(), Some(Instant::now() + FIRST_WAIT));
+    assert!(known.wait() && known.due().is_none(), "it waits for its turn");
+}

@@ -1,0 +1,150 @@
+//! Whose turn it is to be loaded.
+//!
+//! Plugins of the cluster come first, and no tenant keeps them waiting: plugins of namespaces never take all places, and a
+//! namespace takes one at a time. Among namespaces it is the turn of the one that has waited longest.
+
+use std::collections::BTreeMap;
+
+use super::PluginId;
+
+/// Attempts that run at once.
+const AT_ONCE: usize = 3;
+
+/// How many of them may be about plugins of namespaces.
+const OF_NAMESPACES: usize = 2;
+
+/// Plugins that wait to be loaded, and those that are being loaded.
+#[derive(Debug, Default)]
+pub(super) struct Loads {
+    /// Who came first is first.
+    waiting: Vec<PluginId>,
+    running: Vec<PluginId>,
+    /// The number of each namespace's last turn.
+    turns: BTreeMap<String, u64>,
+    turn: u64,
+}
+
+impl Loads {
+    /// A plugin waits for its turn from now on, unless it does already.
+    pub(super) fn wait(&mut self, id: PluginId) {
+        if !self.waiting.contains(&id) {
+            self.waiting.push(id);
+        }
+    }
+
+    /// A plugin waits no more.
+    pub(super) fn forget(&mut self, id: &PluginId) {
+        self.waiting.retain(|waiting| waiting != id);
+    }
+
+    /// The one whose turn it is, which runs until [`Loads::ended`]; none where nobody may run or nobody waits.
+    pub(super) fn next(&mut self) -> Option<PluginId> {
+        if self.running.len() >= AT_ONCE {
+            return None;
+        }
+        let of_namespaces = self.running.iter().filter(|id| id.namespace.is_some()).count();
+        let may_run = |id: &PluginId| match &id.namespace {
+            None => true,
+            namespace => {
+                of_namespaces < OF_NAMESPACES
+                    && !self.running.iter().any(|other| other.namespace == *namespace)
+            }
+        };
+        let last_turn = |id: &PluginId| {
+            let namespace = id.namespace.as_ref()?;
+            Some(self.turns.get(namespace).copied().unwrap_or_default())
+        };
+        let candidates = self.waiting.iter().enumerate().filter(|(_, id)| may_run(id));
+        let (place, _) = candidates.min_by_key(|(place, id)| (last_turn(id), *place))?;
+        let id = self.waiting.remove(place);
+        if let Some(namespace) = &id.namespace {
+            self.turn += 1;
+            self.turns.insert(namespace.clone(), self.turn);
+        }
+        self.running.push(id.clone());
+        Some(id)
+    }
+
+    /// An attempt has ended.
+    pub(super) fn ended(&mut self, id: &PluginId) {
+        if let Some(place) = self.running.iter().position(|running| running == id) {
+            self.running.swap_remove(place);
+        }
+        if self.waiting.is_empty() && self.running.is_empty() {
+            self.turns.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    /// `a/p`, or `p` for one of the cluster.
+    fn id(text: &str) -> PluginId {
+        let (namespace, name) = text.split_once('/').unzip();
+        PluginId {
+            namespace: namespace.map(str::to_owned),
+            name: name.unwrap_or(text).to_owned(),
+        }
+    }
+
+    fn text(id: &PluginId) -> String {
+        match &id.namespace {
+            Some(namespace) => format!("{namespace}/{}", id.name),
+            None => id.name.clone(),
+        }
+    }
+
+    /// Who has its turn when these wait, as long as nobody ends.
+    #[rstest]
+    #[case::of_the_cluster("p q r s", "p q r")]
+    #[case::of_the_cluster_first("a/p p", "p a/p")]
+    #[case::one_of_a_namespace("a/p a/q a/r", "a/p")]
+    #[case::two_of_namespaces("a/p a/q b/p c/p", "a/p b/p")]
+    fn who_runs_at_once(#[case] waiting: &str, #[case] expected: &str) {
+        let mut loads = Loads::default();
+        waiting.split(' ').for_each(|waiting| loads.wait(id(waiting)));
+        let running: Vec<_> = std::iter::from_fn(|| loads.next()).collect();
+        assert_eq!(running.iter().map(text).collect::<Vec<_>>().join(" "), expected);
+    }
+
+    #[test]
+    fn no_namespace_waits_for_all_of_another_one() {
+        let mut loads = Loads::default();
+        for waiting in ["a/1", "a/2", "a/2", "a/3", "b/1", "b/2"] {
+            loads.wait(id(waiting));
+        }
+        let mut order = Vec::new();
+        let first = loads.next().unwrap_or_else(|| panic!("nobody runs"));
+        // One after the other, beside one that takes long.
+        order.push(text(&first));
+        while let Some(next) = loads.next() {
+            order.push(text(&next));
+            loads.ended(&next);
+        }
+        assert_eq!(order, ["a/1", "b/1", "b/2"]);
+        loads.ended(&first);
+        loads.wait(id("b/3"));
+        loads.wait(id("a/1"));
+        loads.forget(&id("a/1"));
+        while let Some(next) = loads.next() {
+            order.push(text(&next));
+            loads.ended(&next);
+        }
+        assert_eq!(order[3..], ["a/2", "b/3", "a/3"]);
+    }
+
+    #[test]
+    fn one_of_the_cluster_finds_a_place_whatever_tenants_do() {
+        let mut loads = Loads::default();
+        for namespace in ["a", "b", "c"] {
+            loads.wait(id(&format!("{namespace}/p")));
+        }
+        while loads.next().is_some() {}
+        loads.wait(id("p"));
+        assert_eq!(loads.next(), Some(id("p")));
+    }
+}
