@@ -11,7 +11,7 @@ use dask_operator_author::PluginCommand;
 use dask_operator_author::commands::Streams;
 use dask_operator_render::plugins::PluginArgs;
 use dask_operator_render::{RenderArgs, command};
-use dask_operator_runtime::{Engine, EngineConfig, compile_into_cache};
+use dask_operator_runtime::{Allocation, Engine, EngineConfig, ProcessLimits, compile_into_cache};
 use dask_operator_sources::oci::Roots;
 use dask_operator_sources::{Pattern, SourceError};
 use kube::core::Selector;
@@ -292,6 +292,22 @@ pub(crate) struct CompileArgs {
     /// Where compiled components are kept.
     #[arg(long, value_name = "FOLDER")]
     cache_dir: PathBuf,
+
+    /// Whose component it is.
+    #[arg(long, value_name = "NAME")]
+    owner: Option<String>,
+
+    /// How many addresses this process may have.
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<u64>,
+
+    /// How long all its threads together may run.
+    #[arg(long, value_name = "SECONDS")]
+    processor_seconds: Option<u64>,
+
+    /// How large the compiled component may be.
+    #[arg(long, value_name = "BYTES")]
+    output: Option<u64>,
 }
 
 fn namespace(text: &str) -> Result<String, String> {
@@ -353,14 +369,23 @@ pub fn main() -> anyhow::Result<ExitCode> {
 }
 
 fn compile(args: CompileArgs) -> anyhow::Result<()> {
+    let limits = ProcessLimits {
+        memory: args.memory,
+        processor_seconds: args.processor_seconds,
+        output: args.output,
+    };
+    limits.impose().context("the limits of the compiler")?;
     let mut wasm = Vec::new();
     io::stdin().read_to_end(&mut wasm)?;
     let engine = Engine::new(EngineConfig {
         cache: Some(args.cache_dir.into()),
+        // A pool takes more addresses than there may be, and nothing runs here.
+        allocation: Allocation::OnDemand,
         ..EngineConfig::default()
     })?;
     // Who called knows which component it is.
-    compile_into_cache(&engine, &wasm).map_err(|error| anyhow::anyhow!("{}", error.reason))
+    compile_into_cache(&engine, &wasm, args.owner.as_deref())
+        .map_err(|error| anyhow::anyhow!("{}", error.reason))
 }
 
 fn crds(args: &CrdArgs) -> anyhow::Result<()> {

@@ -6,15 +6,20 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use dask_operator_components as components;
-use dask_operator_runtime::{Compiled, Component, Engine, EngineConfig, Limits};
+use dask_operator_runtime::{Compiled, Compiling, Component, Engine, EngineConfig, Limits};
 
 fn compile(cache: &Path, wasm: &[u8]) -> Output {
+    compile_within(cache, wasm, &[])
+}
+
+fn compile_within(cache: &Path, wasm: &[u8], limits: &[&str]) -> Output {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     file.write_all(wasm).expect("written");
     Command::new(env!("CARGO_BIN_EXE_dask-operator"))
         .arg("compile")
         .arg("--cache-dir")
         .arg(cache)
+        .args(limits)
         .stdin(Stdio::from(File::open(file.path()).expect("the file")))
         .output()
         .expect("the program runs")
@@ -36,6 +41,48 @@ fn what_it_compiled_is_in_the_cache() {
     let component = Component::load(&engine, "test", components::AUTOSCALER.bytes, Limits::default());
     let compiled = component.expect("a component").compiled();
     assert!(matches!(compiled, Compiled::Cached(_)), "{compiled:?}");
+}
+
+/// What the operator says of the limits for components of tenants.
+const OF_TENANTS: [&str; 6] = [
+    "--memory",
+    "805306368",
+    "--processor-seconds",
+    "30",
+    "--output",
+    "134217728",
+];
+
+#[test]
+fn a_component_of_a_tenant_compiles_within_its_limits() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let cache = dir.path().join("cache");
+    let mut arguments = OF_TENANTS.to_vec();
+    arguments.extend(["--owner", "team-a"]);
+    let output = compile_within(&cache, components::WORKER_GROUP.bytes, &arguments);
+    assert!(output.status.success(), "{output:?}");
+
+    let config = EngineConfig {
+        cache: Some(cache.into()),
+        ..EngineConfig::default()
+    };
+    let engine = Engine::new(config).expect("an engine");
+    let load = |compiling: &Compiling| {
+        let bytes = components::WORKER_GROUP.bytes;
+        Component::load_compiled(&engine, "test", bytes, Limits::default(), compiling)
+    };
+    let own = load(&Compiling::of_tenant("team-a")).expect("a component");
+    assert!(matches!(own.compiled(), Compiled::Cached(_)));
+    // Another tenant does not get what was compiled for this one.
+    assert!(load(&Compiling::of_tenant("team-b")).is_err());
+}
+
+#[test]
+fn a_compiler_that_takes_more_memory_than_it_may_ends() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let cache = dir.path().join("cache");
+    let output = compile_within(&cache, components::WORKER_GROUP.bytes, &["--memory", "1000000"]);
+    assert!(!output.status.success(), "{output:?}");
 }
 
 #[test]

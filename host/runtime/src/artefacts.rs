@@ -6,20 +6,27 @@
 //! they lie in a directory that nobody else can write to, and each has its
 //! checksum beside it: one that is damaged is compiled anew.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::hash::{Hash as _, Hasher};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
 use crate::{Digest, EngineError, trusted};
 
-/// How many artefacts are kept. The oldest go first.
+/// How many artefacts are kept of components that have no owner. The oldest go first.
 const KEPT: usize = 64;
+
+/// And of those of each owner.
+const KEPT_OF_OWNER: usize = 20;
+
+/// What those of all owners may take together, in bytes. It is the turn of who has most then.
+const BYTES_OF_OWNERS: u64 = 512 << 20;
 
 /// After that time, a file that was to be renamed or removed at once is one that a process has left that was killed.
 const LEFT_OVER: Duration = Duration::from_secs(3600);
@@ -55,10 +62,15 @@ impl Artefacts {
     }
 
     /// The compiled component, if it was compiled before and is undamaged.
-    pub(crate) fn load(&self, engine: &wasmtime::Engine, digest: &Digest) -> Option<Component> {
-        let artefact = self.path(digest, "cwasm");
+    pub(crate) fn load(
+        &self,
+        engine: &wasmtime::Engine,
+        owner: Option<&str>,
+        digest: &Digest,
+    ) -> Option<Component> {
+        let artefact = self.path(owner, digest, "cwasm");
         let compiled = fs::read(&artefact).ok()?;
-        let recorded = fs::read_to_string(self.path(digest, "sha256")).unwrap_or_default();
+        let recorded = fs::read_to_string(self.path(owner, digest, "sha256")).unwrap_or_default();
         if recorded.trim() != Digest::of(&compiled).hex() {
             tracing::warn!(artefact = %artefact.display(), "compiled component is damaged; compiling it anew");
             return None;
@@ -77,20 +89,26 @@ impl Artefacts {
     }
 
     /// Keeps a compiled component for the next start.
-    pub(crate) fn store(&self, digest: &Digest, compiled: &[u8]) -> io::Result<()> {
+    pub(crate) fn store(&self, owner: Option<&str>, digest: &Digest, compiled: &[u8]) -> io::Result<()> {
         // A crash between the two leaves an artefact whose checksum is missing or
         // wrong: it is compiled anew then.
-        write(&self.path(digest, "cwasm"), compiled)?;
+        write(&self.path(owner, digest, "cwasm"), compiled)?;
         write(
-            &self.path(digest, "sha256"),
+            &self.path(owner, digest, "sha256"),
             Digest::of(compiled).hex().as_bytes(),
         )?;
         self.prune()
     }
 
-    fn path(&self, digest: &Digest, extension: &str) -> PathBuf {
-        self.dir
-            .join(format!("{}-{}.{extension}", digest.hex(), self.compatibility))
+    fn path(&self, owner: Option<&str>, digest: &Digest, extension: &str) -> PathBuf {
+        let owner = owner.map_or_else(String::new, |owner| {
+            format!("{}.", Digest::of(owner.as_bytes()).short())
+        });
+        self.dir.join(format!(
+            "{owner}{}-{}.{extension}",
+            digest.hex(),
+            self.compatibility
+        ))
     }
 
     fn prune(&self) -> io::Result<()> {
@@ -98,26 +116,69 @@ impl Artefacts {
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
             // One that is gone already was removed by another process.
-            let Ok(modified) = path.metadata().and_then(|metadata| metadata.modified()) else {
+            let Ok(metadata) = path.metadata() else {
                 continue;
             };
+            let modified = metadata.modified()?;
             let is_left_over = || modified.elapsed().is_ok_and(|age| age > LEFT_OVER);
             match path.extension().and_then(|extension| extension.to_str()) {
-                Some("cwasm") => artefacts.push((modified, path)),
+                Some("cwasm") => artefacts.push(Artefact {
+                    modified,
+                    bytes: metadata.len(),
+                    path,
+                }),
                 Some("tmp" | "probe") if is_left_over() => remove(&path)?,
                 // The checksum of an artefact that was removed.
                 Some("sha256") if is_left_over() && !path.with_extension("cwasm").exists() => remove(&path)?,
                 _ => {}
             }
         }
-        artefacts.sort();
-        let superfluous = artefacts.len().saturating_sub(KEPT);
-        for (_, path) in artefacts.drain(..superfluous) {
+        for path in superfluous(artefacts) {
             remove(&path)?;
             remove(&path.with_extension("sha256"))?;
         }
         Ok(())
     }
+}
+
+/// A compiled component.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Artefact {
+    modified: SystemTime,
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl Artefact {
+    /// What its name says of its owner.
+    fn owner(&self) -> Option<String> {
+        let (owner, _) = self.path.file_stem()?.to_str()?.split_once('.')?;
+        Some(owner.to_owned())
+    }
+}
+
+/// The artefacts that are too many: the oldest of each owner, and while those of all owners take too much, the oldest of
+/// whoever has most.
+fn superfluous(artefacts: Vec<Artefact>) -> Vec<PathBuf> {
+    let mut by_owner: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for artefact in artefacts {
+        by_owner.entry(artefact.owner()).or_default().push(artefact);
+    }
+    let mut gone = Vec::new();
+    for (owner, artefacts) in &mut by_owner {
+        let most = if owner.is_some() { KEPT_OF_OWNER } else { KEPT };
+        artefacts.sort();
+        let superfluous = artefacts.len().saturating_sub(most);
+        gone.extend(artefacts.drain(..superfluous));
+    }
+    by_owner.remove(&None);
+    let bytes = |artefacts: &[Artefact]| artefacts.iter().map(|artefact| artefact.bytes).sum::<u64>();
+    while by_owner.values().map(|artefacts| bytes(artefacts)).sum::<u64>() > BYTES_OF_OWNERS
+        && let Some(most) = by_owner.values_mut().max_by_key(|artefacts| bytes(artefacts))
+    {
+        gone.push(most.remove(0));
+    }
+    gone.into_iter().map(|artefact| artefact.path).collect()
 }
 
 /// Removes a file, unless another process has.
@@ -236,10 +297,35 @@ mod tests {
         let artefacts = artefacts(&dir.path().join("cache"));
         for n in 0..KEPT + 3 {
             artefacts
-                .store(&Digest::of(&n.to_le_bytes()), b"code")
+                .store(None, &Digest::of(&n.to_le_bytes()), b"code")
                 .expect("stored");
         }
         assert_eq!(fs::read_dir(&artefacts.dir).expect("directory").count(), 2 * KEPT);
+        // Nobody has those of another one thrown out.
+        for n in 0..KEPT + 3 {
+            artefacts
+                .store(Some("a"), &Digest::of(&n.to_le_bytes()), b"code")
+                .expect("stored");
+        }
+        let count = fs::read_dir(&artefacts.dir).expect("directory").count();
+        assert_eq!(count, 2 * (KEPT + KEPT_OF_OWNER));
+    }
+
+    #[test]
+    fn who_has_most_makes_room() {
+        let artefact = |name: &str, age: u64, megabytes: u64| Artefact {
+            modified: SystemTime::UNIX_EPOCH + Duration::from_secs(1000 - age),
+            path: format!("/cache/{name}.cwasm").into(),
+            bytes: megabytes << 20,
+        };
+        let artefacts = vec![
+            artefact("0-0", 9, 600),
+            artefact("a.1-0", 8, 60),
+            artefact("b.2-0", 3, 200),
+            artefact("b.3-0", 2, 200),
+            artefact("b.4-0", 1, 200),
+        ];
+        assert_eq!(superfluous(artefacts), [Path::new("/cache/b.2-0.cwasm")]);
     }
 
     #[test]
@@ -247,7 +333,7 @@ mod tests {
         let outer = tempfile::tempdir().expect("temporary directory");
         let dir = outer.path().join("cache");
         artefacts(&dir)
-            .store(&Digest::of(b"kept"), b"code")
+            .store(None, &Digest::of(b"kept"), b"code")
             .expect("stored");
         let file = |name: &str, age: Duration| {
             let file = File::create(dir.join(name)).expect("file");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use wasmtime::component::{ComponentExportIndex, InstancePre, Lift, Lower};
 
 use crate::call::{Caller, Function, State};
-use crate::compiling::{Compiled, invalid, machine_code};
+use crate::compiling::{Compiled, Compiling, invalid, machine_code};
 use crate::contract::{
     AdmissionRequest, AdmissionResponse, Answer, Error, Finding, Observation, ObservedObject, Plan,
     RawDescription, ResourceKind, Review, ReviewRequest,
@@ -57,6 +57,22 @@ impl Component {
         Self::load_known(engine, origin, wasm, Digest::of(wasm), limits)
     }
 
+    /// The same, compiled so.
+    pub fn load_compiled(
+        engine: &Engine,
+        origin: &str,
+        wasm: &[u8],
+        limits: Limits,
+        compiling: &Compiling,
+    ) -> Result<Self, LoadError> {
+        let digest = Digest::of(wasm);
+        load(engine, origin, wasm, digest, limits, compiling).map_err(|reason| LoadError {
+            origin: origin.to_owned(),
+            digest,
+            reason: Box::new(reason),
+        })
+    }
+
     /// The same for bytes whose digest is known: where they were compiled before, hardly any of them is read.
     ///
     /// `digest` must be that of `wasm`, because what was compiled is found by it.
@@ -67,7 +83,8 @@ impl Component {
         digest: Digest,
         limits: Limits,
     ) -> Result<Self, LoadError> {
-        load(engine, origin, wasm, digest, limits).map_err(|reason| LoadError {
+        let compiling = Compiling::default();
+        load(engine, origin, wasm, digest, limits, &compiling).map_err(|reason| LoadError {
             origin: origin.to_owned(),
             digest,
             reason: Box::new(reason),
@@ -311,9 +328,10 @@ fn load(
     wasm: &[u8],
     digest: Digest,
     limits: Limits,
+    compiling: &Compiling,
 ) -> Result<Component, Unfit> {
     let interfaces = inspect::interfaces(wasm)?;
-    let (component, compiled) = machine_code(engine, wasm, &digest)?;
+    let (component, compiled) = machine_code(engine, wasm, &digest, compiling)?;
     let pre = engine.linker().instantiate_pre(&component).map_err(invalid)?;
     let exports = Exports::find(&pre, &interfaces)?;
     let mut caller = Caller {

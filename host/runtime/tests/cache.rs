@@ -4,9 +4,12 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use common::{good, observation};
-use dask_operator_runtime::{Cache, Compiled, Compiler, Component, Engine, EngineConfig, Interface, Limits};
+use dask_operator_runtime::{
+    Cache, CompileLimits, Compiled, Compiler, Compiling, Component, Engine, EngineConfig, Interface, Limits,
+};
 
 fn load(cache: &Path) -> Component {
     let config = EngineConfig {
@@ -85,6 +88,10 @@ fn a_cache_that_can_not_be_written_is_said() {
 
 /// Loads with a compiler that is a shell script.
 fn load_with(cache: &Path, script: &str) -> Result<Component, String> {
+    load_so(cache, script, &Compiling::default())
+}
+
+fn load_so(cache: &Path, script: &str, compiling: &Compiling) -> Result<Component, String> {
     let config = EngineConfig {
         cache: Some(Cache {
             dir: cache.to_owned(),
@@ -96,7 +103,50 @@ fn load_with(cache: &Path, script: &str) -> Result<Component, String> {
         ..EngineConfig::default()
     };
     let engine = Engine::new(config).expect("an engine");
-    Component::load(&engine, "good", &good(), Limits::default()).map_err(|error| error.to_string())
+    Component::load_compiled(&engine, "good", &good(), Limits::default(), compiling)
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_compiler_that_does_not_end_is_ended() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let compiling = Compiling {
+        limits: CompileLimits {
+            time: Duration::from_millis(200),
+            ..CompileLimits::default()
+        },
+        owner: None,
+    };
+    let error = load_so(&dir.path().join("cache"), "exec sleep 600", &compiling).expect_err("it was ended");
+    assert!(error.ends_with("it was not compiled after 0.2 s"), "{error}");
+}
+
+#[test]
+fn a_compiler_is_told_what_it_may_take() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let said = |compiling: &Compiling| {
+        let script = r#"cat >/dev/null; echo >&2 "$0 $*"; exit 1"#;
+        load_so(&dir.path().join("cache"), script, compiling).expect_err("it failed")
+    };
+    let expected = "): --memory 805306368 --processor-seconds 30 --output 134217728 --owner team-a";
+    let error = said(&Compiling::of_tenant("team-a"));
+    assert!(error.ends_with(expected), "{error}");
+    assert!(!said(&Compiling::default()).contains("--owner"));
+}
+
+#[test]
+fn components_of_tenants_are_never_compiled_in_this_process() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let of_tenant = Compiling::of_tenant("team-a");
+    let error =
+        load_so(&dir.path().join("cache"), "cat >/dev/null", &of_tenant).expect_err("nothing compiled");
+    assert!(
+        error.contains("are compiled by a process of its own, and there can be none"),
+        "{error}"
+    );
+    let engine = Engine::new(EngineConfig::default()).expect("an engine");
+    let loaded = Component::load_compiled(&engine, "good", &good(), Limits::default(), &of_tenant);
+    assert!(loaded.is_err_and(|error| error.to_string().contains("--cache-dir")));
 }
 
 #[test]

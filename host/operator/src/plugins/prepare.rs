@@ -12,7 +12,7 @@ use dask_operator_core::quantity;
 use dask_operator_render::findings::sentences;
 use dask_operator_render::logic::{ComponentLogic, interface};
 use dask_operator_render::policy::{Mode, Policy, Rules, title};
-use dask_operator_runtime::{Component, Engine, Interface, Limits};
+use dask_operator_runtime::{Compiling, Component, Engine, Interface, Limits};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::catalog::Loaded;
@@ -81,7 +81,12 @@ impl Workshop {
         image_digest: Option<String>,
     ) -> Result<Good, LoadFailure> {
         let limits = limits(resource.spec.limits.as_ref())?;
-        let component = Component::load(&self.engine, &resource.id.to_string(), bytes, limits)
+        let compiling = match &resource.id.namespace {
+            Some(namespace) => Compiling::of_tenant(namespace),
+            None => Compiling::default(),
+        };
+        let origin = resource.id.to_string();
+        let component = Component::load_compiled(&self.engine, &origin, bytes, limits, &compiling)
             .map_err(|error| LoadFailure::new("Unfit", error.to_string()))?;
         let interfaces = wanted(resource, &component)?;
         let settings = resource.settings();
