@@ -85,9 +85,11 @@ def start(admin, folder, registry, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def operator(start):
-    """An operator that looks after all namespaces, whose tenants may use ConfigMaps, files and one repository."""
+    """An operator that looks after all namespaces, whose tenants may use ConfigMaps, files and one repository, and bring
+    logic."""
     tenants = ("configmap", "file", "127.0.0.1:5443/tenants/*")
     return start(*(argument for pattern in tenants for argument in ("--allow-tenant-plugin-source", pattern)),
+                 "--allow-tenant-interfaces", "policy,cluster,worker-group,job,autoscaler",
                  "--allow-plugin-source", "configmap", "--allow-plugin-source", "file",
                  "--allow-plugin-source", "127.0.0.1:5443/team/*")
 

@@ -295,15 +295,15 @@ pub struct ConfigMapSource {
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginLimits {
-    /// Memory, a quantity: `64Mi`; at most 256Mi.
+    /// Memory, a quantity: `64Mi`; at most 256Mi, of a DaskPlugin 64Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     pub memory: Option<String>,
-    /// Time, in milliseconds; at most 5000.
+    /// Time, in milliseconds; at most 5000, of a DaskPlugin 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 60000))]
     pub milliseconds: Option<i64>,
-    /// The size of its answer, a quantity: `8Mi`; at most 64Mi.
+    /// The size of its answer, a quantity: `8Mi`; at most 64Mi, of a DaskPlugin 8Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     pub output: Option<String>,

@@ -12,13 +12,11 @@ use dask_operator_author::commands::Streams;
 use dask_operator_render::plugins::PluginArgs;
 use dask_operator_render::{RenderArgs, command};
 use dask_operator_runtime::{Allocation, Engine, EngineConfig, ProcessLimits, compile_into_cache};
-use dask_operator_sources::oci::Roots;
-use dask_operator_sources::{Pattern, SourceError};
 use kube::core::Selector;
 
 use crate::kinds::Kind;
 use crate::lease::LeaseArgs;
-use crate::plugins::Sources;
+use crate::plugins::args::SourceArgs;
 use crate::run;
 use crate::selection::selector;
 use crate::webhook::args::WebhookArgs;
@@ -168,61 +166,6 @@ pub struct RunArgs {
     /// Arguments of the previous operator.
     #[command(flatten)]
     pub former: FormerArgs,
-}
-
-/// Where DaskPlugin and ClusterDaskPlugin resources may get components from.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Plugin resources")]
-pub struct SourceArgs {
-    /// What a ClusterDaskPlugin may name as its source: configmap, file, an image's repository, or its
-    /// beginning as ghcr.io/acme/*. Can be repeated.
-    #[arg(long = "allow-plugin-source", value_name = "PATTERN", default_value = "*")]
-    pub cluster: Vec<Pattern>,
-
-    /// What a DaskPlugin, which users of a namespace write, may name as its source. Can be repeated; `none` for
-    /// nothing at all.
-    #[arg(long = "allow-tenant-plugin-source", value_name = "PATTERN", default_value = "configmap",
-          value_parser = tenant_pattern)]
-    pub tenants: Vec<Option<Pattern>>,
-
-    /// A folder that plugin resources may name files in. Can be repeated.
-    #[arg(long = "plugin-folder", value_name = "FOLDER")]
-    pub folders: Vec<PathBuf>,
-
-    /// Certificates (PEM) of authorities that registries may have theirs from, beside those that the system trusts.
-    #[arg(long = "plugin-ca-file", value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
-
-    /// A host that credentials of a registry may be sent to for a token, over https, when the registry says so. The
-    /// registry's own is always allowed. Can be repeated.
-    #[arg(long = "plugin-auth-host", value_name = "HOST")]
-    pub auth_hosts: Vec<String>,
-}
-
-impl SourceArgs {
-    /// The same, read and checked.
-    ///
-    /// # Errors
-    ///
-    /// When the file with certificates can't be read.
-    pub fn sources(&self) -> Result<Sources, SourceError> {
-        let roots = self.ca_file.as_deref().map(Roots::from_file).transpose()?;
-        Ok(Sources {
-            cluster: self.cluster.clone(),
-            tenants: self.tenants.iter().flatten().cloned().collect(),
-            folders: self.folders.clone(),
-            roots: roots.unwrap_or_default(),
-            auth_hosts: self.auth_hosts.clone(),
-        })
-    }
-}
-
-/// A pattern, or `none`.
-fn tenant_pattern(text: &str) -> Result<Option<Pattern>, String> {
-    if text == "none" {
-        return Ok(None);
-    }
-    text.parse().map(Some)
 }
 
 /// Arguments that the predecessor took, so that its chart's values still work.
@@ -405,6 +348,7 @@ fn crds(args: &CrdArgs) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use dask_operator_runtime::Interface;
     use rstest::rstest;
 
     use super::*;
@@ -452,11 +396,27 @@ mod tests {
     #[case(&["--lease=a", "--lease-seconds=2"], "2 is not in 3..=300")]
     #[case(&["--lease-namespace=a"], "--lease <NAME>")]
     #[case(&["--allow-plugin-source=ghcr.io"], "write configmap, file, an image's repository")]
+    #[case(&["--allow-tenant-interfaces=policy,logic"], "write cluster, worker-group, job, autoscaler, policy, or none")]
+    #[case(&["--tenant-plugin-limits=memory=much"], "write memory=64Mi, milliseconds=1000 or output=8Mi")]
     fn what_is_wrong_is_said(#[case] args: &[&str], #[case] expected: &str) {
         let error = run_args(args).map(drop).map_err(|error| error.to_string());
         assert!(
             error.as_ref().is_err_and(|error| error.contains(expected)),
             "{error:?}"
+        );
+    }
+
+    #[rstest]
+    #[case(&[], &[Interface::Policy])]
+    #[case(&["--allow-tenant-interfaces=none"], &[])]
+    #[case(&["--allow-tenant-interfaces=policy,job"], &[Interface::Policy, Interface::Job])]
+    fn what_tenants_may_is_read(#[case] args: &[&str], #[case] expected: &[Interface]) {
+        let args = run_args(args).unwrap_or_else(|error| panic!("{error}"));
+        let sources = args.sources.sources().unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(sources.rights.interfaces, expected);
+        assert_eq!(
+            sources.rights.limits,
+            crate::plugins::TenantRights::default().limits
         );
     }
 

@@ -2,14 +2,14 @@
 
 use dask_operator_api::{ClusterDaskPlugin, DaskPlugin};
 use dask_operator_render::policy::title;
-use dask_operator_runtime::Component;
+use dask_operator_runtime::{Component, Interface};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Catalog;
 use super::fetch::Sources;
-use super::prepare;
 use super::resource::{PluginKind, Resource};
+use super::{limits, prepare};
 
 /// What is said of a plugin resource at admission: for each the field, empty where the sentence names
 /// it, and the sentence.
@@ -45,14 +45,25 @@ pub fn check(sources: &Sources, catalog: &Catalog, object: &Value, of_cluster: b
     if let Err(failure) = sources.check(&resource) {
         remarks.refusals.push(("spec.source".to_owned(), failure.message));
     }
-    let limits = resource.spec.limits.as_ref();
-    match prepare::limits(limits) {
+    let wanted = resource.spec.limits.as_ref();
+    let most = sources.rights.most(&resource);
+    match limits::limits(wanted, &most) {
         Err(failure) => remarks.refusals.push((String::new(), failure.message)),
-        Ok(_) => remarks.warnings.extend(prepare::beyond(limits)),
+        Ok(_) => remarks.warnings.extend(limits::beyond(wanted, &most)),
     }
     let spec = &resource.spec;
-    match catalog.loaded(&resource.id, &spec.source, spec.digest.as_deref()) {
-        Some(component) => fits(component, &resource, &mut remarks),
+    let loaded = catalog.loaded(&resource.id, &spec.source, spec.digest.as_deref());
+    if loaded.is_none() {
+        let named = spec.interfaces.iter().flatten();
+        let named: Vec<_> = named
+            .filter_map(|interface| Interface::from_name(interface.name()))
+            .collect();
+        if let Err(failure) = sources.rights.check(&resource, &named) {
+            remarks.refusals.push((String::new(), failure.message));
+        }
+    }
+    match loaded {
+        Some(component) => fits(component, &resource, sources, &mut remarks),
         None if spec
             .settings
             .as_ref()
@@ -70,8 +81,9 @@ pub fn check(sources: &Sources, catalog: &Catalog, object: &Value, of_cluster: b
 const SETTINGS: &str = "spec.settings";
 
 /// Asks the component whether it is what the resource wants.
-fn fits(component: &Component, resource: &Resource, remarks: &mut Remarks) {
-    if let Err(failure) = prepare::wanted(resource, component) {
+fn fits(component: &Component, resource: &Resource, sources: &Sources, remarks: &mut Remarks) {
+    let wanted = prepare::wanted(resource, component);
+    if let Err(failure) = wanted.and_then(|wanted| sources.rights.check(resource, &wanted)) {
         remarks.refusals.push((String::new(), failure.message));
     }
     match component.validate_settings(&resource.settings()) {
@@ -122,6 +134,10 @@ mod tests {
         json!({"source": {"configMap": {"name": "a", "key": "b"}},
                "selector": {"matchExpressions": [{"key": "a", "operator": "Is"}]}}),
         &[": spec.selector makes no sense"]
+    )]
+    #[case::interfaces(
+        json!({"source": {"configMap": {"name": "a", "key": "b"}}, "interfaces": ["policy", "job"]}),
+        &[": spec.interfaces: a DaskPlugin may not stand for job here, but for policy"]
     )]
     #[case::no_source(json!({}), &[": it can't be read as a DaskPlugin: missing field `source`"])]
     fn what_can_never_be_in_force(#[case] spec: Value, #[case] expected: &[&str]) {

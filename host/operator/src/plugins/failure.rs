@@ -5,6 +5,9 @@ use dask_operator_sources::SourceError;
 /// The reason of what failed in operation and was taken back for what was in force before it.
 pub(super) const ROLLED_BACK: &str = "RolledBack";
 
+/// The reason of one that may not be what it is in a namespace.
+pub(super) const INTERFACE_NOT_ALLOWED: &str = "InterfaceNotAllowed";
+
 /// The reason of one too many in its namespace.
 pub(super) const TOO_MANY: &str = "TooManyPlugins";
 
@@ -47,7 +50,13 @@ impl LoadFailure {
     /// Whether what was in force before this process began must not go on: because somebody has forbidden it, or because
     /// nobody can say any more what it is for.
     pub(super) fn forbids(&self) -> bool {
-        ["SourceNotAllowed", INVALID_SELECTOR, TOO_MANY].contains(&self.reason)
+        let reasons = [
+            "SourceNotAllowed",
+            INTERFACE_NOT_ALLOWED,
+            INVALID_SELECTOR,
+            TOO_MANY,
+        ];
+        reasons.contains(&self.reason)
     }
 }
 

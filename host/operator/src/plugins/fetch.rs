@@ -10,11 +10,12 @@ use kube::{Api, Client};
 
 use super::failure::LoadFailure;
 use super::resource::Resource;
+use super::tenants::TenantRights;
 
 /// The type of a Secret with docker's configuration, and its key.
 const DOCKER_CONFIG: (&str, &str) = ("kubernetes.io/dockerconfigjson", ".dockerconfigjson");
 
-/// Where plugins may come from.
+/// Where plugins may come from, and what those of tenants may.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// Sources of ClusterDaskPlugins.
@@ -27,6 +28,8 @@ pub struct Sources {
     pub roots: oci::Roots,
     /// Hosts that credentials may be sent to for a token, beside the registry's own.
     pub auth_hosts: Vec<String>,
+    /// What DaskPlugins may.
+    pub rights: TenantRights,
 }
 
 /// A plugin's bytes, verified.

@@ -124,6 +124,7 @@ impl Manager {
             engine: parts.engine,
             watched: parts.watched,
             extra: parts.extra,
+            rights: parts.sources.rights.clone(),
             news: news_of,
         };
         let means = Means {

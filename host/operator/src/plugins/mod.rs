@@ -18,6 +18,7 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 
 mod admit;
+pub mod args;
 mod attempt;
 mod awaited;
 mod catalog;
@@ -26,6 +27,7 @@ mod fetch;
 mod guard;
 mod kept;
 mod known;
+mod limits;
 mod loads;
 mod manager;
 mod marks;
@@ -36,6 +38,7 @@ mod report;
 mod resource;
 mod sample;
 mod tenant;
+mod tenants;
 mod watching;
 
 pub use admit::{Remarks, check};
@@ -43,6 +46,7 @@ pub use catalog::{Catalog, Entry, Labels, Loaded, PluginId, Scope, Subject, Unkn
 pub use fetch::Sources;
 pub use kept::Kept;
 pub use manager::{Manager, Parts, Swapped};
+pub use tenants::TenantRights;
 
 /// A component in the role that it has for one kind.
 pub struct Plugin {

@@ -2,24 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use dask_operator_api::{OnFailure, PluginLimits, PluginMode};
+use dask_operator_api::{OnFailure, PluginMode};
 use dask_operator_core::gate::kinds::{allowed, gives_rights};
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
-use dask_operator_core::quantity;
 use dask_operator_render::findings::sentences;
 use dask_operator_render::logic::{ComponentLogic, interface};
 use dask_operator_render::policy::{Mode, Policy, Rules, title};
-use dask_operator_runtime::{Compiling, Component, Engine, Interface, Limits};
+use dask_operator_runtime::{Compiling, Component, Engine, Interface};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::catalog::Loaded;
 use super::failure::LoadFailure;
 use super::guard::{Guard, Guarded, News, Term};
+use super::limits::limits;
 use super::resource::Resource;
 use super::tenant::OfTenant;
+use super::tenants::TenantRights;
 use super::{Entry, Plugin, sample};
 use crate::kinds::{ExtraKinds, Kinds};
 
@@ -68,6 +68,8 @@ pub(super) struct Workshop {
     pub(super) watched: Kinds,
     /// Kinds of children that the administrator allows beyond the usual.
     pub(super) extra: ExtraKinds,
+    /// What plugins of namespaces may.
+    pub(super) rights: TenantRights,
     /// Who wants to hear of plugins that fail again and again.
     pub(super) news: UnboundedSender<News>,
 }
@@ -80,7 +82,7 @@ impl Workshop {
         bytes: &[u8],
         image_digest: Option<String>,
     ) -> Result<Good, LoadFailure> {
-        let limits = limits(resource.spec.limits.as_ref())?;
+        let limits = limits(resource.spec.limits.as_ref(), &self.rights.most(resource))?;
         let compiling = match &resource.id.namespace {
             Some(namespace) => Compiling::of_tenant(namespace),
             None => Compiling::default(),
@@ -89,6 +91,7 @@ impl Workshop {
         let component = Component::load_compiled(&self.engine, &origin, bytes, limits, &compiling)
             .map_err(|error| LoadFailure::new("Unfit", error.to_string()))?;
         let interfaces = wanted(resource, &component)?;
+        self.rights.check(resource, &interfaces)?;
         let settings = resource.settings();
         let findings = component
             .validate_settings(&settings)
@@ -254,69 +257,6 @@ fn term(resource: &Resource, is_policy: bool) -> Term {
     }
 }
 
-/// What a call may use: what the resource says, and never more than usual.
-pub(super) fn limits(wanted: Option<&PluginLimits>) -> Result<Limits, LoadFailure> {
-    let usual = Limits::default();
-    let Some(wanted) = wanted else {
-        return Ok(usual);
-    };
-    let bytes = |field: &str, text: Option<&String>, usual: usize| match text {
-        None => Ok(usual),
-        Some(text) => {
-            let bytes = quantity::parse(text).map(|billionths| billionths / 1_000_000_000);
-            let bytes = bytes
-                .and_then(|bytes| usize::try_from(bytes).ok())
-                .filter(|bytes| *bytes > 0);
-            let wrong = || {
-                LoadFailure::new(
-                    "InvalidLimit",
-                    format!("spec.limits.{field}: {text:?} is no amount of bytes: write it as 64Mi"),
-                )
-            };
-            bytes.map(|bytes| bytes.min(usual)).ok_or_else(wrong)
-        }
-    };
-    let time = wanted.milliseconds.and_then(|time| u64::try_from(time).ok());
-    Ok(Limits {
-        memory: bytes("memory", wanted.memory.as_ref(), usual.memory)?,
-        output: bytes("output", wanted.output.as_ref(), usual.output)?,
-        deadline: time.map_or(usual.deadline, |time| {
-            Duration::from_millis(time).min(usual.deadline)
-        }),
-        ..usual
-    })
-}
-
-/// Limits that are more than the operator allows: for each the field, and a sentence.
-pub(super) fn beyond(wanted: Option<&PluginLimits>) -> Vec<(String, String)> {
-    let usual = Limits::default();
-    let Some(wanted) = wanted else {
-        return Vec::new();
-    };
-    let bytes = |text: &Option<String>, usual: usize| {
-        let bytes = text.as_deref().and_then(quantity::parse)? / 1_000_000_000;
-        let is_within = usize::try_from(bytes).is_ok_and(|bytes| bytes <= usual);
-        (!is_within).then(|| format!("{}Mi", usual >> 20))
-    };
-    let milliseconds = usual.deadline.as_millis();
-    let time = wanted.milliseconds.and_then(|time| u128::try_from(time).ok());
-    let time = time.filter(|time| *time > milliseconds);
-    [
-        ("memory", bytes(&wanted.memory, usual.memory)),
-        ("milliseconds", time.map(|_| milliseconds.to_string())),
-        ("output", bytes(&wanted.output, usual.output)),
-    ]
-    .into_iter()
-    .filter_map(|(field, most)| {
-        let message = format!(
-            "it is more than the operator allows, which is {}: that counts",
-            most?
-        );
-        Some((format!("spec.limits.{field}"), message))
-    })
-    .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use dask_operator_render::logic::{Failure, Logic};
@@ -419,50 +359,5 @@ mod tests {
         };
         let resource = resource.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(term(&resource, is_policy), expected);
-    }
-
-    #[test]
-    fn limits_that_have_no_effect_are_told_of() {
-        let limits = |memory: &str, milliseconds| PluginLimits {
-            memory: Some(memory.to_owned()),
-            milliseconds: Some(milliseconds),
-            output: None,
-        };
-        assert!(beyond(None).is_empty());
-        assert!(beyond(Some(&limits("256Mi", 5000))).is_empty());
-        let said = beyond(Some(&limits("1Gi", 10_000)));
-        let fields: Vec<_> = said.iter().map(|(field, _)| field.as_str()).collect();
-        assert_eq!(fields, ["spec.limits.memory", "spec.limits.milliseconds"]);
-        assert_eq!(
-            said[1].1,
-            "it is more than the operator allows, which is 5000: that counts"
-        );
-    }
-
-    fn wanted(memory: Option<&str>, milliseconds: Option<i64>) -> Result<Limits, LoadFailure> {
-        limits(Some(&PluginLimits {
-            memory: memory.map(str::to_owned),
-            milliseconds,
-            output: None,
-        }))
-    }
-
-    #[test]
-    fn limits_are_never_more_than_usual() -> Result<(), LoadFailure> {
-        let usual = Limits::default();
-        assert_eq!(wanted(None, None)?, usual);
-        assert_eq!(wanted(Some("64Mi"), Some(100))?.memory, 64 << 20);
-        assert_eq!(
-            wanted(Some("64Mi"), Some(100))?.deadline,
-            Duration::from_millis(100)
-        );
-        assert_eq!(wanted(Some("64Gi"), Some(60_000))?, usual);
-        for wrong in ["much", "-1", "0"] {
-            assert_eq!(
-                wanted(Some(wrong), None).map_err(|error| error.reason),
-                Err("InvalidLimit")
-            );
-        }
-        Ok(())
     }
 }

@@ -1,0 +1,154 @@
+//! What DaskPlugins may, which people write who have rights in one namespace only.
+
+use std::time::Duration;
+
+use dask_operator_runtime::{Interface, Limits};
+
+use super::failure::{INTERFACE_NOT_ALLOWED, LoadFailure};
+use super::limits::bytes;
+use super::resource::Resource;
+
+/// What DaskPlugins may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantRights {
+    /// What they may stand for.
+    pub interfaces: Vec<Interface>,
+    /// What a call of theirs may use at most.
+    pub limits: Limits,
+}
+
+impl Default for TenantRights {
+    /// Policies, which can only tighten what others decide: an administrator's policies see specs, and what logic makes of one is
+    /// for its author to say.
+    fn default() -> Self {
+        Self {
+            interfaces: vec![Interface::Policy],
+            limits: Limits {
+                memory: 64 << 20,
+                deadline: Duration::from_secs(1),
+                output: 8 << 20,
+                ..Limits::default()
+            },
+        }
+    }
+}
+
+impl TenantRights {
+    /// What a call of this plugin may use at most.
+    pub(super) fn most(&self, resource: &Resource) -> Limits {
+        match resource.id.namespace {
+            Some(_) => self.limits,
+            None => Limits::default(),
+        }
+    }
+
+    /// Makes sure that a plugin may stand for these interfaces.
+    pub(super) fn check(&self, resource: &Resource, wanted: &[Interface]) -> Result<(), LoadFailure> {
+        let forbidden = wanted
+            .iter()
+            .find(|interface| !self.interfaces.contains(interface));
+        let Some(forbidden) = forbidden.filter(|_| resource.id.namespace.is_some()) else {
+            return Ok(());
+        };
+        let names: Vec<_> = self.interfaces.iter().map(|interface| interface.name()).collect();
+        let may = if names.is_empty() {
+            "nothing".to_owned()
+        } else {
+            names.join(", ")
+        };
+        Err(LoadFailure::new(
+            INTERFACE_NOT_ALLOWED,
+            format!(
+                "spec.interfaces: a DaskPlugin may not stand for {} here, but for {may} (--allow-tenant-interfaces): name \
+                 what it may, or have an administrator install it as a ClusterDaskPlugin",
+                forbidden.name()
+            ),
+        ))
+    }
+}
+
+/// Reads limits that an administrator writes, `memory=64Mi,milliseconds=1000,output=8Mi`: what is left out is usual, and nothing
+/// is more than the operator has for all.
+pub(super) fn parse_limits(text: &str) -> Result<Limits, String> {
+    let most = Limits::default();
+    let mut limits = TenantRights::default().limits;
+    for part in text.split(',') {
+        let wrong = || format!("{part:?}: write memory=64Mi, milliseconds=1000 or output=8Mi");
+        let (name, value) = part.split_once('=').ok_or_else(wrong)?;
+        match name {
+            "memory" => limits.memory = bytes(value).ok_or_else(wrong)?.min(most.memory),
+            "output" => limits.output = bytes(value).ok_or_else(wrong)?.min(most.output),
+            "milliseconds" => {
+                let milliseconds = value.parse::<u64>().ok().filter(|number| *number > 0);
+                limits.deadline = Duration::from_millis(milliseconds.ok_or_else(wrong)?).min(most.deadline);
+            }
+            _ => return Err(wrong()),
+        }
+    }
+    Ok(limits)
+}
+
+#[cfg(test)]
+mod tests {
+    use dask_operator_api::{ClusterDaskPlugin, DaskPlugin};
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    fn of_namespace() -> Resource {
+        let object = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"source": {}}});
+        let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
+        Resource::of_namespace(object)
+    }
+
+    fn of_cluster() -> Resource {
+        let object = json!({"metadata": {"name": "p"}, "spec": {"source": {}}});
+        let object: ClusterDaskPlugin =
+            serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
+        Resource::of_cluster(object)
+    }
+
+    #[test]
+    fn tenants_bring_policies_and_no_logic() {
+        let rights = TenantRights::default();
+        assert_eq!(rights.check(&of_namespace(), &[Interface::Policy]), Ok(()));
+        assert_eq!(rights.check(&of_cluster(), &Interface::ALL), Ok(()));
+        let said = rights.check(&of_namespace(), &[Interface::Policy, Interface::Job]);
+        assert_eq!(
+            said.map_err(|failure| (failure.reason, failure.forbids())),
+            Err((INTERFACE_NOT_ALLOWED, true))
+        );
+        let all = TenantRights {
+            interfaces: Interface::ALL.to_vec(),
+            ..rights
+        };
+        assert_eq!(all.check(&of_namespace(), &Interface::ALL), Ok(()));
+    }
+
+    #[test]
+    fn tenants_have_lower_limits() {
+        let rights = TenantRights::default();
+        assert_eq!(rights.most(&of_namespace()), rights.limits);
+        assert_eq!(rights.most(&of_cluster()), Limits::default());
+    }
+
+    #[rstest]
+    #[case::one("milliseconds=250", Some((64, 250, 8)))]
+    #[case::all("memory=128Mi,milliseconds=2000,output=16Mi", Some((128, 2000, 16)))]
+    #[case::beyond("memory=1Ti,milliseconds=99999,output=1Ti", Some((256, 5000, 64)))]
+    #[case::nonsense("memory=much", None)]
+    #[case::nothing("milliseconds=0", None)]
+    #[case::unknown("fuel=1", None)]
+    fn what_administrators_write(#[case] text: &str, #[case] expected: Option<(usize, u128, usize)>) {
+        let limits = parse_limits(text).ok();
+        let numbers = |limits: Limits| {
+            (
+                limits.memory >> 20,
+                limits.deadline.as_millis(),
+                limits.output >> 20,
+            )
+        };
+        assert_eq!(limits.map(numbers), expected);
+    }
+}
