@@ -128,7 +128,7 @@ impl Reconciler {
                 (observation.await, room)
             }
         };
-        let plan = self.ask(&ground.plugin, observation).await?;
+        let plan = self.ask(&ground.plugin, &key.namespace, observation).await?;
         drop(room);
         let first = {
             let (ground, memory) = (ground.clone(), self.memory.clone());
@@ -142,7 +142,7 @@ impl Reconciler {
         let (policies, parent) = (ground.policies.clone(), ground.observed.parent.json.clone());
         let reviewed = self
             .plugins
-            .review(policies, key.kind, parent, children, ground.now)
+            .review(policies, key.kind, &key.namespace, parent, children, ground.now)
             .await;
         let reviewed = reviewed.map_err(Trouble::review)?;
         plan.children = reviewed.children;
@@ -153,8 +153,13 @@ impl Reconciler {
             .await
     }
 
-    async fn ask(&self, plugin: &Arc<Plugin>, observation: Observation) -> Result<Plan, Trouble> {
-        let answer = self.plugins.plan(plugin, observation).await;
+    async fn ask(
+        &self,
+        plugin: &Arc<Plugin>,
+        namespace: &str,
+        observation: Observation,
+    ) -> Result<Plan, Trouble> {
+        let answer = self.plugins.plan(plugin, namespace, observation).await;
         match answer.map_err(|error| Trouble::plugin(&error))? {
             Ok(plan) => Ok(plan),
             Err(contract::Error::Invalid(findings)) => Err(Trouble::findings(&findings)),
@@ -279,7 +284,7 @@ impl Ground {
     fn check(&self, plan: Plan, whose: &str) -> Result<CheckedPlan, Trouble> {
         let rules = Rules {
             declared: &self.plugin.child_kinds,
-            extra: self.extra.of(self.plugin.is_of_tenant),
+            extra: self.extra.of(self.plugin.is_of_tenant()),
             host_conditions: &HOST_CONDITIONS,
             limits: Limits::default(),
         };

@@ -259,6 +259,15 @@ impl Catalog {
         Ok(policies)
     }
 
+    /// Whether a namespace has brought policies along.
+    #[must_use]
+    pub fn has_policies_of(&self, namespace: &str) -> bool {
+        let is_there = |entry: &Entry| entry.id.namespace.as_deref() == Some(namespace);
+        self.entries
+            .iter()
+            .any(|entry| entry.policy.is_some() && is_there(entry))
+    }
+
     /// The component that a plugin with this source and digest would be, where it is certain that it is one that is
     /// loaded already: by its digest, or because the plugin in force comes from there and is not looked up again.
     #[must_use]
@@ -532,6 +541,21 @@ mod tests {
         )]);
         assert_eq!(decide(&catalog, DaskKind::Cluster, "new", "").0, "named");
         assert_eq!(decide(&catalog, DaskKind::Cluster, "other", "").0, "default");
+    }
+
+    #[test]
+    fn whose_policies_there_are_is_known() {
+        let logic = Entry {
+            policy: None,
+            ..entry("c", "logic", 0, "", "")
+        };
+        let catalog = catalog(vec![
+            entry("a", "p", 0, "", ""),
+            entry("-", "q", 0, "", ""),
+            logic,
+        ]);
+        let has = ["a", "b", "c"].map(|namespace| catalog.has_policies_of(namespace));
+        assert_eq!(has, [true, false, false]);
     }
 
     #[test]

@@ -15,7 +15,6 @@ use dask_operator_render::review::{ReviewError, Reviewed, review};
 use dask_operator_runtime::CallError;
 use dask_operator_runtime::contract::{Answer, DesiredChild, Observation, Plan, Timestamp};
 use thiserror::Error;
-use tokio::sync::Semaphore;
 
 mod admit;
 pub mod args;
@@ -37,6 +36,7 @@ mod quota;
 mod report;
 mod resource;
 mod sample;
+mod shares;
 mod tenant;
 mod tenants;
 mod watching;
@@ -46,6 +46,7 @@ pub use catalog::{Catalog, Entry, Labels, Loaded, PluginId, Scope, Subject, Unkn
 pub use fetch::Sources;
 pub use kept::Kept;
 pub use manager::{Manager, Parts, Swapped};
+pub use shares::{Overdrawn, Permit, Shares, Whose};
 pub use tenants::TenantRights;
 
 /// A component in the role that it has for one kind.
@@ -56,8 +57,8 @@ pub struct Plugin {
     pub settings: String,
     /// The kinds of children that it declares.
     pub child_kinds: Vec<ResourceKind>,
-    /// Whether users of a namespace named it, and not an administrator.
-    pub is_of_tenant: bool,
+    /// Whose it is.
+    pub whose: Whose,
     /// Who is asked, on threads that may block ([`Plugins::ask`]).
     pub logic: Box<dyn Logic>,
 }
@@ -90,6 +91,7 @@ impl PluginError {
     pub fn no_answer(title: &str, error: &Failure) -> Self {
         let (reason, message) = match error.downcast_ref::<CallError>() {
             Some(error) => (error.failure.reason(), error.failure.to_string()),
+            None if error.is::<Overdrawn>() => ("PluginShareUsed", error.to_string()),
             None => ("PluginFailed", error.to_string()),
         };
         Self {
@@ -115,9 +117,15 @@ impl Plugin {
             title,
             settings,
             child_kinds,
-            is_of_tenant: false,
+            whose: Whose::Operators,
             logic,
         })
+    }
+
+    /// Returns whether users of a namespace named it, and not an administrator.
+    #[must_use]
+    pub fn is_of_tenant(&self) -> bool {
+        self.whose == Whose::Tenants
     }
 }
 
@@ -125,8 +133,8 @@ impl Plugin {
 /// asked before an exchange is answered by the one that was asked.
 pub struct Plugins {
     catalog: RwLock<Arc<Catalog>>,
-    /// Calls that may run at once.
-    permits: Semaphore,
+    /// Who may call them, and when.
+    shares: Shares,
 }
 
 impl Plugins {
@@ -135,7 +143,7 @@ impl Plugins {
     pub fn new(catalog: Catalog, at_once: usize) -> Self {
         Self {
             catalog: RwLock::new(Arc::new(catalog)),
-            permits: Semaphore::new(at_once),
+            shares: Shares::new(at_once),
         }
     }
 
@@ -171,23 +179,29 @@ impl Plugins {
         self.catalog().policies(subject)
     }
 
-    /// Runs `question`, which calls components, on a thread that may block, when it is
-    /// its turn.
+    /// Runs `question`, which calls components for a namespace, on a thread that may block, when it is its turn. Its place is
+    /// taken until it has ended, whether somebody still waits for it or not.
     ///
     /// # Errors
     ///
-    /// When it panicked.
-    pub async fn ask<T: Send + 'static>(
+    /// When it panicked, or components of the namespace itself take too much time.
+    async fn ask<T: Send + 'static>(
         &self,
+        namespace: &str,
+        whose: Whose,
         question: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, tokio::task::JoinError> {
-        // The semaphore is never closed.
-        let _permit = self.permits.acquire().await;
+    ) -> Result<T, Failure> {
+        let permit = self.shares.permit(namespace, whose).await?;
         let span = tracing::Span::current();
-        tokio::task::spawn_blocking(move || span.in_scope(question)).await
+        let answer = tokio::task::spawn_blocking(move || {
+            let answer = span.in_scope(question);
+            drop(permit);
+            answer
+        });
+        Ok(answer.await?)
     }
 
-    /// Asks `plugin` for a plan.
+    /// Asks `plugin` for a plan for something in a namespace.
     ///
     /// # Errors
     ///
@@ -195,17 +209,20 @@ impl Plugins {
     pub async fn plan(
         &self,
         plugin: &Arc<Plugin>,
+        namespace: &str,
         observation: Observation,
     ) -> Result<Answer<Plan>, PluginError> {
         let asked = plugin.clone();
-        match self.ask(move || asked.logic.plan(&observation)).await {
-            Ok(answer) => answer.map_err(|error| PluginError::no_answer(&plugin.title, &error)),
-            Err(error) => Err(PluginError::no_answer(&plugin.title, &error.into())),
-        }
+        let answer = self
+            .ask(namespace, plugin.whose, move || asked.logic.plan(&observation))
+            .await;
+        answer
+            .flatten()
+            .map_err(|error| PluginError::no_answer(&plugin.title, &error))
     }
 
     /// Asks `policies` in turn about the children that were planned for `parent`, a JSON
-    /// object.
+    /// object in a namespace.
     ///
     /// # Errors
     ///
@@ -214,6 +231,7 @@ impl Plugins {
         &self,
         policies: Vec<Arc<Policy>>,
         kind: DaskKind,
+        namespace: &str,
         parent: Arc<str>,
         children: Vec<DesiredChild>,
         now: Timestamp,
@@ -223,13 +241,20 @@ impl Plugins {
             .map(|policy| policy.title.clone())
             .collect::<Vec<_>>()
             .join(", ");
+        let whose = if self.catalog().has_policies_of(namespace) {
+            Whose::Tenants
+        } else {
+            Whose::Operators
+        };
         let reviewed = self
-            .ask(move || review(&policies, kind, &parent, children, now))
+            .ask(namespace, whose, move || {
+                review(&policies, kind, &parent, children, now)
+            })
             .await;
-        reviewed.unwrap_or_else(|error| {
+        reviewed.unwrap_or_else(|failure| {
             Err(ReviewError::Failed {
                 title: titles,
-                failure: error.into(),
+                failure,
             })
         })
     }

@@ -20,7 +20,7 @@ use super::limits::limits;
 use super::resource::Resource;
 use super::tenant::OfTenant;
 use super::tenants::TenantRights;
-use super::{Entry, Plugin, sample};
+use super::{Entry, Plugin, Whose, sample};
 use crate::kinds::{ExtraKinds, Kinds};
 
 /// A plugin that can be in force.
@@ -180,8 +180,10 @@ impl Workshop {
         };
         let mut plugin = Plugin::new(title.to_owned(), resource.settings(), Box::new(guarded))
             .map_err(|error| LoadFailure::new(error.reason, error.to_string()))?;
-        plugin.is_of_tenant = resource.id.namespace.is_some();
-        let extra = self.extra.of(plugin.is_of_tenant);
+        if resource.id.namespace.is_some() {
+            plugin.whose = Whose::Tenants;
+        }
+        let extra = self.extra.of(plugin.is_of_tenant());
         check_kinds(&plugin, kind, extra, &self.watched)?;
         sample::try_logic(&plugin, kind, extra)?;
         Ok(plugin)
@@ -196,7 +198,7 @@ fn check_kinds(
     watched: &Kinds,
 ) -> Result<(), LoadFailure> {
     let may_have = allowed(kind, extra);
-    let flag = if plugin.is_of_tenant {
+    let flag = if plugin.is_of_tenant() {
         "--allow-tenant-child"
     } else {
         "--allow-child"
@@ -318,7 +320,7 @@ mod tests {
             title: "mine".into(),
             settings: "{}".into(),
             child_kinds: vec![ResourceKind::new(api_version, kind)],
-            is_of_tenant,
+            whose: if is_of_tenant { Whose::Tenants } else { Whose::Operators },
             logic: Box::new(Nobody),
         };
         let checked = check_kinds(&plugin, DaskKind::Cluster, extra.of(is_of_tenant), &watched);

@@ -183,7 +183,7 @@ impl Deciders {
                 logic: &*plugin.logic,
                 settings: plugin.settings.as_str().into(),
                 child_kinds: plugin.child_kinds.as_slice().into(),
-                extra_kinds: self.extra_kinds.of(plugin.is_of_tenant).into(),
+                extra_kinds: self.extra_kinds.of(plugin.is_of_tenant()).into(),
             },
             policies,
             strict: self.strict,
