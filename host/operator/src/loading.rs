@@ -12,7 +12,7 @@ use dask_operator_runtime::{Cache, CallObserver, CallReport, Compiler, Engine, E
 use tracing::{debug, error, info, warn};
 
 use crate::metrics::{Metrics, PluginCall};
-use crate::plugins::{Catalog, Kept, Plugin, PluginError, Plugins};
+use crate::plugins::{Catalog, Kept, Plugin, PluginError, PluginId, Plugins};
 
 /// Counts calls.
 struct Counted(Arc<Metrics>);
@@ -23,8 +23,14 @@ impl CallObserver for Counted {
         if report.interface == "describe" && report.function == "describe" {
             return;
         }
+        // What a plugin resource loads may call itself anything, `cluster` too.
+        let whose = if PluginId::is_title(report.origin) {
+            report.origin
+        } else {
+            report.component
+        };
         let call = PluginCall {
-            component: report.component.to_owned(),
+            component: whose.to_owned(),
             interface: report.interface,
             function: report.function,
             outcome: report.failure.map_or("success", |failure| failure.reason()),

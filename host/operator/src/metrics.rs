@@ -35,7 +35,7 @@ pub struct ByKind {
 /// Labels of a call of a component.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 pub struct PluginCall {
-    /// What the component is called.
+    /// The plugin resource that it is loaded for, or else the component's own name.
     pub component: String,
     /// The interface, `worker-group`.
     pub interface: &'static str,
@@ -305,17 +305,6 @@ impl Metrics {
         call
     }
 
-    /// A component is not there any more: what was counted of it is no longer told.
-    pub fn forget_component(&self, component: &str) {
-        let calls = self.components().remove(component);
-        for call in calls.into_iter().flatten() {
-            self.plugin_calls.remove(&call);
-            self.plugin_seconds.remove(&call);
-        }
-        let component = component.to_owned();
-        self.plugin_memory.remove(&Component { component });
-    }
-
     /// A call of a component has ended, with that much linear memory in bytes.
     pub fn called(&self, call: &PluginCall, duration: Duration, memory: usize) {
         let call = &self.counted(call);
@@ -329,6 +318,18 @@ impl Metrics {
         self.plugin_memory
             .get_or_create(&component)
             .set(i64::try_from(memory).unwrap_or(i64::MAX));
+    }
+
+    /// A plugin resource is gone, and with it what was counted of its component.
+    pub fn plugin_gone(&self, component: &str) {
+        let calls = self.components().remove(component);
+        for call in calls.into_iter().flatten() {
+            self.plugin_calls.remove(&call);
+            self.plugin_seconds.remove(&call);
+        }
+        self.plugin_memory.remove(&Component {
+            component: component.to_owned(),
+        });
     }
 
     /// An attempt to load a plugin has ended.
@@ -438,7 +439,7 @@ mod tests {
         }
         assert_eq!(counted(), MOST_COMPONENTS + 1);
         assert!(metrics.text().contains(r#"plugin_calls_total{component="others",interface="cluster",function="plan",outcome="success"} 10"#));
-        metrics.forget_component("number-7");
+        metrics.plugin_gone("number-7");
         assert_eq!(counted(), MOST_COMPONENTS);
         assert!(!metrics.text().contains(r#"component="number-7""#));
         call("number-8");
@@ -486,6 +487,33 @@ mod tests {
             ),
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_counted_of_a_plugin_goes_with_it() {
+        let metrics = Metrics::default();
+        let call = |component: &str, outcome| PluginCall {
+            component: component.into(),
+            interface: "policy",
+            function: "admit",
+            outcome,
+        };
+        for component in ["DaskPlugin a/p", "DaskPlugin b/p"] {
+            for outcome in ["success", "PluginTrapped"] {
+                metrics.called(&call(component, outcome), Duration::from_micros(80), 1 << 20);
+            }
+        }
+        metrics.plugin_gone("DaskPlugin a/p");
+        let text = metrics.text();
+        assert!(!text.contains("DaskPlugin a/p"), "{text}");
+        for name in [
+            "plugin_calls_total",
+            "plugin_call_duration_seconds_count",
+            "plugin_memory_bytes",
+        ] {
+            let start = format!("dask_operator_{name}{{component=\"DaskPlugin b/p\"");
+            assert!(text.contains(&start), "{start} is not in\n{text}");
         }
     }
 }

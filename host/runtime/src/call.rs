@@ -46,6 +46,7 @@ pub(crate) struct Caller {
     pub(crate) engine: Engine,
     pub(crate) pre: InstancePre<State>,
     pub(crate) name: Arc<str>,
+    pub(crate) origin: Arc<str>,
     pub(crate) digest: Digest,
     pub(crate) limits: Limits,
 }
@@ -92,6 +93,7 @@ impl Caller {
         if let Some(observer) = self.engine.observer() {
             observer.called(&CallReport {
                 component: &self.name,
+                origin: &self.origin,
                 digest: self.digest,
                 interface: function.interface,
                 function: function.name,

@@ -338,6 +338,7 @@ fn load(
         engine: engine.clone(),
         pre,
         name: origin.into(),
+        origin: origin.into(),
         digest,
         limits,
     };

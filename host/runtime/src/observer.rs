@@ -16,6 +16,8 @@ pub trait CallObserver: Send + Sync {
 pub struct CallReport<'a> {
     /// The component's own name; where it came from, while it is asked to describe itself.
     pub component: &'a str,
+    /// Where it came from, as given to [`Component::load`](crate::Component::load).
+    pub origin: &'a str,
     /// Its code.
     pub digest: Digest,
     /// The interface, by its name in the contract: `worker-group`, `describe`, …

@@ -39,6 +39,16 @@ pub struct PluginId {
     pub name: String,
 }
 
+impl PluginId {
+    /// Whether that is what a plugin is called.
+    #[must_use]
+    pub fn is_title(text: &str) -> bool {
+        ["DaskPlugin ", "ClusterDaskPlugin "]
+            .into_iter()
+            .any(|kind| text.starts_with(kind))
+    }
+}
+
 impl std::fmt::Display for PluginId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.namespace {
@@ -541,6 +551,15 @@ mod tests {
         )]);
         assert_eq!(decide(&catalog, DaskKind::Cluster, "new", "").0, "named");
         assert_eq!(decide(&catalog, DaskKind::Cluster, "other", "").0, "default");
+    }
+
+    #[test]
+    fn plugins_are_told_from_files_by_their_titles() {
+        for namespace in ["a", "-"] {
+            let title = entry(namespace, "p", 0, "", "").id.to_string();
+            assert!(PluginId::is_title(&title), "{title}");
+        }
+        assert!(!PluginId::is_title("/plugins/DaskPlugin.wasm"));
     }
 
     #[test]

@@ -392,6 +392,7 @@ impl Manager {
             return;
         };
         self.loads.forget(id);
+        self.metrics.plugin_gone(&id.to_string());
         let is_beside = |other: &Known| other.resource.id.namespace == id.namespace;
         if !self.known.values().any(is_beside) && self.awaited.is_over() {
             self.clear_up();
