@@ -97,7 +97,11 @@ impl Attempt {
         }
         resource.check()?;
         means.sources.check(resource)?;
-        if let Some(known) = self.known_digest().filter(|_| !self.look)
+        // What can't be used is looked for at the source: there may be something else by now.
+        let may_be_used = |digest: &String| {
+            !self.is_given_up(digest) && means.marks.standing(digest, resource) != Standing::Quarantined
+        };
+        if let Some(known) = self.known_digest().filter(|_| !self.look).filter(may_be_used)
             && let Some(bytes) = means.kept.load(&resource.id, &known)
         {
             let image_digest = match &self.good {
@@ -125,16 +129,20 @@ impl Attempt {
         {
             return Ok(None);
         }
-        if let Some(failure) = &self.given_up
-            && failure.tried.as_ref() == Some(&digest)
-        {
+        if let Some(failure) = self.given_up.clone().filter(|_| self.is_given_up(&digest)) {
             // It is not tried now, and so this does not count.
             return Err(LoadFailure {
                 tried: None,
-                ..failure.clone()
+                ..failure
             });
         }
         prepare(means, resource.clone(), fetched).await.map(Some)
+    }
+
+    /// Whether the component with this digest could not be used again and again.
+    fn is_given_up(&self, digest: &str) -> bool {
+        let given_up = self.given_up.as_ref();
+        given_up.is_some_and(|failure| failure.tried.as_deref() == Some(digest))
     }
 
     /// The digest of what this source held when it was last looked at; none where that was taken back.
@@ -219,7 +227,7 @@ async fn prepare(means: &Arc<Means>, resource: Resource, fetched: Fetched) -> Re
     let mark = means.marks.begin(&digest, &resource);
     let id = resource.id.clone();
     let in_background = means.clone();
-    let prepared = tokio::task::spawn_blocking(move || {
+    let prepared = tokio::task::spawn_blocking(move || -> Result<Good, LoadFailure> {
         let means = in_background;
         let good = means
             .workshop
@@ -235,7 +243,7 @@ async fn prepare(means: &Arc<Means>, resource: Resource, fetched: Fetched) -> Re
     }
     match prepared {
         Ok(Ok(good)) => Ok(good),
-        Ok(Err(failure)) => Err(LoadFailure::of(failure, &digest)),
+        Ok(Err(failure)) => Err(failure.of(&digest)),
         Err(error) => Err(LoadFailure::new(
             "Unfit",
             format!("{id} can't be made ready; this is a bug: {error}"),

@@ -585,7 +585,7 @@ impl Manager {
             return;
         };
         let (type_, reason, note) = match (known.failure(), &known.good) {
-            (Some(LoadFailure { reason, message }), _) => {
+            (Some(LoadFailure { reason, message, .. }), _) => {
                 warn!(plugin = %id, reason, "{message}");
                 (EventType::Warning, *reason, message.clone())
             }

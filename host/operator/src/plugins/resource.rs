@@ -35,7 +35,7 @@ pub(super) struct Resource {
     /// What it is for; more than that where a selector makes no sense.
     pub(super) scope: Scope,
     /// Why a selector makes no sense.
-    wrong: Option<String>,
+    pub(super) wrong: Option<String>,
     /// What was made of it.
     pub(super) status: PluginStatus,
 }
