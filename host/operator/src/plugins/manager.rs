@@ -266,11 +266,11 @@ impl Manager {
                     (self.swapped)(Some(&name));
                 }
             }
-            Told::NamespaceGone(name) => {
-                self.selection.labelled(&name, None);
-                self.namespaces.gone(&name);
-            }
-            Told::NamespacesListed => {
+            Told::NamespaceGone(name) => self.namespace_gone(&name),
+            Told::NamespacesListed(all) => {
+                for name in self.namespaces.missing(&all) {
+                    self.namespace_gone(&name);
+                }
                 self.health.set_missing(SELECTION, None);
                 if self.namespaces.are_listed() {
                     self.exchange();
@@ -289,6 +289,14 @@ impl Manager {
                 }
                 self.unpark().await;
             }
+        }
+    }
+
+    /// A namespace is gone, and with it what is known of its labels.
+    fn namespace_gone(&mut self, name: &str) {
+        self.selection.labelled(name, None);
+        if self.namespaces.gone(name) {
+            self.exchange();
         }
     }
 

@@ -1,6 +1,6 @@
 //! The labels of namespaces, by which plugins of the cluster choose.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::core::Selector;
 
@@ -39,11 +39,16 @@ impl Namespaces {
         self.listed && before.as_ref() != Some(&labels)
     }
 
-    /// A namespace is gone.
-    pub(super) fn gone(&mut self, name: &str) {
-        if let Some(labels) = &mut self.labels {
-            labels.remove(name);
-        }
+    /// A namespace is gone. Gives whether its labels were known: one of the same name that is made anew has others.
+    pub(super) fn gone(&mut self, name: &str) -> bool {
+        let labels = self.labels.as_mut();
+        labels.and_then(|labels| labels.remove(name)).is_some()
+    }
+
+    /// Those whose labels are known and that are not among all that there are: they have gone while nobody watched.
+    pub(super) fn missing(&self, all: &BTreeSet<String>) -> Vec<String> {
+        let known = self.labels.iter().flat_map(BTreeMap::keys);
+        known.filter(|name| !all.contains(*name)).cloned().collect()
     }
 
     /// All are here. Gives whether that is news.
@@ -175,7 +180,11 @@ mod tests {
         assert!(!namespaces.are_forbidden("no right".into()));
         assert!(namespaces.seen("b", production()) && !namespaces.seen("b", production()));
         assert_eq!(held(&namespaces, &known), [true, true]);
-        namespaces.gone("a");
-        assert_eq!(held(&namespaces, &known), [false, true]);
+        // One of the same name that is made anew may have any labels.
+        assert!(namespaces.seen("b", Labels::new()));
+        assert_eq!(held(&namespaces, &known), [true, false]);
+        assert_eq!(namespaces.missing(&BTreeSet::from(["a".to_owned()])), ["b"]);
+        assert!(namespaces.gone("b") && !namespaces.gone("b"));
+        assert_eq!(held(&namespaces, &known), [true, true]);
     }
 }

@@ -1,5 +1,6 @@
 //! The watches of plugin resources, and of the labels of namespaces.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use dask_operator_api::{ClusterDaskPlugin, DaskPlugin};
@@ -87,8 +88,8 @@ pub(super) enum Told {
     Namespace(String, Labels),
     /// A namespace is gone.
     NamespaceGone(String),
-    /// All namespaces are known.
-    NamespacesListed,
+    /// All namespaces are known, and these are they.
+    NamespacesListed(BTreeSet<String>),
     /// The operator may not see them, and why that is so.
     NamespacesForbidden(String),
 }
@@ -210,13 +211,18 @@ pub(super) async fn namespaces(client: Client, tell: UnboundedSender<Told>) {
     let api = Api::<PartialObjectMeta<Namespace>>::all(client);
     let events = watcher(api, config).backoff(DefaultBackoff::default());
     let mut events = std::pin::pin!(events);
+    let mut listed = BTreeSet::new();
     let mut said: Option<Instant> = None;
     while let Some(event) = events.next().await {
         match event {
-            Ok(Event::Init) => {}
-            Ok(Event::InitApply(object) | Event::Apply(object)) => seen(object),
+            Ok(Event::Init) => listed.clear(),
+            Ok(Event::InitApply(object)) => {
+                listed.insert(object.name_any());
+                seen(object);
+            }
+            Ok(Event::Apply(object)) => seen(object),
             Ok(Event::Delete(object)) => send(Told::NamespaceGone(object.name_any())),
-            Ok(Event::InitDone) => send(Told::NamespacesListed),
+            Ok(Event::InitDone) => send(Told::NamespacesListed(std::mem::take(&mut listed))),
             Err(error) => {
                 let Some(status) = refusal(&error) else {
                     debug!("the watch of namespaces broke; trying again: {error}");
