@@ -180,6 +180,11 @@ fn a_compiler_that_fails_is_said() {
         error.ends_with("the compiler was ended by signal 9, maybe for want of memory"),
         "{error}"
     );
+    let error = failed("kill -XCPU $$");
+    assert!(
+        error.ends_with("compiling it takes more than 300 s of a processor"),
+        "{error}"
+    );
     let error = failed("exit 3");
     assert!(
         error.ends_with("the compiler failed (exit status: 3) and said nothing"),
