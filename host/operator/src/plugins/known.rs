@@ -172,6 +172,8 @@ impl Known {
 
     /// What is not tried again for now, and why it can't be used.
     fn given_up(&self) -> Option<LoadFailure> {
+        // An administrator's may hold a whole cluster until it can be used.
+        self.resource.id.namespace.as_ref()?;
         let tried = self.tried.as_ref()?;
         let is_given_up = tried.times >= TRIALS && tried.last.elapsed() < QUARANTINE;
         is_given_up.then(|| tried.failure.clone())

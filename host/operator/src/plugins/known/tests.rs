@@ -309,6 +309,12 @@ async fn what_can_not_be_used_is_not_tried_again_and_again() {
     // Other bytes begin anew.
     known.ended(outcome(None, failed("sha256:2")));
     assert!(known.begin().is_some_and(|attempt| attempt.given_up.is_none()));
+    // What an administrator wants is tried again and again.
+    known.resource.id.namespace = None;
+    for _ in 0..=TRIALS {
+        known.ended(outcome(None, failed("sha256:3")));
+    }
+    assert!(known.begin().is_some_and(|attempt| attempt.given_up.is_none()));
 }
 
 #[tokio::test(start_paused = true)]
