@@ -62,6 +62,9 @@ async fn send(stream: &mut TcpStream, workers: u32, worker: fn(u32) -> Vec<u8>) 
     }
 }
 
+/// What a worker of some number looks like in a message.
+type Encoding = fn(u32) -> Vec<u8>;
+
 #[tokio::test]
 async fn no_answer_costs_more_than_some_times_the_largest_message() {
     let options = Options {
@@ -70,7 +73,7 @@ async fn no_answer_costs_more_than_some_times_the_largest_message() {
     };
     let limit = options.max_message;
     let most = u32::try_from(MAX_WORKERS).unwrap();
-    let cases: [(u32, fn(u32) -> Vec<u8>, bool); 2] = [(600_000, short, false), (most, long, true)];
+    let cases: [(u32, Encoding, bool); 2] = [(600_000, short, false), (most, long, true)];
     for (workers, worker, is_taken_in) in cases {
         let address = server(move |_, mut stream| async move {
             greet(&mut stream).await;

@@ -113,7 +113,7 @@ mod tests {
     async fn a_place_is_taken_until_the_work_has_ended() {
         let desk = Desk::new(1);
         let (go_on, wait) = mpsc::channel::<()>();
-        let late = run(&desk, 50, move || drop(wait.recv())).await;
+        let late = run(&desk, 50, move || wait.recv().unwrap_or_default()).await;
         assert_eq!(late, Err(Unanswered::Late));
         assert_eq!(run(&desk, 50, || ()).await, Err(Unanswered::Busy));
         drop(go_on);

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::*;
 use crate::metrics::Metrics;
+use crate::kinds::ExtraKinds;
 use crate::plugins::{Catalog, Plugin, Plugins, Sources};
 use crate::webhook::scale::tests::stores;
 
@@ -86,7 +87,7 @@ fn handler(workers: u32) -> Arc<Handler> {
             sources: Sources::default(),
             stores: stores(workers),
             own_user: Some(OPERATOR.into()),
-            extra_kinds: Vec::new(),
+            extra_kinds: ExtraKinds::default(),
             strict: false,
         },
         desk: Desk::new(1),
