@@ -345,7 +345,9 @@ mod tests {
         };
         assert!(is_its_fault(&failure(CallFailure::Missing)));
         assert!(!is_its_fault(&failure(no_time)));
-        assert!(!is_its_fault(&failure(CallFailure::Exhausted("it is full".into()))));
+        assert!(!is_its_fault(&failure(CallFailure::Exhausted(
+            "it is full".into()
+        ))));
     }
 
     #[rstest]

@@ -320,7 +320,11 @@ mod tests {
             title: "mine".into(),
             settings: "{}".into(),
             child_kinds: vec![ResourceKind::new(api_version, kind)],
-            whose: if is_of_tenant { Whose::Tenants } else { Whose::Operators },
+            whose: if is_of_tenant {
+                Whose::Tenants
+            } else {
+                Whose::Operators
+            },
             logic: Box::new(Nobody),
         };
         let checked = check_kinds(&plugin, DaskKind::Cluster, extra.of(is_of_tenant), &watched);

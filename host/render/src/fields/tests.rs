@@ -184,7 +184,10 @@ fn of_many_fields_some_are_named() {
     let object = json!({"kind": "DaskCluster", "spec": {"worker": {"spec": many}}});
     let found = Fields::new().of_kubernetes(DaskKind::Cluster, &object);
     assert_eq!(found.len(), 101);
-    assert_eq!(found[100].message, "Kubernetes does not have 199900 more of its fields");
+    assert_eq!(
+        found[100].message,
+        "Kubernetes does not have 199900 more of its fields"
+    );
 }
 
 #[test]

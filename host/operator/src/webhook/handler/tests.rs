@@ -13,8 +13,8 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
-use crate::metrics::Metrics;
 use crate::kinds::ExtraKinds;
+use crate::metrics::Metrics;
 use crate::plugins::{Catalog, Plugin, Plugins, Sources};
 use crate::webhook::scale::tests::stores;
 
