@@ -28,8 +28,9 @@ WISHES = [
 
 def may(environment, namespace, verb, resource):
     """Whether the account of an environment may do this in a namespace."""
+    resource, _, part = resource.partition("/")  # kubectl takes what follows a slash for an object's name
     try:
-        return Kubectl(environment, namespace)("auth", "can-i", verb, resource).strip() == "yes"
+        return Kubectl(environment, namespace)("auth", "can-i", verb, resource, f"--subresource={part}").strip() == "yes"
     except Refused:  # kubectl says no by its exit code, too
         return False
 
