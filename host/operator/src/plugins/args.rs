@@ -7,7 +7,7 @@ use dask_operator_runtime::{Interface, Limits};
 use dask_operator_sources::oci::Roots;
 use dask_operator_sources::{Pattern, SourceError};
 
-use super::tenants::parse_limits;
+use super::rights::parse_limits;
 use super::{Sources, TenantRights};
 
 /// Where DaskPlugin and ClusterDaskPlugin resources may get components from.

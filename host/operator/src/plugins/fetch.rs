@@ -10,7 +10,7 @@ use kube::{Api, Client};
 
 use super::failure::LoadFailure;
 use super::resource::Resource;
-use super::tenants::TenantRights;
+use super::rights::TenantRights;
 
 /// The type of a Secret with docker's configuration, and its key.
 const DOCKER_CONFIG: (&str, &str) = ("kubernetes.io/dockerconfigjson", ".dockerconfigjson");

@@ -35,10 +35,10 @@ mod prepare;
 mod quota;
 mod report;
 mod resource;
+mod rights;
 mod sample;
 mod shares;
-mod tenant;
-mod tenants;
+mod user_info;
 mod watching;
 
 pub use admit::{Remarks, check};
@@ -46,8 +46,8 @@ pub use catalog::{Catalog, Entry, Labels, Loaded, PluginId, Scope, Subject, Unkn
 pub use fetch::Sources;
 pub use kept::Kept;
 pub use manager::{Manager, Parts, Swapped};
+pub use rights::TenantRights;
 pub use shares::{Overdrawn, Permit, Shares, Whose};
-pub use tenants::TenantRights;
 
 /// A component in the role that it has for one kind.
 pub struct Plugin {

@@ -18,8 +18,8 @@ use super::failure::LoadFailure;
 use super::guard::{Guard, Guarded, News, Term};
 use super::limits::limits;
 use super::resource::Resource;
-use super::tenant::OfTenant;
-use super::tenants::TenantRights;
+use super::rights::TenantRights;
+use super::user_info::NamesOnly;
 use super::{Entry, Plugin, Whose, sample};
 use crate::kinds::{ExtraKinds, Kinds};
 
@@ -134,7 +134,7 @@ impl Workshop {
                 guard: guard.clone(),
             };
             let rules: Box<dyn Rules> = match resource.id.namespace {
-                Some(_) => Box::new(OfTenant { inner }),
+                Some(_) => Box::new(NamesOnly { inner }),
                 None => Box::new(inner),
             };
             let policy = Arc::new(Policy {

@@ -6,13 +6,13 @@ use dask_operator_render::policy::Rules;
 use dask_operator_runtime::contract::{AdmissionRequest, AdmissionResponse, Review, ReviewRequest};
 use serde::{Deserialize, Serialize};
 
-/// The policy of a tenant.
-pub(super) struct OfTenant<T> {
+/// A policy that is told no more than the names of who asks.
+pub(super) struct NamesOnly<T> {
     /// Who is asked.
     pub(super) inner: T,
 }
 
-impl<T: Rules> Rules for OfTenant<T> {
+impl<T: Rules> Rules for NamesOnly<T> {
     fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
         self.inner.admit(&AdmissionRequest {
             user_info: reduced(&request.user_info),
