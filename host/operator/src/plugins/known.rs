@@ -179,16 +179,6 @@ impl Known {
         is_given_up.then(|| tried.failure.clone())
     }
 
-    /// The attempt that is under way has ended without any outcome.
-    pub(super) fn broke_off(&mut self) {
-        self.running = false;
-        let failure = LoadFailure::new(
-            "Unfit",
-            "what loads it has ended, which is a defect of the operator; it is tried again",
-        );
-        self.failed(failure);
-    }
-
     fn failed(&mut self, failure: LoadFailure) {
         if let Some(digest) = &failure.tried {
             let before = self.tried.take().filter(|tried| tried.digest == *digest);

@@ -1,7 +1,7 @@
 //! Keeps the catalog as the plugin resources say: loads what is new, exchanges it when it is
 //! ready, goes back when it fails, and reports.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use kube::Client;
 use kube::runtime::events::EventType;
 use tokio::sync::RwLock;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -97,8 +97,6 @@ pub struct Manager {
     /// Whose turn it is to be loaded.
     loads: Loads,
     attempts: JoinSet<Outcome>,
-    /// What each attempt is about.
-    about: HashMap<Id, PluginId>,
     /// What came of attempts, until it is known which namespaces it concerns.
     parked: Vec<Outcome>,
     watches: JoinSet<()>,
@@ -152,7 +150,6 @@ impl Manager {
             namespaces: Namespaces::default(),
             loads: Loads::default(),
             attempts: JoinSet::new(),
-            about: HashMap::new(),
             parked: Vec::new(),
             watches: JoinSet::new(),
             tell,
@@ -190,7 +187,8 @@ impl Manager {
             };
             tokio::select! {
                 Some(told) = self.told.recv() => self.hear(told).await,
-                Some(ended) = self.attempts.join_next_with_id(), if !self.attempts.is_empty() => self.ended(ended).await,
+                // None is aborted, and a panic in one is an outcome.
+                Some(Ok(outcome)) = self.attempts.join_next(), if !self.attempts.is_empty() => self.ended(outcome).await,
                 Some(news) = self.news.recv() => self.heard_of(news).await,
                 () = wait => self.begin_due(),
                 () = leading.wait(), if !self.led => {
@@ -448,32 +446,14 @@ impl Manager {
                 continue;
             };
             let attempt = Attempt { refused, ..attempt };
-            let task = self.attempts.spawn(Attempt::make(attempt, self.means.clone()));
-            self.about.insert(task.id(), id);
+            self.attempts.spawn(attempt.make(self.means.clone()));
         }
     }
 
     /// An attempt has ended, and it is the next one's turn.
-    async fn ended(&mut self, ended: Result<(Id, Outcome), JoinError>) {
-        let task = match &ended {
-            Ok((task, _)) => *task,
-            Err(error) => error.id(),
-        };
-        let id = self.about.remove(&task);
-        if let Some(id) = &id {
-            self.loads.ended(id);
-        }
-        match (ended, id) {
-            (Ok((_, outcome)), _) => self.came_of(outcome).await,
-            (Err(error), Some(id)) => {
-                warn!(plugin = %id, "an attempt to load it ended: {error}; this is a bug");
-                if let Some(known) = self.known.get_mut(&id) {
-                    known.broke_off();
-                }
-                self.report(&id, false).await;
-            }
-            (Err(error), None) => warn!("an attempt to load a plugin ended: {error}; this is a bug"),
-        }
+    async fn ended(&mut self, outcome: Outcome) {
+        self.loads.ended(&outcome.id);
+        self.came_of(outcome).await;
         self.begin_next();
     }
 

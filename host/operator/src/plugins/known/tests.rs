@@ -318,10 +318,10 @@ async fn what_can_not_be_used_is_not_tried_again_and_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_breaks_off_is_made_again() {
+async fn an_attempt_that_fails_is_made_again_when_it_is_its_turn() {
     let mut known = known(&json!({}));
     assert!(known.wait() && known.begin().is_some() && !known.wait());
-    known.broke_off();
+    known.ended(outcome(None, Some(LoadFailure::new("Unfit", "it panicked"))));
     assert_eq!(reason(&known), Some("Unfit"));
     assert_eq!(known.due(), Some(Instant::now() + FIRST_WAIT));
     assert!(known.wait() && known.due().is_none(), "it waits for its turn");
