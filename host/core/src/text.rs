@@ -1,20 +1,25 @@
 //! Texts from elsewhere, made fit for a log, a status or a terminal.
 
-/// Returns `text` as one line of at most `most` bytes, and a `…` behind it where it was cut.
+/// The end of a text that was cut.
+const ELLIPSIS: char = '…';
+
+/// Returns `text` as one line of at most `most` bytes, the `…` at the end of one that was cut among them.
 ///
 /// Control characters, which could move a terminal's cursor or begin another line of a log, become spaces, and so do
 /// those that turn the direction of writing.
 #[must_use]
 pub fn line(text: &str, most: usize) -> String {
-    let end = text.floor_char_boundary(most);
-    let mut line: String = text[..end]
+    let is_cut = text.len() > most;
+    let end = if is_cut {
+        text.floor_char_boundary(most.saturating_sub(ELLIPSIS.len_utf8()))
+    } else {
+        text.len()
+    };
+    text[..end]
         .chars()
         .map(|c| if is_shown(c) { c } else { ' ' })
-        .collect();
-    if end < text.len() {
-        line.push('…');
-    }
-    line
+        .chain(is_cut.then_some(ELLIPSIS))
+        .collect()
 }
 
 /// Cleans and cuts a text in place, as [`line`]; one that is fit already is left alone.
@@ -38,8 +43,9 @@ mod tests {
     #[case("fine", 10, "fine")]
     #[case("a\nb\x1b[31m", 10, "a b [31m")]
     #[case("a\u{2028}b\u{202e}c", 10, "a b c")]
-    #[case("too long", 3, "too…")]
-    #[case("äöü", 3, "ä…")]
+    #[case("too long", 6, "too…")]
+    #[case("äöü", 6, "äöü")]
+    #[case("äöüß", 6, "ä…")]
     #[case("", 0, "")]
     fn lines_are_cut_and_cleaned(#[case] text: &str, #[case] most: usize, #[case] expected: &str) {
         assert_eq!(line(text, most), expected);

@@ -2,6 +2,7 @@
 
 use dask_operator_core::names::DASK_API_VERSION;
 use dask_operator_core::plan::{Event, EventType};
+use dask_operator_core::text;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{self, Recorder, Reporter};
@@ -79,7 +80,7 @@ impl Events {
                 EventType::Warning => events::EventType::Warning,
             },
             reason: event.reason.clone(),
-            note: Some(cut(&event.message, NOTE)),
+            note: Some(text::line(&event.message, NOTE)),
             action: "Reconcile".into(),
             secondary: None,
         };
@@ -94,30 +95,5 @@ impl Events {
         };
         debug!(object = %key, reason = event.reason, "an event can't be published: {why}");
         published.is_ok()
-    }
-}
-
-/// At most `most` bytes of `text`, with an ellipsis where something is missing.
-#[must_use]
-pub fn cut(text: &str, most: usize) -> String {
-    if text.len() <= most {
-        return text.to_owned();
-    }
-    let end = (0..=most.saturating_sub('…'.len_utf8()))
-        .rev()
-        .find(|end| text.is_char_boundary(*end));
-    format!("{}…", &text[..end.unwrap_or(0)])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_are_cut_between_characters() {
-        assert_eq!(cut("short", 5), "short");
-        assert_eq!(cut("longer", 5), "lo…");
-        assert_eq!(cut("ääää", 6), "ä…");
-        assert_eq!(cut("ääää", 6).len(), 5);
     }
 }

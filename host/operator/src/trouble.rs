@@ -3,13 +3,13 @@
 
 use dask_operator_core::category::{Cause, Retry};
 use dask_operator_core::plan::{Condition, ConditionStatus, Event, EventType, ResourceKind};
+use dask_operator_core::text;
 use dask_operator_render::findings::sentences;
 use dask_operator_render::review::{Remark, ReviewError};
 use dask_operator_runtime::contract;
 use serde_json::Value;
 
 use crate::errors::WriteError;
-use crate::events::cut;
 use crate::plugins::PluginError;
 
 /// The component trapped, ran out of a limit or failed otherwise.
@@ -182,7 +182,7 @@ impl Trouble {
             type_: self.condition.into(),
             status: ConditionStatus::True,
             reason: self.reason.clone(),
-            message: cut(&self.message, MESSAGE),
+            message: text::line(&self.message, MESSAGE),
         }
     }
 

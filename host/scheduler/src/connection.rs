@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
+use dask_operator_core::text;
 use rustls::pki_types::{DnsName, ServerName};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
@@ -14,10 +15,9 @@ use tokio_rustls::TlsConnector;
 use crate::address::{Address, Scheme};
 use crate::budget::Budget;
 use crate::decoding::Received;
-use crate::error::{Error, Phase};
+use crate::error::{Error, Phase, WORDS};
 use crate::message::{self, Greeting, TheirGreeting};
 use crate::options::Options;
-use crate::text::printable;
 use crate::tls::TlsConfig;
 use crate::wire::{self, WireError};
 
@@ -154,7 +154,7 @@ impl Connection {
         Error::Protocol {
             address: self.address.clone(),
             phase,
-            what: printable(&what.to_string()),
+            what: text::line(&what.to_string(), WORDS),
         }
     }
 

@@ -4,6 +4,9 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+/// How many bytes of the other side's words an error has.
+pub(crate) const WORDS: usize = 500;
+
 /// Why a scheduler gave no answer, or none that can be used.
 ///
 /// Each variant names the scheduler by its address.

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use dask_operator_core::text;
 use serde::Deserialize;
 
 use crate::bounded::Entries;
+use crate::error::WORDS;
 use crate::message::{Number, Text};
-use crate::text::printable;
 
 /// What to ask for, beside the workers.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,7 +107,7 @@ impl IdentityReply {
     pub(crate) fn into_identity(self) -> Result<Identity, String> {
         let Some(Entries(workers)) = self.workers else {
             let kind = self.kind.0.as_deref().unwrap_or("something unknown");
-            return Err(printable(kind));
+            return Err(text::line(kind, WORDS));
         };
         Ok(Identity {
             id: self.id.0.unwrap_or_default(),

@@ -11,6 +11,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
+use dask_operator_core::text;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
@@ -23,11 +24,10 @@ use crate::address;
 use crate::bounded::Items;
 use crate::connection::tcp;
 use crate::decoding::Received;
-use crate::error::{Error, Phase};
+use crate::error::{Error, Phase, WORDS};
 use crate::facts::{Facts, FactsRequest, Identity, IdentityReply, RetireReply, Retired, retired, saturate};
 use crate::message::{Number, Text};
 use crate::options::Options;
-use crate::text::printable;
 
 /// The port of a scheduler's HTTP server unless told otherwise.
 const DEFAULT_PORT: u16 = 8787;
@@ -213,7 +213,7 @@ impl HttpScheduler {
                     address: self.url.clone(),
                     call: path,
                     status: status.as_u16(),
-                    text: printable(&String::from_utf8_lossy(beginning)),
+                    text: text::line(&String::from_utf8_lossy(beginning), WORDS),
                 })
             }
         }
@@ -326,7 +326,7 @@ impl HttpScheduler {
         Error::Protocol {
             address: self.url.clone(),
             phase: Phase::Call(path),
-            what: printable(&what),
+            what: text::line(&what, WORDS),
         }
     }
 

@@ -74,7 +74,6 @@ mod http;
 mod message;
 mod options;
 mod scheduler;
-mod text;
 mod tls;
 pub mod wire;
 

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use dask_operator_core::text;
 use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use crate::text;
+use crate::error::WORDS;
 
 /// How deep arrays and maps may be nested: Dask's own are at most six deep.
 const MAX_DEPTH: usize = 64;
@@ -104,7 +105,7 @@ pub(crate) fn decode_reply<T: DeserializeOwned>(frame: &[u8]) -> Result<Reply<T>
     }) = decode::<Failure>(frame)
         && matches!(status.as_str(), "error" | "uncaught-error")
     {
-        return Ok(Reply::Exception(text::printable(&text)));
+        return Ok(Reply::Exception(text::line(&text, WORDS)));
     }
     Ok(Reply::Value(decode(frame)?))
 }

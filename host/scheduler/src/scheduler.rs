@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dask_operator_core::text;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -10,12 +11,11 @@ use crate::bounded::Items;
 use crate::budget::Budget;
 use crate::connection::{CallError, Connection};
 use crate::decoding::Received;
-use crate::error::{Error, Phase};
+use crate::error::{Error, Phase, WORDS};
 use crate::facts::{Facts, FactsRequest, Identity, IdentityReply, RetireReply, Retired, retired, saturate};
 use crate::http::HttpScheduler;
 use crate::message::{self, NoArguments, Number, Reply, Request, Text};
 use crate::options::Options;
-use crate::text::printable;
 
 /// Makes handles for schedulers that are asked in the same manner.
 #[derive(Debug, Clone, Default)]
@@ -309,7 +309,7 @@ impl Scheduler {
         Error::Protocol {
             address: self.address.to_string(),
             phase: Phase::Call(name),
-            what: printable(&what.to_string()),
+            what: text::line(&what.to_string(), WORDS),
         }
     }
 

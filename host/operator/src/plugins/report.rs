@@ -5,7 +5,7 @@ use std::time::Duration;
 use dask_operator_api::{ClusterDaskPlugin, DaskPlugin, LastGood, PluginStatus};
 use dask_operator_core::names::{DASK_API_VERSION, FIELD_MANAGER};
 use dask_operator_core::plan::{Condition, ConditionStatus};
-use dask_operator_core::status;
+use dask_operator_core::{status, text};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -17,7 +17,7 @@ use super::failure::{LoadFailure, ROLLED_BACK};
 use super::prepare::Good;
 use super::resource::Resource;
 use crate::errors::words;
-use crate::events::{self, cut};
+use crate::events;
 
 /// Bytes of a condition's message, and of an event's.
 const MESSAGE: usize = 4096;
@@ -35,7 +35,7 @@ pub(super) fn status(
 ) -> PluginStatus {
     let mut wanted = PluginStatus {
         observed_generation: Some(resource.generation),
-        error: failure.map(|failure| cut(&failure.message, MESSAGE)),
+        error: failure.map(|failure| text::line(&failure.message, MESSAGE)),
         ..PluginStatus::default()
     };
     if let Some(good) = good {
@@ -108,7 +108,7 @@ pub(super) fn status(
         type_: "Ready".to_owned(),
         status: state,
         reason: reason.to_owned(),
-        message: cut(&message, MESSAGE),
+        message: text::line(&message, MESSAGE),
     };
     stamped(resource, wanted, ready)
 }
@@ -168,7 +168,7 @@ pub(super) async fn tell(client: &Client, resource: &Resource, type_: EventType,
     let event = Event {
         type_,
         reason: reason.to_owned(),
-        note: Some(cut(note, NOTE)),
+        note: Some(text::line(note, NOTE)),
         action: "Load".to_owned(),
         secondary: None,
     };

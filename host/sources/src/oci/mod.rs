@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use dask_operator_core::text;
 use reqwest::{Method, Response, StatusCode};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -39,8 +40,8 @@ const CONFIGURATION: &str = "application/vnd.wasm.config.v0+json";
 /// The most bytes of a manifest: one of a component has less than 2 kB.
 const MANIFEST_LIMIT: usize = 1 << 20;
 
-/// The most characters of what somebody else says.
-const BRIEF: usize = 300;
+/// The most bytes of what somebody else says.
+const WORDS: usize = 300;
 
 /// How long a connection may take to be established.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -133,7 +134,7 @@ pub async fn pull(
         let mut session = Session::new(image, credentials, options, Access::Pull)?;
         let not_a_component = |problem: String| SourceError::NotAComponent {
             image: image.to_string(),
-            problem: brief(&problem),
+            problem: text::line(&problem, WORDS),
         };
         let (manifest, mut image_digest) = get_manifest(&mut session, image, name(image)).await?;
         let mut content = manifest.content().map_err(not_a_component)?;
@@ -184,7 +185,7 @@ async fn get_manifest(
     }
     let manifest = serde_json::from_slice(&bytes).map_err(|error| SourceError::NotAComponent {
         image: image.to_string(),
-        problem: brief(&format!("what its registry gives is no manifest: {error}")),
+        problem: text::line(&format!("what its registry gives is no manifest: {error}"), WORDS),
     })?;
     Ok((manifest, digest))
 }
@@ -315,16 +316,6 @@ async fn within<T>(
         seconds: options.deadline.as_secs(),
     };
     tokio::time::timeout(options.deadline, work).await.map_err(late)?
-}
-
-/// What somebody else says, in a line that is not too long.
-fn brief(text: &str) -> String {
-    let printable = |c: char| if c.is_control() { ' ' } else { c };
-    let mut brief: String = text.chars().take(BRIEF).map(printable).collect();
-    if text.chars().nth(BRIEF).is_some() {
-        brief.push('…');
-    }
-    brief
 }
 
 #[cfg(test)]

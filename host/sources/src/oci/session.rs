@@ -6,6 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use dask_operator_core::text;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url};
@@ -13,7 +14,7 @@ use serde::Deserialize;
 
 use super::challenge::{Challenge, bearer, secret};
 use super::places::Places;
-use super::{Image, Options, brief};
+use super::{Image, Options, WORDS};
 use crate::{Credentials, SourceError};
 
 /// How often a request is sent elsewhere at most.
@@ -278,7 +279,11 @@ impl<'a> Session<'a> {
         }
         Err(SourceError::AuthHost {
             registry: self.name(),
-            host: format!("{}://{}", url.scheme(), brief(host.unwrap_or_default())),
+            host: format!(
+                "{}://{}",
+                url.scheme(),
+                text::line(host.unwrap_or_default(), WORDS)
+            ),
         })
     }
 
@@ -378,14 +383,14 @@ impl<'a> Session<'a> {
     pub(super) fn wrong(&self, problem: &str) -> SourceError {
         SourceError::Registry {
             registry: self.name(),
-            problem: brief(problem),
+            problem: text::line(problem, WORDS),
         }
     }
 
     fn elsewhere(&self, problem: &str) -> SourceError {
         SourceError::Elsewhere {
             registry: self.name(),
-            problem: brief(problem),
+            problem: text::line(problem, WORDS),
         }
     }
 

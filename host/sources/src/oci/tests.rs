@@ -329,9 +329,3 @@ async fn it_is_followed_within_the_registry() {
     .await;
     assert_eq!(registry.pull().await, Ok(b"component".to_vec()));
 }
-
-#[test]
-fn what_others_say_is_short_and_on_one_line() {
-    assert_eq!(brief("a\nb"), "a b");
-    assert_eq!(brief(&"x".repeat(BRIEF + 1)), format!("{}…", "x".repeat(BRIEF)));
-}
