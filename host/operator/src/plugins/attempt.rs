@@ -17,9 +17,6 @@ use super::marks::{Marks, Standing};
 use super::prepare::{Good, Workshop};
 use super::resource::Resource;
 
-/// The reason of a component that did not come to an end in its time.
-const LATE: &str = "PluginDeadlineExceeded";
-
 /// What attempts share.
 pub(super) struct Means {
     pub(super) client: Client,
@@ -246,8 +243,7 @@ async fn prepare(means: &Arc<Means>, resource: Resource, fetched: Fetched) -> Re
     }
     match prepared {
         Ok(Ok(good)) => Ok(good),
-        // One that was late may be so because of what else there was to do.
-        Ok(Err(failure)) if failure.reason == LATE => Err(failure),
+        Ok(Err(failure)) if failure.may_be_of_load() => Err(failure),
         Ok(Err(failure)) => Err(failure.of(&digest)),
         Err(error) => Err(LoadFailure::new(
             "Unfit",

@@ -47,6 +47,11 @@ impl LoadFailure {
         }
     }
 
+    /// Whether what else there was to do may have brought it about, and not the component that was tried.
+    pub(super) fn may_be_of_load(&self) -> bool {
+        ["PluginDeadlineExceeded", "HostExhausted"].contains(&self.reason)
+    }
+
     /// Whether what was in force before this process began must not go on: because somebody has forbidden it, or because
     /// nobody can say any more what it is for.
     pub(super) fn forbids(&self) -> bool {
@@ -63,5 +68,33 @@ impl LoadFailure {
 impl From<SourceError> for LoadFailure {
     fn from(error: SourceError) -> Self {
         Self::new(error.reason(), error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use dask_operator_runtime::Failure;
+
+    use super::*;
+
+    #[test]
+    fn what_is_late_or_has_no_room_may_be_so_because_of_load() {
+        let late = Failure::Deadline {
+            limit: Duration::from_secs(1),
+        };
+        for (failure, expected) in [
+            (late, true),
+            (Failure::Exhausted("it is full".into()), true),
+            (Failure::Missing, false),
+        ] {
+            let reason = failure.reason();
+            assert_eq!(
+                LoadFailure::new(reason, "m").may_be_of_load(),
+                expected,
+                "{reason}"
+            );
+        }
     }
 }

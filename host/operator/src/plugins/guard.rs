@@ -111,12 +111,11 @@ impl Guard {
         *self.row.lock().unwrap_or_else(PoisonError::into_inner) = Row::default();
     }
 
-    /// Notes how a call about `object` (JSON) went. What a plugin refuses or can't decide is no failure, nor is a call that
-    /// was ended because whoever asked had no more time.
-    fn note<T>(&self, object: &str, answer: Result<T, Failure>) -> Result<T, Failure> {
+    /// Notes how a call about `object` (JSON) in that role went. What a plugin refuses or can't decide is no failure.
+    fn note<T>(&self, role: Role, object: &str, answer: Result<T, Failure>) -> Result<T, Failure> {
         match &answer {
             Ok(_) => self.decides(Instant::now()),
-            Err(failure) if is_its_fault(failure) && object.len() <= LARGE => {
+            Err(failure) if counts(role, failure) && object.len() <= LARGE => {
                 self.fails(object, failure, Instant::now());
             }
             Err(_) => {}
@@ -177,10 +176,25 @@ impl Guard {
     }
 }
 
-/// Returns whether a failure is the plugin's, and not the host's or of who asked it.
-fn is_its_fault(failure: &Failure) -> bool {
-    let error = failure.downcast_ref::<CallError>();
-    error.is_some_and(|error| error.failure.is_of_component())
+/// What a plugin is asked as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// What a resource consists of.
+    Logic,
+    /// Whether it may be so.
+    Policy,
+}
+
+/// Returns whether a failure is held against the plugin, and not against the host or whoever asked it.
+fn counts(role: Role, failure: &Failure) -> bool {
+    let Some(call) = failure.downcast_ref::<CallError>() else {
+        return false;
+    };
+    match *call.failure {
+        // Load alone can bring it about, and whoever sends requests makes load.
+        CallFailure::Deadline { .. } => role == Role::Logic,
+        _ => call.failure.is_of_component(),
+    }
 }
 
 /// What tells one object from another (its kind, namespace and name), and one namespace from another.
@@ -207,12 +221,6 @@ fn hash(value: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// Whether a policy did not come to an end in its time, which load alone can bring about.
-fn is_late(failure: &Failure) -> bool {
-    let call = failure.downcast_ref::<CallError>();
-    call.is_some_and(|call| matches!(*call.failure, CallFailure::Deadline { .. }))
-}
-
 /// Somebody who is watched over.
 pub(super) struct Guarded<T> {
     /// Who is asked.
@@ -227,16 +235,18 @@ impl<T: Logic> Logic for Guarded<T> {
     }
 
     fn default(&self, object: &str, settings: &str) -> Result<Answer<String>, Failure> {
-        self.guard.note(object, self.inner.default(object, settings))
+        self.guard
+            .note(Role::Logic, object, self.inner.default(object, settings))
     }
 
     fn validate(&self, object: &str, old: Option<&str>, settings: &str) -> Result<Vec<Finding>, Failure> {
         self.guard
-            .note(object, self.inner.validate(object, old, settings))
+            .note(Role::Logic, object, self.inner.validate(object, old, settings))
     }
 
     fn plan(&self, observation: &Observation) -> Result<Answer<Plan>, Failure> {
-        self.guard.note(&observation.parent, self.inner.plan(observation))
+        self.guard
+            .note(Role::Logic, &observation.parent, self.inner.plan(observation))
     }
 }
 
@@ -244,18 +254,15 @@ impl<T: Rules> Rules for Guarded<T> {
     /// What comes of a dry run does not count: it leaves nothing behind, so that anybody can make any number of them.
     fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
         let answer = self.inner.admit(request);
-        if request.dry_run || answer.as_ref().is_err_and(is_late) {
+        if request.dry_run {
             return answer;
         }
-        self.guard.note(&request.object, answer)
+        self.guard.note(Role::Policy, &request.object, answer)
     }
 
     fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
-        let answer = self.inner.review_plan(request);
-        if answer.as_ref().is_err_and(is_late) {
-            return answer;
-        }
-        self.guard.note(&request.parent, answer)
+        self.guard
+            .note(Role::Policy, &request.parent, self.inner.review_plan(request))
     }
 }
 
@@ -320,7 +327,8 @@ mod tests {
                 "+" => guard.decides(now),
                 "-" => guard.fails(&object(name), &failure(CallFailure::Missing), now),
                 _ => {
-                    let answer: Result<(), Failure> = guard.note(&object(name), Err("something else".into()));
+                    let answer: Result<(), Failure> =
+                        guard.note(Role::Logic, &object(name), Err("something else".into()));
                     assert!(answer.is_err());
                 }
             }
@@ -338,16 +346,19 @@ mod tests {
         )
     }
 
-    #[test]
-    fn who_has_no_more_time_or_no_room_blames_nobody() {
-        let no_time = CallFailure::NoTime {
-            left: Duration::from_millis(10),
-        };
-        assert!(is_its_fault(&failure(CallFailure::Missing)));
-        assert!(!is_its_fault(&failure(no_time)));
-        assert!(!is_its_fault(&failure(CallFailure::Exhausted(
-            "it is full".into()
-        ))));
+    #[rstest]
+    #[case::own_fault(CallFailure::Missing, true, true)]
+    #[case::late(late(), true, false)]
+    #[case::who_asked_has_no_more_time(CallFailure::NoTime { left: Duration::from_millis(10) }, false, false)]
+    #[case::no_room(CallFailure::Exhausted("it is full".into()), false, false)]
+    fn what_is_held_against_a_plugin(
+        #[case] what: CallFailure,
+        #[case] of_logic: bool,
+        #[case] of_policies: bool,
+    ) {
+        let failure = failure(what);
+        assert_eq!(counts(Role::Logic, &failure), of_logic);
+        assert_eq!(counts(Role::Policy, &failure), of_policies);
     }
 
     #[rstest]
