@@ -18,6 +18,7 @@
 //! the [`webhook`], through the [`client`], and to Dask from [`schedulers`]; [`server`] answers
 //! some. Nothing else does any I/O.
 
+mod aside;
 pub mod changes;
 pub mod cli;
 pub mod client;

@@ -1,7 +1,6 @@
 //! One pass over one Dask resource: observe, ask the component, check, write
 //! what differs, report.
 
-pub(crate) mod aside;
 mod children;
 pub(crate) mod memory;
 mod pace;
@@ -18,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::{Instrument, debug, info, info_span, warn};
 
+use crate::aside::Aside;
 use crate::changes::Change;
 use crate::errors::WriteError;
 use crate::events::Events;
@@ -35,7 +35,6 @@ use crate::stores::Stores;
 use crate::trouble::Trouble;
 use crate::writes::Writes;
 use crate::written::{Wrote, soonest};
-use aside::Aside;
 use memory::Memory;
 use pace::{Account, Count, MOST_WRITES, WINDOW};
 use report::Said;

@@ -16,6 +16,7 @@ use super::kept::Kept;
 use super::marks::{Marks, Standing};
 use super::prepare::{Good, Workshop};
 use super::resource::Resource;
+use crate::aside;
 
 /// What attempts share.
 pub(super) struct Means {
@@ -102,18 +103,22 @@ impl Attempt {
             !self.is_given_up(digest) && means.marks.standing(digest, resource) != Standing::Quarantined
         };
         if let Some(known) = self.known_digest().filter(|_| !self.look).filter(may_be_used)
-            && let Some(bytes) = means.kept.load(&resource.id, &known)
+            && let Some(bytes) = kept(means, &resource.id, &known).await
         {
             let image_digest = match &self.good {
                 Some(good) => good.image_digest.clone(),
                 None => resource.status.image_digest.clone(),
             };
-            let fetched = Fetched { bytes, image_digest };
+            let fetched = Fetched {
+                bytes,
+                digest: known,
+                image_digest,
+            };
             return prepare(means, resource.clone(), fetched).await.map(Some);
         }
         let fetched = means.sources.fetch(&means.client, resource).await?;
-        let digest = dask_operator_sources::digest(&fetched.bytes);
-        if self.rolled_back.as_ref() == Some(&digest) {
+        let digest = &fetched.digest;
+        if self.rolled_back.as_ref() == Some(digest) {
             return Err(LoadFailure::new(
                 ROLLED_BACK,
                 format!(
@@ -125,11 +130,11 @@ impl Attempt {
         if self
             .good
             .as_ref()
-            .is_some_and(|good| good.digest == digest && good.asked.spec == resource.spec)
+            .is_some_and(|good| good.digest == *digest && good.asked.spec == resource.spec)
         {
             return Ok(None);
         }
-        if let Some(failure) = self.given_up.clone().filter(|_| self.is_given_up(&digest)) {
+        if let Some(failure) = self.given_up.clone().filter(|_| self.is_given_up(digest)) {
             // It is not tried now, and so this does not count.
             return Err(LoadFailure {
                 tried: None,
@@ -166,12 +171,13 @@ impl Attempt {
         if !is_asked_for(&self.resource, last) {
             return None;
         }
-        let bytes = means.kept.load(&self.resource.id, &last.digest)?;
+        let bytes = kept(means, &self.resource.id, &last.digest).await?;
         let mut resource = self.resource.clone();
         resource.generation = last.generation;
         resource.spec.settings = last.settings.clone();
         let fetched = Fetched {
             bytes,
+            digest: last.digest.clone(),
             image_digest: self.resource.status.image_digest.clone(),
         };
         match prepare(means, resource, fetched).await {
@@ -206,9 +212,15 @@ fn is_asked_for(resource: &Resource, last: &LastGood) -> bool {
     last.generation != resource.generation || asked.is_none_or(|asked| *asked == last.digest)
 }
 
+/// The bytes with this digest, where they were kept.
+async fn kept(means: &Arc<Means>, owner: &PluginId, digest: &str) -> Option<Vec<u8>> {
+    let (means, owner, digest) = (means.clone(), owner.clone(), digest.to_owned());
+    aside::run(move || means.kept.load(&owner, &digest)).await
+}
+
 /// Makes bytes ready, and keeps them for the next start.
 async fn prepare(means: &Arc<Means>, resource: Resource, fetched: Fetched) -> Result<Good, LoadFailure> {
-    let digest = dask_operator_sources::digest(&fetched.bytes);
+    let digest = fetched.digest.clone();
     let standing = means.marks.standing(&digest, &resource);
     // A suspect has nothing beside it, so that it is known who ended the operator.
     let (_beside, _alone) = match standing {
@@ -225,9 +237,8 @@ async fn prepare(means: &Arc<Means>, resource: Resource, fetched: Fetched) -> Re
         }
     };
     let mark = means.marks.begin(&digest, &resource);
-    let id = resource.id.clone();
     let in_background = means.clone();
-    let prepared = tokio::task::spawn_blocking(move || -> Result<Good, LoadFailure> {
+    let prepared = aside::run(move || -> Result<Good, LoadFailure> {
         let means = in_background;
         let good = means
             .workshop
@@ -241,15 +252,13 @@ async fn prepare(means: &Arc<Means>, resource: Resource, fetched: Fetched) -> Re
     if let Some(mark) = mark {
         mark.ended();
     }
-    match prepared {
-        Ok(Ok(good)) => Ok(good),
-        Ok(Err(failure)) if failure.may_be_of_load() => Err(failure),
-        Ok(Err(failure)) => Err(failure.of(&digest)),
-        Err(error) => Err(LoadFailure::new(
-            "Unfit",
-            format!("{id} can't be made ready; this is a bug: {error}"),
-        )),
-    }
+    prepared.map_err(|failure| {
+        if failure.may_be_of_load() {
+            failure
+        } else {
+            failure.of(&digest)
+        }
+    })
 }
 
 #[cfg(test)]

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use dask_operator_api::{ConfigMapSource, OciSource};
 use dask_operator_sources::allowed::{self, Source};
-use dask_operator_sources::{Credentials, Pattern, SIZE_LIMIT, file, oci, verify};
+use dask_operator_sources::{Credentials, Pattern, SIZE_LIMIT, SourceError, digest, file, oci};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client};
 
 use super::failure::LoadFailure;
 use super::resource::Resource;
 use super::rights::TenantRights;
+use crate::aside;
 
 /// The type of a Secret with docker's configuration, and its key.
 const DOCKER_CONFIG: (&str, &str) = ("kubernetes.io/dockerconfigjson", ".dockerconfigjson");
@@ -35,6 +36,8 @@ pub struct Sources {
 /// A plugin's bytes, verified.
 pub(super) struct Fetched {
     pub(super) bytes: Vec<u8>,
+    /// Their digest, `sha256:…`.
+    pub(super) digest: String,
     /// The digest of the image's manifest, where it came from a registry.
     pub(super) image_digest: Option<String>,
 }
@@ -66,26 +69,31 @@ impl Sources {
     pub(super) async fn fetch(&self, client: &Client, resource: &Resource) -> Result<Fetched, LoadFailure> {
         self.check(resource)?;
         let source = &resource.spec.source;
-        let fetched = if let Some(image) = &source.oci {
-            self.pull(client, resource, image).await?
+        let (bytes, image_digest) = if let Some(image) = &source.oci {
+            let pulled = self.pull(client, resource, image).await?;
+            (pulled.bytes, Some(pulled.image_digest))
         } else if let Some(path) = &source.file {
             let bytes = file::read(Path::new(&path.path), &self.folders, SIZE_LIMIT).await?;
-            Fetched {
-                bytes,
-                image_digest: None,
-            }
+            (bytes, None)
         } else if let Some(config_map) = &source.config_map {
-            Fetched {
-                bytes: read(client, resource, config_map).await?,
-                image_digest: None,
-            }
+            (read(client, resource, config_map).await?, None)
         } else {
             return Err(LoadFailure::new("NoSource", "spec.source is empty"));
         };
-        if let Some(digest) = &resource.spec.digest {
-            verify(&fetched.bytes, digest)?;
+        let (digest, bytes) = aside::run(move || (digest(&bytes), bytes)).await;
+        if let Some(wanted) = &resource.spec.digest
+            && digest != *wanted
+        {
+            return Err(LoadFailure::from(SourceError::Digest {
+                expected: wanted.clone(),
+                found: digest,
+            }));
         }
-        Ok(fetched)
+        Ok(Fetched {
+            bytes,
+            digest,
+            image_digest,
+        })
     }
 
     async fn pull(
@@ -93,7 +101,7 @@ impl Sources {
         client: &Client,
         resource: &Resource,
         source: &OciSource,
-    ) -> Result<Fetched, LoadFailure> {
+    ) -> Result<oci::Pulled, LoadFailure> {
         let image = source.image.parse()?;
         let mut credentials = Credentials::Anonymous;
         for secret in source.pull_secrets.iter().flatten() {
@@ -110,11 +118,7 @@ impl Sources {
             auth_hosts: self.auth_hosts.clone(),
             ..oci::Options::default()
         };
-        let pulled = oci::pull(&image, &credentials, &options).await?;
-        Ok(Fetched {
-            bytes: pulled.bytes,
-            image_digest: Some(pulled.image_digest),
-        })
+        Ok(oci::pull(&image, &credentials, &options).await?)
     }
 }
 

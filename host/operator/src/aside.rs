@@ -5,6 +5,19 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tracing::Span;
 
+/// Does `work` on a thread that may be kept busy. If it panics, so does this.
+pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let span = Span::current();
+    match tokio::task::spawn_blocking(move || span.in_scope(work)).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The process ends.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
 /// Threads that may be kept busy, as many as there are processors.
 #[derive(Clone)]
 pub(crate) struct Aside(Arc<Semaphore>);
@@ -17,23 +30,15 @@ impl Default for Aside {
 }
 
 impl Aside {
-    /// Does `work` on such a thread, when it is its turn. If it panics, so does this.
+    /// Does `work` as [`run`], when it is its turn.
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         // The semaphore is never closed. What has begun keeps its place until it has ended, even if nobody waits any more.
         let permit = self.0.clone().acquire_owned().await;
-        let span = Span::current();
-        let done = tokio::task::spawn_blocking(move || {
+        run(move || {
             let _permit = permit;
-            span.in_scope(work)
-        });
-        match done.await {
-            Ok(done) => done,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The process ends.
-                Err(_) => std::future::pending().await,
-            },
-        }
+            work()
+        })
+        .await
     }
 }
 
