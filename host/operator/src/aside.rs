@@ -5,6 +5,8 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tracing::Span;
 
+use crate::threads::cores;
+
 /// Does `work` on a thread that may be kept busy. If it panics, so does this.
 pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let span = Span::current();
@@ -24,12 +26,16 @@ pub(crate) struct Aside(Arc<Semaphore>);
 
 impl Default for Aside {
     fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self(Arc::new(Semaphore::new(cores)))
+        Self::new(cores())
     }
 }
 
 impl Aside {
+    /// So many threads.
+    pub(crate) fn new(places: usize) -> Self {
+        Self(Arc::new(Semaphore::new(places)))
+    }
+
     /// Does `work` as [`run`], when it is its turn.
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         // The semaphore is never closed. What has begun keeps its place until it has ended, even if nobody waits any more.
@@ -64,7 +70,7 @@ mod tests {
     /// Of what nobody waits for any more there must not be ever more.
     #[tokio::test]
     async fn what_is_given_up_keeps_its_place_until_it_has_ended() {
-        let aside = Aside(Arc::new(Semaphore::new(1)));
+        let aside = Aside::new(1);
         let (end, ended) = std::sync::mpsc::channel::<()>();
         let work = tokio::spawn({
             let aside = aside.clone();

@@ -54,6 +54,7 @@ pub mod settings;
 pub mod store;
 pub mod stores;
 pub mod tasks;
+mod threads;
 pub mod trouble;
 mod unwritten;
 pub mod watches;

@@ -31,10 +31,7 @@ use crate::settings::Settings;
 use crate::stores::Stores;
 use crate::tasks::Tasks;
 use crate::writes::Writes;
-use crate::{install, kopf, loading, logging, server, webhook};
-
-/// Threads that carry requests; components run on others.
-const THREADS: usize = 4;
+use crate::{install, kopf, loading, logging, server, threads, webhook};
 
 /// How long requests that are under way may take, at the end.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -45,9 +42,6 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// Connections that ask for health and metrics at once.
 const PROBES: usize = 64;
 
-/// Threads that may block beside those of plans and of the webhook: for plugins that are loaded, names that are looked up, files.
-const OTHERS: usize = 8;
-
 /// Runs the operator until it is told to end.
 ///
 /// # Errors
@@ -56,13 +50,8 @@ const OTHERS: usize = 8;
 /// setting makes no sense.
 pub fn run(args: RunArgs) -> anyhow::Result<()> {
     logging::start(&args);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(cores.min(THREADS))
-        .max_blocking_threads(cores + webhook::desk::threads(cores) + OTHERS)
-        .enable_all()
-        .build()
-        .context("the asynchronous runtime")?;
+    let cores = threads::cores();
+    let runtime = threads::runtime(cores).context("the asynchronous runtime")?;
     let ended = runtime.block_on(start(args, cores));
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended

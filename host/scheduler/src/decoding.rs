@@ -1,6 +1,13 @@
 //! Answers as they were received, and what is made of them.
 
+use tokio::sync::Semaphore;
+
 use crate::budget::{PIECE, Share};
+
+/// How many threads decode large answers at the same time, of all schedulers together.
+pub const DECODERS: usize = 4;
+
+static DECODING: Semaphore = Semaphore::const_new(DECODERS);
 
 /// Bytes of an answer, which belong to the budget until they are decoded.
 #[derive(Debug)]
@@ -37,7 +44,45 @@ impl Received {
         if is_small {
             return decode();
         }
-        let decoded = tokio::task::spawn_blocking(decode).await;
+        // The semaphore is never closed. What has begun keeps its place until it has ended, even if nobody waits any more.
+        let place = DECODING.acquire().await;
+        let decoded = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            decode()
+        });
+        let decoded = decoded.await;
         decoded.unwrap_or_else(|error| Err(format!("it can't be decoded, which is a bug: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    static RUNNING: AtomicUsize = AtomicUsize::new(0);
+    static MOST: AtomicUsize = AtomicUsize::new(0);
+
+    fn slow(_: &[u8]) -> Result<(), String> {
+        let running = RUNNING.fetch_add(1, Ordering::SeqCst) + 1;
+        MOST.fetch_max(running, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(50));
+        RUNNING.fetch_sub(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn only_so_many_large_answers_are_decoded_at_once() {
+        let received = || Received::new(vec![0; PIECE + 1], Share::default());
+        let all: Vec<_> = (0..3 * DECODERS)
+            .map(|_| tokio::spawn(received().decode(slow)))
+            .collect();
+        for decoded in all {
+            assert_eq!(decoded.await.expect("no panic"), Ok(()));
+        }
+        let most = MOST.load(Ordering::SeqCst);
+        assert!((1..=DECODERS).contains(&most), "{most}");
     }
 }

@@ -32,7 +32,8 @@
 //!   [`Options::max_message`] and, for all schedulers together,
 //!   [`Options::budget`], never with what is announced. An answer that tells of
 //!   more than [`MAX_WORKERS`] workers is an error as soon as they are counted,
-//!   and large ones are decoded on threads that may be kept busy.
+//!   and large ones are decoded on threads that may be kept busy, [`DECODERS`]
+//!   at the most.
 //! - **A handle is used by one task at a time** and costs one connection, which
 //!   stays open between calls and is made anew when it has died meanwhile.
 //! - **Errors are sentences** that name the scheduler; [`Error::kind`] is a word
@@ -80,6 +81,7 @@ pub mod wire;
 pub use address::{Address, DEFAULT_PORT, InvalidAddress, Scheme};
 pub use bounded::MAX_WORKERS;
 pub use budget::Budget;
+pub use decoding::DECODERS;
 pub use error::{Error, Phase};
 pub use facts::{Facts, FactsRequest, Identity, Retired, Worker};
 pub use http::HttpScheduler;

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use super::PluginId;
 
-/// Attempts that run at once.
-const AT_ONCE: usize = 3;
+/// Attempts that run at once. Each keeps one thread busy at most.
+pub(crate) const AT_ONCE: usize = 3;
 
 /// How many of them may be about plugins of namespaces.
 const OF_NAMESPACES: usize = 2;

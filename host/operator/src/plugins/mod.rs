@@ -45,6 +45,7 @@ pub use admit::{Remarks, check};
 pub use catalog::{Catalog, Entry, Labels, Loaded, PluginId, Scope, Subject, Unknown};
 pub use fetch::Sources;
 pub use kept::Kept;
+pub(crate) use loads::AT_ONCE as LOADS;
 pub use manager::{Manager, Parts, Swapped};
 pub use rights::TenantRights;
 pub use shares::{Overdrawn, Permit, Shares, Whose};

@@ -22,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use self::image::Image;
 use self::manifest::{Content, Manifest};
+pub use self::places::LOOKUPS;
 use self::session::{Access, Ask, Session};
 use crate::{Credentials, SIZE_LIMIT, SourceError};
 

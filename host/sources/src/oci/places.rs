@@ -5,11 +5,20 @@
 //! machine of the networks inside unless the registry is there too.
 
 use std::collections::{BTreeSet, HashSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+/// How many names are looked up at the same time, for all registries together. A lookup can't be ended: its thread is busy until
+/// name servers have answered or have had their time, whoever waits for it.
+pub const LOOKUPS: usize = 8;
+
+static LOOKING_UP: Semaphore = Semaphore::const_new(LOOKUPS);
 
 /// Whose address it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -160,11 +169,22 @@ impl Resolve for Places {
     fn resolve(&self, name: Name) -> Resolving {
         let places = self.clone();
         Box::pin(async move {
-            let addresses: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let addresses = look_up(name.as_str().to_owned()).await?;
             places.leads(name.as_str(), &addresses)?;
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
     }
+}
+
+/// The addresses of a name.
+async fn look_up(name: String) -> io::Result<Vec<SocketAddr>> {
+    // The semaphore is never closed. What has begun keeps its place until it has ended, even if nobody waits any more.
+    let place = LOOKING_UP.acquire().await;
+    let found = spawn_blocking(move || -> io::Result<Vec<_>> {
+        let _place = place;
+        Ok((name.as_str(), 0).to_socket_addrs()?.collect())
+    });
+    found.await?
 }
 
 /// The host, where it is an IP address.
@@ -214,6 +234,18 @@ mod tests {
     fn where_a_registry_may_send(#[case] registry: &str, #[case] to: &str, #[case] may: bool) {
         let checked = Places::of(url(registry)).check(&url(to));
         assert_eq!(checked.is_ok(), may, "{checked:?}");
+    }
+
+    #[tokio::test]
+    async fn only_so_many_names_are_looked_up_at_once() -> Result<(), Box<dyn std::error::Error>> {
+        let all = LOOKING_UP.acquire_many(LOOKUPS as u32).await?;
+        let one = tokio::spawn(look_up("127.0.0.1".to_owned()));
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert!(!one.is_finished());
+        drop(all);
+        let expected: SocketAddr = "127.0.0.1:0".parse()?;
+        assert_eq!(one.await??, [expected]);
+        Ok(())
     }
 
     #[test]
