@@ -5,13 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use dask_operator_render::logic::{Failure, Logic};
-use dask_operator_render::policy::Rules;
-use dask_operator_runtime::contract::{
-    AdmissionRequest, AdmissionResponse, Answer, Finding, Observation, Plan, ResourceKind, Review,
-    ReviewRequest,
-};
-use dask_operator_runtime::{CallError, Failure as CallFailure};
+use dask_operator_render::logic::Failure;
 use serde::Deserialize;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -27,9 +21,6 @@ const FAILURES: usize = 8;
 /// A plugin of the cluster is taken back for failures in so many namespaces: nobody who has rights in one of them has it
 /// taken back for all others.
 const NAMESPACES: usize = 3;
-
-/// Failures about larger objects, in bytes, are no plugin's fault: they may be made to exceed its limits.
-const LARGE: usize = 256 << 10;
 
 /// One that failed again and again, and then decides without a failure for so long, is well again.
 const WELL: Duration = Duration::from_secs(60);
@@ -111,19 +102,8 @@ impl Guard {
         *self.row.lock().unwrap_or_else(PoisonError::into_inner) = Row::default();
     }
 
-    /// Notes how a call about `object` (JSON) in that role went. What a plugin refuses or can't decide is no failure.
-    fn note<T>(&self, role: Role, object: &str, answer: Result<T, Failure>) -> Result<T, Failure> {
-        match &answer {
-            Ok(_) => self.decides(Instant::now()),
-            Err(failure) if counts(role, failure) && object.len() <= LARGE => {
-                self.fails(object, failure, Instant::now());
-            }
-            Err(_) => {}
-        }
-        answer
-    }
-
-    fn decides(&self, now: Instant) {
+    /// It has decided.
+    pub(super) fn decides(&self, now: Instant) {
         let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
         row.has_decided = true;
         row.failures = 0;
@@ -136,7 +116,8 @@ impl Guard {
         }
     }
 
-    fn fails(&self, object: &str, failure: &Failure, now: Instant) {
+    /// It has failed to decide about `object` (JSON).
+    pub(super) fn fails(&self, object: &str, failure: &Failure, now: Instant) {
         let (object, namespace) = place(object);
         let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
         row.failures += 1;
@@ -176,27 +157,6 @@ impl Guard {
     }
 }
 
-/// What a plugin is asked as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    /// What a resource consists of.
-    Logic,
-    /// Whether it may be so.
-    Policy,
-}
-
-/// Returns whether a failure is held against the plugin, and not against the host or whoever asked it.
-fn counts(role: Role, failure: &Failure) -> bool {
-    let Some(call) = failure.downcast_ref::<CallError>() else {
-        return false;
-    };
-    match *call.failure {
-        // Load alone can bring it about, and whoever sends requests makes load.
-        CallFailure::Deadline { .. } => role == Role::Logic,
-        _ => call.failure.is_of_component(),
-    }
-}
-
 /// What tells one object from another (its kind, namespace and name), and one namespace from another.
 fn place(object: &str) -> (u64, u64) {
     #[derive(Default, Deserialize, Hash)]
@@ -221,71 +181,15 @@ fn hash(value: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// Somebody who is watched over.
-pub(super) struct Guarded<T> {
-    /// Who is asked.
-    pub(super) inner: T,
-    /// Who watches.
-    pub(super) guard: Arc<Guard>,
-}
-
-impl<T: Logic> Logic for Guarded<T> {
-    fn child_kinds(&self, settings: &str) -> Result<Vec<ResourceKind>, Failure> {
-        self.inner.child_kinds(settings)
-    }
-
-    fn default(&self, object: &str, settings: &str) -> Result<Answer<String>, Failure> {
-        self.guard
-            .note(Role::Logic, object, self.inner.default(object, settings))
-    }
-
-    fn validate(&self, object: &str, old: Option<&str>, settings: &str) -> Result<Vec<Finding>, Failure> {
-        self.guard
-            .note(Role::Logic, object, self.inner.validate(object, old, settings))
-    }
-
-    fn plan(&self, observation: &Observation) -> Result<Answer<Plan>, Failure> {
-        self.guard
-            .note(Role::Logic, &observation.parent, self.inner.plan(observation))
-    }
-}
-
-impl<T: Rules> Rules for Guarded<T> {
-    /// What comes of a dry run does not count: it leaves nothing behind, so that anybody can make any number of them.
-    fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
-        let answer = self.inner.admit(request);
-        if request.dry_run {
-            return answer;
-        }
-        self.guard.note(Role::Policy, &request.object, answer)
-    }
-
-    fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
-        self.guard
-            .note(Role::Policy, &request.parent, self.inner.review_plan(request))
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use dask_operator_runtime::Digest;
-    use dask_operator_runtime::contract::Operation;
+pub(super) mod tests {
     use rstest::rstest;
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
     use super::*;
 
-    fn failure(what: CallFailure) -> Failure {
-        Box::new(CallError {
-            component: "c".into(),
-            digest: Digest::of(b""),
-            interface: "cluster",
-            function: "plan",
-            failure: Box::new(what),
-        })
-    }
-
-    fn guard(term: Term) -> (Arc<Guard>, UnboundedReceiver<News>) {
+    /// A guard, and what it tells.
+    pub(in crate::plugins) fn guard(term: Term) -> (Arc<Guard>, UnboundedReceiver<News>) {
         let (tell, heard) = unbounded_channel();
         let id = PluginId {
             namespace: None,
@@ -295,7 +199,7 @@ mod tests {
     }
 
     /// What was told: that it fails and can be taken back (`b`) or not (`f`), or that it is well again (`w`).
-    fn letters(mut heard: UnboundedReceiver<News>) -> String {
+    pub(in crate::plugins) fn letters(mut heard: UnboundedReceiver<News>) -> String {
         let mut told = String::new();
         while let Ok(news) = heard.try_recv() {
             told.push(match news.what {
@@ -310,7 +214,7 @@ mod tests {
     }
 
     /// What is told of a plugin of that term. Calls: the object's namespace (`n` where there is one letter only) and name, and
-    /// how it goes: `+`, `-` (trap) or `?` (another error); a number is so many seconds.
+    /// how it goes, `+` or `-`; a number is so many seconds.
     fn told(term: Term, calls: &str) -> String {
         let (guard, heard) = guard(term);
         // What was tried on samples does not count.
@@ -325,18 +229,14 @@ mod tests {
             let (name, how) = call.split_at(call.len() - 1);
             match how {
                 "+" => guard.decides(now),
-                "-" => guard.fails(&object(name), &failure(CallFailure::Missing), now),
-                _ => {
-                    let answer: Result<(), Failure> =
-                        guard.note(Role::Logic, &object(name), Err("something else".into()));
-                    assert!(answer.is_err());
-                }
+                _ => guard.fails(&object(name), &"it traps".into(), now),
             }
         }
         letters(heard)
     }
 
-    fn object(name: &str) -> String {
+    /// An object, by its namespace and name as in [`told`].
+    pub(in crate::plugins) fn object(name: &str) -> String {
         let (namespace, name) = match name.split_at(name.len() - 1) {
             ("", name) => ("n", name),
             both => both,
@@ -347,26 +247,10 @@ mod tests {
     }
 
     #[rstest]
-    #[case::own_fault(CallFailure::Missing, true, true)]
-    #[case::late(late(), true, false)]
-    #[case::who_asked_has_no_more_time(CallFailure::NoTime { left: Duration::from_millis(10) }, false, false)]
-    #[case::no_room(CallFailure::Exhausted("it is full".into()), false, false)]
-    fn what_is_held_against_a_plugin(
-        #[case] what: CallFailure,
-        #[case] of_logic: bool,
-        #[case] of_policies: bool,
-    ) {
-        let failure = failure(what);
-        assert_eq!(counts(Role::Logic, &failure), of_logic);
-        assert_eq!(counts(Role::Policy, &failure), of_policies);
-    }
-
-    #[rstest]
     #[case::one_object("a- a- a- a-", "")]
     #[case::one_object_for_long("a- a- a- a- a- a- a- a- a- a-", "b")]
     #[case::three_objects("a- b- c- d-", "b")]
     #[case::others_go_well("a- b- x+ c- a- x+ b- c-", "")]
-    #[case::no_traps("a? b? c? d?", "")]
     #[case::again_after_success("a- b- c- 60 a+ a- b- c-", "bwb")]
     #[case::after_others_went_well("x+ y+ z+ a- b- c-", "b")]
     fn what_fails_in_a_row_is_told(#[case] calls: &str, #[case] expected: &str) {
@@ -392,60 +276,5 @@ mod tests {
     #[case::never_worked("xa- xa- xa- xa- xa- xa- xa- xa-", "b")]
     fn one_namespace_has_nothing_taken_back_for_all(#[case] calls: &str, #[case] expected: &str) {
         assert_eq!(told(Term::Namespaces, calls), expected);
-    }
-
-    /// Rules of which each call fails so.
-    struct Failing(fn() -> CallFailure);
-
-    impl Rules for Failing {
-        fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
-            Err(failure(self.0()))
-        }
-
-        fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
-            Err(failure(self.0()))
-        }
-    }
-
-    fn late() -> CallFailure {
-        CallFailure::Deadline {
-            limit: Duration::from_secs(1),
-        }
-    }
-
-    fn missing() -> CallFailure {
-        CallFailure::Missing
-    }
-
-    #[rstest]
-    #[case::fails(missing, false, 0, "b")]
-    #[case::dry_run(missing, true, 0, "")]
-    #[case::late(late, false, 0, "")]
-    #[case::large(missing, false, LARGE, "")]
-    fn what_anybody_can_bring_about_does_not_count(
-        #[case] how: fn() -> CallFailure,
-        #[case] dry_run: bool,
-        #[case] larger: usize,
-        #[case] expected: &str,
-    ) {
-        let (guard, heard) = guard(Term::Objects);
-        let inner = Failing(how);
-        let policy = Guarded { inner, guard };
-        for name in ["a", "b", "c"] {
-            let request = AdmissionRequest {
-                kind: ResourceKind {
-                    api_version: "kubernetes.dask.org/v1".into(),
-                    kind: "DaskCluster".into(),
-                },
-                operation: Operation::Create,
-                object: object(name) + &" ".repeat(larger),
-                old: None,
-                user_info: "{}".into(),
-                dry_run,
-                settings: "{}".into(),
-            };
-            assert!(policy.admit(&request).is_err());
-        }
-        assert_eq!(letters(heard), expected);
     }
 }

@@ -24,6 +24,7 @@ mod catalog;
 mod failure;
 mod fetch;
 mod guard;
+mod guarded;
 mod kept;
 mod known;
 mod limits;

@@ -15,7 +15,8 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::catalog::Loaded;
 use super::failure::LoadFailure;
-use super::guard::{Guard, Guarded, News, Term};
+use super::guard::{Guard, News, Term};
+use super::guarded::Guarded;
 use super::limits::limits;
 use super::resource::Resource;
 use super::rights::TenantRights;

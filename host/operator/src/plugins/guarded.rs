@@ -1,0 +1,191 @@
+//! Who is watched over: each call is made as it is, and what counts of how it went is noted.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use dask_operator_render::logic::{Failure, Logic};
+use dask_operator_render::policy::Rules;
+use dask_operator_runtime::contract::{
+    AdmissionRequest, AdmissionResponse, Answer, Finding, Observation, Plan, ResourceKind, Review,
+    ReviewRequest,
+};
+use dask_operator_runtime::{CallError, Failure as CallFailure};
+
+use super::guard::Guard;
+
+/// Failures about larger objects, in bytes, are no plugin's fault: they may be made to exceed its limits.
+const LARGE: usize = 256 << 10;
+
+/// Somebody who is watched over.
+pub(super) struct Guarded<T> {
+    /// Who is asked.
+    pub(super) inner: T,
+    /// Who watches.
+    pub(super) guard: Arc<Guard>,
+}
+
+impl<T> Guarded<T> {
+    /// Notes how a call about `object` (JSON) in that role went. What a plugin refuses or can't decide is no failure.
+    fn note<A>(&self, role: Role, object: &str, answer: Result<A, Failure>) -> Result<A, Failure> {
+        match &answer {
+            Ok(_) => self.guard.decides(Instant::now()),
+            Err(failure) if counts(role, failure) && object.len() <= LARGE => {
+                self.guard.fails(object, failure, Instant::now());
+            }
+            Err(_) => {}
+        }
+        answer
+    }
+}
+
+impl<T: Logic> Logic for Guarded<T> {
+    fn child_kinds(&self, settings: &str) -> Result<Vec<ResourceKind>, Failure> {
+        self.inner.child_kinds(settings)
+    }
+
+    fn default(&self, object: &str, settings: &str) -> Result<Answer<String>, Failure> {
+        self.note(Role::Logic, object, self.inner.default(object, settings))
+    }
+
+    fn validate(&self, object: &str, old: Option<&str>, settings: &str) -> Result<Vec<Finding>, Failure> {
+        self.note(Role::Logic, object, self.inner.validate(object, old, settings))
+    }
+
+    fn plan(&self, observation: &Observation) -> Result<Answer<Plan>, Failure> {
+        self.note(Role::Logic, &observation.parent, self.inner.plan(observation))
+    }
+}
+
+impl<T: Rules> Rules for Guarded<T> {
+    /// What comes of a dry run does not count: it leaves nothing behind, so that anybody can make any number of them.
+    fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+        let answer = self.inner.admit(request);
+        if request.dry_run {
+            return answer;
+        }
+        self.note(Role::Policy, &request.object, answer)
+    }
+
+    fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+        self.note(Role::Policy, &request.parent, self.inner.review_plan(request))
+    }
+}
+
+/// What a plugin is asked as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// What a resource consists of.
+    Logic,
+    /// Whether it may be so.
+    Policy,
+}
+
+/// Returns whether a failure is held against the plugin, and not against the host or whoever asked it.
+fn counts(role: Role, failure: &Failure) -> bool {
+    let Some(call) = failure.downcast_ref::<CallError>() else {
+        return false;
+    };
+    match *call.failure {
+        // Load alone can bring it about, and whoever sends requests makes load.
+        CallFailure::Deadline { .. } => role == Role::Logic,
+        _ => call.failure.is_of_component(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use dask_operator_runtime::Digest;
+    use dask_operator_runtime::contract::Operation;
+    use rstest::rstest;
+
+    use super::super::guard::Term;
+    use super::super::guard::tests::{guard, letters, object};
+    use super::*;
+
+    fn failure(what: CallFailure) -> Failure {
+        Box::new(CallError {
+            component: "c".into(),
+            digest: Digest::of(b""),
+            interface: "cluster",
+            function: "plan",
+            failure: Box::new(what),
+        })
+    }
+
+    #[rstest]
+    #[case::own_fault(CallFailure::Missing, true, true)]
+    #[case::late(late(), true, false)]
+    #[case::who_asked_has_no_more_time(CallFailure::NoTime { left: Duration::from_millis(10) }, false, false)]
+    #[case::no_room(CallFailure::Exhausted("it is full".into()), false, false)]
+    fn what_is_held_against_a_plugin(
+        #[case] what: CallFailure,
+        #[case] of_logic: bool,
+        #[case] of_policies: bool,
+    ) {
+        let failure = failure(what);
+        assert_eq!(counts(Role::Logic, &failure), of_logic);
+        assert_eq!(counts(Role::Policy, &failure), of_policies);
+    }
+
+    #[test]
+    fn what_is_no_failed_call_is_held_against_nobody() {
+        assert!(!counts(Role::Logic, &"something else".into()));
+    }
+
+    /// Rules of which each call fails so.
+    struct Failing(fn() -> CallFailure);
+
+    impl Rules for Failing {
+        fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+            Err(failure(self.0()))
+        }
+
+        fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+            Err(failure(self.0()))
+        }
+    }
+
+    fn late() -> CallFailure {
+        CallFailure::Deadline {
+            limit: Duration::from_secs(1),
+        }
+    }
+
+    fn missing() -> CallFailure {
+        CallFailure::Missing
+    }
+
+    #[rstest]
+    #[case::fails(missing, false, 0, "b")]
+    #[case::dry_run(missing, true, 0, "")]
+    #[case::late(late, false, 0, "")]
+    #[case::large(missing, false, LARGE, "")]
+    fn what_anybody_can_bring_about_does_not_count(
+        #[case] how: fn() -> CallFailure,
+        #[case] dry_run: bool,
+        #[case] larger: usize,
+        #[case] expected: &str,
+    ) {
+        let (guard, heard) = guard(Term::Objects);
+        let inner = Failing(how);
+        let policy = Guarded { inner, guard };
+        for name in ["a", "b", "c"] {
+            let request = AdmissionRequest {
+                kind: ResourceKind {
+                    api_version: "kubernetes.dask.org/v1".into(),
+                    kind: "DaskCluster".into(),
+                },
+                operation: Operation::Create,
+                object: object(name) + &" ".repeat(larger),
+                old: None,
+                user_info: "{}".into(),
+                dry_run,
+                settings: "{}".into(),
+            };
+            assert!(policy.admit(&request).is_err());
+        }
+        assert_eq!(letters(heard), expected);
+    }
+}
