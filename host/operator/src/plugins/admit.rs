@@ -120,7 +120,7 @@ mod tests {
     use rstest::rstest;
     use serde_json::json;
 
-    use super::super::catalog::Loaded;
+    use super::super::entry::Loaded;
     use super::super::{Entry, PluginId, Scope};
     use super::*;
 

@@ -21,6 +21,7 @@ pub mod args;
 mod attempt;
 mod awaited;
 mod catalog;
+mod entry;
 mod failure;
 mod fetch;
 mod guard;
@@ -43,7 +44,8 @@ mod user_info;
 mod watching;
 
 pub use admit::{Remarks, check};
-pub use catalog::{Catalog, Entry, Labels, Loaded, PluginId, Scope, Subject, Unknown};
+pub use catalog::{Catalog, Unknown};
+pub use entry::{Entry, Labels, Loaded, PluginId, Scope, Subject};
 pub use fetch::Sources;
 pub use kept::Kept;
 pub(crate) use loads::AT_ONCE as LOADS;

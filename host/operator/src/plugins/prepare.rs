@@ -13,7 +13,7 @@ use dask_operator_render::policy::{Mode, Policy, Rules, title};
 use dask_operator_runtime::{Compiling, Component, Engine, Interface};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::catalog::Loaded;
+use super::entry::Loaded;
 use super::failure::LoadFailure;
 use super::guard::{Guard, News, Term};
 use super::guarded::Guarded;

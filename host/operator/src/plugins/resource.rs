@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, 
 use kube::core::{NamespaceResourceScope, Selector};
 use kube::{Resource as _, ResourceExt as _};
 
-use super::catalog::NAMESPACE_NAME;
+use super::entry::NAMESPACE_NAME;
 use super::failure::{INVALID_SELECTOR, LoadFailure};
 use super::{PluginId, Scope};
 

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::catalog::NAMESPACE_NAME;
+use super::entry::NAMESPACE_NAME;
 use super::resource::{PluginKind, Resource};
 use super::{Labels, PluginId};
 use crate::discovery::{self, Served, refusal};

@@ -1,0 +1,277 @@
+use dask_operator_render::logic::{Failure, Logic};
+use dask_operator_render::policy::{Mode, Rules};
+use dask_operator_runtime::contract::{
+    self, AdmissionRequest, AdmissionResponse, Answer, Finding, Observation, Plan, Review, ReviewRequest,
+};
+use kube::core::Selector;
+use rstest::rstest;
+
+use super::super::entry::{NAMESPACE_NAME, Scope};
+use super::*;
+
+struct Nobody;
+
+impl Logic for Nobody {
+    fn child_kinds(&self, _: &str) -> Result<Vec<contract::ResourceKind>, Failure> {
+        Ok(Vec::new())
+    }
+
+    fn default(&self, object: &str, _: &str) -> Result<Answer<String>, Failure> {
+        Ok(Ok(object.to_owned()))
+    }
+
+    fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, Failure> {
+        Ok(Vec::new())
+    }
+
+    fn plan(&self, _: &Observation) -> Result<Answer<Plan>, Failure> {
+        Err("not asked".into())
+    }
+}
+
+impl Rules for Nobody {
+    fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+        Err("not asked".into())
+    }
+
+    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+        Err("not asked".into())
+    }
+}
+
+fn plugin(title: &str) -> Result<Arc<Plugin>, PluginError> {
+    Plugin::new(title.into(), "{}".into(), Box::new(Nobody)).map(Arc::new)
+}
+
+fn policy(title: &str) -> Arc<Policy> {
+    Arc::new(Policy {
+        title: title.into(),
+        settings: "{}".into(),
+        mode: Mode::Protect,
+        rules: Box::new(Nobody),
+    })
+}
+
+fn labels(text: &str) -> Labels {
+    let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
+    pairs
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+fn selector(text: &str) -> Selector {
+    Selector::from_iter(labels(text))
+}
+
+/// An entry that is logic of clusters and a policy: in a namespace or (`-`) of the cluster.
+fn entry(namespace: &str, name: &str, order: i32, namespaces: &str, selected: &str) -> Entry {
+    let namespace = (namespace != "-").then(|| namespace.to_owned());
+    Entry {
+        id: PluginId {
+            namespace: namespace.clone(),
+            name: name.into(),
+        },
+        scope: Scope {
+            namespace,
+            by_labels: !namespaces.is_empty() && !namespaces.starts_with(NAMESPACE_NAME),
+            namespaces: selector(namespaces),
+            labels: selector(selected),
+        },
+        order,
+        logic: BTreeMap::from([(DaskKind::Cluster, plugin(name))]),
+        policy: Some(Ok(policy(name))),
+        loaded: None,
+    }
+}
+
+fn catalog(entries: Vec<Entry>) -> Catalog {
+    let defaults = DaskKind::ALL.map(|kind| (kind, plugin("default")));
+    let namespaces = BTreeMap::from([
+        ("a".to_owned(), labels("kubernetes.io/metadata.name=a")),
+        ("own".to_owned(), labels("kubernetes.io/metadata.name=own")),
+        ("prod".to_owned(), labels("tier=production")),
+    ]);
+    Catalog::new(BTreeMap::from(defaults), vec![policy("command line")]).with(entries, namespaces)
+}
+
+fn decide(catalog: &Catalog, kind: DaskKind, namespace: &str, of: &str) -> (String, Vec<String>) {
+    let labels = labels(of);
+    let subject = Subject {
+        kind,
+        namespace,
+        labels: &labels,
+    };
+    let logic = catalog
+        .logic(&subject)
+        .map_or_else(|error| error.title, |plugin| plugin.title.clone());
+    let policies = catalog
+        .policies(&subject)
+        .unwrap_or_else(|error| panic!("{error}"));
+    (
+        logic,
+        policies.iter().map(|policy| policy.title.clone()).collect(),
+    )
+}
+
+#[rstest]
+#[case::nobody_else(DaskKind::Cluster, "a", "", "z-global", &["z-global", "command line"])]
+#[case::labels(DaskKind::Cluster, "a", "team=x", "m-labelled", &["m-labelled", "z-global", "command line"])]
+#[case::namespaces(DaskKind::Cluster, "prod", "", "y-production", &["y-production", "z-global", "command line"])]
+#[case::own_first(DaskKind::Cluster, "own", "", "b-first", &["b-first", "a-second", "c-second", "z-global", "command line"])]
+#[case::other_kinds(DaskKind::Job, "own", "", "default", &["b-first", "a-second", "c-second", "z-global", "command line"])]
+fn who_decides(
+    #[case] kind: DaskKind,
+    #[case] namespace: &str,
+    #[case] labels: &str,
+    #[case] logic: &str,
+    #[case] policies: &[&str],
+) {
+    let catalog = catalog(vec![
+        entry("-", "z-global", 10, "", ""),
+        entry("-", "y-production", 5, "tier=production", ""),
+        entry("-", "m-labelled", -5, "", "team=x"),
+        entry("own", "c-second", 1, "", ""),
+        entry("own", "a-second", 1, "", ""),
+        entry("own", "b-first", 0, "", ""),
+    ]);
+    let (decides, asked) = decide(&catalog, kind, namespace, labels);
+    assert_eq!(
+        (decides.as_str(), asked),
+        (logic, policies.iter().map(|name| (*name).to_owned()).collect())
+    );
+}
+
+#[rstest]
+#[case::of_the_cluster("a", "ClusterDaskPlugin a")]
+#[case::of_a_namespace("b", "DaskPlugin")]
+#[case::of_another("c", "DaskPlugin")]
+#[case::of_the_command_line("command line", "command line")]
+#[case::exchanged("d", "gone")]
+fn policies_have_few_names_in_metrics(#[case] title: &str, #[case] expected: &str) {
+    let entries = vec![
+        entry("-", "a", 0, "", ""),
+        entry("own", "b", 0, "", ""),
+        entry("other", "c", 0, "", ""),
+    ];
+    assert_eq!(catalog(entries).label(title), expected);
+}
+
+#[test]
+fn one_that_was_in_force_holds_what_it_looks_after() {
+    let error = PluginError::unusable("gone", "the registry is down".into());
+    let held = Entry {
+        logic: BTreeMap::from([(DaskKind::Cluster, Err(error.clone()))]),
+        policy: Some(Err(error)),
+        ..entry("own", "gone", 0, "", "team=x")
+    };
+    let catalog = catalog(vec![held]);
+    let concerned = labels("team=x");
+    let subject = |labels| Subject {
+        kind: DaskKind::Cluster,
+        namespace: "own",
+        labels,
+    };
+    assert!(
+        catalog
+            .logic(&subject(&concerned))
+            .is_err_and(|error| error.title == "gone")
+    );
+    assert!(catalog.policies(&subject(&concerned)).is_err());
+    let none = Labels::new();
+    assert!(catalog.logic(&subject(&none)).is_ok() && catalog.policies(&subject(&none)).is_ok());
+}
+
+#[rstest]
+#[case::everywhere(None, "a", false)]
+#[case::here(Some("a"), "a", false)]
+#[case::elsewhere(Some("b"), "a", true)]
+fn nothing_is_decided_where_the_plugins_are_not_known(
+    #[case] unknown: Option<&str>,
+    #[case] namespace: &str,
+    #[case] decides: bool,
+) {
+    let unknown = Unknown {
+        namespace: unknown.map(str::to_owned),
+        why: "they are not listed yet".into(),
+    };
+    let known = catalog(Vec::new());
+    let waiting = known.without(vec![unknown]);
+    let labels = Labels::new();
+    let subject = Subject {
+        kind: DaskKind::Cluster,
+        namespace,
+        labels: &labels,
+    };
+    let said = |error: PluginError| error.to_string();
+    let expected = if decides {
+        None
+    } else {
+        Some("plugins: they are not listed yet".to_owned())
+    };
+    assert_eq!(waiting.logic(&subject).err().map(said), expected);
+    assert_eq!(waiting.policies(&subject).err().map(said), expected);
+    // It ends with the next exchange.
+    assert!(waiting.with(Vec::new(), BTreeMap::new()).logic(&subject).is_ok());
+}
+
+#[test]
+fn a_namespace_can_be_chosen_by_its_name_before_its_labels_are_known() {
+    let catalog = catalog(vec![entry(
+        "-",
+        "named",
+        0,
+        "kubernetes.io/metadata.name=new",
+        "",
+    )]);
+    assert_eq!(decide(&catalog, DaskKind::Cluster, "new", "").0, "named");
+    assert_eq!(decide(&catalog, DaskKind::Cluster, "other", "").0, "default");
+}
+
+#[test]
+fn whose_policies_there_are_is_known() {
+    let logic = Entry {
+        policy: None,
+        ..entry("c", "logic", 0, "", "")
+    };
+    let catalog = catalog(vec![
+        entry("a", "p", 0, "", ""),
+        entry("-", "q", 0, "", ""),
+        logic,
+    ]);
+    let has = ["a", "b", "c"].map(|namespace| catalog.has_policies_of(namespace));
+    assert_eq!(has, [true, false, false]);
+}
+
+#[test]
+fn a_namespace_whose_labels_are_not_known_is_held() {
+    let in_production = entry("-", "p", 0, "tier=production", "team=x");
+    let monitor = Entry {
+        logic: BTreeMap::new(),
+        policy: Some(Ok(Arc::new(Policy {
+            mode: Mode::Monitor,
+            title: "m".into(),
+            settings: "{}".into(),
+            rules: Box::new(Nobody),
+        }))),
+        ..entry("-", "m", 0, "tier=production", "")
+    };
+    let catalog = catalog(vec![in_production, monitor]);
+    let (concerned, others) = (labels("team=x"), Labels::new());
+    let subject = |labels| Subject {
+        kind: DaskKind::Cluster,
+        namespace: "new",
+        labels,
+    };
+    let of_logic = catalog.logic(&subject(&concerned)).err();
+    let of_policies = catalog.policies(&subject(&concerned)).err();
+    for error in [of_logic, of_policies] {
+        let said = error.map(|error| (error.title, error.reason));
+        assert_eq!(said, Some(("ClusterDaskPlugin p".to_owned(), "NamespaceUnknown")));
+    }
+    // One that selects other resources, or forbids nothing, holds nobody.
+    assert!(catalog.logic(&subject(&others)).is_ok());
+    assert_eq!(
+        catalog.policies(&subject(&others)).map(|policies| policies.len()),
+        Ok(1)
+    );
+}
