@@ -1,5 +1,7 @@
 //! What is known of one plugin resource: what is in force, and what is tried.
 
+mod trials;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +16,11 @@ use super::failure::{LoadFailure, ROLLED_BACK};
 use super::prepare::Good;
 use super::resource::Resource;
 use super::{Entry, PluginError, Scope};
+use trials::Trials;
 
 /// How long to wait after a first failure, and at most.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
-
-/// A component that could not be used so often is tried again only after this time, as long as its source holds nothing else.
-const TRIALS: u32 = 3;
-const QUARANTINE: Duration = Duration::from_secs(3600);
 
 /// The reason of what is in force and fails.
 const FAILS_IN_OPERATION: &str = "FailsInOperation";
@@ -41,8 +40,8 @@ pub(super) struct Known {
     /// How a component failed in operation: the one in force, or the one that was taken back.
     trouble: Option<LoadFailure>,
     failures: u32,
-    /// What was tried last and could not be used.
-    tried: Option<Tried>,
+    /// What was tried and could not be used.
+    trials: Trials,
     /// An attempt is under way.
     running: bool,
     /// When the next one begins.
@@ -51,16 +50,6 @@ pub(super) struct Known {
     look: bool,
     /// What fails here again and again, which is for who leads to decide about: what happened, and whether it may go back.
     blamed: Option<(String, bool)>,
-}
-
-/// A component that could not be used.
-struct Tried {
-    digest: String,
-    /// How often.
-    times: u32,
-    /// When it was tried last, and what came of it.
-    last: Instant,
-    failure: LoadFailure,
 }
 
 /// What becomes of a plugin because of what who leads has made of it.
@@ -87,7 +76,7 @@ impl Known {
             failure: None,
             trouble,
             failures: 0,
-            tried: None,
+            trials: Trials::default(),
             running: false,
             again: None,
             look: false,
@@ -108,7 +97,7 @@ impl Known {
             self.trouble = trouble;
         }
         self.failures = 0;
-        self.tried = None;
+        self.trials = Trials::default();
         self.again = None;
         self.look = false;
         self.blamed = None;
@@ -174,21 +163,11 @@ impl Known {
     fn given_up(&self) -> Option<LoadFailure> {
         // An administrator's may hold a whole cluster until it can be used.
         self.resource.id.namespace.as_ref()?;
-        let tried = self.tried.as_ref()?;
-        let is_given_up = tried.times >= TRIALS && tried.last.elapsed() < QUARANTINE;
-        is_given_up.then(|| tried.failure.clone())
+        self.trials.given_up()
     }
 
     fn failed(&mut self, failure: LoadFailure) {
-        if let Some(digest) = &failure.tried {
-            let before = self.tried.take().filter(|tried| tried.digest == *digest);
-            self.tried = Some(Tried {
-                digest: digest.clone(),
-                times: before.map_or(1, |tried| tried.times.saturating_add(1)),
-                last: Instant::now(),
-                failure: failure.clone(),
-            });
-        }
+        self.trials.failed(&failure);
         self.failure = Some(failure);
         let wait = FIRST_WAIT * 2_u32.saturating_pow(self.failures.min(16));
         self.failures += 1;
@@ -224,7 +203,7 @@ impl Known {
             None => {
                 self.failure = None;
                 self.failures = 0;
-                self.tried = None;
+                self.trials = Trials::default();
                 // From now on only the source can have something new.
                 self.look = true;
                 self.again = self.resource.refresh().map(|every| Instant::now() + every);

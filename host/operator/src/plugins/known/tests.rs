@@ -1,6 +1,7 @@
 use dask_operator_api::{DaskPlugin, PluginStatus};
 use serde_json::{Value, json};
 
+use super::trials::TRIALS;
 use super::*;
 
 fn known(status: &Value) -> Known {
@@ -291,29 +292,16 @@ fn a_start_waits_for_what_was_in_force_and_for_what_an_administrator_wants() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_not_be_used_is_not_tried_again_and_again() {
-    let failed = |digest: &str| Some(LoadFailure::new("Unfit", "it traps").of(digest));
+async fn what_can_not_be_used_is_given_up_unless_it_is_an_administrators() {
+    let failed = || Some(LoadFailure::new("Unfit", "it traps").of("sha256:1"));
     let mut known = known(&json!({}));
     for _ in 0..TRIALS {
         assert!(known.begin().is_some_and(|attempt| attempt.given_up.is_none()));
-        known.ended(outcome(None, failed("sha256:1")));
+        known.ended(outcome(None, failed()));
     }
-    let given_up = known.begin().and_then(|attempt| attempt.given_up);
-    assert_eq!(given_up, failed("sha256:1"));
-    // What is not tried does not count.
-    known.ended(outcome(None, Some(LoadFailure::new("Unfit", "it traps"))));
-    tokio::time::advance(QUARANTINE).await;
-    assert!(known.begin().is_some_and(|attempt| attempt.given_up.is_none()));
-    known.ended(outcome(None, failed("sha256:1")));
-    assert!(known.begin().is_some_and(|attempt| attempt.given_up.is_some()));
-    // Other bytes begin anew.
-    known.ended(outcome(None, failed("sha256:2")));
-    assert!(known.begin().is_some_and(|attempt| attempt.given_up.is_none()));
-    // What an administrator wants is tried again and again.
+    assert_eq!(known.begin().and_then(|attempt| attempt.given_up), failed());
+    known.running = false;
     known.resource.id.namespace = None;
-    for _ in 0..=TRIALS {
-        known.ended(outcome(None, failed("sha256:3")));
-    }
     assert!(known.begin().is_some_and(|attempt| attempt.given_up.is_none()));
 }
 
