@@ -1,7 +1,10 @@
 //! Keeps the catalog as the plugin resources say: loads what is new, exchanges it when it is
 //! ready, goes back when it fails, and reports.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod seen;
+mod turns;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,20 +17,20 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::attempt::{Attempt, Means, Outcome};
+use super::attempt::{Means, Outcome};
 use super::awaited::Awaited;
-use super::failure::{LoadFailure, TOO_MANY};
+use super::failure::LoadFailure;
 use super::fetch::Sources;
 use super::guard::{self, News};
 use super::kept::Kept;
-use super::known::{Follow, Known};
+use super::known::Known;
 use super::loads::Loads;
 use super::marks::Marks;
 use super::namespaces::Namespaces;
 use super::prepare::Workshop;
 use super::resource::Resource;
 use super::watching::{self, Place, Told};
-use super::{Catalog, PluginId, Plugins, quota, report};
+use super::{Catalog, PluginId, Plugins, report};
 use crate::health::Health;
 use crate::kinds::{ExtraKinds, Kinds};
 use crate::leading::Leading;
@@ -226,287 +229,6 @@ impl Manager {
         let with_plugins = self.known.keys().filter_map(|id| id.namespace.as_deref());
         if let Err(error) = self.means.kept.keep_only(&with_plugins.collect()) {
             warn!("what is kept of namespaces without plugins can't be removed: {error}");
-        }
-    }
-
-    async fn hear(&mut self, told: Told) {
-        match told {
-            Told::Seen(resource) => self.seen(*resource),
-            Told::Gone(id) => self.gone(&id),
-            Told::Listed(place, ids) => {
-                let ids: BTreeSet<_> = ids.into_iter().collect();
-                let gone: Vec<_> = self
-                    .known
-                    .keys()
-                    .filter(|id| place.has(id) && !ids.contains(id))
-                    .cloned()
-                    .collect();
-                gone.iter().for_each(|id| self.gone(id));
-                self.aside.retain(|id, _| !place.has(id) || ids.contains(id));
-                self.awaited.is_listed(&place);
-            }
-            Told::NotInstalled(place) => self.awaited.is_listed(&place),
-            Told::Unlisted(place, why) => {
-                if self.awaited.is_hindered(&place, why) {
-                    self.exchange();
-                }
-            }
-            Told::Namespace(name, labels) => {
-                let other_selection = self.selection.labelled(&name, Some(&labels));
-                if other_selection {
-                    self.selected_or_not(&name);
-                }
-                let other_choice = self.namespaces.seen(&name, labels);
-                if other_choice {
-                    self.exchange();
-                }
-                if other_choice || other_selection {
-                    (self.swapped)(Some(&name));
-                }
-            }
-            Told::NamespaceGone(name) => self.namespace_gone(&name),
-            Told::NamespacesListed(all) => {
-                for name in self.namespaces.missing(&all) {
-                    self.namespace_gone(&name);
-                }
-                self.health.set_missing(SELECTION, None);
-                if self.namespaces.are_listed() {
-                    self.exchange();
-                    (self.swapped)(None);
-                    self.begin_where(|known| known.resource.scope.by_labels && known.failure().is_some());
-                }
-                self.unpark().await;
-            }
-            Told::NamespacesForbidden(why) => {
-                if self.selection.is_by_labels() && self.namespaces.are_awaited() {
-                    self.health.set_missing(SELECTION, Some(why.clone()));
-                }
-                if self.namespaces.are_forbidden(why) {
-                    self.exchange();
-                    (self.swapped)(None);
-                }
-                self.unpark().await;
-            }
-        }
-    }
-
-    /// A namespace is gone, and with it what is known of its labels.
-    fn namespace_gone(&mut self, name: &str) {
-        self.selection.labelled(name, None);
-        if self.namespaces.gone(name) {
-            self.exchange();
-        }
-    }
-
-    /// Begins to watch the labels of namespaces, unless they are watched.
-    fn ask_for_namespaces(&mut self) {
-        if self.namespaces.ask() {
-            let watch = watching::namespaces(self.means.client.clone(), self.tell.clone());
-            self.watches.spawn(watch);
-        }
-    }
-
-    /// A namespace is looked after from now on, or no more: so are its plugins.
-    fn selected_or_not(&mut self, namespace: &str) {
-        let is_there = |id: &PluginId| id.namespace.as_deref() == Some(namespace);
-        if self.selection.has(namespace) {
-            info!(namespace, "looks after it from now on");
-            let aside: Vec<_> = self.aside.extract_if(.., |id, _| is_there(id)).collect();
-            aside.into_iter().for_each(|(_, resource)| self.seen(resource));
-        } else {
-            info!(namespace, "looks after it no more");
-            let ids: Vec<_> = self.known.keys().filter(|id| is_there(id)).cloned().collect();
-            for id in ids {
-                if let Some(known) = self.known.get(&id) {
-                    self.aside.insert(id.clone(), known.resource.clone());
-                }
-                self.forget(&id);
-            }
-        }
-    }
-
-    fn seen(&mut self, resource: Resource) {
-        if !resource.scope.namespaces.selects_all() {
-            self.ask_for_namespaces();
-        }
-        let id = resource.id.clone();
-        if id
-            .namespace
-            .as_deref()
-            .is_some_and(|namespace| !self.selection.has(namespace))
-        {
-            self.aside.insert(id, resource);
-            return;
-        }
-        // One of the same name that was made anew is another one.
-        if self
-            .known
-            .get(&id)
-            .is_some_and(|known| known.resource.uid != resource.uid)
-        {
-            self.gone(&id);
-        }
-        match self.known.get_mut(&id) {
-            Some(known) if known.resource.generation >= resource.generation => {
-                // Who leads writes the status, and knows it.
-                if !self.leading.now() {
-                    known.resource.status = resource.status;
-                    let done = known.follow();
-                    self.followed(&id, done);
-                }
-                return;
-            }
-            Some(known) => {
-                let leads = self.leading.now();
-                known.wants(resource, leads);
-                if !leads {
-                    let done = known.follow();
-                    self.followed(&id, done);
-                }
-            }
-            None => {
-                self.known.insert(id.clone(), Known::new(resource));
-            }
-        }
-        self.begin(&id);
-    }
-
-    /// Something was done with a plugin because who leads has done so.
-    fn followed(&mut self, id: &PluginId, done: Follow) {
-        match done {
-            Follow::Stay => {}
-            Follow::Exchanged | Follow::Load => {
-                warn!(plugin = %id, "taken back, as the replica that leads has done");
-                self.metrics.plugin_rolled_back();
-                self.exchange();
-                (self.swapped)(id.namespace.as_deref());
-                if done == Follow::Load {
-                    self.begin(id);
-                }
-            }
-            Follow::Look => self.begin(id),
-        }
-    }
-
-    fn gone(&mut self, id: &PluginId) {
-        self.aside.remove(id);
-        self.forget(id);
-    }
-
-    fn forget(&mut self, id: &PluginId) {
-        let Some(known) = self.known.remove(id) else {
-            return;
-        };
-        self.loads.forget(id);
-        self.metrics.plugin_gone(&id.to_string());
-        let is_beside = |other: &Known| other.resource.id.namespace == id.namespace;
-        if !self.known.values().any(is_beside) && self.awaited.is_over() {
-            self.clear_up();
-        }
-        // There may be room for another one.
-        let waits = |other: &Known| other.failure().is_some_and(|failure| failure.reason == TOO_MANY);
-        self.begin_where(|other| is_beside(other) && waits(other));
-        if known.good.is_some() || known.was_in_force() {
-            info!(plugin = %id, "gone: others decide in its place");
-            self.exchange();
-            (self.swapped)(id.namespace.as_deref());
-        }
-    }
-
-    /// Begins all attempts whose time has come.
-    fn begin_due(&mut self) {
-        let now = Instant::now();
-        self.begin_where(|known| known.due().is_some_and(|due| due <= now));
-    }
-
-    fn begin_where(&mut self, wanted: impl Fn(&Known) -> bool) {
-        let wanted: Vec<_> = self
-            .known
-            .iter()
-            .filter(|(_, known)| wanted(known))
-            .map(|(id, _)| id.clone())
-            .collect();
-        wanted.iter().for_each(|id| self.begin(id));
-    }
-
-    /// Begins an attempt as soon as it is this one's turn.
-    fn begin(&mut self, id: &PluginId) {
-        if self.known.get_mut(id).is_some_and(Known::wait) {
-            self.loads.wait(id.clone());
-        }
-        self.begin_next();
-    }
-
-    /// Begins the attempts whose turn it is.
-    fn begin_next(&mut self) {
-        while let Some(id) = self.loads.next() {
-            let refused = quota::refuses(&self.known, &id);
-            let Some(attempt) = self.known.get_mut(&id).and_then(Known::begin) else {
-                self.loads.ended(&id);
-                continue;
-            };
-            let attempt = Attempt { refused, ..attempt };
-            self.attempts.spawn(attempt.make(self.means.clone()));
-        }
-    }
-
-    /// An attempt has ended, and it is the next one's turn.
-    async fn ended(&mut self, outcome: Outcome) {
-        self.loads.ended(&outcome.id);
-        self.came_of(outcome).await;
-        self.begin_next();
-    }
-
-    /// Goes on with attempts that have ended before it was known which namespaces they concern.
-    async fn unpark(&mut self) {
-        for outcome in std::mem::take(&mut self.parked) {
-            self.came_of(outcome).await;
-        }
-    }
-
-    /// Puts in force what came of an attempt.
-    async fn came_of(&mut self, mut outcome: Outcome) {
-        let id = outcome.id.clone();
-        let Some(known) = self
-            .known
-            .get_mut(&id)
-            .filter(|known| known.resource.uid == outcome.uid)
-        else {
-            return;
-        };
-        if known.is_outdated(&outcome) {
-            self.begin(&id);
-            return;
-        }
-        if known.resource.scope.by_labels && self.namespaces.are_awaited() {
-            self.parked.push(outcome);
-            return;
-        }
-        if let Some(hindered) = self.namespaces.hinder(known) {
-            outcome.good = None;
-            outcome.failure = Some(hindered);
-        }
-        // A look at a source that holds nothing new loads nothing.
-        let result = match (&outcome.failure, &outcome.good) {
-            (Some(failure), _) => Some(failure.reason),
-            (None, Some(_)) => Some("success"),
-            (None, None) => None,
-        };
-        if let Some(result) = result {
-            self.metrics.plugin_loaded(result);
-        }
-        let changed = known.ended(outcome);
-        if changed {
-            self.exchange();
-            (self.swapped)(id.namespace.as_deref());
-        }
-        self.report(&id, changed).await;
-        // It may have been taken back while it was loaded here.
-        if !self.leading.now()
-            && let Some(known) = self.known.get_mut(&id)
-        {
-            let done = known.follow_back();
-            self.followed(&id, done);
         }
     }
 

@@ -1,0 +1,199 @@
+//! What watches tell the manager: plugin resources, and the labels of namespaces.
+
+use std::collections::BTreeSet;
+
+use tracing::{info, warn};
+
+use super::super::PluginId;
+use super::super::failure::TOO_MANY;
+use super::super::known::{Follow, Known};
+use super::super::resource::Resource;
+use super::super::watching::{self, Told};
+use super::{Manager, SELECTION};
+
+impl Manager {
+    /// Takes in what a watch tells.
+    pub(super) async fn hear(&mut self, told: Told) {
+        match told {
+            Told::Seen(resource) => self.seen(*resource),
+            Told::Gone(id) => self.gone(&id),
+            Told::Listed(place, ids) => {
+                let ids: BTreeSet<_> = ids.into_iter().collect();
+                let gone: Vec<_> = self
+                    .known
+                    .keys()
+                    .filter(|id| place.has(id) && !ids.contains(id))
+                    .cloned()
+                    .collect();
+                gone.iter().for_each(|id| self.gone(id));
+                self.aside.retain(|id, _| !place.has(id) || ids.contains(id));
+                self.awaited.is_listed(&place);
+            }
+            Told::NotInstalled(place) => self.awaited.is_listed(&place),
+            Told::Unlisted(place, why) => {
+                if self.awaited.is_hindered(&place, why) {
+                    self.exchange();
+                }
+            }
+            Told::Namespace(name, labels) => {
+                let other_selection = self.selection.labelled(&name, Some(&labels));
+                if other_selection {
+                    self.selected_or_not(&name);
+                }
+                let other_choice = self.namespaces.seen(&name, labels);
+                if other_choice {
+                    self.exchange();
+                }
+                if other_choice || other_selection {
+                    (self.swapped)(Some(&name));
+                }
+            }
+            Told::NamespaceGone(name) => self.namespace_gone(&name),
+            Told::NamespacesListed(all) => {
+                for name in self.namespaces.missing(&all) {
+                    self.namespace_gone(&name);
+                }
+                self.health.set_missing(SELECTION, None);
+                if self.namespaces.are_listed() {
+                    self.exchange();
+                    (self.swapped)(None);
+                    self.begin_where(|known| known.resource.scope.by_labels && known.failure().is_some());
+                }
+                self.unpark().await;
+            }
+            Told::NamespacesForbidden(why) => {
+                if self.selection.is_by_labels() && self.namespaces.are_awaited() {
+                    self.health.set_missing(SELECTION, Some(why.clone()));
+                }
+                if self.namespaces.are_forbidden(why) {
+                    self.exchange();
+                    (self.swapped)(None);
+                }
+                self.unpark().await;
+            }
+        }
+    }
+
+    /// A namespace is gone, and with it what is known of its labels.
+    fn namespace_gone(&mut self, name: &str) {
+        self.selection.labelled(name, None);
+        if self.namespaces.gone(name) {
+            self.exchange();
+        }
+    }
+
+    /// Begins to watch the labels of namespaces, unless they are watched.
+    pub(super) fn ask_for_namespaces(&mut self) {
+        if self.namespaces.ask() {
+            let watch = watching::namespaces(self.means.client.clone(), self.tell.clone());
+            self.watches.spawn(watch);
+        }
+    }
+
+    /// A namespace is looked after from now on, or no more: so are its plugins.
+    fn selected_or_not(&mut self, namespace: &str) {
+        let is_there = |id: &PluginId| id.namespace.as_deref() == Some(namespace);
+        if self.selection.has(namespace) {
+            info!(namespace, "looks after it from now on");
+            let aside: Vec<_> = self.aside.extract_if(.., |id, _| is_there(id)).collect();
+            aside.into_iter().for_each(|(_, resource)| self.seen(resource));
+        } else {
+            info!(namespace, "looks after it no more");
+            let ids: Vec<_> = self.known.keys().filter(|id| is_there(id)).cloned().collect();
+            for id in ids {
+                if let Some(known) = self.known.get(&id) {
+                    self.aside.insert(id.clone(), known.resource.clone());
+                }
+                self.forget(&id);
+            }
+        }
+    }
+
+    fn seen(&mut self, resource: Resource) {
+        if !resource.scope.namespaces.selects_all() {
+            self.ask_for_namespaces();
+        }
+        let id = resource.id.clone();
+        if id
+            .namespace
+            .as_deref()
+            .is_some_and(|namespace| !self.selection.has(namespace))
+        {
+            self.aside.insert(id, resource);
+            return;
+        }
+        // One of the same name that was made anew is another one.
+        if self
+            .known
+            .get(&id)
+            .is_some_and(|known| known.resource.uid != resource.uid)
+        {
+            self.gone(&id);
+        }
+        match self.known.get_mut(&id) {
+            Some(known) if known.resource.generation >= resource.generation => {
+                // Who leads writes the status, and knows it.
+                if !self.leading.now() {
+                    known.resource.status = resource.status;
+                    let done = known.follow();
+                    self.followed(&id, done);
+                }
+                return;
+            }
+            Some(known) => {
+                let leads = self.leading.now();
+                known.wants(resource, leads);
+                if !leads {
+                    let done = known.follow();
+                    self.followed(&id, done);
+                }
+            }
+            None => {
+                self.known.insert(id.clone(), Known::new(resource));
+            }
+        }
+        self.begin(&id);
+    }
+
+    /// Something was done with a plugin because who leads has done so.
+    pub(super) fn followed(&mut self, id: &PluginId, done: Follow) {
+        match done {
+            Follow::Stay => {}
+            Follow::Exchanged | Follow::Load => {
+                warn!(plugin = %id, "taken back, as the replica that leads has done");
+                self.metrics.plugin_rolled_back();
+                self.exchange();
+                (self.swapped)(id.namespace.as_deref());
+                if done == Follow::Load {
+                    self.begin(id);
+                }
+            }
+            Follow::Look => self.begin(id),
+        }
+    }
+
+    fn gone(&mut self, id: &PluginId) {
+        self.aside.remove(id);
+        self.forget(id);
+    }
+
+    fn forget(&mut self, id: &PluginId) {
+        let Some(known) = self.known.remove(id) else {
+            return;
+        };
+        self.loads.forget(id);
+        self.metrics.plugin_gone(&id.to_string());
+        let is_beside = |other: &Known| other.resource.id.namespace == id.namespace;
+        if !self.known.values().any(is_beside) && self.awaited.is_over() {
+            self.clear_up();
+        }
+        // There may be room for another one.
+        let waits = |other: &Known| other.failure().is_some_and(|failure| failure.reason == TOO_MANY);
+        self.begin_where(|other| is_beside(other) && waits(other));
+        if known.good.is_some() || known.was_in_force() {
+            info!(plugin = %id, "gone: others decide in its place");
+            self.exchange();
+            (self.swapped)(id.namespace.as_deref());
+        }
+    }
+}
