@@ -11,7 +11,8 @@ use dask_operator_render::policy::title;
 use dask_operator_runtime::{Cache, CallObserver, CallReport, Compiler, Engine, EngineConfig, Limits};
 use tracing::{debug, error, info, warn};
 
-use crate::metrics::{Metrics, PluginCall};
+use crate::metrics::Metrics;
+use crate::plugins::metrics::PluginCall;
 use crate::plugins::{Catalog, Kept, Plugin, PluginError, PluginId, Plugins};
 
 /// Counts calls.
@@ -35,7 +36,7 @@ impl CallObserver for Counted {
             function: report.function,
             outcome: report.failure.map_or("success", |failure| failure.reason()),
         };
-        self.0.called(&call, report.duration, report.memory);
+        self.0.plugins().called(&call, report.duration, report.memory);
     }
 }
 

@@ -2,9 +2,7 @@
 //!
 //! Names after Prometheus' conventions, all with the prefix `dask_operator_`.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -14,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::plugins::metrics::PluginMetrics;
 use crate::webhook::metrics::WebhookMetrics;
 
 /// Labels of a reconcile.
@@ -30,19 +29,6 @@ pub struct Reconcile {
 pub struct ByKind {
     /// A Kubernetes kind.
     pub kind: String,
-}
-
-/// Labels of a call of a component.
-#[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
-pub struct PluginCall {
-    /// The plugin resource that it is loaded for, or else the component's own name.
-    pub component: String,
-    /// The interface, `worker-group`.
-    pub interface: &'static str,
-    /// The function, `plan`.
-    pub function: &'static str,
-    /// `success`, or what went wrong.
-    pub outcome: &'static str,
 }
 
 /// Labels of a request to the API server.
@@ -78,28 +64,11 @@ struct Operation {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
-struct Load {
-    /// `success`, or what went wrong.
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
-struct Component {
-    component: String,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 struct Build {
     version: &'static str,
 }
 
 type Seconds = Gauge<f64, AtomicU64>;
-
-/// How many components are counted each by itself.
-const MOST_COMPONENTS: usize = 256;
-
-/// As what all others are counted.
-const OTHERS: &str = "others";
 
 /// All that is counted and measured.
 #[derive(Debug)]
@@ -107,13 +76,6 @@ pub struct Metrics {
     registry: Registry,
     reconciles: Family<Reconcile, Counter>,
     reconcile_seconds: Family<ByKind, Histogram>,
-    plugin_calls: Family<PluginCall, Counter>,
-    plugin_seconds: Family<PluginCall, Histogram>,
-    plugin_memory: Family<Component, Gauge>,
-    /// The calls that are counted, by the component.
-    components: Mutex<HashMap<String, HashSet<PluginCall>>>,
-    plugin_loads: Family<Load, Counter>,
-    plugin_rollbacks: Counter,
     requests: Family<Request, Counter>,
     request_seconds: Family<Verb, Histogram>,
     scheduler_requests: Family<SchedulerRequest, Counter>,
@@ -126,6 +88,7 @@ pub struct Metrics {
     queue_wait: Seconds,
     objects: Family<ByKind, Gauge>,
     object_bytes: Family<ByKind, Gauge>,
+    plugins: PluginMetrics,
     webhook: WebhookMetrics,
 }
 
@@ -140,12 +103,6 @@ impl Default for Metrics {
             registry: Registry::default(),
             reconciles: Family::default(),
             reconcile_seconds: Family::new_with_constructor(|| histogram(0.001, 15)),
-            plugin_calls: Family::default(),
-            plugin_seconds: Family::new_with_constructor(|| histogram(0.000_05, 16)),
-            plugin_memory: Family::default(),
-            components: Mutex::default(),
-            plugin_loads: Family::default(),
-            plugin_rollbacks: Counter::default(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(|| histogram(0.001, 15)),
             scheduler_requests: Family::default(),
@@ -158,6 +115,7 @@ impl Default for Metrics {
             queue_wait: Seconds::default(),
             objects: Family::default(),
             object_bytes: Family::default(),
+            plugins: PluginMetrics::register(&mut registry),
             webhook: WebhookMetrics::register(&mut registry),
         };
         let build: Family<Build, Gauge> = Family::default();
@@ -177,33 +135,6 @@ impl Default for Metrics {
             "Time of a reconcile, its requests included",
             Unit::Seconds,
             metrics.reconcile_seconds.clone(),
-        );
-        registry.register(
-            "plugin_calls",
-            "Calls of components",
-            metrics.plugin_calls.clone(),
-        );
-        registry.register_with_unit(
-            "plugin_call_duration",
-            "Time of a call of a component",
-            Unit::Seconds,
-            metrics.plugin_seconds.clone(),
-        );
-        registry.register_with_unit(
-            "plugin_memory",
-            "Linear memory of a component after its last call",
-            Unit::Bytes,
-            metrics.plugin_memory.clone(),
-        );
-        registry.register(
-            "plugin_loads",
-            "Attempts to load what a plugin resource asks for",
-            metrics.plugin_loads.clone(),
-        );
-        registry.register(
-            "plugin_rollbacks",
-            "Plugins that failed in operation and were taken back for the version before",
-            metrics.plugin_rollbacks.clone(),
         );
         registry.register(
             "api_requests",
@@ -270,6 +201,12 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// What is counted and measured of plugins.
+    #[must_use]
+    pub fn plugins(&self) -> &PluginMetrics {
+        &self.plugins
+    }
+
     /// What the webhook counts and measures.
     #[must_use]
     pub fn webhook(&self) -> WebhookMetrics {
@@ -283,63 +220,6 @@ impl Metrics {
         self.reconcile_seconds
             .get_or_create(&ByKind { kind: kind.into() })
             .observe(duration.as_secs_f64());
-    }
-
-    fn components(&self) -> MutexGuard<'_, HashMap<String, HashSet<PluginCall>>> {
-        self.components.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// As what a call is counted: one that is made for the first time, of a component beyond the [`MOST_COMPONENTS`]th, as
-    /// one of `others`. What users of a namespace load must not make ever more series.
-    fn counted(&self, call: &PluginCall) -> PluginCall {
-        let mut components = self.components();
-        let is_one_more = !components.contains_key(&call.component);
-        let mut call = call.clone();
-        if is_one_more && components.len() >= MOST_COMPONENTS {
-            OTHERS.clone_into(&mut call.component);
-        }
-        let calls = components.entry(call.component.clone()).or_default();
-        if !calls.contains(&call) {
-            calls.insert(call.clone());
-        }
-        call
-    }
-
-    /// A call of a component has ended, with that much linear memory in bytes.
-    pub fn called(&self, call: &PluginCall, duration: Duration, memory: usize) {
-        let call = &self.counted(call);
-        self.plugin_calls.get_or_create(call).inc();
-        self.plugin_seconds
-            .get_or_create(call)
-            .observe(duration.as_secs_f64());
-        let component = Component {
-            component: call.component.clone(),
-        };
-        self.plugin_memory
-            .get_or_create(&component)
-            .set(i64::try_from(memory).unwrap_or(i64::MAX));
-    }
-
-    /// A plugin resource is gone, and with it what was counted of its component.
-    pub fn plugin_gone(&self, component: &str) {
-        let calls = self.components().remove(component);
-        for call in calls.into_iter().flatten() {
-            self.plugin_calls.remove(&call);
-            self.plugin_seconds.remove(&call);
-        }
-        self.plugin_memory.remove(&Component {
-            component: component.to_owned(),
-        });
-    }
-
-    /// An attempt to load a plugin has ended.
-    pub fn plugin_loaded(&self, outcome: &'static str) {
-        self.plugin_loads.get_or_create(&Load { outcome }).inc();
-    }
-
-    /// A plugin was taken back for the version before.
-    pub fn plugin_rolled_back(&self) {
-        self.plugin_rollbacks.inc();
     }
 
     /// A request has been answered after that time, or failed.
@@ -414,37 +294,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn components_that_come_and_go_make_no_endless_series() {
-        let metrics = Metrics::default();
-        let call = |component: &str| {
-            let call = PluginCall {
-                component: component.to_owned(),
-                interface: "cluster",
-                function: "plan",
-                outcome: "success",
-            };
-            metrics.called(&call, Duration::from_micros(80), 1 << 20);
-        };
-        let counted = || {
-            let text = metrics.text();
-            let of_calls = text
-                .lines()
-                .filter(|line| line.starts_with("dask_operator_plugin_calls_total{"));
-            of_calls.count()
-        };
-        for number in 0..MOST_COMPONENTS + 10 {
-            call(&format!("number-{number}"));
-        }
-        assert_eq!(counted(), MOST_COMPONENTS + 1);
-        assert!(metrics.text().contains(r#"plugin_calls_total{component="others",interface="cluster",function="plan",outcome="success"} 10"#));
-        metrics.plugin_gone("number-7");
-        assert_eq!(counted(), MOST_COMPONENTS);
-        assert!(!metrics.text().contains(r#"component="number-7""#));
-        call("number-8");
-        assert_eq!(counted(), MOST_COMPONENTS);
-    }
+    use crate::plugins::metrics::PluginCall;
 
     #[test]
     fn names_follow_the_conventions() {
@@ -456,7 +306,9 @@ mod tests {
             function: "plan",
             outcome: "success",
         };
-        metrics.called(&call, Duration::from_micros(80), 1 << 20);
+        metrics
+            .plugins()
+            .called(&call, Duration::from_micros(80), 1 << 20);
         let request = Request {
             verb: "create",
             resource: "pods".into(),
@@ -487,33 +339,6 @@ mod tests {
             ),
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_counted_of_a_plugin_goes_with_it() {
-        let metrics = Metrics::default();
-        let call = |component: &str, outcome| PluginCall {
-            component: component.into(),
-            interface: "policy",
-            function: "admit",
-            outcome,
-        };
-        for component in ["DaskPlugin a/p", "DaskPlugin b/p"] {
-            for outcome in ["success", "PluginTrapped"] {
-                metrics.called(&call(component, outcome), Duration::from_micros(80), 1 << 20);
-            }
-        }
-        metrics.plugin_gone("DaskPlugin a/p");
-        let text = metrics.text();
-        assert!(!text.contains("DaskPlugin a/p"), "{text}");
-        for name in [
-            "plugin_calls_total",
-            "plugin_call_duration_seconds_count",
-            "plugin_memory_bytes",
-        ] {
-            let start = format!("dask_operator_{name}{{component=\"DaskPlugin b/p\"");
-            assert!(text.contains(&start), "{start} is not in\n{text}");
         }
     }
 }

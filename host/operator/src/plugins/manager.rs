@@ -260,7 +260,7 @@ impl Manager {
             return;
         };
         if known.go_back(message, may_go_back) {
-            self.metrics.plugin_rolled_back();
+            self.metrics.plugins().rolled_back();
             self.exchange();
             (self.swapped)(id.namespace.as_deref());
         }

@@ -32,6 +32,7 @@ mod limits;
 mod loads;
 mod manager;
 mod marks;
+pub mod metrics;
 mod namespaces;
 mod prepare;
 mod quota;

@@ -161,7 +161,7 @@ impl Manager {
             Follow::Stay => {}
             Follow::Exchanged | Follow::Load => {
                 warn!(plugin = %id, "taken back, as the replica that leads has done");
-                self.metrics.plugin_rolled_back();
+                self.metrics.plugins().rolled_back();
                 self.exchange();
                 (self.swapped)(id.namespace.as_deref());
                 if done == Follow::Load {
@@ -182,7 +182,7 @@ impl Manager {
             return;
         };
         self.loads.forget(id);
-        self.metrics.plugin_gone(&id.to_string());
+        self.metrics.plugins().gone(&id.to_string());
         let is_beside = |other: &Known| other.resource.id.namespace == id.namespace;
         if !self.known.values().any(is_beside) && self.awaited.is_over() {
             self.clear_up();

@@ -88,7 +88,7 @@ impl Manager {
             (None, None) => None,
         };
         if let Some(result) = result {
-            self.metrics.plugin_loaded(result);
+            self.metrics.plugins().loaded(result);
         }
         let changed = known.ended(outcome);
         if changed {
