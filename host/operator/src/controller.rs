@@ -1,6 +1,9 @@
 //! The loop: changes put Dask resources into the queue, and each that is due is
 //! reconciled, several at a time, each by one.
 
+mod lists;
+mod passes;
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +18,7 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
 use crate::health::Health;
 use crate::kinds::{Kind, Kinds};
@@ -28,36 +31,11 @@ use crate::reconcile::{Outcome, Reconciler};
 use crate::routes::{ParentKey, Reason, concerned};
 use crate::store::Change;
 use crate::watches::{self, Watcher};
-
-/// How long changes of what a resource depends on are collected, so that a
-/// thousand pods that start don't mean a thousand plans.
-const COLLECT: Duration = Duration::from_millis(100);
-
-/// And at least so many times what the last pass took, so that most of the time
-/// is left for others.
-const COLLECT_PASSES: u32 = 5;
-
-/// But never longer.
-const COLLECT_MOST: Duration = Duration::from_secs(5);
-
-/// After so many passes one after the other, changes are collected for
-/// [`COLLECT_BURST`]: workers that start one by one for a minute need not be
-/// counted ten times a second.
-const BURST: f64 = 10.0;
-const COLLECT_BURST: Duration = Duration::from_secs(1);
-
-/// How long changes of a resource's own status are collected.
-const COLLECT_STATUS: Duration = Duration::from_millis(10);
+use lists::first_lists;
+use passes::{COLLECT, COLLECT_STATUS, Passes};
 
 /// What is said of a kind until its first list has come or failed.
 const NOT_YET: &str = "the API server has not sent the whole list of them since the operator started";
-
-/// How long the first lists of kinds that not every plan needs are waited for, once those of all others are through: what
-/// needs one that is only late would say so at each start.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How often it is looked whether the first lists are through.
-const LOOK: Duration = Duration::from_millis(5);
 
 /// How often it is looked for what was written and is not shown by a watch, and at how many objects of a kind at most.
 const EXPIRY: Duration = Duration::from_secs(5);
@@ -94,35 +72,6 @@ pub struct Controller {
     marked: mpsc::UnboundedSender<Marked>,
     /// Resources whose Dask scheduler has said something new.
     news: Mutex<Option<mpsc::UnboundedReceiver<ParentKey>>>,
-}
-
-/// The last passes over a resource.
-#[derive(Clone, Copy, Debug)]
-struct Passes {
-    /// When the last one ended.
-    ended: Instant,
-    /// What it took.
-    duration: Duration,
-    /// How many there were, less one for each second that went by.
-    burst: f64,
-}
-
-impl Passes {
-    /// These and one more, which ends now.
-    fn and(before: Option<Self>, duration: Duration) -> Self {
-        let left = |before: Self| (before.burst - before.ended.elapsed().as_secs_f64()).max(0.0);
-        Self {
-            ended: Instant::now(),
-            duration,
-            burst: before.map_or(0.0, left) + 1.0,
-        }
-    }
-
-    /// How long changes are collected until the next, `least` at the least.
-    fn collect(self, least: Duration) -> Duration {
-        let least = if self.burst < BURST { least } else { COLLECT_BURST };
-        (self.duration * COLLECT_PASSES).clamp(least, COLLECT_MOST)
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -454,27 +403,6 @@ impl Controller {
         lock(&self.passes)
             .get(key)
             .map_or(least, |passes| passes.collect(least))
-    }
-}
-
-/// Waits for the first lists: of what is `needed` by every plan as long as it takes; of `others` until they have come or
-/// were refused, and for [`PATIENCE`] at the most.
-async fn first_lists(health: &Health, needed: &[String], others: &[String]) {
-    while !health.are_synced(needed) {
-        tokio::time::sleep(LOOK).await;
-    }
-    let patience = Instant::now() + PATIENCE;
-    while !health.are_synced(others) && Instant::now() < patience {
-        tokio::time::sleep(LOOK).await;
-    }
-    for name in others {
-        if !health.are_synced(std::slice::from_ref(name)) {
-            warn!("{name} are not listed yet: what needs to know of them is held until they are");
-            health.do_without(name);
-        }
-    }
-    while !health.all_synced() {
-        tokio::time::sleep(LOOK).await;
     }
 }
 
