@@ -3,8 +3,8 @@
 //! Nothing that a registry says is trusted: what it sends is bounded, credentials and tokens go to whom they are for, and where
 //! it sends to is looked at ([`Places`]).
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+mod token;
+
 use bytes::Bytes;
 use dask_operator_core::text;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
@@ -12,7 +12,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 
-use super::challenge::{Challenge, bearer, secret};
+use super::challenge::Challenge;
 use super::places::Places;
 use super::{Image, Options, WORDS};
 use crate::{Credentials, SourceError};
@@ -20,17 +20,8 @@ use crate::{Credentials, SourceError};
 /// How often a request is sent elsewhere at most.
 const REDIRECTS: usize = 5;
 
-/// The most bytes of what is answered to who asks for a token.
-const TOKEN_LIMIT: usize = 64 << 10;
-
 /// The most bytes that are read of an error.
 const ERROR_LIMIT: usize = 16 << 10;
-
-/// Registries whose tokens are to be had at another host of theirs.
-const AUTH_HOSTS: [(&str, &str); 2] = [
-    ("index.docker.io", "auth.docker.io"),
-    ("registry.gitlab.com", "gitlab.com"),
-];
 
 /// What is asked for: to read, or to write too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,82 +209,6 @@ impl<'a> Session<'a> {
         let url = url.ok_or_else(|| self.elsewhere("it names no place"))?;
         self.places.check(&url).map_err(|why| self.elsewhere(&why))?;
         Ok(url)
-    }
-
-    /// Gets a token: from the registry's own host, or from one that is allowed.
-    async fn token(&self, realm: &str, service: Option<&str>) -> Result<HeaderValue, SourceError> {
-        let scope = match self.access {
-            Access::Pull => "pull",
-            Access::Push => "pull,push",
-        };
-        let scope = format!("repository:{}:{scope}", self.image.reference().repository());
-        let mut url: Url = realm
-            .parse()
-            .map_err(|_| self.wrong("it sends for a token to what is no URL"))?;
-        url.query_pairs_mut().append_pair("scope", &scope);
-        if let Some(service) = service {
-            url.query_pairs_mut().append_pair("service", service);
-        }
-        for _ in 0..=REDIRECTS {
-            self.check_realm(&url)?;
-            let mut request = self.client.get(url.clone());
-            if let Some(password) = self.password() {
-                request = request.header(AUTHORIZATION, password);
-            }
-            let mut response = self.send(request).await?;
-            if let (true, Some(location)) = (
-                response.status().is_redirection(),
-                response.headers().get(LOCATION),
-            ) {
-                let next = location.to_str().ok().and_then(|next| url.join(next).ok());
-                url = next.ok_or_else(|| self.elsewhere("it names no place"))?;
-                continue;
-            }
-            let status = response.status();
-            if status.is_client_error() {
-                return Err(self.unauthorised());
-            }
-            if status != StatusCode::OK {
-                return Err(self.wrong(&format!("{status} to who asked for a token")));
-            }
-            let answer = self
-                .body(&mut response, TOKEN_LIMIT, "the answer to who asked for a token")
-                .await?;
-            return bearer(&answer).ok_or_else(|| self.wrong("what it gives as a token is none"));
-        }
-        Err(self.elsewhere("it sends from one place to the next for a token"))
-    }
-
-    /// Makes sure that credentials may be sent to this place.
-    fn check_realm(&self, url: &Url) -> Result<(), SourceError> {
-        let (registry, host) = (self.registry.host_str(), url.host_str());
-        let is_same = host.is_some() && host == registry;
-        let is_safe = url.scheme() == "https" || (self.options.insecure && is_same && url.scheme() == "http");
-        let is_known = AUTH_HOSTS
-            .iter()
-            .any(|(of_registry, known)| registry == Some(*of_registry) && host == Some(*known));
-        let is_allowed =
-            host.is_some_and(|host| self.options.auth_hosts.iter().any(|allowed| allowed == host));
-        if is_safe && (is_same || is_known || is_allowed) {
-            return Ok(());
-        }
-        Err(SourceError::AuthHost {
-            registry: self.name(),
-            host: format!(
-                "{}://{}",
-                url.scheme(),
-                text::line(host.unwrap_or_default(), WORDS)
-            ),
-        })
-    }
-
-    /// Name and password, where there are any.
-    fn password(&self) -> Option<HeaderValue> {
-        let Credentials::Basic { username, password } = self.credentials else {
-            return None;
-        };
-        let encoded = STANDARD.encode(format!("{username}:{password}"));
-        secret(&format!("Basic {encoded}"))
     }
 
     /// Reads a body, which has at most `limit` bytes. `what` it is, for the error.
