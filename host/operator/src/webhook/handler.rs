@@ -19,6 +19,7 @@ use super::ask::{Deciders, Decision};
 use super::desk::{Desk, Times, Unanswered};
 use super::dry_run::{self, DryRun, Trial, Tried};
 use super::metrics::{Admission, WebhookMetrics};
+use super::reply;
 use super::review::{self, About, Asked, Question, Step};
 use crate::recording::Recording;
 use crate::server::{Answer, answer};
@@ -183,7 +184,7 @@ impl Handler {
         if let Decision::Asked(outcome) | Decision::Failed(outcome) = decision {
             self.log(outcome, heard.get());
         }
-        let written = review::answer(uid, step, before, decision);
+        let written = reply::answer(uid, step, before, decision);
         Told {
             outcome: match decision {
                 Decision::Unasked => "unasked",

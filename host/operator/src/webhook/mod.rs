@@ -7,8 +7,8 @@
 //! * [`identity`]: the certificate that is served, exchanged while connections live;
 //! * [`server`]: what a request may hold and how long it may take; [`desk`]: the threads on which it is decided;
 //! * [`templates`]: what a resource describes that the API server tries ([`dry_run`]); [`rivals`]: who else scales a worker group;
-//! * [`handler`]: what becomes of it; [`review`]: from an `AdmissionReview` ([`wire`]) to its answer; [`ask`]: by the components
-//!   that decide; [`scale`]: what `kubectl scale` makes of a resource.
+//! * [`handler`]: what becomes of it; [`review`]: from an `AdmissionReview` ([`wire`]) to what is to be decided, [`ask`]: by the
+//!   components that decide, [`reply`]: to its answer; [`scale`]: what `kubectl scale` makes of a resource.
 //!
 //! Every replica serves, whoever leads. Requests are sent from [`keeper`] and [`bundles`], and one at the start from here.
 
@@ -23,6 +23,7 @@ pub mod handler;
 pub mod identity;
 pub mod keeper;
 pub mod metrics;
+pub mod reply;
 pub mod review;
 pub mod rivals;
 pub mod scale;

@@ -1,0 +1,105 @@
+//! From a decision to the answer of an `AdmissionReview`.
+
+use dask_operator_render::admission::Outcome;
+use serde_json::Value;
+
+use super::ask::Decision;
+use super::review::Step;
+use super::wire::{Answer, Status};
+
+/// Answers the request with this uid. `before` is the question's object.
+///
+/// # Errors
+///
+/// When the changes can't be written as a patch.
+pub fn answer(uid: &str, step: Step, before: &Value, decision: &Decision) -> serde_json::Result<Vec<u8>> {
+    let mut answer = Answer::allowed(uid);
+    if let Decision::Asked(outcome) | Decision::Failed(outcome) = decision {
+        decided(&mut answer, step, before, outcome)?;
+    }
+    answer.to_json()
+}
+
+fn decided(answer: &mut Answer<'_>, step: Step, before: &Value, outcome: &Outcome) -> serde_json::Result<()> {
+    answer.warnings = outcome.notices();
+    if outcome.is_allowed() {
+        // Who only checks may not change anything.
+        if step == Step::Mutate
+            && let Some(changed) = &outcome.changed
+        {
+            answer.patch(&json_patch::diff(before, changed))?;
+        }
+        return Ok(());
+    }
+    // What kubectl writes in brackets: Invalid, or Forbidden where a policy forbids it.
+    let forbidden = outcome.refusals.iter().all(|said| !said.policy.is_empty());
+    let (code, reason) = if forbidden {
+        (403, "Forbidden")
+    } else {
+        (422, "Invalid")
+    };
+    answer.refuse(Status {
+        message: outcome.refusal(),
+        reason,
+        code,
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use dask_operator_render::admission::Said;
+    use serde_json::json;
+
+    use super::*;
+
+    fn answered(step: Step, change: impl FnOnce(&mut Outcome)) -> Value {
+        let before = json!({"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster",
+            "metadata": {"name": "c", "namespace": "n"}, "spec": {"a": 1}});
+        let mut outcome = Outcome::default();
+        change(&mut outcome);
+        let answer = answer("u", step, &before, &Decision::Asked(outcome));
+        let answer = answer
+            .ok()
+            .and_then(|answer| serde_json::from_slice(&answer).ok());
+        let mut answer: Value = answer.unwrap_or_default();
+        assert_eq!(answer["response"]["uid"], "u");
+        answer["response"].take()
+    }
+
+    #[test]
+    fn answers() {
+        let same = answered(Step::Mutate, |_| ());
+        assert_eq!((&same["allowed"], &same["patch"]), (&json!(true), &Value::Null));
+        let change = |outcome: &mut Outcome| {
+            let metadata = json!({"name": "c", "namespace": "n"});
+            outcome.changed = Some(
+                json!({"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", "metadata": metadata,
+                "spec": {"a": 1, "b": 2}}),
+            );
+        };
+        let patched = answered(Step::Mutate, change);
+        let patch = STANDARD.decode(patched["patch"].as_str().unwrap_or_default());
+        let patch: Value = serde_json::from_slice(&patch.unwrap_or_default()).unwrap_or_default();
+        assert_eq!(patched["patchType"], "JSONPatch");
+        assert_eq!(patch, json!([{"op": "add", "path": "/spec/b", "value": 2}]));
+        let checked = answered(Step::Validate, change);
+        assert_eq!(checked["patch"], Value::Null);
+        let invalid = answered(Step::Mutate, |outcome| {
+            outcome.refusals.push(Said::new("", "spec.a", "no"))
+        });
+        assert_eq!(invalid["allowed"], false);
+        assert_eq!(invalid["status"]["message"], "spec.a: no");
+        assert_eq!(invalid["status"]["reason"], "Invalid");
+        let forbidden = answered(Step::Mutate, |outcome| {
+            outcome.refusals.push(Said::new("p", "", "no"))
+        });
+        assert_eq!(forbidden["status"]["code"], 403);
+        let warned = answered(Step::Mutate, |outcome| {
+            outcome.warnings.push(Said::new("", "spec.a", "hm"))
+        });
+        assert_eq!(warned["warnings"], json!(["spec.a: hm"]));
+    }
+}
