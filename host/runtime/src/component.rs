@@ -1,18 +1,20 @@
 //! A component: loaded, checked, compiled, linked, ready to be called.
 
+mod exports;
+
 use std::fmt;
 use std::sync::Arc;
 
-use wasmtime::component::{ComponentExportIndex, InstancePre, Lift, Lower};
+use wasmtime::component::{ComponentExportIndex, Lift, Lower};
 
-use crate::call::{Caller, Function, State};
+use crate::call::{Caller, Function};
 use crate::compiling::{Compiled, Compiling, invalid, machine_code};
 use crate::contract::{
-    AdmissionRequest, AdmissionResponse, Answer, Error, Finding, Observation, ObservedObject, Plan,
-    RawDescription, ResourceKind, Review, ReviewRequest,
+    AdmissionRequest, AdmissionResponse, Answer, Finding, Observation, ObservedObject, Plan, RawDescription,
+    ResourceKind, Review, ReviewRequest,
 };
-use crate::interface::qualified;
 use crate::{CallError, Digest, Engine, Failure, Interface, Limits, LoadError, Unfit, answer, inspect, json};
+use exports::{Exports, LogicExports};
 
 /// A component, ready to be called from any thread. A clone is the same component.
 ///
@@ -302,26 +304,6 @@ impl fmt::Debug for Component {
     }
 }
 
-/// Where a component's functions are.
-struct Exports {
-    describe: ComponentExportIndex,
-    validate_settings: ComponentExportIndex,
-    logic: Vec<(Interface, LogicExports)>,
-    policy: Option<PolicyExports>,
-}
-
-struct LogicExports {
-    child_kinds: ComponentExportIndex,
-    default: ComponentExportIndex,
-    validate: ComponentExportIndex,
-    plan: ComponentExportIndex,
-}
-
-struct PolicyExports {
-    admit: ComponentExportIndex,
-    review_plan: ComponentExportIndex,
-}
-
 fn load(
     engine: &Engine,
     origin: &str,
@@ -356,85 +338,6 @@ fn load(
     Ok(Component {
         inner: Arc::new(inner),
     })
-}
-
-impl Exports {
-    /// Finds the functions of these interfaces and compares their types with the
-    /// contract's.
-    fn find(pre: &InstancePre<State>, interfaces: &[Interface]) -> Result<Self, Unfit> {
-        let finder = Finder { pre };
-        let describe = finder.function::<(), (RawDescription,)>("describe", "describe")?;
-        let validate_settings =
-            finder.function::<(&str,), (Vec<Finding>,)>("describe", "validate-settings")?;
-        let mut logic = Vec::new();
-        let mut policy = None;
-        for &interface in interfaces {
-            match interface {
-                Interface::Policy => policy = Some(PolicyExports::find(&finder)?),
-                _ => logic.push((interface, LogicExports::find(&finder, interface.name())?)),
-            }
-        }
-        Ok(Self {
-            describe,
-            validate_settings,
-            logic,
-            policy,
-        })
-    }
-}
-
-impl LogicExports {
-    fn find(finder: &Finder<'_>, name: &str) -> Result<Self, Unfit> {
-        Ok(Self {
-            child_kinds: finder.function::<(&str,), (Vec<ResourceKind>,)>(name, "child-kinds")?,
-            default: finder.function::<(&str, &str), (Result<String, Error>,)>(name, "default")?,
-            validate: finder.function::<(&str, Option<&str>, &str), (Vec<Finding>,)>(name, "validate")?,
-            plan: finder.function::<(&Observation,), (Result<Plan, Error>,)>(name, "plan")?,
-        })
-    }
-}
-
-impl PolicyExports {
-    fn find(finder: &Finder<'_>) -> Result<Self, Unfit> {
-        Ok(Self {
-            admit: finder
-                .function::<(&AdmissionRequest,), (Result<AdmissionResponse, String>,)>("policy", "admit")?,
-            review_plan: finder
-                .function::<(&ReviewRequest,), (Result<Review, String>,)>("policy", "review-plan")?,
-        })
-    }
-}
-
-/// Finds exported functions.
-struct Finder<'a> {
-    pre: &'a InstancePre<State>,
-}
-
-impl Finder<'_> {
-    fn function<P, R>(&self, interface: &str, name: &str) -> Result<ComponentExportIndex, Unfit>
-    where
-        P: wasmtime::component::ComponentNamedList + Lower,
-        R: wasmtime::component::ComponentNamedList + Lift,
-    {
-        let shape = |problem: String| Unfit::Shape {
-            function: format!("{interface}.{name}"),
-            problem,
-        };
-        let component = self.pre.component();
-        let instance = component
-            .get_export_index(None, qualified(interface).as_str())
-            .ok_or_else(|| shape(format!("the interface {} is missing", qualified(interface))))?;
-        let (item, index) = component
-            .get_export(Some(&instance), name)
-            .ok_or_else(|| shape("the function is missing".to_owned()))?;
-        match item {
-            wasmtime::component::types::ComponentItem::ComponentFunc(function) => function
-                .typecheck::<P, R>(&self.pre.instance_type())
-                .map(|()| index)
-                .map_err(|error| shape(format!("{error:#}"))),
-            _ => Err(shape("it is no function".to_owned())),
-        }
-    }
 }
 
 fn describe(caller: &Caller, exports: &Exports) -> Result<Description, Unfit> {

@@ -1,0 +1,110 @@
+//! The functions that a component has, and whether they are the contract's.
+
+use wasmtime::component::{ComponentExportIndex, InstancePre, Lift, Lower};
+
+use crate::call::State;
+use crate::contract::{
+    AdmissionRequest, AdmissionResponse, Error, Finding, Observation, Plan, RawDescription, ResourceKind,
+    Review, ReviewRequest,
+};
+use crate::interface::qualified;
+use crate::{Interface, Unfit};
+
+/// Where a component's functions are.
+pub(super) struct Exports {
+    pub(super) describe: ComponentExportIndex,
+    pub(super) validate_settings: ComponentExportIndex,
+    pub(super) logic: Vec<(Interface, LogicExports)>,
+    pub(super) policy: Option<PolicyExports>,
+}
+
+pub(super) struct LogicExports {
+    pub(super) child_kinds: ComponentExportIndex,
+    pub(super) default: ComponentExportIndex,
+    pub(super) validate: ComponentExportIndex,
+    pub(super) plan: ComponentExportIndex,
+}
+
+pub(super) struct PolicyExports {
+    pub(super) admit: ComponentExportIndex,
+    pub(super) review_plan: ComponentExportIndex,
+}
+
+impl Exports {
+    /// Finds the functions of these interfaces and compares their types with the
+    /// contract's.
+    pub(super) fn find(pre: &InstancePre<State>, interfaces: &[Interface]) -> Result<Self, Unfit> {
+        let finder = Finder { pre };
+        let describe = finder.function::<(), (RawDescription,)>("describe", "describe")?;
+        let validate_settings =
+            finder.function::<(&str,), (Vec<Finding>,)>("describe", "validate-settings")?;
+        let mut logic = Vec::new();
+        let mut policy = None;
+        for &interface in interfaces {
+            match interface {
+                Interface::Policy => policy = Some(PolicyExports::find(&finder)?),
+                _ => logic.push((interface, LogicExports::find(&finder, interface.name())?)),
+            }
+        }
+        Ok(Self {
+            describe,
+            validate_settings,
+            logic,
+            policy,
+        })
+    }
+}
+
+impl LogicExports {
+    fn find(finder: &Finder<'_>, name: &str) -> Result<Self, Unfit> {
+        Ok(Self {
+            child_kinds: finder.function::<(&str,), (Vec<ResourceKind>,)>(name, "child-kinds")?,
+            default: finder.function::<(&str, &str), (Result<String, Error>,)>(name, "default")?,
+            validate: finder.function::<(&str, Option<&str>, &str), (Vec<Finding>,)>(name, "validate")?,
+            plan: finder.function::<(&Observation,), (Result<Plan, Error>,)>(name, "plan")?,
+        })
+    }
+}
+
+impl PolicyExports {
+    fn find(finder: &Finder<'_>) -> Result<Self, Unfit> {
+        Ok(Self {
+            admit: finder
+                .function::<(&AdmissionRequest,), (Result<AdmissionResponse, String>,)>("policy", "admit")?,
+            review_plan: finder
+                .function::<(&ReviewRequest,), (Result<Review, String>,)>("policy", "review-plan")?,
+        })
+    }
+}
+
+/// Finds exported functions.
+struct Finder<'a> {
+    pre: &'a InstancePre<State>,
+}
+
+impl Finder<'_> {
+    fn function<P, R>(&self, interface: &str, name: &str) -> Result<ComponentExportIndex, Unfit>
+    where
+        P: wasmtime::component::ComponentNamedList + Lower,
+        R: wasmtime::component::ComponentNamedList + Lift,
+    {
+        let shape = |problem: String| Unfit::Shape {
+            function: format!("{interface}.{name}"),
+            problem,
+        };
+        let component = self.pre.component();
+        let instance = component
+            .get_export_index(None, qualified(interface).as_str())
+            .ok_or_else(|| shape(format!("the interface {} is missing", qualified(interface))))?;
+        let (item, index) = component
+            .get_export(Some(&instance), name)
+            .ok_or_else(|| shape("the function is missing".to_owned()))?;
+        match item {
+            wasmtime::component::types::ComponentItem::ComponentFunc(function) => function
+                .typecheck::<P, R>(&self.pre.instance_type())
+                .map(|()| index)
+                .map_err(|error| shape(format!("{error:#}"))),
+            _ => Err(shape("it is no function".to_owned())),
+        }
+    }
+}
