@@ -57,6 +57,10 @@ CASES = {
                                    "name their addresses in networkPolicy.apiServers, as [10.0.0.10/32]"),
     "policy with a name": ({"networkPolicy": {"apiServers": ["kubernetes.default"]}}, "does not match pattern"),
     "room in words": ({"cache": {"sizeLimit": "much"}}, "does not match pattern"),
+    "limits of tenants": ({"kopfArgs": ["--tenant-plugin-limits=memory=1Gi"]}, "Use the value `plugins.tenantLimits`."),
+    "limits in words": ({"plugins": {"tenantLimits": {"memory": "much"}}}, "does not match pattern"),
+    "misspelt interface": ({"plugins": {"allowTenantInterfaces": ["logic"]}}, "value must be one of 'policy', 'cluster'"),
+    "host with a scheme": ({"plugins": {"authHosts": ["https://auth.example.com"]}}, "does not match pattern"),
     "as once documented": ({"metrics": {"worker": {"serviceMonitor": MONITOR}}}, "workers have no Service; use metrics.worker.podMonitor."),
 }
 

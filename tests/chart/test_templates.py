@@ -44,6 +44,14 @@ def test_helm_finds_no_fault(file):
     chart.helm("lint", "--strict", "--quiet", CHART, values=yaml.safe_load(file.read_text()))
 
 
+def test_values_of_an_older_release_will_do():
+    """`helm upgrade --reuse-values` has the values that there were then, and no defaults of others."""
+    newer = {"cache": None, "networkPolicy": None,
+             "plugins": {"allowTenantInterfaces": None, "tenantLimits": None, "authHosts": None}}
+    (deployment,) = (made for made in chart.objects(chart.template(newer)) if made["kind"] == "Deployment")
+    assert {"name": "cache", "emptyDir": {}} in deployment["spec"]["template"]["spec"]["volumes"]
+
+
 def test_definitions_are_those_of_crds_and_stay():
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     made = {document["metadata"]["name"]: document for document in yaml.load_all(chart.template(), Loader=loader)
