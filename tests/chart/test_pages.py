@@ -1,0 +1,63 @@
+"""What pages say of the operator, compared with its code: limits, flags and reasons."""
+
+import re
+
+import pytest
+from support.cluster import ROOT
+
+UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+PLUGINS = ROOT / "host" / "operator" / "src" / "plugins"
+
+
+def limits():
+    """The limits in SECURITY.md: for each its name, its number, and the file that it is in."""
+    found = []
+    for line in (ROOT / "SECURITY.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("|") and len(cells) == 3 and (file := re.fullmatch(r"`(\S+/\S+)`", cells[2])):
+            for name, number, unit in re.findall(r"`(\w+)` ([\d,]+)(?: (KiB|MiB|GiB|s))?", cells[1]):
+                found.append((name, int(number.replace(",", "")) * UNITS.get(unit, 1), file[1]))
+    return found
+
+
+def numbers(text, name):
+    """What the code says of a constant or a field, wherever it stands: `NAME: usize = 64 << 10`, `name: 5,`, `name: 2Gi`."""
+    for said in re.findall(rf"\b{name}: ?(?:\w+ = )?(.*)", text):
+        if number := re.match(r"\D*?(\d[\d_]*)(?: << (\d+)|(Ki|Mi|Gi))?", said):
+            yield int(number[1].replace("_", "")) * (1 << int(number[2] or 0)) * UNITS.get(number[3], 1)
+
+
+@pytest.mark.parametrize("name, number, file", limits(), ids=lambda value: str(value).rpartition("/")[2])
+def test_limits_are_those_of_the_code(name, number, file):
+    assert number in list(numbers((ROOT / file).read_text(), name)), f"SECURITY.md says {number} of {name} in {file}"
+
+
+def test_there_are_limits():
+    assert len(limits()) > 80
+
+
+def test_flags_about_plugins_are_in_the_page_and_in_the_chart():
+    flags = re.findall(r'long = "([a-z-]+)"', (PLUGINS / "args.rs").read_text())
+    page = (ROOT / "docs" / "plugins.md").read_text()
+    arguments = (ROOT / "charts" / "dask-kubernetes-operator" / "templates" / "_arguments.tpl").read_text()
+    assert "allow-tenant-interfaces" in flags
+    assert [flag for flag in flags if f"`--{flag}`" not in page] == []
+    assert [flag for flag in flags if f'"--{flag}" "Use the value' not in arguments] == []
+
+
+def reasons():
+    """Why a plugin is not in force, and why a component gave no plan."""
+    for crate in ("sources", "runtime"):
+        text = (ROOT / "host" / crate / "src" / "error.rs").read_text()
+        yield from re.findall(r'=> "([A-Z]\w+)"', text.partition("fn reason(")[2])
+    for file in PLUGINS.glob("*.rs"):
+        code = file.read_text().partition("#[cfg(test)]")[0]
+        yield from re.findall(r'(?:LoadFailure::new\(|reason: |\(|&str =)\s*"([A-Z][a-z]+(?:[A-Z][a-z]+)+|Quarantined)"', code)
+
+
+def test_reasons_are_in_the_page():
+    page = (ROOT / "docs" / "plugins.md").read_text()
+    found = set(reasons())
+    assert {"Quarantined", "HostExhausted", "PluginShareUsed", "TooManyPlugins", "NamespaceUnknown"} <= found
+    # A file with certificates that can't be read ends the start.
+    assert {reason for reason in found if f"`{reason}`" not in page} == {"CertificateFileUnreadable"}
