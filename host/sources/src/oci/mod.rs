@@ -83,6 +83,9 @@ pub struct Options {
     pub roots: Roots,
     /// From the first request to the last answer.
     pub deadline: Duration,
+    /// The longest time between two pieces of an answer while a component is pulled. A registry that is silent longer is tried
+    /// again later, and keeps no other plugin waiting.
+    pub silence: Duration,
     /// How large a component may be, in bytes.
     pub limit: usize,
     /// Hosts that credentials may be sent to for a token, beside the registry's own.
@@ -95,6 +98,7 @@ impl Default for Options {
             insecure: false,
             roots: Roots::default(),
             deadline: Duration::from_secs(120),
+            silence: Duration::from_secs(20),
             limit: SIZE_LIMIT,
             auth_hosts: Vec::new(),
         }

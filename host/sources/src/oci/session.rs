@@ -5,6 +5,8 @@
 
 mod token;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use dask_operator_core::text;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
@@ -71,6 +73,8 @@ pub(super) struct Session<'a> {
     access: Access,
     registry: Url,
     places: Places,
+    /// How long an answer is waited for.
+    silence: Duration,
     client: Client,
     /// What the registry has asked for.
     authorization: Option<HeaderValue>,
@@ -101,11 +105,16 @@ impl<'a> Session<'a> {
         let roots = options.roots.0.iter().map(|der| Certificate::from_der(der));
         let roots = roots.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let places = Places::of(registry.clone());
+        // While a component is pushed, the registry has nothing to say.
+        let silence = match access {
+            Access::Pull => options.silence.min(options.deadline),
+            Access::Push => options.deadline,
+        };
         let client = Client::builder()
             .user_agent(concat!("dask-operator/", env!("CARGO_PKG_VERSION")))
             .tls_certs_merge(roots)
             .connect_timeout(super::CONNECT.min(options.deadline))
-            .read_timeout(options.deadline)
+            .read_timeout(silence)
             .redirect(Policy::none())
             .dns_resolver(places.clone())
             .build()
@@ -117,6 +126,7 @@ impl<'a> Session<'a> {
             access,
             registry,
             places,
+            silence,
             client,
             authorization: None,
         })
@@ -318,7 +328,7 @@ impl<'a> Session<'a> {
             return SourceError::Tls { registry, problem };
         }
         if error.is_timeout() || text.contains("timed out") {
-            let seconds = self.options.deadline.as_secs();
+            let seconds = self.silence.as_secs();
             return SourceError::Deadline { registry, seconds };
         }
         if error.is_builder() {

@@ -329,3 +329,23 @@ async fn it_is_followed_within_the_registry() {
     .await;
     assert_eq!(registry.pull().await, Ok(b"component".to_vec()));
 }
+
+#[tokio::test]
+async fn a_registry_that_says_nothing_is_given_up_before_the_deadline() {
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
+    let address = listener.local_addr().unwrap_or_else(|error| panic!("{error}"));
+    let image = format!("{address}/team/policy:1")
+        .parse()
+        .unwrap_or_else(|error| panic!("{error}"));
+    let options = Options {
+        silence: Duration::from_secs(1),
+        deadline: Duration::from_secs(3600),
+        ..plain()
+    };
+    // Connections are accepted by the kernel, and nobody answers.
+    let error = pull(&image, &Credentials::Anonymous, &options).await.err();
+    let expected = format!("{address} did not answer in 1 s");
+    assert_eq!(error.map(|error| error.to_string()), Some(expected));
+}
