@@ -82,24 +82,33 @@ def table(report):
     mib = {name: "—" if operator[name] is None else f"{operator[name] / 2**20:.0f} MiB" for name in ("limit", "peak", "resident")}
     kept = "" if operator["limited"] else " (not enforced: there is no control group)"
     lines += [f"  {'restarts':42} {len(operator['restarts']):19}",
+              *(f"    after {restart['after']:g} s: it {restart['why']}" for restart in operator["restarts"]),
               f"  {'ended for want of memory':42} {operator['out_of_memory']:19}",
               f"  {'memory at the most, of its group':42} {mib['peak']:>19} of {mib['limit']}{kept}",
               f"  {'memory at the most, resident':42} {mib['resident']:>19}",
               f"  {'attacks':42} {'tries':>9} {'refused':>9} {'failed':>9}"]
     lines += [f"    {name:40} {counts['tries']:9} {counts['refused']:9} {counts['failed']:9}"
-              for name, counts in sorted(report["attacks"].items())]
+              for name, counts in (report["attacks"] or {}).items()]
     return "\n".join(lines)
 
 
 def failures(report):
     """What must not be, as sentences."""
-    found = [f"the operator ended {after:.0f} s after the attacks began" for after in report["operator"]["restarts"]]
-    beside = report["problems"]["beside"]["count"]
+    operator, beside, attacks = report["operator"], report["problems"]["beside"]["count"], report["attacks"]
+    found = [f"{restart['after']:g} s after the hostile tenant began, the operator {restart['why']}" for restart in operator["restarts"]]
+    if operator["out_of_memory"]:
+        found.append(f"{operator['out_of_memory']} processes were ended because the operator's group had no memory left; a kubelet's "
+                     "control group may end all of it with one of them")
+    if not operator["limited"]:
+        found.append("the operator's memory was not limited, so these figures do not say whether it keeps its limit: run this as root where "
+                     "control groups can be made")
     if beside:
         found.append(f"{beside} requests of well-behaved tenants were refused, or nothing came of them")
+    if attacks is None:
+        return [*found, "the hostile tenant could not begin: its last words are above"]
     if not all(report["beside"][kind]["count"] for kind in KINDS):
         found.append("nothing was measured beside the hostile tenant")
-    idle = [name for name, counts in report["attacks"].items() if not counts["tries"]]
+    idle = [name for name, counts in attacks.items() if not counts["tries"]]
     if idle:
         found.append(f"these attacks did not take place: {', '.join(sorted(idle))}")
     return found

@@ -1,8 +1,10 @@
 """The operator as a container has it: with a limit of memory, and started again when it ends."""
 
 import re
+import signal
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import yaml
@@ -16,6 +18,11 @@ FILES = {
     False: ("memory.limit_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control", {"memory.swappiness": "0"}),
 }
 UNITS = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+#: The kubelet's longest pause before it starts a container again, and for how long one lives that is no failure any more.
+LONGEST, FORGIVEN = 300, 600
+#: Probes as in the chart's Deployment: seconds between two, and until the first success; failures in a row; seconds to start in; seconds
+#: for an answer.
+PERIOD, STARTING_PERIOD, FAILURES, STARTING, PATIENCE = 10, 2, 3, 180, 5
 
 
 def size(quantity):
@@ -30,8 +37,8 @@ def default_limit():
 
 
 class Group:
-    """A control group with a limit of memory, for all operators that are started while it is there. Where none can be made, nothing
-    is limited."""
+    """A control group with a limit of memory, for all operators that are started while it is there, and the compilers that they start.
+    Where none can be made, nothing is limited."""
 
     def __init__(self, name, limit, root=cgroups.ROOT):
         self.limit = limit
@@ -102,14 +109,49 @@ def resident(process):
     return int(found[1]) * 1024 if found else 0
 
 
+class BackOff:
+    """The pauses before a container is started again: none at first, then ten seconds, and twice as long each time."""
+
+    def __init__(self):
+        self.next = 0
+
+    def pause(self, lived):
+        """Seconds to wait, where the process before has lived for so many."""
+        if lived > FORGIVEN:
+            self.next = 0
+        pause, self.next = self.next, min(max(10, 2 * self.next), LONGEST)
+        return pause
+
+
+class Liveness:
+    """A liveness probe of a process that begins now, behind a startup probe, as the chart has them."""
+
+    def __init__(self, is_alive, now):
+        self.is_alive = is_alive
+        self.asked = self.began = now
+        self.has_started = False
+        self.failures = 0
+
+    def has_failed(self, now):
+        """Whether the process has to be ended."""
+        if now < self.asked + (PERIOD if self.has_started else STARTING_PERIOD):
+            return False
+        self.asked = now
+        if self.is_alive():
+            self.has_started, self.failures = True, 0
+            return False
+        self.failures += self.has_started
+        return self.failures >= FAILURES or (not self.has_started and now > self.began + STARTING)
+
+
 class Keeper(threading.Thread):
-    """Starts an operator again when it ends, and notes when that was."""
+    """What a kubelet does for an operator: starts it again when it has ended, and ends it when its liveness probe fails. Notes when and why."""
 
     def __init__(self, operator):
         super().__init__(daemon=True)
         self.operator = operator
         self.began = time.monotonic()
-        #: Seconds after the beginning.
+        #: Seconds after the beginning, and why.
         self.restarts = []
         self.resident = 0
         self.over = threading.Event()
@@ -119,17 +161,46 @@ class Keeper(threading.Thread):
         self.began, self.restarts = time.monotonic(), []
 
     def run(self):
+        back_off, why = BackOff(), None
+        started, liveness = self.watch()
         while not self.over.wait(0.2):
-            self.resident = max(self.resident, resident(self.operator.process.pid))
-            if self.operator.process.poll() is not None:
-                self.restarts.append(time.monotonic() - self.began)
-                print(f"the operator ended with {self.operator.process.returncode}:\n{self.operator.tail(10)}", flush=True)
+            process, now = self.operator.process, time.monotonic()
+            self.resident = max(self.resident, resident(process.pid))
+            if process.poll() is not None:
+                why = why or ended(process.returncode)
+                self.restarts.append({"after": round(now - self.began, 1), "why": why})
+                print(f"the operator {why}:\n{self.operator.tail(10)}", flush=True)
+                why = None
+                if self.over.wait(back_off.pause(now - started)):
+                    return
                 self.operator.start(wait=False)
+                started, liveness = self.watch()
+            elif liveness.has_failed(now):
+                why = "did not answer its liveness probe and was killed"
+                self.operator.kill()
+
+    def watch(self):
+        """The time, and a probe of the process that began now."""
+        now = time.monotonic()
+        return now, Liveness(self.is_alive, now)
+
+    def is_alive(self):
+        """Whether the operator says that it is well, in the time that the chart gives it."""
+        try:
+            with urllib.request.urlopen(f"http://{self.operator.address}/healthz", timeout=PATIENCE):
+                return True
+        except OSError:
+            return False
 
     def stop(self):
         """Let it end."""
         self.over.set()
         self.join()
+
+
+def ended(code):
+    """How a process ended, by its code."""
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
 
 
 def use(group, folder):

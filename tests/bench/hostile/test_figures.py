@@ -49,10 +49,19 @@ def test_a_table_of_all_of_it():
 
 def test_what_must_not_be():
     assert failures(report()) == []
-    assert "ended 7 s" in failures(report(restarts=[7.0]))[0]
+    [ended] = failures(report(restarts=[{"after": 7.0, "why": "was ended by SIGKILL"}]))
+    assert ended == "7 s after the hostile tenant began, the operator was ended by SIGKILL"
+    assert "3 processes were ended" in failures(report(out_of_memory=3))[0]
+    assert "was not limited" in failures(report(limited=False))[0]
     idle = report()
     idle["attacks"]["loop"]["tries"] = 0
     assert failures(idle) == ["these attacks did not take place: loop"]
     refused = report()
     refused["problems"]["beside"]["count"] = 2
     assert "2 requests" in failures(refused)[0]
+
+
+def test_a_tenant_that_could_not_begin():
+    none = {**report(restarts=[{"after": 7.0, "why": "ended with 1"}]), "attacks": None}
+    assert "after 7 s: it ended with 1" in table(none)
+    assert failures(none)[-1].startswith("the hostile tenant could not begin")

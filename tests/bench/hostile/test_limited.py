@@ -1,9 +1,22 @@
 """The limit of memory."""
 
+import signal
 import subprocess
+from types import SimpleNamespace
 
 import pytest
-from limited import Group, default_limit, size
+from limited import (
+    FAILURES,
+    PERIOD,
+    STARTING,
+    BackOff,
+    Group,
+    Keeper,
+    Liveness,
+    default_limit,
+    size,
+)
+from support.waiting import until
 
 
 @pytest.mark.parametrize("quantity, expected", [("512", 512), ("64Mi", 64 << 20), ("2Gi", 2 << 30)])
@@ -36,3 +49,52 @@ def test_without_groups_nothing_is_limited(tmp_path):
     with Group("bench", 1, tmp_path / "nowhere") as group:
         assert not group.is_there and group.program("/bin/echo", tmp_path) == "/bin/echo"
         assert (group.peak(), group.kills()) == (None, 0)
+
+
+def test_who_ends_again_and_again_is_started_later_and_later():
+    back_off = BackOff()
+    assert [back_off.pause(1) for _ in range(8)] == [0, 10, 20, 40, 80, 160, 300, 300]
+    assert back_off.pause(601) == 0 and back_off.pause(1) == 10
+
+
+def test_who_does_not_answer_is_ended():
+    alive = []
+    liveness = Liveness(lambda: alive.pop(0), 0)
+    # Probes before their time ask nobody.
+    assert not liveness.has_failed(1)
+    alive += [False, True]
+    assert not liveness.has_failed(2) and not liveness.has_failed(4) and not liveness.has_failed(5)
+    alive += [False] * (FAILURES - 1) + [True] + [False] * FAILURES
+    found = [liveness.has_failed(4 + PERIOD * number) for number in range(1, 2 * FAILURES + 1)]
+    assert found == [False] * (2 * FAILURES - 1) + [True] and not alive
+
+
+def test_who_never_starts_is_ended():
+    liveness = Liveness(lambda: False, 0)
+    assert not liveness.has_failed(STARTING) and liveness.has_failed(STARTING + 2)
+
+
+class Operator:
+    """A program that ends by a signal."""
+
+    address = "127.0.0.1:1"
+
+    def __init__(self):
+        self.started = 0
+        self.start()
+
+    def start(self, wait=True):
+        self.started += 1
+        self.process = SimpleNamespace(pid=1, poll=lambda: -signal.SIGKILL, returncode=-signal.SIGKILL)
+
+    def tail(self, lines):
+        return ""
+
+
+def test_an_operator_that_ended_is_started_again():
+    keeper = Keeper(operator := Operator())
+    keeper.start()
+    until(lambda: keeper.restarts, "a restart")
+    keeper.stop()
+    # It waits before the second time.
+    assert operator.started <= 2 and {restart["why"] for restart in keeper.restarts} == {"was ended by SIGKILL"}
