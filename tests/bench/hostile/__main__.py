@@ -20,10 +20,12 @@ HERE = Path(__file__).resolve().parent
 TESTS = HERE.parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS / "cluster")]
 
+import attacks  # noqa: E402
 import figures  # noqa: E402
 import limited  # noqa: E402
 import pytest  # noqa: E402
 import trustme  # noqa: E402
+from hostile import NAMESPACES  # noqa: E402
 from support import chart  # noqa: E402
 from support.cluster import ROOT, define_resources, kubernetes  # noqa: E402
 from support.hook import Hook, free_port  # noqa: E402
@@ -38,26 +40,40 @@ COMPONENTS = "target/debug/examples/hostile"
 POLICY = ROOT / "target" / "plugins" / "dask-operator-hostile-policy.wasm"
 
 
-def parse():
+def chosen(text):
+    """Names of attacks, in the order in which they are prepared."""
+    names = text.split(",")
+    unknown = sorted(set(names) - set(attacks.ATTACKS))
+    if unknown:
+        raise argparse.ArgumentTypeError(f"there is no attack {', '.join(unknown)}; there are {', '.join(attacks.ATTACKS)}")
+    return [name for name in attacks.ATTACKS if name in names]
+
+
+def parse(arguments=None):
     """The command line."""
     parser = argparse.ArgumentParser(prog="tests/bench/hostile/run", description="Well-behaved tenants beside a hostile one.")
+    parser.add_argument("--attacks", type=chosen, default=list(attacks.ATTACKS), metavar="NAME,NAME",
+                        help=f"which, all at the same time (default: all): {', '.join(attacks.ATTACKS)}")
     parser.add_argument("--seconds", type=float, default=600, help="how long the attacks take (default: %(default)g)")
+    parser.add_argument("--many", type=int, default=500, help="plugins that many-plugins deletes at once (default: %(default)s)")
     parser.add_argument("--alone", type=float, default=120, help="seconds without them, before (default: %(default)g)")
     parser.add_argument("--tenants", type=int, default=20, help="well-behaved ones (default: %(default)s)")
     parser.add_argument("--period", type=float, default=3, help="seconds between two changes of a tenant (default: %(default)g)")
     parser.add_argument("--memory", default=limited.default_limit(), help="the operator's limit (default: the chart's, %(default)s)")
     parser.add_argument("--json", type=Path, default=ROOT / "target" / "hostile.json", help="where the figures go (default: target/hostile.json)")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
-def hostile_account(admin, kubectl, folder):
-    """The kubeconfig of a tenant with the role ``admin`` in its namespace, as the chart's roles make it."""
+def hostile_account(admin, namespaces, folder):
+    """The kubeconfig of a tenant with the role ``admin`` in these namespaces, as the chart's roles make it."""
     admin.apply(*chart.objects(chart.template(show=["templates/userroles.yaml"])))
-    kubectl("create", "serviceaccount", "tenant")
-    kubectl("create", "rolebinding", "tenant", "--clusterrole=admin", f"--serviceaccount={kubectl.namespace}:tenant")
+    own = namespaces[0].namespace
+    namespaces[0]("create", "serviceaccount", "tenant")
+    for kubectl in namespaces:
+        kubectl("create", "rolebinding", "tenant", "--clusterrole=admin", f"--serviceaccount={own}:tenant")
     file = folder / "tenant.kubeconfig"
-    file.write_text(chart.kubeconfig(admin, kubectl.namespace, "tenant"))
-    tenant = Kubectl({**admin.environment, "KUBECONFIG": str(file)}, kubectl.namespace)
+    file.write_text(chart.kubeconfig(admin, own, "tenant"))
+    tenant = Kubectl({**admin.environment, "KUBECONFIG": str(file)}, own)
 
     def may():
         try:
@@ -104,7 +120,7 @@ class Kubelet(threading.Thread):
 
 @contextmanager
 def attacked(environment, place, folder):
-    """Attack meanwhile; what that came to is in the list that this gives."""
+    """Attack meanwhile. Gives an empty list, in which afterwards is what that came to; None where the attacks could not begin."""
     file = folder / "place.json"
     file.write_text(json.dumps(place))
     process = subprocess.Popen([sys.executable, HERE / "attacks.py", file], env={**environment, "PYTHONPATH": str(TESTS)}, text=True,
@@ -112,7 +128,8 @@ def attacked(environment, place, folder):
     found = []
     try:
         if process.stdout.readline().strip() != "attacks begin":
-            raise RuntimeError("the hostile tenant could not begin: its last words are above")
+            yield None
+            return
         yield found
         said, _ = process.communicate(timeout=180)
         found.append(json.loads(said))
@@ -153,34 +170,44 @@ def measure(environment, arguments, folder):
         stack.callback(keeper.stop)
         # The namespaces end with the cluster.
         good = well_behaved(environment, hook, arguments, samples)
-        kubectl = new_namespace(environment, NAME)
-        hook.ask_for(kubectl)
-        kubeconfig = hostile_account(admin, kubectl, folder)
+        hostile = {name: new_namespace(environment, f"{NAME}-{name}") for name in NAMESPACES}
+        for name, kubectl in hostile.items():
+            if name != "unasked":
+                hook.ask_for(kubectl)
+        kubeconfig = hostile_account(admin, list(hostile.values()), folder)
         for tenant in good:
             tenant.start()
 
         samples.phase = "alone"
         time.sleep(arguments.alone)
         samples.phase = None
-        kubelet = Kubelet(kubectl, host)
+        kubelet = Kubelet(hostile["plain"], host)
         kubelet.start()
         stack.callback(kubelet.over.set)
-        place = {"kubeconfig": str(kubeconfig), "path": environment["PATH"], "namespace": kubectl.namespace, "host": host,
-                 "webhook": [host, hook.port], "registry": registry, "policy": str(POLICY), "components": str(components)}
-        with attacked(environment, place, folder) as attacks:
-            keeper.begin()
-            samples.phase = "beside"
-            time.sleep(arguments.seconds)
-            for tenant in good:
-                tenant.stop()
-            # What is under way still happens beside the attacks.
-            for tenant in good:
-                tenant.join(3 * LATE)
-            samples.phase = None
+        place = {"kubeconfig": str(kubeconfig), "path": environment["PATH"], "host": host, "webhook": [host, hook.port], "registry": registry,
+                 "namespaces": {name: kubectl.namespace for name, kubectl in hostile.items()}, "policy": str(POLICY),
+                 "components": str(components), "attacks": arguments.attacks, "many": arguments.many}
+        # What has to be there for an attack may end the operator already.
+        keeper.begin()
+        with attacked(environment, place, folder) as came_to:
+            if came_to is not None:
+                beside(good, samples, arguments.seconds)
         operator = {"restarts": list(keeper.restarts), "out_of_memory": group.kills(), "limit": group.limit, "limited": group.is_there,
                     "peak": group.peak(), "resident": keeper.resident}
         return {"tenants": arguments.tenants, "seconds": {"alone": arguments.alone, "beside": arguments.seconds}, **samples.figures(),
-                "operator": operator, "attacks": attacks[0]}
+                "operator": operator, "attacks": came_to and came_to[0]}
+
+
+def beside(good, samples, seconds):
+    """Measure the well-behaved tenants while they are attacked."""
+    samples.phase = "beside"
+    time.sleep(seconds)
+    for tenant in good:
+        tenant.stop()
+    # What is under way still happens beside the attacks.
+    for tenant in good:
+        tenant.join(3 * LATE)
+    samples.phase = None
 
 
 def main():

@@ -1,261 +1,295 @@
 """The hostile tenant: attacks.py FILE, whose JSON says where to attack. A process of its own, so that it takes no turns from who measures.
 
-It has the rights of ``admin`` in its namespace, and can reach the webhook's port as every pod can. It attacks until its standard
+It has the rights of ``admin`` in its namespaces, and can reach the webhook's port as every pod can. It attacks until its standard
 input ends, and prints how often it did what.
 """
 
-import base64
+import functools
 import http.client
-import itertools
 import json
 import os
 import socket
 import ssl
-import string
 import sys
 import threading
-import urllib.error
-import urllib.request
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-from servers import Registry, Scheduler
-from support.api_server import OPENER, api_server
-from support.manifests import API, changed, cluster
+import bodies
+from hostile import JSON, ROUNDS, Counts, Hostile
+from servers import Registry
+from support.manifests import cluster
 from support.waiting import until
 
-#: What the policy of ``policy/`` is told to do at admission, and when plans are reviewed.
+#: The annotations that tell the policy of ``policy/`` what to do at admission, and when plans are reviewed.
+ADMISSION, REVIEW = "example.com/at-admission", "example.com/at-review"
+#: What it is told.
 AT_ADMISSION = ("loop", "memory", "slow", "trap", "copies", "depth", "objects", "findings", "large")
 AT_REVIEW = ("loop", "memory", "slow", "trap", "findings", "large")
-#: How many policies a request has to pass, each of them as slow as it may be.
+#: How many of them a request has to pass, each of them as slow as it may be.
 CHAIN = 3
-#: Resources after whose admission a policy is on trial no more, and some.
-TRIED = 5
-FIELDS = 200_000
-#: Connections to the webhook that say nothing, at a time.
-SILENT = 500
+#: How many slow policies: so many of a namespace are loaded. How long a call of one takes, of the second that it may take.
+SLOW, SLOWNESS = 20, 0.95
+#: Clusters whose plans the slow policies review.
+REVIEWED = 4
+#: Plugins with heavy settings, and clusters with a heavy spec: how many, and of how many small objects each.
+HEAVY_PLUGINS, HEAVY_SETTINGS = 25, 150_000
+HEAVY_CLUSTERS, HEAVY_SPEC = 16, 195_000
+#: Small objects of a request that the webhook still reads: 117 MiB of memory.
+HEAVY_REQUEST = 190_000
+#: Seconds that what is heavy stays: an operator that is started again reads it again.
+STAYS = 60
+#: Lists of one key: levels, items of each list, clusters with them.
+LEVELS, ITEMS, NESTED = 3, 30, 2
+#: Connections to the webhook at a time: that say nothing, and whose requests come drop by drop.
+SILENT, DRIPPING = 500, 16
+#: A request whose length is not known.
+ENDLESS = b"POST /validate?timeout=30s HTTP/1.1\r\nHost: webhook\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 #: Where strangers come from: not from the API server's address, which is this machine's as well.
 STRANGER = ("127.0.0.2", 0)
-#: A ConfigMap holds a component of this size at most.
-CONFIG_MAP = 1_000_000
-JSON = {"Content-Type": "application/json"}
-MERGE = {"Content-Type": "application/merge-patch+json"}
 
 
-def unknown_fields(count=FIELDS):
-    """A DaskCluster with that many fields of a pod spec that nobody knows."""
-    names = itertools.islice(itertools.product(string.ascii_lowercase, repeat=4), count)
-    spec = {"".join(name): 0 for name in names}
-    made = cluster("unknown-fields", 0)
-    made["spec"]["worker"]["spec"] = {**spec, **made["spec"]["worker"]["spec"]}
-    return made
+@functools.cache
+def text_of(make, *arguments):
+    """The text of a large manifest, which is made once."""
+    return bodies.text(make(*arguments))
 
 
-def review_bomb(size=4 << 20):
-    """An AdmissionReview of nearly this many bytes, of very many small objects."""
-    objects = ",".join(['{"":0}'] * ((size - 4096) // 7))
-    spec = f'{{"a":[{objects}]}}'
-    kind = '{"group":"kubernetes.dask.org","version":"v1","kind":"DaskCluster"}'
-    resource = '{"group":"kubernetes.dask.org","version":"v1","resource":"daskclusters"}'
-    return (f'{{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{{"uid":"0","kind":{kind},"resource":{resource},'
-            '"name":"bomb","namespace":"default","operation":"CREATE","userInfo":{"username":"nobody"},'
-            f'"object":{{"apiVersion":"{API}","kind":"DaskCluster","metadata":{{"name":"bomb","namespace":"default"}},"spec":{spec}}}}}}}'
-            ).encode()
+# What it has there before ---------------------------------------------------
 
 
-class Counts:
-    """How often each attack was tried, and what came of it."""
-
-    def __init__(self):
-        self.lock = threading.Lock()
-        self.found = {}
-
-    def add(self, name, outcome=None):
-        """A try, and how it ended where that was not well."""
-        with self.lock:
-            counts = self.found.setdefault(name, {"tries": 0, "refused": 0, "failed": 0})
-            counts["tries"] += 1
-            if outcome:
-                counts[outcome] += 1
+def policies(hostile):
+    """Policies that misbehave, and clusters whose plans they review."""
+    # Afterwards, the policies would fail when these are admitted.
+    for behaviour in AT_REVIEW:
+        hostile.create("daskclusters", "policies", bodies.told(f"plan-{behaviour}", REVIEW, behaviour))
+    hostile.await_pods("policies", len(AT_REVIEW))
+    hostile.create("configmaps", "policies", bodies.config_map("policy", hostile.policy))
+    for number in range(CHAIN):
+        hostile.create("daskplugins", "policies", bodies.plugin(f"policy-{number}", bodies.from_config_map("policy")))
+    hostile.await_policies("policies", "policy-", CHAIN)
 
 
-class Hostile:
-    """The tenant."""
+def slow_policies(hostile):
+    """As many policies as there may be, each as slow as it may be, and clusters whose plans they review."""
+    hostile.create("configmaps", "slow", bodies.config_map("policy", hostile.policy))
+    hostile.create("daskplugins", "slow", bodies.plugin("slow-0", bodies.from_config_map("policy")))
+    hostile.await_policies("slow", "slow-", 1)
 
-    def __init__(self, place):
-        self.place = place
-        self.namespace = place["namespace"]
-        self.server = api_server(place["kubeconfig"], place["path"])
-        self.counts = Counts()
-        self.over = threading.Event()
-        self.numbers = itertools.count()
-        self.fields = json.dumps(unknown_fields()).encode()
-        self.bomb = review_bomb()
-        self.scheduler = Scheduler(place["host"])
-        self.registry = Registry(place["host"], place["registry"]["port"], place["registry"]["certificate"])
+    def seconds(rounds):
+        begin = time.monotonic()
+        hostile.create("daskclusters", "slow", bodies.told("measured", ADMISSION, f"rounds-{rounds}"), dryRun="All")
+        return time.monotonic() - begin
 
-    # What it has --------------------------------------------------------------
+    none = min(seconds(0) for _ in range(3))
+    # The policy is asked twice, before the object is complete and afterwards.
+    each = max(min(seconds(ROUNDS) for _ in range(3)) - none, 0.01) / 2
+    hostile.slowly = f"rounds-{round(ROUNDS * SLOWNESS / each)}"
+    # With the policies, it would take too long to admit these.
+    hostile.send("DELETE", hostile.url("daskplugins", "slow", "slow-0"))
+    for number in range(REVIEWED):
+        hostile.create("daskclusters", "slow", bodies.told(f"plan-{number}", REVIEW, hostile.slowly))
+    hostile.await_pods("slow", REVIEWED)
+    for number in range(SLOW):
+        hostile.create("daskplugins", "slow", bodies.plugin(f"slow-{number}", bodies.from_config_map("policy")))
+    hostile.await_policies("slow", "slow-", SLOW)
 
-    def prepare(self):
-        """Have its plugins and clusters there. The policies must be in force: they misbehave only when they are told to."""
-        # Afterwards, the policies would fail when these are admitted.
-        for behaviour in AT_REVIEW:
-            self.create("daskclusters", told(f"plan-{behaviour}", "example.com/at-review", behaviour))
-        until(lambda: len(self.server.list("pods", self.namespace)) >= len(AT_REVIEW), "the schedulers of the hostile tenant's clusters")
-        policy = Path(self.place["policy"]).read_bytes()
-        self.create("configmaps", config_map("policy", policy))
-        for number in range(CHAIN):
-            self.create("daskplugins", plugin(f"policy-{number}", {"configMap": {"name": "policy", "key": "plugin.wasm"}}))
-        until(self.in_force, "the hostile policies to be in force")
-        # Policies that have decided about some resources are on trial no more.
-        for number in range(TRIED):
-            self.create("daskclusters", cluster(f"tried-{number}", 0))
-        until(lambda: len(self.server.list("pods", self.namespace)) >= len(AT_REVIEW) + TRIED, "clusters that the hostile policies let through")
-        for repository in Registry.REPOSITORIES:
-            image = f"{self.registry.address}/hostile/{repository}/plugin:1"
-            self.create("daskplugins", plugin(f"registry-{repository}", {"oci": {"image": image}}, refreshSeconds=10))
-        # The last, because a namespace may have a limited number.
-        for component in sorted(Path(self.place["components"]).glob("*.wasm")):
-            if component.stat().st_size < CONFIG_MAP:
-                self.create("configmaps", config_map(component.stem, component.read_bytes()))
-                self.create("daskplugins", plugin(component.stem, {"configMap": {"name": component.stem, "key": "plugin.wasm"}}))
-        asked = changed(cluster("asked", 0), "spec.idleTimeout", 3600)
-        asked["spec"]["scheduler"]["service"].update(clusterIP="None", ports=[
-            {"name": "tcp-comm", "port": self.scheduler.port}, {"name": "http-dashboard", "port": 8787}])
-        self.create("daskclusters", asked)
 
-    def create(self, resource, manifest):
-        """Make an object; what is refused, as a plugin that can never be in force, is no matter."""
-        self.send("prepare", "POST", self.url(resource), json.dumps(manifest).encode(), JSON)
+def registry(hostile):
+    """Plugins of a registry that answers as it likes, and is asked again and again."""
+    for repository in Registry.REPOSITORIES:
+        image = f"{hostile.registry.address}/hostile/{repository}/plugin:1"
+        hostile.create("daskplugins", "policies", bodies.plugin(f"registry-{repository}", {"oci": {"image": image}}, refreshSeconds=10))
 
-    def in_force(self):
-        """Whether all policies are."""
-        plugins = self.server.list("daskplugins", self.namespace)
-        ready = [condition["status"] for found in plugins if found["metadata"]["name"].startswith("policy-")
-                 for condition in found["status"]["conditions"] if condition["type"] == "Ready"]
-        assert ready == ["True"] * CHAIN, [found.get("status") for found in plugins]
-        return True
 
-    def url(self, resource, name="", query=""):
-        """Of a resource in its namespace."""
-        path = self.server.resource(resource).path(self.namespace)
-        return f"{self.server.url}{path}{f'/{name}' if name else ''}{f'?{query}' if query else ''}"
+def compilers(hostile):
+    """Plugins that take more of a compiler than it may take: in two namespaces, so that there are two at once."""
+    for within, (kind, component) in zip(("policies", "plain"), bodies.hard_to_compile(hostile.policy).items(), strict=True):
+        hostile.create("configmaps", within, bodies.config_map(f"compiler-{kind}", component))
+        hostile.create("daskplugins", within, bodies.plugin(f"compiler-{kind}", bodies.from_config_map(f"compiler-{kind}")))
 
-    def send(self, attack, method, url, body=None, headers=None):
-        """A request to the API server, counted."""
-        request = urllib.request.Request(url, body, headers or {}, method=method)
+
+def components(hostile):
+    """Plugins that fail when they are loaded, each in another way."""
+    for file in sorted(Path(hostile.place["components"]).glob("*.wasm")):
+        if file.stat().st_size < bodies.CONFIG_MAP:
+            hostile.create("configmaps", "plain", bodies.config_map(file.stem, file.read_bytes()))
+            hostile.create("daskplugins", "plain", bodies.plugin(f"component-{file.stem}", bodies.from_config_map(file.stem)))
+
+
+def scheduler(hostile):
+    """A cluster whose scheduler is the fake one."""
+    hostile.create("daskclusters", "plain", bodies.asked_cluster(hostile.scheduler.port))
+
+
+def nested(hostile):
+    """Clusters whose groups have lists in lists of one key."""
+    items = bodies.same_keys(LEVELS, ITEMS)
+    names = [f"nested-{number}" for number in range(NESTED)]
+    for name in names:
+        hostile.create("daskclusters", "plain", bodies.nested_cluster(name, items))
+    groups = {f"{name}-default" for name in names}
+    until(lambda: groups <= {group["metadata"]["name"] for group in hostile.server.list("daskworkergroups", hostile.namespaces["plain"])},
+          "the groups of the nested clusters")
+
+
+# What it does ----------------------------------------------------------------
+# Each of these is called again and again, and yields how each try ended: None is well.
+
+
+def misbehave_at_admission(hostile):
+    """Resources that its policies are asked about."""
+    for behaviour in AT_ADMISSION:
+        yield hostile.create("daskclusters", "policies", bodies.told(f"ask-{behaviour}", ADMISSION, behaviour), dryRun="All")
+
+
+def misbehave_at_review(hostile):
+    """Resources whose plans its policies review. They and their schedulers are changed again and again; what leaves a spec as it
+    is, a policy that fails does not refuse."""
+    for behaviour in AT_REVIEW:
+        for resource, name in (("daskclusters", f"plan-{behaviour}"), ("pods", f"plan-{behaviour}-scheduler")):
+            yield hostile.patch(resource, "policies", name, hostile.touched())
+
+
+def slow_at_admission(hostile):
+    """Requests that have to pass all slow policies."""
+    yield hostile.create("daskclusters", "slow", bodies.told("ask", ADMISSION, hostile.slowly), dryRun="All")
+
+
+def slow_at_review(hostile):
+    """Plans that have to pass all slow policies: those of clusters whose scheduler's pod has changed."""
+    for number in range(REVIEWED):
+        yield hostile.patch("pods", "slow", f"plan-{number}-scheduler", hostile.touched())
+
+
+def fields_that_nobody_knows(hostile):
+    """A manifest as large as the API server takes."""
+    yield hostile.create("daskclusters", "plain", text_of(bodies.unknown_fields), dryRun="All", fieldValidation="Ignore")
+
+
+def heavy_requests(hostile):
+    """Requests that take nearly as much memory as one may take."""
+    yield hostile.create("daskclusters", "plain", text_of(bodies.heavy_cluster, "heavy", HEAVY_REQUEST), dryRun="All")
+
+
+def heavy_plugins(hostile):
+    """Plugins whose settings take far more memory than text; whether they can be loaded is no matter."""
+    made = text_of(bodies.heavy_plugin, "heavy-NUMBER", HEAVY_SETTINGS)
+    for number in range(HEAVY_PLUGINS):
+        yield hostile.create("daskplugins", "unasked", made.replace(b"NUMBER", b"%d" % number))
+    hostile.over.wait(STAYS)
+    yield hostile.delete_all("daskplugins", "unasked", "attack=heavy")
+
+
+def heavy_clusters(hostile):
+    """Clusters that take far more memory than text, from before there was a webhook."""
+    made = text_of(bodies.heavy_cluster, "heavy-NUMBER", HEAVY_SPEC)
+    for number in range(HEAVY_CLUSTERS):
+        yield hostile.create("daskclusters", "unasked", made.replace(b"NUMBER", b"%d" % number))
+    # Passes of all of them again, as long as they are there.
+    end = time.monotonic() + STAYS
+    while time.monotonic() < end and not hostile.over.wait(5):
+        for number in range(HEAVY_CLUSTERS):
+            yield hostile.patch("daskclusters", "unasked", f"heavy-{number}", hostile.touched())
+    yield hostile.delete_all("daskclusters", "unasked", "attack=heavy")
+
+
+def equal_keys(hostile):
+    """Groups whose lists have another order than those of their clusters: what differs takes many comparisons to say."""
+    items = bodies.backwards(bodies.same_keys(LEVELS, ITEMS))
+    for number in range(NESTED):
+        change = hostile.touched(worker={"spec": {"nested": items}})
+        yield hostile.patch("daskworkergroups", "plain", f"nested-{number}-default", change)
+
+
+def flood(hostile):
+    """Clusters that come and go."""
+    name = f"flood-{next(hostile.numbers)}"
+    yield hostile.create("daskclusters", "policies", cluster(name, 0))
+    yield hostile.send("DELETE", hostile.url("daskclusters", "policies", name))
+
+
+def many_plugins(hostile):
+    """Plugins beyond those that are loaded, which all go at once."""
+    for number in range(hostile.place["many"]):
+        yield hostile.create("daskplugins", "policies", bodies.plugin(f"many-{number}", bodies.from_config_map("nothing"), {"attack": "many"}))
+    yield hostile.delete_all("daskplugins", "policies", "attack=many")
+
+
+def reload(prefix, *namespaces):
+    """Plugins that are changed, so that they are fetched, compiled and tried again. Not the policies: others need them in force."""
+    def act(hostile):
+        for within in namespaces:
+            for found in hostile.server.list("daskplugins", hostile.namespaces[within]):
+                if found["metadata"]["name"].startswith(prefix):
+                    change = {"spec": {"limits": {"milliseconds": 500 + next(hostile.numbers) % 500}}}
+                    yield hostile.patch("daskplugins", within, found["metadata"]["name"], change)
+    return act
+
+
+def silence(hostile):
+    """Connections to the webhook that begin and go no further."""
+    held = []
+    for _ in range(SILENT):
         try:
-            with OPENER.open(request, timeout=60) as answer:
-                answer.read()
-            self.counts.add(attack)
-        except urllib.error.HTTPError as error:
-            self.counts.add(attack, "refused" if error.code < 500 else "failed")
+            connection = socket.create_connection(tuple(hostile.place["webhook"]), timeout=5, source_address=STRANGER)
+            held.append(connection)
+            connection.sendall(b"\x16")
+            yield None
         except OSError:
-            self.counts.add(attack, "failed")
+            yield "failed"
+    hostile.over.wait(20)
+    for connection in held:
+        connection.close()
 
-    # What it does -------------------------------------------------------------
 
-    def at_admission(self):
-        """Resources that its policies are asked about."""
-        for behaviour in AT_ADMISSION:
-            manifest = told(f"ask-{behaviour}", "example.com/at-admission", behaviour)
-            self.send(f"policy at admission: {behaviour}", "POST", self.url("daskclusters", query="dryRun=All"), json.dumps(manifest).encode(), JSON)
-
-    def at_review(self):
-        """Resources whose plans its policies review. They and their schedulers are changed again and again; what leaves a spec as it
-        is, a policy that fails does not refuse."""
-        for behaviour in AT_REVIEW:
-            body = json.dumps({"metadata": {"annotations": {"example.com/number": str(next(self.numbers))}}}).encode()
-            for resource, name in (("daskclusters", f"plan-{behaviour}"), ("pods", f"plan-{behaviour}-scheduler")):
-                self.send(f"policy at review: {behaviour}", "PATCH", self.url(resource, name), body, MERGE)
-
-    def fields_that_nobody_knows(self):
-        """A manifest as large as the API server takes."""
-        query = "dryRun=All&fieldValidation=Ignore"
-        self.send(f"{FIELDS:,} unknown fields", "POST", self.url("daskclusters", query=query), self.fields, JSON)
-
-    def flood(self):
-        """Clusters that come and go."""
-        name = f"flood-{next(self.numbers)}"
-        self.send("flood: created", "POST", self.url("daskclusters"), json.dumps(cluster(name, 0)).encode(), JSON)
-        self.send("flood: deleted", "DELETE", self.url("daskclusters", name))
-
-    def reload(self):
-        """Plugins that are changed, so that they are fetched, compiled and tried again. Not the policies, which would be taken back."""
-        plugins = [found["metadata"]["name"] for found in self.server.list("daskplugins", self.namespace)]
-        for name in plugins:
-            if not name.startswith("policy-"):
-                body = json.dumps({"spec": {"limits": {"milliseconds": 1000 + next(self.numbers) % 4000}}}).encode()
-                self.send("plugins loaded anew", "PATCH", self.url("daskplugins", name), body, MERGE)
-
-    def silence(self):
-        """Connections to the webhook that begin a request and go no further."""
-        held = []
-        for _ in range(SILENT):
-            try:
-                connection = socket.create_connection(tuple(self.place["webhook"]), timeout=5, source_address=STRANGER)
-                connection.sendall(b"\x16")
-                held.append(connection)
-                self.counts.add("silent connections")
-            except OSError:
-                self.counts.add("silent connections", "failed")
-        self.over.wait(20)
-        for connection in held:
-            connection.close()
-
-    def strangers(self):
-        """AdmissionReviews from somebody who is no API server."""
-        host, port = self.place["webhook"]
-        connection = http.client.HTTPSConnection(host, port, timeout=30, context=unverified(), source_address=STRANGER)
+def drip(hostile):
+    """Requests whose bodies come a byte at a time, and never say how long they are."""
+    held = []
+    for _ in range(DRIPPING):
         try:
-            connection.request("POST", "/mutate?timeout=30s", self.bomb, JSON)
-            answer = connection.getresponse()
-            answer.read()
-            self.counts.add("strangers' reviews", "refused" if answer.status >= 400 else None)
-        except (OSError, http.client.HTTPException):
-            self.counts.add("strangers' reviews", "failed")
-        finally:
-            connection.close()
-
-    def run(self):
-        """Do all of it until the standard input ends."""
-        # What, in how many threads, and the pause after it: more would only show how fast this machine is.
-        for attack, threads, pause in [(self.at_admission, 4, 0.2), (self.at_review, 1, 1), (self.fields_that_nobody_knows, 2, 2),
-                                       (self.flood, 2, 0.1), (self.reload, 1, 5), (self.silence, 1, 1), (self.strangers, 2, 1)]:
-            for _ in range(threads):
-                threading.Thread(target=self.repeat, args=(attack, pause), daemon=True).start()
-        sys.stdin.read()
-        self.over.set()
-
-    def repeat(self, attack, pause):
-        """Again and again."""
-        while not self.over.wait(pause):
-            try:
-                attack()
-            except Exception as error:  # an attack that fails must not end all the others of its kind
-                print(f"{attack.__name__}: {error}", file=sys.stderr, flush=True)
-
-    def figures(self):
-        """How often what was tried."""
-        servers = {"a scheduler's answers": self.scheduler.tries, "a registry's answers": self.registry.tries}
-        with self.counts.lock:
-            found = {name: dict(counts) for name, counts in self.counts.found.items() if name != "prepare"}
-        return {**found, **{name: {"tries": tries, "refused": 0, "failed": 0} for name, tries in servers.items()}}
+            connection = socket.create_connection(tuple(hostile.place["webhook"]), timeout=5, source_address=STRANGER)
+            held.append(unverified().wrap_socket(connection))
+            held[-1].sendall(ENDLESS)
+            yield None
+        except OSError:
+            yield "failed"
+    while held and not hostile.over.wait(0.5):
+        held = [connection for connection in held if goes_on(connection)]
 
 
-def config_map(name, component):
-    """A ConfigMap with a component."""
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name},
-            "binaryData": {"plugin.wasm": base64.b64encode(component).decode()}}
+def goes_on(connection):
+    """Send one byte more of an endless body; whether that was taken."""
+    try:
+        connection.sendall(b"1\r\n{\r\n")
+        return True
+    except OSError:
+        connection.close()
+        return False
 
 
-def plugin(name, source, **spec):
-    """A DaskPlugin."""
-    return {"apiVersion": API, "kind": "DaskPlugin", "metadata": {"name": name}, "spec": {"source": source, **spec}}
+def strangers(hostile):
+    """AdmissionReviews from somebody who is no API server."""
+    host, port = hostile.place["webhook"]
+    connection = http.client.HTTPSConnection(host, port, timeout=30, context=unverified(), source_address=STRANGER)
+    try:
+        connection.request("POST", "/mutate?timeout=30s", bodies.review_bomb(), JSON)
+        answer = connection.getresponse()
+        answer.read()
+        yield "refused" if answer.status >= 400 else None
+    except (OSError, http.client.HTTPException):
+        yield "failed"
+    finally:
+        connection.close()
 
 
-def told(name, annotation, behaviour):
-    """A cluster without workers whose policies are told to misbehave."""
-    return cluster(name, 0, annotations={annotation: behaviour})
+def asked(server):
+    """Nothing but to be asked: tries are what a server was asked."""
+    def act(hostile):
+        yield from [None] * getattr(hostile, server).new_tries()
+    return act
 
 
 def unverified():
@@ -266,14 +300,75 @@ def unverified():
     return context
 
 
+class Attack(NamedTuple):
+    """An attack: what is done again and again, what has to be there before, in how many threads, and the pause after each time. More
+    would only show how fast this machine is."""
+
+    act: Callable
+    prepare: Callable | None = None
+    threads: int = 1
+    pause: float = 1
+
+
+#: All attacks by their names; what they need is made in this order. Policies come first: of a namespace, the oldest are loaded.
+ATTACKS = {
+    "admission": Attack(misbehave_at_admission, policies, 4, 0.2),
+    "review": Attack(misbehave_at_review, policies),
+    "slow-admission": Attack(slow_at_admission, slow_policies, 4, 0.2),
+    "slow-review": Attack(slow_at_review, slow_policies),
+    "registry": Attack(asked("registry"), registry),
+    "registry-reload": Attack(reload("registry-", "policies"), registry, 1, 5),
+    "compilers": Attack(reload("compiler-", "policies", "plain"), compilers, 1, 2),
+    "components": Attack(reload("component-", "plain"), components, 1, 5),
+    "scheduler": Attack(asked("scheduler"), scheduler),
+    "unknown-fields": Attack(fields_that_nobody_knows, None, 2, 2),
+    "heavy-requests": Attack(heavy_requests, None, 8, 0.5),
+    "heavy-plugins": Attack(heavy_plugins),
+    "heavy-clusters": Attack(heavy_clusters),
+    "equal-keys": Attack(equal_keys, nested, 1, 2),
+    "flood": Attack(flood, None, 2, 0.1),
+    "many-plugins": Attack(many_plugins, None, 1, 5),
+    "silence": Attack(silence),
+    "drip": Attack(drip, None, 4, 0.1),
+    "strangers": Attack(strangers, None, 2, 1),
+}
+
+
+def prepare(hostile, names):
+    """Have there what these attacks need."""
+    for needed in dict.fromkeys(ATTACKS[name].prepare for name in ATTACKS if name in names):
+        if needed:
+            needed(hostile)
+
+
+def repeat(hostile, name, counts):
+    """An attack, again and again."""
+    attack = ATTACKS[name]
+    while not hostile.over.wait(attack.pause):
+        try:
+            for outcome in attack.act(hostile):
+                counts.add(name, outcome)
+                if hostile.over.is_set():
+                    return
+        except Exception as error:  # an attack that fails must not end all the others of its kind
+            counts.add(name, "failed")
+            print(f"{name}: {error}", file=sys.stderr, flush=True)
+
+
 def main():
     """Attack."""
     os.nice(5)
-    hostile = Hostile(json.loads(Path(sys.argv[1]).read_text()))
-    hostile.prepare()
+    place = json.loads(Path(sys.argv[1]).read_text())
+    hostile, counts = Hostile(place), Counts(place["attacks"])
+    prepare(hostile, place["attacks"])
     print("attacks begin", flush=True)
-    hostile.run()
-    print(json.dumps(hostile.figures()), flush=True)
+    for name in place["attacks"]:
+        for _ in range(ATTACKS[name].threads):
+            threading.Thread(target=repeat, args=(hostile, name, counts), daemon=True).start()
+    sys.stdin.read()
+    hostile.over.set()
+    with counts.lock:
+        print(json.dumps(counts.found), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 #: Bytes of the largest answers.
 HUGE = 64 << 20
+#: Bytes of the largest message that the operator takes.
+LARGEST = 32 << 20
 #: Bytes that are sent at once.
 PIECE = b"x" * 65536
 
@@ -43,13 +45,13 @@ GREETING = frames(pack({"compression": None, "python": [3, 11, 0], "pickle-proto
 
 
 def workers(size):
-    """An answer to `identity` of this many bytes: workers with names of four letters, of which nothing else is said."""
-    count = size // 6
+    """An answer to `identity` of this many bytes: workers with names of five letters, of which nothing else is said."""
+    count = size // 7
     letters = b"abcdefghijklmnopqrstuvwxyz0123456789"
-    names = itertools.islice(itertools.product(letters, repeat=4), count)
+    names = itertools.islice(itertools.product(letters, repeat=5), count)
     head = b"\x83" + b"".join(pack(text) for text in ("type", "Scheduler", "id", "hostile", "workers"))
-    entries = b"".join(b"\xa4" + bytes(name) + b"\x80" for name in names)
-    return head + b"\xdf" + struct.pack(">I", len(entries) // 6) + entries
+    entries = b"".join(b"\xa5" + bytes(name) + b"\x80" for name in names)
+    return head + b"\xdf" + struct.pack(">I", count) + entries
 
 
 def skip(received):
@@ -64,12 +66,19 @@ class Counted:
     def __init__(self):
         self.lock = threading.Lock()
         self.tries = 0
+        self.told = 0
 
     def count(self):
         """One more."""
         with self.lock:
             self.tries += 1
             return self.tries
+
+    def new_tries(self):
+        """How often it was asked since this was called last."""
+        with self.lock:
+            new, self.told = self.tries - self.told, self.tries
+            return new
 
 
 class Scheduler(Counted):
@@ -79,11 +88,12 @@ class Scheduler(Counted):
         super().__init__()
         self.listener = socket.create_server((host, 0))
         self.port = self.listener.getsockname()[1]
-        body = workers(HUGE - 64)
+        body = workers(LARGEST - 256)
         deep = b"\x91" * (8 << 20) + b"\xc0"
-        #: Whole answers; a length without its bytes; bytes one by one.
+        #: Whole answers, one of which is too large; a length without its bytes; bytes one by one.
         self.answers = [
             lambda connection: connection.sendall(frames(body)),
+            lambda connection: connection.sendall(frames(bytes(HUGE))),
             lambda connection: connection.sendall(frames(deep)),
             lambda connection: connection.sendall(struct.pack("<QQQ", 2**62, 2**40, 2**40)),
             self.drip,

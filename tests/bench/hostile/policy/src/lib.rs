@@ -12,7 +12,7 @@ const ADMIT: &str = "example.com/at-admission";
 /// The annotation that says what to do when a plan is reviewed.
 const REVIEW: &str = "example.com/at-review";
 
-/// Rounds of a loop that takes a second or two, and ends.
+/// Rounds of a loop that takes a second or two, which is more than a call may take, and ends.
 const SLOW: u64 = 1_000_000_000;
 /// As many findings as there is room for in an answer.
 const FINDINGS: usize = 500_000;
@@ -78,8 +78,16 @@ fn misbehave(told: &str) {
         "memory" => hoard(),
         "slow" => spin(SLOW),
         "trap" => panic!("told to"),
-        _ => {}
+        told => spin(rounds(told)),
     }
+}
+
+/// How many rounds of a loop it is told to make, as `rounds-1000`; none where it is told something else.
+fn rounds(told: &str) -> u64 {
+    let rounds = told
+        .strip_prefix("rounds-")
+        .and_then(|rounds| rounds.parse().ok());
+    rounds.unwrap_or_default()
 }
 
 fn spin(rounds: u64) {
@@ -141,6 +149,13 @@ mod tests {
         assert_eq!(told(&object, ADMIT), "loop");
         assert_eq!(told(&object, REVIEW), "");
         assert_eq!(told(&json!({}), ADMIT), "");
+    }
+
+    #[test]
+    fn it_is_as_slow_as_it_is_told() {
+        assert_eq!(rounds("rounds-950"), 950);
+        assert_eq!(rounds("rounds-many"), 0);
+        assert_eq!(rounds("copies"), 0);
     }
 
     #[test]

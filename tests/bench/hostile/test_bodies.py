@@ -1,0 +1,77 @@
+"""What the hostile tenant sends gets as far as it is meant to."""
+
+import json
+
+import bodies
+from attacks import HEAVY_REQUEST, HEAVY_SPEC
+from bodies import (
+    FIELDS,
+    backwards,
+    hard_to_compile,
+    jumps,
+    leb,
+    nested_cluster,
+    review_bomb,
+    same_keys,
+    unknown_fields,
+)
+
+#: Bytes of memory of a small object, and of a request that the webhook still reads: see core::json::tree_bytes and webhook/review.rs.
+EACH, MOST = 650, 128 << 20
+
+
+def leaves(items):
+    """The values in lists in lists, in their order."""
+    return [leaf for item in items for leaf in (leaves(item["items"]) if "items" in item else [item["value"]])]
+
+
+def test_all_fields_are_there_and_fit_into_a_request():
+    made = unknown_fields()
+    assert len(made["spec"]["worker"]["spec"]) == FIELDS + 1 and made["spec"]["worker"]["spec"]["containers"]
+    assert len(json.dumps(made)) < 3 << 20
+
+
+def test_what_is_heavy_can_be_stored_and_is_read():
+    made = bodies.text(bodies.heavy_cluster("heavy", HEAVY_SPEC))
+    assert len(made) < 1.4 * 2**20 and json.loads(made)["metadata"]["name"] == "heavy"
+    assert 0.9 * MOST < HEAVY_REQUEST * EACH < MOST
+
+
+def test_lists_of_one_key_differ_in_their_last_leaf_only():
+    items = same_keys(3, 4)
+    assert len(leaves(items)) == 64 and {item["name"] for item in items} == {"a"}
+    for first in items:
+        for second in items:
+            if first is not second:
+                assert leaves([first])[:-1] == leaves([second])[:-1] and leaves([first])[-1] != leaves([second])[-1]
+    assert leaves(backwards(items)) == leaves(items)[::-1]
+    assert backwards(backwards(items)) == items
+
+
+def test_lists_of_one_key_can_be_stored():
+    assert len(bodies.text(nested_cluster("nested", same_keys(3, 30)))) < 1 << 20
+
+
+def test_the_review_can_be_read_and_is_not_too_large():
+    bomb = review_bomb(100_000)
+    review = json.loads(bomb)
+    assert review["request"]["object"]["kind"] == "DaskCluster" and len(review["request"]["object"]["spec"]["a"]) > 10_000
+    assert 90_000 < len(bomb) <= 100_000
+
+
+def test_numbers_as_webassembly_has_them():
+    assert [leb(number) for number in (0, 127, 128, 4000)] == [b"\0", b"\x7f", b"\x80\x01", b"\xa0\x1f"]
+
+
+def test_a_module_of_jumps():
+    assert jumps(1, 1, 1) == bytes.fromhex(
+        "0061736d 01000000"  # a core module
+        "01 09 02 60 01 7f 00 60 00 01 7e"  # two types: (param i32), (result i64)
+        "03 02 01 00"  # a function of the first
+        "0a 10 01 0e 00"  # its code, without local variables
+        "02 01 42 00 20 00 0e 01 00 00 0b 1a 0b")  # block, i64.const 0, local.get 0, br_table 0 0, end, drop, end
+
+
+def test_what_is_hard_to_compile_fits_into_a_config_map():
+    made = hard_to_compile(b"\0asm\x0d\0\x01\0" + bytes(400_000))
+    assert list(made) == ["memory", "time"] and all(len(component) < bodies.CONFIG_MAP for component in made.values())
