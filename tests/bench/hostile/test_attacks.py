@@ -90,6 +90,13 @@ def test_counts():
     assert counts.found == {"a": {"tries": 3, "refused": 1, "failed": 1}, "b": {"tries": 0, "refused": 0, "failed": 0}}
 
 
+def test_all_attacks_are_in_the_page():
+    page = (HERE.parents[2] / "docs" / "development.md").read_text()
+    table = page.split("## A hostile tenant\n")[1].split("```")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert [name for row in rows for name in row.replace("`", "").replace(" ", "").split(",")] == list(ATTACKS)
+
+
 def test_attacks_can_be_chosen():
     spec = importlib.util.spec_from_file_location("hostile_main", HERE / "__main__.py")
     main = importlib.util.module_from_spec(spec)
