@@ -3,7 +3,7 @@
 //! What a compiler takes grows faster than a component does: with the targets of a jump times the values that it passes on,
 //! say. A megabyte can be made to take gigabytes and minutes that way; what compilers write stays far below these bounds.
 
-use wasmparser::{CompositeInnerType, FunctionBody, Operator, Parser, Payload};
+use wasmparser::{BlockType, CompositeInnerType, FunctionBody, Operator, Parser, Payload};
 
 use crate::Unfit;
 use crate::compiling::invalid_code;
@@ -23,6 +23,12 @@ pub struct Shape {
     pub locals: u32,
     /// Targets of all `br_table` instructions of a function.
     pub targets: u32,
+    /// Blocks in one another.
+    pub depth: usize,
+    /// Blocks in one another that pass several values on.
+    pub passing: usize,
+    /// Blocks in one another times local variables: each variable may be another one in each block.
+    pub variables: usize,
 }
 
 impl Shape {
@@ -34,6 +40,9 @@ impl Shape {
         values: 32,
         locals: 10_000,
         targets: 16_384,
+        depth: 4096,
+        passing: 64,
+        variables: 1_000_000,
     };
 
     /// Makes sure that a component is not larger. Reads it once, in time that grows with its size.
@@ -86,9 +95,28 @@ impl Shape {
         }
         within(what, "local variables", locals as usize, self.locals as usize)?;
         let mut targets: u32 = 0;
+        // For each block that is open whether it passes several values on. The function itself is the first one.
+        let mut open = vec![false];
+        let (mut depth, mut passing, mut deepest_passing) = (0, 0, 0);
         for operator in body.get_operators_reader().map_err(invalid_code)? {
-            if let Operator::BrTable { targets: more } = operator.map_err(invalid_code)? {
-                targets = targets.saturating_add(more.len());
+            match operator.map_err(invalid_code)? {
+                Operator::BrTable { targets: more } => targets = targets.saturating_add(more.len()),
+                Operator::End => {
+                    if open.pop().unwrap_or_default() {
+                        passing -= 1;
+                    }
+                }
+                operator => {
+                    let Some(type_) = begun(&operator) else {
+                        continue;
+                    };
+                    let passes = matches!(type_, BlockType::FuncType(_));
+                    passing += usize::from(passes);
+                    deepest_passing = deepest_passing.max(passing);
+                    depth = depth.max(open.len());
+                    within(what, "blocks in one another", depth, self.depth)?;
+                    open.push(passes);
+                }
             }
         }
         within(
@@ -96,7 +124,31 @@ impl Shape {
             "targets of br_table",
             targets as usize,
             self.targets as usize,
+        )?;
+        within(
+            what,
+            "blocks of several values in one another",
+            deepest_passing,
+            self.passing,
+        )?;
+        within(
+            what,
+            "local variables times blocks in one another",
+            depth.saturating_mul(locals as usize),
+            self.variables,
         )
+    }
+}
+
+/// The type of the block that an instruction begins.
+fn begun(operator: &Operator<'_>) -> Option<BlockType> {
+    match operator {
+        Operator::Block { blockty }
+        | Operator::Loop { blockty }
+        | Operator::If { blockty }
+        | Operator::Try { blockty } => Some(*blockty),
+        Operator::TryTable { try_table } => Some(try_table.ty),
+        _ => None,
     }
 }
 
@@ -122,6 +174,9 @@ mod tests {
         values: 2,
         locals: 5,
         targets: 8,
+        depth: 4,
+        passing: 2,
+        variables: 9,
     };
 
     fn said(module: &str) -> Option<String> {
@@ -133,7 +188,9 @@ mod tests {
     #[case::nothing("")]
     #[case::just_so(
         "(type (func (param i32 i32) (result i32 i32)))
-         (func (local i32 i32) (local i64 i64 i64)) (func (br_table 0 0 0 0 0 0 0 0 0 (i32.const 0))) (func)"
+         (func (local i32 i32) (local i64 i64 i64) (block) (block))
+         (func (local i32 i32) (block (loop (if (i32.const 0) (then (block))) (block))))
+         (func (br_table 0 0 0 0 0 0 0 0 0 (i32.const 0)))"
     )]
     fn what_is_small_is_fine(#[case] module: &str) {
         assert_eq!(said(module), None);
@@ -153,6 +210,19 @@ mod tests {
     #[case::targets(
         "(func (br_table 0 0 0 0 0 0 (i32.const 0)) (br_table 0 0 0 0 0 (i32.const 0)))",
         "function 0 of its code has 9 targets of br_table"
+    )]
+    #[case::depth(
+        "(func (block (loop (if (i32.const 0) (then (block (block)))))))",
+        "function 0 of its code has 5 blocks in one another"
+    )]
+    #[case::passing(
+        "(func (block (param) (result i32 i32) (block (param) (result i32 i32) (block (param) (result i32 i32)
+           (i32.const 0) (i32.const 0)))) drop drop)",
+        "function 0 of its code has 3 blocks of several values in one another"
+    )]
+    #[case::variables(
+        "(func (local i32 i32 i32 i32 i32) (block (block)))",
+        "function 0 of its code has 10 local variables times blocks in one another"
     )]
     fn what_is_too_large_is_said(#[case] module: &str, #[case] expected: &str) {
         let said = said(module);
