@@ -22,6 +22,7 @@ mod job;
 mod kubernetes;
 mod metadata;
 mod plugin;
+mod settings;
 mod worker_group;
 
 pub use autoscaler::{DaskAutoscaler, DaskAutoscalerSpec, DaskAutoscalerStatus, Scaling};
@@ -36,6 +37,7 @@ pub use plugin::{
     LastGood, OciSource, OnFailure, PluginInterface, PluginLimits, PluginMode, PluginSource, PluginStatus,
     SecretName,
 };
+pub use settings::PluginSettings;
 pub use worker_group::{
     DaskWorkerGroup, DaskWorkerGroupSpec, DaskWorkerGroupStatus, ScaleDown, UpdateStrategy, UpdateType,
     Worker,

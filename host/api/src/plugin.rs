@@ -5,9 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use crate::Condition;
+use crate::{Condition, PluginSettings};
 
 /// A WebAssembly component for the Dask resources of one namespace.
 #[allow(clippy::duplicated_attributes, reason = "several columns have the same type")]
@@ -81,7 +80,7 @@ pub struct DaskPluginSpec {
     /// The component's settings, as its schema describes them (`dask-operator plugin inspect`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "settings")]
-    pub settings: Option<Map<String, Value>>,
+    pub settings: Option<PluginSettings>,
     /// What a call may use; at most what the operator allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<PluginLimits>,
@@ -175,7 +174,7 @@ pub struct ClusterDaskPluginSpec {
     /// The component's settings, as its schema describes them (`dask-operator plugin inspect`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "settings")]
-    pub settings: Option<Map<String, Value>>,
+    pub settings: Option<PluginSettings>,
     /// What a call may use; at most what the operator allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<PluginLimits>,
@@ -412,7 +411,7 @@ pub struct LastGood {
     /// Its settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "settings")]
-    pub settings: Option<Map<String, Value>>,
+    pub settings: Option<PluginSettings>,
     /// A digest that was in force after it, failed, and was taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolled_back: Option<String>,

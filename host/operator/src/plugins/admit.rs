@@ -39,7 +39,9 @@ pub fn check(sources: &Sources, catalog: &Catalog, object: &Value, of_cluster: b
             return remarks;
         }
     };
-    if let Err(failure) = resource.check() {
+    let checked = resource.check();
+    let is_fine = checked.is_ok();
+    if let Err(failure) = checked {
         remarks.refusals.push((String::new(), failure.message));
     }
     if let Err(failure) = sources.check(&resource) {
@@ -63,7 +65,7 @@ pub fn check(sources: &Sources, catalog: &Catalog, object: &Value, of_cluster: b
         }
     }
     match loaded {
-        Some(component) => fits(component, &resource, sources, &mut remarks),
+        Some(component) if is_fine => fits(component, &resource, sources, &mut remarks),
         None if spec
             .settings
             .as_ref()
@@ -73,7 +75,7 @@ pub fn check(sources: &Sources, catalog: &Catalog, object: &Value, of_cluster: b
                            say whether they are right";
             remarks.warnings.push((SETTINGS.to_owned(), message.to_owned()));
         }
-        None => {}
+        _ => {}
     }
     remarks
 }
@@ -134,6 +136,10 @@ mod tests {
         json!({"source": {"configMap": {"name": "a", "key": "b"}},
                "selector": {"matchExpressions": [{"key": "a", "operator": "Is"}]}}),
         &[": spec.selector makes no sense"]
+    )]
+    #[case::settings(
+        json!({"source": {"configMap": {"name": "a", "key": "b"}}, "settings": {"a": "a".repeat(300_000)}}),
+        &[": spec.settings: they have 300008 bytes, and may have 262144"]
     )]
     #[case::interfaces(
         json!({"source": {"configMap": {"name": "a", "key": "b"}}, "interfaces": ["policy", "job"]}),

@@ -14,6 +14,9 @@ pub(super) const TOO_MANY: &str = "TooManyPlugins";
 /// The reason of a component that is not tried again, because the operator has ended while it was.
 pub(super) const QUARANTINED: &str = "Quarantined";
 
+/// The reason of settings that are larger than settings may be.
+pub(super) const SETTINGS_TOO_LARGE: &str = "SettingsTooLarge";
+
 /// The reason of a selector that makes no sense.
 pub(super) const INVALID_SELECTOR: &str = "InvalidSelector";
 

@@ -12,7 +12,7 @@ use dask_operator_runtime::Engine;
 use kube::Client;
 use kube::runtime::events::EventType;
 use tokio::sync::RwLock;
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedReceiver};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -39,6 +39,9 @@ use crate::selection::Selection;
 
 /// How long a start waits for what was in force before it.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What watches have told and nobody has heard yet. They wait then.
+const TOLD: usize = 100;
 
 /// What is not ready is said under this name.
 const PART: &str = "plugins";
@@ -103,8 +106,8 @@ pub struct Manager {
     /// What came of attempts, until it is known which namespaces it concerns.
     parked: Vec<Outcome>,
     watches: JoinSet<()>,
-    tell: UnboundedSender<Told>,
-    told: UnboundedReceiver<Told>,
+    tell: Sender<Told>,
+    told: Receiver<Told>,
     places: Vec<Place>,
     started: Instant,
 }
@@ -120,7 +123,7 @@ impl Manager {
             parts.health.expect_watch(&place.title(), plural, namespace);
         }
         let (news_of, news) = mpsc::unbounded_channel();
-        let (tell, told) = mpsc::unbounded_channel();
+        let (tell, told) = mpsc::channel(TOLD);
         let workshop = Workshop {
             engine: parts.engine,
             watched: parts.watched,

@@ -10,6 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tracing::{debug, warn};
 
@@ -114,15 +115,31 @@ pub(super) fn status(
 }
 
 /// The status with a condition and its times.
-fn stamped(resource: &Resource, wanted: PluginStatus, ready: Condition) -> PluginStatus {
-    let observed = json!({"metadata": {"generation": resource.generation}, "status": resource.status});
+fn stamped(resource: &Resource, mut wanted: PluginStatus, ready: Condition) -> PluginStatus {
+    // Of settings no values are made.
+    let last_good = wanted.last_good.take();
+    let observed = json!({"metadata": {"generation": resource.generation},
+                          "status": {"conditions": resource.status.conditions}});
     let fields = match serde_json::to_value(wanted) {
         Ok(Value::Object(fields)) => fields,
         _ => serde_json::Map::new(),
     };
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let status = status::desired(&fields, &[ready], &observed, &now);
-    serde_json::from_value(status).unwrap_or_default()
+    PluginStatus {
+        last_good,
+        ..serde_json::from_value(status).unwrap_or_default()
+    }
+}
+
+/// A resource of which only the status is written.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Written<'a> {
+    api_version: &'a str,
+    kind: Option<String>,
+    metadata: Value,
+    status: &'a PluginStatus,
 }
 
 /// Writes a status that says something new. Gives it as it is then.
@@ -131,14 +148,16 @@ pub(super) async fn write(client: &Client, resource: &Resource, wanted: PluginSt
         return wanted;
     }
     let reference = resource.reference();
-    let mut patch = json!({
-        "apiVersion": DASK_API_VERSION, "kind": reference.kind,
-        "metadata": {"name": resource.id.name, "uid": resource.uid},
-        "status": wanted,
-    });
+    let mut metadata = json!({"name": resource.id.name, "uid": resource.uid});
     if let Some(namespace) = &resource.id.namespace {
-        patch["metadata"]["namespace"] = namespace.as_str().into();
+        metadata["namespace"] = namespace.as_str().into();
     }
+    let patch = Written {
+        api_version: DASK_API_VERSION,
+        kind: reference.kind,
+        metadata,
+        status: &wanted,
+    };
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
     let patch = Patch::Apply(&patch);
     let name = &resource.id.name;

@@ -1,16 +1,21 @@
 //! DaskPlugin and ClusterDaskPlugin resources, as the rest of this folder takes them.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use dask_operator_api::{ClusterDaskPlugin, DaskPlugin, DaskPluginSpec, PluginStatus};
+use dask_operator_api::{
+    ClusterDaskPlugin, ClusterDaskPluginSpec, DaskPlugin, DaskPluginSpec, PluginSettings, PluginStatus,
+};
+use dask_operator_core::json::tree_bytes;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, Time};
 use kube::core::{NamespaceResourceScope, Selector};
 use kube::{Resource as _, ResourceExt as _};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 
 use super::entry::NAMESPACE_NAME;
-use super::failure::{INVALID_SELECTOR, LoadFailure};
+use super::failure::{INVALID_SELECTOR, LoadFailure, SETTINGS_TOO_LARGE};
 use super::{PluginId, Scope};
 
 /// How often a file is looked at.
@@ -18,6 +23,12 @@ const FILE_REFRESH: Duration = Duration::from_secs(10);
 
 /// And a ConfigMap, for which the API server has to be asked.
 const CONFIG_MAP_REFRESH: Duration = Duration::from_secs(30);
+
+/// Bytes of settings. They are kept for each resource, loaded or not.
+const SETTINGS: usize = 256 << 10;
+
+/// Bytes that they take once a component has read them.
+const SETTINGS_TREE: usize = 16 << 20;
 
 /// A plugin resource.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,12 +41,12 @@ pub(super) struct Resource {
     pub(super) generation: i64,
     /// `metadata.creationTimestamp`
     pub(super) created: Option<Time>,
-    /// What is wanted.
+    /// What is wanted; without settings where they are too large.
     pub(super) spec: DaskPluginSpec,
     /// What it is for; more than that where a selector makes no sense.
     pub(super) scope: Scope,
-    /// Why a selector makes no sense.
-    pub(super) wrong: Option<String>,
+    /// Why it can't be used: a selector makes no sense, or its settings are too large.
+    pub(super) wrong: Option<LoadFailure>,
     /// What was made of it.
     pub(super) status: PluginStatus,
 }
@@ -51,7 +62,10 @@ impl Resource {
             ..Scope::default()
         };
         let resource = Self::new(namespace, object.metadata, object.spec, scope, object.status);
-        Self { wrong, ..resource }
+        Self {
+            wrong: wrong.or(resource.wrong),
+            ..resource
+        }
     }
 
     /// Reads a plugin of the cluster.
@@ -67,7 +81,7 @@ impl Resource {
         };
         let resource = Self::new(None, object.metadata, object.spec.into(), scope, object.status);
         Self {
-            wrong: wrong_namespaces.or(wrong),
+            wrong: wrong_namespaces.or(wrong).or(resource.wrong),
             ..resource
         }
     }
@@ -75,10 +89,19 @@ impl Resource {
     fn new(
         namespace: Option<String>,
         metadata: ObjectMeta,
-        spec: DaskPluginSpec,
+        mut spec: DaskPluginSpec,
         scope: Scope,
         status: Option<PluginStatus>,
     ) -> Self {
+        let mut status = status.unwrap_or_default();
+        let wrong = spec.settings.as_ref().and_then(too_large);
+        if wrong.is_some() {
+            spec.settings = None;
+        }
+        // Without its settings, what was in force would be something else.
+        status
+            .last_good
+            .take_if(|last| last.settings.as_ref().and_then(too_large).is_some());
         Self {
             id: PluginId {
                 namespace,
@@ -89,22 +112,20 @@ impl Resource {
             created: metadata.creation_timestamp,
             spec,
             scope,
-            wrong: None,
-            status: status.unwrap_or_default(),
+            wrong,
+            status,
         }
     }
 
-    /// Makes sure that it says what it is for.
+    /// Makes sure that it says what it is for, and that its settings are not too large.
     pub(super) fn check(&self) -> Result<(), LoadFailure> {
-        match &self.wrong {
-            None => Ok(()),
-            Some(wrong) => Err(LoadFailure::new(INVALID_SELECTOR, wrong)),
-        }
+        self.wrong.clone().map_or(Ok(()), Err)
     }
 
     /// Its settings, a JSON object.
     pub(super) fn settings(&self) -> String {
-        serde_json::Value::Object(self.spec.settings.clone().unwrap_or_default()).to_string()
+        let settings = self.spec.settings.as_ref();
+        settings.map_or("{}", PluginSettings::text).to_owned()
     }
 
     /// How often its source is looked at for something else; never where there is none. Volumes that hold a ConfigMap
@@ -149,7 +170,7 @@ impl Resource {
 
 /// A field's selector. Where it makes no sense, one that selects everything, and why: what was in force holds all that it may
 /// be for.
-fn selector(field: &str, selector: Option<&LabelSelector>) -> (Selector, Option<String>) {
+fn selector(field: &str, selector: Option<&LabelSelector>) -> (Selector, Option<LoadFailure>) {
     match selector.cloned().map(Selector::try_from).transpose() {
         Ok(selector) => (selector.unwrap_or_default(), None),
         Err(error) => {
@@ -157,9 +178,26 @@ fn selector(field: &str, selector: Option<&LabelSelector>) -> (Selector, Option<
                 "{field} makes no sense ({error}): an expression has one of the operators In and NotIn with values, \
                  Exists and DoesNotExist without"
             );
-            (Selector::default(), Some(wrong))
+            (
+                Selector::default(),
+                Some(LoadFailure::new(INVALID_SELECTOR, wrong)),
+            )
         }
     }
+}
+
+/// Why settings are larger than settings may be.
+fn too_large(settings: &PluginSettings) -> Option<LoadFailure> {
+    let text = settings.text();
+    let problem = if text.len() > SETTINGS {
+        format!("they have {} bytes, and may have {SETTINGS}", text.len())
+    } else if tree_bytes(text) > SETTINGS_TREE {
+        format!("once they are read, they take more than {SETTINGS_TREE} bytes of memory")
+    } else {
+        return None;
+    };
+    let message = format!("spec.settings: {problem}: have the component bring along what is always the same");
+    Some(LoadFailure::new(SETTINGS_TOO_LARGE, message))
 }
 
 /// Whether a selector of namespaces names other labels than the one that is each namespace's own name.
@@ -173,8 +211,14 @@ fn by_labels(selector: &LabelSelector) -> bool {
 
 /// Both kinds of plugin resources, for watches.
 pub(super) trait PluginKind:
-    kube::Resource<DynamicType = ()> + Clone + Debug + serde::de::DeserializeOwned + Send + 'static
+    kube::Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static
 {
+    /// Its `spec`.
+    type Spec: DeserializeOwned;
+
+    /// The resource that consists of these.
+    fn of(metadata: ObjectMeta, spec: Self::Spec, status: Option<PluginStatus>) -> Self;
+
     /// The resource as the rest takes it.
     fn read(self) -> Resource;
 }
@@ -183,14 +227,115 @@ impl PluginKind for DaskPlugin
 where
     Self: kube::Resource<Scope = NamespaceResourceScope>,
 {
+    type Spec = DaskPluginSpec;
+
+    fn of(metadata: ObjectMeta, spec: Self::Spec, status: Option<PluginStatus>) -> Self {
+        Self {
+            metadata,
+            spec,
+            status,
+        }
+    }
+
     fn read(self) -> Resource {
         Resource::of_namespace(self)
     }
 }
 
 impl PluginKind for ClusterDaskPlugin {
+    type Spec = ClusterDaskPluginSpec;
+
+    fn of(metadata: ObjectMeta, spec: Self::Spec, status: Option<PluginStatus>) -> Self {
+        Self {
+            metadata,
+            spec,
+            status,
+        }
+    }
+
     fn read(self) -> Resource {
         Resource::of_cluster(self)
+    }
+}
+
+/// A plugin resource as a watch takes it in: of its metadata only what is looked at. Above all `managedFields`, which name
+/// each field of the settings, would take many times the memory of their text.
+#[derive(Clone, Debug)]
+pub(super) struct Lean<K>(K);
+
+impl<K: PluginKind> Lean<K> {
+    /// The resource as the rest takes it.
+    pub(super) fn read(self) -> Resource {
+        self.0.read()
+    }
+}
+
+impl<'de, K: PluginKind> Deserialize<'de> for Lean<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Wire {
+            metadata,
+            spec,
+            status,
+        } = Wire::<K::Spec>::deserialize(deserializer)?;
+        let metadata = ObjectMeta {
+            name: metadata.name,
+            namespace: metadata.namespace,
+            uid: metadata.uid,
+            resource_version: metadata.resource_version,
+            generation: metadata.generation,
+            creation_timestamp: metadata.creation_timestamp,
+            ..ObjectMeta::default()
+        };
+        Ok(Self(K::of(metadata, spec, status)))
+    }
+}
+
+/// What is read of a plugin resource.
+#[derive(serde::Deserialize)]
+struct Wire<S> {
+    metadata: Metadata,
+    spec: S,
+    status: Option<PluginStatus>,
+}
+
+/// And of its metadata.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    generation: Option<i64>,
+    creation_timestamp: Option<Time>,
+}
+
+impl<K: PluginKind> kube::Resource for Lean<K> {
+    type DynamicType = ();
+    type Scope = K::Scope;
+
+    fn kind(of: &()) -> Cow<'_, str> {
+        K::kind(of)
+    }
+
+    fn group(of: &()) -> Cow<'_, str> {
+        K::group(of)
+    }
+
+    fn version(of: &()) -> Cow<'_, str> {
+        K::version(of)
+    }
+
+    fn plural(of: &()) -> Cow<'_, str> {
+        K::plural(of)
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        self.0.meta()
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        self.0.meta_mut()
     }
 }
 
@@ -214,6 +359,59 @@ mod tests {
             Resource::of_namespace(object).refresh(),
             seconds.map(Duration::from_secs)
         );
+    }
+
+    /// Settings are text to the operator, and no more of them than has bounds.
+    #[rstest]
+    #[case::none(String::new(), Ok("{}"))]
+    #[case::as_written(r#", "settings": {"b": 1.50, "a": {}}"#.to_owned(), Ok(r#"{"b": 1.50, "a": {}}"#))]
+    #[case::long(format!(r#", "settings": {{"a": "{}"}}"#, "a".repeat(SETTINGS)), Err("they have 262153 bytes"))]
+    #[case::heavy(format!(r#", "settings": {{"a": [{}0]}}"#, r#"{"":0},"#.repeat(30_000)), Err("once they are read"))]
+    fn settings_are_weighed_before_they_are_read(
+        #[case] field: String,
+        #[case] expected: Result<&str, &str>,
+    ) -> serde_json::Result<()> {
+        let settings = field.strip_prefix(", ").unwrap_or_default();
+        let object = format!(
+            r#"{{"metadata": {{"name": "p", "namespace": "n"}}, "spec": {{"source": {{}}{field}}},
+                "status": {{"digest": "d", "lastGood": {{"generation": 1, "digest": "d", {settings}}}}}}}"#
+        )
+        .replace(r#""digest": "d", }"#, r#""digest": "d"}"#);
+        let resource = serde_json::from_str::<Lean<DaskPlugin>>(&object)?.read();
+        match (resource.check(), expected) {
+            (Ok(()), Ok(text)) => {
+                assert_eq!(resource.settings(), text);
+                assert!(resource.status.last_good.is_some());
+            }
+            (Err(failure), Err(problem)) => {
+                assert_eq!(failure.reason, SETTINGS_TOO_LARGE);
+                assert!(failure.message.contains(problem), "{failure}");
+                assert_eq!((resource.spec.settings, resource.status.last_good), (None, None));
+            }
+            (checked, _) => panic!("{checked:?}"),
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn of_metadata_only_what_is_looked_at_is_taken_in() -> serde_json::Result<()> {
+        let object = json!({
+            "apiVersion": "kubernetes.dask.org/v1", "kind": "ClusterDaskPlugin",
+            "metadata": {
+                "name": "p", "uid": "u", "generation": 3, "resourceVersion": "7",
+                "creationTimestamp": "2026-01-01T00:00:00Z", "annotations": {"a": "b"},
+                "managedFields": [{"manager": "kubectl", "fieldsV1": {"f:spec": {}}}],
+            },
+            "spec": {"source": {}},
+        });
+        let lean: Lean<ClusterDaskPlugin> = serde_json::from_str(&object.to_string())?;
+        let metadata = lean.meta();
+        assert_eq!(metadata.resource_version.as_deref(), Some("7"));
+        assert!(metadata.managed_fields.is_none() && metadata.annotations.is_none());
+        let resource = lean.read();
+        assert_eq!((resource.uid.as_str(), resource.generation), ("u", 3));
+        assert!(resource.created.is_some());
+        Ok(())
     }
 
     #[rstest]

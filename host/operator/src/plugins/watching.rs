@@ -11,16 +11,19 @@ use kube::core::{PartialObjectMeta, Status};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{Config, DefaultBackoff, Event, watcher};
 use kube::{Api, Client, ResourceExt as _};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::entry::NAMESPACE_NAME;
-use super::resource::{PluginKind, Resource};
+use super::resource::{Lean, PluginKind, Resource};
 use super::{Labels, PluginId};
 use crate::discovery::{self, Served, refusal};
 use crate::errors::{answered, innermost};
 use crate::watches::WATCH_SECONDS;
+
+/// Plugin resources per page of a list: each may be as large as the API server lets it be.
+const PAGE: u32 = 50;
 
 /// How often a watch that keeps failing says so.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
@@ -95,34 +98,35 @@ pub(super) enum Told {
 }
 
 /// Watches the plugins of a place for ever.
-pub(super) async fn plugins(client: Client, place: Place, tell: UnboundedSender<Told>) {
+pub(super) async fn plugins(client: Client, place: Place, tell: Sender<Told>) {
     match &place {
         Place::Cluster => {
-            let api = Api::<ClusterDaskPlugin>::all(client.clone());
+            let api = Api::<Lean<ClusterDaskPlugin>>::all(client.clone());
             follow(client, api, place, tell).await;
         }
         Place::AllNamespaces => {
-            let api = Api::<DaskPlugin>::all(client.clone());
+            let api = Api::<Lean<DaskPlugin>>::all(client.clone());
             follow(client, api, place, tell).await;
         }
         Place::Namespace(namespace) => {
-            let api = Api::<DaskPlugin>::namespaced(client.clone(), namespace);
+            let api = Api::<Lean<DaskPlugin>>::namespaced(client.clone(), namespace);
             follow(client, api, place, tell).await;
         }
     }
 }
 
-async fn follow<K: PluginKind>(client: Client, api: Api<K>, place: Place, tell: UnboundedSender<Told>) {
-    // Nobody listens any more when the operator ends.
-    let send = |told| {
-        let _ = tell.send(told);
-    };
-    let id = |object: &K| PluginId {
+/// Tells it, as soon as there is room. Nobody listens any more when the operator ends.
+async fn send(tell: &Sender<Told>, told: Told) {
+    let _ = tell.send(told).await;
+}
+
+async fn follow<K: PluginKind>(client: Client, api: Api<Lean<K>>, place: Place, tell: Sender<Told>) {
+    let id = |object: &Lean<K>| PluginId {
         namespace: object.namespace(),
         name: object.name_any(),
     };
-    let seen = |object: K| send(Told::Seen(Box::new(object.read())));
-    let config = Config::default().timeout(WATCH_SECONDS);
+    let seen = |object: Lean<K>| Told::Seen(Box::new(object.read()));
+    let config = Config::default().timeout(WATCH_SECONDS).page_size(PAGE);
     let events = watcher(api, config).backoff(DefaultBackoff::default());
     let mut events = std::pin::pin!(events);
     let mut listed = Vec::new();
@@ -132,14 +136,14 @@ async fn follow<K: PluginKind>(client: Client, api: Api<K>, place: Place, tell: 
             Ok(Event::Init) => listed.clear(),
             Ok(Event::InitApply(object)) => {
                 listed.push(id(&object));
-                seen(object);
+                send(&tell, seen(object)).await;
             }
             Ok(Event::InitDone) => {
                 said = None;
-                send(Told::Listed(place.clone(), std::mem::take(&mut listed)));
+                send(&tell, Told::Listed(place.clone(), std::mem::take(&mut listed))).await;
             }
-            Ok(Event::Apply(object)) => seen(object),
-            Ok(Event::Delete(object)) => send(Told::Gone(id(&object))),
+            Ok(Event::Apply(object)) => send(&tell, seen(object)).await,
+            Ok(Event::Delete(object)) => send(&tell, Told::Gone(id(&object))).await,
             // As after each definition of a kind, until the API server has read what there is of it.
             Err(error) if answered(&error).is_some_and(|status| status.code == 429) => {
                 info!("the API server can't list {} yet; trying again", place.title());
@@ -148,11 +152,11 @@ async fn follow<K: PluginKind>(client: Client, api: Api<K>, place: Place, tell: 
                 let sentence = match refusal(&error) {
                     Some(status) => match hindrance(&client, &place, status).await {
                         Some(why) => {
-                            send(Told::Unlisted(place.clone(), why.clone()));
+                            send(&tell, Told::Unlisted(place.clone(), why.clone())).await;
                             format!("{why}; what is in force already stays so")
                         }
                         None => {
-                            send(Told::NotInstalled(place.clone()));
+                            send(&tell, Told::NotInstalled(place.clone())).await;
                             format!(
                                 "this cluster has no {}, and there are no plugins as long as that is so: install their \
                                  definitions with `dask-operator crds | kubectl apply --server-side -f -`",
@@ -200,13 +204,9 @@ async fn hindrance(client: &Client, place: &Place, refused: &Status) -> Option<S
 }
 
 /// Watches the labels of all namespaces for ever.
-pub(super) async fn namespaces(client: Client, tell: UnboundedSender<Told>) {
-    let send = |told| {
-        let _ = tell.send(told);
-    };
-    let seen = |object: PartialObjectMeta<Namespace>| {
-        send(Told::Namespace(object.name_any(), object.labels().clone()));
-    };
+pub(super) async fn namespaces(client: Client, tell: Sender<Told>) {
+    let seen =
+        |object: PartialObjectMeta<Namespace>| Told::Namespace(object.name_any(), object.labels().clone());
     let config = Config::default().timeout(WATCH_SECONDS);
     let api = Api::<PartialObjectMeta<Namespace>>::all(client);
     let events = watcher(api, config).backoff(DefaultBackoff::default());
@@ -218,11 +218,11 @@ pub(super) async fn namespaces(client: Client, tell: UnboundedSender<Told>) {
             Ok(Event::Init) => listed.clear(),
             Ok(Event::InitApply(object)) => {
                 listed.insert(object.name_any());
-                seen(object);
+                send(&tell, seen(object)).await;
             }
-            Ok(Event::Apply(object)) => seen(object),
-            Ok(Event::Delete(object)) => send(Told::NamespaceGone(object.name_any())),
-            Ok(Event::InitDone) => send(Told::NamespacesListed(std::mem::take(&mut listed))),
+            Ok(Event::Apply(object)) => send(&tell, seen(object)).await,
+            Ok(Event::Delete(object)) => send(&tell, Told::NamespaceGone(object.name_any())).await,
+            Ok(Event::InitDone) => send(&tell, Told::NamespacesListed(std::mem::take(&mut listed))).await,
             Err(error) => {
                 let Some(status) = refusal(&error) else {
                     debug!("the watch of namespaces broke; trying again: {error}");
@@ -237,7 +237,7 @@ pub(super) async fn namespaces(client: Client, tell: UnboundedSender<Told>) {
                     said = Some(Instant::now());
                     warn!("{why}");
                 }
-                send(Told::NamespacesForbidden(why));
+                send(&tell, Told::NamespacesForbidden(why)).await;
             }
         }
     }
@@ -253,7 +253,7 @@ mod tests {
     use kube::client::Body;
     use rstest::rstest;
     use serde_json::json;
-    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+    use tokio::sync::mpsc::{Receiver, channel};
 
     use super::*;
     use crate::discovery::tests::{Answers, refused};
@@ -286,7 +286,7 @@ mod tests {
         Client::new(tower::service_fn(answer), "default")
     }
 
-    async fn next(told: &mut UnboundedReceiver<Told>) -> String {
+    async fn next(told: &mut Receiver<Told>) -> String {
         match told.recv().await {
             Some(Told::Unlisted(place, why)) => format!("{}: {why}", place.title()),
             Some(Told::NotInstalled(place)) => format!("no {}", place.title()),
@@ -324,7 +324,7 @@ mod tests {
         #[case] answers: Answers,
         #[case] expected: &str,
     ) {
-        let (tell, mut told) = unbounded_channel();
+        let (tell, mut told) = channel(1);
         let mended = Arc::new(AtomicBool::new(false));
         let place = Place::Namespace("a".to_owned());
         let watch = tokio::spawn(plugins(server(code, answers, mended.clone()), place, tell));
