@@ -80,12 +80,12 @@ impl Kept {
         newest::keep(folder, ".wasm", most)
     }
 
-    /// Throws out what was kept for other namespaces than these, which have plugins.
+    /// Throws out what was kept for other namespaces than these, which have plugins. Blocks.
     ///
     /// # Errors
     ///
     /// When it can't be removed.
-    pub fn keep_only(&self, namespaces: &BTreeSet<&str>) -> io::Result<()> {
+    pub fn keep_only(&self, namespaces: &BTreeSet<String>) -> io::Result<()> {
         let Some(folder) = self.of_namespaces().filter(|folder| folder.exists()) else {
             return Ok(());
         };
@@ -96,7 +96,11 @@ impl Kept {
                 .to_str()
                 .is_none_or(|name| !namespaces.contains(name))
             {
-                fs::remove_dir_all(entry.path())?;
+                match fs::remove_dir_all(entry.path()) {
+                    // Somebody else was faster.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    removed => removed?,
+                }
             }
         }
         Ok(())
@@ -185,7 +189,7 @@ mod tests {
         for (other, digest) in [("b", &own), ("", &own), ("a", &of_cluster)] {
             assert_eq!(kept.load(&owner(other), digest), None, "{other}");
         }
-        kept.keep_only(&BTreeSet::from(["a"]))?;
+        kept.keep_only(&BTreeSet::from(["a".to_owned()]))?;
         assert!(!folder.path().join("namespaces/b").exists() && kept.load(&owner("a"), &own).is_some());
         Ok(())
     }

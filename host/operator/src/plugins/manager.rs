@@ -229,10 +229,15 @@ impl Manager {
 
     /// Throws out what was kept for namespaces that have no plugins any more.
     fn clear_up(&self) {
-        let with_plugins = self.known.keys().filter_map(|id| id.namespace.as_deref());
-        if let Err(error) = self.means.kept.keep_only(&with_plugins.collect()) {
-            warn!("what is kept of namespaces without plugins can't be removed: {error}");
-        }
+        let with_plugins = self.known.keys().filter_map(|id| id.namespace.clone());
+        let with_plugins = with_plugins.collect();
+        let kept = self.means.kept.clone();
+        // Nobody waits for it: removing much takes long.
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = kept.keep_only(&with_plugins) {
+                warn!("what is kept of namespaces without plugins can't be removed: {error}");
+            }
+        });
     }
 
     /// A plugin that is in force fails again and again, or does no more.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::PluginId;
 use super::failure::{LoadFailure, TOO_MANY};
 use super::known::Known;
@@ -12,16 +14,9 @@ pub(super) const MOST: usize = 20;
 /// Why a plugin is not loaded: its namespace has enough that are older.
 pub(super) fn refuses(known: &BTreeMap<PluginId, Known>, id: &PluginId) -> Option<LoadFailure> {
     let namespace = id.namespace.as_ref()?;
-    let age = |known: &Known| (known.resource.created.clone(), known.resource.id.name.clone());
     let own = age(known.get(id)?);
-    let first = PluginId {
-        namespace: id.namespace.clone(),
-        name: String::new(),
-    };
-    let of_namespace = known
-        .range(first..)
-        .take_while(|(other, _)| other.namespace == id.namespace);
-    let older = of_namespace.filter(|(_, other)| age(other) < own).count();
+    let older = of_namespace(known, namespace).filter(|other| age(other) < own);
+    let older = older.count();
     (older >= MOST).then(|| {
         LoadFailure::new(
             TOO_MANY,
@@ -33,11 +28,44 @@ pub(super) fn refuses(known: &BTreeMap<PluginId, Known>, id: &PluginId) -> Optio
     })
 }
 
+/// Those of a namespace that were too many and are not any more.
+pub(super) fn no_longer_refused(known: &BTreeMap<PluginId, Known>, namespace: &str) -> Vec<PluginId> {
+    let mut all: Vec<_> = of_namespace(known, namespace).collect();
+    all.sort_by(|one, other| age(one).cmp(&age(other)));
+    let was_refused = |known: &&Known| {
+        let failure = known.failure();
+        failure.is_some_and(|failure| failure.reason == TOO_MANY)
+    };
+    let oldest = all.into_iter().take(MOST).filter(was_refused);
+    oldest.map(|known| known.resource.id.clone()).collect()
+}
+
+/// All of a namespace.
+pub(super) fn of_namespace<'a>(
+    known: &'a BTreeMap<PluginId, Known>,
+    namespace: &'a str,
+) -> impl Iterator<Item = &'a Known> {
+    let first = PluginId {
+        namespace: Some(namespace.to_owned()),
+        name: String::new(),
+    };
+    known
+        .range(first..)
+        .map(|(_, known)| known)
+        .take_while(move |known| known.resource.id.namespace.as_deref() == Some(namespace))
+}
+
+/// By what plugins of a namespace are older or newer.
+fn age(known: &Known) -> (&Option<Time>, &str) {
+    (&known.resource.created, &known.resource.id.name)
+}
+
 #[cfg(test)]
 mod tests {
     use dask_operator_api::DaskPlugin;
     use serde_json::json;
 
+    use super::super::attempt::Outcome;
     use super::super::resource::Resource;
     use super::*;
 
@@ -64,9 +92,27 @@ mod tests {
         all.insert(neighbour.clone(), of_neighbour);
         let refused: Vec<_> = all.keys().filter(|id| refuses(&all, id).is_some()).collect();
         assert_eq!(refused, [&newest]);
+        // It is told so, and when one has gone it has room.
+        for (of, refused) in [(&newest, true), (&neighbour, false)] {
+            let failure = refuses(&all, of);
+            assert_eq!(failure.is_some(), refused);
+            let known = all.get_mut(of).unwrap_or_else(|| panic!("{of} is known"));
+            let (id, uid) = (of.clone(), known.resource.uid.clone());
+            let generation = known.resource.generation;
+            known.ended(Outcome {
+                id,
+                uid,
+                generation,
+                before: None,
+                good: None,
+                failure,
+            });
+        }
+        assert!(no_longer_refused(&all, "a").is_empty() && no_longer_refused(&all, "b").is_empty());
         all.pop_last();
         all.retain(|id, _| id.name != "z0");
         assert!(refuses(&all, &newest).is_none());
+        assert_eq!(no_longer_refused(&all, "a"), [newest.clone()]);
         assert!(refuses(&all, &neighbour).is_none(), "it is gone");
     }
 }

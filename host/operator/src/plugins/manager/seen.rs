@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 use tracing::{info, warn};
 
-use super::super::PluginId;
-use super::super::failure::TOO_MANY;
 use super::super::known::{Follow, Known};
 use super::super::resource::Resource;
 use super::super::watching::{self, Told};
+use super::super::{PluginId, quota};
 use super::{Manager, SELECTION};
 
 impl Manager {
@@ -183,13 +182,14 @@ impl Manager {
         };
         self.loads.forget(id);
         self.metrics.plugins().gone(&id.to_string());
-        let is_beside = |other: &Known| other.resource.id.namespace == id.namespace;
-        if !self.known.values().any(is_beside) && self.awaited.is_over() {
-            self.clear_up();
+        if let Some(namespace) = &id.namespace {
+            if quota::of_namespace(&self.known, namespace).next().is_none() && self.awaited.is_over() {
+                self.clear_up();
+            }
+            // There may be room for others.
+            let with_room = quota::no_longer_refused(&self.known, namespace);
+            with_room.iter().for_each(|id| self.begin(id));
         }
-        // There may be room for another one.
-        let waits = |other: &Known| other.failure().is_some_and(|failure| failure.reason == TOO_MANY);
-        self.begin_where(|other| is_beside(other) && waits(other));
         if known.good.is_some() || known.was_in_force() {
             info!(plugin = %id, "gone: others decide in its place");
             self.exchange();
