@@ -1,5 +1,7 @@
 """Operators that are started anew, with and without what the one before kept."""
 
+import time
+
 import pytest
 from support.dask import workers
 from support.manifests import cluster
@@ -64,17 +66,24 @@ def test_what_ended_the_operator_is_in_quarantine(kubectl, lone, plugins, built,
     tried = cache / "plugins" / "tried"
     tried.mkdir(parents=True)
     cache.chmod(0o700)
-    crash = f"{metadata['uid']} {metadata['generation']}"
+    crash = f"{metadata['uid']} {metadata['generation']} {int(time.time())}"
     digits = digest(component).removeprefix("sha256:")
     (tried / f"{digits}.suspect").write_text(f"{crash}\n")
-    (tried / f"{digits}.{metadata['uid']}.trying").write_text(str(metadata["generation"]))
+    (tried / f"{digits}.{metadata['uid']}.trying").write_text(f"{metadata['generation']} {kubectl.namespace}")
     operator = lone(kubectl, cache=cache)
     said = plugins.ready("p", "False")
     assert said["reason"] == "Quarantined" and "has not been in force yet" in said["message"], said
     # Who has mended what ended it has it tried again.
     plugins.apply("p", source, settings=stamp("again"))
     plugins.ready("p")
-    assert list(tried.iterdir()) == []
+    of_namespace = tried / f"{kubectl.namespace}.namespace"
+    assert list(tried.iterdir()) == [of_namespace]
+    operator.stop()
+    # Other bytes don't get round it for ever.
+    of_namespace.write_text(3 * f"{int(time.time())}\n")
+    operator = lone(kubectl, cache=cache)
+    said = plugins.ready("p", "False")
+    assert said["reason"] == "Quarantined" and "plugins of this namespace" in said["message"], said
     operator.stop()
 
 

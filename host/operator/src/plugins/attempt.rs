@@ -1,22 +1,24 @@
 //! One attempt to make what a plugin resource asks for ready to be in force.
 
+mod trials;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use dask_operator_api::LastGood;
 use futures::FutureExt;
 use kube::Client;
-use tokio::sync::RwLock;
 use tracing::warn;
 
 use super::PluginId;
-use super::failure::{LoadFailure, QUARANTINED, ROLLED_BACK};
+use super::failure::{LoadFailure, QUARANTINED, ROLLED_BACK, TRIED_ALONE};
 use super::fetch::{Fetched, Sources};
 use super::kept::Kept;
 use super::marks::{Marks, Standing};
 use super::prepare::{Good, Workshop};
 use super::resource::Resource;
 use crate::aside;
+pub(super) use trials::Trials;
 
 /// What attempts share.
 pub(super) struct Means {
@@ -26,8 +28,7 @@ pub(super) struct Means {
     pub(super) workshop: Workshop,
     /// What is being tried, and what ended the operator when it was.
     pub(super) marks: Marks,
-    /// Whoever tries a suspect does so alone.
-    pub(super) trials: RwLock<()>,
+    pub(super) trials: Trials,
 }
 
 /// What is attempted.
@@ -41,6 +42,8 @@ pub(super) struct Attempt {
     pub(super) given_up: Option<LoadFailure>,
     /// Why it may not be loaded at all.
     pub(super) refused: Option<LoadFailure>,
+    /// Whether nobody waits for a turn any more, so that a suspect of a tenant may be tried.
+    pub(super) comes_last: bool,
     /// Whether to look at the source although it is the same as before.
     pub(super) look: bool,
 }
@@ -100,7 +103,7 @@ impl Attempt {
         means.sources.check(resource)?;
         // What can't be used is looked for at the source: there may be something else by now.
         let may_be_used = |digest: &String| {
-            !self.is_given_up(digest) && means.marks.standing(digest, resource) != Standing::Quarantined
+            !self.is_given_up(digest) && means.marks.standing(digest, resource) < Standing::Quarantined
         };
         if let Some(known) = self.known_digest().filter(|_| !self.look).filter(may_be_used)
             && let Some(bytes) = kept(means, &resource.id, &known).await
@@ -114,7 +117,7 @@ impl Attempt {
                 digest: known,
                 image_digest,
             };
-            return prepare(means, resource.clone(), fetched).await.map(Some);
+            return self.prepare(means, resource.clone(), fetched).await.map(Some);
         }
         let fetched = means.sources.fetch(&means.client, resource).await?;
         let digest = &fetched.digest;
@@ -141,7 +144,7 @@ impl Attempt {
                 ..failure
             });
         }
-        prepare(means, resource.clone(), fetched).await.map(Some)
+        self.prepare(means, resource.clone(), fetched).await.map(Some)
     }
 
     /// Whether the component with this digest could not be used again and again.
@@ -180,13 +183,76 @@ impl Attempt {
             digest: last.digest.clone(),
             image_digest: self.resource.status.image_digest.clone(),
         };
-        match prepare(means, resource, fetched).await {
+        match self.prepare(means, resource, fetched).await {
             Ok(good) => Some(good),
             Err(failure) => {
                 warn!(plugin = %self.resource.id, "what was in force can't be so again: {failure}");
                 None
             }
         }
+    }
+
+    /// Makes bytes ready, and keeps them for the next start.
+    async fn prepare(
+        &self,
+        means: &Arc<Means>,
+        resource: Resource,
+        fetched: Fetched,
+    ) -> Result<Good, LoadFailure> {
+        let digest = fetched.digest.clone();
+        let _trial = match means.marks.standing(&digest, &resource) {
+            Standing::Free => means.trials.beside().await,
+            Standing::Suspect if resource.id.namespace.is_none() => means.trials.alone().await,
+            Standing::Suspect => match means.trials.alone_now().filter(|_| self.comes_last) {
+                Some(alone) => alone,
+                None => {
+                    return Err(LoadFailure::new(
+                        TRIED_ALONE,
+                        "the operator has ended while it tried this component, or another one of the namespace: it is \
+                         tried again as soon as no other plugin is being loaded",
+                    ));
+                }
+            },
+            Standing::Quarantined => {
+                return Err(LoadFailure::new(
+                    QUARANTINED,
+                    format!(
+                        "the operator has ended again and again while it tried the component with the digest {digest}, \
+                         which is not tried any more: push another one, or change the resource to try this one again"
+                    ),
+                ));
+            }
+            Standing::NamespaceQuarantined => {
+                return Err(LoadFailure::new(
+                    QUARANTINED,
+                    "the operator has ended again and again while it tried plugins of this namespace: none of them is \
+                     loaded until an hour has passed",
+                ));
+            }
+        };
+        let mark = means.marks.begin(&digest, &resource);
+        let in_background = means.clone();
+        let prepared = aside::run(move || -> Result<Good, LoadFailure> {
+            let means = in_background;
+            let good = means
+                .workshop
+                .prepare(&resource, &fetched.bytes, fetched.image_digest)?;
+            if let Err(error) = means.kept.store(&resource.id, &good.digest, &fetched.bytes) {
+                warn!(plugin = %resource.id, "can't be kept, so that the next start has to fetch it: {error}");
+            }
+            Ok(good)
+        });
+        let prepared = prepared.await;
+        if let Some(mark) = mark {
+            mark.ended();
+        }
+        prepared.map_err(|failure| {
+            if failure.may_be_of_load() {
+                failure
+            } else {
+                failure.of(&digest)
+            }
+        })
     }
 }
 
@@ -216,49 +282,6 @@ fn is_asked_for(resource: &Resource, last: &LastGood) -> bool {
 async fn kept(means: &Arc<Means>, owner: &PluginId, digest: &str) -> Option<Vec<u8>> {
     let (means, owner, digest) = (means.clone(), owner.clone(), digest.to_owned());
     aside::run(move || means.kept.load(&owner, &digest)).await
-}
-
-/// Makes bytes ready, and keeps them for the next start.
-async fn prepare(means: &Arc<Means>, resource: Resource, fetched: Fetched) -> Result<Good, LoadFailure> {
-    let digest = fetched.digest.clone();
-    let standing = means.marks.standing(&digest, &resource);
-    // A suspect has nothing beside it, so that it is known who ended the operator.
-    let (_beside, _alone) = match standing {
-        Standing::Free => (Some(means.trials.read().await), None),
-        Standing::Suspect => (None, Some(means.trials.write().await)),
-        Standing::Quarantined => {
-            return Err(LoadFailure::new(
-                QUARANTINED,
-                format!(
-                    "the operator has ended again and again while it tried the component with the digest {digest}, which \
-                     is not tried any more: push another one, or change the resource to try this one again"
-                ),
-            ));
-        }
-    };
-    let mark = means.marks.begin(&digest, &resource);
-    let in_background = means.clone();
-    let prepared = aside::run(move || -> Result<Good, LoadFailure> {
-        let means = in_background;
-        let good = means
-            .workshop
-            .prepare(&resource, &fetched.bytes, fetched.image_digest)?;
-        if let Err(error) = means.kept.store(&resource.id, &good.digest, &fetched.bytes) {
-            warn!(plugin = %resource.id, "can't be kept, so that the next start has to fetch it: {error}");
-        }
-        Ok(good)
-    });
-    let prepared = prepared.await;
-    if let Some(mark) = mark {
-        mark.ended();
-    }
-    prepared.map_err(|failure| {
-        if failure.may_be_of_load() {
-            failure
-        } else {
-            failure.of(&digest)
-        }
-    })
 }
 
 #[cfg(test)]

@@ -14,6 +14,10 @@ pub(super) const TOO_MANY: &str = "TooManyPlugins";
 /// The reason of a component that is not tried again, because the operator has ended while it was.
 pub(super) const QUARANTINED: &str = "Quarantined";
 
+/// The reason of one that is tried when nothing else is, because the operator has ended while it, or another one of its
+/// namespace, was tried.
+pub(super) const TRIED_ALONE: &str = "TriedAlone";
+
 /// The reason of settings that are larger than settings may be.
 pub(super) const SETTINGS_TOO_LARGE: &str = "SettingsTooLarge";
 

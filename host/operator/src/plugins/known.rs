@@ -155,6 +155,7 @@ impl Known {
             rolled_back: self.rolled_back.clone(),
             given_up: self.given_up(),
             refused: None,
+            comes_last: false,
             look: self.look,
         })
     }

@@ -4,20 +4,19 @@
 mod seen;
 mod turns;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use dask_operator_runtime::Engine;
 use kube::Client;
 use kube::runtime::events::EventType;
-use tokio::sync::RwLock;
 use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedReceiver};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::attempt::{Means, Outcome};
+use super::attempt::{Means, Outcome, Trials};
 use super::awaited::Awaited;
 use super::failure::LoadFailure;
 use super::fetch::Sources;
@@ -137,7 +136,7 @@ impl Manager {
             marks: Marks::open(parts.kept.marks()),
             kept: parts.kept,
             workshop,
-            trials: RwLock::default(),
+            trials: Trials::default(),
         };
         let manager = Self {
             means: Arc::new(means),
@@ -230,7 +229,7 @@ impl Manager {
     /// Throws out what was kept for namespaces that have no plugins any more.
     fn clear_up(&self) {
         let with_plugins = self.known.keys().filter_map(|id| id.namespace.clone());
-        let with_plugins = with_plugins.collect();
+        let with_plugins: BTreeSet<_> = with_plugins.collect();
         let kept = self.means.kept.clone();
         // Nobody waits for it: removing much takes long.
         tokio::task::spawn_blocking(move || {

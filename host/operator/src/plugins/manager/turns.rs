@@ -40,7 +40,11 @@ impl Manager {
                 self.loads.ended(&id);
                 continue;
             };
-            let attempt = Attempt { refused, ..attempt };
+            let attempt = Attempt {
+                refused,
+                comes_last: self.awaited.is_over() && !self.loads.somebody_waits(),
+                ..attempt
+            };
             self.attempts.spawn(attempt.make(self.means.clone()));
         }
     }
