@@ -1,21 +1,17 @@
 //! What is known of one plugin resource: what is in force, and what is tried.
 
+mod entry;
 mod trials;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use dask_operator_api::{LastGood, PluginMode};
-use dask_operator_core::parent::DaskKind;
-use dask_operator_render::logic::interface;
+use dask_operator_api::LastGood;
 use tokio::time::Instant;
 
 use super::attempt::{Attempt, Outcome};
 use super::failure::{LoadFailure, ROLLED_BACK};
 use super::prepare::Good;
 use super::resource::Resource;
-use super::{Entry, PluginError, Scope};
 use trials::Trials;
 
 /// How long to wait after a first failure, and at most.
@@ -48,6 +44,8 @@ pub(super) struct Known {
     again: Option<Instant>,
     /// Whether the next one looks at the source although it is the same.
     look: bool,
+    /// Whether it was there at the start and nobody knows yet what becomes of it.
+    first: bool,
     /// What fails here again and again, which is for who leads to decide about: what happened, and whether it may go back.
     blamed: Option<(String, bool)>,
 }
@@ -80,8 +78,15 @@ impl Known {
             running: false,
             again: None,
             look: false,
+            first: false,
             blamed: None,
         }
+    }
+
+    /// It was there at the start.
+    pub(super) fn at_start(mut self) -> Self {
+        self.first = true;
+        self
     }
 
     /// The resource has changed. Who `leads` writes the status, and knows it better than a watch that may be late; a status
@@ -189,9 +194,11 @@ impl Known {
         !counts
     }
 
-    /// An attempt has ended. Gives whether something else is in force now.
+    /// An attempt has ended. Gives whether something else is in force now, or held no more.
     pub(super) fn ended(&mut self, outcome: Outcome) -> bool {
         self.running = false;
+        let held = self.holds_first();
+        self.first = false;
         let worked = outcome.failure.is_none();
         let is_exchanged = outcome.good.is_some();
         // What was taken back is so until the source holds something else that works. How the component in force does, a look
@@ -217,7 +224,7 @@ impl Known {
                 self.blamed = None;
                 true
             }
-            None => false,
+            None => held,
         }
     }
 
@@ -315,52 +322,6 @@ impl Known {
         self.blamed = None;
         let fails = |trouble: &mut LoadFailure| trouble.reason == FAILS_IN_OPERATION;
         self.trouble.take_if(fails).is_some()
-    }
-
-    /// What the catalog gets: what is in force; of what was in force and can't be loaded that it is held; of
-    /// all else nothing.
-    pub(super) fn entry(&self) -> Option<Entry> {
-        if let Some(good) = &self.good {
-            return Some(good.entry.clone());
-        }
-        let why = self
-            .failure()
-            .map_or("it is being loaded", |failure| failure.message.as_str());
-        self.held(why, self.resource.scope.clone())
-    }
-
-    /// What was in force holds all that is in `scope`.
-    pub(super) fn held(&self, why: &str, scope: Scope) -> Option<Entry> {
-        if !self.was_in_force() {
-            return None;
-        }
-        let status = &self.resource.status;
-        let error = PluginError {
-            title: format!(
-                "{} {} ({}) of {}",
-                status.name.as_deref().unwrap_or("plugin"),
-                status.version.as_deref().unwrap_or_default(),
-                status.short_digest.as_deref().unwrap_or_default(),
-                self.resource.id
-            ),
-            reason: "PluginNotLoaded",
-            message: format!("it was in force and can't be used now: {why}"),
-        };
-        let had = |name: &str| status.interfaces.iter().any(|interface| interface == name);
-        let logic: BTreeMap<_, Result<Arc<_>, _>> = DaskKind::ALL
-            .into_iter()
-            .filter(|kind| had(interface(*kind).name()))
-            .map(|kind| (kind, Err(error.clone())))
-            .collect();
-        let protects = had("policy") && self.resource.spec.mode == PluginMode::Protect;
-        Some(Entry {
-            id: self.resource.id.clone(),
-            scope,
-            order: self.resource.spec.order,
-            logic,
-            policy: protects.then_some(Err(error)),
-            loaded: None,
-        })
     }
 }
 

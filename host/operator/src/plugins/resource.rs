@@ -1,6 +1,7 @@
 //! DaskPlugin and ClusterDaskPlugin resources, as the rest of this folder takes them.
 
-use std::borrow::Cow;
+mod lean;
+
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -12,11 +13,12 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, Time};
 use kube::core::{NamespaceResourceScope, Selector};
 use kube::{Resource as _, ResourceExt as _};
-use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+use serde::de::DeserializeOwned;
 
 use super::entry::NAMESPACE_NAME;
 use super::failure::{INVALID_SELECTOR, LoadFailure, SETTINGS_TOO_LARGE};
 use super::{PluginId, Scope};
+pub(super) use lean::Lean;
 
 /// How often a file is looked at.
 const FILE_REFRESH: Duration = Duration::from_secs(10);
@@ -258,87 +260,6 @@ impl PluginKind for ClusterDaskPlugin {
     }
 }
 
-/// A plugin resource as a watch takes it in: of its metadata only what is looked at. Above all `managedFields`, which name
-/// each field of the settings, would take many times the memory of their text.
-#[derive(Clone, Debug)]
-pub(super) struct Lean<K>(K);
-
-impl<K: PluginKind> Lean<K> {
-    /// The resource as the rest takes it.
-    pub(super) fn read(self) -> Resource {
-        self.0.read()
-    }
-}
-
-impl<'de, K: PluginKind> Deserialize<'de> for Lean<K> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Wire {
-            metadata,
-            spec,
-            status,
-        } = Wire::<K::Spec>::deserialize(deserializer)?;
-        let metadata = ObjectMeta {
-            name: metadata.name,
-            namespace: metadata.namespace,
-            uid: metadata.uid,
-            resource_version: metadata.resource_version,
-            generation: metadata.generation,
-            creation_timestamp: metadata.creation_timestamp,
-            ..ObjectMeta::default()
-        };
-        Ok(Self(K::of(metadata, spec, status)))
-    }
-}
-
-/// What is read of a plugin resource.
-#[derive(serde::Deserialize)]
-struct Wire<S> {
-    metadata: Metadata,
-    spec: S,
-    status: Option<PluginStatus>,
-}
-
-/// And of its metadata.
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Metadata {
-    name: Option<String>,
-    namespace: Option<String>,
-    uid: Option<String>,
-    resource_version: Option<String>,
-    generation: Option<i64>,
-    creation_timestamp: Option<Time>,
-}
-
-impl<K: PluginKind> kube::Resource for Lean<K> {
-    type DynamicType = ();
-    type Scope = K::Scope;
-
-    fn kind(of: &()) -> Cow<'_, str> {
-        K::kind(of)
-    }
-
-    fn group(of: &()) -> Cow<'_, str> {
-        K::group(of)
-    }
-
-    fn version(of: &()) -> Cow<'_, str> {
-        K::version(of)
-    }
-
-    fn plural(of: &()) -> Cow<'_, str> {
-        K::plural(of)
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        self.0.meta()
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        self.0.meta_mut()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -390,27 +311,6 @@ mod tests {
             }
             (checked, _) => panic!("{checked:?}"),
         }
-        Ok(())
-    }
-
-    #[test]
-    fn of_metadata_only_what_is_looked_at_is_taken_in() -> serde_json::Result<()> {
-        let object = json!({
-            "apiVersion": "kubernetes.dask.org/v1", "kind": "ClusterDaskPlugin",
-            "metadata": {
-                "name": "p", "uid": "u", "generation": 3, "resourceVersion": "7",
-                "creationTimestamp": "2026-01-01T00:00:00Z", "annotations": {"a": "b"},
-                "managedFields": [{"manager": "kubectl", "fieldsV1": {"f:spec": {}}}],
-            },
-            "spec": {"source": {}},
-        });
-        let lean: Lean<ClusterDaskPlugin> = serde_json::from_str(&object.to_string())?;
-        let metadata = lean.meta();
-        assert_eq!(metadata.resource_version.as_deref(), Some("7"));
-        assert!(metadata.managed_fields.is_none() && metadata.annotations.is_none());
-        let resource = lean.read();
-        assert_eq!((resource.uid.as_str(), resource.generation), ("u", 3));
-        assert!(resource.created.is_some());
         Ok(())
     }
 

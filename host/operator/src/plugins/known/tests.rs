@@ -1,6 +1,10 @@
+use std::collections::BTreeMap;
+
 use dask_operator_api::{DaskPlugin, PluginStatus};
+use rstest::rstest;
 use serde_json::{Value, json};
 
+use super::super::{Entry, Scope};
 use super::trials::TRIALS;
 use super::*;
 
@@ -282,13 +286,51 @@ async fn what_who_leads_has_found_at_the_source_is_looked_for() {
     assert!(known.begin().is_some_and(|attempt| attempt.look));
 }
 
+/// A plugin of the cluster with these fields, that has no status.
+fn of_cluster(fields: &Value) -> Known {
+    let mut object = json!({"metadata": {"name": "p"}, "spec": {"source": {"file": {"path": "/p.wasm"}}}});
+    for (name, value) in fields.as_object().into_iter().flatten() {
+        object["spec"][name] = value.clone();
+    }
+    let object = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
+    Known::new(Resource::of_cluster(object))
+}
+
+#[rstest]
+#[case::usual(json!({}), true)]
+#[case::policy(json!({"interfaces": ["worker-group", "policy"]}), true)]
+#[case::logic(json!({"interfaces": ["worker-group"]}), false)]
+#[case::only_monitors(json!({"mode": "monitor"}), false)]
+#[tokio::test(start_paused = true)]
+async fn what_may_be_an_administrators_policy_holds_until_it_is_known(
+    #[case] fields: Value,
+    #[case] expected: bool,
+) {
+    let policy = |known: &Known| known.entry().and_then(|entry| entry.policy);
+    // One that is made later holds nobody up.
+    assert!(policy(&of_cluster(&fields)).is_none() && !of_cluster(&fields).counts());
+    let tenants = known(&json!({})).at_start();
+    assert!(policy(&tenants).is_none());
+    for good in [None, Some(good("sha256:1", 0))] {
+        let mut known = of_cluster(&fields).at_start();
+        assert!(known.begin().is_some());
+        let held = policy(&known);
+        assert_eq!((held.is_some(), known.counts()), (expected, expected));
+        assert!(held.is_none_or(|held| held.is_err()));
+        let failure = good
+            .is_none()
+            .then(|| LoadFailure::new("Unreadable", "no such file"));
+        let is_good = good.is_some();
+        assert_eq!(known.ended(outcome(good, failure)), is_good || expected);
+        assert_eq!((policy(&known).is_some(), known.counts()), (false, is_good));
+    }
+}
+
 #[test]
 fn a_start_waits_for_what_was_in_force_and_for_what_an_administrator_wants() {
     assert!(!known(&json!({})).is_awaited());
     assert!(known(&json!({"digest": "sha256:1"})).is_awaited());
-    let of_cluster = json!({"metadata": {"name": "p"}, "spec": {"source": {"file": {"path": "/p.wasm"}}}});
-    let of_cluster = serde_json::from_value(of_cluster).unwrap_or_else(|error| panic!("{error}"));
-    assert!(Known::new(Resource::of_cluster(of_cluster)).is_awaited());
+    assert!(of_cluster(&json!({})).is_awaited());
 }
 
 #[tokio::test(start_paused = true)]

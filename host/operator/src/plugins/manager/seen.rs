@@ -148,7 +148,13 @@ impl Manager {
                 }
             }
             None => {
-                self.known.insert(id.clone(), Known::new(resource));
+                let known = Known::new(resource);
+                let known = if self.awaited.is_over() {
+                    known
+                } else {
+                    known.at_start()
+                };
+                self.known.insert(id.clone(), known);
             }
         }
         self.begin(&id);
@@ -190,7 +196,7 @@ impl Manager {
             let with_room = quota::no_longer_refused(&self.known, namespace);
             with_room.iter().for_each(|id| self.begin(id));
         }
-        if known.good.is_some() || known.was_in_force() {
+        if known.counts() {
             info!(plugin = %id, "gone: others decide in its place");
             self.exchange();
             (self.swapped)(id.namespace.as_deref());
