@@ -8,7 +8,9 @@ use anyhow::Context;
 use dask_operator_render::logic::ComponentLogic;
 use dask_operator_render::plugins::{self as components, Each, PluginArgs};
 use dask_operator_render::policy::title;
-use dask_operator_runtime::{Cache, CallObserver, CallReport, Compiler, Engine, EngineConfig, Limits};
+use dask_operator_runtime::{
+    Cache, CallObserver, CallReport, Compiler, ContainerMemory, Engine, EngineConfig, Limits,
+};
 use tracing::{debug, error, info, warn};
 
 use crate::metrics::Metrics;
@@ -127,6 +129,7 @@ fn compiler(cache: &Path) -> Option<Compiler> {
     Some(Compiler {
         program: std::env::current_exe().ok()?,
         arguments: vec!["compile".into(), "--cache-dir".into(), cache.into()],
+        memory: ContainerMemory::of_this_process(),
     })
 }
 

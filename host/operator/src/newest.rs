@@ -35,19 +35,20 @@ pub(crate) fn write(path: &Path, content: &[u8], rights: u32) -> io::Result<()> 
     written
 }
 
-/// Removes the oldest of a folder's files that end so, until there are `most` of them, and what was left of files that were
-/// not written to their end.
+/// Removes the oldest of a folder's files that end so, until there are `most` of them and they have no more than `bytes`
+/// together, and what was left of files that were not written to their end.
 ///
 /// # Errors
 ///
 /// When they can't be read or removed.
-pub(crate) fn keep(folder: &Path, end: &str, most: usize) -> io::Result<()> {
+pub(crate) fn keep(folder: &Path, end: &str, most: usize, bytes: u64) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.ends_with(end) {
-            files.push((entry.metadata()?.modified()?, entry.path()));
+            let metadata = entry.metadata()?;
+            files.push((metadata.modified()?, entry.path(), metadata.len()));
         } else if name.starts_with(WRITING)
             && let Ok(modified) = entry.metadata().and_then(|metadata| metadata.modified())
             && modified.elapsed().is_ok_and(|age| age > LEFT_OVER)
@@ -56,9 +57,15 @@ pub(crate) fn keep(folder: &Path, end: &str, most: usize) -> io::Result<()> {
         }
     }
     files.sort();
-    let superfluous = files.len().saturating_sub(most);
-    for (_, path) in files.drain(..superfluous) {
+    let mut count = files.len();
+    let mut size: u64 = files.iter().map(|(_, _, size)| size).sum();
+    for (_, path, of_file) in files {
+        if count <= most && size <= bytes {
+            break;
+        }
         fs::remove_file(path)?;
+        count -= 1;
+        size -= of_file;
     }
     Ok(())
 }
@@ -87,7 +94,7 @@ mod tests {
             let then = SystemTime::now() - Duration::from_secs(age);
             fs::File::options().write(true).open(&path)?.set_modified(then)?;
         }
-        keep(folder, ".json", 2)?;
+        keep(folder, ".json", 2, u64::MAX)?;
         let mut left: Vec<_> = fs::read_dir(folder)?
             .flatten()
             .map(|entry| entry.file_name())
@@ -102,6 +109,8 @@ mod tests {
                 "old.json"
             ]
         );
+        keep(folder, ".json", 2, 1)?;
+        assert!(!folder.join("old.json").exists(), "both have two bytes");
         let path = folder.join("new.json");
         write(&path, b"2", 0o600)?;
         assert_eq!(fs::read(&path)?, b"2");

@@ -85,7 +85,7 @@ fn store(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     // What people write into manifests is nobody else's business.
     newest::write(&path, content, 0o600)?;
     if is_new {
-        newest::keep(folder, ".json", MOST)?;
+        newest::keep(folder, ".json", MOST, u64::MAX)?;
     }
     Ok(())
 }

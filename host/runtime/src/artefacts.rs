@@ -19,8 +19,10 @@ use wasmtime::component::Component;
 
 use crate::{Digest, EngineError, trusted};
 
-/// How many artefacts are kept of components that have no owner. The oldest go first.
+/// How many artefacts are kept of components that have no owner, and what they may take together, in bytes. The oldest go
+/// first.
 const KEPT: usize = 64;
+const BYTES: u64 = 512 << 20;
 
 /// And of those of each owner.
 const KEPT_OF_OWNER: usize = 20;
@@ -100,6 +102,21 @@ impl Artefacts {
         self.prune()
     }
 
+    /// Removes what a process that was ended has not written to its end.
+    pub(crate) fn clear_after(&self, process: u32) {
+        let its = format!(".{process}-");
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.ends_with(".tmp")
+                && name.contains(&its)
+                && let Err(error) = remove(&entry.path())
+            {
+                tracing::warn!(file = %name, "what a compiler has left can't be removed: {error}");
+            }
+        }
+    }
+
     fn path(&self, owner: Option<&str>, digest: &Digest, extension: &str) -> PathBuf {
         let owner = owner.map_or_else(String::new, |owner| {
             format!("{}.", Digest::of(owner.as_bytes()).short())
@@ -157,8 +174,8 @@ impl Artefact {
     }
 }
 
-/// The artefacts that are too many: the oldest of each owner, and while those of all owners take too much, the oldest of
-/// whoever has most.
+/// The artefacts that are too many or too large: the oldest of each owner, and while those of all owners take too much, the
+/// oldest of whoever has most.
 fn superfluous(artefacts: Vec<Artefact>) -> Vec<PathBuf> {
     let mut by_owner: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for artefact in artefacts {
@@ -171,8 +188,11 @@ fn superfluous(artefacts: Vec<Artefact>) -> Vec<PathBuf> {
         let superfluous = artefacts.len().saturating_sub(most);
         gone.extend(artefacts.drain(..superfluous));
     }
-    by_owner.remove(&None);
     let bytes = |artefacts: &[Artefact]| artefacts.iter().map(|artefact| artefact.bytes).sum::<u64>();
+    let mut without_owner = by_owner.remove(&None).unwrap_or_default();
+    while bytes(&without_owner) > BYTES {
+        gone.push(without_owner.remove(0));
+    }
     while by_owner.values().map(|artefacts| bytes(artefacts)).sum::<u64>() > BYTES_OF_OWNERS
         && let Some(most) = by_owner.values_mut().max_by_key(|artefacts| bytes(artefacts))
     {
@@ -319,13 +339,16 @@ mod tests {
             bytes: megabytes << 20,
         };
         let artefacts = vec![
-            artefact("0-0", 9, 600),
+            artefact("0-0", 9, 300),
+            artefact("1-0", 8, 300),
+            artefact("2-0", 7, 100),
             artefact("a.1-0", 8, 60),
             artefact("b.2-0", 3, 200),
             artefact("b.3-0", 2, 200),
             artefact("b.4-0", 1, 200),
         ];
-        assert_eq!(superfluous(artefacts), [Path::new("/cache/b.2-0.cwasm")]);
+        let expected = ["/cache/0-0.cwasm", "/cache/b.2-0.cwasm"].map(Path::new);
+        assert_eq!(superfluous(artefacts), expected);
     }
 
     #[test]

@@ -1,17 +1,15 @@
 //! From WebAssembly to machine code: from the cache, or by the compiler, which runs in a process of
 //! its own where there is one for it.
 
-use std::ffi::OsString;
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::fs;
+use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 
 use crate::artefacts::Artefacts;
+use crate::compiler::Failed;
 use crate::shape::Shape;
 use crate::{Digest, Engine, LoadError, Unfit, trusted};
 
@@ -49,7 +47,8 @@ impl Compiling {
 /// What compiling a component may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompileLimits {
-    /// Addresses of the compiler's process, in bytes: its memory, and as much again for what it never uses.
+    /// Addresses of the compiler's process, in bytes: its memory, and as much again for what it never uses. It gets less
+    /// where a part of the container's memory is less.
     pub memory: u64,
     /// Time of all its threads.
     pub processor: Duration,
@@ -81,7 +80,7 @@ impl Default for CompileLimits {
             memory: 4 << 30,
             processor: Duration::from_secs(300),
             time: Duration::from_secs(600),
-            output: 1 << 30,
+            output: 384 << 20,
             threads: thread::available_parallelism().map_or(1, usize::from).min(4),
             shape: None,
         }
@@ -100,7 +99,8 @@ pub struct ProcessLimits {
 }
 
 impl ProcessLimits {
-    /// Limits this process, for ever. It leaves the processors to others, and no copy of its memory if it crashes.
+    /// Limits this process, for ever. It leaves the processors to others, no copy of its memory if it crashes, and is the
+    /// first to be ended where memory is short.
     ///
     /// # Errors
     ///
@@ -126,6 +126,8 @@ impl ProcessLimits {
             setrlimit(resource, limit)?;
         }
         nice(NICE)?;
+        // Where that is not to be had, others are as likely.
+        let _ = fs::write("/proc/self/oom_score_adj", "1000");
         Ok(())
     }
 }
@@ -133,26 +135,7 @@ impl ProcessLimits {
 /// By how much a compiler is nicer than the program that started it.
 const NICE: i32 = 10;
 
-/// What is read of a compiler's messages, in bytes.
-const MESSAGES: u64 = 64 << 10;
-
-/// A program that compiles a component: it reads it from its standard input and, with
-/// [`compile_into_cache`], puts the result into the cache of the engine that started it. It ends with 0
-/// then, and otherwise with what is wrong on its standard error. After its own arguments it gets `--memory`,
-/// `--processor-seconds` and `--output`, which are its [`ProcessLimits`], and `--owner` where the component has one.
-///
-/// A compiler needs memory, ten times a component's size and more, and its own code; a process of its
-/// own gives both back when it ends, to the last byte. And a component that the compiler fails on, or that is made to take all
-/// there is, takes nothing else with it.
-#[derive(Clone, Debug)]
-pub struct Compiler {
-    /// The file to run.
-    pub program: PathBuf,
-    /// Its arguments.
-    pub arguments: Vec<OsString>,
-}
-
-/// Compiles a component of `owner` and puts it into the engine's cache: what a [`Compiler`] does.
+/// Compiles a component of `owner` and puts it into the engine's cache: what a [`Compiler`](crate::Compiler) does.
 ///
 /// # Errors
 ///
@@ -200,9 +183,14 @@ pub(crate) fn machine_code(
     if let Some(shape) = &compiling.limits.shape {
         shape.check(wasm)?;
     }
+    // Tenants' one after the other.
+    let _turn = owner.map(|_| engine.compiles());
+    if let Some(component) = owner.and_then(|_| cached()) {
+        return Ok((component, Compiled::Cached(started.elapsed())));
+    }
     let mut why = "there is no cache for what is compiled (--cache-dir)".to_owned();
-    if let (Some(compiler), Some(_)) = (engine.compiler(), engine.artefacts()) {
-        match compiler.run(wasm, compiling) {
+    if let (Some(compiler), Some(cache)) = (engine.compiler(), engine.artefacts()) {
+        match compiler.run(wasm, compiling, cache) {
             Ok(()) => match cached() {
                 Some(component) => return Ok((component, Compiled::Now(started.elapsed()))),
                 None => why = "the compiler has put nothing into the cache that can be used".to_owned(),
@@ -244,115 +232,5 @@ fn keep(
             tracing::warn!("a compiled component can't be kept, so the next start takes as long: {error}");
             Ok(component)
         }
-    }
-}
-
-/// Why a compiler has compiled nothing.
-enum Failed {
-    /// It could not be started or not be given the component.
-    NotRun(io::Error),
-    /// It ran.
-    Said(Unfit),
-}
-
-impl Compiler {
-    fn run(&self, wasm: &[u8], compiling: &Compiling) -> Result<(), Failed> {
-        let limits = &compiling.limits;
-        let mut process = Command::new(&self.program)
-            .args(&self.arguments)
-            .args(["--memory".to_owned(), limits.memory.to_string()])
-            .args(["--processor-seconds".to_owned(), seconds(limits.processor)])
-            .args(["--output".to_owned(), limits.output.to_string()])
-            .args(
-                compiling
-                    .owner
-                    .iter()
-                    .flat_map(|owner| ["--owner", owner.as_str()]),
-            )
-            // Addresses for each thread's memory count too, used or not.
-            .env("RAYON_NUM_THREADS", limits.threads.to_string())
-            .env("MALLOC_ARENA_MAX", "2")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(Failed::NotRun)?;
-        let watched = watch(&mut process, wasm, limits.time);
-        if watched.is_err() {
-            // It may have ended meanwhile.
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-        let (given, said, ended) = watched.map_err(Failed::NotRun)?;
-        let Some(status) = ended else {
-            return Err(Failed::Said(Unfit::Compiler(format!(
-                "it was not compiled after {} s",
-                limits.time.as_secs_f32()
-            ))));
-        };
-        if status.success() {
-            return given.map_err(Failed::NotRun);
-        }
-        let said = String::from_utf8_lossy(&said);
-        let last = said
-            .lines()
-            .rfind(|line| !line.trim().is_empty())
-            .unwrap_or_default();
-        let how = match status.signal() {
-            Some(libc::SIGXCPU) => format!(
-                "compiling it takes more than {} s of a processor",
-                limits.processor.as_secs()
-            ),
-            Some(libc::SIGXFSZ) => format!("compiled, it has more than {} MiB", limits.output >> 20),
-            Some(signal) => format!("the compiler was ended by signal {signal}, maybe for want of memory"),
-            None if last.is_empty() => format!("the compiler failed ({status}) and said nothing"),
-            None => last.trim_start_matches("error: ").to_owned(),
-        };
-        Err(Failed::Said(Unfit::Compiler(how)))
-    }
-}
-
-/// Whole seconds, at least one.
-fn seconds(time: Duration) -> String {
-    time.as_secs().max(1).to_string()
-}
-
-/// Whether a compiler took all of its component, what it said, and how it ended; it is ended at the limit.
-type Watched = (io::Result<()>, Vec<u8>, Option<ExitStatus>);
-
-/// Gives a compiler its component, listens to it, and waits for it.
-fn watch(process: &mut Child, wasm: &[u8], limit: Duration) -> io::Result<Watched> {
-    let (stdin, stderr) = (process.stdin.take(), process.stderr.take());
-    thread::scope(|scope| {
-        let give = || stdin.map_or(Ok(()), |mut stdin| stdin.write_all(wasm));
-        let listen = || {
-            let mut said = Vec::new();
-            // What can't be read is missing in a message.
-            let _ = stderr.map(|stderr| stderr.take(MESSAGES).read_to_end(&mut said));
-            said
-        };
-        let given = thread::Builder::new().spawn_scoped(scope, give)?;
-        let said = thread::Builder::new().spawn_scoped(scope, listen)?;
-        let ended = wait(process, limit)?;
-        let given = given.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
-        Ok((given, said.join().unwrap_or_default(), ended))
-    })
-}
-
-/// Waits until a process has ended, or ends it; there is no status then.
-fn wait(process: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
-    let end = Instant::now() + limit;
-    let mut pause = Duration::from_millis(1);
-    loop {
-        if let Some(status) = process.try_wait()? {
-            return Ok(Some(status));
-        }
-        if Instant::now() >= end {
-            process.kill()?;
-            process.wait()?;
-            return Ok(None);
-        }
-        thread::sleep(pause);
-        pause = (2 * pause).min(Duration::from_millis(20));
     }
 }

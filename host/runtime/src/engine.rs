@@ -3,8 +3,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -80,6 +80,8 @@ struct Inner {
     linker: Linker<State>,
     artefacts: Option<Artefacts>,
     compiler: Option<Compiler>,
+    /// Who compiles what has an owner.
+    compiles: Mutex<()>,
     observer: Option<Arc<dyn CallObserver>>,
     /// Who may use the pool; none where there is no pool.
     turns: Option<Turns>,
@@ -113,6 +115,7 @@ impl Engine {
             linker,
             artefacts,
             compiler: compiler.flatten(),
+            compiles: Mutex::default(),
             observer: config.observer,
             turns,
             _clock: clock,
@@ -136,6 +139,11 @@ impl Engine {
 
     pub(crate) fn compiler(&self) -> Option<&Compiler> {
         self.inner.compiler.as_ref()
+    }
+
+    /// Waits until nobody else compiles what has an owner: together they would take several times the memory.
+    pub(crate) fn compiles(&self) -> MutexGuard<'_, ()> {
+        self.inner.compiles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until an instance of a component can be made. It can, as long as the turn is kept.

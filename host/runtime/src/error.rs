@@ -59,6 +59,12 @@ pub enum Unfit {
     /// It could not be compiled, or the result not be kept.
     #[error("{0}")]
     Compiler(String),
+    /// It was not compiled in time, which what else there was to do may have brought about.
+    #[error("{0}")]
+    Late(String),
+    /// There was not enough memory to compile it.
+    #[error("{0}")]
+    NoMemory(String),
     /// It wants something that no component gets.
     #[error(
         "imports `{import}`, but a component gets nothing except `{PACKAGE}/log`{}",
@@ -100,6 +106,18 @@ pub enum Unfit {
     /// It failed while it was asked what it is.
     #[error("{}.{}: {}", .0.interface, .0.function, .0.failure)]
     Call(CallError),
+}
+
+impl Unfit {
+    /// One word in CamelCase, for conditions and metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Late(_) => "PluginDeadlineExceeded",
+            Self::NoMemory(_) => "HostExhausted",
+            Self::Call(error) if error.failure.may_be_of_load() => error.failure.reason(),
+            _ => "Unfit",
+        }
+    }
 }
 
 /// The first few names, and how many there are beside.
@@ -211,6 +229,15 @@ impl Failure {
         !matches!(self, Self::Exhausted(_) | Self::NoTime { .. })
     }
 
+    /// Returns whether what else there was to do may have brought it about.
+    #[must_use]
+    pub fn may_be_of_load(&self) -> bool {
+        matches!(
+            self,
+            Self::Deadline { .. } | Self::NoTime { .. } | Self::Exhausted(_)
+        )
+    }
+
     /// One word in CamelCase, for conditions, events and metrics.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -284,6 +311,31 @@ mod tests {
             Failure::Memory { limit: 256 << 20 }.to_string(),
             "it wanted more than 256 MiB of memory"
         );
+    }
+
+    /// What is late, or has no room, says nothing of the component.
+    #[test]
+    fn what_else_there_was_to_do_makes_nothing_unfit() {
+        let call = |failure| {
+            Unfit::Call(CallError {
+                component: "cluster".to_owned(),
+                digest: Digest::of(b""),
+                interface: "describe",
+                function: "describe",
+                failure: Box::new(failure),
+            })
+        };
+        let limit = Duration::from_secs(1);
+        for (unfit, expected) in [
+            (call(Failure::Deadline { limit }), "PluginDeadlineExceeded"),
+            (call(Failure::Exhausted("full".into())), "HostExhausted"),
+            (call(Failure::Missing), "Unfit"),
+            (Unfit::Late("late".into()), "PluginDeadlineExceeded"),
+            (Unfit::NoMemory("none".into()), "HostExhausted"),
+            (Unfit::Compiler("it traps".into()), "Unfit"),
+        ] {
+            assert_eq!(unfit.reason(), expected, "{unfit}");
+        }
     }
 
     #[test]

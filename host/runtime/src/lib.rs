@@ -25,8 +25,10 @@
 mod answer;
 mod artefacts;
 mod call;
+mod compiler;
 mod compiling;
 mod component;
+mod container;
 pub mod contract;
 mod digest;
 mod engine;
@@ -42,8 +44,10 @@ mod time;
 mod trusted;
 mod turns;
 
-pub use compiling::{CompileLimits, Compiled, Compiler, Compiling, ProcessLimits, compile_into_cache};
+pub use compiler::Compiler;
+pub use compiling::{CompileLimits, Compiled, Compiling, ProcessLimits, compile_into_cache};
 pub use component::{Component, Description};
+pub use container::ContainerMemory;
 pub use digest::Digest;
 pub use engine::{Allocation, Cache, Engine, EngineConfig};
 pub use error::{CallError, EngineError, Failure, LoadError, Unfit};

@@ -98,6 +98,7 @@ fn load_so(cache: &Path, script: &str, compiling: &Compiling) -> Result<Componen
             compiler: Some(Compiler {
                 program: "/bin/sh".into(),
                 arguments: vec!["-c".into(), script.into()],
+                memory: None,
             }),
         }),
         ..EngineConfig::default()
@@ -192,6 +193,58 @@ fn a_compiler_that_fails_is_said() {
     );
 }
 
+/// Else a few components fill the disk that are killed while their code is written.
+#[test]
+fn what_a_compiler_that_fails_was_writing_is_removed() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let cache = dir.path().join("cache");
+    for end in ["exit 1", "kill -9 $$"] {
+        let folder = cache.display();
+        let script = format!(
+            "cat >/dev/null; echo >'{folder}/a-0.cwasm.'$$'-ThreadId(1).tmp'; echo >'{folder}/b-0.cwasm.1-ThreadId(1).tmp'; {end}"
+        );
+        load_with(&cache, &script).expect_err("it failed");
+        let left = fs::read_dir(&cache).expect("a directory").flatten();
+        let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+        assert_eq!(left, ["b-0.cwasm.1-ThreadId(1).tmp"], "{end}");
+    }
+}
+
+/// A stand-in for a compiler notes when it begins and ends.
+#[test]
+fn components_of_tenants_are_compiled_one_after_the_other() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let log = dir.path().join("log");
+    let script = format!(
+        "cat >/dev/null; echo begin >>'{0}'; sleep 0.2; echo end >>'{0}'; exit 1",
+        log.display()
+    );
+    let config = EngineConfig {
+        cache: Some(Cache {
+            dir: dir.path().join("cache"),
+            compiler: Some(Compiler {
+                program: "/bin/sh".into(),
+                arguments: vec!["-c".into(), script.into()],
+                memory: None,
+            }),
+        }),
+        ..EngineConfig::default()
+    };
+    let engine = Engine::new(config).expect("an engine");
+    std::thread::scope(|scope| {
+        for owner in ["team-a", "team-b"] {
+            let compiling = Compiling::of_tenant(owner);
+            let engine = &engine;
+            scope.spawn(move || {
+                Component::load_compiled(engine, "good", &good(), Limits::default(), &compiling)
+                    .expect_err("it failed");
+            });
+        }
+    });
+    let said = fs::read_to_string(&log).expect("a log");
+    assert_eq!(said, "begin\nend\nbegin\nend\n");
+}
+
 #[test]
 fn where_no_other_process_compiles_this_one_does() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -202,6 +255,7 @@ fn where_no_other_process_compiles_this_one_does() {
                 compiler: Some(Compiler {
                     program: program.into(),
                     arguments: Vec::new(),
+                    memory: None,
                 }),
             }),
             ..EngineConfig::default()

@@ -56,7 +56,7 @@ impl LoadFailure {
 
     /// Whether what else there was to do may have brought it about, and not the component that was tried.
     pub(super) fn may_be_of_load(&self) -> bool {
-        ["PluginDeadlineExceeded", "HostExhausted"].contains(&self.reason)
+        ["PluginDeadlineExceeded", "NoTimeLeft", "HostExhausted"].contains(&self.reason)
     }
 
     /// Whether what was in force before this process began must not go on: because somebody has forbidden it, or because

@@ -12,8 +12,9 @@ use dask_operator_sources::verify;
 use super::PluginId;
 use crate::newest;
 
-/// How many are kept of the cluster. The oldest go first.
+/// How many are kept of the cluster, and what they may take together, in bytes. The oldest go first.
 const MOST: usize = 64;
+const BYTES: u64 = 256 << 20;
 
 /// And of each namespace.
 const MOST_OF_NAMESPACE: usize = super::quota::MOST;
@@ -68,16 +69,16 @@ impl Kept {
                 BYTES_OF_NAMESPACES >> 20
             )));
         }
-        let most = match owner.namespace {
-            Some(_) => MOST_OF_NAMESPACE,
-            None => MOST,
+        let (most, most_bytes) = match owner.namespace {
+            Some(_) => (MOST_OF_NAMESPACE, BYTES_OF_NAMESPACES),
+            None => (MOST, BYTES),
         };
         let Some(folder) = path.parent() else {
             return Ok(());
         };
         fs::create_dir_all(folder)?;
         newest::write(&path, bytes, 0o644)?;
-        newest::keep(folder, ".wasm", most)
+        newest::keep(folder, ".wasm", most, most_bytes)
     }
 
     /// Throws out what was kept for other namespaces than these, which have plugins. Blocks.

@@ -90,7 +90,7 @@ impl Workshop {
         };
         let origin = resource.id.to_string();
         let component = Component::load_compiled(&self.engine, &origin, bytes, limits, &compiling)
-            .map_err(|error| LoadFailure::new("Unfit", error.to_string()))?;
+            .map_err(|error| LoadFailure::new(error.reason.reason(), error.to_string()))?;
         let interfaces = wanted(resource, &component)?;
         self.rights.check(resource, &interfaces)?;
         let settings = resource.settings();
