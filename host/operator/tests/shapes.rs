@@ -97,6 +97,7 @@ fn compile(parts: Parts) -> Result<(), String> {
     let compiler = Compiler {
         program: env!("CARGO_BIN_EXE_dask-operator").into(),
         arguments: vec!["compile".into(), "--cache-dir".into(), cache.clone().into()],
+        memory: None,
     };
     let engine = Engine::new(EngineConfig {
         cache: Some(Cache {
@@ -110,6 +111,8 @@ fn compile(parts: Parts) -> Result<(), String> {
     let mut compiling = Compiling::of_tenant("team-a");
     compiling.limits = CompileLimits {
         processor: Duration::from_secs(2),
+        // A quarter of what a container of the chart has.
+        memory: 512 << 20,
         ..compiling.limits
     };
     let error = Component::load_compiled(&engine, "test", &parts.component(), Limits::default(), &compiling)

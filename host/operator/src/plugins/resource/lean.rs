@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use dask_operator_api::PluginStatus;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::Resource as _;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
