@@ -6,6 +6,7 @@
 //! odd object never stops a watch.
 
 mod owner;
+mod parts;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -10,22 +10,22 @@ use std::sync::Arc;
 use dask_operator_core::category::Retry;
 use dask_operator_core::finish::finish;
 use dask_operator_core::gate::{self, CheckedPlan, Limits, Observed as _, Rules};
+use dask_operator_core::json::tree_bytes;
 use dask_operator_core::parent::Parent;
 use dask_operator_core::plan::{ChildKey, ResourceKind};
 use dask_operator_render::convert;
 use dask_operator_render::policy::{Mode, Policy};
 use dask_operator_runtime::contract::{self, ChildAction, Observation, Plan};
 use k8s_openapi::jiff::Timestamp;
-use serde_json::Value;
 
 use crate::changes::{Change, changes};
 use crate::kinds::ExtraKinds;
 use crate::object::Object;
 use crate::observe::Observed;
-use crate::plugins::{Labels, Plugin, PluginError, Plugins, Subject};
+use crate::plugins::{Plugin, PluginError, Plugins, Subject};
 use crate::reconcile::Reconciler;
 use crate::reconcile::memory::Memory;
-use crate::reconcile::room::Room;
+use crate::reconcile::room::{NoRoom, Room, Share};
 use crate::recording::Recording;
 use crate::routes::ParentKey;
 use crate::schedulers::{ClusterKey, Schedulers};
@@ -40,8 +40,6 @@ pub(crate) struct Ground {
     pub(crate) observed: Observed,
     /// When it was looked at, in milliseconds since 1970.
     now: i64,
-    /// The whole parent.
-    value: Value,
     plugin: Arc<Plugin>,
     policies: Vec<Arc<Policy>>,
     extra: ExtraKinds,
@@ -59,13 +57,37 @@ pub(crate) struct Planned {
     pub(crate) to_do: Vec<Change>,
     /// What policies that only monitor have to say.
     pub(crate) remarks: Option<Trouble>,
+    /// The room in memory that it has, until the pass ends.
+    pub(crate) share: Share,
+}
+
+/// Why there is no plan.
+pub(crate) enum Unplanned {
+    /// Something is wrong.
+    Trouble(Trouble),
+    /// It takes memory that others have now.
+    NoRoom(NoRoom),
+}
+
+impl From<Trouble> for Unplanned {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
+}
+
+impl From<NoRoom> for Unplanned {
+    fn from(no_room: NoRoom) -> Self {
+        Self::NoRoom(no_room)
+    }
 }
 
 /// What a component is asked.
 struct Question {
     ground: Ground,
-    /// What it is told; none yet where that is large.
-    observation: Option<Observation>,
+    /// What it is told.
+    observation: Observation,
+    /// The room in memory that this has.
+    share: Share,
 }
 
 /// What becomes of a plan at first.
@@ -73,7 +95,7 @@ enum First {
     /// It passed.
     Passed(Box<Planned>),
     /// It passed, and policies have to be asked about it.
-    ToReview(Box<Plan>),
+    ToReview(Box<Plan>, Share),
 }
 
 /// Where to look for what a component is asked about a resource.
@@ -85,15 +107,18 @@ struct Look {
     extra: ExtraKinds,
     recording: Recording,
     most_told: usize,
+    room: Room,
 }
 
 impl Reconciler {
-    /// Asks the component and the policies, and checks what they say. Gives the resource as they saw it, too.
+    /// Asks the component and the policies, and checks what they say. Gives the resource as they saw it, too. `share` is the
+    /// room in memory that there is for it so far.
     pub(crate) async fn plan(
         &self,
         key: &ParentKey,
         object: Arc<Object>,
-    ) -> (Arc<Object>, Result<Planned, Trouble>) {
+        share: Share,
+    ) -> (Arc<Object>, Result<Planned, Unplanned>) {
         let look = Look {
             key: key.clone(),
             stores: self.stores.clone(),
@@ -102,41 +127,40 @@ impl Reconciler {
             extra: self.extra_kinds.clone(),
             recording: self.recording.clone(),
             most_told: self.most_told,
+            room: self.room.clone(),
         };
         let memory = self.memory.clone();
         let looked = self.aside.run(move || {
             let object = memory.over(object);
-            (object.clone(), look.question(object))
+            (object.clone(), look.question(object, share))
         });
         let (object, question) = looked.await;
         let planned = match question {
             Ok(question) => self.answer(key, question).await,
-            Err(trouble) => Err(trouble),
+            Err(why) => Err(why),
         };
         (object, planned)
     }
 
-    async fn answer(&self, key: &ParentKey, question: Question) -> Result<Planned, Trouble> {
-        let ground = Arc::new(question.ground);
-        let (observation, room) = match question.observation {
-            Some(observation) => (observation, None),
-            None => {
-                let room = self.room.take(ground.observed.bytes()).await;
-                let (ground, key) = (ground.clone(), key.clone());
-                let recording = self.recording.clone();
-                let observation = self.aside.run(move || ground.observation(&key, &recording));
-                (observation.await, room)
-            }
-        };
+    async fn answer(&self, key: &ParentKey, question: Question) -> Result<Planned, Unplanned> {
+        let Question {
+            ground,
+            observation,
+            mut share,
+        } = question;
+        let ground = Arc::new(ground);
         let plan = self.ask(&ground.plugin, &key.namespace, observation).await?;
-        drop(room);
+        // There must not be ever more of these that wait to be looked at.
+        self.room.extend(&mut share, text_bytes(&plan))?;
         let first = {
-            let (ground, memory) = (ground.clone(), self.memory.clone());
-            self.aside.run(move || ground.first(plan, &memory)).await?
+            let (ground, memory, room) = (ground.clone(), self.memory.clone(), self.room.clone());
+            self.aside
+                .run(move || ground.first(plan, &memory, &room, share))
+                .await?
         };
-        let mut plan = match first {
+        let (mut plan, share) = match first {
             First::Passed(planned) => return Ok(*planned),
-            First::ToReview(plan) => *plan,
+            First::ToReview(plan, share) => (*plan, share),
         };
         let children = std::mem::take(&mut plan.children);
         let (policies, parent) = (ground.policies.clone(), ground.observed.parent.json.clone());
@@ -147,9 +171,10 @@ impl Reconciler {
         let reviewed = reviewed.map_err(Trouble::review)?;
         plan.children = reviewed.children;
         let remarks = Trouble::remarks(&reviewed.remarks);
-        let memory = self.memory.clone();
+        let (memory, room) = (self.memory.clone(), self.room.clone());
+        let titles = ground.all_titles();
         self.aside
-            .run(move || ground.passed(plan, &ground.all_titles(), remarks, &memory))
+            .run(move || ground.passed(plan, &titles, remarks, &memory, &room, share))
             .await
     }
 
@@ -174,36 +199,39 @@ impl Reconciler {
 
 impl Look {
     /// What the component has to be told, and what it is measured by.
-    fn question(&self, object: Arc<Object>) -> Result<Question, Trouble> {
-        let value = object.value();
-        let parent = Parent::from_object(&value).map_err(|error| Trouble::invalid(error.to_string()))?;
-        let (plugin, policies) = self.deciders(&value)?;
+    fn question(&self, object: Arc<Object>, mut share: Share) -> Result<Question, Unplanned> {
+        let parent = object.parent(self.key.kind);
+        let parent = parent.map_err(|error| Trouble::invalid(error.to_string()))?;
+        let (plugin, policies) = self.deciders(&object)?;
         tracing::Span::current().record("plugin", &plugin.title);
         self.are_listed(&plugin)?;
         let mut observed = Observed::new(&self.stores, object, &parent, &plugin.child_kinds);
         let cluster = ClusterKey::new(&parent.namespace, &parent.cluster);
         let bytes = observed.bytes();
         if bytes > self.most_told {
-            return Err(Trouble::too_large(&plugin.title, self.most_told));
+            return Err(Trouble::too_large(&plugin.title, self.most_told).into());
         }
+        self.room.extend(&mut share, bytes + observed.parent.json.len())?;
         observed.scheduler = self.schedulers.state(&cluster, &self.key);
         let ground = Ground {
             parent,
             observed,
             now: Timestamp::now().as_millisecond(),
-            value,
             plugin,
             policies,
             extra: self.extra.clone(),
         };
-        let tells = || ground.observation(&self.key, &self.recording);
-        let observation = Room::is_not_needed(bytes).then(tells);
-        Ok(Question { ground, observation })
+        let observation = ground.observation(&self.key, &self.recording);
+        Ok(Question {
+            ground,
+            observation,
+            share,
+        })
     }
 
     /// Who decides about a resource.
-    fn deciders(&self, value: &Value) -> Result<(Arc<Plugin>, Vec<Arc<Policy>>), Trouble> {
-        let labels = labels(value);
+    fn deciders(&self, object: &Object) -> Result<(Arc<Plugin>, Vec<Arc<Policy>>), Trouble> {
+        let labels = object.labels();
         let subject = Subject {
             kind: self.key.kind,
             namespace: &self.key.namespace,
@@ -240,20 +268,41 @@ impl Ground {
         observation
     }
 
+    /// How much memory what a plan wants takes: what is to be applied becomes a tree, and is compared with the tree of what
+    /// is there.
+    fn weight(&self, plan: &Plan) -> usize {
+        let weight = |child: &contract::DesiredChild| match &child.action {
+            ChildAction::Keep => 0,
+            ChildAction::Create(text) => text.len(),
+            ChildAction::Apply(text) => {
+                let there = self.observed.child(&key(child));
+                tree_bytes(text) + there.map_or(0, |there| tree_bytes(&*there.json))
+            }
+        };
+        plan.children.iter().map(weight).sum()
+    }
+
     /// Checks what the component planned.
-    fn first(self: &Arc<Self>, plan: Plan, memory: &Memory) -> Result<First, Trouble> {
+    fn first(
+        self: &Arc<Self>,
+        plan: Plan,
+        memory: &Memory,
+        room: &Room,
+        mut share: Share,
+    ) -> Result<First, Unplanned> {
         let title = &self.plugin.title;
         let remarks = if self.policies.is_empty() {
             None
         } else if writes(&plan, &self.observed) {
+            room.extend(&mut share, self.weight(&plan))?;
             // Policies are asked about what may be, so that nobody is blamed for another's plan.
             self.check(plan.clone(), title)?;
-            return Ok(First::ToReview(Box::new(plan)));
+            return Ok(First::ToReview(Box::new(plan), share));
         } else {
             let monitors = self.policies.iter().any(|policy| policy.mode == Mode::Monitor);
-            still_said(&self.value).filter(|_| monitors)
+            monitors.then(|| still_said(&self.observed.parent)).flatten()
         };
-        let planned = self.passed(plan, title, remarks, memory)?;
+        let planned = self.passed(plan, title, remarks, memory, room, share)?;
         Ok(First::Passed(Box::new(planned)))
     }
 
@@ -264,7 +313,13 @@ impl Ground {
         whose: &str,
         remarks: Option<Trouble>,
         memory: &Memory,
-    ) -> Result<Planned, Trouble> {
+        room: &Room,
+        mut share: Share,
+    ) -> Result<Planned, Unplanned> {
+        let weight = self.weight(&plan);
+        room.extend(&mut share, weight)?;
+        // What the component was told is gone.
+        share.reduce(weight);
         let mut plan = self.check(plan, whose)?;
         let children: Vec<_> = std::mem::take(&mut plan.children)
             .into_iter()
@@ -278,6 +333,7 @@ impl Ground {
             children: children.len(),
             to_do: changes(&self.observed, children, &answers),
             remarks,
+            share,
         })
     }
 
@@ -305,21 +361,26 @@ impl Ground {
     }
 }
 
-/// The labels of a whole object.
-fn labels(value: &Value) -> Labels {
-    let labels = value["metadata"]["labels"].as_object().into_iter().flatten();
-    labels
-        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
-        .collect()
+/// How many bytes of text a plan has of its children.
+fn text_bytes(plan: &Plan) -> usize {
+    let text = |child: &contract::DesiredChild| match &child.action {
+        ChildAction::Keep => 0,
+        ChildAction::Create(text) | ChildAction::Apply(text) => text.len(),
+    };
+    plan.children.iter().map(text).sum()
+}
+
+/// Which child it is.
+fn key(child: &contract::DesiredChild) -> ChildKey {
+    ChildKey {
+        kind: ResourceKind::new(child.key.api_version.as_str(), child.key.kind.as_str()),
+        name: child.key.name.clone(),
+    }
 }
 
 /// Whether a plan would write something: children to apply, children to create that
 /// aren't there, children that are there and not in it, or something beside children.
 fn writes(plan: &Plan, observed: &Observed) -> bool {
-    let key = |child: &contract::DesiredChild| ChildKey {
-        kind: ResourceKind::new(child.key.api_version.as_str(), child.key.kind.as_str()),
-        name: child.key.name.clone(),
-    };
     let planned: HashSet<ChildKey> = plan.children.iter().map(key).collect();
     let changes = plan.children.iter().any(|child| match child.action {
         ChildAction::Keep => false,
@@ -337,7 +398,8 @@ fn writes(plan: &Plan, observed: &Observed) -> bool {
 
 /// What policies that only monitor said of an earlier plan: it still holds of what that
 /// plan made.
-fn still_said(value: &Value) -> Option<Trouble> {
+fn still_said(parent: &Object) -> Option<Trouble> {
+    let value = parent.without_spec();
     let conditions = value["status"]["conditions"].as_array()?;
     let said = conditions
         .iter()

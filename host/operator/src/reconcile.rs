@@ -13,7 +13,7 @@ use std::time::Duration;
 use dask_operator_core::category::{Cause, Retry};
 use dask_operator_core::parent::{DaskKind, Parent};
 use dask_operator_core::plan::{Owner, ResourceKind};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 use tracing::{Instrument, debug, info, info_span, warn};
 
@@ -25,7 +25,7 @@ use crate::kinds::{ExtraKinds, Kind};
 use crate::metrics::Metrics;
 use crate::object::{Object, OwnerReference};
 use crate::observe::Observed;
-use crate::planning::Planned;
+use crate::planning::{Planned, Unplanned};
 use crate::plugins::Plugins;
 use crate::recording::Recording;
 use crate::routes::ParentKey;
@@ -38,7 +38,7 @@ use crate::written::{Wrote, soonest};
 use memory::Memory;
 use pace::{Account, Count, MOST_WRITES, WINDOW};
 use report::Said;
-use room::Room;
+use room::{NoRoom, Room, Share};
 
 /// A plan that wants to be asked again sooner is not: what changes brings the resource back anyhow.
 const SOONEST: Duration = Duration::from_secs(1);
@@ -134,33 +134,52 @@ impl Reconciler {
 
     /// Goes over the resource once. `failures` is how often that failed in a row.
     pub async fn reconcile(&self, key: &ParentKey, failures: u32) -> Outcome {
+        let mut share = Share::default();
+        loop {
+            match self.go_over(key, failures, share).await {
+                Ok(outcome) => return outcome,
+                // It may be long until there is room: then all is looked at anew.
+                Err(NoRoom(bytes)) => share = self.room.take(bytes).await,
+            }
+        }
+    }
+
+    /// Goes over the resource as it is now, with this room in memory.
+    async fn go_over(&self, key: &ParentKey, failures: u32, share: Share) -> Result<Outcome, NoRoom> {
         let object = self.stores.parent(key).filter(|object| !object.terminating);
         let Some(object) = object.filter(|_| self.selection.has(&key.namespace)) else {
             self.schedulers.forget(key);
-            return Outcome::Gone;
+            return Ok(Outcome::Gone);
         };
         if self.stores.is_left_over(&object) {
             debug!(%key, "waits for garbage collection: its owner was deleted and made anew");
             self.schedulers.forget(key);
             // It may also be that the watch of owners lags behind: not everybody is told when it shows the new one.
-            return Outcome::Done(Some(LEFT_OVER));
+            return Ok(Outcome::Done(Some(LEFT_OVER)));
         }
         let span = info_span!(
             "reconcile", kind = key.kind.kind(), namespace = %key.namespace, name = %key.name, plugin = tracing::field::Empty
         );
-        self.pass(key, object, failures).instrument(span).await
+        self.pass(key, object, failures, share).instrument(span).await
     }
 
-    async fn pass(&self, key: &ParentKey, object: Arc<Object>, failures: u32) -> Outcome {
+    async fn pass(
+        &self,
+        key: &ParentKey,
+        object: Arc<Object>,
+        failures: u32,
+        share: Share,
+    ) -> Result<Outcome, NoRoom> {
         let start = Instant::now();
-        let (object, planned) = self.plan(key, object).await;
+        let (object, planned) = self.plan(key, object, share).await;
         let duration = start.elapsed();
         let planned = match planned {
             Ok(planned) => planned,
-            Err(trouble) => return self.fail_static(key, &object, trouble).await,
+            Err(Unplanned::Trouble(trouble)) => return Ok(self.fail_static(key, &object, trouble).await),
+            Err(Unplanned::NoRoom(no_room)) => return Err(no_room),
         };
         debug!(?duration, children = planned.children, "planned");
-        self.carry_out(key, object, planned, failures).await
+        Ok(self.carry_out(key, object, planned, failures).await)
     }
 
     async fn carry_out(
@@ -177,6 +196,7 @@ impl Reconciler {
             children,
             to_do,
             remarks,
+            share: _share,
         } = planned;
         let (parent, observed) = (&ground.parent, &ground.observed);
         let present = observed.all().filter(|(_, child)| !child.terminating).count();
@@ -253,7 +273,7 @@ impl Reconciler {
             return Ok(Wrote::Nothing);
         };
         let (now, then) = (object.clone(), observed.worker_group(group).cloned());
-        let numbers = move || (replicas_of(&now), then.as_deref().map(replicas_of));
+        let numbers = move || (now.replicas(), then.map(|then| then.replicas()));
         let (before, seen) = self.aside.run(numbers).await;
         if before == replicas {
             return Ok(Wrote::Nothing);
@@ -340,11 +360,6 @@ impl Reconciler {
 /// The Dask cluster that a resource is or belongs to.
 fn cluster(parent: &Parent) -> ClusterKey {
     ClusterKey::new(&parent.namespace, &parent.cluster)
-}
-
-/// How many replicas a worker group shall have.
-fn replicas_of(group: &Object) -> Value {
-    group.value()["spec"]["worker"]["replicas"].take()
 }
 
 impl Change {

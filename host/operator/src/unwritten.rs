@@ -24,7 +24,7 @@ pub(crate) struct Status {
 impl Status {
     /// The object with this status; none where it has not the one any more that was there.
     pub(crate) fn over(&self, object: &Object) -> Option<Object> {
-        (object.value()["status"] == self.instead_of).then(|| object.with_status(&self.status))
+        (object.without_spec()["status"] == self.instead_of).then(|| object.with_status(&self.status))
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) struct Report {
 impl Report {
     /// Of a plan that was carried out. What is wrong and is news comes before the plan's events.
     pub(super) fn of_plan(kind: DaskKind, object: &Object, said: Said) -> Self {
-        let value = object.value();
+        let value = object.without_spec();
         let mut conditions = said.conditions;
         conditions.extend(said.troubles.iter().map(Trouble::as_condition));
         let wanted = status::desired(&said.status, &conditions, &value, &now());
@@ -56,7 +56,7 @@ impl Report {
 
     /// Of a resource for which there is no plan: all else stays as it is.
     pub(super) fn of_trouble(kind: DaskKind, object: &Object, trouble: Trouble) -> Self {
-        let value = object.value();
+        let value = object.without_spec();
         let wanted = status::with_condition(&value, &HOST_CONDITIONS, &trouble.as_condition(), &now());
         Self::new(kind, value, wanted, &[trouble])
     }

@@ -190,3 +190,70 @@ async fn more_than_a_component_can_be_told_is_said() {
         "{message}"
     );
 }
+
+/// Waits until children of so many clusters are applied, and gives the names of those whose are.
+async fn applied(server: &Server, least: usize) -> Vec<String> {
+    let names = || {
+        let requests = server.requests();
+        let name = |request: String| request.strip_prefix("APPLY services/").map(str::to_owned);
+        requests.into_iter().filter_map(name).collect::<Vec<_>>()
+    };
+    while names().len() < least {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Now those would come that should not.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    names()
+}
+
+/// What is to be applied is a tree until the pass ends, of a hundred times the memory of its text here. Trees of many
+/// clusters together would end the operator.
+#[tokio::test]
+async fn plans_that_take_much_memory_are_carried_out_some_at_a_time()
+-> Result<(), tokio::time::error::Elapsed> {
+    let plan = |observation: &Observation| {
+        let parent: Value = serde_json::from_str(&observation.parent).unwrap_or_default();
+        let name = parent["metadata"]["name"].as_str().unwrap_or_default();
+        let labels = json!({"dask.org/cluster-name": name});
+        let lists = vec!["[]"; 330_000].join(",");
+        let mut service = child("Service", name, ChildAction::Apply);
+        service.action = ChildAction::Apply(format!(
+            r#"{{"metadata": {{"labels": {labels}}}, "spec": {{"x": [{lists}]}}}}"#
+        ));
+        Ok(Ok(Plan {
+            children: vec![service],
+            ..empty()
+        }))
+    };
+    let clusters = ["a", "b", "c"].map(|name| {
+        let mut cluster = parent("DaskCluster", &json!({}));
+        cluster["metadata"]["name"] = name.into();
+        cluster["metadata"]["uid"] = name.into();
+        cluster
+    });
+    let never = Refusal {
+        what: ("APPLY", ""),
+        answer: (0, "", ""),
+    };
+    let World { server, reconciler } = World::new(Some(never), &clusters, plan);
+    let reconciler = Arc::new(reconciler);
+    let passes = ["a", "b", "c"].map(|name| {
+        let reconciler = reconciler.clone();
+        let pass = async move {
+            let key = ParentKey::new(DaskKind::Cluster, "n", name);
+            reconciler.reconcile(&key, 0).await
+        };
+        (name, tokio::spawn(pass))
+    });
+    let limit = Duration::from_secs(60);
+    let first = tokio::time::timeout(limit, applied(&server, 2)).await?;
+    assert_eq!(first.len(), 2, "{first:?}");
+    for (name, pass) in &passes {
+        if first.iter().any(|first| first == name) {
+            pass.abort();
+        }
+    }
+    let all = tokio::time::timeout(limit, applied(&server, 3)).await?;
+    assert_eq!(all, ["a", "b", "c"]);
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! What is read of an object without a tree of all that users write into it: a tree may take eighty times as much memory
+//! as the text.
+
+use std::collections::BTreeMap;
+
+use dask_operator_core::parent::{DaskKind, Parent, ParentError};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::{Fields, Object};
+
+impl Object {
+    /// The Dask resource of this kind that it is.
+    ///
+    /// # Errors
+    ///
+    /// When it has no `spec.cluster`, where its kind needs one.
+    pub fn parent(&self, kind: DaskKind) -> Result<Parent, ParentError> {
+        let cluster = match kind {
+            DaskKind::Cluster | DaskKind::Job => Some(&self.name),
+            DaskKind::WorkerGroup | DaskKind::Autoscaler => self.spec_cluster.as_ref(),
+        };
+        let cluster = cluster.filter(|cluster| !cluster.is_empty());
+        Ok(Parent {
+            kind,
+            name: self.name.to_string(),
+            namespace: self.namespace.to_string(),
+            uid: self.uid.to_string(),
+            cluster: cluster.ok_or(ParentError::Missing("spec.cluster"))?.to_string(),
+        })
+    }
+
+    /// `metadata.labels`
+    #[must_use]
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Labelled {
+            metadata: Metadata,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Metadata {
+            labels: BTreeMap<String, String>,
+        }
+        let labelled: Labelled = serde_json::from_str(&self.json).unwrap_or_default();
+        labelled.metadata.labels
+    }
+
+    /// `spec.worker.replicas`, of worker groups; null where there is none.
+    #[must_use]
+    pub fn replicas(&self) -> Value {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Group {
+            spec: Spec,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Spec {
+            worker: Worker,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Worker {
+            replicas: Value,
+        }
+        let group: Group = serde_json::from_str(&self.json).unwrap_or_default();
+        group.spec.worker.replicas
+    }
+
+    /// The object as a value, without its `spec`.
+    #[must_use]
+    pub fn without_spec(&self) -> Value {
+        let mut fields: Fields = serde_json::from_str(&self.json).unwrap_or_default();
+        fields.remove("spec");
+        let read = |(name, raw): (String, Box<RawValue>)| {
+            let value: Value = serde_json::from_str(raw.get()).ok()?;
+            Some((name, value))
+        };
+        Value::Object(fields.into_iter().filter_map(read).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dask_operator_core::names::DASK_API_VERSION;
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+    use crate::object::tests::object;
+
+    fn group() -> Value {
+        json!({
+            "apiVersion": DASK_API_VERSION, "kind": "DaskWorkerGroup",
+            "metadata": {"name": "g", "namespace": "n", "uid": "u", "generation": 2, "labels": {"team": "a"}},
+            "spec": {"cluster": "a", "worker": {"replicas": 1}},
+            "status": {"phase": "Running"},
+        })
+    }
+
+    /// It is the same, whether a tree was made of it or not.
+    #[rstest]
+    #[case("DaskWorkerGroup", DaskKind::WorkerGroup, json!({"cluster": "a"}))]
+    #[case("DaskCluster", DaskKind::Cluster, json!({}))]
+    #[case("DaskJob", DaskKind::Job, json!({"cluster": "other"}))]
+    #[case("DaskAutoscaler", DaskKind::Autoscaler, json!({"cluster": ""}))]
+    #[case("DaskAutoscaler", DaskKind::Autoscaler, json!({"cluster": 1}))]
+    fn whose_children_it_is_about(#[case] kind: &str, #[case] dask: DaskKind, #[case] spec: Value) {
+        let mut value = group();
+        value["kind"] = kind.into();
+        value["spec"] = spec;
+        assert_eq!(object(&value).parent(dask), Parent::from_object(&value));
+    }
+
+    #[test]
+    fn labels_are_read_alone() {
+        let labels = object(&group()).labels();
+        assert_eq!(labels, BTreeMap::from([("team".to_owned(), "a".to_owned())]));
+        assert!(object(&json!({"metadata": {"name": "g"}})).labels().is_empty());
+    }
+
+    #[rstest]
+    #[case(json!({"worker": {"replicas": 3, "spec": {"containers": []}}}), json!(3))]
+    #[case(json!({"worker": {}}), Value::Null)]
+    #[case(Value::Null, Value::Null)]
+    fn replicas_are_read_alone(#[case] spec: Value, #[case] replicas: Value) {
+        let mut value = group();
+        value["spec"] = spec;
+        assert_eq!(object(&value).replicas(), replicas);
+    }
+
+    #[test]
+    fn all_but_the_spec_can_be_had() {
+        let mut expected = group();
+        if let Some(fields) = expected.as_object_mut() {
+            fields.remove("spec");
+        }
+        assert_eq!(object(&group()).without_spec(), expected);
+    }
+}
