@@ -48,6 +48,10 @@ pub struct Object {
     pub spec_cluster: Option<Box<str>>,
     /// `spec.nodeName`, of pods.
     pub node: Option<Box<str>>,
+    /// `status.podIP`, of pods.
+    pub pod_ip: Option<Box<str>>,
+    /// Whether its condition `Ready` holds, of pods.
+    pub is_ready: bool,
     /// Whether this operator wrote its label `dask.org/cluster-name`, as the API server has noted: it does so with all that
     /// it makes, and with nothing else. Also where the API server has noted nothing at all.
     pub is_made_here: bool,
@@ -109,6 +113,10 @@ impl Object {
         let annotations: Fields = lenient(metadata.get("annotations").map(AsRef::as_ref));
         let finalizers: Vec<String> = lenient(metadata.get("finalizers").map(AsRef::as_ref));
         let spec: SpecParts = lenient(fields.get("spec").map(AsRef::as_ref));
+        let status: StatusParts = match keep {
+            Keep::Pod => lenient(fields.get("status").map(AsRef::as_ref)),
+            Keep::Whole => StatusParts::default(),
+        };
         let has_kopf_marks = finalizers.iter().any(|finalizer| finalizer == KOPF_FINALIZER)
             || annotations.keys().any(|name| name.starts_with(KOPF_ANNOTATIONS));
         let mut object = Self {
@@ -125,6 +133,8 @@ impl Object {
             component_label: labels.get("dask.org/component").cloned(),
             spec_cluster: spec.cluster,
             node: spec.node_name.clone(),
+            is_ready: status.is_ready(),
+            pod_ip: status.pod_ip.filter(|address| !address.is_empty()),
             is_made_here: is_made_here(&lenient::<Vec<_>>(managed.as_deref())),
             has_kopf_marks,
             json: Arc::default(),
@@ -244,6 +254,30 @@ struct SpecParts {
     node_name: Option<Box<str>>,
 }
 
+/// Of a pod's status, what its scheduler is found by.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct StatusParts {
+    #[serde(rename = "podIP")]
+    pod_ip: Option<Box<str>>,
+    conditions: Vec<ConditionParts>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ConditionParts {
+    #[serde(rename = "type")]
+    type_: Box<str>,
+    status: Box<str>,
+}
+
+impl StatusParts {
+    fn is_ready(&self) -> bool {
+        let is_it = |condition: &ConditionParts| &*condition.type_ == "Ready" && &*condition.status == "True";
+        self.conditions.iter().any(is_it)
+    }
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct NodeName {
@@ -341,7 +375,7 @@ pub(crate) mod tests {
                 }],
             },
             "spec": {"nodeName": "node-1", "containers": [{"name": "worker"}]},
-            "status": {"phase": "Running"},
+            "status": {"phase": "Running", "podIP": "10.1.0.1", "conditions": [{"type": "Ready", "status": "True"}]},
         })
     }
 
@@ -375,7 +409,7 @@ pub(crate) mod tests {
         );
         let value = object.value();
         assert_eq!(value["spec"], json!({"nodeName": "node-1"}));
-        assert_eq!(value["status"], json!({"phase": "Running"}));
+        assert_eq!(value["status"], pod()["status"]);
         assert_eq!(value["metadata"]["managedFields"], Value::Null);
         assert_eq!(value["metadata"]["labels"], pod()["metadata"]["labels"]);
     }
@@ -390,6 +424,22 @@ pub(crate) mod tests {
         );
         let whole: Watched<false> = serde_json::from_value(pod()).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(whole.into_object().value()["spec"], pod()["spec"]);
+    }
+
+    #[rstest]
+    #[case::ready(json!({"podIP": "10.1.0.1", "conditions": [{"type": "Ready", "status": "True"}]}), true, Some("10.1.0.1"))]
+    #[case::not_ready(json!({"podIP": "10.1.0.1", "conditions": [{"type": "Ready", "status": "False"}]}), false, Some("10.1.0.1"))]
+    #[case::scheduled(json!({"podIP": "", "conditions": [{"type": "PodScheduled", "status": "True"}]}), false, None)]
+    #[case::new(json!({}), false, None)]
+    fn where_a_pod_is_and_whether_it_is_ready(
+        #[case] status: Value,
+        #[case] is_ready: bool,
+        #[case] address: Option<&str>,
+    ) {
+        let mut pod = pod();
+        pod["status"] = status;
+        let object = object(&pod);
+        assert_eq!((object.is_ready, object.pod_ip.as_deref()), (is_ready, address));
     }
 
     #[rstest]

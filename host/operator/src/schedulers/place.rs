@@ -1,12 +1,17 @@
 //! Where a scheduler is reached, from what the stores have.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use dask_operator_core::names::SCHEDULER;
-use dask_operator_core::parent::{DaskKind, Parent};
+use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_scheduler::{Address, Scheme};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::ClusterKey;
+use crate::object::Object;
 use crate::routes::ParentKey;
 use crate::stores::Stores;
 
@@ -25,14 +30,40 @@ pub struct Place {
 const COMM: (&str, u16) = ("tcp-comm", 8786);
 const DASHBOARD: &str = "http-dashboard";
 
+/// What is read of a Service: each question to a scheduler begins with it, and users write into it, too.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Service {
+    spec: Spec,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    #[serde(rename = "type")]
+    type_: Box<str>,
+    #[serde(rename = "clusterIP")]
+    cluster_ip: Box<str>,
+    selector: BTreeMap<String, String>,
+    ports: Vec<Port>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Port {
+    name: Box<str>,
+    port: u16,
+    target_port: Value,
+}
+
 /// Finds the scheduler of a cluster: at the address that Kubernetes gave its Service, or else its pod. Others are none, such
 /// as names: whoever writes the cluster would choose what the operator connects to. For the same reason the Service has to
 /// be the cluster's own, and to lead to pods. The text says why there is no such place.
 pub(super) fn find(stores: &Stores, cluster: &ClusterKey, tls: bool) -> Result<Place, String> {
     let name = format!("{}{SCHEDULER}", cluster.name);
     let pods = stores.schedulers(&cluster.namespace, &cluster.name);
-    let pod = pods.iter().filter(|pod| !pod.terminating).map(|pod| pod.value());
-    let Some(pod) = pod.into_iter().find(is_ready) else {
+    let is_up = |pod: &&Arc<Object>| pod.is_ready && !pod.terminating;
+    let Some(pod) = pods.iter().find(is_up) else {
         return Err("no scheduler pod is ready".to_owned());
     };
     let Some(owner) = stores.parent(&ParentKey::new(
@@ -42,13 +73,9 @@ pub(super) fn find(stores: &Stores, cluster: &ClusterKey, tls: bool) -> Result<P
     )) else {
         return Err(format!("there is no DaskCluster {}", cluster.name));
     };
-    let owner = Parent {
-        kind: DaskKind::Cluster,
-        name: owner.name.to_string(),
-        namespace: owner.namespace.to_string(),
-        uid: owner.uid.to_string(),
-        cluster: owner.name.to_string(),
-    };
+    let owner = owner
+        .parent(DaskKind::Cluster)
+        .map_err(|error| error.to_string())?;
     let kind = ResourceKind::new("v1", "Service");
     let Some(service) = stores
         .of(&kind)
@@ -61,51 +88,34 @@ pub(super) fn find(stores: &Stores, cluster: &ClusterKey, tls: bool) -> Result<P
             "the Service {name} is not one that was made for this cluster: delete or rename it, so that it can be made"
         ));
     }
-    let service = service.value();
-    let text = |value: &Value| {
-        value
-            .as_str()
-            .filter(|text| !text.is_empty() && *text != "None")
-            .map(str::to_owned)
-    };
-    let spec = &service["spec"];
-    let selects = spec["selector"]
-        .as_object()
-        .is_some_and(|selector| !selector.is_empty());
-    let leads_to_pods = selects && spec["type"] != "ExternalName";
-    let (host, of_pod) = match text(&spec["clusterIP"]).filter(|_| leads_to_pods) {
-        Some(address) => (address, false),
-        None => (
-            text(&pod["status"]["podIP"]).ok_or_else(|| "the scheduler pod has no address".to_owned())?,
-            true,
-        ),
+    // One that makes no sense is asked for at its pod.
+    let Service { spec } = serde_json::from_str(&service.json).unwrap_or_default();
+    let leads_to_pods = !spec.selector.is_empty() && &*spec.type_ != "ExternalName";
+    let has_address = !spec.cluster_ip.is_empty() && &*spec.cluster_ip != "None";
+    let of_pod = !(leads_to_pods && has_address);
+    let host = if of_pod {
+        let address = pod.pod_ip.as_deref();
+        address.ok_or_else(|| "the scheduler pod has no address".to_owned())?
+    } else {
+        &*spec.cluster_ip
     };
     let port = |name: &str| {
-        let ports = spec["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let port = ports.iter().find(|port| port["name"] == name)?;
-        let target = port["targetPort"].as_u64().filter(|_| of_pod);
-        u16::try_from(target.or(port["port"].as_u64())?).ok()
+        let port = spec.ports.iter().find(|port| &*port.name == name)?;
+        let target = port.target_port.as_u64().filter(|_| of_pod);
+        target.map_or(Some(port.port), |target| u16::try_from(target).ok())
     };
     let scheme = if tls { Scheme::Tls } else { Scheme::Tcp };
-    let comm = Address::new(scheme, host.clone(), port(COMM.0).unwrap_or(COMM.1));
+    let comm = Address::new(scheme, host, port(COMM.0).unwrap_or(COMM.1));
     let bracketed = if host.contains(':') {
         format!("[{host}]")
     } else {
-        host
+        host.to_owned()
     };
     Ok(Place {
         namespace: cluster.namespace.clone(),
         comm,
         http: port(DASHBOARD).map(|port| format!("http://{bracketed}:{port}")),
     })
-}
-
-fn is_ready(pod: &Value) -> bool {
-    let conditions = pod["status"]["conditions"].as_array();
-    conditions
-        .into_iter()
-        .flatten()
-        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 #[cfg(test)]
@@ -118,6 +128,20 @@ mod tests {
     use crate::kinds::Kind;
     use crate::object::tests::object;
 
+    fn pod(name: &str, ready: bool) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": name, "namespace": "n", "uid": name,
+                "labels": {"dask.org/cluster-name": "a", "dask.org/component": "scheduler"},
+            },
+            "status": {
+                "podIP": "10.1.0.1",
+                "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}],
+            },
+        })
+    }
+
     fn stores(pods: &[(&str, bool)], service: Option<Value>) -> Stores {
         let kinds = ["Pod", "Service"].map(|kind| Kind::of(ResourceKind::new("v1", kind)));
         let stores = Stores::new(kinds);
@@ -127,20 +151,7 @@ mod tests {
                 .map(|store| store.shown(object(&value)));
         };
         for (name, ready) in pods {
-            put(
-                "Pod",
-                json!({
-                    "apiVersion": "v1", "kind": "Pod",
-                    "metadata": {
-                        "name": name, "namespace": "n", "uid": name,
-                        "labels": {"dask.org/cluster-name": "a", "dask.org/component": "scheduler"},
-                    },
-                    "status": {
-                        "podIP": "10.1.0.1",
-                        "conditions": [{"type": "Ready", "status": if *ready { "True" } else { "False" }}],
-                    },
-                }),
-            );
+            put("Pod", pod(name, *ready));
         }
         stores
             .of(&ResourceKind::new(DASK_API_VERSION, "DaskCluster"))
@@ -218,6 +229,23 @@ mod tests {
         assert_eq!(
             found(&[("p", true)], None, false),
             Err("there is no Service a-scheduler".to_owned())
+        );
+    }
+
+    /// There may be many, and large ones, and they are looked at before each question.
+    #[test]
+    fn pods_are_not_read() {
+        let stores = stores(&[("q", false)], Some(service(json!({"clusterIP": "None"}))));
+        let unreadable = Object {
+            json: Arc::default(),
+            ..object(&pod("p", true))
+        };
+        let pods = ResourceKind::new("v1", "Pod");
+        stores.of(&pods).map(|store| store.shown(unreadable));
+        let place = find(&stores, &ClusterKey::new("n", "a"), false);
+        assert_eq!(
+            place.map(|place| place.comm.to_string()),
+            Ok("tcp://10.1.0.1:8786".to_owned())
         );
     }
 
