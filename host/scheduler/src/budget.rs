@@ -1,8 +1,10 @@
 //! How many bytes may be on their way through the decoder at the same time, of all messages together.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 /// What a message takes of a budget at a time. Its first piece is free: an answer about some seventy workers never waits for
 /// larger ones.
@@ -10,73 +12,134 @@ pub(crate) const PIECE: usize = 64 << 10;
 
 /// The bytes that all messages may have together while they are read and decoded. Clones share it.
 ///
-/// A message takes of it as its bytes arrive, not as it announces them, and waits where there is none left: within the time
-/// that its call has.
+/// A message takes of it as its bytes arrive, not as it announces them, and waits where there is none left for its owner:
+/// within the time that its call has. Messages of one owner have no more together than they leave free: one owner alone
+/// half of all, four of them a fifth each. So there is something left for who comes next.
 #[derive(Debug, Clone)]
 pub struct Budget {
-    /// From the smallest part to the whole.
-    levels: Vec<Arc<Semaphore>>,
+    all: Arc<All>,
+    owner: Arc<str>,
+}
+
+#[derive(Debug)]
+struct All {
+    pieces: Mutex<Pieces>,
+    given_back: Notify,
+}
+
+#[derive(Debug)]
+struct Pieces {
+    free: usize,
+    /// Those of each owner that has some.
+    held: HashMap<Arc<str>, usize>,
 }
 
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(bytes: u64) -> Self {
+        let pieces = Pieces {
+            free: usize::try_from(bytes / PIECE as u64).unwrap_or(usize::MAX),
+            held: HashMap::new(),
+        };
         Self {
-            levels: vec![level(bytes)],
+            all: Arc::new(All {
+                pieces: Mutex::new(pieces),
+                given_back: Notify::new(),
+            }),
+            owner: Arc::default(),
         }
     }
 
-    /// A part of this budget: whoever shares it has no more than so many bytes together, however much is left of the whole.
+    /// The same budget, for messages of `owner`.
     #[must_use]
-    pub fn part(&self, bytes: u64) -> Self {
-        let mut levels = vec![level(bytes)];
-        levels.extend(self.levels.iter().cloned());
-        Self { levels }
+    pub fn of(&self, owner: &str) -> Self {
+        Self {
+            all: self.all.clone(),
+            owner: owner.into(),
+        }
     }
 
     /// What a message has of it: nothing yet.
     pub(crate) fn share(&self) -> Share {
         Share {
-            levels: self.levels.clone(),
-            held: Vec::new(),
+            budget: Some(self.clone()),
             pieces: 0,
+            waits: false,
         }
     }
-}
 
-fn level(bytes: u64) -> Arc<Semaphore> {
-    let pieces = usize::try_from(bytes / PIECE as u64).unwrap_or(usize::MAX);
-    Arc::new(Semaphore::new(pieces.clamp(1, Semaphore::MAX_PERMITS)))
+    fn pieces(&self) -> MutexGuard<'_, Pieces> {
+        self.all.pieces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a piece, if there is one for the owner.
+    fn take(&self) -> bool {
+        let mut pieces = self.pieces();
+        let held = pieces.held.get(&self.owner).copied().unwrap_or(0);
+        let left = pieces.free.saturating_sub(1);
+        let is_fair = held < left;
+        if is_fair {
+            pieces.free = left;
+            pieces.held.insert(self.owner.clone(), held + 1);
+        }
+        is_fair
+    }
+
+    fn give_back(&self, count: usize) {
+        let mut pieces = self.pieces();
+        pieces.free += count;
+        if let Some(held) = pieces.held.get_mut(&self.owner) {
+            *held -= count;
+            if *held == 0 {
+                pieces.held.remove(&self.owner);
+            }
+        }
+        drop(pieces);
+        self.all.given_back.notify_waiters();
+    }
 }
 
 /// What one message has taken of a budget. It is given back when this is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Share {
-    levels: Vec<Arc<Semaphore>>,
-    /// One for each level.
-    held: Vec<OwnedSemaphorePermit>,
+    budget: Option<Budget>,
     pieces: usize,
+    waits: bool,
 }
 
 impl Share {
     /// Waits until so many bytes are this message's.
     pub(crate) async fn cover(&mut self, bytes: usize) {
-        if self.levels.is_empty() {
+        let Some(budget) = &self.budget else {
             return;
-        }
+        };
         let wanted = bytes.div_ceil(PIECE).saturating_sub(1);
         while self.pieces < wanted {
-            for (at, level) in self.levels.iter().enumerate() {
-                // A semaphore of a budget is never closed.
-                let Ok(piece) = level.clone().acquire_owned().await else {
-                    continue;
-                };
-                match self.held.get_mut(at) {
-                    Some(held) => held.merge(piece),
-                    None => self.held.push(piece),
-                }
+            let mut given_back = pin!(budget.all.given_back.notified());
+            // Before it is looked: nothing that is given back meanwhile is missed.
+            given_back.as_mut().enable();
+            if budget.take() {
+                self.pieces += 1;
+            } else {
+                self.waits = true;
+                given_back.await;
+                self.waits = false;
             }
-            self.pieces += 1;
+        }
+    }
+
+    /// Returns whether it was given up while it waited for others.
+    pub(crate) fn waits(&self) -> bool {
+        self.waits
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        if let Some(budget) = &self.budget
+            && self.pieces > 0
+        {
+            budget.give_back(self.pieces);
         }
     }
 }
@@ -86,6 +149,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::options::Options;
 
     /// Whether that many bytes are to be had now.
     async fn has(share: &mut Share, bytes: usize) -> bool {
@@ -96,25 +160,51 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_taken_is_given_back() {
-        let budget = Budget::new(2 * PIECE as u64);
+        let budget = Budget::new(6 * PIECE as u64);
         let (mut first, mut second) = (budget.share(), budget.share());
-        assert!(has(&mut first, 3 * PIECE).await);
+        assert!(has(&mut first, 4 * PIECE).await);
         assert!(has(&mut second, PIECE).await, "the first piece is free");
         assert!(!has(&mut second, PIECE + 1).await);
+        assert!(second.waits() && !first.waits());
         drop(first);
-        assert!(has(&mut second, 3 * PIECE).await);
-        assert!(!has(&mut second, 4 * PIECE).await);
+        assert!(has(&mut second, 4 * PIECE).await);
+        assert!(!second.waits());
+        assert!(!has(&mut second, 5 * PIECE).await, "half is for others");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_used_up_a_part_leaves_the_rest_to_others() {
-        let budget = Budget::new(3 * PIECE as u64);
-        let (greedy, other) = (budget.part(2 * PIECE as u64), budget.part(2 * PIECE as u64));
-        let mut shares = [greedy.share(), greedy.share(), other.share()];
-        assert!(has(&mut shares[0], 3 * PIECE).await);
-        assert!(!has(&mut shares[1], 2 * PIECE).await);
-        assert!(has(&mut shares[2], 2 * PIECE).await);
-        assert!(!has(&mut shares[2], 3 * PIECE).await, "the whole is used up");
+    async fn who_waits_goes_on_when_something_is_given_back() {
+        let budget = Budget::new(6 * PIECE as u64);
+        let (mut first, mut second) = (budget.share(), budget.share());
+        first.cover(4 * PIECE).await;
+        let waiting = tokio::spawn(async move { second.cover(4 * PIECE).await });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(first);
+        let waited = tokio::time::timeout(Duration::from_secs(1), waiting).await;
+        assert!(waited.is_ok());
+    }
+
+    /// Some who always take what they can leave something for the next, and one alone has enough for the largest message.
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_kept_out() {
+        let options = Options::default();
+        let owners: Vec<_> = (0..4)
+            .map(|owner| options.budget.of(&format!("greedy-{owner}")))
+            .collect();
+        let most = usize::try_from(options.max_message).unwrap_or(usize::MAX);
+        let mut alone = owners[0].share();
+        assert!(has(&mut alone, most).await);
+        drop(alone);
+        let mut shares: Vec<_> = owners.iter().map(Budget::share).collect();
+        for _ in 0..3 {
+            for (share, owner) in shares.iter_mut().zip(&owners) {
+                *share = owner.share();
+                assert!(!has(share, 2 * most).await);
+            }
+        }
+        // What is said of 10,000 workers.
+        assert!(has(&mut options.budget.of("other").share(), 10 << 20).await);
     }
 
     #[tokio::test]

@@ -137,10 +137,15 @@ impl Connection {
                 })
             }
             Err(_) => {
-                let error = Error::TimedOut {
-                    address: self.address.clone(),
-                    phase,
-                    limit,
+                let address = self.address.clone();
+                let error = if share.waits() {
+                    Error::Busy { address, limit }
+                } else {
+                    Error::TimedOut {
+                        address,
+                        phase,
+                        limit,
+                    }
                 };
                 Err(CallError {
                     error,

@@ -37,6 +37,17 @@ pub enum Error {
         /// How long.
         limit: Duration,
     },
+    /// Answers of others took the memory that there is for all. It is nothing that this scheduler did.
+    #[error(
+        "the answer of {address} could not be taken in within {limit:?}: what others in its namespace and elsewhere answer takes \
+         the memory that there is for it; it is asked again"
+    )]
+    Busy {
+        /// Who was asked.
+        address: String,
+        /// How long.
+        limit: Duration,
+    },
     /// The connection ended before the answer was complete.
     #[error("{address} ended the connection during {phase}: {reason}")]
     Lost {
@@ -86,7 +97,10 @@ pub enum Error {
         reason: String,
     },
     /// A message is larger than we read.
-    #[error("{address} sends a message of {size} bytes; the limit is {limit}")]
+    #[error(
+        "{address} sends a message of {size} bytes; the limit is {limit}: start fewer workers in each pod, or divide the work \
+         among several clusters"
+    )]
     TooLarge {
         /// Who was asked.
         address: String,
@@ -146,6 +160,7 @@ impl Error {
             Self::Refused { .. } => "refused",
             Self::Unreachable { .. } => "unreachable",
             Self::TimedOut { .. } => "timeout",
+            Self::Busy { .. } => "busy",
             Self::Lost { .. } => "lost",
             Self::NotScheduler { .. } => "not-a-scheduler",
             Self::TlsRequired { .. }

@@ -7,7 +7,6 @@
 //! The workers in `/json/identity.json` can't be relied on: newer releases
 //! answer with an error while tasks run. The comm port has no such gaps.
 
-use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,12 +21,14 @@ use tokio::time::timeout;
 
 use crate::address;
 use crate::bounded::Items;
+use crate::budget::Share;
 use crate::connection::tcp;
 use crate::decoding::Received;
 use crate::error::{Error, Phase, WORDS};
 use crate::facts::{Facts, FactsRequest, Identity, IdentityReply, RetireReply, Retired, retired, saturate};
 use crate::message::{Number, Text};
 use crate::options::Options;
+use crate::wire::grow;
 
 /// The port of a scheduler's HTTP server unless told otherwise.
 const DEFAULT_PORT: u16 = 8787;
@@ -77,7 +78,6 @@ impl HttpScheduler {
         struct Counts {
             desired_workers: Number,
         }
-        let workers = self.identity().await?.workers;
         let desired_workers = match request.desired_workers {
             true => {
                 let counts: Counts = self.get("/json/counts.json").await?;
@@ -92,6 +92,8 @@ impl HttpScheduler {
             },
             false => None,
         };
+        // Last, so that there are not ever more workers in memory while the other answers are waited for.
+        let workers = self.identity().await?.workers;
         Ok(Facts {
             workers,
             desired_workers,
@@ -188,9 +190,13 @@ impl HttpScheduler {
         body: Vec<u8>,
         limit: Duration,
     ) -> Result<T, Error> {
-        let (status, body) = self
-            .within(limit, path, self.exchange(method, path, body))
-            .await?;
+        let mut share = self.options.budget.share();
+        let exchanged = timeout(limit, self.exchange(method, path, body, &mut share)).await;
+        let (status, bytes) = match exchanged {
+            Ok(exchanged) => exchanged?,
+            Err(_) => return Err(self.late(Phase::Call(path), limit, &share)),
+        };
+        let body = Received::new(bytes, share);
         match status {
             StatusCode::OK => {
                 let decoded = body.decode(json).await;
@@ -224,12 +230,13 @@ impl HttpScheduler {
         method: Method,
         path: &'static str,
         body: Vec<u8>,
-    ) -> Result<(StatusCode, Received), Error> {
+        share: &mut Share,
+    ) -> Result<(StatusCode, Vec<u8>), Error> {
         let phase = Phase::Call(path);
         let connecting = tcp(self.url.clone(), &self.host, self.port);
         let stream = match timeout(self.options.connect_timeout, connecting).await {
             Ok(stream) => TokioIo::new(stream?),
-            Err(_) => return Err(self.timed_out(Phase::Connect, self.options.connect_timeout)),
+            Err(_) => return Err(self.late(Phase::Connect, self.options.connect_timeout, share)),
         };
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream)
             .await
@@ -253,9 +260,10 @@ impl HttpScheduler {
             let status = answer.status();
             // What has begun to arrive holds a part of the budget, so it does not have as long as the call.
             let arrival = self.options.call_timeout;
-            match timeout(arrival, self.receive(phase, answer.into_body())).await {
+            let received = timeout(arrival, self.receive(phase, answer.into_body(), share)).await;
+            match received {
                 Ok(body) => Ok((status, body?)),
-                Err(_) => Err(self.timed_out(phase, arrival)),
+                Err(_) => Err(self.late(phase, arrival, share)),
             }
         };
         // The connection lives as long as its one request.
@@ -270,7 +278,7 @@ impl HttpScheduler {
     }
 
     /// Reads a body. Piece by piece into one buffer: it may come in pieces of a byte each, which would cost more than they hold.
-    async fn receive(&self, phase: Phase, mut body: Incoming) -> Result<Received, Error> {
+    async fn receive(&self, phase: Phase, mut body: Incoming, share: &mut Share) -> Result<Vec<u8>, Error> {
         let limit = self.options.max_message;
         let too_large = |size| Error::TooLarge {
             address: self.url.clone(),
@@ -282,7 +290,6 @@ impl HttpScheduler {
             return Err(too_large(announced));
         }
         let mut bytes = Vec::new();
-        let mut share = self.options.budget.share();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| Error::Lost {
                 address: self.url.clone(),
@@ -297,26 +304,20 @@ impl HttpScheduler {
                 return Err(too_large(size as u64));
             }
             share.cover(size).await;
+            grow(&mut bytes, piece.len());
             bytes.extend_from_slice(&piece);
         }
-        Ok(Received::new(bytes, share))
+        Ok(bytes)
     }
 
-    async fn within<T>(
-        &self,
-        limit: Duration,
-        path: &'static str,
-        call: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        match timeout(limit, call).await {
-            Ok(result) => result,
-            Err(_) => Err(self.timed_out(Phase::Call(path), limit)),
+    /// The error where the time for something is over.
+    fn late(&self, phase: Phase, limit: Duration, share: &Share) -> Error {
+        let address = self.url.clone();
+        if share.waits() {
+            return Error::Busy { address, limit };
         }
-    }
-
-    fn timed_out(&self, phase: Phase, limit: Duration) -> Error {
         Error::TimedOut {
-            address: self.url.clone(),
+            address,
             phase,
             limit,
         }

@@ -30,7 +30,8 @@
 //! - **Nothing is believed.** The other side may be anybody: no bytes make the
 //!   decoder panic, and memory grows with what arrives, up to
 //!   [`Options::max_message`] and, for all schedulers together,
-//!   [`Options::budget`], never with what is announced. An answer that tells of
+//!   [`Options::budget`], never with what is announced. Of that, no owner of
+//!   schedulers takes all ([`Budget::of`]). An answer that tells of
 //!   more than [`MAX_WORKERS`] workers is an error as soon as they are counted,
 //!   and large ones are decoded on threads that may be kept busy, [`DECODERS`]
 //!   at the most.

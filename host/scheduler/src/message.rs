@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use dask_operator_core::text;
-use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::WORDS;
@@ -138,9 +138,9 @@ impl Number {
     }
 }
 
-/// A text; numbers are texts too, everything else is none. A worker's name is
-/// what it was started with, an integer for those of a `LocalCluster`. One of
-/// more than [`MAX_TEXT`] bytes is an error.
+/// A text; numbers are texts too, everything else is none, and so is a text of
+/// more than [`MAX_TEXT`] bytes. A worker's name is what it was started with, an
+/// integer for those of a `LocalCluster`.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Text(pub(crate) Option<String>);
 
@@ -148,7 +148,7 @@ pub(crate) struct Text(pub(crate) Option<String>);
 trait Lenient: Default {
     fn number(value: f64) -> Self;
     fn integer(value: i128) -> Self;
-    fn text<E: Error>(value: &str) -> Result<Self, E>;
+    fn text(value: &str) -> Self;
 }
 
 impl Lenient for Number {
@@ -160,8 +160,8 @@ impl Lenient for Number {
         Self(Some(value as f64))
     }
 
-    fn text<E: Error>(_: &str) -> Result<Self, E> {
-        Ok(Self(None))
+    fn text(_: &str) -> Self {
+        Self(None)
     }
 }
 
@@ -174,14 +174,8 @@ impl Lenient for Text {
         Self(Some(value.to_string()))
     }
 
-    fn text<E: Error>(value: &str) -> Result<Self, E> {
-        if value.len() > MAX_TEXT {
-            let length = value.len();
-            return Err(E::custom(format_args!(
-                "a text of {length} bytes, where {MAX_TEXT} are the most"
-            )));
-        }
-        Ok(Self(Some(value.to_owned())))
+    fn text(value: &str) -> Self {
+        Self((value.len() <= MAX_TEXT).then(|| value.to_owned()))
     }
 }
 
@@ -210,8 +204,8 @@ impl<'de, T: Lenient> Visitor<'de> for LenientVisitor<T> {
         Ok(T::number(value))
     }
 
-    fn visit_str<E: Error>(self, value: &str) -> Result<T, E> {
-        T::text(value)
+    fn visit_str<E>(self, value: &str) -> Result<T, E> {
+        Ok(T::text(value))
     }
 
     fn visit_bytes<E>(self, _: &[u8]) -> Result<T, E> {

@@ -17,12 +17,14 @@ pub struct Options {
     /// The most time for retiring workers, which moves their data; 60 s by
     /// default. When it is over, the scheduler goes on all the same.
     pub retire_timeout: Duration,
-    /// The most bytes that a message may have; 32 MiB by default. An idle worker
+    /// The most bytes that a message may have; 96 MiB by default. An idle worker
     /// in a pod takes some 850 bytes in an answer, one with work up to twice
-    /// that: so many bytes are what 20,000 workers take.
+    /// that: so many bytes are what 60,000 to 100,000 workers take.
     pub max_message: u64,
     /// The bytes that all messages that are read at the same time may have
-    /// together; 128 MiB by default. Clones of the options share it.
+    /// together; 192 MiB by default. Clones of the options share it. One owner
+    /// has half of it at the most, so less than twice the largest message lets
+    /// the largest ones wait in vain.
     pub budget: Budget,
     /// What `tls://` addresses need.
     pub tls: Option<TlsConfig>,
@@ -34,8 +36,8 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(10),
             retire_timeout: Duration::from_secs(60),
-            max_message: 32 << 20,
-            budget: Budget::new(128 << 20),
+            max_message: 96 << 20,
+            budget: Budget::new(192 << 20),
             tls: None,
         }
     }

@@ -130,6 +130,7 @@ pub(crate) async fn read_rest(
     while missing > 0 {
         let piece = missing.min(PIECE as u64);
         share.cover(frame.len() + piece as usize).await;
+        grow(&mut frame, piece as usize);
         let read = reader.take(piece).read_to_end(&mut frame).await?;
         missing -= read as u64;
         if (read as u64) < piece {
@@ -140,6 +141,16 @@ pub(crate) async fn read_rest(
         return Err(WireError::Truncated { head: head.to_vec() });
     }
     Ok(frame)
+}
+
+/// Makes room in a large buffer for a piece more: a quarter at a time, where a vector by itself would take twice as much as it
+/// has.
+pub(crate) fn grow(buffer: &mut Vec<u8>, piece: usize) {
+    // Reading looks for room beyond what it reads.
+    let spare = piece + 32;
+    if buffer.len() >= PIECE && buffer.capacity() - buffer.len() < spare {
+        buffer.reserve_exact(spare.max(buffer.len() / 4));
+    }
 }
 
 /// The first number of a message, as it was sent.

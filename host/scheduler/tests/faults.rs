@@ -5,7 +5,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use dask_operator_scheduler::{Address, Client, Error, FactsRequest, Options, Phase, Scheme, wire};
+use dask_operator_scheduler::{Address, Budget, Client, Error, FactsRequest, Options, Phase, Scheme, wire};
 use rstest::rstest;
 use support::{greet, hang, recorded, request, scheduler, server, write};
 use tokio::io::AsyncReadExt;
@@ -91,15 +91,10 @@ async fn other_servers(#[case] bytes: Vec<u8>, #[case] then_close: bool, #[case]
     false,
     "is not a Dask scheduler: it calls itself Worker"
 )]
-#[case::long_text(
-    wire::encode(&long_text()),
-    false,
-    "a text of 600 bytes, where 512 are the most"
-)]
 #[case::many_workers(
     wire::encode(&many_workers()),
     false,
-    "it tells of more than 20000 workers"
+    "it tells of more than 100000 workers"
 )]
 #[case::nested(wire::encode(&[0x91; 100_000]), false, "no MessagePack of the expected form")]
 #[tokio::test]
@@ -108,23 +103,68 @@ async fn bad_answers(#[case] bytes: Vec<u8>, #[case] then_close: bool, #[case] e
     assert!(error.contains(expected), "{error}");
 }
 
-/// A scheduler with a worker whose address is long.
-fn long_text() -> Vec<u8> {
-    let mut frame = b"\x82\xa4type\xa9Scheduler\xa7workers\x81\xda\x02\x58".to_vec();
-    frame.extend([b'a'; 600]);
-    frame.push(0x80);
-    frame
-}
-
 /// A scheduler with a worker more than are taken in.
 fn many_workers() -> Vec<u8> {
-    let mut frame = b"\x82\xa4type\xa9Scheduler\xa7workers\xdf\0\0\x4e\x21".to_vec();
-    for number in 0..20_001_u32 {
-        frame.push(0xa4);
-        frame.extend(format!("{number:04x}").bytes());
+    let mut frame = b"\x82\xa4type\xa9Scheduler\xa7workers\xdf\0\x01\x86\xa1".to_vec();
+    for number in 0..100_001_u32 {
+        frame.push(0xa5);
+        frame.extend(format!("{number:05x}").bytes());
         frame.push(0x80);
     }
     frame
+}
+
+/// Of several workers in each pod, one may have a name or an address that nobody would give it.
+#[tokio::test]
+async fn one_bad_worker_takes_nothing_from_the_others() {
+    let address = server(async |_, mut stream| {
+        greet(&mut stream).await;
+        request(&mut stream).await;
+        let long = [b"\xda\x02\x58".as_slice(), &[b'a'; 600]].concat();
+        let mut frame = b"\x82\xa4type\xa9Scheduler\xa7workers\x83".to_vec();
+        frame.extend(&long);
+        frame.extend(b"\x80\xa1b\x81\xa4name");
+        frame.extend(&long);
+        frame.extend(b"\xa1c\x81\xa4name\xa1n");
+        write(&mut stream, &wire::encode(&frame)).await;
+        hang().await;
+    });
+    let workers = scheduler(address.await).identity().await.unwrap().workers;
+    let names: Vec<_> = workers
+        .iter()
+        .map(|worker| (worker.address.as_str(), worker.name.as_str()))
+        .collect();
+    assert_eq!(names, [("b", "b"), ("c", "n")]);
+}
+
+/// Who waits because others take the memory is not said to be late.
+#[tokio::test]
+async fn waiting_for_others_is_told_from_being_late() {
+    let large = || {
+        server(async |_, mut stream| {
+            greet(&mut stream).await;
+            request(&mut stream).await;
+            write(&mut stream, &numbers(&[(1 << 20) + 16, 1, 1 << 20])).await;
+            write(&mut stream, &[0; 1 << 19]).await;
+            hang().await;
+        })
+    };
+    let options = Options {
+        call_timeout: LIMIT,
+        budget: Budget::new(1 << 18),
+        ..Options::default()
+    };
+    let late = Client::new(options.clone())
+        .scheduler(large().await)
+        .identity()
+        .await;
+    assert_eq!(late.unwrap_err().kind(), "busy");
+    let options = Options {
+        budget: Budget::new(1 << 22),
+        ..options
+    };
+    let late = Client::new(options).scheduler(large().await).identity().await;
+    assert_eq!(late.unwrap_err().kind(), "timeout");
 }
 
 /// What a scheduler says for people is cut, and moves no cursor.
@@ -434,7 +474,7 @@ async fn http(#[case] answer: &'static str, #[case] expected: &str) {
     let error = Client::new(options)
         .http(&url)
         .unwrap()
-        .facts(&FactsRequest::default())
+        .identity()
         .await
         .unwrap_err()
         .to_string();

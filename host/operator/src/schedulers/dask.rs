@@ -1,12 +1,11 @@
 //! How a scheduler is spoken to.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dask_operator_runtime::contract::SchedulerWorker;
 use dask_operator_scheduler::{
-    Budget, Client, Error, Facts, FactsRequest, HttpScheduler, Options, Scheduler, TlsConfig,
+    Budget, Client, Error, FactsRequest, HttpScheduler, Options, Scheduler, TlsConfig,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -54,11 +53,8 @@ const RETIRE: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub struct Network {
     client: Client,
-    /// What is read at the same time from all schedulers.
+    /// What is read at the same time from all schedulers. Those in one namespace share a part of it.
     budget: Budget,
-    /// And from those in one namespace: one largest message.
-    budgets: Mutex<HashMap<Box<str>, Budget>>,
-    part: u64,
     /// Whether the operator has something to prove who it is.
     has_certificate: bool,
 }
@@ -75,25 +71,15 @@ impl Network {
         };
         Self {
             budget: options.budget.clone(),
-            budgets: Mutex::default(),
-            part: options.max_message,
             has_certificate,
             client: Client::new(options),
         }
-    }
-
-    fn budget(&self, namespace: &str) -> Budget {
-        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
-        let budget = budgets
-            .entry(namespace.into())
-            .or_insert_with(|| self.budget.part(self.part));
-        budget.clone()
     }
 }
 
 impl Dask for Network {
     fn talk(&self, place: &Place) -> Box<dyn Talk> {
-        let client = self.client.with_budget(self.budget(&place.namespace));
+        let client = self.client.with_budget(self.budget.of(&place.namespace));
         let http = place.http.as_ref().filter(|_| !self.has_certificate);
         Box::new(Wire {
             comm: client.scheduler(place.comm.clone()),
@@ -113,29 +99,34 @@ struct Wire {
 impl Wire {
     async fn answers(&mut self, questions: &Questions) -> Result<Answers, Failure> {
         let asked_at = Timestamp::now().as_millisecond();
-        let mut durations = questions.demand.iter().copied();
-        let first = durations.next();
-        let request = FactsRequest {
-            desired_workers: first.is_some(),
-            target_duration: first.flatten().map(Duration::from_millis),
-            idle_since: questions.idle,
-        };
-        let facts = match self.comm.facts(&request).await {
-            Ok(facts) => facts,
+        match self.over_comm(asked_at, questions).await {
+            Ok(answers) => Ok(answers),
             Err(error) => match self.http.as_mut().filter(|_| wants_certificate(&error)) {
-                Some(http) => http.facts(&request).await?,
-                None => return Err(error.into()),
+                Some(http) => over_http(http, asked_at, questions).await.map_err(Failure::from),
+                None => Err(error.into()),
             },
-        };
-        let mut answers = answers(asked_at, first, facts);
-        for duration in durations {
-            let desired = self
-                .comm
-                .adaptive_target(duration.map(Duration::from_millis))
-                .await?;
-            answers.demand.extend(desired.map(|desired| (duration, desired)));
         }
-        Ok(answers)
+    }
+
+    /// Asks for the workers last: while other answers are waited for, there are not ever more workers in memory.
+    async fn over_comm(&mut self, asked_at: i64, questions: &Questions) -> Result<Answers, Error> {
+        let mut demand = BTreeMap::new();
+        for duration in questions.demand.iter().copied() {
+            let target = duration.map(Duration::from_millis);
+            let desired = self.comm.adaptive_target(target).await?;
+            demand.extend(desired.map(|desired| (duration, desired)));
+        }
+        let idle_since = match questions.idle {
+            true => self.comm.check_idle().await?,
+            false => None,
+        };
+        let workers = self.comm.identity().await?.workers;
+        Ok(Answers {
+            asked_at,
+            workers: workers.into_iter().map(worker).collect(),
+            demand,
+            idle_since,
+        })
     }
 
     /// Retires workers; the scheduler forgets each of them at the moment when others hold its results. Returns the addresses
@@ -167,20 +158,31 @@ fn wants_certificate(error: &Error) -> bool {
     matches!(error, Error::TlsNotConfigured { .. } | Error::TlsRequired { .. })
 }
 
-fn answers(asked_at: i64, duration: Option<Option<u64>>, facts: Facts) -> Answers {
-    let worker = |worker: dask_operator_scheduler::Worker| SchedulerWorker {
+/// Asks over HTTP, which tells of the demand for the scheduler's own target duration only.
+async fn over_http(http: &HttpScheduler, asked_at: i64, questions: &Questions) -> Result<Answers, Error> {
+    let duration = questions.demand.first().copied();
+    let request = FactsRequest {
+        desired_workers: duration.is_some(),
+        target_duration: duration.flatten().map(Duration::from_millis),
+        idle_since: questions.idle,
+    };
+    let facts = http.facts(&request).await?;
+    Ok(Answers {
+        asked_at,
+        workers: facts.workers.into_iter().map(worker).collect(),
+        demand: duration.zip(facts.desired_workers).into_iter().collect(),
+        idle_since: facts.idle_since_ms,
+    })
+}
+
+fn worker(worker: dask_operator_scheduler::Worker) -> SchedulerWorker {
+    SchedulerWorker {
         address: worker.address,
         name: worker.name,
         status: worker.status,
         processing: worker.processing,
         managed_bytes: worker.managed_bytes,
         last_seen: worker.last_seen_ms,
-    };
-    Answers {
-        asked_at,
-        workers: facts.workers.into_iter().map(worker).collect(),
-        demand: duration.zip(facts.desired_workers).into_iter().collect(),
-        idle_since: facts.idle_since_ms,
     }
 }
 

@@ -182,12 +182,12 @@ impl Inner {
     }
 }
 
-/// What is said where a scheduler's answer can't be kept.
+/// What is said where a scheduler's answer can't be kept. It is the same each time: what is new is told.
 fn no_room() -> Failure {
     Failure {
-        kind: "too-large",
-        message: "its answer is too large to be kept beside those of the other schedulers in its namespace and in the whole \
-                  cluster: have fewer workers, or shorter names of workers"
+        kind: "busy",
+        message: "there is no room now for its answer beside those of other schedulers: those of one namespace may have as much as \
+                  they leave free for all others; it is asked again. Where this stays, have fewer workers in this namespace"
             .to_owned(),
     }
 }
