@@ -41,9 +41,13 @@ impl PluginId {
     /// Whether that is what a plugin is called.
     #[must_use]
     pub fn is_title(text: &str) -> bool {
-        ["DaskPlugin ", "ClusterDaskPlugin "]
-            .into_iter()
-            .any(|kind| text.starts_with(kind))
+        Self::is_title_of_namespace(text) || text.starts_with("ClusterDaskPlugin ")
+    }
+
+    /// Whether that is what a plugin of a namespace is called.
+    #[must_use]
+    pub fn is_title_of_namespace(text: &str) -> bool {
+        text.starts_with("DaskPlugin ")
     }
 }
 
@@ -144,8 +148,14 @@ mod tests {
     fn plugins_are_told_from_files_by_their_titles() {
         for namespace in [Some("a".to_owned()), None] {
             let name = "p".to_owned();
+            let is_of_namespace = namespace.is_some();
             let title = PluginId { namespace, name }.to_string();
             assert!(PluginId::is_title(&title), "{title}");
+            assert_eq!(
+                PluginId::is_title_of_namespace(&title),
+                is_of_namespace,
+                "{title}"
+            );
         }
         assert!(!PluginId::is_title("/plugins/DaskPlugin.wasm"));
     }

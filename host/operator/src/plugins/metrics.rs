@@ -11,6 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::PluginId;
+
 /// Labels of a call of a component.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 pub struct PluginCall {
@@ -35,11 +37,45 @@ struct Component {
     component: String,
 }
 
-/// How many components are counted each by itself.
+/// How many components are counted each by itself: of DaskPlugins, and as many others beside them, so that what users of
+/// namespaces load has no effect on how an administrator's is counted.
 const MOST_COMPONENTS: usize = 256;
 
 /// As what all others are counted.
 const OTHERS: &str = "others";
+
+/// The components whose calls are counted.
+#[derive(Debug, Default)]
+struct Components {
+    /// The plugin resources that there are.
+    known: HashSet<String>,
+    /// The calls that are counted, by the component.
+    counted: HashMap<String, HashSet<PluginCall>>,
+}
+
+impl Components {
+    /// As what a call is counted. What users of a namespace load must not make ever more series: of a component beyond the
+    /// [`MOST_COMPONENTS`]th, or of a plugin resource that is gone, a call is one of `others`.
+    fn counts(&mut self, call: &PluginCall) -> PluginCall {
+        let mut call = call.clone();
+        let is_gone = PluginId::is_title(&call.component) && !self.known.contains(&call.component);
+        if is_gone || !(self.counted.contains_key(&call.component) || self.has_room_for(&call.component)) {
+            OTHERS.clone_into(&mut call.component);
+        }
+        let calls = self.counted.entry(call.component.clone()).or_default();
+        if !calls.contains(&call) {
+            calls.insert(call.clone());
+        }
+        call
+    }
+
+    fn has_room_for(&self, component: &str) -> bool {
+        let is_of_namespace = PluginId::is_title_of_namespace(component);
+        let alike =
+            |other: &&String| *other != OTHERS && PluginId::is_title_of_namespace(other) == is_of_namespace;
+        self.counted.keys().filter(alike).count() < MOST_COMPONENTS
+    }
+}
 
 /// What is counted and measured of plugins.
 #[derive(Debug)]
@@ -47,8 +83,8 @@ pub struct PluginMetrics {
     calls: Family<PluginCall, Counter>,
     seconds: Family<PluginCall, Histogram>,
     memory: Family<Component, Gauge>,
-    /// The calls that are counted, by the component.
-    components: Mutex<HashMap<String, HashSet<PluginCall>>>,
+    /// Locked while something is counted: a plugin that goes meanwhile leaves nothing behind.
+    components: Mutex<Components>,
     loads: Family<Load, Counter>,
     rollbacks: Counter,
 }
@@ -90,29 +126,19 @@ impl PluginMetrics {
         metrics
     }
 
-    fn components(&self) -> MutexGuard<'_, HashMap<String, HashSet<PluginCall>>> {
+    fn components(&self) -> MutexGuard<'_, Components> {
         self.components.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As what a call is counted: one that is made for the first time, of a component beyond the [`MOST_COMPONENTS`]th, as
-    /// one of `others`. What users of a namespace load must not make ever more series.
-    fn counted(&self, call: &PluginCall) -> PluginCall {
-        let mut components = self.components();
-        let is_one_more = !components.contains_key(&call.component);
-        let mut call = call.clone();
-        if is_one_more && components.len() >= MOST_COMPONENTS {
-            OTHERS.clone_into(&mut call.component);
-        }
-        let calls = components.entry(call.component.clone()).or_default();
-        if !calls.contains(&call) {
-            calls.insert(call.clone());
-        }
-        call
+    /// There is a plugin resource with this title: what it loads is counted by itself from now on.
+    pub fn known(&self, component: &str) {
+        self.components().known.insert(component.to_owned());
     }
 
     /// A call of a component has ended, with that much linear memory in bytes.
     pub fn called(&self, call: &PluginCall, duration: Duration, memory: usize) {
-        let call = &self.counted(call);
+        let mut components = self.components();
+        let call = &components.counts(call);
         self.calls.get_or_create(call).inc();
         self.seconds.get_or_create(call).observe(duration.as_secs_f64());
         let component = Component {
@@ -125,7 +151,9 @@ impl PluginMetrics {
 
     /// A plugin resource is gone, and with it what was counted of its component.
     pub fn gone(&self, component: &str) {
-        let calls = self.components().remove(component);
+        let mut components = self.components();
+        components.known.remove(component);
+        let calls = components.counted.remove(component);
         for call in calls.into_iter().flatten() {
             self.calls.remove(&call);
             self.seconds.remove(&call);
@@ -158,49 +186,89 @@ mod tests {
         out
     }
 
+    fn call(component: &str, outcome: &'static str) -> PluginCall {
+        PluginCall {
+            component: component.into(),
+            interface: "policy",
+            function: "admit",
+            outcome,
+        }
+    }
+
+    fn count(metrics: &PluginMetrics, component: &str) {
+        metrics.called(&call(component, "success"), Duration::from_micros(80), 1 << 20);
+    }
+
+    /// How many series of calls there are.
+    fn series(registry: &Registry) -> usize {
+        let text = text(registry);
+        let of_calls = text
+            .lines()
+            .filter(|line| line.starts_with("plugin_calls_total{"));
+        of_calls.count()
+    }
+
+    /// Whether calls of this component are counted by themselves.
+    fn is_counted(registry: &Registry, component: &str) -> bool {
+        text(registry).contains(&format!("component=\"{component}\""))
+    }
+
     #[test]
     fn components_that_come_and_go_make_no_endless_series() {
         let mut registry = Registry::default();
         let metrics = PluginMetrics::register(&mut registry);
-        let call = |component: &str| {
-            let call = PluginCall {
-                component: component.to_owned(),
-                interface: "cluster",
-                function: "plan",
-                outcome: "success",
-            };
-            metrics.called(&call, Duration::from_micros(80), 1 << 20);
-        };
-        let counted = || {
-            let text = text(&registry);
-            let of_calls = text
-                .lines()
-                .filter(|line| line.starts_with("plugin_calls_total{"));
-            of_calls.count()
-        };
+        let title = |number: usize| format!("DaskPlugin a/number-{number}");
         for number in 0..MOST_COMPONENTS + 10 {
-            call(&format!("number-{number}"));
+            metrics.known(&title(number));
+            count(&metrics, &title(number));
         }
-        assert_eq!(counted(), MOST_COMPONENTS + 1);
-        assert!(text(&registry).contains(r#"plugin_calls_total{component="others",interface="cluster",function="plan",outcome="success"} 10"#));
-        metrics.gone("number-7");
-        assert_eq!(counted(), MOST_COMPONENTS);
-        assert!(!text(&registry).contains(r#"component="number-7""#));
-        call("number-8");
-        assert_eq!(counted(), MOST_COMPONENTS);
+        assert_eq!(series(&registry), MOST_COMPONENTS + 1);
+        assert!(text(&registry).contains(r#"plugin_calls_total{component="others",interface="policy",function="admit",outcome="success"} 10"#));
+        metrics.gone(&title(7));
+        assert_eq!(series(&registry), MOST_COMPONENTS);
+        assert!(!is_counted(&registry, &title(7)));
+        count(&metrics, &title(8));
+        assert_eq!(series(&registry), MOST_COMPONENTS);
+    }
+
+    #[test]
+    fn administrators_see_theirs_whatever_tenants_load() {
+        let mut registry = Registry::default();
+        let metrics = PluginMetrics::register(&mut registry);
+        for number in 0..2 * MOST_COMPONENTS {
+            let title = format!("DaskPlugin a/number-{number}");
+            metrics.known(&title);
+            count(&metrics, &title);
+        }
+        metrics.known("ClusterDaskPlugin p");
+        for component in ["ClusterDaskPlugin p", "cluster"] {
+            count(&metrics, component);
+            assert!(is_counted(&registry, component), "{component}");
+        }
+    }
+
+    /// A call may end after its plugin was deleted, and nobody would ever take away what is counted of it then.
+    #[test]
+    fn what_ends_late_is_counted_with_others() {
+        let mut registry = Registry::default();
+        let metrics = PluginMetrics::register(&mut registry);
+        let title = "DaskPlugin a/p";
+        metrics.known(title);
+        count(&metrics, title);
+        metrics.gone(title);
+        count(&metrics, title);
+        assert!(!is_counted(&registry, title) && is_counted(&registry, OTHERS));
+        metrics.known(title);
+        count(&metrics, title);
+        assert!(is_counted(&registry, title));
     }
 
     #[test]
     fn what_is_counted_of_a_plugin_goes_with_it() {
         let mut registry = Registry::default();
         let metrics = PluginMetrics::register(&mut registry);
-        let call = |component: &str, outcome| PluginCall {
-            component: component.into(),
-            interface: "policy",
-            function: "admit",
-            outcome,
-        };
         for component in ["DaskPlugin a/p", "DaskPlugin b/p"] {
+            metrics.known(component);
             for outcome in ["success", "PluginTrapped"] {
                 metrics.called(&call(component, outcome), Duration::from_micros(80), 1 << 20);
             }

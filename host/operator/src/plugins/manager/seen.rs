@@ -154,6 +154,7 @@ impl Manager {
                 } else {
                     known.at_start()
                 };
+                self.metrics.plugins().known(&id.to_string());
                 self.known.insert(id.clone(), known);
             }
         }
