@@ -3,7 +3,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
-use schemars::{JsonSchema, Schema, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::{Condition, PluginSettings};
@@ -100,6 +100,7 @@ pub struct DaskPluginSpec {
     pub interfaces: Option<Vec<PluginInterface>>,
     /// Only Dask resources with such labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "selector")]
     pub selector: Option<LabelSelector>,
 }
 
@@ -195,9 +196,11 @@ pub struct ClusterDaskPluginSpec {
     pub interfaces: Option<Vec<PluginInterface>>,
     /// Only in namespaces with such labels; `kubernetes.io/metadata.name` is the namespace's own name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "selector")]
     pub namespace_selector: Option<LabelSelector>,
     /// Only Dask resources with such labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "selector")]
     pub selector: Option<LabelSelector>,
 }
 
@@ -418,6 +421,24 @@ pub struct LastGood {
 }
 
 /// An object that the component describes.
-fn settings(_: &mut schemars::SchemaGenerator) -> Schema {
+fn settings(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}
+
+/// How many labels a selector may name, and values of one: each Dask resource is compared with all of them.
+const SELECTED: u32 = 50;
+
+/// A selector of so many labels.
+fn selector(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = LabelSelector::json_schema(generator);
+    for (place, bound) in [
+        ("/properties/matchExpressions", "maxItems"),
+        ("/properties/matchExpressions/items/properties/values", "maxItems"),
+        ("/properties/matchLabels", "maxProperties"),
+    ] {
+        if let Some(Value::Object(bounded)) = schema.pointer_mut(place) {
+            bounded.insert(bound.to_owned(), SELECTED.into());
+        }
+    }
+    schema
 }

@@ -281,6 +281,20 @@ fn our_fields_are_described_and_checked() {
     }
 }
 
+/// Each Dask resource is compared with them.
+#[rstest]
+#[case("DaskPlugin", "spec.selector")]
+#[case("ClusterDaskPlugin", "spec.selector")]
+#[case("ClusterDaskPlugin", "spec.namespaceSelector")]
+fn selectors_name_few_labels(#[case] kind: &str, #[case] path: &str) {
+    let mut bounds = Vec::new();
+    walk(&at(kind, path), "", &mut |_, schema| {
+        bounds.extend(schema.max_items.or(schema.max_properties));
+        true
+    });
+    assert_eq!(bounds, [50; 3]);
+}
+
 /// Lines of the source are no lines for `kubectl explain`.
 #[test]
 fn a_paragraph_is_a_line() {

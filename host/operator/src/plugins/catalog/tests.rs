@@ -1,9 +1,11 @@
+use std::time::{Duration, Instant};
+
 use dask_operator_render::logic::{Failure, Logic};
 use dask_operator_render::policy::{Mode, Rules};
 use dask_operator_runtime::contract::{
     self, AdmissionRequest, AdmissionResponse, Answer, Finding, Observation, Plan, Review, ReviewRequest,
 };
-use kube::core::Selector;
+use kube::core::{Expression, Selector};
 use rstest::rstest;
 
 use super::super::entry::{NAMESPACE_NAME, Scope};
@@ -139,6 +141,25 @@ fn who_decides(
         (decides.as_str(), asked),
         (logic, policies.iter().map(|name| (*name).to_owned()).collect())
     );
+}
+
+/// Plugins of a namespace are of no concern to others, and cost them nothing, however much they select.
+#[test]
+fn what_others_select_costs_nothing() {
+    let expressions = (0..20_000).map(|number| Expression::DoesNotExist(format!("label-{number}")));
+    let selects = Selector::from_iter(expressions);
+    let entries = (0..20).map(|number| {
+        let mut entry = entry("own", &format!("p-{number}"), number, "", "");
+        entry.scope.labels = selects.clone();
+        entry
+    });
+    let catalog = catalog(entries.collect());
+    let start = Instant::now();
+    for _ in 0..1000 {
+        assert_eq!(decide(&catalog, DaskKind::Job, "a", "team=x").1, ["command line"]);
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert_eq!(decide(&catalog, DaskKind::Job, "own", "team=x").1.len(), 21);
 }
 
 #[rstest]
