@@ -45,6 +45,14 @@ def test_flags_about_plugins_are_in_the_page_and_in_the_chart():
     assert [flag for flag in flags if f'"--{flag}" "Use the value' not in arguments] == []
 
 
+def test_the_quota_in_the_page_is_of_all_that_the_operator_keeps():
+    page = (ROOT / "docs" / "install.md").read_text()
+    definitions = "".join(file.read_text() for file in (ROOT / "crds").glob("dask*.yaml"))
+    names = re.findall(r"(?m)^  name: (\w+\.kubernetes\.dask\.org)$", definitions)
+    assert len(names) == 5
+    assert [name for name in [*names, "pods", "services"] if f"count/{name}:" not in page] == []
+
+
 def reasons():
     """Why a plugin is not in force, and why a component gave no plan."""
     for crate in ("sources", "runtime"):
