@@ -8,7 +8,9 @@ use dask_operator_core::names::DASK_API_VERSION;
 use dask_operator_core::parent::{DaskKind, Parent};
 use dask_operator_core::plan::{ChildKey, ResourceKind};
 use dask_operator_render::convert;
-use dask_operator_runtime::contract::{self, Observation, ObservedKind, ObservedObject, SchedulerState};
+use dask_operator_runtime::contract::{
+    self, Observation, ObservedKind, ObservedObject, SchedulerState, SchedulerWorker,
+};
 
 use crate::object::Object;
 use crate::routes::ParentKey;
@@ -103,6 +105,18 @@ impl Observed {
         let children = self.all().map(|(_, object)| object);
         let related = self.related.iter().map(|(_, object)| object);
         children.chain(related).map(|object| object.json.len()).sum()
+    }
+
+    /// How much memory what the cluster's Dask scheduler said takes, as good as.
+    #[must_use]
+    pub fn scheduler_bytes(&self) -> usize {
+        let SchedulerState::Facts(facts) = &self.scheduler else {
+            return 0;
+        };
+        let bytes = |worker: &SchedulerWorker| {
+            worker.address.len() + worker.name.len() + worker.status.len() + size_of::<SchedulerWorker>()
+        };
+        facts.workers.iter().map(bytes).sum()
     }
 
     /// What the component is told. `now` is in milliseconds since 1970.
@@ -234,6 +248,7 @@ fn told(kind: &ResourceKind, object: &Object) -> ObservedObject {
 #[cfg(test)]
 mod tests {
     use dask_operator_core::gate::Observed as _;
+    use dask_operator_runtime::contract::SchedulerFacts;
     use serde_json::{Value, json};
 
     use super::*;
@@ -445,6 +460,29 @@ mod tests {
         let before = of_cluster(&stores);
         stores.of(&pods).map(|store| store.shown(kept));
         assert_eq!(of_cluster(&stores), before + bytes);
+    }
+
+    #[test]
+    fn what_the_scheduler_said_is_weighed() {
+        let (mut observed, _) = observed(DaskKind::Cluster, "a", &[]);
+        assert_eq!(observed.scheduler_bytes(), 0);
+        let worker = SchedulerWorker {
+            address: "tcp://10.0.0.1:4000".into(),
+            name: "w".into(),
+            status: "running".into(),
+            processing: 0,
+            managed_bytes: 0,
+            last_seen: 0,
+        };
+        observed.scheduler = SchedulerState::Facts(SchedulerFacts {
+            observed_at: 0,
+            answers_since: 0,
+            workers: vec![worker; 1000],
+            desired_workers: None,
+            idle_since: None,
+        });
+        let bytes = observed.scheduler_bytes();
+        assert!((100_000..1_000_000).contains(&bytes), "{bytes}");
     }
 
     #[test]

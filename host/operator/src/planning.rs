@@ -211,8 +211,10 @@ impl Look {
         if bytes > self.most_told {
             return Err(Trouble::too_large(&plugin.title, self.most_told).into());
         }
-        self.room.extend(&mut share, bytes + observed.parent.json.len())?;
         observed.scheduler = self.schedulers.state(&cluster, &self.key);
+        // The component has a copy of what the scheduler said.
+        let told = bytes + observed.parent.json.len() + 2 * observed.scheduler_bytes();
+        self.room.extend(&mut share, told)?;
         let ground = Ground {
             parent,
             observed,
@@ -268,8 +270,8 @@ impl Ground {
         observation
     }
 
-    /// How much memory what a plan wants takes: what is to be applied becomes a tree, and is compared with the tree of what
-    /// is there.
+    /// How much memory a plan takes with what it is measured by: what is to be applied becomes a tree, and is compared with the
+    /// tree of what is there.
     fn weight(&self, plan: &Plan) -> usize {
         let weight = |child: &contract::DesiredChild| match &child.action {
             ChildAction::Keep => 0,
@@ -279,7 +281,7 @@ impl Ground {
                 tree_bytes(text) + there.map_or(0, |there| tree_bytes(&*there.json))
             }
         };
-        plan.children.iter().map(weight).sum()
+        plan.children.iter().map(weight).sum::<usize>() + self.observed.scheduler_bytes()
     }
 
     /// Checks what the component planned.

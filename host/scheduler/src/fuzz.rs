@@ -69,6 +69,14 @@ fn check(bytes: &[u8]) {
     }
 }
 
+#[test]
+fn a_large_buffer_is_hardly_larger_than_what_is_in_it() {
+    let frame = vec![0; 900_000];
+    let read = read(&crate::wire::encode(&frame)).unwrap_or_else(|error| panic!("{error}"));
+    let capacity = read.capacity();
+    assert!(capacity <= frame.len() / 4 * 5 + (65 << 10), "{capacity} bytes");
+}
+
 /// One change to a message.
 #[derive(Debug, Clone)]
 enum Change {
