@@ -129,6 +129,7 @@ impl Manager {
         {
             self.gone(&id);
         }
+        self.metrics.plugins().known(&id.to_string());
         match self.known.get_mut(&id) {
             Some(known) if known.resource.generation >= resource.generation => {
                 // Who leads writes the status, and knows it.
@@ -154,7 +155,6 @@ impl Manager {
                 } else {
                     known.at_start()
                 };
-                self.metrics.plugins().known(&id.to_string());
                 self.known.insert(id.clone(), known);
             }
         }
