@@ -97,6 +97,12 @@ impl Draft {
         self.fields.insert(name.to_owned(), raw);
     }
 
+    /// Returns how many bytes of text it has beside `metadata`.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        self.fields.values().map(|raw| raw.get().len()).sum()
+    }
+
     /// The whole object as a tree.
     ///
     /// # Errors
@@ -165,6 +171,7 @@ mod tests {
         assert_eq!(draft.metadata, Some(json!({"labels": {"x": "y"}})));
         assert_eq!(draft.field("kind"), Some(json!("Pod")));
         assert!(draft.has("spec") && draft.has("metadata") && !draft.has("status"));
+        assert_eq!(draft.text_bytes(), r#"{"b": 1.0, "a": [ 1e3 ]}"Pod""#.len());
         draft.set("apiVersion", "v1");
         draft.metadata = Some(json!({"name": "a"}));
         let written = serde_json::to_string(&draft).unwrap_or_default();

@@ -17,6 +17,8 @@ use dask_operator_render::convert;
 use dask_operator_render::policy::{Mode, Policy};
 use dask_operator_runtime::contract::{self, ChildAction, Observation, Plan};
 use k8s_openapi::jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::changes::{Change, changes};
 use crate::kinds::ExtraKinds;
@@ -57,7 +59,7 @@ pub(crate) struct Planned {
     pub(crate) to_do: Vec<Change>,
     /// What policies that only monitor have to say.
     pub(crate) remarks: Option<Trouble>,
-    /// The room in memory that it has, until the pass ends.
+    /// The room in memory that it has, until it is carried out.
     pub(crate) share: Share,
 }
 
@@ -270,12 +272,12 @@ impl Ground {
         observation
     }
 
-    /// How much memory a plan takes with what it is measured by: what is to be applied becomes a tree, and is compared with the
-    /// tree of what is there.
+    /// How much memory a plan takes with what it is measured by. Of what is to be created, `metadata` becomes a tree; what is to
+    /// be applied becomes one as a whole, and is compared with the tree of what is there.
     fn weight(&self, plan: &Plan) -> usize {
         let weight = |child: &contract::DesiredChild| match &child.action {
             ChildAction::Keep => 0,
-            ChildAction::Create(text) => text.len(),
+            ChildAction::Create(text) => text.len() + metadata_bytes(text),
             ChildAction::Apply(text) => {
                 let there = self.observed.child(&key(child));
                 tree_bytes(text) + there.map_or(0, |there| tree_bytes(&*there.json))
@@ -372,6 +374,20 @@ fn text_bytes(plan: &Plan) -> usize {
     plan.children.iter().map(text).sum()
 }
 
+/// How much memory the tree of an object's `metadata` takes.
+fn metadata_bytes(text: &str) -> usize {
+    #[derive(Deserialize)]
+    struct Created<'a> {
+        #[serde(borrow)]
+        metadata: Option<&'a RawValue>,
+    }
+    match serde_json::from_str::<Created<'_>>(text) {
+        Ok(created) => created.metadata.map_or(0, |metadata| tree_bytes(metadata.get())),
+        // The gate says what is wrong with it.
+        Err(_) => tree_bytes(text),
+    }
+}
+
 /// Which child it is.
 fn key(child: &contract::DesiredChild) -> ChildKey {
     ChildKey {
@@ -413,4 +429,22 @@ fn still_said(parent: &Object) -> Option<Trouble> {
         is_fatal: false,
         retry: Retry::BackOff,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::none("{}", 0)]
+    #[case::no_json("[", tree_bytes("["))]
+    #[case::others(
+        r#"{"spec": {"a": [{}, {}]}, "metadata": {"name": "p"}}"#,
+        tree_bytes(r#"{"name": "p"}"#)
+    )]
+    fn of_what_is_created_metadata_is_a_tree(#[case] text: &str, #[case] expected: usize) {
+        assert_eq!(metadata_bytes(text), expected);
+    }
 }

@@ -196,12 +196,14 @@ impl Reconciler {
             children,
             to_do,
             remarks,
-            share: _share,
+            share,
         } = planned;
         let (parent, observed) = (&ground.parent, &ground.observed);
         let present = observed.all().filter(|(_, child)| !child.terminating).count();
         let account = Account::new(parent, children.max(present));
-        let mut written = self.write_children(key, parent, &account, children, to_do).await;
+        let mut written = self
+            .write_children(key, parent, &account, children, to_do, share)
+            .await;
         self.schedulers.want(&cluster(parent), key, plan.scheduler);
         for scale in &plan.scale {
             match self
@@ -367,6 +369,14 @@ impl Change {
         match self {
             Self::Create(key, _) | Self::Apply(key, _, _) => &key.kind,
             Self::Delete(kind, _) => kind,
+        }
+    }
+
+    /// How many bytes of text it has in memory.
+    fn text_bytes(&self) -> usize {
+        match self {
+            Self::Create(_, object) => object.text_bytes(),
+            Self::Apply(..) | Self::Delete(..) => 0,
         }
     }
 }

@@ -11,6 +11,7 @@ use futures::{StreamExt, stream};
 
 use super::Reconciler;
 use super::pace::{Account, Count, MOST_WRITES};
+use super::room::Share;
 use crate::changes::Change;
 use crate::errors::WriteError;
 use crate::kinds::Kind;
@@ -21,7 +22,8 @@ use crate::written::{Failures, Written, Wrote};
 
 impl Reconciler {
     /// Writes all changes, many at once. One that fails does not stop the others,
-    /// unless all of its kind would fail likewise. `wanted` is how many children the plan has.
+    /// unless all of its kind would fail likewise. `wanted` is how many children the plan has; `share` is the room in memory that
+    /// the changes have: that of a thousand pods is given back as they are made.
     pub(super) async fn write_children(
         &self,
         key: &ParentKey,
@@ -29,6 +31,7 @@ impl Reconciler {
         account: &Account,
         wanted: usize,
         to_do: Vec<Change>,
+        mut share: Share,
     ) -> Written {
         let mut written = Written::default();
         let failures = Mutex::new(Failures::default());
@@ -36,8 +39,9 @@ impl Reconciler {
         let results = stream::iter(to_do).map(async |change| {
             let kind = change.kind().clone();
             let creates = matches!(change, Change::Create(..));
+            let bytes = change.text_bytes();
             if creates && failures().are_hopeless(&kind) {
-                return None;
+                return (bytes, None);
             }
             let result = self.write_child(key, parent, account, wanted, change).await;
             match &result {
@@ -45,10 +49,11 @@ impl Reconciler {
                 Ok(Wrote::Withheld(_)) if creates => failures().withhold(kind),
                 Ok(_) => {}
             }
-            Some(result)
+            (bytes, Some(result))
         });
         let mut results = std::pin::pin!(results.buffer_unordered(self.writes.in_flight()));
-        while let Some(result) = results.next().await {
+        while let Some((bytes, result)) = results.next().await {
+            share.reduce(share.bytes().saturating_sub(bytes));
             match result {
                 Some(Ok(wrote)) => written.add(wrote),
                 Some(Err(error)) => written.errors.push(error),

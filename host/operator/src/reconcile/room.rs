@@ -72,6 +72,11 @@ impl Share {
         self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
     }
 
+    /// For how many bytes it is; none where they are few.
+    pub(crate) fn bytes(&self) -> usize {
+        self.units() * UNIT
+    }
+
     /// Gives back what is more than so many bytes need.
     pub(crate) fn reduce(&mut self, bytes: usize) {
         let surplus = self.units().saturating_sub(units(bytes));
@@ -113,7 +118,9 @@ mod tests {
         drop(first);
         let waits = room.take(ROOM);
         assert_eq!(room.extend(&mut second, SMALL), Ok(()));
+        assert_eq!(second.bytes(), ROOM / 2);
         second.reduce(SMALL);
+        assert_eq!(second.bytes(), 0);
         assert!(timeout(SOON, waits).await.is_ok());
     }
 

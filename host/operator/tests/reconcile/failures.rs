@@ -206,7 +206,7 @@ async fn applied(server: &Server, least: usize) -> Vec<String> {
     names()
 }
 
-/// What is to be applied is a tree until the pass ends, of a hundred times the memory of its text here. Trees of many
+/// What is to be applied is a tree until it is written, of a hundred times the memory of its text here. Trees of many
 /// clusters together would end the operator.
 #[tokio::test]
 async fn plans_that_take_much_memory_are_carried_out_some_at_a_time()
