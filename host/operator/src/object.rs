@@ -22,6 +22,7 @@ use serde_json::value::RawValue;
 use crate::schedulers::ClusterKey;
 pub use owner::OwnerReference;
 use owner::is_made_here;
+use parts::StatusParts;
 
 /// A Kubernetes object.
 #[derive(Clone, PartialEq, Eq)]
@@ -254,30 +255,6 @@ struct SpecParts {
     node_name: Option<Box<str>>,
 }
 
-/// Of a pod's status, what its scheduler is found by.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct StatusParts {
-    #[serde(rename = "podIP")]
-    pod_ip: Option<Box<str>>,
-    conditions: Vec<ConditionParts>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct ConditionParts {
-    #[serde(rename = "type")]
-    type_: Box<str>,
-    status: Box<str>,
-}
-
-impl StatusParts {
-    fn is_ready(&self) -> bool {
-        let is_it = |condition: &ConditionParts| &*condition.type_ == "Ready" && &*condition.status == "True";
-        self.conditions.iter().any(is_it)
-    }
-}
-
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct NodeName {
@@ -424,22 +401,6 @@ pub(crate) mod tests {
         );
         let whole: Watched<false> = serde_json::from_value(pod()).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(whole.into_object().value()["spec"], pod()["spec"]);
-    }
-
-    #[rstest]
-    #[case::ready(json!({"podIP": "10.1.0.1", "conditions": [{"type": "Ready", "status": "True"}]}), true, Some("10.1.0.1"))]
-    #[case::not_ready(json!({"podIP": "10.1.0.1", "conditions": [{"type": "Ready", "status": "False"}]}), false, Some("10.1.0.1"))]
-    #[case::scheduled(json!({"podIP": "", "conditions": [{"type": "PodScheduled", "status": "True"}]}), false, None)]
-    #[case::new(json!({}), false, None)]
-    fn where_a_pod_is_and_whether_it_is_ready(
-        #[case] status: Value,
-        #[case] is_ready: bool,
-        #[case] address: Option<&str>,
-    ) {
-        let mut pod = pod();
-        pod["status"] = status;
-        let object = object(&pod);
-        assert_eq!((object.is_ready, object.pod_ip.as_deref()), (is_ready, address));
     }
 
     #[rstest]

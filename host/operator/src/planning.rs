@@ -4,21 +4,20 @@
 //! All of it grows with what tenants and their components write, so nothing of it is
 //! done on the threads that carry everything else.
 
+mod weight;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use dask_operator_core::category::Retry;
 use dask_operator_core::finish::finish;
 use dask_operator_core::gate::{self, CheckedPlan, Limits, Observed as _, Rules};
-use dask_operator_core::json::tree_bytes;
 use dask_operator_core::parent::Parent;
 use dask_operator_core::plan::{ChildKey, ResourceKind};
 use dask_operator_render::convert;
 use dask_operator_render::policy::{Mode, Policy};
 use dask_operator_runtime::contract::{self, ChildAction, Observation, Plan};
 use k8s_openapi::jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::changes::{Change, changes};
 use crate::kinds::ExtraKinds;
@@ -33,6 +32,7 @@ use crate::routes::ParentKey;
 use crate::schedulers::{ClusterKey, Schedulers};
 use crate::stores::Stores;
 use crate::trouble::{HOST_CONDITIONS, PLAN_REFUSED, POLICY_VIOLATED, Trouble};
+use weight::text_bytes;
 
 /// What a plan is made from, and measured by.
 pub(crate) struct Ground {
@@ -272,20 +272,6 @@ impl Ground {
         observation
     }
 
-    /// How much memory a plan takes with what it is measured by. Of what is to be created, `metadata` becomes a tree; what is to
-    /// be applied becomes one as a whole, and is compared with the tree of what is there.
-    fn weight(&self, plan: &Plan) -> usize {
-        let weight = |child: &contract::DesiredChild| match &child.action {
-            ChildAction::Keep => 0,
-            ChildAction::Create(text) => text.len() + metadata_bytes(text),
-            ChildAction::Apply(text) => {
-                let there = self.observed.child(&key(child));
-                tree_bytes(text) + there.map_or(0, |there| tree_bytes(&*there.json))
-            }
-        };
-        plan.children.iter().map(weight).sum::<usize>() + self.observed.scheduler_bytes()
-    }
-
     /// Checks what the component planned.
     fn first(
         self: &Arc<Self>,
@@ -365,29 +351,6 @@ impl Ground {
     }
 }
 
-/// How many bytes of text a plan has of its children.
-fn text_bytes(plan: &Plan) -> usize {
-    let text = |child: &contract::DesiredChild| match &child.action {
-        ChildAction::Keep => 0,
-        ChildAction::Create(text) | ChildAction::Apply(text) => text.len(),
-    };
-    plan.children.iter().map(text).sum()
-}
-
-/// How much memory the tree of an object's `metadata` takes.
-fn metadata_bytes(text: &str) -> usize {
-    #[derive(Deserialize)]
-    struct Created<'a> {
-        #[serde(borrow)]
-        metadata: Option<&'a RawValue>,
-    }
-    match serde_json::from_str::<Created<'_>>(text) {
-        Ok(created) => created.metadata.map_or(0, |metadata| tree_bytes(metadata.get())),
-        // The gate says what is wrong with it.
-        Err(_) => tree_bytes(text),
-    }
-}
-
 /// Which child it is.
 fn key(child: &contract::DesiredChild) -> ChildKey {
     ChildKey {
@@ -429,22 +392,4 @@ fn still_said(parent: &Object) -> Option<Trouble> {
         is_fatal: false,
         retry: Retry::BackOff,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use super::*;
-
-    #[rstest]
-    #[case::none("{}", 0)]
-    #[case::no_json("[", tree_bytes("["))]
-    #[case::others(
-        r#"{"spec": {"a": [{}, {}]}, "metadata": {"name": "p"}}"#,
-        tree_bytes(r#"{"name": "p"}"#)
-    )]
-    fn of_what_is_created_metadata_is_a_tree(#[case] text: &str, #[case] expected: usize) {
-        assert_eq!(metadata_bytes(text), expected);
-    }
 }

@@ -83,6 +83,30 @@ impl Object {
     }
 }
 
+/// Of a pod's status, what its scheduler is found by.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct StatusParts {
+    #[serde(rename = "podIP")]
+    pub(super) pod_ip: Option<Box<str>>,
+    conditions: Vec<ConditionParts>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ConditionParts {
+    #[serde(rename = "type")]
+    type_: Box<str>,
+    status: Box<str>,
+}
+
+impl StatusParts {
+    pub(super) fn is_ready(&self) -> bool {
+        let is_it = |condition: &ConditionParts| &*condition.type_ == "Ready" && &*condition.status == "True";
+        self.conditions.iter().any(is_it)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use dask_operator_core::names::DASK_API_VERSION;
@@ -90,7 +114,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::object::tests::object;
+    use crate::object::tests::{object, pod};
 
     fn group() -> Value {
         json!({
@@ -139,5 +163,21 @@ mod tests {
             fields.remove("spec");
         }
         assert_eq!(object(&group()).without_spec(), expected);
+    }
+
+    #[rstest]
+    #[case::ready(json!({"podIP": "10.1.0.1", "conditions": [{"type": "Ready", "status": "True"}]}), true, Some("10.1.0.1"))]
+    #[case::not_ready(json!({"podIP": "10.1.0.1", "conditions": [{"type": "Ready", "status": "False"}]}), false, Some("10.1.0.1"))]
+    #[case::scheduled(json!({"podIP": "", "conditions": [{"type": "PodScheduled", "status": "True"}]}), false, None)]
+    #[case::new(json!({}), false, None)]
+    fn where_a_pod_is_and_whether_it_is_ready(
+        #[case] status: Value,
+        #[case] is_ready: bool,
+        #[case] address: Option<&str>,
+    ) {
+        let mut pod = pod();
+        pod["status"] = status;
+        let object = object(&pod);
+        assert_eq!((object.is_ready, object.pod_ip.as_deref()), (is_ready, address));
     }
 }
