@@ -5,6 +5,7 @@
 //! last applied (hence nothing has to be removed) and still holds everything
 //! that it should (hence nobody has changed it).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};
@@ -26,10 +27,42 @@ pub fn in_sync(desired: &Value, observed: &Value) -> bool {
 }
 
 /// Whether everything that stands in `desired` stands in `observed` too, or
-/// something that means the same.
+/// something that means the same. False, too, where it would take too many steps to find
+/// out: it is applied once more then.
 #[must_use]
 pub fn holds(desired: &Value, observed: &Value) -> bool {
-    Place::default().holds(desired, Some(observed))
+    let mut steps = Steps::for_comparing(desired, observed);
+    Place::default().holds(desired, Some(observed), &mut steps)
+}
+
+/// Steps for each value of both objects. One is enough where keys tell the items of a list apart, or where items of one key
+/// are in the same order; 50 of one key in reverse order take 13.
+const STEPS: usize = 16;
+
+/// The steps that a comparison may still take.
+#[derive(Clone, Copy, Debug)]
+struct Steps(usize);
+
+impl Steps {
+    fn for_comparing(desired: &Value, observed: &Value) -> Self {
+        Self(STEPS * (values(desired) + values(observed)))
+    }
+
+    /// Takes so many. False where there are fewer; there are none any more then.
+    fn take(&mut self, steps: usize) -> bool {
+        let left = self.0.checked_sub(steps);
+        self.0 = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
+/// How many values there are in a value, itself included.
+fn values(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(items) => items.iter().map(values).sum::<usize>(),
+        Value::Object(map) => map.values().map(values).sum::<usize>(),
+        _ => 0,
+    }
 }
 
 /// Where in an object a comparison is.
@@ -59,60 +92,69 @@ impl Place {
         }
     }
 
-    fn holds(self, desired: &Value, observed: Option<&Value>) -> bool {
+    fn holds(self, desired: &Value, observed: Option<&Value>, steps: &mut Steps) -> bool {
+        if !steps.take(1) {
+            return false;
+        }
         match (desired, observed) {
             // The server drops what is empty, or puts a default there.
             (Value::Null, _) => true,
-            (Value::Object(map), None | Some(Value::Null)) => map.values().all(|v| self.holds(v, None)),
+            (Value::Object(map), None | Some(Value::Null)) => {
+                map.values().all(|value| self.holds(value, None, steps))
+            }
             (Value::Array(items), None | Some(Value::Null)) => items.is_empty(),
             (_, None | Some(Value::Null)) => false,
-            (Value::Object(desired), Some(Value::Object(observed))) => self.map(desired, observed),
-            (Value::Array(desired), Some(Value::Array(observed))) => self.list(desired, observed),
+            (Value::Object(desired), Some(Value::Object(observed))) => self.map(desired, observed, steps),
+            (Value::Array(desired), Some(Value::Array(observed))) => self.list(desired, observed, steps),
             (desired, Some(observed)) => self.scalar(desired, observed),
         }
     }
 
-    fn map(self, desired: &Map<String, Value>, observed: &Map<String, Value>) -> bool {
+    fn map(self, desired: &Map<String, Value>, observed: &Map<String, Value>, steps: &mut Steps) -> bool {
         desired
             .iter()
-            .all(|(name, value)| self.field(name).holds(value, observed.get(name)))
+            .all(|(name, value)| self.field(name).holds(value, observed.get(name), steps))
     }
 
-    fn list(self, desired: &[Value], observed: &[Value]) -> bool {
-        if desired.len() > observed.len() || (desired.len() < observed.len() && !self.shared) {
+    fn list(self, desired: &[Value], observed: &[Value], steps: &mut Steps) -> bool {
+        let may_be_longer = self.shared && desired.len() < observed.len();
+        if desired.len() != observed.len() && !may_be_longer {
             return false;
         }
-        match merge_key(desired, observed) {
-            Some(key) => {
-                let mut by_key: HashMap<String, Vec<&Value>> = HashMap::new();
-                for item in observed {
-                    let same = by_key.entry(self.sameness(&item[key])).or_default();
-                    if same.len() < SAME_KEY {
-                        same.push(item);
-                    }
-                }
-                desired.iter().all(|item| {
-                    let same = by_key.get(&self.sameness(&item[key]));
-                    same.into_iter()
-                        .flatten()
-                        .any(|other| self.holds(item, Some(other)))
-                })
-            }
-            None => {
-                desired.len() == observed.len()
-                    && desired
-                        .iter()
-                        .zip(observed)
-                        .all(|(item, other)| self.holds(item, Some(other)))
-            }
+        // All are looked at for their keys, whatever is compared then.
+        if !steps.take(observed.len()) {
+            return false;
         }
+        let Some(key) = merge_key(desired, observed) else {
+            return desired.len() == observed.len()
+                && desired
+                    .iter()
+                    .zip(observed)
+                    .all(|(item, other)| self.holds(item, Some(other), steps));
+        };
+        let mut by_key: HashMap<Cow<'_, str>, OfOneKey<'_>> = HashMap::new();
+        for item in observed {
+            let same = by_key.entry(self.sameness(&item[key])).or_default();
+            same.items.push(item);
+        }
+        desired.iter().all(|item| {
+            let Some(same) = by_key.get_mut(&self.sameness(&item[key])) else {
+                return false;
+            };
+            // They are in the same order, unless somebody has changed that.
+            let (before, from) = same.items.split_at(same.next.min(same.items.len()));
+            same.next += 1;
+            from.iter()
+                .chain(before)
+                .any(|other| self.holds(item, Some(other), steps))
+        })
     }
 
     /// A text that two keys have in common if they mean the same.
-    fn sameness(self, key: &Value) -> String {
-        let text = text(key).unwrap_or_else(|| key.to_string());
+    fn sameness(self, key: &Value) -> Cow<'_, str> {
+        let text = text(key).unwrap_or_default();
         match quantity::parse(&text).filter(|_| self.quantity) {
-            Some(quantity) => quantity.to_string(),
+            Some(quantity) => quantity.to_string().into(),
             None => text,
         }
     }
@@ -133,8 +175,13 @@ impl Place {
     }
 }
 
-/// Items of one key that an item is compared with. Kubernetes has two of one at most, a port of TCP and of UDP.
-const SAME_KEY: usize = 100;
+/// Items of an observed list that have one key.
+#[derive(Default)]
+struct OfOneKey<'a> {
+    items: Vec<&'a Value>,
+    /// The place of the one that the next desired item of that key is compared with first.
+    next: usize,
+}
 
 /// Keys by which the API server tells list items apart, the most telling first.
 const MERGE_KEYS: [&str; 8] = [
@@ -148,16 +195,17 @@ const MERGE_KEYS: [&str; 8] = [
     "topologyKey",
 ];
 
-/// The merge key that all items have.
+/// The merge key that all items have: a text or a number.
 fn merge_key(desired: &[Value], observed: &[Value]) -> Option<&'static str> {
-    let all_have = |key: &&str| desired.iter().chain(observed).all(|item| item.get(key).is_some());
+    let has = |item: &Value, key: &str| matches!(item.get(key), Some(Value::String(_) | Value::Number(_)));
+    let all_have = |key: &&str| desired.iter().chain(observed).all(|item| has(item, key));
     MERGE_KEYS.into_iter().find(all_have)
 }
 
-fn text(scalar: &Value) -> Option<String> {
+fn text(scalar: &Value) -> Option<Cow<'_, str>> {
     match scalar {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) => Some(text.into()),
+        Value::Number(number) => Some(number.to_string().into()),
         _ => None,
     }
 }
@@ -247,31 +295,88 @@ mod tests {
         assert!(!holds(&desired, &observed));
     }
 
-    /// A list of a megabyte can have so many items. Each compared with each would take minutes.
-    #[test]
-    fn long_lists_are_compared_item_by_item() {
-        let list = |count: usize| -> Vec<Value> {
-            (0..count)
-                .map(|i| json!({"name": i.to_string(), "value": "x"}))
-                .collect()
-        };
-        let (desired, mut observed) = (list(50_000), list(50_000));
-        observed.reverse();
-        assert!(holds(&json!({"env": desired}), &json!({"env": observed})));
-        observed[49_999]["value"] = json!("y");
-        assert!(!holds(&json!({"env": desired}), &json!({"env": observed})));
+    /// Whether it is held, and how many steps it takes to know that for each value of both, rounded up.
+    fn compared(desired: &Value, observed: &Value) -> (bool, usize) {
+        let all = Steps::for_comparing(desired, observed);
+        let mut left = all;
+        let is_held = Place::default().holds(desired, Some(observed), &mut left);
+        (
+            is_held,
+            (all.0 - left.0).div_ceil(values(desired) + values(observed)),
+        )
+    }
+
+    /// A list as long as a megabyte of text can have it.
+    const LONG: usize = 50_000;
+
+    fn list(count: usize, name: fn(usize) -> String) -> Vec<Value> {
+        (0..count)
+            .map(|i| json!({"name": name(i), "value": i.to_string()}))
+            .collect()
     }
 
     #[test]
-    fn so_are_lists_whose_items_have_one_key() {
-        let list = |count: usize| -> Vec<Value> {
-            (0..count)
-                .map(|i| json!({"name": "a", "value": i.to_string()}))
-                .collect()
-        };
-        let (few, many) = (json!({"env": list(100)}), json!({"env": list(50_000)}));
-        assert!(holds(&few, &few));
-        assert!(!holds(&many, &many), "it is sent once more");
+    fn long_lists_are_compared_item_by_item() {
+        let desired = list(LONG, |i| i.to_string());
+        let mut observed = desired.clone();
+        observed.reverse();
+        let (desired, mut observed) = (json!({"env": desired}), json!({"env": observed}));
+        assert_eq!(compared(&desired, &observed), (true, 1));
+        observed["env"][LONG - 1]["value"] = json!("y");
+        assert_eq!(compared(&desired, &observed), (false, 1));
+    }
+
+    #[rstest]
+    #[case::in_order(LONG, false, true, 1)]
+    #[case::in_another_order(50, true, true, 13)]
+    #[case::too_many_in_another_order(LONG, true, false, STEPS)]
+    fn so_are_lists_whose_items_have_one_key(
+        #[case] count: usize,
+        #[case] reversed: bool,
+        #[case] is_held: bool,
+        #[case] steps: usize,
+    ) {
+        let desired = list(count, |_| "a".into());
+        let mut observed = desired.clone();
+        if reversed {
+            observed.reverse();
+        }
+        assert_eq!(
+            compared(&json!({"env": desired}), &json!({"env": observed})),
+            (is_held, steps)
+        );
+    }
+
+    /// Items of one key that differ in their last leaf only, and so down to the leaves. In reverse order, it would take 421
+    /// steps for each of these values to compare each with each.
+    #[test]
+    fn lists_in_lists_are_compared_as_long_as_there_are_steps() {
+        fn tree(levels: u32, last: usize, reversed: bool) -> Value {
+            if levels == 0 {
+                return json!(last);
+            }
+            let leaf = |i: usize| if i < 7 { i } else { i + last };
+            let mut items: Vec<_> = (0..8)
+                .map(|i| json!({"name": "a", "of": tree(levels - 1, leaf(i), reversed)}))
+                .collect();
+            if reversed {
+                items.reverse();
+            }
+            json!(items)
+        }
+        let (desired, reversed) = (tree(4, 0, false), tree(4, 0, true));
+        assert_eq!(compared(&desired, &desired), (true, 1));
+        let (is_held, steps) = compared(&desired, &reversed);
+        assert!(!is_held, "it is sent once more");
+        assert_eq!(steps, STEPS);
+    }
+
+    /// What has a list as its name is long, and no key: to look at it would take more than a step.
+    #[test]
+    fn an_item_is_not_known_by_a_structure() {
+        let list = |names: [u8; 2]| json!(names.map(|name| json!({"name": {"x": name}})));
+        assert!(holds(&list([1, 2]), &list([1, 2])));
+        assert!(!holds(&list([1, 2]), &list([2, 1])));
     }
 
     #[rstest]
