@@ -66,6 +66,6 @@ def reasons():
 def test_reasons_are_in_the_page():
     page = (ROOT / "docs" / "plugins.md").read_text()
     found = set(reasons())
-    assert {"Quarantined", "HostExhausted", "PluginShareUsed", "TooManyPlugins", "NamespaceUnknown"} <= found
+    assert {"Quarantined", "HostExhausted", "PluginShareUsed", "PluginsBusy", "TooManyPlugins", "NamespaceUnknown"} <= found
     # A file with certificates that can't be read ends the start.
     assert {reason for reason in found if f"`{reason}`" not in page} == {"CertificateFileUnreadable"}

@@ -52,14 +52,14 @@ pub struct Loaded {
     pub kept: Kept,
 }
 
-/// Loads all components; `at_once` calls may run at a time. A component that
+/// Loads all components, which share the time of so many processors. A component that
 /// can't be loaded is said and does not stop the others.
 ///
 /// # Errors
 ///
 /// When there is no engine for this machine, or settings can't be read or are refused by their component: they stand in the
 /// command line, so an operator that goes on without them would never become ready, and its pod would not say why.
-pub fn load(args: &PluginArgs, metrics: Arc<Metrics>, at_once: usize) -> anyhow::Result<Loaded> {
+pub fn load(args: &PluginArgs, metrics: Arc<Metrics>, cores: usize) -> anyhow::Result<Loaded> {
     let observer: Arc<dyn CallObserver> = Arc::new(Counted(metrics));
     let (engine, cache) = engine(args.cache_dir.clone(), observer)?;
     let Each { logic, policies } = components::Plugins::load_each(&engine, args, Limits::default())?;
@@ -82,7 +82,7 @@ pub fn load(args: &PluginArgs, metrics: Arc<Metrics>, at_once: usize) -> anyhow:
         info!(policy = policy.title, "policy loaded");
     }
     Ok(Loaded {
-        plugins: Plugins::new(Catalog::new(defaults, policies).made_of(made_of), at_once),
+        plugins: Plugins::new(Catalog::new(defaults, policies).made_of(made_of), cores),
         engine,
         kept: Kept::new(cache.map(|cache| cache.join("plugins"))),
     })

@@ -21,7 +21,7 @@ pub(crate) fn cores() -> usize {
 /// How many threads may block at most: the sum of what each part takes at most. With fewer, one part that takes all that it
 /// may, because somebody makes it, would leave none to the others. (Schedulers are reached by address: none looks up a name.)
 fn blocking(cores: usize) -> usize {
-    let plans_and_reviews = cores;
+    let plans_and_reviews = plugins::places(cores);
     let requests = webhook::desk::threads(cores);
     let passes = cores;
     let loads = plugins::LOADS;
@@ -59,7 +59,8 @@ mod tests {
     #[test]
     fn all_who_may_block_can_do_so_at_the_same_time() -> anyhow::Result<()> {
         const CORES: usize = 2;
-        const OTHERS: usize = CORES
+        const PLACES: usize = plugins::places(CORES);
+        const OTHERS: usize = PLACES
             + plugins::LOADS
             + dask_operator_scheduler::DECODERS
             + dask_operator_sources::oci::LOOKUPS

@@ -63,7 +63,7 @@ impl Trouble {
             reason: error.reason.into(),
             message: error.to_string(),
             is_fatal: false,
-            retry: Retry::BackOff,
+            retry: error.retry(),
         }
     }
 

@@ -55,4 +55,4 @@ pub use interface::Interface;
 pub use limits::Limits;
 pub use observer::{CallObserver, CallReport};
 pub use shape::Shape;
-pub use time::until;
+pub use time::{left, until};

@@ -26,8 +26,9 @@ impl Drop for Former {
     }
 }
 
-/// What calls on this thread have left; none where nothing was said.
-pub(crate) fn left() -> Option<Duration> {
+/// What calls on this thread have left of the time that [`until`] gives them; none where it gives none.
+#[must_use]
+pub fn left() -> Option<Duration> {
     END.get().map(|end| end.saturating_duration_since(Instant::now()))
 }
 

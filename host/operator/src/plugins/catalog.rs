@@ -148,13 +148,15 @@ impl Catalog {
         Ok(policies)
     }
 
-    /// Whether a namespace has brought policies along.
+    /// Whether a policy is the cluster's, and no namespace has brought it along.
     #[must_use]
-    pub fn has_policies_of(&self, namespace: &str) -> bool {
-        let is_there = |entry: &Entry| entry.id.namespace.as_deref() == Some(namespace);
-        self.entries
+    pub fn is_of_cluster(&self, policy: &Arc<Policy>) -> bool {
+        let of_cluster = self.entries.iter().filter(|entry| entry.id.namespace.is_none());
+        let in_force = of_cluster.filter_map(|entry| entry.policy.as_ref()?.as_ref().ok());
+        self.policies
             .iter()
-            .any(|entry| entry.policy.is_some() && is_there(entry))
+            .chain(in_force)
+            .any(|known| Arc::ptr_eq(known, policy))
     }
 
     /// The component that a plugin with this source and digest would be, where it is certain that it is one that is

@@ -5,15 +5,17 @@
 //! stays so until its successor was fetched, verified, compiled and tried on a sample.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
+use dask_operator_core::category::Retry;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_render::convert;
 use dask_operator_render::logic::{Failure, Logic};
 use dask_operator_render::policy::Policy;
 use dask_operator_render::review::{ReviewError, Reviewed, review};
-use dask_operator_runtime::CallError;
 use dask_operator_runtime::contract::{Answer, DesiredChild, Observation, Plan, Timestamp};
+use dask_operator_runtime::{CallError, until};
 use thiserror::Error;
 
 mod admit;
@@ -41,6 +43,8 @@ mod resource;
 mod rights;
 mod sample;
 mod shares;
+#[cfg(test)]
+mod tests;
 mod user_info;
 mod watching;
 
@@ -52,7 +56,8 @@ pub use kept::Kept;
 pub(crate) use loads::AT_ONCE as LOADS;
 pub use manager::{Manager, Parts, Swapped};
 pub use rights::TenantRights;
-pub use shares::{Overdrawn, Permit, Shares, Whose};
+pub(crate) use shares::places;
+pub use shares::{Denied, Permit, Shares, Whose};
 
 /// A component in the role that it has for one kind.
 pub struct Plugin {
@@ -94,15 +99,25 @@ impl PluginError {
     /// A call of the component `title` gave no answer.
     #[must_use]
     pub fn no_answer(title: &str, error: &Failure) -> Self {
-        let (reason, message) = match error.downcast_ref::<CallError>() {
-            Some(error) => (error.failure.reason(), error.failure.to_string()),
-            None if error.is::<Overdrawn>() => ("PluginShareUsed", error.to_string()),
-            None => ("PluginFailed", error.to_string()),
+        let (reason, message) = match (error.downcast_ref::<CallError>(), error.downcast_ref::<Denied>()) {
+            (Some(error), _) => (error.failure.reason(), error.failure.to_string()),
+            (None, Some(denied)) => (denied.reason(), denied.to_string()),
+            (None, None) => ("PluginFailed", error.to_string()),
         };
         Self {
             title: title.to_owned(),
             reason,
             message,
+        }
+    }
+
+    /// When to ask again.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        if self.reason == shares::OTHERS_FIRST {
+            Retry::Passing
+        } else {
+            Retry::BackOff
         }
     }
 }
@@ -143,12 +158,12 @@ pub struct Plugins {
 }
 
 impl Plugins {
-    /// Plugins, of which `at_once` run at a time.
+    /// Plugins, which share the time of so many processors.
     #[must_use]
-    pub fn new(catalog: Catalog, at_once: usize) -> Self {
+    pub fn new(catalog: Catalog, cores: usize) -> Self {
         Self {
             catalog: RwLock::new(Arc::new(catalog)),
-            shares: Shares::new(at_once),
+            shares: Shares::new(cores),
         }
     }
 
@@ -184,12 +199,12 @@ impl Plugins {
         self.catalog().policies(subject)
     }
 
-    /// Runs `question`, which calls components for a namespace, on a thread that may block, when it is its turn. Its place is
-    /// taken until it has ended, whether somebody still waits for it or not.
+    /// Runs `question`, which calls components for a namespace, on a thread that may block, when it is its turn: all calls
+    /// together have [`Whose::time`]. Its place is taken until it has ended, whether somebody still waits for it or not.
     ///
     /// # Errors
     ///
-    /// When it panicked, or components of the namespace itself take too much time.
+    /// When it panicked, or it is not the turn of components of the namespace itself.
     async fn ask<T: Send + 'static>(
         &self,
         namespace: &str,
@@ -199,9 +214,8 @@ impl Plugins {
         let permit = self.shares.permit(namespace, whose).await?;
         let span = tracing::Span::current();
         let answer = tokio::task::spawn_blocking(move || {
-            let answer = span.in_scope(question);
-            drop(permit);
-            answer
+            let _permit = permit;
+            span.in_scope(|| until(Instant::now() + whose.time(), question))
         });
         Ok(answer.await?)
     }
@@ -227,7 +241,7 @@ impl Plugins {
     }
 
     /// Asks `policies` in turn about the children that were planned for `parent`, a JSON
-    /// object in a namespace.
+    /// object in a namespace: those of the namespace first, whose time is not that of the others.
     ///
     /// # Errors
     ///
@@ -241,26 +255,35 @@ impl Plugins {
         children: Vec<DesiredChild>,
         now: Timestamp,
     ) -> Result<Reviewed, ReviewError> {
-        let titles = policies
-            .iter()
-            .map(|policy| policy.title.clone())
-            .collect::<Vec<_>>()
-            .join(", ");
-        let whose = if self.catalog().has_policies_of(namespace) {
-            Whose::Tenants
-        } else {
-            Whose::Operators
+        let catalog = self.catalog();
+        // One that is not in force any more counts as one of the namespace.
+        let (of_cluster, of_namespace): (Vec<_>, Vec<_>) = policies
+            .into_iter()
+            .partition(|policy| catalog.is_of_cluster(policy));
+        let mut reviewed = Reviewed {
+            children,
+            remarks: Vec::new(),
         };
-        let reviewed = self
-            .ask(namespace, whose, move || {
-                review(&policies, kind, &parent, children, now)
-            })
-            .await;
-        reviewed.unwrap_or_else(|failure| {
-            Err(ReviewError::Failed {
-                title: titles,
-                failure,
-            })
-        })
+        for (whose, policies) in [(Whose::Tenants, of_namespace), (Whose::Operators, of_cluster)] {
+            if policies.is_empty() {
+                continue;
+            }
+            let titles: Vec<_> = policies.iter().map(|policy| policy.title.clone()).collect();
+            let (children, parent) = (std::mem::take(&mut reviewed.children), parent.clone());
+            let answer = self
+                .ask(namespace, whose, move || {
+                    review(&policies, kind, &parent, children, now)
+                })
+                .await;
+            let answer = answer.unwrap_or_else(|failure| {
+                Err(ReviewError::Failed {
+                    title: titles.join(", "),
+                    failure,
+                })
+            })?;
+            reviewed.children = answer.children;
+            reviewed.remarks.extend(answer.remarks);
+        }
+        Ok(reviewed)
     }
 }

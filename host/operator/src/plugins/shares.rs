@@ -1,8 +1,8 @@
-//! Who may call components, and when: every namespace has a share of the operator's time.
+//! Whose turn it is to be worked for, and for how long: every namespace has a share of the operator's time.
 //!
-//! Where many wait, it is the turn of the namespace that has used least of late. Calls of components that a namespace has brought
-//! along itself never take all places, are made one at a time, and use a part of a processor in the long run: what is beyond
-//! that is put off.
+//! Where many wait, it is the turn of the namespace that has used least of late. No namespace takes all places. Calls of
+//! components that namespaces have brought along don't take all either, whosever they are; each namespace has one of these at a
+//! time, and they use a part of a processor in the long run: what is beyond that is put off.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,29 +21,78 @@ const PART: u32 = 4;
 /// And so much at once, where they have used little before.
 const BURST: Duration = Duration::from_secs(10);
 
-/// How long a call of a namespace's own components waits for its turn, at most.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long all calls under one permit may take: as long as the API server waits for the webhook.
+const TIME: Duration = Duration::from_secs(10);
+
+/// The same of a namespace's own components.
+const TIME_OF_TENANTS: Duration = Duration::from_secs(2);
+
+/// How long a call of a namespace's own components waits for its turn, at most: longer than another one can take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// So many accounts are kept without a look at who still needs one.
 const ACCOUNTS: usize = 64;
 
-/// Whose components are called.
+/// How many are worked for at once on a machine with so many processors: one more than one namespace may have.
+pub(crate) const fn places(cores: usize) -> usize {
+    cores + 1
+}
+
+/// Who works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
-    /// Those of the operator and of administrators only.
+    /// The operator itself, or components of it and of administrators.
     Operators,
-    /// Some that the namespace has brought along.
+    /// Components that the namespace has brought along.
     Tenants,
 }
 
-/// A namespace's own components have used what is theirs.
+impl Whose {
+    /// How long all calls under one permit may take.
+    #[must_use]
+    pub fn time(self) -> Duration {
+        match self {
+            Self::Operators => TIME,
+            Self::Tenants => TIME_OF_TENANTS,
+        }
+    }
+}
+
+/// In one word, why [`Denied::Overdrawn`].
+const SHARE_USED: &str = "PluginShareUsed";
+
+/// In one word, why [`Denied::OthersFirst`].
+pub(super) const OTHERS_FIRST: &str = "PluginsBusy";
+
+/// Why a namespace's own components are not called now.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error(
-    "the plugins of the namespace {namespace} take more time than is theirs, which is one call at a time and a quarter of a \
-     processor in the long run; they are asked again later: make them faster, or have fewer of them"
-)]
-pub struct Overdrawn {
-    namespace: String,
+pub enum Denied {
+    /// They have used what is theirs.
+    #[error(
+        "the plugins of the namespace {namespace} take more time than is theirs, which is a quarter of a processor in the long \
+         run; they are asked again later: make them faster, or have fewer of them"
+    )]
+    Overdrawn {
+        /// Which one.
+        namespace: String,
+    },
+    /// It has not become their turn.
+    #[error(
+        "plugins of namespaces are asked in turn, one for each namespace at a time, and others were first; it is tried again in \
+         a few seconds"
+    )]
+    OthersFirst,
+}
+
+impl Denied {
+    /// One word in CamelCase, for conditions.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Overdrawn { .. } => SHARE_USED,
+            Self::OthersFirst => OTHERS_FIRST,
+        }
+    }
 }
 
 /// Shares the operator's time out. A clone shares the same.
@@ -55,6 +104,8 @@ struct Order {
     /// Places that are free, and how many of them components of namespaces may take.
     free: usize,
     free_for_tenants: usize,
+    /// How many a namespace may have.
+    of_one: usize,
     accounts: BTreeMap<String, Account>,
     /// How many turns there were.
     turns: u64,
@@ -65,13 +116,15 @@ struct Order {
 /// What a namespace has used.
 #[derive(Debug)]
 struct Account {
-    /// Time that all components took for it, less what has passed since.
+    /// Time that all took for it, less what has passed since.
     used: Duration,
     /// Time that its own components took, less their part of what has passed since.
     owed: Duration,
     at: Instant,
     /// The number of its last turn.
     turn: u64,
+    /// Places that it has.
+    running: usize,
     /// Whether a component of its own is called now.
     is_called: bool,
 }
@@ -84,7 +137,7 @@ struct Ticket {
     grant: oneshot::Sender<Permit>,
 }
 
-/// The right to one call, until it is dropped: what it took is charged then.
+/// The right to one place, until it is dropped: what it took is charged then.
 #[derive(Debug)]
 pub struct Permit {
     shares: Shares,
@@ -94,32 +147,31 @@ pub struct Permit {
 }
 
 impl Shares {
-    /// Shares of `at_once` calls at a time.
+    /// Shares of the time of so many processors.
     #[must_use]
-    pub fn new(at_once: usize) -> Self {
+    pub fn new(cores: usize) -> Self {
         Self(Arc::new(Mutex::new(Order {
-            free: at_once,
-            free_for_tenants: at_once.saturating_sub(1).max(1),
+            free: places(cores),
+            free_for_tenants: cores.saturating_sub(1).max(1),
+            of_one: cores.max(1),
             accounts: BTreeMap::new(),
             turns: 0,
             waiting: Vec::new(),
         })))
     }
 
-    /// The right to call components for a namespace, when it is its turn.
+    /// The right to work for a namespace, when it is its turn.
     ///
     /// # Errors
     ///
-    /// When components of its own take too much time.
-    pub async fn permit(&self, namespace: &str, whose: Whose) -> Result<Permit, Overdrawn> {
-        let overdrawn = || Overdrawn {
-            namespace: namespace.to_owned(),
-        };
+    /// When components of its own take too much time, or others were first for too long.
+    pub async fn permit(&self, namespace: &str, whose: Whose) -> Result<Permit, Denied> {
         let (grant, granted) = oneshot::channel();
         {
             let mut order = self.lock();
             if whose == Whose::Tenants && order.owed(namespace, Instant::now()) >= BURST {
-                return Err(overdrawn());
+                let namespace = namespace.to_owned();
+                return Err(Denied::Overdrawn { namespace });
             }
             order.waiting.push(Ticket {
                 namespace: namespace.to_owned(),
@@ -135,7 +187,7 @@ impl Shares {
                 .ok()
                 .and_then(Result::ok),
         };
-        granted.ok_or_else(overdrawn)
+        granted.ok_or(Denied::OthersFirst)
     }
 
     /// Lets all go on whose turn it is.
@@ -203,13 +255,12 @@ impl Order {
     }
 
     fn may_go_on(&self, ticket: &Ticket) -> bool {
+        let account = self.accounts.get(&ticket.namespace);
+        let (running, is_called) = account.map_or((0, false), |account| (account.running, account.is_called));
+        let is_free = self.free > 0 && running < self.of_one;
         match ticket.whose {
-            Whose::Operators => self.free > 0,
-            Whose::Tenants => {
-                let account = self.accounts.get(&ticket.namespace);
-                let is_called = account.is_some_and(|account| account.is_called);
-                self.free > 0 && self.free_for_tenants > 0 && !is_called
-            }
+            Whose::Operators => is_free,
+            Whose::Tenants => is_free && self.free_for_tenants > 0 && !is_called,
         }
     }
 
@@ -228,6 +279,7 @@ impl Order {
         let turn = self.turns;
         let account = self.account(&ticket.namespace, now);
         account.turn = turn;
+        account.running += 1;
         if ticket.whose == Whose::Tenants {
             account.is_called = true;
             self.free_for_tenants -= 1;
@@ -235,11 +287,12 @@ impl Order {
         Some(ticket)
     }
 
-    /// A call has ended that took so long.
+    /// What took so long has ended.
     fn ended(&mut self, namespace: &str, whose: Whose, took: Duration, now: Instant) {
         self.free += 1;
         let account = self.account(namespace, now);
         account.used += took;
+        account.running -= 1;
         if whose == Whose::Tenants {
             account.owed += took;
             account.is_called = false;
@@ -249,7 +302,7 @@ impl Order {
         if self.accounts.len() > ACCOUNTS {
             self.accounts.retain(|_, account| {
                 let passed = now - account.at;
-                account.is_called || account.used > passed / MEMORY || account.owed > passed / PART
+                account.running > 0 || account.used > passed / MEMORY || account.owed > passed / PART
             });
         }
     }
@@ -265,6 +318,7 @@ impl Order {
                 owed,
                 at: now,
                 turn: 0,
+                running: 0,
                 is_called: false,
             });
         (account.used, account.owed, account.at) = (used, owed, now);
@@ -290,7 +344,8 @@ mod tests {
         }
     }
 
-    /// Calls components for a namespace, which takes that long: `a`, or `a!` where that is not to be.
+    /// Calls components for a namespace, which takes that long: `a`; `a!` where they have used what is theirs, and `a?` where
+    /// others were first.
     fn call(shares: &Shares, log: &Log, namespace: &str, whose: Whose, millis: u64) {
         let (shares, log, namespace) = (shares.clone(), log.clone(), namespace.to_owned());
         tokio::spawn(async move {
@@ -300,7 +355,8 @@ mod tests {
                     tokio::time::sleep(Duration::from_millis(millis)).await;
                     drop(permit);
                 }
-                Err(_) => log.note(format!("{namespace}!")),
+                Err(Denied::Overdrawn { namespace }) => log.note(format!("{namespace}!")),
+                Err(Denied::OthersFirst) => log.note(format!("{namespace}?")),
             }
         });
     }
@@ -312,12 +368,26 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_is_the_turn_of_who_has_used_least() {
         let (shares, log) = (Shares::new(1), Log::default());
+        // Beside one that takes long.
+        call(&shares, &log, "x", Whose::Operators, 10_000);
         for namespace in ["a", "a", "a", "a", "b", "c"] {
-            call(&shares, &log, namespace, Whose::Operators, 100);
             pass(1).await;
+            call(&shares, &log, namespace, Whose::Operators, 100);
         }
         pass(1000).await;
-        assert_eq!(log.text(), "a b c a a a");
+        assert_eq!(log.text(), "x a b c a a a");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_namespace_takes_all_places() {
+        let (shares, log) = (Shares::new(2), Log::default());
+        for namespace in ["a", "a", "a", "b"] {
+            call(&shares, &log, namespace, Whose::Operators, 1000);
+            pass(1).await;
+        }
+        assert_eq!(log.text(), "a a b");
+        pass(1000).await;
+        assert_eq!(log.text(), "a a b a");
     }
 
     #[tokio::test(start_paused = true)]
@@ -332,6 +402,20 @@ mod tests {
         assert_eq!(log.text(), "a b d");
         pass(5000).await;
         assert_eq!(log.text(), "a b d c a");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn with_one_processor_tenants_leave_a_place_too() {
+        let (shares, log) = (Shares::new(1), Log::default());
+        for (namespace, whose) in [
+            ("a", Whose::Tenants),
+            ("b", Whose::Tenants),
+            ("c", Whose::Operators),
+        ] {
+            call(&shares, &log, namespace, whose, 1000);
+            pass(1).await;
+        }
+        assert_eq!(log.text(), "a c");
     }
 
     #[tokio::test(start_paused = true)]
@@ -356,15 +440,29 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_waits_too_long_is_told_so_and_takes_no_place() {
         let (shares, log) = (Shares::new(2), Log::default());
-        for millis in [1500, 1, 1] {
-            call(&shares, &log, "a", Whose::Tenants, millis);
+        for (namespace, millis) in [("a", 6000), ("b", 1), ("a", 1)] {
+            call(&shares, &log, namespace, Whose::Tenants, millis);
             pass(1).await;
         }
-        pass(1100).await;
-        assert_eq!(log.text(), "a a! a!");
+        pass(5000).await;
+        assert_eq!(log.text(), "a b? a?");
         pass(1000).await;
-        call(&shares, &log, "a", Whose::Tenants, 1);
+        call(&shares, &log, "b", Whose::Tenants, 1);
         pass(10).await;
-        assert_eq!(log.text(), "a a! a! a");
+        assert_eq!(log.text(), "a b? a? b");
+    }
+
+    /// Who is not first waits at most as long as those before take, and is not said to have used anything.
+    #[tokio::test(start_paused = true)]
+    async fn who_keeps_the_place_taken_holds_up_others_for_one_call_each() {
+        let (shares, log) = (Shares::new(1), Log::default());
+        let most = Whose::Tenants.time().as_millis() as u64;
+        for namespace in ["a", "b", "a", "b", "c"] {
+            call(&shares, &log, namespace, Whose::Tenants, most);
+            pass(1).await;
+        }
+        pass(PATIENCE.as_millis() as u64).await;
+        assert_eq!(log.text(), "a b c a? b?");
+        assert_eq!(Denied::OthersFirst.reason(), "PluginsBusy");
     }
 }

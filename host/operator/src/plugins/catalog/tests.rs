@@ -249,18 +249,28 @@ fn a_namespace_can_be_chosen_by_its_name_before_its_labels_are_known() {
 }
 
 #[test]
-fn whose_policies_there_are_is_known() {
+fn whose_a_policy_is_is_known() {
     let logic = Entry {
         policy: None,
-        ..entry("c", "logic", 0, "", "")
+        ..entry("-", "logic", 0, "", "")
     };
     let catalog = catalog(vec![
         entry("a", "p", 0, "", ""),
         entry("-", "q", 0, "", ""),
         logic,
     ]);
-    let has = ["a", "b", "c"].map(|namespace| catalog.has_policies_of(namespace));
-    assert_eq!(has, [true, false, false]);
+    let labels = Labels::new();
+    let subject = Subject {
+        kind: DaskKind::Cluster,
+        namespace: "a",
+        labels: &labels,
+    };
+    let policies = catalog
+        .policies(&subject)
+        .unwrap_or_else(|error| panic!("{error}"));
+    let of_cluster = policies.iter().map(|policy| catalog.is_of_cluster(policy));
+    assert_eq!(of_cluster.collect::<Vec<_>>(), [false, true, true]);
+    assert!(!catalog.is_of_cluster(&policy("q")), "it was in force before");
 }
 
 #[test]
