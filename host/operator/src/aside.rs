@@ -1,10 +1,8 @@
 //! Work that grows with what tenants write, away from the threads that carry the lease, health and watches.
 
-use std::sync::Arc;
-
-use tokio::sync::Semaphore;
 use tracing::Span;
 
+use crate::plugins::{Shares, Whose};
 use crate::threads::cores;
 
 /// Does `work` on a thread that may be kept busy. If it panics, so does this.
@@ -20,9 +18,9 @@ pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
     }
 }
 
-/// Threads that may be kept busy, as many as there are processors.
+/// Threads that may be kept busy, which namespaces share like those that call components.
 #[derive(Clone)]
-pub(crate) struct Aside(Arc<Semaphore>);
+pub(crate) struct Aside(Shares);
 
 impl Default for Aside {
     fn default() -> Self {
@@ -31,15 +29,20 @@ impl Default for Aside {
 }
 
 impl Aside {
-    /// So many threads.
-    pub(crate) fn new(places: usize) -> Self {
-        Self(Arc::new(Semaphore::new(places)))
+    /// Threads of a machine with so many processors.
+    pub(crate) fn new(cores: usize) -> Self {
+        Self(Shares::new(cores))
     }
 
-    /// Does `work` as [`run`], when it is its turn.
-    pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        // The semaphore is never closed. What has begun keeps its place until it has ended, even if nobody waits any more.
-        let permit = self.0.clone().acquire_owned().await;
+    /// Does `work` for a namespace as [`run`], when it is its turn.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        namespace: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        // The operator's own work is never denied. What has begun keeps its place until it has ended, even if nobody waits any
+        // more.
+        let permit = self.0.permit(namespace, Whose::Operators).await;
         run(move || {
             let _permit = permit;
             work()
@@ -50,12 +53,18 @@ impl Aside {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
+    use tokio::time::timeout;
+
     use super::*;
 
     #[tokio::test]
     async fn it_is_done_on_another_thread() {
         let here = std::thread::current().id();
-        let there = Aside::default().run(|| std::thread::current().id()).await;
+        let there = Aside::default().run("a", || std::thread::current().id()).await;
         assert_ne!(here, there);
     }
 
@@ -64,25 +73,43 @@ mod tests {
     #[should_panic(expected = "a bug")]
     async fn a_panic_is_passed_on() {
         let work: fn() = || panic!("a bug");
-        Aside::default().run(work).await;
+        Aside::default().run("a", work).await;
     }
 
     /// Of what nobody waits for any more there must not be ever more.
     #[tokio::test]
     async fn what_is_given_up_keeps_its_place_until_it_has_ended() {
         let aside = Aside::new(1);
-        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let (end, ended) = mpsc::channel::<()>();
+        let (begin, begun) = oneshot::channel();
         let work = tokio::spawn({
             let aside = aside.clone();
-            async move { aside.run(move || ended.recv().is_ok()).await }
+            let work = move || begin.send(()).is_ok() && ended.recv().is_ok();
+            async move { aside.run("a", work).await }
         });
-        while aside.0.available_permits() > 0 {
-            tokio::task::yield_now().await;
-        }
+        assert!(begun.await.is_ok());
         work.abort();
         assert!(work.await.is_err());
-        assert_eq!(aside.0.available_permits(), 0);
+        let mut next = std::pin::pin!(aside.run("a", || ()));
+        let soon = Duration::from_millis(20);
+        assert!(timeout(soon, &mut next).await.is_err());
         assert!(end.send(()).is_ok());
-        aside.run(|| ()).await;
+        next.await;
+    }
+
+    #[tokio::test]
+    async fn no_namespace_keeps_others_waiting() {
+        let aside = Aside::new(2);
+        let blocked = |_| {
+            let (end, ended) = mpsc::channel::<()>();
+            let aside = aside.clone();
+            tokio::spawn(async move { aside.run("a", move || ended.recv().is_ok()).await });
+            end
+        };
+        let ends: Vec<_> = (0..5).map(blocked).collect();
+        tokio::task::yield_now().await;
+        let long = Duration::from_secs(60);
+        assert!(timeout(long, aside.run("b", || ())).await.is_ok());
+        drop(ends);
     }
 }

@@ -132,7 +132,7 @@ impl Reconciler {
             room: self.room.clone(),
         };
         let memory = self.memory.clone();
-        let looked = self.aside.run(move || {
+        let looked = self.aside.run(&key.namespace, move || {
             let object = memory.over(object);
             (object.clone(), look.question(object, share))
         });
@@ -157,7 +157,7 @@ impl Reconciler {
         let first = {
             let (ground, memory, room) = (ground.clone(), self.memory.clone(), self.room.clone());
             self.aside
-                .run(move || ground.first(plan, &memory, &room, share))
+                .run(&key.namespace, move || ground.first(plan, &memory, &room, share))
                 .await?
         };
         let (mut plan, share) = match first {
@@ -176,7 +176,7 @@ impl Reconciler {
         let (memory, room) = (self.memory.clone(), self.room.clone());
         let titles = ground.all_titles();
         self.aside
-            .run(move || ground.passed(plan, &titles, remarks, &memory, &room, share))
+            .run(&key.namespace, move || ground.passed(plan, &titles, remarks, &memory, &room, share))
             .await
     }
 

@@ -276,7 +276,7 @@ impl Reconciler {
         };
         let (now, then) = (object.clone(), observed.worker_group(group).cloned());
         let numbers = move || (now.replicas(), then.map(|then| then.replicas()));
-        let (before, seen) = self.aside.run(numbers).await;
+        let (before, seen) = self.aside.run(&key.namespace, numbers).await;
         if before == replicas {
             return Ok(Wrote::Nothing);
         }

@@ -23,7 +23,7 @@ pub(crate) fn cores() -> usize {
 fn blocking(cores: usize) -> usize {
     let plans_and_reviews = plugins::places(cores);
     let requests = webhook::desk::threads(cores);
-    let passes = cores;
+    let passes = plugins::places(cores);
     let loads = plugins::LOADS;
     let answers_of_schedulers = dask_operator_scheduler::DECODERS;
     let names_of_registries = dask_operator_sources::oci::LOOKUPS;
@@ -83,9 +83,9 @@ mod tests {
                 deadline: far,
             };
             // More than there are places for.
-            for _ in 0..10 * CORES {
+            for namespace in ["a", "b"].repeat(5 * CORES) {
                 let (aside, work) = (aside.clone(), blocks());
-                tokio::spawn(async move { aside.run(work).await });
+                tokio::spawn(async move { aside.run(namespace, work).await });
                 let (desk, work) = (desk.clone(), blocks());
                 tokio::spawn(async move { desk.run(far, times, work).await });
             }
@@ -93,7 +93,7 @@ mod tests {
                 spawn_blocking(blocks());
             }
             let all = async {
-                while taken.load(Ordering::SeqCst) < CORES + threads(CORES) + OTHERS {
+                while taken.load(Ordering::SeqCst) < PLACES + threads(CORES) + OTHERS {
                     sleep(Duration::from_millis(1)).await;
                 }
             };

@@ -150,7 +150,8 @@ impl Reconciler {
                     applied => applied?,
                 };
                 let uid = applied.uid.clone();
-                let made = self.aside.run(move || Answer::of(&object, &answer)).await;
+                let made = move || Answer::of(&object, &answer);
+                let made = self.aside.run(&key.namespace, made).await;
                 self.memory.lock().answers.keep(&uid, made);
                 if let Some(store) = store(&child.kind) {
                     store.wrote(applied);

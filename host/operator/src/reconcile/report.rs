@@ -103,7 +103,7 @@ impl Reconciler {
         let report = {
             let (kind, object) = (key.kind, object.clone());
             self.aside
-                .run(move || Report::of_trouble(kind, &object, trouble))
+                .run(&key.namespace, move || Report::of_trouble(kind, &object, trouble))
                 .await
         };
         // What has to be said is said soon, even if nothing can be done about it.
@@ -133,7 +133,9 @@ impl Reconciler {
     ) -> Arc<Object> {
         let report = {
             let (kind, object) = (key.kind, object.clone());
-            self.aside.run(move || Report::of_plan(kind, &object, said)).await
+            self.aside
+                .run(&key.namespace, move || Report::of_plan(kind, &object, said))
+                .await
         };
         match self.write_status(key, &object, &report).await {
             Ok((Wrote::Done | Wrote::Nothing, newer)) => {
