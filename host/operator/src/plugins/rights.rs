@@ -7,6 +7,7 @@ use dask_operator_runtime::{Interface, Limits};
 use super::failure::{INTERFACE_NOT_ALLOWED, LoadFailure};
 use super::limits::bytes;
 use super::resource::Resource;
+use super::shares::Whose;
 
 /// What DaskPlugins may.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +69,7 @@ impl TenantRights {
 }
 
 /// Reads limits that an administrator writes, `memory=64Mi,milliseconds=1000,output=8Mi`: what is left out is usual, and nothing
-/// is more than the operator has for all.
+/// is more than the operator has for all, or for all calls of tenants about one plan.
 pub(super) fn parse_limits(text: &str) -> Result<Limits, String> {
     let most = Limits::default();
     let mut limits = TenantRights::default().limits;
@@ -80,7 +81,8 @@ pub(super) fn parse_limits(text: &str) -> Result<Limits, String> {
             "output" => limits.output = bytes(value).ok_or_else(wrong)?.min(most.output),
             "milliseconds" => {
                 let milliseconds = value.parse::<u64>().ok().filter(|number| *number > 0);
-                limits.deadline = Duration::from_millis(milliseconds.ok_or_else(wrong)?).min(most.deadline);
+                let deadline = Duration::from_millis(milliseconds.ok_or_else(wrong)?);
+                limits.deadline = deadline.min(Whose::Tenants.time());
             }
             _ => return Err(wrong()),
         }
@@ -136,7 +138,7 @@ mod tests {
     #[rstest]
     #[case::one("milliseconds=250", Some((64, 250, 8)))]
     #[case::all("memory=128Mi,milliseconds=2000,output=16Mi", Some((128, 2000, 16)))]
-    #[case::beyond("memory=1Ti,milliseconds=99999,output=1Ti", Some((256, 5000, 64)))]
+    #[case::beyond("memory=1Ti,milliseconds=99999,output=1Ti", Some((256, 2000, 64)))]
     #[case::nonsense("memory=much", None)]
     #[case::nothing("milliseconds=0", None)]
     #[case::unknown("fuel=1", None)]
