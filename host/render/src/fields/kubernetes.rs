@@ -194,7 +194,6 @@ fn of_the_service(name: &str, scope: &Scope<'_>) -> Option<String> {
 
 /// Whether nothing that is known of a volume is given but its name.
 fn is_without_source(known: &Map<String, Value>, given: &Map<String, Value>) -> bool {
-    given
-        .iter()
-        .all(|(name, value)| name == "name" || value.is_null() || !known.contains_key(name))
+    let mut others = known.keys().filter(|name| *name != "name");
+    others.all(|name| given.get(name).is_none_or(Value::is_null))
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Path, alike, names, properties};
+use super::{LONGEST, Path, alike, names, properties};
 
 /// How many levels below an object a field is looked for.
 const DEPTH: usize = 3;
@@ -147,7 +147,7 @@ fn same(one: &str, other: &str) -> bool {
         }
         plain
     };
-    one == other || plain(one) == plain(other)
+    one == other || (one.len() <= LONGEST && plain(one) == plain(other))
 }
 
 /// What `name` says after the word `first`, as a name of its own: `type` of `serviceType`.
@@ -177,9 +177,8 @@ fn of_resources(name: &str, scope: &Scope<'_>) -> Vec<Found> {
 /// A field of an object that is given beside it.
 fn within(name: &str, scope: &Scope<'_>) -> Vec<Found> {
     let mut found = Vec::new();
-    for (part, value) in scope.given {
-        let known = scope.known.get(part).and_then(properties);
-        if let (Some(known), Value::Object(given)) = (known, value) {
+    for (part, schema) in scope.known {
+        if let (Some(known), Some(Value::Object(given))) = (properties(schema), scope.given.get(part)) {
             let path = format!("{}.{part}", scope.path);
             fields(name, known, Some(given), &path, 1, &mut found);
         }

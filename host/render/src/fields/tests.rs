@@ -192,11 +192,30 @@ fn of_many_fields_some_are_named() {
 
 #[test]
 fn long_names_are_compared_with_nothing() {
-    let name = "s".repeat(1 << 20);
-    let object = json!({"kind": "DaskCluster", "spec": {"worker": {"spec": {name: 1}}}});
-    let found = Fields::new().of_kubernetes(DaskKind::Cluster, &object);
-    let message = &found[0].message;
-    assert!(message.ends_with("`kubectl explain` says which there are"));
+    // But for its dashes, the second one is a field.
+    for name in ["s".repeat(1 << 20), format!("{}hostname", "-".repeat(100))] {
+        let object = json!({"kind": "DaskCluster", "spec": {"worker": {"spec": {name: 1}}}});
+        let found = Fields::new().of_kubernetes(DaskKind::Cluster, &object);
+        let message = &found[0].message;
+        assert!(message.ends_with("`kubectl explain` says which there are"));
+    }
+}
+
+/// Each is compared with each field of a container; of very many, none is meant.
+#[test]
+fn a_missing_field_is_looked_for_among_some_names() {
+    let missing = |others: usize| {
+        let mut container: Map<String, Value> = (0..others).map(|i| (format!("f{i}"), json!(0))).collect();
+        container.insert("nmae".to_owned(), json!("a"));
+        let spec = json!({"worker": {"spec": {"containers": [container]}}});
+        let found = Fields::new().values(DaskKind::Cluster, &json!({"spec": spec}));
+        found[0].message.clone()
+    };
+    assert_eq!(
+        missing(MOST - 1),
+        "it is missing: write `name` in place of `nmae`"
+    );
+    assert_eq!(missing(MOST), "it is missing: write text");
 }
 
 #[rstest]

@@ -119,7 +119,7 @@ impl Check {
                 let other = renamed(name, &path, known).or_else(|| alike(name, names(known)));
                 other == Some(field)
             };
-            let mut others = names(given).filter(|name| !known.contains_key(*name));
+            let mut others = names(given).filter(|name| !known.contains_key(*name)).take(MOST);
             let message = match (others.find(means_it), known.get(field)) {
                 (Some(other), _) => format!("it is missing: write `{field}` in place of `{other}`"),
                 (None, Some(schema)) => format!("it is missing: write {}", expected(schema, None)),
