@@ -11,6 +11,9 @@ use super::renamed;
 /// Operations of one patch.
 const OPERATIONS: usize = 1000;
 
+/// How many items of lists all operations may move: each that puts in or takes out an item moves those behind it.
+const MOVED: usize = 10_000_000;
+
 /// How many levels down an operation may write. Kubernetes' objects have less than twenty.
 const DEPTH: usize = 64;
 
@@ -21,7 +24,7 @@ const DEPTH: usize = 64;
 /// A field, or nothing for the whole object, and what is wrong.
 pub(super) fn apply(object: &Value, text: &str) -> Result<Value, (&'static str, String)> {
     let unusable = |problem: String| ("", format!("its patch can't be applied: {problem}"));
-    let patch = read(text).map_err(unusable)?;
+    let patch = read(object, text).map_err(unusable)?;
     let mut patched = object.clone();
     json_patch::patch_unsafe(&mut patched, &patch)
         .map_err(|error| unusable(inapplicable(&error, &patched)))?;
@@ -38,7 +41,7 @@ pub(super) fn apply(object: &Value, text: &str) -> Result<Value, (&'static str, 
 ///
 /// What is wrong with it whatever it is applied to.
 pub fn check_patch(sample: &Value, text: &str) -> Result<(), String> {
-    let patch = read(text)?;
+    let patch = read(sample, text)?;
     let mut patched = sample.clone();
     if json_patch::patch_unsafe(&mut patched, &patch).is_err() {
         return Ok(());
@@ -49,8 +52,8 @@ pub fn check_patch(sample: &Value, text: &str) -> Result<(), String> {
     }
 }
 
-/// Reads a patch.
-fn read(text: &str) -> Result<Patch, String> {
+/// Reads a patch of an object.
+fn read(object: &Value, text: &str) -> Result<Patch, String> {
     let patch: Patch = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let count = patch.0.len();
     if count > OPERATIONS {
@@ -60,7 +63,35 @@ fn read(text: &str) -> Result<Patch, String> {
         let wrong = |problem: String| format!("operation {} {problem}", at + 1);
         allowed(operation).map_err(wrong)?;
     }
+    let values = patch.0.iter().filter_map(written).chain([object]);
+    let items = values.map(longest_list).max().unwrap_or(0);
+    let moves =
+        |operation: &&PatchOperation| matches!(operation, PatchOperation::Add(_) | PatchOperation::Remove(_));
+    let moves = patch.0.iter().filter(moves).count();
+    if moves * (items + moves) > MOVED {
+        return Err(format!(
+            "it has {moves} operations `add` and `remove`, and there is a list of {items} items: `replace` the list"
+        ));
+    }
     Ok(patch)
+}
+
+/// The value that an operation writes.
+fn written(operation: &PatchOperation) -> Option<&Value> {
+    match operation {
+        PatchOperation::Add(add) => Some(&add.value),
+        PatchOperation::Replace(replace) => Some(&replace.value),
+        _ => None,
+    }
+}
+
+/// The items of the longest list in a value.
+fn longest_list(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.iter().map(longest_list).fold(items.len(), usize::max),
+        Value::Object(fields) => fields.values().map(longest_list).max().unwrap_or(0),
+        _ => 0,
+    }
 }
 
 fn allowed(operation: &PatchOperation) -> Result<(), String> {
@@ -149,6 +180,21 @@ mod tests {
         assert!(message.contains(problem), "{message}");
         let message = check_patch(&object(), &text).expect_err("it is refused");
         assert!(message.contains(problem), "{message}");
+    }
+
+    /// Each of these would move all items that are left.
+    #[test]
+    fn long_lists_are_replaced() {
+        let object = json!({"spec": {"list": vec![0; 100_000]}});
+        let removed = json!(vec![json!({"op": "remove", "path": "/spec/list/0"}); 1000]);
+        let (_, message) = apply(&object, &removed.to_string()).expect_err("it is refused");
+        assert!(
+            message.ends_with("there is a list of 100000 items: `replace` the list"),
+            "{message}"
+        );
+        let replaced = json!([{"op": "replace", "path": "/spec/list", "value": []}]);
+        let patched = apply(&object, &replaced.to_string()).expect("it can be applied");
+        assert_eq!(patched, json!({"spec": {"list": []}}));
     }
 
     #[test]
