@@ -22,6 +22,7 @@ mod tests;
 
 use std::collections::HashSet;
 
+use dask_operator_runtime::CallError;
 use dask_operator_runtime::contract::{
     AdmissionRequest, AdmissionResponse, Error, Finding, Operation, Severity, Timestamp, Verdict,
 };
@@ -76,7 +77,7 @@ pub fn mutate(chain: &Chain<'_>, request: &Request<'_>) -> Outcome {
     }
     if outcome.is_allowed() && !shallow {
         // Here it is known what the author wrote, and what was filled in.
-        let mut found = findings(chain, request, &object);
+        let mut found = findings(chain, request, &object, &mut outcome);
         keep_for_author(&mut found, request.object, object.value());
         outcome.findings(found);
     }
@@ -99,7 +100,7 @@ pub fn validate(chain: &Chain<'_>, request: &Request<'_>, now: Timestamp) -> Out
     // The webhook that fills in may be off.
     default(chain, request, &mut object, &mut outcome);
     if outcome.is_allowed() {
-        let mut found = findings(chain, request, &object);
+        let mut found = findings(chain, request, &object, &mut outcome);
         if leaves_spec(request) || object.is_changed() {
             keep_for_author(&mut found, request.object, object.value());
             outcome.findings(found);
@@ -169,7 +170,12 @@ fn default(chain: &Chain<'_>, request: &Request<'_>, object: &mut Object<'_>, ou
 
 /// What logic says of an object, and what its definition does not allow where logic says nothing of it. On updates, what was
 /// wrong before is a warning, and what was unwise is known.
-fn findings(chain: &Chain<'_>, request: &Request<'_>, object: &Object<'_>) -> Vec<Finding> {
+fn findings(
+    chain: &Chain<'_>,
+    request: &Request<'_>,
+    object: &Object<'_>,
+    outcome: &mut Outcome,
+) -> Vec<Finding> {
     let decider = &chain.logic;
     let ask = |object: &str, old: Option<&str>| decider.logic.validate(object, old, &decider.settings);
     let mut findings = match ask(object.text(), object.before()) {
@@ -178,6 +184,7 @@ fn findings(chain: &Chain<'_>, request: &Request<'_>, object: &Object<'_>) -> Ve
             let severity = if leaves_spec(request) {
                 Severity::Warning
             } else {
+                outcome.undecided = true;
                 Severity::Error
             };
             return vec![Finding {
@@ -242,14 +249,15 @@ fn policies(
     for policy in &chain.policies {
         let response = match ask(policy, request, object.text(), object.before()) {
             Ok(response) => response,
-            Err(why) => {
+            Err(Undecided { why, had_a_chance }) => {
                 let said = Said::new(&policy.title, "", format!("it could not decide: {why}"));
+                let is_harmless = leaves_spec(request) || request.operation == Operation::Delete;
                 match policy.mode {
                     Mode::Monitor => outcome.report(said),
-                    Mode::Protect if leaves_spec(request) || request.operation == Operation::Delete => {
-                        outcome.warn(said);
-                    }
-                    Mode::Protect => outcome.refuse(said),
+                    // A policy that is broken must not keep what is there from being labelled and deleted. One that was
+                    // not asked in time is not broken, and whoever asks could bring that about to get round it.
+                    Mode::Protect if is_harmless && had_a_chance => outcome.warn(said),
+                    Mode::Protect => outcome.refuse_undecided(said),
                 }
                 continue;
             }
@@ -272,12 +280,19 @@ fn policies(
     }
 }
 
+/// Why a policy could not decide.
+struct Undecided {
+    why: String,
+    /// Whether there was time and room for it to decide.
+    had_a_chance: bool,
+}
+
 fn ask(
     policy: &Policy,
     request: &Request<'_>,
     object: &str,
     old: Option<&str>,
-) -> Result<AdmissionResponse, String> {
+) -> Result<AdmissionResponse, Undecided> {
     let request = AdmissionRequest {
         kind: convert::dask_kind(request.kind),
         operation: request.operation,
@@ -288,8 +303,16 @@ fn ask(
         settings: policy.settings.to_string(),
     };
     match policy.rules.admit(&request) {
-        Ok(answer) => answer,
-        Err(failure) => Err(failure.to_string()),
+        Ok(answer) => answer.map_err(|why| Undecided {
+            why,
+            had_a_chance: true,
+        }),
+        Err(failure) => Err(Undecided {
+            why: failure.to_string(),
+            had_a_chance: failure
+                .downcast_ref::<CallError>()
+                .is_none_or(|call| call.failure.is_of_component()),
+        }),
     }
 }
 
@@ -367,7 +390,7 @@ fn undecided(request: &Request<'_>, outcome: &mut Outcome, by: &str, failure: &F
     if leaves_spec(request) {
         outcome.warn(said);
     } else {
-        outcome.refuse(said);
+        outcome.refuse_undecided(said);
     }
 }
 

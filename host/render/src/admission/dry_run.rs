@@ -90,7 +90,8 @@ fn plan(
                 ..plan
             })
         }
-        Err(error) => return outcome.refuse(refused(&error)),
+        Err(error @ ReviewError::Refused { .. }) => return outcome.refuse(refused(&error)),
+        Err(error) => return outcome.refuse_undecided(refused(&error)),
     };
     let rules = Rules {
         extra: &decider.extra_kinds,

@@ -61,6 +61,8 @@ pub struct Outcome {
     pub changed: Option<Value>,
     /// Why it is refused; empty when it is not.
     pub refusals: Vec<Said>,
+    /// Whether one of these reasons is that somebody could not decide.
+    pub undecided: bool,
     /// What its author should know.
     pub warnings: Vec<Said>,
     /// What policies that only monitor would have refused or changed.
@@ -116,6 +118,12 @@ impl Outcome {
         keep(&mut self.refusals, &mut self.left_out.refusals, said);
     }
 
+    /// Somebody could not decide, and nothing is let through without that.
+    pub(super) fn refuse_undecided(&mut self, said: Said) {
+        self.undecided = true;
+        self.refuse(said);
+    }
+
     pub(super) fn warn(&mut self, said: Said) {
         keep(&mut self.warnings, &mut self.left_out.notices, said);
     }
@@ -151,6 +159,7 @@ impl Outcome {
         later.refusals.into_iter().for_each(|said| self.refuse(said));
         later.warnings.into_iter().for_each(|said| self.warn(said));
         later.reports.into_iter().for_each(|said| self.report(said));
+        self.undecided |= later.undecided;
         self.left_out.refusals += later.left_out.refusals;
         self.left_out.notices += later.left_out.notices;
         self

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan;
@@ -6,6 +7,7 @@ use dask_operator_runtime::contract::{
     AdmissionRequest, AdmissionResponse, Answer, ChildAction, ChildKey, DesiredChild, Finding, Observation,
     Operation, Plan, ResourceKind, Review, ReviewRequest, Severity, Verdict,
 };
+use dask_operator_runtime::{Digest, Failure as CallFailure};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -85,12 +87,24 @@ impl Logic for Test {
     }
 }
 
+/// Whoever was asked before has used all the time.
+fn late() -> Failure {
+    Box::new(CallError {
+        component: "p".into(),
+        digest: Digest::of(b""),
+        interface: "policy",
+        function: "admit",
+        failure: Box::new(CallFailure::NoTime { left: Duration::ZERO }),
+    })
+}
+
 /// A policy that refuses objects without the label `owner`, or does what it is made to.
 #[derive(Clone)]
 enum Rule {
     Owner,
     Patch(Value),
     Trap,
+    Late,
 }
 
 impl Rules for Rule {
@@ -98,6 +112,7 @@ impl Rules for Rule {
         let object: Value = serde_json::from_str(&request.object)?;
         let verdict = match self {
             Self::Trap => return Err("it trapped".into()),
+            Self::Late => return Err(late()),
             Self::Patch(patch) => Verdict::Patch(patch.to_string()),
             Self::Owner if object["metadata"]["labels"]["owner"].is_string() => Verdict::Allow,
             Self::Owner => Verdict::Refuse(vec![Finding {
@@ -385,6 +400,54 @@ fn what_was_there_before_can_be_labelled() {
     let mut owned = old.clone();
     owned["metadata"]["labels"] = json!({"owner": "a"});
     assert!(!mutate(&chain(&policies), &update(&owned, &old)).is_allowed());
+}
+
+/// Whoever asks could bring it about that there is no time left for the policy.
+#[test]
+fn a_policy_that_was_not_asked_in_time_is_not_got_round() {
+    let old = object(json!({"size": 1}));
+    let mut labelled = old.clone();
+    labelled["metadata"]["labels"] = json!({"a": "b"});
+    let delete = Request {
+        operation: Operation::Delete,
+        ..create(&old)
+    };
+    let requests = [create(&old), update(&old, &labelled), delete];
+    let outcome = |rule, mode, request| validate(&chain(&[(rule, mode)]), request, 0);
+    for request in &requests {
+        let late = outcome(Rule::Late, Mode::Protect, request);
+        assert!(
+            late.refusal().contains("policy.admit: not done within the 0 ms"),
+            "{late:?}"
+        );
+        assert!(late.undecided);
+        assert!(outcome(Rule::Late, Mode::Monitor, request).is_allowed());
+    }
+    let [_, labels, deletes] = &requests;
+    for request in [labels, deletes] {
+        let broken = outcome(Rule::Trap, Mode::Protect, request);
+        assert!(broken.is_allowed() && !broken.undecided, "{broken:?}");
+    }
+    // What only the API server and its controllers write is nobody's to judge.
+    let mut freed = old.clone();
+    freed["metadata"]["finalizers"] = json!([]);
+    assert!(outcome(Rule::Late, Mode::Protect, &update(&old, &freed)).is_allowed());
+}
+
+#[test]
+fn who_could_not_decide_is_told_from_who_refuses() {
+    for (spec, is_undecided) in [
+        (json!({"size": 13}), false),
+        (json!({"child": "A_b"}), false),
+        (json!({"trap": "default"}), true),
+        (json!({"trap": "validate"}), true),
+        (json!({"trap": "plan"}), true),
+    ] {
+        let object = object(spec);
+        let outcome = admit(&chain(&[]), &create(&object), 0);
+        assert!(!outcome.is_allowed());
+        assert_eq!(outcome.undecided, is_undecided, "{outcome:?}");
+    }
 }
 
 #[test]
