@@ -11,6 +11,7 @@ use dask_operator_render::policy::Policy;
 use dask_operator_runtime::Component;
 
 use super::entry::{Entry, Labels, PluginId, Subject};
+use super::held;
 use super::{Plugin, PluginError};
 
 /// A place whose plugins nobody knows yet: a policy may be among them, and so nothing is decided there.
@@ -130,6 +131,33 @@ impl Catalog {
     ///
     /// When one that was in force can't be used now, or nobody knows yet which ones there are.
     pub fn policies(&self, subject: &Subject<'_>) -> Result<Vec<Arc<Policy>>, PluginError> {
+        self.policies_or(subject, Err)
+    }
+
+    /// Who is asked about a request: logic and policies. One that was in force and can't be used now is there all the same and
+    /// fails, so that what the others forbid is forbidden: a namespace's own must not keep those of the cluster from being asked.
+    ///
+    /// # Errors
+    ///
+    /// When nobody knows yet which ones there are.
+    pub fn at_admission(
+        &self,
+        subject: &Subject<'_>,
+    ) -> Result<(Arc<Plugin>, Vec<Arc<Policy>>), PluginError> {
+        let logic = match self.logic(subject) {
+            Err(error) if !error.is_unknown() => held::logic(error),
+            logic => logic?,
+        };
+        let policies = self.policies_or(subject, |error| Ok(held::policy(error)))?;
+        Ok((logic, policies))
+    }
+
+    /// The policies about a resource, with what `held` makes of those that can't be used now.
+    fn policies_or(
+        &self,
+        subject: &Subject<'_>,
+        held: impl Fn(PluginError) -> Result<Arc<Policy>, PluginError>,
+    ) -> Result<Vec<Arc<Policy>>, PluginError> {
         self.are_known(subject)?;
         let namespace = self.namespaces.get(subject.namespace);
         let mut policies = Vec::new();
@@ -138,7 +166,7 @@ impl Catalog {
                 continue;
             };
             match entry.concerns(subject, namespace) {
-                Ok(true) => policies.push(policy.clone()?),
+                Ok(true) => policies.push(policy.clone().or_else(&held)?),
                 Ok(false) => {}
                 Err(_) if entry.only_monitors() => {}
                 Err(error) => return Err(error),
@@ -189,6 +217,13 @@ impl Catalog {
             None if self.policies.iter().any(|policy| policy.title == title) => title.to_owned(),
             None => "gone".to_owned(),
         }
+    }
+
+    /// Whether a namespace has brought anything along.
+    #[must_use]
+    pub fn has_plugins_of(&self, namespace: &str) -> bool {
+        let is_there = |entry: &Entry| entry.id.namespace.as_deref() == Some(namespace);
+        self.entries.iter().any(is_there)
     }
 
     /// The default logic that could not be loaded.

@@ -28,6 +28,7 @@ mod failure;
 mod fetch;
 mod guard;
 mod guarded;
+mod held;
 mod kept;
 mod known;
 mod limits;
@@ -36,6 +37,7 @@ mod manager;
 mod marks;
 pub mod metrics;
 mod namespaces;
+mod own_time;
 mod prepare;
 mod quota;
 mod report;
@@ -55,6 +57,7 @@ pub use fetch::Sources;
 pub use kept::Kept;
 pub(crate) use loads::AT_ONCE as LOADS;
 pub use manager::{Manager, Parts, Swapped};
+pub use own_time::with_own_time;
 pub use rights::TenantRights;
 pub(crate) use shares::places;
 pub use shares::{Denied, Permit, Shares, Whose};
@@ -94,6 +97,12 @@ impl PluginError {
             reason: "PluginUnusable",
             message,
         }
+    }
+
+    /// Returns whether nobody knows yet which components there are, so that one that forbids something may be among them.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        matches!(self.reason, "PluginsUnknown" | "NamespaceUnknown")
     }
 
     /// A call of the component `title` gave no answer.

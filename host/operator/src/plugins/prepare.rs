@@ -18,6 +18,7 @@ use super::failure::LoadFailure;
 use super::guard::{Guard, News, Term};
 use super::guarded::Guarded;
 use super::limits::limits;
+use super::own_time::OwnTime;
 use super::resource::Resource;
 use super::rights::TenantRights;
 use super::user_info::NamesOnly;
@@ -135,7 +136,9 @@ impl Workshop {
                 guard: guard.clone(),
             };
             let rules: Box<dyn Rules> = match resource.id.namespace {
-                Some(_) => Box::new(NamesOnly { inner }),
+                Some(_) => Box::new(OwnTime {
+                    inner: NamesOnly { inner },
+                }),
                 None => Box::new(inner),
             };
             let policy = Arc::new(Policy {

@@ -112,13 +112,14 @@ impl Deciders {
     }
 
     /// Decides about other numbers of workers. Where they are fewer, what is just as wrong with more is a warning: who has too
-    /// many can always go back.
+    /// many can always go back. That somebody can't decide is no such wrong.
     fn scaled(&self, scaled: Scaled) -> Decision {
         let mut decision = self.decide(&scaled.question);
-        if let Decision::Asked(outcome) | Decision::Failed(outcome) = &mut decision
+        if let Decision::Asked(outcome) = &mut decision
             && !outcome.is_allowed()
+            && !outcome.undecided
             && scaled.is_fewer
-            && let Decision::Asked(before) | Decision::Failed(before) = self.decide(&scaled.reversed())
+            && let Decision::Asked(before) = self.decide(&scaled.reversed())
         {
             let refusals = std::mem::take(&mut outcome.refusals);
             let (known, new) = refusals
@@ -166,13 +167,11 @@ impl Deciders {
             labels: &labels,
         };
         let catalog = self.plugins.catalog();
-        let asked = catalog
-            .logic(&subject)
-            .and_then(|logic| Ok((logic, catalog.policies(&subject)?)));
-        let (plugin, policies) = match asked {
+        let (plugin, policies) = match catalog.at_admission(&subject) {
             Ok(asked) => asked,
             Err(error) => {
-                let passes = admission::leaves_spec(&request) || request.operation == Operation::Delete;
+                // A policy that nobody knows yet may be about labels, too. That things can be deleted counts for more.
+                let passes = request.operation == Operation::Delete;
                 let message = format!("nobody can say whether this is right: {error}");
                 return failed(&message, passes);
             }

@@ -21,6 +21,7 @@ use super::dry_run::{self, DryRun, Trial, Tried};
 use super::metrics::{Admission, WebhookMetrics};
 use super::reply;
 use super::review::{self, About, Asked, Question, Step};
+use crate::plugins::with_own_time;
 use crate::recording::Recording;
 use crate::server::{Answer, answer};
 
@@ -29,6 +30,9 @@ const LINE: usize = 2048;
 
 /// Bytes of an object's namespace and name in a line.
 const TITLE: usize = 320;
+
+/// What policies of a namespace's own have of the time for a request, together: the rest is for those of the cluster.
+const OWN_TIME: Duration = Duration::from_secs(2);
 
 /// Lines for what policies that only monitor say of one request.
 const LINES: usize = 10;
@@ -168,7 +172,7 @@ impl Handler {
 
     fn decide(&self, asked: Asked, heard: &OnceLock<Heard>) -> Next {
         let Asked { question, uid } = asked;
-        let decision = self.deciders.decide(&question);
+        let decision = with_own_time(OWN_TIME, || self.deciders.decide(&question));
         let trials = self.deciders.trials(&question, &decision);
         let pending = Pending { uid, decision };
         if trials.is_empty() {

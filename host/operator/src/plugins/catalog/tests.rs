@@ -202,6 +202,49 @@ fn one_that_was_in_force_holds_what_it_looks_after() {
     assert!(catalog.logic(&subject(&none)).is_ok() && catalog.policies(&subject(&none)).is_ok());
 }
 
+/// Otherwise a namespace would get round what the cluster's policies forbid, by one of its own that can't be used.
+#[test]
+fn at_admission_the_others_are_asked_beside_one_that_is_held() {
+    let error = PluginError::unusable("gone", "the registry is down".into());
+    let held = Entry {
+        logic: BTreeMap::from([(DaskKind::Cluster, Err(error.clone()))]),
+        policy: Some(Err(error)),
+        ..entry("own", "gone", 0, "", "")
+    };
+    let catalog = catalog(vec![held, entry("-", "q", 0, "", "")]);
+    let labels = Labels::new();
+    let subject = Subject {
+        kind: DaskKind::Cluster,
+        namespace: "own",
+        labels: &labels,
+    };
+    let (logic, policies) = catalog
+        .at_admission(&subject)
+        .unwrap_or_else(|error| panic!("{error}"));
+    let titles: Vec<_> = policies.iter().map(|policy| policy.title.as_str()).collect();
+    assert_eq!(
+        (logic.title.as_str(), titles),
+        ("gone", vec!["gone", "q", "command line"])
+    );
+    let said = logic.logic.default("{}", "{}").map_err(|error| error.to_string());
+    assert_eq!(said.err().as_deref(), Some("the registry is down"));
+}
+
+#[test]
+fn which_namespaces_have_plugins_is_known() {
+    let logic = Entry {
+        policy: None,
+        ..entry("b", "logic", 0, "", "")
+    };
+    let catalog = catalog(vec![
+        entry("a", "p", 0, "", ""),
+        entry("-", "q", 0, "", ""),
+        logic,
+    ]);
+    let has = ["a", "b", "c"].map(|namespace| catalog.has_plugins_of(namespace));
+    assert_eq!(has, [true, true, false]);
+}
+
 #[rstest]
 #[case::everywhere(None, "a", false)]
 #[case::here(Some("a"), "a", false)]
@@ -231,6 +274,7 @@ fn nothing_is_decided_where_the_plugins_are_not_known(
     };
     assert_eq!(waiting.logic(&subject).err().map(said), expected);
     assert_eq!(waiting.policies(&subject).err().map(said), expected);
+    assert_eq!(waiting.at_admission(&subject).err().map(said), expected);
     // It ends with the next exchange.
     assert!(waiting.with(Vec::new(), BTreeMap::new()).logic(&subject).is_ok());
 }

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::*;
 use crate::kinds::ExtraKinds;
 use crate::metrics::Metrics;
-use crate::plugins::{Catalog, Plugin, Plugins, Sources};
+use crate::plugins::{Catalog, Plugin, Plugins, Sources, Unknown};
 use crate::webhook::scale::tests::stores;
 
 /// Finds everything right.
@@ -67,16 +67,33 @@ impl Rules for Few {
     }
 }
 
+/// Never says anything.
+struct Broken;
+
+impl Rules for Broken {
+    fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+        Err("it trapped".into())
+    }
+
+    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+        Err("it trapped".into())
+    }
+}
+
 const OPERATOR: &str = "system:serviceaccount:dask:operator";
 
-/// A webhook that knows a worker group of so many workers.
+/// A webhook that knows a worker group of so many workers, and wants three at most.
 fn handler(workers: u32) -> Arc<Handler> {
+    handler_with(workers, Box::new(Few))
+}
+
+fn handler_with(workers: u32, rules: Box<dyn Rules>) -> Arc<Handler> {
     let plugin = Plugin::new("test".into(), "{}".into(), Box::new(Test)).map(Arc::new);
     let policy = Policy {
         title: "few".into(),
         settings: "{}".into(),
         mode: Mode::Protect,
-        rules: Box::new(Few),
+        rules,
     };
     let defaults = BTreeMap::from([(DaskKind::WorkerGroup, plugin)]);
     let catalog = Catalog::new(defaults, vec![Arc::new(policy)]);
@@ -153,6 +170,32 @@ async fn who_scales_is_subject_to_policies(
     }
     let said = response["warnings"].as_array().cloned().unwrap_or_default();
     assert_eq!(said, warnings);
+}
+
+/// Fewer workers than a policy wants may be as wrong as too many.
+#[tokio::test(start_paused = true)]
+async fn nobody_has_fewer_workers_while_nobody_can_say_whether_that_is_right() {
+    let fewer = scale("me", "g", 5).to_string();
+    let (_, response) = ask(&handler_with(10, Box::new(Broken)), fewer.clone()).await;
+    assert_eq!(response["allowed"], false);
+    assert_eq!(
+        response["status"]["message"],
+        "policy few: it could not decide: it trapped"
+    );
+
+    let handler = handler(10);
+    let plugins = &handler.deciders.plugins;
+    let unknown = Unknown {
+        namespace: None,
+        why: "they are not listed yet".into(),
+    };
+    plugins.exchange(plugins.catalog().without(vec![unknown]));
+    let (_, response) = ask(&handler, fewer).await;
+    assert_eq!(response["allowed"], false);
+    assert_eq!(
+        response["status"]["message"],
+        "nobody can say whether this is right: plugins: they are not listed yet"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,71 @@
+//! What stands in for a component that can't be used now: it fails whenever it is asked, so that the others are asked all the
+//! same.
+
+use std::sync::Arc;
+
+use dask_operator_render::logic::{Failure, Logic};
+use dask_operator_render::policy::{Mode, Policy, Rules};
+use dask_operator_runtime::contract::{
+    AdmissionRequest, AdmissionResponse, Answer, Finding, Observation, Plan, ResourceKind, Review,
+    ReviewRequest,
+};
+
+use super::{Plugin, PluginError, Whose};
+
+/// Says why there is no answer.
+struct Held(String);
+
+impl Held {
+    fn fail<T>(&self) -> Result<T, Failure> {
+        Err(self.0.clone().into())
+    }
+}
+
+impl Logic for Held {
+    fn child_kinds(&self, _: &str) -> Result<Vec<ResourceKind>, Failure> {
+        self.fail()
+    }
+
+    fn default(&self, _: &str, _: &str) -> Result<Answer<String>, Failure> {
+        self.fail()
+    }
+
+    fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, Failure> {
+        self.fail()
+    }
+
+    fn plan(&self, _: &Observation) -> Result<Answer<Plan>, Failure> {
+        self.fail()
+    }
+}
+
+impl Rules for Held {
+    fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+        self.fail()
+    }
+
+    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+        self.fail()
+    }
+}
+
+/// Stands in for logic.
+pub(super) fn logic(error: PluginError) -> Arc<Plugin> {
+    Arc::new(Plugin {
+        title: error.title,
+        settings: "{}".to_owned(),
+        child_kinds: Vec::new(),
+        whose: Whose::Operators,
+        logic: Box::new(Held(error.message)),
+    })
+}
+
+/// Stands in for a policy. One that only monitors needs nobody in its place.
+pub(super) fn policy(error: PluginError) -> Arc<Policy> {
+    Arc::new(Policy {
+        title: error.title,
+        settings: "{}".to_owned(),
+        mode: Mode::Protect,
+        rules: Box::new(Held(error.message)),
+    })
+}
