@@ -160,7 +160,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         recording,
         health,
         metrics: &metrics,
-        at_once: webhook::desk::threads(cores),
+        cores,
         ending: ending.notice(),
     };
     let asked = webhook::start(&webhook_args, &mut tasks, parts).await?;

@@ -54,7 +54,8 @@ mod tests {
 
     use super::*;
     use crate::aside::Aside;
-    use crate::webhook::desk::{Desk, Times, threads};
+    use crate::plugins::Whose;
+    use crate::webhook::desk::{Desk, Times, Turn, threads};
 
     #[test]
     fn all_who_may_block_can_do_so_at_the_same_time() -> anyhow::Result<()> {
@@ -76,18 +77,27 @@ mod tests {
             }
         };
         let done = runtime.block_on(async {
-            let (aside, desk) = (Aside::new(CORES), Arc::new(Desk::new(threads(CORES))));
+            let (aside, desk) = (Aside::new(CORES), Arc::new(Desk::new(CORES)));
             let far = Instant::now() + Duration::from_secs(3600);
             let times = Times {
                 end: far,
                 deadline: far,
             };
             // More than there are places for.
-            for namespace in ["a", "b"].repeat(5 * CORES) {
+            for number in 0..10 * CORES {
                 let (aside, work) = (aside.clone(), blocks());
+                let namespace = if number % 2 == 0 { "a" } else { "b" };
                 tokio::spawn(async move { aside.run(namespace, work).await });
+                let (looks, work) = (desk.clone(), blocks());
+                tokio::spawn(async move { looks.look(times, work).await });
                 let (desk, work) = (desk.clone(), blocks());
-                tokio::spawn(async move { desk.run(far, times, work).await });
+                let turn = Turn {
+                    namespace: number.to_string(),
+                    whose: Whose::Operators,
+                    text: 0,
+                    tree: 0,
+                };
+                tokio::spawn(async move { desk.run(turn, far, times, work).await });
             }
             for _ in 0..OTHERS {
                 spawn_blocking(blocks());

@@ -144,7 +144,7 @@ impl Seat {
     }
 
     /// Where it comes from.
-    pub(super) fn address(&self) -> IpAddr {
+    pub fn address(&self) -> IpAddr {
         self.address
     }
 

@@ -14,7 +14,7 @@ use super::review::{About, Question, Step};
 use super::rivals;
 use super::scale::{self, Scaled};
 use crate::kinds::ExtraKinds;
-use crate::plugins::{self, Labels, Plugins, Sources, Subject};
+use crate::plugins::{self, Labels, Plugins, Sources, Subject, Whose};
 use crate::stores::Stores;
 
 /// How long the stores may take to hear of what was made or changed a moment ago.
@@ -54,10 +54,10 @@ impl Deciders {
     /// Decides. Blocks.
     #[must_use]
     pub fn decide(&self, question: &Question) -> Decision {
-        let is_own = || self.own_user.as_deref() == Some(question.user.as_str());
+        if self.is_unasked(question) {
+            return Decision::Unasked;
+        }
         match question.about {
-            About::Dask(_) | About::Scale(_) if is_own() => Decision::Unasked,
-            About::Dask(kind) if admission::passes_unasked(&question.request(kind)) => Decision::Unasked,
             About::Dask(kind) => {
                 let mut decision = self.ask(kind, question);
                 if let Decision::Asked(outcome) = &mut decision
@@ -73,13 +73,41 @@ impl Deciders {
                 Err(why) => failed(&why, false),
             },
             About::Plugin | About::ClusterPlugin => {
-                let old = question.old.as_ref().map(|old| &old["spec"]);
-                if question.operation == Operation::Delete || old == Some(&question.object["spec"]) {
-                    Decision::Unasked
-                } else {
-                    self.plugin(question, question.about == About::ClusterPlugin)
-                }
+                self.plugin(question, question.about == About::ClusterPlugin)
             }
+        }
+    }
+
+    /// Whether nobody has to be asked.
+    #[must_use]
+    pub fn is_unasked(&self, question: &Question) -> bool {
+        let is_own = || self.own_user.as_deref() == Some(question.user.as_str());
+        match question.about {
+            About::Dask(kind) => is_own() || admission::passes_unasked(&question.request(kind)),
+            About::Scale(_) => is_own(),
+            About::Plugin | About::ClusterPlugin => {
+                let old = question.old.as_ref().map(|old| &old["spec"]);
+                question.operation == Operation::Delete || old == Some(&question.object["spec"])
+            }
+        }
+    }
+
+    /// Whose components are asked about what is in a namespace.
+    #[must_use]
+    pub fn whose(&self, namespace: &str) -> Whose {
+        if self.plugins.catalog().has_plugins_of(namespace) {
+            Whose::Tenants
+        } else {
+            Whose::Operators
+        }
+    }
+
+    /// Bytes of memory that a decision takes beside those of the question.
+    #[must_use]
+    pub fn bytes(&self, question: &Question) -> usize {
+        match question.about {
+            About::Scale(kind) => scale::bytes(&self.stores, kind, &question.object),
+            _ => 0,
         }
     }
 

@@ -1,23 +1,57 @@
-//! The threads on which requests are read, decided and answered.
+//! The threads on which requests are looked at, decided and answered.
 //!
 //! They are a share of those that may block, and a place counts as taken until the work has really ended, whoever waits for it:
 //! requests that nobody waits for any more take no thread from anybody else.
+//!
+//! Places, and the memory that requests take once they are read, are shared out by namespace. Who has least is first; a
+//! namespace never has more than its part, and requests that ask plugins of namespaces never take more than half of the places,
+//! one for each namespace, and a part of a processor in the long run. Where too much text waits, who has most of it there loses
+//! what came last.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use dask_operator_runtime::until;
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
-/// Threads for each processor.
+use super::review::MOST_BYTES;
+use crate::plugins::Whose;
+
+/// Threads for each processor on which requests are looked at: what that takes grows with their text only.
+const LOOKS: usize = 1;
+
+/// Threads for each processor on which they are decided.
 const AT_ONCE: usize = 2;
+
+/// Memory for the trees of all requests that are decided. Each is copied a few times meanwhile.
+const MEMORY: usize = 192 << 20;
+
+/// What those of a namespace have of it: as much as the largest request.
+const OF_NAMESPACE: usize = MOST_BYTES;
+
+/// What each has beside that, and so never waits for larger ones: an update of an object of some 100 KiB.
+const FREE: usize = 4 << 20;
+
+/// Text of all requests that wait.
+const WAITING: usize = 32 << 20;
+
+/// Of the time that passes, requests that ask a namespace's own plugins may use one part in so many.
+const PART: u32 = 4;
+
+/// And so much at once, where they have used little before.
+const BURST: Duration = Duration::from_secs(10);
+
+/// So many accounts are kept without a look at who still needs one.
+const ACCOUNTS: usize = 64;
 
 /// How many threads requests take at most on a machine with so many processors.
 #[must_use]
 pub fn threads(cores: usize) -> usize {
-    AT_ONCE * cores
+    (LOOKS + AT_ONCE) * cores
 }
 
 /// When a request must be done.
@@ -35,6 +69,12 @@ pub enum Unanswered {
     /// Others were first.
     #[error("there are too many requests at once: try again")]
     Busy,
+    /// Plugins of the namespace itself take too much time.
+    #[error(
+        "the plugins of the namespace {0} have used their part of the operator's time, which is a quarter of a processor in \
+         the long run: try again in a minute; make them faster, or have fewer of them"
+    )]
+    Overdrawn(String),
     /// It took too long.
     #[error("the components have not answered in time")]
     Late,
@@ -43,19 +83,108 @@ pub enum Unanswered {
     Failed(String),
 }
 
+/// What a request is counted by.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// The namespace that it is about; empty for the cluster.
+    pub namespace: String,
+    /// Whether it asks plugins of the namespace.
+    pub whose: Whose,
+    /// Bytes of its text.
+    pub text: usize,
+    /// Bytes of its tree.
+    pub tree: usize,
+}
+
+impl Turn {
+    /// What it takes of the memory that is shared out.
+    fn memory(&self) -> usize {
+        self.tree.saturating_sub(FREE).min(OF_NAMESPACE)
+    }
+}
+
 /// Places for work that blocks.
 #[derive(Debug)]
 pub struct Desk {
-    places: Arc<Semaphore>,
+    looks: Arc<Semaphore>,
+    order: Arc<Mutex<Order>>,
+}
+
+#[derive(Debug)]
+struct Order {
+    /// Places that are free, and how many of them those may take that ask plugins of namespaces.
+    free: usize,
+    free_for_tenants: usize,
+    /// Places that a namespace has at most.
+    most: usize,
+    /// Memory that is free.
+    memory: usize,
+    accounts: HashMap<String, Account>,
+    /// Who came first is first.
+    waiting: Vec<Ticket>,
+}
+
+/// What a namespace has.
+#[derive(Debug)]
+struct Account {
+    places: usize,
+    memory: usize,
+    /// Whether plugins of its own are asked now.
+    is_asked: bool,
+    /// Time that they took, less their part of what had passed at that time.
+    owed: Duration,
+    at: Instant,
+}
+
+/// Somebody who waits.
+#[derive(Debug)]
+struct Ticket {
+    turn: Turn,
+    grant: oneshot::Sender<Place>,
+}
+
+/// A place, until it is dropped.
+#[derive(Debug)]
+struct Place {
+    order: Arc<Mutex<Order>>,
+    turn: Turn,
+    begun: Instant,
 }
 
 impl Desk {
-    /// So many.
+    /// One for a machine with so many processors.
     #[must_use]
-    pub fn new(places: usize) -> Self {
+    pub fn new(cores: usize) -> Self {
+        let places = AT_ONCE * cores;
+        let half = (places / 2).max(1);
         Self {
-            places: Arc::new(Semaphore::new(places)),
+            looks: Arc::new(Semaphore::new(LOOKS * cores)),
+            order: Arc::new(Mutex::new(Order {
+                free: places,
+                free_for_tenants: half,
+                most: half,
+                memory: MEMORY,
+                accounts: HashMap::new(),
+                waiting: Vec::new(),
+            })),
         }
+    }
+
+    /// Does `work`, which takes little time whatever the request is about.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer in time, or it panicked.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        times: Times,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Unanswered> {
+        // The semaphore is never closed.
+        let Ok(Ok(place)) = timeout_at(times.end, self.looks.clone().acquire_owned()).await else {
+            return Err(Unanswered::Busy);
+        };
+        on_thread(place, times, work).await
     }
 
     /// Does `work` when it is its turn, which must be before `begin`. What it asks components ends with `times.end`.
@@ -65,62 +194,190 @@ impl Desk {
     /// When there is no answer in time, or it panicked.
     pub async fn run<T: Send + 'static>(
         &self,
+        turn: Turn,
         begin: Instant,
         times: Times,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Unanswered> {
-        // The semaphore is never closed.
-        let Ok(Ok(place)) = timeout_at(begin, self.places.clone().acquire_owned()).await else {
-            return Err(Unanswered::Busy);
-        };
-        let work = spawn_blocking(move || {
-            let _place = place;
-            until(times.end.into_std(), work)
-        });
-        match timeout_at(times.deadline, work).await {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(error)) => Err(Unanswered::Failed(error.to_string())),
-            Err(_) => Err(Unanswered::Late),
+        let place = self.place(turn, begin).await?;
+        on_thread(place, times, work).await
+    }
+
+    /// Waits for a place.
+    async fn place(&self, turn: Turn, begin: Instant) -> Result<Place, Unanswered> {
+        let (grant, granted) = oneshot::channel();
+        {
+            let mut order = lock(&self.order);
+            if turn.whose == Whose::Tenants && order.owed(&turn.namespace) >= BURST {
+                return Err(Unanswered::Overdrawn(turn.namespace));
+            }
+            order.waiting.push(Ticket { turn, grant });
+            order.turn_away();
+        }
+        serve(&self.order);
+        match timeout_at(begin, granted).await {
+            Ok(Ok(place)) => Ok(place),
+            _ => Err(Unanswered::Busy),
+        }
+    }
+}
+
+/// Does `work` on a thread, which has `place` until it has ended.
+async fn on_thread<T: Send + 'static>(
+    place: impl Send + 'static,
+    times: Times,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Unanswered> {
+    let work = spawn_blocking(move || {
+        let _place = place;
+        until(times.end.into_std(), work)
+    });
+    match timeout_at(times.deadline, work).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(Unanswered::Failed(error.to_string())),
+        Err(_) => Err(Unanswered::Late),
+    }
+}
+
+fn lock(order: &Mutex<Order>) -> MutexGuard<'_, Order> {
+    // Nothing is left half changed: no call in between can panic.
+    order.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives places to all whose turn it is.
+fn serve(order: &Arc<Mutex<Order>>) {
+    let mut granted = Vec::new();
+    {
+        let mut locked = lock(order);
+        while let Some(Ticket { turn, grant }) = locked.next() {
+            let place = Place {
+                order: order.clone(),
+                turn,
+                begun: Instant::now(),
+            };
+            granted.push((grant, place));
+        }
+    }
+    for (grant, place) in granted {
+        // Who waits no more has the place dropped, and so given back.
+        drop(grant.send(place));
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.order).ended(&self.turn, self.begun.elapsed());
+        serve(&self.order);
+    }
+}
+
+impl Account {
+    fn owed(&self) -> Duration {
+        self.owed.saturating_sub(self.at.elapsed() / PART)
+    }
+}
+
+impl Order {
+    /// What a namespace's own plugins owe now.
+    fn owed(&self, namespace: &str) -> Duration {
+        self.accounts.get(namespace).map_or(Duration::ZERO, Account::owed)
+    }
+
+    /// Who can have a place and memory now, who has least of the places first. Who needs more memory than there is does not wait
+    /// for ever because others need less.
+    fn first(&self) -> Option<usize> {
+        if self.free == 0 {
+            return None;
+        }
+        let account = |at: usize| self.accounts.get(&self.waiting[at].turn.namespace);
+        let mut order: Vec<_> = (0..self.waiting.len()).collect();
+        order.sort_by_cached_key(|at| account(*at).map_or(0, |account| account.places));
+        let mut is_short = false;
+        order.into_iter().find(|at| {
+            let turn = &self.waiting[*at].turn;
+            let (places, has, is_asked) =
+                account(*at).map_or((0, 0, false), |a| (a.places, a.memory, a.is_asked));
+            let is_held_up = turn.whose == Whose::Tenants && (is_asked || self.free_for_tenants == 0);
+            let wanted = turn.memory();
+            if places >= self.most || is_held_up || (wanted > 0 && has + wanted > OF_NAMESPACE) {
+                return false;
+            }
+            is_short |= wanted > self.memory;
+            wanted == 0 || !is_short
+        })
+    }
+
+    /// Whose turn it is, who has a place from now on.
+    fn next(&mut self) -> Option<Ticket> {
+        self.waiting.retain(|ticket| !ticket.grant.is_closed());
+        let at = self.first()?;
+        let ticket = self.waiting.remove(at);
+        let turn = &ticket.turn;
+        self.free -= 1;
+        self.memory -= turn.memory();
+        let account = self
+            .accounts
+            .entry(turn.namespace.clone())
+            .or_insert_with(|| Account {
+                places: 0,
+                memory: 0,
+                is_asked: false,
+                owed: Duration::ZERO,
+                at: Instant::now(),
+            });
+        account.places += 1;
+        account.memory += turn.memory();
+        if turn.whose == Whose::Tenants {
+            account.is_asked = true;
+            self.free_for_tenants -= 1;
+        }
+        Some(ticket)
+    }
+
+    /// Work has ended that took so long.
+    fn ended(&mut self, turn: &Turn, took: Duration) {
+        self.free += 1;
+        self.memory += turn.memory();
+        if turn.whose == Whose::Tenants {
+            self.free_for_tenants += 1;
+        }
+        // Who has a place has an account.
+        if let Some(account) = self.accounts.get_mut(&turn.namespace) {
+            account.places -= 1;
+            account.memory -= turn.memory();
+            if turn.whose == Whose::Tenants {
+                account.is_asked = false;
+                account.owed = account.owed() + took;
+                account.at = Instant::now();
+            }
+        }
+        if self.accounts.len() > ACCOUNTS {
+            self.accounts
+                .retain(|_, account| account.places > 0 || account.owed() > Duration::ZERO);
+        }
+    }
+
+    /// Sends those away who came last of the namespace of which most waits, until what waits is not too much.
+    fn turn_away(&mut self) {
+        self.waiting.retain(|ticket| !ticket.grant.is_closed());
+        loop {
+            let mut texts: HashMap<&str, usize> = HashMap::new();
+            for Ticket { turn, .. } in &self.waiting {
+                *texts.entry(&turn.namespace).or_default() += turn.text;
+            }
+            if texts.values().sum::<usize>() <= WAITING {
+                return;
+            }
+            let most = texts.into_iter().max_by_key(|(_, text)| *text);
+            let is_theirs =
+                |ticket: &Ticket| most.is_some_and(|(namespace, _)| ticket.turn.namespace == namespace);
+            let Some(last) = self.waiting.iter().rposition(is_theirs) else {
+                return;
+            };
+            self.waiting.remove(last);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-    use std::time::Duration;
-
-    use super::*;
-
-    fn within(milliseconds: u64) -> Times {
-        let deadline = Instant::now() + Duration::from_millis(milliseconds);
-        Times {
-            end: deadline,
-            deadline,
-        }
-    }
-
-    async fn run<T: Send + 'static>(
-        desk: &Desk,
-        milliseconds: u64,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Unanswered> {
-        let times = within(milliseconds);
-        desk.run(times.end, times, work).await
-    }
-
-    #[tokio::test]
-    async fn a_place_is_taken_until_the_work_has_ended() {
-        let desk = Desk::new(1);
-        let (go_on, wait) = mpsc::channel::<()>();
-        let late = run(&desk, 50, move || wait.recv().unwrap_or_default()).await;
-        assert_eq!(late, Err(Unanswered::Late));
-        assert_eq!(run(&desk, 50, || ()).await, Err(Unanswered::Busy));
-        drop(go_on);
-        assert_eq!(run(&desk, 60_000, || 1).await, Ok(1));
-        let panics = || -> u8 { panic!("on purpose") };
-        let failed = run(&desk, 60_000, panics).await;
-        assert!(matches!(failed, Err(Unanswered::Failed(_))), "{failed:?}");
-        assert_eq!(run(&desk, 60_000, || 2).await, Ok(2));
-    }
-}
+mod tests;

@@ -26,6 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Dry runs that are under way at once; others wait.
 const AT_ONCE: usize = 16;
 
+/// Bytes of all dry runs that are under way or wait. What would be more is done without.
+const ROOM: usize = 32 << 20;
+
+/// Bytes that are counted together.
+const PIECE: usize = 1 << 10;
+
 /// Requests in a row whose dry runs were not answered in time, until others do without. One may be slow because of what only
 /// it has to pass, as a webhook of its namespace.
 const MOST_LATE: u32 = 3;
@@ -37,6 +43,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 pub struct DryRun {
     client: Client,
     permits: Semaphore,
+    room: Semaphore,
     pause: Mutex<Pause>,
 }
 
@@ -84,6 +91,7 @@ impl DryRun {
         Self {
             client,
             permits: Semaphore::new(AT_ONCE),
+            room: Semaphore::new(ROOM / PIECE),
             pause: Mutex::default(),
         }
     }
@@ -95,12 +103,15 @@ impl DryRun {
     /// Sends these, of which there is at least one, and gives what the API server has said of each by `end`.
     pub async fn send(&self, trials: Vec<Trial>, end: Instant) -> Vec<Tried> {
         let start = Instant::now();
+        let pieces = trials.iter().map(Trial::bytes).sum::<usize>().div_ceil(PIECE);
+        let Ok(_room) = self
+            .room
+            .try_acquire_many(u32::try_from(pieces).unwrap_or(u32::MAX))
+        else {
+            return skip(trials, TOO_MANY);
+        };
         if !self.pause().lets_through(start) {
-            let untried = |Trial { template, .. }| Tried {
-                template,
-                answer: Answer::TooSlow,
-            };
-            return trials.into_iter().map(untried).collect();
+            return skip(trials, TOO_SLOW);
         }
         let patience = end.saturating_duration_since(start).min(PATIENCE);
         let answers = trials.into_iter().map(|Trial { template, request }| async move {
@@ -134,6 +145,21 @@ pub struct Trial {
     request: kube::Result<http::Request<Vec<u8>>>,
 }
 
+impl Trial {
+    fn bytes(&self) -> usize {
+        self.request.as_ref().map_or(0, |request| request.body().len())
+    }
+}
+
+/// Does without.
+fn skip(trials: Vec<Trial>, why: &'static str) -> Vec<Tried> {
+    let untried = |Trial { template, .. }| Tried {
+        template,
+        answer: Answer::Skipped(why),
+    };
+    trials.into_iter().map(untried).collect()
+}
+
 /// What became of it.
 pub struct Tried {
     template: Template,
@@ -145,8 +171,8 @@ enum Answer {
     Given(kube::Result<()>),
     /// It has said nothing within that time.
     Late(Duration),
-    /// It was not asked.
-    TooSlow,
+    /// It was not asked, for this reason.
+    Skipped(&'static str),
 }
 
 /// Returns what is to be sent about a resource: its templates that are not as in `old`.
@@ -196,7 +222,7 @@ pub fn say(tried: &[Tried], outcome: &mut Outcome) {
                 "the API server has not answered within {} ms",
                 patience.as_millis()
             ),
-            Answer::TooSlow => TOO_SLOW.to_owned(),
+            Answer::Skipped(why) => (*why).to_owned(),
         };
         outcome.warnings.push(untried(template, &why));
     }
@@ -204,6 +230,9 @@ pub fn say(tried: &[Tried], outcome: &mut Outcome) {
 
 /// Why dry runs are done without.
 const TOO_SLOW: &str = "the API server was too slow for dry runs a moment ago";
+
+/// The same.
+const TOO_MANY: &str = "there are too many dry runs at once";
 
 /// What is said of a template where the API server has not said whether it takes it.
 fn untried(template: &Template, why: &str) -> Said {
@@ -307,6 +336,20 @@ mod tests {
             assert_eq!(waits(&dry_run).await, (0, String::new()));
         }
         answering.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_the_api_server_does_not_take_all_memory() {
+        let (service, _handle) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
+        let dry_run = DryRun::new(Client::new(service, "default"));
+        let mut large = group();
+        large["spec"]["worker"]["spec"]["x"] = "x".repeat(ROOM).into();
+        let mut outcome = Outcome::default();
+        let trials = trials(DaskKind::WorkerGroup, &large, None);
+        say(&dry_run.send(trials, later()).await, &mut outcome);
+        let said = outcome.notices().join("; ");
+        assert!(outcome.is_allowed() && said.ends_with(TOO_MANY), "{said}");
+        assert!(waits(&dry_run).await.1.contains("within 2000 ms"));
     }
 
     type Handle = tower_test::mock::Handle<http::Request<Body>, http::Response<Body>>;

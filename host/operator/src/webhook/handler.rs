@@ -1,8 +1,9 @@
 //! What becomes of a request, from its bytes to its answer.
 //!
-//! All that takes the longer the larger a request is happens on the threads of the [`Desk`], in up to three turns: read and
-//! decide; decide, where the stores had to catch up; and answer, where the API server was asked. In between, nothing is kept of
-//! the request but what is still to be said.
+//! All that takes the longer the larger a request is happens on the threads of the [`Desk`]. First it is looked at
+//! ([`Handler::look`]), which says whose turn it is to be and how much memory it takes. Then there are up to three turns: read
+//! and decide; decide, where plugins of the namespace are asked or the stores had to catch up; and answer, where the API server
+//! was asked. In between, nothing is kept of the request but its text, or what is still to be said.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -16,12 +17,12 @@ use serde_json::Value;
 use tracing::{info, warn};
 
 use super::ask::{Deciders, Decision};
-use super::desk::{Desk, Times, Unanswered};
+use super::desk::{Desk, Times, Turn, Unanswered};
 use super::dry_run::{self, DryRun, Trial, Tried};
 use super::metrics::{Admission, WebhookMetrics};
 use super::reply;
-use super::review::{self, About, Asked, Question, Step};
-use crate::plugins::with_own_time;
+use super::review::{self, About, Asked, Outline, Question, ReviewError, Step};
+use crate::plugins::{Whose, with_own_time};
 use crate::recording::Recording;
 use crate::server::{Answer, answer};
 
@@ -71,24 +72,66 @@ struct Pending {
     decision: Decision,
 }
 
+/// What came of a look at a request.
+enum Looked {
+    /// It is to be decided.
+    Asks(Turn),
+    /// There is nothing to decide.
+    Told(Told),
+}
+
+/// A request that was looked at.
+pub struct Look {
+    turn: Turn,
+    start: Instant,
+}
+
 /// What is to be done next.
 enum Next {
     /// Nothing.
     Told(Told),
-    /// The stores do not know yet what is to be scaled.
+    /// Plugins of the namespace are to be asked.
+    AskTenants,
+    /// The stores must know what is to be scaled.
     CatchUp(Asked),
     /// The API server is to be asked.
     Try(Pending, Vec<Trial>),
 }
 
 impl Handler {
-    /// Answers a request that has these bytes.
-    pub async fn answer(self: &Arc<Self>, step: Step, body: Bytes, times: Times) -> Answer {
+    /// Looks at a request that has these bytes. Where there is nothing to decide, it gives the answer.
+    pub async fn look(self: &Arc<Self>, step: Step, body: &Bytes, times: Times) -> Result<Look, Answer> {
         let start = Instant::now();
         let heard = Arc::new(OnceLock::new());
-        let told = self.tell(step, body, times, heard.clone()).await;
+        let look = {
+            let (handler, body, heard) = (self.clone(), body.clone(), heard.clone());
+            move || handler.outline(&body, &heard)
+        };
+        let told = match self.desk.look(times, look).await {
+            Ok(Looked::Asks(turn)) => return Ok(Look { turn, start }),
+            Ok(Looked::Told(told)) => told,
+            Err(error) => unanswered(&error, None),
+        };
+        Err(self.counted(step, heard.get(), told, start))
+    }
+
+    /// Answers a request that has these bytes, after a look at it.
+    pub async fn answer(self: &Arc<Self>, step: Step, body: Bytes, look: Look, times: Times) -> Answer {
+        let Look { turn, start } = look;
+        let heard = Arc::new(OnceLock::new());
+        let told = self.tell(step, body, turn, times, heard.clone()).await;
         let told = told.unwrap_or_else(|error| unanswered(&error, heard.get()));
-        let heard = heard.get();
+        self.counted(step, heard.get(), told, start)
+    }
+
+    /// Answers a request that can't be read, because there are too many.
+    pub fn busy(&self, step: Step) -> Answer {
+        let told = unanswered(&Unanswered::Busy, None);
+        self.counted(step, None, told, Instant::now())
+    }
+
+    /// Counts an answer, and gives it.
+    fn counted(&self, step: Step, heard: Option<&Heard>, told: Told, start: Instant) -> Answer {
         let counted = Admission {
             step: step.name(),
             kind: heard.map_or("", |heard| heard.kind),
@@ -99,63 +142,99 @@ impl Handler {
         told.answer
     }
 
-    /// Answers a request that can't be read, because there are too many.
-    pub fn busy(&self, step: Step) -> Answer {
-        let counted = Admission {
-            step: step.name(),
-            kind: "",
-            operation: "",
-            outcome: "busy",
-        };
-        self.metrics.answered(&counted, Duration::ZERO);
-        unanswered(&Unanswered::Busy, None).answer
+    fn outline(&self, body: &Bytes, heard: &OnceLock<Heard>) -> Looked {
+        match review::outline(body) {
+            Ok(Outline::Asks { namespace, bytes }) => Looked::Asks(Turn {
+                whose: self.deciders.whose(&namespace),
+                namespace,
+                text: body.len(),
+                tree: bytes,
+            }),
+            Ok(Outline::Goes { uid, kind }) => {
+                let heard = heard.get_or_init(|| Heard {
+                    kind: kind.kind(),
+                    operation: "update",
+                    title: String::new(),
+                });
+                let pending = Pending {
+                    uid,
+                    decision: Decision::Unasked,
+                };
+                Looked::Told(self.finish(&pending, Step::Validate, &Value::Null, Some(heard)))
+            }
+            Err(error) => Looked::Told(unreadable(&error)),
+        }
     }
 
     async fn tell(
         self: &Arc<Self>,
         step: Step,
-        body: Bytes,
+        mut body: Bytes,
+        turn: Turn,
         times: Times,
         heard: Arc<OnceLock<Heard>>,
     ) -> Result<Told, Unanswered> {
-        let handler = self.clone();
-        let read = {
-            let heard = heard.clone();
-            move || handler.read(step, &body, &heard)
+        // Whether components are asked at all, and not only the request read, is known once it has been.
+        let first = Turn {
+            whose: Whose::Operators,
+            ..turn.clone()
         };
-        let mut next = self.desk.run(times.end, times, read).await?;
+        let may_ask = turn.whose;
+        let read = {
+            let (handler, body, heard) = (self.clone(), body.clone(), heard.clone());
+            move || handler.read(step, &body, &heard, may_ask == Whose::Operators)
+        };
+        let mut next = self.desk.run(first, times.end, times, read).await?;
         loop {
             let (handler, heard) = (self.clone(), heard.clone());
             next = match next {
                 Next::Told(told) => return Ok(told),
+                Next::AskTenants => {
+                    let body = body.clone();
+                    let read = move || handler.read(step, &body, &heard, true);
+                    self.desk.run(turn.clone(), times.end, times, read).await?
+                }
                 Next::CatchUp(asked) => {
                     self.deciders.catch_up(&asked.question, times.end).await;
-                    let decide = move || handler.decide(asked, &heard);
-                    self.desk.run(times.end, times, decide).await?
+                    let weigh = {
+                        let handler = self.clone();
+                        move || (handler.deciders.bytes(&asked.question), asked)
+                    };
+                    let (bytes, asked) = self.desk.look(times, weigh).await?;
+                    match review::fitting(bytes) {
+                        Ok(tree) => {
+                            let turn = Turn { tree, ..turn.clone() };
+                            let decide = move || handler.decide(asked, &heard);
+                            self.desk.run(turn, times.end, times, decide).await?
+                        }
+                        Err(error) => Next::Told(unreadable(&error)),
+                    }
                 }
                 Next::Try(mut pending, trials) => {
+                    // What the API server is sent is all that is kept.
+                    body = Bytes::new();
                     let tried = self.dry_run.send(trials, times.end).await;
                     let finish = move || {
                         add(&tried, &mut pending.decision);
-                        Next::Told(handler.finish(&pending, Step::Validate, &Value::Null, &heard))
+                        Next::Told(handler.finish(&pending, Step::Validate, &Value::Null, heard.get()))
                     };
-                    self.desk.run(times.deadline, times, finish).await?
+                    let turn = Turn {
+                        whose: Whose::Operators,
+                        text: 0,
+                        tree: 0,
+                        ..turn.clone()
+                    };
+                    self.desk.run(turn, times.deadline, times, finish).await?
                 }
             };
         }
     }
 
-    fn read(&self, step: Step, body: &Bytes, heard: &OnceLock<Heard>) -> Next {
+    /// Reads a request, and decides where nobody has to be asked or `may_ask`.
+    fn read(&self, step: Step, body: &Bytes, heard: &OnceLock<Heard>, may_ask: bool) -> Next {
         let asked = match review::read(step, body) {
             Ok(asked) => asked,
-            Err(error) => {
-                let sentence = text::line(&error.to_string(), LINE);
-                warn!("webhook: {sentence}");
-                return Next::Told(Told {
-                    outcome: "unreadable",
-                    answer: text(StatusCode::BAD_REQUEST, sentence),
-                });
-            }
+            Err(error) => return Next::Told(unreadable(&error)),
         };
         let question = &asked.question;
         heard.get_or_init(|| Heard {
@@ -163,8 +242,12 @@ impl Handler {
             operation: question.operation_name(),
             title: title(&question.object),
         });
+        let is_unasked = self.deciders.is_unasked(question);
+        if !is_unasked && !may_ask && !matches!(question.about, About::Scale(_)) {
+            return Next::AskTenants;
+        }
         self.record(question, body);
-        if self.deciders.is_behind(question) {
+        if !is_unasked && matches!(question.about, About::Scale(_)) {
             return Next::CatchUp(asked);
         }
         self.decide(asked, heard)
@@ -176,17 +259,17 @@ impl Handler {
         let trials = self.deciders.trials(&question, &decision);
         let pending = Pending { uid, decision };
         if trials.is_empty() {
-            Next::Told(self.finish(&pending, question.step, &question.object, heard))
+            Next::Told(self.finish(&pending, question.step, &question.object, heard.get()))
         } else {
             Next::Try(pending, trials)
         }
     }
 
     /// Writes the log and the answer. `before` is the question's object.
-    fn finish(&self, pending: &Pending, step: Step, before: &Value, heard: &OnceLock<Heard>) -> Told {
+    fn finish(&self, pending: &Pending, step: Step, before: &Value, heard: Option<&Heard>) -> Told {
         let Pending { uid, decision } = pending;
         if let Decision::Asked(outcome) | Decision::Failed(outcome) = decision {
-            self.log(outcome, heard.get());
+            self.log(outcome, heard);
         }
         let written = reply::answer(uid, step, before, decision);
         Told {
@@ -259,6 +342,7 @@ fn add(tried: &[Tried], decision: &mut Decision) {
 fn unanswered(error: &Unanswered, heard: Option<&Heard>) -> Told {
     let (outcome, code) = match error {
         Unanswered::Busy => ("busy", StatusCode::SERVICE_UNAVAILABLE),
+        Unanswered::Overdrawn(_) => ("overdrawn", StatusCode::SERVICE_UNAVAILABLE),
         Unanswered::Late => ("late", StatusCode::GATEWAY_TIMEOUT),
         Unanswered::Failed(_) => ("failed", StatusCode::INTERNAL_SERVER_ERROR),
     };
@@ -270,6 +354,16 @@ fn unanswered(error: &Unanswered, heard: Option<&Heard>) -> Told {
     Told {
         outcome,
         answer: text(code, sentence),
+    }
+}
+
+/// A request that is none, or too large.
+fn unreadable(error: &ReviewError) -> Told {
+    let sentence = text::line(&error.to_string(), LINE);
+    warn!("webhook: {sentence}");
+    Told {
+        outcome: "unreadable",
+        answer: text(StatusCode::BAD_REQUEST, sentence),
     }
 }
 

@@ -17,8 +17,8 @@ pub struct Admission {
     pub kind: &'static str,
     /// `create`, `update`, `delete` or `scale`; empty where the request could not be read.
     pub operation: &'static str,
-    /// `allowed`, `refused`, `unasked` (nobody had to be asked), `failed` (nobody could decide), `late`, `busy` (too many at once)
-    /// or `unreadable`.
+    /// `allowed`, `refused`, `unasked` (nobody had to be asked), `failed` (nobody could decide), `late`, `busy` (too many at once),
+    /// `overdrawn` (plugins of the namespace have used their time) or `unreadable`.
     pub outcome: &'static str,
 }
 

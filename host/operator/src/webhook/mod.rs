@@ -5,7 +5,8 @@
 //! * [`keeper`]: keeps them in a Secret, and the configurations' bundles up to date ([`bundles`]);
 //!   [`folder`]: certificates that somebody else makes;
 //! * [`identity`]: the certificate that is served, exchanged while connections live;
-//! * [`server`]: what a request may hold and how long it may take; [`desk`]: the threads on which it is decided;
+//! * [`server`]: what a request may hold and how long it may take; [`bodies`]: the bytes of those that come in; [`desk`]: the
+//!   threads on which they are decided;
 //! * [`templates`]: what a resource describes that the API server tries ([`dry_run`]); [`rivals`]: who else scales a worker group;
 //! * [`handler`]: what becomes of it; [`review`]: from an `AdmissionReview` ([`wire`]) to what is to be decided, [`ask`]: by the
 //!   components that decide, [`reply`]: to its answer; [`scale`]: what `kubectl scale` makes of a resource.
@@ -14,6 +15,7 @@
 
 pub mod args;
 pub mod ask;
+pub mod bodies;
 pub mod bundles;
 pub mod certificates;
 pub mod desk;
@@ -83,8 +85,8 @@ pub struct Parts<'a> {
     pub health: Arc<Health>,
     /// Where requests are counted.
     pub metrics: &'a Metrics,
-    /// Requests that are decided at once.
-    pub at_once: usize,
+    /// How many processors there are.
+    pub cores: usize,
     /// Says when to end.
     pub ending: Notice,
 }
@@ -103,7 +105,7 @@ pub async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_>) -> a
         recording,
         health,
         metrics,
-        at_once,
+        cores,
         ending,
     } = parts;
     let Some(address) = args.address else {
@@ -144,7 +146,7 @@ pub async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_>) -> a
     };
     let handler = Handler {
         deciders,
-        desk: Desk::new(at_once),
+        desk: Desk::new(cores),
         dry_run: DryRun::new(client.clone()),
         metrics: metrics.webhook(),
         recording,

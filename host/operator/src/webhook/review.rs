@@ -4,6 +4,7 @@ use dask_operator_core::json::tree_bytes;
 use dask_operator_core::names::DASK_API_VERSION;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_runtime::contract::Operation;
+use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
@@ -11,7 +12,7 @@ use super::{scale, wire};
 
 /// Bytes of memory of a request once it is read. An object has 1.5 MiB as text at most, as the API server stores it, a pod of the
 /// usual kind takes less than twenty times its text, and a request has two objects.
-const MOST_BYTES: usize = 128 << 20;
+pub(super) const MOST_BYTES: usize = 64 << 20;
 
 /// What the webhook is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +141,58 @@ impl Question {
     }
 }
 
+/// What is known of a request before its objects are read.
+#[derive(Debug)]
+pub enum Outline {
+    /// Nobody needs to be asked, because a Dask resource is being deleted. However large it is, what waits for that goes on.
+    Goes {
+        /// What stands in the answer.
+        uid: String,
+        /// Which kind of resource.
+        kind: DaskKind,
+    },
+    /// It is to be decided.
+    Asks {
+        /// The namespace that it is about; empty for the cluster.
+        namespace: String,
+        /// Bytes of memory that it takes once it is read.
+        bytes: usize,
+    },
+}
+
+/// Looks at a request. Blocks for a moment, and takes no memory.
+///
+/// # Errors
+///
+/// When it is none, or too large to be read.
+pub fn outline(body: &[u8]) -> Result<Outline, ReviewError> {
+    let request = request::<wire::Sketch>(body)?;
+    let is_update = request.operation == wire::Operation::Update && request.old_object.is_some();
+    if let About::Dask(kind) = about(&request)?
+        && is_update
+        && request.object.as_ref().is_some_and(wire::Sketch::is_going)
+    {
+        let uid = request.uid;
+        return Ok(Outline::Goes { uid, kind });
+    }
+    let namespace = request.namespace.unwrap_or_default();
+    let bytes = fitting(tree_bytes(body))?;
+    Ok(Outline::Asks { namespace, bytes })
+}
+
+/// Returns the bytes that something takes as a tree.
+///
+/// # Errors
+///
+/// When that is more than anything may take.
+pub fn fitting(bytes: usize) -> Result<usize, ReviewError> {
+    if bytes > MOST_BYTES {
+        Err(ReviewError::Large(bytes >> 20))
+    } else {
+        Ok(bytes)
+    }
+}
+
 /// A request that was read.
 #[derive(Debug)]
 pub struct Asked {
@@ -149,22 +202,26 @@ pub struct Asked {
     pub uid: String,
 }
 
-/// Reads a request. Blocks for as long as that takes.
+/// The request in a review.
+fn request<'a, O: Deserialize<'a>>(body: &'a [u8]) -> Result<wire::Request<'a, O>, ReviewError> {
+    let review: wire::Review<'a, O> = serde_json::from_slice(body).map_err(|error| wrong(&error))?;
+    if review.kind != wire::KIND || review.api_version != wire::API_VERSION {
+        return Err(wrong(&format!("it is {} {}", review.api_version, review.kind)));
+    }
+    review.request.ok_or_else(|| wrong(&"it has no `request`"))
+}
+
+fn wrong(error: &dyn ToString) -> ReviewError {
+    ReviewError::Body(error.to_string())
+}
+
+/// Reads a request, of which [`outline`] has said how much memory that takes. Blocks for as long as it takes.
 ///
 /// # Errors
 ///
 /// When it is none that this webhook can answer.
 pub fn read(step: Step, body: &[u8]) -> Result<Asked, ReviewError> {
-    let wrong = |error: &dyn ToString| ReviewError::Body(error.to_string());
-    let bytes = tree_bytes(body);
-    if bytes > MOST_BYTES {
-        return Err(ReviewError::Large(bytes >> 20));
-    }
-    let review: wire::Review<'_> = serde_json::from_slice(body).map_err(|error| wrong(&error))?;
-    if review.kind != wire::KIND || review.api_version != wire::API_VERSION {
-        return Err(wrong(&format!("it is {} {}", review.api_version, review.kind)));
-    }
-    let request = review.request.ok_or_else(|| wrong(&"it has no `request`"))?;
+    let request = request::<Value>(body)?;
     let about = about(&request)?;
     let namespace = request.namespace.as_deref();
     let (object, old) = (request.object, request.old_object);
@@ -199,7 +256,7 @@ pub fn read(step: Step, body: &[u8]) -> Result<Asked, ReviewError> {
 }
 
 /// What a request is about.
-fn about(request: &wire::Request<'_>) -> Result<About, ReviewError> {
+fn about<O>(request: &wire::Request<'_, O>) -> Result<About, ReviewError> {
     let (kind, resource) = (&request.kind, &request.resource);
     let kind_version = format!("{}/{}", kind.group, kind.version);
     let part = request.sub_resource.as_deref().unwrap_or_default();
@@ -221,7 +278,8 @@ fn about(request: &wire::Request<'_>) -> Result<About, ReviewError> {
     })
 }
 
-/// An object as components see it: with its namespace, without what only the API server cares about.
+/// An object as components see it: with the namespace of the request, by which it is counted, and without what only the API
+/// server cares about.
 fn shown(mut object: Value, namespace: Option<&str>) -> Result<Value, ReviewError> {
     if !object.is_object() {
         return Err(ReviewError::Body("the object is no JSON object".to_owned()));
@@ -229,7 +287,7 @@ fn shown(mut object: Value, namespace: Option<&str>) -> Result<Value, ReviewErro
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.retain(|name, value| name != "managedFields" && !value.is_null());
         if let Some(namespace) = namespace.filter(|namespace| !namespace.is_empty()) {
-            metadata.entry("namespace").or_insert_with(|| namespace.into());
+            metadata.insert("namespace".to_owned(), namespace.into());
         }
     }
     Ok(object)
@@ -305,13 +363,56 @@ mod tests {
         assert_eq!(question.object, expected);
     }
 
+    /// What is looked at before it is read: the namespace and the bytes, `goes`, or what is wrong.
+    fn outlined(review: &Value) -> String {
+        match outline(review.to_string().as_bytes()) {
+            Ok(Outline::Asks { namespace, bytes }) if bytes < 1 << 20 => namespace,
+            Ok(Outline::Asks { bytes, .. }) => bytes.to_string(),
+            Ok(Outline::Goes { uid, kind }) => format!("{} {uid} goes", kind.kind()),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    fn bomb(mut review: Value) -> Value {
+        review["request"]["object"]["spec"] = json!(vec![json!({"": 0}); MOST_BYTES / 640]);
+        review
+    }
+
     #[test]
     fn what_is_small_as_text_only_is_not_read() {
-        let mut bomb = review("CREATE", "DaskCluster");
-        bomb["request"]["object"]["spec"] = json!(vec![json!({"": 0}); MOST_BYTES / 640]);
-        let read = read(Step::Mutate, bomb.to_string().as_bytes());
-        let error = read.map_err(|error| error.to_string()).err().unwrap_or_default();
-        assert!(error.contains("MiB of memory, more than 128: "), "{error}");
+        for kind in ["DaskCluster", "DaskPlugin"] {
+            let said = outlined(&bomb(review("CREATE", kind)));
+            assert!(said.contains("MiB of memory, more than 64: "), "{said}");
+        }
+        assert_eq!(outlined(&review("UPDATE", "DaskPlugin")), "n");
+        assert_eq!(outlined(&scaled("daskclusters")), "n");
+    }
+
+    /// The garbage collector takes a finalizer off, and nobody can make it too large for that.
+    #[test]
+    fn what_is_being_deleted_is_not_read() {
+        let going = |operation, kind| {
+            let mut review = bomb(review(operation, kind));
+            review["request"]["object"]["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            outlined(&review)
+        };
+        assert_eq!(going("UPDATE", "DaskCluster"), "DaskCluster u goes");
+        for said in [going("UPDATE", "DaskPlugin"), going("CREATE", "DaskCluster")] {
+            assert!(said.contains("more than 64"), "{said}");
+        }
+        let mut stays = review("UPDATE", "DaskCluster");
+        stays["request"]["object"]["metadata"]["deletionTimestamp"] = Value::Null;
+        assert_eq!(outlined(&stays), "n");
+    }
+
+    #[test]
+    fn the_namespace_is_the_one_that_the_request_is_counted_by() {
+        let mut other = review("CREATE", "DaskCluster");
+        other["request"]["object"]["metadata"]["namespace"] = json!("other");
+        assert_eq!(outlined(&other), "n");
+        let read = read(Step::Mutate, other.to_string().as_bytes());
+        let namespace = read.map(|asked| asked.question.object["metadata"]["namespace"].clone());
+        assert_eq!(namespace.ok(), Some(json!("n")));
     }
 
     fn without(field: &str, mut review: Value) -> Value {

@@ -7,6 +7,7 @@
 use std::mem::swap;
 use std::sync::Arc;
 
+use dask_operator_core::json::tree_bytes;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_runtime::contract::Operation;
 use serde_json::{Value, json};
@@ -55,6 +56,14 @@ pub fn is_behind(stores: &Stores, kind: DaskKind, scale: &Value) -> bool {
         // Of versions that are no numbers, nobody knows which is newer.
         known.zip(wanted).is_some_and(|(known, wanted)| known < wanted)
     })
+}
+
+/// Bytes of memory that [`update`] takes, as far as the resource is known.
+#[must_use]
+pub fn bytes(stores: &Stores, kind: DaskKind, scale: &Value) -> usize {
+    let bytes = stored(stores, kind, scale).map(|object| tree_bytes(&*object.json));
+    // As it was, and as it would be.
+    2 * bytes.unwrap_or_default()
 }
 
 fn version(text: &str) -> Option<u64> {
@@ -184,6 +193,14 @@ pub(super) mod tests {
         let reversed = scaled.reversed();
         assert_eq!(workers(&reversed.object), Some(3));
         assert_eq!(reversed.old.as_ref().and_then(workers), Some(replicas.into()));
+    }
+
+    #[test]
+    fn it_takes_the_memory_of_the_resource_twice() {
+        let asked = |name| question(name, "u", "7", 5).object;
+        let kind = DaskKind::WorkerGroup;
+        assert!(bytes(&stores(3), kind, &asked("g")) > 2 * 4 * 640);
+        assert_eq!(bytes(&stores(3), kind, &asked("d")), 0);
     }
 
     #[rstest]

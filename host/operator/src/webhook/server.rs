@@ -5,24 +5,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
+use super::bodies::{Bodies, Body};
 use super::desk::Times;
-use super::handler::{Handler, text};
+use super::handler::{Handler, Look, text};
 use super::review::Step;
 use crate::server::{Answer, Seat, Service};
 
 /// Requests hold an object twice at most, and the API server takes objects of 1.5 MiB.
 const LARGEST: usize = 4 << 20;
 
-/// Bytes of all requests together; others wait before they are read.
+/// Bytes of all requests that are being read.
 const ROOM: usize = 64 << 20;
-
-/// Bytes that are counted together.
-const PIECE: usize = 1 << 10;
 
 /// How long the body of a request may take.
 const BODY: Duration = Duration::from_secs(5);
@@ -33,7 +30,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Serves requests.
 pub struct Webhook {
     handler: Arc<Handler>,
-    room: Semaphore,
+    bodies: Bodies,
 }
 
 impl Webhook {
@@ -42,16 +39,28 @@ impl Webhook {
     pub fn new(handler: Handler) -> Self {
         Self {
             handler: Arc::new(handler),
-            room: Semaphore::new(ROOM / PIECE),
+            bodies: Bodies::new(ROOM),
         }
     }
 
-    /// Waits until there is room for a request whose body has so many bytes; none where it does not say.
-    async fn room(&self, bytes: Option<usize>, end: Instant) -> Option<SemaphorePermit<'_>> {
-        let pieces = bytes.unwrap_or(LARGEST).div_ceil(PIECE);
-        let pieces = u32::try_from(pieces).unwrap_or(u32::MAX);
-        // The semaphore is never closed.
-        timeout_at(end, self.room.acquire_many(pieces)).await.ok()?.ok()
+    /// Reads a request and looks at it, or says why not.
+    async fn look(
+        &self,
+        step: Step,
+        incoming: Incoming,
+        body: &Body,
+        seat: &Seat,
+        body_end: Instant,
+        times: Times,
+    ) -> Result<(Bytes, Look), Answer> {
+        let bytes = match read(incoming, body, body_end).await {
+            Ok(bytes) => bytes,
+            Err(Unread::NoRoom) => return Err(self.handler.busy(step)),
+            Err(Unread::Wrong(code, sentence)) => return Err(text(code, sentence)),
+        };
+        seat.answers();
+        let look = self.handler.look(step, &bytes, times).await?;
+        Ok((bytes, look))
     }
 }
 
@@ -69,46 +78,60 @@ impl Service for Webhook {
         let now = Instant::now();
         let times = times(now, request.uri().query());
         let body_end = times.end.min(now + BODY);
-        let body = request.into_body();
-        let bytes = body.size_hint().exact();
-        let bytes = bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-        if bytes.is_some_and(|bytes| bytes > LARGEST) {
-            return too_large();
-        }
-        // It is given back when the answer is there: until then, what was made of the bytes may be.
-        let Some(_room) = self.room(bytes, body_end).await else {
-            return self.handler.busy(step);
+        let body = self.bodies.begin(seat.address());
+        let looked = tokio::select! {
+            looked = self.look(step, request.into_body(), &body, seat, body_end, times) => looked,
+            () = body.lost() => Err(self.handler.busy(step)),
         };
-        match read(body, body_end).await {
-            Ok(body) => {
-                seat.answers();
-                self.handler.answer(step, body, times).await
-            }
+        // From now on it is counted by its namespace.
+        drop(body);
+        match looked {
+            Ok((bytes, look)) => self.handler.answer(step, bytes, look, times).await,
             Err(answer) => answer,
         }
     }
 }
 
-async fn read(body: Incoming, end: Instant) -> Result<Bytes, Answer> {
-    match timeout_at(end, Limited::new(body, LARGEST).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => Err(text(
-            StatusCode::BAD_REQUEST,
-            format!("the request breaks off: {error}"),
-        )),
-        Err(_) => Err(text(
-            StatusCode::REQUEST_TIMEOUT,
-            "the request came too slowly".to_owned(),
-        )),
-    }
+/// Why a request was not read.
+enum Unread {
+    /// Others have less.
+    NoRoom,
+    /// It is none.
+    Wrong(StatusCode, String),
 }
 
-fn too_large() -> Answer {
-    text(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        format!("the request is larger than {LARGEST} bytes"),
-    )
+async fn read(mut incoming: Incoming, body: &Body, end: Instant) -> Result<Bytes, Unread> {
+    let too_large = || {
+        let sentence = format!("the request is larger than {LARGEST} bytes");
+        Unread::Wrong(StatusCode::PAYLOAD_TOO_LARGE, sentence)
+    };
+    if incoming.size_hint().lower() > LARGEST as u64 {
+        return Err(too_large());
+    }
+    let mut bytes: Vec<u8> = Vec::new();
+    loop {
+        let frame = match timeout_at(end, incoming.frame()).await {
+            Ok(None) => return Ok(bytes.into()),
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(error))) => {
+                let sentence = format!("the request breaks off: {error}");
+                return Err(Unread::Wrong(StatusCode::BAD_REQUEST, sentence));
+            }
+            Err(_) => {
+                let sentence = "the request came too slowly".to_owned();
+                return Err(Unread::Wrong(StatusCode::REQUEST_TIMEOUT, sentence));
+            }
+        };
+        // The rest are trailers.
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > LARGEST {
+            return Err(too_large());
+        }
+        if !body.grow(data.len()) {
+            return Err(Unread::NoRoom);
+        }
+        bytes.extend_from_slice(&data);
+    }
 }
 
 /// The times of a request that came now, with this query.

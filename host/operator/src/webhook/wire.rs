@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// Its kind.
@@ -12,10 +12,10 @@ pub const KIND: &str = "AdmissionReview";
 /// Its version.
 pub const API_VERSION: &str = "admission.k8s.io/v1";
 
-/// What an API server sends.
+/// What an API server sends, with objects as an `O`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Review<'a> {
+pub struct Review<'a, O> {
     /// Must be [`API_VERSION`].
     #[serde(default)]
     pub api_version: String,
@@ -24,13 +24,13 @@ pub struct Review<'a> {
     pub kind: String,
     /// What it asks.
     #[serde(borrow)]
-    pub request: Option<Request<'a>>,
+    pub request: Option<Request<'a, O>>,
 }
 
 /// What it asks.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Request<'a> {
+pub struct Request<'a, O> {
     /// Stands in the answer, too.
     pub uid: String,
     /// Of the object.
@@ -50,12 +50,33 @@ pub struct Request<'a> {
     #[serde(borrow, deserialize_with = "text")]
     pub user_info: &'a str,
     /// As it shall be.
-    pub object: Option<Value>,
+    pub object: Option<O>,
     /// As it is.
-    pub old_object: Option<Value>,
+    pub old_object: Option<O>,
     /// Whether nothing will be stored.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+/// An object of which only is read whether it is being deleted. Takes no memory, however large it is.
+#[derive(Debug, Deserialize)]
+pub struct Sketch {
+    metadata: Option<SketchOfMetadata>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SketchOfMetadata {
+    deletion_timestamp: Option<IgnoredAny>,
+}
+
+impl Sketch {
+    /// Whether it is being deleted.
+    #[must_use]
+    pub fn is_going(&self) -> bool {
+        let metadata = self.metadata.as_ref();
+        metadata.is_some_and(|metadata| metadata.deletion_timestamp.is_some())
+    }
 }
 
 /// A kind.

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::*;
 use crate::kinds::ExtraKinds;
 use crate::metrics::Metrics;
-use crate::plugins::{Catalog, Plugin, Plugins, Sources, Unknown};
+use crate::plugins::{Catalog, Entry, Plugin, PluginId, Plugins, Scope, Sources, Unknown};
 use crate::webhook::scale::tests::stores;
 
 /// Finds everything right.
@@ -135,7 +135,11 @@ async fn ask(handler: &Arc<Handler>, body: String) -> (StatusCode, Value) {
         end: now + Duration::from_secs(50),
         deadline: now + Duration::from_secs(60),
     };
-    let answer = handler.answer(Step::Validate, body.into(), times).await;
+    let (step, body) = (Step::Validate, Bytes::from(body));
+    let answer = match handler.look(step, &body, times).await {
+        Ok(look) => handler.answer(step, body, look, times).await,
+        Err(answer) => answer,
+    };
     let code = answer.status();
     let Ok(body) = answer.into_body().collect().await;
     let body = body.to_bytes();
@@ -209,6 +213,85 @@ async fn what_is_not_known_yet_is_waited_for_and_then_refused() {
         "{message}"
     );
     assert!(start.elapsed() >= Duration::from_secs(1));
+}
+
+/// However large it has become: a finalizer can always be taken off.
+#[tokio::test]
+async fn what_is_being_deleted_passes() {
+    let group = |finalizers: Value, spec: Value| {
+        json!({"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskWorkerGroup", "spec": spec,
+            "metadata": {"name": "g", "namespace": "n", "finalizers": finalizers, "deletionTimestamp": "2026-01-01T00:00:00Z"}})
+    };
+    let mut body = scale("me", "g", 2);
+    let request = &mut body["request"];
+    request["kind"] = json!({"group": "kubernetes.dask.org", "version": "v1", "kind": "DaskWorkerGroup"});
+    request["subResource"] = Value::Null;
+    let spec = json!(vec![json!({}); 200_000]);
+    request["oldObject"] = group(json!(["a/b"]), spec.clone());
+    request["object"] = group(json!([]), spec);
+    let (code, response) = ask(&handler_with(1, Box::new(Broken)), body.to_string()).await;
+    assert_eq!((code, &response["allowed"]), (StatusCode::OK, &json!(true)));
+    body["request"]["operation"] = json!("CREATE");
+    let (code, text) = ask(&handler(1), body.to_string()).await;
+    assert_eq!(code, StatusCode::BAD_REQUEST);
+    assert!(
+        text.as_str().unwrap_or_default().contains("MiB of memory"),
+        "{text}"
+    );
+}
+
+/// An entry that has a policy of the namespace `n`.
+fn own_policy(rules: Box<dyn Rules>) -> Entry {
+    Entry {
+        id: PluginId {
+            namespace: Some("n".into()),
+            name: "own".into(),
+        },
+        scope: Scope {
+            namespace: Some("n".into()),
+            ..Scope::default()
+        },
+        order: 0,
+        logic: BTreeMap::new(),
+        policy: Some(Ok(Arc::new(Policy {
+            title: "own".into(),
+            settings: "{}".into(),
+            mode: Mode::Protect,
+            rules,
+        }))),
+        loaded: None,
+    }
+}
+
+#[rstest]
+#[case::allowed(3, true, "")]
+#[case::refused(4, false, "policy own: spec.worker.replicas: write 3 or less")]
+#[tokio::test]
+async fn plugins_of_the_namespace_are_asked_in_a_turn_of_their_own(
+    #[case] workers: u64,
+    #[case] is_allowed: bool,
+    #[case] said: &str,
+) {
+    let handler = handler(1);
+    let plugins = &handler.deciders.plugins;
+    let catalog = plugins
+        .catalog()
+        .with(vec![own_policy(Box::new(Few))], BTreeMap::new());
+    plugins.exchange(catalog);
+    let mut body = scale("me", "g", 2);
+    let request = &mut body["request"];
+    request["kind"] = json!({"group": "kubernetes.dask.org", "version": "v1", "kind": "DaskWorkerGroup"});
+    request["subResource"] = Value::Null;
+    request["operation"] = json!("CREATE");
+    request["object"] = json!({"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskWorkerGroup",
+        "metadata": {"name": "g", "namespace": "n"},
+        "spec": {"worker": {"replicas": workers, "spec": {"containers": [{"name": "w"}]}}}});
+    for body in [body, scale("me", "g", u32::try_from(workers).unwrap_or_default())] {
+        let (_, response) = ask(&handler, body.to_string()).await;
+        assert_eq!(response["allowed"], is_allowed, "{response}");
+        let message = response["status"]["message"].as_str().unwrap_or_default();
+        assert!(message.starts_with(said), "{message}");
+    }
 }
 
 #[tokio::test]

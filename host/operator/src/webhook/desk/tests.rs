@@ -1,0 +1,240 @@
+use std::sync::mpsc;
+
+use super::*;
+
+fn within(milliseconds: u64) -> Times {
+    let deadline = Instant::now() + Duration::from_millis(milliseconds);
+    Times {
+        end: deadline,
+        deadline,
+    }
+}
+
+fn turn(namespace: &str) -> Turn {
+    Turn {
+        namespace: namespace.into(),
+        whose: Whose::Operators,
+        text: 1,
+        tree: 1,
+    }
+}
+
+/// One that asks plugins of the namespace.
+fn own(namespace: &str) -> Turn {
+    Turn {
+        whose: Whose::Tenants,
+        ..turn(namespace)
+    }
+}
+
+/// One that takes so many MiB of the memory that is shared out.
+fn large(namespace: &str, megabytes: usize) -> Turn {
+    Turn {
+        tree: FREE + (megabytes << 20),
+        ..turn(namespace)
+    }
+}
+
+async fn run<T: Send + 'static>(
+    desk: &Desk,
+    milliseconds: u64,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Unanswered> {
+    let times = within(milliseconds);
+    desk.run(turn("n"), times.end, times, work).await
+}
+
+#[tokio::test]
+async fn a_place_is_taken_until_the_work_has_ended() {
+    // A namespace has one place of two.
+    let desk = Desk::new(1);
+    let (go_on, wait) = mpsc::channel::<()>();
+    let late = run(&desk, 50, move || wait.recv().unwrap_or_default()).await;
+    assert_eq!(late, Err(Unanswered::Late));
+    assert_eq!(run(&desk, 50, || ()).await, Err(Unanswered::Busy));
+    drop(go_on);
+    assert_eq!(run(&desk, 60_000, || 1).await, Ok(1));
+    let panics = || -> u8 { panic!("on purpose") };
+    let failed = run(&desk, 60_000, panics).await;
+    assert!(matches!(failed, Err(Unanswered::Failed(_))), "{failed:?}");
+    assert_eq!(run(&desk, 60_000, || 2).await, Ok(2));
+}
+
+#[tokio::test]
+async fn looks_take_no_place_and_no_more_threads_than_there_are_for_them() {
+    let desk = Desk::new(1);
+    let (go_on, wait) = mpsc::channel::<()>();
+    let late = desk.look(within(50), move || wait.recv().unwrap_or_default());
+    assert_eq!(late.await, Err(Unanswered::Late));
+    assert_eq!(desk.look(within(50), || ()).await, Err(Unanswered::Busy));
+    assert_eq!(run(&desk, 60_000, || 1).await, Ok(1));
+    drop(go_on);
+    assert_eq!(desk.look(within(60_000), || 2).await, Ok(2));
+}
+
+/// The place that somebody has at once.
+async fn place(desk: &Desk, turn: Turn) -> Option<Place> {
+    let soon = Instant::now() + Duration::from_millis(1);
+    desk.place(turn, soon).await.ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_namespace_takes_all_places() {
+    let desk = Desk::new(2);
+    let first = [place(&desk, turn("a")).await, place(&desk, turn("a")).await];
+    assert!(first.iter().all(Option::is_some));
+    assert!(place(&desk, turn("a")).await.is_none());
+    let second = [place(&desk, turn("b")).await, place(&desk, turn("c")).await];
+    assert!(second.iter().all(Option::is_some));
+    assert!(place(&desk, turn("d")).await.is_none(), "all are taken");
+    drop(first);
+    assert!(place(&desk, turn("d")).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_least_is_first() {
+    let desk = Arc::new(Desk::new(2));
+    let mut held = Vec::new();
+    for namespace in ["a", "a", "b", "c"] {
+        held.extend(place(&desk, turn(namespace)).await);
+    }
+    assert_eq!(held.len(), 4);
+    let log = Arc::new(Mutex::new(Vec::new()));
+    for namespace in ["a", "b", "b", "d"] {
+        let (desk, log) = (desk.clone(), log.clone());
+        tokio::spawn(async move {
+            let later = Instant::now() + Duration::from_secs(60);
+            if let Ok(place) = desk.place(turn(namespace), later).await {
+                log.lock().unwrap_or_else(PoisonError::into_inner).push(namespace);
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                drop(place);
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // `c` goes: `d` has nothing, `b` has one, and `a` has its part.
+    held.pop();
+    tokio::time::sleep(Duration::from_millis(3500)).await;
+    assert_eq!(
+        *log.lock().unwrap_or_else(PoisonError::into_inner),
+        ["d", "b", "b"]
+    );
+    drop(held);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(log.lock().unwrap_or_else(PoisonError::into_inner).len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn plugins_of_namespaces_leave_places_to_others() {
+    let desk = Desk::new(2);
+    let first = place(&desk, own("a")).await;
+    assert!(first.is_some());
+    assert!(
+        place(&desk, own("a")).await.is_none(),
+        "one of a namespace at a time"
+    );
+    let second = place(&desk, own("b")).await;
+    assert!(second.is_some());
+    assert!(place(&desk, own("c")).await.is_none(), "half of the places");
+    let others = [place(&desk, turn("a")).await, place(&desk, turn("c")).await];
+    assert!(others.iter().all(Option::is_some));
+    drop((first, others));
+    assert!(place(&desk, own("c")).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn plugins_of_a_namespace_have_a_part_of_the_time() {
+    let desk = Desk::new(2);
+    let mut seconds = 0;
+    while let Some(place) = place(&desk, own("a")).await {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(place);
+        seconds += 1;
+    }
+    // Ten seconds at once, and a quarter of those that have passed.
+    assert_eq!(seconds, 13);
+    let said = desk.place(own("a"), Instant::now()).await.err();
+    assert_eq!(said, Some(Unanswered::Overdrawn("a".into())));
+    assert!(place(&desk, turn("a")).await.is_some() && place(&desk, own("b")).await.is_some());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(place(&desk, own("a")).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_is_shared_out_and_what_is_small_needs_none() {
+    let desk = Desk::new(4);
+    let first = place(&desk, large("a", 60)).await;
+    assert!(first.is_some());
+    assert!(
+        place(&desk, large("a", 5)).await.is_none(),
+        "a namespace has a part"
+    );
+    let others = [
+        place(&desk, large("b", 64)).await,
+        place(&desk, large("c", 64)).await,
+    ];
+    assert!(others.iter().all(Option::is_some));
+    assert!(
+        place(&desk, large("d", 5)).await.is_none(),
+        "the whole is used up"
+    );
+    assert!(place(&desk, turn("a")).await.is_some() && place(&desk, turn("d")).await.is_some());
+    drop(others);
+    assert!(place(&desk, large("d", 64)).await.is_some());
+    drop(first);
+    assert!(
+        place(&desk, large("a", 1000)).await.is_some(),
+        "nobody waits for ever"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_needs_much_is_not_passed_by_all_who_need_less() {
+    let desk = Arc::new(Desk::new(8));
+    let held = [
+        place(&desk, large("a", 64)).await,
+        place(&desk, large("b", 64)).await,
+        place(&desk, large("c", 24)).await,
+    ];
+    let waiting = tokio::spawn({
+        let desk = desk.clone();
+        async move {
+            let later = Instant::now() + Duration::from_secs(60);
+            desk.place(large("d", 64), later).await.is_ok()
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(place(&desk, large("e", 8)).await.is_none());
+    assert!(place(&desk, turn("e")).await.is_some());
+    drop(held);
+    assert!(waiting.await.unwrap_or_default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_too_much_that_waits_who_has_most_loses_what_came_last() {
+    let desk = Arc::new(Desk::new(1));
+    let held = [place(&desk, turn("x")).await, place(&desk, turn("y")).await];
+    assert!(held.iter().all(Option::is_some));
+    let wait = |namespace: &'static str, mebibytes: usize| {
+        let desk = desk.clone();
+        let turn = Turn {
+            text: mebibytes << 20,
+            ..turn(namespace)
+        };
+        tokio::spawn(async move {
+            let later = Instant::now() + Duration::from_secs(60);
+            desk.place(turn, later).await.is_ok()
+        })
+    };
+    let mut waiting = Vec::new();
+    for (namespace, mebibytes) in [("a", 8), ("b", 8), ("a", 16), ("b", 2)] {
+        waiting.push(wait(namespace, mebibytes));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(held);
+    let mut served = Vec::new();
+    for waits in waiting {
+        served.push(waits.await.unwrap_or_default());
+    }
+    assert_eq!(served, [true, true, false, true]);
+}
