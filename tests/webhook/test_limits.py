@@ -89,7 +89,23 @@ def test_what_grows_in_memory_is_refused_and_holds_nobody_up(port, hook):
         for client in clients:
             client.join()
     assert {code for code, _ in answers} <= {400, 503}, answers[:3]
-    assert any("MiB of memory, more than 128" in text for _, text in answers)
+    assert any("MiB of memory, more than 64" in text for _, text in answers)
+
+
+@pytest.mark.parametrize("head", ["Content-Length: 4194304", "Transfer-Encoding: chunked"])
+def test_who_announces_much_and_sends_little_keeps_nobody_out(port, head):
+    streams = []
+    try:
+        for _ in range(100):
+            streams.append(connect(port))
+            streams[-1].sendall(f"POST /validate HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode())
+        begin = time.monotonic()
+        code, text = post(port, review(cluster("c", 0)))
+        # They are cut off after five seconds.
+        assert code == 200 and time.monotonic() - begin < 4, text
+    finally:
+        for stream in streams:
+            stream.close()
 
 
 @pytest.mark.parametrize(("head", "code"), [
