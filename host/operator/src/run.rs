@@ -173,9 +173,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     });
     let probes = Server {
         name: "health and metrics",
-        service: Arc::new(Probes {
-            controller: controller.clone(),
-        }),
+        service: Arc::new(Probes::new(controller.clone())),
         tls: None,
         connections: PROBES,
         ending: ending.notice(),

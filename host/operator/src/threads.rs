@@ -10,7 +10,7 @@ use crate::{plugins, webhook};
 const CARRIERS: usize = 4;
 
 /// Threads that may block for what comes seldom and does not take long: what is loaded before anything else, certificates in a
-/// folder, the API server's address.
+/// folder, the API server's address, metrics.
 const SELDOM: usize = 4;
 
 /// How many processors there are.

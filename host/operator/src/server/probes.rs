@@ -6,14 +6,36 @@ use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
+use tokio::sync::Mutex;
 
 use super::{Answer, Seat, Service, answer};
+use crate::aside;
 use crate::controller::Controller;
 
 /// Answers `/healthz`, `/readyz` and `/metrics`.
 pub struct Probes {
     /// Who knows.
-    pub controller: Arc<Controller>,
+    controller: Arc<Controller>,
+    /// Held while metrics are written down, which takes the longer the more there are.
+    writes: Mutex<()>,
+}
+
+impl Probes {
+    /// Asks `controller`.
+    #[must_use]
+    pub fn new(controller: Arc<Controller>) -> Self {
+        Self {
+            controller,
+            writes: Mutex::default(),
+        }
+    }
+
+    /// The metrics, on one thread however many want them.
+    async fn metrics(&self) -> String {
+        let _writes = self.writes.lock().await;
+        let controller = self.controller.clone();
+        aside::run(move || controller.metrics_text()).await
+    }
 }
 
 impl Service for Probes {
@@ -27,7 +49,7 @@ impl Service for Probes {
             "/metrics" => answer(
                 StatusCode::OK,
                 "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                self.controller.metrics_text(),
+                self.metrics().await,
             ),
             _ => text(
                 StatusCode::NOT_FOUND,
