@@ -3,8 +3,11 @@
 use std::borrow::Cow;
 
 use dask_operator_core::gate::{self, Nothing, Rules};
+use dask_operator_core::json::tree_bytes;
 use dask_operator_core::parent::{DaskKind, Parent};
-use dask_operator_runtime::contract::{Observation, ObservedKind, Plan, SchedulerState, Timestamp};
+use dask_operator_runtime::contract::{
+    ChildAction, DesiredChild, Observation, ObservedKind, Plan, SchedulerState, Timestamp,
+};
 use serde_json::{Value, json};
 
 use super::object::{self, Object};
@@ -16,6 +19,10 @@ use crate::review::{ReviewError, review};
 
 /// What the API server will append to a generated name.
 const GENERATED: &str = "xxxxx";
+
+/// Bytes of memory that a plan may take to be tried. That of a resource without workers is small, unless somebody makes it large
+/// for this moment.
+const MOST_TRIED: usize = 64 << 20;
 
 /// Says what is misspelt in pod and Service specs, and what of the plan would be refused.
 pub(super) fn check(
@@ -85,6 +92,14 @@ fn plan(
             for remark in reviewed.remarks {
                 outcome.report(Said::new(&remark.title, "", remark.message));
             }
+            let bytes = reviewed.children.iter().map(bytes).sum::<usize>();
+            if bytes > MOST_TRIED {
+                let message = format!(
+                    "what would be made of it takes {} MiB of memory, and is not tried",
+                    bytes >> 20
+                );
+                return outcome.warn(Said::new("", "", message));
+            }
             convert::plan(Plan {
                 children: reviewed.children,
                 ..plan
@@ -110,6 +125,14 @@ fn plan(
             );
             outcome.refuse(Said::new("", "", message));
         }
+    }
+}
+
+/// What the object of a planned child takes once it is read.
+fn bytes(child: &DesiredChild) -> usize {
+    match &child.action {
+        ChildAction::Keep => 0,
+        ChildAction::Create(object) | ChildAction::Apply(object) => tree_bytes(object),
     }
 }
 

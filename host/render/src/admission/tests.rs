@@ -71,7 +71,13 @@ impl Logic for Test {
                 kind: "Pod".into(),
                 name: name.into(),
             },
-            action: ChildAction::Create(json!({"metadata": {"labels": labels}}).to_string()),
+            action: ChildAction::Create(match parent["spec"]["bomb"].as_u64() {
+                None => json!({"metadata": {"labels": labels}}).to_string(),
+                Some(maps) => format!(
+                    "[{}]",
+                    r#"{"":0}, "#.repeat(usize::try_from(maps).unwrap_or_default())
+                ),
+            }),
         });
         Ok(Ok(Plan {
             children: child.into_iter().collect(),
@@ -208,6 +214,17 @@ fn the_plan_is_tried(#[case] spec: Value, #[case] refusal: &str) {
     assert!(mutate(&chain(&[]), &create(&object)).is_allowed());
     let outcome = validate(&chain(&[]), &create(&object), 0);
     assert!(outcome.refusal().contains(refusal), "{}", outcome.refusal());
+}
+
+#[test]
+fn a_plan_that_takes_too_much_memory_is_not_tried() {
+    let object = object(json!({"child": "a", "bomb": 100_000}));
+    let outcome = validate(&chain(&[]), &create(&object), 0);
+    assert!(outcome.is_allowed(), "{outcome:?}");
+    assert_eq!(
+        outcome.notices(),
+        ["what would be made of it takes 77 MiB of memory, and is not tried"]
+    );
 }
 
 #[test]
