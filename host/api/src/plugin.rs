@@ -436,7 +436,7 @@ fn selector(generator: &mut SchemaGenerator) -> Schema {
         ("/properties/matchExpressions/items/properties/values", "maxItems"),
         ("/properties/matchLabels", "maxProperties"),
     ] {
-        if let Some(Value::Object(bounded)) = schema.pointer_mut(place) {
+        if let Some(serde_json::Value::Object(bounded)) = schema.pointer_mut(place) {
             bounded.insert(bound.to_owned(), SELECTED.into());
         }
     }

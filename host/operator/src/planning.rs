@@ -176,7 +176,9 @@ impl Reconciler {
         let (memory, room) = (self.memory.clone(), self.room.clone());
         let titles = ground.all_titles();
         self.aside
-            .run(&key.namespace, move || ground.passed(plan, &titles, remarks, &memory, &room, share))
+            .run(&key.namespace, move || {
+                ground.passed(plan, &titles, remarks, &memory, &room, share)
+            })
             .await
     }
 

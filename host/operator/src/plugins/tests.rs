@@ -102,7 +102,7 @@ async fn reviewed(plugins: &Plugins, policies: Vec<Arc<Policy>>) -> Result<Revie
 
 #[tokio::test]
 async fn calls_have_an_end_together_and_those_of_a_namespace_an_earlier_one() {
-    let clock = Clock::default();
+    let clock = <Clock as Default>::default();
     let (own, of_cluster) = (clock.policy(), clock.policy());
     let plugins = plugins(vec![entry(Some("a"), &own), entry(None, &of_cluster)]);
     assert!(reviewed(&plugins, vec![own, of_cluster]).await.is_ok());
@@ -134,7 +134,7 @@ async fn calls_have_an_end_together_and_those_of_a_namespace_an_earlier_one() {
 /// Who has used nothing is not told to use less, and is asked again soon.
 #[tokio::test(start_paused = true)]
 async fn who_is_to_blame_is_said() {
-    let clock = Clock::default();
+    let clock = <Clock as Default>::default();
     let own = clock.policy();
     let plugins = plugins(vec![entry(Some("a"), &own)]);
     let busy = plugins.shares.permit("b", Whose::Tenants).await;

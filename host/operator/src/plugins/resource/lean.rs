@@ -93,6 +93,7 @@ impl<K: PluginKind> kube::Resource for Lean<K> {
 #[cfg(test)]
 mod tests {
     use dask_operator_api::ClusterDaskPlugin;
+    use kube::Resource as _;
     use serde_json::json;
 
     use super::*;
