@@ -113,6 +113,7 @@ impl Share {
         let Some(budget) = &self.budget else {
             return;
         };
+        self.waits = false;
         let wanted = bytes.div_ceil(PIECE).saturating_sub(1);
         while self.pieces < wanted {
             let mut given_back = pin!(budget.all.given_back.notified());
