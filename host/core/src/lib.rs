@@ -13,8 +13,8 @@
 //! - [`status`]: the parent's status and its conditions;
 //! - [`category`] and [`backoff`]: what an error of the API server means, and
 //!   how long to wait;
-//! - [`text`] and [`json`]: texts from elsewhere cleaned and cut, and how much
-//!   memory they take.
+//! - [`text`] and [`json`]: texts from elsewhere cleaned and cut, what an error goes back to, and how much
+//!   memory texts take.
 
 pub mod backoff;
 pub mod category;

@@ -29,6 +29,16 @@ pub fn make_line(text: &mut String, most: usize) {
     }
 }
 
+/// Returns what an error goes back to: "connection refused" and not "client error".
+#[must_use]
+pub fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
 fn is_shown(c: char) -> bool {
     !c.is_control() && !matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -52,5 +62,16 @@ mod tests {
         let mut changed = text.to_owned();
         make_line(&mut changed, most);
         assert_eq!(changed, expected);
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("client error")]
+    struct Wrapped(#[source] std::io::Error);
+
+    #[test]
+    fn an_error_goes_back_to_its_source() {
+        let refused = std::io::Error::other("connection refused");
+        assert_eq!(innermost(&refused), "connection refused");
+        assert_eq!(innermost(&Wrapped(refused)), "connection refused");
     }
 }

@@ -1,6 +1,7 @@
 //! Errors of the API server, as what they mean.
 
 use dask_operator_core::category::{ApiError, Cause, Retry};
+use dask_operator_core::text::innermost;
 use kube::core::Status;
 use kube::runtime::watcher;
 use thiserror::Error;
@@ -144,16 +145,6 @@ pub fn answered(error: &watcher::Error) -> Option<&Status> {
         | watcher::Error::WatchError(status) => Some(&**status),
         _ => None,
     }
-}
-
-/// What an error goes back to: "connection refused" and not "client error".
-#[must_use]
-pub fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use dask_operator_core::text::innermost;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Taint;
 use kube::api::{Api, ApiResource, GroupVersionKind, NotUsed};
@@ -20,7 +21,6 @@ use serde_json::json;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::errors::innermost;
 use crate::watches::WATCH_SECONDS;
 
 /// How often a watch that keeps failing says so.

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use dask_operator_core::names::LABEL_CLUSTER;
+use dask_operator_core::text::innermost;
 use futures::{Stream, StreamExt};
 use kube::Client;
 use kube::api::{Api, ListParams};
@@ -19,7 +20,7 @@ use tokio::time::Instant;
 use tracing::{Level, debug, info, warn};
 
 use crate::discovery::{self, Served, refusal};
-use crate::errors::{answered, innermost};
+use crate::errors::answered;
 use crate::kinds::Kind;
 use crate::object::{Keep, Object, Watched};
 use crate::store::{Change, Store};

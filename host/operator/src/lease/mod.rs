@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
+use dask_operator_core::text::innermost;
 use k8s_openapi::api::coordination::v1::Lease as Object;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
@@ -19,7 +20,6 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{debug, info, warn};
 
 use self::turn::{Seen, Timing, Turn, free, held, holder};
-use crate::errors::innermost;
 use crate::leading::Leading;
 
 /// How often a lease that can't be had says so.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use dask_operator_api::{ClusterDaskPlugin, DaskPlugin};
 use dask_operator_core::names::DASK_API_VERSION;
+use dask_operator_core::text::innermost;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::{PartialObjectMeta, Status};
@@ -19,7 +20,7 @@ use super::entry::NAMESPACE_NAME;
 use super::resource::{Lean, PluginKind, Resource};
 use super::{Labels, PluginId};
 use crate::discovery::{self, Served, refusal};
-use crate::errors::{answered, innermost};
+use crate::errors::answered;
 use crate::watches::WATCH_SECONDS;
 
 /// Plugin resources per page of a list: each may be as large as the API server lets it be.

@@ -8,7 +8,7 @@ mod token;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dask_operator_core::text;
+use dask_operator_core::text::{self, innermost};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url};
@@ -361,13 +361,4 @@ async fn reported(response: &mut Response) -> Vec<Reported> {
         bytes.extend_from_slice(&piece);
     }
     serde_json::from_slice(&bytes).map_or_else(|_| Vec::new(), |envelope: Envelope| envelope.errors)
-}
-
-/// The message of the error at the bottom: what wraps it says nothing that isn't known.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }
