@@ -1,8 +1,10 @@
 //! Components in files.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
-use tokio::fs;
+use tokio::fs::{self, File};
+use tokio::io::AsyncReadExt as _;
 
 use crate::SourceError;
 
@@ -10,7 +12,7 @@ use crate::SourceError;
 ///
 /// # Errors
 ///
-/// When it lies elsewhere, can't be read or is larger than `limit` bytes.
+/// When it lies elsewhere, is no regular file, can't be read or is larger than `limit` bytes.
 pub async fn read(path: &Path, folders: &[PathBuf], limit: usize) -> Result<Vec<u8>, SourceError> {
     let outside = || SourceError::Outside {
         path: path.to_owned(),
@@ -34,14 +36,23 @@ pub async fn read(path: &Path, folders: &[PathBuf], limit: usize) -> Result<Vec<
     if !inside {
         return Err(outside());
     }
-    let size = fs::metadata(&real).await.map_err(io)?.len();
-    if usize::try_from(size).is_ok_and(|size| size > limit) {
+    // To open a pipe is to wait for who writes to it, and a device has no end.
+    if !fs::metadata(&real).await.map_err(io)?.is_file() {
+        return Err(io(io::Error::other(
+            "it is no regular file: name one that holds a component",
+        )));
+    }
+    // It may grow meanwhile.
+    let mut file = File::open(&real).await.map_err(io)?.take(limit as u64 + 1);
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).await.map_err(io)?;
+    if bytes.len() > limit {
         return Err(SourceError::TooLarge {
             name: path.display().to_string(),
             limit,
         });
     }
-    fs::read(&real).await.map_err(io)
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -56,11 +67,14 @@ mod tests {
         std::fs::write(&outside, b"secret")?;
         std::fs::write(inside.join("a.wasm"), b"0123456789")?;
         std::os::unix::fs::symlink(&outside, inside.join("link.wasm"))?;
+        let _socket = std::os::unix::net::UnixListener::bind(inside.join("socket.wasm"))?;
         let folders = [inside.clone()];
         assert_eq!(read(&inside.join("a.wasm"), &folders, 10).await?, b"0123456789");
         for (path, limit, reason) in [
             (inside.join("a.wasm"), 9, "TooLarge"),
             (inside.join("b.wasm"), 10, "FileUnreadable"),
+            (inside.clone(), 10, "FileUnreadable"),
+            (inside.join("socket.wasm"), 10, "FileUnreadable"),
             (outside.clone(), 10, "FileOutsideFolder"),
             (inside.join("../secret"), 10, "FileOutsideFolder"),
             (inside.join("link.wasm"), 10, "FileOutsideFolder"),
@@ -73,5 +87,14 @@ mod tests {
             assert_eq!(error, Err(reason), "{}", path.display());
         }
         Ok(())
+    }
+
+    /// What has no size, or another one than it says, is read no further than that.
+    #[tokio::test]
+    async fn no_more_is_read_than_may_be() {
+        let folders = [PathBuf::from("/proc/self")];
+        let path = Path::new("/proc/self/status");
+        let read = read(path, &folders, 10).await.map_err(|error| error.reason());
+        assert_eq!(read, Err("TooLarge"));
     }
 }
