@@ -47,7 +47,10 @@ pub(crate) fn keep(folder: &Path, end: &str, most: usize, bytes: u64) -> io::Res
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.ends_with(end) {
-            let metadata = entry.metadata()?;
+            // One that is gone already was removed by somebody else.
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
             files.push((metadata.modified()?, entry.path(), metadata.len()));
         } else if name.starts_with(WRITING)
             && let Ok(modified) = entry.metadata().and_then(|metadata| metadata.modified())
@@ -63,7 +66,10 @@ pub(crate) fn keep(folder: &Path, end: &str, most: usize, bytes: u64) -> io::Res
         if count <= most && size <= bytes {
             break;
         }
-        fs::remove_file(path)?;
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         count -= 1;
         size -= of_file;
     }

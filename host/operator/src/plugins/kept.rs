@@ -1,9 +1,10 @@
 //! Components that are or were in force, by owner and digest, on disk: so that a restart needs no registry.
 //!
-//! Each namespace has a folder of its own: nobody has what another one keeps thrown out, or is given it.
+//! Each namespace has a folder of its own, and is given nothing that another one keeps. Where those of all namespaces take too
+//! much, the one that has most loses its oldest.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -19,8 +20,11 @@ const BYTES: u64 = 256 << 20;
 /// And of each namespace.
 const MOST_OF_NAMESPACE: usize = super::quota::MOST;
 
-/// What those of all namespaces may take together, in bytes. What is beyond that is not kept, and fetched again after a restart.
+/// What those of all namespaces may take together, in bytes. It is the turn of who has most then.
 const BYTES_OF_NAMESPACES: u64 = 256 << 20;
+
+/// How their files end.
+const END: &str = ".wasm";
 
 /// The folder of those of namespaces, in which each has its own.
 const NAMESPACES: &str = "namespaces";
@@ -53,7 +57,7 @@ impl Kept {
     ///
     /// # Errors
     ///
-    /// When they can't be written, or plugins of namespaces have too many.
+    /// When they can't be written, or what is superfluous not be removed.
     pub fn store(&self, owner: &PluginId, digest: &str, bytes: &[u8]) -> io::Result<()> {
         let Some(path) = self.path(owner, digest) else {
             return Ok(());
@@ -62,23 +66,36 @@ impl Kept {
             // It is among the newest again.
             return fs::File::open(&path)?.set_modified(std::time::SystemTime::now());
         }
-        if owner.namespace.is_some() && self.bytes_of_namespaces() + bytes.len() as u64 > BYTES_OF_NAMESPACES
-        {
-            return Err(io::Error::other(format!(
-                "those of namespaces take more than {} MiB",
-                BYTES_OF_NAMESPACES >> 20
-            )));
-        }
-        let (most, most_bytes) = match owner.namespace {
-            Some(_) => (MOST_OF_NAMESPACE, BYTES_OF_NAMESPACES),
-            None => (MOST, BYTES),
-        };
         let Some(folder) = path.parent() else {
             return Ok(());
         };
         fs::create_dir_all(folder)?;
         newest::write(&path, bytes, 0o644)?;
-        newest::keep(folder, ".wasm", most, most_bytes)
+        match owner.namespace {
+            None => newest::keep(folder, END, MOST, BYTES),
+            Some(_) => {
+                newest::keep(folder, END, MOST_OF_NAMESPACE, BYTES_OF_NAMESPACES)?;
+                self.make_room(BYTES_OF_NAMESPACES)
+            }
+        }
+    }
+
+    /// Throws out the oldest of whichever namespace has most, until all namespaces together have no more than `most` bytes.
+    fn make_room(&self, most: u64) -> io::Result<()> {
+        loop {
+            let folders = self
+                .of_namespaces()
+                .into_iter()
+                .flat_map(|folder| entries(&folder));
+            let sizes: Vec<_> = folders
+                .map(|folder| (bytes_in(&folder.path()), folder.path()))
+                .collect();
+            let all: u64 = sizes.iter().map(|(bytes, _)| bytes).sum();
+            let Some((bytes, folder)) = sizes.into_iter().max().filter(|_| all > most) else {
+                return Ok(());
+            };
+            newest::keep(&folder, END, MOST_OF_NAMESPACE, bytes.saturating_sub(1))?;
+        }
     }
 
     /// Throws out what was kept for other namespaces than these, which have plugins. Blocks.
@@ -111,17 +128,9 @@ impl Kept {
         self.0.as_ref().map(|folder| folder.join(NAMESPACES))
     }
 
-    /// What is kept of all namespaces, in bytes.
-    fn bytes_of_namespaces(&self) -> u64 {
-        let files = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
-        let folders = self.of_namespaces().into_iter().flat_map(|folder| files(&folder));
-        let sizes = folders.flat_map(|folder| files(&folder.path()));
-        sizes.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
-    }
-
     /// The file of a digest. Neither a digest nor a namespace leads anywhere else.
     fn path(&self, owner: &PluginId, digest: &str) -> Option<PathBuf> {
-        let file = format!("{}.wasm", digits(digest)?);
+        let file = format!("{}{END}", digits(digest)?);
         let folder = match &owner.namespace {
             None => self.0.clone()?,
             Some(namespace) if dask_operator_core::gate::words::is_label(namespace) => {
@@ -131,6 +140,19 @@ impl Kept {
         };
         Some(folder.join(file))
     }
+}
+
+/// What is in a folder, as far as it can be read.
+fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> + use<> {
+    fs::read_dir(folder).into_iter().flatten().flatten()
+}
+
+/// What the components in a folder take, in bytes.
+fn bytes_in(folder: &Path) -> u64 {
+    let components = entries(folder).filter(|file| file.file_name().to_string_lossy().ends_with(END));
+    components
+        .filter_map(|file| Some(file.metadata().ok()?.len()))
+        .sum()
 }
 
 /// The hexadecimal digits of a digest, `sha256:…`.
@@ -192,6 +214,30 @@ mod tests {
         }
         kept.keep_only(&BTreeSet::from(["a".to_owned()]))?;
         assert!(!folder.path().join("namespaces/b").exists() && kept.load(&owner("a"), &own).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn who_has_most_makes_room() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let kept = Kept::new(Some(folder.path().to_owned()));
+        for (namespace, bytes) in [
+            ("", "of the cluster"),
+            ("a", "a1"),
+            ("a", "a2"),
+            ("a", "a3"),
+            ("b", "bb"),
+        ] {
+            kept.store(&owner(namespace), &digest(bytes.as_bytes()), bytes.as_bytes())?;
+        }
+        let count = |namespace: &str| entries(&folder.path().join(NAMESPACES).join(namespace)).count();
+        kept.make_room(8)?;
+        assert_eq!((count("a"), count("b")), (3, 1), "it is not too much");
+        kept.make_room(5)?;
+        assert_eq!((count("a"), count("b")), (1, 1));
+        kept.make_room(0)?;
+        assert_eq!((count("a"), count("b")), (0, 0));
+        assert!(kept.load(&owner(""), &digest(b"of the cluster")).is_some());
         Ok(())
     }
 
