@@ -100,9 +100,10 @@ fn engine(
     cache: Option<PathBuf>,
     observer: Arc<dyn CallObserver>,
 ) -> anyhow::Result<(Engine, Option<PathBuf>)> {
+    let program = std::env::current_exe().context("the operator's own program, which compiles components")?;
     let config = |dir: Option<PathBuf>| EngineConfig {
         cache: dir.map(|dir| Cache {
-            compiler: compiler(&dir),
+            compiler: Some(compiler(program.clone(), &dir)),
             dir,
         }),
         observer: Some(observer.clone()),
@@ -125,12 +126,12 @@ fn engine(
 }
 
 /// This program, called to compile: see [`CompileArgs`](crate::cli::CompileArgs).
-fn compiler(cache: &Path) -> Option<Compiler> {
-    Some(Compiler {
-        program: std::env::current_exe().ok()?,
+fn compiler(program: PathBuf, cache: &Path) -> Compiler {
+    Compiler {
+        program,
         arguments: vec!["compile".into(), "--cache-dir".into(), cache.into()],
         memory: ContainerMemory::of_this_process(),
-    })
+    }
 }
 
 /// The usual place of a user's caches.

@@ -173,7 +173,6 @@ fn what_would_take_all_memory_is_not_compiled() {
 fn a_compiler_ends_within_its_limits(#[case] parts: Parts) {
     if let Err(why) = compile(parts) {
         // There was a compiler, and it kept its own limits: nobody had to end it.
-        assert!(!why.contains("there can be none"), "{why}");
         assert!(!why.contains("it was not compiled after"), "{why}");
     }
 }

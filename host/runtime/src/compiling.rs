@@ -1,5 +1,5 @@
 //! From WebAssembly to machine code: from the cache, or by the compiler, which runs in a process of
-//! its own where there is one for it.
+//! its own. Only where none is named, as in tests and tools, this process compiles.
 
 use std::fs;
 use std::io;
@@ -27,9 +27,8 @@ pub enum Compiled {
 pub struct Compiling {
     /// What it may take.
     pub limits: CompileLimits,
-    /// Whose it is: compiled components of each owner are kept apart, so that nobody has those of another one thrown out. None
-    /// for those that whoever runs this program has chosen; only they are compiled in this process where no other one does
-    /// it.
+    /// Whose it is: compiled components of each owner are kept apart. None for those that whoever runs this program has chosen;
+    /// only they are compiled in this process where no other one is named for it.
     pub owner: Option<String>,
 }
 
@@ -180,41 +179,61 @@ pub(crate) fn machine_code(
     if let Some(component) = cached() {
         return Ok((component, Compiled::Cached(started.elapsed())));
     }
+    let not_again = || match owner.and_then(|_| engine.uncompiled().why(digest, Instant::now())) {
+        Some(why) => Err(Unfit::Compiler(why)),
+        None => Ok(()),
+    };
+    not_again()?;
     if let Some(shape) = &compiling.limits.shape {
         shape.check(wasm)?;
     }
-    // Tenants' one after the other.
+    // Tenants' one after the other. Meanwhile another one may have brought the same along.
     let _turn = owner.map(|_| engine.compiles());
     if let Some(component) = owner.and_then(|_| cached()) {
         return Ok((component, Compiled::Cached(started.elapsed())));
     }
-    let mut why = "there is no cache for what is compiled (--cache-dir)".to_owned();
-    if let (Some(compiler), Some(cache)) = (engine.compiler(), engine.artefacts()) {
-        match compiler.run(wasm, compiling, cache) {
-            Ok(()) => match cached() {
-                Some(component) => return Ok((component, Compiled::Now(started.elapsed()))),
-                None => why = "the compiler has put nothing into the cache that can be used".to_owned(),
-            },
-            Err(Failed::NotRun(error)) => why = format!("{}: {error}", compiler.program.display()),
-            Err(Failed::Said(unfit)) => return Err(unfit),
+    not_again()?;
+    let (Some(compiler), Some(cache)) = (engine.compiler(), engine.artefacts()) else {
+        if owner.is_some() {
+            let why = "components of tenants are compiled by a process of its own only, which needs a folder to put them into \
+                       (--cache-dir)";
+            return Err(Unfit::NotCompiled(why.to_owned()));
         }
-        if owner.is_none() {
-            tracing::warn!("compiles in this process, which takes memory: {why}");
-        }
-    }
-    if owner.is_some() {
-        return Err(Unfit::Compiler(format!(
-            "components of tenants are compiled by a process of its own, and there can be none: {why}"
-        )));
-    }
+        let component = compile_here(engine, wasm, digest)?;
+        return Ok((component, Compiled::Now(started.elapsed())));
+    };
+    compiler
+        .run(wasm, compiling, cache)
+        .map_err(|failed| match failed {
+            Failed::NotRun(error) => {
+                Unfit::NotCompiled(format!("{} can't do it: {error}", compiler.program.display()))
+            }
+            Failed::Said(Unfit::Compiler(why)) if owner.is_some() => {
+                Unfit::Compiler(engine.uncompiled().add(digest, &why, Instant::now()))
+            }
+            Failed::Said(unfit) => unfit,
+        })?;
+    let component = cached().ok_or_else(|| {
+        let why = "the compiler has put nothing into the cache that can be used: look whether there is room for it \
+                   (--cache-dir)";
+        Unfit::NotCompiled(why.to_owned())
+    })?;
+    Ok((component, Compiled::Now(started.elapsed())))
+}
+
+/// Compiles a component in this process, without a limit.
+fn compile_here(
+    engine: &Engine,
+    wasm: &[u8],
+    digest: &Digest,
+) -> Result<wasmtime::component::Component, Unfit> {
     let component = wasmtime::component::Component::from_binary(engine.wasmtime(), wasm).map_err(invalid)?;
-    let compiled = Compiled::Now(started.elapsed());
     let component = match engine.artefacts() {
         Some(cache) => keep(engine, cache, digest, component)?,
         None => component,
     };
     trusted::give_back_memory();
-    Ok((component, compiled))
+    Ok(component)
 }
 
 /// Puts a compiled component into the cache and maps it from there: it then takes no memory of ours

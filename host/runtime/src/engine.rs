@@ -16,6 +16,7 @@ use crate::call::State;
 use crate::contract::log;
 use crate::limits::{CORE_INSTANCES, MEMORIES, TABLE_ENTRIES, TABLES};
 use crate::turns::{Turn, Turns};
+use crate::uncompiled::Uncompiled;
 use crate::{CallObserver, Compiler, Digest, EngineError};
 
 /// How often the clock ticks. Deadlines are kept to within two ticks.
@@ -82,6 +83,8 @@ struct Inner {
     compiler: Option<Compiler>,
     /// Who compiles what has an owner.
     compiles: Mutex<()>,
+    /// What of that could not be compiled.
+    uncompiled: Mutex<Uncompiled>,
     observer: Option<Arc<dyn CallObserver>>,
     /// Who may use the pool; none where there is no pool.
     turns: Option<Turns>,
@@ -116,6 +119,7 @@ impl Engine {
             artefacts,
             compiler: compiler.flatten(),
             compiles: Mutex::default(),
+            uncompiled: Mutex::default(),
             observer: config.observer,
             turns,
             _clock: clock,
@@ -144,6 +148,14 @@ impl Engine {
     /// Waits until nobody else compiles what has an owner: together they would take several times the memory.
     pub(crate) fn compiles(&self) -> MutexGuard<'_, ()> {
         self.inner.compiles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What has an owner and could not be compiled of late.
+    pub(crate) fn uncompiled(&self) -> MutexGuard<'_, Uncompiled> {
+        self.inner
+            .uncompiled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until an instance of a component can be made. It can, as long as the turn is kept.

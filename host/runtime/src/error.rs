@@ -59,6 +59,9 @@ pub enum Unfit {
     /// It could not be compiled, or the result not be kept.
     #[error("{0}")]
     Compiler(String),
+    /// Whoever compiles could not do so. That is nothing that the component did.
+    #[error("it was not compiled: {0}")]
+    NotCompiled(String),
     /// It was not compiled in time, which what else there was to do may have brought about.
     #[error("{0}")]
     Late(String),
@@ -113,7 +116,7 @@ impl Unfit {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Late(_) => "PluginDeadlineExceeded",
-            Self::NoMemory(_) => "HostExhausted",
+            Self::NoMemory(_) | Self::NotCompiled(_) => "HostExhausted",
             Self::Call(error) if error.failure.may_be_of_load() => error.failure.reason(),
             _ => "Unfit",
         }
@@ -332,6 +335,7 @@ mod tests {
             (call(Failure::Missing), "Unfit"),
             (Unfit::Late("late".into()), "PluginDeadlineExceeded"),
             (Unfit::NoMemory("none".into()), "HostExhausted"),
+            (Unfit::NotCompiled("no compiler".into()), "HostExhausted"),
             (Unfit::Compiler("it traps".into()), "Unfit"),
         ] {
             assert_eq!(unfit.reason(), expected, "{unfit}");

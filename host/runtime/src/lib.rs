@@ -43,6 +43,7 @@ mod shape;
 mod time;
 mod trusted;
 mod turns;
+mod uncompiled;
 
 pub use compiler::Compiler;
 pub use compiling::{CompileLimits, Compiled, Compiling, ProcessLimits, compile_into_cache};

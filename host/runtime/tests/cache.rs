@@ -86,24 +86,29 @@ fn a_cache_that_can_not_be_written_is_said() {
     assert!(error.contains("not a directory"), "{error}");
 }
 
+/// An engine whose compiler is this program.
+fn compiled_by(cache: &Path, program: &str, arguments: &[&str]) -> Engine {
+    let config = EngineConfig {
+        cache: Some(Cache {
+            dir: cache.to_owned(),
+            compiler: Some(Compiler {
+                program: program.into(),
+                arguments: arguments.iter().map(Into::into).collect(),
+                memory: None,
+            }),
+        }),
+        ..EngineConfig::default()
+    };
+    Engine::new(config).expect("an engine")
+}
+
 /// Loads with a compiler that is a shell script.
 fn load_with(cache: &Path, script: &str) -> Result<Component, String> {
     load_so(cache, script, &Compiling::default())
 }
 
 fn load_so(cache: &Path, script: &str, compiling: &Compiling) -> Result<Component, String> {
-    let config = EngineConfig {
-        cache: Some(Cache {
-            dir: cache.to_owned(),
-            compiler: Some(Compiler {
-                program: "/bin/sh".into(),
-                arguments: vec!["-c".into(), script.into()],
-                memory: None,
-            }),
-        }),
-        ..EngineConfig::default()
-    };
-    let engine = Engine::new(config).expect("an engine");
+    let engine = compiled_by(cache, "/bin/sh", &["-c", script]);
     Component::load_compiled(&engine, "good", &good(), Limits::default(), compiling)
         .map_err(|error| error.to_string())
 }
@@ -131,20 +136,13 @@ fn a_compiler_is_told_what_it_may_take() {
     };
     let expected = "): --memory 805306368 --processor-seconds 30 --output 134217728 --owner team-a";
     let error = said(&Compiling::of_tenant("team-a"));
-    assert!(error.ends_with(expected), "{error}");
+    assert!(error.contains(expected), "{error}");
     assert!(!said(&Compiling::default()).contains("--owner"));
 }
 
 #[test]
 fn components_of_tenants_are_never_compiled_in_this_process() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
     let of_tenant = Compiling::of_tenant("team-a");
-    let error =
-        load_so(&dir.path().join("cache"), "cat >/dev/null", &of_tenant).expect_err("nothing compiled");
-    assert!(
-        error.contains("are compiled by a process of its own, and there can be none"),
-        "{error}"
-    );
     let engine = Engine::new(EngineConfig::default()).expect("an engine");
     let loaded = Component::load_compiled(&engine, "good", &good(), Limits::default(), &of_tenant);
     assert!(loaded.is_err_and(|error| error.to_string().contains("--cache-dir")));
@@ -215,22 +213,12 @@ fn what_a_compiler_that_fails_was_writing_is_removed() {
 fn components_of_tenants_are_compiled_one_after_the_other() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let log = dir.path().join("log");
+    // For want of memory, so that it is tried again.
     let script = format!(
-        "cat >/dev/null; echo begin >>'{0}'; sleep 0.2; echo end >>'{0}'; exit 1",
+        "cat >/dev/null; echo begin >>'{0}'; sleep 0.2; echo end >>'{0}'; kill -9 $$",
         log.display()
     );
-    let config = EngineConfig {
-        cache: Some(Cache {
-            dir: dir.path().join("cache"),
-            compiler: Some(Compiler {
-                program: "/bin/sh".into(),
-                arguments: vec!["-c".into(), script.into()],
-                memory: None,
-            }),
-        }),
-        ..EngineConfig::default()
-    };
-    let engine = Engine::new(config).expect("an engine");
+    let engine = compiled_by(&dir.path().join("cache"), "/bin/sh", &["-c", &script]);
     std::thread::scope(|scope| {
         for owner in ["team-a", "team-b"] {
             let compiling = Compiling::of_tenant(owner);
@@ -245,25 +233,57 @@ fn components_of_tenants_are_compiled_one_after_the_other() {
     assert_eq!(said, "begin\nend\nbegin\nend\n");
 }
 
+/// It would do so without a limit, whoever the component is of.
 #[test]
-fn where_no_other_process_compiles_this_one_does() {
+fn where_another_process_shall_compile_this_one_never_does() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let compiled = |program: &str, cache: &str| {
-        let config = EngineConfig {
-            cache: Some(Cache {
-                dir: dir.path().join(cache),
-                compiler: Some(Compiler {
-                    program: program.into(),
-                    arguments: Vec::new(),
-                    memory: None,
-                }),
-            }),
-            ..EngineConfig::default()
-        };
-        let engine = Engine::new(config).expect("an engine");
-        let component = Component::load(&engine, "good", &good(), Limits::default()).expect("a component");
-        assert!(matches!(component.compiled(), Compiled::Now(_)));
+    for (program, expected) in [
+        (
+            "/does/not/exist",
+            "): it was not compiled: /does/not/exist can't do it: ",
+        ),
+        (
+            "/bin/sh",
+            "): it was not compiled: the compiler has put nothing into the cache that can be used",
+        ),
+    ] {
+        for compiling in [Compiling::default(), Compiling::of_tenant("team-a")] {
+            let engine = compiled_by(&dir.path().join("cache"), program, &["-c", "cat >/dev/null"]);
+            let error = Component::load_compiled(&engine, "good", &good(), Limits::default(), &compiling)
+                .expect_err("nothing compiled");
+            assert!(error.to_string().contains(expected), "{error}");
+            assert_eq!(error.reason.reason(), "HostExhausted");
+        }
+    }
+}
+
+#[test]
+fn what_can_not_be_compiled_is_not_compiled_again_for_any_tenant() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let log = dir.path().join("log");
+    let script = format!(
+        "cat >/dev/null; echo begin >>'{}'; echo >&2 a mess; exit 1",
+        log.display()
+    );
+    let engine = compiled_by(&dir.path().join("cache"), "/bin/sh", &["-c", &script]);
+    let said = |compiling: &Compiling| {
+        Component::load_compiled(&engine, "good", &good(), Limits::default(), compiling)
+            .expect_err("it failed")
+            .to_string()
     };
-    compiled("/does/not/exist", "a");
-    compiled("/bin/true", "b");
+    let begun = || fs::read_to_string(&log).expect("a log").lines().count();
+    for owner in ["team-a", "team-a", "team-b"] {
+        let said = said(&Compiling::of_tenant(owner));
+        let expected = "a mess; the same bytes are not compiled again for 10 minutes: push another version";
+        assert!(said.ends_with(expected), "{said}");
+        assert_eq!(begun(), 1);
+    }
+    for times in 2..4 {
+        let said = said(&Compiling::default());
+        assert!(
+            said.ends_with("a mess"),
+            "an administrator tries as often as he likes: {said}"
+        );
+        assert_eq!(begun(), times);
+    }
 }
