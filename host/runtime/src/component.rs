@@ -50,6 +50,15 @@ pub struct Description {
 }
 
 impl Component {
+    /// The interfaces that a component has, read from its bytes: nothing of it is compiled or called.
+    pub fn interfaces_of(origin: &str, wasm: &[u8]) -> Result<Vec<Interface>, LoadError> {
+        inspect::interfaces(wasm).map_err(|reason| LoadError {
+            origin: origin.to_owned(),
+            digest: Digest::of(wasm),
+            reason: Box::new(reason),
+        })
+    }
+
     /// Loads a component: checks what it imports and exports, compiles it or takes it
     /// from the cache, links it, and asks it what it is.
     ///

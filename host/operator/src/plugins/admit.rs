@@ -84,7 +84,7 @@ const SETTINGS: &str = "spec.settings";
 
 /// Asks the component whether it is what the resource wants.
 fn fits(component: &Component, resource: &Resource, sources: &Sources, remarks: &mut Remarks) {
-    let wanted = prepare::wanted(resource, component);
+    let wanted = prepare::wanted(resource, &title(component), component.interfaces());
     if let Err(failure) = wanted.and_then(|wanted| sources.rights.check(resource, &wanted)) {
         remarks.refusals.push((String::new(), failure.message));
     }

@@ -1,4 +1,4 @@
-//! Makes a plugin ready from its bytes: compile, check, try.
+//! Makes a plugin ready from its bytes: look at what it may be, compile, check, try.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use dask_operator_core::plan::ResourceKind;
 use dask_operator_render::findings::sentences;
 use dask_operator_render::logic::{ComponentLogic, interface};
 use dask_operator_render::policy::{Mode, Policy, Rules, title};
-use dask_operator_runtime::{Compiling, Component, Engine, Interface};
+use dask_operator_runtime::{Compiling, Component, Engine, Interface, LoadError};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::entry::Loaded;
@@ -77,7 +77,7 @@ pub(super) struct Workshop {
 }
 
 impl Workshop {
-    /// Compiles the bytes, checks that they are what `resource` wants, and tries them on a sample. Blocks.
+    /// Checks that the bytes are what `resource` wants and may have, compiles them, and tries them on a sample. Blocks.
     pub(super) fn prepare(
         &self,
         resource: &Resource,
@@ -90,10 +90,12 @@ impl Workshop {
             None => Compiling::default(),
         };
         let origin = resource.id.to_string();
-        let component = Component::load_compiled(&self.engine, &origin, bytes, limits, &compiling)
-            .map_err(|error| LoadFailure::new(error.reason.reason(), error.to_string()))?;
-        let interfaces = wanted(resource, &component)?;
+        let unfit = |error: LoadError| LoadFailure::new(error.reason.reason(), error.to_string());
+        let has = Component::interfaces_of(&origin, bytes).map_err(unfit)?;
+        let interfaces = wanted(resource, "the component", &has)?;
         self.rights.check(resource, &interfaces)?;
+        let component = Component::load_compiled(&self.engine, &origin, bytes, limits, &compiling);
+        let component = component.map_err(unfit)?;
         let settings = resource.settings();
         let findings = component
             .validate_settings(&settings)
@@ -223,26 +225,25 @@ fn check_kinds(
     Err(LoadFailure::new("KindNotAllowed", message))
 }
 
-/// The interfaces that the resource wants of the component.
-pub(super) fn wanted(resource: &Resource, component: &Component) -> Result<Vec<Interface>, LoadFailure> {
+/// The interfaces that the resource wants of a component, which is called so and has these.
+pub(super) fn wanted(
+    resource: &Resource,
+    title: &str,
+    has: &[Interface],
+) -> Result<Vec<Interface>, LoadFailure> {
     let Some(wanted) = &resource.spec.interfaces else {
-        return Ok(component.interfaces().to_vec());
+        return Ok(has.to_vec());
     };
-    let has: Vec<_> = component
-        .interfaces()
-        .iter()
-        .map(|interface| interface.name())
-        .collect();
     let find = |name: &str| {
         let missing = || {
+            let names: Vec<_> = has.iter().map(|interface| interface.name()).collect();
             let text = format!(
-                "spec.interfaces: {} has no {name}; it has {}",
-                title(component),
-                has.join(", ")
+                "spec.interfaces: {title} has no {name}; it has {}",
+                names.join(", ")
             );
             LoadFailure::new("InterfaceMissing", text)
         };
-        let found = Interface::from_name(name).filter(|interface| component.has(*interface));
+        let found = Interface::from_name(name).filter(|interface| has.contains(interface));
         found.ok_or_else(missing)
     };
     wanted.iter().map(|interface| find(interface.name())).collect()
@@ -265,10 +266,13 @@ fn term(resource: &Resource, is_policy: bool) -> Term {
 
 #[cfg(test)]
 mod tests {
+    use dask_operator_api::DaskPlugin;
     use dask_operator_render::logic::{Failure, Logic};
+    use dask_operator_runtime::EngineConfig;
     use dask_operator_runtime::contract::{self, Answer, Finding, Observation, Plan};
     use rstest::rstest;
     use serde_json::{Value, json};
+    use tokio::sync::mpsc;
 
     use super::*;
     use crate::kinds::Kind;
@@ -340,6 +344,33 @@ mod tests {
             }
             (checked, _) => panic!("{checked:?}"),
         }
+    }
+
+    /// Without a folder for the result, a tenant's component can't be compiled: what is refused otherwise was so before.
+    #[rstest]
+    #[case::forbidden(Value::Null, "InterfaceNotAllowed")]
+    #[case::missing(json!(["policy"]), "InterfaceMissing")]
+    #[case::allowed(json!(["worker-group"]), "HostExhausted")]
+    fn what_a_tenant_may_not_have_is_not_compiled(#[case] interfaces: Value, #[case] reason: &str) {
+        let mut rights = TenantRights::default();
+        if interfaces == json!(["worker-group"]) {
+            rights.interfaces = Interface::ALL.to_vec();
+        }
+        let workshop = Workshop {
+            engine: Engine::new(EngineConfig::default()).unwrap_or_else(|error| panic!("{error}")),
+            watched: Kinds::new([]),
+            extra: ExtraKinds::default(),
+            rights,
+            news: mpsc::unbounded_channel().0,
+        };
+        let mut object = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"source": {}}});
+        if !interfaces.is_null() {
+            object["spec"]["interfaces"] = interfaces;
+        }
+        let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
+        let bytes = dask_operator_components::WORKER_GROUP.bytes;
+        let prepared = workshop.prepare(&Resource::of_namespace(object), bytes, None);
+        assert_eq!(prepared.err().map(|failure| failure.reason), Some(reason));
     }
 
     #[rstest]
