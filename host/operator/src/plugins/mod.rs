@@ -47,6 +47,7 @@ mod sample;
 mod shares;
 #[cfg(test)]
 mod tests;
+mod used;
 mod user_info;
 mod watching;
 
@@ -61,6 +62,7 @@ pub use own_time::with_own_time;
 pub use rights::TenantRights;
 pub(crate) use shares::places;
 pub use shares::{Denied, Permit, Shares, Whose};
+pub(crate) use used::Used;
 
 /// A component in the role that it has for one kind.
 pub struct Plugin {

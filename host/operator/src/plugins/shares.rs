@@ -12,14 +12,10 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::used::Used;
+
 /// What components took for a namespace counts for its turn so many times as long as it took.
 const MEMORY: u32 = 16;
-
-/// Of the time that passes, a namespace's own components may use one part in so many.
-const PART: u32 = 4;
-
-/// And so much at once, where they have used little before.
-const BURST: Duration = Duration::from_secs(10);
 
 /// How long all calls under one permit may take: as long as the API server waits for the webhook.
 const TIME: Duration = Duration::from_secs(10);
@@ -116,11 +112,10 @@ struct Order {
 /// What a namespace has used.
 #[derive(Debug)]
 struct Account {
-    /// Time that all took for it, less what has passed since.
-    used: Duration,
-    /// Time that its own components took, less their part of what has passed since.
-    owed: Duration,
-    at: Instant,
+    /// Time that all took for it.
+    used: Used,
+    /// Time that its own components took.
+    by_its_own: Used,
     /// The number of its last turn.
     turn: u64,
     /// Places that it has.
@@ -169,7 +164,9 @@ impl Shares {
         let (grant, granted) = oneshot::channel();
         {
             let mut order = self.lock();
-            if whose == Whose::Tenants && order.owed(namespace, Instant::now()) >= BURST {
+            let account = order.accounts.get(namespace);
+            let is_overdrawn = account.is_some_and(|account| account.by_its_own.is_overdrawn(Instant::now()));
+            if whose == Whose::Tenants && is_overdrawn {
                 let namespace = namespace.to_owned();
                 return Err(Denied::Overdrawn { namespace });
             }
@@ -234,24 +231,10 @@ impl Drop for Permit {
 }
 
 impl Order {
-    /// What a namespace's own components owe now.
-    fn owed(&self, namespace: &str, now: Instant) -> Duration {
+    /// What was used for a namespace of late, and when it had its last turn.
+    fn used(&self, namespace: &str, now: Instant) -> (Duration, u64) {
         let account = self.accounts.get(namespace);
-        account.map_or(Duration::ZERO, |account| {
-            account.owed.saturating_sub((now - account.at) / PART)
-        })
-    }
-
-    /// What all components used for a namespace of late.
-    fn used(&self, namespace: &str, now: Instant) -> Duration {
-        let account = self.accounts.get(namespace);
-        account.map_or(Duration::ZERO, |account| {
-            account.used.saturating_sub((now - account.at) / MEMORY)
-        })
-    }
-
-    fn last_turn(&self, namespace: &str) -> u64 {
-        self.accounts.get(namespace).map_or(0, |account| account.turn)
+        account.map_or_else(Default::default, |account| (account.used.left(now), account.turn))
     }
 
     fn may_go_on(&self, ticket: &Ticket) -> bool {
@@ -270,14 +253,21 @@ impl Order {
         let candidates = self.waiting.iter().enumerate();
         let (place, _) = candidates
             .filter(|(_, ticket)| self.may_go_on(ticket))
-            .min_by_key(|(place, Ticket { namespace, .. })| {
-                (self.used(namespace, now), self.last_turn(namespace), *place)
-            })?;
+            .min_by_key(|(place, Ticket { namespace, .. })| (self.used(namespace, now), *place))?;
         let ticket = self.waiting.remove(place);
         self.free -= 1;
         self.turns += 1;
         let turn = self.turns;
-        let account = self.account(&ticket.namespace, now);
+        let account = self
+            .accounts
+            .entry(ticket.namespace.clone())
+            .or_insert_with(|| Account {
+                used: Used::new(MEMORY, now),
+                by_its_own: Used::by_own_components(now),
+                turn: 0,
+                running: 0,
+                is_called: false,
+            });
         account.turn = turn;
         account.running += 1;
         if ticket.whose == Whose::Tenants {
@@ -290,179 +280,26 @@ impl Order {
     /// What took so long has ended.
     fn ended(&mut self, namespace: &str, whose: Whose, took: Duration, now: Instant) {
         self.free += 1;
-        let account = self.account(namespace, now);
-        account.used += took;
-        account.running -= 1;
         if whose == Whose::Tenants {
-            account.owed += took;
-            account.is_called = false;
             self.free_for_tenants += 1;
+        }
+        // Who has a place has an account.
+        if let Some(account) = self.accounts.get_mut(namespace) {
+            account.used.add(took, now);
+            account.running -= 1;
+            if whose == Whose::Tenants {
+                account.by_its_own.add(took, now);
+                account.is_called = false;
+            }
         }
         // Who has used nothing of late has no account.
         if self.accounts.len() > ACCOUNTS {
-            self.accounts.retain(|_, account| {
-                let passed = now - account.at;
-                account.running > 0 || account.used > passed / MEMORY || account.owed > passed / PART
-            });
+            // What its own components took is forgotten before that.
+            self.accounts
+                .retain(|_, account| account.running > 0 || !account.used.left(now).is_zero());
         }
-    }
-
-    /// A namespace's account as it is now.
-    fn account(&mut self, namespace: &str, now: Instant) -> &mut Account {
-        let (used, owed) = (self.used(namespace, now), self.owed(namespace, now));
-        let account = self
-            .accounts
-            .entry(namespace.to_owned())
-            .or_insert_with(|| Account {
-                used,
-                owed,
-                at: now,
-                turn: 0,
-                running: 0,
-                is_called: false,
-            });
-        (account.used, account.owed, account.at) = (used, owed, now);
-        account
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What happens, in its order.
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<String>>>);
-
-    impl Log {
-        fn note(&self, text: String) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text);
-        }
-
-        fn text(&self) -> String {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).join(" ")
-        }
-    }
-
-    /// Calls components for a namespace, which takes that long: `a`; `a!` where they have used what is theirs, and `a?` where
-    /// others were first.
-    fn call(shares: &Shares, log: &Log, namespace: &str, whose: Whose, millis: u64) {
-        let (shares, log, namespace) = (shares.clone(), log.clone(), namespace.to_owned());
-        tokio::spawn(async move {
-            match shares.permit(&namespace, whose).await {
-                Ok(permit) => {
-                    log.note(namespace);
-                    tokio::time::sleep(Duration::from_millis(millis)).await;
-                    drop(permit);
-                }
-                Err(Denied::Overdrawn { namespace }) => log.note(format!("{namespace}!")),
-                Err(Denied::OthersFirst) => log.note(format!("{namespace}?")),
-            }
-        });
-    }
-
-    async fn pass(millis: u64) {
-        tokio::time::sleep(Duration::from_millis(millis)).await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn it_is_the_turn_of_who_has_used_least() {
-        let (shares, log) = (Shares::new(1), Log::default());
-        // Beside one that takes long.
-        call(&shares, &log, "x", Whose::Operators, 10_000);
-        for namespace in ["a", "a", "a", "a", "b", "c"] {
-            pass(1).await;
-            call(&shares, &log, namespace, Whose::Operators, 100);
-        }
-        pass(1000).await;
-        assert_eq!(log.text(), "x a b c a a a");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_namespace_takes_all_places() {
-        let (shares, log) = (Shares::new(2), Log::default());
-        for namespace in ["a", "a", "a", "b"] {
-            call(&shares, &log, namespace, Whose::Operators, 1000);
-            pass(1).await;
-        }
-        assert_eq!(log.text(), "a a b");
-        pass(1000).await;
-        assert_eq!(log.text(), "a a b a");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn tenants_never_take_all_places_and_a_namespace_one() {
-        let (shares, log) = (Shares::new(3), Log::default());
-        for namespace in ["a", "a", "b", "c"] {
-            call(&shares, &log, namespace, Whose::Tenants, 600);
-            pass(1).await;
-        }
-        call(&shares, &log, "d", Whose::Operators, 10);
-        pass(10).await;
-        assert_eq!(log.text(), "a b d");
-        pass(5000).await;
-        assert_eq!(log.text(), "a b d c a");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn with_one_processor_tenants_leave_a_place_too() {
-        let (shares, log) = (Shares::new(1), Log::default());
-        for (namespace, whose) in [
-            ("a", Whose::Tenants),
-            ("b", Whose::Tenants),
-            ("c", Whose::Operators),
-        ] {
-            call(&shares, &log, namespace, whose, 1000);
-            pass(1).await;
-        }
-        assert_eq!(log.text(), "a c");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_a_namespace_brings_along_has_a_part_of_the_time() {
-        let (shares, log) = (Shares::new(2), Log::default());
-        for _ in 0..15 {
-            call(&shares, &log, "a", Whose::Tenants, 1000);
-            pass(1001).await;
-        }
-        // Ten seconds at once, and a quarter of those that have passed.
-        assert_eq!(log.text(), format!("{}a!", "a ".repeat(14)));
-        call(&shares, &log, "a", Whose::Operators, 1);
-        call(&shares, &log, "b", Whose::Tenants, 1);
-        pass(10).await;
-        assert!(log.text().ends_with("a! a b"), "{}", log.text());
-        pass(60_000).await;
-        call(&shares, &log, "a", Whose::Tenants, 1);
-        pass(10).await;
-        assert!(log.text().ends_with(" a b a"), "{}", log.text());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_waits_too_long_is_told_so_and_takes_no_place() {
-        let (shares, log) = (Shares::new(2), Log::default());
-        for (namespace, millis) in [("a", 6000), ("b", 1), ("a", 1)] {
-            call(&shares, &log, namespace, Whose::Tenants, millis);
-            pass(1).await;
-        }
-        pass(5000).await;
-        assert_eq!(log.text(), "a b? a?");
-        pass(1000).await;
-        call(&shares, &log, "b", Whose::Tenants, 1);
-        pass(10).await;
-        assert_eq!(log.text(), "a b? a? b");
-    }
-
-    /// Who is not first waits at most as long as those before take, and is not said to have used anything.
-    #[tokio::test(start_paused = true)]
-    async fn who_keeps_the_place_taken_holds_up_others_for_one_call_each() {
-        let (shares, log) = (Shares::new(1), Log::default());
-        let most = Whose::Tenants.time().as_millis() as u64;
-        for namespace in ["a", "b", "a", "b", "c"] {
-            call(&shares, &log, namespace, Whose::Tenants, most);
-            pass(1).await;
-        }
-        pass(PATIENCE.as_millis() as u64).await;
-        assert_eq!(log.text(), "a b c a? b?");
-        assert_eq!(Denied::OthersFirst.reason(), "PluginsBusy");
-    }
-}
+mod tests;

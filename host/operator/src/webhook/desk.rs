@@ -7,6 +7,12 @@
 //! namespace never has more than its part, and requests that ask plugins of namespaces never take more than half of the places,
 //! one for each namespace, and a part of a processor in the long run. Where too much text waits, who has most of it there loses
 //! what came last.
+//!
+//! What a namespace's own plugins take is counted by the same [`Used`] as where they are called for plans, and apart from that: who
+//! has used up the one still has the other. Whose turn it is, is another question here than for plans (`plugins::Shares`). The API
+//! server waits for seconds only, so the order goes by what a namespace has at this moment and not by what it has used of late,
+//! and who can't begin in time goes away; and a place comes with memory for trees and with a bound on the text that waits, which
+//! a pass has elsewhere (`reconcile::room`). One type for both would be two orders side by side.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +25,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
 use super::review::MOST_BYTES;
-use crate::plugins::Whose;
+use crate::plugins::{Used, Whose};
 
 /// Threads for each processor on which requests are looked at: what that takes grows with their text only.
 const LOOKS: usize = 1;
@@ -38,12 +44,6 @@ const FREE: usize = 4 << 20;
 
 /// Text of all requests that wait.
 const WAITING: usize = 32 << 20;
-
-/// Of the time that passes, requests that ask a namespace's own plugins may use one part in so many.
-const PART: u32 = 4;
-
-/// And so much at once, where they have used little before.
-const BURST: Duration = Duration::from_secs(10);
 
 /// So many accounts are kept without a look at who still needs one.
 const ACCOUNTS: usize = 64;
@@ -131,9 +131,8 @@ struct Account {
     memory: usize,
     /// Whether plugins of its own are asked now.
     is_asked: bool,
-    /// Time that they took, less their part of what had passed at that time.
-    owed: Duration,
-    at: Instant,
+    /// Time that they took.
+    by_its_own: Used,
 }
 
 /// Somebody who waits.
@@ -208,7 +207,9 @@ impl Desk {
         let (grant, granted) = oneshot::channel();
         {
             let mut order = lock(&self.order);
-            if turn.whose == Whose::Tenants && order.owed(&turn.namespace) >= BURST {
+            let account = order.accounts.get(&turn.namespace);
+            let is_overdrawn = account.is_some_and(|account| account.by_its_own.is_overdrawn(Instant::now()));
+            if turn.whose == Whose::Tenants && is_overdrawn {
                 return Err(Unanswered::Overdrawn(turn.namespace));
             }
             order.waiting.push(Ticket { turn, grant });
@@ -271,18 +272,7 @@ impl Drop for Place {
     }
 }
 
-impl Account {
-    fn owed(&self) -> Duration {
-        self.owed.saturating_sub(self.at.elapsed() / PART)
-    }
-}
-
 impl Order {
-    /// What a namespace's own plugins owe now.
-    fn owed(&self, namespace: &str) -> Duration {
-        self.accounts.get(namespace).map_or(Duration::ZERO, Account::owed)
-    }
-
     /// Who can have a place and memory now, who has least of the places first. Who needs more memory than there is does not wait
     /// for ever because others need less.
     fn first(&self) -> Option<usize> {
@@ -322,8 +312,7 @@ impl Order {
                 places: 0,
                 memory: 0,
                 is_asked: false,
-                owed: Duration::ZERO,
-                at: Instant::now(),
+                by_its_own: Used::by_own_components(Instant::now()),
             });
         account.places += 1;
         account.memory += turn.memory();
@@ -336,6 +325,7 @@ impl Order {
 
     /// Work has ended that took so long.
     fn ended(&mut self, turn: &Turn, took: Duration) {
+        let now = Instant::now();
         self.free += 1;
         self.memory += turn.memory();
         if turn.whose == Whose::Tenants {
@@ -347,13 +337,12 @@ impl Order {
             account.memory -= turn.memory();
             if turn.whose == Whose::Tenants {
                 account.is_asked = false;
-                account.owed = account.owed() + took;
-                account.at = Instant::now();
+                account.by_its_own.add(took, now);
             }
         }
         if self.accounts.len() > ACCOUNTS {
             self.accounts
-                .retain(|_, account| account.places > 0 || account.owed() > Duration::ZERO);
+                .retain(|_, account| account.places > 0 || !account.by_its_own.left(now).is_zero());
         }
     }
 

@@ -1,0 +1,137 @@
+use super::*;
+
+/// What happens, in its order.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    fn note(&self, text: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    }
+
+    fn text(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).join(" ")
+    }
+}
+
+/// Calls components for a namespace, which takes that long: `a`; `a!` where they have used what is theirs, and `a?` where
+/// others were first.
+fn call(shares: &Shares, log: &Log, namespace: &str, whose: Whose, millis: u64) {
+    let (shares, log, namespace) = (shares.clone(), log.clone(), namespace.to_owned());
+    tokio::spawn(async move {
+        match shares.permit(&namespace, whose).await {
+            Ok(permit) => {
+                log.note(namespace);
+                tokio::time::sleep(Duration::from_millis(millis)).await;
+                drop(permit);
+            }
+            Err(Denied::Overdrawn { namespace }) => log.note(format!("{namespace}!")),
+            Err(Denied::OthersFirst) => log.note(format!("{namespace}?")),
+        }
+    });
+}
+
+async fn pass(millis: u64) {
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_the_turn_of_who_has_used_least() {
+    let (shares, log) = (Shares::new(1), Log::default());
+    // Beside one that takes long.
+    call(&shares, &log, "x", Whose::Operators, 10_000);
+    for namespace in ["a", "a", "a", "a", "b", "c"] {
+        pass(1).await;
+        call(&shares, &log, namespace, Whose::Operators, 100);
+    }
+    pass(1000).await;
+    assert_eq!(log.text(), "x a b c a a a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_namespace_takes_all_places() {
+    let (shares, log) = (Shares::new(2), Log::default());
+    for namespace in ["a", "a", "a", "b"] {
+        call(&shares, &log, namespace, Whose::Operators, 1000);
+        pass(1).await;
+    }
+    assert_eq!(log.text(), "a a b");
+    pass(1000).await;
+    assert_eq!(log.text(), "a a b a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tenants_never_take_all_places_and_a_namespace_one() {
+    let (shares, log) = (Shares::new(3), Log::default());
+    for namespace in ["a", "a", "b", "c"] {
+        call(&shares, &log, namespace, Whose::Tenants, 600);
+        pass(1).await;
+    }
+    call(&shares, &log, "d", Whose::Operators, 10);
+    pass(10).await;
+    assert_eq!(log.text(), "a b d");
+    pass(5000).await;
+    assert_eq!(log.text(), "a b d c a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_one_processor_tenants_leave_a_place_too() {
+    let (shares, log) = (Shares::new(1), Log::default());
+    for (namespace, whose) in [
+        ("a", Whose::Tenants),
+        ("b", Whose::Tenants),
+        ("c", Whose::Operators),
+    ] {
+        call(&shares, &log, namespace, whose, 1000);
+        pass(1).await;
+    }
+    assert_eq!(log.text(), "a c");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_namespace_brings_along_has_a_part_of_the_time() {
+    let (shares, log) = (Shares::new(2), Log::default());
+    for _ in 0..15 {
+        call(&shares, &log, "a", Whose::Tenants, 1000);
+        pass(1001).await;
+    }
+    // Ten seconds at once, and a quarter of those that have passed.
+    assert_eq!(log.text(), format!("{}a!", "a ".repeat(14)));
+    call(&shares, &log, "a", Whose::Operators, 1);
+    call(&shares, &log, "b", Whose::Tenants, 1);
+    pass(10).await;
+    assert!(log.text().ends_with("a! a b"), "{}", log.text());
+    pass(60_000).await;
+    call(&shares, &log, "a", Whose::Tenants, 1);
+    pass(10).await;
+    assert!(log.text().ends_with(" a b a"), "{}", log.text());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_too_long_is_told_so_and_takes_no_place() {
+    let (shares, log) = (Shares::new(2), Log::default());
+    for (namespace, millis) in [("a", 6000), ("b", 1), ("a", 1)] {
+        call(&shares, &log, namespace, Whose::Tenants, millis);
+        pass(1).await;
+    }
+    pass(5000).await;
+    assert_eq!(log.text(), "a b? a?");
+    pass(1000).await;
+    call(&shares, &log, "b", Whose::Tenants, 1);
+    pass(10).await;
+    assert_eq!(log.text(), "a b? a? b");
+}
+
+/// Who is not first waits at most as long as those before take, and is not said to have used anything.
+#[tokio::test(start_paused = true)]
+async fn who_keeps_the_place_taken_holds_up_others_for_one_call_each() {
+    let (shares, log) = (Shares::new(1), Log::default());
+    let most = Whose::Tenants.time().as_millis() as u64;
+    for namespace in ["a", "b", "a", "b", "c"] {
+        call(&shares, &log, namespace, Whose::Tenants, most);
+        pass(1).await;
+    }
+    pass(PATIENCE.as_millis() as u64).await;
+    assert_eq!(log.text(), "a b c a? b?");
+    assert_eq!(Denied::OthersFirst.reason(), "PluginsBusy");
+}
