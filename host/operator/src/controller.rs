@@ -27,7 +27,7 @@ use crate::lease::{Lease, Lost};
 use crate::metrics::Metrics;
 use crate::object::Object;
 use crate::queue::{Queue, Urgency};
-use crate::reconcile::{Outcome, Reconciler};
+use crate::reconcile::{Outcome, Reconciler, room};
 use crate::routes::{ParentKey, Reason, concerned};
 use crate::store::Change;
 use crate::watches::{self, Watcher};
@@ -366,8 +366,8 @@ impl Controller {
         let duration = start.elapsed();
         self.health.reconciled();
         let failed = matches!(outcome, Outcome::Failed(..));
-        self.metrics.reconciled(key.kind.kind(), !failed, duration);
-        {
+        if outcome != Outcome::NoRoom {
+            self.metrics.reconciled(key.kind.kind(), !failed, duration);
             let mut passes = lock(&self.passes);
             let before = passes.remove(&key);
             if outcome != Outcome::Gone {
@@ -379,6 +379,7 @@ impl Controller {
                 lock(&self.backoff).succeeded(&key);
                 again
             }
+            Outcome::NoRoom => Some(room::AGAIN),
             Outcome::Gone => {
                 lock(&self.backoff).succeeded(&key);
                 None

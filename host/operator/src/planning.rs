@@ -26,7 +26,7 @@ use crate::observe::Observed;
 use crate::plugins::{Plugin, PluginError, Plugins, Subject};
 use crate::reconcile::Reconciler;
 use crate::reconcile::memory::Memory;
-use crate::reconcile::room::{NoRoom, Room, Share};
+use crate::reconcile::room::{NoRoom, Share};
 use crate::recording::Recording;
 use crate::routes::ParentKey;
 use crate::schedulers::{ClusterKey, Schedulers};
@@ -68,7 +68,7 @@ pub(crate) enum Unplanned {
     /// Something is wrong.
     Trouble(Trouble),
     /// It takes memory that others have now.
-    NoRoom(NoRoom),
+    NoRoom,
 }
 
 impl From<Trouble> for Unplanned {
@@ -78,8 +78,8 @@ impl From<Trouble> for Unplanned {
 }
 
 impl From<NoRoom> for Unplanned {
-    fn from(no_room: NoRoom) -> Self {
-        Self::NoRoom(no_room)
+    fn from(_: NoRoom) -> Self {
+        Self::NoRoom
     }
 }
 
@@ -109,7 +109,6 @@ struct Look {
     extra: ExtraKinds,
     recording: Recording,
     most_told: usize,
-    room: Room,
 }
 
 impl Reconciler {
@@ -129,7 +128,6 @@ impl Reconciler {
             extra: self.extra_kinds.clone(),
             recording: self.recording.clone(),
             most_told: self.most_told,
-            room: self.room.clone(),
         };
         let memory = self.memory.clone();
         let looked = self.aside.run(&key.namespace, move || {
@@ -153,11 +151,11 @@ impl Reconciler {
         let ground = Arc::new(ground);
         let plan = self.ask(&ground.plugin, &key.namespace, observation).await?;
         // There must not be ever more of these that wait to be looked at.
-        self.room.extend(&mut share, text_bytes(&plan))?;
+        share.extend(text_bytes(&plan))?;
         let first = {
-            let (ground, memory, room) = (ground.clone(), self.memory.clone(), self.room.clone());
+            let (ground, memory) = (ground.clone(), self.memory.clone());
             self.aside
-                .run(&key.namespace, move || ground.first(plan, &memory, &room, share))
+                .run(&key.namespace, move || ground.first(plan, &memory, share))
                 .await?
         };
         let (mut plan, share) = match first {
@@ -173,11 +171,11 @@ impl Reconciler {
         let reviewed = reviewed.map_err(Trouble::review)?;
         plan.children = reviewed.children;
         let remarks = Trouble::remarks(&reviewed.remarks);
-        let (memory, room) = (self.memory.clone(), self.room.clone());
+        let memory = self.memory.clone();
         let titles = ground.all_titles();
         self.aside
             .run(&key.namespace, move || {
-                ground.passed(plan, &titles, remarks, &memory, &room, share)
+                ground.passed(plan, &titles, remarks, &memory, share)
             })
             .await
     }
@@ -218,7 +216,7 @@ impl Look {
         observed.scheduler = self.schedulers.state(&cluster, &self.key);
         // The component has a copy of what the scheduler said.
         let told = bytes + observed.parent.json.len() + 2 * observed.scheduler_bytes();
-        self.room.extend(&mut share, told)?;
+        share.extend(told)?;
         let ground = Ground {
             parent,
             observed,
@@ -275,18 +273,12 @@ impl Ground {
     }
 
     /// Checks what the component planned.
-    fn first(
-        self: &Arc<Self>,
-        plan: Plan,
-        memory: &Memory,
-        room: &Room,
-        mut share: Share,
-    ) -> Result<First, Unplanned> {
+    fn first(self: &Arc<Self>, plan: Plan, memory: &Memory, mut share: Share) -> Result<First, Unplanned> {
         let title = &self.plugin.title;
         let remarks = if self.policies.is_empty() {
             None
         } else if writes(&plan, &self.observed) {
-            room.extend(&mut share, self.weight(&plan))?;
+            share.extend(self.weight(&plan))?;
             // Policies are asked about what may be, so that nobody is blamed for another's plan.
             self.check(plan.clone(), title)?;
             return Ok(First::ToReview(Box::new(plan), share));
@@ -294,7 +286,7 @@ impl Ground {
             let monitors = self.policies.iter().any(|policy| policy.mode == Mode::Monitor);
             monitors.then(|| still_said(&self.observed.parent)).flatten()
         };
-        let planned = self.passed(plan, title, remarks, memory, room, share)?;
+        let planned = self.passed(plan, title, remarks, memory, share)?;
         Ok(First::Passed(Box::new(planned)))
     }
 
@@ -305,11 +297,10 @@ impl Ground {
         whose: &str,
         remarks: Option<Trouble>,
         memory: &Memory,
-        room: &Room,
         mut share: Share,
     ) -> Result<Planned, Unplanned> {
         let weight = self.weight(&plan);
-        room.extend(&mut share, weight)?;
+        share.extend(weight)?;
         // What the component was told is gone.
         share.reduce(weight);
         let mut plan = self.check(plan, whose)?;

@@ -38,7 +38,7 @@ use crate::written::{Wrote, soonest};
 use memory::Memory;
 use pace::{Account, Count, MOST_WRITES, WINDOW};
 use report::Said;
-use room::{NoRoom, Room, Share};
+use room::{Room, Share};
 
 /// A plan that wants to be asked again sooner is not: what changes brings the resource back anyhow.
 const SOONEST: Duration = Duration::from_secs(1);
@@ -58,6 +58,8 @@ pub enum Outcome {
     /// Something went wrong. The plan wanted to be asked again after that time at the latest,
     /// where there was one.
     Failed(Retry, Option<Duration>),
+    /// It takes memory that others have now, and nothing was done. Again soon, with nothing said about it.
+    NoRoom,
     /// There is no such resource (any more), or its namespace is not looked after.
     Gone,
 }
@@ -134,52 +136,38 @@ impl Reconciler {
 
     /// Goes over the resource once. `failures` is how often that failed in a row.
     pub async fn reconcile(&self, key: &ParentKey, failures: u32) -> Outcome {
-        let mut share = Share::default();
-        loop {
-            match self.go_over(key, failures, share).await {
-                Ok(outcome) => return outcome,
-                // It may be long until there is room: then all is looked at anew.
-                Err(NoRoom(bytes)) => share = self.room.take(bytes).await,
-            }
-        }
-    }
-
-    /// Goes over the resource as it is now, with this room in memory.
-    async fn go_over(&self, key: &ParentKey, failures: u32, share: Share) -> Result<Outcome, NoRoom> {
         let object = self.stores.parent(key).filter(|object| !object.terminating);
         let Some(object) = object.filter(|_| self.selection.has(&key.namespace)) else {
             self.schedulers.forget(key);
-            return Ok(Outcome::Gone);
+            self.room.forget(key);
+            return Outcome::Gone;
         };
         if self.stores.is_left_over(&object) {
             debug!(%key, "waits for garbage collection: its owner was deleted and made anew");
             self.schedulers.forget(key);
             // It may also be that the watch of owners lags behind: not everybody is told when it shows the new one.
-            return Ok(Outcome::Done(Some(LEFT_OVER)));
+            return Outcome::Done(Some(LEFT_OVER));
         }
+        let Ok(share) = self.room.begin(key) else {
+            return Outcome::NoRoom;
+        };
         let span = info_span!(
             "reconcile", kind = key.kind.kind(), namespace = %key.namespace, name = %key.name, plugin = tracing::field::Empty
         );
         self.pass(key, object, failures, share).instrument(span).await
     }
 
-    async fn pass(
-        &self,
-        key: &ParentKey,
-        object: Arc<Object>,
-        failures: u32,
-        share: Share,
-    ) -> Result<Outcome, NoRoom> {
+    async fn pass(&self, key: &ParentKey, object: Arc<Object>, failures: u32, share: Share) -> Outcome {
         let start = Instant::now();
         let (object, planned) = self.plan(key, object, share).await;
         let duration = start.elapsed();
         let planned = match planned {
             Ok(planned) => planned,
-            Err(Unplanned::Trouble(trouble)) => return Ok(self.fail_static(key, &object, trouble).await),
-            Err(Unplanned::NoRoom(no_room)) => return Err(no_room),
+            Err(Unplanned::Trouble(trouble)) => return self.fail_static(key, &object, trouble).await,
+            Err(Unplanned::NoRoom) => return Outcome::NoRoom,
         };
         debug!(?duration, children = planned.children, "planned");
-        Ok(self.carry_out(key, object, planned, failures).await)
+        self.carry_out(key, object, planned, failures).await
     }
 
     async fn carry_out(

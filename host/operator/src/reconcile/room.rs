@@ -1,8 +1,16 @@
 //! Room in memory for what passes hold: what components are told, and what they plan.
+//!
+//! A pass for which there is no room does not wait for it: it ends, so that another one is gone over in its place, and comes
+//! again soon. It is noted what it wanted, so that who comes later and wants less is not first for ever. First is who has least
+//! in its namespace, and of these who came first.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::routes::ParentKey;
 
 /// A pass that holds no more needs no room: there are only so many passes at a time.
 const SMALL: usize = 4 << 20;
@@ -10,133 +18,248 @@ const SMALL: usize = 4 << 20;
 /// What all others hold together. It is as much as a component is told at most, too.
 const ROOM: usize = 256 << 20;
 
-/// Room is given by the KiB.
-const UNIT: usize = 1 << 10;
+/// After so long, who found no room comes again.
+pub(crate) const AGAIN: Duration = Duration::from_secs(1);
 
-/// Room for all passes that are large. Who has many of them waits for himself, and those who have small ones wait for
-/// nobody.
-#[derive(Clone)]
-pub(crate) struct Room(Arc<Semaphore>);
+/// Who has not come again for so long has lost its place.
+const GONE: Duration = Duration::from_secs(30);
 
-/// What a pass has of the room. It is given back when this is dropped.
+/// Room for all passes that are large. Those that have little need none, and wait for nobody.
+#[derive(Clone, Default)]
+pub(crate) struct Room(Arc<Mutex<Taken>>);
+
 #[derive(Default)]
-pub(crate) struct Share(Option<OwnedSemaphorePermit>);
-
-/// There is no room now for so many bytes: wait for it with nothing in hand, and begin anew.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NoRoom(pub(crate) usize);
-
-impl Default for Room {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(ROOM / UNIT)))
-    }
+struct Taken {
+    /// Bytes that the passes of each namespace have.
+    by_namespace: HashMap<Box<str>, usize>,
+    /// Who found no room. Who came first is first.
+    waiting: Vec<Waiter>,
 }
 
+/// A resource whose pass found no room.
+struct Waiter {
+    key: ParentKey,
+    /// What it wants.
+    bytes: usize,
+    /// When it last came.
+    seen: Instant,
+}
+
+/// What a pass has of the room. It is given back when this is dropped.
+pub(crate) struct Share {
+    room: Room,
+    key: ParentKey,
+    bytes: usize,
+}
+
+/// There is no room now: begin anew later, with nothing in hand.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NoRoom;
+
 /// How much room so many bytes take. What is larger than all of it takes all of it, and does not wait for ever.
-fn units(bytes: usize) -> usize {
-    if bytes <= SMALL {
-        0
-    } else {
-        bytes.min(ROOM).div_ceil(UNIT)
-    }
+fn counted(bytes: usize) -> usize {
+    if bytes <= SMALL { 0 } else { bytes.min(ROOM) }
 }
 
 impl Room {
-    /// Waits for room for so many bytes.
-    pub(crate) async fn take(&self, bytes: usize) -> Share {
-        let units = u32::try_from(units(bytes)).unwrap_or(u32::MAX);
-        // The semaphore is never closed.
-        Share(self.0.clone().acquire_many_owned(units).await.ok())
-    }
-
-    /// Makes `share` one for so many bytes at the least, where that is possible at once.
+    /// The share of a pass that begins: nothing, or what it found no room for when it came before.
     ///
     /// # Errors
     ///
-    /// When there is no room now for what is missing.
-    pub(crate) fn extend(&self, share: &mut Share, bytes: usize) -> Result<(), NoRoom> {
-        let missing = units(bytes).saturating_sub(share.units());
-        let missing = u32::try_from(missing).unwrap_or(u32::MAX);
-        let more = self.0.clone().try_acquire_many_owned(missing);
-        let more = more.map_err(|_| NoRoom(bytes))?;
-        match &mut share.0 {
-            Some(permit) => permit.merge(more),
-            none => *none = Some(more),
+    /// When there is still no room for that.
+    pub(crate) fn begin(&self, key: &ParentKey) -> Result<Share, NoRoom> {
+        let wanted = self.lock().place(key).map(|(_, bytes)| bytes);
+        let mut share = Share {
+            room: self.clone(),
+            key: key.clone(),
+            bytes: 0,
+        };
+        share.extend(wanted.unwrap_or(0))?;
+        Ok(share)
+    }
+
+    /// Forgets a resource that wants nothing any more.
+    pub(crate) fn forget(&self, key: &ParentKey) {
+        self.lock().waiting.retain(|waiter| waiter.key != *key);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        // Nothing is left half changed: no call in between can panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken {
+    /// Where a resource stands among those that found no room, and what it wants.
+    fn place(&self, key: &ParentKey) -> Option<(usize, usize)> {
+        let mut waiting = self.waiting.iter().enumerate();
+        waiting.find_map(|(place, waiter)| (waiter.key == *key).then_some((place, waiter.bytes)))
+    }
+
+    /// Gives who has so much what it wants, or notes that it waits for that.
+    fn extend(&mut self, key: &ParentKey, has: usize, wanted: usize) -> Result<(), NoRoom> {
+        let now = Instant::now();
+        self.waiting
+            .retain(|waiter| waiter.key == *key || now.duration_since(waiter.seen) < GONE);
+        let place = self.place(key).map(|(place, _)| place);
+        let all: usize = self.by_namespace.values().sum();
+        if all + wanted - has <= ROOM && self.is_first(key, place) {
+            if let Some(place) = place {
+                self.waiting.remove(place);
+            }
+            *self.by_namespace.entry(key.namespace.clone()).or_default() += wanted - has;
+            return Ok(());
         }
-        Ok(())
+        let waiter = Waiter {
+            key: key.clone(),
+            bytes: wanted,
+            seen: now,
+        };
+        match place {
+            Some(place) => self.waiting[place] = waiter,
+            None => self.waiting.push(waiter),
+        }
+        Err(NoRoom)
+    }
+
+    /// Whether it is this one's turn.
+    fn is_first(&self, key: &ParentKey, place: Option<usize>) -> bool {
+        let has = |key: &ParentKey| self.by_namespace.get(&key.namespace).copied().unwrap_or(0);
+        let own = (has(key), place.unwrap_or(usize::MAX));
+        let mut others = self.waiting.iter().enumerate();
+        others.all(|(place, waiter)| own <= (has(&waiter.key), place))
+    }
+
+    fn give_back(&mut self, namespace: &str, bytes: usize) {
+        if let Some(has) = self.by_namespace.get_mut(namespace) {
+            *has = has.saturating_sub(bytes);
+            if *has == 0 {
+                self.by_namespace.remove(namespace);
+            }
+        }
     }
 }
 
 impl Share {
-    fn units(&self) -> usize {
-        self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    /// Makes it one for so many bytes at the least.
+    ///
+    /// # Errors
+    ///
+    /// When there is no room now for what is missing.
+    pub(crate) fn extend(&mut self, bytes: usize) -> Result<(), NoRoom> {
+        let wanted = counted(bytes);
+        if wanted > self.bytes {
+            self.room.lock().extend(&self.key, self.bytes, wanted)?;
+            self.bytes = wanted;
+        }
+        Ok(())
     }
 
     /// For how many bytes it is; none where they are few.
     pub(crate) fn bytes(&self) -> usize {
-        self.units() * UNIT
+        self.bytes
     }
 
     /// Gives back what is more than so many bytes need.
     pub(crate) fn reduce(&mut self, bytes: usize) {
-        let surplus = self.units().saturating_sub(units(bytes));
-        drop(self.0.as_mut().and_then(|permit| permit.split(surplus)));
+        let surplus = self.bytes.saturating_sub(counted(bytes));
+        if surplus > 0 {
+            self.room.lock().give_back(&self.key.namespace, surplus);
+            self.bytes -= surplus;
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.reduce(0);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use tokio::time::timeout;
+    use dask_operator_core::parent::DaskKind;
 
     use super::*;
 
-    const SOON: Duration = Duration::from_secs(1);
+    fn key(namespace: &str, name: &str) -> ParentKey {
+        ParentKey::new(DaskKind::Cluster, namespace, name)
+    }
+
+    /// A pass over a resource that takes so many MiB; none where there is no room.
+    fn pass(room: &Room, namespace: &str, name: &str, mebibytes: usize) -> Option<Share> {
+        let mut share = room.begin(&key(namespace, name)).ok()?;
+        share.extend(mebibytes << 20).ok().map(|()| share)
+    }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_large_waits_for_what_is_large() {
+    async fn what_is_large_finds_no_room_beside_what_is_large() {
         let room = Room::default();
-        let first = room.take(ROOM - (8 << 20)).await;
-        let second = room.take(8 << 20).await;
-        assert!(timeout(SOON, room.take(SMALL + 1)).await.is_err());
-        assert!(timeout(SOON, room.take(SMALL)).await.is_ok());
+        let first = pass(&room, "a", "1", 248);
+        let second = pass(&room, "b", "1", 8);
+        assert!(first.is_some() && second.is_some());
+        assert!(pass(&room, "c", "1", 5).is_none());
+        assert!(pass(&room, "c", "2", 4).is_some(), "it is small");
         drop(first);
-        assert!(timeout(SOON, room.take(SMALL + 1)).await.is_ok());
+        assert!(pass(&room, "c", "1", 5).is_some());
         drop(second);
-        assert!(timeout(SOON, room.take(2 * ROOM)).await.is_ok());
+        assert!(pass(&room, "d", "1", 512).is_some(), "nobody waits for ever");
     }
 
     /// Of two that have something and want more, none would ever get it.
     #[tokio::test(start_paused = true)]
-    async fn who_wants_more_waits_with_nothing_in_hand() {
+    async fn who_wants_more_begins_anew_with_nothing_in_hand() {
         let room = Room::default();
-        let (mut first, mut second) = (Share::default(), Share::default());
-        assert_eq!(room.extend(&mut first, ROOM / 2), Ok(()));
-        assert_eq!(room.extend(&mut second, ROOM / 2), Ok(()));
-        assert_eq!(room.extend(&mut first, ROOM), Err(NoRoom(ROOM)));
+        let mut first = pass(&room, "a", "1", 128);
+        let mut second = pass(&room, "b", "1", 128);
+        let (Some(wants), Some(has)) = (&mut first, &mut second) else {
+            panic!("there is room");
+        };
+        assert_eq!(wants.extend(ROOM), Err(NoRoom));
+        assert_eq!(has.extend(SMALL), Ok(()));
+        assert_eq!(has.bytes(), 128 << 20);
         drop(first);
-        let waits = room.take(ROOM);
-        assert_eq!(room.extend(&mut second, SMALL), Ok(()));
-        assert_eq!(second.bytes(), ROOM / 2);
-        second.reduce(SMALL);
-        assert_eq!(second.bytes(), 0);
-        assert!(timeout(SOON, waits).await.is_ok());
+        assert!(room.begin(&key("a", "1")).is_err());
+        has.reduce(SMALL);
+        assert_eq!(has.bytes(), 0);
+        let again = room.begin(&key("a", "1"));
+        assert_eq!(again.map(|share| share.bytes()), Ok(ROOM));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_overtakes_who_waits() {
+    async fn nobody_overtakes_who_has_come_first() {
         let room = Room::default();
-        let first = room.take(ROOM / 2).await;
-        let waiting = tokio::spawn({
-            let room = room.clone();
-            async move { room.take(ROOM).await }
-        });
-        tokio::task::yield_now().await;
-        let mut other = Share::default();
-        assert_eq!(room.extend(&mut other, 2 * SMALL), Err(NoRoom(2 * SMALL)));
+        let first = pass(&room, "a", "1", 128);
+        assert!(pass(&room, "b", "1", 256).is_none());
+        assert!(pass(&room, "c", "1", 8).is_none());
         drop(first);
-        assert!(timeout(SOON, waiting).await.is_ok());
-        assert_eq!(room.extend(&mut other, 2 * SMALL), Ok(()));
+        assert!(pass(&room, "c", "1", 8).is_none());
+        assert!(room.begin(&key("b", "1")).is_ok());
+        assert!(pass(&room, "c", "1", 8).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_least_is_first() {
+        let room = Room::default();
+        let first = pass(&room, "a", "1", 200);
+        assert!(pass(&room, "a", "2", 100).is_none());
+        let second = pass(&room, "b", "1", 50);
+        assert!(second.is_some());
+        assert!(pass(&room, "a", "3", 5).is_none(), "it came after the other one");
+        drop((first, second));
+        assert!(pass(&room, "a", "2", 100).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_come_again_is_forgotten() {
+        let room = Room::default();
+        let _first = pass(&room, "a", "1", 128);
+        assert!(pass(&room, "b", "1", 256).is_none());
+        assert!(pass(&room, "c", "1", 8).is_none());
+        tokio::time::advance(GONE).await;
+        assert!(pass(&room, "c", "1", 8).is_some());
+        assert!(pass(&room, "b", "1", 256).is_none());
+        room.forget(&key("b", "1"));
+        assert!(pass(&room, "c", "1", 8).is_some());
     }
 }

@@ -8,7 +8,7 @@
 //! one for each namespace, and a part of a processor in the long run. Where too much text waits, who has most of it there loses
 //! what came last.
 //!
-//! What a namespace's own plugins take is counted by the same [`Used`] as where they are called for plans, and apart from that: who
+//! What a namespace's own plugins take is counted by the same type as where they are called for plans, and apart from that: who
 //! has used up the one still has the other. Whose turn it is, is another question here than for plans (`plugins::Shares`). The API
 //! server waits for seconds only, so the order goes by what a namespace has at this moment and not by what it has used of late,
 //! and who can't begin in time goes away; and a place comes with memory for trees and with a bound on the text that waits, which
