@@ -1,0 +1,135 @@
+use dask_operator_api::DaskPlugin;
+use dask_operator_render::logic::{Failure, Logic};
+use dask_operator_runtime::EngineConfig;
+use dask_operator_runtime::contract::{self, Answer, Finding, Observation, Plan};
+use rstest::rstest;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::kinds::Kind;
+
+/// Logic that nobody asks.
+struct Nobody;
+
+impl Logic for Nobody {
+    fn child_kinds(&self, _: &str) -> Result<Vec<contract::ResourceKind>, Failure> {
+        Err("not asked".into())
+    }
+
+    fn default(&self, _: &str, _: &str) -> Result<Answer<String>, Failure> {
+        Err("not asked".into())
+    }
+
+    fn validate(&self, _: &str, _: Option<&str>, _: &str) -> Result<Vec<Finding>, Failure> {
+        Err("not asked".into())
+    }
+
+    fn plan(&self, _: &Observation) -> Result<Answer<Plan>, Failure> {
+        Err("not asked".into())
+    }
+}
+
+#[rstest]
+#[case::usual("v1", "ConfigMap", true, None)]
+#[case::of_an_administrator("example.org/v1", "Gadget", false, None)]
+#[case::of_a_tenant(
+    "example.org/v1",
+    "Gadget",
+    true,
+    Some("--allow-tenant-child example.org/v1/Gadget")
+)]
+#[case::of_nobody(
+    "example.org/v1",
+    "Widget",
+    false,
+    Some("--allow-child example.org/v1/Widget")
+)]
+#[case::gives_rights("v1", "Secret", false, Some("which no component may create"))]
+fn a_plugin_has_the_children_that_it_is_allowed(
+    #[case] api_version: &str,
+    #[case] kind: &str,
+    #[case] is_of_tenant: bool,
+    #[case] expected: Option<&str>,
+) {
+    let gadget = Kind::of(ResourceKind::new("example.org/v1", "Gadget"));
+    let usual = Kind::of(ResourceKind::new("v1", "ConfigMap"));
+    let extra = ExtraKinds::new(std::slice::from_ref(&gadget), &[]);
+    let watched = Kinds::new([gadget, usual]);
+    let plugin = Plugin {
+        title: "mine".into(),
+        settings: "{}".into(),
+        child_kinds: vec![ResourceKind::new(api_version, kind)],
+        whose: if is_of_tenant {
+            Whose::Tenants
+        } else {
+            Whose::Operators
+        },
+        logic: Box::new(Nobody),
+    };
+    let checked = check_kinds(&plugin, DaskKind::Cluster, extra.of(is_of_tenant), &watched);
+    match (checked, expected) {
+        (Ok(()), None) => {}
+        (Err(failure), Some(expected)) => {
+            assert_eq!(failure.reason, "KindNotAllowed");
+            assert!(failure.message.contains(expected), "{}", failure.message);
+        }
+        (checked, _) => panic!("{checked:?}"),
+    }
+}
+
+/// Without a folder for the result, a tenant's component can't be compiled: what is refused otherwise was so before.
+#[rstest]
+#[case::forbidden(Value::Null, "InterfaceNotAllowed")]
+#[case::missing(json!(["policy"]), "InterfaceMissing")]
+#[case::allowed(json!(["worker-group"]), "HostExhausted")]
+fn what_a_tenant_may_not_have_is_not_compiled(#[case] interfaces: Value, #[case] reason: &str) {
+    let mut rights = TenantRights::default();
+    if interfaces == json!(["worker-group"]) {
+        rights.interfaces = Interface::ALL.to_vec();
+    }
+    let workshop = Workshop {
+        engine: Engine::new(EngineConfig::default()).unwrap_or_else(|error| panic!("{error}")),
+        watched: Kinds::new([]),
+        extra: ExtraKinds::default(),
+        rights,
+        news: mpsc::unbounded_channel().0,
+    };
+    let mut object = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"source": {}}});
+    if !interfaces.is_null() {
+        object["spec"]["interfaces"] = interfaces;
+    }
+    let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
+    let bytes = dask_operator_components::WORKER_GROUP.bytes;
+    let prepared = workshop.prepare(&Resource::of_namespace(object), bytes, None);
+    assert_eq!(prepared.err().map(|failure| failure.reason), Some(reason));
+}
+
+#[rstest]
+#[case::policy("DaskPlugin", "protect", Value::Null, true, Term::Hold)]
+#[case::policy_of_the_cluster("ClusterDaskPlugin", "protect", Value::Null, true, Term::Hold)]
+#[case::only_monitors("ClusterDaskPlugin", "monitor", Value::Null, true, Term::Namespaces)]
+#[case::logic("ClusterDaskPlugin", "protect", Value::Null, false, Term::Namespaces)]
+#[case::logic_of_a_namespace("DaskPlugin", "protect", Value::Null, false, Term::Objects)]
+#[case::policy_that_may("ClusterDaskPlugin", "protect", json!("LastGood"), true, Term::Namespaces)]
+#[case::logic_that_may_not("DaskPlugin", "protect", json!("Hold"), false, Term::Hold)]
+fn policies_that_protect_hold(
+    #[case] kind: &str,
+    #[case] mode: &str,
+    #[case] on_failure: Value,
+    #[case] is_policy: bool,
+    #[case] expected: Term,
+) {
+    let mut object = json!({"metadata": {"name": "p"}, "spec": {"source": {}, "mode": mode}});
+    if !on_failure.is_null() {
+        object["spec"]["onFailure"] = on_failure;
+    }
+    let resource = if kind == "DaskPlugin" {
+        object["metadata"]["namespace"] = "n".into();
+        serde_json::from_value(object).map(Resource::of_namespace)
+    } else {
+        serde_json::from_value(object).map(Resource::of_cluster)
+    };
+    let resource = resource.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(term(&resource, is_policy), expected);
+}

@@ -1,0 +1,145 @@
+use rstest::rstest;
+use serde_json::json;
+
+use super::*;
+
+fn review(operation: &str, kind: &str) -> Value {
+    let object = json!({"apiVersion": "kubernetes.dask.org/v1", "kind": kind,
+        "metadata": {"name": "c", "managedFields": [{}], "creationTimestamp": null}, "spec": {"a": 1}});
+    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": "u", "operation": operation, "namespace": "n", "name": "c", "userInfo": {"username": "me"},
+        "kind": {"group": "kubernetes.dask.org", "version": "v1", "kind": kind},
+        "resource": {"group": "kubernetes.dask.org", "version": "v1", "resource": "x"}, "subResource": "",
+        "object": if operation == "DELETE" { Value::Null } else { object.clone() },
+        "oldObject": if operation == "CREATE" { Value::Null } else { object },
+    }})
+}
+
+#[rstest]
+#[case("CREATE", "create", false)]
+#[case("UPDATE", "update", true)]
+#[case("DELETE", "delete", false)]
+fn requests(#[case] operation: &str, #[case] name: &str, #[case] old: bool) {
+    let body = review(operation, "DaskCluster").to_string();
+    let Ok(asked) = read(Step::Validate, body.as_bytes()) else {
+        panic!("not read");
+    };
+    let question = asked.question;
+    assert_eq!(question.operation_name(), name);
+    assert_eq!(question.old.is_some(), old);
+    assert_eq!(
+        question.object["metadata"],
+        json!({"name": "c", "namespace": "n"})
+    );
+    assert_eq!(question.user, "me");
+    assert_eq!(question.user_info, r#"{"username":"me"}"#);
+}
+
+/// As the API server asks about `kubectl scale`.
+fn scaled(resource: &str) -> Value {
+    let scale = |replicas: u32| {
+        json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": replicas}, "status": {"replicas": 1},
+            "metadata": {"name": "c", "namespace": "n", "uid": "u", "resourceVersion": "7"}})
+    };
+    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": "u", "operation": "UPDATE", "namespace": "n", "name": "c", "userInfo": {"username": "me"},
+        "kind": {"group": "autoscaling", "version": "v1", "kind": "Scale"}, "subResource": "scale",
+        "resource": {"group": "kubernetes.dask.org", "version": "v1", "resource": resource},
+        "object": scale(5), "oldObject": scale(1),
+    }})
+}
+
+#[rstest]
+#[case("daskclusters", DaskKind::Cluster)]
+#[case("daskworkergroups", DaskKind::WorkerGroup)]
+fn scaling(#[case] resource: &str, #[case] kind: DaskKind) {
+    let body = scaled(resource).to_string();
+    let Ok(Asked { question, .. }) = read(Step::Mutate, body.as_bytes()) else {
+        panic!("not read");
+    };
+    assert_eq!(
+        (question.step, question.about),
+        (Step::Validate, About::Scale(kind))
+    );
+    assert_eq!((question.operation_name(), question.old), ("scale", None));
+    let expected = json!({"metadata": {"name": "c", "namespace": "n", "uid": "u", "resourceVersion": "7"}, "replicas": 5});
+    assert_eq!(question.object, expected);
+}
+
+/// What is looked at before it is read: the namespace and the bytes, `goes`, or what is wrong.
+fn outlined(review: &Value) -> String {
+    match outline(review.to_string().as_bytes()) {
+        Ok(Outline::Asks { namespace, bytes }) if bytes < 1 << 20 => namespace,
+        Ok(Outline::Asks { bytes, .. }) => bytes.to_string(),
+        Ok(Outline::Goes { uid, kind }) => format!("{} {uid} goes", kind.kind()),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn bomb(mut review: Value) -> Value {
+    review["request"]["object"]["spec"] = json!(vec![json!({"": 0}); MOST_BYTES / 640]);
+    review
+}
+
+#[test]
+fn what_is_small_as_text_only_is_not_read() {
+    for kind in ["DaskCluster", "DaskPlugin"] {
+        let said = outlined(&bomb(review("CREATE", kind)));
+        assert!(said.contains("MiB of memory, more than 64: "), "{said}");
+    }
+    assert_eq!(outlined(&review("UPDATE", "DaskPlugin")), "n");
+    assert_eq!(outlined(&scaled("daskclusters")), "n");
+}
+
+/// The garbage collector takes a finalizer off, and nobody can make it too large for that.
+#[test]
+fn what_is_being_deleted_is_not_read() {
+    let going = |operation, kind| {
+        let mut review = bomb(review(operation, kind));
+        review["request"]["object"]["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        outlined(&review)
+    };
+    assert_eq!(going("UPDATE", "DaskCluster"), "DaskCluster u goes");
+    for said in [going("UPDATE", "DaskPlugin"), going("CREATE", "DaskCluster")] {
+        assert!(said.contains("more than 64"), "{said}");
+    }
+    let mut stays = review("UPDATE", "DaskCluster");
+    stays["request"]["object"]["metadata"]["deletionTimestamp"] = Value::Null;
+    assert_eq!(outlined(&stays), "n");
+}
+
+#[test]
+fn the_namespace_is_the_one_that_the_request_is_counted_by() {
+    let mut other = review("CREATE", "DaskCluster");
+    other["request"]["object"]["metadata"]["namespace"] = json!("other");
+    assert_eq!(outlined(&other), "n");
+    let read = read(Step::Mutate, other.to_string().as_bytes());
+    let namespace = read.map(|asked| asked.question.object["metadata"]["namespace"].clone());
+    assert_eq!(namespace.ok(), Some(json!("n")));
+}
+
+fn without(field: &str, mut review: Value) -> Value {
+    if let Some(request) = review["request"].as_object_mut() {
+        request.remove(field);
+    }
+    review
+}
+
+#[rstest]
+#[case(json!({}), "must be an AdmissionReview")]
+#[case(json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}), "it has no `request`")]
+#[case(json!({"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview"}), "it is admission.k8s.io/v1beta1")]
+#[case(without("object", review("CREATE", "DaskJob")), "has no object")]
+#[case(without("oldObject", review("DELETE", "DaskJob")), "has no object")]
+#[case(without("userInfo", review("CREATE", "DaskJob")), "missing field `userInfo`")]
+#[case(review("CREATE", "Pod"), "not about kubernetes.dask.org/v1 Pod")]
+#[case(review("CONNECT", "DaskJob"), "not about CONNECT")]
+#[case(scaled("daskjobs"), "not about autoscaling/v1 Scale of daskjobs/scale")]
+#[case(scaled("deployments"), "not about autoscaling/v1 Scale of deployments/scale")]
+fn garbage(#[case] body: Value, #[case] expected: &str) {
+    let error = read(Step::Mutate, body.to_string().as_bytes()).map_err(|error| error.to_string());
+    assert!(
+        error.as_ref().is_err_and(|error| error.contains(expected)),
+        "{error:?}"
+    );
+}
