@@ -1,12 +1,15 @@
 //! DaskPlugin and ClusterDaskPlugin: components that decide in place of the default ones, or policies on
 //! top of them.
 
+mod source;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::{Condition, PluginSettings};
+pub use source::{ConfigMapSource, FileSource, OciSource, PluginSource, SecretName};
 
 /// A WebAssembly component for the Dask resources of one namespace.
 #[allow(clippy::duplicated_attributes, reason = "several columns have the same type")]
@@ -220,77 +223,6 @@ impl From<ClusterDaskPluginSpec> for DaskPluginSpec {
             selector: spec.selector,
         }
     }
-}
-
-/// Where a component comes from.
-#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PluginSource {
-    /// An image in an OCI registry.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub oci: Option<OciSource>,
-    /// A file that the operator sees.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub file: Option<FileSource>,
-    /// A key of a ConfigMap's `binaryData`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub config_map: Option<ConfigMapSource>,
-}
-
-/// An image in an OCI registry.
-#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct OciSource {
-    /// Its name, `registry.example.com/team/policy:1.0.0`, or with the digest of its manifest, `…@sha256:…`.
-    #[schemars(length(min = 1, max = 512))]
-    pub image: String,
-    /// Secrets of the type `kubernetes.io/dockerconfigjson` with credentials for the registry. The first that has some
-    /// counts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 8))]
-    pub pull_secrets: Option<Vec<SecretName>>,
-    /// Speak to the registry without TLS. Only together with a digest, because anybody in between could change what
-    /// comes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub insecure: Option<bool>,
-}
-
-/// The name of a Secret.
-#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SecretName {
-    /// Its `metadata.name`.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// Its namespace: wanted in a ClusterDaskPlugin; in a DaskPlugin it is that one's own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
-    pub namespace: Option<String>,
-}
-
-/// A file that the operator sees.
-#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct FileSource {
-    /// Its path, below a folder that the operator's `--plugin-folder` names.
-    #[schemars(length(min = 1, max = 4096))]
-    pub path: String,
-}
-
-/// A key of a ConfigMap's `binaryData`.
-#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ConfigMapSource {
-    /// The ConfigMap's `metadata.name`.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// Its namespace: wanted in a ClusterDaskPlugin; in a DaskPlugin it is that one's own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
-    pub namespace: Option<String>,
-    /// The key below `binaryData` that holds the component.
-    #[schemars(length(min = 1, max = 253))]
-    pub key: String,
 }
 
 /// What a call of a component may use.

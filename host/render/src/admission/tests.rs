@@ -15,6 +15,8 @@ use super::*;
 use crate::logic::Logic;
 use crate::policy::Rules;
 
+mod policies;
+
 /// Logic whose answers the object asks for: `spec.size` is 1 where nothing is said, and may not be 13;
 /// `spec.trap` makes it fail; `spec.child` names its one child.
 struct Test;
@@ -264,78 +266,6 @@ fn only_what_changes_is_said_to_be_changed() {
 }
 
 #[test]
-fn policies_see_what_those_before_them_left() {
-    let add = json!([{"op": "add", "path": "/metadata/labels", "value": {"owner": "a"}}]);
-    let policies = [(Rule::Patch(add), Mode::Protect), (Rule::Owner, Mode::Protect)];
-    let object = object(json!({}));
-    let outcome = mutate(&chain(&policies), &create(&object));
-    assert_eq!(outcome.refusals, []);
-    let changed = outcome.changed.unwrap_or_default();
-    assert_eq!(changed["metadata"]["labels"]["owner"], "a");
-    assert_eq!(changed["spec"]["size"], 1);
-    // The other way round the second has nothing to see.
-    let [first, second] = policies;
-    let outcome = mutate(&chain(&[second, first]), &create(&object));
-    assert_eq!(
-        outcome.refusal(),
-        "policy p: metadata.labels.owner: it is missing: write whose it is"
-    );
-}
-
-#[rstest]
-#[case::refuses(
-    Rule::Owner,
-    "policy p: metadata.labels.owner: it is missing: write whose it is"
-)]
-#[case::traps(Rule::Trap, "policy p: it could not decide: it trapped")]
-#[case::breaks(Rule::Patch(json!([{"op": "remove", "path": "/x"}])), "policy p: its patch can't be applied")]
-#[case::renames(Rule::Patch(json!([{"op": "add", "path": "/metadata/namespace", "value": "kube-system"}])),
-    "policy p: metadata.namespace: its patch changes it, which nobody may")]
-fn a_policy_that_monitors_only_reports(#[case] policy: Rule, #[case] said: &str) {
-    let object = object(json!({"size": 1}));
-    let policies = [(policy, Mode::Protect)];
-    let outcome = mutate(&chain(&policies), &create(&object));
-    assert!(outcome.refusal().starts_with(said), "{outcome:?}");
-    let [(policy, _)] = policies;
-    let policies = [(policy, Mode::Monitor)];
-    let outcome = mutate(&chain(&policies), &create(&object));
-    assert!(outcome.is_allowed() && outcome.changed.is_none());
-    assert!(
-        outcome.notices()[0].starts_with(&format!("only monitored: {said}")),
-        "{outcome:?}"
-    );
-}
-
-#[test]
-fn a_patch_without_its_parents_says_what_is_missing() {
-    let patch = json!([
-        {"op": "add", "path": "/spec/a", "value": {}},
-        {"op": "add", "path": "/spec/a/b/c", "value": 1},
-    ]);
-    let object = object(json!({"size": 1}));
-    let policies = [(Rule::Patch(patch), Mode::Protect)];
-    let outcome = mutate(&chain(&policies), &create(&object));
-    assert_eq!(
-        outcome.refusal(),
-        "policy p: its patch can't be applied: there is no /spec/a/b for /spec/a/b/c to be in (operation 2): add that before"
-    );
-    assert_eq!(outcome.changed, None);
-}
-
-#[test]
-fn a_policy_that_monitors_changes_nothing() {
-    let patch = json!([{"op": "add", "path": "/spec/size", "value": 2}]);
-    let object = object(json!({"size": 1}));
-    let policies = [(Rule::Patch(patch), Mode::Monitor)];
-    let outcome = mutate(&chain(&policies), &create(&object));
-    assert_eq!(outcome.changed, None);
-    assert!(
-        outcome.notices()[0].contains("it would change the object"),
-        "{outcome:?}"
-    );
-}
-
-#[test]
 fn what_is_going_passes() {
     let old = object(json!({"size": 13}));
     let mut gone = object(json!({"size": 13, "trap": "default"}));
@@ -420,37 +350,6 @@ fn what_was_there_before_can_be_labelled() {
 }
 
 /// Whoever asks could bring it about that there is no time left for the policy.
-#[test]
-fn a_policy_that_was_not_asked_in_time_is_not_got_round() {
-    let old = object(json!({"size": 1}));
-    let mut labelled = old.clone();
-    labelled["metadata"]["labels"] = json!({"a": "b"});
-    let delete = Request {
-        operation: Operation::Delete,
-        ..create(&old)
-    };
-    let requests = [create(&old), update(&old, &labelled), delete];
-    let outcome = |rule, mode, request| validate(&chain(&[(rule, mode)]), request, 0);
-    for request in &requests {
-        let late = outcome(Rule::Late, Mode::Protect, request);
-        assert!(
-            late.refusal().contains("policy.admit: not done within the 0 ms"),
-            "{late:?}"
-        );
-        assert!(late.undecided);
-        assert!(outcome(Rule::Late, Mode::Monitor, request).is_allowed());
-    }
-    let [_, labels, deletes] = &requests;
-    for request in [labels, deletes] {
-        let broken = outcome(Rule::Trap, Mode::Protect, request);
-        assert!(broken.is_allowed() && !broken.undecided, "{broken:?}");
-    }
-    // What only the API server and its controllers write is nobody's to judge.
-    let mut freed = old.clone();
-    freed["metadata"]["finalizers"] = json!([]);
-    assert!(outcome(Rule::Late, Mode::Protect, &update(&old, &freed)).is_allowed());
-}
-
 #[test]
 fn who_could_not_decide_is_told_from_who_refuses() {
     for (spec, is_undecided) in [
@@ -571,19 +470,4 @@ fn what_was_found_before_is_looked_up() {
         .collect();
     assert_eq!(errors.len(), 1);
     assert_eq!(errors[0].field, "spec.f0");
-}
-
-#[test]
-fn a_policy_copies_nothing() {
-    let patch = json!([{"op": "copy", "from": "/spec", "path": "/spec/a"}]);
-    let object = object(json!({"size": 1}));
-    for mode in [Mode::Protect, Mode::Monitor] {
-        let outcome = mutate(&chain(&[(Rule::Patch(patch.clone()), mode)]), &create(&object));
-        let said = outcome.refusal() + &outcome.notices().concat();
-        assert!(
-            said.contains("its patch can't be applied: operation 1 is a `copy`, which no policy may use"),
-            "{said}"
-        );
-        assert_eq!(outcome.changed, None);
-    }
 }
