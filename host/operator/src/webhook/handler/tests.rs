@@ -215,6 +215,34 @@ async fn what_is_not_known_yet_is_waited_for_and_then_refused() {
     assert!(start.elapsed() >= Duration::from_secs(1));
 }
 
+#[rstest]
+#[case::small(0, true)]
+#[case::large(SMALL, false)]
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_the_stores_keeps_no_text(#[case] padding: usize, #[case] waits: bool) {
+    let handler = handler(1);
+    let mut body = scale("me", "h", 2);
+    body["request"]["userInfo"]["groups"] = json!(["g".repeat(padding)]);
+    let (step, body) = (Step::Validate, Bytes::from(body.to_string()));
+    let start = tokio::time::Instant::now();
+    let times = Times {
+        end: start + Duration::from_secs(50),
+        deadline: start + Duration::from_secs(60),
+    };
+    let look = handler.look(step, &body, times).await.ok();
+    let Some(look) = look else {
+        panic!("it was not looked at");
+    };
+    let answering = tokio::spawn({
+        let body = body.clone();
+        async move { handler.answer(step, body, look, times).await.status() }
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(answering.is_finished(), !waits);
+    assert!(body.is_unique());
+    assert_eq!(answering.await.ok(), Some(StatusCode::OK));
+}
+
 /// However large it has become: a finalizer can always be taken off.
 #[tokio::test]
 async fn what_is_being_deleted_passes() {
