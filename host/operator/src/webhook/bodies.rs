@@ -1,7 +1,8 @@
 //! The bytes of requests that are being read, of all together. No I/O.
 //!
 //! A request takes of them as its bytes arrive, whatever it announces. Where there are too many, who has the most loses a
-//! request: nobody keeps others out by requests that are large, or never end.
+//! request: nobody keeps others out by requests that are large, or never end. Tenants come from one address, that of an API
+//! server, so the first bytes of each request are free: what is small never waits for what is large.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,6 +17,8 @@ pub(super) struct Bodies(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     most: usize,
+    /// What each request has beside that.
+    free: usize,
     bytes: usize,
     bodies: HashMap<u64, Entry>,
     /// The number of the next one.
@@ -26,6 +29,7 @@ struct State {
 #[derive(Debug)]
 struct Entry {
     address: IpAddr,
+    /// Those that are free count, too.
     bytes: usize,
     lost: Arc<Notify>,
 }
@@ -39,10 +43,11 @@ pub(super) struct Body {
 }
 
 impl Bodies {
-    /// So many bytes together.
-    pub(super) fn new(most: usize) -> Self {
+    /// So many bytes together, beside the first ones of each request, which are `free`.
+    pub(super) fn new(most: usize, free: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
             most,
+            free,
             bytes: 0,
             bodies: HashMap::new(),
             next: 0,
@@ -78,17 +83,19 @@ impl Body {
     /// Takes so many bytes more. False where there is no room for them: nobody has more than this request's address would have.
     pub(super) fn grow(&self, bytes: usize) -> bool {
         let mut state = self.bodies.lock();
-        let Some(address) = state.bodies.get(&self.number).map(|entry| entry.address) else {
+        let Some(entry) = state.bodies.get(&self.number) else {
             return false;
         };
-        while state.bytes + bytes > state.most {
-            if !state.make_room(address, bytes) {
+        let (address, grown) = (entry.address, entry.bytes + bytes);
+        let more = state.counted(grown) - state.counted(entry.bytes);
+        while more > 0 && state.bytes + more > state.most {
+            if !state.make_room(address, more) {
                 return false;
             }
         }
         if let Some(entry) = state.bodies.get_mut(&self.number) {
-            entry.bytes += bytes;
-            state.bytes += bytes;
+            entry.bytes = grown;
+            state.bytes += more;
         }
         true
     }
@@ -106,11 +113,16 @@ impl Drop for Body {
 }
 
 impl State {
+    /// What a request that has so many bytes takes of those of all.
+    fn counted(&self, bytes: usize) -> usize {
+        bytes.saturating_sub(self.free)
+    }
+
     /// Takes a request away from the address that has the most, if that is more than the newcomer's would have: its largest.
     fn make_room(&mut self, newcomer: IpAddr, bytes: usize) -> bool {
         let mut sums: HashMap<IpAddr, usize> = HashMap::new();
         for entry in self.bodies.values() {
-            *sums.entry(entry.address).or_default() += entry.bytes;
+            *sums.entry(entry.address).or_default() += self.counted(entry.bytes);
         }
         let own = sums.get(&newcomer).copied().unwrap_or_default() + bytes;
         let most = sums.into_iter().max_by_key(|(_, sum)| *sum);
@@ -128,7 +140,7 @@ impl State {
 
     fn remove(&mut self, number: u64) {
         if let Some(entry) = self.bodies.remove(&number) {
-            self.bytes -= entry.bytes;
+            self.bytes -= self.counted(entry.bytes);
             entry.lost.notify_one();
         }
     }
@@ -153,7 +165,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_announces_much_and_sends_little_keeps_nobody_out() {
-        let bodies = Bodies::new(100);
+        let bodies = Bodies::new(100, 0);
         let greedy: Vec<_> = (0..100).map(|_| bodies.begin(address(1))).collect();
         assert!(greedy.iter().all(|body| body.grow(0)));
         let other = bodies.begin(address(2));
@@ -162,9 +174,21 @@ mod tests {
         assert!(bodies.begin(address(1)).grow(100), "what is over is given back");
     }
 
+    #[test]
+    fn what_is_small_never_waits_for_what_is_large() {
+        let bodies = Bodies::new(100, 10);
+        let [large, small, other] = [(); 3].map(|()| bodies.begin(address(1)));
+        assert!(large.grow(60) && large.grow(50) && !large.grow(1));
+        assert!(small.grow(4) && small.grow(6), "the first bytes are free");
+        assert!(!small.grow(1));
+        drop(large);
+        assert!(small.grow(1) && other.grow(109), "and are given back only once");
+        assert!(!other.grow(1));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_has_the_most_loses_a_request() {
-        let bodies = Bodies::new(100);
+        let bodies = Bodies::new(100, 0);
         let greedy = [60, 30].map(|bytes| {
             let body = bodies.begin(address(1));
             assert!(body.grow(bytes));

@@ -21,6 +21,9 @@ const LARGEST: usize = 4 << 20;
 /// Bytes of all requests that are being read.
 const ROOM: usize = 64 << 20;
 
+/// What each has beside that: one about a resource of the usual size never waits for others.
+const FREE: usize = 64 << 10;
+
 /// How long the body of a request may take.
 const BODY: Duration = Duration::from_secs(5);
 
@@ -39,7 +42,7 @@ impl Webhook {
     pub fn new(handler: Handler) -> Self {
         Self {
             handler: Arc::new(handler),
-            bodies: Bodies::new(ROOM),
+            bodies: Bodies::new(ROOM, FREE),
         }
     }
 
