@@ -36,7 +36,7 @@ use crate::convert;
 use crate::fields::FIELDS;
 use crate::findings::{keep_for_author, strictly};
 use crate::logic::Failure;
-use crate::policy::{Mode, Policy};
+use crate::policy::{LARGE, Mode, Policy};
 use object::Object;
 
 /// Whether a request passes without anybody being asked: objects that are being deleted, and updates that
@@ -255,7 +255,8 @@ fn policies(
                 match policy.mode {
                     Mode::Monitor => outcome.report(said),
                     // A policy that is broken must not keep what is there from being labelled and deleted. One that was
-                    // not asked in time is not broken, and whoever asks could bring that about to get round it.
+                    // not asked in time, or about too much, is not broken, and whoever asks could bring that about to get
+                    // round it.
                     Mode::Protect if is_harmless && had_a_chance => outcome.warn(said),
                     Mode::Protect => outcome.refuse_undecided(said),
                 }
@@ -283,7 +284,7 @@ fn policies(
 /// Why a policy could not decide.
 struct Undecided {
     why: String,
-    /// Whether there was time and room for it to decide.
+    /// Whether there was time and room for it to decide: for large objects its own limits may leave none.
     had_a_chance: bool,
 }
 
@@ -293,6 +294,7 @@ fn ask(
     object: &str,
     old: Option<&str>,
 ) -> Result<AdmissionResponse, Undecided> {
+    let is_large = object.len().max(old.map_or(0, str::len)) > LARGE;
     let request = AdmissionRequest {
         kind: convert::dask_kind(request.kind),
         operation: request.operation,
@@ -305,13 +307,13 @@ fn ask(
     match policy.rules.admit(&request) {
         Ok(answer) => answer.map_err(|why| Undecided {
             why,
-            had_a_chance: true,
+            had_a_chance: !is_large,
         }),
         Err(failure) => Err(Undecided {
             why: failure.to_string(),
             had_a_chance: failure
                 .downcast_ref::<CallError>()
-                .is_none_or(|call| call.failure.is_of_component()),
+                .is_none_or(|call| call.failure.is_of_component() && !is_large),
         }),
     }
 }

@@ -35,6 +35,10 @@ impl Rules for Component {
     }
 }
 
+/// Bytes of an object (JSON) up to which it is a component's own fault that it fails. Who writes a larger one may have made it
+/// so that the component exceeds its limits.
+pub const LARGE: usize = 256 << 10;
+
 /// What a policy's word counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dask_operator_render::logic::{Failure, Logic};
-use dask_operator_render::policy::Rules;
+use dask_operator_render::policy::{LARGE, Rules};
 use dask_operator_runtime::contract::{
     AdmissionRequest, AdmissionResponse, Answer, Finding, Observation, Plan, ResourceKind, Review,
     ReviewRequest,
@@ -12,9 +12,6 @@ use dask_operator_runtime::contract::{
 use dask_operator_runtime::{CallError, Failure as CallFailure};
 
 use super::guard::Guard;
-
-/// Failures about larger objects, in bytes, are no plugin's fault: they may be made to exceed its limits.
-const LARGE: usize = 256 << 10;
 
 /// Somebody who is watched over.
 pub(super) struct Guarded<T> {
@@ -25,7 +22,8 @@ pub(super) struct Guarded<T> {
 }
 
 impl<T> Guarded<T> {
-    /// Notes how a call about `object` (JSON) in that role went. What a plugin refuses or can't decide is no failure.
+    /// Notes how a call about `object` (JSON) in that role went. What a plugin refuses or can't decide is no failure, and
+    /// failures about objects that are [`LARGE`] are no plugin's fault.
     fn note<A>(&self, role: Role, object: &str, answer: Result<A, Failure>) -> Result<A, Failure> {
         match &answer {
             Ok(_) => self.guard.decides(Instant::now()),

@@ -97,12 +97,21 @@ impl Logic for Test {
 
 /// Whoever was asked before has used all the time.
 fn late() -> Failure {
+    failure(CallFailure::NoTime { left: Duration::ZERO })
+}
+
+/// It takes more memory than it has.
+fn exceeds() -> Failure {
+    failure(CallFailure::Memory { limit: 1 << 20 })
+}
+
+fn failure(what: CallFailure) -> Failure {
     Box::new(CallError {
         component: "p".into(),
         digest: Digest::of(b""),
         interface: "policy",
         function: "admit",
-        failure: Box::new(CallFailure::NoTime { left: Duration::ZERO }),
+        failure: Box::new(what),
     })
 }
 
@@ -113,6 +122,7 @@ enum Rule {
     Patch(Value),
     Trap,
     Late,
+    Exceeds,
 }
 
 impl Rules for Rule {
@@ -121,6 +131,7 @@ impl Rules for Rule {
         let verdict = match self {
             Self::Trap => return Err("it trapped".into()),
             Self::Late => return Err(late()),
+            Self::Exceeds => return Err(exceeds()),
             Self::Patch(patch) => Verdict::Patch(patch.to_string()),
             Self::Owner if object["metadata"]["labels"]["owner"].is_string() => Verdict::Allow,
             Self::Owner => Verdict::Refuse(vec![Finding {

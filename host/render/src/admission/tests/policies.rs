@@ -105,6 +105,30 @@ fn a_policy_that_was_not_asked_in_time_is_not_got_round() {
     assert!(outcome(Rule::Late, Mode::Protect, &update(&old, &freed)).is_allowed());
 }
 
+#[rstest]
+#[case::small(0, true)]
+#[case::large(LARGE, false)]
+fn a_policy_that_was_asked_about_too_much_is_not_got_round(#[case] padding: usize, #[case] passes: bool) {
+    let old = object(json!({"size": 1, "padding": "x".repeat(padding)}));
+    let mut labelled = old.clone();
+    labelled["metadata"]["labels"] = json!({"a": "b"});
+    let delete = Request {
+        operation: Operation::Delete,
+        ..create(&old)
+    };
+    for request in [update(&old, &labelled), delete] {
+        let outcome = validate(&chain(&[(Rule::Exceeds, Mode::Protect)]), &request, 0);
+        assert_eq!(
+            (outcome.is_allowed(), outcome.undecided),
+            (passes, !passes),
+            "{outcome:?}"
+        );
+        // Nobody asked one that is not there, however large the object is.
+        let held = validate(&chain(&[(Rule::Trap, Mode::Protect)]), &request, 0);
+        assert!(held.is_allowed(), "{held:?}");
+    }
+}
+
 #[test]
 fn a_policy_copies_nothing() {
     let patch = json!([{"op": "copy", "from": "/spec", "path": "/spec/a"}]);
