@@ -247,6 +247,7 @@ fn failed(message: &str, passes: bool) -> Decision {
     if passes {
         outcome.warnings.push(said);
     } else {
+        outcome.undecided = true;
         outcome.refusals.push(said);
     }
     Decision::Failed(outcome)

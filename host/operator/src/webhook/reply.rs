@@ -31,9 +31,12 @@ fn decided(answer: &mut Answer<'_>, step: Step, before: &Value, outcome: &Outcom
         }
         return Ok(());
     }
-    // What kubectl writes in brackets: Invalid, or Forbidden where a policy forbids it.
+    // What kubectl writes in brackets: Invalid, or Forbidden where a policy forbids it. Where somebody could not decide, that may
+    // be otherwise a moment later, and clients are to try again.
     let forbidden = outcome.refusals.iter().all(|said| !said.policy.is_empty());
-    let (code, reason) = if forbidden {
+    let (code, reason) = if outcome.undecided {
+        (503, "ServiceUnavailable")
+    } else if forbidden {
         (403, "Forbidden")
     } else {
         (422, "Invalid")
@@ -97,6 +100,16 @@ mod tests {
             outcome.refusals.push(Said::new("p", "", "no"))
         });
         assert_eq!(forbidden["status"]["code"], 403);
+        for policy in ["", "p"] {
+            let undecided = answered(Step::Mutate, |outcome| {
+                outcome.undecided = true;
+                outcome
+                    .refusals
+                    .push(Said::new(policy, "", "it is not known yet"));
+            });
+            assert_eq!(undecided["status"]["code"], 503);
+            assert_eq!(undecided["status"]["reason"], "ServiceUnavailable");
+        }
         let warned = answered(Step::Mutate, |outcome| {
             outcome.warnings.push(Said::new("", "spec.a", "hm"))
         });

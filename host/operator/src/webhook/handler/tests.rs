@@ -186,6 +186,7 @@ async fn nobody_has_fewer_workers_while_nobody_can_say_whether_that_is_right() {
         response["status"]["message"],
         "policy few: it could not decide: it trapped"
     );
+    assert_eq!(response["status"]["code"], 503);
 
     let handler = handler(10);
     let plugins = &handler.deciders.plugins;
@@ -200,6 +201,7 @@ async fn nobody_has_fewer_workers_while_nobody_can_say_whether_that_is_right() {
         response["status"]["message"],
         "nobody can say whether this is right: plugins: they are not listed yet"
     );
+    assert_eq!(response["status"]["reason"], "ServiceUnavailable");
 }
 
 #[tokio::test(start_paused = true)]
