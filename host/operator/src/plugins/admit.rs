@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::Catalog;
 use super::fetch::Sources;
+use super::own_time::OwnTime;
 use super::resource::{PluginKind, Resource};
 use super::{limits, prepare};
 
@@ -88,7 +89,12 @@ fn fits(component: &Component, resource: &Resource, sources: &Sources, remarks: 
     if let Err(failure) = wanted.and_then(|wanted| sources.rights.check(resource, &wanted)) {
         remarks.refusals.push((String::new(), failure.message));
     }
-    match component.validate_settings(&resource.settings()) {
+    let settings = resource.settings();
+    let said = match resource.id.namespace {
+        Some(_) => OwnTime { inner: component }.call(|component| component.validate_settings(&settings)),
+        None => component.validate_settings(&settings),
+    };
+    match said {
         Ok(findings) => remarks.refusals.extend(findings.into_iter().map(|finding| {
             let field = match finding.field.as_str() {
                 "" => SETTINGS.to_owned(),

@@ -58,7 +58,9 @@ pub use fetch::Sources;
 pub use kept::Kept;
 pub(crate) use loads::AT_ONCE as LOADS;
 pub use manager::{Manager, Parts, Swapped};
-pub use own_time::with_own_time;
+#[cfg(test)]
+pub(crate) use own_time::OwnTime;
+pub(crate) use own_time::with_own_time;
 pub use rights::TenantRights;
 pub(crate) use shares::places;
 pub use shares::{Denied, Permit, Shares, Whose};

@@ -8,7 +8,7 @@ use dask_operator_core::gate::kinds::{allowed, gives_rights};
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_render::findings::sentences;
-use dask_operator_render::logic::{ComponentLogic, interface};
+use dask_operator_render::logic::{ComponentLogic, Logic, interface};
 use dask_operator_render::policy::{Mode, Policy, Rules, title};
 use dask_operator_runtime::{Compiling, Component, Engine, Interface, LoadError};
 use tokio::sync::mpsc::UnboundedSender;
@@ -184,7 +184,11 @@ impl Workshop {
             inner,
             guard: guard.clone(),
         };
-        let mut plugin = Plugin::new(title.to_owned(), resource.settings(), Box::new(guarded))
+        let logic: Box<dyn Logic> = match resource.id.namespace {
+            Some(_) => Box::new(OwnTime { inner: guarded }),
+            None => Box::new(guarded),
+        };
+        let mut plugin = Plugin::new(title.to_owned(), resource.settings(), logic)
             .map_err(|error| LoadFailure::new(error.reason, error.to_string()))?;
         if resource.id.namespace.is_some() {
             plugin.whose = Whose::Tenants;

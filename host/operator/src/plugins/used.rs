@@ -10,6 +10,9 @@ const PART: u32 = 4;
 /// And so much at once, where they have used little before.
 const BURST: Duration = Duration::from_secs(10);
 
+/// Less than a timer can tell apart.
+const MOMENT: Duration = Duration::from_millis(1);
+
 /// Time that was used, of which one part in so many of the time that passes is forgotten.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Used {
@@ -39,6 +42,12 @@ impl Used {
         self.left(now) >= BURST
     }
 
+    /// When it is less again; none where it is now.
+    pub(crate) fn overdrawn_until(&self, now: Instant) -> Option<Instant> {
+        let beyond = self.left(now).saturating_sub(BURST);
+        self.is_overdrawn(now).then(|| now + beyond * self.part + MOMENT)
+    }
+
     /// So much more was used.
     pub(crate) fn add(&mut self, took: Duration, now: Instant) {
         self.until = self.until.max(now) + took * self.part;
@@ -60,6 +69,9 @@ mod tests {
         assert!(!used.is_overdrawn(at(104)));
         used.add(Duration::from_secs(3), at(104));
         assert!(used.is_overdrawn(at(104)) && !used.is_overdrawn(at(105)));
+        assert_eq!(used.overdrawn_until(at(104)), Some(at(104) + MOMENT));
+        assert!(!used.is_overdrawn(at(104) + MOMENT));
+        assert_eq!(used.overdrawn_until(at(105)), None);
         assert_eq!(used.left(at(200)), Duration::ZERO);
     }
 }

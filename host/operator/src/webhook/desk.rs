@@ -8,11 +8,12 @@
 //! one for each namespace, and a part of a processor in the long run. Where too much text waits, who has most of it there loses
 //! what came last.
 //!
-//! What a namespace's own plugins take is counted by the same type as where they are called for plans, and apart from that: who
-//! has used up the one still has the other. Whose turn it is, is another question here than for plans (`plugins::Shares`). The API
-//! server waits for seconds only, so the order goes by what a namespace has at this moment and not by what it has used of late,
-//! and who can't begin in time goes away; and a place comes with memory for trees and with a bound on the text that waits, which
-//! a pass has elsewhere (`reconcile::room`). One type for both would be two orders side by side.
+//! What a namespace's own plugins take, and nothing else, is counted by the same type as where they are called for plans, and
+//! apart from that: who has used up the one still has the other. Requests of who has used up this one wait as for a place, until
+//! enough of it is forgotten. Whose turn it is, is another question here than for plans (`plugins::Shares`). The API server waits
+//! for seconds only, so the order goes by what a namespace has at this moment and not by what it has used of late, and who can't
+//! begin in time goes away; and a place comes with memory for trees and with a bound on the text that waits, which a pass has
+//! elsewhere (`reconcile::room`). One type for both would be two orders side by side.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,12 +21,13 @@ use std::time::Duration;
 
 use dask_operator_runtime::until;
 use thiserror::Error;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::review::MOST_BYTES;
-use crate::plugins::{Used, Whose};
+use crate::plugins::{Used, Whose, with_own_time};
 
 /// Threads for each processor on which requests are looked at: what that takes grows with their text only.
 const LOOKS: usize = 1;
@@ -41,6 +43,9 @@ const OF_NAMESPACE: usize = MOST_BYTES;
 
 /// What each has beside that, and so never waits for larger ones: an update of an object of some 100 KiB.
 const FREE: usize = 4 << 20;
+
+/// What policies of a namespace's own have of the time for a request, together: the rest is for those of the cluster.
+const OWN_TIME: Duration = Duration::from_secs(2);
 
 /// Text of all requests that wait.
 const WAITING: usize = 32 << 20;
@@ -147,7 +152,8 @@ struct Ticket {
 struct Place {
     order: Arc<Mutex<Order>>,
     turn: Turn,
-    begun: Instant,
+    /// Time that plugins of the namespace took in it.
+    used: Duration,
 }
 
 impl Desk {
@@ -183,7 +189,11 @@ impl Desk {
         let Ok(Ok(place)) = timeout_at(times.end, self.looks.clone().acquire_owned()).await else {
             return Err(Unanswered::Busy);
         };
-        on_thread(place, times, work).await
+        let work = move || {
+            let _place = place;
+            work()
+        };
+        on_thread(times, work).await
     }
 
     /// Does `work` when it is its turn, which must be before `begin`. What it asks components ends with `times.end`.
@@ -198,41 +208,75 @@ impl Desk {
         times: Times,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Unanswered> {
-        let place = self.place(turn, begin).await?;
-        on_thread(place, times, work).await
+        let mut place = self.place(turn, begin).await?;
+        let own_time = self.own_time(&place.turn);
+        let work = move || {
+            let (done, used) = with_own_time(own_time, work);
+            place.used = used;
+            drop(place);
+            done
+        };
+        on_thread(times, work).await
+    }
+
+    /// What policies of a namespace's own have. Where it is not their turn, plugins that are changed are asked about their
+    /// settings: they are not where they have used up what is theirs, and then the change passes all the same.
+    fn own_time(&self, turn: &Turn) -> Duration {
+        let is_overdrawn = lock(&self.order).is_overdrawn(&turn.namespace, Instant::now());
+        if turn.whose == Whose::Operators && is_overdrawn {
+            Duration::ZERO
+        } else {
+            OWN_TIME
+        }
     }
 
     /// Waits for a place.
     async fn place(&self, turn: Turn, begin: Instant) -> Result<Place, Unanswered> {
         let (grant, granted) = oneshot::channel();
+        let (namespace, whose) = (turn.namespace.clone(), turn.whose);
         {
             let mut order = lock(&self.order);
-            let account = order.accounts.get(&turn.namespace);
-            let is_overdrawn = account.is_some_and(|account| account.by_its_own.is_overdrawn(Instant::now()));
-            if turn.whose == Whose::Tenants && is_overdrawn {
-                return Err(Unanswered::Overdrawn(turn.namespace));
-            }
             order.waiting.push(Ticket { turn, grant });
             order.turn_away();
         }
         serve(&self.order);
         match timeout_at(begin, granted).await {
             Ok(Ok(place)) => Ok(place),
-            _ => Err(Unanswered::Busy),
+            Ok(Err(_)) => Err(Unanswered::Busy),
+            Err(_) => {
+                let is_overdrawn = lock(&self.order).is_overdrawn(&namespace, Instant::now());
+                Err(if whose == Whose::Tenants && is_overdrawn {
+                    Unanswered::Overdrawn(namespace)
+                } else {
+                    Unanswered::Busy
+                })
+            }
         }
+    }
+
+    /// Plugins of a namespace have used so much in a turn.
+    #[cfg(test)]
+    pub(super) async fn charge(&self, turn: Turn, used: Duration) {
+        if let Ok(mut place) = self.place(turn, Instant::now()).await {
+            place.used = used;
+        }
+    }
+
+    /// What a namespace's own plugins have used.
+    #[cfg(test)]
+    pub(super) fn used(&self, namespace: &str) -> Duration {
+        let order = lock(&self.order);
+        let account = order.accounts.get(namespace);
+        account.map_or(Duration::ZERO, |account| account.by_its_own.left(Instant::now()))
     }
 }
 
-/// Does `work` on a thread, which has `place` until it has ended.
+/// Does `work` on a thread.
 async fn on_thread<T: Send + 'static>(
-    place: impl Send + 'static,
     times: Times,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Unanswered> {
-    let work = spawn_blocking(move || {
-        let _place = place;
-        until(times.end.into_std(), work)
-    });
+    let work = spawn_blocking(move || until(times.end.into_std(), work));
     match timeout_at(times.deadline, work).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(Unanswered::Failed(error.to_string())),
@@ -254,7 +298,7 @@ fn serve(order: &Arc<Mutex<Order>>) {
             let place = Place {
                 order: order.clone(),
                 turn,
-                begun: Instant::now(),
+                used: Duration::ZERO,
             };
             granted.push((grant, place));
         }
@@ -267,12 +311,26 @@ fn serve(order: &Arc<Mutex<Order>>) {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        lock(&self.order).ended(&self.turn, self.begun.elapsed());
+        let overdrawn_until = lock(&self.order).ended(&self.turn, self.used);
         serve(&self.order);
+        // Whose plugins have used too much waits for no place that comes free. Without a runtime nobody waits at all.
+        if let (Some(until), Ok(runtime)) = (overdrawn_until, Handle::try_current()) {
+            let order = self.order.clone();
+            runtime.spawn(async move {
+                sleep_until(until).await;
+                serve(&order);
+            });
+        }
     }
 }
 
 impl Order {
+    /// Whether a namespace's own plugins have used more than what is theirs.
+    fn is_overdrawn(&self, namespace: &str, now: Instant) -> bool {
+        let account = self.accounts.get(namespace);
+        account.is_some_and(|account| account.by_its_own.is_overdrawn(now))
+    }
+
     /// Who can have a place and memory now, who has least of the places first. Who needs more memory than there is does not wait
     /// for ever because others need less.
     fn first(&self) -> Option<usize> {
@@ -282,12 +340,14 @@ impl Order {
         let account = |at: usize| self.accounts.get(&self.waiting[at].turn.namespace);
         let mut order: Vec<_> = (0..self.waiting.len()).collect();
         order.sort_by_cached_key(|at| account(*at).map_or(0, |account| account.places));
+        let now = Instant::now();
         let mut is_short = false;
         order.into_iter().find(|at| {
             let turn = &self.waiting[*at].turn;
             let (places, has, is_asked) =
                 account(*at).map_or((0, 0, false), |a| (a.places, a.memory, a.is_asked));
-            let is_held_up = turn.whose == Whose::Tenants && (is_asked || self.free_for_tenants == 0);
+            let is_held_up = turn.whose == Whose::Tenants
+                && (is_asked || self.free_for_tenants == 0 || self.is_overdrawn(&turn.namespace, now));
             let wanted = turn.memory();
             if places >= self.most || is_held_up || (wanted > 0 && has + wanted > OF_NAMESPACE) {
                 return false;
@@ -323,27 +383,33 @@ impl Order {
         Some(ticket)
     }
 
-    /// Work has ended that took so long.
-    fn ended(&mut self, turn: &Turn, took: Duration) {
+    /// Work has ended in which plugins of the namespace have used so much time. Returns when they may be asked again, where that
+    /// is too much.
+    fn ended(&mut self, turn: &Turn, used: Duration) -> Option<Instant> {
         let now = Instant::now();
         self.free += 1;
         self.memory += turn.memory();
         if turn.whose == Whose::Tenants {
             self.free_for_tenants += 1;
         }
+        let mut overdrawn_until = None;
         // Who has a place has an account.
         if let Some(account) = self.accounts.get_mut(&turn.namespace) {
             account.places -= 1;
             account.memory -= turn.memory();
             if turn.whose == Whose::Tenants {
                 account.is_asked = false;
-                account.by_its_own.add(took, now);
+            }
+            account.by_its_own.add(used, now);
+            if !used.is_zero() {
+                overdrawn_until = account.by_its_own.overdrawn_until(now);
             }
         }
         if self.accounts.len() > ACCOUNTS {
             self.accounts
                 .retain(|_, account| account.places > 0 || !account.by_its_own.left(now).is_zero());
         }
+        overdrawn_until
     }
 
     /// Sends those away who came last of the namespace of which most waits, until what waits is not too much.

@@ -145,19 +145,53 @@ async fn plugins_of_namespaces_leave_places_to_others() {
 #[tokio::test(start_paused = true)]
 async fn plugins_of_a_namespace_have_a_part_of_the_time() {
     let desk = Desk::new(2);
-    let mut seconds = 0;
-    while let Some(place) = place(&desk, own("a")).await {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        drop(place);
-        seconds += 1;
+    let second = Duration::from_secs(1);
+    let mut turns = 0;
+    while let Some(mut place) = place(&desk, own("a")).await {
+        tokio::time::sleep(second).await;
+        place.used = 2 * second;
+        turns += 1;
     }
     // Ten seconds at once, and a quarter of those that have passed.
-    assert_eq!(seconds, 13);
-    let said = desk.place(own("a"), Instant::now()).await.err();
+    assert_eq!(turns, 6);
+    let said = desk.place(own("a"), Instant::now() + second).await.err();
     assert_eq!(said, Some(Unanswered::Overdrawn("a".into())));
     assert!(place(&desk, turn("a")).await.is_some() && place(&desk, own("b")).await.is_some());
+    assert_eq!(desk.own_time(&turn("a")), Duration::ZERO);
+    assert_eq!(desk.own_time(&turn("b")), OWN_TIME);
+    // Three quarters of a second are too much: a second of the three in which they are forgotten has passed.
+    let start = Instant::now();
+    assert!(desk.place(own("a"), start + 60 * second).await.is_ok());
+    let waited = start.elapsed();
+    assert!(waited > second && waited < 3 * second, "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_take_in_a_turn_of_plugins_of_a_namespace_is_not_theirs() {
+    let desk = Desk::new(2);
+    let place = place(&desk, own("a")).await;
+    assert!(place.is_some());
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert!(place(&desk, own("a")).await.is_some());
+    drop(place);
+    assert_eq!(desk.used("a"), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waited_for_a_place_waits_for_the_time_too() {
+    let desk = Arc::new(Desk::new(2));
+    let second = Duration::from_secs(1);
+    let held = place(&desk, own("a")).await;
+    let waiting = tokio::spawn({
+        let desk = desk.clone();
+        async move { desk.place(own("a"), Instant::now() + 60 * second).await.is_ok() }
+    });
+    tokio::time::sleep(second).await;
+    let start = Instant::now();
+    if let Some(mut place) = held {
+        place.used = 12 * second;
+    }
+    assert!(waiting.await.unwrap_or_default());
+    assert!(start.elapsed() >= 8 * second, "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

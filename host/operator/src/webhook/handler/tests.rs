@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use dask_operator_core::parent::DaskKind;
 use dask_operator_render::logic::{Failure, Logic};
@@ -15,7 +16,7 @@ use serde_json::json;
 use super::*;
 use crate::kinds::ExtraKinds;
 use crate::metrics::Metrics;
-use crate::plugins::{Catalog, Entry, Plugin, PluginId, Plugins, Scope, Sources, Unknown};
+use crate::plugins::{Catalog, Entry, OwnTime, Plugin, PluginId, Plugins, Scope, Sources, Unknown};
 use crate::webhook::scale::tests::stores;
 
 /// Finds everything right.
@@ -302,12 +303,7 @@ async fn plugins_of_the_namespace_are_asked_in_a_turn_of_their_own(
     #[case] is_allowed: bool,
     #[case] said: &str,
 ) {
-    let handler = handler(1);
-    let plugins = &handler.deciders.plugins;
-    let catalog = plugins
-        .catalog()
-        .with(vec![own_policy(Box::new(Few))], BTreeMap::new());
-    plugins.exchange(catalog);
+    let handler = handler_of_tenant(Box::new(Few), Box::new(Few));
     let mut body = scale("me", "g", 2);
     let request = &mut body["request"];
     request["kind"] = json!({"group": "kubernetes.dask.org", "version": "v1", "kind": "DaskWorkerGroup"});
@@ -322,6 +318,70 @@ async fn plugins_of_the_namespace_are_asked_in_a_turn_of_their_own(
         let message = response["status"]["message"].as_str().unwrap_or_default();
         assert!(message.starts_with(said), "{message}");
     }
+}
+
+/// Allows everything after a while.
+struct Slow(Duration);
+
+impl Rules for Slow {
+    fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+        std::thread::sleep(self.0);
+        Ok(Ok(AdmissionResponse {
+            verdict: Verdict::Allow,
+            warnings: Vec::new(),
+        }))
+    }
+
+    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+        Ok(Ok(Review::Allow))
+    }
+}
+
+/// A webhook with a policy of the cluster, and one of the namespace `n`.
+fn handler_of_tenant(of_cluster: Box<dyn Rules>, own: Box<dyn Rules>) -> Arc<Handler> {
+    let handler = handler_with(1, of_cluster);
+    let plugins = &handler.deciders.plugins;
+    let catalog = plugins.catalog().with(vec![own_policy(own)], BTreeMap::new());
+    plugins.exchange(catalog);
+    handler
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_plugins_of_the_namespace_take_is_theirs() {
+    let (short, long) = (Duration::from_millis(20), Duration::from_millis(500));
+    let own = OwnTime { inner: Slow(short) };
+    let handler = handler_of_tenant(Box::new(Slow(long)), Box::new(own));
+    let (_, response) = ask(&handler, scale("me", "g", 2).to_string()).await;
+    assert_eq!(response["allowed"], true, "{response}");
+    let used = handler.desk.used("n");
+    assert!(used >= short && used < long, "{used:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn plugins_can_be_changed_whatever_they_have_used() {
+    let handler = handler_of_tenant(Box::new(Few), Box::new(Few));
+    let turn = Turn {
+        namespace: "n".into(),
+        whose: Whose::Tenants,
+        text: 0,
+        tree: 0,
+    };
+    handler.desk.charge(turn, Duration::from_secs(60)).await;
+    let mut body = scale("me", "g", 2);
+    let request = &mut body["request"];
+    request["kind"] = json!({"group": "kubernetes.dask.org", "version": "v1", "kind": "DaskPlugin"});
+    request["subResource"] = Value::Null;
+    request["operation"] = json!("CREATE");
+    request["object"] = json!({"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskPlugin",
+        "metadata": {"name": "own", "namespace": "n"}, "spec": {"source": {"configMap": {"name": "a", "key": "b"}}}});
+    let start = tokio::time::Instant::now();
+    let (code, _) = ask(&handler, body.to_string()).await;
+    assert_eq!(code, StatusCode::OK);
+    assert!(start.elapsed() < Duration::from_secs(1));
+    let (code, text) = ask(&handler, scale("me", "g", 2).to_string()).await;
+    assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE);
+    let said = text.as_str().unwrap_or_default();
+    assert!(said.contains("namespace n have used their part"), "{said}");
 }
 
 #[tokio::test]
