@@ -76,8 +76,8 @@ pub enum Unanswered {
     Busy,
     /// Plugins of the namespace itself take too much time.
     #[error(
-        "the plugins of the namespace {0} have used their part of the operator's time, which is a quarter of a processor in \
-         the long run: try again in a minute; make them faster, or have fewer of them"
+        "the plugins of the namespace {0} have used their part of the operator's time for requests, which is a quarter of a \
+         processor in the long run: try again in a minute; make them faster, or have fewer of them"
     )]
     Overdrawn(String),
     /// It took too long.

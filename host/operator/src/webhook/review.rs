@@ -52,7 +52,8 @@ pub enum ReviewError {
     Body(String),
     /// It has too many parts.
     #[error(
-        "the request would take {0} MiB of memory, more than {most}: write the resource with fewer fields and items",
+        "the request would take {0} MiB of memory, more than {most}: write the resource with fewer fields and items. An \
+         update counts as it was and as it shall be: where the former is too large, delete the resource and create it anew",
         most = MOST_BYTES >> 20
     )]
     Large(usize),
