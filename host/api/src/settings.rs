@@ -1,4 +1,4 @@
-//! PluginSettings of components, which only the component reads.
+//! Settings of components, which only the component reads.
 
 use std::sync::Arc;
 
