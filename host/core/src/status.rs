@@ -139,6 +139,8 @@ fn is_nothing(value: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use rstest::rstest;
 
     use super::*;
@@ -175,7 +177,8 @@ mod tests {
     }
 
     /// With a look through all that there are for each of them this would take minutes.
-    #[test]
+    #[rstest]
+    #[timeout(Duration::from_secs(20))]
     fn many_conditions_take_no_longer_each() {
         let all: Vec<_> = (0..100_000)
             .map(|number| condition(&format!("Number{number}"), ConditionStatus::True, "New"))

@@ -465,7 +465,8 @@ fn an_update_warns_of_what_it_changes_only() {
 }
 
 /// Each compared with each would take minutes.
-#[test]
+#[rstest]
+#[timeout(Duration::from_secs(20))]
 fn what_was_found_before_is_looked_up() {
     let finding = |i: u32| Finding {
         severity: Severity::Error,
