@@ -37,8 +37,8 @@ REVIEWED = 4
 #: Plugins with heavy settings, and clusters with a heavy spec: how many, and of how many small objects each.
 HEAVY_PLUGINS, HEAVY_SETTINGS = 25, 150_000
 HEAVY_CLUSTERS, HEAVY_SPEC = 16, 195_000
-#: Small objects of a request that the webhook still reads: 117 MiB of memory.
-HEAVY_REQUEST = 190_000
+#: Small objects of a request that the webhook still reads: 60 MiB of memory.
+HEAVY_REQUEST = 78_000
 #: Seconds that what is heavy stays: an operator that is started again reads it again.
 STAYS = 60
 #: Lists of one key: levels, items of each list, clusters with them.
