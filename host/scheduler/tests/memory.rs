@@ -69,7 +69,6 @@ type Encoding = fn(u32) -> Vec<u8>;
 async fn no_answer_costs_more_than_some_times_the_largest_message() {
     let options = Options {
         call_timeout: Duration::from_secs(300),
-        max_message: 32 << 20,
         ..Options::default()
     };
     let limit = options.max_message;
@@ -78,7 +77,7 @@ async fn no_answer_costs_more_than_some_times_the_largest_message() {
         (600_000, short, false),
         (most, short, true),
         // As many as there is room for.
-        (20_000, long, true),
+        (64_000, long, true),
     ];
     for (workers, worker, is_taken_in) in cases {
         let address = server(move |_, mut stream| async move {
