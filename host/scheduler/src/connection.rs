@@ -139,7 +139,7 @@ impl Connection {
             Err(_) => {
                 let address = self.address.clone();
                 let error = if share.waits() {
-                    Error::Busy { address, limit }
+                    Error::Busy { address }
                 } else {
                     Error::TimedOut {
                         address,
@@ -167,6 +167,7 @@ impl Connection {
         let address = self.address.clone();
         match error {
             WireError::TooLarge { size, limit } => Error::TooLarge { address, size, limit },
+            WireError::NoneLeft => Error::Busy { address },
             WireError::Garbage { .. } => self.protocol(phase, error),
             WireError::Io(error) => io_error(address, phase, error),
             WireError::Closed | WireError::Truncated { .. } => Error::Lost {
@@ -184,7 +185,9 @@ impl Connection {
             WireError::Truncated { head } => head.clone(),
             WireError::Garbage { head, .. } => head.to_vec(),
             WireError::TooLarge { size, .. } => size.to_le_bytes().to_vec(),
-            WireError::Closed | WireError::Io(_) => return self.error(Phase::Handshake, error),
+            WireError::Closed | WireError::Io(_) | WireError::NoneLeft => {
+                return self.error(Phase::Handshake, error);
+            }
         };
         // The head of a TLS record: alert or handshake, version 3.x.
         if matches!(head.as_slice(), [0x15 | 0x16, 0x03, ..]) {

@@ -39,14 +39,12 @@ pub enum Error {
     },
     /// Answers of others took the memory that there is for all. It is nothing that this scheduler did.
     #[error(
-        "the answer of {address} could not be taken in within {limit:?}: what others in its namespace and elsewhere answer takes \
-         the memory that there is for it; it is asked again"
+        "the answer of {address} could not be taken in: what others in its namespace and elsewhere answer takes the memory that \
+         there is for it; it is asked again"
     )]
     Busy {
         /// Who was asked.
         address: String,
-        /// How long.
-        limit: Duration,
     },
     /// The connection ended before the answer was complete.
     #[error("{address} ended the connection during {phase}: {reason}")]

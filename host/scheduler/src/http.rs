@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use crate::address;
 use crate::bounded::Items;
-use crate::budget::Share;
+use crate::budget::{NoneLeft, Share};
 use crate::connection::tcp;
 use crate::decoding::Received;
 use crate::error::{Error, Phase, WORDS};
@@ -303,7 +303,10 @@ impl HttpScheduler {
             if size as u64 > limit {
                 return Err(too_large(size as u64));
             }
-            share.cover(size).await;
+            let covered = share.cover(size).await;
+            covered.map_err(|NoneLeft| Error::Busy {
+                address: self.url.clone(),
+            })?;
             grow(&mut bytes, piece.len());
             bytes.extend_from_slice(&piece);
         }
@@ -314,7 +317,7 @@ impl HttpScheduler {
     fn late(&self, phase: Phase, limit: Duration, share: &Share) -> Error {
         let address = self.url.clone();
         if share.waits() {
-            return Error::Busy { address, limit };
+            return Error::Busy { address };
         }
         Error::TimedOut {
             address,

@@ -22,7 +22,7 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::budget::{PIECE, Share};
+use crate::budget::{NoneLeft, PIECE, Share};
 
 /// Why no message could be read.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,9 @@ pub enum WireError {
         /// What is allowed.
         limit: u64,
     },
+    /// Other messages have the memory that there is for it.
+    #[error("there is no memory for the message now")]
+    NoneLeft,
     /// The head of the message contradicts itself.
     #[error("{what}; its first bytes are {head:02x?}")]
     Garbage {
@@ -129,7 +132,8 @@ pub(crate) async fn read_rest(
     let mut missing = first;
     while missing > 0 {
         let piece = missing.min(PIECE as u64);
-        share.cover(frame.len() + piece as usize).await;
+        let covered = share.cover(frame.len() + piece as usize).await;
+        covered.map_err(|NoneLeft| WireError::NoneLeft)?;
         grow(&mut frame, piece as usize);
         let read = reader.take(piece).read_to_end(&mut frame).await?;
         missing -= read as u64;
