@@ -151,17 +151,20 @@ impl Reconciler {
         let ground = Arc::new(ground);
         let plan = self.ask(&ground.plugin, &key.namespace, observation).await?;
         // There must not be ever more of these that wait to be looked at.
-        share.extend(text_bytes(&plan))?;
+        let text = text_bytes(&plan);
+        share.extend(text)?;
         let first = {
             let (ground, memory) = (ground.clone(), self.memory.clone());
             self.aside
                 .run(&key.namespace, move || ground.first(plan, &memory, share))
                 .await?
         };
-        let (mut plan, share) = match first {
+        let (mut plan, mut share) = match first {
             First::Passed(planned) => return Ok(*planned),
             First::ToReview(plan, share) => (*plan, share),
         };
+        // The trees are gone until it has passed.
+        share.lend(text);
         let children = std::mem::take(&mut plan.children);
         let (policies, parent) = (ground.policies.clone(), ground.observed.parent.json.clone());
         let reviewed = self

@@ -23,7 +23,7 @@ use crate::written::{Failures, Written, Wrote};
 impl Reconciler {
     /// Writes all changes, many at once. One that fails does not stop the others,
     /// unless all of its kind would fail likewise. `wanted` is how many children the plan has; `share` is the room in memory that
-    /// the changes have: that of a thousand pods is given back as they are made.
+    /// the changes have: that of the texts of a thousand pods is given back as they are made, the rest after the last one.
     pub(super) async fn write_children(
         &self,
         key: &ParentKey,

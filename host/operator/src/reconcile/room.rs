@@ -3,6 +3,9 @@
 //! A pass for which there is no room does not wait for it: it ends, so that another one is gone over in its place, and comes
 //! again soon. It is noted what it wanted, so that who comes later and wants less is not first for ever. First is who has least
 //! in its namespace, and of these who came first.
+//!
+//! While policies are asked about a plan, others have its room: that may take seconds, and the plan is no more than text then.
+//! A pass that finds none afterwards begins anew, and keeps what it has the next time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,6 +53,8 @@ pub(crate) struct Share {
     room: Room,
     key: ParentKey,
     bytes: usize,
+    /// Whether it found no room when it came before.
+    comes_again: bool,
 }
 
 /// There is no room now: begin anew later, with nothing in hand.
@@ -73,6 +78,7 @@ impl Room {
             room: self.clone(),
             key: key.clone(),
             bytes: 0,
+            comes_again: wanted.is_some(),
         };
         share.extend(wanted.unwrap_or(0))?;
         Ok(share)
@@ -158,6 +164,14 @@ impl Share {
     /// For how many bytes it is; none where they are few.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Gives back for a while what is more than so many bytes need. Who comes again because it found no room keeps all: it
+    /// might find none once more, again and again.
+    pub(crate) fn lend(&mut self, bytes: usize) {
+        if !self.comes_again {
+            self.reduce(bytes);
+        }
     }
 
     /// Gives back what is more than so many bytes need.
@@ -248,6 +262,25 @@ mod tests {
         assert!(pass(&room, "a", "3", 5).is_none(), "it came after the other one");
         drop((first, second));
         assert!(pass(&room, "a", "2", 100).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_lent_is_for_others_and_is_lost_once_only() {
+        let room = Room::default();
+        let Some(mut first) = pass(&room, "a", "1", 200) else {
+            panic!("there is room");
+        };
+        first.lend(20 << 20);
+        assert_eq!(first.bytes(), 20 << 20);
+        let other = pass(&room, "b", "1", 100);
+        assert!(other.is_some());
+        assert_eq!(first.extend(200 << 20), Err(NoRoom));
+        drop((first, other));
+        let again = room.begin(&key("a", "1")).map(|mut share| {
+            share.lend(20 << 20);
+            share.bytes()
+        });
+        assert_eq!(again, Ok(200 << 20));
     }
 
     #[tokio::test(start_paused = true)]
