@@ -35,8 +35,9 @@ const LOOKS: usize = 1;
 /// Threads for each processor on which they are decided.
 const AT_ONCE: usize = 2;
 
-/// Memory for the trees of all requests that are decided. Each is copied a few times meanwhile.
-const MEMORY: usize = 192 << 20;
+/// Memory for the trees of all requests that are decided. Of each there are up to four meanwhile: the object, what it is completed
+/// to, what policies make of it, and what is planned from it.
+const MEMORY: usize = 128 << 20;
 
 /// What those of a namespace have of it: as much as the largest request.
 const OF_NAMESPACE: usize = MOST_BYTES;
