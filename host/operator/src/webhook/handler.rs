@@ -143,7 +143,7 @@ impl Handler {
     }
 
     fn outline(&self, body: &Bytes, heard: &OnceLock<Heard>) -> Looked {
-        match review::outline(body) {
+        match review::outline(body, self.deciders.own_user.as_deref()) {
             Ok(Outline::Asks { namespace, bytes }) => Looked::Asks(Turn {
                 whose: self.deciders.whose(&namespace),
                 namespace,

@@ -145,7 +145,8 @@ impl Question {
 /// What is known of a request before its objects are read.
 #[derive(Debug)]
 pub enum Outline {
-    /// Nobody needs to be asked, because a Dask resource is being deleted. However large it is, what waits for that goes on.
+    /// Nobody needs to be asked: a Dask resource is being deleted, and however large it is, what waits for that goes on; or the
+    /// operator itself updates one that is too large to be read.
     Goes {
         /// What stands in the answer.
         uid: String,
@@ -161,23 +162,27 @@ pub enum Outline {
     },
 }
 
-/// Looks at a request. Blocks for a moment, and takes no memory.
+/// Looks at a request. Blocks for a moment, and takes no memory. `own_user` is the operator itself, if that is known.
 ///
 /// # Errors
 ///
 /// When it is none, or too large to be read.
-pub fn outline(body: &[u8]) -> Result<Outline, ReviewError> {
+pub fn outline(body: &[u8], own_user: Option<&str>) -> Result<Outline, ReviewError> {
     let request = request::<wire::Sketch>(body)?;
+    let bytes = tree_bytes(body);
     let is_update = request.operation == wire::Operation::Update && request.old_object.is_some();
+    let is_going = || request.object.as_ref().is_some_and(wire::Sketch::is_going);
+    let user = || serde_json::from_str::<wire::User>(request.user_info);
+    let is_own = || own_user.is_some_and(|own| user().is_ok_and(|user| user.username == own));
     if let About::Dask(kind) = about(&request)?
         && is_update
-        && request.object.as_ref().is_some_and(wire::Sketch::is_going)
+        && (is_going() || (bytes > MOST_BYTES && is_own()))
     {
         let uid = request.uid;
         return Ok(Outline::Goes { uid, kind });
     }
     let namespace = request.namespace.unwrap_or_default();
-    let bytes = fitting(tree_bytes(body))?;
+    let bytes = fitting(bytes)?;
     Ok(Outline::Asks { namespace, bytes })
 }
 

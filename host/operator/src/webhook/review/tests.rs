@@ -68,7 +68,7 @@ fn scaling(#[case] resource: &str, #[case] kind: DaskKind) {
 
 /// What is looked at before it is read: the namespace and the bytes, `goes`, or what is wrong.
 fn outlined(review: &Value) -> String {
-    match outline(review.to_string().as_bytes()) {
+    match outline(review.to_string().as_bytes(), Some("operator")) {
         Ok(Outline::Asks { namespace, bytes }) if bytes < 1 << 20 => namespace,
         Ok(Outline::Asks { bytes, .. }) => bytes.to_string(),
         Ok(Outline::Goes { uid, kind }) => format!("{} {uid} goes", kind.kind()),
@@ -106,6 +106,27 @@ fn what_is_being_deleted_is_not_read() {
     let mut stays = review("UPDATE", "DaskCluster");
     stays["request"]["object"]["metadata"]["deletionTimestamp"] = Value::Null;
     assert_eq!(outlined(&stays), "n");
+}
+
+/// Its own update of a group that a large cluster has is not refused for what is large in both.
+#[test]
+fn what_the_operator_updates_is_never_too_large() {
+    let by = |user: &str, operation, kind| {
+        let mut review = bomb(review(operation, kind));
+        review["request"]["userInfo"]["username"] = json!(user);
+        outlined(&review)
+    };
+    assert_eq!(
+        by("operator", "UPDATE", "DaskWorkerGroup"),
+        "DaskWorkerGroup u goes"
+    );
+    for said in [
+        by("me", "UPDATE", "DaskWorkerGroup"),
+        by("operator", "CREATE", "DaskWorkerGroup"),
+        by("operator", "UPDATE", "DaskPlugin"),
+    ] {
+        assert!(said.contains("more than 64"), "{said}");
+    }
 }
 
 #[test]
