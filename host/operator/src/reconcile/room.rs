@@ -265,6 +265,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_namespace_with_many_is_not_always_first() {
+        let room = Room::default();
+        let all_of_one = || {
+            let shares = (0..12).filter_map(|number| pass(&room, "a", &number.to_string(), 110));
+            shares.collect::<Vec<_>>()
+        };
+        let mut held = all_of_one();
+        assert_eq!(held.len(), 2);
+        assert!(pass(&room, "b", "1", 40).is_none());
+        held.pop();
+        assert!(all_of_one().is_empty());
+        assert!(pass(&room, "b", "1", 40).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_is_lent_is_for_others_and_is_lost_once_only() {
         let room = Room::default();
         let Some(mut first) = pass(&room, "a", "1", 200) else {
