@@ -42,8 +42,8 @@ pub(super) struct Attempt {
     pub(super) given_up: Option<LoadFailure>,
     /// Why it may not be loaded at all.
     pub(super) refused: Option<LoadFailure>,
-    /// Whether nobody waits for a turn any more, so that a suspect of a tenant may be tried.
-    pub(super) comes_last: bool,
+    /// Whether it is its turn to be tried alone, where it is a suspect of a tenant.
+    pub(super) alone: bool,
     /// Whether to look at the source although it is the same as before.
     pub(super) look: bool,
 }
@@ -202,17 +202,14 @@ impl Attempt {
         let digest = fetched.digest.clone();
         let _trial = match means.marks.standing(&digest, &resource) {
             Standing::Free => means.trials.beside().await,
-            Standing::Suspect if resource.id.namespace.is_none() => means.trials.alone().await,
-            Standing::Suspect => match means.trials.alone_now().filter(|_| self.comes_last) {
-                Some(alone) => alone,
-                None => {
-                    return Err(LoadFailure::new(
-                        TRIED_ALONE,
-                        "the operator has ended while it tried this component, or another one of the namespace: it is \
-                         tried again as soon as no other plugin is being loaded",
-                    ));
-                }
-            },
+            Standing::Suspect if self.alone || resource.id.namespace.is_none() => means.trials.alone().await,
+            Standing::Suspect => {
+                return Err(LoadFailure::new(
+                    TRIED_ALONE,
+                    "the operator has ended while it tried this component, or another one of the namespace: it is tried \
+                     with nothing beside it when it is its turn, at which one comes each minute at least",
+                ));
+            }
             Standing::Quarantined => {
                 return Err(LoadFailure::new(
                     QUARANTINED,

@@ -160,7 +160,7 @@ impl Known {
             rolled_back: self.rolled_back.clone(),
             given_up: self.given_up(),
             refused: None,
-            comes_last: false,
+            alone: false,
             look: self.look,
         })
     }

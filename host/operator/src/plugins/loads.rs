@@ -2,8 +2,14 @@
 //!
 //! Plugins of the cluster come first, and no tenant keeps them waiting: plugins of namespaces never take all places, and a
 //! namespace takes one at a time. Among namespaces it is the turn of the one that has waited longest.
+//!
+//! Suspects of tenants are tried alone. They come after all others, but no others keep them waiting for ever: once in a while
+//! one of them has its turn before other tenants, and namespaces take these turns in rotation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::PluginId;
 
@@ -12,6 +18,9 @@ pub(crate) const AT_ONCE: usize = 3;
 
 /// How many of them may be about plugins of namespaces.
 const OF_NAMESPACES: usize = 2;
+
+/// How long suspects wait until one of them comes before other tenants.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Plugins that wait to be loaded, and those that are being loaded. Nothing is looked at that grows with how many of a
 /// namespace wait.
@@ -25,6 +34,68 @@ pub(super) struct Loads {
     turn: u64,
     /// How many have come.
     came: u64,
+    suspects: Suspects,
+}
+
+/// Plugins that wait until they are tried alone.
+#[derive(Debug, Default)]
+struct Suspects {
+    /// Those of each namespace. The first namespace is the next.
+    waiting: VecDeque<(Option<String>, VecDeque<PluginId>)>,
+    /// The one whose turn it is.
+    running: Option<PluginId>,
+    /// Since when others have been before those that wait.
+    since: Option<Instant>,
+}
+
+impl Suspects {
+    fn wait(&mut self, id: PluginId) {
+        self.since.get_or_insert_with(Instant::now);
+        let of_namespace = self
+            .waiting
+            .iter_mut()
+            .find(|(namespace, _)| *namespace == id.namespace);
+        match of_namespace {
+            Some((_, waiting)) if waiting.contains(&id) => {}
+            Some((_, waiting)) => waiting.push_back(id),
+            None => self
+                .waiting
+                .push_back((id.namespace.clone(), VecDeque::from([id]))),
+        }
+    }
+
+    fn forget(&mut self, id: &PluginId) {
+        for (_, waiting) in &mut self.waiting {
+            waiting.retain(|waiting| waiting != id);
+        }
+        self.waiting.retain(|(_, waiting)| !waiting.is_empty());
+    }
+
+    /// The next one of a namespace that is not at work.
+    fn next(&mut self, is_at_work: impl Fn(&Option<String>) -> bool) -> Option<PluginId> {
+        let place = self
+            .waiting
+            .iter()
+            .position(|(namespace, _)| !is_at_work(namespace))?;
+        let (namespace, mut waiting) = self.waiting.remove(place)?;
+        let id = waiting.pop_front()?;
+        if !waiting.is_empty() {
+            self.waiting.push_back((namespace, waiting));
+        }
+        self.running = Some(id.clone());
+        Some(id)
+    }
+
+    fn ended(&mut self, id: &PluginId) {
+        if self.running.take_if(|running| running == id).is_some() {
+            self.since = (!self.waiting.is_empty()).then(Instant::now);
+        }
+    }
+
+    /// Whether they have waited for others long enough.
+    fn are_due(&self) -> bool {
+        self.since.is_some_and(|since| since.elapsed() >= PATIENCE)
+    }
 }
 
 /// Plugins of one namespace that wait. Who came first is first.
@@ -45,8 +116,19 @@ impl Loads {
         }
     }
 
+    /// A suspect of a tenant waits from now on until it is tried alone, unless it does already.
+    pub(super) fn wait_alone(&mut self, id: PluginId) {
+        self.suspects.wait(id);
+    }
+
     /// A plugin waits no more.
     pub(super) fn forget(&mut self, id: &PluginId) {
+        self.suspects.forget(id);
+        self.leave(id);
+    }
+
+    /// A plugin does not wait for a turn beside others any more.
+    fn leave(&mut self, id: &PluginId) {
         if let Some(queue) = self.waiting.get_mut(&id.namespace)
             && let Some(place) = queue.places.remove(&id.name)
         {
@@ -57,9 +139,28 @@ impl Loads {
         }
     }
 
-    /// Whether anybody waits.
-    pub(super) fn somebody_waits(&self) -> bool {
-        !self.waiting.is_empty()
+    /// The suspect whose turn it is to be tried alone, which runs until [`Loads::ended`]: when nothing else is to be done, or
+    /// when suspects have waited long enough. None where another one runs, and none before plugins of the cluster.
+    pub(super) fn next_alone(&mut self) -> Option<PluginId> {
+        let nothing_else = self.waiting.is_empty() && self.running.is_empty();
+        if self.suspects.running.is_some() || !(nothing_else || self.suspects.are_due()) {
+            return None;
+        }
+        if self.waiting.contains_key(&None) || !self.has_place_for_tenants() {
+            return None;
+        }
+        let running = &self.running;
+        let is_at_work = |namespace: &Option<String>| running.iter().any(|id| id.namespace == *namespace);
+        let id = self.suspects.next(is_at_work)?;
+        self.leave(&id);
+        self.running.push(id.clone());
+        Some(id)
+    }
+
+    /// Whether one more plugin of a namespace may run.
+    fn has_place_for_tenants(&self) -> bool {
+        let of_namespaces = self.running.iter().filter(|id| id.namespace.is_some());
+        self.running.len() < AT_ONCE && of_namespaces.count() < OF_NAMESPACES
     }
 
     /// The one whose turn it is, which runs until [`Loads::ended`]; none where nobody may run or nobody waits.
@@ -67,7 +168,7 @@ impl Loads {
         let namespace = self.next_namespace()?;
         let queue = self.waiting.get(&namespace)?;
         let id = queue.by_place.values().next()?.clone();
-        self.forget(&id);
+        self.leave(&id);
         if let Some(namespace) = &id.namespace {
             self.turn += 1;
             self.turns.insert(namespace.clone(), self.turn);
@@ -84,8 +185,7 @@ impl Loads {
         if self.waiting.contains_key(&None) {
             return Some(None);
         }
-        let of_namespaces = self.running.iter().filter(|id| id.namespace.is_some());
-        if of_namespaces.count() >= OF_NAMESPACES {
+        if !self.has_place_for_tenants() {
             return None;
         }
         let runs = |namespace: &Option<String>| self.running.iter().any(|id| id.namespace == *namespace);
@@ -103,6 +203,7 @@ impl Loads {
 
     /// An attempt has ended.
     pub(super) fn ended(&mut self, id: &PluginId) {
+        self.suspects.ended(id);
         if let Some(place) = self.running.iter().position(|running| running == id) {
             self.running.swap_remove(place);
         }
@@ -114,7 +215,7 @@ impl Loads {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use rstest::rstest;
 
@@ -193,10 +294,69 @@ mod tests {
         }
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         // The one that runs waits for its next turn.
-        assert!(loads.somebody_waits());
         loads.ended(&id("a/0"));
         assert_eq!(loads.next(), Some(id("a/0")));
-        assert!(!loads.somebody_waits());
+        assert!(loads.waiting.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn suspects_are_tried_when_nothing_else_is() {
+        let mut loads = Loads::default();
+        loads.wait(id("a/p"));
+        assert_eq!(loads.next(), Some(id("a/p")));
+        loads.wait_alone(id("b/p"));
+        loads.wait_alone(id("b/p"));
+        loads.wait_alone(id("c/p"));
+        assert_eq!(loads.next_alone(), None);
+        loads.ended(&id("a/p"));
+        assert_eq!(loads.next_alone(), Some(id("b/p")));
+        assert_eq!(loads.next_alone(), None, "one of them at a time");
+        loads.forget(&id("c/p"));
+        loads.ended(&id("b/p"));
+        assert_eq!(loads.next_alone(), None);
+    }
+
+    /// Namespaces that always have something to load keep no suspect waiting for ever, and neither do other suspects.
+    #[tokio::test(start_paused = true)]
+    async fn a_suspect_has_its_turn_whatever_others_do() {
+        let mut loads = Loads::default();
+        let busy = |loads: &mut Loads| {
+            for waiting in ["a/1", "a/2", "b/1", "b/2", "c/1"] {
+                loads.wait(id(waiting));
+            }
+            while loads.next().is_some() {}
+        };
+        busy(&mut loads);
+        for suspect in ["a/1", "a/2", "a/3", "victim/p"] {
+            loads.wait_alone(id(suspect));
+        }
+        for expected in ["a/1", "victim/p", "a/2"] {
+            // Those that are busy end and come again, in any number.
+            for seconds in 0..60 {
+                assert_eq!(loads.next_alone(), None, "{expected} after {seconds} s");
+                tokio::time::advance(Duration::from_secs(1)).await;
+                let ended = loads.running[0].clone();
+                loads.ended(&ended);
+                if seconds < 59 {
+                    busy(&mut loads);
+                }
+            }
+            // One of the cluster comes first, even then.
+            loads.wait(id("p"));
+            assert_eq!(loads.next_alone(), None);
+            assert_eq!(loads.next(), Some(id("p")));
+            loads.ended(&id("p"));
+            let running = loads.running.clone();
+            running.iter().for_each(|running| loads.ended(running));
+            let next = loads.next_alone();
+            assert_eq!(next, Some(id(expected)));
+            busy(&mut loads);
+            loads.ended(&id(expected));
+            // It is changed again and again, and suspected anew.
+            if expected == "a/1" {
+                loads.wait_alone(id("a/1"));
+            }
+        }
     }
 
     #[test]

@@ -223,6 +223,8 @@ impl Manager {
             for place in &self.places {
                 self.health.synced(&place.title());
             }
+            // Suspects have waited for this.
+            self.begin_next();
         }
     }
 

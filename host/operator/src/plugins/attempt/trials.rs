@@ -28,14 +28,6 @@ impl Trials {
             _alone: Some(self.0.write().await),
         }
     }
-
-    /// Tries something alone where nothing is tried now, so that nobody waits for somebody who waits.
-    pub(super) fn alone_now(&self) -> Option<Trial<'_>> {
-        Some(Trial {
-            _beside: None,
-            _alone: Some(self.0.try_write().ok()?),
-        })
-    }
 }
 
 #[cfg(test)]
@@ -45,21 +37,19 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn nobody_waits_for_a_suspect_that_waits() {
+    async fn who_is_tried_alone_is_the_next() {
         let trials = Trials::default();
         let first = trials.beside().await;
-        assert!(trials.alone_now().is_none());
         let second = trials.beside().now_or_never();
-        assert!(second.is_some(), "that one was told to come later");
-        // One that waits is the next.
+        assert!(second.is_some());
         let mut alone = Box::pin(trials.alone());
         assert!(alone.as_mut().now_or_never().is_none());
         assert!(trials.beside().now_or_never().is_none());
         drop((first, second));
         let alone = alone.await;
-        assert!(trials.beside().now_or_never().is_none() && trials.alone_now().is_none());
+        assert!(trials.beside().now_or_never().is_none() && trials.alone().now_or_never().is_none());
         drop(alone);
-        assert!(trials.alone_now().is_some());
+        assert!(trials.alone().now_or_never().is_some());
         assert!(trials.beside().now_or_never().is_some());
     }
 }

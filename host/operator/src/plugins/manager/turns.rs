@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use super::super::attempt::{Attempt, Outcome};
+use super::super::failure::TRIED_ALONE;
 use super::super::known::Known;
 use super::super::{PluginId, quota};
 use super::Manager;
@@ -33,8 +34,8 @@ impl Manager {
     }
 
     /// Begins the attempts whose turn it is.
-    fn begin_next(&mut self) {
-        while let Some(id) = self.loads.next() {
+    pub(super) fn begin_next(&mut self) {
+        while let Some((id, alone)) = self.next_turn() {
             let refused = quota::refuses(&self.known, &id);
             let Some(attempt) = self.known.get_mut(&id).and_then(Known::begin) else {
                 self.loads.ended(&id);
@@ -42,10 +43,19 @@ impl Manager {
             };
             let attempt = Attempt {
                 refused,
-                comes_last: self.awaited.is_over() && !self.loads.somebody_waits(),
+                alone,
                 ..attempt
             };
             self.attempts.spawn(attempt.make(self.means.clone()));
+        }
+    }
+
+    /// Whose turn it is, and whether to be tried alone: suspects of tenants are not before it is known what is in force.
+    fn next_turn(&mut self) -> Option<(PluginId, bool)> {
+        let alone = self.awaited.is_over().then(|| self.loads.next_alone());
+        match alone.flatten() {
+            Some(id) => Some((id, true)),
+            None => Some((self.loads.next()?, false)),
         }
     }
 
@@ -94,7 +104,14 @@ impl Manager {
         if let Some(result) = result {
             self.metrics.plugins().loaded(result);
         }
+        let is_suspect = outcome
+            .failure
+            .as_ref()
+            .is_some_and(|failure| failure.reason == TRIED_ALONE);
         let changed = known.ended(outcome);
+        if is_suspect {
+            self.loads.wait_alone(id.clone());
+        }
         if changed {
             self.exchange();
             (self.swapped)(id.namespace.as_deref());
