@@ -119,7 +119,8 @@ impl Attempt {
             };
             return self.prepare(means, resource.clone(), fetched).await.map(Some);
         }
-        let fetched = means.sources.fetch(&means.client, resource).await?;
+        let fetched = means.sources.fetch(&means.client, resource).await;
+        let fetched = fetched.map_err(LoadFailure::of_source)?;
         let digest = &fetched.digest;
         if self.rolled_back.as_ref() == Some(digest) {
             return Err(LoadFailure::new(
@@ -207,7 +208,7 @@ impl Attempt {
                 return Err(LoadFailure::new(
                     TRIED_ALONE,
                     "the operator has ended while it tried this component, or another one of the namespace: it is tried \
-                     with nothing beside it when it is its turn, at which one comes each minute at least",
+                     with nothing beside it, as soon as it is its turn",
                 ));
             }
             Standing::Quarantined => {

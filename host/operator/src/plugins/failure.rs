@@ -34,6 +34,8 @@ pub(super) struct LoadFailure {
     pub(super) message: String,
     /// The digest of the component that was tried, where that is what failed.
     pub(super) tried: Option<String>,
+    /// Whether there was nothing to try: nothing that can be used came from the source.
+    pub(super) is_of_source: bool,
 }
 
 impl LoadFailure {
@@ -43,6 +45,15 @@ impl LoadFailure {
             reason,
             message: message.into(),
             tried: None,
+            is_of_source: false,
+        }
+    }
+
+    /// The same of a source.
+    pub(super) fn of_source(self) -> Self {
+        Self {
+            is_of_source: true,
+            ..self
         }
     }
 
@@ -57,6 +68,12 @@ impl LoadFailure {
     /// Whether what else there was to do may have brought it about, and not the component that was tried.
     pub(super) fn may_be_of_load(&self) -> bool {
         ["PluginDeadlineExceeded", "NoTimeLeft", "HostExhausted"].contains(&self.reason)
+    }
+
+    /// Whether it leaves open what the resource asks for: somebody else may have brought it about, and nothing is said about
+    /// the component.
+    pub(super) fn leaves_open(&self) -> bool {
+        self.is_of_source || self.may_be_of_load()
     }
 
     /// Whether what was in force before this process began must not go on: because somebody has forbidden it, or because

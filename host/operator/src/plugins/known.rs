@@ -44,7 +44,7 @@ pub(super) struct Known {
     again: Option<Instant>,
     /// Whether the next one looks at the source although it is the same.
     look: bool,
-    /// Whether it was there at the start and nobody knows yet what becomes of it.
+    /// Whether it was there at the start and nobody knows yet what it says.
     first: bool,
     /// What fails here again and again, which is for who leads to decide about: what happened, and whether it may go back.
     blamed: Option<(String, bool)>,
@@ -194,11 +194,13 @@ impl Known {
         !counts
     }
 
-    /// An attempt has ended. Gives whether something else is in force now, or held no more.
+    /// An attempt has ended. Gives whether something else is in force now, or held no more or for another reason.
     pub(super) fn ended(&mut self, outcome: Outcome) -> bool {
         self.running = false;
-        let held = self.holds_first();
-        self.first = false;
+        let held = self.holds_first().then(|| self.failure.clone());
+        // A registry that can't be reached says nothing about what the resource asks for.
+        self.first &=
+            outcome.failure.as_ref().is_some_and(LoadFailure::leaves_open) && outcome.good.is_none();
         let worked = outcome.failure.is_none();
         let is_exchanged = outcome.good.is_some();
         // What was taken back is so until the source holds something else that works. How the component in force does, a look
@@ -224,7 +226,7 @@ impl Known {
                 self.blamed = None;
                 true
             }
-            None => held,
+            None => held.is_some() && held != self.holds_first().then(|| self.failure.clone()),
         }
     }
 

@@ -12,8 +12,8 @@ use super::Known;
 
 impl Known {
     /// Whether it is an administrator's policy, as far as its resource tells, that was there at the start and has neither been
-    /// in force nor failed: it may be one whose status is lost, or that was applied while no operator ran. Until it is known
-    /// what becomes of it, however long that takes, it holds.
+    /// in force nor been found unusable: it may be one whose status is lost, or that was applied while no operator ran. Until
+    /// it is known what it says, however long that takes, it holds.
     pub(super) fn holds_first(&self) -> bool {
         let spec = &self.resource.spec;
         let may_be_policy = spec
@@ -56,9 +56,10 @@ impl Known {
             );
             (title, format!("it was in force and can't be used now: {why}"))
         } else if self.holds_first() {
-            let message = "it was there when the operator started, and it is not known yet what it says; try again in a few \
-                           seconds";
-            (id.to_string(), message.to_owned())
+            let message = format!(
+                "it was there when the operator started, and it is not known yet what it says: {why}"
+            );
+            (id.to_string(), message)
         } else {
             return None;
         };

@@ -317,13 +317,43 @@ async fn what_may_be_an_administrators_policy_holds_until_it_is_known(
         let held = policy(&known);
         assert_eq!((held.is_some(), known.counts()), (expected, expected));
         assert!(held.is_none_or(|held| held.is_err()));
-        let failure = good
-            .is_none()
-            .then(|| LoadFailure::new("Unreadable", "no such file"));
+        let failure = good.is_none().then(|| LoadFailure::new("Unfit", "it traps"));
         let is_good = good.is_some();
         assert_eq!(known.ended(outcome(good, failure)), is_good || expected);
         assert_eq!((policy(&known).is_some(), known.counts()), (false, is_good));
     }
+}
+
+/// After a restore without statuses, the registry may come later than the operator.
+#[tokio::test(start_paused = true)]
+async fn what_is_not_had_from_its_source_holds_until_it_is_known() {
+    let why = |known: &Known| {
+        let policy = known.entry().and_then(|entry| entry.policy)?;
+        policy.err().map(|error| error.message)
+    };
+    let unreachable = || LoadFailure::new("RegistryUnreachable", "no answer").of_source();
+    let mut known = of_cluster(&json!({})).at_start();
+    for (failure, is_news) in [
+        (unreachable(), true),
+        (unreachable(), false),
+        (LoadFailure::new("NoTimeLeft", "it is late"), true),
+        (unreachable(), true),
+    ] {
+        assert!(known.begin().is_some());
+        let message = failure.message.clone();
+        assert_eq!(known.ended(outcome(None, Some(failure))), is_news, "{message}");
+        assert!(
+            why(&known).is_some_and(|why| why.ends_with(&message)),
+            "{message}"
+        );
+    }
+    assert!(known.begin().is_some());
+    assert!(known.ended(outcome(None, Some(LoadFailure::new("Unfit", "it traps")))));
+    assert_eq!((why(&known), known.counts()), (None, false));
+    // From then on it is one that was never in force.
+    assert!(known.begin().is_some());
+    assert!(!known.ended(outcome(None, Some(unreachable()))));
+    assert_eq!(why(&known), None);
 }
 
 #[test]
