@@ -1,11 +1,28 @@
-//! What a start waits for: that the plugins of every place are known.
+//! What a start waits for: that the plugins of every place are known, and those of the cluster loaded.
+
+use std::time::Duration;
 
 use super::catalog::Unknown;
+use super::known::Known;
 use super::watching::Place;
 
 /// What is said of a place until its plugins are listed.
 const JUST_STARTED: &str = "the operator has just started and does not know yet which plugins are in force; try again in \
                             a few seconds";
+
+/// How long a process that has just started is not ready at most because plugins of the cluster are being loaded.
+pub(super) const UNREADY: Duration = Duration::from_secs(180);
+
+/// Why a process that started so long ago is not ready yet, although it decides: a plugin of the cluster is being loaded for
+/// the first time, and holds what it is for. A process that started before can decide about that, and stays until this one
+/// is ready.
+pub(super) fn unready<'a>(
+    mut known: impl Iterator<Item = &'a Known>,
+    since_start: Duration,
+) -> Option<String> {
+    let loading = known.find(|known| known.holds_loading())?;
+    (since_start < UNREADY).then(|| format!("{} is being loaded", loading.resource.id))
+}
 
 /// Places whose plugins are not known yet.
 #[derive(Debug)]
@@ -92,7 +109,37 @@ impl Awaited {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
+    use super::super::resource::Resource;
     use super::*;
+
+    /// A plugin of the cluster, or of a namespace, that was in force.
+    fn plugin(namespace: Option<&str>) -> Known {
+        let object =
+            json!({"metadata": {"name": "p"}, "spec": {"source": {}}, "status": {"digest": "sha256:1"}});
+        let object = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
+        let mut resource = Resource::of_cluster(object);
+        resource.id.namespace = namespace.map(str::to_owned);
+        Known::new(resource)
+    }
+
+    /// In an upgrade, the process before can decide about what is held here.
+    #[test]
+    fn what_is_ready_has_tried_the_plugins_of_the_cluster() {
+        let soon = UNREADY.saturating_sub(Duration::from_secs(1));
+        let first = plugin(None).at_start();
+        let said = unready([&first].into_iter(), soon);
+        assert_eq!(said.as_deref(), Some("ClusterDaskPlugin p is being loaded"));
+        assert_eq!(
+            unready([&first].into_iter(), UNREADY),
+            None,
+            "it may take for ever"
+        );
+        for other in [plugin(None), plugin(Some("n")).at_start()] {
+            assert_eq!(unready([&other].into_iter(), soon), None);
+        }
+    }
 
     fn said(awaited: &Awaited, places: &[Place]) -> Vec<String> {
         let unknown = awaited.unknown(places);

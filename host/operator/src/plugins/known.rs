@@ -134,6 +134,11 @@ impl Known {
         self.good.is_none() && self.failure.is_none()
     }
 
+    /// Whether it is an administrator's, was there at the start, and holds what it is for because it is being loaded.
+    pub(super) fn holds_loading(&self) -> bool {
+        self.first && self.resource.id.namespace.is_none() && self.is_loading() && self.counts()
+    }
+
     /// When the next attempt begins.
     pub(super) fn due(&self) -> Option<Instant> {
         self.again.filter(|_| !self.running)

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::attempt::{Means, Outcome, Trials};
-use super::awaited::Awaited;
+use super::awaited::{Awaited, UNREADY, unready};
 use super::failure::LoadFailure;
 use super::fetch::Sources;
 use super::guard::{self, News};
@@ -98,6 +98,8 @@ pub struct Manager {
     selection: Arc<Selection>,
     /// What is waited for until something is decided.
     awaited: Awaited,
+    /// Whether plugins that were there at the start hinder this process from being ready no more.
+    ready: bool,
     namespaces: Namespaces,
     /// Whose turn it is to be loaded.
     loads: Loads,
@@ -152,6 +154,7 @@ impl Manager {
             aside: BTreeMap::new(),
             selection: parts.selection,
             awaited: Awaited::new(&places),
+            ready: false,
             namespaces: Namespaces::default(),
             loads: Loads::default(),
             attempts: JoinSet::new(),
@@ -182,8 +185,10 @@ impl Manager {
         loop {
             self.settle();
             let due = self.known.values().filter_map(Known::due).min();
-            let patience = (!self.awaited.is_over()).then(|| self.started + PATIENCE);
-            let next = [due, patience].into_iter().flatten().min();
+            let ends = [PATIENCE, UNREADY].map(|wait| self.started + wait);
+            let now = Instant::now();
+            let ends = ends.into_iter().filter(|end| !self.ready && *end > now);
+            let next = due.into_iter().chain(ends).min();
             let wait = async {
                 match next {
                     Some(at) => tokio::time::sleep_until(at).await,
@@ -204,12 +209,22 @@ impl Manager {
         }
     }
 
-    /// Says when everything is known.
+    /// Says when everything is known, and when this process is ready.
     fn settle(&mut self) {
-        if self.awaited.is_over() {
+        if self.ready {
             return;
         }
-        self.health.set_missing(PART, self.awaited.hindrance());
+        if !self.awaited.is_over() {
+            self.settle_places();
+        }
+        let loading = || unready(self.known.values(), self.started.elapsed());
+        let hindrance = self.awaited.hindrance().or_else(loading);
+        self.ready = self.awaited.is_over() && hindrance.is_none();
+        self.health.set_missing(PART, hindrance);
+    }
+
+    /// Says when it is known which plugins are in force.
+    fn settle_places(&mut self) {
         let loading = self
             .known
             .values()
