@@ -117,6 +117,11 @@ impl Artefacts {
         }
     }
 
+    /// Whether there is one, which may be damaged.
+    pub(crate) fn has(&self, owner: Option<&str>, digest: &Digest) -> bool {
+        self.path(owner, digest, "cwasm").exists()
+    }
+
     fn path(&self, owner: Option<&str>, digest: &Digest, extension: &str) -> PathBuf {
         let owner = owner.map_or_else(String::new, |owner| {
             format!("{}.", Digest::of(owner.as_bytes()).short())

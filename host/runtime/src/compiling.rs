@@ -10,6 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 
 use crate::artefacts::Artefacts;
 use crate::compiler::Failed;
+use crate::engine::CompileTurn;
 use crate::shape::Shape;
 use crate::{Digest, Engine, LoadError, Unfit, trusted};
 
@@ -166,12 +167,23 @@ pub(crate) fn invalid_code(error: wasmparser::BinaryReaderError) -> Unfit {
     Unfit::Invalid(error.to_string())
 }
 
-/// A component's machine code, and how it was come by.
+/// Waits until a component with an owner can be compiled, and loading it waits for no other one; none where it was compiled
+/// before, or is compiled beside others.
+#[must_use]
+pub fn compile_turn(engine: &Engine, wasm: &[u8], compiling: &Compiling) -> Option<CompileTurn> {
+    let owner = compiling.owner.as_deref()?;
+    let artefacts = engine.artefacts()?;
+    let is_compiled = artefacts.has(Some(owner), &Digest::of(wasm));
+    (!is_compiled).then(|| engine.compiles())
+}
+
+/// A component's machine code, and how it was come by. Who has no `turn` waits for one where it is needed.
 pub(crate) fn machine_code(
     engine: &Engine,
     wasm: &[u8],
     digest: &Digest,
     compiling: &Compiling,
+    turn: Option<CompileTurn>,
 ) -> Result<(wasmtime::component::Component, Compiled), Unfit> {
     let started = Instant::now();
     let owner = compiling.owner.as_deref();
@@ -188,7 +200,7 @@ pub(crate) fn machine_code(
         shape.check(wasm)?;
     }
     // Tenants' one after the other. Meanwhile another one may have brought the same along.
-    let _turn = owner.map(|_| engine.compiles());
+    let _turn = turn.or_else(|| owner.map(|_| engine.compiles()));
     if let Some(component) = owner.and_then(|_| cached()) {
         return Ok((component, Compiled::Cached(started.elapsed())));
     }

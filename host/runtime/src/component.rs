@@ -13,6 +13,7 @@ use crate::contract::{
     AdmissionRequest, AdmissionResponse, Answer, Finding, Observation, ObservedObject, Plan, RawDescription,
     ResourceKind, Review, ReviewRequest,
 };
+use crate::engine::CompileTurn;
 use crate::{CallError, Digest, Engine, Failure, Interface, Limits, LoadError, Unfit, answer, inspect, json};
 use exports::{Exports, LogicExports};
 
@@ -76,8 +77,20 @@ impl Component {
         limits: Limits,
         compiling: &Compiling,
     ) -> Result<Self, LoadError> {
+        Self::load_in_turn(engine, origin, wasm, limits, compiling, None)
+    }
+
+    /// The same for those who may have waited for their turn to compile, as [`compile_turn`](crate::compile_turn) does.
+    pub fn load_in_turn(
+        engine: &Engine,
+        origin: &str,
+        wasm: &[u8],
+        limits: Limits,
+        compiling: &Compiling,
+        turn: Option<CompileTurn>,
+    ) -> Result<Self, LoadError> {
         let digest = Digest::of(wasm);
-        load(engine, origin, wasm, digest, limits, compiling).map_err(|reason| LoadError {
+        load(engine, origin, wasm, digest, limits, (compiling, turn)).map_err(|reason| LoadError {
             origin: origin.to_owned(),
             digest,
             reason: Box::new(reason),
@@ -95,7 +108,7 @@ impl Component {
         limits: Limits,
     ) -> Result<Self, LoadError> {
         let compiling = Compiling::default();
-        load(engine, origin, wasm, digest, limits, &compiling).map_err(|reason| LoadError {
+        load(engine, origin, wasm, digest, limits, (&compiling, None)).map_err(|reason| LoadError {
             origin: origin.to_owned(),
             digest,
             reason: Box::new(reason),
@@ -319,10 +332,10 @@ fn load(
     wasm: &[u8],
     digest: Digest,
     limits: Limits,
-    compiling: &Compiling,
+    (compiling, turn): (&Compiling, Option<CompileTurn>),
 ) -> Result<Component, Unfit> {
     let interfaces = inspect::interfaces(wasm)?;
-    let (component, compiled) = machine_code(engine, wasm, &digest, compiling)?;
+    let (component, compiled) = machine_code(engine, wasm, &digest, compiling, turn)?;
     let pre = engine.linker().instantiate_pre(&component).map_err(invalid)?;
     let exports = Exports::find(&pre, &interfaces)?;
     let mut caller = Caller {

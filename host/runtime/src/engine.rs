@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -81,8 +81,10 @@ struct Inner {
     linker: Linker<State>,
     artefacts: Option<Artefacts>,
     compiler: Option<Compiler>,
-    /// Who compiles what has an owner.
-    compiles: Mutex<()>,
+    /// Whether somebody compiles what has an owner.
+    compiles: Mutex<bool>,
+    /// Told when that has ended.
+    compiled: Condvar,
     /// What of that could not be compiled.
     uncompiled: Mutex<Uncompiled>,
     observer: Option<Arc<dyn CallObserver>>,
@@ -119,6 +121,7 @@ impl Engine {
             artefacts,
             compiler: compiler.flatten(),
             compiles: Mutex::default(),
+            compiled: Condvar::default(),
             uncompiled: Mutex::default(),
             observer: config.observer,
             turns,
@@ -146,8 +149,11 @@ impl Engine {
     }
 
     /// Waits until nobody else compiles what has an owner: together they would take several times the memory.
-    pub(crate) fn compiles(&self) -> MutexGuard<'_, ()> {
-        self.inner.compiles.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn compiles(&self) -> CompileTurn {
+        let compiles = self.inner.compiles.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = self.inner.compiled.wait_while(compiles, |compiles| *compiles);
+        *free.unwrap_or_else(PoisonError::into_inner) = true;
+        CompileTurn(self.clone())
     }
 
     /// What has an owner and could not be compiled of late.
@@ -166,6 +172,18 @@ impl Engine {
 
     pub(crate) fn observer(&self) -> Option<&dyn CallObserver> {
         self.inner.observer.as_deref()
+    }
+}
+
+/// The right to compile what has an owner. Nobody else has it until this is dropped.
+#[derive(Debug)]
+pub struct CompileTurn(Engine);
+
+impl Drop for CompileTurn {
+    fn drop(&mut self) {
+        let inner = &self.0.inner;
+        *inner.compiles.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        inner.compiled.notify_one();
     }
 }
 

@@ -46,11 +46,11 @@ mod turns;
 mod uncompiled;
 
 pub use compiler::Compiler;
-pub use compiling::{CompileLimits, Compiled, Compiling, ProcessLimits, compile_into_cache};
+pub use compiling::{CompileLimits, Compiled, Compiling, ProcessLimits, compile_into_cache, compile_turn};
 pub use component::{Component, Description};
 pub use container::ContainerMemory;
 pub use digest::Digest;
-pub use engine::{Allocation, Cache, Engine, EngineConfig};
+pub use engine::{Allocation, Cache, CompileTurn, Engine, EngineConfig};
 pub use error::{CallError, EngineError, Failure, LoadError, Unfit};
 pub use interface::Interface;
 pub use limits::Limits;

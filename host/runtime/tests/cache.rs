@@ -9,6 +9,7 @@ use std::time::Duration;
 use common::{good, observation};
 use dask_operator_runtime::{
     Cache, CompileLimits, Compiled, Compiler, Compiling, Component, Engine, EngineConfig, Interface, Limits,
+    compile_turn,
 };
 
 fn load(cache: &Path) -> Component {
@@ -231,6 +232,31 @@ fn components_of_tenants_are_compiled_one_after_the_other() {
     });
     let said = fs::read_to_string(&log).expect("a log");
     assert_eq!(said, "begin\nend\nbegin\nend\n");
+}
+
+#[test]
+fn who_has_a_turn_to_compile_waits_for_nobody() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let engine = compiled_by(
+        &dir.path().join("cache"),
+        "/bin/sh",
+        &["-c", "cat >/dev/null; kill -9 $$"],
+    );
+    let wasm = good();
+    let (one, other) = (Compiling::of_tenant("team-a"), Compiling::of_tenant("team-b"));
+    let turn = compile_turn(&engine, &wasm, &one);
+    assert!(turn.is_some());
+    // What is of nobody is compiled beside others.
+    assert!(compile_turn(&engine, &wasm, &Compiling::default()).is_none());
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| compile_turn(&engine, &wasm, &other).is_some());
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!waits.is_finished());
+        Component::load_in_turn(&engine, "good", &wasm, Limits::default(), &one, turn)
+            .expect_err("it failed");
+        assert!(waits.join().expect("it ends"), "the turn is given back");
+    });
+    assert!(compile_turn(&engine, &wasm, &one).is_some());
 }
 
 /// It would do so without a limit, whoever the component is of.

@@ -228,13 +228,20 @@ impl Attempt {
                 ));
             }
         };
+        // Who only waits while something of others is compiled is no suspect.
+        let in_background = means.clone();
+        let (turn, resource, fetched) = aside::run(move || {
+            let turn = in_background.workshop.turn(&resource, &fetched.bytes);
+            (turn, resource, fetched)
+        })
+        .await;
         let mark = means.marks.begin(&digest, &resource);
         let in_background = means.clone();
         let prepared = aside::run(move || -> Result<Good, LoadFailure> {
             let means = in_background;
             let good = means
                 .workshop
-                .prepare(&resource, &fetched.bytes, fetched.image_digest)?;
+                .prepare(&resource, &fetched.bytes, fetched.image_digest, turn)?;
             if let Err(error) = means.kept.store(&resource.id, &good.digest, &fetched.bytes) {
                 warn!(plugin = %resource.id, "can't be kept, so that the next start has to fetch it: {error}");
             }

@@ -10,7 +10,7 @@ use dask_operator_core::plan::ResourceKind;
 use dask_operator_render::findings::sentences;
 use dask_operator_render::logic::{ComponentLogic, Logic, interface};
 use dask_operator_render::policy::{Mode, Policy, Rules, title};
-use dask_operator_runtime::{Compiling, Component, Engine, Interface, LoadError};
+use dask_operator_runtime::{CompileTurn, Compiling, Component, Engine, Interface, LoadError, compile_turn};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::entry::Loaded;
@@ -77,24 +77,27 @@ pub(super) struct Workshop {
 }
 
 impl Workshop {
+    /// Waits until the bytes can be compiled without waiting for those of others; none where that is so anyway. Blocks.
+    pub(super) fn turn(&self, resource: &Resource, bytes: &[u8]) -> Option<CompileTurn> {
+        compile_turn(&self.engine, bytes, &compiling(resource))
+    }
+
     /// Checks that the bytes are what `resource` wants and may have, compiles them, and tries them on a sample. Blocks.
     pub(super) fn prepare(
         &self,
         resource: &Resource,
         bytes: &[u8],
         image_digest: Option<String>,
+        turn: Option<CompileTurn>,
     ) -> Result<Good, LoadFailure> {
         let limits = limits(resource.spec.limits.as_ref(), &self.rights.most(resource))?;
-        let compiling = match &resource.id.namespace {
-            Some(namespace) => Compiling::of_tenant(namespace),
-            None => Compiling::default(),
-        };
         let origin = resource.id.to_string();
         let unfit = |error: LoadError| LoadFailure::new(error.reason.reason(), error.to_string());
         let has = Component::interfaces_of(&origin, bytes).map_err(unfit)?;
         let interfaces = wanted(resource, "the component", &has)?;
         self.rights.check(resource, &interfaces)?;
-        let component = Component::load_compiled(&self.engine, &origin, bytes, limits, &compiling);
+        let compiling = compiling(resource);
+        let component = Component::load_in_turn(&self.engine, &origin, bytes, limits, &compiling, turn);
         let component = component.map_err(unfit)?;
         let settings = resource.settings();
         let findings = component
@@ -197,6 +200,14 @@ impl Workshop {
         check_kinds(&plugin, kind, extra, &self.watched)?;
         sample::try_logic(&plugin, kind, extra)?;
         Ok(plugin)
+    }
+}
+
+/// How the component is compiled that this resource asks for.
+fn compiling(resource: &Resource) -> Compiling {
+    match &resource.id.namespace {
+        Some(namespace) => Compiling::of_tenant(namespace),
+        None => Compiling::default(),
     }
 }
 

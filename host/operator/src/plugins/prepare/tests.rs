@@ -101,7 +101,7 @@ fn what_a_tenant_may_not_have_is_not_compiled(#[case] interfaces: Value, #[case]
     }
     let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
     let bytes = dask_operator_components::WORKER_GROUP.bytes;
-    let prepared = workshop.prepare(&Resource::of_namespace(object), bytes, None);
+    let prepared = workshop.prepare(&Resource::of_namespace(object), bytes, None, None);
     assert_eq!(prepared.err().map(|failure| failure.reason), Some(reason));
 }
 
