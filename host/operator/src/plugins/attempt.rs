@@ -291,7 +291,99 @@ async fn kept(means: &Arc<Means>, owner: &PluginId, digest: &str) -> Option<Vec<
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use dask_operator_api::DaskPlugin;
+    use dask_operator_runtime::{Compiling, Engine, EngineConfig, compile_turn};
+    use dask_operator_sources::digest;
+    use kube::client::Body;
+    use rstest::rstest;
+    use serde_json::json;
+    use tokio::sync::mpsc;
+
+    use super::super::known::Known;
+    use super::super::rights::TenantRights;
     use super::*;
+    use crate::kinds::{ExtraKinds, Kinds};
+
+    /// What asks for a component with this digest, or for any.
+    fn resource(digest: Option<&str>) -> Resource {
+        let object = json!({"metadata": {"name": "p", "namespace": "n", "uid": "u", "generation": 2},
+                            "spec": {"source": {}, "digest": digest}});
+        let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
+        Resource::of_namespace(object)
+    }
+
+    /// Whoever writes a status may not have other bytes in force than the resource names.
+    #[rstest]
+    #[case::any(None, 2, true)]
+    #[case::this(Some("sha256:1"), 2, true)]
+    #[case::another_one(Some("sha256:2"), 2, false)]
+    #[case::of_an_earlier_state(Some("sha256:2"), 1, true)]
+    fn a_status_is_believed_where_its_resource_does_not_say_otherwise(
+        #[case] asked: Option<&str>,
+        #[case] generation: i64,
+        #[case] expected: bool,
+    ) {
+        let last = LastGood {
+            generation,
+            digest: "sha256:1".to_owned(),
+            ..LastGood::default()
+        };
+        let mut resource = resource(asked);
+        assert_eq!(is_asked_for(&resource, &last), expected);
+        // What is asked for now is known only by a status about that.
+        let is_known = expected && generation == resource.generation;
+        resource.status.last_good = Some(last);
+        let attempt = Known::new(resource).begin();
+        let known = attempt.and_then(|attempt| attempt.known_digest());
+        assert_eq!(known.is_some(), is_known);
+    }
+
+    /// Who only waits has not ended the operator, if it ends meanwhile.
+    #[tokio::test]
+    async fn who_waits_for_a_turn_to_compile_is_not_marked() {
+        let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+        let engine = Engine::new(EngineConfig {
+            cache: Some(folder.path().join("cache").into()),
+            ..EngineConfig::default()
+        });
+        let engine = engine.unwrap_or_else(|error| panic!("{error}"));
+        let others = compile_turn(&engine, b"other bytes", &Compiling::of_tenant("m"));
+        assert!(others.is_some());
+        let tried = folder.path().join("tried");
+        let (service, _) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
+        let means = Arc::new(Means {
+            client: Client::new(service, "default"),
+            sources: Sources::default(),
+            kept: Kept::new(None),
+            workshop: Workshop {
+                engine,
+                watched: Kinds::new([]),
+                extra: ExtraKinds::default(),
+                rights: TenantRights::default(),
+                news: mpsc::unbounded_channel().0,
+            },
+            marks: Marks::open(Some(tried.clone())),
+            trials: Trials::default(),
+        });
+        let attempt = Known::new(resource(None))
+            .begin()
+            .unwrap_or_else(|| panic!("none begins"));
+        let fetched = Fetched {
+            bytes: b"no component".to_vec(),
+            digest: digest(b"no component"),
+            image_digest: None,
+        };
+        let prepared = attempt.prepare(&means, resource(None), fetched);
+        let mut prepared = std::pin::pin!(prepared);
+        let soon = Duration::from_millis(50);
+        assert!(tokio::time::timeout(soon, &mut prepared).await.is_err());
+        assert!(!tried.exists(), "it is not tried yet");
+        drop(others);
+        assert!(prepared.await.is_err());
+        assert!(tried.exists(), "it was tried");
+    }
 
     async fn panics() -> (Option<Good>, Option<LoadFailure>) {
         panic!("in the middle")

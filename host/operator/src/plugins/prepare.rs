@@ -140,12 +140,6 @@ impl Workshop {
                 inner: component.clone(),
                 guard: guard.clone(),
             };
-            let rules: Box<dyn Rules> = match resource.id.namespace {
-                Some(_) => Box::new(OwnTime {
-                    inner: NamesOnly { inner },
-                }),
-                None => Box::new(inner),
-            };
             let policy = Arc::new(Policy {
                 title: title.clone(),
                 settings: settings.clone(),
@@ -153,7 +147,7 @@ impl Workshop {
                     PluginMode::Protect => Mode::Protect,
                     PluginMode::Monitor => Mode::Monitor,
                 },
-                rules,
+                rules: rules(resource, inner),
             });
             sample::try_policy(&policy)?;
             entry.policy = Some(Ok(policy));
@@ -208,6 +202,16 @@ fn compiling(resource: &Resource) -> Compiling {
     match &resource.id.namespace {
         Some(namespace) => Compiling::of_tenant(namespace),
         None => Compiling::default(),
+    }
+}
+
+/// The policy that this resource asks for. One of a tenant's has less time, and is told less of who asks.
+fn rules(resource: &Resource, inner: impl Rules + 'static) -> Box<dyn Rules> {
+    match resource.id.namespace {
+        Some(_) => Box::new(OwnTime {
+            inner: NamesOnly { inner },
+        }),
+        None => Box::new(inner),
     }
 }
 

@@ -1,7 +1,13 @@
+use std::sync::Mutex;
+
 use dask_operator_api::DaskPlugin;
+use dask_operator_render::convert;
 use dask_operator_render::logic::{Failure, Logic};
 use dask_operator_runtime::EngineConfig;
-use dask_operator_runtime::contract::{self, Answer, Finding, Observation, Plan};
+use dask_operator_runtime::contract::{
+    self, AdmissionRequest, AdmissionResponse, Answer, Finding, Observation, Operation, Plan, Review,
+    ReviewRequest,
+};
 use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -75,6 +81,53 @@ fn a_plugin_has_the_children_that_it_is_allowed(
             assert!(failure.message.contains(expected), "{}", failure.message);
         }
         (checked, _) => panic!("{checked:?}"),
+    }
+}
+
+/// Notes what it is told of who asks.
+struct Notes(Arc<Mutex<String>>);
+
+impl Rules for Notes {
+    fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
+        self.0
+            .lock()
+            .unwrap_or_else(|error| panic!("{error}"))
+            .clone_from(&request.user_info);
+        Err("it only notes".into())
+    }
+
+    fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
+        Err("it only notes".into())
+    }
+}
+
+/// What was noted about people beside their names is for administrators.
+#[test]
+fn a_tenants_policy_is_told_names_only() {
+    let user_info = r#"{"username":"ann","uid":"7","groups":["a"],"extra":{"token":["secret"]}}"#;
+    let object = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"source": {}}});
+    let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
+    let of_namespace = Resource::of_namespace(object);
+    let mut of_cluster = of_namespace.clone();
+    of_cluster.id.namespace = None;
+    for (resource, expected) in [
+        (of_namespace, r#"{"username":"ann","groups":["a"]}"#),
+        (of_cluster, user_info),
+    ] {
+        let told = Arc::default();
+        let request = AdmissionRequest {
+            kind: convert::dask_kind(DaskKind::Cluster),
+            operation: Operation::Create,
+            object: "{}".to_owned(),
+            old: None,
+            user_info: user_info.to_owned(),
+            dry_run: true,
+            settings: "{}".to_owned(),
+        };
+        let answer = rules(&resource, Notes(Arc::clone(&told))).admit(&request);
+        assert!(answer.is_err());
+        let told = told.lock().unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(*told, expected);
     }
 }
 
