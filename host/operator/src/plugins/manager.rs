@@ -183,10 +183,11 @@ impl Manager {
         }
         let leading = self.leading.clone();
         loop {
+            // An end that comes from here on is waited for, even if it is over by then.
+            let now = Instant::now();
             self.settle();
             let due = self.known.values().filter_map(Known::due).min();
             let ends = [PATIENCE, UNREADY].map(|wait| self.started + wait);
-            let now = Instant::now();
             let ends = ends.into_iter().filter(|end| !self.ready && *end > now);
             let next = due.into_iter().chain(ends).min();
             let wait = async {
