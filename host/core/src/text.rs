@@ -22,7 +22,7 @@ pub fn line(text: &str, most: usize) -> String {
         .collect()
 }
 
-/// Cleans and cuts a text in place, as [`line`]; one that is fit already is left alone.
+/// Cleans and cuts a text in place, as [`line()`]; one that is fit already is left alone.
 pub fn make_line(text: &mut String, most: usize) {
     if text.len() > most || !text.chars().all(is_shown) {
         *text = line(text, most);

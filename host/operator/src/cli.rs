@@ -11,7 +11,9 @@ use dask_operator_author::PluginCommand;
 use dask_operator_author::commands::Streams;
 use dask_operator_render::plugins::PluginArgs;
 use dask_operator_render::{RenderArgs, command};
-use dask_operator_runtime::{Allocation, Engine, EngineConfig, ProcessLimits, compile_into_cache};
+use dask_operator_runtime::{
+    Allocation, COMPILER_FAILED, Engine, EngineConfig, LoadError, ProcessLimits, Unfit, compile_into_cache,
+};
 use kube::core::Selector;
 
 use crate::kinds::Kind;
@@ -303,7 +305,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
             })
         }
         Command::Crds(args) => crds(&args).map(|()| ExitCode::SUCCESS),
-        Command::Compile(args) => compile(args).map(|()| ExitCode::SUCCESS),
+        Command::Compile(args) => compile(args),
         Command::Version => {
             writeln!(io::stdout(), "dask-operator {}", env!("CARGO_PKG_VERSION"))?;
             Ok(ExitCode::SUCCESS)
@@ -311,7 +313,23 @@ pub fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
-fn compile(args: CompileArgs) -> anyhow::Result<()> {
+/// Compiles what comes on standard input: what a [`Compiler`](dask_operator_runtime::Compiler) does.
+fn compile(args: CompileArgs) -> anyhow::Result<ExitCode> {
+    let why = match compiled(args) {
+        Ok(Ok(())) => return Ok(ExitCode::SUCCESS),
+        // Who called knows which component it is.
+        Ok(Err(error)) if !matches!(*error.reason, Unfit::NotCompiled(_)) => {
+            anyhow::bail!("{}", error.reason)
+        }
+        Ok(Err(error)) => error.reason.to_string(),
+        Err(error) => format!("{error:#}"),
+    };
+    writeln!(io::stderr(), "error: {why}")?;
+    Ok(ExitCode::from(COMPILER_FAILED))
+}
+
+/// What comes of it, unless this process could not even begin.
+fn compiled(args: CompileArgs) -> anyhow::Result<Result<(), LoadError>> {
     let limits = ProcessLimits {
         memory: args.memory,
         processor_seconds: args.processor_seconds,
@@ -326,9 +344,7 @@ fn compile(args: CompileArgs) -> anyhow::Result<()> {
         allocation: Allocation::OnDemand,
         ..EngineConfig::default()
     })?;
-    // Who called knows which component it is.
-    compile_into_cache(&engine, &wasm, args.owner.as_deref())
-        .map_err(|error| anyhow::anyhow!("{}", error.reason))
+    Ok(compile_into_cache(&engine, &wasm, args.owner.as_deref()))
 }
 
 fn crds(args: &CrdArgs) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use dask_operator_components as components;
-use dask_operator_runtime::{Compiled, Compiling, Component, Engine, EngineConfig, Limits};
+use dask_operator_runtime::{COMPILER_FAILED, Compiled, Compiling, Component, Engine, EngineConfig, Limits};
 
 fn compile(cache: &Path, wasm: &[u8]) -> Output {
     compile_within(cache, wasm, &[])
@@ -41,6 +41,17 @@ fn what_it_compiled_is_in_the_cache() {
     let component = Component::load(&engine, "test", components::AUTOSCALER.bytes, Limits::default());
     let compiled = component.expect("a component").compiled();
     assert!(matches!(compiled, Compiled::Cached(_)), "{compiled:?}");
+}
+
+/// Nothing is held against a component whose code finds no room on the disk.
+#[test]
+fn who_can_not_do_its_work_says_so_by_how_it_ends() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let output = compile(file.path(), components::AUTOSCALER.bytes);
+    assert_eq!(output.status.code(), Some(COMPILER_FAILED.into()), "{output:?}");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let output = compile(&dir.path().join("cache"), b"no component");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
 }
 
 /// What the operator says of the limits for components of tenants.

@@ -184,7 +184,7 @@ fn findings(
             let severity = if leaves_spec(request) {
                 Severity::Warning
             } else {
-                outcome.undecided = true;
+                outcome.undecided += 1;
                 Severity::Error
             };
             return vec![Finding {
@@ -254,9 +254,9 @@ fn policies(
                 let is_harmless = leaves_spec(request) || request.operation == Operation::Delete;
                 match policy.mode {
                     Mode::Monitor => outcome.report(said),
-                    // A policy that is broken must not keep what is there from being labelled and deleted. One that was
-                    // not asked in time, or about too much, is not broken, and whoever asks could bring that about to get
-                    // round it.
+                    // A policy that is broken must not keep what is there from being labelled and deleted. One that had too
+                    // little time, or was asked about too much, is not broken, and whoever asks could bring that about to
+                    // get round it.
                     Mode::Protect if is_harmless && had_a_chance => outcome.warn(said),
                     Mode::Protect => outcome.refuse_undecided(said),
                 }
@@ -311,9 +311,9 @@ fn ask(
         }),
         Err(failure) => Err(Undecided {
             why: failure.to_string(),
-            had_a_chance: failure
-                .downcast_ref::<CallError>()
-                .is_none_or(|call| call.failure.is_of_component() && !is_large),
+            had_a_chance: failure.downcast_ref::<CallError>().is_none_or(|call| {
+                call.failure.is_of_component() && !call.failure.may_be_of_load() && !is_large
+            }),
         }),
     }
 }

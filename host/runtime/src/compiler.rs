@@ -18,12 +18,16 @@ const QUARTERS: u64 = 3;
 /// Addresses without which no component is compiled.
 const LEAST: u64 = 384 << 20;
 
+/// How a compiler ends that could not do its work for no fault of the component.
+pub const COMPILER_FAILED: u8 = 75;
+
 /// What is read of a compiler's messages, in bytes.
 const MESSAGES: u64 = 64 << 10;
 
 /// A program that compiles a component: it reads it from its standard input and, with
 /// [`compile_into_cache`](crate::compile_into_cache), puts the result into the cache of the engine that started it. It ends with 0
-/// then, and otherwise with what is wrong on its standard error. After its own arguments it gets `--memory`,
+/// then, and otherwise with what is wrong on its standard error: with [`COMPILER_FAILED`] where that is nothing that the component
+/// did. After its own arguments it gets `--memory`,
 /// `--processor-seconds` and `--output`, which are its [`ProcessLimits`](crate::ProcessLimits), and `--owner` where the component has one.
 ///
 /// A compiler needs memory, ten times a component's size and more, and its own code; a process of its
@@ -113,6 +117,10 @@ impl Compiler {
             .lines()
             .rfind(|line| !line.trim().is_empty())
             .unwrap_or_default();
+        let last = last.trim_start_matches("error: ");
+        if status.code() == Some(COMPILER_FAILED.into()) {
+            return Err(Failed::Said(Unfit::NotCompiled(last.to_owned())));
+        }
         let how = match status.signal() {
             Some(libc::SIGXCPU) => format!(
                 "compiling it takes more than {} s of a processor",
@@ -125,7 +133,7 @@ impl Compiler {
             }
             Some(signal) => format!("the compiler was ended by signal {signal}, maybe for want of memory"),
             None if last.is_empty() => format!("the compiler failed ({status}) and said nothing"),
-            None => last.trim_start_matches("error: ").to_owned(),
+            None => last.to_owned(),
         };
         Err(Failed::Said(Unfit::Compiler(how)))
     }

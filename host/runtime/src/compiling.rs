@@ -145,12 +145,12 @@ pub fn compile_into_cache(engine: &Engine, wasm: &[u8], owner: Option<&str>) -> 
     let compile = || {
         let cache = engine
             .artefacts()
-            .ok_or_else(|| Unfit::Compiler("there is no cache to put it into".to_owned()))?;
+            .ok_or_else(|| Unfit::NotCompiled("there is no cache to put it into".to_owned()))?;
         let component =
             wasmtime::component::Component::from_binary(engine.wasmtime(), wasm).map_err(invalid)?;
         cache
             .store(owner, &digest, &component.serialize().map_err(invalid)?)
-            .map_err(|error| Unfit::Compiler(format!("it can't be kept: {error}")))
+            .map_err(|error| Unfit::NotCompiled(format!("the result can't be kept: {error}")))
     };
     compile().map_err(|reason| LoadError {
         origin: "what was read".to_owned(),
@@ -192,7 +192,7 @@ pub(crate) fn machine_code(
         return Ok((component, Compiled::Cached(started.elapsed())));
     }
     let not_again = || match owner.and_then(|_| engine.uncompiled().why(digest, Instant::now())) {
-        Some(why) => Err(Unfit::Compiler(why)),
+        Some(why) => Err(Unfit::NotAgain(why)),
         None => Ok(()),
     };
     not_again()?;

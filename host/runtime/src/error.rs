@@ -56,9 +56,12 @@ pub enum Unfit {
     /// It is broken, or uses a part of WebAssembly that this host does not have.
     #[error("not valid: {0}")]
     Invalid(String),
-    /// It could not be compiled, or the result not be kept.
+    /// It could not be compiled.
     #[error("{0}")]
     Compiler(String),
+    /// It could not be compiled a while ago, and was not tried again since.
+    #[error("{0}")]
+    NotAgain(String),
     /// Whoever compiles could not do so. That is nothing that the component did.
     #[error("it was not compiled: {0}")]
     NotCompiled(String),

@@ -45,7 +45,7 @@ mod trusted;
 mod turns;
 mod uncompiled;
 
-pub use compiler::Compiler;
+pub use compiler::{COMPILER_FAILED, Compiler};
 pub use compiling::{CompileLimits, Compiled, Compiling, ProcessLimits, compile_into_cache, compile_turn};
 pub use component::{Component, Description};
 pub use container::ContainerMemory;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{good, observation};
 use dask_operator_runtime::{
     Cache, CompileLimits, Compiled, Compiler, Compiling, Component, Engine, EngineConfig, Interface, Limits,
-    compile_turn,
+    Unfit, compile_turn,
 };
 
 fn load(cache: &Path) -> Component {
@@ -175,6 +175,11 @@ fn a_compiler_that_fails_is_said() {
         error.starts_with("good (") && error.ends_with("): not valid: what a mess"),
         "{error}"
     );
+    let error = failed("cat >/dev/null; echo >&2 error: the disk is full; exit 75");
+    assert!(
+        error.ends_with("): it was not compiled: the disk is full"),
+        "{error}"
+    );
     let error = failed("kill -9 $$");
     assert!(
         error.ends_with("the compiler was ended by signal 9, maybe for want of memory"),
@@ -292,11 +297,11 @@ fn what_can_not_be_compiled_is_not_compiled_again_for_any_tenant() {
         log.display()
     );
     let engine = compiled_by(&dir.path().join("cache"), "/bin/sh", &["-c", &script]);
-    let said = |compiling: &Compiling| {
+    let failed = |compiling: &Compiling| {
         Component::load_compiled(&engine, "good", &good(), Limits::default(), compiling)
             .expect_err("it failed")
-            .to_string()
     };
+    let said = |compiling: &Compiling| failed(compiling).to_string();
     let begun = || fs::read_to_string(&log).expect("a log").lines().count();
     for owner in ["team-a", "team-a", "team-b"] {
         let said = said(&Compiling::of_tenant(owner));
@@ -304,6 +309,8 @@ fn what_can_not_be_compiled_is_not_compiled_again_for_any_tenant() {
         assert!(said.ends_with(expected), "{said}");
         assert_eq!(begun(), 1);
     }
+    let again = failed(&Compiling::of_tenant("team-a")).reason;
+    assert!(matches!(*again, Unfit::NotAgain(_)), "{again:?}");
     for times in 2..4 {
         let said = said(&Compiling::default());
         assert!(

@@ -252,7 +252,7 @@ impl Attempt {
             mark.ended();
         }
         prepared.map_err(|failure| {
-            if failure.may_be_of_load() {
+            if failure.may_be_of_load() || failure.is_known {
                 failure
             } else {
                 failure.of(&digest)

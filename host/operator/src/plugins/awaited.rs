@@ -14,12 +14,16 @@ const JUST_STARTED: &str = "the operator has just started and does not know yet 
 pub(super) const UNREADY: Duration = Duration::from_secs(180);
 
 /// Why a process that started so long ago is not ready yet, although it decides: a plugin of the cluster is being loaded for
-/// the first time, and holds what it is for. A process that started before can decide about that, and stays until this one
-/// is ready.
+/// the first time, and holds what it is for. Another process that `leads` can decide about that, and stays until this one is
+/// ready; where there is none, nobody would answer anything.
 pub(super) fn unready<'a>(
     mut known: impl Iterator<Item = &'a Known>,
     since_start: Duration,
+    leads: bool,
 ) -> Option<String> {
+    if leads {
+        return None;
+    }
     let loading = known.find(|known| known.holds_loading())?;
     (since_start < UNREADY).then(|| format!("{} is being loaded", loading.resource.id))
 }
@@ -109,6 +113,7 @@ impl Awaited {
 
 #[cfg(test)]
 mod tests {
+    use dask_operator_api::PluginMode;
     use serde_json::json;
 
     use super::super::resource::Resource;
@@ -116,8 +121,7 @@ mod tests {
 
     /// A plugin of the cluster, or of a namespace, that was in force.
     fn plugin(namespace: Option<&str>) -> Known {
-        let object =
-            json!({"metadata": {"name": "p"}, "spec": {"source": {}}, "status": {"digest": "sha256:1"}});
+        let object = json!({"metadata": {"name": "p"}, "spec": {"source": {}}, "status": {"digest": "sha256:1", "interfaces": ["policy"]}});
         let object = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
         let mut resource = Resource::of_cluster(object);
         resource.id.namespace = namespace.map(str::to_owned);
@@ -129,15 +133,22 @@ mod tests {
     fn what_is_ready_has_tried_the_plugins_of_the_cluster() {
         let soon = UNREADY.saturating_sub(Duration::from_secs(1));
         let first = plugin(None).at_start();
-        let said = unready([&first].into_iter(), soon);
+        let said = unready([&first].into_iter(), soon, false);
         assert_eq!(said.as_deref(), Some("ClusterDaskPlugin p is being loaded"));
         assert_eq!(
-            unready([&first].into_iter(), UNREADY),
+            unready([&first].into_iter(), UNREADY, false),
             None,
             "it may take for ever"
         );
-        for other in [plugin(None), plugin(Some("n")).at_start()] {
-            assert_eq!(unready([&other].into_iter(), soon), None);
+        assert_eq!(
+            unready([&first].into_iter(), soon, true),
+            None,
+            "no other answers"
+        );
+        let mut monitors = plugin(None).at_start();
+        monitors.resource.spec.mode = PluginMode::Monitor;
+        for other in [plugin(None), plugin(Some("n")).at_start(), monitors] {
+            assert_eq!(unready([&other].into_iter(), soon, false), None);
         }
     }
 

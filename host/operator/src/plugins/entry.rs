@@ -101,6 +101,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Whether it can't be used now, and holds what it is for.
+    pub(super) fn holds(&self) -> bool {
+        self.loaded.is_none() && (self.policy.is_some() || !self.logic.is_empty())
+    }
+
     /// Whether a resource is one that it is for, in a namespace with these labels, where they are known.
     pub(super) fn concerns(
         &self,

@@ -1,5 +1,6 @@
 //! Why what a plugin resource asks for is not in force.
 
+use dask_operator_runtime::{LoadError, Unfit};
 use dask_operator_sources::SourceError;
 
 /// The reason of what failed in operation and was taken back for what was in force before it.
@@ -24,6 +25,9 @@ pub(super) const SETTINGS_TOO_LARGE: &str = "SettingsTooLarge";
 /// The reason of a selector that makes no sense.
 pub(super) const INVALID_SELECTOR: &str = "InvalidSelector";
 
+/// The reason of one of which the operator can't say which namespaces it is for.
+pub(super) const NAMESPACES_UNKNOWN: &str = "NamespacesUnknown";
+
 /// Why what a plugin resource asks for is not in force.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -36,6 +40,8 @@ pub(super) struct LoadFailure {
     pub(super) tried: Option<String>,
     /// Whether there was nothing to try: nothing that can be used came from the source.
     pub(super) is_of_source: bool,
+    /// Whether nothing was tried, because that failed a while ago.
+    pub(super) is_known: bool,
 }
 
 impl LoadFailure {
@@ -46,6 +52,7 @@ impl LoadFailure {
             message: message.into(),
             tried: None,
             is_of_source: false,
+            is_known: false,
         }
     }
 
@@ -73,7 +80,7 @@ impl LoadFailure {
     /// Whether it leaves open what the resource asks for: somebody else may have brought it about, and nothing is said about
     /// the component.
     pub(super) fn leaves_open(&self) -> bool {
-        self.is_of_source || self.may_be_of_load()
+        self.is_of_source || self.may_be_of_load() || self.reason == NAMESPACES_UNKNOWN
     }
 
     /// Whether what was in force before this process began must not go on: because somebody has forbidden it, or because
@@ -86,6 +93,15 @@ impl LoadFailure {
             TOO_MANY,
         ];
         reasons.contains(&self.reason)
+    }
+}
+
+impl From<LoadError> for LoadFailure {
+    fn from(error: LoadError) -> Self {
+        Self {
+            is_known: matches!(*error.reason, Unfit::NotAgain(_)),
+            ..Self::new(error.reason.reason(), error.to_string())
+        }
     }
 }
 

@@ -5,7 +5,7 @@ mod trials;
 
 use std::time::Duration;
 
-use dask_operator_api::LastGood;
+use dask_operator_api::{Condition, LastGood};
 use tokio::time::Instant;
 
 use super::attempt::{Attempt, Outcome};
@@ -83,9 +83,13 @@ impl Known {
         }
     }
 
-    /// It was there at the start.
+    /// It was there at the start. Where the status says that its spec has been tried and could not be used, it is known what
+    /// becomes of it: nothing, as before.
     pub(super) fn at_start(mut self) -> Self {
-        self.first = true;
+        let status = &self.resource.status;
+        let is_current = status.observed_generation == Some(self.resource.generation);
+        let has_failed = |condition: &Condition| condition.type_ == "Ready" && condition.status == "False";
+        self.first = !(is_current && status.conditions.iter().any(has_failed));
         self
     }
 
@@ -136,7 +140,10 @@ impl Known {
 
     /// Whether it is an administrator's, was there at the start, and holds what it is for because it is being loaded.
     pub(super) fn holds_loading(&self) -> bool {
-        self.first && self.resource.id.namespace.is_none() && self.is_loading() && self.counts()
+        self.first
+            && self.resource.id.namespace.is_none()
+            && self.is_loading()
+            && self.entry().is_some_and(|entry| entry.holds())
     }
 
     /// When the next attempt begins.

@@ -69,6 +69,9 @@ impl Suspects {
             waiting.retain(|waiting| waiting != id);
         }
         self.waiting.retain(|(_, waiting)| !waiting.is_empty());
+        if self.waiting.is_empty() {
+            self.since = None;
+        }
     }
 
     /// The next one of a namespace that is not at work.
@@ -140,13 +143,16 @@ impl Loads {
     }
 
     /// The suspect whose turn it is to be tried alone, which runs until [`Loads::ended`]: when nothing else is to be done, or
-    /// when suspects have waited long enough. None where another one runs, and none before plugins of the cluster.
+    /// when suspects have waited long enough. None where another one runs, and none while plugins of the cluster
+    /// wait or run.
     pub(super) fn next_alone(&mut self) -> Option<PluginId> {
         let nothing_else = self.waiting.is_empty() && self.running.is_empty();
         if self.suspects.running.is_some() || !(nothing_else || self.suspects.are_due()) {
             return None;
         }
-        if self.waiting.contains_key(&None) || !self.has_place_for_tenants() {
+        let of_cluster =
+            self.waiting.contains_key(&None) || self.running.iter().any(|id| id.namespace.is_none());
+        if of_cluster || !self.has_place_for_tenants() {
             return None;
         }
         let running = &self.running;

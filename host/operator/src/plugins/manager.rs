@@ -218,7 +218,7 @@ impl Manager {
         if !self.awaited.is_over() {
             self.settle_places();
         }
-        let loading = || unready(self.known.values(), self.started.elapsed());
+        let loading = || unready(self.known.values(), self.started.elapsed(), self.leading.now());
         let hindrance = self.awaited.hindrance().or_else(loading);
         self.ready = self.awaited.is_over() && hindrance.is_none();
         self.health.set_missing(PART, hindrance);
@@ -344,6 +344,7 @@ impl Manager {
             known.good.as_ref(),
             known.rolled_back.as_ref(),
             known.failure(),
+            known.holds_first(),
         );
         let before = &known.resource.status;
         let is_new = wanted.error != before.error || wanted.last_good != before.last_good;

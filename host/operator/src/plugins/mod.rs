@@ -76,7 +76,7 @@ pub struct Plugin {
     pub child_kinds: Vec<ResourceKind>,
     /// Whose it is.
     pub whose: Whose,
-    /// Who is asked, on threads that may block ([`Plugins::ask`]).
+    /// Who is asked, on threads that may block (`ask`).
     pub logic: Box<dyn Logic>,
 }
 

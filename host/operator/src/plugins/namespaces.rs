@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kube::core::Selector;
 
-use super::failure::LoadFailure;
+use super::failure::{LoadFailure, NAMESPACES_UNKNOWN};
 use super::known::Known;
 use super::{Entry, Labels, Scope};
 
@@ -78,7 +78,7 @@ impl Namespaces {
             .as_ref()
             .filter(|_| known.resource.scope.by_labels)?;
         Some(LoadFailure::new(
-            "NamespacesUnknown",
+            NAMESPACES_UNKNOWN,
             format!("spec.namespaceSelector: {why}"),
         ))
     }

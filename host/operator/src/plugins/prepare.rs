@@ -10,7 +10,7 @@ use dask_operator_core::plan::ResourceKind;
 use dask_operator_render::findings::sentences;
 use dask_operator_render::logic::{ComponentLogic, Logic, interface};
 use dask_operator_render::policy::{Mode, Policy, Rules, title};
-use dask_operator_runtime::{CompileTurn, Compiling, Component, Engine, Interface, LoadError, compile_turn};
+use dask_operator_runtime::{CompileTurn, Compiling, Component, Engine, Interface, compile_turn};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::entry::Loaded;
@@ -92,13 +92,11 @@ impl Workshop {
     ) -> Result<Good, LoadFailure> {
         let limits = limits(resource.spec.limits.as_ref(), &self.rights.most(resource))?;
         let origin = resource.id.to_string();
-        let unfit = |error: LoadError| LoadFailure::new(error.reason.reason(), error.to_string());
-        let has = Component::interfaces_of(&origin, bytes).map_err(unfit)?;
+        let has = Component::interfaces_of(&origin, bytes)?;
         let interfaces = wanted(resource, "the component", &has)?;
         self.rights.check(resource, &interfaces)?;
         let compiling = compiling(resource);
-        let component = Component::load_in_turn(&self.engine, &origin, bytes, limits, &compiling, turn);
-        let component = component.map_err(unfit)?;
+        let component = Component::load_in_turn(&self.engine, &origin, bytes, limits, &compiling, turn)?;
         let settings = resource.settings();
         let findings = component
             .validate_settings(&settings)

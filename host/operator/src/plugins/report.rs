@@ -27,15 +27,25 @@ const NOTE: usize = 1024;
 /// How long the API server may take to write a status. All plugins wait meanwhile.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The status that tells what is in force, and why it is not what `resource` asks for.
+/// The status that tells what is in force, and why it is not what `resource` asks for. `holds` where nothing of it is in force
+/// and what it is for is held meanwhile.
 pub(super) fn status(
     resource: &Resource,
     good: Option<&Good>,
     rolled_back: Option<&String>,
     failure: Option<&LoadFailure>,
+    holds: bool,
 ) -> PluginStatus {
     let mut wanted = PluginStatus {
-        observed_generation: Some(resource.generation),
+        // As long as it is not known what it says, the next start must not take that for granted.
+        observed_generation: if holds {
+            resource
+                .status
+                .observed_generation
+                .filter(|observed| *observed != resource.generation)
+        } else {
+            Some(resource.generation)
+        },
         error: failure.map(|failure| text::line(&failure.message, MESSAGE)),
         ..PluginStatus::default()
     };
@@ -97,6 +107,14 @@ pub(super) fn status(
             format!(
                 "{failure}; what was in force can't be loaded either, and what it looks after is held until it can be \
                  or this plugin is deleted"
+            ),
+        ),
+        (Some(failure), None) if holds => (
+            ConditionStatus::False,
+            failure.reason,
+            format!(
+                "{failure}; it is not known yet what it says, and what it is for is held until that is known or this plugin \
+                 is deleted"
             ),
         ),
         (Some(failure), None) => (

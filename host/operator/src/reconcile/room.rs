@@ -24,6 +24,9 @@ const ROOM: usize = 256 << 20;
 /// After so long, who found no room comes again.
 pub(crate) const AGAIN: Duration = Duration::from_secs(1);
 
+/// Who has not come again for so long holds nobody up: it has to wait for other things.
+const AWAY: Duration = Duration::from_secs(3);
+
 /// Who has not come again for so long has lost its place.
 const GONE: Duration = Duration::from_secs(30);
 
@@ -109,7 +112,7 @@ impl Taken {
             .retain(|waiter| waiter.key == *key || now.duration_since(waiter.seen) < GONE);
         let place = self.place(key).map(|(place, _)| place);
         let all: usize = self.by_namespace.values().sum();
-        if all + wanted - has <= ROOM && self.is_first(key, place) {
+        if all + wanted - has <= ROOM && self.is_first(key, place, now) {
             if let Some(place) = place {
                 self.waiting.remove(place);
             }
@@ -118,7 +121,8 @@ impl Taken {
         }
         let waiter = Waiter {
             key: key.clone(),
-            bytes: wanted,
+            // What it has to hold may grow until it comes again.
+            bytes: (wanted + wanted / 4).min(ROOM),
             seen: now,
         };
         match place {
@@ -129,11 +133,12 @@ impl Taken {
     }
 
     /// Whether it is this one's turn.
-    fn is_first(&self, key: &ParentKey, place: Option<usize>) -> bool {
+    fn is_first(&self, key: &ParentKey, place: Option<usize>, now: Instant) -> bool {
         let has = |key: &ParentKey| self.by_namespace.get(&key.namespace).copied().unwrap_or(0);
         let own = (has(key), place.unwrap_or(usize::MAX));
         let mut others = self.waiting.iter().enumerate();
-        others.all(|(place, waiter)| own <= (has(&waiter.key), place))
+        others
+            .all(|(place, waiter)| own <= (has(&waiter.key), place) || now.duration_since(waiter.seen) > AWAY)
     }
 
     fn give_back(&mut self, namespace: &str, bytes: usize) {
@@ -295,14 +300,21 @@ mod tests {
             share.lend(20 << 20);
             share.bytes()
         });
-        assert_eq!(again, Ok(200 << 20));
+        assert_eq!(again, Ok(250 << 20), "it may have grown");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_does_not_come_again_is_forgotten() {
+    async fn who_does_not_come_again_holds_nobody_up_and_is_forgotten() {
         let room = Room::default();
         let _first = pass(&room, "a", "1", 128);
         assert!(pass(&room, "b", "1", 256).is_none());
+        assert!(pass(&room, "c", "1", 8).is_none());
+        tokio::time::advance(AWAY + Duration::from_millis(1)).await;
+        assert!(pass(&room, "c", "1", 8).is_some());
+        assert!(
+            pass(&room, "b", "1", 256).is_none(),
+            "it is first again when it comes"
+        );
         assert!(pass(&room, "c", "1", 8).is_none());
         tokio::time::advance(GONE).await;
         assert!(pass(&room, "c", "1", 8).is_some());

@@ -145,7 +145,7 @@ impl Deciders {
         let mut decision = self.decide(&scaled.question);
         if let Decision::Asked(outcome) = &mut decision
             && !outcome.is_allowed()
-            && !outcome.undecided
+            && outcome.undecided == 0
             && scaled.is_fewer
             && let Decision::Asked(before) = self.decide(&scaled.reversed())
         {
@@ -247,7 +247,7 @@ fn failed(message: &str, passes: bool) -> Decision {
     if passes {
         outcome.warnings.push(said);
     } else {
-        outcome.undecided = true;
+        outcome.undecided = 1;
         outcome.refusals.push(said);
     }
     Decision::Failed(outcome)

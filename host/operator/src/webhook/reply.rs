@@ -31,10 +31,10 @@ fn decided(answer: &mut Answer<'_>, step: Step, before: &Value, outcome: &Outcom
         }
         return Ok(());
     }
-    // What kubectl writes in brackets: Invalid, or Forbidden where a policy forbids it. Where somebody could not decide, that may
-    // be otherwise a moment later, and clients are to try again.
+    // What kubectl writes in brackets: Invalid, or Forbidden where a policy forbids it. Where the only reason is that somebody could
+    // not decide, that may be otherwise a moment later, and clients are to try again.
     let forbidden = outcome.refusals.iter().all(|said| !said.policy.is_empty());
-    let (code, reason) = if outcome.undecided {
+    let (code, reason) = if outcome.may_pass_later() {
         (503, "ServiceUnavailable")
     } else if forbidden {
         (403, "Forbidden")
@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(forbidden["status"]["code"], 403);
         for policy in ["", "p"] {
             let undecided = answered(Step::Mutate, |outcome| {
-                outcome.undecided = true;
+                outcome.undecided = 1;
                 outcome
                     .refusals
                     .push(Said::new(policy, "", "it is not known yet"));
@@ -110,6 +110,15 @@ mod tests {
             assert_eq!(undecided["status"]["code"], 503);
             assert_eq!(undecided["status"]["reason"], "ServiceUnavailable");
         }
+        // What somebody else forbids is not tried again.
+        let forbidden = answered(Step::Mutate, |outcome| {
+            outcome.undecided = 1;
+            outcome.refusals = vec![
+                Said::new("p", "", "it could not decide"),
+                Said::new("q", "", "no"),
+            ];
+        });
+        assert_eq!(forbidden["status"]["code"], 403);
         let warned = answered(Step::Mutate, |outcome| {
             outcome.warnings.push(Said::new("", "spec.a", "hm"))
         });

@@ -61,8 +61,8 @@ pub struct Outcome {
     pub changed: Option<Value>,
     /// Why it is refused; empty when it is not.
     pub refusals: Vec<Said>,
-    /// Whether one of these reasons is that somebody could not decide.
-    pub undecided: bool,
+    /// How many of these reasons are that somebody could not decide.
+    pub undecided: usize,
     /// What its author should know.
     pub warnings: Vec<Said>,
     /// What policies that only monitor would have refused or changed.
@@ -85,6 +85,12 @@ impl Outcome {
     #[must_use]
     pub fn is_allowed(&self) -> bool {
         self.refusals.is_empty()
+    }
+
+    /// Returns whether the request is refused only because somebody could not decide: the same one may pass later.
+    #[must_use]
+    pub fn may_pass_later(&self) -> bool {
+        self.undecided > 0 && self.undecided >= self.refusals.len() + self.left_out.refusals
     }
 
     /// All reasons in one text; empty when there are none.
@@ -120,7 +126,7 @@ impl Outcome {
 
     /// Somebody could not decide, and nothing is let through without that.
     pub(super) fn refuse_undecided(&mut self, said: Said) {
-        self.undecided = true;
+        self.undecided += 1;
         self.refuse(said);
     }
 
@@ -159,7 +165,7 @@ impl Outcome {
         later.refusals.into_iter().for_each(|said| self.refuse(said));
         later.warnings.into_iter().for_each(|said| self.warn(said));
         later.reports.into_iter().for_each(|said| self.report(said));
-        self.undecided |= later.undecided;
+        self.undecided += later.undecided;
         self.left_out.refusals += later.left_out.refusals;
         self.left_out.notices += later.left_out.notices;
         self

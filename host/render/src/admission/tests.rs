@@ -100,6 +100,13 @@ fn late() -> Failure {
     failure(CallFailure::NoTime { left: Duration::ZERO })
 }
 
+/// It takes longer than it may.
+fn overdue() -> Failure {
+    failure(CallFailure::Deadline {
+        limit: Duration::ZERO,
+    })
+}
+
 /// It takes more memory than it has.
 fn exceeds() -> Failure {
     failure(CallFailure::Memory { limit: 1 << 20 })
@@ -122,6 +129,7 @@ enum Rule {
     Patch(Value),
     Trap,
     Late,
+    Overdue,
     Exceeds,
 }
 
@@ -131,6 +139,7 @@ impl Rules for Rule {
         let verdict = match self {
             Self::Trap => return Err("it trapped".into()),
             Self::Late => return Err(late()),
+            Self::Overdue => return Err(overdue()),
             Self::Exceeds => return Err(exceeds()),
             Self::Patch(patch) => Verdict::Patch(patch.to_string()),
             Self::Owner if object["metadata"]["labels"]["owner"].is_string() => Verdict::Allow,
@@ -373,7 +382,7 @@ fn who_could_not_decide_is_told_from_who_refuses() {
         let object = object(spec);
         let outcome = admit(&chain(&[]), &create(&object), 0);
         assert!(!outcome.is_allowed());
-        assert_eq!(outcome.undecided, is_undecided, "{outcome:?}");
+        assert_eq!(outcome.may_pass_later(), is_undecided, "{outcome:?}");
     }
 }
 

@@ -14,7 +14,7 @@ impl Known {
     /// Whether it is an administrator's policy, as far as its resource tells, that was there at the start and has neither been
     /// in force nor been found unusable: it may be one whose status is lost, or that was applied while no operator ran. Until
     /// it is known what it says, however long that takes, it holds.
-    pub(super) fn holds_first(&self) -> bool {
+    pub(in super::super) fn holds_first(&self) -> bool {
         let spec = &self.resource.spec;
         let may_be_policy = spec
             .interfaces

@@ -4,7 +4,8 @@ use dask_operator_api::{DaskPlugin, PluginStatus};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::super::{Entry, Scope};
+use super::super::failure::NAMESPACES_UNKNOWN;
+use super::super::{Entry, Scope, report};
 use super::trials::TRIALS;
 use super::*;
 
@@ -332,11 +333,23 @@ async fn what_is_not_had_from_its_source_holds_until_it_is_known() {
         policy.err().map(|error| error.message)
     };
     let unreachable = || LoadFailure::new("RegistryUnreachable", "no answer").of_source();
+    let status =
+        |known: &Known| report::status(&known.resource, None, None, known.failure(), known.holds_first());
+    let ready = |known: &Known| status(known).conditions[0].message.clone().unwrap_or_default();
+    let holds_after_a_restart = |known: &Known| {
+        let mut anew = of_cluster(&json!({}));
+        anew.resource.status = status(known);
+        anew.at_start().holds_first()
+    };
     let mut known = of_cluster(&json!({})).at_start();
     for (failure, is_news) in [
         (unreachable(), true),
         (unreachable(), false),
         (LoadFailure::new("NoTimeLeft", "it is late"), true),
+        (
+            LoadFailure::new(NAMESPACES_UNKNOWN, "it may not list namespaces"),
+            true,
+        ),
         (unreachable(), true),
     ] {
         assert!(known.begin().is_some());
@@ -346,10 +359,26 @@ async fn what_is_not_had_from_its_source_holds_until_it_is_known() {
             why(&known).is_some_and(|why| why.ends_with(&message)),
             "{message}"
         );
+        let said = ready(&known);
+        assert!(
+            said.starts_with(&message) && said.contains("what it is for is held"),
+            "{said}"
+        );
+        assert!(holds_after_a_restart(&known));
     }
     assert!(known.begin().is_some());
     assert!(known.ended(outcome(None, Some(LoadFailure::new("Unfit", "it traps")))));
     assert_eq!((why(&known), known.counts()), (None, false));
+    assert_eq!(
+        ready(&known),
+        "it traps; it has not been in force yet, and changes nothing"
+    );
+    assert!(!holds_after_a_restart(&known), "its status is not lost");
+    known.resource.generation = 1;
+    let mut anew = of_cluster(&json!({}));
+    anew.resource.status = status(&known);
+    assert!(anew.at_start().holds_first(), "that is about another spec");
+    known.resource.generation = 0;
     // From then on it is one that was never in force.
     assert!(known.begin().is_some());
     assert!(!known.ended(outcome(None, Some(unreachable()))));

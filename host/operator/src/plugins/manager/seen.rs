@@ -142,11 +142,16 @@ impl Manager {
             }
             Some(known) => {
                 let leads = self.leading.now();
+                let held = known.counts();
                 known.wants(resource, leads);
-                if !leads {
-                    let done = known.follow();
-                    self.followed(&id, done);
+                // What holds may do so no more, or elsewhere, whatever becomes of the attempt.
+                let holds = known.good.is_none() && (held || known.counts());
+                let done = if leads { Follow::Stay } else { known.follow() };
+                if holds {
+                    self.exchange();
+                    (self.swapped)(id.namespace.as_deref());
                 }
+                self.followed(&id, done);
             }
             None => {
                 let known = Known::new(resource);
