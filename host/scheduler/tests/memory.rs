@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 /// How many times the largest message an answer may cost: it is in a buffer that may be half empty and that was copied when
 /// it grew last, and the texts of its workers are taken out of it.
-const TIMES: u64 = 5;
+const TIMES: u64 = 3;
 
 /// The most memory that this process has had so far, in bytes.
 fn peak() -> u64 {
