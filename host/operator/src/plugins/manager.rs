@@ -344,7 +344,7 @@ impl Manager {
             known.good.as_ref(),
             known.rolled_back.as_ref(),
             known.failure(),
-            known.holds_first(),
+            known.is_unknown(),
         );
         let before = &known.resource.status;
         let is_new = wanted.error != before.error || wanted.last_good != before.last_good;

@@ -26,6 +26,12 @@ impl Known {
             && may_be_policy
     }
 
+    /// Whether it holds so, and its status does not say that something of it was in force. What stands there of that, as what was
+    /// taken back, is about the present spec and stays so.
+    pub(in super::super) fn is_unknown(&self) -> bool {
+        self.holds_first() && !self.was_in_force()
+    }
+
     /// Whether it decides something, or holds what it is for.
     pub(in super::super) fn counts(&self) -> bool {
         self.good.is_some() || self.was_in_force() || self.holds_first()

@@ -334,7 +334,7 @@ async fn what_is_not_had_from_its_source_holds_until_it_is_known() {
     };
     let unreachable = || LoadFailure::new("RegistryUnreachable", "no answer").of_source();
     let status =
-        |known: &Known| report::status(&known.resource, None, None, known.failure(), known.holds_first());
+        |known: &Known| report::status(&known.resource, None, None, known.failure(), known.is_unknown());
     let ready = |known: &Known| status(known).conditions[0].message.clone().unwrap_or_default();
     let holds_after_a_restart = |known: &Known| {
         let mut anew = of_cluster(&json!({}));
@@ -383,6 +383,24 @@ async fn what_is_not_had_from_its_source_holds_until_it_is_known() {
     assert!(known.begin().is_some());
     assert!(!known.ended(outcome(None, Some(unreachable()))));
     assert_eq!(why(&known), None);
+}
+
+/// A version that was taken back is not in force again because its source could not be reached at a start.
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_back_stays_so_whatever_its_source_does_at_a_start() {
+    let mut known = of_cluster(&json!({})).at_start();
+    known.resource.status = serde_json::from_value(json!({
+        "observedGeneration": 0, "digest": "sha256:1",
+        "lastGood": {"generation": 0, "digest": "sha256:1", "settings": {}, "rolledBack": "sha256:2"},
+    }))
+    .unwrap_or_else(|error| panic!("{error}"));
+    assert!(known.begin().is_some());
+    let failure = LoadFailure::new("RegistryUnreachable", "no answer").of_source();
+    known.ended(outcome(None, Some(failure)));
+    assert!(known.holds_first() && !known.is_unknown());
+    let mut resource = known.resource.clone();
+    resource.status = report::status(&resource, None, None, known.failure(), known.is_unknown());
+    assert_eq!(Known::new(resource).rolled_back.as_deref(), Some("sha256:2"));
 }
 
 #[test]
