@@ -3,12 +3,12 @@
 use tracing::Span;
 
 use crate::plugins::{Shares, Whose};
-use crate::threads::cores;
+use crate::threads::{self, Load, cores};
 
 /// Does `work` on a thread that may be kept busy. If it panics, so does this.
-pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn run<T: Send + 'static>(load: Load, work: impl FnOnce() -> T + Send + 'static) -> T {
     let span = Span::current();
-    match tokio::task::spawn_blocking(move || span.in_scope(work)).await {
+    match threads::spawn(load, move || span.in_scope(work)).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
@@ -38,12 +38,13 @@ impl Aside {
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         namespace: &str,
+        load: Load,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> T {
         // The operator's own work is never denied. What has begun keeps its place until it has ended, even if nobody waits any
         // more.
-        let permit = self.0.permit(namespace, Whose::Operators).await;
-        run(move || {
+        let permit = self.0.permit(namespace, Whose::Operators, load).await;
+        run(load, move || {
             let _permit = permit;
             work()
         })
@@ -64,7 +65,9 @@ mod tests {
     #[tokio::test]
     async fn it_is_done_on_another_thread() {
         let here = std::thread::current().id();
-        let there = Aside::default().run("a", || std::thread::current().id()).await;
+        let there = Aside::default()
+            .run("a", Load::Light, || std::thread::current().id())
+            .await;
         assert_ne!(here, there);
     }
 
@@ -73,7 +76,7 @@ mod tests {
     #[should_panic(expected = "a bug")]
     async fn a_panic_is_passed_on() {
         let work: fn() = || panic!("a bug");
-        Aside::default().run("a", work).await;
+        Aside::default().run("a", Load::Light, work).await;
     }
 
     /// Of what nobody waits for any more there must not be ever more.
@@ -85,12 +88,12 @@ mod tests {
         let work = tokio::spawn({
             let aside = aside.clone();
             let work = move || begin.send(()).is_ok() && ended.recv().is_ok();
-            async move { aside.run("a", work).await }
+            async move { aside.run("a", Load::Light, work).await }
         });
         assert!(begun.await.is_ok());
         work.abort();
         assert!(work.await.is_err());
-        let mut next = std::pin::pin!(aside.run("a", || ()));
+        let mut next = std::pin::pin!(aside.run("a", Load::Light, || ()));
         let soon = Duration::from_millis(20);
         assert!(timeout(soon, &mut next).await.is_err());
         assert!(end.send(()).is_ok());
@@ -103,13 +106,13 @@ mod tests {
         let blocked = |_| {
             let (end, ended) = mpsc::channel::<()>();
             let aside = aside.clone();
-            tokio::spawn(async move { aside.run("a", move || ended.recv().is_ok()).await });
+            tokio::spawn(async move { aside.run("a", Load::Light, move || ended.recv().is_ok()).await });
             end
         };
         let ends: Vec<_> = (0..5).map(blocked).collect();
         tokio::task::yield_now().await;
         let long = Duration::from_secs(60);
-        assert!(timeout(long, aside.run("b", || ())).await.is_ok());
+        assert!(timeout(long, aside.run("b", Load::Light, || ())).await.is_ok());
         drop(ends);
     }
 }

@@ -31,6 +31,7 @@ use crate::recording::Recording;
 use crate::routes::ParentKey;
 use crate::schedulers::{ClusterKey, Schedulers};
 use crate::stores::Stores;
+use crate::threads::Load;
 use crate::trouble::{HOST_CONDITIONS, PLAN_REFUSED, POLICY_VIOLATED, Trouble};
 use weight::text_bytes;
 
@@ -130,7 +131,8 @@ impl Reconciler {
             most_told: self.most_told,
         };
         let memory = self.memory.clone();
-        let looked = self.aside.run(&key.namespace, move || {
+        let load = load(&share, &object.json);
+        let looked = self.aside.run(&key.namespace, load, move || {
             let object = memory.over(object);
             (object.clone(), look.question(object, share))
         });
@@ -149,14 +151,17 @@ impl Reconciler {
             mut share,
         } = question;
         let ground = Arc::new(ground);
-        let plan = self.ask(&ground.plugin, &key.namespace, observation).await?;
+        let load = load(&share, &ground.observed.parent.json);
+        let plan = self
+            .ask(&ground.plugin, &key.namespace, load, observation)
+            .await?;
         // There must not be ever more of these that wait to be looked at.
         let text = text_bytes(&plan);
         share.extend(text)?;
         let first = {
             let (ground, memory) = (ground.clone(), self.memory.clone());
             self.aside
-                .run(&key.namespace, move || ground.first(plan, &memory, share))
+                .run(&key.namespace, load, move || ground.first(plan, &memory, share))
                 .await?
         };
         let (mut plan, mut share) = match first {
@@ -169,7 +174,7 @@ impl Reconciler {
         let (policies, parent) = (ground.policies.clone(), ground.observed.parent.json.clone());
         let reviewed = self
             .plugins
-            .review(policies, key.kind, &key.namespace, parent, children, ground.now)
+            .review(policies, key, load, parent, children, ground.now)
             .await;
         let reviewed = reviewed.map_err(Trouble::review)?;
         plan.children = reviewed.children;
@@ -177,7 +182,7 @@ impl Reconciler {
         let memory = self.memory.clone();
         let titles = ground.all_titles();
         self.aside
-            .run(&key.namespace, move || {
+            .run(&key.namespace, load, move || {
                 ground.passed(plan, &titles, remarks, &memory, share)
             })
             .await
@@ -187,9 +192,10 @@ impl Reconciler {
         &self,
         plugin: &Arc<Plugin>,
         namespace: &str,
+        load: Load,
         observation: Observation,
     ) -> Result<Plan, Trouble> {
-        let answer = self.plugins.plan(plugin, namespace, observation).await;
+        let answer = self.plugins.plan(plugin, namespace, load, observation).await;
         match answer.map_err(|error| Trouble::plugin(&error))? {
             Ok(plan) => Ok(plan),
             Err(contract::Error::Invalid(findings)) => Err(Trouble::findings(&findings)),
@@ -199,6 +205,15 @@ impl Reconciler {
                 message: text,
             })),
         }
+    }
+}
+
+/// How long a pass over a resource takes, of which this is the text.
+fn load(share: &Share, text: &str) -> Load {
+    if share.bytes() > 0 {
+        Load::Heavy
+    } else {
+        Load::of(text.len())
     }
 }
 

@@ -32,6 +32,7 @@ use crate::routes::ParentKey;
 use crate::schedulers::{ClusterKey, Schedulers};
 use crate::selection::Selection;
 use crate::stores::Stores;
+use crate::threads::Load;
 use crate::trouble::Trouble;
 use crate::writes::Writes;
 use crate::written::{Wrote, soonest};
@@ -264,7 +265,7 @@ impl Reconciler {
         };
         let (now, then) = (object.clone(), observed.worker_group(group).cloned());
         let numbers = move || (now.replicas(), then.map(|then| then.replicas()));
-        let (before, seen) = self.aside.run(&key.namespace, numbers).await;
+        let (before, seen) = self.aside.run(&key.namespace, Load::Light, numbers).await;
         if before == replicas {
             return Ok(Wrote::Nothing);
         }

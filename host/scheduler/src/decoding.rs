@@ -1,5 +1,6 @@
 //! Answers as they were received, and what is made of them.
 
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::budget::{PIECE, Share};
@@ -26,8 +27,13 @@ impl Received {
         &self.bytes
     }
 
-    /// Decodes them; many of them on a thread that may be kept busy. The text of an error says what is wrong.
-    pub(crate) async fn decode<T, E>(self, decode: fn(&[u8]) -> Result<T, E>) -> Result<T, String>
+    /// Decodes them; many of them on a thread of `decoders` that may be kept busy, or of the current runtime. The text of an error
+    /// says what is wrong.
+    pub(crate) async fn decode<T, E>(
+        self,
+        decoders: Option<&Handle>,
+        decode: fn(&[u8]) -> Result<T, E>,
+    ) -> Result<T, String>
     where
         T: Send + 'static,
         E: ToString + 'static,
@@ -46,7 +52,8 @@ impl Received {
         }
         // The semaphore is never closed. What has begun keeps its place until it has ended, even if nobody waits any more.
         let place = DECODING.acquire().await;
-        let decoded = tokio::task::spawn_blocking(move || {
+        let decoders = decoders.cloned().unwrap_or_else(Handle::current);
+        let decoded = decoders.spawn_blocking(move || {
             let _place = place;
             decode()
         });
@@ -73,11 +80,31 @@ mod tests {
         Ok(())
     }
 
+    fn thread(_: &[u8]) -> Result<Option<String>, String> {
+        Ok(std::thread::current().name().map(String::from))
+    }
+
+    #[test]
+    fn large_answers_are_decoded_where_they_are_to_be() -> std::io::Result<()> {
+        let runtime = |name: &str| {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            builder.thread_name(name).build()
+        };
+        let (own, other) = (runtime("own")?, runtime("other")?);
+        let decode = |decoders: Option<&Handle>| {
+            let received = Received::new(vec![0; PIECE + 1], Share::default());
+            own.block_on(received.decode(decoders, thread))
+        };
+        assert_eq!(decode(None), Ok(Some("own".into())));
+        assert_eq!(decode(Some(other.handle())), Ok(Some("other".into())));
+        Ok(())
+    }
+
     #[tokio::test]
     async fn only_so_many_large_answers_are_decoded_at_once() {
         let received = || Received::new(vec![0; PIECE + 1], Share::default());
         let all: Vec<_> = (0..3 * DECODERS)
-            .map(|_| tokio::spawn(received().decode(slow)))
+            .map(|_| tokio::spawn(received().decode(None, slow)))
             .collect();
         for decoded in all {
             assert_eq!(decoded.await.expect("no panic"), Ok(()));

@@ -199,7 +199,7 @@ impl HttpScheduler {
         let body = Received::new(bytes, share);
         match status {
             StatusCode::OK => {
-                let decoded = body.decode(json).await;
+                let decoded = body.decode(self.options.decoders.as_ref(), json).await;
                 decoded.map_err(|error| self.protocol(path, error))
             }
             StatusCode::NOT_FOUND if path.starts_with("/api/") => Err(Error::Unsupported {

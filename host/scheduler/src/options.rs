@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+
 use crate::budget::Budget;
 use crate::tls::TlsConfig;
 
@@ -26,6 +28,9 @@ pub struct Options {
     /// has half of it at the most, so less than twice the largest message lets
     /// the largest ones wait in vain.
     pub budget: Budget,
+    /// The runtime on whose blocking threads large answers are decoded. By
+    /// default that is the one that the client is used on.
+    pub decoders: Option<Handle>,
     /// What `tls://` addresses need.
     pub tls: Option<TlsConfig>,
 }
@@ -38,6 +43,7 @@ impl Default for Options {
             retire_timeout: Duration::from_secs(60),
             max_message: 96 << 20,
             budget: Budget::new(192 << 20),
+            decoders: None,
             tls: None,
         }
     }

@@ -271,7 +271,9 @@ impl Scheduler {
         })
         .map_err(|error| self.protocol(name, error))?;
         let frame = self.exchange(name, &request, limit).await?;
-        frame.decode(message::decode_reply::<T>).await.map_err(|error| {
+        let decoders = self.options.decoders.as_ref();
+        let decoded = frame.decode(decoders, message::decode_reply::<T>).await;
+        decoded.map_err(|error| {
             // Whoever answers so may be out of step.
             self.connection = None;
             self.protocol(name, error)

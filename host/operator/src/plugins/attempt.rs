@@ -18,6 +18,7 @@ use super::marks::{Marks, Standing};
 use super::prepare::{Good, Workshop};
 use super::resource::Resource;
 use crate::aside;
+use crate::threads::Load;
 pub(super) use trials::Trials;
 
 /// What attempts share.
@@ -228,16 +229,17 @@ impl Attempt {
                 ));
             }
         };
+        let load = Load::heavy_if(resource.id.namespace.is_some());
         // Who only waits while something of others is compiled is no suspect.
         let in_background = means.clone();
-        let (turn, resource, fetched) = aside::run(move || {
+        let (turn, resource, fetched) = aside::run(load, move || {
             let turn = in_background.workshop.turn(&resource, &fetched.bytes);
             (turn, resource, fetched)
         })
         .await;
         let mark = means.marks.begin(&digest, &resource);
         let in_background = means.clone();
-        let prepared = aside::run(move || -> Result<Good, LoadFailure> {
+        let prepared = aside::run(load, move || -> Result<Good, LoadFailure> {
             let means = in_background;
             let good = means
                 .workshop
@@ -286,7 +288,7 @@ fn is_asked_for(resource: &Resource, last: &LastGood) -> bool {
 /// The bytes with this digest, where they were kept.
 async fn kept(means: &Arc<Means>, owner: &PluginId, digest: &str) -> Option<Vec<u8>> {
     let (means, owner, digest) = (means.clone(), owner.clone(), digest.to_owned());
-    aside::run(move || means.kept.load(&owner, &digest)).await
+    aside::run(Load::Light, move || means.kept.load(&owner, &digest)).await
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::failure::LoadFailure;
 use super::resource::Resource;
 use super::rights::TenantRights;
 use crate::aside;
+use crate::threads::Load;
 
 /// The type of a Secret with docker's configuration, and its key.
 const DOCKER_CONFIG: (&str, &str) = ("kubernetes.io/dockerconfigjson", ".dockerconfigjson");
@@ -80,7 +81,7 @@ impl Sources {
         } else {
             return Err(LoadFailure::new("NoSource", "spec.source is empty"));
         };
-        let (digest, bytes) = aside::run(move || (digest(&bytes), bytes)).await;
+        let (digest, bytes) = aside::run(Load::of(bytes.len()), move || (digest(&bytes), bytes)).await;
         if let Some(wanted) = &resource.spec.digest
             && digest != *wanted
         {

@@ -8,7 +8,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use dask_operator_core::category::Retry;
-use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_render::convert;
 use dask_operator_render::logic::{Failure, Logic};
@@ -17,6 +16,9 @@ use dask_operator_render::review::{ReviewError, Reviewed, review};
 use dask_operator_runtime::contract::{Answer, DesiredChild, Observation, Plan, Timestamp};
 use dask_operator_runtime::{CallError, until};
 use thiserror::Error;
+
+use crate::routes::ParentKey;
+use crate::threads::{self, Load};
 
 mod admit;
 pub mod args;
@@ -222,11 +224,18 @@ impl Plugins {
         &self,
         namespace: &str,
         whose: Whose,
+        load: Load,
         question: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        let permit = self.shares.permit(namespace, whose).await?;
+        // What a tenant's component takes is nobody else's.
+        let load = if whose == Whose::Tenants {
+            Load::Heavy
+        } else {
+            load
+        };
+        let permit = self.shares.permit(namespace, whose, load).await?;
         let span = tracing::Span::current();
-        let answer = tokio::task::spawn_blocking(move || {
+        let answer = threads::spawn(load, move || {
             let _permit = permit;
             span.in_scope(|| until(Instant::now() + whose.time(), question))
         });
@@ -238,15 +247,18 @@ impl Plugins {
     /// # Errors
     ///
     /// When it did not answer.
-    pub async fn plan(
+    pub(crate) async fn plan(
         &self,
         plugin: &Arc<Plugin>,
         namespace: &str,
+        load: Load,
         observation: Observation,
     ) -> Result<Answer<Plan>, PluginError> {
         let asked = plugin.clone();
         let answer = self
-            .ask(namespace, plugin.whose, move || asked.logic.plan(&observation))
+            .ask(namespace, plugin.whose, load, move || {
+                asked.logic.plan(&observation)
+            })
             .await;
         answer
             .flatten()
@@ -259,16 +271,16 @@ impl Plugins {
     /// # Errors
     ///
     /// When one refuses them or gives no answer that can be used.
-    pub async fn review(
+    pub(crate) async fn review(
         &self,
         policies: Vec<Arc<Policy>>,
-        kind: DaskKind,
-        namespace: &str,
+        key: &ParentKey,
+        load: Load,
         parent: Arc<str>,
         children: Vec<DesiredChild>,
         now: Timestamp,
     ) -> Result<Reviewed, ReviewError> {
-        let catalog = self.catalog();
+        let (catalog, kind) = (self.catalog(), key.kind);
         // One that is not in force any more counts as one of the namespace.
         let (of_cluster, of_namespace): (Vec<_>, Vec<_>) = policies
             .into_iter()
@@ -284,7 +296,7 @@ impl Plugins {
             let titles: Vec<_> = policies.iter().map(|policy| policy.title.clone()).collect();
             let (children, parent) = (std::mem::take(&mut reviewed.children), parent.clone());
             let answer = self
-                .ask(namespace, whose, move || {
+                .ask(&key.namespace, whose, load, move || {
                     review(&policies, kind, &parent, children, now)
                 })
                 .await;

@@ -1,8 +1,9 @@
 //! Whose turn it is to be worked for, and for how long: every namespace has a share of the operator's time.
 //!
-//! Where many wait, it is the turn of the namespace that has used least of late. No namespace takes all places. Calls of
-//! components that namespaces have brought along don't take all either, whosever they are; each namespace has one of these at a
-//! time, and they use a part of a processor in the long run: what is beyond that is put off.
+//! Where many wait, it is the turn of the namespace that has used least of late. No namespace takes all places, and neither does
+//! work that takes long: the rest never waits for it. Calls of components that namespaces have brought along don't take all
+//! either, whosever they are; each namespace has one of these at a time, and they use a part of a processor in the long run: what
+//! is beyond that is put off.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::used::Used;
+use crate::threads::Load;
 
 /// What components took for a namespace counts for its turn so many times as long as it took.
 const MEMORY: u32 = 16;
@@ -97,8 +99,9 @@ pub struct Shares(Arc<Mutex<Order>>);
 
 #[derive(Debug)]
 struct Order {
-    /// Places that are free, and how many of them components of namespaces may take.
+    /// Places that are free, and how many of them work may take that takes long, and components of namespaces.
     free: usize,
+    free_for_heavy: usize,
     free_for_tenants: usize,
     /// How many a namespace may have.
     of_one: usize,
@@ -129,6 +132,7 @@ struct Account {
 struct Ticket {
     namespace: String,
     whose: Whose,
+    load: Load,
     grant: oneshot::Sender<Permit>,
 }
 
@@ -138,6 +142,7 @@ pub struct Permit {
     shares: Shares,
     namespace: String,
     whose: Whose,
+    load: Load,
     begun: Instant,
 }
 
@@ -147,6 +152,7 @@ impl Shares {
     pub fn new(cores: usize) -> Self {
         Self(Arc::new(Mutex::new(Order {
             free: places(cores),
+            free_for_heavy: places(cores) - 1,
             free_for_tenants: cores.saturating_sub(1).max(1),
             of_one: cores.max(1),
             accounts: BTreeMap::new(),
@@ -160,7 +166,7 @@ impl Shares {
     /// # Errors
     ///
     /// When components of its own take too much time, or others were first for too long.
-    pub async fn permit(&self, namespace: &str, whose: Whose) -> Result<Permit, Denied> {
+    pub(crate) async fn permit(&self, namespace: &str, whose: Whose, load: Load) -> Result<Permit, Denied> {
         let (grant, granted) = oneshot::channel();
         {
             let mut order = self.lock();
@@ -173,6 +179,7 @@ impl Shares {
             order.waiting.push(Ticket {
                 namespace: namespace.to_owned(),
                 whose,
+                load,
                 grant,
             });
         }
@@ -196,6 +203,7 @@ impl Shares {
             while let Some(Ticket {
                 namespace,
                 whose,
+                load,
                 grant,
             }) = order.next(now)
             {
@@ -203,6 +211,7 @@ impl Shares {
                     shares: self.clone(),
                     namespace,
                     whose,
+                    load,
                     begun: now,
                 };
                 granted.push((grant, permit));
@@ -223,9 +232,7 @@ impl Shares {
 impl Drop for Permit {
     fn drop(&mut self) {
         let now = Instant::now();
-        self.shares
-            .lock()
-            .ended(&self.namespace, self.whose, now - self.begun, now);
+        self.shares.lock().ended(self, now);
         self.shares.serve();
     }
 }
@@ -240,7 +247,8 @@ impl Order {
     fn may_go_on(&self, ticket: &Ticket) -> bool {
         let account = self.accounts.get(&ticket.namespace);
         let (running, is_called) = account.map_or((0, false), |account| (account.running, account.is_called));
-        let is_free = self.free > 0 && running < self.of_one;
+        let is_free =
+            self.free > 0 && running < self.of_one && (ticket.load == Load::Light || self.free_for_heavy > 0);
         match ticket.whose {
             Whose::Operators => is_free,
             Whose::Tenants => is_free && self.free_for_tenants > 0 && !is_called,
@@ -270,6 +278,9 @@ impl Order {
             });
         account.turn = turn;
         account.running += 1;
+        if ticket.load == Load::Heavy {
+            self.free_for_heavy -= 1;
+        }
         if ticket.whose == Whose::Tenants {
             account.is_called = true;
             self.free_for_tenants -= 1;
@@ -277,14 +288,18 @@ impl Order {
         Some(ticket)
     }
 
-    /// What took so long has ended.
-    fn ended(&mut self, namespace: &str, whose: Whose, took: Duration, now: Instant) {
+    /// What had a permit has ended.
+    fn ended(&mut self, permit: &Permit, now: Instant) {
+        let (whose, took) = (permit.whose, now - permit.begun);
         self.free += 1;
+        if permit.load == Load::Heavy {
+            self.free_for_heavy += 1;
+        }
         if whose == Whose::Tenants {
             self.free_for_tenants += 1;
         }
         // Who has a place has an account.
-        if let Some(account) = self.accounts.get_mut(namespace) {
+        if let Some(account) = self.accounts.get_mut(&permit.namespace) {
             account.used.add(took, now);
             account.running -= 1;
             if whose == Whose::Tenants {

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use dask_operator_core::parent::DaskKind;
 use dask_operator_render::policy::{Mode, Rules};
 use dask_operator_runtime::contract::{
     AdmissionRequest, AdmissionResponse, Finding, ResourceKind as ContractKind, Review, ReviewRequest,
@@ -95,8 +96,9 @@ fn plugins(entries: Vec<Entry>) -> Plugins {
 
 /// Asks policies about a plan for something in the namespace `a`.
 async fn reviewed(plugins: &Plugins, policies: Vec<Arc<Policy>>) -> Result<Reviewed, ReviewError> {
+    let key = ParentKey::new(DaskKind::Cluster, "a", "c");
     plugins
-        .review(policies, DaskKind::Cluster, "a", "{}".into(), Vec::new(), 0)
+        .review(policies, &key, Load::Light, "{}".into(), Vec::new(), 0)
         .await
 }
 
@@ -116,7 +118,9 @@ async fn calls_have_an_end_together_and_those_of_a_namespace_an_earlier_one() {
             seed: 0,
             settings: "{}".into(),
         };
-        let answer = plugins.plan(&clock.plugin(whose), "a", observation).await;
+        let answer = plugins
+            .plan(&clock.plugin(whose), "a", Load::Light, observation)
+            .await;
         assert_eq!(
             answer.err().map(|error| error.message).as_deref(),
             Some("no plan")
@@ -137,7 +141,7 @@ async fn who_is_to_blame_is_said() {
     let clock = <Clock as Default>::default();
     let own = clock.policy();
     let plugins = plugins(vec![entry(Some("a"), &own)]);
-    let busy = plugins.shares.permit("b", Whose::Tenants).await;
+    let busy = plugins.shares.permit("b", Whose::Tenants, Load::Heavy).await;
     let trouble = reviewed(&plugins, vec![own.clone()])
         .await
         .err()
@@ -146,7 +150,7 @@ async fn who_is_to_blame_is_said() {
     let said = trouble.map(|trouble| (trouble.reason, trouble.retry));
     assert_eq!(said, Some(("PluginsBusy".to_owned(), Retry::Passing)));
 
-    let slow = plugins.shares.permit("a", Whose::Tenants).await;
+    let slow = plugins.shares.permit("a", Whose::Tenants, Load::Heavy).await;
     tokio::time::sleep(Duration::from_secs(11)).await;
     drop(slow);
     let trouble = reviewed(&plugins, vec![own]).await.err().map(Trouble::review);

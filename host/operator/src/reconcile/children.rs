@@ -17,6 +17,7 @@ use crate::errors::WriteError;
 use crate::kinds::Kind;
 use crate::object::Object;
 use crate::routes::ParentKey;
+use crate::threads::Load;
 use crate::writes::Precondition;
 use crate::written::{Failures, Written, Wrote};
 
@@ -151,7 +152,7 @@ impl Reconciler {
                 };
                 let uid = applied.uid.clone();
                 let made = move || Answer::of(&object, &answer);
-                let made = self.aside.run(&key.namespace, made).await;
+                let made = self.aside.run(&key.namespace, Load::Light, made).await;
                 self.memory.lock().answers.keep(&uid, made);
                 if let Some(store) = store(&child.kind) {
                     store.wrote(applied);

@@ -15,6 +15,7 @@ use crate::errors::WriteError;
 use crate::kinds::Kind;
 use crate::object::Object;
 use crate::routes::ParentKey;
+use crate::threads::Load;
 use crate::trouble::{HOST_CONDITIONS, Trouble};
 use crate::written::{Written, Wrote};
 
@@ -101,9 +102,11 @@ impl Reconciler {
         );
         let retry = trouble.retry;
         let report = {
-            let (kind, object) = (key.kind, object.clone());
+            let (kind, object, text) = (key.kind, object.clone(), object.json.len());
             self.aside
-                .run(&key.namespace, move || Report::of_trouble(kind, &object, trouble))
+                .run(&key.namespace, Load::of(text), move || {
+                    Report::of_trouble(kind, &object, trouble)
+                })
                 .await
         };
         // What has to be said is said soon, even if nothing can be done about it.
@@ -132,9 +135,11 @@ impl Reconciler {
         written: &mut Written,
     ) -> Arc<Object> {
         let report = {
-            let (kind, object) = (key.kind, object.clone());
+            let (kind, object, text) = (key.kind, object.clone(), object.json.len());
             self.aside
-                .run(&key.namespace, move || Report::of_plan(kind, &object, said))
+                .run(&key.namespace, Load::of(text), move || {
+                    Report::of_plan(kind, &object, said)
+                })
                 .await
         };
         match self.write_status(key, &object, &report).await {

@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use k8s_openapi::jiff::Timestamp;
 
 use super::{Answers, Place, Questions};
+use crate::threads;
 
 /// Why a scheduler did not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +67,7 @@ impl Network {
         let has_certificate = tls.is_some();
         let options = Options {
             retire_timeout: RETIRE,
+            decoders: threads::heavy(),
             tls,
             ..Options::default()
         };

@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use super::{Answer, Seat, Service, answer};
 use crate::aside;
 use crate::controller::Controller;
+use crate::threads::Load;
 
 /// Answers `/healthz`, `/readyz` and `/metrics`.
 pub struct Probes {
@@ -34,7 +35,7 @@ impl Probes {
     async fn metrics(&self) -> String {
         let _writes = self.writes.lock().await;
         let controller = self.controller.clone();
-        aside::run(move || controller.metrics_text()).await
+        aside::run(Load::Light, move || controller.metrics_text()).await
     }
 }
 

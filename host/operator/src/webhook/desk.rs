@@ -5,8 +5,9 @@
 //!
 //! Places, and the memory that requests take once they are read, are shared out by namespace. Who has least is first; a
 //! namespace never has more than its part, and requests that ask plugins of namespaces never take more than half of the places,
-//! one for each namespace, and a part of a processor in the long run. Where too much text waits, who has most of it there loses
-//! what came last.
+//! one for each namespace, and a part of a processor in the long run. Requests that take long never take all places, and are
+//! looked at in places of their own: one that takes little time never waits for them. Where too much text waits, who has most of
+//! it there loses what came last.
 //!
 //! What a namespace's own plugins take, and nothing else, is counted by the same type as where they are called for plans, and
 //! apart from that: who has used up the one still has the other. Requests of who has used up this one wait as for a place, until
@@ -23,13 +24,14 @@ use dask_operator_runtime::until;
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::review::MOST_BYTES;
 use crate::plugins::{Used, Whose, with_own_time};
+use crate::threads::{self, Load};
 
-/// Threads for each processor on which requests are looked at: what that takes grows with their text only.
+/// Threads for each processor on which requests are looked at, and as many for those that have much text: what that takes grows
+/// with their text only.
 const LOOKS: usize = 1;
 
 /// Threads for each processor on which they are decided.
@@ -57,7 +59,7 @@ const ACCOUNTS: usize = 64;
 /// How many threads requests take at most on a machine with so many processors.
 #[must_use]
 pub fn threads(cores: usize) -> usize {
-    (LOOKS + AT_ONCE) * cores
+    (2 * LOOKS + AT_ONCE) * cores
 }
 
 /// When a request must be done.
@@ -107,19 +109,26 @@ impl Turn {
     fn memory(&self) -> usize {
         self.tree.saturating_sub(FREE).min(OF_NAMESPACE)
     }
+
+    /// How long it takes.
+    fn load(&self) -> Load {
+        Load::heavy_if(self.whose == Whose::Tenants || self.memory() > 0)
+    }
 }
 
 /// Places for work that blocks.
 #[derive(Debug)]
 pub struct Desk {
     looks: Arc<Semaphore>,
+    heavy_looks: Arc<Semaphore>,
     order: Arc<Mutex<Order>>,
 }
 
 #[derive(Debug)]
 struct Order {
-    /// Places that are free, and how many of them those may take that ask plugins of namespaces.
+    /// Places that are free, and how many of them those may take that take long, and those that ask plugins of namespaces.
     free: usize,
+    free_for_heavy: usize,
     free_for_tenants: usize,
     /// Places that a namespace has at most.
     most: usize,
@@ -165,8 +174,10 @@ impl Desk {
         let half = (places / 2).max(1);
         Self {
             looks: Arc::new(Semaphore::new(LOOKS * cores)),
+            heavy_looks: Arc::new(Semaphore::new(LOOKS * cores)),
             order: Arc::new(Mutex::new(Order {
                 free: places,
+                free_for_heavy: places - (places / 4).max(1),
                 free_for_tenants: half,
                 most: half,
                 memory: MEMORY,
@@ -176,7 +187,7 @@ impl Desk {
         }
     }
 
-    /// Does `work`, which takes little time whatever the request is about.
+    /// Does `work` on so many bytes, which takes little time whatever the request is about.
     ///
     /// # Errors
     ///
@@ -184,17 +195,23 @@ impl Desk {
     pub async fn look<T: Send + 'static>(
         &self,
         times: Times,
+        bytes: usize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Unanswered> {
-        // The semaphore is never closed.
-        let Ok(Ok(place)) = timeout_at(times.end, self.looks.clone().acquire_owned()).await else {
+        let load = Load::of(bytes);
+        let looks = match load {
+            Load::Light => &self.looks,
+            Load::Heavy => &self.heavy_looks,
+        };
+        // The semaphores are never closed.
+        let Ok(Ok(place)) = timeout_at(times.end, looks.clone().acquire_owned()).await else {
             return Err(Unanswered::Busy);
         };
         let work = move || {
             let _place = place;
             work()
         };
-        on_thread(times, work).await
+        on_thread(times, load, work).await
     }
 
     /// Does `work` when it is its turn, which must be before `begin`. What it asks components ends with `times.end`.
@@ -210,14 +227,14 @@ impl Desk {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Unanswered> {
         let mut place = self.place(turn, begin).await?;
-        let own_time = self.own_time(&place.turn);
+        let (own_time, load) = (self.own_time(&place.turn), place.turn.load());
         let work = move || {
             let (done, used) = with_own_time(own_time, work);
             place.used = used;
             drop(place);
             done
         };
-        on_thread(times, work).await
+        on_thread(times, load, work).await
     }
 
     /// What policies of a namespace's own have. Where it is not their turn, plugins that are changed are asked about their
@@ -275,9 +292,10 @@ impl Desk {
 /// Does `work` on a thread.
 async fn on_thread<T: Send + 'static>(
     times: Times,
+    load: Load,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Unanswered> {
-    let work = spawn_blocking(move || until(times.end.into_std(), work));
+    let work = threads::spawn(load, move || until(times.end.into_std(), work));
     match timeout_at(times.deadline, work).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(Unanswered::Failed(error.to_string())),
@@ -347,8 +365,9 @@ impl Order {
             let turn = &self.waiting[*at].turn;
             let (places, has, is_asked) =
                 account(*at).map_or((0, 0, false), |a| (a.places, a.memory, a.is_asked));
-            let is_held_up = turn.whose == Whose::Tenants
-                && (is_asked || self.free_for_tenants == 0 || self.is_overdrawn(&turn.namespace, now));
+            let is_held_up = (turn.load() == Load::Heavy && self.free_for_heavy == 0)
+                || (turn.whose == Whose::Tenants
+                    && (is_asked || self.free_for_tenants == 0 || self.is_overdrawn(&turn.namespace, now)));
             let wanted = turn.memory();
             if places >= self.most || is_held_up || (wanted > 0 && has + wanted > OF_NAMESPACE) {
                 return false;
@@ -377,6 +396,9 @@ impl Order {
             });
         account.places += 1;
         account.memory += turn.memory();
+        if turn.load() == Load::Heavy {
+            self.free_for_heavy -= 1;
+        }
         if turn.whose == Whose::Tenants {
             account.is_asked = true;
             self.free_for_tenants -= 1;
@@ -390,6 +412,9 @@ impl Order {
         let now = Instant::now();
         self.free += 1;
         self.memory += turn.memory();
+        if turn.load() == Load::Heavy {
+            self.free_for_heavy += 1;
+        }
         if turn.whose == Whose::Tenants {
             self.free_for_tenants += 1;
         }

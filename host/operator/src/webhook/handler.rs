@@ -107,7 +107,7 @@ impl Handler {
             let (handler, body, heard) = (self.clone(), body.clone(), heard.clone());
             move || handler.outline(&body, &heard)
         };
-        let told = match self.desk.look(times, look).await {
+        let told = match self.desk.look(times, body.len(), look).await {
             Ok(Looked::Asks(turn)) => return Ok(Look { turn, start }),
             Ok(Looked::Told(told)) => told,
             Err(error) => unanswered(&error, None),
@@ -205,7 +205,7 @@ impl Handler {
                         let handler = self.clone();
                         move || (handler.deciders.bytes(&asked.question), asked)
                     };
-                    let (bytes, asked) = self.desk.look(times, weigh).await?;
+                    let (bytes, asked) = self.desk.look(times, 0, weigh).await?;
                     match review::fitting(bytes) {
                         Ok(tree) => {
                             let turn = Turn { tree, ..turn.clone() };

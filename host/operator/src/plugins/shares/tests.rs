@@ -17,9 +17,21 @@ impl Log {
 /// Calls components for a namespace, which takes that long: `a`; `a!` where they have used what is theirs, and `a?` where
 /// others were first.
 fn call(shares: &Shares, log: &Log, namespace: &str, whose: Whose, millis: u64) {
+    work(
+        shares,
+        log,
+        namespace,
+        whose,
+        Load::heavy_if(whose == Whose::Tenants),
+        millis,
+    );
+}
+
+/// The same for work that takes long, or not.
+fn work(shares: &Shares, log: &Log, namespace: &str, whose: Whose, load: Load, millis: u64) {
     let (shares, log, namespace) = (shares.clone(), log.clone(), namespace.to_owned());
     tokio::spawn(async move {
-        match shares.permit(&namespace, whose).await {
+        match shares.permit(&namespace, whose, load).await {
             Ok(permit) => {
                 log.note(namespace);
                 tokio::time::sleep(Duration::from_millis(millis)).await;
@@ -58,6 +70,24 @@ async fn no_namespace_takes_all_places() {
     assert_eq!(log.text(), "a a b");
     pass(1000).await;
     assert_eq!(log.text(), "a a b a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_takes_long_never_takes_all_places() {
+    let (shares, log) = (Shares::new(2), Log::default());
+    for (namespace, load) in [
+        ("a", Load::Heavy),
+        ("b", Load::Heavy),
+        ("c", Load::Heavy),
+        ("d", Load::Light),
+        ("e", Load::Light),
+    ] {
+        work(&shares, &log, namespace, Whose::Operators, load, 1000);
+        pass(1).await;
+    }
+    assert_eq!(log.text(), "a b d");
+    pass(3000).await;
+    assert_eq!(log.text(), "a b d c e");
 }
 
 #[tokio::test(start_paused = true)]

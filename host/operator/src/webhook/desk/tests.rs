@@ -64,12 +64,25 @@ async fn a_place_is_taken_until_the_work_has_ended() {
 async fn looks_take_no_place_and_no_more_threads_than_there_are_for_them() {
     let desk = Desk::new(1);
     let (go_on, wait) = mpsc::channel::<()>();
-    let late = desk.look(within(50), move || wait.recv().unwrap_or_default());
+    let late = desk.look(within(50), 0, move || wait.recv().unwrap_or_default());
     assert_eq!(late.await, Err(Unanswered::Late));
-    assert_eq!(desk.look(within(50), || ()).await, Err(Unanswered::Busy));
+    assert_eq!(desk.look(within(50), 0, || ()).await, Err(Unanswered::Busy));
     assert_eq!(run(&desk, 60_000, || 1).await, Ok(1));
     drop(go_on);
-    assert_eq!(desk.look(within(60_000), || 2).await, Ok(2));
+    assert_eq!(desk.look(within(60_000), 0, || 2).await, Ok(2));
+}
+
+#[tokio::test]
+async fn a_look_at_little_never_waits_for_looks_at_much() {
+    let desk = Desk::new(1);
+    let (go_on, wait) = mpsc::channel::<()>();
+    let much = 1 << 20;
+    let late = desk.look(within(50), much, move || wait.recv().unwrap_or_default());
+    assert_eq!(late.await, Err(Unanswered::Late));
+    assert_eq!(desk.look(within(50), much, || ()).await, Err(Unanswered::Busy));
+    assert_eq!(desk.look(within(60_000), 1, || 1).await, Ok(1));
+    drop(go_on);
+    assert_eq!(desk.look(within(60_000), much, || 2).await, Ok(2));
 }
 
 /// The place that somebody has at once.
@@ -140,6 +153,21 @@ async fn plugins_of_namespaces_leave_places_to_others() {
     assert!(others.iter().all(Option::is_some));
     drop((first, others));
     assert!(place(&desk, own("c")).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_takes_long_never_takes_all_places() {
+    let desk = Desk::new(2);
+    let namespaces = ["a", "b", "c", "d"];
+    let mut heavy = Vec::new();
+    for namespace in namespaces {
+        heavy.extend(place(&desk, large(namespace, 1)).await);
+    }
+    assert_eq!(heavy.len(), 3);
+    assert!(place(&desk, own("e")).await.is_none());
+    assert!(place(&desk, turn("e")).await.is_some());
+    heavy.pop();
+    assert!(place(&desk, own("e")).await.is_some());
 }
 
 #[tokio::test(start_paused = true)]

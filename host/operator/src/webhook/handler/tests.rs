@@ -351,7 +351,12 @@ async fn only_what_plugins_of_the_namespace_take_is_theirs() {
     let (short, long) = (Duration::from_millis(20), Duration::from_millis(500));
     let own = OwnTime { inner: Slow(short) };
     let handler = handler_of_tenant(Box::new(Slow(long)), Box::new(own));
+    // As long as something blocks, the clock stands still.
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let blocks = tokio::task::spawn_blocking(move || ended.recv());
     let (_, response) = ask(&handler, scale("me", "g", 2).to_string()).await;
+    drop(end);
+    assert!(blocks.await.is_ok_and(|ended| ended.is_err()));
     assert_eq!(response["allowed"], true, "{response}");
     let used = handler.desk.used("n");
     assert!(used >= short && used < long, "{used:?}");
