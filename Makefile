@@ -130,7 +130,7 @@ bench: setup ## 1,000 workers beside a bare client; the webhook beside a bare se
 	tests/bench/run $(BENCH)
 
 .PHONY: hostile
-hostile: build $(OPERATOR) ## Twenty tenants alone, and beside a hostile one (HOSTILE="--seconds 60 --alone 30")
+hostile: build $(OPERATOR) ## Twenty tenants alone, and beside a hostile one (HOSTILE="--seconds 60 --alone 30 --large 60")
 	tests/bench/hostile/run $(HOSTILE)
 
 # The local Kubernetes ------------------------------------------------------

@@ -31,7 +31,7 @@ from support.cluster import ROOT, define_resources, kubernetes  # noqa: E402
 from support.hook import Hook, free_port  # noqa: E402
 from support.kubectl import Kubectl, Refused, new_namespace  # noqa: E402
 from support.waiting import until  # noqa: E402
-from tenants import LATE, Tenant  # noqa: E402
+from tenants import LATE, Tenant, Webhook  # noqa: E402
 
 NAME, RANGE = "hostile", "198.19.224.0/19"
 #: Programs and crates that the hostile tenant's components are made with.
@@ -55,13 +55,17 @@ def parse(arguments=None):
     parser.add_argument("--attacks", type=chosen, default=list(attacks.ATTACKS), metavar="NAME,NAME",
                         help=f"which, all at the same time (default: all): {', '.join(attacks.ATTACKS)}")
     parser.add_argument("--seconds", type=float, default=600, help="how long the attacks take (default: %(default)g)")
+    parser.add_argument("--large", type=float, default=180, help="how long it then sends large objects, too (default: %(default)g)")
     parser.add_argument("--many", type=int, default=500, help="plugins that many-plugins deletes at once (default: %(default)s)")
-    parser.add_argument("--alone", type=float, default=120, help="seconds without them, before (default: %(default)g)")
+    parser.add_argument("--alone", type=float, default=180, help="seconds without them, before (default: %(default)g)")
     parser.add_argument("--tenants", type=int, default=20, help="well-behaved ones (default: %(default)s)")
-    parser.add_argument("--period", type=float, default=3, help="seconds between two changes of a tenant (default: %(default)g)")
+    parser.add_argument("--period", type=float, default=6, help="seconds between two changes of a tenant (default: %(default)g)")
     parser.add_argument("--memory", default=limited.default_limit(), help="the operator's limit (default: the chart's, %(default)s)")
     parser.add_argument("--json", type=Path, default=ROOT / "target" / "hostile.json", help="where the figures go (default: target/hostile.json)")
-    return parser.parse_args(arguments)
+    found = parser.parse_args(arguments)
+    if not found.large:
+        found.attacks = [name for name in found.attacks if not attacks.ATTACKS[name].is_large]
+    return found
 
 
 def hostile_account(admin, namespaces, folder):
@@ -91,7 +95,7 @@ def well_behaved(environment, hook, arguments, samples):
     for number in range(arguments.tenants):
         kubectl = new_namespace(environment, f"tenant-{number}")
         hook.ask_for(kubectl)
-        made.append(Tenant(kubectl, samples, arguments.period))
+        made.append(Tenant(kubectl, Webhook(hook.host, hook.port), samples, arguments.period))
         made[-1].prepare()
     for tenant in made:
         until(tenant.is_ready, f"the worker of {tenant.kubectl.namespace}")
@@ -120,7 +124,8 @@ class Kubelet(threading.Thread):
 
 @contextmanager
 def attacked(environment, place, folder):
-    """Attack meanwhile. Gives an empty list, in which afterwards is what that came to; None where the attacks could not begin."""
+    """Attack meanwhile. Gives an empty list, in which afterwards is what that came to, and where to say that more shall be done; None
+    where the attacks could not begin."""
     file = folder / "place.json"
     file.write_text(json.dumps(place))
     process = subprocess.Popen([sys.executable, HERE / "attacks.py", file], env={**environment, "PYTHONPATH": str(TESTS)}, text=True,
@@ -128,9 +133,9 @@ def attacked(environment, place, folder):
     found = []
     try:
         if process.stdout.readline().strip() != "attacks begin":
-            yield None
+            yield None, None
             return
-        yield found
+        yield found, process.stdin
         said, _ = process.communicate(timeout=180)
         found.append(json.loads(said))
     finally:
@@ -147,7 +152,7 @@ def build():
     return folder
 
 
-def measure(environment, arguments, folder):
+def measure(environment, arguments, folder, processors):
     """All of it; the report."""
     admin = Kubectl(environment)
     define_resources(admin)
@@ -161,7 +166,7 @@ def measure(environment, arguments, folder):
     samples = figures.Samples()
     with ExitStack() as stack:
         group = stack.enter_context(limited.Group(f"hostile-bench-{os.getpid()}", limited.size(arguments.memory)))
-        limited.use(group, folder)
+        limited.use(group, folder, processors)
         account = stack.enter_context(chart.account(admin, folder))
         hook = stack.enter_context(Hook(admin, host, folder, NAME, account, *sources, "--plugin-ca-file", str(folder / "ca.pem"),
                                         "--cache-dir", str(folder / "cache")))
@@ -186,22 +191,28 @@ def measure(environment, arguments, folder):
         stack.callback(kubelet.over.set)
         place = {"kubeconfig": str(kubeconfig), "path": environment["PATH"], "host": host, "webhook": [host, hook.port], "registry": registry,
                  "namespaces": {name: kubectl.namespace for name, kubectl in hostile.items()}, "policy": str(POLICY),
-                 "components": str(components), "attacks": arguments.attacks, "many": arguments.many}
+                 "components": str(components), "attacks": arguments.attacks, "many": arguments.many,
+                 "processors": sorted(processors | os.sched_getaffinity(0))}
         # What has to be there for an attack may end the operator already.
         keeper.begin()
-        with attacked(environment, place, folder) as came_to:
+        with attacked(environment, place, folder) as (came_to, orders):
             if came_to is not None:
-                beside(good, samples, arguments.seconds)
+                beside(good, samples, arguments, orders)
         operator = {"restarts": list(keeper.restarts), "out_of_memory": group.kills(), "limit": group.limit, "limited": group.is_there,
                     "peak": group.peak(), "resident": keeper.resident}
-        return {"tenants": arguments.tenants, "seconds": {"alone": arguments.alone, "beside": arguments.seconds}, **samples.figures(),
+        return {"tenants": arguments.tenants, "seconds": {"alone": arguments.alone, "beside": arguments.seconds, "large": arguments.large}, **samples.figures(),
                 "operator": operator, "attacks": came_to and came_to[0]}
 
 
-def beside(good, samples, seconds):
+def beside(good, samples, arguments, orders):
     """Measure the well-behaved tenants while they are attacked."""
     samples.phase = "beside"
-    time.sleep(seconds)
+    time.sleep(arguments.seconds)
+    if arguments.large:
+        samples.phase = "large"
+        orders.write("large objects, too\n")
+        orders.flush()
+        time.sleep(arguments.large)
     for tenant in good:
         tenant.stop()
     # What is under way still happens beside the attacks.
@@ -215,8 +226,14 @@ def main():
     arguments = parse()
     if os.environ.get("KUBECONFIG"):
         sys.exit("hostile: this is no test for somebody's cluster: unset KUBECONFIG")
+    processors, others = map(set, limited.parted())
+    # All that is started from here on has these, but for the operator. The attacks, which are nice, take none from the API server and
+    # from who measures: elsewhere they are on other machines.
+    os.sched_setaffinity(0, others)
+    with suppress(PermissionError):
+        os.nice(-10)
     with tempfile.TemporaryDirectory() as folder, kubernetes(NAME, RANGE, node=False) as environment:
-        report = measure(environment, arguments, Path(folder))
+        report = measure(environment, arguments, Path(folder), processors)
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(report, indent=2) + "\n")
     print(figures.table(report))

@@ -5,12 +5,14 @@ import threading
 
 #: What is measured of a well-behaved tenant.
 KINDS = {
+    "webhook": "the webhook alone (a review of an update)",
     "admission": "admission (a dry run of an update)",
     "reconcile": "reconcile (from an update to its pods)",
     "api": "the API server alone (a ConfigMap)",
+    "watch": "the API server alone (until a watch shows it)",
 }
-#: Without the hostile tenant, and with it.
-PHASES = ("alone", "beside")
+#: Without the hostile tenant, with it, and when it sends large objects, too, which cost the API server most.
+PHASES = ("alone", "beside", "large")
 
 
 def percentile(values, share):
@@ -50,17 +52,19 @@ class Samples:
         """All of it as numbers; times in milliseconds."""
         with self.lock:
             found = {phase: {kind: summary(values) for kind, values in kinds.items()} for phase, kinds in self.seconds.items()}
-            alone, beside = (found[phase] for phase in PHASES)
-            grown = {kind: growth(alone[kind]["p99"], beside[kind]["p99"]) for kind in KINDS}
+            grown = {phase: {kind: growth(found["alone"][kind]["p99"], found[phase][kind]["p99"]) for kind in KINDS} for phase in PHASES[1:]}
             problems = {phase: {"count": len(texts), "first": texts[:5]} for phase, texts in self.problems.items()}
         return {**found, "growth": grown, "problems": problems}
 
 
 def summary(seconds):
-    """Count, median, 99th percentile and the longest of some times, in milliseconds."""
+    """Count, median, 99th percentile and the longest of some times, in milliseconds; and the 99th percentile of the first half and
+    of the second: what differs by as much says nothing."""
     milliseconds = [1e3 * value for value in seconds]
+    half = len(milliseconds) // 2
     return {"count": len(seconds), "median": percentile(milliseconds, 0.5), "p99": percentile(milliseconds, 0.99),
-            "longest": max(milliseconds, default=None)}
+            "longest": max(milliseconds, default=None),
+            "p99_of_halves": [percentile(milliseconds[:half], 0.99), percentile(milliseconds[half:], 0.99)]}
 
 
 def table(report):
@@ -68,25 +72,31 @@ def table(report):
     def ms(value):
         return "       —" if value is None else f"{value:8.1f}"
 
-    lines = [f"{report['tenants']} tenants, alone for {report['seconds']['alone']:g} s, beside a hostile one for {report['seconds']['beside']:g} s",
-             f"  {'p99 (median) in ms':42} {'alone':>19} {'beside':>19} {'growth':>8}"]
+    def percent(value):
+        return "—" if value is None else f"{value:+.0f} %"
+
+    seconds = report["seconds"]
+    lines = [f"{report['tenants']} tenants, alone for {seconds['alone']:g} s, beside a hostile one for {seconds['beside']:g} s, and while that sends large "
+             f"objects, too, for {seconds['large']:g} s",
+             f"  {'p99 (median) in ms':45} {'alone':>19} {'in halves':>17} {'beside':>19} {'growth':>8} {'large objects':>19} {'growth':>8}"]
     for kind, name in KINDS.items():
         cells = [f"{ms(report[phase][kind]['p99'])} ({ms(report[phase][kind]['median'])})" for phase in PHASES]
-        grown = report["growth"][kind]
-        lines.append(f"  {name:42} {cells[0]:>19} {cells[1]:>19} {'—' if grown is None else f'{grown:+.0f} %':>8}")
+        grown = [percent(report["growth"][phase][kind]) for phase in PHASES[1:]]
+        halves = "".join(map(ms, report["alone"][kind]["p99_of_halves"]))
+        lines.append(f"  {name:45} {cells[0]:>19} {halves:>17} {cells[1]:>19} {grown[0]:>8} {cells[2]:>19} {grown[1]:>8}")
     for phase in PHASES:
         problems = report["problems"][phase]
-        lines.append(f"  {'refused or never done, ' + phase:42} {problems['count']:19}")
+        lines.append(f"  {'refused or never done, ' + phase:45} {problems['count']:19}")
         lines += [f"    {text}" for text in problems["first"]]
     operator = report["operator"]
     mib = {name: "—" if operator[name] is None else f"{operator[name] / 2**20:.0f} MiB" for name in ("limit", "peak", "resident")}
     kept = "" if operator["limited"] else " (not enforced: there is no control group)"
-    lines += [f"  {'restarts':42} {len(operator['restarts']):19}",
+    lines += [f"  {'restarts':45} {len(operator['restarts']):19}",
               *(f"    after {restart['after']:g} s: it {restart['why']}" for restart in operator["restarts"]),
-              f"  {'ended for want of memory':42} {operator['out_of_memory']:19}",
-              f"  {'memory at the most, of its group':42} {mib['peak']:>19} of {mib['limit']}{kept}",
-              f"  {'memory at the most, resident':42} {mib['resident']:>19}",
-              f"  {'attacks':42} {'tries':>9} {'refused':>9} {'failed':>9}"]
+              f"  {'ended for want of memory':45} {operator['out_of_memory']:19}",
+              f"  {'memory at the most, of its group':45} {mib['peak']:>19} of {mib['limit']}{kept}",
+              f"  {'memory at the most, resident':45} {mib['resident']:>19}",
+              f"  {'attacks':45} {'tries':>9} {'refused':>9} {'failed':>9}"]
     lines += [f"    {name:40} {counts['tries']:9} {counts['refused']:9} {counts['failed']:9}"
               for name, counts in (report["attacks"] or {}).items()]
     return "\n".join(lines)
@@ -94,7 +104,8 @@ def table(report):
 
 def failures(report):
     """What must not be, as sentences."""
-    operator, beside, attacks = report["operator"], report["problems"]["beside"]["count"], report["attacks"]
+    operator, attacks = report["operator"], report["attacks"]
+    beside = sum(report["problems"][phase]["count"] for phase in PHASES[1:])
     found = [f"{restart['after']:g} s after the hostile tenant began, the operator {restart['why']}" for restart in operator["restarts"]]
     if operator["out_of_memory"]:
         found.append(f"{operator['out_of_memory']} processes were ended because the operator's group had no memory left; a kubelet's "
@@ -106,7 +117,7 @@ def failures(report):
         found.append(f"{beside} requests of well-behaved tenants were refused, or nothing came of them")
     if attacks is None:
         return [*found, "the hostile tenant could not begin: its last words are above"]
-    if not all(report["beside"][kind]["count"] for kind in KINDS):
+    if not all(report[phase][kind]["count"] for phase in PHASES for kind in KINDS if report["seconds"][phase]):
         found.append("nothing was measured beside the hostile tenant")
     idle = [name for name, counts in attacks.items() if not counts["tries"]]
     if idle:

@@ -1,6 +1,7 @@
 """The hostile tenant: what it has, and how it asks."""
 
 import itertools
+import ssl
 import threading
 import urllib.error
 import urllib.parse
@@ -19,6 +20,14 @@ NAMESPACES = ("policies", "slow", "plain", "unasked")
 ROUNDS = 100_000_000
 JSON = {"Content-Type": "application/json"}
 MERGE = {"Content-Type": "application/merge-patch+json"}
+
+
+def unverified():
+    """Trusts whoever answers."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 class Counts:

@@ -1,5 +1,6 @@
-"""The operator as a container has it: with a limit of memory, and started again when it ends."""
+"""The operator as a container has it: with a limit of memory, processors of its own, and started again when it ends."""
 
+import os
 import re
 import signal
 import threading
@@ -70,12 +71,11 @@ class Group:
         except OSError:  # it was not made
             pass
 
-    def program(self, binary, folder):
-        """A program that is the operator in this group."""
-        if not self.is_there:
-            return binary
+    def program(self, binary, folder, processors):
+        """A program that is the operator in this group, on these processors."""
+        enter = f'echo $$ > "{self.folder}/cgroup.procs" || exit 1\n' if self.is_there else ""
         wrapper = Path(folder) / "limited-operator"
-        wrapper.write_text(f'#!/bin/sh\necho $$ > "{self.folder}/cgroup.procs" || exit 1\nexec "{binary}" "$@"\n')
+        wrapper.write_text(f'#!/bin/sh\n{enter}exec taskset --cpu-list {",".join(map(str, sorted(processors)))} "{binary}" "$@"\n')
         wrapper.chmod(0o755)
         return wrapper
 
@@ -203,6 +203,13 @@ def ended(code):
     return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
 
 
-def use(group, folder):
-    """Have the operators of :mod:`support.operator` run in a group."""
-    operators.BINARY = group.program(operators.BINARY.resolve(), folder)
+def use(group, folder, processors):
+    """Have the operators of :mod:`support.operator` run in a group, on these processors."""
+    operators.BINARY = group.program(operators.BINARY.resolve(), folder, processors)
+
+
+def parted():
+    """The processors of this machine: for the operator, and for all else. Both are the same where there is only one."""
+    every = sorted(os.sched_getaffinity(0))
+    half = len(every) // 2
+    return (every[-half:], every[:-half]) if half else (every, every)

@@ -90,11 +90,12 @@ class Scheduler(Counted):
         self.port = self.listener.getsockname()[1]
         body = workers(LARGEST - 256)
         deep = b"\x91" * (8 << 20) + b"\xc0"
+        workers_of_all, too_large, nested = map(frames, (body, bytes(HUGE), deep))
         #: Whole answers, one of which is too large; a length without its bytes; bytes one by one.
         self.answers = [
-            lambda connection: connection.sendall(frames(body)),
-            lambda connection: connection.sendall(frames(bytes(HUGE))),
-            lambda connection: connection.sendall(frames(deep)),
+            lambda connection: connection.sendall(workers_of_all),
+            lambda connection: connection.sendall(too_large),
+            lambda connection: connection.sendall(nested),
             lambda connection: connection.sendall(struct.pack("<QQQ", 2**62, 2**40, 2**40)),
             self.drip,
         ]

@@ -104,5 +104,6 @@ def test_attacks_can_be_chosen():
     assert main.parse([]).attacks == list(ATTACKS)
     chosen = main.parse(["--attacks", "drip,heavy-plugins", "--seconds", "5"])
     assert (chosen.attacks, chosen.seconds, chosen.many) == (["heavy-plugins", "drip"], 5, 500)
+    assert main.parse(["--attacks", "drip,heavy-plugins", "--large", "0"]).attacks == ["drip"]
     with pytest.raises(ArgumentTypeError, match="there is no attack dripping; there are admission"):
         main.chosen("drip,dripping")

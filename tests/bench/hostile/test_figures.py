@@ -1,19 +1,21 @@
 """What is made of measurements."""
 
 import pytest
-from figures import Samples, failures, growth, percentile, table
+from figures import KINDS, Samples, failures, growth, percentile, table
 
 
 def report(**operator):
     samples = Samples()
     samples.phase = "alone"
-    for kind in ("admission", "reconcile", "api"):
+    for kind in KINDS:
         samples.add(kind, 0.010)
     samples.phase = "beside"
     samples.add("admission", 0.015)
+    samples.add("webhook", 0.010)
     samples.add("reconcile", 0.010)
     samples.add("api", 0.011)
-    return {"tenants": 1, "seconds": {"alone": 1, "beside": 2}, **samples.figures(),
+    samples.add("watch", 0.011)
+    return {"tenants": 1, "seconds": {"alone": 1, "beside": 2, "large": 0}, **samples.figures(),
             "operator": {"restarts": [], "out_of_memory": 0, "limit": 2**31, "limited": True, "peak": 2**27, "resident": 2**26, **operator},
             "attacks": {"loop": {"tries": 3, "refused": 2, "failed": 1}}}
 
@@ -38,7 +40,16 @@ def test_what_is_between_the_phases_does_not_count():
     samples.add("admission", 2.0)
     figures = samples.figures()
     assert figures["alone"]["admission"]["count"] == 0 and figures["problems"]["alone"]["count"] == 0
-    assert figures["beside"]["admission"] == {"count": 1, "median": 2000.0, "p99": 2000.0, "longest": 2000.0}
+    assert figures["beside"]["admission"] == {"count": 1, "median": 2000.0, "p99": 2000.0, "longest": 2000.0,
+                                              "p99_of_halves": [None, 2000.0]}
+
+
+def test_halves_say_what_differs_by_chance():
+    samples = Samples()
+    samples.phase = "alone"
+    for seconds in (0.001, 0.002, 0.004, 0.003):
+        samples.add("webhook", seconds)
+    assert samples.figures()["alone"]["webhook"]["p99_of_halves"] == [2.0, 4.0]
 
 
 def test_a_table_of_all_of_it():

@@ -1,9 +1,11 @@
-"""The limit of memory."""
+"""The limit of memory, and the processors."""
 
 import signal
 import subprocess
+import sys
 from types import SimpleNamespace
 
+import limited
 import pytest
 from limited import (
     FAILURES,
@@ -14,6 +16,7 @@ from limited import (
     Keeper,
     Liveness,
     default_limit,
+    parted,
     size,
 )
 from support.waiting import until
@@ -37,8 +40,10 @@ def test_a_program_joins_the_group_before_it_begins(tmp_path, unified):
         (root / "cgroup.controllers").write_text("memory")
     with Group("bench", 1 << 20, root) as group:
         assert (top / "bench" / group.limit_file).read_text() == str(1 << 20)
-        program = group.program("/bin/echo", tmp_path)
-        assert subprocess.run([program, "here"], text=True, capture_output=True, check=True).stdout == "here\n"
+        own, _ = parted()
+        program = group.program(sys.executable, tmp_path, set(own))
+        seen = subprocess.run([program, "-c", "import os; print(sorted(os.sched_getaffinity(0)))"], text=True, capture_output=True, check=True)
+        assert seen.stdout == f"{own}\n"
         assert (top / "bench" / "cgroup.procs").read_text().strip().isdecimal()
         (top / "bench" / group.peak_file).write_text("77\n")
         (top / "bench" / group.kills_file).write_text("low 0\noom_kill 2\n")
@@ -47,8 +52,16 @@ def test_a_program_joins_the_group_before_it_begins(tmp_path, unified):
 
 def test_without_groups_nothing_is_limited(tmp_path):
     with Group("bench", 1, tmp_path / "nowhere") as group:
-        assert not group.is_there and group.program("/bin/echo", tmp_path) == "/bin/echo"
+        assert not group.is_there
+        program = group.program("/bin/echo", tmp_path, parted()[0])
+        assert subprocess.run([program, "here"], text=True, capture_output=True, check=True).stdout == "here\n"
         assert (group.peak(), group.kills()) == (None, 0)
+
+
+@pytest.mark.parametrize("every, own, others", [({0}, [0], [0]), ({0, 1}, [1], [0]), ({1, 3, 5}, [5], [1, 3]), (range(8), [4, 5, 6, 7], [0, 1, 2, 3])])
+def test_the_operator_has_half_of_the_processors(monkeypatch, every, own, others):
+    monkeypatch.setattr(limited.os, "sched_getaffinity", lambda _: set(every))
+    assert parted() == (own, others)
 
 
 def test_who_ends_again_and_again_is_started_later_and_later():
