@@ -43,8 +43,8 @@ HEAVY_REQUEST = 78_000
 STAYS = 60
 #: Lists of one key: levels, items of each list, clusters with them.
 LEVELS, ITEMS, NESTED = 3, 30, 2
-#: Seconds between two of many plugins: faster would only show how fast the API server is.
-BETWEEN = 0.05
+#: Seconds between two changes of many: faster would only show how fast the API server is.
+BETWEEN = 0.25
 #: Connections to the webhook at a time: that say nothing, and whose requests come drop by drop.
 SILENT, DRIPPING = 500, 16
 #: A request whose length is not known.
@@ -165,6 +165,7 @@ def slow_at_admission(hostile):
 def slow_at_review(hostile):
     """Plans that have to pass all slow policies: those of clusters whose scheduler's pod has changed."""
     for number in range(REVIEWED):
+        hostile.over.wait(BETWEEN)
         yield hostile.patch("pods", "slow", f"plan-{number}-scheduler", hostile.touched())
 
 
@@ -228,6 +229,7 @@ def reload(prefix, *namespaces):
         for within in namespaces:
             for found in hostile.server.list("daskplugins", hostile.namespaces[within]):
                 if found["metadata"]["name"].startswith(prefix):
+                    hostile.over.wait(BETWEEN)
                     change = {"spec": {"limits": {"milliseconds": 500 + next(hostile.numbers) % 500}}}
                     yield hostile.patch("daskplugins", within, found["metadata"]["name"], change)
     return act
@@ -312,11 +314,11 @@ ATTACKS = {
     "admission": Attack(misbehave_at_admission, policies, 4, 0.2),
     "review": Attack(misbehave_at_review, policies),
     "slow-admission": Attack(slow_at_admission, slow_policies, 4, 0.2),
-    "slow-review": Attack(slow_at_review, slow_policies),
+    "slow-review": Attack(slow_at_review, slow_policies, 1, 3),
     "registry": Attack(asked("registry"), registry),
     "registry-reload": Attack(reload("registry-", "policies"), registry, 1, 5),
     "compilers": Attack(reload("compiler-", "policies", "plain"), compilers, 1, 2),
-    "components": Attack(reload("component-", "plain"), components, 1, 5),
+    "components": Attack(reload("component-", "plain"), components, 1, 10),
     "scheduler": Attack(asked("scheduler"), scheduler),
     "unknown-fields": Attack(fields_that_nobody_knows, None, 1, 10, True),
     "heavy-requests": Attack(heavy_requests, None, 8, 20, True),
