@@ -1,4 +1,4 @@
-//! Builds the default components and hands them to `src/lib.rs`.
+//! Builds the default components and writes them to `OUT_DIR`, from where `src/lib.rs` embeds them.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -6,22 +6,23 @@ use std::process::ExitCode;
 use dask_operator_plugin_build::{Build, Component};
 use sha2::{Digest as _, Sha256};
 
-/// Folders below `plugins/`, names of the embedded files, and the interface that each component must export.
+/// Names of the default components. Each is the folder below `plugins/`, the stem of the embedded files, and the name of
+/// the interface that the component must export.
 const COMPONENTS: [&str; 4] = ["cluster", "worker-group", "job", "autoscaler"];
 
 fn main() -> ExitCode {
     match build() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(sentence) => {
-            println!("cargo::error={sentence}");
+        Err(message) => {
+            println!("cargo::error={message}");
             ExitCode::FAILURE
         }
     }
 }
 
 fn build() -> Result<(), String> {
-    let out = folder("OUT_DIR")?;
-    let root = folder("CARGO_MANIFEST_DIR")?.join("../..");
+    let out = path_from_env("OUT_DIR")?;
+    let root = path_from_env("CARGO_MANIFEST_DIR")?.join("../..");
     for file in ["build.rs", "../../Cargo.toml", "../../Cargo.lock", "../../wit"] {
         println!("cargo::rerun-if-changed={file}");
     }
@@ -50,16 +51,18 @@ fn build() -> Result<(), String> {
     Ok(())
 }
 
-/// A folder that cargo names in the environment.
-fn folder(variable: &str) -> Result<PathBuf, String> {
+/// Returns the path in an environment variable that cargo sets.
+fn path_from_env(variable: &str) -> Result<PathBuf, String> {
     std::env::var_os(variable)
         .map(PathBuf::from)
         .ok_or_else(|| format!("cargo has not set {variable}"))
 }
 
-/// The folder `components` that all profiles of this build share, because the components are the same in all of them:
-/// beside the profiles' own, or in `OUT_DIR` where cargo puts things elsewhere. No other build uses it: a crate that is
-/// built upon the default logic could replace what is embedded here.
+/// Returns the target directory for the components: `components` in cargo's target directory, or in `OUT_DIR` if no parent
+/// of `OUT_DIR` is a target directory.
+///
+/// All profiles share it, because the components are the same in all of them. No other build may use it: a crate that
+/// depends on the default logic could replace the files that are embedded here.
 fn target_dir(out: &Path) -> PathBuf {
     let target = out
         .ancestors()
@@ -67,6 +70,7 @@ fn target_dir(out: &Path) -> PathBuf {
     target.unwrap_or(out).join("components")
 }
 
+/// Writes the bytes of a component and their SHA-256 to `path`, with the extensions `wasm` and `sha256`.
 fn embed(path: &Path, component: &Component) -> Result<(), String> {
     for source in &component.sources {
         println!("cargo::rerun-if-changed={}", source.display());

@@ -1,16 +1,18 @@
-//! The default components, built for WebAssembly and embedded.
+//! Default components, compiled to WebAssembly and embedded.
 //!
-//! They are in the binary, so that nothing has to be fetched to start. `build.rs` builds them from `plugins/`.
+//! The components are part of the binary, so that the operator starts without fetching anything. `build.rs` builds them
+//! from `plugins/`.
 
-/// A component that comes with the operator.
+/// A component that is part of the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Embedded {
-    /// The name that the component gives itself, and that of the interface of `dask:operator` that it has besides
-    /// `describe`.
+    /// The name that the component reports, which is also the name of the `dask:operator` interface that it exports
+    /// besides `describe`.
     pub name: &'static str,
-    /// The component.
+    /// The bytes of the component.
     pub bytes: &'static [u8],
-    /// The SHA-256 of these bytes. Who knows it need not read them, and what is not read takes no memory.
+    /// The SHA-256 of `bytes`. Code that needs only the digest does not read the bytes, and bytes that are not read take no
+    /// memory.
     pub sha256: [u8; 32],
 }
 
@@ -24,29 +26,33 @@ macro_rules! embedded {
     };
 }
 
-/// Logic of `DaskCluster`.
+/// The logic of `DaskCluster`.
 pub static CLUSTER: Embedded = embedded!("cluster");
-/// Logic of `DaskWorkerGroup`.
+/// The logic of `DaskWorkerGroup`.
 pub static WORKER_GROUP: Embedded = embedded!("worker-group");
-/// Logic of `DaskJob`.
+/// The logic of `DaskJob`.
 pub static JOB: Embedded = embedded!("job");
-/// Logic of `DaskAutoscaler`.
+/// The logic of `DaskAutoscaler`.
 pub static AUTOSCALER: Embedded = embedded!("autoscaler");
 
-/// All of them.
+/// All embedded components.
 pub static ALL: [&Embedded; 4] = [&CLUSTER, &WORKER_GROUP, &JOB, &AUTOSCALER];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The first bytes of a component, and not of a core module: version 13, layer 1.
-    const COMPONENT: [u8; 8] = [0, b'a', b's', b'm', 13, 0, 1, 0];
+    /// The header of a component: version 13, layer 1. A core module has another header.
+    const COMPONENT_HEADER: [u8; 8] = [0, b'a', b's', b'm', 13, 0, 1, 0];
 
     #[test]
-    fn all_are_components() {
+    fn every_embedded_file_is_a_component() {
         for component in ALL {
-            assert!(component.bytes.starts_with(&COMPONENT), "{}", component.name);
+            assert!(
+                component.bytes.starts_with(&COMPONENT_HEADER),
+                "{}",
+                component.name
+            );
         }
     }
 }
