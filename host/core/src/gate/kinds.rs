@@ -1,14 +1,14 @@
-//! Which kinds of children a parent may have at all, whatever a component
-//! declares. Namespaced kinds only, and none that gives rights (RBAC, service
-//! accounts) or holds secrets: a component can't raise itself or its users
-//! above what the operator's administrator allowed.
+//! Kinds of children that a parent may have, regardless of the declarations of a component.
+//!
+//! The defaults are namespaced kinds that neither grant permissions (RBAC, service accounts) nor contain secrets, so that
+//! neither a component nor its users can gain permissions that the administrator has not granted.
 
 use crate::names::DASK_API_VERSION;
 use crate::parent::DaskKind;
 use crate::plan::ResourceKind;
 
-/// Kinds beside Pods that a plugin may add to any Dask resource that has pods.
-const COMPANIONS: [(&str, &str); 8] = [
+/// Kinds that the children of any Dask resource with pods may have.
+const COMMON_KINDS: [(&str, &str); 8] = [
     ("v1", "Pod"),
     ("v1", "Service"),
     ("v1", "ConfigMap"),
@@ -19,8 +19,8 @@ const COMPANIONS: [(&str, &str); 8] = [
     ("networking.k8s.io/v1", "NetworkPolicy"),
 ];
 
-/// API groups all of whose kinds give rights, or say who may do what.
-const GIVE_RIGHTS: [&str; 8] = [
+/// API groups whose kinds grant permissions or control access.
+const PRIVILEGED_GROUPS: [&str; 8] = [
     "admissionregistration.k8s.io",
     "apiextensions.k8s.io",
     "apiregistration.k8s.io",
@@ -31,8 +31,8 @@ const GIVE_RIGHTS: [&str; 8] = [
     "rbac.authorization.k8s.io",
 ];
 
-/// Whether objects of this kind give rights, hold secrets, or name code that decides. No component makes any, whatever an
-/// administrator allows.
+/// Returns whether objects of this kind grant permissions, contain secrets, or select the plugins of the operator. No
+/// component may create them, regardless of the kinds that an administrator allows.
 #[must_use]
 pub fn gives_rights(kind: &ResourceKind) -> bool {
     let group = kind.api_version.split_once('/').map_or("", |(group, _)| group);
@@ -42,13 +42,14 @@ pub fn gives_rights(kind: &ResourceKind) -> bool {
     match &*kind.kind {
         "Secret" | "ServiceAccount" if group.is_empty() => true,
         "DaskPlugin" | "ClusterDaskPlugin" if of_dask => true,
-        _ => GIVE_RIGHTS.contains(&group),
+        _ => PRIVILEGED_GROUPS.contains(&group),
     }
 }
 
-/// The kinds that children of `parent` may have. `extra` are those that the
-/// administrator added, for every parent that has pods; those of them that
-/// [give rights](gives_rights) don't count.
+/// Returns the kinds that children of `parent` may have.
+///
+/// `extra` are kinds that the administrator allows in addition, for every parent that has pods. Kinds that
+/// [grant permissions](gives_rights) are left out of them.
 #[must_use]
 pub fn allowed(parent: DaskKind, extra: &[ResourceKind]) -> Vec<ResourceKind> {
     let dask: &[&str] = match parent {
@@ -57,12 +58,12 @@ pub fn allowed(parent: DaskKind, extra: &[ResourceKind]) -> Vec<ResourceKind> {
         DaskKind::WorkerGroup => &[],
         DaskKind::Autoscaler => return Vec::new(),
     };
-    let companions = COMPANIONS
+    let common = COMMON_KINDS
         .iter()
         .map(|(api_version, kind)| ResourceKind::new(*api_version, *kind));
     let dask = dask.iter().map(|kind| ResourceKind::new(DASK_API_VERSION, *kind));
     let extra = extra.iter().filter(|kind| !gives_rights(kind)).cloned();
-    companions.chain(dask).chain(extra).collect()
+    common.chain(dask).chain(extra).collect()
 }
 
 #[cfg(test)]
@@ -81,7 +82,11 @@ mod tests {
     #[case("v1", "ConfigMap", false)]
     #[case("cert-manager.io/v1", "Certificate", false)]
     #[case("example.org/v1", "Secret", false)]
-    fn what_gives_rights_is_no_child(#[case] api_version: &str, #[case] kind: &str, #[case] expected: bool) {
+    fn privileged_kinds_are_not_allowed(
+        #[case] api_version: &str,
+        #[case] kind: &str,
+        #[case] expected: bool,
+    ) {
         let kind = ResourceKind::new(api_version, kind);
         assert_eq!(gives_rights(&kind), expected);
         let allowed = allowed(DaskKind::WorkerGroup, std::slice::from_ref(&kind));

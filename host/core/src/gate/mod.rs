@@ -1,8 +1,7 @@
-//! The host's veto, whatever a component says.
+//! Gate: the host's validation of the plans that components return.
 //!
-//! All of a plan is checked before any of it is done. A refused plan changes
-//! nothing and names everything that is wrong with it, each with what to write
-//! instead, because the person who reads it is the component's author.
+//! The whole plan is checked before any part of it is carried out. A refused plan changes nothing. The refusal names every
+//! violation and the valid value, because it is written for the author of the component.
 
 pub mod kinds;
 mod object;
@@ -24,20 +23,19 @@ use crate::plan::{
 };
 use crate::text;
 
-/// What is known about the world when a plan is checked.
+/// The observed state that a plan is checked against.
 pub trait Observed {
-    /// Whether the component saw this child.
+    /// Returns whether this child was in the observation that the component received.
     fn has_child(&self, key: &ChildKey) -> bool;
-    /// Whether a worker group of that name in the parent's namespace belongs to
-    /// the parent's cluster.
+    /// Returns whether a worker group of that name exists in the parent's namespace and belongs to the parent's cluster.
     fn has_worker_group(&self, name: &str) -> bool;
-    /// The addresses of the Dask workers that the component saw.
+    /// Returns the addresses of the Dask workers in the observation that the component received.
     fn dask_workers(&self) -> HashSet<&str>;
-    /// Whether the parent's cluster, as the component saw it, has this uid.
+    /// Returns whether the parent's cluster in the observation has this uid.
     fn has_cluster(&self, uid: &str) -> bool;
 }
 
-/// Nothing exists yet: what `render` starts from.
+/// An empty observed state, in which no child, worker group, Dask worker or cluster exists.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Nothing;
 
@@ -59,60 +57,60 @@ impl Observed for Nothing {
     }
 }
 
-/// A child that passed.
+/// A child that passed the gate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CheckedChild {
-    /// Which one.
+    /// Kind and name of the child.
     pub key: ChildKey,
-    /// What shall become of it.
+    /// The action for the child.
     pub action: CheckedAction,
 }
 
-/// What shall become of a child that passed.
+/// The action for a child that passed the gate.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CheckedAction {
-    /// It stays as it is.
+    /// The child stays as it is.
     Keep,
-    /// It is created where it does not exist.
+    /// This object is created if the child does not exist.
     Create(Draft),
-    /// It is applied.
+    /// This object is applied.
     Apply(Map<String, Value>),
 }
 
-/// A plan that passed.
+/// A plan that passed the gate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CheckedPlan {
-    /// Its children, in the component's order.
+    /// The children, in the component's order.
     pub children: Vec<CheckedChild>,
-    /// The parent's status without conditions.
+    /// The parent's status, without conditions.
     pub status: Map<String, Value>,
     /// The parent's conditions.
     pub conditions: Vec<Condition>,
-    /// What to tell people.
+    /// Events to create about the parent.
     pub events: Vec<Event>,
-    /// Who shall own the parent.
+    /// The owner to set on the parent, if any.
     pub owner: Option<Owner>,
     /// Worker groups to scale.
     pub scale: Vec<Scale>,
-    /// Delete the parent; the text says why.
+    /// The reason for which the parent is deleted; `None` if it is not deleted.
     pub delete_parent: Option<String>,
-    /// Ask again after so many milliseconds.
+    /// Delay in milliseconds after which the component is called again, if any.
     pub requeue_after: Option<u64>,
-    /// What to ask the Dask scheduler.
+    /// Queries for the Dask scheduler, if any.
     pub scheduler: Option<SchedulerRequest>,
 }
 
-/// How many questions the Dask scheduler may be asked at once. There are three.
-const QUESTIONS: usize = 10;
+/// Maximum number of questions in a scheduler request. Three different ones exist.
+const MAX_QUESTIONS: usize = 10;
 
-/// Bytes of the text that says why the parent is deleted.
-const WHY_DELETED: usize = 1024;
+/// Maximum length in bytes of the reason for the deletion of the parent; a longer one is cut.
+const MAX_DELETION_REASON_BYTES: usize = 1024;
 
 /// Checks a plan for `parent`.
 ///
 /// # Errors
 ///
-/// Everything that is wrong with it, up to a hundred things.
+/// Returns a refusal if the plan violates a rule. It contains up to a hundred violations.
 pub fn check(
     parent: &Parent,
     rules: &Rules<'_>,
@@ -124,15 +122,15 @@ pub fn check(
         rules,
         allowed: kinds::allowed(parent.kind, rules.extra),
         refusal: Refusal::default(),
-        trees: 0,
+        tree_bytes: 0,
     };
-    let children = gate.children(observed, plan.children);
-    let status = gate.status(&plan.status);
-    gate.conditions(&plan.conditions);
-    gate.events(&plan.events);
-    gate.owner(observed, plan.owner.as_ref());
-    gate.scale(observed, &plan.scale);
-    gate.scheduler(observed, plan.scheduler.as_ref());
+    let children = gate.check_children(observed, plan.children);
+    let status = gate.check_status(&plan.status);
+    gate.check_conditions(&plan.conditions);
+    gate.check_events(&plan.events);
+    gate.check_owner(observed, plan.owner.as_ref());
+    gate.check_scale(observed, &plan.scale);
+    gate.check_scheduler(observed, plan.scheduler.as_ref());
     if gate.refusal.violations.is_empty() {
         Ok(CheckedPlan {
             children,
@@ -141,7 +139,9 @@ pub fn check(
             events: plan.events,
             owner: plan.owner,
             scale: plan.scale,
-            delete_parent: plan.delete_parent.map(|why| text::line(&why, WHY_DELETED)),
+            delete_parent: plan
+                .delete_parent
+                .map(|reason| text::line(&reason, MAX_DELETION_REASON_BYTES)),
             requeue_after: plan.requeue_after,
             scheduler: plan.scheduler,
         })
@@ -150,13 +150,14 @@ pub fn check(
     }
 }
 
+/// The state of a check: the rules and the violations found so far.
 struct Gate<'a> {
     parent: &'a Parent,
     rules: &'a Rules<'a>,
     allowed: Vec<ResourceKind>,
     refusal: Refusal,
-    /// Bytes of memory that the trees of the children so far take.
-    trees: usize,
+    /// Bytes of memory that the parsed JSON of the children so far takes.
+    tree_bytes: usize,
 }
 
 impl Gate<'_> {
@@ -164,7 +165,7 @@ impl Gate<'_> {
         self.refusal.add(child, field.as_ref(), message.as_ref());
     }
 
-    fn children(&mut self, observed: &impl Observed, children: Vec<DesiredChild>) -> Vec<CheckedChild> {
+    fn check_children(&mut self, observed: &impl Observed, children: Vec<DesiredChild>) -> Vec<CheckedChild> {
         let limits = self.rules.limits;
         if children.len() > limits.children {
             let message = format!("has {}; at most {} are allowed", children.len(), limits.children);
@@ -194,14 +195,14 @@ impl Gate<'_> {
         drop(seen);
         children
             .into_iter()
-            .filter_map(|child| self.child(observed, child))
+            .filter_map(|child| self.check_child(observed, child))
             .collect()
     }
 
-    fn child(&mut self, observed: &impl Observed, child: DesiredChild) -> Option<CheckedChild> {
+    fn check_child(&mut self, observed: &impl Observed, child: DesiredChild) -> Option<CheckedChild> {
         let key = child.key;
-        self.kind(&key);
-        self.name(&key);
+        self.check_kind(&key);
+        self.check_name(&key);
         let action = match &child.action {
             Action::Keep => {
                 if !observed.has_child(&key) {
@@ -210,13 +211,13 @@ impl Gate<'_> {
                 }
                 CheckedAction::Keep
             }
-            Action::Create(text) => CheckedAction::Create(self.object(&key, text)?),
-            Action::Apply(text) => CheckedAction::Apply(self.tree(&key, text)?),
+            Action::Create(text) => CheckedAction::Create(self.check_created(&key, text)?),
+            Action::Apply(text) => CheckedAction::Apply(self.check_applied(&key, text)?),
         };
         Some(CheckedChild { key, action })
     }
 
-    fn kind(&mut self, key: &ChildKey) {
+    fn check_kind(&mut self, key: &ChildKey) {
         if !self.allowed.contains(&key.kind) {
             let names: Vec<_> = self.allowed.iter().map(ToString::to_string).collect();
             let message = match names.as_slice() {
@@ -235,7 +236,7 @@ impl Gate<'_> {
         }
     }
 
-    fn name(&mut self, key: &ChildKey) {
+    fn check_name(&mut self, key: &ChildKey) {
         let name = &key.name;
         if key.kind.kind == "Service" {
             if !words::is_label(name) {
@@ -253,10 +254,11 @@ impl Gate<'_> {
         }
     }
 
-    fn status(&mut self, text: &str) -> Map<String, Value> {
-        let most = self.rules.limits.status_bytes;
-        if text.len() > most {
-            let message = format!("{} bytes of JSON; at most {most} are allowed", text.len());
+    /// Returns the parsed status, or an empty map if it is refused.
+    fn check_status(&mut self, text: &str) -> Map<String, Value> {
+        let max = self.rules.limits.status_bytes;
+        if text.len() > max {
+            let message = format!("{} bytes of JSON; at most {max} are allowed", text.len());
             self.refuse(None, "status", message);
             return Map::new();
         }
@@ -283,7 +285,7 @@ impl Gate<'_> {
         }
     }
 
-    fn conditions(&mut self, conditions: &[Condition]) {
+    fn check_conditions(&mut self, conditions: &[Condition]) {
         let limits = self.rules.limits;
         if conditions.len() > limits.conditions {
             let message = format!(
@@ -331,18 +333,18 @@ impl Gate<'_> {
                 self.refuse(
                     None,
                     at(".message"),
-                    "is longer than 32768 bytes; write a sentence",
+                    "is longer than 32768 bytes; write a shorter message",
                 );
             }
         }
     }
 
-    fn events(&mut self, events: &[Event]) {
+    fn check_events(&mut self, events: &[Event]) {
         if events.len() > 100 {
             self.refuse(
                 None,
                 "events",
-                format!("{} events; at most 100 are allowed", events.len()),
+                format!("has {}; at most 100 are allowed", events.len()),
             );
         }
         for (i, event) in events.iter().take(100).enumerate() {
@@ -353,16 +355,16 @@ impl Gate<'_> {
         }
     }
 
-    fn owner(&mut self, observed: &impl Observed, owner: Option<&Owner>) {
+    fn check_owner(&mut self, observed: &impl Observed, owner: Option<&Owner>) {
         let Some(owner) = owner else { return };
-        let may = match self.parent.kind {
+        let is_allowed = match self.parent.kind {
             DaskKind::WorkerGroup | DaskKind::Autoscaler => {
                 owner.kind == ResourceKind::new(crate::names::DASK_API_VERSION, DaskKind::Cluster.kind())
                     && owner.name == self.parent.cluster
             }
             DaskKind::Cluster | DaskKind::Job => false,
         };
-        if !may {
+        if !is_allowed {
             let message = match self.parent.kind {
                 DaskKind::WorkerGroup | DaskKind::Autoscaler => format!(
                     "is {} {}; only the DaskCluster {} can own it",
@@ -377,8 +379,8 @@ impl Gate<'_> {
             };
             self.refuse(None, "owner", message);
         }
-        // Who has an owner that does not exist is deleted by garbage collection.
-        if may && !observed.has_cluster(&owner.uid) {
+        // The garbage collector deletes an object whose owner does not exist.
+        if is_allowed && !observed.has_cluster(&owner.uid) {
             let message = format!(
                 "{:?} is not the uid of DaskCluster {} in the observation; write that",
                 owner.uid, owner.name
@@ -387,7 +389,7 @@ impl Gate<'_> {
         }
     }
 
-    fn scale(&mut self, observed: &impl Observed, scale: &[Scale]) {
+    fn check_scale(&mut self, observed: &impl Observed, scale: &[Scale]) {
         let mut seen = HashSet::new();
         for Scale { worker_group, .. } in scale {
             let field = format!("scale[{worker_group}]");
@@ -404,29 +406,29 @@ impl Gate<'_> {
         }
     }
 
-    fn scheduler(&mut self, observed: &impl Observed, request: Option<&SchedulerRequest>) {
+    fn check_scheduler(&mut self, observed: &impl Observed, request: Option<&SchedulerRequest>) {
         let Some(request) = request else { return };
         if request.questions.is_empty() && request.retire.is_empty() {
-            let message = "asks nothing; name a question, or leave the request out";
+            let message = "is empty; name a question, or leave the request out";
             self.refuse(None, "scheduler.questions", message);
         }
         if self.parent.kind != DaskKind::WorkerGroup && !request.retire.is_empty() {
             let message = format!(
-                "a {} retires no workers; only the DaskWorkerGroup that they belong to does",
+                "a {} can't retire workers; only the DaskWorkerGroup that they belong to can",
                 self.parent.kind.kind()
             );
             self.refuse(None, "scheduler.retire", message);
         }
-        if request.questions.len() > QUESTIONS {
+        if request.questions.len() > MAX_QUESTIONS {
             let message = format!("has {}; write each question once", request.questions.len());
             self.refuse(None, "scheduler.questions", message);
         }
         if request.retire.is_empty() {
             return;
         }
-        let most = self.rules.limits.children;
-        if request.retire.len() > most {
-            let message = format!("has {}; at most {most} are allowed", request.retire.len());
+        let max = self.rules.limits.children;
+        if request.retire.len() > max {
+            let message = format!("has {}; at most {max} are allowed", request.retire.len());
             self.refuse(None, "scheduler.retire", message);
             return;
         }
@@ -436,12 +438,13 @@ impl Gate<'_> {
             .iter()
             .filter(|address| !known.contains(address.as_str()))
         {
-            let message = "there was no worker with this address in the observation";
+            let message = "no worker in the observation has this address";
             self.refuse(None, format!("scheduler.retire[{address}]"), message);
         }
     }
 }
 
+/// Returns the JSON of the object to create or apply, or `None` for `Keep`.
 fn object_text(action: &Action) -> Option<&str> {
     match action {
         Action::Keep => None,

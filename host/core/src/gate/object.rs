@@ -1,4 +1,4 @@
-//! What a child may say of itself.
+//! Checks of the objects of children: size, fields and metadata.
 
 use serde_json::{Map, Value};
 
@@ -9,38 +9,43 @@ use crate::names::{LABEL_CLUSTER, LABEL_WORKER_GROUP};
 use crate::parent::DaskKind;
 use crate::plan::ChildKey;
 
-/// The most fields that an object may have at its top; those of Kubernetes have about ten.
-const FIELDS: usize = 100;
+/// Maximum number of top-level fields of an object besides `metadata`; Kubernetes objects have about ten.
+const MAX_FIELDS: usize = 100;
 
 impl Gate<'_> {
-    /// An object that is sent as it is, so that only its metadata becomes a tree. Whatever is wrong with it is refused.
-    pub(super) fn object(&mut self, key: &ChildKey, text: &str) -> Option<Draft> {
-        let fields = self.fields(key, text)?;
+    /// Checks an object to create and returns it, or `None` if it can't be parsed. Only its metadata is parsed.
+    pub(super) fn check_created(&mut self, key: &ChildKey, text: &str) -> Option<Draft> {
+        let fields = self.parse_fields(key, text)?;
         let bytes = fields.metadata().map_or(0, json::tree_bytes);
-        self.draft(key, fields, bytes)
+        self.check_draft(key, fields, bytes)
     }
 
-    /// An object of which all is looked at.
-    pub(super) fn tree(&mut self, key: &ChildKey, text: &str) -> Option<Map<String, Value>> {
-        let fields = self.fields(key, text)?;
-        let tree = self.draft(key, fields, json::tree_bytes(text))?.to_map();
-        tree.map_err(|error| self.refuse(Some(key), "", format!("can't be read: {error}")))
+    /// Checks an object to apply and returns it, or `None` if it can't be parsed. The whole object is parsed.
+    pub(super) fn check_applied(&mut self, key: &ChildKey, text: &str) -> Option<Map<String, Value>> {
+        let fields = self.parse_fields(key, text)?;
+        let object = self.check_draft(key, fields, json::tree_bytes(text))?.to_map();
+        object
+            .map_err(|error| self.refuse(Some(key), "", format!("can't be read: {error}")))
             .ok()
     }
 
-    fn fields(&mut self, key: &ChildKey, text: &str) -> Option<Fields> {
-        let most = self.rules.limits.object_bytes;
-        if text.len() > most {
+    /// Splits an object into its fields. Refuses an object that is too large, has too many fields, or is not a JSON object.
+    fn parse_fields(&mut self, key: &ChildKey, text: &str) -> Option<Fields> {
+        let max = self.rules.limits.object_bytes;
+        if text.len() > max {
             self.refuse(
                 Some(key),
                 "",
-                format!("{} bytes of JSON; at most {most} are allowed", text.len()),
+                format!("{} bytes of JSON; at most {max} are allowed", text.len()),
             );
             return None;
         }
         match Fields::read(text) {
-            Ok(fields) if fields.count() > FIELDS => {
-                let message = format!("has {} fields; an object has at most {FIELDS}", fields.count());
+            Ok(fields) if fields.count() > MAX_FIELDS => {
+                let message = format!(
+                    "has {} fields; an object has at most {MAX_FIELDS}",
+                    fields.count()
+                );
                 self.refuse(Some(key), "", message);
                 None
             }
@@ -60,15 +65,16 @@ impl Gate<'_> {
         }
     }
 
-    /// Reads what becomes a tree of `bytes`, if there is room for it beside those of the children before.
-    fn draft(&mut self, key: &ChildKey, fields: Fields, bytes: usize) -> Option<Draft> {
-        let (before, most) = (self.trees, self.rules.limits.tree_bytes);
-        self.trees = before.saturating_add(bytes);
-        if self.trees > most {
-            // Once is enough.
-            if before <= most {
+    /// Parses and checks the metadata. Refuses the plan if `bytes`, the memory for the parsed JSON of this child, and that of
+    /// the children before exceed the limit.
+    fn check_draft(&mut self, key: &ChildKey, fields: Fields, bytes: usize) -> Option<Draft> {
+        let (before, max) = (self.tree_bytes, self.rules.limits.tree_bytes);
+        self.tree_bytes = before.saturating_add(bytes);
+        if self.tree_bytes > max {
+            // One violation per plan is enough.
+            if before <= max {
                 let message = format!(
-                    "would take more than {most} bytes of memory once they are read; plan fewer children at once, or \
+                    "would take more than {max} bytes of memory once they are read; plan fewer children at once, or \
                      `create` them instead of `apply`"
                 );
                 self.refuse(None, "children", message);
@@ -77,8 +83,8 @@ impl Gate<'_> {
         }
         match fields.into_draft() {
             Ok(object) => {
-                self.fixed(key, &object);
-                self.metadata(key, &object);
+                self.check_fixed_fields(key, &object);
+                self.check_metadata(key, &object);
                 Some(object)
             }
             Err(error) => {
@@ -88,8 +94,8 @@ impl Gate<'_> {
         }
     }
 
-    /// What the key says, the object may repeat but not change.
-    fn fixed(&mut self, key: &ChildKey, object: &Draft) {
+    /// Checks that fields which follow from the key or the parent are absent or equal, and that `status` is absent.
+    fn check_fixed_fields(&mut self, key: &ChildKey, object: &Draft) {
         let metadata = |name: &str| object.metadata.as_ref().and_then(|m| m.get(name)).cloned();
         let given = [
             ("apiVersion", object.field("apiVersion"), &key.kind.api_version),
@@ -101,9 +107,9 @@ impl Gate<'_> {
                 &self.parent.namespace,
             ),
         ];
-        for (field, value, right) in given {
-            if let Some(value) = value.filter(|value| value != right.as_str()) {
-                let message = format!("is {value}; leave it out or write {right:?}");
+        for (field, value, expected) in given {
+            if let Some(value) = value.filter(|value| value != expected.as_str()) {
+                let message = format!("is {value}; leave it out or write {expected:?}");
                 self.refuse(Some(key), field, message);
             }
         }
@@ -116,11 +122,11 @@ impl Gate<'_> {
         }
     }
 
-    fn metadata(&mut self, key: &ChildKey, object: &Draft) {
-        let nothing = Map::new();
+    fn check_metadata(&mut self, key: &ChildKey, object: &Draft) {
+        let empty = Map::new();
         let metadata = match &object.metadata {
             Some(Value::Object(metadata)) => metadata,
-            None | Some(Value::Null) => &nothing,
+            None | Some(Value::Null) => &empty,
             Some(_) => {
                 self.refuse(Some(key), "metadata", "is no object; write {\"labels\": {…}}");
                 return;
@@ -135,14 +141,14 @@ impl Gate<'_> {
             };
             self.refuse(Some(key), format!("metadata.{field}"), message);
         }
-        self.strings(key, metadata, "labels");
-        self.strings(key, metadata, "annotations");
+        self.check_strings(key, metadata, "labels");
+        self.check_strings(key, metadata, "annotations");
         let value = |map: &str, name: &str| metadata.get(map).and_then(|map| map.get(name));
         let cluster = &self.parent.cluster;
         let label = value("labels", LABEL_CLUSTER);
         if label.is_none_or(|label| label != cluster.as_str()) {
-            let is = label.map_or_else(|| "is missing".to_owned(), |label| format!("is {label}"));
-            let message = format!("{is}; write {cluster:?}, the cluster's name");
+            let problem = label.map_or_else(|| "is missing".to_owned(), |label| format!("is {label}"));
+            let message = format!("{problem}; write {cluster:?}, the cluster's name");
             self.refuse(Some(key), format!("metadata.labels[{LABEL_CLUSTER}]"), message);
         }
         let group = &self.parent.name;
@@ -159,8 +165,8 @@ impl Gate<'_> {
         }
     }
 
-    /// Labels and annotations map strings to strings.
-    fn strings(&mut self, key: &ChildKey, metadata: &Map<String, Value>, field: &str) {
+    /// Checks that `field`, the labels or the annotations, maps strings to strings.
+    fn check_strings(&mut self, key: &ChildKey, metadata: &Map<String, Value>, field: &str) {
         let path = format!("metadata.{field}");
         match metadata.get(field) {
             None | Some(Value::Null) => {}

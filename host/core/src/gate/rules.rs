@@ -1,25 +1,24 @@
-//! What a plan is measured by.
+//! Rules and limits for plans.
 
 use crate::plan::ResourceKind;
 
-/// How much a plan may hold.
+/// Size limits of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Children.
+    /// Maximum number of children.
     pub children: usize,
-    /// Bytes of one child's JSON. The API server takes 1.5 MiB (etcd's limit).
+    /// Maximum number of bytes of one child's JSON. The API server accepts 1.5 MiB (etcd's limit).
     pub object_bytes: usize,
-    /// Bytes of all children's JSON together.
+    /// Maximum number of bytes of the JSON of all children together.
     pub plan_bytes: usize,
-    /// Bytes of memory of what becomes trees, by [`tree_bytes`](crate::json::tree_bytes):
-    /// all of the children to apply, the metadata of those to create.
+    /// Maximum number of bytes of memory for parsed JSON, as estimated by [`tree_bytes`](crate::json::tree_bytes): the whole
+    /// objects of children to apply, and the metadata of children to create.
     pub tree_bytes: usize,
-    /// Bytes of the parent's status. It shares the API server's limit with the
-    /// parent's spec.
+    /// Maximum number of bytes of the parent's status, which shares the API server's limit with the parent's spec.
     pub status_bytes: usize,
-    /// Conditions.
+    /// Maximum number of conditions.
     pub conditions: usize,
-    /// Bytes of all conditions' texts together.
+    /// Maximum number of bytes of the texts of all conditions together.
     pub condition_bytes: usize,
 }
 
@@ -37,21 +36,21 @@ impl Default for Limits {
     }
 }
 
-/// What a plan is measured by.
+/// Rules that a plan is checked against.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
-    /// The kinds that the component declared for its children.
+    /// Kinds that the component declared for its children.
     pub declared: &'a [ResourceKind],
-    /// Kinds that the administrator allows beyond [`kinds::allowed`](super::kinds::allowed).
+    /// Kinds that the administrator allows in addition to the defaults of [`kinds::allowed`](super::kinds::allowed).
     pub extra: &'a [ResourceKind],
-    /// Types of conditions that the host writes and no component may.
+    /// Types of conditions that only the host may write.
     pub host_conditions: &'a [&'a str],
-    /// How much it may hold.
+    /// Size limits.
     pub limits: Limits,
 }
 
 impl<'a> Rules<'a> {
-    /// The usual rules for a component that declares these kinds.
+    /// Returns the default rules for a component that declares these kinds.
     #[must_use]
     pub fn new(declared: &'a [ResourceKind]) -> Self {
         Self {

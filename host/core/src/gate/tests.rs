@@ -41,7 +41,8 @@ fn child(kind: &str, name: &str, object: Value) -> DesiredChild {
     }
 }
 
-fn good() -> Value {
+/// An object without violations.
+fn valid_object() -> Value {
     json!({"metadata": {"labels": {"dask.org/cluster-name": "a"}}})
 }
 
@@ -53,10 +54,10 @@ fn plan(children: Vec<DesiredChild>) -> Plan {
     }
 }
 
-/// There is a pod `kept`, a worker group `a-default`, and the cluster has the uid `u`.
-struct World;
+/// An observed state with the pod `kept`, the worker group `a-default`, one Dask worker, and a cluster with the uid `u`.
+struct TestState;
 
-impl Observed for World {
+impl Observed for TestState {
     fn has_child(&self, key: &ChildKey) -> bool {
         key.kind.kind == "Pod" && key.name == "kept"
     }
@@ -74,6 +75,7 @@ impl Observed for World {
     }
 }
 
+/// Checks a plan with small limits and returns the texts of the violations; empty if the plan passes.
 fn violations(kind: DaskKind, plan: Plan) -> Vec<String> {
     let declared = declared();
     let rules = Rules {
@@ -89,14 +91,14 @@ fn violations(kind: DaskKind, plan: Plan) -> Vec<String> {
         },
         ..Rules::new(&declared)
     };
-    match check(&parent(kind), &rules, &World, plan) {
+    match check(&parent(kind), &rules, &TestState, plan) {
         Ok(_) => Vec::new(),
         Err(refusal) => refusal.violations.iter().map(ToString::to_string).collect(),
     }
 }
 
 #[test]
-fn a_good_plan_passes_whole() {
+fn a_valid_plan_passes_unchanged() {
     let mut plan = plan(vec![
         DesiredChild {
             key: key("Pod", "kept"),
@@ -104,9 +106,9 @@ fn a_good_plan_passes_whole() {
         },
         DesiredChild {
             key: key("Pod", "new"),
-            action: Action::Create(good().to_string()),
+            action: Action::Create(valid_object().to_string()),
         },
-        child("Service", "a-scheduler", good()),
+        child("Service", "a-scheduler", valid_object()),
     ]);
     plan.status = r#"{"phase":"Created"}"#.into();
     plan.scale = vec![Scale {
@@ -114,7 +116,12 @@ fn a_good_plan_passes_whole() {
         replicas: 3,
     }];
     let declared = declared();
-    let checked = check(&parent(DaskKind::Cluster), &Rules::new(&declared), &World, plan);
+    let checked = check(
+        &parent(DaskKind::Cluster),
+        &Rules::new(&declared),
+        &TestState,
+        plan,
+    );
     let checked = checked.map(|plan| {
         (
             plan.children.len(),
@@ -129,20 +136,20 @@ fn a_good_plan_passes_whole() {
 #[case::not_allowed(
     DesiredChild {
         key: ChildKey { kind: ResourceKind::new("rbac.authorization.k8s.io/v1", "Role"), name: "r".into() },
-        action: Action::Apply(good().to_string()),
+        action: Action::Apply(valid_object().to_string()),
     },
     "Role r, kind: rbac.authorization.k8s.io/v1 Role is no kind for a child of a DaskCluster; allowed are v1 Pod"
 )]
 #[case::not_declared(
-    child("ConfigMap", "c", good()),
+    child("ConfigMap", "c", valid_object()),
     "ConfigMap c, kind: v1 ConfigMap is not declared; return it from `child-kinds`"
 )]
 #[case::name(
-    child("Pod", "A_b", good()),
+    child("Pod", "A_b", valid_object()),
     "Pod A_b, metadata.name: \"A_b\" is no name: write at most 253"
 )]
 #[case::service_name(
-    child("Service", "a.b", good()),
+    child("Service", "a.b", valid_object()),
     "\"a.b\" is no name for a Service: write at most 63"
 )]
 #[case::kept_but_absent(
@@ -191,10 +198,10 @@ fn a_good_plan_passes_whole() {
     child("Pod", "p", json!({"metadata": {"labels": {"dask.org/cluster-name": "a", "x": 1}}})),
     "Pod p, metadata.labels[x]: is 1; write a string"
 )]
-fn a_child_that_breaks_a_rule(#[case] child: DesiredChild, #[case] sentence: &str) {
+fn refuses_an_invalid_child(#[case] child: DesiredChild, #[case] message: &str) {
     let violations = violations(DaskKind::Cluster, plan(vec![child]));
     assert_eq!(violations.len(), 1, "{violations:?}");
-    assert!(violations[0].contains(sentence), "{violations:?}");
+    assert!(violations[0].contains(message), "{violations:?}");
 }
 
 #[rstest]
@@ -234,10 +241,10 @@ fn a_child_that_breaks_a_rule(#[case] child: DesiredChild, #[case] sentence: &st
     plan((0..2).map(|i| child("Pod", &format!("p{i}"), json!({"x": "y".repeat(500)}))).collect()),
     "plan, children: 1016 bytes of JSON; at most 1000 are allowed"
 )]
-fn a_plan_that_breaks_a_rule(#[case] plan: Plan, #[case] sentence: &str) {
+fn refuses_an_invalid_plan(#[case] plan: Plan, #[case] message: &str) {
     let violations = violations(DaskKind::Cluster, plan);
     assert_eq!(violations.len(), 1, "{violations:?}");
-    assert!(violations[0].contains(sentence), "{violations:?}");
+    assert!(violations[0].contains(message), "{violations:?}");
 }
 
 #[rstest]
@@ -248,7 +255,7 @@ fn a_plan_that_breaks_a_rule(#[case] plan: Plan, #[case] sentence: &str) {
     "Why",
     "conditions[PluginFailed]: is a condition that the host writes"
 )]
-fn a_condition_that_breaks_a_rule(#[case] type_: &str, #[case] reason: &str, #[case] sentence: &str) {
+fn refuses_an_invalid_condition(#[case] type_: &str, #[case] reason: &str, #[case] message: &str) {
     let condition = Condition {
         type_: type_.into(),
         status: ConditionStatus::True,
@@ -263,13 +270,13 @@ fn a_condition_that_breaks_a_rule(#[case] type_: &str, #[case] reason: &str, #[c
         },
     );
     assert!(
-        violations.len() == 1 && violations[0].contains(sentence),
+        violations.len() == 1 && violations[0].contains(message),
         "{violations:?}"
     );
 }
 
 #[test]
-fn all_violations_are_named() {
+fn a_refusal_contains_all_violations() {
     let two = vec![
         child("Pod", "p", json!({})),
         child("Pod", "p", json!({"metadata": {"uid": "x"}})),
@@ -292,12 +299,15 @@ fn all_violations_are_named() {
 
 #[test]
 fn an_autoscaler_has_no_children() {
-    let violations = violations(DaskKind::Autoscaler, plan(vec![child("Pod", "p", good())]));
+    let violations = violations(
+        DaskKind::Autoscaler,
+        plan(vec![child("Pod", "p", valid_object())]),
+    );
     assert_eq!(violations, ["Pod p, kind: a DaskAutoscaler has no children"]);
 }
 
 #[test]
-fn a_group_labels_its_workers_with_its_name() {
+fn the_worker_group_label_must_be_the_name_of_the_group() {
     let object =
         json!({"metadata": {"labels": {"dask.org/cluster-name": "a", "dask.org/workergroup-name": "b"}}});
     let violations = violations(DaskKind::WorkerGroup, plan(vec![child("Pod", "p", object)]));
@@ -307,7 +317,7 @@ fn a_group_labels_its_workers_with_its_name() {
 }
 
 #[test]
-fn only_its_cluster_owns_a_group() {
+fn a_group_can_only_be_owned_by_its_cluster() {
     let owned_by = |name: &str, uid: &str| {
         let kind = ResourceKind::new(DASK_API_VERSION, "DaskCluster");
         let owner = Some(Owner {
@@ -326,16 +336,16 @@ fn only_its_cluster_owns_a_group() {
     assert!(owned_by("a", "u").is_empty());
     assert!(owned_by("b", "u")[0].contains("only the DaskCluster a can own it"));
     for other in ["", "of another"] {
-        let said = owned_by("a", other);
+        let violations = owned_by("a", other);
         assert!(
-            said[0].contains("is not the uid of DaskCluster a in the observation"),
-            "{said:?}"
+            violations[0].contains("is not the uid of DaskCluster a in the observation"),
+            "{violations:?}"
         );
     }
 }
 
 #[test]
-fn a_long_refusal_is_cut() {
+fn the_text_of_a_refusal_has_a_limited_number_of_violations() {
     let violation = Violation {
         child: None,
         field: String::new(),
@@ -364,17 +374,17 @@ fn request(retire: &[&str]) -> SchedulerRequest {
 #[case(DaskKind::WorkerGroup, request(&["tcp://10.0.0.9:1"]), &["scheduler.retire[tcp://10.0.0.9:1]"])]
 #[case(DaskKind::Autoscaler, request(&["tcp://10.0.0.1:1"]), &["scheduler.retire"])]
 #[case(DaskKind::WorkerGroup, SchedulerRequest { questions: vec![], ..request(&[]) }, &["scheduler.questions"])]
-fn only_workers_that_were_seen_are_retired(
+fn only_observed_workers_can_be_retired(
     #[case] kind: DaskKind,
     #[case] request: SchedulerRequest,
-    #[case] wrong: &[&str],
+    #[case] expected: &[&str],
 ) {
     let declared = declared();
     let plan = Plan {
         scheduler: Some(request),
         ..plan(vec![])
     };
-    let fields = match check(&parent(kind), &Rules::new(&declared), &World, plan) {
+    let fields = match check(&parent(kind), &Rules::new(&declared), &TestState, plan) {
         Ok(_) => Vec::new(),
         Err(refusal) => refusal
             .violations
@@ -382,36 +392,36 @@ fn only_workers_that_were_seen_are_retired(
             .map(|violation| violation.field)
             .collect(),
     };
-    assert_eq!(fields, wrong);
+    assert_eq!(fields, expected);
 }
 
-/// As [`World`]; counts how often the workers are looked up.
+/// An observed state equal to [`TestState`] that counts the calls of `dask_workers`.
 struct Counting(Cell<usize>);
 
 impl Observed for Counting {
     fn has_child(&self, key: &ChildKey) -> bool {
-        World.has_child(key)
+        TestState.has_child(key)
     }
 
     fn has_worker_group(&self, name: &str) -> bool {
-        World.has_worker_group(name)
+        TestState.has_worker_group(name)
     }
 
     fn dask_workers(&self) -> HashSet<&str> {
         self.0.set(self.0.get() + 1);
-        World.dask_workers()
+        TestState.dask_workers()
     }
 
     fn has_cluster(&self, uid: &str) -> bool {
-        World.has_cluster(uid)
+        TestState.has_cluster(uid)
     }
 }
 
-/// A group of thousands that goes retires all of them at once.
+/// A group that is deleted can retire thousands of workers at once.
 #[rstest]
 #[case::many(&["tcp://10.0.0.1:1", "tcp://10.0.0.1:1", "tcp://10.0.0.1:1"], 1)]
 #[case::none(&[], 0)]
-fn all_retired_workers_are_looked_up_together(#[case] retire: &[&str], #[case] expected: usize) {
+fn all_workers_to_retire_take_one_lookup(#[case] retire: &[&str], #[case] expected: usize) {
     let mut plan = plan(Vec::new());
     plan.scheduler = Some(SchedulerRequest {
         questions: vec![SchedulerQuestion::Workers],

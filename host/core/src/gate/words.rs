@@ -1,6 +1,6 @@
-//! The forms of names and words that the API server takes.
+//! Syntax of names, condition types and reasons that the API server accepts.
 
-/// Whether `text` is a DNS-1123 label of at most 63 characters.
+/// Returns whether `text` is a DNS-1123 label of at most 63 characters.
 #[must_use]
 pub fn is_label(text: &str) -> bool {
     let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
@@ -10,8 +10,8 @@ pub fn is_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// Whether `text` is a DNS-1123 subdomain of at most 253 characters: parts
-/// between dots, each like a label (of any length).
+/// Returns whether `text` is a DNS-1123 subdomain of at most 253 characters: parts that are separated by dots, each a label
+/// of any length.
 #[must_use]
 pub fn is_subdomain(text: &str) -> bool {
     let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
@@ -21,23 +21,22 @@ pub fn is_subdomain(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(part)
 }
 
-/// Whether `text` can be a condition's type: a word, with an optional prefix
-/// and slash.
+/// Returns whether `text` is a valid condition type: a name of at most 63 characters, with an optional DNS prefix and slash.
 #[must_use]
 pub fn is_condition_type(text: &str) -> bool {
-    let word = |word: &str| {
+    let is_name = |name: &str| {
         let inner = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
         let edge = |c: Option<u8>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-        edge(word.bytes().next()) && edge(word.bytes().last()) && word.bytes().all(inner)
+        edge(name.bytes().next()) && edge(name.bytes().last()) && name.bytes().all(inner)
     };
     match text.split_once('/') {
-        Some((prefix, rest)) => is_subdomain(prefix) && rest.len() <= 63 && word(rest),
-        None => text.len() <= 63 && word(text),
+        Some((prefix, rest)) => is_subdomain(prefix) && rest.len() <= 63 && is_name(rest),
+        None => text.len() <= 63 && is_name(text),
     }
 }
 
-/// Whether `text` can be a condition's or an event's reason: a word that starts
-/// with a letter. Events hold at most 128 characters.
+/// Returns whether `text` is a valid reason of a condition or an event: a word that starts with a letter, of at most 128
+/// characters, the limit of events.
 #[must_use]
 pub fn is_reason(text: &str) -> bool {
     let inner = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b',' | b':');
@@ -64,8 +63,8 @@ mod tests {
     #[case("A", false)]
     #[case("a.b", false)]
     #[case(&"a".repeat(64), false)]
-    fn labels(#[case] text: &str, #[case] good: bool) {
-        assert_eq!(is_label(text), good);
+    fn checks_labels(#[case] text: &str, #[case] expected: bool) {
+        assert_eq!(is_label(text), expected);
     }
 
     #[rstest]
@@ -75,8 +74,8 @@ mod tests {
     #[case("a..b", false)]
     #[case("a.-b", false)]
     #[case("a_b", false)]
-    fn subdomains(#[case] text: &str, #[case] good: bool) {
-        assert_eq!(is_subdomain(text), good);
+    fn checks_subdomains(#[case] text: &str, #[case] expected: bool) {
+        assert_eq!(is_subdomain(text), expected);
     }
 
     #[rstest]
@@ -84,8 +83,8 @@ mod tests {
     #[case("dask.org/Ready", true)]
     #[case("not ready", false)]
     #[case("", false)]
-    fn condition_types(#[case] text: &str, #[case] good: bool) {
-        assert_eq!(is_condition_type(text), good);
+    fn checks_condition_types(#[case] text: &str, #[case] expected: bool) {
+        assert_eq!(is_condition_type(text), expected);
     }
 
     #[rstest]
@@ -93,7 +92,7 @@ mod tests {
     #[case("1st", false)]
     #[case("two words", false)]
     #[case("", false)]
-    fn reasons(#[case] text: &str, #[case] good: bool) {
-        assert_eq!(is_reason(text), good);
+    fn checks_reasons(#[case] text: &str, #[case] expected: bool) {
+        assert_eq!(is_reason(text), expected);
     }
 }
