@@ -1,5 +1,6 @@
-//! How long to wait after a failure: longer each time, not all at once, and
-//! from the beginning again after a success.
+//! Exponential back-off with jitter, per key.
+//!
+//! The delay grows with each consecutive failure and is reset by a success.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,51 +8,49 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-/// Consecutive failures by key.
+/// Counter of consecutive failures by key, from which the delay before a retry follows.
 #[derive(Debug)]
 pub struct Backoff<K> {
-    first: Duration,
+    initial: Duration,
     failures: HashMap<K, u32>,
 }
 
 impl<K: Hash + Eq> Backoff<K> {
-    /// Waits about `first` after a first failure, twice as long after each
-    /// further one.
+    /// Returns a back-off without failures. The first delay is about `initial`; each further failure doubles the delay.
     #[must_use]
-    pub fn new(first: Duration) -> Self {
+    pub fn new(initial: Duration) -> Self {
         Self {
-            first,
+            initial,
             failures: HashMap::new(),
         }
     }
 
-    /// Counts a failure and says how long to wait: the nominal time or `most`, give or
-    /// take a quarter. `seed` decides which, so that keys that failed together
-    /// don't come back together.
-    pub fn failed(&mut self, key: K, seed: u64, most: Duration) -> Duration {
+    /// Counts a failure of `key` and returns the delay before the next attempt: the nominal delay, at most `max`, plus or
+    /// minus up to a quarter. The jitter depends on `seed`, so that keys that failed together are not retried together.
+    pub fn failed(&mut self, key: K, seed: u64, max: Duration) -> Duration {
         let failures = self.failures.entry(key).or_default();
         let nominal = self
-            .first
+            .initial
             .saturating_mul(2_u32.saturating_pow(*failures))
-            .min(most);
-        let wait = nominal.mul_f64(0.75 + 0.5 * fraction(seed, *failures));
+            .min(max);
+        let delay = nominal.mul_f64(0.75 + 0.5 * fraction(seed, *failures));
         *failures = failures.saturating_add(1);
-        wait
+        delay
     }
 
-    /// Begins again.
+    /// Resets the failures of `key` after a success.
     pub fn succeeded(&mut self, key: &K) {
         self.failures.remove(key);
     }
 
-    /// How often `key` failed since it last succeeded.
+    /// Returns the number of failures of `key` since its last success.
     #[must_use]
     pub fn failures(&self, key: &K) -> u32 {
         self.failures.get(key).copied().unwrap_or(0)
     }
 }
 
-/// A number in 0..1 that `seed` and `n` decide.
+/// Returns a number in 0..1 that is derived from `seed` and `n`.
 fn fraction(seed: u64, n: u32) -> f64 {
     let digest = Sha256::new()
         .chain_update(seed.to_be_bytes())
@@ -68,34 +67,34 @@ fn fraction(seed: u64, n: u32) -> f64 {
 mod tests {
     use super::*;
 
-    const MOST: Duration = Duration::from_secs(60);
+    const MAX: Duration = Duration::from_secs(60);
 
     #[test]
-    fn it_grows_up_to_a_limit_and_begins_again() {
+    fn the_delay_grows_up_to_a_limit_and_is_reset_by_a_success() {
         let mut backoff = Backoff::new(Duration::from_secs(1));
         for nominal in [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0] {
-            let wait = backoff.failed("a", 7, MOST).as_secs_f64();
+            let delay = backoff.failed("a", 7, MAX).as_secs_f64();
             assert!(
-                (0.75 * nominal..=1.25 * nominal).contains(&wait),
-                "{wait} for {nominal}"
+                (0.75 * nominal..=1.25 * nominal).contains(&delay),
+                "{delay} for {nominal}"
             );
         }
         assert_eq!(backoff.failures(&"a"), 8);
         backoff.succeeded(&"a");
-        assert!(backoff.failed("a", 7, MOST).as_secs_f64() <= 1.25);
+        assert!(backoff.failed("a", 7, MAX).as_secs_f64() <= 1.25);
     }
 
     #[test]
-    fn the_seed_decides() {
-        let first = |seed| Backoff::new(Duration::from_secs(1)).failed("a", seed, MOST);
-        assert_eq!(first(1), first(1));
-        assert_ne!(first(1), first(2));
+    fn the_jitter_depends_on_the_seed() {
+        let first_delay = |seed| Backoff::new(Duration::from_secs(1)).failed("a", seed, MAX);
+        assert_eq!(first_delay(1), first_delay(1));
+        assert_ne!(first_delay(1), first_delay(2));
     }
 
     #[test]
-    fn it_never_overflows() {
+    fn many_failures_do_not_overflow() {
         let mut backoff = Backoff::new(Duration::from_secs(1));
         backoff.failures.insert("a", u32::MAX);
-        assert!(backoff.failed("a", 1, MOST) <= Duration::from_secs(75));
+        assert!(backoff.failed("a", 1, MAX) <= Duration::from_secs(75));
     }
 }

@@ -1,109 +1,109 @@
-//! What an error of the API server means.
+//! Classification of API server errors: the cause, and the time of the next attempt.
 
 use std::time::Duration;
 
-/// An error as the API server reports it.
+/// An error response of the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
-    /// The HTTP status code.
+    /// HTTP status code.
     pub code: u16,
-    /// `reason` of the answer, a word such as `AlreadyExists`; may be empty.
+    /// `reason` of the response, such as `AlreadyExists`; may be empty.
     pub reason: String,
-    /// `message` of the answer, a sentence for a person.
+    /// `message` of the response, for users.
     pub message: String,
-    /// Seconds that the server asks to wait (`details.retryAfterSeconds`).
+    /// Delay in seconds that the server requests (`details.retryAfterSeconds`), if any.
     pub retry_after: Option<u32>,
 }
 
-/// What it is about.
+/// The cause of an API server error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Cause {
-    /// The object is not there (any more).
+    /// The object does not exist, or no longer exists.
     Gone,
-    /// There is no such kind: its definition is not installed.
+    /// The API server does not serve this kind: its definition is not installed.
     KindNotServed,
-    /// What was decided on is no longer so: the object has changed or was
-    /// made anew.
+    /// The decision is out of date: the object was changed or recreated after it was read.
     Stale,
-    /// An object of that name exists.
+    /// An object of that name already exists.
     AlreadyExists,
-    /// An object of that name exists and is somebody else's.
+    /// An object of that name exists and belongs to another owner or field manager.
     Taken,
-    /// The object can never be accepted as it is.
+    /// The object is invalid: the API server will not accept it without a change.
     Invalid,
-    /// Another object has what it asks for: a node port, or an address.
+    /// A node port or an IP address that the object requests is allocated to another object.
     InUse,
-    /// The namespace's quota is used up.
+    /// The quota of the namespace is exceeded.
     QuotaExceeded,
     /// The namespace is being deleted.
     NamespaceTerminating,
-    /// The operator or the object lacks a right; a person has to change that.
+    /// The operator or the object lacks a permission; a user or an administrator has to change that.
     Forbidden,
-    /// The server doesn't know who is asking.
+    /// The API server does not accept the operator's credentials.
     Unauthorized,
     /// Too many requests.
     Throttled,
-    /// The server or something behind it (a webhook, etcd) is in trouble.
+    /// The API server or a service that it depends on (a webhook, etcd) fails.
     Unavailable,
-    /// No answer: the connection failed or took too long.
+    /// No response: the connection failed or the request timed out.
     NoAnswer,
 }
 
-/// When to try again.
+/// The time of the next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// As soon as the view is fresh.
+    /// As soon as the informer cache is up to date.
     Soon,
-    /// After this time.
+    /// After this delay.
     After(Duration),
-    /// After a time that grows, though not for long: it passes without anybody changing
-    /// what was sent.
+    /// After a growing delay with a low maximum: the cause passes without a change to the object that was sent.
     Passing,
-    /// After a time that grows.
+    /// After a growing delay.
     BackOff,
-    /// When the parent changes; until then, after the longest time.
+    /// On the next change of the parent, or after the maximum delay.
     OnChange,
 }
 
-/// How long a namespace that is being deleted is left alone: nothing can be made
-/// in it any more, and most are gone sooner.
-const NAMESPACE_ENDS: Duration = Duration::from_secs(30);
+/// Delay before the next attempt in a namespace that is being deleted. The API server creates no objects in it, and most
+/// namespaces are gone sooner.
+const NAMESPACE_TERMINATION_DELAY: Duration = Duration::from_secs(30);
 
 impl Cause {
-    /// What `error` is about.
+    /// Returns the cause of `error`.
     #[must_use]
     pub fn of(error: &ApiError) -> Self {
-        let says = |text: &str| error.message.contains(text);
+        let message_contains = |text: &str| error.message.contains(text);
         match (error.code, error.reason.as_str()) {
             (409, "AlreadyExists") => Self::AlreadyExists,
             (409, _) if error.message.starts_with("Apply failed with") => Self::Taken,
             (409, _) => Self::Stale,
-            // Of an object that is not there, its name is said.
+            // The message about a missing object contains the object's name instead.
             (404, _)
-                if says("the server could not find the requested resource") || says("404 page not found") =>
+                if message_contains("the server could not find the requested resource")
+                    || message_contains("404 page not found") =>
             {
                 Self::KindNotServed
             }
             (404 | 410, _) => Self::Gone,
-            (403, _) if says("exceeded quota") => Self::QuotaExceeded,
-            (403, _) if says("because it is being terminated") => Self::NamespaceTerminating,
+            (403, _) if message_contains("exceeded quota") => Self::QuotaExceeded,
+            (403, _) if message_contains("because it is being terminated") => Self::NamespaceTerminating,
             (403, _) => Self::Forbidden,
             (401, _) => Self::Unauthorized,
             (408 | 504, _) => Self::NoAnswer,
             (429, _) => Self::Throttled,
             (422, _)
-                if says("provided port is already allocated") || says("provided IP is already allocated") =>
+                if message_contains("provided port is already allocated")
+                    || message_contains("provided IP is already allocated") =>
             {
                 Self::InUse
             }
             (400..=499, _) => Self::Invalid,
-            // Server-side apply knows no field by that name, and never will.
-            (500, _) if says("field not declared in schema") => Self::Invalid,
+            // Server-side apply rejects a field that is not in the schema; another attempt does not help.
+            (500, _) if message_contains("field not declared in schema") => Self::Invalid,
             _ => Self::Unavailable,
         }
     }
 
-    /// When to try again. `retry_after` is what the server asked for, in seconds.
+    /// Returns the time of the next attempt. `retry_after` is the delay in seconds that the server requested, if any.
     #[must_use]
     pub fn retry(self, retry_after: Option<u32>) -> Retry {
         match (self, retry_after) {
@@ -116,12 +116,12 @@ impl Cause {
                 None,
             ) => Retry::Passing,
             (Self::Invalid, _) => Retry::OnChange,
-            (Self::NamespaceTerminating, _) => Retry::After(NAMESPACE_ENDS),
+            (Self::NamespaceTerminating, _) => Retry::After(NAMESPACE_TERMINATION_DELAY),
             _ => Retry::BackOff,
         }
     }
 
-    /// Whether only a person can change it, so that it belongs into a condition.
+    /// Returns whether only a user or an administrator can remove the cause, so that it belongs in a condition.
     #[must_use]
     pub fn is_for_people(self) -> bool {
         matches!(
@@ -136,8 +136,8 @@ impl Cause {
         )
     }
 
-    /// Whether all other requests of the same kind in the same namespace would
-    /// meet it too, so that sending them is pointless for now.
+    /// Returns whether all other requests for the same kind in the same namespace would fail for this cause too, so that
+    /// sending them is pointless for now.
     #[must_use]
     pub fn concerns_all(self) -> bool {
         matches!(
@@ -153,7 +153,7 @@ impl Cause {
         )
     }
 
-    /// A word for conditions, events and metrics.
+    /// Returns the name of the cause in conditions, events and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -241,7 +241,7 @@ mod tests {
         "Forbidden",
         "unable to create new content in namespace n because it is being terminated",
         Cause::NamespaceTerminating,
-        Retry::After(NAMESPACE_ENDS)
+        Retry::After(NAMESPACE_TERMINATION_DELAY)
     )]
     #[case::throttled(429, "TooManyRequests", "", Cause::Throttled, Retry::Passing)]
     #[case::down(503, "ServiceUnavailable", "", Cause::Unavailable, Retry::Passing)]
@@ -253,7 +253,7 @@ mod tests {
         Cause::Unavailable,
         Retry::Passing
     )]
-    fn causes(
+    fn classifies_errors(
         #[case] code: u16,
         #[case] reason: &str,
         #[case] message: &str,
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_says_how_long() {
+    fn the_delay_that_the_server_requests_is_used() {
         assert_eq!(
             Cause::Throttled.retry(Some(3)),
             Retry::After(Duration::from_secs(3))

@@ -1,9 +1,8 @@
-//! Whether applying an object would change anything.
+//! Comparison of desired and observed objects, to determine whether an apply would change anything.
 //!
-//! The API server adds defaults and normalises what it is given, so equality is
-//! the wrong question. An object is in sync when it carries the hash of what was
-//! last applied (hence nothing has to be removed) and still holds everything
-//! that it should (hence nobody has changed it).
+//! The API server adds defaults and normalises values, so a test for equality would not work. An object is in sync if it has
+//! the hash of the object that was last applied (hence no field has to be removed) and still contains every desired value
+//! (hence no other client has changed it).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -14,8 +13,7 @@ use crate::finish::hash;
 use crate::names::ANNOTATION_HASH;
 use crate::quantity;
 
-/// Whether `observed` already is what applying `desired` would make of it.
-/// `desired` comes from [`crate::finish::finish`].
+/// Returns whether applying `desired` to `observed` would change nothing. `desired` comes from [`crate::finish::finish`].
 #[must_use]
 pub fn in_sync(desired: &Value, observed: &Value) -> bool {
     let hash = |object: &Value| {
@@ -26,29 +24,29 @@ pub fn in_sync(desired: &Value, observed: &Value) -> bool {
     hash(desired).is_some() && hash(desired) == hash(observed) && holds(desired, observed)
 }
 
-/// Whether everything that stands in `desired` stands in `observed` too, or
-/// something that means the same. False, too, where it would take too many steps to find
-/// out: it is applied once more then.
+/// Returns whether `observed` contains every value of `desired`, or an equivalent one. Also returns false if the comparison
+/// would take too many steps; the object is then applied once more.
 #[must_use]
 pub fn holds(desired: &Value, observed: &Value) -> bool {
     let mut steps = Steps::for_comparing(desired, observed);
-    Place::default().holds(desired, Some(observed), &mut steps)
+    Position::default().holds(desired, Some(observed), &mut steps)
 }
 
-/// Steps for each value of both objects. One is enough where keys tell the items of a list apart, or where items of one key
-/// are in the same order; 50 of one key in reverse order take 13.
+/// Maximum number of steps for each value of both objects. One step is enough if keys distinguish the items of a list, or if
+/// items with the same key are in the same order; 50 items with the same key in reverse order take 13.
 const STEPS: usize = 16;
 
-/// The steps that a comparison may still take.
+/// The number of steps that remain for a comparison.
 #[derive(Clone, Copy, Debug)]
 struct Steps(usize);
 
 impl Steps {
+    /// Returns the number of steps for the comparison of two objects.
     fn for_comparing(desired: &Value, observed: &Value) -> Self {
-        Self(STEPS * (values(desired) + values(observed)))
+        Self(STEPS * (count_values(desired) + count_values(observed)))
     }
 
-    /// Takes so many. False where there are fewer; there are none any more then.
+    /// Subtracts a number of steps. Returns false if fewer remain, and then no steps remain.
     fn take(&mut self, steps: usize) -> bool {
         let left = self.0.checked_sub(steps);
         self.0 = left.unwrap_or(0);
@@ -56,25 +54,26 @@ impl Steps {
     }
 }
 
-/// How many values there are in a value, itself included.
-fn values(value: &Value) -> usize {
+/// Returns the number of values in a value, itself included.
+fn count_values(value: &Value) -> usize {
     1 + match value {
-        Value::Array(items) => items.iter().map(values).sum::<usize>(),
-        Value::Object(map) => map.values().map(values).sum::<usize>(),
+        Value::Array(items) => items.iter().map(count_values).sum::<usize>(),
+        Value::Object(map) => map.values().map(count_values).sum::<usize>(),
         _ => 0,
     }
 }
 
-/// Where in an object a comparison is.
+/// The position of a comparison in an object, as far as it affects the rules of comparison.
 #[derive(Clone, Copy, Default)]
-struct Place {
-    /// Scalars here are quantities.
+struct Position {
+    /// True if scalars at this position are quantities.
     quantity: bool,
-    /// Others add items to this list, which are theirs.
+    /// True if other clients may add items to the list at this position.
     shared: bool,
 }
 
-impl Place {
+impl Position {
+    /// Returns the position of a field of the map at this position.
     fn field(self, name: &str) -> Self {
         let quantities = [
             "limits",
@@ -97,7 +96,7 @@ impl Place {
             return false;
         }
         match (desired, observed) {
-            // The server drops what is empty, or puts a default there.
+            // The server drops empty values, or replaces them with a default.
             (Value::Null, _) => true,
             (Value::Object(map), None | Some(Value::Null)) => {
                 map.values().all(|value| self.holds(value, None, steps))
@@ -121,7 +120,7 @@ impl Place {
         if desired.len() != observed.len() && !may_be_longer {
             return false;
         }
-        // All are looked at for their keys, whatever is compared then.
+        // The search for a merge key reads every item, whatever is compared afterwards.
         if !steps.take(observed.len()) {
             return false;
         }
@@ -130,29 +129,29 @@ impl Place {
                 && desired
                     .iter()
                     .zip(observed)
-                    .all(|(item, other)| self.holds(item, Some(other), steps));
+                    .all(|(item, candidate)| self.holds(item, Some(candidate), steps));
         };
-        let mut by_key: HashMap<Cow<'_, str>, OfOneKey<'_>> = HashMap::new();
+        let mut by_key: HashMap<Cow<'_, str>, SameKey<'_>> = HashMap::new();
         for item in observed {
-            let same = by_key.entry(self.sameness(&item[key])).or_default();
+            let same = by_key.entry(self.normal_form(&item[key])).or_default();
             same.items.push(item);
         }
         desired.iter().all(|item| {
-            let Some(same) = by_key.get_mut(&self.sameness(&item[key])) else {
+            let Some(same) = by_key.get_mut(&self.normal_form(&item[key])) else {
                 return false;
             };
-            // They are in the same order, unless somebody has changed that.
-            let (before, from) = same.items.split_at(same.next.min(same.items.len()));
+            // Items with the same key usually are in the same order, so the search starts at the expected index.
+            let (before, rest) = same.items.split_at(same.next.min(same.items.len()));
             same.next += 1;
-            from.iter()
+            rest.iter()
                 .chain(before)
-                .any(|other| self.holds(item, Some(other), steps))
+                .any(|candidate| self.holds(item, Some(candidate), steps))
         })
     }
 
-    /// A text that two keys have in common if they mean the same.
-    fn sameness(self, key: &Value) -> Cow<'_, str> {
-        let text = text(key).unwrap_or_default();
+    /// Returns the normal form of a key: equivalent keys have the same normal form.
+    fn normal_form(self, key: &Value) -> Cow<'_, str> {
+        let text = scalar_text(key).unwrap_or_default();
         match quantity::parse(&text).filter(|_| self.quantity) {
             Some(quantity) => quantity.to_string().into(),
             None => text,
@@ -163,10 +162,10 @@ impl Place {
         if desired == observed {
             return true;
         }
-        let (Some(desired), Some(observed)) = (text(desired), text(observed)) else {
+        let (Some(desired), Some(observed)) = (scalar_text(desired), scalar_text(observed)) else {
             return false;
         };
-        // An integer where Kubernetes also takes a string, or the other way round.
+        // An integer and a string are equivalent, because some fields accept both.
         desired == observed
             || (self.quantity && {
                 let desired = quantity::parse(&desired);
@@ -175,15 +174,15 @@ impl Place {
     }
 }
 
-/// Items of an observed list that have one key.
+/// The items of an observed list that have the same key.
 #[derive(Default)]
-struct OfOneKey<'a> {
+struct SameKey<'a> {
     items: Vec<&'a Value>,
-    /// The place of the one that the next desired item of that key is compared with first.
+    /// Index of the item that is compared first with the next desired item of this key.
     next: usize,
 }
 
-/// Keys by which the API server tells list items apart, the most telling first.
+/// Fields by which the API server distinguishes list items, the most specific first.
 const MERGE_KEYS: [&str; 8] = [
     "uid",
     "name",
@@ -195,14 +194,15 @@ const MERGE_KEYS: [&str; 8] = [
     "topologyKey",
 ];
 
-/// The merge key that all items have: a text or a number.
+/// Returns the first merge key that is a string or a number in all items, or `None` if there is none.
 fn merge_key(desired: &[Value], observed: &[Value]) -> Option<&'static str> {
     let has = |item: &Value, key: &str| matches!(item.get(key), Some(Value::String(_) | Value::Number(_)));
     let all_have = |key: &&str| desired.iter().chain(observed).all(|item| has(item, key));
     MERGE_KEYS.into_iter().find(all_have)
 }
 
-fn text(scalar: &Value) -> Option<Cow<'_, str>> {
+/// Returns a string or a number as text, or `None` for another value.
+fn scalar_text(scalar: &Value) -> Option<Cow<'_, str>> {
     match scalar {
         Value::String(text) => Some(text.into()),
         Value::Number(number) => Some(number.to_string().into()),
@@ -210,8 +210,7 @@ fn text(scalar: &Value) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The hash of what matters of an object that the server returned: everything
-/// but its status and what changes with each write.
+/// Returns a hash of an object that the server returned, without its status and the fields that change with each write.
 #[must_use]
 pub fn fingerprint(observed: &Value) -> String {
     let mut object = observed.clone();

@@ -1,5 +1,6 @@
-//! An object of which only the metadata is looked at: a thousand pods of 5 kB are
-//! checked and sent without a thousand trees of their specs.
+//! JSON objects of which only the metadata is parsed.
+//!
+//! A thousand pods of 5 kB are checked and sent without a thousand parsed specs in memory.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +8,10 @@ use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
-/// A field that is longer than this, in bytes, is not looked at.
-const LOOKED_AT: usize = 1024;
+/// Maximum length in bytes of a field that [`Draft::field`] parses.
+const MAX_PARSED_BYTES: usize = 1024;
 
-/// A JSON object's fields, each as the text that it was read from.
+/// The fields of a JSON object, each as unparsed text.
 #[derive(Debug)]
 pub struct Fields {
     metadata: Option<Box<RawValue>>,
@@ -18,34 +19,34 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// Reads a JSON object.
+    /// Splits a JSON object into its fields.
     ///
     /// # Errors
     ///
-    /// When the text is something else; [`serde_json::Error::is_data`] when it is JSON all the same.
+    /// Returns an error if the text is not a JSON object. [`serde_json::Error::is_data`] is true if it is another JSON value.
     pub fn read(text: &str) -> serde_json::Result<Self> {
         let mut others: BTreeMap<String, Box<RawValue>> = serde_json::from_str(text)?;
         let metadata = others.remove("metadata");
         Ok(Self { metadata, others })
     }
 
-    /// Returns how many there are beside `metadata`.
+    /// Returns the number of fields other than `metadata`.
     #[must_use]
     pub fn count(&self) -> usize {
         self.others.len()
     }
 
-    /// Returns the text of `metadata`; none where the object has none.
+    /// Returns the text of `metadata`, or `None` if the object has no such field.
     #[must_use]
     pub fn metadata(&self) -> Option<&str> {
         self.metadata.as_deref().map(RawValue::get)
     }
 
-    /// Reads `metadata`.
+    /// Parses `metadata`.
     ///
     /// # Errors
     ///
-    /// When it is nested deeper than a tree may be (128 levels).
+    /// Returns an error if `metadata` is nested too deeply (128 levels).
     pub fn into_draft(self) -> serde_json::Result<Draft> {
         let metadata = self.metadata.map(|metadata| serde_json::from_str(metadata.get()));
         Ok(Draft {
@@ -55,25 +56,26 @@ impl Fields {
     }
 }
 
-/// A JSON object whose `metadata` can be changed; all else is the text that it was read from.
+/// A JSON object whose `metadata` is parsed; all other fields are unparsed text.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    /// `metadata`; none where the object has none.
+    /// `metadata`, or `None` if the object has no such field.
     pub metadata: Option<Value>,
     fields: BTreeMap<String, Box<RawValue>>,
 }
 
 impl Draft {
-    /// Reads a JSON object.
+    /// Splits a JSON object into its fields and parses `metadata`.
     ///
     /// # Errors
     ///
-    /// When the text is something else; [`serde_json::Error::is_data`] when it is JSON all the same.
+    /// Returns an error if the text is not a JSON object, or if `metadata` is nested too deeply (128 levels).
+    /// [`serde_json::Error::is_data`] is true if the text is another JSON value.
     pub fn read(text: &str) -> serde_json::Result<Self> {
         Fields::read(text)?.into_draft()
     }
 
-    /// Whether it has this field.
+    /// Returns whether the object has this field.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         match name {
@@ -82,32 +84,33 @@ impl Draft {
         }
     }
 
-    /// A field other than `metadata`, null if it can't be read or is longer than a name or a word can be.
+    /// Returns a field other than `metadata`, or `None` if the object has no such field. The value is null if the text
+    /// can't be parsed or is longer than 1024 bytes.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<Value> {
         let raw = self.fields.get(name)?.get();
-        let read = (raw.len() <= LOOKED_AT).then(|| serde_json::from_str(raw).unwrap_or_default());
-        Some(read.unwrap_or_default())
+        let parsed = (raw.len() <= MAX_PARSED_BYTES).then(|| serde_json::from_str(raw).unwrap_or_default());
+        Some(parsed.unwrap_or_default())
     }
 
-    /// Sets a field other than `metadata` to a text.
+    /// Sets a field other than `metadata` to a string.
     pub fn set(&mut self, name: &str, text: &str) {
-        // A text is always JSON.
+        // The serialisation of a string never fails.
         let raw = to_raw_value(text).unwrap_or_else(|_| RawValue::NULL.to_owned());
         self.fields.insert(name.to_owned(), raw);
     }
 
-    /// Returns how many bytes of text it has beside `metadata`.
+    /// Returns the number of bytes of the values of all fields other than `metadata`.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
         self.fields.values().map(|raw| raw.get().len()).sum()
     }
 
-    /// The whole object as a tree.
+    /// Parses all fields and returns the whole object.
     ///
     /// # Errors
     ///
-    /// When a field is nested deeper than a tree may be (128 levels).
+    /// Returns an error if a field is nested too deeply (128 levels).
     pub fn to_map(&self) -> serde_json::Result<Map<String, Value>> {
         let fields = self.fields.iter();
         let mut map = fields
@@ -122,29 +125,30 @@ impl Draft {
     }
 }
 
-/// As text; no spaces are added, none are taken away.
+/// Writes the unparsed fields unchanged, including their white space.
 impl Serialize for Draft {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let fields = self
             .fields
             .iter()
-            .map(|(name, raw)| (name.as_str(), Field::Text(raw)));
+            .map(|(name, raw)| (name.as_str(), Field::Raw(raw)));
         let metadata = self
             .metadata
             .iter()
-            .map(|metadata| ("metadata", Field::Tree(metadata)));
+            .map(|metadata| ("metadata", Field::Parsed(metadata)));
         serializer.collect_map(fields.chain(metadata))
     }
 }
 
+/// The value of a field: unparsed text, or the parsed `metadata`.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Field<'a> {
-    Text(&'a RawValue),
-    Tree(&'a Value),
+    Raw(&'a RawValue),
+    Parsed(&'a Value),
 }
 
-/// Equal if the texts are.
+/// Compares `metadata` by value and all other fields by their text.
 impl PartialEq for Draft {
     fn eq(&self, other: &Self) -> bool {
         let texts = |draft: &'_ Self| -> Vec<(String, String)> {
@@ -165,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_but_the_metadata_stays_as_it_was_written() {
+    fn fields_other_than_metadata_keep_their_text() {
         let text = r#"{"spec": {"b": 1.0, "a": [ 1e3 ]}, "metadata": {"labels": {"x": "y"}}, "kind":"Pod"}"#;
         let mut draft = Draft::read(text).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(draft.metadata, Some(json!({"labels": {"x": "y"}})));
@@ -179,8 +183,8 @@ mod tests {
             written,
             r#"{"apiVersion":"v1","kind":"Pod","spec":{"b": 1.0, "a": [ 1e3 ]},"metadata":{"name":"a"}}"#
         );
-        let tree: Value = serde_json::from_str(&written).unwrap_or_default();
-        assert_eq!(draft.to_map().map(Value::Object).ok(), Some(tree));
+        let parsed: Value = serde_json::from_str(&written).unwrap_or_default();
+        assert_eq!(draft.to_map().map(Value::Object).ok(), Some(parsed));
     }
 
     #[rstest]
@@ -189,19 +193,19 @@ mod tests {
     #[case("{\"a\": }", false)]
     #[case("{} {}", false)]
     #[case("", false)]
-    fn other_texts(#[case] text: &str, #[case] is_json: bool) {
+    fn rejects_other_texts(#[case] text: &str, #[case] is_json: bool) {
         assert_eq!(Draft::read(text).map_err(|error| error.is_data()), Err(is_json));
     }
 
     #[test]
-    fn a_long_field_is_not_looked_at() {
-        let long = format!(r#"{{"kind": "{}"}}"#, "x".repeat(LOOKED_AT));
+    fn a_long_field_is_not_parsed() {
+        let long = format!(r#"{{"kind": "{}"}}"#, "x".repeat(MAX_PARSED_BYTES));
         let draft = Draft::read(&long).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(draft.field("kind"), Some(Value::Null));
     }
 
     #[test]
-    fn depth_does_no_harm() {
+    fn deep_nesting_is_an_error() {
         let deep = format!("{{\"a\": {}{}}}", "[".repeat(1_000_000), "]".repeat(1_000_000));
         let draft = Draft::read(&deep).unwrap_or_else(|error| panic!("{error}"));
         assert!(draft.to_map().is_err());

@@ -1,4 +1,4 @@
-//! From a checked child to the object that is sent.
+//! Construction of the object that is sent to the API server from a checked child.
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -9,28 +9,28 @@ use crate::names::{ANNOTATION_HASH, DASK_API_VERSION};
 use crate::parent::Parent;
 use crate::plan::ChildKey;
 
-/// A child, ready to be sent.
+/// A child that is ready to be sent to the API server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Child {
-    /// Which one.
+    /// Kind and name of the child.
     pub key: ChildKey,
-    /// What is done.
+    /// The write to perform, if any.
     pub action: Finished,
 }
 
-/// What is done with a child.
+/// The write that a child needs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Finished {
-    /// Nothing.
+    /// No write: the child stays as it is.
     Keep,
-    /// It is created with this object where it does not exist.
+    /// Create this object if the child does not exist.
     Create(Draft),
-    /// This object is applied.
+    /// Apply this object.
     Apply(Value),
 }
 
 impl Child {
-    /// The object as a tree, where there is one.
+    /// Returns the whole object as a JSON value, or `None` for `Keep` and for an object that can't be parsed.
     #[must_use]
     pub fn object(&self) -> Option<Value> {
         match &self.action {
@@ -41,8 +41,8 @@ impl Child {
     }
 }
 
-/// Adds what the host owns: kind, name, namespace and owner, and for a child
-/// that is applied a hash of all the rest.
+/// Adds the fields that the host owns: kind, name, namespace and owner reference. An applied child also gets an annotation
+/// with a hash of the rest of the object.
 #[must_use]
 pub fn finish(parent: &Parent, child: CheckedChild) -> Child {
     let action = match child.action {
@@ -70,13 +70,13 @@ pub fn finish(parent: &Parent, child: CheckedChild) -> Child {
     }
 }
 
-/// A child's metadata, with what the host owns.
+/// Returns a child's metadata with the fields that the host owns.
 fn metadata(parent: &Parent, key: &ChildKey, given: Option<Value>) -> Value {
     let mut metadata = match given {
         Some(Value::Object(metadata)) => metadata,
         _ => Map::new(),
     };
-    // The parent may itself be an applied child, whose annotations are copied down.
+    // The parent may itself be an applied child, and its component may copy the parent's annotations to the children.
     if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
         annotations.remove(ANNOTATION_HASH);
     }
@@ -86,7 +86,7 @@ fn metadata(parent: &Parent, key: &ChildKey, given: Option<Value>) -> Value {
     metadata.into()
 }
 
-/// The reference by which a child belongs to `parent`.
+/// Returns the owner reference to `parent` for a child.
 #[must_use]
 pub fn owner_reference(parent: &Parent) -> Value {
     json!({
@@ -99,12 +99,11 @@ pub fn owner_reference(parent: &Parent) -> Value {
     })
 }
 
-/// The hash of an object: the first 16 bytes of a SHA-256 of its fields in
-/// alphabetical order, in hexadecimal.
+/// Returns the hash of an object: the first 16 bytes of a SHA-256 over its fields in alphabetical order, in hexadecimal.
 #[must_use]
 pub fn hash(object: &Value) -> String {
     let mut hasher = Sha256::new();
-    feed(&mut hasher, object);
+    update_hash(&mut hasher, object);
     hasher
         .finalize()
         .iter()
@@ -113,24 +112,25 @@ pub fn hash(object: &Value) -> String {
         .collect()
 }
 
-/// Whether `serde_json` keeps maps in order depends on features that any crate
-/// of a build may set; the hash must not.
-fn feed(hasher: &mut Sha256, value: &Value) {
+/// Adds a value to the hash, with the fields of maps in alphabetical order.
+///
+/// The order of `serde_json` maps depends on features that any crate of a build may set; the hash must not.
+fn update_hash(hasher: &mut Sha256, value: &Value) {
     match value {
         Value::Object(map) => {
             let mut fields: Vec<_> = map.iter().collect();
             fields.sort_by_key(|(name, _)| *name);
             hasher.update("{");
             for (name, value) in fields {
-                feed(hasher, &Value::String(name.clone()));
-                feed(hasher, value);
+                update_hash(hasher, &Value::String(name.clone()));
+                update_hash(hasher, value);
             }
             hasher.update("}");
         }
         Value::Array(items) => {
             hasher.update("[");
             for item in items {
-                feed(hasher, item);
+                update_hash(hasher, item);
             }
             hasher.update("]");
         }
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn created_children_get_names_and_an_owner() {
+    fn created_children_get_a_name_and_an_owner() {
         let object = draft(json!({"metadata": {"labels": {"x": "y"}}, "spec": {}}));
         let finished = finish(&parent(), child(CheckedAction::Create(object)));
         let expected = json!({
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn applied_children_carry_a_hash_of_all_the_rest() {
+    fn applied_children_get_a_hash_of_the_rest_of_the_object() {
         let hash_of = |object: Value| {
             let finished = finish(&parent(), child(CheckedAction::Apply(map(object))));
             let object = finished.object().unwrap_or_default();
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_that_was_copied_down_goes() {
+    fn a_hash_that_was_copied_from_the_parent_is_removed() {
         let copied = || json!({"metadata": {"annotations": {ANNOTATION_HASH: "of the parent", "x": "y"}}});
         let created = finish(&parent(), child(CheckedAction::Create(draft(copied()))));
         assert_eq!(
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_fields_does_not_matter() {
+    fn the_hash_does_not_depend_on_the_order_of_fields() {
         let one: Value = serde_json::from_str(r#"{"a":1,"b":{"c":2,"d":3}}"#).unwrap_or_default();
         let two: Value = serde_json::from_str(r#"{"b":{"d":3,"c":2},"a":1}"#).unwrap_or_default();
         assert_eq!(hash(&one), hash(&two));

@@ -1,20 +1,26 @@
-//! The operator's pure logic. No I/O, no clock, no WebAssembly: everything that
-//! a decision needs comes in as an argument, so that `render` and the operator
-//! decide alike and every rule has a test that needs nothing.
+//! Pure logic of the operator.
 //!
-//! In the order in which a plan meets them:
+//! This crate has no I/O, no clock and no WebAssembly. Every input of a decision is an argument, so that `render` and the
+//! operator decide alike and every rule can be tested without a cluster.
 //!
-//! - [`parent`]: who the children belong to, read from a Dask resource;
-//! - [`plan`]: what a component wants;
-//! - [`gate`]: whether it may want that;
-//! - [`finish`]: the objects that are sent;
-//! - [`diff`]: whether sending one would change anything;
-//! - [`memo`]: what the server made of what was sent, and how often;
+//! The modules, in the order in which a plan passes through them:
+//!
+//! - [`parent`]: the Dask resource that owns the children;
+//! - [`plan`]: the output of a component;
+//! - [`gate`]: the validation of a plan;
+//! - [`finish`]: the objects that are sent to the API server;
+//! - [`diff`]: the comparison of desired and observed objects;
+//! - [`memo`]: the API server's responses to applies, and the number of writes;
 //! - [`status`]: the parent's status and its conditions;
-//! - [`category`] and [`backoff`]: what an error of the API server means, and
-//!   how long to wait;
-//! - [`text`] and [`json`]: texts from elsewhere cleaned and cut, what an error goes back to, and how much
-//!   memory texts take.
+//! - [`category`] and [`backoff`]: the classification of API server errors, and the delay before a retry.
+//!
+//! The other modules:
+//!
+//! - [`draft`]: JSON objects that are only partly parsed;
+//! - [`names`]: labels, annotations and other names in objects;
+//! - [`quantity`]: Kubernetes quantities;
+//! - [`predecessor`]: children that dask-kubernetes creates;
+//! - [`text`] and [`json`]: the sanitising of untrusted text, the root cause of an error, and the memory that JSON takes.
 
 pub mod backoff;
 pub mod category;

@@ -1,8 +1,7 @@
-//! What the server made of what was sent, and how often something was sent.
+//! Records of past writes: the API server's responses to applies, and the number of writes per object.
 //!
-//! Both keep an operator from fighting a server or a webhook that rewrites what
-//! it is given: the answer to the last apply counts as in sync, and an object
-//! that is written again and again has to wait.
+//! Both keep the operator from an endless conflict with an API server or a webhook that rewrites objects: the response to
+//! the last apply counts as in sync, and an object that is written too often has to wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -12,22 +11,24 @@ use serde_json::Value;
 use crate::diff::{fingerprint, in_sync};
 use crate::finish::hash;
 
-/// The server's answers to applies, by uid of the object.
+/// The API server's responses to applies that differ from the desired object, by uid of the object.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
     by_uid: HashMap<String, Answer>,
 }
 
-/// What the server made of what it was given.
+/// The API server's response to an apply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
+    /// Hash of the desired object.
     desired: String,
+    /// Fingerprint of the object in the response.
     fingerprint: String,
 }
 
 impl Answer {
-    /// What came back for `desired`. None when it is as it should be: nothing
-    /// has to be kept then.
+    /// Returns the record of the response to an apply of `desired`. Returns `None` if the response is in sync with `desired`,
+    /// because then no record is needed.
     #[must_use]
     pub fn of(desired: &Value, answer: &Value) -> Option<Self> {
         (!in_sync(desired, answer)).then(|| Self {
@@ -38,7 +39,7 @@ impl Answer {
 }
 
 impl Answers {
-    /// The answers for these objects only.
+    /// Returns a copy that contains only the responses for these objects.
     #[must_use]
     pub fn of<'a>(&self, uids: impl IntoIterator<Item = &'a str>) -> Self {
         let known = |uid: &'a str| {
@@ -50,9 +51,8 @@ impl Answers {
         }
     }
 
-    /// Whether applying `desired` to `observed` would change nothing: because
-    /// it is [`in_sync`], or because it looks as the server left it when the
-    /// same was applied before.
+    /// Returns whether applying `desired` to `observed` would change nothing: because they are [`in_sync`], or because
+    /// `observed` equals the API server's response to an earlier apply of the same object.
     #[must_use]
     pub fn in_sync(&self, uid: &str, desired: &Value, observed: &Value) -> bool {
         in_sync(desired, observed)
@@ -61,7 +61,7 @@ impl Answers {
             })
     }
 
-    /// Keeps what was answered for an object, in place of what was before.
+    /// Stores the response for an object, in place of the previous one. `None` only removes the previous one.
     pub fn keep(&mut self, uid: &str, answer: Option<Answer>) {
         match answer {
             None => self.by_uid.remove(uid),
@@ -69,53 +69,62 @@ impl Answers {
         };
     }
 
-    /// Forgets an object that is gone.
+    /// Removes the response for an object that no longer exists.
     pub fn forget(&mut self, uid: &str) {
         self.by_uid.remove(uid);
     }
 }
 
-/// Counts writes per object and withholds them when there are too many.
+/// Rate limit for the writes of each object.
 #[derive(Debug)]
 pub struct Breaker {
-    within: Duration,
+    window: Duration,
     writes: HashMap<String, Recent>,
 }
 
-/// The writes of an object within the window.
+/// The admitted writes of an object within the window.
 #[derive(Debug, Default)]
 struct Recent {
+    /// Times of the writes, the oldest first.
     times: VecDeque<Duration>,
     /// The largest limit since the window was empty.
-    most: usize,
+    limit: usize,
 }
 
 impl Breaker {
-    /// Counts the writes of the last time of length `within`.
+    /// Returns a rate limit for the number of writes within a sliding window.
     #[must_use]
-    pub fn new(within: Duration) -> Self {
+    pub fn new(window: Duration) -> Self {
         Self {
-            within,
+            window,
             writes: HashMap::new(),
         }
     }
 
-    /// Asks whether `object` may be written at `now` (time since any fixed
-    /// start) where `most` writes are let through, and counts the write if so.
-    /// A limit that was larger before holds until the window is empty: what was
-    /// written under it is no sign of a loop.
+    /// Admits and counts a write of `object` at `now` (the time since any fixed start) if the window contains fewer than
+    /// `limit` writes.
+    ///
+    /// A larger limit from an earlier call applies until the window is empty: the writes that it allowed are no sign of an
+    /// endless loop.
     ///
     /// # Errors
     ///
-    /// How long to wait.
-    pub fn admit(&mut self, object: &str, most: usize, now: Duration) -> Result<(), Duration> {
-        let Recent { times, most: limit } = self.writes.entry(object.to_owned()).or_default();
-        while times.front().is_some_and(|first| *first + self.within <= now) {
+    /// Returns the delay until the next write is admitted if the limit is reached.
+    pub fn admit(&mut self, object: &str, limit: usize, now: Duration) -> Result<(), Duration> {
+        let Recent {
+            times,
+            limit: largest,
+        } = self.writes.entry(object.to_owned()).or_default();
+        while times.front().is_some_and(|first| *first + self.window <= now) {
             times.pop_front();
         }
-        *limit = if times.is_empty() { most } else { most.max(*limit) };
+        *largest = if times.is_empty() {
+            limit
+        } else {
+            limit.max(*largest)
+        };
         match times.front() {
-            Some(first) if times.len() >= *limit => Err(*first + self.within - now),
+            Some(first) if times.len() >= *largest => Err(*first + self.window - now),
             _ => {
                 times.push_back(now);
                 Ok(())
@@ -123,18 +132,18 @@ impl Breaker {
         }
     }
 
-    /// Takes back the last write that was admitted: it was not done.
+    /// Removes the last admitted write of `object` from the count, because it was not carried out.
     pub fn take_back(&mut self, object: &str) {
         if let Some(Recent { times, .. }) = self.writes.get_mut(object) {
             times.pop_back();
         }
     }
 
-    /// Forgets what is long past, so that objects which are gone take no memory.
+    /// Removes objects without a write in the window, so that deleted objects take no memory.
     pub fn sweep(&mut self, now: Duration) {
-        let within = self.within;
+        let window = self.window;
         self.writes
-            .retain(|_, recent| recent.times.back().is_some_and(|last| *last + within > now));
+            .retain(|_, recent| recent.times.back().is_some_and(|last| *last + window > now));
     }
 }
 
@@ -146,7 +155,7 @@ mod tests {
     use crate::names::ANNOTATION_HASH;
 
     #[test]
-    fn what_the_server_made_of_it_is_in_sync() {
+    fn the_response_to_the_last_apply_is_in_sync() {
         let desired = json!({"metadata": {"annotations": {ANNOTATION_HASH: "h"}}, "spec": {"image": "a"}});
         let rewritten =
             json!({"metadata": {"annotations": {ANNOTATION_HASH: "h"}}, "spec": {"image": "mirror/a"}});
@@ -159,12 +168,15 @@ mod tests {
 
         let mut edited = rewritten.clone();
         edited["spec"]["image"] = json!("b");
-        assert!(!answers.in_sync("u", &desired, &edited), "an edit is put back");
+        assert!(
+            !answers.in_sync("u", &desired, &edited),
+            "an edit by another client is reverted"
+        );
         let mut other = desired.clone();
         other["spec"]["image"] = json!("c");
         assert!(
             !answers.in_sync("u", &other, &rewritten),
-            "another wish is applied"
+            "another desired object is applied"
         );
 
         answers.forget("u");
@@ -172,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_breaker_opens_and_closes() {
+    fn writes_are_limited_within_the_window() {
         let at = Duration::from_secs;
         let mut breaker = Breaker::new(at(10));
         assert_eq!(breaker.admit("a", 2, at(0)), Ok(()));
@@ -181,7 +193,7 @@ mod tests {
         assert_eq!(
             breaker.admit("b", 2, at(5)),
             Ok(()),
-            "one object does not stop another"
+            "each object has its own limit"
         );
         assert_eq!(breaker.admit("a", 2, at(10)), Ok(()));
         assert_eq!(breaker.admit("a", 2, at(11)), Err(at(3)));
@@ -190,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_holds_for_what_was_written_under_it_and_what_failed_does_not_count() {
+    fn a_larger_earlier_limit_applies_until_the_window_is_empty_and_a_write_can_be_taken_back() {
         let at = Duration::from_secs;
         let mut breaker = Breaker::new(at(10));
         for _ in 0..3 {
@@ -200,7 +212,7 @@ mod tests {
         breaker.take_back("a");
         assert_eq!(breaker.admit("a", 1, at(2)), Ok(()));
         assert_eq!(breaker.admit("a", 1, at(3)), Err(at(7)));
-        // After the window only the present limit holds.
+        // After the window, only the new limit applies.
         assert_eq!(breaker.admit("a", 1, at(12)), Ok(()));
         assert_eq!(breaker.admit("a", 1, at(13)), Err(at(9)));
     }

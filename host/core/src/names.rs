@@ -1,30 +1,30 @@
-//! Names that this project writes into objects of a cluster.
+//! Names that the operator reads and writes in objects of a cluster.
 
 /// API group and version of the Dask resources.
 pub const DASK_API_VERSION: &str = "kubernetes.dask.org/v1";
 
-/// Label with the name of the `DaskCluster` that an object belongs to. Every
-/// child has it; it is also what the operator's watches select by.
+/// Label with the name of the `DaskCluster` that an object belongs to. Every child has it, and the operator's watches use it
+/// as their label selector.
 pub const LABEL_CLUSTER: &str = "dask.org/cluster-name";
 
 /// Label with the name of the `DaskWorkerGroup` that a worker belongs to.
 pub const LABEL_WORKER_GROUP: &str = "dask.org/workergroup-name";
 
-/// What is appended to the name of a cluster for its scheduler's Pod and Service.
+/// Suffix that is appended to the name of a cluster for its scheduler's Pod and Service.
 pub const SCHEDULER: &str = "-scheduler";
 
-/// What is appended to the name of a cluster for its default worker group.
+/// Suffix that is appended to the name of a cluster for its default worker group.
 pub const DEFAULT_GROUP: &str = "-default";
 
 /// Annotation with the hash of the object that was last applied.
 pub const ANNOTATION_HASH: &str = "kubernetes.dask.org/last-applied-hash";
 
-/// The field manager of everything that the operator applies.
+/// Field manager of every object that the operator applies.
 pub const FIELD_MANAGER: &str = "dask-operator";
 
-/// The finalizer that the operator's predecessor put on Dask resources. Nobody
-/// takes it off any more.
+/// Finalizer that dask-kubernetes, the operator's predecessor, set on Dask resources. dask-kubernetes no longer
+/// removes it, so the operator does.
 pub const KOPF_FINALIZER: &str = "kopf.zalando.org/KopfFinalizerMarker";
 
-/// What the predecessor's annotations start with.
+/// Prefix of the annotations that dask-kubernetes, the operator's predecessor, set.
 pub const KOPF_ANNOTATIONS: &str = "kopf.zalando.org/";

@@ -1,4 +1,4 @@
-//! Who children belong to.
+//! Dask resources as parents of child objects.
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -20,10 +20,10 @@ pub enum DaskKind {
 }
 
 impl DaskKind {
-    /// All four.
+    /// All four kinds.
     pub const ALL: [Self; 4] = [Self::Cluster, Self::WorkerGroup, Self::Job, Self::Autoscaler];
 
-    /// As it stands in a manifest.
+    /// Returns the `kind` in manifests.
     #[must_use]
     pub fn kind(self) -> &'static str {
         match self {
@@ -34,7 +34,7 @@ impl DaskKind {
         }
     }
 
-    /// As it stands in the API server's paths.
+    /// Returns the plural name in the API server's paths.
     #[must_use]
     pub fn plural(self) -> &'static str {
         match self {
@@ -45,17 +45,17 @@ impl DaskKind {
         }
     }
 
-    /// The one whose kind is `kind`.
+    /// Returns the Dask resource whose `kind` is the given one, or `None` if there is none.
     #[must_use]
     pub fn from_kind(kind: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|dask| dask.kind() == kind)
     }
 }
 
-/// What the host has to know of a Dask resource to check and finish its children.
+/// The fields of a Dask resource that the host needs to check and finish its children.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parent {
-    /// Which of the four.
+    /// Kind of the Dask resource.
     pub kind: DaskKind,
     /// `metadata.name`
     pub name: String,
@@ -63,15 +63,15 @@ pub struct Parent {
     pub namespace: String,
     /// `metadata.uid`
     pub uid: String,
-    /// The `DaskCluster` that its children belong to: itself, the one that
-    /// `spec.cluster` names, or (of a job) the one that has the job's name.
+    /// Name of the `DaskCluster` that the children belong to: the resource itself, the one that `spec.cluster` names, or for a
+    /// job the one with the job's name.
     pub cluster: String,
 }
 
-/// An object that isn't a Dask resource as the API server stores it.
+/// Error about an object that is not a Dask resource as the API server stores it.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ParentError {
-    /// Another kind.
+    /// The object has another kind or API version.
     #[error(
         "{api_version} {kind} is no Dask resource: write {DASK_API_VERSION} and one of DaskCluster, DaskWorkerGroup, DaskJob, DaskAutoscaler"
     )]
@@ -81,18 +81,18 @@ pub enum ParentError {
         /// `kind`
         kind: String,
     },
-    /// A field that isn't there or is no string.
-    #[error("{0} is missing or no string")]
+    /// A field is missing, empty or not a string.
+    #[error("{0} is missing or not a string")]
     Missing(&'static str),
 }
 
 impl Parent {
-    /// Reads a whole object.
+    /// Reads the fields from a whole object.
     ///
     /// # Errors
     ///
-    /// When it is none of the four resources, or has no name, namespace, uid or
-    /// (worker groups and autoscalers) `spec.cluster`.
+    /// Returns an error if the object is not one of the four resources, or has no name, namespace, uid or (worker groups and
+    /// autoscalers) `spec.cluster`.
     pub fn from_object(object: &Value) -> Result<Self, ParentError> {
         let text = |pointer: &str, field: &'static str| {
             let value = object.pointer(pointer).and_then(Value::as_str);
@@ -122,14 +122,14 @@ impl Parent {
         })
     }
 
-    /// A number that is the same for the same parent, after a restart too.
+    /// Returns a number that is derived from the uid and therefore stays the same across restarts of the operator.
     #[must_use]
     pub fn seed(&self) -> u64 {
         seed(&self.uid)
     }
 }
 
-/// The number that stands for a uid: the first eight bytes of its SHA-256.
+/// Returns the number for a uid: the first eight bytes of its SHA-256.
 #[must_use]
 pub fn seed(uid: &str) -> u64 {
     let digest = Sha256::digest(uid);
@@ -151,7 +151,7 @@ mod tests {
     #[case::group("DaskWorkerGroup", json!({"cluster": "b"}), "b")]
     #[case::job("DaskJob", json!({}), "a")]
     #[case::autoscaler("DaskAutoscaler", json!({"cluster": "b"}), "b")]
-    fn children_belong_to_a_cluster(#[case] kind: &str, #[case] spec: Value, #[case] cluster: &str) {
+    fn the_cluster_of_the_children_is_found(#[case] kind: &str, #[case] spec: Value, #[case] cluster: &str) {
         let object = json!({
             "apiVersion": DASK_API_VERSION, "kind": kind, "spec": spec,
             "metadata": {"name": "a", "namespace": "n", "uid": "u"},
@@ -169,7 +169,7 @@ mod tests {
         json!({"apiVersion": DASK_API_VERSION, "kind": "DaskWorkerGroup", "metadata": {"name": "a"}}),
         "spec.cluster is missing"
     )]
-    fn what_is_no_parent(#[case] object: Value, #[case] message: &str) {
+    fn rejects_other_objects(#[case] object: Value, #[case] message: &str) {
         let error = Parent::from_object(&object).map_err(|error| error.to_string());
         assert!(
             error.as_ref().is_err_and(|text| text.contains(message)),
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_stays() {
+    fn the_seed_of_a_uid_never_changes() {
         assert_eq!(seed("u"), 0x0bfe_935e_70c3_21c7);
         assert_ne!(seed("u"), seed("v"));
     }

@@ -1,10 +1,11 @@
-//! What a component wants, as the host takes it: the contract's records with
-//! owned text, so that this crate needs no WebAssembly. `wit/types.wit` says
-//! what each of them means.
+//! Plans, the output of a component.
+//!
+//! The types mirror the records of the contract with owned text, so that this crate does not depend on WebAssembly.
+//! `wit/types.wit` defines the meaning of each record.
 
 use std::fmt;
 
-/// A kind of Kubernetes resource, written as in a manifest.
+/// A kind of Kubernetes resource, as in a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ResourceKind {
     /// `v1`, `apps/v1`, …
@@ -14,7 +15,7 @@ pub struct ResourceKind {
 }
 
 impl ResourceKind {
-    /// A kind from its two parts.
+    /// Returns the kind with this `apiVersion` and `kind`.
     pub fn new(api_version: impl Into<String>, kind: impl Into<String>) -> Self {
         Self {
             api_version: api_version.into(),
@@ -29,10 +30,10 @@ impl fmt::Display for ResourceKind {
     }
 }
 
-/// What identifies a child in its parent's namespace.
+/// Kind and name of a child, which identify it in its parent's namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChildKey {
-    /// Its kind.
+    /// Kind of the child.
     pub kind: ResourceKind,
     /// `metadata.name`
     pub name: String,
@@ -44,39 +45,39 @@ impl fmt::Display for ChildKey {
     }
 }
 
-/// What shall become of one child. The texts are JSON objects.
+/// The action for one child. The texts are JSON objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// It stays as it is.
+    /// The child stays as it is.
     Keep,
-    /// It is created where it does not exist.
+    /// This object is created if the child does not exist.
     Create(String),
-    /// It is applied.
+    /// This object is applied.
     Apply(String),
 }
 
 /// One child of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DesiredChild {
-    /// Which one.
+    /// Kind and name of the child.
     pub key: ChildKey,
-    /// What shall become of it.
+    /// The action for the child.
     pub action: Action,
 }
 
-/// The three values of a condition.
+/// The status of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConditionStatus {
-    /// It holds.
+    /// The condition is met.
     True,
-    /// It does not hold.
+    /// The condition is not met.
     False,
-    /// Nobody knows.
+    /// The state is unknown.
     Unknown,
 }
 
 impl ConditionStatus {
-    /// As it stands in a status.
+    /// Returns the value as it is written in a status.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -87,43 +88,43 @@ impl ConditionStatus {
     }
 }
 
-/// A condition, before the host adds times.
+/// A condition, before the host adds `lastTransitionTime` and `observedGeneration`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
-    /// A word in CamelCase.
+    /// Type of the condition, in CamelCase.
     pub type_: String,
-    /// Whether it holds.
+    /// Status of the condition.
     pub status: ConditionStatus,
-    /// Why, in a word in CamelCase.
+    /// Reason for the status, one word in CamelCase.
     pub reason: String,
-    /// Why, in a sentence.
+    /// Explanation of the status for users.
     pub message: String,
 }
 
-/// Whether an event is worth worrying about.
+/// The type of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventType {
-    /// It isn't.
+    /// Information about normal operation.
     Normal,
-    /// It is.
+    /// A problem.
     Warning,
 }
 
 /// A Kubernetes event about the parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Normal or warning.
+    /// Type of the event.
     pub type_: EventType,
-    /// What happened, in a word in CamelCase.
+    /// Reason for the event, one word in CamelCase.
     pub reason: String,
-    /// What happened, in a sentence.
+    /// Description of the event for users.
     pub message: String,
 }
 
-/// An object that shall own the parent.
+/// An object that becomes the owner of the parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// Its kind.
+    /// Kind of the owner.
     pub kind: ResourceKind,
     /// `metadata.name`
     pub name: String,
@@ -131,60 +132,60 @@ pub struct Owner {
     pub uid: String,
 }
 
-/// How many workers a worker group shall have.
+/// The desired number of workers of a worker group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scale {
     /// `metadata.name` of the group.
     pub worker_group: String,
-    /// Its replicas.
+    /// Desired number of replicas.
     pub replicas: u32,
 }
 
-/// What can be asked of the Dask scheduler.
+/// A query that the Dask scheduler can answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SchedulerQuestion {
-    /// Which workers have registered.
+    /// The registered workers.
     Workers,
-    /// How many workers it could use.
+    /// The number of workers that the scheduler could use.
     Demand,
-    /// Since when it has had nothing to do.
+    /// The time since which the scheduler has been idle.
     Idle,
 }
 
-/// What to ask the Dask scheduler of the parent's cluster, again and again.
+/// Periodic queries for the Dask scheduler of the parent's cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SchedulerRequest {
-    /// What to ask.
+    /// Queries to send.
     pub questions: Vec<SchedulerQuestion>,
-    /// Milliseconds from one question to the next.
+    /// Period of the queries in milliseconds.
     pub period: u64,
-    /// For the demand: Dask's target duration in milliseconds.
+    /// Dask's target duration in milliseconds, for the demand; `None` for the scheduler's own setting.
     pub target_duration: Option<u64>,
-    /// Whether it is reached by TLS.
+    /// True if the connection to the scheduler uses TLS.
     pub tls: bool,
-    /// Addresses of workers that shall hand on what they hold and leave.
+    /// Addresses of workers to retire: they move their results to other workers and then leave.
     pub retire: Vec<String>,
 }
 
-/// What shall be.
+/// The desired state that a component returns for a parent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// All children that shall exist.
+    /// All desired children.
     pub children: Vec<DesiredChild>,
-    /// The parent's status without conditions: a JSON object.
+    /// The parent's status without conditions, as a JSON object.
     pub status: String,
     /// The parent's conditions.
     pub conditions: Vec<Condition>,
-    /// What to tell people.
+    /// Events to create about the parent.
     pub events: Vec<Event>,
-    /// Who shall own the parent.
+    /// The owner to set on the parent; `None` leaves its owners unchanged.
     pub owner: Option<Owner>,
     /// Worker groups to scale.
     pub scale: Vec<Scale>,
-    /// Delete the parent; the text says why.
+    /// The reason for which the parent is to be deleted; `None` if it is not.
     pub delete_parent: Option<String>,
-    /// Ask again after so many milliseconds.
+    /// Delay in milliseconds after which the component is to be called again, if any.
     pub requeue_after: Option<u64>,
-    /// What to ask the Dask scheduler; none leaves it alone.
+    /// Queries for the Dask scheduler; `None` if it is not to be queried.
     pub scheduler: Option<SchedulerRequest>,
 }

@@ -1,10 +1,11 @@
-//! Children that dask-kubernetes, the operator before this one, gives its resources.
+//! Children that dask-kubernetes, the operator's predecessor, creates for Dask resources.
 
 use crate::names::{DASK_API_VERSION, DEFAULT_GROUP, SCHEDULER};
 use crate::parent::{DaskKind, Parent};
 use crate::plan::ResourceKind;
 
-/// Whether dask-kubernetes gives `parent` a child of this kind and name, with this label `dask.org/component`.
+/// Returns whether dask-kubernetes creates a child of this kind and name for `parent`. `component` is the value of the child's
+/// label `dask.org/component`, if any.
 #[must_use]
 pub fn makes(parent: &Parent, kind: &ResourceKind, name: &str, component: Option<&str>) -> bool {
     let Some(rest) = name.strip_prefix(&*parent.name) else {
@@ -67,7 +68,7 @@ mod tests {
     #[case::cluster(DaskKind::Job, "kubernetes.dask.org/v1 DaskCluster", "a", None, true)]
     #[case::another_cluster(DaskKind::Job, "kubernetes.dask.org/v1 DaskCluster", "ab", None, false)]
     #[case::autoscaler(DaskKind::Autoscaler, "v1 Pod", "a-scheduler", Some("scheduler"), false)]
-    fn its_children_are_known_by_name_and_label(
+    fn recognises_children_by_name_and_label(
         #[case] parent: DaskKind,
         #[case] kind: &str,
         #[case] name: &str,

@@ -1,8 +1,7 @@
-//! Kubernetes quantities: `1`, `1000m`, `1.5Gi`, `1e3`.
+//! Parser for Kubernetes quantities such as `1`, `1000m`, `1.5Gi` and `1e3`.
 
-/// A quantity in units of 10⁻⁹, rounded up, so that two ways to write one
-/// amount are equal. None when `text` is no quantity or beyond what the API
-/// server takes.
+/// Returns a quantity in units of 10⁻⁹, rounded up, so that different spellings of one amount are equal. Returns `None` if
+/// `text` is not a quantity, or if the value overflows and is therefore larger than the API server accepts.
 #[must_use]
 pub fn parse(text: &str) -> Option<i128> {
     let (negative, text) = match text.as_bytes().first()? {
@@ -34,13 +33,14 @@ pub fn parse(text: &str) -> Option<i128> {
     Some(if negative { -value } else { value })
 }
 
-/// 2 to the power of `two` times 10 to the power of `ten`.
+/// A factor: 2 to the power of `two` times 10 to the power of `ten`.
 struct Scale {
     two: u32,
     ten: i32,
 }
 
 impl Scale {
+    /// Returns the factor for a suffix such as `Mi` or `e3`, or `None` if the suffix is invalid.
     fn parse(suffix: &str) -> Option<Self> {
         let (two, ten) = match suffix {
             "n" => (0, -9),
@@ -82,7 +82,7 @@ mod tests {
     #[case("-1", "-1000m")]
     #[case("1e-3", "1m")]
     #[case("100Ei", "102400Pi")]
-    fn equal(#[case] one: &str, #[case] two: &str) {
+    fn equal_amounts_are_equal(#[case] one: &str, #[case] two: &str) {
         assert_eq!(parse(one), parse(two));
         assert!(parse(one).is_some());
     }
@@ -90,7 +90,7 @@ mod tests {
     #[rstest]
     #[case("1", "2")]
     #[case("1k", "1Ki")]
-    fn different(#[case] one: &str, #[case] two: &str) {
+    fn different_amounts_are_different(#[case] one: &str, #[case] two: &str) {
         assert_ne!(parse(one), parse(two));
     }
 
@@ -103,7 +103,7 @@ mod tests {
     #[case("1 Gi")]
     #[case("1Xi")]
     #[case("1e99999")]
-    fn none(#[case] text: &str) {
+    fn rejects_other_texts(#[case] text: &str) {
         assert_eq!(parse(text), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The parent's status.
+//! The status of a parent and its conditions.
 
 use std::collections::HashMap;
 
@@ -6,11 +6,10 @@ use serde_json::{Map, Value, json};
 
 use crate::plan::Condition;
 
-/// The status to write: `status` with `conditions`, each with its times.
+/// Returns the status to write: `status` with `conditions`, each with its `lastTransitionTime` and `observedGeneration`.
 ///
-/// A condition's `lastTransitionTime` is `now` (RFC 3339) when its status has
-/// changed since `observed` (the whole parent), else what it was. Fields that
-/// are null are left out; so are conditions when there are none.
+/// `observed` is the whole parent. The `lastTransitionTime` of a condition is `now` (RFC 3339) if its status differs from
+/// the observed one, else the observed time. Fields that are null are left out, and so is an empty list of conditions.
 #[must_use]
 pub fn desired(status: &Map<String, Value>, conditions: &[Condition], observed: &Value, now: &str) -> Value {
     let mut status = status.clone();
@@ -20,20 +19,21 @@ pub fn desired(status: &Map<String, Value>, conditions: &[Condition], observed: 
         .as_array()
         .map_or(&[][..], Vec::as_slice);
     if !conditions.is_empty() {
-        let before = times(before);
+        let before = transition_times(before);
         let conditions = conditions
             .iter()
-            .map(|condition| stamped(condition, &before, generation, now));
+            .map(|condition| to_json(condition, &before, generation, now));
         status.insert("conditions".into(), conditions.collect());
     }
     Value::Object(status)
 }
 
-/// Since when conditions have had their status, by type and status. The first of two that have both counts.
-type Times<'a> = HashMap<(&'a str, &'a str), Option<&'a str>>;
+/// The `lastTransitionTime` of conditions, by type and status. If two conditions have the same type and status, the first
+/// one counts.
+type TransitionTimes<'a> = HashMap<(&'a str, &'a str), Option<&'a str>>;
 
-fn times(conditions: &[Value]) -> Times<'_> {
-    let mut times = Times::new();
+fn transition_times(conditions: &[Value]) -> TransitionTimes<'_> {
+    let mut times = TransitionTimes::new();
     for condition in conditions {
         if let (Some(type_), Some(status)) = (condition["type"].as_str(), condition["status"].as_str()) {
             times
@@ -44,10 +44,11 @@ fn times(conditions: &[Value]) -> Times<'_> {
     times
 }
 
-fn stamped(condition: &Condition, before: &Times<'_>, generation: &Value, now: &str) -> Value {
-    let same = before.get(&(condition.type_.as_str(), condition.status.as_str()));
-    let since = same.copied().flatten().unwrap_or(now);
-    let mut stamped = json!({
+/// Returns a condition as JSON, with its `lastTransitionTime` and, if `generation` is a number, its `observedGeneration`.
+fn to_json(condition: &Condition, before: &TransitionTimes<'_>, generation: &Value, now: &str) -> Value {
+    let since = before.get(&(condition.type_.as_str(), condition.status.as_str()));
+    let since = since.copied().flatten().unwrap_or(now);
+    let mut value = json!({
         "type": condition.type_,
         "status": condition.status.as_str(),
         "reason": condition.reason,
@@ -55,14 +56,14 @@ fn stamped(condition: &Condition, before: &Times<'_>, generation: &Value, now: &
         "lastTransitionTime": since,
     });
     if generation.is_u64() {
-        stamped["observedGeneration"] = generation.clone();
+        value["observedGeneration"] = generation.clone();
     }
-    stamped
+    value
 }
 
-/// Adds to the status that `observed` (the whole parent) has one condition in
-/// place of those whose type is in `host`: what is written when there is no
-/// plan, so that everything else stays as it was.
+/// Returns the status of `observed` (the whole parent) with one condition in place of those whose type is in `host`.
+///
+/// This is the status to write if there is no plan: everything else stays as it is.
 #[must_use]
 pub fn with_condition(observed: &Value, host: &[&str], condition: &Condition, now: &str) -> Value {
     let mut status = observed["status"].as_object().cloned().unwrap_or_default();
@@ -73,9 +74,9 @@ pub fn with_condition(observed: &Value, host: &[&str], condition: &Condition, no
             _ => None,
         });
     let before = before.unwrap_or_default();
-    let new = stamped(
+    let new = to_json(
         condition,
-        &times(&before),
+        &transition_times(&before),
         &observed["metadata"]["generation"],
         now,
     );
@@ -92,13 +93,13 @@ pub fn with_condition(observed: &Value, host: &[&str], condition: &Condition, no
     Value::Object(status)
 }
 
-/// Whether two statuses say the same: equal but for fields that are null or
-/// empty, and for the order of conditions.
+/// Returns whether two statuses are equivalent: equal except for fields that are null or empty, and for the order of
+/// conditions.
 #[must_use]
 pub fn same(one: &Value, two: &Value) -> bool {
     match (one, two) {
         (Value::Object(one), Value::Object(two)) => {
-            // Each once: what both have would be compared twice, and all in it four times, and so on.
+            // Compares each field once. Otherwise common fields would be compared twice, those inside them four times, etc.
             let others = two.keys().filter(|name| !one.contains_key(*name));
             one.keys().chain(others).all(|name| {
                 let (one, two) = (
@@ -115,7 +116,7 @@ pub fn same(one: &Value, two: &Value) -> bool {
         (Value::Array(one), Value::Array(two)) => {
             one.len() == two.len() && one.iter().zip(two).all(|(one, two)| same(one, two))
         }
-        (one, two) => one == two || (is_nothing(one) && is_nothing(two)),
+        (one, two) => one == two || (is_empty(one) && is_empty(two)),
     }
 }
 
@@ -128,10 +129,11 @@ fn same_conditions(one: &Value, two: &Value) -> bool {
     same(&sorted(one), &sorted(two))
 }
 
-fn is_nothing(value: &Value) -> bool {
+/// Returns whether a value is null, an empty list, or a map of such values.
+fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
-        Value::Object(map) => map.values().all(is_nothing),
+        Value::Object(map) => map.values().all(is_empty),
         Value::Array(items) => items.is_empty(),
         _ => false,
     }
@@ -168,7 +170,10 @@ mod tests {
     #[rstest]
     #[case::same_status(ConditionStatus::True, "then")]
     #[case::other_status(ConditionStatus::False, "now")]
-    fn time_changes_with_the_status_only(#[case] status: ConditionStatus, #[case] since: &str) {
+    fn the_transition_time_changes_only_with_the_status(
+        #[case] status: ConditionStatus,
+        #[case] since: &str,
+    ) {
         let conditions = [condition("Ready", status, "New")];
         let desired = desired(&Map::new(), &conditions, &observed(), "now");
         assert_eq!(desired["conditions"][0]["lastTransitionTime"], since);
@@ -176,10 +181,10 @@ mod tests {
         assert_eq!(desired["conditions"][0]["observedGeneration"], 3);
     }
 
-    /// With a look through all that there are for each of them this would take minutes.
+    /// A linear search in all conditions for each condition would take minutes.
     #[rstest]
     #[timeout(Duration::from_secs(20))]
-    fn many_conditions_take_no_longer_each() {
+    fn many_conditions_take_linear_time() {
         let all: Vec<_> = (0..100_000)
             .map(|number| condition(&format!("Number{number}"), ConditionStatus::True, "New"))
             .collect();
@@ -191,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn no_conditions_no_field() {
+    fn the_field_is_left_out_without_conditions() {
         let status = json!({"phase": "Created", "gone": null});
         let status = status.as_object().cloned().unwrap_or_default();
         assert_eq!(
@@ -201,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_plan_the_rest_stays() {
+    fn a_host_condition_leaves_the_rest_of_the_status_unchanged() {
         let refused = condition("PlanRefused", ConditionStatus::True, "Refused");
         let status = with_condition(&observed(), &["PluginFailed", "PlanRefused"], &refused, "now");
         assert_eq!(status["phase"], "Running");
@@ -230,14 +235,14 @@ mod tests {
         json!({"conditions": [{"type": "A", "lastTransitionTime": "2"}]}),
         false
     )]
-    fn sameness(#[case] one: Value, #[case] two: Value, #[case] expected: bool) {
+    fn compares_statuses(#[case] one: Value, #[case] two: Value, #[case] expected: bool) {
         assert_eq!(same(&one, &two), expected);
         assert_eq!(same(&two, &one), expected);
     }
 
-    /// With two comparisons of each field this would never end.
+    /// Two comparisons of each field would take exponential time.
     #[test]
-    fn what_is_deep_is_compared_once() {
+    fn nested_fields_are_compared_once() {
         let deep = |inmost: u8| (0..100).fold(json!(inmost), |inner, _| json!({"a": inner}));
         assert!(same(&deep(1), &deep(1)));
         assert!(!same(&deep(1), &deep(2)));

@@ -1,35 +1,35 @@
-//! Texts from elsewhere, made fit for a log, a status or a terminal.
+//! Sanitising of untrusted text for logs, statuses and terminals.
 
-/// The end of a text that was cut.
+/// The last character of a text that was cut.
 const ELLIPSIS: char = '…';
 
-/// Returns `text` as one line of at most `most` bytes, the `…` at the end of one that was cut among them.
+/// Returns `text` as one line of at most `max` bytes, including the `…` at the end of a text that was cut.
 ///
-/// Control characters, which could move a terminal's cursor or begin another line of a log, become spaces, and so do
-/// those that turn the direction of writing.
+/// Control characters, which could move the cursor of a terminal or start another line of a log, become spaces. So do
+/// line separators and characters that change the direction of writing.
 #[must_use]
-pub fn line(text: &str, most: usize) -> String {
-    let is_cut = text.len() > most;
+pub fn line(text: &str, max: usize) -> String {
+    let is_cut = text.len() > max;
     let end = if is_cut {
-        text.floor_char_boundary(most.saturating_sub(ELLIPSIS.len_utf8()))
+        text.floor_char_boundary(max.saturating_sub(ELLIPSIS.len_utf8()))
     } else {
         text.len()
     };
     text[..end]
         .chars()
-        .map(|c| if is_shown(c) { c } else { ' ' })
+        .map(|c| if is_printable(c) { c } else { ' ' })
         .chain(is_cut.then_some(ELLIPSIS))
         .collect()
 }
 
-/// Cleans and cuts a text in place, as [`line()`]; one that is fit already is left alone.
-pub fn make_line(text: &mut String, most: usize) {
-    if text.len() > most || !text.chars().all(is_shown) {
-        *text = line(text, most);
+/// Sanitises and cuts a text in place, as [`line()`] does. A text that needs no change is left as it is.
+pub fn make_line(text: &mut String, max: usize) {
+    if text.len() > max || !text.chars().all(is_printable) {
+        *text = line(text, max);
     }
 }
 
-/// Returns what an error goes back to: "connection refused" and not "client error".
+/// Returns the message of the root cause of an error, such as "connection refused" instead of "client error".
 #[must_use]
 pub fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
@@ -39,7 +39,8 @@ pub fn innermost(error: &dyn std::error::Error) -> String {
     error.to_string()
 }
 
-fn is_shown(c: char) -> bool {
+/// Returns whether a character is neither a control character, a line separator nor a change of the writing direction.
+fn is_printable(c: char) -> bool {
     !c.is_control() && !matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
@@ -57,10 +58,10 @@ mod tests {
     #[case("äöü", 6, "äöü")]
     #[case("äöüß", 6, "ä…")]
     #[case("", 0, "")]
-    fn lines_are_cut_and_cleaned(#[case] text: &str, #[case] most: usize, #[case] expected: &str) {
-        assert_eq!(line(text, most), expected);
+    fn lines_are_cut_and_sanitised(#[case] text: &str, #[case] max: usize, #[case] expected: &str) {
+        assert_eq!(line(text, max), expected);
         let mut changed = text.to_owned();
-        make_line(&mut changed, most);
+        make_line(&mut changed, max);
         assert_eq!(changed, expected);
     }
 
@@ -69,7 +70,7 @@ mod tests {
     struct Wrapped(#[source] std::io::Error);
 
     #[test]
-    fn an_error_goes_back_to_its_source() {
+    fn innermost_returns_the_root_cause() {
         let refused = std::io::Error::other("connection refused");
         assert_eq!(innermost(&refused), "connection refused");
         assert_eq!(innermost(&Wrapped(refused)), "connection refused");

@@ -37,13 +37,13 @@ use super::*;
     json!({"metadata": {"ownerReferences": [{"uid": "0"}, {"uid": "1", "name": "x"}]}})
 )]
 #[case::list_by_position(json!({"args": ["a", "b"]}), json!({"args": ["a", "b"]}))]
-fn held(#[case] desired: Value, #[case] observed: Value) {
+fn finds_equivalent_values(#[case] desired: Value, #[case] observed: Value) {
     assert!(holds(&desired, &observed));
 }
 
 #[rstest]
 #[case::other(json!({"a": 1}), json!({"a": 2}))]
-#[case::gone(json!({"a": 1}), json!({}))]
+#[case::missing(json!({"a": 1}), json!({}))]
 #[case::other_type(json!({"a": true}), json!({"a": "true"}))]
 #[case::more_items(json!({"args": ["a"]}), json!({"args": ["a", "b"]}))]
 #[case::fewer_items(json!({"args": ["a", "b"]}), json!({"args": ["a"]}))]
@@ -56,27 +56,28 @@ fn held(#[case] desired: Value, #[case] observed: Value) {
     json!({"containers": [{"name": "a", "image": "x"}]}),
     json!({"containers": [{"name": "a", "image": "y"}]})
 )]
-#[case::no_quantity_here(
+#[case::not_a_quantity_at_this_position(
     json!({"env": [{"name": "a", "value": "1000m"}]}),
     json!({"env": [{"name": "a", "value": "1"}]})
 )]
 #[case::label(json!({"labels": {"a": "b"}}), json!({"labels": {"a": "c"}}))]
-fn not_held(#[case] desired: Value, #[case] observed: Value) {
+fn finds_differences(#[case] desired: Value, #[case] observed: Value) {
     assert!(!holds(&desired, &observed));
 }
 
-/// Whether it is held, and how many steps it takes to know that for each value of both, rounded up.
-fn compared(desired: &Value, observed: &Value) -> (bool, usize) {
+/// Compares two objects. Returns whether `observed` contains `desired`, and the number of steps that the comparison takes for
+/// each value of both objects, rounded up.
+fn compare(desired: &Value, observed: &Value) -> (bool, usize) {
     let all = Steps::for_comparing(desired, observed);
     let mut left = all;
-    let is_held = Place::default().holds(desired, Some(observed), &mut left);
+    let holds = Position::default().holds(desired, Some(observed), &mut left);
     (
-        is_held,
-        (all.0 - left.0).div_ceil(values(desired) + values(observed)),
+        holds,
+        (all.0 - left.0).div_ceil(count_values(desired) + count_values(observed)),
     )
 }
 
-/// A list as long as a megabyte of text can have it.
+/// Number of items of the longest list that a megabyte of text can contain.
 const LONG: usize = 50_000;
 
 fn list(count: usize, name: fn(usize) -> String) -> Vec<Value> {
@@ -86,24 +87,24 @@ fn list(count: usize, name: fn(usize) -> String) -> Vec<Value> {
 }
 
 #[test]
-fn long_lists_are_compared_item_by_item() {
+fn long_lists_with_unique_keys_take_one_step_per_value() {
     let desired = list(LONG, |i| i.to_string());
     let mut observed = desired.clone();
     observed.reverse();
     let (desired, mut observed) = (json!({"env": desired}), json!({"env": observed}));
-    assert_eq!(compared(&desired, &observed), (true, 1));
+    assert_eq!(compare(&desired, &observed), (true, 1));
     observed["env"][LONG - 1]["value"] = json!("y");
-    assert_eq!(compared(&desired, &observed), (false, 1));
+    assert_eq!(compare(&desired, &observed), (false, 1));
 }
 
 #[rstest]
 #[case::in_order(LONG, false, true, 1)]
 #[case::in_another_order(50, true, true, 13)]
 #[case::too_many_in_another_order(LONG, true, false, STEPS)]
-fn so_are_lists_whose_items_have_one_key(
+fn lists_with_equal_keys_take_more_steps_in_another_order(
     #[case] count: usize,
     #[case] reversed: bool,
-    #[case] is_held: bool,
+    #[case] expected: bool,
     #[case] steps: usize,
 ) {
     let desired = list(count, |_| "a".into());
@@ -112,15 +113,15 @@ fn so_are_lists_whose_items_have_one_key(
         observed.reverse();
     }
     assert_eq!(
-        compared(&json!({"env": desired}), &json!({"env": observed})),
-        (is_held, steps)
+        compare(&json!({"env": desired}), &json!({"env": observed})),
+        (expected, steps)
     );
 }
 
-/// Items of one key that differ in their last leaf only, and so down to the leaves. In reverse order, it would take 421
-/// steps for each of these values to compare each with each.
+/// Nested lists whose items have the same key and differ only in their last leaf. In reverse order, a full comparison would
+/// take 421 steps for each of these values.
 #[test]
-fn lists_in_lists_are_compared_as_long_as_there_are_steps() {
+fn the_comparison_of_nested_lists_ends_at_the_step_limit() {
     fn tree(levels: u32, last: usize, reversed: bool) -> Value {
         if levels == 0 {
             return json!(last);
@@ -135,15 +136,15 @@ fn lists_in_lists_are_compared_as_long_as_there_are_steps() {
         json!(items)
     }
     let (desired, reversed) = (tree(4, 0, false), tree(4, 0, true));
-    assert_eq!(compared(&desired, &desired), (true, 1));
-    let (is_held, steps) = compared(&desired, &reversed);
-    assert!(!is_held, "it is sent once more");
+    assert_eq!(compare(&desired, &desired), (true, 1));
+    let (holds, steps) = compare(&desired, &reversed);
+    assert!(!holds, "the object is applied once more");
     assert_eq!(steps, STEPS);
 }
 
-/// What has a list as its name is long, and no key: to look at it would take more than a step.
+/// A map or a list is no merge key: it may be large, and its comparison would take more than one step.
 #[test]
-fn an_item_is_not_known_by_a_structure() {
+fn a_structure_is_not_a_merge_key() {
     let list = |names: [u8; 2]| json!(names.map(|name| json!({"name": {"x": name}})));
     assert!(holds(&list([1, 2]), &list([1, 2])));
     assert!(!holds(&list([1, 2]), &list([2, 1])));
@@ -152,8 +153,8 @@ fn an_item_is_not_known_by_a_structure() {
 #[rstest]
 #[case::same("h", "h", 1, true)]
 #[case::a_field_was_removed("h", "g", 1, false)]
-#[case::somebody_changed_it("h", "h", 2, false)]
-fn sync_is_hash_and_content(
+#[case::content_was_changed("h", "h", 2, false)]
+fn in_sync_compares_hash_and_content(
     #[case] wanted: &str,
     #[case] hash: &str,
     #[case] value: i32,
@@ -164,12 +165,12 @@ fn sync_is_hash_and_content(
 }
 
 #[test]
-fn what_was_never_hashed_is_not_in_sync() {
+fn an_object_without_a_hash_is_not_in_sync() {
     assert!(!in_sync(&json!({}), &json!({})));
 }
 
 #[test]
-fn a_fingerprint_ignores_what_changes_by_itself() {
+fn a_fingerprint_ignores_status_and_versions() {
     let one = json!({"metadata": {"name": "a", "resourceVersion": "1"}, "spec": {}, "status": {"x": 1}});
     let two = json!({"metadata": {"name": "a", "resourceVersion": "2", "generation": 7}, "spec": {}});
     assert_eq!(fingerprint(&one), fingerprint(&two));
