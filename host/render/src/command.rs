@@ -1,4 +1,4 @@
-//! `dask-operator render`.
+//! The `dask-operator render` command.
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -14,23 +14,23 @@ use crate::render::render;
 
 /// Prints the children of manifests, computed by the operator's components. Needs no cluster.
 ///
-/// Warnings go to standard error. If a manifest is wrong, nothing is printed, every error is named
+/// Warnings are written to standard error. If a manifest is invalid, no children are printed, each error is reported
 /// with its file and field, and the exit code is 1.
 #[derive(Args, Clone, Debug)]
 pub struct RenderArgs {
-    /// A manifest: a file, a folder with *.yaml, *.yml and *.json, or - for standard input. Can be repeated.
+    /// Manifest to read: a file, a folder with *.yaml, *.yml and *.json files, or - for standard input. Can be repeated.
     #[arg(short = 'f', long = "filename", value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 
-    /// How to print.
+    /// Output format.
     #[arg(short = 'o', long, value_enum, default_value_t = Format::Yaml)]
     pub output: Format,
 
-    /// The namespace of objects that name none [default: default].
+    /// Namespace of objects that do not set one [default: default].
     #[arg(short = 'n', long)]
     pub namespace: Option<String>,
 
-    /// Take mistakes for errors: what runs and is very likely not what its author wants. As --webhook-strict does.
+    /// Treat mistakes as errors, as --webhook-strict does. A mistake is a setting that works but is very likely not intended.
     #[arg(long)]
     pub strict: bool,
 
@@ -39,22 +39,22 @@ pub struct RenderArgs {
     pub plugins: PluginArgs,
 }
 
-/// How to print.
+/// Output format of the children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// Documents separated by `---`.
+    /// YAML documents separated by `---`.
     Yaml,
-    /// One `List`.
+    /// One JSON object of kind `List`.
     Json,
 }
 
 /// Runs the command.
 ///
-/// Gives whether all manifests are right; if not, why has been said on `err`.
+/// Returns true if all manifests are valid. If not, the errors have been written to `err`.
 ///
 /// # Errors
 ///
-/// When the output can't be written.
+/// Returns an error if the output can't be written.
 pub fn run(
     args: &RenderArgs,
     stdin: &mut dyn Read,
@@ -71,8 +71,8 @@ pub fn run(
         });
     let plugins = match loaded {
         Ok((plugins, None)) => plugins,
-        Ok((plugins, Some(why))) => {
-            writeln!(err, "note: compiled components are not kept: {why}")?;
+        Ok((plugins, Some(reason))) => {
+            writeln!(err, "note: compiled components are not cached: {reason}")?;
             plugins
         }
         Err(error) => {
@@ -107,11 +107,11 @@ pub fn run(
     Ok(!failed)
 }
 
-/// Writes objects in a format.
+/// Writes objects to `out` in the given format.
 ///
 /// # Errors
 ///
-/// When they can't be written.
+/// Returns an error if `out` can't be written.
 pub fn print(format: Format, objects: &[Value], out: &mut dyn Write) -> io::Result<()> {
     match format {
         Format::Json => {

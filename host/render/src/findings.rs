@@ -1,14 +1,15 @@
-//! What components find wrong: as sentences, and what of it is said to people.
+//! Findings of components: their text, their severity, and the selection that an author sees.
 
 use std::collections::HashSet;
 
 use dask_operator_runtime::contract::{Finding, Severity};
 use serde_json::Value;
 
-/// How many findings one text has.
-const SPELLED_OUT: usize = 20;
+/// Maximum number of findings that one text lists.
+const MAX_LISTED: usize = 20;
 
-/// Findings as one text: `spec.image: it has no tag; …`. Of many it has the first ones.
+/// Returns findings as one text, such as `spec.image: it has no tag; …`. If there are many, it lists the first ones and the
+/// number of the others.
 #[must_use]
 pub fn sentences<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> String {
     let sentence = |finding: &Finding| match finding.field.as_str() {
@@ -16,7 +17,7 @@ pub fn sentences<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> String 
         field => format!("{field}: {}", finding.message),
     };
     let mut findings = findings.into_iter();
-    let mut sentences: Vec<String> = findings.by_ref().take(SPELLED_OUT).map(sentence).collect();
+    let mut sentences: Vec<String> = findings.by_ref().take(MAX_LISTED).map(sentence).collect();
     match findings.count() {
         0 => {}
         more => sentences.push(format!("and {more} more")),
@@ -24,7 +25,7 @@ pub fn sentences<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> String 
     sentences.join("; ")
 }
 
-/// Findings with mistakes as errors, where the administrator wants it so.
+/// Turns mistakes into errors if `strict` is true, which the administrator sets.
 #[must_use]
 pub fn strictly(mut findings: Vec<Finding>, strict: bool) -> Vec<Finding> {
     for finding in &mut findings {
@@ -35,19 +36,19 @@ pub fn strictly(mut findings: Vec<Finding>, strict: bool) -> Vec<Finding> {
     findings
 }
 
-/// Takes out warnings that tell an author nothing: about fields that were filled in (`written` is the object as it was
-/// sent, `filled` what it became), and those that say the same of another place.
+/// Removes warnings that do not help the author: those about fields that were filled in (`written` is the object as it was
+/// sent, `filled` the defaulted object), and those that repeat a message for another field.
 pub fn keep_for_author(findings: &mut Vec<Finding>, written: &Value, filled: &Value) {
     let is_filled_in = |field: &str| at(written, field).is_none() && at(filled, field).is_some();
-    let mut said: HashSet<String> = HashSet::new();
+    let mut seen: HashSet<String> = HashSet::new();
     findings.retain(|finding| {
         finding.severity != Severity::Warning
-            || (!is_filled_in(&finding.field) && said.insert(finding.message.clone()))
+            || (!is_filled_in(&finding.field) && seen.insert(finding.message.clone()))
     });
 }
 
-/// What stands in a field that is written as kubectl does, `spec.worker.spec.containers[0].image`; none where nothing
-/// does, or null.
+/// Returns the value at a field path in kubectl's notation, such as `spec.worker.spec.containers[0].image`; `None` if it is
+/// missing or null.
 fn at<'a>(object: &'a Value, field: &str) -> Option<&'a Value> {
     let mut value = object;
     for part in field.split(['.', '[', ']']).filter(|part| !part.is_empty()) {
@@ -74,14 +75,14 @@ mod tests {
     }
 
     #[test]
-    fn a_text_has_the_first_of_many_findings() {
+    fn a_text_lists_the_first_findings_and_counts_the_others() {
         let found = vec![finding(Severity::Error, "a", "b"); 22];
         assert!(sentences(&found).ends_with("a: b; a: b; and 2 more"));
         assert_eq!(sentences(&found[..2]), "a: b; a: b");
     }
 
     #[test]
-    fn mistakes_are_errors_where_it_is_strict() {
+    fn mistakes_become_errors_only_in_strict_mode() {
         let found = [Severity::Error, Severity::Mistake, Severity::Warning].map(|s| finding(s, "a", "b"));
         let severities = |strict| strictly(found.to_vec(), strict).into_iter().map(|f| f.severity);
         assert!(severities(false).eq([Severity::Error, Severity::Mistake, Severity::Warning]));
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn authors_are_told_of_what_they_wrote_and_once() {
+    fn warnings_about_filled_in_fields_and_repeated_warnings_are_removed() {
         let written = json!({"spec": {"a": [{"image": "i"}, {}], "b": {"image": null}}});
         let filled = json!({"spec": {"a": [{"image": "i"}, {"image": "i"}], "b": {"image": "i"}, "c": {"image": "i"}}});
         let mut found = vec![

@@ -1,19 +1,18 @@
-//! The children of a manifest, computed without a cluster: by the same
-//! components, through the same gate, finished in the same way as the operator
-//! does it.
+//! Offline computation of a manifest's children. It uses the same components, the same gate and the same finishing step
+//! as the operator, but needs no cluster.
 //!
-//! * [`admission`]: what is said of a resource before it is stored; the webhook's part that needs no network.
-//! * [`documents`]: files, folders and standard input become Dask resources.
-//! * `fields`: fields that no Dask resource, Pod or Service has, by the definitions that the API server has.
-//! * [`manifest`]: what the API server makes of a manifest before it asks anybody.
-//! * [`logic`]: who decides. Components do; tests also have the same code natively.
-//! * [`policy`]: rules on top of that, stacked.
-//! * [`plugins`]: the component of each kind, the default one or somebody's own.
-//! * [`review`](mod@review): the stack of policies over planned children.
-//! * [`render`](mod@render): default, validate, plan, review, gate, finish; children that are Dask
-//!   resources in turn.
+//! * [`admission`]: decision about an admission request; the part of the webhook that needs no network.
+//! * [`documents`]: reads Dask resources from files, folders and standard input.
+//! * `fields`: checks the fields of Dask resources, Pods and Services against the schemas of the API server.
+//! * [`manifest`]: applies the changes that the API server makes to a manifest before it calls any webhook.
+//! * [`logic`]: interface of the logic plugins. Components implement it; tests also use the same code natively.
+//! * [`policy`]: policies, which restrict or change the results of the logic.
+//! * [`plugins`]: loads the component of each kind, either the default one or a replacement.
+//! * [`review`](mod@review): runs the policies on planned children.
+//! * [`render`](mod@render): default, validate, plan, review, gate, finish; repeated for children that are Dask
+//!   resources.
 //! * [`rivals`]: autoscalers that scale the same worker group.
-//! * [`yaml`]: YAML as kubectl reads it.
+//! * [`yaml`]: parses YAML as kubectl does.
 //! * [`command`]: `dask-operator render`.
 
 pub mod admission;

@@ -1,5 +1,6 @@
-//! From manifests to children: what the operator would make of them on a
-//! cluster where nothing of it exists yet.
+//! Computation of the children of manifests, as the operator would create them on a cluster without any of them.
+//!
+//! Pure: does no I/O.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,24 +25,24 @@ mod existing;
 mod message;
 mod prepare;
 
-use existing::{Existing, exists};
+use existing::{Existing, as_existing};
 pub use message::{Level, Message, Rendered};
 pub(crate) use prepare::DASK_GROUP;
 
-/// Who decides, and with what settings.
+/// Source of the logic plugins, their settings and the policies.
 pub trait Deciders {
-    /// The logic of a kind of resource.
+    /// Returns the logic plugin of a kind of resource.
     fn logic(&self, kind: DaskKind) -> &dyn Logic;
-    /// Its settings: a JSON object.
+    /// Returns the settings of the logic plugin of a kind, a JSON object.
     fn settings(&self, kind: DaskKind) -> &str;
-    /// The policies, in the order in which they are asked.
+    /// Returns the policies, in the order in which they are called.
     fn policies(&self) -> &[Arc<Policy>] {
         &[]
     }
 }
 
-/// Renders documents. `namespace` is where objects go that name none: the default
-/// one where it is not known. `now` is what components take for the time.
+/// Renders documents. `namespace` is the namespace of objects that do not set one; if it is `None`, they go into `default`.
+/// `now` is the time that the components receive.
 pub fn render(
     documents: Vec<Document>,
     deciders: &dyn Deciders,
@@ -59,9 +60,9 @@ pub fn render(
     for document in documents {
         renderer.prepare(&document.source.to_string(), document.object, true);
     }
-    renderer.twice();
-    renderer.rivals();
-    // Clusters before what belongs to them, so that it finds them.
+    renderer.report_duplicates();
+    renderer.report_rivals();
+    // A cluster is planned before its worker groups and autoscalers, which depend on it.
     let order = [
         DaskKind::Job,
         DaskKind::Cluster,
@@ -80,30 +81,34 @@ pub fn render(
     renderer.rendered
 }
 
-/// A Dask resource, defaulted and checked.
+/// A Dask resource that has been defaulted and validated.
 struct Known {
     source: String,
     parent: Parent,
     object: Value,
-    fit: bool,
-    /// It stands in a manifest; otherwise it is a child.
+    /// True if no error was found, so that the resource can be planned.
+    is_valid: bool,
+    /// True for a resource from a manifest, false for a planned child.
     written: bool,
-    /// A later manifest has the same resource.
+    /// True if a later manifest defines the same resource.
     replaced: bool,
 }
 
+/// State of one call of [`render`](fn@render).
 struct Renderer<'a> {
     deciders: &'a dyn Deciders,
     namespace: Option<&'a str>,
     now: Timestamp,
+    /// The valid and invalid resources so far, from manifests and from plans.
     known: Vec<Known>,
-    /// How many names were made of a kind, a namespace and a `generateName`.
+    /// Number of names that were generated, by kind, namespace and `generateName`.
     generated: HashMap<(DaskKind, String, String), usize>,
     rendered: Rendered,
 }
 
 impl Renderer<'_> {
-    fn say(&mut self, level: Level, source: &str, object: &str, field: &str, text: impl Into<String>) {
+    /// Adds a message.
+    fn report(&mut self, level: Level, source: &str, object: &str, field: &str, text: impl Into<String>) {
         self.rendered.messages.push(Message {
             level,
             source: source.to_owned(),
@@ -113,6 +118,7 @@ impl Renderer<'_> {
         });
     }
 
+    /// Adds a message for each finding.
     fn findings(&mut self, source: &str, object: &str, findings: Vec<Finding>) {
         for finding in findings {
             let level = match finding.severity {
@@ -120,32 +126,32 @@ impl Renderer<'_> {
                 Severity::Mistake => Level::Mistake,
                 Severity::Warning => Level::Warning,
             };
-            self.say(level, source, object, &finding.field, finding.message);
+            self.report(level, source, object, &finding.field, finding.message);
         }
     }
 
     fn failure(&mut self, source: &str, object: &str, failure: &Failure) {
-        self.say(Level::Error, source, object, "", failure.to_string());
+        self.report(Level::Error, source, object, "", failure.to_string());
     }
 
     fn error(&mut self, source: &str, object: &str, error: Error) {
         match error {
             Error::Invalid(findings) => self.findings(source, object, findings),
-            Error::Failed(text) => self.say(Level::Error, source, object, "", text),
+            Error::Failed(text) => self.report(Level::Error, source, object, "", text),
         }
     }
 
-    /// Adds the children of the resource at `index`, and theirs.
+    /// Adds the children of the resource at `index`, and the children of those that are Dask resources.
     fn plan(&mut self, index: usize) {
         let Known {
             source,
             parent,
             object,
-            fit,
+            is_valid,
             replaced,
             ..
         } = &self.known[index];
-        if !fit || *replaced {
+        if !is_valid || *replaced {
             return;
         }
         let (source, parent, object) = (source.clone(), parent.clone(), object.to_string());
@@ -164,9 +170,9 @@ impl Renderer<'_> {
                 "there is no DaskCluster {} in these manifests: nothing to compute",
                 parent.cluster
             );
-            return self.say(Level::Note, &source, &title, "spec.cluster", text);
+            return self.report(Level::Note, &source, &title, "spec.cluster", text);
         }
-        self.named_group(index, &related);
+        self.report_missing_group(index, &related);
         let mut known = Existing {
             groups: related
                 .iter()
@@ -177,7 +183,7 @@ impl Renderer<'_> {
             conditions: Vec::new(),
         };
         let rules: Vec<_> = declared.iter().cloned().map(convert::kind).collect();
-        for _ in 0..rounds(parent.kind) {
+        for _ in 0..plan_count(parent.kind) {
             let observation = Observation {
                 parent: object.clone(),
                 children: known.of_kinds(&declared),
@@ -195,17 +201,17 @@ impl Renderer<'_> {
             let plan = match self.review(&parent, &object, plan) {
                 Ok((plan, remarks)) => {
                     for remark in remarks {
-                        self.say(Level::Warning, &source, &title, "", remark.message);
+                        self.report(Level::Warning, &source, &title, "", remark.message);
                     }
                     convert::plan(plan)
                 }
-                Err(error) => return self.say(Level::Error, &source, &title, "", error.to_string()),
+                Err(error) => return self.report(Level::Error, &source, &title, "", error.to_string()),
             };
             let plan = match gate::check(&parent, &Rules::new(&rules), &known, plan) {
                 Ok(plan) => plan,
                 Err(refusal) => {
                     for violation in refusal.violations {
-                        self.say(
+                        self.report(
                             Level::Error,
                             &source,
                             &title,
@@ -218,7 +224,7 @@ impl Renderer<'_> {
                             "the plan was refused: {} more things are wrong with it",
                             refusal.more
                         );
-                        self.say(Level::Error, &source, &title, "", more);
+                        self.report(Level::Error, &source, &title, "", more);
                     }
                     return;
                 }
@@ -232,10 +238,12 @@ impl Renderer<'_> {
                 if known.has_child(&key) {
                     continue;
                 }
-                known.children.push(exists(key.clone(), child.clone()));
+                known.children.push(as_existing(key.clone(), child.clone()));
                 let dask = DaskKind::from_kind(&key.kind.kind);
-                if let Some(other) = dask.and_then(|kind| self.written(kind, &parent.namespace, &key.name)) {
-                    self.made_by_another(&parent, other);
+                if let Some(other) =
+                    dask.and_then(|kind| self.find_written(kind, &parent.namespace, &key.name))
+                {
+                    self.report_child_collision(&parent, other);
                     continue;
                 }
                 strip(&mut child);
@@ -248,19 +256,19 @@ impl Renderer<'_> {
             }
         }
         if parent.kind == DaskKind::Job
-            && let Some(why) = known.waits()
+            && let Some(reason) = known.runner_delay()
         {
-            self.say(
+            self.report(
                 Level::Note,
                 &source,
                 &title,
                 "",
-                format!("its runner comes later: {why}"),
+                format!("its runner comes later: {reason}"),
             );
         }
     }
 
-    /// Asks the policies about a plan's children.
+    /// Runs the policies on a plan's children. Returns the plan with the children as the policies left them.
     fn review(
         &self,
         parent: &Parent,
@@ -278,12 +286,12 @@ impl Renderer<'_> {
         Ok((plan, reviewed.remarks))
     }
 
-    /// What the contract promises a component beside the children.
+    /// Returns the related resources that the contract promises a component in addition to the children.
     fn related(&self, parent: &Parent) -> Vec<ObservedObject> {
         let same_cluster = |known: &&Known| {
             known.parent.namespace == parent.namespace && known.parent.cluster == parent.cluster
         };
-        let wanted = |known: &&Known| {
+        let is_related = |known: &&Known| {
             matches!(
                 (parent.kind, known.parent.kind),
                 (DaskKind::WorkerGroup | DaskKind::Autoscaler, DaskKind::Cluster)
@@ -294,15 +302,15 @@ impl Renderer<'_> {
         self.known
             .iter()
             .filter(|known| !known.replaced)
-            .filter(wanted)
+            .filter(is_related)
             .filter(same_cluster)
             .map(observed)
             .collect()
     }
 }
 
-/// How many plans it takes until all is there: a job's cluster follows its runner.
-fn rounds(kind: DaskKind) -> usize {
+/// Returns the number of plans until all children exist. A job takes two.
+fn plan_count(kind: DaskKind) -> usize {
     match kind {
         DaskKind::Job => 2,
         DaskKind::Cluster | DaskKind::WorkerGroup | DaskKind::Autoscaler => 1,
@@ -322,7 +330,7 @@ fn observed(known: &Known) -> ObservedObject {
     }
 }
 
-/// A uid that is the same for the same resource.
+/// Returns a uid that depends only on the kind, the namespace and the name.
 fn uid(kind: &str, namespace: &str, name: &str) -> String {
     let number = seed(&format!("{kind}/{namespace}/{name}"));
     format!(
@@ -332,8 +340,8 @@ fn uid(kind: &str, namespace: &str, name: &str) -> String {
     )
 }
 
-/// Takes off what means something on a cluster only. An owner that does not
-/// exist would make the garbage collector delete the object.
+/// Removes metadata that is meaningful on a cluster only. An owner reference to an owner that does not exist would make the
+/// garbage collector delete the object.
 fn strip(object: &mut Value) {
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
         return;

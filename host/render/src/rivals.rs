@@ -1,9 +1,9 @@
-//! Autoscalers that scale the same worker group. Of several only the oldest is active.
+//! Autoscalers that scale the same worker group. Only the oldest one of them is active.
 
 use dask_operator_core::names::DEFAULT_GROUP;
 use serde_json::Value;
 
-/// Returns what a `DaskAutoscaler` scales: the cluster, and the worker group. None where it names no cluster.
+/// Returns the cluster and the worker group that a `DaskAutoscaler` scales; `None` if it names no cluster.
 #[must_use]
 pub fn scaled(object: &Value) -> Option<(&str, String)> {
     let spec = &object["spec"];
@@ -21,8 +21,8 @@ pub fn default_group(cluster: &str) -> String {
     format!("{cluster}{DEFAULT_GROUP}")
 }
 
-/// Returns what is said of a `DaskAutoscaler` that scales the worker group `group` of the autoscaler `other`: the field, and a
-/// sentence.
+/// Returns the field and the message for a `DaskAutoscaler` that scales the worker group `group`, which the autoscaler
+/// `other` scales too.
 #[must_use]
 pub fn mistake(object: &Value, other: &str, group: &str) -> (&'static str, String) {
     let field = match object["spec"]["workerGroup"].is_string() {

@@ -1,4 +1,4 @@
-//! What of the manifests does not go together with other ones.
+//! Conflicts between manifests.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,17 +14,18 @@ use super::{Known, Level, Renderer};
 use crate::rivals::{default_group, mistake, scaled};
 
 impl Known {
+    /// Returns the kind and name, for messages.
     fn title(&self) -> String {
         format!("{} {}", self.parent.kind.kind(), self.parent.name)
     }
 
-    /// The worker group that it scales, if it is a DaskAutoscaler.
-    fn scales(&self) -> Option<String> {
+    /// Returns the worker group that this resource scales; `None` if it is not a DaskAutoscaler.
+    fn scaled_group(&self) -> Option<String> {
         let scaled = scaled(&self.object).filter(|_| self.parent.kind == DaskKind::Autoscaler);
         scaled.map(|(_, group)| group)
     }
 
-    /// Whether it stands there as what `owner` has made, as in an export.
+    /// Returns true if `owner` created this resource. An export of a cluster contains such resources.
     fn is_child_of(&self, owner: &Parent) -> bool {
         let metadata = &self.object["metadata"];
         let owners = metadata["ownerReferences"].as_array();
@@ -43,9 +44,9 @@ impl Known {
 }
 
 impl Renderer<'_> {
-    /// Says which resources the manifests have twice. The last one counts, as with `kubectl apply`.
-    pub(super) fn twice(&mut self) {
-        for (before, at) in twice(&self.known) {
+    /// Reports resources that the manifests contain more than once. The last one takes effect, as with `kubectl apply`.
+    pub(super) fn report_duplicates(&mut self) {
+        for (before, at) in duplicates(&self.known) {
             self.known[before].replaced = true;
             let (source, title) = (self.known[at].source.clone(), self.known[at].title());
             let text = format!(
@@ -53,30 +54,30 @@ impl Renderer<'_> {
                  of them",
                 self.known[before].source
             );
-            self.say(Level::Mistake, &source, &title, "metadata.name", text);
+            self.report(Level::Mistake, &source, &title, "metadata.name", text);
         }
     }
 
-    /// Says which autoscalers scale a worker group that another one before them scales, as the webhook does.
-    pub(super) fn rivals(&mut self) {
+    /// Reports autoscalers that scale the same worker group as an earlier one, as the webhook does.
+    pub(super) fn report_rivals(&mut self) {
         for (other, at, group) in rivals(&self.known) {
             let known = &self.known[at];
             let (source, title) = (known.source.clone(), known.title());
             let (field, text) = mistake(&known.object, &self.known[other].parent.name, &group);
-            self.say(Level::Mistake, &source, &title, field, text);
+            self.report(Level::Mistake, &source, &title, field, text);
         }
     }
 
-    /// Says that the worker group that the autoscaler at `index` names is in none of the manifests.
-    pub(super) fn named_group(&mut self, index: usize, related: &[ObservedObject]) {
+    /// Reports if the worker group that the autoscaler at `index` names is in none of the manifests.
+    pub(super) fn report_missing_group(&mut self, index: usize, related: &[ObservedObject]) {
         let known = &self.known[index];
-        let Some(group) = known.scales() else {
+        let Some(group) = known.scaled_group() else {
             return;
         };
-        let is_it = |object: &ObservedObject| {
+        let is_group = |object: &ObservedObject| {
             object.key.kind == DaskKind::WorkerGroup.kind() && object.key.name == group
         };
-        if group == default_group(&known.parent.cluster) || related.iter().any(is_it) {
+        if group == default_group(&known.parent.cluster) || related.iter().any(is_group) {
             return;
         }
         let text = format!(
@@ -85,11 +86,11 @@ impl Renderer<'_> {
             known.parent.cluster
         );
         let (source, title) = (known.source.clone(), known.title());
-        self.say(Level::Note, &source, &title, "spec.workerGroup", text);
+        self.report(Level::Note, &source, &title, "spec.workerGroup", text);
     }
 
-    /// The manifest that has this resource.
-    pub(super) fn written(&self, kind: DaskKind, namespace: &str, name: &str) -> Option<usize> {
+    /// Returns the index in `known` of the manifest that defines this resource; `None` if there is none.
+    pub(super) fn find_written(&self, kind: DaskKind, namespace: &str, name: &str) -> Option<usize> {
         self.known.iter().position(|known| {
             let parent = &known.parent;
             known.written
@@ -100,8 +101,8 @@ impl Renderer<'_> {
         })
     }
 
-    /// Says that a manifest has a resource that `parent` makes itself.
-    pub(super) fn made_by_another(&mut self, parent: &Parent, other: usize) {
+    /// Reports that a manifest defines a resource of the same kind and name as a child of `parent`.
+    pub(super) fn report_child_collision(&mut self, parent: &Parent, other: usize) {
         let other = &self.known[other];
         if other.is_child_of(parent) {
             return;
@@ -113,33 +114,33 @@ impl Renderer<'_> {
             other.parent.kind.kind()
         );
         let (source, title) = (other.source.clone(), other.title());
-        self.say(Level::Mistake, &source, &title, "metadata.name", text);
+        self.report(Level::Mistake, &source, &title, "metadata.name", text);
     }
 }
 
-/// The places of resources that a later one replaces, and of that one.
-fn twice(known: &[Known]) -> Vec<(usize, usize)> {
+/// Returns pairs of indices: a resource that a later one replaces, and the later one.
+fn duplicates(known: &[Known]) -> Vec<(usize, usize)> {
     let mut last = HashMap::new();
-    let mut twice = Vec::new();
+    let mut duplicates = Vec::new();
     for (at, known) in known.iter().enumerate() {
         let parent = &known.parent;
         if let Some(before) = last.insert((parent.kind, &parent.namespace, &parent.name), at) {
-            twice.push((before, at));
+            duplicates.push((before, at));
         }
     }
-    twice
+    duplicates
 }
 
-/// The places of two autoscalers that scale the same worker group, and which group.
+/// Returns the indices of two autoscalers that scale the same worker group, the earlier one first, and the group.
 fn rivals(known: &[Known]) -> Vec<(usize, usize, String)> {
     let mut first = HashMap::new();
     let mut rivals = Vec::new();
     for (at, known) in known
         .iter()
         .enumerate()
-        .filter(|(_, known)| known.fit && !known.replaced)
+        .filter(|(_, known)| known.is_valid && !known.replaced)
     {
-        let Some(group) = known.scales() else {
+        let Some(group) = known.scaled_group() else {
             continue;
         };
         match first.entry((&known.parent.namespace, &known.parent.cluster, group)) {

@@ -1,4 +1,4 @@
-//! What there is when a plan is made: what the plans before it made.
+//! Objects that exist when a plan is computed, because earlier plans created them.
 
 use std::collections::HashSet;
 
@@ -9,18 +9,18 @@ use serde_json::Value;
 
 use super::uid;
 
-/// What there is when a plan is made.
+/// The state that a plan is computed and checked against.
 pub(super) struct Existing {
-    /// The names of worker groups that may be scaled.
+    /// Names of the worker groups that a plan may scale.
     pub(super) groups: Vec<String>,
-    /// Children of the plans before.
+    /// Children that earlier plans created.
     pub(super) children: Vec<ObservedObject>,
-    /// What the last plan says of the resource.
+    /// Conditions of the resource according to the last plan.
     pub(super) conditions: Vec<Condition>,
 }
 
 impl Existing {
-    /// The children of each of these kinds.
+    /// Returns the children, grouped by the given kinds.
     pub(super) fn of_kinds(&self, kinds: &[contract::ResourceKind]) -> Vec<ObservedKind> {
         let is_of = |kind: &contract::ResourceKind, key: &contract::ChildKey| {
             (&key.api_version, &key.kind) == (&kind.api_version, &kind.kind)
@@ -37,14 +37,15 @@ impl Existing {
         kinds.iter().map(of).collect()
     }
 
-    /// Why a job has no runner yet.
-    pub(super) fn waits(&self) -> Option<&str> {
+    /// Returns the reason why a job has no runner Pod yet; `None` if there is one, or if no reason is known.
+    pub(super) fn runner_delay(&self) -> Option<&str> {
         let runner = self.children.iter().any(|child| child.key.kind == "Pod");
-        let why = self
+        let condition = self
             .conditions
             .iter()
             .find(|condition| condition.type_ == "RunnerReady");
-        why.filter(|_| !runner)
+        condition
+            .filter(|_| !runner)
             .map(|condition| condition.message.as_str())
     }
 }
@@ -65,14 +66,14 @@ impl Observed for Existing {
         HashSet::new()
     }
 
-    // Nothing is written here.
+    // Nothing is written to a cluster, so that the cluster does not have to exist.
     fn has_cluster(&self, _: &str) -> bool {
         true
     }
 }
 
-/// A child of a plan, as if it had just been made.
-pub(super) fn exists(key: ChildKey, mut object: Value) -> ObservedObject {
+/// Returns a child of a plan as an observed object, as if it had just been created.
+pub(super) fn as_existing(key: ChildKey, mut object: Value) -> ObservedObject {
     let uid = uid(&key.kind.kind, "", &key.name);
     object["metadata"]["uid"] = uid.as_str().into();
     ObservedObject {

@@ -1,34 +1,34 @@
-//! What is said of manifests, and what comes of them.
+//! Result of rendering: the children and the messages about the manifests.
 
 use std::fmt;
 
 use serde_json::Value;
 
-/// How bad a message is.
+/// Severity of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// It is good to know.
+    /// Information; nothing has to change.
     Note,
-    /// It works but is unwise.
+    /// The manifest works but is unwise.
     Warning,
-    /// It runs and is very likely not what its author wants.
+    /// The manifest works, but very likely not as its author intends.
     Mistake,
-    /// It can't work.
+    /// The manifest can't work.
     Error,
 }
 
-/// What there is to say about a manifest.
+/// A message about a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// How bad it is.
+    /// The severity.
     pub level: Level,
-    /// Where the object stands.
+    /// The file and document that contain the object.
     pub source: String,
-    /// The object, as `DaskCluster simple`; empty where it isn't known.
+    /// The kind and name of the object, such as `DaskCluster simple`; empty if they are unknown.
     pub object: String,
-    /// The field; empty for the whole object.
+    /// The path of the field; empty if the message is about the whole object.
     pub field: String,
-    /// A sentence.
+    /// The message itself.
     pub text: String,
 }
 
@@ -49,17 +49,17 @@ impl fmt::Display for Message {
     }
 }
 
-/// The children, and what there is to say.
+/// The children and the messages about the manifests.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rendered {
-    /// All children, each Dask resource among them followed by its own.
+    /// All children. A child that is a Dask resource is followed by its own children.
     pub objects: Vec<Value>,
-    /// What there is to say, in the order of the documents.
+    /// The messages, in the order in which they were found.
     pub messages: Vec<Message>,
 }
 
 impl Rendered {
-    /// The same with mistakes as errors.
+    /// Returns the result with all mistakes turned into errors.
     #[must_use]
     pub fn strictly(mut self) -> Self {
         for message in &mut self.messages {
@@ -70,7 +70,7 @@ impl Rendered {
         self
     }
 
-    /// Whether something can't work.
+    /// Returns true if there is at least one error.
     #[must_use]
     pub fn failed(&self) -> bool {
         self.messages.iter().any(|message| message.level == Level::Error)

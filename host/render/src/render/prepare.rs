@@ -1,4 +1,4 @@
-//! A manifest becomes a resource that can be planned for: named, defaulted and checked.
+//! Preparation of a manifest for planning: sets its name, applies defaults and validates it.
 
 use dask_operator_core::names::DASK_API_VERSION;
 use dask_operator_core::parent::{DaskKind, Parent};
@@ -6,47 +6,49 @@ use dask_operator_runtime::contract::{Finding, Severity};
 use serde_json::Value;
 
 use super::{Known, Level, Renderer, uid};
-use crate::fields::{FIELDS, instead};
+use crate::fields::{FIELDS, suggestion};
 use crate::findings::keep_for_author;
 use crate::manifest::{generated_name, receive};
 
-/// What the `apiVersion` of all Dask resources begins with.
+/// API group of the Dask resources, with the slash that separates it from the version.
 pub(crate) const DASK_GROUP: &str = "kubernetes.dask.org/";
 
-/// The group of Dask Gateway, which has a DaskCluster of its own.
+/// API group of Dask Gateway, which has its own DaskCluster kind.
 const GATEWAY_GROUP: &str = "gateway.dask.org";
 
-/// Kinds of the operator that have no children.
+/// Kinds of the operator's plugin resources, which have no children.
 const PLUGINS: [&str; 2] = ["DaskPlugin", "ClusterDaskPlugin"];
 
-/// How alike another group and that of the Dask resources must be for one to be a mistake for the other.
-const ALIKE: f64 = 0.85;
+/// Minimum similarity, from 0 to 1, at which an unknown API group counts as a misspelling of the Dask group.
+const MIN_SIMILARITY: f64 = 0.85;
 
-/// Where objects go that name no namespace, unless it is known.
+/// Namespace of objects that do not set one, unless the caller gives another.
 const DEFAULT_NAMESPACE: &str = "default";
 
 impl Renderer<'_> {
-    /// Completes, defaults and checks an object; gives its place in `known`. Of one that isn't
-    /// `written` by somebody but planned, only errors are said: what is unwise in it was said of
-    /// what it comes from.
+    /// Completes, defaults and validates an object, and adds it to `known`. Returns its index there, or `None` if it can't be
+    /// used; the reason has then been reported.
+    ///
+    /// `written` is true for an object from a manifest and false for a planned child. For a child, only errors are reported:
+    /// warnings have already been reported for the resource that the child belongs to.
     pub(super) fn prepare(&mut self, source: &str, mut object: Value, written: bool) -> Option<usize> {
         let dask = self.dask_kind(source, &object)?;
         let received = match written {
             true => receive(dask, &mut object),
             false => Vec::new(),
         };
-        let (wrong, mut dropped): (Vec<_>, Vec<_>) = received
+        let (errors, mut dropped): (Vec<_>, Vec<_>) = received
             .into_iter()
             .partition(|finding| finding.severity == Severity::Error);
-        // The component may say more of the name.
-        let (mut of_name, mut wrong): (Vec<_>, Vec<_>) = wrong
+        // The component may have a more specific message about the name.
+        let (mut name_errors, mut errors): (Vec<_>, Vec<_>) = errors
             .into_iter()
             .partition(|finding| finding.field == "metadata.name" && object["metadata"]["name"].is_string());
         let is_namespace_known = self.namespace.is_some() || !object["metadata"]["namespace"].is_null();
         let Some(title) = self.identify(dask, source, &mut object) else {
             let title = dask.kind();
-            if !wrong.iter().any(|finding| is_about_name(&finding.field)) {
-                self.say(
+            if !errors.iter().any(|finding| is_about_name(&finding.field)) {
+                self.report(
                     Level::Error,
                     source,
                     title,
@@ -54,23 +56,23 @@ impl Renderer<'_> {
                     "it is missing: give the resource a name",
                 );
             }
-            wrong.append(&mut dropped);
-            self.findings(source, title, wrong);
+            errors.append(&mut dropped);
+            self.findings(source, title, errors);
             return None;
         };
 
         if written {
             let mut unknown = FIELDS.unknown(dask, &object);
             unknown.extend(FIELDS.of_kubernetes(dask, &object));
-            let (errors, others): (Vec<_>, Vec<_>) = unknown
+            let (refused, others): (Vec<_>, Vec<_>) = unknown
                 .into_iter()
                 .partition(|finding| finding.severity == Severity::Error);
-            wrong.extend(errors);
+            errors.extend(refused);
             dropped.extend(others);
         }
-        let is_right = wrong.is_empty();
-        self.findings(source, &title, wrong);
-        let mut fit = true;
+        let is_accepted = errors.is_empty();
+        self.findings(source, &title, errors);
+        let mut is_valid = true;
         let logic = self.deciders.logic(dask);
         let settings = self.deciders.settings(dask);
         let given = object.clone();
@@ -81,12 +83,12 @@ impl Renderer<'_> {
             }
             Ok(Err(error)) => {
                 self.error(source, &title, error);
-                fit = false;
+                is_valid = false;
             }
             Ok(Ok(defaulted)) => match serde_json::from_str(&defaulted) {
                 Ok(defaulted) => object = defaulted,
                 Err(error) => {
-                    self.say(
+                    self.report(
                         Level::Error,
                         source,
                         &title,
@@ -97,38 +99,38 @@ impl Renderer<'_> {
                 }
             },
         }
-        match logic.validate(&judged(&object, is_namespace_known), None, settings) {
+        match logic.validate(&object_to_validate(&object, is_namespace_known), None, settings) {
             Err(failure) => {
                 self.failure(source, &title, &failure);
                 return None;
             }
-            // What kept it from being defaulted has been said.
-            Ok(mut findings) if fit => {
+            // If `default` failed, its error has been reported.
+            Ok(mut findings) if is_valid => {
                 findings.retain(|finding| written || finding.severity == Severity::Error);
                 if written {
-                    // The API server's refusals by the definition, where the component has none of its own.
-                    let mut others = FIELDS.values(dask, &object);
-                    others.append(&mut of_name);
-                    others.retain(|wrong| !is_refused(&findings, &wrong.field));
-                    findings.append(&mut others);
+                    // Values that the API server refuses by the schema, unless the component reports an error for the field.
+                    let mut invalid_values = FIELDS.values(dask, &object);
+                    invalid_values.append(&mut name_errors);
+                    invalid_values.retain(|error| !is_refused(&findings, &error.field));
+                    findings.append(&mut invalid_values);
                 }
-                fit = !findings.iter().any(|finding| finding.severity == Severity::Error);
+                is_valid = !findings.iter().any(|finding| finding.severity == Severity::Error);
                 keep_for_author(&mut findings, &given, &object);
-                // The component may say more of a field.
+                // The component may have a more specific message about a field.
                 dropped.retain(|finding| !findings.iter().any(|other| other.field == finding.field));
                 self.findings(source, &title, dropped);
                 self.findings(source, &title, findings);
             }
             Ok(findings) => {
-                of_name.retain(|wrong| !is_refused(&findings, &wrong.field));
-                self.findings(source, &title, of_name);
+                name_errors.retain(|error| !is_refused(&findings, &error.field));
+                self.findings(source, &title, name_errors);
             }
         }
         let parent = match Parent::from_object(&object) {
             Ok(parent) => parent,
             Err(error) => {
-                if fit {
-                    self.say(Level::Error, source, &title, "", error.to_string());
+                if is_valid {
+                    self.report(Level::Error, source, &title, "", error.to_string());
                 }
                 return None;
             }
@@ -137,14 +139,14 @@ impl Renderer<'_> {
             source: source.to_owned(),
             parent,
             object,
-            fit: fit && is_right,
+            is_valid: is_valid && is_accepted,
             written,
             replaced: false,
         });
         Some(self.known.len() - 1)
     }
 
-    /// Which Dask resource an object is. None where it is none; why was said.
+    /// Returns the Dask kind of an object; `None` if it is no Dask resource. The reason has then been reported.
     fn dask_kind(&mut self, source: &str, object: &Value) -> Option<DaskKind> {
         let text = |pointer: &str| {
             object
@@ -157,7 +159,7 @@ impl Renderer<'_> {
         let title = title.trim();
         if api_version.is_empty() || kind.is_empty() {
             let missing = if kind.is_empty() { "kind" } else { "apiVersion" };
-            self.say(
+            self.report(
                 Level::Error,
                 source,
                 title,
@@ -168,12 +170,12 @@ impl Renderer<'_> {
         }
         let dask = DaskKind::from_kind(kind);
         if !api_version.starts_with(DASK_GROUP) {
-            if dask.is_some() && is_mistaken(api_version) {
+            if dask.is_some() && is_misspelt(api_version) {
                 let text = format!("{api_version:?} has no {kind}: write {DASK_API_VERSION}");
-                self.say(Level::Error, source, title, "apiVersion", text);
+                self.report(Level::Error, source, title, "apiVersion", text);
             } else {
                 let text = format!("skipped: {api_version} {kind} is no Dask resource");
-                self.say(Level::Note, source, title, "", text);
+                self.report(Level::Note, source, title, "", text);
             }
             return None;
         }
@@ -181,25 +183,25 @@ impl Renderer<'_> {
         if dask.is_none() && !is_plugin {
             let text = format!(
                 "{kind:?} is unknown; {}",
-                instead(kind, DaskKind::ALL.map(DaskKind::kind))
+                suggestion(kind, DaskKind::ALL.map(DaskKind::kind))
             );
-            self.say(Level::Error, source, title, "kind", text);
+            self.report(Level::Error, source, title, "kind", text);
             return None;
         }
         if api_version != DASK_API_VERSION {
             let text = format!("{api_version:?} is unknown: write {DASK_API_VERSION}");
-            self.say(Level::Error, source, title, "apiVersion", text);
+            self.report(Level::Error, source, title, "apiVersion", text);
             return None;
         }
         if is_plugin {
             let text = format!("skipped: a {kind} has no children");
-            self.say(Level::Note, source, title, "", text);
+            self.report(Level::Note, source, title, "", text);
         }
         dask
     }
 
-    /// Gives an object the name, the namespace and the uid that the API server would give it, and returns its title. None
-    /// where it has no name.
+    /// Sets the name, the namespace and the uid that the API server would set, and returns the title for messages. Returns
+    /// `None` if the object has no name.
     fn identify(&mut self, kind: DaskKind, source: &str, object: &mut Value) -> Option<String> {
         let metadata = object.get_mut("metadata")?.as_object_mut()?;
         let text = |field: &str| {
@@ -210,7 +212,7 @@ impl Renderer<'_> {
             text("namespace").unwrap_or_else(|| self.namespace.unwrap_or(DEFAULT_NAMESPACE).to_owned());
         let (name, is_generated) = match (text("name"), text("generateName")) {
             (Some(name), _) => (name, false),
-            // What is there and is no text has been said.
+            // A name that is not a string has already been reported.
             (None, Some(prefix))
                 if metadata
                     .get("name")
@@ -223,7 +225,7 @@ impl Renderer<'_> {
             }
             _ => return None,
         };
-        // Only the API server gives uids; this one makes names the same each time.
+        // Only the API server assigns real uids. A uid derived from the name makes the names of the children reproducible.
         metadata.insert("uid".into(), uid(kind.kind(), &namespace, &name).into());
         metadata.insert("namespace".into(), namespace.into());
         metadata.insert("name".into(), name.as_str().into());
@@ -233,14 +235,15 @@ impl Renderer<'_> {
                 "the API server appends five characters to it, and the name is `{name}` here: create the resource with \
                  `kubectl create`, because `kubectl apply` needs `metadata.name`"
             );
-            self.say(Level::Note, source, &title, "metadata.generateName", text);
+            self.report(Level::Note, source, &title, "metadata.generateName", text);
         }
         Some(title)
     }
 }
 
-/// The text of an object that is to be validated: without a namespace where `kubectl apply` or another tool will name it.
-fn judged(object: &Value, is_namespace_known: bool) -> String {
+/// Returns the object to validate as JSON. The namespace is removed if it is unknown, because `kubectl apply` or another
+/// tool sets it.
+fn object_to_validate(object: &Value, is_namespace_known: bool) -> String {
     if is_namespace_known {
         return object.to_string();
     }
@@ -251,7 +254,7 @@ fn judged(object: &Value, is_namespace_known: bool) -> String {
     object.to_string()
 }
 
-/// Whether there is an error about a field among findings.
+/// Returns true if the findings contain an error for the field.
 fn is_refused(findings: &[Finding], field: &str) -> bool {
     let mut errors = findings
         .iter()
@@ -259,18 +262,18 @@ fn is_refused(findings: &[Finding], field: &str) -> bool {
     errors.any(|finding| finding.field == field)
 }
 
-/// Whether a finding about this field says why an object has no name.
+/// Returns true if a finding for this field explains why an object has no name.
 fn is_about_name(field: &str) -> bool {
     matches!(field, "metadata" | "metadata.name" | "metadata.generateName")
 }
 
-/// Whether an `apiVersion` is most probably a mistake for that of the Dask resources, where the kind is one of theirs.
-fn is_mistaken(api_version: &str) -> bool {
-    // What has no group is of Kubernetes' core, which has no such kinds.
+/// Returns true if `api_version` is most likely a misspelling of the Dask API version. The kind must be a Dask kind.
+fn is_misspelt(api_version: &str) -> bool {
+    // A version without a group belongs to Kubernetes' core group, which has no Dask kinds.
     let Some((group, _)) = api_version.split_once('/') else {
         return true;
     };
     let group = group.trim().to_ascii_lowercase();
-    let likeness = strsim::normalized_damerau_levenshtein(&group, DASK_GROUP.trim_end_matches('/'));
-    group != GATEWAY_GROUP && (group == "dask.org" || likeness >= ALIKE)
+    let similarity = strsim::normalized_damerau_levenshtein(&group, DASK_GROUP.trim_end_matches('/'));
+    group != GATEWAY_GROUP && (group == "dask.org" || similarity >= MIN_SIMILARITY)
 }
