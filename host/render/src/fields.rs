@@ -1,5 +1,4 @@
-//! Fields of a Dask resource against the definition of its kind: those that it does not have, and values that the API
-//! server would refuse.
+//! Check of a Dask resource against the schema of its kind: unknown fields, and values that the API server would refuse.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,21 +17,22 @@ mod values;
 
 use place::Scope;
 
-/// How alike two words must be for one to be a mistake for the other, from 0 to 1.
-const ALIKE: f64 = 0.6;
+/// Minimum similarity, from 0 to 1, at which one word counts as a misspelling of the other.
+const MIN_SIMILARITY: f64 = 0.6;
 
-/// Longer words are like no field, and take long to compare.
-const LONGEST: usize = 100;
+/// Maximum length of a word that is compared with field names, in bytes. Longer words resemble no field and take long to
+/// compare.
+const MAX_WORD_LENGTH: usize = 100;
 
-/// How many findings are worked out for one object. Who has more of them corrects these first.
-const MOST: usize = 20;
+/// Maximum number of findings for one object for which advice is computed.
+const MAX_FINDINGS: usize = 20;
 
-/// The fields of all Dask resources. Their schemas are large, and the same for all requests.
+/// The fields of all Dask resources. They are computed once, because the schemas are large and the same for all requests.
 pub(crate) static FIELDS: LazyLock<Fields> = LazyLock::new(Fields::new);
 
-/// The fields of all Dask resources, from their definitions.
+/// The fields of all Dask resources, from their CustomResourceDefinitions.
 pub(crate) struct Fields {
-    /// Schemas of `spec`, by kind.
+    /// The schema of `spec` for each kind.
     specs: BTreeMap<String, Value>,
 }
 
@@ -51,6 +51,7 @@ impl Fields {
         }
     }
 
+    /// Returns the schema of `spec` and the object's `spec`; `None` if the object has none.
     fn spec<'a>(&'a self, kind: DaskKind, object: &'a Value) -> Option<(&'a Value, &'a Value)> {
         self.specs.get(kind.kind()).zip(object.get("spec"))
     }
@@ -64,8 +65,8 @@ impl Fields {
         findings
     }
 
-    /// Returns an error for each value that the definition of its field does not allow, and for each field that Kubernetes
-    /// requires and that is missing: what the API server refuses, whoever decides about the object.
+    /// Returns an error for each value that the schema of its field does not allow, and for each missing field that Kubernetes
+    /// requires. The API server refuses such an object, regardless of the logic plugin.
     pub(crate) fn values(&self, kind: DaskKind, object: &Value) -> Vec<Finding> {
         match self.spec(kind, object) {
             Some((schema, spec)) => values::check(schema, spec),
@@ -73,17 +74,16 @@ impl Fields {
         }
     }
 
-    /// Removes the nulls that the API server removes before it shows an object to anything else: those of fields that are
-    /// not `nullable`.
+    /// Removes the nulls that the API server removes before it calls any webhook: those of fields that are not `nullable`.
     pub(crate) fn prune_nulls(&self, kind: DaskKind, object: &mut Value) {
         if let (Some(schema), Some(spec)) = (self.specs.get(kind.kind()), object.get_mut("spec")) {
             prune_nulls(schema, spec);
         }
     }
 
-    /// Returns findings about fields of an object's pod and Service specs that Kubernetes does not have. It drops those of
-    /// pods. A Service with one is not created at all, so that is an error, unless the field can be one of a newer
-    /// release of Kubernetes.
+    /// Returns a finding for each field in an object's Pod and Service specs that Kubernetes does not have. The API server drops
+    /// such fields of Pods, but refuses a Service with one. The latter is therefore an error, unless the field may exist in a
+    /// newer release of Kubernetes.
     pub(crate) fn of_kubernetes(&self, kind: DaskKind, object: &Value) -> Vec<Finding> {
         match self.spec(kind, object) {
             Some((schema, spec)) => kubernetes::unknown(kind, schema, spec),
@@ -92,12 +92,12 @@ impl Fields {
     }
 }
 
-/// Where a field is. It is written out only where there is something to say, which is seldom.
+/// Path of a field. It is formatted only for findings, which are rare.
 #[derive(Clone, Copy)]
 enum Path<'a> {
     Root(&'a str),
     Field(&'a Path<'a>, &'a str),
-    /// A key of a map, which people choose.
+    /// A key of a map, which the author chooses.
     Key(&'a Path<'a>, &'a str),
     Item(&'a Path<'a>, usize),
 }
@@ -120,12 +120,12 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// Whether a part is kept whatever stands in it, as Kubernetes' own parts are.
+/// Returns true if the API server stores unknown fields of this object, as it does for the Pod and Service specs.
 fn preserves_unknown(schema: &Value) -> bool {
     schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true))
 }
 
-/// The fields that the schema of an object names; none for a map, and for what is no object.
+/// Returns the fields that the schema of an object declares; `None` for a map, and if the schema is not of an object.
 fn properties(schema: &Value) -> Option<&Map<String, Value>> {
     schema.get("properties").and_then(Value::as_object)
 }
@@ -134,12 +134,13 @@ fn names(known: &Map<String, Value>) -> impl Iterator<Item = &str> {
     known.keys().map(String::as_str)
 }
 
-/// Collects the fields that are unknown in `value`. A value of a wrong type is left to the components, which say more about it.
+/// Collects the unknown fields in `value`. Values of an invalid type are left to the components, whose messages are more
+/// specific.
 fn walk(
     schema: &Value,
     value: &Value,
     path: Path<'_>,
-    around: Option<&Scope<'_>>,
+    enclosing: Option<&Scope<'_>>,
     findings: &mut Vec<Finding>,
 ) {
     if preserves_unknown(schema) {
@@ -152,14 +153,14 @@ fn walk(
         path: &path,
         known,
         given,
-        around,
+        enclosing,
     };
     for (name, value) in given {
         let field = Path::Field(&path, name);
         match known.get(name) {
             Some(schema) => walk(schema, value, field, Some(&scope), findings),
             None => {
-                let advice = (findings.len() < MOST)
+                let advice = (findings.len() < MAX_FINDINGS)
                     .then(|| place::advice(name, &scope))
                     .flatten();
                 let advice = advice
@@ -174,7 +175,7 @@ fn walk(
     }
 }
 
-/// Removes nulls as the API server does: from fields and values of maps that are not `nullable`, but not from lists.
+/// Removes nulls as the API server does: fields and map values that are not `nullable`, but not items of lists.
 fn prune_nulls(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(given) => {
@@ -183,7 +184,7 @@ fn prune_nulls(schema: &Value, value: &mut Value) {
                 field.or_else(|| {
                     schema
                         .get("additionalProperties")
-                        .filter(|of_all| of_all.is_object())
+                        .filter(|values| values.is_object())
                 })
             };
             given.retain(|name, value| {
@@ -203,25 +204,25 @@ fn prune_nulls(schema: &Value, value: &mut Value) {
     }
 }
 
-/// The word that another one is most probably a mistake for.
-fn alike<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    if word.len() > LONGEST {
+/// Returns the known word that `word` is most likely a misspelling of; `None` if no word is similar enough.
+fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if word.len() > MAX_WORD_LENGTH {
         return None;
     }
-    let likeness = |other: &str| {
+    let similarity = |other: &str| {
         strsim::normalized_damerau_levenshtein(&word.to_ascii_lowercase(), &other.to_ascii_lowercase())
     };
-    let known = known.into_iter().map(|other| (likeness(other), other));
-    let alike = known.filter(|(likeness, _)| *likeness >= ALIKE);
-    alike
+    let known = known.into_iter().map(|other| (similarity(other), other));
+    let similar = known.filter(|(similarity, _)| *similarity >= MIN_SIMILARITY);
+    similar
         .max_by(|one, other| one.0.total_cmp(&other.0))
         .map(|(_, other)| other)
 }
 
-/// What to write instead of a word that isn't known: the one that is alike, or any of them.
-pub(crate) fn instead<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+/// Returns the advice for an unknown word: the most similar known word, or the list of all known words.
+pub(crate) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<_> = known.into_iter().collect();
-    match alike(word, known.iter().copied()) {
+    match closest(word, known.iter().copied()) {
         Some(other) => format!("did you mean `{other}`?"),
         None => format!("there are {}", known.join(", ")),
     }

@@ -1,23 +1,23 @@
-//! Fields of pods and Services that Kubernetes does not have.
+//! Check for fields in Pod and Service specs that Kubernetes does not have.
 
 use dask_operator_core::parent::DaskKind;
 use dask_operator_runtime::contract::{Finding, Severity};
 use serde_json::{Map, Value};
 
 use super::place::{self, Scope};
-use super::{MOST, Path, preserves_unknown, properties};
+use super::{MAX_FINDINGS, Path, preserves_unknown, properties};
 
-/// How many fields of an object that Kubernetes does not have are named.
-const NAMED: usize = 100;
+/// Maximum number of findings for one object. Further unknown fields are only counted.
+const MAX_NAMED: usize = 100;
 
-/// Returns findings about the fields of Kubernetes' own parts of a spec that are in none of their schemas.
+/// Returns a finding for each field of the Pod and Service specs within `spec` that is not in their schema.
 pub(super) fn unknown(kind: DaskKind, schema: &Value, spec: &Value) -> Vec<Finding> {
     let mut walk = Walk {
         kind,
         findings: Vec::new(),
         more: 0,
     };
-    walk.value(schema, spec, Path::Root("spec"), Place::Ours, None);
+    walk.value(schema, spec, Path::Root("spec"), Owner::Dask, None);
     if walk.more > 0 {
         walk.findings.push(Finding {
             severity: Severity::Warning,
@@ -28,19 +28,19 @@ pub(super) fn unknown(kind: DaskKind, schema: &Value, spec: &Value) -> Vec<Findi
     walk.findings
 }
 
-/// Whose schema a part of a spec has.
+/// Resource that a part of a spec belongs to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Ours,
+enum Owner {
+    Dask,
     Pod,
     Service,
 }
 
-/// Collects fields within Kubernetes' own parts that are in none of their schemas.
+/// Collects fields of the Pod and Service specs that are not in their schema.
 struct Walk {
     kind: DaskKind,
     findings: Vec<Finding>,
-    /// How many there are beside those.
+    /// Number of unknown fields without a finding of their own.
     more: usize,
 }
 
@@ -50,24 +50,24 @@ impl Walk {
         schema: &Value,
         value: &Value,
         path: Path<'_>,
-        place: Place,
-        around: Option<&Scope<'_>>,
+        owner: Owner,
+        enclosing: Option<&Scope<'_>>,
     ) {
         let preserves = preserves_unknown(schema);
-        // What a Service does not have is looked for in the Service only.
-        let (place, around) = match (place, path) {
-            (Place::Ours, Path::Field(_, "service")) if preserves => (Place::Service, None),
-            (Place::Ours, _) if preserves => (Place::Pod, around),
-            _ => (place, around),
+        // Advice for a field of a Service covers the Service only, not the objects that enclose it.
+        let (owner, enclosing) = match (owner, path) {
+            (Owner::Dask, Path::Field(_, "service")) if preserves => (Owner::Service, None),
+            (Owner::Dask, _) if preserves => (Owner::Pod, enclosing),
+            _ => (owner, enclosing),
         };
         match value {
             Value::Array(items) => {
                 for (at, item) in items.iter().enumerate() {
-                    self.value(&schema["items"], item, Path::Item(&path, at), place, around);
+                    self.value(&schema["items"], item, Path::Item(&path, at), owner, enclosing);
                 }
             }
             Value::Object(given) => {
-                // Without properties it is a map, or anything.
+                // A schema without properties is of a map, or allows anything.
                 let Some(known) = properties(schema) else {
                     return;
                 };
@@ -75,16 +75,16 @@ impl Walk {
                     path: &path,
                     known,
                     given,
-                    around,
+                    enclosing,
                 };
                 for (name, value) in given {
                     let field = Path::Field(&path, name);
-                    match (known.get(name), place) {
-                        (Some(schema), _) => self.value(schema, value, field, place, Some(&scope)),
-                        (None, Place::Ours) => {}
-                        (None, _) if self.findings.len() == NAMED => self.more += 1,
-                        (None, Place::Pod) => self.of_pod(field, name, value, &scope),
-                        (None, Place::Service) => self.of_service(field, name, &scope),
+                    match (known.get(name), owner) {
+                        (Some(schema), _) => self.value(schema, value, field, owner, Some(&scope)),
+                        (None, Owner::Dask) => {}
+                        (None, _) if self.findings.len() == MAX_NAMED => self.more += 1,
+                        (None, Owner::Pod) => self.of_pod(field, name, value, &scope),
+                        (None, Owner::Service) => self.of_service(field, name, &scope),
                     }
                 }
             }
@@ -92,7 +92,7 @@ impl Walk {
         }
     }
 
-    fn say(&mut self, severity: Severity, field: Path<'_>, message: String) {
+    fn report(&mut self, severity: Severity, field: Path<'_>, message: String) {
         self.findings.push(Finding {
             severity,
             field: field.to_string(),
@@ -100,41 +100,43 @@ impl Walk {
         });
     }
 
+    /// Reports a field that a Pod spec does not have.
     fn of_pod(&mut self, field: Path<'_>, name: &str, value: &Value, scope: &Scope<'_>) {
         let is_list = value.as_array().is_some_and(|items| !items.is_empty());
         if name == "ephemeralContainers" && is_list && scope.known.contains_key("containers") {
             let message = "a Pod can't be created with it: write the containers in `containers` or `initContainers`; \
                            `kubectl debug` adds one to a Pod that runs";
-            return self.say(Severity::Error, field, message.to_owned());
+            return self.report(Severity::Error, field, message.to_owned());
         }
-        let advice = (self.findings.len() < MOST)
+        let advice = (self.findings.len() < MAX_FINDINGS)
             .then(|| place::advice(name, scope))
             .flatten()
             .unwrap_or_else(|| "`kubectl explain` says which there are".to_owned());
-        // Kubernetes takes a volume that says nothing for an `emptyDir`.
+        // Kubernetes makes a volume without a source an `emptyDir`.
         if scope.is_item_of("volumes") && is_without_source(scope.known, scope.given) {
             let message = format!(
                 "Kubernetes has no such field and drops it, so that the volume is an empty directory; {advice}"
             );
-            return self.say(Severity::Mistake, field, message);
+            return self.report(Severity::Mistake, field, message);
         }
         let message = format!("Kubernetes has no such field and drops it; {advice}");
-        self.say(Severity::Warning, field, message);
+        self.report(Severity::Warning, field, message);
     }
 
+    /// Reports a field that a Service spec does not have.
     fn of_service(&mut self, field: Path<'_>, name: &str, scope: &Scope<'_>) {
         let advice = self
-            .beside_a_service(name, scope)
-            .or_else(|| of_its_ports(name, scope))
+            .outside_of_service_spec(name, scope)
+            .or_else(|| advice_port_field(name, scope))
             .or_else(|| place::advice(name, scope))
-            .or_else(|| of_the_service(name, scope));
+            .or_else(|| advice_service_field(name, scope));
         match advice {
-            Some(advice) => self.say(
+            Some(advice) => self.report(
                 Severity::Error,
                 field,
                 format!("a Service has no such field in its spec, and would not be created with it: {advice}"),
             ),
-            None => self.say(
+            None => self.report(
                 Severity::Warning,
                 field,
                 "this release knows no such field of a Service; where the API server knows none either, the Service is not \
@@ -144,8 +146,8 @@ impl Walk {
         }
     }
 
-    /// What to do with a name that no spec of a Service has, because it belongs to something else.
-    fn beside_a_service(&self, name: &str, scope: &Scope<'_>) -> Option<String> {
+    /// Returns the advice for a name that belongs to another object than the spec of a Service; `None` for other names.
+    fn outside_of_service_spec(&self, name: &str, scope: &Scope<'_>) -> Option<String> {
         let of_cluster = match self.kind {
             DaskKind::Job => "spec.cluster.metadata",
             _ => "metadata",
@@ -165,7 +167,7 @@ impl Walk {
             "ingress" => "an Ingress is a resource of its own: create one for the Service, which is called as the cluster is, \
                           with `-scheduler` behind it"
                 .to_owned(),
-            // Fields are single words; this is the key of a map, as `app.kubernetes.io/name`.
+            // Field names are single words. A name with such characters is the key of a map, such as `app.kubernetes.io/name`.
             _ if name.contains(['.', '/', '-']) => {
                 format!("labels stand in a map such as `selector`, as `selector: {{{name}: …}}`")
             }
@@ -174,8 +176,8 @@ impl Walk {
     }
 }
 
-/// Where a field of a Service's ports belongs that stands beside them.
-fn of_its_ports(name: &str, scope: &Scope<'_>) -> Option<String> {
+/// Returns the advice for a field of a Service's ports that was written in the spec; `None` if ports have no such field.
+fn advice_port_field(name: &str, scope: &Scope<'_>) -> Option<String> {
     let of_port = properties(scope.known.get("ports")?.get("items")?)?;
     of_port.contains_key(name).then(|| {
         format!(
@@ -185,14 +187,15 @@ fn of_its_ports(name: &str, scope: &Scope<'_>) -> Option<String> {
     })
 }
 
-/// Where a field of the Service belongs that stands in one of its ports.
-fn of_the_service(name: &str, scope: &Scope<'_>) -> Option<String> {
-    let service = std::iter::successors(scope.around, |scope| scope.around).last()?;
+/// Returns the advice for a field of the Service spec that was written in an object within it; `None` if the spec has no such
+/// field.
+fn advice_service_field(name: &str, scope: &Scope<'_>) -> Option<String> {
+    let service = std::iter::successors(scope.enclosing, |scope| scope.enclosing).last()?;
     let is_known = service.known.contains_key(name);
     is_known.then(|| format!("did you mean `{}.{name}`?", service.path))
 }
 
-/// Whether nothing that is known of a volume is given but its name.
+/// Returns true if a volume has no known field other than its name.
 fn is_without_source(known: &Map<String, Value>, given: &Map<String, Value>) -> bool {
     let mut others = known.keys().filter(|name| *name != "name");
     others.all(|name| given.get(name).is_none_or(Value::is_null))

@@ -1,16 +1,16 @@
-//! Where a field belongs that its object does not have.
+//! Advice for unknown fields: finds the object in which the field belongs.
 
 use serde_json::{Map, Value};
 
-use super::{LONGEST, Path, alike, names, properties};
+use super::{MAX_WORD_LENGTH, Path, closest, names, properties};
 
-/// How many levels below an object a field is looked for.
-const DEPTH: usize = 3;
+/// Maximum number of levels below an object that are searched for a field.
+const MAX_DEPTH: usize = 3;
 
-/// How many places are named for one field. More of them say nothing.
-const PLACES: usize = 3;
+/// Maximum number of candidates that one advice names. A longer list does not help.
+const MAX_CANDIDATES: usize = 3;
 
-/// Names that so many objects have that one far away is no place for a field, nor is one that is spelt in another way.
+/// Names that many objects have. For these, a field of a distant object is no candidate, nor is one with another spelling.
 const GENERIC: [&str; 10] = [
     "apiVersion",
     "items",
@@ -24,21 +24,22 @@ const GENERIC: [&str; 10] = [
     "value",
 ];
 
-/// Names that people give fields, and what these are called.
-const SHORT: [(&str, &str); 1] = [("pvc", "persistentVolumeClaim")];
+/// Abbreviations of field names, each with the full name.
+const ABBREVIATIONS: [(&str, &str); 1] = [("pvc", "persistentVolumeClaim")];
 
-/// An object on the way down, and those that it is in.
+/// An object of the manifest, with the objects that enclose it.
 pub(super) struct Scope<'a> {
     pub(super) path: &'a Path<'a>,
     /// The schemas of its fields.
     pub(super) known: &'a Map<String, Value>,
-    /// What stands in it.
+    /// The fields that the manifest sets.
     pub(super) given: &'a Map<String, Value>,
-    pub(super) around: Option<&'a Scope<'a>>,
+    /// The object that contains this one; `None` for the outermost one.
+    pub(super) enclosing: Option<&'a Scope<'a>>,
 }
 
 impl Scope<'_> {
-    /// Whether the object is an item of a list of this name.
+    /// Returns true if the object is an item of a list of this name.
     pub(super) fn is_item_of(&self, list: &str) -> bool {
         matches!(self.path, Path::Item(Path::Field(_, name), _) if *name == list)
     }
@@ -48,16 +49,16 @@ impl Scope<'_> {
     }
 }
 
-/// A place for a field.
-struct Found {
+/// A field that the author of an unknown field may have meant.
+struct Candidate {
     path: String,
-    /// How many levels below the object it is.
+    /// Number of levels below the object of the unknown field.
     level: usize,
-    /// Whether something stands there already.
-    is_taken: bool,
+    /// True if the manifest sets the field already.
+    is_set: bool,
 }
 
-/// Returns what to do about a field that is unknown in `scope`, as `did you mean …?`; none where nothing is like it.
+/// Returns the advice for a field that is unknown in `scope`, such as `did you mean …?`; `None` if no field resembles it.
 pub(super) fn advice(name: &str, scope: &Scope<'_>) -> Option<String> {
     if name == "template" {
         if scope.known.contains_key("containers") {
@@ -74,46 +75,46 @@ pub(super) fn advice(name: &str, scope: &Scope<'_>) -> Option<String> {
         ));
     }
     let other = renamed(name, scope.path, scope.known);
-    let is_taken = |other: &str| scope.given.contains_key(other);
-    if let Some(other) = other.filter(|other| !is_taken(other)) {
+    let is_set = |other: &str| scope.given.contains_key(other);
+    if let Some(other) = other.filter(|other| !is_set(other)) {
         return Some(format!("did you mean `{other}`?"));
     }
-    let places = [
-        of_resources(name, scope),
-        within(name, scope),
-        joined(name, scope),
-        further_up(name, scope),
+    let searches = [
+        in_resources(name, scope),
+        in_given_objects(name, scope),
+        without_prefix(name, scope),
+        in_enclosing(name, scope),
         nearest(below(name, scope)),
-        beside(name, scope),
+        below_enclosing(name, scope),
     ];
-    let is_free = |places: &&Vec<Found>| places.iter().any(|place| !place.is_taken);
-    if let Some(places) = places.iter().find(is_free) {
-        let places = places.iter().filter(|place| !place.is_taken);
-        let places: Vec<String> = places.map(|place| format!("`{}`", place.path)).collect();
-        return Some(format!("did you mean {}?", places.join(" or ")));
+    let has_unset = |candidates: &&Vec<Candidate>| candidates.iter().any(|candidate| !candidate.is_set);
+    if let Some(candidates) = searches.iter().find(has_unset) {
+        let unset = candidates.iter().filter(|candidate| !candidate.is_set);
+        let paths: Vec<String> = unset.map(|candidate| format!("`{}`", candidate.path)).collect();
+        return Some(format!("did you mean {}?", paths.join(" or ")));
     }
-    let already = |place: &str| format!("did you mean `{place}`, which is there already?");
+    let already = |path: &str| format!("did you mean `{path}`, which is there already?");
     if let Some(other) = other {
         return Some(already(other));
     }
-    if let Some(place) = places.iter().flatten().next() {
-        return Some(already(&place.path));
+    if let Some(candidate) = searches.iter().flatten().next() {
+        return Some(already(&candidate.path));
     }
-    let free = names(scope.known).filter(|other| !is_taken(other));
-    match alike(name, free) {
+    let unset = names(scope.known).filter(|other| !is_set(other));
+    match closest(name, unset) {
         Some(other) => Some(format!("did you mean `{other}`?")),
-        None => alike(name, names(scope.known)).map(already),
+        None => closest(name, names(scope.known)).map(already),
     }
 }
 
-/// Returns the field of an object at `path` that `name` is another name of.
+/// Returns the field of the object at `path` that `name` is another name for; `None` if there is none.
 pub(super) fn renamed<'a>(name: &str, path: &Path<'_>, known: &'a Map<String, Value>) -> Option<&'a str> {
-    let short = SHORT.iter().find(|(short, _)| *short == name);
-    let spelt = short.map_or(name, |(_, long)| *long);
-    if let Some(other) = names(known).find(|other| same(spelt, other)) {
+    let abbreviation = ABBREVIATIONS.iter().find(|(short, _)| *short == name);
+    let full = abbreviation.map_or(name, |(_, long)| *long);
+    if let Some(other) = names(known).find(|other| is_same_name(full, other)) {
         return Some(other);
     }
-    // `name` where it is called `claimName`, and the other way round.
+    // `name` in place of a field such as `claimName`.
     if name == "name" {
         let mut others = names(known).filter(|other| other.ends_with("Name"));
         return others.next().filter(|_| others.next().is_none());
@@ -122,20 +123,20 @@ pub(super) fn renamed<'a>(name: &str, path: &Path<'_>, known: &'a Map<String, Va
         Path::Field(_, own) | Path::Item(Path::Field(_, own), _) => *own,
         _ => return None,
     };
-    // `secretName` in a `secretRef`.
+    // `secretName` in place of the `name` of a `secretRef`.
     if let Some(stem) = name.strip_suffix("Name")
         && own.starts_with(stem)
         && known.contains_key("name")
     {
         return names(known).find(|other| *other == "name");
     }
-    // `serviceType` in a `service`.
-    let rest = rest(name, own)?;
-    names(known).find(|other| same(&rest, other))
+    // `serviceType` in place of the `type` of a `service`.
+    let rest = strip_word(name, own)?;
+    names(known).find(|other| is_same_name(&rest, other))
 }
 
-/// Whether two names are one, but for case, underscores and a plural.
-fn same(one: &str, other: &str) -> bool {
+/// Returns true if two names are equal apart from case, underscores, dashes and a plural `s`.
+fn is_same_name(one: &str, other: &str) -> bool {
     let plain = |name: &str| {
         let mut plain: String = name
             .chars()
@@ -147,99 +148,103 @@ fn same(one: &str, other: &str) -> bool {
         }
         plain
     };
-    one == other || (one.len() <= LONGEST && plain(one) == plain(other))
+    one == other || (one.len() <= MAX_WORD_LENGTH && plain(one) == plain(other))
 }
 
-/// What `name` says after the word `first`, as a name of its own: `type` of `serviceType`.
-fn rest(name: &str, first: &str) -> Option<String> {
+/// Returns the part of `name` after the word `first` as a field name, such as `type` for `serviceType`; `None` if `name` does
+/// not begin with that word.
+fn strip_word(name: &str, first: &str) -> Option<String> {
     let rest = name.strip_prefix(first)?;
     let mut letters = rest.chars();
     let capital = letters.next().filter(char::is_ascii_uppercase)?;
     Some(format!("{}{}", capital.to_ascii_lowercase(), letters.as_str()))
 }
 
-/// Kinds of resources beside the maps that they stand in.
-fn of_resources(name: &str, scope: &Scope<'_>) -> Vec<Found> {
-    let is_kind = matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.contains('/');
-    if !is_kind {
+/// Returns candidates for a resource such as `cpu` that was written next to `limits` and `requests`.
+fn in_resources(name: &str, scope: &Scope<'_>) -> Vec<Candidate> {
+    let is_resource = matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.contains('/');
+    if !is_resource {
         return Vec::new();
     }
     let maps = ["limits", "requests"].into_iter();
     let maps = maps.filter(|map| scope.known.contains_key(*map));
-    let found = |map: &str| Found {
+    let candidate = |map: &str| Candidate {
         path: format!("{}.{map}.{name}", scope.path),
         level: 1,
-        is_taken: scope.given.get(map).is_some_and(|map| map.get(name).is_some()),
+        is_set: scope.given.get(map).is_some_and(|map| map.get(name).is_some()),
     };
-    maps.map(found).collect()
+    maps.map(candidate).collect()
 }
 
-/// A field of an object that is given beside it.
-fn within(name: &str, scope: &Scope<'_>) -> Vec<Found> {
+/// Returns candidates of this name in the objects that the manifest sets in `scope`.
+fn in_given_objects(name: &str, scope: &Scope<'_>) -> Vec<Candidate> {
     let mut found = Vec::new();
     for (part, schema) in scope.known {
         if let (Some(known), Some(Value::Object(given))) = (properties(schema), scope.given.get(part)) {
             let path = format!("{}.{part}", scope.path);
-            fields(name, known, Some(given), &path, 1, &mut found);
+            collect(name, known, Some(given), &path, 1, &mut found);
         }
     }
     limited(found)
 }
 
-/// A name that begins with the one of an object: `service.type` for `serviceType`, `secret.secretName` for `secretName`.
-fn joined(name: &str, scope: &Scope<'_>) -> Vec<Found> {
+/// Returns candidates for a name that begins with the name of an object: `service.type` for `serviceType`, and
+/// `secret.secretName` for `secretName`.
+fn without_prefix(name: &str, scope: &Scope<'_>) -> Vec<Candidate> {
     let mut found = Vec::new();
     for (part, schema) in scope.known {
-        let (Some(rest), Some(known)) = (rest(name, part), properties(schema)) else {
+        let (Some(rest), Some(known)) = (strip_word(name, part), properties(schema)) else {
             continue;
         };
         let given = scope.given.get(part).and_then(Value::as_object);
         let path = format!("{}.{part}", scope.path);
-        fields(&rest, known, given, &path, 1, &mut found);
-        fields(name, known, given, &path, 1, &mut found);
+        collect(&rest, known, given, &path, 1, &mut found);
+        collect(name, known, given, &path, 1, &mut found);
     }
     limited(found)
 }
 
-/// The field of this name in the nearest object around this one that does not have it yet.
-fn further_up(name: &str, scope: &Scope<'_>) -> Vec<Found> {
+/// Returns the field of this name in the nearest enclosing object in which it is not set yet. If it is set in all of them, it
+/// returns all of these fields.
+fn in_enclosing(name: &str, scope: &Scope<'_>) -> Vec<Candidate> {
     let mut found = Vec::new();
     let mut in_list = scope.is_item();
-    let mut around = scope.around;
-    while let Some(outer) = around {
+    let mut enclosing = scope.enclosing;
+    while let Some(outer) = enclosing {
         if !(in_list && GENERIC.contains(&name)) {
             let path = outer.path.to_string();
             let mut here = Vec::new();
-            fields(name, outer.known, Some(outer.given), &path, 0, &mut here);
-            if here.iter().any(|place| !place.is_taken) {
+            collect(name, outer.known, Some(outer.given), &path, 0, &mut here);
+            if here.iter().any(|candidate| !candidate.is_set) {
                 return here;
             }
             found.extend(here);
         }
         in_list |= outer.is_item();
-        around = outer.around;
+        enclosing = outer.enclosing;
     }
     found
 }
 
-/// The field of this name below the nearest object around this one. What is the whole resource's has too much below it.
-fn beside(name: &str, scope: &Scope<'_>) -> Vec<Found> {
+/// Returns candidates of this name below the nearest enclosing object that has any. The outermost object is left out, because
+/// too many fields are below it.
+fn below_enclosing(name: &str, scope: &Scope<'_>) -> Vec<Candidate> {
     if GENERIC.contains(&name) {
         return Vec::new();
     }
-    let mut around = scope.around;
-    while let Some(outer) = around.filter(|outer| outer.around.is_some()) {
+    let mut enclosing = scope.enclosing;
+    while let Some(outer) = enclosing.filter(|outer| outer.enclosing.is_some()) {
         let found = nearest(below(name, outer));
         if !found.is_empty() {
             return found;
         }
-        around = outer.around;
+        enclosing = outer.enclosing;
     }
     Vec::new()
 }
 
-/// All fields of this name below an object; those directly below it where many have such a field.
-fn below(name: &str, scope: &Scope<'_>) -> Vec<Found> {
+/// Returns all candidates of this name below an object. For a generic name, it returns those on the first level only.
+fn below(name: &str, scope: &Scope<'_>) -> Vec<Candidate> {
     let mut found = Vec::new();
     descend(
         name,
@@ -250,21 +255,22 @@ fn below(name: &str, scope: &Scope<'_>) -> Vec<Found> {
         &mut found,
     );
     if GENERIC.contains(&name) {
-        found.retain(|place| place.level == 1);
+        found.retain(|candidate| candidate.level == 1);
     }
     found
 }
 
-/// Looks into the objects that an object can have, and into the first of a pod's containers, but into no other list.
+/// Adds candidates from the objects that an object can have, and from the first container of a Pod. Other lists are not
+/// searched.
 fn descend(
     name: &str,
     known: &Map<String, Value>,
     given: Option<&Map<String, Value>>,
     path: &str,
     level: usize,
-    found: &mut Vec<Found>,
+    found: &mut Vec<Candidate>,
 ) {
-    if level > DEPTH {
+    if level > MAX_DEPTH {
         return;
     }
     for (part, schema) in known {
@@ -279,43 +285,47 @@ fn descend(
         };
         if let Some(known) = properties(schema) {
             let given = value.and_then(Value::as_object);
-            fields(name, known, given, &path, level, found);
+            collect(name, known, given, &path, level, found);
             descend(name, known, given, &path, level + 1, found);
         }
     }
 }
 
-/// Adds the fields of this name that an object has.
-fn fields(
+/// Adds the fields of this name that an object can have.
+fn collect(
     name: &str,
     known: &Map<String, Value>,
     given: Option<&Map<String, Value>>,
     path: &str,
     level: usize,
-    found: &mut Vec<Found>,
+    found: &mut Vec<Candidate>,
 ) {
-    let is_meant = |field: &&str| *field == name || (!GENERIC.contains(&name) && same(name, field));
+    let is_meant = |field: &&str| *field == name || (!GENERIC.contains(&name) && is_same_name(name, field));
     for field in names(known).filter(is_meant) {
-        // Those of the pod are seldom meant where a container has them, too.
+        // A Pod and its containers both have `resources`. Authors seldom mean those of the Pod.
         if field == "resources" && known.contains_key("containers") {
             continue;
         }
-        found.push(Found {
+        found.push(Candidate {
             path: format!("{path}.{field}"),
             level,
-            is_taken: given.is_some_and(|given| given.contains_key(field)),
+            is_set: given.is_some_and(|given| given.contains_key(field)),
         });
     }
 }
 
-/// Those of the places that are nearest; none where there are too many to choose from.
-fn nearest(mut found: Vec<Found>) -> Vec<Found> {
-    let level = found.iter().map(|place| place.level).min();
-    found.retain(|place| Some(place.level) == level);
+/// Returns the candidates on the level nearest to the object; none if there are too many.
+fn nearest(mut found: Vec<Candidate>) -> Vec<Candidate> {
+    let level = found.iter().map(|candidate| candidate.level).min();
+    found.retain(|candidate| Some(candidate.level) == level);
     limited(found)
 }
 
-/// The places; none where there are too many to choose from.
-fn limited(found: Vec<Found>) -> Vec<Found> {
-    if found.len() > PLACES { Vec::new() } else { found }
+/// Returns the candidates; none if there are too many.
+fn limited(found: Vec<Candidate>) -> Vec<Candidate> {
+    if found.len() > MAX_CANDIDATES {
+        Vec::new()
+    } else {
+        found
+    }
 }

@@ -29,13 +29,13 @@ use super::*;
       "spec.scheduler.serviceType: there is no such field; did you mean `spec.scheduler.service.type`?"])]
 #[case::a_deployment(json!({"kind": "DaskCluster", "spec": {"worker": {"template": {"spec": {}}}}}),
     &["spec.worker.template: there is no such field; write its `spec` here"])]
-#[case::what_is_there_already(json!({"kind": "DaskCluster", "spec": {"worker": {}, "workers": {}}}),
+#[case::is_set_already(json!({"kind": "DaskCluster", "spec": {"worker": {}, "workers": {}}}),
     &["spec.workers: there is no such field; did you mean `worker`, which is there already?"])]
 #[case::two(json!({"kind": "DaskWorkerGroup", "spec": {"worker": {"y": 1}, "x": 1}}),
     &["spec.worker.y: ", "spec.x: "])]
 #[case::other_type(json!({"kind": "DaskCluster", "spec": {"worker": [{"wroker": 1}]}}), &[])]
 #[case::other_kind(json!({"kind": "Pod", "spec": {"wroker": 1}}), &[])]
-fn unknown_fields(#[case] object: Value, #[case] expected: &[&str]) {
+fn reports_unknown_fields(#[case] object: Value, #[case] expected: &[&str]) {
     let kind = object["kind"].as_str().and_then(DaskKind::from_kind);
     let findings = kind.map(|kind| Fields::new().unknown(kind, &object));
     let messages: Vec<_> = findings
@@ -120,7 +120,7 @@ fn unknown_fields(#[case] object: Value, #[case] expected: &[&str]) {
 #[case::containers_for_debugging(json!({"worker": {"spec": {"ephemeralContainers": [{"name": "debug"}]}}}),
     &["spec.worker.spec.ephemeralContainers: Error: a Pod can't be created with it: write the containers in `containers` or \
        `initContainers`; `kubectl debug` adds one to a Pod that runs"])]
-#[case::ours(json!({"wroker": 1}), &[])]
+#[case::dask(json!({"wroker": 1}), &[])]
 #[case::service(json!({"scheduler": {"service": {"zzz": 1}}}),
     &["spec.scheduler.service.zzz: this release knows no such field of a Service; where the API server knows none either, the \
        Service is not created"])]
@@ -155,7 +155,7 @@ fn unknown_fields(#[case] object: Value, #[case] expected: &[&str]) {
 #[case::beside_its_ports(json!({"scheduler": {"service": {"ports": [{"port": 8786, "type": "NodePort"}]}}}),
     &["spec.scheduler.service.ports[0].type: Error: a Service has no such field in its spec, and would not be created with it: did \
        you mean `spec.scheduler.service.type`?"])]
-#[case::type_of_a_service_twice(json!({"scheduler": {"service": {"serviceType": "NodePort", "type": "NodePort"}}}),
+#[case::type_of_a_service_is_set_already(json!({"scheduler": {"service": {"serviceType": "NodePort", "type": "NodePort"}}}),
     &["spec.scheduler.service.serviceType: Error: a Service has no such field in its spec, and would not be created with it: did you \
        mean `type`, which is there already?"])]
 #[case::misspelt_in_a_service(json!({"scheduler": {"service": {"ports": [{"targetport": 1}], "sessionAffinty": ""}}}),
@@ -163,7 +163,7 @@ fn unknown_fields(#[case] object: Value, #[case] expected: &[&str]) {
        with it: did you mean `targetPort`?",
       "spec.scheduler.service.sessionAffinty: Error: a Service has no such field in its spec, and would not be created with it: \
        did you mean `sessionAffinity`?"])]
-fn fields_of_kubernetes(#[case] spec: Value, #[case] expected: &[&str]) {
+fn reports_unknown_fields_of_kubernetes_objects(#[case] spec: Value, #[case] expected: &[&str]) {
     let object = json!({"kind": "DaskCluster", "spec": spec});
     let found: Vec<_> = Fields::new()
         .of_kubernetes(DaskKind::Cluster, &object)
@@ -177,9 +177,9 @@ fn fields_of_kubernetes(#[case] spec: Value, #[case] expected: &[&str]) {
     assert_eq!(found, expected);
 }
 
-/// An object of the API server has room for hundreds of thousands.
+/// The API server accepts objects with hundreds of thousands of fields.
 #[test]
-fn of_many_fields_some_are_named() {
+fn many_unknown_fields_are_counted_and_only_some_are_named() {
     let many: Map<String, Value> = (0..200_000).map(|i| (format!("f{i}"), json!(0))).collect();
     let object = json!({"kind": "DaskCluster", "spec": {"worker": {"spec": many}}});
     let found = Fields::new().of_kubernetes(DaskKind::Cluster, &object);
@@ -191,8 +191,8 @@ fn of_many_fields_some_are_named() {
 }
 
 #[test]
-fn long_names_are_compared_with_nothing() {
-    // But for its dashes, the second one is a field.
+fn long_names_are_not_compared_with_fields() {
+    // Without its dashes, the second name is a field.
     for name in ["s".repeat(1 << 20), format!("{}hostname", "-".repeat(100))] {
         let object = json!({"kind": "DaskCluster", "spec": {"worker": {"spec": {name: 1}}}});
         let found = Fields::new().of_kubernetes(DaskKind::Cluster, &object);
@@ -201,9 +201,9 @@ fn long_names_are_compared_with_nothing() {
     }
 }
 
-/// Each is compared with each field of a container; of very many, none is meant.
+/// Each unknown name is compared with each field of a container, so that the number of these names is limited.
 #[test]
-fn a_missing_field_is_looked_for_among_some_names() {
+fn a_missing_field_is_compared_with_a_limited_number_of_names() {
     let missing = |others: usize| {
         let mut container: Map<String, Value> = (0..others).map(|i| (format!("f{i}"), json!(0))).collect();
         container.insert("nmae".to_owned(), json!("a"));
@@ -212,26 +212,26 @@ fn a_missing_field_is_looked_for_among_some_names() {
         found[0].message.clone()
     };
     assert_eq!(
-        missing(MOST - 1),
+        missing(MAX_FINDINGS - 1),
         "it is missing: write `name` in place of `nmae`"
     );
-    assert_eq!(missing(MOST), "it is missing: write text");
+    assert_eq!(missing(MAX_FINDINGS), "it is missing: write text");
 }
 
 #[rstest]
 #[case::fine(json!({"suspend": true, "schedulerUpdate": "Recreate", "worker": {"replicas": 0, "updateStrategy": {"maxSurge": "5%"}}}), &[])]
 #[case::nothing(json!({"suspend": null, "worker": null}), &[])]
-#[case::truth(json!({"suspend": "yes"}), &["spec.suspend: \"yes\" can't be used: write `true` or `false`, without quotes"])]
-#[case::word(json!({"schedulerUpdate": "recreate"}),
+#[case::boolean(json!({"suspend": "yes"}), &["spec.suspend: \"yes\" can't be used: write `true` or `false`, without quotes"])]
+#[case::enum_value(json!({"schedulerUpdate": "recreate"}),
     &["spec.schedulerUpdate: \"recreate\" can't be used: write `OnDelete` or `Recreate`"])]
 #[case::number(json!({"worker": {"drainTimeoutSeconds": 1.5}}),
     &["spec.worker.drainTimeoutSeconds: 1.5 can't be used: write a whole number"])]
 #[case::negative(json!({"idleTimeout": -1}), &["spec.idleTimeout: -1 can't be used: write 0 or more"])]
-#[case::either(json!({"worker": {"updateStrategy": {"maxSurge": true}}}),
+#[case::int_or_string(json!({"worker": {"updateStrategy": {"maxSurge": true}}}),
     &["spec.worker.updateStrategy.maxSurge: true can't be used: write a whole number or text"])]
 #[case::an_object(json!({"worker": [1]}), &["spec.worker: [1] can't be used: write an object"])]
 #[case::large(json!({"worker": {"replicas": 2_147_483_648_u64}}), &[])]
-fn values_of_our_fields(#[case] spec: Value, #[case] expected: &[&str]) {
+fn reports_invalid_values_of_dask_fields(#[case] spec: Value, #[case] expected: &[&str]) {
     let object = json!({"kind": "DaskCluster", "spec": spec});
     let found: Vec<_> = Fields::new()
         .values(DaskKind::Cluster, &object)
@@ -242,7 +242,7 @@ fn values_of_our_fields(#[case] spec: Value, #[case] expected: &[&str]) {
 }
 
 #[test]
-fn greatest_values_of_our_fields() {
+fn reports_values_above_the_maximum() {
     let object = json!({"kind": "DaskAutoscaler", "spec": {"scaleUp": {"windowSeconds": 3601}}});
     let found = Fields::new().values(DaskKind::Autoscaler, &object);
     assert_eq!(found.len(), 1, "{found:?}");
@@ -250,11 +250,11 @@ fn greatest_values_of_our_fields() {
     assert_eq!(found[0].message, "3601 can't be used: write 3600 or less");
 }
 
-/// In the pod of a worker whose container has a name.
+/// Values in the Pod spec of a worker that has one container.
 #[rstest]
 #[case::fine(json!({"terminationGracePeriodSeconds": 30.0, "nodeSelector": {"gpu": "yes"}, "volumes": [{"name": "a", "emptyDir":
     {"sizeLimit": "1Gi"}}, {"name": "b", "emptyDir": {"sizeLimit": 1}}], "fieldOfTheFuture": 1, "imagePullSecrets": [null]}), &[])]
-#[case::truth(json!({"hostNetwork": "true"}), &["hostNetwork: \"true\" can't be used: write `true` or `false`, without quotes"])]
+#[case::boolean(json!({"hostNetwork": "true"}), &["hostNetwork: \"true\" can't be used: write `true` or `false`, without quotes"])]
 #[case::number(json!({"terminationGracePeriodSeconds": "60"}),
     &["terminationGracePeriodSeconds: \"60\" is text, and must be a number: write 60 without quotes"])]
 #[case::unit(json!({"terminationGracePeriodSeconds": "60s"}),
@@ -285,16 +285,16 @@ fn greatest_values_of_our_fields() {
       "initContainers[0].volumeMounts[0].name: it is missing: write text"])]
 #[case::missing_under_another_name(json!({"volumes": [{"name": "a", "persistentVolumeClaim": {"name": "data"}}]}),
     &["volumes[0].persistentVolumeClaim.claimName: it is missing: write `claimName` in place of `name`"])]
-#[case::twice(json!({"initContainers": [{"name": "i", "ports": [{"containerPort": 1}, {"containerPort": 1, "protocol": "UDP"},
+#[case::duplicate(json!({"initContainers": [{"name": "i", "ports": [{"containerPort": 1}, {"containerPort": 1, "protocol": "UDP"},
     {"containerPort": 1, "protocol": "TCP"}]}]}),
     &["initContainers[0].ports[2]: there is another one with `containerPort: 1` and `protocol: TCP`: take one of them out"])]
-fn values_of_pods(#[case] pod: Value, #[case] expected: &[&str]) {
+fn reports_invalid_values_of_pods(#[case] pod: Value, #[case] expected: &[&str]) {
     let mut pod = pod;
     pod["containers"] = json!([{"name": "w"}]);
     let object = json!({"kind": "DaskCluster", "spec": {"worker": {"spec": pod}}});
     let expected: Vec<_> = expected
         .iter()
-        .map(|said| format!("spec.worker.spec.{said}"))
+        .map(|message| format!("spec.worker.spec.{message}"))
         .collect();
     let found: Vec<_> = Fields::new()
         .values(DaskKind::Cluster, &object)
@@ -307,7 +307,7 @@ fn values_of_pods(#[case] pod: Value, #[case] expected: &[&str]) {
 #[rstest]
 #[case::port(json!({"port": "8786"}), "port: \"8786\" is text, and must be a number: write 8786 without quotes")]
 #[case::no_port(json!({"name": "a"}), "port: it is missing: write a whole number")]
-fn values_of_services(#[case] port: Value, #[case] expected: &str) {
+fn reports_invalid_values_of_services(#[case] port: Value, #[case] expected: &str) {
     let object = json!({"kind": "DaskCluster", "spec": {"scheduler": {"service": {"ports": [port]}}}});
     let found = Fields::new().values(DaskKind::Cluster, &object);
     let found: Vec<_> = found
@@ -318,21 +318,21 @@ fn values_of_services(#[case] port: Value, #[case] expected: &str) {
 }
 
 #[test]
-fn many_values_are_not_all_named() {
+fn the_number_of_errors_about_values_is_limited() {
     let object = json!({"kind": "DaskCluster", "spec": {"worker": {"spec": {"containers": [], "imagePullSecrets": vec![1; 1000]}}}});
     let found = Fields::new().values(DaskKind::Cluster, &object);
-    assert_eq!(found.len(), MOST + 1);
-    assert_eq!(found[MOST].field, "spec");
+    assert_eq!(found.len(), MAX_FINDINGS + 1);
+    assert_eq!(found[MAX_FINDINGS].field, "spec");
 }
 
-/// What a cluster of Kubernetes 1.36 stores of these.
+/// Expected objects are those that a cluster of Kubernetes 1.36 stored.
 #[rstest]
 #[case::field(json!({"worker": null, "idleTimeout": null}), json!({}))]
 #[case::value_of_a_map(json!({"worker": {"metadata": {"labels": {"a": null, "b": "c"}}}}), json!({"worker": {"metadata": {"labels": {"b": "c"}}}}))]
 #[case::in_a_pod(json!({"worker": {"spec": {"containers": [{"name": "w", "env": null}, null]}}}),
     json!({"worker": {"spec": {"containers": [{"name": "w"}, null]}}}))]
 #[case::unknown(json!({"worker": {"spec": {"zzz": null}}}), json!({"worker": {"spec": {"zzz": null}}}))]
-fn nulls_are_removed(#[case] spec: Value, #[case] expected: Value) {
+fn nulls_are_removed_as_by_the_api_server(#[case] spec: Value, #[case] expected: Value) {
     let mut object = json!({"kind": "DaskCluster", "spec": spec});
     Fields::new().prune_nulls(DaskKind::Cluster, &mut object);
     assert_eq!(object["spec"], expected);

@@ -1,4 +1,4 @@
-//! Values that the definition of their field does not allow.
+//! Check for values that the schema of their field does not allow.
 
 use std::collections::HashSet;
 
@@ -6,15 +6,16 @@ use dask_operator_runtime::contract::{Finding, Severity};
 use serde_json::{Map, Value};
 
 use super::place::renamed;
-use super::{MOST, Path, alike, names, preserves_unknown, properties};
+use super::{MAX_FINDINGS, Path, closest, names, preserves_unknown, properties};
 
-/// How long a value can be to stand in a sentence.
-const SHORT: usize = 60;
+/// Maximum length of a value that a message quotes, in bytes.
+const MAX_QUOTED: usize = 60;
 
-/// How many fields of an object are named where it is missing.
-const FEW: usize = 4;
+/// Maximum number of fields for which a message about an object lists the names.
+const MAX_LISTED: usize = 4;
 
-/// Returns an error for each value in a `spec` that its schema does not allow.
+/// Returns an error for each value in a `spec` that its schema does not allow. If there are many, the last error says that
+/// there are more.
 pub(super) fn check(schema: &Value, spec: &Value) -> Vec<Finding> {
     let mut check = Check {
         findings: Vec::new(),
@@ -36,30 +37,32 @@ fn error(field: impl ToString, message: impl Into<String>) -> Finding {
     }
 }
 
+/// Collects errors, up to a maximum number.
 struct Check {
     findings: Vec<Finding>,
+    /// True if errors were left out because there are too many.
     has_more: bool,
 }
 
 impl Check {
-    fn say(&mut self, field: Path<'_>, message: String) {
-        if self.findings.len() < MOST {
+    fn report(&mut self, field: Path<'_>, message: String) {
+        if self.findings.len() < MAX_FINDINGS {
             self.findings.push(error(field, message));
         } else {
             self.has_more = true;
         }
     }
 
-    /// Checks a value and what stands in it. `of_kubernetes` within Kubernetes' own parts: of ours, components say what is
-    /// missing.
+    /// Checks a value and the values within it. `of_kubernetes` is true within Pod and Service specs. Only there, missing fields
+    /// are reported: those of the Dask kinds are left to the components.
     fn value(&mut self, schema: &Value, value: &Value, path: Path<'_>, of_kubernetes: bool) {
-        // A null means that nothing is given.
+        // A null value counts as not set.
         if value.is_null() || self.has_more {
             return;
         }
         let of_kubernetes = of_kubernetes || preserves_unknown(schema);
-        if let Some(message) = misfit(schema, value, of_kubernetes) {
-            return self.say(path, message);
+        if let Some(message) = mismatch(schema, value, of_kubernetes) {
+            return self.report(path, message);
         }
         match value {
             Value::Object(given) => match properties(schema) {
@@ -83,19 +86,19 @@ impl Check {
                 }
             },
             Value::Array(items) => {
-                let Some(of_all) = schema.get("items") else {
+                let Some(item_schema) = schema.get("items") else {
                     return;
                 };
                 for (at, item) in items.iter().enumerate() {
-                    self.value(of_all, item, Path::Item(&path, at), of_kubernetes);
+                    self.value(item_schema, item, Path::Item(&path, at), of_kubernetes);
                 }
-                self.twice(schema, of_all, items, path);
+                self.duplicates(schema, item_schema, items, path);
             }
             _ => {}
         }
     }
 
-    /// Says which fields an object must have and does not have.
+    /// Reports required fields that an object does not have.
     fn missing(
         &mut self,
         schema: &Value,
@@ -110,33 +113,36 @@ impl Check {
                     .get(field)
                     .is_some_and(|schema| schema.get("default").is_some())
             };
-            // A pod's containers: components fill them in, or say why they do not.
+            // The components add the containers of a Pod, or report the reason why they can't.
             let is_filled_in = field == "containers";
             if is_filled_in || given.get(field).is_some_and(|value| !value.is_null()) || has_default() {
                 continue;
             }
-            let means_it = |name: &&str| {
-                let other = renamed(name, &path, known).or_else(|| alike(name, names(known)));
+            let is_meant = |name: &&str| {
+                let other = renamed(name, &path, known).or_else(|| closest(name, names(known)));
                 other == Some(field)
             };
-            let mut others = names(given).filter(|name| !known.contains_key(*name)).take(MOST);
-            let message = match (others.find(means_it), known.get(field)) {
+            let mut others = names(given)
+                .filter(|name| !known.contains_key(*name))
+                .take(MAX_FINDINGS);
+            let message = match (others.find(is_meant), known.get(field)) {
                 (Some(other), _) => format!("it is missing: write `{field}` in place of `{other}`"),
                 (None, Some(schema)) => format!("it is missing: write {}", expected(schema, None)),
                 (None, None) => "it is missing".to_owned(),
             };
-            self.say(Path::Field(&path, field), message);
+            self.report(Path::Field(&path, field), message);
         }
     }
 
-    /// Says which items of a list are the same one, by the fields that tell them apart.
-    fn twice(&mut self, schema: &Value, of_all: &Value, items: &[Value], path: Path<'_>) {
+    /// Reports list items that have the same values in the key fields of the list (`x-kubernetes-list-map-keys`) as an earlier
+    /// item.
+    fn duplicates(&mut self, schema: &Value, item_schema: &Value, items: &[Value], path: Path<'_>) {
         if schema.get("x-kubernetes-list-type").and_then(Value::as_str) != Some("map") {
             return;
         }
         let keys = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array);
         let keys: Vec<&str> = keys.into_iter().flatten().filter_map(Value::as_str).collect();
-        let default = |key: &str| of_all.get("properties")?.get(key)?.get("default");
+        let default = |key: &str| item_schema.get("properties")?.get(key)?.get("default");
         let identity = |item: &Value| {
             let values = keys.iter().map(|key| {
                 let value = item.get(*key).or_else(|| default(key));
@@ -152,7 +158,7 @@ impl Check {
             };
             if seen.contains(&identity) {
                 let message = format!("there is another one with {identity}: take one of them out");
-                self.say(Path::Item(&path, at), message);
+                self.report(Path::Item(&path, at), message);
             } else {
                 seen.insert(identity);
             }
@@ -160,8 +166,8 @@ impl Check {
     }
 }
 
-/// Why a schema does not allow a value, by its type, its words, its smallest or its greatest number.
-fn misfit(schema: &Value, value: &Value, of_kubernetes: bool) -> Option<String> {
+/// Returns the reason why a schema does not allow a value, by its type, enum, minimum or maximum; `None` if it does.
+fn mismatch(schema: &Value, value: &Value, of_kubernetes: bool) -> Option<String> {
     if !is_of_type(schema, value) {
         return Some(wrong_type(schema, value));
     }
@@ -177,7 +183,7 @@ fn misfit(schema: &Value, value: &Value, of_kubernetes: bool) -> Option<String> 
     let number = value.as_f64()?;
     let bound = |name: &str| schema.get(name).and_then(Value::as_f64);
     let (smallest, greatest) = match type_of(schema) {
-        // The definition takes greater ones all the same, but no Pod and no Service is made with them.
+        // The CustomResourceDefinition allows larger numbers too, but the API server refuses a Pod or Service with them.
         ("integer", Some("int32")) if of_kubernetes => (f64::from(i32::MIN), f64::from(i32::MAX)),
         _ => (f64::NEG_INFINITY, f64::INFINITY),
     };
@@ -189,20 +195,20 @@ fn misfit(schema: &Value, value: &Value, of_kubernetes: bool) -> Option<String> 
     (number > most).then(|| format!("{value} can't be used: write {most} or less"))
 }
 
-/// The type that a schema names, and its format.
+/// Returns the type that a schema declares, which is empty if there is none, and its format.
 fn type_of(schema: &Value) -> (&str, Option<&str>) {
     let of = |name: &str| schema.get(name).and_then(Value::as_str);
     (of("type").unwrap_or_default(), of("format"))
 }
 
-/// Whether it takes a whole number or a text.
-fn is_either(schema: &Value) -> bool {
+/// Returns true if the schema allows a whole number or a string.
+fn is_int_or_string(schema: &Value) -> bool {
     schema.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true))
 }
 
 fn is_of_type(schema: &Value, value: &Value) -> bool {
     match type_of(schema).0 {
-        _ if is_either(schema) => is_whole(value) || value.is_string(),
+        _ if is_int_or_string(schema) => is_whole(value) || value.is_string(),
         "boolean" => value.is_boolean(),
         "integer" => is_whole(value),
         "string" => value.is_string(),
@@ -212,15 +218,15 @@ fn is_of_type(schema: &Value, value: &Value) -> bool {
     }
 }
 
-/// Whether a value is a whole number, as the API server sees it: `1.0` is one.
+/// Returns true if a value is a whole number. As for the API server, `1.0` is one.
 fn is_whole(value: &Value) -> bool {
     value.as_f64().is_some_and(|number| number.fract() == 0.0)
 }
 
-/// What is wrong with a value of another type, and what to write instead.
+/// Returns the message for a value of another type than the schema's, with advice.
 fn wrong_type(schema: &Value, value: &Value) -> String {
     match (type_of(schema).0, value) {
-        _ if is_either(schema) => match value {
+        _ if is_int_or_string(schema) => match value {
             Value::Number(number) => {
                 format!(
                     "{number} can't be used: write a whole number, or put it into quotes, as \"{number}\""
@@ -244,10 +250,11 @@ fn wrong_type(schema: &Value, value: &Value) -> String {
     }
 }
 
-/// What a schema takes, as it could be written in place of a value.
+/// Returns a description of the values that a schema allows. `value` is the given value, which determines the example; `None`
+/// if the field is missing.
 fn expected(schema: &Value, value: Option<&Value>) -> String {
     match type_of(schema).0 {
-        _ if is_either(schema) => "a whole number or text".to_owned(),
+        _ if is_int_or_string(schema) => "a whole number or text".to_owned(),
         "boolean" => "`true` or `false`, without quotes".to_owned(),
         "integer" => "a whole number".to_owned(),
         "string" => "text".to_owned(),
@@ -257,6 +264,7 @@ fn expected(schema: &Value, value: Option<&Value>) -> String {
     }
 }
 
+/// Returns the description of an object that a schema allows, for [`expected`].
 fn object(schema: &Value, value: Option<&Value>) -> String {
     let Some(known) = properties(schema) else {
         return match value {
@@ -273,8 +281,8 @@ fn object(schema: &Value, value: Option<&Value>) -> String {
                 None => format!("an object, as `{{name: {text}}}`"),
             }
         }
-        // Of our own objects more is to be known than fits here.
-        Some(_) if preserves_unknown(schema) && (1..=FEW).contains(&known.len()) => {
+        // Objects of the Dask kinds have too many rules for a short message.
+        Some(_) if preserves_unknown(schema) && (1..=MAX_LISTED).contains(&known.len()) => {
             let fields: Vec<String> = names(known).map(|name| format!("`{name}`")).collect();
             format!("an object with {}", fields.join(" or "))
         }
@@ -282,6 +290,7 @@ fn object(schema: &Value, value: Option<&Value>) -> String {
     }
 }
 
+/// Returns the description of a list whose items have the schema `items`, for [`expected`].
 fn list(items: &Value, value: Option<&Value>) -> String {
     match (type_of(items).0, value) {
         ("string", Some(Value::String(line))) if line.split_whitespace().all(is_word) => {
@@ -304,24 +313,24 @@ fn list(items: &Value, value: Option<&Value>) -> String {
     }
 }
 
-/// Whether a text means the same in YAML with and without quotes, and to a shell.
+/// Returns true if a text has the same meaning with and without quotes, both in YAML and in a shell.
 fn is_word(text: &str) -> bool {
     let is_usual = |c: char| c.is_ascii_alphanumeric() || "-_./:=".contains(c);
-    !text.is_empty() && text.len() <= SHORT && text.chars().all(is_usual)
+    !text.is_empty() && text.len() <= MAX_QUOTED && text.chars().all(is_usual)
 }
 
-/// A value for a sentence.
+/// Returns a value as a message quotes it. A long value is replaced with a word such as `this text`.
 fn shown(value: &Value) -> String {
     let written = value.to_string();
     match value {
-        _ if written.len() <= SHORT => written,
+        _ if written.len() <= MAX_QUOTED => written,
         Value::String(_) => "this text".to_owned(),
         Value::Array(_) => "this list".to_owned(),
         _ => "this object".to_owned(),
     }
 }
 
-/// A text without its quotes, or another value as it is.
+/// Returns a string without quotes, and any other value as JSON.
 fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
