@@ -1,11 +1,11 @@
-//! A component's plan, as the gate takes it.
+//! Conversion between the contract's types and the types of the gate, which do not depend on WebAssembly.
 
 use dask_operator_core::names::DASK_API_VERSION;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan;
 use dask_operator_runtime::contract;
 
-/// The same plan in the gate's own types, which know no WebAssembly.
+/// Converts a component's plan into the gate's type.
 #[must_use]
 pub fn plan(plan: contract::Plan) -> plan::Plan {
     plan::Plan {
@@ -32,7 +32,7 @@ pub fn plan(plan: contract::Plan) -> plan::Plan {
     }
 }
 
-/// A Dask kind as the contract has it.
+/// Converts a Dask kind into the contract's type.
 #[must_use]
 pub fn dask_kind(kind: DaskKind) -> contract::ResourceKind {
     contract::ResourceKind {
@@ -41,7 +41,7 @@ pub fn dask_kind(kind: DaskKind) -> contract::ResourceKind {
     }
 }
 
-/// One of the gate's kinds as the contract has it.
+/// Converts a kind from the gate's type into the contract's type.
 #[must_use]
 pub fn contract_kind(kind: &plan::ResourceKind) -> contract::ResourceKind {
     contract::ResourceKind {
@@ -50,7 +50,7 @@ pub fn contract_kind(kind: &plan::ResourceKind) -> contract::ResourceKind {
     }
 }
 
-/// The same kind in the gate's own type.
+/// Converts a kind from the contract's type into the gate's type.
 #[must_use]
 pub fn kind(kind: contract::ResourceKind) -> plan::ResourceKind {
     plan::ResourceKind::new(kind.api_version, kind.kind)
@@ -70,7 +70,7 @@ fn child(child: contract::DesiredChild) -> plan::DesiredChild {
     }
 }
 
-/// The same condition in the gate's own type.
+/// Converts a condition into the gate's type.
 #[must_use]
 pub fn condition(condition: contract::Condition) -> plan::Condition {
     plan::Condition {

@@ -1,5 +1,6 @@
-//! Manifests: files, folders and standard input become objects that know where
-//! they came from.
+//! Reading of manifests from files, folders and standard input. Each object keeps its source.
+//!
+//! Reads files and standard input.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -16,24 +17,24 @@ use crate::yaml;
 /// An object of a manifest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
-    /// Where it stands.
+    /// The source of the object.
     pub source: Source,
     /// The object.
     pub object: Value,
 }
 
-/// Where an object stands.
+/// The file and document that contain an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// The file; `-` for standard input.
     pub file: PathBuf,
-    /// Which of the file's documents, from 1; none where there is one only.
+    /// The number of the document in the file, from 1; `None` if the file has a single document.
     pub document: Option<usize>,
 }
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&name(&self.file))?;
+        f.write_str(&display_name(&self.file))?;
         match self.document {
             Some(number) => write!(f, ", document {number}"),
             None => Ok(()),
@@ -41,36 +42,36 @@ impl fmt::Display for Source {
     }
 }
 
-/// Why a manifest can't be read.
+/// Error of reading a manifest.
 #[derive(Debug, Error)]
 pub enum DocumentError {
-    /// The file or folder.
-    #[error("{}: {error}", name(path))]
+    /// A file or folder can't be read.
+    #[error("{}: {error}", display_name(path))]
     Io {
-        /// Which.
+        /// The path of the file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         #[source]
         error: io::Error,
     },
-    /// What is in it.
-    #[error("{}: {message}", name(path))]
+    /// A file contains invalid YAML or JSON.
+    #[error("{}: {message}", display_name(path))]
     Syntax {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong, with line and column.
+        /// The syntax error, with line and column.
         message: String,
     },
-    /// A folder without manifests.
+    /// A folder contains no manifests.
     #[error("{}: there is no *.yaml, *.yml or *.json in this folder", .0.display())]
     Empty(PathBuf),
-    /// A document that is no object.
+    /// A document is not an object.
     #[error("{0}: a manifest is an object with apiVersion, kind and metadata; this is {1}")]
     NoObject(Source, &'static str),
 }
 
-/// What a file is called in messages.
-fn name(path: &Path) -> String {
+/// Returns the name of a file for messages.
+fn display_name(path: &Path) -> String {
     if path == Path::new("-") {
         "standard input".to_owned()
     } else {
@@ -78,9 +79,10 @@ fn name(path: &Path) -> String {
     }
 }
 
-/// Reads all objects of a file, of a folder and those below it, or of standard
-/// input (`-`). Lists are taken apart, empty documents skipped, and a file that several links
-/// lead to is read once. Goes on after an error, so that one run names them all.
+/// Reads all objects of a file, of a folder and its subfolders, or of standard input (`-`).
+///
+/// Lists are split into their items and empty documents are skipped. A file that several links point to is read once.
+/// Reading continues after an error, so that one run reports all errors.
 pub fn read(path: &Path, stdin: &mut dyn Read) -> (Vec<Document>, Vec<DocumentError>) {
     let mut reader = Reader {
         stdin,
@@ -96,22 +98,23 @@ pub fn read(path: &Path, stdin: &mut dyn Read) -> (Vec<Document>, Vec<DocumentEr
     (reader.documents, reader.errors)
 }
 
-/// What to say of a file in which there is no object.
+/// Returns the message for a file that contains no object.
 #[must_use]
 pub fn nothing(path: &Path) -> String {
-    format!("{}: skipped: there is no object in it", name(path))
+    format!("{}: skipped: there is no object in it", display_name(path))
 }
 
+/// State of one call of [`read`].
 struct Reader<'a> {
     stdin: &'a mut dyn Read,
-    /// Files and folders, wherever the links to them are.
+    /// Canonical paths of the files and folders that have been read.
     seen: HashSet<PathBuf>,
     documents: Vec<Document>,
     errors: Vec<DocumentError>,
 }
 
 impl Reader<'_> {
-    /// Reads a file or folder. Gives how many manifests that are.
+    /// Reads a file or folder. Returns the number of manifests in it.
     fn collect(&mut self, path: &Path) -> Result<usize, DocumentError> {
         let io = |error| DocumentError::Io {
             path: path.to_owned(),
@@ -122,7 +125,7 @@ impl Reader<'_> {
             self.stdin.read_to_end(&mut bytes).map_err(io)?;
             return self.parse(path, bytes);
         }
-        // What is not there is said by whoever reads it.
+        // If the path does not exist, reading it below fails with a message.
         if let Ok(real) = path.canonicalize()
             && !self.seen.insert(real)
         {
@@ -136,7 +139,7 @@ impl Reader<'_> {
             .collect::<Result<Vec<_>, _>>()
             .map_err(io)?;
         entries.sort_by_key(fs::DirEntry::file_name);
-        // A mounted ConfigMap keeps its files in a folder whose name begins with two dots, and has links to them.
+        // A mounted ConfigMap stores its files in a folder whose name begins with two dots, and contains links to them.
         entries.retain(|entry| !entry.file_name().as_encoded_bytes().starts_with(b".."));
         let mut manifests = 0;
         for entry in entries.iter().map(fs::DirEntry::path) {
@@ -153,19 +156,20 @@ impl Reader<'_> {
         Ok(manifests)
     }
 
+    /// Parses the content of a file and adds its objects. Returns the number of manifests, which is 1.
     fn parse(&mut self, path: &Path, bytes: Vec<u8>) -> Result<usize, DocumentError> {
-        let wrong = |message: String| DocumentError::Syntax {
+        let invalid = |message: String| DocumentError::Syntax {
             path: path.to_owned(),
             message,
         };
-        let text = text(bytes).map_err(wrong)?;
-        // JSON is YAML, but its own parser is faster and says better what is wrong.
+        let text = decode(bytes).map_err(invalid)?;
+        // JSON is YAML, but the JSON parser is faster and has better error messages.
         let json = text.trim_start().starts_with('{').then(|| yaml::json(&text));
         let is_json = path.extension().is_some_and(|end| end == "json");
         let documents = match json {
             Some(Ok(documents)) => documents,
-            Some(Err(error)) if is_json => return Err(wrong(error.to_string())),
-            _ => yaml::documents(&text).map_err(|error| wrong(error.to_string()))?,
+            Some(Err(error)) if is_json => return Err(invalid(error.to_string())),
+            _ => yaml::documents(&text).map_err(|error| invalid(error.to_string()))?,
         };
         let several = documents.len() > 1;
         for (i, object) in documents.into_iter().enumerate() {
@@ -173,17 +177,18 @@ impl Reader<'_> {
                 file: path.to_owned(),
                 document: several.then_some(i + 1),
             };
-            self.objects(&source, object);
+            self.add(&source, object);
         }
         Ok(1)
     }
 
-    fn objects(&mut self, source: &Source, object: Value) {
-        let what = match object {
+    /// Adds an object, or the items of a list.
+    fn add(&mut self, source: &Source, object: Value) {
+        let found = match object {
             Value::Null => return,
             Value::Object(mut map) => {
-                match listed(&mut map) {
-                    Some(items) => items.into_iter().for_each(|item| self.objects(source, item)),
+                match list_items(&mut map) {
+                    Some(items) => items.into_iter().for_each(|item| self.add(source, item)),
                     None => self.documents.push(Document {
                         source: source.clone(),
                         object: Value::Object(map),
@@ -196,12 +201,12 @@ impl Reader<'_> {
             Value::Number(_) => "a number",
             Value::Bool(_) => "a boolean",
         };
-        self.errors.push(DocumentError::NoObject(source.clone(), what));
+        self.errors.push(DocumentError::NoObject(source.clone(), found));
     }
 }
 
-/// A file's text, without the mark that says that it is UTF-8.
-fn text(bytes: Vec<u8>) -> Result<String, String> {
+/// Decodes the content of a file as UTF-8 and removes the byte order mark.
+fn decode(bytes: Vec<u8>) -> Result<String, String> {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err("it is UTF-16, as PowerShell writes it: save it as UTF-8".to_owned());
     }
@@ -216,21 +221,21 @@ fn text(bytes: Vec<u8>) -> Result<String, String> {
     Ok(text)
 }
 
-/// The items of a list: of a `List`, or of one of a Dask resource, such as `DaskClusterList`. Those of the latter may
-/// leave out what they are, as for kubectl.
-fn listed(map: &mut Map<String, Value>) -> Option<Vec<Value>> {
+/// Returns the items of a `List` or of a list of a Dask kind, such as `DaskClusterList`; `None` for other objects. Items of the
+/// latter may leave out `apiVersion` and `kind`, as with kubectl.
+fn list_items(map: &mut Map<String, Value>) -> Option<Vec<Value>> {
     let text = |field: &str| map.get(field).and_then(Value::as_str).unwrap_or_default();
     let api_version = text("apiVersion").to_owned();
-    let of = text("kind").strip_suffix("List")?.to_owned();
-    if !of.is_empty() && !api_version.starts_with(DASK_GROUP) {
+    let item_kind = text("kind").strip_suffix("List")?.to_owned();
+    if !item_kind.is_empty() && !api_version.starts_with(DASK_GROUP) {
         return None;
     }
     let mut items = std::mem::take(map.get_mut("items")?.as_array_mut()?);
-    if !of.is_empty() {
+    if !item_kind.is_empty() {
         for item in items.iter_mut().filter_map(Value::as_object_mut) {
             item.entry("apiVersion")
                 .or_insert_with(|| api_version.clone().into());
-            item.entry("kind").or_insert_with(|| of.clone().into());
+            item.entry("kind").or_insert_with(|| item_kind.clone().into());
         }
     }
     Some(items)
@@ -243,7 +248,7 @@ mod tests {
 
     use super::*;
 
-    fn from(text: &str) -> (Vec<Document>, Vec<DocumentError>) {
+    fn read_text(text: &str) -> (Vec<Document>, Vec<DocumentError>) {
         read(Path::new("-"), &mut text.as_bytes())
     }
 
@@ -253,12 +258,12 @@ mod tests {
     #[case::empty_ones("---\nkind: A\n---\n", &["standard input"])]
     #[case::list("kind: List\nitems:\n- kind: A\n- kind: B", &["standard input", "standard input"])]
     #[case::json("{\"kind\": \"A\"}", &["standard input"])]
-    #[case::two_of_json("{\"kind\": \"A\"}\n{\"kind\": \"B\"}", &["standard input, document 1", "standard input, document 2"])]
-    #[case::of_yaml_like_json("{kind: A}", &["standard input"])]
-    #[case::with_a_mark("\u{feff}{\"kind\": \"A\"}", &["standard input"])]
+    #[case::two_json_documents("{\"kind\": \"A\"}\n{\"kind\": \"B\"}", &["standard input, document 1", "standard input, document 2"])]
+    #[case::yaml_like_json("{kind: A}", &["standard input"])]
+    #[case::byte_order_mark("\u{feff}{\"kind\": \"A\"}", &["standard input"])]
     #[case::comments("# nothing\n---\n", &[])]
-    fn objects_know_where_they_came_from(#[case] text: &str, #[case] expected: &[&str]) {
-        let (documents, errors) = from(text);
+    fn objects_have_the_source_that_they_come_from(#[case] text: &str, #[case] expected: &[&str]) {
+        let (documents, errors) = read_text(text);
         assert!(errors.is_empty(), "{errors:?}");
         let sources: Vec<_> = documents
             .iter()
@@ -274,12 +279,12 @@ mod tests {
     #[case::syntax("kind: A\n  b: c", "line 2")]
     #[case::text("just words", "this is a text")]
     #[case::list("- kind: A", "`kind: List`")]
-    #[case::twice(
+    #[case::duplicate_key(
         "kind: A\nkind: B",
         "line 2, column 1: the key `kind` stands here twice: remove one of them"
     )]
-    fn errors_say_where_and_what(#[case] text: &str, #[case] expected: &str) {
-        let (_, errors) = from(text);
+    fn errors_contain_the_line_and_the_problem(#[case] text: &str, #[case] expected: &str) {
+        let (_, errors) = read_text(text);
         assert_eq!(errors.len(), 1, "{errors:?}");
         assert!(
             errors.iter().all(|error| error.to_string().contains(expected)),
@@ -288,14 +293,14 @@ mod tests {
     }
 
     #[rstest]
-    #[case::of_ours("kubernetes.dask.org/v1", "DaskJobList", json!([
+    #[case::dask_kind("kubernetes.dask.org/v1", "DaskJobList", json!([
         {"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskJob"}, {"apiVersion": "v1", "kind": "Pod"}]))]
-    #[case::of_others("v1", "ConfigMapList", json!([{
+    #[case::other_kind("v1", "ConfigMapList", json!([{
         "apiVersion": "v1", "kind": "ConfigMapList", "items": [{}, {"apiVersion": "v1", "kind": "Pod"}]}]))]
-    fn lists_of_our_kinds(#[case] api_version: &str, #[case] kind: &str, #[case] expected: Value) {
+    fn lists_of_dask_kinds_are_split(#[case] api_version: &str, #[case] kind: &str, #[case] expected: Value) {
         let items = json!([{}, {"apiVersion": "v1", "kind": "Pod"}]);
         let (documents, errors) =
-            from(&json!({"apiVersion": api_version, "kind": kind, "items": items}).to_string());
+            read_text(&json!({"apiVersion": api_version, "kind": kind, "items": items}).to_string());
         assert!(errors.is_empty(), "{errors:?}");
         let objects: Vec<_> = documents.into_iter().map(|document| document.object).collect();
         assert_eq!(Value::from(objects), expected);
@@ -303,22 +308,25 @@ mod tests {
 
     #[rstest]
     #[case::utf_16(&[0xff, 0xfe, b'a', 0], "standard input: it is UTF-16")]
-    #[case::utf_16_backwards(&[0xfe, 0xff, 0, b'a'], "standard input: it is UTF-16")]
+    #[case::utf_16_big_endian(&[0xfe, 0xff, 0, b'a'], "standard input: it is UTF-16")]
     #[case::latin_1(b"a: b\nc: gr\xfc", "standard input: line 2: this is no UTF-8 text")]
-    fn other_encodings(#[case] bytes: &[u8], #[case] expected: &str) {
+    fn rejects_other_encodings(#[case] bytes: &[u8], #[case] expected: &str) {
         let (_, errors) = read(Path::new("-"), &mut &*bytes);
-        let said: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        assert!(said.len() == 1 && said[0].starts_with(expected), "{said:?}");
+        let messages: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert!(
+            messages.len() == 1 && messages[0].starts_with(expected),
+            "{messages:?}"
+        );
     }
 
     #[cfg(unix)]
     #[test]
-    fn what_several_links_lead_to_is_read_once() -> io::Result<()> {
+    fn a_file_with_several_links_is_read_once() -> io::Result<()> {
         use std::os::unix::fs::symlink;
 
         let folder = tempfile::tempdir()?;
         let at = |name: &str| folder.path().join(name);
-        // As a ConfigMap is mounted, and a folder that is in itself.
+        // The layout of a mounted ConfigMap, and a folder that contains links to itself.
         fs::create_dir(at("..2026_01_01"))?;
         fs::write(at("..2026_01_01/c.yaml"), "kind: C")?;
         symlink("..2026_01_01", at("..data"))?;
@@ -337,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_empty_manifests_has_some() -> io::Result<()> {
+    fn a_folder_with_an_empty_manifest_is_no_error() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let (_, errors) = read(folder.path(), &mut io::empty());
         assert!(
@@ -351,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_read_in_order_and_errors_do_not_stop_it() -> io::Result<()> {
+    fn folders_are_read_in_order_and_reading_continues_after_an_error() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         fs::create_dir(folder.path().join("sub"))?;
         for (name, text) in [
@@ -373,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_named() {
+    fn an_error_names_the_missing_file() {
         let (_, errors) = read(Path::new("no/such/file.yaml"), &mut io::empty());
         assert!(
             errors

@@ -1,4 +1,4 @@
-//! Who decides what a Dask resource consists of.
+//! Logic plugins, which plan the children of the Dask resources.
 
 use std::error::Error;
 
@@ -6,47 +6,46 @@ use dask_operator_core::parent::DaskKind;
 use dask_operator_runtime::contract::{Answer, Finding, Observation, Plan, ResourceKind};
 use dask_operator_runtime::{Component, Interface};
 
-/// Why logic gave no answer at all.
+/// Error of a call that returned no result, such as a trap or an exceeded limit.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
-/// One of the contract's four logic interfaces. Objects and settings are JSON
-/// texts, as in `wit/`.
+/// One of the contract's four logic interfaces. Objects and settings are JSON strings, as in `wit/`.
 pub trait Logic: Send + Sync {
-    /// The kinds of children that it plans.
+    /// Returns the kinds of children that the plugin plans.
     ///
     /// # Errors
     ///
-    /// When it did not answer.
+    /// Returns an error if the call fails.
     fn child_kinds(&self, settings: &str) -> Result<Vec<ResourceKind>, Failure>;
 
-    /// The object with everything filled in that its author left out.
+    /// Returns the object with default values for the fields that its author left out.
     ///
     /// # Errors
     ///
-    /// When it did not answer.
+    /// Returns an error if the call fails.
     fn default(&self, object: &str, settings: &str) -> Result<Answer<String>, Failure>;
 
-    /// What is wrong with a defaulted object.
+    /// Returns findings about a defaulted object. `old` is the object before an update.
     ///
     /// # Errors
     ///
-    /// When it did not answer.
+    /// Returns an error if the call fails.
     fn validate(&self, object: &str, old: Option<&str>, settings: &str) -> Result<Vec<Finding>, Failure>;
 
-    /// What shall be.
+    /// Returns the desired children and status.
     ///
     /// # Errors
     ///
-    /// When it did not answer.
+    /// Returns an error if the call fails.
     fn plan(&self, observation: &Observation) -> Result<Answer<Plan>, Failure>;
 }
 
-/// A component in one of its roles.
+/// A component together with the interface through which it is called.
 #[derive(Clone, Debug)]
 pub struct ComponentLogic {
     /// The component.
     pub component: Component,
-    /// The interface through which it is asked.
+    /// The interface through which it is called.
     pub interface: Interface,
 }
 
@@ -68,7 +67,7 @@ impl Logic for ComponentLogic {
     }
 }
 
-/// The interface that looks after a kind of resource.
+/// Returns the interface that manages a kind of resource.
 #[must_use]
 pub fn interface(kind: DaskKind) -> Interface {
     match kind {

@@ -1,17 +1,19 @@
-//! What the API server makes of a manifest before it asks anybody: it removes nulls, reads `metadata`, and drops what
-//! stands beside the fields that it knows.
+//! Changes that the API server makes to a manifest before it calls any webhook: it removes nulls, decodes `metadata`, and
+//! drops unknown fields.
+//!
+//! Pure: does no I/O.
 
 use dask_operator_core::gate::words;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_runtime::contract::{Finding, Severity};
 use serde_json::{Map, Value, json};
 
-use crate::fields::{FIELDS, instead};
+use crate::fields::{FIELDS, suggestion};
 
-/// The fields of a whole object.
+/// The top-level fields of an object.
 const ROOT: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 
-/// The fields of `metadata`, in the order of their names.
+/// The fields of `metadata` with their types, in alphabetical order.
 const METADATA: [(&str, Form); 15] = [
     ("annotations", Form::Texts),
     ("creationTimestamp", Form::Text),
@@ -30,8 +32,8 @@ const METADATA: [(&str, Form); 15] = [
     ("uid", Form::Text),
 ];
 
-/// The fields of `metadata` that people write.
-const WRITTEN: [&str; 7] = [
+/// The fields of `metadata` that an author may set.
+const AUTHOR_FIELDS: [&str; 7] = [
     "annotations",
     "finalizers",
     "generateName",
@@ -41,28 +43,28 @@ const WRITTEN: [&str; 7] = [
     "ownerReferences",
 ];
 
-/// What the API server appends to `metadata.generateName`, as components and messages show it.
-const GENERATED: &str = "xxxxx";
+/// Placeholder for the characters that the API server appends to `metadata.generateName`, for components and messages.
+const GENERATED_SUFFIX: &str = "xxxxx";
 
-/// How much of `metadata.generateName` the API server takes, in characters.
+/// Maximum number of characters of `metadata.generateName` that the API server uses.
 const PREFIX_MAX: usize = 58;
 
-/// The most characters of a label's value, and of a label's or an annotation's name without its domain.
+/// Maximum number of characters of a label's value, and of the name of a label or an annotation without its domain.
 const LABEL_MAX: usize = 63;
 
-/// What a field of `metadata` holds.
+/// Type of a field of `metadata`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     Text,
     Number,
-    /// Texts by name.
+    /// A map from names to strings.
     Texts,
     ListOfTexts,
     ListOfObjects,
 }
 
-/// Changes a manifest as the API server does before it shows the object to anything else, and returns what is to say
-/// of it. An error is what the API server refuses, a mistake is what it drops.
+/// Changes a manifest as the API server does before it calls any webhook, and returns findings. An error is something that the
+/// API server refuses, a mistake is something that it drops.
 #[must_use]
 pub fn receive(kind: DaskKind, object: &mut Value) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -70,7 +72,7 @@ pub fn receive(kind: DaskKind, object: &mut Value) -> Vec<Finding> {
     let Value::Object(root) = object else {
         return findings;
     };
-    // No null can stand here.
+    // `spec` is not nullable, so that a null counts as not set.
     if root.get("spec").is_some_and(Value::is_null) {
         root.remove("spec");
     }
@@ -79,17 +81,17 @@ pub fn receive(kind: DaskKind, object: &mut Value) -> Vec<Finding> {
         let message = format!(
             "a {} has no such field, and the API server drops it; {}",
             kind.kind(),
-            beside_spec(kind, &name)
+            root_field_advice(kind, &name)
         );
         findings.push(finding(Severity::Mistake, &name, message));
     }
     match root.get_mut("metadata") {
         None | Some(Value::Null) => {}
-        Some(Value::Object(metadata)) => self::metadata(metadata, &mut findings),
+        Some(Value::Object(metadata)) => check_metadata(metadata, &mut findings),
         Some(other) => {
             let message = format!(
                 "it must be an object, and {} stands there: write it as `{{name: my-cluster}}`",
-                what(other)
+                type_name(other)
             );
             findings.push(finding(Severity::Error, "metadata", message));
         }
@@ -97,24 +99,24 @@ pub fn receive(kind: DaskKind, object: &mut Value) -> Vec<Finding> {
     findings
 }
 
-/// Returns a name like the one that the API server makes of `metadata.generateName`; the same one for the same `number`,
-/// which is 1 for the first object with this prefix.
+/// Returns a name like the one that the API server generates from `metadata.generateName`. The name depends only on the prefix
+/// and on `number`, which is 1 for the first object with this prefix.
 #[must_use]
 pub(crate) fn generated_name(prefix: &str, number: usize) -> String {
     let prefix: String = prefix.chars().take(PREFIX_MAX).collect();
     match number {
-        0 | 1 => format!("{prefix}{GENERATED}"),
+        0 | 1 => format!("{prefix}{GENERATED_SUFFIX}"),
         _ => format!("{prefix}{number:x>5}"),
     }
 }
 
-/// The names that are not known.
+/// Returns the names of unknown fields.
 fn unknown(object: &Map<String, Value>, is_known: impl Fn(&str) -> bool) -> Vec<String> {
     object.keys().filter(|name| !is_known(name)).cloned().collect()
 }
 
-/// What to write instead of a field that stands beside `spec`.
-fn beside_spec(kind: DaskKind, name: &str) -> String {
+/// Returns the advice for an unknown top-level field.
+fn root_field_advice(kind: DaskKind, name: &str) -> String {
     let is_field = |spec: Value| FIELDS.unknown(kind, &json!({ "spec": spec })).is_empty();
     if is_field(json!({ name: null })) {
         return format!("did you mean `spec.{name}`?");
@@ -125,43 +127,44 @@ fn beside_spec(kind: DaskKind, name: &str) -> String {
     if METADATA.iter().any(|(known, _)| *known == name) {
         return format!("did you mean `metadata.{name}`?");
     }
-    instead(name, ROOT)
+    suggestion(name, ROOT)
 }
 
-fn metadata(metadata: &mut Map<String, Value>, findings: &mut Vec<Finding>) {
+/// Removes unknown fields of `metadata` and checks the others.
+fn check_metadata(metadata: &mut Map<String, Value>, findings: &mut Vec<Finding>) {
     for name in unknown(metadata, |name| METADATA.iter().any(|(known, _)| *known == name)) {
         metadata.remove(&name);
         let advice = match ROOT.contains(&name.as_str()) {
             true => format!("write `{name}` beside `metadata`"),
-            false => instead(&name, WRITTEN),
+            false => suggestion(&name, AUTHOR_FIELDS),
         };
         let message = format!("`metadata` has no such field, and the API server drops it; {advice}");
         findings.push(finding(Severity::Mistake, &format!("metadata.{name}"), message));
     }
     for (name, form) in METADATA {
         if let Some(value) = metadata.get_mut(name) {
-            field(name, form, value, findings);
+            check_field(name, form, value, findings);
         }
     }
-    names(metadata, findings);
+    check_names(metadata, findings);
 }
 
-/// Checks a field of `metadata`. A null means that nothing is given.
-fn field(name: &str, form: Form, value: &mut Value, findings: &mut Vec<Finding>) {
+/// Checks the type of a field of `metadata`. A null counts as not set.
+fn check_field(name: &str, form: Form, value: &mut Value, findings: &mut Vec<Finding>) {
     let path = format!("metadata.{name}");
     let remedy = match (form, &mut *value) {
         (_, Value::Null) => return,
         (Form::Text, value) => {
-            if let Some(message) = no_text(value) {
+            if let Some(message) = string_error(value) {
                 findings.push(finding(Severity::Error, &path, message));
             }
             return;
         }
         (Form::Number, value) if value.is_i64() => return,
-        (Form::Texts, Value::Object(texts)) => return self::texts(name, texts, findings),
+        (Form::Texts, Value::Object(texts)) => return check_map(name, texts, findings),
         (Form::ListOfTexts, Value::Array(items)) => {
             for (at, item) in items.iter().enumerate() {
-                if let Some(message) = no_text(item) {
+                if let Some(message) = string_error(item) {
                     findings.push(finding(Severity::Error, &format!("{path}[{at}]"), message));
                 }
             }
@@ -173,18 +176,18 @@ fn field(name: &str, form: Form, value: &mut Value, findings: &mut Vec<Finding>)
         (Form::ListOfTexts, _) => "write a list, as `[example.com/cleanup]`",
         (Form::ListOfObjects, _) => "write a list of objects",
     };
-    let message = format!("{} can't stand here: {remedy}", what(value));
+    let message = format!("{} can't stand here: {remedy}", type_name(value));
     findings.push(finding(Severity::Error, &path, message));
 }
 
-/// Checks labels or annotations. The API server reads a null as an empty text.
-fn texts(of: &str, texts: &mut Map<String, Value>, findings: &mut Vec<Finding>) {
+/// Checks labels or annotations. The API server reads a null as an empty string.
+fn check_map(of: &str, texts: &mut Map<String, Value>, findings: &mut Vec<Finding>) {
     let is_labels = of == "labels";
     for (name, value) in texts {
         if value.is_null() {
             *value = "".into();
         }
-        // The names of annotations can have capitals before the `/`.
+        // The domain in the name of an annotation may contain capital letters.
         let is_name = match is_labels {
             true => is_qualified_name(name),
             false => is_qualified_name(&name.to_ascii_lowercase()),
@@ -200,7 +203,7 @@ fn texts(of: &str, texts: &mut Map<String, Value>, findings: &mut Vec<Finding>) 
             );
             findings.push(finding(Severity::Error, &path, message));
         }
-        if let Some(message) = no_text(value) {
+        if let Some(message) = string_error(value) {
             findings.push(finding(Severity::Error, &path, message));
         } else if let Some(text) = value.as_str().filter(|text| is_labels && !is_label_value(text)) {
             let message = format!(
@@ -212,17 +215,18 @@ fn texts(of: &str, texts: &mut Map<String, Value>, findings: &mut Vec<Finding>) 
     }
 }
 
-/// Whether `text` can be the name of a label. A condition's type has the same form.
+/// Returns true if `text` is a valid name of a label. The type of a condition has the same syntax.
 fn is_qualified_name(text: &str) -> bool {
     words::is_condition_type(text)
 }
 
+/// Returns true if `text` is a valid value of a label.
 fn is_label_value(text: &str) -> bool {
     text.is_empty() || (!text.contains('/') && is_qualified_name(text))
 }
 
-/// Checks the names of an object and of its namespace.
-fn names(metadata: &Map<String, Value>, findings: &mut Vec<Finding>) {
+/// Checks the name of an object and of its namespace.
+fn check_names(metadata: &Map<String, Value>, findings: &mut Vec<Finding>) {
     let text = |field: &str| {
         let text = metadata.get(field).and_then(Value::as_str);
         text.filter(|text| !text.is_empty())
@@ -246,8 +250,8 @@ fn names(metadata: &Map<String, Value>, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Why a value is no text; none where it is one.
-fn no_text(value: &Value) -> Option<String> {
+/// Returns the message for a value that is not a string; `None` if it is one.
+fn string_error(value: &Value) -> Option<String> {
     match value {
         Value::String(_) => None,
         Value::Bool(value) => Some(format!(
@@ -257,12 +261,12 @@ fn no_text(value: &Value) -> Option<String> {
         Value::Number(value) => Some(format!(
             "it must be text: put {value} into quotes, as \"{value}\""
         )),
-        other => Some(format!("it must be text, and {} stands there", what(other))),
+        other => Some(format!("it must be text, and {} stands there", type_name(other))),
     }
 }
 
-/// What a value is, in words.
-fn what(value: &Value) -> &'static str {
+/// Returns the type of a value, for messages.
+fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -287,9 +291,10 @@ mod tests {
 
     use super::*;
 
+    /// Returns the changed object and the findings as text.
     fn received(mut object: Value) -> (Value, Vec<String>) {
         let findings = receive(DaskKind::Cluster, &mut object);
-        let said = findings.into_iter().map(|finding| {
+        let messages = findings.into_iter().map(|finding| {
             let level = match finding.severity {
                 Severity::Error => "error",
                 Severity::Mistake => "mistake",
@@ -297,28 +302,28 @@ mod tests {
             };
             format!("{level}: {}: {}", finding.field, finding.message)
         });
-        (object, said.collect())
+        (object, messages.collect())
     }
 
     #[rstest]
-    #[case::of_an_export(json!({"apiVersion": "v", "kind": "k", "spec": {}, "status": {"a": 1}, "metadata": {
+    #[case::export(json!({"apiVersion": "v", "kind": "k", "spec": {}, "status": {"a": 1}, "metadata": {
         "name": "a", "namespace": "n", "uid": "u", "resourceVersion": "1", "generation": 2, "creationTimestamp": null,
         "finalizers": ["a/b"], "ownerReferences": [{"kind": "k"}], "managedFields": [{}], "selfLink": "s",
         "labels": {"a": "", "b.example/c": "D_1.x"}, "annotations": {"Example.org/Note": "any text"},
     }}))]
     #[case::nothing(json!({}))]
     #[case::nulls(json!({"metadata": {"labels": null, "annotations": null, "name": null}}))]
-    fn what_the_api_server_takes(#[case] object: Value) {
+    fn accepts_metadata_of_an_export_and_of_nothing(#[case] object: Value) {
         assert_eq!(received(object.clone()), (object, Vec::new()));
     }
 
     #[rstest]
     #[case::number(json!({"labels": {"team": 42}}), "error: metadata.labels.team: it must be text: put 42 into quotes, as \"42\"")]
-    #[case::word(json!({"annotations": {"a.io/scrape": true}}),
+    #[case::boolean(json!({"annotations": {"a.io/scrape": true}}),
         "error: metadata.annotations.a.io/scrape: it must be text, and YAML takes words such as")]
     #[case::name(json!({"name": 20_260_101}), "error: metadata.name: it must be text: put 20260101 into quotes")]
     #[case::list(json!({"labels": ["a"]}), "error: metadata.labels: a list can't stand here: write names and values, as `{team")]
-    #[case::text(json!({"finalizers": "x"}), "error: metadata.finalizers: a text can't stand here: write a list")]
+    #[case::string(json!({"finalizers": "x"}), "error: metadata.finalizers: a text can't stand here: write a list")]
     #[case::objects(json!({"ownerReferences": {"a": "b"}}), "error: metadata.ownerReferences: an object can't stand here")]
     #[case::label(json!({"labels": {"user": "jane@corp.example"}}),
         "error: metadata.labels.user: `jane@corp.example` can't be the value of a label")]
@@ -326,16 +331,16 @@ mod tests {
     #[case::slash(json!({"labels": {"branch": "fix/tiles"}}), "error: metadata.labels.branch: `fix/tiles` can't be")]
     #[case::domain(json!({"labels": {"Example.org/a": "x"}}), "error: metadata.labels[Example.org/a]: ")]
     #[case::namespace(json!({"namespace": "Bad NS"}), "error: metadata.namespace: `Bad NS` is no name of a namespace: write")]
-    #[case::scaler(json!({"name": "My_Scaler"}), "error: metadata.name: `My_Scaler` is no name of an object: write")]
+    #[case::object_name(json!({"name": "My_Scaler"}), "error: metadata.name: `My_Scaler` is no name of an object: write")]
     #[case::prefix(json!({"generateName": "My_"}), "error: metadata.generateName: `My_xxxxx` is no name of an object")]
     #[case::misspelt(json!({"label": {"a": "b"}}),
         "mistake: metadata.label: `metadata` has no such field, and the API server drops it; did you mean `labels`?")]
     #[case::indented(json!({"spec": {}}), "mistake: metadata.spec: `metadata` has no such field, and the API server drops it; \
         write `spec` beside `metadata`")]
-    fn wrong_metadata(#[case] metadata: Value, #[case] expected: &str) {
-        let (_, said) = received(json!({ "metadata": metadata }));
-        assert_eq!(said.len(), 1, "{said:?}");
-        assert!(said[0].starts_with(expected), "{said:?}");
+    fn reports_invalid_metadata(#[case] metadata: Value, #[case] expected: &str) {
+        let (_, messages) = received(json!({ "metadata": metadata }));
+        assert_eq!(messages.len(), 1, "{messages:?}");
+        assert!(messages[0].starts_with(expected), "{messages:?}");
     }
 
     #[rstest]
@@ -344,20 +349,20 @@ mod tests {
     #[case::of_the_metadata("labels", "did you mean `metadata.labels`?")]
     #[case::misspelt("specs", "did you mean `spec`?")]
     #[case::nothing("extraordinary", "there are apiVersion, kind, metadata, spec, status")]
-    fn beside_the_spec(#[case] name: &str, #[case] expected: &str) {
-        let (object, said) = received(json!({ name: {} }));
+    fn unknown_top_level_fields_are_dropped_with_advice(#[case] name: &str, #[case] expected: &str) {
+        let (object, messages) = received(json!({ name: {} }));
         assert_eq!(object, json!({}));
         let expected = format!(
             "mistake: {name}: a DaskCluster has no such field, and the API server drops it; {expected}"
         );
-        assert_eq!(said, [expected]);
+        assert_eq!(messages, [expected]);
     }
 
     #[test]
-    fn no_object() {
-        let (_, said) = received(json!({"metadata": ["a"]}));
+    fn metadata_must_be_an_object() {
+        let (_, messages) = received(json!({"metadata": ["a"]}));
         assert_eq!(
-            said,
+            messages,
             [
                 "error: metadata: it must be an object, and a list stands there: write it as `{name: my-cluster}`"
             ]
@@ -365,14 +370,14 @@ mod tests {
     }
 
     #[test]
-    fn nulls_are_removed_and_read_as_the_api_server_does() {
-        let (object, said) = received(json!({"spec": null, "metadata": {"labels": {"a": null}}}));
+    fn a_null_spec_is_removed_and_a_null_label_becomes_an_empty_string() {
+        let (object, messages) = received(json!({"spec": null, "metadata": {"labels": {"a": null}}}));
         assert_eq!(object, json!({"metadata": {"labels": {"a": ""}}}));
-        assert!(said.is_empty(), "{said:?}");
+        assert!(messages.is_empty(), "{messages:?}");
     }
 
     #[test]
-    fn generated_names_are_like_those_of_the_api_server() {
+    fn generated_names_have_the_form_of_the_api_server() {
         assert_eq!(generated_name("nightly-", 1), "nightly-xxxxx");
         assert_eq!(generated_name("nightly-", 12), "nightly-xxx12");
         assert_eq!(generated_name(&"a".repeat(70), 2).len(), 63);

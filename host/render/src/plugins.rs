@@ -1,4 +1,6 @@
-//! The component of each kind: the default one, or somebody's own.
+//! Loading of the component of each kind, either the default one or a replacement, and of policies.
+//!
+//! Reads components and settings from files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,30 +17,30 @@ use crate::logic::{ComponentLogic, Logic, interface};
 use crate::policy::{Mode, Policy, title};
 use crate::render::Deciders;
 
-/// Which components, and with what settings.
+/// Command line options that select components and their settings.
 #[derive(Args, Clone, Debug, Default)]
 pub struct PluginArgs {
-    /// Use another component for a kind: cluster, worker-group, job or autoscaler. Can be repeated.
-    #[arg(long = "plugin", value_name = "KIND=FILE", value_parser = plugin, help_heading = "Components")]
+    /// Component to use for a kind in place of the default one. The kind is cluster, worker-group, job or autoscaler. Can be repeated.
+    #[arg(long = "plugin", value_name = "KIND=FILE", value_parser = parse_plugin, help_heading = "Components")]
     pub plugins: Vec<(Interface, PathBuf)>,
 
-    /// Ask this policy too, after those given before it. Can be repeated.
+    /// Policy to call. Can be repeated: policies are called in the given order.
     #[arg(long = "policy", value_name = "FILE", help_heading = "Components")]
     pub policies: Vec<PathBuf>,
 
-    /// A setting of a component, as `worker-group.workload=deployment`, or of a policy by its own name; the value is JSON, or else text. Can be repeated.
-    #[arg(long = "setting", value_name = "KIND.KEY=VALUE", value_parser = setting, help_heading = "Components")]
+    /// Setting of a component, such as `worker-group.workload=deployment`, or of a policy, by its name. A value that is not JSON is text. Can be repeated.
+    #[arg(long = "setting", value_name = "KIND.KEY=VALUE", value_parser = parse_setting, help_heading = "Components")]
     pub settings: Vec<Setting>,
 
-    /// A YAML file with settings: an object for each kind, or policy by its own name, that has any. Those given by --setting win.
+    /// YAML file with settings: one object for each kind of component, or for each policy, by its name. Settings from --setting take precedence.
     #[arg(long = "settings", value_name = "FILE", help_heading = "Components")]
     pub settings_file: Option<PathBuf>,
 
-    /// Settings that stand elsewhere: of components that know them, where nothing else is said.
+    /// Settings from other sources. They apply to components whose schema has them, if no other option sets them.
     #[arg(skip)]
     pub inherited: Vec<Setting>,
 
-    /// Where compiled components are kept, so that the next start is faster.
+    /// Folder for the cache of compiled components, which makes the next start faster.
     #[arg(
         long,
         value_name = "FOLDER",
@@ -51,28 +53,28 @@ pub struct PluginArgs {
 /// One setting from the command line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
-    /// A kind of component, or a policy's name.
-    place: String,
+    /// A kind of component or the name of a policy.
+    target: String,
     key: String,
     value: Value,
 }
 
 impl Setting {
-    /// The setting `key` of a kind of component, or of a policy.
+    /// Creates the setting `key` of a kind of component, or of the policy with the name `target`.
     #[must_use]
-    pub fn new(place: &str, key: &str, value: Value) -> Self {
+    pub fn new(target: &str, key: &str, value: Value) -> Self {
         Self {
-            place: place.to_owned(),
+            target: target.to_owned(),
             key: key.to_owned(),
             value,
         }
     }
 }
 
-/// Why the components can't be used.
+/// Error of loading components.
 #[derive(Debug, Error)]
 pub enum PluginError {
-    /// There is no WebAssembly engine.
+    /// The WebAssembly engine can't be created.
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// A component can't be loaded.
@@ -81,33 +83,33 @@ pub enum PluginError {
     /// A file can't be read.
     #[error("{}: {error}", path.display())]
     Io {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         #[source]
         error: std::io::Error,
     },
-    /// The component has not the interface that it is wanted for.
+    /// The component does not export the required interface.
     #[error("{source_name}: this component does not export {wanted}; it exports {has}")]
     WrongInterface {
-        /// Where the component comes from.
+        /// The source of the component.
         source_name: String,
-        /// What it is wanted for.
+        /// The required interface.
         wanted: Interface,
-        /// What it has.
+        /// The interfaces that the component exports.
         has: String,
     },
-    /// Settings that aren't.
+    /// Settings are invalid.
     #[error("{place}: {message}")]
     Settings {
-        /// Where they stand.
+        /// The source of the settings, or the component that they are for.
         place: String,
-        /// What is wrong.
+        /// The problem.
         message: String,
     },
 }
 
-/// A component with its settings, or why there is none.
+/// A component with its settings (a JSON object), or the error of loading it.
 pub type Loaded = Result<(ComponentLogic, String), PluginError>;
 
 /// The components, ready to be called.
@@ -117,22 +119,21 @@ pub struct Plugins {
     policies: Vec<Arc<Policy>>,
 }
 
-/// What became of each of the components.
+/// Result of loading each component separately.
 #[derive(Debug)]
 pub struct Each {
     /// The logic of each kind.
     pub logic: Vec<(DaskKind, Loaded)>,
-    /// The policies, in the order in which they are asked.
+    /// The policies, in the order in which they are called.
     pub policies: Vec<Arc<Policy>>,
 }
 
 impl Plugins {
-    /// Loads the components that `args` ask for, the default ones where they
-    /// don't, and checks their settings.
+    /// Loads the components that `args` select, or else the default ones, and checks their settings.
     ///
     /// # Errors
     ///
-    /// When one can't be read, is unfit, or has settings that it refuses.
+    /// Returns an error if a component can't be read, can't be used, or refuses its settings.
     pub fn load(engine: &Engine, args: &PluginArgs, limits: Limits) -> Result<Self, PluginError> {
         let Each { logic, policies } = Self::load_each(engine, args, limits)?;
         let by_kind = logic.into_iter().map(|(kind, loaded)| {
@@ -145,23 +146,23 @@ impl Plugins {
         })
     }
 
-    /// Loads the same, each with its settings, and goes on when the logic of a kind
-    /// is broken. A broken policy is an error: nothing may go past it.
+    /// Loads the components that `args` select, or else the default ones, each with its settings. Loading continues if the logic
+    /// of a kind is broken. A broken policy is an error, because requests must not bypass it.
     ///
     /// # Errors
     ///
-    /// When the settings can't be read, or a policy can't be used.
+    /// Returns an error if the settings can't be read, or if a policy can't be used.
     pub fn load_each(engine: &Engine, args: &PluginArgs, limits: Limits) -> Result<Each, PluginError> {
         let mut settings = read_settings(args)?;
         let components = args
             .policies
             .iter()
-            .map(|path| file(engine, path, Interface::Policy, limits));
+            .map(|path| load_file(engine, path, Interface::Policy, limits));
         let components = components.collect::<Result<Vec<_>, _>>()?;
         let names: Vec<_> = components.iter().map(Component::name).collect();
         if let Some(unknown) = settings
             .keys()
-            .find(|place| logic(place).is_none() && !names.contains(&place.as_str()))
+            .find(|target| logic_interface(target).is_none() && !names.contains(&target.as_str()))
         {
             return Err(PluginError::Settings {
                 place: format!("settings of {unknown}"),
@@ -189,7 +190,7 @@ impl Plugins {
         }
         let mut load = |kind: DaskKind| {
             let interface = interface(kind);
-            let component = component(engine, args, interface, limits)?;
+            let component = load_component(engine, args, interface, limits)?;
             let mut own = settings.remove(interface.name()).unwrap_or_default();
             let schema = &component.description().settings_schema;
             inherit(&mut own, &args.inherited, interface.name(), schema);
@@ -203,14 +204,14 @@ impl Plugins {
         })
     }
 
-    /// The component of a kind.
+    /// Returns the component of a kind.
     #[must_use]
     pub fn of(&self, kind: DaskKind) -> &ComponentLogic {
         &self.entry(kind).1
     }
 
     fn entry(&self, kind: DaskKind) -> &(DaskKind, ComponentLogic, String) {
-        // `load` puts one entry for each kind there.
+        // `load` adds one entry for each kind, in the order of `DaskKind::ALL`.
         let index = DaskKind::ALL
             .iter()
             .position(|other| *other == kind)
@@ -233,12 +234,12 @@ impl Deciders for Plugins {
     }
 }
 
-/// An engine that keeps compiled components where `args` say, or else in the user's
-/// cache folder; where that can't be had it keeps none, and the text says why.
+/// Creates an engine that caches compiled components in the folder that `args` name, or else in the user's cache folder. If the
+/// latter can't be used, the engine has no cache, and the returned text is the reason.
 ///
 /// # Errors
 ///
-/// When there is no engine for this machine, or the folder that `args` name can't be used.
+/// Returns an error if there is no engine for this machine, or if the folder that `args` name can't be used.
 pub fn engine(args: &PluginArgs) -> Result<(Engine, Option<String>), EngineError> {
     let config = |dir: Option<PathBuf>| EngineConfig {
         cache: dir.map(Into::into),
@@ -247,7 +248,7 @@ pub fn engine(args: &PluginArgs) -> Result<(Engine, Option<String>), EngineError
     if args.cache_dir.is_some() {
         return Ok((Engine::new(config(args.cache_dir.clone()))?, None));
     }
-    match Engine::new(config(usual_cache())) {
+    match Engine::new(config(default_cache_dir())) {
         Ok(engine) => Ok((engine, None)),
         Err(error @ EngineError::CacheDir { .. }) => {
             Ok((Engine::new(config(None))?, Some(error.to_string())))
@@ -256,14 +257,15 @@ pub fn engine(args: &PluginArgs) -> Result<(Engine, Option<String>), EngineError
     }
 }
 
-/// The usual place of a user's caches.
-fn usual_cache() -> Option<PathBuf> {
+/// Returns the folder for compiled components below the user's cache folder; `None` if the latter is unknown.
+fn default_cache_dir() -> Option<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let base = base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
     Some(base?.join("dask-operator").join("components"))
 }
 
-fn component(
+/// Loads the component for a logic interface: the last one that `args` name for it, or else the default one.
+fn load_component(
     engine: &Engine,
     args: &PluginArgs,
     interface: Interface,
@@ -271,7 +273,7 @@ fn component(
 ) -> Result<Component, PluginError> {
     let chosen = args.plugins.iter().rev().find(|(kind, _)| *kind == interface);
     if let Some((_, path)) = chosen {
-        return file(engine, path, interface, limits);
+        return load_file(engine, path, interface, limits);
     }
     let embedded = match interface {
         Interface::WorkerGroup => &dask_operator_components::WORKER_GROUP,
@@ -282,11 +284,11 @@ fn component(
     let source = format!("the default {} component", interface.name());
     let component = Component::load_known(engine, &source, embedded.bytes, embedded.sha256.into(), limits)
         .map_err(Box::new)?;
-    has(component, interface)
+    require_interface(component, interface)
 }
 
-/// The component in a file, which must have this interface.
-fn file(
+/// Loads the component in a file. It must export `interface`.
+fn load_file(
     engine: &Engine,
     path: &Path,
     interface: Interface,
@@ -297,11 +299,11 @@ fn file(
         error,
     })?;
     let component = Component::load(engine, &path.display().to_string(), &bytes, limits).map_err(Box::new)?;
-    has(component, interface)
+    require_interface(component, interface)
 }
 
-/// The component, if it has that interface.
-fn has(component: Component, wanted: Interface) -> Result<Component, PluginError> {
+/// Returns the component, or an error if it does not export `wanted`.
+fn require_interface(component: Component, wanted: Interface) -> Result<Component, PluginError> {
     if component.has(wanted) {
         return Ok(component);
     }
@@ -313,23 +315,25 @@ fn has(component: Component, wanted: Interface) -> Result<Component, PluginError
     })
 }
 
-fn check_settings(component: &Component, place: &str, settings: &str) -> Result<(), PluginError> {
-    let wrong = |message: String| PluginError::Settings {
-        place: format!("settings of {place}"),
+/// Has the component validate its settings, a JSON object. `target` is the name of the kind or policy, for messages.
+fn check_settings(component: &Component, target: &str, settings: &str) -> Result<(), PluginError> {
+    let invalid = |message: String| PluginError::Settings {
+        place: format!("settings of {target}"),
         message,
     };
     let findings = component
         .validate_settings(settings)
-        .map_err(|error| wrong(error.to_string()))?;
+        .map_err(|error| invalid(error.to_string()))?;
     if findings.is_empty() {
         return Ok(());
     }
-    Err(wrong(sentences(&findings)))
+    Err(invalid(sentences(&findings)))
 }
 
-/// Settings by the name of the interface, or of the policy.
+/// Settings by the name of the interface or policy.
 type Settings = std::collections::BTreeMap<String, Map<String, Value>>;
 
+/// Reads the settings from the file and from the command line. The latter take precedence.
 fn read_settings(args: &PluginArgs) -> Result<Settings, PluginError> {
     let mut settings = Settings::new();
     if let Some(path) = &args.settings_file {
@@ -337,26 +341,26 @@ fn read_settings(args: &PluginArgs) -> Result<Settings, PluginError> {
             path: path.clone(),
             error,
         })?;
-        let wrong = |message: String| PluginError::Settings {
+        let invalid = |message: String| PluginError::Settings {
             place: path.display().to_string(),
             message,
         };
         settings = serde_saphyr::from_str(&text)
-            .map_err(|error| wrong(format!("an object for each of {} is wanted: {error}", kinds())))?;
+            .map_err(|error| invalid(format!("an object for each of {} is wanted: {error}", kinds())))?;
     }
-    for Setting { place, key, value } in &args.settings {
+    for Setting { target, key, value } in &args.settings {
         settings
-            .entry(place.clone())
+            .entry(target.clone())
             .or_default()
             .insert(key.clone(), value.clone());
     }
     Ok(settings)
 }
 
-/// Adds to the settings of a kind of component what it inherits: what its schema knows and nobody has set.
-fn inherit(settings: &mut Map<String, Value>, inherited: &[Setting], place: &str, schema: &str) {
+/// Adds the inherited settings of a kind of component: those that its schema has and that are not set yet.
+fn inherit(settings: &mut Map<String, Value>, inherited: &[Setting], target: &str, schema: &str) {
     let schema: Value = serde_json::from_str(schema).unwrap_or_default();
-    for setting in inherited.iter().filter(|setting| setting.place == place) {
+    for setting in inherited.iter().filter(|setting| setting.target == target) {
         if schema["properties"].get(&setting.key).is_some() {
             settings
                 .entry(setting.key.clone())
@@ -365,32 +369,34 @@ fn inherit(settings: &mut Map<String, Value>, inherited: &[Setting], place: &str
     }
 }
 
+/// Returns the names of the logic interfaces, for messages.
 fn kinds() -> String {
     Interface::LOGIC.map(Interface::name).join(", ")
 }
 
-fn logic(name: &str) -> Option<Interface> {
+/// Returns the logic interface of this name; `None` for other names.
+fn logic_interface(name: &str) -> Option<Interface> {
     Interface::from_name(name).filter(|interface| Interface::LOGIC.contains(interface))
 }
 
-/// `KIND=FILE`
-fn plugin(text: &str) -> Result<(Interface, PathBuf), String> {
+/// Parses the value of `--plugin`, `KIND=FILE`.
+fn parse_plugin(text: &str) -> Result<(Interface, PathBuf), String> {
     let (kind, file) = text
         .split_once('=')
         .ok_or("write KIND=FILE, as in worker-group=mine.wasm")?;
-    let interface =
-        logic(kind).ok_or_else(|| format!("{kind} is no kind of component; there are {}", kinds()))?;
+    let interface = logic_interface(kind)
+        .ok_or_else(|| format!("{kind} is no kind of component; there are {}", kinds()))?;
     Ok((interface, file.into()))
 }
 
-/// `KIND.KEY=VALUE`
-fn setting(text: &str) -> Result<Setting, String> {
+/// Parses the value of `--setting`, `KIND.KEY=VALUE`.
+fn parse_setting(text: &str) -> Result<Setting, String> {
     let form = "write KIND.KEY=VALUE, as in worker-group.workload=deployment";
-    let (place, value) = text.split_once('=').ok_or(form)?;
-    let (place, key) = place.split_once('.').ok_or(form)?;
+    let (name, value) = text.split_once('=').ok_or(form)?;
+    let (target, key) = name.split_once('.').ok_or(form)?;
     let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
     Ok(Setting {
-        place: place.to_owned(),
+        target: target.to_owned(),
         key: key.to_owned(),
         value,
     })
@@ -408,13 +414,13 @@ mod tests {
     #[case("worker-group.workload=deployment", "workload", json!("deployment"))]
     #[case("worker-group.batchSize=5", "batchSize", json!(5))]
     #[case("cluster.annotationFilter=[\"a=b\"]", "annotationFilter", json!(["a=b"]))]
-    fn settings_are_json_or_text(#[case] text: &str, #[case] key: &str, #[case] value: Value) {
-        let setting = setting(text).map(|setting| (setting.key, setting.value));
+    fn values_of_settings_are_json_or_text(#[case] text: &str, #[case] key: &str, #[case] value: Value) {
+        let setting = parse_setting(text).map(|setting| (setting.key, setting.value));
         assert_eq!(setting, Ok((key.to_owned(), value)));
     }
 
     #[test]
-    fn what_nobody_has_set_is_inherited() {
+    fn settings_of_the_schema_that_are_not_set_are_inherited() {
         let mut settings = Map::new();
         settings.insert("batchSize".to_owned(), json!(5));
         let inherited = [
@@ -429,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn embedded_digests_are_those_of_the_components() {
+    fn embedded_digests_match_the_components() {
         for component in dask_operator_components::ALL {
             assert_eq!(
                 Digest::from(component.sha256),
@@ -442,8 +448,8 @@ mod tests {
 
     #[rstest]
     #[case("workload=pod", "write KIND.KEY=VALUE")]
-    fn wrong_settings_say_what_to_write(#[case] text: &str, #[case] expected: &str) {
-        let error = setting(text).map_err(|error| error.contains(expected));
+    fn an_error_about_a_setting_contains_the_expected_form(#[case] text: &str, #[case] expected: &str) {
+        let error = parse_setting(text).map_err(|error| error.contains(expected));
         assert_eq!(error.map(|_| ()), Err(true));
     }
 }

@@ -1,4 +1,4 @@
-//! Policies: rules on top of the logic, stacked.
+//! Policies, which restrict or change the results of the logic plugins.
 
 use std::fmt;
 
@@ -7,21 +7,20 @@ use dask_operator_runtime::contract::{AdmissionRequest, AdmissionResponse, Revie
 
 use crate::logic::Failure;
 
-/// The contract's policy interface. The text of an inner error says why the
-/// policy could not decide.
+/// The contract's policy interface. An inner error is the policy's own reason why it could not decide.
 pub trait Rules: Send + Sync {
-    /// What it says of a request at admission.
+    /// Returns the policy's response to an admission request.
     ///
     /// # Errors
     ///
-    /// When it did not answer.
+    /// Returns an error if the call fails.
     fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure>;
 
-    /// What it says of planned children.
+    /// Returns the policy's review of planned children.
     ///
     /// # Errors
     ///
-    /// When it did not answer.
+    /// Returns an error if the call fails.
     fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, Failure>;
 }
 
@@ -35,29 +34,29 @@ impl Rules for Component {
     }
 }
 
-/// Bytes of an object (JSON) up to which it is a component's own fault that it fails. Who writes a larger one may have made it
-/// so that the component exceeds its limits.
+/// Maximum size of an object as JSON, in bytes, for which a failed call counts as the component's own fault. A tenant may have
+/// made a larger object so that the component exceeds its limits.
 pub const LARGE: usize = 256 << 10;
 
-/// What a policy's word counts.
+/// Effect of a policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// What it says is done: requests and plans are refused or changed.
+    /// The policy is enforced: it can refuse or change requests and plans.
     #[default]
     Protect,
-    /// What it says is only reported.
+    /// The policy is only monitored: its result is reported and has no other effect.
     Monitor,
 }
 
-/// A policy in its place in the stack.
+/// A policy with its settings and mode.
 pub struct Policy {
-    /// What it is called in messages: name, version and digest, and where it was set up.
+    /// Name of the policy in messages: name, version and digest, and the resource that configures it.
     pub title: String,
-    /// The settings that it gets, a JSON object.
+    /// The settings that the policy receives, a JSON object.
     pub settings: String,
-    /// What its word counts.
+    /// The effect of the policy.
     pub mode: Mode,
-    /// Who is asked.
+    /// The implementation, which is usually a component.
     pub rules: Box<dyn Rules>,
 }
 
@@ -71,7 +70,7 @@ impl fmt::Debug for Policy {
     }
 }
 
-/// What a component is called in messages: `cluster 0.1.0 (0123456789ab)`.
+/// Returns the name of a component for messages, such as `cluster 0.1.0 (0123456789ab)`.
 #[must_use]
 pub fn title(component: &Component) -> String {
     format!(

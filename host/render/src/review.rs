@@ -1,4 +1,4 @@
-//! The stack of policies over planned children, between the plan and the gate.
+//! Review of planned children by the policies, between the plan and the gate.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,31 +15,31 @@ use crate::findings::sentences;
 use crate::logic::Failure;
 use crate::policy::{Mode, Policy};
 
-/// How many children a remark names.
-const NAMED: usize = 3;
+/// Maximum number of children that a remark names.
+const MAX_NAMED: usize = 3;
 
-/// Bytes of a child's kind and name in a message. No gate has looked at them yet.
-const NAME: usize = 300;
+/// Maximum size of a child's kind and name in a message, in bytes. The gate has not checked them yet.
+const MAX_NAME_BYTES: usize = 300;
 
-/// What policies made of planned children.
+/// Result of a review of planned children.
 #[derive(Debug, Default)]
 pub struct Reviewed {
-    /// The children as the policies want them; the same ones in the same order.
+    /// The children as the policies changed them. Their number and order are unchanged.
     pub children: Vec<DesiredChild>,
-    /// What policies that only monitor have to say.
+    /// Remarks of the policies in monitor mode.
     pub remarks: Vec<Remark>,
 }
 
-/// What a policy would have done if it were in force.
+/// The effect that a policy in monitor mode would have had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remark {
     /// The policy, as [`Policy::title`].
     pub title: String,
-    /// A sentence.
+    /// The message for the author or the administrator.
     pub message: String,
 }
 
-/// Why nothing of the plan is written.
+/// Error of a review. Nothing of the plan is written.
 #[derive(Debug, Error)]
 pub enum ReviewError {
     /// A policy refused the plan.
@@ -47,41 +47,41 @@ pub enum ReviewError {
     Refused {
         /// The policy, as [`Policy::title`].
         title: String,
-        /// What it finds wrong.
+        /// The findings of the policy.
         findings: Vec<Finding>,
     },
-    /// A policy says that it could not decide.
+    /// A policy reported that it could not decide.
     #[error("{title} could not decide: {message}")]
     Undecided {
         /// The policy, as [`Policy::title`].
         title: String,
-        /// Its own words.
+        /// The reason that the policy gave.
         message: String,
     },
-    /// A policy wants what no policy may.
+    /// A policy tried to add or remove a child, or to change the action of a child.
     #[error("{title} {problem}; a policy can change planned children, but not add or remove any")]
     Overreached {
         /// The policy, as [`Policy::title`].
         title: String,
-        /// What it wants.
+        /// The change that the policy tried.
         problem: String,
     },
-    /// A policy did not answer.
+    /// A call of a policy failed.
     #[error("{title}: {failure}")]
     Failed {
         /// The policy, as [`Policy::title`].
         title: String,
-        /// What happened.
+        /// The error of the call.
         failure: Failure,
     },
 }
 
-/// Asks each policy in turn; each sees what the one before it left. `parent` is the
-/// children's parent, a JSON object.
+/// Calls the policies in order. Each policy receives the children as the previous one changed them. `parent` is the parent of
+/// the children, a JSON object.
 ///
 /// # Errors
 ///
-/// When one that is in force refuses the plan, or gives no answer that can be used.
+/// Returns an error if a policy in protect mode refuses the plan, can't decide, fails, or makes a change that it may not make.
 pub fn review(
     policies: &[Arc<Policy>],
     parent_kind: DaskKind,
@@ -99,12 +99,12 @@ pub fn review(
     let mut remarks = Vec::new();
     for policy in policies {
         request.settings.clone_from(&policy.settings);
-        let answer = one(policy, &request);
+        let answer = review_by(policy, &request);
         match (policy.mode, answer) {
             (_, Ok(changed)) if changed.is_empty() => {}
             (Mode::Protect, Ok(changed)) => {
-                for (place, child) in changed {
-                    request.children[place] = child;
+                for (index, child) in changed {
+                    request.children[index] = child;
                 }
             }
             (Mode::Protect, Err(error)) => return Err(error),
@@ -113,7 +113,7 @@ pub fn review(
                 message: format!(
                     "{} would change {}",
                     policy.title,
-                    names(changed.iter().map(|(_, child)| child))
+                    list_names(changed.iter().map(|(_, child)| child))
                 ),
             }),
             (Mode::Monitor, Err(error)) => remarks.push(Remark {
@@ -128,8 +128,8 @@ pub fn review(
     })
 }
 
-/// The children that a policy changes, with their places.
-fn one(policy: &Policy, request: &ReviewRequest) -> Result<Vec<(usize, DesiredChild)>, ReviewError> {
+/// Calls one policy. Returns the children that it changes, with their indices.
+fn review_by(policy: &Policy, request: &ReviewRequest) -> Result<Vec<(usize, DesiredChild)>, ReviewError> {
     let title = || policy.title.clone();
     let answer = policy
         .rules
@@ -149,7 +149,7 @@ fn one(policy: &Policy, request: &ReviewRequest) -> Result<Vec<(usize, DesiredCh
             message,
         }),
         Ok(Review::Change(changed)) => {
-            places(&request.children, changed).map_err(|problem| ReviewError::Overreached {
+            changes(&request.children, changed).map_err(|problem| ReviewError::Overreached {
                 title: title(),
                 problem,
             })
@@ -157,44 +157,48 @@ fn one(policy: &Policy, request: &ReviewRequest) -> Result<Vec<(usize, DesiredCh
     }
 }
 
-type Name<'a> = (&'a str, &'a str, &'a str);
+/// The `apiVersion`, kind and name of a child.
+type Identity<'a> = (&'a str, &'a str, &'a str);
 
-fn name(key: &ChildKey) -> Name<'_> {
+fn identity(key: &ChildKey) -> Identity<'_> {
     (&key.api_version, &key.kind, &key.name)
 }
 
-/// Where the changed children stand in the plan. Children that are as they were are
-/// left out.
-fn places(
+/// Returns the changed children with their indices in the plan, without those that are unchanged.
+///
+/// # Errors
+///
+/// Returns a message if a child is not in the plan, or if its action differs.
+fn changes(
     children: &[DesiredChild],
     changed: Vec<DesiredChild>,
 ) -> Result<Vec<(usize, DesiredChild)>, String> {
-    let by_name: HashMap<Name<'_>, usize> = children
+    let indices: HashMap<Identity<'_>, usize> = children
         .iter()
         .enumerate()
-        .map(|(place, child)| (name(&child.key), place))
+        .map(|(index, child)| (identity(&child.key), index))
         .collect();
-    let mut placed = Vec::new();
+    let mut changes = Vec::new();
     for child in changed {
-        let called = called(&child.key);
-        let Some(place) = by_name.get(&name(&child.key)).copied() else {
-            return Err(format!("wants {called}, which is not in the plan"));
+        let name = display_name(&child.key);
+        let Some(index) = indices.get(&identity(&child.key)).copied() else {
+            return Err(format!("wants {name}, which is not in the plan"));
         };
-        if word(&children[place].action) != word(&child.action) {
+        if verb(&children[index].action) != verb(&child.action) {
             return Err(format!(
-                "wants to {} {called}, which the plan wants to {}",
-                word(&child.action),
-                word(&children[place].action)
+                "wants to {} {name}, which the plan wants to {}",
+                verb(&child.action),
+                verb(&children[index].action)
             ));
         }
-        if children[place] != child {
-            placed.push((place, child));
+        if children[index] != child {
+            changes.push((index, child));
         }
     }
-    Ok(placed)
+    Ok(changes)
 }
 
-fn word(action: &ChildAction) -> &'static str {
+fn verb(action: &ChildAction) -> &'static str {
     match action {
         ChildAction::Keep => "keep",
         ChildAction::Create(_) => "create",
@@ -202,16 +206,16 @@ fn word(action: &ChildAction) -> &'static str {
     }
 }
 
-/// A child as messages call it.
-fn called(key: &ChildKey) -> String {
-    text::line(&format!("{} {}", key.kind, key.name), NAME)
+/// Returns the kind and name of a child for messages.
+fn display_name(key: &ChildKey) -> String {
+    text::line(&format!("{} {}", key.kind, key.name), MAX_NAME_BYTES)
 }
 
-/// The first few by name, and how many more there are.
-fn names<'a>(children: impl Iterator<Item = &'a DesiredChild>) -> String {
-    let mut names: Vec<_> = children.map(|child| called(&child.key)).collect();
-    let more = names.len().saturating_sub(NAMED);
-    names.truncate(NAMED);
+/// Returns the names of the first children and the number of the others.
+fn list_names<'a>(children: impl Iterator<Item = &'a DesiredChild>) -> String {
+    let mut names: Vec<_> = children.map(|child| display_name(&child.key)).collect();
+    let more = names.len().saturating_sub(MAX_NAMED);
+    names.truncate(MAX_NAMED);
     let named = names.join(", ");
     if more == 0 {
         named
@@ -227,12 +231,12 @@ mod tests {
     use super::*;
     use crate::policy::Rules;
 
-    /// A policy that answers with a function of the request.
-    struct Fixed(fn(&ReviewRequest) -> Result<Review, String>);
+    /// A policy whose review is a function of the request.
+    struct Reviewer(fn(&ReviewRequest) -> Result<Review, String>);
 
-    impl Rules for Fixed {
+    impl Rules for Reviewer {
         fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
-            Err("not asked".into())
+            Err("not called".into())
         }
 
         fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
@@ -245,7 +249,7 @@ mod tests {
             title: title.into(),
             settings: format!("{{\"of\":\"{title}\"}}"),
             mode,
-            rules: Box::new(Fixed(rules)),
+            rules: Box::new(Reviewer(rules)),
         })
     }
 
@@ -264,12 +268,12 @@ mod tests {
         pod(name, ChildAction::Create(object.into()))
     }
 
-    fn ask(policies: &[Arc<Policy>]) -> Result<Reviewed, ReviewError> {
+    fn review_sample(policies: &[Arc<Policy>]) -> Result<Reviewed, ReviewError> {
         let children = vec![create("a", "{}"), pod("b", ChildAction::Keep), create("c", "{}")];
         review(policies, DaskKind::Cluster, "{}", children, 0)
     }
 
-    /// Writes its settings behind what is there.
+    /// Appends the policy's settings to each created object.
     fn stamp(request: &ReviewRequest) -> Result<Review, String> {
         let stamped = |child: &DesiredChild| match &child.action {
             ChildAction::Create(object) => {
@@ -292,32 +296,32 @@ mod tests {
     }
 
     #[test]
-    fn each_sees_what_the_one_before_left() {
+    fn each_policy_receives_the_children_from_the_previous_one() {
         let policies = [
             policy("one", Mode::Protect, stamp),
             policy("two", Mode::Protect, stamp),
         ];
-        let reviewed = ask(&policies).unwrap_or_else(|error| panic!("{error}"));
+        let reviewed = review_sample(&policies).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(reviewed.children[0], create("a", r#"{}{"of":"one"}{"of":"two"}"#));
         assert_eq!(reviewed.children[1], pod("b", ChildAction::Keep));
         assert!(reviewed.remarks.is_empty());
     }
 
     #[test]
-    fn one_that_monitors_only_talks() {
+    fn a_policy_in_monitor_mode_only_adds_remarks() {
         let policies = [
             policy("one", Mode::Monitor, stamp),
             policy("two", Mode::Monitor, refuse),
         ];
-        let reviewed = ask(&policies).unwrap_or_else(|error| panic!("{error}"));
+        let reviewed = review_sample(&policies).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(reviewed.children[0], create("a", "{}"));
-        let said: Vec<_> = reviewed
+        let messages: Vec<_> = reviewed
             .remarks
             .iter()
             .map(|remark| remark.message.as_str())
             .collect();
         assert_eq!(
-            said,
+            messages,
             [
                 "one would change Pod a, Pod c",
                 "two refuses the plan: spec: it is wrong (it only monitors: the plan is carried out)"
@@ -326,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_is_refused() {
+    fn a_policy_in_protect_mode_can_stop_a_plan() {
         type Answer = fn(&ReviewRequest) -> Result<Review, String>;
         let cases: [(Answer, &str); 4] = [
             (refuse, "p refuses the plan: spec: it is wrong"),
@@ -341,7 +345,7 @@ mod tests {
             ),
         ];
         for (rules, expected) in cases {
-            let answer = ask(&[policy("p", Mode::Protect, rules)]);
+            let answer = review_sample(&[policy("p", Mode::Protect, rules)]);
             let error = answer.map(drop).map_err(|error| error.to_string());
             assert!(
                 error.as_ref().is_err_and(|error| error.starts_with(expected)),

@@ -1,9 +1,10 @@
-//! YAML as kubectl reads it, so that what `render` shows is what the API server would get.
+//! YAML parser with the rules of kubectl, so that `render` shows the objects that the API server would receive.
 //!
-//! That is YAML 1.1 for scalars (`y`, `no` and `on` are booleans, `0777` is octal), for keys too, and JSON for what comes
-//! of them: keys are texts, `1e3` is a whole number. Two things are stricter: a key that stands twice is an error, where
-//! kubectl takes the last; and so is a key that is null. One differs: a word like `yEs` is a text for kubectl and a boolean
-//! here.
+//! Scalars and keys follow YAML 1.1: `y`, `no` and `on` are booleans, and `0777` is octal. The result is JSON: keys are
+//! strings, and `1e3` is a whole number. Two rules are stricter: a duplicate key is an error, where kubectl takes the last
+//! value, and a null key is an error. One rule differs: a word such as `yEs` is a string for kubectl and a boolean here.
+//!
+//! Pure: does no I/O.
 
 use std::fmt;
 
@@ -13,16 +14,17 @@ use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::{Budget, Error as Problem};
 use thiserror::Error as IsError;
 
-/// Whole numbers up to here are exact in a floating point number.
-const EXACT: f64 = 9_007_199_254_740_992.0;
+/// Upper bound (2^53) below which every whole number is exact as a floating point number.
+const EXACT_BOUND: f64 = 9_007_199_254_740_992.0;
 
-/// Why a text is no YAML: a sentence with line and column.
+/// Error of parsing YAML: a one-line message with line and column.
 #[derive(Debug, IsError)]
 #[error("{0}")]
 pub struct YamlError(String);
 
 impl From<Problem> for YamlError {
-    /// The library's own message spans lines, shows the text, and names what only a program can set.
+    /// Shortens the message of the library, which has several lines, quotes the text, and names options that only a program can
+    /// set.
     fn from(problem: Problem) -> Self {
         let message = problem.to_string();
         let first = message
@@ -30,24 +32,24 @@ impl From<Problem> for YamlError {
             .next()
             .unwrap_or_default()
             .trim_start_matches("error: ");
-        let sentence = match original(&problem) {
+        let text = match original(&problem) {
             Problem::DuplicateMappingKey { key: Some(key), .. } => {
                 format!("the key `{key}` stands here twice: remove one of them")
             }
             Problem::DuplicateMappingKey { .. } => "a key stands here twice: remove one of them".to_owned(),
-            Problem::Budget { breach, .. } => too_much(breach).to_owned(),
+            Problem::Budget { breach, .. } => budget_message(breach).to_owned(),
             _ => first.to_owned(),
         };
         Self(match problem.location() {
-            Some(place) if !sentence.contains("line ") => {
-                format!("line {}, column {}: {sentence}", place.line(), place.column())
+            Some(location) if !text.contains("line ") => {
+                format!("line {}, column {}: {text}", location.line(), location.column())
             }
-            _ => sentence,
+            _ => text,
         })
     }
 }
 
-/// The problem itself, without where it was met.
+/// Returns the original problem, without the alias through which the parser reached it.
 fn original(problem: &Problem) -> &Problem {
     match problem.without_snippet() {
         Problem::AliasError { error, .. } => original(error),
@@ -55,8 +57,8 @@ fn original(problem: &Problem) -> &Problem {
     }
 }
 
-/// What there is too much of.
-fn too_much(breach: &BudgetBreach) -> &'static str {
+/// Returns the message for an exceeded limit of the parser.
+fn budget_message(breach: &BudgetBreach) -> &'static str {
     match breach {
         BudgetBreach::Depth { .. } => "it is nested too deeply: write at most 64 levels",
         BudgetBreach::MergeKeys { .. } => "it has too many merge keys (`<<`): write out what they stand for",
@@ -72,31 +74,31 @@ fn too_much(breach: &BudgetBreach) -> &'static str {
     }
 }
 
-/// All documents of a text.
+/// Parses all documents of a text.
 ///
 /// # Errors
 ///
-/// When it is no YAML.
+/// Returns an error if the text is not valid YAML.
 pub fn documents(text: &str) -> Result<Vec<Value>, YamlError> {
     let documents: Vec<Node> = serde_saphyr::from_multiple_with_options(text, options(text))?;
     Ok(documents.into_iter().map(|Node(value)| value).collect())
 }
 
-/// The only document of a text; null where it is empty.
+/// Parses the only document of a text. Returns null if the text is empty.
 ///
 /// # Errors
 ///
-/// When it is no YAML, or several documents.
+/// Returns an error if the text is not valid YAML or contains several documents.
 pub fn document(text: &str) -> Result<Value, YamlError> {
     let Node(value) = serde_saphyr::from_str_with_options(text, options(text))?;
     Ok(value)
 }
 
-/// All documents of a text that is JSON, one after the other.
+/// Parses a sequence of JSON documents.
 ///
 /// # Errors
 ///
-/// When it is no JSON.
+/// Returns an error if the text is not valid JSON.
 pub fn json(text: &str) -> Result<Vec<Value>, serde_json::Error> {
     let documents = serde_json::Deserializer::from_str(text).into_iter::<Node>();
     documents
@@ -104,32 +106,34 @@ pub fn json(text: &str) -> Result<Vec<Value>, serde_json::Error> {
         .collect()
 }
 
-/// Without aliases, a text has no more values than bytes, and each has two events at most. Only aliases are bounded.
+/// Returns options whose limits only restrict the expansion of aliases: a text without aliases has at most one value per byte
+/// and two events per value.
 fn options(text: &str) -> serde_saphyr::Options {
-    let usual = Budget::default();
+    let default = Budget::default();
     let bytes = text.len();
     serde_saphyr::options! {
         legacy_octal_numbers: true,
         budget: serde_saphyr::budget! {
-            max_documents: usual.max_documents.max(bytes),
-            max_events: usual.max_events.max(bytes.saturating_mul(2)),
-            max_nodes: usual.max_nodes.max(bytes),
+            max_documents: default.max_documents.max(bytes),
+            max_events: default.max_events.max(bytes.saturating_mul(2)),
+            max_nodes: default.max_nodes.max(bytes),
         },
     }
 }
 
-/// A value.
+/// A value that is parsed by the rules of this module.
 struct Node(Value);
 
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Values).map(Self)
+        deserializer.deserialize_any(NodeVisitor).map(Self)
     }
 }
 
-struct Values;
+/// Builds the JSON value of a [`Node`].
+struct NodeVisitor;
 
-impl<'de> Visitor<'de> for Values {
+impl<'de> Visitor<'de> for NodeVisitor {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -157,7 +161,7 @@ impl<'de> Visitor<'de> for Values {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        if value.fract() == 0.0 && value.abs() < EXACT {
+        if value.fract() == 0.0 && value.abs() < EXACT_BOUND {
             return Ok((value as i64).into());
         }
         let number = Number::from_f64(value).ok_or_else(|| E::custom("JSON has no such number"))?;
@@ -210,7 +214,7 @@ mod tests {
         Ok(documents.into_iter().next().unwrap_or_default())
     }
 
-    /// What kubectl 1.36 made of them (`kubectl annotate --local -f - a=b -o json`).
+    /// Expected values are those of kubectl 1.36 (`kubectl annotate --local -f - a=b -o json`).
     #[rstest]
     #[case(json!(true), &["y", "Y", "yes", "Yes", "YES", "on", "On", "true", "TRUE"])]
     #[case(json!(false), &["n", "N", "no", "No", "off", "OFF", "false"])]
@@ -225,14 +229,14 @@ mod tests {
     #[case(json!(0), &["00", "-0", "0.0"])]
     #[case(json!(10.5), &["10.50"])]
     #[case(json!(9_223_372_036_854_775_807_i64), &["9223372036854775807"])]
-    fn scalars(#[case] expected: Value, #[case] texts: &[&str]) {
+    fn reads_scalars_as_kubectl(#[case] expected: Value, #[case] texts: &[&str]) {
         for text in texts {
             assert_eq!(read(&format!("k: {text}")), Ok(json!({"k": expected})), "{text}");
         }
     }
 
     #[rstest]
-    fn texts(
+    fn reads_other_scalars_as_strings(
         #[values("1:30", "2026-01-01", "2026-01-01T00:00:00Z", "1.5Gi", "100m", "1e3Gi", "_1")] text: &str,
     ) {
         assert_eq!(read(&format!("k: {text}")), Ok(json!({"k": text})));
@@ -243,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn keys() {
+    fn keys_are_strings_and_merge_keys_are_expanded() {
         assert_eq!(
             read("{n: 1, yes: 2, 1: 3, 0x10: 4, 1.5: 5, 'on': 6}"),
             Ok(json!({"false": 1, "true": 2, "1": 3, "16": 4, "1.5": 5, "on": 6}))
@@ -255,28 +259,28 @@ mod tests {
     }
 
     #[rstest]
-    #[case::twice("a: 1\na: 2", "line 2, column 1: the key `a` stands here twice")]
-    #[case::bomb(
+    #[case::duplicate_key("a: 1\na: 2", "line 2, column 1: the key `a` stands here twice")]
+    #[case::alias_expansion(
         "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n\
          c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]\n\
          e: &e [*d, *d, *d, *d, *d, *d, *d, *d, *d, *d]\nf: [*e, *e, *e, *e, *e, *e, *e, *e, *e, *e]",
         "its aliases (`*name`) stand for too much"
     )]
-    fn errors_are_sentences(#[case] text: &str, #[case] expected: &str) {
+    fn errors_have_the_line_and_a_short_message(#[case] text: &str, #[case] expected: &str) {
         let error = documents(text).err().map(|error| error.to_string());
         let error = error.unwrap_or_default();
         assert!(error.contains(expected) && error.starts_with("line "), "{error}");
     }
 
     #[test]
-    fn a_large_export_is_read() {
+    fn reads_a_large_export() {
         let text = format!("items:\n{}", "- {a: 1, b: [2, 3]}\n".repeat(50_000));
         let read = read(&text).expect("YAML");
         assert_eq!(read["items"].as_array().map(Vec::len), Some(50_000));
     }
 
     #[test]
-    fn json_is_read_as_kubectl_reads_it() {
+    fn reads_json_as_kubectl() {
         let text = "{\"replicas\": 3.0, \"part\": 0.5}\n{\"a\": null}\n";
         assert_eq!(
             json(text).ok(),
@@ -286,7 +290,9 @@ mod tests {
     }
 
     #[rstest]
-    fn no_json(#[values("k: .inf", "k: .nan", "k: 1\nk: 2", "~: 1", "[a]: 1", "{y: 1, yes: 2}")] text: &str) {
+    fn rejects_values_without_a_json_form(
+        #[values("k: .inf", "k: .nan", "k: 1\nk: 2", "~: 1", "[a]: 1", "{y: 1, yes: 2}")] text: &str,
+    ) {
         let read = read(text);
         assert!(read.is_err(), "{read:?}");
     }
