@@ -1,16 +1,15 @@
-//! What is said of a Dask resource before it is stored: the order in which logic and policies are asked,
-//! and what their answers come to.
+//! Decision about an admission request: calls the logic plugin and the policies in order, and combines their results.
 //!
-//! Pure: the operator's webhook calls [`mutate`] and [`validate`], the command line both ([`admit`]).
-//! All that they ask comes in as a [`Chain`], all that they know of the request as a [`Request`].
+//! Pure: the operator's webhook calls [`mutate`] and [`validate`], the command line calls both with [`admit`]. The plugins to
+//! call are passed as a [`Chain`], the request as a [`Request`].
 //!
-//! * [`mutate`]: `default` by the kind's logic, policies in their order (each sees what the one before it
-//!   left), then `validate`, so that a wrong manifest is refused with a sentence before the API server
-//!   refuses it by its schema.
-//! * [`validate`]: `validate` with the object as it was before, policies again, and a dry run of the
-//!   plan through the gate.
+//! * [`mutate`]: calls `default` of the kind's logic plugin, then the policies in order, each with the object as the previous
+//!   one changed it, and then `validate`. With the latter, an invalid manifest is refused with a helpful message before the
+//!   API server refuses it by the schema.
+//! * [`validate`]: calls `validate` with the object before the update, then the policies again, and checks a dry run of the
+//!   plan with the gate.
 //!
-//! What is never asked, and so can't be hindered by a broken component: see [`passes_unasked`].
+//! [`passes_unasked`] decides which requests are allowed without a call, so that a broken component can't block them.
 
 mod chain;
 mod dry_run;
@@ -39,20 +38,22 @@ use crate::logic::Failure;
 use crate::policy::{LARGE, Mode, Policy};
 use object::Object;
 
-/// Whether a request passes without anybody being asked: objects that are being deleted, and updates that
-/// leave the spec, the labels and the annotations as they are (finalizers, owners, status).
+/// Returns true if a request is allowed without a call of any plugin: an update of an object that is being deleted, or an
+/// update that does not change the spec, the labels or the annotations (finalizers, owner references, status).
 #[must_use]
 pub fn passes_unasked(request: &Request<'_>) -> bool {
     let Some(old) = request.before() else {
         return false;
     };
-    let leaves = |pointer: &str| request.object.pointer(pointer) == old.pointer(pointer);
+    let is_unchanged = |pointer: &str| request.object.pointer(pointer) == old.pointer(pointer);
     request.object.pointer("/metadata/deletionTimestamp").is_some()
-        || (leaves("/spec") && leaves("/metadata/labels") && leaves("/metadata/annotations"))
+        || (is_unchanged("/spec")
+            && is_unchanged("/metadata/labels")
+            && is_unchanged("/metadata/annotations"))
 }
 
-/// Whether an update leaves the spec as it is. Such updates are not defaulted, and what was wrong before
-/// may stay wrong: objects from before the webhook, or from before a policy, can still be labelled.
+/// Returns true for an update that does not change the spec. Such an update is not defaulted, and errors that the object had
+/// before do not block it: objects that are older than the webhook or than a policy can still be labelled.
 #[must_use]
 pub fn leaves_spec(request: &Request<'_>) -> bool {
     request
@@ -60,7 +61,7 @@ pub fn leaves_spec(request: &Request<'_>) -> bool {
         .is_some_and(|old| request.object.get("spec") == old.get("spec"))
 }
 
-/// Fills in and changes an object.
+/// Decides about a request in the mutating webhook: applies defaults and patches, and validates the result.
 #[must_use]
 pub fn mutate(chain: &Chain<'_>, request: &Request<'_>) -> Outcome {
     let mut outcome = Outcome::default();
@@ -68,24 +69,25 @@ pub fn mutate(chain: &Chain<'_>, request: &Request<'_>) -> Outcome {
         return outcome;
     }
     let mut object = Object::of(request);
-    let shallow = leaves_spec(request);
-    if !shallow {
+    let changes_spec = !leaves_spec(request);
+    if changes_spec {
         default(chain, request, &mut object, &mut outcome);
     }
     if outcome.is_allowed() {
-        policies(chain, request, &mut object, &mut outcome, true);
+        call_policies(chain, request, &mut object, &mut outcome, true);
     }
-    if outcome.is_allowed() && !shallow {
-        // Here it is known what the author wrote, and what was filled in.
+    if outcome.is_allowed() && changes_spec {
+        // Only this webhook sees both the fields that the author wrote and those that were filled in.
         let mut found = findings(chain, request, &object, &mut outcome);
         keep_for_author(&mut found, request.object, object.value());
-        outcome.findings(found);
+        outcome.add_findings(found);
     }
     outcome.changed = object.into_changed();
     outcome
 }
 
-/// Checks an object, defaulted or not. `now` is the time, which the dry run's plan is told.
+/// Decides about a request in the validating webhook, for an object with or without defaults. `now` is the time that the
+/// component receives for the plan of the dry run.
 #[must_use]
 pub fn validate(chain: &Chain<'_>, request: &Request<'_>, now: Timestamp) -> Outcome {
     let mut outcome = Outcome::default();
@@ -94,23 +96,23 @@ pub fn validate(chain: &Chain<'_>, request: &Request<'_>, now: Timestamp) -> Out
     }
     let mut object = Object::of(request);
     if request.operation == Operation::Delete {
-        policies(chain, request, &mut object, &mut outcome, false);
+        call_policies(chain, request, &mut object, &mut outcome, false);
         return outcome;
     }
-    // The webhook that fills in may be off.
+    // The mutating webhook may be disabled.
     default(chain, request, &mut object, &mut outcome);
     if outcome.is_allowed() {
         let mut found = findings(chain, request, &object, &mut outcome);
         if leaves_spec(request) || object.is_changed() {
             keep_for_author(&mut found, request.object, object.value());
-            outcome.findings(found);
+            outcome.add_findings(found);
         } else {
-            // The rest was said by who filled in.
-            outcome.errors(found);
+            // The mutating webhook has reported the warnings.
+            outcome.add_errors(found);
         }
     }
     if outcome.is_allowed() {
-        policies(chain, request, &mut object, &mut outcome, false);
+        call_policies(chain, request, &mut object, &mut outcome, false);
     }
     if outcome.is_allowed() && !leaves_spec(request) {
         dry_run::check(chain, request, &object, &mut outcome, now);
@@ -118,8 +120,8 @@ pub fn validate(chain: &Chain<'_>, request: &Request<'_>, now: Timestamp) -> Out
     outcome
 }
 
-/// Both: what becomes of a manifest on a cluster where the webhook is on. The API server takes out nulls that mean nothing
-/// before it asks, so they are taken out here.
+/// Runs [`mutate`] and then [`validate`], as a cluster with both webhooks does. Nulls of fields that are not nullable are removed
+/// first, because the API server removes them before it calls a webhook.
 #[must_use]
 pub fn admit(chain: &Chain<'_>, request: &Request<'_>, now: Timestamp) -> Outcome {
     let without_nulls = |object: &Value| {
@@ -142,24 +144,24 @@ pub fn admit(chain: &Chain<'_>, request: &Request<'_>, now: Timestamp) -> Outcom
         ..*request
     };
     let validated = validate(chain, &defaulted, now);
-    mutated.and(validated)
+    mutated.merge(validated)
 }
 
-/// Has the object filled in.
+/// Applies the defaults of the logic plugin to the object.
 fn default(chain: &Chain<'_>, request: &Request<'_>, object: &mut Object<'_>, outcome: &mut Outcome) {
     let decider = &chain.logic;
     let by = &decider.title;
     let defaulted: Value = match decider.logic.default(object.text(), &decider.settings) {
-        Err(failure) => return undecided(request, outcome, by, &failure),
-        Ok(Err(error)) => return wrong(request, outcome, by, error),
-        // So it is with what was filled in before.
+        Err(failure) => return logic_failed(request, outcome, by, &failure),
+        Ok(Err(error)) => return logic_error(request, outcome, by, error),
+        // The object has its defaults already.
         Ok(Ok(text)) if text == object.text() => return,
         Ok(Ok(text)) => match serde_json::from_str(&text) {
             Ok(defaulted) => defaulted,
-            Err(error) => return undecided(request, outcome, by, &error.into()),
+            Err(error) => return logic_failed(request, outcome, by, &error.into()),
         },
     };
-    match renamed(object.value(), &defaulted) {
+    match changed_identity(object.value(), &defaulted) {
         Some(field) => {
             let message = format!("the component's `default` changed it, which nobody may ({by})");
             outcome.refuse(Said::new("", field, message));
@@ -168,8 +170,9 @@ fn default(chain: &Chain<'_>, request: &Request<'_>, object: &mut Object<'_>, ou
     }
 }
 
-/// What logic says of an object, and what its definition does not allow where logic says nothing of it. On updates, what was
-/// wrong before is a warning, and what was unwise is known.
+/// Returns the findings of the logic plugin about an object, and errors for values that the schema does not allow, unless the
+/// plugin reports an error for the field. On updates, errors that the object had before become warnings, and warnings that it
+/// had before are left out.
 fn findings(
     chain: &Chain<'_>,
     request: &Request<'_>,
@@ -177,8 +180,8 @@ fn findings(
     outcome: &mut Outcome,
 ) -> Vec<Finding> {
     let decider = &chain.logic;
-    let ask = |object: &str, old: Option<&str>| decider.logic.validate(object, old, &decider.settings);
-    let mut findings = match ask(object.text(), object.before()) {
+    let validate = |object: &str, old: Option<&str>| decider.logic.validate(object, old, &decider.settings);
+    let mut findings = match validate(object.text(), object.before()) {
         Ok(findings) => strictly(findings, chain.strict),
         Err(failure) => {
             let severity = if leaves_spec(request) {
@@ -190,19 +193,21 @@ fn findings(
             return vec![Finding {
                 severity,
                 field: String::new(),
-                message: no_answer(&decider.title, &failure),
+                message: failure_message(&decider.title, &failure),
             }];
         }
     };
-    let mut refused = FIELDS.values(request.kind, object.value());
-    refused.retain(|value| {
-        let mut errors = findings.iter().filter(|said| said.severity == Severity::Error);
-        !errors.any(|said| said.field == value.field)
+    let mut invalid_values = FIELDS.values(request.kind, object.value());
+    invalid_values.retain(|value| {
+        let mut errors = findings
+            .iter()
+            .filter(|finding| finding.severity == Severity::Error);
+        !errors.any(|finding| finding.field == value.field)
     });
-    findings.append(&mut refused);
+    findings.append(&mut invalid_values);
     if let (Some(old), Some(text)) = (request.before(), object.before()) {
         forgive(&mut findings, || {
-            let mut before = ask(text, None).unwrap_or_default();
+            let mut before = validate(text, None).unwrap_or_default();
             before.append(&mut FIELDS.values(request.kind, old));
             before
         });
@@ -210,36 +215,37 @@ fn findings(
     findings
 }
 
-/// Looks for what was found in the object before, too: errors become warnings, and warnings are not said again.
+/// Relaxes findings that the object before the update had too: errors become warnings, and warnings are removed.
 fn forgive(findings: &mut Vec<Finding>, before: impl FnOnce() -> Vec<Finding>) {
     if findings.is_empty() {
         return;
     }
     let before = before();
-    let known = said(&before);
+    let known = field_message_pairs(&before);
     findings.retain_mut(|finding| {
-        if !known.contains(&place_and_message(finding)) {
+        if !known.contains(&field_and_message(finding)) {
             return true;
         }
-        let is_known = finding.severity == Severity::Warning;
+        let is_warning = finding.severity == Severity::Warning;
         if finding.severity == Severity::Error {
             finding.severity = Severity::Warning;
         }
-        !is_known
+        !is_warning
     });
 }
 
-/// What findings say, and where.
-fn said(findings: &[Finding]) -> HashSet<(&str, &str)> {
-    findings.iter().map(place_and_message).collect()
+/// Returns the field and message of each finding.
+fn field_message_pairs(findings: &[Finding]) -> HashSet<(&str, &str)> {
+    findings.iter().map(field_and_message).collect()
 }
 
-fn place_and_message(finding: &Finding) -> (&str, &str) {
+fn field_and_message(finding: &Finding) -> (&str, &str) {
     (&finding.field, &finding.message)
 }
 
-/// Asks the policies one after the other. Their patches count where `patching`.
-fn policies(
+/// Calls the policies in order until one refuses the request. Their patches are applied if `patching` is true, and ignored
+/// otherwise.
+fn call_policies(
     chain: &Chain<'_>,
     request: &Request<'_>,
     object: &mut Object<'_>,
@@ -247,18 +253,18 @@ fn policies(
     patching: bool,
 ) {
     for policy in &chain.policies {
-        let response = match ask(policy, request, object.text(), object.before()) {
+        let response = match admit_by(policy, request, object.text(), object.before()) {
             Ok(response) => response,
-            Err(Undecided { why, had_a_chance }) => {
-                let said = Said::new(&policy.title, "", format!("it could not decide: {why}"));
+            Err(Undecided { reason, is_broken }) => {
+                let entry = Said::new(&policy.title, "", format!("it could not decide: {reason}"));
                 let is_harmless = leaves_spec(request) || request.operation == Operation::Delete;
                 match policy.mode {
-                    Mode::Monitor => outcome.report(said),
-                    // A policy that is broken must not keep what is there from being labelled and deleted. One that had too
-                    // little time, or was asked about too much, is not broken, and whoever asks could bring that about to
-                    // get round it.
-                    Mode::Protect if is_harmless && had_a_chance => outcome.warn(said),
-                    Mode::Protect => outcome.refuse_undecided(said),
+                    Mode::Monitor => outcome.report(entry),
+                    // A broken policy must not prevent existing objects from being labelled or deleted. A policy that had too
+                    // little time, or that received too large an object, is not broken: a tenant could cause either one to
+                    // bypass the policy.
+                    Mode::Protect if is_harmless && is_broken => outcome.warn(entry),
+                    Mode::Protect => outcome.refuse_undecided(entry),
                 }
                 continue;
             }
@@ -270,9 +276,9 @@ fn policies(
             Verdict::Allow => {}
             Verdict::Refuse(findings) => {
                 let findings = strictly(findings, chain.strict);
-                refused(policy, request, object, outcome, findings);
+                add_refusal(policy, request, object, outcome, findings);
             }
-            Verdict::Patch(text) if patching => patch(policy, object, outcome, &text),
+            Verdict::Patch(text) if patching => apply_patch(policy, object, outcome, &text),
             Verdict::Patch(_) => {}
         }
         if !outcome.is_allowed() {
@@ -281,14 +287,16 @@ fn policies(
     }
 }
 
-/// Why a policy could not decide.
+/// Failure of a policy to decide.
 struct Undecided {
-    why: String,
-    /// Whether there was time and room for it to decide: for large objects its own limits may leave none.
-    had_a_chance: bool,
+    reason: String,
+    /// True if the policy itself is at fault. False if it had too little time, or if the object is so large that the policy may
+    /// have exceeded its limits because of it.
+    is_broken: bool,
 }
 
-fn ask(
+/// Calls a policy.
+fn admit_by(
     policy: &Policy,
     request: &Request<'_>,
     object: &str,
@@ -305,22 +313,22 @@ fn ask(
         settings: policy.settings.to_string(),
     };
     match policy.rules.admit(&request) {
-        Ok(answer) => answer.map_err(|why| Undecided {
-            why,
-            had_a_chance: !is_large,
+        Ok(answer) => answer.map_err(|reason| Undecided {
+            reason,
+            is_broken: !is_large,
         }),
         Err(failure) => Err(Undecided {
-            why: failure.to_string(),
-            had_a_chance: failure.downcast_ref::<CallError>().is_none_or(|call| {
+            reason: failure.to_string(),
+            is_broken: failure.downcast_ref::<CallError>().is_none_or(|call| {
                 call.failure.is_of_component() && !call.failure.may_be_of_load() && !is_large
             }),
         }),
     }
 }
 
-/// A policy says no. It is not heeded where the spec stays as it is and the policy says the same of the
-/// object as it was.
-fn refused(
+/// Adds the findings of a policy that refuses the object. If the update does not change the spec, errors that the policy also
+/// finds in the object before the update become warnings.
+fn add_refusal(
     policy: &Policy,
     request: &Request<'_>,
     object: &Object<'_>,
@@ -328,25 +336,26 @@ fn refused(
     findings: Vec<Finding>,
 ) {
     let before = match object.before().filter(|_| leaves_spec(request)) {
-        Some(old) => match ask(policy, request, old, Some(old)).map(|response| response.verdict) {
+        Some(old) => match admit_by(policy, request, old, Some(old)).map(|response| response.verdict) {
             Ok(Verdict::Refuse(before)) => before,
             _ => Vec::new(),
         },
         None => Vec::new(),
     };
-    let before = said(&before);
+    let before = field_message_pairs(&before);
     for finding in findings {
-        let known = before.contains(&place_and_message(&finding));
-        let said = Said::new(&policy.title, &finding.field, &finding.message);
+        let known = before.contains(&field_and_message(&finding));
+        let entry = Said::new(&policy.title, &finding.field, &finding.message);
         match (finding.severity, policy.mode) {
-            (Severity::Error, Mode::Monitor) => outcome.report(said),
-            (Severity::Error, Mode::Protect) if !known => outcome.refuse(said),
-            _ => outcome.warn(said),
+            (Severity::Error, Mode::Monitor) => outcome.report(entry),
+            (Severity::Error, Mode::Protect) if !known => outcome.refuse(entry),
+            _ => outcome.warn(entry),
         }
     }
 }
 
-fn patch(policy: &Policy, object: &mut Object<'_>, outcome: &mut Outcome, text: &str) {
+/// Applies a policy's patch, or reports it if the policy is in monitor mode.
+fn apply_patch(policy: &Policy, object: &mut Object<'_>, outcome: &mut Outcome, text: &str) {
     match (patch::apply(object.value(), text), policy.mode) {
         (Ok(patched), Mode::Protect) => object.replace(patched),
         (Ok(patched), Mode::Monitor) if patched == *object.value() => {}
@@ -362,7 +371,7 @@ fn patch(policy: &Policy, object: &mut Object<'_>, outcome: &mut Outcome, text: 
     }
 }
 
-/// What says which object it is, and must stay.
+/// Fields that identify an object and must not change, as JSON pointers and as field paths.
 const IDENTITY: [(&str, &str); 6] = [
     ("/apiVersion", "apiVersion"),
     ("/kind", "kind"),
@@ -372,30 +381,31 @@ const IDENTITY: [(&str, &str); 6] = [
     ("/metadata/generateName", "metadata.generateName"),
 ];
 
-/// The field in which two objects are not the same one.
-fn renamed(before: &Value, after: &Value) -> Option<&'static str> {
+/// Returns the first identifying field in which two objects differ; `None` if they are the same object.
+fn changed_identity(before: &Value, after: &Value) -> Option<&'static str> {
     let changed = |(pointer, _): &&(&str, &str)| before.pointer(pointer) != after.pointer(pointer);
     IDENTITY.iter().find(changed).map(|(_, field)| *field)
 }
 
-/// Logic says that the object is wrong.
-fn wrong(request: &Request<'_>, outcome: &mut Outcome, by: &str, error: Error) {
+/// Adds the error that the logic plugin returned.
+fn logic_error(request: &Request<'_>, outcome: &mut Outcome, by: &str, error: Error) {
     match error {
-        Error::Invalid(findings) => outcome.findings(findings),
-        Error::Failed(text) => undecided(request, outcome, by, &text.into()),
+        Error::Invalid(findings) => outcome.add_findings(findings),
+        Error::Failed(text) => logic_failed(request, outcome, by, &text.into()),
     }
 }
 
-/// Logic gave no answer.
-fn undecided(request: &Request<'_>, outcome: &mut Outcome, by: &str, failure: &Failure) {
-    let said = Said::new("", "", no_answer(by, failure));
+/// Adds the failure of a call of the logic plugin. It blocks the request, unless the spec does not change.
+fn logic_failed(request: &Request<'_>, outcome: &mut Outcome, by: &str, failure: &Failure) {
+    let entry = Said::new("", "", failure_message(by, failure));
     if leaves_spec(request) {
-        outcome.warn(said);
+        outcome.warn(entry);
     } else {
-        outcome.refuse_undecided(said);
+        outcome.refuse_undecided(entry);
     }
 }
 
-fn no_answer(by: &str, failure: &Failure) -> String {
+/// Returns the message for a failed call of the logic plugin.
+fn failure_message(by: &str, failure: &Failure) -> String {
     format!("nobody can say whether this is right, because the component {by} failed: {failure}")
 }

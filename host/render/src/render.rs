@@ -119,7 +119,7 @@ impl Renderer<'_> {
     }
 
     /// Adds a message for each finding.
-    fn findings(&mut self, source: &str, object: &str, findings: Vec<Finding>) {
+    fn report_findings(&mut self, source: &str, object: &str, findings: Vec<Finding>) {
         for finding in findings {
             let level = match finding.severity {
                 Severity::Error => Level::Error,
@@ -130,13 +130,15 @@ impl Renderer<'_> {
         }
     }
 
-    fn failure(&mut self, source: &str, object: &str, failure: &Failure) {
+    /// Adds an error for a failed call of a plugin.
+    fn report_failure(&mut self, source: &str, object: &str, failure: &Failure) {
         self.report(Level::Error, source, object, "", failure.to_string());
     }
 
-    fn error(&mut self, source: &str, object: &str, error: Error) {
+    /// Adds the errors that a logic plugin returned.
+    fn report_error(&mut self, source: &str, object: &str, error: Error) {
         match error {
-            Error::Invalid(findings) => self.findings(source, object, findings),
+            Error::Invalid(findings) => self.report_findings(source, object, findings),
             Error::Failed(text) => self.report(Level::Error, source, object, "", text),
         }
     }
@@ -160,7 +162,7 @@ impl Renderer<'_> {
         let settings = self.deciders.settings(parent.kind);
         let declared = match logic.child_kinds(settings) {
             Ok(kinds) => kinds,
-            Err(failure) => return self.failure(&source, &title, &failure),
+            Err(failure) => return self.report_failure(&source, &title, &failure),
         };
         let related = self.related(&parent);
         let is = |object: &ObservedObject, kind: DaskKind| object.key.kind == kind.kind();
@@ -194,8 +196,8 @@ impl Renderer<'_> {
                 settings: settings.to_owned(),
             };
             let plan = match logic.plan(&observation) {
-                Err(failure) => return self.failure(&source, &title, &failure),
-                Ok(Err(error)) => return self.error(&source, &title, error),
+                Err(failure) => return self.report_failure(&source, &title, &failure),
+                Ok(Err(error)) => return self.report_error(&source, &title, error),
                 Ok(Ok(plan)) => plan,
             };
             let plan = match self.review(&parent, &object, plan) {

@@ -1,4 +1,4 @@
-//! Who is asked, and about what.
+//! Input of the admission decision: the request, and the plugins to call.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,51 +11,51 @@ use serde_json::Value;
 use crate::logic::Logic;
 use crate::policy::Policy;
 
-/// A request at admission.
+/// An admission request.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// Which kind of resource.
+    /// The kind of the resource.
     pub kind: DaskKind,
-    /// What shall be done with it.
+    /// The requested operation.
     pub operation: Operation,
-    /// The resource as it shall be; for a deletion, as it is.
+    /// The new state of the resource; for a deletion, its current state.
     pub object: &'a Value,
-    /// The resource before an update.
+    /// The state of the resource before the request; `None` if there is none.
     pub old: Option<&'a Value>,
-    /// Who asks, a JSON object as in the contract.
+    /// The user who sent the request, a JSON object as in the contract.
     pub user_info: &'a str,
-    /// Whether nothing will be stored.
+    /// True for a dry run, which stores nothing.
     pub dry_run: bool,
 }
 
 impl<'a> Request<'a> {
-    /// The resource before an update; none where it is no update.
+    /// Returns the state of the resource before an update; `None` for other operations.
     #[must_use]
     pub fn before(&self) -> Option<&'a Value> {
         self.old.filter(|_| self.operation == Operation::Update)
     }
 }
 
-/// All who are asked about a resource.
+/// The plugins to call for a resource.
 pub struct Chain<'a> {
-    /// The logic of its kind.
+    /// The logic plugin of its kind.
     pub logic: Decider<'a>,
-    /// The policies that apply to it, in the order in which they are asked.
+    /// The policies that apply to the resource, in the order in which they are called.
     pub policies: Vec<Arc<Policy>>,
-    /// Whether mistakes are refused, and not only said.
+    /// True if mistakes are refused, false if they are only reported.
     pub strict: bool,
 }
 
-/// The logic of a kind.
+/// The logic plugin of a kind, with its configuration.
 pub struct Decider<'a> {
-    /// What it is called in messages: its name, and perhaps version and digest.
+    /// Name of the plugin in messages. It may include version and digest.
     pub title: Cow<'a, str>,
-    /// It.
+    /// The implementation.
     pub logic: &'a dyn Logic,
-    /// Its settings, a JSON object.
+    /// The settings of the plugin, a JSON object.
     pub settings: Cow<'a, str>,
-    /// The kinds of children that it declares.
+    /// The kinds of children that the plugin declares.
     pub child_kinds: Cow<'a, [ResourceKind]>,
-    /// Kinds of children that the administrator allows beyond the usual ones.
+    /// Kinds of children that the administrator allows in addition to the default ones.
     pub extra_kinds: Cow<'a, [ResourceKind]>,
 }

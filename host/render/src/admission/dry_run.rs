@@ -1,4 +1,4 @@
-//! The plan of an object that has no children yet, so that what would fail later is said now.
+//! Dry run of the plan of an object without children, so that problems are reported at admission and not only at reconcile.
 
 use std::borrow::Cow;
 
@@ -11,20 +11,20 @@ use dask_operator_runtime::contract::{
 use serde_json::{Value, json};
 
 use super::object::{self, Object};
-use super::{Chain, Outcome, Request, Said, forgive, undecided, wrong};
+use super::{Chain, Outcome, Request, Said, forgive, logic_error, logic_failed};
 use crate::convert;
 use crate::fields::FIELDS;
 use crate::findings::strictly;
 use crate::review::{ReviewError, review};
 
-/// What the API server will append to a generated name.
-const GENERATED: &str = "xxxxx";
+/// Placeholder for the characters that the API server appends to a generated name.
+const GENERATED_SUFFIX: &str = "xxxxx";
 
-/// Bytes of memory that a plan may take to be tried. That of a resource without workers is small, unless somebody makes it large
-/// for this moment.
-const MOST_TRIED: usize = 64 << 20;
+/// Maximum memory of a plan that is checked, in bytes. The plan of a resource without workers is small, unless it is made large on
+/// purpose.
+const MAX_PLAN_BYTES: usize = 64 << 20;
 
-/// Says what is misspelt in pod and Service specs, and what of the plan would be refused.
+/// Adds findings about unknown fields in Pod and Service specs, and refusals of the plan by the policies and the gate.
 pub(super) fn check(
     chain: &Chain<'_>,
     request: &Request<'_>,
@@ -36,17 +36,18 @@ pub(super) fn check(
     if let Some(old) = request.before() {
         forgive(&mut unknown, || FIELDS.of_kubernetes(request.kind, old));
     }
-    outcome.findings(unknown);
+    outcome.add_findings(unknown);
     if !outcome.is_allowed() {
         return;
     }
-    // Plans of the others are about a cluster that is not in the request.
+    // The plans of other kinds depend on a cluster that is not in the request.
     if matches!(request.kind, DaskKind::Cluster | DaskKind::Job) {
-        plan(chain, request, object, outcome, now);
+        check_plan(chain, request, object, outcome, now);
     }
 }
 
-fn plan(
+/// Computes the plan of a new object and adds refusals by the policies and the gate.
+fn check_plan(
     chain: &Chain<'_>,
     request: &Request<'_>,
     object: &Object<'_>,
@@ -55,7 +56,7 @@ fn plan(
 ) {
     let stored = as_stored(object.value());
     let Ok(parent) = Parent::from_object(&stored) else {
-        // It is no Dask resource, which the API server knows better.
+        // The object is no valid Dask resource. The API server refuses it with its own message.
         return;
     };
     let text = match stored {
@@ -77,8 +78,8 @@ fn plan(
         settings: decider.settings.to_string(),
     };
     let plan = match decider.logic.plan(&observation) {
-        Err(failure) => return undecided(request, outcome, &decider.title, &failure),
-        Ok(Err(error)) => return wrong(request, outcome, &decider.title, error),
+        Err(failure) => return logic_failed(request, outcome, &decider.title, &failure),
+        Ok(Err(error)) => return logic_error(request, outcome, &decider.title, error),
         Ok(Ok(plan)) => plan,
     };
     let plan = match review(
@@ -93,7 +94,7 @@ fn plan(
                 outcome.report(Said::new(&remark.title, "", remark.message));
             }
             let bytes = reviewed.children.iter().map(bytes).sum::<usize>();
-            if bytes > MOST_TRIED {
+            if bytes > MAX_PLAN_BYTES {
                 let message = format!(
                     "what would be made of it takes {} MiB of memory, and is not tried",
                     bytes >> 20
@@ -105,8 +106,8 @@ fn plan(
                 ..plan
             })
         }
-        Err(error @ ReviewError::Refused { .. }) => return outcome.refuse(refused(&error)),
-        Err(error) => return outcome.refuse_undecided(refused(&error)),
+        Err(error @ ReviewError::Refused { .. }) => return outcome.refuse(review_refusal(&error)),
+        Err(error) => return outcome.refuse_undecided(review_refusal(&error)),
     };
     let rules = Rules {
         extra: &decider.extra_kinds,
@@ -128,7 +129,7 @@ fn plan(
     }
 }
 
-/// What the object of a planned child takes once it is read.
+/// Returns the memory of a planned child's object after parsing, in bytes.
 fn bytes(child: &DesiredChild) -> usize {
     match &child.action {
         ChildAction::Keep => 0,
@@ -136,8 +137,8 @@ fn bytes(child: &DesiredChild) -> usize {
     }
 }
 
-/// A policy would not let the plan be carried out.
-fn refused(error: &ReviewError) -> Said {
+/// Returns the refusal for an error of the policies' review.
+fn review_refusal(error: &ReviewError) -> Said {
     let (ReviewError::Refused { title, .. }
     | ReviewError::Undecided { title, .. }
     | ReviewError::Overreached { title, .. }
@@ -149,7 +150,7 @@ fn refused(error: &ReviewError) -> Said {
     )
 }
 
-/// The object with what only the API server gives it, and without a status.
+/// Returns the object with the metadata that only the API server sets, and without a status.
 fn as_stored(object: &Value) -> Cow<'_, Value> {
     let has = |pointer| {
         let text = object.pointer(pointer).and_then(Value::as_str);
@@ -172,7 +173,7 @@ fn as_stored(object: &Value) -> Cow<'_, Value> {
                 .get("generateName")
                 .and_then(Value::as_str)
                 .unwrap_or_default();
-            let name = format!("{prefix}{GENERATED}");
+            let name = format!("{prefix}{GENERATED_SUFFIX}");
             metadata.insert("name".to_owned(), json!(name));
         }
         metadata.entry("namespace").or_insert_with(|| json!("default"));

@@ -1,4 +1,4 @@
-//! An object while it is decided about: as a value for the host, as text for components.
+//! The object of an admission request, as a value for the host and as JSON text for the components.
 
 use std::cell::OnceCell;
 
@@ -6,16 +6,18 @@ use serde_json::Value;
 
 use super::Request;
 
-/// An object. Each of its texts is made once, however many are asked about it.
+/// An object that plugins can change. Each version is serialized once and not again for each call.
 pub(super) struct Object<'a> {
     given: &'a Value,
+    /// The changed object; `None` if no plugin changed it.
     changed: Option<Value>,
     text: String,
+    /// The object before an update and its text, which is computed on first use.
     before: Option<(&'a Value, OnceCell<String>)>,
 }
 
 impl<'a> Object<'a> {
-    /// A request's object, as it was sent.
+    /// Creates the object of a request, without changes.
     pub(super) fn of(request: &Request<'a>) -> Self {
         Self {
             given: request.object,
@@ -25,42 +27,42 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// It, as it is now.
+    /// Returns the current state.
     pub(super) fn value(&self) -> &Value {
         self.changed.as_ref().unwrap_or(self.given)
     }
 
-    /// It, as it is now, as JSON.
+    /// Returns the current state as JSON.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
 
-    /// It, as it was before an update, as JSON.
+    /// Returns the state before an update as JSON; `None` if the request is no update.
     pub(super) fn before(&self) -> Option<&str> {
         let (old, text) = self.before.as_ref()?;
         Some(text.get_or_init(|| self::text(old)))
     }
 
-    /// Whether it is another than the one that was sent.
+    /// Returns true if the current state differs from the object in the request.
     pub(super) fn is_changed(&self) -> bool {
         self.changed.as_ref().is_some_and(|changed| changed != self.given)
     }
 
-    /// It is this from now on.
+    /// Replaces the current state.
     pub(super) fn replace(&mut self, value: Value) {
-        // Not the text that a component gave: who reads it next shall see what the host sees.
+        // The text that a component returned is not reused, so that the next plugin reads exactly the value of the host.
         self.text = text(&value);
         self.changed = Some(value);
     }
 
-    /// What it was changed to; none where it is as it was sent.
+    /// Returns the changed object; `None` if it equals the object in the request.
     pub(super) fn into_changed(self) -> Option<Value> {
         self.changed.filter(|changed| changed != self.given)
     }
 }
 
-/// A value as JSON; its own `to_string` is many times slower.
+/// Returns a value as JSON. `Value::to_string` is many times slower.
 pub(super) fn text(value: &Value) -> String {
-    // A value is always JSON.
+    // Serialization of a value can't fail.
     serde_json::to_string(value).unwrap_or_default()
 }

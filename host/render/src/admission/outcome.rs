@@ -1,4 +1,4 @@
-//! What the answers come to.
+//! Result of the admission decision.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -7,41 +7,42 @@ use dask_operator_core::text;
 use dask_operator_runtime::contract::{Finding, Severity};
 use serde_json::Value;
 
-/// How many refusals, warnings and reports of a request are kept. Nobody reads more.
-const SAID: usize = 100;
+/// Maximum number of refusals, of warnings and of reports that are stored for a request.
+const MAX_ENTRIES: usize = 100;
 
-/// Bytes of a field.
-const FIELD: usize = 1024;
+/// Maximum size of a field path, in bytes.
+const MAX_FIELD_BYTES: usize = 1024;
 
-/// Bytes of a sentence.
-const SENTENCE: usize = 4096;
+/// Maximum size of a message, in bytes.
+const MAX_MESSAGE_BYTES: usize = 4096;
 
-/// What somebody said of an object: one line, however it was said.
+/// A finding about an object, by a plugin or by the host. The text is always a single line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
-    /// The policy that said it; empty for the logic of the kind.
+    /// The policy that reported the finding; empty for the logic plugin of the kind and for the host.
     pub policy: String,
-    /// The field, as `spec.worker.replicas`; empty for the whole object.
+    /// The path of the field, such as `spec.worker.replicas`; empty for the whole object.
     pub field: String,
-    /// A sentence: what is wrong and what to write instead.
+    /// The message: the problem and how to solve it.
     pub message: String,
 }
 
 impl Said {
-    /// `message` about `field`, by a policy (or the kind's logic, where `policy` is empty).
+    /// Creates a finding with `message` about `field`. `policy` is empty for the logic plugin of the kind. Long texts are
+    /// shortened.
     #[must_use]
     pub fn new(policy: &str, field: &str, message: impl Into<String>) -> Self {
         let mut message: String = message.into();
-        text::make_line(&mut message, SENTENCE);
+        text::make_line(&mut message, MAX_MESSAGE_BYTES);
         Self {
             policy: policy.to_owned(),
-            field: text::line(field, FIELD),
+            field: text::line(field, MAX_FIELD_BYTES),
             message,
         }
     }
 }
 
-/// `policy NAME: FIELD: MESSAGE`
+/// Formats a finding as `policy NAME: FIELD: MESSAGE`.
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.policy.is_empty() {
@@ -54,65 +55,65 @@ impl fmt::Display for Said {
     }
 }
 
-/// What becomes of a request.
+/// Result of an admission request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// The object that shall be stored instead of the one that was sent; none where that one stays as it is.
+    /// The changed object, which replaces the one in the request; `None` if nothing changed.
     pub changed: Option<Value>,
-    /// Why it is refused; empty when it is not.
+    /// The reasons for the refusal; empty if the request is allowed.
     pub refusals: Vec<Said>,
-    /// How many of these reasons are that somebody could not decide.
+    /// Number of refusals by plugins that could not decide.
     pub undecided: usize,
-    /// What its author should know.
+    /// Warnings for the author.
     pub warnings: Vec<Said>,
-    /// What policies that only monitor would have refused or changed.
+    /// Refusals and changes by policies in monitor mode, which have no effect.
     pub reports: Vec<Said>,
-    /// How much more there was.
+    /// Numbers of further entries that are not stored.
     pub left_out: LeftOut,
 }
 
-/// How many things were said that were not kept.
+/// Numbers of entries that are not stored, because there are too many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Refusals.
+    /// Number of refusals.
     pub refusals: usize,
-    /// Warnings and reports.
+    /// Number of warnings and reports.
     pub notices: usize,
 }
 
 impl Outcome {
-    /// Whether the request is let through.
+    /// Returns true if the request is allowed.
     #[must_use]
     pub fn is_allowed(&self) -> bool {
         self.refusals.is_empty()
     }
 
-    /// Returns whether the request is refused only because somebody could not decide: the same one may pass later.
+    /// Returns true if the request is refused only because plugins could not decide. The same request may be allowed later.
     #[must_use]
     pub fn may_pass_later(&self) -> bool {
         self.undecided > 0 && self.undecided >= self.refusals.len() + self.left_out.refusals
     }
 
-    /// All reasons in one text; empty when there are none.
+    /// Returns all reasons for the refusal in one text; empty if there are none.
     #[must_use]
     pub fn refusal(&self) -> String {
-        let mut sentences = sentences(&self.refusals);
+        let mut reasons = texts(&self.refusals);
         if self.left_out.refusals > 0 {
-            sentences.push(format!("and {} more", self.left_out.refusals));
+            reasons.push(format!("and {} more", self.left_out.refusals));
         }
-        sentences.join("; ")
+        reasons.join("; ")
     }
 
-    /// Warnings and reports as the person who asked sees them, each once.
+    /// Returns the warnings and reports for the user who sent the request, without duplicates.
     #[must_use]
     pub fn notices(&self) -> Vec<String> {
         let reports = self.reports.iter();
-        let reports = reports.map(|said| format!("only monitored: {said}"));
-        let mut said = HashSet::new();
-        let mut notices: Vec<String> = sentences(&self.warnings)
+        let reports = reports.map(|entry| format!("only monitored: {entry}"));
+        let mut seen = HashSet::new();
+        let mut notices: Vec<String> = texts(&self.warnings)
             .into_iter()
             .chain(reports)
-            .filter(|notice| said.insert(notice.clone()))
+            .filter(|notice| seen.insert(notice.clone()))
             .collect();
         if self.left_out.notices > 0 {
             notices.push(format!("and {} more warnings", self.left_out.notices));
@@ -120,51 +121,54 @@ impl Outcome {
         notices
     }
 
-    pub(super) fn refuse(&mut self, said: Said) {
-        keep(&mut self.refusals, &mut self.left_out.refusals, said);
+    /// Adds a refusal.
+    pub(super) fn refuse(&mut self, entry: Said) {
+        add(&mut self.refusals, &mut self.left_out.refusals, entry);
     }
 
-    /// Somebody could not decide, and nothing is let through without that.
-    pub(super) fn refuse_undecided(&mut self, said: Said) {
+    /// Adds a refusal by a plugin that could not decide.
+    pub(super) fn refuse_undecided(&mut self, entry: Said) {
         self.undecided += 1;
-        self.refuse(said);
+        self.refuse(entry);
     }
 
-    pub(super) fn warn(&mut self, said: Said) {
-        keep(&mut self.warnings, &mut self.left_out.notices, said);
+    /// Adds a warning.
+    pub(super) fn warn(&mut self, entry: Said) {
+        add(&mut self.warnings, &mut self.left_out.notices, entry);
     }
 
-    pub(super) fn report(&mut self, said: Said) {
-        keep(&mut self.reports, &mut self.left_out.notices, said);
+    /// Adds a report of a policy in monitor mode.
+    pub(super) fn report(&mut self, entry: Said) {
+        add(&mut self.reports, &mut self.left_out.notices, entry);
     }
 
-    /// There are so many refusals beside those that are named.
+    /// Counts refusals that are not listed.
     pub(super) fn refuse_more(&mut self, more: usize) {
         self.left_out.refusals += more;
     }
 
-    /// What the kind's logic found.
-    pub(super) fn findings(&mut self, findings: Vec<Finding>) {
+    /// Adds findings of the logic plugin or the host: errors as refusals, others as warnings.
+    pub(super) fn add_findings(&mut self, findings: Vec<Finding>) {
         for finding in findings {
-            let said = Said::new("", &finding.field, finding.message);
+            let entry = Said::new("", &finding.field, finding.message);
             match finding.severity {
-                Severity::Error => self.refuse(said),
-                Severity::Mistake | Severity::Warning => self.warn(said),
+                Severity::Error => self.refuse(entry),
+                Severity::Mistake | Severity::Warning => self.warn(entry),
             }
         }
     }
 
-    /// The errors among them.
-    pub(super) fn errors(&mut self, mut findings: Vec<Finding>) {
+    /// Adds the errors among the findings and drops the others.
+    pub(super) fn add_errors(&mut self, mut findings: Vec<Finding>) {
         findings.retain(|finding| finding.severity == Severity::Error);
-        self.findings(findings);
+        self.add_findings(findings);
     }
 
-    /// This, and what was said later, when nothing may be changed any more.
-    pub(super) fn and(mut self, later: Self) -> Self {
-        later.refusals.into_iter().for_each(|said| self.refuse(said));
-        later.warnings.into_iter().for_each(|said| self.warn(said));
-        later.reports.into_iter().for_each(|said| self.report(said));
+    /// Adds the entries of a later result. Its changed object is ignored, because nothing may be changed any more.
+    pub(super) fn merge(mut self, later: Self) -> Self {
+        later.refusals.into_iter().for_each(|entry| self.refuse(entry));
+        later.warnings.into_iter().for_each(|entry| self.warn(entry));
+        later.reports.into_iter().for_each(|entry| self.report(entry));
         self.undecided += later.undecided;
         self.left_out.refusals += later.left_out.refusals;
         self.left_out.notices += later.left_out.notices;
@@ -172,16 +176,17 @@ impl Outcome {
     }
 }
 
-fn keep(kept: &mut Vec<Said>, left_out: &mut usize, said: Said) {
-    if kept.len() < SAID {
-        kept.push(said);
+/// Adds an entry to `entries`, or counts it in `left_out` if there are too many.
+fn add(entries: &mut Vec<Said>, left_out: &mut usize, entry: Said) {
+    if entries.len() < MAX_ENTRIES {
+        entries.push(entry);
     } else {
         *left_out += 1;
     }
 }
 
-fn sentences(said: &[Said]) -> Vec<String> {
-    said.iter().map(ToString::to_string).collect()
+fn texts(entries: &[Said]) -> Vec<String> {
+    entries.iter().map(ToString::to_string).collect()
 }
 
 #[cfg(test)]
@@ -197,10 +202,10 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_things_are_said_and_how_many_more() {
+    fn a_hundred_entries_are_listed_and_the_others_counted() {
         let mut outcome = Outcome::default();
         let of = |severity| (0..150).map(move |i| finding(severity, i.to_string()));
-        outcome.findings(of(Severity::Warning).chain(of(Severity::Error)).collect());
+        outcome.add_findings(of(Severity::Warning).chain(of(Severity::Error)).collect());
         assert_eq!((outcome.refusals.len(), outcome.warnings.len()), (100, 100));
         assert!(
             outcome.refusal().ends_with("; 99; and 50 more"),
@@ -211,17 +216,21 @@ mod tests {
         assert_eq!(notices.len(), 101);
         assert_eq!(notices[100], "and 50 more warnings");
 
-        let both = outcome.clone().and(outcome);
+        let both = outcome.clone().merge(outcome);
         assert_eq!((both.refusals.len(), both.warnings.len()), (100, 100));
         assert!(both.refusal().ends_with("; and 200 more"), "{}", both.refusal());
         assert_eq!(both.left_out.notices, 200);
     }
 
     #[test]
-    fn what_is_said_is_one_line() {
-        let said = Said::new("p", "spec.a\nb", format!("one\ntwo{}", "x".repeat(SENTENCE)));
-        let text = said.to_string();
+    fn a_finding_is_a_single_line_of_limited_size() {
+        let entry = Said::new(
+            "p",
+            "spec.a\nb",
+            format!("one\ntwo{}", "x".repeat(MAX_MESSAGE_BYTES)),
+        );
+        let text = entry.to_string();
         assert!(text.starts_with("policy p: spec.a b: one two"), "{text}");
-        assert!(text.len() < SENTENCE + 100, "{}", text.len());
+        assert!(text.len() < MAX_MESSAGE_BYTES + 100, "{}", text.len());
     }
 }

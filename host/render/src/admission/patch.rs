@@ -1,74 +1,77 @@
-//! Patches that policies write: which are applied, and what an object becomes by one.
+//! JSON Patches of policies: checks whether a patch is allowed, and applies it to an object.
 //!
-//! A patch makes an object at most as much larger as it is long itself, because it copies nothing, and at most so deep
-//! as everybody who reads the object can go down.
+//! A patch can't enlarge an object by more than its own size, because copies are not allowed. It can't nest an object more
+//! deeply than every reader of the object supports.
 
 use json_patch::{Patch, PatchError, PatchOperation};
 use serde_json::Value;
 
-use super::renamed;
+use super::changed_identity;
 
-/// Operations of one patch.
-const OPERATIONS: usize = 1000;
+/// Maximum number of operations in a patch.
+const MAX_OPERATIONS: usize = 1000;
 
-/// How many items of lists all operations may move: each that puts in or takes out an item moves those behind it.
-const MOVED: usize = 10_000_000;
+/// Maximum number of list items that all operations of a patch may move. An operation that inserts or removes an item moves all
+/// items after it.
+const MAX_MOVED_ITEMS: usize = 10_000_000;
 
-/// How many levels down an operation may write. Kubernetes' objects have less than twenty.
-const DEPTH: usize = 64;
+/// Maximum depth to which an operation may write, in levels. Kubernetes objects have less than twenty.
+const MAX_DEPTH: usize = 64;
 
 /// Applies a patch (JSON) to an object.
 ///
 /// # Errors
 ///
-/// A field, or nothing for the whole object, and what is wrong.
+/// Returns a field, which is empty for the whole object, and a message if the patch is not allowed or can't be applied.
 pub(super) fn apply(object: &Value, text: &str) -> Result<Value, (&'static str, String)> {
     let unusable = |problem: String| ("", format!("its patch can't be applied: {problem}"));
     let patch = read(object, text).map_err(unusable)?;
     let mut patched = object.clone();
     json_patch::patch_unsafe(&mut patched, &patch)
         .map_err(|error| unusable(inapplicable(&error, &patched)))?;
-    match renamed(object, &patched) {
+    match changed_identity(object, &patched) {
         Some(field) => Err((field, "its patch changes it, which nobody may".to_owned())),
         None => Ok(patched),
     }
 }
 
-/// Checks a patch (JSON) that a policy wrote when it was tried on a sample. That the sample lacks a field which the
-/// patch needs is not wrong: others have it.
+/// Checks a patch (JSON) that a policy returned for a sample object. If the sample lacks a field that the patch needs, this is
+/// no error, because other objects may have the field.
 ///
 /// # Errors
 ///
-/// What is wrong with it whatever it is applied to.
+/// Returns a message if the patch is not allowed for any object.
 pub fn check_patch(sample: &Value, text: &str) -> Result<(), String> {
     let patch = read(sample, text)?;
     let mut patched = sample.clone();
     if json_patch::patch_unsafe(&mut patched, &patch).is_err() {
         return Ok(());
     }
-    match renamed(sample, &patched) {
+    match changed_identity(sample, &patched) {
         Some(field) => Err(format!("it changes {field}, which nobody may")),
         None => Ok(()),
     }
 }
 
-/// Reads a patch of an object.
+/// Parses a patch and checks that it is allowed for the object.
 fn read(object: &Value, text: &str) -> Result<Patch, String> {
     let patch: Patch = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let count = patch.0.len();
-    if count > OPERATIONS {
-        return Err(format!("it has {count} operations: write at most {OPERATIONS}"));
+    if count > MAX_OPERATIONS {
+        return Err(format!(
+            "it has {count} operations: write at most {MAX_OPERATIONS}"
+        ));
     }
     for (at, operation) in patch.0.iter().enumerate() {
-        let wrong = |problem: String| format!("operation {} {problem}", at + 1);
-        allowed(operation).map_err(wrong)?;
+        let numbered = |problem: String| format!("operation {} {problem}", at + 1);
+        check_operation(operation).map_err(numbered)?;
     }
-    let values = patch.0.iter().filter_map(written).chain([object]);
+    let values = patch.0.iter().filter_map(written_value).chain([object]);
     let items = values.map(longest_list).max().unwrap_or(0);
-    let moves =
+    let moves_items =
         |operation: &&PatchOperation| matches!(operation, PatchOperation::Add(_) | PatchOperation::Remove(_));
-    let moves = patch.0.iter().filter(moves).count();
-    if moves * (items + moves) > MOVED {
+    let moves = patch.0.iter().filter(moves_items).count();
+    if moves * (items + moves) > MAX_MOVED_ITEMS {
         return Err(format!(
             "it has {moves} operations `add` and `remove`, and there is a list of {items} items: `replace` the list"
         ));
@@ -76,8 +79,8 @@ fn read(object: &Value, text: &str) -> Result<Patch, String> {
     Ok(patch)
 }
 
-/// The value that an operation writes.
-fn written(operation: &PatchOperation) -> Option<&Value> {
+/// Returns the value that an operation writes; `None` if it writes none.
+fn written_value(operation: &PatchOperation) -> Option<&Value> {
     match operation {
         PatchOperation::Add(add) => Some(&add.value),
         PatchOperation::Replace(replace) => Some(&replace.value),
@@ -85,7 +88,7 @@ fn written(operation: &PatchOperation) -> Option<&Value> {
     }
 }
 
-/// The items of the longest list in a value.
+/// Returns the number of items of the longest list in a value.
 fn longest_list(value: &Value) -> usize {
     match value {
         Value::Array(items) => items.iter().map(longest_list).fold(items.len(), usize::max),
@@ -94,27 +97,29 @@ fn longest_list(value: &Value) -> usize {
     }
 }
 
-fn allowed(operation: &PatchOperation) -> Result<(), String> {
+/// Checks the type of an operation and the depth to which it writes.
+fn check_operation(operation: &PatchOperation) -> Result<(), String> {
     let below = match operation {
         PatchOperation::Add(add) => depth(&add.value),
         PatchOperation::Replace(replace) => depth(&replace.value),
         PatchOperation::Test(test) => depth(&test.value),
         PatchOperation::Remove(_) => 0,
-        PatchOperation::Copy(_) => return Err(by_value("copy")),
-        PatchOperation::Move(_) => return Err(by_value("move")),
+        PatchOperation::Copy(_) => return Err(forbidden("copy")),
+        PatchOperation::Move(_) => return Err(forbidden("move")),
     };
     let levels = operation.path().count() + below;
-    if levels > DEPTH {
-        return Err(format!("writes {levels} levels down: write at most {DEPTH}"));
+    if levels > MAX_DEPTH {
+        return Err(format!("writes {levels} levels down: write at most {MAX_DEPTH}"));
     }
     Ok(())
 }
 
-fn by_value(name: &str) -> String {
+/// Returns the message for an operation that no policy may use.
+fn forbidden(name: &str) -> String {
     format!("is a `{name}`, which no policy may use: write the value with `add`, and take away with `remove`")
 }
 
-/// How many levels there are in a value.
+/// Returns the number of levels in a value; 0 for a scalar.
 fn depth(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
@@ -123,7 +128,7 @@ fn depth(value: &Value) -> usize {
     }
 }
 
-/// Why a patch can't be applied to an object, of which `object` is what the operations before have left.
+/// Returns the message for a patch that can't be applied. `object` is the state after the operations before the failed one.
 fn inapplicable(error: &PatchError, object: &Value) -> String {
     let path = error.path.to_string();
     let mut parents = path.match_indices('/').skip(1).map(|(end, _)| &path[..end]);
@@ -151,16 +156,16 @@ mod tests {
         (0..levels).fold(json!(1), |inner, _| json!({"a": inner}))
     }
 
-    /// Each copies the annotations into themselves: thirty operations make a thousand million of them.
+    /// Each `copy` puts the annotations into themselves, so that thirty operations would create 10^9 annotations.
     #[test]
-    fn nothing_is_copied() {
+    fn rejects_copy_operations() {
         let mut operations = vec![json!({"op": "add", "path": "/metadata/annotations", "value": {"a": "x"}})];
         operations.extend((0..30).map(|i| {
             let path = format!("/metadata/annotations/k{i}");
             json!({"op": "copy", "from": "/metadata/annotations", "path": path})
         }));
-        let wrong = apply(&object(), &Value::from(operations).to_string());
-        let (field, message) = wrong.expect_err("it would be large");
+        let refused = apply(&object(), &Value::from(operations).to_string());
+        let (field, message) = refused.expect_err("a patch with a copy is refused");
         assert_eq!(field, "");
         assert!(
             message.contains("operation 2 is a `copy`, which no policy may use"),
@@ -174,37 +179,37 @@ mod tests {
     #[case::deep_value(json!([{"op": "add", "path": "/spec/a", "value": nested(63)}]), "writes 65 levels down")]
     #[case::deep_path(json!([{"op": "remove", "path": "/a".repeat(65)}]), "writes 65 levels down")]
     #[case::no_patch(json!([{"op": "add"}]), "missing field")]
-    fn what_no_patch_may(#[case] patch: Value, #[case] problem: &str) {
+    fn rejects_forbidden_patches(#[case] patch: Value, #[case] problem: &str) {
         let text = patch.to_string();
-        let (_, message) = apply(&object(), &text).expect_err("it is refused");
+        let (_, message) = apply(&object(), &text).expect_err("the patch is refused");
         assert!(message.contains(problem), "{message}");
-        let message = check_patch(&object(), &text).expect_err("it is refused");
+        let message = check_patch(&object(), &text).expect_err("the patch is refused");
         assert!(message.contains(problem), "{message}");
     }
 
-    /// Each of these would move all items that are left.
+    /// Each `remove` would move all remaining items.
     #[test]
-    fn long_lists_are_replaced() {
+    fn long_lists_can_only_be_replaced_as_a_whole() {
         let object = json!({"spec": {"list": vec![0; 100_000]}});
         let removed = json!(vec![json!({"op": "remove", "path": "/spec/list/0"}); 1000]);
-        let (_, message) = apply(&object, &removed.to_string()).expect_err("it is refused");
+        let (_, message) = apply(&object, &removed.to_string()).expect_err("the patch is refused");
         assert!(
             message.ends_with("there is a list of 100000 items: `replace` the list"),
             "{message}"
         );
         let replaced = json!([{"op": "replace", "path": "/spec/list", "value": []}]);
-        let patched = apply(&object, &replaced.to_string()).expect("it can be applied");
+        let patched = apply(&object, &replaced.to_string()).expect("the patch can be applied");
         assert_eq!(patched, json!({"spec": {"list": []}}));
     }
 
     #[test]
-    fn what_a_patch_may() {
+    fn applies_an_allowed_patch() {
         let patch = json!([
             {"op": "test", "path": "/spec", "value": {}},
             {"op": "add", "path": "/spec/a", "value": nested(62)},
             {"op": "remove", "path": "/metadata/labels/x"},
         ]);
-        let patched = apply(&object(), &patch.to_string()).expect("it can be applied");
+        let patched = apply(&object(), &patch.to_string()).expect("the patch can be applied");
         let expected = json!({"metadata": {"name": "a", "labels": {}}, "spec": {"a": nested(62)}});
         assert_eq!(patched, expected);
     }
@@ -216,8 +221,8 @@ mod tests {
         json!([{"op": "replace", "path": "/metadata/name", "value": "b"}]),
         Some("it changes metadata.name, which nobody may")
     )]
-    fn what_a_sample_shows(#[case] patch: Value, #[case] wrong: Option<&str>) {
+    fn a_patch_is_checked_on_a_sample(#[case] patch: Value, #[case] expected: Option<&str>) {
         let checked = check_patch(&object(), &patch.to_string());
-        assert_eq!(checked.err().as_deref(), wrong);
+        assert_eq!(checked.err().as_deref(), expected);
     }
 }

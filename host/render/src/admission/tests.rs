@@ -17,11 +17,11 @@ use crate::policy::Rules;
 
 mod policies;
 
-/// Logic whose answers the object asks for: `spec.size` is 1 where nothing is said, and may not be 13;
-/// `spec.trap` makes it fail; `spec.child` names its one child.
-struct Test;
+/// Logic plugin that is controlled by the object: `spec.size` defaults to 1 and must not be 13; `spec.trap` is the function that
+/// fails; `spec.rename` changes the name; `spec.child` is the name of the only child.
+struct TestLogic;
 
-impl Logic for Test {
+impl Logic for TestLogic {
     fn child_kinds(&self, _: &str) -> Result<Vec<ResourceKind>, Failure> {
         Ok(Vec::new())
     }
@@ -95,34 +95,34 @@ impl Logic for Test {
     }
 }
 
-/// Whoever was asked before has used all the time.
+/// Failure of a call for which earlier calls left no time.
 fn late() -> Failure {
     failure(CallFailure::NoTime { left: Duration::ZERO })
 }
 
-/// It takes longer than it may.
+/// Failure of a call that exceeded its deadline.
 fn overdue() -> Failure {
     failure(CallFailure::Deadline {
         limit: Duration::ZERO,
     })
 }
 
-/// It takes more memory than it has.
+/// Failure of a call that exceeded its memory limit.
 fn exceeds() -> Failure {
     failure(CallFailure::Memory { limit: 1 << 20 })
 }
 
-fn failure(what: CallFailure) -> Failure {
+fn failure(cause: CallFailure) -> Failure {
     Box::new(CallError {
         component: "p".into(),
         digest: Digest::of(b""),
         interface: "policy",
         function: "admit",
-        failure: Box::new(what),
+        failure: Box::new(cause),
     })
 }
 
-/// A policy that refuses objects without the label `owner`, or does what it is made to.
+/// A policy that refuses objects without the label `owner`, returns a patch, or fails.
 #[derive(Clone)]
 enum Rule {
     Owner,
@@ -176,7 +176,7 @@ fn chain(policies: &[(Rule, Mode)]) -> Chain<'_> {
     Chain {
         logic: Decider {
             title: "test".into(),
-            logic: &Test,
+            logic: &TestLogic,
             settings: "{}".into(),
             child_kinds: kinds.into(),
             extra_kinds: Vec::new().into(),
@@ -212,11 +212,11 @@ fn update<'a>(old: &'a Value, object: &'a Value) -> Request<'a> {
 
 #[rstest]
 #[case::fine(json!({}), "")]
-#[case::wrong(json!({"size": 13}), "spec.size: 13 brings bad luck: write 12")]
+#[case::invalid(json!({"size": 13}), "spec.size: 13 brings bad luck: write 12")]
 #[case::default_traps(json!({"trap": "default"}), "the component test failed: it trapped")]
 #[case::validate_traps(json!({"trap": "validate"}), "the component test failed: it trapped")]
 #[case::renames(json!({"rename": true}), "metadata.name: the component's `default` changed it")]
-fn what_logic_says_counts(#[case] spec: Value, #[case] refusal: &str) {
+fn findings_and_failures_of_the_logic_refuse_the_object(#[case] spec: Value, #[case] refusal: &str) {
     let object = object(spec);
     for outcome in [
         mutate(&chain(&[]), &create(&object)),
@@ -231,7 +231,7 @@ fn what_logic_says_counts(#[case] spec: Value, #[case] refusal: &str) {
 #[rstest]
 #[case::gate(json!({"child": "A_b"}), "would be refused: Pod A_b, metadata.name: \"A_b\" is no name")]
 #[case::trap(json!({"trap": "plan"}), "the component test failed: it trapped")]
-fn the_plan_is_tried(#[case] spec: Value, #[case] refusal: &str) {
+fn the_plan_is_checked(#[case] spec: Value, #[case] refusal: &str) {
     let object = object(spec);
     assert!(mutate(&chain(&[]), &create(&object)).is_allowed());
     let outcome = validate(&chain(&[]), &create(&object), 0);
@@ -239,7 +239,7 @@ fn the_plan_is_tried(#[case] spec: Value, #[case] refusal: &str) {
 }
 
 #[test]
-fn a_plan_that_takes_too_much_memory_is_not_tried() {
+fn a_plan_that_takes_too_much_memory_is_not_checked() {
     let object = object(json!({"child": "a", "bomb": 100_000}));
     let outcome = validate(&chain(&[]), &create(&object), 0);
     assert!(outcome.is_allowed(), "{outcome:?}");
@@ -250,14 +250,14 @@ fn a_plan_that_takes_too_much_memory_is_not_tried() {
 }
 
 #[test]
-fn a_generated_name_is_no_obstacle() {
+fn a_generated_name_is_allowed() {
     let mut object = object(json!({"child": "a"}));
     object["metadata"] = json!({"generateName": "c-", "namespace": "n"});
     assert!(validate(&chain(&[]), &create(&object), 0).is_allowed());
 }
 
 #[test]
-fn nulls_that_the_api_server_takes_out_are_nothing() {
+fn nulls_that_the_api_server_removes_are_ignored() {
     let object = object(json!({"suspend": null}));
     let changed = admit(&chain(&[]), &create(&object), 0).changed;
     assert_eq!(
@@ -266,12 +266,12 @@ fn nulls_that_the_api_server_takes_out_are_nothing() {
     );
 }
 
-/// What was filled in before is not changed once more, and what is checked is never.
+/// Defaults are not applied twice, and the validating webhook changes nothing.
 #[test]
-fn only_what_changes_is_said_to_be_changed() {
+fn the_outcome_has_a_changed_object_only_if_it_differs() {
     let object = object(json!({}));
     let changed = mutate(&chain(&[]), &create(&object)).changed;
-    let filled = changed.unwrap_or_else(|| panic!("it is filled in"));
+    let filled = changed.unwrap_or_else(|| panic!("the object has defaults"));
     assert_eq!(filled["spec"]["size"], 1);
     assert_eq!(mutate(&chain(&[]), &create(&filled)).changed, None);
     assert_eq!(validate(&chain(&[]), &create(&object), 0).changed, None);
@@ -286,13 +286,13 @@ fn only_what_changes_is_said_to_be_changed() {
 }
 
 #[test]
-fn what_is_going_passes() {
+fn objects_that_are_being_deleted_pass() {
     let old = object(json!({"size": 13}));
-    let mut gone = object(json!({"size": 13, "trap": "default"}));
-    gone["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let mut deleted = object(json!({"size": 13, "trap": "default"}));
+    deleted["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     let policies = [(Rule::Trap, Mode::Protect)];
-    assert!(mutate(&chain(&policies), &update(&old, &gone)).is_allowed());
-    assert!(validate(&chain(&policies), &update(&old, &gone), 0).is_allowed());
+    assert!(mutate(&chain(&policies), &update(&old, &deleted)).is_allowed());
+    assert!(validate(&chain(&policies), &update(&old, &deleted), 0).is_allowed());
     let delete = Request {
         operation: Operation::Delete,
         ..create(&old)
@@ -308,26 +308,26 @@ fn what_is_going_passes() {
     );
 }
 
-/// The API server says so only after the webhook that fills in.
+/// The API server checks the schema only after the mutating webhook.
 #[test]
-fn values_that_the_definition_does_not_allow_are_refused() {
+fn values_that_the_schema_does_not_allow_are_refused() {
     let pod = |grace: Value| json!({"spec": {"containers": [{"name": "w"}], "terminationGracePeriodSeconds": grace}});
-    let wrong = object(json!({"worker": pod(json!("60"))}));
-    let said = "spec.worker.spec.terminationGracePeriodSeconds: \"60\" is text, and must be a number: write 60 without quotes";
-    assert_eq!(mutate(&chain(&[]), &create(&wrong)).refusal(), said);
-    assert_eq!(admit(&chain(&[]), &create(&wrong), 0).refusal(), said);
-    // What was stored before the definition had the field can still be changed.
+    let invalid = object(json!({"worker": pod(json!("60"))}));
+    let message = "spec.worker.spec.terminationGracePeriodSeconds: \"60\" is text, and must be a number: write 60 without quotes";
+    assert_eq!(mutate(&chain(&[]), &create(&invalid)).refusal(), message);
+    assert_eq!(admit(&chain(&[]), &create(&invalid), 0).refusal(), message);
+    // An object that was stored before the schema had the field can still be changed.
     let more = object(json!({"worker": pod(json!("60")), "more": true}));
-    let outcome = admit(&chain(&[]), &update(&wrong, &more), 0);
+    let outcome = admit(&chain(&[]), &update(&invalid, &more), 0);
     assert!(outcome.is_allowed(), "{outcome:?}");
-    assert_eq!(outcome.notices(), [said]);
-    let right = object(json!({"worker": pod(json!(60))}));
-    assert!(admit(&chain(&[]), &update(&wrong, &right), 0).is_allowed());
+    assert_eq!(outcome.notices(), [message]);
+    let valid = object(json!({"worker": pod(json!(60))}));
+    assert!(admit(&chain(&[]), &update(&invalid, &valid), 0).is_allowed());
 }
 
-/// A volume is empty where the field that says what is in it is another one.
+/// A volume is empty if the field that sets its source is misspelt.
 #[test]
-fn a_volume_that_would_be_empty_is_refused_where_it_is_strict() {
+fn a_volume_without_a_source_is_refused_only_in_strict_mode() {
     let volume = json!({"name": "keys", "secretName": "keys"});
     let object = object(json!({"worker": {"spec": {"containers": [{"name": "w"}], "volumes": [volume]}}}));
     let outcome = admit(&chain(&[]), &create(&object), 0);
@@ -347,7 +347,7 @@ fn a_volume_that_would_be_empty_is_refused_where_it_is_strict() {
 }
 
 #[test]
-fn what_was_there_before_can_be_labelled() {
+fn existing_objects_can_be_labelled_despite_earlier_errors() {
     let old = object(json!({"trap": "validate"}));
     let mut labelled = old.clone();
     labelled["metadata"]["finalizers"] = json!(["a/b"]);
@@ -360,18 +360,18 @@ fn what_was_there_before_can_be_labelled() {
     let outcome = mutate(&chain(&policies), &update(&old, &labelled));
     assert!(outcome.is_allowed() && outcome.changed.is_none(), "{outcome:?}");
     assert!(validate(&chain(&policies), &update(&old, &labelled), 0).is_allowed());
-    // It had no owner before, and has none now.
+    // The object had no owner label before the update either.
     let policies = [(Rule::Owner, Mode::Protect)];
     assert!(mutate(&chain(&policies), &update(&old, &labelled)).is_allowed());
-    // But it may not lose one.
+    // An update that removes the owner label is refused.
     let mut owned = old.clone();
     owned["metadata"]["labels"] = json!({"owner": "a"});
     assert!(!mutate(&chain(&policies), &update(&owned, &old)).is_allowed());
 }
 
-/// Whoever asks could bring it about that there is no time left for the policy.
+/// A failed call may succeed later, while a refusal is final.
 #[test]
-fn who_could_not_decide_is_told_from_who_refuses() {
+fn failed_calls_are_distinguished_from_refusals() {
     for (spec, is_undecided) in [
         (json!({"size": 13}), false),
         (json!({"child": "A_b"}), false),
@@ -387,43 +387,43 @@ fn who_could_not_decide_is_told_from_who_refuses() {
 }
 
 #[test]
-fn what_was_wrong_before_is_a_warning() {
+fn errors_that_the_object_had_before_are_warnings() {
     let old = object(json!({"size": 13}));
     let new = object(json!({"size": 13, "more": true}));
     let outcome = admit(&chain(&[]), &update(&old, &new), 0);
     assert!(outcome.is_allowed(), "{outcome:?}");
     assert_eq!(outcome.notices(), ["spec.size: 13 brings bad luck: write 12"]);
-    let right = object(json!({"size": 12}));
-    assert!(!validate(&chain(&[]), &update(&right, &new), 0).is_allowed());
+    let valid = object(json!({"size": 12}));
+    assert!(!validate(&chain(&[]), &update(&valid, &new), 0).is_allowed());
 }
 
 #[test]
-fn a_mistake_is_said_and_refused_where_it_is_strict() {
-    let said = "spec.size: 50 is what the example has: write your own";
-    let (right, wrong) = (object(json!({"size": 12})), object(json!({"size": 50})));
-    let outcome = admit(&chain(&[]), &create(&wrong), 0);
+fn a_mistake_is_a_warning_and_refused_in_strict_mode() {
+    let message = "spec.size: 50 is what the example has: write your own";
+    let (valid, mistaken) = (object(json!({"size": 12})), object(json!({"size": 50})));
+    let outcome = admit(&chain(&[]), &create(&mistaken), 0);
     assert!(outcome.is_allowed(), "{outcome:?}");
-    assert_eq!(outcome.notices(), [said]);
+    assert_eq!(outcome.notices(), [message]);
     let strict = Chain {
         strict: true,
         ..chain(&[])
     };
-    for request in [create(&wrong), update(&right, &wrong)] {
-        assert_eq!(mutate(&strict, &request).refusal(), said);
-        assert_eq!(validate(&strict, &request, 0).refusal(), said);
+    for request in [create(&mistaken), update(&valid, &mistaken)] {
+        assert_eq!(mutate(&strict, &request).refusal(), message);
+        assert_eq!(validate(&strict, &request, 0).refusal(), message);
     }
-    // What was there before it became strict can go on.
+    // An object that was stored before strict mode was enabled can still be changed.
     let mut labelled = object(json!({"size": 50, "more": true}));
-    let outcome = admit(&strict, &update(&wrong, &labelled), 0);
+    let outcome = admit(&strict, &update(&mistaken, &labelled), 0);
     assert!(outcome.is_allowed(), "{outcome:?}");
-    assert_eq!(outcome.notices(), [said]);
-    labelled["spec"] = wrong["spec"].clone();
+    assert_eq!(outcome.notices(), [message]);
+    labelled["spec"] = mistaken["spec"].clone();
     labelled["metadata"]["labels"] = json!({"a": "b"});
-    assert!(admit(&strict, &update(&wrong, &labelled), 0).is_allowed());
+    assert!(admit(&strict, &update(&mistaken, &labelled), 0).is_allowed());
 }
 
 #[test]
-fn what_is_unwise_is_not_said_again_at_each_update() {
+fn warnings_are_not_repeated_on_each_update() {
     let spec = json!({"size": 100, "worker": {"spec": {"containers": [{"name": "w", "imagePullPolice": "Always"}]}}});
     let old = object(spec.clone());
     let mut new = object(spec);
@@ -437,7 +437,7 @@ fn what_is_unwise_is_not_said_again_at_each_update() {
 }
 
 #[test]
-fn warnings_are_said_once() {
+fn mutate_and_validate_report_a_warning_once() {
     let spec = json!({"size": 100, "worker": {"spec": {"containers": [{"name": "w", "imagePullPolice": "Always"}]}}});
     let object = object(spec);
     let outcome = admit(&chain(&[]), &create(&object), 0);
@@ -452,7 +452,7 @@ fn warnings_are_said_once() {
 }
 
 #[test]
-fn an_update_warns_of_what_it_changes_only() {
+fn an_update_reports_new_warnings_only() {
     let pod_spec = json!({"spec": {"containers": [{"name": "w", "imagePullPolice": "Always"}]}});
     let old = object(json!({"size": 100, "worker": pod_spec}));
     let mut labelled = old.clone();
@@ -473,10 +473,10 @@ fn an_update_warns_of_what_it_changes_only() {
     );
 }
 
-/// Each compared with each would take minutes.
+/// A comparison of each finding with each earlier one would take minutes.
 #[rstest]
 #[timeout(Duration::from_secs(20))]
-fn what_was_found_before_is_looked_up() {
+fn many_findings_are_compared_fast() {
     let finding = |i: u32| Finding {
         severity: Severity::Error,
         field: format!("spec.f{i}"),

@@ -57,7 +57,7 @@ impl Renderer<'_> {
                 );
             }
             errors.append(&mut dropped);
-            self.findings(source, title, errors);
+            self.report_findings(source, title, errors);
             return None;
         };
 
@@ -71,18 +71,18 @@ impl Renderer<'_> {
             dropped.extend(others);
         }
         let is_accepted = errors.is_empty();
-        self.findings(source, &title, errors);
+        self.report_findings(source, &title, errors);
         let mut is_valid = true;
         let logic = self.deciders.logic(dask);
         let settings = self.deciders.settings(dask);
         let given = object.clone();
         match logic.default(&object.to_string(), settings) {
             Err(failure) => {
-                self.failure(source, &title, &failure);
+                self.report_failure(source, &title, &failure);
                 return None;
             }
             Ok(Err(error)) => {
-                self.error(source, &title, error);
+                self.report_error(source, &title, error);
                 is_valid = false;
             }
             Ok(Ok(defaulted)) => match serde_json::from_str(&defaulted) {
@@ -101,7 +101,7 @@ impl Renderer<'_> {
         }
         match logic.validate(&object_to_validate(&object, is_namespace_known), None, settings) {
             Err(failure) => {
-                self.failure(source, &title, &failure);
+                self.report_failure(source, &title, &failure);
                 return None;
             }
             // If `default` failed, its error has been reported.
@@ -118,12 +118,12 @@ impl Renderer<'_> {
                 keep_for_author(&mut findings, &given, &object);
                 // The component may have a more specific message about a field.
                 dropped.retain(|finding| !findings.iter().any(|other| other.field == finding.field));
-                self.findings(source, &title, dropped);
-                self.findings(source, &title, findings);
+                self.report_findings(source, &title, dropped);
+                self.report_findings(source, &title, findings);
             }
             Ok(findings) => {
                 name_errors.retain(|error| !is_refused(&findings, &error.field));
-                self.findings(source, &title, name_errors);
+                self.report_findings(source, &title, name_errors);
             }
         }
         let parent = match Parent::from_object(&object) {

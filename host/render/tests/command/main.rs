@@ -1,4 +1,4 @@
-//! `dask-operator render` with the default components, as somebody at a terminal uses it.
+//! Tests of the `dask-operator render` command with the default components.
 
 mod manifests;
 
@@ -15,34 +15,38 @@ struct Cli {
     render: RenderArgs,
 }
 
-/// What a run gave.
+/// Result of a run of the command.
 struct Run {
-    all_right: bool,
+    succeeded: bool,
     out: String,
     err: String,
 }
 
+/// Runs the command with a cache folder that all tests share.
 fn run(args: &[&str], stdin: &str) -> Run {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("components");
-    let cache = ["--cache-dir", cache.to_str().expect("a path of text")];
-    let cli = Cli::try_parse_from(["render"].iter().chain(args).chain(&cache)).expect("arguments");
+    let cache = ["--cache-dir", cache.to_str().expect("the path is UTF-8")];
+    let cli =
+        Cli::try_parse_from(["render"].iter().chain(args).chain(&cache)).expect("the arguments are valid");
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let all_right = command::run(&cli.render, &mut stdin.as_bytes(), &mut out, &mut err).expect("written");
-    let text = |bytes| String::from_utf8(bytes).expect("text");
+    let succeeded = command::run(&cli.render, &mut stdin.as_bytes(), &mut out, &mut err)
+        .expect("the output can be written");
+    let text = |bytes| String::from_utf8(bytes).expect("the output is UTF-8");
     Run {
-        all_right,
+        succeeded,
         out: text(out),
         err: text(err),
     }
 }
 
+/// Returns the path of an example; an empty name is the folder of all examples.
 fn example(name: &str) -> String {
     format!("{}/../../examples/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Kinds and names, in order.
+/// Returns the kinds and names of the printed objects, in order.
 fn objects(out: &str) -> Vec<String> {
-    let objects: Vec<Value> = serde_saphyr::from_multiple(out).expect("YAML");
+    let objects: Vec<Value> = serde_saphyr::from_multiple(out).expect("the output is YAML");
     let text = |object: &Value, at: &str| {
         object
             .pointer(at)
@@ -70,9 +74,9 @@ spec:
 ";
 
 #[test]
-fn a_cluster_and_all_that_follows_from_it() {
-    let Run { all_right, out, err } = run(&["-f", "-"], CLUSTER);
-    assert!(all_right);
+fn prints_all_children_of_a_cluster() {
+    let Run { succeeded, out, err } = run(&["-f", "-"], CLUSTER);
+    assert!(succeeded);
     assert_eq!(err, "");
     let objects = objects(&out);
     assert_eq!(
@@ -92,23 +96,23 @@ fn a_cluster_and_all_that_follows_from_it() {
     );
     assert_eq!(out.matches("namespace: team").count(), 5, "{out}");
     assert!(out.contains("value: tcp://c-scheduler.team.svc:8786"), "{out}");
-    // What only a cluster gives has no place on a terminal.
+    // Metadata that only a cluster sets is removed.
     assert!(!out.contains("ownerReferences") && !out.contains("uid:"), "{out}");
     assert_eq!(run(&["-f", "-"], CLUSTER).out, out);
 }
 
-/// They are the first that people apply, and those that they copy.
+/// Users apply and copy the examples, which must therefore cause no warnings.
 #[test]
-fn no_example_is_warned_of() {
-    let Run { all_right, err, .. } = run(&["-f", &example("")], "");
-    assert!(all_right, "{err}");
+fn examples_cause_no_warnings() {
+    let Run { succeeded, err, .. } = run(&["-f", &example("")], "");
+    assert!(succeeded, "{err}");
     assert!(!err.contains("warning"), "{err}");
 }
 
 #[test]
-fn a_job_its_cluster_and_the_clusters_children() {
-    let Run { all_right, out, err } = run(&["-f", &example("job.yaml")], "");
-    assert!(all_right, "{err}");
+fn prints_the_cluster_of_a_job_and_its_children() {
+    let Run { succeeded, out, err } = run(&["-f", &example("job.yaml")], "");
+    assert!(succeeded, "{err}");
     let objects = objects(&out);
     for expected in [
         "DaskCluster simple-job",
@@ -120,50 +124,56 @@ fn a_job_its_cluster_and_the_clusters_children() {
 }
 
 #[test]
-fn all_examples() {
-    let Run { all_right, out, err } = run(&["-f", &example("")], "");
-    assert!(all_right, "{err}");
+fn renders_all_examples() {
+    let Run { succeeded, out, err } = run(&["-f", &example("")], "");
+    assert!(succeeded, "{err}");
     assert!(objects(&out).len() > 20);
 }
 
 #[test]
-fn mistakes_are_said_and_errors_where_it_is_strict() {
+fn mistakes_are_errors_only_in_strict_mode() {
     let selector = "service: {selector: {dask.org/cluster-name: other}, ports:";
     let copied = CLUSTER.replace("service: {ports:", selector);
-    let said = "standard input: DaskCluster c: spec.scheduler.service.selector.dask.org/cluster-name: it selects no scheduler";
-    let Run { all_right, out, err } = run(&["-f", "-"], &copied);
-    assert!(all_right && err.starts_with(&format!("mistake: {said}")), "{err}");
+    let message = "standard input: DaskCluster c: spec.scheduler.service.selector.dask.org/cluster-name: it selects no scheduler";
+    let Run { succeeded, out, err } = run(&["-f", "-"], &copied);
+    assert!(
+        succeeded && err.starts_with(&format!("mistake: {message}")),
+        "{err}"
+    );
     assert_eq!(objects(&out).len(), 5);
-    let Run { all_right, out, err } = run(&["-f", "-", "--strict"], &copied);
-    assert!(!all_right && err.starts_with(&format!("error: {said}")), "{err}");
+    let Run { succeeded, out, err } = run(&["-f", "-", "--strict"], &copied);
+    assert!(
+        !succeeded && err.starts_with(&format!("error: {message}")),
+        "{err}"
+    );
     assert_eq!(out, "");
-    assert!(run(&["-f", "-", "--strict"], CLUSTER).all_right);
+    assert!(run(&["-f", "-", "--strict"], CLUSTER).succeeded);
 }
 
 #[test]
-fn what_was_filled_in_is_not_warned_of() {
+fn filled_in_fields_cause_no_warnings() {
     let short = "apiVersion: kubernetes.dask.org/v1\nkind: DaskCluster\nmetadata: {name: c}\nspec: {worker: {replicas: 1}}";
-    let Run { all_right, err, .. } = run(&["-f", "-"], short);
-    assert!(all_right && err.is_empty(), "{err}");
+    let Run { succeeded, err, .. } = run(&["-f", "-"], short);
+    assert!(succeeded && err.is_empty(), "{err}");
     let written = CLUSTER.replace("dask:1", "dask");
     let Run { err, .. } = run(&["-f", "-"], &written);
     assert_eq!(err.matches("can be another image tomorrow").count(), 1, "{err}");
 }
 
 #[test]
-fn json_is_one_list() {
+fn json_output_is_a_single_list() {
     let Run { out, .. } = run(&["-f", "-", "-o", "json"], CLUSTER);
-    let list: Value = serde_json::from_str(&out).expect("JSON");
+    let list: Value = serde_json::from_str(&out).expect("the output is JSON");
     assert_eq!(list["kind"], "List");
     assert_eq!(list["items"].as_array().map(Vec::len), Some(5));
 }
 
 #[test]
-fn settings_change_what_comes_out() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+fn settings_change_the_children() {
+    let dir = tempfile::tempdir().expect("a temporary directory can be created");
     let file = dir.path().join("settings.yaml");
-    std::fs::write(&file, "worker-group: {workload: deployment}\n").expect("written");
-    let file = file.to_str().expect("a path of text");
+    std::fs::write(&file, "worker-group: {workload: deployment}\n").expect("the file can be written");
+    let file = file.to_str().expect("the path is UTF-8");
     for setting in [
         ["--setting", "worker-group.workload=deployment"],
         ["--settings", file],
@@ -178,21 +188,21 @@ fn settings_change_what_comes_out() {
 }
 
 #[test]
-fn a_swapped_component_is_the_one_that_is_asked() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+fn a_replaced_component_is_used() {
+    let dir = tempfile::tempdir().expect("a temporary directory can be created");
     let file = dir.path().join("mine.wasm");
-    std::fs::write(&file, dask_operator_components::JOB.bytes).expect("written");
+    std::fs::write(&file, dask_operator_components::JOB.bytes).expect("the file can be written");
     let plugin = format!("cluster={}", file.display());
-    let Run { all_right, out, err } = run(&["-f", "-", "--plugin", &plugin], CLUSTER);
-    assert!(!all_right);
+    let Run { succeeded, out, err } = run(&["-f", "-", "--plugin", &plugin], CLUSTER);
+    assert!(!succeeded);
     assert_eq!(out, "");
     assert!(
         err.contains("does not export dask:operator/cluster@0.1.0"),
         "{err}"
     );
 
-    std::fs::write(&file, dask_operator_components::CLUSTER.bytes).expect("written");
-    assert!(run(&["-f", "-", "--plugin", &plugin], CLUSTER).all_right);
+    std::fs::write(&file, dask_operator_components::CLUSTER.bytes).expect("the file can be written");
+    assert!(run(&["-f", "-", "--plugin", &plugin], CLUSTER).succeeded);
 }
 
 #[rstest]
@@ -208,19 +218,22 @@ fn a_swapped_component_is_the_one_that_is_asked() {
 #[case::no_name(CLUSTER.replace("name: c,", ""), "metadata.name: it is missing")]
 #[case::no_kind("a: b".to_owned(), "error: standard input: kind: it is missing")]
 #[case::syntax("a: [".to_owned(), "error: standard input: line 1")]
-fn a_wrong_manifest(#[case] manifest: String, #[case] expected: &str) {
-    let Run { all_right, out, err } = run(&["-f", "-"], &manifest);
-    assert!(!all_right);
+fn rejects_invalid_manifests(#[case] manifest: String, #[case] expected: &str) {
+    let Run { succeeded, out, err } = run(&["-f", "-"], &manifest);
+    assert!(!succeeded);
     assert_eq!(out, "");
     assert!(err.contains(expected), "{err}");
 }
 
 #[test]
-fn every_document_is_checked_and_others_are_skipped() {
-    let wrong = CLUSTER.replace("name: c,", "name: C,");
+fn checks_every_document_and_skips_other_kinds() {
+    let invalid = CLUSTER.replace("name: c,", "name: C,");
     let other = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}";
-    let Run { all_right, out, err } = run(&["-f", "-"], &[&wrong, other, CLUSTER, &wrong].join("\n---\n"));
-    assert!(!all_right);
+    let Run { succeeded, out, err } = run(
+        &["-f", "-"],
+        &[&invalid, other, CLUSTER, &invalid].join("\n---\n"),
+    );
+    assert!(!succeeded);
     assert_eq!(out, "");
     for expected in [
         "error: standard input, document 1: DaskCluster C: metadata.name: ",
@@ -233,12 +246,12 @@ fn every_document_is_checked_and_others_are_skipped() {
 }
 
 #[test]
-fn a_warning_is_said_once_and_stops_nothing() {
-    let Run { all_right, out, err } = run(
+fn a_warning_is_printed_once_and_does_not_fail_the_command() {
+    let Run { succeeded, out, err } = run(
         &["-f", "-"],
         &CLUSTER.replace(", --name, $(DASK_WORKER_NAME)", ""),
     );
-    assert!(all_right);
+    assert!(succeeded);
     assert_eq!(objects(&out).len(), 5);
     assert_eq!(err.lines().count(), 1, "{err}");
     assert!(
@@ -248,7 +261,7 @@ fn a_warning_is_said_once_and_stops_nothing() {
 }
 
 #[test]
-fn a_group_finds_its_cluster_wherever_it_stands() {
+fn a_group_can_precede_its_cluster() {
     let group = "apiVersion: kubernetes.dask.org/v1\nkind: DaskWorkerGroup\n\
                  metadata: {name: c-more, namespace: team}\n\
                  spec: {cluster: c, worker: {replicas: 1, spec: {containers: [{name: worker, image: dask:1}]}}}\n";
@@ -260,8 +273,8 @@ fn a_group_finds_its_cluster_wherever_it_stands() {
         "{out}{err}"
     );
 
-    let Run { all_right, out, err } = run(&["-f", "-"], group);
-    assert!(all_right);
+    let Run { succeeded, out, err } = run(&["-f", "-"], group);
+    assert!(succeeded);
     assert_eq!(out, "");
     assert!(
         err.contains("DaskWorkerGroup c-more: spec.cluster: there is no DaskCluster c"),

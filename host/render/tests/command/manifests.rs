@@ -1,4 +1,4 @@
-//! What is said of manifests beside their specs: who they are, and what else there is.
+//! Tests of messages about manifests, except those about specs: identity, metadata and conflicts.
 
 use rstest::rstest;
 
@@ -45,9 +45,9 @@ spec: {cluster: c, minimum: 0, maximum: 3}
 #[case::space(CLUSTER.replace("kubernetes.dask.org/v1", "kubernetes.dask.org /v1"), "write kubernetes.dask.org/v1\n")]
 #[case::misspelt(CLUSTER.replace("kubernetes.dask.org/v1", "kubernetes-dask.org/v1"), "write kubernetes.dask.org/v1\n")]
 #[case::core(CLUSTER.replace("kubernetes.dask.org/v1", "v1"), "\"v1\" has no DaskCluster: write kubernetes.dask.org/v1\n")]
-fn who_a_resource_is(#[case] manifest: String, #[case] expected: &str) {
-    let Run { all_right, out, err } = run(&["-f", "-"], &manifest);
-    assert!(!all_right);
+fn rejects_invalid_identity_and_metadata(#[case] manifest: String, #[case] expected: &str) {
+    let Run { succeeded, out, err } = run(&["-f", "-"], &manifest);
+    assert!(!succeeded);
     assert_eq!(out, "");
     assert!(err.ends_with(expected), "{err}");
     assert_eq!(err.lines().count(), 1, "{err}");
@@ -63,18 +63,18 @@ fn who_a_resource_is(#[case] manifest: String, #[case] expected: &str) {
 #[case::plugin_for_all("apiVersion: kubernetes.dask.org/v1\nkind: ClusterDaskPlugin\nmetadata: {name: p}".to_owned(),
     "ClusterDaskPlugin p: skipped: a ClusterDaskPlugin has no children\n")]
 #[case::comments("# nothing".to_owned(), "skipped: there is no object in it\n")]
-fn what_is_skipped(#[case] manifest: String, #[case] expected: &str) {
-    let Run { all_right, out, err } = run(&["-f", "-"], &manifest);
-    assert!(all_right, "{err}");
+fn skips_objects_without_children(#[case] manifest: String, #[case] expected: &str) {
+    let Run { succeeded, out, err } = run(&["-f", "-"], &manifest);
+    assert!(succeeded, "{err}");
     assert_eq!(out, "");
     assert_eq!(err, format!("note: standard input: {expected}"));
 }
 
 #[test]
-fn what_the_api_server_drops_is_a_mistake() {
+fn fields_that_the_api_server_drops_are_mistakes() {
     let more = CLUSTER.replace("name: c,", "name: c, label: {a: b},") + "replicas: 4\n";
-    let Run { all_right, err, .. } = run(&["-f", "-"], &more);
-    assert!(all_right, "{err}");
+    let Run { succeeded, err, .. } = run(&["-f", "-"], &more);
+    assert!(succeeded, "{err}");
     for expected in [
         "mistake: standard input: DaskCluster c: replicas: a DaskCluster has no such field, and the API server drops it; \
          did you mean `spec.worker.replicas`?\n",
@@ -83,26 +83,26 @@ fn what_the_api_server_drops_is_a_mistake() {
     ] {
         assert!(err.contains(expected), "{err}");
     }
-    assert!(!run(&["-f", "-", "--strict"], &more).all_right);
+    assert!(!run(&["-f", "-", "--strict"], &more).succeeded);
 }
 
 #[test]
-fn a_null_spec_is_a_missing_one() {
+fn a_null_spec_is_treated_as_missing() {
     let without = "apiVersion: kubernetes.dask.org/v1\nkind: DaskCluster\nmetadata: {name: c}\n";
     let (missing, null) = (
         run(&["-f", "-"], without),
         run(&["-f", "-"], &format!("{without}spec:\n")),
     );
-    assert!(missing.all_right && null.all_right, "{}{}", missing.err, null.err);
+    assert!(missing.succeeded && null.succeeded, "{}{}", missing.err, null.err);
     assert!(!null.out.is_empty());
     assert_eq!((missing.out, missing.err), (null.out, null.err));
 }
 
 #[test]
-fn names_are_made_as_the_api_server_makes_them() {
+fn names_are_generated_as_by_the_api_server() {
     let cluster = CLUSTER.replace("name: c,", "generateName: c-,");
-    let Run { all_right, out, err } = run(&["-f", "-"], &format!("{cluster}---{cluster}"));
-    assert!(all_right, "{err}");
+    let Run { succeeded, out, err } = run(&["-f", "-"], &format!("{cluster}---{cluster}"));
+    assert!(succeeded, "{err}");
     for name in ["c-xxxxx", "c-xxxx2"] {
         let expected = format!(
             "DaskCluster {name}: metadata.generateName: the API server appends five characters to it"
@@ -115,26 +115,26 @@ fn names_are_made_as_the_api_server_makes_them() {
 }
 
 #[test]
-fn of_two_resources_of_one_name_the_later_one_counts() {
+fn the_later_one_of_two_resources_with_the_same_name_is_used() {
     let later = CLUSTER.replace("replicas: 2", "replicas: 1");
     let both = format!("{CLUSTER}---{later}");
-    let Run { all_right, out, err } = run(&["-f", "-"], &both);
-    assert!(all_right);
+    let Run { succeeded, out, err } = run(&["-f", "-"], &both);
+    assert!(succeeded);
     assert_eq!(out, run(&["-f", "-"], &later).out);
     assert_eq!(
         err,
         "mistake: standard input, document 2: DaskCluster c: metadata.name: standard input, document 1 has a DaskCluster c in \
          this namespace too, and the later one replaces it: choose another name, or remove one of them\n"
     );
-    assert!(!run(&["-f", "-", "--strict"], &both).all_right);
+    assert!(!run(&["-f", "-", "--strict"], &both).succeeded);
     let elsewhere = later.replace("namespace: team", "namespace: other");
     assert_eq!(run(&["-f", "-"], &format!("{CLUSTER}---{elsewhere}")).err, "");
 }
 
 #[test]
-fn a_group_of_the_name_that_a_cluster_takes() {
-    let Run { all_right, out, err } = run(&["-f", "-"], &format!("{CLUSTER}---{GROUP}"));
-    assert!(all_right);
+fn reports_a_group_with_the_name_of_a_clusters_child() {
+    let Run { succeeded, out, err } = run(&["-f", "-"], &format!("{CLUSTER}---{GROUP}"));
+    assert!(succeeded);
     assert_eq!(
         err,
         "mistake: standard input, document 2: DaskWorkerGroup c-default: metadata.name: DaskCluster c makes a DaskWorkerGroup \
@@ -146,21 +146,21 @@ fn a_group_of_the_name_that_a_cluster_takes() {
         .count();
     assert_eq!(workers, 1, "{out}");
 
-    // As it is in an export.
-    let made = GROUP.replace(
+    // An export of a cluster contains groups that the cluster created.
+    let exported = GROUP.replace(
         "namespace: team",
         "namespace: team, ownerReferences: [{kind: DaskCluster, name: c}]",
     );
-    assert_eq!(run(&["-f", "-"], &format!("{CLUSTER}---{made}")).err, "");
-    let made = GROUP.replace(
+    assert_eq!(run(&["-f", "-"], &format!("{CLUSTER}---{exported}")).err, "");
+    let exported = GROUP.replace(
         "namespace: team",
         "namespace: team, labels: {dask.org/component: workergroup}",
     );
-    assert_eq!(run(&["-f", "-"], &format!("{CLUSTER}---{made}")).err, "");
+    assert_eq!(run(&["-f", "-"], &format!("{CLUSTER}---{exported}")).err, "");
 }
 
 #[test]
-fn a_cluster_of_the_name_of_a_job() {
+fn reports_a_cluster_with_the_name_of_a_jobs_child() {
     let job = "
 apiVersion: kubernetes.dask.org/v1
 kind: DaskJob
@@ -169,8 +169,8 @@ spec:
   job: {spec: {containers: [{name: job, image: dask:1, args: [python, a.py]}]}}
   cluster: {spec: {worker: {replicas: 1}}}
 ";
-    let Run { all_right, out, err } = run(&["-f", "-"], &format!("{CLUSTER}---{job}"));
-    assert!(all_right, "{err}");
+    let Run { succeeded, out, err } = run(&["-f", "-"], &format!("{CLUSTER}---{job}"));
+    assert!(succeeded, "{err}");
     assert!(
         err.contains(
             "mistake: standard input, document 1: DaskCluster c: metadata.name: DaskJob c makes a DaskCluster of this name itself"
@@ -185,22 +185,22 @@ spec:
 }
 
 #[test]
-fn autoscalers_of_the_same_group() {
+fn reports_autoscalers_of_the_same_group() {
     let second = AUTOSCALER.replace("first", "second");
     let all = format!("{CLUSTER}---{AUTOSCALER}---{second}");
-    let Run { all_right, err, .. } = run(&["-f", "-"], &all);
-    assert!(all_right);
+    let Run { succeeded, err, .. } = run(&["-f", "-"], &all);
+    assert!(succeeded);
     assert_eq!(
         err,
         "mistake: standard input, document 3: DaskAutoscaler second: spec.cluster: DaskAutoscaler first scales the worker group \
          c-default too, and of several only the oldest is active: change or delete one of them, or name another worker group in \
          spec.workerGroup\n"
     );
-    assert!(!run(&["-f", "-", "--strict"], &all).all_right);
+    assert!(!run(&["-f", "-", "--strict"], &all).succeeded);
 }
 
 #[rstest]
-#[case::by_its_place(
+#[case::name_without_the_cluster(
     "default",
     Some("there is no DaskWorkerGroup default of the DaskCluster c in these manifests: write the name")
 )]
@@ -208,11 +208,11 @@ fn autoscalers_of_the_same_group() {
     "c-defaults",
     Some("there is no DaskWorkerGroup c-defaults of the DaskCluster c")
 )]
-#[case::right("c-default", None)]
-fn the_group_that_an_autoscaler_names(#[case] group: &str, #[case] expected: Option<&str>) {
+#[case::existing("c-default", None)]
+fn reports_a_missing_group_of_an_autoscaler(#[case] group: &str, #[case] expected: Option<&str>) {
     let scaler = AUTOSCALER.replace("cluster: c,", &format!("cluster: c, workerGroup: {group},"));
-    let Run { all_right, err, .. } = run(&["-f", "-"], &format!("{CLUSTER}---{scaler}"));
-    assert!(all_right, "{err}");
+    let Run { succeeded, err, .. } = run(&["-f", "-"], &format!("{CLUSTER}---{scaler}"));
+    assert!(succeeded, "{err}");
     match expected {
         Some(expected) => {
             let expected = format!(
@@ -225,11 +225,11 @@ fn the_group_that_an_autoscaler_names(#[case] group: &str, #[case] expected: Opt
 }
 
 #[test]
-fn a_namespace_that_another_tool_adds_may_stand_in_an_address() {
+fn an_address_may_contain_a_namespace_that_another_tool_sets() {
     let address = "[dask, worker, --name, $(DASK_WORKER_NAME), tcp://c-scheduler.team.svc:8786]";
     let group = GROUP.replace("[dask, worker, --name, $(DASK_WORKER_NAME)]", address);
     let manifest = format!("{group}---{CLUSTER}");
-    for (manifest, args, is_said) in [
+    for (manifest, args, is_reported) in [
         (manifest.clone(), &["-f", "-"][..], false),
         (manifest.replace(", namespace: team", ""), &["-f", "-"], false),
         (
@@ -239,6 +239,10 @@ fn a_namespace_that_another_tool_adds_may_stand_in_an_address() {
         ),
     ] {
         let Run { err, .. } = run(args, &manifest);
-        assert_eq!(err.contains("leads to the namespace `team`"), is_said, "{err}");
+        assert_eq!(
+            err.contains("leads to the namespace `team`"),
+            is_reported,
+            "{err}"
+        );
     }
 }

@@ -1,9 +1,9 @@
-//! What policies may, and what becomes of the ones that fail.
+//! Tests of patches by policies, monitor mode, and policies that fail.
 
 use super::*;
 
 #[test]
-fn policies_see_what_those_before_them_left() {
+fn a_policy_receives_the_object_from_the_previous_one() {
     let add = json!([{"op": "add", "path": "/metadata/labels", "value": {"owner": "a"}}]);
     let policies = [(Rule::Patch(add), Mode::Protect), (Rule::Owner, Mode::Protect)];
     let object = object(json!({}));
@@ -12,7 +12,7 @@ fn policies_see_what_those_before_them_left() {
     let changed = outcome.changed.unwrap_or_default();
     assert_eq!(changed["metadata"]["labels"]["owner"], "a");
     assert_eq!(changed["spec"]["size"], 1);
-    // The other way round the second has nothing to see.
+    // In reverse order, the policy that requires the label is called before the one that adds it.
     let [first, second] = policies;
     let outcome = mutate(&chain(&[second, first]), &create(&object));
     assert_eq!(
@@ -30,23 +30,23 @@ fn policies_see_what_those_before_them_left() {
 #[case::breaks(Rule::Patch(json!([{"op": "remove", "path": "/x"}])), "policy p: its patch can't be applied")]
 #[case::renames(Rule::Patch(json!([{"op": "add", "path": "/metadata/namespace", "value": "kube-system"}])),
     "policy p: metadata.namespace: its patch changes it, which nobody may")]
-fn a_policy_that_monitors_only_reports(#[case] policy: Rule, #[case] said: &str) {
+fn a_policy_in_monitor_mode_only_reports(#[case] policy: Rule, #[case] message: &str) {
     let object = object(json!({"size": 1}));
     let policies = [(policy, Mode::Protect)];
     let outcome = mutate(&chain(&policies), &create(&object));
-    assert!(outcome.refusal().starts_with(said), "{outcome:?}");
+    assert!(outcome.refusal().starts_with(message), "{outcome:?}");
     let [(policy, _)] = policies;
     let policies = [(policy, Mode::Monitor)];
     let outcome = mutate(&chain(&policies), &create(&object));
     assert!(outcome.is_allowed() && outcome.changed.is_none());
     assert!(
-        outcome.notices()[0].starts_with(&format!("only monitored: {said}")),
+        outcome.notices()[0].starts_with(&format!("only monitored: {message}")),
         "{outcome:?}"
     );
 }
 
 #[test]
-fn a_patch_without_its_parents_says_what_is_missing() {
+fn the_message_about_a_patch_names_the_missing_parent() {
     let patch = json!([
         {"op": "add", "path": "/spec/a", "value": {}},
         {"op": "add", "path": "/spec/a/b/c", "value": 1},
@@ -62,7 +62,7 @@ fn a_patch_without_its_parents_says_what_is_missing() {
 }
 
 #[test]
-fn a_policy_that_monitors_changes_nothing() {
+fn a_patch_in_monitor_mode_changes_nothing() {
     let patch = json!([{"op": "add", "path": "/spec/size", "value": 2}]);
     let object = object(json!({"size": 1}));
     let policies = [(Rule::Patch(patch), Mode::Monitor)];
@@ -75,7 +75,7 @@ fn a_policy_that_monitors_changes_nothing() {
 }
 
 #[test]
-fn a_policy_that_was_not_asked_in_time_is_not_got_round() {
+fn a_policy_that_had_too_little_time_is_not_bypassed() {
     let old = object(json!({"size": 1}));
     let mut labelled = old.clone();
     labelled["metadata"]["labels"] = json!({"a": "b"});
@@ -98,7 +98,7 @@ fn a_policy_that_was_not_asked_in_time_is_not_got_round() {
         let broken = outcome(Rule::Trap, Mode::Protect, request);
         assert!(broken.is_allowed() && broken.undecided == 0, "{broken:?}");
     }
-    // What only the API server and its controllers write is nobody's to judge.
+    // Updates by the API server and its controllers pass without a call of the policy.
     let mut freed = old.clone();
     freed["metadata"]["finalizers"] = json!([]);
     assert!(outcome(Rule::Late, Mode::Protect, &update(&old, &freed)).is_allowed());
@@ -107,7 +107,7 @@ fn a_policy_that_was_not_asked_in_time_is_not_got_round() {
 #[rstest]
 #[case::small(0, true)]
 #[case::large(LARGE, false)]
-fn a_policy_that_was_asked_about_too_much_is_not_got_round(#[case] padding: usize, #[case] passes: bool) {
+fn a_policy_that_fails_on_a_large_object_is_not_bypassed(#[case] padding: usize, #[case] passes: bool) {
     let old = object(json!({"size": 1, "padding": "x".repeat(padding)}));
     let mut labelled = old.clone();
     labelled["metadata"]["labels"] = json!({"a": "b"});
@@ -122,22 +122,22 @@ fn a_policy_that_was_asked_about_too_much_is_not_got_round(#[case] padding: usiz
             (passes, !passes),
             "{outcome:?}"
         );
-        // Nobody asked one that is not there, however large the object is.
-        let held = validate(&chain(&[(Rule::Trap, Mode::Protect)]), &request, 0);
-        assert!(held.is_allowed(), "{held:?}");
+        // A policy that can't be called at all is broken, regardless of the size of the object.
+        let failed = validate(&chain(&[(Rule::Trap, Mode::Protect)]), &request, 0);
+        assert!(failed.is_allowed(), "{failed:?}");
     }
 }
 
 #[test]
-fn a_policy_copies_nothing() {
+fn a_patch_with_a_copy_is_refused() {
     let patch = json!([{"op": "copy", "from": "/spec", "path": "/spec/a"}]);
     let object = object(json!({"size": 1}));
     for mode in [Mode::Protect, Mode::Monitor] {
         let outcome = mutate(&chain(&[(Rule::Patch(patch.clone()), mode)]), &create(&object));
-        let said = outcome.refusal() + &outcome.notices().concat();
+        let message = outcome.refusal() + &outcome.notices().concat();
         assert!(
-            said.contains("its patch can't be applied: operation 1 is a `copy`, which no policy may use"),
-            "{said}"
+            message.contains("its patch can't be applied: operation 1 is a `copy`, which no policy may use"),
+            "{message}"
         );
         assert_eq!(outcome.changed, None);
     }
