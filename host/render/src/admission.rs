@@ -52,8 +52,8 @@ pub fn passes_unasked(request: &Request<'_>) -> bool {
             && is_unchanged("/metadata/annotations"))
 }
 
-/// Returns true for an update that does not change the spec. Such an update is not defaulted, and errors that the object had
-/// before do not block it: objects that are older than the webhook or than a policy can still be labelled.
+/// Returns true for an update that does not change the spec. No defaults are added to such an object, and errors that it had
+/// before do not block the update: objects that are older than the webhook or than a policy can still be labelled.
 #[must_use]
 pub fn leaves_spec(request: &Request<'_>) -> bool {
     request
@@ -243,8 +243,8 @@ fn field_and_message(finding: &Finding) -> (&str, &str) {
     (&finding.field, &finding.message)
 }
 
-/// Calls the policies in order until one refuses the request. Their patches are applied if `patching` is true, and ignored
-/// otherwise.
+/// Calls the policies in order until one refuses the request. After a policy that could not decide, the next one is still
+/// called. Patches are applied if `patching` is true, and ignored otherwise.
 fn call_policies(
     chain: &Chain<'_>,
     request: &Request<'_>,

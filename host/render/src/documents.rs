@@ -1,6 +1,4 @@
-//! Reading of manifests from files, folders and standard input. Each object keeps its source.
-//!
-//! Reads files and standard input.
+//! Reading of manifests from files, folders and standard input. Each object is returned with its source.
 
 use std::collections::HashSet;
 use std::fmt;

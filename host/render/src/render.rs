@@ -94,7 +94,7 @@ struct Known {
     replaced: bool,
 }
 
-/// State of one call of [`render`](fn@render).
+/// State of one call of [`render`].
 struct Renderer<'a> {
     deciders: &'a dyn Deciders,
     namespace: Option<&'a str>,

@@ -271,7 +271,7 @@ fn nulls_that_the_api_server_removes_are_ignored() {
 fn the_outcome_has_a_changed_object_only_if_it_differs() {
     let object = object(json!({}));
     let changed = mutate(&chain(&[]), &create(&object)).changed;
-    let filled = changed.unwrap_or_else(|| panic!("the object has defaults"));
+    let filled = changed.unwrap_or_else(|| panic!("no defaults were added"));
     assert_eq!(filled["spec"]["size"], 1);
     assert_eq!(mutate(&chain(&[]), &create(&filled)).changed, None);
     assert_eq!(validate(&chain(&[]), &create(&object), 0).changed, None);
