@@ -1,21 +1,21 @@
-//! Embeds what a plugin crate needs and no registry has: the SDK, the default logic as libraries, the contract, and the
-//! versions of everything else. `dask-operator plugin new` writes them beside the crate.
+//! Embeds the dependencies of a plugin crate that no package registry has: the SDK, the default logic as libraries, the
+//! contract, and the versions of all other dependencies. `dask-operator plugin new` writes these files into the crate.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Crates below `plugins/`.
+/// The embedded crates, by folder below `plugins/`.
 const CRATES: [&str; 5] = ["sdk", "cluster", "worker-group", "job", "autoscaler"];
 
-/// Sections of the workspace's manifest that crates inherit from.
+/// Sections of the workspace manifest that the embedded crates inherit from.
 const SECTIONS: [&str; 3] = ["workspace.package", "workspace.dependencies", "workspace.lints"];
 
 fn main() -> ExitCode {
     match embed() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(sentence) => {
-            println!("cargo::error={sentence}");
+        Err(message) => {
+            println!("cargo::error={message}");
             ExitCode::FAILURE
         }
     }
@@ -42,7 +42,7 @@ fn embed() -> Result<(), String> {
     println!("cargo::rerun-if-changed={}", root.join("Cargo.toml").display());
     let mut list = String::from("&[\n");
     for (name, path) in &files {
-        // What is written here is newer than this run, and would be a reason for another.
+        // Files that this script writes are newer than its run, so that they would trigger another run.
         if !path.starts_with(&out) {
             println!("cargo::rerun-if-changed={}", path.display());
         }
@@ -56,15 +56,15 @@ fn embed() -> Result<(), String> {
     write(&out.join("vendored.rs"), &list)
 }
 
-/// The files of a folder and those below it, without tests and frozen versions.
+/// Adds the sources of a folder and the folders below it to `files`, without tests and frozen versions.
 fn sources(folder: &Path, name: &str, files: &mut Vec<(String, PathBuf)>) -> Result<(), String> {
     println!("cargo::rerun-if-changed={}", folder.display());
-    let wrong = |error: std::io::Error| format!("{}: {error}", folder.display());
-    let entries = std::fs::read_dir(folder).map_err(wrong)?;
+    let in_folder = |error: std::io::Error| format!("{}: {error}", folder.display());
+    let entries = std::fs::read_dir(folder).map_err(in_folder)?;
     let mut paths: Vec<PathBuf> = entries
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<_, _>>()
-        .map_err(wrong)?;
+        .map_err(in_folder)?;
     paths.sort();
     for path in paths {
         let Some(file) = path.file_name().and_then(|file| file.to_str()) else {
@@ -80,7 +80,8 @@ fn sources(folder: &Path, name: &str, files: &mut Vec<(String, PathBuf)>) -> Res
     Ok(())
 }
 
-/// A workspace of these crates alone: what they inherit, as it stands in our own.
+/// Returns the manifest of a workspace that has the embedded crates alone. What the crates inherit is copied from this
+/// project's own workspace manifest.
 fn workspace(root: &Path) -> Result<String, String> {
     let read = |path: PathBuf| {
         std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
@@ -90,19 +91,19 @@ fn workspace(root: &Path) -> Result<String, String> {
         .map(|name| read(root.join("plugins").join(name).join("Cargo.toml")))
         .collect::<Result<Vec<_>, _>>()?
         .concat();
-    let ours = read(root.join("Cargo.toml"))?;
+    let root_manifest = read(root.join("Cargo.toml"))?;
     let is_used = |line: &str| {
         let name = line.split(['=', ' ']).next().unwrap_or_default();
         manifests.contains(&format!("\n{name}.workspace"))
             || manifests.contains(&format!("\n{name} = {{ workspace"))
     };
     let mut text = format!(
-        "# What a plugin is written with, as it is in dask-operator {}. It is not yours to change.\n\n\
+        "# The crates of dask-operator {} that a plugin depends on. Do not edit.\n\n\
          [workspace]\nresolver = \"3\"\nmembers = {CRATES:?}\n",
         env!("CARGO_PKG_VERSION")
     );
     let mut section = "";
-    for line in ours
+    for line in root_manifest
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
     {
@@ -120,7 +121,7 @@ fn workspace(root: &Path) -> Result<String, String> {
     Ok(text)
 }
 
-/// Writes what differs only: what is newer than what was built from it is built again.
+/// Writes a file if its content differs, because cargo rebuilds whatever depends on a newer file.
 fn write(path: &Path, text: &str) -> Result<(), String> {
     if std::fs::read_to_string(path).is_ok_and(|before| before == text) {
         return Ok(());

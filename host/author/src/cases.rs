@@ -1,8 +1,8 @@
-//! Test files: what a plugin is expected to say.
+//! Test files of `dask-operator plugin test`.
 //!
 //! ```yaml
 //! component: target/plugin/worker-limit.wasm # from this file's folder
-//! manifest: cluster.yaml                     # a file, or a manifest; for all cases that have none of their own
+//! manifest: cluster.yaml                     # a file or a manifest, for all cases without their own
 //! cases:
 //!   - name: too many workers
 //!     change: {spec: {worker: {replicas: 1000}}}   # merged into the manifest
@@ -29,97 +29,97 @@ mod expect;
 
 use expect::Expect;
 
-/// The time where a test says none: 2026-01-01T00:00:00Z.
+/// The current time of a test that sets none, in milliseconds since 1970: 2026-01-01T00:00:00Z.
 const NOW: Timestamp = 1_767_225_600_000;
 
-/// A file with tests.
+/// A test file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TestFile {
-    /// The component's file, from the test file's folder.
+    /// Path of the component, relative to the folder of the test file. `None` if the command line names the component.
     pub component: Option<PathBuf>,
-    /// Settings of cases that have none of their own.
+    /// Settings of the cases without their own.
     #[serde(default)]
     settings: Map<String, Value>,
-    /// The manifest of cases that have none of their own.
-    manifest: Option<Given>,
-    /// The tests.
+    /// Manifest of the cases without their own.
+    manifest: Option<ManifestSource>,
+    /// The test cases.
     #[serde(default)]
     pub cases: Vec<Case>,
 }
 
-/// A manifest, or its file from the test file's folder.
+/// A manifest, or the path of its file relative to the folder of the test file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
-enum Given {
+enum ManifestSource {
     File(PathBuf),
     Inline(Value),
 }
 
-/// A test.
+/// A test case.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
-    /// What it shows.
+    /// Name of the test case.
     pub name: String,
-    /// What somebody wants to have.
-    manifest: Option<Given>,
-    /// What is merged into the manifest: a JSON Merge Patch.
+    /// The manifest that the user applies.
+    manifest: Option<ManifestSource>,
+    /// JSON Merge Patch that is applied to the manifest.
     change: Option<Value>,
-    /// What there was before an update.
-    old: Option<Given>,
-    /// Other manifests that are there, as the cluster of a worker group.
+    /// The object before an update.
+    old: Option<ManifestSource>,
+    /// Other existing manifests, such as the cluster of a worker group.
     #[serde(default)]
-    with: Vec<Given>,
-    /// What logic is told, instead of a manifest.
+    with: Vec<ManifestSource>,
+    /// The observation that the logic receives, instead of a manifest.
     observation: Option<ObservationFile>,
-    /// The component's settings.
+    /// Settings of the component. `None` selects those of the file.
     settings: Option<Map<String, Value>>,
-    /// What shall be done with the manifest.
-    operation: Option<Word>,
-    /// Who asks, as `{username: ann, groups: [team-a]}`.
+    /// The operation. `None` stands for an update if there is an old object, otherwise for a creation.
+    operation: Option<OperationName>,
+    /// The user that sends the request, as `{username: ann, groups: [team-a]}`.
     user: Option<Value>,
-    /// The time, as `2026-01-31T12:00:00Z`.
+    /// The current time, as `2026-01-31T12:00:00Z`. `None` selects [`NOW`].
     now: Option<String>,
-    /// What is expected.
+    /// The expected outcome.
     #[serde(default)]
     expect: Expect,
 }
 
-/// What shall be done.
+/// Name of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Word {
+enum OperationName {
     Create,
     Update,
     Delete,
 }
 
-/// What came out.
+/// The outcome of a test case.
 #[derive(Debug, Default)]
 struct Outcome {
     refusals: Vec<Refusal>,
     warnings: Vec<String>,
     object: Option<Value>,
-    /// As [`plan_value`]; of a manifest it has children only.
+    /// The plan in the form of [`plan_value`]. Only `children` is set if the test case is about a manifest.
     plan: Value,
 }
 
-/// What became of a test.
+/// The result of a test case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// The test's name.
+    /// Name of the test case.
     pub name: String,
-    /// Why it failed; empty when it did not.
+    /// The reasons why the test case failed. Empty if it passed.
     pub problems: Vec<String>,
 }
 
 impl TestFile {
-    /// Reads a file with tests.
+    /// Reads a test file.
     ///
     /// # Errors
     ///
-    /// When it can't be read or has none.
+    /// Returns an error if the file cannot be read or has no test cases.
     pub fn read(path: &Path) -> Result<Self, AuthorError> {
         let text = std::fs::read_to_string(path).map_err(AuthorError::io(path))?;
         let file: Self = serde_saphyr::from_str(&text)
@@ -127,17 +127,17 @@ impl TestFile {
         if file.cases.is_empty() {
             return Err(AuthorError::file(
                 path,
-                "it has no `cases`: a file without tests tests nothing",
+                "it has no `cases`: write at least one test",
             ));
         }
         Ok(file)
     }
 
-    /// Runs all tests of the file, which stands in `folder`.
+    /// Runs all test cases. Paths in the file are relative to `folder`.
     ///
     /// # Errors
     ///
-    /// When the component is unfit.
+    /// Returns an error if the component cannot be loaded or a call of it fails while the settings are checked.
     pub fn run(
         &self,
         folder: &Path,
@@ -148,10 +148,10 @@ impl TestFile {
         let reports = self.cases.iter().map(|case| {
             let settings = case.settings.as_ref().unwrap_or(&self.settings).clone();
             let problems = match bench.with(origin, component, settings) {
-                // A case can expect settings to be refused in no way: its file is wrong.
+                // A test case cannot expect its settings to be refused: the file is not valid.
                 Err(AuthorError::Settings(why)) => vec![format!("settings: {why}")],
                 Err(error) => return Err(error),
-                Ok(place) => match self.outcome(case, folder, &place) {
+                Ok(plugin) => match self.outcome(case, folder, &plugin) {
                     Ok(outcome) => case.expect.problems(&outcome),
                     Err(message) => vec![message],
                 },
@@ -164,13 +164,13 @@ impl TestFile {
         reports.collect()
     }
 
-    fn outcome(&self, case: &Case, folder: &Path, place: &InPlace<'_>) -> Result<Outcome, String> {
+    fn outcome(&self, case: &Case, folder: &Path, plugin: &InPlace<'_>) -> Result<Outcome, String> {
         let now = case.now.as_deref().map_or(Ok(NOW), observation::time)?;
         if let Some(file) = &case.observation {
             if case.manifest.is_some() || case.change.is_some() || case.operation.is_some() {
                 return Err("an `observation` takes the place of `manifest`, `change` and `operation`: leave those out".to_owned());
             }
-            return match place.plan(file, now).map_err(|failure| failure.to_string())? {
+            return match plugin.plan(file, now).map_err(|failure| failure.to_string())? {
                 Ok(plan) => Ok(Outcome {
                     plan: plan_value(&plan),
                     ..Outcome::default()
@@ -190,15 +190,15 @@ impl TestFile {
         }
         let old = case.old.as_ref().map(|old| old.read(folder)).transpose()?;
         let operation = match (case.operation, &old) {
-            (Some(Word::Update), None) => {
+            (Some(OperationName::Update), None) => {
                 return Err("an update needs `old`: write what there was before".to_owned());
             }
-            (Some(Word::Create | Word::Delete), Some(_)) => {
+            (Some(OperationName::Create | OperationName::Delete), Some(_)) => {
                 return Err("`old` is for updates: leave it out, or write `operation: update`".to_owned());
             }
-            (Some(Word::Delete), None) => Operation::Delete,
-            (Some(Word::Update) | None, Some(_)) => Operation::Update,
-            (Some(Word::Create) | None, None) => Operation::Create,
+            (Some(OperationName::Delete), None) => Operation::Delete,
+            (Some(OperationName::Update) | None, Some(_)) => Operation::Update,
+            (Some(OperationName::Create) | None, None) => Operation::Create,
         };
         let kind = object["kind"].as_str().unwrap_or_default();
         let kind = DaskKind::from_kind(kind).ok_or_else(|| {
@@ -218,7 +218,7 @@ impl TestFile {
             old: old.as_ref(),
             user: &user,
         };
-        let admitted = place.admit(&asked, now).map_err(|failure| failure.to_string())?;
+        let admitted = plugin.admit(&asked, now).map_err(|failure| failure.to_string())?;
         let stored = admitted.changed.clone().unwrap_or_else(|| object.clone());
         let mut outcome = Outcome {
             refusals: admitted
@@ -240,7 +240,7 @@ impl TestFile {
                 .map(|given| given.read(folder))
                 .collect::<Result<Vec<_>, _>>()?;
             let documents = with.into_iter().chain([stored]).map(document);
-            let rendered = place.render(documents.collect(), now);
+            let rendered = plugin.render(documents.collect(), now);
             let errors = rendered
                 .messages
                 .iter()
@@ -264,17 +264,17 @@ fn document(object: Value) -> Document {
     Document { source, object }
 }
 
-impl Given {
+impl ManifestSource {
     fn read(&self, folder: &Path) -> Result<Value, String> {
         match self {
             Self::Inline(object) => Ok(object.clone()),
             Self::File(path) => {
                 let path = folder.join(path);
-                let wrong = |problem: String| {
+                let invalid = |problem: String| {
                     format!("{}: {}", path.display(), crate::commands::first_line(&problem))
                 };
-                let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
-                yaml::document(&text).map_err(|error| wrong(error.to_string()))
+                let text = std::fs::read_to_string(&path).map_err(|error| invalid(error.to_string()))?;
+                yaml::document(&text).map_err(|error| invalid(error.to_string()))
             }
         }
     }

@@ -1,24 +1,24 @@
-//! How two JSON values differ, and what one lacks of what is expected of it.
+//! Comparison of JSON values: differences between two values, and the parts of an expected value that are missing. Pure.
 
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-/// The longest value that a line shows, in bytes.
+/// Maximum length of a value in a line, in bytes. Longer values are truncated.
 const LONGEST: usize = 200;
 
-/// One thing that differs. At least one of the values is there.
+/// A difference between two JSON values. At least one of `before` and `after` is set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
-    /// Where, as kubectl writes it: `spec.containers[0].image`.
+    /// Path of the field, as kubectl writes it: `spec.containers[0].image`.
     pub field: String,
-    /// What was there.
+    /// The value before. `None` if the field was missing.
     pub before: Option<Value>,
-    /// What is there.
+    /// The value after. `None` if the field is missing.
     pub after: Option<Value>,
 }
 
-/// `+ field: value`, `- field: value` or `~ field: before → after`.
+/// Writes `+ field: value`, `- field: value` or `~ field: before → after`.
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { field, before, after } = self;
@@ -31,7 +31,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// A value in a line.
+/// Formats a value for display in a line.
 fn short(value: &Value) -> String {
     let mut text = match value {
         Value::String(text) => text.clone(),
@@ -44,8 +44,8 @@ fn short(value: &Value) -> String {
     text
 }
 
-/// All that differs, in the order of the fields' names. Elements of lists that have names are compared with those of
-/// the same name, others with those at the same place.
+/// Returns all differences, in the order of the field names. If all elements of two lists have distinct names, they are
+/// compared by name, otherwise by index.
 #[must_use]
 pub fn differences(before: &Value, after: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
@@ -99,7 +99,7 @@ fn step(field: &str, before: Option<&Value>, after: Option<&Value>, found: &mut 
     }
 }
 
-/// The elements of a list by their names; none where one has no name, or two have the same.
+/// Returns the elements of a list by name. `None` if an element has no name, or two have the same name.
 fn named(list: &[Value]) -> Option<Map<String, Value>> {
     let pairs = list
         .iter()
@@ -108,7 +108,7 @@ fn named(list: &[Value]) -> Option<Map<String, Value>> {
     (map.len() == list.len()).then_some(map)
 }
 
-/// A field below another. Names with dots in them, as labels have, stand in brackets.
+/// Returns the path of a field below another. Names with dots or slashes, such as those of labels, are put in brackets.
 fn join(field: &str, name: &str) -> String {
     if name.contains(['.', '/']) {
         format!("{field}[{name:?}]")
@@ -119,9 +119,10 @@ fn join(field: &str, name: &str) -> String {
     }
 }
 
-/// What `actual` lacks of `expected`, a line each; nothing if it has all of it. An object has to have the fields that
-/// are expected, a list has to have an element for each that is expected, in any order, and everything else has to
-/// be the same. An expected `null` means that there is nothing.
+/// Returns a line for each part of `expected` that `actual` lacks. Empty if `actual` has all parts.
+///
+/// An object must have the expected fields. A list must have a matching element for each expected element, in any order.
+/// All other values must be equal. An expected `null` means that the field is missing or `null`.
 #[must_use]
 pub fn lacking(expected: &Value, actual: &Value) -> Vec<String> {
     let mut lines = Vec::new();
@@ -143,8 +144,8 @@ fn compare(field: &str, expected: &Value, actual: Option<&Value>, lines: &mut Ve
             let mut free: Vec<&Value> = actual.iter().collect();
             for (i, element) in expected.iter().enumerate() {
                 match free.iter().position(|other| lacking(element, other).is_empty()) {
-                    Some(place) => {
-                        free.remove(place);
+                    Some(index) => {
+                        free.remove(index);
                     }
                     None => lines.push(format!("{field}[{i}]: nothing is like {}", short(element))),
                 }
@@ -169,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_that_differs_is_named() {
+    fn lists_all_differences() {
         let before = json!({
             "metadata": {"labels": {"example.com/a": "1"}},
             "spec": {"gone": 1, "containers": [{"name": "a", "image": "x"}, {"name": "b"}], "args": ["x"]},
@@ -206,7 +207,7 @@ mod tests {
     #[case(json!([{"a": 1}]), json!([{"a": 2}, {"a": 1, "b": 1}]), &[])]
     #[case(json!([1, 1]), json!([1, 2]), &["[1]: nothing is like 1"])]
     #[case(json!({"l": []}), json!({"l": [1]}), &[])]
-    fn what_is_lacking(#[case] expected: Value, #[case] actual: Value, #[case] lines: &[&str]) {
+    fn lists_missing_parts(#[case] expected: Value, #[case] actual: Value, #[case] lines: &[&str]) {
         assert_eq!(lacking(&expected, &actual), lines);
     }
 }

@@ -1,4 +1,4 @@
-//! Why a command for authors can't be carried out, in sentences.
+//! Errors of the commands for plugin authors.
 
 use std::path::PathBuf;
 
@@ -10,63 +10,63 @@ use thiserror::Error;
 
 use crate::scaffold::ScaffoldError;
 
-/// Why a command can't be carried out.
+/// An error from a command for plugin authors.
 #[derive(Debug, Error)]
 pub enum AuthorError {
-    /// There is no new crate.
+    /// The plugin crate was not created.
     #[error(transparent)]
     Scaffold(#[from] ScaffoldError),
-    /// There is no component.
+    /// The component was not built.
     #[error(transparent)]
     Build(#[from] plugin_build::Error),
-    /// The component is unfit.
+    /// The component cannot be loaded.
     #[error(transparent)]
     Load(#[from] Box<LoadError>),
-    /// The component did not answer.
+    /// A call of the component failed.
     #[error(transparent)]
     Call(#[from] Box<CallError>),
-    /// The operator's own components can't be used.
+    /// The default components cannot be loaded.
     #[error("the default components: {0}")]
     Default(PluginError),
-    /// Settings that the component refuses.
+    /// The component refuses its settings.
     #[error("the component refuses its settings: {0}")]
     Settings(String),
-    /// A registry, or what it has.
+    /// A request to a registry failed, or the image is not valid.
     #[error("{}", registry(.0))]
     Registry(#[from] SourceError),
-    /// A file can't be read or written.
+    /// A file cannot be read or written.
     #[error("{}: {error}", path.display())]
     Io {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// The error from the operating system.
         #[source]
         error: std::io::Error,
     },
-    /// Something in a file is wrong, and where.
+    /// The content of a file is not valid.
     #[error("{}: {message}", path.display())]
     File {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// What.
+        /// The problem.
         message: String,
     },
-    /// The output can't be written.
+    /// The output cannot be written.
     #[error("the output can't be written: {0}")]
     Output(#[from] std::io::Error),
-    /// The arguments make no sense.
+    /// The arguments, or the input that they name, are not valid.
     #[error("{0}")]
     Usage(String),
 }
 
 impl AuthorError {
-    /// A file can't be read or written.
+    /// Returns a function that converts an I/O error of the file at `path`.
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |error| Self::Io { path, error }
     }
 
-    /// Something in a file is wrong.
+    /// Returns an error about the content of the file at `path`.
     pub(crate) fn file(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
         Self::File {
             path: path.into(),
@@ -75,21 +75,21 @@ impl AuthorError {
     }
 }
 
-/// The operator's own sentences name its arguments; these name ours.
+/// Message of a registry error. Where [`SourceError`] names an option of the operator, this names the option of the command.
 fn registry(error: &SourceError) -> String {
     match error {
         SourceError::Unauthorised {
             registry,
             anonymous: true,
         } => format!(
-            "{registry} wants to know who asks: log in with `docker login {registry}`, or give --username and --password-stdin"
+            "{registry} requires authentication: log in with `docker login {registry}`, or give --username and --password-stdin"
         ),
         SourceError::Tls { registry, problem } => format!(
             "the certificate of {registry} is not trusted ({problem}): if its authority is your own, give that one's \
              certificate with --ca-file"
         ),
         SourceError::AuthHost { registry, host } => format!(
-            "{registry} sends for a token to {host}, where nobody has said that your password may go: if that host belongs to \
+            "{registry} refers to {host} for a token, which is not allowed to receive your password: if that host belongs to \
              the registry and is reached over https, give its name with --auth-host"
         ),
         SourceError::Unreachable { registry, problem }

@@ -1,8 +1,13 @@
-//! Tools for authors of plugins: `dask-operator plugin`.
+//! Command line tools for plugin authors: `dask-operator plugin`.
 //!
-//! * [`scaffold`]: a crate to begin with. * [`registry`]: files and registries. * [`place`]: a plugin in its place.
-//! * [`difference`]: what differs. * [`observation`]: observations as people write them. * [`cases`]: test files.
-//! * [`commands`]: the command line.
+//! * [`scaffold`]: creates a plugin crate.
+//! * [`registry`]: reads components from files and registries, and pushes them.
+//! * [`place`]: runs a plugin with the operator's own code, without a cluster.
+//! * [`difference`]: compares JSON values.
+//! * [`observation`]: reads hand-written observations and shows plans.
+//! * [`recorded`]: reads recorded requests.
+//! * [`cases`]: reads and runs test files.
+//! * [`commands`]: the subcommands.
 
 pub mod cases;
 pub mod commands;

@@ -1,6 +1,6 @@
-//! Observations as people write them, and plans as they read them.
+//! Hand-written observations, and plans in a readable form. Pure.
 //!
-//! Objects are written as in a manifest; what only the API server gives them (namespace, uid) is filled in.
+//! Objects are written as in a manifest. The fields that only the API server sets (namespace, uid) are filled in.
 
 use dask_operator_core::parent::DaskKind;
 use dask_operator_runtime::contract::{
@@ -10,41 +10,41 @@ use dask_operator_runtime::contract::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// An observation in a file.
+/// A hand-written observation, as a file contains it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ObservationFile {
-    /// The resource that is planned; its `kind` says by which logic.
+    /// The resource that is planned. Its `kind` selects the logic.
     pub parent: Value,
-    /// Its children that exist.
+    /// The existing children of the resource.
     #[serde(default)]
     pub children: Vec<Value>,
-    /// Other objects that the interface promises.
+    /// Other objects that the interface provides, such as the cluster of a worker group.
     #[serde(default)]
     pub related: Vec<Value>,
-    /// What the Dask scheduler said; nothing where it was not asked.
+    /// State of the Dask scheduler. `None` if the scheduler was not queried.
     #[serde(default)]
     pub scheduler: Option<Scheduler>,
 }
 
-/// What the Dask scheduler said.
+/// State of the Dask scheduler.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Scheduler {
-    /// It does not answer, and why.
+    /// The reason why the scheduler does not answer. `None` if it answers.
     unreachable: Option<String>,
-    /// Since when it has answered each time, as `2026-01-31T12:00:00Z`; always, where it is left out.
+    /// Start of the time in which the scheduler answered every query, as `2026-01-31T12:00:00Z`. `None` stands for always.
     answers_since: Option<String>,
-    /// The workers that have registered.
+    /// The registered workers.
     #[serde(default)]
     workers: Vec<Worker>,
-    /// How many workers it could use.
+    /// Number of workers that the scheduler could use.
     desired_workers: Option<u32>,
-    /// Since when it has had nothing to do, as `2026-01-31T12:00:00Z`.
+    /// Start of the time in which the scheduler has been idle, as `2026-01-31T12:00:00Z`. `None` if it is busy.
     idle_since: Option<String>,
 }
 
-/// A worker that has registered.
+/// A registered worker.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Worker {
@@ -57,16 +57,16 @@ struct Worker {
     managed_bytes: u64,
 }
 
-/// Reads `2026-01-31T12:00:00Z`.
+/// Parses a time such as `2026-01-31T12:00:00Z`.
 ///
 /// # Errors
 ///
-/// When it is no time.
+/// Returns an error if the text is not a time.
 pub fn time(text: &str) -> Result<Timestamp, String> {
     let parsed: Result<k8s_openapi::jiff::Timestamp, _> = text.parse();
     parsed
         .map(k8s_openapi::jiff::Timestamp::as_millisecond)
-        .map_err(|_| format!("{text:?} is no time: write it as 2026-01-31T12:00:00Z"))
+        .map_err(|_| format!("{text:?} is not a time: write it as 2026-01-31T12:00:00Z"))
 }
 
 impl ObservationFile {
@@ -74,7 +74,7 @@ impl ObservationFile {
     ///
     /// # Errors
     ///
-    /// When it is no Dask resource.
+    /// Returns an error if the parent is not a Dask resource.
     pub fn kind(&self) -> Result<DaskKind, String> {
         let kind = self.parent["kind"].as_str().unwrap_or_default();
         DaskKind::from_kind(kind).ok_or_else(|| {
@@ -85,11 +85,11 @@ impl ObservationFile {
         })
     }
 
-    /// The observation for logic that declares these kinds of children.
+    /// Returns the observation for logic that declares these kinds of children.
     ///
     /// # Errors
     ///
-    /// When a time can't be read.
+    /// Returns an error if a time in the file is not valid.
     pub fn observation(
         &self,
         declared: Vec<ResourceKind>,
@@ -154,7 +154,7 @@ impl Scheduler {
     }
 }
 
-/// Gives an object what the API server would have given it.
+/// Sets the namespace and the uid of an object if they are missing, as the API server would.
 fn identify(object: &mut Value) {
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let uid = format!("uid-of-{name}");
@@ -174,18 +174,18 @@ fn observed(object: &Value) -> ObservedObject {
     ObservedObject::of(&object)
 }
 
-/// A plan as an object: `children` as the logic wants them, `scale`, `status`, `conditions`, `events`, and the rest
-/// where there is any.
+/// Returns a plan as an object: the desired `children`, `scale`, `status`, `conditions`, `events`, and if they are set,
+/// `deleteParent` and `requeueAfterMilliseconds`.
 #[must_use]
 pub fn plan_value(plan: &Plan) -> Value {
     let conditions = plan.conditions.iter().map(|condition| {
         json!({
-            "type": condition.type_, "status": status_word(condition.status),
+            "type": condition.type_, "status": status_name(condition.status),
             "reason": condition.reason, "message": condition.message,
         })
     });
     let events = plan.events.iter().map(
-        |event| json!({"type": type_word(event.type_), "reason": event.reason, "message": event.message}),
+        |event| json!({"type": type_name(event.type_), "reason": event.reason, "message": event.message}),
     );
     let scale: Map<String, Value> = plan
         .scale
@@ -208,7 +208,7 @@ pub fn plan_value(plan: &Plan) -> Value {
     value
 }
 
-fn status_word(status: ConditionStatus) -> &'static str {
+fn status_name(status: ConditionStatus) -> &'static str {
     match status {
         ConditionStatus::True => "True",
         ConditionStatus::False => "False",
@@ -216,16 +216,16 @@ fn status_word(status: ConditionStatus) -> &'static str {
     }
 }
 
-fn type_word(type_: EventType) -> &'static str {
+fn type_name(type_: EventType) -> &'static str {
     match type_ {
         EventType::Normal => "Normal",
         EventType::Warning => "Warning",
     }
 }
 
-/// A child: what it shall be, with `apiVersion`, `kind` and `metadata.name`; and `action`.
+/// Returns the desired object of a child with `apiVersion`, `kind` and `metadata.name`, and the `action`.
 fn child_value(key: &ChildKey, action: &ChildAction) -> Value {
-    let (word, object) = match action {
+    let (action, object) = match action {
         ChildAction::Keep => ("keep", None),
         ChildAction::Create(object) => ("create", Some(object)),
         ChildAction::Apply(object) => ("apply", Some(object)),
@@ -236,9 +236,9 @@ fn child_value(key: &ChildKey, action: &ChildAction) -> Value {
     value["apiVersion"] = json!(key.api_version);
     value["kind"] = json!(key.kind);
     value["metadata"]["name"] = json!(key.name);
-    // What a difference calls it.
+    // Differences refer to list elements by this name.
     value["name"] = json!(format!("{} {}", key.kind, key.name));
-    value["action"] = json!(word);
+    value["action"] = json!(action);
     value
 }
 
@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_observation_has_what_the_contract_promises() {
+    fn observations_are_completed_as_the_contract_requires() {
         let file: ObservationFile = serde_json::from_value(json!({
             "parent": {"kind": "DaskWorkerGroup", "metadata": {"name": "g"}, "spec": {}},
             "children": [
@@ -278,7 +278,7 @@ mod tests {
             objects[1]
         );
         let SchedulerState::Facts(facts) = &observation.scheduler else {
-            panic!("it answered")
+            panic!("no scheduler facts")
         };
         assert_eq!(
             (facts.workers[0].address.as_str(), facts.idle_since),
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_sentences() {
+    fn mistakes_are_explained() {
         let unknown: Result<ObservationFile, _> = serde_json::from_value(json!({"parent": {}, "child": []}));
         assert!(unknown.is_err());
         let file: ObservationFile =

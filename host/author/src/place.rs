@@ -1,4 +1,6 @@
-//! A plugin in its place: what admission and plans say with it and without it. All of it is the operator's own code.
+//! Execution of a plugin as in the operator: admission and plans with the plugin and without it.
+//!
+//! All decisions are made by the operator's own code.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,10 +23,10 @@ use serde_json::{Map, Value};
 use crate::error::AuthorError;
 use crate::observation::ObservationFile;
 
-/// The namespace of manifests that name none.
+/// Namespace of manifests without one.
 const NAMESPACE: &str = "default";
 
-/// Where plugins are put to the test: an engine, and the default components.
+/// Environment in which plugins are run: an engine, and the default components.
 pub struct Bench {
     engine: Engine,
     defaults: Plugins,
@@ -35,7 +37,7 @@ impl Bench {
     ///
     /// # Errors
     ///
-    /// When there is no engine for this machine.
+    /// Returns an error if the engine cannot be created or a default component cannot be loaded.
     pub fn new() -> Result<Self, AuthorError> {
         let args = PluginArgs::default();
         let (engine, _) = engine(&args).map_err(|error| AuthorError::Default(error.into()))?;
@@ -43,7 +45,7 @@ impl Bench {
         Ok(Self { engine, defaults })
     }
 
-    /// Everything as it is without any plugin.
+    /// Returns the default components without a plugin.
     #[must_use]
     pub fn without(&self) -> InPlace<'_> {
         InPlace {
@@ -53,11 +55,12 @@ impl Bench {
         }
     }
 
-    /// Puts a component into its place: of all logic that it has, and on top as a policy if it is one.
+    /// Loads a plugin. It replaces the default logic of every kind that it implements, and is added as a policy if it
+    /// implements that interface.
     ///
     /// # Errors
     ///
-    /// When the component is unfit, or refuses the settings.
+    /// Returns an error if the component cannot be loaded, refuses the settings, or fails when it checks them.
     pub fn with(
         &self,
         origin: &str,
@@ -101,12 +104,13 @@ impl Bench {
     }
 }
 
+/// The logic of a plugin, and its settings.
 struct InstalledLogic {
     logic: Vec<(DaskKind, ComponentLogic)>,
     settings: String,
 }
 
-/// Who decides, with a plugin in its place.
+/// The logic and the policies that decide, with or without a plugin.
 pub struct InPlace<'a> {
     defaults: &'a Plugins,
     plugin: Option<InstalledLogic>,
@@ -132,15 +136,15 @@ impl Deciders for InPlace<'_> {
 
 /// A request to admit an object.
 pub struct Asked<'a> {
-    /// Which kind of resource.
+    /// The kind of the resource.
     pub kind: DaskKind,
-    /// What shall be done with it.
+    /// The requested operation.
     pub operation: Operation,
     /// The resource.
     pub object: &'a Value,
-    /// The resource before an update.
+    /// The resource before an update. `None` for other operations.
     pub old: Option<&'a Value>,
-    /// Who asks.
+    /// The user that sends the request, as in `userInfo` of an admission request.
     pub user: &'a Value,
 }
 
@@ -154,11 +158,11 @@ impl InPlace<'_> {
         own.map_or_else(|| self.defaults.of(kind), |(_, logic)| logic)
     }
 
-    /// What admission says.
+    /// Runs admission for a request and returns its outcome.
     ///
     /// # Errors
     ///
-    /// When a component did not say which children it has.
+    /// Returns an error if the component's declaration of its child kinds fails.
     pub fn admit(&self, asked: &Asked<'_>, now: Timestamp) -> Result<Outcome, Failure> {
         let logic = self.component(asked.kind);
         let settings = Deciders::settings(self, asked.kind);
@@ -181,7 +185,7 @@ impl InPlace<'_> {
         let user_info = asked.user.to_string();
         let mut object = asked.object.clone();
         let received = match asked.operation {
-            // What is deleted was received before.
+            // A deleted object was checked when it was received.
             Operation::Delete => Vec::new(),
             Operation::Create | Operation::Update => manifest::receive(asked.kind, &mut object),
         };
@@ -195,28 +199,28 @@ impl InPlace<'_> {
         };
         let mut outcome = admission::admit(&chain, &request, now);
         for finding in received {
-            let said = Said::new("", &finding.field, finding.message);
+            let notice = Said::new("", &finding.field, finding.message);
             if finding.severity != Severity::Error {
-                outcome.warnings.push(said);
-            } else if !outcome.refusals.iter().any(|other| other.field == said.field) {
-                // The component may say more of it.
-                outcome.refusals.push(said);
+                outcome.warnings.push(notice);
+            } else if !outcome.refusals.iter().any(|other| other.field == notice.field) {
+                // The component may report the field with a better message.
+                outcome.refusals.push(notice);
             }
         }
         Ok(outcome)
     }
 
-    /// The children of manifests, on a cluster where there is nothing yet.
+    /// Renders the children of manifests, on a cluster where none of them exists yet.
     #[must_use]
     pub fn render(&self, documents: Vec<Document>, now: Timestamp) -> Rendered {
         render(documents, self, Some(NAMESPACE), now)
     }
 
-    /// What is planned for an observation, policies included.
+    /// Plans a hand-written observation and reviews the plan with the policies.
     ///
     /// # Errors
     ///
-    /// When the observation makes no sense, or a component did not answer.
+    /// Returns an error if the observation is not valid or a call of a component failed.
     pub fn plan(
         &self,
         file: &ObservationFile,
@@ -229,11 +233,11 @@ impl InPlace<'_> {
         self.plan_observation(kind, &observation)
     }
 
-    /// The same for an observation as the contract has it.
+    /// Plans an observation in the form of the contract and reviews the plan with the policies.
     ///
     /// # Errors
     ///
-    /// When a component did not answer.
+    /// Returns an error if the call of the logic failed.
     pub fn plan_observation(
         &self,
         kind: DaskKind,
@@ -274,12 +278,12 @@ impl InPlace<'_> {
     }
 }
 
-/// Why something is refused.
+/// A reason why a request or a plan is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The field; empty for the whole.
+    /// Path of the field. Empty if the reason is about the whole object.
     pub field: String,
-    /// A sentence.
+    /// The reason, and what to write instead if that is known.
     pub message: String,
 }
 

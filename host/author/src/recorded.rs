@@ -1,4 +1,4 @@
-//! What `plugin run` takes: manifests, and recorded requests.
+//! Input of `plugin run`: manifests, observations and recorded requests.
 
 use dask_operator_core::parent::DaskKind;
 use dask_operator_render::documents::Document;
@@ -7,60 +7,60 @@ use serde_json::{Value, json};
 
 use crate::observation::ObservationFile;
 
-/// Something that a plugin is asked about.
+/// An input document of `plugin run`.
 #[derive(Debug)]
 pub enum Input {
-    /// A manifest that somebody applies.
+    /// A manifest, as a user applies it.
     Manifest(Document),
-    /// A request to the webhook, as the API server sends it.
+    /// An admission review, as the API server sends it.
     Review(Review),
-    /// An observation as the contract has it.
+    /// An observation in the form of the contract.
     Observation(Box<Observation>),
-    /// An observation as people write it.
+    /// A hand-written observation.
     Written(ObservationFile),
 }
 
-/// A request to the webhook.
+/// An admission request.
 #[derive(Debug)]
 pub struct Review {
-    /// Which kind of resource.
+    /// The kind of the resource.
     pub kind: DaskKind,
-    /// What shall be done with it.
+    /// The requested operation.
     pub operation: Operation,
-    /// The resource.
+    /// The resource; for a deletion, the resource that is deleted.
     pub object: Value,
-    /// The resource before an update.
+    /// The resource before an update. `None` for other operations.
     pub old: Option<Value>,
-    /// Who asks.
+    /// The user that sent the request, as in `userInfo`. An empty object if the request has none.
     pub user: Value,
 }
 
-/// What a document is.
+/// Classifies a document.
 ///
 /// # Errors
 ///
-/// When it looks like a recorded request and can't be read as one.
+/// Returns an error if the document looks like an admission review or an observation and cannot be read as one.
 pub fn input(document: Document) -> Result<Input, String> {
     let object = &document.object;
-    let wrong = |what: &str, error: &dyn std::fmt::Display| {
+    let invalid = |what: &str, error: &dyn std::fmt::Display| {
         format!("{}: this {what} can't be read: {error}", document.source)
     };
     if object["kind"] == "AdmissionReview" {
         return review(&object["request"])
             .map(Input::Review)
-            .map_err(|error| wrong("AdmissionReview", &error));
+            .map_err(|error| invalid("AdmissionReview", &error));
     }
     if object["parent"].is_string() {
         let observation: Result<Observation, _> = serde_json::from_value(object.clone());
         return observation
-            .map(|one| Input::Observation(Box::new(one)))
-            .map_err(|error| wrong("observation", &error));
+            .map(|observation| Input::Observation(Box::new(observation)))
+            .map_err(|error| invalid("observation", &error));
     }
     if object["parent"].is_object() {
         let observation: Result<ObservationFile, _> = serde_json::from_value(object.clone());
         return observation
             .map(Input::Written)
-            .map_err(|error| wrong("observation", &error));
+            .map_err(|error| invalid("observation", &error));
     }
     Ok(Input::Manifest(document))
 }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_given() {
+    fn distinguishes_manifests_observations_and_reviews() {
         assert!(matches!(
             read(json!({"kind": "DaskCluster"})),
             Ok(Input::Manifest(_))
@@ -129,13 +129,13 @@ mod tests {
         });
         assert!(
             matches!(read(recorded), Ok(Input::Observation(_))),
-            "as the contract's records serialise"
+            "the contract's records as they are serialised"
         );
         let object = json!({"kind": "DaskJob"});
         let deletion =
             json!({"kind": "AdmissionReview", "request": {"operation": "DELETE", "oldObject": object}});
         let Ok(Input::Review(review)) = read(deletion) else {
-            panic!("a request")
+            panic!("no admission request")
         };
         assert_eq!(
             (review.kind, review.operation, review.old),
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_sentences() {
+    fn mistakes_are_explained() {
         let error = read(json!({"kind": "AdmissionReview", "request": {"operation": "CONNECT"}}));
         assert!(error.is_err_and(|error| {
             error.starts_with("f.json: this AdmissionReview can't be read: its operation")

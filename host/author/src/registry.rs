@@ -1,4 +1,4 @@
-//! Components in files and registries.
+//! Access to components in files and registries. Does I/O.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use dask_operator_sources::{Credentials, SIZE_LIMIT};
 
 use crate::error::AuthorError;
 
-/// How a registry is reached, and who asks. Without a name, docker's own configuration says who.
+/// Connection to a registry, and credentials. Without a username, the credentials come from Docker's configuration.
 #[derive(Args, Clone, Debug, Default)]
 pub struct RegistryArgs {
-    /// The name at the registry. [default: what `docker login` stored]
+    /// Username at the registry. [default: the credentials that `docker login` stored]
     #[arg(
         long,
         value_name = "NAME",
@@ -25,16 +25,16 @@ pub struct RegistryArgs {
     #[arg(long, requires = "username", help_heading = "Registry")]
     pub password_stdin: bool,
 
-    /// Use HTTP: for a registry on this machine.
+    /// Use plain HTTP, for a registry on this machine.
     #[arg(long, help_heading = "Registry")]
     pub insecure: bool,
 
-    /// Certificates in PEM form of authorities to trust beside the system's.
+    /// PEM file with certificates of authorities to trust in addition to the system's.
     #[arg(long, value_name = "FILE", help_heading = "Registry")]
     pub ca_file: Option<PathBuf>,
 
-    /// A host that name and password may be sent to for a token, over https, when the registry says so. The registry's own
-    /// is always allowed. Can be repeated.
+    /// A host that may receive the username and password over HTTPS if the registry refers to it for a token. The
+    /// registry's own host is always allowed. Can be repeated.
     #[arg(long = "auth-host", value_name = "HOST", help_heading = "Registry")]
     pub auth_hosts: Vec<String>,
 }
@@ -75,18 +75,18 @@ impl RegistryArgs {
     ///
     /// # Errors
     ///
-    /// When the registry does not give it.
+    /// Returns an error if the reference is not valid or the registry does not return the component.
     pub fn pull(&self, reference: &str, stdin: &mut dyn Read) -> Result<Pulled, AuthorError> {
         let image: Image = reference.parse()?;
         let (credentials, options) = (self.credentials(&image, stdin)?, self.options()?);
         Ok(wait(oci::pull(&image, &credentials, &options))??)
     }
 
-    /// Pushes a component. Gives the image's digest.
+    /// Pushes a component and returns the image's digest.
     ///
     /// # Errors
     ///
-    /// When the registry does not take it.
+    /// Returns an error if the reference is not valid or the registry does not accept the component.
     pub fn push(
         &self,
         reference: &str,
@@ -105,11 +105,11 @@ impl RegistryArgs {
         ))??)
     }
 
-    /// The bytes that a file's name or an image's reference stands for.
+    /// Returns the bytes of a component. `source` is a file name or an image reference.
     ///
     /// # Errors
     ///
-    /// When they can't be had.
+    /// Returns an error if the file cannot be read or the image cannot be pulled.
     pub fn bytes(&self, source: &str, stdin: &mut dyn Read) -> Result<Vec<u8>, AuthorError> {
         let path = Path::new(source);
         if path.exists() || !is_reference(source) {
@@ -119,11 +119,11 @@ impl RegistryArgs {
     }
 }
 
-/// The bytes of a component's file.
+/// Reads a component's file.
 ///
 /// # Errors
 ///
-/// When it can't be read, or is larger than a component may be.
+/// Returns an error if the file cannot be read, or is larger than [`SIZE_LIMIT`].
 pub fn read(path: &Path) -> Result<Vec<u8>, AuthorError> {
     let bytes = std::fs::read(path).map_err(AuthorError::io(path))?;
     if bytes.len() > SIZE_LIMIT {
@@ -133,21 +133,21 @@ pub fn read(path: &Path) -> Result<Vec<u8>, AuthorError> {
     Ok(bytes)
 }
 
-/// Whether something that is no file looks like an image: `registry/name:tag`.
+/// Returns whether `source`, which is no existing file, looks like an image reference: `registry/name:tag`.
 fn is_reference(source: &str) -> bool {
     let path = Path::new(source);
-    let ends_like_a_file = path.extension().is_some_and(|end| end == "wasm");
-    source.contains('/') && !source.starts_with(['/', '.']) && !ends_like_a_file
+    let has_file_extension = path.extension().is_some_and(|extension| extension == "wasm");
+    source.contains('/') && !source.starts_with(['/', '.']) && !has_file_extension
 }
 
-/// Where docker keeps credentials.
+/// Path of Docker's configuration file, which holds credentials. `None` if neither `DOCKER_CONFIG` nor `HOME` is set.
 fn docker_config() -> Option<PathBuf> {
     let folder = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
     let folder = folder.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".docker")));
     Some(folder?.join("config.json"))
 }
 
-/// Waits for a registry.
+/// Runs a future to completion on a runtime of its own.
 fn wait<T>(work: impl Future<Output = T>) -> Result<T, AuthorError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     Ok(runtime.map_err(AuthorError::io("network"))?.block_on(work))
@@ -166,12 +166,12 @@ mod tests {
     #[case("./target/policy", false)]
     #[case("/tmp/policy", false)]
     #[case("target/plugin/policy.wasm", false)]
-    fn files_and_images(#[case] source: &str, #[case] expected: bool) {
+    fn distinguishes_files_from_images(#[case] source: &str, #[case] expected: bool) {
         assert_eq!(is_reference(source), expected);
     }
 
     #[test]
-    fn a_password_comes_from_standard_input() {
+    fn reads_the_password_from_standard_input() {
         let args = RegistryArgs {
             username: Some("me".into()),
             password_stdin: true,

@@ -1,4 +1,7 @@
-//! A plugin crate to begin with: small, real, tested, and complete, so that it builds where nothing of this project is.
+//! Scaffolding of new plugin crates.
+//!
+//! A new crate is a small working example with tests. It vendors the crates of this project that it depends on, so that
+//! it builds without a checkout of this project.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,14 +10,14 @@ use std::path::{Path, PathBuf};
 use dask_operator_runtime::Interface;
 use thiserror::Error;
 
-/// What goes beside each crate: names from its folder, and texts.
+/// Files that every new crate includes besides its own: path relative to the crate's folder, and content.
 static VENDORED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/vendored.rs"));
 
-/// The longest name of a component.
-const LONGEST: usize = 63;
+/// Maximum length of a plugin's name, in bytes.
+const MAX_NAME_LENGTH: usize = 63;
 
-/// Names that mean something else to cargo or to Rust.
-const TAKEN: [&str; 20] = [
+/// Names that have another meaning to cargo or Rust.
+const RESERVED_NAMES: [&str; 20] = [
     "alloc",
     "as",
     "build",
@@ -37,48 +40,48 @@ const TAKEN: [&str; 20] = [
     "vendor",
 ];
 
-/// Why there is no new crate.
+/// An error from the creation of a plugin crate.
 #[derive(Debug, Error)]
 pub enum ScaffoldError {
-    /// A name that can't be.
+    /// The name is not valid for a plugin.
     #[error("{name:?} can't be a plugin's name: {problem}")]
     Name {
         /// The name.
         name: String,
-        /// Why, and what to write instead.
+        /// The reason, and what to write instead.
         problem: &'static str,
     },
-    /// There is something already.
-    #[error("{} is there already and not empty: choose another name, or another folder with --output", .0.display())]
+    /// The folder already exists and is not empty.
+    #[error("{} already exists and is not empty: choose another name, or another folder with --output", .0.display())]
     Exists(PathBuf),
-    /// A file that can't be written.
+    /// A file or folder cannot be read or written.
     #[error("{}: {error}", path.display())]
     Io {
-        /// Which.
+        /// The path of the file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The error from the operating system.
         #[source]
         error: std::io::Error,
     },
 }
 
-/// Checks the name of a plugin, which is a crate's, a component's and part of a file's.
+/// Checks the name of a plugin, which becomes the name of its crate and its component, and part of a file name.
 ///
 /// # Errors
 ///
-/// When it is none; says why.
+/// Returns an error with the reason if the name is not valid.
 pub fn check_name(name: &str) -> Result<(), ScaffoldError> {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let problem = if name.is_empty() {
-        Some("write one, as `worker-limit`")
-    } else if name.len() > LONGEST {
+        Some("write one, for example `worker-limit`")
+    } else if name.len() > MAX_NAME_LENGTH {
         Some("write at most 63 characters")
     } else if !name.bytes().all(inner) {
-        Some("write lower-case letters, digits and hyphens only, as `worker-limit`")
+        Some("write lower-case letters, digits and hyphens only, for example `worker-limit`")
     } else if !name.starts_with(|first: char| first.is_ascii_lowercase()) || name.ends_with('-') {
-        Some("begin with a letter and end with a letter or a digit, as `worker-limit`")
-    } else if TAKEN.contains(&name) {
-        Some("it means something to Rust or cargo; write two words, as `worker-limit`")
+        Some("begin with a letter and end with a letter or a digit, for example `worker-limit`")
+    } else if RESERVED_NAMES.contains(&name) {
+        Some("it has a meaning to Rust or cargo; write two words, for example `worker-limit`")
     } else {
         None
     };
@@ -91,8 +94,8 @@ pub fn check_name(name: &str) -> Result<(), ScaffoldError> {
     }
 }
 
-/// The words that templates have places for.
-fn words(name: &str, interface: Interface) -> BTreeMap<&'static str, String> {
+/// Values of the placeholders in the templates, by placeholder.
+fn placeholders(name: &str, interface: Interface) -> BTreeMap<&'static str, String> {
     let kind = interface.name();
     let capital = |word: &str| {
         let mut letters = word.chars();
@@ -101,7 +104,7 @@ fn words(name: &str, interface: Interface) -> BTreeMap<&'static str, String> {
         })
     };
     let camel = |name: &str| name.split('-').map(capital).collect::<String>();
-    // The name of the policy's type may not be the trait's.
+    // The plugin's type must not have the name of a trait or type that the template uses.
     let type_ = match camel(name) {
         taken
             if [
@@ -172,16 +175,16 @@ fn words(name: &str, interface: Interface) -> BTreeMap<&'static str, String> {
     ])
 }
 
-/// Puts words into a template's places.
-fn fill(template: &str, words: &BTreeMap<&'static str, String>) -> String {
-    words.iter().fold(template.to_owned(), |text, (name, word)| {
-        text.replace(&format!("{{{{{name}}}}}"), word)
+/// Returns the template with each placeholder replaced by its value.
+fn fill(template: &str, values: &BTreeMap<&'static str, String>) -> String {
+    values.iter().fold(template.to_owned(), |text, (name, value)| {
+        text.replace(&format!("{{{{{name}}}}}"), value)
     })
 }
 
-/// The files of a new crate: names from its folder, and texts.
+/// The files of a new crate: path relative to the crate's folder, and content.
 fn files(name: &str, interface: Interface) -> Vec<(String, String)> {
-    let words = words(name, interface);
+    let values = placeholders(name, interface);
     let (code, tests) = match interface {
         Interface::Policy => (
             include_str!("../templates/policy.rs"),
@@ -204,18 +207,18 @@ fn files(name: &str, interface: Interface) -> Vec<(String, String)> {
     ];
     let own = own
         .into_iter()
-        .map(|(path, template)| (path.to_owned(), fill(template, &words)));
+        .map(|(path, template)| (path.to_owned(), fill(template, &values)));
     let vendored = VENDORED
         .iter()
         .map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
     own.chain(vendored).collect()
 }
 
-/// Writes a new plugin crate into `folder`, which is made where it does not exist.
+/// Writes a new plugin crate into `folder`, which is created if it does not exist.
 ///
 /// # Errors
 ///
-/// When the name can't be, the folder has something in it, or can't be written to.
+/// Returns an error if the name is not valid, the folder is not empty, or a file cannot be written.
 pub fn write(name: &str, interface: Interface, folder: &Path) -> Result<(), ScaffoldError> {
     check_name(name)?;
     let failed = |path: &Path| {
@@ -249,7 +252,7 @@ mod tests {
     #[case("2-workers", "begin with a letter")]
     #[case("limit-", "end with a letter")]
     #[case("test", "two words")]
-    fn names_that_cannot_be(#[case] name: &str, #[case] expected: &str) {
+    fn rejects_invalid_names(#[case] name: &str, #[case] expected: &str) {
         let error = check_name(name).map_err(|error| error.to_string());
         assert!(
             error.as_ref().is_err_and(|error| error.contains(expected)),
@@ -263,7 +266,7 @@ mod tests {
     #[case(Interface::WorkerGroup)]
     #[case(Interface::Job)]
     #[case(Interface::Autoscaler)]
-    fn no_place_is_left_open(#[case] interface: Interface) {
+    fn every_placeholder_is_filled(#[case] interface: Interface) {
         let written = files("worker-limit", interface);
         for (name, text) in written.iter().filter(|(name, _)| !name.starts_with("vendor/")) {
             assert!(!text.contains("{{"), "{name}: {text}");
@@ -282,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_left_alone() {
+    fn existing_files_are_not_overwritten() {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("mine"), "").expect("a file");
         let error = write("worker-limit", Interface::Policy, folder.path());

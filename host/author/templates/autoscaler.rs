@@ -1,15 +1,15 @@
-//! The default autoscaler, which is never allowed to take the last worker.
+//! The default autoscaler with a minimum number of workers.
 
 use dask_operator_autoscaler::DefaultAutoscaler;
 use dask_operator_plugin::prelude::*;
 use dask_operator_plugin::{schemars, serde};
 
-/// Settings. Their comments are what people read about them.
+/// Settings of the plugin. `dask-operator plugin inspect` shows the comments of the fields.
 #[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
 #[serde(crate = "dask_operator_plugin::serde", default, deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(crate = "dask_operator_plugin::schemars")]
 pub struct Settings {
-    /// Fewest workers, whatever an autoscaler says.
+    /// Minimum number of workers, even if the default autoscaler wants fewer.
     pub minimum: u32,
 }
 
@@ -57,14 +57,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_worker_stays() {
+    fn keeps_the_minimum_number_of_workers() {
         let facts = SchedulerFacts {
             desired_workers: Some(0),
             ..answer(START, Vec::new())
         };
-        let eager = "{kind: DaskAutoscaler, metadata: {name: a}, spec: {cluster: c, maximum: 10, \
+        let manifest = "{kind: DaskAutoscaler, metadata: {name: a}, spec: {cluster: c, maximum: 10, \
                      scaleDown: {windowSeconds: 0, step: 100%, periodSeconds: 0}}}";
-        let plan = Scenario::of(eager)
+        let plan = Scenario::of(manifest)
             .related(yaml("{apiVersion: kubernetes.dask.org/v1, kind: DaskCluster, metadata: {name: c}}"))
             .related(yaml("{apiVersion: kubernetes.dask.org/v1, kind: DaskWorkerGroup, metadata: {name: c-default}, spec: {cluster: c, worker: {replicas: 3}}}"))
             .scheduler(facts)

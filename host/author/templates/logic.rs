@@ -1,9 +1,9 @@
-//! The default {{kind}} logic, and a label on all that it makes.
+//! The default {{kind}} logic, which also labels every child.
 
 use {{crate}}::{ {{default}}, Settings };
 use dask_operator_plugin::prelude::*;
 
-/// The label.
+/// The label that every child gets.
 const LABEL: &str = "example.com/made-by";
 
 /// The component.
@@ -13,8 +13,8 @@ pub struct {{type}};
 impl Plugin for {{type}} {
     const NAME: &str = "{{name}}";
     const VERSION: &str = env!("CARGO_PKG_VERSION");
-    const SUMMARY: &str = "Decides as the default {{kind}} component does, and labels what it makes.";
-    /// Those of the default component.
+    const SUMMARY: &str = "Decides as the default {{kind}} component does, and labels every child.";
+    /// The settings of the default component.
     type Settings = Settings;
 }
 
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_that_it_makes_has_the_label() {
+    fn labels_every_child() {
         let scenario = Scenario::of("{{manifest}}"){{related}};
         let plan = scenario.plan::<{{interface}}, {{type}}>().expect("a plan");
         assert!(!plan.0.children.is_empty());

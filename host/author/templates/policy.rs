@@ -1,18 +1,18 @@
-//! Refuses clusters that ask for too many workers, and gives labels to all others.
+//! A policy that refuses clusters with too many workers, and adds labels to all others.
 
 use std::collections::BTreeMap;
 
 use dask_operator_plugin::prelude::*;
 use dask_operator_plugin::{schemars, serde};
 
-/// Settings. Their comments are what people read about them.
+/// Settings of the plugin. `dask-operator plugin inspect` shows the comments of the fields.
 #[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
 #[serde(crate = "dask_operator_plugin::serde", default, deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(crate = "dask_operator_plugin::schemars")]
 pub struct Settings {
     /// How many workers a cluster or a worker group may have.
     pub maximum: u64,
-    /// Labels that what is admitted gets.
+    /// Labels that admitted resources get.
     pub labels: BTreeMap<String, String>,
 }
 
@@ -36,15 +36,15 @@ impl Plugin for {{type}} {
     type Settings = Settings;
 }
 
-/// Where the number of workers stands: in clusters and worker groups, and in jobs.
-const PLACES: [(&str, &str); 2] = [
+/// Fields with the number of workers, as JSON pointers and as kubectl writes them: in clusters and worker groups, and in jobs.
+const REPLICAS: [(&str, &str); 2] = [
     ("/spec/worker/replicas", "spec.worker.replicas"),
     ("/spec/cluster/spec/worker/replicas", "spec.cluster.spec.worker.replicas"),
 ];
 
-/// Says what is wrong with the number of workers that a resource asks for.
+/// Returns a finding if a resource requests too many workers.
 fn too_many(object: &Value, settings: &Settings) -> Option<Finding> {
-    PLACES.into_iter().find_map(|(pointer, field)| {
+    REPLICAS.into_iter().find_map(|(pointer, field)| {
         let replicas = object.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
         (replicas > settings.maximum).then(|| {
             let message = format!("{replicas} workers are too many: write at most {}", settings.maximum);
@@ -69,7 +69,7 @@ impl Policy for {{type}} {
         Ok(AdmissionResponse::allow().with_changes(&changes))
     }
 
-    /// Holds for what was there before the policy, too, and whatever planned the children.
+    /// Enforces the limit for resources that are older than the policy, too, whichever logic planned their children.
     fn review_plan(request: &ReviewRequest, settings: &Settings) -> Result<Review, String> {
         Ok(match too_many(&request.parent_json()?, settings) {
             Some(finding) => Review::Refuse(vec![finding]),
@@ -84,7 +84,7 @@ export!({{type}}: policy);
 mod tests {
     use super::*;
 
-    fn ask(replicas: u64, settings: &Settings) -> AdmissionResponse {
+    fn admit(replicas: u64, settings: &Settings) -> AdmissionResponse {
         let request = AdmissionRequest {
             kind: ResourceKind::new("kubernetes.dask.org/v1", "DaskCluster"),
             operation: Operation::Create,
@@ -98,14 +98,14 @@ mod tests {
     }
 
     #[test]
-    fn too_many_workers_are_refused() {
-        let ask = |replicas| ask(replicas, &Settings::default());
-        assert_eq!(ask(100), AdmissionResponse::allow());
+    fn refuses_too_many_workers() {
+        let admit = |replicas| admit(replicas, &Settings::default());
+        assert_eq!(admit(100), AdmissionResponse::allow());
         let refused = AdmissionResponse::refuse(
             "spec.worker.replicas",
             "101 workers are too many: write at most 100",
         );
-        assert_eq!(ask(101), refused);
+        assert_eq!(admit(101), refused);
         let request = ReviewRequest {
             parent_kind: ResourceKind::new("kubernetes.dask.org/v1", "DaskWorkerGroup"),
             parent: json!({"spec": {"worker": {"replicas": 101}}}).to_string(),
@@ -118,13 +118,13 @@ mod tests {
     }
 
     #[test]
-    fn others_get_the_labels() {
+    fn labels_admitted_resources() {
         let labels = BTreeMap::from([("example.com/team".to_owned(), "data".to_owned())]);
         let settings = Settings {
             labels,
             ..Settings::default()
         };
         let patch = json!([{"op": "add", "path": "/metadata/labels", "value": {"example.com/team": "data"}}]);
-        assert_eq!(ask(1, &settings), AdmissionResponse::patch(&patch));
+        assert_eq!(admit(1, &settings), AdmissionResponse::patch(&patch));
     }
 }

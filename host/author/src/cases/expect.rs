@@ -1,4 +1,4 @@
-//! What a test expects, and what is not so.
+//! Expected outcome of a test case, and its comparison with the actual outcome. Pure.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -7,23 +7,23 @@ use super::Outcome;
 use crate::difference::lacking;
 use crate::place::Refusal;
 
-/// What is expected. What is left out may be anything.
+/// The expected outcome. Parts that are left out are not checked.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Expect {
     verdict: Option<Verdict>,
-    /// Why it is refused: each of these, by a part of its message.
+    /// Errors that must be among the refusals, each with a part of its message.
     errors: Option<Vec<ExpectedError>>,
-    /// What is said although it is let through: a part of each. An empty list means that nothing is said.
+    /// Parts of the warnings that must be given. An empty list means that there must be no warning.
     warnings: Option<Vec<String>>,
-    /// What the object is after admission.
+    /// The object after admission.
     object: Option<Value>,
-    /// What children there are.
+    /// Children that must exist.
     children: Option<Value>,
-    /// Children that there must not be.
+    /// Children that must not exist.
     #[serde(rename = "noChildren")]
     no_children: Option<Vec<Value>>,
-    /// To how many workers which group is scaled. `{}` means that none is.
+    /// Number of workers by worker group that is scaled. `{}` means that no group is scaled.
     scale: Option<Map<String, Value>>,
     status: Option<Value>,
     conditions: Option<Value>,
@@ -68,17 +68,17 @@ impl Expect {
                 .all(Option::is_none)
     }
 
-    /// What is not as expected.
+    /// Returns a line for each difference from the expected outcome. Empty if there is none.
     pub(super) fn problems(&self, outcome: &Outcome) -> Vec<String> {
         if self.is_empty() {
             return vec![
-                "it expects nothing: write under `expect` what shall come out, as `verdict: refuse`"
+                "it expects nothing: write the expected outcome under `expect`, for example `verdict: refuse`"
                     .to_owned(),
             ];
         }
         let mut problems = self.verdict_problems(outcome);
         for expected in self.errors.iter().flatten() {
-            if !outcome.refusals.iter().any(|refusal| expected.fits(refusal)) {
+            if !outcome.refusals.iter().any(|refusal| expected.matches(refusal)) {
                 problems.push(format!("errors: none is {expected}"));
                 problems.extend(
                     outcome
@@ -89,19 +89,26 @@ impl Expect {
             }
         }
         if let Some(expected) = &self.warnings {
-            for part in expected
-                .iter()
-                .filter(|part| !outcome.warnings.iter().any(|said| said.contains(part.as_str())))
-            {
+            for part in expected.iter().filter(|part| {
+                !outcome
+                    .warnings
+                    .iter()
+                    .any(|warning| warning.contains(part.as_str()))
+            }) {
                 problems.push(format!("warnings: none says {part:?}"));
-                problems.extend(outcome.warnings.iter().map(|said| format!("  there is {said}")));
+                problems.extend(
+                    outcome
+                        .warnings
+                        .iter()
+                        .map(|warning| format!("  there is {warning}")),
+                );
             }
             if expected.is_empty() {
                 problems.extend(
                     outcome
                         .warnings
                         .iter()
-                        .map(|said| format!("warnings: expected none, there is {said}")),
+                        .map(|warning| format!("warnings: expected none, there is {warning}")),
                 );
             }
         }
@@ -157,12 +164,12 @@ impl Expect {
             Verdict::Refuse
         };
         let expects_errors = self.errors.as_ref().is_some_and(|errors| !errors.is_empty());
-        let wanted = self.verdict.unwrap_or(if expects_errors {
+        let expected = self.verdict.unwrap_or(if expects_errors {
             Verdict::Refuse
         } else {
             Verdict::Allow
         });
-        if wanted == found {
+        if expected == found {
             return Vec::new();
         }
         match found {
@@ -182,7 +189,7 @@ impl Expect {
 }
 
 impl ExpectedError {
-    fn fits(&self, refusal: &Refusal) -> bool {
+    fn matches(&self, refusal: &Refusal) -> bool {
         self.field.as_ref().is_none_or(|field| *field == refusal.field)
             && self
                 .message
@@ -249,7 +256,7 @@ mod tests {
     )]
     #[case(json!({"verdict": "refuse", "warnings": []}), &["warnings: expected none, there is be careful"])]
     #[case(json!({"verdict": "refuse", "warnings": ["x"]}), &["warnings: none says \"x\"", "  there is be careful"])]
-    fn of_a_refusal(#[case] expect: Value, #[case] expected: &[&str]) {
+    fn compares_with_a_refusal(#[case] expect: Value, #[case] expected: &[&str]) {
         assert_eq!(problems(expect, &refused()), expected);
     }
 
@@ -261,7 +268,7 @@ mod tests {
     #[case(json!({"scale": {"g": 1}, "object": {"a": 1}}), &[])]
     #[case(json!({"object": {"a": 2}}), &["object: a: expected 2, it is 1"])]
     #[case(json!({"errors": [{}]}), &["verdict: expected refuse, it is allowed", "errors: none is of any field"])]
-    fn of_what_is_let_through(#[case] expect: Value, #[case] expected: &[&str]) {
+    fn compares_with_an_admission(#[case] expect: Value, #[case] expected: &[&str]) {
         let plan = json!({"children": [{"kind": "Pod", "metadata": {"name": "p"}}], "scale": {"g": 1}});
         let outcome = Outcome {
             object: Some(json!({"a": 1})),
@@ -272,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_that_expects_nothing_fails() {
+    fn an_empty_expectation_fails() {
         assert!(problems(json!({}), &refused())[0].starts_with("it expects nothing"));
     }
 }

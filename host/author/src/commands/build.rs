@@ -6,23 +6,23 @@ use clap::Args;
 use dask_operator_plugin_build::Build;
 use dask_operator_sources::digest;
 
-use super::{Done, Streams, size};
+use super::{CommandResult, Streams, size};
 
-/// Builds a plugin crate into a component, with whatever compiler for WebAssembly this machine has.
+/// Builds a plugin crate into a component, with the WebAssembly compiler that this machine has.
 ///
-/// Errors in the code are printed as the compiler says them.
+/// Errors of the compiler are printed unchanged.
 #[derive(Args, Clone, Debug)]
 pub struct BuildArgs {
     /// The crate's folder.
     #[arg(default_value = ".")]
     pub folder: PathBuf,
 
-    /// Where the component and all that belongs to its build is kept. [default: target/plugin in the crate's folder]
+    /// The folder for the component and the build's other files. [default: target/plugin in the crate's folder]
     #[arg(long, value_name = "FOLDER", env = "DASK_OPERATOR_PLUGIN_TARGET")]
     pub target_dir: Option<PathBuf>,
 }
 
-pub(super) fn run(args: &BuildArgs, streams: &mut Streams<'_>) -> Done {
+pub(super) fn run(args: &BuildArgs, streams: &mut Streams<'_>) -> CommandResult {
     let target = args
         .target_dir
         .clone()

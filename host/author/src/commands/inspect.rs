@@ -7,19 +7,19 @@ use dask_operator_runtime::{Component, Limits};
 use dask_operator_sources::digest;
 use serde_json::{Value, json};
 
-use super::{Done, Streams, size};
+use super::{CommandResult, Streams, size};
 use crate::error::AuthorError;
 use crate::registry::RegistryArgs;
 
-/// Says what a component is: its name and version, its interfaces with the contract's version, its settings, what it
-/// imports, its size and digest. One that the operator would not load is said to be so, with the reason.
+/// Describes a component: its name and version, its interfaces with the contract's version, its settings, its imports,
+/// its size and its digest. If the operator would not load the component, the reason is printed.
 #[derive(Args, Clone, Debug)]
 pub struct InspectArgs {
     /// The component: a file, or an image in a registry.
     #[arg(value_name = "FILE|IMAGE")]
     pub source: String,
 
-    /// How to print.
+    /// Output format.
     #[arg(short = 'o', long, value_enum, default_value_t = Format::Text)]
     pub output: Format,
 
@@ -28,16 +28,16 @@ pub struct InspectArgs {
     pub registry: RegistryArgs,
 }
 
-/// How to print.
+/// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people.
+    /// Text for reading.
     Text,
-    /// For programs.
+    /// JSON for programs.
     Json,
 }
 
-pub(super) fn run(args: &InspectArgs, streams: &mut Streams<'_>) -> Done {
+pub(super) fn run(args: &InspectArgs, streams: &mut Streams<'_>) -> CommandResult {
     let bytes = args.registry.bytes(&args.source, streams.stdin)?;
     let seen = interfaces(&bytes).unwrap_or_default();
     let (engine, _) = engine(&PluginArgs::default()).map_err(|error| AuthorError::Default(error.into()))?;
@@ -48,7 +48,7 @@ pub(super) fn run(args: &InspectArgs, streams: &mut Streams<'_>) -> Done {
         "imports": seen.imports,
         "exports": seen.exports,
     });
-    let is_fit = loaded.is_ok();
+    let is_loadable = loaded.is_ok();
     let about = match &loaded {
         Ok(component) => with_description(about, component),
         Err(error) => with(about, json!({"unfit": error.reason.to_string()})),
@@ -61,7 +61,7 @@ pub(super) fn run(args: &InspectArgs, streams: &mut Streams<'_>) -> Done {
         )?,
         Format::Text => print(&about, bytes.len(), streams)?,
     }
-    Ok(is_fit)
+    Ok(is_loadable)
 }
 
 fn with(mut about: Value, more: Value) -> Value {

@@ -1,4 +1,4 @@
-//! `dask-operator plugin …`.
+//! Subcommands of `dask-operator plugin`.
 
 mod build;
 mod inspect;
@@ -17,40 +17,40 @@ use serde_json::{Map, Value};
 
 use crate::error::AuthorError;
 
-/// Tools for authors of plugins.
+/// Tools for plugin authors.
 #[derive(Clone, Debug, Subcommand)]
 pub enum PluginCommand {
-    /// Writes a plugin crate to begin with.
+    /// Creates a plugin crate.
     New(new::NewArgs),
     /// Builds a plugin crate into a component.
     Build(build::BuildArgs),
-    /// Says what a component is.
+    /// Describes a component.
     Inspect(inspect::InspectArgs),
-    /// Says what becomes of manifests and observations with a plugin in its place.
+    /// Shows the effect of a plugin on manifests and observations.
     Run(run::RunArgs),
     /// Runs test files.
     Test(test::TestArgs),
-    /// Puts a component into a registry.
+    /// Pushes a component to a registry.
     Push(push::PushArgs),
-    /// Gets a component from a registry.
+    /// Pulls a component from a registry.
     Pull(pull::PullArgs),
 }
 
-/// Where a command reads and writes.
+/// Standard streams of a command.
 pub struct Streams<'a> {
     /// Standard input.
     pub stdin: &'a mut dyn Read,
-    /// What was asked for.
+    /// Standard output: the result of the command.
     pub out: &'a mut dyn Write,
-    /// What else there is to say.
+    /// Standard error: notes and errors.
     pub err: &'a mut dyn Write,
 }
 
-/// Runs a command. Gives whether all is right; if not, why has been said.
+/// Runs a command. Returns true if it succeeded; if not, the reason was written to one of the streams.
 ///
 /// # Errors
 ///
-/// When the output can't be written.
+/// Returns an error if the output cannot be written.
 pub fn run(command: &PluginCommand, streams: &mut Streams<'_>) -> std::io::Result<bool> {
     let done = match command {
         PluginCommand::New(args) => new::run(args, streams),
@@ -62,7 +62,7 @@ pub fn run(command: &PluginCommand, streams: &mut Streams<'_>) -> std::io::Resul
         PluginCommand::Pull(args) => pull::run(args, streams),
     };
     match done {
-        Ok(all_right) => Ok(all_right),
+        Ok(succeeded) => Ok(succeeded),
         Err(AuthorError::Output(error)) => Err(error),
         Err(error) => {
             writeln!(streams.err, "error: {error}")?;
@@ -71,15 +71,16 @@ pub fn run(command: &PluginCommand, streams: &mut Streams<'_>) -> std::io::Resul
     }
 }
 
-type Done = Result<bool, AuthorError>;
+/// Result of a subcommand: whether it succeeded, or the reason why it could not be run.
+type CommandResult = Result<bool, AuthorError>;
 
-/// Reads a file of YAML (or JSON) as a value.
+/// Reads a YAML or JSON file.
 fn yaml(path: &Path) -> Result<Value, AuthorError> {
     let text = std::fs::read_to_string(path).map_err(AuthorError::io(path))?;
     serde_saphyr::from_str(&text).map_err(|error| AuthorError::file(path, first_line(&error.to_string())))
 }
 
-/// Reads a file with settings.
+/// Reads a settings file. Without a path, or if the file is empty, there are no settings.
 fn settings(path: Option<&Path>) -> Result<Map<String, Value>, AuthorError> {
     match path
         .map(|path| Ok::<_, AuthorError>((path, yaml(path)?)))
@@ -89,12 +90,12 @@ fn settings(path: Option<&Path>) -> Result<Map<String, Value>, AuthorError> {
         Some((_, Value::Object(settings))) => Ok(settings),
         Some((path, _)) => Err(AuthorError::file(
             path,
-            "settings are an object, as `maximum: 100`",
+            "settings are an object, for example `maximum: 100`",
         )),
     }
 }
 
-/// An error of a parser in one line.
+/// Returns the first line of a parser's error message.
 pub(crate) fn first_line(message: &str) -> String {
     message
         .lines()
@@ -104,13 +105,13 @@ pub(crate) fn first_line(message: &str) -> String {
         .to_owned()
 }
 
-/// The time, in milliseconds since 1970.
+/// Returns the current time in milliseconds since 1970.
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A size for people.
+/// Formats a number of bytes for display.
 fn size(bytes: usize) -> String {
     match bytes {
         0..10_000 => format!("{bytes} bytes"),

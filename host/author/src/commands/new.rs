@@ -5,37 +5,37 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use dask_operator_runtime::Interface;
 
-use super::{Done, Streams};
+use super::{CommandResult, Streams};
 use crate::scaffold;
 
-/// Writes a plugin crate to begin with: small, real, with a unit test and a test file. It has all that it needs beside it
-/// (the SDK, the contract), so that it builds anywhere where there is Rust.
+/// Creates a plugin crate: a small working example with a unit test and a test file. The crate includes the SDK and the
+/// contract, so that it builds wherever Rust is installed.
 #[derive(Args, Clone, Debug)]
 pub struct NewArgs {
-    /// The plugin's name, as `worker-limit`.
+    /// Name of the plugin, for example `worker-limit`.
     pub name: String,
 
-    /// What it is: a rule on top of all that is decided, or the logic of one kind of resource.
+    /// Kind of plugin: a policy, or the logic of one kind of resource.
     #[arg(long, value_enum, default_value_t = Kind::Policy)]
     pub kind: Kind,
 
-    /// The folder to write it to. [default: the name]
+    /// The folder to create the crate in. [default: the name]
     #[arg(long, value_name = "FOLDER")]
     pub output: Option<PathBuf>,
 }
 
-/// What a plugin is.
+/// Kind of plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
-    /// It refuses and changes what people ask for and what is planned.
+    /// Refuses or changes requests and plans.
     Policy,
-    /// It decides what a DaskCluster consists of.
+    /// Decides the children of a DaskCluster.
     Cluster,
-    /// It decides what a DaskWorkerGroup consists of.
+    /// Decides the children of a DaskWorkerGroup.
     WorkerGroup,
-    /// It decides what a DaskJob consists of.
+    /// Decides the children of a DaskJob.
     Job,
-    /// It decides how many workers a DaskAutoscaler asks for.
+    /// Decides the number of workers that a DaskAutoscaler requests.
     Autoscaler,
 }
 
@@ -51,7 +51,7 @@ impl From<Kind> for Interface {
     }
 }
 
-pub(super) fn run(args: &NewArgs, streams: &mut Streams<'_>) -> Done {
+pub(super) fn run(args: &NewArgs, streams: &mut Streams<'_>) -> CommandResult {
     let folder = args.output.clone().unwrap_or_else(|| PathBuf::from(&args.name));
     scaffold::write(&args.name, args.kind.into(), &folder)?;
     let folder = folder.display();
@@ -59,7 +59,7 @@ pub(super) fn run(args: &NewArgs, streams: &mut Streams<'_>) -> Done {
         streams.out,
         "{folder}: a plugin crate. Its logic is in {folder}/src/lib.rs, its tests are there and in {folder}/tests.yaml.\n\n\
          Next:\n  cd {folder}\n  cargo test                    its unit tests\n  \
-         dask-operator plugin build    the component\n  dask-operator plugin test     what it says of manifests"
+         dask-operator plugin build    the component\n  dask-operator plugin test     its test file"
     )?;
     Ok(true)
 }

@@ -5,18 +5,18 @@ use std::path::PathBuf;
 use clap::Args;
 use dask_operator_sources::digest;
 
-use super::{Done, Streams, size};
+use super::{CommandResult, Streams, size};
 use crate::error::AuthorError;
 use crate::registry::RegistryArgs;
 
-/// Gets a component from a registry.
+/// Pulls a component from a registry.
 #[derive(Args, Clone, Debug)]
 pub struct PullArgs {
-    /// The image, as registry.example.com/team/worker-limit:1.0.0.
+    /// The image, for example registry.example.com/team/worker-limit:1.0.0.
     #[arg(value_name = "IMAGE")]
     pub reference: String,
 
-    /// The file to write. [default: the image's name, with .wasm]
+    /// The file to write. [default: the image's name with .wasm]
     #[arg(short = 'o', long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
@@ -25,7 +25,7 @@ pub struct PullArgs {
     pub registry: RegistryArgs,
 }
 
-pub(super) fn run(args: &PullArgs, streams: &mut Streams<'_>) -> Done {
+pub(super) fn run(args: &PullArgs, streams: &mut Streams<'_>) -> CommandResult {
     let pulled = args.registry.pull(&args.reference, streams.stdin)?;
     let path = args.output.clone().unwrap_or_else(|| file(&args.reference));
     std::fs::write(&path, &pulled.bytes).map_err(AuthorError::io(&path))?;
@@ -36,7 +36,7 @@ pub(super) fn run(args: &PullArgs, streams: &mut Streams<'_>) -> Done {
     Ok(true)
 }
 
-/// What a pulled component is called: `worker-limit.wasm`.
+/// Returns the default file name for a pulled component: `worker-limit.wasm`.
 fn file(reference: &str) -> PathBuf {
     let last = reference.rsplit('/').next().unwrap_or(reference);
     let name = last.split([':', '@']).next().unwrap_or(last);
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_files() {
+    fn names_the_file_after_the_image() {
         for reference in [
             "localhost:5000/team/limit:1",
             "ghcr.io/limit@sha256:00",

@@ -10,18 +10,18 @@ use dask_operator_runtime::{Component, Limits};
 use dask_operator_sources::digest;
 use dask_operator_sources::oci::About;
 
-use super::{Done, Streams};
+use super::{CommandResult, Streams};
 use crate::error::AuthorError;
 use crate::registry::{RegistryArgs, read};
 
-/// Puts a component into a registry. One that the operator would not load is not pushed.
+/// Pushes a component to a registry. A component that the operator would not load is not pushed.
 #[derive(Args, Clone, Debug)]
 pub struct PushArgs {
     /// The component.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 
-    /// The image, as registry.example.com/team/worker-limit:1.0.0.
+    /// The image, for example registry.example.com/team/worker-limit:1.0.0.
     #[arg(value_name = "IMAGE")]
     pub reference: String,
 
@@ -30,7 +30,7 @@ pub struct PushArgs {
     pub registry: RegistryArgs,
 }
 
-pub(super) fn run(args: &PushArgs, streams: &mut Streams<'_>) -> Done {
+pub(super) fn run(args: &PushArgs, streams: &mut Streams<'_>) -> CommandResult {
     let bytes = read(&args.file)?;
     let (engine, _) = engine(&PluginArgs::default()).map_err(|error| AuthorError::Default(error.into()))?;
     let origin = args.file.display().to_string();

@@ -10,7 +10,7 @@ use dask_operator_render::render::Level;
 use dask_operator_runtime::contract::{Observation, Operation, Plan};
 use serde_json::{Value, json};
 
-use super::{Done, Streams, now, settings};
+use super::{CommandResult, Streams, now, settings};
 use crate::difference::differences;
 use crate::error::AuthorError;
 use crate::observation::{self, ObservationFile, plan_value};
@@ -18,10 +18,10 @@ use crate::place::{Asked, Bench, InPlace, Refusal};
 use crate::recorded::{Input, Review, input};
 use crate::registry::RegistryArgs;
 
-/// Says what becomes of manifests and observations with a plugin in its place: what admission says and changes, what
-/// children there will be, and what of them is different without the plugin. Needs no cluster.
+/// Shows the effect of a plugin on manifests and observations: the outcome of admission and its changes, the children,
+/// and the differences that the plugin makes. Needs no cluster.
 ///
-/// The exit code is 1 when something is refused.
+/// The exit code is 1 if something is refused.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
     /// The component: a file, or an image in a registry.
@@ -36,19 +36,19 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub settings: Option<PathBuf>,
 
-    /// What there was before: a manifest here with the same kind and name makes an update of it.
+    /// Manifests before an update: a manifest with the same kind, name and namespace makes the request an update.
     #[arg(long, value_name = "FILE")]
     pub old: Option<PathBuf>,
 
-    /// Who asks.
+    /// The user that sends the requests.
     #[arg(long, value_name = "NAME", default_value = "somebody")]
     pub user: String,
 
-    /// A group of the one who asks. Can be repeated.
+    /// A group of that user. Can be repeated.
     #[arg(long = "group", value_name = "NAME")]
     pub groups: Vec<String>,
 
-    /// The time. [default: now]
+    /// The current time of the requests, as 2026-01-31T12:00:00Z. [default: now]
     #[arg(long, value_name = "TIME", value_parser = observation::time)]
     pub now: Option<i64>,
 
@@ -57,7 +57,7 @@ pub struct RunArgs {
     pub registry: RegistryArgs,
 }
 
-pub(super) fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Done {
+pub(super) fn run(args: &RunArgs, streams: &mut Streams<'_>) -> CommandResult {
     let bytes = args.registry.bytes(&args.source, streams.stdin)?;
     let bench = Bench::new()?;
     let with = bench.with(&args.source, &bytes, settings(args.settings.as_deref())?)?;
@@ -68,7 +68,7 @@ pub(super) fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Done {
         None => Vec::new(),
     };
     let user = json!({"username": args.user, "groups": args.groups});
-    let mut all_right = true;
+    let mut succeeded = true;
     let (mut written, mut admitted) = (Vec::new(), Vec::new());
     for path in &args.files {
         for document in read(path, streams)? {
@@ -77,7 +77,7 @@ pub(super) fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Done {
                     let Some(kind) = document.object["kind"].as_str().and_then(DaskKind::from_kind) else {
                         writeln!(
                             streams.err,
-                            "note: {}: skipped, it is no Dask resource",
+                            "note: {}: skipped, it is not a Dask resource",
                             document.source
                         )?;
                         continue;
@@ -96,7 +96,7 @@ pub(super) fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Done {
                         user: &user,
                     };
                     let object = admit(&with, &asked, now, streams)?;
-                    all_right &= object.is_some();
+                    succeeded &= object.is_some();
                     if let Some(object) = object {
                         admitted.push(Document {
                             object,
@@ -119,27 +119,28 @@ pub(super) fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Done {
                         old: old.as_ref(),
                         user: &user,
                     };
-                    all_right &= admit(&with, &asked, now, streams)?.is_some();
+                    succeeded &= admit(&with, &asked, now, streams)?.is_some();
                 }
                 Input::Observation(observation) => {
                     let kind = recorded_kind(&observation)?;
                     let plan = |place: &InPlace<'_>| place.plan_observation(kind, &observation);
-                    all_right &= plans(plan(&with), plan(&without), streams)?;
+                    succeeded &= plans(plan(&with), plan(&without), streams)?;
                 }
                 Input::Written(file) => {
                     let plan = |place: &InPlace<'_>| ObservationFile::clone(&file).planned(place, now);
-                    all_right &= plans(plan(&with), plan(&without), streams)?;
+                    succeeded &= plans(plan(&with), plan(&without), streams)?;
                 }
             }
         }
     }
     if !admitted.is_empty() {
-        all_right &= children(&with, admitted, &without, written, now, streams)?;
+        succeeded &= children(&with, admitted, &without, written, now, streams)?;
     }
-    Ok(all_right)
+    Ok(succeeded)
 }
 
 impl ObservationFile {
+    /// Returns the plan for this observation.
     fn planned(
         &self,
         place: &InPlace<'_>,
@@ -149,9 +150,10 @@ impl ObservationFile {
     }
 }
 
+/// A plan, or the reasons why it was refused.
 type Planned = Result<Plan, Vec<Refusal>>;
 
-/// The documents of a file. Errors are sentences that name it.
+/// Reads the documents of a file. Writes a note if there are none.
 fn read(path: &std::path::Path, streams: &mut Streams<'_>) -> Result<Vec<Document>, AuthorError> {
     let (documents, errors) = documents::read(path, streams.stdin);
     match errors.first() {
@@ -165,7 +167,7 @@ fn read(path: &std::path::Path, streams: &mut Streams<'_>) -> Result<Vec<Documen
     }
 }
 
-/// The same object before an update.
+/// Returns the object with the same kind, name and namespace before an update. `None` if there is none.
 fn before<'a>(object: &Value, old: &'a [Document]) -> Option<&'a Value> {
     let same = |other: &&Document| {
         ["/kind", "/metadata/name", "/metadata/namespace"]
@@ -175,18 +177,18 @@ fn before<'a>(object: &Value, old: &'a [Document]) -> Option<&'a Value> {
     old.iter().find(same).map(|document| &document.object)
 }
 
-/// Which logic a recorded observation is for.
+/// Returns the kind of the parent of a recorded observation.
 fn recorded_kind(observation: &Observation) -> Result<DaskKind, AuthorError> {
     let parent: Value = serde_json::from_str(&observation.parent).unwrap_or_default();
     let kind = parent["kind"].as_str().unwrap_or_default();
     DaskKind::from_kind(kind).ok_or_else(|| {
         AuthorError::Usage(format!(
-            "the observation's parent is a {kind:?}, which is no Dask resource"
+            "the observation's parent is a {kind:?}, which is not a Dask resource"
         ))
     })
 }
 
-/// Says what admission says. Gives what would be stored, if anything.
+/// Runs admission and writes its outcome. Returns the object that would be stored, or `None` if it is refused.
 fn admit(
     place: &InPlace<'_>,
     asked: &Asked<'_>,
@@ -199,7 +201,7 @@ fn admit(
     let out = &mut *streams.out;
     let name = asked.object["metadata"]["name"].as_str().unwrap_or_default();
     let title = format!("{} {name}", asked.kind.kind());
-    let (word, verb) = (
+    let (verdict, operation) = (
         if outcome.is_allowed() {
             "admitted"
         } else {
@@ -211,7 +213,7 @@ fn admit(
             Operation::Delete => "delete",
         },
     );
-    writeln!(out, "{title}: {word} ({verb})")?;
+    writeln!(out, "{title}: {verdict} ({operation})")?;
     for refusal in &outcome.refusals {
         writeln!(out, "  error: {refusal}")?;
     }
@@ -232,7 +234,7 @@ fn admit(
     Ok(Some(stored))
 }
 
-/// Says which children there will be, and what is different without the plugin.
+/// Writes the children, and the differences that the plugin makes. Returns whether all children were rendered.
 fn children(
     with: &InPlace<'_>,
     admitted: Vec<Document>,
@@ -240,16 +242,16 @@ fn children(
     written: Vec<Document>,
     now: i64,
     streams: &mut Streams<'_>,
-) -> Done {
+) -> CommandResult {
     let rendered = with.render(admitted, now);
-    let mut all_right = true;
+    let mut succeeded = true;
     for message in rendered
         .messages
         .iter()
         .filter(|message| message.level == Level::Error)
     {
         writeln!(streams.out, "{message}")?;
-        all_right = false;
+        succeeded = false;
     }
     let other = without.render(written, now);
     let named = |objects: &[Value]| -> BTreeMap<String, Value> {
@@ -290,7 +292,7 @@ fn children(
     if is_first {
         writeln!(streams.out, "\nwithout the plugin they are the same")?;
     }
-    Ok(all_right)
+    Ok(succeeded)
 }
 
 fn title(object: &Value) -> String {
@@ -298,12 +300,12 @@ fn title(object: &Value) -> String {
     format!("{} {}", text(&object["kind"]), text(&object["metadata"]["name"]))
 }
 
-/// Says what is planned, and what is different without the plugin.
+/// Writes a plan, and the differences that the plugin makes. Returns false if the plan is refused.
 fn plans(
     with: Result<Planned, dask_operator_render::logic::Failure>,
     without: Result<Planned, dask_operator_render::logic::Failure>,
     streams: &mut Streams<'_>,
-) -> Done {
+) -> CommandResult {
     let with = with.map_err(|failure| AuthorError::Usage(failure.to_string()))?;
     let plan = match with {
         Ok(plan) => plan_value(&plan),

@@ -4,30 +4,30 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{Done, Streams};
+use super::{CommandResult, Streams};
 use crate::cases::TestFile;
 use crate::error::AuthorError;
 use crate::place::Bench;
 use crate::registry::read;
 
-/// Runs test files: what a plugin is expected to say of manifests and observations.
+/// Runs test files, which contain manifests or observations and the expected outcome.
 ///
-/// The exit code is 1 when a test fails.
+/// The exit code is 1 if a test fails.
 #[derive(Args, Clone, Debug)]
 pub struct TestArgs {
     /// Test files. [default: tests.yaml]
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// The component. [default: the one that each file names]
+    /// The component. [default: the component that each test file names]
     #[arg(long, value_name = "FILE")]
     pub component: Option<PathBuf>,
 }
 
-pub(super) fn run(args: &TestArgs, streams: &mut Streams<'_>) -> Done {
-    let usual = [PathBuf::from("tests.yaml")];
+pub(super) fn run(args: &TestArgs, streams: &mut Streams<'_>) -> CommandResult {
+    let default = [PathBuf::from("tests.yaml")];
     let files = if args.files.is_empty() {
-        &usual[..]
+        &default[..]
     } else {
         &args.files
     };
@@ -55,12 +55,12 @@ pub(super) fn run(args: &TestArgs, streams: &mut Streams<'_>) -> Done {
         })?;
         writeln!(streams.out, "{}", path.display())?;
         for report in file.run(folder, &bench, &component.display().to_string(), &bytes)? {
-            let word = if report.problems.is_empty() {
+            let verdict = if report.problems.is_empty() {
                 "ok  "
             } else {
                 "FAIL"
             };
-            writeln!(streams.out, "  {word}  {}", report.name)?;
+            writeln!(streams.out, "  {verdict}  {}", report.name)?;
             for problem in &report.problems {
                 writeln!(streams.out, "          {problem}")?;
             }
