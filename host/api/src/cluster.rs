@@ -1,4 +1,4 @@
-//! DaskCluster: a scheduler, the Service in front of it, and a default group of workers.
+//! The DaskCluster resource: a scheduler, the Service in front of it, and a default group of workers.
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -41,20 +41,20 @@ use crate::{Condition, EmbeddedMetadata, PodSpec, ServiceSpec, Worker};
     printcolumn(
         name = "Status",
         type_ = "string",
-        description = "Where it is in its life",
+        description = "Phase of the cluster",
         json_path = ".status.phase"
     ),
     printcolumn(
         name = "Available",
         type_ = "string",
-        description = "Whether clients can use it",
+        description = "True if clients can use the cluster",
         json_path = r#".status.conditions[?(@.type=="Available")].status"#
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Scheduler",
         type_ = "string",
-        description = "Whether the scheduler is ready",
+        description = "True if the scheduler is ready",
         json_path = r#".status.conditions[?(@.type=="SchedulerReady")].status"#,
         priority = 1
     ),
@@ -76,34 +76,37 @@ use crate::{Condition, EmbeddedMetadata, PodSpec, ServiceSpec, Worker};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct DaskClusterSpec {
-    /// Delete the cluster when its scheduler has had nothing to do for so many seconds. 0: never.
+    /// Number of seconds without work for the scheduler after which the cluster is deleted. 0: never.
     #[serde(default)]
     #[schemars(range(min = 0), extend("default" = 0))]
     pub idle_timeout: Option<i64>,
-    /// Stop scheduler and workers and keep everything else, until this is false again (the default). What they held is lost.
+    /// True to stop the scheduler and the workers and keep all other objects, until the field is false again (the default).
+    /// The data that the scheduler and the workers held is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
-    /// What happens when the scheduler's pod spec or metadata have changed. A new scheduler knows nothing of the tasks
-    /// and results of the old one. `OnDelete` (the default): nothing, until somebody deletes its pod. `Recreate`: it is
-    /// replaced at once.
+    /// Replacement of the scheduler after a change of its pod spec or metadata. A new scheduler does not know the tasks and
+    /// results of the old one. `OnDelete` (the default): the scheduler is replaced when a user deletes its pod. `Recreate`: the
+    /// scheduler is replaced at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduler_update: Option<SchedulerUpdate>,
-    /// The scheduler and how it is reached.
+    /// The scheduler, and the Service in front of it.
     pub scheduler: Scheduler,
     /// The workers of the default group, the DaskWorkerGroup `<name>-default`.
     pub worker: Worker,
 }
 
-/// What happens when the scheduler's pod spec or metadata have changed.
+/// Replacement of the scheduler after a change of its pod spec or metadata. A new scheduler does not know the tasks and
+/// results of the old one. `OnDelete` (the default): the scheduler is replaced when a user deletes its pod. `Recreate`: the
+/// scheduler is replaced at once.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum SchedulerUpdate {
-    /// Nothing, until somebody deletes its pod.
+    /// The scheduler is replaced when a user deletes its pod.
     OnDelete,
-    /// It is replaced at once.
+    /// The scheduler is replaced at once.
     Recreate,
 }
 
-/// The Dask scheduler of a cluster, and how it is reached.
+/// The Dask scheduler of a cluster, and the Service in front of it.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Scheduler {
     /// Labels and annotations for the scheduler's pod and Service, over those of the DaskCluster.
@@ -111,17 +114,17 @@ pub struct Scheduler {
     pub metadata: Option<EmbeddedMetadata>,
     /// The scheduler's pod, a Kubernetes PodSpec: see `kubectl explain pod.spec`.
     pub spec: PodSpec,
-    /// The Service in front of the scheduler, a Kubernetes ServiceSpec: see `kubectl explain service.spec`. Its
-    /// port named `tcp-comm` is where workers and clients connect to, `http-dashboard` is the dashboard.
+    /// The Service in front of the scheduler, a Kubernetes ServiceSpec: see `kubectl explain service.spec`.
+    /// Workers and clients connect to the port named `tcp-comm`; the port named `http-dashboard` is the dashboard.
     pub service: ServiceSpec,
 }
 
-/// What the operator sees of a DaskCluster. Logic that is swapped in may add fields.
+/// Observed state of a DaskCluster. Logic plugins may add fields.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DaskClusterStatus {
-    /// Where the cluster is in its life: `Created`, `Pending`, `Running`, or `Error` when it can't be
-    /// worked with until somebody changes it (the conditions say why).
+    /// Phase of the cluster: `Created`, `Pending`, `Running`, or `Error` if the cluster can't be used until a user changes it
+    /// (the conditions give the reason).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
     /// Workers of the default group that exist, ready or not.
@@ -133,14 +136,14 @@ pub struct DaskClusterStatus {
     /// Label selector of the default group's workers, as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
-    /// The `metadata.generation` that this status is about.
+    /// The `metadata.generation` that this status is based on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// What holds of the cluster, by type.
+    /// Conditions of the cluster, by type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// What else the logic reports.
+    /// Other fields that the logic reports.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }

@@ -1,8 +1,7 @@
-//! The CustomResourceDefinitions of all kinds, as objects and as files.
+//! The CustomResourceDefinitions of all kinds, as objects and as files. Pure.
 //!
-//! They are derived from the types. What is said there in Rust's terms and must be said otherwise here is
-//! changed afterwards: optional fields are not `nullable`, because the API server then takes a `null` that a
-//! client sends for "not given" and fills in the default, as it does with today's CRDs.
+//! The definitions are derived from the types and then adapted to Kubernetes. Optional fields are not `nullable`, so that the
+//! API server drops a `null` that a client sends and fills in the default, as with the CRDs of dask-kubernetes.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
@@ -12,13 +11,13 @@ use kube::core::{Message, Rule};
 
 use crate::{ClusterDaskPlugin, DaskAutoscaler, DaskCluster, DaskJob, DaskPlugin, DaskWorkerGroup};
 
-/// A CRD can't be written as YAML.
+/// A CRD cannot be serialised as YAML.
 #[derive(Debug, thiserror::Error)]
 #[error("CRD {name} can't be written as YAML")]
 pub struct CrdError {
-    /// Which one.
+    /// Name of the CRD.
     name: String,
-    /// Why.
+    /// The error of the serialiser.
     #[source]
     source: serde_saphyr::ser::Error,
 }
@@ -26,13 +25,13 @@ pub struct CrdError {
 /// A file of the folder `crds/`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CrdFile {
-    /// Its name: `daskcluster.yaml`.
+    /// Name of the file, such as `daskcluster.yaml`.
     pub name: String,
-    /// Its text: one CustomResourceDefinition as YAML, after a comment.
+    /// Content of the file: a comment and one CustomResourceDefinition as YAML.
     pub text: String,
 }
 
-/// The definitions of DaskCluster, DaskWorkerGroup, DaskJob, DaskAutoscaler, DaskPlugin and ClusterDaskPlugin, in this
+/// Returns the definitions of DaskCluster, DaskWorkerGroup, DaskJob, DaskAutoscaler, DaskPlugin and ClusterDaskPlugin, in this
 /// order.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
@@ -52,11 +51,11 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     crds
 }
 
-/// The definitions as the files of the folder `crds/`.
+/// Returns the definitions as the files of the folder `crds/`.
 ///
 /// # Errors
 ///
-/// A definition can't be written as YAML.
+/// Returns an error if a definition cannot be serialised as YAML.
 pub fn crd_files() -> Result<Vec<CrdFile>, CrdError> {
     crds().iter().map(crd_file).collect()
 }
@@ -72,13 +71,13 @@ fn crd_file(crd: &CustomResourceDefinition) -> Result<CrdFile, CrdError> {
     })
 }
 
-/// Takes `nullable` off a schema and all below it.
+/// Removes `nullable` from a schema and all schemas below it.
 fn refuse_null(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     below(schema).for_each(refuse_null);
 }
 
-/// Makes each paragraph of descriptions one line, which `kubectl explain` breaks as the terminal is wide.
+/// Puts each paragraph of a description on one line, which `kubectl explain` wraps to the width of the terminal.
 fn one_line_paragraphs(schema: &mut JSONSchemaProps) {
     if let Some(description) = &mut schema.description {
         let paragraphs: Vec<_> = description
@@ -90,7 +89,7 @@ fn one_line_paragraphs(schema: &mut JSONSchemaProps) {
     below(schema).for_each(one_line_paragraphs);
 }
 
-/// The schemas directly below one.
+/// Returns the schemas directly below a schema.
 fn below(schema: &mut JSONSchemaProps) -> impl Iterator<Item = &mut JSONSchemaProps> {
     let items = match &mut schema.items {
         Some(JSONSchemaPropsOrArray::Schema(items)) => Some(&mut **items),
@@ -107,16 +106,16 @@ fn below(schema: &mut JSONSchemaProps) -> impl Iterator<Item = &mut JSONSchemaPr
     properties.chain(items).chain(values)
 }
 
-/// Longest value of a label and longest name of a Service.
-const LABEL_LENGTH: usize = 63;
+/// Maximum length of a label value and of the name of a Service.
+const MAX_LABEL_LENGTH: usize = 63;
 
-/// What is appended to a cluster's name to get its scheduler's.
+/// Suffix that makes the scheduler's name from the name of its cluster.
 const SCHEDULER_SUFFIX: &str = "-scheduler";
 
-/// The rule for names of clusters, and of jobs, whose clusters are called like them. It looks at new objects only, so
-/// that those made before there was this rule can still be changed and deleted.
+/// Returns the rule for names of clusters, and of jobs, whose clusters have the job's name. The rule applies to new objects
+/// only, so that objects that are older than the rule can still be changed and deleted.
 pub(crate) fn cluster_name_rule(kind: &str) -> Rule {
-    let longest = LABEL_LENGTH - SCHEDULER_SUFFIX.len();
+    let longest = MAX_LABEL_LENGTH - SCHEDULER_SUFFIX.len();
     Rule::new(format!(
         "oldSelf.hasValue() || (self.metadata.name.size() <= {longest} && \
          self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'))"
@@ -128,46 +127,46 @@ pub(crate) fn cluster_name_rule(kind: &str) -> Rule {
     )))
 }
 
-/// The rule for names of worker groups, which become a label of their workers. It looks at new objects only.
+/// Returns the rule for names of worker groups, which become a label of their workers. The rule applies to new objects only.
 pub(crate) fn group_name_rule() -> Rule {
-    Rule::new(format!("oldSelf.hasValue() || self.metadata.name.size() <= {LABEL_LENGTH}"))
+    Rule::new(format!("oldSelf.hasValue() || self.metadata.name.size() <= {MAX_LABEL_LENGTH}"))
         .optional_old_self(true)
         .message(Message::Message(format!(
-            "metadata.name of a DaskWorkerGroup must be at most {LABEL_LENGTH} characters long, because its workers \
+            "metadata.name of a DaskWorkerGroup must be at most {MAX_LABEL_LENGTH} characters long, because its workers \
              have it as a label"
         )))
 }
 
-/// The rule for a field that can't be changed. `instead` says what to do.
+/// Returns the rule for an immutable field. `instead` tells the user what to do instead.
 pub(crate) fn immutable_rule(instead: &str) -> Rule {
     Rule::new("self == oldSelf").message(Message::Message(format!("can't be changed; {instead}")))
 }
 
-/// The rule for the bounds of an autoscaler.
+/// Returns the rule for the bounds of an autoscaler.
 pub(crate) fn bounds_rule() -> Rule {
     Rule::new("self.minimum <= self.maximum")
         .message("spec.minimum must not be greater than spec.maximum; raise maximum or lower minimum")
 }
 
-/// The rule for the source of a plugin.
+/// Returns the rule for the source of a plugin.
 pub(crate) fn one_source_rule() -> Rule {
     Rule::new("[has(self.oci), has(self.file), has(self.configMap)].filter(given, given).size() == 1")
         .message("spec.source must hold exactly one of oci, file and configMap")
 }
 
-/// The rule for plugins that come without TLS.
+/// Returns the rule for plugins that are pulled without TLS.
 pub(crate) fn insecure_rule() -> Rule {
     Rule::new(
         "!has(self.source.oci) || !has(self.source.oci.insecure) || !self.source.oci.insecure || has(self.digest) || \
          self.source.oci.image.contains('@sha256:')",
     )
     .message(
-        "spec.source.oci.insecure needs spec.digest: without TLS anybody in between could change the component; write \
-         its digest, or take insecure away",
+        "spec.source.oci.insecure needs spec.digest: without TLS, the component could be changed on its way; write its \
+         digest, or remove insecure",
     )
 }
 
-/// The rule for what a plugin of a namespace may name.
+/// Returns the rule that a DaskPlugin must not name namespaces.
 pub(crate) fn own_namespace_rule() -> Rule {
     Rule::new(
         "(!has(self.source.configMap) || !has(self.source.configMap.namespace)) && (!has(self.source.oci) || \
@@ -176,7 +175,7 @@ pub(crate) fn own_namespace_rule() -> Rule {
     .message("a DaskPlugin takes ConfigMaps and Secrets from its own namespace: leave namespace out")
 }
 
-/// The rule for what a plugin of the cluster must name.
+/// Returns the rule that a ClusterDaskPlugin must name the namespaces of its ConfigMap and its Secrets.
 pub(crate) fn named_namespace_rule() -> Rule {
     Rule::new(
         "(!has(self.source.configMap) || has(self.source.configMap.namespace)) && (!has(self.source.oci) || \

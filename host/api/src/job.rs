@@ -1,4 +1,4 @@
-//! DaskJob: a pod that runs to its end, and a cluster for as long.
+//! The DaskJob resource: a pod that runs to completion, and a cluster that exists for as long.
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -16,41 +16,41 @@ use crate::{Condition, DaskClusterSpec, EmbeddedMetadata, PodSpec};
     kind = "DaskJob",
     plural = "daskjobs",
     shortname = "djb",
-    doc = "A pod that runs to its end, with a Dask cluster that is there for as long.",
+    doc = "A pod that runs to completion, and a Dask cluster that exists for as long.",
     namespaced,
     status = "DaskJobStatus",
     derive = "PartialEq",
     printcolumn(
         name = "Status",
         type_ = "string",
-        description = "Where it is in its life",
+        description = "Phase of the job",
         json_path = ".status.jobStatus"
     ),
     printcolumn(
         name = "Number Of Workers",
         type_ = "integer",
-        description = "Desired number of workers of its cluster",
+        description = "Desired number of workers of the job's cluster",
         json_path = ".spec.cluster.spec.worker.replicas"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Started",
         type_ = "date",
-        description = "Since when its code has run",
+        description = "Time at which the job's code started to run",
         json_path = ".status.startTime",
         priority = 1
     ),
     printcolumn(
         name = "Ended",
         type_ = "date",
-        description = "Since when it has been over",
+        description = "Time at which the job ended",
         json_path = ".status.endTime",
         priority = 1
     ),
     printcolumn(
         name = "Runner",
         type_ = "string",
-        description = "The pod that runs its code",
+        description = "The pod that runs the job's code",
         json_path = ".status.jobRunnerPodName",
         priority = 1
     ),
@@ -60,42 +60,43 @@ use crate::{Condition, DaskClusterSpec, EmbeddedMetadata, PodSpec};
 pub struct DaskJobSpec {
     /// The pod that runs the job's code.
     pub job: JobRunner,
-    /// The cluster that the job uses; it is deleted when the job ends.
+    /// The cluster that the job uses. `deletionPolicy` sets when it is deleted.
     pub cluster: JobCluster,
-    /// How often a runner that failed or was lost is started again before the job fails: restarts of its container with
-    /// `restartPolicy: OnFailure`, new pods with `Never`. By default its `restartPolicy` alone decides, and
-    /// a lost runner is the job's end.
+    /// Number of retries of a failed or lost runner before the job fails: restarts of its container with
+    /// `restartPolicy: OnFailure`, new pods with `Never`. By default, its `restartPolicy` alone decides, and the job ends if
+    /// the runner is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub backoff_limit: Option<i32>,
-    /// Seconds from the job's start (or its last resumption) after which it fails, whatever its runner does.
+    /// Number of seconds from the job's start (or its last resumption) after which the job fails, whatever its runner does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub active_deadline_seconds: Option<i64>,
-    /// Seconds from the job's end after which it is deleted with all that it made. Never by default.
+    /// Number of seconds from the job's end after which the job is deleted with all its objects. Never by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub ttl_seconds_after_finished: Option<i64>,
-    /// Run nothing until this is false (the default). A job that runs already is stopped: its runner and its cluster are
-    /// deleted, and it begins anew later.
+    /// True to run nothing until the field is false again (the default). A running job is stopped: its runner and its cluster
+    /// are deleted, and it starts anew later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
-    /// When the cluster is deleted: `Always` (the default) when the job ends; `OnSuccess` when it was successful, so
-    /// that the scheduler and the workers of a failed one can be looked at.
+    /// Deletion of the cluster. `Always` (the default): when the job ends. `OnSuccess`: only when the job succeeds, so that
+    /// the scheduler and the workers of a failed job can be inspected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
-    /// Start the runner when so many workers have registered. 0 (the default): at once.
+    /// Number of workers that must be registered before the runner is started. 0 (the default): the runner starts at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub wait_for_workers: Option<i32>,
 }
 
-/// When a job's cluster is deleted.
+/// Deletion of the cluster. `Always` (the default): when the job ends. `OnSuccess`: only when the job succeeds, so that
+/// the scheduler and the workers of a failed job can be inspected.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum DeletionPolicy {
-    /// When the job ends.
+    /// The cluster is deleted when the job ends.
     Always,
-    /// When the job was successful.
+    /// The cluster is deleted when the job succeeds.
     OnSuccess,
 }
 
@@ -106,7 +107,7 @@ pub struct JobRunner {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<EmbeddedMetadata>,
     /// The pod, a Kubernetes PodSpec: see `kubectl explain pod.spec`. Each container gets
-    /// `DASK_SCHEDULER_ADDRESS` where it doesn't set it, so that `Client()` finds the cluster. `restartPolicy` is
+    /// `DASK_SCHEDULER_ADDRESS` unless it sets the variable itself, so that `Client()` finds the cluster. `restartPolicy` is
     /// `OnFailure` by default: the code is run again until it succeeds. With `Never` the job fails
     /// when the code does.
     #[schemars(schema_with = "crate::kubernetes::runner_pod_spec")]
@@ -123,12 +124,12 @@ pub struct JobCluster {
     pub spec: DaskClusterSpec,
 }
 
-/// What the operator sees of a DaskJob. Logic that is swapped in may add fields.
+/// Observed state of a DaskJob. Logic plugins may add fields.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DaskJobStatus {
-    /// Where the job is in its life: `JobCreated`, `ClusterCreated`, `Running`, `Successful`, `Failed`. It is
-    /// missing until the operator has seen the job, and never goes back.
+    /// Phase of the job: `JobCreated`, `ClusterCreated`, `Running`, `Successful`, `Failed`. Missing until the operator has
+    /// seen the job. A job never returns to an earlier phase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_status: Option<String>,
     /// The DaskCluster of the job.
@@ -137,19 +138,19 @@ pub struct DaskJobStatus {
     /// The pod that runs the job's code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_runner_pod_name: Option<String>,
-    /// When the code began to run.
+    /// Time at which the job's code started to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub start_time: Option<String>,
-    /// When the job was over.
+    /// Time at which the job ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub end_time: Option<String>,
-    /// What holds of the job, by type. A job that is over has none.
+    /// Conditions of the job, by type. A job that has ended has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// What else the logic reports.
+    /// Other fields that the logic reports.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }

@@ -1,26 +1,25 @@
-//! Specs that Kubernetes owns: kept as they were written, described by the schema of one version.
+//! Pod and service specs, which Kubernetes owns: stored as the user wrote them, with the schema of one Kubernetes version.
 //!
-//! The schemas come from k8s-openapi (generated from Kubernetes' own OpenAPI document), changed in some
-//! ways so that they can stand in a CRD, several times, and stay useful when Kubernetes moves on:
+//! The schemas come from k8s-openapi, which is generated from Kubernetes' OpenAPI document. They are adapted so that a CRD can
+//! contain them several times, and so that they stay useful with newer Kubernetes versions:
 //!
-//! * Descriptions are left out. With them a DaskJob's CRD, which has three pod specs, would be larger than
-//!   the 262,144 bytes that `kubectl apply` may write into its last-applied annotation. `kubectl explain
-//!   pod.spec` has them.
-//! * Every object keeps fields that the schema doesn't know, so that a field of a newer Kubernetes reaches
-//!   the pod. Fields that are known are still checked.
-//! * Lists that Kubernetes merges by key, and that today's CRDs mark so, are marked the same way: ports and
-//!   topology spread constraints. A key must be required or have a default, hence `protocol: TCP`. All other
-//!   lists are replaced as a whole.
-//! * Label selectors are replaced as a whole, too.
-//! * The name in a reference to a ConfigMap or Secret may be missing, as it may in a pod.
-//! * `ephemeralContainers` is left out: Kubernetes refuses it in a new pod.
+//! * Descriptions are left out. With them, the CRD of DaskJob, which has three pod specs, would be larger than the 262,144
+//!   bytes that `kubectl apply` may write into its last-applied annotation. `kubectl explain pod.spec` shows the descriptions.
+//! * Every object preserves unknown fields, so that a field of a newer Kubernetes version reaches the pod. Known fields are
+//!   still checked.
+//! * Lists that Kubernetes merges by key, and that the CRDs of dask-kubernetes mark accordingly, are marked the same way:
+//!   ports and topology spread constraints. A key must be required or have a default, hence `protocol: TCP`. All other lists
+//!   are replaced as a whole.
+//! * Label selectors are replaced as a whole.
+//! * The name in a reference to a ConfigMap or Secret may be missing, as in a pod.
+//! * `ephemeralContainers` is left out, because Kubernetes refuses it in a new pod.
 
 use k8s_openapi::api::core::v1;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-/// A Kubernetes PodSpec as it was written, with fields that this program doesn't know.
+/// A Kubernetes PodSpec as the user wrote it, including unknown fields.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct PodSpec(pub Map<String, Value>);
@@ -35,7 +34,7 @@ impl JsonSchema for PodSpec {
     }
 }
 
-/// A Kubernetes ServiceSpec as it was written, with fields that this program doesn't know.
+/// A Kubernetes ServiceSpec as the user wrote it, including unknown fields.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct ServiceSpec(pub Map<String, Value>);
@@ -50,17 +49,17 @@ impl JsonSchema for ServiceSpec {
     }
 }
 
-/// The pod spec of a job's runner: as [`PodSpec`], restarted on failure by default.
+/// Returns the schema of the pod spec of a job's runner: that of [`PodSpec`], with `restartPolicy: OnFailure` as the default.
 pub(crate) fn runner_pod_spec(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = PodSpec::json_schema(generator);
     set_default(&mut schema, "restartPolicy", "OnFailure");
     schema
 }
 
-/// Fields of Kubernetes' specs that make no sense in ours.
-const LEFT_OUT: [&str; 1] = ["ephemeralContainers"];
+/// Fields of the Kubernetes specs that are left out of the schemas.
+const OMITTED_FIELDS: [&str; 1] = ["ephemeralContainers"];
 
-/// Fields that hold references, or lists of references, whose `name` may be missing.
+/// Fields with a reference, or a list of references, whose `name` may be missing.
 const REFERENCES: [&str; 8] = [
     "configMap",
     "configMapKeyRef",
@@ -72,7 +71,7 @@ const REFERENCES: [&str; 8] = [
     "secretRef",
 ];
 
-/// Lists that are merged by key.
+/// The lists that the API server merges by key.
 const KEYED_LISTS: [KeyedList; 3] = [
     KeyedList {
         list: "ports",
@@ -91,35 +90,35 @@ const KEYED_LISTS: [KeyedList; 3] = [
     },
 ];
 
-/// A list that is merged by key.
+/// A list that the API server merges by key.
 struct KeyedList {
-    /// The field that holds it.
+    /// Name of the field with the list.
     list: &'static str,
-    /// What identifies an item. A list whose items don't have these properties isn't meant.
+    /// Properties that identify an item. A list whose items lack one of them is a different list.
     keys: [&'static str; 2],
-    /// The key that may be left out, and its value then.
+    /// The key that may be left out, and its default. `None` if all keys are required.
     default: Option<(&'static str, &'static str)>,
 }
 
-/// The schema of `T` as it may stand in a CRD.
+/// Returns the schema of `T`, adapted for a CRD.
 fn embedded<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = T::json_schema(generator);
     if let Some(schema) = schema.as_object_mut() {
-        open(schema);
+        adapt(schema);
     }
     schema
 }
 
-/// Changes a schema and all below it, see the module's text.
-fn open(schema: &mut Map<String, Value>) {
+/// Adapts a schema and all schemas below it for a CRD, as the module documentation describes.
+fn adapt(schema: &mut Map<String, Value>) {
     schema.remove("description");
     let mut has_properties = false;
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
         has_properties = true;
-        properties.retain(|name, _| !LEFT_OUT.contains(&name.as_str()));
+        properties.retain(|name, _| !OMITTED_FIELDS.contains(&name.as_str()));
         for (name, property) in properties {
             if let Value::Object(property) = property {
-                open(property);
+                adapt(property);
                 mark_keyed_list(name, property);
                 if REFERENCES.contains(&name.as_str()) {
                     allow_missing_name(property);
@@ -135,12 +134,12 @@ fn open(schema: &mut Map<String, Value>) {
     }
     for below in ["items", "additionalProperties"] {
         if let Some(Value::Object(below)) = schema.get_mut(below) {
-            open(below);
+            adapt(below);
         }
     }
 }
 
-/// Whether a schema is that of a LabelSelector.
+/// Returns whether a schema is that of a LabelSelector.
 fn is_label_selector(schema: &Map<String, Value>) -> bool {
     let has = |name| {
         schema
@@ -151,7 +150,7 @@ fn is_label_selector(schema: &Map<String, Value>) -> bool {
     has("matchLabels") && has("matchExpressions")
 }
 
-/// Takes `name` out of what a reference, or each one of a list, must have.
+/// Removes `name` from the required properties of a reference, or of each reference in a list.
 fn allow_missing_name(reference: &mut Map<String, Value>) {
     if let Some(Value::Object(items)) = reference.get_mut("items") {
         return allow_missing_name(items);
@@ -165,7 +164,7 @@ fn allow_missing_name(reference: &mut Map<String, Value>) {
     }
 }
 
-/// Says that a list is merged by key, if it is one that is.
+/// Marks a list as merged by key if it is one of [`KEYED_LISTS`].
 fn mark_keyed_list(name: &str, list: &mut Map<String, Value>) {
     let Some(Value::Object(items)) = list.get_mut("items") else {
         return;
@@ -190,7 +189,7 @@ fn mark_keyed_list(name: &str, list: &mut Map<String, Value>) {
     list.insert("x-kubernetes-list-map-keys".into(), json!(keyed.keys));
 }
 
-/// Gives a property of a schema a default.
+/// Sets the default of a property.
 fn set_default(schema: &mut Schema, property: &str, value: &str) {
     let property = schema
         .get_mut("properties")
@@ -210,7 +209,7 @@ mod tests {
         generator.into_generator().into_root_schema_for::<T>().to_value()
     }
 
-    /// Calls `check` with each schema in `schema`, and with where it is.
+    /// Calls `check` with the path and the content of each schema in `schema`.
     fn walk(schema: &Value, path: &str, check: &mut impl FnMut(&str, &Value)) {
         check(path, schema);
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
@@ -224,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_keep_fields_of_newer_kubernetes_versions() {
+    fn objects_preserve_fields_of_newer_kubernetes_versions() {
         for schema in [schema::<PodSpec>(), schema::<ServiceSpec>()] {
             walk(&schema, "", &mut |path, schema| {
                 if schema["properties"].is_object() {
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_described() {
+    fn descriptions_are_left_out() {
         walk(&schema::<PodSpec>(), "", &mut |path, schema| {
             assert!(schema.get("description").is_none() || path.is_empty(), "{path}");
         });
@@ -255,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn keyed_lists_have_keys_that_are_always_there() {
+    fn keys_of_keyed_lists_are_required_or_have_a_default() {
         let mut found = Vec::new();
         for schema in [schema::<PodSpec>(), schema::<ServiceSpec>()] {
             walk(&schema, "", &mut |path, schema| {
@@ -286,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn references_need_no_name() {
+    fn references_do_not_require_a_name() {
         let pod = schema::<PodSpec>();
         let env = &pod["properties"]["containers"]["items"]["properties"]["env"]["items"];
         let reference = &env["properties"]["valueFrom"]["properties"]["secretKeyRef"];

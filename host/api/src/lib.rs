@@ -1,13 +1,13 @@
-//! The Dask resources as Rust types, and their CustomResourceDefinitions.
+//! Rust types of the Dask resources, and their CustomResourceDefinitions.
 //!
-//! * [`DaskCluster`], [`DaskWorkerGroup`], [`DaskJob`], [`DaskAutoscaler`]: group [`GROUP`], version
-//!   [`VERSION`], what dask-kubernetes calls the same.
-//! * [`DaskPlugin`], [`ClusterDaskPlugin`]: components that decide about these.
-//! * [`crds`]: their definitions, with everything that the API server can check by itself.
-//! * [`crd_files`]: the same as the YAML files in `crds/`.
+//! * [`DaskCluster`], [`DaskWorkerGroup`], [`DaskJob`], [`DaskAutoscaler`]: the resources of dask-kubernetes, with the same
+//!   names, group ([`GROUP`]) and version ([`VERSION`]).
+//! * [`DaskPlugin`], [`ClusterDaskPlugin`]: components that decide about Dask resources.
+//! * [`crds`]: the definitions of all kinds, with every check that the API server can do by itself.
+//! * [`crd_files`]: the definitions as the YAML files in `crds/`.
 //!
-//! What Kubernetes owns (pod and service specs) is kept as it was written, see [`PodSpec`] and
-//! [`ServiceSpec`]; only its schema is of one Kubernetes version.
+//! Pod and service specs, which Kubernetes owns, are kept as the user wrote them: see [`PodSpec`] and [`ServiceSpec`]. Only
+//! their schemas belong to one Kubernetes version.
 
 #![allow(
     unreachable_pub,
@@ -46,5 +46,5 @@ pub use worker_group::{
 /// The API group of all Dask resources.
 pub const GROUP: &str = "kubernetes.dask.org";
 
-/// The one version of all Dask resources.
+/// The only version of all Dask resources.
 pub const VERSION: &str = "v1";

@@ -1,5 +1,5 @@
-//! DaskPlugin and ClusterDaskPlugin: components that decide in place of the default ones, or policies on
-//! top of them.
+//! The DaskPlugin and ClusterDaskPlugin resources: components that replace the default logic, or policies in addition to
+//! it.
 
 mod source;
 
@@ -28,38 +28,38 @@ pub use source::{ConfigMapSource, FileSource, OciSource, PluginSource, SecretNam
     printcolumn(
         name = "In Force",
         type_ = "string",
-        description = "The version that is in force, also while another one is not accepted",
+        description = "The active version, which stays active while another one is not accepted",
         json_path = ".status.version"
     ),
     printcolumn(
         name = "Digest",
         type_ = "string",
-        description = "The beginning of its digest",
+        description = "The first digits of the active component's digest",
         json_path = ".status.shortDigest"
     ),
     printcolumn(
         name = "Interfaces",
         type_ = "string",
-        description = "What it stands for",
+        description = "The interfaces that are used",
         json_path = ".status.interfaceNames"
     ),
     printcolumn(
         name = "Mode",
         type_ = "string",
-        description = "Whether it protects or only monitors",
+        description = "Effect of a policy: protect or monitor",
         json_path = ".spec.mode"
     ),
     printcolumn(
         name = "Ready",
         type_ = "string",
-        description = "Whether what the spec asks for is in force",
+        description = "True if the spec is active",
         json_path = r#".status.conditions[?(@.type=="Ready")].status"#
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Reason",
         type_ = "string",
-        description = "Why",
+        description = "Reason of the Ready condition",
         json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
         priority = 1
     )
@@ -67,41 +67,45 @@ pub use source::{ConfigMapSource, FileSource, OciSource, PluginSource, SecretNam
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = crate::crds::insecure_rule(), validation = crate::crds::own_namespace_rule())]
 pub struct DaskPluginSpec {
-    /// Where the component comes from: exactly one of `oci`, `file` and `configMap`.
+    /// Source of the component: exactly one of `oci`, `file` and `configMap`.
     #[x_kube(validation = crate::crds::one_source_rule())]
     pub source: PluginSource,
-    /// The SHA-256 of the component's bytes, as `sha256:` and 64 hexadecimal digits. Bytes with another are refused.
+    /// The SHA-256 of the component's bytes, as `sha256:` and 64 hexadecimal digits. A component with another
+    /// digest is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^sha256:[0-9a-f]{64}$"), length(max = 71))]
     pub digest: Option<String>,
-    /// Look again every so many seconds whether the source holds something else now: for a tag that moves, a file or a
-    /// ConfigMap that changes. By default 10 for a file, 30 for a ConfigMap, and never for an image, or where
-    /// `digest` says which bytes there are.
+    /// Number of seconds between two checks of the source for changes: a tag that was moved, or a file or a ConfigMap that was
+    /// changed. Defaults to 10 for a file and 30 for a ConfigMap. By default, an image is never checked again, nor is any
+    /// source if `digest` is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 86400))]
     pub refresh_seconds: Option<i64>,
-    /// The component's settings, as its schema describes them (`dask-operator plugin inspect`).
+    /// Settings of the component, as its schema describes them (`dask-operator plugin inspect`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "settings")]
     pub settings: Option<PluginSettings>,
-    /// What a call may use; at most what the operator allows.
+    /// Limits of a call, up to the maximum that the operator allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<PluginLimits>,
-    /// Its place among others: smaller numbers come first. Policies are asked in this order; of logic the first counts.
+    /// Order among plugins: smaller numbers come first. Policies are called in this order. Of several logic plugins, only the
+    /// first is used.
     #[serde(default)]
     pub order: i32,
-    /// `protect` (the default): what a policy says is done. `monitor`: it is only reported.
+    /// Effect of a policy. `protect` (the default): its decisions are enforced. `monitor`: its decisions are only reported.
     #[serde(default)]
     #[schemars(extend("default" = "protect"))]
     pub mode: PluginMode,
-    /// What becomes of a version that fails again and again in operation.
+    /// Handling of a version that fails repeatedly in operation. `LastGood`: the previous version becomes active again, if there
+    /// is one. `Hold`: the version stays active, and what it can't decide about is refused and blocked until it can decide or the
+    /// plugin is changed. Defaults to `Hold` for a policy that protects, and to `LastGood` for all other plugins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
-    /// Which of its interfaces to use; all by default.
+    /// Interfaces of the component to use. Defaults to all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 5), extend("x-kubernetes-list-type" = "set"))]
     pub interfaces: Option<Vec<PluginInterface>>,
-    /// Only Dask resources with such labels.
+    /// Restricts the plugin to Dask resources with matching labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "selector")]
     pub selector: Option<LabelSelector>,
@@ -123,38 +127,38 @@ pub struct DaskPluginSpec {
     printcolumn(
         name = "In Force",
         type_ = "string",
-        description = "The version that is in force, also while another one is not accepted",
+        description = "The active version, which stays active while another one is not accepted",
         json_path = ".status.version"
     ),
     printcolumn(
         name = "Digest",
         type_ = "string",
-        description = "The beginning of its digest",
+        description = "The first digits of the active component's digest",
         json_path = ".status.shortDigest"
     ),
     printcolumn(
         name = "Interfaces",
         type_ = "string",
-        description = "What it stands for",
+        description = "The interfaces that are used",
         json_path = ".status.interfaceNames"
     ),
     printcolumn(
         name = "Mode",
         type_ = "string",
-        description = "Whether it protects or only monitors",
+        description = "Effect of a policy: protect or monitor",
         json_path = ".spec.mode"
     ),
     printcolumn(
         name = "Ready",
         type_ = "string",
-        description = "Whether what the spec asks for is in force",
+        description = "True if the spec is active",
         json_path = r#".status.conditions[?(@.type=="Ready")].status"#
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Reason",
         type_ = "string",
-        description = "Why",
+        description = "Reason of the Ready condition",
         json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
         priority = 1
     )
@@ -162,53 +166,58 @@ pub struct DaskPluginSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = crate::crds::insecure_rule(), validation = crate::crds::named_namespace_rule())]
 pub struct ClusterDaskPluginSpec {
-    /// Where the component comes from: exactly one of `oci`, `file` and `configMap`.
+    /// Source of the component: exactly one of `oci`, `file` and `configMap`.
     #[x_kube(validation = crate::crds::one_source_rule())]
     pub source: PluginSource,
-    /// The SHA-256 of the component's bytes, as `sha256:` and 64 hexadecimal digits. Bytes with another are refused.
+    /// The SHA-256 of the component's bytes, as `sha256:` and 64 hexadecimal digits. A component with another
+    /// digest is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^sha256:[0-9a-f]{64}$"), length(max = 71))]
     pub digest: Option<String>,
-    /// Look again every so many seconds whether the source holds something else now: for a tag that moves, a file or a
-    /// ConfigMap that changes. By default 10 for a file, 30 for a ConfigMap, and never for an image, or where
-    /// `digest` says which bytes there are.
+    /// Number of seconds between two checks of the source for changes: a tag that was moved, or a file or a ConfigMap that was
+    /// changed. Defaults to 10 for a file and 30 for a ConfigMap. By default, an image is never checked again, nor is any
+    /// source if `digest` is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 86400))]
     pub refresh_seconds: Option<i64>,
-    /// The component's settings, as its schema describes them (`dask-operator plugin inspect`).
+    /// Settings of the component, as its schema describes them (`dask-operator plugin inspect`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "settings")]
     pub settings: Option<PluginSettings>,
-    /// What a call may use; at most what the operator allows.
+    /// Limits of a call, up to the maximum that the operator allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<PluginLimits>,
-    /// Its place among others: smaller numbers come first. Policies are asked in this order, those of namespaces before
-    /// those of the cluster; of logic the first counts, and one of the namespace before any of the cluster.
+    /// Order among plugins: smaller numbers come first. Policies are called in this order, those of DaskPlugins before those
+    /// of ClusterDaskPlugins. Of several logic plugins, only the first is used, and a DaskPlugin comes before any
+    /// ClusterDaskPlugin.
     #[serde(default)]
     pub order: i32,
-    /// `protect` (the default): what a policy says is done. `monitor`: it is only reported.
+    /// Effect of a policy. `protect` (the default): its decisions are enforced. `monitor`: its decisions are only reported.
     #[serde(default)]
     #[schemars(extend("default" = "protect"))]
     pub mode: PluginMode,
-    /// What becomes of a version that fails again and again in operation.
+    /// Handling of a version that fails repeatedly in operation. `LastGood`: the previous version becomes active again, if there
+    /// is one. `Hold`: the version stays active, and what it can't decide about is refused and blocked until it can decide or the
+    /// plugin is changed. Defaults to `Hold` for a policy that protects, and to `LastGood` for all other plugins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
-    /// Which of its interfaces to use; all by default.
+    /// Interfaces of the component to use. Defaults to all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 5), extend("x-kubernetes-list-type" = "set"))]
     pub interfaces: Option<Vec<PluginInterface>>,
-    /// Only in namespaces with such labels; `kubernetes.io/metadata.name` is the namespace's own name.
+    /// Restricts the plugin to namespaces with matching labels. The label `kubernetes.io/metadata.name` is the name of the
+    /// namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "selector")]
     pub namespace_selector: Option<LabelSelector>,
-    /// Only Dask resources with such labels.
+    /// Restricts the plugin to Dask resources with matching labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "selector")]
     pub selector: Option<LabelSelector>,
 }
 
 impl From<ClusterDaskPluginSpec> for DaskPluginSpec {
-    /// The same without its selector of namespaces.
+    /// Converts the spec, without its namespace selector.
     fn from(spec: ClusterDaskPluginSpec) -> Self {
         Self {
             source: spec.source,
@@ -225,64 +234,64 @@ impl From<ClusterDaskPluginSpec> for DaskPluginSpec {
     }
 }
 
-/// What a call of a component may use.
+/// Limits of a call of the component.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginLimits {
-    /// Memory, a quantity: `64Mi`; at most 256Mi, of a DaskPlugin 64Mi.
+    /// Memory as a quantity, such as `64Mi`. At most 256Mi, in a DaskPlugin 64Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     pub memory: Option<String>,
-    /// Time, in milliseconds; at most 5000, of a DaskPlugin 1000.
+    /// Time in milliseconds. At most 5000, in a DaskPlugin 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 60000))]
     pub milliseconds: Option<i64>,
-    /// The size of its answer, a quantity: `8Mi`; at most 64Mi, of a DaskPlugin 8Mi.
+    /// Size of the component's answer as a quantity, such as `8Mi`. At most 64Mi, in a DaskPlugin 8Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     pub output: Option<String>,
 }
 
-/// What a policy's word counts.
+/// Effect of a policy. `protect` (the default): its decisions are enforced. `monitor`: its decisions are only reported.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PluginMode {
-    /// What it says is done.
+    /// The decisions of the policy are enforced.
     #[default]
     Protect,
-    /// What it says is only reported.
+    /// The decisions of the policy are only reported.
     Monitor,
 }
 
-/// What becomes of a version that fails again and again in operation: `LastGood` puts the one before in force again, if there
-/// is one; `Hold` keeps it, and what it can't decide about is refused and held until it can or the plugin is changed. By
-/// default `Hold` for a policy that protects, and `LastGood` for everything else.
+/// Handling of a version that fails repeatedly in operation. `LastGood`: the previous version becomes active again, if there
+/// is one. `Hold`: the version stays active, and what it can't decide about is refused and blocked until it can decide or the
+/// plugin is changed. Defaults to `Hold` for a policy that protects, and to `LastGood` for all other plugins.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum OnFailure {
-    /// The version before decides again.
+    /// The previous version becomes active again.
     LastGood,
-    /// It stays in force, and what it can't decide about is held.
+    /// The version stays active, and what it can't decide about is blocked.
     Hold,
 }
 
-/// What a component can stand for.
+/// Interface of the plugin contract.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PluginInterface {
-    /// The logic of DaskCluster.
+    /// The logic of DaskClusters.
     Cluster,
-    /// The logic of DaskWorkerGroup.
+    /// The logic of DaskWorkerGroups.
     WorkerGroup,
-    /// The logic of DaskJob.
+    /// The logic of DaskJobs.
     Job,
-    /// The logic of DaskAutoscaler.
+    /// The logic of DaskAutoscalers.
     Autoscaler,
-    /// Rules on top of the logic.
+    /// A policy, in addition to the logic.
     Policy,
 }
 
 impl PluginInterface {
-    /// As in the contract: `worker-group`.
+    /// Returns the name of the interface in the contract, such as `worker-group`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -295,81 +304,81 @@ impl PluginInterface {
     }
 }
 
-/// What the operator made of a plugin.
+/// Observed state of a plugin.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginStatus {
-    /// The `metadata.generation` that this status is about.
+    /// The `metadata.generation` that this status is based on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// What holds of the plugin, by type. `Ready`: what the spec asks for is in force.
+    /// Conditions of the plugin, by type. `Ready` is true if the spec is active.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// The name that the component in force gives itself.
+    /// Name of the active component, as the component reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The version of the component in force.
+    /// Version of the active component.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// The digest of the component in force, `sha256:…`. Nothing is in force where there is none.
+    /// Digest of the active component, `sha256:…`. Missing if no component is active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// Its first twelve digits.
+    /// The first twelve digits of the digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub short_digest: Option<String>,
-    /// The digest of the image's manifest that it came from.
+    /// Digest of the manifest of the image that the active component came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_digest: Option<String>,
     /// The interfaces that are used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interfaces: Vec<String>,
-    /// The same as text, for `kubectl get`.
+    /// The interfaces that are used, as text for `kubectl get`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface_names: Option<String>,
-    /// What is in force, so that it can be so again after a restart.
+    /// The active component and its settings, which become active again after a restart of the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_good: Option<LastGood>,
-    /// Why what the spec asks for is not in force.
+    /// The reason why the spec is not active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// What is in force.
+/// The active component and its settings.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LastGood {
-    /// The `metadata.generation` whose spec asked for it.
+    /// The `metadata.generation` whose spec the active component belongs to.
     pub generation: i64,
-    /// The digest of the component's bytes.
+    /// Digest of the component's bytes.
     pub digest: String,
-    /// Its settings.
+    /// Settings of the component.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "settings")]
     pub settings: Option<PluginSettings>,
-    /// A digest that was in force after it, failed, and was taken back.
+    /// Digest of a later component that was active, failed and was rolled back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolled_back: Option<String>,
 }
 
-/// An object that the component describes.
+/// Returns the schema of settings, an object with any fields: only the component knows its settings.
 fn settings(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }
 
-/// How many labels a selector may name, and values of one: each Dask resource is compared with all of them.
-const SELECTED: u32 = 50;
+/// Maximum number of labels in a selector and of values for a label. Each Dask resource is compared with all of them.
+const MAX_SELECTED: u32 = 50;
 
-/// A selector of so many labels.
+/// Returns the schema of a label selector with at most [`MAX_SELECTED`] entries in each list.
 fn selector(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = LabelSelector::json_schema(generator);
-    for (place, bound) in [
+    for (pointer, bound) in [
         ("/properties/matchExpressions", "maxItems"),
         ("/properties/matchExpressions/items/properties/values", "maxItems"),
         ("/properties/matchLabels", "maxProperties"),
     ] {
-        if let Some(serde_json::Value::Object(bounded)) = schema.pointer_mut(place) {
-            bounded.insert(bound.to_owned(), SELECTED.into());
+        if let Some(serde_json::Value::Object(bounded)) = schema.pointer_mut(pointer) {
+            bounded.insert(bound.to_owned(), MAX_SELECTED.into());
         }
     }
     schema

@@ -1,4 +1,4 @@
-//! Settings of components, which only the component reads.
+//! Settings of a component, which only the component interprets.
 
 use std::sync::Arc;
 
@@ -6,19 +6,21 @@ use serde::de::{Deserialize, Deserializer, Error};
 use serde::ser::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// A component's settings, a JSON object. They stay the text that they are: read, a megabyte may take a hundred. A clone
-/// is the same text.
+/// Settings of a component, a JSON object.
+///
+/// The object is stored as unparsed text, because a parsed megabyte may take a hundred megabytes of memory. Clones share the
+/// text.
 #[derive(Clone, Debug)]
 pub struct PluginSettings(Arc<RawValue>);
 
 impl PluginSettings {
-    /// The object, as text.
+    /// Returns the object as text.
     #[must_use]
     pub fn text(&self) -> &str {
         self.0.get()
     }
 
-    /// Returns whether it has no fields.
+    /// Returns whether the object has no fields.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.text()
@@ -27,7 +29,7 @@ impl PluginSettings {
     }
 }
 
-/// The same text. The API server writes the same object in the same way.
+/// Compares the texts, which is enough because the API server serialises equal objects to equal texts.
 impl PartialEq for PluginSettings {
     fn eq(&self, other: &Self) -> bool {
         self.text() == other.text()
@@ -67,7 +69,7 @@ mod tests {
         r#"{"generation": 1, "digest": "d", "settings": {"b": 1.50, "a": "\u003c"}}"#,
         Some(r#"{"b": 1.50, "a": "\u003c"}"#)
     )]
-    fn they_stay_as_they_are_written(
+    fn settings_are_stored_unchanged(
         #[case] text: &str,
         #[case] expected: Option<&str>,
     ) -> serde_json::Result<()> {
@@ -80,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn they_are_an_object() -> serde_json::Result<()> {
+    fn accepts_objects_only() -> serde_json::Result<()> {
         assert!(serde_json::from_value::<PluginSettings>(json!([])).is_err());
         assert!(serde_json::from_str::<PluginSettings>("{ }")?.is_empty());
         assert!(!serde_json::from_value::<PluginSettings>(json!({"a": {}}))?.is_empty());

@@ -1,4 +1,4 @@
-//! DaskWorkerGroup: workers of one kind that belong to a cluster.
+//! The DaskWorkerGroup resource: workers of one kind that belong to a cluster.
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{CustomResource, KubeSchema};
@@ -17,7 +17,7 @@ use crate::{Condition, EmbeddedMetadata, PodSpec};
     kind = "DaskWorkerGroup",
     plural = "daskworkergroups",
     shortname = "daskworkers",
-    doc = "Workers of one kind that belong to a DaskCluster. It goes away with its cluster.",
+    doc = "Workers of one kind that belong to a DaskCluster. The group is deleted with its cluster.",
     namespaced,
     status = "DaskWorkerGroupStatus",
     derive = "PartialEq",
@@ -41,7 +41,7 @@ use crate::{Condition, EmbeddedMetadata, PodSpec};
     printcolumn(
         name = "Cluster",
         type_ = "string",
-        description = "The DaskCluster that it belongs to",
+        description = "The DaskCluster that the group belongs to",
         json_path = ".spec.cluster"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
@@ -55,14 +55,14 @@ use crate::{Condition, EmbeddedMetadata, PodSpec};
     printcolumn(
         name = "Scale Down Blocked",
         type_ = "string",
-        description = "Whether workers are held back because they may hold data",
+        description = "True if surplus workers are not removed because they may hold data",
         json_path = r#".status.conditions[?(@.type=="ScaleDownBlocked")].status"#,
         priority = 1
     ),
     validation = crate::crds::group_name_rule()
 )]
 pub struct DaskWorkerGroupSpec {
-    /// Name of the DaskCluster, in the same namespace, that the workers join. It can't be changed.
+    /// Name of the DaskCluster, in the same namespace, that the workers join. The field can't be changed.
     #[schemars(length(min = 1))]
     #[x_kube(validation = crate::crds::immutable_rule("make another DaskWorkerGroup for the other cluster"))]
     pub cluster: String,
@@ -74,29 +74,29 @@ pub struct DaskWorkerGroupSpec {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Worker {
-    /// Desired number of workers; 1 by default.
+    /// Desired number of workers. Defaults to 1.
     #[serde(default = "one")]
     #[schemars(range(min = 0))]
     pub replicas: i32,
-    /// Labels and annotations for the workers, over those of the resource that this stands in.
+    /// Labels and annotations for the workers, over those of the resource itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<EmbeddedMetadata>,
     /// The pod of a worker, a Kubernetes PodSpec: see `kubectl explain pod.spec`. Each container gets
-    /// `DASK_WORKER_NAME` and `DASK_SCHEDULER_ADDRESS` where it doesn't set them; workers must be started
+    /// `DASK_WORKER_NAME` and `DASK_SCHEDULER_ADDRESS` unless it sets the variables itself; workers must be started
     /// with `--name $(DASK_WORKER_NAME)`.
     pub spec: PodSpec,
-    /// How workers that are too many leave. `drain` (the default): the scheduler moves their results to other workers
-    /// first; no worker leaves while the scheduler can't be asked, or while no other worker can take its results. `unsafe`:
-    /// they leave all the same, and results that they hold are lost.
+    /// Removal of surplus workers. `drain` (the default): the scheduler first moves their results to other workers; no worker
+    /// is removed while the scheduler does not answer, or while no other worker can take its results. `unsafe`: the workers are
+    /// removed all the same, and the results that they hold are lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_down: Option<ScaleDown>,
-    /// Seconds that other workers have to take the results of a worker that leaves; then its pod is deleted all the same,
-    /// unless it leaves only because its pod's spec has changed. The default is 300.
+    /// Number of seconds that other workers have to take the results of a worker that is drained. Then its pod is deleted all
+    /// the same, unless the worker is only replaced because its pod's spec has changed. Defaults to 300.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub drain_timeout_seconds: Option<i64>,
-    /// How workers are replaced when their pod's spec has changed. By default one at a time, each after its results have been
-    /// moved to other workers.
+    /// Replacement of workers when their pod's spec has changed. By default, the workers are replaced one at a time, each
+    /// after its results have been moved to other workers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_strategy: Option<UpdateStrategy>,
 }
@@ -105,45 +105,48 @@ fn one() -> i32 {
     1
 }
 
-/// How workers that are too many leave.
+/// Removal of surplus workers. `drain` (the default): the scheduler first moves their results to other workers; no worker
+/// is removed while the scheduler does not answer, or while no other worker can take its results. `unsafe`: the workers are
+/// removed all the same, and the results that they hold are lost.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ScaleDown {
-    /// What they hold is moved to others first.
+    /// The results of the workers are moved to other workers first.
     Drain,
-    /// At once, where the scheduler can't be asked.
+    /// The workers are removed even if the scheduler does not answer or no other worker can take their results.
     Unsafe,
 }
 
-/// How workers are replaced when their pod's spec has changed.
+/// Replacement of workers when their pod's spec has changed.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateStrategy {
-    /// `RollingUpdate` (the default): a few at a time, each drained first. `OnDelete`: only when somebody deletes a
-    /// worker's pod.
+    /// `RollingUpdate` (the default): a few workers at a time are drained and replaced. `OnDelete`: a worker is replaced when a
+    /// user deletes its pod.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub type_: Option<UpdateType>,
-    /// How many workers, or what part of them (`25%`, rounded down), may be missing meanwhile. 1 where neither this nor
-    /// `maxSurge` says otherwise.
+    /// Number of workers, or part of them (`25%`, rounded down), that may be missing during the update. Defaults to 1 if
+    /// `maxSurge` is 0, otherwise to 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_unavailable: Option<IntOrString>,
-    /// How many workers, or what part of them (`25%`, rounded up), may be there beyond the wanted number meanwhile. 0
-    /// by default. A worker that can't hand on its results to anybody is replaced before it is gone all the
-    /// same.
+    /// Number of workers, or part of them (`25%`, rounded up), that may exist beyond the desired number during the update.
+    /// Defaults to 0. Even then, the replacement of a worker whose results no other worker can take is created before the
+    /// worker is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_surge: Option<IntOrString>,
 }
 
-/// When workers are replaced.
+/// `RollingUpdate` (the default): a few workers at a time are drained and replaced. `OnDelete`: a worker is replaced when a
+/// user deletes its pod.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum UpdateType {
-    /// A few at a time.
+    /// A few workers at a time are drained and replaced.
     RollingUpdate,
-    /// When somebody deletes them.
+    /// A worker is replaced when a user deletes its pod.
     OnDelete,
 }
 
-/// What the operator sees of a DaskWorkerGroup. Logic that is swapped in may add fields.
+/// Observed state of a DaskWorkerGroup. Logic plugins may add fields.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DaskWorkerGroupStatus {
@@ -156,14 +159,14 @@ pub struct DaskWorkerGroupStatus {
     /// Label selector of the workers, as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
-    /// The `metadata.generation` that this status is about.
+    /// The `metadata.generation` that this status is based on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// What holds of the group, by type.
+    /// Conditions of the group, by type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// What else the logic reports.
+    /// Other fields that the logic reports.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }

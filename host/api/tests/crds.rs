@@ -1,4 +1,4 @@
-//! The CRDs as a whole: structure, sizes, descriptions, and that `crds/` is up to date.
+//! Tests of the CRDs as a whole: structure, sizes, descriptions, and the files in `crds/`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::path::Path;
@@ -11,7 +11,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use rstest::rstest;
 use serde_json::{Value, json};
 
-/// Making them takes a while.
+/// The CRDs, which are generated once because that is slow.
 static CRDS: LazyLock<Vec<CustomResourceDefinition>> = LazyLock::new(dask_operator_api::crds);
 
 fn crd(kind: &str) -> &CustomResourceDefinition {
@@ -28,7 +28,7 @@ fn schema(crd: &CustomResourceDefinition) -> JSONSchemaProps {
         .unwrap()
 }
 
-/// The schema at a path of property names.
+/// Returns the schema at a path of property names.
 fn at(kind: &str, path: &str) -> JSONSchemaProps {
     path.split('.').fold(schema(crd(kind)), |schema, name| {
         schema
@@ -40,7 +40,7 @@ fn at(kind: &str, path: &str) -> JSONSchemaProps {
     })
 }
 
-/// Calls `check` with each schema and where it is. `below` says whether to go on below it.
+/// Calls `check` with the path and the content of each schema. `check` returns whether to descend into the schema.
 fn walk(schema: &JSONSchemaProps, path: &str, check: &mut impl FnMut(&str, &JSONSchemaProps) -> bool) {
     if !check(path, schema) {
         return;
@@ -64,7 +64,7 @@ fn checked_in_files_are_up_to_date() {
         let text = std::fs::read_to_string(folder.join(&file.name)).unwrap_or_default();
         assert!(
             text == file.text,
-            "crds/{} is not what the types say; run `make generate`",
+            "crds/{} differs from the types; run `make generate`",
             file.name
         );
     }
@@ -81,7 +81,7 @@ fn checked_in_files_are_up_to_date() {
 }
 
 #[test]
-fn kubectl_apply_can_store_them_in_its_annotation() {
+fn crds_fit_into_the_annotation_of_kubectl_apply() {
     for crd in CRDS.iter() {
         let size = serde_json::to_vec(crd).unwrap().len();
         assert!(
@@ -97,7 +97,7 @@ fn kubectl_apply_can_store_them_in_its_annotation() {
 #[case("DaskWorkerGroup", "daskworkergroups", "daskworkergroup", &["daskworkers"])]
 #[case("DaskJob", "daskjobs", "daskjob", &["djb"])]
 #[case("DaskAutoscaler", "daskautoscalers", "daskautoscaler", &[])]
-fn names_are_those_of_dask_kubernetes(
+fn names_match_dask_kubernetes(
     #[case] kind: &str,
     #[case] plural: &str,
     #[case] singular: &str,
@@ -117,7 +117,7 @@ fn names_are_those_of_dask_kubernetes(
 }
 
 #[test]
-fn all_but_one_are_in_namespaces() {
+fn all_kinds_but_cluster_dask_plugin_are_namespaced() {
     for crd in CRDS.iter() {
         let expected = if crd.spec.names.kind == "ClusterDaskPlugin" {
             "Cluster"
@@ -135,7 +135,7 @@ fn all_but_one_are_in_namespaces() {
 #[case("DaskWorkerGroup", &["Workers", "Ready", "Cluster", "Age"], &["Existing", "Scale Down Blocked"])]
 #[case("DaskJob", &["Status", "Number Of Workers", "Age"], &["Started", "Ended", "Runner"])]
 #[case("DaskAutoscaler", &["Cluster", "Minimum", "Maximum", "Current", "Desired", "Age"], &["Group", "Last Scaled"])]
-fn columns_tell_the_state(#[case] kind: &str, #[case] always: &[&str], #[case] wide: &[&str]) {
+fn printer_columns(#[case] kind: &str, #[case] always: &[&str], #[case] wide: &[&str]) {
     let columns = crd(kind).spec.versions[0]
         .additional_printer_columns
         .clone()
@@ -197,7 +197,7 @@ fn defaults(#[case] kind: &str, #[case] path: &str, #[case] value: Value) {
 #[case("DaskAutoscaler", "spec", &["cluster", "maximum"])]
 #[case("DaskPlugin", "spec", &["source"])]
 #[case("ClusterDaskPlugin", "spec.source.configMap", &["key", "name"])]
-fn what_must_be_given(#[case] kind: &str, #[case] path: &str, #[case] names: &[&str]) {
+fn required_fields(#[case] kind: &str, #[case] path: &str, #[case] names: &[&str]) {
     let schema = if path.is_empty() {
         schema(crd(kind))
     } else {
@@ -210,7 +210,7 @@ fn what_must_be_given(#[case] kind: &str, #[case] path: &str, #[case] names: &[&
 #[case("DaskCluster", &["spec.scheduler.metadata", "spec.worker.metadata"])]
 #[case("DaskWorkerGroup", &["spec.worker.metadata"])]
 #[case("DaskJob", &["spec.job.metadata", "spec.cluster.metadata", "spec.cluster.spec.worker.metadata"])]
-fn metadata_reaches_children(#[case] kind: &str, #[case] paths: &[&str]) {
+fn embedded_metadata_has_labels_and_annotations(#[case] kind: &str, #[case] paths: &[&str]) {
     for path in paths {
         let metadata = at(kind, path).properties.unwrap();
         assert_eq!(
@@ -221,7 +221,7 @@ fn metadata_reaches_children(#[case] kind: &str, #[case] paths: &[&str]) {
     }
 }
 
-/// What the API server demands of a schema: a type everywhere, no references, no unions, no nulls.
+/// The API server requires a type everywhere, and refuses references, unions and nulls.
 #[test]
 fn schemas_are_structural() {
     for crd in CRDS.iter() {
@@ -249,9 +249,10 @@ fn schemas_are_structural() {
     }
 }
 
-/// Our own fields are described, those of Kubernetes are not, and only those are open, and the status that logic writes.
+/// Fields of this project have descriptions. Only the specs of Kubernetes and the status that logic writes preserve unknown
+/// fields.
 #[test]
-fn our_fields_are_described_and_checked() {
+fn own_fields_have_descriptions_and_reject_unknown_fields() {
     for crd in CRDS.iter() {
         walk(&schema(crd), &crd.spec.names.kind, &mut |path, schema| {
             let whole_map = path.ends_with("{}") || path.ends_with("[]");
@@ -259,7 +260,7 @@ fn our_fields_are_described_and_checked() {
                 schema.description.is_some() || whole_map,
                 "{path}: no description"
             );
-            // What Kubernetes selects by, and what plugins describe themselves.
+            // Kubernetes defines selectors, and plugins define their settings.
             let leaf = path.rsplit('.').next().unwrap_or_default();
             if matches!(leaf, "selector" | "namespaceSelector" | "settings") {
                 return false;
@@ -274,19 +275,19 @@ fn our_fields_are_described_and_checked() {
             assert_eq!(
                 open,
                 !ours || (path == format!("{}.status", crd.spec.names.kind) && !path.contains("Plugin")),
-                "{path}: fields that nobody knows"
+                "{path}: unknown fields"
             );
             ours
         });
     }
 }
 
-/// Each Dask resource is compared with them.
+/// Each Dask resource is compared with all labels of a selector.
 #[rstest]
 #[case("DaskPlugin", "spec.selector")]
 #[case("ClusterDaskPlugin", "spec.selector")]
 #[case("ClusterDaskPlugin", "spec.namespaceSelector")]
-fn selectors_name_few_labels(#[case] kind: &str, #[case] path: &str) {
+fn selectors_have_a_limited_number_of_labels(#[case] kind: &str, #[case] path: &str) {
     let mut bounds = Vec::new();
     walk(&at(kind, path), "", &mut |_, schema| {
         bounds.extend(schema.max_items.or(schema.max_properties));
@@ -295,9 +296,9 @@ fn selectors_name_few_labels(#[case] kind: &str, #[case] path: &str) {
     assert_eq!(bounds, [50; 3]);
 }
 
-/// Lines of the source are no lines for `kubectl explain`.
+/// `kubectl explain` would show the line breaks of the source.
 #[test]
-fn a_paragraph_is_a_line() {
+fn paragraphs_of_descriptions_are_single_lines() {
     for crd in CRDS.iter() {
         walk(&schema(crd), &crd.spec.names.kind, &mut |path, schema| {
             let text = schema.description.as_deref().unwrap_or_default();

@@ -1,16 +1,16 @@
-//! Where the component of a plugin comes from.
+//! Sources of a plugin's component.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where a component comes from.
+/// Source of the component.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginSource {
     /// An image in an OCI registry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oci: Option<OciSource>,
-    /// A file that the operator sees.
+    /// A file in the operator's file system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileSource>,
     /// A key of a ConfigMap's `binaryData`.
@@ -22,16 +22,15 @@ pub struct PluginSource {
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OciSource {
-    /// Its name, `registry.example.com/team/policy:1.0.0`, or with the digest of its manifest, `…@sha256:…`.
+    /// Name of the image, such as `registry.example.com/team/policy:1.0.0`, or with the digest of its manifest, `…@sha256:…`.
     #[schemars(length(min = 1, max = 512))]
     pub image: String,
-    /// Secrets of the type `kubernetes.io/dockerconfigjson` with credentials for the registry. The first that has some
-    /// counts.
+    /// Secrets of the type `kubernetes.io/dockerconfigjson` with credentials for the registry. The first that has
+    /// credentials for it is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
     pub pull_secrets: Option<Vec<SecretName>>,
-    /// Speak to the registry without TLS. Only together with a digest, because anybody in between could change what
-    /// comes.
+    /// True to connect to the registry without TLS. Requires a digest, because the component could be changed on its way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub insecure: Option<bool>,
 }
@@ -40,20 +39,21 @@ pub struct OciSource {
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretName {
-    /// Its `metadata.name`.
+    /// The Secret's `metadata.name`.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Its namespace: wanted in a ClusterDaskPlugin; in a DaskPlugin it is that one's own.
+    /// The Secret's namespace. Required in a ClusterDaskPlugin. A DaskPlugin can only use its own namespace, and the field
+    /// must be left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
 }
 
-/// A file that the operator sees.
+/// A file in the operator's file system.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FileSource {
-    /// Its path, below a folder that the operator's `--plugin-folder` names.
+    /// Path of the file, below a folder that the operator's `--plugin-folder` names.
     #[schemars(length(min = 1, max = 4096))]
     pub path: String,
 }
@@ -65,11 +65,12 @@ pub struct ConfigMapSource {
     /// The ConfigMap's `metadata.name`.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Its namespace: wanted in a ClusterDaskPlugin; in a DaskPlugin it is that one's own.
+    /// The ConfigMap's namespace. Required in a ClusterDaskPlugin. A DaskPlugin can only use its own namespace, and the field
+    /// must be left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
-    /// The key below `binaryData` that holds the component.
+    /// The key in `binaryData` that holds the component.
     #[schemars(length(min = 1, max = 253))]
     pub key: String,
 }
