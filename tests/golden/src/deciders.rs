@@ -1,4 +1,4 @@
-//! Who decides: the components, or the same code natively.
+//! The default logic that the tests run: WebAssembly components, or the same code natively.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub struct Logics {
 }
 
 impl Logics {
-    /// As native code.
+    /// Returns the logic as native code.
     #[must_use]
     pub fn native() -> Self {
         Self {
@@ -36,11 +36,11 @@ impl Logics {
         }
     }
 
-    /// As the components that come with the operator.
+    /// Loads the logic as the default components of the operator.
     ///
     /// # Errors
     ///
-    /// When one can't be loaded.
+    /// Returns an error if a component cannot be loaded.
     pub fn components() -> Result<Self, Failure> {
         let engine = Engine::new(EngineConfig::default())?;
         let load = |kind: DaskKind, bytes: &[u8]| -> Result<Box<dyn Logic>, Failure> {
@@ -58,7 +58,7 @@ impl Logics {
         })
     }
 
-    /// The logic of a kind.
+    /// Returns the logic of a kind.
     #[must_use]
     pub fn of(&self, kind: DaskKind) -> &dyn Logic {
         match kind {
@@ -70,14 +70,14 @@ impl Logics {
     }
 }
 
-/// Logic with settings, by the name of the interface.
+/// Logic with settings, which are stored by the name of the interface.
 pub struct WithSettings<'a> {
     logics: &'a Logics,
     settings: BTreeMap<String, String>,
 }
 
 impl<'a> WithSettings<'a> {
-    /// Settings as in a settings file: an object for each interface that has any.
+    /// Combines logic with settings from a settings file, which has an object for each interface with settings.
     #[must_use]
     pub fn new(logics: &'a Logics, settings: &BTreeMap<String, Value>) -> Self {
         let settings = settings

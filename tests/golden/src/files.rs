@@ -1,21 +1,21 @@
-//! Golden files: found, compared, recorded.
+//! Access to golden files: finds, compares and records them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use similar::TextDiff;
 
-/// A folder of this crate.
+/// Returns the path of a folder of this crate.
 #[must_use]
 pub fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// The inputs in a folder, in the order of their names.
+/// Returns the inputs in a folder in the order of their names, without settings files.
 ///
 /// # Errors
 ///
-/// When the folder can't be read.
+/// Returns an error if the folder cannot be read.
 pub fn inputs(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let paths = entries.flatten().map(|entry| entry.path());
@@ -26,8 +26,8 @@ pub fn inputs(folder: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(inputs)
 }
 
-/// What is different between a golden file and what came out; nothing where they are the same, or where
-/// `UPDATE_GOLDEN` asks to record.
+/// Compares a golden file with the actual text and returns their differences, or `None` if there are none. If `UPDATE_GOLDEN`
+/// is set, the text is written to the file instead, and only an error of that is returned.
 #[must_use]
 pub fn compare(golden: &Path, actual: &str) -> Option<String> {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -39,15 +39,15 @@ pub fn compare(golden: &Path, actual: &str) -> Option<String> {
     let name = golden.display().to_string();
     (expected != actual).then(|| {
         let diff = TextDiff::from_lines(expected.as_str(), actual);
-        diff.unified_diff().header(&name, "what came out").to_string()
+        diff.unified_diff().header(&name, "actual").to_string()
     })
 }
 
-/// Golden files that no input has any more.
+/// Returns the golden files without an input.
 ///
 /// # Errors
 ///
-/// When a folder can't be read.
+/// Returns an error if a folder cannot be read.
 pub fn orphans(inputs_folder: &Path, golden_folder: &Path) -> Result<Vec<PathBuf>, String> {
     let stem = |path: &PathBuf| path.file_stem().map(|stem| stem.to_owned());
     let stems: Vec<_> = inputs(inputs_folder)?.iter().map(stem).collect();

@@ -1,11 +1,11 @@
-//! Recorded children of manifests, compared natively and through WebAssembly.
+//! Golden files of rendered manifests and plans, compared with the native code and the WebAssembly components.
 //!
-//! * `manifests/`: what people write; `rendered/`: what the operator makes of it on a cluster where nothing of it
-//!   exists yet. A file `<name>.settings.yaml` beside a manifest has settings of the components.
-//! * `observations/`: what exists, in whatever state; `plans/`: what shall be.
+//! * `manifests/` has manifests as users write them. `rendered/` has the objects that the operator creates for them on a
+//!   cluster where none of them exists yet. A file `<name>.settings.yaml` next to a manifest has settings of the components.
+//! * `observations/` has existing objects in various states. `plans/` has the plans for them.
 //!
-//! `cargo test -p dask-operator-golden-tests` compares; with `UPDATE_GOLDEN=1` it records. Look at each line that
-//! changes: these files are the operator's behaviour.
+//! `cargo test -p dask-operator-golden-tests` compares the files; `UPDATE_GOLDEN=1` records them. Review each changed line,
+//! because these files define the operator's behaviour.
 
 pub mod deciders;
 pub mod files;

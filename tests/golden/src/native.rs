@@ -1,4 +1,4 @@
-//! The default logic as native code, behind the same trait as components.
+//! The default logic as native code, with the same trait as components.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,11 +9,11 @@ use dask_operator_runtime::contract::{Answer, Error, Finding, Observation, Plan,
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Logic of interface `I` by plugin `P`.
+/// Native logic of interface `I`, implemented by plugin `P`.
 pub struct Native<I, P>(PhantomData<fn() -> (I, P)>);
 
 impl<I, P> Native<I, P> {
-    /// The logic.
+    /// Returns the logic.
     #[must_use]
     pub fn new() -> Self {
         Self(PhantomData)
@@ -32,11 +32,16 @@ impl<I, P> fmt::Debug for Native<I, P> {
     }
 }
 
-/// From the types of one side of the contract to those of the other: they serialise alike.
+/// Converts between the types of the two sides of the contract, host and guest, which serialise to the same JSON.
+///
+/// # Errors
+///
+/// Returns an error if the types of the two sides differ.
 pub fn across<T: DeserializeOwned>(value: &impl Serialize) -> Result<T, Failure> {
     Ok(serde_json::from_value(serde_json::to_value(value)?)?)
 }
 
+/// Converts the answer of a guest function to the host's types.
 fn answer<T, U: DeserializeOwned>(answer: Result<T, guest::Error>) -> Result<Answer<U>, Failure>
 where
     T: Serialize,

@@ -1,4 +1,4 @@
-//! Observations as files, and plans as text for people.
+//! Observations that are read from files, and plans as readable text.
 
 use std::collections::BTreeMap;
 
@@ -16,35 +16,36 @@ use serde_json::{Map, Value, json};
 
 use crate::native::across;
 
-/// An observation, as a file has it. Objects are written as in a manifest.
+/// An observation as a file contains it. Objects are written as in a manifest.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ObservationFile {
-    /// What the component is told about the resource; `kind` says which component.
+    /// The observed resource. Its `kind` selects the component.
     parent: Value,
-    /// Children that exist. Pods without labels get those that the operator gives them.
+    /// The existing children. Pods without labels get the labels that the operator sets.
     #[serde(default)]
     children: Vec<Value>,
-    /// Other objects.
+    /// Other objects that the interface provides, such as the cluster of a worker group.
     #[serde(default)]
     related: Vec<Value>,
-    /// What the Dask scheduler said.
+    /// State of the Dask scheduler. `None` if the scheduler was not queried.
     #[serde(default)]
     scheduler: Option<Scheduler>,
-    /// Seconds after 2026-01-01T00:00:00Z.
+    /// The current time in seconds after 2026-01-01T00:00:00Z.
     #[serde(default)]
     now: i64,
-    /// The component's settings.
+    /// Settings of the component.
     #[serde(default)]
     settings: Map<String, Value>,
 }
 
+/// State of the Dask scheduler.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Scheduler {
-    /// It does not answer, and why.
+    /// The reason why the scheduler does not answer. `None` if it answers.
     unreachable: Option<String>,
-    /// Since when it has answered each time; always, where it is left out.
+    /// Start of the time in which the scheduler answered every query. `None` stands for always.
     answers_since: Option<String>,
     #[serde(default)]
     workers: Vec<Worker>,
@@ -52,7 +53,7 @@ struct Scheduler {
     idle_since: Option<String>,
 }
 
-/// A worker that has registered: its name, or more about it.
+/// A registered worker: its name only, or all its properties.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Worker {
@@ -74,17 +75,17 @@ impl ObservationFile {
     ///
     /// # Errors
     ///
-    /// When it is no Dask resource.
+    /// Returns an error if the parent is not a Dask resource.
     pub fn kind(&self) -> Result<DaskKind, Failure> {
         let kind = self.parent["kind"].as_str().unwrap_or_default();
-        DaskKind::from_kind(kind).ok_or_else(|| format!("{kind:?} is no Dask resource").into())
+        DaskKind::from_kind(kind).ok_or_else(|| format!("{kind:?} is not a Dask resource").into())
     }
 
-    /// The observation for a component that declares these kinds.
+    /// Returns the observation for a component that declares these kinds of children.
     ///
     /// # Errors
     ///
-    /// When the two sides of the contract differ.
+    /// Returns an error if the types of the two sides of the contract differ.
     pub fn observation(self, declared: Vec<ResourceKind>) -> Result<Observation, Failure> {
         let mut scenario = Scenario::of_value(self.parent)
             .settings(&Value::Object(self.settings))
@@ -123,7 +124,8 @@ impl ObservationFile {
     }
 }
 
-/// The labels that the pods of a cluster or of a worker group have, unless their specs add some.
+/// Returns the labels that the operator sets on the pods of a cluster or a worker group, without those that specs add. `None`
+/// for other kinds.
 fn labels(parent: &Value, related: &[Value]) -> Option<BTreeMap<String, String>> {
     let name = parent["metadata"]["name"].as_str()?;
     let own = Metadata::embedded(parent.get("metadata"));
@@ -135,15 +137,15 @@ fn labels(parent: &Value, related: &[Value]) -> Option<BTreeMap<String, String>>
                 .iter()
                 .find(|object| object["metadata"]["name"] == cluster);
             let of_cluster = of_cluster.and_then(|object| object.get("metadata"));
-            let handed_down = Metadata::embedded(of_cluster).below(own);
-            handed_down.reserved(&metadata::worker_labels(cluster, name))
+            let inherited = Metadata::embedded(of_cluster).below(own);
+            inherited.reserved(&metadata::worker_labels(cluster, name))
         }
         _ => return None,
     };
     Some(metadata.without_sidecar().labels)
 }
 
-/// A pod with labels, where none are written.
+/// Adds the labels to a pod without labels. Returns other children unchanged.
 fn labelled(mut child: Value, labels: Option<&BTreeMap<String, String>>) -> Value {
     if child["kind"] == "Pod"
         && child["metadata"]["labels"].is_null()
@@ -193,11 +195,11 @@ impl Worker {
     }
 }
 
-/// What a component answered, as YAML: what is empty is left out.
+/// Returns a component's answer as YAML. Empty parts are left out.
 ///
 /// # Errors
 ///
-/// When an object in it can't be read.
+/// Returns an error if an object in the plan is not valid JSON.
 pub fn text(answer: &Answer<Plan>) -> Result<String, Failure> {
     let value = match answer {
         Ok(plan) => plan_value(plan)?,

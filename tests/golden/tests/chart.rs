@@ -1,18 +1,18 @@
-//! The chart knows the settings of the default components, so that helm refuses what these would refuse.
+//! Tests that the chart's schema has the settings of the default components, so that Helm refuses the same settings.
 
 use dask_operator_components::ALL;
 use dask_operator_golden_tests::files;
 use dask_operator_runtime::{Component, Engine, EngineConfig, Limits};
 use serde_json::{Map, Value, json};
 
-/// The chart's schema of values.
+/// Reads the chart's schema of values.
 fn schema() -> Value {
     let file = files::folder("../../charts/dask-kubernetes-operator/values.schema.json");
     serde_json::from_str(&std::fs::read_to_string(file).expect("a file")).expect("JSON")
 }
 
-/// What the chart says of the settings of a kind whose component is the default one.
-fn known(schema: &Value, kind: &str) -> Value {
+/// Returns the chart's schema of the settings of a kind with the default component.
+fn chart_settings(schema: &Value, kind: &str) -> Value {
     let conditions = schema["allOf"].as_array().expect("conditions");
     let condition = conditions
         .iter()
@@ -21,7 +21,7 @@ fn known(schema: &Value, kind: &str) -> Value {
     condition["else"]["properties"]["settings"]["properties"][kind].clone()
 }
 
-/// A component's schema of one value, without what is for people, as the chart has it.
+/// Reduces a component's schema of one value to the form that the chart uses, without descriptions.
 fn bare(schema: &Value, definitions: &Value) -> Value {
     let definition = schema["$ref"]
         .as_str()
@@ -34,9 +34,9 @@ fn bare(schema: &Value, definitions: &Value) -> Value {
         return json!({ "enum": choices });
     }
     let mut bare_schema = Map::new();
-    for word in ["type", "minimum"] {
-        if let Some(said) = schema.get(word) {
-            bare_schema.insert(word.to_owned(), said.clone());
+    for keyword in ["type", "minimum"] {
+        if let Some(value) = schema.get(keyword) {
+            bare_schema.insert(keyword.to_owned(), value.clone());
         }
     }
     if let Some(items) = schema.get("items") {
@@ -46,12 +46,13 @@ fn bare(schema: &Value, definitions: &Value) -> Value {
 }
 
 #[test]
-fn the_schema_of_values_has_the_settings_of_the_default_components() {
+fn values_schema_has_the_settings_of_the_default_components() {
     let schema = schema();
     let engine = Engine::new(EngineConfig::default()).expect("an engine");
     for embedded in ALL {
         let kind = embedded.name;
-        let component = Component::load(&engine, kind, embedded.bytes, Limits::default()).expect("it loads");
+        let component =
+            Component::load(&engine, kind, embedded.bytes, Limits::default()).expect("the component loads");
         let settings: Value =
             serde_json::from_str(&component.description().settings_schema).expect("a schema");
         let properties: Map<String, Value> = settings["properties"]
@@ -62,15 +63,15 @@ fn the_schema_of_values_has_the_settings_of_the_default_components() {
             .collect();
         let wanted = json!({"additionalProperties": false, "properties": properties});
         assert_eq!(
-            known(&schema, kind),
+            chart_settings(&schema, kind),
             wanted,
-            "values.schema.json: settings of {kind} are other ones, write\n{wanted:#}"
+            "values.schema.json: the settings of {kind} differ, write\n{wanted:#}"
         );
-        // The component's own check knows the same names.
+        // The component's own check accepts the same names.
         for name in properties.keys() {
             let findings = component
                 .validate_settings(&json!({ name: {"no": "setting is an object"} }).to_string())
-                .expect("it answers");
+                .expect("the call succeeds");
             assert!(
                 findings
                     .iter()

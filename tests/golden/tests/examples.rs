@@ -1,4 +1,4 @@
-//! The examples of plugins are what an author starts with: they build to components that the operator runs.
+//! Tests that the example plugins, which authors start from, build to components that the operator runs.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use dask_operator_runtime::contract::{
 use dask_operator_runtime::{Component, Engine, EngineConfig, Interface, Limits};
 use serde_json::{Value, json};
 
-/// An example as a component, built where all tests build components, so that the standard library is compiled once.
+/// Builds and loads an example. The target folder is shared with other tests, so that the standard library is compiled once.
 fn example(name: &str) -> Component {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("plugins");
     let build = Build::new(target)
@@ -29,7 +29,7 @@ fn example(name: &str) -> Component {
         built.imports
     );
     let engine = Engine::new(EngineConfig::default()).expect("an engine");
-    Component::load(&engine, name, &built.bytes, Limits::default()).expect("it loads")
+    Component::load(&engine, name, &built.bytes, Limits::default()).expect("the component loads")
 }
 
 fn admit(component: &Component, object: &Value, settings: &Value) -> AdmissionResponse {
@@ -47,11 +47,11 @@ fn admit(component: &Component, object: &Value, settings: &Value) -> AdmissionRe
     };
     component
         .admit(&request)
-        .expect("it answers")
-        .expect("it decides")
+        .expect("the call succeeds")
+        .expect("the policy decides")
 }
 
-/// What a policy complains about, and where.
+/// Returns the field and the message of a refusal's first finding. `None` if the policy does not refuse.
 fn refusal(response: AdmissionResponse) -> Option<(String, String)> {
     match response.verdict {
         Verdict::Refuse(findings) => findings
@@ -63,7 +63,7 @@ fn refusal(response: AdmissionResponse) -> Option<(String, String)> {
 }
 
 #[test]
-fn required_limits() {
+fn required_limits_refuses_containers_without_a_memory_limit() {
     let policy = example("required-limits");
     assert_eq!(policy.interfaces(), [Interface::Policy]);
     let with = |container: Value| json!({"spec": {"worker": {"spec": {"containers": [container]}}}});
@@ -85,7 +85,7 @@ fn cost_centre_has_two_interfaces() {
     let cluster = json!({"metadata": {"name": "c"}, "spec": {}}).to_string();
     let defaulted = component
         .default(Interface::Cluster, &cluster, &settings.to_string())
-        .expect("it answers");
+        .expect("the call succeeds");
     let defaulted: Value = serde_json::from_str(&defaulted.expect("defaulted")).expect("JSON");
     assert_eq!(
         defaulted["metadata"]["labels"]["example.com/cost-centre"],
@@ -93,7 +93,7 @@ fn cost_centre_has_two_interfaces() {
     );
     assert_eq!(
         defaulted["spec"]["worker"]["replicas"], 1,
-        "the default logic comes after"
+        "the default logic runs after it"
     );
     assert_eq!(refusal(admit(&component, &defaulted, &settings)), None);
     let wrong = json!({"metadata": {"labels": {"example.com/cost-centre": "x"}}});
@@ -104,7 +104,7 @@ fn cost_centre_has_two_interfaces() {
     );
     let findings = component
         .validate_settings(r#"{"knowns": []}"#)
-        .expect("it answers");
+        .expect("the call succeeds");
     assert!(
         findings[0].message.contains("did you mean `known`?"),
         "{}",

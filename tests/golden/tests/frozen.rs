@@ -1,4 +1,4 @@
-//! The check that keeps released versions of the contract as they are.
+//! Tests of the check that released versions of the contract are not changed.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use dask_operator_golden_tests::files;
 
-/// A checkout with a contract of version 1.0.0 that was released.
+/// Creates a checkout with a released version 1.0.0 of the contract.
 fn released(root: &Path) {
     let contract = "package dask:operator@1.0.0;\n\ninterface types {}\n";
     for file in ["wit/types.wit", "wit/frozen/1.0.0/types.wit"] {
@@ -47,7 +47,7 @@ fn git(root: &Path, arguments: &[&str]) {
     assert!(status.success(), "git {arguments:?}");
 }
 
-/// What the check complains about; empty where it is content.
+/// Runs the check and returns its complaints. Empty if it passes.
 fn check(root: &Path) -> String {
     let output = Command::new(files::folder("../../wit/check-frozen"))
         .arg(root)
@@ -59,12 +59,12 @@ fn check(root: &Path) -> String {
 }
 
 #[test]
-fn this_checkout() {
+fn this_checkout_passes() {
     assert_eq!(check(&files::folder("../..")), "");
 }
 
 #[test]
-fn what_was_released_stays() {
+fn rejects_changes_of_released_versions() {
     type Change = fn(&Path);
     let cases: [(&str, Change, &str); 5] = [
         ("nothing", |_| (), ""),
@@ -74,8 +74,8 @@ fn what_was_released_stays() {
             "frozen/1.0.0/types.wit was changed",
         ),
         (
-            "a frozen file goes",
-            |root| fs::remove_file(root.join("wit/frozen/1.0.0/types.wit")).expect("gone"),
+            "a frozen file is removed",
+            |root| fs::remove_file(root.join("wit/frozen/1.0.0/types.wit")).expect("the file is removed"),
             "types.wit is gone",
         ),
         (
@@ -89,18 +89,18 @@ fn what_was_released_stays() {
             "",
         ),
     ];
-    for (what, change, complaint) in cases {
+    for (description, change, complaint) in cases {
         let folder = tempfile::tempdir().expect("a folder");
         released(folder.path());
         change(folder.path());
         let before = check(folder.path());
         assert!(
             before.contains(complaint) && before.is_empty() == complaint.is_empty(),
-            "{what}: {before:?}"
+            "{description}: {before:?}"
         );
-        // It is no better once it is committed.
+        // The result is the same after a commit.
         write(folder.path(), "another", "");
         commit(folder.path());
-        assert_eq!(check(folder.path()), before, "{what}");
+        assert_eq!(check(folder.path()), before, "{description}");
     }
 }

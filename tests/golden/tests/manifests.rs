@@ -1,4 +1,4 @@
-//! What the operator makes of manifests, on a cluster where nothing of them exists yet.
+//! Tests of rendered manifests, on a cluster where none of the objects exists yet.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use dask_operator_render::render::{Rendered, render};
 use serde_json::Value;
 
 #[test]
-fn manifests() {
+fn rendered_manifests_match_the_golden_files() {
     let (folder, golden) = (files::folder("manifests"), files::folder("rendered"));
     let (native, components) = (
         Logics::native(),
@@ -33,13 +33,13 @@ fn manifests() {
     }
     assert!(
         failures.is_empty(),
-        "{}\nIs it meant? UPDATE_GOLDEN=1 records it.",
+        "{}\nIf the change is intended, record it with UPDATE_GOLDEN=1.",
         failures.join("\n")
     );
     assert_eq!(
         files::orphans(&folder, &golden),
         Ok(Vec::new()),
-        "no manifest has these"
+        "golden files without a manifest"
     );
     assert!(inputs.len() >= 35, "only {} manifests", inputs.len());
 }
@@ -47,7 +47,7 @@ fn manifests() {
 fn rendered(manifest: &Path, logics: &Logics) -> Rendered {
     let (documents, errors) = documents::read(manifest, &mut std::io::empty());
     assert!(errors.is_empty(), "{}: {errors:?}", manifest.display());
-    // Where the checkout lies is no part of what is recorded.
+    // The golden files must not depend on the path of the checkout.
     let documents = documents.into_iter().map(|mut document| {
         document.source.file = document.source.file.file_name().expect("a name").into();
         document
@@ -66,7 +66,7 @@ fn settings(manifest: &Path) -> BTreeMap<String, Value> {
         .unwrap_or_default()
 }
 
-/// Messages as comments, then the objects.
+/// Returns the messages as comments, followed by the objects.
 fn text(rendered: &Rendered) -> String {
     let messages: String = rendered
         .messages

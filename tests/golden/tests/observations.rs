@@ -1,11 +1,11 @@
-//! What the components plan where something exists already, in whatever state.
+//! Tests of plans for observations with existing objects in various states.
 
 use dask_operator_golden_tests::deciders::Logics;
 use dask_operator_golden_tests::files;
 use dask_operator_golden_tests::observations::{ObservationFile, text};
 
 #[test]
-fn observations() {
+fn plans_match_the_golden_files() {
     let (folder, golden) = (files::folder("observations"), files::folder("plans"));
     let (native, components) = (
         Logics::native(),
@@ -31,12 +31,12 @@ fn observations() {
     }
     assert!(
         failures.is_empty(),
-        "{}\nIs it meant? UPDATE_GOLDEN=1 records it.",
+        "{}\nIf the change is intended, record it with UPDATE_GOLDEN=1.",
         failures.join("\n")
     );
     assert_eq!(
         files::orphans(&folder, &golden),
         Ok(Vec::new()),
-        "no observation has these"
+        "golden files without an observation"
     );
 }

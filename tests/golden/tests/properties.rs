@@ -1,4 +1,4 @@
-//! What holds for every resource and whatever exists.
+//! Properties of defaulting and plans that hold for every resource in every state.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ use dask_operator_worker_group::DefaultWorkerGroup;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// All resources of the golden manifests.
+/// Returns all resources of the golden manifests.
 fn resources() -> Vec<Value> {
     let (documents, errors) = documents::read(&files::folder("manifests"), &mut std::io::empty());
     assert!(errors.is_empty(), "{errors:?}");
@@ -25,6 +25,7 @@ fn resources() -> Vec<Value> {
         .collect()
 }
 
+/// Returns the object with defaults, and asserts that a second call changes nothing.
 fn defaulted<I, P: Logic<I>>(object: &Value) -> Value {
     let once = export::default::<I, P>(&object.to_string(), "{}").expect("defaulted");
     let twice = export::default::<I, P>(&once, "{}").expect("defaulted");
@@ -32,36 +33,33 @@ fn defaulted<I, P: Logic<I>>(object: &Value) -> Value {
     serde_json::from_str(&once).expect("JSON")
 }
 
-/// No two children with one key.
-fn distinct(plan: &Plan) {
+/// Asserts that no two children have the same key.
+fn assert_distinct(plan: &Plan) {
     let mut keys = HashSet::new();
     for child in &plan.children {
         assert!(
             keys.insert((&child.key.kind, &child.key.name)),
-            "{:?} is there twice",
+            "{:?} occurs twice",
             child.key
         );
     }
 }
 
-/// Plans until nothing new comes, and checks that nothing more comes then.
-fn settles<I, P: Logic<I>>(mut scenario: Scenario) {
+/// Asserts that plans settle: after four rounds, no child is created and the next plan is the same.
+fn assert_settles<I, P: Logic<I>>(mut scenario: Scenario) {
     for _ in 0..4 {
         let Ok(plan) = scenario.plan::<I, P>() else { return };
-        distinct(&plan.0);
+        assert_distinct(&plan.0);
         scenario = scenario.with(&plan);
     }
-    let plan = scenario.plan::<I, P>().expect("it was planned before");
+    let plan = scenario.plan::<I, P>().expect("a plan as before");
     let created = plan
         .0
         .children
         .iter()
         .filter(|child| matches!(child.action, ChildAction::Create(_)));
     assert_eq!(created.count(), 0, "{:?}", plan.summary());
-    let again = scenario
-        .with(&plan)
-        .plan::<I, P>()
-        .expect("it was planned before");
+    let again = scenario.with(&plan).plan::<I, P>().expect("a plan as before");
     assert_eq!(plan.0.children, again.0.children);
     assert_eq!(plan.status(), again.status());
     assert_eq!(again.0.events, []);
@@ -72,17 +70,20 @@ fn defaulting_twice_changes_nothing_and_plans_settle() {
     for object in resources() {
         match object["kind"].as_str() {
             Some("DaskCluster") => {
-                settles::<Cluster, DefaultCluster>(Scenario::of_value(defaulted::<Cluster, DefaultCluster>(
-                    &object,
-                )))
+                assert_settles::<Cluster, DefaultCluster>(Scenario::of_value(defaulted::<
+                    Cluster,
+                    DefaultCluster,
+                >(&object)))
             }
             Some("DaskJob") => {
-                settles::<Job, DefaultJob>(Scenario::of_value(defaulted::<Job, DefaultJob>(&object)))
+                assert_settles::<Job, DefaultJob>(Scenario::of_value(defaulted::<Job, DefaultJob>(&object)))
             }
             Some("DaskWorkerGroup") => {
                 let group = defaulted::<WorkerGroup, DefaultWorkerGroup>(&object);
                 let name = group["spec"]["cluster"].as_str().unwrap_or_default().to_owned();
-                settles::<WorkerGroup, DefaultWorkerGroup>(Scenario::of_value(group).related(cluster(&name)));
+                assert_settles::<WorkerGroup, DefaultWorkerGroup>(
+                    Scenario::of_value(group).related(cluster(&name)),
+                );
             }
             _ => {}
         }
@@ -90,7 +91,7 @@ fn defaulting_twice_changes_nothing_and_plans_settle() {
 }
 
 #[test]
-fn documented_manifests_are_whole() {
+fn defaulting_documented_manifests_changes_nothing() {
     for object in resources() {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         match (object["kind"].as_str(), name) {
@@ -101,10 +102,10 @@ fn documented_manifests_are_whole() {
                 assert_eq!(defaulted::<WorkerGroup, DefaultWorkerGroup>(&object), object);
             }
             (Some("DaskJob"), "simple-job") => {
-                let mut whole = object.clone();
+                let mut expected = object.clone();
                 // The default of the custom resource definition.
-                whole["spec"]["job"]["spec"]["restartPolicy"] = json!("OnFailure");
-                assert_eq!(defaulted::<Job, DefaultJob>(&object), whole);
+                expected["spec"]["job"]["spec"]["restartPolicy"] = json!("OnFailure");
+                assert_eq!(defaulted::<Job, DefaultJob>(&object), expected);
             }
             _ => {}
         }
@@ -115,7 +116,7 @@ fn cluster(name: &str) -> Value {
     json!({"apiVersion": kinds::DASK, "kind": "DaskCluster", "metadata": {"name": name}, "spec": {}})
 }
 
-/// A worker that exists, in some state.
+/// State of an existing worker.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum State {
     New,
@@ -185,15 +186,15 @@ fn plan(replicas: usize, states: &[State], seed: u64, batch: u32) -> Outcome {
 
 proptest! {
     #[test]
-    fn groups(
+    fn group_plans_keep_their_invariants(
         replicas in 0..40_usize,
         states in prop::collection::vec(prop::sample::select(&STATES[..]), 0..30),
         seed in any::<u64>(),
         batch in 0..10_u32,
     ) {
         let outcome = plan(replicas, &states, seed, batch);
-        distinct(&outcome.0);
-        prop_assert_eq!(&plan(replicas, &states, seed, batch), &outcome, "the same again");
+        assert_distinct(&outcome.0);
+        prop_assert_eq!(&plan(replicas, &states, seed, batch), &outcome, "plans are deterministic");
 
         let kept: HashSet<&str> = outcome.0.children.iter()
             .filter(|child| child.action == ChildAction::Keep)
@@ -204,12 +205,12 @@ proptest! {
         let lost = count(&[State::Lost]);
         let counting = states.len() - lost - count(&[State::Terminating]);
 
-        // Never too many, and never more at once than wanted.
+        // Creates no more workers than desired, and no more at once than the batch size.
         prop_assert!(created == 0 || counting + lost + created <= replicas);
         let missing = replicas.saturating_sub(counting + lost);
         let expected = if batch == 0 { missing } else { missing.min(batch as usize) };
         prop_assert_eq!(created, expected);
-        // What may have worked is never taken, what is lost always goes.
+        // Keeps every worker that may hold results, and removes every lost worker.
         for (number, state) in states.iter().enumerate() {
             let is_kept = kept.contains(format!("g-worker-{number:010x}").as_str());
             match state {
@@ -218,7 +219,7 @@ proptest! {
                 State::New | State::Pulling => prop_assert!(is_kept || counting > replicas),
             }
         }
-        // As many go as can and not one more.
+        // Removes as many surplus workers as possible, and no more.
         let harmless = count(&[State::New, State::Pulling]);
         let gone = states.len() - lost - kept.len();
         prop_assert_eq!(gone, counting.saturating_sub(replicas).min(harmless));

@@ -1,11 +1,12 @@
-//! The default worker-group logic, which labels pods, and misbehaves where a group's annotation tells it to.
+//! A plugin for tests: the default worker-group logic, which labels new pods, and misbehaves if an annotation of the group
+//! requests it.
 
 use std::collections::BTreeMap;
 
 use dask_operator_plugin::prelude::*;
 use dask_operator_worker_group::{DefaultWorkerGroup, Settings};
 
-/// The annotation of a DaskWorkerGroup that says how to misbehave.
+/// Annotation of a DaskWorkerGroup with the requested misbehaviour.
 const BEHAVE: &str = "example.com/behave";
 
 /// The component.
@@ -15,7 +16,7 @@ pub struct Swapped;
 impl Plugin for Swapped {
     const NAME: &str = "swapped";
     const VERSION: &str = env!("CARGO_PKG_VERSION");
-    const SUMMARY: &str = "The default worker-group logic that misbehaves when it is told to.";
+    const SUMMARY: &str = "The default worker-group logic that misbehaves on request.";
     type Settings = NoSettings;
 }
 
@@ -29,8 +30,8 @@ impl Logic<WorkerGroup> for Swapped {
         let mut plan = <DefaultWorkerGroup as Logic<WorkerGroup>>::plan(observation, &Settings::default())?;
         match parent["metadata"]["annotations"][BEHAVE].as_str() {
             Some("trap") => panic!("told to"),
-            Some("loop") => forever(),
-            Some("memory") => hoard(),
+            Some("loop") => loop_forever(),
+            Some("memory") => exhaust_memory(),
             Some("large") => plan.status = "x".repeat(80 << 20),
             Some("invalid-json") => plan.status = "{".to_owned(),
             Some("give-up") => return Err(Error::Failed("told to".to_owned())),
@@ -39,9 +40,9 @@ impl Logic<WorkerGroup> for Swapped {
                 plan.children = vec![DesiredChild::create(kind.key("mine"), json!({}))];
             }
             Some("foreign-owner") => {
-                let nobody = "00000000-0000-0000-0000-000000000000";
+                let unknown_uid = "00000000-0000-0000-0000-000000000000";
                 plan.owner = plan.owner.map(|owner| Owner {
-                    uid: nobody.to_owned(),
+                    uid: unknown_uid.to_owned(),
                     ..owner
                 });
             }
@@ -51,7 +52,7 @@ impl Logic<WorkerGroup> for Swapped {
     }
 }
 
-/// Marks new pods, so that a test sees who made them.
+/// Labels new pods, so that tests can tell that this plugin planned them.
 fn label(plan: &mut Plan) {
     for child in &mut plan.children {
         if let ChildAction::Create(object) = &mut child.action
@@ -63,18 +64,20 @@ fn label(plan: &mut Plan) {
     }
 }
 
-fn forever() -> ! {
+/// Loops until the call exceeds its time limit.
+fn loop_forever() -> ! {
     let mut number = 0_u64;
     loop {
         number = std::hint::black_box(number.wrapping_add(1));
     }
 }
 
-fn hoard() -> ! {
-    let mut hoard = BTreeMap::new();
+/// Allocates memory until the call exceeds its memory limit.
+fn exhaust_memory() -> ! {
+    let mut chunks = BTreeMap::new();
     loop {
-        hoard.insert(hoard.len(), vec![1_u8; 1 << 20]);
-        std::hint::black_box(&hoard);
+        chunks.insert(chunks.len(), vec![1_u8; 1 << 20]);
+        std::hint::black_box(&chunks);
     }
 }
 

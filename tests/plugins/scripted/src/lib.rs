@@ -1,14 +1,14 @@
-//! A policy that does what its settings say.
+//! A policy for tests, whose behaviour is set by its settings.
 
 use std::collections::BTreeMap;
 
 use dask_operator_plugin::prelude::*;
 use dask_operator_plugin::{schemars, serde};
 
-/// The label that the word of each policy is written behind.
+/// Label to which each policy appends its word, separated by dots.
 const TRACE: &str = "example.com/trace";
 
-/// What to do.
+/// Behaviour of the policy.
 #[derive(Debug, Clone, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(
     crate = "dask_operator_plugin::serde",
@@ -18,19 +18,19 @@ const TRACE: &str = "example.com/trace";
 )]
 #[schemars(crate = "dask_operator_plugin::schemars")]
 pub struct Settings {
-    /// Labels that new pods get.
+    /// Labels to set on pods.
     pub stamp: BTreeMap<String, String>,
-    /// Labels that new pods lose.
+    /// Labels to remove from pods.
     pub remove: Vec<String>,
-    /// A word that is written behind those of the policies before.
+    /// Word to append to those of the policies that were called before.
     pub word: String,
-    /// A sentence with which every plan is refused.
+    /// Message with which every plan is refused. Empty to refuse none.
     pub refuse: String,
-    /// Refuse more workers than these.
+    /// Maximum number of workers that is admitted.
     pub most_workers: Option<u64>,
-    /// Stop in every call that is not about a resource called `sample`.
+    /// True to trap when a plan is reviewed, unless the resource is named `sample`.
     pub trap: bool,
-    /// Stop in every call about a resource whose name begins so.
+    /// Prefix of the names of resources for which plan reviews trap. Empty for none.
     pub trap_on: String,
 }
 
@@ -41,7 +41,7 @@ pub struct Scripted;
 impl Plugin for Scripted {
     const NAME: &str = "scripted";
     const VERSION: &str = env!("CARGO_PKG_VERSION");
-    const SUMMARY: &str = "Does what its settings say.";
+    const SUMMARY: &str = "Behaves as its settings request.";
     type Settings = Settings;
 
     fn check_settings(settings: &Settings) -> Vec<Finding> {
@@ -57,10 +57,10 @@ impl Policy for Scripted {
     fn admit(request: &AdmissionRequest, settings: &Settings) -> Result<AdmissionResponse, String> {
         let object = request.object_json()?;
         let workers = object["spec"]["worker"]["replicas"].as_u64().unwrap_or_default();
-        let most = settings.most_workers.filter(|most| workers > *most);
+        let exceeded = settings.most_workers.filter(|most| workers > *most);
         let finding = |most: u64| Finding::error("spec.worker.replicas", format!("write {most} or less"));
         Ok(AdmissionResponse::of_findings(
-            most.map(finding).into_iter().collect(),
+            exceeded.map(finding).into_iter().collect(),
         ))
     }
 
@@ -69,7 +69,7 @@ impl Policy for Scripted {
         let name = parent["metadata"]["name"].as_str().unwrap_or_default();
         let trap_on = settings.trap_on.as_str();
         if (settings.trap && name != "sample") || (!trap_on.is_empty() && name.starts_with(trap_on)) {
-            panic!("told to");
+            panic!("requested by the settings");
         }
         if !settings.refuse.is_empty() {
             return Ok(Review::Refuse(vec![Finding::error("", settings.refuse.clone())]));
@@ -77,7 +77,7 @@ impl Policy for Scripted {
         let mut changed = Vec::new();
         for child in request.children.iter().filter(|child| child.key.kind == "Pod") {
             if let Some(mut pod) = child.action.object_json()? {
-                script(&mut pod["metadata"]["labels"], settings);
+                change_labels(&mut pod["metadata"]["labels"], settings);
                 changed.push(DesiredChild {
                     key: child.key.clone(),
                     action: child.action.with(&pod),
@@ -88,7 +88,8 @@ impl Policy for Scripted {
     }
 }
 
-fn script(labels: &mut Value, settings: &Settings) {
+/// Changes the labels as the settings request.
+fn change_labels(labels: &mut Value, settings: &Settings) {
     for (name, value) in &settings.stamp {
         labels[name] = json!(value);
     }

@@ -1,24 +1,24 @@
-//! A policy that harms its operator as best it can, where an annotation tells it to.
+//! A policy that attacks the operator if an annotation of a resource requests it.
 //!
-//! The sample that a component is tried on has no such annotation, so it is put in force.
+//! The sample that the operator tries a component on has no such annotation, so that the policy becomes active.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use dask_operator_plugin::prelude::*;
 
-/// The annotation that says what to do at admission.
+/// Annotation with the misbehaviour at admission.
 const ADMIT: &str = "example.com/at-admission";
-/// The annotation that says what to do when a plan is reviewed.
+/// Annotation with the misbehaviour when a plan is reviewed.
 const REVIEW: &str = "example.com/at-review";
 
-/// Rounds of a loop that takes a second or two, which is more than a call may take, and ends.
+/// Iterations of a finite loop that takes a second or two, which is more than the time limit of a call.
 const SLOW: u64 = 1_000_000_000;
-/// As many findings as there is room for in an answer.
+/// Number of findings that an answer can hold.
 const FINDINGS: usize = 500_000;
-/// Bytes of an answer that is as large as one may be.
+/// Size of an answer that is as large as the limit allows, in bytes.
 const LARGE: usize = 60 << 20;
-/// Objects of JSON in a patch, of eight bytes each: a hundred times more in a parser's memory.
+/// Number of JSON objects in a patch. Each has eight bytes, and takes a hundred times more in a parser's memory.
 const OBJECTS: usize = 500_000;
 
 /// The policy.
@@ -28,15 +28,15 @@ pub struct Hostile;
 impl Plugin for Hostile {
     const NAME: &str = "hostile";
     const VERSION: &str = env!("CARGO_PKG_VERSION");
-    const SUMMARY: &str = "Harms its operator as best it can.";
+    const SUMMARY: &str = "Attacks the operator on request.";
     type Settings = NoSettings;
 }
 
 impl Policy for Hostile {
     fn admit(request: &AdmissionRequest, _: &NoSettings) -> Result<AdmissionResponse, String> {
-        let told = told(&request.object_json()?, ADMIT);
-        misbehave(&told);
-        Ok(match told.as_str() {
+        let action = requested_action(&request.object_json()?, ADMIT);
+        misbehave(&action);
+        Ok(match action.as_str() {
             "copies" => AdmissionResponse::patch(&copies()),
             "depth" => AdmissionResponse::patch(&depth()),
             "objects" => AdmissionResponse {
@@ -53,9 +53,9 @@ impl Policy for Hostile {
     }
 
     fn review_plan(request: &ReviewRequest, _: &NoSettings) -> Result<Review, String> {
-        let told = told(&request.parent_json()?, REVIEW);
-        misbehave(&told);
-        Ok(match told.as_str() {
+        let action = requested_action(&request.parent_json()?, REVIEW);
+        misbehave(&action);
+        Ok(match action.as_str() {
             "findings" => Review::Refuse(findings()),
             "large" => Review::Refuse(vec![Finding::error("spec", "x".repeat(LARGE))]),
             _ => Review::Allow,
@@ -63,48 +63,50 @@ impl Policy for Hostile {
     }
 }
 
-/// What an annotation of a resource says; nothing where there is none.
-fn told(object: &Value, annotation: &str) -> String {
-    let said = object["metadata"]["annotations"][annotation].as_str();
-    said.unwrap_or_default().to_owned()
+/// Returns the value of an annotation of a resource. Empty if the resource does not have the annotation.
+fn requested_action(object: &Value, annotation: &str) -> String {
+    let value = object["metadata"]["annotations"][annotation].as_str();
+    value.unwrap_or_default().to_owned()
 }
 
-/// What can be done without an answer.
-fn misbehave(told: &str) {
-    match told {
+/// Performs an action that does not depend on the answer. Other actions do nothing.
+fn misbehave(action: &str) {
+    match action {
         "loop" => loop {
             spin(SLOW);
         },
-        "memory" => hoard(),
+        "memory" => exhaust_memory(),
         "slow" => spin(SLOW),
-        "trap" => panic!("told to"),
-        told => spin(rounds(told)),
+        "trap" => panic!("requested by an annotation"),
+        action => spin(iterations(action)),
     }
 }
 
-/// How many rounds of a loop it is told to make, as `rounds-1000`; none where it is told something else.
-fn rounds(told: &str) -> u64 {
-    let rounds = told
+/// Returns the number of loop iterations of an action such as `rounds-1000`, or 0 for other actions.
+fn iterations(action: &str) -> u64 {
+    let iterations = action
         .strip_prefix("rounds-")
-        .and_then(|rounds| rounds.parse().ok());
-    rounds.unwrap_or_default()
+        .and_then(|number| number.parse().ok());
+    iterations.unwrap_or_default()
 }
 
-fn spin(rounds: u64) {
-    for round in 0..rounds {
-        black_box(round);
+/// Runs an empty loop.
+fn spin(iterations: u64) {
+    for iteration in 0..iterations {
+        black_box(iteration);
     }
 }
 
-fn hoard() -> ! {
-    let mut hoard = BTreeMap::new();
+/// Allocates memory until the call exceeds its memory limit.
+fn exhaust_memory() -> ! {
+    let mut chunks = BTreeMap::new();
     loop {
-        hoard.insert(hoard.len(), vec![1_u8; 1 << 20]);
-        black_box(&hoard);
+        chunks.insert(chunks.len(), vec![1_u8; 1 << 20]);
+        black_box(&chunks);
     }
 }
 
-/// A JSON Patch that doubles an object thirty times.
+/// Returns a JSON Patch that doubles an object thirty times.
 fn copies() -> Value {
     let annotations = "/metadata/annotations";
     let mut changes = vec![json!({"op": "add", "path": annotations, "value": {"a": "x"}})];
@@ -114,7 +116,7 @@ fn copies() -> Value {
     Value::Array(changes)
 }
 
-/// A JSON Patch that nests an object in itself, 2^17 deep.
+/// Returns a JSON Patch that nests an object in itself, 2^17 levels deep.
 fn depth() -> Value {
     let mut changes = vec![json!({"op": "add", "path": "/spec/x", "value": {"a": {}}})];
     let mut deepest = "/spec/x/a".to_owned();
@@ -126,12 +128,13 @@ fn depth() -> Value {
     Value::Array(changes)
 }
 
-/// A JSON Patch whose value is many small objects.
+/// Returns a JSON Patch whose value is a list of many small objects.
 fn objects() -> String {
     let value = vec![r#"{"":0}"#; OBJECTS].join(", ");
     format!(r#"[{{"op": "add", "path": "/spec/x", "value": [{value}]}}]"#)
 }
 
+/// Returns as many findings as an answer can hold.
 fn findings() -> Vec<Finding> {
     let finding = |n: usize| Finding::error("spec", format!("finding {n}"));
     (0..FINDINGS).map(finding).collect()
@@ -144,22 +147,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_told_is_done() {
+    fn reads_the_action_from_the_annotation() {
         let object = json!({"metadata": {"annotations": {ADMIT: "loop"}}});
-        assert_eq!(told(&object, ADMIT), "loop");
-        assert_eq!(told(&object, REVIEW), "");
-        assert_eq!(told(&json!({}), ADMIT), "");
+        assert_eq!(requested_action(&object, ADMIT), "loop");
+        assert_eq!(requested_action(&object, REVIEW), "");
+        assert_eq!(requested_action(&json!({}), ADMIT), "");
     }
 
     #[test]
-    fn it_is_as_slow_as_it_is_told() {
-        assert_eq!(rounds("rounds-950"), 950);
-        assert_eq!(rounds("rounds-many"), 0);
-        assert_eq!(rounds("copies"), 0);
+    fn reads_the_number_of_iterations() {
+        assert_eq!(iterations("rounds-950"), 950);
+        assert_eq!(iterations("rounds-many"), 0);
+        assert_eq!(iterations("copies"), 0);
     }
 
     #[test]
-    fn each_copy_goes_to_what_the_one_before_left_deepest() {
+    fn each_copy_is_added_at_the_deepest_level() {
         let patch = depth();
         let paths: Vec<_> = patch
             .as_array()
