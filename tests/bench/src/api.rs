@@ -1,5 +1,4 @@
-//! The API server as the benchmark uses it: namespaces, pods by the thousand,
-//! and how many there are.
+//! Client of the API server for the benchmark: creates namespaces and thousands of pods, and counts pods.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,7 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// Connects to the cluster that `KUBECONFIG` names. `timeout` bounds each wait.
+    /// Connects to the cluster that `KUBECONFIG` names. `timeout` limits each wait.
     pub(crate) async fn connect(timeout: Duration) -> Result<Self> {
         let config = Config::infer()
             .await
@@ -31,7 +30,7 @@ impl Api {
     }
 }
 
-/// A namespace that the benchmark made.
+/// A namespace that the benchmark created.
 pub(crate) struct Namespace<'a> {
     api: &'a Api,
     name: String,
@@ -41,15 +40,15 @@ impl<'a> Namespace<'a> {
     /// Creates a namespace whose name starts with `prefix`.
     pub(crate) async fn create(api: &'a Api, prefix: &str) -> Result<Self> {
         let object = serde_json::from_value(json!({"metadata": {"generateName": format!("{prefix}-")}}))?;
-        let made: NamespaceObject = kube::Api::all(api.client.clone())
+        let created: NamespaceObject = kube::Api::all(api.client.clone())
             .create(&PostParams::default(), &object)
             .await?;
-        let name = made
+        let name = created
             .metadata
             .name
-            .context("the API server gave a namespace without a name")?;
+            .context("the API server returned a namespace without a name")?;
         let namespace = Self { api, name };
-        // Pods are refused until the service account is there.
+        // The API server refuses pods until the service account exists.
         let accounts: kube::Api<k8s_openapi::api::core::v1::ServiceAccount> =
             kube::Api::namespaced(api.client.clone(), &namespace.name);
         namespace
@@ -100,16 +99,16 @@ impl<'a> Namespace<'a> {
         Ok(())
     }
 
-    /// How many pods there are. Asks for one and the number of the others, so
-    /// that counting costs the API server next to nothing.
+    /// Returns the number of pods. Lists one pod and reads the number of the remaining ones, which costs the API server very
+    /// little.
     pub(crate) async fn count_pods(&self) -> Result<usize> {
         let page = self.pods().list_metadata(&ListParams::default().limit(1)).await?;
         let others = page.metadata.remaining_item_count.unwrap_or(0);
         Ok(page.items.len() + usize::try_from(others)?)
     }
 
-    /// Waits until there are `count` pods. While many are missing it seldom asks: to count thousands takes the API
-    /// server some time, in which it creates none.
+    /// Waits until there are `count` pods. Counts rarely while many are missing, because the API server creates no pods while
+    /// it counts thousands.
     pub(crate) async fn wait_for_pods(&self, count: usize) -> Result<()> {
         self.until(&format!("{count} pods"), async || {
             let missing = count.saturating_sub(self.count_pods().await?);
@@ -121,7 +120,7 @@ impl<'a> Namespace<'a> {
         .await
     }
 
-    /// Deletes the namespace with everything in it and waits until it is gone.
+    /// Deletes the namespace with all its objects and waits until it no longer exists.
     pub(crate) async fn delete(self) -> Result<()> {
         let now = DeleteParams {
             grace_period_seconds: Some(0),
@@ -132,13 +131,13 @@ impl<'a> Namespace<'a> {
             .await?;
         let all: kube::Api<NamespaceObject> = kube::Api::all(self.api.client.clone());
         all.delete(&self.name, &DeleteParams::default()).await?;
-        self.until("the namespace's end", async || {
+        self.until("the deletion of the namespace", async || {
             Ok(all.get_opt(&self.name).await?.is_none())
         })
         .await
     }
 
-    /// Asks `done` every 20 ms until it says yes.
+    /// Calls `done` every 20 ms until it returns true. `what` names the awaited state in the error.
     async fn until(&self, what: &str, done: impl AsyncFn() -> Result<bool>) -> Result<()> {
         let start = Instant::now();
         while !done().await? {

@@ -1,9 +1,9 @@
-//! Figures of the operator, each beside what bounds it, in the same run on the same machine.
+//! Benchmarks of the operator, each with a baseline in the same run on the same machine.
 //!
-//! * [`workers`]: how fast it creates workers, beside a bare client that creates the same pods;
-//! * [`admission`]: how fast its webhook answers, beside a server of the same libraries that decides nothing.
+//! * [`workers`]: the time to create workers, compared with a bare client that creates the same pods.
+//! * [`admission`]: the latency of the webhook, compared with a server with the same libraries that decides nothing.
 //!
-//! Both sides take turns, so that a machine that gets slower slows both.
+//! The operator and the baseline are measured alternately, so that a machine that becomes slower affects both.
 
 mod admission;
 mod api;
@@ -14,7 +14,7 @@ mod workers;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// Measures the operator, beside what bounds it.
+/// Measures the operator and compares it with a baseline.
 #[derive(Parser)]
 struct Args {
     #[command(subcommand)]
@@ -23,29 +23,28 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Creates clusters of many workers and prints how long it took, beside a bare client that creates the
-    /// same pods.
+    /// Measures the time to create clusters of many workers, compared with a bare client that creates the same pods.
     Workers(workers::Workers),
-    /// Asks the webhook at a fixed rate and prints how long answers took, beside a server that always answers the same.
+    /// Measures the latency of the webhook at a fixed rate, compared with a server that sends fixed answers.
     Admission(admission::Admission),
-    /// That server.
+    /// Runs the server with fixed answers.
     #[command(hide = true)]
     Bare(admission::Bare),
 }
 
 fn main() -> Result<()> {
-    let several = |threads: usize| {
+    let multi_threaded = |threads: usize| {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         runtime.worker_threads(cores.min(threads)).enable_all().build()
     };
     match Args::parse().command {
-        Command::Workers(workers) => several(usize::MAX)?.block_on(workers.run()),
-        // One thread, so that it takes no more than one core from who is measured.
+        Command::Workers(workers) => multi_threaded(usize::MAX)?.block_on(workers.run()),
+        // One thread, so that the load takes no more than one core from the measured server.
         Command::Admission(admission) => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?
             .block_on(admission.run()),
-        Command::Bare(bare) => several(admission::THREADS)?.block_on(bare.serve()),
+        Command::Bare(bare) => multi_threaded(admission::THREADS)?.block_on(bare.serve()),
     }
 }

@@ -1,5 +1,4 @@
-//! The operator as a process: started, asked for its metrics, looked at from
-//! outside, stopped by its id.
+//! The operator as a child process: starts and stops it, and reads its metrics and its memory.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
-/// A running operator. Killed when dropped.
+/// A running operator. The process is killed when this is dropped.
 pub(crate) struct Operator {
     process: Child,
     address: String,
@@ -22,7 +21,7 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
-    /// Starts the operator and waits until it says that it is ready.
+    /// Starts the operator and waits until it reports that it is ready.
     pub(crate) async fn start(binary: &Path, cache: &Path, concurrency: usize) -> Result<Self> {
         let concurrency = concurrency.to_string();
         let mut operator = Self::spawn(binary, cache, &["--writes-in-flight", &concurrency]).await?;
@@ -34,7 +33,7 @@ impl Operator {
         Ok(operator)
     }
 
-    /// Starts it with these arguments, and does not wait.
+    /// Starts the operator with additional arguments, without waiting until it is ready.
     pub(crate) async fn spawn(binary: &Path, cache: &Path, arguments: &[&str]) -> Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.to_string();
         let log = tempfile::NamedTempFile::new()?;
@@ -57,12 +56,12 @@ impl Operator {
         })
     }
 
-    /// Whether it says that it is ready.
+    /// Returns whether the operator reports that it is ready.
     pub(crate) async fn is_ready(&self) -> bool {
         get(&self.address, "/readyz").await.is_ok()
     }
 
-    /// Waits until `done` says that it is `what`.
+    /// Waits until `done` returns true. `what` names the awaited state in the error.
     pub(crate) async fn until(&mut self, what: &str, done: impl AsyncFn(&Self) -> bool) -> Result<()> {
         let start = Instant::now();
         while !done(self).await {
@@ -77,17 +76,17 @@ impl Operator {
         Ok(())
     }
 
-    /// How long it took from the start of the process until it was ready.
+    /// Returns the time from the start of the process until it was ready. Zero if [`Self::spawn`] started it.
     pub(crate) fn ready_after(&self) -> Duration {
         self.ready_after
     }
 
-    /// Its process.
+    /// Returns the process ID.
     pub(crate) fn id(&self) -> Result<u32> {
         self.process.id().context("the operator has ended")
     }
 
-    /// The memory that it has and the most that it had.
+    /// Returns the current and the peak memory of the process.
     pub(crate) fn memory(&self) -> Result<Memory> {
         let id = self.id()?;
         let status = fs::read_to_string(format!("/proc/{id}/status"))?;
@@ -95,7 +94,7 @@ impl Operator {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             let kib = line
                 .and_then(|rest| rest.split_whitespace().next())
-                .context("an odd /proc/PID/status")?;
+                .context("unexpected content of /proc/PID/status")?;
             Ok(kib.parse::<u64>()? * 1024)
         };
         Ok(Memory {
@@ -108,7 +107,7 @@ impl Operator {
         get(&self.address, "/metrics").await
     }
 
-    /// Requests to the API server since it started.
+    /// Returns the requests to the API server since the operator started.
     pub(crate) async fn requests(&self) -> Result<Requests> {
         let mut by_verb = BTreeMap::new();
         for (labels, value) in samples(&self.metrics().await?, "dask_operator_api_requests_total") {
@@ -119,7 +118,7 @@ impl Operator {
         Ok(Requests(by_verb))
     }
 
-    /// Plan calls: how many, and the seconds that they took together.
+    /// Returns the number of plan calls and their total duration in seconds.
     pub(crate) async fn plan_seconds(&self) -> Result<(f64, f64)> {
         let metrics = self.metrics().await?;
         let sum = |name: &str| {
@@ -135,14 +134,14 @@ impl Operator {
         ))
     }
 
-    /// Waits until it has sent no request but watches for three seconds.
+    /// Waits until the operator has not written to the API server for three seconds.
     pub(crate) async fn wait_until_quiet(&self) -> Result<()> {
         let start = Instant::now();
         let (mut last, mut since) = (self.requests().await?, Instant::now());
         while since.elapsed() < Duration::from_secs(3) {
             ensure!(
                 start.elapsed() < Duration::from_secs(120),
-                "the operator did not come to rest in 120 s"
+                "the operator did not stop writing within 120 s"
             );
             tokio::time::sleep(Duration::from_millis(200)).await;
             let now = self.requests().await?;
@@ -153,7 +152,7 @@ impl Operator {
         Ok(())
     }
 
-    /// Ends it and waits for its end.
+    /// Kills the process and waits until it has ended.
     pub(crate) async fn stop(mut self) -> Result<()> {
         self.process.kill().await?;
         Ok(())
@@ -166,30 +165,30 @@ impl Operator {
     }
 }
 
-/// Bytes of memory.
+/// Memory of a process, in bytes.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Memory {
-    /// Resident now.
+    /// Current resident memory.
     pub(crate) resident: u64,
-    /// The most that was resident.
+    /// Peak of the resident memory.
     pub(crate) peak: u64,
 }
 
-/// Numbers of requests by verb and answer code.
+/// Numbers of requests by verb and status code.
 #[derive(Clone, Default)]
 pub(crate) struct Requests(BTreeMap<String, f64>);
 
 impl Requests {
-    /// Those that came after `before`.
+    /// Returns the requests that were sent after `before`.
     pub(crate) fn since(&self, before: &Self) -> Self {
         let difference = |(key, value): (&String, &f64)| {
-            let more = value - before.0.get(key).unwrap_or(&0.0);
-            (more > 0.0).then(|| (key.clone(), more))
+            let increase = value - before.0.get(key).unwrap_or(&0.0);
+            (increase > 0.0).then(|| (key.clone(), increase))
         };
         Self(self.0.iter().filter_map(difference).collect())
     }
 
-    /// Those that write.
+    /// Returns the number of requests that write.
     pub(crate) fn writes(&self) -> u64 {
         let reads = ["get", "list", "watch"];
         let writes = self
@@ -211,12 +210,12 @@ impl std::fmt::Display for Requests {
     }
 }
 
-/// Compiles the components into the cache, so that no round pays for it.
+/// Compiles the components into the cache, so that the time is not part of a round.
 pub(crate) async fn warm_up(binary: &Path, cache: &Path) -> Result<()> {
     Operator::start(binary, cache, 1).await?.stop().await
 }
 
-/// The first worker pod that the operator would create for `manifest`.
+/// Returns the first worker pod that the operator would create for `manifest`.
 pub(crate) fn render_worker(binary: &Path, manifest: &Value) -> Result<Value> {
     let file = tempfile::Builder::new().suffix(".json").tempfile()?;
     let mut one = manifest.clone();
@@ -243,12 +242,12 @@ pub(crate) fn render_worker(binary: &Path, manifest: &Value) -> Result<Value> {
         .context("render printed no worker pod")?
         .clone();
     if let Some(metadata) = pod["metadata"].as_object_mut() {
-        metadata.remove("ownerReferences"); // there is no owner in the bare client's namespace
+        metadata.remove("ownerReferences"); // the owner does not exist in the namespace of the bare client
     }
     Ok(pod)
 }
 
-/// The body of the answer to an HTTP GET on loopback; an error unless it is 200.
+/// Sends an HTTP GET request on the loopback interface and returns the body. An error if the status is not 200.
 async fn get(address: &str, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
@@ -263,7 +262,7 @@ async fn get(address: &str, path: &str) -> Result<String> {
     Ok(body.to_owned())
 }
 
-/// Labels and value of each sample of a metric in Prometheus' text format.
+/// Returns the labels and the value of each sample of a metric in the Prometheus text format.
 fn samples(metrics: &str, name: &str) -> Vec<(String, f64)> {
     let sample = |line: &str| {
         let (labels, value) = line.strip_prefix(name)?.strip_prefix('{')?.rsplit_once("} ")?;
@@ -272,7 +271,7 @@ fn samples(metrics: &str, name: &str) -> Vec<(String, f64)> {
     metrics.lines().filter_map(sample).collect()
 }
 
-/// The value of one label, empty where there is none.
+/// Returns the value of a label. Empty if the label is missing.
 fn label<'a>(labels: &'a str, name: &str) -> &'a str {
     let mut rest = labels.split(',').filter_map(|pair| pair.split_once('='));
     rest.find(|(key, _)| *key == name)

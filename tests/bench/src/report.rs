@@ -1,30 +1,30 @@
-//! The figures of a run, side by side.
+//! Report of the `workers` benchmark.
 
 use std::time::Duration;
 
 use crate::operator::{Memory, Requests};
 
-/// One turn of the bare client and one of the operator.
+/// Results of one round: one measurement of the bare client and one of the operator.
 pub(crate) struct Round {
-    /// In which the bare client created the pods.
+    /// Time in which the bare client created the pods.
     pub(crate) bare: Duration,
-    /// From the creation of the cluster until all its pods existed.
+    /// Time from the creation of the cluster until all its pods existed.
     pub(crate) operator: Duration,
-    /// From the start of the operator's process until it was ready.
+    /// Time from the start of the operator's process until it was ready.
     pub(crate) ready: Duration,
-    /// The operator's requests from the creation of the cluster until it was quiet.
+    /// Requests of the operator from the creation of the cluster until the operator stopped writing.
     pub(crate) requests: Requests,
-    /// Bytes resident before there was a cluster.
+    /// Resident memory before the cluster was created, in bytes.
     pub(crate) idle_memory: u64,
-    /// Bytes resident afterwards, and at the most.
+    /// Resident memory at the end of the round, and its peak.
     pub(crate) memory: Memory,
-    /// Plan calls, and the seconds that they took together.
+    /// Number of plan calls, and their total duration in seconds.
     pub(crate) plans: (f64, f64),
-    /// Requests that wrote something after a restart in which nothing had changed.
+    /// Number of writing requests after a restart without changes.
     pub(crate) resync_writes: u64,
 }
 
-/// All rounds.
+/// Results of all rounds.
 pub(crate) struct Report {
     workers: usize,
     concurrency: usize,
@@ -32,7 +32,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// A report without rounds.
+    /// Creates a report without rounds.
     pub(crate) fn new(workers: usize, concurrency: usize) -> Self {
         Self {
             workers,
@@ -47,7 +47,7 @@ impl Report {
     }
 
     /// Prints the medians, and the requests of the last round.
-    #[expect(clippy::print_stdout, reason = "this is what the program is for")]
+    #[expect(clippy::print_stdout, reason = "the report is the output of the program")]
     pub(crate) fn print(&self) {
         let median = |figure: &dyn Fn(&Round) -> f64| {
             let mut all: Vec<f64> = self.rounds.iter().map(figure).collect();

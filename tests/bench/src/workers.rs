@@ -1,8 +1,7 @@
-//! How fast the operator creates workers, beside a bare client that creates the same pods on the same API
-//! server.
+//! Benchmark of the creation of workers, compared with a bare client that creates the same pods on the same API server.
 //!
-//! The cluster that `KUBECONFIG` names should have no node, or none that pods
-//! fit on: what is measured is the operator and the API server, not containers.
+//! The cluster that `KUBECONFIG` names should have no node that the pods fit on, because the benchmark measures the operator
+//! and the API server, not containers.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -15,28 +14,28 @@ use crate::api::{Api, Namespace};
 use crate::operator::{self, Operator};
 use crate::report::{Report, Round};
 
-/// What is measured.
+/// Arguments of the benchmark.
 #[derive(Args)]
 pub(crate) struct Workers {
-    /// Workers in the cluster.
+    /// Number of workers in the cluster.
     #[arg(long, default_value_t = 1000)]
     workers: usize,
-    /// Requests in flight at once, for the bare client and for the operator.
+    /// Maximum number of concurrent requests, for the bare client and for the operator.
     #[arg(long, default_value_t = 32)]
     concurrency: usize,
-    /// How often each of the two has its turn.
+    /// Number of measurements of the bare client and of the operator.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// The operator to measure.
     #[arg(long, default_value = "target/release/dask-operator")]
     operator: PathBuf,
-    /// How long one round may take, in seconds.
+    /// Maximum duration of each wait in a round, in seconds.
     #[arg(long, default_value_t = 300)]
     timeout: u64,
 }
 
 impl Workers {
-    /// Measures it.
+    /// Runs the benchmark and prints the report.
     pub(crate) async fn run(self) -> Result<()> {
         let args = self;
         ensure!(
@@ -47,7 +46,7 @@ impl Workers {
         let api = Api::connect(Duration::from_secs(args.timeout)).await?;
         let manifest = cluster(args.workers);
         let pod = operator::render_worker(&args.operator, &manifest)?;
-        // Private whatever the umask: the operator runs what lies there.
+        // Private regardless of the umask, because the operator executes the code in this folder.
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         let cache = tempfile::Builder::new().permissions(private).tempdir()?;
         operator::warm_up(&args.operator, cache.path()).await?;
@@ -55,7 +54,7 @@ impl Workers {
         let mut report = Report::new(args.workers, args.concurrency);
         for round in 1..=args.rounds {
             eprintln!("round {round} of {}: the bare client", args.rounds);
-            // As the operator's: it has just started, and opens its connections when it needs them.
+            // A new client, because the operator also starts without open connections.
             let fresh = Api::connect(Duration::from_secs(args.timeout)).await?;
             let bare = bare_client(&fresh, &pod, &args).await?;
             eprintln!("round {round} of {}: the operator", args.rounds);
@@ -69,18 +68,18 @@ impl Workers {
     }
 }
 
-/// The time in which a bare client creates `args.workers` copies of `pod`.
+/// Returns the time in which a bare client creates `args.workers` copies of `pod`.
 async fn bare_client(api: &Api, pod: &Value, args: &Workers) -> Result<Duration> {
     let namespace = Namespace::create(api, "bench-bare").await?;
     let start = Instant::now();
     namespace.create_pods(pod, args.workers, args.concurrency).await?;
-    let took = start.elapsed();
+    let duration = start.elapsed();
     namespace.delete().await?;
-    Ok(took)
+    Ok(duration)
 }
 
-/// What the operator does with one cluster: from `apply` until all pods exist,
-/// then a restart that should find nothing to do.
+/// Measures the operator with one cluster: from the creation of the cluster until all pods exist, then a restart that should
+/// find nothing to do.
 async fn operator_round(
     api: &Api,
     manifest: &Value,
@@ -105,7 +104,7 @@ async fn operator_round(
     let plans = operator.plan_seconds().await?;
     ensure!(
         namespace.count_pods().await? == pods,
-        "the operator made more pods than were asked for"
+        "the operator created more pods than requested"
     );
     operator.stop().await?;
 
@@ -126,7 +125,7 @@ async fn operator_round(
     })
 }
 
-/// A cluster as Dask's documentation shows it, with that many workers.
+/// Returns the cluster of Dask's documentation with the given number of workers.
 fn cluster(workers: usize) -> Value {
     let ports = |name: &str, port: u16| json!({"name": name, "containerPort": port, "protocol": "TCP"});
     json!({

@@ -1,4 +1,4 @@
-//! The floor: a server of the same libraries that reads a request and answers what it always answers.
+//! The baseline: a server with the same libraries that reads a request and sends a fixed answer.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -18,22 +18,22 @@ use tokio::net::{TcpListener, TcpStream};
 use super::body::Step;
 use super::certificate;
 
-/// Threads, as many as the operator has for requests.
+/// Number of threads, the same as the operator has for requests.
 pub(crate) const THREADS: usize = 4;
 
-/// Answers all requests with the same text, by TLS.
+/// Arguments of the server, which answers all requests with fixed texts over TLS.
 #[derive(Args, Clone)]
 pub(crate) struct Bare {
-    /// Where to listen.
+    /// Address to listen on.
     #[arg(long)]
     address: SocketAddr,
-    /// Has `tls.crt`, `tls.key`, and the answers `mutate.json` and `validate.json`.
+    /// Folder with `tls.crt`, `tls.key`, and the answers `mutate.json` and `validate.json`.
     #[arg(long)]
     folder: PathBuf,
 }
 
 impl Bare {
-    /// Does so until it is killed.
+    /// Serves requests until the process is killed.
     pub(crate) async fn serve(self) -> Result<()> {
         let acceptor = certificate::acceptor(&self.folder)?;
         let answer = |step: Step| -> Result<Bytes> {
@@ -47,7 +47,7 @@ impl Bare {
             let (stream, _) = listener.accept().await?;
             let (acceptor, answers) = (acceptor.clone(), answers.clone());
             tokio::spawn(async move {
-                // A connection that fails is seen by who made it.
+                // The client reports a failed connection.
                 let _ = connection(stream, &acceptor, &answers).await;
             });
         }

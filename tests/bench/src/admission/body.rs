@@ -1,25 +1,25 @@
-//! What the API server asks: an `AdmissionReview` about a manifest, each about an object of its own.
+//! Bodies of admission reviews as the API server sends them, each about an object of its own.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-/// Stands for the number of a request; found wherever the object's name is.
-const MARK: &str = "77777777";
+/// Placeholder for the number of a request, in the object's name and in UIDs.
+const PLACEHOLDER: &str = "77777777";
 
-/// What the webhook is asked for.
+/// Step of admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Fill in and change.
+    /// Mutating admission.
     Mutate,
-    /// Check.
+    /// Validating admission.
     Validate,
 }
 
 impl Step {
-    /// Both, in the API server's order.
+    /// Both steps in the order of the API server.
     pub(crate) const ALL: [Self; 2] = [Self::Mutate, Self::Validate];
 
-    /// As in the path.
+    /// Returns the name of the step in the URL path.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Mutate => "mutate",
@@ -28,15 +28,16 @@ impl Step {
     }
 }
 
-/// The text of a request, with places for its number.
+/// The text of an admission review with placeholders for its number.
 #[derive(Clone, Debug)]
 pub(crate) struct Review {
     text: String,
-    places: Vec<usize>,
+    /// Offsets of the placeholders in the text, in bytes.
+    offsets: Vec<usize>,
 }
 
 impl Review {
-    /// The request about a new object, or about one that was `old` before.
+    /// Creates the review of a new object, or of an update of `old`.
     fn of(object: &Value, old: Option<&Value>) -> Self {
         let kind = json!({"group": "kubernetes.dask.org", "version": "v1", "kind": "DaskCluster"});
         let resource = json!({"group": "kubernetes.dask.org", "version": "v1", "resource": "daskclusters"});
@@ -66,45 +67,49 @@ impl Review {
             },
         });
         let text = review.to_string();
-        let places = text.match_indices(MARK).map(|(at, _)| at).collect();
-        Self { text, places }
+        let offsets = text.match_indices(PLACEHOLDER).map(|(at, _)| at).collect();
+        Self { text, offsets }
     }
 
-    /// The request with this number: its object's name and its uid are like no other's.
+    /// Returns the body of the review with this number. The number makes the object's name and the UID unique.
     pub(crate) fn numbered(&self, number: u64) -> Vec<u8> {
         let mut text = self.text.clone().into_bytes();
-        let digits = format!("{:0width$}", number % 100_000_000, width = MARK.len());
-        for &at in &self.places {
-            text[at..at + MARK.len()].copy_from_slice(digits.as_bytes());
+        let digits = format!("{:0width$}", number % 100_000_000, width = PLACEHOLDER.len());
+        for &at in &self.offsets {
+            text[at..at + PLACEHOLDER.len()].copy_from_slice(digits.as_bytes());
         }
         text
     }
 
-    /// Bytes.
+    /// Returns the size in bytes.
     pub(crate) fn len(&self) -> usize {
         self.text.len()
     }
 }
 
-/// Says what is wrong with the answer to the request with this number; what is right has allowed it.
+/// Checks that an answer allows the request and, if `number` is set, that it belongs to the review with this number. Returns
+/// the parsed answer.
 pub(crate) fn check(answer: &[u8], number: Option<u64>) -> Result<Value> {
     let review: Value = serde_json::from_slice(answer)
-        .with_context(|| format!("the answer is no JSON: {}", String::from_utf8_lossy(answer)))?;
+        .with_context(|| format!("the answer is not JSON: {}", String::from_utf8_lossy(answer)))?;
     let response = &review["response"];
-    ensure!(response["allowed"] == true, "it was not allowed: {review}");
+    ensure!(
+        response["allowed"] == true,
+        "the request was not allowed: {review}"
+    );
     if let Some(number) = number {
-        let digits = format!("{:0width$}", number % 100_000_000, width = MARK.len());
-        let uid = uid(1).replace(MARK, &digits);
+        let digits = format!("{:0width$}", number % 100_000_000, width = PLACEHOLDER.len());
+        let uid = uid(1).replace(PLACEHOLDER, &digits);
         ensure!(
             response["uid"] == uid,
-            "it is the answer to another request: {review}"
+            "the answer belongs to another request: {review}"
         );
     }
     Ok(review)
 }
 
-/// The same object as the API server shows it to the validating webhook: changed by the answer of the mutating
-/// one, and with what the server itself adds.
+/// Returns the object as the API server sends it to the validating webhook: with the patch of the mutating webhook, and the
+/// fields that the server adds.
 pub(crate) fn mutated(object: &Value, answer: &Value) -> Result<Value> {
     use base64::Engine as _;
     let mut object = object.clone();
@@ -119,13 +124,13 @@ pub(crate) fn mutated(object: &Value, answer: &Value) -> Result<Value> {
     Ok(object)
 }
 
-/// A manifest as `kubectl apply` sends it: with a name that has the request's number, limits of the worker's resources,
-/// and padded with variables of its environment until it has this many bytes.
+/// Returns a manifest as the API server sends it after `kubectl apply`. The name contains the placeholder, and the worker has
+/// resource limits. Environment variables of the worker pad the object to about `bytes` bytes.
 pub(crate) fn applied(manifest: &Value, bytes: usize) -> Result<Value> {
     let old = manifest["metadata"]["name"]
         .as_str()
         .context("the manifest has no metadata.name")?;
-    let name = format!("bench-{MARK}");
+    let name = format!("bench-{PLACEHOLDER}");
     let mut object = renamed(manifest, old, &name);
     let worker = object
         .pointer_mut("/spec/worker/spec/containers/0")
@@ -152,19 +157,19 @@ pub(crate) fn applied(manifest: &Value, bytes: usize) -> Result<Value> {
     Ok(object)
 }
 
-/// The request about an object that is created.
+/// Returns the review of the creation of an object.
 pub(crate) fn review(object: &Value) -> Review {
     Review::of(object, None)
 }
 
-/// The request about an object whose number of workers is changed, and nothing else.
+/// Returns the review of an update that changes only the number of workers.
 pub(crate) fn scaling(object: &Value) -> Review {
     let mut old = object.clone();
     old["spec"]["worker"]["replicas"] = json!(7);
     Review::of(object, Some(&old))
 }
 
-/// The same with another name, wherever the name stands as a whole text.
+/// Returns the value with `new` in place of every string that equals `old`.
 fn renamed(value: &Value, old: &str, new: &str) -> Value {
     match value {
         Value::String(text) if text == old => json!(new),
@@ -177,8 +182,9 @@ fn renamed(value: &Value, old: &str, new: &str) -> Value {
     }
 }
 
-fn uid(what: u8) -> String {
-    format!("0b4e28ba-2fa1-41d2-883f-{what:04}{MARK}")
+/// Returns a UID with the placeholder. UIDs of different `kind` differ.
+fn uid(kind: u8) -> String {
+    format!("0b4e28ba-2fa1-41d2-883f-{kind:04}{PLACEHOLDER}")
 }
 
 #[cfg(test)]
@@ -192,24 +198,24 @@ mod tests {
     }
 
     #[test]
-    fn each_request_is_about_an_object_of_its_own() {
+    fn each_review_is_about_an_object_of_its_own() {
         let object = applied(&manifest(), 5_000).expect("an object");
         let review = review(&object);
-        let asked: Value = serde_json::from_slice(&review.numbered(42)).expect("JSON");
-        let object = &asked["request"]["object"];
+        let sent: Value = serde_json::from_slice(&review.numbered(42)).expect("JSON");
+        let object = &sent["request"]["object"];
         assert_eq!(object["metadata"]["name"], "bench-00000042");
         assert_eq!(
             object["spec"]["scheduler"]["service"]["selector"]["dask.org/cluster-name"],
             "bench-00000042"
         );
-        assert_eq!(asked["request"]["uid"], "0b4e28ba-2fa1-41d2-883f-000100000042");
+        assert_eq!(sent["request"]["uid"], "0b4e28ba-2fa1-41d2-883f-000100000042");
         assert_ne!(review.numbered(1), review.numbered(2));
         let size = object.to_string().len();
         assert!((4_900..5_500).contains(&size), "{size} bytes");
     }
 
     #[test]
-    fn answers_are_looked_at() {
+    fn rejects_refusals_and_answers_to_other_requests() {
         let answer = |allowed: bool, number: u64| {
             let uid = format!("0b4e28ba-2fa1-41d2-883f-0001{number:08}");
             json!({"response": {"allowed": allowed, "uid": uid}}).to_string()
@@ -222,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_step_sees_what_the_first_left() {
+    fn the_validating_step_receives_the_mutated_object() {
         let answer =
             json!({"response": {"patch": "W3sib3AiOiJhZGQiLCJwYXRoIjoiL3NwZWMvYSIsInZhbHVlIjoxfV0="}});
         let object = mutated(&manifest(), &answer).expect("an object");

@@ -1,4 +1,4 @@
-//! A certificate for both servers.
+//! Self-signed certificate that all servers use.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// Whom it is for.
+/// DNS name of the certificate.
 pub(crate) const NAME: &str = "localhost";
 
-/// Makes one in a folder, as `tls.crt` and `tls.key`. Gives how to speak with who has it.
+/// Writes a new certificate to `tls.crt` and `tls.key` in a folder. Returns a connector that trusts the certificate.
 pub(crate) fn make(folder: &Path) -> Result<TlsConnector> {
-    let made = rcgen::generate_simple_self_signed([NAME.to_owned()])?;
-    std::fs::write(folder.join("tls.crt"), made.cert.pem())?;
-    std::fs::write(folder.join("tls.key"), made.signing_key.serialize_pem())?;
+    let certified = rcgen::generate_simple_self_signed([NAME.to_owned()])?;
+    std::fs::write(folder.join("tls.crt"), certified.cert.pem())?;
+    std::fs::write(folder.join("tls.key"), certified.signing_key.serialize_pem())?;
     let mut roots = RootCertStore::empty();
-    roots.add(made.cert.der().clone())?;
+    roots.add(certified.cert.der().clone())?;
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
@@ -28,7 +28,7 @@ pub(crate) fn make(folder: &Path) -> Result<TlsConnector> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// Speaks TLS with the certificate of a folder, as the operator does.
+/// Returns a TLS acceptor with the certificate in a folder, configured like the operator's.
 pub(crate) fn acceptor(folder: &Path) -> Result<TlsAcceptor> {
     let chain = CertificateDer::pem_file_iter(folder.join("tls.crt"))?.collect::<Result<Vec<_>, _>>()?;
     let key = PrivateKeyDer::from_pem_file(folder.join("tls.key"))?;

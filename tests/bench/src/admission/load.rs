@@ -1,4 +1,5 @@
-//! Requests at a fixed rate, whatever becomes of those before: what waits is late, and counts from when it was due.
+//! Open-loop load: requests are due at a fixed rate, regardless of earlier answers. Latency is measured from the time at which
+//! a request was due, so that it includes the time for which the request waited.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,56 +20,56 @@ use tokio_rustls::TlsConnector;
 use super::body::{self, Review, Step};
 use super::certificate::NAME;
 
-/// How long an answer may take: what the API server waits for.
+/// Maximum time to an answer, the same as the webhook timeout of the API server.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How much is asked.
+/// Amount of load.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
-    /// Requests a second.
+    /// Requests per second.
     pub(crate) rate: f64,
-    /// For how long.
+    /// Duration of the load.
     pub(crate) duration: Duration,
-    /// Connections that are kept alive.
+    /// Number of connections, which are kept alive.
     pub(crate) connections: usize,
 }
 
-/// Who is asked.
+/// The measured server.
 #[derive(Clone)]
 pub(crate) struct Target {
-    /// Where it listens.
+    /// Address of the server.
     pub(crate) address: SocketAddr,
-    /// How TLS is spoken with it.
+    /// TLS connector that trusts the server's certificate.
     pub(crate) tls: TlsConnector,
-    /// The path at which it is asked; none for that of the step.
+    /// URL path of the requests. `None` selects the path of the step.
     pub(crate) path: Option<&'static str>,
-    /// Whether its answers are to the request, and not the same for all.
-    pub(crate) answers: bool,
+    /// True if the answers contain the UID of the request; false if the answers are fixed.
+    pub(crate) echoes_uid: bool,
 }
 
-/// What came of it.
+/// Results of a load.
 #[derive(Debug)]
 pub(crate) struct Measured {
-    /// From when a request was due until its answer was there; sorted.
+    /// Latencies of the requests, from the time at which a request was due until its answer was received. Sorted.
     times: Vec<Duration>,
-    /// From when the first was due until the last answer was there.
-    took: Duration,
+    /// Time from the first due request until the last answer was received.
+    duration: Duration,
 }
 
 impl Measured {
-    /// The time in which this part of all requests was answered.
+    /// Returns the latency within which this part of all requests was answered, such as 0.5 for the median.
     pub(crate) fn quantile(&self, part: f64) -> Duration {
         let last = self.times.len().saturating_sub(1);
         let at = (self.times.len() as f64 * part) as usize;
         self.times.get(at.min(last)).copied().unwrap_or_default()
     }
 
-    /// Answers a second.
+    /// Returns the number of answers per second.
     pub(crate) fn rate(&self) -> f64 {
-        self.times.len() as f64 / self.took.as_secs_f64()
+        self.times.len() as f64 / self.duration.as_secs_f64()
     }
 
-    /// Answers.
+    /// Returns the number of answers.
     pub(crate) fn count(&self) -> usize {
         self.times.len()
     }
@@ -81,7 +82,7 @@ struct Due {
     at: Instant,
 }
 
-/// Asks for `steps` in turn, with the review of each.
+/// Sends the reviews of `steps` in rotation.
 pub(crate) async fn run(target: &Target, steps: &[(Step, Review)], load: Load) -> Result<Measured> {
     let mut connections = Vec::new();
     for _ in 0..load.connections {
@@ -92,21 +93,21 @@ pub(crate) async fn run(target: &Target, steps: &[(Step, Review)], load: Load) -
     let steps: Arc<[(Step, Review)]> = steps.into();
     let mut tasks = JoinSet::new();
     for connection in connections {
-        tasks.spawn(ask(connection, queue.clone(), steps.clone(), target.clone()));
+        tasks.spawn(send_due(connection, queue.clone(), steps.clone(), target.clone()));
     }
     let start = Instant::now() + Duration::from_millis(20);
     let pace = std::thread::spawn(move || pace(start, load, &due));
     let mut times = Vec::new();
-    while let Some(answered) = tasks.join_next().await {
-        times.extend(answered??);
+    while let Some(latencies) = tasks.join_next().await {
+        times.extend(latencies??);
     }
-    let took = start.elapsed();
-    ensure!(pace.join().is_ok(), "the clock of the load has failed");
+    let duration = start.elapsed();
+    ensure!(pace.join().is_ok(), "the thread that paces the load panicked");
     times.sort();
-    Ok(Measured { times, took })
+    Ok(Measured { times, duration })
 }
 
-/// Says when requests are due. A thread of its own: what else goes on must not make it late.
+/// Sends requests to the queue when they are due. Runs in its own thread, so that other work does not delay it.
 fn pace(start: Instant, load: Load, due: &mpsc::UnboundedSender<Due>) {
     let count = (load.rate * load.duration.as_secs_f64()) as u64;
     for number in 0..count {
@@ -118,8 +119,8 @@ fn pace(start: Instant, load: Load, due: &mpsc::UnboundedSender<Due>) {
     }
 }
 
-/// Sends what is due on one connection, one request after the other. Gives how long each took.
-async fn ask(
+/// Sends due requests on one connection, one after the other. Returns the latency of each.
+async fn send_due(
     mut connection: SendRequest<Full<Bytes>>,
     queue: Arc<Mutex<mpsc::UnboundedReceiver<Due>>>,
     steps: Arc<[(Step, Review)]>,
@@ -134,11 +135,11 @@ async fn ask(
         let (step, review) = &steps[usize::try_from(number)? % steps.len()];
         let answer = send(&mut connection, &target, *step, review.numbered(number)).await?;
         times.push(at.elapsed());
-        body::check(&answer, target.answers.then_some(number))?;
+        body::check(&answer, target.echoes_uid.then_some(number))?;
     }
 }
 
-/// Asks once, on a connection of its own.
+/// Sends one request on a new connection.
 pub(crate) async fn once(target: &Target, step: Step, review: &Review) -> Result<Bytes> {
     let mut connection = connect(target).await?;
     send(&mut connection, target, step, review.numbered(0)).await
@@ -147,7 +148,7 @@ pub(crate) async fn once(target: &Target, step: Step, review: &Review) -> Result
 async fn connect(target: &Target) -> Result<SendRequest<Full<Bytes>>> {
     let stream = TcpStream::connect(target.address)
         .await
-        .with_context(|| format!("nobody listens at {}", target.address))?;
+        .with_context(|| format!("connecting to {}", target.address))?;
     stream.set_nodelay(true)?;
     let stream = target.tls.connect(ServerName::try_from(NAME)?, stream).await?;
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;

@@ -1,7 +1,7 @@
-//! How fast the webhook answers.
+//! Benchmark of the latency of the webhook.
 //!
-//! The same [`load`], an open one, goes to several [`servers`] in turn: the operator, and the floor under it ([`bare`]),
-//! which is what TLS, HTTP and this machine cost when nothing is decided. Requests are as an API server sends them
+//! The same open-loop [`load`] is sent to several [`servers`] in turn: the operator, and the baseline ([`bare`]), which shows
+//! the cost of TLS, HTTP and this machine without any decision. Requests have the form in which an API server sends them
 //! ([`body`]), each about an object of its own.
 
 mod bare;
@@ -27,52 +27,52 @@ use load::{Load, Target};
 use report::{Figures, Rows};
 use servers::Server;
 
-/// How long a server is asked before it is measured.
+/// Duration of the load before a measurement starts.
 const WARM_UP: Duration = Duration::from_millis(500);
 
-/// What is measured.
+/// Arguments of the benchmark.
 #[derive(Args)]
 pub(crate) struct Admission {
-    /// Requests a second.
+    /// Requests per second.
     #[arg(long, default_value_t = 1000.0)]
     rate: f64,
-    /// How long each turn takes, in seconds.
+    /// Duration of each measurement, in seconds.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
-    /// How often each server has its turn, for each kind of request.
+    /// Number of measurements of each server for each kind of request.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Connections that are kept alive.
+    /// Number of connections, which are kept alive.
     #[arg(long, default_value_t = 32)]
     connections: usize,
-    /// The manifest that requests are about.
+    /// Manifest of the object in the requests.
     #[arg(long, default_value = "examples/cluster.yaml")]
     manifest: PathBuf,
-    /// What it is padded to with environment variables, in bytes of JSON; 0 leaves it as it is.
+    /// Size to which the object is padded with environment variables, in bytes of JSON. 0 adds no padding.
     #[arg(long, default_value_t = 5000)]
     bytes: usize,
     /// The operator to measure.
     #[arg(long, default_value = "target/release/dask-operator")]
     operator: PathBuf,
-    /// A policy that the operator asks, too, as its own option `--policy`.
+    /// Policy that the operator also calls, in the form of its option `--policy`. Can be repeated.
     #[arg(long)]
     policy: Vec<String>,
-    /// The program of the Open Policy Agent, which then validates beside: that workers have limits of memory, as
+    /// Executable of the Open Policy Agent, which is then measured as well. It validates that workers have memory limits, as
     /// `plugins/examples/required-limits` does.
     #[arg(long)]
     opa: Option<PathBuf>,
 }
 
 impl Admission {
-    /// Measures it.
-    #[expect(clippy::print_stdout, reason = "this is what the program is for")]
+    /// Runs the benchmark and prints the results.
+    #[expect(clippy::print_stdout, reason = "the report is the output of the program")]
     pub(crate) async fn run(self) -> Result<()> {
         ensure!(
             self.operator.exists(),
             "{} does not exist: build it with `cargo build --release`, or name another with --operator",
             self.operator.display()
         );
-        // Private whatever the umask: the operator runs what lies there.
+        // Private regardless of the umask, because the operator executes the code in this folder.
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         let folder = tempfile::Builder::new().permissions(private).tempdir()?;
         let folder = folder.path();
@@ -98,20 +98,20 @@ impl Admission {
             self.rounds,
             self.seconds
         );
-        // OPA only checks.
+        // OPA only validates.
         let (both, all) = (&servers[..2], &servers[..]);
-        // What is created is tried by the API server too; where only a number changes, there is nothing to try.
+        // The operator validates a creation with dry runs by the API server, but not a change of the number of workers alone.
         let scaling = [(Step::Validate, scaling)];
-        for (what, steps, servers) in [
+        for (title, steps, servers) in [
             ("mutate", &reviews[..1], both),
             ("validate, with dry runs by the API server", &reviews[1..], all),
             ("validate, without (only replicas change)", &scaling, both),
             ("mutate and validate in turn", &reviews[..], both),
         ] {
-            let mut rows = Rows::new(what, servers.iter().map(|server| server.name));
+            let mut rows = Rows::new(title, servers.iter().map(|server| server.name));
             for _ in 0..self.rounds {
-                for (place, server) in servers.iter().enumerate() {
-                    rows.add(place, self.measure(server, steps).await?);
+                for (index, server) in servers.iter().enumerate() {
+                    rows.add(index, self.measure(server, steps).await?);
                 }
             }
             rows.print();
@@ -119,13 +119,13 @@ impl Admission {
         Ok(())
     }
 
-    /// The request of each step about a new object, and the one about its scaling. The operator's answers to them are put into
-    /// files for the bare server.
+    /// Returns the review of each step for a new object, and the review of its scaling. Writes the operator's answers about the
+    /// new object to files for the bare server.
     async fn reviews(&self, operator: &Target, folder: &Path) -> Result<(Vec<(Step, Review)>, Review)> {
         let manifest = fs::read_to_string(&self.manifest)
             .with_context(|| format!("reading {}", self.manifest.display()))?;
         let manifest: Value = serde_saphyr::from_str(&manifest)
-            .with_context(|| format!("{} is no single manifest", self.manifest.display()))?;
+            .with_context(|| format!("{} does not have a single manifest", self.manifest.display()))?;
         let mut object = body::applied(&manifest, self.bytes)?;
         let mut reviews = Vec::new();
         for step in Step::ALL {

@@ -1,48 +1,49 @@
-//! The figures, side by side.
+//! Report of the `admission` benchmark.
 
 use std::time::Duration;
 
-/// What was seen of one server in one round.
+/// Results of one server in one round.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Figures {
-    /// Answers a second.
+    /// Answers per second.
     pub(crate) rate: f64,
-    /// In which half of the requests were answered.
+    /// Median latency.
     pub(crate) median: Duration,
-    /// In which 99 of 100 were.
+    /// 99th percentile of the latency.
     pub(crate) p99: Duration,
-    /// The longest.
+    /// Longest latency.
     pub(crate) longest: Duration,
-    /// Processor time of the server for one request.
+    /// Processor time of the server per request.
     pub(crate) processor: Duration,
 }
 
-/// All rounds of one mix of requests.
+/// Results of all rounds for one mix of requests.
 #[derive(Debug)]
 pub(crate) struct Rows {
-    what: &'static str,
+    /// Name of the mix.
+    title: &'static str,
     /// Names and figures of the servers. The first is the operator.
     servers: Vec<(&'static str, Vec<Figures>)>,
 }
 
 impl Rows {
-    /// Nothing yet.
-    pub(crate) fn new(what: &'static str, servers: impl Iterator<Item = &'static str>) -> Self {
+    /// Creates rows without figures.
+    pub(crate) fn new(title: &'static str, servers: impl Iterator<Item = &'static str>) -> Self {
         let servers = servers.map(|name| (name, Vec::new())).collect();
-        Self { what, servers }
+        Self { title, servers }
     }
 
-    /// Adds figures of the server at this place.
-    pub(crate) fn add(&mut self, place: usize, figures: Figures) {
-        if let Some((_, rounds)) = self.servers.get_mut(place) {
+    /// Adds figures of the server at this index.
+    pub(crate) fn add(&mut self, index: usize, figures: Figures) {
+        if let Some((_, rounds)) = self.servers.get_mut(index) {
             rounds.push(figures);
         }
     }
 
     /// Prints the medians of the rounds.
-    #[expect(clippy::print_stdout, reason = "this is what the program is for")]
+    #[expect(clippy::print_stdout, reason = "the report is the output of the program")]
     pub(crate) fn print(&self) {
-        println!("  {}", self.what);
+        println!("  {}", self.title);
         for (name, rounds) in &self.servers {
             let figure = |of: &dyn Fn(&Figures) -> f64| median(rounds.iter().map(of));
             let ms = |of: fn(&Figures) -> Duration| 1e3 * figure(&|figures| of(figures).as_secs_f64());

@@ -1,4 +1,4 @@
-//! The servers that are asked, each a process of its own.
+//! The measured servers, each a separate process.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,28 +13,28 @@ use tokio_rustls::TlsConnector;
 use super::load::Target;
 use crate::operator::Operator;
 
-/// The check that OPA makes.
+/// The policy for OPA.
 const POLICY: &str = include_str!("required-limits.rego");
 
-/// A server that is measured. Killed when dropped.
+/// A measured server. The process is killed when this is dropped.
 pub(crate) struct Server {
-    /// What it is called.
+    /// Name of the server in the report.
     pub(crate) name: &'static str,
-    /// How it is asked.
+    /// Target of the load.
     pub(crate) target: Target,
-    /// Its process.
+    /// ID of the process.
     pub(crate) id: u32,
     _process: Process,
 }
 
-/// Only kept.
+/// Handle that kills the process when it is dropped.
 enum Process {
-    Operator(#[expect(dead_code, reason = "it ends when it is dropped")] Operator),
-    Other(#[expect(dead_code, reason = "it ends when it is dropped")] Child),
+    Operator(#[expect(dead_code, reason = "the process is killed when this is dropped")] Operator),
+    Other(#[expect(dead_code, reason = "the process is killed when this is dropped")] Child),
 }
 
 impl Server {
-    /// The operator, with these arguments and the certificate that is in the folder.
+    /// Starts the operator with additional arguments and the certificate in the folder, and waits until it is ready.
     pub(crate) async fn operator(
         binary: &Path,
         arguments: &[String],
@@ -45,7 +45,7 @@ impl Server {
             address: free_address().await?,
             tls: tls.clone(),
             path: None,
-            answers: true,
+            echoes_uid: true,
         };
         let (address, folder_name) = (target.address.to_string(), folder.display().to_string());
         let mut all = vec![
@@ -56,7 +56,7 @@ impl Server {
         ];
         all.extend(arguments.iter().map(String::as_str));
         let mut operator = Operator::spawn(binary, &folder.join("cache"), &all).await?;
-        // Before that it refuses everything, because it does not know yet which plugins are in force.
+        // Until it is ready, the operator refuses all requests, because it does not know yet which plugins are active.
         operator
             .until("ready", async |operator| operator.is_ready().await)
             .await?;
@@ -68,7 +68,7 @@ impl Server {
         })
     }
 
-    /// The floor, which is this same program.
+    /// Starts the baseline, which is part of this program.
     pub(crate) async fn bare(tls: &TlsConnector, folder: &Path) -> Result<Self> {
         let address = free_address().await?;
         let mut command = Command::new(std::env::current_exe()?);
@@ -78,12 +78,12 @@ impl Server {
             address,
             tls: tls.clone(),
             path: None,
-            answers: false,
+            echoes_uid: false,
         };
         Self::start("bare TLS server", command, target).await
     }
 
-    /// The Open Policy Agent.
+    /// Starts the Open Policy Agent.
     pub(crate) async fn opa(program: &Path, tls: &TlsConnector, folder: &Path) -> Result<Self> {
         let address = free_address().await?;
         let policy = folder.join("required-limits.rego");
@@ -98,7 +98,7 @@ impl Server {
             address,
             tls: tls.clone(),
             path: Some("/"),
-            answers: true,
+            echoes_uid: true,
         };
         Self::start("OPA, the policy alone", command, target).await
     }
@@ -129,6 +129,7 @@ impl Server {
     }
 }
 
+/// Returns a loopback address with a free port.
 async fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0").await?.local_addr()?)
 }
