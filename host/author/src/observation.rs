@@ -70,7 +70,7 @@ pub fn time(text: &str) -> Result<Timestamp, String> {
 }
 
 impl ObservationFile {
-    /// The kind of the parent.
+    /// Returns the kind of the parent.
     ///
     /// # Errors
     ///

@@ -71,7 +71,7 @@ enum Worker {
 }
 
 impl ObservationFile {
-    /// The kind of the parent.
+    /// Returns the kind of the parent.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! `dask-operator plugin build`.
+//! The subcommand `dask-operator plugin build`.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `dask-operator plugin inspect`.
+//! The subcommand `dask-operator plugin inspect`.
 
 use clap::{Args, ValueEnum};
 use dask_operator_plugin_build::interfaces;

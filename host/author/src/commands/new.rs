@@ -1,4 +1,4 @@
-//! `dask-operator plugin new`.
+//! The subcommand `dask-operator plugin new`.
 
 use std::path::PathBuf;
 

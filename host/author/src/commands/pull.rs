@@ -1,4 +1,4 @@
-//! `dask-operator plugin pull`.
+//! The subcommand `dask-operator plugin pull`.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `dask-operator plugin push`.
+//! The subcommand `dask-operator plugin push`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! `dask-operator plugin run`.
+//! The subcommand `dask-operator plugin run`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! `dask-operator plugin test`.
+//! The subcommand `dask-operator plugin test`.
 
 use std::path::{Path, PathBuf};
 
