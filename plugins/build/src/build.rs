@@ -1,4 +1,4 @@
-//! Runs the compiler on plugin crates.
+//! Runs the compiler on plugin crates. Reads and writes files and starts cargo.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::compiler::{Compiler, CompilerNotFound};
 use crate::component::{self, Component, ComponentError, TARGET};
 
-/// How components are optimised: for speed, and small because they are loaded and compiled at start. Names of
-/// functions stay, so that a trap says where it happened.
+/// Cargo profile of components, as `--config` arguments: optimised for speed, but small because the operator compiles
+/// each component when it loads it. Function names are preserved, so that a trap reports the function.
 const PROFILE: [&str; 5] = [
     "profile.release.opt-level=3",
     "profile.release.lto=\"fat\"",
@@ -18,64 +18,64 @@ const PROFILE: [&str; 5] = [
     "profile.release.strip=\"debuginfo\"",
 ];
 
-/// Why there is no component.
+/// An error that prevented a build.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// This machine has no compiler for WebAssembly.
     #[error(transparent)]
     CompilerNotFound(#[from] CompilerNotFound),
-    /// A folder that was named as a plugin is no crate.
+    /// A folder that was given as a plugin contains no crate.
     #[error("{0} has no Cargo.toml: name the folder of a plugin crate")]
     NoCrate(PathBuf),
-    /// No plugin was named.
+    /// No plugin was given.
     #[error("no plugin crate was named")]
     Nothing,
-    /// Plugins of two workspaces.
+    /// The plugins belong to different cargo workspaces.
     #[error("{plugin} belongs to another cargo workspace than {first}: build them one after the other")]
     Elsewhere {
-        /// A plugin.
+        /// A plugin of another workspace than `first`.
         plugin: PathBuf,
-        /// The plugin that was named first.
+        /// The plugin that was given first.
         first: PathBuf,
     },
     /// The compiler could not be started.
     #[error("{program} could not be started: {source}")]
     Start {
-        /// Which program.
+        /// The program.
         program: PathBuf,
-        /// Why.
+        /// The reason.
         source: std::io::Error,
     },
     /// The compiler found errors, which it printed.
     #[error("the plugins do not compile for {TARGET}; the compiler's errors are above")]
     Compile,
-    /// A crate compiled, but makes no module.
+    /// A crate compiled, but produced no module.
     #[error(
         "{package} made no WebAssembly module: add `crate-type = [\"cdylib\"]` under [lib] in its Cargo.toml"
     )]
     NoModule {
-        /// Which package.
+        /// The package name.
         package: String,
     },
-    /// A module is none that the operator would load.
+    /// A module can't be encoded as a component that the operator would load.
     #[error("{package}: {source}")]
     Component {
-        /// Which package.
+        /// The package name.
         package: String,
-        /// Why.
+        /// The reason.
         source: ComponentError,
     },
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     File {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: std::io::Error,
     },
 }
 
-/// A build of plugin crates that belong to one cargo workspace.
+/// A build of plugin crates that belong to the same cargo workspace.
 #[derive(Debug, Clone)]
 pub struct Build {
     target_dir: PathBuf,
@@ -83,7 +83,7 @@ pub struct Build {
     quiet: bool,
 }
 
-/// What cargo says of a crate that it compiled.
+/// A crate that cargo compiled, as cargo reports it.
 struct Artifact {
     package: String,
     manifest: PathBuf,
@@ -91,8 +91,8 @@ struct Artifact {
 }
 
 impl Build {
-    /// A build whose files live in `target_dir`, made where it does not exist. It must not be the target directory
-    /// of a cargo that waits for this build.
+    /// Creates a build whose files are written to `target_dir`. The folder is created if it does not exist. It must not
+    /// be the target directory of a cargo process that waits for this build.
     pub fn new(target_dir: impl Into<PathBuf>) -> Self {
         Self {
             target_dir: target_dir.into(),
@@ -108,15 +108,20 @@ impl Build {
         self
     }
 
-    /// Says nothing while it works; errors of the compiler are printed all the same.
+    /// Suppresses cargo's progress messages; compiler errors are still printed.
     #[must_use]
     pub fn quiet(mut self) -> Self {
         self.quiet = true;
         self
     }
 
-    /// Builds the components, in the order in which the plugins were added. What has not changed is not built
-    /// again, and a component's file is written only when it differs.
+    /// Builds the components and returns them in the order in which the plugins were added. Unchanged crates are not
+    /// compiled again, and a component's file is written only if its content differs.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no plugin or no compiler for WebAssembly, if a crate does not compile or makes no
+    /// component that the operator would load, or if a file can't be read or written.
     pub fn run(&self) -> Result<Vec<Component>, Error> {
         let folders = self
             .plugins
@@ -150,12 +155,12 @@ impl Build {
         if self.quiet {
             cargo.arg("--quiet");
         }
-        // In the workspace's folder cargo finds the configuration that belongs to it.
+        // Run in the folder of the workspace, so that cargo reads the configuration of that workspace.
         cargo.current_dir(first);
         Ok(artifacts(&run(&mut cargo, Error::Compile)?))
     }
 
-    /// The target directory from wherever cargo runs.
+    /// Returns the absolute path of the target directory, because cargo runs in another folder.
     fn target_dir(&self) -> Result<PathBuf, Error> {
         std::path::absolute(&self.target_dir).map_err(|source| Error::File {
             path: self.target_dir.clone(),
@@ -203,7 +208,7 @@ impl Build {
     }
 }
 
-/// Runs cargo, whose messages for people go where ours go, and gives what it printed.
+/// Runs cargo and returns its standard output. Its standard error is inherited. Returns `failed` if cargo fails.
 fn run(cargo: &mut Command, failed: Error) -> Result<Vec<u8>, Error> {
     cargo.stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = cargo.output().map_err(|source| Error::Start {
@@ -217,7 +222,7 @@ fn run(cargo: &mut Command, failed: Error) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// What cargo calls the packages in these folders of one workspace.
+/// Returns cargo's package ids of the crates in these folders of one workspace.
 fn packages(compiler: &Compiler, folders: &[PathBuf]) -> Result<Vec<String>, Error> {
     let first = folders.first().ok_or(Error::Nothing)?;
     let mut cargo = compiler.cargo();
@@ -240,7 +245,7 @@ fn packages(compiler: &Compiler, folders: &[PathBuf]) -> Result<Vec<String>, Err
     folders.iter().map(id).collect()
 }
 
-/// The absolute folder of a crate.
+/// Returns the absolute folder of a crate.
 fn crate_folder(folder: &Path) -> Result<PathBuf, Error> {
     let no_crate = || Error::NoCrate(folder.to_path_buf());
     let folder = folder.canonicalize().map_err(|_| no_crate())?;
@@ -258,7 +263,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
     })
 }
 
-/// Reads cargo's messages, a JSON text on each line.
+/// Parses cargo's messages, one JSON text per line. Lines that are no JSON are skipped.
 fn artifacts(messages: &[u8]) -> Vec<Artifact> {
     let messages = messages
         .split(|byte| *byte == b'\n')
@@ -284,8 +289,8 @@ fn artifact(message: &Value) -> Option<Artifact> {
     })
 }
 
-/// The name in a package id: `path+file:///p/cluster#dask-operator-cluster@0.1.0`, or `path+file:///p/cluster#0.1.0` where
-/// folder and package have the same name.
+/// Returns the package name in a package id: `path+file:///p/cluster#dask-operator-cluster@0.1.0`, or
+/// `path+file:///p/cluster#0.1.0` if the folder and the package have the same name.
 fn package_name(id: &str) -> &str {
     let (location, fragment) = id.split_once('#').unwrap_or((id, ""));
     match fragment.split_once('@') {
@@ -294,8 +299,8 @@ fn package_name(id: &str) -> &str {
     }
 }
 
-/// Files that a module was made of, from the list that cargo writes beside it; the crate's folder where there is
-/// no such list.
+/// Returns the files that a module was built from, from the dependency list that cargo writes beside it. Returns the
+/// crate's folder if there is no such list.
 fn sources(folder: &Path, module: &Path) -> Vec<PathBuf> {
     let list = std::fs::read_to_string(module.with_extension("d")).unwrap_or_default();
     let mut sources = vec![folder.join("Cargo.toml")];
@@ -306,7 +311,7 @@ fn sources(folder: &Path, module: &Path) -> Vec<PathBuf> {
     sources
 }
 
-/// Splits a makefile's list of files at spaces; a space in a name has a backslash before it.
+/// Splits the file list of a makefile at spaces. A backslash escapes a space in a name.
 fn dependencies(list: &str) -> impl Iterator<Item = PathBuf> {
     let joined = list.trim().replace("\\ ", "\0");
     let files: Vec<PathBuf> = joined
@@ -321,7 +326,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn package_names() {
+    fn reads_the_name_from_a_package_id() {
         assert_eq!(
             package_name("path+file:///p/cluster#dask-operator-cluster@0.1.0"),
             "dask-operator-cluster"
@@ -330,13 +335,13 @@ mod tests {
     }
 
     #[test]
-    fn names_with_spaces() {
+    fn splits_file_names_with_escaped_spaces() {
         let files: Vec<PathBuf> = dependencies("/a/lib.rs /b\\ c/lib.rs\n").collect();
         assert_eq!(files, [PathBuf::from("/a/lib.rs"), PathBuf::from("/b c/lib.rs")]);
     }
 
     #[test]
-    fn messages_of_cargo() {
+    fn reads_artifacts_from_cargo_messages() {
         let messages = br#"{"reason":"build-script-executed"}
 {"reason":"compiler-artifact","package_id":"path+file:///p/x#0.1.0","manifest_path":"/p/x/Cargo.toml","filenames":["/t/x.rlib","/t/x.wasm"]}
 not json
@@ -347,7 +352,7 @@ not json
     }
 
     #[test]
-    fn a_folder_without_a_crate() {
+    fn rejects_a_folder_without_a_crate() {
         let folder = tempfile::tempdir().expect("folder");
         let error = Build::new(folder.path())
             .plugin(folder.path())

@@ -1,4 +1,4 @@
-//! Which compiler can build for WebAssembly on this machine.
+//! Search for a compiler on this machine that can build for WebAssembly.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,29 +6,29 @@ use std::process::Command;
 use crate::component::TARGET;
 use crate::environment;
 
-/// Where the standard library for WebAssembly comes from.
+/// The source of the standard library for WebAssembly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Std {
     /// The target is installed beside the compiler.
     Installed,
-    /// Its sources are installed beside the compiler; cargo compiles them (98 s, once).
+    /// The sources are installed beside the compiler; cargo compiles them (98 s, once).
     Source,
 }
 
-/// A compiler that can build for [`TARGET`], with all that has to be named for it.
+/// A compiler that can build for [`TARGET`], with the programs and options that it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compiler {
-    /// The cargo that belongs to it.
+    /// The path of cargo in the same toolchain.
     pub cargo: PathBuf,
-    /// The compiler.
+    /// The path of rustc.
     pub rustc: PathBuf,
-    /// Where its standard library comes from.
+    /// The source of its standard library.
     pub std: Std,
-    /// A linker, where the compiler does not bring its own.
+    /// The path of a linker; `None` if the toolchain contains its own.
     pub linker: Option<PathBuf>,
 }
 
-/// This machine has no compiler for WebAssembly.
+/// The error if no compiler on this machine can build for WebAssembly.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "no Rust compiler here can build for WebAssembly: run `rustup target add {TARGET}`, or on Debian \
@@ -43,11 +43,15 @@ struct Toolchain {
 }
 
 impl Compiler {
-    /// Looks for a compiler, in this order: one with the target installed; one with the sources of its
-    /// standard library beside it. Among several it prefers the one that builds the caller (`CARGO`, set
-    /// in build scripts), then the one on `PATH`, then the distribution's in `/usr`.
+    /// Finds a compiler. A toolchain with the target installed is preferred to one with only the sources of the
+    /// standard library. Among equals, the toolchain that builds the caller comes first (`CARGO`, set in build
+    /// scripts), then the one on `PATH`, then the distribution's in `/usr`.
     ///
-    /// It looks at folders and asks `rustc` on `PATH` where it lives; it starts nothing else.
+    /// Reads folders and runs `rustc --print sysroot` with the `rustc` on `PATH`; starts no other program.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if no toolchain has the target or the sources of its standard library.
     pub fn find() -> Result<Self, CompilerNotFound> {
         let toolchains = toolchains(std::env::var_os("CARGO").map(PathBuf::from), path_sysroot());
         Self::among(&toolchains)
@@ -71,8 +75,8 @@ impl Compiler {
         chosen.ok_or(CompilerNotFound)
     }
 
-    /// Cargo with this compiler and nothing of the outer build's environment. Both are named, because another
-    /// cargo or compiler may come first on `PATH`.
+    /// Returns a cargo command that uses this compiler and inherits nothing of the outer build's environment. Both
+    /// programs are given by path, because another cargo or compiler may come first on `PATH`.
     pub(crate) fn cargo(&self) -> Command {
         let mut cargo = Command::new(&self.cargo);
         environment::scrub(&mut cargo);
@@ -80,7 +84,7 @@ impl Compiler {
         cargo
     }
 
-    /// Cargo, set up to build for [`TARGET`]. Add packages and the target directory.
+    /// Returns a cargo command that builds for [`TARGET`]. The caller adds packages and the target directory.
     pub(crate) fn cargo_build(&self) -> Command {
         let mut cargo = self.cargo();
         if let Some(linker) = &self.linker {
@@ -88,8 +92,8 @@ impl Compiler {
         }
         cargo.args(["build", "--target", TARGET]);
         if self.std == Std::Source {
-            // Compiling the standard library is a nightly feature of cargo; sources and compiler are of one
-            // release here, which is what it needs.
+            // Compiling the standard library is a nightly feature of cargo. It requires that sources and compiler are of
+            // the same release, which is the case here.
             cargo.env("RUSTC_BOOTSTRAP", "1");
             cargo.args(["-Zbuild-std=std,panic_abort", "-Zbuild-std-features="]);
         }
@@ -114,7 +118,7 @@ impl Toolchain {
         needed.exists() && self.program("rustc").exists() && self.program("cargo").exists()
     }
 
-    /// The `rust-lld` that rustup's toolchains bring and distributions leave out.
+    /// Returns the toolchain's `rust-lld`, which rustup's toolchains contain and distributions omit.
     fn linker(&self) -> Option<PathBuf> {
         let hosts = std::fs::read_dir(self.rustlib()).ok()?;
         hosts
@@ -124,9 +128,9 @@ impl Toolchain {
     }
 }
 
-/// Toolchains on this machine, the preferred one first.
+/// Returns the toolchains on this machine, in order of preference and without duplicates.
 fn toolchains(caller: Option<PathBuf>, on_path: Option<PathBuf>) -> Vec<Toolchain> {
-    // <root>/bin/cargo; a proxy of rustup has no lib/rustlib beside it and is passed over later.
+    // <root>/bin/cargo. A rustup proxy has no lib/rustlib beside it, so `Toolchain::has` rejects it later.
     let of_caller = caller.and_then(|cargo| Some(cargo.parent()?.parent()?.to_path_buf()));
     let mut found: Vec<Toolchain> = Vec::new();
     for root in [of_caller, on_path, Some(PathBuf::from("/usr"))]
@@ -141,7 +145,7 @@ fn toolchains(caller: Option<PathBuf>, on_path: Option<PathBuf>) -> Vec<Toolchai
     found
 }
 
-/// The folder of the toolchain whose `rustc` comes first on `PATH`.
+/// Returns the folder of the toolchain whose `rustc` comes first on `PATH`.
 fn path_sysroot() -> Option<PathBuf> {
     let mut rustc = Command::new("rustc");
     environment::scrub(&mut rustc);
@@ -150,7 +154,7 @@ fn path_sysroot() -> Option<PathBuf> {
     output.status.success().then(|| PathBuf::from(sysroot.trim()))
 }
 
-/// A linker for WebAssembly: any toolchain's, else LLVM's on `PATH` or where Debian keeps it.
+/// Returns a linker for WebAssembly: the one of any toolchain, else LLVM's on `PATH`, where Debian installs it.
 fn linker(toolchains: &[Toolchain]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).collect::<Vec<_>>();
@@ -160,7 +164,7 @@ fn linker(toolchains: &[Toolchain]) -> Option<PathBuf> {
         .or_else(|| wasm_ld(&on_path))
 }
 
-/// `wasm-ld` or the newest `wasm-ld-<version>` in these folders.
+/// Returns the path of `wasm-ld`, or of the newest `wasm-ld-<version>`, in these folders.
 fn wasm_ld(folders: &[PathBuf]) -> Option<PathBuf> {
     let version = |path: &Path| -> Option<u32> {
         let name = path.file_name()?.to_str()?;
@@ -201,7 +205,7 @@ mod tests {
     const LLD: &str = "lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld";
 
     #[test]
-    fn installed_target_comes_before_sources() {
+    fn prefers_an_installed_target_to_sources() {
         let folder = tempfile::tempdir().expect("folder");
         let with_source = toolchain(&folder.path().join("a"), &[SOURCE, LLD]);
         let with_target = toolchain(&folder.path().join("b"), &[INSTALLED]);
@@ -212,26 +216,26 @@ mod tests {
 
         let compiler = Compiler::among(&[with_source]).expect("compiler");
         assert_eq!(compiler.std, Std::Source);
-        assert_eq!(compiler.linker, None, "it brings its own");
+        assert_eq!(compiler.linker, None, "the toolchain contains a linker");
     }
 
     #[test]
-    fn without_one_both_remedies_are_said() {
+    fn the_error_names_both_remedies() {
         let folder = tempfile::tempdir().expect("folder");
         let bare = toolchain(folder.path(), &[LLD]);
-        let sentence = Compiler::among(&[bare]).expect_err("none").to_string();
+        let message = Compiler::among(&[bare]).expect_err("no compiler").to_string();
         assert!(
-            sentence.contains("rustup target add wasm32-unknown-unknown"),
-            "{sentence}"
+            message.contains("rustup target add wasm32-unknown-unknown"),
+            "{message}"
         );
         assert!(
-            sentence.contains("apt-get install -y --no-install-recommends rustc-web cargo-web rust-web-src")
+            message.contains("apt-get install -y --no-install-recommends rustc-web cargo-web rust-web-src")
         );
-        assert!(!sentence.contains('\n'));
+        assert!(!message.contains('\n'));
     }
 
     #[test]
-    fn caller_comes_first_and_once() {
+    fn lists_the_callers_toolchain_first_and_once() {
         let found = toolchains(Some("/a/bin/cargo".into()), Some("/a".into()));
         assert_eq!(
             found,
@@ -240,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn newest_linker_of_llvm() {
+    fn finds_the_newest_linker_of_llvm() {
         let folder = tempfile::tempdir().expect("folder");
         for name in ["wasm-ld-14", "wasm-ld-19", "wasm-ld-x", "ld"] {
             std::fs::write(folder.path().join(name), "").expect("file");

@@ -1,41 +1,41 @@
-//! From a core module to a component that the operator will load.
+//! Encoding of a core module as a component, and checks of its interfaces. Pure.
 
 use std::path::PathBuf;
 
 use wit_component::{ComponentEncoder, DecodedWasm};
 
-/// The compiler's name for WebAssembly without an operating system: such a module can't ask for files, clock or
-/// network, because there is nothing that it could ask.
+/// The compiler's name for WebAssembly without an operating system. A module for it can't access files, a clock or a
+/// network, because the target has no interface for them.
 pub const TARGET: &str = "wasm32-unknown-unknown";
 
-/// A component, ready to be loaded.
+/// A component that is ready to be loaded.
 #[derive(Debug, Clone)]
 pub struct Component {
     /// The crate's package name.
     pub package: String,
-    /// Where it was written to.
+    /// The file that it was written to.
     pub path: PathBuf,
-    /// The component itself.
+    /// The content of the component.
     pub bytes: Vec<u8>,
-    /// Interfaces that it needs, as `dask:operator/log@0.1.0`.
+    /// Names of the interfaces that it imports, such as `dask:operator/log@0.1.0`.
     pub imports: Vec<String>,
-    /// Interfaces that it has.
+    /// Names of the interfaces that it exports.
     pub exports: Vec<String>,
-    /// Sources that went into it, by folder: the crate itself and the path dependencies it has. A build script
-    /// passes them to cargo as `rerun-if-changed`.
+    /// Source files and folders that it was built from, of the crate itself and of its path dependencies. A build
+    /// script passes them to cargo as `rerun-if-changed`.
     pub sources: Vec<PathBuf>,
 }
 
-/// Why a module does not make a component that the operator loads.
+/// The reason that a module is no component that the operator loads.
 #[derive(Debug, thiserror::Error)]
 pub enum ComponentError {
-    /// The module can't be wrapped; mostly it exports no interface.
+    /// The module can't be encoded as a component; the usual cause is that it exports no interface.
     #[error(
         "the module is no component, because {0}; does the crate call `dask_operator_plugin::export!` and have \
          `crate-type = [\"cdylib\"]`?"
     )]
     Encode(String),
-    /// It needs something that the operator does not give.
+    /// The component imports interfaces that the operator does not provide.
     #[error(
         "it imports {}, but the operator gives a component nothing but dask:operator/*: remove the dependency that \
          asks for it",
@@ -44,16 +44,16 @@ pub enum ComponentError {
     Imports(Vec<String>),
 }
 
-/// What a component needs and has.
+/// The interfaces of a component.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Interfaces {
-    /// Interfaces that it needs, as `dask:operator/log@0.1.0`.
+    /// Names of the interfaces that it imports, such as `dask:operator/log@0.1.0`.
     pub imports: Vec<String>,
-    /// Interfaces that it has.
+    /// Names of the interfaces that it exports.
     pub exports: Vec<String>,
 }
 
-/// Wraps a core module into a component and validates it.
+/// Encodes a core module as a component and validates it.
 pub(crate) fn encode(module: &[u8]) -> Result<Vec<u8>, ComponentError> {
     let encoded = ComponentEncoder::default()
         .validate(true)
@@ -62,11 +62,11 @@ pub(crate) fn encode(module: &[u8]) -> Result<Vec<u8>, ComponentError> {
     encoded.map_err(|error| ComponentError::Encode(format!("{error:#}")))
 }
 
-/// Reads which interfaces a component needs and has, whatever they are.
+/// Returns the names of all interfaces that a component imports and exports.
 ///
 /// # Errors
 ///
-/// When it is no component.
+/// Returns an error if the bytes are no component.
 pub fn interfaces(component: &[u8]) -> Result<Interfaces, ComponentError> {
     let decoded =
         wit_component::decode(component).map_err(|error| ComponentError::Encode(format!("{error:#}")))?;
@@ -82,7 +82,8 @@ pub fn interfaces(component: &[u8]) -> Result<Interfaces, ComponentError> {
     })
 }
 
-/// The same; refuses a component that has nothing, or needs more than the operator gives.
+/// Returns the interfaces of a component. Refuses a component that exports none or imports any that the operator does
+/// not provide.
 pub(crate) fn fit(component: &[u8]) -> Result<Interfaces, ComponentError> {
     let interfaces = interfaces(component)?;
     if interfaces.exports.is_empty() {

@@ -1,15 +1,15 @@
-//! What a cargo inside a cargo must not see.
+//! Environment variables that must not reach an inner cargo.
 //!
-//! A build script runs with dozens of variables that describe the *outer* build: its compiler, its
-//! flags, its wrapper (clippy is one), its target directory. An inner build for another target must start
-//! from a clean slate, but keep what the person set up: proxies, registries, the home of cargo.
+//! A build script runs with dozens of variables that describe the *outer* build: its compiler, its flags, its
+//! wrapper (clippy is one), its target directory. An inner build for another target must not see them. It must see
+//! the configuration of the user: proxies, registries, the home directory of cargo.
 
 use std::ffi::OsString;
 use std::process::Command;
 
-/// Names that stay although [`FOREIGN_PREFIXES`] match: how to reach registries, and the job server that
-/// lets outer and inner build share the processors.
-const OURS: [&str; 8] = [
+/// Prefixes of variables that are preserved although they match [`FOREIGN_PREFIXES`]: access to registries, and the
+/// job server through which the outer and the inner build share the processors.
+const PRESERVED_PREFIXES: [&str; 8] = [
     "CARGO_HOME",
     "CARGO_HTTP_",
     "CARGO_NET_",
@@ -20,7 +20,7 @@ const OURS: [&str; 8] = [
     "CARGO_TERM_",
 ];
 
-/// Variables of the outer build, by how their names begin.
+/// Prefixes of variables of the outer build.
 const FOREIGN_PREFIXES: [&str; 7] = [
     "CARGO",
     "CLIPPY_",
@@ -31,8 +31,8 @@ const FOREIGN_PREFIXES: [&str; 7] = [
     "__CARGO",
 ];
 
-/// Variables of the outer build, by name. `LD_LIBRARY_PATH` is there because cargo and rustup put the outer
-/// compiler's libraries on it, which another compiler would load.
+/// Names of variables of the outer build. `LD_LIBRARY_PATH` is one of them because cargo and rustup add the libraries
+/// of the outer compiler to it, which another compiler would load.
 const FOREIGN: [&str; 11] = [
     "DEBUG",
     "DYLD_FALLBACK_LIBRARY_PATH",
@@ -47,15 +47,15 @@ const FOREIGN: [&str; 11] = [
     "TARGET",
 ];
 
-/// Whether the inner build must not see this variable.
+/// Returns whether the inner build must not see this variable.
 fn is_foreign(name: &str) -> bool {
-    if OURS.iter().any(|prefix| name.starts_with(prefix)) {
+    if PRESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
         return false;
     }
     FOREIGN.contains(&name) || FOREIGN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Removes the outer build's variables from what `command` will see.
+/// Removes the outer build's variables from the environment of `command`.
 pub(crate) fn scrub(command: &mut Command) {
     scrub_of(command, std::env::vars_os());
 }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outer_build_is_hidden_and_registries_are_not() {
+    fn hides_the_outer_build_but_not_the_registries() {
         for foreign in [
             "CARGO",
             "CARGO_ENCODED_RUSTFLAGS",
@@ -99,7 +99,7 @@ mod tests {
         ] {
             assert!(is_foreign(foreign), "{foreign} reaches the inner build");
         }
-        for ours in [
+        for preserved in [
             "PATH",
             "HOME",
             "CARGO_HOME",
@@ -108,12 +108,15 @@ mod tests {
             "https_proxy",
             "CARGO_MAKEFLAGS",
         ] {
-            assert!(!is_foreign(ours), "{ours} is kept from the inner build");
+            assert!(
+                !is_foreign(preserved),
+                "{preserved} does not reach the inner build"
+            );
         }
     }
 
     #[test]
-    fn only_foreign_variables_are_removed() {
+    fn removes_only_foreign_variables() {
         let mut command = Command::new("true");
         let variables = [("RUSTC_WRAPPER", "sccache"), ("HOME", "/root")];
         scrub_of(

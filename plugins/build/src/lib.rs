@@ -1,12 +1,12 @@
 //! Builds plugin crates into WebAssembly components.
 //!
 //! A plugin is an ordinary Rust crate with `crate-type = ["cdylib"]` that depends on `dask-operator-plugin`.
-//! [`Build`] compiles one or several of them for `wasm32-unknown-unknown` with whatever compiler this
-//! machine has for it ([`Compiler::find`]), wraps each module into a component, checks it, and refuses
-//! one that imports anything but the operator's own interfaces.
+//! [`Build`] compiles one or more of them for `wasm32-unknown-unknown` with a suitable compiler of this machine
+//! ([`Compiler::find`]) and encodes each module as a component. It refuses a component that imports any interface
+//! other than the operator's own.
 //!
-//! The build never installs anything and never calls rustup. It can be called from a build script: it
-//! works in a target directory of its own, and the environment of the outer cargo is kept from it.
+//! The build never installs anything and never calls rustup. It can be called from a build script: it uses its own
+//! target directory, and the environment of the outer cargo is hidden from it.
 //!
 //! ```no_run
 //! let components = dask_operator_plugin_build::Build::new("/tmp/wasm").plugin("plugins/cluster").run()?;

@@ -1,18 +1,18 @@
-//! `dask-operator-plugin-build [--out FOLDER] PLUGIN_CRATE_FOLDER...`: builds plugins and says what they are.
+//! `dask-operator-plugin-build [--out FOLDER] PLUGIN_CRATE_FOLDER...`: builds plugins and prints a line for each.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use dask_operator_plugin_build::{Build, Component};
 
-/// Where components go where nobody says otherwise.
+/// The default output folder.
 const OUT: &str = "target/plugins";
 
 const USAGE: &str = "\
 usage: dask-operator-plugin-build [--out FOLDER] PLUGIN_CRATE_FOLDER...
 
-Builds plugin crates into WebAssembly components: FOLDER/<package>.wasm, target/plugins by default. What belongs to the
-build is kept there too, so that the next one is fast.";
+Builds plugin crates into WebAssembly components: FOLDER/<package>.wasm, target/plugins by default. The intermediate
+files of the build are stored in the same folder, which makes the next build faster.";
 
 fn main() -> ExitCode {
     let Some(build) = build(std::env::args_os().skip(1)) else {
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What the arguments ask for; none where they can't be understood.
+/// Parses the arguments. Returns `None` if they are invalid.
 fn build(arguments: impl Iterator<Item = OsString>) -> Option<Build> {
     let mut arguments = arguments.peekable();
     let out = match arguments.next_if(|argument| argument == "--out") {
@@ -39,14 +39,14 @@ fn build(arguments: impl Iterator<Item = OsString>) -> Option<Build> {
         None => OUT.into(),
     };
     let plugins: Vec<OsString> = arguments.collect();
-    let understood = !plugins.is_empty()
+    let valid = !plugins.is_empty()
         && !plugins
             .iter()
             .any(|plugin| plugin.to_string_lossy().starts_with('-'));
-    understood.then(|| plugins.into_iter().fold(Build::new(out), Build::plugin))
+    valid.then(|| plugins.into_iter().fold(Build::new(out), Build::plugin))
 }
 
-#[allow(clippy::print_stdout, reason = "this is what a person asked for")]
+#[allow(clippy::print_stdout, reason = "the output of a command-line tool")]
 fn print(component: &Component) {
     let kilobytes = component.bytes.len().div_ceil(1000);
     println!(
@@ -61,10 +61,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments() {
-        let understood = |arguments: &[&str]| build(arguments.iter().map(OsString::from)).is_some();
+    fn rejects_invalid_arguments() {
+        let accepted = |arguments: &[&str]| build(arguments.iter().map(OsString::from)).is_some();
         for good in [&["plugins/a"][..], &["--out", "x", "a", "b"]] {
-            assert!(understood(good), "{good:?}");
+            assert!(accepted(good), "{good:?}");
         }
         for bad in [
             &[][..],
@@ -73,7 +73,7 @@ mod tests {
             &["--help"],
             &["a", "--out", "x"],
         ] {
-            assert!(!understood(bad), "{bad:?}");
+            assert!(!accepted(bad), "{bad:?}");
         }
     }
 }
