@@ -1,15 +1,15 @@
-//! The default autoscaler with a minimum number of workers.
+//! The default autoscaler with a lower bound: it never removes the last worker.
 
 use dask_operator_autoscaler::DefaultAutoscaler;
 use dask_operator_plugin::prelude::*;
 use dask_operator_plugin::{schemars, serde};
 
-/// Settings of the plugin. `dask-operator plugin inspect` shows the comments of the fields.
+/// Settings of the plugin. Users see these comments as the description of each setting.
 #[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
 #[serde(crate = "dask_operator_plugin::serde", default, deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(crate = "dask_operator_plugin::schemars")]
 pub struct Settings {
-    /// Minimum number of workers, even if the default autoscaler wants fewer.
+    /// Smallest number of workers, even if an autoscaler requests fewer.
     pub minimum: u32,
 }
 
@@ -19,7 +19,7 @@ impl Default for Settings {
     }
 }
 
-/// The component.
+/// The autoscaler component.
 #[derive(Debug)]
 pub struct {{type}};
 
@@ -57,14 +57,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keeps_the_minimum_number_of_workers() {
+    fn never_removes_the_last_worker() {
         let facts = SchedulerFacts {
             desired_workers: Some(0),
             ..answer(START, Vec::new())
         };
-        let manifest = "{kind: DaskAutoscaler, metadata: {name: a}, spec: {cluster: c, maximum: 10, \
+        let eager = "{kind: DaskAutoscaler, metadata: {name: a}, spec: {cluster: c, maximum: 10, \
                      scaleDown: {windowSeconds: 0, step: 100%, periodSeconds: 0}}}";
-        let plan = Scenario::of(manifest)
+        let plan = Scenario::of(eager)
             .related(yaml("{apiVersion: kubernetes.dask.org/v1, kind: DaskCluster, metadata: {name: c}}"))
             .related(yaml("{apiVersion: kubernetes.dask.org/v1, kind: DaskWorkerGroup, metadata: {name: c-default}, spec: {cluster: c, worker: {replicas: 3}}}"))
             .scheduler(facts)

@@ -1,19 +1,19 @@
-//! The default {{kind}} logic, which also labels every child.
+//! The default {{kind}} logic, with an additional label on every child that it plans.
 
 use {{crate}}::{ {{default}}, Settings };
 use dask_operator_plugin::prelude::*;
 
-/// The label that every child gets.
+/// The label that every planned child gets.
 const LABEL: &str = "example.com/made-by";
 
-/// The component.
+/// The {{kind}} component.
 #[derive(Debug)]
 pub struct {{type}};
 
 impl Plugin for {{type}} {
     const NAME: &str = "{{name}}";
     const VERSION: &str = env!("CARGO_PKG_VERSION");
-    const SUMMARY: &str = "Decides as the default {{kind}} component does, and labels every child.";
+    const SUMMARY: &str = "Plans like the default {{kind}} component and labels every child.";
     /// The settings of the default component.
     type Settings = Settings;
 }

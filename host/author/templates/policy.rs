@@ -1,18 +1,18 @@
-//! A policy that refuses clusters with too many workers, and adds labels to all others.
+//! Refuses resources with too many workers and adds labels to the admitted ones.
 
 use std::collections::BTreeMap;
 
 use dask_operator_plugin::prelude::*;
 use dask_operator_plugin::{schemars, serde};
 
-/// Settings of the plugin. `dask-operator plugin inspect` shows the comments of the fields.
+/// Settings of the plugin. Users see these comments as the description of each setting.
 #[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
 #[serde(crate = "dask_operator_plugin::serde", default, deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(crate = "dask_operator_plugin::schemars")]
 pub struct Settings {
     /// How many workers a cluster or a worker group may have.
     pub maximum: u64,
-    /// Labels that admitted resources get.
+    /// Labels that are added to every admitted resource.
     pub labels: BTreeMap<String, String>,
 }
 
@@ -25,7 +25,7 @@ impl Default for Settings {
     }
 }
 
-/// The policy.
+/// The policy component.
 #[derive(Debug)]
 pub struct {{type}};
 
@@ -36,15 +36,15 @@ impl Plugin for {{type}} {
     type Settings = Settings;
 }
 
-/// Fields with the number of workers, as JSON pointers and as kubectl writes them: in clusters and worker groups, and in jobs.
-const REPLICAS: [(&str, &str); 2] = [
+/// Fields that contain a number of workers, as JSON Pointer and as field path: one of clusters and worker groups, one of jobs.
+const FIELDS: [(&str, &str); 2] = [
     ("/spec/worker/replicas", "spec.worker.replicas"),
     ("/spec/cluster/spec/worker/replicas", "spec.cluster.spec.worker.replicas"),
 ];
 
-/// Returns a finding if a resource requests too many workers.
+/// Returns a finding if the resource requests more workers than the settings allow.
 fn too_many(object: &Value, settings: &Settings) -> Option<Finding> {
-    REPLICAS.into_iter().find_map(|(pointer, field)| {
+    FIELDS.into_iter().find_map(|(pointer, field)| {
         let replicas = object.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
         (replicas > settings.maximum).then(|| {
             let message = format!("{replicas} workers are too many: write at most {}", settings.maximum);
@@ -69,7 +69,7 @@ impl Policy for {{type}} {
         Ok(AdmissionResponse::allow().with_changes(&changes))
     }
 
-    /// Enforces the limit for resources that are older than the policy, too, whichever logic planned their children.
+    /// Refuses plans of resources with too many workers. This covers resources that were created before the policy.
     fn review_plan(request: &ReviewRequest, settings: &Settings) -> Result<Review, String> {
         Ok(match too_many(&request.parent_json()?, settings) {
             Some(finding) => Review::Refuse(vec![finding]),
@@ -94,7 +94,7 @@ mod tests {
             dry_run: false,
             settings: "{}".to_owned(),
         };
-        {{type}}::admit(&request, settings).expect("an answer")
+        {{type}}::admit(&request, settings).expect("a response")
     }
 
     #[test]
@@ -113,12 +113,12 @@ mod tests {
             now: 0,
             settings: "{}".to_owned(),
         };
-        let review = {{type}}::review_plan(&request, &Settings::default()).expect("an answer");
+        let review = {{type}}::review_plan(&request, &Settings::default()).expect("a review");
         assert!(matches!(review, Review::Refuse(_)), "{review:?}");
     }
 
     #[test]
-    fn labels_admitted_resources() {
+    fn adds_the_labels_to_admitted_resources() {
         let labels = BTreeMap::from([("example.com/team".to_owned(), "data".to_owned())]);
         let settings = Settings {
             labels,

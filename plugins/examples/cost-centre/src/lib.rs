@@ -1,6 +1,8 @@
-//! Every cluster says who pays for it: one that says nothing gets the default, and nobody says something wrong.
+//! Labels every cluster with a cost centre: a cluster without the label gets the default, and an unknown cost centre is
+//! refused.
 //!
-//! Two interfaces in one component: the default cluster logic with a label more, and a policy for all Dask resources.
+//! This component has two interfaces: the default cluster logic with an additional label, and a policy for all Dask
+//! resources.
 
 use dask_operator_cluster::DefaultCluster;
 use dask_operator_plugin::prelude::*;
@@ -8,7 +10,7 @@ use dask_operator_plugin::{schemars, serde};
 
 const LABEL: &str = "example.com/cost-centre";
 
-/// Settings.
+/// Settings of the plugin.
 #[derive(Debug, Clone, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(
     crate = "dask_operator_plugin::serde",
@@ -18,11 +20,11 @@ const LABEL: &str = "example.com/cost-centre";
 )]
 #[schemars(crate = "dask_operator_plugin::schemars")]
 pub struct Settings {
-    /// Cost centres that there are; the first is the default.
+    /// Known cost centres; the first one is the default.
     pub known: Vec<String>,
 }
 
-/// The component.
+/// The component with both interfaces.
 #[derive(Debug)]
 pub struct CostCentre;
 
@@ -69,7 +71,7 @@ impl Policy for CostCentre {
     }
 
     fn review_plan(_: &ReviewRequest, _: &Settings) -> Result<Review, String> {
-        // Who pays is said of the resource; nothing has to be said of its children.
+        // The label is a property of the resource, so there is nothing to check in its children.
         Ok(Review::Allow)
     }
 }

@@ -1,11 +1,11 @@
-//! No idle workers at night.
+//! Removes idle workers at night.
 //!
-//! By day this is the default autoscaler. From evening to morning it works as if the autoscaler's minimum were 0: workers
-//! that have work finish it, all others go, and in the morning the minimum is back. With `evenIfBusy` the maximum is 0 as
-//! well.
+//! By day this is the default autoscaler. At night it plans as if the autoscaler's minimum were 0: busy workers finish
+//! their work, idle workers are removed, and the minimum applies again in the morning. With `evenIfBusy` the maximum is
+//! 0 as well.
 //!
-//! It shows how logic is replaced without being written anew: it changes what the default logic is told, asks it, and
-//! adds to what it answers.
+//! This example shows how to extend logic without rewriting it: it changes the observation, calls the default logic and
+//! adds to the plan.
 
 mod night;
 
@@ -16,7 +16,7 @@ use dask_operator_plugin::{schemars, serde};
 
 use night::{Nights, Weekday};
 
-/// Settings.
+/// Settings of the plugin.
 #[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
 #[serde(
     crate = "dask_operator_plugin::serde",
@@ -26,15 +26,15 @@ use night::{Nights, Weekday};
 )]
 #[schemars(crate = "dask_operator_plugin::schemars")]
 pub struct Settings {
-    /// How far local time is from UTC, as `+02:00` or `-05:30`.
+    /// Offset of local time from UTC, such as `+02:00` or `-05:30`.
     pub utc_offset: String,
-    /// When the night begins, local time, as `20:00`.
+    /// Local time at which the night begins, such as `20:00`.
     pub from: String,
-    /// When it ends, as `06:00`; the same time as `from` means a day later.
+    /// Local time at which the night ends, such as `06:00`. If it equals `from`, the night lasts 24 hours.
     pub to: String,
-    /// The days on which nights begin.
+    /// Days of the week on which a night begins.
     pub weekdays: Vec<Weekday>,
-    /// Take the workers away even if they have work to do.
+    /// Remove workers even if they are busy.
     pub even_if_busy: bool,
 }
 
@@ -50,7 +50,7 @@ impl Default for Settings {
     }
 }
 
-/// The component.
+/// The autoscaler component.
 #[derive(Debug)]
 pub struct NightAutoscaler;
 
@@ -65,7 +65,7 @@ impl Plugin for NightAutoscaler {
     }
 }
 
-/// The condition that says whether it is night.
+/// The type of the condition that reports whether it is night.
 const NIGHT: &str = "Night";
 
 impl Logic<Autoscaler> for NightAutoscaler {
@@ -80,7 +80,7 @@ impl Logic<Autoscaler> for NightAutoscaler {
     fn plan(observation: &Observation, settings: &Settings) -> Result<Plan, Error> {
         let nights = Nights::of(settings).map_err(Error::Invalid)?;
         let mut parent = observation.parent_json()?;
-        // What the author wrote must be right by day, too.
+        // The author's values must be valid by day, too.
         Error::if_invalid(Self::validate(&parent, None, settings))?;
         let now = observation.now;
         let end = nights.end_of_night(now);
@@ -90,12 +90,12 @@ impl Logic<Autoscaler> for NightAutoscaler {
                 parent["spec"]["maximum"] = json!(0);
             }
         }
-        let told = Observation {
+        let changed = Observation {
             parent: parent.to_string(),
             settings: "{}".to_owned(),
             ..observation.clone()
         };
-        let mut plan = <DefaultAutoscaler as Logic<Autoscaler>>::plan(&told, &NoSettings::default())?;
+        let mut plan = <DefaultAutoscaler as Logic<Autoscaler>>::plan(&changed, &NoSettings::default())?;
         let change = end.or_else(|| nights.next_start(now));
         plan.conditions.push(condition(end.is_some(), change, settings));
         if let Some(change) = change {
@@ -106,7 +106,7 @@ impl Logic<Autoscaler> for NightAutoscaler {
     }
 }
 
-/// Whether it is night, and until when.
+/// Returns the condition that reports whether it is night, and until when.
 fn condition(night: bool, change: Option<Timestamp>, settings: &Settings) -> Condition {
     let change = change.map_or_else(
         || "never".to_owned(),
@@ -136,7 +136,7 @@ mod tests {
 
     use super::*;
 
-    /// Milliseconds from the scenarios' start, midnight of a Thursday, to an hour.
+    /// Milliseconds from the start of the scenarios, midnight of a Thursday, to an hour.
     fn hour(hour: i64) -> i64 {
         hour * 3_600_000
     }
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn by_day_the_minimum_holds_and_at_night_it_does_not() {
+    fn the_minimum_applies_by_day_and_not_at_night() {
         let day = plan(hour(12), 0, &json!({}));
         assert_eq!(replicas(&day), Some(2));
         let before_the_night = plan(hour(20) - 30_000, 0, &json!({}));
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn work_goes_on_at_night_unless_settings_say_otherwise() {
+    fn busy_workers_stay_at_night_unless_even_if_busy_is_set() {
         assert_eq!(replicas(&plan(hour(21), 5, &json!({}))), Some(5));
         assert_eq!(
             replicas(&plan(hour(21), 5, &json!({"evenIfBusy": true}))),
@@ -191,22 +191,18 @@ mod tests {
     }
 
     #[test]
-    fn local_time_counts() {
+    fn nights_are_in_local_time() {
         let settings = json!({"utcOffset": "+03:00"});
         assert_eq!(
             replicas(&plan(hour(18), 0, &settings)),
             Some(0),
-            "it is 21:00 there"
+            "21:00 local time"
         );
-        assert_eq!(
-            replicas(&plan(hour(4), 0, &settings)),
-            Some(2),
-            "it is 7:00 there"
-        );
+        assert_eq!(replicas(&plan(hour(4), 0, &settings)), Some(2), "7:00 local time");
     }
 
     #[test]
-    fn what_is_wrong_by_day_is_wrong_at_night() {
+    fn rejects_invalid_limits_at_night_too() {
         let scenario = Scenario::of(
             "{kind: DaskAutoscaler, metadata: {name: a}, spec: {cluster: c, minimum: 9, maximum: 2}}",
         );

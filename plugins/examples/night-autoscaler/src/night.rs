@@ -1,4 +1,4 @@
-//! When it is night. Times are milliseconds since 1970-01-01T00:00:00Z.
+//! Calculation of nights. Pure. Times are milliseconds since 1970-01-01T00:00:00Z.
 
 use dask_operator_plugin::prelude::*;
 use dask_operator_plugin::{schemars, serde};
@@ -12,7 +12,7 @@ const DAY: Timestamp = 24 * 60 * MINUTE;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(crate = "dask_operator_plugin::serde")]
 #[schemars(crate = "dask_operator_plugin::schemars")]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub enum Weekday {
     Monday,
     Tuesday,
@@ -24,7 +24,7 @@ pub enum Weekday {
 }
 
 impl Weekday {
-    /// The whole week.
+    /// All days, starting with Monday.
     pub const ALL: [Self; 7] = [
         Self::Monday,
         Self::Tuesday,
@@ -35,14 +35,14 @@ impl Weekday {
         Self::Sunday,
     ];
 
-    /// The day that so many days after 1970-01-01, a Thursday, is.
+    /// Returns the day of the week that is `day` days after 1970-01-01, a Thursday.
     fn of(day: i64) -> Self {
         let index = usize::try_from((day + 3).rem_euclid(7)).unwrap_or(0);
         Self::ALL[index]
     }
 }
 
-/// All nights.
+/// The nights that the settings describe.
 #[derive(Debug, Clone)]
 pub(crate) struct Nights {
     offset: Timestamp,
@@ -52,7 +52,7 @@ pub(crate) struct Nights {
 }
 
 impl Nights {
-    /// Reads settings, or says all that is wrong with them.
+    /// Reads the settings, or returns a finding for each invalid one.
     pub(crate) fn of(settings: &Settings) -> Result<Self, Vec<Finding>> {
         let mut findings = Vec::new();
         let mut read = |field: &str, text: &str, value: Option<Timestamp>, example: &str| {
@@ -82,7 +82,7 @@ impl Nights {
         })
     }
 
-    /// When the night ends that it is now, if it is night.
+    /// Returns the end of the present night, or `None` by day.
     pub(crate) fn end_of_night(&self, now: Timestamp) -> Option<Timestamp> {
         let today = self.day(now);
         let nights = (today - 1..=today).filter_map(|day| self.start(day));
@@ -92,7 +92,7 @@ impl Nights {
             .map(|(_, end)| end)
     }
 
-    /// When the next night begins, if there is any.
+    /// Returns the start of the next night, or `None` if there is none.
     pub(crate) fn next_start(&self, now: Timestamp) -> Option<Timestamp> {
         let today = self.day(now);
         (today..=today + 7)
@@ -100,19 +100,19 @@ impl Nights {
             .find(|start| *start > now)
     }
 
-    /// Which local day it is.
+    /// Returns the number of the local day, in days since 1970-01-01.
     fn day(&self, now: Timestamp) -> i64 {
         (now + self.offset).div_euclid(DAY)
     }
 
-    /// When the night of a local day begins, if it has one.
+    /// Returns the start of the night that begins on a local day, or `None` if there is none.
     fn start(&self, day: i64) -> Option<Timestamp> {
         let has_one = self.weekdays.contains(&Weekday::of(day));
         has_one.then_some(day * DAY + self.from - self.offset)
     }
 }
 
-/// Reads `20:00`.
+/// Parses a time of day, such as `20:00`, into milliseconds since midnight. Returns `None` if it is invalid.
 fn time_of_day(text: &str) -> Option<Timestamp> {
     let (hours, minutes) = text.split_once(':')?;
     let number = |text: &str, below: i64| {
@@ -124,9 +124,9 @@ fn time_of_day(text: &str) -> Option<Timestamp> {
     Some((number(hours, 24)? * 60 + number(minutes, 60)?) * MINUTE)
 }
 
-/// Reads `+02:00`.
+/// Parses an offset from UTC, such as `+02:00`, into milliseconds. Returns `None` if it is invalid.
 fn offset(text: &str) -> Option<Timestamp> {
-    // Nobody's clock is further away.
+    // No time zone is 15 hours or more from UTC.
     let far = 15 * 60 * MINUTE;
     let (sign, time) = match text.split_at_checked(1)? {
         ("+", time) => (1, time),
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_days() {
+    fn nights_of_24_hours() {
         let sundays = nights(Settings {
             from: "00:00".to_owned(),
             to: "00:00".to_owned(),
@@ -192,14 +192,14 @@ mod tests {
     }
 
     #[test]
-    fn settings_say_what_is_wrong() {
-        let wrong = Settings {
+    fn reports_each_invalid_setting() {
+        let invalid = Settings {
             utc_offset: "CET".to_owned(),
             from: "8pm".to_owned(),
             to: "24:00".to_owned(),
             ..Settings::default()
         };
-        let findings = Nights::of(&wrong).expect_err("wrong");
+        let findings = Nights::of(&invalid).expect_err("invalid settings");
         let fields: Vec<_> = findings.iter().map(|finding| finding.field.as_str()).collect();
         assert_eq!(fields, ["utcOffset", "from", "to"]);
         assert_eq!(

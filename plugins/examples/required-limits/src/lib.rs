@@ -1,12 +1,13 @@
-//! Refuses pods without limits and resources that don't say whose they are.
+//! Refuses pods without resource limits and resources without an owner label.
 //!
-//! One worker without a memory limit can take a whole node down, and nobody pays for a cluster that belongs to nobody.
+//! A single worker without a memory limit can exhaust a whole node, and the cost of a cluster without an owner can't be
+//! assigned.
 
 use dask_operator_plugin::dask::pods::{PodSpec, Role, planned_pod_spec, pods};
 use dask_operator_plugin::prelude::*;
 use dask_operator_plugin::{schemars, serde};
 
-/// Settings.
+/// Settings of the plugin.
 #[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
 #[serde(
     crate = "dask_operator_plugin::serde",
@@ -16,11 +17,11 @@ use dask_operator_plugin::{schemars, serde};
 )]
 #[schemars(crate = "dask_operator_plugin::schemars")]
 pub struct Settings {
-    /// Resources that every container must have a limit of.
+    /// Resources for which every container must have a limit.
     pub limits: Vec<String>,
-    /// Which pods must have limits: `worker`, `scheduler`, `runner`.
+    /// Kinds of pods that must have limits: `worker`, `scheduler`, `runner`.
     pub pods: Vec<PodKind>,
-    /// Labels that every Dask resource must have, as `example.com/owner`.
+    /// Labels that every Dask resource must have, such as `example.com/owner`.
     pub labels: Vec<String>,
 }
 
@@ -29,9 +30,9 @@ pub struct Settings {
 #[serde(crate = "dask_operator_plugin::serde", rename_all = "lowercase")]
 #[schemars(crate = "dask_operator_plugin::schemars")]
 pub enum PodKind {
-    /// Workers of a cluster, a group or a job's cluster.
+    /// Workers of a cluster, of a worker group or of a job's cluster.
     Worker,
-    /// Schedulers of a cluster or a job's cluster.
+    /// Schedulers of a cluster or of a job's cluster.
     Scheduler,
     /// The pod that runs a job's code.
     Runner,
@@ -57,7 +58,7 @@ impl From<Role> for PodKind {
     }
 }
 
-/// The policy.
+/// The policy component.
 #[derive(Debug)]
 pub struct RequiredLimits;
 
@@ -92,8 +93,8 @@ impl Policy for RequiredLimits {
         }
         let check = |object: &Value| {
             let pods = pods(&request.kind.kind, object);
-            let asked = pods.iter().filter(|pod| concerns(pod.role, settings));
-            let mut findings: Vec<Finding> = asked.flat_map(|pod| limits(pod, settings)).collect();
+            let checked = pods.iter().filter(|pod| concerns(pod.role, settings));
+            let mut findings: Vec<Finding> = checked.flat_map(|pod| limits(pod, settings)).collect();
             findings.extend(labels(object, settings));
             findings
         };
@@ -104,7 +105,7 @@ impl Policy for RequiredLimits {
         ))
     }
 
-    /// Whatever was admitted, and whoever planned it: no pod is made without limits.
+    /// Refuses pods without limits in any plan, whichever logic planned them and even if their parent was admitted.
     fn review_plan(request: &ReviewRequest, settings: &Settings) -> Result<Review, String> {
         let of_parent = Role::of_parent(&request.parent_kind.kind);
         for child in &request.children {
@@ -120,10 +121,10 @@ impl Policy for RequiredLimits {
             };
             let findings = limits(&PodSpec { role, place }, settings);
             if !findings.is_empty() {
-                let called = format!("{} {}", child.key.kind, child.key.name);
+                let child_name = format!("{} {}", child.key.kind, child.key.name);
                 let of_child =
-                    |finding: Finding| Finding::error("", format!("{called}: {}", finding.sentence()));
-                // Those beside it lack the same.
+                    |finding: Finding| Finding::error("", format!("{child_name}: {}", finding.sentence()));
+                // The other children of the same template lack the same limits, so one is enough.
                 return Ok(Review::Refuse(findings.into_iter().map(of_child).collect()));
             }
         }
@@ -131,12 +132,12 @@ impl Policy for RequiredLimits {
     }
 }
 
-/// Whether pods of this role must have limits.
+/// Returns whether pods of this role must have limits.
 fn concerns(role: Role, settings: &Settings) -> bool {
     settings.pods.contains(&role.into())
 }
 
-/// Limits that a pod lacks.
+/// Returns a finding for each limit that a pod lacks.
 fn limits(pod: &PodSpec<'_>, settings: &Settings) -> Vec<Finding> {
     let mut findings = Vec::new();
     for container in pod.containers() {
@@ -159,7 +160,7 @@ fn limits(pod: &PodSpec<'_>, settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-/// An amount, for a sentence.
+/// Returns an example of a limit, for a message.
 fn example(resource: &str) -> &'static str {
     match resource {
         "memory" => "4Gi",
@@ -168,7 +169,7 @@ fn example(resource: &str) -> &'static str {
     }
 }
 
-/// Labels that are missing. A cluster's worker groups get theirs from the operator.
+/// Returns a finding for each missing label. Worker groups of a cluster get theirs from the operator.
 fn labels(object: &Value, settings: &Settings) -> Vec<Finding> {
     let has = |label: &str| {
         object["metadata"]["labels"][label]
@@ -213,7 +214,7 @@ mod tests {
             dry_run: false,
             settings: "{}".to_owned(),
         };
-        RequiredLimits::admit(&request, settings).expect("an answer")
+        RequiredLimits::admit(&request, settings).expect("a response")
     }
 
     fn refused(response: AdmissionResponse) -> Vec<String> {
@@ -227,7 +228,7 @@ mod tests {
     const MEMORY: &str = "spec.worker.spec.containers[0].resources.limits.memory";
 
     #[test]
-    fn limits_of_the_pods_that_settings_name() {
+    fn requires_limits_of_the_configured_pods() {
         let job = "{kind: DaskJob, spec: {
             job: {spec: {containers: [{name: job}]}},
             cluster: {spec: {worker: {spec: {containers: [{resources: {limits: {memory: 1Gi}}}, {}]}}}}}}";
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_of_all_kinds() {
+    fn requires_labels_of_all_kinds() {
         let settings = Settings {
             labels: vec!["example.com/owner".into()],
             ..Settings::default()
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_there_was_before_can_be_scaled_and_deleted() {
+    fn existing_resources_can_be_scaled_and_deleted() {
         let settings = Settings::default();
         assert_eq!(
             refused(admit(Operation::Delete, WITHOUT, None, &settings)),
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn no_pod_is_made_without_limits() {
+    fn refuses_plans_of_pods_without_limits() {
         let review = |parent: &str, kind: &str, object: &str, settings: &Settings| -> Vec<String> {
             let request = ReviewRequest {
                 parent_kind: ResourceKind::new("kubernetes.dask.org/v1", parent),
@@ -308,7 +309,7 @@ mod tests {
                 now: 0,
                 settings: "{}".to_owned(),
             };
-            match RequiredLimits::review_plan(&request, settings).expect("an answer") {
+            match RequiredLimits::review_plan(&request, settings).expect("a review") {
                 Review::Refuse(findings) => findings.into_iter().map(|finding| finding.message).collect(),
                 Review::Allow | Review::Change(_) => Vec::new(),
             }
@@ -329,8 +330,12 @@ mod tests {
             ("DaskCluster", "Pod", lacks, true),
             ("DaskCluster", "Pod", unlabelled, false),
         ] {
-            let said = review(parent, kind, object, &usual);
-            assert_eq!(!said.is_empty(), refused, "{parent} {kind} {object}: {said:?}");
+            let messages = review(parent, kind, object, &usual);
+            assert_eq!(
+                !messages.is_empty(),
+                refused,
+                "{parent} {kind} {object}: {messages:?}"
+            );
         }
         assert_eq!(
             review("DaskWorkerGroup", "Pod", lacks, &usual),
@@ -342,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_say_what_is_wrong() {
+    fn reports_invalid_settings() {
         let settings = Settings {
             labels: vec![" ".into()],
             ..Settings::default()

@@ -1,8 +1,8 @@
 //! Lets workers run on spot nodes, and nothing but workers.
 //!
-//! A worker that is lost is replaced and its work is done again; a scheduler that is lost takes the whole computation
-//! with it. So planned worker pods get the tolerations of spot nodes, and a scheduler or a job runner that somebody wants to
-//! put there is refused.
+//! If a worker is lost, the operator replaces it and Dask repeats its work. If a scheduler is lost, the whole computation
+//! is lost. Therefore planned worker pods get the tolerations of spot nodes, and a scheduler or a job runner that
+//! tolerates spot nodes is refused.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use dask_operator_plugin::dask::pods::{PodSpec, Role, pod_spec_mut, pods};
 use dask_operator_plugin::prelude::*;
 use dask_operator_plugin::{schemars, serde};
 
-/// Settings.
+/// Settings of the plugin.
 #[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
 #[serde(
     crate = "dask_operator_plugin::serde",
@@ -20,13 +20,13 @@ use dask_operator_plugin::{schemars, serde};
 )]
 #[schemars(crate = "dask_operator_plugin::schemars")]
 pub struct Settings {
-    /// Taints of spot nodes, as tolerations that worker pods get. Those of Google and Azure where nothing is said.
+    /// Tolerations that worker pods get, for the taints of spot nodes. The default is those of Google and Azure.
     pub tolerations: Vec<Toleration>,
-    /// Labels of spot nodes: workers prefer nodes that have them all.
+    /// Labels of spot nodes. Workers prefer nodes that have all of them.
     pub node_labels: BTreeMap<String, String>,
-    /// Workers may run on nodes with these labels only.
+    /// Require `nodeLabels`: workers run only on nodes with these labels.
     pub require: bool,
-    /// Clusters and groups with this label, whatever its value, stay away from spot nodes.
+    /// Name of a label. Clusters and worker groups that have it, with any value, do not use spot nodes.
     pub on_demand_label: String,
 }
 
@@ -37,13 +37,13 @@ pub struct Settings {
 pub struct Toleration {
     /// The taint's key.
     pub key: String,
-    /// `Exists`, or `Equal` with a value.
+    /// The operator: `Exists`, or `Equal` with a value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<String>,
     /// The taint's value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
-    /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`; all of them where nothing is said.
+    /// The effect: `NoSchedule`, `PreferNoSchedule` or `NoExecute`; all effects if it is not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effect: Option<String>,
 }
@@ -68,7 +68,7 @@ impl Default for Settings {
     }
 }
 
-/// The policy.
+/// The policy component.
 #[derive(Debug)]
 pub struct SpotWorkers;
 
@@ -153,11 +153,11 @@ impl Policy for SpotWorkers {
     }
 }
 
-/// What is wrong with a pod that must not run on spot nodes.
+/// Returns a finding for each toleration of spot nodes, for a pod that must not run on them.
 fn on_spot_nodes(pod: &PodSpec<'_>, settings: &Settings) -> Vec<Finding> {
     let tolerates_spot = |toleration: &Value| match toleration["key"].as_str() {
         Some(key) if !key.is_empty() => settings.tolerations.iter().any(|spot| spot.key == key),
-        // Without a key it tolerates everything.
+        // A toleration without a key tolerates every taint.
         _ => toleration["operator"] == "Exists",
     };
     let tolerations = pod
@@ -175,7 +175,7 @@ fn on_spot_nodes(pod: &PodSpec<'_>, settings: &Settings) -> Vec<Finding> {
         .collect()
 }
 
-/// Adds to a worker's pod spec what it lacks; says whether it lacked something.
+/// Adds the missing tolerations and node labels to a worker's pod spec. Returns whether the spec changed.
 fn to_spot_nodes(pod_spec: &mut Value, settings: &Settings) -> bool {
     let before = pod_spec.clone();
     for toleration in &settings.tolerations {
@@ -197,7 +197,7 @@ fn to_spot_nodes(pod_spec: &mut Value, settings: &Settings) -> bool {
     *pod_spec != before
 }
 
-/// Adds to a list, which may not be there, what is not in it.
+/// Adds an element to a list unless the list contains it. Creates the list if it does not exist.
 fn push_new(list: &mut Value, element: Value) {
     match list {
         Value::Array(elements) if elements.contains(&element) => {}
@@ -228,9 +228,13 @@ mod tests {
             now: 0,
             settings: "{}".to_owned(),
         };
-        match SpotWorkers::review_plan(&request, settings).expect("an answer") {
+        match SpotWorkers::review_plan(&request, settings).expect("a review") {
             Review::Change(children) => {
-                assert_eq!(children.len(), 1, "what is kept is left alone");
+                assert_eq!(
+                    children.len(),
+                    1,
+                    "children with the action `Keep` are not changed"
+                );
                 Some(
                     children[0]
                         .action
@@ -246,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn workers_get_the_tolerations() {
+    fn adds_the_tolerations_to_workers() {
         let settings = Settings::default();
         let spec = review(
             "{}",
@@ -272,7 +276,7 @@ mod tests {
         assert_eq!(
             review("{}", "worker", &spec, &settings),
             None,
-            "the second time there is nothing to do"
+            "nothing to add to a changed spec"
         );
         assert_eq!(review("{}", "scheduler", &json!({}), &settings), None);
         assert_eq!(
@@ -287,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_are_preferred_or_required() {
+    fn prefers_or_requires_nodes() {
         let labels = BTreeMap::from([("pool".to_owned(), "spot".to_owned())]);
         let prefer = Settings {
             tolerations: Vec::new(),
@@ -311,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_refused() {
+    fn refuses_other_pods_on_spot_nodes() {
         let cluster = |tolerations: Value| {
             let request = AdmissionRequest {
                 kind: kinds::cluster(),
@@ -327,7 +331,7 @@ mod tests {
                 settings: "{}".to_owned(),
             };
             match SpotWorkers::admit(&request, &Settings::default())
-                .expect("an answer")
+                .expect("a response")
                 .verdict
             {
                 Verdict::Refuse(findings) => findings.into_iter().map(|finding| finding.field).collect(),
@@ -345,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_say_what_is_wrong() {
+    fn reports_invalid_settings() {
         let settings = Settings {
             tolerations: vec![Toleration {
                 key: String::new(),

@@ -1,42 +1,42 @@
-//! Names of images.
+//! Functions on image names. Pure.
 
 use std::borrow::Cow;
 
 use crate::Rewrite;
 
-/// The name with everything that may be left out: `python:3` is `docker.io/library/python:3`.
+/// Returns an image name with all optional parts: `docker.io/library/python:3` for `python:3`.
 fn whole(image: &str) -> Cow<'_, str> {
     match image.split_once('/') {
-        // Only a registry has a dot or a port in it.
+        // Only a registry contains a dot or a port.
         Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => Cow::Borrowed(image),
         Some(_) => Cow::Owned(format!("docker.io/{image}")),
         None => Cow::Owned(format!("docker.io/library/{image}")),
     }
 }
 
-/// What follows a registry, folder or image in a whole name; none if the name does not begin with it.
-fn rest<'a>(whole: &'a str, place: &str) -> Option<&'a str> {
-    let rest = whole.strip_prefix(place.trim_end_matches('/'))?;
+/// Returns the rest of a complete name after a registry, folder or image. Returns `None` if the name is not below `prefix`.
+fn rest<'a>(whole: &'a str, prefix: &str) -> Option<&'a str> {
+    let rest = whole.strip_prefix(prefix.trim_end_matches('/'))?;
     (rest.is_empty() || rest.starts_with(['/', ':', '@'])).then_some(rest)
 }
 
-/// Whether an image is from there.
-pub(crate) fn is_from(image: &str, place: &str) -> bool {
-    rest(&whole(image), place).is_some()
+/// Returns whether an image comes from a registry, folder or image.
+pub(crate) fn is_from(image: &str, prefix: &str) -> bool {
+    rest(&whole(image), prefix).is_some()
 }
 
-/// The name of the image that is pulled instead, if there is one.
+/// Returns the new name of an image, or `None` if no rewrite applies.
 pub(crate) fn rewrite(image: &str, rewrites: &[Rewrite]) -> Option<String> {
     let whole = whole(image);
     let (to, rest) = rewrites
         .iter()
-        // What has been rewritten stays as it is, even where both names begin alike.
+        // A rewritten name stays as it is, even if `from` is a prefix of `to`.
         .filter(|rewrite| rest(&whole, &rewrite.to).is_none())
         .find_map(|rewrite| Some((&rewrite.to, rest(&whole, &rewrite.from)?)))?;
     Some(format!("{}{rest}", to.trim_end_matches('/')))
 }
 
-/// Whether its tag may name another image tomorrow.
+/// Returns whether the image's tag may name another image later: it has no tag and no digest, or the tag is `latest`.
 pub(crate) fn is_mutable(image: &str) -> bool {
     if image.contains('@') {
         return false;
@@ -50,8 +50,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_images_are_from() {
-        for (image, place, expected) in [
+    fn compares_registries_and_folders() {
+        for (image, prefix, expected) in [
             ("ghcr.io/dask/dask:1", "ghcr.io", true),
             ("ghcr.io/dask/dask:1", "ghcr.io/dask/", true),
             ("ghcr.io/dask/dask:1", "ghcr.io/dask/dask", true),
@@ -63,12 +63,12 @@ mod tests {
             ("localhost/x", "docker.io", false),
             ("registry:5000/x", "registry", true),
         ] {
-            assert_eq!(is_from(image, place), expected, "{image} from {place}");
+            assert_eq!(is_from(image, prefix), expected, "{image} from {prefix}");
         }
     }
 
     #[test]
-    fn rewriting() {
+    fn rewrites_names_once() {
         let rewrites = [
             Rewrite {
                 from: "docker.io/library".into(),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_that_move() {
+    fn recognises_mutable_tags() {
         for (image, expected) in [
             ("a", true),
             ("registry:5000/a", true),

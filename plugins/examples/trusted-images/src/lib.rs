@@ -1,7 +1,8 @@
-//! Images come from where they may come from.
+//! Accepts images from trusted registries only.
 //!
-//! What is written for a public registry is pulled from a mirror instead, and what comes from nowhere that is allowed is
-//! refused: at admission, where its author sees it, and again in plans, where images turn up that nobody wrote.
+//! The policy rewrites images of public registries to a mirror and refuses images from registries that are not allowed. It
+//! does both at admission, where the author sees the refusal, and in plans, which can contain images that are not in any
+//! manifest.
 
 mod image;
 
@@ -9,7 +10,7 @@ use dask_operator_plugin::dask::pods::{pod_spec_mut, pods};
 use dask_operator_plugin::prelude::*;
 use dask_operator_plugin::{schemars, serde};
 
-/// Settings.
+/// Settings of the plugin.
 #[derive(Debug, Clone, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(
     crate = "dask_operator_plugin::serde",
@@ -19,27 +20,27 @@ use dask_operator_plugin::{schemars, serde};
 )]
 #[schemars(crate = "dask_operator_plugin::schemars")]
 pub struct Settings {
-    /// Registries, folders of them or single images that may be used, as `ghcr.io/dask`. Everything may be where there
-    /// is none. Rewritten images count as what they have become.
+    /// Registries, folders of registries or single images that may be used, such as `ghcr.io/dask`. If the list is empty,
+    /// every image may be used. A rewritten image is checked under its new name.
     pub allowed: Vec<String>,
-    /// What is pulled from elsewhere than is written. The first that fits counts.
+    /// Rewrites of image names. The first one that applies is used.
     pub rewrite: Vec<Rewrite>,
-    /// Refuse images that have no tag or the tag `latest`: they are something else tomorrow.
+    /// Refuse images without a tag and images with the tag `latest`, because these names can refer to another image later.
     pub fixed_tags: bool,
 }
 
-/// A registry, folder or image, and what stands for it.
+/// A registry, folder or image and its replacement.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(crate = "dask_operator_plugin::serde", deny_unknown_fields)]
 #[schemars(crate = "dask_operator_plugin::schemars")]
 pub struct Rewrite {
-    /// What is written, as `docker.io`; an image without a registry is one of `docker.io`.
+    /// The original, such as `docker.io`. An image without a registry belongs to `docker.io`.
     pub from: String,
-    /// What is pulled instead, as `registry.example.com/docker-hub`.
+    /// The replacement, such as `registry.example.com/docker-hub`.
     pub to: String,
 }
 
-/// The policy.
+/// The policy component.
 #[derive(Debug)]
 pub struct TrustedImages;
 
@@ -47,7 +48,7 @@ impl Plugin for TrustedImages {
     const NAME: &str = "trusted-images";
     const VERSION: &str = env!("CARGO_PKG_VERSION");
     const SUMMARY: &str =
-        "Rewrites images to mirrors and refuses those that come from nowhere that is allowed.";
+        "Rewrites images to mirrors and refuses images from registries that are not allowed.";
     type Settings = Settings;
 
     fn check_settings(settings: &Settings) -> Vec<Finding> {
@@ -75,7 +76,7 @@ impl Plugin for TrustedImages {
     }
 }
 
-/// What becomes of an image: its new name if it gets one, and what is wrong with it.
+/// Returns the new name of an image, if a rewrite applies, and the problem with the image, if there is one.
 fn judge(image: &str, settings: &Settings) -> (Option<String>, Option<String>) {
     let renamed = image::rewrite(image, &settings.rewrite);
     let used = renamed.as_deref().unwrap_or(image);
@@ -210,7 +211,7 @@ mod tests {
             dry_run: false,
             settings: "{}".to_owned(),
         };
-        TrustedImages::admit(&request, settings).expect("an answer")
+        TrustedImages::admit(&request, settings).expect("a response")
     }
 
     fn refusal(response: &AdmissionResponse) -> Option<(&str, &str)> {
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn mirrors_are_written_into_manifests() {
+    fn rewrites_images_in_manifests() {
         let patch = json!([{
             "op": "replace",
             "path": "/spec/worker/spec/containers/0/image",
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_refused() {
+    fn refuses_other_images() {
         let refused = admit("quay.io/me/dask:1", None, &settings());
         assert_eq!(
             refusal(&refused),
@@ -253,7 +254,7 @@ mod tests {
         assert_eq!(
             (refusal(&update), update.warnings.len()),
             (None, 1),
-            "it was there before"
+            "existing images cause a warning"
         );
         let strict = Settings {
             fixed_tags: true,
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn plans_are_looked_at_too() {
+    fn reviews_images_in_plans() {
         let review = |image: &str| {
             let pod = json!({"spec": {"containers": [{"image": image}]}});
             let request = ReviewRequest {
@@ -281,11 +282,11 @@ mod tests {
                 now: 0,
                 settings: "{}".to_owned(),
             };
-            TrustedImages::review_plan(&request, &settings()).expect("an answer")
+            TrustedImages::review_plan(&request, &settings()).expect("a review")
         };
         assert_eq!(review("ghcr.io/dask/dask:1"), Review::Allow);
         let Review::Change(children) = review("python:3") else {
-            panic!("it is changed")
+            panic!("the image is not rewritten")
         };
         let object = children[0]
             .action
@@ -297,7 +298,7 @@ mod tests {
             "registry.example.com/hub/library/python:3"
         );
         let Review::Refuse(findings) = review("quay.io/x") else {
-            panic!("it is refused")
+            panic!("the image is not refused")
         };
         assert!(
             findings[0]
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_say_what_is_wrong() {
+    fn reports_each_invalid_setting() {
         let settings = Settings {
             allowed: vec![
                 "https://ghcr.io".to_owned(),
