@@ -1,2 +1,2 @@
-;; Calls itself something that can't stand in a name of Kubernetes.
+;; Has a name that is not valid in a Kubernetes name.
 (data (i32.const 1024) "Hostile")

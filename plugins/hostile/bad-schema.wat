@@ -1,2 +1,2 @@
-;; Its settings' schema is no JSON.
+;; Has a settings schema that is no JSON.
 (data (i32.const 1088) "{]")

@@ -1,2 +1,2 @@
-;; Is no component.
+;; Is a core module instead of a component.
 (module (func (export "plan")))

@@ -1,3 +1,3 @@
-;; Never even starts.
+;; The start function never returns.
 (func $start (loop $again (br $again)))
 (start $start)

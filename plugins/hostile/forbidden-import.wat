@@ -1,4 +1,4 @@
-;; Wants the host's environment.
+;; Imports the environment of the host.
 (component
   (import "wasi:cli/environment@0.2.3" (instance
     (export "get-environment" (func (result (list (tuple string string)))))))

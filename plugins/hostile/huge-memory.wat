@@ -1,2 +1,2 @@
-;; Wants a gibibyte to begin with.
+;; Declares an initial memory of 1 GiB.
 (memory (export "memory") 16384)

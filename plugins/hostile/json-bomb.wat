@@ -1,4 +1,4 @@
-;; Defaulting gives 1.5 MiB of JSON, `{"a":[{"":0}, {"":0}, …]}`, which take 130 MiB once they are read.
+;; `default` returns 1.5 MiB of JSON, `{"a":[{"":0}, {"":0}, …]}`, which needs 130 MiB once it is parsed.
 (func (export "dask:operator/cluster@0.1.0#default") (param i32 i32 i32 i32) (result i32)
   (local $at i32)
   (local.set $at (i32.const 131072))

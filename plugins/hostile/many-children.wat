@@ -1,5 +1,5 @@
-;; Returns two million children, all of them in the same few bytes: each is as long
-;; as `{}`, but the host would need much more for the list.
+;; Returns two million children that all share the same few bytes: each object is
+;; only `{}`, but the host would need much more memory for the list.
 (func (export "dask:operator/cluster@0.1.0#plan") (param i32) (result i32)
   (local $at i32)
   (if (i32.eq (memory.grow (i32.const 1200)) (i32.const -1)) (then unreachable))

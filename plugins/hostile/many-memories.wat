@@ -1,4 +1,4 @@
-;; Consists of three parts with a memory each: more than a place of the host's pool has room for.
+;; Consists of three core instances with a memory each: more than a slot of the host's pool can contain.
 (component
   (core module $part (memory 1))
   (core instance (instantiate $part))

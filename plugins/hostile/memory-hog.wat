@@ -1,4 +1,4 @@
-;; Takes memory, a mebibyte at a time, and writes to all of it.
+;; Allocates memory in steps of 1 MiB and writes to all of it.
 (func (export "dask:operator/cluster@0.1.0#plan") (param i32) (result i32)
   (local $start i32)
   (loop $again

@@ -1,4 +1,4 @@
-;; `describe` takes an argument, which it does not in the contract.
+;; `describe` has a parameter that the contract does not have.
 (component
   (core module $module
     (func (export "describe") (param i32)))

@@ -1,4 +1,4 @@
-;; Was made for another version of the contract.
+;; Was built for another version of the contract.
 (component
   (instance $nothing)
   (export "dask:operator/describe@0.2.0" (instance $nothing))

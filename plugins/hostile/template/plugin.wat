@@ -1,17 +1,17 @@
-;; A cluster component that does everything right, as a core module in the shape
-;; that the canonical ABI gives to `wit/`: strings and lists are an address and a
-;; length, large results are an address in memory.
+;; A cluster component without a fault, as a core module in the form that the
+;; canonical ABI defines for `wit/`: a string or list is an address and a length,
+;; and a large result is an address in memory.
 ;;
 ;; It plans one Service without any fields.
 ;;
-;; Every function here is exported under the name that the contract gives it, so
-;; that other files can replace it.
+;; Every function is exported under the name that the contract gives it, so that
+;; other files can replace it.
 
 (import "dask:operator/log@0.1.0" "log" (func $log (param $level i32) (param $text i32) (param $length i32)))
 
 (memory (export "memory") 2)
 
-;; Texts; all addresses are in the comments.
+;; Texts; the comments contain their addresses.
 (data (i32.const 1024) "hostile")                  ;; 1024, 7 bytes
 (data (i32.const 1040) "1.0.0")                    ;; 1040, 5 bytes
 (data (i32.const 1056) "A component for tests.")   ;; 1056, 22 bytes
@@ -28,9 +28,9 @@
 (data (i32.const 2112) "\48\08\00\00\01\00\00\00")
 (data (i32.const 2120) "\50\04\00\00\02\00\00\00" "\60\04\00\00\07\00\00\00")
 
-;; An empty list, at 2176.
+;; The description: four texts.
 
-;; A plan that went well, at 2240: the list of children (2248), the status (2256),
+;; A successful plan, at 2240: the list of children (2248), the status (2256),
 ;; and nothing else up to 2432.
 (data (i32.const 2240) "\00\00\00\00\00\00\00\00" "\00\0a\00\00\01\00\00\00" "\40\04\00\00\02\00\00\00")
 
@@ -39,8 +39,8 @@
   "\50\04\00\00\02\00\00\00" "\60\04\00\00\07\00\00\00" "\70\04\00\00\05\00\00\00"
   "\02\00\00\00" "\40\04\00\00\02\00\00\00")
 
-;; Where the host puts what it passes. Each call gets an instance of its own, so
-;; nothing is ever given back.
+;; Address at which the host writes the next argument. Each call gets its own
+;; instance, so memory is never freed.
 (global $free (mut i32) (i32.const 65536))
 
 (func $cabi_realloc (export "cabi_realloc")
@@ -68,7 +68,7 @@
 (func (export "dask:operator/cluster@0.1.0#child-kinds") (param i32 i32) (result i32)
   (i32.const 2112))
 
-;; The object as it is: `ok` with the same text.
+;; Returns the object unchanged: `ok` with the same text.
 (func (export "dask:operator/cluster@0.1.0#default")
   (param $object i32) (param $length i32) (param i32 i32) (result i32)
   (i32.store (i32.const 2184) (i32.const 0))
