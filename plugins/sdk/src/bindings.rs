@@ -1,8 +1,8 @@
-//! What `wit-bindgen` makes of the contract in `wit/`.
+//! Bindings that `wit-bindgen` generates from the contract in `wit/`.
 //!
-//! Each interface is a world of its own here, so that a component exports those that it has and no others. All
-//! of them share the types of [`host`]. Only the shells that [`export!`](crate::export!) makes use this; authors
-//! use the traits.
+//! Each interface has its own world here, so that a component exports only the interfaces that it implements. All worlds
+//! share the types of [`host`]. Only the adapters that [`export!`](crate::export!) generates use this module; plugin
+//! authors use the traits.
 #![allow(unsafe_code, missing_docs, unreachable_pub, clippy::all)]
 
 pub mod host {
@@ -16,7 +16,7 @@ pub mod host {
     });
 }
 
-/// Bindings of one interface, with a macro that makes its exports.
+/// Generates the bindings of one interface, with a macro for its exports.
 macro_rules! interface {
     ($module:ident, $world:literal, $inline:literal, $export:literal, $path:literal) => {
         pub mod $module {

@@ -1,4 +1,4 @@
-//! Changes of an object at admission, written as a JSON Patch that can be applied to it.
+//! Changes to an object at admission, recorded as a JSON Patch.
 //!
 //! ```
 //! use dask_operator_plugin::prelude::*;
@@ -19,8 +19,8 @@
 
 use serde_json::{Map, Value, json};
 
-/// Changes of one object. Places are JSON Pointers, as `/spec/worker/replicas`; [`escaped`] is for names in them that can
-/// have a slash.
+/// A list of changes to one object. Paths are JSON Pointers, such as `/spec/worker/replicas`; use [`escaped`] for names
+/// that can contain a slash.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Changes {
     object: Value,
@@ -28,7 +28,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// None yet, of this object.
+    /// Creates an empty list of changes to `object`.
     pub fn of(object: &Value) -> Self {
         Self {
             object: object.clone(),
@@ -36,18 +36,18 @@ impl Changes {
         }
     }
 
-    /// Writes a value to a place. What is missing on the way is made: a list where `-` follows, which stands for the
-    /// end of a list, and else an object. A value that is there already is no change.
+    /// Sets the value at a path. Missing parents are created: a list if the next part of the path is `-`, which means the
+    /// end of a list, otherwise an object. Nothing is recorded if the value is already there.
     ///
     /// # Errors
     ///
-    /// When something on the way is neither an object nor a list, or a list is too short.
+    /// Returns an error if a parent is neither an object nor a list, or if a list is too short.
     pub fn set(&mut self, pointer: &str, value: impl Into<Value>) -> Result<(), String> {
         let value = value.into();
         if self.object.pointer(pointer) == Some(&value) {
             return Ok(());
         }
-        // The first place on the way where there is nothing.
+        // The shortest prefix of the path that does not exist.
         let end = pointer
             .match_indices('/')
             .map(|(at, _)| at)
@@ -93,7 +93,7 @@ impl Changes {
         Ok(())
     }
 
-    /// Takes out what is at a place, if there is something.
+    /// Removes the value at a path. Does nothing if there is none.
     pub fn remove(&mut self, pointer: &str) {
         if self.object.pointer(pointer).is_none() {
             return;
@@ -115,41 +115,41 @@ impl Changes {
         self.operations.push(json!({"op": "remove", "path": pointer}));
     }
 
-    /// Gives the object a label.
+    /// Adds or replaces a label of the object.
     ///
     /// # Errors
     ///
-    /// When the object's `metadata` or its `labels` are no object.
+    /// Returns an error if the object's `metadata` or `labels` is not an object.
     pub fn label(&mut self, name: &str, value: &str) -> Result<(), String> {
         self.set(&format!("/metadata/labels/{}", escaped(name)), value)
     }
 
-    /// Gives the object an annotation.
+    /// Adds or replaces an annotation of the object.
     ///
     /// # Errors
     ///
-    /// When the object's `metadata` or its `annotations` are no object.
+    /// Returns an error if the object's `metadata` or `annotations` is not an object.
     pub fn annotation(&mut self, name: &str, value: &str) -> Result<(), String> {
         self.set(&format!("/metadata/annotations/{}", escaped(name)), value)
     }
 
-    /// The object with these changes.
+    /// Returns the object with all changes applied.
     pub fn object(&self) -> &Value {
         &self.object
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no changes.
     pub fn is_empty(&self) -> bool {
         self.operations.is_empty()
     }
 
-    /// The JSON Patch.
+    /// Returns the changes as a JSON Patch.
     pub fn patch(&self) -> Value {
         Value::Array(self.operations.clone())
     }
 }
 
-/// A field's name as a JSON Pointer has it: `escaped("example.com/team")` is `example.com~1team`.
+/// Escapes a field name for a JSON Pointer: `escaped("example.com/team")` is `example.com~1team`.
 pub fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_on_the_way_is_made() {
+    fn creates_missing_parents() {
         let object = json!({"metadata": {"name": "c", "annotations": null}, "spec": {"list": ["a"]}});
         let cases = [
             (
@@ -206,11 +206,11 @@ mod tests {
     }
 
     #[test]
-    fn later_changes_see_earlier_ones() {
+    fn later_changes_build_on_earlier_ones() {
         let mut changes = Changes::of(&json!({}));
         assert_eq!(changes.label("a", "1"), Ok(()));
         assert_eq!(changes.label("b", "2"), Ok(()));
-        assert_eq!(changes.label("b", "2"), Ok(()), "it is so already");
+        assert_eq!(changes.label("b", "2"), Ok(()), "the label is already set");
         changes.remove("/metadata/labels/a");
         changes.remove("/metadata/labels/c");
         assert_eq!(changes.object(), &json!({"metadata": {"labels": {"b": "2"}}}));
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn no_place() {
+    fn rejects_invalid_paths() {
         let mut changes = Changes::of(&json!({"spec": {"text": "a", "list": []}}));
         for (pointer, message) in [
             ("", "write a JSON Pointer"),

@@ -1,7 +1,7 @@
-//! The contract's records, and what makes them pleasant to write.
+//! Records of the contract, with constructors and accessors.
 //!
-//! They are generated from `wit/types.wit`, where each field is explained. All of them serialise, so that
-//! observations and plans can be recorded and compared; the operator's own types serialise alike.
+//! The records are generated from `wit/types.wit`, which documents each field. All of them implement serde's traits, so
+//! that observations and plans can be recorded and compared; the operator's own types have the same serialised form.
 
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
@@ -22,7 +22,7 @@ pub use crate::bindings::policy::exports::dask::operator::policy::{
 };
 
 impl ResourceKind {
-    /// A kind as a manifest writes it: `ResourceKind::new("v1", "Pod")`.
+    /// Creates a kind from the values in a manifest: `ResourceKind::new("v1", "Pod")`.
     pub fn new(api_version: impl Into<String>, kind: impl Into<String>) -> Self {
         Self {
             api_version: api_version.into(),
@@ -30,7 +30,7 @@ impl ResourceKind {
         }
     }
 
-    /// The key of the object of this kind with that name.
+    /// Returns the key of the object of this kind with the given name.
     pub fn key(&self, name: impl Into<String>) -> ChildKey {
         ChildKey {
             api_version: self.api_version.clone(),
@@ -40,14 +40,15 @@ impl ResourceKind {
     }
 }
 
-/// A value as JSON text. (`to_string` says the same, many times slower: it writes each piece through a formatter.)
+/// Returns a value as JSON text. (`to_string` returns the same text but is many times slower, because it writes each
+/// piece through a formatter.)
 pub fn json_text(value: &Value) -> String {
-    // A value is always JSON.
+    // Serialising a `Value` can't fail.
     serde_json::to_string(value).unwrap_or_default()
 }
 
 impl DesiredChild {
-    /// A child that stays as it is.
+    /// Keeps an observed child as it is.
     pub fn keep(observed: &ObservedObject) -> Self {
         Self {
             key: observed.key.clone(),
@@ -55,7 +56,7 @@ impl DesiredChild {
         }
     }
 
-    /// A child that is created where it does not exist.
+    /// Creates the child from `object` unless it exists.
     pub fn create(key: ChildKey, object: impl Borrow<Value>) -> Self {
         Self {
             key,
@@ -63,7 +64,7 @@ impl DesiredChild {
         }
     }
 
-    /// A child that shall look like this.
+    /// Applies `object` to the child by server-side apply, and creates the child if it does not exist.
     pub fn apply(key: ChildKey, object: impl Borrow<Value>) -> Self {
         Self {
             key,
@@ -73,7 +74,7 @@ impl DesiredChild {
 }
 
 impl Condition {
-    /// A condition with its four parts.
+    /// Creates a condition. The host adds `lastTransitionTime` and `observedGeneration`.
     pub fn new(
         type_: impl Into<String>,
         status: ConditionStatus,
@@ -88,12 +89,13 @@ impl Condition {
         }
     }
 
-    /// The condition `SpecQuestionable`, which names the mistakes among findings; none where there are none.
+    /// Returns the condition `SpecQuestionable`, which lists the mistakes among the findings. Returns `None` if there are
+    /// none.
     pub fn questionable(findings: &[Finding]) -> Option<Self> {
         let mistakes: Vec<String> = findings
             .iter()
             .filter(|finding| finding.severity == Severity::Mistake)
-            .map(|finding| cut(&finding.sentence()))
+            .map(|finding| truncated(&finding.sentence()))
             .collect();
         let message = match mistakes.as_slice() {
             [] => return None,
@@ -111,20 +113,20 @@ impl Condition {
     }
 }
 
-/// The condition of a resource whose spec runs, though something in it is very likely a mistake.
+/// Type of the condition of a resource whose spec works but very likely contains a mistake.
 pub const SPEC_QUESTIONABLE: &str = "SpecQuestionable";
 
-/// How many mistakes a condition names.
+/// Maximum number of mistakes that the condition lists.
 const MISTAKES_NAMED: usize = 5;
 
-/// The longest sentence about one of them, in characters.
+/// Maximum length of the message about one mistake, in characters.
 const MISTAKE_LENGTH: usize = 500;
 
-/// A sentence that a condition can hold. What people wrote can be of any length.
-fn cut(sentence: &str) -> String {
-    match sentence.char_indices().nth(MISTAKE_LENGTH) {
-        Some((end, _)) => format!("{}…", &sentence[..end]),
-        None => sentence.to_owned(),
+/// Truncates a message to [`MISTAKE_LENGTH`] characters. Values from a manifest can make it arbitrarily long.
+fn truncated(message: &str) -> String {
+    match message.char_indices().nth(MISTAKE_LENGTH) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message.to_owned(),
     }
 }
 
@@ -135,7 +137,7 @@ impl From<bool> for ConditionStatus {
 }
 
 impl Event {
-    /// Something that is as it should be.
+    /// Creates an event of type `Normal`.
     pub fn normal(reason: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             type_: EventType::Normal,
@@ -144,7 +146,7 @@ impl Event {
         }
     }
 
-    /// Something worth worrying about.
+    /// Creates an event of type `Warning`.
     pub fn warning(reason: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             type_: EventType::Warning,
@@ -155,8 +157,8 @@ impl Event {
 }
 
 impl Finding {
-    /// Something that cannot work. `field` is written as kubectl does, `message` says what is wrong and what to
-    /// write instead.
+    /// Creates a finding of severity error: the object can't work. `field` is a path in the notation of kubectl; `message`
+    /// states the problem and the remedy.
     pub fn error(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
@@ -165,7 +167,8 @@ impl Finding {
         }
     }
 
-    /// Something that runs and is very likely not what its author wants. It is refused where the webhook is strict.
+    /// Creates a finding of severity mistake: the object works, but very likely not as its author intends. A strict webhook
+    /// refuses it.
     pub fn mistake(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Mistake,
@@ -174,7 +177,7 @@ impl Finding {
         }
     }
 
-    /// Something that works but is unwise.
+    /// Creates a finding of severity warning: the object works but is unwise.
     pub fn warning(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Warning,
@@ -183,12 +186,12 @@ impl Finding {
         }
     }
 
-    /// Whether it is an error.
+    /// Returns whether the finding is an error.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
 
-    /// Field and message as one text.
+    /// Returns field and message as one text.
     pub fn sentence(&self) -> String {
         match self.field.as_str() {
             "" => self.message.clone(),
@@ -198,7 +201,7 @@ impl Finding {
 }
 
 impl Default for Plan {
-    /// A plan without children, and an empty status.
+    /// Returns a plan without children and with an empty status.
     fn default() -> Self {
         Self {
             children: Vec::new(),
@@ -215,14 +218,18 @@ impl Default for Plan {
 }
 
 impl From<serde_json::Error> for Error {
-    /// The host gave something that this component can't read: it will be asked again.
+    /// Creates the error for an object of the host that this component can't parse. The host calls again later.
     fn from(error: serde_json::Error) -> Self {
         Self::Failed(format!("an object could not be read: {error}"))
     }
 }
 
 impl Error {
-    /// The findings that make it impossible to go on, if there are any.
+    /// Returns the errors among the findings as [`Error::Invalid`].
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if any finding is an error. Mistakes and warnings are ignored.
     pub fn if_invalid(findings: Vec<Finding>) -> Result<(), Self> {
         let errors: Vec<Finding> = findings.into_iter().filter(Finding::is_error).collect();
         if errors.is_empty() {
@@ -234,12 +241,16 @@ impl Error {
 }
 
 impl Observation {
-    /// The parent.
+    /// Parses the parent.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the parent is not valid JSON.
     pub fn parent_json(&self) -> Result<Value, Error> {
         Ok(serde_json::from_str(&self.parent)?)
     }
 
-    /// The children of one kind, in the order of their names.
+    /// Returns the children of one kind, sorted by name. Empty if the component does not declare the kind.
     pub fn children_of(&self, kind: &ResourceKind) -> &[ObservedObject] {
         self.children
             .iter()
@@ -247,19 +258,19 @@ impl Observation {
             .map_or(&[], |children| &children.objects)
     }
 
-    /// A child by kind and name.
+    /// Returns the child with this kind and name.
     pub fn child(&self, kind: &ResourceKind, name: &str) -> Option<&ObservedObject> {
         self.children_of(kind).iter().find(|child| child.key.name == name)
     }
 
-    /// Another object by kind and name.
+    /// Returns the related object with this kind and name.
     pub fn related_object(&self, kind: &ResourceKind, name: &str) -> Option<&ObservedObject> {
         self.related_of(kind)
             .into_iter()
             .find(|object| object.key.name == name)
     }
 
-    /// Other objects of one kind.
+    /// Returns the related objects of one kind.
     pub fn related_of(&self, kind: &ResourceKind) -> Vec<&ObservedObject> {
         let is = |key: &ChildKey| key.kind == kind.kind && key.api_version == kind.api_version;
         self.related.iter().filter(|object| is(&object.key)).collect()
@@ -267,7 +278,11 @@ impl Observation {
 }
 
 impl ObservedObject {
-    /// The object, or the part of it that `T` has fields for.
+    /// Deserialises the object into `T`, which may contain only a part of its fields.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the object does not match `T`.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_str(&self.object).map_err(|error| {
             Error::Failed(format!(
@@ -279,12 +294,20 @@ impl ObservedObject {
 }
 
 impl AdmissionRequest {
-    /// The resource as it shall be.
+    /// Parses the requested resource; for a deletion, the existing one.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the object is not valid JSON.
     pub fn object_json(&self) -> Result<Value, String> {
         serde_json::from_str(&self.object).map_err(|error| format!("the resource could not be read: {error}"))
     }
 
-    /// The resource before an update.
+    /// Parses the resource before an update. Returns `None` for other operations.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the object is not valid JSON.
     pub fn old_json(&self) -> Result<Option<Value>, String> {
         let old = self.old.as_deref().map(serde_json::from_str).transpose();
         old.map_err(|error| format!("the resource before the update could not be read: {error}"))
@@ -292,14 +315,22 @@ impl AdmissionRequest {
 }
 
 impl ReviewRequest {
-    /// The parent.
+    /// Parses the parent.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the parent is not valid JSON.
     pub fn parent_json(&self) -> Result<Value, String> {
         serde_json::from_str(&self.parent).map_err(|error| format!("the parent could not be read: {error}"))
     }
 }
 
 impl ChildAction {
-    /// What the child shall be; none for one that stays as it is.
+    /// Parses the object of the action. Returns `None` for [`ChildAction::Keep`].
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the object is not valid JSON.
     pub fn object_json(&self) -> Result<Option<Value>, String> {
         match self {
             Self::Keep => Ok(None),
@@ -309,7 +340,7 @@ impl ChildAction {
         }
     }
 
-    /// The same action with another object; one that stays as it is does so.
+    /// Returns the same action with another object. [`ChildAction::Keep`] is returned unchanged.
     #[must_use]
     pub fn with(&self, object: &Value) -> Self {
         match self {
@@ -321,7 +352,7 @@ impl ChildAction {
 }
 
 impl AdmissionResponse {
-    /// Let it through.
+    /// Allows the request.
     pub fn allow() -> Self {
         Self {
             verdict: Verdict::Allow,
@@ -329,7 +360,7 @@ impl AdmissionResponse {
         }
     }
 
-    /// Let it through with these changes, a JSON Patch. [`with_changes`](Self::with_changes) writes one.
+    /// Allows the request with a JSON Patch. [`with_changes`](Self::with_changes) creates the patch from [`Changes`].
     pub fn patch(patch: &Value) -> Self {
         Self {
             verdict: Verdict::Patch(json_text(patch)),
@@ -337,8 +368,8 @@ impl AdmissionResponse {
         }
     }
 
-    /// The same answer, with these changes if there is no error in it. An answer can't hold both changes and findings:
-    /// beside changes mistakes are only said, even where the webhook is strict.
+    /// Adds changes to the response, unless it refuses the request with an error. A response can't contain both changes and
+    /// findings, so mistakes become warnings, even if the webhook is strict.
     #[must_use]
     pub fn with_changes(mut self, changes: &Changes) -> Self {
         if changes.is_empty() {
@@ -356,24 +387,24 @@ impl AdmissionResponse {
         self
     }
 
-    /// Refuse it if there is an error or a mistake among these; what is unwise is said as a warning. Where the webhook is
-    /// not strict, the operator makes warnings of mistakes and lets the object through.
+    /// Refuses the request if the findings contain an error or a mistake. Findings of severity warning become warnings. If
+    /// the webhook is not strict, the operator turns mistakes into warnings and allows the request.
     pub fn of_findings(findings: Vec<Finding>) -> Self {
-        let is_unwise = |finding: &Finding| finding.severity == Severity::Warning;
-        let (unwise, wrong): (Vec<_>, Vec<_>) = findings.into_iter().partition(is_unwise);
+        let is_warning = |finding: &Finding| finding.severity == Severity::Warning;
+        let (warnings, problems): (Vec<_>, Vec<_>) = findings.into_iter().partition(is_warning);
         Self {
-            verdict: if wrong.is_empty() {
+            verdict: if problems.is_empty() {
                 Verdict::Allow
             } else {
-                Verdict::Refuse(wrong)
+                Verdict::Refuse(problems)
             },
-            warnings: unwise.iter().map(Finding::sentence).collect(),
+            warnings: warnings.iter().map(Finding::sentence).collect(),
         }
     }
 
-    /// As [`of_findings`](Self::of_findings), but what was wrong before the update already is only said: a policy that
-    /// is installed later must not keep people from scaling or deleting what they have. `before` are the findings of
-    /// [`AdmissionRequest::old_json`].
+    /// Creates a response like [`of_findings`](Self::of_findings), but turns findings that exist before the update into
+    /// warnings: a policy that is installed later must not prevent users from scaling or deleting their resources. `before`
+    /// are the findings for [`AdmissionRequest::old_json`].
     pub fn of_new_findings(findings: Vec<Finding>, before: &[Finding]) -> Self {
         let known: BTreeSet<(&str, &str)> = before
             .iter()
@@ -389,7 +420,7 @@ impl AdmissionResponse {
         Self::of_findings(findings.into_iter().map(soften).collect())
     }
 
-    /// Refuse it; `message` says what is wrong and what to write instead.
+    /// Refuses the request with one error. `message` states the problem and the remedy.
     pub fn refuse(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             verdict: Verdict::Refuse(vec![Finding::error(field, message)]),
@@ -403,7 +434,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_wrong_before_is_only_said() {
+    fn existing_findings_become_warnings() {
         let old = Finding::error("a", "is wrong");
         let new = Finding::error("b", "is wrong");
         let response =
@@ -415,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_not_changed() {
+    fn changes_are_not_added_to_a_refusal() {
         let mut changes = Changes::of(&serde_json::json!({}));
         let allowed = AdmissionResponse::allow();
         assert_eq!(allowed.clone().with_changes(&changes), allowed);
@@ -427,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_left_to_the_operator_unless_there_are_changes() {
+    fn mistakes_become_warnings_only_beside_changes() {
         let (error, mistake) = (Finding::error("a", "is wrong"), Finding::mistake("b", "is odd"));
         let unwise = Finding::warning("c", "is unwise");
         let mut changes = Changes::of(&serde_json::json!({}));
@@ -442,13 +473,13 @@ mod tests {
         let changed = odd.with_changes(&changes);
         assert!(matches!(changed.verdict, Verdict::Patch(_)), "{changed:?}");
         assert_eq!(changed.warnings, ["c: is unwise", "b: is odd"]);
-        let wrong = AdmissionResponse::of_findings(vec![error.clone(), mistake.clone(), unwise]);
-        assert_eq!(wrong.verdict, Verdict::Refuse(vec![error, mistake]));
-        assert_eq!(wrong.clone().with_changes(&changes), wrong);
+        let refused = AdmissionResponse::of_findings(vec![error.clone(), mistake.clone(), unwise]);
+        assert_eq!(refused.verdict, Verdict::Refuse(vec![error, mistake]));
+        assert_eq!(refused.clone().with_changes(&changes), refused);
     }
 
     #[test]
-    fn records_are_recorded_under_their_rust_names() {
+    fn records_serialise_under_their_rust_names() {
         let condition = Condition::new("Ready", ConditionStatus::True, "AllWell", "All is well.");
         let text = serde_json::to_string(&condition).expect("json");
         assert_eq!(
@@ -462,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_stand_in_a_condition() {
+    fn mistakes_are_listed_in_a_condition() {
         assert_eq!(
             Condition::questionable(&[Finding::warning("a", "b"), Finding::error("c", "d")]),
             None
@@ -487,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn only_errors_make_invalid() {
+    fn only_errors_make_an_object_invalid() {
         assert_eq!(Error::if_invalid(vec![Finding::warning("a", "b")]), Ok(()));
         let error = Finding::error("a", "b");
         let findings = vec![Finding::warning("c", "d"), error.clone()];

@@ -1,4 +1,4 @@
-//! The shell around a plugin: from the contract's functions to the traits.
+//! Adapter between the functions of the contract and the traits of a plugin.
 
 use serde_json::Value;
 
@@ -10,11 +10,11 @@ use crate::contract::{
 use crate::plugin::{Autoscaler, Cluster, Job, Logic, Plugin, Policy, WorkerGroup};
 use crate::{log, settings};
 
-/// Makes a component of a type: `export!(Mine: policy)`, or `export!(Mine: cluster, worker_group, policy)`.
+/// Exports a type as a component: `export!(Mine: policy)`, or `export!(Mine: cluster, worker_group, policy)`.
 ///
-/// The type implements [`Plugin`](crate::Plugin), and [`Logic`](crate::Logic) or [`Policy`](crate::Policy) for each
-/// interface that is named. In a native build the macro makes nothing, so that the crate can be tested and used like
-/// any other.
+/// The type must implement [`Plugin`](crate::Plugin), and [`Logic`](crate::Logic) or [`Policy`](crate::Policy) for each
+/// listed interface. In a native build the macro expands to nothing, so that the crate can be tested and used like any
+/// other.
 #[macro_export]
 macro_rules! export {
     ($plugin:ty: $($interface:ident),+ $(,)?) => {
@@ -29,7 +29,7 @@ macro_rules! export {
     };
 }
 
-/// The exports of one interface.
+/// Generates the exports of one interface.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __export_interface {
@@ -57,13 +57,13 @@ macro_rules! __export_interface {
     };
 }
 
-/// Gives a plugin the contract's functions. Made by [`export!`](crate::export!); tests call it to see what the host
-/// sees.
+/// Adapter that implements the contract's functions for a plugin. [`export!`](crate::export!) uses it; tests call it to see
+/// the plugin as the host does.
 #[derive(Debug)]
 pub struct Shell<P>(std::marker::PhantomData<P>);
 
-/// Whatever a call needs first. On this target a panic's text is lost unless somebody writes it down.
-fn start() {
+/// Prepares a call. On this target the message of a panic is lost unless a hook logs it.
+fn prepare() {
     #[cfg(target_arch = "wasm32")]
     {
         static HOOK: std::sync::Once = std::sync::Once::new();
@@ -73,7 +73,7 @@ fn start() {
 
 impl<P: Plugin> describe::exports::dask::operator::describe::Guest for Shell<P> {
     fn describe() -> Description {
-        start();
+        prepare();
         Description {
             name: P::NAME.to_owned(),
             version: P::VERSION.to_owned(),
@@ -83,7 +83,7 @@ impl<P: Plugin> describe::exports::dask::operator::describe::Guest for Shell<P> 
     }
 
     fn validate_settings(settings: String) -> Vec<Finding> {
-        start();
+        prepare();
         match settings::check::<P::Settings>(&settings) {
             Ok(settings) => P::check_settings(&settings),
             Err(findings) => findings,
@@ -91,9 +91,9 @@ impl<P: Plugin> describe::exports::dask::operator::describe::Guest for Shell<P> 
     }
 }
 
-/// `child-kinds`, which can't say that settings are wrong: they are checked before it is called.
+/// Implements `child-kinds`. The function can't report invalid settings; the host checks them before it calls it.
 pub fn child_kinds<I, P: Logic<I>>(settings: &str) -> Vec<ResourceKind> {
-    start();
+    prepare();
     let settings = settings::read(settings).unwrap_or_else(|error| {
         log::error(error);
         P::Settings::default()
@@ -101,16 +101,20 @@ pub fn child_kinds<I, P: Logic<I>>(settings: &str) -> Vec<ResourceKind> {
     P::child_kinds(&settings)
 }
 
-/// `default`.
+/// Implements `default`.
+///
+/// # Errors
+///
+/// Returns an error if the object or the settings can't be parsed, or if the plugin returns one.
 pub fn default<I, P: Logic<I>>(object: &str, settings: &str) -> Result<String, Error> {
-    start();
+    prepare();
     let settings = settings::read(settings).map_err(Error::Failed)?;
     Ok(json_text(&P::default(serde_json::from_str(object)?, &settings)?))
 }
 
-/// `validate`.
+/// Implements `validate`.
 pub fn validate<I, P: Logic<I>>(object: &str, old: Option<&str>, settings: &str) -> Vec<Finding> {
-    start();
+    prepare();
     let unreadable = |error| {
         vec![Finding::error(
             "",
@@ -131,14 +135,18 @@ pub fn validate<I, P: Logic<I>>(object: &str, old: Option<&str>, settings: &str)
     }
 }
 
-/// `plan`.
+/// Implements `plan`.
+///
+/// # Errors
+///
+/// Returns an error if the settings can't be parsed, or if the plugin returns one.
 pub fn plan<I, P: Logic<I>>(observation: &Observation) -> Result<Plan, Error> {
-    start();
+    prepare();
     let settings = settings::read(&observation.settings).map_err(Error::Failed)?;
     P::plan(observation, &settings)
 }
 
-/// The four interfaces of logic are alike.
+/// Implements one of the four logic interfaces, which have the same functions.
 macro_rules! logic {
     ($interface:ty, $guest:path) => {
         impl<P: Logic<$interface>> $guest for Shell<P> {
@@ -171,12 +179,12 @@ logic!(Autoscaler, autoscaler::exports::dask::operator::autoscaler::Guest);
 
 impl<P: Policy> policy::exports::dask::operator::policy::Guest for Shell<P> {
     fn admit(request: AdmissionRequest) -> Result<AdmissionResponse, String> {
-        start();
+        prepare();
         P::admit(&request, &settings::read(&request.settings)?)
     }
 
     fn review_plan(request: ReviewRequest) -> Result<Review, String> {
-        start();
+        prepare();
         P::review_plan(&request, &settings::read(&request.settings)?)
     }
 }

@@ -1,16 +1,19 @@
-//! What a plugin for the Dask operator is written with.
+//! SDK for plugins of the Dask operator.
 //!
-//! A plugin is a WebAssembly component that computes. The operator gives it everything that it may look at as an
-//! argument and carries out what it returns. `wit/` has the contract; this crate has it as Rust:
+//! A plugin is a WebAssembly component that only computes. The operator passes everything that a component may read as an
+//! argument and carries out the plan or verdict that it returns. The contract is defined in `wit/`; this crate provides it
+//! to Rust:
 //!
-//! * [`Plugin`] says what the component is and which settings it has;
-//! * [`Logic`] replaces what the operator does for one kind of resource: [`Cluster`], [`WorkerGroup`], [`Job`] or
-//!   [`Autoscaler`];
-//! * [`Policy`] refuses or changes what people ask for and what logic planned; [`changes`] writes its patches;
-//! * [`export!`] makes the component; [`log`] is all it can reach; [`testing`] tries it without WebAssembly;
-//! * [`dask`] has what the default components know: names, labels, environment, addresses, defaults, checks.
+//! * [`Plugin`] describes the component and its settings.
+//! * [`Logic`] replaces the operator's logic for one kind of resource: [`Cluster`], [`WorkerGroup`], [`Job`] or
+//!   [`Autoscaler`].
+//! * [`Policy`] refuses or changes requests of users and plans of the logic; [`changes`] creates its patches.
+//! * [`export!`] generates the component's exports; [`log`] is the only function that it can call; [`testing`] runs a
+//!   plugin without WebAssembly.
+//! * [`dask`] contains the building blocks of the default components: names, labels, environment, addresses, defaults,
+//!   checks.
 //!
-//! A whole plugin, with `crate-type = ["cdylib"]` and this crate as its one dependency:
+//! A complete plugin, with `crate-type = ["cdylib"]` and this crate as its only dependency:
 //!
 //! ```
 //! use dask_operator_plugin::prelude::*;
@@ -33,7 +36,7 @@
 //!     }
 //!
 //!     fn review_plan(_: &ReviewRequest, _: &NoSettings) -> Result<Review, String> {
-//!         // Children may go: they do when a cluster is scaled down.
+//!         // Children may be deleted: scaling down a cluster deletes some.
 //!         Ok(Review::Allow)
 //!     }
 //! }
@@ -41,7 +44,7 @@
 //! export!(NoDeletion: policy);
 //! ```
 
-// The generated bindings name this crate as their users do.
+// The generated bindings refer to this crate by its external name.
 extern crate self as dask_operator_plugin;
 
 #[doc(hidden)]
@@ -62,7 +65,7 @@ pub use {schemars, serde, serde_json};
 #[doc(hidden)]
 pub use wit_bindgen;
 
-/// Everything that most plugins use.
+/// Items that most plugins use.
 pub mod prelude {
     pub use crate::changes::Changes;
     pub use crate::contract::*;

@@ -1,27 +1,27 @@
-//! The operator's log, which is all that a component can reach.
+//! Access to the operator's log, the only host function that a component can call.
 //!
 //! ```
 //! dask_operator_plugin::log::info("three workers are missing");
 //! ```
 //!
-//! In a native build lines go to standard error, or to [`capture`](crate::testing::capture_log) in a test.
+//! In a native build, messages are written to standard error, or to [`capture_log`](crate::testing::capture_log) in a test.
 
-/// Details of a calculation.
+/// Logs details of a calculation.
 pub fn debug(message: impl AsRef<str>) {
     write(Level::Debug, message.as_ref());
 }
 
-/// Something that a person wants to know.
+/// Logs information for administrators.
 pub fn info(message: impl AsRef<str>) {
     write(Level::Info, message.as_ref());
 }
 
-/// Something that a person should look at.
+/// Logs a possible problem.
 pub fn warn(message: impl AsRef<str>) {
     write(Level::Warn, message.as_ref());
 }
 
-/// Something that went wrong.
+/// Logs an error.
 pub fn error(message: impl AsRef<str>) {
     write(Level::Error, message.as_ref());
 }

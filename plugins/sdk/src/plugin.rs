@@ -1,4 +1,4 @@
-//! What a plugin's author implements.
+//! Traits that a plugin implements.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use crate::contract::{
     ReviewRequest, Verdict,
 };
 
-/// A component about itself.
+/// Description of a component and its settings.
 ///
 /// ```
 /// # use dask_operator_plugin::prelude::*;
@@ -24,64 +24,76 @@ use crate::contract::{
 /// }
 /// ```
 pub trait Plugin {
-    /// A short name, for logs, events and metrics: `required-limits`.
+    /// Short name, for logs, events and metrics: `required-limits`.
     const NAME: &str;
-    /// A semantic version.
+    /// Semantic version of the component.
     const VERSION: &str;
-    /// What it does, in a sentence.
+    /// Summary of the component's purpose, in one sentence.
     const SUMMARY: &str;
-    /// Its settings.
+    /// Type of the settings; [`NoSettings`] if there are none.
     type Settings: Settings;
 
-    /// Checks settings beyond their types, which are checked already. Unknown names are told as well.
+    /// Checks settings beyond their types and names, which are already checked. Returns a finding for each problem.
     fn check_settings(_settings: &Self::Settings) -> Vec<Finding> {
         Vec::new()
     }
 }
 
-/// Settings of a component: a struct whose every field has a default.
+/// Settings of a component: a struct in which every field has a default.
 ///
 /// Derive `Deserialize`, `Default` and `JsonSchema`, with `#[serde(default, deny_unknown_fields, rename_all =
-/// "camelCase")]`. The doc comments of the fields become descriptions in the schema that people see.
+/// "camelCase")]`. The doc comments of the fields become their descriptions in the schema, which users see.
 pub trait Settings: DeserializeOwned + Default + JsonSchema {}
 
 impl<T: DeserializeOwned + Default + JsonSchema> Settings for T {}
 
-/// Settings of a component that has none.
+/// Settings of a component without settings.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NoSettings {}
 
-/// The logic of one kind of resource. `Interface` says which: [`Cluster`], [`WorkerGroup`], [`Job`] or
-/// [`Autoscaler`]; one plugin can have several.
+/// Logic for one kind of resource. `Interface` selects the kind: [`Cluster`], [`WorkerGroup`], [`Job`] or [`Autoscaler`].
+/// A plugin can implement several.
 pub trait Logic<Interface>: Plugin {
-    /// The kinds of children that plans may hold. Children of other kinds are neither observed nor allowed.
+    /// Returns the kinds of children that plans may contain. Children of other kinds are neither observed nor allowed.
     fn child_kinds(settings: &Self::Settings) -> Vec<ResourceKind>;
 
-    /// Fills in what the author left out, in the whole object. Defaulting twice must change nothing the second
-    /// time.
+    /// Fills in defaults. Gets and returns the whole object. A second call must not change anything.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the object is invalid or can't be processed.
     fn default(object: Value, _settings: &Self::Settings) -> Result<Value, Error> {
         Ok(object)
     }
 
-    /// Says what is wrong, after defaulting. `old` is the object before an update.
+    /// Checks the object after defaulting and returns a finding for each problem. `old` is the object before an update.
     fn validate(_object: &Value, _old: Option<&Value>, _settings: &Self::Settings) -> Vec<Finding> {
         Vec::new()
     }
 
-    /// Says what shall be. The same observation must give the same plan.
+    /// Returns the plan for a resource. It must depend on nothing but the observation and the settings.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Invalid`] if the parent can't be processed until a user changes it, and [`Error::Failed`] if the host
+    /// must call again later.
     fn plan(observation: &Observation, settings: &Self::Settings) -> Result<Plan, Error>;
 }
 
-/// A rule on top of the logic.
+/// A rule in addition to the logic.
 ///
-/// What people ask for and what is made of it are two things. A manifest that was admitted says little about the pods
-/// that a component other than the default one makes, and objects that were there before the policy were never asked
-/// about. So a rule about pods or numbers has to stand in [`review_plan`](Self::review_plan), where it holds;
-/// [`admit`](Self::admit) says it early, and where it can be mended.
+/// Admission and plan review check different things. An admitted manifest does not determine the pods that a component other
+/// than the default one creates, and resources that are older than the policy were never admitted by it. A rule about pods
+/// or numbers must therefore be enforced in [`review_plan`](Self::review_plan). Checking it in [`admit`](Self::admit) as well
+/// reports the problem earlier, to the user who can fix it.
 pub trait Policy: Plugin {
-    /// Asked at admission, for each create, update and delete; answered with yes unless you write it. The text of an
-    /// error says why the policy could not decide.
+    /// Decides about an admission request to create, update or delete a resource. The default implementation allows all
+    /// requests.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the policy can't decide. The text is the reason.
     fn admit(_request: &AdmissionRequest, _settings: &Self::Settings) -> Result<AdmissionResponse, String> {
         Ok(AdmissionResponse {
             verdict: Verdict::Allow,
@@ -89,23 +101,27 @@ pub trait Policy: Plugin {
         })
     }
 
-    /// Asked for each plan that would write something. A policy that has nothing to say about children answers with
-    /// [`Review::Allow`]. The text of an error says why the policy could not decide.
+    /// Decides about a plan that would write at least one child. A policy without rules for children returns
+    /// [`Review::Allow`].
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the policy can't decide. The text is the reason.
     fn review_plan(request: &ReviewRequest, settings: &Self::Settings) -> Result<Review, String>;
 }
 
-/// Logic of `DaskCluster`.
+/// The logic interface for `DaskCluster`.
 #[derive(Debug, Clone, Copy)]
 pub struct Cluster;
 
-/// Logic of `DaskWorkerGroup`.
+/// The logic interface for `DaskWorkerGroup`.
 #[derive(Debug, Clone, Copy)]
 pub struct WorkerGroup;
 
-/// Logic of `DaskJob`.
+/// The logic interface for `DaskJob`.
 #[derive(Debug, Clone, Copy)]
 pub struct Job;
 
-/// Logic of `DaskAutoscaler`.
+/// The logic interface for `DaskAutoscaler`.
 #[derive(Debug, Clone, Copy)]
 pub struct Autoscaler;

@@ -1,16 +1,20 @@
-//! From settings as JSON to a struct, and what is wrong with them.
+//! Deserialisation of settings into a struct, with a finding for each invalid setting.
 
 use serde_json::{Map, Value};
 
 use crate::contract::Finding;
 use crate::plugin::Settings;
 
-/// The JSON Schema of settings, as text.
+/// Returns the JSON Schema of settings, as text.
 pub(crate) fn schema<S: Settings>() -> String {
     schemars::schema_for!(S).to_value().to_string()
 }
 
-/// Reads settings that were checked before.
+/// Deserialises settings that were checked before.
+///
+/// # Errors
+///
+/// Returns an error if the settings do not match `S`.
 pub fn read<S: Settings>(settings: &str) -> Result<S, String> {
     let settings = settings.trim();
     if settings.is_empty() || settings == "{}" {
@@ -19,7 +23,11 @@ pub fn read<S: Settings>(settings: &str) -> Result<S, String> {
     serde_json::from_str(settings).map_err(|error| format!("the settings could not be read: {error}"))
 }
 
-/// Reads settings, or says all that is wrong with them.
+/// Deserialises settings and checks their names and types.
+///
+/// # Errors
+///
+/// Returns a finding for each invalid setting.
 pub fn check<S: Settings>(settings: &str) -> Result<S, Vec<Finding>> {
     let value: Value = serde_json::from_str(settings).map_err(|error| {
         vec![Finding::error(
@@ -40,7 +48,7 @@ pub fn check<S: Settings>(settings: &str) -> Result<S, Vec<Finding>> {
     };
     let findings: Vec<Finding> = settings
         .iter()
-        .filter_map(|(name, value)| wrong::<S>(name, value, &known))
+        .filter_map(|(name, value)| setting_problem::<S>(name, value, &known))
         .collect();
     if !findings.is_empty() {
         return Err(findings);
@@ -49,17 +57,17 @@ pub fn check<S: Settings>(settings: &str) -> Result<S, Vec<Finding>> {
         .map_err(|error| vec![Finding::error("", error.to_string())])
 }
 
-/// What is wrong with one setting. Each has a default, so one alone must be readable.
-fn wrong<S: Settings>(name: &str, value: &Value, known: &[&str]) -> Option<Finding> {
+/// Returns the problem with one setting. All other settings have defaults, so a single one can be deserialised.
+fn setting_problem<S: Settings>(name: &str, value: &Value, known: &[&str]) -> Option<Finding> {
     if !known.contains(&name) {
-        return Some(Finding::error(name, unknown(name, known)));
+        return Some(Finding::error(name, unknown_setting(name, known)));
     }
     let alone = Map::from_iter([(name.to_owned(), value.clone())]);
     let error = serde_json::from_value::<S>(Value::Object(alone)).err()?;
     Some(Finding::error(name, format!("this value can't be used: {error}")))
 }
 
-fn unknown(name: &str, known: &[&str]) -> String {
+fn unknown_setting(name: &str, known: &[&str]) -> String {
     let near = known
         .iter()
         .map(|known| {
@@ -68,7 +76,7 @@ fn unknown(name: &str, known: &[&str]) -> String {
                 known,
             )
         })
-        .filter(|(likeness, _)| *likeness > 0.8)
+        .filter(|(similarity, _)| *similarity > 0.8)
         .max_by(|(a, _), (b, _)| a.total_cmp(b));
     match (near, known.is_empty()) {
         (Some((_, near)), _) => format!("there is no setting `{name}`; did you mean `{near}`?"),
@@ -88,13 +96,13 @@ mod tests {
     #[derive(Debug, Default, PartialEq, Deserialize, JsonSchema)]
     #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
     struct Example {
-        /// How many at once.
+        /// Maximum batch size.
         batch_size: Option<u32>,
         image: String,
     }
 
     #[test]
-    fn good_settings() {
+    fn accepts_valid_settings() {
         assert_eq!(
             check::<Example>(r#"{"batchSize": 3}"#),
             Ok(Example {
@@ -107,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_settings_name_the_field_and_the_remedy() {
+    fn findings_contain_the_field_and_the_remedy() {
         let cases = [
             (r#"{"batchsize": 3}"#, "batchsize", "did you mean `batchSize`?"),
             (r#"{"colour": 3}"#, "colour", "there are batchSize, image"),
@@ -133,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_has_the_descriptions() {
-        assert!(schema::<Example>().contains("How many at once."));
+    fn the_schema_contains_the_descriptions() {
+        assert!(schema::<Example>().contains("Maximum batch size."));
     }
 }

@@ -1,4 +1,5 @@
-//! Tries a plugin natively: an observation from manifests, a plan, and what is in it.
+//! Native tests of a plugin: a [`Scenario`] builds an observation from manifests, and an [`Outcome`] gives access to the
+//! plan.
 //!
 //! ```
 //! use dask_operator_plugin::{prelude::*, testing::Scenario};
@@ -30,7 +31,7 @@ use crate::contract::{
 };
 use crate::{Logic, export};
 
-/// What a test observes. Anything that can't be read panics: it is a mistake in the test.
+/// The observation of a test. Panics if a value can't be parsed, because that is an error in the test.
 #[derive(Debug, Clone)]
 pub struct Scenario {
     parent: Value,
@@ -42,13 +43,13 @@ pub struct Scenario {
     settings: String,
 }
 
-/// Times in a scenario begin here: 2026-01-01T00:00:00Z.
+/// Start time of every scenario: 2026-01-01T00:00:00Z.
 pub const START: Timestamp = 1_767_225_600_000;
 
-/// The UID of a parent that has none.
+/// Default UID of the parent.
 pub const PARENT_UID: &str = "00000000-0000-4000-8000-000000000001";
 
-/// Returns a scheduler's answer at a time, with these workers and nothing else.
+/// Returns facts of a scheduler at a time, with these workers and nothing else.
 pub fn answer(at: Timestamp, workers: Vec<SchedulerWorker>) -> SchedulerFacts {
     SchedulerFacts {
         observed_at: at,
@@ -59,7 +60,7 @@ pub fn answer(at: Timestamp, workers: Vec<SchedulerWorker>) -> SchedulerFacts {
     }
 }
 
-/// Returns a worker that is registered with the scheduler, and neither computes nor holds anything.
+/// Returns a registered worker without tasks and results.
 pub fn worker(name: impl Into<String>, address: impl Into<String>) -> SchedulerWorker {
     SchedulerWorker {
         address: address.into(),
@@ -71,7 +72,11 @@ pub fn worker(name: impl Into<String>, address: impl Into<String>) -> SchedulerW
     }
 }
 
-/// A document of YAML or JSON.
+/// Parses a YAML or JSON document.
+///
+/// # Panics
+///
+/// Panics if the document is invalid.
 pub fn yaml(text: &str) -> Value {
     match serde_saphyr::from_str(text) {
         Ok(value) => value,
@@ -80,12 +85,12 @@ pub fn yaml(text: &str) -> Value {
 }
 
 impl Scenario {
-    /// A parent without children, from its manifest.
+    /// Creates a scenario from the manifest of the parent, without children.
     pub fn of(manifest: &str) -> Self {
         Self::of_value(yaml(manifest))
     }
 
-    /// As [`of`](Self::of).
+    /// Creates a scenario from the parent, without children.
     pub fn of_value(mut parent: Value) -> Self {
         identify(&mut parent, PARENT_UID);
         Self {
@@ -99,92 +104,92 @@ impl Scenario {
         }
     }
 
-    /// Adds a child that exists, with `apiVersion`, `kind` and `metadata.name`.
+    /// Adds an existing child, with `apiVersion`, `kind` and `metadata.name`.
     #[must_use]
     pub fn child(mut self, object: Value) -> Self {
         self.children.push(object);
         self
     }
 
-    /// Adds another object.
+    /// Adds a related object.
     #[must_use]
     pub fn related(mut self, object: Value) -> Self {
         self.related.push(object);
         self
     }
 
-    /// As [`related`](Self::related), in the place of the one of the same kind and name.
+    /// Adds a related object and removes the one with the same kind and name.
     #[must_use]
     pub fn related_instead(mut self, object: Value) -> Self {
         self.related.retain(|other| key(other) != key(&object));
         self.related(object)
     }
 
-    /// The parent's status.
+    /// Sets the parent's status.
     #[must_use]
     pub fn status(mut self, status: Value) -> Self {
         self.parent["status"] = status;
         self
     }
 
-    /// Changes the parent.
+    /// Changes the parent with a function.
     #[must_use]
     pub fn change(mut self, change: impl FnOnce(&mut Value)) -> Self {
         change(&mut self.parent);
         self
     }
 
-    /// The component's settings.
+    /// Sets the component's settings.
     #[must_use]
     pub fn settings(mut self, settings: &Value) -> Self {
         self.settings = settings.to_string();
         self
     }
 
-    /// What the Dask scheduler said.
+    /// Sets the facts of the Dask scheduler.
     #[must_use]
     pub fn scheduler(mut self, facts: SchedulerFacts) -> Self {
         self.scheduler = SchedulerState::Facts(facts);
         self
     }
 
-    /// The Dask scheduler does not answer, and why.
+    /// Makes the Dask scheduler unreachable, with the reason.
     #[must_use]
-    pub fn unreachable(mut self, why: &str) -> Self {
-        self.scheduler = SchedulerState::Unreachable(why.to_owned());
+    pub fn unreachable(mut self, reason: &str) -> Self {
+        self.scheduler = SchedulerState::Unreachable(reason.to_owned());
         self
     }
 
-    /// Milliseconds after [`START`].
+    /// Sets the time to this number of milliseconds after [`START`].
     #[must_use]
     pub fn after(mut self, milliseconds: i64) -> Self {
         self.now = START + milliseconds;
         self
     }
 
-    /// The seed for names.
+    /// Sets the seed for names.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// The parent.
+    /// Returns the parent.
     pub fn parent(&self) -> &Value {
         &self.parent
     }
 
-    /// The children that exist.
+    /// Returns the existing children.
     pub fn children(&self) -> &[Value] {
         &self.children
     }
 
-    /// The children that exist, as they are observed.
+    /// Returns the existing children as the plugin observes them.
     pub fn observed(&self) -> Vec<ObservedObject> {
         self.children.iter().map(observed).collect()
     }
 
-    /// Everything in an observation but the children.
+    /// Returns the observation without children.
     pub fn observation_without_children(&self) -> Observation {
         Observation {
             parent: self.parent.to_string(),
@@ -197,7 +202,7 @@ impl Scenario {
         }
     }
 
-    /// The observation that the plugin would get.
+    /// Returns the observation that the plugin receives.
     pub fn observation<I, P: Logic<I>>(&self) -> Observation {
         let observed = self.observed();
         let children = export::child_kinds::<I, P>(&self.settings)
@@ -216,13 +221,21 @@ impl Scenario {
         }
     }
 
-    /// What the plugin plans.
+    /// Returns the plugin's plan.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the plugin.
     pub fn plan<I, P: Logic<I>>(&self) -> Result<Outcome, Error> {
         export::plan::<I, P>(&self.observation::<I, P>()).map(Outcome)
     }
 
-    /// The scenario after a plan was carried out: what was left out is gone, what was wanted is there, and the
-    /// parent has the status and the conditions. Nothing runs yet.
+    /// Returns the scenario after the plan was carried out: children that are not in the plan are removed, planned children
+    /// exist, and the parent has the new status and conditions. The new children have no status.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the plan keeps a child that does not exist.
     #[must_use]
     pub fn with(mut self, plan: &Outcome) -> Self {
         let existing = std::mem::take(&mut self.children);
@@ -247,7 +260,7 @@ impl Scenario {
     }
 }
 
-/// A condition as it stands in a resource, with the time since when it has its status.
+/// Returns a condition in its stored form, with the time of the last transition.
 fn stored(condition: &crate::contract::Condition, before: &Value, now: Timestamp) -> Value {
     let status = format!("{:?}", condition.status)
         .rsplit("::")
@@ -272,7 +285,7 @@ fn applied(key: &ChildKey, object: &Json, before: Option<&Value>, now: Timestamp
     object["metadata"]["uid"] = json!(format!("uid-of-{}", key.name));
     object["metadata"]["creationTimestamp"] = json!(crate::dask::time::format(now));
     match before {
-        // Of a pod nothing can be applied but metadata; the rest stays. So it does where nothing else is said.
+        // Only metadata can be applied to a pod. Without a spec in the plan, the existing one stays for other kinds as well.
         Some(before) if key.kind == "Pod" || object["spec"].is_null() => {
             let mut pod = before.clone();
             let created = before["metadata"]["creationTimestamp"].clone();
@@ -288,7 +301,7 @@ fn applied(key: &ChildKey, object: &Json, before: Option<&Value>, now: Timestamp
     }
 }
 
-/// Puts all that `new` says into `value`.
+/// Merges all members of `new` into `value`.
 fn merge(value: &mut Value, new: &Value) {
     match (value, new) {
         (Value::Object(members), Value::Object(new)) => {
@@ -326,7 +339,7 @@ fn observed(object: &Value) -> ObservedObject {
     }
 }
 
-/// Gives an object what the API server would have given it.
+/// Adds the fields that the API server sets.
 fn identify(object: &mut Value, uid: &str) {
     for (field, value) in [("namespace", "default"), ("uid", uid)] {
         if object["metadata"][field].is_null() {
@@ -335,12 +348,12 @@ fn identify(object: &mut Value, uid: &str) {
     }
 }
 
-/// A plan, with ways to look into it.
+/// A plan, with accessors for tests.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome(pub Plan);
 
 impl Outcome {
-    /// A child, by kind and name.
+    /// Returns a child by kind and name.
     pub fn child(&self, kind: &str, name: &str) -> Option<&DesiredChild> {
         self.0
             .children
@@ -348,7 +361,7 @@ impl Outcome {
             .find(|child| child.key.kind == kind && child.key.name == name)
     }
 
-    /// The object that a child is created from or shall look like; none for one that is kept.
+    /// Returns the object of a planned child. Returns `None` if there is no such child, or if it is kept as it is.
     pub fn object(&self, kind: &str, name: &str) -> Option<Value> {
         match &self.child(kind, name)?.action {
             ChildAction::Keep => None,
@@ -356,7 +369,7 @@ impl Outcome {
         }
     }
 
-    /// All children as `keep Pod name`, in the plan's order.
+    /// Returns all children as `keep Pod name`, in the order of the plan.
     pub fn summary(&self) -> Vec<String> {
         let line = |child: &DesiredChild| {
             let action = match child.action {
@@ -369,12 +382,12 @@ impl Outcome {
         self.0.children.iter().map(line).collect()
     }
 
-    /// The parent's status.
+    /// Returns the parent's status.
     pub fn status(&self) -> Value {
         yaml(&self.0.status)
     }
 
-    /// A condition as `True Reason: message`.
+    /// Returns a condition as `True Reason: message`.
     pub fn condition(&self, type_: &str) -> Option<String> {
         let condition = self
             .0
@@ -390,7 +403,7 @@ impl Outcome {
         )
     }
 
-    /// All events as `Reason: message`.
+    /// Returns all events as `Reason: message`.
     pub fn events(&self) -> Vec<String> {
         self.0
             .events
@@ -404,14 +417,14 @@ thread_local! {
     static CAPTURED: RefCell<Option<Vec<(Level, String)>>> = const { RefCell::new(None) };
 }
 
-/// Runs something and gives what it logged.
+/// Runs a function and returns its result and the messages that it logged.
 pub fn capture_log<T>(run: impl FnOnce() -> T) -> (T, Vec<(Level, String)>) {
     CAPTURED.set(Some(Vec::new()));
     let result = run();
     (result, CAPTURED.take().unwrap_or_default())
 }
 
-/// Where [`crate::log`] writes in a native build.
+/// Writes a message of [`crate::log`] in a native build.
 pub(crate) fn write_log(level: Level, message: &str) {
     let captured = CAPTURED.with_borrow_mut(|captured| {
         if let Some(lines) = captured {
@@ -429,7 +442,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_of_a_test() {
+    fn captures_the_log() {
         let ((), lines) = capture_log(|| crate::log::warn("careful"));
         assert_eq!(lines, [(Level::Warn, "careful".to_owned())]);
     }

@@ -1,25 +1,25 @@
-//! Where a cluster's scheduler is reached.
+//! Address of a cluster's scheduler, derived from the cluster's spec.
 
 use serde_json::Value;
 
 use super::main_container::{self, Role};
 use super::{command, names, start};
 
-/// The name of the Service port that Dask's protocol uses.
+/// Name of the Service port for Dask's protocol.
 pub const COMM_PORT: &str = "tcp-comm";
-/// The port where a Service names none so.
+/// Number of the port for Dask's protocol if no port of the Service has the name [`COMM_PORT`].
 pub const DEFAULT_COMM_PORT: u64 = 8786;
-/// The name of the Service port that the dashboard is at.
+/// Name of the Service port for the dashboard.
 pub const DASHBOARD_PORT: &str = "http-dashboard";
-/// The dashboard's port where nobody says another one.
+/// Default number of the dashboard's port.
 pub const DEFAULT_DASHBOARD_PORT: u64 = 8787;
-/// Schemes of addresses that Dask knows.
+/// URL schemes that Dask supports.
 pub(super) const SCHEMES: [&str; 6] = ["tcp", "tls", "ws", "wss", "ucx", "ucxx"];
 
-/// The value of `DASK_SCHEDULER_ADDRESS`: `tcp://simple-scheduler.default.svc:8786`.
+/// Returns the value of `DASK_SCHEDULER_ADDRESS`: `tcp://simple-scheduler.default.svc:8786`.
 ///
-/// `cluster_spec` is `spec` of a `DaskCluster`, after defaulting. Without a `domain` the name ends with `.svc`, which
-/// every pod's DNS search path completes, whatever the domain of the Kubernetes cluster is.
+/// `cluster_spec` is the `spec` of a `DaskCluster` after defaulting. Without a `domain` the host name ends with `.svc`; the
+/// DNS search path of every pod completes it for any domain of the Kubernetes cluster.
 pub fn scheduler_address(
     cluster: &str,
     namespace: &str,
@@ -38,7 +38,7 @@ pub fn scheduler_address(
     )
 }
 
-/// The number of the Service port for Dask's protocol.
+/// Returns the number of the Service port for Dask's protocol.
 pub fn comm_port(service: &Value) -> u64 {
     let ports = service["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
     let port = ports
@@ -48,18 +48,18 @@ pub fn comm_port(service: &Value) -> u64 {
     port.unwrap_or(DEFAULT_COMM_PORT)
 }
 
-/// The scheme that a scheduler listens with, from its pod's spec: what `--protocol` says, if Dask knows it; `tls` where
-/// the scheduler is given certificates or told to require encryption; else what Dask's default scheme is set to; else
-/// `tcp`.
+/// Returns the scheme that a scheduler listens with, from its pod spec. In order of precedence: the value of `--protocol`
+/// if Dask supports it; `tls` if the scheduler has certificates or requires encryption; the default scheme in its
+/// environment; `tcp`.
 pub fn scheme(pod_spec: &Value) -> String {
     written_scheme(pod_spec).unwrap_or_else(|| "tcp".to_owned())
 }
 
-/// The scheme that a scheduler's pod spec says; none where it says none that Dask knows. Containers beside the scheduler's
-/// own say nothing of it.
+/// Returns the scheme that a scheduler's pod spec defines, or `None` if it defines none that Dask supports. Only the
+/// scheduler's own container is read.
 pub fn written_scheme(pod_spec: &Value) -> Option<String> {
     let container = &pod_spec["containers"][main_container::position(pod_spec, Role::Scheduler)];
-    // Of several, the first belongs to the first port.
+    // If there are several, the first belongs to the first port.
     let [protocol, default] = named_schemes(container).map(|schemes| {
         let first = schemes.into_iter().next();
         first.filter(|scheme| SCHEMES.contains(&scheme.as_str()))
@@ -80,8 +80,8 @@ pub fn written_scheme(pod_spec: &Value) -> Option<String> {
     protocol.or_else(by_encryption).or(default)
 }
 
-/// The schemes that a scheduler's container names, whether Dask knows them or not: by `--protocol`, which can have several,
-/// and as the default one in its environment. None where it names none, or leaves it to a variable.
+/// Returns the schemes in a scheduler's container, including unsupported ones: those of `--protocol`, which can have
+/// several, and the default scheme in the environment. Empty if there is none or if it comes from a variable.
 pub(super) fn named_schemes(container: &Value) -> [Vec<String>; 2] {
     let words = words(container);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -96,7 +96,7 @@ pub(super) fn named_schemes(container: &Value) -> [Vec<String>; 2] {
         schemes
             .into_iter()
             .map(|scheme| scheme.trim().trim_end_matches("://"))
-            // An empty argument is no word: the next option follows. What a script makes of a sign isn't known.
+            // An empty argument is followed by the next option. The result of a shell expansion is unknown.
             .take_while(|scheme| {
                 !scheme.is_empty() && !scheme.starts_with('-') && !scheme.contains(['$', '`', '(', ')'])
             })
@@ -105,7 +105,7 @@ pub(super) fn named_schemes(container: &Value) -> [Vec<String>; 2] {
     })
 }
 
-/// The words that the scheduler is started with; those of all programs where none of Dask's is named.
+/// Returns the words of the scheduler's command line, or those of all programs if none of Dask's is in it.
 fn words(container: &Value) -> Vec<String> {
     match start::of(container, Role::Scheduler) {
         Some(start) => start.words.into_iter().map(|word| word.text).collect(),
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn any_cluster_domain() {
+    fn works_with_any_cluster_domain() {
         assert_eq!(address(json!({}), None), "tcp://c-scheduler.ns.svc:8786");
         assert_eq!(address(json!({}), Some("")), "tcp://c-scheduler.ns.svc:8786");
         assert_eq!(
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_port_is_the_services() {
+    fn uses_the_port_of_the_service() {
         let ports = json!([{"name": "http-dashboard", "port": 8787}, {"name": "tcp-comm", "port": 9000, "targetPort": 8786}]);
         assert_eq!(
             address(json!({"service": {"ports": ports}}), None),
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn schemes() {
+    fn derives_the_scheme() {
         let args = |args: Value| json!({"containers": [{"args": args}]});
         let env =
             |name: &str, value: &str| json!({"containers": [{"env": [{"name": name, "value": value}]}]});

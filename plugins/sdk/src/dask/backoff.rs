@@ -1,8 +1,8 @@
-//! Pauses before what ended soon after its start is started again.
+//! Back-off for pods that end soon after they were created.
 //!
-//! They grow like those of the kubelet: ten seconds after the first time, twice as long after each further one, five minutes
-//! at the most. Ten minutes without such an end, and they begin anew. The parent's status remembers them, so they outlive the
-//! operator.
+//! The delays grow like those of the kubelet: ten seconds after the first early end, twice as long after each further one,
+//! at most five minutes. After ten minutes without an early end the back-off is reset. It is stored in the parent's status,
+//! so it survives a restart of the operator.
 
 use serde_json::{Value, json};
 
@@ -10,32 +10,32 @@ use super::pod::{Cause, Pod};
 use super::time;
 use crate::contract::Timestamp;
 
-/// The first pause, in milliseconds.
-const FIRST: i64 = 10_000;
-/// The longest pause, in milliseconds.
-const LONGEST: i64 = 300_000;
-/// After so many milliseconds without trouble it is forgotten.
-const FORGOTTEN: i64 = 600_000;
+/// First delay, in milliseconds.
+const FIRST_DELAY: i64 = 10_000;
+/// Maximum delay, in milliseconds.
+const MAX_DELAY: i64 = 300_000;
+/// Time without an early end after which the back-off is reset, in milliseconds.
+const RESET_AFTER: i64 = 600_000;
 
-/// Characters that are remembered of why a pod ended.
-const WORDS: usize = 500;
+/// Maximum length of the stored message, in characters.
+const MESSAGE_LENGTH: usize = 500;
 
-/// The field of a status.
+/// Name of the status field.
 const FIELD: &str = "backoff";
 
-/// A pod that ended soon after it was made.
+/// A pod that ended soon after it was created.
 #[derive(Debug, Clone)]
 pub struct EarlyEnd {
-    /// When it ended.
+    /// Time of the end.
     pub time: Timestamp,
-    /// Its UID.
+    /// UID of the pod.
     pub uid: String,
-    /// Why it ended.
+    /// Reason for the end.
     pub cause: Cause,
 }
 
 impl EarlyEnd {
-    /// How a pod ended, if it did so soon after it was made.
+    /// Returns the end of a pod if it was soon after the pod's creation, else `None`.
     pub fn of(pod: &Pod) -> Option<Self> {
         let time = pod.early_end()?;
         Some(Self {
@@ -46,21 +46,21 @@ impl EarlyEnd {
     }
 }
 
-/// What a parent remembers of pods that ended soon after their start.
+/// Back-off state of a parent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backoff {
-    /// How often in a row it happened. Pods that end while others of the same parent wait don't add to it.
+    /// Number of consecutive early ends. Pods that end during the delay are not counted.
     failures: u32,
-    /// No pod is started in their places before.
+    /// Time before which no replacement is created.
     until: Timestamp,
-    /// Why the last one ended.
+    /// Reason for the last early end.
     cause: Cause,
-    /// The UID of the last one.
+    /// UID of the last pod that ended early.
     uid: String,
 }
 
 impl Backoff {
-    /// What a status says.
+    /// Reads the state from a status. Returns `None` if there is none.
     pub fn of(status: &Value) -> Option<Self> {
         let backoff = status.get(FIELD)?;
         let text = |field: &str| backoff[field].as_str();
@@ -75,8 +75,8 @@ impl Backoff {
         })
     }
 
-    /// What a status says, and what follows from the ends that are seen now. True with it where people have not been told
-    /// of such an end, or of another cause.
+    /// Returns the state of a status, updated with the early ends that are observed now. Returns `None` if no back-off is
+    /// active. The flag is true if an event is due, because this is the first early end or its reason differs from the last.
     pub fn after<'a>(
         status: &Value,
         ends: impl IntoIterator<Item = &'a EarlyEnd>,
@@ -86,23 +86,23 @@ impl Backoff {
         let last = ends.into_iter().max_by_key(|end| end.time);
         match (known, last) {
             (known, None) => known
-                .filter(|known| now.saturating_sub(known.until) < FORGOTTEN)
+                .filter(|known| now.saturating_sub(known.until) < RESET_AFTER)
                 .map(|known| (known, false)),
             (Some(known), Some(end)) if end.uid == known.uid || end.time.min(now) < known.until => {
                 Some((known, false))
             }
             (known, Some(end)) => {
-                // A node's clock may be ahead.
+                // The clock of a node can be ahead.
                 let time = end.time.min(now);
-                let known = known.filter(|known| time.saturating_sub(known.until) < FORGOTTEN);
+                let known = known.filter(|known| time.saturating_sub(known.until) < RESET_AFTER);
                 let failures = known.as_ref().map_or(0, |known| known.failures).saturating_add(1);
                 let is_news = known.is_none_or(|known| known.cause.reason != end.cause.reason);
                 let backoff = Self {
                     failures,
-                    until: time.saturating_add(pause(failures)),
+                    until: time.saturating_add(delay(failures)),
                     cause: Cause {
                         reason: end.cause.reason.clone(),
-                        message: end.cause.message.chars().take(WORDS).collect(),
+                        message: end.cause.message.chars().take(MESSAGE_LENGTH).collect(),
                     },
                     uid: end.uid.clone(),
                 };
@@ -111,22 +111,22 @@ impl Backoff {
         }
     }
 
-    /// Until when no pod is started, if that is still to come.
+    /// Returns the time before which no pod is created, or `None` if it is over.
     pub fn rests_until(&self, now: Timestamp) -> Option<Timestamp> {
         (self.until > now).then_some(self.until)
     }
 
-    /// Why the last one ended.
+    /// Returns the reason for the last early end.
     pub fn cause(&self) -> &Cause {
         &self.cause
     }
 
-    /// Whether the pod of this UID was the last that ended soon after its start.
+    /// Returns whether the pod with this UID was the last that ended early.
     pub fn is_of(&self, uid: &str) -> bool {
         self.uid == uid
     }
 
-    /// Puts it into a status.
+    /// Writes the state into a status.
     pub fn write(&self, status: &mut Value) {
         status[FIELD] = json!({
             "failures": self.failures,
@@ -140,10 +140,10 @@ impl Backoff {
     }
 }
 
-/// How long to wait after so many failures.
-fn pause(failures: u32) -> i64 {
+/// Returns the delay after this number of failures, in milliseconds.
+fn delay(failures: u32) -> i64 {
     let doublings = failures.saturating_sub(1).min(5);
-    (FIRST << doublings).min(LONGEST)
+    (FIRST_DELAY << doublings).min(MAX_DELAY)
 }
 
 #[cfg(test)]
@@ -160,22 +160,22 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow_to_five_minutes() {
-        let pauses: Vec<i64> = (1..9).map(|failures| pause(failures) / 1000).collect();
-        assert_eq!(pauses, [10, 20, 40, 80, 160, 300, 300, 300]);
-        assert_eq!(pause(u32::MAX), LONGEST);
+    fn delays_grow_to_five_minutes() {
+        let delays: Vec<i64> = (1..9).map(|failures| delay(failures) / 1000).collect();
+        assert_eq!(delays, [10, 20, 40, 80, 160, 300, 300, 300]);
+        assert_eq!(delay(u32::MAX), MAX_DELAY);
     }
 
     #[test]
-    fn why_the_last_one_ended_is_remembered() {
+    fn stores_the_reason_for_the_last_end() {
         let mut status = json!({});
         let mut early = end(1, "a", "Error");
         early.cause.message = "ä".repeat(1000);
-        let (backoff, _) = Backoff::after(&status, [&early], START + 2000).expect("a pause");
+        let (backoff, _) = Backoff::after(&status, [&early], START + 2000).expect("a delay");
         backoff.write(&mut status);
         let read = Backoff::of(&status).expect("written");
         assert_eq!(read.cause(), &Cause::reported("Error", "ä".repeat(500)));
-        // A release before this one remembered no sentence.
+        // An earlier release stored no message.
         status[FIELD]["message"] = Value::Null;
         assert_eq!(
             Backoff::of(&status)
@@ -186,46 +186,53 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_ahead_makes_no_pause_longer() {
+    fn a_clock_that_is_ahead_does_not_lengthen_the_delay() {
         let early = end(3600, "a", "Error");
-        let (backoff, _) = Backoff::after(&json!({}), [&early], START + 2000).expect("a pause");
+        let (backoff, _) = Backoff::after(&json!({}), [&early], START + 2000).expect("a delay");
         assert_eq!(backoff.rests_until(START + 2000), Some(START + 12_000));
     }
 
     #[test]
-    fn who_ends_while_others_wait_adds_nothing() {
+    fn ends_during_the_delay_are_not_counted() {
         let mut status = json!({});
-        let mut look = |seconds: i64, ends: &[EarlyEnd]| {
+        let mut observe = |seconds: i64, ends: &[EarlyEnd]| {
             let (backoff, is_news) = Backoff::after(&status, ends, START + seconds * 1000)?;
             backoff.write(&mut status);
             assert_eq!(
                 Backoff::of(&status).as_ref(),
                 Some(&backoff),
-                "it is read as it was written"
+                "the state survives a round trip"
             );
             Some((backoff.failures, (backoff.until - START) / 1000, is_news))
         };
-        assert_eq!(look(0, &[]), None);
+        assert_eq!(observe(0, &[]), None);
         let a = end(1, "a", "Error");
-        assert_eq!(look(1, std::slice::from_ref(&a)), Some((1, 11, true)));
-        assert_eq!(look(3, &[a.clone(), end(3, "b", "Error")]), Some((1, 11, false)));
+        assert_eq!(observe(1, std::slice::from_ref(&a)), Some((1, 11, true)));
         assert_eq!(
-            look(11, std::slice::from_ref(&a)),
+            observe(3, &[a.clone(), end(3, "b", "Error")]),
+            Some((1, 11, false))
+        );
+        assert_eq!(
+            observe(11, std::slice::from_ref(&a)),
             Some((1, 11, false)),
-            "its deletion is on its way"
+            "the deletion is still in progress"
         );
         assert_eq!(
-            look(12, &[end(12, "c", "Error")]),
+            observe(12, &[end(12, "c", "Error")]),
             Some((2, 32, false)),
-            "the same again"
+            "the same reason as before"
         );
         assert_eq!(
-            look(33, &[end(33, "d", "OOMKilled")]),
+            observe(33, &[end(33, "d", "OOMKilled")]),
             Some((3, 73, true)),
-            "another cause"
+            "another reason"
         );
-        assert_eq!(look(672, &[]), Some((3, 73, false)));
-        assert_eq!(look(673, &[]), None, "all was well for ten minutes");
-        assert_eq!(look(700, &[end(700, "e", "OOMKilled")]), Some((1, 710, true)));
+        assert_eq!(observe(672, &[]), Some((3, 73, false)));
+        assert_eq!(
+            observe(673, &[]),
+            None,
+            "reset after ten minutes without an early end"
+        );
+        assert_eq!(observe(700, &[end(700, "e", "OOMKilled")]), Some((1, 710, true)));
     }
 }

@@ -1,8 +1,8 @@
-//! What is wrong with the parts of a spec, said with field and remedy.
+//! Checks of the parts of a spec. Each finding names a field and a remedy.
 //!
-//! An error is what the API server would refuse for ever, or what Dask could never work with. What ran under the operator
-//! of dask-kubernetes and is very likely wrong is a mistake. The API server checks the rest of pods and Services when they
-//! are created.
+//! An error is a value that the API server would always refuse or that Dask can never work with. A mistake is a value that
+//! works under the operator of dask-kubernetes but is very likely unintended. All other fields of pods and Services are checked
+//! by the API server when the objects are created.
 
 mod addresses;
 mod arguments;
@@ -20,9 +20,9 @@ mod variables;
 
 use serde_json::Value;
 
-use calling::Called;
+use calling::CalledScheduler;
 pub(super) use container::{misspelt_containers, misspelt_image};
-use service::{is_led_by_hand, selects};
+use service::{has_manual_endpoints, selects};
 
 use super::command;
 use super::labels;
@@ -33,7 +33,7 @@ use super::time;
 use super::update;
 use crate::contract::Finding;
 
-/// Lists of a container, and what they look like.
+/// Lists of a container, each with an example.
 const LISTS: [(&str, &str); 6] = [
     ("command", r#"["python", "a.py"]"#),
     ("args", r#"["python", "a.py"]"#),
@@ -43,7 +43,7 @@ const LISTS: [(&str, &str); 6] = [
     ("volumeMounts", "[{name: data, mountPath: /data}]"),
 ];
 
-/// Findings on their way, all below one field.
+/// Findings about an object, collected by the checks.
 #[derive(Debug, Default)]
 pub struct Checks {
     findings: Vec<Finding>,
@@ -51,7 +51,7 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// Returns checks of an object that is in the namespace that it says, if it says one.
+    /// Creates an empty collection for `object`, and reads its namespace if it has one.
     pub fn of(object: &Value) -> Self {
         let namespace = object["metadata"]["namespace"].as_str();
         Self {
@@ -60,7 +60,7 @@ impl Checks {
         }
     }
 
-    /// All that was found.
+    /// Returns all findings.
     pub fn into_findings(self) -> Vec<Finding> {
         self.findings
     }
@@ -75,8 +75,8 @@ impl Checks {
         self.findings.push(Finding::mistake(field, message));
     }
 
-    /// Adds a mistake where it is sure that it is one, else a warning.
-    fn doubt(&mut self, is_sure: bool, field: String, message: String) {
+    /// Adds a mistake if `is_sure`, else a warning.
+    fn mistake_if(&mut self, is_sure: bool, field: String, message: String) {
         match is_sure {
             true => self.mistake(field, message),
             false => self.warning(field, message),
@@ -88,7 +88,7 @@ impl Checks {
         self.findings.push(Finding::warning(field, message));
     }
 
-    /// A member that must be there and be an object; none where it is not, which is said.
+    /// Returns a required member that must be an object. Adds an error and returns `None` if it is missing or no object.
     pub fn object<'a>(&mut self, value: &'a Value, name: &str, path: &str) -> Option<&'a Value> {
         let field = join(path, name);
         match value.get(name) {
@@ -106,7 +106,7 @@ impl Checks {
         None
     }
 
-    /// `spec` of a `DaskCluster` called `cluster`, after defaulting; `path` is where it stands.
+    /// Checks the `spec` of a `DaskCluster` with the name `cluster`, after defaulting; `path` is its field.
     pub fn cluster_spec(&mut self, spec: &Value, path: &str, cluster: &str, cluster_labels: &Metadata) {
         if !spec.is_object() {
             let what = match spec {
@@ -135,13 +135,13 @@ impl Checks {
         );
     }
 
-    /// `spec.worker` of a `DaskWorkerGroup` of this cluster.
+    /// Checks `spec.worker` of a `DaskWorkerGroup` of this cluster.
     pub fn worker(&mut self, worker: &Value, path: &str, cluster: &str) {
         self.worker_of(worker, path, cluster, &Value::Null);
     }
 
-    /// `spec.worker` of a `DaskCluster`, or of a `DaskWorkerGroup` of this cluster. `scheduler` is the cluster's part of that
-    /// name, or null where it isn't known.
+    /// Checks `spec.worker` of a `DaskCluster`, or of a `DaskWorkerGroup` of this cluster. `scheduler` is `spec.scheduler` of the
+    /// cluster, or null if it is unknown.
     fn worker_of(&mut self, worker: &Value, path: &str, cluster: &str, scheduler: &Value) {
         self.workers(worker, "replicas", path, "0 or more, as `replicas: 2`");
         update::check(self, worker, path);
@@ -153,7 +153,7 @@ impl Checks {
         self.pod_spec(pod_spec, &field);
         self.image_tag(pod_spec, &field, Role::Worker);
         let namespace = self.namespace.clone();
-        let called = Called {
+        let called = CalledScheduler {
             cluster,
             namespace: namespace.as_deref(),
             scheduler,
@@ -161,15 +161,15 @@ impl Checks {
         calling::worker(self, pod_spec, &field, called);
         let pods = worker["replicas"].as_u64().unwrap_or(1);
         if !naming::check(self, pod_spec, &field, pods) {
-            naming::unnamed(self, pod_spec, &field);
+            naming::warn_if_unnamed(self, pod_spec, &field);
         }
     }
 
-    /// The tag of the main container's image.
+    /// Checks the image tag of the main container.
     pub fn image_tag(&mut self, pod_spec: &Value, path: &str, role: Role) {
         let main = main_container::position(pod_spec, role);
         let image = pod_spec["containers"][main]["image"].as_str().unwrap_or_default();
-        if image::is_mutable(image) && !image.is_empty() && image::wrong(image).is_none() {
+        if image::is_mutable(image) && !image.is_empty() && image::problem(image).is_none() {
             self.warning(
                 join(path, &format!("containers[{main}].image")),
                 format!(
@@ -180,7 +180,7 @@ impl Checks {
         }
     }
 
-    /// `spec.scheduler` of a `DaskCluster`. `is_called` where its workers call its Service, and nothing else.
+    /// Checks `spec.scheduler` of a `DaskCluster`. `is_called` is true if its workers call the Service and nothing else.
     fn scheduler(
         &mut self,
         scheduler: &Value,
@@ -192,10 +192,10 @@ impl Checks {
         self.embedded_metadata(scheduler, path);
         if let Some(pod_spec) = self.object(scheduler, "spec", path) {
             let field = join(path, "spec");
-            // A Service leads to no pod that is not ready, unless it says otherwise.
+            // A Service excludes pods that are not ready, unless `publishNotReadyAddresses` is set.
             let service = &scheduler["service"];
             let must_be_ready =
-                is_called && !is_led_by_hand(service) && service["publishNotReadyAddresses"] != true;
+                is_called && !has_manual_endpoints(service) && service["publishNotReadyAddresses"] != true;
             self.pod(pod_spec, &field, must_be_ready);
             self.image_tag(pod_spec, &field, Role::Scheduler);
             if pod_spec["containers"].is_array()
@@ -223,13 +223,13 @@ impl Checks {
         }
     }
 
-    /// The spec of a pod that is told where the scheduler is.
+    /// Checks the spec of a pod that gets the scheduler's address from the operator.
     pub fn pod_spec(&mut self, pod_spec: &Value, path: &str) {
         self.pod(pod_spec, path, false);
         variables::references(self, pod_spec, path);
     }
 
-    /// A pod's spec. `must_be_ready` where nothing works before the pod is ready.
+    /// Checks a pod spec. `must_be_ready` is true if nothing works before the pod is ready.
     fn pod(&mut self, pod_spec: &Value, path: &str, must_be_ready: bool) {
         let field = join(path, "containers");
         match pod_spec.get("containers") {
@@ -306,7 +306,7 @@ impl Checks {
         for list in ["command", "args"] {
             let words = container[list].as_array().map(Vec::as_slice).unwrap_or_default();
             for (at, word) in words.iter().enumerate().filter(|(_, word)| !word.is_string()) {
-                self.error(format!("{path}.{list}[{at}]"), no_text(word));
+                self.error(format!("{path}.{list}[{at}]"), text_problem(word));
             }
         }
         let variables = container["env"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -315,12 +315,12 @@ impl Checks {
         }
     }
 
-    /// The image of a container.
+    /// Checks the image of a container.
     fn image(&mut self, container: &Value, path: &str) {
         let field = join(path, "image");
         match &container["image"] {
             Value::String(image) if !image.is_empty() => {
-                if let Some(message) = image::wrong(image) {
+                if let Some(message) = image::problem(image) {
                     self.mistake(field, message);
                 }
             }
@@ -334,15 +334,15 @@ impl Checks {
                     "a container needs an image, as `image: ghcr.io/dask/dask:2026.8.0`",
                 ),
             },
-            other => self.error(field, no_text(other)),
+            other => self.error(field, text_problem(other)),
         }
     }
 
-    /// A member that must be a list, if it is there.
+    /// Checks a member that must be a list if it exists.
     fn list(&mut self, value: &Value, name: &str, path: &str, example: &str) {
         let list = &value[name];
         if !list.is_null() && !list.is_array() {
-            // What has quotes or more may mean other words.
+            // Text with quotes or other special characters may mean other words.
             let is_plain = |text: &&str| {
                 text.bytes()
                     .all(|c| c.is_ascii_alphanumeric() || b" -_./:=$(),".contains(&c))
@@ -382,11 +382,11 @@ impl Checks {
         }
         let value = &variable["value"];
         if !value.is_null() && !value.is_string() {
-            self.error(join(path, "value"), no_text(value));
+            self.error(join(path, "value"), text_problem(value));
         }
     }
 
-    /// `metadata` of a part of a spec: maps of strings.
+    /// Checks the `metadata` of a part of a spec: `labels` and `annotations` must be maps of strings.
     pub fn embedded_metadata(&mut self, part: &Value, path: &str) {
         let field = join(path, "metadata");
         let metadata = &part["metadata"];
@@ -424,7 +424,7 @@ impl Checks {
                     );
                 }
                 match value.as_str() {
-                    None => self.error(field, no_text(value)),
+                    None => self.error(field, text_problem(value)),
                     Some(text) if name == "labels" && !labels::is_value(text) => self.error(
                         field,
                         format!(
@@ -439,12 +439,12 @@ impl Checks {
         }
     }
 
-    /// A number that may be left out.
+    /// Checks an optional number that must be a whole number of 0 or more.
     pub fn whole_number(&mut self, value: &Value, name: &str, path: &str, remedy: &str) {
         let number = &value[name];
-        // The API server knows no greater whole numbers.
-        let is_right = number.as_i64().is_some_and(|number| number >= 0);
-        if !number.is_null() && !is_right {
+        // The API server accepts no larger whole numbers.
+        let is_valid = number.as_i64().is_some_and(|number| number >= 0);
+        if !number.is_null() && !is_valid {
             self.error(
                 join(path, name),
                 format!("{number} can't be used: write a whole number of {remedy}"),
@@ -452,7 +452,7 @@ impl Checks {
         }
     }
 
-    /// A number of seconds that may be left out. `instead` is what to write where it is more than anybody waits for.
+    /// Checks an optional number of seconds. `instead` is the remedy if it is longer than the operator supports.
     pub fn duration(&mut self, value: &Value, name: &str, path: &str, remedy: &str, instead: &str) {
         self.whole_number(value, name, path, remedy);
         let seconds = &value[name];
@@ -464,12 +464,12 @@ impl Checks {
         }
     }
 
-    /// A number of workers of one group that may be left out.
+    /// Checks an optional number of workers of one group.
     pub fn workers(&mut self, value: &Value, name: &str, path: &str, remedy: &str) {
         self.whole_number(value, name, path, remedy);
         let workers = &value[name];
         match workers.as_i64() {
-            // The API server knows no greater numbers there.
+            // The API server accepts no larger numbers in this field.
             Some(number) if number > i64::from(i32::MAX) => {
                 self.error(
                     join(path, name),
@@ -488,12 +488,12 @@ impl Checks {
     }
 }
 
-/// All containers of a pod but the init containers.
+/// Returns the containers of a pod, without the init containers.
 fn containers(pod_spec: &Value) -> impl Iterator<Item = &Value> {
     pod_spec["containers"].as_array().into_iter().flatten()
 }
 
-/// A field below another.
+/// Returns the path of a member.
 pub fn join(path: &str, name: &str) -> String {
     if path.is_empty() {
         name.to_owned()
@@ -502,8 +502,8 @@ pub fn join(path: &str, name: &str) -> String {
     }
 }
 
-/// What is wrong with a value that is no text, with what to write.
-fn no_text(value: &Value) -> String {
+/// Returns the problem with a value that is no text, and the remedy.
+fn text_problem(value: &Value) -> String {
     match value {
         Value::Bool(value) => format!(
             "it must be text, and YAML takes words such as `no`, `off` and `on` for true or false, here for {value}: put the one \
@@ -516,7 +516,7 @@ fn no_text(value: &Value) -> String {
     }
 }
 
-/// What a value is, for a sentence.
+/// Returns a description of a value, for a message.
 fn kind(value: &Value) -> String {
     match value {
         Value::Null => "nothing".to_owned(),

@@ -1,20 +1,20 @@
-//! Command lines of containers.
+//! Command lines of containers. Pure.
 
 use serde_json::Value;
 
 /// An element of a container's `command` or `args`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Argument<'a> {
-    /// The list that it stands in.
+    /// The list that contains it: `command` or `args`.
     pub list: &'static str,
-    /// Its position in that list.
+    /// Index in that list.
     pub at: usize,
-    /// The text itself.
+    /// Value of the element.
     pub text: &'a str,
 }
 
 impl Argument<'_> {
-    /// Returns the field of the element, below the container's field `path`.
+    /// Returns the field of the element, below the field `path` of the container.
     pub fn field(&self, path: &str) -> String {
         format!("{path}.{}[{}]", self.list, self.at)
     }
@@ -32,7 +32,7 @@ pub fn arguments(container: &Value) -> Vec<Argument<'_>> {
     ["command", "args"].into_iter().flat_map(of_list).collect()
 }
 
-/// Programs of Dask, by themselves or as modules of Python.
+/// Programs of Dask, as executables or as Python modules.
 const PROGRAMS: [&str; 6] = [
     "dask",
     "dask-worker",
@@ -42,8 +42,8 @@ const PROGRAMS: [&str; 6] = [
     "distributed.cli.dask_scheduler",
 ];
 
-/// Returns the arguments of one of Dask's programs where a container starts it by itself, so that no shell and no other
-/// program reads them before. The name of the program is the first.
+/// Returns the arguments of one of Dask's programs if the container starts it directly, without a shell or another program.
+/// The first argument is the name of the program.
 pub fn of_dask<'a, 'b>(arguments: &'b [Argument<'a>]) -> Option<&'b [Argument<'a>]> {
     let own = match arguments {
         [python, option, rest @ ..] if base(python.text).starts_with("python") && option.text == "-m" => rest,
@@ -52,18 +52,18 @@ pub fn of_dask<'a, 'b>(arguments: &'b [Argument<'a>]) -> Option<&'b [Argument<'a
     is_of_dask(own.first()?.text).then_some(own)
 }
 
-/// Whether a program, perhaps with its path, is one of Dask's.
+/// Returns whether a program, given by name or by path, is one of Dask's.
 pub fn is_of_dask(program: &str) -> bool {
     PROGRAMS.contains(&base(program))
 }
 
-/// Returns the last part of a path.
+/// Returns the last component of a path.
 pub(super) fn base(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Returns all words of a container's command and arguments. Where Dask's own program is started, each element is a word.
-/// Everything else may be a shell's script, and is taken apart at spaces.
+/// Returns all words of a container's command and arguments. If one of Dask's programs is started directly, each element is
+/// a word. Otherwise an element may be a shell script and is split at white space.
 pub fn words(container: &Value) -> impl Iterator<Item = &str> {
     let arguments = arguments(container);
     let are_words = of_dask(&arguments).is_some();
@@ -73,12 +73,13 @@ pub fn words(container: &Value) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Returns the value of an option that is written as `--name value` or `--name=value`. Of several, Dask takes the last.
+/// Returns the value of an option in the form `--name value` or `--name=value`. If there are several, the last one counts,
+/// as in Dask.
 pub fn option<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
     option_at(words, name).map(|(_, value)| value)
 }
 
-/// Returns the value of an option, as [`option`] does, and the position of the word that it stands in.
+/// Returns the value of an option as [`option`] does, with the index of the word that contains it.
 pub fn option_at<'a>(words: &[&'a str], name: &str) -> Option<(usize, &'a str)> {
     words
         .iter()
@@ -90,7 +91,7 @@ pub fn option_at<'a>(words: &[&'a str], name: &str) -> Option<(usize, &'a str)> 
         })
 }
 
-/// Returns a command line as the list that a manifest has for it: `["dask", "worker"]`.
+/// Formats a command line as the list in a manifest: `["dask", "worker"]`.
 pub fn as_list<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let words: Vec<String> = words
         .into_iter()
@@ -106,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_may_be_a_script_is_taken_apart() {
+    fn splits_only_possible_scripts() {
         for (container, expected) in [
             (
                 json!({"args": ["dask", "worker", "--name", "a b"]}),
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_several_counts() {
+    fn the_last_of_several_options_counts() {
         let words = ["--port", "1", "--port=2", "--ports", "3"];
         assert_eq!(option(&words, "--port"), Some("2"));
         assert_eq!(option_at(&words, "--ports"), Some((4, "3")));
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn elements_say_where_they_stand() {
+    fn elements_have_a_field() {
         let container = json!({"command": ["dask", 1], "args": ["worker"]});
         let fields: Vec<String> = arguments(&container)
             .iter()

@@ -1,10 +1,11 @@
-//! What a short manifest means: the parts that its author left out.
+//! Defaults for the parts of a manifest that its author omitted.
 //!
-//! Only what is left out entirely is filled in. A container whose command or arguments somebody wrote listens where
-//! they say, so it gets no ports and no probes. One image is enough for a whole resource, because all its parts must be of one
-//! version of Dask: a part without an image takes that of another part, or the administrator's. Where neither names one, parts
-//! get [`IMAGE`], but only if all of them leave their containers out: whoever writes a container has forgotten its image, or
-//! misspelt the field. Nor does a part get a container whose author seems to have misspelt `containers`. Containers beside Dask's own stay as they are.
+//! Only parts that are missing entirely are filled in. A container with a command or arguments listens on the ports that
+//! they define, so it gets no ports and no probes. All parts of a resource must run the same version of Dask, so one image
+//! is enough for all of them: a part without an image gets the image of another part, or the administrator's. If there is
+//! neither, the parts get [`IMAGE`], but only if all of them omit their containers: a container without an image means that
+//! its author forgot the image or misspelt the field. A part with a misspelt `containers` gets no container. Containers
+//! other than Dask's are not changed.
 
 use serde_json::{Map, Value, json};
 
@@ -12,13 +13,13 @@ use super::checks::{misspelt_containers, misspelt_image};
 use super::main_container::{self, Role};
 use super::metadata::{CLUSTER_NAME, COMPONENT};
 
-/// The image where neither manifest nor settings name one.
+/// Default image if neither the manifest nor the settings contain one.
 pub const IMAGE: &str = "ghcr.io/dask/dask:latest";
 
-/// Where a cluster's pods are written in its spec.
+/// Parts of a cluster's spec that contain pods.
 const PARTS: [(&str, Role); 2] = [("worker", Role::Worker), ("scheduler", Role::Scheduler)];
 
-/// A member of an object, made where it is missing or null. None where `value` is no object.
+/// Returns a member of an object, and creates it if it is missing or null. Returns `None` if `value` is not an object.
 fn member<'a>(value: &'a mut Value, name: &str, make: impl FnOnce() -> Value) -> Option<&'a mut Value> {
     let member = value.as_object_mut()?.entry(name).or_insert(Value::Null);
     if member.is_null() {
@@ -31,7 +32,7 @@ fn object() -> Value {
     Value::Object(Map::new())
 }
 
-/// Whether a member is missing, null or an empty list.
+/// Returns whether a member is missing, null or an empty list.
 fn is_left_out(value: &Value, name: &str) -> bool {
     match value.get(name) {
         None | Some(Value::Null) => true,
@@ -40,7 +41,7 @@ fn is_left_out(value: &Value, name: &str) -> bool {
     }
 }
 
-/// Fills in `spec` of a `DaskCluster` called `name`. `setting` is the administrator's image, if there is one.
+/// Fills in the `spec` of a `DaskCluster` with the name `name`. `setting` is the administrator's image, if there is one.
 pub fn cluster_spec(spec: &mut Value, name: &str, setting: Option<&str>) {
     let parts = PARTS.map(|(part, role)| (&spec[part], role));
     let image = image_of(&parts, setting);
@@ -64,8 +65,8 @@ fn fill_cluster_spec(spec: &mut Value, name: &str, image: Option<&str>) {
     }
 }
 
-/// The image for all parts of a resource that name none; none where one of them has a container whose image is missing, and
-/// nobody says which it is.
+/// Returns the image for all parts of a resource without one. Returns `None` if a part has a container without an image and
+/// neither another part nor the administrator defines one.
 fn image_of(parts: &[(&Value, Role)], setting: Option<&str>) -> Option<String> {
     let named = parts.iter().find_map(|(part, role)| main_image(part, *role));
     let lacks_one = || parts.iter().any(|(part, role)| lacks_image(part, *role));
@@ -74,21 +75,22 @@ fn image_of(parts: &[(&Value, Role)], setting: Option<&str>) -> Option<String> {
         .or_else(|| (!lacks_one()).then(|| IMAGE.to_owned()))
 }
 
-/// The main container of a part of a spec, if somebody wrote one.
+/// Returns the main container of a part of a spec, if the manifest contains one.
 fn written_container(part: &Value, role: Role) -> Option<&Value> {
     let pod_spec = part.get("spec")?;
     let position = main_container::position(pod_spec, role);
     pod_spec.get("containers")?.get(position)
 }
 
-/// Whether somebody wrote the main container of a part without an image. One that is misspelt is said where it stands.
+/// Returns whether the manifest contains the main container of a part without an image. A misspelt `image` does not count,
+/// because the checks report it.
 fn lacks_image(part: &Value, role: Role) -> bool {
     written_container(part, role).is_some_and(|container| {
         container.is_object() && container["image"].is_null() && misspelt_image(container).is_none()
     })
 }
 
-/// The image of the main container of a part of a spec.
+/// Returns the image of the main container of a part of a spec.
 pub fn main_image(part: &Value, role: Role) -> Option<String> {
     let image = written_container(part, role)?.get("image")?.as_str()?;
     (!image.is_empty()).then(|| image.to_owned())
@@ -112,8 +114,8 @@ fn fill_worker(worker: &mut Value, image: Option<&str>) {
     }
 }
 
-/// Fills in `spec` of a `DaskJob` called `name`. The runner's code is what the workers run: where one of them has an image, the
-/// other has it too. `setting` is the administrator's image, if there is one.
+/// Fills in the `spec` of a `DaskJob` with the name `name`. Runner and workers run the same code: if one of them has an
+/// image, the other gets it, too. `setting` is the administrator's image, if there is one.
 pub fn job_spec(spec: &mut Map<String, Value>, name: &str, setting: Option<&str>) {
     let cluster = spec.entry("cluster").or_insert_with(object);
     if let Some(cluster) = cluster.as_object_mut() {
@@ -140,7 +142,7 @@ fn fill_runner(job: &mut Value, image: Option<&str>) {
     let Some(pod_spec) = member(job, "spec", object) else {
         return;
     };
-    // Today's custom resource definition has this as its default.
+    // The default in the current custom resource definition.
     member(pod_spec, "restartPolicy", || json!("OnFailure"));
     let position = main_container::position(pod_spec, Role::Runner);
     let container = pod_spec
@@ -153,15 +155,15 @@ fn fill_runner(job: &mut Value, image: Option<&str>) {
     quantities(pod_spec);
 }
 
-/// Gives a container an image, unless its author seems to have given it one and misspelt the field.
+/// Gives a container an image, unless it probably has one in a misspelt field.
 fn image(container: &mut Value, image: Option<&str>) {
     if let Some(image) = image.filter(|_| misspelt_image(container).is_none()) {
         member(container, "image", || json!(image));
     }
 }
 
-/// Writes quantities that are numbers with a fraction or an exponent, `cpu: 0.5`, as texts: a Pod may have either, a
-/// custom resource only whole numbers and texts.
+/// Converts quantities with a fraction or an exponent, such as `cpu: 0.5`, from numbers to text: a Pod accepts both, a
+/// custom resource only whole numbers and text.
 fn quantities(value: &mut Value) {
     let write = |quantity: &mut Value| {
         if let Some(number) = quantity.as_f64().filter(|_| quantity.is_f64()) {
@@ -188,7 +190,7 @@ fn quantities(value: &mut Value) {
     }
 }
 
-/// Fills in the main container, or makes it, unless its author seems to have written it in a misspelt field.
+/// Fills in or creates the main container, unless it is probably in a misspelt field.
 fn main_container(pod_spec: &mut Value, role: Role, image: Option<&str>, parts: fn() -> Value) {
     let name = role.container_name();
     if is_left_out(pod_spec, "containers")
@@ -241,13 +243,13 @@ fn worker_parts() -> Value {
     })
 }
 
-/// A worker's parts where pods share the network of their node: Kubernetes would reserve each port of theirs on it, so that a
-/// node had room for one worker only.
+/// Returns the defaults of a worker in the host network. It has no ports, because Kubernetes would reserve each of them on
+/// the node, which would limit the node to one worker.
 fn worker_parts_on_node() -> Value {
     json!({"args": worker_parts()["args"]})
 }
 
-/// Whether a container of a pod calls a port by this name.
+/// Returns whether a container of a pod has a port with this name.
 fn names_port(pod_spec: &Value, name: &str) -> bool {
     let containers = pod_spec["containers"].as_array().into_iter().flatten();
     containers
@@ -256,12 +258,12 @@ fn names_port(pod_spec: &Value, name: &str) -> bool {
         .any(|port| port["name"] == name)
 }
 
-/// The Service of a scheduler; the flags say which of its two ports the pod has a name for.
+/// Fills in the Service of a scheduler. The flags are true for ports that the pod has a name for.
 fn service(service: &mut Value, cluster: &str, [comm, dashboard]: [bool; 2]) {
     if service["type"] == "ExternalName" {
         return;
     }
-    // A name that the API server is going to make isn't known yet.
+    // A name that the API server generates is not known yet.
     if !cluster.is_empty() {
         member(
             service,
@@ -293,14 +295,14 @@ mod tests {
         spec
     }
 
-    /// A job's spec after defaulting.
+    /// Returns a job's spec after defaulting.
     fn defaulted_job(mut spec: Value, setting: Option<&str>) -> Value {
         job_spec(spec.as_object_mut().expect("an object"), "j", setting);
         spec
     }
 
     #[test]
-    fn an_empty_spec_becomes_a_whole_one() {
+    fn fills_in_an_empty_spec() {
         let spec = defaulted(json!({}));
         assert_eq!(spec["worker"]["replicas"], 1);
         let worker = &spec["worker"]["spec"]["containers"][0];
@@ -318,11 +320,11 @@ mod tests {
         assert_eq!(spec["scheduler"]["service"]["ports"][0]["name"], "tcp-comm");
     }
 
-    /// Pods have a hash of their spec after defaulting. Where no webhook has written the defaults into the resource, a release
-    /// that means something else by a short manifest replaces all workers of such manifests, and their schedulers where
-    /// `schedulerUpdate` is `Recreate`. So this stays as it is; if it must not, docs/scaling.md has to say so.
+    /// Pods have a hash of their spec after defaulting. If no webhook has written the defaults into the resource, a release with
+    /// other defaults replaces all workers of short manifests, and their schedulers if `schedulerUpdate` is `Recreate`. So the
+    /// defaults must not change; if they have to, docs/scaling.md must document it.
     #[test]
-    fn what_a_short_manifest_means_is_the_same_in_every_release() {
+    fn the_defaults_are_the_same_in_every_release() {
         let health = json!({"path": "/health", "port": "http-dashboard"});
         let scheduler = json!({
             "name": "scheduler", "image": "ghcr.io/dask/dask:latest", "args": ["dask", "scheduler"],
@@ -344,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn workers_in_the_network_of_their_node_reserve_no_port() {
+    fn workers_in_the_host_network_reserve_no_port() {
         let with = |host_network: bool| {
             let spec = defaulted(json!({"worker": {"spec": {"hostNetwork": host_network}}}));
             spec["worker"]["spec"]["containers"][0].clone()
@@ -355,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn quantities_are_written_as_a_custom_resource_may_have_them() {
+    fn quantities_are_valid_in_a_custom_resource() {
         let resources =
             json!({"requests": {"cpu": 0.25, "memory": 1e9}, "limits": {"cpu": 1, "memory": "2Gi"}});
         let spec = defaulted(json!({"worker": {"spec": {
@@ -382,13 +384,13 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_image_is_not_covered_by_another_one() {
+    fn a_misspelt_image_is_not_replaced() {
         let spec = defaulted(json!({"worker": {"spec": {"containers": [{"imgae": "mine:1"}]}}}));
         assert_eq!(spec["worker"]["spec"]["containers"][0]["image"], Value::Null);
         assert_eq!(
             main_image(&spec["scheduler"], Role::Scheduler).as_deref(),
             Some(IMAGE),
-            "nobody wrote it"
+            "the scheduler has no container in the manifest"
         );
         let job = defaulted_job(
             json!({"job": {"spec": {"containers": [{"Image": "mine:1"}]}}}),
@@ -398,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn misspelt_containers_are_not_covered_by_others() {
+    fn misspelt_containers_are_not_replaced() {
         let container = json!([{"name": "worker", "image": "mine:1"}]);
         for pod_spec in [
             json!({"contaienrs": container}),
@@ -410,11 +412,11 @@ mod tests {
                 main_image(&spec["scheduler"], Role::Scheduler).as_deref(),
                 Some(IMAGE)
             );
-            assert_eq!(defaulted(spec.clone()), spec, "twice is the same");
+            assert_eq!(defaulted(spec.clone()), spec, "defaulting twice changes nothing");
         }
     }
 
-    /// The image of the worker, the scheduler and, of a job, the runner.
+    /// Returns the images of the worker, the scheduler and, for a job, the runner.
     fn images(spec: &Value, runner: Option<&Value>) -> Vec<Option<String>> {
         let of_cluster = PARTS.map(|(part, role)| main_image(&spec[part], role));
         let of_runner = runner.map(|runner| main_image(runner, Role::Runner));
@@ -422,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn who_writes_a_container_names_an_image_somewhere() {
+    fn a_container_needs_an_image_of_some_part() {
         let without = || json!({"spec": {"containers": [{"name": "main"}]}});
         let with = |image: &str| json!({"spec": {"containers": [{"name": "main", "image": image}]}});
         let all = |image: Option<&str>, count: usize| vec![image.map(str::to_owned); count];
@@ -464,7 +466,7 @@ mod tests {
             assert_eq!(
                 defaulted_job(filled.clone(), setting),
                 filled,
-                "twice is the same"
+                "defaulting twice changes nothing"
             );
         }
         for (group, setting, expected) in [
@@ -479,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn containers_beside_dasks_stay_as_they_are() {
+    fn other_containers_are_not_changed() {
         let agent = json!({"name": "agent", "image": "agent:1"});
         let own = json!({"name": "w", "image": "mine:1", "args": ["dask", "worker"]});
         let spec = defaulted(json!({"worker": {"spec": {"containers": [agent, own]}}}));
@@ -494,14 +496,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_not_known_yet_is_not_selected_by() {
+    fn an_unknown_name_is_not_in_the_selector() {
         let mut spec = json!({});
         cluster_spec(&mut spec, "", None);
         assert_eq!(spec["scheduler"]["service"]["selector"], Value::Null);
     }
 
     #[test]
-    fn what_somebody_wrote_stays() {
+    fn values_in_the_manifest_stay() {
         let spec = json!({
             "worker": {"replicas": 0, "spec": {"containers": [{"name": "w", "image": "i", "command": ["sh"]}, {"name": "side"}]}},
             "scheduler": {
@@ -516,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_finds_ports_without_names_by_their_numbers() {
+    fn a_service_uses_numbers_for_ports_without_a_name() {
         let container = json!({"name": "s", "image": "i", "args": ["dask", "scheduler"]});
         let spec = defaulted(json!({"scheduler": {"spec": {"containers": [container]}}}));
         assert_eq!(spec["scheduler"]["service"]["ports"][0]["targetPort"], 8786);
@@ -528,7 +530,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_without_command_keeps_its_own_ports_and_probes() {
+    fn a_container_without_command_keeps_its_ports_and_probes() {
         let container = json!({"name": "s", "ports": [{"name": "tcp-comm", "containerPort": 1}], "readinessProbe": {"exec": {}}});
         let spec = defaulted(json!({"scheduler": {"spec": {"containers": [container]}}}));
         let container = &spec["scheduler"]["spec"]["containers"][0];

@@ -1,14 +1,14 @@
-//! What the operator tells containers.
+//! Environment variables that the operator sets in containers.
 
 use serde_json::{Value, json};
 
-/// A worker's own name; it registers with it when it is started with `--name $(DASK_WORKER_NAME)`.
+/// Name of the worker. The worker registers under it if it is started with `--name $(DASK_WORKER_NAME)`.
 pub const WORKER_NAME: &str = "DASK_WORKER_NAME";
-/// Where the scheduler is; Dask reads it by itself.
+/// Address of the scheduler. Dask reads this variable itself.
 pub const SCHEDULER_ADDRESS: &str = "DASK_SCHEDULER_ADDRESS";
 
-/// Appends variables to every container of a pod's spec (init containers are left alone), after the user's own and
-/// only where the user has none of that name.
+/// Appends variables to every container of a pod spec except init containers, after the user's own variables. A variable
+/// that the user defines is not changed.
 pub fn inject(pod_spec: &mut Value, variables: &[(&str, &str)]) {
     let Some(containers) = pod_spec.get_mut("containers").and_then(Value::as_array_mut) else {
         return;
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn user_comes_first_and_wins() {
+    fn user_variables_come_first_and_take_precedence() {
         let mut spec = json!({
             "initContainers": [{"name": "init"}],
             "containers": [

@@ -1,15 +1,15 @@
-//! A hash by which a change is seen.
+//! Hash of a value, for detecting changes.
 
 use serde_json::Value;
 
 use crate::contract::json_text;
 
-/// The hash of a value: 16 hexadecimal digits. The order of fields and members that are null make no difference, and
-/// it is the same in every build. (FNV-1a: nobody gains anything by two values with the same hash.)
+/// Returns the hash of a value: 16 hexadecimal digits. It ignores the order of fields and members that are null, and is the
+/// same in every build. (FNV-1a: collisions bring no advantage to an attacker.)
 pub fn of(value: &Value) -> String {
     let mut hash = Fnv::default();
     hash.value(value);
-    hash.text_of()
+    hash.digits()
 }
 
 struct Fnv(u64);
@@ -21,7 +21,7 @@ impl Default for Fnv {
 }
 
 impl Fnv {
-    fn text_of(&self) -> String {
+    fn digits(&self) -> String {
         format!("{:016x}", self.0)
     }
 
@@ -33,11 +33,11 @@ impl Fnv {
 
     fn text(&mut self, text: &str) {
         self.bytes(text.as_bytes());
-        // No text has this byte: it ends one.
+        // This byte can't occur in UTF-8, so it marks the end of the text.
         self.bytes(&[0xff]);
     }
 
-    /// Members in the order of their names.
+    /// Hashes members that are sorted by name.
     fn object(&mut self, members: &[(&str, &Value)]) {
         self.text("{");
         for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
@@ -50,7 +50,7 @@ impl Fnv {
     fn value(&mut self, value: &Value) {
         match value {
             Value::Object(members) => {
-                // Whether a map keeps the order of its fields depends on features that any crate may set.
+                // The order of a map's fields depends on crate features that any crate can enable.
                 let mut members: Vec<_> = members
                     .iter()
                     .map(|(name, value)| (name.as_str(), value))
@@ -75,15 +75,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_says_the_same_has_the_same_hash() {
+    fn equal_values_have_the_same_hash() {
         let one: Value = serde_json::from_str(r#"{"a": 1, "b": {"c": "x", "d": null}}"#).expect("JSON");
         let other: Value = serde_json::from_str(r#"{"b": {"c": "x"}, "a": 1, "e": null}"#).expect("JSON");
         assert_eq!(of(&one), of(&other));
-        assert_eq!(of(&json!({"a": ["b"]})), "5a5db88539734032", "it never changes");
+        assert_eq!(
+            of(&json!({"a": ["b"]})),
+            "5a5db88539734032",
+            "the hash must not change"
+        );
     }
 
     #[test]
-    fn what_differs_has_another() {
+    fn different_values_have_different_hashes() {
         let values = [
             json!({}),
             json!([]),

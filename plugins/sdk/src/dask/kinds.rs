@@ -1,4 +1,4 @@
-//! The kinds of resources that the default components deal with.
+//! Kinds of the resources that the default components use.
 
 use crate::contract::ResourceKind;
 

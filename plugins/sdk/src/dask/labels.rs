@@ -1,19 +1,19 @@
-//! What labels and annotations can be called, and what labels can say.
+//! Validation of label and annotation keys and of label values. Pure.
 
-/// The longest value of a label, and the longest name behind a prefix.
+/// Maximum length of a label value, and of the name in a key, in characters.
 pub const MAX: usize = 63;
 
-/// Whether a text can be the value of a label.
+/// Returns whether a text is a valid label value.
 pub fn is_value(text: &str) -> bool {
     text.is_empty() || is_name(text)
 }
 
-/// Whether a text can be the key of an annotation. The API server takes no notice of capitals in it.
+/// Returns whether a text is a valid annotation key. As in the API server, upper-case letters are valid in the prefix.
 pub fn is_annotation_key(text: &str) -> bool {
     is_key(&text.to_lowercase())
 }
 
-/// Whether a text can be the key of a label: a name, perhaps with a DNS name and a slash before it.
+/// Returns whether a text is a valid label key: a name, optionally with a DNS name and a slash before it.
 pub fn is_key(text: &str) -> bool {
     match text.split_once('/') {
         Some((prefix, name)) => is_domain(prefix) && is_name(name),
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values() {
+    fn checks_label_values() {
         for good in ["", "a", "A-1_b.c", &"x".repeat(63)] {
             assert!(is_value(good), "{good}");
         }
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn keys() {
+    fn checks_label_and_annotation_keys() {
         for good in ["team", "app.kubernetes.io/name", "x-1.y/A_b"] {
             assert!(is_key(good), "{good}");
         }

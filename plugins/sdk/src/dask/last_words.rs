@@ -1,9 +1,9 @@
-//! The last lines of containers that fail.
+//! Termination messages of failed containers.
 
 use serde_json::{Value, json};
 
-/// Makes Kubernetes keep the end of a container's output in the pod's status when it fails, so that a condition can
-/// tell it. Only where the manifest says nothing about it.
+/// Makes Kubernetes store the end of a failed container's output in the pod's status, so that a condition can contain it.
+/// A policy in the manifest is not changed.
 pub fn keep(pod_spec: &mut Value) {
     for list in ["initContainers", "containers"] {
         let containers = pod_spec.get_mut(list).and_then(Value::as_array_mut);
@@ -16,11 +16,11 @@ pub fn keep(pod_spec: &mut Value) {
     }
 }
 
-/// The end of what a container wrote, as a sentence can hold it: of the last lines so many.
-pub fn shorten(words: &str) -> String {
+/// Shortens a termination message for a condition: the last three lines, at most 400 characters.
+pub fn shorten(message: &str) -> String {
     const LINES: usize = 3;
     const CHARACTERS: usize = 400;
-    let lines: Vec<&str> = words
+    let lines: Vec<&str> = message
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty())
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_where_nothing_is_said() {
+    fn keeps_the_policy_in_the_manifest() {
         let mut spec = json!({
             "initContainers": [{"name": "i"}],
             "containers": [{"name": "a"}, {"name": "b", "terminationMessagePolicy": "File"}, null],
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_what_matters() {
+    fn shortens_to_the_last_lines() {
         assert_eq!(shorten(""), "");
         assert_eq!(shorten("one\n\n  two\nthree\nfour\n"), "two | three | four");
         let long = shorten(&"ä".repeat(1000));

@@ -1,22 +1,22 @@
-//! Which container of a pod is Dask's, and not one beside it.
+//! Lookup of the main container of a pod, the one that runs Dask.
 
 use serde_json::Value;
 
 use super::command;
 
-/// What a pod is for.
+/// The role of a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// It works.
+    /// A Dask worker.
     Worker,
-    /// It schedules.
+    /// A Dask scheduler.
     Scheduler,
-    /// It runs the code of a job.
+    /// The runner of a job's code.
     Runner,
 }
 
 impl Role {
-    /// What its main container is called where nobody has given it a name.
+    /// Returns the default name of the main container.
     pub fn container_name(self) -> &'static str {
         match self {
             Self::Worker => "worker",
@@ -25,7 +25,7 @@ impl Role {
         }
     }
 
-    /// What a command of Dask's own says that starts it.
+    /// Returns the parts of a command line by which one of Dask's commands for this role is recognised.
     pub(super) fn commands(self) -> &'static [&'static str] {
         match self {
             Self::Worker => &[
@@ -45,36 +45,37 @@ impl Role {
     }
 }
 
-/// The position of the main container in a pod's spec: the one whose command says so, else the one that is called as the
-/// role is, else the first.
+/// Returns the index of the main container in a pod spec: the one whose command starts Dask, else the one with the default
+/// name of the role, else the first.
 pub fn position(pod_spec: &Value, role: Role) -> usize {
     let containers = pod_spec["containers"]
         .as_array()
         .map(Vec::as_slice)
         .unwrap_or_default();
-    let says = |container: &Value| is_started_by(container, role);
-    let is_called = |container: &Value| container["name"] == role.container_name();
+    let is_started = |container: &Value| is_started_by(container, role);
+    let has_default_name = |container: &Value| container["name"] == role.container_name();
     containers
         .iter()
-        .position(says)
-        .or_else(|| containers.iter().position(is_called))
+        .position(is_started)
+        .or_else(|| containers.iter().position(has_default_name))
         .unwrap_or(0)
 }
 
-/// Whether a container's command says that it starts Dask in this role.
+/// Returns whether a container starts Dask in this role, directly or through another program.
 pub fn is_started_by(container: &Value, role: Role) -> bool {
-    // Nobody but a worker is given its name.
+    // Only workers use this variable in their arguments.
     let is_named = |word: &str| word.contains("$(DASK_WORKER_NAME)");
     runs_dask(container, role) || (role == Role::Worker && command::words(container).any(is_named))
 }
 
-/// Whether a container's command is one of Dask's own for this role, and no other program that may start Dask.
+/// Returns whether a container's command line contains one of Dask's commands for this role. Other programs that may start
+/// Dask do not count.
 pub fn runs_dask(container: &Value, role: Role) -> bool {
     let line = command::words(container).collect::<Vec<_>>().join(" ");
     role.commands().iter().any(|command| line.contains(command))
 }
 
-/// The name of the main container in a pod's spec; of one without a name, the one that it will be given.
+/// Returns the name of the main container in a pod spec, or the default name if the container has none.
 pub fn name(pod_spec: &Value, role: Role) -> &str {
     let name = pod_spec["containers"][position(pod_spec, role)]["name"].as_str();
     name.filter(|name| !name.is_empty())
@@ -88,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_of_dasks_own() {
+    fn recognises_dasks_commands() {
         for (args, role, expected) in [
             (json!(["dask", "worker"]), Role::Worker, (true, true)),
             (
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_main_container_is_found() {
+    fn finds_the_main_container() {
         let agent = json!({"name": "agent", "image": "a"});
         let cases = [
             (json!([{"name": "x"}]), Role::Worker, 0),

@@ -1,34 +1,35 @@
-//! Labels and annotations of children: where they come from and which wins.
+//! Labels and annotations of children: their sources and their precedence.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-/// Which cluster an object belongs to.
+/// Label with the name of the cluster that an object belongs to.
 pub const CLUSTER_NAME: &str = "dask.org/cluster-name";
-/// Which worker group an object belongs to.
+/// Label with the name of the worker group that an object belongs to.
 pub const WORKERGROUP_NAME: &str = "dask.org/workergroup-name";
-/// What an object is: `scheduler`, `worker`, `workergroup` or `job-runner`.
+/// Label with the component that an object is: `scheduler`, `worker`, `workergroup` or `job-runner`.
 pub const COMPONENT: &str = "dask.org/component";
-/// Istio's switch. Dask's workers talk to each other by pod address, which its sidecar breaks.
+/// Label that turns Istio's sidecar injection on or off. Dask's workers connect to each other by pod IP, which does not work
+/// through the sidecar.
 pub const ISTIO_INJECT: &str = "sidecar.istio.io/inject";
-/// Annotation of a default worker group, and of a job's cluster: the number of workers that its owner said and that was
-/// passed on last.
+/// Annotation of a default worker group, and of a job's cluster: the number of workers that was last passed on from the
+/// owner.
 pub const CLUSTER_REPLICAS: &str = "kubernetes.dask.org/cluster-replicas";
 
-/// Annotation of a worker that has to leave, and since when (RFC 3339). What it holds is moved to others, then it is
-/// deleted; it does not count any more.
+/// Annotation of a worker that is being retired, with the start time (RFC 3339). Its data is moved to other workers, then
+/// the worker is deleted. It does not count as a replica.
 pub const RETIRING_SINCE: &str = "kubernetes.dask.org/retiring-since";
-/// Annotation of a scheduler or worker: a hash of what it was made from, so that a change is seen.
+/// Annotation of a scheduler or worker: a hash of its template, for detecting changes.
 pub const TEMPLATE_HASH: &str = "kubernetes.dask.org/template-hash";
 
-/// Annotation of a worker group or a cluster: workers that were created before this time (RFC 3339) are replaced.
+/// Annotation of a worker group or a cluster with a time (RFC 3339): workers that were created before it are replaced.
 pub const RESTARTED_AT: &str = "kubernetes.dask.org/restarted-at";
 
-/// Labels and annotations that tools keep for themselves, by how they begin: kopf, kubectl and its apply sets, Helm, Argo CD,
-/// Flux, Rancher, kapp, kpt, Pulumi, Skaffold. They say something about the object that they stand on and nothing about its
-/// children; a tool that finds its mark on a child takes it for its own, and prunes it.
-const MARKS_OF_TOOLS: [&str; 19] = [
+/// Prefixes of labels and annotations that tools use for themselves: kopf, kubectl and its apply sets, Helm, Argo CD, Flux,
+/// Rancher, kapp, kpt, Pulumi, Skaffold. They describe the object that they are on and not its children. A tool that finds
+/// its own label on a child would treat the child as its own and prune it.
+const TOOL_PREFIXES: [&str; 19] = [
     "kopf.zalando.org",
     "kubectl.kubernetes.io",
     "kubernetes.io/change-cause",
@@ -50,18 +51,18 @@ const MARKS_OF_TOOLS: [&str; 19] = [
     "skaffold.dev/",
 ];
 
-/// Annotations that the API server lets nobody change on a pod, by how they begin.
-const UNCHANGEABLE: [&str; 2] = [
+/// Prefixes of annotations that the API server does not allow to change on a pod.
+const IMMUTABLE_ANNOTATIONS: [&str; 2] = [
     "container.apparmor.security.beta.kubernetes.io/",
     "seccomp.security.alpha.kubernetes.io/",
 ];
 
-/// What is not handed down to children, by how it begins.
+/// Prefixes of labels and annotations that are not copied to children.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ignored {
-    /// Labels.
+    /// Prefixes of labels.
     pub labels: Vec<String>,
-    /// Annotations.
+    /// Prefixes of annotations.
     pub annotations: Vec<String>,
 }
 
@@ -74,7 +75,7 @@ impl Default for Ignored {
     }
 }
 
-/// Labels and annotations.
+/// Labels and annotations of an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Metadata {
     /// Labels by name.
@@ -84,28 +85,34 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// What an object hands down: its labels and annotations without what is ignored (and without the operator's own).
+    /// Returns the labels and annotations of an object that its children inherit: all except the ignored ones and the
+    /// operator's own annotation.
     pub fn of(object: &Value, ignored: &Ignored) -> Self {
-        let begins = |name: &String, ignored: &[String]| {
+        let has_prefix = |name: &String, ignored: &[String]| {
             ignored.iter().any(|prefix| name.starts_with(prefix.as_str()))
         };
         let mut metadata = Self::embedded(object.get("metadata"));
-        metadata.labels.retain(|name, _| !begins(name, &ignored.labels));
+        metadata
+            .labels
+            .retain(|name, _| !has_prefix(name, &ignored.labels));
         metadata
             .annotations
-            .retain(|name, _| name != CLUSTER_REPLICAS && !begins(name, &ignored.annotations));
+            .retain(|name, _| name != CLUSTER_REPLICAS && !has_prefix(name, &ignored.annotations));
         metadata
     }
 
-    /// These, without what can't be changed on a pod that exists.
+    /// Removes annotations that can't be changed on an existing pod.
     #[must_use]
     pub fn changeable(mut self) -> Self {
-        self.annotations
-            .retain(|name, _| !UNCHANGEABLE.iter().any(|prefix| name.starts_with(prefix)));
+        self.annotations.retain(|name, _| {
+            !IMMUTABLE_ANNOTATIONS
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+        });
         self
     }
 
-    /// What stands under `metadata` of a part of a spec, such as `spec.worker.metadata`.
+    /// Reads the `metadata` of a part of a spec, such as `spec.worker.metadata`.
     pub fn embedded(metadata: Option<&Value>) -> Self {
         let strings = |field: &str| -> BTreeMap<String, String> {
             let map = metadata
@@ -122,7 +129,7 @@ impl Metadata {
         }
     }
 
-    /// These, and `upper` where both have the same name.
+    /// Merges `upper` into this metadata. If both have the same name, `upper` takes precedence.
     #[must_use]
     pub fn below(mut self, upper: Self) -> Self {
         self.labels.extend(upper.labels);
@@ -130,7 +137,7 @@ impl Metadata {
         self
     }
 
-    /// These, and other labels where these have none of that name.
+    /// Adds labels unless there is one with the same name.
     #[must_use]
     pub fn with_default_labels(mut self, labels: impl IntoIterator<Item = (String, String)>) -> Self {
         for (name, value) in labels {
@@ -139,7 +146,7 @@ impl Metadata {
         self
     }
 
-    /// These, and labels that win over whatever people wrote.
+    /// Adds labels that take precedence over the user's.
     #[must_use]
     pub fn reserved(mut self, labels: &[(&str, &str)]) -> Self {
         self.labels.extend(
@@ -150,13 +157,13 @@ impl Metadata {
         self
     }
 
-    /// Keeps Istio's sidecar out, unless somebody asked for it.
+    /// Turns off Istio's sidecar injection, unless there is a label that sets it.
     #[must_use]
     pub fn without_sidecar(self) -> Self {
         self.with_default_labels([(ISTIO_INJECT.to_owned(), "false".to_owned())])
     }
 
-    /// As `metadata` of an object; annotations only where there are some.
+    /// Returns the `metadata` of an object. `annotations` is omitted if there are none.
     pub fn to_json(&self) -> Value {
         let mut metadata = Map::from_iter([("labels".to_owned(), json!(self.labels))]);
         if !self.annotations.is_empty() {
@@ -166,19 +173,19 @@ impl Metadata {
     }
 }
 
-/// Whether labels, or annotations, have all that is wanted, with these values.
+/// Returns whether labels or annotations contain all wanted ones with these values.
 pub(crate) fn has_all(present: Option<&BTreeMap<String, String>>, wanted: &BTreeMap<String, String>) -> bool {
     wanted
         .iter()
         .all(|(name, value)| present.and_then(|present| present.get(name)) == Some(value))
 }
 
-/// How labels and annotations begin that tools keep for themselves, for settings.
+/// Returns the default prefixes of [`Ignored`], for settings.
 pub fn marks_of_tools() -> Vec<String> {
-    MARKS_OF_TOOLS.map(str::to_owned).to_vec()
+    TOOL_PREFIXES.map(str::to_owned).to_vec()
 }
 
-/// Labels that a worker's pod always has.
+/// Returns the labels that every worker pod has.
 pub fn worker_labels<'a>(cluster: &'a str, group: &'a str) -> [(&'a str, &'a str); 3] {
     [
         (CLUSTER_NAME, cluster),
@@ -187,12 +194,12 @@ pub fn worker_labels<'a>(cluster: &'a str, group: &'a str) -> [(&'a str, &'a str
     ]
 }
 
-/// Labels that a scheduler's pod and Service always have.
+/// Returns the labels that every scheduler's pod and Service have.
 pub fn scheduler_labels(cluster: &str) -> [(&str, &str); 2] {
     [(CLUSTER_NAME, cluster), (COMPONENT, "scheduler")]
 }
 
-/// A label selector as text, as `status.selector` holds it: `a=b,c=d`.
+/// Formats labels as the label selector in `status.selector`: `a=b,c=d`.
 pub fn selector(labels: &[(&str, &str)]) -> String {
     labels
         .iter()
@@ -221,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_of_tools_are_not_handed_down() {
+    fn tools_labels_are_not_inherited() {
         let nothing = Ignored {
             labels: Vec::new(),
             annotations: Vec::new(),
@@ -230,19 +237,19 @@ mod tests {
         assert_eq!(
             (all.labels.len(), all.annotations.len()),
             (5, 3),
-            "the filter is a setting, the operator's own never goes down"
+            "ignored prefixes are a setting; the operator's own annotation is never inherited"
         );
         let metadata = Metadata::of(&example(), &Ignored::default());
         assert_eq!(metadata.annotations.keys().collect::<Vec<_>>(), ["note"]);
         assert_eq!(
             metadata.labels.keys().collect::<Vec<_>>(),
             ["app.kubernetes.io/instance", COMPONENT, "team"],
-            "people select by the others"
+            "selectors of users can refer to the other labels"
         );
     }
 
     #[test]
-    fn order_of_precedence() {
+    fn later_sources_take_precedence() {
         let worker = Metadata::embedded(Some(
             &json!({"labels": {"team": "b", COMPONENT: "x", ISTIO_INJECT: "true"}}),
         ));
@@ -250,9 +257,18 @@ mod tests {
             .below(worker)
             .without_sidecar()
             .reserved(&[(COMPONENT, "worker")]);
-        assert_eq!(merged.labels["team"], "b", "the part wins over the whole");
-        assert_eq!(merged.labels[COMPONENT], "worker", "reserved labels win over all");
-        assert_eq!(merged.labels[ISTIO_INJECT], "true", "people can have the sidecar");
+        assert_eq!(
+            merged.labels["team"], "b",
+            "the part takes precedence over the object"
+        );
+        assert_eq!(
+            merged.labels[COMPONENT], "worker",
+            "reserved labels take precedence"
+        );
+        assert_eq!(
+            merged.labels[ISTIO_INJECT], "true",
+            "users can enable the sidecar"
+        );
         assert_eq!(
             Metadata::default().without_sidecar().labels[ISTIO_INJECT],
             "false"
@@ -260,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn selectors() {
+    fn formats_selectors() {
         assert_eq!(
             selector(&scheduler_labels("c")),
             "dask.org/cluster-name=c,dask.org/component=scheduler"

@@ -1,7 +1,7 @@
-//! What the default components know about Dask on Kubernetes.
+//! Building blocks of the default components for Dask on Kubernetes.
 //!
-//! Names, labels, environment and precedence are those of dask-kubernetes, because people's manifests,
-//! dashboards and the Python client rely on them.
+//! Names, labels, environment and precedence are those of dask-kubernetes, because users' manifests, dashboards and the
+//! Python client depend on them.
 
 pub mod address;
 pub mod backoff;

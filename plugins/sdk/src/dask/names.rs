@@ -1,16 +1,17 @@
-//! Names of children, and what names their parents may have.
+//! Names of children, and the constraints that follow for the names of their parents. Pure.
 
 use std::collections::HashSet;
 
 use serde_json::Value;
 
-/// What the longest suffix, `-scheduler`, leaves of the 63 characters that a Service's name may have.
+/// Maximum length of a cluster's name: a Service's name can have 63 characters, and the longest suffix is `-scheduler`.
 pub const CLUSTER_NAME_MAX: usize = 53;
 
-/// What fits into a label's value.
+/// Maximum length of a label value, in characters.
 pub const LABEL_VALUE_MAX: usize = 63;
 
-/// The name of an object; one like it, where the API server is going to make it from `metadata.generateName`.
+/// Returns the name of an object, or a placeholder of the same form if the API server is going to generate it from
+/// `metadata.generateName`.
 pub fn of(object: &Value) -> String {
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
     match (text("name"), text("generateName")) {
@@ -19,22 +20,23 @@ pub fn of(object: &Value) -> String {
     }
 }
 
-/// The scheduler's Pod (or Deployment) and Service.
+/// Returns the name of the scheduler's Pod (or Deployment) and Service.
 pub fn scheduler(cluster: &str) -> String {
     format!("{cluster}-scheduler")
 }
 
-/// The worker group that a cluster makes.
+/// Returns the name of a cluster's default worker group.
 pub fn default_group(cluster: &str) -> String {
     format!("{cluster}-default")
 }
 
-/// The Pod that runs a job's code.
+/// Returns the name of the Pod that runs a job's code.
 pub fn runner(job: &str) -> String {
     format!("{job}-runner")
 }
 
-/// Why a DaskCluster or DaskJob can't have this name: it becomes part of a Service's name.
+/// Returns the problem with the name of a `DaskCluster` or `DaskJob`, which becomes part of a Service's name. `None` if the
+/// name is valid.
 pub fn wrong_cluster_name(kind: &str, name: &str) -> Option<String> {
     if name.len() > CLUSTER_NAME_MAX {
         return Some(format!(
@@ -52,7 +54,8 @@ pub fn wrong_cluster_name(kind: &str, name: &str) -> Option<String> {
     ))
 }
 
-/// Why a DaskWorkerGroup can't have this name: its pods' names begin with it, and it becomes the value of a label.
+/// Returns the problem with the name of a `DaskWorkerGroup`, which becomes the prefix of its pods' names and a label value.
+/// `None` if the name is valid.
 pub fn wrong_group_name(name: &str) -> Option<String> {
     if name.len() > LABEL_VALUE_MAX {
         return Some(format!(
@@ -61,7 +64,7 @@ pub fn wrong_group_name(name: &str) -> Option<String> {
             name.len()
         ));
     }
-    // Of an object without a name, the API server says so.
+    // The API server reports an object without a name.
     if name.is_empty() || name.split('.').all(is_name) {
         return None;
     }
@@ -71,18 +74,18 @@ pub fn wrong_group_name(name: &str) -> Option<String> {
     ))
 }
 
-/// Whether a word consists of lower case letters, digits and `-`, and has none of the latter at its ends.
+/// Returns whether a word consists of lower case letters, digits and `-`, without `-` at either end.
 fn is_name(word: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let edge = |c: Option<char>| c.is_some_and(|c| c != '-' && inner(c));
     edge(word.chars().next()) && edge(word.chars().last()) && word.chars().all(inner)
 }
 
-/// Names for new workers of a group, without end: `<group>-worker-<10 hexadecimal digits>`.
+/// Infinite iterator of names for new workers of a group: `<group>-worker-<10 hexadecimal digits>`.
 ///
-/// Name number k follows from the seed and k alone, and names that are taken, or have come before, are skipped. So whoever starts
-/// again with the same seed and the same workers gets the same names, and a worker whose creation was not seen
-/// yet is not created twice.
+/// The k-th name depends only on the seed and on k. Names that exist or were returned before are skipped. A caller that
+/// starts again with the same seed and the same workers gets the same names, so a worker whose creation has not been
+/// observed yet is not created twice.
 #[derive(Debug)]
 pub struct WorkerNames<'a> {
     group: &'a str,
@@ -90,12 +93,12 @@ pub struct WorkerNames<'a> {
     taken: HashSet<&'a str>,
     given: HashSet<u64>,
     number: u64,
-    /// Bits of a name.
+    /// Number of bits of the hash that are used in a name.
     bits: u32,
 }
 
 impl<'a> WorkerNames<'a> {
-    /// Names for a group whose workers have these names now, in whatever state they are.
+    /// Creates the iterator. `taken` are the names of the group's present workers, in any state.
     pub fn new(group: &'a str, seed: u64, taken: impl IntoIterator<Item = &'a str>) -> Self {
         Self {
             group,
@@ -126,8 +129,8 @@ impl Iterator for WorkerNames<'_> {
     }
 }
 
-/// Spreads a number over all 64 bits (the finaliser of splitmix64). Names need no more than that: they are not
-/// secret, and one that comes up twice is skipped.
+/// Spreads a number over all 64 bits (the finaliser of splitmix64). This is sufficient, because the names are not secret
+/// and duplicates are skipped.
 fn mix(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -140,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn generated_names_are_like_names() {
+    fn generated_names_have_a_placeholder() {
         let name = |metadata: Value| of(&serde_json::json!({"metadata": metadata}));
         assert_eq!(name(serde_json::json!({"name": "a", "generateName": "b-"})), "a");
         assert_eq!(name(serde_json::json!({"generateName": "b-"})), "b-xxxxx");
@@ -148,23 +151,23 @@ mod tests {
     }
 
     #[test]
-    fn cluster_names() {
+    fn checks_cluster_names() {
         for good in ["a", "a-1", "0a", &"x".repeat(53)] {
             assert_eq!(wrong_cluster_name("DaskCluster", good), None);
         }
         for bad in ["", "-a", "a-", "A", "a.b", "a_b", "ä"] {
-            let sentence = wrong_cluster_name("DaskCluster", bad).expect(bad);
-            assert!(sentence.contains("lower case"), "{sentence}");
+            let message = wrong_cluster_name("DaskCluster", bad).expect(bad);
+            assert!(message.contains("lower case"), "{message}");
         }
-        let sentence = wrong_cluster_name("DaskJob", &"x".repeat(54)).expect("too long");
+        let message = wrong_cluster_name("DaskJob", &"x".repeat(54)).expect("too long");
         assert!(
-            sentence.contains("53 characters at most") && sentence.contains("has 54"),
-            "{sentence}"
+            message.contains("53 characters at most") && message.contains("has 54"),
+            "{message}"
         );
     }
 
     #[test]
-    fn no_name_is_given_twice() {
+    fn returns_no_name_twice() {
         let names = WorkerNames {
             bits: 8,
             ..WorkerNames::new("g", 7, [])
@@ -174,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn group_names() {
+    fn checks_group_names() {
         for good in ["a", "a-1.b", "0", &"x".repeat(63)] {
             assert_eq!(wrong_group_name(good), None);
         }
@@ -184,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn worker_names_are_the_same_again_and_skip_what_is_taken() {
+    fn worker_names_are_reproducible_and_skip_existing_ones() {
         let first: Vec<String> = WorkerNames::new("g", 7, []).take(1000).collect();
         let again: Vec<String> = WorkerNames::new("g", 7, []).take(1000).collect();
         assert_eq!(first, again);

@@ -1,4 +1,4 @@
-//! What a pod's status says.
+//! State of a pod, derived from its status.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -16,32 +16,32 @@ mod tests;
 
 use state::{ContainerState, ContainerStatus, PodCondition, State, Terminated};
 
-/// A pod, as far as its state is concerned.
+/// A pod, reduced to its state.
 #[derive(Debug, Clone)]
 pub struct Pod {
     /// `metadata.name`.
     pub name: String,
     /// `metadata.uid`.
     pub uid: String,
-    /// Whether it is on its way out.
+    /// True if the pod is being deleted.
     pub terminating: bool,
-    /// When it was created.
+    /// Time of creation; `None` if it is missing or invalid.
     pub created: Option<Timestamp>,
     state: State,
 }
 
-/// Why a container or pod is where it is.
+/// The reason for the state of a container or pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
-    /// In one word in CamelCase: `ImagePullBackOff`, `Evicted`, `OOMKilled`.
+    /// Reason in CamelCase: `ImagePullBackOff`, `Evicted`, `OOMKilled`.
     pub reason: String,
-    /// In a sentence; may be empty.
+    /// Message for users; may be empty.
     pub message: String,
 }
 
 impl Cause {
-    /// A cause as another program reports it. Its reason becomes one word, because conditions take nothing else:
-    /// `Waiting for capacity` is `WaitingForCapacity`; `Unknown` where it has no word at all.
+    /// Creates a cause from the report of another program. The reason is converted to CamelCase, because conditions accept
+    /// nothing else: `Waiting for capacity` becomes `WaitingForCapacity`. A reason without letters becomes `Unknown`.
     pub fn reported(reason: &str, message: impl Into<String>) -> Self {
         let words = reason.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let capital = |word: &str| {
@@ -67,18 +67,22 @@ impl fmt::Display for Cause {
     }
 }
 
-/// A pod that ends within so many milliseconds may be one of many that do.
-const YOUNG: i64 = 60_000;
-/// How much longer than its grace period a deletion may take, in milliseconds.
-const LATE: i64 = 120_000;
-/// How long a node may take for a pod's volumes and its network, in milliseconds.
-const PREPARATION: i64 = 60_000;
+/// Time within which the end of a pod counts as early, in milliseconds.
+const EARLY_END: i64 = 60_000;
+/// Time after the grace period after which a deletion counts as stuck, in milliseconds.
+const DELETION_OVERDUE: i64 = 120_000;
+/// Time after which a node is expected to have set up the volumes and the network of a pod, in milliseconds.
+const PREPARATION_TIMEOUT: i64 = 60_000;
 
 /// Reasons for waiting that every container has for a while.
-const ON_ITS_WAY: [&str; 3] = ["ContainerCreating", "PodInitializing", ""];
+const NORMAL_WAITING_REASONS: [&str; 3] = ["ContainerCreating", "PodInitializing", ""];
 
 impl Pod {
     /// Reads a pod.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the object is not a valid Pod.
     pub fn of(observed: &ObservedObject) -> Result<Self, Error> {
         let state: State = observed.read()?;
         Ok(Self {
@@ -90,23 +94,23 @@ impl Pod {
         })
     }
 
-    /// `status.phase`: `Pending`, `Running`, `Succeeded`, `Failed`, `Unknown`, or empty before there is one.
+    /// Returns `status.phase`: `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`; empty if it is not set yet.
     pub fn phase(&self) -> &str {
         &self.state.status.phase
     }
 
-    /// Its containers are done for good: it was evicted or preempted, lost its node, or ended. It will not come back
-    /// by itself.
+    /// Returns whether the pod has ended for good: it completed, was evicted or preempted, or lost its node. Kubernetes does
+    /// not restart it.
     pub fn is_over(&self) -> bool {
         matches!(self.phase(), "Succeeded" | "Failed")
     }
 
-    /// All its containers are ready.
+    /// Returns whether all containers are ready and the pod is not being deleted.
     pub fn is_ready(&self) -> bool {
         !self.terminating && self.has_condition("Ready")
     }
 
-    /// When its deletion was to be complete, if it is being deleted: the time that it has to end is over then.
+    /// Returns the end of the grace period if the pod is being deleted, else `None`.
     pub fn due_to_be_gone(&self) -> Option<Timestamp> {
         self.state
             .metadata
@@ -115,12 +119,12 @@ impl Pod {
             .and_then(time::parse)
     }
 
-    /// That its deletion is long overdue, as the beginning of a sentence. A node that is lost does not say that its pods are
-    /// gone, so they stay until the node itself, or somebody else, takes them away.
+    /// Returns the beginning of a message if the deletion is long overdue, else `None`. A lost node does not confirm that its
+    /// pods have ended, so they remain until the node is removed or a user deletes them by force.
     pub fn stuck(&self, now: Timestamp) -> Option<String> {
         let due = self
             .due_to_be_gone()
-            .filter(|due| due.saturating_add(LATE) <= now)?;
+            .filter(|due| due.saturating_add(DELETION_OVERDUE) <= now)?;
         let name = &self.name;
         let node = self
             .node()
@@ -132,17 +136,20 @@ impl Pod {
         ))
     }
 
-    /// When time alone will change what [`stuck`](Self::stuck) or [`trouble`](Self::trouble) says.
+    /// Returns the next time at which [`stuck`](Self::stuck) or [`trouble`](Self::trouble) can change without a change of the
+    /// pod. `None` if there is none.
     pub fn look_again_at(&self, now: Timestamp) -> Option<Timestamp> {
-        let stuck = self.due_to_be_gone().map(|due| due.saturating_add(LATE));
+        let stuck = self
+            .due_to_be_gone()
+            .map(|due| due.saturating_add(DELETION_OVERDUE));
         let unprepared = self
             .unprepared_since()
-            .map(|since| since.saturating_add(PREPARATION));
+            .map(|since| since.saturating_add(PREPARATION_TIMEOUT));
         let times = stuck.into_iter().chain(unprepared);
         times.filter(|time| *time > now).min()
     }
 
-    /// The node that it was given.
+    /// Returns the name of the node that the pod is scheduled to.
     pub fn node(&self) -> Option<&str> {
         self.state
             .spec
@@ -151,13 +158,13 @@ impl Pod {
             .filter(|node| !node.is_empty())
     }
 
-    /// An annotation's value.
+    /// Returns the value of an annotation.
     pub fn annotation(&self, name: &str) -> Option<&str> {
         let annotations = self.state.metadata.annotations.as_ref()?;
         annotations.get(name).map(String::as_str)
     }
 
-    /// The pod as it is, but with these labels and annotations where it lacks some. Others stay as they are.
+    /// Keeps the pod, but applies these labels and annotations if any is missing or different. Others stay as they are.
     pub fn kept_with(&self, observed: &ObservedObject, wanted: &Metadata) -> DesiredChild {
         let present = &self.state.metadata;
         if has_all(present.labels.as_ref(), &wanted.labels)
@@ -169,8 +176,8 @@ impl Pod {
         }
     }
 
-    /// The pod as it would be without the containers beside the one of this name: it is over as soon as that one has
-    /// ended and, by this restart policy, is not started again. Sidecars may never end.
+    /// Reduces the state to that of the container with the name `main`. The pod is over as soon as that container has ended and
+    /// the restart policy does not restart it, because sidecars may never end.
     #[must_use]
     pub fn without_sidecars(mut self, main: &str, restart_policy: &str) -> Self {
         let statuses = &self.state.status.container_statuses;
@@ -179,14 +186,14 @@ impl Pod {
         };
         let code = container.state.terminated.as_ref().map(|over| over.exit_code);
         if self.is_over() && code == Some(0) {
-            // Another one has failed.
+            // Another container has failed.
             return self;
         }
         let others_run = statuses
             .iter()
             .any(|container| container.name != main && container.state.terminated.is_none());
         let end = match (code, restart_policy) {
-            // The kubelet says so by the phase, once the containers are stopped for good.
+            // When all containers have stopped, the kubelet sets the phase.
             _ if !others_run => None,
             (None, _) | (Some(_), "Always") => None,
             (Some(0), _) => Some("Succeeded"),
@@ -203,7 +210,7 @@ impl Pod {
         self
     }
 
-    /// Its addresses.
+    /// Returns the IP addresses of the pod.
     pub fn addresses(&self) -> Vec<IpAddr> {
         let status = &self.state.status;
         let more = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
@@ -213,20 +220,21 @@ impl Pod {
         addresses
     }
 
-    /// Its address is its node's, which other pods may have too.
+    /// Returns whether the pod's address is its node's, which it can share with other pods.
     pub fn is_on_host_network(&self) -> bool {
         let status = &self.state.status;
         status.pod_ip.is_some() && status.pod_ip == status.host_ip
     }
 
-    /// That it will be evicted, preempted or deleted with its node, and why: its condition `DisruptionTarget`.
+    /// Returns the cause if the pod is about to be evicted, preempted or deleted with its node, from its condition
+    /// `DisruptionTarget`.
     pub fn disruption(&self) -> Option<Cause> {
         let condition = |c: &&PodCondition| c.type_ == "DisruptionTarget" && c.status == "True";
         let condition = self.state.status.conditions.iter().find(condition)?;
         Some(Cause::reported(&condition.reason, &condition.message))
     }
 
-    /// A container of it has ever been started (init containers don't count).
+    /// Returns whether any container has ever started. Init containers do not count.
     pub fn has_run(&self) -> bool {
         let started = |state: &ContainerState| state.running.is_some() || state.terminated.is_some();
         let statuses = &self.state.status.container_statuses;
@@ -237,13 +245,13 @@ impl Pod {
                 .any(|c| c.restart_count > 0 || started(&c.state) || started(&c.last_state))
     }
 
-    /// How often a container of it was started again, of the one that was so most often (init containers don't count).
+    /// Returns the highest number of restarts of a container. Init containers do not count.
     pub fn restarts(&self) -> u64 {
         let statuses = &self.state.status.container_statuses;
         statuses.iter().map(|c| c.restart_count).max().unwrap_or(0)
     }
 
-    /// How the container ended that has failed and was not started again yet.
+    /// Returns the cause of the end of a container that failed and has not been restarted yet.
     pub fn failed_container(&self) -> Option<Cause> {
         let failed = |container: &ContainerStatus| {
             let state = &container.state;
@@ -257,7 +265,7 @@ impl Pod {
         self.state.status.container_statuses.iter().find_map(failed)
     }
 
-    /// How a container of it ended, the last time that one did; the end may be an earlier start's.
+    /// Returns the cause of the last end of a container, which may be from an earlier start.
     pub fn last_end(&self) -> Option<Cause> {
         let over = |container: &ContainerStatus| {
             let (now, last) = (&container.state.terminated, &container.last_state.terminated);
@@ -266,20 +274,21 @@ impl Pod {
         self.state.status.container_statuses.iter().find_map(over)
     }
 
-    /// When its first container was started.
+    /// Returns the time at which the first container started.
     pub fn started(&self) -> Option<Timestamp> {
         let statuses = self.state.status.container_statuses.iter();
         statuses.flat_map(ContainerStatus::starts).min()
     }
 
-    /// When its last container ended.
+    /// Returns the time at which the last container ended.
     pub fn finished(&self) -> Option<Timestamp> {
         let statuses = self.state.status.container_statuses.iter();
         statuses.filter_map(ContainerStatus::end).max()
     }
 
-    /// When it ended, if it is over and did so soon after it began. What made it end may do so to each that follows. It begins
-    /// when its first container is started, because images may take minutes, or when it was made, where none was started.
+    /// Returns the time of the pod's end if the pod is over and ended soon after it began, else `None`. The cause may affect
+    /// its replacements as well. A pod begins when its first container starts, because pulling images may take minutes, or
+    /// when it was created if no container started.
     pub fn early_end(&self) -> Option<Timestamp> {
         let created = self.created.filter(|_| self.is_over())?;
         let status = &self.state.status;
@@ -289,14 +298,14 @@ impl Pod {
                 .iter()
                 .chain(&status.container_statuses)
         };
-        // Of a container that was restarted more than once the first start isn't known any more.
+        // If a container was restarted more than once, its first start is unknown.
         let restarts = containers().map(|container| container.restart_count).max();
         let starts = containers().flat_map(ContainerStatus::starts).min();
         let begin = starts
             .filter(|_| restarts.unwrap_or(0) < 2)
             .map_or(created, |start| start.max(created));
-        // An eviction may leave out when containers ended; conditions say when the pod was last something else. Of a pod that
-        // a node refuses nothing is said at all. Clocks of nodes may be wrong.
+        // After an eviction the end times of containers may be missing; the last transition of a condition is used instead. A
+        // pod that a node rejects has neither. The clocks of nodes may be inaccurate.
         let changes = status.conditions.iter();
         let changed =
             changes.filter_map(|condition| condition.last_transition_time.as_deref().and_then(time::parse));
@@ -309,10 +318,11 @@ impl Pod {
             .or_else(|| changed.chain(before).max())
             .unwrap_or(begin);
         let age = end.saturating_sub(begin).max(0);
-        (age < YOUNG).then(|| begin.saturating_add(age))
+        (age < EARLY_END).then(|| begin.saturating_add(age))
     }
 
-    /// Since when its node has not made what its containers need before they can be created, its volumes and its network.
+    /// Returns the time since which the node has been setting up the volumes and the network that the containers need before
+    /// they can be created.
     fn unprepared_since(&self) -> Option<Timestamp> {
         let is_waiting = self.phase() == "Pending" && !self.terminating && self.node().is_some();
         let is_unprepared =
@@ -321,7 +331,7 @@ impl Pod {
         condition.last_transition_time.as_deref().and_then(time::parse)
     }
 
-    /// What keeps it from being ready, if it is more than time.
+    /// Returns the reason that the pod is not ready. Returns `None` if it only needs time.
     pub fn trouble(&self, now: Timestamp) -> Option<Cause> {
         let status = &self.state.status;
         if self.is_over() {
@@ -333,14 +343,14 @@ impl Pod {
             .chain(&status.init_container_statuses)
             .find_map(|container| {
                 let waiting = container.state.waiting.as_ref()?;
-                (!ON_ITS_WAY.contains(&waiting.reason.as_str())).then_some((container, waiting))
+                (!NORMAL_WAITING_REASONS.contains(&waiting.reason.as_str())).then_some((container, waiting))
             });
         if let Some((container, waiting)) = waiting {
             let last = container
                 .last_state
                 .terminated
                 .as_ref()
-                .map(|over| format!(", last time {}", how(over)));
+                .map(|over| format!(", last time {}", describe_end(over)));
             let message = format!(
                 "container {}: {}{}",
                 container.name,
@@ -349,7 +359,7 @@ impl Pod {
             );
             return Some(Cause::reported(&waiting.reason, message));
         }
-        // It has ended and is not waited for yet.
+        // The container has ended and is not waiting to be restarted yet.
         let ended = status.container_statuses.iter().find_map(|container| {
             let over = container.state.terminated.as_ref()?;
             (over.exit_code != 0).then_some((container, over))
@@ -365,11 +375,11 @@ impl Pod {
         unscheduled.or_else(|| self.unprepared(now))
     }
 
-    /// That its node has prepared it for too long. Which of its volumes is missing stands only in the pod's events.
+    /// Returns the cause if the node has taken too long to set up the pod. Only the pod's events name the missing volume.
     fn unprepared(&self, now: Timestamp) -> Option<Cause> {
         let since = self
             .unprepared_since()
-            .filter(|since| since.saturating_add(PREPARATION) <= now)?;
+            .filter(|since| since.saturating_add(PREPARATION_TIMEOUT) <= now)?;
         Some(Cause {
             reason: "ContainersNotCreated".to_owned(),
             message: format!(
@@ -381,7 +391,7 @@ impl Pod {
         })
     }
 
-    /// Why it is over.
+    /// Returns the cause of the pod's end.
     fn end(&self) -> Cause {
         let status = &self.state.status;
         if !status.reason.is_empty() {
@@ -416,7 +426,7 @@ impl Pod {
 }
 
 impl ContainerState {
-    /// When it was started, if it was.
+    /// Returns the time at which the container was started, or `None` if it was not.
     fn started(&self) -> Option<Timestamp> {
         let running = self
             .running
@@ -432,31 +442,31 @@ impl ContainerState {
 }
 
 impl ContainerStatus {
-    /// When it was started, the present time and the time before.
+    /// Returns the times of the previous and of the present start.
     fn starts(&self) -> impl Iterator<Item = Timestamp> {
         [&self.last_state, &self.state]
             .into_iter()
             .filter_map(ContainerState::started)
     }
 
-    /// When it ended, if it does not run.
+    /// Returns the time at which the container ended, or `None` if it has not.
     fn end(&self) -> Option<Timestamp> {
         let over = self.state.terminated.as_ref()?;
         over.finished_at.as_deref().and_then(time::parse)
     }
 
-    /// Why it ended.
+    /// Returns the cause of an end of the container.
     fn ended(&self, over: &Terminated) -> Cause {
         let reason = match over.reason.as_str() {
             "" => "Ended",
             reason => reason,
         };
-        Cause::reported(reason, format!("container {}: {}", self.name, how(over)))
+        Cause::reported(reason, format!("container {}: {}", self.name, describe_end(over)))
     }
 }
 
-/// How a container ended.
-fn how(over: &Terminated) -> String {
+/// Describes the end of a container, for a message.
+fn describe_end(over: &Terminated) -> String {
     let message = if over.message.is_empty() {
         String::new()
     } else {

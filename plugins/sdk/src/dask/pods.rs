@@ -1,4 +1,4 @@
-//! Where the pods of a Dask resource are written: what a policy looks at, whatever the kind.
+//! Access to the pod specs in Dask resources and in planned children, for policies.
 //!
 //! ```
 //! use dask_operator_plugin::dask::pods::{Role, pods};
@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::metadata::COMPONENT;
 
-/// What runs in a pod.
+/// The role of a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// A Dask scheduler.
@@ -28,7 +28,7 @@ pub enum Role {
     Runner,
 }
 
-/// As the sentences of policies call it.
+/// Formats the role for messages.
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -40,7 +40,8 @@ impl fmt::Display for Role {
 }
 
 impl Role {
-    /// The role of a planned or observed object, from its label `dask.org/component`; none for what runs nothing.
+    /// Returns the role of a planned or observed object from its label `dask.org/component`. Returns `None` for objects that
+    /// are not pods.
     pub fn of(object: &Value) -> Option<Self> {
         match object["metadata"]["labels"][COMPONENT].as_str()? {
             "scheduler" => Some(Self::Scheduler),
@@ -50,8 +51,8 @@ impl Role {
         }
     }
 
-    /// The role of the pods that the default logic plans for a resource of this kind. A component can label its pods as it
-    /// likes, but not choose whose they are.
+    /// Returns the role of the pods that the default logic plans for a resource of this kind. A component can choose the labels
+    /// of its pods but not their parent, so this is reliable.
     pub fn of_parent(kind: &str) -> Option<Self> {
         match kind {
             "DaskCluster" => Some(Self::Scheduler),
@@ -62,19 +63,19 @@ impl Role {
     }
 }
 
-/// A part of an object, and where it stands.
+/// A part of an object, with its path.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Place<'a> {
-    /// The field, as kubectl writes it: `spec.worker.spec.containers[0]`.
+    /// Path in the notation of kubectl: `spec.worker.spec.containers[0]`.
     pub field: String,
-    /// The same as a JSON Pointer, for a JSON Patch: `/spec/worker/spec/containers/0`.
+    /// Path as a JSON Pointer, for a JSON Patch: `/spec/worker/spec/containers/0`.
     pub pointer: String,
-    /// What stands there.
+    /// Value of the part.
     pub value: &'a Value,
 }
 
 impl Place<'_> {
-    /// Its name, as messages call it: `container "worker"`.
+    /// Returns the name of the container for a message: `container "worker"`.
     pub fn title(&self) -> String {
         match self.value["name"].as_str() {
             Some(name) => format!("container {name:?}"),
@@ -83,27 +84,27 @@ impl Place<'_> {
     }
 }
 
-/// The spec of a pod.
+/// A pod spec in an object.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PodSpec<'a> {
-    /// What runs in it.
+    /// Role of the pod.
     pub role: Role,
-    /// Where it stands.
+    /// Path and value of the pod spec.
     pub place: Place<'a>,
 }
 
 impl<'a> PodSpec<'a> {
-    /// Its containers, without those that run before.
+    /// Returns the containers, without init containers.
     pub fn containers(&self) -> impl Iterator<Item = Place<'a>> + use<'a> {
         self.list("containers")
     }
 
-    /// Its containers and those that run before.
+    /// Returns the init containers and the containers.
     pub fn all_containers(&self) -> impl Iterator<Item = Place<'a>> + use<'a> {
         self.list("initContainers").chain(self.list("containers"))
     }
 
-    /// The elements of one of its lists.
+    /// Returns the elements of a list of the pod spec.
     pub fn list(&self, name: &str) -> impl Iterator<Item = Place<'a>> + use<'a> {
         let (field, pointer) = (
             format!("{}.{name}", self.place.field),
@@ -118,8 +119,8 @@ impl<'a> PodSpec<'a> {
     }
 }
 
-/// Where pods are written in the four kinds.
-const PLACES: [(&str, Role, &[&str]); 6] = [
+/// Paths of the pod specs in each kind.
+const PATHS: [(&str, Role, &[&str]); 6] = [
     ("DaskCluster", Role::Worker, &["spec", "worker", "spec"]),
     ("DaskCluster", Role::Scheduler, &["spec", "scheduler", "spec"]),
     ("DaskWorkerGroup", Role::Worker, &["spec", "worker", "spec"]),
@@ -136,9 +137,9 @@ const PLACES: [(&str, Role, &[&str]); 6] = [
     ),
 ];
 
-/// The specs of all pods that a Dask resource of this kind has written in it. A `DaskAutoscaler` has none.
+/// Returns all pod specs in a Dask resource of this kind. A `DaskAutoscaler` has none.
 pub fn pods<'a>(kind: &str, object: &'a Value) -> Vec<PodSpec<'a>> {
-    let of_kind = PLACES.iter().filter(|(of, ..)| *of == kind);
+    let of_kind = PATHS.iter().filter(|(of, ..)| *of == kind);
     let found = of_kind.filter_map(|(_, role, path)| {
         let pointer = format!("/{}", path.join("/"));
         let value = object.pointer(&pointer).filter(|value| value.is_object())?;
@@ -153,14 +154,15 @@ pub fn pods<'a>(kind: &str, object: &'a Value) -> Vec<PodSpec<'a>> {
     found.collect()
 }
 
-/// The pod specs that a planned object has: its own if it is a Pod, its template's if it is a Deployment. What is there
-/// can be changed.
+/// Returns the pod spec of a planned object, for changes: its own for a Pod, its template's for a Deployment. Returns `None`
+/// for other kinds.
 pub fn pod_spec_mut<'a>(kind: &str, object: &'a mut Value) -> Option<&'a mut Value> {
     let (pointer, _) = of_planned(kind)?;
     object.pointer_mut(pointer)
 }
 
-/// The pod spec that a planned object has, and where it stands; none where it has none, as a mark that is put on a pod.
+/// Returns the pod spec of a planned object with its path. Returns `None` if there is none, for example if the object only
+/// adds an annotation to a pod.
 pub fn planned_pod_spec<'a>(kind: &str, object: &'a Value) -> Option<Place<'a>> {
     let (pointer, field) = of_planned(kind)?;
     let value = object.pointer(pointer).filter(|value| value.is_object())?;
@@ -171,7 +173,7 @@ pub fn planned_pod_spec<'a>(kind: &str, object: &'a Value) -> Option<Place<'a>> 
     })
 }
 
-/// Where a planned object of this kind has the spec of a pod, as a JSON Pointer and as a field.
+/// Returns the path of the pod spec in a planned object of this kind, as a JSON Pointer and in the notation of kubectl.
 fn of_planned(kind: &str) -> Option<(&'static str, &'static str)> {
     match kind {
         "Pod" => Some(("/spec", "spec")),
@@ -187,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_places() {
+    fn finds_all_pod_specs() {
         let pod = json!({"initContainers": [{"name": "first"}], "containers": [{"name": "main"}]});
         let (worker, scheduler) = (json!({"spec": pod}), json!({"spec": pod}));
         let cluster = json!({"worker": worker, "scheduler": scheduler});
@@ -218,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn planned_objects() {
+    fn finds_the_pod_spec_of_planned_objects() {
         let mut deployment = json!({"spec": {"template": {"spec": {"a": 1}}}});
         *pod_spec_mut("Deployment", &mut deployment).expect("a pod spec") = json!({"a": 2});
         assert_eq!(deployment["spec"]["template"]["spec"]["a"], 2);

@@ -1,8 +1,8 @@
-//! Kubernetes quantities: `500m`, `4Gi`, `1e3`.
+//! Quantities of Kubernetes, such as `500m`, `4Gi` and `1e3`. Pure.
 
 use serde_json::Value;
 
-/// Suffixes and what they stand for.
+/// Suffixes of multiples, with their factor.
 const SUFFIXES: [(&str, f64); 11] = [
     ("", 1.0),
     ("k", 1e3),
@@ -17,10 +17,10 @@ const SUFFIXES: [(&str, f64); 11] = [
     ("Pi", 1024.0 * 1024.0 * 1024.0 * 1024.0 * 1024.0),
 ];
 
-/// Suffixes of parts, and how many of them are one.
+/// Suffixes of fractions, with their divisor.
 const PARTS: [(&str, f64); 3] = [("n", 1e9), ("u", 1e6), ("m", 1e3)];
 
-/// How much a quantity is, good enough for comparisons; none where it is none.
+/// Returns the value of a quantity, exact enough for comparisons. Returns `None` if it is not a quantity.
 pub fn amount(value: &Value) -> Option<f64> {
     match value {
         Value::Number(number) => number.as_f64(),
@@ -31,7 +31,7 @@ pub fn amount(value: &Value) -> Option<f64> {
                 return None;
             }
             let number: f64 = number.parse().ok()?;
-            // Divided, a thousandth is rounded as the same amount in decimals is: `700m` is `0.7`.
+            // Division rounds a thousandth to the same value as the decimal notation: `700m` is `0.7`.
             let part = PARTS.iter().find(|(name, _)| *name == suffix);
             if let Some((_, parts)) = part {
                 return Some(number / parts);
@@ -46,7 +46,7 @@ pub fn amount(value: &Value) -> Option<f64> {
     }
 }
 
-/// `e3`, `E-6`; `E` alone is a suffix too.
+/// Returns the factor of an exponent, such as `e3` or `E-6`. `E` and `Ei` are suffixes.
 fn exponent(suffix: &str) -> Option<f64> {
     match suffix {
         "E" => Some(1e18),
@@ -59,11 +59,11 @@ fn exponent(suffix: &str) -> Option<f64> {
     }
 }
 
-/// Writes a number of bytes for a person, with two or three digits: `7 bytes`, `1.2 GB`, `350 MB`.
+/// Formats a number of bytes for users, with two or three digits: `7 bytes`, `1.2 GB`, `350 MB`.
 pub fn bytes(number: u64) -> String {
     let units = ["bytes", "kB", "MB", "GB", "TB", "PB", "EB"];
     let (mut amount, mut unit) = (number as f64, 0);
-    // What would be rounded to four digits is of the next unit.
+    // An amount that would be rounded to four digits gets the next unit.
     while amount >= 999.5 && unit + 1 < units.len() {
         (amount, unit) = (amount / 1000.0, unit + 1);
     }
@@ -73,7 +73,8 @@ pub fn bytes(number: u64) -> String {
     }
 }
 
-/// What somebody probably meant by a text that is no quantity, as decimal and as binary quantity: `4GB` is `4G` or `4Gi`.
+/// Returns the decimal and the binary quantity that an invalid text probably means: `4G` and `4Gi` for `4GB`. Returns `None`
+/// if that is unclear.
 pub fn meant(text: &str) -> Option<(String, String)> {
     let text = text.trim();
     let end = text
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_for_people() {
+    fn formats_bytes() {
         let written = [
             0,
             7,
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts() {
+    fn parses_quantities() {
         let cases = [
             (json!(2), Some(2.0)),
             (json!("2"), Some(2.0)),
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_meant() {
+    fn guesses_the_meaning_of_invalid_text() {
         for text in ["4GB", "4 GB", "4gib", "4gi", "4 g", "4 Gi"] {
             assert_eq!(meant(text), Some(("4G".into(), "4Gi".into())), "{text}");
         }

@@ -1,26 +1,26 @@
-//! A Dask resource as a plan reads it.
+//! Access to the fields of a Dask resource.
 
 use serde_json::Value;
 
 use super::metadata::{CLUSTER_REPLICAS, Metadata};
 
-/// The parts of an object that every component reads.
+/// The fields of a Dask resource that every component reads.
 #[derive(Debug)]
 pub struct Resource<'a> {
-    /// The object.
+    /// The whole object.
     pub object: &'a Value,
     /// `metadata.name`.
     pub name: &'a str,
-    /// `metadata.namespace`; `default` where there is none, as on a command line.
+    /// `metadata.namespace`; `default` if it is missing.
     pub namespace: &'a str,
     /// `spec`.
     pub spec: &'a Value,
-    /// `status`, null where nothing was written yet.
+    /// `status`; null if it has not been written yet.
     pub status: &'a Value,
 }
 
 impl<'a> Resource<'a> {
-    /// Reads an object.
+    /// Reads the fields of an object.
     pub fn of(object: &'a Value) -> Self {
         let metadata = &object["metadata"];
         let name = metadata["name"].as_str().unwrap_or_default();
@@ -34,36 +34,36 @@ impl<'a> Resource<'a> {
         }
     }
 
-    /// Returns the condition of this type that its status has.
+    /// Returns the condition of this type from the status, or `None` if there is none.
     pub fn condition(&self, type_: &str) -> Option<&'a Value> {
         let conditions = self.status["conditions"].as_array()?;
         conditions.iter().find(|condition| condition["type"] == type_)
     }
 
-    /// Whether one of its conditions is true now.
+    /// Returns whether the condition of this type is true.
     pub fn condition_holds(&self, type_: &str) -> bool {
         self.condition(type_)
             .is_some_and(|condition| condition["status"] == "True")
     }
 
-    /// `metadata.generation`, for `status.observedGeneration`.
+    /// Returns `metadata.generation`, for `status.observedGeneration`.
     pub fn generation(&self) -> Option<i64> {
         self.object["metadata"]["generation"].as_i64()
     }
 }
 
-/// Workers that a group can have: as many children as a plan may have.
+/// Maximum number of workers of a group, which is the maximum number of children of a plan.
 pub const MOST_WORKERS: usize = 20_000;
 
-/// `replicas` of a `spec.worker`; one where it says nothing.
+/// Returns `replicas` of a `spec.worker`; 1 if it is not set.
 pub fn replicas(worker: &Value) -> u32 {
     let replicas = worker["replicas"].as_u64().unwrap_or(1);
     u32::try_from(replicas).unwrap_or(u32::MAX)
 }
 
-/// How many workers a child shall have whose owner says `wanted`: the default group of a cluster, or the cluster of a job.
-/// The owner's number is passed on when it changes, as the child's annotation [`CLUSTER_REPLICAS`] tells; in between the
-/// child belongs to whoever scales it. One without the annotation, of an operator before this one, keeps its number.
+/// Returns the number of workers of a child whose owner has `wanted` workers: the default group of a cluster, or the cluster
+/// of a job. The owner's number is passed on when it differs from the one in the child's annotation [`CLUSTER_REPLICAS`];
+/// otherwise the child can be scaled on its own. A child without the annotation, from an earlier operator, keeps its number.
 pub fn passed_on_replicas(wanted: u32, existing: Option<&Value>) -> u32 {
     let Some(child) = existing else { return wanted };
     let passed_on = child["metadata"]["annotations"][CLUSTER_REPLICAS].as_str();
@@ -73,7 +73,7 @@ pub fn passed_on_replicas(wanted: u32, existing: Option<&Value>) -> u32 {
     }
 }
 
-/// An object of these two parts, without nulls.
+/// Creates an object from metadata and a spec, without nulls.
 #[must_use]
 pub fn object(metadata: &Metadata, spec: Value) -> Value {
     let parts = [("metadata", metadata.to_json()), ("spec", spec)];
@@ -87,8 +87,8 @@ pub fn object(metadata: &Metadata, spec: Value) -> Value {
     object
 }
 
-/// Takes members that are null out of an object and everything in it. To Kubernetes they say nothing, but they would
-/// look like a difference to what the API server stores.
+/// Removes members that are null from an object, recursively. Kubernetes ignores them, but they would look like a
+/// difference from the stored object.
 pub fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(members) => members.retain(|_, member| {
@@ -107,28 +107,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replicas_go_one_way_and_only_when_they_change() {
+    fn replicas_are_passed_on_only_when_they_change() {
         let child = |passed_on: Option<&str>, replicas: u32| json!({"metadata": {"annotations": {CLUSTER_REPLICAS: passed_on}}, "spec": {"worker": {"replicas": replicas}}});
         assert_eq!(passed_on_replicas(3, None), 3, "a new child");
         assert_eq!(
             passed_on_replicas(3, Some(&child(Some("3"), 7))),
             7,
-            "somebody scaled the child"
+            "the child was scaled"
         );
         assert_eq!(
             passed_on_replicas(4, Some(&child(Some("3"), 7))),
             4,
-            "somebody changed the owner"
+            "the owner was changed"
         );
         assert_eq!(
             passed_on_replicas(3, Some(&child(None, 7))),
             7,
-            "a child of the operator before"
+            "a child of an earlier operator"
         );
     }
 
     #[test]
-    fn nulls_say_nothing() {
+    fn drops_nulls() {
         let mut value = json!({"a": null, "b": [{"c": null, "d": 0}, null], "e": {"f": null}});
         drop_nulls(&mut value);
         assert_eq!(value, json!({"b": [{"d": 0}, null], "e": {}}));
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn one_replica_where_nothing_is_said() {
+    fn the_default_is_one_replica() {
         assert_eq!((replicas(&json!({})), replicas(&json!({"replicas": 0}))), (1, 0));
     }
 }

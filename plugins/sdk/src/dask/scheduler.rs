@@ -1,20 +1,20 @@
-//! What is asked of a Dask scheduler.
+//! Queries to a Dask scheduler.
 
 use serde_json::Value;
 
 use super::address;
 use crate::contract::{Observation, SchedulerFacts, SchedulerQuestion, SchedulerRequest, SchedulerState};
 
-/// Milliseconds between two questions, where a plan waits for an answer.
+/// Period of queries while a plan waits for the result, in milliseconds.
 pub const SOON: u64 = 1000;
-/// Milliseconds between two questions, where a plan only keeps an eye on things.
+/// Period of queries for monitoring, in milliseconds.
 pub const NOW_AND_THEN: u64 = 5000;
 
-/// Milliseconds after which facts say nothing about now: twelve periods of [`NOW_AND_THEN`] without an answer.
+/// Age at which facts are too old to use, in milliseconds: twelve periods of [`NOW_AND_THEN`].
 pub const TOO_OLD: i64 = 60_000;
 
-/// A request to the scheduler of a cluster, every `period` milliseconds. `cluster_spec` is `spec` of its
-/// `DaskCluster`, after defaulting.
+/// Creates a request that queries the scheduler of a cluster every `period` milliseconds. `cluster_spec` is the `spec` of
+/// its `DaskCluster` after defaulting.
 pub fn request(cluster_spec: &Value, questions: &[SchedulerQuestion], period: u64) -> SchedulerRequest {
     SchedulerRequest {
         questions: questions.to_vec(),
@@ -26,13 +26,13 @@ pub fn request(cluster_spec: &Value, questions: &[SchedulerQuestion], period: u6
 }
 
 impl Observation {
-    /// Returns what the scheduler said, if it said something not longer than [`TOO_OLD`] ago.
+    /// Returns the facts of the scheduler if they are not older than [`TOO_OLD`].
     pub fn recent_scheduler_facts(&self) -> Option<&SchedulerFacts> {
         self.scheduler_facts()
             .filter(|facts| facts.observed_at.saturating_add(TOO_OLD) >= self.now)
     }
 
-    /// What the scheduler said, if it said something.
+    /// Returns the facts of the scheduler, or `None` if there are none.
     pub fn scheduler_facts(&self) -> Option<&SchedulerFacts> {
         match &self.scheduler {
             SchedulerState::Facts(facts) => Some(facts),

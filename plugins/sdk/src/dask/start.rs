@@ -1,13 +1,13 @@
-//! Where a container's command line starts one of Dask's programs, and with which arguments.
+//! Search for the start of one of Dask's programs in a container's command line, with its arguments.
 //!
-//! Other programs have options of the same names, and a script has signs of its own.
+//! The command line is parsed because other programs have options with the same names, and a script has its own syntax.
 
 use serde_json::Value;
 
 use super::command::{self, Argument};
 use super::main_container::Role;
 
-/// Programs that run another one, and nothing beside it.
+/// Programs that run another program and nothing else.
 const WRAPPERS: [&str; 14] = [
     "tini",
     "dumb-init",
@@ -28,20 +28,20 @@ const WRAPPERS: [&str; 14] = [
 /// A word of a command line.
 #[derive(Debug, Clone)]
 pub(super) struct Word<'a> {
-    /// The text, without quotes.
+    /// The text without quotes.
     pub(super) text: String,
-    /// The element that it stands in.
+    /// The element of `command` or `args` that contains the word.
     pub(super) argument: Argument<'a>,
 }
 
 /// The start of one of Dask's programs.
 #[derive(Debug)]
 pub(super) struct Start<'a> {
-    /// What the program is given, up to `--` or the end of the command.
+    /// The program's arguments, up to `--` or the end of the command.
     pub(super) words: Vec<Word<'a>>,
-    /// Whether no shell and no other program reads that before.
+    /// True if no shell and no other program processes the arguments first.
     pub(super) is_direct: bool,
-    /// Whether nothing else runs beside it, as far as is known.
+    /// True if no other program runs at the same time, as far as is known.
     pub(super) is_alone: bool,
 }
 
@@ -52,14 +52,15 @@ impl Start<'_> {
     }
 }
 
-/// Returns the start of Dask's program for a role; none where no command of a container is one. Of several, the last.
+/// Returns the start of Dask's program for a role, or `None` if there is none. If there are several, returns the last.
 pub(super) fn of(container: &Value, role: Role) -> Option<Start<'_>> {
     let arguments = command::arguments(container);
     let is_direct = command::of_dask(&arguments).is_some();
     let line = Line::of(arguments, is_direct);
     let mut starts = line.commands.iter().filter_map(|words| {
-        let (at, length) = (0..words.len()).find_map(|at| Some((at, length(&words[at..], role)?)))?;
-        Some((&words[..at], &words[at + length..]))
+        let (at, command_length) =
+            (0..words.len()).find_map(|at| Some((at, command_length(&words[at..], role)?)))?;
+        Some((&words[..at], &words[at + command_length..]))
     });
     let (mut before, mut after) = starts.next()?;
     let mut number = 1;
@@ -71,40 +72,40 @@ pub(super) fn of(container: &Value, role: Role) -> Option<Start<'_>> {
     Some(Start {
         words: words.collect(),
         is_direct,
-        is_alone: number == 1 && !line.is_parallel && is_plain(before),
+        is_alone: number == 1 && !line.is_parallel && starts_nothing_else(before),
     })
 }
 
-/// The number of words at the beginning that are a program of Dask for a role.
-fn length(words: &[Word<'_>], role: Role) -> Option<usize> {
+/// Returns the number of words at the beginning that form one of Dask's commands for a role.
+fn command_length(words: &[Word<'_>], role: Role) -> Option<usize> {
     role.commands().iter().find_map(|command| {
         let names: Vec<&str> = command.split(' ').collect();
-        let begins = words.len() >= names.len()
+        let matches = words.len() >= names.len()
             && names
                 .iter()
                 .zip(words)
                 .all(|(name, word)| command::base(&word.text) == *name);
-        begins.then_some(names.len())
+        matches.then_some(names.len())
     })
 }
 
-/// Whether the words before a program run it by itself.
-fn is_plain(before: &[Word<'_>]) -> bool {
-    let is_said_before =
+/// Returns whether the words before a program start nothing but that program.
+fn starts_nothing_else(before: &[Word<'_>]) -> bool {
+    let is_keyword_or_assignment =
         |text: &&str| ["exec", "then", "do", "else", "{"].contains(text) || text.contains('=');
     let mut texts = before.iter().map(|word| word.text.as_str());
-    let program = texts.find(|text| !is_said_before(text));
+    let program = texts.find(|text| !is_keyword_or_assignment(text));
     program.is_none_or(|program| {
         let program = command::base(program);
         WRAPPERS.contains(&program) || program.starts_with("python3.")
     })
 }
 
-/// A container's command line, taken apart as a shell does it where there may be one.
+/// A container's command line, parsed as by a shell where it may be a script.
 struct Line<'a> {
-    /// The commands, each with its words.
+    /// The commands, each as a list of words.
     commands: Vec<Vec<Word<'a>>>,
-    /// Whether some of them run at the same time.
+    /// True if some commands run at the same time.
     is_parallel: bool,
 }
 
@@ -114,7 +115,7 @@ impl<'a> Line<'a> {
             commands: vec![Vec::new()],
             is_parallel: false,
         };
-        // No shell reads what follows a program that is an element of its own.
+        // Elements after a separate program name are not processed by a shell.
         let mut is_read = !is_direct;
         let mut is_script = false;
         for argument in arguments {
@@ -129,14 +130,14 @@ impl<'a> Line<'a> {
                 is_script = false;
                 continue;
             }
-            is_script = is_read && is_option_of_script(argument.text);
+            is_script = is_read && is_script_option(argument.text);
             is_read = is_read && !command::is_of_dask(argument.text);
             line.word(argument.text.to_owned(), argument);
         }
         line
     }
 
-    /// Adds a word to the last command.
+    /// Appends a word to the last command.
     fn word(&mut self, text: String, argument: Argument<'a>) {
         if let Some(command) = self.commands.last_mut() {
             command.push(Word { text, argument });
@@ -148,14 +149,14 @@ impl<'a> Line<'a> {
         self.commands.push(Vec::new());
     }
 
-    /// Adds a word of a script to the last command, if there is one and it is not redirected.
+    /// Appends a word of a script to the last command, unless it is part of a redirection.
     fn finish(&mut self, word: Option<String>, argument: Argument<'a>, is_target: &mut bool) {
         let Some(text) = word else {
             return;
         };
         let rest = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '&');
         let is_redirection = rest.starts_with(['<', '>']);
-        // The file may be a word of its own.
+        // The file can be a separate word.
         let is_of_redirection = is_redirection || *is_target;
         *is_target = is_redirection && rest.ends_with(['<', '>']);
         if !is_of_redirection {
@@ -163,45 +164,45 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Adds the commands of a script, without what is redirected.
+    /// Appends the commands of a script, without redirections.
     fn script(&mut self, argument: Argument<'a>) {
-        let mut signs = argument.text.chars().peekable();
+        let mut characters = argument.text.chars().peekable();
         let (mut word, mut quote, mut before) = (None::<String>, None::<char>, ' ');
         let mut is_target = false;
-        while let Some(sign) = signs.next() {
-            match (quote, sign) {
-                (Some(open), _) if open == sign => quote = None,
-                (None | Some('"'), '\\') => match signs.next() {
-                    // The line goes on.
+        while let Some(character) = characters.next() {
+            match (quote, character) {
+                (Some(open), _) if open == character => quote = None,
+                (None | Some('"'), '\\') => match characters.next() {
+                    // A backslash before a newline continues the line.
                     None | Some('\n') => {}
                     Some(escaped) => word.get_or_insert_default().push(escaped),
                 },
-                (Some(_), _) => word.get_or_insert_default().push(sign),
+                (Some(_), _) => word.get_or_insert_default().push(character),
                 (None, '"' | '\'') => {
-                    quote = Some(sign);
+                    quote = Some(character);
                     word.get_or_insert_default();
                 }
-                (None, '#') if word.is_none() => while signs.next_if(|next| *next != '\n').is_some() {},
-                (None, '&') if before == '>' || signs.peek() == Some(&'>') => {
-                    word.get_or_insert_default().push(sign);
+                (None, '#') if word.is_none() => while characters.next_if(|next| *next != '\n').is_some() {},
+                (None, '&') if before == '>' || characters.peek() == Some(&'>') => {
+                    word.get_or_insert_default().push(character);
                 }
                 (None, ';' | '\n' | '&' | '|') => {
                     self.finish(word.take(), argument, &mut is_target);
-                    let is_double = signs.next_if(|next| *next == sign).is_some();
-                    self.is_parallel |= !is_double && ['&', '|'].contains(&sign);
+                    let is_double = characters.next_if(|next| *next == character).is_some();
+                    self.is_parallel |= !is_double && ['&', '|'].contains(&character);
                     self.end();
                 }
-                (None, _) if sign.is_whitespace() => self.finish(word.take(), argument, &mut is_target),
-                (None, _) => word.get_or_insert_default().push(sign),
+                (None, _) if character.is_whitespace() => self.finish(word.take(), argument, &mut is_target),
+                (None, _) => word.get_or_insert_default().push(character),
             }
-            before = sign;
+            before = character;
         }
         self.finish(word.take(), argument, &mut is_target);
     }
 }
 
-/// Whether a word is a shell's option that a script follows, as `-c` and `-ec`.
-fn is_option_of_script(word: &str) -> bool {
+/// Returns whether a word is a shell's option for a script, such as `-c` and `-ec`.
+fn is_script_option(word: &str) -> bool {
     word.strip_prefix('-').is_some_and(|letters| {
         letters.len() <= 4 && letters.ends_with('c') && letters.bytes().all(|c| c.is_ascii_lowercase())
     })
@@ -214,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_words_of_dask_are_its_own() {
+    fn finds_dasks_own_words() {
         let cases: [(&[&str], &[&str], bool); 21] = [
             (&["dask", "scheduler", "--port", "1"], &["--port", "1"], true),
             (
@@ -348,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn other_programs_are_none_of_dask() {
+    fn ignores_other_programs() {
         for args in [
             &["start-scheduler", "--port", "1"][..],
             &["sh", "-c", "./start-dask-scheduler.sh --port 1"],

@@ -1,4 +1,4 @@
-//! Times as Kubernetes writes them.
+//! Timestamps and durations in the formats of Kubernetes. Pure.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,39 +6,42 @@ use serde_json::Value;
 
 use crate::contract::Timestamp;
 
-/// The longest duration in seconds that a spec can say: ten years. A longer one counts as this.
+/// Longest duration in a spec, in seconds: ten years. Longer ones are reduced to it.
 pub const LONGEST: i64 = 10 * 365 * 24 * 60 * 60;
 
-/// Reads a number of seconds, not longer than [`LONGEST`], as milliseconds; none where there is no such number.
+/// Reads a number of seconds, at most [`LONGEST`], as milliseconds. Returns `None` if the value is not a whole number of 0 or
+/// more.
 pub fn seconds(value: &Value) -> Option<i64> {
     let seconds = i64::try_from(value.as_u64()?).unwrap_or(LONGEST);
     Some(seconds.min(LONGEST) * 1000)
 }
 
-/// Reads `2026-01-31T12:00:00Z`, with or without a fraction.
+/// Parses a timestamp, such as `2026-01-31T12:00:00Z`, with or without a fraction. Returns `None` if it is invalid.
 pub fn parse(text: &str) -> Option<Timestamp> {
     let time = humantime::parse_rfc3339(text).ok()?;
     Timestamp::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
-/// The last time that can be written: RFC 3339 has four digits for the year.
+/// Last time that can be formatted: RFC 3339 has four digits for the year.
 const LATEST: Timestamp = 253_402_300_799_999;
 
-/// Writes `2026-01-31T12:00:00Z`; fractions are cut off. A time before 1970 or after 9999 is written as the nearest that can be.
+/// Formats a timestamp as `2026-01-31T12:00:00Z`; fractions are cut off. A time before 1970 or after 9999 is replaced by
+/// the nearest valid one.
 pub fn format(time: Timestamp) -> String {
-    humantime::format_rfc3339_seconds(written(time)).to_string()
+    humantime::format_rfc3339_seconds(clamped(time)).to_string()
 }
 
-/// Writes `2026-01-31T12:00:00.123Z`: no millisecond is lost. A time before 1970 or after 9999 is written as the nearest that can be.
+/// Formats a timestamp with milliseconds as `2026-01-31T12:00:00.123Z`. A time before 1970 or after 9999 is replaced by the
+/// nearest valid one.
 pub fn format_exactly(time: Timestamp) -> String {
-    humantime::format_rfc3339_millis(written(time)).to_string()
+    humantime::format_rfc3339_millis(clamped(time)).to_string()
 }
 
-fn written(time: Timestamp) -> SystemTime {
+fn clamped(time: Timestamp) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(time.clamp(0, LATEST).unsigned_abs())
 }
 
-/// Writes a span for a person: `90s` is `1m 30s`.
+/// Formats a duration for users: 90,000 milliseconds as `1m 30s`. Fractions of a second are cut off.
 pub fn span(milliseconds: i64) -> String {
     let seconds = u64::try_from(milliseconds).unwrap_or(0) / 1000;
     humantime::format_duration(Duration::from_secs(seconds)).to_string()
@@ -51,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_and_back() {
+    fn timestamps_survive_a_round_trip() {
         let text = "2026-01-31T12:00:01Z";
         let time = parse(text).expect("time");
         assert_eq!(time, 1_769_860_801_000);
@@ -63,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_have_a_limit() {
+    fn durations_have_a_maximum() {
         let of = |value: Value| seconds(&value);
         assert_eq!(of(json!(0)), Some(0));
         assert_eq!(of(json!(60)), Some(60_000));
@@ -76,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn times_that_can_not_be_written_are_the_nearest_that_can() {
+    fn times_out_of_range_are_replaced_by_the_nearest() {
         assert_eq!(format(i64::MAX), "9999-12-31T23:59:59Z");
         assert_eq!(format_exactly(i64::MAX), "9999-12-31T23:59:59.999Z");
         assert_eq!(format(-1), "1970-01-01T00:00:00Z");

@@ -1,4 +1,4 @@
-//! How workers leave and how they are replaced: `scaleDown`, `drainTimeoutSeconds` and `updateStrategy` of a
+//! Settings for the retirement and replacement of workers: `scaleDown`, `drainTimeoutSeconds` and `updateStrategy` of a
 //! `spec.worker`.
 
 use serde_json::Value;
@@ -7,20 +7,20 @@ use super::checks::{Checks, join};
 use super::resource::MOST_WORKERS;
 use super::time;
 
-/// Milliseconds that a worker has to hand on what it holds.
+/// Default drain timeout, in milliseconds.
 const DRAIN_TIMEOUT: i64 = 300_000;
 
-/// How workers that are too many leave.
+/// The way in which surplus workers are removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScaleDown {
-    /// What they hold is moved to others first.
+    /// Their results are moved to other workers first.
     Drain,
-    /// At once, where the scheduler can't be asked.
+    /// They are removed immediately if the scheduler can't be queried.
     Unsafe,
 }
 
 impl ScaleDown {
-    /// What a `spec.worker` says.
+    /// Reads the setting of a `spec.worker`; the default is [`Drain`](Self::Drain).
     pub fn of(worker: &Value) -> Self {
         match worker["scaleDown"].as_str() {
             Some("unsafe") => Self::Unsafe,
@@ -29,28 +29,28 @@ impl ScaleDown {
     }
 }
 
-/// Milliseconds that a worker has to hand on what it holds.
+/// Returns the time that a worker has for moving its results to other workers, in milliseconds.
 pub fn drain_timeout(worker: &Value) -> i64 {
     time::seconds(&worker["drainTimeoutSeconds"]).unwrap_or(DRAIN_TIMEOUT)
 }
 
-/// How workers are replaced that were made from another template.
+/// The way in which workers with an outdated template are replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strategy {
-    /// A few at a time.
+    /// The operator replaces a few at a time.
     Rolling {
-        /// How many workers may be missing meanwhile.
+        /// Maximum number of workers that may be missing during the update.
         max_unavailable: usize,
-        /// How many may be there beyond the wanted number meanwhile.
+        /// Maximum number of workers beyond the wanted number during the update.
         max_surge: usize,
     },
-    /// When somebody deletes them.
+    /// A worker is replaced when a user deletes it.
     OnDelete,
 }
 
 impl Strategy {
-    /// What a `spec.worker` says, for this many workers. Where it says nothing, one worker may be missing, unless
-    /// there may be more than wanted. Some progress is always possible.
+    /// Reads the setting of a `spec.worker` with this number of workers. By default one worker may be missing, unless a surge is
+    /// allowed. At least one worker can always be replaced.
     pub fn of(worker: &Value, replicas: usize) -> Self {
         let strategy = &worker["updateStrategy"];
         if strategy["type"] == "OnDelete" {
@@ -75,7 +75,8 @@ enum Rounding {
     Down,
 }
 
-/// A number of workers, or a part of them as `25%`; not more than a group can have.
+/// Reads a number of workers, or a percentage of them such as `25%`; at most the maximum of a group. Returns `None` if the
+/// value is invalid.
 fn count(value: &Value, of: usize, rounding: Rounding) -> Option<usize> {
     let count = match value {
         Value::Number(number) => number.as_u64()?,
@@ -92,7 +93,7 @@ fn count(value: &Value, of: usize, rounding: Rounding) -> Option<usize> {
     Some(usize::try_from(count).unwrap_or(usize::MAX).min(MOST_WORKERS))
 }
 
-/// Checks these parts of a `spec.worker` that stands at `path`.
+/// Checks these settings of the `spec.worker` at `path`.
 pub fn check(checks: &mut Checks, worker: &Value, path: &str) {
     one_of(
         checks,
@@ -155,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strategies() {
+    fn reads_update_strategies() {
         let of =
             |strategy: Value, replicas| match Strategy::of(&json!({"updateStrategy": strategy}), replicas) {
                 Strategy::Rolling {
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn how_workers_leave() {
+    fn reads_scale_down_and_drain_timeout() {
         assert_eq!(ScaleDown::of(&json!({})), ScaleDown::Drain);
         assert_eq!(ScaleDown::of(&json!({"scaleDown": "unsafe"})), ScaleDown::Unsafe);
         assert_eq!(drain_timeout(&json!({})), 300_000);
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes() {
+    fn reports_the_field_of_each_problem() {
         let found = |worker: Value| -> Vec<String> {
             let mut checks = Checks::default();
             check(&mut checks, &worker, "spec.worker");

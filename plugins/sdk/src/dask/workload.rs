@@ -1,4 +1,4 @@
-//! Schedulers and workers as Kubernetes objects: bare Pods, or Deployments with one replica.
+//! Kubernetes objects for schedulers and workers: Pods, or Deployments with one replica.
 
 use std::collections::BTreeMap;
 
@@ -14,19 +14,19 @@ use super::resource::object;
 use super::time;
 use crate::contract::{ResourceKind, Timestamp};
 
-/// Which objects schedulers and workers are made of.
+/// The kind of object for schedulers and workers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Workload {
-    /// Pods; the operator itself replaces those that are lost.
+    /// Pods. The operator replaces lost ones.
     #[default]
     Pod,
-    /// Deployments with one replica each, as dask-kubernetes makes them.
+    /// Deployments with one replica each, as in dask-kubernetes.
     Deployment,
 }
 
 impl Workload {
-    /// The kind of the objects.
+    /// Returns the kind of the objects.
     pub fn kind(self) -> ResourceKind {
         match self {
             Self::Pod => kinds::pod(),
@@ -34,13 +34,13 @@ impl Workload {
         }
     }
 
-    /// The object. `selector` holds the labels that never change; `metadata` has them too.
+    /// Creates the object. `selector` contains labels that never change; `metadata` must contain them, too.
     pub fn object(self, metadata: &Metadata, mut pod_spec: Value, selector: &[(&str, &str)]) -> Value {
         last_words::keep(&mut pod_spec);
         match self {
             Self::Pod => object(metadata, pod_spec),
             Self::Deployment => {
-                // A Deployment allows no policy but `Always`.
+                // A Deployment accepts only the policy `Always`.
                 if let Some(pod_spec) = pod_spec.as_object_mut() {
                     pod_spec.remove("restartPolicy");
                 }
@@ -51,7 +51,7 @@ impl Workload {
                 let mut spec = json!({
                     "replicas": 1,
                     "selector": {"matchLabels": selector},
-                    // Never two at once with the same name.
+                    // No two pods with the same name at the same time.
                     "strategy": {"type": "Recreate"},
                 });
                 spec["template"] = object(metadata, pod_spec);
@@ -61,7 +61,7 @@ impl Workload {
     }
 }
 
-/// What a Deployment of one replica says of itself.
+/// State of a Deployment with one replica.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct DeploymentState {
@@ -92,23 +92,23 @@ struct DeploymentCondition {
 }
 
 impl DeploymentState {
-    /// Its pod is ready.
+    /// Returns whether its pod is ready.
     pub fn is_ready(&self) -> bool {
         self.status.ready_replicas > 0
     }
 
-    /// When it was created.
+    /// Returns the time of creation.
     pub fn created(&self) -> Option<Timestamp> {
         self.metadata.creation_timestamp.as_deref().and_then(time::parse)
     }
 
-    /// An annotation's value.
+    /// Returns the value of an annotation.
     pub fn annotation(&self, name: &str) -> Option<&str> {
         let annotations = self.metadata.annotations.as_ref()?;
         annotations.get(name).map(String::as_str)
     }
 
-    /// Why it is not available: the first condition that does not hold.
+    /// Returns the reason that the Deployment is not available: the first condition that is false.
     pub fn trouble(&self) -> Option<Cause> {
         let conditions = self.status.conditions.iter();
         conditions
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deployment_selects_its_pods_and_restarts_always() {
+    fn a_deployment_selects_its_pods_and_always_restarts_them() {
         let labels = [("a", "b")];
         let metadata = Metadata::default().reserved(&labels).reserved(&[("team", "x")]);
         let spec = json!({"containers": [], "restartPolicy": "Never"});

@@ -1,37 +1,46 @@
-//! Whether an address leads to the scheduler of a cluster.
+//! Check that an address leads to the scheduler of a cluster.
 
 use serde_json::Value;
 
-use super::calling::Called;
-use super::service::{is_headless, is_led_by_hand};
+use super::calling::CalledScheduler;
+use super::service::{has_manual_endpoints, is_headless};
 use crate::dask::address::{self, DASHBOARD_PORT, SCHEMES};
 use crate::dask::main_container::{self, Role};
 use crate::dask::names;
 use crate::dask::start;
 
-/// What is wrong with an address.
-pub(super) struct Wrong {
-    /// The end of a sentence that begins with the address.
-    pub(super) why: String,
-    /// Whether nothing of the user's own can be there, as far as is known.
+/// A problem with an address.
+pub(super) struct AddressProblem {
+    /// The end of a message that begins with the address.
+    pub(super) reason: String,
+    /// True if, as far as is known, the address can't lead to a scheduler of the user's own.
     pub(super) is_sure: bool,
 }
 
-impl Wrong {
-    fn sure(why: String) -> Self {
-        Self { why, is_sure: true }
+impl AddressProblem {
+    fn sure(reason: String) -> Self {
+        Self {
+            reason,
+            is_sure: true,
+        }
     }
 }
 
-/// Why a word is no address of this scheduler; none where it may be one, or is no address. `is_alone` where nothing runs
-/// beside who calls it, `without_scheme` where a host and a port are an address.
-pub(super) fn wrong(word: &str, called: Called<'_>, is_alone: bool, without_scheme: bool) -> Option<Wrong> {
+/// Returns the problem with a word as the address of this scheduler. Returns `None` if it may lead to the scheduler, or is
+/// no address. `is_alone` is true if no other container runs in the caller's pod. With `without_scheme`, a host and a port
+/// are an address as well.
+pub(super) fn address_problem(
+    word: &str,
+    called: CalledScheduler<'_>,
+    is_alone: bool,
+    without_scheme: bool,
+) -> Option<AddressProblem> {
     let (scheme, rest) = match word.split_once("://") {
         Some((scheme, rest)) if SCHEMES.contains(&scheme) => (Some(scheme), rest),
         None if without_scheme && is_host_and_port(word) => (None, word),
         _ => return None,
     };
-    // What a variable holds isn't known.
+    // The value of a variable is unknown.
     if rest.contains(['$', '`']) {
         return None;
     }
@@ -44,36 +53,44 @@ pub(super) fn wrong(word: &str, called: Called<'_>, is_alone: bool, without_sche
     let labels: Vec<&str> = host.trim_end_matches('.').split('.').collect();
     let is_of_this_name = labels.first() == Some(&service.as_str());
     if !is_of_this_name || !may_be_a_service(&labels) {
-        return is_elsewhere(host, &labels, called, is_alone);
+        return other_host_problem(host, &labels, called, is_alone);
     }
     if let (Some(named), Some(own)) = (labels.get(1), called.namespace)
         && *named != own
     {
-        return Some(Wrong::sure(format!(
+        return Some(AddressProblem::sure(format!(
             "leads to the namespace `{named}`, and the cluster is in `{own}`"
         )));
     }
     let service = &called.scheduler["service"];
     if port.parse::<u64>().is_ok_and(|port| !has_port(service, port)) {
-        return Some(Wrong::sure(format!(
+        return Some(AddressProblem::sure(format!(
             "calls port {port}, where the scheduler's Service does not lead to it"
         )));
     }
-    let spoken = spoken_scheme(called.scheduler)?;
-    let scheme = scheme
-        .filter(|scheme| *scheme != spoken && !(scheme.starts_with("ucx") && spoken.starts_with("ucx")))?;
-    Some(Wrong::sure(format!(
-        "calls by `{scheme}`, and the scheduler is started with `--protocol` and `{spoken}`"
+    let expected = command_scheme(called.scheduler)?;
+    let scheme = scheme.filter(|scheme| {
+        *scheme != expected && !(scheme.starts_with("ucx") && expected.starts_with("ucx"))
+    })?;
+    Some(AddressProblem::sure(format!(
+        "calls by `{scheme}`, and the scheduler is started with `--protocol` and `{expected}`"
     )))
 }
 
-/// Whether a name with these labels can be a Service's: `a`, `a.team` and `a.team.svc`, perhaps with a domain.
+/// Returns whether a name with these labels can be the name of a Service: `a`, `a.team` and `a.team.svc`, with or without
+/// a domain.
 fn may_be_a_service(labels: &[&str]) -> bool {
     labels.get(2).is_none_or(|third| *third == "svc")
 }
 
-/// What is wrong with a host that is not the scheduler's Service; none where it is another way to the scheduler.
-fn is_elsewhere(host: &str, labels: &[&str], called: Called<'_>, is_alone: bool) -> Option<Wrong> {
+/// Returns the problem with a host that is not the scheduler's Service. Returns `None` if it is another name or address of
+/// the scheduler.
+fn other_host_problem(
+    host: &str,
+    labels: &[&str],
+    called: CalledScheduler<'_>,
+    is_alone: bool,
+) -> Option<AddressProblem> {
     let (service, pod_spec) = (&called.scheduler["service"], &called.scheduler["spec"]);
     let first = labels.first().copied().unwrap_or_default();
     let is_of_pod = ["hostname", "subdomain"]
@@ -103,34 +120,34 @@ fn is_elsewhere(host: &str, labels: &[&str], called: Called<'_>, is_alone: bool)
         true => "",
         false => ", unless something of your own leads there",
     };
-    Some(Wrong {
-        why: format!("leads to no Service of this cluster, so that the worker would not join it{unless}"),
+    Some(AddressProblem {
+        reason: format!("leads to no Service of this cluster, so that the worker would not join it{unless}"),
         is_sure,
     })
 }
 
-/// Whether a Service can lead to Dask's protocol at a port, as far as is known.
+/// Returns whether a port of a Service can lead to Dask's protocol. True if that is unknown.
 fn has_port(service: &Value, number: u64) -> bool {
     let ports = service["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let is_known = !ports.is_empty() && !is_headless(service) && !is_led_by_hand(service);
+    let is_known = !ports.is_empty() && !is_headless(service) && !has_manual_endpoints(service);
     !is_known
         || ports
             .iter()
             .any(|port| port["port"] == number && port["name"] != DASHBOARD_PORT)
 }
 
-/// The scheme that the command of a scheduler names, if it is one of Dask's own.
-fn spoken_scheme(scheduler: &Value) -> Option<String> {
+/// Returns the scheme in the command of a scheduler if it is one that Dask supports. Returns `None` if there are several.
+fn command_scheme(scheduler: &Value) -> Option<String> {
     let pod_spec = &scheduler["spec"];
     let container = &pod_spec["containers"][main_container::position(pod_spec, Role::Scheduler)];
     start::of(container, Role::Scheduler)?;
     let [protocols, _] = address::named_schemes(container);
-    // Of several, each has a port of its own.
+    // If there are several, each has its own port.
     let [scheme] = <[String; 1]>::try_from(protocols).ok()?;
     Some(scheme).filter(|scheme| SCHEMES.contains(&scheme.as_str()))
 }
 
-/// Whether a word is a host and a port, as `simple-scheduler:8786`.
+/// Returns whether a word is a host and a port, such as `simple-scheduler:8786`.
 fn is_host_and_port(word: &str) -> bool {
     word.split_once(':').is_some_and(|(host, port)| {
         let is_part = |c: u8| c.is_ascii_alphanumeric() || b"-.".contains(&c);

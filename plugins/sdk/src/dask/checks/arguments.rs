@@ -1,18 +1,18 @@
-//! Arguments of Dask's programs that hold several words: no shell takes them apart.
+//! Check for arguments of Dask's programs that contain several words, although no shell splits them.
 
 use serde_json::Value;
 
 use super::Checks;
 use crate::dask::command;
 
-/// What the names of images begin with whose entrypoint is known to run the arguments as they are.
+/// Prefixes of image names whose entrypoint is known to run the arguments unchanged.
 const KNOWN_IMAGES: [&str; 3] = ["ghcr.io/dask/", "daskdev/", "docker.io/daskdev/"];
 
-/// Commands of `dask`.
+/// Subcommands of `dask`.
 const COMMANDS: [&str; 3] = ["worker", "scheduler", "cuda"];
 
-/// Whether a container's arguments are run as they are: it has a command, or an image whose entrypoint is known. The
-/// entrypoint of another image may start a shell.
+/// Returns whether a container's arguments are run unchanged: the container has a command, or an image with a known
+/// entrypoint. The entrypoint of any other image may start a shell.
 pub(super) fn are_passed_on(container: &Value) -> bool {
     let image = container["image"].as_str().unwrap_or_default();
     command::arguments(container)
@@ -21,10 +21,10 @@ pub(super) fn are_passed_on(container: &Value) -> bool {
         || KNOWN_IMAGES.iter().any(|known| image.starts_with(known))
 }
 
-/// Checks the arguments of a container that stands at `path`.
+/// Checks the arguments of the container at `path`.
 pub(super) fn check(checks: &mut Checks, container: &Value, path: &str) {
     let arguments = command::arguments(container);
-    let mut say = |argument: &command::Argument<'_>, what: &str| {
+    let mut report = |argument: &command::Argument<'_>, what: &str| {
         let words: Vec<&str> = argument.text.split_whitespace().collect();
         checks.mistake(
             argument.field(path),
@@ -40,11 +40,11 @@ pub(super) fn check(checks: &mut Checks, container: &Value, path: &str) {
             && let Some((program, _)) = first.text.split_once(char::is_whitespace)
             && command::is_of_dask(program)
         {
-            say(first, "the name of a program");
+            report(first, "the name of a program");
         }
         return;
     };
-    // What is preloaded may have arguments of its own.
+    // A preloaded module may have its own arguments.
     if own.iter().any(|argument| argument.text.starts_with("--preload")) {
         return;
     }
@@ -56,7 +56,7 @@ pub(super) fn check(checks: &mut Checks, container: &Value, path: &str) {
         && let Some((command, _)) = first.text.split_once(char::is_whitespace)
         && COMMANDS.contains(&command)
     {
-        say(first, "Dask");
+        report(first, "Dask");
     }
     for argument in rest.iter().take_while(|argument| argument.text != "--") {
         let Some((option, value)) = argument.text.split_once(char::is_whitespace) else {
@@ -66,7 +66,7 @@ pub(super) fn check(checks: &mut Checks, container: &Value, path: &str) {
             !name.is_empty() && name.bytes().all(|c| c.is_ascii_lowercase() || c == b'-')
         });
         if is_option && !value.trim().is_empty() {
-            say(argument, "Dask");
+            report(argument, "Dask");
         }
     }
 }
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn several_words_in_one_element() {
+    fn reports_several_words_in_one_element() {
         for (container, expected) in [
             (
                 json!({"args": ["dask", "worker", "--name $(DASK_WORKER_NAME)", "--nthreads  2"]}),
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn several_words_that_are_right() {
+    fn accepts_spaces_in_values_and_scripts() {
         for container in [
             json!({"args": ["dask", "worker", "--name", "a b", "--resources", "GPU=2 MEMORY=1e9"]}),
             json!({"args": ["dask", "worker", "--name=a b", "two words", "-- x"]}),
@@ -121,7 +121,7 @@ mod tests {
             json!({"args": ["dask", "worker", "--", "--greeting hello"]}),
             json!({"command": ["sh", "-c"], "args": ["dask worker --port 1"]}),
             json!({"command": ["start.sh"], "args": ["dask", "worker", "--port 1"]}),
-            // The image may start a shell.
+            // The entrypoint of the image may start a shell.
             json!({"args": ["dask worker --name x"], "image": "mine:1"}),
             json!({"args": "dask worker --name x"}),
             json!({}),
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_to_write_is_said() {
+    fn the_message_contains_the_remedy() {
         let mut checks = Checks::default();
         check(
             &mut checks,

@@ -1,10 +1,10 @@
-//! Whether workers call the scheduler of their cluster.
+//! Check that workers call the scheduler of their cluster.
 //!
-//! Only commands are looked at that say that they start Dask: what others do, nobody knows.
+//! Only commands that are known to start Dask are checked. The behaviour of other commands is unknown.
 
 use serde_json::Value;
 
-use super::addresses::{Wrong, wrong};
+use super::addresses::{AddressProblem, address_problem};
 use super::listening::is_alone;
 use super::{Checks, arguments, join, variables};
 use crate::dask::command;
@@ -12,29 +12,29 @@ use crate::dask::environment::{SCHEDULER_ADDRESS, WORKER_NAME};
 use crate::dask::main_container::{self, Role};
 use crate::dask::start::{self, Start, Word};
 
-/// What is known of the scheduler that workers belong to.
+/// The scheduler that a group of workers belongs to, as far as it is known.
 #[derive(Clone, Copy)]
-pub(super) struct Called<'a> {
-    /// The name of its cluster.
+pub(super) struct CalledScheduler<'a> {
+    /// Name of its cluster.
     pub(super) cluster: &'a str,
-    /// The cluster's namespace, if it is known.
+    /// Namespace of the cluster, if it is known.
     pub(super) namespace: Option<&'a str>,
-    /// The scheduler's part of the cluster's spec; null where it isn't known.
+    /// `spec.scheduler` of the cluster; null if it is unknown.
     pub(super) scheduler: &'a Value,
 }
 
-/// Whether workers of this pod spec call the scheduler where the operator says, and nowhere else: a command of Dask's own
-/// starts them, and nothing that they are told can be another address.
+/// Returns whether workers of this pod spec call the address that the operator sets, and no other: they are started by a
+/// command of Dask, and none of its arguments or variables can be another address.
 pub(super) fn call_the_service(pod_spec: &Value) -> bool {
     let container = &pod_spec["containers"][main_container::position(pod_spec, Role::Worker)];
     let mut variables = container["env"].as_array().into_iter().flatten();
     main_container::runs_dask(container, Role::Worker)
-        && !is_told_an_address(container)
+        && !may_have_other_address(container)
         && !variables.any(|variable| variable["name"] == SCHEDULER_ADDRESS)
 }
 
-/// Whether an argument of a worker can be another address than the operator's.
-fn is_told_an_address(container: &Value) -> bool {
+/// Returns whether an argument of a worker can be another address than the operator's.
+fn may_have_other_address(container: &Value) -> bool {
     let is_direct = command::of_dask(&command::arguments(container)).is_some();
     let is_known = |word: &str| {
         let by_kubernetes = word.contains(SCHEDULER_ADDRESS) && word.contains("$(");
@@ -48,8 +48,9 @@ fn is_told_an_address(container: &Value) -> bool {
     })
 }
 
-/// Says which of the addresses that a worker is started with are not its cluster's. Its pod's spec stands at `path`.
-pub(super) fn worker(checks: &mut Checks, pod_spec: &Value, path: &str, called: Called<'_>) {
+/// Reports addresses on a worker's command line or in its environment that are not its cluster's. `path` is the field of
+/// the pod spec.
+pub(super) fn worker(checks: &mut Checks, pod_spec: &Value, path: &str, called: CalledScheduler<'_>) {
     let main = main_container::position(pod_spec, Role::Worker);
     let container = &pod_spec["containers"][main];
     if called.cluster.is_empty() || !main_container::is_started_by(container, Role::Worker) {
@@ -58,12 +59,12 @@ pub(super) fn worker(checks: &mut Checks, pod_spec: &Value, path: &str, called: 
     let place = format!("{path}.containers[{main}]");
     let is_alone = is_alone(pod_spec) && pod_spec["hostNetwork"] != true;
     if let Some(start) = start::of(container, Role::Worker)
-        && let Some(Word { text: word, argument }) = first_of_its_own(&start)
+        && let Some(Word { text: word, argument }) = first_positional(&start)
     {
         let field = argument.field(&place);
         let is_unread = start.is_direct
             && word.contains(SCHEDULER_ADDRESS)
-            && is_left(container, word)
+            && stays_unexpanded(container, word)
             && !variables::is_windows(pod_spec);
         if is_unread {
             let remedy = "leave it out, or write `$(DASK_SCHEDULER_ADDRESS)`, which is filled in";
@@ -76,35 +77,41 @@ pub(super) fn worker(checks: &mut Checks, pod_spec: &Value, path: &str, called: 
                     "`{word}` is taken for the address itself, unless the image's entrypoint starts a shell: {remedy}"
                 ),
             };
-            checks.doubt(is_sure, field, message);
-        } else if let Some(wrong) = wrong(word, called, is_alone, start.is_direct) {
-            checks.doubt(
-                wrong.is_sure,
+            checks.mistake_if(is_sure, field, message);
+        } else if let Some(problem) = address_problem(word, called, is_alone, start.is_direct) {
+            checks.mistake_if(
+                problem.is_sure,
                 field,
                 format!(
                     "`{word}` {}: leave it out, because `DASK_SCHEDULER_ADDRESS` says where the scheduler is",
-                    wrong.why
+                    problem.reason
                 ),
             );
         }
     }
-    if !is_told_an_address(container) {
+    if !may_have_other_address(container) {
         variable(checks, container, &place, called, is_alone);
     }
-    names_of_services(checks, pod_spec, path);
+    service_dns(checks, pod_spec, path);
 }
 
-/// Whether Kubernetes fills in nothing of a word that looks like a variable.
-fn is_left(container: &Value, word: &str) -> bool {
+/// Returns whether Kubernetes leaves a reference to a variable in a word unexpanded.
+fn stays_unexpanded(container: &Value, word: &str) -> bool {
     variables::Variables::of(container)
-        .filled(word)
-        .is_some_and(|filled| variables::has_variable(&filled))
+        .expanded(word)
+        .is_some_and(|expanded| variables::has_variable(&expanded))
 }
 
-/// Checks the address that somebody gives a worker's container at `place` as a variable.
-fn variable(checks: &mut Checks, container: &Value, place: &str, called: Called<'_>, is_alone: bool) {
+/// Checks the scheduler address in the variables of the worker's container at `place`.
+fn variable(
+    checks: &mut Checks,
+    container: &Value,
+    place: &str,
+    called: CalledScheduler<'_>,
+    is_alone: bool,
+) {
     let written = container["env"].as_array().map(Vec::as_slice).unwrap_or_default();
-    // Of several, the last counts.
+    // If there are several, the last one counts.
     let Some(at) = written
         .iter()
         .rposition(|variable| variable["name"] == SCHEDULER_ADDRESS)
@@ -114,27 +121,27 @@ fn variable(checks: &mut Checks, container: &Value, place: &str, called: Called<
     let Some(address) = written[at]["value"].as_str() else {
         return;
     };
-    let wrong = match address {
-        "" if main_container::runs_dask(container, Role::Worker) => Some(Wrong {
-            why: "an empty address leads to no scheduler".to_owned(),
+    let problem = match address {
+        "" if main_container::runs_dask(container, Role::Worker) => Some(AddressProblem {
+            reason: "an empty address leads to no scheduler".to_owned(),
             is_sure: true,
         }),
-        address => wrong(address, called, is_alone, true).map(|wrong| Wrong {
-            why: format!("`{address}` {}", wrong.why),
-            ..wrong
+        address => address_problem(address, called, is_alone, true).map(|problem| AddressProblem {
+            reason: format!("`{address}` {}", problem.reason),
+            ..problem
         }),
     };
-    if let Some(Wrong { why, is_sure }) = wrong {
-        checks.doubt(
+    if let Some(AddressProblem { reason, is_sure }) = problem {
+        checks.mistake_if(
             is_sure,
             format!("{place}.env[{at}].value"),
-            format!("{why}: leave the variable out, because the operator sets it"),
+            format!("{reason}: leave the variable out, because the operator sets it"),
         );
     }
 }
 
-/// Returns the first word of a worker's start that belongs to no option: the address of its scheduler.
-fn first_of_its_own<'s, 'a>(start: &'s Start<'a>) -> Option<&'s Word<'a>> {
+/// Returns the first positional argument of a worker's command line: the address of its scheduler.
+fn first_positional<'s, 'a>(start: &'s Start<'a>) -> Option<&'s Word<'a>> {
     let mut words = start.words.iter();
     while let Some(word) = words.next() {
         if !word.text.starts_with('-') {
@@ -147,7 +154,7 @@ fn first_of_its_own<'s, 'a>(start: &'s Start<'a>) -> Option<&'s Word<'a>> {
     None
 }
 
-/// Whether an option of a worker has no value.
+/// Returns whether an option of a worker takes no value.
 fn is_flag(option: &str) -> bool {
     const FLAGS: [&str; 7] = [
         "--nanny",
@@ -158,22 +165,23 @@ fn is_flag(option: &str) -> bool {
         "--rmm-track-allocations",
         "--version",
     ];
-    let beginnings = ["--no-", "--enable-", "--disable-"];
-    FLAGS.contains(&option) || beginnings.iter().any(|beginning| option.starts_with(beginning))
+    let prefixes = ["--no-", "--enable-", "--disable-"];
+    FLAGS.contains(&option) || prefixes.iter().any(|prefix| option.starts_with(prefix))
 }
 
-/// Says where pods of workers that call a Service ask servers that know no Services. The pod's spec stands at `path`.
-fn names_of_services(checks: &mut Checks, pod_spec: &Value, path: &str) {
+/// Reports pods of workers that call a Service but use DNS servers that do not resolve Services. `path` is the field of
+/// the pod spec.
+fn service_dns(checks: &mut Checks, pod_spec: &Value, path: &str) {
     let is_host = pod_spec["hostNetwork"] == true;
     let policy = pod_spec["dnsPolicy"].as_str().unwrap_or_default();
-    // Kubernetes takes `ClusterFirst` for `Default` there.
+    // Kubernetes treats `ClusterFirst` as `Default` with `hostNetwork`.
     let (why, remedy) = match policy {
         "" | "ClusterFirst" if is_host => ("with `hostNetwork`", "ClusterFirstWithHostNet"),
         "Default" if is_host => ("with `dnsPolicy: Default`", "ClusterFirstWithHostNet"),
         "Default" => ("with `dnsPolicy: Default`", "ClusterFirst"),
         _ => return,
     };
-    // They may know it by other means.
+    // The pod may resolve the name by other means.
     let knows_more = has_items(&pod_spec["dnsConfig"]["nameservers"]) || has_items(&pod_spec["hostAliases"]);
     if !knows_more && call_the_service(pod_spec) {
         checks.mistake(
@@ -186,7 +194,7 @@ fn names_of_services(checks: &mut Checks, pod_spec: &Value, path: &str) {
     }
 }
 
-/// Says that a pod has no DNS servers. Its spec stands at `path`.
+/// Reports a pod without DNS servers. `path` is the field of the pod spec.
 pub(super) fn dns(checks: &mut Checks, pod_spec: &Value, path: &str) {
     if pod_spec["dnsPolicy"] == "None" && !has_items(&pod_spec["dnsConfig"]["nameservers"]) {
         checks.error(

@@ -1,22 +1,22 @@
-//! What is wrong with a container and with what it needs of its pod, beyond its form.
+//! Checks of a container and of its references to its pod.
 
 use serde_json::Value;
 
 use super::{Checks, join, kind, resources};
 
-/// Words that Kubernetes knows for `imagePullPolicy`.
+/// Valid values of `imagePullPolicy`.
 const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
 
-/// Words that Kubernetes knows for `restartPolicy` of a pod.
+/// Valid values of a pod's `restartPolicy`.
 pub(super) const RESTART_POLICIES: [&str; 3] = ["Always", "OnFailure", "Never"];
 
-/// Probes of a container.
+/// Names of a container's probes.
 const PROBES: [&str; 3] = ["readinessProbe", "livenessProbe", "startupProbe"];
 
-/// How alike a word must be to one that it is taken for, from 0 to 1.
-const ALIKE: f64 = 0.6;
+/// Minimum similarity of a name to the one that is probably meant, from 0 to 1.
+const MIN_SIMILARITY: f64 = 0.6;
 
-/// Checks a container of `pod_spec`, which stands at `pod_path`; it itself stands at `path`.
+/// Checks the container at `path`. `pod_path` is the field of its pod spec.
 pub(super) fn check(checks: &mut Checks, container: &Value, path: &str, pod_spec: &Value, pod_path: &str) {
     word(checks, container, "imagePullPolicy", path, PULL_POLICIES);
     resources::check(checks, &container["resources"], &join(path, "resources"));
@@ -42,11 +42,11 @@ pub(super) fn check(checks: &mut Checks, container: &Value, path: &str, pod_spec
     }
 }
 
-/// A member that can be one of three words.
+/// Checks a member that has three valid values.
 pub(super) fn word(checks: &mut Checks, value: &Value, name: &str, path: &str, words: [&str; 3]) {
-    // An empty word is as good as none.
-    let is_wrong = |word: &&str| !word.is_empty() && !words.contains(word);
-    let Some(word) = value[name].as_str().filter(is_wrong) else {
+    // Empty text counts as not set.
+    let is_invalid = |word: &&str| !word.is_empty() && !words.contains(word);
+    let Some(word) = value[name].as_str().filter(is_invalid) else {
         return;
     };
     let [first, second, third] = words;
@@ -85,7 +85,7 @@ fn ports(checks: &mut Checks, container: &Value, path: &str) {
     }
 }
 
-/// Checks the probes of a container. `must_be_ready` where nothing works before its pod is ready.
+/// Checks the probes of a container. `must_be_ready` is true if nothing works before its pod is ready.
 pub(super) fn probes(checks: &mut Checks, container: &Value, path: &str, must_be_ready: bool) {
     for name in PROBES {
         let probe = &container[name];
@@ -97,9 +97,9 @@ pub(super) fn probes(checks: &mut Checks, container: &Value, path: &str, must_be
             if let Some(message) = number_as_text(port) {
                 checks.error(field, message);
             } else if !has_port(container, port) {
-                // Kubernetes takes no notice of a liveness probe whose port it does not find.
-                let decides = name != "livenessProbe";
-                let effect = if decides {
+                // Kubernetes ignores a liveness probe whose port does not exist.
+                let gates_readiness = name != "livenessProbe";
+                let effect = if gates_readiness {
                     "it would never be ready"
                 } else {
                     "it is not probed"
@@ -107,7 +107,7 @@ pub(super) fn probes(checks: &mut Checks, container: &Value, path: &str, must_be
                 let message = format!(
                     "the container has no port of the name `{port}`, so that {effect}: write its number, or name it in `ports`"
                 );
-                if decides && must_be_ready {
+                if gates_readiness && must_be_ready {
                     checks.error(field, message);
                 } else {
                     checks.mistake(field, message);
@@ -117,44 +117,45 @@ pub(super) fn probes(checks: &mut Checks, container: &Value, path: &str, must_be
     }
 }
 
-/// Whether a container calls a port by this name.
+/// Returns whether a container has a port with this name.
 fn has_port(container: &Value, name: &str) -> bool {
     let mut ports = container["ports"].as_array().into_iter().flatten();
     ports.any(|port| port["name"] == name)
 }
 
-/// The field of a container without an image that is probably meant to be it.
+/// Returns the field of a container without an image that is probably a misspelt `image`.
 pub(in crate::dask) fn misspelt_image(container: &Value) -> Option<&str> {
-    let likeness = |name: &str| strsim::normalized_damerau_levenshtein(&name.to_lowercase(), "image");
+    let similarity = |name: &str| strsim::normalized_damerau_levenshtein(&name.to_lowercase(), "image");
     let mut names = container.as_object()?.keys().map(String::as_str);
-    names.find(|name| *name != "image" && likeness(name) >= ALIKE)
+    names.find(|name| *name != "image" && similarity(name) >= MIN_SIMILARITY)
 }
 
-/// The field of a pod's spec without containers that is probably meant to hold them: one that is called alike, or one of
-/// another kind of object that has a pod's spec in it, as a Deployment's `template`.
+/// Returns the field of a pod spec without containers that probably contains them: one with a similar name, or one of
+/// another kind of object that contains a pod spec, such as a Deployment's `template`.
 pub(in crate::dask) fn misspelt_containers(pod_spec: &Value) -> Option<&str> {
     let is_left_out = match &pod_spec["containers"] {
         Value::Null => true,
         containers => containers.as_array().is_some_and(Vec::is_empty),
     };
-    let likeness =
+    let similarity =
         |name: &str, field: &str| strsim::normalized_damerau_levenshtein(&name.to_lowercase(), field);
-    let is_alike = |name: &str| {
-        let alike = likeness(name, "containers");
-        alike >= ALIKE
+    let is_similar = |name: &str| {
+        let name_similarity = similarity(name, "containers");
+        name_similarity >= MIN_SIMILARITY
             && ["initcontainers", "ephemeralcontainers"]
                 .iter()
-                .all(|field| likeness(name, field) < alike)
+                .all(|field| similarity(name, field) < name_similarity)
     };
-    let holds_them = |value: &Value| value["containers"].is_array() || value["spec"]["containers"].is_array();
+    let contains_them =
+        |value: &Value| value["containers"].is_array() || value["spec"]["containers"].is_array();
     let mut members = pod_spec.as_object()?.iter().filter(|_| is_left_out);
     let (name, _) = members.find(|(name, value)| {
-        *name != "containers" && !value.is_null() && (is_alike(name) || holds_them(value))
+        *name != "containers" && !value.is_null() && (is_similar(name) || contains_them(value))
     })?;
     Some(name)
 }
 
-/// What is wrong with a pod's spec without containers: where, and a sentence.
+/// Returns the field and the message of the error for a pod spec without containers.
 pub(super) fn no_containers(pod_spec: &Value, path: &str) -> (String, String) {
     let Some(name) = misspelt_containers(pod_spec) else {
         let message = "it has no containers: add one with a name and an image";
@@ -172,18 +173,19 @@ pub(super) fn no_containers(pod_spec: &Value, path: &str) -> (String, String) {
     (join(path, name), message)
 }
 
-/// What is wrong with a port that is a number in quotes, if it is.
+/// Returns the problem with a port that is a number in quotes. Returns `None` for other names.
 pub(super) fn number_as_text(port: &str) -> Option<String> {
     let is_number = !port.is_empty() && port.bytes().all(|digit| digit.is_ascii_digit());
     is_number.then(|| format!("\"{port}\" is text, and so the name of a port: write {port} without quotes"))
 }
 
-/// Whether a container of a pod, or one that is started before them and stays, calls a port by this name.
+/// Returns whether a container or a sidecar of a pod has a port with this name. A sidecar is an init container with the
+/// restart policy `Always`.
 pub(super) fn names_port(pod_spec: &Value, name: &str) -> bool {
     let list = |list: &str| pod_spec[list].as_array().into_iter().flatten();
-    let stays = |container: &&Value| container["restartPolicy"] == "Always";
+    let is_sidecar = |container: &&Value| container["restartPolicy"] == "Always";
     list("containers")
-        .chain(list("initContainers").filter(stays))
+        .chain(list("initContainers").filter(is_sidecar))
         .any(|container| has_port(container, name))
 }
 
@@ -194,7 +196,7 @@ mod tests {
     use super::super::tests::text;
     use super::*;
 
-    /// Findings of a container, as `severity field`.
+    /// Returns the findings about a container, as `severity field`.
     fn findings(container: &Value) -> Vec<String> {
         let mut checks = Checks::default();
         check(
@@ -209,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mistake_has_its_field() {
+    fn reports_the_field_of_each_problem() {
         let cases = [
             (json!({}), vec![]),
             (
@@ -259,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn images_that_are_misspelt() {
+    fn finds_a_misspelt_image() {
         for name in ["imagee", "imgae", "Image", "images", "img"] {
             let container = json!({"name": "w", name: "i:1", "imagePullPolicy": "Always"});
             assert_eq!(misspelt_image(&container), Some(name));
@@ -272,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn containers_that_are_misspelt() {
+    fn finds_misspelt_containers() {
         let list = json!([{"name": "w"}]);
         for name in ["contaienrs", "container", "Containers", "containers_"] {
             let pod_spec = json!({"restartPolicy": "Never", name: list, "initContainers": list});

@@ -1,10 +1,10 @@
-//! References to images: those that no runtime can read, and those that can mean another image tomorrow.
+//! Checks of image references: their syntax, and whether they are mutable.
 
-/// The longest tag.
+/// Maximum length of a tag.
 const MAX_TAG: usize = 128;
 
-/// Why no runtime can read a reference to an image, with what to write; none where it can.
-pub(super) fn wrong(image: &str) -> Option<String> {
+/// Returns the problem with the syntax of an image reference, and the remedy. Returns `None` if it is valid.
+pub(super) fn problem(image: &str) -> Option<String> {
     if is_reference(image) {
         return None;
     }
@@ -28,13 +28,13 @@ pub(super) fn wrong(image: &str) -> Option<String> {
     ))
 }
 
-/// Whether an image can be another one tomorrow: it has no tag, or `latest`, and no digest.
+/// Returns whether an image can change under the same name: it has no digest, and no tag or the tag `latest`.
 pub(super) fn is_mutable(image: &str) -> bool {
     let name = image.rsplit('/').next().unwrap_or_default();
     !image.contains('@') && name.split_once(':').is_none_or(|(_, tag)| tag == "latest")
 }
 
-/// Whether a text is a name, perhaps with a registry before it, and a tag and a digest after it.
+/// Returns whether a text is an image reference: a name, optionally with a registry, a tag and a digest.
 fn is_reference(image: &str) -> bool {
     let (rest, digest) = image
         .split_once('@')
@@ -52,7 +52,7 @@ fn is_reference(image: &str) -> bool {
     parts.into_iter().chain([last]).all(is_part) && tag.is_none_or(is_tag) && digest.is_none_or(is_digest)
 }
 
-/// Whether the first part of a name is the registry that it is in.
+/// Returns whether the first part of a name is a registry.
 fn is_registry(part: &str) -> bool {
     let names_one =
         part.contains(['.', ':']) || part == "localhost" || part.bytes().any(|c| c.is_ascii_uppercase());
@@ -60,7 +60,7 @@ fn is_registry(part: &str) -> bool {
     names_one && part.bytes().all(is_inner)
 }
 
-/// Whether a text can be a part of a name.
+/// Returns whether a text is a valid part of a name.
 fn is_part(part: &str) -> bool {
     let is_end = |c: Option<&u8>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     let is_inner = |c: &u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"-_.".contains(c);
@@ -74,10 +74,10 @@ fn is_tag(tag: &str) -> bool {
 }
 
 fn is_digest(digest: &str) -> bool {
-    let is_right = |(algorithm, value): (&str, &str)| {
+    let is_valid = |(algorithm, value): (&str, &str)| {
         !algorithm.is_empty() && !value.is_empty() && value.bytes().all(|c| c.is_ascii_hexdigit())
     };
-    digest.split_once(':').is_some_and(is_right)
+    digest.split_once(':').is_some_and(is_valid)
 }
 
 #[cfg(test)]
@@ -85,8 +85,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references() {
-        for right in [
+    fn checks_references() {
+        for valid in [
             "dask",
             "dask:1",
             "i:1",
@@ -100,7 +100,7 @@ mod tests {
             "dask@sha256:00",
             "dask:1@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
         ] {
-            assert_eq!(wrong(right), None, "{right}");
+            assert_eq!(problem(valid), None, "{valid}");
         }
         for (image, remedy) in [
             ("<no value>:<no value>", "a variable of a template"),
@@ -116,13 +116,13 @@ mod tests {
             ("dask:1:2", "write one as"),
             ("dask@latest", "write one as"),
         ] {
-            let said = wrong(image).unwrap_or_default();
-            assert!(said.contains(&format!(": {remedy}")), "{image}: {said}");
+            let message = problem(image).unwrap_or_default();
+            assert!(message.contains(&format!(": {remedy}")), "{image}: {message}");
         }
     }
 
     #[test]
-    fn tags() {
+    fn recognises_mutable_tags() {
         for mutable in ["dask", "ghcr.io/dask/dask:latest", "localhost:5000/dask"] {
             assert!(is_mutable(mutable), "{mutable}");
         }

@@ -1,6 +1,6 @@
-//! Whether the scheduler listens where its Service leads.
+//! Check that the scheduler listens on the ports of its Service.
 //!
-//! Only commands are looked at that say that they start Dask: what others do, nobody knows.
+//! Only commands that are known to start Dask are checked. The behaviour of other commands is unknown.
 
 use serde_json::Value;
 
@@ -12,21 +12,21 @@ use crate::dask::command;
 use crate::dask::main_container::{self, Role};
 use crate::dask::start;
 
-/// Something that the scheduler listens for.
-struct Ear {
-    /// What it is, for a sentence.
-    what: &'static str,
-    /// Its ports; none where they aren't known.
+/// An endpoint that the scheduler listens on.
+struct Endpoint {
+    /// Name of the endpoint, for a message.
+    name: &'static str,
+    /// Its ports; empty if they are unknown.
     ports: Vec<u64>,
-    /// The address that only its own pod reaches, if it listens at one.
+    /// Its address if only containers of the same pod can reach it.
     loopback: Option<String>,
-    /// The option that says another one.
+    /// The option that changes the port.
     option: &'static str,
-    /// Its port of the Service.
+    /// Name and default number of its port of the Service.
     service_port: (&'static str, u64),
 }
 
-/// Compares the scheduler's command with the Service that leads to it. Both stand below `path`.
+/// Compares the scheduler's command line with its Service. `path` is the field of `spec.scheduler`.
 pub(super) fn scheduler(checks: &mut Checks, scheduler: &Value, path: &str) {
     let pod_spec = &scheduler["spec"];
     let main = main_container::position(pod_spec, Role::Scheduler);
@@ -37,18 +37,18 @@ pub(super) fn scheduler(checks: &mut Checks, scheduler: &Value, path: &str) {
     let words = start.texts();
     let place = format!("{path}.spec.containers[{main}]");
     let field = format!("{place}.{}", list_of_words(container));
-    for ear in [comm(&words), dashboard(&words)] {
-        let Some((at, port)) = service_port(&scheduler["service"], &ear) else {
+    for endpoint in [comm(&words), dashboard(&words)] {
+        let Some((at, port)) = service_port(&scheduler["service"], &endpoint) else {
             continue;
         };
         let target = target(&scheduler["service"], port, pod_spec, main);
-        // What runs beside it may listen there, and hand on what comes.
-        if let (Some(&listens), Some(target)) = (ear.ports.first(), target)
-            && !ear.ports.contains(&target)
+        // Another program on the same command line may listen there and forward connections.
+        if let (Some(&listens), Some(target)) = (endpoint.ports.first(), target)
+            && !endpoint.ports.contains(&target)
             && is_port(target)
             && start.is_alone
         {
-            let (place, remedy) = match is_port(listens) {
+            let (listens_at, remedy) = match is_port(listens) {
                 true => (
                     format!("port {listens}"),
                     format!(", or `targetPort: {listens}` in `{path}.service.ports[{at}]`"),
@@ -58,19 +58,19 @@ pub(super) fn scheduler(checks: &mut Checks, scheduler: &Value, path: &str) {
             checks.mistake(
                 &field,
                 format!(
-                    "{} listens at {place}, and the Service leads to {target}, where nobody would be reached: write `{}`, \
+                    "{} listens at {listens_at}, and the Service leads to {target}, where nobody would be reached: write `{}`, \
                      `\"{target}\"` here{remedy}",
-                    ear.what, ear.option
+                    endpoint.name, endpoint.option
                 ),
             );
         }
-        // Another container of the pod may hand on what comes.
-        if let Some(address) = ear.loopback.filter(|_| is_alone(pod_spec) && start.is_alone) {
+        // Another container of the pod may forward connections.
+        if let Some(address) = endpoint.loopback.filter(|_| is_alone(pod_spec) && start.is_alone) {
             checks.mistake(
                 &field,
                 format!(
                     "{} listens at `{address}`, which only its own pod reaches: leave `{address}` out, or write `0.0.0.0`",
-                    ear.what
+                    endpoint.name
                 ),
             );
         }
@@ -80,7 +80,7 @@ pub(super) fn scheduler(checks: &mut Checks, scheduler: &Value, path: &str) {
                 format!("{path}.service.ports[{at}].protocol"),
                 format!(
                     "{} listens for TCP, and not for {protocol}: write `protocol: TCP`",
-                    ear.what
+                    endpoint.name
                 ),
             );
         }
@@ -98,18 +98,18 @@ pub(super) fn scheduler(checks: &mut Checks, scheduler: &Value, path: &str) {
     }
 }
 
-/// Whether a pod has one container.
+/// Returns whether a pod has exactly one container, including init containers.
 pub(super) fn is_alone(pod_spec: &Value) -> bool {
     let number = |list: &str| pod_spec[list].as_array().map_or(0, Vec::len);
     number("containers") + number("initContainers") == 1
 }
 
-/// Whether a number can be a port's.
+/// Returns whether a number is a valid port.
 fn is_port(number: u64) -> bool {
     (1..=65535).contains(&number)
 }
 
-/// The host of an address that only its own pod reaches.
+/// Returns the host of an address if it is a loopback address, which only the same pod can reach.
 fn loopback(address: &str) -> Option<String> {
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
     let host = match rest.rsplit_once(':') {
@@ -128,8 +128,8 @@ fn loopback(address: &str) -> Option<String> {
     is_loopback.then(|| host.to_owned())
 }
 
-/// Where Dask's protocol is spoken.
-fn comm(words: &[&str]) -> Ear {
+/// Returns the endpoint of Dask's protocol.
+fn comm(words: &[&str]) -> Endpoint {
     let host = command::option(words, "--host");
     let by_host = host.and_then(|host| {
         let is_address = host.contains("://") || host.matches(':').count() == 1;
@@ -139,8 +139,8 @@ fn comm(words: &[&str]) -> Ear {
         Some(ports) => numbers(ports),
         None => vec![by_host.unwrap_or(DEFAULT_COMM_PORT)],
     };
-    Ear {
-        what: "the scheduler",
+    Endpoint {
+        name: "the scheduler",
         ports,
         loopback: host.and_then(loopback),
         option: "--port",
@@ -148,44 +148,45 @@ fn comm(words: &[&str]) -> Ear {
     }
 }
 
-/// The numbers of a list, as `8786,8788`; none where one of them isn't known.
+/// Parses a list of numbers, such as `8786,8788`. Returns an empty list if one of them is unknown.
 fn numbers(list: &str) -> Vec<u64> {
     let numbers: Option<Vec<u64>> = list.split(',').map(|number| number.trim().parse().ok()).collect();
     numbers.unwrap_or_default()
 }
 
-/// Where the dashboard is.
-fn dashboard(words: &[&str]) -> Ear {
+/// Returns the endpoint of the dashboard.
+fn dashboard(words: &[&str]) -> Endpoint {
     let address = command::option(words, "--dashboard-address");
     let port = match address {
         Some(address) => address.rsplit(':').next().and_then(|port| port.parse().ok()),
         None => Some(DEFAULT_DASHBOARD_PORT),
     };
-    Ear {
-        what: "the scheduler's dashboard",
+    Endpoint {
+        name: "the scheduler's dashboard",
         ports: port.into_iter().collect(),
-        // What has no host is a port.
+        // An address without a host is a port.
         loopback: address.filter(|address| address.contains(':')).and_then(loopback),
         option: "--dashboard-address",
         service_port: (DASHBOARD_PORT, DEFAULT_DASHBOARD_PORT),
     }
 }
 
-/// The port of a Service for it, and where it stands in the list: the one of its name, else of its number.
-fn service_port<'a>(service: &'a Value, ear: &Ear) -> Option<(usize, &'a Value)> {
-    let (name, number) = ear.service_port;
+/// Returns the Service port of an endpoint and its index in the list: the port with the name, else the one with the
+/// number.
+fn service_port<'a>(service: &'a Value, endpoint: &Endpoint) -> Option<(usize, &'a Value)> {
+    let (name, number) = endpoint.service_port;
     let ports = service["ports"].as_array()?;
     let named = ports.iter().position(|port| port["name"] == name);
     let at = named.or_else(|| ports.iter().position(|port| port["port"] == number))?;
     Some((at, ports.get(at)?))
 }
 
-/// The port of the main container that a port of the Service leads to; none where that isn't known, or is another
-/// container's, which may hand it on.
+/// Returns the port of the main container that a port of the Service leads to. Returns `None` if it is unknown, or if it is
+/// the port of another container, which may forward connections.
 fn target(service: &Value, port: &Value, pod_spec: &Value, main: usize) -> Option<u64> {
     let ports = |container: &'_ Value| container["ports"].as_array().cloned().unwrap_or_default();
     let number = match &port["targetPort"] {
-        // Whoever calls a pod by its own address finds what it listens at.
+        // A headless Service has no port mapping: clients connect to the pod's own port.
         _ if service["clusterIP"] == "None" => port["port"].as_u64()?,
         Value::Null => port["port"].as_u64()?,
         Value::String(name) => {
@@ -204,7 +205,7 @@ fn target(service: &Value, port: &Value, pod_spec: &Value, main: usize) -> Optio
     (!is_of_another).then_some(number)
 }
 
-/// The field that a container's words stand in.
+/// Returns the name of the field that contains a container's command line.
 fn list_of_words(container: &Value) -> &'static str {
     match container["args"].as_array() {
         Some(args) if !args.is_empty() => "args",
@@ -223,11 +224,11 @@ mod tests {
         checks.into_findings().iter().map(text).collect()
     }
 
-    /// Findings of a scheduler with these arguments, ports of its container and parts of its Service.
+    /// Returns the findings about a scheduler with these arguments, container ports and Service fields.
     fn of_scheduler(args: &[&str], ports: Value, service: Value) -> Vec<String> {
-        let mut args_of_it = vec!["dask", "scheduler"];
-        args_of_it.extend(args);
-        let container = json!({"name": "scheduler", "args": args_of_it, "ports": ports});
+        let mut all_args = vec!["dask", "scheduler"];
+        all_args.extend(args);
+        let container = json!({"name": "scheduler", "args": all_args, "ports": ports});
         let mut checks = Checks::default();
         let part = json!({"spec": {"containers": [container]}, "service": service});
         scheduler(&mut checks, &part, "s");
@@ -239,8 +240,8 @@ mod tests {
     }
 
     #[test]
-    fn the_scheduler_listens_elsewhere() {
-        let wrong = vec!["mistake s.spec.containers[0].args".to_owned()];
+    fn compares_the_arguments_with_the_service() {
+        let mistake = vec!["mistake s.spec.containers[0].args".to_owned()];
         let cases: [(&[&str], bool); 31] = [
             (&[], false),
             (&["--port", "8786", "--dashboard-address", ":8787"], false),
@@ -277,14 +278,14 @@ mod tests {
             ),
             (&["--preload", "x.py", "--", "--protocol", "grpc"], false),
         ];
-        for (args, is_wrong) in cases {
-            let expected = if is_wrong { wrong.clone() } else { Vec::new() };
+        for (args, is_mistake) in cases {
+            let expected = if is_mistake { mistake.clone() } else { Vec::new() };
             assert_eq!(of_scheduler(args, json!([]), usual()), expected, "{args:?}");
         }
     }
 
     #[test]
-    fn options_of_other_programs_are_none_of_dask() {
+    fn ignores_options_of_other_programs() {
         for args in [
             &["bash", "-c", "jupyter lab --port 8888 & exec dask scheduler"][..],
             &["bash", "-c", "redis-server --port 6379 & dask scheduler"],
@@ -314,23 +315,23 @@ mod tests {
     }
 
     #[test]
-    fn the_service_leads_elsewhere() {
-        let wrong = ["mistake s.spec.containers[0].args"];
+    fn compares_the_ports_of_the_service() {
+        let mistake = ["mistake s.spec.containers[0].args"];
         let service =
             |target: Value| json!({"ports": [{"name": "tcp-comm", "port": 80, "targetPort": target}]});
-        assert_eq!(of_scheduler(&[], json!([]), service(json!(9999))), wrong);
+        assert_eq!(of_scheduler(&[], json!([]), service(json!(9999))), mistake);
         assert_eq!(of_scheduler(&[], json!([]), service(json!(8786))), [""; 0]);
         let named = json!([{"name": "comm", "containerPort": 9999}]);
-        assert_eq!(of_scheduler(&[], named.clone(), service(json!("comm"))), wrong);
+        assert_eq!(of_scheduler(&[], named.clone(), service(json!("comm"))), mistake);
         assert_eq!(
             of_scheduler(&["--port", "9999"], named, service(json!("comm"))),
             [""; 0]
         );
-        // That is said elsewhere.
+        // Another check reports this.
         assert_eq!(of_scheduler(&[], json!([]), service(json!("nobody"))), [""; 0]);
         let headless =
             json!({"clusterIP": "None", "ports": [{"name": "tcp-comm", "port": 80, "targetPort": 8786}]});
-        assert_eq!(of_scheduler(&[], json!([]), headless), wrong);
+        assert_eq!(of_scheduler(&[], json!([]), headless), mistake);
         let udp = json!({"ports": [{"name": "tcp-comm", "port": 8786, "protocol": "UDP"}]});
         assert_eq!(
             of_scheduler(&[], json!([]), udp),
@@ -339,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_protocol_is_none_of_dask() {
+    fn reports_an_unsupported_default_protocol() {
         let variable = json!({"name": "DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME", "value": "https"});
         let container = json!({"name": "scheduler", "command": ["dask-scheduler"], "env": [variable]});
         let mut checks = Checks::default();
@@ -360,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_beside_it_may_hand_on_what_comes() {
+    fn another_container_may_forward_connections() {
         let proxy = json!({"name": "proxy", "ports": [{"containerPort": 8786}]});
         let own = json!({"name": "scheduler", "args": ["dask", "scheduler", "--port", "9999"]});
         let mut checks = Checks::default();
@@ -381,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_that_nobody_can_have_are_not_proposed() {
+    fn does_not_propose_invalid_ports() {
         let ports = json!([{"name": "tcp-comm", "port": 70000}, {"name": "http-dashboard", "port": 0}]);
         assert_eq!(of_scheduler(&[], json!([]), json!({"ports": ports})), [""; 0]);
     }

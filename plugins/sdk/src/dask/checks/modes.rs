@@ -1,22 +1,22 @@
-//! Modes of files in volumes: octal numbers that somebody read as decimal ones.
+//! Check for file modes in volumes that are octal numbers written as decimal ones.
 
 use serde_json::Value;
 
 use super::{Checks, join};
 
-/// The largest mode.
-const MOST: u64 = 0o777;
+/// Maximum mode.
+const MAX: u64 = 0o777;
 
-/// Modes that people give files.
-const USUAL: [u64; 18] = [
+/// Common file modes.
+const COMMON: [u64; 18] = [
     0o400, 0o440, 0o444, 0o500, 0o550, 0o555, 0o600, 0o640, 0o644, 0o660, 0o664, 0o666, 0o700, 0o750, 0o755,
     0o770, 0o775, 0o777,
 ];
 
-/// What a volume, or a source of a projected one, takes files from that have modes.
+/// Volumes, and sources of a projected volume, whose files have modes.
 const SOURCES: [&str; 3] = ["secret", "configMap", "downwardAPI"];
 
-/// Checks all modes of files in a volume.
+/// Checks all file modes in a volume.
 pub(super) fn check(checks: &mut Checks, volume: &Value, path: &str) {
     for name in SOURCES {
         let (source, field) = (&volume[name], join(path, name));
@@ -33,7 +33,7 @@ pub(super) fn check(checks: &mut Checks, volume: &Value, path: &str) {
     }
 }
 
-/// Checks the modes of the files that a source names one by one.
+/// Checks the file modes in the `items` of a source.
 fn items(checks: &mut Checks, source: &Value, path: &str) {
     let items = source["items"].as_array().into_iter().flatten();
     for (at, item) in items.enumerate() {
@@ -44,7 +44,7 @@ fn items(checks: &mut Checks, source: &Value, path: &str) {
 fn mode(checks: &mut Checks, value: &Value, field: &str) {
     match (value, value.as_u64()) {
         (Value::Null, _) => {}
-        (_, Some(number)) if number > MOST => {
+        (_, Some(number)) if number > MAX => {
             let remedy = match as_octal(&number.to_string()) {
                 Some(meant) => format!("write 0{number}, or {meant}, which is the same as a decimal number"),
                 None => "write one from 0 to 0777".to_owned(),
@@ -52,14 +52,14 @@ fn mode(checks: &mut Checks, value: &Value, field: &str) {
             checks.error(
                 field,
                 format!(
-                    "{number} can't be a mode, which is 0777 at most, or {MOST} as a decimal number: {remedy}"
+                    "{number} can't be a mode, which is 0777 at most, or {MAX} as a decimal number: {remedy}"
                 ),
             );
         }
         (_, Some(number)) => {
-            let meant = as_octal(&number.to_string()).filter(|meant| USUAL.contains(meant));
+            let meant = as_octal(&number.to_string()).filter(|meant| COMMON.contains(meant));
             if let Some(meant) = meant
-                && !USUAL.contains(&number)
+                && !COMMON.contains(&number)
             {
                 checks.mistake(
                     field,
@@ -84,9 +84,9 @@ fn mode(checks: &mut Checks, value: &Value, field: &str) {
     }
 }
 
-/// The mode that digits are as an octal number.
+/// Returns the mode that the digits represent as an octal number, or `None` if they are invalid or larger than 0777.
 fn as_octal(digits: &str) -> Option<u64> {
-    u64::from_str_radix(digits, 8).ok().filter(|mode| *mode <= MOST)
+    u64::from_str_radix(digits, 8).ok().filter(|mode| *mode <= MAX)
 }
 
 #[cfg(test)]
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn each_place_has_its_field() {
+    fn reports_the_field_of_each_mode() {
         let item = json!([{"key": "a", "path": "a", "mode": 600}]);
         let sources = json!([{"secret": {"items": item}}, {"serviceAccountToken": {"path": "token"}}]);
         let volume = json!({
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_mode_of_a_file_is_left_alone() {
+    fn ignores_other_fields_with_the_same_name() {
         let claim = json!({"metadata": {"labels": {"mode": "fast"}, "annotations": {"defaultMode": "x"}}});
         for volume in [
             json!({"ephemeral": {"volumeClaimTemplate": claim}}),
@@ -136,8 +136,8 @@ mod tests {
     }
 
     #[test]
-    fn modes_as_they_should_be() {
-        for mode in USUAL.iter().chain(&[0, 0o020, 0o111, 0o640, 288]) {
+    fn accepts_common_modes() {
+        for mode in COMMON.iter().chain(&[0, 0o020, 0o111, 0o640, 288]) {
             let volume = json!({"secret": {"defaultMode": mode}});
             assert_eq!(findings(&volume).into_findings(), [], "{mode}");
         }
@@ -148,8 +148,8 @@ mod tests {
     }
 
     #[test]
-    fn the_number_that_is_meant_is_named() {
-        let said = |mode: Value| {
+    fn the_message_contains_the_decimal_number() {
+        let messages = |mode: Value| {
             let findings = findings(&json!({"secret": {"defaultMode": mode}})).into_findings();
             findings
                 .into_iter()
@@ -175,9 +175,9 @@ mod tests {
             (json!(6.5), "6.5 can't be a mode"),
         ] {
             assert!(
-                said(mode.clone()).contains(part),
+                messages(mode.clone()).contains(part),
                 "{mode}: {}",
-                said(mode.clone())
+                messages(mode.clone())
             );
         }
     }

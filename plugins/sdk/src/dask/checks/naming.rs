@@ -1,4 +1,4 @@
-//! Under which names workers register: the scheduler takes each name once.
+//! Check of the names that workers register under: the scheduler accepts each name once.
 
 use std::borrow::Cow;
 
@@ -11,50 +11,50 @@ use crate::dask::environment::WORKER_NAME;
 use crate::dask::main_container::{self, Role};
 use crate::dask::start::{self, Start};
 
-/// A name that a container's worker is given.
+/// The name of a container's worker.
 struct Name {
-    /// The text as it is written.
+    /// The name as it is written.
     written: String,
-    /// What it becomes in a pod.
-    filled: String,
-    /// The field that it stands in.
+    /// The name with its variables expanded.
+    expanded: String,
+    /// The field that contains it.
     field: String,
 }
 
-/// Says which names only one of several workers can have, and returns whether there are any. The pod's spec stands at
-/// `path`; there are so many pods of it.
+/// Reports names that only one of several workers can have, and returns whether there are any. `path` is the field of the
+/// pod spec, `pods` the number of pods with it.
 pub(super) fn check(checks: &mut Checks, pod_spec: &Value, path: &str, pods: u64) -> bool {
     if variables::is_windows(pod_spec) {
         return false;
     }
     let mut before: Vec<(&Value, Name)> = Vec::new();
-    let mut is_said = false;
+    let mut has_findings = false;
     for (at, container) in containers(pod_spec).enumerate() {
         let place = format!("{path}.containers[{at}]");
         let Some(name) = name(container, &place) else {
             continue;
         };
-        let twin = before.iter().find(|(_, other)| other.filled == name.filled);
-        let is_same = !variables::differs_by_pod(&name.filled);
-        let is_left = is_same && variables::has_variable(&name.filled);
-        // The image may start a shell, which fills it in.
-        let is_sure = !is_left || arguments::are_passed_on(container);
-        let (field, message) = if is_left && !is_sure {
+        let twin = before.iter().find(|(_, other)| other.expanded == name.expanded);
+        let is_same = !variables::differs_by_pod(&name.expanded);
+        let is_unexpanded = is_same && variables::has_variable(&name.expanded);
+        // The entrypoint of the image may start a shell, which would expand the variable.
+        let is_sure = !is_unexpanded || arguments::are_passed_on(container);
+        let (field, message) = if is_unexpanded && !is_sure {
             (
                 name.field.clone(),
                 format!(
                     "all workers would register as `{}`, and only one of that name can join, unless the image's entrypoint starts a \
                      shell: write `$(DASK_WORKER_NAME)`, which Kubernetes fills in",
-                    short(&name.filled)
+                    short(&name.expanded)
                 ),
             )
-        } else if is_left {
+        } else if is_unexpanded {
             (
                 name.field.clone(),
                 format!(
                     "all workers would register as `{}`, and only one of that name can join: write `$(DASK_WORKER_NAME)`, because \
                      outside a shell only `$(…)` of a variable that the container has is filled in",
-                    short(&name.filled)
+                    short(&name.expanded)
                 ),
             )
         } else if is_same && pods > 1 {
@@ -72,17 +72,17 @@ pub(super) fn check(checks: &mut Checks, pod_spec: &Value, path: &str, pods: u64
             before.push((container, name));
             continue;
         };
-        checks.doubt(is_sure, field, message);
-        is_said = true;
+        checks.mistake_if(is_sure, field, message);
+        has_findings = true;
     }
-    is_said
+    has_findings
 }
 
-/// What is wrong with a name that is the same in all pods: where, and a sentence.
+/// Returns the field and the message of the finding for a name that is the same in all pods.
 fn fixed(container: &Value, name: &Name, place: &str, pods: u64) -> (String, String) {
     let why = format!(
         "all {pods} workers would register as `{}`, and only one of them can join",
-        short(&name.filled)
+        short(&name.expanded)
     );
     let mut written = container["env"].as_array().into_iter().flatten();
     let variable = written.position(|variable| variable["name"] == WORKER_NAME);
@@ -95,8 +95,8 @@ fn fixed(container: &Value, name: &Name, place: &str, pods: u64) -> (String, Str
     }
 }
 
-/// The name that a container at `place` gives its worker; none where a shell may make another one of it, where it isn't
-/// known, or where Dask adds numbers to it.
+/// Returns the name that the container at `place` gives its worker. Returns `None` if a shell may change it, if it is
+/// unknown, or if Dask appends numbers to it.
 fn name(container: &Value, place: &str) -> Option<Name> {
     let start = start::of(container, Role::Worker).filter(|start| start.is_direct)?;
     let words = start.texts();
@@ -109,13 +109,14 @@ fn name(container: &Value, place: &str) -> Option<Name> {
     let (at, written) = command::option_at(&words, "--name")?;
     Some(Name {
         written: written.to_owned(),
-        filled: Variables::of(container).filled(written)?,
+        expanded: Variables::of(container).expanded(written)?,
         field: start.words.get(at)?.argument.field(place),
     })
 }
 
-/// Warns where workers do not register under the names of their pods, as far as is known. The pod's spec stands at `path`.
-pub(super) fn unnamed(checks: &mut Checks, pod_spec: &Value, path: &str) {
+/// Warns if workers do not register under the names of their pods, as far as is known. `path` is the field of the pod
+/// spec.
+pub(super) fn warn_if_unnamed(checks: &mut Checks, pod_spec: &Value, path: &str) {
     let mut words = containers(pod_spec).flat_map(command::arguments);
     if !pod_spec["containers"].is_array() || words.any(|word| word.text.contains(WORKER_NAME)) {
         return;
@@ -137,21 +138,21 @@ pub(super) fn unnamed(checks: &mut Checks, pod_spec: &Value, path: &str) {
     checks.warning(format!("{path}.containers[{main}].args"), message);
 }
 
-/// Whether a worker is given a name that may be another one in each pod.
+/// Returns whether a worker has a name that may differ from pod to pod.
 fn may_differ(container: &Value, start: &Start<'_>) -> bool {
     let words = start.texts();
     let Some(name) = command::option(&words, "--name") else {
         return false;
     };
-    let Some(filled) = Variables::of(container).filled(name) else {
+    let Some(expanded) = Variables::of(container).expanded(name) else {
         return true;
     };
-    // A shell may fill it in.
-    let is_left = !start.is_direct && filled.contains(['$', '`']);
-    is_left || variables::differs_by_pod(&filled)
+    // A shell may expand it.
+    let is_unexpanded = !start.is_direct && expanded.contains(['$', '`']);
+    is_unexpanded || variables::differs_by_pod(&expanded)
 }
 
-/// The beginning of a name, as long as a sentence can hold it.
+/// Returns the beginning of a name, at most 100 characters.
 fn short(name: &str) -> Cow<'_, str> {
     const CHARACTERS: usize = 100;
     match name.char_indices().nth(CHARACTERS) {
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_nobody_fills_in() {
+    fn reports_unexpanded_variables() {
         for name in [
             "$DASK_WORKER_NAME",
             "${DASK_WORKER_NAME}",
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_which_nothing_is_said() {
+    fn accepts_names_that_may_differ() {
         for words in [
             &["dask", "worker", "--name", "$(DASK_WORKER_NAME)"][..],
             &[
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_the_same_in_all_pods() {
+    fn reports_names_that_are_the_same_in_all_pods() {
         assert_eq!(
             of_words(&["dask", "worker", "--name", "worker-1"], 3),
             ["mistake w.containers[0].args[3]"]
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_may_start_a_shell() {
+    fn warns_if_the_entrypoint_may_start_a_shell() {
         let args = json!(["dask-worker", "--name", "$DASK_WORKER_NAME"]);
         let container = json!({"image": "mine:1", "args": args});
         assert_eq!(found(json!([container]), 2), ["warning w.containers[0].args[2]"]);
@@ -268,13 +269,13 @@ mod tests {
             found(json!([container]), 2),
             ["mistake w.containers[0].command[2]"]
         );
-        // The same in all pods, whatever reads it.
+        // A fixed name is the same in all pods, with or without a shell.
         let container = json!({"image": "mine:1", "args": ["dask-worker", "--name", "w"]});
         assert_eq!(found(json!([container]), 2), ["mistake w.containers[0].args[2]"]);
     }
 
     #[test]
-    fn names_that_are_none_of_the_pods() {
+    fn warns_about_names_other_than_the_pods() {
         let own = json!([
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             {"name": "LONG_NAME", "value": "gpu-$(POD_NAME)"},
@@ -300,22 +301,22 @@ mod tests {
         for (args, expected) in cases {
             let container = json!({"command": [], "args": args, "env": own});
             let mut checks = Checks::default();
-            unnamed(&mut checks, &json!({"containers": [container]}), "w");
+            warn_if_unnamed(&mut checks, &json!({"containers": [container]}), "w");
             let messages: Vec<String> = checks
                 .into_findings()
                 .into_iter()
                 .map(|found| found.message)
                 .collect();
-            let is_right = match expected {
+            let is_expected = match expected {
                 Some(beginning) => messages.len() == 1 && messages[0].starts_with(beginning),
                 None => messages.is_empty(),
             };
-            assert!(is_right, "{args:?}: {messages:?}");
+            assert!(is_expected, "{args:?}: {messages:?}");
         }
     }
 
     #[test]
-    fn long_names_are_cut() {
+    fn truncates_long_names() {
         let name = "ä".repeat(1000);
         let container = json!({"args": ["dask", "worker", "--name", name]});
         let mut checks = Checks::default();
@@ -332,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_two_containers_have() {
+    fn reports_the_same_name_in_two_containers() {
         let pair = |first: &str, second: &str| {
             let with =
                 |name: &str, value: &str| json!({"name": name, "args": ["dask", "worker", "--name", value]});

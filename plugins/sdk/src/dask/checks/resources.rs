@@ -1,23 +1,23 @@
-//! What containers ask for, and how much they may use.
+//! Checks of the resource requests and limits of containers.
 
 use serde_json::Value;
 
 use super::{Checks, join};
 use crate::dask::quantity;
 
-/// Resources of Kubernetes' own that a container can have.
+/// Names of Kubernetes' own resources that a container can have.
 const RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 
-/// How alike a name must be to one that it is taken for, from 0 to 1.
-const ALIKE: f64 = 0.6;
+/// Minimum similarity of a name to the one that is probably meant, from 0 to 1.
+const MIN_SIMILARITY: f64 = 0.6;
 
-/// So many bytes are too few for a container to start.
+/// Number of bytes below which no container can start.
 const TOO_FEW_BYTES: f64 = 1024.0 * 1024.0;
 
-/// So many CPUs has no node.
+/// Number of CPUs that no node has.
 const TOO_MANY_CPUS: f64 = 1000.0;
 
-/// Checks `resources` of a container, which stand at `path`.
+/// Checks the `resources` of a container; `path` is their field.
 pub(super) fn check(checks: &mut Checks, resources: &Value, path: &str) {
     for list in ["limits", "requests"] {
         for (name, value) in resources[list].as_object().into_iter().flatten() {
@@ -25,12 +25,12 @@ pub(super) fn check(checks: &mut Checks, resources: &Value, path: &str) {
                 continue;
             }
             let field = format!("{}.{name}", join(path, list));
-            if let Some(message) = wrong_name(name) {
+            if let Some(message) = name_problem(name) {
                 checks.error(field, message);
                 continue;
             }
             let Some(amount) = quantity::amount(value) else {
-                checks.error(field, no_quantity(value));
+                checks.error(field, quantity_problem(value));
                 continue;
             };
             let text = text(value);
@@ -60,10 +60,10 @@ pub(super) fn check(checks: &mut Checks, resources: &Value, path: &str) {
     for (name, request) in resources["requests"].as_object().into_iter().flatten() {
         let limit = &resources["limits"][name];
         let field = format!("{}.{name}", join(path, "requests"));
-        // Kubernetes lends devices and huge pages to nobody.
+        // Kubernetes does not overcommit devices and huge pages.
         let is_fixed = is_extended(name) || name.starts_with("hugepages-");
         match (quantity::amount(request), quantity::amount(limit)) {
-            (Some(asked), Some(most)) if asked > most || (is_fixed && asked < most) => {
+            (Some(requested), Some(most)) if requested > most || (is_fixed && requested < most) => {
                 let remedy = match is_fixed {
                     true => "write the same in both",
                     false => "raise the limit or lower the request",
@@ -77,7 +77,7 @@ pub(super) fn check(checks: &mut Checks, resources: &Value, path: &str) {
                     ),
                 );
             }
-            (Some(asked), None) if is_fixed && limit.is_null() && asked >= 0.0 => {
+            (Some(requested), None) if is_fixed && limit.is_null() && requested >= 0.0 => {
                 checks.mistake(
                     field,
                     format!("`{name}` needs a limit that is the same: write it in `limits` too"),
@@ -88,12 +88,12 @@ pub(super) fn check(checks: &mut Checks, resources: &Value, path: &str) {
     }
 }
 
-/// A quantity as it is written.
+/// Returns a quantity as it is written.
 fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Checks an amount of memory, which is more than nothing.
+/// Checks an amount of memory that is not negative.
 fn memory(checks: &mut Checks, field: String, text: &str, amount: f64, list: &str) {
     let is_number = text.bytes().all(|digit| digit.is_ascii_digit());
     if let Some(number) = text.strip_suffix('m')
@@ -118,16 +118,18 @@ fn memory(checks: &mut Checks, field: String, text: &str, amount: f64, list: &st
     }
 }
 
-/// What is wrong with the name of a resource, if there is.
-fn wrong_name(name: &str) -> Option<String> {
+/// Returns the problem with the name of a resource, or `None` if it is valid.
+fn name_problem(name: &str) -> Option<String> {
     let is_known = name.contains('/') || name.starts_with("hugepages-") || RESOURCES.contains(&name);
     if is_known {
         return None;
     }
-    let likeness = |other: &&str| strsim::normalized_damerau_levenshtein(&name.to_lowercase(), other);
+    let similarity = |other: &&str| strsim::normalized_damerau_levenshtein(&name.to_lowercase(), other);
     let is_gpu = name.to_lowercase().contains("gpu");
-    let alike = RESOURCES.iter().find(|other| !is_gpu && likeness(other) >= ALIKE);
-    let remedy = match alike {
+    let similar = RESOURCES
+        .iter()
+        .find(|other| !is_gpu && similarity(other) >= MIN_SIMILARITY);
+    let remedy = match similar {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => {
             "write `cpu`, `memory` or `ephemeral-storage`, or a device with its domain, as `nvidia.com/gpu`"
@@ -137,12 +139,12 @@ fn wrong_name(name: &str) -> Option<String> {
     Some(format!("Kubernetes has no resource `{name}`: {remedy}"))
 }
 
-/// Whether a resource is none of Kubernetes' own, as a GPU.
+/// Returns whether a resource is an extended resource, such as a GPU, and not one of Kubernetes' own.
 fn is_extended(name: &str) -> bool {
     name.contains('/') && !name.contains("kubernetes.io/")
 }
 
-fn no_quantity(value: &Value) -> String {
+fn quantity_problem(value: &Value) -> String {
     let text = text(value);
     match quantity::meant(&text) {
         Some((decimal, binary)) => {
@@ -162,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_mistake_has_its_field() {
+    fn reports_the_field_of_each_problem() {
         for (resources, expected) in [
             (json!({}), vec![]),
             (

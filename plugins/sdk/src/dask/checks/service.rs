@@ -1,4 +1,4 @@
-//! What is wrong with the Service in front of a scheduler.
+//! Checks of the Service in front of a scheduler.
 
 use serde_json::{Map, Value};
 
@@ -8,7 +8,8 @@ use crate::dask::main_container::{self, Role};
 use crate::dask::metadata::Metadata;
 
 impl Checks {
-    /// The Service in front of a scheduler whose pod has these labels. `is_called` where workers call it, and nothing else.
+    /// Checks the Service in front of a scheduler whose pod has these labels. `is_called` is true if the workers call the
+    /// Service and nothing else.
     pub(super) fn service(&mut self, service: &Value, path: &str, labels: &Metadata, is_called: bool) {
         if service["type"] == "ExternalName" {
             return;
@@ -48,13 +49,13 @@ impl Checks {
         }
     }
 
-    /// The ports of the scheduler's pod that its Service sends to. `is_only_way` where it does, and workers call nothing
-    /// else.
+    /// Checks that the scheduler's pod has the target ports of its Service. `is_only_way` is true if the Service selects the
+    /// pod and the workers call nothing else.
     pub(super) fn target_ports(&mut self, scheduler: &Value, path: &str, is_only_way: bool) {
         let (service, pod_spec) = (&scheduler["service"], &scheduler["spec"]);
         let ports = service["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
-        // Without an address of its own it stands for the pod, with all its ports.
-        let looks_for_ports = !is_headless(service) && !is_led_by_hand(service);
+        // A headless Service resolves to the pod itself, with all its ports.
+        let looks_for_ports = !is_headless(service) && !has_manual_endpoints(service);
         for (at, port) in ports.iter().enumerate() {
             let Some(target) = port["targetPort"].as_str() else {
                 continue;
@@ -72,7 +73,7 @@ impl Checks {
                     "no container of the scheduler has a port of the name `{target}`, so that nobody would reach it: write \
                      the number, {number} perhaps, or name it in `{path}.spec.containers[{main}].ports`"
                 );
-                // Without Dask's own port no worker ever joins; without another one something is missing.
+                // Without the port of Dask's protocol no worker ever joins. Without another port only a feature is missing.
                 if is_only_way && number.as_u64() == Some(address::comm_port(service)) {
                     self.error(field, message);
                 } else {
@@ -124,7 +125,7 @@ impl Checks {
         }
     }
 
-    /// The numbers of a Service's ports.
+    /// Checks the numbers of a Service's ports.
     fn port_numbers(&mut self, ports: &[Value], path: &str) {
         for (at, port) in ports.iter().enumerate() {
             let number = &port["port"];
@@ -153,20 +154,21 @@ impl Checks {
     }
 }
 
-/// Whether a Service selects pods with these labels for sure. One without a selector is given one.
+/// Returns whether a Service certainly selects pods with these labels. A Service without a selector gets one by
+/// defaulting.
 pub(super) fn selects(service: &Value, labels: &Metadata) -> bool {
     let mut selector = service["selector"].as_object().into_iter().flatten();
-    !is_led_by_hand(service)
+    !has_manual_endpoints(service)
         && selector.all(|(name, value)| labels.labels.get(name).is_some_and(|label| value == label))
 }
 
-/// Whether a Service has no address of its own: its name stands for the pods, with all their ports.
+/// Returns whether a Service is headless: its name resolves to the pods, with all their ports.
 pub(super) fn is_headless(service: &Value) -> bool {
     service["clusterIP"] == "None"
 }
 
-/// Whether a Service selects no pods, but leads where somebody says.
-pub(super) fn is_led_by_hand(service: &Value) -> bool {
+/// Returns whether a Service selects no pods and its endpoints are managed by the user.
+pub(super) fn has_manual_endpoints(service: &Value) -> bool {
     let selects_nothing = service["selector"].as_object().is_some_and(Map::is_empty);
     selects_nothing || service["type"] == "ExternalName"
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::contract::Severity;
 use crate::dask::defaults;
 
-/// Findings of a cluster's spec that is changed in one place, as `severity field`.
+/// Returns the findings about the spec of a cluster after one change, as `severity field`.
 fn findings(change: impl FnOnce(&mut Value)) -> Vec<String> {
     let mut spec = json!({});
     defaults::cluster_spec(&mut spec, "c", Some("dask:2026.1.0"));
@@ -16,7 +16,7 @@ fn findings(change: impl FnOnce(&mut Value)) -> Vec<String> {
     checks.into_findings().iter().map(text).collect()
 }
 
-/// A finding as `severity field`.
+/// Returns a finding as `severity field`.
 pub(super) fn text(finding: &Finding) -> String {
     let severity = match finding.severity {
         Severity::Error => "error",
@@ -27,12 +27,12 @@ pub(super) fn text(finding: &Finding) -> String {
 }
 
 #[test]
-fn defaults_are_fine() {
+fn accepts_the_defaults() {
     assert_eq!(findings(|_| ()), [""; 0]);
 }
 
 #[test]
-fn a_container_that_is_started_before_the_others_and_stays_can_have_the_port() {
+fn a_sidecar_can_have_the_target_port() {
     let found = findings(|spec| {
         let ports = json!([{"name": "proxy", "containerPort": 1}]);
         spec["scheduler"]["spec"]["initContainers"] =
@@ -43,7 +43,7 @@ fn a_container_that_is_started_before_the_others_and_stays_can_have_the_port() {
 }
 
 #[test]
-fn each_mistake_has_its_field() {
+fn reports_the_field_of_each_problem() {
     type Change = fn(&mut Value);
     let cases: [(Change, &str); 46] = [
         (|s| s["worker"] = Value::Null, "error spec.worker"),
@@ -232,7 +232,7 @@ fn each_mistake_has_its_field() {
             "warning spec.scheduler.spec.containers[0].readinessProbe",
         ),
         (|s| s["idleTimeout"] = json!("1h"), "error spec.idleTimeout"),
-        // What is too much runs, as what is as good.
+        // Values that work like another value are mistakes.
         (
             |s| s["idleTimeout"] = json!(999_999_999_999_i64),
             "mistake spec.idleTimeout",
@@ -252,10 +252,10 @@ fn each_mistake_has_its_field() {
     }
 }
 
-/// What neither the API server nor Dask could make work is an error; nothing else of a Service is.
+/// Errors are limited to values that neither the API server nor Dask can work with.
 #[test]
-fn services_that_work_are_not_refused() {
-    fn calls_by_itself(spec: &mut Value) {
+fn services_that_work_cause_no_error() {
+    fn calls_an_address(spec: &mut Value) {
         let args = json!([
             "dask",
             "worker",
@@ -297,7 +297,7 @@ fn services_that_work_are_not_refused() {
         ),
         (
             |s| {
-                calls_by_itself(s);
+                calls_an_address(s);
                 s["scheduler"]["service"]["ports"] =
                     json!([{"name": "comm", "port": 9000, "targetPort": 8786}]);
             },
@@ -314,14 +314,14 @@ fn services_that_work_are_not_refused() {
         ),
         (
             |s| {
-                calls_by_itself(s);
+                calls_an_address(s);
                 s["scheduler"]["service"]["ports"] = json!([]);
             },
             &["error spec.scheduler.service.ports"],
         ),
         (
             |s| {
-                calls_by_itself(s);
+                calls_an_address(s);
                 s["scheduler"]["service"]["ports"][0]["targetPort"] = json!("nobody");
             },
             &[
@@ -331,7 +331,7 @@ fn services_that_work_are_not_refused() {
         ),
         (
             |s| {
-                calls_by_itself(s);
+                calls_an_address(s);
                 s["scheduler"]["spec"]["containers"][0]["readinessProbe"]["httpGet"]["port"] =
                     json!("nobody");
             },
@@ -381,7 +381,7 @@ fn a_container_without_an_image_is_an_error() {
 }
 
 #[test]
-fn limits_say_what_to_write() {
+fn the_messages_of_limits_contain_the_remedy() {
     let mut spec = json!({"idleTimeout": 315_360_001, "worker": {"replicas": 1_000_000}});
     defaults::cluster_spec(&mut spec, "c", Some("dask:2026.1.0"));
     let mut checks = Checks::default();
@@ -399,7 +399,7 @@ fn limits_say_what_to_write() {
 }
 
 #[test]
-fn a_selector_of_another_cluster_leads_to_ports_that_are_not_known() {
+fn a_missing_target_port_is_a_mistake_if_the_selector_does_not_match() {
     let found = findings(|spec| {
         let service = &mut spec["scheduler"]["service"];
         service["selector"]["dask.org/cluster-name"] = json!("d");
@@ -415,7 +415,7 @@ fn a_selector_of_another_cluster_leads_to_ports_that_are_not_known() {
 }
 
 #[test]
-fn a_cluster_without_spec() {
+fn rejects_a_cluster_without_spec() {
     let mut checks = Checks::default();
     checks.cluster_spec(&Value::Null, "spec", "c", &Metadata::default());
     assert_eq!(checks.into_findings()[0].field, "spec");

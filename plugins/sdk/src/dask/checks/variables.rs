@@ -1,6 +1,6 @@
-//! What Kubernetes fills in for `$(NAME)` in the texts of a container.
+//! Expansion of `$(NAME)` in the texts of a container, as Kubernetes does it.
 //!
-//! What a variable holds that is read from elsewhere isn't known, so that nothing is said of it.
+//! The value of a variable that is read from another object is unknown, so there are no findings about it.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -11,23 +11,24 @@ use serde_json::Value;
 use super::Checks;
 use crate::dask::environment::{SCHEDULER_ADDRESS, WORKER_NAME};
 
-/// What stands for the name of the worker's pod in a text that has been filled in. Nobody writes it.
+/// Placeholder for the name of the worker's pod in an expanded text. It can't occur in a manifest.
 const NAME_OF_POD: &str = "\0";
 
-/// Variables of the operator's own.
-const OWN: [&str; 2] = [WORKER_NAME, SCHEDULER_ADDRESS];
+/// Variables that the operator adds.
+const OPERATOR_VARIABLES: [&str; 2] = [WORKER_NAME, SCHEDULER_ADDRESS];
 
-/// The most bytes that a text can have which is filled in.
+/// Maximum length of an expanded text, in bytes.
 const LONGEST: usize = 4096;
 
-/// The most bytes of all values together that have been filled in.
+/// Maximum total length of all expanded values, in bytes.
 const MOST_BYTES: usize = 1 << 20;
 
-/// The variables of a worker's container.
+/// Variables of a worker's container.
 pub(super) struct Variables<'a> {
-    /// What each one holds that somebody wrote; none where it isn't known. Of several of a name, the last counts.
+    /// Values of the variables in the manifest; `None` if the value is unknown. If several have the same name, the last one
+    /// counts.
     written: HashMap<&'a str, Option<Cow<'a, str>>>,
-    /// Whether it has further ones that aren't known.
+    /// True if there are further variables, whose names are unknown.
     has_more: bool,
 }
 
@@ -45,12 +46,12 @@ impl<'a> Variables<'a> {
             };
             let value = match variable["value"].as_str() {
                 Some(text) if !text.contains('$') => Some(Cow::Borrowed(text)),
-                // What comes later is not filled in.
+                // Variables further down the list are not expanded.
                 Some(text) if bytes < MOST_BYTES => {
-                    fill(text, &|name| all.value(name, false)).map(Cow::Owned)
+                    expand(text, &|name| all.value(name, false)).map(Cow::Owned)
                 }
                 Some(_) => None,
-                None => held(variable).map(Cow::Borrowed),
+                None => pod_field_value(variable).map(Cow::Borrowed),
             };
             if let Some(Cow::Owned(text)) = &value {
                 bytes += text.len();
@@ -60,13 +61,13 @@ impl<'a> Variables<'a> {
         all
     }
 
-    /// Returns a text of the container with its variables filled in; none where one of them isn't known, or where it becomes
-    /// very long. One that the container does not have stays as it is written.
-    pub(super) fn filled(&self, text: &str) -> Option<String> {
-        fill(text, &|name| self.value(name, true))
+    /// Expands the variables in a text of the container. Returns `None` if the value of one is unknown, or if the result is
+    /// longer than [`LONGEST`]. References to variables that the container does not have stay as they are.
+    pub(super) fn expanded(&self, text: &str) -> Option<String> {
+        expand(text, &|name| self.value(name, true))
     }
 
-    /// The value of a variable. `with_own` where those of the operator's own have been added to the container's.
+    /// Returns the value of a variable. `with_own` includes the variables that the operator adds to the container's.
     fn value(&self, name: &str, with_own: bool) -> Option<Cow<'_, str>> {
         if let Some(value) = self.written.get(name) {
             return value.as_deref().map(Cow::Borrowed);
@@ -83,65 +84,69 @@ impl<'a> Variables<'a> {
     }
 }
 
-/// What a variable holds that is read from a field of the pod; none where it isn't known.
-fn held(variable: &Value) -> Option<&'static str> {
+/// Returns the value of a variable that is read from a field of the pod, or `None` if it is unknown.
+fn pod_field_value(variable: &Value) -> Option<&'static str> {
     let path = &variable["valueFrom"]["fieldRef"]["fieldPath"];
     (path == "metadata.name").then_some(NAME_OF_POD)
 }
 
-/// Whether a text that has been filled in is another one in each pod.
-pub(super) fn differs_by_pod(filled: &str) -> bool {
-    filled.contains(NAME_OF_POD)
+/// Returns whether an expanded text differs from pod to pod.
+pub(super) fn differs_by_pod(expanded: &str) -> bool {
+    expanded.contains(NAME_OF_POD)
 }
 
-/// Whether a text that has been filled in still has what looks like a variable.
-pub(super) fn has_variable(filled: &str) -> bool {
-    let begins = |c: char| c.is_ascii_alphabetic() || "_({".contains(c);
-    filled.split('$').skip(1).any(|rest| rest.starts_with(begins))
+/// Returns whether an expanded text still contains a reference that looks like a variable.
+pub(super) fn has_variable(expanded: &str) -> bool {
+    let starts_a_variable = |c: char| c.is_ascii_alphabetic() || "_({".contains(c);
+    expanded
+        .split('$')
+        .skip(1)
+        .any(|rest| rest.starts_with(starts_a_variable))
 }
 
-/// Whether a pod is for nodes with Windows, where Dask's programs fill in variables by themselves.
+/// Returns whether a pod is for Windows nodes, where Dask's programs expand variables themselves.
 pub(super) fn is_windows(pod_spec: &Value) -> bool {
     pod_spec["os"]["name"] == "windows" || pod_spec["nodeSelector"]["kubernetes.io/os"] == "windows"
 }
 
-/// The variables that somebody wrote for a container.
+/// Returns the variables of a container in the manifest.
 fn variables(container: &Value) -> &[Value] {
     container["env"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-/// Replaces each `$(NAME)`; `$$` is a dollar sign. None where a value isn't known, or where the text becomes very long.
-fn fill<'a>(text: &str, value_of: &dyn Fn(&str) -> Option<Cow<'a, str>>) -> Option<String> {
-    let (mut filled, mut rest, mut may_end) = (String::new(), text, true);
+/// Replaces each `$(NAME)`; `$$` is a dollar sign. Returns `None` if a value is unknown, or if the text gets longer than
+/// [`LONGEST`].
+fn expand<'a>(text: &str, value_of: &dyn Fn(&str) -> Option<Cow<'a, str>>) -> Option<String> {
+    let (mut expanded, mut rest, mut may_end) = (String::new(), text, true);
     while let Some((before, after)) = rest.split_once('$') {
-        filled.push_str(before);
+        expanded.push_str(before);
         let inner = after.strip_prefix('(').filter(|_| may_end);
         let reference = inner.and_then(|inner| inner.split_once(')'));
-        // Where one does not end, none after it does.
+        // If one reference is not closed, no later one is.
         if inner.is_some() && reference.is_none() {
             may_end = false;
         }
         rest = match (after.strip_prefix('$'), reference) {
             (None, Some((name, after))) => {
                 let value = value_of(name)?;
-                if filled.len() + value.len() > LONGEST {
+                if expanded.len() + value.len() > LONGEST {
                     return None;
                 }
-                filled.push_str(&value);
+                expanded.push_str(&value);
                 after
             }
             (escaped, _) => {
-                filled.push('$');
+                expanded.push('$');
                 escaped.unwrap_or(after)
             }
         };
     }
-    filled.push_str(rest);
-    (filled.len() <= LONGEST).then_some(filled)
+    expanded.push_str(rest);
+    (expanded.len() <= LONGEST).then_some(expanded)
 }
 
-/// Says which variables of a worker's containers refer to the operator's own, which come after them. The pod's spec stands at
-/// `path`.
+/// Reports variables of a worker's containers that refer to the operator's, which come later in the list. `path` is the
+/// field of the pod spec.
 pub(super) fn references(checks: &mut Checks, pod_spec: &Value, path: &str) {
     for list in ["initContainers", "containers"] {
         let containers = pod_spec[list].as_array().into_iter().flatten();
@@ -150,7 +155,7 @@ pub(super) fn references(checks: &mut Checks, pod_spec: &Value, path: &str) {
             let mut missing = missing(container);
             for (at, variable) in variables(container).iter().enumerate() {
                 let text = variable["value"].as_str().unwrap_or_default();
-                if let Some(name) = referred(text, &missing) {
+                if let Some(name) = first_reference(text, &missing) {
                     checks.mistake(
                         format!("{path}.env[{at}].value"),
                         format!(
@@ -169,7 +174,7 @@ pub(super) fn references(checks: &mut Checks, pod_spec: &Value, path: &str) {
     }
 }
 
-/// Says which paths of an init container have variables that it is not given.
+/// Reports mount paths of an init container that refer to variables that the container does not have.
 fn mounts(checks: &mut Checks, container: &Value, path: &str) {
     let mut missing = missing(container);
     for variable in variables(container) {
@@ -178,7 +183,7 @@ fn mounts(checks: &mut Checks, container: &Value, path: &str) {
     let mounts = container["volumeMounts"].as_array().into_iter().flatten();
     for (at, mount) in mounts.enumerate() {
         let text = mount["subPathExpr"].as_str().unwrap_or_default();
-        if let Some(name) = referred(text, &missing) {
+        if let Some(name) = first_reference(text, &missing) {
             checks.mistake(
                 format!("{path}.volumeMounts[{at}].subPathExpr"),
                 format!(
@@ -191,21 +196,21 @@ fn mounts(checks: &mut Checks, container: &Value, path: &str) {
     }
 }
 
-/// The variables of the operator's own that a container does not have before its own list.
+/// Returns the operator's variables that a container does not have before its own list.
 fn missing(container: &Value) -> Vec<&'static str> {
     match container["envFrom"] {
-        Value::Null => OWN.to_vec(),
+        Value::Null => OPERATOR_VARIABLES.to_vec(),
         _ => Vec::new(),
     }
 }
 
-/// The first of these variables that a text refers to as `$(name)`.
-fn referred(text: &str, names: &[&'static str]) -> Option<&'static str> {
+/// Returns the first of these variables that a text refers to as `$(name)`.
+fn first_reference(text: &str, names: &[&'static str]) -> Option<&'static str> {
     if !text.contains("$(") || names.is_empty() {
         return None;
     }
     let found = RefCell::new(Vec::<&'static str>::new());
-    fill(text, &|other| {
+    expand(text, &|other| {
         let name = names.iter().find(|name| **name == other);
         found.borrow_mut().extend(name);
         Some(Cow::Borrowed(""))
@@ -238,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_filled_in_as_kubernetes_does() {
+    fn expands_variables_as_kubernetes_does() {
         let container = json!({"env": [
             {"name": "A", "value": "a"},
             {"name": "EARLY", "value": "$(A)-$(LATE)"},
@@ -264,13 +269,13 @@ mod tests {
             ("$(DB_SERVICE_HOST)", None),
         ] {
             assert_eq!(
-                Variables::of(&container).filled(text).as_deref(),
+                Variables::of(&container).expanded(text).as_deref(),
                 expected,
                 "{text}"
             );
         }
         let from_elsewhere = json!({"envFrom": [{"configMapRef": {"name": "c"}}]});
-        assert_eq!(Variables::of(&from_elsewhere).filled("$(HOSTNAME)"), None);
+        assert_eq!(Variables::of(&from_elsewhere).expanded("$(HOSTNAME)"), None);
         for (text, expected) in [
             ("$(A)", true),
             ("a$A", true),
@@ -284,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_grow_are_given_up() {
+    fn limits_the_length_of_expanded_values() {
         let mut env = vec![json!({"name": "A0", "value": "x"})];
         for at in 1..64 {
             let before = format!("$(A{})", at - 1);
@@ -292,15 +297,15 @@ mod tests {
         }
         let container = json!({"env": env});
         let variables = Variables::of(&container);
-        assert_eq!(variables.filled("$(A3)").as_deref(), Some("xxxxxxxx"));
-        assert_eq!(variables.filled("$(A12)").map(|text| text.len()), Some(4096));
-        assert_eq!(variables.filled("$(A12)x"), None);
-        assert_eq!(variables.filled("$(A13)"), None);
-        assert_eq!(variables.filled("$(A63)"), None);
+        assert_eq!(variables.expanded("$(A3)").as_deref(), Some("xxxxxxxx"));
+        assert_eq!(variables.expanded("$(A12)").map(|text| text.len()), Some(4096));
+        assert_eq!(variables.expanded("$(A12)x"), None);
+        assert_eq!(variables.expanded("$(A13)"), None);
+        assert_eq!(variables.expanded("$(A63)"), None);
     }
 
     #[test]
-    fn variables_that_come_too_late() {
+    fn reports_references_to_later_variables() {
         let found = |pod_spec: Value| {
             let mut checks = Checks::default();
             references(&mut checks, &pod_spec, "p");

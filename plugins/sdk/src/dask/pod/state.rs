@@ -1,4 +1,4 @@
-//! The parts of a Pod that say what state it is in, as the API server has them.
+//! The fields of a Pod that describe its state, in the form of the API server.
 
 use std::collections::BTreeMap;
 

@@ -18,17 +18,13 @@ fn pod(status: Value) -> Pod {
 }
 
 #[test]
-fn an_early_end() {
+fn recognises_an_early_end() {
     let over = |end: Value| {
         let state = json!({"terminated": {"exitCode": 1, "finishedAt": end}});
         pod(json!({"phase": "Failed", "containerStatuses": [{"state": state}]})).early_end()
     };
     assert_eq!(over(json!("2026-01-01T00:00:03Z")), Some(START + 3000));
-    assert_eq!(
-        over(json!("2026-01-01T00:01:00Z")),
-        None,
-        "it has worked for a while"
-    );
+    assert_eq!(over(json!("2026-01-01T00:01:00Z")), None, "it ran for a minute");
     assert_eq!(over(json!("2025-12-31T23:00:00Z")), Some(START));
     assert_eq!(
         pod(json!({"phase": "Failed", "reason": "OutOfcpu"})).early_end(),
@@ -43,7 +39,7 @@ fn an_early_end() {
     assert_eq!(pod(json!({"phase": "Running"})).early_end(), None);
 }
 
-/// A pod whose image takes minutes to pull has not worked meanwhile.
+/// The time for pulling an image does not count as running time.
 #[test]
 fn an_early_end_counts_from_the_start_of_the_first_container() {
     let state = |start: &str, end: &str| json!({"terminated": {"exitCode": 1, "startedAt": start, "finishedAt": end}});
@@ -55,7 +51,7 @@ fn an_early_end_counts_from_the_start_of_the_first_container() {
     assert_eq!(end(json!([{"state": slow}]), json!([])), Some(START + 302_000));
     let work = state("2026-01-01T00:05:00Z", "2026-01-01T00:06:00Z");
     assert_eq!(end(json!([{"state": work}]), json!([])), None);
-    // Work before the code is work.
+    // The running time of init containers counts.
     let download = json!([{"state": state("2026-01-01T00:01:00Z", "2026-01-01T00:04:59Z")}]);
     assert_eq!(end(json!([{"state": slow}]), download), None);
     let failed = json!([{"state": state("2026-01-01T00:05:00Z", "2026-01-01T00:05:03Z")}]);
@@ -65,7 +61,7 @@ fn an_early_end_counts_from_the_start_of_the_first_container() {
     let again =
         |restarts: u32| json!([{"restartCount": restarts, "state": slow, "lastState": before.clone()}]);
     assert_eq!(end(again(1), json!([])), Some(START + 302_000));
-    assert_eq!(end(again(7), json!([])), None, "it may have worked for long");
+    assert_eq!(end(again(7), json!([])), None, "it may have run for long");
 }
 
 fn reason(status: Value) -> Option<String> {
@@ -73,7 +69,7 @@ fn reason(status: Value) -> Option<String> {
 }
 
 #[test]
-fn labels_that_a_pod_lacks_are_put_on_it() {
+fn missing_labels_are_applied() {
     let object = json!({"metadata": {"labels": {"a": "1", "b": "2"}, "annotations": {"c": "3"}}}).to_string();
     let observed = ObservedObject {
         key: kinds::pod().key("p"),
@@ -90,11 +86,11 @@ fn labels_that_a_pod_lacks_are_put_on_it() {
     assert!(!kept(json!({"labels": {"a": "2"}})));
     assert!(!kept(json!({"annotations": {"d": "4"}})));
     let fixed = json!({"annotations": {"container.apparmor.security.beta.kubernetes.io/worker": "x"}});
-    assert!(kept(fixed), "nobody can change that");
+    assert!(kept(fixed), "the annotation is immutable");
 }
 
 #[test]
-fn a_reason_is_one_word() {
+fn reasons_become_camel_case() {
     for (reported, expected) in [
         ("CrashLoopBackOff", "CrashLoopBackOff"),
         ("Waiting for capacity", "WaitingForCapacity"),
@@ -123,9 +119,9 @@ fn a_pod_that_only_needs_time_has_no_trouble() {
     assert!(!pod(creating).has_run());
 }
 
-/// A Secret that is a volume and does not exist stands in no container's status.
+/// A missing Secret that is mounted as a volume is not visible in the status of any container.
 #[test]
-fn a_pod_whose_volumes_do_not_come_is_in_trouble_after_a_minute() {
+fn missing_volumes_are_trouble_after_a_minute() {
     let waits = |ready: &str, spec: Value| {
         let status = json!({
             "phase": "Pending",
@@ -161,16 +157,16 @@ fn a_pod_whose_volumes_do_not_come_is_in_trouble_after_a_minute() {
             waiting.look_again_at(START + 65_000)
         ),
         (Some(trouble), None),
-        "nothing changes because time goes by"
+        "no further change is expected"
     );
     let pulling = waits("True", on_node());
-    assert_eq!(pulling.trouble(START + 9_000_000), None, "its image may be large");
+    assert_eq!(pulling.trouble(START + 9_000_000), None, "the image may be large");
     let without_node = waits("False", json!({}));
     assert_eq!(without_node.trouble(START + 9_000_000), None);
 }
 
 #[test]
-fn a_pod_that_does_not_go_is_stuck() {
+fn an_overdue_deletion_is_stuck() {
     let going = |spec: Value| {
         let observed = ObservedObject {
             key: kinds::pod().key("p"),
@@ -199,7 +195,7 @@ fn a_pod_that_does_not_go_is_stuck() {
 }
 
 #[test]
-fn troubles() {
+fn reports_the_cause_of_trouble() {
     let waiting = |reason: &str| {
         json!({"phase": "Pending", "containerStatuses": [
         {"name": "worker", "state": {"waiting": {"reason": reason, "message": "m"}}}]})
@@ -233,7 +229,7 @@ fn troubles() {
 }
 
 #[test]
-fn a_crash_says_how_it_ended_last_time() {
+fn a_crash_loop_includes_the_last_end() {
     let pod = pod(
         json!({"phase": "Running", "containerStatuses": [{"name": "scheduler", "restartCount": 3,
         "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}},
@@ -248,7 +244,7 @@ fn a_crash_says_how_it_ended_last_time() {
 }
 
 #[test]
-fn out_of_memory_is_named() {
+fn reports_out_of_memory() {
     let over = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled", "message": "a\nb\nc\nd"}});
     let between = pod(json!({"phase": "Running", "containerStatuses": [{"name": "worker", "state": over}]}));
     assert_eq!(
@@ -268,7 +264,7 @@ fn out_of_memory_is_named() {
 }
 
 #[test]
-fn where_it_is_and_what_threatens_it() {
+fn reads_addresses_and_disruptions() {
     let pod = pod(
         json!({"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}], "hostIP": "10.0.0.1",
         "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]}),
@@ -282,7 +278,7 @@ fn where_it_is_and_what_threatens_it() {
 }
 
 #[test]
-fn times_are_the_containers() {
+fn reads_times_of_the_containers() {
     let pod = pod(json!({"phase": "Succeeded", "containerStatuses": [
         {"state": {"terminated": {"exitCode": 0, "startedAt": "2026-01-01T00:00:05Z", "finishedAt": "2026-01-01T00:01:00Z"}}},
         {"state": {"terminated": {"exitCode": 0, "startedAt": "2026-01-01T00:00:04Z", "finishedAt": "2026-01-01T00:00:50Z"}}}]}));
@@ -296,51 +292,55 @@ fn times_are_the_containers() {
 #[test]
 fn a_pod_is_over_when_its_main_container_is() {
     let terminated = |code: i32| json!({"terminated": {"exitCode": code, "reason": "Error"}});
-    let goes_on = json!({"running": {}});
-    let looked_at = |phase: &str, main: &Value, proxy: &Value, policy: &str| {
+    let running = json!({"running": {}});
+    let observe = |phase: &str, main: &Value, proxy: &Value, policy: &str| {
         let pod = pod(json!({"phase": phase, "containerStatuses": [
             {"name": "proxy", "restartCount": 7, "state": proxy}, {"name": "job", "restartCount": 1, "state": main}]}));
         let pod = pod.without_sidecars("job", policy);
-        let why = pod
+        let message = pod
             .is_over()
             .then(|| pod.trouble(START).map(|cause| cause.message))
             .flatten();
-        (pod.phase().to_owned(), pod.restarts(), why.unwrap_or_default())
+        (
+            pod.phase().to_owned(),
+            pod.restarts(),
+            message.unwrap_or_default(),
+        )
     };
-    let is = |phase: &str, restarts: u64, why: &str| (phase.to_owned(), restarts, why.to_owned());
-    let said = "container job: it ended with code 3";
+    let is = |phase: &str, restarts: u64, message: &str| (phase.to_owned(), restarts, message.to_owned());
+    let failed = "container job: it ended with code 3";
     assert_eq!(
-        looked_at("Running", &terminated(3), &goes_on, "Never"),
-        is("Failed", 1, said)
+        observe("Running", &terminated(3), &running, "Never"),
+        is("Failed", 1, failed)
     );
     assert_eq!(
-        looked_at("Running", &terminated(0), &terminated(0), "Never"),
+        observe("Running", &terminated(0), &terminated(0), "Never"),
         is("Running", 1, ""),
-        "its phase follows soon"
+        "the kubelet sets the phase"
     );
     assert_eq!(
-        looked_at("Running", &terminated(3), &goes_on, "OnFailure"),
+        observe("Running", &terminated(3), &running, "OnFailure"),
         is("Running", 1, "")
     );
     assert_eq!(
-        looked_at("Running", &goes_on, &terminated(3), "Never"),
+        observe("Running", &running, &terminated(3), "Never"),
         is("Running", 1, "")
     );
     assert_eq!(
-        looked_at("Failed", &terminated(3), &terminated(0), "Never"),
-        is("Failed", 1, said)
+        observe("Failed", &terminated(3), &terminated(0), "Never"),
+        is("Failed", 1, failed)
     );
     for policy in ["Never", "OnFailure"] {
-        let (phase, ..) = looked_at("Running", &terminated(0), &goes_on, policy);
+        let (phase, ..) = observe("Running", &terminated(0), &running, policy);
         assert_eq!(phase, "Succeeded");
     }
     assert_eq!(
-        looked_at("Running", &terminated(0), &goes_on, "Always"),
+        observe("Running", &terminated(0), &running, "Always"),
         is("Running", 1, "")
     );
     assert_eq!(
-        looked_at("Failed", &terminated(0), &terminated(2), "Never"),
+        observe("Failed", &terminated(0), &terminated(2), "Never"),
         is("Failed", 7, "container proxy: it ended with code 2"),
-        "another one has failed"
+        "another container has failed"
     );
 }

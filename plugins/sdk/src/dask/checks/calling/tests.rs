@@ -7,9 +7,9 @@ fn found(checks: Checks) -> Vec<String> {
     checks.into_findings().iter().map(text).collect()
 }
 
-/// A scheduler of which nothing but its cluster's name is known.
-fn of_cluster(cluster: &str) -> Called<'_> {
-    Called {
+/// Returns a scheduler of which only the cluster's name is known.
+fn of_cluster(cluster: &str) -> CalledScheduler<'_> {
+    CalledScheduler {
         cluster,
         namespace: None,
         scheduler: &Value::Null,
@@ -17,7 +17,7 @@ fn of_cluster(cluster: &str) -> Called<'_> {
 }
 
 #[test]
-fn workers_call_where_they_are_told() {
+fn recognises_workers_that_use_the_operators_address() {
     let with = |args: &[&str]| call_the_service(&json!({"containers": [{"args": args}]}));
     for args in [
         &["dask", "worker", "--name", "$(DASK_WORKER_NAME)"][..],
@@ -40,12 +40,12 @@ fn workers_call_where_they_are_told() {
         assert!(!with(args), "{args:?}");
     }
     let variable = json!({"name": SCHEDULER_ADDRESS, "value": "tcp://elsewhere:8786"});
-    let told = json!({"containers": [{"args": ["dask", "worker"], "env": [variable]}]});
-    assert!(!call_the_service(&told));
+    let with_variable = json!({"containers": [{"args": ["dask", "worker"], "env": [variable]}]});
+    assert!(!call_the_service(&with_variable));
 }
 
 #[test]
-fn workers_call_elsewhere() {
+fn reports_addresses_of_other_schedulers() {
     let with = |args: &[&str]| {
         let mut checks = Checks::default();
         let image = "ghcr.io/dask/dask:2026.8.0";
@@ -53,7 +53,7 @@ fn workers_call_elsewhere() {
         worker(&mut checks, &spec, "w", of_cluster("c"));
         found(checks)
     };
-    for right in [
+    for valid in [
         "tcp://c-scheduler:8786",
         "tls://c-scheduler.ns.svc.cluster.local:8786",
         "tcp://$(C_SCHEDULER_SERVICE_HOST):8786",
@@ -63,13 +63,13 @@ fn workers_call_elsewhere() {
         "$(OTHER):8786",
         "file:1a",
     ] {
-        assert_eq!(with(&["dask-worker", right]), [""; 0], "{right}");
+        assert_eq!(with(&["dask-worker", valid]), [""; 0], "{valid}");
     }
     assert_eq!(
         with(&["dask-worker", "--contact-address", "tcp://1.2.3.4:1"]),
         [""; 0]
     );
-    for wrong in [
+    for invalid in [
         "tcp://c-service.default.svc:8786",
         "tcp://c-scheduler-2:8786",
         "ws://localhost:8786",
@@ -79,9 +79,9 @@ fn workers_call_elsewhere() {
         "${DASK_SCHEDULER_ADDRESS}",
     ] {
         assert_eq!(
-            with(&["dask-worker", wrong]),
+            with(&["dask-worker", invalid]),
             ["mistake w.containers[0].args[1]"],
-            "{wrong}"
+            "{invalid}"
         );
     }
     for own in [
@@ -105,7 +105,7 @@ fn workers_call_elsewhere() {
 }
 
 #[test]
-fn other_addresses_are_none_of_a_scheduler() {
+fn ignores_addresses_that_are_not_the_schedulers() {
     for args in [
         &[
             "dockerize",
@@ -152,7 +152,7 @@ fn other_addresses_are_none_of_a_scheduler() {
 }
 
 #[test]
-fn an_image_may_start_a_shell() {
+fn warns_if_the_entrypoint_may_start_a_shell() {
     for (container, expected) in [
         (
             json!({"image": "mine:1", "args": ["dask-worker", "$DASK_SCHEDULER_ADDRESS"]}),
@@ -175,13 +175,13 @@ fn an_image_may_start_a_shell() {
 }
 
 #[test]
-fn other_ways_lead_to_the_scheduler() {
+fn accepts_other_addresses_of_the_scheduler() {
     let scheduler = json!({
         "spec": {"hostname": "brain", "subdomain": "dask", "containers": [{"args": ["dask", "scheduler"]}]},
         "service": {"clusterIP": "10.96.0.7", "clusterIPs": ["10.96.0.7", "fd00::7"], "loadBalancerIP": "192.0.2.7",
             "externalIPs": ["192.0.2.8"], "externalName": "dask.corp.example"},
     });
-    let called = Called {
+    let called = CalledScheduler {
         cluster: "c",
         namespace: Some("team"),
         scheduler: &scheduler,
@@ -206,11 +206,11 @@ fn other_ways_lead_to_the_scheduler() {
 }
 
 #[test]
-fn what_is_known_of_the_scheduler_counts() {
+fn compares_with_what_is_known_of_the_scheduler() {
     let ports = json!([{"name": "tcp-comm", "port": 8786}, {"name": "http-dashboard", "port": 8787}]);
     let container = json!({"args": ["dask", "scheduler", "--protocol", "ws"]});
     let scheduler = json!({"spec": {"containers": [container]}, "service": {"ports": ports}});
-    let called = Called {
+    let called = CalledScheduler {
         cluster: "c",
         namespace: Some("team"),
         scheduler: &scheduler,
@@ -229,36 +229,40 @@ fn what_is_known_of_the_scheduler_counts() {
         );
         found(checks)
     };
-    for right in [
+    for valid in [
         "c-scheduler:8786",
         "ws://c-scheduler:8786",
         "ws://c-scheduler.team:8786",
         "ws://c-scheduler.team.svc.cluster.local:8786",
     ] {
-        assert_eq!(with(right, None), [""; 0], "{right}");
-        assert_eq!(with("", Some(right)), [""; 0], "{right}");
+        assert_eq!(with(valid, None), [""; 0], "{valid}");
+        assert_eq!(with("", Some(valid)), [""; 0], "{valid}");
     }
-    for wrong in [
+    for invalid in [
         "tcp://c-scheduler:8786",
         "ws://c-scheduler.other.svc:8786",
         "ws://c-scheduler:8787",
         "c-scheduler:9000",
         "tcp://c-service.team:8786",
     ] {
-        assert_eq!(with(wrong, None), ["mistake w.containers[0].args[2]"], "{wrong}");
         assert_eq!(
-            with("", Some(wrong)),
+            with(invalid, None),
+            ["mistake w.containers[0].args[2]"],
+            "{invalid}"
+        );
+        assert_eq!(
+            with("", Some(invalid)),
             ["mistake w.containers[0].env[0].value"],
-            "{wrong}"
+            "{invalid}"
         );
     }
     assert_eq!(with("", Some("")), ["mistake w.containers[0].env[0].value"]);
-    // The argument is what counts.
+    // The argument takes precedence over the variable.
     assert_eq!(with("c-scheduler:8786", Some("tcp://x:1")), [""; 0]);
 }
 
 #[test]
-fn who_knows_names_of_services() {
+fn reports_pods_that_cannot_resolve_services() {
     let with = |changes: Value| {
         let mut pod_spec = json!({"containers": [{"args": ["dask", "worker"]}]});
         for (name, value) in changes.as_object().into_iter().flatten() {
@@ -269,7 +273,7 @@ fn who_knows_names_of_services() {
         dns(&mut checks, &pod_spec, "w");
         found(checks)
     };
-    for right in [
+    for valid in [
         json!({}),
         json!({"dnsPolicy": "ClusterFirst"}),
         json!({"hostNetwork": true, "dnsPolicy": "ClusterFirstWithHostNet"}),
@@ -279,15 +283,15 @@ fn who_knows_names_of_services() {
         json!({"hostNetwork": true, "containers": [{"args": ["dask", "worker", "tcp://$(HOST):8786"]}]}),
         json!({"hostNetwork": true, "containers": [{"args": ["start.sh"]}]}),
     ] {
-        assert_eq!(with(right.clone()), [""; 0], "{right}");
+        assert_eq!(with(valid.clone()), [""; 0], "{valid}");
     }
-    for wrong in [
+    for invalid in [
         json!({"hostNetwork": true}),
         json!({"hostNetwork": true, "dnsPolicy": "ClusterFirst"}),
         json!({"hostNetwork": true, "dnsPolicy": "Default"}),
         json!({"dnsPolicy": "Default"}),
     ] {
-        assert_eq!(with(wrong.clone()), ["mistake w.dnsPolicy"], "{wrong}");
+        assert_eq!(with(invalid.clone()), ["mistake w.dnsPolicy"], "{invalid}");
     }
     assert_eq!(
         with(json!({"dnsPolicy": "None"})),

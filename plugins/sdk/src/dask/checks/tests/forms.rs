@@ -1,11 +1,11 @@
-//! What is said of values that have another form than they must have.
+//! Tests of the messages about values of the wrong type.
 
 use serde_json::json;
 
 use super::*;
 
-/// What is said of a cluster's spec that is changed in one place.
-fn said(change: impl FnOnce(&mut Value)) -> Vec<String> {
+/// Returns the messages about the spec of a cluster after one change.
+fn messages(change: impl FnOnce(&mut Value)) -> Vec<String> {
     let mut spec = json!({});
     defaults::cluster_spec(&mut spec, "c", Some("dask:2026.1.0"));
     change(&mut spec);
@@ -15,7 +15,7 @@ fn said(change: impl FnOnce(&mut Value)) -> Vec<String> {
 }
 
 #[test]
-fn the_right_form_is_shown() {
+fn the_message_contains_a_valid_example() {
     let cases = [
         (
             "command",
@@ -59,10 +59,10 @@ fn the_right_form_is_shown() {
         ),
     ];
     for (field, value, sentence) in cases {
-        let found = said(|spec| spec["worker"]["spec"]["containers"][0][field] = value);
+        let found = messages(|spec| spec["worker"]["spec"]["containers"][0][field] = value);
         assert_eq!(found, [format!("spec.worker.spec.containers[0].{sentence}")]);
     }
-    let found = said(|spec| spec["worker"]["spec"]["volumes"] = json!({"name": "data"}));
+    let found = messages(|spec| spec["worker"]["spec"]["volumes"] = json!({"name": "data"}));
     assert_eq!(
         found,
         [
@@ -73,8 +73,8 @@ fn the_right_form_is_shown() {
 }
 
 #[test]
-fn words_that_yaml_takes_for_others() {
-    let found = said(|spec| spec["worker"]["metadata"] = json!({"labels": {"a": true}}));
+fn reports_yaml_booleans() {
+    let found = messages(|spec| spec["worker"]["metadata"] = json!({"labels": {"a": true}}));
     assert_eq!(
         found,
         [
@@ -85,8 +85,8 @@ fn words_that_yaml_takes_for_others() {
 }
 
 #[test]
-fn ports_of_a_service() {
-    let with = |ports: Value| said(|spec| spec["scheduler"]["service"]["ports"] = ports);
+fn reports_invalid_service_ports() {
+    let with = |ports: Value| messages(|spec| spec["scheduler"]["service"]["ports"] = ports);
     assert_eq!(
         with(json!([{"name": "tcp-comm", "port": 70000}, {"name": "http-dashboard", "port": 0}])),
         [
@@ -110,7 +110,7 @@ fn ports_of_a_service() {
 }
 
 #[test]
-fn numbers_that_the_api_server_does_not_know() {
+fn numbers_beyond_the_api_servers_range_are_errors() {
     for (replicas, expected) in [
         (i64::from(i32::MAX), "mistake"),
         (i64::from(i32::MAX) + 1, "error"),
@@ -121,7 +121,7 @@ fn numbers_that_the_api_server_does_not_know() {
 }
 
 #[test]
-fn a_spec_that_is_a_list() {
+fn rejects_a_list_as_spec() {
     let mut checks = Checks::default();
     checks.cluster_spec(&json!(["a"]), "spec", "c", &Metadata::default());
     let sentences: Vec<String> = checks.into_findings().iter().map(Finding::sentence).collect();
@@ -134,7 +134,7 @@ fn a_spec_that_is_a_list() {
 }
 
 #[test]
-fn containers_in_a_misspelt_field() {
+fn reports_containers_in_a_misspelt_field() {
     for (pod_spec, sentence) in [
         (
             json!({"contaienrs": [{"name": "worker"}]}),
@@ -146,6 +146,6 @@ fn containers_in_a_misspelt_field() {
              `spec` in its place",
         ),
     ] {
-        assert_eq!(said(|spec| spec["worker"]["spec"] = pod_spec), [sentence]);
+        assert_eq!(messages(|spec| spec["worker"]["spec"] = pod_spec), [sentence]);
     }
 }
