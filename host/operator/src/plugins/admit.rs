@@ -1,4 +1,4 @@
-//! What is wrong with a plugin resource before anything is fetched.
+//! Admission checks of plugin resources, before anything is fetched.
 
 use dask_operator_api::{ClusterDaskPlugin, DaskPlugin};
 use dask_operator_render::policy::title;
@@ -12,19 +12,19 @@ use super::own_time::OwnTime;
 use super::resource::{PluginKind, Resource};
 use super::{limits, prepare};
 
-/// What is said of a plugin resource at admission: for each the field, empty where the sentence names
-/// it, and the sentence.
+/// Findings about a plugin resource at admission. Each is a pair of the field and the message; the field is empty if the message
+/// names it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Remarks {
-    /// Why it could never be in force here.
+    /// Reasons why the resource could never become active here.
     pub refusals: Vec<(String, String)>,
-    /// What can't be known yet.
+    /// Points that can't be checked yet.
     pub warnings: Vec<(String, String)>,
 }
 
-/// Says why a `DaskPlugin`, or a `ClusterDaskPlugin` if it is one `of_cluster`, could never be in force
-/// here: a source that is not allowed, limits or a selector that make no sense; and where its component is in the
-/// `catalog` already, settings that it refuses, and interfaces that it does not have. Blocks.
+/// Returns the reasons why a `DaskPlugin`, or a `ClusterDaskPlugin` if `of_cluster`, could never become active here: a source
+/// that is not allowed, or invalid limits or an invalid selector. If its component is in the `catalog` already, also settings
+/// that the component refuses and interfaces that it lacks. Blocks the thread.
 #[must_use]
 pub fn check(sources: &Sources, catalog: &Catalog, object: &Value, of_cluster: bool) -> Remarks {
     let resource = if of_cluster {
@@ -66,7 +66,7 @@ pub fn check(sources: &Sources, catalog: &Catalog, object: &Value, of_cluster: b
         }
     }
     match loaded {
-        Some(component) if is_fine => fits(component, &resource, sources, &mut remarks),
+        Some(component) if is_fine => check_component(component, &resource, sources, &mut remarks),
         None if spec
             .settings
             .as_ref()
@@ -83,8 +83,8 @@ pub fn check(sources: &Sources, catalog: &Catalog, object: &Value, of_cluster: b
 
 const SETTINGS: &str = "spec.settings";
 
-/// Asks the component whether it is what the resource wants.
-fn fits(component: &Component, resource: &Resource, sources: &Sources, remarks: &mut Remarks) {
+/// Checks whether the component supports the interfaces and settings that the resource requests.
+fn check_component(component: &Component, resource: &Resource, sources: &Sources, remarks: &mut Remarks) {
     let wanted = prepare::wanted(resource, &title(component), component.interfaces());
     if let Err(failure) = wanted.and_then(|wanted| sources.rights.check(resource, &wanted)) {
         remarks.refusals.push((String::new(), failure.message));
@@ -103,7 +103,7 @@ fn fits(component: &Component, resource: &Resource, sources: &Sources, remarks: 
             };
             (field, format!("{} (says {})", finding.message, title(component)))
         })),
-        // A broken component must be replaceable: that it fails here is no reason to refuse anything.
+        // A failure here is no reason to refuse the resource: it must be possible to replace a broken component.
         Err(error) => remarks
             .warnings
             .push((SETTINGS.to_owned(), format!("they can't be checked: {error}"))),
@@ -152,7 +152,7 @@ mod tests {
         &[": spec.interfaces: a DaskPlugin may not stand for job here, but for policy"]
     )]
     #[case::no_source(json!({}), &[": it can't be read as a DaskPlugin: missing field `source`"])]
-    fn what_can_never_be_in_force(#[case] spec: Value, #[case] expected: &[&str]) {
+    fn refuses_specs_that_can_never_become_active(#[case] spec: Value, #[case] expected: &[&str]) {
         let configmap = "configmap".parse().unwrap_or_else(|error| panic!("{error}"));
         let sources = Sources {
             tenants: vec![configmap],
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_checked_by_a_component_that_is_loaded() {
+    fn a_loaded_component_checks_settings() {
         let everything = "*".parse().unwrap_or_else(|error| panic!("{error}"));
         let sources = Sources {
             cluster: vec![everything],
@@ -233,12 +233,12 @@ mod tests {
                 && refusals[0].contains("(says worker-group "),
             "{refusals:?}"
         );
-        // Another one may get other bytes from there.
+        // Another plugin may receive other bytes from the same source.
         let (refusals, warnings) = said(&in_force, "b", &spec);
         assert!(refusals.is_empty() && warnings[0].starts_with("spec.settings: they are checked when"));
         let (refusals, _) = said(&of_defaults, "a", &spec);
         assert!(refusals.is_empty(), "{refusals:?}");
-        // These are the same bytes, wherever they come from.
+        // The digest identifies the same bytes, whatever their source.
         spec["digest"] = digest.into();
         for catalog in [&in_force, &of_defaults] {
             assert_eq!(said(catalog, "b", &spec).0.len(), 1);

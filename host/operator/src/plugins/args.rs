@@ -1,4 +1,4 @@
-//! Arguments about plugin resources.
+//! Command-line arguments about plugin resources.
 
 use std::path::PathBuf;
 
@@ -10,51 +10,50 @@ use dask_operator_sources::{Pattern, SourceError};
 use super::rights::parse_limits;
 use super::{Sources, TenantRights};
 
-/// Where DaskPlugin and ClusterDaskPlugin resources may get components from.
+/// Sources and limits of DaskPlugin and ClusterDaskPlugin resources.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Plugin resources")]
 pub struct SourceArgs {
-    /// What a ClusterDaskPlugin may name as its source: configmap, file, an image's repository, or its
-    /// beginning as ghcr.io/acme/*. Can be repeated.
+    /// Source that a ClusterDaskPlugin may name: configmap, file, the repository of an image, or a prefix of it as
+    /// ghcr.io/acme/*. Can be repeated.
     #[arg(long = "allow-plugin-source", value_name = "PATTERN", default_value = "*")]
     pub cluster: Vec<Pattern>,
 
-    /// What a DaskPlugin, which users of a namespace write, may name as its source. Can be repeated; `none` for
-    /// nothing at all.
+    /// Source that a DaskPlugin, which users of a namespace write, may name. Can be repeated; `none` allows no source.
     #[arg(long = "allow-tenant-plugin-source", value_name = "PATTERN", default_value = "configmap",
           value_parser = tenant_pattern)]
     pub tenants: Vec<Option<Pattern>>,
 
-    /// What a DaskPlugin may stand for: policy, cluster, worker-group, job, autoscaler; `none` for nothing. Logic decides what
-    /// pods a Dask resource becomes, whatever was said about its spec at admission.
+    /// Interfaces that a DaskPlugin may implement: policy, cluster, worker-group, job, autoscaler; `none` allows none. Logic
+    /// determines the pods of a Dask resource, whatever admission policies decided about its spec.
     #[arg(long = "allow-tenant-interfaces", value_name = "INTERFACES", value_delimiter = ',', default_value = "policy",
           value_parser = tenant_interface)]
     pub tenant_interfaces: Vec<Option<Interface>>,
 
-    /// What a call of a DaskPlugin may use at most, as memory=64Mi,milliseconds=1000,output=8Mi: the default.
+    /// Limits of a call of a DaskPlugin. The default is memory=64Mi,milliseconds=1000,output=8Mi.
     #[arg(long = "tenant-plugin-limits", value_name = "LIMITS", value_parser = parse_limits)]
     pub tenant_limits: Option<Limits>,
 
-    /// A folder that plugin resources may name files in. Can be repeated.
+    /// Folder in which plugin resources may name files. Can be repeated.
     #[arg(long = "plugin-folder", value_name = "FOLDER")]
     pub folders: Vec<PathBuf>,
 
-    /// Certificates (PEM) of authorities that registries may have theirs from, beside those that the system trusts.
+    /// File with PEM certificates of authorities to trust for registries, in addition to those that the system trusts.
     #[arg(long = "plugin-ca-file", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
 
-    /// A host that credentials of a registry may be sent to for a token, over https, when the registry says so. The
-    /// registry's own is always allowed. Can be repeated.
+    /// Host to which registry credentials may be sent over https for a token, if the registry names it. The registry's own host
+    /// is always allowed. Can be repeated.
     #[arg(long = "plugin-auth-host", value_name = "HOST")]
     pub auth_hosts: Vec<String>,
 }
 
 impl SourceArgs {
-    /// The same, read and checked.
+    /// Returns the parsed and checked sources.
     ///
     /// # Errors
     ///
-    /// When the file with certificates can't be read.
+    /// Returns an error if the file with certificates can't be read.
     pub fn sources(&self) -> Result<Sources, SourceError> {
         let roots = self.ca_file.as_deref().map(Roots::from_file).transpose()?;
         let usual = TenantRights::default();
@@ -72,7 +71,7 @@ impl SourceArgs {
     }
 }
 
-/// A pattern, or `none`.
+/// Parses a pattern, or `none`.
 fn tenant_pattern(text: &str) -> Result<Option<Pattern>, String> {
     if text == "none" {
         return Ok(None);
@@ -80,7 +79,7 @@ fn tenant_pattern(text: &str) -> Result<Option<Pattern>, String> {
     text.parse().map(Some)
 }
 
-/// An interface, or `none`.
+/// Parses the name of an interface, or `none`.
 fn tenant_interface(text: &str) -> Result<Option<Interface>, String> {
     if text == "none" {
         return Ok(None);

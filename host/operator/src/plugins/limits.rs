@@ -1,4 +1,4 @@
-//! What a call of a plugin may use.
+//! Limits of a plugin's calls.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use dask_operator_runtime::Limits;
 
 use super::failure::LoadFailure;
 
-/// A number of bytes, `64Mi`.
+/// Parses a number of bytes, such as `64Mi`; `None` if it is invalid or zero.
 pub(super) fn bytes(text: &str) -> Option<usize> {
     let bytes = quantity::parse(text)? / 1_000_000_000;
     usize::try_from(bytes).ok().filter(|bytes| *bytes > 0)
 }
 
-/// What a call may use: what the resource says, and never more than `most`.
+/// Returns the limits of a call: those that the resource requests, and never more than `most`.
 pub(super) fn limits(wanted: Option<&PluginLimits>, most: &Limits) -> Result<Limits, LoadFailure> {
     let Some(wanted) = wanted else {
         return Ok(*most);
@@ -39,7 +39,7 @@ pub(super) fn limits(wanted: Option<&PluginLimits>, most: &Limits) -> Result<Lim
     })
 }
 
-/// Limits that are more than the operator allows: for each the field, and a sentence.
+/// Returns the fields that exceed the operator's limits, each with a message.
 pub(super) fn beyond(wanted: Option<&PluginLimits>, most: &Limits) -> Vec<(String, String)> {
     let Some(wanted) = wanted else {
         return Vec::new();
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_that_have_no_effect_are_told_of() {
+    fn reports_limits_beyond_the_maximum() {
         let limits = |memory: &str, milliseconds| PluginLimits {
             memory: Some(memory.to_owned()),
             milliseconds: Some(milliseconds),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_never_more_than_usual() -> Result<(), LoadFailure> {
+    fn limits_never_exceed_the_maximum() -> Result<(), LoadFailure> {
         let usual = Limits::default();
         assert_eq!(wanted(None, None)?, usual);
         assert_eq!(wanted(Some("64Mi"), Some(100))?.memory, 64 << 20);

@@ -1,4 +1,4 @@
-//! How many plugins a namespace may have.
+//! Limit on the number of plugins of a namespace.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use super::PluginId;
 use super::failure::{LoadFailure, TOO_MANY};
 use super::known::Known;
 
-/// So many of a namespace are loaded, the oldest of them.
+/// Number of plugins of a namespace that are loaded: the oldest ones.
 pub(super) const MOST: usize = 20;
 
-/// Why a plugin is not loaded: its namespace has enough that are older.
+/// Returns why a plugin is not loaded: its namespace has enough older ones. `None` if it may be loaded.
 pub(super) fn refuses(known: &BTreeMap<PluginId, Known>, id: &PluginId) -> Option<LoadFailure> {
     let namespace = id.namespace.as_ref()?;
     let own = age(known.get(id)?);
@@ -28,7 +28,7 @@ pub(super) fn refuses(known: &BTreeMap<PluginId, Known>, id: &PluginId) -> Optio
     })
 }
 
-/// Those of a namespace that were too many and are not any more.
+/// Returns the plugins of a namespace that were beyond the limit and are not any more.
 pub(super) fn no_longer_refused(known: &BTreeMap<PluginId, Known>, namespace: &str) -> Vec<PluginId> {
     let mut all: Vec<_> = of_namespace(known, namespace).collect();
     all.sort_by(|one, other| age(one).cmp(&age(other)));
@@ -40,7 +40,7 @@ pub(super) fn no_longer_refused(known: &BTreeMap<PluginId, Known>, namespace: &s
     oldest.map(|known| known.resource.id.clone()).collect()
 }
 
-/// All of a namespace.
+/// Returns all plugins of a namespace.
 pub(super) fn of_namespace<'a>(
     known: &'a BTreeMap<PluginId, Known>,
     namespace: &'a str,
@@ -55,7 +55,7 @@ pub(super) fn of_namespace<'a>(
         .take_while(move |known| known.resource.id.namespace.as_deref() == Some(namespace))
 }
 
-/// By what plugins of a namespace are older or newer.
+/// Returns the key by which plugins of a namespace are ordered, oldest first.
 fn age(known: &Known) -> (&Option<Time>, &str) {
     (&known.resource.created, &known.resource.id.name)
 }
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_of_a_namespace_are_loaded() {
+    fn loads_the_oldest_plugins_of_a_namespace() {
         // The newest has the first name.
         let mut all: BTreeMap<_, _> = (0..MOST)
             .map(|number| known("a", &format!("z{number}"), number))
@@ -92,7 +92,7 @@ mod tests {
         all.insert(neighbour.clone(), of_neighbour);
         let refused: Vec<_> = all.keys().filter(|id| refuses(&all, id).is_some()).collect();
         assert_eq!(refused, [&newest]);
-        // It is told so, and when one has gone it has room.
+        // The failure is recorded; after a deletion, the plugin is within the limit.
         for (of, refused) in [(&newest, true), (&neighbour, false)] {
             let failure = refuses(&all, of);
             assert_eq!(failure.is_some(), refused);
@@ -113,6 +113,6 @@ mod tests {
         all.retain(|id, _| id.name != "z0");
         assert!(refuses(&all, &newest).is_none());
         assert_eq!(no_longer_refused(&all, "a"), std::slice::from_ref(&newest));
-        assert!(refuses(&all, &neighbour).is_none(), "it is gone");
+        assert!(refuses(&all, &neighbour).is_none(), "it was deleted");
     }
 }

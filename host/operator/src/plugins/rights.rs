@@ -1,4 +1,4 @@
-//! What DaskPlugins may, which people write who have rights in one namespace only.
+//! Rights of DaskPlugins, whose authors have rights in one namespace only.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use super::limits::bytes;
 use super::resource::Resource;
 use super::shares::Whose;
 
-/// What DaskPlugins may.
+/// Rights of DaskPlugins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TenantRights {
-    /// What they may stand for.
+    /// Interfaces that they may implement.
     pub interfaces: Vec<Interface>,
-    /// What a call of theirs may use at most.
+    /// Largest limits of their calls.
     pub limits: Limits,
 }
 
 impl Default for TenantRights {
-    /// Policies, which can only tighten what others decide: an administrator's policies see specs, and what logic makes of one is
-    /// for its author to say.
+    /// Policies only, which can do no more than tighten the decisions of others. Logic is not included: an administrator's
+    /// policies see specs at admission, and the author of logic determines what becomes of a spec.
     fn default() -> Self {
         Self {
             interfaces: vec![Interface::Policy],
@@ -35,7 +35,7 @@ impl Default for TenantRights {
 }
 
 impl TenantRights {
-    /// What a call of this plugin may use at most.
+    /// Returns the largest limits of this plugin's calls.
     pub(super) fn most(&self, resource: &Resource) -> Limits {
         match resource.id.namespace {
             Some(_) => self.limits,
@@ -43,7 +43,7 @@ impl TenantRights {
         }
     }
 
-    /// Makes sure that a plugin may stand for these interfaces.
+    /// Returns an error if the plugin may not implement one of these interfaces.
     pub(super) fn check(&self, resource: &Resource, wanted: &[Interface]) -> Result<(), LoadFailure> {
         let forbidden = wanted
             .iter()
@@ -68,8 +68,8 @@ impl TenantRights {
     }
 }
 
-/// Reads limits that an administrator writes, `memory=64Mi,milliseconds=1000,output=8Mi`: what is left out is usual, and nothing
-/// is more than the operator has for all, or for all calls of tenants about one plan.
+/// Parses the limits of an administrator, `memory=64Mi,milliseconds=1000,output=8Mi`. Missing limits have their default, and no
+/// limit exceeds the operator's own, or the time of all calls of tenants for one plan.
 pub(super) fn parse_limits(text: &str) -> Result<Limits, String> {
     let most = Limits::default();
     let mut limits = TenantRights::default().limits;
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn tenants_bring_policies_and_no_logic() {
+    fn tenants_may_implement_policies_but_no_logic() {
         let rights = TenantRights::default();
         assert_eq!(rights.check(&of_namespace(), &[Interface::Policy]), Ok(()));
         assert_eq!(rights.check(&of_cluster(), &Interface::ALL), Ok(()));
@@ -142,7 +142,7 @@ mod tests {
     #[case::nonsense("memory=much", None)]
     #[case::nothing("milliseconds=0", None)]
     #[case::unknown("fuel=1", None)]
-    fn what_administrators_write(#[case] text: &str, #[case] expected: Option<(usize, u128, usize)>) {
+    fn parses_limits_of_tenants(#[case] text: &str, #[case] expected: Option<(usize, u128, usize)>) {
         let limits = parse_limits(text).ok();
         let numbers = |limits: Limits| {
             (

@@ -1,14 +1,14 @@
-//! What policies of tenants are told of who asks: the name and the groups, and nothing that was noted about that person or
-//! account beside them.
+//! User information for policies of tenants: the name and the groups of the user or account, and nothing else that is known
+//! about them.
 
 use dask_operator_render::logic::Failure;
 use dask_operator_render::policy::Rules;
 use dask_operator_runtime::contract::{AdmissionRequest, AdmissionResponse, Review, ReviewRequest};
 use serde::{Deserialize, Serialize};
 
-/// A policy that is told no more than the names of who asks.
+/// Policy that receives only the name and groups of the user.
 pub(super) struct NamesOnly<T> {
-    /// Who is asked.
+    /// The policy.
     pub(super) inner: T,
 }
 
@@ -25,7 +25,7 @@ impl<T: Rules> Rules for NamesOnly<T> {
     }
 }
 
-/// Of who asks, JSON, what everybody may know.
+/// Reduces user information, a JSON object, to what tenants may know.
 fn reduced(user_info: &str) -> String {
     #[derive(Default, Deserialize, Serialize)]
     #[serde(default)]
@@ -48,9 +48,9 @@ mod tests {
         r#"{"username": "ann", "uid": "7", "groups": ["a", "b"], "extra": {"token": ["secret"]}}"#,
         r#"{"username":"ann","groups":["a","b"]}"#
     )]
-    #[case::nobody("{}", r#"{"username":"","groups":[]}"#)]
+    #[case::empty("{}", r#"{"username":"","groups":[]}"#)]
     #[case::garbage("[1]", r#"{"username":"","groups":[]}"#)]
-    fn only_names_are_told(#[case] user_info: &str, #[case] expected: &str) {
+    fn keeps_only_the_name_and_groups(#[case] user_info: &str, #[case] expected: &str) {
         assert_eq!(reduced(user_info), expected);
     }
 }
