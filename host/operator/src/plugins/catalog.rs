@@ -1,5 +1,4 @@
-//! Which component decides for which resource: one snapshot, that is exchanged as
-//! a whole.
+//! Snapshot that maps each resource to its logic and policies, exchanged as a whole.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,33 +13,33 @@ use super::entry::{Entry, Labels, PluginId, Subject};
 use super::held;
 use super::{Plugin, PluginError};
 
-/// A place whose plugins nobody knows yet: a policy may be among them, and so nothing is decided there.
+/// Namespace whose plugins are not known yet. A policy may be among them, so that nothing is decided there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unknown {
-    /// The namespace; none for all.
+    /// The namespace; `None` for all.
     pub namespace: Option<String>,
-    /// Why they aren't known, and what to do about it.
+    /// Why its plugins are not known, and how to resolve that.
     pub why: String,
 }
 
-/// All components and what they are for.
+/// All active plugins and the resources that they apply to.
 #[derive(Clone, Default)]
 pub struct Catalog {
-    /// The logic of each kind where no plugin says otherwise.
+    /// Logic of each kind for resources to which no plugin with logic applies.
     defaults: BTreeMap<DaskKind, Result<Arc<Plugin>, PluginError>>,
-    /// Policies from the command line: for all resources, and asked last.
+    /// Policies from the command line. They apply to all resources and are called last.
     policies: Vec<Arc<Policy>>,
-    /// The components of the default logic.
+    /// Components of the default logic.
     components: Vec<Component>,
     entries: Vec<Entry>,
-    /// Labels of namespaces, as far as they are known.
+    /// Known labels of namespaces.
     namespaces: BTreeMap<String, Labels>,
-    /// Where nothing is decided yet.
+    /// Namespaces in which nothing is decided yet.
     unknown: Vec<Unknown>,
 }
 
 impl Catalog {
-    /// These decide for all resources.
+    /// Creates a catalog with this default logic and these policies, which apply to all resources.
     #[must_use]
     pub fn new(
         defaults: BTreeMap<DaskKind, Result<Arc<Plugin>, PluginError>>,
@@ -53,18 +52,18 @@ impl Catalog {
         }
     }
 
-    /// The same, whose default logic is of these components.
+    /// Returns the catalog with these components as those of the default logic.
     #[must_use]
     pub fn made_of(self, components: Vec<Component>) -> Self {
         Self { components, ..self }
     }
 
-    /// The same with other plugins, for namespaces with these labels.
+    /// Returns a catalog with these plugins in place of the former ones, and with these labels of namespaces.
     #[must_use]
     pub fn with(&self, mut entries: Vec<Entry>, namespaces: BTreeMap<String, Labels>) -> Self {
         entries.sort_by(|one, two| {
-            let place = |entry: &Entry| (entry.id.namespace.is_none(), entry.order, entry.id.name.clone());
-            place(one).cmp(&place(two))
+            let position = |entry: &Entry| (entry.id.namespace.is_none(), entry.order, entry.id.name.clone());
+            position(one).cmp(&position(two))
         });
         Self {
             defaults: self.defaults.clone(),
@@ -76,7 +75,7 @@ impl Catalog {
         }
     }
 
-    /// The same, but nothing is decided in these places: who asks gets an error.
+    /// Returns a catalog that returns an error for resources in these namespaces.
     #[must_use]
     pub fn without(&self, unknown: Vec<Unknown>) -> Self {
         Self {
@@ -85,8 +84,8 @@ impl Catalog {
         }
     }
 
-    /// Whether the plugins that concern a resource are known.
-    fn are_known(&self, subject: &Subject<'_>) -> Result<(), PluginError> {
+    /// Returns an error if the plugins of a resource's namespace are not known.
+    fn check_known(&self, subject: &Subject<'_>) -> Result<(), PluginError> {
         let concerns = |unknown: &&Unknown| {
             let namespace = unknown.namespace.as_deref();
             namespace.is_none_or(|namespace| namespace == subject.namespace)
@@ -101,14 +100,13 @@ impl Catalog {
         }
     }
 
-    /// The component that decides what a resource consists of: the first of its namespace, or else of the cluster, or else
-    /// the default one.
+    /// Returns the logic of a resource: the first plugin of its namespace, or else of the cluster, or else the default one.
     ///
     /// # Errors
     ///
-    /// When it can't be used, or nobody knows yet which one it is.
+    /// Returns an error if the logic can't be used, or if it is not known yet which one applies.
     pub fn logic(&self, subject: &Subject<'_>) -> Result<Arc<Plugin>, PluginError> {
-        self.are_known(subject)?;
+        self.check_known(subject)?;
         let namespace = self.namespaces.get(subject.namespace);
         for entry in &self.entries {
             if let Some(logic) = entry.logic.get(&subject.kind)
@@ -124,22 +122,23 @@ impl Catalog {
         self.defaults.get(&subject.kind).cloned().unwrap_or_else(missing)
     }
 
-    /// The policies that are asked about a resource, in that order: those of its namespace, then those of the cluster, each
-    /// by order and name, then those of the command line.
+    /// Returns the policies of a resource in the order of their calls: those of its namespace, then those of the cluster, each by
+    /// order and name, then those of the command line.
     ///
     /// # Errors
     ///
-    /// When one that was in force can't be used now, or nobody knows yet which ones there are.
+    /// Returns an error if a policy that was active can't be used now, or if it is not known yet which ones apply.
     pub fn policies(&self, subject: &Subject<'_>) -> Result<Vec<Arc<Policy>>, PluginError> {
         self.policies_or(subject, Err)
     }
 
-    /// Who is asked about a request: logic and policies. One that was in force and can't be used now is there all the same and
-    /// fails, so that what the others forbid is forbidden: a namespace's own must not keep those of the cluster from being asked.
+    /// Returns the logic and policies for an admission request. A component that was active and can't be used now is included
+    /// and fails, so that the other policies are still called: a plugin of a namespace must not keep policies of the cluster from
+    /// being called.
     ///
     /// # Errors
     ///
-    /// When nobody knows yet which ones there are.
+    /// Returns an error if it is not known yet which ones apply.
     pub fn at_admission(
         &self,
         subject: &Subject<'_>,
@@ -152,13 +151,13 @@ impl Catalog {
         Ok((logic, policies))
     }
 
-    /// The policies about a resource, with what `held` makes of those that can't be used now.
+    /// Returns the policies of a resource. `held` replaces those that can't be used now.
     fn policies_or(
         &self,
         subject: &Subject<'_>,
         held: impl Fn(PluginError) -> Result<Arc<Policy>, PluginError>,
     ) -> Result<Vec<Arc<Policy>>, PluginError> {
-        self.are_known(subject)?;
+        self.check_known(subject)?;
         let namespace = self.namespaces.get(subject.namespace);
         let mut policies = Vec::new();
         for entry in &self.entries {
@@ -176,7 +175,7 @@ impl Catalog {
         Ok(policies)
     }
 
-    /// Whether a policy is the cluster's, and no namespace has brought it along.
+    /// Returns whether a policy is one of the cluster or of the command line, and not of a namespace.
     #[must_use]
     pub fn is_of_cluster(&self, policy: &Arc<Policy>) -> bool {
         let of_cluster = self.entries.iter().filter(|entry| entry.id.namespace.is_none());
@@ -187,8 +186,8 @@ impl Catalog {
             .any(|known| Arc::ptr_eq(known, policy))
     }
 
-    /// The component that a plugin with this source and digest would be, where it is certain that it is one that is
-    /// loaded already: by its digest, or because the plugin in force comes from there and is not looked up again.
+    /// Returns the component that a plugin with this source and digest would have, if it is certain that it is loaded already: by
+    /// its digest, or because the active plugin has the same source and the source is not read again.
     #[must_use]
     pub fn loaded(&self, id: &PluginId, source: &PluginSource, digest: Option<&str>) -> Option<&Component> {
         let plugins = self
@@ -206,8 +205,8 @@ impl Catalog {
         same.next().map(|(_, loaded)| &loaded.component)
     }
 
-    /// What the policy with this title is called in metrics: after the resource of the cluster that brings it, or by its title
-    /// where the command line names it. Those of namespaces, of which there may be any number, have one name together.
+    /// Returns the label of the policy with this title in metrics: the title of its ClusterDaskPlugin, or its own title if it is
+    /// from the command line. All policies of namespaces share one label, because their number is not limited.
     #[must_use]
     pub fn label(&self, title: &str) -> String {
         let is_it = |entry: &&Entry| matches!(&entry.policy, Some(Ok(policy)) if policy.title == title);
@@ -219,19 +218,19 @@ impl Catalog {
         }
     }
 
-    /// Whether a namespace has brought anything along.
+    /// Returns whether a namespace has plugins of its own.
     #[must_use]
     pub fn has_plugins_of(&self, namespace: &str) -> bool {
         let is_there = |entry: &Entry| entry.id.namespace.as_deref() == Some(namespace);
         self.entries.iter().any(is_there)
     }
 
-    /// The default logic that could not be loaded.
+    /// Returns the errors of default logic that could not be loaded.
     pub fn broken(&self) -> impl Iterator<Item = &PluginError> {
         self.defaults.values().filter_map(|plugin| plugin.as_ref().err())
     }
 
-    /// The kinds of children of the default logic.
+    /// Returns the kinds of children of the default logic.
     pub fn child_kinds(&self) -> impl Iterator<Item = &ResourceKind> {
         self.defaults
             .values()

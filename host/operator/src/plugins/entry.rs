@@ -1,4 +1,4 @@
-//! A plugin that is in force, and the resources that it is for.
+//! An active plugin, and the resources in its scope.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,24 +11,24 @@ use kube::core::{Selector, SelectorExt};
 
 use super::{Plugin, PluginError};
 
-/// The label that every namespace has: its name.
+/// Label that holds the name of a namespace. Every namespace has it.
 pub(super) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
 
-/// What a decision is about.
+/// Resource that a decision is about.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
-    /// The kind of resource.
+    /// Kind of the resource.
     pub kind: DaskKind,
-    /// Its namespace.
+    /// Namespace of the resource.
     pub namespace: &'a str,
-    /// Its labels.
+    /// Labels of the resource.
     pub labels: &'a Labels,
 }
 
-/// A (Cluster)DaskPlugin: the namespace it is in (none for one of the cluster), and its name.
+/// Name of a (Cluster)DaskPlugin, and its namespace: `None` for a plugin of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PluginId {
     /// `metadata.namespace`
@@ -38,13 +38,13 @@ pub struct PluginId {
 }
 
 impl PluginId {
-    /// Whether that is what a plugin is called.
+    /// Returns whether the text is the title of a plugin resource.
     #[must_use]
     pub fn is_title(text: &str) -> bool {
         Self::is_title_of_namespace(text) || text.starts_with("ClusterDaskPlugin ")
     }
 
-    /// Whether that is what a plugin of a namespace is called.
+    /// Returns whether the text is the title of a plugin of a namespace.
     #[must_use]
     pub fn is_title_of_namespace(text: &str) -> bool {
         text.starts_with("DaskPlugin ")
@@ -60,59 +60,63 @@ impl std::fmt::Display for PluginId {
     }
 }
 
-/// The resources that a plugin is for.
+/// Resources that a plugin applies to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scope {
-    /// Only those in this namespace.
+    /// Only resources in this namespace; all namespaces if `None`.
     pub namespace: Option<String>,
-    /// Only those in namespaces with such labels.
+    /// Only resources in namespaces with matching labels.
     pub namespaces: Selector,
-    /// Whether it takes more than the names of namespaces to say which those are.
+    /// True if `namespaces` selects by labels other than the name of the namespace.
     pub by_labels: bool,
-    /// Only those with such labels.
+    /// Only resources with matching labels.
     pub labels: Selector,
 }
 
-/// A component that is loaded, whoever it decides for.
+/// Loaded component of a plugin resource.
 #[derive(Clone)]
 pub struct Loaded {
-    /// Itself.
+    /// The component.
     pub component: Component,
-    /// Where a plugin resource says that it comes from.
+    /// Source of the component, as the plugin resource names it.
     pub source: PluginSource,
 }
 
-/// A plugin that is in force.
+/// Catalog entry of a plugin that is active, or that blocks its scope.
 #[derive(Clone)]
 pub struct Entry {
-    /// Which one.
+    /// Identity of the plugin resource.
     pub id: PluginId,
-    /// What it is for.
+    /// Resources that the plugin applies to.
     pub scope: Scope,
-    /// Its place: smaller ones come first.
+    /// Priority: entries with smaller numbers come first.
     pub order: i32,
-    /// The logic that it has, by the kind that it looks after. One that was in force and
-    /// can't be used now is an error: what it looks after is held.
+    /// Logic of the plugin by the kind that it manages. Logic that was active and can't be used now is an error: resources of
+    /// that kind are blocked.
     pub logic: BTreeMap<DaskKind, Result<Arc<Plugin>, PluginError>>,
-    /// The policy that it is, likewise.
+    /// Policy of the plugin. A policy that was active and can't be used now is an error: resources in its scope are blocked.
     pub policy: Option<Result<Arc<Policy>, PluginError>>,
-    /// Its component; none where it can't be used now.
+    /// Component of the plugin; `None` if it can't be used now.
     pub loaded: Option<Loaded>,
 }
 
 impl Entry {
-    /// Whether it can't be used now, and holds what it is for.
+    /// Returns whether the plugin can't be used now and blocks its scope.
     pub(super) fn holds(&self) -> bool {
         self.loaded.is_none() && (self.policy.is_some() || !self.logic.is_empty())
     }
 
-    /// Whether a resource is one that it is for, in a namespace with these labels, where they are known.
+    /// Returns whether the plugin applies to a resource in a namespace with these labels. `None` if the labels are not known.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if that depends on labels of the namespace that are not known.
     pub(super) fn concerns(
         &self,
         subject: &Subject<'_>,
         labels: Option<&Labels>,
     ) -> Result<bool, PluginError> {
-        // First, so that it costs nobody else how much a tenant's plugin has to select.
+        // This check comes first, so that the size of a tenant's selector does not slow down other namespaces.
         let is_elsewhere = |namespace: &String| namespace != subject.namespace;
         if self.scope.namespace.as_ref().is_some_and(is_elsewhere)
             || !self.scope.labels.matches(subject.labels)
@@ -122,7 +126,7 @@ impl Entry {
         match (&self.scope.namespace, labels) {
             (Some(_), _) => Ok(true),
             (None, Some(labels)) => Ok(self.scope.namespaces.matches(labels)),
-            // A namespace that was made a moment ago: to leave this one out would let through what it forbids.
+            // The namespace was created a moment ago. Skipping this plugin could allow what it forbids.
             (None, None) if self.scope.by_labels => Err(PluginError {
                 title: self.id.to_string(),
                 reason: "NamespaceUnknown",
@@ -132,7 +136,7 @@ impl Entry {
                     subject.namespace
                 ),
             }),
-            // Every namespace has its name as a label, so that one can be chosen by it even where the others aren't known.
+            // Every namespace has its name as a label, so that it can be selected by name while its other labels are not known.
             (None, None) => {
                 let named = Labels::from([(NAMESPACE_NAME.to_owned(), subject.namespace.to_owned())]);
                 Ok(self.scope.namespaces.matches(&named))
@@ -140,7 +144,7 @@ impl Entry {
         }
     }
 
-    /// Whether it forbids nothing, and only tells what it would forbid.
+    /// Returns whether the policy forbids nothing and only reports what it would forbid.
     pub(super) fn only_monitors(&self) -> bool {
         let monitors = |policy: &Result<Arc<Policy>, PluginError>| {
             policy.as_ref().is_ok_and(|policy| policy.mode == Mode::Monitor)
@@ -154,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plugins_are_told_from_files_by_their_titles() {
+    fn titles_distinguish_plugin_resources_from_files() {
         for namespace in [Some("a".to_owned()), None] {
             let name = "p".to_owned();
             let is_of_namespace = namespace.is_some();

@@ -1,51 +1,51 @@
-//! Why what a plugin resource asks for is not in force.
+//! Reasons why the spec of a plugin resource is not active.
 
 use dask_operator_runtime::{LoadError, Unfit};
 use dask_operator_sources::SourceError;
 
-/// The reason of what failed in operation and was taken back for what was in force before it.
+/// Reason of a component that failed in operation and was rolled back to the version before.
 pub(super) const ROLLED_BACK: &str = "RolledBack";
 
-/// The reason of one that may not be what it is in a namespace.
+/// Reason of a plugin with an interface that plugins of a namespace may not implement.
 pub(super) const INTERFACE_NOT_ALLOWED: &str = "InterfaceNotAllowed";
 
-/// The reason of one too many in its namespace.
+/// Reason of a plugin beyond the limit of its namespace.
 pub(super) const TOO_MANY: &str = "TooManyPlugins";
 
-/// The reason of a component that is not tried again, because the operator has ended while it was.
+/// Reason of a component that is not tried again, because the operator ended during earlier trials.
 pub(super) const QUARANTINED: &str = "Quarantined";
 
-/// The reason of one that is tried when nothing else is, because the operator has ended while it, or another one of its
-/// namespace, was tried.
+/// Reason of a component that is tried only while nothing else is, because the operator ended during a trial of it or of another
+/// component of its namespace.
 pub(super) const TRIED_ALONE: &str = "TriedAlone";
 
-/// The reason of settings that are larger than settings may be.
+/// Reason of settings that exceed the size limit.
 pub(super) const SETTINGS_TOO_LARGE: &str = "SettingsTooLarge";
 
-/// The reason of a selector that makes no sense.
+/// Reason of an invalid selector.
 pub(super) const INVALID_SELECTOR: &str = "InvalidSelector";
 
-/// The reason of one of which the operator can't say which namespaces it is for.
+/// Reason of a plugin whose namespaces the operator can't determine.
 pub(super) const NAMESPACES_UNKNOWN: &str = "NamespacesUnknown";
 
-/// Why what a plugin resource asks for is not in force.
+/// Failure to activate the spec of a plugin resource.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub(super) struct LoadFailure {
-    /// In one word in CamelCase, for the condition and for metrics.
+    /// Reason as one word in CamelCase, for the condition and for metrics.
     pub(super) reason: &'static str,
-    /// In a sentence.
+    /// Message for users.
     pub(super) message: String,
-    /// The digest of the component that was tried, where that is what failed.
+    /// Digest of the component that was tried and failed; `None` if the failure is about something else.
     pub(super) tried: Option<String>,
-    /// Whether there was nothing to try: nothing that can be used came from the source.
+    /// True if no component was tried, because the source provided no usable bytes.
     pub(super) is_of_source: bool,
-    /// Whether nothing was tried, because that failed a while ago.
+    /// True if nothing was tried, because the same trial failed a while ago.
     pub(super) is_known: bool,
 }
 
 impl LoadFailure {
-    /// With that reason.
+    /// Creates a failure with this reason and message.
     pub(super) fn new(reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             reason,
@@ -56,7 +56,7 @@ impl LoadFailure {
         }
     }
 
-    /// The same of a source.
+    /// Marks the failure as one of the source.
     pub(super) fn of_source(self) -> Self {
         Self {
             is_of_source: true,
@@ -64,7 +64,7 @@ impl LoadFailure {
         }
     }
 
-    /// The same of a component with this digest, that was tried.
+    /// Marks the failure as one of the component with this digest, which was tried.
     pub(super) fn of(self, digest: &str) -> Self {
         Self {
             tried: Some(digest.to_owned()),
@@ -72,19 +72,18 @@ impl LoadFailure {
         }
     }
 
-    /// Whether what else there was to do may have brought it about, and not the component that was tried.
+    /// Returns whether load on the host may be the cause, and not the component that was tried.
     pub(super) fn may_be_of_load(&self) -> bool {
         ["PluginDeadlineExceeded", "NoTimeLeft", "HostExhausted"].contains(&self.reason)
     }
 
-    /// Whether it leaves open what the resource asks for: somebody else may have brought it about, and nothing is said about
-    /// the component.
+    /// Returns whether the failure says nothing about the component, because the cause may lie elsewhere.
     pub(super) fn leaves_open(&self) -> bool {
         self.is_of_source || self.may_be_of_load() || self.reason == NAMESPACES_UNKNOWN
     }
 
-    /// Whether what was in force before this process began must not go on: because somebody has forbidden it, or because
-    /// nobody can say any more what it is for.
+    /// Returns whether the version that was active before this process started must not be used either: an administrator has
+    /// forbidden it, or its scope is not known any more.
     pub(super) fn forbids(&self) -> bool {
         let reasons = [
             "SourceNotAllowed",
@@ -120,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_late_or_has_no_room_may_be_so_because_of_load() {
+    fn deadlines_and_exhausted_memory_may_be_caused_by_load() {
         let late = Failure::Deadline {
             limit: Duration::from_secs(1),
         };

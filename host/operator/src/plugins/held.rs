@@ -1,5 +1,4 @@
-//! What stands in for a component that can't be used now: it fails whenever it is asked, so that the others are asked all the
-//! same.
+//! Replacement of a component that can't be used now. Every call of it fails, so that the other components are still called.
 
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use dask_operator_runtime::contract::{
 
 use super::{Plugin, PluginError, Whose};
 
-/// Says why there is no answer.
+/// Component whose calls all fail with this message.
 struct Held(String);
 
 impl Held {
@@ -49,7 +48,7 @@ impl Rules for Held {
     }
 }
 
-/// Stands in for logic.
+/// Returns logic that fails with the message of `error`.
 pub(super) fn logic(error: PluginError) -> Arc<Plugin> {
     Arc::new(Plugin {
         title: error.title,
@@ -60,7 +59,7 @@ pub(super) fn logic(error: PluginError) -> Arc<Plugin> {
     })
 }
 
-/// Stands in for a policy. One that only monitors needs nobody in its place.
+/// Returns a policy that fails with the message of `error`. Policies that only monitor need no replacement.
 pub(super) fn policy(error: PluginError) -> Arc<Policy> {
     Arc::new(Policy {
         title: error.title,

@@ -11,9 +11,9 @@ use rstest::rstest;
 use super::super::entry::{NAMESPACE_NAME, Scope};
 use super::*;
 
-struct Nobody;
+struct Unused;
 
-impl Logic for Nobody {
+impl Logic for Unused {
     fn child_kinds(&self, _: &str) -> Result<Vec<contract::ResourceKind>, Failure> {
         Ok(Vec::new())
     }
@@ -31,7 +31,7 @@ impl Logic for Nobody {
     }
 }
 
-impl Rules for Nobody {
+impl Rules for Unused {
     fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
         Err("not asked".into())
     }
@@ -42,7 +42,7 @@ impl Rules for Nobody {
 }
 
 fn plugin(title: &str) -> Result<Arc<Plugin>, PluginError> {
-    Plugin::new(title.into(), "{}".into(), Box::new(Nobody)).map(Arc::new)
+    Plugin::new(title.into(), "{}".into(), Box::new(Unused)).map(Arc::new)
 }
 
 fn policy(title: &str) -> Arc<Policy> {
@@ -50,7 +50,7 @@ fn policy(title: &str) -> Arc<Policy> {
         title: title.into(),
         settings: "{}".into(),
         mode: Mode::Protect,
-        rules: Box::new(Nobody),
+        rules: Box::new(Unused),
     })
 }
 
@@ -65,7 +65,7 @@ fn selector(text: &str) -> Selector {
     Selector::from_iter(labels(text))
 }
 
-/// An entry that is logic of clusters and a policy: in a namespace or (`-`) of the cluster.
+/// An entry with logic of clusters and a policy, in a namespace or (`-`) of the cluster.
 fn entry(namespace: &str, name: &str, order: i32, namespaces: &str, selected: &str) -> Entry {
     let namespace = (namespace != "-").then(|| namespace.to_owned());
     Entry {
@@ -116,12 +116,12 @@ fn decide(catalog: &Catalog, kind: DaskKind, namespace: &str, of: &str) -> (Stri
 }
 
 #[rstest]
-#[case::nobody_else(DaskKind::Cluster, "a", "", "z-global", &["z-global", "command line"])]
+#[case::cluster_only(DaskKind::Cluster, "a", "", "z-global", &["z-global", "command line"])]
 #[case::labels(DaskKind::Cluster, "a", "team=x", "m-labelled", &["m-labelled", "z-global", "command line"])]
 #[case::namespaces(DaskKind::Cluster, "prod", "", "y-production", &["y-production", "z-global", "command line"])]
 #[case::own_first(DaskKind::Cluster, "own", "", "b-first", &["b-first", "a-second", "c-second", "z-global", "command line"])]
 #[case::other_kinds(DaskKind::Job, "own", "", "default", &["b-first", "a-second", "c-second", "z-global", "command line"])]
-fn who_decides(
+fn finds_logic_and_policies(
     #[case] kind: DaskKind,
     #[case] namespace: &str,
     #[case] labels: &str,
@@ -143,9 +143,9 @@ fn who_decides(
     );
 }
 
-/// Plugins of a namespace are of no concern to others, and cost them nothing, however much they select.
+/// Plugins of a namespace don't slow down other namespaces, however large their selectors are.
 #[test]
-fn what_others_select_costs_nothing() {
+fn selectors_of_other_namespaces_cost_nothing() {
     let expressions = (0..20_000).map(|number| Expression::DoesNotExist(format!("label-{number}")));
     let selects = Selector::from_iter(expressions);
     let entries = (0..20).map(|number| {
@@ -168,7 +168,7 @@ fn what_others_select_costs_nothing() {
 #[case::of_another("c", "DaskPlugin")]
 #[case::of_the_command_line("command line", "command line")]
 #[case::exchanged("d", "gone")]
-fn policies_have_few_names_in_metrics(#[case] title: &str, #[case] expected: &str) {
+fn policies_have_few_labels_in_metrics(#[case] title: &str, #[case] expected: &str) {
     let entries = vec![
         entry("-", "a", 0, "", ""),
         entry("own", "b", 0, "", ""),
@@ -178,7 +178,7 @@ fn policies_have_few_names_in_metrics(#[case] title: &str, #[case] expected: &st
 }
 
 #[test]
-fn one_that_was_in_force_holds_what_it_looks_after() {
+fn an_unusable_plugin_that_was_active_blocks_its_scope() {
     let error = PluginError::unusable("gone", "the registry is down".into());
     let held = Entry {
         logic: BTreeMap::from([(DaskKind::Cluster, Err(error.clone()))]),
@@ -202,9 +202,9 @@ fn one_that_was_in_force_holds_what_it_looks_after() {
     assert!(catalog.logic(&subject(&none)).is_ok() && catalog.policies(&subject(&none)).is_ok());
 }
 
-/// Otherwise a namespace would get round what the cluster's policies forbid, by one of its own that can't be used.
+/// Otherwise a namespace could bypass the policies of the cluster with a plugin of its own that can't be used.
 #[test]
-fn at_admission_the_others_are_asked_beside_one_that_is_held() {
+fn at_admission_other_policies_are_called_beside_an_unusable_one() {
     let error = PluginError::unusable("gone", "the registry is down".into());
     let held = Entry {
         logic: BTreeMap::from([(DaskKind::Cluster, Err(error.clone()))]),
@@ -231,7 +231,7 @@ fn at_admission_the_others_are_asked_beside_one_that_is_held() {
 }
 
 #[test]
-fn which_namespaces_have_plugins_is_known() {
+fn finds_namespaces_with_plugins() {
     let logic = Entry {
         policy: None,
         ..entry("b", "logic", 0, "", "")
@@ -249,7 +249,7 @@ fn which_namespaces_have_plugins_is_known() {
 #[case::everywhere(None, "a", false)]
 #[case::here(Some("a"), "a", false)]
 #[case::elsewhere(Some("b"), "a", true)]
-fn nothing_is_decided_where_the_plugins_are_not_known(
+fn returns_errors_where_plugins_are_not_known(
     #[case] unknown: Option<&str>,
     #[case] namespace: &str,
     #[case] decides: bool,
@@ -275,12 +275,12 @@ fn nothing_is_decided_where_the_plugins_are_not_known(
     assert_eq!(waiting.logic(&subject).err().map(said), expected);
     assert_eq!(waiting.policies(&subject).err().map(said), expected);
     assert_eq!(waiting.at_admission(&subject).err().map(said), expected);
-    // It ends with the next exchange.
+    // The next exchange ends it.
     assert!(waiting.with(Vec::new(), BTreeMap::new()).logic(&subject).is_ok());
 }
 
 #[test]
-fn a_namespace_can_be_chosen_by_its_name_before_its_labels_are_known() {
+fn a_namespace_can_be_selected_by_name_before_its_labels_are_known() {
     let catalog = catalog(vec![entry(
         "-",
         "named",
@@ -293,7 +293,7 @@ fn a_namespace_can_be_chosen_by_its_name_before_its_labels_are_known() {
 }
 
 #[test]
-fn whose_a_policy_is_is_known() {
+fn distinguishes_policies_of_the_cluster() {
     let logic = Entry {
         policy: None,
         ..entry("-", "logic", 0, "", "")
@@ -318,7 +318,7 @@ fn whose_a_policy_is_is_known() {
 }
 
 #[test]
-fn a_namespace_whose_labels_are_not_known_is_held() {
+fn a_namespace_with_unknown_labels_is_blocked() {
     let in_production = entry("-", "p", 0, "tier=production", "team=x");
     let monitor = Entry {
         logic: BTreeMap::new(),
@@ -326,7 +326,7 @@ fn a_namespace_whose_labels_are_not_known_is_held() {
             mode: Mode::Monitor,
             title: "m".into(),
             settings: "{}".into(),
-            rules: Box::new(Nobody),
+            rules: Box::new(Unused),
         }))),
         ..entry("-", "m", 0, "tier=production", "")
     };
@@ -343,7 +343,7 @@ fn a_namespace_whose_labels_are_not_known_is_held() {
         let said = error.map(|error| (error.title, error.reason));
         assert_eq!(said, Some(("ClusterDaskPlugin p".to_owned(), "NamespaceUnknown")));
     }
-    // One that selects other resources, or forbids nothing, holds nobody.
+    // A plugin that selects other resources, or forbids nothing, blocks none of these.
     assert!(catalog.logic(&subject(&others)).is_ok());
     assert_eq!(
         catalog.policies(&subject(&others)).map(|policies| policies.len()),
