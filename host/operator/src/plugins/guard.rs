@@ -1,4 +1,4 @@
-//! Watches over a plugin that is in force: one that fails again and again is told of.
+//! Failure counter of an active plugin, which reports plugins that fail repeatedly.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -11,57 +11,57 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::PluginId;
 
-/// So many failures in a row about different objects are a plugin's fault, and not an
-/// object's.
+/// Number of different objects about which a plugin must fail without a success in between, until the failures count as the
+/// plugin's and not as an object's.
 const OBJECTS: usize = 3;
 
-/// And so many about whatever objects, when there is no success in between.
+/// Number of failures without a success in between that count as the plugin's, whatever objects they are about.
 const FAILURES: usize = 8;
 
-/// A plugin of the cluster is taken back for failures in so many namespaces: nobody who has rights in one of them has it
-/// taken back for all others.
+/// Number of namespaces in which a plugin of the cluster must fail before it is rolled back, so that a user with rights in one
+/// namespace can't have it rolled back for all others.
 const NAMESPACES: usize = 3;
 
-/// One that failed again and again, and then decides without a failure for so long, is well again.
+/// Time without failures after which a plugin that failed repeatedly counts as recovered.
 const WELL: Duration = Duration::from_secs(60);
 
-/// What becomes of a plugin that fails again and again.
+/// Rule by which a plugin that fails repeatedly is rolled back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Term {
-    /// It stays in force: what was in force before it may allow what it forbids.
+    /// Never: the version before may allow what this one forbids.
     Hold,
-    /// It is taken back for failures about different objects.
+    /// After failures about different objects.
     Objects,
-    /// It is taken back for failures in different namespaces.
+    /// After failures in different namespaces.
     Namespaces,
 }
 
-/// What is to be told of a plugin.
+/// Report about a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct News {
-    /// Which one.
+    /// Plugin that the report is about.
     pub(super) id: PluginId,
-    /// The digest of its code.
+    /// Digest of the plugin's component.
     pub(super) digest: String,
-    /// What there is to be told.
+    /// Change that is reported.
     pub(super) what: Told,
 }
 
-/// What there is to be told.
+/// Change that a guard reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Told {
-    /// It fails again and again.
+    /// The plugin fails repeatedly.
     Fails {
-        /// What happened last.
+        /// Message of the last failure.
         message: String,
-        /// Whether it can be taken back for that.
+        /// True if the plugin may be rolled back for it.
         may_go_back: bool,
     },
-    /// It did, and does no more.
+    /// The plugin failed repeatedly and has recovered.
     Well,
 }
 
-/// Counts the failures of one plugin.
+/// Failure counter of one plugin.
 #[derive(Debug)]
 pub(super) struct Guard {
     id: PluginId,
@@ -71,22 +71,22 @@ pub(super) struct Guard {
     row: Mutex<Row>,
 }
 
-/// What has been seen of it.
+/// Calls of a plugin since its last success.
 #[derive(Debug, Default)]
 struct Row {
-    /// Failures without a success in between, and the objects and namespaces that they were about.
+    /// Failures without a success in between. `objects` and `namespaces` are those that the failures were about.
     failures: usize,
     objects: HashSet<u64>,
     namespaces: HashSet<u64>,
-    /// What was told of them: whether it can be taken back.
+    /// The last report of failures: whether the plugin may be rolled back. `None` if nothing was reported since it recovered.
     told: Option<bool>,
     failed: Option<Instant>,
-    /// Whether it has decided about anything since it is in force.
+    /// True if the plugin has decided about anything since it became active.
     has_decided: bool,
 }
 
 impl Guard {
-    /// Tells when the plugin with code of this digest fails again and again.
+    /// Creates a guard of the plugin with this digest. It sends a report when the plugin fails repeatedly.
     pub(super) fn new(id: PluginId, digest: String, term: Term, tell: UnboundedSender<News>) -> Arc<Self> {
         Arc::new(Self {
             id,
@@ -97,28 +97,28 @@ impl Guard {
         })
     }
 
-    /// What was before (samples) does not count: it is in force from now on.
+    /// Starts to count: the plugin becomes active. Earlier calls, which were about samples, don't count.
     pub(super) fn begin(&self) {
         *self.row.lock().unwrap_or_else(PoisonError::into_inner) = Row::default();
     }
 
-    /// It has decided.
+    /// Counts a successful call.
     pub(super) fn decides(&self, now: Instant) {
         let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
         row.has_decided = true;
         row.failures = 0;
         row.objects.clear();
         row.namespaces.clear();
-        // One that fails for some objects only is not told of each time that another one goes well in between.
+        // A plugin that fails for some objects only is not reported each time that another object succeeds in between.
         let is_well = row.failed.is_none_or(|failed| now.duration_since(failed) >= WELL);
         if is_well && row.told.take().is_some() {
             self.tell(Told::Well);
         }
     }
 
-    /// It has failed to decide about `object` (JSON).
+    /// Counts a failed call about `object` (JSON).
     pub(super) fn fails(&self, object: &str, failure: &Failure, now: Instant) {
-        let (object, namespace) = place(object);
+        let (object, namespace) = identity(object);
         let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
         row.failures += 1;
         row.failed = Some(now);
@@ -132,7 +132,7 @@ impl Guard {
         let may_go_back = match self.term {
             Term::Hold => false,
             Term::Objects => true,
-            // One that has never worked can be taken back where a single namespace uses it.
+            // A plugin that has never worked may be rolled back even if a single namespace uses it.
             Term::Namespaces => {
                 row.namespaces.len() >= NAMESPACES || (!row.has_decided && row.failures >= FAILURES)
             }
@@ -148,7 +148,7 @@ impl Guard {
     }
 
     fn tell(&self, what: Told) {
-        // Nobody listens any more when the operator ends.
+        // The receiver is dropped on shutdown.
         let _ = self.tell.send(News {
             id: self.id.clone(),
             digest: self.digest.clone(),
@@ -157,8 +157,8 @@ impl Guard {
     }
 }
 
-/// What tells one object from another (its kind, namespace and name), and one namespace from another.
-fn place(object: &str) -> (u64, u64) {
+/// Returns hashes that identify an object (by its kind, namespace and name) and its namespace.
+fn identity(object: &str) -> (u64, u64) {
     #[derive(Default, Deserialize, Hash)]
     #[serde(default)]
     struct Object {
@@ -188,7 +188,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A guard, and what it tells.
+    /// A guard, and the receiver of its reports.
     pub(in crate::plugins) fn guard(term: Term) -> (Arc<Guard>, UnboundedReceiver<News>) {
         let (tell, heard) = unbounded_channel();
         let id = PluginId {
@@ -198,7 +198,7 @@ pub(super) mod tests {
         (Guard::new(id, "sha256:1".into(), term, tell), heard)
     }
 
-    /// What was told: that it fails and can be taken back (`b`) or not (`f`), or that it is well again (`w`).
+    /// One letter per report: failing and may be rolled back (`b`), failing and may not (`f`), or recovered (`w`).
     pub(in crate::plugins) fn letters(mut heard: UnboundedReceiver<News>) -> String {
         let mut told = String::new();
         while let Ok(news) = heard.try_recv() {
@@ -213,11 +213,11 @@ pub(super) mod tests {
         told
     }
 
-    /// What is told of a plugin of that term. Calls: the object's namespace (`n` where there is one letter only) and name, and
-    /// how it goes, `+` or `-`; a number is so many seconds.
+    /// The reports about a plugin with this rule, as [`letters`]. Each call is the object's namespace (`n` if there is only one
+    /// letter), its name, and `+` or `-` for success or failure; a number advances the time by so many seconds.
     fn told(term: Term, calls: &str) -> String {
         let (guard, heard) = guard(term);
-        // What was tried on samples does not count.
+        // Trials on samples don't count.
         guard.decides(Instant::now());
         guard.begin();
         let mut now = Instant::now();
@@ -235,7 +235,7 @@ pub(super) mod tests {
         letters(heard)
     }
 
-    /// An object, by its namespace and name as in [`told`].
+    /// An object with a namespace and name as in [`told`].
     pub(in crate::plugins) fn object(name: &str) -> String {
         let (namespace, name) = match name.split_at(name.len() - 1) {
             ("", name) => ("n", name),
@@ -253,7 +253,7 @@ pub(super) mod tests {
     #[case::others_go_well("a- b- x+ c- a- x+ b- c-", "")]
     #[case::again_after_success("a- b- c- 60 a+ a- b- c-", "bwb")]
     #[case::after_others_went_well("x+ y+ z+ a- b- c-", "b")]
-    fn what_fails_in_a_row_is_told(#[case] calls: &str, #[case] expected: &str) {
+    fn reports_repeated_failures(#[case] calls: &str, #[case] expected: &str) {
         assert_eq!(told(Term::Objects, calls), expected);
     }
 
@@ -263,7 +263,7 @@ pub(super) mod tests {
     #[case::for_long("a- a- a- a- a- a- a- a- a-", "f")]
     #[case::others_go_well_in_between("a- b- c- x+ a- b- c- y+", "f")]
     #[case::well_for_a_minute("a- b- c- 59 x+ 1 x+", "fw")]
-    fn what_holds_is_never_taken_back(#[case] calls: &str, #[case] expected: &str) {
+    fn a_plugin_that_holds_is_never_rolled_back(#[case] calls: &str, #[case] expected: &str) {
         assert_eq!(told(Term::Hold, calls), expected);
     }
 
@@ -274,7 +274,7 @@ pub(super) mod tests {
     #[case::first_one_and_then_others("xz+ xa- xb- xc- ya- za- zb-", "fb")]
     #[case::others_go_well("xz+ xa- ya- xz+ za- xa-", "")]
     #[case::never_worked("xa- xa- xa- xa- xa- xa- xa- xa-", "b")]
-    fn one_namespace_has_nothing_taken_back_for_all(#[case] calls: &str, #[case] expected: &str) {
+    fn failures_in_one_namespace_roll_nothing_back_for_others(#[case] calls: &str, #[case] expected: &str) {
         assert_eq!(told(Term::Namespaces, calls), expected);
     }
 }

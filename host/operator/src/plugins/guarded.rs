@@ -1,4 +1,4 @@
-//! Who is watched over: each call is made as it is, and what counts of how it went is noted.
+//! Wrapper that counts the successes and failures of a component's calls and leaves the answers unchanged.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,21 +13,21 @@ use dask_operator_runtime::{CallError, Failure as CallFailure};
 
 use super::guard::Guard;
 
-/// Somebody who is watched over.
+/// Component whose calls are counted by a guard.
 pub(super) struct Guarded<T> {
-    /// Who is asked.
+    /// The component.
     pub(super) inner: T,
-    /// Who watches.
+    /// Guard that counts the calls.
     pub(super) guard: Arc<Guard>,
 }
 
 impl<T> Guarded<T> {
-    /// Notes how a call about `object` (JSON) in that role went. What a plugin refuses or can't decide is no failure, and
-    /// failures about objects that are [`LARGE`] are no plugin's fault.
+    /// Counts the outcome of a call about `object` (JSON) in this role. A refusal, or a case that the plugin can't decide, is no
+    /// failure, and failures about objects that are [`LARGE`] are not counted.
     fn note<A>(&self, role: Role, object: &str, answer: Result<A, Failure>) -> Result<A, Failure> {
         match &answer {
             Ok(_) => self.guard.decides(Instant::now()),
-            Err(failure) if counts(role, failure) && object.len() <= LARGE => {
+            Err(failure) if counts_against_plugin(role, failure) && object.len() <= LARGE => {
                 self.guard.fails(object, failure, Instant::now());
             }
             Err(_) => {}
@@ -55,7 +55,7 @@ impl<T: Logic> Logic for Guarded<T> {
 }
 
 impl<T: Rules> Rules for Guarded<T> {
-    /// What comes of a dry run does not count: it leaves nothing behind, so that anybody can make any number of them.
+    /// Outcomes of dry runs are not counted: a dry run leaves nothing behind, so that any user can repeat it without limit.
     fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
         let answer = self.inner.admit(request);
         if request.dry_run {
@@ -69,22 +69,22 @@ impl<T: Rules> Rules for Guarded<T> {
     }
 }
 
-/// What a plugin is asked as.
+/// Role in which a plugin is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
-    /// What a resource consists of.
+    /// Determines the children of a resource.
     Logic,
-    /// Whether it may be so.
+    /// Allows or forbids resources and plans.
     Policy,
 }
 
-/// Returns whether a failure is held against the plugin, and not against the host or whoever asked it.
-fn counts(role: Role, failure: &Failure) -> bool {
+/// Returns whether a failure counts against the plugin, and not against the host or the caller.
+fn counts_against_plugin(role: Role, failure: &Failure) -> bool {
     let Some(call) = failure.downcast_ref::<CallError>() else {
         return false;
     };
     match *call.failure {
-        // Load alone can bring it about, and whoever sends requests makes load.
+        // Load alone can cause it, and any user can cause load by sending requests.
         CallFailure::Deadline { .. } => role == Role::Logic,
         _ => call.failure.is_of_component(),
     }
@@ -115,24 +115,24 @@ mod tests {
     #[rstest]
     #[case::own_fault(CallFailure::Missing, true, true)]
     #[case::late(late(), true, false)]
-    #[case::who_asked_has_no_more_time(CallFailure::NoTime { left: Duration::from_millis(10) }, false, false)]
+    #[case::caller_has_no_time_left(CallFailure::NoTime { left: Duration::from_millis(10) }, false, false)]
     #[case::no_room(CallFailure::Exhausted("it is full".into()), false, false)]
-    fn what_is_held_against_a_plugin(
+    fn only_failures_of_the_component_count_against_it(
         #[case] what: CallFailure,
         #[case] of_logic: bool,
         #[case] of_policies: bool,
     ) {
         let failure = failure(what);
-        assert_eq!(counts(Role::Logic, &failure), of_logic);
-        assert_eq!(counts(Role::Policy, &failure), of_policies);
+        assert_eq!(counts_against_plugin(Role::Logic, &failure), of_logic);
+        assert_eq!(counts_against_plugin(Role::Policy, &failure), of_policies);
     }
 
     #[test]
-    fn what_is_no_failed_call_is_held_against_nobody() {
-        assert!(!counts(Role::Logic, &"something else".into()));
+    fn other_errors_do_not_count_against_a_plugin() {
+        assert!(!counts_against_plugin(Role::Logic, &"something else".into()));
     }
 
-    /// Rules of which each call fails so.
+    /// Rules whose calls all fail in this way.
     struct Failing(fn() -> CallFailure);
 
     impl Rules for Failing {
@@ -160,7 +160,7 @@ mod tests {
     #[case::dry_run(missing, true, 0, "")]
     #[case::late(late, false, 0, "")]
     #[case::large(missing, false, LARGE, "")]
-    fn what_anybody_can_bring_about_does_not_count(
+    fn failures_that_any_user_can_cause_do_not_count(
         #[case] how: fn() -> CallFailure,
         #[case] dry_run: bool,
         #[case] larger: usize,

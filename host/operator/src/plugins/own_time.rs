@@ -1,5 +1,5 @@
-//! The time that components of a namespace take while a request about it is decided. Its policies have a part of it together:
-//! those of the cluster are asked after them, and have what is left of the time for the whole request.
+//! Time that components of a namespace use while a request is decided. The policies of the namespace share a budget, because
+//! those of the cluster are called after them and have the rest of the time for the whole request.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -13,69 +13,69 @@ use dask_operator_runtime::contract::{
 use dask_operator_runtime::until;
 
 thread_local! {
-    /// None where nobody counts.
-    static OWN: Cell<Option<Own>> = const { Cell::new(None) };
+    /// Time budget of the request that is decided on this thread; `None` if no time is counted.
+    static BUDGET: Cell<Option<Budget>> = const { Cell::new(None) };
 }
 
-/// What components of namespaces have, and have used.
+/// Time budget of components of namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Own {
-    /// What policies have left.
+struct Budget {
+    /// Time that policies have left.
     left: Duration,
-    /// What all have used.
+    /// Time that all components have used.
     used: Duration,
 }
 
-/// Runs `work`, in which the policies of namespaces that are asked on this thread have so much time together. Returns how much
-/// all components of namespaces that were asked have used.
+/// Runs `work`, in which the policies of namespaces that are called on this thread have `time` together. Also returns the time
+/// that all called components of namespaces used.
 pub(crate) fn with_own_time<T>(time: Duration, work: impl FnOnce() -> T) -> (T, Duration) {
-    let own = Own {
+    let budget = Budget {
         left: time,
         used: Duration::ZERO,
     };
-    let _former = Former(OWN.replace(Some(own)));
+    let _restore = RestoreOnDrop(BUDGET.replace(Some(budget)));
     let done = work();
-    (done, OWN.get().map_or(Duration::ZERO, |own| own.used))
+    (done, BUDGET.get().map_or(Duration::ZERO, |budget| budget.used))
 }
 
-/// Puts back what was there before, after a panic too.
-struct Former(Option<Own>);
+/// Guard that restores the former budget, also after a panic.
+struct RestoreOnDrop(Option<Budget>);
 
-impl Drop for Former {
+impl Drop for RestoreOnDrop {
     fn drop(&mut self) {
-        OWN.set(self.0);
+        BUDGET.set(self.0);
     }
 }
 
-/// A component of a namespace: what its calls take is counted, and as a policy it has only what is left of the time that all
-/// policies of the namespace have.
+/// Component of a namespace. The time of its calls is counted, and as a policy it has only the rest of the time that all
+/// policies of the namespace share.
 pub(crate) struct OwnTime<T> {
-    /// Who is asked.
+    /// The component.
     pub(crate) inner: T,
 }
 
 impl<T> OwnTime<T> {
-    /// Asks, for as long as there is time left.
+    /// Calls the component with the rest of the policies' time as its deadline, and counts the time.
     pub(super) fn call<A>(&self, question: impl FnOnce(&T) -> A) -> A {
-        let Some(Own { left, .. }) = OWN.get() else {
+        let Some(Budget { left, .. }) = BUDGET.get() else {
             return question(&self.inner);
         };
         let begun = Instant::now();
         let answer = self.count(|inner| until(begun + left, || question(inner)));
-        if let Some(own) = OWN.get() {
+        if let Some(budget) = BUDGET.get() {
             let left = left.saturating_sub(begun.elapsed());
-            OWN.set(Some(Own { left, ..own }));
+            BUDGET.set(Some(Budget { left, ..budget }));
         }
         answer
     }
 
-    /// Asks, and counts how long it takes.
+    /// Calls the component and counts the time.
     fn count<A>(&self, question: impl FnOnce(&T) -> A) -> A {
         let begun = Instant::now();
         let answer = question(&self.inner);
-        if let Some(own) = OWN.get() {
-            let used = own.used + begun.elapsed();
-            OWN.set(Some(Own { used, ..own }));
+        if let Some(budget) = BUDGET.get() {
+            let used = budget.used + begun.elapsed();
+            BUDGET.set(Some(Budget { used, ..budget }));
         }
         answer
     }
@@ -117,30 +117,30 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    /// What policies of namespaces have left.
+    /// Time that policies of namespaces have left.
     fn left() -> Option<Duration> {
-        OWN.get().map(|own| own.left)
+        BUDGET.get().map(|budget| budget.left)
     }
 
     #[test]
-    fn policies_of_a_namespace_have_their_time_together() {
+    fn policies_of_a_namespace_share_their_time() {
         let policies = [OwnTime { inner: 1 }, OwnTime { inner: 2 }];
         let [slow, other] = &policies;
         let pause = Duration::from_millis(20);
         let ((), used) = with_own_time(HOUR, || {
             slow.call(|_| sleep(pause));
             assert!(left().is_some_and(|left| left <= HOUR - pause));
-            // What others take does not count.
+            // Time that others use does not count.
             let before = left();
-            let counted = OWN.get();
+            let counted = BUDGET.get();
             sleep(pause);
-            assert_eq!((left(), OWN.get()), (before, counted));
+            assert_eq!((left(), BUDGET.get()), (before, counted));
             slow.call(|_| sleep(pause));
             assert!(left().is_some_and(|left| left <= HOUR - 2 * pause));
             let (said, _) = with_own_time(Duration::ZERO, || other.call(|number| *number));
             assert_eq!(said, 2);
             assert!(left().is_some_and(|left| left > HOUR / 2));
-            // Logic has as long as there is time for the request, and counts, too.
+            // Logic may take the whole time of the request, and its time counts as used.
             let before = left();
             other.count(|_| sleep(pause));
             assert_eq!(left(), before);

@@ -1,9 +1,9 @@
-//! Whose turn it is to be worked for, and for how long: every namespace has a share of the operator's time.
+//! Permits for calls of components: each namespace has a share of the operator's time.
 //!
-//! Where many wait, it is the turn of the namespace that has used least of late. No namespace takes all places, and neither does
-//! work that takes long: the rest never waits for it. Calls of components that namespaces have brought along don't take all
-//! either, whosever they are; each namespace has one of these at a time, and they use a part of a processor in the long run: what
-//! is beyond that is put off.
+//! If many wait, the namespace that has used least recently goes first. No namespace has all permits. Heavy work never has all
+//! permits together, so that one is left for light work. Components of namespaces never have all permits together either; each
+//! namespace has one of these at a time, and they use a limited part of a processor in the long run. Calls beyond that are refused
+//! and must be retried.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,37 +16,37 @@ use tokio::time::Instant;
 use super::used::Used;
 use crate::threads::Load;
 
-/// What components took for a namespace counts for its turn so many times as long as it took.
+/// Factor by which time counts for a namespace's order: used time is forgotten after this many times its length.
 const MEMORY: u32 = 16;
 
-/// How long all calls under one permit may take: as long as the API server waits for the webhook.
+/// Deadline of all calls under one permit: as long as the API server waits for the webhook.
 const TIME: Duration = Duration::from_secs(10);
 
-/// The same of a namespace's own components.
+/// Deadline of all calls of a namespace's own components under one permit.
 const TIME_OF_TENANTS: Duration = Duration::from_secs(2);
 
-/// How long a call of a namespace's own components waits for its turn, at most: longer than another one can take.
+/// Longest wait of a namespace's own components for a permit: longer than another one can use it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// So many accounts are kept without a look at who still needs one.
+/// Number of accounts that are stored without a check for unused ones.
 const ACCOUNTS: usize = 64;
 
-/// How many are worked for at once on a machine with so many processors: one more than one namespace may have.
+/// Returns the number of permits on a machine with this number of processors: one more than a namespace may have.
 pub(crate) const fn places(cores: usize) -> usize {
     cores + 1
 }
 
-/// Who works.
+/// Owner of the code that runs under a permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
-    /// The operator itself, or components of it and of administrators.
+    /// The operator itself, or components of the operator and of administrators.
     Operators,
-    /// Components that the namespace has brought along.
+    /// Components of the namespace's own plugins.
     Tenants,
 }
 
 impl Whose {
-    /// How long all calls under one permit may take.
+    /// Returns the deadline of all calls under one permit.
     #[must_use]
     pub fn time(self) -> Duration {
         match self {
@@ -56,25 +56,25 @@ impl Whose {
     }
 }
 
-/// In one word, why [`Denied::Overdrawn`].
+/// Reason of [`Denied::Overdrawn`].
 const SHARE_USED: &str = "PluginShareUsed";
 
-/// In one word, why [`Denied::OthersFirst`].
+/// Reason of [`Denied::OthersFirst`].
 pub(super) const OTHERS_FIRST: &str = "PluginsBusy";
 
-/// Why a namespace's own components are not called now.
+/// Reason why a namespace's own components are not called now.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Denied {
-    /// They have used what is theirs.
+    /// The components have used up their share of time.
     #[error(
         "the plugins of the namespace {namespace} take more time than is theirs, which is a quarter of a processor in the long \
          run; they are asked again later: make them faster, or have fewer of them"
     )]
     Overdrawn {
-        /// Which one.
+        /// The namespace.
         namespace: String,
     },
-    /// It has not become their turn.
+    /// No permit was free in time.
     #[error(
         "plugins of namespaces are asked in turn, one for each namespace at a time, and others were first; it is tried again in \
          a few seconds"
@@ -83,7 +83,7 @@ pub enum Denied {
 }
 
 impl Denied {
-    /// One word in CamelCase, for conditions.
+    /// Returns the reason as one word in CamelCase, for conditions.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -93,41 +93,41 @@ impl Denied {
     }
 }
 
-/// Shares the operator's time out. A clone shares the same.
+/// Permits that share the operator's time. Clones share the same permits.
 #[derive(Clone, Debug)]
 pub struct Shares(Arc<Mutex<Order>>);
 
 #[derive(Debug)]
 struct Order {
-    /// Places that are free, and how many of them work may take that takes long, and components of namespaces.
+    /// Free permits. `free_for_heavy` of them may go to heavy work, and `free_for_tenants` to components of namespaces.
     free: usize,
     free_for_heavy: usize,
     free_for_tenants: usize,
-    /// How many a namespace may have.
+    /// Number of permits that one namespace may have.
     of_one: usize,
     accounts: BTreeMap<String, Account>,
-    /// How many turns there were.
+    /// Number of permits that have been granted.
     turns: u64,
-    /// Who came first is first.
+    /// Waiting requests, oldest first.
     waiting: Vec<Ticket>,
 }
 
-/// What a namespace has used.
+/// Account of a namespace.
 #[derive(Debug)]
 struct Account {
-    /// Time that all took for it.
+    /// Time that all components used for it.
     used: Used,
-    /// Time that its own components took.
+    /// Time that its own components used.
     by_its_own: Used,
-    /// The number of its last turn.
+    /// Number of its last permit.
     turn: u64,
-    /// Places that it has.
+    /// Permits that it has.
     running: usize,
-    /// Whether a component of its own is called now.
+    /// True while a component of its own is called.
     is_called: bool,
 }
 
-/// Somebody who waits.
+/// Waiting request for a permit.
 #[derive(Debug)]
 struct Ticket {
     namespace: String,
@@ -136,7 +136,7 @@ struct Ticket {
     grant: oneshot::Sender<Permit>,
 }
 
-/// The right to one place, until it is dropped: what it took is charged then.
+/// Permit to call components, until it is dropped. Its duration is charged to the namespace then.
 #[derive(Debug)]
 pub struct Permit {
     shares: Shares,
@@ -147,7 +147,7 @@ pub struct Permit {
 }
 
 impl Shares {
-    /// Shares of the time of so many processors.
+    /// Creates permits for a machine with this number of processors.
     #[must_use]
     pub fn new(cores: usize) -> Self {
         Self(Arc::new(Mutex::new(Order {
@@ -161,11 +161,11 @@ impl Shares {
         })))
     }
 
-    /// The right to work for a namespace, when it is its turn.
+    /// Waits for a permit to call components for a namespace.
     ///
     /// # Errors
     ///
-    /// When components of its own take too much time, or others were first for too long.
+    /// Returns an error if the namespace's own components have used up their share, or if no permit was free for too long.
     pub(crate) async fn permit(&self, namespace: &str, whose: Whose, load: Load) -> Result<Permit, Denied> {
         let (grant, granted) = oneshot::channel();
         {
@@ -194,7 +194,7 @@ impl Shares {
         granted.ok_or(Denied::OthersFirst)
     }
 
-    /// Lets all go on whose turn it is.
+    /// Grants all permits that are free.
     fn serve(&self) {
         let mut granted = Vec::new();
         {
@@ -218,13 +218,13 @@ impl Shares {
             }
         }
         for (grant, permit) in granted {
-            // Who waits no more has the permit dropped, and so given back.
+            // If the receiver no longer waits, the permit is dropped and thereby released.
             drop(grant.send(permit));
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Order> {
-        // Nothing is left half changed: no call in between can panic.
+        // The state is consistent even after a panic: no call under the lock can panic halfway through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -238,7 +238,7 @@ impl Drop for Permit {
 }
 
 impl Order {
-    /// What was used for a namespace of late, and when it had its last turn.
+    /// Returns the time that a namespace used recently, and the number of its last permit.
     fn used(&self, namespace: &str, now: Instant) -> (Duration, u64) {
         let account = self.accounts.get(namespace);
         account.map_or_else(Default::default, |account| (account.used.left(now), account.turn))
@@ -255,7 +255,7 @@ impl Order {
         }
     }
 
-    /// Whose turn it is, who has a place from now on.
+    /// Takes the next request from the queue and counts its permit.
     fn next(&mut self, now: Instant) -> Option<Ticket> {
         self.waiting.retain(|ticket| !ticket.grant.is_closed());
         let candidates = self.waiting.iter().enumerate();
@@ -288,7 +288,7 @@ impl Order {
         Some(ticket)
     }
 
-    /// What had a permit has ended.
+    /// Releases a permit and charges its duration.
     fn ended(&mut self, permit: &Permit, now: Instant) {
         let (whose, took) = (permit.whose, now - permit.begun);
         self.free += 1;
@@ -298,7 +298,7 @@ impl Order {
         if whose == Whose::Tenants {
             self.free_for_tenants += 1;
         }
-        // Who has a place has an account.
+        // A namespace with a permit has an account.
         if let Some(account) = self.accounts.get_mut(&permit.namespace) {
             account.used.add(took, now);
             account.running -= 1;
@@ -307,9 +307,9 @@ impl Order {
                 account.is_called = false;
             }
         }
-        // Who has used nothing of late has no account.
+        // Accounts without recently used time are removed.
         if self.accounts.len() > ACCOUNTS {
-            // What its own components took is forgotten before that.
+            // The time of a namespace's own components is forgotten before that.
             self.accounts
                 .retain(|_, account| account.running > 0 || !account.used.left(now).is_zero());
         }

@@ -1,54 +1,54 @@
-//! Time that a namespace has used, which is forgotten as time passes.
+//! Time that a namespace has used, which is forgotten gradually.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Of the time that passes, a namespace's own components may use one part in so many.
+/// Divisor of the time that a namespace's own components may use: one part in so many of the time that passes.
 const PART: u32 = 4;
 
-/// And so much at once, where they have used little before.
+/// Time that they may use at once if they have used little before.
 const BURST: Duration = Duration::from_secs(10);
 
-/// Less than a timer can tell apart.
+/// Safety margin: less than timers can distinguish.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// Time that was used, of which one part in so many of the time that passes is forgotten.
+/// Used time, of which one part in `part` of the passing time is forgotten.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Used {
     part: u32,
-    /// When all of it is forgotten.
+    /// Time at which all of it is forgotten.
     until: Instant,
 }
 
 impl Used {
-    /// None yet.
+    /// Creates a counter without used time.
     pub(crate) fn new(part: u32, now: Instant) -> Self {
         Self { part, until: now }
     }
 
-    /// None yet by the components that a namespace has brought along.
+    /// Creates a counter without used time, for a namespace's own components.
     pub(crate) fn by_own_components(now: Instant) -> Self {
         Self::new(PART, now)
     }
 
-    /// What is not forgotten.
+    /// Returns the time that is not forgotten.
     pub(crate) fn left(&self, now: Instant) -> Duration {
         self.until.duration_since(now) / self.part
     }
 
-    /// Whether it is more than what a namespace's own components have.
+    /// Returns whether it exceeds the share of a namespace's own components.
     pub(crate) fn is_overdrawn(&self, now: Instant) -> bool {
         self.left(now) >= BURST
     }
 
-    /// When it is less again; none where it is now.
+    /// Returns the time at which it falls below that share; `None` if it is below it now.
     pub(crate) fn overdrawn_until(&self, now: Instant) -> Option<Instant> {
         let beyond = self.left(now).saturating_sub(BURST);
         self.is_overdrawn(now).then(|| now + beyond * self.part + MOMENT)
     }
 
-    /// So much more was used.
+    /// Adds used time.
     pub(crate) fn add(&mut self, took: Duration, now: Instant) {
         self.until = self.until.max(now) + took * self.part;
     }
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_forgotten_as_time_passes() {
+    fn used_time_is_forgotten_gradually() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut used = Used::by_own_components(start);

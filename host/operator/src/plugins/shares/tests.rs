@@ -1,6 +1,6 @@
 use super::*;
 
-/// What happens, in its order.
+/// Log of calls in their order.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -14,8 +14,8 @@ impl Log {
     }
 }
 
-/// Calls components for a namespace, which takes that long: `a`; `a!` where they have used what is theirs, and `a?` where
-/// others were first.
+/// Calls components for a namespace for this many milliseconds. Logs `a`; `a!` if its own components have used up their share;
+/// and `a?` if no permit was free in time.
 fn call(shares: &Shares, log: &Log, namespace: &str, whose: Whose, millis: u64) {
     work(
         shares,
@@ -27,7 +27,7 @@ fn call(shares: &Shares, log: &Log, namespace: &str, whose: Whose, millis: u64) 
     );
 }
 
-/// The same for work that takes long, or not.
+/// Does work of this load for a namespace, and logs as [`call`] does.
 fn work(shares: &Shares, log: &Log, namespace: &str, whose: Whose, load: Load, millis: u64) {
     let (shares, log, namespace) = (shares.clone(), log.clone(), namespace.to_owned());
     tokio::spawn(async move {
@@ -48,7 +48,7 @@ async fn pass(millis: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_the_turn_of_who_has_used_least() {
+async fn the_namespace_that_has_used_least_goes_first() {
     let (shares, log) = (Shares::new(1), Log::default());
     // Beside one that takes long.
     call(&shares, &log, "x", Whose::Operators, 10_000);
@@ -61,7 +61,7 @@ async fn it_is_the_turn_of_who_has_used_least() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_namespace_takes_all_places() {
+async fn no_namespace_has_all_permits() {
     let (shares, log) = (Shares::new(2), Log::default());
     for namespace in ["a", "a", "a", "b"] {
         call(&shares, &log, namespace, Whose::Operators, 1000);
@@ -73,7 +73,7 @@ async fn no_namespace_takes_all_places() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_takes_long_never_takes_all_places() {
+async fn heavy_work_never_has_all_permits() {
     let (shares, log) = (Shares::new(2), Log::default());
     for (namespace, load) in [
         ("a", Load::Heavy),
@@ -91,7 +91,7 @@ async fn what_takes_long_never_takes_all_places() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tenants_never_take_all_places_and_a_namespace_one() {
+async fn tenants_leave_a_permit_and_have_one_per_namespace() {
     let (shares, log) = (Shares::new(3), Log::default());
     for namespace in ["a", "a", "b", "c"] {
         call(&shares, &log, namespace, Whose::Tenants, 600);
@@ -105,7 +105,7 @@ async fn tenants_never_take_all_places_and_a_namespace_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_one_processor_tenants_leave_a_place_too() {
+async fn tenants_leave_a_permit_even_with_one_processor() {
     let (shares, log) = (Shares::new(1), Log::default());
     for (namespace, whose) in [
         ("a", Whose::Tenants),
@@ -119,13 +119,13 @@ async fn with_one_processor_tenants_leave_a_place_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_namespace_brings_along_has_a_part_of_the_time() {
+async fn own_components_of_a_namespace_have_a_limited_share() {
     let (shares, log) = (Shares::new(2), Log::default());
     for _ in 0..15 {
         call(&shares, &log, "a", Whose::Tenants, 1000);
         pass(1001).await;
     }
-    // Ten seconds at once, and a quarter of those that have passed.
+    // Ten seconds at once, and a quarter of the time that has passed.
     assert_eq!(log.text(), format!("{}a!", "a ".repeat(14)));
     call(&shares, &log, "a", Whose::Operators, 1);
     call(&shares, &log, "b", Whose::Tenants, 1);
@@ -138,7 +138,7 @@ async fn what_a_namespace_brings_along_has_a_part_of_the_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_too_long_is_told_so_and_takes_no_place() {
+async fn a_request_that_waits_too_long_fails_and_takes_no_permit() {
     let (shares, log) = (Shares::new(2), Log::default());
     for (namespace, millis) in [("a", 6000), ("b", 1), ("a", 1)] {
         call(&shares, &log, namespace, Whose::Tenants, millis);
@@ -152,9 +152,9 @@ async fn who_waits_too_long_is_told_so_and_takes_no_place() {
     assert_eq!(log.text(), "a b? a? b");
 }
 
-/// Who is not first waits at most as long as those before take, and is not said to have used anything.
+/// A namespace waits at most for one call of each namespace before it, and is not reported as overdrawn.
 #[tokio::test(start_paused = true)]
-async fn who_keeps_the_place_taken_holds_up_others_for_one_call_each() {
+async fn long_calls_delay_others_by_one_call_each() {
     let (shares, log) = (Shares::new(1), Log::default());
     let most = Whose::Tenants.time().as_millis() as u64;
     for namespace in ["a", "b", "a", "b", "c"] {
