@@ -1,4 +1,4 @@
-//! What a start waits for: that the plugins of every place are known, and those of the cluster loaded.
+//! Conditions of a start: the plugins of every watch scope are listed, and those of the cluster are loaded.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use super::catalog::Unknown;
 use super::known::Known;
 use super::watching::Place;
 
-/// What is said of a place until its plugins are listed.
+/// Message about a watch scope until its plugins are listed.
 const JUST_STARTED: &str = "the operator has just started and does not know yet which plugins are in force; try again in \
                             a few seconds";
 
-/// How long a process that has just started is not ready at most because plugins of the cluster are being loaded.
+/// Longest time for which plugins of the cluster that are being loaded keep a new process from being ready.
 pub(super) const UNREADY: Duration = Duration::from_secs(180);
 
-/// Why a process that started so long ago is not ready yet, although it decides: a plugin of the cluster is being loaded for
-/// the first time, and holds what it is for. Another process that `leads` can decide about that, and stays until this one is
-/// ready; where there is none, nobody would answer anything.
+/// Returns why this process is not ready yet although it decides: a plugin of the cluster is being loaded for the first time and
+/// blocks its scope. `None` later than [`UNREADY`] after the start, and if this process `leads`. While another process leads,
+/// that one can decide, and stays until this one is ready; otherwise no process would answer.
 pub(super) fn unready<'a>(
     mut known: impl Iterator<Item = &'a Known>,
     since_start: Duration,
@@ -28,16 +28,16 @@ pub(super) fn unready<'a>(
     (since_start < UNREADY).then(|| format!("{} is being loaded", loading.resource.id))
 }
 
-/// Places whose plugins are not known yet.
+/// Watch scopes whose plugins are not known yet.
 #[derive(Debug)]
 pub(super) struct Awaited {
     unlisted: Vec<(Place, Option<String>)>,
-    /// Nothing is waited for any more.
+    /// True once the operator decides.
     over: bool,
 }
 
 impl Awaited {
-    /// Nothing of these places is known.
+    /// Creates the state of a start, at which no scope is listed.
     pub(super) fn new(places: &[Place]) -> Self {
         let unlisted = places.iter().map(|place| (place.clone(), None));
         Self {
@@ -46,12 +46,12 @@ impl Awaited {
         }
     }
 
-    /// The plugins of a place are known, or there can't be any.
+    /// Marks a scope as listed: its plugins are known, or there can't be any.
     pub(super) fn is_listed(&mut self, place: &Place) {
         self.unlisted.retain(|(unlisted, _)| unlisted != place);
     }
 
-    /// The plugins of a place can't be known as long as they can't be listed. Gives whether that is news.
+    /// Records why the plugins of a scope can't be listed. Returns whether the reason is new.
     pub(super) fn is_hindered(&mut self, place: &Place, why: String) -> bool {
         let unlisted = self.unlisted.iter_mut().find(|(unlisted, _)| unlisted == place);
         match unlisted {
@@ -63,22 +63,22 @@ impl Awaited {
         }
     }
 
-    /// Whether all places are listed.
+    /// Returns whether all scopes are listed.
     pub(super) fn all_listed(&self) -> bool {
         self.unlisted.is_empty()
     }
 
-    /// From now on is decided, whatever becomes of the watches.
+    /// Ends the start. From now on the operator decides, whatever happens to the watches.
     pub(super) fn end(&mut self) {
         self.over = true;
     }
 
-    /// Whether that has ended.
+    /// Returns whether the start has ended.
     pub(super) fn is_over(&self) -> bool {
         self.over
     }
 
-    /// Why it has not, where somebody has to do something about it.
+    /// Returns why the plugins of some scopes can't be listed, which a user must resolve. `None` if there is no such scope.
     pub(super) fn hindrance(&self) -> Option<String> {
         let why: Vec<_> = self
             .unlisted
@@ -88,7 +88,8 @@ impl Awaited {
         (!why.is_empty()).then(|| why.join("; "))
     }
 
-    /// Where nothing is decided yet: what is in force is only known when all of it is listed and loaded.
+    /// Returns the scopes in which nothing is decided yet: all of them until all are listed and loaded, because only then are the
+    /// active plugins known.
     pub(super) fn unknown(&self, places: &[Place]) -> Vec<Unknown> {
         if self.over {
             return Vec::new();
@@ -105,7 +106,7 @@ impl Awaited {
             }
         };
         let mut unknown: Vec<_> = places.iter().map(of_place).collect();
-        // What somebody has to do something about is said first.
+        // Reasons that require an action of a user come first.
         unknown.sort_by_key(|unknown| unknown.why == JUST_STARTED);
         unknown
     }
@@ -119,7 +120,7 @@ mod tests {
     use super::super::resource::Resource;
     use super::*;
 
-    /// A plugin of the cluster, or of a namespace, that was in force.
+    /// A plugin of the cluster, or of a namespace, that was active.
     fn plugin(namespace: Option<&str>) -> Known {
         let object = json!({"metadata": {"name": "p"}, "spec": {"source": {}}, "status": {"digest": "sha256:1", "interfaces": ["policy"]}});
         let object = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
@@ -128,9 +129,9 @@ mod tests {
         Known::new(resource)
     }
 
-    /// In an upgrade, the process before can decide about what is held here.
+    /// In an upgrade, the former process decides about resources that are blocked here.
     #[test]
-    fn what_is_ready_has_tried_the_plugins_of_the_cluster() {
+    fn readiness_waits_for_plugins_of_the_cluster() {
         let soon = UNREADY.saturating_sub(Duration::from_secs(1));
         let first = plugin(None).at_start();
         let said = unready([&first].into_iter(), soon, false);
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_known_until_all_is_listed_and_loaded() {
+    fn scopes_are_unknown_until_all_are_listed_and_loaded() {
         let places = Place::of(&[]);
         let mut awaited = Awaited::new(&places);
         assert_eq!(said(&awaited, &places), [JUST_STARTED, JUST_STARTED]);
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_be_listed_is_said_until_it_may() {
+    fn a_hindrance_is_reported_until_the_scope_is_listed() {
         let places = Place::of(&["a".to_owned(), "b".to_owned()]);
         let [a, b] = [&places[0], &places[1]];
         let mut awaited = Awaited::new(&places);
@@ -189,7 +190,7 @@ mod tests {
         assert!(!awaited.all_listed());
         awaited.is_listed(b);
         assert!(awaited.all_listed() && awaited.hindrance().is_none());
-        // Who has been listed once and may not any more is not waited for.
+        // A scope that was listed once is not awaited, even if the right to list it is revoked.
         assert!(!awaited.is_hindered(b, "no right".to_owned()));
     }
 }

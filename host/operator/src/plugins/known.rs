@@ -1,4 +1,4 @@
-//! What is known of one plugin resource: what is in force, and what is tried.
+//! State of one plugin resource: the active version, and the attempts to load another one.
 
 mod entry;
 mod trials;
@@ -14,52 +14,52 @@ use super::prepare::Good;
 use super::resource::Resource;
 use trials::Trials;
 
-/// How long to wait after a first failure, and at most.
+/// Wait after a first failure, and the longest one. The wait doubles with each failure.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
-/// The reason of what is in force and fails.
+/// Reason of an active component that fails.
 const FAILS_IN_OPERATION: &str = "FailsInOperation";
 
-/// What is known of one plugin resource.
+/// State of one plugin resource.
 pub(super) struct Known {
-    /// The resource as it was last seen.
+    /// The resource as last seen.
     pub(super) resource: Resource,
-    /// What is in force.
+    /// Active version.
     pub(super) good: Option<Good>,
-    /// What was in force before that.
+    /// Version that was active before, for a rollback.
     previous: Option<Good>,
-    /// A digest that was taken back.
+    /// Digest that was rolled back.
     pub(super) rolled_back: Option<String>,
-    /// Why what the resource asks for can't be loaded.
+    /// Failure to load the spec of the resource.
     failure: Option<LoadFailure>,
-    /// How a component failed in operation: the one in force, or the one that was taken back.
+    /// Failure in operation of the active component, or of the one that was rolled back.
     trouble: Option<LoadFailure>,
     failures: u32,
-    /// What was tried and could not be used.
+    /// Trials of components that could not be used.
     trials: Trials,
-    /// An attempt is under way.
+    /// True while an attempt is running.
     running: bool,
-    /// When the next one begins.
+    /// Start of the next attempt; `None` if none is scheduled.
     again: Option<Instant>,
-    /// Whether the next one looks at the source although it is the same.
+    /// True if the next attempt fetches the source although the spec is unchanged.
     look: bool,
-    /// Whether it was there at the start and nobody knows yet what it says.
+    /// True if the plugin existed at the start and its component has not been tried yet.
     first: bool,
-    /// What fails here again and again, which is for who leads to decide about: what happened, and whether it may go back.
+    /// Repeated failure in this replica, about which the leader decides: the message, and whether the plugin may be rolled back.
     blamed: Option<(String, bool)>,
 }
 
-/// What becomes of a plugin because of what who leads has made of it.
+/// Effect of the leader's status on a plugin in this replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Follow {
-    /// Nothing.
+    /// Nothing changes.
     Stay,
-    /// Something else is in force now.
+    /// Another version is active now.
     Exchanged,
-    /// What was in force is not any more, and what shall be has to be loaded.
+    /// The active version was rolled back, and the version before must be loaded.
     Load,
-    /// The source holds something else.
+    /// The source holds other bytes and must be fetched.
     Look,
 }
 
@@ -83,8 +83,8 @@ impl Known {
         }
     }
 
-    /// It was there at the start. Where the status says that its spec has been tried and could not be used, it is known what
-    /// becomes of it: nothing, as before.
+    /// Marks the plugin as one that existed at the start. If the status reports that the current spec was tried and failed, it is
+    /// known that the plugin changes nothing, as before.
     pub(super) fn at_start(mut self) -> Self {
         let status = &self.resource.status;
         let is_current = status.observed_generation == Some(self.resource.generation);
@@ -93,8 +93,8 @@ impl Known {
         self
     }
 
-    /// The resource has changed. Who `leads` writes the status, and knows it better than a watch that may be late; a status
-    /// about what it has not seen yet is that of who led before.
+    /// Replaces the resource with a changed one. A replica that `leads` keeps its own status, because it writes the status and a
+    /// watch may be late; but a status about the new generation was written by the former leader, and is taken over.
     pub(super) fn wants(&mut self, mut resource: Resource, leads: bool) {
         if leads && resource.status.observed_generation != Some(resource.generation) {
             resource.status = std::mem::take(&mut self.resource.status);
@@ -112,33 +112,33 @@ impl Known {
         self.blamed = None;
     }
 
-    /// Whether something of it was in force before this process began.
+    /// Returns whether a version of the plugin was active before this process started.
     pub(super) fn was_in_force(&self) -> bool {
         self.resource.status.digest.is_some()
     }
 
-    /// Whether a start waits until it is known what becomes of it: what was in force, and what is an administrator's, which
-    /// may have been applied while no operator ran. What a tenant has just made keeps nobody waiting.
+    /// Returns whether a start waits until the plugin is loaded or has failed. That applies to plugins that were active, and to
+    /// plugins of the cluster, which may have been applied while no operator was running. A new plugin of a tenant is not awaited.
     pub(super) fn is_awaited(&self) -> bool {
         self.was_in_force() || self.resource.id.namespace.is_none()
     }
 
-    /// Why it is not as the resource asks for: why that can't be loaded, or else how it failed in operation.
+    /// Returns why the spec is not active, or else how the active component failed in operation.
     pub(super) fn failure(&self) -> Option<&LoadFailure> {
         match &self.failure {
-            // Of what was taken back, the trouble tells more.
+            // About a version that was rolled back, the failure in operation is more informative.
             Some(failure) if failure.reason == ROLLED_BACK => self.trouble.as_ref().or(Some(failure)),
             Some(failure) => Some(failure),
             None => self.trouble.as_ref().filter(|_| self.good.is_some()),
         }
     }
 
-    /// Whether nobody knows yet what becomes of it.
+    /// Returns whether the plugin has neither been loaded nor failed.
     pub(super) fn is_loading(&self) -> bool {
         self.good.is_none() && self.failure.is_none()
     }
 
-    /// Whether it is an administrator's, was there at the start, and holds what it is for because it is being loaded.
+    /// Returns whether this is a plugin of the cluster that existed at the start and blocks its scope while it is being loaded.
     pub(super) fn holds_loading(&self) -> bool {
         self.first
             && self.resource.id.namespace.is_none()
@@ -146,12 +146,12 @@ impl Known {
             && self.entry().is_some_and(|entry| entry.holds())
     }
 
-    /// When the next attempt begins.
+    /// Returns the start of the next attempt; `None` while one is running, or if none is scheduled.
     pub(super) fn due(&self) -> Option<Instant> {
         self.again.filter(|_| !self.running)
     }
 
-    /// It waits for its turn. Gives whether it has to: none begins while one is under way.
+    /// Clears the scheduled start, because the plugin waits in the queue. Returns false if an attempt is running.
     pub(super) fn wait(&mut self) -> bool {
         if !self.running {
             self.again = None;
@@ -159,7 +159,7 @@ impl Known {
         !self.running
     }
 
-    /// The next attempt; none while one is under way.
+    /// Starts the next attempt; returns `None` while one is running.
     pub(super) fn begin(&mut self) -> Option<Attempt> {
         if self.running {
             return None;
@@ -177,9 +177,9 @@ impl Known {
         })
     }
 
-    /// What is not tried again for now, and why it can't be used.
+    /// Returns the failure of a component that is not tried again for now.
     fn given_up(&self) -> Option<LoadFailure> {
-        // An administrator's may hold a whole cluster until it can be used.
+        // A plugin of the cluster may block all namespaces until it can be used.
         self.resource.id.namespace.as_ref()?;
         self.trials.given_up()
     }
@@ -192,12 +192,12 @@ impl Known {
         self.again = Some(Instant::now() + wait.min(LONGEST_WAIT));
     }
 
-    /// Whether an attempt that has ended was about an earlier state: of the resource, or of what is in force, which was taken
-    /// back meanwhile.
+    /// Returns whether an attempt that has ended is outdated: the resource has changed, or the active version was rolled back
+    /// meanwhile. If so, the attempt no longer counts as running.
     pub(super) fn is_outdated(&mut self, outcome: &Outcome) -> bool {
         let is_resource = self.resource.generation == outcome.generation;
         let is_good = self.good.as_ref().map(Good::mark) == outcome.before;
-        // Other code is in place whatever it is compared with.
+        // A component with another digest is valid, whatever the active version was when the attempt began.
         let is_new = |good: &Good| self.rolled_back.as_ref() != Some(&good.digest);
         let counts = is_resource && (is_good || outcome.good.as_ref().is_some_and(is_new));
         if !counts {
@@ -206,17 +206,17 @@ impl Known {
         !counts
     }
 
-    /// An attempt has ended. Gives whether something else is in force now, or held no more or for another reason.
+    /// Applies the outcome of an attempt. Returns whether another version is active, or whether the block or its reason changed.
     pub(super) fn ended(&mut self, outcome: Outcome) -> bool {
         self.running = false;
         let held = self.holds_first().then(|| self.failure.clone());
-        // A registry that can't be reached says nothing about what the resource asks for.
+        // If the registry can't be reached, nothing is known about the component.
         self.first &=
             outcome.failure.as_ref().is_some_and(LoadFailure::leaves_open) && outcome.good.is_none();
         let worked = outcome.failure.is_none();
         let is_exchanged = outcome.good.is_some();
-        // What was taken back is so until the source holds something else that works. How the component in force does, a look
-        // at the source does not tell.
+        // A rollback is reported until the source holds something else that works. A failure of the active component is reported
+        // until it is replaced or recovers, because fetching the source does not show how the component works.
         self.trouble = self.trouble.take().filter(|trouble| match trouble.reason {
             ROLLED_BACK => !worked,
             _ => !is_exchanged,
@@ -226,7 +226,7 @@ impl Known {
                 self.failure = None;
                 self.failures = 0;
                 self.trials = Trials::default();
-                // From now on only the source can have something new.
+                // From now on, only the source can change.
                 self.look = true;
                 self.again = self.resource.refresh().map(|every| Instant::now() + every);
             }
@@ -242,8 +242,8 @@ impl Known {
         }
     }
 
-    /// Does what who leads has done with this plugin, as its status says: all replicas answer the webhook, and by the same
-    /// code.
+    /// Follows the leader, as far as the status shows what it did with this plugin. All replicas answer the webhook and must use
+    /// the same version.
     pub(super) fn follow(&mut self) -> Follow {
         match self.follow_back() {
             Follow::Stay => {}
@@ -259,7 +259,7 @@ impl Known {
         Follow::Look
     }
 
-    /// Takes back what who leads has taken back.
+    /// Rolls back if the leader has done so.
     pub(super) fn follow_back(&mut self) -> Follow {
         let (Some(last), Some(good)) = (last_good(&self.resource), &self.good) else {
             return Follow::Stay;
@@ -285,18 +285,18 @@ impl Known {
         Follow::Exchanged
     }
 
-    /// It fails again and again here, and somebody else decides what becomes of it.
+    /// Records a repeated failure in this replica, about which the leader decides.
     pub(super) fn blame(&mut self, message: String, may_go_back: bool) {
         self.blamed = Some((message, may_go_back));
     }
 
-    /// What it was blamed for, when it is for this replica to decide.
+    /// Takes the recorded failure, for a replica that has become the leader.
     pub(super) fn take_blame(&mut self) -> Option<(String, bool)> {
         self.blamed.take()
     }
 
-    /// What is in force fails again and again: what was so before is in force again, where there is
-    /// something and it `may_go_back`. Gives whether that is so.
+    /// Handles repeated failures of the active version. Activates the version before if there is one and `may_go_back` allows it.
+    /// Returns whether it did.
     pub(super) fn go_back(&mut self, message: &str, may_go_back: bool) -> bool {
         let Some(good) = &self.good else {
             return false;
@@ -324,14 +324,14 @@ impl Known {
             previous.title()
         );
         self.rolled_back = Some(good.digest.clone());
-        // What can't be loaded is told of again by the next attempt.
+        // The next attempt reports again why the spec can't be loaded.
         self.failure = None;
         self.trouble = Some(LoadFailure::new(ROLLED_BACK, text));
         self.good = Some(previous);
         true
     }
 
-    /// What is in force failed again and again, and does no more. Gives whether that was said of it.
+    /// Marks the active version as recovered. Returns whether it was reported as failing.
     pub(super) fn is_well(&mut self) -> bool {
         self.blamed = None;
         let fails = |trouble: &mut LoadFailure| trouble.reason == FAILS_IN_OPERATION;
@@ -339,15 +339,15 @@ impl Known {
     }
 }
 
-/// What who leads has put in force last for the resource as it is.
+/// Returns the version that the leader activated last for the current generation of the resource.
 fn last_good(resource: &Resource) -> Option<LastGood> {
     let status = &resource.status;
     let is_current = status.observed_generation == Some(resource.generation);
     status.last_good.clone().filter(|_| is_current)
 }
 
-/// The digest that was taken back of the resource as it is, and why, where its status says so. (When somebody has changed
-/// the resource since, it may be tried again.)
+/// Returns the digest that was rolled back, and the reason if the status reports it. `None` if the resource was changed since,
+/// because the digest may be tried again then.
 fn taken_back(resource: &Resource) -> (Option<String>, Option<LoadFailure>) {
     let Some(digest) = last_good(resource).and_then(|last| last.rolled_back) else {
         return (None, None);

@@ -1,5 +1,5 @@
-//! Keeps the catalog as the plugin resources say: loads what is new, exchanges it when it is
-//! ready, goes back when it fails, and reports.
+//! Control loop that keeps the catalog in line with the plugin resources: it loads new versions, exchanges the catalog when they
+//! are ready, rolls back versions that fail, and reports.
 
 mod seen;
 mod turns;
@@ -36,75 +36,75 @@ use crate::leading::Leading;
 use crate::metrics::Metrics;
 use crate::selection::Selection;
 
-/// How long a start waits for what was in force before it.
+/// Time for which a start waits for plugins that were active before.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What watches have told and nobody has heard yet. They wait then.
+/// Number of watch events that are queued. The watches wait while the queue is full.
 const TOLD: usize = 100;
 
-/// What is not ready is said under this name.
+/// Name under which health checks report why the plugins are not ready.
 const PART: &str = "plugins";
 
-/// And so is what hinders to know which namespaces are looked after.
+/// Name under which health checks report why the selected namespaces are not known.
 const SELECTION: &str = "namespaces";
 
-/// Told that other components decide in a namespace now; none for all namespaces.
+/// Callback for an exchange of the catalog, with the namespace that is concerned; `None` for all namespaces.
 pub type Swapped = Box<dyn Fn(Option<&str>) + Send + Sync>;
 
-/// What the manager is made of.
+/// Dependencies of the manager.
 pub struct Parts {
-    /// The connection to the API server.
+    /// Client of the API server.
     pub client: Client,
-    /// Who decides; its catalog is exchanged.
+    /// Catalog holder whose catalog is exchanged.
     pub plugins: Arc<Plugins>,
-    /// Compiles components.
+    /// Engine that compiles components.
     pub engine: Engine,
-    /// Where plugins may come from.
+    /// Allowed sources of plugins.
     pub sources: Sources,
-    /// What was in force, for restarts.
+    /// Disk cache of active components, for restarts.
     pub kept: Kept,
     /// Kinds that are watched.
     pub watched: Kinds,
-    /// Kinds of children that the administrator allows beyond the usual.
+    /// Kinds of children that the administrator allows in addition to the default ones.
     pub extra: ExtraKinds,
-    /// What is counted.
+    /// Metrics to update.
     pub metrics: Arc<Metrics>,
-    /// Told of every exchange.
+    /// Callback for every exchange.
     pub swapped: Swapped,
-    /// Told when it is known who decides: nothing is decided before.
+    /// Health state, which is updated when the active plugins are known. Nothing is decided before.
     pub health: Arc<Health>,
-    /// Whether this process is the one that writes.
+    /// Leadership of this process. Only the leader writes.
     pub leading: Leading,
-    /// Which namespaces are looked after; it is told of their labels.
+    /// Namespaces that are managed. The manager passes their labels to it.
     pub selection: Arc<Selection>,
 }
 
-/// Keeps the catalog as the plugin resources say.
+/// Control loop that keeps the catalog in line with the plugin resources.
 pub struct Manager {
     means: Arc<Means>,
     plugins: Arc<Plugins>,
-    /// The catalog without plugins.
+    /// Catalog without plugins.
     base: Arc<Catalog>,
     metrics: Arc<Metrics>,
     swapped: Swapped,
     health: Arc<Health>,
     leading: Leading,
-    /// Whether it led when it last looked.
+    /// True if the loop has noticed that this process leads.
     led: bool,
     news: UnboundedReceiver<News>,
     known: BTreeMap<PluginId, Known>,
-    /// Plugins in namespaces that are not looked after.
+    /// Plugins in namespaces that are not managed.
     aside: BTreeMap<PluginId, Resource>,
     selection: Arc<Selection>,
-    /// What is waited for until something is decided.
+    /// Watch scopes that must be listed before anything is decided.
     awaited: Awaited,
-    /// Whether plugins that were there at the start hinder this process from being ready no more.
+    /// True once no plugin that existed at the start keeps this process from being ready.
     ready: bool,
     namespaces: Namespaces,
-    /// Whose turn it is to be loaded.
+    /// Queue of plugins to load.
     loads: Loads,
     attempts: JoinSet<Outcome>,
-    /// What came of attempts, until it is known which namespaces it concerns.
+    /// Outcomes of attempts that wait for the labels of namespaces.
     parked: Vec<Outcome>,
     watches: JoinSet<()>,
     tell: Sender<Told>,
@@ -114,8 +114,8 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// A manager of the plugins in these namespaces (empty for all, and those of the
-    /// cluster), which has not begun yet. Nothing is decided until it has begun and knows which there are.
+    /// Creates a manager of the plugins in these namespaces; if there are none, of all namespaces and of the cluster. Nothing is
+    /// decided until it runs and the existing plugins are known.
     #[must_use]
     pub fn new(parts: Parts, namespaces: &[String]) -> Self {
         let places = Place::of(namespaces);
@@ -169,7 +169,7 @@ impl Manager {
         manager
     }
 
-    /// Does its work for ever.
+    /// Runs until the process exits.
     pub async fn run(mut self) {
         self.started = Instant::now();
         for place in self.places.clone() {
@@ -183,7 +183,7 @@ impl Manager {
         }
         let leading = self.leading.clone();
         loop {
-            // An end that comes from here on is waited for, even if it is over by then.
+            // Deadlines later than this moment are waited for, even if they pass while the state is updated.
             let now = Instant::now();
             self.settle();
             let due = self.known.values().filter_map(Known::due).min();
@@ -198,7 +198,7 @@ impl Manager {
             };
             tokio::select! {
                 Some(told) = self.told.recv() => self.hear(told).await,
-                // None is aborted, and a panic in one is an outcome.
+                // No task is aborted, and a panic in one becomes an outcome.
                 Some(Ok(outcome)) = self.attempts.join_next(), if !self.attempts.is_empty() => self.ended(outcome).await,
                 Some(news) = self.news.recv() => self.heard_of(news).await,
                 () = wait => self.begin_due(),
@@ -210,7 +210,7 @@ impl Manager {
         }
     }
 
-    /// Says when everything is known, and when this process is ready.
+    /// Updates the readiness of this process.
     fn settle(&mut self) {
         if self.ready {
             return;
@@ -224,7 +224,7 @@ impl Manager {
         self.health.set_missing(PART, hindrance);
     }
 
-    /// Says when it is known which plugins are in force.
+    /// Ends the start once the active plugins are known.
     fn settle_places(&mut self) {
         let loading = self
             .known
@@ -239,25 +239,25 @@ impl Manager {
             for place in &self.places {
                 self.health.synced(&place.title());
             }
-            // Suspects have waited for this.
+            // Suspects are not tried before.
             self.begin_next();
         }
     }
 
-    /// Throws out what was kept for namespaces that have no plugins any more.
+    /// Removes stored components of namespaces that have no plugins any more.
     fn clear_up(&self) {
         let with_plugins = self.known.keys().filter_map(|id| id.namespace.clone());
         let with_plugins: BTreeSet<_> = with_plugins.collect();
         let kept = self.means.kept.clone();
-        // Nobody waits for it: removing much takes long.
+        // The manager does not wait, because removing many files takes long.
         tokio::task::spawn_blocking(move || {
             if let Err(error) = kept.keep_only(&with_plugins) {
-                warn!("what is kept of namespaces without plugins can't be removed: {error}");
+                warn!("can't remove stored components of namespaces without plugins: {error}");
             }
         });
     }
 
-    /// A plugin that is in force fails again and again, or does no more.
+    /// Handles a guard's report: an active plugin fails repeatedly, or has recovered.
     async fn heard_of(&mut self, News { id, digest, what }: News) {
         let Some(known) = self.known.get_mut(&id) else {
             return;
@@ -266,9 +266,9 @@ impl Manager {
             return;
         }
         match what {
-            // One decides for all replicas: else each would admit by another version.
+            // The leader decides for all replicas; otherwise each replica could use another version at admission.
             guard::Told::Fails { message, may_go_back } if !self.leading.now() => {
-                warn!(plugin = %id, "fails again and again, which is for the replica that leads to decide about: {message}");
+                warn!(plugin = %id, "fails repeatedly; the leader decides about a rollback: {message}");
                 known.blame(message, may_go_back);
                 return;
             }
@@ -279,7 +279,7 @@ impl Manager {
         self.report(&id, false).await;
     }
 
-    /// Takes back what fails again and again, where it may and there is something to go back to.
+    /// Rolls a failing plugin back if that is allowed and there is a version before.
     fn go_back(&mut self, id: &PluginId, message: &str, may_go_back: bool) {
         let Some(known) = self.known.get_mut(id) else {
             return;
@@ -291,7 +291,7 @@ impl Manager {
         }
     }
 
-    /// It is for this replica now to decide about all plugins, and to say so.
+    /// Takes over decisions and reports about all plugins, because this process has become the leader.
     async fn leads(&mut self) {
         let ids: Vec<_> = self.known.keys().cloned().collect();
         for id in ids {
@@ -303,7 +303,7 @@ impl Manager {
         }
     }
 
-    /// Lets decide who is in force now.
+    /// Exchanges the catalog for one of the active plugins.
     fn exchange(&self) {
         let entries = self
             .known
@@ -314,7 +314,7 @@ impl Manager {
             .exchange(known.without(self.awaited.unknown(&self.places)));
     }
 
-    /// Writes a plugin's status, and tells of what is new in it.
+    /// Logs the state of a plugin. The leader also writes its status, and publishes an event if it has changed.
     async fn report(&mut self, id: &PluginId, loaded: bool) {
         let Some(known) = self.known.get_mut(id) else {
             return;

@@ -1,4 +1,4 @@
-//! The labels of namespaces, by which plugins of the cluster choose.
+//! Labels of namespaces, by which plugins of the cluster select.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,29 +8,29 @@ use super::failure::{LoadFailure, NAMESPACES_UNKNOWN};
 use super::known::Known;
 use super::{Entry, Labels, Scope};
 
-/// The labels of namespaces, as far as somebody has asked for them.
+/// Labels of namespaces, once they are requested.
 #[derive(Debug, Default)]
 pub(super) struct Namespaces {
-    /// None where nobody has asked.
+    /// Labels by namespace; `None` if they were never requested.
     labels: Option<BTreeMap<String, Labels>>,
     listed: bool,
     forbidden: Option<String>,
 }
 
 impl Namespaces {
-    /// Somebody asks for them. Gives whether that is the first time.
+    /// Requests the labels. Returns whether that is the first request.
     pub(super) fn ask(&mut self) -> bool {
         let first = self.labels.is_none();
         self.labels.get_or_insert_default();
         first
     }
 
-    /// Whether they are asked for, and not here yet.
+    /// Returns whether the labels are requested and not available yet.
     pub(super) fn are_awaited(&self) -> bool {
         self.labels.is_some() && !self.listed && self.forbidden.is_none()
     }
 
-    /// A namespace has these labels. Gives whether that is another choice than before.
+    /// Records the labels of a namespace. Returns whether the selection of plugins may have changed.
     pub(super) fn seen(&mut self, name: &str, labels: Labels) -> bool {
         let before = self
             .labels
@@ -39,25 +39,25 @@ impl Namespaces {
         self.listed && before.as_ref() != Some(&labels)
     }
 
-    /// A namespace is gone. Gives whether its labels were known: one of the same name that is made anew has others.
+    /// Removes a namespace. Returns whether its labels were known: a new namespace of the same name has other labels.
     pub(super) fn gone(&mut self, name: &str) -> bool {
         let labels = self.labels.as_mut();
         labels.and_then(|labels| labels.remove(name)).is_some()
     }
 
-    /// Those whose labels are known and that are not among all that there are: they have gone while nobody watched.
+    /// Returns the known namespaces that are not among all existing ones: they were deleted while there was no watch.
     pub(super) fn missing(&self, all: &BTreeSet<String>) -> Vec<String> {
         let known = self.labels.iter().flat_map(BTreeMap::keys);
         known.filter(|name| !all.contains(*name)).cloned().collect()
     }
 
-    /// All are here. Gives whether that is news.
+    /// Marks all namespaces as listed. Returns whether that is new.
     pub(super) fn are_listed(&mut self) -> bool {
         self.forbidden = None;
         !std::mem::replace(&mut self.listed, true)
     }
 
-    /// They can't be had. Gives whether that is news; it is none where they were had before.
+    /// Records that namespaces can't be listed. Returns whether that is new; it is not if they were listed before.
     pub(super) fn are_forbidden(&mut self, why: String) -> bool {
         let news = !self.listed && self.forbidden.is_none();
         if !self.listed {
@@ -66,12 +66,12 @@ impl Namespaces {
         news
     }
 
-    /// The labels, by namespace.
+    /// Returns the labels by namespace.
     pub(super) fn labels(&self) -> BTreeMap<String, Labels> {
         self.labels.clone().unwrap_or_default()
     }
 
-    /// Why a plugin can't be put in force: nobody can say which namespaces it is for.
+    /// Returns why a plugin can't be activated: it selects by labels of namespaces that can't be listed.
     pub(super) fn hinder(&self, known: &Known) -> Option<LoadFailure> {
         let why = self
             .forbidden
@@ -83,8 +83,8 @@ impl Namespaces {
         ))
     }
 
-    /// What the catalog gets of a plugin. Where nobody can say which namespaces one is for that was in force
-    /// before this process began, it holds them all: it may be for any.
+    /// Returns the catalog entry of a plugin. A plugin that was active before this process started, and whose namespaces can't be
+    /// determined, blocks all namespaces, because it may apply to any of them.
     pub(super) fn entry(&self, known: &Known) -> Option<Entry> {
         if self.listed || !known.resource.scope.by_labels {
             return known.entry();
@@ -113,7 +113,7 @@ mod tests {
     use super::super::{Catalog, Subject};
     use super::*;
 
-    /// A plugin that was in force before this process began.
+    /// A plugin that was active before this process started.
     fn was_in_force(selector: &Value) -> Known {
         let object = json!({
             "apiVersion": "kubernetes.dask.org/v1", "kind": "ClusterDaskPlugin",
@@ -126,7 +126,7 @@ mod tests {
         Known::new(Resource::of_cluster(object))
     }
 
-    /// Whether the resources of each of these namespaces are held.
+    /// Returns whether the resources of each of these namespaces are blocked.
     fn held(namespaces: &Namespaces, known: &Known) -> [bool; 2] {
         let entries = namespaces.entry(known).into_iter().collect();
         let catalog = Catalog::default().with(entries, namespaces.labels());
@@ -145,7 +145,7 @@ mod tests {
     #[case::by_label(json!({"matchLabels": {"tier": "production"}}), [true, true], true)]
     #[case::by_name(json!({"matchLabels": {"kubernetes.io/metadata.name": "a"}}), [true, false], false)]
     #[case::everywhere(json!({}), [true, true], false)]
-    fn what_may_be_for_any_namespace_is_for_all(
+    fn a_plugin_with_unknown_namespaces_blocks_all(
         #[case] selector: Value,
         #[case] expected: [bool; 2],
         #[case] hinders: bool,
@@ -154,10 +154,13 @@ mod tests {
         let mut namespaces = Namespaces::default();
         assert!(namespaces.ask() && !namespaces.ask() && namespaces.are_awaited());
         assert_eq!(held(&namespaces, &known), expected, "before they are listed");
-        assert!(namespaces.hinder(&known).is_none(), "nobody knows yet");
+        assert!(namespaces.hinder(&known).is_none(), "the list may still succeed");
         assert!(namespaces.are_forbidden("no right".into()) && !namespaces.are_awaited());
-        assert!(!namespaces.are_forbidden("no right".into()), "that is known");
-        assert_eq!(held(&namespaces, &known), expected, "as long as that is so");
+        assert!(
+            !namespaces.are_forbidden("no right".into()),
+            "it is recorded already"
+        );
+        assert_eq!(held(&namespaces, &known), expected, "while they can't be listed");
         let hindrance = namespaces.hinder(&known).map(|failure| failure.message);
         assert_eq!(
             hindrance,
@@ -166,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_that_are_listed_decide() {
+    fn selects_by_listed_labels() {
         let known = was_in_force(&json!({"matchLabels": {"tier": "production"}}));
         let mut namespaces = Namespaces::default();
         let production = || Labels::from([("tier".to_owned(), "production".to_owned())]);
@@ -176,11 +179,11 @@ mod tests {
         assert!(namespaces.are_listed() && !namespaces.are_listed());
         assert_eq!(held(&namespaces, &known), [true, false]);
         assert!(namespaces.hinder(&known).is_none());
-        // A right that is taken away later changes nothing about what is known.
+        // A right that is revoked later does not change what is known.
         assert!(!namespaces.are_forbidden("no right".into()));
         assert!(namespaces.seen("b", production()) && !namespaces.seen("b", production()));
         assert_eq!(held(&namespaces, &known), [true, true]);
-        // One of the same name that is made anew may have any labels.
+        // A new namespace of the same name may have any labels.
         assert!(namespaces.seen("b", Labels::new()));
         assert_eq!(held(&namespaces, &known), [true, false]);
         assert_eq!(namespaces.missing(&BTreeSet::from(["a".to_owned()])), ["b"]);

@@ -1,4 +1,4 @@
-//! What a plugin resource's status says, and the events about it.
+//! Status of plugin resources, and events about them.
 
 use std::time::Duration;
 
@@ -20,15 +20,15 @@ use super::resource::Resource;
 use crate::errors::words;
 use crate::events;
 
-/// Bytes of a condition's message, and of an event's.
+/// Longest message of a condition, in bytes. `NOTE` is the longest one of an event.
 const MESSAGE: usize = 4096;
 const NOTE: usize = 1024;
 
-/// How long the API server may take to write a status. All plugins wait meanwhile.
+/// Timeout for writing a status. All plugins wait meanwhile.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The status that tells what is in force, and why it is not what `resource` asks for. `holds` where nothing of it is in force
-/// and what it is for is held meanwhile.
+/// Returns the status that reports the active version, and why the spec of `resource` is not active. `holds` is true if no
+/// version is active and the scope of the plugin is blocked meanwhile.
 pub(super) fn status(
     resource: &Resource,
     good: Option<&Good>,
@@ -37,7 +37,7 @@ pub(super) fn status(
     holds: bool,
 ) -> PluginStatus {
     let mut wanted = PluginStatus {
-        // As long as it is not known what it says, the next start must not take that for granted.
+        // Until the component has been tried, the generation does not count as observed, so that the next start blocks, too.
         observed_generation: if holds {
             resource
                 .status
@@ -68,7 +68,7 @@ pub(super) fn status(
             rolled_back: rolled_back.cloned(),
         });
     } else {
-        // What was in force stays there, so that it is not forgotten.
+        // The former version stays in the status, so that it is not forgotten.
         let before = resource.status.clone();
         wanted = PluginStatus {
             observed_generation: wanted.observed_generation,
@@ -132,9 +132,9 @@ pub(super) fn status(
     stamped(resource, wanted, ready)
 }
 
-/// The status with a condition and its times.
+/// Adds a condition with its times to the status.
 fn stamped(resource: &Resource, mut wanted: PluginStatus, ready: Condition) -> PluginStatus {
-    // Of settings no values are made.
+    // Settings are kept as text and not converted to JSON values.
     let last_good = wanted.last_good.take();
     let observed = json!({"metadata": {"generation": resource.generation},
                           "status": {"conditions": resource.status.conditions}});
@@ -150,7 +150,7 @@ fn stamped(resource: &Resource, mut wanted: PluginStatus, ready: Condition) -> P
     }
 }
 
-/// A resource of which only the status is written.
+/// Apply patch of a resource's status.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Written<'a> {
@@ -160,7 +160,7 @@ struct Written<'a> {
     status: &'a PluginStatus,
 }
 
-/// Writes a status that says something new. Gives it as it is then.
+/// Writes a status, unless it is unchanged. Returns the resulting status.
 pub(super) async fn write(client: &Client, resource: &Resource, wanted: PluginStatus) -> PluginStatus {
     if wanted == resource.status {
         return wanted;
@@ -196,11 +196,11 @@ pub(super) async fn write(client: &Client, resource: &Resource, wanted: PluginSt
         Ok(Err(error)) => words(&error),
         Err(_) => format!("no answer in {} s", TIMEOUT.as_secs()),
     };
-    warn!(plugin = %resource.id, "its status can't be written: {why}");
+    warn!(plugin = %resource.id, "can't write the status: {why}");
     resource.status.clone()
 }
 
-/// Tells people of something that happened to a plugin.
+/// Publishes an event about a plugin.
 pub(super) async fn tell(client: &Client, resource: &Resource, type_: EventType, reason: &str, note: &str) {
     let event = Event {
         type_,
@@ -216,5 +216,5 @@ pub(super) async fn tell(client: &Client, resource: &Resource, type_: EventType,
             Ok(Err(error)) => words(&error),
             Err(_) => format!("no answer in {} s", events::TIMEOUT.as_secs()),
         };
-    debug!(plugin = %resource.id, reason, "an event can't be published: {why}");
+    debug!(plugin = %resource.id, reason, "can't publish an event: {why}");
 }

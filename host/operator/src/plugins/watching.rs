@@ -1,4 +1,4 @@
-//! The watches of plugin resources, and of the labels of namespaces.
+//! Watches of plugin resources, and of the labels of namespaces.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,25 +23,25 @@ use crate::discovery::{self, Served, refusal};
 use crate::errors::answered;
 use crate::watches::WATCH_SECONDS;
 
-/// Plugin resources per page of a list: each may be as large as the API server lets it be.
+/// Number of plugin resources per page of a list. Each may be as large as the API server allows.
 const PAGE: u32 = 50;
 
-/// How often a watch that keeps failing says so.
+/// Interval in which a watch that keeps failing logs a warning.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 
-/// Where plugin resources are looked for.
+/// Scope of a watch of plugin resources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Those of the cluster.
+    /// Plugins of the cluster.
     Cluster,
-    /// Those of all namespaces.
+    /// Plugins of all namespaces.
     AllNamespaces,
-    /// Those of one namespace.
+    /// Plugins of one namespace.
     Namespace(String),
 }
 
 impl Place {
-    /// All places that an operator of these namespaces (empty for all) looks at.
+    /// Returns the scopes of an operator for these namespaces; if there are none, of one for all namespaces.
     pub(super) fn of(namespaces: &[String]) -> Vec<Self> {
         match namespaces {
             [] => vec![Self::Cluster, Self::AllNamespaces],
@@ -49,7 +49,7 @@ impl Place {
         }
     }
 
-    /// The plural of what is there, and the namespace.
+    /// Returns the plural of the watched kind, and the namespace; `None` for all.
     pub(super) fn watched(&self) -> (&'static str, Option<&str>) {
         match self {
             Self::Cluster => ("clusterdaskplugins", None),
@@ -58,7 +58,7 @@ impl Place {
         }
     }
 
-    /// Its name in messages.
+    /// Returns the name for messages.
     pub(super) fn title(&self) -> String {
         match self.watched() {
             (plural, Some(namespace)) => format!("{plural} in {namespace}"),
@@ -66,7 +66,7 @@ impl Place {
         }
     }
 
-    /// Whether a plugin is there.
+    /// Returns whether a plugin is in the scope.
     pub(super) fn has(&self, id: &PluginId) -> bool {
         match self {
             Self::Cluster => id.namespace.is_none(),
@@ -76,29 +76,29 @@ impl Place {
     }
 }
 
-/// What a watch has to tell.
+/// Event of a watch.
 pub(super) enum Told {
-    /// A plugin is there, new or changed.
+    /// A plugin was created or changed, or was listed.
     Seen(Box<Resource>),
-    /// A plugin is gone.
+    /// A plugin was deleted.
     Gone(PluginId),
-    /// All that are in a place.
+    /// All plugins of a scope are listed; these exist.
     Listed(Place, Vec<PluginId>),
-    /// There are no such resources in this cluster.
+    /// The cluster does not have the kind.
     NotInstalled(Place),
-    /// They can't be listed although there may be some, and why that is so.
+    /// The plugins can't be listed although there may be some, for this reason.
     Unlisted(Place, String),
-    /// A namespace's labels.
+    /// Labels of a namespace.
     Namespace(String, Labels),
-    /// A namespace is gone.
+    /// A namespace was deleted.
     NamespaceGone(String),
-    /// All namespaces are known, and these are they.
+    /// All namespaces are listed; these exist.
     NamespacesListed(BTreeSet<String>),
-    /// The operator may not see them, and why that is so.
+    /// The operator may not list namespaces, for this reason.
     NamespacesForbidden(String),
 }
 
-/// Watches the plugins of a place for ever.
+/// Watches the plugins of a scope until the process exits.
 pub(super) async fn plugins(client: Client, place: Place, tell: Sender<Told>) {
     match &place {
         Place::Cluster => {
@@ -116,7 +116,7 @@ pub(super) async fn plugins(client: Client, place: Place, tell: Sender<Told>) {
     }
 }
 
-/// Tells it, as soon as there is room. Nobody listens any more when the operator ends.
+/// Sends an event as soon as the queue has room. The receiver is dropped on shutdown.
 async fn send(tell: &Sender<Told>, told: Told) {
     let _ = tell.send(told).await;
 }
@@ -145,7 +145,7 @@ async fn follow<K: PluginKind>(client: Client, api: Api<Lean<K>>, place: Place, 
             }
             Ok(Event::Apply(object)) => send(&tell, seen(object)).await,
             Ok(Event::Delete(object)) => send(&tell, Told::Gone(id(&object))).await,
-            // As after each definition of a kind, until the API server has read what there is of it.
+            // The API server returns this after each change of a definition, until it has read the existing resources.
             Err(error) if answered(&error).is_some_and(|status| status.code == 429) => {
                 info!("the API server can't list {} yet; trying again", place.title());
             }
@@ -180,9 +180,9 @@ async fn follow<K: PluginKind>(client: Client, api: Api<Lean<K>>, place: Place, 
     }
 }
 
-/// Why the plugins of a place, whose list was refused, can't be known; none where discovery says that the cluster has no
-/// such kind, and so there are none. Who may not list a kind is told so whether it exists or not, and 404 is also what
-/// comes for a moment while a definition is replaced.
+/// Returns why the plugins of a scope, whose list was refused, can't be known. `None` if discovery reports that the cluster does
+/// not have the kind, so that there are none. The code does not show that: 403 is returned for a kind that does not exist, too,
+/// and 404 for a moment while a definition is replaced.
 async fn hindrance(client: &Client, place: &Place, refused: &Status) -> Option<String> {
     let (plural, title) = (place.watched().0, place.title());
     let message = &refused.message;
@@ -196,7 +196,7 @@ async fn hindrance(client: &Client, place: &Place, refused: &Status) -> Option<S
             "the API server serves {title} and does not list them, and nothing is decided where a policy may be among \
              them; if that lasts, look at `kubectl get crd {plural}.kubernetes.dask.org` ({message})"
         )),
-        // Then it is not safe to go on.
+        // It is not safe to assume that there are no plugins.
         Served::Unknown(why) => Some(format!(
             "the API server does not list {title} and does not say whether it serves them, and nothing is decided where \
              a policy may be among them; if that lasts, look at `kubectl get --raw /apis/{DASK_API_VERSION}` ({message}; {why})"
@@ -204,7 +204,7 @@ async fn hindrance(client: &Client, place: &Place, refused: &Status) -> Option<S
     }
 }
 
-/// Watches the labels of all namespaces for ever.
+/// Watches the labels of all namespaces until the process exits.
 pub(super) async fn namespaces(client: Client, tell: Sender<Told>) {
     let seen =
         |object: PartialObjectMeta<Namespace>| Told::Namespace(object.name_any(), object.labels().clone());
@@ -259,8 +259,7 @@ mod tests {
     use super::*;
     use crate::discovery::tests::{Answers, refused};
 
-    /// An API server that lists no plugins: with this code, and without an error as soon as it is `mended`. Its discovery
-    /// `answers` so.
+    /// An API server that refuses to list plugins with this code, until it is `mended`. Its discovery `answers` in this way.
     fn server(code: u16, answers: Answers, mended: Arc<AtomicBool>) -> Client {
         let answer = move |request: Request<Body>| {
             let uri = request.uri().to_string();
@@ -320,7 +319,7 @@ mod tests {
          `kubectl get --raw /apis/kubernetes.dask.org/v1` (user x cannot list; discovery did not answer within 3 s)"
     )]
     #[tokio::test(start_paused = true)]
-    async fn kinds_that_are_missing_are_told_from_those_that_can_not_be_listed(
+    async fn distinguishes_missing_kinds_from_kinds_that_can_not_be_listed(
         #[case] code: u16,
         #[case] answers: Answers,
         #[case] expected: &str,

@@ -1,4 +1,4 @@
-//! What the catalog gets of a plugin, in force or not.
+//! Catalog entry of a plugin, active or not.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use super::super::{Entry, PluginError, Scope};
 use super::Known;
 
 impl Known {
-    /// Whether it is an administrator's policy, as far as its resource tells, that was there at the start and has neither been
-    /// in force nor been found unusable: it may be one whose status is lost, or that was applied while no operator ran. Until
-    /// it is known what it says, however long that takes, it holds.
+    /// Returns whether the plugin blocks its scope because its component is not known: it may be a protecting policy of the
+    /// cluster, it existed at the start, and it was neither active nor found unusable. Its status may be lost, or it may have been
+    /// applied while no operator was running. It blocks until it has been tried, however long that takes.
     pub(in super::super) fn holds_first(&self) -> bool {
         let spec = &self.resource.spec;
         let may_be_policy = spec
@@ -26,19 +26,19 @@ impl Known {
             && may_be_policy
     }
 
-    /// Whether it holds so, and its status does not say that something of it was in force. What stands there of that, as what was
-    /// taken back, is about the present spec and stays so.
+    /// Returns whether the plugin blocks untried and its status names no version that was active. A status that names one, and
+    /// perhaps a version that was rolled back, is about the present spec and stays so.
     pub(in super::super) fn is_unknown(&self) -> bool {
         self.holds_first() && !self.was_in_force()
     }
 
-    /// Whether it decides something, or holds what it is for.
+    /// Returns whether the plugin decides something or blocks its scope.
     pub(in super::super) fn counts(&self) -> bool {
         self.good.is_some() || self.was_in_force() || self.holds_first()
     }
 
-    /// What the catalog gets: what is in force; of what was in force and can't be loaded, and of an administrator's policy
-    /// until it is known what becomes of it, that it holds; of all else nothing.
+    /// Returns the catalog entry: the active version, or one that blocks if a version was active and can't be loaded, or if the
+    /// plugin may be a policy of the cluster that has not been tried. `None` for all other plugins.
     pub(in super::super) fn entry(&self) -> Option<Entry> {
         if let Some(good) = &self.good {
             return Some(good.entry.clone());
@@ -49,7 +49,7 @@ impl Known {
         self.held(why, self.resource.scope.clone())
     }
 
-    /// What was in force holds all that is in `scope`, and so does what may be a policy and is loaded for the first time.
+    /// Returns an entry that blocks all resources in `scope`, if a version was active or the plugin may be an untried policy.
     pub(in super::super) fn held(&self, why: &str, scope: Scope) -> Option<Entry> {
         let (status, id) = (&self.resource.status, &self.resource.id);
         let was_in_force = self.was_in_force();

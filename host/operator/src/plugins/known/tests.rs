@@ -20,7 +20,7 @@ fn known(status: &Value) -> Known {
     Known::new(Resource::of_namespace(object))
 }
 
-/// What can be in force: bytes with this digest, that were asked for in this generation.
+/// A version that can be active: bytes with this digest, requested in this generation.
 fn good(digest: &str, generation: i64) -> Good {
     let mut asked = known(&json!({})).resource;
     asked.generation = generation;
@@ -54,19 +54,19 @@ fn outcome(good: Option<Good>, failure: Option<LoadFailure>) -> Outcome {
     }
 }
 
-/// What is said of it: the reason, and the message.
+/// Reason and message of the failure.
 fn said(known: &Known) -> Option<(&str, &str)> {
     let failure = known.failure()?;
     Some((failure.reason, failure.message.as_str()))
 }
 
-/// The reason for which it is not as the resource asks for.
+/// Reason of the failure.
 fn reason(known: &Known) -> Option<&str> {
     known.failure().map(|failure| failure.reason)
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_is_looked_at_again_and_again() {
+async fn a_file_is_read_periodically() {
     let mut known = known(&json!({}));
     for good in [Some(good("sha256:1", 2)), None, None] {
         assert!(known.begin().is_some());
@@ -78,14 +78,14 @@ async fn a_file_is_looked_at_again_and_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_look_that_finds_nothing_new_does_not_make_it_well() {
+async fn an_unchanged_source_does_not_clear_a_failure_in_operation() {
     let mut known = known(&json!({}));
     known.ended(outcome(Some(good("sha256:1", 2)), None));
     assert!(!known.go_back("it traps", false));
     known.ended(outcome(None, None));
     assert_eq!(reason(&known), Some(FAILS_IN_OPERATION));
     assert_eq!(known.due(), Some(Instant::now() + Duration::from_secs(10)));
-    // As long as the source can't be looked at, that is said.
+    // A source that can't be read is reported while that lasts.
     known.ended(outcome(
         None,
         Some(LoadFailure::new("Unreadable", "no such file")),
@@ -94,14 +94,14 @@ async fn a_look_that_finds_nothing_new_does_not_make_it_well() {
     known.ended(outcome(None, None));
     assert_eq!(reason(&known), Some(FAILS_IN_OPERATION));
     assert!(known.is_well() && !known.is_well() && known.failure().is_none());
-    // Other code begins anew.
+    // Another component starts without failures.
     known.go_back("it traps", false);
     known.ended(outcome(Some(good("sha256:2", 2)), None));
     assert_eq!(reason(&known), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn why_something_was_taken_back_is_said_until_the_source_holds_something_else() {
+async fn a_rollback_is_reported_until_the_source_changes() {
     let again = || Some(LoadFailure::new(ROLLED_BACK, "push another one"));
     let mut known = known(&json!({}));
     known.ended(outcome(Some(good("sha256:1", 1)), None));
@@ -122,19 +122,19 @@ async fn why_something_was_taken_back_is_said_until_the_source_holds_something_e
     assert_eq!(said(&known), Some(("Unreadable", "no such file")));
     known.ended(outcome(None, again()));
     assert_eq!(said(&known), Some((ROLLED_BACK, why)));
-    // What is in force now fails too, which concerns more than what is not.
+    // The active version now fails too, which matters more than the one that is not active.
     assert!(!known.go_back("it traps too", true));
     known.ended(outcome(None, again()));
     assert_eq!(reason(&known), Some(FAILS_IN_OPERATION));
     assert!(known.is_well());
     assert_eq!(said(&known), Some((ROLLED_BACK, "push another one")));
-    // The source holds again what is in force.
+    // The source holds the active version again.
     known.ended(outcome(None, None));
     assert_eq!(said(&known), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_restart_it_is_still_said_why_something_was_taken_back() {
+async fn a_rollback_is_still_reported_after_a_restart() {
     let status = |reason: &str, generation: i64| {
         json!({
             "observedGeneration": generation, "digest": "sha256:1", "error": "it trapped",
@@ -159,7 +159,7 @@ async fn after_a_restart_it_is_still_said_why_something_was_taken_back() {
     }
 }
 
-/// The status in which who leads says that it put this in force, and took that back.
+/// Status in which the leader reports that it activated one digest and rolled another one back.
 fn led(digest: &str, generation: i64, rolled_back: Option<&str>) -> PluginStatus {
     PluginStatus {
         observed_generation: Some(2),
@@ -180,14 +180,14 @@ fn digest(known: &Known) -> Option<&str> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_who_leads_takes_back_is_taken_back() {
+async fn follows_a_rollback_of_the_leader() {
     let mut known = known(&json!({}));
     known.ended(outcome(Some(good("sha256:1", 1)), None));
     known.ended(outcome(Some(good("sha256:2", 2)), None));
     known.resource.status = led("sha256:2", 2, None);
     assert_eq!(known.follow(), Follow::Stay);
     known.resource.status = led("sha256:1", 1, Some("sha256:2"));
-    // Of an older state of the resource, nothing is concluded.
+    // A status about an older generation is ignored.
     known.resource.status.observed_generation = Some(1);
     assert_eq!(known.follow(), Follow::Stay);
     known.resource.status.observed_generation = Some(2);
@@ -195,17 +195,17 @@ async fn what_who_leads_takes_back_is_taken_back() {
     assert_eq!(digest(&known), Some("sha256:1"));
     assert_eq!(said(&known), Some((ROLLED_BACK, "it failed and was taken back")));
     assert_eq!(known.rolled_back.as_deref(), Some("sha256:2"));
-    assert_eq!(known.follow(), Follow::Stay, "that was done");
+    assert_eq!(known.follow(), Follow::Stay, "the rollback is done");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_does_not_have_the_version_before_loads_it() {
+async fn follows_a_rollback_by_loading_the_version_before() {
     let mut known = known(&json!({"digest": "sha256:1", "interfaces": ["policy"]}));
     known.ended(outcome(Some(good("sha256:2", 2)), None));
     known.resource.status = led("sha256:1", 1, Some("sha256:2"));
     assert_eq!(known.follow(), Follow::Load);
     assert_eq!(digest(&known), None);
-    assert!(known.entry().is_some(), "what it looks after is held meanwhile");
+    assert!(known.entry().is_some(), "its scope is blocked meanwhile");
     assert!(known.begin().is_some_and(|attempt| attempt.good.is_none()));
     let again = LoadFailure::new(ROLLED_BACK, "not again");
     known.ended(outcome(Some(good("sha256:1", 1)), Some(again)));
@@ -214,9 +214,9 @@ async fn who_does_not_have_the_version_before_loads_it() {
     assert_eq!(said(&known), Some((ROLLED_BACK, "it failed and was taken back")));
 }
 
-/// An attempt that was under way has compared the source with what is not in force any more.
+/// A running attempt has compared the source with a version that is not active any more.
 #[tokio::test(start_paused = true)]
-async fn an_attempt_is_made_anew_when_something_was_taken_back_meanwhile() {
+async fn a_rollback_makes_a_running_attempt_outdated() {
     let ended = |attempt: &Attempt, good: Option<Good>| Outcome {
         before: attempt.good.as_ref().map(Good::mark),
         ..outcome(good, None)
@@ -226,22 +226,22 @@ async fn an_attempt_is_made_anew_when_something_was_taken_back_meanwhile() {
         let mut known = known(&json!({"digest": "sha256:1"}));
         known.good = before;
         known.ended(outcome(Some(good("sha256:2", 2)), None));
-        let attempt = known.begin().unwrap_or_else(|| panic!("none begins"));
+        let attempt = known.begin().unwrap_or_else(|| panic!("no attempt starts"));
         known.resource.status = led("sha256:1", 1, Some("sha256:2"));
         assert_ne!(known.follow(), Follow::Stay);
-        assert!(known.begin().is_none(), "one is under way");
+        assert!(known.begin().is_none(), "one is running");
         assert!(known.is_outdated(&ended(&attempt, Some(good("sha256:2", 2)))));
         known.running = true;
         assert!(!known.is_outdated(&ended(&attempt, Some(good("sha256:3", 2)))));
         assert!(known.is_outdated(&ended(&attempt, None)));
-        let again = known.begin().unwrap_or_else(|| panic!("none begins"));
+        let again = known.begin().unwrap_or_else(|| panic!("no attempt starts"));
         assert_eq!(again.rolled_back.as_deref(), Some("sha256:2"));
         assert!(!known.is_outdated(&ended(&again, None)));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_follows_takes_the_status_that_comes_with_a_change() {
+async fn a_follower_takes_over_the_status_of_a_changed_resource() {
     let change = |status: PluginStatus| Resource {
         generation: 3,
         status,
@@ -255,7 +255,7 @@ async fn who_follows_takes_the_status_that_comes_with_a_change() {
         (about(3), false, Some("sha256:2")),
         (about(2), false, None),
         (about(2), true, None),
-        // Who led before has written it.
+        // The former leader has written it.
         (about(3), true, Some("sha256:2")),
     ] {
         let mut known = known(&json!({"name": "own"}));
@@ -267,13 +267,13 @@ async fn who_follows_takes_the_status_that_comes_with_a_change() {
         assert_eq!(known.rolled_back.as_deref(), expected, "{leads}");
         let taken_back = known.follow() == Follow::Exchanged;
         assert_eq!(taken_back, expected.is_some(), "{leads}");
-        let attempt = known.begin().unwrap_or_else(|| panic!("none begins"));
+        let attempt = known.begin().unwrap_or_else(|| panic!("no attempt starts"));
         assert_eq!(attempt.rolled_back.as_deref(), expected, "{leads}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_who_leads_has_found_at_the_source_is_looked_for() {
+async fn follows_the_leader_by_fetching_the_source() {
     let mut known = known(&json!({}));
     known.ended(outcome(Some(good("sha256:1", 2)), None));
     known.resource.status = led("sha256:2", 2, None);
@@ -282,12 +282,12 @@ async fn what_who_leads_has_found_at_the_source_is_looked_for() {
     assert_eq!(
         digest(&known),
         Some("sha256:1"),
-        "in force until its successor is ready"
+        "active until its successor is ready"
     );
     assert!(known.begin().is_some_and(|attempt| attempt.look));
 }
 
-/// A plugin of the cluster with these fields, that has no status.
+/// A plugin of the cluster with these fields and without a status.
 fn of_cluster(fields: &Value) -> Known {
     let mut object = json!({"metadata": {"name": "p"}, "spec": {"source": {"file": {"path": "/p.wasm"}}}});
     for (name, value) in fields.as_object().into_iter().flatten() {
@@ -303,12 +303,9 @@ fn of_cluster(fields: &Value) -> Known {
 #[case::logic(json!({"interfaces": ["worker-group"]}), false)]
 #[case::only_monitors(json!({"mode": "monitor"}), false)]
 #[tokio::test(start_paused = true)]
-async fn what_may_be_an_administrators_policy_holds_until_it_is_known(
-    #[case] fields: Value,
-    #[case] expected: bool,
-) {
+async fn an_untried_policy_of_the_cluster_blocks_its_scope(#[case] fields: Value, #[case] expected: bool) {
     let policy = |known: &Known| known.entry().and_then(|entry| entry.policy);
-    // One that is made later holds nobody up.
+    // A plugin that is created later blocks nothing.
     assert!(policy(&of_cluster(&fields)).is_none() && !of_cluster(&fields).counts());
     let tenants = known(&json!({})).at_start();
     assert!(policy(&tenants).is_none());
@@ -325,9 +322,9 @@ async fn what_may_be_an_administrators_policy_holds_until_it_is_known(
     }
 }
 
-/// After a restore without statuses, the registry may come later than the operator.
+/// After a restore without statuses, the registry may become available later than the operator.
 #[tokio::test(start_paused = true)]
-async fn what_is_not_had_from_its_source_holds_until_it_is_known() {
+async fn an_unreachable_source_keeps_a_policy_of_the_cluster_blocking() {
     let why = |known: &Known| {
         let policy = known.entry().and_then(|entry| entry.policy)?;
         policy.err().map(|error| error.message)
@@ -373,21 +370,21 @@ async fn what_is_not_had_from_its_source_holds_until_it_is_known() {
         ready(&known),
         "it traps; it has not been in force yet, and changes nothing"
     );
-    assert!(!holds_after_a_restart(&known), "its status is not lost");
+    assert!(!holds_after_a_restart(&known), "its status reports the failure");
     known.resource.generation = 1;
     let mut anew = of_cluster(&json!({}));
     anew.resource.status = status(&known);
-    assert!(anew.at_start().holds_first(), "that is about another spec");
+    assert!(anew.at_start().holds_first(), "the status is about another spec");
     known.resource.generation = 0;
-    // From then on it is one that was never in force.
+    // From then on it counts as one that was never active.
     assert!(known.begin().is_some());
     assert!(!known.ended(outcome(None, Some(unreachable()))));
     assert_eq!(why(&known), None);
 }
 
-/// A version that was taken back is not in force again because its source could not be reached at a start.
+/// A version that was rolled back does not become active again because its source was unreachable at a start.
 #[tokio::test(start_paused = true)]
-async fn what_was_taken_back_stays_so_whatever_its_source_does_at_a_start() {
+async fn a_rollback_survives_an_unreachable_source_at_a_start() {
     let mut known = of_cluster(&json!({})).at_start();
     known.resource.status = serde_json::from_value(json!({
         "observedGeneration": 0, "digest": "sha256:1",
@@ -404,14 +401,14 @@ async fn what_was_taken_back_stays_so_whatever_its_source_does_at_a_start() {
 }
 
 #[test]
-fn a_start_waits_for_what_was_in_force_and_for_what_an_administrator_wants() {
+fn a_start_waits_for_active_plugins_and_plugins_of_the_cluster() {
     assert!(!known(&json!({})).is_awaited());
     assert!(known(&json!({"digest": "sha256:1"})).is_awaited());
     assert!(of_cluster(&json!({})).is_awaited());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_not_be_used_is_given_up_unless_it_is_an_administrators() {
+async fn only_components_of_tenants_are_given_up() {
     let failed = || Some(LoadFailure::new("Unfit", "it traps").of("sha256:1"));
     let mut known = known(&json!({}));
     for _ in 0..TRIALS {
@@ -425,11 +422,11 @@ async fn what_can_not_be_used_is_given_up_unless_it_is_an_administrators() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_fails_is_made_again_when_it_is_its_turn() {
+async fn a_failed_attempt_is_scheduled_again() {
     let mut known = known(&json!({}));
     assert!(known.wait() && known.begin().is_some() && !known.wait());
     known.ended(outcome(None, Some(LoadFailure::new("Unfit", "it panicked"))));
     assert_eq!(reason(&known), Some("Unfit"));
     assert_eq!(known.due(), Some(Instant::now() + FIRST_WAIT));
-    assert!(known.wait() && known.due().is_none(), "it waits for its turn");
+    assert!(known.wait() && known.due().is_none(), "it waits in the queue");
 }

@@ -1,4 +1,4 @@
-//! A component that can't be used is not tried again and again.
+//! Limit on repeated trials of a component that can't be used.
 
 use std::time::Duration;
 
@@ -6,26 +6,26 @@ use tokio::time::Instant;
 
 use super::super::failure::LoadFailure;
 
-/// A component that could not be used so often is tried again only after this time, as long as its source holds nothing else.
+/// Number of failed trials after which a component is not tried for [`QUARANTINE`], unless its source holds other bytes.
 pub(super) const TRIALS: u32 = 3;
 const QUARANTINE: Duration = Duration::from_secs(3600);
 
-/// How often the component that was tried last could not be used.
+/// Failed trials of the component that was tried last.
 #[derive(Default)]
 pub(super) struct Trials(Option<Tried>);
 
-/// A component that could not be used.
+/// Component that could not be used.
 struct Tried {
     digest: String,
-    /// How often.
+    /// Number of failed trials.
     times: u32,
-    /// When it was tried last, and what came of it.
+    /// Time of the last trial. `failure` is its result.
     last: Instant,
     failure: LoadFailure,
 }
 
 impl Trials {
-    /// Something has failed. It counts where a component was tried.
+    /// Records a failure. Counts it if a component was tried.
     pub(super) fn failed(&mut self, failure: &LoadFailure) {
         let Some(digest) = &failure.tried else {
             return;
@@ -39,7 +39,7 @@ impl Trials {
         });
     }
 
-    /// What is not tried again for now, and why it can't be used.
+    /// Returns the failure of a component that is not tried again for now.
     pub(super) fn given_up(&self) -> Option<LoadFailure> {
         let tried = self.0.as_ref()?;
         let is_given_up = tried.times >= TRIALS && tried.last.elapsed() < QUARANTINE;
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_can_not_be_used_is_not_tried_again_and_again() {
+    async fn a_component_that_failed_three_times_is_not_tried_for_an_hour() {
         let failed = |digest: &str| LoadFailure::new("Unfit", "it traps").of(digest);
         let mut trials = Trials::default();
         for _ in 0..TRIALS {
@@ -60,13 +60,13 @@ mod tests {
             trials.failed(&failed("sha256:1"));
         }
         assert_eq!(trials.given_up(), Some(failed("sha256:1")));
-        // What is not tried does not count.
+        // A failure without a trial does not count.
         trials.failed(&LoadFailure::new("Unfit", "it traps"));
         tokio::time::advance(QUARANTINE).await;
         assert_eq!(trials.given_up(), None);
         trials.failed(&failed("sha256:1"));
         assert!(trials.given_up().is_some());
-        // Other bytes begin anew.
+        // The count restarts with other bytes.
         trials.failed(&failed("sha256:2"));
         assert_eq!(trials.given_up(), None);
     }

@@ -1,4 +1,4 @@
-//! What watches tell the manager: plugin resources, and the labels of namespaces.
+//! Handling of watch events: plugin resources, and the labels of namespaces.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use super::super::{PluginId, quota};
 use super::{Manager, SELECTION};
 
 impl Manager {
-    /// Takes in what a watch tells.
+    /// Handles an event of a watch.
     pub(super) async fn hear(&mut self, told: Told) {
         match told {
             Told::Seen(resource) => self.seen(*resource),
@@ -73,7 +73,7 @@ impl Manager {
         }
     }
 
-    /// A namespace is gone, and with it what is known of its labels.
+    /// Removes a deleted namespace and its labels.
     fn namespace_gone(&mut self, name: &str) {
         self.selection.labelled(name, None);
         if self.namespaces.gone(name) {
@@ -81,7 +81,7 @@ impl Manager {
         }
     }
 
-    /// Begins to watch the labels of namespaces, unless they are watched.
+    /// Starts the watch of the labels of namespaces, unless it is running.
     pub(super) fn ask_for_namespaces(&mut self) {
         if self.namespaces.ask() {
             let watch = watching::namespaces(self.means.client.clone(), self.tell.clone());
@@ -89,7 +89,7 @@ impl Manager {
         }
     }
 
-    /// A namespace is looked after from now on, or no more: so are its plugins.
+    /// Starts or stops managing the plugins of a namespace, as the selection says.
     fn selected_or_not(&mut self, namespace: &str) {
         let is_there = |id: &PluginId| id.namespace.as_deref() == Some(namespace);
         if self.selection.has(namespace) {
@@ -121,7 +121,7 @@ impl Manager {
             self.aside.insert(id, resource);
             return;
         }
-        // One of the same name that was made anew is another one.
+        // A new resource with the name of a deleted one.
         if self
             .known
             .get(&id)
@@ -132,7 +132,7 @@ impl Manager {
         self.metrics.plugins().known(&id.to_string());
         match self.known.get_mut(&id) {
             Some(known) if known.resource.generation >= resource.generation => {
-                // Who leads writes the status, and knows it.
+                // The leader writes the status and keeps its own copy.
                 if !self.leading.now() {
                     known.resource.status = resource.status;
                     let done = known.follow();
@@ -144,7 +144,7 @@ impl Manager {
                 let leads = self.leading.now();
                 let held = known.counts();
                 known.wants(resource, leads);
-                // What holds may do so no more, or elsewhere, whatever becomes of the attempt.
+                // A plugin that blocks may block no more, or another scope, whatever the attempt results in.
                 let holds = known.good.is_none() && (held || known.counts());
                 let done = if leads { Follow::Stay } else { known.follow() };
                 if holds {
@@ -166,12 +166,12 @@ impl Manager {
         self.begin(&id);
     }
 
-    /// Something was done with a plugin because who leads has done so.
+    /// Applies the effect of the leader's status on a plugin.
     pub(super) fn followed(&mut self, id: &PluginId, done: Follow) {
         match done {
             Follow::Stay => {}
             Follow::Exchanged | Follow::Load => {
-                warn!(plugin = %id, "taken back, as the replica that leads has done");
+                warn!(plugin = %id, "rolled back, as the leader did");
                 self.metrics.plugins().rolled_back();
                 self.exchange();
                 (self.swapped)(id.namespace.as_deref());
@@ -198,12 +198,12 @@ impl Manager {
             if quota::of_namespace(&self.known, namespace).next().is_none() && self.awaited.is_over() {
                 self.clear_up();
             }
-            // There may be room for others.
+            // Other plugins of the namespace may be within the limit now.
             let with_room = quota::no_longer_refused(&self.known, namespace);
             with_room.iter().for_each(|id| self.begin(id));
         }
         if known.counts() {
-            info!(plugin = %id, "gone: others decide in its place");
+            info!(plugin = %id, "deleted; the remaining plugins decide");
             self.exchange();
             (self.swapped)(id.namespace.as_deref());
         }

@@ -1,4 +1,4 @@
-//! The manager's attempts to load plugins: when each begins, and what becomes of what comes of it.
+//! Attempts of the manager to load plugins: their start, and the handling of their outcomes.
 
 use tokio::time::Instant;
 
@@ -9,7 +9,7 @@ use super::super::{PluginId, quota};
 use super::Manager;
 
 impl Manager {
-    /// Begins all attempts whose time has come.
+    /// Enqueues all plugins whose next attempt is due.
     pub(super) fn begin_due(&mut self) {
         let now = Instant::now();
         self.begin_where(|known| known.due().is_some_and(|due| due <= now));
@@ -25,7 +25,7 @@ impl Manager {
         wanted.iter().for_each(|id| self.begin(id));
     }
 
-    /// Begins an attempt as soon as it is this one's turn.
+    /// Enqueues a plugin, and starts as many attempts as possible.
     pub(super) fn begin(&mut self, id: &PluginId) {
         if self.known.get_mut(id).is_some_and(Known::wait) {
             self.loads.wait(id.clone());
@@ -33,7 +33,7 @@ impl Manager {
         self.begin_next();
     }
 
-    /// Begins the attempts whose turn it is.
+    /// Starts attempts as long as the queue allows it.
     pub(super) fn begin_next(&mut self) {
         while let Some((id, alone)) = self.next_turn() {
             let refused = quota::refuses(&self.known, &id);
@@ -50,7 +50,7 @@ impl Manager {
         }
     }
 
-    /// Whose turn it is, and whether to be tried alone: suspects of tenants are not before it is known what is in force.
+    /// Returns the next plugin, and whether it is tried alone. Suspects of tenants are not tried until the start has ended.
     fn next_turn(&mut self) -> Option<(PluginId, bool)> {
         let alone = self.awaited.is_over().then(|| self.loads.next_alone());
         match alone.flatten() {
@@ -59,21 +59,21 @@ impl Manager {
         }
     }
 
-    /// An attempt has ended, and it is the next one's turn.
+    /// Handles the end of an attempt, and starts the next ones.
     pub(super) async fn ended(&mut self, outcome: Outcome) {
         self.loads.ended(&outcome.id);
         self.came_of(outcome).await;
         self.begin_next();
     }
 
-    /// Goes on with attempts that have ended before it was known which namespaces they concern.
+    /// Handles outcomes that were waiting for the labels of namespaces.
     pub(super) async fn unpark(&mut self) {
         for outcome in std::mem::take(&mut self.parked) {
             self.came_of(outcome).await;
         }
     }
 
-    /// Puts in force what came of an attempt.
+    /// Applies the outcome of an attempt.
     async fn came_of(&mut self, mut outcome: Outcome) {
         let id = outcome.id.clone();
         let Some(known) = self
@@ -95,7 +95,7 @@ impl Manager {
             outcome.good = None;
             outcome.failure = Some(hindered);
         }
-        // A look at a source that holds nothing new loads nothing.
+        // Fetching an unchanged source loads nothing.
         let result = match (&outcome.failure, &outcome.good) {
             (Some(failure), _) => Some(failure.reason),
             (None, Some(_)) => Some("success"),
@@ -117,7 +117,7 @@ impl Manager {
             (self.swapped)(id.namespace.as_deref());
         }
         self.report(&id, changed).await;
-        // It may have been taken back while it was loaded here.
+        // The leader may have rolled the version back while it was loaded here.
         if !self.leading.now()
             && let Some(known) = self.known.get_mut(&id)
         {
