@@ -1,4 +1,4 @@
-//! One attempt to make what a plugin resource asks for ready to be in force.
+//! Attempt to prepare the spec of a plugin resource for activation.
 
 mod trials;
 
@@ -21,44 +21,44 @@ use crate::aside;
 use crate::threads::Load;
 pub(super) use trials::Trials;
 
-/// What attempts share.
+/// Dependencies that all attempts share.
 pub(super) struct Means {
     pub(super) client: Client,
     pub(super) sources: Sources,
     pub(super) kept: Kept,
     pub(super) workshop: Workshop,
-    /// What is being tried, and what ended the operator when it was.
+    /// Marks on components that are being tried, and on those that ended the operator.
     pub(super) marks: Marks,
     pub(super) trials: Trials,
 }
 
-/// What is attempted.
+/// One attempt.
 pub(super) struct Attempt {
     pub(super) resource: Resource,
-    /// What is in force now.
+    /// Active version; `None` if there is none.
     pub(super) good: Option<Good>,
-    /// A digest that was taken back and shall not come again.
+    /// Digest that was rolled back and must not be activated again.
     pub(super) rolled_back: Option<String>,
-    /// A component that could not be used again and again, and is not tried again for now.
+    /// Failure of a component that could not be used repeatedly, and is not tried again for now.
     pub(super) given_up: Option<LoadFailure>,
-    /// Why it may not be loaded at all.
+    /// Reason why the plugin must not be loaded at all.
     pub(super) refused: Option<LoadFailure>,
-    /// Whether it is its turn to be tried alone, where it is a suspect of a tenant.
+    /// True if a suspect of a tenant may be tried now, alone.
     pub(super) alone: bool,
-    /// Whether to look at the source although it is the same as before.
+    /// True if the source is fetched although the spec is unchanged.
     pub(super) look: bool,
 }
 
-/// What came of it.
+/// Result of an attempt.
 pub(super) struct Outcome {
     pub(super) id: PluginId,
     pub(super) uid: String,
     pub(super) generation: i64,
-    /// What was in force when it began ([`Good::mark`]).
+    /// Version that was active at the start of the attempt ([`Good::mark`]).
     pub(super) before: Option<(String, i64)>,
-    /// What shall be in force from now on; none for what is.
+    /// Version to activate; `None` if the active one stays.
     pub(super) good: Option<Good>,
-    /// Why it is not what the resource asks for.
+    /// Reason why the spec of the resource is not active; `None` if it is.
     pub(super) failure: Option<LoadFailure>,
 }
 
@@ -79,7 +79,7 @@ impl Attempt {
         }
     }
 
-    /// What shall be in force, or what can be in its place, and why that is not what the resource asks for.
+    /// Returns the version to activate, or a fallback together with the reason why the spec can't be activated.
     async fn load_or_fall_back(&self, means: &Arc<Means>) -> (Option<Good>, Option<LoadFailure>) {
         match self.load(means).await {
             Ok(good) => (good, None),
@@ -94,7 +94,7 @@ impl Attempt {
         }
     }
 
-    /// What shall be in force; none when it is already.
+    /// Returns the version to activate; `None` if it is active already.
     async fn load(&self, means: &Arc<Means>) -> Result<Option<Good>, LoadFailure> {
         let resource = &self.resource;
         if let Some(refused) = &self.refused {
@@ -102,7 +102,7 @@ impl Attempt {
         }
         resource.check()?;
         means.sources.check(resource)?;
-        // What can't be used is looked for at the source: there may be something else by now.
+        // A component that can't be used is fetched again: the source may hold other bytes by now.
         let may_be_used = |digest: &String| {
             !self.is_given_up(digest) && means.marks.standing(digest, resource) < Standing::Quarantined
         };
@@ -140,7 +140,7 @@ impl Attempt {
             return Ok(None);
         }
         if let Some(failure) = self.given_up.clone().filter(|_| self.is_given_up(digest)) {
-            // It is not tried now, and so this does not count.
+            // There was no trial, so that this failure does not count.
             return Err(LoadFailure {
                 tried: None,
                 ..failure
@@ -149,13 +149,13 @@ impl Attempt {
         self.prepare(means, resource.clone(), fetched).await.map(Some)
     }
 
-    /// Whether the component with this digest could not be used again and again.
+    /// Returns whether the component with this digest could not be used repeatedly.
     fn is_given_up(&self, digest: &str) -> bool {
         let given_up = self.given_up.as_ref();
         given_up.is_some_and(|failure| failure.tried.as_deref() == Some(digest))
     }
 
-    /// The digest of what this source held when it was last looked at; none where that was taken back.
+    /// Returns the digest of the source's bytes when they were last fetched; `None` if it is not known or was rolled back.
     fn known_digest(&self) -> Option<String> {
         let resource = &self.resource;
         if let Some(good) = &self.good {
@@ -170,7 +170,7 @@ impl Attempt {
         (is_current && is_asked_for(resource, last)).then(|| last.digest.clone())
     }
 
-    /// What was in force before a restart.
+    /// Prepares the version that was active before a restart.
     async fn fall_back(&self, means: &Arc<Means>) -> Option<Good> {
         let last = self.resource.status.last_good.as_ref()?;
         if !is_asked_for(&self.resource, last) {
@@ -188,13 +188,13 @@ impl Attempt {
         match self.prepare(means, resource, fetched).await {
             Ok(good) => Some(good),
             Err(failure) => {
-                warn!(plugin = %self.resource.id, "what was in force can't be so again: {failure}");
+                warn!(plugin = %self.resource.id, "can't reactivate the version from before the restart: {failure}");
                 None
             }
         }
     }
 
-    /// Makes bytes ready, and keeps them for the next start.
+    /// Prepares a version from bytes, and stores the bytes for the next start.
     async fn prepare(
         &self,
         means: &Arc<Means>,
@@ -230,7 +230,7 @@ impl Attempt {
             }
         };
         let load = Load::heavy_if(resource.id.namespace.is_some());
-        // Who only waits while something of others is compiled is no suspect.
+        // While it waits for other compilations, a component is not marked: if the operator ends, it is not the cause.
         let in_background = means.clone();
         let (turn, resource, fetched) = aside::run(load, move || {
             let turn = in_background.workshop.turn(&resource, &fetched.bytes);
@@ -245,7 +245,7 @@ impl Attempt {
                 .workshop
                 .prepare(&resource, &fetched.bytes, fetched.image_digest, turn)?;
             if let Err(error) = means.kept.store(&resource.id, &good.digest, &fetched.bytes) {
-                warn!(plugin = %resource.id, "can't be kept, so that the next start has to fetch it: {error}");
+                warn!(plugin = %resource.id, "can't store the component, so that the next start must fetch it: {error}");
             }
             Ok(good)
         });
@@ -263,8 +263,8 @@ impl Attempt {
     }
 }
 
-/// What comes of `attempt`. A panic is a failure as any other: without an outcome, the plugin would count as being loaded for
-/// ever, and nothing would be tried again.
+/// Returns the result of `attempt`. A panic is converted to a failure: without an outcome, the plugin would count as being loaded
+/// forever, and nothing would be retried.
 async fn caught(
     id: &PluginId,
     attempt: impl Future<Output = (Option<Good>, Option<LoadFailure>)>,
@@ -278,14 +278,14 @@ async fn caught(
     })
 }
 
-/// Whether what a status says to be in force is what its resource asks for, as far as that can be told: a digest that the
-/// status names is believed only where the resource names no other one.
+/// Returns whether the version that a status names as active is one that its resource requests, as far as that is known. The
+/// digest of a status is trusted only if the resource does not name another one.
 fn is_asked_for(resource: &Resource, last: &LastGood) -> bool {
     let asked = resource.spec.digest.as_ref();
     last.generation != resource.generation || asked.is_none_or(|asked| *asked == last.digest)
 }
 
-/// The bytes with this digest, where they were kept.
+/// Loads the stored bytes with this digest; `None` if there are none.
 async fn kept(means: &Arc<Means>, owner: &PluginId, digest: &str) -> Option<Vec<u8>> {
     let (means, owner, digest) = (means.clone(), owner.clone(), digest.to_owned());
     aside::run(Load::Light, move || means.kept.load(&owner, &digest)).await
@@ -308,7 +308,7 @@ mod tests {
     use super::*;
     use crate::kinds::{ExtraKinds, Kinds};
 
-    /// What asks for a component with this digest, or for any.
+    /// A resource that requests a component with this digest, or with any.
     fn resource(digest: Option<&str>) -> Resource {
         let object = json!({"metadata": {"name": "p", "namespace": "n", "uid": "u", "generation": 2},
                             "spec": {"source": {}, "digest": digest}});
@@ -316,7 +316,7 @@ mod tests {
         Resource::of_namespace(object)
     }
 
-    /// Whoever writes a status may not have other bytes in force than the resource names.
+    /// A user who can write a status must not be able to activate other bytes than the resource names.
     #[rstest]
     #[case::any(None, 2, true)]
     #[case::this(Some("sha256:1"), 2, true)]
@@ -334,7 +334,7 @@ mod tests {
         };
         let mut resource = resource(asked);
         assert_eq!(is_asked_for(&resource, &last), expected);
-        // What is asked for now is known only by a status about that.
+        // The digest of the current spec is known only from a status about it.
         let is_known = expected && generation == resource.generation;
         resource.status.last_good = Some(last);
         let attempt = Known::new(resource).begin();
@@ -342,7 +342,7 @@ mod tests {
         assert_eq!(known.is_some(), is_known);
     }
 
-    /// Who only waits has not ended the operator, if it ends meanwhile.
+    /// A component that only waits is not the cause if the operator ends meanwhile.
     #[tokio::test]
     async fn who_waits_for_a_turn_to_compile_is_not_marked() {
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
@@ -371,7 +371,7 @@ mod tests {
         });
         let attempt = Known::new(resource(None))
             .begin()
-            .unwrap_or_else(|| panic!("none begins"));
+            .unwrap_or_else(|| panic!("no attempt starts"));
         let fetched = Fetched {
             bytes: b"no component".to_vec(),
             digest: digest(b"no component"),
@@ -381,10 +381,10 @@ mod tests {
         let mut prepared = std::pin::pin!(prepared);
         let soon = Duration::from_millis(50);
         assert!(tokio::time::timeout(soon, &mut prepared).await.is_err());
-        assert!(!tried.exists(), "it is not tried yet");
+        assert!(!tried.exists(), "the trial has not begun");
         drop(others);
         assert!(prepared.await.is_err());
-        assert!(tried.exists(), "it was tried");
+        assert!(tried.exists(), "the trial has begun");
     }
 
     async fn panics() -> (Option<Good>, Option<LoadFailure>) {

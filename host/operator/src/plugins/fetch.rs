@@ -1,4 +1,4 @@
-//! Gets a plugin's bytes from where its resource says.
+//! Retrieval of a plugin's bytes from the source that its resource names.
 
 use std::path::{Path, PathBuf};
 
@@ -14,37 +14,37 @@ use super::rights::TenantRights;
 use crate::aside;
 use crate::threads::Load;
 
-/// The type of a Secret with docker's configuration, and its key.
+/// Type of a Secret with a docker configuration, and the key of the configuration.
 const DOCKER_CONFIG: (&str, &str) = ("kubernetes.io/dockerconfigjson", ".dockerconfigjson");
 
-/// Where plugins may come from, and what those of tenants may.
+/// Allowed sources of plugins, and the rights of DaskPlugins.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// Sources of ClusterDaskPlugins.
     pub cluster: Vec<Pattern>,
     /// Sources of DaskPlugins, which tenants write.
     pub tenants: Vec<Pattern>,
-    /// Folders that files may be in.
+    /// Folders that files must be in.
     pub folders: Vec<PathBuf>,
-    /// Whose certificates registries may have, beside the system's.
+    /// Certificate authorities that are trusted for registries, in addition to those of the system.
     pub roots: oci::Roots,
-    /// Hosts that credentials may be sent to for a token, beside the registry's own.
+    /// Hosts that credentials may be sent to for a token, in addition to the registry's own.
     pub auth_hosts: Vec<String>,
-    /// What DaskPlugins may.
+    /// Rights of DaskPlugins.
     pub rights: TenantRights,
 }
 
-/// A plugin's bytes, verified.
+/// Verified bytes of a plugin.
 pub(super) struct Fetched {
     pub(super) bytes: Vec<u8>,
-    /// Their digest, `sha256:…`.
+    /// Digest of the bytes, `sha256:…`.
     pub(super) digest: String,
-    /// The digest of the image's manifest, where it came from a registry.
+    /// Digest of the image's manifest; `None` if the bytes are not from a registry.
     pub(super) image_digest: Option<String>,
 }
 
 impl Sources {
-    /// Makes sure that a plugin's source may be used.
+    /// Returns an error if a plugin's source is not allowed.
     pub(super) fn check(&self, resource: &Resource) -> Result<(), LoadFailure> {
         let patterns = if resource.id.namespace.is_some() {
             &self.tenants
@@ -66,7 +66,7 @@ impl Sources {
         Ok(())
     }
 
-    /// Gets a plugin's bytes and compares them with the digest that its resource names.
+    /// Retrieves a plugin's bytes and compares them with the digest that its resource names.
     pub(super) async fn fetch(&self, client: &Client, resource: &Resource) -> Result<Fetched, LoadFailure> {
         self.check(resource)?;
         let source = &resource.spec.source;

@@ -1,7 +1,7 @@
-//! Components that are or were in force, by owner and digest, on disk: so that a restart needs no registry.
+//! Disk cache of components that are or were active, by owner and digest, so that a restart needs no registry.
 //!
-//! Each namespace has a folder of its own, and is given nothing that another one keeps. Where those of all namespaces take too
-//! much, the one that has most loses its oldest.
+//! Each namespace has a folder of its own and can't read the components of another one. If the folders of all namespaces are too
+//! large together, the oldest components of the largest folder are removed.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirEntry};
@@ -13,57 +13,57 @@ use dask_operator_sources::verify;
 use super::PluginId;
 use crate::newest;
 
-/// How many are kept of the cluster, and what they may take together, in bytes. The oldest go first.
+/// Number of components of the cluster that are stored, and their total size in bytes. The oldest ones are removed first.
 const MOST: usize = 64;
 const BYTES: u64 = 256 << 20;
 
-/// And of each namespace.
+/// Number of components of each namespace that are stored.
 const MOST_OF_NAMESPACE: usize = super::quota::MOST;
 
-/// What those of all namespaces may take together, in bytes. It is the turn of who has most then.
+/// Total size of the components of all namespaces, in bytes. Beyond it, the largest folder is reduced first.
 const BYTES_OF_NAMESPACES: u64 = 256 << 20;
 
-/// How their files end.
+/// Suffix of the files.
 const END: &str = ".wasm";
 
-/// The folder of those of namespaces, in which each has its own.
+/// Folder that contains one folder for each namespace.
 const NAMESPACES: &str = "namespaces";
 
-/// A folder of components; without one nothing is kept.
+/// Folder of components; nothing is stored if it is `None`.
 #[derive(Clone, Debug, Default)]
 pub struct Kept(Option<PathBuf>);
 
 impl Kept {
-    /// Keeps components in this folder, which is made when it is needed.
+    /// Creates a store in this folder, which is created when it is needed.
     #[must_use]
     pub fn new(folder: Option<PathBuf>) -> Self {
         Self(folder)
     }
 
-    /// The folder of marks on what is being tried.
+    /// Returns the folder of marks on components that are being tried.
     pub(super) fn marks(&self) -> Option<PathBuf> {
         self.0.as_ref().map(|folder| folder.join("tried"))
     }
 
-    /// The bytes with this digest, `sha256:…`, that were kept for a plugin of the cluster or of the same namespace; none that
-    /// were changed since.
+    /// Returns the bytes with this digest, `sha256:…`, that were stored for a plugin of the cluster or of the same namespace.
+    /// `None` if there are none, or if they were changed since.
     #[must_use]
     pub fn load(&self, owner: &PluginId, digest: &str) -> Option<Vec<u8>> {
         let bytes = fs::read(self.path(owner, digest)?).ok()?;
         verify(&bytes, digest).ok().map(|()| bytes)
     }
 
-    /// Keeps these bytes.
+    /// Stores these bytes.
     ///
     /// # Errors
     ///
-    /// When they can't be written, or what is superfluous not be removed.
+    /// Returns an error if the bytes can't be written, or if superfluous files can't be removed.
     pub fn store(&self, owner: &PluginId, digest: &str, bytes: &[u8]) -> io::Result<()> {
         let Some(path) = self.path(owner, digest) else {
             return Ok(());
         };
         if self.load(owner, digest).is_some() {
-            // It is among the newest again.
+            // The new time makes the file one of the newest.
             return fs::File::open(&path)?.set_modified(std::time::SystemTime::now());
         }
         let Some(folder) = path.parent() else {
@@ -75,13 +75,13 @@ impl Kept {
             None => newest::keep(folder, END, MOST, BYTES),
             Some(_) => {
                 newest::keep(folder, END, MOST_OF_NAMESPACE, BYTES_OF_NAMESPACES)?;
-                self.make_room(BYTES_OF_NAMESPACES)
+                self.reduce_to(BYTES_OF_NAMESPACES)
             }
         }
     }
 
-    /// Throws out the oldest of whichever namespace has most, until all namespaces together have no more than `most` bytes.
-    fn make_room(&self, most: u64) -> io::Result<()> {
+    /// Removes the oldest files of the largest folder until the folders of all namespaces together have at most `most` bytes.
+    fn reduce_to(&self, most: u64) -> io::Result<()> {
         loop {
             let folders = self
                 .of_namespaces()
@@ -98,11 +98,11 @@ impl Kept {
         }
     }
 
-    /// Throws out what was kept for other namespaces than these, which have plugins. Blocks.
+    /// Removes the folders of all namespaces except these, which have plugins. Blocks the thread.
     ///
     /// # Errors
     ///
-    /// When it can't be removed.
+    /// Returns an error if a folder can't be removed.
     pub fn keep_only(&self, namespaces: &BTreeSet<String>) -> io::Result<()> {
         let Some(folder) = self.of_namespaces().filter(|folder| folder.exists()) else {
             return Ok(());
@@ -115,7 +115,7 @@ impl Kept {
                 .is_none_or(|name| !namespaces.contains(name))
             {
                 match fs::remove_dir_all(entry.path()) {
-                    // Somebody else was faster.
+                    // Another task has removed the folder.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     removed => removed?,
                 }
@@ -128,7 +128,7 @@ impl Kept {
         self.0.as_ref().map(|folder| folder.join(NAMESPACES))
     }
 
-    /// The file of a digest. Neither a digest nor a namespace leads anywhere else.
+    /// Returns the path of a digest's file. Neither a digest nor a namespace can lead outside of the store.
     fn path(&self, owner: &PluginId, digest: &str) -> Option<PathBuf> {
         let file = format!("{}{END}", digits(digest)?);
         let folder = match &owner.namespace {
@@ -142,12 +142,12 @@ impl Kept {
     }
 }
 
-/// What is in a folder, as far as it can be read.
+/// Returns the readable entries of a folder.
 fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> + use<> {
     fs::read_dir(folder).into_iter().flatten().flatten()
 }
 
-/// What the components in a folder take, in bytes.
+/// Returns the total size of the components in a folder, in bytes.
 fn bytes_in(folder: &Path) -> u64 {
     let components = entries(folder).filter(|file| file.file_name().to_string_lossy().ends_with(END));
     components
@@ -155,7 +155,7 @@ fn bytes_in(folder: &Path) -> u64 {
         .sum()
 }
 
-/// The hexadecimal digits of a digest, `sha256:…`.
+/// Returns the hexadecimal digits of a digest, `sha256:…`; `None` if it is malformed.
 pub(super) fn digits(digest: &str) -> Option<&str> {
     let digits = digest.strip_prefix("sha256:")?;
     let is_digest = digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_found_unless_it_was_changed() -> io::Result<()> {
+    fn loads_stored_bytes_unless_they_were_changed() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let kept = Kept::new(Some(folder.path().join("kept")));
         let (name, owner) = (digest(b"component"), owner(""));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_given_what_another_one_keeps_or_has_it_thrown_out() -> io::Result<()> {
+    fn owners_can_neither_read_nor_evict_each_others_components() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let kept = Kept::new(Some(folder.path().to_owned()));
         let (own, of_cluster) = (digest(b"a"), digest(b"of the cluster"));
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_most_makes_room() -> io::Result<()> {
+    fn the_largest_namespace_is_reduced_first() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let kept = Kept::new(Some(folder.path().to_owned()));
         for (namespace, bytes) in [
@@ -231,18 +231,18 @@ mod tests {
             kept.store(&owner(namespace), &digest(bytes.as_bytes()), bytes.as_bytes())?;
         }
         let count = |namespace: &str| entries(&folder.path().join(NAMESPACES).join(namespace)).count();
-        kept.make_room(8)?;
+        kept.reduce_to(8)?;
         assert_eq!((count("a"), count("b")), (3, 1), "it is not too much");
-        kept.make_room(5)?;
+        kept.reduce_to(5)?;
         assert_eq!((count("a"), count("b")), (1, 1));
-        kept.make_room(0)?;
+        kept.reduce_to(0)?;
         assert_eq!((count("a"), count("b")), (0, 0));
         assert!(kept.load(&owner(""), &digest(b"of the cluster")).is_some());
         Ok(())
     }
 
     #[test]
-    fn a_digest_or_a_namespace_leads_nowhere_else() -> io::Result<()> {
+    fn paths_stay_inside_the_store() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let kept = Kept::new(Some(folder.path().to_owned()));
         for (namespace, digest) in [

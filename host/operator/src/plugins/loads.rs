@@ -1,10 +1,10 @@
-//! Whose turn it is to be loaded.
+//! Queue of plugins that wait to be loaded.
 //!
-//! Plugins of the cluster come first, and no tenant keeps them waiting: plugins of namespaces never take all places, and a
-//! namespace takes one at a time. Among namespaces it is the turn of the one that has waited longest.
+//! Plugins of the cluster come first, and tenants can't delay them: plugins of namespaces never take all slots, and each
+//! namespace takes one at a time. Among namespaces, the one that has waited longest is next.
 //!
-//! Suspects of tenants are tried alone. They come after all others, but no others keep them waiting for ever: once in a while
-//! one of them has its turn before other tenants, and namespaces take these turns in rotation.
+//! Suspects of tenants are tried alone. They come after all others, but others can't delay them forever: after [`PATIENCE`],
+//! one suspect comes before other tenants. Namespaces take turns with their suspects.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -13,38 +13,38 @@ use tokio::time::Instant;
 
 use super::PluginId;
 
-/// Attempts that run at once. Each keeps one thread busy at most.
+/// Number of attempts that run at once. Each keeps at most one thread busy.
 pub(crate) const AT_ONCE: usize = 3;
 
-/// How many of them may be about plugins of namespaces.
+/// Number of them that may be about plugins of namespaces.
 const OF_NAMESPACES: usize = 2;
 
-/// How long suspects wait until one of them comes before other tenants.
+/// Time after which one suspect comes before other tenants.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Plugins that wait to be loaded, and those that are being loaded. Nothing is looked at that grows with how many of a
-/// namespace wait.
+/// Plugins that wait to be loaded or are being loaded. No operation takes time in proportion to the number of waiting plugins
+/// of a namespace.
 #[derive(Debug, Default)]
 pub(super) struct Loads {
-    /// Those that wait, of each namespace; those of the cluster under none, which comes first.
+    /// Waiting plugins by namespace. Plugins of the cluster are under `None`, which comes first.
     waiting: BTreeMap<Option<String>, Queue>,
     running: Vec<PluginId>,
-    /// The number of each namespace's last turn.
+    /// Number of each namespace's last start, counted by `turn`.
     turns: BTreeMap<String, u64>,
     turn: u64,
-    /// How many have come.
-    came: u64,
+    /// Number of plugins that have been enqueued.
+    enqueued: u64,
     suspects: Suspects,
 }
 
 /// Plugins that wait until they are tried alone.
 #[derive(Debug, Default)]
 struct Suspects {
-    /// Those of each namespace. The first namespace is the next.
+    /// Waiting suspects by namespace. The first namespace is next.
     waiting: VecDeque<(Option<String>, VecDeque<PluginId>)>,
-    /// The one whose turn it is.
+    /// Suspect that is being tried.
     running: Option<PluginId>,
-    /// Since when others have been before those that wait.
+    /// Time since which the waiting suspects have been waiting for others.
     since: Option<Instant>,
 }
 
@@ -74,13 +74,13 @@ impl Suspects {
         }
     }
 
-    /// The next one of a namespace that is not at work.
-    fn next(&mut self, is_at_work: impl Fn(&Option<String>) -> bool) -> Option<PluginId> {
-        let place = self
+    /// Returns the next suspect of a namespace for which `is_busy` is false.
+    fn next(&mut self, is_busy: impl Fn(&Option<String>) -> bool) -> Option<PluginId> {
+        let index = self
             .waiting
             .iter()
-            .position(|(namespace, _)| !is_at_work(namespace))?;
-        let (namespace, mut waiting) = self.waiting.remove(place)?;
+            .position(|(namespace, _)| !is_busy(namespace))?;
+        let (namespace, mut waiting) = self.waiting.remove(index)?;
         let id = waiting.pop_front()?;
         if !waiting.is_empty() {
             self.waiting.push_back((namespace, waiting));
@@ -95,56 +95,56 @@ impl Suspects {
         }
     }
 
-    /// Whether they have waited for others long enough.
+    /// Returns whether the suspects have waited long enough.
     fn are_due(&self) -> bool {
         self.since.is_some_and(|since| since.elapsed() >= PATIENCE)
     }
 }
 
-/// Plugins of one namespace that wait. Who came first is first.
+/// Waiting plugins of one namespace, first in, first out.
 #[derive(Debug, Default)]
 struct Queue {
-    by_place: BTreeMap<u64, PluginId>,
-    places: BTreeMap<String, u64>,
+    by_number: BTreeMap<u64, PluginId>,
+    numbers: BTreeMap<String, u64>,
 }
 
 impl Loads {
-    /// A plugin waits for its turn from now on, unless it does already.
+    /// Enqueues a plugin, unless it is waiting already.
     pub(super) fn wait(&mut self, id: PluginId) {
-        self.came += 1;
+        self.enqueued += 1;
         let queue = self.waiting.entry(id.namespace.clone()).or_default();
-        if !queue.places.contains_key(&id.name) {
-            queue.places.insert(id.name.clone(), self.came);
-            queue.by_place.insert(self.came, id);
+        if !queue.numbers.contains_key(&id.name) {
+            queue.numbers.insert(id.name.clone(), self.enqueued);
+            queue.by_number.insert(self.enqueued, id);
         }
     }
 
-    /// A suspect of a tenant waits from now on until it is tried alone, unless it does already.
+    /// Enqueues a suspect of a tenant, which is to be tried alone, unless it is waiting already.
     pub(super) fn wait_alone(&mut self, id: PluginId) {
         self.suspects.wait(id);
     }
 
-    /// A plugin waits no more.
+    /// Removes a plugin from all queues.
     pub(super) fn forget(&mut self, id: &PluginId) {
         self.suspects.forget(id);
         self.leave(id);
     }
 
-    /// A plugin does not wait for a turn beside others any more.
+    /// Removes a plugin from the queue of those that are loaded beside others.
     fn leave(&mut self, id: &PluginId) {
         if let Some(queue) = self.waiting.get_mut(&id.namespace)
-            && let Some(place) = queue.places.remove(&id.name)
+            && let Some(number) = queue.numbers.remove(&id.name)
         {
-            queue.by_place.remove(&place);
-            if queue.by_place.is_empty() {
+            queue.by_number.remove(&number);
+            if queue.by_number.is_empty() {
                 self.waiting.remove(&id.namespace);
             }
         }
     }
 
-    /// The suspect whose turn it is to be tried alone, which runs until [`Loads::ended`]: when nothing else is to be done, or
-    /// when suspects have waited long enough. None where another one runs, and none while plugins of the cluster
-    /// wait or run.
+    /// Starts the next suspect, which runs alone until [`Loads::ended`]. A suspect is started if nothing else is waiting or
+    /// running, or if the suspects have waited long enough. `None` while another suspect is running, and while plugins of the
+    /// cluster are waiting or running.
     pub(super) fn next_alone(&mut self) -> Option<PluginId> {
         let nothing_else = self.waiting.is_empty() && self.running.is_empty();
         if self.suspects.running.is_some() || !(nothing_else || self.suspects.are_due()) {
@@ -152,28 +152,28 @@ impl Loads {
         }
         let of_cluster =
             self.waiting.contains_key(&None) || self.running.iter().any(|id| id.namespace.is_none());
-        if of_cluster || !self.has_place_for_tenants() {
+        if of_cluster || !self.has_slot_for_tenants() {
             return None;
         }
         let running = &self.running;
-        let is_at_work = |namespace: &Option<String>| running.iter().any(|id| id.namespace == *namespace);
-        let id = self.suspects.next(is_at_work)?;
+        let is_busy = |namespace: &Option<String>| running.iter().any(|id| id.namespace == *namespace);
+        let id = self.suspects.next(is_busy)?;
         self.leave(&id);
         self.running.push(id.clone());
         Some(id)
     }
 
-    /// Whether one more plugin of a namespace may run.
-    fn has_place_for_tenants(&self) -> bool {
+    /// Returns whether one more plugin of a namespace may run.
+    fn has_slot_for_tenants(&self) -> bool {
         let of_namespaces = self.running.iter().filter(|id| id.namespace.is_some());
         self.running.len() < AT_ONCE && of_namespaces.count() < OF_NAMESPACES
     }
 
-    /// The one whose turn it is, which runs until [`Loads::ended`]; none where nobody may run or nobody waits.
+    /// Starts the next plugin, which runs until [`Loads::ended`]. `None` if there is no free slot or no plugin is waiting.
     pub(super) fn next(&mut self) -> Option<PluginId> {
         let namespace = self.next_namespace()?;
         let queue = self.waiting.get(&namespace)?;
-        let id = queue.by_place.values().next()?.clone();
+        let id = queue.by_number.values().next()?.clone();
         self.leave(&id);
         if let Some(namespace) = &id.namespace {
             self.turn += 1;
@@ -183,7 +183,7 @@ impl Loads {
         Some(id)
     }
 
-    /// Whose turn it is.
+    /// Returns the namespace whose plugin is next: `Some(None)` for the cluster, and `None` if no plugin may start.
     fn next_namespace(&self) -> Option<Option<String>> {
         if self.running.len() >= AT_ONCE {
             return None;
@@ -191,7 +191,7 @@ impl Loads {
         if self.waiting.contains_key(&None) {
             return Some(None);
         }
-        if !self.has_place_for_tenants() {
+        if !self.has_slot_for_tenants() {
             return None;
         }
         let runs = |namespace: &Option<String>| self.running.iter().any(|id| id.namespace == *namespace);
@@ -201,17 +201,17 @@ impl Loads {
         };
         let candidates = self.waiting.iter().filter(|(namespace, _)| !runs(namespace));
         let first = candidates.min_by_key(|(namespace, queue)| {
-            let place = queue.by_place.keys().next().copied();
-            (last_turn(namespace), place)
+            let first = queue.by_number.keys().next().copied();
+            (last_turn(namespace), first)
         });
         first.map(|(namespace, _)| namespace.clone())
     }
 
-    /// An attempt has ended.
+    /// Frees the slot of an attempt that has ended.
     pub(super) fn ended(&mut self, id: &PluginId) {
         self.suspects.ended(id);
-        if let Some(place) = self.running.iter().position(|running| running == id) {
-            self.running.swap_remove(place);
+        if let Some(index) = self.running.iter().position(|running| running == id) {
+            self.running.swap_remove(index);
         }
         if self.waiting.is_empty() && self.running.is_empty() {
             self.turns.clear();
@@ -227,7 +227,7 @@ mod tests {
 
     use super::*;
 
-    /// `a/p`, or `p` for one of the cluster.
+    /// Parses `a/p`, or `p` for a plugin of the cluster.
     fn id(text: &str) -> PluginId {
         let (namespace, name) = text.split_once('/').unzip();
         PluginId {
@@ -243,13 +243,13 @@ mod tests {
         }
     }
 
-    /// Who has its turn when these wait, as long as nobody ends.
+    /// Plugins that run if these are waiting and no attempt ends.
     #[rstest]
     #[case::of_the_cluster("p q r s", "p q r")]
     #[case::of_the_cluster_first("a/p p", "p a/p")]
     #[case::one_of_a_namespace("a/p a/q a/r", "a/p")]
     #[case::two_of_namespaces("a/p a/q b/p c/p", "a/p b/p")]
-    fn who_runs_at_once(#[case] waiting: &str, #[case] expected: &str) {
+    fn starts_as_many_as_there_are_slots(#[case] waiting: &str, #[case] expected: &str) {
         let mut loads = Loads::default();
         waiting.split(' ').for_each(|waiting| loads.wait(id(waiting)));
         let running: Vec<_> = std::iter::from_fn(|| loads.next()).collect();
@@ -257,13 +257,13 @@ mod tests {
     }
 
     #[test]
-    fn no_namespace_waits_for_all_of_another_one() {
+    fn namespaces_take_turns() {
         let mut loads = Loads::default();
         for waiting in ["a/1", "a/2", "a/2", "a/3", "b/1", "b/2"] {
             loads.wait(id(waiting));
         }
         let mut order = Vec::new();
-        let first = loads.next().unwrap_or_else(|| panic!("nobody runs"));
+        let first = loads.next().unwrap_or_else(|| panic!("no plugin starts"));
         // One after the other, beside one that takes long.
         order.push(text(&first));
         while let Some(next) = loads.next() {
@@ -282,10 +282,10 @@ mod tests {
         assert_eq!(order[3..], ["a/2", "b/3", "a/3"]);
     }
 
-    /// A namespace with ten thousand plugins keeps the manager no longer than one with ten: a scan of all that wait for each
-    /// that comes takes minutes.
+    /// A namespace with ten thousand plugins takes no more of the manager's time per plugin than one with ten: a scan of all
+    /// waiting plugins for each new one would take minutes.
     #[test]
-    fn many_that_wait_cost_no_more_each() {
+    fn the_cost_per_plugin_does_not_grow_with_the_queue() {
         let mut loads = Loads::default();
         let begun = Instant::now();
         for round in 0..2 {
@@ -299,14 +299,14 @@ mod tests {
             assert_eq!(loads.next(), None);
         }
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-        // The one that runs waits for its next turn.
+        // The running plugin waits for its next attempt.
         loads.ended(&id("a/0"));
         assert_eq!(loads.next(), Some(id("a/0")));
         assert!(loads.waiting.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn suspects_are_tried_when_nothing_else_is() {
+    async fn suspects_start_when_nothing_else_is_running() {
         let mut loads = Loads::default();
         loads.wait(id("a/p"));
         assert_eq!(loads.next(), Some(id("a/p")));
@@ -322,9 +322,9 @@ mod tests {
         assert_eq!(loads.next_alone(), None);
     }
 
-    /// Namespaces that always have something to load keep no suspect waiting for ever, and neither do other suspects.
+    /// Neither namespaces that always have plugins to load, nor other suspects, can delay a suspect forever.
     #[tokio::test(start_paused = true)]
-    async fn a_suspect_has_its_turn_whatever_others_do() {
+    async fn others_can_not_delay_a_suspect_forever() {
         let mut loads = Loads::default();
         let busy = |loads: &mut Loads| {
             for waiting in ["a/1", "a/2", "b/1", "b/2", "c/1"] {
@@ -337,7 +337,7 @@ mod tests {
             loads.wait_alone(id(suspect));
         }
         for expected in ["a/1", "victim/p", "a/2"] {
-            // Those that are busy end and come again, in any number.
+            // Other plugins end and are enqueued again, in any number.
             for seconds in 0..60 {
                 assert_eq!(loads.next_alone(), None, "{expected} after {seconds} s");
                 tokio::time::advance(Duration::from_secs(1)).await;
@@ -347,7 +347,7 @@ mod tests {
                     busy(&mut loads);
                 }
             }
-            // One of the cluster comes first, even then.
+            // A plugin of the cluster still comes first.
             loads.wait(id("p"));
             assert_eq!(loads.next_alone(), None);
             assert_eq!(loads.next(), Some(id("p")));
@@ -358,7 +358,7 @@ mod tests {
             assert_eq!(next, Some(id(expected)));
             busy(&mut loads);
             loads.ended(&id(expected));
-            // It is changed again and again, and suspected anew.
+            // The resource is changed repeatedly, and its component is a suspect again.
             if expected == "a/1" {
                 loads.wait_alone(id("a/1"));
             }
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_the_cluster_finds_a_place_whatever_tenants_do() {
+    fn tenants_leave_a_slot_for_plugins_of_the_cluster() {
         let mut loads = Loads::default();
         for namespace in ["a", "b", "c"] {
             loads.wait(id(&format!("{namespace}/p")));

@@ -1,13 +1,13 @@
-//! Marks on components that are being tried, so that one that ends the operator is not tried for ever.
+//! Marks on components that are being tried, so that a component that ends the operator is not tried forever.
 //!
-//! A mark is made before a component is tried and taken off afterwards. One that is found at a start was left by a process
-//! that has ended meanwhile: its component is a suspect, and tried once more with nothing beside it. A component that has
-//! ended the operator twice is in quarantine, until the resource that asks for it is changed. An administrator's is tried
-//! again after an hour, too: it may only have been there.
+//! A mark is created before a trial and removed afterwards. A mark that is found at a start was left by a process that ended
+//! during the trial: its component is a suspect, and is tried once more with nothing beside it. A component that ended the
+//! operator twice is in quarantine until its resource is changed. A component of the cluster is also tried again after an hour,
+//! because the crash may have had another cause.
 //!
-//! Whoever has a way to end the operator changes a byte or the resource, and has it tried again. So trials of a namespace
-//! count together, whatever they were of: after one that ended the operator all others are made with nothing beside them
-//! for an hour, and after the third one in an hour none is.
+//! A tenant who has found a way to end the operator can change a byte or the resource to have it tried again. So the trials of a
+//! namespace count together, whatever they were of: after one that ended the operator, all others are made with nothing beside
+//! them for an hour, and after the third one within an hour none is made.
 
 use std::fs;
 use std::io;
@@ -21,55 +21,56 @@ use super::kept::digits;
 use super::resource::Resource;
 use crate::newest;
 
-/// How files end that stand for a trial, those that hold what is known of a suspect, and of the trials of a namespace.
+/// File name extensions: a trial, the crashes of a suspect, and the crashes of a namespace.
 const TRYING: &str = "trying";
 const SUSPECT: &str = "suspect";
 const NAMESPACE: &str = "namespace";
 
-/// Who has ended the operator so often is in quarantine.
+/// Number of crashes after which a component is in quarantine.
 const CRASHES: usize = 2;
 
-/// And so is a namespace whose plugins have together.
+/// Number of crashes after which a namespace is in quarantine.
 const CRASHES_OF_NAMESPACE: usize = 3;
 
-/// How long that counts of a namespace, and how long an administrator's component is in quarantine.
+/// Time for which a crash counts against a namespace, and for which a component of the cluster is in quarantine.
 const QUARANTINE: Duration = Duration::from_secs(3600);
 
-/// What stands in place of a time where a resource has asked for a component that is in quarantine.
+/// Word in place of a time on the line of a resource that requested a component in quarantine.
 const ASKED: &str = "asked";
 
-/// Lines of what is known of a suspect; it is in quarantine for all others then.
+/// Number of lines in the file of a suspect. Beyond it, no more resources are added, and the component stays in quarantine for
+/// them.
 const MOST: usize = 200;
 
-/// What is known of a component before it is tried.
+/// Standing of a component before a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Standing {
-    /// Nothing.
+    /// There were no crashes.
     Free,
-    /// It, or another one of its namespace, may have ended the operator, and it is tried alone.
+    /// The component, or another one of its namespace, may have ended the operator. It is tried alone.
     Suspect,
-    /// It has ended the operator again and again, and is not tried.
+    /// The component ended the operator repeatedly and is not tried.
     Quarantined,
-    /// Those of its namespace have, and none of them is tried.
+    /// Components of the namespace ended the operator repeatedly, and none of them is tried.
     NamespaceQuarantined,
 }
 
-/// A folder of marks; without one nothing is known.
+/// Folder of marks; no crash is recorded if it is `None`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Marks(Option<PathBuf>);
 
 impl Marks {
-    /// The marks in this folder, from which those of the process before are read.
+    /// Opens the marks in this folder, and reads those that the former process left.
     pub(super) fn open(folder: Option<PathBuf>) -> Self {
         let marks = Self(folder);
-        if let Err(error) = marks.read_left() {
-            warn!("what the operator tried when it ended can't be read: {error}");
+        if let Err(error) = marks.read_leftovers() {
+            warn!("can't read the marks of the former process: {error}");
         }
         marks
     }
 
-    /// Turns marks that were left into suspicions.
-    fn read_left(&self) -> io::Result<()> {
+    /// Records a crash for each mark that was left, and removes the mark.
+    fn read_leftovers(&self) -> io::Result<()> {
         let Some(folder) = self.0.as_ref().filter(|folder| folder.exists()) else {
             return Ok(());
         };
@@ -86,11 +87,11 @@ impl Marks {
                 (Some(digits), Some(uid), Some(TRYING), None) => {
                     let said = fs::read_to_string(&path)?;
                     let (generation, namespace) = said.trim().split_once(' ').unwrap_or((said.trim(), ""));
-                    warn!("the operator ended while it tried a component with the digest {digits}");
+                    warn!("the operator ended during a trial of the component with the digest {digits}");
                     let line = format!("{uid} {generation} {now}");
-                    note(&folder.join(format!("{digits}.{SUSPECT}")), &line)?;
+                    append(&folder.join(format!("{digits}.{SUSPECT}")), &line)?;
                     if is_label(namespace) {
-                        note(&folder.join(format!("{namespace}.{NAMESPACE}")), &now.to_string())?;
+                        append(&folder.join(format!("{namespace}.{NAMESPACE}")), &now.to_string())?;
                     }
                     fs::remove_file(&path)?;
                 }
@@ -103,13 +104,13 @@ impl Marks {
         Ok(())
     }
 
-    /// What is known of the component with this digest, which `resource` asks for.
+    /// Returns the standing of the component with this digest, which `resource` requests.
     pub(super) fn standing(&self, digest: &str, resource: &Resource) -> Standing {
         self.standing_at(digest, resource, SystemTime::now())
     }
 
     fn standing_at(&self, digest: &str, resource: &Resource, now: SystemTime) -> Standing {
-        let (Some(folder), Some(file)) = (&self.0, self.suspicion(digest)) else {
+        let (Some(folder), Some(file)) = (&self.0, self.suspect_file(digest)) else {
             return Standing::Free;
         };
         let now = seconds(now);
@@ -125,9 +126,9 @@ impl Marks {
         of_namespace.max(of_component(&file, resource, now))
     }
 
-    /// Marks the component with this digest as one that is tried for `resource`.
+    /// Marks the component with this digest as being tried for `resource`. `None` if no mark could be made.
     pub(super) fn begin(&self, digest: &str, resource: &Resource) -> Option<Mark> {
-        let suspicion = self.suspicion(digest)?;
+        let suspicion = self.suspect_file(digest)?;
         let uid = &resource.uid;
         if uid.is_empty()
             || !uid
@@ -146,19 +147,19 @@ impl Marks {
         match made {
             Ok(()) => Some(Mark { trying, suspicion }),
             Err(error) => {
-                warn!(plugin = %resource.id, "it is tried without a mark, which would end a crash loop: {error}");
+                warn!(plugin = %resource.id, "can't mark the component; if its trial ends the operator, it is tried again at the next start: {error}");
                 None
             }
         }
     }
 
-    fn suspicion(&self, digest: &str) -> Option<PathBuf> {
+    fn suspect_file(&self, digest: &str) -> Option<PathBuf> {
         let folder = self.0.as_ref()?;
         Some(folder.join(format!("{}.{SUSPECT}", digits(digest)?)))
     }
 }
 
-/// What the file of a suspect says of it.
+/// Returns the standing of a component according to its suspect file.
 fn of_component(file: &Path, resource: &Resource, now: u64) -> Standing {
     let Ok(known) = fs::read_to_string(file) else {
         return Standing::Free;
@@ -176,26 +177,26 @@ fn of_component(file: &Path, resource: &Resource, now: u64) -> Standing {
         Some(newest) if newest < resource.generation => Standing::Suspect,
         Some(_) => Standing::Quarantined,
         None => {
-            // From now on a change of this one is told from what was there before.
-            let noted = if lines.len() < MOST {
-                note(file, &format!("{} {} {ASKED}", resource.uid, resource.generation))
+            // A later change of this resource can then be recognised.
+            let appended = if lines.len() < MOST {
+                append(file, &format!("{} {} {ASKED}", resource.uid, resource.generation))
             } else {
                 Ok(())
             };
-            if let Err(error) = noted {
-                warn!(plugin = %resource.id, "its quarantine can't be noted: {error}");
+            if let Err(error) = appended {
+                warn!(plugin = %resource.id, "can't record the quarantine: {error}");
             }
             Standing::Quarantined
         }
     }
 }
 
-/// A line of the file of a suspect.
+/// Line of a suspect file.
 struct Line<'a> {
-    /// The resource that asked for it.
+    /// UID of the resource that requested the component.
     uid: &'a str,
     generation: i64,
-    /// When the operator was found to have ended while it was tried; none where it was only asked for.
+    /// Time at which the crash was found, in seconds since 1970. `None` if the resource only requested the component.
     crashed: Option<u64>,
 }
 
@@ -212,7 +213,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// How often the operator has ended of late while it tried something of a namespace, as its file says.
+/// Returns the number of recent crashes during trials of a namespace, according to its file.
 fn crashes_of_namespace(file: &Path, now: u64) -> usize {
     let times = fs::read_to_string(file).unwrap_or_default();
     let times = times.lines().filter_map(|time| time.parse().ok());
@@ -223,20 +224,20 @@ fn is_recent(time: u64, now: u64) -> bool {
     now.saturating_sub(time) < QUARANTINE.as_secs()
 }
 
-/// Seconds since 1970.
+/// Converts to seconds since 1970.
 fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// Adds a line to a file.
-fn note(file: &Path, line: &str) -> io::Result<()> {
+/// Appends a line to a file.
+fn append(file: &Path, line: &str) -> io::Result<()> {
     let mut known = fs::read_to_string(file).unwrap_or_default();
     known.push_str(line);
     known.push('\n');
     newest::write(file, known.as_bytes(), 0o600)
 }
 
-/// A component that is being tried. What becomes of it, this process survives if it comes to drop the mark.
+/// Mark on a component that is being tried. If it is dropped, this process has survived the trial.
 #[derive(Debug)]
 pub(super) struct Mark {
     trying: PathBuf,
@@ -244,7 +245,7 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// The trial has come to an end, whatever its result is.
+    /// Ends the trial, whatever its result is, and clears the suspicion.
     pub(super) fn ended(self) {
         remove(&self.suspicion);
     }
@@ -259,7 +260,7 @@ impl Drop for Mark {
 fn remove(path: &Path) {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            warn!("{} can't be removed: {error}", path.display());
+            warn!("can't remove {}: {error}", path.display());
         }
         _ => {}
     }
@@ -280,14 +281,14 @@ mod tests {
         Resource::of_namespace(object)
     }
 
-    /// The same of the cluster.
+    /// A resource of the cluster.
     fn of_cluster(uid: &str, generation: i64) -> Resource {
         let mut resource = resource(uid, generation);
         resource.id.namespace = None;
         resource
     }
 
-    /// The operator ends while it tries this for that resource, and starts again.
+    /// The operator ends during a trial of this component for this resource, and starts again.
     fn crash(folder: &Path, digest: &str, resource: &Resource) -> Marks {
         let marks = Marks::open(Some(folder.to_owned()));
         std::mem::forget(marks.begin(digest, resource));
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_the_operator_twice_is_not_tried_until_its_resource_changes() -> io::Result<()> {
+    fn two_crashes_quarantine_a_component_until_its_resource_changes() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let folder = folder.path().join("tried");
         let bad = digest(b"bad");
@@ -321,9 +322,9 @@ mod tests {
         Ok(())
     }
 
-    /// It may be something else that ends the operator, and its policy holds a whole cluster.
+    /// The crash may have another cause, and a policy of the cluster blocks all namespaces.
     #[test]
-    fn what_is_an_administrators_is_tried_again_after_a_while() -> io::Result<()> {
+    fn a_component_of_the_cluster_is_tried_again_after_an_hour() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let bad = digest(b"bad");
         crash(folder.path(), &bad, &of_cluster("u", 1));
@@ -334,7 +335,7 @@ mod tests {
             marks.standing_at(&bad, &of_cluster("u", 1), later),
             Standing::Suspect
         );
-        // Of a tenant's, nobody but the namespace waits for it.
+        // A quarantined component of a tenant affects only its own namespace.
         assert_eq!(
             marks.standing_at(&bad, &resource("v", 1), later),
             Standing::Quarantined
@@ -342,9 +343,9 @@ mod tests {
         Ok(())
     }
 
-    /// Neither a change of the resource, nor another one, nor another byte has the operator end again.
+    /// A changed resource, another resource or another byte does not cause further crashes.
     #[test]
-    fn a_namespace_ends_the_operator_three_times_in_an_hour_at_most() -> io::Result<()> {
+    fn a_namespace_ends_the_operator_at_most_three_times_in_an_hour() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let of = |number: u8| (digest(&[number]), resource(&format!("u{number}"), number.into()));
         for number in 0..3 {
@@ -371,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_only_beside_it_is_no_suspect_when_it_was_tried_alone() -> io::Result<()> {
+    fn a_successful_trial_clears_the_suspicion() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let beside = digest(b"beside");
         let marks = crash(folder.path(), &beside, &of_cluster("u", 1));
@@ -379,7 +380,7 @@ mod tests {
         let mark = marks.begin(&beside, &of_cluster("u", 1));
         mark.unwrap_or_else(|| panic!("no mark")).ended();
         assert_eq!(marks.standing(&beside, &of_cluster("u", 1)), Standing::Free);
-        // An operator that is told to end takes its marks with it.
+        // An operator that is stopped removes its marks.
         drop(marks.begin(&beside, &of_cluster("u", 1)));
         let marks = Marks::open(Some(folder.path().to_owned()));
         assert_eq!(marks.standing(&beside, &of_cluster("u", 1)), Standing::Free);
@@ -388,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_folder_nothing_is_known() {
+    fn without_a_folder_nothing_is_marked() {
         let marks = Marks::open(None);
         assert!(marks.begin(&digest(b"x"), &resource("u", 1)).is_none());
         assert_eq!(marks.standing(&digest(b"x"), &resource("u", 1)), Standing::Free);

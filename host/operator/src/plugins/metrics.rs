@@ -1,4 +1,4 @@
-//! What is counted and measured of plugins.
+//! Metrics of plugins.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,19 +16,19 @@ use super::PluginId;
 /// Labels of a call of a component.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 pub struct PluginCall {
-    /// The plugin resource that it is loaded for, or else the component's own name.
+    /// Title of the plugin resource, or else the component's own name.
     pub component: String,
-    /// The interface, `worker-group`.
+    /// Name of the interface, such as `worker-group`.
     pub interface: &'static str,
-    /// The function, `plan`.
+    /// Name of the function, such as `plan`.
     pub function: &'static str,
-    /// `success`, or what went wrong.
+    /// `success`, or the reason of the failure.
     pub outcome: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 struct Load {
-    /// `success`, or what went wrong.
+    /// `success`, or the reason of the failure.
     outcome: &'static str,
 }
 
@@ -37,26 +37,26 @@ struct Component {
     component: String,
 }
 
-/// How many components are counted each by itself: of DaskPlugins, and as many others beside them, so that what users of
-/// namespaces load has no effect on how an administrator's is counted.
+/// Number of components with series of their own: of DaskPlugins, and again of all others, so that components of tenants don't
+/// affect the series of an administrator's components.
 const MOST_COMPONENTS: usize = 256;
 
-/// As what all others are counted.
+/// Label of all other components.
 const OTHERS: &str = "others";
 
-/// The components whose calls are counted.
+/// Components whose calls are counted.
 #[derive(Debug, Default)]
 struct Components {
-    /// The plugin resources that there are.
+    /// Titles of the plugin resources that exist.
     known: HashSet<String>,
-    /// The calls that are counted, by the component.
+    /// Label sets that are counted, by component.
     counted: HashMap<String, HashSet<PluginCall>>,
 }
 
 impl Components {
-    /// As what a call is counted. What users of a namespace load must not make ever more series: of a component beyond the
-    /// [`MOST_COMPONENTS`]th, or of a plugin resource that is gone, a call is one of `others`.
-    fn counts(&mut self, call: &PluginCall) -> PluginCall {
+    /// Returns the labels under which a call is counted, and records them. Tenants must not create an unlimited number of series:
+    /// a call of a component beyond [`MOST_COMPONENTS`], or of a plugin resource that was deleted, is counted under `others`.
+    fn labels_for(&mut self, call: &PluginCall) -> PluginCall {
         let mut call = call.clone();
         let is_gone = PluginId::is_title(&call.component) && !self.known.contains(&call.component);
         if is_gone || !(self.counted.contains_key(&call.component) || self.has_room_for(&call.component)) {
@@ -77,20 +77,20 @@ impl Components {
     }
 }
 
-/// What is counted and measured of plugins.
+/// Counters and histograms of plugins.
 #[derive(Debug)]
 pub struct PluginMetrics {
     calls: Family<PluginCall, Counter>,
     seconds: Family<PluginCall, Histogram>,
     memory: Family<Component, Gauge>,
-    /// Locked while something is counted: a plugin that goes meanwhile leaves nothing behind.
+    /// Locked during each update, so that a plugin that is deleted meanwhile leaves no series behind.
     components: Mutex<Components>,
     loads: Family<Load, Counter>,
     rollbacks: Counter,
 }
 
 impl PluginMetrics {
-    /// All at zero, known to `registry`.
+    /// Creates all metrics at zero and adds them to `registry`.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             calls: Family::default(),
@@ -130,15 +130,15 @@ impl PluginMetrics {
         self.components.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// There is a plugin resource with this title: what it loads is counted by itself from now on.
+    /// Adds a plugin resource with this title. From now on its component has series of its own.
     pub fn known(&self, component: &str) {
         self.components().known.insert(component.to_owned());
     }
 
-    /// A call of a component has ended, with that much linear memory in bytes.
+    /// Counts a call of a component, after which its linear memory has this size in bytes.
     pub fn called(&self, call: &PluginCall, duration: Duration, memory: usize) {
         let mut components = self.components();
-        let call = &components.counts(call);
+        let call = &components.labels_for(call);
         self.calls.get_or_create(call).inc();
         self.seconds.get_or_create(call).observe(duration.as_secs_f64());
         let component = Component {
@@ -149,7 +149,7 @@ impl PluginMetrics {
             .set(i64::try_from(memory).unwrap_or(i64::MAX));
     }
 
-    /// A plugin resource is gone, and with it what was counted of its component.
+    /// Removes a deleted plugin resource and the series of its component.
     pub fn gone(&self, component: &str) {
         let mut components = self.components();
         components.known.remove(component);
@@ -163,12 +163,12 @@ impl PluginMetrics {
         });
     }
 
-    /// An attempt to load a plugin has ended.
+    /// Counts an attempt to load a plugin.
     pub fn loaded(&self, outcome: &'static str) {
         self.loads.get_or_create(&Load { outcome }).inc();
     }
 
-    /// A plugin was taken back for the version before.
+    /// Counts a rollback of a plugin.
     pub fn rolled_back(&self) {
         self.rollbacks.inc();
     }
@@ -199,7 +199,7 @@ mod tests {
         metrics.called(&call(component, "success"), Duration::from_micros(80), 1 << 20);
     }
 
-    /// How many series of calls there are.
+    /// Number of series of calls.
     fn series(registry: &Registry) -> usize {
         let text = text(registry);
         let of_calls = text
@@ -208,13 +208,13 @@ mod tests {
         of_calls.count()
     }
 
-    /// Whether calls of this component are counted by themselves.
+    /// Returns whether this component has series of its own.
     fn is_counted(registry: &Registry, component: &str) -> bool {
         text(registry).contains(&format!("component=\"{component}\""))
     }
 
     #[test]
-    fn components_that_come_and_go_make_no_endless_series() {
+    fn the_number_of_series_is_limited() {
         let mut registry = Registry::default();
         let metrics = PluginMetrics::register(&mut registry);
         let title = |number: usize| format!("DaskPlugin a/number-{number}");
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn administrators_see_theirs_whatever_tenants_load() {
+    fn tenants_do_not_displace_series_of_administrators() {
         let mut registry = Registry::default();
         let metrics = PluginMetrics::register(&mut registry);
         for number in 0..2 * MOST_COMPONENTS {
@@ -247,9 +247,9 @@ mod tests {
         }
     }
 
-    /// A call may end after its plugin was deleted, and nobody would ever take away what is counted of it then.
+    /// A call may end after its plugin was deleted; a series that it created would never be removed.
     #[test]
-    fn what_ends_late_is_counted_with_others() {
+    fn a_call_that_ends_after_deletion_is_counted_with_others() {
         let mut registry = Registry::default();
         let metrics = PluginMetrics::register(&mut registry);
         let title = "DaskPlugin a/p";
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_counted_of_a_plugin_goes_with_it() {
+    fn deleting_a_plugin_removes_its_series() {
         let mut registry = Registry::default();
         let metrics = PluginMetrics::register(&mut registry);
         for component in ["DaskPlugin a/p", "DaskPlugin b/p"] {

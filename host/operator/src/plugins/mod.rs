@@ -1,8 +1,8 @@
-//! The components that decide for Dask resources: which one it is, and how it is asked.
+//! Components that decide about Dask resources: their selection and their calls.
 //!
-//! Those that the command line names are there from the start. [`Manager`] watches DaskPlugin and
-//! ClusterDaskPlugin resources, loads what they ask for and exchanges the [`Catalog`]. What is in force
-//! stays so until its successor was fetched, verified, compiled and tried on a sample.
+//! Components from the command line are active from the start. [`Manager`] watches DaskPlugin and ClusterDaskPlugin resources,
+//! loads the components that they name, and exchanges the [`Catalog`]. The active version of a plugin stays active until its
+//! successor is fetched, verified, compiled and tried on a sample.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
@@ -68,34 +68,34 @@ pub(crate) use shares::places;
 pub use shares::{Denied, Permit, Shares, Whose};
 pub(crate) use used::Used;
 
-/// A component in the role that it has for one kind.
+/// A component as the logic of one kind.
 pub struct Plugin {
-    /// What it is called in conditions and logs: its name and digest.
+    /// Name and digest of the component, for conditions and logs.
     pub title: String,
-    /// The settings that it gets, a JSON object.
+    /// Settings of the component, a JSON object.
     pub settings: String,
-    /// The kinds of children that it declares.
+    /// Kinds of children that the component declares.
     pub child_kinds: Vec<ResourceKind>,
-    /// Whose it is.
+    /// Owner of the component, on whose share its calls count.
     pub whose: Whose,
-    /// Who is asked, on threads that may block (`ask`).
+    /// The component. Its calls may block, so that they run on threads that may (`ask`).
     pub logic: Box<dyn Logic>,
 }
 
-/// Why there is no answer from a component.
+/// Reason why there is no answer from a component.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{title}: {message}")]
 pub struct PluginError {
-    /// The component, as [`Plugin::title`].
+    /// Title of the component, as [`Plugin::title`].
     pub title: String,
-    /// What happened, in one word in CamelCase.
+    /// Reason as one word in CamelCase.
     pub reason: &'static str,
-    /// What happened.
+    /// Message for users.
     pub message: String,
 }
 
 impl PluginError {
-    /// The component `title` can't be used.
+    /// Creates the error of a component that can't be used.
     #[must_use]
     pub fn unusable(title: &str, message: String) -> Self {
         Self {
@@ -105,13 +105,13 @@ impl PluginError {
         }
     }
 
-    /// Returns whether nobody knows yet which components there are, so that one that forbids something may be among them.
+    /// Returns whether the components are not known yet, so that one that forbids something may be among them.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         matches!(self.reason, "PluginsUnknown" | "NamespaceUnknown")
     }
 
-    /// A call of the component `title` gave no answer.
+    /// Creates the error of a call of the component `title` that gave no answer.
     #[must_use]
     pub fn no_answer(title: &str, error: &Failure) -> Self {
         let (reason, message) = match (error.downcast_ref::<CallError>(), error.downcast_ref::<Denied>()) {
@@ -126,7 +126,7 @@ impl PluginError {
         }
     }
 
-    /// When to ask again.
+    /// Returns the way to retry.
     #[must_use]
     pub fn retry(&self) -> Retry {
         if self.reason == shares::OTHERS_FIRST {
@@ -138,11 +138,11 @@ impl PluginError {
 }
 
 impl Plugin {
-    /// Asks `logic`, which an administrator named, which children it has.
+    /// Creates the plugin of an administrator, and calls `logic` for the kinds of its children.
     ///
     /// # Errors
     ///
-    /// When it does not say.
+    /// Returns an error if that call fails.
     pub fn new(title: String, settings: String, logic: Box<dyn Logic>) -> Result<Self, PluginError> {
         let kinds = logic
             .child_kinds(&settings)
@@ -157,23 +157,23 @@ impl Plugin {
         })
     }
 
-    /// Returns whether users of a namespace named it, and not an administrator.
+    /// Returns whether users of a namespace named the component, and not an administrator.
     #[must_use]
     pub fn is_of_tenant(&self) -> bool {
         self.whose == Whose::Tenants
     }
 }
 
-/// Who decides, for every resource. Exchanged as a whole while calls are made: what was
-/// asked before an exchange is answered by the one that was asked.
+/// Holder of the catalog for all resources. The catalog is exchanged as a whole; calls that are running then finish with the
+/// components of the former catalog.
 pub struct Plugins {
     catalog: RwLock<Arc<Catalog>>,
-    /// Who may call them, and when.
+    /// Permits for calls.
     shares: Shares,
 }
 
 impl Plugins {
-    /// Plugins, which share the time of so many processors.
+    /// Creates a holder whose calls share the time of this number of processors.
     #[must_use]
     pub fn new(catalog: Catalog, cores: usize) -> Self {
         Self {
@@ -182,7 +182,7 @@ impl Plugins {
         }
     }
 
-    /// Who decides now.
+    /// Returns the current catalog.
     #[must_use]
     pub fn catalog(&self) -> Arc<Catalog> {
         self.catalog
@@ -191,35 +191,35 @@ impl Plugins {
             .clone()
     }
 
-    /// Lets others decide from now on.
+    /// Replaces the current catalog.
     pub fn exchange(&self, catalog: Catalog) {
         *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
     }
 
-    /// The component that decides what a resource consists of.
+    /// Returns the logic of a resource.
     ///
     /// # Errors
     ///
-    /// When it can't be used.
+    /// Returns an error if the logic can't be used.
     pub fn logic(&self, subject: &Subject<'_>) -> Result<Arc<Plugin>, PluginError> {
         self.catalog().logic(subject)
     }
 
-    /// The policies that are asked about a resource, in that order.
+    /// Returns the policies of a resource in the order of their calls.
     ///
     /// # Errors
     ///
-    /// When one that was in force can't be used now.
+    /// Returns an error if a policy that was active can't be used now.
     pub fn policies(&self, subject: &Subject<'_>) -> Result<Vec<Arc<Policy>>, PluginError> {
         self.catalog().policies(subject)
     }
 
-    /// Runs `question`, which calls components for a namespace, on a thread that may block, when it is its turn: all calls
-    /// together have [`Whose::time`]. Its place is taken until it has ended, whether somebody still waits for it or not.
+    /// Waits for a permit and runs `question`, which calls components for a namespace, on a thread that may block. All of its
+    /// calls together have [`Whose::time`]. The permit is released when `question` ends, even if the caller no longer waits for it.
     ///
     /// # Errors
     ///
-    /// When it panicked, or it is not the turn of components of the namespace itself.
+    /// Returns an error if `question` panicked, or if components of the namespace itself got no permit.
     async fn ask<T: Send + 'static>(
         &self,
         namespace: &str,
@@ -242,11 +242,11 @@ impl Plugins {
         Ok(answer.await?)
     }
 
-    /// Asks `plugin` for a plan for something in a namespace.
+    /// Calls `plugin` for a plan for a resource in a namespace.
     ///
     /// # Errors
     ///
-    /// When it did not answer.
+    /// Returns an error if the call fails.
     pub(crate) async fn plan(
         &self,
         plugin: &Arc<Plugin>,
@@ -265,12 +265,12 @@ impl Plugins {
             .map_err(|error| PluginError::no_answer(&plugin.title, &error))
     }
 
-    /// Asks `policies` in turn about the children that were planned for `parent`, a JSON
-    /// object in a namespace: those of the namespace first, whose time is not that of the others.
+    /// Calls `policies` in order for a review of the children that were planned for `parent`, a JSON object in a namespace.
+    /// Policies of the namespace come first; their time is separate from that of the others.
     ///
     /// # Errors
     ///
-    /// When one refuses them or gives no answer that can be used.
+    /// Returns an error if a policy refuses the children or gives no usable answer.
     pub(crate) async fn review(
         &self,
         policies: Vec<Arc<Policy>>,
@@ -281,7 +281,7 @@ impl Plugins {
         now: Timestamp,
     ) -> Result<Reviewed, ReviewError> {
         let (catalog, kind) = (self.catalog(), key.kind);
-        // One that is not in force any more counts as one of the namespace.
+        // A policy that is not active any more counts as one of the namespace.
         let (of_cluster, of_namespace): (Vec<_>, Vec<_>) = policies
             .into_iter()
             .partition(|policy| catalog.is_of_cluster(policy));

@@ -1,4 +1,4 @@
-//! Makes a plugin ready from its bytes: look at what it may be, compile, check, try.
+//! Preparation of a plugin from its bytes: check what it may implement, compile it, check its settings, try it on samples.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,32 +25,32 @@ use super::user_info::NamesOnly;
 use super::{Entry, Plugin, Whose, sample};
 use crate::kinds::{ExtraKinds, Kinds};
 
-/// A plugin that can be in force.
+/// A version of a plugin that can be active.
 #[derive(Clone)]
 pub(super) struct Good {
-    /// What the catalog gets.
+    /// Entry for the catalog.
     pub(super) entry: Entry,
-    /// The component's own name.
+    /// Name that the component declares.
     pub(super) name: String,
-    /// Its version.
+    /// Version that the component declares.
     pub(super) version: String,
-    /// The digest of its bytes, `sha256:…`.
+    /// Digest of the component's bytes, `sha256:…`.
     pub(super) digest: String,
-    /// Where its bytes came from, as far as it is known.
+    /// Digest of the image's manifest, if it is known.
     pub(super) image_digest: Option<String>,
-    /// The interfaces that are used.
+    /// Names of the interfaces that are used.
     pub(super) interfaces: Vec<&'static str>,
-    /// The resource that asked for it, as it was then.
+    /// Resource that requested this version, as it was then.
     pub(super) asked: Resource,
 }
 
 impl Good {
-    /// What tells it from what else was in force: the digest, and the generation that asked for it.
+    /// Returns the digest and the generation that requested it, which together identify the version.
     pub(super) fn mark(&self) -> (String, i64) {
         (self.digest.clone(), self.asked.generation)
     }
 
-    /// What it is called in messages.
+    /// Returns the title for messages: name, version and short digest.
     pub(super) fn title(&self) -> String {
         let digits = self.digest.trim_start_matches("sha256:");
         format!(
@@ -62,27 +62,29 @@ impl Good {
     }
 }
 
-/// What making a plugin ready takes.
+/// Dependencies for preparing a plugin.
 #[derive(Clone)]
 pub(super) struct Workshop {
     pub(super) engine: Engine,
     /// Kinds that are watched.
     pub(super) watched: Kinds,
-    /// Kinds of children that the administrator allows beyond the usual.
+    /// Kinds of children that the administrator allows in addition to the default ones.
     pub(super) extra: ExtraKinds,
-    /// What plugins of namespaces may.
+    /// Rights of plugins of namespaces.
     pub(super) rights: TenantRights,
-    /// Who wants to hear of plugins that fail again and again.
+    /// Receiver of reports about plugins that fail repeatedly.
     pub(super) news: UnboundedSender<News>,
 }
 
 impl Workshop {
-    /// Waits until the bytes can be compiled without waiting for those of others; none where that is so anyway. Blocks.
+    /// Waits until the bytes can be compiled without waiting for other compilations. `None` if no wait is necessary. Blocks the
+    /// thread.
     pub(super) fn turn(&self, resource: &Resource, bytes: &[u8]) -> Option<CompileTurn> {
         compile_turn(&self.engine, bytes, &compiling(resource))
     }
 
-    /// Checks that the bytes are what `resource` wants and may have, compiles them, and tries them on a sample. Blocks.
+    /// Checks that the bytes are what `resource` requests and may have, compiles them, and tries them on samples. Blocks the
+    /// thread.
     pub(super) fn prepare(
         &self,
         resource: &Resource,
@@ -195,7 +197,7 @@ impl Workshop {
     }
 }
 
-/// How the component is compiled that this resource asks for.
+/// Returns the options with which the resource's component is compiled.
 fn compiling(resource: &Resource) -> Compiling {
     match &resource.id.namespace {
         Some(namespace) => Compiling::of_tenant(namespace),
@@ -203,7 +205,7 @@ fn compiling(resource: &Resource) -> Compiling {
     }
 }
 
-/// The policy that this resource asks for. One of a tenant's has less time, and is told less of who asks.
+/// Wraps a policy for its resource. A policy of a tenant has less time and receives less about the user.
 fn rules(resource: &Resource, inner: impl Rules + 'static) -> Box<dyn Rules> {
     match resource.id.namespace {
         Some(_) => Box::new(OwnTime {
@@ -213,7 +215,7 @@ fn rules(resource: &Resource, inner: impl Rules + 'static) -> Box<dyn Rules> {
     }
 }
 
-/// Whether a plugin may have the children that it declares.
+/// Returns an error if the plugin declares children of a kind that it may not have.
 fn check_kinds(
     plugin: &Plugin,
     kind: DaskKind,
@@ -242,7 +244,7 @@ fn check_kinds(
     Err(LoadFailure::new("KindNotAllowed", message))
 }
 
-/// The interfaces that the resource wants of a component, which is called so and has these.
+/// Returns the interfaces that the resource requests, out of those that the component with this title has (`has`).
 pub(super) fn wanted(
     resource: &Resource,
     title: &str,
@@ -266,7 +268,7 @@ pub(super) fn wanted(
     wanted.iter().map(|interface| find(interface.name())).collect()
 }
 
-/// What becomes of a plugin that fails again and again.
+/// Returns the rule by which the plugin is rolled back if it fails repeatedly.
 fn term(resource: &Resource, is_policy: bool) -> Term {
     let protects = is_policy && resource.spec.mode == PluginMode::Protect;
     let usual = if protects {

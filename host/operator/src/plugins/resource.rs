@@ -1,4 +1,4 @@
-//! DaskPlugin and ClusterDaskPlugin resources, as the rest of this folder takes them.
+//! Common form of DaskPlugin and ClusterDaskPlugin resources.
 
 mod lean;
 
@@ -20,22 +20,22 @@ use super::failure::{INVALID_SELECTOR, LoadFailure, SETTINGS_TOO_LARGE};
 use super::{PluginId, Scope};
 pub(super) use lean::Lean;
 
-/// How often a file is looked at.
+/// Interval in which a file is read again.
 const FILE_REFRESH: Duration = Duration::from_secs(10);
 
-/// And a ConfigMap, for which the API server has to be asked.
+/// Interval in which a ConfigMap is read again. It is longer, because each read is a request to the API server.
 const CONFIG_MAP_REFRESH: Duration = Duration::from_secs(30);
 
-/// Bytes of settings. They are kept for each resource, loaded or not.
+/// Longest settings as text, in bytes. They are stored for each resource, loaded or not.
 const SETTINGS: usize = 256 << 10;
 
-/// Bytes that they take once a component has read them.
+/// Largest settings in memory after a component has parsed them, in bytes.
 const SETTINGS_TREE: usize = 16 << 20;
 
 /// A plugin resource.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Resource {
-    /// Which one.
+    /// Identity of the resource.
     pub(super) id: PluginId,
     /// `metadata.uid`
     pub(super) uid: String,
@@ -43,18 +43,18 @@ pub(super) struct Resource {
     pub(super) generation: i64,
     /// `metadata.creationTimestamp`
     pub(super) created: Option<Time>,
-    /// What is wanted; without settings where they are too large.
+    /// Desired state, without settings if they are too large.
     pub(super) spec: DaskPluginSpec,
-    /// What it is for; more than that where a selector makes no sense.
+    /// Resources that the plugin applies to. An invalid selector selects everything.
     pub(super) scope: Scope,
-    /// Why it can't be used: a selector makes no sense, or its settings are too large.
+    /// Reason why the resource can't be used: an invalid selector, or settings that are too large.
     pub(super) wrong: Option<LoadFailure>,
-    /// What was made of it.
+    /// Status as last seen or written.
     pub(super) status: PluginStatus,
 }
 
 impl Resource {
-    /// Reads a plugin of a namespace.
+    /// Converts a plugin of a namespace.
     pub(super) fn of_namespace(object: DaskPlugin) -> Self {
         let namespace = object.namespace();
         let (labels, wrong) = selector("spec.selector", object.spec.selector.as_ref());
@@ -70,7 +70,7 @@ impl Resource {
         }
     }
 
-    /// Reads a plugin of the cluster.
+    /// Converts a plugin of the cluster.
     pub(super) fn of_cluster(object: ClusterDaskPlugin) -> Self {
         let of_namespaces = object.spec.namespace_selector.as_ref();
         let (namespaces, wrong_namespaces) = selector("spec.namespaceSelector", of_namespaces);
@@ -100,7 +100,7 @@ impl Resource {
         if wrong.is_some() {
             spec.settings = None;
         }
-        // Without its settings, what was in force would be something else.
+        // Without its settings, the version would behave differently.
         status
             .last_good
             .take_if(|last| last.settings.as_ref().and_then(too_large).is_some());
@@ -119,19 +119,19 @@ impl Resource {
         }
     }
 
-    /// Makes sure that it says what it is for, and that its settings are not too large.
+    /// Returns an error if a selector is invalid or the settings are too large.
     pub(super) fn check(&self) -> Result<(), LoadFailure> {
         self.wrong.clone().map_or(Ok(()), Err)
     }
 
-    /// Its settings, a JSON object.
+    /// Returns the settings, a JSON object.
     pub(super) fn settings(&self) -> String {
         let settings = self.spec.settings.as_ref();
         settings.map_or("{}", PluginSettings::text).to_owned()
     }
 
-    /// How often its source is looked at for something else; never where there is none. Volumes that hold a ConfigMap
-    /// change with it, without anybody touching this resource.
+    /// Returns the interval in which the source is read again; `None` if it is not. Volumes that hold a ConfigMap change with
+    /// it, while this resource stays the same.
     pub(super) fn refresh(&self) -> Option<Duration> {
         let spec = &self.spec;
         if let Some(seconds) = spec.refresh_seconds {
@@ -148,12 +148,12 @@ impl Resource {
         }
     }
 
-    /// The namespace of what it names.
+    /// Returns the namespace of an object that the spec names: the plugin's own, or else the named one.
     pub(super) fn namespace_of<'a>(&'a self, named: Option<&'a String>) -> &'a str {
         self.id.namespace.as_ref().or(named).map_or("", String::as_str)
     }
 
-    /// As events name it.
+    /// Returns the reference for events.
     pub(super) fn reference(&self) -> ObjectReference {
         let kind = match self.id.namespace {
             Some(_) => DaskPlugin::kind(&()),
@@ -170,8 +170,8 @@ impl Resource {
     }
 }
 
-/// A field's selector. Where it makes no sense, one that selects everything, and why: what was in force holds all that it may
-/// be for.
+/// Converts a selector. An invalid one is replaced by one that selects everything, so that a version that was active blocks all
+/// resources that it may apply to; the failure is returned too.
 fn selector(field: &str, selector: Option<&LabelSelector>) -> (Selector, Option<LoadFailure>) {
     match selector.cloned().map(Selector::try_from).transpose() {
         Ok(selector) => (selector.unwrap_or_default(), None),
@@ -188,7 +188,7 @@ fn selector(field: &str, selector: Option<&LabelSelector>) -> (Selector, Option<
     }
 }
 
-/// Why settings are larger than settings may be.
+/// Returns why settings are too large; `None` if they are not.
 fn too_large(settings: &PluginSettings) -> Option<LoadFailure> {
     let text = settings.text();
     let problem = if text.len() > SETTINGS {
@@ -202,7 +202,7 @@ fn too_large(settings: &PluginSettings) -> Option<LoadFailure> {
     Some(LoadFailure::new(SETTINGS_TOO_LARGE, message))
 }
 
-/// Whether a selector of namespaces names other labels than the one that is each namespace's own name.
+/// Returns whether a selector of namespaces uses other labels than the name of the namespace.
 fn by_labels(selector: &LabelSelector) -> bool {
     let labels = selector.match_labels.iter().flatten().map(|(key, _)| key);
     let expressions = selector.match_expressions.iter().flatten();
@@ -211,17 +211,17 @@ fn by_labels(selector: &LabelSelector) -> bool {
         .any(|key| key != NAMESPACE_NAME)
 }
 
-/// Both kinds of plugin resources, for watches.
+/// Kind of plugin resources, for watches.
 pub(super) trait PluginKind:
     kube::Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static
 {
-    /// Its `spec`.
+    /// Type of `spec`.
     type Spec: DeserializeOwned;
 
-    /// The resource that consists of these.
+    /// Creates the resource from its parts.
     fn of(metadata: ObjectMeta, spec: Self::Spec, status: Option<PluginStatus>) -> Self;
 
-    /// The resource as the rest takes it.
+    /// Converts the resource to the common form.
     fn read(self) -> Resource;
 }
 
@@ -272,8 +272,8 @@ mod tests {
     #[case::config_map(json!({"source": {"configMap": {"name": "p", "key": "p.wasm"}}}), Some(30))]
     #[case::image(json!({"source": {"oci": {"image": "ghcr.io/acme/p:1"}}}), None)]
     #[case::these_bytes(json!({"source": {"file": {"path": "/p.wasm"}}, "digest": "sha256:1"}), None)]
-    #[case::said(json!({"source": {"file": {"path": "/p.wasm"}}, "refreshSeconds": 300}), Some(300))]
-    fn how_often_a_source_is_looked_at(#[case] spec: Value, #[case] seconds: Option<u64>) {
+    #[case::explicit(json!({"source": {"file": {"path": "/p.wasm"}}, "refreshSeconds": 300}), Some(300))]
+    fn refreshes_sources_that_can_change(#[case] spec: Value, #[case] seconds: Option<u64>) {
         let object = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": spec});
         let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(
@@ -282,13 +282,13 @@ mod tests {
         );
     }
 
-    /// Settings are text to the operator, and no more of them than has bounds.
+    /// Settings are stored as text, and their size is limited.
     #[rstest]
     #[case::none(String::new(), Ok("{}"))]
     #[case::as_written(r#", "settings": {"b": 1.50, "a": {}}"#.to_owned(), Ok(r#"{"b": 1.50, "a": {}}"#))]
     #[case::long(format!(r#", "settings": {{"a": "{}"}}"#, "a".repeat(SETTINGS)), Err("they have 262153 bytes"))]
     #[case::heavy(format!(r#", "settings": {{"a": [{}0]}}"#, r#"{"":0},"#.repeat(30_000)), Err("once they are read"))]
-    fn settings_are_weighed_before_they_are_read(
+    fn refuses_large_settings_before_parsing_them(
         #[case] field: String,
         #[case] expected: Result<&str, &str>,
     ) -> serde_json::Result<()> {
@@ -317,7 +317,7 @@ mod tests {
     #[rstest]
     #[case::fine(json!({"matchLabels": {"a": "b"}}), None)]
     #[case::operator(json!({"matchExpressions": [{"key": "a", "operator": "Is"}]}), Some("spec.namespaceSelector makes no sense"))]
-    fn a_selector_that_makes_no_sense_is_said(#[case] selector: Value, #[case] expected: Option<&str>) {
+    fn reports_invalid_selectors(#[case] selector: Value, #[case] expected: Option<&str>) {
         let object = json!({"metadata": {"name": "p"}, "spec": {
             "source": {"file": {"path": "/p.wasm"}}, "namespaceSelector": selector}});
         let object: ClusterDaskPlugin =

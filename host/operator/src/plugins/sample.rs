@@ -1,4 +1,4 @@
-//! What a plugin is tried on before it is used: one small resource of each kind.
+//! Trial of a plugin on samples: one small resource of each kind.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,13 +23,13 @@ use super::Plugin;
 use super::failure::LoadFailure;
 use crate::trouble::HOST_CONDITIONS;
 
-/// The name of the sample cluster.
+/// Name of the sample cluster.
 const NAME: &str = "sample";
 
-/// Its default worker group.
+/// Name of its default worker group.
 const GROUP: &str = "sample-default";
 
-/// What time it is: the sample's, so that a trial always goes the same way.
+/// Time of the samples in milliseconds since 1970. It is fixed, so that trials are reproducible.
 const NOW: i64 = 1_767_225_600_000;
 
 fn pod(container: &str) -> Value {
@@ -43,7 +43,7 @@ fn service() -> Value {
     })
 }
 
-/// The sample of a kind.
+/// Returns the sample of a kind.
 fn object(kind: DaskKind) -> Value {
     let cluster = json!({
         "scheduler": {"spec": pod("scheduler"), "service": service()},
@@ -71,15 +71,15 @@ fn object(kind: DaskKind) -> Value {
     })
 }
 
-/// The sample as something that exists.
+/// Returns the sample of a kind as an object of an observation.
 fn observed(kind: DaskKind) -> ObservedObject {
     ObservedObject::of(&object(kind))
 }
 
-/// A world in which only the sample exists.
-struct Alone;
+/// State of a cluster in which only the sample exists.
+struct OnlySample;
 
-impl Observed for Alone {
+impl Observed for OnlySample {
     fn has_child(&self, _: &ChildKey) -> bool {
         false
     }
@@ -92,7 +92,7 @@ impl Observed for Alone {
         HashSet::new()
     }
 
-    // Nothing is written here.
+    // Nothing is written in a trial.
     fn has_cluster(&self, _: &str) -> bool {
         true
     }
@@ -108,8 +108,8 @@ fn failed(title: &str, failure: &Failure) -> LoadFailure {
     )
 }
 
-/// Has logic default, check and plan the sample of a kind. What it finds wrong with it does not matter: only
-/// whether it answers, and with what the gate lets through.
+/// Calls logic to default, validate and plan the sample of a kind. Findings about the sample don't matter: the trial succeeds if
+/// the logic answers and the gate accepts the plan.
 pub(super) fn try_logic(plugin: &Plugin, kind: DaskKind, extra: &[ResourceKind]) -> Result<(), LoadFailure> {
     let failed = |failure: Failure| failed(&plugin.title, &failure);
     let logic = &plugin.logic;
@@ -150,7 +150,7 @@ pub(super) fn try_logic(plugin: &Plugin, kind: DaskKind, extra: &[ResourceKind])
         host_conditions: &HOST_CONDITIONS,
         ..Rules::new(&plugin.child_kinds)
     };
-    let checked = gate::check(&parent, &rules, &Alone, convert::plan(plan));
+    let checked = gate::check(&parent, &rules, &OnlySample, convert::plan(plan));
     checked.map(drop).map_err(|refusal| {
         let message = format!(
             "{} planned for a sample what no plugin may: {refusal}",
@@ -160,7 +160,7 @@ pub(super) fn try_logic(plugin: &Plugin, kind: DaskKind, extra: &[ResourceKind])
     })
 }
 
-/// Asks a policy about the sample and about children of it.
+/// Calls a policy for the sample of each kind, and for a review of children of the sample cluster.
 pub(super) fn try_policy(policy: &Arc<Policy>) -> Result<(), LoadFailure> {
     let failed = |failure: Failure| failed(&policy.title, &failure);
     for sample in DaskKind::ALL {
@@ -233,7 +233,7 @@ mod tests {
 
     use super::*;
 
-    /// Patches whatever it is asked about.
+    /// Rules that answer each admission request with this patch.
     struct Patches(Value);
 
     impl Rules for Patches {
@@ -259,10 +259,10 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_is_tried() {
+    fn checks_the_patch_of_a_policy() {
         let label = json!([{"op": "add", "path": "/metadata/labels/a", "value": "b"}]);
         assert_eq!(tried(label), Ok(()));
-        // Others have what the sample lacks.
+        // Other resources may have what the sample lacks.
         let lacking = json!([{"op": "remove", "path": "/metadata/annotations/a"}]);
         assert_eq!(tried(lacking), Ok(()));
         let copy = json!([{"op": "copy", "from": "/spec", "path": "/metadata/annotations"}]);

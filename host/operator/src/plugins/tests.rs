@@ -13,12 +13,12 @@ use dask_operator_runtime::left;
 use super::*;
 use crate::trouble::Trouble;
 
-/// Notes how much time there is whenever it is asked.
+/// Component that records the remaining time of each call.
 #[derive(Clone, Default)]
-struct Clock(Arc<Mutex<Vec<Duration>>>);
+struct TimeLog(Arc<Mutex<Vec<Duration>>>);
 
-impl Clock {
-    fn look(&self) {
+impl TimeLog {
+    fn record(&self) {
         let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         times.push(left().unwrap_or(Duration::MAX));
     }
@@ -43,18 +43,18 @@ impl Clock {
     }
 }
 
-impl Rules for Clock {
+impl Rules for TimeLog {
     fn admit(&self, _: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, Failure> {
         Err("not asked".into())
     }
 
     fn review_plan(&self, _: &ReviewRequest) -> Result<Result<Review, String>, Failure> {
-        self.look();
+        self.record();
         Ok(Ok(Review::Allow))
     }
 }
 
-impl Logic for Clock {
+impl Logic for TimeLog {
     fn child_kinds(&self, _: &str) -> Result<Vec<ContractKind>, Failure> {
         Ok(Vec::new())
     }
@@ -68,12 +68,12 @@ impl Logic for Clock {
     }
 
     fn plan(&self, _: &Observation) -> Result<Answer<Plan>, Failure> {
-        self.look();
+        self.record();
         Err("no plan".into())
     }
 }
 
-/// A policy that is in force: of a namespace, or of the cluster.
+/// An active policy of a namespace, or of the cluster.
 fn entry(namespace: Option<&str>, policy: &Arc<Policy>) -> Entry {
     Entry {
         id: PluginId {
@@ -94,7 +94,7 @@ fn plugins(entries: Vec<Entry>) -> Plugins {
     Plugins::new(catalog.with(entries, BTreeMap::new()), 1)
 }
 
-/// Asks policies about a plan for something in the namespace `a`.
+/// Calls policies for a review of a plan for a resource in the namespace `a`.
 async fn reviewed(plugins: &Plugins, policies: Vec<Arc<Policy>>) -> Result<Reviewed, ReviewError> {
     let key = ParentKey::new(DaskKind::Cluster, "a", "c");
     plugins
@@ -103,8 +103,8 @@ async fn reviewed(plugins: &Plugins, policies: Vec<Arc<Policy>>) -> Result<Revie
 }
 
 #[tokio::test]
-async fn calls_have_an_end_together_and_those_of_a_namespace_an_earlier_one() {
-    let clock = <Clock as Default>::default();
+async fn calls_share_a_deadline_and_those_of_tenants_an_earlier_one() {
+    let clock = <TimeLog as Default>::default();
     let (own, of_cluster) = (clock.policy(), clock.policy());
     let plugins = plugins(vec![entry(Some("a"), &own), entry(None, &of_cluster)]);
     assert!(reviewed(&plugins, vec![own, of_cluster]).await.is_ok());
@@ -135,10 +135,10 @@ async fn calls_have_an_end_together_and_those_of_a_namespace_an_earlier_one() {
     assert_eq!(are_short, [true, false, true, false], "{times:?}");
 }
 
-/// Who has used nothing is not told to use less, and is asked again soon.
+/// A namespace that has used nothing is not asked to use less, and its call is soon retried.
 #[tokio::test(start_paused = true)]
-async fn who_is_to_blame_is_said() {
-    let clock = <Clock as Default>::default();
+async fn errors_distinguish_busy_from_overdrawn() {
+    let clock = <TimeLog as Default>::default();
     let own = clock.policy();
     let plugins = plugins(vec![entry(Some("a"), &own)]);
     let busy = plugins.shares.permit("b", Whose::Tenants, Load::Heavy).await;

@@ -1,19 +1,19 @@
-//! Trials of components, side by side or alone.
+//! Lock for trials of components, beside others or alone.
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// What is being tried. Whoever tries a suspect does so alone, so that it is known who ended the operator.
+/// Running trials. A suspect is tried alone, so that it is known which component ended the operator.
 #[derive(Default)]
 pub(in super::super) struct Trials(RwLock<()>);
 
-/// A trial, until it is dropped.
+/// Running trial, until it is dropped.
 pub(super) struct Trial<'a> {
     _beside: Option<RwLockReadGuard<'a, ()>>,
     _alone: Option<RwLockWriteGuard<'a, ()>>,
 }
 
 impl Trials {
-    /// Tries something beside others, as soon as nobody is alone.
+    /// Starts a trial beside others, as soon as no trial runs alone.
     pub(super) async fn beside(&self) -> Trial<'_> {
         Trial {
             _beside: Some(self.0.read().await),
@@ -21,7 +21,7 @@ impl Trials {
         }
     }
 
-    /// Tries something alone, as soon as what is tried has ended; what comes afterwards waits.
+    /// Starts a trial that runs alone, as soon as all running trials have ended. Later trials wait for it.
     pub(super) async fn alone(&self) -> Trial<'_> {
         Trial {
             _beside: None,
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_is_tried_alone_is_the_next() {
+    async fn a_trial_alone_comes_next_and_excludes_others() {
         let trials = Trials::default();
         let first = trials.beside().await;
         let second = trials.beside().now_or_never();

@@ -15,10 +15,10 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::kinds::Kind;
 
-/// Logic that nobody asks.
-struct Nobody;
+/// Logic that is never called.
+struct Unused;
 
-impl Logic for Nobody {
+impl Logic for Unused {
     fn child_kinds(&self, _: &str) -> Result<Vec<contract::ResourceKind>, Failure> {
         Err("not asked".into())
     }
@@ -45,14 +45,14 @@ impl Logic for Nobody {
     true,
     Some("--allow-tenant-child example.org/v1/Gadget")
 )]
-#[case::of_nobody(
+#[case::not_allowed(
     "example.org/v1",
     "Widget",
     false,
     Some("--allow-child example.org/v1/Widget")
 )]
 #[case::gives_rights("v1", "Secret", false, Some("which no component may create"))]
-fn a_plugin_has_the_children_that_it_is_allowed(
+fn a_plugin_may_only_declare_allowed_children(
     #[case] api_version: &str,
     #[case] kind: &str,
     #[case] is_of_tenant: bool,
@@ -71,7 +71,7 @@ fn a_plugin_has_the_children_that_it_is_allowed(
         } else {
             Whose::Operators
         },
-        logic: Box::new(Nobody),
+        logic: Box::new(Unused),
     };
     let checked = check_kinds(&plugin, DaskKind::Cluster, extra.of(is_of_tenant), &watched);
     match (checked, expected) {
@@ -84,7 +84,7 @@ fn a_plugin_has_the_children_that_it_is_allowed(
     }
 }
 
-/// Notes what it is told of who asks.
+/// Rules that record the user information that they receive.
 struct Notes(Arc<Mutex<String>>);
 
 impl Rules for Notes {
@@ -101,9 +101,9 @@ impl Rules for Notes {
     }
 }
 
-/// What was noted about people beside their names is for administrators.
+/// Information about users beyond their names and groups is for administrators only.
 #[test]
-fn a_tenants_policy_is_told_names_only() {
+fn a_tenants_policy_receives_names_and_groups_only() {
     let user_info = r#"{"username":"ann","uid":"7","groups":["a"],"extra":{"token":["secret"]}}"#;
     let object = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"source": {}}});
     let object: DaskPlugin = serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"));
@@ -131,12 +131,15 @@ fn a_tenants_policy_is_told_names_only() {
     }
 }
 
-/// Without a folder for the result, a tenant's component can't be compiled: what is refused otherwise was so before.
+/// Without a cache folder, a component of a tenant can't be compiled: any other refusal came before the compilation.
 #[rstest]
 #[case::forbidden(Value::Null, "InterfaceNotAllowed")]
 #[case::missing(json!(["policy"]), "InterfaceMissing")]
 #[case::allowed(json!(["worker-group"]), "HostExhausted")]
-fn what_a_tenant_may_not_have_is_not_compiled(#[case] interfaces: Value, #[case] reason: &str) {
+fn forbidden_and_missing_interfaces_are_refused_before_compilation(
+    #[case] interfaces: Value,
+    #[case] reason: &str,
+) {
     let mut rights = TenantRights::default();
     if interfaces == json!(["worker-group"]) {
         rights.interfaces = Interface::ALL.to_vec();
@@ -166,7 +169,7 @@ fn what_a_tenant_may_not_have_is_not_compiled(#[case] interfaces: Value, #[case]
 #[case::logic_of_a_namespace("DaskPlugin", "protect", Value::Null, false, Term::Objects)]
 #[case::policy_that_may("ClusterDaskPlugin", "protect", json!("LastGood"), true, Term::Namespaces)]
 #[case::logic_that_may_not("DaskPlugin", "protect", json!("Hold"), false, Term::Hold)]
-fn policies_that_protect_hold(
+fn protecting_policies_are_not_rolled_back_by_default(
     #[case] kind: &str,
     #[case] mode: &str,
     #[case] on_failure: Value,

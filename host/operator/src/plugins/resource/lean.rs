@@ -1,4 +1,4 @@
-//! Plugin resources on their way from a watch.
+//! Compact form of plugin resources in a watch.
 
 use std::borrow::Cow;
 
@@ -9,13 +9,13 @@ use serde::de::Deserializer;
 
 use super::{PluginKind, Resource};
 
-/// A plugin resource as a watch takes it in: of its metadata only what is looked at. Above all `managedFields`, which name
+/// A plugin resource as a watch receives it, with only the used fields of its metadata. In particular `managedFields`, which name
 /// each field of the settings, would take many times the memory of their text.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Lean<K>(K);
 
 impl<K: PluginKind> Lean<K> {
-    /// The resource as the rest takes it.
+    /// Converts the resource to the common form.
     pub(in super::super) fn read(self) -> Resource {
         self.0.read()
     }
@@ -41,7 +41,7 @@ impl<'de, K: PluginKind> Deserialize<'de> for Lean<K> {
     }
 }
 
-/// What is read of a plugin resource.
+/// Fields of a plugin resource that are read.
 #[derive(Deserialize)]
 struct Wire<S> {
     metadata: Metadata,
@@ -49,7 +49,7 @@ struct Wire<S> {
     status: Option<PluginStatus>,
 }
 
-/// And of its metadata.
+/// Fields of `metadata` that are read.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Metadata {
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_metadata_only_what_is_looked_at_is_taken_in() -> serde_json::Result<()> {
+    fn keeps_only_the_used_metadata() -> serde_json::Result<()> {
         let object = json!({
             "apiVersion": "kubernetes.dask.org/v1", "kind": "ClusterDaskPlugin",
             "metadata": {
