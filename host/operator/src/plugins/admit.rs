@@ -18,7 +18,7 @@ use super::{limits, prepare};
 pub struct Remarks {
     /// Reasons why the resource could never become active here.
     pub refusals: Vec<(String, String)>,
-    /// Points that can't be checked yet.
+    /// Fields that can't be checked yet, or whose value has no effect.
     pub warnings: Vec<(String, String)>,
 }
 
@@ -49,7 +49,7 @@ pub fn check(sources: &Sources, catalog: &Catalog, object: &Value, of_cluster: b
         remarks.refusals.push(("spec.source".to_owned(), failure.message));
     }
     let wanted = resource.spec.limits.as_ref();
-    let most = sources.rights.most(&resource);
+    let most = sources.rights.max_limits(&resource);
     match limits::limits(wanted, &most) {
         Err(failure) => remarks.refusals.push((String::new(), failure.message)),
         Ok(_) => remarks.warnings.extend(limits::beyond(wanted, &most)),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::catalog::Unknown;
 use super::known::Known;
-use super::watching::Place;
+use super::watching::WatchScope;
 
 /// Message about a watch scope until its plugins are listed.
 const JUST_STARTED: &str = "the operator has just started and does not know yet which plugins are in force; try again in \
@@ -24,22 +24,22 @@ pub(super) fn unready<'a>(
     if leads {
         return None;
     }
-    let loading = known.find(|known| known.holds_loading())?;
+    let loading = known.find(|known| known.blocks_while_loading())?;
     (since_start < UNREADY).then(|| format!("{} is being loaded", loading.resource.id))
 }
 
 /// Watch scopes whose plugins are not known yet.
 #[derive(Debug)]
 pub(super) struct Awaited {
-    unlisted: Vec<(Place, Option<String>)>,
+    unlisted: Vec<(WatchScope, Option<String>)>,
     /// True once the operator decides.
     over: bool,
 }
 
 impl Awaited {
     /// Creates the state of a start, at which no scope is listed.
-    pub(super) fn new(places: &[Place]) -> Self {
-        let unlisted = places.iter().map(|place| (place.clone(), None));
+    pub(super) fn new(scopes: &[WatchScope]) -> Self {
+        let unlisted = scopes.iter().map(|scope| (scope.clone(), None));
         Self {
             unlisted: unlisted.collect(),
             over: false,
@@ -47,13 +47,13 @@ impl Awaited {
     }
 
     /// Marks a scope as listed: its plugins are known, or there can't be any.
-    pub(super) fn is_listed(&mut self, place: &Place) {
-        self.unlisted.retain(|(unlisted, _)| unlisted != place);
+    pub(super) fn mark_listed(&mut self, scope: &WatchScope) {
+        self.unlisted.retain(|(unlisted, _)| unlisted != scope);
     }
 
     /// Records why the plugins of a scope can't be listed. Returns whether the reason is new.
-    pub(super) fn is_hindered(&mut self, place: &Place, why: String) -> bool {
-        let unlisted = self.unlisted.iter_mut().find(|(unlisted, _)| unlisted == place);
+    pub(super) fn set_hindrance(&mut self, scope: &WatchScope, why: String) -> bool {
+        let unlisted = self.unlisted.iter_mut().find(|(unlisted, _)| unlisted == scope);
         match unlisted {
             Some((_, before)) if before.as_ref() != Some(&why) => {
                 *before = Some(why);
@@ -90,22 +90,22 @@ impl Awaited {
 
     /// Returns the scopes in which nothing is decided yet: all of them until all are listed and loaded, because only then are the
     /// active plugins known.
-    pub(super) fn unknown(&self, places: &[Place]) -> Vec<Unknown> {
+    pub(super) fn unknown(&self, scopes: &[WatchScope]) -> Vec<Unknown> {
         if self.over {
             return Vec::new();
         }
-        let of_place = |place: &Place| {
+        let of_scope = |scope: &WatchScope| {
             let hindrance = self
                 .unlisted
                 .iter()
-                .find(|(unlisted, _)| unlisted == place)
+                .find(|(unlisted, _)| unlisted == scope)
                 .and_then(|(_, why)| why.clone());
             Unknown {
-                namespace: place.watched().1.map(str::to_owned),
+                namespace: scope.watched().1.map(str::to_owned),
                 why: hindrance.unwrap_or_else(|| JUST_STARTED.to_owned()),
             }
         };
-        let mut unknown: Vec<_> = places.iter().map(of_place).collect();
+        let mut unknown: Vec<_> = scopes.iter().map(of_scope).collect();
         // Reasons that require an action of a user come first.
         unknown.sort_by_key(|unknown| unknown.why == JUST_STARTED);
         unknown
@@ -153,44 +153,44 @@ mod tests {
         }
     }
 
-    fn said(awaited: &Awaited, places: &[Place]) -> Vec<String> {
-        let unknown = awaited.unknown(places);
+    fn said(awaited: &Awaited, scopes: &[WatchScope]) -> Vec<String> {
+        let unknown = awaited.unknown(scopes);
         unknown.into_iter().map(|unknown| unknown.why).collect()
     }
 
     #[test]
     fn scopes_are_unknown_until_all_are_listed_and_loaded() {
-        let places = Place::of(&[]);
-        let mut awaited = Awaited::new(&places);
-        assert_eq!(said(&awaited, &places), [JUST_STARTED, JUST_STARTED]);
-        awaited.is_listed(&Place::Cluster);
+        let scopes = WatchScope::of(&[]);
+        let mut awaited = Awaited::new(&scopes);
+        assert_eq!(said(&awaited, &scopes), [JUST_STARTED, JUST_STARTED]);
+        awaited.mark_listed(&WatchScope::Cluster);
         assert!(!awaited.all_listed());
         assert_eq!(
-            said(&awaited, &places).len(),
+            said(&awaited, &scopes).len(),
             2,
             "what is listed may not be loaded yet"
         );
-        awaited.is_listed(&Place::AllNamespaces);
+        awaited.mark_listed(&WatchScope::AllNamespaces);
         assert!(awaited.all_listed() && !awaited.is_over());
         awaited.end();
-        assert!(said(&awaited, &places).is_empty());
+        assert!(said(&awaited, &scopes).is_empty());
     }
 
     #[test]
     fn a_hindrance_is_reported_until_the_scope_is_listed() {
-        let places = Place::of(&["a".to_owned(), "b".to_owned()]);
-        let [a, b] = [&places[0], &places[1]];
-        let mut awaited = Awaited::new(&places);
-        assert!(awaited.is_hindered(b, "no right".to_owned()));
-        assert!(!awaited.is_hindered(b, "no right".to_owned()), "that is known");
-        assert_eq!(said(&awaited, &places), ["no right", JUST_STARTED]);
-        assert_eq!(awaited.unknown(&places)[0].namespace.as_deref(), Some("b"));
+        let scopes = WatchScope::of(&["a".to_owned(), "b".to_owned()]);
+        let [a, b] = [&scopes[0], &scopes[1]];
+        let mut awaited = Awaited::new(&scopes);
+        assert!(awaited.set_hindrance(b, "no right".to_owned()));
+        assert!(!awaited.set_hindrance(b, "no right".to_owned()), "that is known");
+        assert_eq!(said(&awaited, &scopes), ["no right", JUST_STARTED]);
+        assert_eq!(awaited.unknown(&scopes)[0].namespace.as_deref(), Some("b"));
         assert_eq!(awaited.hindrance().as_deref(), Some("no right"));
-        awaited.is_listed(a);
+        awaited.mark_listed(a);
         assert!(!awaited.all_listed());
-        awaited.is_listed(b);
+        awaited.mark_listed(b);
         assert!(awaited.all_listed() && awaited.hindrance().is_none());
         // A scope that was listed once is not awaited, even if the right to list it is revoked.
-        assert!(!awaited.is_hindered(b, "no right".to_owned()));
+        assert!(!awaited.set_hindrance(b, "no right".to_owned()));
     }
 }

@@ -18,7 +18,7 @@ use super::{Plugin, PluginError};
 pub struct Unknown {
     /// The namespace; `None` for all.
     pub namespace: Option<String>,
-    /// Why its plugins are not known, and how to resolve that.
+    /// Message that explains why its plugins are not known, and how to resolve that.
     pub why: String,
 }
 
@@ -151,7 +151,7 @@ impl Catalog {
         Ok((logic, policies))
     }
 
-    /// Returns the policies of a resource. `held` replaces those that can't be used now.
+    /// Returns the policies of a resource, with a replacement by `held` for each one that can't be used now.
     fn policies_or(
         &self,
         subject: &Subject<'_>,

@@ -102,7 +102,7 @@ pub struct Entry {
 
 impl Entry {
     /// Returns whether the plugin can't be used now and blocks its scope.
-    pub(super) fn holds(&self) -> bool {
+    pub(super) fn blocks(&self) -> bool {
         self.loaded.is_none() && (self.policy.is_some() || !self.logic.is_empty())
     }
 

@@ -27,9 +27,9 @@ const WELL: Duration = Duration::from_secs(60);
 
 /// Rule by which a plugin that fails repeatedly is rolled back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Term {
+pub(super) enum RollbackRule {
     /// Never: the version before may allow what this one forbids.
-    Hold,
+    Never,
     /// After failures about different objects.
     Objects,
     /// After failures in different namespaces.
@@ -38,27 +38,27 @@ pub(super) enum Term {
 
 /// Report about a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct News {
+pub(super) struct GuardReport {
     /// Plugin that the report is about.
     pub(super) id: PluginId,
     /// Digest of the plugin's component.
     pub(super) digest: String,
     /// Change that is reported.
-    pub(super) what: Told,
+    pub(super) change: Change,
 }
 
 /// Change that a guard reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum Change {
     /// The plugin fails repeatedly.
-    Fails {
+    Failing {
         /// Message of the last failure.
         message: String,
         /// True if the plugin may be rolled back for it.
-        may_go_back: bool,
+        may_roll_back: bool,
     },
     /// The plugin failed repeatedly and has recovered.
-    Well,
+    Recovered,
 }
 
 /// Failure counter of one plugin.
@@ -66,20 +66,20 @@ pub(super) enum Told {
 pub(super) struct Guard {
     id: PluginId,
     digest: String,
-    term: Term,
-    tell: UnboundedSender<News>,
-    row: Mutex<Row>,
+    rule: RollbackRule,
+    reports: UnboundedSender<GuardReport>,
+    streak: Mutex<Streak>,
 }
 
 /// Calls of a plugin since its last success.
 #[derive(Debug, Default)]
-struct Row {
+struct Streak {
     /// Failures without a success in between. `objects` and `namespaces` are those that the failures were about.
     failures: usize,
     objects: HashSet<u64>,
     namespaces: HashSet<u64>,
     /// The last report of failures: whether the plugin may be rolled back. `None` if nothing was reported since it recovered.
-    told: Option<bool>,
+    reported: Option<bool>,
     failed: Option<Instant>,
     /// True if the plugin has decided about anything since it became active.
     has_decided: bool,
@@ -87,72 +87,81 @@ struct Row {
 
 impl Guard {
     /// Creates a guard of the plugin with this digest. It sends a report when the plugin fails repeatedly.
-    pub(super) fn new(id: PluginId, digest: String, term: Term, tell: UnboundedSender<News>) -> Arc<Self> {
+    pub(super) fn new(
+        id: PluginId,
+        digest: String,
+        rule: RollbackRule,
+        reports: UnboundedSender<GuardReport>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id,
             digest,
-            term,
-            tell,
-            row: Mutex::default(),
+            rule,
+            reports,
+            streak: Mutex::default(),
         })
     }
 
     /// Starts to count: the plugin becomes active. Earlier calls, which were about samples, don't count.
     pub(super) fn begin(&self) {
-        *self.row.lock().unwrap_or_else(PoisonError::into_inner) = Row::default();
+        *self.streak.lock().unwrap_or_else(PoisonError::into_inner) = Streak::default();
     }
 
     /// Counts a successful call.
     pub(super) fn decides(&self, now: Instant) {
-        let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
-        row.has_decided = true;
-        row.failures = 0;
-        row.objects.clear();
-        row.namespaces.clear();
+        let mut streak = self.streak.lock().unwrap_or_else(PoisonError::into_inner);
+        streak.has_decided = true;
+        streak.failures = 0;
+        streak.objects.clear();
+        streak.namespaces.clear();
         // A plugin that fails for some objects only is not reported each time that another object succeeds in between.
-        let is_well = row.failed.is_none_or(|failed| now.duration_since(failed) >= WELL);
-        if is_well && row.told.take().is_some() {
-            self.tell(Told::Well);
+        let has_recovered = streak
+            .failed
+            .is_none_or(|failed| now.duration_since(failed) >= WELL);
+        if has_recovered && streak.reported.take().is_some() {
+            self.report(Change::Recovered);
         }
     }
 
     /// Counts a failed call about `object` (JSON).
     pub(super) fn fails(&self, object: &str, failure: &Failure, now: Instant) {
         let (object, namespace) = identity(object);
-        let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
-        row.failures += 1;
-        row.failed = Some(now);
-        if row.objects.len() < OBJECTS {
-            row.objects.insert(object);
+        let mut streak = self.streak.lock().unwrap_or_else(PoisonError::into_inner);
+        streak.failures += 1;
+        streak.failed = Some(now);
+        if streak.objects.len() < OBJECTS {
+            streak.objects.insert(object);
         }
-        if row.namespaces.len() < NAMESPACES {
-            row.namespaces.insert(namespace);
+        if streak.namespaces.len() < NAMESPACES {
+            streak.namespaces.insert(namespace);
         }
-        let is_hopeless = row.objects.len() >= OBJECTS || row.failures >= FAILURES;
-        let may_go_back = match self.term {
-            Term::Hold => false,
-            Term::Objects => true,
+        let is_hopeless = streak.objects.len() >= OBJECTS || streak.failures >= FAILURES;
+        let may_roll_back = match self.rule {
+            RollbackRule::Never => false,
+            RollbackRule::Objects => true,
             // A plugin that has never worked may be rolled back even if a single namespace uses it.
-            Term::Namespaces => {
-                row.namespaces.len() >= NAMESPACES || (!row.has_decided && row.failures >= FAILURES)
+            RollbackRule::Namespaces => {
+                streak.namespaces.len() >= NAMESPACES || (!streak.has_decided && streak.failures >= FAILURES)
             }
         };
-        let is_news = row.told.is_none_or(|could_go_back| may_go_back && !could_go_back);
+        let is_news = streak
+            .reported
+            .is_none_or(|could_roll_back| may_roll_back && !could_roll_back);
         if is_hopeless && is_news {
-            row.told = Some(may_go_back);
-            self.tell(Told::Fails {
+            streak.reported = Some(may_roll_back);
+            self.report(Change::Failing {
                 message: failure.to_string(),
-                may_go_back,
+                may_roll_back,
             });
         }
     }
 
-    fn tell(&self, what: Told) {
+    fn report(&self, change: Change) {
         // The receiver is dropped on shutdown.
-        let _ = self.tell.send(News {
+        let _ = self.reports.send(GuardReport {
             id: self.id.clone(),
             digest: self.digest.clone(),
-            what,
+            change,
         });
     }
 }
@@ -189,34 +198,34 @@ pub(super) mod tests {
     use super::*;
 
     /// A guard, and the receiver of its reports.
-    pub(in crate::plugins) fn guard(term: Term) -> (Arc<Guard>, UnboundedReceiver<News>) {
-        let (tell, heard) = unbounded_channel();
+    pub(in crate::plugins) fn guard(rule: RollbackRule) -> (Arc<Guard>, UnboundedReceiver<GuardReport>) {
+        let (sender, receiver) = unbounded_channel();
         let id = PluginId {
             namespace: None,
             name: "p".into(),
         };
-        (Guard::new(id, "sha256:1".into(), term, tell), heard)
+        (Guard::new(id, "sha256:1".into(), rule, sender), receiver)
     }
 
     /// One letter per report: failing and may be rolled back (`b`), failing and may not (`f`), or recovered (`w`).
-    pub(in crate::plugins) fn letters(mut heard: UnboundedReceiver<News>) -> String {
-        let mut told = String::new();
-        while let Ok(news) = heard.try_recv() {
-            told.push(match news.what {
-                Told::Fails {
-                    may_go_back: true, ..
+    pub(in crate::plugins) fn letters(mut receiver: UnboundedReceiver<GuardReport>) -> String {
+        let mut letters = String::new();
+        while let Ok(report) = receiver.try_recv() {
+            letters.push(match report.change {
+                Change::Failing {
+                    may_roll_back: true, ..
                 } => 'b',
-                Told::Fails { .. } => 'f',
-                Told::Well => 'w',
+                Change::Failing { .. } => 'f',
+                Change::Recovered => 'w',
             });
         }
-        told
+        letters
     }
 
     /// The reports about a plugin with this rule, as [`letters`]. Each call is the object's namespace (`n` if there is only one
     /// letter), its name, and `+` or `-` for success or failure; a number advances the time by so many seconds.
-    fn told(term: Term, calls: &str) -> String {
-        let (guard, heard) = guard(term);
+    fn reports(rule: RollbackRule, calls: &str) -> String {
+        let (guard, receiver) = guard(rule);
         // Trials on samples don't count.
         guard.decides(Instant::now());
         guard.begin();
@@ -232,10 +241,10 @@ pub(super) mod tests {
                 _ => guard.fails(&object(name), &"it traps".into(), now),
             }
         }
-        letters(heard)
+        letters(receiver)
     }
 
-    /// An object with a namespace and name as in [`told`].
+    /// An object with a namespace and name as in [`reports`].
     pub(in crate::plugins) fn object(name: &str) -> String {
         let (namespace, name) = match name.split_at(name.len() - 1) {
             ("", name) => ("n", name),
@@ -254,7 +263,7 @@ pub(super) mod tests {
     #[case::again_after_success("a- b- c- 60 a+ a- b- c-", "bwb")]
     #[case::after_others_went_well("x+ y+ z+ a- b- c-", "b")]
     fn reports_repeated_failures(#[case] calls: &str, #[case] expected: &str) {
-        assert_eq!(told(Term::Objects, calls), expected);
+        assert_eq!(reports(RollbackRule::Objects, calls), expected);
     }
 
     #[rstest]
@@ -264,7 +273,7 @@ pub(super) mod tests {
     #[case::others_go_well_in_between("a- b- c- x+ a- b- c- y+", "f")]
     #[case::well_for_a_minute("a- b- c- 59 x+ 1 x+", "fw")]
     fn a_plugin_that_holds_is_never_rolled_back(#[case] calls: &str, #[case] expected: &str) {
-        assert_eq!(told(Term::Hold, calls), expected);
+        assert_eq!(reports(RollbackRule::Never, calls), expected);
     }
 
     #[rstest]
@@ -275,6 +284,6 @@ pub(super) mod tests {
     #[case::others_go_well("xz+ xa- ya- xz+ za- xa-", "")]
     #[case::never_worked("xa- xa- xa- xa- xa- xa- xa- xa-", "b")]
     fn failures_in_one_namespace_roll_nothing_back_for_others(#[case] calls: &str, #[case] expected: &str) {
-        assert_eq!(told(Term::Namespaces, calls), expected);
+        assert_eq!(reports(RollbackRule::Namespaces, calls), expected);
     }
 }

@@ -98,7 +98,7 @@ mod tests {
     use dask_operator_runtime::contract::Operation;
     use rstest::rstest;
 
-    use super::super::guard::Term;
+    use super::super::guard::RollbackRule;
     use super::super::guard::tests::{guard, letters, object};
     use super::*;
 
@@ -166,7 +166,7 @@ mod tests {
         #[case] larger: usize,
         #[case] expected: &str,
     ) {
-        let (guard, heard) = guard(Term::Objects);
+        let (guard, reports) = guard(RollbackRule::Objects);
         let inner = Failing(how);
         let policy = Guarded { inner, guard };
         for name in ["a", "b", "c"] {
@@ -184,6 +184,6 @@ mod tests {
             };
             assert!(policy.admit(&request).is_err());
         }
-        assert_eq!(letters(heard), expected);
+        assert_eq!(letters(reports), expected);
     }
 }

@@ -34,20 +34,20 @@ pub(super) struct Known {
     /// Failure to load the spec of the resource.
     failure: Option<LoadFailure>,
     /// Failure in operation of the active component, or of the one that was rolled back.
-    trouble: Option<LoadFailure>,
+    runtime_failure: Option<LoadFailure>,
     failures: u32,
     /// Trials of components that could not be used.
     trials: Trials,
     /// True while an attempt is running.
     running: bool,
     /// Start of the next attempt; `None` if none is scheduled.
-    again: Option<Instant>,
+    next_attempt: Option<Instant>,
     /// True if the next attempt fetches the source although the spec is unchanged.
     look: bool,
     /// True if the plugin existed at the start and its component has not been tried yet.
-    first: bool,
+    untried: bool,
     /// Repeated failure in this replica, about which the leader decides: the message, and whether the plugin may be rolled back.
-    blamed: Option<(String, bool)>,
+    failing: Option<(String, bool)>,
 }
 
 /// Effect of the leader's status on a plugin in this replica.
@@ -65,21 +65,21 @@ pub(super) enum Follow {
 
 impl Known {
     pub(super) fn new(resource: Resource) -> Self {
-        let (rolled_back, trouble) = taken_back(&resource);
+        let (rolled_back, runtime_failure) = rollback_in_status(&resource);
         Self {
             rolled_back,
             resource,
             good: None,
             previous: None,
             failure: None,
-            trouble,
+            runtime_failure,
             failures: 0,
             trials: Trials::default(),
             running: false,
-            again: None,
+            next_attempt: None,
             look: false,
-            first: false,
-            blamed: None,
+            untried: false,
+            failing: None,
         }
     }
 
@@ -89,47 +89,47 @@ impl Known {
         let status = &self.resource.status;
         let is_current = status.observed_generation == Some(self.resource.generation);
         let has_failed = |condition: &Condition| condition.type_ == "Ready" && condition.status == "False";
-        self.first = !(is_current && status.conditions.iter().any(has_failed));
+        self.untried = !(is_current && status.conditions.iter().any(has_failed));
         self
     }
 
     /// Replaces the resource with a changed one. A replica that `leads` keeps its own status, because it writes the status and a
     /// watch may be late; but a status about the new generation was written by the former leader, and is taken over.
-    pub(super) fn wants(&mut self, mut resource: Resource, leads: bool) {
+    pub(super) fn update_resource(&mut self, mut resource: Resource, leads: bool) {
         if leads && resource.status.observed_generation != Some(resource.generation) {
             resource.status = std::mem::take(&mut self.resource.status);
         }
         self.resource = resource;
-        let (rolled_back, trouble) = taken_back(&self.resource);
+        let (rolled_back, runtime_failure) = rollback_in_status(&self.resource);
         self.rolled_back = rolled_back;
-        if trouble.is_some() {
-            self.trouble = trouble;
+        if runtime_failure.is_some() {
+            self.runtime_failure = runtime_failure;
         }
         self.failures = 0;
         self.trials = Trials::default();
-        self.again = None;
+        self.next_attempt = None;
         self.look = false;
-        self.blamed = None;
+        self.failing = None;
     }
 
     /// Returns whether a version of the plugin was active before this process started.
-    pub(super) fn was_in_force(&self) -> bool {
+    pub(super) fn was_active(&self) -> bool {
         self.resource.status.digest.is_some()
     }
 
     /// Returns whether a start waits until the plugin is loaded or has failed. That applies to plugins that were active, and to
-    /// plugins of the cluster, which may have been applied while no operator was running. A new plugin of a tenant is not awaited.
+    /// plugins of the cluster, which may have been applied while no operator was running. New plugins of tenants are not awaited.
     pub(super) fn is_awaited(&self) -> bool {
-        self.was_in_force() || self.resource.id.namespace.is_none()
+        self.was_active() || self.resource.id.namespace.is_none()
     }
 
     /// Returns why the spec is not active, or else how the active component failed in operation.
     pub(super) fn failure(&self) -> Option<&LoadFailure> {
         match &self.failure {
             // About a version that was rolled back, the failure in operation is more informative.
-            Some(failure) if failure.reason == ROLLED_BACK => self.trouble.as_ref().or(Some(failure)),
+            Some(failure) if failure.reason == ROLLED_BACK => self.runtime_failure.as_ref().or(Some(failure)),
             Some(failure) => Some(failure),
-            None => self.trouble.as_ref().filter(|_| self.good.is_some()),
+            None => self.runtime_failure.as_ref().filter(|_| self.good.is_some()),
         }
     }
 
@@ -139,22 +139,22 @@ impl Known {
     }
 
     /// Returns whether this is a plugin of the cluster that existed at the start and blocks its scope while it is being loaded.
-    pub(super) fn holds_loading(&self) -> bool {
-        self.first
+    pub(super) fn blocks_while_loading(&self) -> bool {
+        self.untried
             && self.resource.id.namespace.is_none()
             && self.is_loading()
-            && self.entry().is_some_and(|entry| entry.holds())
+            && self.entry().is_some_and(|entry| entry.blocks())
     }
 
     /// Returns the start of the next attempt; `None` while one is running, or if none is scheduled.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.again.filter(|_| !self.running)
+        self.next_attempt.filter(|_| !self.running)
     }
 
     /// Clears the scheduled start, because the plugin waits in the queue. Returns false if an attempt is running.
-    pub(super) fn wait(&mut self) -> bool {
+    pub(super) fn start_waiting(&mut self) -> bool {
         if !self.running {
-            self.again = None;
+            self.next_attempt = None;
         }
         !self.running
     }
@@ -165,7 +165,7 @@ impl Known {
             return None;
         }
         self.running = true;
-        self.again = None;
+        self.next_attempt = None;
         Some(Attempt {
             resource: self.resource.clone(),
             good: self.good.clone(),
@@ -189,7 +189,7 @@ impl Known {
         self.failure = Some(failure);
         let wait = FIRST_WAIT * 2_u32.saturating_pow(self.failures.min(16));
         self.failures += 1;
-        self.again = Some(Instant::now() + wait.min(LONGEST_WAIT));
+        self.next_attempt = Some(Instant::now() + wait.min(LONGEST_WAIT));
     }
 
     /// Returns whether an attempt that has ended is outdated: the resource has changed, or the active version was rolled back
@@ -207,20 +207,23 @@ impl Known {
     }
 
     /// Applies the outcome of an attempt. Returns whether another version is active, or whether the block or its reason changed.
-    pub(super) fn ended(&mut self, outcome: Outcome) -> bool {
+    pub(super) fn apply(&mut self, outcome: Outcome) -> bool {
         self.running = false;
-        let held = self.holds_first().then(|| self.failure.clone());
+        let block = self.blocks_untried().then(|| self.failure.clone());
         // If the registry can't be reached, nothing is known about the component.
-        self.first &=
+        self.untried &=
             outcome.failure.as_ref().is_some_and(LoadFailure::leaves_open) && outcome.good.is_none();
         let worked = outcome.failure.is_none();
         let is_exchanged = outcome.good.is_some();
         // A rollback is reported until the source holds something else that works. A failure of the active component is reported
         // until it is replaced or recovers, because fetching the source does not show how the component works.
-        self.trouble = self.trouble.take().filter(|trouble| match trouble.reason {
-            ROLLED_BACK => !worked,
-            _ => !is_exchanged,
-        });
+        self.runtime_failure = self
+            .runtime_failure
+            .take()
+            .filter(|failure| match failure.reason {
+                ROLLED_BACK => !worked,
+                _ => !is_exchanged,
+            });
         match outcome.failure {
             None => {
                 self.failure = None;
@@ -228,24 +231,24 @@ impl Known {
                 self.trials = Trials::default();
                 // From now on, only the source can change.
                 self.look = true;
-                self.again = self.resource.refresh().map(|every| Instant::now() + every);
+                self.next_attempt = self.resource.refresh().map(|every| Instant::now() + every);
             }
             Some(failure) => self.failed(failure),
         }
         match outcome.good {
             Some(good) => {
                 self.previous = self.good.replace(good);
-                self.blamed = None;
+                self.failing = None;
                 true
             }
-            None => held.is_some() && held != self.holds_first().then(|| self.failure.clone()),
+            None => block.is_some() && block != self.blocks_untried().then(|| self.failure.clone()),
         }
     }
 
     /// Follows the leader, as far as the status shows what it did with this plugin. All replicas answer the webhook and must use
     /// the same version.
     pub(super) fn follow(&mut self) -> Follow {
-        match self.follow_back() {
+        match self.follow_rollback() {
             Follow::Stay => {}
             done => return done,
         }
@@ -260,7 +263,7 @@ impl Known {
     }
 
     /// Rolls back if the leader has done so.
-    pub(super) fn follow_back(&mut self) -> Follow {
+    pub(super) fn follow_rollback(&mut self) -> Follow {
         let (Some(last), Some(good)) = (last_good(&self.resource), &self.good) else {
             return Follow::Stay;
         };
@@ -274,10 +277,10 @@ impl Known {
             None => format!("{} was taken back by the replica that leads", good.title()),
         };
         self.rolled_back = last.rolled_back.clone();
-        self.blamed = None;
+        self.failing = None;
         self.good = previous;
         self.failure = None;
-        self.trouble = Some(LoadFailure::new(ROLLED_BACK, message));
+        self.runtime_failure = Some(LoadFailure::new(ROLLED_BACK, message));
         if self.good.is_none() {
             self.look = false;
             return Follow::Load;
@@ -286,24 +289,24 @@ impl Known {
     }
 
     /// Records a repeated failure in this replica, about which the leader decides.
-    pub(super) fn blame(&mut self, message: String, may_go_back: bool) {
-        self.blamed = Some((message, may_go_back));
+    pub(super) fn record_failing(&mut self, message: String, may_roll_back: bool) {
+        self.failing = Some((message, may_roll_back));
     }
 
     /// Takes the recorded failure, for a replica that has become the leader.
-    pub(super) fn take_blame(&mut self) -> Option<(String, bool)> {
-        self.blamed.take()
+    pub(super) fn take_failing(&mut self) -> Option<(String, bool)> {
+        self.failing.take()
     }
 
-    /// Handles repeated failures of the active version. Activates the version before if there is one and `may_go_back` allows it.
-    /// Returns whether it did.
-    pub(super) fn go_back(&mut self, message: &str, may_go_back: bool) -> bool {
+    /// Handles repeated failures of the active version. Activates the version before if there is one and `may_roll_back` is
+    /// true. Returns whether it did.
+    pub(super) fn roll_back(&mut self, message: &str, may_roll_back: bool) -> bool {
         let Some(good) = &self.good else {
             return false;
         };
         let failed = good.title();
-        if !may_go_back {
-            self.trouble = Some(LoadFailure::new(
+        if !may_roll_back {
+            self.runtime_failure = Some(LoadFailure::new(
                 FAILS_IN_OPERATION,
                 format!(
                     "{failed} fails again and again, and it is not taken back: what it can't decide about is refused and \
@@ -316,7 +319,7 @@ impl Known {
             let message = format!(
                 "{failed} fails again and again, and there is no earlier version to go back to: {message}"
             );
-            self.trouble = Some(LoadFailure::new(FAILS_IN_OPERATION, message));
+            self.runtime_failure = Some(LoadFailure::new(FAILS_IN_OPERATION, message));
             return false;
         };
         let text = format!(
@@ -326,16 +329,16 @@ impl Known {
         self.rolled_back = Some(good.digest.clone());
         // The next attempt reports again why the spec can't be loaded.
         self.failure = None;
-        self.trouble = Some(LoadFailure::new(ROLLED_BACK, text));
+        self.runtime_failure = Some(LoadFailure::new(ROLLED_BACK, text));
         self.good = Some(previous);
         true
     }
 
     /// Marks the active version as recovered. Returns whether it was reported as failing.
-    pub(super) fn is_well(&mut self) -> bool {
-        self.blamed = None;
-        let fails = |trouble: &mut LoadFailure| trouble.reason == FAILS_IN_OPERATION;
-        self.trouble.take_if(fails).is_some()
+    pub(super) fn mark_recovered(&mut self) -> bool {
+        self.failing = None;
+        let fails = |failure: &mut LoadFailure| failure.reason == FAILS_IN_OPERATION;
+        self.runtime_failure.take_if(fails).is_some()
     }
 }
 
@@ -348,7 +351,7 @@ fn last_good(resource: &Resource) -> Option<LastGood> {
 
 /// Returns the digest that was rolled back, and the reason if the status reports it. `None` if the resource was changed since,
 /// because the digest may be tried again then.
-fn taken_back(resource: &Resource) -> (Option<String>, Option<LoadFailure>) {
+fn rollback_in_status(resource: &Resource) -> (Option<String>, Option<LoadFailure>) {
     let Some(digest) = last_good(resource).and_then(|last| last.rolled_back) else {
         return (None, None);
     };

@@ -110,9 +110,9 @@ mod tests {
             Duration::from_millis(100)
         );
         assert_eq!(wanted(Some("64Gi"), Some(60_000))?, usual);
-        for wrong in ["much", "-1", "0"] {
+        for invalid in ["much", "-1", "0"] {
             assert_eq!(
-                wanted(Some(wrong), None).map_err(|error| error.reason),
+                wanted(Some(invalid), None).map_err(|error| error.reason),
                 Err("InvalidLimit")
             );
         }

@@ -32,8 +32,8 @@ pub(super) struct Loads {
     /// Number of each namespace's last start, counted by `turn`.
     turns: BTreeMap<String, u64>,
     turn: u64,
-    /// Number of plugins that have been enqueued.
-    enqueued: u64,
+    /// Number of the last call of [`Loads::enqueue`]. Numbers determine the order in a queue.
+    last_number: u64,
     suspects: Suspects,
 }
 
@@ -49,7 +49,7 @@ struct Suspects {
 }
 
 impl Suspects {
-    fn wait(&mut self, id: PluginId) {
+    fn enqueue(&mut self, id: PluginId) {
         self.since.get_or_insert_with(Instant::now);
         let of_namespace = self
             .waiting
@@ -105,33 +105,34 @@ impl Suspects {
 #[derive(Debug, Default)]
 struct Queue {
     by_number: BTreeMap<u64, PluginId>,
+    /// Number of each plugin, by name.
     numbers: BTreeMap<String, u64>,
 }
 
 impl Loads {
     /// Enqueues a plugin, unless it is waiting already.
-    pub(super) fn wait(&mut self, id: PluginId) {
-        self.enqueued += 1;
+    pub(super) fn enqueue(&mut self, id: PluginId) {
+        self.last_number += 1;
         let queue = self.waiting.entry(id.namespace.clone()).or_default();
         if !queue.numbers.contains_key(&id.name) {
-            queue.numbers.insert(id.name.clone(), self.enqueued);
-            queue.by_number.insert(self.enqueued, id);
+            queue.numbers.insert(id.name.clone(), self.last_number);
+            queue.by_number.insert(self.last_number, id);
         }
     }
 
     /// Enqueues a suspect of a tenant, which is to be tried alone, unless it is waiting already.
-    pub(super) fn wait_alone(&mut self, id: PluginId) {
-        self.suspects.wait(id);
+    pub(super) fn enqueue_suspect(&mut self, id: PluginId) {
+        self.suspects.enqueue(id);
     }
 
     /// Removes a plugin from all queues.
     pub(super) fn forget(&mut self, id: &PluginId) {
         self.suspects.forget(id);
-        self.leave(id);
+        self.dequeue(id);
     }
 
     /// Removes a plugin from the queue of those that are loaded beside others.
-    fn leave(&mut self, id: &PluginId) {
+    fn dequeue(&mut self, id: &PluginId) {
         if let Some(queue) = self.waiting.get_mut(&id.namespace)
             && let Some(number) = queue.numbers.remove(&id.name)
         {
@@ -158,7 +159,7 @@ impl Loads {
         let running = &self.running;
         let is_busy = |namespace: &Option<String>| running.iter().any(|id| id.namespace == *namespace);
         let id = self.suspects.next(is_busy)?;
-        self.leave(&id);
+        self.dequeue(&id);
         self.running.push(id.clone());
         Some(id)
     }
@@ -174,7 +175,7 @@ impl Loads {
         let namespace = self.next_namespace()?;
         let queue = self.waiting.get(&namespace)?;
         let id = queue.by_number.values().next()?.clone();
-        self.leave(&id);
+        self.dequeue(&id);
         if let Some(namespace) = &id.namespace {
             self.turn += 1;
             self.turns.insert(namespace.clone(), self.turn);
@@ -251,7 +252,7 @@ mod tests {
     #[case::two_of_namespaces("a/p a/q b/p c/p", "a/p b/p")]
     fn starts_as_many_as_there_are_slots(#[case] waiting: &str, #[case] expected: &str) {
         let mut loads = Loads::default();
-        waiting.split(' ').for_each(|waiting| loads.wait(id(waiting)));
+        waiting.split(' ').for_each(|waiting| loads.enqueue(id(waiting)));
         let running: Vec<_> = std::iter::from_fn(|| loads.next()).collect();
         assert_eq!(running.iter().map(text).collect::<Vec<_>>().join(" "), expected);
     }
@@ -260,11 +261,11 @@ mod tests {
     fn namespaces_take_turns() {
         let mut loads = Loads::default();
         for waiting in ["a/1", "a/2", "a/2", "a/3", "b/1", "b/2"] {
-            loads.wait(id(waiting));
+            loads.enqueue(id(waiting));
         }
         let mut order = Vec::new();
         let first = loads.next().unwrap_or_else(|| panic!("no plugin starts"));
-        // One after the other, beside one that takes long.
+        // Attempts run one after the other while a long one is running.
         order.push(text(&first));
         while let Some(next) = loads.next() {
             order.push(text(&next));
@@ -272,8 +273,8 @@ mod tests {
         }
         assert_eq!(order, ["a/1", "b/1", "b/2"]);
         loads.ended(&first);
-        loads.wait(id("b/3"));
-        loads.wait(id("a/1"));
+        loads.enqueue(id("b/3"));
+        loads.enqueue(id("a/1"));
         loads.forget(&id("a/1"));
         while let Some(next) = loads.next() {
             order.push(text(&next));
@@ -290,7 +291,7 @@ mod tests {
         let begun = Instant::now();
         for round in 0..2 {
             for number in 0..10_000 {
-                loads.wait(id(&format!("a/{number}")));
+                loads.enqueue(id(&format!("a/{number}")));
                 assert_eq!(loads.next().is_some(), round + number == 0);
             }
         }
@@ -308,11 +309,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn suspects_start_when_nothing_else_is_running() {
         let mut loads = Loads::default();
-        loads.wait(id("a/p"));
+        loads.enqueue(id("a/p"));
         assert_eq!(loads.next(), Some(id("a/p")));
-        loads.wait_alone(id("b/p"));
-        loads.wait_alone(id("b/p"));
-        loads.wait_alone(id("c/p"));
+        loads.enqueue_suspect(id("b/p"));
+        loads.enqueue_suspect(id("b/p"));
+        loads.enqueue_suspect(id("c/p"));
         assert_eq!(loads.next_alone(), None);
         loads.ended(&id("a/p"));
         assert_eq!(loads.next_alone(), Some(id("b/p")));
@@ -328,13 +329,13 @@ mod tests {
         let mut loads = Loads::default();
         let busy = |loads: &mut Loads| {
             for waiting in ["a/1", "a/2", "b/1", "b/2", "c/1"] {
-                loads.wait(id(waiting));
+                loads.enqueue(id(waiting));
             }
             while loads.next().is_some() {}
         };
         busy(&mut loads);
         for suspect in ["a/1", "a/2", "a/3", "victim/p"] {
-            loads.wait_alone(id(suspect));
+            loads.enqueue_suspect(id(suspect));
         }
         for expected in ["a/1", "victim/p", "a/2"] {
             // Other plugins end and are enqueued again, in any number.
@@ -348,7 +349,7 @@ mod tests {
                 }
             }
             // A plugin of the cluster still comes first.
-            loads.wait(id("p"));
+            loads.enqueue(id("p"));
             assert_eq!(loads.next_alone(), None);
             assert_eq!(loads.next(), Some(id("p")));
             loads.ended(&id("p"));
@@ -360,7 +361,7 @@ mod tests {
             loads.ended(&id(expected));
             // The resource is changed repeatedly, and its component is a suspect again.
             if expected == "a/1" {
-                loads.wait_alone(id("a/1"));
+                loads.enqueue_suspect(id("a/1"));
             }
         }
     }
@@ -369,10 +370,10 @@ mod tests {
     fn tenants_leave_a_slot_for_plugins_of_the_cluster() {
         let mut loads = Loads::default();
         for namespace in ["a", "b", "c"] {
-            loads.wait(id(&format!("{namespace}/p")));
+            loads.enqueue(id(&format!("{namespace}/p")));
         }
         while loads.next().is_some() {}
-        loads.wait(id("p"));
+        loads.enqueue(id("p"));
         assert_eq!(loads.next(), Some(id("p")));
     }
 }

@@ -20,7 +20,7 @@ use super::attempt::{Means, Outcome, Trials};
 use super::awaited::{Awaited, UNREADY, unready};
 use super::failure::LoadFailure;
 use super::fetch::Sources;
-use super::guard::{self, News};
+use super::guard::{self, GuardReport};
 use super::kept::Kept;
 use super::known::Known;
 use super::loads::Loads;
@@ -28,7 +28,7 @@ use super::marks::Marks;
 use super::namespaces::Namespaces;
 use super::prepare::Workshop;
 use super::resource::Resource;
-use super::watching::{self, Place, Told};
+use super::watching::{self, WatchEvent, WatchScope};
 use super::{Catalog, PluginId, Plugins, report};
 use crate::health::Health;
 use crate::kinds::{ExtraKinds, Kinds};
@@ -90,11 +90,11 @@ pub struct Manager {
     health: Arc<Health>,
     leading: Leading,
     /// True if the loop has noticed that this process leads.
-    led: bool,
-    news: UnboundedReceiver<News>,
+    was_leading: bool,
+    guard_rx: UnboundedReceiver<GuardReport>,
     known: BTreeMap<PluginId, Known>,
     /// Plugins in namespaces that are not managed.
-    aside: BTreeMap<PluginId, Resource>,
+    unselected: BTreeMap<PluginId, Resource>,
     selection: Arc<Selection>,
     /// Watch scopes that must be listed before anything is decided.
     awaited: Awaited,
@@ -107,9 +107,9 @@ pub struct Manager {
     /// Outcomes of attempts that wait for the labels of namespaces.
     parked: Vec<Outcome>,
     watches: JoinSet<()>,
-    tell: Sender<Told>,
-    told: Receiver<Told>,
-    places: Vec<Place>,
+    watch_tx: Sender<WatchEvent>,
+    watch_rx: Receiver<WatchEvent>,
+    scopes: Vec<WatchScope>,
     started: Instant,
 }
 
@@ -118,19 +118,19 @@ impl Manager {
     /// decided until it runs and the existing plugins are known.
     #[must_use]
     pub fn new(parts: Parts, namespaces: &[String]) -> Self {
-        let places = Place::of(namespaces);
-        for place in &places {
-            let (plural, namespace) = place.watched();
-            parts.health.expect_watch(&place.title(), plural, namespace);
+        let scopes = WatchScope::of(namespaces);
+        for scope in &scopes {
+            let (plural, namespace) = scope.watched();
+            parts.health.expect_watch(&scope.title(), plural, namespace);
         }
-        let (news_of, news) = mpsc::unbounded_channel();
-        let (tell, told) = mpsc::channel(TOLD);
+        let (guard_tx, guard_rx) = mpsc::unbounded_channel();
+        let (watch_tx, watch_rx) = mpsc::channel(TOLD);
         let workshop = Workshop {
             engine: parts.engine,
             watched: parts.watched,
             extra: parts.extra,
             rights: parts.sources.rights.clone(),
-            news: news_of,
+            news: guard_tx,
         };
         let means = Means {
             client: parts.client,
@@ -147,22 +147,22 @@ impl Manager {
             metrics: parts.metrics,
             swapped: parts.swapped,
             health: parts.health,
-            led: parts.leading.now(),
+            was_leading: parts.leading.now(),
             leading: parts.leading,
-            news,
+            guard_rx,
             known: BTreeMap::new(),
-            aside: BTreeMap::new(),
+            unselected: BTreeMap::new(),
             selection: parts.selection,
-            awaited: Awaited::new(&places),
+            awaited: Awaited::new(&scopes),
             ready: false,
             namespaces: Namespaces::default(),
             loads: Loads::default(),
             attempts: JoinSet::new(),
             parked: Vec::new(),
             watches: JoinSet::new(),
-            tell,
-            told,
-            places,
+            watch_tx,
+            watch_rx,
+            scopes,
             started: Instant::now(),
         };
         manager.exchange();
@@ -172,20 +172,20 @@ impl Manager {
     /// Runs until the process exits.
     pub async fn run(mut self) {
         self.started = Instant::now();
-        for place in self.places.clone() {
-            let watch = watching::plugins(self.means.client.clone(), place, self.tell.clone());
+        for scope in self.scopes.clone() {
+            let watch = watching::plugins(self.means.client.clone(), scope, self.watch_tx.clone());
             self.watches.spawn(watch);
         }
         if self.selection.is_by_labels() {
             let why = "the labels of namespaces are not known yet".to_owned();
             self.health.set_missing(SELECTION, Some(why));
-            self.ask_for_namespaces();
+            self.watch_namespaces();
         }
         let leading = self.leading.clone();
         loop {
             // Deadlines later than this moment are waited for, even if they pass while the state is updated.
             let now = Instant::now();
-            self.settle();
+            self.update_readiness();
             let due = self.known.values().filter_map(Known::due).min();
             let ends = [PATIENCE, UNREADY].map(|wait| self.started + wait);
             let ends = ends.into_iter().filter(|end| !self.ready && *end > now);
@@ -197,26 +197,26 @@ impl Manager {
                 }
             };
             tokio::select! {
-                Some(told) = self.told.recv() => self.hear(told).await,
+                Some(event) = self.watch_rx.recv() => self.handle(event).await,
                 // No task is aborted, and a panic in one becomes an outcome.
-                Some(Ok(outcome)) = self.attempts.join_next(), if !self.attempts.is_empty() => self.ended(outcome).await,
-                Some(news) = self.news.recv() => self.heard_of(news).await,
+                Some(Ok(outcome)) = self.attempts.join_next(), if !self.attempts.is_empty() => self.attempt_ended(outcome).await,
+                Some(report) = self.guard_rx.recv() => self.guard_reported(report).await,
                 () = wait => self.begin_due(),
-                () = leading.wait(), if !self.led => {
-                    self.led = true;
-                    self.leads().await;
+                () = leading.wait(), if !self.was_leading => {
+                    self.was_leading = true;
+                    self.take_over().await;
                 }
             }
         }
     }
 
     /// Updates the readiness of this process.
-    fn settle(&mut self) {
+    fn update_readiness(&mut self) {
         if self.ready {
             return;
         }
         if !self.awaited.is_over() {
-            self.settle_places();
+            self.end_start();
         }
         let loading = || unready(self.known.values(), self.started.elapsed(), self.leading.now());
         let hindrance = self.awaited.hindrance().or_else(loading);
@@ -225,19 +225,19 @@ impl Manager {
     }
 
     /// Ends the start once the active plugins are known.
-    fn settle_places(&mut self) {
+    fn end_start(&mut self) {
         let loading = self
             .known
             .values()
             .any(|known| known.is_awaited() && known.is_loading());
         let late = self.started.elapsed() >= PATIENCE;
-        let settled = !loading && !self.namespaces.are_awaited();
+        let settled = !loading && !self.namespaces.is_pending();
         if self.awaited.all_listed() && (settled || late) {
             self.awaited.end();
-            self.clear_up();
+            self.remove_unused_components();
             self.exchange();
-            for place in &self.places {
-                self.health.synced(&place.title());
+            for scope in &self.scopes {
+                self.health.synced(&scope.title());
             }
             // Suspects are not tried before.
             self.begin_next();
@@ -245,7 +245,7 @@ impl Manager {
     }
 
     /// Removes stored components of namespaces that have no plugins any more.
-    fn clear_up(&self) {
+    fn remove_unused_components(&self) {
         let with_plugins = self.known.keys().filter_map(|id| id.namespace.clone());
         let with_plugins: BTreeSet<_> = with_plugins.collect();
         let kept = self.means.kept.clone();
@@ -258,33 +258,39 @@ impl Manager {
     }
 
     /// Handles a guard's report: an active plugin fails repeatedly, or has recovered.
-    async fn heard_of(&mut self, News { id, digest, what }: News) {
+    async fn guard_reported(&mut self, GuardReport { id, digest, change }: GuardReport) {
         let Some(known) = self.known.get_mut(&id) else {
             return;
         };
         if known.good.as_ref().is_none_or(|good| good.digest != digest) {
             return;
         }
-        match what {
+        match change {
             // The leader decides for all replicas; otherwise each replica could use another version at admission.
-            guard::Told::Fails { message, may_go_back } if !self.leading.now() => {
+            guard::Change::Failing {
+                message,
+                may_roll_back,
+            } if !self.leading.now() => {
                 warn!(plugin = %id, "fails repeatedly; the leader decides about a rollback: {message}");
-                known.blame(message, may_go_back);
+                known.record_failing(message, may_roll_back);
                 return;
             }
-            guard::Told::Fails { message, may_go_back } => self.go_back(&id, &message, may_go_back),
-            guard::Told::Well if known.is_well() => {}
-            guard::Told::Well => return,
+            guard::Change::Failing {
+                message,
+                may_roll_back,
+            } => self.roll_back(&id, &message, may_roll_back),
+            guard::Change::Recovered if known.mark_recovered() => {}
+            guard::Change::Recovered => return,
         }
         self.report(&id, false).await;
     }
 
     /// Rolls a failing plugin back if that is allowed and there is a version before.
-    fn go_back(&mut self, id: &PluginId, message: &str, may_go_back: bool) {
+    fn roll_back(&mut self, id: &PluginId, message: &str, may_roll_back: bool) {
         let Some(known) = self.known.get_mut(id) else {
             return;
         };
-        if known.go_back(message, may_go_back) {
+        if known.roll_back(message, may_roll_back) {
             self.metrics.plugins().rolled_back();
             self.exchange();
             (self.swapped)(id.namespace.as_deref());
@@ -292,12 +298,12 @@ impl Manager {
     }
 
     /// Takes over decisions and reports about all plugins, because this process has become the leader.
-    async fn leads(&mut self) {
+    async fn take_over(&mut self) {
         let ids: Vec<_> = self.known.keys().cloned().collect();
         for id in ids {
-            let blame = self.known.get_mut(&id).and_then(Known::take_blame);
-            if let Some((message, may_go_back)) = blame {
-                self.go_back(&id, &message, may_go_back);
+            let failing = self.known.get_mut(&id).and_then(Known::take_failing);
+            if let Some((message, may_roll_back)) = failing {
+                self.roll_back(&id, &message, may_roll_back);
             }
             self.report(&id, false).await;
         }
@@ -311,7 +317,7 @@ impl Manager {
             .filter_map(|known| self.namespaces.entry(known));
         let known = self.base.with(entries.collect(), self.namespaces.labels());
         self.plugins
-            .exchange(known.without(self.awaited.unknown(&self.places)));
+            .exchange(known.without(self.awaited.unknown(&self.scopes)));
     }
 
     /// Logs the state of a plugin. The leader also writes its status, and publishes an event if it has changed.
@@ -350,7 +356,7 @@ impl Manager {
         let is_new = wanted.error != before.error || wanted.last_good != before.last_good;
         known.resource.status = report::write(&self.means.client, &known.resource, wanted).await;
         if is_new && !reason.is_empty() {
-            report::tell(&self.means.client, &known.resource, type_, reason, &note).await;
+            report::publish(&self.means.client, &known.resource, type_, reason, &note).await;
         }
     }
 }

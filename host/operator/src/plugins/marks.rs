@@ -1,13 +1,13 @@
 //! Marks on components that are being tried, so that a component that ends the operator is not tried forever.
 //!
 //! A mark is created before a trial and removed afterwards. A mark that is found at a start was left by a process that ended
-//! during the trial: its component is a suspect, and is tried once more with nothing beside it. A component that ended the
+//! during the trial: its component is a suspect, and is tried once more, alone. A component that ended the
 //! operator twice is in quarantine until its resource is changed. A component of the cluster is also tried again after an hour,
 //! because the crash may have had another cause.
 //!
 //! A tenant who has found a way to end the operator can change a byte or the resource to have it tried again. So the trials of a
-//! namespace count together, whatever they were of: after one that ended the operator, all others are made with nothing beside
-//! them for an hour, and after the third one within an hour none is made.
+//! namespace count together, whatever component they were of: after one that ended the operator, all others are made alone for
+//! an hour, and after the third one within an hour none is made.
 
 use std::fs;
 use std::io;
@@ -177,7 +177,7 @@ fn of_component(file: &Path, resource: &Resource, now: u64) -> Standing {
         Some(newest) if newest < resource.generation => Standing::Suspect,
         Some(_) => Standing::Quarantined,
         None => {
-            // A later change of this resource can then be recognised.
+            // This line makes it possible to detect a later change of the resource.
             let appended = if lines.len() < MOST {
                 append(file, &format!("{} {} {ASKED}", resource.uid, resource.generation))
             } else {

@@ -215,7 +215,7 @@ impl Plugins {
     }
 
     /// Waits for a permit and runs `question`, which calls components for a namespace, on a thread that may block. All of its
-    /// calls together have [`Whose::time`]. The permit is released when `question` ends, even if the caller no longer waits for it.
+    /// calls together have [`Whose::time`]. The permit is released when `question` ends, even if the caller no longer waits.
     ///
     /// # Errors
     ///

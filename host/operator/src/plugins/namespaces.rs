@@ -19,14 +19,14 @@ pub(super) struct Namespaces {
 
 impl Namespaces {
     /// Requests the labels. Returns whether that is the first request.
-    pub(super) fn ask(&mut self) -> bool {
+    pub(super) fn request(&mut self) -> bool {
         let first = self.labels.is_none();
         self.labels.get_or_insert_default();
         first
     }
 
     /// Returns whether the labels are requested and not available yet.
-    pub(super) fn are_awaited(&self) -> bool {
+    pub(super) fn is_pending(&self) -> bool {
         self.labels.is_some() && !self.listed && self.forbidden.is_none()
     }
 
@@ -52,13 +52,13 @@ impl Namespaces {
     }
 
     /// Marks all namespaces as listed. Returns whether that is new.
-    pub(super) fn are_listed(&mut self) -> bool {
+    pub(super) fn mark_listed(&mut self) -> bool {
         self.forbidden = None;
         !std::mem::replace(&mut self.listed, true)
     }
 
     /// Records that namespaces can't be listed. Returns whether that is new; it is not if they were listed before.
-    pub(super) fn are_forbidden(&mut self, why: String) -> bool {
+    pub(super) fn mark_forbidden(&mut self, why: String) -> bool {
         let news = !self.listed && self.forbidden.is_none();
         if !self.listed {
             self.forbidden = Some(why);
@@ -72,7 +72,7 @@ impl Namespaces {
     }
 
     /// Returns why a plugin can't be activated: it selects by labels of namespaces that can't be listed.
-    pub(super) fn hinder(&self, known: &Known) -> Option<LoadFailure> {
+    pub(super) fn failure_of(&self, known: &Known) -> Option<LoadFailure> {
         let why = self
             .forbidden
             .as_ref()
@@ -98,7 +98,7 @@ impl Namespaces {
             by_labels: false,
             ..known.resource.scope.clone()
         };
-        known.held(why, everywhere)
+        known.blocking_entry(why, everywhere)
     }
 }
 
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     /// A plugin that was active before this process started.
-    fn was_in_force(selector: &Value) -> Known {
+    fn was_active(selector: &Value) -> Known {
         let object = json!({
             "apiVersion": "kubernetes.dask.org/v1", "kind": "ClusterDaskPlugin",
             "metadata": {"name": "p", "uid": "u", "generation": 1},
@@ -127,7 +127,7 @@ mod tests {
     }
 
     /// Returns whether the resources of each of these namespaces are blocked.
-    fn held(namespaces: &Namespaces, known: &Known) -> [bool; 2] {
+    fn blocked(namespaces: &Namespaces, known: &Known) -> [bool; 2] {
         let entries = namespaces.entry(known).into_iter().collect();
         let catalog = Catalog::default().with(entries, namespaces.labels());
         let labels = Labels::new();
@@ -150,18 +150,25 @@ mod tests {
         #[case] expected: [bool; 2],
         #[case] hinders: bool,
     ) {
-        let known = was_in_force(&selector);
+        let known = was_active(&selector);
         let mut namespaces = Namespaces::default();
-        assert!(namespaces.ask() && !namespaces.ask() && namespaces.are_awaited());
-        assert_eq!(held(&namespaces, &known), expected, "before they are listed");
-        assert!(namespaces.hinder(&known).is_none(), "the list may still succeed");
-        assert!(namespaces.are_forbidden("no right".into()) && !namespaces.are_awaited());
+        assert!(namespaces.request() && !namespaces.request() && namespaces.is_pending());
+        assert_eq!(blocked(&namespaces, &known), expected, "before they are listed");
         assert!(
-            !namespaces.are_forbidden("no right".into()),
+            namespaces.failure_of(&known).is_none(),
+            "the list may still succeed"
+        );
+        assert!(namespaces.mark_forbidden("no right".into()) && !namespaces.is_pending());
+        assert!(
+            !namespaces.mark_forbidden("no right".into()),
             "it is recorded already"
         );
-        assert_eq!(held(&namespaces, &known), expected, "while they can't be listed");
-        let hindrance = namespaces.hinder(&known).map(|failure| failure.message);
+        assert_eq!(
+            blocked(&namespaces, &known),
+            expected,
+            "while they can't be listed"
+        );
+        let hindrance = namespaces.failure_of(&known).map(|failure| failure.message);
         assert_eq!(
             hindrance,
             hinders.then(|| "spec.namespaceSelector: no right".to_owned())
@@ -170,24 +177,24 @@ mod tests {
 
     #[test]
     fn selects_by_listed_labels() {
-        let known = was_in_force(&json!({"matchLabels": {"tier": "production"}}));
+        let known = was_active(&json!({"matchLabels": {"tier": "production"}}));
         let mut namespaces = Namespaces::default();
         let production = || Labels::from([("tier".to_owned(), "production".to_owned())]);
-        namespaces.are_forbidden("no right".into());
+        namespaces.mark_forbidden("no right".into());
         assert!(!namespaces.seen("a", production()), "they are not listed yet");
         namespaces.seen("b", Labels::new());
-        assert!(namespaces.are_listed() && !namespaces.are_listed());
-        assert_eq!(held(&namespaces, &known), [true, false]);
-        assert!(namespaces.hinder(&known).is_none());
+        assert!(namespaces.mark_listed() && !namespaces.mark_listed());
+        assert_eq!(blocked(&namespaces, &known), [true, false]);
+        assert!(namespaces.failure_of(&known).is_none());
         // A right that is revoked later does not change what is known.
-        assert!(!namespaces.are_forbidden("no right".into()));
+        assert!(!namespaces.mark_forbidden("no right".into()));
         assert!(namespaces.seen("b", production()) && !namespaces.seen("b", production()));
-        assert_eq!(held(&namespaces, &known), [true, true]);
+        assert_eq!(blocked(&namespaces, &known), [true, true]);
         // A new namespace of the same name may have any labels.
         assert!(namespaces.seen("b", Labels::new()));
-        assert_eq!(held(&namespaces, &known), [true, false]);
+        assert_eq!(blocked(&namespaces, &known), [true, false]);
         assert_eq!(namespaces.missing(&BTreeSet::from(["a".to_owned()])), ["b"]);
         assert!(namespaces.gone("b") && !namespaces.gone("b"));
-        assert_eq!(held(&namespaces, &known), [true, true]);
+        assert_eq!(blocked(&namespaces, &known), [true, true]);
     }
 }

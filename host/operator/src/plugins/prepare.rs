@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::entry::Loaded;
 use super::failure::LoadFailure;
-use super::guard::{Guard, News, Term};
+use super::guard::{Guard, GuardReport, RollbackRule};
 use super::guarded::Guarded;
 use super::limits::limits;
 use super::own_time::OwnTime;
@@ -73,7 +73,7 @@ pub(super) struct Workshop {
     /// Rights of plugins of namespaces.
     pub(super) rights: TenantRights,
     /// Receiver of reports about plugins that fail repeatedly.
-    pub(super) news: UnboundedSender<News>,
+    pub(super) news: UnboundedSender<GuardReport>,
 }
 
 impl Workshop {
@@ -92,7 +92,7 @@ impl Workshop {
         image_digest: Option<String>,
         turn: Option<CompileTurn>,
     ) -> Result<Good, LoadFailure> {
-        let limits = limits(resource.spec.limits.as_ref(), &self.rights.most(resource))?;
+        let limits = limits(resource.spec.limits.as_ref(), &self.rights.max_limits(resource))?;
         let origin = resource.id.to_string();
         let has = Component::interfaces_of(&origin, bytes)?;
         let interfaces = wanted(resource, "the component", &has)?;
@@ -114,8 +114,8 @@ impl Workshop {
             ));
         }
         let digest = component.digest().to_string();
-        let term = term(resource, interfaces.contains(&Interface::Policy));
-        let guard = Guard::new(resource.id.clone(), digest.clone(), term, self.news.clone());
+        let rule = rollback_rule(resource, interfaces.contains(&Interface::Policy));
+        let guard = Guard::new(resource.id.clone(), digest.clone(), rule, self.news.clone());
         let title = format!("{} of {}", title(&component), resource.id);
         let mut entry = Entry {
             id: resource.id.clone(),
@@ -269,7 +269,7 @@ pub(super) fn wanted(
 }
 
 /// Returns the rule by which the plugin is rolled back if it fails repeatedly.
-fn term(resource: &Resource, is_policy: bool) -> Term {
+fn rollback_rule(resource: &Resource, is_policy: bool) -> RollbackRule {
     let protects = is_policy && resource.spec.mode == PluginMode::Protect;
     let usual = if protects {
         OnFailure::Hold
@@ -277,9 +277,9 @@ fn term(resource: &Resource, is_policy: bool) -> Term {
         OnFailure::LastGood
     };
     match (resource.spec.on_failure.unwrap_or(usual), &resource.id.namespace) {
-        (OnFailure::Hold, _) => Term::Hold,
-        (OnFailure::LastGood, Some(_)) => Term::Objects,
-        (OnFailure::LastGood, None) => Term::Namespaces,
+        (OnFailure::Hold, _) => RollbackRule::Never,
+        (OnFailure::LastGood, Some(_)) => RollbackRule::Objects,
+        (OnFailure::LastGood, None) => RollbackRule::Namespaces,
     }
 }
 

@@ -99,7 +99,7 @@ mod tests {
             let known = all.get_mut(of).unwrap_or_else(|| panic!("{of} is known"));
             let (id, uid) = (of.clone(), known.resource.uid.clone());
             let generation = known.resource.generation;
-            known.ended(Outcome {
+            known.apply(Outcome {
                 id,
                 uid,
                 generation,

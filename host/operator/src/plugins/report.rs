@@ -134,7 +134,7 @@ pub(super) fn status(
 
 /// Adds a condition with its times to the status.
 fn stamped(resource: &Resource, mut wanted: PluginStatus, ready: Condition) -> PluginStatus {
-    // Settings are kept as text and not converted to JSON values.
+    // Settings stay text and are not converted to JSON values.
     let last_good = wanted.last_good.take();
     let observed = json!({"metadata": {"generation": resource.generation},
                           "status": {"conditions": resource.status.conditions}});
@@ -201,7 +201,13 @@ pub(super) async fn write(client: &Client, resource: &Resource, wanted: PluginSt
 }
 
 /// Publishes an event about a plugin.
-pub(super) async fn tell(client: &Client, resource: &Resource, type_: EventType, reason: &str, note: &str) {
+pub(super) async fn publish(
+    client: &Client,
+    resource: &Resource,
+    type_: EventType,
+    reason: &str,
+    note: &str,
+) {
     let event = Event {
         type_,
         reason: reason.to_owned(),

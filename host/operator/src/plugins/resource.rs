@@ -48,7 +48,7 @@ pub(super) struct Resource {
     /// Resources that the plugin applies to. An invalid selector selects everything.
     pub(super) scope: Scope,
     /// Reason why the resource can't be used: an invalid selector, or settings that are too large.
-    pub(super) wrong: Option<LoadFailure>,
+    pub(super) problem: Option<LoadFailure>,
     /// Status as last seen or written.
     pub(super) status: PluginStatus,
 }
@@ -57,7 +57,7 @@ impl Resource {
     /// Converts a plugin of a namespace.
     pub(super) fn of_namespace(object: DaskPlugin) -> Self {
         let namespace = object.namespace();
-        let (labels, wrong) = selector("spec.selector", object.spec.selector.as_ref());
+        let (labels, problem) = selector("spec.selector", object.spec.selector.as_ref());
         let scope = Scope {
             namespace: namespace.clone(),
             labels,
@@ -65,7 +65,7 @@ impl Resource {
         };
         let resource = Self::new(namespace, object.metadata, object.spec, scope, object.status);
         Self {
-            wrong: wrong.or(resource.wrong),
+            problem: problem.or(resource.problem),
             ..resource
         }
     }
@@ -73,8 +73,8 @@ impl Resource {
     /// Converts a plugin of the cluster.
     pub(super) fn of_cluster(object: ClusterDaskPlugin) -> Self {
         let of_namespaces = object.spec.namespace_selector.as_ref();
-        let (namespaces, wrong_namespaces) = selector("spec.namespaceSelector", of_namespaces);
-        let (labels, wrong) = selector("spec.selector", object.spec.selector.as_ref());
+        let (namespaces, namespaces_problem) = selector("spec.namespaceSelector", of_namespaces);
+        let (labels, problem) = selector("spec.selector", object.spec.selector.as_ref());
         let scope = Scope {
             namespace: None,
             namespaces,
@@ -83,7 +83,7 @@ impl Resource {
         };
         let resource = Self::new(None, object.metadata, object.spec.into(), scope, object.status);
         Self {
-            wrong: wrong_namespaces.or(wrong).or(resource.wrong),
+            problem: namespaces_problem.or(problem).or(resource.problem),
             ..resource
         }
     }
@@ -96,8 +96,8 @@ impl Resource {
         status: Option<PluginStatus>,
     ) -> Self {
         let mut status = status.unwrap_or_default();
-        let wrong = spec.settings.as_ref().and_then(too_large);
-        if wrong.is_some() {
+        let problem = spec.settings.as_ref().and_then(too_large);
+        if problem.is_some() {
             spec.settings = None;
         }
         // Without its settings, the version would behave differently.
@@ -114,14 +114,14 @@ impl Resource {
             created: metadata.creation_timestamp,
             spec,
             scope,
-            wrong,
+            problem,
             status,
         }
     }
 
     /// Returns an error if a selector is invalid or the settings are too large.
     pub(super) fn check(&self) -> Result<(), LoadFailure> {
-        self.wrong.clone().map_or(Ok(()), Err)
+        self.problem.clone().map_or(Ok(()), Err)
     }
 
     /// Returns the settings, a JSON object.
@@ -131,7 +131,7 @@ impl Resource {
     }
 
     /// Returns the interval in which the source is read again; `None` if it is not. Volumes that hold a ConfigMap change with
-    /// it, while this resource stays the same.
+    /// it, while this resource does not change.
     pub(super) fn refresh(&self) -> Option<Duration> {
         let spec = &self.spec;
         if let Some(seconds) = spec.refresh_seconds {
@@ -176,13 +176,13 @@ fn selector(field: &str, selector: Option<&LabelSelector>) -> (Selector, Option<
     match selector.cloned().map(Selector::try_from).transpose() {
         Ok(selector) => (selector.unwrap_or_default(), None),
         Err(error) => {
-            let wrong = format!(
+            let problem = format!(
                 "{field} makes no sense ({error}): an expression has one of the operators In and NotIn with values, \
                  Exists and DoesNotExist without"
             );
             (
                 Selector::default(),
-                Some(LoadFailure::new(INVALID_SELECTOR, wrong)),
+                Some(LoadFailure::new(INVALID_SELECTOR, problem)),
             )
         }
     }

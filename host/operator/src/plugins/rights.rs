@@ -36,7 +36,7 @@ impl Default for TenantRights {
 
 impl TenantRights {
     /// Returns the largest limits of this plugin's calls.
-    pub(super) fn most(&self, resource: &Resource) -> Limits {
+    pub(super) fn max_limits(&self, resource: &Resource) -> Limits {
         match resource.id.namespace {
             Some(_) => self.limits,
             None => Limits::default(),
@@ -74,17 +74,17 @@ pub(super) fn parse_limits(text: &str) -> Result<Limits, String> {
     let most = Limits::default();
     let mut limits = TenantRights::default().limits;
     for part in text.split(',') {
-        let wrong = || format!("{part:?}: write memory=64Mi, milliseconds=1000 or output=8Mi");
-        let (name, value) = part.split_once('=').ok_or_else(wrong)?;
+        let invalid = || format!("{part:?}: write memory=64Mi, milliseconds=1000 or output=8Mi");
+        let (name, value) = part.split_once('=').ok_or_else(invalid)?;
         match name {
-            "memory" => limits.memory = bytes(value).ok_or_else(wrong)?.min(most.memory),
-            "output" => limits.output = bytes(value).ok_or_else(wrong)?.min(most.output),
+            "memory" => limits.memory = bytes(value).ok_or_else(invalid)?.min(most.memory),
+            "output" => limits.output = bytes(value).ok_or_else(invalid)?.min(most.output),
             "milliseconds" => {
                 let milliseconds = value.parse::<u64>().ok().filter(|number| *number > 0);
-                let deadline = Duration::from_millis(milliseconds.ok_or_else(wrong)?);
+                let deadline = Duration::from_millis(milliseconds.ok_or_else(invalid)?);
                 limits.deadline = deadline.min(Whose::Tenants.time());
             }
-            _ => return Err(wrong()),
+            _ => return Err(invalid()),
         }
     }
     Ok(limits)
@@ -131,8 +131,8 @@ mod tests {
     #[test]
     fn tenants_have_lower_limits() {
         let rights = TenantRights::default();
-        assert_eq!(rights.most(&of_namespace()), rights.limits);
-        assert_eq!(rights.most(&of_cluster()), Limits::default());
+        assert_eq!(rights.max_limits(&of_namespace()), rights.limits);
+        assert_eq!(rights.max_limits(&of_cluster()), Limits::default());
     }
 
     #[rstest]

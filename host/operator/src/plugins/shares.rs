@@ -95,21 +95,21 @@ impl Denied {
 
 /// Permits that share the operator's time. Clones share the same permits.
 #[derive(Clone, Debug)]
-pub struct Shares(Arc<Mutex<Order>>);
+pub struct Shares(Arc<Mutex<State>>);
 
 #[derive(Debug)]
-struct Order {
-    /// Free permits. `free_for_heavy` of them may go to heavy work, and `free_for_tenants` to components of namespaces.
+struct State {
+    /// Number of free permits. `free_for_heavy` of them may go to heavy work, and `free_for_tenants` to components of namespaces.
     free: usize,
     free_for_heavy: usize,
     free_for_tenants: usize,
     /// Number of permits that one namespace may have.
-    of_one: usize,
+    per_namespace: usize,
     accounts: BTreeMap<String, Account>,
     /// Number of permits that have been granted.
-    turns: u64,
+    grants: u64,
     /// Waiting requests, oldest first.
-    waiting: Vec<Ticket>,
+    waiting: Vec<Request>,
 }
 
 /// Account of a namespace.
@@ -118,9 +118,9 @@ struct Account {
     /// Time that all components used for it.
     used: Used,
     /// Time that its own components used.
-    by_its_own: Used,
+    used_by_own: Used,
     /// Number of its last permit.
-    turn: u64,
+    last_grant: u64,
     /// Permits that it has.
     running: usize,
     /// True while a component of its own is called.
@@ -129,7 +129,7 @@ struct Account {
 
 /// Waiting request for a permit.
 #[derive(Debug)]
-struct Ticket {
+struct Request {
     namespace: String,
     whose: Whose,
     load: Load,
@@ -150,13 +150,13 @@ impl Shares {
     /// Creates permits for a machine with this number of processors.
     #[must_use]
     pub fn new(cores: usize) -> Self {
-        Self(Arc::new(Mutex::new(Order {
+        Self(Arc::new(Mutex::new(State {
             free: places(cores),
             free_for_heavy: places(cores) - 1,
             free_for_tenants: cores.saturating_sub(1).max(1),
-            of_one: cores.max(1),
+            per_namespace: cores.max(1),
             accounts: BTreeMap::new(),
-            turns: 0,
+            grants: 0,
             waiting: Vec::new(),
         })))
     }
@@ -169,21 +169,22 @@ impl Shares {
     pub(crate) async fn permit(&self, namespace: &str, whose: Whose, load: Load) -> Result<Permit, Denied> {
         let (grant, granted) = oneshot::channel();
         {
-            let mut order = self.lock();
-            let account = order.accounts.get(namespace);
-            let is_overdrawn = account.is_some_and(|account| account.by_its_own.is_overdrawn(Instant::now()));
+            let mut state = self.lock();
+            let account = state.accounts.get(namespace);
+            let is_overdrawn =
+                account.is_some_and(|account| account.used_by_own.is_overdrawn(Instant::now()));
             if whose == Whose::Tenants && is_overdrawn {
                 let namespace = namespace.to_owned();
                 return Err(Denied::Overdrawn { namespace });
             }
-            order.waiting.push(Ticket {
+            state.waiting.push(Request {
                 namespace: namespace.to_owned(),
                 whose,
                 load,
                 grant,
             });
         }
-        self.serve();
+        self.grant_free();
         let granted = match whose {
             Whose::Operators => granted.await.ok(),
             Whose::Tenants => tokio::time::timeout(PATIENCE, granted)
@@ -195,17 +196,17 @@ impl Shares {
     }
 
     /// Grants all permits that are free.
-    fn serve(&self) {
+    fn grant_free(&self) {
         let mut granted = Vec::new();
         {
-            let mut order = self.lock();
+            let mut state = self.lock();
             let now = Instant::now();
-            while let Some(Ticket {
+            while let Some(Request {
                 namespace,
                 whose,
                 load,
                 grant,
-            }) = order.next(now)
+            }) = state.next(now)
             {
                 let permit = Permit {
                     shares: self.clone(),
@@ -223,7 +224,7 @@ impl Shares {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Order> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         // The state is consistent even after a panic: no call under the lock can panic halfway through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -233,59 +234,62 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let now = Instant::now();
         self.shares.lock().ended(self, now);
-        self.shares.serve();
+        self.shares.grant_free();
     }
 }
 
-impl Order {
+impl State {
     /// Returns the time that a namespace used recently, and the number of its last permit.
     fn used(&self, namespace: &str, now: Instant) -> (Duration, u64) {
         let account = self.accounts.get(namespace);
-        account.map_or_else(Default::default, |account| (account.used.left(now), account.turn))
+        account.map_or_else(Default::default, |account| {
+            (account.used.left(now), account.last_grant)
+        })
     }
 
-    fn may_go_on(&self, ticket: &Ticket) -> bool {
-        let account = self.accounts.get(&ticket.namespace);
+    fn may_run(&self, request: &Request) -> bool {
+        let account = self.accounts.get(&request.namespace);
         let (running, is_called) = account.map_or((0, false), |account| (account.running, account.is_called));
-        let is_free =
-            self.free > 0 && running < self.of_one && (ticket.load == Load::Light || self.free_for_heavy > 0);
-        match ticket.whose {
+        let is_free = self.free > 0
+            && running < self.per_namespace
+            && (request.load == Load::Light || self.free_for_heavy > 0);
+        match request.whose {
             Whose::Operators => is_free,
             Whose::Tenants => is_free && self.free_for_tenants > 0 && !is_called,
         }
     }
 
     /// Takes the next request from the queue and counts its permit.
-    fn next(&mut self, now: Instant) -> Option<Ticket> {
-        self.waiting.retain(|ticket| !ticket.grant.is_closed());
+    fn next(&mut self, now: Instant) -> Option<Request> {
+        self.waiting.retain(|request| !request.grant.is_closed());
         let candidates = self.waiting.iter().enumerate();
-        let (place, _) = candidates
-            .filter(|(_, ticket)| self.may_go_on(ticket))
-            .min_by_key(|(place, Ticket { namespace, .. })| (self.used(namespace, now), *place))?;
-        let ticket = self.waiting.remove(place);
+        let (index, _) = candidates
+            .filter(|(_, request)| self.may_run(request))
+            .min_by_key(|(index, Request { namespace, .. })| (self.used(namespace, now), *index))?;
+        let request = self.waiting.remove(index);
         self.free -= 1;
-        self.turns += 1;
-        let turn = self.turns;
+        self.grants += 1;
+        let last_grant = self.grants;
         let account = self
             .accounts
-            .entry(ticket.namespace.clone())
+            .entry(request.namespace.clone())
             .or_insert_with(|| Account {
                 used: Used::new(MEMORY, now),
-                by_its_own: Used::by_own_components(now),
-                turn: 0,
+                used_by_own: Used::by_own_components(now),
+                last_grant: 0,
                 running: 0,
                 is_called: false,
             });
-        account.turn = turn;
+        account.last_grant = last_grant;
         account.running += 1;
-        if ticket.load == Load::Heavy {
+        if request.load == Load::Heavy {
             self.free_for_heavy -= 1;
         }
-        if ticket.whose == Whose::Tenants {
+        if request.whose == Whose::Tenants {
             account.is_called = true;
             self.free_for_tenants -= 1;
         }
-        Some(ticket)
+        Some(request)
     }
 
     /// Releases a permit and charges its duration.
@@ -303,7 +307,7 @@ impl Order {
             account.used.add(took, now);
             account.running -= 1;
             if whose == Whose::Tenants {
-                account.by_its_own.add(took, now);
+                account.used_by_own.add(took, now);
                 account.is_called = false;
             }
         }

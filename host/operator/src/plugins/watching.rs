@@ -31,7 +31,7 @@ const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// Scope of a watch of plugin resources.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum WatchScope {
     /// Plugins of the cluster.
     Cluster,
     /// Plugins of all namespaces.
@@ -40,7 +40,7 @@ pub(super) enum Place {
     Namespace(String),
 }
 
-impl Place {
+impl WatchScope {
     /// Returns the scopes of an operator for these namespaces; if there are none, of one for all namespaces.
     pub(super) fn of(namespaces: &[String]) -> Vec<Self> {
         match namespaces {
@@ -77,17 +77,17 @@ impl Place {
 }
 
 /// Event of a watch.
-pub(super) enum Told {
+pub(super) enum WatchEvent {
     /// A plugin was created or changed, or was listed.
     Seen(Box<Resource>),
     /// A plugin was deleted.
     Gone(PluginId),
     /// All plugins of a scope are listed; these exist.
-    Listed(Place, Vec<PluginId>),
+    Listed(WatchScope, Vec<PluginId>),
     /// The cluster does not have the kind.
-    NotInstalled(Place),
+    NotInstalled(WatchScope),
     /// The plugins can't be listed although there may be some, for this reason.
-    Unlisted(Place, String),
+    Unlisted(WatchScope, String),
     /// Labels of a namespace.
     Namespace(String, Labels),
     /// A namespace was deleted.
@@ -99,34 +99,39 @@ pub(super) enum Told {
 }
 
 /// Watches the plugins of a scope until the process exits.
-pub(super) async fn plugins(client: Client, place: Place, tell: Sender<Told>) {
-    match &place {
-        Place::Cluster => {
+pub(super) async fn plugins(client: Client, scope: WatchScope, sender: Sender<WatchEvent>) {
+    match &scope {
+        WatchScope::Cluster => {
             let api = Api::<Lean<ClusterDaskPlugin>>::all(client.clone());
-            follow(client, api, place, tell).await;
+            follow(client, api, scope, sender).await;
         }
-        Place::AllNamespaces => {
+        WatchScope::AllNamespaces => {
             let api = Api::<Lean<DaskPlugin>>::all(client.clone());
-            follow(client, api, place, tell).await;
+            follow(client, api, scope, sender).await;
         }
-        Place::Namespace(namespace) => {
+        WatchScope::Namespace(namespace) => {
             let api = Api::<Lean<DaskPlugin>>::namespaced(client.clone(), namespace);
-            follow(client, api, place, tell).await;
+            follow(client, api, scope, sender).await;
         }
     }
 }
 
 /// Sends an event as soon as the queue has room. The receiver is dropped on shutdown.
-async fn send(tell: &Sender<Told>, told: Told) {
-    let _ = tell.send(told).await;
+async fn send(sender: &Sender<WatchEvent>, event: WatchEvent) {
+    let _ = sender.send(event).await;
 }
 
-async fn follow<K: PluginKind>(client: Client, api: Api<Lean<K>>, place: Place, tell: Sender<Told>) {
+async fn follow<K: PluginKind>(
+    client: Client,
+    api: Api<Lean<K>>,
+    scope: WatchScope,
+    sender: Sender<WatchEvent>,
+) {
     let id = |object: &Lean<K>| PluginId {
         namespace: object.namespace(),
         name: object.name_any(),
     };
-    let seen = |object: Lean<K>| Told::Seen(Box::new(object.read()));
+    let seen = |object: Lean<K>| WatchEvent::Seen(Box::new(object.read()));
     let config = Config::default().timeout(WATCH_SECONDS).page_size(PAGE);
     let events = watcher(api, config).backoff(DefaultBackoff::default());
     let mut events = std::pin::pin!(events);
@@ -137,43 +142,47 @@ async fn follow<K: PluginKind>(client: Client, api: Api<Lean<K>>, place: Place, 
             Ok(Event::Init) => listed.clear(),
             Ok(Event::InitApply(object)) => {
                 listed.push(id(&object));
-                send(&tell, seen(object)).await;
+                send(&sender, seen(object)).await;
             }
             Ok(Event::InitDone) => {
                 said = None;
-                send(&tell, Told::Listed(place.clone(), std::mem::take(&mut listed))).await;
+                send(
+                    &sender,
+                    WatchEvent::Listed(scope.clone(), std::mem::take(&mut listed)),
+                )
+                .await;
             }
-            Ok(Event::Apply(object)) => send(&tell, seen(object)).await,
-            Ok(Event::Delete(object)) => send(&tell, Told::Gone(id(&object))).await,
+            Ok(Event::Apply(object)) => send(&sender, seen(object)).await,
+            Ok(Event::Delete(object)) => send(&sender, WatchEvent::Gone(id(&object))).await,
             // The API server returns this after each change of a definition, until it has read the existing resources.
             Err(error) if answered(&error).is_some_and(|status| status.code == 429) => {
-                info!("the API server can't list {} yet; trying again", place.title());
+                info!("the API server can't list {} yet; trying again", scope.title());
             }
             Err(error) => {
-                let sentence = match refusal(&error) {
-                    Some(status) => match hindrance(&client, &place, status).await {
+                let message = match refusal(&error) {
+                    Some(status) => match hindrance(&client, &scope, status).await {
                         Some(why) => {
-                            send(&tell, Told::Unlisted(place.clone(), why.clone())).await;
+                            send(&sender, WatchEvent::Unlisted(scope.clone(), why.clone())).await;
                             format!("{why}; what is in force already stays so")
                         }
                         None => {
-                            send(&tell, Told::NotInstalled(place.clone())).await;
+                            send(&sender, WatchEvent::NotInstalled(scope.clone())).await;
                             format!(
                                 "this cluster has no {}, and there are no plugins as long as that is so: install their \
                                  definitions with `dask-operator crds | kubectl apply --server-side -f -`",
-                                place.watched().0
+                                scope.watched().0
                             )
                         }
                     },
                     None => {
                         let why = answered(&error)
                             .map_or_else(|| innermost(&error), |status| status.message.clone());
-                        format!("the watch of {} broke ({why}); trying again", place.title())
+                        format!("the watch of {} broke ({why}); trying again", scope.title())
                     }
                 };
                 if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
                     said = Some(Instant::now());
-                    warn!("{sentence}");
+                    warn!("{message}");
                 }
             }
         }
@@ -183,8 +192,8 @@ async fn follow<K: PluginKind>(client: Client, api: Api<Lean<K>>, place: Place, 
 /// Returns why the plugins of a scope, whose list was refused, can't be known. `None` if discovery reports that the cluster does
 /// not have the kind, so that there are none. The code does not show that: 403 is returned for a kind that does not exist, too,
 /// and 404 for a moment while a definition is replaced.
-async fn hindrance(client: &Client, place: &Place, refused: &Status) -> Option<String> {
-    let (plural, title) = (place.watched().0, place.title());
+async fn hindrance(client: &Client, scope: &WatchScope, refused: &Status) -> Option<String> {
+    let (plural, title) = (scope.watched().0, scope.title());
     let message = &refused.message;
     match discovery::served(client, DASK_API_VERSION, plural).await {
         Served::No => None,
@@ -205,9 +214,10 @@ async fn hindrance(client: &Client, place: &Place, refused: &Status) -> Option<S
 }
 
 /// Watches the labels of all namespaces until the process exits.
-pub(super) async fn namespaces(client: Client, tell: Sender<Told>) {
-    let seen =
-        |object: PartialObjectMeta<Namespace>| Told::Namespace(object.name_any(), object.labels().clone());
+pub(super) async fn namespaces(client: Client, sender: Sender<WatchEvent>) {
+    let seen = |object: PartialObjectMeta<Namespace>| {
+        WatchEvent::Namespace(object.name_any(), object.labels().clone())
+    };
     let config = Config::default().timeout(WATCH_SECONDS);
     let api = Api::<PartialObjectMeta<Namespace>>::all(client);
     let events = watcher(api, config).backoff(DefaultBackoff::default());
@@ -219,11 +229,13 @@ pub(super) async fn namespaces(client: Client, tell: Sender<Told>) {
             Ok(Event::Init) => listed.clear(),
             Ok(Event::InitApply(object)) => {
                 listed.insert(object.name_any());
-                send(&tell, seen(object)).await;
+                send(&sender, seen(object)).await;
             }
-            Ok(Event::Apply(object)) => send(&tell, seen(object)).await,
-            Ok(Event::Delete(object)) => send(&tell, Told::NamespaceGone(object.name_any())).await,
-            Ok(Event::InitDone) => send(&tell, Told::NamespacesListed(std::mem::take(&mut listed))).await,
+            Ok(Event::Apply(object)) => send(&sender, seen(object)).await,
+            Ok(Event::Delete(object)) => send(&sender, WatchEvent::NamespaceGone(object.name_any())).await,
+            Ok(Event::InitDone) => {
+                send(&sender, WatchEvent::NamespacesListed(std::mem::take(&mut listed))).await
+            }
             Err(error) => {
                 let Some(status) = refusal(&error) else {
                     debug!("the watch of namespaces broke; trying again: {error}");
@@ -238,7 +250,7 @@ pub(super) async fn namespaces(client: Client, tell: Sender<Told>) {
                     said = Some(Instant::now());
                     warn!("{why}");
                 }
-                send(&tell, Told::NamespacesForbidden(why)).await;
+                send(&sender, WatchEvent::NamespacesForbidden(why)).await;
             }
         }
     }
@@ -286,11 +298,11 @@ mod tests {
         Client::new(tower::service_fn(answer), "default")
     }
 
-    async fn next(told: &mut Receiver<Told>) -> String {
-        match told.recv().await {
-            Some(Told::Unlisted(place, why)) => format!("{}: {why}", place.title()),
-            Some(Told::NotInstalled(place)) => format!("no {}", place.title()),
-            Some(Told::Listed(place, _)) => format!("listed {}", place.title()),
+    async fn next(events: &mut Receiver<WatchEvent>) -> String {
+        match events.recv().await {
+            Some(WatchEvent::Unlisted(scope, why)) => format!("{}: {why}", scope.title()),
+            Some(WatchEvent::NotInstalled(scope)) => format!("no {}", scope.title()),
+            Some(WatchEvent::Listed(scope, _)) => format!("listed {}", scope.title()),
             _ => "something else".to_owned(),
         }
     }
@@ -324,15 +336,15 @@ mod tests {
         #[case] answers: Answers,
         #[case] expected: &str,
     ) {
-        let (tell, mut told) = channel(1);
+        let (sender, mut events) = channel(1);
         let mended = Arc::new(AtomicBool::new(false));
-        let place = Place::Namespace("a".to_owned());
-        let watch = tokio::spawn(plugins(server(code, answers, mended.clone()), place, tell));
+        let scope = WatchScope::Namespace("a".to_owned());
+        let watch = tokio::spawn(plugins(server(code, answers, mended.clone()), scope, sender));
         let begun = Instant::now();
-        assert_eq!(next(&mut told).await, expected);
+        assert_eq!(next(&mut events).await, expected);
         assert!(begun.elapsed() <= discovery::LIMIT + Duration::from_millis(10));
         mended.store(true, Ordering::Relaxed);
-        while next(&mut told).await != "listed daskplugins in a" {}
+        while next(&mut events).await != "listed daskplugins in a" {}
         watch.abort();
     }
 }

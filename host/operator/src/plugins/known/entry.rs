@@ -12,15 +12,15 @@ use super::Known;
 
 impl Known {
     /// Returns whether the plugin blocks its scope because its component is not known: it may be a protecting policy of the
-    /// cluster, it existed at the start, and it was neither active nor found unusable. Its status may be lost, or it may have been
-    /// applied while no operator was running. It blocks until it has been tried, however long that takes.
-    pub(in super::super) fn holds_first(&self) -> bool {
+    /// cluster, it existed at the start, and it was neither active nor found unusable. Its status may be lost, or it may have
+    /// been applied while no operator was running. It blocks until it has been tried, however long that takes.
+    pub(in super::super) fn blocks_untried(&self) -> bool {
         let spec = &self.resource.spec;
         let may_be_policy = spec
             .interfaces
             .as_ref()
             .is_none_or(|wanted| wanted.contains(&PluginInterface::Policy));
-        self.first
+        self.untried
             && self.resource.id.namespace.is_none()
             && spec.mode == PluginMode::Protect
             && may_be_policy
@@ -29,12 +29,12 @@ impl Known {
     /// Returns whether the plugin blocks untried and its status names no version that was active. A status that names one, and
     /// perhaps a version that was rolled back, is about the present spec and stays so.
     pub(in super::super) fn is_unknown(&self) -> bool {
-        self.holds_first() && !self.was_in_force()
+        self.blocks_untried() && !self.was_active()
     }
 
     /// Returns whether the plugin decides something or blocks its scope.
-    pub(in super::super) fn counts(&self) -> bool {
-        self.good.is_some() || self.was_in_force() || self.holds_first()
+    pub(in super::super) fn is_in_catalog(&self) -> bool {
+        self.good.is_some() || self.was_active() || self.blocks_untried()
     }
 
     /// Returns the catalog entry: the active version, or one that blocks if a version was active and can't be loaded, or if the
@@ -46,14 +46,14 @@ impl Known {
         let why = self
             .failure()
             .map_or("it is being loaded", |failure| failure.message.as_str());
-        self.held(why, self.resource.scope.clone())
+        self.blocking_entry(why, self.resource.scope.clone())
     }
 
     /// Returns an entry that blocks all resources in `scope`, if a version was active or the plugin may be an untried policy.
-    pub(in super::super) fn held(&self, why: &str, scope: Scope) -> Option<Entry> {
+    pub(in super::super) fn blocking_entry(&self, why: &str, scope: Scope) -> Option<Entry> {
         let (status, id) = (&self.resource.status, &self.resource.id);
-        let was_in_force = self.was_in_force();
-        let (title, message) = if was_in_force {
+        let was_active = self.was_active();
+        let (title, message) = if was_active {
             let title = format!(
                 "{} {} ({}) of {id}",
                 status.name.as_deref().unwrap_or("plugin"),
@@ -61,7 +61,7 @@ impl Known {
                 status.short_digest.as_deref().unwrap_or_default(),
             );
             (title, format!("it was in force and can't be used now: {why}"))
-        } else if self.holds_first() {
+        } else if self.blocks_untried() {
             let message = format!(
                 "it was there when the operator started, and it is not known yet what it says: {why}"
             );
@@ -81,7 +81,7 @@ impl Known {
             .map(|kind| (kind, Err(error.clone())))
             .collect();
         let protects = had("policy") && self.resource.spec.mode == PluginMode::Protect;
-        let protects = protects || !was_in_force;
+        let protects = protects || !was_active;
         Some(Entry {
             id: id.clone(),
             scope,

@@ -70,7 +70,7 @@ async fn a_file_is_read_periodically() {
     let mut known = known(&json!({}));
     for good in [Some(good("sha256:1", 2)), None, None] {
         assert!(known.begin().is_some());
-        known.ended(outcome(good, None));
+        known.apply(outcome(good, None));
         assert_eq!(known.due(), Some(Instant::now() + Duration::from_secs(10)));
         assert!(known.begin().is_some_and(|attempt| attempt.look));
         known.running = false;
@@ -80,23 +80,23 @@ async fn a_file_is_read_periodically() {
 #[tokio::test(start_paused = true)]
 async fn an_unchanged_source_does_not_clear_a_failure_in_operation() {
     let mut known = known(&json!({}));
-    known.ended(outcome(Some(good("sha256:1", 2)), None));
-    assert!(!known.go_back("it traps", false));
-    known.ended(outcome(None, None));
+    known.apply(outcome(Some(good("sha256:1", 2)), None));
+    assert!(!known.roll_back("it traps", false));
+    known.apply(outcome(None, None));
     assert_eq!(reason(&known), Some(FAILS_IN_OPERATION));
     assert_eq!(known.due(), Some(Instant::now() + Duration::from_secs(10)));
     // A source that can't be read is reported while that lasts.
-    known.ended(outcome(
+    known.apply(outcome(
         None,
         Some(LoadFailure::new("Unreadable", "no such file")),
     ));
     assert_eq!(reason(&known), Some("Unreadable"));
-    known.ended(outcome(None, None));
+    known.apply(outcome(None, None));
     assert_eq!(reason(&known), Some(FAILS_IN_OPERATION));
-    assert!(known.is_well() && !known.is_well() && known.failure().is_none());
+    assert!(known.mark_recovered() && !known.mark_recovered() && known.failure().is_none());
     // Another component starts without failures.
-    known.go_back("it traps", false);
-    known.ended(outcome(Some(good("sha256:2", 2)), None));
+    known.roll_back("it traps", false);
+    known.apply(outcome(Some(good("sha256:2", 2)), None));
     assert_eq!(reason(&known), None);
 }
 
@@ -104,32 +104,32 @@ async fn an_unchanged_source_does_not_clear_a_failure_in_operation() {
 async fn a_rollback_is_reported_until_the_source_changes() {
     let again = || Some(LoadFailure::new(ROLLED_BACK, "push another one"));
     let mut known = known(&json!({}));
-    known.ended(outcome(Some(good("sha256:1", 1)), None));
-    known.ended(outcome(Some(good("sha256:2", 2)), None));
-    known.ended(outcome(
+    known.apply(outcome(Some(good("sha256:1", 1)), None));
+    known.apply(outcome(Some(good("sha256:2", 2)), None));
+    known.apply(outcome(
         None,
         Some(LoadFailure::new("Unreadable", "no such file")),
     ));
-    assert!(known.go_back("it traps", true));
+    assert!(known.roll_back("it traps", true));
     assert_eq!(reason(&known), Some(ROLLED_BACK));
     let why = "p 1 (2) failed again and again and was taken back for p 1 (1): it traps";
-    known.ended(outcome(None, again()));
+    known.apply(outcome(None, again()));
     assert_eq!(said(&known), Some((ROLLED_BACK, why)));
-    known.ended(outcome(
+    known.apply(outcome(
         None,
         Some(LoadFailure::new("Unreadable", "no such file")),
     ));
     assert_eq!(said(&known), Some(("Unreadable", "no such file")));
-    known.ended(outcome(None, again()));
+    known.apply(outcome(None, again()));
     assert_eq!(said(&known), Some((ROLLED_BACK, why)));
     // The active version now fails too, which matters more than the one that is not active.
-    assert!(!known.go_back("it traps too", true));
-    known.ended(outcome(None, again()));
+    assert!(!known.roll_back("it traps too", true));
+    known.apply(outcome(None, again()));
     assert_eq!(reason(&known), Some(FAILS_IN_OPERATION));
-    assert!(known.is_well());
+    assert!(known.mark_recovered());
     assert_eq!(said(&known), Some((ROLLED_BACK, "push another one")));
     // The source holds the active version again.
-    known.ended(outcome(None, None));
+    known.apply(outcome(None, None));
     assert_eq!(said(&known), None);
 }
 
@@ -154,7 +154,7 @@ async fn a_rollback_is_still_reported_after_a_restart() {
         let mut known = known(&status(reason, generation));
         assert!(known.is_loading() && known.failure().is_none(), "{reason}");
         let failure = LoadFailure::new(ROLLED_BACK, "push another one");
-        known.ended(outcome(Some(good("sha256:1", 1)), Some(failure)));
+        known.apply(outcome(Some(good("sha256:1", 1)), Some(failure)));
         assert_eq!(said(&known), Some((ROLLED_BACK, expected)), "{reason}");
     }
 }
@@ -182,8 +182,8 @@ fn digest(known: &Known) -> Option<&str> {
 #[tokio::test(start_paused = true)]
 async fn follows_a_rollback_of_the_leader() {
     let mut known = known(&json!({}));
-    known.ended(outcome(Some(good("sha256:1", 1)), None));
-    known.ended(outcome(Some(good("sha256:2", 2)), None));
+    known.apply(outcome(Some(good("sha256:1", 1)), None));
+    known.apply(outcome(Some(good("sha256:2", 2)), None));
     known.resource.status = led("sha256:2", 2, None);
     assert_eq!(known.follow(), Follow::Stay);
     known.resource.status = led("sha256:1", 1, Some("sha256:2"));
@@ -201,14 +201,14 @@ async fn follows_a_rollback_of_the_leader() {
 #[tokio::test(start_paused = true)]
 async fn follows_a_rollback_by_loading_the_version_before() {
     let mut known = known(&json!({"digest": "sha256:1", "interfaces": ["policy"]}));
-    known.ended(outcome(Some(good("sha256:2", 2)), None));
+    known.apply(outcome(Some(good("sha256:2", 2)), None));
     known.resource.status = led("sha256:1", 1, Some("sha256:2"));
     assert_eq!(known.follow(), Follow::Load);
     assert_eq!(digest(&known), None);
     assert!(known.entry().is_some(), "its scope is blocked meanwhile");
     assert!(known.begin().is_some_and(|attempt| attempt.good.is_none()));
     let again = LoadFailure::new(ROLLED_BACK, "not again");
-    known.ended(outcome(Some(good("sha256:1", 1)), Some(again)));
+    known.apply(outcome(Some(good("sha256:1", 1)), Some(again)));
     assert_eq!(known.follow(), Follow::Stay);
     assert_eq!(digest(&known), Some("sha256:1"));
     assert_eq!(said(&known), Some((ROLLED_BACK, "it failed and was taken back")));
@@ -225,7 +225,7 @@ async fn a_rollback_makes_a_running_attempt_outdated() {
     for before in [Some(good("sha256:1", 1)), None] {
         let mut known = known(&json!({"digest": "sha256:1"}));
         known.good = before;
-        known.ended(outcome(Some(good("sha256:2", 2)), None));
+        known.apply(outcome(Some(good("sha256:2", 2)), None));
         let attempt = known.begin().unwrap_or_else(|| panic!("no attempt starts"));
         known.resource.status = led("sha256:1", 1, Some("sha256:2"));
         assert_ne!(known.follow(), Follow::Stay);
@@ -259,14 +259,14 @@ async fn a_follower_takes_over_the_status_of_a_changed_resource() {
         (about(3), true, Some("sha256:2")),
     ] {
         let mut known = known(&json!({"name": "own"}));
-        known.ended(outcome(Some(good("sha256:1", 1)), None));
-        known.ended(outcome(Some(good("sha256:2", 2)), None));
+        known.apply(outcome(Some(good("sha256:1", 1)), None));
+        known.apply(outcome(Some(good("sha256:2", 2)), None));
         let is_own = leads && status.observed_generation == Some(2);
-        known.wants(change(status), leads);
+        known.update_resource(change(status), leads);
         assert_eq!(known.resource.status.name.is_some(), is_own);
         assert_eq!(known.rolled_back.as_deref(), expected, "{leads}");
-        let taken_back = known.follow() == Follow::Exchanged;
-        assert_eq!(taken_back, expected.is_some(), "{leads}");
+        let is_rolled_back = known.follow() == Follow::Exchanged;
+        assert_eq!(is_rolled_back, expected.is_some(), "{leads}");
         let attempt = known.begin().unwrap_or_else(|| panic!("no attempt starts"));
         assert_eq!(attempt.rolled_back.as_deref(), expected, "{leads}");
     }
@@ -275,10 +275,10 @@ async fn a_follower_takes_over_the_status_of_a_changed_resource() {
 #[tokio::test(start_paused = true)]
 async fn follows_the_leader_by_fetching_the_source() {
     let mut known = known(&json!({}));
-    known.ended(outcome(Some(good("sha256:1", 2)), None));
+    known.apply(outcome(Some(good("sha256:1", 2)), None));
     known.resource.status = led("sha256:2", 2, None);
     assert_eq!(known.follow(), Follow::Look);
-    assert_eq!(known.follow_back(), Follow::Stay);
+    assert_eq!(known.follow_rollback(), Follow::Stay);
     assert_eq!(
         digest(&known),
         Some("sha256:1"),
@@ -306,19 +306,22 @@ fn of_cluster(fields: &Value) -> Known {
 async fn an_untried_policy_of_the_cluster_blocks_its_scope(#[case] fields: Value, #[case] expected: bool) {
     let policy = |known: &Known| known.entry().and_then(|entry| entry.policy);
     // A plugin that is created later blocks nothing.
-    assert!(policy(&of_cluster(&fields)).is_none() && !of_cluster(&fields).counts());
+    assert!(policy(&of_cluster(&fields)).is_none() && !of_cluster(&fields).is_in_catalog());
     let tenants = known(&json!({})).at_start();
     assert!(policy(&tenants).is_none());
     for good in [None, Some(good("sha256:1", 0))] {
         let mut known = of_cluster(&fields).at_start();
         assert!(known.begin().is_some());
         let held = policy(&known);
-        assert_eq!((held.is_some(), known.counts()), (expected, expected));
+        assert_eq!((held.is_some(), known.is_in_catalog()), (expected, expected));
         assert!(held.is_none_or(|held| held.is_err()));
         let failure = good.is_none().then(|| LoadFailure::new("Unfit", "it traps"));
         let is_good = good.is_some();
-        assert_eq!(known.ended(outcome(good, failure)), is_good || expected);
-        assert_eq!((policy(&known).is_some(), known.counts()), (false, is_good));
+        assert_eq!(known.apply(outcome(good, failure)), is_good || expected);
+        assert_eq!(
+            (policy(&known).is_some(), known.is_in_catalog()),
+            (false, is_good)
+        );
     }
 }
 
@@ -333,10 +336,10 @@ async fn an_unreachable_source_keeps_a_policy_of_the_cluster_blocking() {
     let status =
         |known: &Known| report::status(&known.resource, None, None, known.failure(), known.is_unknown());
     let ready = |known: &Known| status(known).conditions[0].message.clone().unwrap_or_default();
-    let holds_after_a_restart = |known: &Known| {
+    let blocks_after_a_restart = |known: &Known| {
         let mut anew = of_cluster(&json!({}));
         anew.resource.status = status(known);
-        anew.at_start().holds_first()
+        anew.at_start().blocks_untried()
     };
     let mut known = of_cluster(&json!({})).at_start();
     for (failure, is_news) in [
@@ -351,7 +354,7 @@ async fn an_unreachable_source_keeps_a_policy_of_the_cluster_blocking() {
     ] {
         assert!(known.begin().is_some());
         let message = failure.message.clone();
-        assert_eq!(known.ended(outcome(None, Some(failure))), is_news, "{message}");
+        assert_eq!(known.apply(outcome(None, Some(failure))), is_news, "{message}");
         assert!(
             why(&known).is_some_and(|why| why.ends_with(&message)),
             "{message}"
@@ -361,24 +364,27 @@ async fn an_unreachable_source_keeps_a_policy_of_the_cluster_blocking() {
             said.starts_with(&message) && said.contains("what it is for is held"),
             "{said}"
         );
-        assert!(holds_after_a_restart(&known));
+        assert!(blocks_after_a_restart(&known));
     }
     assert!(known.begin().is_some());
-    assert!(known.ended(outcome(None, Some(LoadFailure::new("Unfit", "it traps")))));
-    assert_eq!((why(&known), known.counts()), (None, false));
+    assert!(known.apply(outcome(None, Some(LoadFailure::new("Unfit", "it traps")))));
+    assert_eq!((why(&known), known.is_in_catalog()), (None, false));
     assert_eq!(
         ready(&known),
         "it traps; it has not been in force yet, and changes nothing"
     );
-    assert!(!holds_after_a_restart(&known), "its status reports the failure");
+    assert!(!blocks_after_a_restart(&known), "its status reports the failure");
     known.resource.generation = 1;
     let mut anew = of_cluster(&json!({}));
     anew.resource.status = status(&known);
-    assert!(anew.at_start().holds_first(), "the status is about another spec");
+    assert!(
+        anew.at_start().blocks_untried(),
+        "the status is about another spec"
+    );
     known.resource.generation = 0;
     // From then on it counts as one that was never active.
     assert!(known.begin().is_some());
-    assert!(!known.ended(outcome(None, Some(unreachable()))));
+    assert!(!known.apply(outcome(None, Some(unreachable()))));
     assert_eq!(why(&known), None);
 }
 
@@ -393,8 +399,8 @@ async fn a_rollback_survives_an_unreachable_source_at_a_start() {
     .unwrap_or_else(|error| panic!("{error}"));
     assert!(known.begin().is_some());
     let failure = LoadFailure::new("RegistryUnreachable", "no answer").of_source();
-    known.ended(outcome(None, Some(failure)));
-    assert!(known.holds_first() && !known.is_unknown());
+    known.apply(outcome(None, Some(failure)));
+    assert!(known.blocks_untried() && !known.is_unknown());
     let mut resource = known.resource.clone();
     resource.status = report::status(&resource, None, None, known.failure(), known.is_unknown());
     assert_eq!(Known::new(resource).rolled_back.as_deref(), Some("sha256:2"));
@@ -413,7 +419,7 @@ async fn only_components_of_tenants_are_given_up() {
     let mut known = known(&json!({}));
     for _ in 0..TRIALS {
         assert!(known.begin().is_some_and(|attempt| attempt.given_up.is_none()));
-        known.ended(outcome(None, failed()));
+        known.apply(outcome(None, failed()));
     }
     assert_eq!(known.begin().and_then(|attempt| attempt.given_up), failed());
     known.running = false;
@@ -424,9 +430,12 @@ async fn only_components_of_tenants_are_given_up() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_attempt_is_scheduled_again() {
     let mut known = known(&json!({}));
-    assert!(known.wait() && known.begin().is_some() && !known.wait());
-    known.ended(outcome(None, Some(LoadFailure::new("Unfit", "it panicked"))));
+    assert!(known.start_waiting() && known.begin().is_some() && !known.start_waiting());
+    known.apply(outcome(None, Some(LoadFailure::new("Unfit", "it panicked"))));
     assert_eq!(reason(&known), Some("Unfit"));
     assert_eq!(known.due(), Some(Instant::now() + FIRST_WAIT));
-    assert!(known.wait() && known.due().is_none(), "it waits in the queue");
+    assert!(
+        known.start_waiting() && known.due().is_none(),
+        "it waits in the queue"
+    );
 }

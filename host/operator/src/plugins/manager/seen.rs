@@ -6,38 +6,38 @@ use tracing::{info, warn};
 
 use super::super::known::{Follow, Known};
 use super::super::resource::Resource;
-use super::super::watching::{self, Told};
+use super::super::watching::{self, WatchEvent};
 use super::super::{PluginId, quota};
 use super::{Manager, SELECTION};
 
 impl Manager {
     /// Handles an event of a watch.
-    pub(super) async fn hear(&mut self, told: Told) {
-        match told {
-            Told::Seen(resource) => self.seen(*resource),
-            Told::Gone(id) => self.gone(&id),
-            Told::Listed(place, ids) => {
+    pub(super) async fn handle(&mut self, event: WatchEvent) {
+        match event {
+            WatchEvent::Seen(resource) => self.seen(*resource),
+            WatchEvent::Gone(id) => self.gone(&id),
+            WatchEvent::Listed(scope, ids) => {
                 let ids: BTreeSet<_> = ids.into_iter().collect();
                 let gone: Vec<_> = self
                     .known
                     .keys()
-                    .filter(|id| place.has(id) && !ids.contains(id))
+                    .filter(|id| scope.has(id) && !ids.contains(id))
                     .cloned()
                     .collect();
                 gone.iter().for_each(|id| self.gone(id));
-                self.aside.retain(|id, _| !place.has(id) || ids.contains(id));
-                self.awaited.is_listed(&place);
+                self.unselected.retain(|id, _| !scope.has(id) || ids.contains(id));
+                self.awaited.mark_listed(&scope);
             }
-            Told::NotInstalled(place) => self.awaited.is_listed(&place),
-            Told::Unlisted(place, why) => {
-                if self.awaited.is_hindered(&place, why) {
+            WatchEvent::NotInstalled(scope) => self.awaited.mark_listed(&scope),
+            WatchEvent::Unlisted(scope, why) => {
+                if self.awaited.set_hindrance(&scope, why) {
                     self.exchange();
                 }
             }
-            Told::Namespace(name, labels) => {
+            WatchEvent::Namespace(name, labels) => {
                 let other_selection = self.selection.labelled(&name, Some(&labels));
                 if other_selection {
-                    self.selected_or_not(&name);
+                    self.selection_changed(&name);
                 }
                 let other_choice = self.namespaces.seen(&name, labels);
                 if other_choice {
@@ -47,28 +47,28 @@ impl Manager {
                     (self.swapped)(Some(&name));
                 }
             }
-            Told::NamespaceGone(name) => self.namespace_gone(&name),
-            Told::NamespacesListed(all) => {
+            WatchEvent::NamespaceGone(name) => self.namespace_gone(&name),
+            WatchEvent::NamespacesListed(all) => {
                 for name in self.namespaces.missing(&all) {
                     self.namespace_gone(&name);
                 }
                 self.health.set_missing(SELECTION, None);
-                if self.namespaces.are_listed() {
+                if self.namespaces.mark_listed() {
                     self.exchange();
                     (self.swapped)(None);
                     self.begin_where(|known| known.resource.scope.by_labels && known.failure().is_some());
                 }
-                self.unpark().await;
+                self.apply_parked().await;
             }
-            Told::NamespacesForbidden(why) => {
-                if self.selection.is_by_labels() && self.namespaces.are_awaited() {
+            WatchEvent::NamespacesForbidden(why) => {
+                if self.selection.is_by_labels() && self.namespaces.is_pending() {
                     self.health.set_missing(SELECTION, Some(why.clone()));
                 }
-                if self.namespaces.are_forbidden(why) {
+                if self.namespaces.mark_forbidden(why) {
                     self.exchange();
                     (self.swapped)(None);
                 }
-                self.unpark().await;
+                self.apply_parked().await;
             }
         }
     }
@@ -82,26 +82,28 @@ impl Manager {
     }
 
     /// Starts the watch of the labels of namespaces, unless it is running.
-    pub(super) fn ask_for_namespaces(&mut self) {
-        if self.namespaces.ask() {
-            let watch = watching::namespaces(self.means.client.clone(), self.tell.clone());
+    pub(super) fn watch_namespaces(&mut self) {
+        if self.namespaces.request() {
+            let watch = watching::namespaces(self.means.client.clone(), self.watch_tx.clone());
             self.watches.spawn(watch);
         }
     }
 
     /// Starts or stops managing the plugins of a namespace, as the selection says.
-    fn selected_or_not(&mut self, namespace: &str) {
+    fn selection_changed(&mut self, namespace: &str) {
         let is_there = |id: &PluginId| id.namespace.as_deref() == Some(namespace);
         if self.selection.has(namespace) {
             info!(namespace, "looks after it from now on");
-            let aside: Vec<_> = self.aside.extract_if(.., |id, _| is_there(id)).collect();
-            aside.into_iter().for_each(|(_, resource)| self.seen(resource));
+            let unselected: Vec<_> = self.unselected.extract_if(.., |id, _| is_there(id)).collect();
+            unselected
+                .into_iter()
+                .for_each(|(_, resource)| self.seen(resource));
         } else {
             info!(namespace, "looks after it no more");
             let ids: Vec<_> = self.known.keys().filter(|id| is_there(id)).cloned().collect();
             for id in ids {
                 if let Some(known) = self.known.get(&id) {
-                    self.aside.insert(id.clone(), known.resource.clone());
+                    self.unselected.insert(id.clone(), known.resource.clone());
                 }
                 self.forget(&id);
             }
@@ -110,7 +112,7 @@ impl Manager {
 
     fn seen(&mut self, resource: Resource) {
         if !resource.scope.namespaces.selects_all() {
-            self.ask_for_namespaces();
+            self.watch_namespaces();
         }
         let id = resource.id.clone();
         if id
@@ -118,7 +120,7 @@ impl Manager {
             .as_deref()
             .is_some_and(|namespace| !self.selection.has(namespace))
         {
-            self.aside.insert(id, resource);
+            self.unselected.insert(id, resource);
             return;
         }
         // A new resource with the name of a deleted one.
@@ -136,22 +138,22 @@ impl Manager {
                 if !self.leading.now() {
                     known.resource.status = resource.status;
                     let done = known.follow();
-                    self.followed(&id, done);
+                    self.apply_follow(&id, done);
                 }
                 return;
             }
             Some(known) => {
                 let leads = self.leading.now();
-                let held = known.counts();
-                known.wants(resource, leads);
+                let was_in_catalog = known.is_in_catalog();
+                known.update_resource(resource, leads);
                 // A plugin that blocks may block no more, or another scope, whatever the attempt results in.
-                let holds = known.good.is_none() && (held || known.counts());
+                let may_block = known.good.is_none() && (was_in_catalog || known.is_in_catalog());
                 let done = if leads { Follow::Stay } else { known.follow() };
-                if holds {
+                if may_block {
                     self.exchange();
                     (self.swapped)(id.namespace.as_deref());
                 }
-                self.followed(&id, done);
+                self.apply_follow(&id, done);
             }
             None => {
                 let known = Known::new(resource);
@@ -167,7 +169,7 @@ impl Manager {
     }
 
     /// Applies the effect of the leader's status on a plugin.
-    pub(super) fn followed(&mut self, id: &PluginId, done: Follow) {
+    pub(super) fn apply_follow(&mut self, id: &PluginId, done: Follow) {
         match done {
             Follow::Stay => {}
             Follow::Exchanged | Follow::Load => {
@@ -184,7 +186,7 @@ impl Manager {
     }
 
     fn gone(&mut self, id: &PluginId) {
-        self.aside.remove(id);
+        self.unselected.remove(id);
         self.forget(id);
     }
 
@@ -196,13 +198,13 @@ impl Manager {
         self.metrics.plugins().gone(&id.to_string());
         if let Some(namespace) = &id.namespace {
             if quota::of_namespace(&self.known, namespace).next().is_none() && self.awaited.is_over() {
-                self.clear_up();
+                self.remove_unused_components();
             }
             // Other plugins of the namespace may be within the limit now.
             let with_room = quota::no_longer_refused(&self.known, namespace);
             with_room.iter().for_each(|id| self.begin(id));
         }
-        if known.counts() {
+        if known.is_in_catalog() {
             info!(plugin = %id, "deleted; the remaining plugins decide");
             self.exchange();
             (self.swapped)(id.namespace.as_deref());

@@ -27,15 +27,15 @@ impl Manager {
 
     /// Enqueues a plugin, and starts as many attempts as possible.
     pub(super) fn begin(&mut self, id: &PluginId) {
-        if self.known.get_mut(id).is_some_and(Known::wait) {
-            self.loads.wait(id.clone());
+        if self.known.get_mut(id).is_some_and(Known::start_waiting) {
+            self.loads.enqueue(id.clone());
         }
         self.begin_next();
     }
 
     /// Starts attempts as long as the queue allows it.
     pub(super) fn begin_next(&mut self) {
-        while let Some((id, alone)) = self.next_turn() {
+        while let Some((id, alone)) = self.next_plugin() {
             let refused = quota::refuses(&self.known, &id);
             let Some(attempt) = self.known.get_mut(&id).and_then(Known::begin) else {
                 self.loads.ended(&id);
@@ -51,7 +51,7 @@ impl Manager {
     }
 
     /// Returns the next plugin, and whether it is tried alone. Suspects of tenants are not tried until the start has ended.
-    fn next_turn(&mut self) -> Option<(PluginId, bool)> {
+    fn next_plugin(&mut self) -> Option<(PluginId, bool)> {
         let alone = self.awaited.is_over().then(|| self.loads.next_alone());
         match alone.flatten() {
             Some(id) => Some((id, true)),
@@ -60,21 +60,21 @@ impl Manager {
     }
 
     /// Handles the end of an attempt, and starts the next ones.
-    pub(super) async fn ended(&mut self, outcome: Outcome) {
+    pub(super) async fn attempt_ended(&mut self, outcome: Outcome) {
         self.loads.ended(&outcome.id);
-        self.came_of(outcome).await;
+        self.apply_outcome(outcome).await;
         self.begin_next();
     }
 
     /// Handles outcomes that were waiting for the labels of namespaces.
-    pub(super) async fn unpark(&mut self) {
+    pub(super) async fn apply_parked(&mut self) {
         for outcome in std::mem::take(&mut self.parked) {
-            self.came_of(outcome).await;
+            self.apply_outcome(outcome).await;
         }
     }
 
     /// Applies the outcome of an attempt.
-    async fn came_of(&mut self, mut outcome: Outcome) {
+    async fn apply_outcome(&mut self, mut outcome: Outcome) {
         let id = outcome.id.clone();
         let Some(known) = self
             .known
@@ -87,13 +87,13 @@ impl Manager {
             self.begin(&id);
             return;
         }
-        if known.resource.scope.by_labels && self.namespaces.are_awaited() {
+        if known.resource.scope.by_labels && self.namespaces.is_pending() {
             self.parked.push(outcome);
             return;
         }
-        if let Some(hindered) = self.namespaces.hinder(known) {
+        if let Some(failure) = self.namespaces.failure_of(known) {
             outcome.good = None;
-            outcome.failure = Some(hindered);
+            outcome.failure = Some(failure);
         }
         // Fetching an unchanged source loads nothing.
         let result = match (&outcome.failure, &outcome.good) {
@@ -108,9 +108,9 @@ impl Manager {
             .failure
             .as_ref()
             .is_some_and(|failure| failure.reason == TRIED_ALONE);
-        let changed = known.ended(outcome);
+        let changed = known.apply(outcome);
         if is_suspect {
-            self.loads.wait_alone(id.clone());
+            self.loads.enqueue_suspect(id.clone());
         }
         if changed {
             self.exchange();
@@ -121,8 +121,8 @@ impl Manager {
         if !self.leading.now()
             && let Some(known) = self.known.get_mut(&id)
         {
-            let done = known.follow_back();
-            self.followed(&id, done);
+            let done = known.follow_rollback();
+            self.apply_follow(&id, done);
         }
     }
 }

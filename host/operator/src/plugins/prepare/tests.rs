@@ -114,7 +114,7 @@ fn a_tenants_policy_receives_names_and_groups_only() {
         (of_namespace, r#"{"username":"ann","groups":["a"]}"#),
         (of_cluster, user_info),
     ] {
-        let told = Arc::default();
+        let seen = Arc::default();
         let request = AdmissionRequest {
             kind: convert::dask_kind(DaskKind::Cluster),
             operation: Operation::Create,
@@ -124,10 +124,10 @@ fn a_tenants_policy_receives_names_and_groups_only() {
             dry_run: true,
             settings: "{}".to_owned(),
         };
-        let answer = rules(&resource, Notes(Arc::clone(&told))).admit(&request);
+        let answer = rules(&resource, Notes(Arc::clone(&seen))).admit(&request);
         assert!(answer.is_err());
-        let told = told.lock().unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(*told, expected);
+        let seen = seen.lock().unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(*seen, expected);
     }
 }
 
@@ -162,19 +162,19 @@ fn forbidden_and_missing_interfaces_are_refused_before_compilation(
 }
 
 #[rstest]
-#[case::policy("DaskPlugin", "protect", Value::Null, true, Term::Hold)]
-#[case::policy_of_the_cluster("ClusterDaskPlugin", "protect", Value::Null, true, Term::Hold)]
-#[case::only_monitors("ClusterDaskPlugin", "monitor", Value::Null, true, Term::Namespaces)]
-#[case::logic("ClusterDaskPlugin", "protect", Value::Null, false, Term::Namespaces)]
-#[case::logic_of_a_namespace("DaskPlugin", "protect", Value::Null, false, Term::Objects)]
-#[case::policy_that_may("ClusterDaskPlugin", "protect", json!("LastGood"), true, Term::Namespaces)]
-#[case::logic_that_may_not("DaskPlugin", "protect", json!("Hold"), false, Term::Hold)]
+#[case::policy("DaskPlugin", "protect", Value::Null, true, RollbackRule::Never)]
+#[case::policy_of_the_cluster("ClusterDaskPlugin", "protect", Value::Null, true, RollbackRule::Never)]
+#[case::only_monitors("ClusterDaskPlugin", "monitor", Value::Null, true, RollbackRule::Namespaces)]
+#[case::logic("ClusterDaskPlugin", "protect", Value::Null, false, RollbackRule::Namespaces)]
+#[case::logic_of_a_namespace("DaskPlugin", "protect", Value::Null, false, RollbackRule::Objects)]
+#[case::policy_that_may("ClusterDaskPlugin", "protect", json!("LastGood"), true, RollbackRule::Namespaces)]
+#[case::logic_that_may_not("DaskPlugin", "protect", json!("Hold"), false, RollbackRule::Never)]
 fn protecting_policies_are_not_rolled_back_by_default(
     #[case] kind: &str,
     #[case] mode: &str,
     #[case] on_failure: Value,
     #[case] is_policy: bool,
-    #[case] expected: Term,
+    #[case] expected: RollbackRule,
 ) {
     let mut object = json!({"metadata": {"name": "p"}, "spec": {"source": {}, "mode": mode}});
     if !on_failure.is_null() {
@@ -187,5 +187,5 @@ fn protecting_policies_are_not_rolled_back_by_default(
         serde_json::from_value(object).map(Resource::of_cluster)
     };
     let resource = resource.unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(term(&resource, is_policy), expected);
+    assert_eq!(rollback_rule(&resource, is_policy), expected);
 }

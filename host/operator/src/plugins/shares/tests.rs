@@ -50,7 +50,7 @@ async fn pass(millis: u64) {
 #[tokio::test(start_paused = true)]
 async fn the_namespace_that_has_used_least_goes_first() {
     let (shares, log) = (Shares::new(1), Log::default());
-    // Beside one that takes long.
+    // A long call runs meanwhile.
     call(&shares, &log, "x", Whose::Operators, 10_000);
     for namespace in ["a", "a", "a", "a", "b", "c"] {
         pass(1).await;
