@@ -29,9 +29,9 @@ pub(super) struct Loads {
     /// Waiting plugins by namespace. Plugins of the cluster are under `None`, which comes first.
     waiting: BTreeMap<Option<String>, Queue>,
     running: Vec<PluginId>,
-    /// Number of each namespace's last start, counted by `turn`.
-    turns: BTreeMap<String, u64>,
-    turn: u64,
+    /// Number of each namespace's last start, counted by `starts`.
+    last_starts: BTreeMap<String, u64>,
+    starts: u64,
     /// Number of the last call of [`Loads::enqueue`]. Numbers determine the order in a queue.
     last_number: u64,
     suspects: Suspects,
@@ -177,8 +177,8 @@ impl Loads {
         let id = queue.by_number.values().next()?.clone();
         self.dequeue(&id);
         if let Some(namespace) = &id.namespace {
-            self.turn += 1;
-            self.turns.insert(namespace.clone(), self.turn);
+            self.starts += 1;
+            self.last_starts.insert(namespace.clone(), self.starts);
         }
         self.running.push(id.clone());
         Some(id)
@@ -196,14 +196,14 @@ impl Loads {
             return None;
         }
         let runs = |namespace: &Option<String>| self.running.iter().any(|id| id.namespace == *namespace);
-        let last_turn = |namespace: &Option<String>| {
+        let last_start = |namespace: &Option<String>| {
             let namespace = namespace.as_ref()?;
-            self.turns.get(namespace).copied()
+            self.last_starts.get(namespace).copied()
         };
         let candidates = self.waiting.iter().filter(|(namespace, _)| !runs(namespace));
         let first = candidates.min_by_key(|(namespace, queue)| {
             let first = queue.by_number.keys().next().copied();
-            (last_turn(namespace), first)
+            (last_start(namespace), first)
         });
         first.map(|(namespace, _)| namespace.clone())
     }
@@ -215,7 +215,7 @@ impl Loads {
             self.running.swap_remove(index);
         }
         if self.waiting.is_empty() && self.running.is_empty() {
-            self.turns.clear();
+            self.last_starts.clear();
         }
     }
 }
