@@ -1,8 +1,8 @@
-//! The lease: a `coordination.k8s.io/v1` Lease that one of several operators holds
-//! at a time, as the controllers of Kubernetes itself do it.
+//! Leader election with a `coordination.k8s.io/v1` Lease, as in the controllers of Kubernetes
+//! itself: at most one of several replicas holds the lease.
 //!
-//! Who holds it renews it, and [`Leading`] says so to everything that writes. Who
-//! can't renew it stops writing well before others may take it.
+//! The leader renews the lease, and everything that writes checks [`Leading`]. A leader that
+//! can't renew the lease stops writing well before another replica may take it.
 
 pub mod turn;
 
@@ -22,62 +22,62 @@ use tracing::{debug, info, warn};
 use self::turn::{Seen, Timing, Turn, free, held, holder};
 use crate::leading::Leading;
 
-/// How often a lease that can't be had says so.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
+/// Minimum interval between two warnings that the lease can't be acquired.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long giving it back may take, at the end.
-const RELEASE: Duration = Duration::from_secs(1);
+/// Timeout for releasing the lease on shutdown.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the command line says about it.
+/// Command-line arguments for leader election.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Replicas")]
 pub struct LeaseArgs {
-    /// Write only while this Lease is held, so that several operators can run: one
-    /// leads, the others stand by. [default: no lease, for a single operator]
+    /// Write only while this process holds the named Lease, so that several replicas can
+    /// run: one leads, the others stand by. [default: no lease, for a single replica]
     #[arg(long = "lease", value_name = "NAME")]
     pub name: Option<String>,
 
-    /// The Lease's namespace. [default: that of the pod or of the kubeconfig]
+    /// Namespace of the Lease. [default: that of the pod or of the kubeconfig]
     #[arg(long = "lease-namespace", value_name = "NAMESPACE", requires = "name")]
     pub namespace: Option<String>,
 
-    /// After how many seconds without a sign of the leader another one leads. A
-    /// leader that can't give that sign for 7/10 of it ends.
+    /// Seconds without a renewal after which another replica takes the lease. A leader
+    /// that fails to renew it for 7/10 of this time exits.
     #[arg(long = "lease-seconds", value_name = "SECONDS", default_value_t = 10, requires = "name",
           value_parser = clap::value_parser!(u16).range(3..=300))]
     pub seconds: u16,
 
-    /// Who this operator is in the Lease. [default: host name and process]
+    /// Identity of this replica in the Lease. [default: host name and process ID]
     #[arg(long = "lease-identity", value_name = "NAME", env = "POD_NAME")]
     pub identity: Option<String>,
 }
 
-/// Why somebody who led leads no more.
+/// The reason why this replica lost the lease.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum Lost {
-    /// It could not be renewed in time.
+    /// The lease could not be renewed in time.
     #[error(
         "the lease {name} could not be renewed for {seconds} s ({why}): ends, so that another operator can lead"
     )]
     TooLate {
-        /// The lease's name.
+        /// Name of the lease.
         name: String,
-        /// Since when it was to be renewed.
+        /// Seconds since the last renewal.
         seconds: u64,
         /// The last error.
         why: String,
     },
-    /// Somebody else has it.
+    /// Another replica holds the lease.
     #[error("the lease {name} was taken by {by}: ends, so that only one operator leads")]
     Taken {
-        /// The lease's name.
+        /// Name of the lease.
         name: String,
-        /// Who has it.
+        /// Identity of the new holder.
         by: String,
     },
 }
 
-/// Why a renewal did not succeed.
+/// Error of an attempt to acquire or renew the lease.
 #[derive(Debug, Error)]
 enum RenewError {
     #[error("it was taken by {0}")]
@@ -88,7 +88,7 @@ enum RenewError {
     Request(#[from] kube::Error),
 }
 
-/// A lease, and what this process knows of it.
+/// A lease together with its state in this process.
 #[derive(Debug)]
 pub struct Lease {
     api: Api<Object>,
@@ -96,14 +96,15 @@ pub struct Lease {
     identity: String,
     timing: Timing,
     leading: Leading,
-    /// As it was last written, and when the request for that was sent; none while
-    /// it is not held.
+    /// The object as this process last wrote it, and when that request was sent. `None` while
+    /// the lease is not held.
     held: Mutex<Option<(Object, Instant)>>,
 }
 
 impl Lease {
-    /// The lease that the command line names, if any. `leading` is told when it is
-    /// held. Nothing is sent yet.
+    /// Creates the lease that the command line names. Returns `None` if it names none.
+    ///
+    /// `leading` is updated when the lease is acquired, renewed, lost or released. No request is sent yet.
     #[must_use]
     pub fn new(args: &LeaseArgs, client: &Client, leading: Leading) -> Option<Self> {
         let name = args.name.clone()?;
@@ -114,7 +115,7 @@ impl Lease {
         Some(Self {
             api: Api::namespaced(client.clone(), namespace),
             name,
-            identity: args.identity.clone().unwrap_or_else(identity),
+            identity: args.identity.clone().unwrap_or_else(default_identity),
             timing: Timing {
                 duration: Duration::from_secs(args.seconds.into()),
             },
@@ -127,30 +128,34 @@ impl Lease {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// This lease is held since `start`, when the request for it was sent.
-    fn now_held(&self, lease: Object, start: Instant) {
+    /// Records that this process wrote `lease` with a request sent at `start`.
+    fn record_held(&self, lease: Object, start: Instant) {
         *self.held() = Some((lease, start));
         self.leading.until(start + self.timing.deadline());
     }
 
-    /// Waits until it is held, however long that takes. From then on it has to be
-    /// kept: see [`Lease::keep`].
+    /// Waits without a time limit until this process holds the lease. From then on it must be
+    /// renewed with [`Lease::keep`].
     pub async fn acquire(&self) {
         let mut seen = Seen::default();
-        let mut said: Option<Instant> = None;
-        info!(lease = self.name, identity = self.identity, "waits for the lease");
+        let mut warned_at: Option<Instant> = None;
+        info!(
+            lease = self.name,
+            identity = self.identity,
+            "waiting for the lease"
+        );
         loop {
             let attempt = timeout_at(Instant::now() + self.timing.renew(), self.attempt(&mut seen));
             let wait = match attempt.await.unwrap_or(Err(RenewError::NoAnswer)) {
                 Ok(Turn::Wait(wait)) => wait,
                 Ok(Turn::Create | Turn::Take) => {
-                    info!(lease = self.name, identity = self.identity, "leads");
+                    info!(lease = self.name, identity = self.identity, "became the leader");
                     return;
                 }
                 Err(error) => {
-                    if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
-                        said = Some(Instant::now());
-                        warn!("the lease {} can't be had: {error}; trying again", self.name);
+                    if warned_at.is_none_or(|at| at.elapsed() >= WARN_INTERVAL) {
+                        warned_at = Some(Instant::now());
+                        warn!("failed to acquire the lease {}: {error}; retrying", self.name);
                     }
                     self.timing.retry()
                 }
@@ -159,7 +164,7 @@ impl Lease {
         }
     }
 
-    /// Looks whose turn it is, and takes the lease if it is one's own.
+    /// Reads the lease, and takes it if this process may.
     async fn attempt(&self, seen: &mut Seen) -> Result<Turn, RenewError> {
         let found = self.api.get_opt(&self.name).await?;
         let start = Instant::now();
@@ -170,16 +175,16 @@ impl Lease {
         }
         match self.write(found.as_ref()).await {
             Ok(lease) => {
-                self.now_held(lease, start);
+                self.record_held(lease, start);
                 Ok(turn)
             }
-            // Somebody else was faster.
+            // Another replica wrote the lease first.
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(Turn::Wait(self.timing.retry())),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Creates the lease, or replaces that version of it.
+    /// Creates the lease, or replaces the version `before`.
     async fn write(&self, before: Option<&Object>) -> kube::Result<Object> {
         let lease = held(before, &self.name, &self.identity, self.timing, Timestamp::now());
         let parameters = PostParams::default();
@@ -189,8 +194,8 @@ impl Lease {
         }
     }
 
-    /// Renews it as long as that goes; then [`Leading`] says no, and why it does
-    /// not is returned.
+    /// Renews the lease until that fails for too long or another replica holds it. Then sets
+    /// [`Leading`] to not leading and returns the reason.
     pub async fn keep(&self) -> Lost {
         loop {
             let renewed = self
@@ -215,7 +220,7 @@ impl Lease {
         }
     }
 
-    /// Renews it, with as many attempts as there is time for.
+    /// Renews the lease, with retries until `deadline`.
     async fn renew_before(&self, deadline: Instant) -> Result<(), RenewError> {
         loop {
             let limit = deadline.min(Instant::now() + self.timing.renew());
@@ -225,7 +230,7 @@ impl Lease {
                 Ok(Err(error)) => error,
                 Err(_) => RenewError::NoAnswer,
             };
-            debug!(lease = self.name, "not renewed: {error}");
+            debug!(lease = self.name, "failed to renew the lease: {error}");
             sleep_until(deadline.min(Instant::now() + self.timing.retry())).await;
             if Instant::now() >= deadline {
                 return Err(error);
@@ -238,13 +243,13 @@ impl Lease {
         let before = self.held().as_ref().map(|(lease, _)| lease.clone());
         let error = match self.write(before.as_ref()).await {
             Ok(lease) => {
-                self.now_held(lease, start);
+                self.record_held(lease, start);
                 return Ok(());
             }
             Err(error) => error,
         };
-        // A request without an answer may have been carried out, and somebody may
-        // have given the lease a label, or deleted it.
+        // A request that got no response may have been carried out, and a user may have labelled
+        // or deleted the lease.
         let other_version = matches!(&error, kube::Error::Api(status) if matches!(status.code, 404 | 409));
         if !other_version {
             return Err(error.into());
@@ -256,12 +261,12 @@ impl Lease {
             return Err(RenewError::Taken(other.to_owned()));
         }
         let lease = self.write(found.as_ref()).await?;
-        self.now_held(lease, start);
+        self.record_held(lease, start);
         Ok(())
     }
 
-    /// Gives it back, so that others need not wait until it has run out. Whoever
-    /// calls this has ended all writes.
+    /// Releases the lease, so that other replicas need not wait until it expires. The caller
+    /// must have ended all writes.
     pub async fn release(&self) {
         self.leading.end();
         let Some((lease, _)) = self.held().take() else {
@@ -270,16 +275,16 @@ impl Lease {
         let lease = free(&lease, Timestamp::now());
         let parameters = PostParams::default();
         let released = self.api.replace(&self.name, &parameters, &lease);
-        match tokio::time::timeout(RELEASE, released).await {
-            Ok(Ok(_)) => info!(lease = self.name, "gave the lease back"),
-            Ok(Err(error)) => debug!("the lease can't be given back: {error}"),
-            Err(_) => debug!("the lease can't be given back: no answer"),
+        match tokio::time::timeout(RELEASE_TIMEOUT, released).await {
+            Ok(Ok(_)) => info!(lease = self.name, "released the lease"),
+            Ok(Err(error)) => debug!("failed to release the lease: {error}"),
+            Err(_) => debug!("failed to release the lease: no response"),
         }
     }
 }
 
-/// Host name and process.
-fn identity() -> String {
+/// Returns the host name and process ID, as `HOST_PID`.
+fn default_identity() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = match host.trim() {
         "" => "dask-operator",

@@ -8,15 +8,15 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
-/// What an API server does with one Lease.
+/// Simulates an API server that stores one Lease.
 #[derive(Default)]
 struct Server {
     lease: Option<Value>,
     version: u64,
-    /// Answers nothing but errors.
+    /// Answers every request with an error.
     broken: bool,
-    /// Carries the next change out, and answers with an error.
-    forgetful: bool,
+    /// Carries out the next change but answers with an error.
+    loses_response: bool,
 }
 
 impl Server {
@@ -54,7 +54,7 @@ impl Server {
         self.version += 1;
         lease["metadata"]["resourceVersion"] = self.version.to_string().into();
         self.lease = Some(lease.clone());
-        if std::mem::take(&mut self.forgetful) {
+        if std::mem::take(&mut self.loses_response) {
             return error(500);
         }
         (200, lease)
@@ -93,10 +93,10 @@ impl World {
                 .as_ref()
                 .map(|lease| lease["spec"]["holderIdentity"].clone())
         });
-        holder.unwrap_or_default().as_str().unwrap_or("nobody").to_owned()
+        holder.unwrap_or_default().as_str().unwrap_or("none").to_owned()
     }
 
-    /// An operator that wants to lead.
+    /// Starts a replica that tries to become the leader.
     fn operator(&self, identity: &str) -> Operator {
         let leading = Leading::not_yet();
         let args = LeaseArgs {
@@ -106,7 +106,7 @@ impl World {
             identity: Some(identity.into()),
         };
         let lease = Lease::new(&args, &self.client(), leading.clone()).map(Arc::new);
-        let lease = lease.unwrap_or_else(|| panic!("a name was given"));
+        let lease = lease.unwrap_or_else(|| panic!("the arguments name a lease"));
         let runs = tokio::spawn({
             let lease = lease.clone();
             async move {
@@ -125,17 +125,17 @@ struct Operator {
 }
 
 impl Operator {
-    /// After how many milliseconds it leads.
+    /// Waits until this replica leads and returns the milliseconds that this took.
     async fn leads(&self) -> u128 {
         let start = Instant::now();
         let waited = tokio::time::timeout(Duration::from_secs(100), self.leading.wait()).await;
-        assert!(waited.is_ok(), "it does not lead after 100 s");
+        assert!(waited.is_ok(), "the replica is not the leader after 100 s");
         start.elapsed().as_millis()
     }
 }
 
-/// Looks every 100 ms for some time whether at most one leads.
-async fn never_two(seconds: u64, one: &Operator, other: &Operator) {
+/// Checks every 100 ms for so many seconds that at most one replica leads.
+async fn assert_at_most_one_leader(seconds: u64, one: &Operator, other: &Operator) {
     for _ in 0..seconds * 10 {
         assert!(!(one.leading.now() && other.leading.now()));
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -147,13 +147,13 @@ async fn one_leads_and_the_other_waits() {
     let world = World::default();
     let (a, b) = (world.operator("a"), world.operator("b"));
     a.leads().await;
-    never_two(300, &a, &b).await;
+    assert_at_most_one_leader(300, &a, &b).await;
     assert!(a.leading.now() && !a.runs.is_finished());
     assert_eq!(world.holder(), "a");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_killed_is_followed_within_fifteen_seconds() {
+async fn a_killed_leader_is_replaced_within_fifteen_seconds() {
     let world = World::default();
     let (a, b) = (world.operator("a"), world.operator("b"));
     a.leads().await;
@@ -166,14 +166,14 @@ async fn who_is_killed_is_followed_within_fifteen_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_says_goodbye_is_followed_at_once() {
+async fn a_released_lease_is_taken_at_once() {
     let world = World::default();
     let (a, b) = (world.operator("a"), world.operator("b"));
     a.leads().await;
     a.runs.abort();
     a.lease.release().await;
     assert!(!a.leading.now());
-    assert_eq!(world.holder(), "nobody");
+    assert_eq!(world.holder(), "none");
     assert!(b.leads().await <= 1000);
     let transitions =
         world.with(|server| server.lease.clone().unwrap_or_default()["spec"]["leaseTransitions"].clone());
@@ -181,12 +181,12 @@ async fn who_says_goodbye_is_followed_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_can_not_renew_stops_before_others_begin() {
+async fn a_leader_that_cannot_renew_stops_before_others_start() {
     let world = World::default();
     let (a, b) = (world.operator("a"), world.operator("b"));
     a.leads().await;
     world.with(|server| server.broken = true);
-    never_two(8, &a, &b).await;
+    assert_at_most_one_leader(8, &a, &b).await;
     assert!(!a.leading.now() && a.runs.is_finished());
     let lost = a.runs.await.map(|lost| lost.to_string()).unwrap_or_default();
     assert_eq!(
@@ -198,7 +198,7 @@ async fn who_can_not_renew_stops_before_others_begin() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trouble_that_passes_is_survived() {
+async fn short_outages_do_not_lose_the_lease() {
     let world = World::default();
     let a = world.operator("a");
     a.leads().await;
@@ -212,23 +212,23 @@ async fn trouble_that_passes_is_survived() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_was_lost_does_no_harm() {
+async fn a_lost_response_does_not_lose_the_lease() {
     let world = World::default();
     let a = world.operator("a");
     a.leads().await;
     for _ in 0..3 {
-        world.with(|server| server.forgetful = true);
+        world.with(|server| server.loses_response = true);
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert!(a.leading.now());
     }
-    // Nor does somebody who deletes it.
+    // Nor does deleting the lease.
     world.with(|server| server.lease = None);
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert!(a.leading.now() && world.holder() == "a");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_robbed_stops() {
+async fn a_leader_stops_when_another_takes_the_lease() {
     let world = World::default();
     let a = world.operator("a");
     a.leads().await;
@@ -250,7 +250,7 @@ async fn who_is_robbed_stops() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_that_starts_anew_goes_on_at_once() {
+async fn a_restarted_container_leads_at_once() {
     let world = World::default();
     let before = world.operator("pod");
     before.leads().await;

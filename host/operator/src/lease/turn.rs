@@ -1,9 +1,8 @@
-//! What a lease says about whose turn it is. Pure: the caller brings lease and
-//! time.
+//! Decision whether this process may take a lease. Pure: the caller passes the lease and
+//! the time.
 //!
-//! Clocks of different machines are not compared. A lease has run out when it has
-//! been seen unchanged, by this process' own clock, for as long as its holder
-//! promised to renew it within.
+//! Clocks of different machines are not compared. A lease has expired when this process,
+//! by its own clock, has seen it unchanged for the lease duration that its holder wrote.
 
 use std::time::Duration;
 
@@ -12,54 +11,54 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
-/// How long a lease lasts, and what follows from that.
+/// Lease duration, and the intervals derived from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// Others take the lease when it was not renewed for that long.
+    /// Time without a renewal after which other replicas take the lease.
     pub duration: Duration,
 }
 
 impl Timing {
-    /// How often the holder renews it.
+    /// Returns the interval at which the holder renews the lease.
     #[must_use]
     pub fn renew(self) -> Duration {
         self.duration * 3 / 10
     }
 
-    /// How long after the last renewal the holder stops writing: before anybody
-    /// else may begin, with time left for requests that are under way.
+    /// Returns the time after the last renewal at which the holder stops writing. That is before
+    /// another replica may start, with time left for requests that are in flight.
     #[must_use]
     pub fn deadline(self) -> Duration {
         self.duration * 7 / 10
     }
 
-    /// How long to wait between two looks at it, or after an error.
+    /// Returns the time between two attempts to acquire the lease, and after an error.
     #[must_use]
     pub fn retry(self) -> Duration {
         self.duration / 10
     }
 }
 
-/// What to do about a lease.
+/// The next action for a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// There is none: create it.
+    /// Create the lease, because it does not exist.
     Create,
-    /// It is free, has run out or is one's own: replace this version of it.
+    /// Replace this version of the lease, because it is free, expired or held by this process.
     Take,
-    /// It is somebody's: look again after that time.
+    /// Read the lease again after this time, because another process holds it.
     Wait(Duration),
 }
 
-/// What has been seen of a lease.
+/// The last version of a lease that this process has seen.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// Its version and since when it has been that.
+    /// The resource version and when it was first seen. `None` if the lease did not exist.
     last: Option<(String, Instant)>,
 }
 
 impl Seen {
-    /// Whose turn it is, by what the API server says `now`.
+    /// Returns the next action for `lease` as the API server returned it at `now`. `None` means that the lease does not exist.
     pub fn turn(&mut self, lease: Option<&Lease>, identity: &str, timing: Timing, now: Instant) -> Turn {
         let Some(lease) = lease else {
             self.last = None;
@@ -77,7 +76,7 @@ impl Seen {
                 now
             }
         };
-        let ends = since + promised(lease).unwrap_or(timing.duration);
+        let ends = since + lease_duration(lease).unwrap_or(timing.duration);
         if now >= ends {
             Turn::Take
         } else {
@@ -86,21 +85,21 @@ impl Seen {
     }
 }
 
-/// Who holds a lease.
+/// Returns the identity of the holder of a lease, or `None` if the lease is free.
 #[must_use]
 pub fn holder(lease: &Lease) -> Option<&str> {
     let holder = lease.spec.as_ref()?.holder_identity.as_deref()?;
     Some(holder).filter(|holder| !holder.is_empty())
 }
 
-/// Within which time its holder promised to renew it.
-fn promised(lease: &Lease) -> Option<Duration> {
+/// Returns the duration that the holder wrote into the lease, or `None` if there is no valid one.
+fn lease_duration(lease: &Lease) -> Option<Duration> {
     let seconds = lease.spec.as_ref()?.lease_duration_seconds?;
     u64::try_from(seconds).ok().map(Duration::from_secs)
 }
 
-/// The lease as `identity` holds it from `now` on: `before` is the version that it
-/// replaces, with labels and annotations that somebody gave it.
+/// Returns the lease as `identity` holds it from `now` on. `before` is the version to replace, if there is one; its
+/// metadata, with labels and annotations, is preserved.
 #[must_use]
 pub fn held(before: Option<&Lease>, name: &str, identity: &str, timing: Timing, now: Timestamp) -> Lease {
     let was = before.and_then(|lease| lease.spec.clone()).unwrap_or_default();
@@ -133,7 +132,7 @@ pub fn held(before: Option<&Lease>, name: &str, identity: &str, timing: Timing, 
     }
 }
 
-/// The lease as nobody holds it.
+/// Returns the lease without a holder.
 #[must_use]
 pub fn free(before: &Lease, now: Timestamp) -> Lease {
     let mut lease = before.clone();
@@ -171,13 +170,13 @@ mod tests {
     #[case::own(Some(lease("me", "1", 10)), Turn::Take)]
     #[case::others(Some(lease("a", "1", 10)), Turn::Wait(Duration::from_secs(1)))]
     #[tokio::test(start_paused = true)]
-    async fn at_first_sight(#[case] lease: Option<Lease>, #[case] expected: Turn) {
+    async fn first_read_decides_by_holder(#[case] lease: Option<Lease>, #[case] expected: Turn) {
         let turn = Seen::default().turn(lease.as_ref(), "me", TIMING, Instant::now());
         assert_eq!(turn, expected);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_renewed_is_not_taken() {
+    async fn a_renewed_lease_is_not_taken() {
         let (mut seen, start) = (Seen::default(), Instant::now());
         for second in 0..60 {
             // Renewed every three seconds.
@@ -191,10 +190,10 @@ mod tests {
     }
 
     #[rstest]
-    #[case::of_ours(10)]
-    #[case::of_an_operator_with_other_settings(4)]
+    #[case::with_our_duration(10)]
+    #[case::with_another_duration(4)]
     #[tokio::test(start_paused = true)]
-    async fn what_stays_as_it_is_runs_out(#[case] seconds: u64) {
+    async fn an_unchanged_lease_expires(#[case] seconds: u64) {
         let (mut seen, start) = (Seen::default(), Instant::now());
         let lease = lease("a", "1", seconds);
         let mut at = |millis| {
@@ -206,13 +205,13 @@ mod tests {
         assert_eq!(
             almost,
             Turn::Wait(Duration::from_millis(100)),
-            "not longer than needed"
+            "waits no longer than needed"
         );
         assert_eq!(at(seconds * 1000), Turn::Take);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lease_that_went_and_came_is_a_new_one() {
+    async fn a_recreated_lease_starts_a_new_wait() {
         let (mut seen, start) = (Seen::default(), Instant::now());
         seen.turn(Some(&lease("a", "1", 10)), "me", TIMING, start);
         let later = start + Duration::from_secs(60);
@@ -227,13 +226,13 @@ mod tests {
     #[case(3)]
     #[case(10)]
     #[case(60)]
-    fn the_holder_gives_up_before_others_begin(#[case] seconds: u64) {
+    fn the_holder_stops_before_others_start(#[case] seconds: u64) {
         let timing = Timing {
             duration: Duration::from_secs(seconds),
         };
         assert!(
             timing.renew() + timing.retry() * 2 < timing.deadline(),
-            "it has several attempts"
+            "there is time for several attempts"
         );
         assert!(timing.deadline() + timing.retry() * 2 < timing.duration);
     }
