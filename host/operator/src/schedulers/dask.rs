@@ -1,4 +1,4 @@
-//! How a scheduler is spoken to.
+//! Connections to schedulers, over Dask's own protocol or HTTP.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use k8s_openapi::jiff::Timestamp;
 use super::{Answers, Place, Questions};
 use crate::threads;
 
-/// Why a scheduler did not answer.
+/// Error of a query to a scheduler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// In a word, for a metric's label.
+    /// Kind of the error, for the label of a metric.
     pub kind: &'static str,
-    /// In a sentence.
+    /// Message for users.
     pub message: String,
 }
 
@@ -32,41 +32,42 @@ impl From<Error> for Failure {
     }
 }
 
-/// Speaks to schedulers.
+/// Client that connects to schedulers.
 pub trait Dask: Send + Sync {
-    /// Begins to speak to the one at `place`. Nothing is sent yet.
+    /// Creates a connection to the scheduler at `place`. Sends nothing yet.
     fn talk(&self, place: &Place) -> Box<dyn Talk>;
 }
 
-/// A conversation with one scheduler.
+/// A connection to one scheduler.
 pub trait Talk: Send {
-    /// Asks.
+    /// Queries the scheduler.
     fn ask<'a>(&'a mut self, questions: &'a Questions) -> BoxFuture<'a, Result<Answers, Failure>>;
 
-    /// Lets workers hand on what they hold, and take nothing new; gives those that could.
+    /// Retires workers: they hand their results on to others and accept no new tasks. Returns the addresses of those that
+    /// could do so.
     fn retire<'a>(&'a mut self, addresses: &'a [String]) -> BoxFuture<'a, Result<Vec<String>, Failure>>;
 }
 
-/// How long a scheduler may take to move what workers hold.
-const RETIRE: Duration = Duration::from_secs(600);
+/// Timeout for moving the results of retired workers.
+const RETIRE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Speaks to schedulers over the network.
+/// Client that connects to schedulers over the network.
 #[derive(Debug)]
 pub struct Network {
     client: Client,
-    /// What is read at the same time from all schedulers. Those in one namespace share a part of it.
+    /// Bytes that are read at the same time from all schedulers. Those in one namespace share a part of them.
     budget: Budget,
-    /// Whether the operator has something to prove who it is.
+    /// True if the operator has a client certificate.
     has_certificate: bool,
 }
 
 impl Network {
-    /// Speaks to schedulers that want TLS with `tls`.
+    /// Creates a client that connects with `tls` to schedulers that require TLS.
     #[must_use]
     pub fn new(tls: Option<TlsConfig>) -> Self {
         let has_certificate = tls.is_some();
         let options = Options {
-            retire_timeout: RETIRE,
+            retire_timeout: RETIRE_TIMEOUT,
             decoders: threads::heavy(),
             tls,
             ..Options::default()
@@ -83,35 +84,35 @@ impl Dask for Network {
     fn talk(&self, place: &Place) -> Box<dyn Talk> {
         let client = self.client.with_budget(self.budget.of(&place.namespace));
         let http = place.http.as_ref().filter(|_| !self.has_certificate);
-        Box::new(Wire {
+        Box::new(Connection {
             comm: client.scheduler(place.comm.clone()),
             http: http.and_then(|url| client.http(url).ok()),
         })
     }
 }
 
-/// A conversation over the comm port, or over HTTP where that port wants a certificate and the operator has none.
-struct Wire {
+/// A connection to the comm port, or to the HTTP server if the comm port requires a certificate and the operator has none.
+struct Connection {
     comm: Scheduler,
-    /// None for an operator that has a certificate: where the comm port does not take it, or shows one that is not
-    /// accepted, somebody else may be there, and whatever HTTP answered would be theirs.
+    /// `None` if the operator has a certificate. If the comm port then rejects it, or presents one that is not trusted, an
+    /// attacker may answer there, and HTTP answers would come from the attacker too.
     http: Option<HttpScheduler>,
 }
 
-impl Wire {
-    async fn answers(&mut self, questions: &Questions) -> Result<Answers, Failure> {
+impl Connection {
+    async fn query(&mut self, questions: &Questions) -> Result<Answers, Failure> {
         let asked_at = Timestamp::now().as_millisecond();
-        match self.over_comm(asked_at, questions).await {
+        match self.query_comm(asked_at, questions).await {
             Ok(answers) => Ok(answers),
-            Err(error) => match self.http.as_mut().filter(|_| wants_certificate(&error)) {
-                Some(http) => over_http(http, asked_at, questions).await.map_err(Failure::from),
+            Err(error) => match self.http.as_mut().filter(|_| requires_certificate(&error)) {
+                Some(http) => query_http(http, asked_at, questions).await.map_err(Failure::from),
                 None => Err(error.into()),
             },
         }
     }
 
-    /// Asks for the workers last: while other answers are waited for, there are not ever more workers in memory.
-    async fn over_comm(&mut self, asked_at: i64, questions: &Questions) -> Result<Answers, Error> {
+    /// Queries the comm port. Reads the workers last, so that they are not held in memory while other answers are pending.
+    async fn query_comm(&mut self, asked_at: i64, questions: &Questions) -> Result<Answers, Error> {
         let mut demand = BTreeMap::new();
         for duration in questions.demand.iter().copied() {
             let target = duration.map(Duration::from_millis);
@@ -131,12 +132,12 @@ impl Wire {
         })
     }
 
-    /// Retires workers; the scheduler forgets each of them at the moment when others hold its results. Returns the addresses
-    /// of those.
-    async fn leave(&mut self, addresses: &[String]) -> Result<Vec<String>, Failure> {
+    /// Retires workers and returns the addresses of those that were retired. The scheduler forgets a worker as soon as other
+    /// workers hold its results.
+    async fn retire_workers(&mut self, addresses: &[String]) -> Result<Vec<String>, Failure> {
         let retired = match self.comm.retire(addresses).await {
             Ok(retired) => retired,
-            Err(error) => match self.http.as_mut().filter(|_| wants_certificate(&error)) {
+            Err(error) => match self.http.as_mut().filter(|_| requires_certificate(&error)) {
                 Some(http) => http.retire(addresses).await?,
                 None => return Err(error.into()),
             },
@@ -145,23 +146,24 @@ impl Wire {
     }
 }
 
-impl Talk for Wire {
+impl Talk for Connection {
     fn ask<'a>(&'a mut self, questions: &'a Questions) -> BoxFuture<'a, Result<Answers, Failure>> {
-        self.answers(questions).boxed()
+        self.query(questions).boxed()
     }
 
     fn retire<'a>(&'a mut self, addresses: &'a [String]) -> BoxFuture<'a, Result<Vec<String>, Failure>> {
-        self.leave(addresses).boxed()
+        self.retire_workers(addresses).boxed()
     }
 }
 
-/// Whether a scheduler could not be asked because no certificate is configured.
-fn wants_certificate(error: &Error) -> bool {
+/// Returns whether a query failed because no certificate is configured.
+fn requires_certificate(error: &Error) -> bool {
     matches!(error, Error::TlsNotConfigured { .. } | Error::TlsRequired { .. })
 }
 
-/// Asks over HTTP, which tells of the demand for the scheduler's own target duration only.
-async fn over_http(http: &HttpScheduler, asked_at: i64, questions: &Questions) -> Result<Answers, Error> {
+/// Queries the HTTP server. The server reports the demand only for the scheduler's own target duration, and the answer is
+/// returned for the first requested one.
+async fn query_http(http: &HttpScheduler, asked_at: i64, questions: &Questions) -> Result<Answers, Error> {
     let duration = questions.demand.first().copied();
     let request = FactsRequest {
         desired_workers: duration.is_some(),
@@ -198,8 +200,8 @@ mod tests {
 
     use super::*;
 
-    /// Somebody who answers whatever comes with these bytes. Gives the port.
-    async fn listens(answer: &'static [u8]) -> u16 {
+    /// Starts a server that answers everything with these bytes. Returns its port.
+    async fn serve(answer: &'static [u8]) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         tokio::spawn(async move {
@@ -211,7 +213,7 @@ mod tests {
         port
     }
 
-    /// A certificate that is its own authority.
+    /// Returns a configuration with a self-signed certificate.
     fn certificate() -> TlsConfig {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
@@ -223,10 +225,10 @@ mod tests {
 
     const GARBAGE: &[u8] = b"ahoy, ahoy, ahoy, ahoy\r\n";
     const ALERT: &[u8] = &[0x15, 3, 3, 0, 2, 2, 40];
-    const INVENTED: &[u8] =
+    const FORGED: &[u8] =
         b"HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\n{\"type\":\"Scheduler\",\"workers\":{}}";
 
-    /// Who stands between the operator and a scheduler with TLS can break it, and answer over HTTP.
+    /// An attacker between the operator and a scheduler can break the TLS connection and answer over HTTP.
     #[rstest]
     #[case::garbage(Scheme::Tls, true, GARBAGE, false)]
     #[case::alert(Scheme::Tls, true, ALERT, false)]
@@ -235,7 +237,7 @@ mod tests {
     #[case::no_certificate_and_tls_wanted(Scheme::Tcp, false, ALERT, true)]
     #[case::no_certificate_and_no_dask(Scheme::Tcp, false, GARBAGE, false)]
     #[tokio::test]
-    async fn http_is_only_asked_without_a_certificate(
+    async fn falls_back_to_http_only_without_a_certificate(
         #[case] scheme: Scheme,
         #[case] has_certificate: bool,
         #[case] comm: &'static [u8],
@@ -243,8 +245,8 @@ mod tests {
     ) {
         let place = Place {
             namespace: "n".into(),
-            comm: Address::new(scheme, "127.0.0.1", listens(comm).await),
-            http: Some(format!("http://127.0.0.1:{}", listens(INVENTED).await)),
+            comm: Address::new(scheme, "127.0.0.1", serve(comm).await),
+            http: Some(format!("http://127.0.0.1:{}", serve(FORGED).await)),
         };
         let network = Network::new(has_certificate.then(certificate));
         let answered = network.talk(&place).ask(&Questions::default()).await;

@@ -1,25 +1,25 @@
-//! How much is kept of what schedulers answer.
+//! Memory limit for cached answers of schedulers. No I/O.
 
 use std::collections::HashMap;
 
 use super::ClusterKey;
 
-/// Answers of at most so many bytes are always kept, those about some 300 workers.
+/// Size in bytes up to which an answer is always cached: about 300 workers.
 const FREE: usize = 64 << 10;
 
-/// The most bytes of all others together; 100,000 workers take some 25 MiB. Those of one namespace have no more than they leave
-/// free: one alone has half, four have a fifth each. So there is something left for who comes next.
+/// Maximum bytes of all larger answers together; 100,000 workers take some 25 MiB. The answers of one namespace take at most
+/// as much as they leave free: one namespace alone gets half, four get a fifth each. So some memory is left for the next one.
 const MOST: usize = 64 << 20;
 
-/// The bytes of answers that are kept, by cluster, where they are not few.
+/// Bytes of cached answers by cluster. Answers of at most [`FREE`] bytes are not counted.
 #[derive(Debug, Default)]
-pub(super) struct Kept(HashMap<ClusterKey, usize>);
+pub(super) struct AnswerBudget(HashMap<ClusterKey, usize>);
 
-impl Kept {
-    /// Counts so many bytes of what the scheduler of `cluster` answered, in place of its last answer. Returns whether there
-    /// is room for them; where there is none, nothing is counted any more.
-    pub(super) fn keep(&mut self, cluster: &ClusterKey, bytes: usize) -> bool {
-        self.forget(cluster);
+impl AnswerBudget {
+    /// Reserves memory for an answer of the scheduler of `cluster`, in place of its last answer. Returns whether there is
+    /// enough memory. If not, the reservation of the last answer is released all the same.
+    pub(super) fn reserve(&mut self, cluster: &ClusterKey, bytes: usize) -> bool {
+        self.release(cluster);
         if bytes <= FREE {
             return true;
         }
@@ -32,15 +32,15 @@ impl Kept {
             }
         };
         let here: usize = self.0.iter().map(in_namespace).sum();
-        let has_room = here + bytes <= MOST.saturating_sub(all + bytes);
-        if has_room {
+        let fits = here + bytes <= MOST.saturating_sub(all + bytes);
+        if fits {
             self.0.insert(cluster.clone(), bytes);
         }
-        has_room
+        fits
     }
 
-    /// Nothing is kept any more of the scheduler of `cluster`.
-    pub(super) fn forget(&mut self, cluster: &ClusterKey) {
+    /// Releases the memory of the scheduler of `cluster`.
+    pub(super) fn release(&mut self, cluster: &ClusterKey) {
         self.0.remove(cluster);
     }
 }
@@ -54,41 +54,41 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_has_as_much_as_it_leaves() {
-        let mut kept = Kept::default();
-        assert!(!kept.keep(&cluster(0, "a"), MOST / 2 + 1));
-        assert!(kept.keep(&cluster(0, "a"), MOST / 4));
-        assert!(kept.keep(&cluster(0, "b"), MOST / 4));
+    fn a_namespace_gets_as_much_as_it_leaves_free() {
+        let mut budget = AnswerBudget::default();
+        assert!(!budget.reserve(&cluster(0, "a"), MOST / 2 + 1));
+        assert!(budget.reserve(&cluster(0, "a"), MOST / 4));
+        assert!(budget.reserve(&cluster(0, "b"), MOST / 4));
         assert!(
-            !kept.keep(&cluster(0, "c"), FREE + 1),
-            "the namespace has its half"
+            !budget.reserve(&cluster(0, "c"), FREE + 1),
+            "the namespace has used its half"
         );
-        assert!(kept.keep(&cluster(0, "c"), FREE));
-        assert!(kept.keep(&cluster(1, "a"), MOST / 4));
+        assert!(budget.reserve(&cluster(0, "c"), FREE));
+        assert!(budget.reserve(&cluster(1, "a"), MOST / 4));
         assert!(
-            kept.keep(&cluster(1, "a"), FREE + 1),
-            "an answer takes the place of the last"
+            budget.reserve(&cluster(1, "a"), FREE + 1),
+            "an answer replaces the last one"
         );
-        assert!(kept.keep(&cluster(2, "a"), MOST / 5));
-        kept.forget(&cluster(0, "a"));
-        kept.forget(&cluster(2, "a"));
-        assert!(kept.keep(&cluster(1, "a"), MOST / 3));
+        assert!(budget.reserve(&cluster(2, "a"), MOST / 5));
+        budget.release(&cluster(0, "a"));
+        budget.release(&cluster(2, "a"));
+        assert!(budget.reserve(&cluster(1, "a"), MOST / 3));
     }
 
-    /// Fake schedulers in some namespaces take the room that there is, again and again.
+    /// Fake schedulers in some namespaces repeatedly take all the memory that they can get.
     #[test]
-    fn nobody_is_kept_out() {
-        let mut kept = Kept::default();
+    fn another_namespace_always_gets_memory() {
+        let mut budget = AnswerBudget::default();
         for _ in 0..20 {
             for namespace in 0..8 {
                 let key = cluster(namespace, "a");
                 let mut bytes = MOST;
-                while bytes > 0 && !kept.keep(&key, bytes) {
+                while bytes > 0 && !budget.reserve(&key, bytes) {
                     bytes -= MOST / 256;
                 }
             }
         }
         // 10,000 workers.
-        assert!(kept.keep(&cluster(8, "a"), 2_500_000));
+        assert!(budget.reserve(&cluster(8, "a"), 2_500_000));
     }
 }

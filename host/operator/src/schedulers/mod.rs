@@ -1,9 +1,9 @@
-//! The Dask schedulers that plans want to know something of.
+//! Polling of the Dask schedulers that plans request facts from.
 //!
-//! A scheduler is asked in a task of its own, so that one that is slow or dead
-//! never holds up a reconcile: what it said last enters the next observation. It
-//! is asked for as long as the last plan of some resource says so
-//! ([`Schedulers::want`]), by one connection for all who want to know.
+//! Each scheduler is polled in its own task, so that a slow or dead one never delays a
+//! reconcile: the last answer enters the next observation. A scheduler is polled as long
+//! as the last plan of some resource requests it ([`Schedulers::want`]), over one
+//! connection for all these resources.
 
 mod dask;
 mod kept;
@@ -26,27 +26,27 @@ pub use place::Place;
 use crate::metrics::Metrics;
 use crate::routes::ParentKey;
 use crate::stores::Stores;
-use kept::Kept;
-use pace::Pace;
+use kept::AnswerBudget;
+use pace::RateLimiter;
 
-/// Schedulers that may be asked at the same time.
+/// Number of schedulers that are queried at the same time.
 const AT_ONCE: usize = 64;
 
-/// The shortest time from one question to the next, whoever it is for: at most
-/// 500 schedulers are asked in a second.
-const APART: Duration = Duration::from_millis(2);
+/// Minimum time between the starts of two queries to any schedulers: at most 500
+/// queries per second.
+const QUERY_INTERVAL: Duration = Duration::from_millis(2);
 
-/// A Dask cluster.
+/// Namespace and name of a Dask cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClusterKey {
-    /// Its namespace.
+    /// Namespace of the cluster.
     pub namespace: Box<str>,
-    /// Its name.
+    /// Name of the cluster.
     pub name: Box<str>,
 }
 
 impl ClusterKey {
-    /// The cluster `name` in `namespace`.
+    /// Creates the key of the cluster `name` in `namespace`.
     #[must_use]
     pub fn new(namespace: &str, name: &str) -> Self {
         Self {
@@ -62,47 +62,47 @@ impl fmt::Display for ClusterKey {
     }
 }
 
-/// What is asked of one scheduler in one go, for all who want to know something.
+/// One query to a scheduler, which combines the requests of all resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Questions {
-    /// Since when it has had nothing to do.
+    /// Query the time since which the scheduler is idle.
     pub idle: bool,
-    /// How many workers it could use, for these target durations in milliseconds
-    /// (none for its own).
+    /// Query the number of workers that the scheduler could use, for each of these target
+    /// durations in milliseconds. `None` stands for the scheduler's own setting.
     pub demand: BTreeSet<Option<u64>>,
 }
 
-/// What a scheduler answered.
+/// The answers of a scheduler to one query.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answers {
-    /// When it was asked, in milliseconds since 1970.
+    /// Time of the query, in milliseconds since 1970.
     pub asked_at: i64,
-    /// All registered workers.
+    /// All workers that are registered with the scheduler.
     pub workers: Vec<SchedulerWorker>,
-    /// How many workers it could use, by target duration.
+    /// Number of workers that the scheduler could use, by target duration in milliseconds.
     pub demand: BTreeMap<Option<u64>, u32>,
-    /// Since when it has had nothing to do, in milliseconds since 1970.
+    /// Time since which the scheduler is idle, in milliseconds since 1970. `None` if it is busy or was not queried for this.
     pub idle_since: Option<i64>,
 }
 
 impl Answers {
-    /// Returns whether no plan can differ because of these answers instead of `other`.
+    /// Returns whether these answers lead to the same plans as `other`.
     ///
-    /// Who is busy counts only where the demand was asked for: a worker's heartbeat is up to half a second older than the
-    /// demand, so a plan may see no demand and workers that are still busy, and must be made again when they no longer
-    /// are. How much a worker has to do never counts: it changes with each answer.
-    fn say_the_same(&self, other: &Self) -> bool {
-        fn matters(worker: &SchedulerWorker, asks_demand: bool) -> (&str, &str, &str, bool) {
-            let is_busy = asks_demand && worker.processing > 0;
+    /// Whether a worker is busy matters only if the query included the demand. A worker's heartbeat is up to half a second
+    /// older than the demand, so a plan may see no demand and workers that are still busy, and must be computed again when
+    /// they are idle. The number of tasks of a worker is ignored, because it changes with each answer.
+    fn is_equivalent(&self, other: &Self) -> bool {
+        fn matters(worker: &SchedulerWorker, has_demand: bool) -> (&str, &str, &str, bool) {
+            let is_busy = has_demand && worker.processing > 0;
             (&worker.address, &worker.name, &worker.status, is_busy)
         }
-        let asks_demand = !self.demand.is_empty();
-        let workers = self.workers.iter().map(|worker| matters(worker, asks_demand));
-        let others = other.workers.iter().map(|worker| matters(worker, asks_demand));
+        let has_demand = !self.demand.is_empty();
+        let workers = self.workers.iter().map(|worker| matters(worker, has_demand));
+        let others = other.workers.iter().map(|worker| matters(worker, has_demand));
         self.demand == other.demand && self.idle_since == other.idle_since && workers.eq(others)
     }
 
-    /// How many bytes they take in memory, as good as.
+    /// Returns the approximate number of bytes that these answers take in memory.
     fn bytes(&self) -> usize {
         let texts = |worker: &SchedulerWorker| worker.address.len() + worker.name.len() + worker.status.len();
         let workers: usize = self.workers.iter().map(texts).sum();
@@ -110,55 +110,56 @@ impl Answers {
     }
 }
 
-/// What is known of a scheduler.
+/// Result of the last query to a scheduler.
 #[derive(Debug, Default)]
-enum Known {
+enum LastResult {
+    /// No query has ended yet.
     #[default]
-    Nothing,
-    /// It does not answer, and why.
-    Silent(String),
-    Answers(Arc<Answers>),
+    Pending,
+    /// The query failed with this message.
+    Failed(String),
+    Answered(Arc<Answers>),
 }
 
-/// What somebody wants to know.
+/// Request of one resource for facts from a scheduler.
 #[derive(Debug)]
-struct Want {
+struct Subscription {
     request: SchedulerRequest,
-    /// What this one was told last, by [`Watched::version`].
-    told: Option<u64>,
+    /// The [`PolledScheduler::version`] that the resource was last notified of or read.
+    delivered: Option<u64>,
 }
 
-/// A scheduler that is asked.
+/// A scheduler that is polled.
 #[derive(Debug)]
-struct Watched {
-    wants: HashMap<ParentKey, Want>,
-    known: Known,
-    /// When it answered after it had not, in milliseconds since 1970.
+struct PolledScheduler {
+    subscriptions: HashMap<ParentKey, Subscription>,
+    last_result: LastResult,
+    /// Time of the first answer after a failure or the start, in milliseconds since 1970.
     answers_since: i64,
-    /// Grows with each change in what is known.
+    /// Version of the result, increased with each change that can lead to another plan.
     version: u64,
-    /// Ends the wait until the next question.
+    /// Ends the wait until the next query.
     wake: Arc<Notify>,
-    /// Addresses of workers that are being retired now.
+    /// Addresses of workers that are being retired.
     retiring: BTreeSet<String>,
-    /// And of those that were, and that the scheduler still knows. Nobody is told of them any more.
+    /// Addresses of workers that were retired and that the scheduler still lists. Observations leave them out.
     retired: BTreeSet<String>,
 }
 
-impl Watched {
-    /// Tells everybody who does not know the present version.
-    fn tell(&mut self, news: &mpsc::UnboundedSender<ParentKey>) {
-        for (parent, want) in &mut self.wants {
-            if want.told != Some(self.version) {
-                want.told = Some(self.version);
-                // Nobody listens any more when the operator ends.
-                let _ = news.send(parent.clone());
+impl PolledScheduler {
+    /// Requeues the resources that have not received the current version.
+    fn notify(&mut self, requeue: &mpsc::UnboundedSender<ParentKey>) {
+        for (parent, subscription) in &mut self.subscriptions {
+            if subscription.delivered != Some(self.version) {
+                subscription.delivered = Some(self.version);
+                // The receiver is dropped on shutdown.
+                let _ = requeue.send(parent.clone());
             }
         }
     }
 }
 
-/// All schedulers that are asked.
+/// All schedulers that are polled. Clones share the same state.
 #[derive(Clone)]
 pub struct Schedulers(Arc<Inner>);
 
@@ -167,66 +168,66 @@ struct Inner {
     stores: Stores,
     metrics: Arc<Metrics>,
     permits: Semaphore,
-    pace: Pace,
-    /// Who has to be reconciled, because something has changed.
-    news: mpsc::UnboundedSender<ParentKey>,
-    watched: Mutex<HashMap<ClusterKey, Watched>>,
-    /// Locked after `watched`, where both are.
-    kept: Mutex<Kept>,
+    rate_limiter: RateLimiter,
+    /// Resources to reconcile, because an answer has changed.
+    requeue: mpsc::UnboundedSender<ParentKey>,
+    polled: Mutex<HashMap<ClusterKey, PolledScheduler>>,
+    /// Must be locked after `polled` if both are locked.
+    budget: Mutex<AnswerBudget>,
 }
 
 impl Inner {
-    fn lock(&self) -> MutexGuard<'_, HashMap<ClusterKey, Watched>> {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<ClusterKey, PolledScheduler>> {
+        self.polled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn budget(&self) -> MutexGuard<'_, AnswerBudget> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Schedulers {
-    /// Asks through `dask` the schedulers whose Services are in `stores`, and sends to `news` who has to
-    /// be reconciled because of an answer.
+    /// Creates an empty set of schedulers. They are found in `stores` and queried through `dask`. The resources to
+    /// reconcile because of an answer are sent to `requeue`.
     #[must_use]
     pub fn new(
         dask: Box<dyn Dask>,
         stores: Stores,
         metrics: Arc<Metrics>,
-        news: mpsc::UnboundedSender<ParentKey>,
+        requeue: mpsc::UnboundedSender<ParentKey>,
     ) -> Self {
         Self(Arc::new(Inner {
             dask,
             stores,
             metrics,
             permits: Semaphore::new(AT_ONCE),
-            pace: Pace::new(APART),
-            news,
-            watched: Mutex::default(),
-            kept: Mutex::default(),
+            rate_limiter: RateLimiter::new(QUERY_INTERVAL),
+            requeue,
+            polled: Mutex::default(),
+            budget: Mutex::default(),
         }))
     }
 
-    /// What is known of the scheduler of `cluster`, for a plan of `parent`.
+    /// Returns the last facts of the scheduler of `cluster`, as requested by the last plan of `parent`.
     #[must_use]
     pub fn state(&self, cluster: &ClusterKey, parent: &ParentKey) -> SchedulerState {
         let mut all = self.0.lock();
-        let Some(watched) = all.get_mut(cluster) else {
+        let Some(scheduler) = all.get_mut(cluster) else {
             return SchedulerState::NotAsked;
         };
-        let version = watched.version;
-        let Some(want) = watched.wants.get_mut(parent) else {
+        let version = scheduler.version;
+        let Some(subscription) = scheduler.subscriptions.get_mut(parent) else {
             return SchedulerState::NotAsked;
         };
-        want.told = Some(version);
-        let target_duration = want.request.target_duration;
-        let answers = match &watched.known {
-            Known::Nothing => return SchedulerState::NotAsked,
-            Known::Silent(why) => return SchedulerState::Unreachable(why.clone()),
-            Known::Answers(answers) => answers.clone(),
+        subscription.delivered = Some(version);
+        let target_duration = subscription.request.target_duration;
+        let answers = match &scheduler.last_result {
+            LastResult::Pending => return SchedulerState::NotAsked,
+            LastResult::Failed(message) => return SchedulerState::Unreachable(message.clone()),
+            LastResult::Answered(answers) => answers.clone(),
         };
-        let (answers_since, retired) = (watched.answers_since, watched.retired.clone());
-        // All others wait for the lock, and there may be thousands of workers.
+        let (answers_since, retired) = (scheduler.answers_since, scheduler.retired.clone());
+        // All other callers wait for the lock, and there may be thousands of workers to copy.
         drop(all);
         SchedulerState::Facts(SchedulerFacts {
             observed_at: answers.asked_at,
@@ -242,21 +243,21 @@ impl Schedulers {
         })
     }
 
-    /// From now on `parent` wants this of the scheduler of `cluster`; nothing any more where it is none.
+    /// Replaces the request of `parent` to the scheduler of `cluster`. `None` removes it.
     pub fn want(&self, cluster: &ClusterKey, parent: &ParentKey, request: Option<SchedulerRequest>) {
         let Some(request) = request else {
-            if let Some(watched) = self.0.lock().get_mut(cluster)
-                && watched.wants.remove(parent).is_some()
+            if let Some(scheduler) = self.0.lock().get_mut(cluster)
+                && scheduler.subscriptions.remove(parent).is_some()
             {
-                watched.wake.notify_one();
+                scheduler.wake.notify_one();
             }
             return;
         };
         let mut all = self.0.lock();
         let is_new = !all.contains_key(cluster);
-        let watched = all.entry(cluster.clone()).or_insert_with(|| Watched {
-            wants: HashMap::new(),
-            known: Known::default(),
+        let scheduler = all.entry(cluster.clone()).or_insert_with(|| PolledScheduler {
+            subscriptions: HashMap::new(),
+            last_result: LastResult::default(),
             answers_since: 0,
             version: 0,
             wake: Arc::default(),
@@ -266,13 +267,13 @@ impl Schedulers {
         let retire: Vec<String> = request
             .retire
             .iter()
-            .filter(|address| !watched.retiring.contains(*address) && !watched.retired.contains(*address))
+            .filter(|address| !scheduler.retiring.contains(*address) && !scheduler.retired.contains(*address))
             .cloned()
             .collect();
-        watched.retiring.extend(retire.iter().cloned());
+        scheduler.retiring.extend(retire.iter().cloned());
         let tls = request.tls;
-        let before = watched.wants.remove(parent);
-        let asks_more = before.as_ref().is_none_or(|before| {
+        let before = scheduler.subscriptions.remove(parent);
+        let wants_more = before.as_ref().is_none_or(|before| {
             (
                 &before.request.questions,
                 before.request.target_duration,
@@ -280,13 +281,15 @@ impl Schedulers {
             ) != (&request.questions, request.target_duration, request.tls)
                 || before.request.period > request.period
         });
-        let told = before.and_then(|before| before.told);
-        watched.wants.insert(parent.clone(), Want { request, told });
+        let delivered = before.and_then(|before| before.delivered);
+        scheduler
+            .subscriptions
+            .insert(parent.clone(), Subscription { request, delivered });
         if is_new {
-            let poll = poll::poll(self.0.clone(), cluster.clone(), watched.wake.clone());
+            let poll = poll::poll(self.0.clone(), cluster.clone(), scheduler.wake.clone());
             tokio::spawn(poll);
-        } else if asks_more {
-            watched.wake.notify_one();
+        } else if wants_more {
+            scheduler.wake.notify_one();
         }
         drop(all);
         if !retire.is_empty() {
@@ -294,35 +297,36 @@ impl Schedulers {
         }
     }
 
-    /// `parent` is gone and wants nothing any more.
+    /// Removes all requests of `parent`, which was deleted.
     pub fn forget(&self, parent: &ParentKey) {
-        for watched in self.0.lock().values_mut() {
-            if watched.wants.remove(parent).is_some() {
-                watched.wake.notify_one();
+        for scheduler in self.0.lock().values_mut() {
+            if scheduler.subscriptions.remove(parent).is_some() {
+                scheduler.wake.notify_one();
             }
         }
     }
 
-    /// Something has changed about the scheduler of `cluster`: asks it soon, if it is asked at all.
+    /// Queries the scheduler of `cluster` soon, because one of its objects has changed. Has no effect if it is not polled.
     pub fn look(&self, cluster: &ClusterKey) {
-        if let Some(watched) = self.0.lock().get(cluster) {
-            watched.wake.notify_one();
+        if let Some(scheduler) = self.0.lock().get(cluster) {
+            scheduler.wake.notify_one();
         }
     }
 
-    /// How many schedulers are asked.
+    /// Returns the number of schedulers that are polled.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.lock().len()
     }
 }
 
-/// What all of these want together, and how often: none when nobody wants anything.
-fn questions(watched: &Watched) -> Option<(Questions, bool, Duration)> {
+/// Returns the query that combines all requests to a scheduler, whether it uses TLS, and the shortest period.
+/// `None` if there are no requests.
+fn combined_query(scheduler: &PolledScheduler) -> Option<(Questions, bool, Duration)> {
     let mut questions = Questions::default();
     let mut period = None;
     let mut tls = false;
-    for Want { request, .. } in watched.wants.values() {
+    for Subscription { request, .. } in scheduler.subscriptions.values() {
         tls |= request.tls;
         period = Some(period.map_or(request.period, |period: u64| period.min(request.period)));
         for question in &request.questions {

@@ -1,36 +1,36 @@
-//! A bound on how often something is done.
+//! Rate limiter for queries.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Lets one through at a time, with a time between them.
+/// Rate limiter that admits one caller per interval, without bursts.
 #[derive(Debug)]
-pub(super) struct Pace {
-    apart: Duration,
+pub(super) struct RateLimiter {
+    interval: Duration,
     next: Mutex<Option<Instant>>,
 }
 
-impl Pace {
-    /// One each `apart`.
-    pub(super) fn new(apart: Duration) -> Self {
+impl RateLimiter {
+    /// Creates a limiter that admits one caller per `interval`.
+    pub(super) fn new(interval: Duration) -> Self {
         Self {
-            apart,
+            interval,
             next: Mutex::new(None),
         }
     }
 
-    /// Waits for one's turn.
-    pub(super) async fn turn(&self) {
-        let turn = {
+    /// Waits until the caller is admitted.
+    pub(super) async fn acquire(&self) {
+        let start = {
             let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
             let now = Instant::now();
-            let turn = next.map_or(now, |next| next.max(now));
-            *next = Some(turn + self.apart);
-            turn
+            let start = next.map_or(now, |next| next.max(now));
+            *next = Some(start + self.interval);
+            start
         };
-        tokio::time::sleep_until(turn).await;
+        tokio::time::sleep_until(start).await;
     }
 }
 
@@ -39,15 +39,15 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn turns_come_apart_and_are_not_saved_up() {
-        let (pace, start) = (Pace::new(Duration::from_millis(10)), Instant::now());
-        pace.turn().await;
-        pace.turn().await;
+    async fn callers_are_spaced_and_idle_time_allows_no_burst() {
+        let (limiter, start) = (RateLimiter::new(Duration::from_millis(10)), Instant::now());
+        limiter.acquire().await;
+        limiter.acquire().await;
         assert_eq!(start.elapsed(), Duration::from_millis(10));
         tokio::time::advance(Duration::from_secs(1)).await;
         let start = Instant::now();
         for _ in 0..3 {
-            pace.turn().await;
+            limiter.acquire().await;
         }
         assert_eq!(start.elapsed(), Duration::from_millis(20));
     }

@@ -1,4 +1,4 @@
-//! Where a scheduler is reached, from what the stores have.
+//! Lookup of a scheduler's address in the informer cache. No I/O.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,22 +15,25 @@ use crate::object::Object;
 use crate::routes::ParentKey;
 use crate::stores::Stores;
 
-/// Where a scheduler is reached.
+/// The address of a scheduler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The namespace of its cluster.
+    /// Namespace of the scheduler's cluster.
     pub namespace: Box<str>,
-    /// Dask's own protocol.
+    /// Address for Dask's own protocol.
     pub comm: Address,
-    /// Its HTTP server, as `http://10.0.0.7:8787`, where its Service has a port for it.
+    /// Base URL of the HTTP server, such as `http://10.0.0.7:8787`. `None` if the Service has no port for it.
     pub http: Option<String>,
 }
 
-/// The ports of a scheduler's Service.
+/// Name and default number of the Service port for Dask's own protocol.
 const COMM: (&str, u16) = ("tcp-comm", 8786);
+
+/// Name of the Service port of the HTTP server.
 const DASHBOARD: &str = "http-dashboard";
 
-/// What is read of a Service: each question to a scheduler begins with it, and users write into it, too.
+/// The fields of a Service that are read here. Each query to a scheduler parses them, and users may write into the Service,
+/// so nothing else is parsed.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Service {
@@ -56,9 +59,14 @@ struct Port {
     target_port: Value,
 }
 
-/// Finds the scheduler of a cluster: at the address that Kubernetes gave its Service, or else its pod. Others are none, such
-/// as names: whoever writes the cluster would choose what the operator connects to. For the same reason the Service has to
-/// be the cluster's own, and to lead to pods. The text says why there is no such place.
+/// Returns the address of a cluster's scheduler: the cluster IP of its Service, or else the IP of its pod.
+///
+/// Other addresses, such as external names, are not used, because the author of the cluster would choose what the operator
+/// connects to. For the same reason the Service must be owned by the cluster and must select pods.
+///
+/// # Errors
+///
+/// Returns a message if the scheduler has no such address.
 pub(super) fn find(stores: &Stores, cluster: &ClusterKey, tls: bool) -> Result<Place, String> {
     let name = format!("{}{SCHEDULER}", cluster.name);
     let pods = stores.schedulers(&cluster.namespace, &cluster.name);
@@ -88,12 +96,12 @@ pub(super) fn find(stores: &Stores, cluster: &ClusterKey, tls: bool) -> Result<P
             "the Service {name} is not one that was made for this cluster: delete or rename it, so that it can be made"
         ));
     }
-    // One that makes no sense is asked for at its pod.
+    // For a Service that can't be parsed, the address of the pod is used.
     let Service { spec } = serde_json::from_str(&service.json).unwrap_or_default();
-    let leads_to_pods = !spec.selector.is_empty() && &*spec.type_ != "ExternalName";
+    let selects_pods = !spec.selector.is_empty() && &*spec.type_ != "ExternalName";
     let has_address = !spec.cluster_ip.is_empty() && &*spec.cluster_ip != "None";
-    let of_pod = !(leads_to_pods && has_address);
-    let host = if of_pod {
+    let use_pod = !(selects_pods && has_address);
+    let host = if use_pod {
         let address = pod.pod_ip.as_deref();
         address.ok_or_else(|| "the scheduler pod has no address".to_owned())?
     } else {
@@ -101,7 +109,7 @@ pub(super) fn find(stores: &Stores, cluster: &ClusterKey, tls: bool) -> Result<P
     };
     let port = |name: &str| {
         let port = spec.ports.iter().find(|port| &*port.name == name)?;
-        let target = port.target_port.as_u64().filter(|_| of_pod);
+        let target = port.target_port.as_u64().filter(|_| use_pod);
         target.map_or(Some(port.port), |target| u16::try_from(target).ok())
     };
     let scheme = if tls { Scheme::Tls } else { Scheme::Tcp };
@@ -167,7 +175,7 @@ mod tests {
         stores
     }
 
-    /// The Service of the cluster's scheduler, as the operator makes it.
+    /// Returns the Service of the cluster's scheduler as the operator creates it.
     fn service(mut spec: Value) -> Value {
         if spec["selector"].is_null() {
             spec["selector"] = json!({"dask.org/cluster-name": "a", "dask.org/component": "scheduler"});
@@ -207,8 +215,13 @@ mod tests {
     #[case::headless(json!({"clusterIP": "None", "ports": ports()}), false, "tcp://10.1.0.1:8786", Some("http://10.1.0.1:18787"))]
     #[case::name(json!({"type": "ExternalName", "externalName": "s.example.org"}), false, "tcp://10.1.0.1:8786", None)]
     #[case::name_with_address(json!({"type": "ExternalName", "externalName": "s.example.org", "clusterIP": "10.0.0.7"}), false, "tcp://10.1.0.1:8786", None)]
-    #[case::endpoints_by_hand(json!({"clusterIP": "10.0.0.7", "selector": {}}), false, "tcp://10.1.0.1:8786", None)]
-    fn addresses(#[case] spec: Value, #[case] tls: bool, #[case] comm: &str, #[case] http: Option<&str>) {
+    #[case::endpoints_without_selector(json!({"clusterIP": "10.0.0.7", "selector": {}}), false, "tcp://10.1.0.1:8786", None)]
+    fn finds_the_address(
+        #[case] spec: Value,
+        #[case] tls: bool,
+        #[case] comm: &str,
+        #[case] http: Option<&str>,
+    ) {
         assert_eq!(
             found(&[("p", true)], Some(service(spec)), tls),
             Ok((comm.to_owned(), http.map(str::to_owned)))
@@ -216,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said() {
+    fn names_the_missing_object() {
         let service = || Some(service(json!({"clusterIP": "10.0.0.7"})));
         assert_eq!(
             found(&[], service(), false),
@@ -232,9 +245,9 @@ mod tests {
         );
     }
 
-    /// There may be many, and large ones, and they are looked at before each question.
+    /// There may be many large pods, and each query looks at them.
     #[test]
-    fn pods_are_not_read() {
+    fn does_not_parse_the_json_of_pods() {
         let stores = stores(&[("q", false)], Some(service(json!({"clusterIP": "None"}))));
         let unreadable = Object {
             json: Arc::default(),
@@ -249,18 +262,18 @@ mod tests {
         );
     }
 
-    /// Who writes a Service of that name would choose what the operator connects to.
+    /// The author of a Service with that name would choose what the operator connects to.
     #[rstest]
-    #[case::nobodys("/metadata/ownerReferences", json!([]))]
+    #[case::without_owner("/metadata/ownerReferences", json!([]))]
     #[case::of_another_cluster("/metadata/ownerReferences/0/uid", json!("former"))]
-    #[case::not_managed("/metadata/ownerReferences/0/controller", json!(false))]
+    #[case::not_the_controller("/metadata/ownerReferences/0/controller", json!(false))]
     #[case::unlabelled("/metadata/labels", json!({}))]
     #[case::made_by_a_user("/metadata/managedFields", json!([{"manager": "kubectl", "fieldsV1": {"f:spec": {}}}]))]
-    fn services_of_others_are_not_asked(#[case] field: &str, #[case] value: Value) {
+    fn rejects_services_that_the_cluster_does_not_own(#[case] field: &str, #[case] value: Value) {
         let mut service = service(json!({"clusterIP": "10.0.0.7"}));
         if field == "/metadata/managedFields" {
             service["metadata"]["managedFields"] = value;
-            // Its predecessor's are known by this label.
+            // Services of this operator's predecessor are recognized by this label.
             service["metadata"]["labels"]["dask.org/component"] = json!("other");
         } else if let Some(field) = service.pointer_mut(field) {
             *field = value;

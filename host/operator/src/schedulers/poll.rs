@@ -1,4 +1,4 @@
-//! Asks one scheduler again and again, for as long as somebody wants to know.
+//! Poll loop for one scheduler, and the retirement of its workers.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,185 +9,188 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::dask::{Failure, Talk};
-use super::{Answers, ClusterKey, Inner, Known, Place, place, questions};
+use super::{Answers, ClusterKey, Inner, LastResult, Place, combined_query, place};
 
-/// The shortest period that is granted.
-const SHORTEST: Duration = Duration::from_secs(1);
-/// The longest time until a scheduler that does not answer is asked again.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// Between two questions to one scheduler, when there is a reason to ask early.
-const EARLY: Duration = Duration::from_millis(200);
+/// Minimum time from the end of a query to the next one, unless that was requested early.
+const MIN_PERIOD: Duration = Duration::from_secs(1);
+/// Maximum back-off for a scheduler that does not answer. A longer period that plans request still applies.
+const MAX_BACKOFF: Duration = Duration::from_secs(15);
+/// Time from the end of a query to the next one if that was requested early.
+const EARLY_DELAY: Duration = Duration::from_millis(200);
 
-/// After so long an answer is waited for without holding up others.
-const SLOW: Duration = Duration::from_secs(1);
+/// Time after which a query gives back its permit, so that a slow scheduler does not delay others.
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Asks the scheduler of `cluster` until nobody wants to know anything any more.
+/// Polls the scheduler of `cluster` until no resource requests facts from it.
 pub(super) async fn poll(inner: Arc<Inner>, cluster: ClusterKey, wake: Arc<Notify>) {
-    let mut talk: Option<(Place, Box<dyn Talk>)> = None;
+    let mut connection: Option<(Place, Box<dyn Talk>)> = None;
     let mut failures = 0_u32;
     loop {
-        let wanted = {
+        let query = {
             let mut all = inner.lock();
-            let wanted = all.get(&cluster).and_then(questions);
-            if wanted.is_none() {
+            let query = all.get(&cluster).and_then(combined_query);
+            if query.is_none() {
                 all.remove(&cluster);
-                inner.kept().forget(&cluster);
+                inner.budget().release(&cluster);
             }
-            wanted
+            query
         };
-        let Some((questions, tls, period)) = wanted else {
+        let Some((questions, tls, period)) = query else {
             return;
         };
-        inner.pace.turn().await;
-        let answered = match place::find(&inner.stores, &cluster, tls) {
+        inner.rate_limiter.acquire().await;
+        let result = match place::find(&inner.stores, &cluster, tls) {
             Err(message) => Err(Failure {
                 kind: "no-scheduler",
                 message,
             }),
             Ok(place) => {
-                if talk.as_ref().is_none_or(|(known, _)| *known != place) {
-                    talk = Some((place.clone(), inner.dask.talk(&place)));
+                if connection.as_ref().is_none_or(|(known, _)| *known != place) {
+                    connection = Some((place.clone(), inner.dask.talk(&place)));
                 }
-                match &mut talk {
-                    Some((_, talk)) => ask(&inner, talk.as_mut(), &questions).await,
+                match &mut connection {
+                    Some((_, talk)) => query_scheduler(&inner, talk.as_mut(), &questions).await,
                     None => continue,
                 }
             }
         };
-        let asked = Instant::now();
-        failures = if answered.is_ok() {
+        let ended = Instant::now();
+        failures = if result.is_ok() {
             0
         } else {
             failures.saturating_add(1)
         };
-        inner.learn(&cluster, answered);
-        let period = period.max(SHORTEST);
+        inner.record(&cluster, result);
+        let period = period.max(MIN_PERIOD);
         let wait = match failures {
             0 | 1 => period,
-            more => period.max((SHORTEST * 2_u32.saturating_pow(more.min(10) - 1)).min(PATIENCE)),
+            more => period.max((MIN_PERIOD * 2_u32.saturating_pow(more.min(10) - 1)).min(MAX_BACKOFF)),
         };
         tokio::select! {
-            () = tokio::time::sleep_until(asked + wait) => {}
-            () = wake.notified() => tokio::time::sleep_until(asked + EARLY).await,
+            () = tokio::time::sleep_until(ended + wait) => {}
+            () = wake.notified() => tokio::time::sleep_until(ended + EARLY_DELAY).await,
         }
     }
 }
 
-async fn ask(inner: &Inner, talk: &mut dyn Talk, questions: &super::Questions) -> Result<Answers, Failure> {
+/// Queries a scheduler with one of the shared permits.
+async fn query_scheduler(
+    inner: &Inner,
+    talk: &mut dyn Talk,
+    questions: &super::Questions,
+) -> Result<Answers, Failure> {
     // The semaphore is never closed.
     let permit = inner.permits.acquire().await;
     let start = Instant::now();
-    let mut asking = talk.ask(questions);
-    let answered = match tokio::time::timeout(SLOW, &mut asking).await {
-        Ok(answered) => answered,
+    let mut query = talk.ask(questions);
+    let result = match tokio::time::timeout(PERMIT_TIMEOUT, &mut query).await {
+        Ok(result) => result,
         Err(_) => {
             drop(permit);
-            asking.await
+            query.await
         }
     };
-    let outcome = answered
-        .as_ref()
-        .map_or_else(|failure| failure.kind, |_| "success");
+    let outcome = result.as_ref().map_or_else(|failure| failure.kind, |_| "success");
     inner.metrics.asked("facts", outcome, start.elapsed());
-    answered
+    result
 }
 
-/// Lets workers of `cluster` hand on what they hold and leave, and looks at once what came of it.
+/// Retires workers of `cluster` and requeues the resources that requested facts from its scheduler.
 pub(super) async fn retire(inner: Arc<Inner>, cluster: ClusterKey, tls: bool, addresses: Vec<String>) {
     let start = Instant::now();
-    let retired = match place::find(&inner.stores, &cluster, tls) {
+    let result = match place::find(&inner.stores, &cluster, tls) {
         Ok(place) => inner.dask.talk(&place).retire(&addresses).await,
         Err(message) => Err(Failure {
             kind: "no-scheduler",
             message,
         }),
     };
-    let outcome = retired
-        .as_ref()
-        .map_or_else(|failure| failure.kind, |_| "success");
+    let outcome = result.as_ref().map_or_else(|failure| failure.kind, |_| "success");
     inner.metrics.asked("retire", outcome, start.elapsed());
-    let gone: Vec<String> = match retired {
-        Ok(gone) if gone.len() == addresses.len() => {
-            info!(%cluster, workers = gone.len(), duration = ?start.elapsed(), "workers have handed on what they held");
-            gone
+    let retired: Vec<String> = match result {
+        Ok(retired) if retired.len() == addresses.len() => {
+            info!(%cluster, workers = retired.len(), duration = ?start.elapsed(), "retired workers");
+            retired
         }
-        Ok(gone) => {
+        Ok(retired) => {
             info!(
-                %cluster, asked = addresses.len(), workers = gone.len(), duration = ?start.elapsed(),
-                "some workers could not hand on what they hold"
+                %cluster, requested = addresses.len(), workers = retired.len(), duration = ?start.elapsed(),
+                "retired only some of the workers: the others still hold results"
             );
-            gone
+            retired
         }
         Err(failure) => {
-            info!(%cluster, "workers could not be retired: {}", failure.message);
+            info!(%cluster, "failed to retire workers: {}", failure.message);
             Vec::new()
         }
     };
-    let all_gone = gone.len() >= addresses.len();
-    if let Some(watched) = inner.lock().get_mut(&cluster) {
-        watched.retiring.retain(|address| !gone.contains(address));
-        watched.retired.extend(gone);
-        watched.version += 1;
-        watched.tell(&inner.news);
+    let all_retired = retired.len() >= addresses.len();
+    if let Some(scheduler) = inner.lock().get_mut(&cluster) {
+        scheduler.retiring.retain(|address| !retired.contains(address));
+        scheduler.retired.extend(retired);
+        scheduler.version += 1;
+        scheduler.notify(&inner.requeue);
     }
-    if !all_gone {
-        // Whoever has to leave still is asked again, but not at once.
-        tokio::time::sleep(PATIENCE / 3).await;
-        if let Some(watched) = inner.lock().get_mut(&cluster) {
-            watched.retiring.retain(|address| !addresses.contains(address));
-            watched.version += 1;
-            watched.tell(&inner.news);
+    if !all_retired {
+        // A plan may request the retirement of the remaining workers again, but not at once.
+        tokio::time::sleep(MAX_BACKOFF / 3).await;
+        if let Some(scheduler) = inner.lock().get_mut(&cluster) {
+            scheduler.retiring.retain(|address| !addresses.contains(address));
+            scheduler.version += 1;
+            scheduler.notify(&inner.requeue);
         }
     }
 }
 
 impl Inner {
-    /// Takes in what a scheduler answered, and says so to everybody who does not know.
-    fn learn(&self, cluster: &ClusterKey, answered: Result<Answers, Failure>) {
-        let bytes = answered.as_ref().map_or(0, Answers::bytes);
+    /// Stores the result of a query, and requeues the resources that have not received the current version.
+    fn record(&self, cluster: &ClusterKey, result: Result<Answers, Failure>) {
+        let bytes = result.as_ref().map_or(0, Answers::bytes);
         let mut all = self.lock();
-        let Some(watched) = all.get_mut(cluster) else {
+        let Some(scheduler) = all.get_mut(cluster) else {
             return;
         };
-        let has_room = self.kept().keep(cluster, bytes);
-        let answered = answered.and_then(|answers| if has_room { Ok(answers) } else { Err(no_room()) });
-        let (known, news) = match (answered, &watched.known) {
-            (Ok(answers), Known::Answers(before)) => {
-                let news = !answers.say_the_same(before);
-                (Known::Answers(Arc::new(answers)), news)
+        let fits = self.budget().reserve(cluster, bytes);
+        let result = result.and_then(|answers| if fits { Ok(answers) } else { Err(out_of_memory()) });
+        let (result, changed) = match (result, &scheduler.last_result) {
+            (Ok(answers), LastResult::Answered(before)) => {
+                let changed = !answers.is_equivalent(before);
+                (LastResult::Answered(Arc::new(answers)), changed)
             }
             (Ok(answers), _) => {
-                watched.answers_since = answers.asked_at;
-                (Known::Answers(Arc::new(answers)), true)
+                scheduler.answers_since = answers.asked_at;
+                (LastResult::Answered(Arc::new(answers)), true)
             }
-            (Err(failure), Known::Silent(before)) => {
-                let news = failure.message != *before;
-                (Known::Silent(failure.message), news)
+            (Err(failure), LastResult::Failed(before)) => {
+                let changed = failure.message != *before;
+                (LastResult::Failed(failure.message), changed)
             }
             (Err(failure), _) => {
                 debug!(%cluster, "the scheduler does not answer: {}", failure.message);
-                (Known::Silent(failure.message), true)
+                (LastResult::Failed(failure.message), true)
             }
         };
-        if let Known::Answers(answers) = &known {
-            let known: BTreeSet<&String> = answers.workers.iter().map(|worker| &worker.address).collect();
-            watched.retired.retain(|address| known.contains(address));
+        if let LastResult::Answered(answers) = &result {
+            let listed: BTreeSet<&String> = answers.workers.iter().map(|worker| &worker.address).collect();
+            scheduler.retired.retain(|address| listed.contains(address));
         }
-        let before = std::mem::replace(&mut watched.known, known);
-        watched.version += u64::from(news);
-        watched.tell(&self.news);
+        let before = std::mem::replace(&mut scheduler.last_result, result);
+        scheduler.version += u64::from(changed);
+        scheduler.notify(&self.requeue);
         drop(all);
-        // It may be large, and nobody waits for it.
+        // The answers may be large, so they are freed after the lock is released.
         drop(before);
     }
 }
 
-/// What is said where a scheduler's answer can't be kept. It is the same each time: what is new is told.
-fn no_room() -> Failure {
+/// Returns the failure for an answer that does not fit into the memory for cached answers. The message must be the same each
+/// time, because a changed message leads to a reconcile.
+fn out_of_memory() -> Failure {
     Failure {
         kind: "busy",
-        message: "there is no room now for its answer beside those of other schedulers: those of one namespace may have as much as \
-                  they leave free for all others; it is asked again. Where this stays, have fewer workers in this namespace"
+        message: "there is no memory left for its answer beside those of other schedulers: the answers of one namespace may take \
+                  only as much as they leave free for all others; it is queried again. If this persists, run fewer workers in this \
+                  namespace"
             .to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! Schedulers that answer what a test says, and time that a test moves on.
+//! Tests with fake schedulers and paused time.
 
 use std::collections::VecDeque;
 
@@ -15,47 +15,48 @@ use super::*;
 use crate::kinds::Kind;
 use crate::object::tests::object;
 
-/// What a test's scheduler does, and what it was asked.
+/// Fake scheduler with scripted answers that records the queries.
 #[derive(Clone, Default)]
-struct Script(Arc<Mutex<Lines>>);
+struct FakeDask(Arc<Mutex<FakeState>>);
 
 #[derive(Default)]
-struct Lines {
-    /// Answers in their order; the last one stays.
+struct FakeState {
+    /// Answers in their order. The last one is repeated.
     answers: VecDeque<Result<Answers, Failure>>,
-    asked: Vec<(Instant, Questions)>,
-    /// What was retired, and how many of them could leave.
+    queries: Vec<(Instant, Questions)>,
+    /// Addresses of each request to retire workers.
     retired: Vec<Vec<String>>,
-    can_leave: usize,
+    /// Number of workers that each such request retires.
+    can_retire: usize,
 }
 
-impl Script {
-    fn lines(&self) -> MutexGuard<'_, Lines> {
+impl FakeDask {
+    fn state(&self) -> MutexGuard<'_, FakeState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn says(&self, answer: Result<Answers, Failure>) {
-        self.lines().answers.push_back(answer);
+    fn will_answer(&self, answer: Result<Answers, Failure>) {
+        self.state().answers.push_back(answer);
     }
 }
 
-impl Dask for Script {
+impl Dask for FakeDask {
     fn talk(&self, place: &Place) -> Box<dyn Talk> {
         if place.comm.to_string().contains("//192.0.2.") {
-            return Box::new(Silent);
+            return Box::new(Hanging);
         }
         Box::new(self.clone())
     }
 }
 
-/// A scheduler that takes connections and says nothing, for as long as anybody waits.
-struct Silent;
+/// Scheduler that accepts connections but never answers.
+struct Hanging;
 
-impl Talk for Silent {
+impl Talk for Hanging {
     fn ask<'a>(&'a mut self, _: &'a Questions) -> BoxFuture<'a, Result<Answers, Failure>> {
         async {
             tokio::time::sleep(Duration::from_secs(35)).await;
-            silent("no answer")
+            failed("no answer")
         }
         .boxed()
     }
@@ -65,14 +66,14 @@ impl Talk for Silent {
     }
 }
 
-impl Talk for Script {
+impl Talk for FakeDask {
     fn ask<'a>(&'a mut self, questions: &'a Questions) -> BoxFuture<'a, Result<Answers, Failure>> {
-        let mut lines = self.lines();
-        lines.asked.push((Instant::now(), questions.clone()));
-        let answer = match lines.answers.len() {
+        let mut state = self.state();
+        state.queries.push((Instant::now(), questions.clone()));
+        let answer = match state.answers.len() {
             0 => Ok(Answers::default()),
-            1 => lines.answers[0].clone(),
-            _ => lines
+            1 => state.answers[0].clone(),
+            _ => state
                 .answers
                 .pop_front()
                 .unwrap_or_else(|| Ok(Answers::default())),
@@ -81,21 +82,21 @@ impl Talk for Script {
     }
 
     fn retire<'a>(&'a mut self, addresses: &'a [String]) -> BoxFuture<'a, Result<Vec<String>, Failure>> {
-        let mut lines = self.lines();
-        lines.retired.push(addresses.to_vec());
-        let leave = addresses.iter().take(lines.can_leave).cloned().collect();
-        async move { Ok(leave) }.boxed()
+        let mut state = self.state();
+        state.retired.push(addresses.to_vec());
+        let retired = addresses.iter().take(state.can_retire).cloned().collect();
+        async move { Ok(retired) }.boxed()
     }
 }
 
 struct World {
-    script: Script,
+    dask: FakeDask,
     schedulers: Schedulers,
-    news: UnboundedReceiver<ParentKey>,
+    requeued: UnboundedReceiver<ParentKey>,
     cluster: ClusterKey,
 }
 
-/// Puts a cluster's scheduler into the stores.
+/// Adds a cluster and its scheduler to the stores.
 fn put_scheduler(stores: &Stores, cluster: &str, address: &str) {
     let put = |kind: ResourceKind, value: serde_json::Value| {
         stores.of(&kind).map(|store| store.shown(object(&value)));
@@ -139,12 +140,12 @@ impl World {
         let kinds = ["Pod", "Service"].map(|kind| Kind::of(ResourceKind::new("v1", kind)));
         let stores = Stores::new(kinds);
         put_scheduler(&stores, "a", "10.0.0.7");
-        let (script, (send, news)) = (Script::default(), mpsc::unbounded_channel());
-        let schedulers = Schedulers::new(Box::new(script.clone()), stores, Arc::default(), send);
+        let (dask, (send, requeued)) = (FakeDask::default(), mpsc::unbounded_channel());
+        let schedulers = Schedulers::new(Box::new(dask.clone()), stores, Arc::default(), send);
         Self {
-            script,
+            dask,
             schedulers,
-            news,
+            requeued,
             cluster: ClusterKey::new("n", "a"),
         }
     }
@@ -157,18 +158,18 @@ impl World {
         self.schedulers.state(&self.cluster, parent)
     }
 
-    /// Lets so many seconds go by; gives who has to be reconciled.
+    /// Waits for so many seconds and returns the resources that were requeued meanwhile.
     async fn after(&mut self, seconds: u64) -> Vec<ParentKey> {
         tokio::time::sleep(Duration::from_secs(seconds)).await;
-        let mut news = Vec::new();
-        while let Ok(parent) = self.news.try_recv() {
-            news.push(parent);
+        let mut requeued = Vec::new();
+        while let Ok(parent) = self.requeued.try_recv() {
+            requeued.push(parent);
         }
-        news
+        requeued
     }
 
-    fn times_asked(&self) -> usize {
-        self.script.lines().asked.len()
+    fn query_count(&self) -> usize {
+        self.dask.state().queries.len()
     }
 }
 
@@ -201,7 +202,7 @@ fn workers(addresses: &[&str], processing: u32) -> Answers {
     }
 }
 
-fn silent(message: &str) -> Result<Answers, Failure> {
+fn failed(message: &str) -> Result<Answers, Failure> {
     Err(Failure {
         kind: "refused",
         message: message.to_owned(),
@@ -209,7 +210,7 @@ fn silent(message: &str) -> Result<Answers, Failure> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_asked_unless_somebody_wants_to_know() {
+async fn schedulers_are_queried_only_while_a_resource_requests_it() {
     let mut world = World::new();
     let (a, b) = (group("a"), group("b"));
     assert!(matches!(world.state(&a), SchedulerState::NotAsked));
@@ -217,31 +218,31 @@ async fn nobody_is_asked_unless_somebody_wants_to_know() {
     assert_eq!(
         world.after(11).await,
         vec![a.clone()],
-        "the first answer is news, the same again is not"
+        "only the first of equal answers requeues the resource"
     );
-    assert_eq!(world.times_asked(), 3);
+    assert_eq!(world.query_count(), 3);
     assert!(matches!(world.state(&a), SchedulerState::Facts(_)));
     assert!(
         matches!(world.state(&b), SchedulerState::NotAsked),
-        "b did not ask"
+        "b has not requested anything"
     );
     world.want(&b, Some(request(&[SchedulerQuestion::Idle], 60_000, &[])));
     assert_eq!(
         world.after(1).await,
         vec![b.clone()],
-        "who is new is told what is known"
+        "a new request is served with the last answer"
     );
     world.schedulers.forget(&a);
     world.want(&b, None);
     world.after(1).await;
     assert_eq!(world.schedulers.count(), 0);
-    let asked = world.times_asked();
+    let queries = world.query_count();
     world.after(100).await;
-    assert_eq!(world.times_asked(), asked);
+    assert_eq!(world.query_count(), queries);
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_matters_is_news() {
+async fn only_relevant_changes_requeue_a_resource() {
     let mut world = World::new();
     let a = group("a");
     for answers in [
@@ -253,23 +254,23 @@ async fn only_what_matters_is_news() {
             ..workers(&["tcp://1", "tcp://2"], 0)
         },
     ] {
-        world.script.says(Ok(answers));
+        world.dask.will_answer(Ok(answers));
     }
     world.want(&a, Some(request(&[SchedulerQuestion::Idle], 1000, &[])));
     assert_eq!(world.after(10).await.len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_asks_for_the_demand_is_told_when_workers_are_no_longer_busy() {
+async fn with_the_demand_idle_workers_requeue_a_resource() {
     let mut world = World::new();
     let a = group("a");
     let answers = |processing, desired| Answers {
         demand: [(None, desired)].into(),
         ..workers(&["tcp://1"], processing)
     };
-    // The demand has fallen before the last heartbeat says that the worker has nothing to do.
+    // The demand falls before the last heartbeat reports that the worker is idle.
     for (processing, desired) in [(2, 1), (1, 1), (1, 0), (0, 0)] {
-        world.script.says(Ok(answers(processing, desired)));
+        world.dask.will_answer(Ok(answers(processing, desired)));
     }
     world.want(&a, Some(request(&[SchedulerQuestion::Demand], 1000, &[])));
     assert_eq!(
@@ -280,27 +281,27 @@ async fn who_asks_for_the_demand_is_told_when_workers_are_no_longer_busy() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_silent_is_asked_rarely_and_said_once() {
+async fn failing_schedulers_are_backed_off_and_requeue_a_resource_once() {
     let mut world = World::new();
     let a = group("a");
-    world.script.says(silent("nobody listens"));
+    world.dask.will_answer(failed("connection refused"));
     world.want(&a, Some(request(&[SchedulerQuestion::Workers], 1000, &[])));
     assert_eq!(world.after(100).await.len(), 1);
-    assert!(matches!(world.state(&a), SchedulerState::Unreachable(why) if why == "nobody listens"));
-    assert!((8..=12).contains(&world.times_asked()), "{}", world.times_asked());
-    world.script.says(Ok(workers(&["tcp://1"], 0)));
-    world.script.lines().answers.pop_front();
+    assert!(matches!(world.state(&a), SchedulerState::Unreachable(why) if why == "connection refused"));
+    assert!((8..=12).contains(&world.query_count()), "{}", world.query_count());
+    world.dask.will_answer(Ok(workers(&["tcp://1"], 0)));
+    world.dask.state().answers.pop_front();
     world.schedulers.look(&world.cluster);
     assert_eq!(
         world.after(1).await.len(),
         1,
-        "it is asked as soon as there is a reason"
+        "a change of its objects ends the back-off"
     );
 }
 
-/// How long a worker that is told to leave may take counts from there.
+/// The time that a worker may take to retire is counted from `answers_since`.
 #[tokio::test(start_paused = true)]
-async fn since_when_a_scheduler_answers_counts_anew_after_each_silence() {
+async fn answers_since_restarts_after_each_failure() {
     let world = World::new();
     let a = group("a");
     let answers = |asked_at| {
@@ -309,23 +310,23 @@ async fn since_when_a_scheduler_answers_counts_anew_after_each_silence() {
             ..workers(&["tcp://1"], 0)
         })
     };
-    world.script.says(answers(10));
+    world.dask.will_answer(answers(10));
     world.want(&a, Some(request(&[SchedulerQuestion::Workers], 1000, &[])));
-    // It is asked once a second, half a second before each look.
+    // The scheduler is queried once a second, half a second before each check.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let mut told = Vec::new();
+    let mut observed = Vec::new();
     for next in [
         answers(20),
-        silent("no answer"),
+        failed("no answer"),
         answers(40),
         answers(50),
         answers(60),
     ] {
-        told.push(match world.state(&a) {
+        observed.push(match world.state(&a) {
             SchedulerState::Facts(facts) => Some((facts.observed_at, facts.answers_since)),
             SchedulerState::Unreachable(_) | SchedulerState::NotAsked => None,
         });
-        world.script.lines().answers = [next].into();
+        world.dask.state().answers = [next].into();
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let expected = [
@@ -335,49 +336,49 @@ async fn since_when_a_scheduler_answers_counts_anew_after_each_silence() {
         Some((40, 40)),
         Some((50, 40)),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(observed, expected);
 }
 
-/// Schedulers that take connections and say nothing don't keep others waiting.
+/// Schedulers that accept connections but never answer don't delay others.
 #[tokio::test(start_paused = true)]
-async fn many_that_hang_hold_nobody_up() {
+async fn hanging_schedulers_do_not_delay_others() {
     let mut world = World::new();
-    let wanted = || Some(request(&[SchedulerQuestion::Workers], 1000, &[]));
+    let workers_request = || Some(request(&[SchedulerQuestion::Workers], 1000, &[]));
     for number in 1..=2 * AT_ONCE {
         let name = format!("hangs-{number}");
         put_scheduler(&world.schedulers.0.stores, &name, &format!("192.0.2.{number}"));
         let cluster = ClusterKey::new("n", &name);
-        world.schedulers.want(&cluster, &group(&name), wanted());
+        world.schedulers.want(&cluster, &group(&name), workers_request());
     }
     world.after(1).await;
-    world.want(&group("a"), wanted());
+    world.want(&group("a"), workers_request());
     world.after(3).await;
-    assert!(world.times_asked() >= 1, "it waits for those that hang");
+    assert!(world.query_count() >= 1, "the query waits for hanging schedulers");
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_are_asked_for_in_one_go() {
+async fn one_query_serves_all_resources() {
     let mut world = World::new();
-    let wants = [Some(5000), None];
-    for (at, target_duration) in wants.into_iter().enumerate() {
+    let durations = [Some(5000), None];
+    for (at, target_duration) in durations.into_iter().enumerate() {
         let request = SchedulerRequest {
             target_duration,
             ..request(&[SchedulerQuestion::Demand], 5000, &[])
         };
         world.want(&group(&at.to_string()), Some(request));
     }
-    world.script.says(Ok(Answers {
+    world.dask.will_answer(Ok(Answers {
         demand: [(Some(5000), 3), (None, 8)].into(),
         ..Answers::default()
     }));
     world.after(1).await;
-    let asked = world
-        .script
-        .lines()
-        .asked
+    let query = world
+        .dask
+        .state()
+        .queries
         .last()
         .map(|(_, questions)| questions.clone());
-    assert_eq!(asked.map(|asked| asked.demand), Some(wants.into()));
+    assert_eq!(query.map(|query| query.demand), Some(durations.into()));
     let desired = |name: &str| match world.state(&group(name)) {
         SchedulerState::Facts(facts) => facts.desired_workers,
         _ => None,
@@ -386,45 +387,45 @@ async fn all_are_asked_for_in_one_go() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn workers_leave_once_and_are_asked_again_if_they_could_not() {
+async fn workers_are_retired_once_and_again_after_a_failure() {
     let mut world = World::new();
     let a = group("a");
     let retire = || request(&[SchedulerQuestion::Workers], 1000, &["tcp://1", "tcp://2"]);
-    world.script.says(Ok(workers(&["tcp://1", "tcp://2"], 0)));
-    world.script.lines().can_leave = 1;
+    world.dask.will_answer(Ok(workers(&["tcp://1", "tcp://2"], 0)));
+    world.dask.state().can_retire = 1;
     world.want(&a, Some(retire()));
     world.after(1).await;
     world.want(&a, Some(retire()));
     world.after(1).await;
     assert_eq!(
-        world.script.lines().retired.len(),
+        world.dask.state().retired.len(),
         1,
-        "nobody is asked twice at once"
+        "a worker that is being retired is not retired again"
     );
-    let told = |world: &World| match world.state(&a) {
+    let observed = |world: &World| match world.state(&a) {
         SchedulerState::Facts(facts) => facts.workers.into_iter().map(|worker| worker.address).collect(),
         _ => Vec::new(),
     };
     assert_eq!(
-        told(&world),
+        observed(&world),
         ["tcp://2"],
-        "who has left is not told of, although the scheduler knows it"
+        "a retired worker is left out, although the scheduler still lists it"
     );
     assert!(
         world.after(10).await.contains(&a),
-        "the other one can be asked again"
+        "the other worker can be retired again"
     );
     world.want(&a, Some(retire()));
     world.after(1).await;
     assert_eq!(
-        world.script.lines().retired.last(),
+        world.dask.state().retired.last(),
         Some(&vec!["tcp://2".to_owned()])
     );
-    assert!(told(&world).is_empty());
+    assert!(observed(&world).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cluster_without_scheduler_says_so() {
+async fn reports_a_cluster_without_a_scheduler() {
     let mut world = World::new();
     world.cluster = ClusterKey::new("n", "b");
     let a = group("a");
@@ -433,5 +434,5 @@ async fn a_cluster_without_scheduler_says_so() {
     assert!(
         matches!(world.state(&a), SchedulerState::Unreachable(why) if why == "no scheduler pod is ready")
     );
-    assert_eq!(world.times_asked(), 0);
+    assert_eq!(world.query_count(), 0);
 }
