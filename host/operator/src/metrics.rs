@@ -1,6 +1,6 @@
-//! What the operator counts and measures, in Prometheus' text format.
+//! Metrics of the operator, in Prometheus' text format.
 //!
-//! Names after Prometheus' conventions, all with the prefix `dask_operator_`.
+//! The names follow Prometheus' conventions and have the prefix `dask_operator_`.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -15,46 +15,46 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::plugins::metrics::PluginMetrics;
 use crate::webhook::metrics::WebhookMetrics;
 
-/// Labels of a reconcile.
+/// Labels of reconciles.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 pub struct Reconcile {
-    /// The parent's kind.
+    /// Kind of the parent.
     pub kind: &'static str,
     /// `success` or `error`.
     pub result: &'static str,
 }
 
-/// Label of what is counted by kind.
+/// Label of metrics by kind.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 pub struct ByKind {
     /// A Kubernetes kind.
     pub kind: String,
 }
 
-/// Labels of a request to the API server.
+/// Labels of requests to the API server.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 pub struct Request {
     /// `get`, `list`, `watch`, `create`, `apply`, `patch`, `update` or `delete`.
     pub verb: &'static str,
     /// `pods`, `daskclusters/status`, …
     pub resource: String,
-    /// The HTTP status code, or `none` where there was no answer.
+    /// HTTP status code, or `none` if there was no response.
     pub code: String,
 }
 
-/// Label of a histogram by verb.
+/// Label of histograms by verb.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 pub struct Verb {
-    /// As in [`Request`].
+    /// Verb of the request, as in [`Request`].
     pub verb: &'static str,
 }
 
-/// Labels of a request to a Dask scheduler.
+/// Labels of requests to Dask schedulers.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 struct SchedulerRequest {
     /// `facts` or `retire`.
     operation: &'static str,
-    /// `success`, or what went wrong.
+    /// `success`, or the kind of the error.
     outcome: &'static str,
 }
 
@@ -70,7 +70,7 @@ struct Build {
 
 type Seconds = Gauge<f64, AtomicU64>;
 
-/// All that is counted and measured.
+/// All metrics of the operator.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -124,7 +124,7 @@ impl Default for Metrics {
                 version: env!("CARGO_PKG_VERSION"),
             })
             .set(1);
-        registry.register("build_info", "The version that runs", build);
+        registry.register("build_info", "Version of the running operator", build);
         registry.register(
             "reconciles",
             "Reconciles by kind and result",
@@ -132,7 +132,7 @@ impl Default for Metrics {
         );
         registry.register_with_unit(
             "reconcile_duration",
-            "Time of a reconcile, its requests included",
+            "Duration of reconciles, including their requests",
             Unit::Seconds,
             metrics.reconcile_seconds.clone(),
         );
@@ -143,7 +143,7 @@ impl Default for Metrics {
         );
         registry.register_with_unit(
             "api_request_duration",
-            "Time until the API server's answer began",
+            "Time until the response of the API server began",
             Unit::Seconds,
             metrics.request_seconds.clone(),
         );
@@ -154,45 +154,49 @@ impl Default for Metrics {
         );
         registry.register_with_unit(
             "scheduler_request_duration",
-            "Time until a Dask scheduler had answered, connecting included",
+            "Time until the response of a Dask scheduler was complete, including the connection",
             Unit::Seconds,
             metrics.scheduler_seconds.clone(),
         );
         registry.register(
             "schedulers",
-            "Dask schedulers that are asked from time to time",
+            "Dask schedulers that are polled",
             metrics.schedulers.clone(),
         );
         registry.register(
             "watch_errors",
-            "Watches that broke and were begun again",
+            "Watches that failed and were restarted",
             metrics.watch_errors.clone(),
         );
         registry.register(
             "withheld_writes",
-            "Writes that were withheld because there were too many of one object, or of the children of one",
+            "Writes that were withheld because there were too many to one object, or to the children of one object",
             metrics.withheld.clone(),
         );
         registry.register(
             "leader",
-            "1 while this process reconciles, 0 while it stands by",
+            "1 while this process is the leader, 0 while it stands by",
             metrics.leader.clone(),
         );
         registry.register(
             "queue_depth",
-            "Objects that wait to be reconciled",
+            "Objects in the work queue that are due",
             metrics.queue_depth.clone(),
         );
         registry.register_with_unit(
             "queue_longest_wait",
-            "How long the first of them has waited",
+            "Time since the first of these objects was due",
             Unit::Seconds,
             metrics.queue_wait.clone(),
         );
-        registry.register("objects", "Objects in the stores", metrics.objects.clone());
+        registry.register(
+            "objects",
+            "Objects in the informer cache",
+            metrics.objects.clone(),
+        );
         registry.register_with_unit(
             "objects_size",
-            "JSON of the objects in the stores",
+            "Size of the JSON of the objects in the informer cache",
             Unit::Bytes,
             metrics.object_bytes.clone(),
         );
@@ -201,19 +205,19 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// What is counted and measured of plugins.
+    /// Returns the metrics of plugins.
     #[must_use]
     pub fn plugins(&self) -> &PluginMetrics {
         &self.plugins
     }
 
-    /// What the webhook counts and measures.
+    /// Returns the metrics of the webhook.
     #[must_use]
     pub fn webhook(&self) -> WebhookMetrics {
         self.webhook.clone()
     }
 
-    /// A reconcile of an object of `kind` has ended.
+    /// Counts a reconcile of an object of `kind` that has ended.
     pub fn reconciled(&self, kind: &'static str, success: bool, duration: Duration) {
         let result = if success { "success" } else { "error" };
         self.reconciles.get_or_create(&Reconcile { kind, result }).inc();
@@ -222,7 +226,7 @@ impl Metrics {
             .observe(duration.as_secs_f64());
     }
 
-    /// A request has been answered after that time, or failed.
+    /// Counts a request to the API server that was answered, or failed, after `duration`.
     pub fn requested(&self, request: &Request, duration: Duration) {
         self.requests.get_or_create(request).inc();
         let verb = Verb { verb: request.verb };
@@ -231,8 +235,8 @@ impl Metrics {
             .observe(duration.as_secs_f64());
     }
 
-    /// A Dask scheduler has answered after that time, or failed. `operation` is `facts` or `retire`, `outcome`
-    /// `success` or what went wrong.
+    /// Counts a request to a Dask scheduler that was answered, or failed, after `duration`. `operation` is `facts` or
+    /// `retire`; `outcome` is `success` or the kind of the error.
     pub fn asked(&self, operation: &'static str, outcome: &'static str, duration: Duration) {
         self.scheduler_requests
             .get_or_create(&SchedulerRequest { operation, outcome })
@@ -242,35 +246,35 @@ impl Metrics {
             .observe(duration.as_secs_f64());
     }
 
-    /// So many Dask schedulers are asked from time to time.
+    /// Sets the number of Dask schedulers that are polled.
     pub fn schedulers(&self, count: usize) {
         self.schedulers.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// A watch of `kind` broke.
+    /// Counts a watch of `kind` that failed.
     pub fn watch_failed(&self, kind: &str) {
         self.watch_errors
             .get_or_create(&ByKind { kind: kind.into() })
             .inc();
     }
 
-    /// A write to an object of `kind` was withheld.
+    /// Counts a write to an object of `kind` that was withheld.
     pub fn withheld(&self, kind: &str) {
         self.withheld.get_or_create(&ByKind { kind: kind.into() }).inc();
     }
 
-    /// Whether this process leads.
+    /// Sets whether this process is the leader.
     pub fn leads(&self, leads: bool) {
         self.leader.set(leads.into());
     }
 
-    /// How many objects wait, and for how long the first of them.
+    /// Sets the number of objects in the work queue that are due, and the time since the first of them was due.
     pub fn queue(&self, depth: usize, longest: Duration) {
         self.queue_depth.set(i64::try_from(depth).unwrap_or(i64::MAX));
         self.queue_wait.set(longest.as_secs_f64());
     }
 
-    /// How many objects of `kind` are in the store, with that many bytes of JSON.
+    /// Sets the number of objects of `kind` in the informer cache, and the bytes of their JSON.
     pub fn stored(&self, kind: &str, objects: usize, bytes: usize) {
         let kind = ByKind { kind: kind.into() };
         self.objects
@@ -281,7 +285,7 @@ impl Metrics {
             .set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
-    /// All of it, as text.
+    /// Returns all metrics in the text format.
     #[must_use]
     pub fn text(&self) -> String {
         let mut out = String::new();
@@ -297,7 +301,7 @@ mod tests {
     use crate::plugins::metrics::PluginCall;
 
     #[test]
-    fn names_follow_the_conventions() {
+    fn metric_names_follow_the_conventions() {
         let metrics = Metrics::default();
         metrics.reconciled("DaskCluster", true, Duration::from_millis(3));
         let call = PluginCall {

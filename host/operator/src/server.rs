@@ -1,7 +1,7 @@
-//! Servers of HTTP/1.1, with or without TLS: who may connect and for how long, and how a server ends.
+//! HTTP/1.1 server with or without TLS, with limits for connections and a graceful shutdown.
 //!
-//! * [`seats`]: the connections there may be, without I/O;
-//! * [`probes`]: health and metrics. The [`webhook`](crate::webhook) has a server of its own.
+//! * [`seats`]: connection limits, without I/O;
+//! * [`probes`]: health and metrics. The [`webhook`](crate::webhook) has a service of its own.
 
 pub mod probes;
 pub mod seats;
@@ -30,22 +30,22 @@ use tracing::{debug, warn};
 pub use seats::Seat;
 use seats::Seats;
 
-/// Bytes that a connection keeps of what it reads; the head of a request has to fit in.
+/// Size of the read buffer of a connection, in bytes. The head of a request must fit into it.
 const BUFFER: usize = 64 << 10;
 
-/// How often connections are looked at that keep the server waiting.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval at which overdue connections are closed.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a request is answered.
+/// Response of a [`Service`].
 pub type Answer = Response<Full<Bytes>>;
 
-/// What answers the requests of a server.
+/// Handler of the requests to a server.
 pub trait Service: Send + Sync + 'static {
-    /// Answers a request of this connection.
+    /// Answers a request that came over the connection `seat`.
     fn answer(&self, request: Request<Incoming>, seat: &Seat) -> impl Future<Output = Answer> + Send;
 }
 
-/// Puts an answer together.
+/// Returns a response with this status code, content type and body.
 pub fn answer(code: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = code;
@@ -54,7 +54,7 @@ pub fn answer(code: StatusCode, content_type: &'static str, body: impl Into<Byte
     answer
 }
 
-/// Ends servers.
+/// Sender of the shutdown signal for servers.
 #[derive(Debug)]
 pub struct Ending(watch::Sender<bool>);
 
@@ -65,73 +65,74 @@ impl Default for Ending {
 }
 
 impl Ending {
-    /// What a server is given, to hear of it.
+    /// Returns a receiver of the shutdown signal.
     #[must_use]
     pub fn notice(&self) -> Notice {
         Notice(self.0.subscribe())
     }
 
-    /// Ends all servers: they take no more connections, and close those that there are once the requests in them are answered.
-    /// Gives up waiting for that after some time.
+    /// Shuts down all servers: they accept no more connections, and close the open ones as soon as their requests are answered.
+    /// Waits for that for at most `patience`.
     pub async fn end(&self, patience: Duration) {
         self.0.send_replace(true);
         if tokio::time::timeout(patience, self.0.closed()).await.is_err() {
-            debug!("some requests are not answered yet");
+            debug!("shut down although some requests are not answered yet");
         }
     }
 }
 
-/// Tells a server when to end.
+/// Receiver of the shutdown signal.
 #[derive(Clone, Debug)]
 pub struct Notice(watch::Receiver<bool>);
 
 impl Notice {
-    async fn heard(&self) {
+    /// Waits for the shutdown signal.
+    async fn received(&self) {
         let mut receiver = self.0.clone();
-        // An error is that nobody is left who could say it.
+        // An error means that the sender was dropped.
         drop(receiver.wait_for(|ends| *ends).await);
     }
 }
 
-/// Binds the address.
+/// Binds a listener to the address.
 ///
 /// # Errors
 ///
-/// When it can't be had.
+/// Returns an error if the address can't be bound.
 pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
-/// A server.
+/// Configuration of an HTTP server.
 pub struct Server<S> {
-    /// What it is called in the log.
+    /// Name of the server in the log.
     pub name: &'static str,
-    /// What answers.
+    /// Handler of the requests.
     pub service: Arc<S>,
-    /// How TLS is spoken; none where it is not.
+    /// TLS configuration. `None` for plain HTTP.
     pub tls: Option<TlsAcceptor>,
-    /// Connections that there may be at once.
+    /// Maximum number of open connections.
     pub connections: usize,
-    /// Says when it ends.
+    /// Receiver of the shutdown signal.
     pub ending: Notice,
 }
 
 impl<S: Service> Server<S> {
-    /// Serves until the server is told to end, and all that came before is answered.
+    /// Serves until the shutdown signal, and then until all requests that were received before are answered.
     pub async fn serve(self, listener: TcpListener) {
         let server = Arc::new(self);
         let mut seats = Seats::new(server.connections);
         let mut connections = JoinSet::new();
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut check = tokio::time::interval(CHECK_INTERVAL);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, from)) => match seats.take(from.ip(), Instant::now()) {
                         Some(seat) => {
-                            connections.spawn(server.clone().connection(stream, seat));
+                            connections.spawn(server.clone().serve_connection(stream, seat));
                         }
-                        None => debug!("{}: too many connections, {from} gets none", server.name),
+                        None => debug!("{}: too many connections, rejected one from {from}", server.name),
                     },
                     Err(error) => {
                         warn!("{}: {error}", server.name);
@@ -139,39 +140,42 @@ impl<S: Service> Server<S> {
                     }
                 },
                 Some(_) = connections.join_next() => {}
-                _ = look.tick() => seats.close_overdue(Instant::now()),
-                () = server.ending.heard() => break,
+                _ = check.tick() => seats.close_overdue(Instant::now()),
+                () = server.ending.received() => break,
             }
         }
         drop(listener);
         while connections.join_next().await.is_some() {}
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, seat: Arc<Seat>) {
+    /// Serves one connection until it ends or must be closed.
+    async fn serve_connection(self: Arc<Self>, stream: TcpStream, seat: Arc<Seat>) {
         let _ = stream.set_nodelay(true);
         tokio::select! {
-            () = self.talk(stream, &seat) => {}
-            () = seat.closed() => debug!("{}: closes a connection from {}", self.name, seat.address()),
+            () = self.serve_stream(stream, &seat) => {}
+            () = seat.closed() => debug!("{}: closed a connection from {}", self.name, seat.address()),
         }
     }
 
-    async fn talk(&self, stream: TcpStream, seat: &Arc<Seat>) {
+    /// Accepts TLS if it is configured, and answers the requests.
+    async fn serve_stream(&self, stream: TcpStream, seat: &Arc<Seat>) {
         match &self.tls {
-            None => self.answer(stream, seat).await,
+            None => self.serve_http(stream, seat).await,
             Some(tls) => {
                 let accepted = tokio::select! {
                     accepted = tls.accept(stream) => accepted,
-                    () = self.ending.heard() => return,
+                    () = self.ending.received() => return,
                 };
                 match accepted {
-                    Ok(stream) => self.answer(stream, seat).await,
-                    Err(error) => debug!("{}: handshake: {error}", self.name),
+                    Ok(stream) => self.serve_http(stream, seat).await,
+                    Err(error) => debug!("{}: TLS handshake failed: {error}", self.name),
                 }
             }
         }
     }
 
-    async fn answer(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin, seat: &Arc<Seat>) {
+    /// Answers the requests of a connection until it ends. After the shutdown signal, it ends with the current request.
+    async fn serve_http(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin, seat: &Arc<Seat>) {
         let service = service_fn(|request: Request<Incoming>| {
             let (service, seat) = (self.service.clone(), seat.clone());
             async move {
@@ -187,7 +191,7 @@ impl<S: Service> Server<S> {
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = self.ending.heard() => {
+            () = self.ending.received() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

@@ -1,4 +1,4 @@
-//! Health and metrics.
+//! Health and metrics endpoints.
 
 use std::sync::Arc;
 
@@ -13,27 +13,27 @@ use crate::aside;
 use crate::controller::Controller;
 use crate::threads::Load;
 
-/// Answers `/healthz`, `/readyz` and `/metrics`.
+/// Handler of `/healthz`, `/livez`, `/readyz` and `/metrics`.
 pub struct Probes {
-    /// Who knows.
+    /// Source of the health state and the metrics.
     controller: Arc<Controller>,
-    /// Held while metrics are written down, which takes the longer the more there are.
-    writes: Mutex<()>,
+    /// Locked while metrics are encoded, which takes longer the more there are.
+    encoding: Mutex<()>,
 }
 
 impl Probes {
-    /// Asks `controller`.
+    /// Creates a handler that reports the state of `controller`.
     #[must_use]
     pub fn new(controller: Arc<Controller>) -> Self {
         Self {
             controller,
-            writes: Mutex::default(),
+            encoding: Mutex::default(),
         }
     }
 
-    /// The metrics, on one thread however many want them.
+    /// Returns the metrics as text. Concurrent requests are encoded one after another, on one thread at a time.
     async fn metrics(&self) -> String {
-        let _writes = self.writes.lock().await;
+        let _encoding = self.encoding.lock().await;
         let controller = self.controller.clone();
         aside::run(Load::Light, move || controller.metrics_text()).await
     }
@@ -42,7 +42,7 @@ impl Probes {
 impl Service for Probes {
     async fn answer(&self, request: Request<Incoming>, _: &Seat) -> Answer {
         if request.method() != Method::GET && request.method() != Method::HEAD {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed\n");
         }
         match request.uri().path() {
             "/healthz" | "/livez" => state(&self.controller.stuck()),
@@ -54,13 +54,13 @@ impl Service for Probes {
             ),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "there are /healthz, /readyz and /metrics\n",
+                "not found: the endpoints are /healthz, /readyz and /metrics\n",
             ),
         }
     }
 }
 
-/// The time, as the predecessor's probe answers, and what is wrong.
+/// Returns the response of a health endpoint: the current time, as in the predecessor's probe, and the problems.
 fn state(problems: &[String]) -> Answer {
     let mut body = json!({"now": Timestamp::now().to_string()});
     if problems.is_empty() {
@@ -74,6 +74,6 @@ fn state(problems: &[String]) -> Answer {
     )
 }
 
-fn text(code: StatusCode, sentence: &'static str) -> Answer {
-    answer(code, "text/plain", sentence)
+fn text(code: StatusCode, message: &'static str) -> Answer {
+    answer(code, "text/plain", message)
 }

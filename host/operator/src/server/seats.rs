@@ -1,6 +1,7 @@
-//! The connections that a server may have at once, and those that must go. No I/O.
+//! Limits for the open connections of a server. No I/O.
 //!
-//! Where there are too many, the one who has the most loses one: nobody keeps others out by opening connections.
+//! At the limit, the client with the most connections loses one, so that no client can keep others out by opening connections.
+//! Clients are told apart by their IP address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,21 +11,21 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How long a connection may take until the head of its first request is there, TLS included.
+/// Maximum time from the start of a connection until the head of its first request has arrived, including TLS.
 const FIRST: Duration = Duration::from_secs(10);
 
-/// How long a connection may wait for another request. API servers close theirs after 90 s, and it is they who must: a request
-/// that meets a connection on its way out is lost.
+/// Maximum time that a connection may wait for another request. API servers close their connections after 90 s, and they must
+/// do so first: a request that is sent while the server closes the connection is lost.
 const IDLE: Duration = Duration::from_secs(120);
 
-/// The connections of a server.
+/// The open connections of a server.
 #[derive(Debug)]
 pub(super) struct Seats {
-    most: usize,
-    taken: Vec<Weak<Seat>>,
+    limit: usize,
+    seats: Vec<Weak<Seat>>,
 }
 
-/// One connection. It is there as long as somebody has it.
+/// An open connection. Counts as open until the last reference to it is dropped.
 #[derive(Debug)]
 pub struct Seat {
     address: IpAddr,
@@ -41,29 +42,29 @@ struct State {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// It has not asked anything yet.
+    /// No request has arrived yet.
     New,
-    /// A request comes in. Whoever reads it says how long that may take.
+    /// A request is arriving. The code that reads it limits the time.
     Reading,
     /// A request is being answered.
     Answering,
-    /// It waits for the next request.
+    /// The connection waits for the next request.
     Idle,
 }
 
 impl Seats {
-    /// Up to `most`.
-    pub(super) fn new(most: usize) -> Self {
+    /// Creates an empty set of at most `limit` connections.
+    pub(super) fn new(limit: usize) -> Self {
         Self {
-            most,
-            taken: Vec::new(),
+            limit,
+            seats: Vec::new(),
         }
     }
 
-    /// A connection from this address. None where there is no place for it.
+    /// Adds a connection from this address. Returns `None` if the limit is reached and no other connection can be closed for it.
     pub(super) fn take(&mut self, address: IpAddr, now: Instant) -> Option<Arc<Seat>> {
-        let taken = self.open();
-        if taken.len() >= self.most && !make_room(&taken, address) {
+        let open = self.open();
+        if open.len() >= self.limit && !evict(&open, address) {
             return None;
         }
         let seat = Arc::new(Seat {
@@ -75,11 +76,11 @@ impl Seats {
             }),
             close: Notify::new(),
         });
-        self.taken.push(Arc::downgrade(&seat));
+        self.seats.push(Arc::downgrade(&seat));
         Some(seat)
     }
 
-    /// Closes those that have kept the server waiting for too long.
+    /// Closes the connections that have been new or idle for too long.
     pub(super) fn close_overdue(&mut self, now: Instant) {
         for seat in self.open() {
             if seat.is_overdue(now) {
@@ -89,17 +90,17 @@ impl Seats {
     }
 
     fn open(&mut self) -> Vec<Arc<Seat>> {
-        self.taken.retain(|seat| seat.strong_count() > 0);
-        let taken = self.taken.iter().filter_map(Weak::upgrade);
-        taken.filter(|seat| !seat.state().is_closed).collect()
+        self.seats.retain(|seat| seat.strong_count() > 0);
+        let seats = self.seats.iter().filter_map(Weak::upgrade);
+        seats.filter(|seat| !seat.state().is_closed).collect()
     }
 }
 
-/// Closes a connection of the address that has the most, if that is more than the newcomer has: one that waits, the one that
-/// has done so the longest.
-fn make_room(taken: &[Arc<Seat>], newcomer: IpAddr) -> bool {
+/// Closes a connection of the address with the most connections, if that has more than the newcomer: the connection that has
+/// been in its phase the longest and is not being answered. Returns whether one was closed.
+fn evict(open: &[Arc<Seat>], newcomer: IpAddr) -> bool {
     let mut counts: HashMap<IpAddr, usize> = HashMap::new();
-    for seat in taken {
+    for seat in open {
         *counts.entry(seat.address).or_default() += 1;
     }
     let own = counts.get(&newcomer).copied().unwrap_or_default();
@@ -107,9 +108,9 @@ fn make_room(taken: &[Arc<Seat>], newcomer: IpAddr) -> bool {
     let Some((address, _)) = most.filter(|(_, count)| *count > own) else {
         return false;
     };
-    let mut theirs: Vec<_> = taken.iter().filter(|seat| seat.address == address).collect();
-    theirs.sort_by_key(|seat| seat.state().since);
-    theirs.iter().any(|seat| seat.close())
+    let mut candidates: Vec<_> = open.iter().filter(|seat| seat.address == address).collect();
+    candidates.sort_by_key(|seat| seat.state().since);
+    candidates.iter().any(|seat| seat.close())
 }
 
 impl Seat {
@@ -123,42 +124,42 @@ impl Seat {
         state.since = Instant::now();
     }
 
-    /// The head of a request is there.
+    /// Records that the head of a request has arrived.
     pub(super) fn reads(&self) {
         self.enter(Phase::Reading);
     }
 
-    /// The request is there as a whole: it will be answered, whoever else wants to connect.
+    /// Records that the whole request has arrived. From now on the connection is not closed in favour of others.
     pub fn answers(&self) {
         self.enter(Phase::Answering);
     }
 
-    /// It is answered.
+    /// Records that the request was answered.
     pub(super) fn waits(&self) {
         self.enter(Phase::Idle);
     }
 
-    /// Ends once the connection must be closed.
+    /// Waits until the connection must be closed.
     pub(super) async fn closed(&self) {
         self.close.notified().await;
     }
 
-    /// Where it comes from.
+    /// Returns the IP address of the client.
     pub fn address(&self) -> IpAddr {
         self.address
     }
 
     fn is_overdue(&self, now: Instant) -> bool {
         let state = self.state();
-        let most = match state.phase {
+        let limit = match state.phase {
             Phase::New => FIRST,
             Phase::Idle => IDLE,
             Phase::Reading | Phase::Answering => return false,
         };
-        now.saturating_duration_since(state.since) > most
+        now.saturating_duration_since(state.since) > limit
     }
 
-    /// Has it closed. False where it is being answered.
+    /// Requests that the connection is closed. Returns false if a request is being answered.
     fn close(&self) -> bool {
         let mut state = self.state();
         if state.phase == Phase::Answering {
@@ -185,18 +186,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_the_most_makes_room() {
+    async fn the_address_with_the_most_connections_loses_one() {
         let mut seats = Seats::new(3);
         let mut take = |number| seats.take(address(number), Instant::now());
         let (Some(first), Some(second), Some(third)) = (take(1), take(1), take(1)) else {
-            panic!("there is room");
+            panic!("the limit is not reached");
         };
-        assert!(take(1).is_none(), "nobody has more than the newcomer");
+        assert!(take(1).is_none(), "no address has more than the newcomer");
         first.answers();
         let other = take(2);
         assert!(other.is_some());
         assert!(!is_closed(&first) && is_closed(&second) && !is_closed(&third));
-        // Those that are closed don't count, and those that are gone neither.
+        // Closed and dropped connections don't count.
         drop((second, third));
         assert!(take(3).is_some());
         first.waits();
@@ -205,23 +206,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_answered_stays() {
+    async fn a_connection_that_is_being_answered_is_not_closed() {
         let mut seats = Seats::new(2);
-        let theirs = [1, 1].map(|number| seats.take(address(number), Instant::now()));
-        theirs.iter().flatten().for_each(|seat| seat.answers());
+        let open = [1, 1].map(|number| seats.take(address(number), Instant::now()));
+        open.iter().flatten().for_each(|seat| seat.answers());
         assert!(seats.take(address(2), Instant::now()).is_none());
-        theirs.iter().flatten().for_each(|seat| seat.waits());
+        open.iter().flatten().for_each(|seat| seat.waits());
         assert!(seats.take(address(2), Instant::now()).is_some());
-        let closed: Vec<_> = theirs.iter().flatten().map(|seat| is_closed(seat)).collect();
-        assert_eq!(closed, [true, false], "the one that has waited the longest");
+        let closed: Vec<_> = open.iter().flatten().map(|seat| is_closed(seat)).collect();
+        assert_eq!(
+            closed,
+            [true, false],
+            "the connection that has waited the longest is closed"
+        );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_keeps_others_waiting_is_closed() {
+    async fn overdue_connections_are_closed() {
         let mut seats = Seats::new(4);
-        let taken = [1, 2, 3, 4].map(|number| seats.take(address(number), Instant::now()));
-        let [Some(new), Some(idle), Some(reading), Some(answering)] = taken else {
-            panic!("there is room");
+        let open = [1, 2, 3, 4].map(|number| seats.take(address(number), Instant::now()));
+        let [Some(new), Some(idle), Some(reading), Some(answering)] = open else {
+            panic!("the limit is not reached");
         };
         idle.waits();
         reading.reads();

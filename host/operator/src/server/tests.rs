@@ -6,19 +6,19 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
-/// What bounds a test that fails.
+/// Time limit of waits in tests.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Answers `/slow` when it may, and everything else at once.
+/// Handler that answers `/slow` when it gets a permit, and everything else at once.
 struct Test {
-    may: Semaphore,
+    permits: Semaphore,
 }
 
 impl Service for Test {
     async fn answer(&self, request: Request<Incoming>, seat: &Seat) -> Answer {
         if request.uri().path() == "/slow" {
             seat.answers();
-            drop(self.may.acquire().await);
+            drop(self.permits.acquire().await);
         }
         answer(StatusCode::OK, "text/plain", "yes")
     }
@@ -37,7 +37,7 @@ async fn server(connections: usize) -> io::Result<Running> {
     let (ending, service) = (
         Ending::default(),
         Arc::new(Test {
-            may: Semaphore::new(0),
+            permits: Semaphore::new(0),
         }),
     );
     let server = Server {
@@ -60,7 +60,7 @@ async fn ask(stream: &mut TcpStream, path: &str) -> io::Result<()> {
     stream.write_all(request.as_bytes()).await
 }
 
-/// Reads until the answer is there.
+/// Reads until the answer has arrived. Returns false if the connection ends before.
 async fn is_answered(stream: &mut TcpStream) -> io::Result<bool> {
     let mut read = Vec::new();
     while !read.ends_with(b"yes") {
@@ -71,13 +71,13 @@ async fn is_answered(stream: &mut TcpStream) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Whether the other side closes the connection without another word.
+/// Returns whether the server closes the connection without sending anything more.
 async fn is_closed(stream: &mut TcpStream) -> bool {
     !matches!(stream.read(&mut [0; 1]).await, Ok(1..))
 }
 
 #[tokio::test]
-async fn who_is_asked_finishes_before_the_server_ends() -> io::Result<()> {
+async fn requests_are_answered_before_shutdown() -> io::Result<()> {
     let running = server(10).await?;
     let (mut slow, mut idle) = (
         TcpStream::connect(running.address).await?,
@@ -86,7 +86,7 @@ async fn who_is_asked_finishes_before_the_server_ends() -> io::Result<()> {
     ask(&mut idle, "/").await?;
     assert!(is_answered(&mut idle).await?);
     ask(&mut slow, "/slow").await?;
-    // The test and the server have it, and each request that is being answered.
+    // References are held by the test, by the server, and by each request that is being answered.
     let is_read = async {
         while Arc::strong_count(&running.service) < 3 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -95,9 +95,9 @@ async fn who_is_asked_finishes_before_the_server_ends() -> io::Result<()> {
     assert!(tokio::time::timeout(LONG, is_read).await.is_ok());
     let end = running.ending.end(LONG);
     let finish = async {
-        assert!(is_closed(&mut idle).await, "one that only waits is closed");
-        running.service.may.add_permits(1);
-        assert!(is_answered(&mut slow).await?, "one that has asked is answered");
+        assert!(is_closed(&mut idle).await, "an idle connection is closed");
+        running.service.permits.add_permits(1);
+        assert!(is_answered(&mut slow).await?, "a pending request is answered");
         assert!(is_closed(&mut slow).await);
         Ok::<_, io::Error>(())
     };
@@ -109,7 +109,7 @@ async fn who_is_asked_finishes_before_the_server_ends() -> io::Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_says_nothing_or_never_ends_its_head_is_closed() -> io::Result<()> {
+async fn connections_without_a_complete_head_are_closed() -> io::Result<()> {
     let running = server(10).await?;
     let (mut silent, mut slow) = (
         TcpStream::connect(running.address).await?,
@@ -121,20 +121,20 @@ async fn who_says_nothing_or_never_ends_its_head_is_closed() -> io::Result<()> {
 }
 
 #[tokio::test]
-async fn heads_are_bounded() -> io::Result<()> {
+async fn rejects_large_heads() -> io::Result<()> {
     let running = server(10).await?;
     let mut stream = TcpStream::connect(running.address).await?;
     let head = format!("GET /{} HTTP/1.1\r\n", "x".repeat(2 * BUFFER));
-    // The other side may be gone before all is written.
+    // The server may close the connection before all is written.
     let _ = stream.write_all(head.as_bytes()).await;
-    let mut said = Vec::new();
-    let _ = stream.read_to_end(&mut said).await;
-    assert!(!said.starts_with(b"HTTP/1.1 200"));
+    let mut received = Vec::new();
+    let _ = stream.read_to_end(&mut received).await;
+    assert!(!received.starts_with(b"HTTP/1.1 200"));
     Ok(())
 }
 
 #[tokio::test]
-async fn there_are_never_too_many_connections() -> io::Result<()> {
+async fn limits_the_number_of_connections() -> io::Result<()> {
     let running = server(2).await?;
     let mut served = Vec::new();
     for _ in 0..2 {
@@ -144,9 +144,12 @@ async fn there_are_never_too_many_connections() -> io::Result<()> {
         served.push(stream);
     }
     let mut third = TcpStream::connect(running.address).await?;
-    assert!(is_closed(&mut third).await, "the others are of the same address");
+    assert!(
+        is_closed(&mut third).await,
+        "the other connections are of the same address"
+    );
     drop(served);
-    // The server may not know yet that the others are gone.
+    // The server may not have noticed yet that the others are closed.
     let again = async {
         while !is_served(running.address).await {
             tokio::time::sleep(Duration::from_millis(5)).await;
