@@ -1,4 +1,4 @@
-//! What the command line says of the webhook.
+//! Command-line arguments of the webhook.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,33 +8,33 @@ use clap::Args;
 
 use crate::kinds::ExtraKinds;
 
-/// The admission webhook.
+/// Arguments of the admission webhook.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Webhook")]
 pub struct WebhookArgs {
-    /// Serve the admission webhook here, as 0.0.0.0:9443. [default: it is off]
+    /// Serve the admission webhook at this address, such as 0.0.0.0:9443. [default: no webhook]
     #[arg(long = "webhook", value_name = "ADDRESS:PORT", env = "DASK_OPERATOR_WEBHOOK")]
     pub address: Option<SocketAddr>,
 
-    /// The Service by which the API server finds it: what the certificate is for.
+    /// Service through which the API server reaches the webhook. The certificate is issued for its names.
     #[arg(long = "webhook-service", value_name = "NAMESPACE/NAME", value_parser = service)]
     pub service: Option<Service>,
 
-    /// Another name or IP address that the certificate is for. Can be repeated.
+    /// Additional name or IP address that the certificate is issued for. Can be repeated.
     #[arg(long = "webhook-host", value_name = "NAME_OR_IP")]
     pub hosts: Vec<String>,
 
-    /// The MutatingWebhookConfiguration and ValidatingWebhookConfiguration of this name are given the bundle that
-    /// the API server needs to trust the certificate.
+    /// Name of the MutatingWebhookConfiguration and ValidatingWebhookConfiguration that receive the CA bundle by which
+    /// the API server trusts the certificate.
     #[arg(long = "webhook-configuration", value_name = "NAME")]
     pub configuration: Option<String>,
 
-    /// The Secret that all replicas keep their certificates in.
+    /// Secret in which all replicas store their certificates.
     #[arg(long = "webhook-secret", value_name = "NAME", default_value = SECRET)]
     pub secret: String,
 
-    /// Take tls.crt and tls.key from this folder and reload them when they change, instead of making certificates:
-    /// cert-manager's mounted Secret, for instance.
+    /// Read tls.crt and tls.key from this folder, and reload them when they change, instead of issuing certificates. The
+    /// folder can be a mounted Secret of cert-manager, for instance.
     #[arg(
         long = "webhook-certificate-folder",
         value_name = "FOLDER",
@@ -42,37 +42,37 @@ pub struct WebhookArgs {
     )]
     pub certificate_folder: Option<PathBuf>,
 
-    /// How long certificates are valid: a number with s, m, h or d.
+    /// Validity of certificates: a number with s, m, h or d.
     #[arg(long = "webhook-certificate-validity", value_name = "TIME", default_value = "90d", value_parser = duration)]
     pub validity: Duration,
 
-    /// How long before their end certificates are replaced.
+    /// Time before their expiry at which certificates are replaced.
     #[arg(long = "webhook-renew-before", value_name = "TIME", default_value = "30d", value_parser = duration)]
     pub renew_before: Duration,
 
-    /// Refuse mistakes too: what runs and is very likely not what its author wants. [default: they are warnings]
+    /// Refuse mistakes too: specs that run but are very likely not what the author wants. [default: mistakes are warnings]
     #[arg(long = "webhook-strict")]
     pub strict: bool,
 
-    /// Kinds of children beyond the usual ones: those of --allow-child and --allow-tenant-child.
+    /// Kinds of children beyond the built-in ones, from --allow-child and --allow-tenant-child.
     #[arg(skip)]
     pub extra_kinds: ExtraKinds,
 }
 
-/// The usual name of the Secret.
+/// Default name of the Secret.
 pub const SECRET: &str = "dask-operator-webhook";
 
-/// A Service.
+/// Namespace and name of a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// Its namespace.
+    /// Namespace of the Service.
     pub namespace: String,
-    /// Its name.
+    /// Name of the Service.
     pub name: String,
 }
 
 impl WebhookArgs {
-    /// The names that the certificate is for.
+    /// Returns the DNS names and IP addresses that the certificate is issued for.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         let service = self.service.iter().flat_map(|Service { namespace, name }| {
@@ -90,22 +90,23 @@ fn service(text: &str) -> Result<Service, String> {
                 name: name.to_owned(),
             })
         }
-        _ => Err("write NAMESPACE/NAME, as dask-operator/dask-operator-webhook".into()),
+        _ => Err("write NAMESPACE/NAME, such as dask-operator/dask-operator-webhook".into()),
     }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no time: write a whole number with s, m, h or d, as 90d");
+    let invalid =
+        || format!("{text:?} is not a duration: write a whole number with s, m, h or d, such as 90d");
     let unit = match text.chars().last() {
         Some('s') => 1,
         Some('m') => 60,
         Some('h') => 3600,
         Some('d') => 86_400,
-        _ => return Err(wrong()),
+        _ => return Err(invalid()),
     };
-    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| invalid())?;
     let seconds = number.checked_mul(unit).filter(|seconds| *seconds > 0);
-    seconds.map(Duration::from_secs).ok_or_else(wrong)
+    seconds.map(Duration::from_secs).ok_or_else(invalid)
 }
 
 #[cfg(test)]
@@ -121,12 +122,12 @@ mod tests {
     #[case("90", None)]
     #[case("d", None)]
     #[case("", None)]
-    fn times(#[case] text: &str, #[case] seconds: Option<u64>) {
+    fn parses_durations(#[case] text: &str, #[case] seconds: Option<u64>) {
         assert_eq!(duration(text).ok(), seconds.map(Duration::from_secs));
     }
 
     #[test]
-    fn certificates_are_for_all_names() {
+    fn certificates_cover_all_names() {
         let args = WebhookArgs {
             service: service("dask/hook").ok(),
             hosts: vec!["10.0.0.1".into()],

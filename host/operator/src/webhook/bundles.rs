@@ -1,4 +1,4 @@
-//! The bundles by which API servers trust the webhook, in the webhook configurations.
+//! Updates of the CA bundles in the webhook configurations, by which API servers trust the webhook.
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::args::{Service, WebhookArgs};
 use super::certificates::Certificates;
 
-/// Which entries of which configurations are ours.
+/// Selector of the webhook configurations and of their entries that call this webhook.
 #[derive(Clone)]
 pub struct Bundles {
     client: Client,
@@ -21,22 +21,22 @@ pub struct Bundles {
     hosts: Vec<String>,
 }
 
-/// How far API servers trust the webhook.
+/// Trust of the API servers in the webhook's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// No configuration is named: somebody else sees to it.
+    /// The command line names no configuration: another component manages the bundles.
     NotOurs,
-    /// Neither configuration exists, or none has an entry of ours: nobody asks.
-    NobodyAsks,
-    /// Every entry of ours has the bundle.
+    /// Neither configuration has an entry for this webhook, or they don't exist: no API server calls it.
+    NoEntry,
+    /// Every entry for this webhook has the bundle.
     Full,
 }
 
-/// An entry of a configuration.
+/// Name and client configuration of an entry.
 type Entry<'a> = (&'a str, &'a WebhookClientConfig);
 
 impl Bundles {
-    /// As the command line says.
+    /// Creates a selector from command-line arguments.
     #[must_use]
     pub fn new(args: &WebhookArgs, client: &Client) -> Self {
         Self {
@@ -47,11 +47,11 @@ impl Bundles {
         }
     }
 
-    /// Gives our entries the bundle where they lack an authority that is needed.
+    /// Writes the bundle into the entries for this webhook that lack a needed CA.
     ///
     /// # Errors
     ///
-    /// When a configuration can't be read or patched.
+    /// Returns an error if a configuration can't be read or patched.
     pub async fn ensure(&self, certificates: &Certificates) -> kube::Result<Trust> {
         let Some(name) = &self.name else {
             return Ok(Trust::NotOurs);
@@ -75,11 +75,11 @@ impl Bundles {
         Ok(if mutating || validating {
             Trust::Full
         } else {
-            Trust::NobodyAsks
+            Trust::NoEntry
         })
     }
 
-    /// Gives whether the configuration has entries of ours.
+    /// Updates one configuration. Returns whether it has entries for this webhook.
     async fn ensure_of<K>(
         &self,
         name: &str,
@@ -102,12 +102,12 @@ impl Bundles {
                 serde_json::from_value(Value::Array(patch)).map_err(kube::Error::SerdeError)?;
             api.patch(name, &PatchParams::default(), &Patch::<()>::Json(patch))
                 .await?;
-            tracing::info!(kind = %K::kind(&()), name, "webhook: gave the configuration the bundle");
+            tracing::info!(kind = %K::kind(&()), name, "webhook: updated the CA bundle of the configuration");
         }
         Ok(ours)
     }
 
-    /// Whether there are entries of ours, and what must change in them.
+    /// Returns whether there are entries for this webhook, and the JSON patch that gives them the bundle.
     fn patch(&self, entries: &[Entry<'_>], certificates: &Certificates) -> (bool, Vec<Value>) {
         let bundle = ByteString(certificates.bundle().into_bytes());
         let mut patch = Vec::new();
@@ -125,7 +125,7 @@ impl Bundles {
                 .needed()
                 .any(|authority| !present.contains(authority.trim()))
             {
-                // Somebody may have changed the list meanwhile.
+                // Another client may have changed the list since it was read.
                 patch.push(json!({"op": "test", "path": format!("/webhooks/{at}/name"), "value": name}));
                 let path = format!("/webhooks/{at}/clientConfig/caBundle");
                 patch.push(json!({"op": "add", "path": path, "value": bundle}));
@@ -146,7 +146,7 @@ impl Bundles {
     }
 }
 
-/// The host in `https://host:port/path`.
+/// Returns the host of a URL of the form `https://host:port/path`, without the brackets of an IPv6 address.
 fn host(url: &str) -> &str {
     let rest = url.strip_prefix("https://").unwrap_or(url);
     let authority = rest.split('/').next().unwrap_or_default();
@@ -172,12 +172,12 @@ mod tests {
     #[case("https://hook.example.org/", "hook.example.org")]
     #[case("https://[fd00::1]:9443/mutate", "fd00::1")]
     #[case("https://[fd00::1]/", "fd00::1")]
-    fn hosts(#[case] url: &str, #[case] expected: &str) {
+    fn finds_the_host_of_a_url(#[case] url: &str, #[case] expected: &str) {
         assert_eq!(host(url), expected);
     }
 
     #[tokio::test]
-    async fn only_our_entries_get_the_bundle() {
+    async fn patches_only_entries_for_this_webhook() {
         let (service, _handle) =
             tower_test::mock::pair::<http::Request<kube::client::Body>, http::Response<kube::client::Body>>();
         let bundles = Bundles {

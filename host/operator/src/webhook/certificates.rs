@@ -1,13 +1,12 @@
-//! When certificates are made and exchanged. Without I/O: the time and what there is come in.
+//! Creation and rotation of certificates. No I/O: the caller passes the time and the existing certificates.
 //!
-//! A *generation* is an authority and the one certificate that it signed; the authority's key is
-//! forgotten at once, so that nobody can steal it. A change takes two steps, so that no API server meets a
-//! certificate which it does not trust yet:
+//! A *generation* is a certificate authority (CA) and the one certificate that it signed. The key of the CA is dropped at once,
+//! so that it can't be stolen. A rotation takes two steps, so that no API server receives a certificate that it does not
+//! trust yet:
 //!
-//! 1. the next generation is made, and its authority joins the bundle;
-//! 2. when the configurations have the bundle and some time has passed ([`Lifetimes::settle`]), its certificate is
-//!    served. The authority before it stays in the bundle until the next change, for replicas that
-//!    still serve its certificate.
+//! 1. The next generation is created, and its CA is added to the bundle.
+//! 2. When the webhook configurations have the bundle and some time has passed ([`Lifetimes::settle`]), the new certificate is
+//!    served. The previous CA stays in the bundle until the next rotation, for replicas that still serve its certificate.
 
 use std::time::Duration;
 
@@ -18,27 +17,27 @@ use rcgen::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Clocks may differ so much.
+/// Tolerated difference between clocks.
 const SKEW: Duration = Duration::from_secs(300);
 
-/// A certificate can't be made.
+/// Error of the creation of a certificate.
 #[derive(Debug, Error)]
-#[error("a certificate for {names} can't be made: {source}")]
+#[error("failed to create a certificate for {names}: {source}")]
 pub struct CertificateError {
     names: String,
     source: rcgen::Error,
 }
 
-/// How long certificates live.
+/// Validity and renewal time of certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetimes {
-    /// From when they are made to when they are no longer valid.
+    /// Time from the creation of a certificate to its expiry.
     pub validity: Duration,
-    /// So long before their end the next ones are made.
+    /// Time before the expiry at which the next generation is created.
     pub renew_before: Duration,
 }
 
-/// Lifetimes that can't work.
+/// Error of a renewal time that is not shorter than the validity.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error(
     "certificates that are valid for {} s can't be renewed {} s before their end: write a shorter --webhook-renew-before",
@@ -50,11 +49,11 @@ pub struct LifetimesError {
 }
 
 impl Lifetimes {
-    /// Both.
+    /// Creates lifetimes from a validity and a renewal time.
     ///
     /// # Errors
     ///
-    /// When certificates would be renewed as soon as they are made.
+    /// Returns an error if certificates would be renewed as soon as they are created.
     pub fn new(validity: Duration, renew_before: Duration) -> Result<Self, LifetimesError> {
         if renew_before < validity {
             Ok(Self {
@@ -69,82 +68,84 @@ impl Lifetimes {
         }
     }
 
-    /// From when the bundle has a new authority to when its certificate is served: a quarter of the time
-    /// between two changes, at most a minute.
+    /// Returns the time from the creation of a generation until its certificate may be served: a quarter of the time between
+    /// two rotations, at most a minute.
     #[must_use]
     pub fn settle(&self) -> Duration {
         ((self.validity - self.renew_before) / 4).min(Duration::from_secs(60))
     }
 
-    /// How often somebody should look whether there is something to do.
+    /// Returns the interval at which the caller should call [`Certificates::step`].
     #[must_use]
     pub fn period(&self) -> Duration {
         (self.settle() / 4).clamp(Duration::from_millis(50), Duration::from_secs(10))
     }
 }
 
-/// An authority and the certificate that it signed. Texts are PEM.
+/// A CA and the certificate that it signed. Texts are PEM.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Generation {
-    /// The authority's certificate.
+    /// Certificate of the CA.
     pub authority: String,
-    /// The serving certificate.
+    /// Serving certificate.
     pub certificate: String,
-    /// The serving certificate's key.
+    /// Key of the serving certificate.
     pub key: String,
-    /// The names that it is for.
+    /// Names and IP addresses that the serving certificate is issued for.
     pub names: Vec<String>,
-    /// When it was made, in milliseconds since 1970.
+    /// Time of creation, in milliseconds since 1970.
     pub made: u64,
-    /// When it is no longer valid.
+    /// Time of expiry, in milliseconds since 1970.
     pub expires: u64,
 }
 
-/// All certificates that there are.
+/// All certificates, as stored in the Secret.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Certificates {
-    /// The authority of the generation before; its certificate may still be served by some replica.
+    /// CA of the previous generation. Some replica may still serve its certificate. `None` after the first generation, and
+    /// while a rotation is in progress.
     pub former_authority: Option<String>,
-    /// What is served.
+    /// Generation that is served.
     pub current: Generation,
-    /// What will be.
+    /// Generation that will be served next. `None` if no rotation is in progress.
     pub next: Option<Generation>,
 }
 
 impl Certificates {
-    /// A first generation.
+    /// Creates a first generation.
     ///
     /// # Errors
     ///
-    /// When no certificate can be made for these names.
+    /// Returns an error if no certificate can be created for these names.
     pub fn first(names: &[String], lifetimes: Lifetimes, now: u64) -> Result<Self, CertificateError> {
         Ok(Self {
             former_authority: None,
-            current: Generation::make(names, lifetimes, now)?,
+            current: Generation::create(names, lifetimes, now)?,
             next: None,
         })
     }
 
-    /// What API servers shall trust, PEM.
+    /// Returns the CA bundle for the webhook configurations, in PEM.
     #[must_use]
     pub fn bundle(&self) -> String {
         let former = self.former_authority.as_deref();
         former.into_iter().chain(self.needed()).collect()
     }
 
-    /// The authorities that API servers must trust for nothing to be refused, now and after the next step.
+    /// Returns the CAs that API servers must trust, so that no connection fails now or after the next step.
     pub fn needed(&self) -> impl Iterator<Item = &str> {
         let next = self.next.as_ref().map(|next| next.authority.as_str());
         std::iter::once(self.current.authority.as_str()).chain(next)
     }
 
-    /// What shall be instead, if it is time: `trusted` says whether the API servers were told of the bundle.
+    /// Returns the certificates after the next step of a rotation, or `None` if no step is due. `trusted` is true if the webhook
+    /// configurations have the bundle.
     ///
     /// # Errors
     ///
-    /// When no certificate can be made for these names.
+    /// Returns an error if no certificate can be created for these names.
     pub fn step(
         &self,
         names: &[String],
@@ -155,8 +156,8 @@ impl Certificates {
         let settled = |next: &Generation| now >= next.made + millis(lifetimes.settle());
         match &self.next {
             _ if now >= self.current.expires => Self::first(names, lifetimes, now).map(Some),
-            Some(next) if now >= next.expires || !next.is_for(names) => Ok(Some(Self {
-                next: Some(Generation::make(names, lifetimes, now)?),
+            Some(next) if now >= next.expires || !next.covers(names) => Ok(Some(Self {
+                next: Some(Generation::create(names, lifetimes, now)?),
                 ..self.clone()
             })),
             Some(next) if trusted && settled(next) => Ok(Some(Self {
@@ -166,12 +167,12 @@ impl Certificates {
             })),
             Some(_) => Ok(None),
             None if now + millis(lifetimes.renew_before) >= self.current.expires
-                || !self.current.is_for(names) =>
+                || !self.current.covers(names) =>
             {
                 Ok(Some(Self {
                     former_authority: None,
                     current: self.current.clone(),
-                    next: Some(Generation::make(names, lifetimes, now)?),
+                    next: Some(Generation::create(names, lifetimes, now)?),
                 }))
             }
             None => Ok(None),
@@ -180,14 +181,14 @@ impl Certificates {
 }
 
 impl Generation {
-    fn make(names: &[String], lifetimes: Lifetimes, now: u64) -> Result<Self, CertificateError> {
-        let wrong = |source| CertificateError {
+    fn create(names: &[String], lifetimes: Lifetimes, now: u64) -> Result<Self, CertificateError> {
+        let to_error = |source| CertificateError {
             names: names.join(", "),
             source,
         };
         let expires = now + millis(lifetimes.validity);
-        let made = || -> Result<_, rcgen::Error> {
-            let times = |mut params: CertificateParams, name: &str| {
+        let create = || -> Result<_, rcgen::Error> {
+            let limited = |mut params: CertificateParams, name: &str| {
                 let start = rcgen::date_time_ymd(1970, 1, 1);
                 params.not_before = start + Duration::from_millis(now.saturating_sub(millis(SKEW)));
                 params.not_after = start + Duration::from_millis(expires);
@@ -195,7 +196,7 @@ impl Generation {
                 params
             };
             let authority_key = KeyPair::generate()?;
-            let mut authority = times(
+            let mut authority = limited(
                 CertificateParams::default(),
                 &format!("dask-operator webhook {now}"),
             );
@@ -203,7 +204,7 @@ impl Generation {
             authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
             let authority_certificate = authority.self_signed(&authority_key)?;
             let key = KeyPair::generate()?;
-            let mut serving = times(CertificateParams::new(names)?, "dask-operator");
+            let mut serving = limited(CertificateParams::new(names)?, "dask-operator");
             serving.key_usages = vec![KeyUsagePurpose::DigitalSignature];
             serving.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
             serving.use_authority_key_identifier_extension = true;
@@ -214,7 +215,7 @@ impl Generation {
                 key.serialize_pem(),
             ))
         };
-        let (authority, certificate, key) = made().map_err(wrong)?;
+        let (authority, certificate, key) = create().map_err(to_error)?;
         Ok(Self {
             authority,
             certificate,
@@ -225,7 +226,7 @@ impl Generation {
         })
     }
 
-    fn is_for(&self, names: &[String]) -> bool {
+    fn covers(&self, names: &[String]) -> bool {
         names.iter().all(|name| self.names.contains(name))
     }
 }
@@ -248,46 +249,42 @@ mod tests {
     }
 
     #[test]
-    fn lifetimes_leave_time() {
+    fn lifetimes_are_checked() {
         assert!(Lifetimes::new(Duration::from_secs(2), Duration::from_secs(1)).is_ok());
         assert!(Lifetimes::new(Duration::from_secs(2), Duration::from_secs(2)).is_err());
         assert_eq!(LIFETIMES.settle(), Duration::from_secs(10));
     }
 
     #[test]
-    fn a_change_takes_two_steps() -> Result<(), CertificateError> {
+    fn a_rotation_takes_two_steps() -> Result<(), CertificateError> {
         let first = Certificates::first(&names(), LIFETIMES, 1_000_000)?;
         let step = |certificates: &Certificates, seconds: u64, trusted| {
             certificates.step(&names(), LIFETIMES, 1_000_000 + seconds * 1000, trusted)
         };
         assert_eq!(step(&first, 39, true)?, None);
         let Some(announced) = step(&first, 40, true)? else {
-            panic!("nothing was announced");
+            panic!("no rotation was started");
         };
         assert_eq!(announced.current, first.current);
         let bundle = announced.bundle();
         assert!(bundle.contains(&first.current.authority) && announced.needed().count() == 2);
         assert_eq!(step(&announced, 49, true)?, None, "too early");
-        assert_eq!(step(&announced, 50, false)?, None, "nobody trusts it");
+        assert_eq!(step(&announced, 50, false)?, None, "no API server trusts it");
         let Some(changed) = step(&announced, 50, true)? else {
-            panic!("nothing was changed");
+            panic!("the rotation was not completed");
         };
         assert_eq!(Some(&changed.current), announced.next.as_ref());
-        assert_eq!(
-            changed.bundle(),
-            bundle,
-            "API servers need not learn anything new"
-        );
+        assert_eq!(changed.bundle(), bundle, "the bundle stays the same");
         assert_eq!(step(&changed, 79, true)?, None);
         let Some(again) = step(&changed, 80, true)? else {
-            panic!("nothing was announced");
+            panic!("no rotation was started");
         };
         assert!(!again.bundle().contains(&first.current.authority));
         Ok(())
     }
 
     #[test]
-    fn what_has_expired_is_made_anew() -> Result<(), CertificateError> {
+    fn expired_certificates_are_replaced() -> Result<(), CertificateError> {
         let first = Certificates::first(&names(), LIFETIMES, 1_000_000)?;
         let new = first.step(&names(), LIFETIMES, 1_100_000, true)?;
         assert!(new.is_some_and(|new| new.current.made == 1_100_000 && new.former_authority.is_none()));
@@ -295,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn another_name_needs_another_certificate() -> Result<(), CertificateError> {
+    fn a_new_name_starts_a_rotation() -> Result<(), CertificateError> {
         let first = Certificates::first(&names(), LIFETIMES, 1_000_000)?;
         let more = [names(), vec!["other".into()]].concat();
         let next = first.step(&more, LIFETIMES, 1_000_000, true)?;

@@ -1,4 +1,4 @@
-//! Certificates that somebody else makes: cert-manager, for instance, whose Secret is mounted as a folder.
+//! Certificates from another issuer, read from a folder: a mounted Secret of cert-manager, for instance.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,20 +10,20 @@ use super::PART;
 use super::identity::Identity;
 use crate::health::Health;
 
-/// How often the files are looked at.
-const PERIOD: Duration = Duration::from_secs(5);
+/// Interval at which the files are read.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Serves `tls.crt` and `tls.key` of a folder, and what becomes of them, for ever.
+/// Serves `tls.crt` and `tls.key` of a folder, and reloads them when they change. Runs until the process exits.
 pub async fn follow(folder: PathBuf, identity: Arc<Identity>, health: Arc<Health>) {
     let mut served: Option<(Vec<u8>, Vec<u8>)> = None;
-    let mut said = String::new();
+    let mut last_error = String::new();
     loop {
         let read = read(&folder).await;
         let outcome = match read {
             Ok(files) if served.as_ref() == Some(&files) => Ok(()),
             Ok((certificate, key)) => match identity.set(&certificate, &key) {
                 Ok(()) => {
-                    info!(folder = %folder.display(), "webhook: serves a new certificate");
+                    info!(folder = %folder.display(), "webhook: loaded a new certificate");
                     served = Some((certificate, key));
                     Ok(())
                 }
@@ -33,23 +33,24 @@ pub async fn follow(folder: PathBuf, identity: Arc<Identity>, health: Arc<Health
         };
         match outcome {
             Ok(()) => {
-                said.clear();
+                last_error.clear();
                 health.set_missing(PART, None);
             }
             Err(error) => {
-                if said != error {
+                if last_error != error {
                     warn!("webhook: {error}");
                 }
                 if served.is_none() {
                     health.set_missing(PART, Some(format!("the webhook has no certificate: {error}")));
                 }
-                said = error;
+                last_error = error;
             }
         }
-        tokio::time::sleep(PERIOD).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
+/// Reads the certificate and the key.
 async fn read(folder: &Path) -> Result<(Vec<u8>, Vec<u8>), String> {
     let folder = folder.to_owned();
     let read = move || {

@@ -1,5 +1,4 @@
-//! The certificate that is served. It can be exchanged at any time: new connections get the new one, those
-//! that there are go on.
+//! The certificate that is served. A replacement applies to new connections, and open connections continue.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -11,44 +10,44 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use thiserror::Error;
 
-/// A certificate that can't be served.
+/// Error of a certificate that can't be served.
 #[derive(Debug, Error)]
 pub enum IdentityError {
-    /// It is no PEM.
-    #[error("the {what} is no PEM: {source}")]
+    /// The certificate or the key is not valid PEM.
+    #[error("the {what} is not valid PEM: {source}")]
     Pem {
-        /// Certificate or key.
+        /// `certificate` or `key`.
         what: &'static str,
-        /// Why.
+        /// The cause.
         source: pem::Error,
     },
-    /// There is none.
-    #[error("there is no certificate in it")]
+    /// The PEM text contains no certificate.
+    #[error("the PEM text contains no certificate")]
     Empty,
-    /// Certificate and key don't go together, or the key is of an unknown kind.
+    /// The certificate and the key don't match, or the type of the key is not supported.
     #[error("certificate and key: {0}")]
     Unfit(#[from] rustls::Error),
 }
 
-/// The certificate that is served, if there is one yet.
+/// The certificate that is served. Empty until the first one is set.
 #[derive(Debug, Default)]
 pub struct Identity(RwLock<Option<Arc<CertifiedKey>>>);
 
 impl Identity {
-    /// Serves this certificate (and what stands behind it in the text) from now on.
+    /// Serves this certificate from now on, together with the certificates of its chain that follow in the text.
     ///
     /// # Errors
     ///
-    /// When it can't be served; then the former one still is.
+    /// Returns an error if the certificate can't be served. The previous one remains active.
     pub fn set(&self, certificate: &[u8], key: &[u8]) -> Result<(), IdentityError> {
-        let wrong = |what| move |source| IdentityError::Pem { what, source };
+        let pem_error = |what| move |source| IdentityError::Pem { what, source };
         let chain = CertificateDer::pem_slice_iter(certificate)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(wrong("certificate"))?;
+            .map_err(pem_error("certificate"))?;
         if chain.is_empty() {
             return Err(IdentityError::Empty);
         }
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(wrong("key"))?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(pem_error("key"))?;
         let certified = CertifiedKey::from_der(chain, key, &ring::default_provider())?;
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(certified));
         Ok(())
@@ -61,11 +60,11 @@ impl ResolvesServerCert for Identity {
     }
 }
 
-/// How TLS is spoken with this certificate.
+/// Returns a TLS configuration that serves this certificate.
 ///
 /// # Errors
 ///
-/// When the library has no protocol version for its algorithms.
+/// Returns an error if the library supports no protocol version with its algorithms.
 pub fn config(identity: Arc<Identity>) -> Result<ServerConfig, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
@@ -83,7 +82,7 @@ mod tests {
     use crate::webhook::certificates::{Certificates, Lifetimes};
 
     #[test]
-    fn only_what_fits_is_served() {
+    fn a_rejected_certificate_keeps_the_previous_one() {
         let lifetimes = Lifetimes {
             validity: Duration::from_secs(100),
             renew_before: Duration::from_secs(50),

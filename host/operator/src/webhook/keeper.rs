@@ -1,7 +1,7 @@
-//! Keeps the certificates in a Secret that all replicas share.
+//! Control loop that stores the certificates in a Secret shared by all replicas.
 //!
-//! Whoever comes first makes it; whoever sees first that it is time makes the next step, by a replace that
-//! fails when another one was faster. Everybody serves what is in it.
+//! The first replica creates the Secret. The first replica that sees that a step of the rotation is due writes it, with a
+//! replace that fails if another replica was faster. All replicas serve the certificate in the Secret.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,14 +23,14 @@ use super::identity::{Identity, IdentityError};
 use crate::errors::words;
 use crate::health::Health;
 
-/// The Secret's entry with [`Certificates`]. The others are for people and programs that know Secrets
-/// of the type `kubernetes.io/tls`.
+/// Entry of the Secret with [`Certificates`]. The other entries are for users and programs that read Secrets of the type
+/// `kubernetes.io/tls`.
 const STATE: &str = "certificates.json";
 
-/// How often is looked while the webhook is not ready, and after an error.
-const SOON: Duration = Duration::from_millis(500);
+/// Retry interval while the webhook is not ready. After an error, the interval is at least this long.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Why the certificates are not as they should be.
+/// Error of one run of the control loop.
 #[derive(Debug, Error)]
 enum KeeperError {
     #[error("Secret {name}: {}", words(source))]
@@ -45,7 +45,7 @@ enum KeeperError {
     Json(#[from] serde_json::Error),
 }
 
-/// Keeps certificates.
+/// Control loop for the certificates.
 pub struct Keeper {
     secrets: Api<Secret>,
     name: String,
@@ -55,22 +55,26 @@ pub struct Keeper {
     configuration: Option<String>,
     identity: Arc<Identity>,
     health: Arc<Health>,
+    /// The certificate that is served, in PEM. `None` before the first one.
     served: Option<String>,
+    /// True once the webhook configurations had the bundle, or if the operator does not manage them.
     was_trusted: bool,
 }
 
-/// What is in the Secret.
-struct Found {
+/// Content of the Secret.
+struct Stored {
+    /// `None` if the Secret does not exist or has no valid entry.
     certificates: Option<Certificates>,
+    /// Resource version of the Secret. `None` if it does not exist.
     version: Option<String>,
 }
 
 impl Keeper {
-    /// As the command line says.
+    /// Creates a control loop from command-line arguments.
     ///
     /// # Errors
     ///
-    /// When it makes no sense.
+    /// Returns an error if no name for the certificate is given, or if the lifetimes are invalid.
     pub fn new(
         args: &WebhookArgs,
         client: &Client,
@@ -101,43 +105,44 @@ impl Keeper {
         })
     }
 
-    /// Does so for ever.
+    /// Runs until the process exits.
     pub async fn run(mut self) {
-        let mut said = String::new();
+        let mut last_error = String::new();
         loop {
-            let pause = match self.turn().await {
+            let pause = match self.reconcile().await {
                 Ok(again) => {
-                    said.clear();
+                    last_error.clear();
                     match (again, self.was_trusted) {
                         (true, _) => Duration::ZERO,
                         (false, true) => self.lifetimes.period(),
-                        (false, false) => SOON.min(self.lifetimes.period()),
+                        (false, false) => RETRY_INTERVAL.min(self.lifetimes.period()),
                     }
                 }
                 Err(error) => {
                     let error = error.to_string();
-                    if error != said {
+                    if error != last_error {
                         warn!("webhook: {error}");
                     }
                     if !self.was_trusted {
                         self.health
                             .set_missing(PART, Some(format!("the webhook: {error}")));
                     }
-                    said = error;
-                    SOON.max(self.lifetimes.period())
+                    last_error = error;
+                    RETRY_INTERVAL.max(self.lifetimes.period())
                 }
             };
             tokio::time::sleep(pause).await;
         }
     }
 
-    /// Serves what there is and makes a step where it is time; gives whether there is more to do at once.
-    async fn turn(&mut self) -> Result<bool, KeeperError> {
-        let found = self.read().await?;
+    /// Serves the stored certificate, updates the bundles, and writes a step of the rotation if one is due. Returns whether to
+    /// run again at once.
+    async fn reconcile(&mut self) -> Result<bool, KeeperError> {
+        let stored = self.read().await?;
         let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
-        let Some(certificates) = found.certificates else {
+        let Some(certificates) = stored.certificates else {
             let first = Certificates::first(&self.names, self.lifetimes, now)?;
-            self.write(&first, found.version).await?;
+            self.write(&first, stored.version).await?;
             return Ok(true);
         };
         if self.served.as_ref() != Some(&certificates.current.certificate) {
@@ -145,28 +150,28 @@ impl Keeper {
             self.identity
                 .set(current.certificate.as_bytes(), current.key.as_bytes())?;
             self.served = Some(current.certificate.clone());
-            info!(made = current.made, "webhook: serves a new certificate");
+            info!(made = current.made, "webhook: loaded a new certificate");
         }
         let trust = self.bundles.ensure(&certificates).await;
         let trust = trust.map_err(KeeperError::Configuration)?;
-        self.ready(trust);
+        self.update_readiness(trust);
         let step = certificates.step(
             &self.names,
             self.lifetimes,
             now,
-            trust != Trust::NobodyAsks || self.was_trusted,
+            trust != Trust::NoEntry || self.was_trusted,
         )?;
         match step {
-            Some(next) => self.write(&next, found.version).await.map(|()| true),
+            Some(next) => self.write(&next, stored.version).await.map(|()| true),
             None => Ok(false),
         }
     }
 
-    fn ready(&mut self, trust: Trust) {
+    fn update_readiness(&mut self, trust: Trust) {
         match trust {
             Trust::Full | Trust::NotOurs => self.was_trusted = true,
-            // It was removed: nobody asks, and nobody is to wait for it.
-            Trust::NobodyAsks => {}
+            // Without a configuration, no API server calls the webhook. If it was removed, the operator stays ready.
+            Trust::NoEntry => {}
         }
         let missing = (!self.was_trusted).then(|| {
             format!(
@@ -177,17 +182,18 @@ impl Keeper {
         self.health.set_missing(PART, missing);
     }
 
-    fn failed(&self, source: kube::Error) -> KeeperError {
+    fn secret_error(&self, source: kube::Error) -> KeeperError {
         KeeperError::Secret {
             name: self.name.clone(),
             source,
         }
     }
 
-    async fn read(&self) -> Result<Found, KeeperError> {
+    /// Reads the Secret.
+    async fn read(&self) -> Result<Stored, KeeperError> {
         let secret = self.secrets.get_opt(&self.name).await;
-        let Some(secret) = secret.map_err(|error| self.failed(error))? else {
-            return Ok(Found {
+        let Some(secret) = secret.map_err(|error| self.secret_error(error))? else {
+            return Ok(Stored {
                 certificates: None,
                 version: None,
             });
@@ -197,19 +203,19 @@ impl Keeper {
             Ok(certificates) => Some(certificates),
             Err(error) => {
                 warn!(
-                    "webhook: {STATE} of Secret {} is not ours and is replaced: {error}",
+                    "webhook: {STATE} of Secret {} is invalid and is replaced: {error}",
                     self.name
                 );
                 None
             }
         });
-        Ok(Found {
+        Ok(Stored {
             certificates,
             version: secret.metadata.resource_version,
         })
     }
 
-    /// Writes the Secret, unless somebody else has done so meanwhile.
+    /// Writes the Secret, unless another client has changed it since `version`.
     async fn write(&self, certificates: &Certificates, version: Option<String>) -> Result<(), KeeperError> {
         let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
         let data = [
@@ -239,12 +245,15 @@ impl Keeper {
         };
         match written {
             Ok(_) => {
-                debug!(next = certificates.next.is_some(), "webhook: new certificates");
+                debug!(
+                    next = certificates.next.is_some(),
+                    "webhook: stored new certificates"
+                );
                 Ok(())
             }
-            // Another replica was faster.
+            // Another replica wrote the Secret first.
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-            Err(error) => Err(self.failed(error)),
+            Err(error) => Err(self.secret_error(error)),
         }
     }
 }

@@ -1,17 +1,19 @@
-//! The admission webhook: what people send is filled in and checked before it is stored.
+//! Admission webhook, which defaults and validates resources before they are stored.
 //!
-//! * [`args`]: what the command line says of it;
-//! * [`certificates`]: when certificates are made and exchanged, without I/O;
-//! * [`keeper`]: keeps them in a Secret, and the configurations' bundles up to date ([`bundles`]);
-//!   [`folder`]: certificates that somebody else makes;
-//! * [`identity`]: the certificate that is served, exchanged while connections live;
-//! * [`server`]: what a request may hold and how long it may take; [`bodies`]: the bytes of those that come in; [`desk`]: the
-//!   threads on which they are decided;
-//! * [`templates`]: what a resource describes that the API server tries ([`dry_run`]); [`rivals`]: who else scales a worker group;
-//! * [`handler`]: what becomes of it; [`review`]: from an `AdmissionReview` ([`wire`]) to what is to be decided, [`ask`]: by the
-//!   components that decide, [`reply`]: to its answer; [`scale`]: what `kubectl scale` makes of a resource.
+//! * [`args`]: command-line arguments;
+//! * [`certificates`]: creation and rotation of certificates, without I/O;
+//! * [`keeper`]: storage of the certificates in a Secret, and updates of the CA bundles in the webhook configurations
+//!   ([`bundles`]); [`folder`]: certificates from another issuer, such as cert-manager;
+//! * [`identity`]: the certificate that is served, replaced while connections are open;
+//! * [`server`]: limits for the size and time of requests; [`bodies`]: memory limit for the bodies that are being read;
+//!   [`desk`]: threads on which requests are decided;
+//! * [`templates`]: Pods and Services described by a resource, sent to the API server as a dry run ([`dry_run`]); [`rivals`]:
+//!   other autoscalers of the same worker group;
+//! * [`handler`]: processing of a request: [`review`] turns an `AdmissionReview` ([`wire`]) into a question, [`ask`] decides it
+//!   with the components, and [`reply`] writes the response; [`scale`]: admission of `kubectl scale`.
 //!
-//! Every replica serves, whoever leads. Requests are sent from [`keeper`] and [`bundles`], and one at the start from here.
+//! Every replica serves requests, not only the leader. Requests to the API server are sent by [`keeper`], [`bundles`] and
+//! [`dry_run`], and one at the start by this module.
 
 pub mod args;
 pub mod ask;
@@ -59,43 +61,43 @@ use identity::Identity;
 use keeper::Keeper;
 use server::Webhook;
 
-/// What is not ready is said under this name.
+/// Name of the webhook in the readiness check.
 const PART: &str = "webhook";
 
-/// How long requests are still answered after the operator was told to end: so long it can take until
-/// no API server asks it any more.
+/// Time for which requests are still answered after the operator received the signal to shut down. API servers may send
+/// requests for that long.
 pub const LINGER: Duration = Duration::from_secs(2);
 
-/// Connections that there may be at once: more than requests that API servers send at a time.
+/// Maximum number of open connections. API servers send fewer requests at a time.
 const CONNECTIONS: usize = 512;
 
-/// What the webhook works with.
+/// Dependencies of the webhook.
 pub struct Parts<'a> {
-    /// The API server's client.
+    /// Client of the API server.
     pub client: &'a Client,
-    /// The plugins that decide.
+    /// Plugins that decide requests.
     pub plugins: Arc<Plugins>,
-    /// Where plugins come from.
+    /// Sources that plugins may be loaded from.
     pub sources: Sources,
-    /// What is known of the cluster.
+    /// Informer cache.
     pub stores: Stores,
-    /// Whether requests are recorded, and where.
+    /// Recorder of requests.
     pub recording: Recording,
-    /// Where readiness is kept.
+    /// Readiness of the operator.
     pub health: Arc<Health>,
-    /// Where requests are counted.
+    /// Metrics of the operator.
     pub metrics: &'a Metrics,
-    /// How many processors there are.
+    /// Number of processors.
     pub cores: usize,
-    /// Says when to end.
+    /// Receiver of the shutdown signal.
     pub ending: Notice,
 }
 
-/// Starts to serve, where the command line says that it shall. Gives whether it does.
+/// Starts the webhook if the command line enables it. Returns whether it was started.
 ///
 /// # Errors
 ///
-/// When the address can't be had, or arguments make no sense together.
+/// Returns an error if the address can't be bound, or if arguments contradict each other.
 pub async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_>) -> anyhow::Result<bool> {
     let Parts {
         client,
@@ -113,25 +115,25 @@ pub async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_>) -> a
     };
     let listener = bind(address)
         .await
-        .with_context(|| format!("{address} can't be had for the webhook; name another with --webhook"))?;
+        .with_context(|| format!("failed to bind the webhook's address {address}: choose another one with --webhook"))?;
     let identity = Arc::new(Identity::default());
     health.set_missing(PART, Some("the webhook has no certificate yet".to_owned()));
     match &args.certificate_folder {
         Some(folder) => {
             tasks.spawn(
-                "what reads the webhook's certificate",
+                "the reader of the webhook's certificate",
                 folder::follow(folder.clone(), identity.clone(), health),
             );
         }
         None => {
             let keeper = Keeper::new(args, client, identity.clone(), health)?;
-            tasks.spawn("what keeps the webhook's certificate", keeper.run());
+            tasks.spawn("the keeper of the webhook's certificate", keeper.run());
         }
     }
     let own_user = match own_user(client).await {
         Ok(user) => user,
         Err(error) => {
-            warn!("webhook: which user this operator is can't be found out: {error}");
+            warn!("webhook: failed to determine the operator's own user: {error}");
             None
         }
     };
@@ -159,11 +161,12 @@ pub async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_>) -> a
         ending,
     };
     tasks.spawn("the webhook's server", server.serve(listener));
-    info!(%address, "serves the webhook");
+    info!(%address, "started the webhook");
     Ok(true)
 }
 
-/// The user that this operator is, if it is a service account: what it writes itself is not asked about.
+/// Returns the operator's own user, or `None` if it is no service account. The operator's own writes are admitted without
+/// a decision.
 async fn own_user(client: &Client) -> kube::Result<Option<String>> {
     let api: Api<SelfSubjectReview> = Api::all(client.clone());
     let review = api
