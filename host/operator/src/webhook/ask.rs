@@ -1,4 +1,4 @@
-//! Who decides about a request: the components that are loaded.
+//! Decision of a request by the loaded components.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,41 +17,41 @@ use crate::kinds::ExtraKinds;
 use crate::plugins::{self, Labels, Plugins, Sources, Subject, Whose};
 use crate::stores::Stores;
 
-/// How long the stores may take to hear of what was made or changed a moment ago.
-const CATCHING_UP: Duration = Duration::from_secs(1);
+/// Maximum wait for the informer cache to receive a recent change.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often is looked whether they have.
-const LOOK: Duration = Duration::from_millis(20);
+/// Interval at which the informer cache is checked for the change.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What became of a question.
+/// Result of a question.
 #[derive(Debug)]
 pub enum Decision {
-    /// Nobody had to be asked.
+    /// The request is admitted without a call of any component.
     Unasked,
-    /// What was said.
+    /// The components decided.
     Asked(Outcome),
-    /// Who must be asked can't be; the outcome says so.
+    /// The components that must decide can't be called. The outcome contains the reason.
     Failed(Outcome),
 }
 
-/// The components that decide, who needs not ask them, and what else is known of what they decide about.
+/// Everything that decisions depend on: the components, the informer cache and the configuration.
 pub struct Deciders {
-    /// The components of the operator.
+    /// The loaded components.
     pub plugins: Arc<Plugins>,
-    /// Where plugins may come from.
+    /// Sources that plugins may be loaded from.
     pub sources: Sources,
-    /// What is known of the cluster.
+    /// Informer cache.
     pub stores: Stores,
-    /// The operator itself, which is never asked to wait for what it decides itself.
+    /// User name of the operator itself, whose own requests are admitted without a decision. `None` if it is unknown.
     pub own_user: Option<String>,
-    /// Kinds of children that the administrator allows beyond the usual.
+    /// Kinds of children that the administrator allows beyond the built-in ones.
     pub extra_kinds: ExtraKinds,
-    /// Whether mistakes are refused.
+    /// True if mistakes are refused, false if they are warnings.
     pub strict: bool,
 }
 
 impl Deciders {
-    /// Decides. Blocks.
+    /// Decides a request. Blocks.
     #[must_use]
     pub fn decide(&self, question: &Question) -> Decision {
         if self.is_unasked(question) {
@@ -59,26 +59,26 @@ impl Deciders {
         }
         match question.about {
             About::Dask(kind) => {
-                let mut decision = self.ask(kind, question);
+                let mut decision = self.decide_dask(kind, question);
                 if let Decision::Asked(outcome) = &mut decision
                     && kind == DaskKind::Autoscaler
-                    && is_checked(question, outcome)
+                    && gets_final_checks(question, outcome)
                 {
-                    self.rivals(question, outcome);
+                    self.add_rivals(question, outcome);
                 }
                 decision
             }
             About::Scale(kind) => match scale::update(&self.stores, kind, question) {
-                Ok(scaled) => self.scaled(scaled),
-                Err(why) => failed(&why, false),
+                Ok(scaled) => self.decide_scaled(scaled),
+                Err(message) => failed(&message, false),
             },
             About::Plugin | About::ClusterPlugin => {
-                self.plugin(question, question.about == About::ClusterPlugin)
+                self.decide_plugin(question, question.about == About::ClusterPlugin)
             }
         }
     }
 
-    /// Whether nobody has to be asked.
+    /// Returns whether the request is admitted without a call of any component.
     #[must_use]
     pub fn is_unasked(&self, question: &Question) -> bool {
         let is_own = || self.own_user.as_deref() == Some(question.user.as_str());
@@ -92,7 +92,7 @@ impl Deciders {
         }
     }
 
-    /// Whose components are asked about what is in a namespace.
+    /// Returns whether requests in a namespace are decided by plugins of its tenants, or only by those of the operator.
     #[must_use]
     pub fn whose(&self, namespace: &str) -> Whose {
         if self.plugins.catalog().has_plugins_of(namespace) {
@@ -102,7 +102,7 @@ impl Deciders {
         }
     }
 
-    /// Bytes of memory that a decision takes beside those of the question.
+    /// Returns the bytes of memory that a decision takes in addition to the question.
     #[must_use]
     pub fn bytes(&self, question: &Question) -> usize {
         match question.about {
@@ -111,26 +111,26 @@ impl Deciders {
         }
     }
 
-    /// What the API server is to be asked, after a decision. Blocks.
+    /// Returns the dry runs to send after a decision. Blocks.
     #[must_use]
     pub fn trials(&self, question: &Question, decision: &Decision) -> Vec<Trial> {
         match (question.about, decision) {
-            (About::Dask(kind), Decision::Asked(outcome)) if is_checked(question, outcome) => {
+            (About::Dask(kind), Decision::Asked(outcome)) if gets_final_checks(question, outcome) => {
                 dry_run::trials(kind, &question.object, question.old.as_ref())
             }
             _ => Vec::new(),
         }
     }
 
-    /// Waits until the stores know what is to be scaled, for a while.
+    /// Waits until the informer cache has the resource that is scaled, or until a time limit or `end`.
     pub async fn catch_up(&self, question: &Question, end: Instant) {
-        let end = end.min(Instant::now() + CATCHING_UP);
+        let end = end.min(Instant::now() + CATCH_UP_TIMEOUT);
         while self.is_behind(question) && Instant::now() < end {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Whether the stores do not know yet what is to be scaled.
+    /// Returns whether the informer cache does not have the current version of the resource that is scaled.
     #[must_use]
     pub fn is_behind(&self, question: &Question) -> bool {
         match question.about {
@@ -139,9 +139,9 @@ impl Deciders {
         }
     }
 
-    /// Decides about other numbers of workers. Where they are fewer, what is just as wrong with more is a warning: who has too
-    /// many can always go back. That somebody can't decide is no such wrong.
-    fn scaled(&self, scaled: Scaled) -> Decision {
+    /// Decides a change of the number of workers. For a scale-down, a refusal that applies to the larger number as well becomes a
+    /// warning, so that users with too many workers can always reduce them. This does not hold if a component could not decide.
+    fn decide_scaled(&self, scaled: Scaled) -> Decision {
         let mut decision = self.decide(&scaled.question);
         if let Decision::Asked(outcome) = &mut decision
             && !outcome.is_allowed()
@@ -152,17 +152,18 @@ impl Deciders {
             let refusals = std::mem::take(&mut outcome.refusals);
             let (known, new) = refusals
                 .into_iter()
-                .partition::<Vec<_>, _>(|said| before.refusals.contains(said));
+                .partition::<Vec<_>, _>(|refusal| before.refusals.contains(refusal));
             outcome.warnings.extend(known);
             outcome.refusals = new;
         }
         decision
     }
 
-    fn rivals(&self, question: &Question, outcome: &mut Outcome) {
+    /// Adds a mistake if another autoscaler scales the same worker group.
+    fn add_rivals(&self, question: &Question, outcome: &mut Outcome) {
         let old = question.old.as_ref();
         if let Some(mistake) = rivals::mistake(&self.stores, &question.object, old) {
-            // One that there is may be the one that stays.
+            // An autoscaler that exists already may be the oldest one, which stays active, so an update only gets a warning.
             if self.strict && old.is_none() {
                 outcome.refusals.push(mistake);
             } else {
@@ -171,19 +172,20 @@ impl Deciders {
         }
     }
 
-    /// Decides about a plugin: whether it could be in force here, as far as that is known without its code, or with it
-    /// where it is loaded already.
-    fn plugin(&self, question: &Question, of_cluster: bool) -> Decision {
+    /// Decides a request for a plugin: whether it could become active, as far as that is known without its code, or with its
+    /// code if it is already loaded.
+    fn decide_plugin(&self, question: &Question, of_cluster: bool) -> Decision {
         let catalog = self.plugins.catalog();
         let remarks = plugins::check(&self.sources, &catalog, &question.object, of_cluster);
         let mut outcome = Outcome::default();
-        let said = |(field, message): (String, String)| Said::new("", &field, message);
-        outcome.refusals.extend(remarks.refusals.into_iter().map(said));
-        outcome.warnings.extend(remarks.warnings.into_iter().map(said));
+        let finding = |(field, message): (String, String)| Said::new("", &field, message);
+        outcome.refusals.extend(remarks.refusals.into_iter().map(finding));
+        outcome.warnings.extend(remarks.warnings.into_iter().map(finding));
         Decision::Asked(outcome)
     }
 
-    fn ask(&self, kind: DaskKind, question: &Question) -> Decision {
+    /// Decides a request for a Dask resource with its logic plugin and the policies.
+    fn decide_dask(&self, kind: DaskKind, question: &Question) -> Decision {
         let request = question.request(kind);
         let labels = &question.object["metadata"]["labels"];
         let labels: Labels = serde_json::from_value(labels.clone()).unwrap_or_default();
@@ -196,9 +198,9 @@ impl Deciders {
         };
         let catalog = self.plugins.catalog();
         let (plugin, policies) = match catalog.at_admission(&subject) {
-            Ok(asked) => asked,
+            Ok(components) => components,
             Err(error) => {
-                // A policy that nobody knows yet may be about labels, too. That things can be deleted counts for more.
+                // A policy that is not known yet may be about labels too, so all requests but deletions are refused.
                 let passes = request.operation == Operation::Delete;
                 let message = format!("nobody can say whether this is right: {error}");
                 return failed(&message, passes);
@@ -222,8 +224,9 @@ impl Deciders {
     }
 }
 
-/// Whether a request is allowed so far, and something is to be said only once.
-fn is_checked(question: &Question, outcome: &Outcome) -> bool {
+/// Returns whether a request gets the checks that run once per request, after the components: it is allowed so far, is no
+/// deletion, and is at the validation step.
+fn gets_final_checks(question: &Question, outcome: &Outcome) -> bool {
     outcome.is_allowed() && question.step == Step::Validate && question.operation != Operation::Delete
 }
 
@@ -240,15 +243,15 @@ impl Question {
     }
 }
 
-/// Nobody can decide; `passes` where the request is let through all the same.
+/// Returns the decision for a request that can't be decided. The request is admitted with a warning if `passes` is true.
 fn failed(message: &str, passes: bool) -> Decision {
     let mut outcome = Outcome::default();
-    let said = Said::new("", "", message);
+    let finding = Said::new("", "", message);
     if passes {
-        outcome.warnings.push(said);
+        outcome.warnings.push(finding);
     } else {
         outcome.undecided = 1;
-        outcome.refusals.push(said);
+        outcome.refusals.push(finding);
     }
     Decision::Failed(outcome)
 }

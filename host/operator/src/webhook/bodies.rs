@@ -1,8 +1,8 @@
-//! The bytes of requests that are being read, of all together. No I/O.
+//! Memory limit for the bodies of all requests that are being read. No I/O.
 //!
-//! A request takes of them as its bytes arrive, whatever it announces. Where there are too many, who has the most loses a
-//! request: nobody keeps others out by requests that are large, or never end. Tenants come from one address, that of an API
-//! server, so the first bytes of each request are free: what is small never waits for what is large.
+//! A request is counted as its bytes arrive, regardless of its announced length. At the limit, the client with the most bytes
+//! loses its largest request, so that no client can keep others out with requests that are large or never end. All tenants share
+//! the address of an API server, so the first bytes of each request are not counted: small requests never depend on large ones.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,43 +10,45 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// What all requests have.
+/// Shared memory limit for request bodies.
 #[derive(Clone, Debug)]
 pub(super) struct Bodies(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    most: usize,
-    /// What each request has beside that.
+    /// Maximum of `bytes`.
+    limit: usize,
+    /// Bytes of each request that are not counted.
     free: usize,
+    /// Counted bytes of all requests.
     bytes: usize,
     bodies: HashMap<u64, Entry>,
-    /// The number of the next one.
+    /// Number of the next request.
     next: u64,
 }
 
-/// What one request has.
+/// A request that is being read.
 #[derive(Debug)]
 struct Entry {
     address: IpAddr,
-    /// Those that are free count, too.
+    /// Bytes read so far, including those that are not counted.
     bytes: usize,
-    lost: Arc<Notify>,
+    evicted: Arc<Notify>,
 }
 
-/// A request that is being read, until this is dropped.
+/// Guard of a request that is being read. Its bytes are released on drop.
 #[derive(Debug)]
 pub(super) struct Body {
     bodies: Bodies,
     number: u64,
-    lost: Arc<Notify>,
+    evicted: Arc<Notify>,
 }
 
 impl Bodies {
-    /// So many bytes together, beside the first ones of each request, which are `free`.
-    pub(super) fn new(most: usize, free: usize) -> Self {
+    /// Creates a limit of so many bytes for all requests together. The first `free` bytes of each request are not counted.
+    pub(super) fn new(limit: usize, free: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
-            most,
+            limit,
             free,
             bytes: 0,
             bodies: HashMap::new(),
@@ -54,33 +56,34 @@ impl Bodies {
         })))
     }
 
-    /// A request from this address, of which nothing is there yet.
+    /// Registers a request from this address, without any bytes.
     pub(super) fn begin(&self, address: IpAddr) -> Body {
-        let lost = Arc::new(Notify::new());
+        let evicted = Arc::new(Notify::new());
         let mut state = self.lock();
         let number = state.next;
         state.next += 1;
         let entry = Entry {
             address,
             bytes: 0,
-            lost: lost.clone(),
+            evicted: evicted.clone(),
         };
         state.bodies.insert(number, entry);
         Body {
             bodies: self.clone(),
             number,
-            lost,
+            evicted,
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing is left half changed: no call in between can panic.
+        // A poisoned lock is safe to use: no code that runs under it can panic halfway through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Body {
-    /// Takes so many bytes more. False where there is no room for them: nobody has more than this request's address would have.
+    /// Counts so many additional bytes. Returns false if the limit is reached and no other address has more bytes than this
+    /// request's address would have, or if this request was evicted.
     pub(super) fn grow(&self, bytes: usize) -> bool {
         let mut state = self.bodies.lock();
         let Some(entry) = state.bodies.get(&self.number) else {
@@ -88,8 +91,8 @@ impl Body {
         };
         let (address, grown) = (entry.address, entry.bytes + bytes);
         let more = state.counted(grown) - state.counted(entry.bytes);
-        while more > 0 && state.bytes + more > state.most {
-            if !state.make_room(address, more) {
+        while more > 0 && state.bytes + more > state.limit {
+            if !state.evict_largest(address, more) {
                 return false;
             }
         }
@@ -100,9 +103,9 @@ impl Body {
         true
     }
 
-    /// Ends once the request must go, because others have less.
-    pub(super) async fn lost(&self) {
-        self.lost.notified().await;
+    /// Waits until the request is evicted in favour of a client with fewer bytes.
+    pub(super) async fn evicted(&self) {
+        self.evicted.notified().await;
     }
 }
 
@@ -113,13 +116,14 @@ impl Drop for Body {
 }
 
 impl State {
-    /// What a request that has so many bytes takes of those of all.
+    /// Returns the counted bytes of a request with so many bytes.
     fn counted(&self, bytes: usize) -> usize {
         bytes.saturating_sub(self.free)
     }
 
-    /// Takes a request away from the address that has the most, if that is more than the newcomer's would have: its largest.
-    fn make_room(&mut self, newcomer: IpAddr, bytes: usize) -> bool {
+    /// Evicts the largest request of the address with the most bytes, if that has more than the newcomer's address would have.
+    /// Returns whether one was evicted.
+    fn evict_largest(&mut self, newcomer: IpAddr, bytes: usize) -> bool {
         let mut sums: HashMap<IpAddr, usize> = HashMap::new();
         for entry in self.bodies.values() {
             *sums.entry(entry.address).or_default() += self.counted(entry.bytes);
@@ -129,8 +133,8 @@ impl State {
         let Some((address, _)) = most.filter(|(_, sum)| *sum > own) else {
             return false;
         };
-        let theirs = self.bodies.iter().filter(|(_, entry)| entry.address == address);
-        let largest = theirs.max_by_key(|(_, entry)| entry.bytes);
+        let candidates = self.bodies.iter().filter(|(_, entry)| entry.address == address);
+        let largest = candidates.max_by_key(|(_, entry)| entry.bytes);
         let Some(number) = largest.map(|(number, _)| *number) else {
             return false;
         };
@@ -141,7 +145,7 @@ impl State {
     fn remove(&mut self, number: u64) {
         if let Some(entry) = self.bodies.remove(&number) {
             self.bytes -= self.counted(entry.bytes);
-            entry.lost.notify_one();
+            entry.evicted.notify_one();
         }
     }
 }
@@ -159,35 +163,41 @@ mod tests {
         Ipv4Addr::new(10, 0, 0, number).into()
     }
 
-    async fn is_lost(body: &Body) -> bool {
-        timeout(Duration::from_millis(1), body.lost()).await.is_ok()
+    async fn is_evicted(body: &Body) -> bool {
+        timeout(Duration::from_millis(1), body.evicted()).await.is_ok()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_announces_much_and_sends_little_keeps_nobody_out() {
+    async fn only_received_bytes_are_counted() {
         let bodies = Bodies::new(100, 0);
         let greedy: Vec<_> = (0..100).map(|_| bodies.begin(address(1))).collect();
         assert!(greedy.iter().all(|body| body.grow(0)));
         let other = bodies.begin(address(2));
         assert!(other.grow(100));
         drop(other);
-        assert!(bodies.begin(address(1)).grow(100), "what is over is given back");
+        assert!(
+            bodies.begin(address(1)).grow(100),
+            "bytes of finished requests are released"
+        );
     }
 
     #[test]
-    fn what_is_small_never_waits_for_what_is_large() {
+    fn small_requests_do_not_depend_on_large_ones() {
         let bodies = Bodies::new(100, 10);
         let [large, small, other] = [(); 3].map(|()| bodies.begin(address(1)));
         assert!(large.grow(60) && large.grow(50) && !large.grow(1));
-        assert!(small.grow(4) && small.grow(6), "the first bytes are free");
+        assert!(small.grow(4) && small.grow(6), "the first bytes are not counted");
         assert!(!small.grow(1));
         drop(large);
-        assert!(small.grow(1) && other.grow(109), "and are given back only once");
+        assert!(
+            small.grow(1) && other.grow(109),
+            "uncounted bytes are not released"
+        );
         assert!(!other.grow(1));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_the_most_loses_a_request() {
+    async fn the_address_with_the_most_bytes_loses_its_largest_request() {
         let bodies = Bodies::new(100, 0);
         let greedy = [60, 30].map(|bytes| {
             let body = bodies.begin(address(1));
@@ -195,15 +205,15 @@ mod tests {
             body
         });
         let [large, small] = &greedy;
-        assert!(!small.grow(11), "nobody has more than they");
+        assert!(!small.grow(11), "no address has more");
         let other = bodies.begin(address(2));
         assert!(other.grow(20));
-        assert!(is_lost(large).await && !is_lost(small).await);
-        assert!(!large.grow(0), "it has lost its place");
+        assert!(is_evicted(large).await && !is_evicted(small).await);
+        assert!(!large.grow(0), "the request was evicted");
         assert!(other.grow(40) && small.grow(10));
-        // Now it is the other one who has more.
+        // Now the other address has more.
         assert!(!other.grow(1));
         let third = bodies.begin(address(3));
-        assert!(third.grow(59) && is_lost(&other).await && !is_lost(small).await);
+        assert!(third.grow(59) && is_evicted(&other).await && !is_evicted(small).await);
     }
 }

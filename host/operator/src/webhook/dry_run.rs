@@ -1,7 +1,7 @@
-//! Dry runs of templates by the API server, which knows best what it will refuse: [`super::templates`] says of what.
+//! Dry runs of [templates](super::templates) by the API server, which finds everything that it will refuse later.
 //!
-//! Requests are made by [`trials`] and their answers read by [`say`], on threads that may block; [`DryRun`] sends them. An
-//! overloaded API server is not asked for a while: see `Pause`.
+//! [`trials`] creates the requests and [`say`] evaluates the responses, both on threads that may block. [`DryRun`] sends the
+//! requests. While the API server is overloaded, a circuit breaker skips dry runs for a while: see `CircuitBreaker`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,127 +19,127 @@ use tokio::time::Instant;
 
 use super::templates::{self, Template};
 
-/// How long the API server may take at most. What it has not said by then is not waited for: the resource is let through with a
-/// warning.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Timeout of a dry run. After it, the resource is admitted with a warning.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Dry runs that are under way at once; others wait.
+/// Number of dry runs that are in flight at the same time. Others wait.
 const AT_ONCE: usize = 16;
 
-/// Bytes of all dry runs that are under way or wait. What would be more is done without.
+/// Maximum bytes of all dry runs that are in flight or waiting. Beyond that, dry runs are skipped.
 const ROOM: usize = 32 << 20;
 
-/// Bytes that are counted together.
-const PIECE: usize = 1 << 10;
+/// Bytes per permit of the semaphore that counts bytes.
+const PERMIT_BYTES: usize = 1 << 10;
 
-/// Requests in a row whose dry runs were not answered in time, until others do without. One may be slow because of what only
-/// it has to pass, as a webhook of its namespace.
-const MOST_LATE: u32 = 3;
+/// Number of consecutive requests with a timeout after which dry runs are skipped. A single request may be slow for reasons of
+/// its own, such as another webhook for its namespace.
+const MAX_TIMEOUTS: u32 = 3;
 
-/// How long they do without.
-const PAUSE: Duration = Duration::from_secs(10);
+/// Time for which dry runs are skipped after [`MAX_TIMEOUTS`].
+const OPEN_TIME: Duration = Duration::from_secs(10);
 
-/// Sends templates to the API server, which stores none of them.
+/// Sender of dry-run requests for templates. The API server stores none of the objects.
 pub struct DryRun {
     client: Client,
     permits: Semaphore,
-    room: Semaphore,
-    pause: Mutex<Pause>,
+    memory: Semaphore,
+    breaker: Mutex<CircuitBreaker>,
 }
 
-/// Says when dry runs are done without: after [`MOST_LATE`] that came too late, for [`PAUSE`], so that not every request waits
-/// for an API server that is overloaded. Then one request tries again, and the others wait for what comes of it.
+/// Circuit breaker that skips dry runs for [`OPEN_TIME`] after [`MAX_TIMEOUTS`] consecutive timeouts, so that not every request
+/// waits for an overloaded API server. Then one request tries again, and the others are skipped until its result is known.
 #[derive(Debug, Default)]
-struct Pause {
-    /// Requests in a row that were not answered in time.
-    late: u32,
-    /// Until when dry runs are done without; none where they are not.
-    until: Option<Instant>,
+struct CircuitBreaker {
+    /// Number of consecutive requests with a timeout.
+    timeouts: u32,
+    /// Time until which dry runs are skipped. `None` while they are sent.
+    open_until: Option<Instant>,
 }
 
-impl Pause {
-    /// Whether a request may try.
-    fn lets_through(&mut self, now: Instant) -> bool {
-        match self.until {
+impl CircuitBreaker {
+    /// Returns whether a request may send its dry runs. The first request after the open time may do so alone.
+    fn admits(&mut self, now: Instant) -> bool {
+        match self.open_until {
             None => true,
             Some(until) if now < until => false,
             Some(_) => {
-                self.until = Some(now + PATIENCE);
+                self.open_until = Some(now + TIMEOUT);
                 true
             }
         }
     }
 
-    /// A request was answered in time.
-    fn answered(&mut self) {
+    /// Records a request with a response in time.
+    fn record_response(&mut self) {
         *self = Self::default();
     }
 
-    /// A request was not.
-    fn late(&mut self, now: Instant) {
-        self.late = self.late.saturating_add(1);
-        if self.late >= MOST_LATE {
-            self.until = Some(now + PAUSE);
+    /// Records a request with a timeout.
+    fn record_timeout(&mut self, now: Instant) {
+        self.timeouts = self.timeouts.saturating_add(1);
+        if self.timeouts >= MAX_TIMEOUTS {
+            self.open_until = Some(now + OPEN_TIME);
         }
     }
 }
 
 impl DryRun {
-    /// Sends with `client`.
+    /// Creates a sender that uses `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self {
             client,
             permits: Semaphore::new(AT_ONCE),
-            room: Semaphore::new(ROOM / PIECE),
-            pause: Mutex::default(),
+            memory: Semaphore::new(ROOM / PERMIT_BYTES),
+            breaker: Mutex::default(),
         }
     }
 
-    fn pause(&self) -> MutexGuard<'_, Pause> {
-        self.pause.lock().unwrap_or_else(PoisonError::into_inner)
+    fn breaker(&self) -> MutexGuard<'_, CircuitBreaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends these, of which there is at least one, and gives what the API server has said of each by `end`.
+    /// Sends these requests, of which there must be at least one. Returns the result of each of them, not later than at `end`.
     pub async fn send(&self, trials: Vec<Trial>, end: Instant) -> Vec<Tried> {
         let start = Instant::now();
-        let pieces = trials.iter().map(Trial::bytes).sum::<usize>().div_ceil(PIECE);
-        let Ok(_room) = self
-            .room
-            .try_acquire_many(u32::try_from(pieces).unwrap_or(u32::MAX))
+        let bytes = trials.iter().map(Trial::bytes).sum::<usize>();
+        let permits = bytes.div_ceil(PERMIT_BYTES);
+        let Ok(_permits) = self
+            .memory
+            .try_acquire_many(u32::try_from(permits).unwrap_or(u32::MAX))
         else {
             return skip(trials, TOO_MANY);
         };
-        if !self.pause().lets_through(start) {
+        if !self.breaker().admits(start) {
             return skip(trials, TOO_SLOW);
         }
-        let patience = end.saturating_duration_since(start).min(PATIENCE);
+        let timeout = end.saturating_duration_since(start).min(TIMEOUT);
         let answers = trials.into_iter().map(|Trial { template, request }| async move {
-            let answer = match tokio::time::timeout(patience, self.ask(request)).await {
-                Ok(answer) => Answer::Given(answer),
-                Err(_) => Answer::Late(patience),
+            let answer = match tokio::time::timeout(timeout, self.request(request)).await {
+                Ok(response) => Answer::Received(response),
+                Err(_) => Answer::TimedOut(timeout),
             };
             Tried { template, answer }
         });
         let tried = join_all(answers).await;
-        let is_late = |tried: &Tried| matches!(tried.answer, Answer::Late(_));
-        if !tried.iter().all(is_late) {
-            self.pause().answered();
-        } else if patience > PATIENCE / 2 {
-            // Whoever had less time was late already.
-            self.pause().late(Instant::now());
+        let is_timeout = |tried: &Tried| matches!(tried.answer, Answer::TimedOut(_));
+        if !tried.iter().all(is_timeout) {
+            self.breaker().record_response();
+        } else if timeout > TIMEOUT / 2 {
+            // A shorter timeout says little about the API server: most of the time was used before the dry run.
+            self.breaker().record_timeout(Instant::now());
         }
         tried
     }
 
-    async fn ask(&self, request: kube::Result<http::Request<Vec<u8>>>) -> kube::Result<()> {
+    async fn request(&self, request: kube::Result<http::Request<Vec<u8>>>) -> kube::Result<()> {
         // The semaphore is never closed.
         let _permit = self.permits.acquire().await;
         self.client.request_text(request?).await.map(drop)
     }
 }
 
-/// A template on its way to the API server.
+/// A dry run to send: a template and its request.
 pub struct Trial {
     template: Template,
     request: kube::Result<http::Request<Vec<u8>>>,
@@ -151,7 +151,7 @@ impl Trial {
     }
 }
 
-/// Does without.
+/// Returns results for dry runs that were skipped for this reason.
 fn skip(trials: Vec<Trial>, why: &'static str) -> Vec<Tried> {
     let untried = |Trial { template, .. }| Tried {
         template,
@@ -160,22 +160,23 @@ fn skip(trials: Vec<Trial>, why: &'static str) -> Vec<Tried> {
     trials.into_iter().map(untried).collect()
 }
 
-/// What became of it.
+/// A dry run with its result.
 pub struct Tried {
     template: Template,
     answer: Answer,
 }
 
+/// Result of a dry run.
 enum Answer {
-    /// What the API server has said.
-    Given(kube::Result<()>),
-    /// It has said nothing within that time.
-    Late(Duration),
-    /// It was not asked, for this reason.
+    /// The API server responded, or the request failed.
+    Received(kube::Result<()>),
+    /// The API server did not respond within this time.
+    TimedOut(Duration),
+    /// The request was not sent, for this reason.
     Skipped(&'static str),
 }
 
-/// Returns what is to be sent about a resource: its templates that are not as in `old`.
+/// Returns the dry runs for a resource: one for each template that differs from `old`.
 pub fn trials(kind: DaskKind, object: &Value, old: Option<&Value>) -> Vec<Trial> {
     let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
     let trial = |mut template: Template| {
@@ -189,6 +190,7 @@ pub fn trials(kind: DaskKind, object: &Value, old: Option<&Value>) -> Vec<Trial>
         .collect()
 }
 
+/// Returns the dry-run request for a template.
 fn request(namespace: &str, template: &Template) -> kube::Result<http::Request<Vec<u8>>> {
     let parameters = PostParams {
         dry_run: true,
@@ -208,19 +210,19 @@ fn request(namespace: &str, template: &Template) -> kube::Result<http::Request<V
     Ok(request)
 }
 
-/// Adds to `outcome` what the API server said.
+/// Adds the results of dry runs to `outcome`, as refusals and warnings.
 pub fn say(tried: &[Tried], outcome: &mut Outcome) {
     for Tried { template, answer } in tried {
         let why = match answer {
-            Answer::Given(Ok(())) => continue,
-            Answer::Given(Err(kube::Error::Api(status))) => {
+            Answer::Received(Ok(())) => continue,
+            Answer::Received(Err(kube::Error::Api(status))) => {
                 templates::refused(template, status, outcome);
                 continue;
             }
-            Answer::Given(Err(error)) => error.to_string(),
-            Answer::Late(patience) => format!(
+            Answer::Received(Err(error)) => error.to_string(),
+            Answer::TimedOut(timeout) => format!(
                 "the API server has not answered within {} ms",
-                patience.as_millis()
+                timeout.as_millis()
             ),
             Answer::Skipped(why) => (*why).to_owned(),
         };
@@ -228,13 +230,13 @@ pub fn say(tried: &[Tried], outcome: &mut Outcome) {
     }
 }
 
-/// Why dry runs are done without.
+/// Reason for a skipped dry run: the circuit breaker is open.
 const TOO_SLOW: &str = "the API server was too slow for dry runs a moment ago";
 
-/// The same.
+/// Reason for a skipped dry run: too many bytes are in flight.
 const TOO_MANY: &str = "there are too many dry runs at once";
 
-/// What is said of a template where the API server has not said whether it takes it.
+/// Returns the warning for a template whose dry run has no result.
 fn untried(template: &Template, why: &str) -> Said {
     Said::new("", template.field, templates::untried(why))
 }
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_template_is_sent_and_nothing_is_stored() {
+    async fn a_template_is_sent_as_a_dry_run() {
         let (service, mut handle) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
         let server = tokio::spawn(async move {
             let (request, respond) = handle.next_request().await?;
@@ -284,7 +286,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_api_server_is_not_waited_for() {
+    async fn a_dry_run_times_out() {
         let (service, _handle) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
         let mut outcome = Outcome::default();
         let dry_run = DryRun::new(Client::new(service, "default"));
@@ -296,42 +298,42 @@ mod tests {
                 "spec.worker.spec: whether the API server takes it is not known yet: the API server has not answered within 2000 ms"
             ]
         );
-        // The API server waits for the webhook no longer than it said.
+        // The API server waits for the webhook only until the end that it named.
         let mut outcome = Outcome::default();
         let end = Instant::now() + Duration::from_millis(600);
         check(&dry_run, end, &mut outcome).await;
         assert!(outcome.is_allowed() && Instant::now() <= end + Duration::from_millis(1));
     }
 
-    /// How many seconds the webhook waits for a dry run, and what it says.
+    /// Returns the seconds that the webhook waits for a dry run, and its warnings.
     async fn waits(dry_run: &DryRun) -> (u64, String) {
         let (start, mut outcome) = (Instant::now(), Outcome::default());
         check(dry_run, later(), &mut outcome).await;
-        assert!(outcome.is_allowed(), "nobody is refused for that");
+        assert!(outcome.is_allowed(), "the request is not refused for that");
         (start.elapsed().as_secs(), outcome.notices().join("; "))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_overloaded_api_server_is_left_alone_for_a_while() {
+    async fn dry_runs_are_skipped_while_the_api_server_is_overloaded() {
         let (service, handle) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
         let dry_run = DryRun::new(Client::new(service, "default"));
-        for request in 0..MOST_LATE {
+        for request in 0..MAX_TIMEOUTS {
             assert_eq!(waits(&dry_run).await.0, 2, "request {request}");
         }
         for _ in 0..100 {
-            let (seconds, said) = waits(&dry_run).await;
+            let (seconds, warnings) = waits(&dry_run).await;
             assert_eq!(seconds, 0);
-            assert!(said.ends_with(TOO_SLOW), "{said}");
+            assert!(warnings.ends_with(TOO_SLOW), "{warnings}");
         }
-        // Then one tries, and the others don't wait for it.
-        tokio::time::sleep(PAUSE).await;
+        // Then one request tries again, and the others don't wait for it.
+        tokio::time::sleep(OPEN_TIME).await;
         let (tries, others) = tokio::join!(waits(&dry_run), waits(&dry_run));
         assert_eq!((tries.0, others.0), (2, 0));
         assert_eq!(waits(&dry_run).await.0, 0);
 
-        // As soon as it answers in time, everybody asks it again.
+        // As soon as the API server responds in time, all dry runs are sent again.
         let answering = tokio::spawn(answer_everything(handle));
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(OPEN_TIME).await;
         for _ in 0..3 {
             assert_eq!(waits(&dry_run).await, (0, String::new()));
         }
@@ -339,7 +341,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_waits_for_the_api_server_does_not_take_all_memory() {
+    async fn pending_dry_runs_take_bounded_memory() {
         let (service, _handle) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
         let dry_run = DryRun::new(Client::new(service, "default"));
         let mut large = group();
@@ -347,8 +349,8 @@ mod tests {
         let mut outcome = Outcome::default();
         let trials = trials(DaskKind::WorkerGroup, &large, None);
         say(&dry_run.send(trials, later()).await, &mut outcome);
-        let said = outcome.notices().join("; ");
-        assert!(outcome.is_allowed() && said.ends_with(TOO_MANY), "{said}");
+        let warnings = outcome.notices().join("; ");
+        assert!(outcome.is_allowed() && warnings.ends_with(TOO_MANY), "{warnings}");
         assert!(waits(&dry_run).await.1.contains("within 2000 ms"));
     }
 
@@ -360,16 +362,16 @@ mod tests {
         }
     }
 
-    /// Pods of one namespace may have to pass a webhook that is slow.
+    /// Pods of one namespace may have to pass a slow webhook.
     #[test]
-    fn who_is_late_between_others_that_are_answered_stops_nobody() {
-        let (now, mut pause) = (Instant::now(), Pause::default());
+    fn timeouts_between_responses_do_not_open_the_breaker() {
+        let (now, mut breaker) = (Instant::now(), CircuitBreaker::default());
         for _ in 0..10 {
-            for _ in 1..MOST_LATE {
-                pause.late(now);
+            for _ in 1..MAX_TIMEOUTS {
+                breaker.record_timeout(now);
             }
-            pause.answered();
-            assert!(pause.lets_through(now));
+            breaker.record_response();
+            assert!(breaker.admits(now));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the webhook counts and measures.
+//! Metrics of the webhook.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-/// Labels of a request.
+/// Labels of admission requests.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 pub struct Admission {
     /// `mutate` or `validate`.
     pub step: &'static str,
-    /// The kind; empty where the request could not be read.
+    /// Kind of the resource. Empty if the request could not be read.
     pub kind: &'static str,
-    /// `create`, `update`, `delete` or `scale`; empty where the request could not be read.
+    /// `create`, `update`, `delete` or `scale`. Empty if the request could not be read.
     pub operation: &'static str,
-    /// `allowed`, `refused`, `unasked` (nobody had to be asked), `failed` (nobody could decide), `late`, `busy` (too many at once),
-    /// `overdrawn` (plugins of the namespace have used their time) or `unreadable`.
+    /// `allowed`, `refused`, `unasked` (admitted without a decision), `failed` (no decision was possible), `late`, `busy` (too
+    /// many requests at once), `overdrawn` (plugins of the namespace have used up their time) or `unreadable`.
     pub outcome: &'static str,
 }
 
@@ -32,7 +32,7 @@ struct Policy {
     policy: String,
 }
 
-/// What the webhook counts and measures. A clone is the same.
+/// Metrics of the webhook. Clones share the same values.
 #[derive(Clone, Debug)]
 pub struct WebhookMetrics {
     requests: Family<Admission, Counter>,
@@ -41,33 +41,29 @@ pub struct WebhookMetrics {
 }
 
 impl WebhookMetrics {
-    /// All at zero, known to `registry`.
+    /// Creates the metrics and registers them with `registry`.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             requests: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_25, 2.0, 16))),
             monitored: Family::default(),
         };
-        registry.register(
-            "webhook_requests",
-            "Requests of API servers before objects are stored",
-            metrics.requests.clone(),
-        );
+        registry.register("webhook_requests", "Admission requests", metrics.requests.clone());
         registry.register_with_unit(
             "webhook_request_duration",
-            "Time from when such a request was read to its answer",
+            "Time from when an admission request was read until its response",
             Unit::Seconds,
             metrics.seconds.clone(),
         );
         registry.register(
             "webhook_monitored",
-            "What policies that only monitor would have refused or changed",
+            "Refusals and changes by policies that only monitor",
             metrics.monitored.clone(),
         );
         metrics
     }
 
-    /// A request has been answered after that time.
+    /// Counts a request that was answered after `duration`.
     pub fn answered(&self, request: &Admission, duration: Duration) {
         self.requests.get_or_create(request).inc();
         self.seconds
@@ -75,7 +71,7 @@ impl WebhookMetrics {
             .observe(duration.as_secs_f64());
     }
 
-    /// A policy that only monitors, by its name in metrics, would have refused or changed something.
+    /// Counts a refusal or change by a policy that only monitors. `policy` is its name in metrics.
     pub fn monitored(&self, policy: &str) {
         self.monitored
             .get_or_create(&Policy {

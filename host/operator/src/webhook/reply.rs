@@ -1,4 +1,4 @@
-//! From a decision to the answer of an `AdmissionReview`.
+//! Conversion of a decision into an admission response.
 
 use dask_operator_render::admission::Outcome;
 use serde_json::Value;
@@ -7,23 +7,29 @@ use super::ask::Decision;
 use super::review::Step;
 use super::wire::{Answer, Status};
 
-/// Answers the request with this uid. `before` is the question's object.
+/// Returns the response to the request with this UID, in JSON. `before` is the object of the question.
 ///
 /// # Errors
 ///
-/// When the changes can't be written as a patch.
+/// Returns an error if the response can't be serialized.
 pub fn answer(uid: &str, step: Step, before: &Value, decision: &Decision) -> serde_json::Result<Vec<u8>> {
     let mut answer = Answer::allowed(uid);
     if let Decision::Asked(outcome) | Decision::Failed(outcome) = decision {
-        decided(&mut answer, step, before, outcome)?;
+        add_outcome(&mut answer, step, before, outcome)?;
     }
     answer.to_json()
 }
 
-fn decided(answer: &mut Answer<'_>, step: Step, before: &Value, outcome: &Outcome) -> serde_json::Result<()> {
+/// Adds the outcome of a decision to the response.
+fn add_outcome(
+    answer: &mut Answer<'_>,
+    step: Step,
+    before: &Value,
+    outcome: &Outcome,
+) -> serde_json::Result<()> {
     answer.warnings = outcome.notices();
     if outcome.is_allowed() {
-        // Who only checks may not change anything.
+        // A validating webhook may not change the object.
         if step == Step::Mutate
             && let Some(changed) = &outcome.changed
         {
@@ -31,9 +37,9 @@ fn decided(answer: &mut Answer<'_>, step: Step, before: &Value, outcome: &Outcom
         }
         return Ok(());
     }
-    // What kubectl writes in brackets: Invalid, or Forbidden where a policy forbids it. Where the only reason is that somebody could
-    // not decide, that may be otherwise a moment later, and clients are to try again.
-    let forbidden = outcome.refusals.iter().all(|said| !said.policy.is_empty());
+    // The reason that kubectl shows in brackets: Invalid, or Forbidden if only policies refuse the request. If the only reason is
+    // that a component could not decide, the same request may pass later, and clients should retry.
+    let forbidden = outcome.refusals.iter().all(|refusal| !refusal.policy.is_empty());
     let (code, reason) = if outcome.may_pass_later() {
         (503, "ServiceUnavailable")
     } else if forbidden {
@@ -73,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn answers() {
+    fn responses_match_the_decision() {
         let same = answered(Step::Mutate, |_| ());
         assert_eq!((&same["allowed"], &same["patch"]), (&json!(true), &Value::Null));
         let change = |outcome: &mut Outcome| {
@@ -110,7 +116,7 @@ mod tests {
             assert_eq!(undecided["status"]["code"], 503);
             assert_eq!(undecided["status"]["reason"], "ServiceUnavailable");
         }
-        // What somebody else forbids is not tried again.
+        // A request that another policy forbids is not retried.
         let forbidden = answered(Step::Mutate, |outcome| {
             outcome.undecided = 1;
             outcome.refusals = vec![

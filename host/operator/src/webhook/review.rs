@@ -1,4 +1,4 @@
-//! From an `AdmissionReview` to what is to be decided.
+//! Conversion of an `AdmissionReview` into a question to decide.
 
 use dask_operator_core::json::tree_bytes;
 use dask_operator_core::names::DASK_API_VERSION;
@@ -10,21 +10,21 @@ use thiserror::Error;
 
 use super::{scale, wire};
 
-/// Bytes of memory of a request once it is read. An object has 1.5 MiB as text at most, as the API server stores it, a pod of the
-/// usual kind takes less than twenty times its text, and a request has two objects.
+/// Maximum bytes of memory of a parsed request. An object has at most 1.5 MiB as text, which is the API server's limit for storing
+/// it. A usual pod takes less than twenty times its text, and a request contains two objects.
 pub(super) const MOST_BYTES: usize = 64 << 20;
 
-/// What the webhook is asked for.
+/// Admission step, which corresponds to the type of the webhook configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Fill in and change.
+    /// Mutation: defaulting, and changes by policies.
     Mutate,
-    /// Check.
+    /// Validation.
     Validate,
 }
 
 impl Step {
-    /// The step of a path.
+    /// Returns the step that is served at this path, or `None` if there is none.
     #[must_use]
     pub fn of_path(path: &str) -> Option<Self> {
         match path.trim_end_matches('/') {
@@ -34,7 +34,7 @@ impl Step {
         }
     }
 
-    /// In metrics.
+    /// Returns the name of the step in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -44,43 +44,43 @@ impl Step {
     }
 }
 
-/// A request that is none.
+/// Error of a request that can't be decided.
 #[derive(Debug, Error)]
 pub enum ReviewError {
-    /// The body.
+    /// The body is no valid `AdmissionReview`. Contains the reason.
     #[error("the body must be an AdmissionReview of admission.k8s.io/v1 in JSON: {0}")]
     Body(String),
-    /// It has too many parts.
+    /// The parsed request would take too much memory. Contains the MiB.
     #[error(
         "the request would take {0} MiB of memory, more than {most}: write the resource with fewer fields and items. An \
          update counts as it was and as it shall be: where the former is too large, delete the resource and create it anew",
         most = MOST_BYTES >> 20
     )]
     Large(usize),
-    /// What it is about.
+    /// The webhook does not support this kind. Contains the kind.
     #[error(
         "this webhook is about {DASK_API_VERSION} {kinds} and plugins, not about {0}: take that out of the webhook configuration's rules",
         kinds = DaskKind::ALL.map(DaskKind::kind).join(", ")
     )]
     Kind(String),
-    /// What shall be done.
+    /// The webhook does not support the operation.
     #[error("this webhook is about CREATE, UPDATE and DELETE, not about CONNECT")]
     Operation,
-    /// The object is missing.
+    /// The request has no object.
     #[error("the request has no object")]
     NoObject,
 }
 
-/// What a request is about.
+/// The type of object that a request is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum About {
-    /// A Dask resource: components decide.
+    /// A Dask resource, which components decide about.
     Dask(DaskKind),
-    /// The number of a Dask resource's workers, as `kubectl scale` sets it: see [`scale`].
+    /// The number of workers of a Dask resource, as set by `kubectl scale`: see [`scale`].
     Scale(DaskKind),
-    /// A plugin of a namespace.
+    /// A `DaskPlugin`.
     Plugin,
-    /// A plugin of the cluster.
+    /// A `ClusterDaskPlugin`.
     ClusterPlugin,
 }
 
@@ -96,7 +96,7 @@ impl About {
         }
     }
 
-    /// The kind, as in a manifest.
+    /// Returns the kind of the object, as in manifests.
     #[must_use]
     pub fn kind(self) -> &'static str {
         match self {
@@ -107,30 +107,30 @@ impl About {
     }
 }
 
-/// What is to be decided.
+/// An admission request to decide.
 #[derive(Debug)]
 pub struct Question {
-    /// What for.
+    /// Admission step.
     pub step: Step,
-    /// What about.
+    /// Type of the object.
     pub about: About,
-    /// What shall be done.
+    /// Requested operation.
     pub operation: Operation,
-    /// The object as it shall be; for a deletion, as it is. Without `metadata.managedFields`. Where the workers are scaled, what
-    /// [`scale::reduced`] gives.
+    /// The new object, or the existing object for a deletion. Without `metadata.managedFields`. For a scale request, the value
+    /// of [`scale::reduced`].
     pub object: Value,
-    /// As it was before an update.
+    /// The object before an update. `None` for other operations and for scale requests.
     pub old: Option<Value>,
-    /// Who asks.
+    /// Name of the user who sent the request.
     pub user: String,
-    /// The same with groups and so on, JSON.
+    /// User information with groups, as JSON.
     pub user_info: String,
-    /// Whether nothing will be stored.
+    /// True if the request is a dry run, which stores nothing.
     pub dry_run: bool,
 }
 
 impl Question {
-    /// For metrics: `create`, `update`, `delete` or `scale`.
+    /// Returns the name of the operation in metrics: `create`, `update`, `delete` or `scale`.
     #[must_use]
     pub fn operation_name(&self) -> &'static str {
         match (self.about, self.operation) {
@@ -142,31 +142,32 @@ impl Question {
     }
 }
 
-/// What is known of a request before its objects are read.
+/// Result of a look at a request before its objects are parsed.
 #[derive(Debug)]
 pub enum Outline {
-    /// Nobody needs to be asked: a Dask resource is being deleted, and however large it is, what waits for that goes on; or the
-    /// operator itself updates one that is too large to be read.
+    /// The request is admitted without a decision. Either a Dask resource is being deleted, which must not be blocked by its
+    /// size, or the operator itself updates a resource that is too large to be parsed.
     Goes {
-        /// What stands in the answer.
+        /// ID of the request.
         uid: String,
-        /// Which kind of resource.
+        /// Kind of the resource.
         kind: DaskKind,
     },
-    /// It is to be decided.
+    /// The request needs a decision.
     Asks {
-        /// The namespace that it is about; empty for the cluster.
+        /// Namespace of the object. Empty for cluster-scoped objects.
         namespace: String,
-        /// Bytes of memory that it takes once it is read.
+        /// Bytes of memory that the parsed request takes.
         bytes: usize,
     },
 }
 
-/// Looks at a request. Blocks for a moment, and takes no memory. `own_user` is the operator itself, if that is known.
+/// Classifies a request without parsing its objects. Blocks for a moment, and takes almost no memory. `own_user` is the user name
+/// of the operator, if it is known.
 ///
 /// # Errors
 ///
-/// When it is none, or too large to be read.
+/// Returns an error if the request is invalid, or too large to be parsed.
 pub fn outline(body: &[u8], own_user: Option<&str>) -> Result<Outline, ReviewError> {
     let request = request::<wire::Sketch>(body)?;
     let bytes = tree_bytes(body);
@@ -186,11 +187,11 @@ pub fn outline(body: &[u8], own_user: Option<&str>) -> Result<Outline, ReviewErr
     Ok(Outline::Asks { namespace, bytes })
 }
 
-/// Returns the bytes that something takes as a tree.
+/// Returns `bytes`, which is the memory that a parsed request takes.
 ///
 /// # Errors
 ///
-/// When that is more than anything may take.
+/// Returns an error if `bytes` exceeds the maximum for a request.
 pub fn fitting(bytes: usize) -> Result<usize, ReviewError> {
     if bytes > MOST_BYTES {
         Err(ReviewError::Large(bytes >> 20))
@@ -199,33 +200,37 @@ pub fn fitting(bytes: usize) -> Result<usize, ReviewError> {
     }
 }
 
-/// A request that was read.
+/// A parsed request.
 #[derive(Debug)]
 pub struct Asked {
-    /// What is to be decided.
+    /// The question to decide.
     pub question: Question,
-    /// What stands in its answer.
+    /// ID of the request, which the response must repeat.
     pub uid: String,
 }
 
-/// The request in a review.
+/// Returns the request in a review.
 fn request<'a, O: Deserialize<'a>>(body: &'a [u8]) -> Result<wire::Request<'a, O>, ReviewError> {
-    let review: wire::Review<'a, O> = serde_json::from_slice(body).map_err(|error| wrong(&error))?;
+    let review: wire::Review<'a, O> = serde_json::from_slice(body).map_err(|error| body_error(&error))?;
     if review.kind != wire::KIND || review.api_version != wire::API_VERSION {
-        return Err(wrong(&format!("it is {} {}", review.api_version, review.kind)));
+        return Err(body_error(&format!(
+            "it is {} {}",
+            review.api_version, review.kind
+        )));
     }
-    review.request.ok_or_else(|| wrong(&"it has no `request`"))
+    review.request.ok_or_else(|| body_error(&"it has no `request`"))
 }
 
-fn wrong(error: &dyn ToString) -> ReviewError {
+fn body_error(error: &dyn ToString) -> ReviewError {
     ReviewError::Body(error.to_string())
 }
 
-/// Reads a request, of which [`outline`] has said how much memory that takes. Blocks for as long as it takes.
+/// Parses a request. The caller must have reserved the memory that [`outline`] returned. Blocks for a time that grows with the
+/// size of the request.
 ///
 /// # Errors
 ///
-/// When it is none that this webhook can answer.
+/// Returns an error if the request is invalid or not supported.
 pub fn read(step: Step, body: &[u8]) -> Result<Asked, ReviewError> {
     let request = request::<Value>(body)?;
     let about = about(&request)?;
@@ -239,20 +244,20 @@ pub fn read(step: Step, body: &[u8]) -> Result<Asked, ReviewError> {
     };
     let object = object.ok_or(ReviewError::NoObject)?;
     let (step, object, old) = match about {
-        // There is nothing to fill in.
+        // A scale request has no defaults.
         About::Scale(_) => {
             let name = request.name.as_deref().unwrap_or_default();
             (Step::Validate, scale::reduced(&object, old.as_ref(), name), None)
         }
         _ => (step, object, old),
     };
-    let user: wire::User = serde_json::from_str(request.user_info).map_err(|error| wrong(&error))?;
+    let user: wire::User = serde_json::from_str(request.user_info).map_err(|error| body_error(&error))?;
     let question = Question {
         step,
         about,
         operation,
-        object: shown(object, namespace)?,
-        old: old.map(|old| shown(old, namespace)).transpose()?,
+        object: normalized(object, namespace)?,
+        old: old.map(|old| normalized(old, namespace)).transpose()?,
         user: user.username,
         user_info: request.user_info.to_owned(),
         dry_run: request.dry_run,
@@ -261,12 +266,12 @@ pub fn read(step: Step, body: &[u8]) -> Result<Asked, ReviewError> {
     Ok(Asked { question, uid })
 }
 
-/// What a request is about.
+/// Returns the type of object that a request is about.
 fn about<O>(request: &wire::Request<'_, O>) -> Result<About, ReviewError> {
     let (kind, resource) = (&request.kind, &request.resource);
     let kind_version = format!("{}/{}", kind.group, kind.version);
-    let part = request.sub_resource.as_deref().unwrap_or_default();
-    let about = match part {
+    let subresource = request.sub_resource.as_deref().unwrap_or_default();
+    let about = match subresource {
         "" => About::of_kind(&kind.kind).filter(|_| kind_version == DASK_API_VERSION),
         "scale" if kind.kind == "Scale" && request.operation == wire::Operation::Update => {
             let version = format!("{}/{}", resource.group, resource.version);
@@ -277,16 +282,19 @@ fn about<O>(request: &wire::Request<'_, O>) -> Result<About, ReviewError> {
         _ => None,
     };
     about.ok_or_else(|| {
-        ReviewError::Kind(match part {
+        ReviewError::Kind(match subresource {
             "" => format!("{kind_version} {}", kind.kind),
-            part => format!("{kind_version} {} of {}/{part}", kind.kind, resource.resource),
+            subresource => format!(
+                "{kind_version} {} of {}/{subresource}",
+                kind.kind, resource.resource
+            ),
         })
     })
 }
 
-/// An object as components see it: with the namespace of the request, by which it is counted, and without what only the API
-/// server cares about.
-fn shown(mut object: Value, namespace: Option<&str>) -> Result<Value, ReviewError> {
+/// Returns an object as components receive it: with the namespace of the request, by which the request is counted, and without
+/// `managedFields` and null members of the metadata.
+fn normalized(mut object: Value, namespace: Option<&str>) -> Result<Value, ReviewError> {
     if !object.is_object() {
         return Err(ReviewError::Body("the object is no JSON object".to_owned()));
     }

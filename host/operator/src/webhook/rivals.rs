@@ -1,8 +1,8 @@
-//! Autoscalers that scale the same worker group. Of several only the oldest is active, as the others' conditions say; their
-//! authors are told when they are made.
+//! Detection of autoscalers that scale the same worker group. Only the oldest of them is active, as the conditions of the others
+//! report; the webhook informs their authors at creation.
 //!
-//! Pure but for what the stores know: a replica that does not lead has the same ones. Two that are made at the same moment may
-//! not know of each other.
+//! Reads only the informer cache, which all replicas have, not only the leader. Two autoscalers that are created at the same
+//! moment may not be detected.
 
 use dask_operator_core::parent::DaskKind;
 use dask_operator_render::admission::Said;
@@ -12,8 +12,8 @@ use serde_json::Value;
 use crate::object::Object;
 use crate::stores::Stores;
 
-/// What is very likely a mistake of a `DaskAutoscaler`: that another one scales the same worker group. None where it was so in
-/// `old`, too.
+/// Returns the mistake that another `DaskAutoscaler` scales the same worker group. Returns `None` if there is no other, or if
+/// `old` already named the same worker group.
 pub fn mistake(stores: &Stores, object: &Value, old: Option<&Value>) -> Option<Said> {
     let (cluster, group) = scaled(object)?;
     if old
@@ -51,7 +51,8 @@ mod tests {
         })
     }
 
-    /// There are `first`, which scales the default group, `second`, which scales another one, and `gone`, which is deleted.
+    /// Returns stores with the autoscalers `first` of the default group, `second` of another group, and `gone`, which is being
+    /// deleted.
     fn stores() -> Stores {
         let stores = Stores::new([]);
         let mut gone = autoscaler("n", "gone", &json!({"cluster": "c", "workerGroup": "third"}));
@@ -74,11 +75,11 @@ mod tests {
     #[case::another_group("n", "new", json!({"cluster": "c", "workerGroup": "gpu"}), Some(("spec.workerGroup", "second")))]
     #[case::free("n", "new", json!({"cluster": "c", "workerGroup": "cpu"}), None)]
     #[case::itself("n", "first", json!({"cluster": "c"}), None)]
-    #[case::one_that_goes("n", "new", json!({"cluster": "c", "workerGroup": "third"}), None)]
+    #[case::being_deleted("n", "new", json!({"cluster": "c", "workerGroup": "third"}), None)]
     #[case::another_cluster("n", "new", json!({"cluster": "d"}), None)]
     #[case::another_namespace("m", "new", json!({"cluster": "c"}), None)]
     #[case::none("n", "new", json!({}), None)]
-    fn who_scales_the_same_group(
+    fn finds_another_autoscaler_of_the_group(
         #[case] namespace: &str,
         #[case] name: &str,
         #[case] spec: Value,
@@ -91,11 +92,15 @@ mod tests {
             (said.field.as_str(), other)
         });
         assert_eq!(found, expected, "{said:?}");
-        assert_eq!(mistake(&stores(), &object, Some(&object)), None, "that is known");
+        assert_eq!(
+            mistake(&stores(), &object, Some(&object)),
+            None,
+            "the mistake existed before"
+        );
     }
 
     #[test]
-    fn who_turns_to_a_group_that_is_scaled_is_told() {
+    fn an_update_to_a_group_that_is_scaled_is_a_mistake() {
         let before = autoscaler("n", "new", &json!({"cluster": "c", "workerGroup": "cpu"}));
         let after = autoscaler("n", "new", &json!({"cluster": "c"}));
         let said = mistake(&stores(), &after, Some(&before)).map(|said| said.to_string());

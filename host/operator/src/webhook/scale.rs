@@ -1,8 +1,8 @@
-//! `kubectl scale`, and whoever else sets the number of workers alone: the API server asks about a `Scale`, and the resource as it
-//! would be afterwards is judged as if somebody had written it.
+//! Admission of requests to the `scale` subresource, such as `kubectl scale`. The API server sends a `Scale`, and the webhook
+//! decides about the resource as it would be afterwards, as if a user had updated the resource itself.
 //!
-//! The resource is the one that the stores have. It must not be older than the one that the API server scales; the webhook waits
-//! until it is not ([`is_behind`]).
+//! The resource is read from the informer cache. It must not be older than the version that the API server scales; the webhook
+//! waits for that version ([`is_behind`]).
 
 use std::mem::swap;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use crate::object::Object;
 use crate::routes::ParentKey;
 use crate::stores::Stores;
 
-/// Where the workers' number is.
+/// JSON pointer to the object with the number of workers.
 const WORKER: &str = "/spec/worker";
 
-/// The field in it.
+/// Field with the number of workers.
 const REPLICAS: &str = "replicas";
 
-/// The kind that can be scaled under this name in paths.
+/// Returns the scalable kind with this plural, or `None` if there is none.
 #[must_use]
 pub fn kind(plural: &str) -> Option<DaskKind> {
     [DaskKind::Cluster, DaskKind::WorkerGroup]
@@ -31,14 +31,15 @@ pub fn kind(plural: &str) -> Option<DaskKind> {
         .find(|kind| kind.plural() == plural)
 }
 
-/// Returns what counts of a `Scale`: which object it is about, as it was before (`old`), and how many workers it shall have.
+/// Returns the relevant part of a `Scale`: name, namespace, UID and previous version of the resource (from `old`), and the
+/// requested number of workers.
 #[must_use]
 pub fn reduced(scale: &Value, old: Option<&Value>, name: &str) -> Value {
     let before = &old.unwrap_or(scale)["metadata"];
     let namespace = scale["metadata"]["namespace"].as_str();
     let mut reduced = json!({
         "metadata": {"name": name, "uid": before["uid"].as_str(), "resourceVersion": before["resourceVersion"].as_str()},
-        // What is zero is left out.
+        // The API server leaves out a zero.
         REPLICAS: scale["spec"][REPLICAS].as_u64().unwrap_or_default(),
     });
     if let Some(namespace) = namespace {
@@ -47,22 +48,23 @@ pub fn reduced(scale: &Value, old: Option<&Value>, name: &str) -> Value {
     reduced
 }
 
-/// Whether the stores do not know the resource yet as the API server has it. `scale` is what [`reduced`] gave.
+/// Returns whether the informer cache lacks the resource or has an older version than the API server. `scale` must come from
+/// [`reduced`].
 #[must_use]
 pub fn is_behind(stores: &Stores, kind: DaskKind, scale: &Value) -> bool {
     let wanted = version(text(scale, "resourceVersion"));
     stored(stores, kind, scale).is_none_or(|object| {
         let known = version(&object.resource_version);
-        // Of versions that are no numbers, nobody knows which is newer.
+        // Versions that are not numbers can't be compared, and count as current.
         known.zip(wanted).is_some_and(|(known, wanted)| known < wanted)
     })
 }
 
-/// Bytes of memory that [`update`] takes, as far as the resource is known.
+/// Returns the bytes of memory that [`update`] takes, or 0 if the resource is not in the informer cache.
 #[must_use]
 pub fn bytes(stores: &Stores, kind: DaskKind, scale: &Value) -> usize {
     let bytes = stored(stores, kind, scale).map(|object| tree_bytes(&*object.json));
-    // As it was, and as it would be.
+    // The old and the new version.
     2 * bytes.unwrap_or_default()
 }
 
@@ -74,24 +76,24 @@ fn text<'a>(scale: &'a Value, field: &str) -> &'a str {
     scale["metadata"][field].as_str().unwrap_or_default()
 }
 
-/// The resource that is scaled, as far as it is known.
+/// Returns the scaled resource from the informer cache, or `None` if it is not there.
 fn stored(stores: &Stores, kind: DaskKind, scale: &Value) -> Option<Arc<Object>> {
     let key = ParentKey::new(kind, text(scale, "namespace"), text(scale, "name"));
     let uid = text(scale, "uid");
     stores.parent(&key).filter(|object| *object.uid == *uid)
 }
 
-/// A resource that is scaled.
+/// A scale request as an update of the resource.
 #[derive(Debug)]
 pub struct Scaled {
-    /// The update of the resource that it comes to.
+    /// The equivalent update of the resource.
     pub question: Question,
-    /// Whether it has fewer workers then.
+    /// True if the update reduces the number of workers.
     pub is_fewer: bool,
 }
 
 impl Scaled {
-    /// Returns the same the other way round: what is wrong with that is not because the workers are fewer.
+    /// Returns the reverse update. Refusals of the reverse update are not caused by the smaller number of workers.
     #[must_use]
     pub fn reversed(mut self) -> Question {
         if let Some(old) = &mut self.question.old {
@@ -101,11 +103,12 @@ impl Scaled {
     }
 }
 
-/// The update of a resource that a question about a `Scale` comes to.
+/// Converts a question about a `Scale` into the equivalent update of the resource.
 ///
 /// # Errors
 ///
-/// A sentence, when the stores don't know the resource as the API server has it.
+/// Returns a message if the informer cache does not have the current version of the resource, or if the resource has no
+/// `spec.worker`.
 pub fn update(stores: &Stores, kind: DaskKind, asked: &Question) -> Result<Scaled, String> {
     let scale = &asked.object;
     let name = || format!("{} {}", kind.kind(), text(scale, "name"));
@@ -146,7 +149,7 @@ pub(super) mod tests {
     use crate::kinds::Kind;
     use crate::object::tests;
 
-    /// There is the worker group `g` in `n`, of version 7, with so many workers.
+    /// Returns stores with the worker group `g` in `n`, at version 7, with so many workers.
     pub(in crate::webhook) fn stores(workers: u32) -> Stores {
         let stores = Stores::new([]);
         let group = json!({
@@ -158,7 +161,7 @@ pub(super) mod tests {
         stores
     }
 
-    /// What the API server asks when somebody scales a worker group.
+    /// Returns the question of a request that scales a worker group.
     fn question(name: &str, uid: &str, version: &str, replicas: u32) -> Question {
         let scale = json!({"metadata": {"namespace": "n", "name": name, "uid": uid, "resourceVersion": version},
             "spec": {"replicas": replicas}});
@@ -179,7 +182,7 @@ pub(super) mod tests {
     #[case::as_many(3, false)]
     #[case::fewer(2, true)]
     #[case::none(0, true)]
-    fn a_scale_is_an_update(#[case] replicas: u32, #[case] is_fewer: bool) {
+    fn a_scale_request_becomes_an_update(#[case] replicas: u32, #[case] is_fewer: bool) {
         let scaled = update(
             &stores(3),
             DaskKind::WorkerGroup,
@@ -196,7 +199,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn it_takes_the_memory_of_the_resource_twice() {
+    fn counts_the_memory_of_the_resource_twice() {
         let asked = |name| question(name, "u", "7", 5).object;
         let kind = DaskKind::WorkerGroup;
         assert!(bytes(&stores(3), kind, &asked("g")) > 2 * 4 * 640);
@@ -207,10 +210,10 @@ pub(super) mod tests {
     #[case::known("g", "u", "7", true)]
     #[case::newer_than_asked("g", "u", "6", true)]
     #[case::older_than_asked("g", "u", "8", false)]
-    #[case::odd_versions("g", "u", "x", true)]
+    #[case::versions_that_are_not_numbers("g", "u", "x", true)]
     #[case::another_one("g", "v", "7", false)]
     #[case::unknown("d", "u", "7", false)]
-    fn it_is_about_what_the_api_server_has(
+    fn requires_the_version_of_the_api_server(
         #[case] name: &str,
         #[case] uid: &str,
         #[case] version: &str,

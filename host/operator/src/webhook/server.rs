@@ -1,4 +1,4 @@
-//! HTTPS for API servers: what a request may hold before it is read, and how long it may take.
+//! HTTPS service for API servers, with limits for the size and the time of requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,29 +15,31 @@ use super::handler::{Handler, Look, text};
 use super::review::Step;
 use crate::server::{Answer, Seat, Service};
 
-/// Requests hold an object twice at most, and the API server takes objects of 1.5 MiB.
+/// Maximum bytes of a request. A request contains at most two versions of an object, and the API server accepts objects of
+/// up to 1.5 MiB.
 const LARGEST: usize = 4 << 20;
 
-/// Bytes of all requests that are being read.
+/// Maximum bytes of all requests that are being read.
 const ROOM: usize = 64 << 20;
 
-/// What each has beside that: one about a resource of the usual size never waits for others.
+/// Bytes of each request that are not counted, so that a request for a resource of the usual size is never refused
+/// because of others.
 const FREE: usize = 64 << 10;
 
-/// How long the body of a request may take.
+/// Timeout for reading the body of a request.
 const BODY: Duration = Duration::from_secs(5);
 
-/// What the API server waits for where it does not say: its own default.
+/// Timeout of the API server if the request names none: its own default.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves requests.
+/// HTTP service of the webhook.
 pub struct Webhook {
     handler: Arc<Handler>,
     bodies: Bodies,
 }
 
 impl Webhook {
-    /// Serves what `handler` answers.
+    /// Creates a service that answers with `handler`.
     #[must_use]
     pub fn new(handler: Handler) -> Self {
         Self {
@@ -46,7 +48,7 @@ impl Webhook {
         }
     }
 
-    /// Reads a request and looks at it, or says why not.
+    /// Reads a request and classifies it. Returns the response if the request can't be read or needs no decision.
     async fn look(
         &self,
         step: Step,
@@ -58,8 +60,8 @@ impl Webhook {
     ) -> Result<(Bytes, Look), Answer> {
         let bytes = match read(incoming, body, body_end).await {
             Ok(bytes) => bytes,
-            Err(Unread::NoRoom) => return Err(self.handler.busy(step)),
-            Err(Unread::Wrong(code, sentence)) => return Err(text(code, sentence)),
+            Err(ReadError::Busy) => return Err(self.handler.busy(step)),
+            Err(ReadError::Rejected(code, message)) => return Err(text(code, message)),
         };
         seat.answers();
         let look = self.handler.look(step, &bytes, times).await?;
@@ -72,11 +74,11 @@ impl Service for Webhook {
         let Some(step) = Step::of_path(request.uri().path()) else {
             return text(
                 StatusCode::NOT_FOUND,
-                "there are /mutate and /validate".to_owned(),
+                "not found: the endpoints are /mutate and /validate".to_owned(),
             );
         };
         if request.method() != Method::POST {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "only POST".to_owned());
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only POST is allowed".to_owned());
         }
         let now = Instant::now();
         let times = times(now, request.uri().query());
@@ -84,9 +86,9 @@ impl Service for Webhook {
         let body = self.bodies.begin(seat.address());
         let looked = tokio::select! {
             looked = self.look(step, request.into_body(), &body, seat, body_end, times) => looked,
-            () = body.lost() => Err(self.handler.busy(step)),
+            () = body.evicted() => Err(self.handler.busy(step)),
         };
-        // From now on it is counted by its namespace.
+        // From now on, the handler counts the request by its namespace.
         drop(body);
         match looked {
             Ok((bytes, look)) => self.handler.answer(step, bytes, look, times).await,
@@ -95,18 +97,19 @@ impl Service for Webhook {
     }
 }
 
-/// Why a request was not read.
-enum Unread {
-    /// Others have less.
-    NoRoom,
-    /// It is none.
-    Wrong(StatusCode, String),
+/// Error of reading a request.
+enum ReadError {
+    /// Too many bytes are being read.
+    Busy,
+    /// The request is too large, too slow or incomplete.
+    Rejected(StatusCode, String),
 }
 
-async fn read(mut incoming: Incoming, body: &Body, end: Instant) -> Result<Bytes, Unread> {
+/// Reads the body of a request until `end`.
+async fn read(mut incoming: Incoming, body: &Body, end: Instant) -> Result<Bytes, ReadError> {
     let too_large = || {
-        let sentence = format!("the request is larger than {LARGEST} bytes");
-        Unread::Wrong(StatusCode::PAYLOAD_TOO_LARGE, sentence)
+        let message = format!("the request is larger than {LARGEST} bytes");
+        ReadError::Rejected(StatusCode::PAYLOAD_TOO_LARGE, message)
     };
     if incoming.size_hint().lower() > LARGEST as u64 {
         return Err(too_large());
@@ -117,38 +120,38 @@ async fn read(mut incoming: Incoming, body: &Body, end: Instant) -> Result<Bytes
             Ok(None) => return Ok(bytes.into()),
             Ok(Some(Ok(frame))) => frame,
             Ok(Some(Err(error))) => {
-                let sentence = format!("the request breaks off: {error}");
-                return Err(Unread::Wrong(StatusCode::BAD_REQUEST, sentence));
+                let message = format!("failed to read the request: {error}");
+                return Err(ReadError::Rejected(StatusCode::BAD_REQUEST, message));
             }
             Err(_) => {
-                let sentence = "the request came too slowly".to_owned();
-                return Err(Unread::Wrong(StatusCode::REQUEST_TIMEOUT, sentence));
+                let message = "the request was sent too slowly".to_owned();
+                return Err(ReadError::Rejected(StatusCode::REQUEST_TIMEOUT, message));
             }
         };
-        // The rest are trailers.
+        // Other frames are trailers.
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len() + data.len() > LARGEST {
             return Err(too_large());
         }
         if !body.grow(data.len()) {
-            return Err(Unread::NoRoom);
+            return Err(ReadError::Busy);
         }
         bytes.extend_from_slice(&data);
     }
 }
 
-/// The times of a request that came now, with this query.
+/// Returns the time limits of a request that arrived now, with this query.
 fn times(now: Instant, query: Option<&str>) -> Times {
-    let time = patience(query);
+    let time = answer_timeout(query);
     Times {
-        // The last tenth is for the answer: who only waits for the API server must not be late because of that.
+        // The last tenth is reserved for the response, so that a request that waits for a dry run is still answered in time.
         end: now + time * 9 / 10,
         deadline: now + time,
     }
 }
 
-/// A fifth less than what the API server waits: `timeout=10s` in its query.
-fn patience(query: Option<&str>) -> Duration {
+/// Returns four fifths of the API server's timeout, which is in the query, such as `timeout=10s`.
+fn answer_timeout(query: Option<&str>) -> Duration {
     let parameters = query.unwrap_or_default().split('&');
     let seconds = parameters
         .filter_map(|parameter| {
@@ -175,7 +178,7 @@ mod tests {
     #[case(Some("a=b&timeout=30s"), 24_000)]
     #[case(Some("timeout=1h"), 8000)]
     #[case(Some("timeout=9999s"), 24_000)]
-    fn deadlines(#[case] query: Option<&str>, #[case] milliseconds: u64) {
-        assert_eq!(patience(query), Duration::from_millis(milliseconds));
+    fn the_timeout_is_derived_from_the_query(#[case] query: Option<&str>, #[case] milliseconds: u64) {
+        assert_eq!(answer_timeout(query), Duration::from_millis(milliseconds));
     }
 }

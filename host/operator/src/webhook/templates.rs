@@ -1,6 +1,6 @@
-//! The Pods and Services that a Dask resource describes, and what the API server says of them.
+//! Pods and Services that a Dask resource describes, and the evaluation of the API server's responses to them.
 //!
-//! Pure: [`super::dry_run`] sends them.
+//! Pure: [`super::dry_run`] sends the requests.
 
 mod refused;
 
@@ -12,42 +12,43 @@ use serde_json::{Map, Value, json};
 use crate::kinds::Kind;
 pub use refused::{refused, untried};
 
-/// How generated names begin. What the API server says of them is not passed on.
-const NAME: &str = "dask-dry-run-";
+/// Prefix of generated names. Errors of the API server about generated names are not reported.
+const NAME_PREFIX: &str = "dask-dry-run-";
 
-/// A part of a Dask resource from which objects of another kind are made.
+/// Part of a Dask resource from which objects of another kind are created.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Template {
-    /// Where its spec is in the resource, as `spec.worker.spec`.
+    /// Field of the resource with the spec of the template, such as `spec.worker.spec`.
     pub field: &'static str,
-    /// What is made from it.
+    /// Kind of the objects that are created from the template.
     pub kind: Kind,
-    /// One object as it would be made, but for what the operator adds; the name is that of the object only where its cluster
-    /// is new and the name depends on nothing else.
+    /// One object as it would be created, without the operator's additions. Its name is the final one only if the cluster is new
+    /// and the name depends on nothing else; otherwise the name is generated.
     pub object: Value,
 }
 
 impl Template {
-    /// Returns whether an unknown field keeps the object from being created. Services are written with server-side apply,
-    /// which refuses such fields. Pods are created, and an unknown field is dropped.
+    /// Returns whether an unknown field prevents the creation of the object. Services are written with server-side apply, which
+    /// rejects unknown fields. Pods are created, and the API server drops unknown fields.
     pub fn is_strict(&self) -> bool {
         self.kind.resource.kind == "Service"
     }
 
-    /// Leaves nothing of the object but its name, which is all that is needed once it was sent.
+    /// Drops everything of the object but its name. The rest is not needed once the request is created.
     pub fn forget(&mut self) {
         let name = self.object["metadata"]["name"].take();
         self.object = json!({"metadata": {"name": name}});
     }
 
-    /// The name that the object will have, where that is known.
+    /// Returns the name that the object will have, or `None` if it is not known yet.
     fn name(&self) -> Option<&str> {
         self.object["metadata"]["name"].as_str()
     }
 }
 
-/// Where the templates of a kind are: the kind that is made, the field with its spec, the field with its metadata.
-fn fields(kind: DaskKind) -> &'static [(&'static str, &'static str, &'static str)] {
+/// Returns the templates of a kind: the kind of the created objects, the field with their spec, and the field with their
+/// metadata (empty if there is none).
+fn template_fields(kind: DaskKind) -> &'static [(&'static str, &'static str, &'static str)] {
     match kind {
         DaskKind::Cluster => &[
             ("Pod", "spec.scheduler.spec", "spec.scheduler.metadata"),
@@ -73,30 +74,34 @@ fn fields(kind: DaskKind) -> &'static [(&'static str, &'static str, &'static str
     }
 }
 
-/// Returns the templates of a resource that are not the same in `old`. Of a Service that may exist, what only one may have is
-/// left out.
+/// Returns the templates of a resource that differ from those in `old`. For a Service that may already exist, the fields that
+/// only one Service can have are left out.
 pub fn changed(kind: DaskKind, object: &Value, old: Option<&Value>) -> Vec<Template> {
-    let at = |object: &Value, field: &str| object.pointer(&pointer(field)).cloned().unwrap_or_default();
+    let field_value =
+        |object: &Value, field: &str| object.pointer(&pointer(field)).cloned().unwrap_or_default();
     let mut templates = Vec::new();
-    for (made, field, metadata_field) in fields(kind) {
-        let (mut spec, mut template_metadata) = (at(object, field), at(object, metadata_field));
-        let is_same = |old: &Value| at(old, field) == spec && at(old, metadata_field) == template_metadata;
+    for (object_kind, field, metadata_field) in template_fields(kind) {
+        let (mut spec, mut template_metadata) =
+            (field_value(object, field), field_value(object, metadata_field));
+        let is_same = |old: &Value| {
+            field_value(old, field) == spec && field_value(old, metadata_field) == template_metadata
+        };
         if !spec.is_object() || old.is_some_and(is_same) {
             continue;
         }
-        if *made == "Service" && old.is_some() {
-            without_allocations(&mut spec);
+        if *object_kind == "Service" && old.is_some() {
+            remove_allocations(&mut spec);
         }
-        // Names of Services are stricter than others: older API servers take none that begins with a digit. A job's cluster is
-        // called as the job is. A name that the API server is still to generate comes later.
+        // The rules for names of Services are stricter than others: older API servers reject names that begin with a digit. The
+        // cluster of a job has the name of the job. A name that the API server is yet to generate is not known here.
         let name = object["metadata"]["name"]
             .as_str()
-            .filter(|name| !name.is_empty() && *made == "Service" && old.is_none());
+            .filter(|name| !name.is_empty() && *object_kind == "Service" && old.is_none());
         let mut metadata = match name {
             Some(name) => json!({"name": format!("{name}{SCHEDULER}")}),
-            None => json!({"generateName": NAME}),
+            None => json!({"generateName": NAME_PREFIX}),
         };
-        // Labels of the resource are handed down, and policies look for some.
+        // The objects inherit the labels of the resource, and policies may select by labels.
         let mut labels = Map::new();
         for given in [&object["metadata"]["labels"], &template_metadata["labels"]] {
             labels.extend(given.as_object().cloned().unwrap_or_default());
@@ -111,15 +116,15 @@ pub fn changed(kind: DaskKind, object: &Value, old: Option<&Value>) -> Vec<Templ
         }
         templates.push(Template {
             field,
-            kind: Kind::of(ResourceKind::new("v1", *made)),
-            object: json!({"apiVersion": "v1", "kind": made, "metadata": metadata, "spec": spec}),
+            kind: Kind::of(ResourceKind::new("v1", *object_kind)),
+            object: json!({"apiVersion": "v1", "kind": object_kind, "metadata": metadata, "spec": spec}),
         });
     }
     templates
 }
 
-/// Takes out what the Service that exists has already.
-fn without_allocations(spec: &mut Value) {
+/// Removes cluster IPs and node ports, which the existing Service already has.
+fn remove_allocations(spec: &mut Value) {
     let drop = |object: &mut Map<String, Value>, names: &[&str]| {
         object.retain(|name, _| !names.contains(&name.as_str()));
     };
@@ -132,7 +137,7 @@ fn without_allocations(spec: &mut Value) {
     }
 }
 
-/// `spec.worker.spec` as a JSON pointer.
+/// Returns a field such as `spec.worker.spec` as a JSON pointer.
 fn pointer(field: &str) -> String {
     field.split('.').map(|part| format!("/{part}")).collect()
 }
@@ -152,8 +157,8 @@ mod tests {
     }
 
     #[test]
-    fn templates_of_each_kind() {
-        let made = |kind, object: &Value, old: Option<&Value>| -> Vec<&str> {
+    fn finds_the_changed_templates_of_each_kind() {
+        let fields = |kind, object: &Value, old: Option<&Value>| -> Vec<&str> {
             changed(kind, object, old)
                 .iter()
                 .map(|template| template.field)
@@ -165,13 +170,16 @@ mod tests {
             "spec.scheduler.service",
             "spec.worker.spec",
         ];
-        assert_eq!(made(DaskKind::Cluster, &cluster, None), all);
-        assert_eq!(made(DaskKind::Cluster, &cluster, Some(&cluster)), [""; 0]);
-        assert_eq!(made(DaskKind::WorkerGroup, &cluster, None), ["spec.worker.spec"]);
-        assert_eq!(made(DaskKind::Autoscaler, &cluster, None), [""; 0]);
+        assert_eq!(fields(DaskKind::Cluster, &cluster, None), all);
+        assert_eq!(fields(DaskKind::Cluster, &cluster, Some(&cluster)), [""; 0]);
+        assert_eq!(
+            fields(DaskKind::WorkerGroup, &cluster, None),
+            ["spec.worker.spec"]
+        );
+        assert_eq!(fields(DaskKind::Autoscaler, &cluster, None), [""; 0]);
         let job = json!({"spec": {"job": {"spec": {}}, "cluster": {"spec": cluster["spec"]}}});
         assert_eq!(
-            made(DaskKind::Job, &job, None),
+            fields(DaskKind::Job, &job, None),
             [
                 "spec.job.spec",
                 "spec.cluster.spec.scheduler.spec",
@@ -182,10 +190,10 @@ mod tests {
         let mut labelled = cluster.clone();
         labelled["spec"]["worker"]["metadata"]["labels"]["team"] = json!("b");
         assert_eq!(
-            made(DaskKind::Cluster, &labelled, Some(&cluster)),
+            fields(DaskKind::Cluster, &labelled, Some(&cluster)),
             ["spec.worker.spec"]
         );
-        assert_eq!(made(DaskKind::Cluster, &json!({"spec": 1}), None), [""; 0]);
+        assert_eq!(fields(DaskKind::Cluster, &json!({"spec": 1}), None), [""; 0]);
         labelled["metadata"]["labels"] = json!({"team": "c", "owner": "d"});
         assert_eq!(
             changed(DaskKind::Cluster, &labelled, None)[2].object["metadata"]["labels"],
@@ -194,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_service_has_is_not_asked_for_again() {
+    fn updates_leave_out_allocated_fields_of_services() {
         let first = &changed(DaskKind::Cluster, &cluster(), None)[1].object["spec"];
         assert_eq!(
             (&first["clusterIP"], &first["ports"][0]["nodePort"]),
@@ -207,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_services() {
+    fn services_of_new_clusters_have_their_final_name() {
         let names = |object: &Value, old: Option<&Value>| {
             let templates = changed(DaskKind::Cluster, object, old);
             let service = templates.into_iter().find(Template::is_strict);
@@ -220,11 +228,11 @@ mod tests {
         assert_eq!(names(&new, None), (json!("c-scheduler"), Value::Null));
         let mut old = new.clone();
         old["spec"]["scheduler"]["service"]["ports"][0]["port"] = json!(1);
-        let generated = (Value::Null, json!(NAME));
+        let generated = (Value::Null, json!(NAME_PREFIX));
         assert_eq!(
             names(&new, Some(&old)),
             generated,
-            "the Service that exists has it"
+            "the existing Service has the name"
         );
         let mut unnamed = new.clone();
         unnamed["metadata"] = json!({"generateName": "c-"});

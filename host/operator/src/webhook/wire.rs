@@ -1,4 +1,4 @@
-//! `AdmissionReview` as it stands on the wire, of which only what is needed is read, and all once.
+//! Wire format of `AdmissionReview`. Only the needed fields are read, in one pass over the text.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,72 +6,72 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// Its kind.
+/// Kind of an admission review.
 pub const KIND: &str = "AdmissionReview";
 
-/// Its version.
+/// API version of an admission review.
 pub const API_VERSION: &str = "admission.k8s.io/v1";
 
-/// What an API server sends, with objects as an `O`.
+/// An admission review as the API server sends it, with objects of the type `O`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Review<'a, O> {
-    /// Must be [`API_VERSION`].
+    /// API version, which must be [`API_VERSION`].
     #[serde(default)]
     pub api_version: String,
-    /// Must be [`KIND`].
+    /// Kind, which must be [`KIND`].
     #[serde(default)]
     pub kind: String,
-    /// What it asks.
+    /// The admission request. `None` if the field is missing.
     #[serde(borrow)]
     pub request: Option<Request<'a, O>>,
 }
 
-/// What it asks.
+/// An admission request.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Request<'a, O> {
-    /// Stands in the answer, too.
+    /// ID of the request, which the response must repeat.
     pub uid: String,
-    /// Of the object.
+    /// Kind of the object.
     pub kind: GroupVersionKind,
-    /// What it is sent to, as in a path.
+    /// Resource that the request is sent to, as in paths.
     #[serde(default)]
     pub resource: Resource,
-    /// The part of the resource that it is sent to, as `scale`; missing or empty where it is the resource itself.
+    /// Subresource, such as `scale`. Missing or empty for the resource itself.
     pub sub_resource: Option<String>,
-    /// Of the object; missing or empty where the API server is still to give it one.
+    /// Name of the object. Missing or empty if the API server is yet to generate it.
     pub name: Option<String>,
-    /// Of the object; missing or empty where it is in none.
+    /// Namespace of the object. Missing or empty for cluster-scoped objects.
     pub namespace: Option<String>,
-    /// What shall be done.
+    /// Requested operation.
     pub operation: Operation,
-    /// Who asks, JSON.
-    #[serde(borrow, deserialize_with = "text")]
+    /// User who sent the request, as JSON.
+    #[serde(borrow, deserialize_with = "raw_json")]
     pub user_info: &'a str,
-    /// As it shall be.
+    /// The new object. `None` for deletions.
     pub object: Option<O>,
-    /// As it is.
+    /// The existing object. `None` for creations.
     pub old_object: Option<O>,
-    /// Whether nothing will be stored.
+    /// True if the request is a dry run, which stores nothing.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// An object of which only is read whether it is being deleted. Takes no memory, however large it is.
+/// An object of which only the deletion timestamp is read. Takes no memory, regardless of the size of the object.
 #[derive(Debug, Deserialize)]
 pub struct Sketch {
-    metadata: Option<SketchOfMetadata>,
+    metadata: Option<SketchMetadata>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct SketchOfMetadata {
+struct SketchMetadata {
     deletion_timestamp: Option<IgnoredAny>,
 }
 
 impl Sketch {
-    /// Whether it is being deleted.
+    /// Returns whether the object is being deleted.
     #[must_use]
     pub fn is_going(&self) -> bool {
         let metadata = self.metadata.as_ref();
@@ -79,57 +79,57 @@ impl Sketch {
     }
 }
 
-/// A kind.
+/// Group, version and kind of an object.
 #[derive(Debug, Deserialize)]
 pub struct GroupVersionKind {
-    /// Empty for Kubernetes' oldest kinds.
+    /// API group. Empty for the core group.
     pub group: String,
-    /// As `v1`.
+    /// API version, such as `v1`.
     pub version: String,
-    /// As `DaskCluster`.
+    /// Kind, such as `DaskCluster`.
     pub kind: String,
 }
 
-/// A kind, as in paths.
+/// Group, version and resource, as in paths.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Resource {
-    /// Empty for Kubernetes' oldest kinds.
+    /// API group. Empty for the core group.
     pub group: String,
-    /// As `v1`.
+    /// API version, such as `v1`.
     pub version: String,
-    /// As `daskclusters`.
+    /// Plural of the kind, such as `daskclusters`.
     pub resource: String,
 }
 
-/// What shall be done.
+/// Requested operation.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Operation {
-    /// Create it.
+    /// Creation of an object.
     Create,
-    /// Change it.
+    /// Update of an object.
     Update,
-    /// Delete it.
+    /// Deletion of an object.
     Delete,
-    /// Open a connection to it.
+    /// Connection to an object.
     Connect,
 }
 
-/// Who asks.
+/// The user who sent a request.
 #[derive(Debug, Deserialize)]
 pub struct User {
-    /// Empty where nobody is known.
+    /// User name. Empty if the user is unknown.
     #[serde(default)]
     pub username: String,
 }
 
-/// A part of the text as it stands there.
-fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<&'de str, D::Error> {
+/// Deserializes a value as its JSON text.
+fn raw_json<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<&'de str, D::Error> {
     <&RawValue>::deserialize(deserializer).map(RawValue::get)
 }
 
-/// What the API server is told.
+/// An admission response.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Answer<'a> {
@@ -137,7 +137,7 @@ pub struct Answer<'a> {
     allowed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Status>,
-    /// What whoever asks is told.
+    /// Warnings for the user who sent the request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,19 +146,19 @@ pub struct Answer<'a> {
     patch_type: Option<&'static str>,
 }
 
-/// Why not.
+/// The reason for a refusal.
 #[derive(Debug, Serialize)]
 pub struct Status {
-    /// A sentence.
+    /// Message for the user.
     pub message: String,
-    /// A word, as `Invalid`.
+    /// Reason in Kubernetes' terms, such as `Invalid`.
     pub reason: &'static str,
-    /// As of HTTP.
+    /// HTTP status code.
     pub code: u16,
 }
 
 impl<'a> Answer<'a> {
-    /// The request with this uid is let through as it is.
+    /// Creates a response that admits the request with this UID unchanged.
     #[must_use]
     pub fn allowed(uid: &'a str) -> Self {
         Self {
@@ -171,28 +171,28 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// It is not.
+    /// Refuses the request for this reason.
     pub fn refuse(&mut self, why: Status) {
         self.allowed = false;
         self.status = Some(why);
     }
 
-    /// It is, with these changes.
+    /// Adds a patch to the object.
     ///
     /// # Errors
     ///
-    /// When they can't be written as JSON.
+    /// Returns an error if the patch can't be serialized.
     pub fn patch(&mut self, patch: &json_patch::Patch) -> serde_json::Result<()> {
         self.patch = Some(STANDARD.encode(serde_json::to_vec(patch)?));
         self.patch_type = Some("JSONPatch");
         Ok(())
     }
 
-    /// The body of the answer.
+    /// Returns the response as an `AdmissionReview` in JSON.
     ///
     /// # Errors
     ///
-    /// When it can't be written as JSON.
+    /// Returns an error if the response can't be serialized.
     pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]

@@ -19,10 +19,10 @@ fn review(operation: &str, kind: &str) -> Value {
 #[case("CREATE", "create", false)]
 #[case("UPDATE", "update", true)]
 #[case("DELETE", "delete", false)]
-fn requests(#[case] operation: &str, #[case] name: &str, #[case] old: bool) {
+fn reads_requests(#[case] operation: &str, #[case] name: &str, #[case] old: bool) {
     let body = review(operation, "DaskCluster").to_string();
     let Ok(asked) = read(Step::Validate, body.as_bytes()) else {
-        panic!("not read");
+        panic!("the request was not read");
     };
     let question = asked.question;
     assert_eq!(question.operation_name(), name);
@@ -35,7 +35,7 @@ fn requests(#[case] operation: &str, #[case] name: &str, #[case] old: bool) {
     assert_eq!(question.user_info, r#"{"username":"me"}"#);
 }
 
-/// As the API server asks about `kubectl scale`.
+/// Returns the review that the API server sends for `kubectl scale`.
 fn scaled(resource: &str) -> Value {
     let scale = |replicas: u32| {
         json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": replicas}, "status": {"replicas": 1},
@@ -52,10 +52,10 @@ fn scaled(resource: &str) -> Value {
 #[rstest]
 #[case("daskclusters", DaskKind::Cluster)]
 #[case("daskworkergroups", DaskKind::WorkerGroup)]
-fn scaling(#[case] resource: &str, #[case] kind: DaskKind) {
+fn reads_scale_requests(#[case] resource: &str, #[case] kind: DaskKind) {
     let body = scaled(resource).to_string();
     let Ok(Asked { question, .. }) = read(Step::Mutate, body.as_bytes()) else {
-        panic!("not read");
+        panic!("the request was not read");
     };
     assert_eq!(
         (question.step, question.about),
@@ -66,7 +66,7 @@ fn scaling(#[case] resource: &str, #[case] kind: DaskKind) {
     assert_eq!(question.object, expected);
 }
 
-/// What is looked at before it is read: the namespace and the bytes, `goes`, or what is wrong.
+/// Returns the outline of a request as text: the namespace, the bytes if they are many, `goes`, or the error.
 fn outlined(review: &Value) -> String {
     match outline(review.to_string().as_bytes(), Some("operator")) {
         Ok(Outline::Asks { namespace, bytes }) if bytes < 1 << 20 => namespace,
@@ -76,41 +76,43 @@ fn outlined(review: &Value) -> String {
     }
 }
 
+/// Replaces the spec by one that is small as text but large in memory.
 fn bomb(mut review: Value) -> Value {
     review["request"]["object"]["spec"] = json!(vec![json!({"": 0}); MOST_BYTES / 640]);
     review
 }
 
 #[test]
-fn what_is_small_as_text_only_is_not_read() {
+fn rejects_requests_that_are_large_in_memory() {
     for kind in ["DaskCluster", "DaskPlugin"] {
-        let said = outlined(&bomb(review("CREATE", kind)));
-        assert!(said.contains("MiB of memory, more than 64: "), "{said}");
+        let error = outlined(&bomb(review("CREATE", kind)));
+        assert!(error.contains("MiB of memory, more than 64: "), "{error}");
     }
     assert_eq!(outlined(&review("UPDATE", "DaskPlugin")), "n");
     assert_eq!(outlined(&scaled("daskclusters")), "n");
 }
 
-/// The garbage collector takes a finalizer off, and nobody can make it too large for that.
+/// The garbage collector removes a finalizer, and no user can prevent that by making the object too large.
 #[test]
-fn what_is_being_deleted_is_not_read() {
-    let going = |operation, kind| {
+fn admits_updates_of_objects_that_are_being_deleted() {
+    let deleted = |operation, kind| {
         let mut review = bomb(review(operation, kind));
         review["request"]["object"]["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         outlined(&review)
     };
-    assert_eq!(going("UPDATE", "DaskCluster"), "DaskCluster u goes");
-    for said in [going("UPDATE", "DaskPlugin"), going("CREATE", "DaskCluster")] {
-        assert!(said.contains("more than 64"), "{said}");
+    assert_eq!(deleted("UPDATE", "DaskCluster"), "DaskCluster u goes");
+    for error in [deleted("UPDATE", "DaskPlugin"), deleted("CREATE", "DaskCluster")] {
+        assert!(error.contains("more than 64"), "{error}");
     }
-    let mut stays = review("UPDATE", "DaskCluster");
-    stays["request"]["object"]["metadata"]["deletionTimestamp"] = Value::Null;
-    assert_eq!(outlined(&stays), "n");
+    let mut not_deleted = review("UPDATE", "DaskCluster");
+    not_deleted["request"]["object"]["metadata"]["deletionTimestamp"] = Value::Null;
+    assert_eq!(outlined(&not_deleted), "n");
 }
 
-/// Its own update of a group that a large cluster has is not refused for what is large in both.
+/// The operator's own update of the group of a large cluster is not refused because of large fields that the update leaves as
+/// they are.
 #[test]
-fn what_the_operator_updates_is_never_too_large() {
+fn admits_large_updates_by_the_operator() {
     let by = |user: &str, operation, kind| {
         let mut review = bomb(review(operation, kind));
         review["request"]["userInfo"]["username"] = json!(user);
@@ -120,17 +122,17 @@ fn what_the_operator_updates_is_never_too_large() {
         by("operator", "UPDATE", "DaskWorkerGroup"),
         "DaskWorkerGroup u goes"
     );
-    for said in [
+    for error in [
         by("me", "UPDATE", "DaskWorkerGroup"),
         by("operator", "CREATE", "DaskWorkerGroup"),
         by("operator", "UPDATE", "DaskPlugin"),
     ] {
-        assert!(said.contains("more than 64"), "{said}");
+        assert!(error.contains("more than 64"), "{error}");
     }
 }
 
 #[test]
-fn the_namespace_is_the_one_that_the_request_is_counted_by() {
+fn the_object_gets_the_namespace_of_the_request() {
     let mut other = review("CREATE", "DaskCluster");
     other["request"]["object"]["metadata"]["namespace"] = json!("other");
     assert_eq!(outlined(&other), "n");
@@ -157,7 +159,7 @@ fn without(field: &str, mut review: Value) -> Value {
 #[case(review("CONNECT", "DaskJob"), "not about CONNECT")]
 #[case(scaled("daskjobs"), "not about autoscaling/v1 Scale of daskjobs/scale")]
 #[case(scaled("deployments"), "not about autoscaling/v1 Scale of deployments/scale")]
-fn garbage(#[case] body: Value, #[case] expected: &str) {
+fn rejects_invalid_requests(#[case] body: Value, #[case] expected: &str) {
     let error = read(Step::Mutate, body.to_string().as_bytes()).map_err(|error| error.to_string());
     assert!(
         error.as_ref().is_err_and(|error| error.contains(expected)),

@@ -1,4 +1,4 @@
-//! What the API server said of a template: whether that is a refusal or a warning.
+//! Classification of the API server's errors about a template, as refusals or warnings.
 
 use dask_operator_core::category::{ApiError, Cause};
 use dask_operator_render::admission::{Outcome, Said};
@@ -6,42 +6,43 @@ use kube::core::Status;
 
 use super::Template;
 
-/// How the API server begins what another webhook says.
+/// Prefix of messages from other webhooks.
 const WEBHOOK: &str = "admission webhook ";
 
-/// What the API server says where another webhook can't be asked in a dry run.
+/// Part of the API server's message if another webhook does not support dry runs.
 const NO_DRY_RUN: &str = "does not support dry run";
 
-/// Adds what the API server said of a template that it refuses. What it will refuse again for as long as the template is the
-/// same is refused. What depends on others (quotas, Pod Security, policies, ports in use) and may change is a warning.
+/// Adds the API server's error about a template to `outcome`. Errors that recur as long as the template is unchanged are
+/// refusals. Errors that depend on other objects and may go away (quotas, Pod Security, policies, ports in use) are warnings.
 pub fn refused(template: &Template, status: &Status, outcome: &mut Outcome) {
-    let made = &template.kind.resource.kind;
+    let kind = &template.kind.resource.kind;
     let whole = |message: String| Said::new("", template.field, message);
-    let now = |message: &str| format!("the API server would refuse the {made} now: {message}");
+    let now = |message: &str| format!("the API server would refuse the {kind} now: {message}");
     match (status.code, &*status.message) {
-        // It has passed all else. Who has the name may be on its way out; who is not is told of when the operator meets it.
+        // The template has passed all other checks. The object with this name may be about to be deleted. If it is not, the
+        // operator reports it when it creates the object.
         (409, _) if status.reason == "AlreadyExists" => {}
         (_, message) if message.contains(NO_DRY_RUN) => outcome.warnings.push(whole(untried(message))),
         (403, message) => outcome.warnings.push(whole(now(message))),
-        // A webhook that gives no code is answered for with 400.
+        // For a webhook that returns no code, the API server responds with 400.
         (400, message) if message.starts_with(WEBHOOK) => outcome.warnings.push(whole(now(message))),
         (400, message) => outcome
             .refusals
-            .push(whole(format!("the API server takes no such {made}: {message}"))),
+            .push(whole(format!("the API server takes no such {kind}: {message}"))),
         (422, message) => {
             let causes: Vec<_> = status
                 .details
                 .iter()
                 .flat_map(|details| &details.causes)
                 .collect();
-            // A ValidatingAdmissionPolicy names no field.
+            // Errors of a ValidatingAdmissionPolicy name no field.
             if causes.iter().all(|cause| cause.field.is_empty()) {
                 outcome.warnings.push(whole(now(message)));
             }
             if let Some(name) = template.name() {
                 for cause in causes.iter().filter(|cause| cause.field == "metadata.name") {
                     let message = format!(
-                        "the API server takes no {made} `{name}`, which is made for it: {}: choose another name",
+                        "the API server takes no {kind} `{name}`, which is made for it: {}: choose another name",
                         cause.message
                     );
                     outcome.refusals.push(Said::new("", &cause.field, message));
@@ -60,7 +61,7 @@ pub fn refused(template: &Template, status: &Status, outcome: &mut Outcome) {
     }
 }
 
-/// Whether another object has what is asked for, which it may give back.
+/// Returns whether another object has the requested value, such as a port, and may release it.
 fn is_in_use(message: &str) -> bool {
     let error = ApiError {
         code: 422,
@@ -71,7 +72,7 @@ fn is_in_use(message: &str) -> bool {
     Cause::of(&error) == Cause::InUse
 }
 
-/// What is said where the API server was not able to answer.
+/// Returns the warning for a template that the API server could not check.
 pub fn untried(why: &str) -> String {
     format!("whether the API server takes it is not known yet: {why}")
 }
@@ -86,9 +87,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_of_a_name() {
+    fn only_errors_about_final_names_are_refusals() {
         let templates = changed(DaskKind::Cluster, &cluster(), None);
-        let said = |template: usize, code, reason: &str| {
+        let findings = |template: usize, code, reason: &str| {
             let status = failure(
                 code,
                 reason,
@@ -102,13 +103,13 @@ mod tests {
         let nothing = (String::new(), Vec::new());
         let refusal = "metadata.name: the API server takes no Service `c-scheduler`, which is made for it: Invalid value: \
                        \"1-scheduler\": no: choose another name";
-        assert_eq!(said(1, 422, "Invalid"), (refusal.to_owned(), Vec::new()));
-        assert_eq!(said(2, 422, "Invalid"), nothing, "a pod's name is generated");
-        assert_eq!(said(1, 409, "AlreadyExists"), nothing);
-        assert_eq!(said(1, 409, "Conflict").1.len(), 1);
+        assert_eq!(findings(1, 422, "Invalid"), (refusal.to_owned(), Vec::new()));
+        assert_eq!(findings(2, 422, "Invalid"), nothing, "a pod's name is generated");
+        assert_eq!(findings(1, 409, "AlreadyExists"), nothing);
+        assert_eq!(findings(1, 409, "Conflict").1.len(), 1);
     }
 
-    /// An answer of the API server with one cause.
+    /// Returns an error status with one cause.
     fn failure(code: u16, reason: &str, field: &str, message: &str) -> Status {
         let cause = StatusCause {
             reason: "FieldValueInvalid".into(),
@@ -129,9 +130,9 @@ mod tests {
     }
 
     #[test]
-    fn what_the_api_server_said() {
+    fn permanent_errors_are_refusals_and_others_are_warnings() {
         let template = &changed(DaskKind::Cluster, &cluster(), None)[2];
-        let said = |code, field: &str, message: &str| {
+        let findings = |code, field: &str, message: &str| {
             let status = failure(code, "Invalid", field, message);
             let mut outcome = Outcome::default();
             refused(template, &status, &mut outcome);
@@ -199,7 +200,7 @@ mod tests {
         ];
         for (code, field, message, refusal, notice) in cases {
             assert_eq!(
-                said(code, field, message),
+                findings(code, field, message),
                 (refusal.to_owned(), notice.to_owned()),
                 "{code} {field}"
             );
