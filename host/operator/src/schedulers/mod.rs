@@ -88,7 +88,7 @@ pub struct Answers {
 impl Answers {
     /// Returns whether these answers lead to the same plans as `other`.
     ///
-    /// Whether a worker is busy matters only if the query included the demand. A worker's heartbeat is up to half a second
+    /// The busy state of a worker matters only if the query included the demand. A worker's heartbeat is up to half a second
     /// older than the demand, so a plan may see no demand and workers that are still busy, and must be computed again when
     /// they are idle. The number of tasks of a worker is ignored, because it changes with each answer.
     fn is_equivalent(&self, other: &Self) -> bool {

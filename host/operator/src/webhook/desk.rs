@@ -1,20 +1,22 @@
-//! The threads on which requests are looked at, decided and answered.
+//! Threads on which requests are classified, decided and answered, with fair sharing between namespaces.
 //!
-//! They are a share of those that may block, and a place counts as taken until the work has really ended, whoever waits for it:
-//! requests that nobody waits for any more take no thread from anybody else.
+//! The threads are a share of the blocking threads. A permit is taken until the work has really ended, even if its caller has
+//! given up, so that abandoned requests never use more threads than the permits allow.
 //!
-//! Places, and the memory that requests take once they are read, are shared out by namespace. Who has least is first; a
-//! namespace never has more than its part, and requests that ask plugins of namespaces never take more than half of the places,
-//! one for each namespace, and a part of a processor in the long run. Requests that take long never take all places, and are
-//! looked at in places of their own: one that takes little time never waits for them. Where too much text waits, who has most of
-//! it there loses what came last.
+//! Permits, and the memory of parsed requests, are shared by namespace. The namespace with the fewest permits goes first, and no
+//! namespace gets more than its part. Requests that call plugins of namespaces take at most half of the permits, one per
+//! namespace, and a part of a processor in the long run. Heavy requests never take all permits, and are classified on threads of
+//! their own, so that the classification of light requests never waits for them. If the waiting requests have too much text, the
+//! namespace with the most text loses its last request.
 //!
-//! What a namespace's own plugins take, and nothing else, is counted by the same type as where they are called for plans, and
-//! apart from that: who has used up the one still has the other. Requests of who has used up this one wait as for a place, until
-//! enough of it is forgotten. Whose turn it is, is another question here than for plans (`plugins::Shares`). The API server waits
-//! for seconds only, so the order goes by what a namespace has at this moment and not by what it has used of late, and who can't
-//! begin in time goes away; and a place comes with memory for trees and with a bound on the text that waits, which a pass has
-//! elsewhere (`reconcile::room`). One type for both would be two orders side by side.
+//! The time of a namespace's own plugins, and nothing else, is counted with the same type as for plans, but in a separate
+//! account: a namespace that has used up one of them can still use the other. Requests of a namespace that has used up this one
+//! wait as for a permit, until enough of the time is forgotten.
+//!
+//! The order differs from that for plans (`plugins::Shares`). The API server waits only for seconds, so the order depends on the
+//! permits that a namespace has now, not on its recent use, and requests that can't start in time are refused. Also, a permit
+//! includes memory for parsed requests, and the text of waiting requests is limited, which reconciles have elsewhere
+//! (`reconcile::room`). One type for both would contain two orders side by side.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,93 +32,94 @@ use super::review::MOST_BYTES;
 use crate::plugins::{Used, Whose, with_own_time};
 use crate::threads::{self, Load};
 
-/// Threads for each processor on which requests are looked at, and as many for those that have much text: what that takes grows
-/// with their text only.
+/// Threads per processor on which light requests are classified, and as many again for heavy ones. The cost grows only with their
+/// text.
 const LOOKS: usize = 1;
 
-/// Threads for each processor on which they are decided.
+/// Threads per processor on which requests are decided.
 const AT_ONCE: usize = 2;
 
-/// Memory for the trees of all requests that are decided. Of each there are up to four meanwhile: the object, what it is completed
-/// to, what policies make of it, and what is planned from it.
+/// Bytes of memory for the parsed objects of all requests that are being decided. Each request has up to four versions of its
+/// object in memory: the original, the defaulted one, the one changed by policies, and the planned one.
 const MEMORY: usize = 128 << 20;
 
-/// What those of a namespace have of it: as much as the largest request.
+/// Bytes of [`MEMORY`] that the requests of one namespace may take: as many as the largest request.
 const OF_NAMESPACE: usize = MOST_BYTES;
 
-/// What each has beside that, and so never waits for larger ones: an update of an object of some 100 KiB.
+/// Bytes of each request that are not counted, so that it never waits for larger ones. They suffice for an update of an object
+/// of some 100 KiB.
 const FREE: usize = 4 << 20;
 
-/// What policies of a namespace's own have of the time for a request, together: the rest is for those of the cluster.
+/// Time that the namespace's own policies may take for a request, together. The rest is for the policies of the cluster.
 const OWN_TIME: Duration = Duration::from_secs(2);
 
-/// Text of all requests that wait.
+/// Maximum bytes of text of all waiting requests.
 const WAITING: usize = 32 << 20;
 
-/// So many accounts are kept without a look at who still needs one.
+/// Number of accounts above which unused ones are removed.
 const ACCOUNTS: usize = 64;
 
-/// How many threads requests take at most on a machine with so many processors.
+/// Returns the maximum number of threads for requests on a machine with so many processors.
 #[must_use]
 pub fn threads(cores: usize) -> usize {
     (2 * LOOKS + AT_ONCE) * cores
 }
 
-/// When a request must be done.
+/// Time limits of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// When components and the API server must have said what they have to say.
+    /// Time by which components and dry runs must have ended.
     pub end: Instant,
-    /// When the answer must be there.
+    /// Time by which the response must be ready.
     pub deadline: Instant,
 }
 
-/// Why there is no answer.
+/// The reason why a request has no decision.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum Unanswered {
-    /// Others were first.
+    /// Other requests took all permits until the time limit, or too much text was waiting.
     #[error("there are too many requests at once: try again")]
     Busy,
-    /// Plugins of the namespace itself take too much time.
+    /// The namespace's own plugins have used up their time.
     #[error(
         "the plugins of the namespace {0} have used their part of the operator's time for requests, which is a quarter of a \
          processor in the long run: try again in a minute; make them faster, or have fewer of them"
     )]
     Overdrawn(String),
-    /// It took too long.
+    /// The work exceeded the deadline.
     #[error("the components have not answered in time")]
     Late,
-    /// A defect.
+    /// The work panicked, which is a defect.
     #[error("the webhook failed: {0}")]
     Failed(String),
 }
 
-/// What a request is counted by.
+/// The resources that a request is counted for.
 #[derive(Clone, Debug)]
 pub struct Turn {
-    /// The namespace that it is about; empty for the cluster.
+    /// Namespace of the object. Empty for cluster-scoped objects.
     pub namespace: String,
-    /// Whether it asks plugins of the namespace.
+    /// Owner of the plugins that the request calls.
     pub whose: Whose,
-    /// Bytes of its text.
+    /// Bytes of the request's text.
     pub text: usize,
-    /// Bytes of its tree.
+    /// Bytes of memory of the parsed request.
     pub tree: usize,
 }
 
 impl Turn {
-    /// What it takes of the memory that is shared out.
+    /// Returns the bytes of [`MEMORY`] that the request takes.
     fn memory(&self) -> usize {
         self.tree.saturating_sub(FREE).min(OF_NAMESPACE)
     }
 
-    /// How long it takes.
+    /// Returns the load of the request: heavy if it calls plugins of the namespace or takes memory of [`MEMORY`].
     fn load(&self) -> Load {
         Load::heavy_if(self.whose == Whose::Tenants || self.memory() > 0)
     }
 }
 
-/// Places for work that blocks.
+/// Fair semaphore for blocking work on requests.
 #[derive(Debug)]
 pub struct Desk {
     looks: Arc<Semaphore>,
@@ -126,48 +129,49 @@ pub struct Desk {
 
 #[derive(Debug)]
 struct Order {
-    /// Places that are free, and how many of them those may take that take long, and those that ask plugins of namespaces.
+    /// Number of free permits, number of them that may be taken by heavy requests, and number of them that may be taken by
+    /// requests that call plugins of namespaces.
     free: usize,
     free_for_heavy: usize,
     free_for_tenants: usize,
-    /// Places that a namespace has at most.
+    /// Maximum number of permits of a namespace.
     most: usize,
-    /// Memory that is free.
+    /// Bytes of memory that are free.
     memory: usize,
     accounts: HashMap<String, Account>,
-    /// Who came first is first.
+    /// Waiting requests, in the order of their arrival.
     waiting: Vec<Ticket>,
 }
 
-/// What a namespace has.
+/// Account of a namespace.
 #[derive(Debug)]
 struct Account {
     places: usize,
     memory: usize,
-    /// Whether plugins of its own are asked now.
+    /// True while a request that calls the namespace's own plugins has a permit.
     is_asked: bool,
-    /// Time that they took.
+    /// Time that the namespace's own plugins have used.
     by_its_own: Used,
 }
 
-/// Somebody who waits.
+/// A request that waits for a permit.
 #[derive(Debug)]
 struct Ticket {
     turn: Turn,
     grant: oneshot::Sender<Place>,
 }
 
-/// A place, until it is dropped.
+/// A permit, which is released on drop.
 #[derive(Debug)]
 struct Place {
     order: Arc<Mutex<Order>>,
     turn: Turn,
-    /// Time that plugins of the namespace took in it.
+    /// Time that the namespace's own plugins used under this permit.
     used: Duration,
 }
 
 impl Desk {
-    /// One for a machine with so many processors.
+    /// Creates the permits for a machine with so many processors.
     #[must_use]
     pub fn new(cores: usize) -> Self {
         let places = AT_ONCE * cores;
@@ -187,11 +191,11 @@ impl Desk {
         }
     }
 
-    /// Does `work` on so many bytes, which takes little time whatever the request is about.
+    /// Runs `work`, which must be short and must not call components.
     ///
     /// # Errors
     ///
-    /// When there is no answer in time, or it panicked.
+    /// Returns an error if no thread is free before `times.end`, if the work does not end before the deadline, or if it panics.
     pub async fn look<T: Send + 'static>(
         &self,
         times: Times,
@@ -214,11 +218,11 @@ impl Desk {
         on_thread(times, load, work).await
     }
 
-    /// Does `work` when it is its turn, which must be before `begin`. What it asks components ends with `times.end`.
+    /// Waits for a permit until `begin`, and runs `work` under it. Calls of components in the work end at `times.end`.
     ///
     /// # Errors
     ///
-    /// When there is no answer in time, or it panicked.
+    /// Returns an error if no permit is free before `begin`, if the work does not end before the deadline, or if it panics.
     pub async fn run<T: Send + 'static>(
         &self,
         turn: Turn,
@@ -237,8 +241,9 @@ impl Desk {
         on_thread(times, load, work).await
     }
 
-    /// What policies of a namespace's own have. Where it is not their turn, plugins that are changed are asked about their
-    /// settings: they are not where they have used up what is theirs, and then the change passes all the same.
+    /// Returns the time that the namespace's own policies may take for a request. A request that changes a plugin calls it to check
+    /// its settings, although it does not count as a call of the namespace's plugins. If the namespace has used up its time, the
+    /// settings are not checked, and the change is admitted all the same.
     fn own_time(&self, turn: &Turn) -> Duration {
         let is_overdrawn = lock(&self.order).is_overdrawn(&turn.namespace, Instant::now());
         if turn.whose == Whose::Operators && is_overdrawn {
@@ -248,7 +253,7 @@ impl Desk {
         }
     }
 
-    /// Waits for a place.
+    /// Waits for a permit until `begin`.
     async fn place(&self, turn: Turn, begin: Instant) -> Result<Place, Unanswered> {
         let (grant, granted) = oneshot::channel();
         let (namespace, whose) = (turn.namespace.clone(), turn.whose);
@@ -272,7 +277,7 @@ impl Desk {
         }
     }
 
-    /// Plugins of a namespace have used so much in a turn.
+    /// Records time that the namespace's own plugins used under a permit.
     #[cfg(test)]
     pub(super) async fn charge(&self, turn: Turn, used: Duration) {
         if let Ok(mut place) = self.place(turn, Instant::now()).await {
@@ -280,7 +285,7 @@ impl Desk {
         }
     }
 
-    /// What a namespace's own plugins have used.
+    /// Returns the time that the namespace's own plugins have used.
     #[cfg(test)]
     pub(super) fn used(&self, namespace: &str) -> Duration {
         let order = lock(&self.order);
@@ -289,7 +294,7 @@ impl Desk {
     }
 }
 
-/// Does `work` on a thread.
+/// Runs `work` on a blocking thread.
 async fn on_thread<T: Send + 'static>(
     times: Times,
     load: Load,
@@ -304,11 +309,11 @@ async fn on_thread<T: Send + 'static>(
 }
 
 fn lock(order: &Mutex<Order>) -> MutexGuard<'_, Order> {
-    // Nothing is left half changed: no call in between can panic.
+    // A poisoned lock is safe to use: no code that runs under it can panic halfway through a change.
     order.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Gives places to all whose turn it is.
+/// Grants permits to all waiting requests that can get one now.
 fn serve(order: &Arc<Mutex<Order>>) {
     let mut granted = Vec::new();
     {
@@ -323,7 +328,7 @@ fn serve(order: &Arc<Mutex<Order>>) {
         }
     }
     for (grant, place) in granted {
-        // Who waits no more has the place dropped, and so given back.
+        // If the request has given up, the permit is dropped and so released.
         drop(grant.send(place));
     }
 }
@@ -332,7 +337,8 @@ impl Drop for Place {
     fn drop(&mut self) {
         let overdrawn_until = lock(&self.order).ended(&self.turn, self.used);
         serve(&self.order);
-        // Whose plugins have used too much waits for no place that comes free. Without a runtime nobody waits at all.
+        // Requests of a namespace that has used up its time wait for this time, not for a permit. Without a runtime, no request
+        // waits at all.
         if let (Some(until), Ok(runtime)) = (overdrawn_until, Handle::try_current()) {
             let order = self.order.clone();
             runtime.spawn(async move {
@@ -344,14 +350,15 @@ impl Drop for Place {
 }
 
 impl Order {
-    /// Whether a namespace's own plugins have used more than what is theirs.
+    /// Returns whether a namespace's own plugins have used up their time.
     fn is_overdrawn(&self, namespace: &str, now: Instant) -> bool {
         let account = self.accounts.get(namespace);
         account.is_some_and(|account| account.by_its_own.is_overdrawn(now))
     }
 
-    /// Who can have a place and memory now, who has least of the places first. Who needs more memory than there is does not wait
-    /// for ever because others need less.
+    /// Returns the index of the waiting request that gets a permit and memory next, or `None` if none can get them now. The
+    /// namespace with the fewest permits goes first. A request that needs more memory than is free stops those after it that need
+    /// memory too, so that it does not starve.
     fn first(&self) -> Option<usize> {
         if self.free == 0 {
             return None;
@@ -377,7 +384,7 @@ impl Order {
         })
     }
 
-    /// Whose turn it is, who has a place from now on.
+    /// Removes the next request from the queue and takes a permit and memory for it. Returns `None` if none can get them now.
     fn next(&mut self) -> Option<Ticket> {
         self.waiting.retain(|ticket| !ticket.grant.is_closed());
         let at = self.first()?;
@@ -406,8 +413,8 @@ impl Order {
         Some(ticket)
     }
 
-    /// Work has ended in which plugins of the namespace have used so much time. Returns when they may be asked again, where that
-    /// is too much.
+    /// Releases the permit and memory of a request whose own plugins used so much time. Returns the time from which they may be
+    /// called again, if they have now used up their time.
     fn ended(&mut self, turn: &Turn, used: Duration) -> Option<Instant> {
         let now = Instant::now();
         self.free += 1;
@@ -419,7 +426,7 @@ impl Order {
             self.free_for_tenants += 1;
         }
         let mut overdrawn_until = None;
-        // Who has a place has an account.
+        // Every namespace with a permit has an account.
         if let Some(account) = self.accounts.get_mut(&turn.namespace) {
             account.places -= 1;
             account.memory -= turn.memory();
@@ -438,7 +445,8 @@ impl Order {
         overdrawn_until
     }
 
-    /// Sends those away who came last of the namespace of which most waits, until what waits is not too much.
+    /// Refuses waiting requests until their text is within [`WAITING`]: each time the last request of the namespace with the most
+    /// waiting text.
     fn turn_away(&mut self) {
         self.waiting.retain(|ticket| !ticket.grant.is_closed());
         loop {

@@ -126,7 +126,7 @@ impl DryRun {
         if !tried.iter().all(is_timeout) {
             self.breaker().record_response();
         } else if timeout > TIMEOUT / 2 {
-            // A shorter timeout says little about the API server: most of the time was used before the dry run.
+            // A shorter timeout is no sign of overload of the API server: most of the time was used before the dry run.
             self.breaker().record_timeout(Instant::now());
         }
         tried

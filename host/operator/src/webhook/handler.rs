@@ -1,9 +1,9 @@
-//! What becomes of a request, from its bytes to its answer.
+//! Processing of an admission request, from its bytes to the response.
 //!
-//! All that takes the longer the larger a request is happens on the threads of the [`Desk`]. First it is looked at
-//! ([`Handler::look`]), which says whose turn it is to be and how much memory it takes. Then there are up to three turns: read
-//! and decide; decide, where plugins of the namespace are asked or the stores had to catch up; and answer, where the API server
-//! was asked. In between, nothing is kept of the request but its text, or what is still to be said.
+//! All work that grows with the size of a request runs on the threads of the [`Desk`]. First the request is classified
+//! ([`Handler::look`]), which yields the namespace to count it by and the memory that it takes. Then there are up to three runs:
+//! parse and decide; decide, if plugins of the namespace must be called or the informer cache had to catch up; and write the
+//! response, if there were dry runs. Between the runs, only the text of the request or the decision is held in memory.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -26,33 +26,33 @@ use crate::plugins::Whose;
 use crate::recording::Recording;
 use crate::server::{Answer, answer};
 
-/// Bytes of a line in the log, and of what is said of a request that can't be read.
+/// Maximum bytes of a line in the log, and of the error message for an unreadable request.
 const LINE: usize = 2048;
 
-/// Bytes of a request that waits for the stores: what says how many workers there shall be is small.
+/// Maximum bytes of a scale request that may wait for the informer cache. Such requests are usually small.
 const SMALL: usize = 64 << 10;
 
-/// Bytes of an object's namespace and name in a line.
+/// Maximum bytes of the namespace and name of an object in a line of the log.
 const TITLE: usize = 320;
 
-/// Lines for what policies that only monitor say of one request.
+/// Maximum lines of the log for the reports of monitoring policies about one request.
 const LINES: usize = 10;
 
-/// Answers requests.
+/// Handler of admission requests.
 pub struct Handler {
-    /// Who decides.
+    /// Components and other inputs of decisions.
     pub deciders: Deciders,
-    /// Where they do.
+    /// Threads on which requests are decided.
     pub desk: Desk,
-    /// What the API server says of templates.
+    /// Sender of dry runs.
     pub dry_run: DryRun,
-    /// Where requests are counted.
+    /// Metrics of the webhook.
     pub metrics: WebhookMetrics,
-    /// Where requests are kept.
+    /// Recorder of requests.
     pub recording: Recording,
 }
 
-/// What a request is about, for the log and for metrics.
+/// Description of a request for the log and for metrics.
 #[derive(Debug)]
 struct Heard {
     kind: &'static str,
@@ -60,46 +60,50 @@ struct Heard {
     title: String,
 }
 
-/// An answer, and what it comes to.
+/// A response, and its outcome in metrics.
 struct Told {
     outcome: &'static str,
     answer: Answer,
 }
 
-/// A decision that is not told yet.
+/// A decision whose response is not written yet.
 struct Pending {
     uid: String,
     decision: Decision,
 }
 
-/// What came of a look at a request.
+/// Result of the classification of a request.
 enum Looked {
-    /// It is to be decided.
+    /// The request needs a decision.
     Asks(Turn),
-    /// There is nothing to decide.
+    /// The request needs no decision and has its response.
     Told(Told),
 }
 
-/// A request that was looked at.
+/// A classified request.
 pub struct Look {
     turn: Turn,
     start: Instant,
 }
 
-/// What is to be done next.
+/// The next step for a request.
 enum Next {
-    /// Nothing.
+    /// Send the response.
     Told(Told),
-    /// Plugins of the namespace are to be asked.
+    /// Decide in a run of its own, because plugins of the namespace must be called.
     AskTenants,
-    /// The stores must know what is to be scaled.
+    /// Wait until the informer cache has the resource that is scaled.
     CatchUp(Asked),
-    /// The API server is to be asked.
+    /// Send dry runs to the API server.
     Try(Pending, Vec<Trial>),
 }
 
 impl Handler {
-    /// Looks at a request that has these bytes. Where there is nothing to decide, it gives the answer.
+    /// Classifies a request with these bytes.
+    ///
+    /// # Errors
+    ///
+    /// Returns the response if the request needs no decision or can't be read.
     pub async fn look(self: &Arc<Self>, step: Step, body: &Bytes, times: Times) -> Result<Look, Answer> {
         let start = Instant::now();
         let heard = Arc::new(OnceLock::new());
@@ -115,7 +119,7 @@ impl Handler {
         Err(self.counted(step, heard.get(), told, start))
     }
 
-    /// Answers a request that has these bytes, after a look at it.
+    /// Answers a request with these bytes after its classification.
     pub async fn answer(self: &Arc<Self>, step: Step, body: Bytes, look: Look, times: Times) -> Answer {
         let Look { turn, start } = look;
         let heard = Arc::new(OnceLock::new());
@@ -124,13 +128,13 @@ impl Handler {
         self.counted(step, heard.get(), told, start)
     }
 
-    /// Answers a request that can't be read, because there are too many.
+    /// Returns the response to a request that is not read because there are too many.
     pub fn busy(&self, step: Step) -> Answer {
         let told = unanswered(&Unanswered::Busy, None);
         self.counted(step, None, told, Instant::now())
     }
 
-    /// Counts an answer, and gives it.
+    /// Counts a response in the metrics and returns it.
     fn counted(&self, step: Step, heard: Option<&Heard>, told: Told, start: Instant) -> Answer {
         let counted = Admission {
             step: step.name(),
@@ -174,7 +178,8 @@ impl Handler {
         times: Times,
         heard: Arc<OnceLock<Heard>>,
     ) -> Result<Told, Unanswered> {
-        // Whether components are asked at all, and not only the request read, is known once it has been.
+        // Only the parsed request shows whether components must be called, so the first run does not count as one that calls
+        // plugins of the namespace.
         let first = Turn {
             whose: Whose::Operators,
             ..turn.clone()
@@ -195,7 +200,8 @@ impl Handler {
                     self.desk.run(turn.clone(), times.end, times, read).await?
                 }
                 Next::CatchUp(asked) => {
-                    // Nobody counts what is kept meanwhile. Of what is small the question is enough.
+                    // Memory that is held during the wait is not counted, so only small requests wait, and only the question is
+                    // held.
                     let is_small = body.len() <= SMALL;
                     body = Bytes::new();
                     if is_small {
@@ -216,7 +222,7 @@ impl Handler {
                     }
                 }
                 Next::Try(mut pending, trials) => {
-                    // What the API server is sent is all that is kept.
+                    // During dry runs, only their requests and the decision are held in memory.
                     body = Bytes::new();
                     let tried = self.dry_run.send(trials, times.end).await;
                     let finish = move || {
@@ -235,7 +241,7 @@ impl Handler {
         }
     }
 
-    /// Reads a request, and decides where nobody has to be asked or `may_ask`.
+    /// Parses a request. Decides it at once if no component must be called or if `may_ask` is true.
     fn read(&self, step: Step, body: &Bytes, heard: &OnceLock<Heard>, may_ask: bool) -> Next {
         let asked = match review::read(step, body) {
             Ok(asked) => asked,
@@ -248,7 +254,8 @@ impl Handler {
             title: title(&question.object),
         });
         let is_unasked = self.deciders.is_unasked(question);
-        // Plugins are changed without that: who has asked them too much must be able to write one that takes less.
+        // Requests for plugins don't take this way: a tenant whose plugins have used up their time must be able to install one
+        // that takes less.
         if !is_unasked && !may_ask && matches!(question.about, About::Dask(_)) {
             return Next::AskTenants;
         }
@@ -271,7 +278,7 @@ impl Handler {
         }
     }
 
-    /// Writes the log and the answer. `before` is the question's object.
+    /// Writes the log and the response. `before` is the object of the question.
     fn finish(&self, pending: &Pending, step: Step, before: &Value, heard: Option<&Heard>) -> Told {
         let Pending { uid, decision } = pending;
         if let Decision::Asked(outcome) | Decision::Failed(outcome) = decision {
@@ -311,7 +318,7 @@ impl Handler {
         }
     }
 
-    /// Keeps a request about a Dask resource, as it was first heard of: `plugin run` goes through both steps by itself.
+    /// Records a request for a Dask resource at its first step. `plugin run` runs both steps from one recording.
     fn record(&self, question: &Question, body: &Bytes) {
         let is_first = question.step == Step::Mutate || question.operation == Operation::Delete;
         if !self.recording.is_on() || !is_first || !matches!(question.about, About::Dask(_)) {
@@ -325,7 +332,7 @@ impl Handler {
     }
 }
 
-/// What is written of what policies said, which may be much.
+/// Returns the lines of the log for the reports of policies, limited in number and length.
 fn lines(said: &[Said]) -> Vec<String> {
     let mut lines: Vec<_> = said
         .iter()
@@ -338,7 +345,7 @@ fn lines(said: &[Said]) -> Vec<String> {
     lines
 }
 
-/// Adds to a decision what the API server has said.
+/// Adds the results of dry runs to a decision.
 fn add(tried: &[Tried], decision: &mut Decision) {
     if let Decision::Asked(outcome) = decision {
         dry_run::say(tried, outcome);
@@ -363,7 +370,7 @@ fn unanswered(error: &Unanswered, heard: Option<&Heard>) -> Told {
     }
 }
 
-/// A request that is none, or too large.
+/// Returns the response to a request that is invalid or too large.
 fn unreadable(error: &ReviewError) -> Told {
     let sentence = text::line(&error.to_string(), LINE);
     warn!("webhook: {sentence}");
@@ -373,13 +380,13 @@ fn unreadable(error: &ReviewError) -> Told {
     }
 }
 
-/// `NAMESPACE/NAME`
+/// Returns `NAMESPACE/NAME` of an object.
 fn title(object: &Value) -> String {
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
     text::line(&format!("{}/{}", text("namespace"), text("name")), TITLE)
 }
 
-/// An answer that is a sentence.
+/// Returns a plain-text response with one line.
 pub fn text(code: StatusCode, mut sentence: String) -> Answer {
     sentence.push('\n');
     answer(code, "text/plain; charset=utf-8", sentence)

@@ -19,7 +19,7 @@ fn turn(namespace: &str) -> Turn {
     }
 }
 
-/// One that asks plugins of the namespace.
+/// Returns a request that calls plugins of the namespace.
 fn own(namespace: &str) -> Turn {
     Turn {
         whose: Whose::Tenants,
@@ -27,7 +27,7 @@ fn own(namespace: &str) -> Turn {
     }
 }
 
-/// One that takes so many MiB of the memory that is shared out.
+/// Returns a request that takes so many MiB of the shared memory.
 fn large(namespace: &str, megabytes: usize) -> Turn {
     Turn {
         tree: FREE + (megabytes << 20),
@@ -45,8 +45,8 @@ async fn run<T: Send + 'static>(
 }
 
 #[tokio::test]
-async fn a_place_is_taken_until_the_work_has_ended() {
-    // A namespace has one place of two.
+async fn a_permit_is_taken_until_the_work_has_ended() {
+    // A namespace gets one of two permits.
     let desk = Desk::new(1);
     let (go_on, wait) = mpsc::channel::<()>();
     let late = run(&desk, 50, move || wait.recv().unwrap_or_default()).await;
@@ -61,7 +61,7 @@ async fn a_place_is_taken_until_the_work_has_ended() {
 }
 
 #[tokio::test]
-async fn looks_take_no_place_and_no_more_threads_than_there_are_for_them() {
+async fn classification_has_threads_of_its_own() {
     let desk = Desk::new(1);
     let (go_on, wait) = mpsc::channel::<()>();
     let late = desk.look(within(50), 0, move || wait.recv().unwrap_or_default());
@@ -73,7 +73,7 @@ async fn looks_take_no_place_and_no_more_threads_than_there_are_for_them() {
 }
 
 #[tokio::test]
-async fn a_look_at_little_never_waits_for_looks_at_much() {
+async fn classification_of_light_requests_never_waits_for_heavy_ones() {
     let desk = Desk::new(1);
     let (go_on, wait) = mpsc::channel::<()>();
     let much = 1 << 20;
@@ -85,27 +85,27 @@ async fn a_look_at_little_never_waits_for_looks_at_much() {
     assert_eq!(desk.look(within(60_000), much, || 2).await, Ok(2));
 }
 
-/// The place that somebody has at once.
+/// Returns a permit if one is free at once.
 async fn place(desk: &Desk, turn: Turn) -> Option<Place> {
     let soon = Instant::now() + Duration::from_millis(1);
     desk.place(turn, soon).await.ok()
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_namespace_takes_all_places() {
+async fn no_namespace_takes_all_permits() {
     let desk = Desk::new(2);
     let first = [place(&desk, turn("a")).await, place(&desk, turn("a")).await];
     assert!(first.iter().all(Option::is_some));
     assert!(place(&desk, turn("a")).await.is_none());
     let second = [place(&desk, turn("b")).await, place(&desk, turn("c")).await];
     assert!(second.iter().all(Option::is_some));
-    assert!(place(&desk, turn("d")).await.is_none(), "all are taken");
+    assert!(place(&desk, turn("d")).await.is_none(), "all permits are taken");
     drop(first);
     assert!(place(&desk, turn("d")).await.is_some());
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_least_is_first() {
+async fn the_namespace_with_the_fewest_permits_goes_first() {
     let desk = Arc::new(Desk::new(2));
     let mut held = Vec::new();
     for namespace in ["a", "a", "b", "c"] {
@@ -125,7 +125,7 @@ async fn who_has_least_is_first() {
         });
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    // `c` goes: `d` has nothing, `b` has one, and `a` has its part.
+    // `c` releases its permit: `d` has none, `b` has one, and `a` has its maximum.
     held.pop();
     tokio::time::sleep(Duration::from_millis(3500)).await;
     assert_eq!(
@@ -138,17 +138,17 @@ async fn who_has_least_is_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn plugins_of_namespaces_leave_places_to_others() {
+async fn plugins_of_namespaces_take_at_most_half_of_the_permits() {
     let desk = Desk::new(2);
     let first = place(&desk, own("a")).await;
     assert!(first.is_some());
-    assert!(
-        place(&desk, own("a")).await.is_none(),
-        "one of a namespace at a time"
-    );
+    assert!(place(&desk, own("a")).await.is_none(), "one permit per namespace");
     let second = place(&desk, own("b")).await;
     assert!(second.is_some());
-    assert!(place(&desk, own("c")).await.is_none(), "half of the places");
+    assert!(
+        place(&desk, own("c")).await.is_none(),
+        "half of the permits are taken"
+    );
     let others = [place(&desk, turn("a")).await, place(&desk, turn("c")).await];
     assert!(others.iter().all(Option::is_some));
     drop((first, others));
@@ -156,7 +156,7 @@ async fn plugins_of_namespaces_leave_places_to_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_takes_long_never_takes_all_places() {
+async fn heavy_requests_never_take_all_permits() {
     let desk = Desk::new(2);
     let namespaces = ["a", "b", "c", "d"];
     let mut heavy = Vec::new();
@@ -171,7 +171,7 @@ async fn what_takes_long_never_takes_all_places() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn plugins_of_a_namespace_have_a_part_of_the_time() {
+async fn plugins_of_a_namespace_get_a_part_of_the_time() {
     let desk = Desk::new(2);
     let second = Duration::from_secs(1);
     let mut turns = 0;
@@ -180,14 +180,14 @@ async fn plugins_of_a_namespace_have_a_part_of_the_time() {
         place.used = 2 * second;
         turns += 1;
     }
-    // Ten seconds at once, and a quarter of those that have passed.
+    // The namespace gets ten seconds at once, and a quarter of the elapsed time.
     assert_eq!(turns, 6);
-    let said = desk.place(own("a"), Instant::now() + second).await.err();
-    assert_eq!(said, Some(Unanswered::Overdrawn("a".into())));
+    let error = desk.place(own("a"), Instant::now() + second).await.err();
+    assert_eq!(error, Some(Unanswered::Overdrawn("a".into())));
     assert!(place(&desk, turn("a")).await.is_some() && place(&desk, own("b")).await.is_some());
     assert_eq!(desk.own_time(&turn("a")), Duration::ZERO);
     assert_eq!(desk.own_time(&turn("b")), OWN_TIME);
-    // Three quarters of a second are too much: a second of the three in which they are forgotten has passed.
+    // The time exceeds the limit by three quarters of a second, which take three seconds to be forgotten. One of them has passed.
     let start = Instant::now();
     assert!(desk.place(own("a"), start + 60 * second).await.is_ok());
     let waited = start.elapsed();
@@ -195,7 +195,7 @@ async fn plugins_of_a_namespace_have_a_part_of_the_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_others_take_in_a_turn_of_plugins_of_a_namespace_is_not_theirs() {
+async fn time_of_other_work_is_not_charged_to_the_namespace() {
     let desk = Desk::new(2);
     let place = place(&desk, own("a")).await;
     assert!(place.is_some());
@@ -205,7 +205,7 @@ async fn what_others_take_in_a_turn_of_plugins_of_a_namespace_is_not_theirs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waited_for_a_place_waits_for_the_time_too() {
+async fn a_waiting_request_also_waits_for_the_time_limit() {
     let desk = Arc::new(Desk::new(2));
     let second = Duration::from_secs(1);
     let held = place(&desk, own("a")).await;
@@ -223,32 +223,29 @@ async fn who_waited_for_a_place_waits_for_the_time_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn memory_is_shared_out_and_what_is_small_needs_none() {
+async fn memory_is_shared_and_small_requests_need_none() {
     let desk = Desk::new(4);
     let first = place(&desk, large("a", 60)).await;
     assert!(first.is_some());
     assert!(
         place(&desk, large("a", 5)).await.is_none(),
-        "a namespace has a part"
+        "the namespace has used its part"
     );
     let other = place(&desk, large("b", 64)).await;
     assert!(other.is_some());
-    assert!(
-        place(&desk, large("d", 5)).await.is_none(),
-        "the whole is used up"
-    );
+    assert!(place(&desk, large("d", 5)).await.is_none(), "all memory is used");
     assert!(place(&desk, turn("a")).await.is_some() && place(&desk, turn("d")).await.is_some());
     drop(other);
     assert!(place(&desk, large("d", 64)).await.is_some());
     drop(first);
     assert!(
         place(&desk, large("a", 1000)).await.is_some(),
-        "nobody waits for ever"
+        "the largest requests get memory too"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_needs_much_is_not_passed_by_all_who_need_less() {
+async fn large_requests_are_not_starved_by_smaller_ones() {
     let desk = Arc::new(Desk::new(8));
     let held = [
         place(&desk, large("a", 64)).await,
@@ -269,7 +266,7 @@ async fn who_needs_much_is_not_passed_by_all_who_need_less() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_too_much_that_waits_who_has_most_loses_what_came_last() {
+async fn with_too_much_text_the_largest_namespace_loses_its_last_request() {
     let desk = Arc::new(Desk::new(1));
     let held = [place(&desk, turn("x")).await, place(&desk, turn("y")).await];
     assert!(held.iter().all(Option::is_some));

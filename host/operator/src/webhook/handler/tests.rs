@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::plugins::{Catalog, Entry, OwnTime, Plugin, PluginId, Plugins, Scope, Sources, Unknown};
 use crate::webhook::scale::tests::stores;
 
-/// Finds everything right.
+/// Logic that accepts everything.
 struct Test;
 
 impl Logic for Test {
@@ -36,11 +36,11 @@ impl Logic for Test {
     }
 
     fn plan(&self, _: &Observation) -> Result<contract::Answer<Plan>, Failure> {
-        Err("not asked".into())
+        Err("not called in these tests".into())
     }
 }
 
-/// Wants three workers at most.
+/// Policy that allows at most three workers.
 struct Few;
 
 impl Rules for Few {
@@ -68,7 +68,7 @@ impl Rules for Few {
     }
 }
 
-/// Never says anything.
+/// Policy that always fails.
 struct Broken;
 
 impl Rules for Broken {
@@ -83,7 +83,7 @@ impl Rules for Broken {
 
 const OPERATOR: &str = "system:serviceaccount:dask:operator";
 
-/// A webhook that knows a worker group of so many workers, and wants three at most.
+/// Returns a handler with a worker group of so many workers and a policy that allows at most three.
 fn handler(workers: u32) -> Arc<Handler> {
     handler_with(workers, Box::new(Few))
 }
@@ -115,7 +115,7 @@ fn handler_with(workers: u32, rules: Box<dyn Rules>) -> Arc<Handler> {
     })
 }
 
-/// `user` scales the worker group `name`.
+/// Returns the review of a request by `user` to scale the worker group `name`.
 fn scale(user: &str, name: &str, replicas: u32) -> Value {
     let scale = |replicas: u32| {
         json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": replicas},
@@ -129,7 +129,7 @@ fn scale(user: &str, name: &str, replicas: u32) -> Value {
     }})
 }
 
-/// The status code, and the response in the review or the text that was answered instead.
+/// Sends a request. Returns the status code, and the response in the review or the plain text.
 async fn ask(handler: &Arc<Handler>, body: String) -> (StatusCode, Value) {
     let now = tokio::time::Instant::now();
     let times = Times {
@@ -159,7 +159,7 @@ async fn ask(handler: &Arc<Handler>, body: String) -> (StatusCode, Value) {
 #[case::by_the_operator(1, OPERATOR, 4, true, &[])]
 #[case::as_it_is(10, "me", 10, true, &[])]
 #[tokio::test(start_paused = true)]
-async fn who_scales_is_subject_to_policies(
+async fn scale_requests_are_subject_to_policies(
     #[case] workers: u32,
     #[case] user: &str,
     #[case] replicas: u32,
@@ -169,17 +169,17 @@ async fn who_scales_is_subject_to_policies(
     let (code, response) = ask(&handler(workers), scale(user, "g", replicas).to_string()).await;
     assert_eq!((code, &response["allowed"]), (StatusCode::OK, &json!(is_allowed)));
     if !is_allowed {
-        let sentence = "policy few: spec.worker.replicas: write 3 or less";
-        assert_eq!(response["status"]["message"], sentence);
+        let message = "policy few: spec.worker.replicas: write 3 or less";
+        assert_eq!(response["status"]["message"], message);
         assert_eq!(response["status"]["reason"], "Forbidden");
     }
-    let said = response["warnings"].as_array().cloned().unwrap_or_default();
-    assert_eq!(said, warnings);
+    let found = response["warnings"].as_array().cloned().unwrap_or_default();
+    assert_eq!(found, warnings);
 }
 
-/// Fewer workers than a policy wants may be as wrong as too many.
+/// A policy may also require a minimum number of workers.
 #[tokio::test(start_paused = true)]
-async fn nobody_has_fewer_workers_while_nobody_can_say_whether_that_is_right() {
+async fn a_scale_down_is_refused_while_it_cannot_be_decided() {
     let fewer = scale("me", "g", 5).to_string();
     let (_, response) = ask(&handler_with(10, Box::new(Broken)), fewer.clone()).await;
     assert_eq!(response["allowed"], false);
@@ -206,7 +206,7 @@ async fn nobody_has_fewer_workers_while_nobody_can_say_whether_that_is_right() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_known_yet_is_waited_for_and_then_refused() {
+async fn an_unknown_resource_is_waited_for_and_then_refused() {
     let start = tokio::time::Instant::now();
     let (_, response) = ask(&handler(1), scale("me", "h", 2).to_string()).await;
     assert_eq!(response["allowed"], false);
@@ -222,7 +222,7 @@ async fn what_is_not_known_yet_is_waited_for_and_then_refused() {
 #[case::small(0, true)]
 #[case::large(SMALL, false)]
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_the_stores_keeps_no_text(#[case] padding: usize, #[case] waits: bool) {
+async fn waiting_scale_requests_hold_no_text(#[case] padding: usize, #[case] waits: bool) {
     let handler = handler(1);
     let mut body = scale("me", "h", 2);
     body["request"]["userInfo"]["groups"] = json!(["g".repeat(padding)]);
@@ -234,7 +234,7 @@ async fn who_waits_for_the_stores_keeps_no_text(#[case] padding: usize, #[case] 
     };
     let look = handler.look(step, &body, times).await.ok();
     let Some(look) = look else {
-        panic!("it was not looked at");
+        panic!("the request was not classified");
     };
     let answering = tokio::spawn({
         let body = body.clone();
@@ -246,9 +246,9 @@ async fn who_waits_for_the_stores_keeps_no_text(#[case] padding: usize, #[case] 
     assert_eq!(answering.await.ok(), Some(StatusCode::OK));
 }
 
-/// However large it has become: a finalizer can always be taken off.
+/// A finalizer can always be removed, regardless of the size of the object.
 #[tokio::test]
-async fn what_is_being_deleted_passes() {
+async fn updates_of_objects_that_are_being_deleted_are_admitted() {
     let group = |finalizers: Value, spec: Value| {
         json!({"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskWorkerGroup", "spec": spec,
             "metadata": {"name": "g", "namespace": "n", "finalizers": finalizers, "deletionTimestamp": "2026-01-01T00:00:00Z"}})
@@ -271,7 +271,7 @@ async fn what_is_being_deleted_passes() {
     );
 }
 
-/// An entry that has a policy of the namespace `n`.
+/// Returns a catalog entry with a policy of the namespace `n`.
 fn own_policy(rules: Box<dyn Rules>) -> Entry {
     Entry {
         id: PluginId {
@@ -298,10 +298,10 @@ fn own_policy(rules: Box<dyn Rules>) -> Entry {
 #[case::allowed(3, true, "")]
 #[case::refused(4, false, "policy own: spec.worker.replicas: write 3 or less")]
 #[tokio::test]
-async fn plugins_of_the_namespace_are_asked_in_a_turn_of_their_own(
+async fn plugins_of_the_namespace_are_called_in_a_run_of_its_own(
     #[case] workers: u64,
     #[case] is_allowed: bool,
-    #[case] said: &str,
+    #[case] expected: &str,
 ) {
     let handler = handler_of_tenant(Box::new(Few), Box::new(Few));
     let mut body = scale("me", "g", 2);
@@ -316,11 +316,11 @@ async fn plugins_of_the_namespace_are_asked_in_a_turn_of_their_own(
         let (_, response) = ask(&handler, body.to_string()).await;
         assert_eq!(response["allowed"], is_allowed, "{response}");
         let message = response["status"]["message"].as_str().unwrap_or_default();
-        assert!(message.starts_with(said), "{message}");
+        assert!(message.starts_with(expected), "{message}");
     }
 }
 
-/// Allows everything after a while.
+/// Policy that allows everything after a delay.
 struct Slow(Duration);
 
 impl Rules for Slow {
@@ -337,7 +337,7 @@ impl Rules for Slow {
     }
 }
 
-/// A webhook with a policy of the cluster, and one of the namespace `n`.
+/// Returns a handler with a policy of the cluster and one of the namespace `n`.
 fn handler_of_tenant(of_cluster: Box<dyn Rules>, own: Box<dyn Rules>) -> Arc<Handler> {
     let handler = handler_with(1, of_cluster);
     let plugins = &handler.deciders.plugins;
@@ -347,11 +347,11 @@ fn handler_of_tenant(of_cluster: Box<dyn Rules>, own: Box<dyn Rules>) -> Arc<Han
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_plugins_of_the_namespace_take_is_theirs() {
+async fn only_time_of_its_own_plugins_is_charged_to_the_namespace() {
     let (short, long) = (Duration::from_millis(20), Duration::from_millis(500));
     let own = OwnTime { inner: Slow(short) };
     let handler = handler_of_tenant(Box::new(Slow(long)), Box::new(own));
-    // As long as something blocks, the clock stands still.
+    // The paused clock does not advance while a blocking task runs.
     let (end, ended) = std::sync::mpsc::channel::<()>();
     let blocks = tokio::task::spawn_blocking(move || ended.recv());
     let (_, response) = ask(&handler, scale("me", "g", 2).to_string()).await;
@@ -363,7 +363,7 @@ async fn only_what_plugins_of_the_namespace_take_is_theirs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn plugins_can_be_changed_whatever_they_have_used() {
+async fn plugins_can_be_changed_when_their_time_is_used_up() {
     let handler = handler_of_tenant(Box::new(Few), Box::new(Few));
     let turn = Turn {
         namespace: "n".into(),
@@ -385,12 +385,12 @@ async fn plugins_can_be_changed_whatever_they_have_used() {
     assert!(start.elapsed() < Duration::from_secs(1));
     let (code, text) = ask(&handler, scale("me", "g", 2).to_string()).await;
     assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE);
-    let said = text.as_str().unwrap_or_default();
-    assert!(said.contains("namespace n have used their part"), "{said}");
+    let message = text.as_str().unwrap_or_default();
+    assert!(message.contains("namespace n have used their part"), "{message}");
 }
 
 #[tokio::test]
-async fn what_is_no_request_is_cut_and_cleaned() {
+async fn errors_of_invalid_requests_are_one_short_line() {
     let mut body = scale("me", "g", 2);
     body["request"]["resource"]["resource"] = format!("x\n{}", "y".repeat(10_000)).into();
     let (code, text) = ask(&handler(1), body.to_string()).await;
@@ -401,10 +401,10 @@ async fn what_is_no_request_is_cut_and_cleaned() {
 }
 
 #[test]
-fn what_is_monitored_fills_no_log() {
-    let said = |count: usize| vec![Said::new("p", "", "one\ntwo"); count];
-    assert_eq!(lines(&said(1)), ["policy p: one two"]);
-    let many = lines(&said(1_000_000));
+fn reports_of_monitoring_policies_are_limited() {
+    let reports = |count: usize| vec![Said::new("p", "", "one\ntwo"); count];
+    assert_eq!(lines(&reports(1)), ["policy p: one two"]);
+    let many = lines(&reports(1_000_000));
     assert_eq!(many.len(), LINES + 1);
     assert_eq!(many.last().map(String::as_str), Some("and 999990 more"));
 }
