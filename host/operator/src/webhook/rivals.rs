@@ -86,12 +86,12 @@ mod tests {
         #[case] expected: Option<(&str, &str)>,
     ) {
         let object = autoscaler(namespace, name, &spec);
-        let said = mistake(&stores(), &object, None);
-        let found = said.as_ref().map(|said| {
+        let mistake_now = mistake(&stores(), &object, None);
+        let found = mistake_now.as_ref().map(|said| {
             let other = said.message.split_whitespace().nth(1).unwrap_or_default();
             (said.field.as_str(), other)
         });
-        assert_eq!(found, expected, "{said:?}");
+        assert_eq!(found, expected, "{mistake_now:?}");
         assert_eq!(
             mistake(&stores(), &object, Some(&object)),
             None,
@@ -103,9 +103,9 @@ mod tests {
     fn an_update_to_a_group_that_is_scaled_is_a_mistake() {
         let before = autoscaler("n", "new", &json!({"cluster": "c", "workerGroup": "cpu"}));
         let after = autoscaler("n", "new", &json!({"cluster": "c"}));
-        let said = mistake(&stores(), &after, Some(&before)).map(|said| said.to_string());
+        let message = mistake(&stores(), &after, Some(&before)).map(|said| said.to_string());
         assert_eq!(
-            said.as_deref(),
+            message.as_deref(),
             Some(
                 "spec.cluster: DaskAutoscaler first scales the worker group c-default too, and of several only the oldest is active: \
                  change or delete one of them, or name another worker group in spec.workerGroup"

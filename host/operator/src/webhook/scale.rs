@@ -109,8 +109,8 @@ impl Scaled {
 ///
 /// Returns a message if the informer cache does not have the current version of the resource, or if the resource has no
 /// `spec.worker`.
-pub fn update(stores: &Stores, kind: DaskKind, asked: &Question) -> Result<Scaled, String> {
-    let scale = &asked.object;
+pub fn update(stores: &Stores, kind: DaskKind, request: &Question) -> Result<Scaled, String> {
+    let scale = &request.object;
     let name = || format!("{} {}", kind.kind(), text(scale, "name"));
     if is_behind(stores, kind, scale) {
         return Err(format!(
@@ -133,9 +133,9 @@ pub fn update(stores: &Stores, kind: DaskKind, asked: &Question) -> Result<Scale
         operation: Operation::Update,
         object,
         old: Some(old),
-        user: asked.user.clone(),
-        user_info: asked.user_info.clone(),
-        dry_run: asked.dry_run,
+        user: request.user.clone(),
+        user_info: request.user_info.clone(),
+        dry_run: request.dry_run,
     };
     Ok(Scaled { question, is_fewer })
 }

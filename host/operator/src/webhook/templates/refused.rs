@@ -16,19 +16,21 @@ const NO_DRY_RUN: &str = "does not support dry run";
 /// refusals. Errors that depend on other objects and may go away (quotas, Pod Security, policies, ports in use) are warnings.
 pub fn refused(template: &Template, status: &Status, outcome: &mut Outcome) {
     let kind = &template.kind.resource.kind;
-    let whole = |message: String| Said::new("", template.field, message);
-    let now = |message: &str| format!("the API server would refuse the {kind} now: {message}");
+    let finding = |message: String| Said::new("", template.field, message);
+    let refused_now = |message: &str| format!("the API server would refuse the {kind} now: {message}");
     match (status.code, &*status.message) {
         // The template has passed all other checks. The object with this name may be about to be deleted. If it is not, the
         // operator reports it when it creates the object.
         (409, _) if status.reason == "AlreadyExists" => {}
-        (_, message) if message.contains(NO_DRY_RUN) => outcome.warnings.push(whole(untried(message))),
-        (403, message) => outcome.warnings.push(whole(now(message))),
+        (_, message) if message.contains(NO_DRY_RUN) => outcome.warnings.push(finding(untried(message))),
+        (403, message) => outcome.warnings.push(finding(refused_now(message))),
         // For a webhook that returns no code, the API server responds with 400.
-        (400, message) if message.starts_with(WEBHOOK) => outcome.warnings.push(whole(now(message))),
+        (400, message) if message.starts_with(WEBHOOK) => {
+            outcome.warnings.push(finding(refused_now(message)))
+        }
         (400, message) => outcome
             .refusals
-            .push(whole(format!("the API server takes no such {kind}: {message}"))),
+            .push(finding(format!("the API server takes no such {kind}: {message}"))),
         (422, message) => {
             let causes: Vec<_> = status
                 .details
@@ -37,7 +39,7 @@ pub fn refused(template: &Template, status: &Status, outcome: &mut Outcome) {
                 .collect();
             // Errors of a ValidatingAdmissionPolicy name no field.
             if causes.iter().all(|cause| cause.field.is_empty()) {
-                outcome.warnings.push(whole(now(message)));
+                outcome.warnings.push(finding(refused_now(message)));
             }
             if let Some(name) = template.name() {
                 for cause in causes.iter().filter(|cause| cause.field == "metadata.name") {
@@ -51,13 +53,15 @@ pub fn refused(template: &Template, status: &Status, outcome: &mut Outcome) {
             for cause in causes.iter().filter(|cause| cause.field.starts_with("spec")) {
                 let field = cause.field.replacen("spec", template.field, 1);
                 if is_in_use(&cause.message) {
-                    outcome.warnings.push(Said::new("", &field, now(&cause.message)));
+                    outcome
+                        .warnings
+                        .push(Said::new("", &field, refused_now(&cause.message)));
                 } else {
                     outcome.refusals.push(Said::new("", &field, &*cause.message));
                 }
             }
         }
-        (_, message) => outcome.warnings.push(whole(untried(message))),
+        (_, message) => outcome.warnings.push(finding(untried(message))),
     }
 }
 
