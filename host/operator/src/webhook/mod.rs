@@ -113,9 +113,9 @@ pub async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_>) -> a
     let Some(address) = args.address else {
         return Ok(false);
     };
-    let listener = bind(address)
-        .await
-        .with_context(|| format!("failed to bind the webhook's address {address}: choose another one with --webhook"))?;
+    let listener = bind(address).await.with_context(|| {
+        format!("failed to bind the webhook's address {address}: choose another one with --webhook")
+    })?;
     let identity = Arc::new(Identity::default());
     health.set_missing(PART, Some("the webhook has no certificate yet".to_owned()));
     match &args.certificate_folder {
