@@ -1,10 +1,10 @@
-//! Compiled components on disk.
+//! On-disk cache of compiled components (artefacts).
 //!
 //! Compiling takes a fraction of a second for a small component and many seconds
-//! for one that carries an interpreter; mapping what was compiled before takes
-//! about a millisecond. Artefacts are machine code that is run as it is, so
-//! they lie in a directory that nobody else can write to, and each has its
-//! checksum beside it: one that is damaged is compiled anew.
+//! for one that contains an interpreter. Mapping an artefact takes about a
+//! millisecond. Artefacts are machine code that is executed unchecked. They are
+//! therefore stored in a directory that only this process's user can write to, and
+//! each has a checksum file next to it: a damaged artefact is compiled again.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
@@ -19,31 +19,34 @@ use wasmtime::component::Component;
 
 use crate::{Digest, EngineError, trusted};
 
-/// How many artefacts are kept of components that have no owner, and what they may take together, in bytes. The oldest go
-/// first.
-const KEPT: usize = 64;
-const BYTES: u64 = 512 << 20;
+/// Maximum number of artefacts of components without an owner. The oldest are removed first.
+const MAX_UNOWNED: usize = 64;
 
-/// And of those of each owner.
-const KEPT_OF_OWNER: usize = 20;
+/// Maximum total size of the artefacts of components without an owner, in bytes. The oldest are removed first.
+const MAX_UNOWNED_BYTES: u64 = 512 << 20;
 
-/// What those of all owners may take together, in bytes. It is the turn of who has most then.
-const BYTES_OF_OWNERS: u64 = 512 << 20;
+/// Maximum number of artefacts per owner. The oldest are removed first.
+const MAX_PER_OWNER: usize = 20;
 
-/// After that time, a file that was to be renamed or removed at once is one that a process has left that was killed.
-const LEFT_OVER: Duration = Duration::from_secs(3600);
+/// Maximum total size of the artefacts of all owners, in bytes. The oldest artefact of the owner with the largest total is
+/// removed first.
+const MAX_OWNED_BYTES: u64 = 512 << 20;
 
-/// A directory of compiled components.
+/// Age after which a temporary file counts as the remains of a killed process. Such files otherwise exist only for a moment
+/// before they are renamed or removed.
+const STALE_AFTER: Duration = Duration::from_secs(3600);
+
+/// Directory of compiled components.
 #[derive(Debug)]
 pub(crate) struct Artefacts {
     dir: PathBuf,
-    /// What an artefact depends on besides the component: wasmtime's version, its
-    /// settings, the processor.
+    /// Hash of everything else that an artefact depends on: wasmtime's version, its
+    /// settings and the processor.
     compatibility: String,
 }
 
 impl Artefacts {
-    /// Uses this directory, or makes it.
+    /// Opens this directory, or creates it if it does not exist.
     pub(crate) fn open(dir: &Path, engine: &wasmtime::Engine) -> Result<Self, EngineError> {
         let refuse = |problem: String| EngineError::CacheDir {
             dir: dir.to_owned(),
@@ -58,12 +61,12 @@ impl Artefacts {
             compatibility,
         };
         if let Err(error) = artefacts.prune() {
-            tracing::debug!(dir = %dir.display(), "what is superfluous can't be removed: {error}");
+            tracing::debug!(dir = %dir.display(), "failed to prune the cache: {error}");
         }
         Ok(artefacts)
     }
 
-    /// The compiled component, if it was compiled before and is undamaged.
+    /// Loads the compiled component. Returns `None` if it is not in the cache, is damaged or can't be used.
     pub(crate) fn load(
         &self,
         engine: &wasmtime::Engine,
@@ -74,7 +77,7 @@ impl Artefacts {
         let compiled = fs::read(&artefact).ok()?;
         let recorded = fs::read_to_string(self.path(owner, digest, "sha256")).unwrap_or_default();
         if recorded.trim() != Digest::of(&compiled).hex() {
-            tracing::warn!(artefact = %artefact.display(), "compiled component is damaged; compiling it anew");
+            tracing::warn!(artefact = %artefact.display(), "compiled component is damaged; compiling it again");
             return None;
         }
         drop(compiled);
@@ -83,17 +86,17 @@ impl Artefacts {
             Err(error) => {
                 tracing::warn!(
                     artefact = %artefact.display(),
-                    "compiled component can't be used; compiling it anew: {error:#}"
+                    "compiled component can't be used; compiling it again: {error:#}"
                 );
                 None
             }
         }
     }
 
-    /// Keeps a compiled component for the next start.
+    /// Stores a compiled component for the next start, then prunes the cache.
     pub(crate) fn store(&self, owner: Option<&str>, digest: &Digest, compiled: &[u8]) -> io::Result<()> {
-        // A crash between the two leaves an artefact whose checksum is missing or
-        // wrong: it is compiled anew then.
+        // A crash between the two writes leaves an artefact whose checksum is missing or
+        // does not match, which is then compiled again.
         write(&self.path(owner, digest, "cwasm"), compiled)?;
         write(
             &self.path(owner, digest, "sha256"),
@@ -102,23 +105,23 @@ impl Artefacts {
         self.prune()
     }
 
-    /// Removes what a process that was ended has not written to its end.
-    pub(crate) fn clear_after(&self, process: u32) {
-        let its = format!(".{process}-");
+    /// Removes the temporary files of a process that was killed or failed.
+    pub(crate) fn remove_temporary_files_of(&self, process: u32) {
+        let infix = format!(".{process}-");
         for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let name = name.to_string_lossy();
             if name.ends_with(".tmp")
-                && name.contains(&its)
+                && name.contains(&infix)
                 && let Err(error) = remove(&entry.path())
             {
-                tracing::warn!(file = %name, "what a compiler has left can't be removed: {error}");
+                tracing::warn!(file = %name, "failed to remove a temporary file of a compiler: {error}");
             }
         }
     }
 
-    /// Whether there is one, which may be damaged.
-    pub(crate) fn has(&self, owner: Option<&str>, digest: &Digest) -> bool {
+    /// Returns whether an artefact exists. It may be damaged.
+    pub(crate) fn contains(&self, owner: Option<&str>, digest: &Digest) -> bool {
         self.path(owner, digest, "cwasm").exists()
     }
 
@@ -137,25 +140,25 @@ impl Artefacts {
         let mut artefacts = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
-            // One that is gone already was removed by another process.
+            // Another process may have removed the file in the meantime.
             let Ok(metadata) = path.metadata() else {
                 continue;
             };
             let modified = metadata.modified()?;
-            let is_left_over = || modified.elapsed().is_ok_and(|age| age > LEFT_OVER);
+            let is_stale = || modified.elapsed().is_ok_and(|age| age > STALE_AFTER);
             match path.extension().and_then(|extension| extension.to_str()) {
                 Some("cwasm") => artefacts.push(Artefact {
                     modified,
                     bytes: metadata.len(),
                     path,
                 }),
-                Some("tmp" | "probe") if is_left_over() => remove(&path)?,
-                // The checksum of an artefact that was removed.
-                Some("sha256") if is_left_over() && !path.with_extension("cwasm").exists() => remove(&path)?,
+                Some("tmp" | "probe") if is_stale() => remove(&path)?,
+                // Checksum of an artefact that was removed.
+                Some("sha256") if is_stale() && !path.with_extension("cwasm").exists() => remove(&path)?,
                 _ => {}
             }
         }
-        for path in superfluous(artefacts) {
+        for path in excess(artefacts) {
             remove(&path)?;
             remove(&path.with_extension("sha256"))?;
         }
@@ -163,7 +166,7 @@ impl Artefacts {
     }
 }
 
-/// A compiled component.
+/// Compiled component, ordered by age: the oldest is the least.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Artefact {
     modified: SystemTime,
@@ -172,41 +175,46 @@ struct Artefact {
 }
 
 impl Artefact {
-    /// What its name says of its owner.
+    /// Returns the owner's part of the file name, or `None` if the component has no owner.
     fn owner(&self) -> Option<String> {
         let (owner, _) = self.path.file_stem()?.to_str()?.split_once('.')?;
         Some(owner.to_owned())
     }
 }
 
-/// The artefacts that are too many or too large: the oldest of each owner, and while those of all owners take too much, the
-/// oldest of whoever has most.
-fn superfluous(artefacts: Vec<Artefact>) -> Vec<PathBuf> {
+/// Returns the artefacts to remove so that the limits on number and size hold: the oldest of each owner and of the
+/// components without one. While the artefacts of all owners together are too large, the oldest artefact of the owner with
+/// the largest total is removed.
+fn excess(artefacts: Vec<Artefact>) -> Vec<PathBuf> {
     let mut by_owner: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for artefact in artefacts {
         by_owner.entry(artefact.owner()).or_default().push(artefact);
     }
-    let mut gone = Vec::new();
+    let mut removed = Vec::new();
     for (owner, artefacts) in &mut by_owner {
-        let most = if owner.is_some() { KEPT_OF_OWNER } else { KEPT };
+        let most = if owner.is_some() {
+            MAX_PER_OWNER
+        } else {
+            MAX_UNOWNED
+        };
         artefacts.sort();
-        let superfluous = artefacts.len().saturating_sub(most);
-        gone.extend(artefacts.drain(..superfluous));
+        let excess = artefacts.len().saturating_sub(most);
+        removed.extend(artefacts.drain(..excess));
     }
     let bytes = |artefacts: &[Artefact]| artefacts.iter().map(|artefact| artefact.bytes).sum::<u64>();
-    let mut without_owner = by_owner.remove(&None).unwrap_or_default();
-    while bytes(&without_owner) > BYTES {
-        gone.push(without_owner.remove(0));
+    let mut unowned = by_owner.remove(&None).unwrap_or_default();
+    while bytes(&unowned) > MAX_UNOWNED_BYTES {
+        removed.push(unowned.remove(0));
     }
-    while by_owner.values().map(|artefacts| bytes(artefacts)).sum::<u64>() > BYTES_OF_OWNERS
+    while by_owner.values().map(|artefacts| bytes(artefacts)).sum::<u64>() > MAX_OWNED_BYTES
         && let Some(most) = by_owner.values_mut().max_by_key(|artefacts| bytes(artefacts))
     {
-        gone.push(most.remove(0));
+        removed.push(most.remove(0));
     }
-    gone.into_iter().map(|artefact| artefact.path).collect()
+    removed.into_iter().map(|artefact| artefact.path).collect()
 }
 
-/// Removes a file, unless another process has.
+/// Removes a file. Succeeds if another process has already removed it.
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -214,10 +222,10 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes a file whole or not at all; one that is mapped stays what it was.
+/// Writes a file atomically, through a temporary file. A mapping of the previous file stays unchanged.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    // Threads and processes may compile the same component at the same time.
+    // Several threads and processes may compile the same component at the same time.
     name.push(format!(
         ".{}-{:?}.tmp",
         std::process::id(),
@@ -228,13 +236,13 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .and_then(|mut file| file.write_all(bytes))
         .and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
-        // What can't be removed is no harm: it has no name that is looked for.
+        // A temporary file that can't be removed is harmless: its name is never looked up.
         let _ = fs::remove_file(&temporary);
     }
     written
 }
 
-/// Makes a directory that only we can use, or makes sure that this one is.
+/// Creates a directory that only this process's user can access, or checks that an existing one is such a directory.
 fn private_dir(dir: &Path) -> Result<(), String> {
     if let Some(parent) = dir.parent() {
         fs::create_dir_all(parent).map_err(|error| error.to_string())?;
@@ -250,12 +258,12 @@ fn private_dir(dir: &Path) -> Result<(), String> {
     }
     if metadata.mode() & 0o077 != 0 {
         return Err(format!(
-            "others may use it (mode {:03o}), and what lies in it is run as it is: name a directory that isn't \
-             there yet, or remove this one",
+            "other users may access it (mode {:03o}), and its files are executed as machine code: name a directory \
+             that doesn't exist yet, or remove this one",
             metadata.mode() & 0o777
         ));
     }
-    // Whoever owns it can write to it. A file that we make shows who we are.
+    // The owner of the directory can write to it. The owner of a new file is this process's user.
     let probe = dir.join(format!(
         ".{}-{:?}.probe",
         std::process::id(),
@@ -270,8 +278,8 @@ fn private_dir(dir: &Path) -> Result<(), String> {
     }
 }
 
-/// The same for the same input in every build, which the standard library's hashers
-/// do not promise.
+/// Hasher with a stable result: the same input has the same hash in every build, which
+/// the standard library's hashers do not guarantee.
 struct StableHasher(Sha256);
 
 impl Hasher for StableHasher {
@@ -299,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn the_directory_is_private() {
+    fn requires_a_private_directory() {
         let outer = tempfile::tempdir().expect("temporary directory");
         let dir = outer.path().join("some/where");
         artefacts(&dir);
@@ -317,27 +325,30 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_are_kept() {
+    fn limits_the_number_of_artefacts() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let artefacts = artefacts(&dir.path().join("cache"));
-        for n in 0..KEPT + 3 {
+        for n in 0..MAX_UNOWNED + 3 {
             artefacts
                 .store(None, &Digest::of(&n.to_le_bytes()), b"code")
                 .expect("stored");
         }
-        assert_eq!(fs::read_dir(&artefacts.dir).expect("directory").count(), 2 * KEPT);
-        // Nobody has those of another one thrown out.
-        for n in 0..KEPT + 3 {
+        assert_eq!(
+            fs::read_dir(&artefacts.dir).expect("directory").count(),
+            2 * MAX_UNOWNED
+        );
+        // The artefacts of one owner do not displace those of another.
+        for n in 0..MAX_UNOWNED + 3 {
             artefacts
                 .store(Some("a"), &Digest::of(&n.to_le_bytes()), b"code")
                 .expect("stored");
         }
         let count = fs::read_dir(&artefacts.dir).expect("directory").count();
-        assert_eq!(count, 2 * (KEPT + KEPT_OF_OWNER));
+        assert_eq!(count, 2 * (MAX_UNOWNED + MAX_PER_OWNER));
     }
 
     #[test]
-    fn who_has_most_makes_room() {
+    fn removes_artefacts_of_the_owner_with_the_largest_total() {
         let artefact = |name: &str, age: u64, megabytes: u64| Artefact {
             modified: SystemTime::UNIX_EPOCH + Duration::from_secs(1000 - age),
             path: format!("/cache/{name}.cwasm").into(),
@@ -353,11 +364,11 @@ mod tests {
             artefact("b.4-0", 1, 200),
         ];
         let expected = ["/cache/0-0.cwasm", "/cache/b.2-0.cwasm"].map(Path::new);
-        assert_eq!(superfluous(artefacts), expected);
+        assert_eq!(excess(artefacts), expected);
     }
 
     #[test]
-    fn what_a_killed_process_has_left_is_removed() {
+    fn removes_files_of_a_killed_process() {
         let outer = tempfile::tempdir().expect("temporary directory");
         let dir = outer.path().join("cache");
         artefacts(&dir)
@@ -366,9 +377,9 @@ mod tests {
         let file = |name: &str, age: Duration| {
             let file = File::create(dir.join(name)).expect("file");
             let then = std::time::SystemTime::now() - age;
-            file.set_modified(then).expect("its time");
+            file.set_modified(then).expect("a modification time");
         };
-        let (old, new) = (LEFT_OVER + Duration::from_secs(60), Duration::from_secs(1));
+        let (old, new) = (STALE_AFTER + Duration::from_secs(60), Duration::from_secs(1));
         for (name, age) in [
             ("a-0.cwasm.7-ThreadId(1).tmp", old),
             ("b-0.cwasm.8-ThreadId(1).tmp", new),

@@ -1,4 +1,4 @@
-//! One call: a fresh store, a fresh instance, limits, an answer or what happened.
+//! A single call of a component: a new store and instance with limits, and the answer or the failure.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,36 +12,36 @@ use crate::limits::{MemoryExhausted, MemoryMeter};
 use crate::log::GuestLog;
 use crate::{CallError, CallReport, Digest, Engine, Failure, Limits, time};
 
-/// What a store holds for the host.
+/// Host state of a store.
 pub(crate) struct State {
     pub(crate) log: GuestLog,
     pub(crate) memory: MemoryMeter,
 }
 
-/// Functions of a back trace that a message shows.
-const FRAMES: usize = 8;
+/// Maximum number of functions of a back trace in a message.
+const MAX_FRAMES: usize = 8;
 
-/// Bytes of a function's name that a message shows.
-const NAME: usize = 300;
+/// Maximum length of a function's name in a message, in bytes.
+const MAX_NAME_BYTES: usize = 300;
 
-/// Bytes of a name that is made readable. Longer ones can be made to take very long.
-const READABLE: usize = 2000;
+/// Maximum length of a name that is demangled, in bytes. A crafted longer name can take very long to demangle.
+const MAX_DEMANGLED_BYTES: usize = 2000;
 
-/// Bytes of wasmtime's words that a message shows.
-const WORDS: usize = 1000;
+/// Maximum length of wasmtime's error text in a message, in bytes.
+const MAX_ERROR_BYTES: usize = 1000;
 
-/// wasmtime's words when a guest returns more than `set_hostcall_fuel` allows; the
+/// Error text of wasmtime when a guest returns more than `set_hostcall_fuel` allows. The
 /// error has no public type.
 const OUTPUT_EXHAUSTED: &str = "fuel allocated for hostcalls has been exhausted";
 
-/// A function of a component, by its names in the contract.
+/// Function of a component, by its names in the contract.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Function {
     pub(crate) interface: &'static str,
     pub(crate) name: &'static str,
 }
 
-/// Makes calls to one component.
+/// Caller of one component's functions.
 pub(crate) struct Caller {
     pub(crate) engine: Engine,
     pub(crate) pre: InstancePre<State>,
@@ -52,13 +52,13 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Calls a function. The component may have `told` bytes more of memory than
-    /// its limit says. `check` looks at the answer before it counts as one.
+    /// Calls a function and returns its answer after `check` has accepted it. The
+    /// component may use `input_bytes` more memory than its limit.
     pub(crate) fn call<P, R>(
         &self,
         function: Function,
         index: Option<&ComponentExportIndex>,
-        told: usize,
+        input_bytes: usize,
         params: P,
         check: impl FnOnce(&R) -> Result<(), Failure>,
     ) -> Result<R, CallError>
@@ -67,10 +67,10 @@ impl Caller {
         R: Lift + 'static,
         (R,): ComponentNamedList + Lift,
     {
-        let turn = self.engine.turn(self.digest);
+        let permit = self.engine.call_permit(self.digest);
         let started = Instant::now();
         let left = time::left().filter(|left| *left < self.limits.deadline);
-        let mut store = self.store(told, left.unwrap_or(self.limits.deadline));
+        let mut store = self.store(input_bytes, left.unwrap_or(self.limits.deadline));
         let answer = match (index, left) {
             (None, _) => Err(Failure::Missing),
             (Some(_), Some(left)) if left.is_zero() => Err(Failure::NoTime { left }),
@@ -80,7 +80,7 @@ impl Caller {
                 .and_then(|answer| check(&answer).map(|()| answer)),
         };
         let State { log, memory } = store.into_data();
-        drop(turn);
+        drop(permit);
         let last_error = log.finish();
         let answer = answer.map_err(|failure| match failure {
             Failure::Trap { message, frames, .. } => Failure::Trap {
@@ -111,11 +111,11 @@ impl Caller {
         })
     }
 
-    /// A store with the component's limits; its `deadline` counts from here.
-    fn store(&self, told: usize, deadline: Duration) -> Store<State> {
+    /// Returns a store with the component's limits. The `deadline` starts now.
+    fn store(&self, input_bytes: usize, deadline: Duration) -> Store<State> {
         let state = State {
             log: GuestLog::new(Arc::clone(&self.name), &self.limits),
-            memory: MemoryMeter::new(self.limits.memory.saturating_add(told)),
+            memory: MemoryMeter::new(self.limits.memory.saturating_add(input_bytes)),
         };
         let mut store = Store::new(self.engine.wasmtime(), state);
         store.limiter(|state| &mut state.memory);
@@ -139,7 +139,8 @@ impl Caller {
         function.call(store, params).map(|(answer,)| answer)
     }
 
-    /// What an error of wasmtime means here, in a call that had no more time than was `left`, where that is something.
+    /// Converts an error of wasmtime into a failure. `left` is the time that the call had, if that was less than the
+    /// component's own deadline.
     fn failure(&self, error: &wasmtime::Error, left: Option<Duration>) -> Failure {
         if error.is::<MemoryExhausted>() {
             return Failure::Memory {
@@ -168,20 +169,20 @@ impl Caller {
                         limit: self.limits.output,
                     }
                 } else {
-                    Failure::Malformed(text::line(&message, WORDS))
+                    Failure::Malformed(text::line(&message, MAX_ERROR_BYTES))
                 }
             }
         }
     }
 }
 
-/// Ticks that are at least as long as this: the first may come at once.
+/// Returns a number of ticks that lasts at least `limit`. One tick is added because the first may occur immediately.
 fn ticks(limit: Duration) -> u64 {
     let ticks = limit.as_nanos().div_ceil(TICK.as_nanos()) + 1;
     u64::try_from(ticks).unwrap_or(u64::MAX)
 }
 
-/// The innermost functions that have names.
+/// Returns the names of the innermost functions of the back trace that have one.
 fn frames(error: &wasmtime::Error) -> Vec<String> {
     let Some(trace) = error.downcast_ref::<WasmBacktrace>() else {
         return Vec::new();
@@ -190,14 +191,15 @@ fn frames(error: &wasmtime::Error) -> Vec<String> {
         .frames()
         .iter()
         .filter_map(|frame| frame.func_name())
-        .take(FRAMES)
-        .map(readable)
+        .take(MAX_FRAMES)
+        .map(demangled)
         .collect()
 }
 
-fn readable(name: &str) -> String {
-    if name.len() > READABLE {
-        return text::line(name, NAME);
+/// Returns a function's name, demangled unless it is too long, and truncated.
+fn demangled(name: &str) -> String {
+    if name.len() > MAX_DEMANGLED_BYTES {
+        return text::line(name, MAX_NAME_BYTES);
     }
-    text::line(&format!("{:#}", rustc_demangle::demangle(name)), NAME)
+    text::line(&format!("{:#}", rustc_demangle::demangle(name)), MAX_NAME_BYTES)
 }

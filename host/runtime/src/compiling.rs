@@ -1,5 +1,7 @@
-//! From WebAssembly to machine code: from the cache, or by the compiler, which runs in a process of
-//! its own. Only where none is named, as in tests and tools, this process compiles.
+//! Compilation of WebAssembly to machine code, with a cache.
+//!
+//! A compiler in a separate process compiles what is not in the cache. This process compiles only if no compiler is
+//! configured, as in tests and tools.
 
 use std::fs;
 use std::io;
@@ -9,32 +11,32 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 
 use crate::artefacts::Artefacts;
-use crate::compiler::Failed;
+use crate::compiler::CompileError;
 use crate::engine::CompileTurn;
 use crate::shape::Shape;
 use crate::{Digest, Engine, LoadError, Unfit, trusted};
 
-/// Where the machine code came from.
+/// Source of a component's machine code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compiled {
-    /// From the cache, in this time.
+    /// Loaded from the cache, in this time.
     Cached(Duration),
-    /// Compiled now, in this time.
+    /// Compiled, in this time.
     Now(Duration),
 }
 
-/// How a component is compiled.
+/// Settings for the compilation of a component.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Compiling {
-    /// What it may take.
+    /// Resource limits of the compilation.
     pub limits: CompileLimits,
-    /// Whose it is: compiled components of each owner are kept apart. None for those that whoever runs this program has chosen;
-    /// only they are compiled in this process where no other one is named for it.
+    /// Owner of the component. The compiled components of each owner are stored separately. `None` for components that the
+    /// administrator or user of this program has chosen; only these are compiled in this process if no compiler is configured.
     pub owner: Option<String>,
 }
 
 impl Compiling {
-    /// For components that people bring along who are not trusted with this machine.
+    /// Returns the settings for an untrusted component of a tenant.
     #[must_use]
     pub fn of_tenant(owner: &str) -> Self {
         Self {
@@ -44,26 +46,26 @@ impl Compiling {
     }
 }
 
-/// What compiling a component may take.
+/// Resource limits of a compilation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompileLimits {
-    /// Addresses of the compiler's process, in bytes: its memory, and as much again for what it never uses. It gets less
-    /// where a part of the container's memory is less.
+    /// Address space of the compiler's process, in bytes: about twice the memory that it uses. The process gets less if its
+    /// part of the container's memory is less.
     pub memory: u64,
-    /// Time of all its threads.
+    /// Processor time of all threads.
     pub processor: Duration,
-    /// Time from its start to its end.
+    /// Wall-clock time of the process.
     pub time: Duration,
-    /// Bytes of the compiled component.
+    /// Size of the compiled component, in bytes.
     pub output: u64,
-    /// Its threads.
+    /// Number of threads.
     pub threads: usize,
-    /// How large the component's parts may be; where there is none, they are not looked at.
+    /// Size limits for the component's parts; `None` if they are not checked.
     pub shape: Option<Shape>,
 }
 
 impl CompileLimits {
-    /// For components of tenants: one of a megabyte takes a tenth of that.
+    /// Limits for components of tenants. A component of one megabyte takes a tenth of them.
     pub const OF_TENANTS: Self = Self {
         memory: 768 << 20,
         processor: Duration::from_secs(30),
@@ -87,24 +89,24 @@ impl Default for CompileLimits {
     }
 }
 
-/// What a compiler's process may take: what it is told by its arguments.
+/// Resource limits of a compiler's process, which it receives as arguments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProcessLimits {
-    /// Addresses, in bytes.
+    /// Address space, in bytes; `None` for no limit.
     pub memory: Option<u64>,
-    /// Seconds of all its threads.
+    /// Processor time of all threads, in seconds; `None` for no limit.
     pub processor_seconds: Option<u64>,
-    /// Bytes of a file that it writes.
+    /// Size of each file that the process writes, in bytes; `None` for no limit.
     pub output: Option<u64>,
 }
 
 impl ProcessLimits {
-    /// Limits this process, for ever. It leaves the processors to others, no copy of its memory if it crashes, and is the
-    /// first to be ended where memory is short.
+    /// Applies the limits to this process, irrevocably. Also lowers its scheduling priority, disables core dumps, and makes
+    /// it the kernel's first candidate to kill when memory is short.
     ///
     /// # Errors
     ///
-    /// When the system refuses it.
+    /// Returns an error if the system refuses a limit or the priority.
     pub fn impose(&self) -> io::Result<()> {
         let limits = [
             (Resource::As, self.memory),
@@ -116,7 +118,8 @@ impl ProcessLimits {
             let Some(most) = most else {
                 continue;
             };
-            // Who has its processor time used up is told so first, and ended a second later.
+            // At the soft limit on processor time the process receives SIGXCPU; at the hard limit, a second later, it is
+            // killed.
             let beyond = most.saturating_add(1);
             let maximum = getrlimit(resource).maximum.unwrap_or(u64::MAX);
             let limit = Rlimit {
@@ -125,35 +128,36 @@ impl ProcessLimits {
             };
             setrlimit(resource, limit)?;
         }
-        nice(NICE)?;
-        // Where that is not to be had, others are as likely.
+        nice(NICENESS)?;
+        // If this fails, the kernel may choose another process.
         let _ = fs::write("/proc/self/oom_score_adj", "1000");
         Ok(())
     }
 }
 
-/// By how much a compiler is nicer than the program that started it.
-const NICE: i32 = 10;
+/// Increment of a compiler's niceness over that of the program that started it.
+const NICENESS: i32 = 10;
 
-/// Compiles a component of `owner` and puts it into the engine's cache: what a [`Compiler`](crate::Compiler) does.
+/// Compiles a component of `owner` and stores it in the engine's cache. This is the task of a
+/// [`Compiler`](crate::Compiler).
 ///
 /// # Errors
 ///
-/// When it is no component, there is no cache, or the cache can't be written.
+/// Returns an error if `wasm` is not a valid component, the engine has no cache, or the cache can't be written.
 pub fn compile_into_cache(engine: &Engine, wasm: &[u8], owner: Option<&str>) -> Result<(), LoadError> {
     let digest = Digest::of(wasm);
     let compile = || {
         let cache = engine
             .artefacts()
-            .ok_or_else(|| Unfit::NotCompiled("there is no cache to put it into".to_owned()))?;
+            .ok_or_else(|| Unfit::NotCompiled("there is no cache to store it in".to_owned()))?;
         let component =
             wasmtime::component::Component::from_binary(engine.wasmtime(), wasm).map_err(invalid)?;
         cache
             .store(owner, &digest, &component.serialize().map_err(invalid)?)
-            .map_err(|error| Unfit::NotCompiled(format!("the result can't be kept: {error}")))
+            .map_err(|error| Unfit::NotCompiled(format!("the result can't be stored: {error}")))
     };
     compile().map_err(|reason| LoadError {
-        origin: "what was read".to_owned(),
+        origin: "the input".to_owned(),
         digest,
         reason: Box::new(reason),
     })
@@ -167,17 +171,18 @@ pub(crate) fn invalid_code(error: wasmparser::BinaryReaderError) -> Unfit {
     Unfit::Invalid(error.to_string())
 }
 
-/// Waits until a component with an owner can be compiled, and loading it waits for no other one; none where it was compiled
-/// before, or is compiled beside others.
+/// Waits for the permit to compile a component that has an owner, so that loading it with that permit does not wait for
+/// another compilation. Returns `None` without waiting if no permit is needed: the component has no owner, there is no cache,
+/// or it is compiled already.
 #[must_use]
 pub fn compile_turn(engine: &Engine, wasm: &[u8], compiling: &Compiling) -> Option<CompileTurn> {
     let owner = compiling.owner.as_deref()?;
     let artefacts = engine.artefacts()?;
-    let is_compiled = artefacts.has(Some(owner), &Digest::of(wasm));
-    (!is_compiled).then(|| engine.compiles())
+    let is_compiled = artefacts.contains(Some(owner), &Digest::of(wasm));
+    (!is_compiled).then(|| engine.compile_permit())
 }
 
-/// A component's machine code, and how it was come by. Who has no `turn` waits for one where it is needed.
+/// Returns a component's machine code and its source. Waits for a permit if one is needed and `turn` is `None`.
 pub(crate) fn machine_code(
     engine: &Engine,
     wasm: &[u8],
@@ -191,44 +196,45 @@ pub(crate) fn machine_code(
     if let Some(component) = cached() {
         return Ok((component, Compiled::Cached(started.elapsed())));
     }
-    let not_again = || match owner.and_then(|_| engine.uncompiled().why(digest, Instant::now())) {
-        Some(why) => Err(Unfit::NotAgain(why)),
-        None => Ok(()),
-    };
-    not_again()?;
+    let check_not_failed =
+        || match owner.and_then(|_| engine.failed_compilations().reason(digest, Instant::now())) {
+            Some(reason) => Err(Unfit::NotAgain(reason)),
+            None => Ok(()),
+        };
+    check_not_failed()?;
     if let Some(shape) = &compiling.limits.shape {
         shape.check(wasm)?;
     }
-    // Tenants' one after the other. Meanwhile another one may have brought the same along.
-    let _turn = turn.or_else(|| owner.map(|_| engine.compiles()));
+    // Components of tenants are compiled one at a time. The same component may have been compiled during the wait.
+    let _turn = turn.or_else(|| owner.map(|_| engine.compile_permit()));
     if let Some(component) = owner.and_then(|_| cached()) {
         return Ok((component, Compiled::Cached(started.elapsed())));
     }
-    not_again()?;
+    check_not_failed()?;
     let (Some(compiler), Some(cache)) = (engine.compiler(), engine.artefacts()) else {
         if owner.is_some() {
-            let why = "components of tenants are compiled by a process of its own only, which needs a folder to put them into \
-                       (--cache-dir)";
-            return Err(Unfit::NotCompiled(why.to_owned()));
+            let problem = "components of tenants are compiled only in a separate process, which needs a cache directory \
+                           (--cache-dir)";
+            return Err(Unfit::NotCompiled(problem.to_owned()));
         }
         let component = compile_here(engine, wasm, digest)?;
         return Ok((component, Compiled::Now(started.elapsed())));
     };
     compiler
         .run(wasm, compiling, cache)
-        .map_err(|failed| match failed {
-            Failed::NotRun(error) => {
+        .map_err(|error| match error {
+            CompileError::Io(error) => {
                 Unfit::NotCompiled(format!("{} can't do it: {error}", compiler.program.display()))
             }
-            Failed::Said(Unfit::Compiler(why)) if owner.is_some() => {
-                Unfit::Compiler(engine.uncompiled().add(digest, &why, Instant::now()))
+            CompileError::Unfit(Unfit::Compiler(reason)) if owner.is_some() => {
+                Unfit::Compiler(engine.failed_compilations().add(digest, &reason, Instant::now()))
             }
-            Failed::Said(unfit) => unfit,
+            CompileError::Unfit(unfit) => unfit,
         })?;
     let component = cached().ok_or_else(|| {
-        let why = "the compiler has put nothing into the cache that can be used: look whether there is room for it \
-                   (--cache-dir)";
-        Unfit::NotCompiled(why.to_owned())
+        let problem = "the compiler has put nothing into the cache that can be used: check that the cache directory has \
+                       free space (--cache-dir)";
+        Unfit::NotCompiled(problem.to_owned())
     })?;
     Ok((component, Compiled::Now(started.elapsed())))
 }
@@ -241,16 +247,16 @@ fn compile_here(
 ) -> Result<wasmtime::component::Component, Unfit> {
     let component = wasmtime::component::Component::from_binary(engine.wasmtime(), wasm).map_err(invalid)?;
     let component = match engine.artefacts() {
-        Some(cache) => keep(engine, cache, digest, component)?,
+        Some(cache) => store_and_map(engine, cache, digest, component)?,
         None => component,
     };
-    trusted::give_back_memory();
+    trusted::release_memory();
     Ok(component)
 }
 
-/// Puts a compiled component into the cache and maps it from there: it then takes no memory of ours
-/// that the system could not take back.
-fn keep(
+/// Stores a compiled component in the cache and maps it from there, so that the system can reclaim
+/// its memory. Returns the given component if the cache can't be used.
+fn store_and_map(
     engine: &Engine,
     cache: &Artefacts,
     digest: &Digest,
@@ -260,7 +266,9 @@ fn keep(
     match cache.store(None, digest, &bytes) {
         Ok(()) => Ok(cache.load(engine.wasmtime(), None, digest).unwrap_or(component)),
         Err(error) => {
-            tracing::warn!("a compiled component can't be kept, so the next start takes as long: {error}");
+            tracing::warn!(
+                "failed to cache a compiled component; it is compiled again at the next start: {error}"
+            );
             Ok(component)
         }
     }

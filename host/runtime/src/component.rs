@@ -1,4 +1,4 @@
-//! A component: loaded, checked, compiled, linked, ready to be called.
+//! Loaded components: checked, compiled, linked and ready to be called.
 
 mod exports;
 
@@ -17,11 +17,11 @@ use crate::engine::CompileTurn;
 use crate::{CallError, Digest, Engine, Failure, Interface, Limits, LoadError, Unfit, answer, inspect, json};
 use exports::{Exports, LogicExports};
 
-/// A component, ready to be called from any thread. A clone is the same component.
+/// Component that is ready to be called from any thread. Clones share the same component.
 ///
-/// Each call gets an instance of its own, so calls know nothing of each other; they
-/// block the thread they are made on. What the component logs goes to `tracing`
-/// within the spans that are entered when the call is made.
+/// Each call gets its own instance, so calls do not affect each other. A call blocks
+/// the calling thread. The component's log lines become events of `tracing` within
+/// the caller's current spans.
 #[derive(Clone)]
 pub struct Component {
     inner: Arc<Inner>,
@@ -36,22 +36,26 @@ struct Inner {
     exports: Exports,
 }
 
-/// What a component says about itself.
+/// Description that a component returns of itself.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Description {
-    /// A short name like `cluster`, for logs, events and metrics: lower-case letters,
-    /// digits and hyphens, at most 63.
+    /// Short name like `cluster`, for logs, events and metrics: at most 63 lower-case
+    /// letters, digits and hyphens.
     pub name: String,
-    /// Its version.
+    /// Version of the component.
     pub version: String,
-    /// What it does, in a sentence.
+    /// Purpose of the component, in one sentence.
     pub summary: String,
-    /// A JSON Schema of its settings, an object.
+    /// JSON Schema of the component's settings, a JSON object.
     pub settings_schema: String,
 }
 
 impl Component {
-    /// The interfaces that a component has, read from its bytes: nothing of it is compiled or called.
+    /// Returns the interfaces that a component exports. Only reads its bytes and does not compile or call it.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the bytes are not a component, or if its imports and exports do not fit this host.
     pub fn interfaces_of(origin: &str, wasm: &[u8]) -> Result<Vec<Interface>, LoadError> {
         inspect::interfaces(wasm).map_err(|reason| LoadError {
             origin: origin.to_owned(),
@@ -60,16 +64,25 @@ impl Component {
         })
     }
 
-    /// Loads a component: checks what it imports and exports, compiles it or takes it
-    /// from the cache, links it, and asks it what it is.
+    /// Loads a component: checks its imports and exports, compiles it or loads it from
+    /// the cache, links it, and calls it for its description.
     ///
-    /// `origin` says where the bytes are from and stands in error messages. The limits
-    /// hold for all calls.
+    /// `origin` is the source of the bytes, for error messages. The limits apply to
+    /// each call.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the component does not fit this host, can't be compiled, or
+    /// returns no valid description.
     pub fn load(engine: &Engine, origin: &str, wasm: &[u8], limits: Limits) -> Result<Self, LoadError> {
         Self::load_known(engine, origin, wasm, Digest::of(wasm), limits)
     }
 
-    /// The same, compiled so.
+    /// Loads a component as [`Component::load`] does, with these settings for its compilation.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error under the same conditions as [`Component::load`].
     pub fn load_compiled(
         engine: &Engine,
         origin: &str,
@@ -80,7 +93,12 @@ impl Component {
         Self::load_in_turn(engine, origin, wasm, limits, compiling, None)
     }
 
-    /// The same for those who may have waited for their turn to compile, as [`compile_turn`](crate::compile_turn) does.
+    /// Loads a component as [`Component::load_compiled`] does. `turn` is the permit to compile that the caller may already
+    /// hold, from [`compile_turn`](crate::compile_turn).
+    ///
+    /// # Errors
+    ///
+    /// Returns an error under the same conditions as [`Component::load`].
     pub fn load_in_turn(
         engine: &Engine,
         origin: &str,
@@ -97,9 +115,14 @@ impl Component {
         })
     }
 
-    /// The same for bytes whose digest is known: where they were compiled before, hardly any of them is read.
+    /// Loads a component as [`Component::load`] does, from bytes whose digest is already known. If the compiled component
+    /// is in the cache, only a small part of the bytes is read.
     ///
-    /// `digest` must be that of `wasm`, because what was compiled is found by it.
+    /// `digest` must be the digest of `wasm`, because it is the key of the cache.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error under the same conditions as [`Component::load`].
     pub fn load_known(
         engine: &Engine,
         origin: &str,
@@ -115,48 +138,52 @@ impl Component {
         })
     }
 
-    /// Where it is from, as given to [`Component::load`].
+    /// Returns the source of the component, as given to [`Component::load`].
     pub fn origin(&self) -> &str {
         &self.inner.origin
     }
 
-    /// What it says about itself.
+    /// Returns the component's description of itself.
     pub fn description(&self) -> &Description {
         &self.inner.description
     }
 
-    /// Its own name.
+    /// Returns the name from the component's description.
     pub fn name(&self) -> &str {
         &self.inner.description.name
     }
 
-    /// The digest of its bytes.
+    /// Returns the digest of the component's bytes.
     pub fn digest(&self) -> Digest {
         self.inner.caller.digest
     }
 
-    /// The interfaces that it has; at least one.
+    /// Returns the interfaces that the component exports; at least one.
     pub fn interfaces(&self) -> &[Interface] {
         &self.inner.interfaces
     }
 
-    /// Whether it has this interface.
+    /// Returns whether the component exports this interface.
     pub fn has(&self, interface: Interface) -> bool {
         self.inner.interfaces.contains(&interface)
     }
 
-    /// What it may use in a call.
+    /// Returns the resource limits of a call.
     pub fn limits(&self) -> Limits {
         self.inner.caller.limits
     }
 
-    /// How its machine code was come by.
+    /// Returns the source of the component's machine code.
     pub fn compiled(&self) -> Compiled {
         self.inner.compiled
     }
 
-    /// Checks settings, a JSON object, before they are used. `field` of a finding
-    /// counts from the settings' root.
+    /// Validates settings, a JSON object, before they are used. The `field` of a finding
+    /// is relative to the root of the settings.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the call fails.
     pub fn validate_settings(&self, settings: &str) -> Result<Vec<Finding>, CallError> {
         let function = Function {
             interface: "describe",
@@ -171,7 +198,11 @@ impl Component {
         .map(answer::findings)
     }
 
-    /// The kinds of children that its plans may hold, with these settings.
+    /// Returns the kinds of children that the component's plans may contain, with these settings.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the component does not have the interface or the call fails.
     pub fn child_kinds(&self, interface: Interface, settings: &str) -> Result<Vec<ResourceKind>, CallError> {
         let function = Function {
             interface: interface.name(),
@@ -179,11 +210,15 @@ impl Component {
         };
         let export = self.logic(interface).map(|logic| &logic.child_kinds);
         self.call(function, export, (settings,), |kinds: &Vec<ResourceKind>| {
-            answer::kinds(kinds)
+            answer::check_kinds(kinds)
         })
     }
 
-    /// Fills in what the author of an object (JSON) left out; gives the whole object.
+    /// Sets the defaults of an object (JSON) and returns the whole object.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the component does not have the interface or the call fails.
     pub fn default(
         &self,
         interface: Interface,
@@ -207,8 +242,12 @@ impl Component {
         .map(|given| given.map_err(answer::error))
     }
 
-    /// Says what is wrong with an object (JSON), after defaulting. `old` is the object
-    /// before an update.
+    /// Validates an object (JSON) after defaulting and returns the findings. `old` is the
+    /// object before an update, and `None` for a new object.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the component does not have the interface or the call fails.
     pub fn validate(
         &self,
         interface: Interface,
@@ -227,8 +266,12 @@ impl Component {
         .map(answer::findings)
     }
 
-    /// Plans an object's children. The status is a valid JSON object. What the children's
-    /// objects are, and whether they may be written, is for the gate to say.
+    /// Plans the children of an object. The plan's status is a valid JSON object. The
+    /// gate checks the children's objects and whether they may be written.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the component does not have the interface or the call fails.
     pub fn plan(&self, interface: Interface, observation: &Observation) -> Result<Answer<Plan>, CallError> {
         let function = Function {
             interface: interface.name(),
@@ -238,7 +281,7 @@ impl Component {
         let given = self.inner.caller.call(
             function,
             export,
-            told(observation),
+            observed_bytes(observation),
             (observation,),
             |answer: &Answer<Plan>| match answer {
                 Ok(plan) => json::plan(plan),
@@ -248,8 +291,12 @@ impl Component {
         given.map(|given| given.map_err(answer::error))
     }
 
-    /// Asks a policy about a request at admission. The text of an inner error says why
-    /// it could not decide.
+    /// Calls a policy to decide about an admission request. The inner error is the
+    /// reason why the policy could not decide.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the component is not a policy or the call fails.
     pub fn admit(&self, request: &AdmissionRequest) -> Result<Result<AdmissionResponse, String>, CallError> {
         let function = Function {
             interface: "policy",
@@ -265,11 +312,15 @@ impl Component {
                 Err(_) => Ok(()),
             },
         )
-        .map(|given| given.map(answer::response).map_err(answer::sentence))
+        .map(|given| given.map(answer::response).map_err(answer::message))
     }
 
-    /// Asks a policy about planned children. The text of an inner error says why it
-    /// could not decide.
+    /// Calls a policy to review planned children. The inner error is the reason why the
+    /// policy could not decide.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the component is not a policy or the call fails.
     pub fn review_plan(&self, request: &ReviewRequest) -> Result<Result<Review, String>, CallError> {
         let function = Function {
             interface: "policy",
@@ -290,7 +341,7 @@ impl Component {
                 Ok(Review::Allow | Review::Refuse(_)) | Err(_) => Ok(()),
             },
         )
-        .map(|given| given.map(answer::review).map_err(answer::sentence))
+        .map(|given| given.map(answer::review).map_err(answer::message))
     }
 
     fn logic(&self, interface: Interface) -> Option<&LogicExports> {
@@ -392,17 +443,17 @@ fn describe(caller: &Caller, exports: &Exports) -> Result<Description, Unfit> {
     Ok(Description {
         name: raw.name,
         version: raw.version,
-        summary: answer::sentence(raw.summary),
+        summary: answer::message(raw.summary),
         settings_schema: raw.settings_schema,
     })
 }
 
-/// What an observed object takes of a component's memory beside its texts, at
-/// most: the record, and what an allocator adds to each text.
-const RECORD: usize = 256;
+/// Maximum memory that an observed object takes in a component in addition to its texts,
+/// in bytes: the record, and the allocator's overhead for each text.
+const RECORD_BYTES: usize = 256;
 
-/// What the objects of an observation take of a component's memory, in bytes.
-fn told(observation: &Observation) -> usize {
+/// Returns the memory that the objects of an observation take in a component, in bytes.
+fn observed_bytes(observation: &Observation) -> usize {
     let children = observation.children.iter().flat_map(|kind| &kind.objects);
     let objects = children.chain(&observation.related);
     let bytes = |object: &ObservedObject| {
@@ -417,12 +468,12 @@ fn told(observation: &Observation) -> usize {
         .into_iter()
         .map(String::len)
         .sum::<usize>()
-            + RECORD
+            + RECORD_BYTES
     };
     objects.map(bytes).sum()
 }
 
-/// A label of DNS, as names in Kubernetes are.
+/// Returns whether `name` is a DNS label, as names in Kubernetes are.
 fn is_name(name: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     name.len() <= 63
@@ -432,7 +483,7 @@ fn is_name(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
-/// Enough of a text to recognise it.
+/// Returns the beginning of a text, at most 80 bytes.
 fn truncated(text: &str) -> &str {
     &text[..text.floor_char_boundary(80)]
 }

@@ -1,55 +1,61 @@
-//! The memory of the container that this process runs in.
+//! Memory limit and usage of the container that this process runs in, read from its control group.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Memory that all processes of a container have together. If they take more, the kernel ends one of them, or all: where
-/// Kubernetes runs them, all.
+/// Memory that all processes of a container share. If they use more, the kernel kills one of them or all. In Kubernetes it
+/// kills all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerMemory {
+    /// Limit, in bytes.
     limit: u64,
-    /// The file that says how much is used.
-    used: PathBuf,
-    /// The file that says what for.
-    uses: PathBuf,
-    /// What it calls files that nobody has looked at of late: the kernel drops them before it ends anybody.
-    dropped: &'static str,
+    /// File that contains the usage, in bytes.
+    usage: PathBuf,
+    /// File that contains the usage by type of memory.
+    statistics: PathBuf,
+    /// Name in [`Self::statistics`] of page-cache memory that was not used recently. The kernel reclaims it before it kills
+    /// a process.
+    reclaimable: &'static str,
 }
 
-/// How a version of control groups calls it.
+/// Names that a version of control groups uses.
 struct Names {
+    /// File that contains the limit.
     limit: &'static str,
-    used: &'static str,
-    dropped: &'static str,
+    /// File that contains the usage.
+    usage: &'static str,
+    /// Statistic of page-cache memory that was not used recently.
+    reclaimable: &'static str,
 }
 
-const FIRST: Names = Names {
+const CGROUP_V1: Names = Names {
     limit: "memory.limit_in_bytes",
-    used: "memory.usage_in_bytes",
-    dropped: "total_inactive_file",
+    usage: "memory.usage_in_bytes",
+    reclaimable: "total_inactive_file",
 };
 
-const SECOND: Names = Names {
+const CGROUP_V2: Names = Names {
     limit: "memory.max",
-    used: "memory.current",
-    dropped: "inactive_file",
+    usage: "memory.current",
+    reclaimable: "inactive_file",
 };
 
-/// What the first version calls no limit is more than that.
+/// Lower bound of the number by which version 1 of control groups represents that there is no limit.
 const NO_LIMIT: u64 = 1 << 60;
 
-/// A container is nearly full when less than this part of its memory is left; a process has taken much when it has more.
-const PART: u64 = 8;
+/// Divisor of the limit: a container is nearly full if less than this fraction of its memory is left, and a process uses a
+/// considerable part of it if it uses more than this fraction.
+const FRACTION: u64 = 8;
 
 impl ContainerMemory {
-    /// That of this process; none where it has no limit.
+    /// Returns the memory of the container that this process runs in, or `None` if it has no limit.
     #[must_use]
     pub fn of_this_process() -> Option<Self> {
         let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
         Self::find(Path::new("/sys/fs/cgroup"), &groups)
     }
 
-    /// That of a process in these control groups, lines as `0::/a/b` or `4:memory:/a/b`.
+    /// Returns the memory of a process in these control groups, which are lines like `0::/a/b` or `4:memory:/a/b`.
     fn find(root: &Path, groups: &str) -> Option<Self> {
         let path_of = |wanted: &str| {
             groups.lines().find_map(|line| {
@@ -60,10 +66,10 @@ impl ContainerMemory {
             })
         };
         let (names, root, path) = match path_of("memory") {
-            Some(path) => (FIRST, root.join("memory"), path),
-            None => (SECOND, root.to_owned(), path_of("")?),
+            Some(path) => (CGROUP_V1, root.join("memory"), path),
+            None => (CGROUP_V2, root.to_owned(), path_of("")?),
         };
-        // A container may see its own group as the root.
+        // Inside a container, its own group may be mounted as the root.
         let folders = [root.join(path.trim_start_matches('/')), root];
         folders.iter().find_map(|folder| Self::of_group(folder, &names))
     }
@@ -72,45 +78,45 @@ impl ContainerMemory {
         let limit = number(&folder.join(names.limit)).filter(|limit| *limit < NO_LIMIT)?;
         Some(Self {
             limit,
-            used: folder.join(names.used),
-            uses: folder.join("memory.stat"),
-            dropped: names.dropped,
+            usage: folder.join(names.usage),
+            statistics: folder.join("memory.stat"),
+            reclaimable: names.reclaimable,
         })
     }
 
-    /// A container of a test, whose files are in this folder.
+    /// Returns the memory of a test's container, whose files are in this folder.
     #[cfg(test)]
     pub(crate) fn in_folder(folder: &Path, limit: u64, used: u64) -> std::io::Result<Self> {
-        fs::write(folder.join(SECOND.limit), limit.to_string())?;
-        fs::write(folder.join(SECOND.used), used.to_string())?;
-        Self::of_group(folder, &SECOND).ok_or_else(|| std::io::ErrorKind::NotFound.into())
+        fs::write(folder.join(CGROUP_V2.limit), limit.to_string())?;
+        fs::write(folder.join(CGROUP_V2.usage), used.to_string())?;
+        Self::of_group(folder, &CGROUP_V2).ok_or_else(|| std::io::ErrorKind::NotFound.into())
     }
 
-    /// How many bytes there are.
+    /// Returns the limit, in bytes.
     #[must_use]
     pub fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// Whether hardly any of it is left, and this process has taken much of it, so that it helps to end it.
-    pub(crate) fn is_used_up_by(&self, process: u32) -> bool {
-        self.is_nearly_full() && resident(process).is_some_and(|bytes| bytes > self.limit / PART)
+    /// Returns whether hardly any memory is left and this process uses a considerable part of it, so that killing it helps.
+    pub(crate) fn is_exhausted_by(&self, process: u32) -> bool {
+        self.is_nearly_full() && resident(process).is_some_and(|bytes| bytes > self.limit / FRACTION)
     }
 
     fn is_nearly_full(&self) -> bool {
-        let Some(used) = number(&self.used) else {
+        let Some(used) = number(&self.usage) else {
             return false;
         };
-        let uses = fs::read_to_string(&self.uses).unwrap_or_default();
-        let dropped = uses.lines().find_map(|line| {
+        let statistics = fs::read_to_string(&self.statistics).unwrap_or_default();
+        let reclaimable = statistics.lines().find_map(|line| {
             let (name, bytes) = line.split_once(' ')?;
-            (name == self.dropped).then(|| bytes.trim().parse::<u64>().ok())?
+            (name == self.reclaimable).then(|| bytes.trim().parse::<u64>().ok())?
         });
-        used.saturating_sub(dropped.unwrap_or_default()) > self.limit - self.limit / PART
+        used.saturating_sub(reclaimable.unwrap_or_default()) > self.limit - self.limit / FRACTION
     }
 }
 
-/// Memory that a process has, in bytes.
+/// Returns the resident memory of a process, in bytes.
 fn resident(process: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -118,7 +124,7 @@ fn resident(process: u32) -> Option<u64> {
     Some(kilobytes.trim().parse::<u64>().ok()? << 10)
 }
 
-/// The number that is in a file.
+/// Reads a number from a file. Returns `None` if the file can't be read or contains something else.
 fn number(file: &Path) -> Option<u64> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
@@ -132,14 +138,14 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case::second("0::/pods/a\n", "pods/a", &SECOND, "1000", Some(1000))]
-    #[case::second_as_the_root("0::/pods/a\n", "", &SECOND, "1000", Some(1000))]
-    #[case::second_without_a_limit("0::/\n", "", &SECOND, "max", None)]
-    #[case::first("3:cpu,memory:/pods/a\n0::/\n", "memory/pods/a", &FIRST, "1000", Some(1000))]
-    #[case::first_as_the_root("3:memory:/pods/a\n", "memory", &FIRST, "1000", Some(1000))]
-    #[case::first_without_a_limit("3:memory:/\n", "memory", &FIRST, "9223372036854771712", None)]
-    #[case::nothing("", "", &SECOND, "1000", None)]
-    fn the_limit_is_found(
+    #[case::v2("0::/pods/a\n", "pods/a", &CGROUP_V2, "1000", Some(1000))]
+    #[case::v2_as_the_root("0::/pods/a\n", "", &CGROUP_V2, "1000", Some(1000))]
+    #[case::v2_without_a_limit("0::/\n", "", &CGROUP_V2, "max", None)]
+    #[case::v1("3:cpu,memory:/pods/a\n0::/\n", "memory/pods/a", &CGROUP_V1, "1000", Some(1000))]
+    #[case::v1_as_the_root("3:memory:/pods/a\n", "memory", &CGROUP_V1, "1000", Some(1000))]
+    #[case::v1_without_a_limit("3:memory:/\n", "memory", &CGROUP_V1, "9223372036854771712", None)]
+    #[case::nothing("", "", &CGROUP_V2, "1000", None)]
+    fn finds_the_limit(
         #[case] groups: &str,
         #[case] folder: &str,
         #[case] names: &Names,
@@ -155,25 +161,25 @@ mod tests {
         let Some(found) = found else {
             return Ok(());
         };
-        // Files that nobody looks at are no memory that is missing.
-        for (used, dropped, expected) in [("100", "0", false), ("900", "0", true), ("900", "50", false)] {
-            fs::write(folder.join(names.used), used)?;
-            let uses = format!("anon 1\n{} {dropped}\n", names.dropped);
-            fs::write(folder.join("memory.stat"), uses)?;
-            assert_eq!(found.is_nearly_full(), expected, "{used} {dropped}");
+        // Page-cache memory that was not used recently counts as available.
+        for (used, reclaimable, expected) in [("100", "0", false), ("900", "0", true), ("900", "50", false)] {
+            fs::write(folder.join(names.usage), used)?;
+            let statistics = format!("anon 1\n{} {reclaimable}\n", names.reclaimable);
+            fs::write(folder.join("memory.stat"), statistics)?;
+            assert_eq!(found.is_nearly_full(), expected, "{used} {reclaimable}");
         }
         Ok(())
     }
 
-    /// To end a process that has hardly anything does not help.
+    /// Killing a process that uses hardly any memory does not help.
     #[test]
-    fn who_has_little_does_not_use_it_up() -> io::Result<()> {
+    fn a_process_that_uses_little_does_not_exhaust_the_memory() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let process = std::process::id();
         for (limit, expected) in [(1000, true), (1 << 50, false)] {
             let memory = ContainerMemory::in_folder(folder.path(), limit, limit)?;
             assert!(memory.is_nearly_full());
-            assert_eq!(memory.is_used_up_by(process), expected, "{limit}");
+            assert_eq!(memory.is_exhausted_by(process), expected, "{limit}");
         }
         Ok(())
     }

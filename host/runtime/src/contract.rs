@@ -1,10 +1,10 @@
-//! The contract's types, generated from `wit/`.
+//! Types of the contract, generated from `wit/`.
 //!
-//! They serialise as the guests' bindings do (`dask-operator-plugin`), so that
+//! The types serialise as the guests' bindings (`dask-operator-plugin`) do, so that
 //! observations and plans can be recorded, replayed and compared as JSON.
 
-/// What `bindgen!` makes of the contract. Components are called through typed
-/// functions (`component.rs`), so of all this only the types are used.
+/// Code that `bindgen!` generates from the contract. Components are called through
+/// typed functions (`component.rs`), so only the types of this module are used.
 #[allow(missing_docs, unreachable_pub, dead_code, clippy::all)]
 mod bindings {
     wasmtime::component::bindgen!({
@@ -32,7 +32,7 @@ pub use bindings::exports::dask::operator::policy::{
 pub type Timestamp = i64;
 
 impl ObservedObject {
-    /// Returns what a component is told of an object, from the object itself.
+    /// Converts a Kubernetes object to the form in which components receive it.
     #[must_use]
     pub fn of(object: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -50,5 +50,5 @@ impl ObservedObject {
     }
 }
 
-/// What logic answers when it was called properly: a value, or why there is none.
+/// Answer of a logic component to a successful call: a value, or the component's own error.
 pub type Answer<T> = Result<T, Error>;

@@ -1,39 +1,39 @@
-//! What identifies a component's code.
+//! Digest that identifies a component's code.
 
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-/// The SHA-256 of a component's bytes.
+/// SHA-256 digest of a component's bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// The digest of these bytes.
+    /// Computes the digest of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// All 64 hexadecimal digits, without the algorithm's name.
+    /// Returns all 64 hexadecimal digits, without the algorithm's name.
     pub fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The first twelve hexadecimal digits: enough to tell components apart in a
-    /// message.
+    /// Returns the first twelve hexadecimal digits, which suffice to distinguish
+    /// components in a message.
     pub fn short(&self) -> String {
         self.0[..6].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
-/// One that was computed before.
+/// Wraps a digest that was computed before.
 impl From<[u8; 32]> for Digest {
     fn from(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 }
 
-/// As in OCI registries: `sha256:…`.
+/// Formats the digest as OCI registries do: `sha256:…`.
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "sha256:{}", self.hex())
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_is_written_as_registries_write_it() {
+    fn formats_as_registries_do() {
         let digest = Digest::of(b"abc");
         assert_eq!(
             digest.to_string(),

@@ -1,5 +1,5 @@
-//! What all components share: the compiler, its cache, and the clock that keeps
-//! deadlines.
+//! Engine that all components share: the compiler, its cache, the instance pool, and the
+//! clock that enforces deadlines.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,32 +15,32 @@ use crate::artefacts::Artefacts;
 use crate::call::State;
 use crate::contract::log;
 use crate::limits::{CORE_INSTANCES, MEMORIES, TABLE_ENTRIES, TABLES};
-use crate::turns::{Turn, Turns};
-use crate::uncompiled::Uncompiled;
+use crate::turns::{FairSemaphore, Permit};
+use crate::uncompiled::FailedCompilations;
 use crate::{CallObserver, Compiler, Digest, EngineError};
 
-/// How often the clock ticks. Deadlines are kept to within two ticks.
+/// Interval of the clock's ticks. Deadlines are accurate to within two ticks.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 
-/// How an engine is set up.
+/// Configuration of an engine.
 #[derive(Clone, Default)]
 pub struct EngineConfig {
-    /// Where compiled components are kept; without it they are compiled at every
-    /// start, by this process.
+    /// Cache of compiled components. If `None`, this process compiles them at every
+    /// start.
     pub cache: Option<Cache>,
-    /// Where instances get their memory from.
+    /// Source of the instances' memory.
     pub allocation: Allocation,
-    /// Told about every call.
+    /// Observer of every call, if any.
     pub observer: Option<Arc<dyn CallObserver>>,
 }
 
-/// Where compiled components are kept.
+/// Cache of compiled components.
 #[derive(Clone, Debug)]
 pub struct Cache {
-    /// The directory. It is made if it isn't there; it must be for our user alone (mode 0700), and
-    /// nothing else should be in it.
+    /// The directory. It is created if it does not exist. It must be accessible only to this process's
+    /// user (mode 0700) and should contain nothing else.
     pub dir: PathBuf,
-    /// Who compiles into it; this process does, where nobody else is named.
+    /// The program that compiles into the cache. If `None`, this process compiles, but no components of tenants.
     pub compiler: Option<Compiler>,
 }
 
@@ -50,16 +50,17 @@ impl From<PathBuf> for Cache {
     }
 }
 
-/// Where instances get their memory from.
+/// Source of the instances' memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allocation {
-    /// From the system, for each instance.
+    /// Allocates memory from the system for each instance.
     OnDemand,
-    /// From places that are used again and again, which saves a quarter of a call's time. They
-    /// take addresses (8 GiB for each instance) but only the memory that is in use, and 512 KiB
-    /// of what was. Where there are not enough addresses, memory comes on demand.
+    /// Allocates memory from a pool of reused slots, which saves a quarter of a call's time. The
+    /// pool reserves 8 GiB of address space for each instance, but uses only the memory that is in
+    /// use, and retains 512 KiB of a slot that was used. If there is not enough address space, the
+    /// engine allocates on demand.
     Pooling {
-        /// How many components can run at a time; a call beyond that waits for its turn.
+        /// Maximum number of concurrent calls; a further call waits for a permit.
         instances: u32,
     },
 }
@@ -70,7 +71,7 @@ impl Default for Allocation {
     }
 }
 
-/// Compiles and runs components. A clone is the same engine.
+/// Engine that compiles and runs components. Clones share the same engine.
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
@@ -81,30 +82,37 @@ struct Inner {
     linker: Linker<State>,
     artefacts: Option<Artefacts>,
     compiler: Option<Compiler>,
-    /// Whether somebody compiles what has an owner.
-    compiles: Mutex<bool>,
-    /// Told when that has ended.
-    compiled: Condvar,
-    /// What of that could not be compiled.
-    uncompiled: Mutex<Uncompiled>,
+    /// True while a component that has an owner is compiled.
+    is_compiling: Mutex<bool>,
+    /// Notified when such a compilation ends.
+    compile_ended: Condvar,
+    /// Recent failures to compile a component that has an owner.
+    failed_compilations: Mutex<FailedCompilations>,
     observer: Option<Arc<dyn CallObserver>>,
-    /// Who may use the pool; none where there is no pool.
-    turns: Option<Turns>,
+    /// Permits for the slots of the pool; `None` if there is no pool.
+    permits: Option<FairSemaphore>,
     /// The clock stops when this is dropped.
     _clock: Sender<()>,
 }
 
 impl Engine {
-    /// Makes an engine and starts its clock, which ends with the last clone and
-    /// the last component of it.
+    /// Creates an engine and starts its clock, which stops when the last clone and
+    /// the last component of the engine are dropped.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if WebAssembly can't run on this machine, the cache directory
+    /// can't be used, or the clock's thread can't be started.
     pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
         let unusable = |error: wasmtime::Error| EngineError::Wasmtime(format!("{error:#}"));
-        let (wasmtime, turns) = match config.allocation {
+        let (wasmtime, permits) = match config.allocation {
             Allocation::OnDemand => (on_demand().map_err(unusable)?, None),
             Allocation::Pooling { instances } => match pooling(instances) {
-                Ok(engine) => (engine, Some(Turns::new(instances))),
+                Ok(engine) => (engine, Some(FairSemaphore::new(instances))),
                 Err(error) => {
-                    tracing::warn!("components get their memory on demand, which is slower: {error:#}");
+                    tracing::warn!(
+                        "no instance pool; memory is allocated on demand, which is slower: {error:#}"
+                    );
                     (on_demand().map_err(unusable)?, None)
                 }
             },
@@ -120,11 +128,11 @@ impl Engine {
             linker,
             artefacts,
             compiler: compiler.flatten(),
-            compiles: Mutex::default(),
-            compiled: Condvar::default(),
-            uncompiled: Mutex::default(),
+            is_compiling: Mutex::default(),
+            compile_ended: Condvar::default(),
+            failed_compilations: Mutex::default(),
             observer: config.observer,
-            turns,
+            permits,
             _clock: clock,
         };
         Ok(Self {
@@ -148,26 +156,35 @@ impl Engine {
         self.inner.compiler.as_ref()
     }
 
-    /// Waits until nobody else compiles what has an owner: together they would take several times the memory.
-    pub(crate) fn compiles(&self) -> CompileTurn {
-        let compiles = self.inner.compiles.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = self.inner.compiled.wait_while(compiles, |compiles| *compiles);
-        *free.unwrap_or_else(PoisonError::into_inner) = true;
+    /// Waits for the permit to compile a component that has an owner. There is one permit, because concurrent compilations
+    /// would use several times the memory.
+    pub(crate) fn compile_permit(&self) -> CompileTurn {
+        let is_compiling = self
+            .inner
+            .is_compiling
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_compiling = self
+            .inner
+            .compile_ended
+            .wait_while(is_compiling, |is_compiling| *is_compiling);
+        *is_compiling.unwrap_or_else(PoisonError::into_inner) = true;
         CompileTurn(self.clone())
     }
 
-    /// What has an owner and could not be compiled of late.
-    pub(crate) fn uncompiled(&self) -> MutexGuard<'_, Uncompiled> {
+    /// Returns the recent failures to compile a component that has an owner, locked.
+    pub(crate) fn failed_compilations(&self) -> MutexGuard<'_, FailedCompilations> {
         self.inner
-            .uncompiled
+            .failed_compilations
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until an instance of a component can be made. It can, as long as the turn is kept.
-    pub(crate) fn turn(&self, component: Digest) -> Option<Turn<'_>> {
-        let turns = self.inner.turns.as_ref();
-        turns.map(|turns| turns.take(component))
+    /// Waits for the permit to create an instance of a component. The pool has a free slot while the permit is held.
+    /// Returns `None` if there is no pool.
+    pub(crate) fn call_permit(&self, component: Digest) -> Option<Permit<'_>> {
+        let permits = self.inner.permits.as_ref();
+        permits.map(|permits| permits.acquire(component))
     }
 
     pub(crate) fn observer(&self) -> Option<&dyn CallObserver> {
@@ -175,15 +192,15 @@ impl Engine {
     }
 }
 
-/// The right to compile what has an owner. Nobody else has it until this is dropped.
+/// Exclusive permit to compile a component that has an owner, released on drop.
 #[derive(Debug)]
 pub struct CompileTurn(Engine);
 
 impl Drop for CompileTurn {
     fn drop(&mut self) {
         let inner = &self.0.inner;
-        *inner.compiles.lock().unwrap_or_else(PoisonError::into_inner) = false;
-        inner.compiled.notify_one();
+        *inner.is_compiling.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        inner.compile_ended.notify_one();
     }
 }
 
@@ -201,8 +218,8 @@ fn on_demand() -> wasmtime::Result<wasmtime::Engine> {
 
 fn pooling(instances: u32) -> wasmtime::Result<wasmtime::Engine> {
     let mut pool = PoolingAllocationConfig::new();
-    // Whoever has a turn finds room, whatever the others have: what one component may consist of, times
-    // the turns. One that needs more is refused when it is loaded.
+    // The pool has room for the largest allowed component, times the number of permits, so a call with a permit always
+    // finds a slot. A component that needs more is refused when it is loaded.
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(CORE_INSTANCES))
         .max_core_instances_per_component(CORE_INSTANCES)
@@ -211,38 +228,40 @@ fn pooling(instances: u32) -> wasmtime::Result<wasmtime::Engine> {
         .total_tables(instances.saturating_mul(TABLES))
         .max_tables_per_component(TABLES)
         .table_elements(TABLE_ENTRIES)
-        // What the host keeps of all parts of a component together; no meter sees it.
-        .max_core_instance_size(INSTANCE)
-        .max_component_instance_size(INSTANCE)
-        // Only pages that were written are cleaned afterwards, and stay: without that, a quarter of
-        // a call is spent on getting them from the system again.
-        .linear_memory_keep_resident(KEPT_MEMORY)
+        // Host metadata of all parts of a component together, which the memory meter does not count.
+        .max_core_instance_size(MAX_INSTANCE_BYTES)
+        .max_component_instance_size(MAX_INSTANCE_BYTES)
+        // After a call, only written pages are reset, and they stay resident. Otherwise a quarter of
+        // a call's time is spent on requesting them from the system again.
+        .linear_memory_keep_resident(RESIDENT_BYTES)
         .pagemap_scan(Enabled::Auto)
-        .max_unused_warm_slots(WARM);
+        .max_unused_warm_slots(WARM_SLOTS);
     let mut config = settings();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     wasmtime::Engine::new(&config)
 }
 
-/// Bytes that the host keeps of an instance beside its memory and its tables: globals, imports, functions.
-const INSTANCE: usize = 8 << 20;
+/// Maximum size of the host's metadata of an instance, in bytes: globals, imports and functions, without its memory and
+/// tables.
+const MAX_INSTANCE_BYTES: usize = 8 << 20;
 
-/// Memory that a place of the pool keeps, in bytes. A plan for one pod of 5 kB uses about half
-/// of it.
-const KEPT_MEMORY: usize = 512 << 10;
+/// Memory that stays resident in an unused slot of the pool, in bytes. A plan for one pod of 5 kB
+/// uses about half of it.
+const RESIDENT_BYTES: usize = 512 << 10;
 
-/// Places that keep their memory beyond those that are in use: enough for each component to find
-/// its own.
-const WARM: u32 = 8;
+/// Number of unused slots whose memory stays resident: enough for each component to find its own
+/// slot again.
+const WARM_SLOTS: u32 = 8;
 
-/// The same input must give the same output on every machine: what WebAssembly
-/// leaves open is fixed or switched off.
+/// Returns the common settings of wasmtime. The same input must give the same output on
+/// every machine, so the parts of WebAssembly that are not deterministic are fixed or
+/// disabled.
 fn settings() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
-        // Which instruction of the component failed nobody is told, only in which function: a third
-        // of an artefact would say that.
+        // Errors name the function that failed, not the instruction: the address map would make up a
+        // third of an artefact.
         .generate_address_map(false)
         .cranelift_nan_canonicalization(true)
         .wasm_relaxed_simd(false)
@@ -250,8 +269,8 @@ fn settings() -> Config {
     config
 }
 
-/// Ticks until the sender that it returns is dropped, whether anybody runs or not:
-/// a deadline is then kept whatever happens in between.
+/// Starts the clock, which ticks until the returned sender is dropped. The clock also
+/// ticks while no component runs, so that deadlines do not depend on starting it in time.
 fn start_clock(engine: wasmtime::Engine) -> std::io::Result<Sender<()>> {
     let (sender, receiver) = mpsc::channel::<()>();
     thread::Builder::new()

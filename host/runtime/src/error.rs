@@ -1,4 +1,4 @@
-//! What can go wrong, and how it is said.
+//! Errors of the engine, of loading and of calls, with their messages.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,115 +7,115 @@ use std::time::Duration;
 use crate::interface::{CONTRACT_VERSION, PACKAGE};
 use crate::{Digest, Interface};
 
-/// Why there is no engine.
+/// Error of the creation of an engine.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The directory for compiled components can't be used.
     #[error("cache directory {}: {problem}", dir.display())]
     CacheDir {
-        /// Which one.
+        /// Path of the directory.
         dir: PathBuf,
-        /// Why, and what to do.
+        /// The reason, and a remedy.
         problem: String,
     },
-    /// WebAssembly can't run here.
+    /// WebAssembly can't run on this machine.
     #[error("WebAssembly engine: {0}")]
     Wasmtime(String),
-    /// The thread that keeps deadlines can't be started.
-    #[error("can't start the thread that keeps deadlines")]
+    /// The thread that enforces deadlines can't be started.
+    #[error("can't start the thread that enforces deadlines")]
     Clock(#[source] std::io::Error),
 }
 
-/// Why a component can't be used. Says where it came from.
+/// Error of loading a component, with its source.
 #[derive(Debug, thiserror::Error)]
 #[error("{origin} ({}): {reason}", digest.short())]
 pub struct LoadError {
-    /// Where the bytes came from, as given to [`Component::load`](crate::Component::load).
+    /// Source of the bytes, as given to [`Component::load`](crate::Component::load).
     pub origin: String,
-    /// Of the bytes.
+    /// Digest of the bytes.
     pub digest: Digest,
-    /// Why.
+    /// Reason for the failure.
     pub reason: Box<Unfit>,
 }
 
-/// What is wrong with a component.
+/// Reason why a component can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Unfit {
-    /// It has not even WebAssembly's magic number.
+    /// The bytes do not start with the magic number of WebAssembly.
     #[error("not WebAssembly{}", hint.map(|hint| format!(": {hint}")).unwrap_or_default())]
     NotWasm {
-        /// What it looks like instead.
+        /// The format that the bytes seem to have instead, if it is recognised.
         hint: Option<&'static str>,
     },
-    /// It is a core module.
+    /// The bytes are a core module.
     #[error(
         "a WebAssembly core module, not a component: turn it into one, with `wasm-tools component new` for \
          instance"
     )]
     CoreModule,
-    /// It is broken, or uses a part of WebAssembly that this host does not have.
+    /// The component is malformed, or uses a feature of WebAssembly that this host does not support.
     #[error("not valid: {0}")]
     Invalid(String),
-    /// It could not be compiled.
+    /// The component could not be compiled.
     #[error("{0}")]
     Compiler(String),
-    /// It could not be compiled a while ago, and was not tried again since.
+    /// A recent attempt to compile the component failed, and was not repeated.
     #[error("{0}")]
     NotAgain(String),
-    /// Whoever compiles could not do so. That is nothing that the component did.
+    /// The compiler failed for a reason that the component did not cause.
     #[error("it was not compiled: {0}")]
     NotCompiled(String),
-    /// It was not compiled in time, which what else there was to do may have brought about.
+    /// The component was not compiled in time. Other load may have caused this.
     #[error("{0}")]
     Late(String),
     /// There was not enough memory to compile it.
     #[error("{0}")]
     NoMemory(String),
-    /// It wants something that no component gets.
+    /// The component imports something that the host does not provide.
     #[error(
         "imports `{import}`, but a component gets nothing except `{PACKAGE}/log`{}",
         hint(import)
     )]
     ForbiddenImport {
-        /// What it wants.
+        /// Name of the import.
         import: String,
     },
-    /// It was made for another version of the contract.
+    /// The component was built for another version of the contract.
     #[error("`{name}` is of version {version} of {PACKAGE}, but this host speaks {CONTRACT_VERSION}")]
     OtherVersion {
-        /// The import or export that says so.
+        /// Name of the import or export with that version.
         name: String,
-        /// Its version.
+        /// Version of the import or export.
         version: String,
     },
-    /// It has no interface that the host could call.
+    /// The component has no interface that the host calls.
     #[error(
         "exports none of the interfaces that this host calls ({}); it exports {}",
         Interface::ALL.map(|interface| interface.to_string()).join(", "),
-        if exports.is_empty() { "nothing".to_owned() } else { first(exports) }
+        if exports.is_empty() { "nothing".to_owned() } else { first_names(exports) }
     )]
     NoInterface {
-        /// What it exports.
+        /// Names of the component's exports.
         exports: Vec<String>,
     },
     /// A function is missing or has another type than in the contract.
     #[error("`{function}` is not as in the contract: {problem}")]
     Shape {
-        /// Interface and function.
+        /// Names of the interface and the function.
         function: String,
-        /// What differs.
+        /// The difference.
         problem: String,
     },
-    /// It did not say what it is, or not properly.
+    /// The component's description is invalid.
     #[error("its description: {0}")]
     Description(String),
-    /// It failed while it was asked what it is.
+    /// The call for the component's description failed.
     #[error("{}.{}: {}", .0.interface, .0.function, .0.failure)]
     Call(CallError),
 }
 
 impl Unfit {
-    /// One word in CamelCase, for conditions and metrics.
+    /// Returns the reason in CamelCase, for conditions and metrics.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Late(_) => "PluginDeadlineExceeded",
@@ -126,8 +126,8 @@ impl Unfit {
     }
 }
 
-/// The first few names, and how many there are beside.
-fn first(names: &[String]) -> String {
+/// Lists the first names, and the number of further ones.
+fn first_names(names: &[String]) -> String {
     const NAMED: usize = 10;
     match names.len().checked_sub(NAMED) {
         Some(more) if more > 0 => format!("{} and {more} more", names[..NAMED].join(", ")),
@@ -135,7 +135,7 @@ fn first(names: &[String]) -> String {
     }
 }
 
-/// What an author can do about an import that is not there.
+/// Returns advice for the author of a component with a forbidden import; empty if there is none.
 fn hint(import: &str) -> &'static str {
     if import.starts_with("wasi:") {
         ": build it for wasm32-unknown-unknown, or stub WASI (componentize-py has --stub-wasi, \
@@ -147,95 +147,95 @@ fn hint(import: &str) -> &'static str {
     }
 }
 
-/// A call that gave no answer.
+/// Error of a call that returned no answer.
 #[derive(Debug, thiserror::Error)]
 #[error("component {component} ({}), {interface}.{function}: {failure}", digest.short())]
 pub struct CallError {
-    /// The component's own name; where it came from, as long as that isn't known.
+    /// Name from the component's description; the source of the component before that name is known.
     pub component: String,
-    /// Its code.
+    /// Digest of the component's bytes.
     pub digest: Digest,
-    /// The interface, by its name in the contract.
+    /// Name of the interface in the contract.
     pub interface: &'static str,
-    /// The function, by its name in the contract.
+    /// Name of the function in the contract.
     pub function: &'static str,
-    /// What happened.
+    /// The failure.
     pub failure: Box<Failure>,
 }
 
-/// What happened in a call that gave no answer.
+/// Failure of a call that returned no answer.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Failure {
-    /// The component can't do that at all.
+    /// The component does not have the interface.
     #[error("it has no such interface")]
     Missing,
-    /// It stopped itself, or did what no program may.
-    #[error("it trapped: {message}{}", place(said.as_deref(), frames))]
+    /// The component trapped.
+    #[error("it trapped: {message}{}", detail(said.as_deref(), frames))]
     Trap {
-        /// The kind of trap, in WebAssembly's words.
+        /// WebAssembly's description of the trap.
         message: String,
-        /// The last error that it logged in this call: a panic's message, if the
-        /// component was made with the SDK.
+        /// The last error that the component logged in this call, if any: a panic's
+        /// message, if the component was built with the SDK.
         said: Option<String>,
-        /// Names of the functions it was in, innermost first.
+        /// Names of the functions of the back trace, innermost first.
         frames: Vec<String>,
     },
-    /// It did not come to an end.
+    /// The call did not end before the component's deadline.
     #[error("not done after {} ms", limit.as_millis())]
     Deadline {
-        /// What it was given.
+        /// Time that the call had.
         limit: Duration,
     },
-    /// Whoever asked has no more time, because all who were asked before have used it.
+    /// The caller's own deadline passed, because earlier calls had used most of the time.
     #[error("not done within the {} ms that were left of the time for the whole request", left.as_millis())]
     NoTime {
-        /// What was left when the call began.
+        /// Time that was left when the call began.
         left: Duration,
     },
-    /// It wanted too much memory.
+    /// The component requested more memory than its limit.
     #[error("it wanted more than {} of memory", Bytes(*limit))]
     Memory {
-        /// What it was given.
+        /// The limit, in bytes.
         limit: usize,
     },
-    /// It returned or logged too much at once.
+    /// The component returned too much, or logged too much at once.
     #[error("its answer is larger than {}", Bytes(*limit))]
     Output {
-        /// What it may return.
+        /// The limit, in bytes.
         limit: usize,
     },
-    /// A part of its answer is larger than such a thing may be.
+    /// A part of the answer exceeds its own limit.
     #[error("`{field}` of its answer {problem}")]
     TooLarge {
-        /// Which part.
+        /// Name of the part.
         field: String,
-        /// How large it is, and how large it may be.
+        /// The size and its limit.
         problem: String,
     },
-    /// The host had no room for an instance. That is nothing that the component did.
-    #[error("this host has no room for it at the moment: {0}")]
+    /// The host had no free slot for an instance. The component did not cause this.
+    #[error("this host has no free slot for it at the moment: {0}")]
     Exhausted(String),
-    /// It returned something that should be JSON and isn't.
+    /// The component returned invalid JSON.
     #[error("invalid JSON in `{field}`: {problem}")]
     InvalidJson {
-        /// Where in its answer.
+        /// Path of the text in the answer.
         field: String,
-        /// What is wrong.
+        /// The syntax error or the unexpected type.
         problem: String,
     },
-    /// It returned something that its types do not allow.
-    #[error("its answer makes no sense: {0}")]
+    /// The component returned a value that its type does not allow.
+    #[error("its answer is malformed: {0}")]
     Malformed(String),
 }
 
 impl Failure {
-    /// Returns whether the component is to blame, and not the host or who asked it.
+    /// Returns whether the component caused the failure, and not the host or the caller.
     #[must_use]
     pub fn is_of_component(&self) -> bool {
         !matches!(self, Self::Exhausted(_) | Self::NoTime { .. })
     }
 
-    /// Returns whether what else there was to do may have brought it about.
+    /// Returns whether other load on the host may have caused the failure.
     #[must_use]
     pub fn may_be_of_load(&self) -> bool {
         matches!(
@@ -244,7 +244,7 @@ impl Failure {
         )
     }
 
-    /// One word in CamelCase, for conditions, events and metrics.
+    /// Returns the reason in CamelCase, for conditions, events and metrics.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Missing => "PluginInterfaceMissing",
@@ -260,8 +260,8 @@ impl Failure {
     }
 }
 
-/// What it said, which has file and line, or else the functions that it was in.
-fn place(said: Option<&str>, frames: &[String]) -> String {
+/// Returns the end of a trap's message: the logged error, which has file and line, or else the back trace.
+fn detail(said: Option<&str>, frames: &[String]) -> String {
     match (said, frames) {
         (Some(said), _) => format!("; it said: {said}"),
         (None, []) => String::new(),
@@ -269,7 +269,7 @@ fn place(said: Option<&str>, frames: &[String]) -> String {
     }
 }
 
-/// A size as people write it.
+/// Size that is displayed in the largest unit that divides it.
 struct Bytes(usize);
 
 impl fmt::Display for Bytes {
@@ -290,7 +290,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failed_call_says_who_and_what() {
+    fn call_errors_name_the_component_and_the_failure() {
         let error = CallError {
             component: "cluster".to_owned(),
             digest: Digest::of(b""),
@@ -319,9 +319,9 @@ mod tests {
         );
     }
 
-    /// What is late, or has no room, says nothing of the component.
+    /// Failures by a timeout or for lack of resources say nothing about the component.
     #[test]
-    fn what_else_there_was_to_do_makes_nothing_unfit() {
+    fn load_on_the_host_does_not_make_a_component_unfit() {
         let call = |failure| {
             Unfit::Call(CallError {
                 component: "cluster".to_owned(),
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn imports_come_with_advice() {
+    fn forbidden_imports_come_with_advice() {
         let error = Unfit::ForbiddenImport {
             import: "wasi:cli/environment@0.2.3".to_owned(),
         };

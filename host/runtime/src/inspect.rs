@@ -1,5 +1,4 @@
-//! What a component imports and exports, read from its bytes before anything of it
-//! is compiled.
+//! Imports and exports of a component, read from its bytes before it is compiled.
 
 use dask_operator_core::text;
 use wasmparser::{Chunk, Encoding, Parser, Payload};
@@ -7,18 +6,19 @@ use wasmparser::{Chunk, Encoding, Parser, Payload};
 use crate::interface::Name;
 use crate::{Interface, Unfit};
 
-/// The interfaces of the contract that a component may import: the log, and the
-/// records that all interfaces share.
+/// Interfaces of the contract that a component may import: the log, and the types
+/// that all interfaces share.
 const IMPORTS: [&str; 2] = ["log", "types"];
 
-/// Imports and exports that a component may have. One for this host has less than ten.
-const NAMES: usize = 1000;
+/// Maximum number of imports and exports of a component. A component for this host has fewer than ten.
+const MAX_NAMES: usize = 1000;
 
-/// Bytes of a name, as messages have it. Those of the contract are shorter.
-const NAME: usize = 300;
+/// Maximum length of a name in a message, in bytes. Names of the contract are shorter.
+const MAX_NAME_BYTES: usize = 300;
 
-/// Reads which of the contract's interfaces a component has, and refuses what is no
-/// component, or none of ours, or wants more than it gets.
+/// Returns the interfaces of the contract that a component exports. Returns an error if the
+/// bytes are not a component, if it exports none of the interfaces or another version of
+/// them, or if it has a forbidden import.
 pub(crate) fn interfaces(wasm: &[u8]) -> Result<Vec<Interface>, Unfit> {
     if !wasm.starts_with(b"\0asm") {
         return Err(Unfit::NotWasm {
@@ -53,8 +53,8 @@ pub(crate) fn interfaces(wasm: &[u8]) -> Result<Vec<Interface>, Unfit> {
     Ok(interfaces)
 }
 
-/// The names of a component's own imports and exports. The parts that it is made of are passed over: the compiler looks
-/// at them.
+/// Returns the names of a component's own imports and exports. Skips its nested modules and components, which the compiler
+/// checks.
 fn names(wasm: &[u8]) -> Result<(Vec<String>, Vec<String>), Unfit> {
     let invalid = |error: wasmparser::BinaryReaderError| Unfit::Invalid(error.to_string());
     let truncated = || Unfit::Invalid("it is truncated".to_owned());
@@ -78,18 +78,18 @@ fn names(wasm: &[u8]) -> Result<(Vec<String>, Vec<String>), Unfit> {
                 rest = rest.get(unchecked_range.len()..).ok_or_else(truncated)?;
             }
             Payload::ComponentImportSection(section) => {
-                for import in section.into_iter().take(NAMES + 1) {
-                    imports.push(text::line(import.map_err(invalid)?.name.name, NAME));
+                for import in section.into_iter().take(MAX_NAMES + 1) {
+                    imports.push(text::line(import.map_err(invalid)?.name.name, MAX_NAME_BYTES));
                 }
             }
             Payload::ComponentExportSection(section) => {
-                for export in section.into_iter().take(NAMES + 1) {
-                    exports.push(text::line(export.map_err(invalid)?.name.name, NAME));
+                for export in section.into_iter().take(MAX_NAMES + 1) {
+                    exports.push(text::line(export.map_err(invalid)?.name.name, MAX_NAME_BYTES));
                 }
             }
-            _ if imports.len() + exports.len() > NAMES => {
+            _ if imports.len() + exports.len() > MAX_NAMES => {
                 return Err(Unfit::Invalid(format!(
-                    "it has more than {NAMES} imports and exports"
+                    "it has more than {MAX_NAMES} imports and exports"
                 )));
             }
             Payload::End(_) => return Ok((imports, exports)),
@@ -105,7 +105,7 @@ fn other_version(name: &str, version: &str) -> Unfit {
     }
 }
 
-/// What people give by mistake.
+/// Recognises formats that are commonly used by mistake instead of a component.
 fn looks_like(bytes: &[u8]) -> Option<&'static str> {
     let start = bytes.trim_ascii_start();
     if bytes.is_empty() {
@@ -129,7 +129,7 @@ mod tests {
 
     fn refusal(wat: &str) -> String {
         let wasm = wat::parse_str(wat).expect("component text");
-        interfaces(&wasm).expect_err("not one of ours").to_string()
+        interfaces(&wasm).expect_err("not a plugin").to_string()
     }
 
     #[rstest]
@@ -139,8 +139,8 @@ mod tests {
     #[case(b"\x7fELF", "a program")]
     #[case(b"hello", "not WebAssembly")]
     #[case(b"\0asm\x0d\0\x01\0\xff", "not valid")]
-    fn what_is_no_component(#[case] bytes: &[u8], #[case] expected: &str) {
-        let error = interfaces(bytes).expect_err("no component").to_string();
+    fn rejects_bytes_that_are_not_a_component(#[case] bytes: &[u8], #[case] expected: &str) {
+        let error = interfaces(bytes).expect_err("not a component").to_string();
         assert!(error.contains(expected), "{error}");
     }
 
@@ -159,13 +159,13 @@ mod tests {
         r#"(component (import "dask:operator/log@0.2.0" (instance)))"#,
         "of version 0.2.0"
     )]
-    fn what_is_none_of_ours(#[case] wat: &str, #[case] expected: &str) {
+    fn rejects_components_of_another_contract(#[case] wat: &str, #[case] expected: &str) {
         let error = refusal(wat);
         assert!(error.contains(expected), "{error}");
     }
 
     #[test]
-    fn names_are_few_and_messages_short() {
+    fn limits_the_number_of_names_and_the_length_of_messages() {
         let exports = |count: usize, name: &str| -> String {
             (0..count)
                 .map(|i| format!(r#"(export "a{i}:{name}/b" (instance $empty))"#))
@@ -177,13 +177,13 @@ mod tests {
             "not valid: it has more than 1000 imports and exports"
         );
         let some = format!("(component (instance $empty) {})", exports(50, &"y".repeat(1000)));
-        let said = refusal(&some);
-        assert!(said.ends_with("… and 40 more"), "{said}");
-        assert!(said.len() < 5000, "{}", said.len());
+        let message = refusal(&some);
+        assert!(message.ends_with("… and 40 more"), "{message}");
+        assert!(message.len() < 5000, "{}", message.len());
     }
 
     #[test]
-    fn parts_of_a_component_do_not_count() {
+    fn ignores_names_of_nested_components() {
         let wasm = wat::parse_str(
             r#"(component
                 (component (import "wasi:cli/environment@0.2.3" (instance)))
@@ -194,6 +194,6 @@ mod tests {
                 (export "extra:thing/other@1.0.0" (instance $empty)))"#,
         )
         .expect("component text");
-        assert_eq!(interfaces(&wasm).expect("one of ours"), [Interface::Job]);
+        assert_eq!(interfaces(&wasm).expect("a plugin"), [Interface::Job]);
     }
 }

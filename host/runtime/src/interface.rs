@@ -1,18 +1,18 @@
-//! The contract's interfaces, by the names that components export them under.
+//! Interfaces of the contract, and the names under which components export them.
 
 use std::fmt;
 
-/// The version of the contract that this host speaks.
+/// Version of the contract that this host implements.
 pub(crate) const CONTRACT_VERSION: Version = Version {
     major: 0,
     minor: 1,
     patch: 0,
 };
 
-/// The package of the contract.
+/// WIT package of the contract.
 pub(crate) const PACKAGE: &str = "dask:operator";
 
-/// What a component can stand for.
+/// Interface of the contract that a component can export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Interface {
     /// The children of a `DaskCluster`.
@@ -23,12 +23,12 @@ pub enum Interface {
     Job,
     /// The worker counts of a `DaskAutoscaler`.
     Autoscaler,
-    /// Rules on top of the others.
+    /// Rules for the admission and the planned children of resources.
     Policy,
 }
 
 impl Interface {
-    /// All of them.
+    /// All interfaces.
     pub const ALL: [Self; 5] = [
         Self::Cluster,
         Self::WorkerGroup,
@@ -37,10 +37,10 @@ impl Interface {
         Self::Policy,
     ];
 
-    /// Those that compute children: each looks after one kind of resource.
+    /// Interfaces that compute children. Each manages one kind of resource.
     pub const LOGIC: [Self; 4] = [Self::Cluster, Self::WorkerGroup, Self::Job, Self::Autoscaler];
 
-    /// Its name in the contract: `cluster`, `worker-group`, …
+    /// Returns the name of the interface in the contract: `cluster`, `worker-group`, …
     pub const fn name(self) -> &'static str {
         match self {
             Self::Cluster => "cluster",
@@ -51,7 +51,7 @@ impl Interface {
         }
     }
 
-    /// The kind that it looks after; none for policies, which see all kinds.
+    /// Returns the kind that the interface manages, or `None` for policies, which apply to all kinds.
     pub const fn kind(self) -> Option<&'static str> {
         match self {
             Self::Cluster => Some("DaskCluster"),
@@ -62,12 +62,12 @@ impl Interface {
         }
     }
 
-    /// The interface of this name.
+    /// Returns the interface with this name, or `None` if there is none.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|interface| interface.name() == name)
     }
 
-    /// The interface that looks after this kind.
+    /// Returns the interface that manages this kind, or `None` if there is none.
     pub fn from_kind(kind: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
@@ -75,19 +75,19 @@ impl Interface {
     }
 }
 
-/// As components export it: `dask:operator/cluster@0.1.0`.
+/// Formats the full name under which components export the interface: `dask:operator/cluster@0.1.0`.
 impl fmt::Display for Interface {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&qualified(self.name()))
     }
 }
 
-/// The full name of one of the contract's interfaces.
+/// Returns the full name of an interface of the contract.
 pub(crate) fn qualified(name: &str) -> String {
     format!("{PACKAGE}/{name}@{CONTRACT_VERSION}")
 }
 
-/// A version of a WIT package.
+/// Version of a WIT package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Version {
     major: u32,
@@ -96,8 +96,8 @@ pub(crate) struct Version {
 }
 
 impl Version {
-    /// Reads `0.1.0`. Versions with a pre-release or build part are never those
-    /// of a released contract, and are none.
+    /// Parses a version like `0.1.0`. Returns `None` for versions with a pre-release or
+    /// build part, which no released contract has.
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('.').map(|part| part.parse().ok());
         let version = Self {
@@ -108,8 +108,8 @@ impl Version {
         parts.next().is_none().then_some(version)
     }
 
-    /// Whether both speak the same contract: patch releases only add interfaces,
-    /// and before 1.0 so do not even minor ones.
+    /// Returns whether both versions are of the same contract. Patch releases only add
+    /// interfaces, and so do minor releases from version 1.0 on.
     fn compatible(self, other: Self) -> bool {
         self.major == other.major && (self.major > 0 || self.minor == other.minor)
     }
@@ -121,14 +121,14 @@ impl fmt::Display for Version {
     }
 }
 
-/// What the name of an import or export says about it.
+/// Parsed name of an import or export.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Name<'a> {
-    /// One of the contract's interfaces, in a version that this host speaks.
+    /// Name of an interface of the contract, in a compatible version.
     Contract(&'a str),
-    /// One of the contract's interfaces in another version, or without one.
+    /// Version of an interface of the contract that is not compatible; `none` for a name without a version.
     OtherVersion(&'a str),
-    /// Something else.
+    /// Name outside of the contract.
     Foreign,
 }
 
@@ -165,18 +165,18 @@ mod tests {
     #[case("dask:operators/cluster@0.1.0", Name::Foreign)]
     #[case("wasi:cli/environment@0.2.3", Name::Foreign)]
     #[case("run", Name::Foreign)]
-    fn names(#[case] name: &str, #[case] expected: Name<'_>) {
+    fn parses_names(#[case] name: &str, #[case] expected: Name<'_>) {
         assert_eq!(Name::parse(name), expected);
     }
 
     #[test]
-    fn this_host_speaks_the_version_in_wit() {
+    fn the_contract_version_is_the_one_in_wit() {
         let types = include_str!("../../../wit/types.wit");
         assert!(types.contains(&format!("package {PACKAGE}@{CONTRACT_VERSION};")));
     }
 
     #[test]
-    fn names_and_kinds_lead_back() {
+    fn interfaces_are_found_by_name_and_kind() {
         for interface in Interface::ALL {
             assert_eq!(Interface::from_name(interface.name()), Some(interface));
         }

@@ -1,4 +1,4 @@
-//! Checks of JSON texts that components return, without building values of them.
+//! Checks of JSON texts that components return. The texts are checked without building values from them.
 
 use serde::de::IgnoredAny;
 
@@ -7,35 +7,35 @@ use dask_operator_core::json::tree_bytes;
 use crate::Failure;
 use crate::contract::{ChildAction, DesiredChild, Plan, Verdict};
 
-/// How large a text may be.
+/// Size limits for a JSON text.
 struct Bounds {
-    /// In bytes.
+    /// Length of the text, in bytes.
     text: usize,
-    /// As a tree, in bytes of memory.
+    /// Memory of the parsed value, in bytes.
     tree: usize,
 }
 
-/// An object of the API server, which takes 1.5 MiB.
+/// Limits for a Kubernetes object. The API server accepts 1.5 MiB.
 const OBJECT: Bounds = Bounds {
     text: 2 << 20,
     tree: 64 << 20,
 };
 
-/// A patch of one.
+/// Limits for a patch of an object.
 const PATCH: Bounds = Bounds {
     text: 256 << 10,
     tree: 16 << 20,
 };
 
-/// A schema of settings.
+/// Limits for a schema of settings.
 const SCHEMA: Bounds = Bounds {
     text: 256 << 10,
     tree: 16 << 20,
 };
 
 impl Bounds {
-    /// Checks a text before anything of it is read.
-    fn hold(&self, text: &str, field: &str) -> Result<(), Failure> {
+    /// Returns an error if a text exceeds the limits. Does not parse the text.
+    fn check(&self, text: &str, field: &str) -> Result<(), Failure> {
         let too_large = |problem| Failure::TooLarge {
             field: field.to_owned(),
             problem,
@@ -55,30 +55,30 @@ impl Bounds {
     }
 }
 
-/// An object that was defaulted.
+/// Checks an object that was defaulted.
 pub(crate) fn defaulted(text: &str) -> Result<(), Failure> {
-    OBJECT.hold(text, "object")?;
+    OBJECT.check(text, "object")?;
     object(text, || "object".to_owned())
 }
 
-/// A schema of settings.
+/// Checks a schema of settings.
 pub(crate) fn schema(text: &str) -> Result<(), Failure> {
-    SCHEMA.hold(text, "settings-schema")?;
+    SCHEMA.check(text, "settings-schema")?;
     object(text, || "settings-schema".to_owned())
 }
 
-/// A text must be a JSON object. `field` says where it stood, for the message.
+/// Returns an error if a text is not a JSON object. `field` returns the path of the text in the answer, for the message.
 fn object(text: &str, field: impl FnOnce() -> String) -> Result<(), Failure> {
     check(text, b'{', "object", field)
 }
 
-/// The status. Children's objects are the gate's to read: megabytes are not read twice. How large all of them may be
-/// the gate says, too.
+/// Checks the status of a plan. The gate parses the children's objects and limits their total size, so that megabytes are
+/// not parsed twice.
 pub(crate) fn plan(plan: &Plan) -> Result<(), Failure> {
     object(&plan.status, || "status".to_owned())
 }
 
-/// The objects of children that a policy has changed.
+/// Checks the objects of children that a policy has changed.
 pub(crate) fn children(children: &[DesiredChild]) -> Result<(), Failure> {
     for child in children {
         if let ChildAction::Create(text) | ChildAction::Apply(text) = &child.action {
@@ -90,17 +90,18 @@ pub(crate) fn children(children: &[DesiredChild]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The patch of a policy.
+/// Checks the patch of a policy's verdict.
 pub(crate) fn verdict(verdict: &Verdict) -> Result<(), Failure> {
     match verdict {
         Verdict::Patch(text) => {
-            PATCH.hold(text, "verdict.patch")?;
+            PATCH.check(text, "verdict.patch")?;
             check(text, b'[', "array", || "verdict.patch".to_owned())
         }
         Verdict::Allow | Verdict::Refuse(_) => Ok(()),
     }
 }
 
+/// Returns an error if a text is not JSON that begins with the byte `first`, the start of a value of the type `what`.
 fn check(text: &str, first: u8, what: &str, field: impl FnOnce() -> String) -> Result<(), Failure> {
     let problem = match serde_json::from_str::<IgnoredAny>(text) {
         Err(error) => error.to_string(),
@@ -129,7 +130,7 @@ mod tests {
     #[case("{\"a\": }", Some("expected value at line 1 column 7"))]
     #[case("{} {}", Some("trailing characters at line 1 column 4"))]
     #[case("", Some("EOF while parsing a value at line 1 column 0"))]
-    fn objects(#[case] text: &str, #[case] expected: Option<&str>) {
+    fn checks_objects(#[case] text: &str, #[case] expected: Option<&str>) {
         let problem = match object(text, || "status".to_owned()) {
             Err(Failure::InvalidJson { problem, .. }) => Some(problem),
             _ => None,
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_text_has_its_bounds() {
+    fn each_kind_of_text_has_its_limits() {
         let long = format!("{{\"a\": \"{}\"}}", "x".repeat(2 << 20));
         assert_eq!(
             problem(defaulted(&long)),
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_does_no_harm() {
+    fn accepts_deeply_nested_objects() {
         let deep = format!("{{\"a\": {}{}}}", "[".repeat(1_000_000), "]".repeat(1_000_000));
         assert!(object(&deep, String::new).is_ok());
     }

@@ -1,9 +1,9 @@
-//! Loads and calls the WebAssembly components that decide for the operator.
+//! WebAssembly runtime that loads and calls the operator's plugin components.
 //!
-//! This crate is the same for the operator, for its webhook and for the command
-//! line. It knows the contract in `wit/` and nothing of Kubernetes clients; it
-//! has no async code, and its calls block, for microseconds as a rule and for
-//! [`Limits::deadline`] at most; several together can be bounded by [`until`].
+//! The operator, its webhook and the command line share this crate. It implements
+//! the contract in `wit/` and does not depend on a Kubernetes client. It has no
+//! async code: calls block the calling thread, usually for microseconds and for
+//! [`Limits::deadline`] at most. [`until`] sets one deadline for several calls.
 //!
 //! ```no_run
 //! use dask_operator_runtime::{Component, Engine, EngineConfig, Interface, Limits};
@@ -17,10 +17,11 @@
 //! # }
 //! ```
 //!
-//! How a call goes: a fresh store and a fresh instance from the pre-linked,
-//! compiled component ([`Component`]); limits on memory, time and output
-//! ([`Limits`]); what the component answered, or a [`CallError`] that says which
-//! component did what. A component that misbehaves harms nothing but its own call.
+//! Each call creates a new store and a new instance from the pre-linked, compiled
+//! component ([`Component`]) and applies limits on memory, time and output
+//! ([`Limits`]). It returns the component's answer, or a [`CallError`] that names
+//! the component and the failure. A component that misbehaves affects only its own
+//! call.
 
 mod answer;
 mod artefacts;

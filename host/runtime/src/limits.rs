@@ -1,25 +1,24 @@
-//! What a component may use in one call.
+//! Resource limits of a component's calls, and the meter that enforces the limit on memory.
 
 use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
-/// What a component may use in one call. Everything is given back at its end.
+/// Resource limits of one call. All resources are released when the call ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Linear memory of all its parts together, in bytes. The objects of an
-    /// observation come on top, so that their number is not limited by it: those
-    /// of 1,000 pods are about 4 MB.
+    /// Total linear memory of the component's parts, in bytes. The size of the objects
+    /// of an observation is added, so that this limit does not restrict their number:
+    /// the objects of 1,000 pods are about 4 MB.
     pub memory: usize,
-    /// From the start of the call to its end, with everything that the host does
-    /// on its behalf. It is kept to within 20 ms.
+    /// Time of the call, including the host's work on behalf of the component. The
+    /// deadline is accurate to within 20 ms.
     pub deadline: Duration,
-    /// What it may answer, in bytes. A plan that creates 1,000 pods of 5 kB takes
-    /// 5 MB.
+    /// Size of the answer, in bytes. A plan that creates 1,000 pods of 5 kB takes 5 MB.
     pub output: usize,
-    /// Lines that it may log. The host says how many more there were.
+    /// Number of log lines. The host logs the number of further lines.
     pub log_lines: u32,
-    /// Bytes that it may log in a line; what is longer is cut.
+    /// Length of a log line, in bytes. Longer lines are truncated.
     pub log_line: usize,
 }
 
@@ -35,27 +34,32 @@ impl Default for Limits {
     }
 }
 
-/// Entries in all tables together; a component of 20 MB that carries a Python
-/// interpreter has some 10,000.
+/// Maximum number of entries of all tables together. A component of 20 MB that contains a
+/// Python interpreter has some 10,000.
 pub(crate) const TABLE_ENTRIES: usize = 100_000;
 
-/// What a component may consist of: core instances, memories and tables. Few if it was written in Rust, dozens of
-/// instances if it carries an interpreter. The pool has room for as many in each of its places.
+/// Maximum number of core instances of a component. A component written in Rust has few, one with an interpreter has dozens.
+/// Each slot of the pool has room for this number.
 pub(crate) const CORE_INSTANCES: u32 = 50;
+
+/// Maximum number of memories of a component. Each slot of the pool has room for this number.
 pub(crate) const MEMORIES: u32 = 2;
+
+/// Maximum number of tables of a component. Each slot of the pool has room for this number.
 pub(crate) const TABLES: u32 = 20;
 
-/// The error that ends an instance which wants more memory than it may have.
+/// Error that ends a call whose instance requests more memory than its limit.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("more than {limit} bytes of memory")]
 pub(crate) struct MemoryExhausted {
     limit: usize,
 }
 
-/// Counts an instance's memory and ends it when it wants too much.
+/// Meter that counts the memory of a call's instances and ends the call when it exceeds the
+/// limit.
 ///
-/// It is ended at once, and not told that there is no more memory: a guest can do
-/// little but trap then, and here the reason is known.
+/// The meter ends the call with an error instead of refusing the growth: a guest could
+/// then hardly do anything but trap, and the reason would be lost.
 #[derive(Debug)]
 pub(crate) struct MemoryMeter {
     limit: usize,
@@ -72,7 +76,7 @@ impl MemoryMeter {
         }
     }
 
-    /// Bytes of linear memory in use. It never shrinks while an instance lives.
+    /// Returns the linear memory in use, in bytes. The number never decreases while an instance exists.
     pub(crate) fn used(&self) -> usize {
         self.used
     }
@@ -125,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memories_are_counted_together() {
+    fn counts_all_memories_together() {
         let mut meter = MemoryMeter::new(100);
         assert!(meter.memory_growing(0, 60, None).is_ok());
         assert!(meter.memory_growing(0, 30, None).is_ok());

@@ -1,4 +1,4 @@
-//! What components log.
+//! Log lines of components, forwarded to `tracing`.
 
 use std::sync::Arc;
 
@@ -7,15 +7,17 @@ use dask_operator_core::text;
 use crate::Limits;
 use crate::contract::log::{Host, Level};
 
-/// The host's end of a component's log during one call.
+/// Host implementation of a component's log during one call.
 ///
-/// Lines are events of `tracing` with the target `plugin`, the component's name
-/// in the field `plugin`, and whatever spans the caller has entered.
+/// Lines become events of `tracing` with the target `plugin`, the component's name in
+/// the field `plugin`, and the caller's current spans.
 #[derive(Debug)]
 pub(crate) struct GuestLog {
     name: Arc<str>,
-    lines: u32,
-    left_out: u64,
+    /// Number of lines that the component may still log.
+    remaining: u32,
+    /// Number of lines that were dropped.
+    dropped: u64,
     line_limit: usize,
     last_error: Option<String>,
 }
@@ -24,22 +26,23 @@ impl GuestLog {
     pub(crate) fn new(name: Arc<str>, limits: &Limits) -> Self {
         Self {
             name,
-            lines: limits.log_lines,
-            left_out: 0,
+            remaining: limits.log_lines,
+            dropped: 0,
             line_limit: limits.log_line,
             last_error: None,
         }
     }
 
-    /// Ends the log: says what was left out, and gives the last error that the
-    /// component logged. Components of the SDK log a panic before they trap.
+    /// Ends the log: logs the number of dropped lines, and returns the last error that
+    /// the component logged, if any. Components built with the SDK log a panic before
+    /// they trap.
     pub(crate) fn finish(self) -> Option<String> {
-        if self.left_out > 0 {
+        if self.dropped > 0 {
             tracing::warn!(
                 target: "plugin",
                 plugin = &*self.name,
                 "{} more lines in this call were left out",
-                self.left_out
+                self.dropped
             );
         }
         self.last_error
@@ -48,11 +51,11 @@ impl GuestLog {
 
 impl Host for GuestLog {
     fn log(&mut self, level: Level, message: String) {
-        let Some(lines) = self.lines.checked_sub(1) else {
-            self.left_out += 1;
+        let Some(remaining) = self.remaining.checked_sub(1) else {
+            self.dropped += 1;
             return;
         };
-        self.lines = lines;
+        self.remaining = remaining;
         let line = text::line(&message, self.line_limit);
         let plugin = &*self.name;
         match level {
@@ -73,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_so_many_lines_are_kept() {
+    fn drops_lines_beyond_the_limit() {
         let limits = Limits {
             log_lines: 2,
             ..Limits::default()
@@ -82,7 +85,7 @@ mod tests {
         for n in 0..5 {
             log.log(Level::Error, format!("line {n}"));
         }
-        assert_eq!(log.left_out, 3);
+        assert_eq!(log.dropped, 3);
         assert_eq!(log.finish().as_deref(), Some("line 1"));
     }
 }

@@ -1,33 +1,33 @@
-//! Who wants to know how calls went.
+//! Observer interface for calls, the basis of metrics.
 
 use std::time::Duration;
 
 use crate::{Digest, Failure};
 
-/// Told about every call of every component, on the thread that makes the call.
-/// Metrics are made of it.
+/// Observer of every call of every component, for metrics. It is called on the thread that
+/// makes the call.
 pub trait CallObserver: Send + Sync {
-    /// A call has ended.
+    /// Records a call that has ended.
     fn called(&self, report: &CallReport<'_>);
 }
 
-/// How one call went.
+/// Report about one call.
 #[derive(Clone, Copy, Debug)]
 pub struct CallReport<'a> {
-    /// The component's own name; where it came from, while it is asked to describe itself.
+    /// Name from the component's description; the source of the component while it is called for its description.
     pub component: &'a str,
-    /// Where it came from, as given to [`Component::load`](crate::Component::load).
+    /// Source of the component, as given to [`Component::load`](crate::Component::load).
     pub origin: &'a str,
-    /// Its code.
+    /// Digest of the component's bytes.
     pub digest: Digest,
-    /// The interface, by its name in the contract: `worker-group`, `describe`, …
+    /// Name of the interface in the contract: `worker-group`, `describe`, …
     pub interface: &'static str,
-    /// The function, by its name in the contract: `plan`, …
+    /// Name of the function in the contract: `plan`, …
     pub function: &'static str,
-    /// From before the instance was made until after the answer was checked.
+    /// Time from before the instance was created until after the answer was checked.
     pub duration: Duration,
     /// The instance's linear memory at its end, in bytes.
     pub memory: usize,
-    /// What went wrong; none when the component answered.
+    /// The failure; `None` if the component answered.
     pub failure: Option<&'a Failure>,
 }

@@ -1,38 +1,39 @@
-//! How large the parts of a component are, looked at before anything of it is compiled.
+//! Size limits for the parts of a component, checked before it is compiled.
 //!
-//! What a compiler takes grows faster than a component does: with the targets of a jump times the values that it passes on,
-//! say. A megabyte can be made to take gigabytes and minutes that way; what compilers write stays far below these bounds.
+//! The resources of a compilation can grow faster than the component: for example with the number of targets of a jump times
+//! the number of values that it passes. A crafted component of a megabyte can take gigabytes and minutes. The output of
+//! usual compilers stays far below these limits.
 
 use wasmparser::{BlockType, CompositeInnerType, FunctionBody, Operator, Parser, Payload};
 
 use crate::Unfit;
 use crate::compiling::invalid_code;
 
-/// How large a component and its parts may be.
+/// Size limits for a component and its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// Bytes of the component.
+    /// Size of the component, in bytes.
     pub component: usize,
-    /// Functions of all its modules.
+    /// Number of functions of all modules.
     pub functions: u32,
-    /// Bytes of a function.
+    /// Size of a function's body, in bytes.
     pub function: usize,
-    /// Parameters of a function or block, and results.
+    /// Number of parameters, and of results, of a function or block.
     pub values: usize,
-    /// Local variables of a function.
+    /// Number of local variables of a function.
     pub locals: u32,
-    /// Targets of all `br_table` instructions of a function.
+    /// Number of targets of all `br_table` instructions of a function.
     pub targets: u32,
-    /// Blocks in one another.
+    /// Number of nested blocks.
     pub depth: usize,
-    /// Blocks in one another that pass several values on.
+    /// Number of nested blocks that pass several values.
     pub passing: usize,
-    /// Blocks in one another times local variables: each variable may be another one in each block.
+    /// Number of nested blocks times the number of local variables: each variable may have another value in each block.
     pub variables: usize,
 }
 
 impl Shape {
-    /// What a component may be that a tenant brings along. An interpreter of a scripting language fits.
+    /// Limits for a component of a tenant. They suffice for an interpreter of a scripting language.
     pub const OF_TENANTS: Self = Self {
         component: 32 << 20,
         functions: 50_000,
@@ -45,7 +46,7 @@ impl Shape {
         variables: 1_000_000,
     };
 
-    /// Makes sure that a component is not larger. Reads it once, in time that grows with its size.
+    /// Returns an error if a component exceeds a limit. Reads it once, in time linear in its size.
     pub(crate) fn check(&self, wasm: &[u8]) -> Result<(), Unfit> {
         within("it", "bytes", wasm.len(), self.component)?;
         let mut functions: u32 = 0;
@@ -86,6 +87,7 @@ impl Shape {
         Ok(())
     }
 
+    /// Returns an error if a function, named `what` in messages, exceeds a limit.
     fn function(&self, what: &str, body: &FunctionBody<'_>) -> Result<(), Unfit> {
         within(what, "bytes", body.range().len(), self.function)?;
         let mut locals: u32 = 0;
@@ -95,7 +97,7 @@ impl Shape {
         }
         within(what, "local variables", locals as usize, self.locals as usize)?;
         let mut targets: u32 = 0;
-        // For each block that is open whether it passes several values on. The function itself is the first one.
+        // True for each open block that passes several values. The function itself is the first block.
         let mut open = vec![false];
         let (mut depth, mut passing, mut deepest_passing) = (0, 0, 0);
         for operator in body.get_operators_reader().map_err(invalid_code)? {
@@ -107,7 +109,7 @@ impl Shape {
                     }
                 }
                 operator => {
-                    let Some(type_) = begun(&operator) else {
+                    let Some(type_) = block_type(&operator) else {
                         continue;
                     };
                     let passes = matches!(type_, BlockType::FuncType(_));
@@ -140,8 +142,8 @@ impl Shape {
     }
 }
 
-/// The type of the block that an instruction begins.
-fn begun(operator: &Operator<'_>) -> Option<BlockType> {
+/// Returns the type of the block that an instruction begins, or `None` if it begins none.
+fn block_type(operator: &Operator<'_>) -> Option<BlockType> {
     match operator {
         Operator::Block { blockty }
         | Operator::Loop { blockty }
@@ -152,6 +154,7 @@ fn begun(operator: &Operator<'_>) -> Option<BlockType> {
     }
 }
 
+/// Returns an error if `count` is larger than `most`. The message names the part `what` and the counted items `of`.
 fn within(what: &str, of: &str, count: usize, most: usize) -> Result<(), Unfit> {
     if count <= most {
         return Ok(());
@@ -179,7 +182,7 @@ mod tests {
         variables: 9,
     };
 
-    fn said(module: &str) -> Option<String> {
+    fn refusal(module: &str) -> Option<String> {
         let wasm = wat::parse_str(format!("(component (core module {module}))")).expect("component text");
         SMALL.check(&wasm).err().map(|unfit| unfit.to_string())
     }
@@ -192,8 +195,8 @@ mod tests {
          (func (local i32 i32) (block (loop (if (i32.const 0) (then (block))) (block))))
          (func (br_table 0 0 0 0 0 0 0 0 0 (i32.const 0)))"
     )]
-    fn what_is_small_is_fine(#[case] module: &str) {
-        assert_eq!(said(module), None);
+    fn accepts_small_components(#[case] module: &str) {
+        assert_eq!(refusal(module), None);
     }
 
     #[rstest]
@@ -224,21 +227,24 @@ mod tests {
         "(func (local i32 i32 i32 i32 i32) (block (block)))",
         "function 0 of its code has 10 local variables times blocks in one another"
     )]
-    fn what_is_too_large_is_said(#[case] module: &str, #[case] expected: &str) {
-        let said = said(module);
+    fn names_the_part_that_is_too_large(#[case] module: &str, #[case] expected: &str) {
+        let refusal = refusal(module);
         assert!(
-            said.as_ref().is_some_and(|said| said.starts_with(expected)),
-            "{said:?}"
+            refusal
+                .as_ref()
+                .is_some_and(|refusal| refusal.starts_with(expected)),
+            "{refusal:?}"
         );
     }
 
     #[test]
-    fn long_functions_and_components_are_said() {
+    fn rejects_long_functions_and_components() {
         let long = format!("(func {})", "nop ".repeat(300));
         assert!(
-            said(&long).is_some_and(|said| said.contains("bytes, and components of tenants may have 200"))
+            refusal(&long)
+                .is_some_and(|refusal| refusal.contains("bytes, and components of tenants may have 200"))
         );
         let data = format!("(memory 1) (data (i32.const 0) \"{}\")", "x".repeat(5000));
-        assert!(said(&data).is_some_and(|said| said.starts_with("it has ")));
+        assert!(refusal(&data).is_some_and(|refusal| refusal.starts_with("it has ")));
     }
 }

@@ -1,35 +1,38 @@
-//! The time that several calls have together.
+//! Common deadline for several calls on a thread.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 thread_local! {
-    static END: Cell<Option<Instant>> = const { Cell::new(None) };
+    static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Runs `work`, whose calls of components on this thread all end by `end`: each gets its own
-/// [`deadline`](crate::Limits::deadline) or what is left, whichever is less. A call that ends because of that is no fault
-/// of its component: see [`Failure::is_of_component`](crate::Failure::is_of_component).
+/// Runs `work` with the common deadline `end` for its calls of components on this thread. Each call gets its own
+/// [`deadline`](crate::Limits::deadline) or the remaining time, whichever is less. If the common deadline ends a call, the
+/// component did not cause the failure: see [`Failure::is_of_component`](crate::Failure::is_of_component). The earlier
+/// deadline applies if such calls are nested.
 pub fn until<T>(end: Instant, work: impl FnOnce() -> T) -> T {
-    let former = END.get();
-    let _former = Former(former);
-    END.set(Some(former.map_or(end, |former| former.min(end))));
+    let outer = DEADLINE.get();
+    let _restore = Restore(outer);
+    DEADLINE.set(Some(outer.map_or(end, |outer| outer.min(end))));
     work()
 }
 
-/// Puts the former end back, after a panic too.
-struct Former(Option<Instant>);
+/// Guard that restores the outer deadline when it is dropped, also during a panic.
+struct Restore(Option<Instant>);
 
-impl Drop for Former {
+impl Drop for Restore {
     fn drop(&mut self) {
-        END.set(self.0);
+        DEADLINE.set(self.0);
     }
 }
 
-/// What calls on this thread have left of the time that [`until`] gives them; none where it gives none.
+/// Returns the time that calls on this thread have left until the deadline set by [`until`], or `None` if none is set.
 #[must_use]
 pub fn left() -> Option<Duration> {
-    END.get().map(|end| end.saturating_duration_since(Instant::now()))
+    DEADLINE
+        .get()
+        .map(|end| end.saturating_duration_since(Instant::now()))
 }
 
 #[cfg(test)]
@@ -37,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_earlier_end_counts_and_no_longer_than_it_shall() {
+    fn the_earlier_deadline_applies_until_its_scope_ends() {
         assert_eq!(left(), None);
         let hour = Duration::from_secs(3600);
         until(Instant::now() + hour, || {

@@ -1,65 +1,67 @@
-//! Turns at something of which there is little, given fairly.
+//! Fair semaphore for the slots of the instance pool.
 //!
-//! Who comes first is served first, but each of those who wait gets one turn before any of them gets a second: a
-//! component with many calls does not hold up one with few.
+//! Waiting components take turns: each of them gets one permit before any of them gets a second, in order of arrival. A
+//! component with many calls therefore does not block one with few.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::Digest;
 
-/// As many turns as there are places.
-pub(crate) struct Turns {
+/// Semaphore whose permits rotate among the waiting components.
+pub(crate) struct FairSemaphore {
     queue: Mutex<Queue>,
     changed: Condvar,
 }
 
-impl Turns {
-    pub(crate) fn new(places: u32) -> Self {
+impl FairSemaphore {
+    pub(crate) fn new(permits: u32) -> Self {
         Self {
-            queue: Mutex::new(Queue::new(places)),
+            queue: Mutex::new(Queue::new(permits)),
             changed: Condvar::new(),
         }
     }
 
-    /// Waits for a turn, for a call of the component `who`.
-    pub(crate) fn take(&self, who: Digest) -> Turn<'_> {
-        // A thread that panics can't leave the queue half changed.
+    /// Waits for a permit for a call of this component.
+    pub(crate) fn acquire(&self, component: Digest) -> Permit<'_> {
+        // A poisoned lock is usable: no panic can occur in the middle of a change of the queue.
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let ticket = queue.come(who);
+        let ticket = queue.enqueue(component);
         let waiting = self
             .changed
-            .wait_while(queue, |queue| !queue.served.contains(&ticket));
+            .wait_while(queue, |queue| !queue.granted.contains(&ticket));
         waiting
             .unwrap_or_else(PoisonError::into_inner)
-            .served
+            .granted
             .remove(&ticket);
-        Turn(self)
+        Permit(self)
     }
 }
 
-/// The right to one place.
-pub(crate) struct Turn<'a>(&'a Turns);
+/// Permit for one slot, released on drop.
+pub(crate) struct Permit<'a>(&'a FairSemaphore);
 
-impl Drop for Turn<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.0
             .queue
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .leave();
+            .release();
         self.0.changed.notify_all();
     }
 }
 
-/// Who waits, and who need not wait any more.
+/// State of the semaphore: waiting calls and granted permits.
 struct Queue {
+    /// Number of free permits.
     free: u32,
+    /// Next ticket.
     next: u64,
-    /// Each who waits, with the tickets of its calls. The first is served next.
+    /// Waiting components, each with the tickets of its calls. The first component gets the next permit.
     waiting: VecDeque<(Digest, VecDeque<u64>)>,
-    /// Tickets that have got a place, until their call knows.
-    served: HashSet<u64>,
+    /// Tickets that have a permit, until their call takes it.
+    granted: HashSet<u64>,
 }
 
 impl Queue {
@@ -68,38 +70,39 @@ impl Queue {
             free,
             next: 0,
             waiting: VecDeque::new(),
-            served: HashSet::new(),
+            granted: HashSet::new(),
         }
     }
 
-    /// Gives a call a ticket.
-    fn come(&mut self, who: Digest) -> u64 {
+    /// Adds a call of this component to the queue and returns its ticket.
+    fn enqueue(&mut self, component: Digest) -> u64 {
         let ticket = self.next;
         self.next += 1;
-        match self.waiting.iter_mut().find(|(other, _)| *other == who) {
+        match self.waiting.iter_mut().find(|(other, _)| *other == component) {
             Some((_, tickets)) => tickets.push_back(ticket),
-            None => self.waiting.push_back((who, VecDeque::from([ticket]))),
+            None => self.waiting.push_back((component, VecDeque::from([ticket]))),
         }
-        self.serve();
+        self.grant();
         ticket
     }
 
-    /// A place is free again.
-    fn leave(&mut self) {
+    /// Releases a permit.
+    fn release(&mut self) {
         self.free += 1;
-        self.serve();
+        self.grant();
     }
 
-    fn serve(&mut self) {
+    /// Grants the free permits to waiting calls.
+    fn grant(&mut self) {
         while self.free > 0
-            && let Some((who, mut tickets)) = self.waiting.pop_front()
+            && let Some((component, mut tickets)) = self.waiting.pop_front()
         {
             if let Some(ticket) = tickets.pop_front() {
                 self.free -= 1;
-                self.served.insert(ticket);
+                self.granted.insert(ticket);
             }
             if !tickets.is_empty() {
-                self.waiting.push_back((who, tickets));
+                self.waiting.push_back((component, tickets));
             }
         }
     }
@@ -110,36 +113,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_waits_with_many_gets_one_turn_at_a_time() {
+    fn a_component_with_many_calls_gets_one_permit_at_a_time() {
         let (many, few) = (Digest::of(b"many"), Digest::of(b"few"));
         let mut queue = Queue::new(1);
-        let running = queue.come(many);
-        assert!(queue.served.remove(&running));
-        let first = queue.come(many);
-        let second = queue.come(many);
-        let other = queue.come(few);
-        assert!(queue.served.is_empty());
+        let running = queue.enqueue(many);
+        assert!(queue.granted.remove(&running));
+        let first = queue.enqueue(many);
+        let second = queue.enqueue(many);
+        let other = queue.enqueue(few);
+        assert!(queue.granted.is_empty());
         for ticket in [first, other, second] {
-            queue.leave();
-            assert!(queue.served.remove(&ticket), "{ticket}");
-            assert!(queue.served.is_empty());
+            queue.release();
+            assert!(queue.granted.remove(&ticket), "{ticket}");
+            assert!(queue.granted.is_empty());
         }
-        queue.leave();
+        queue.release();
         assert_eq!((queue.free, queue.waiting.len()), (1, 0));
     }
 
     #[test]
-    fn there_are_as_many_turns_as_places() {
-        let turns = Turns::new(2);
-        let who = Digest::of(b"");
-        let (one, two) = (turns.take(who), turns.take(who));
+    fn a_waiting_call_gets_a_released_permit() {
+        let semaphore = FairSemaphore::new(2);
+        let component = Digest::of(b"");
+        let (one, two) = (semaphore.acquire(component), semaphore.acquire(component));
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| drop(turns.take(who)));
+            let waiting = scope.spawn(|| drop(semaphore.acquire(component)));
             drop(one);
-            waiting.join().expect("it gets the place that was left");
+            waiting.join().expect("the released permit");
         });
         drop(two);
-        let queue = turns.queue.lock().expect("the queue");
-        assert_eq!((queue.free, queue.served.len()), (2, 0));
+        let queue = semaphore.queue.lock().expect("the queue");
+        assert_eq!((queue.free, queue.granted.len()), (2, 0));
     }
 }

@@ -1,4 +1,4 @@
-//! The functions that a component has, and whether they are the contract's.
+//! Lookup of a component's exported functions and comparison of their types with the contract.
 
 use wasmtime::component::{ComponentExportIndex, InstancePre, Lift, Lower};
 
@@ -10,7 +10,7 @@ use crate::contract::{
 use crate::interface::qualified;
 use crate::{Interface, Unfit};
 
-/// Where a component's functions are.
+/// Indexes of a component's exported functions.
 pub(super) struct Exports {
     pub(super) describe: ComponentExportIndex,
     pub(super) validate_settings: ComponentExportIndex,
@@ -18,6 +18,7 @@ pub(super) struct Exports {
     pub(super) policy: Option<PolicyExports>,
 }
 
+/// Indexes of the functions of a logic interface.
 pub(super) struct LogicExports {
     pub(super) child_kinds: ComponentExportIndex,
     pub(super) default: ComponentExportIndex,
@@ -25,14 +26,15 @@ pub(super) struct LogicExports {
     pub(super) plan: ComponentExportIndex,
 }
 
+/// Indexes of the functions of the policy interface.
 pub(super) struct PolicyExports {
     pub(super) admit: ComponentExportIndex,
     pub(super) review_plan: ComponentExportIndex,
 }
 
 impl Exports {
-    /// Finds the functions of these interfaces and compares their types with the
-    /// contract's.
+    /// Finds the functions of these interfaces and compares their types with those of
+    /// the contract.
     pub(super) fn find(pre: &InstancePre<State>, interfaces: &[Interface]) -> Result<Self, Unfit> {
         let finder = Finder { pre };
         let describe = finder.function::<(), (RawDescription,)>("describe", "describe")?;
@@ -77,7 +79,7 @@ impl PolicyExports {
     }
 }
 
-/// Finds exported functions.
+/// Finder of exported functions.
 struct Finder<'a> {
     pre: &'a InstancePre<State>,
 }
@@ -88,23 +90,23 @@ impl Finder<'_> {
         P: wasmtime::component::ComponentNamedList + Lower,
         R: wasmtime::component::ComponentNamedList + Lift,
     {
-        let shape = |problem: String| Unfit::Shape {
+        let mismatch = |problem: String| Unfit::Shape {
             function: format!("{interface}.{name}"),
             problem,
         };
         let component = self.pre.component();
         let instance = component
             .get_export_index(None, qualified(interface).as_str())
-            .ok_or_else(|| shape(format!("the interface {} is missing", qualified(interface))))?;
+            .ok_or_else(|| mismatch(format!("the interface {} is missing", qualified(interface))))?;
         let (item, index) = component
             .get_export(Some(&instance), name)
-            .ok_or_else(|| shape("the function is missing".to_owned()))?;
+            .ok_or_else(|| mismatch("the function is missing".to_owned()))?;
         match item {
             wasmtime::component::types::ComponentItem::ComponentFunc(function) => function
                 .typecheck::<P, R>(&self.pre.instance_type())
                 .map(|()| index)
-                .map_err(|error| shape(format!("{error:#}"))),
-            _ => Err(shape("it is no function".to_owned())),
+                .map_err(|error| mismatch(format!("{error:#}"))),
+            _ => Err(mismatch("it is not a function".to_owned())),
         }
     }
 }
