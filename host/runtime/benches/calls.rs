@@ -1,10 +1,10 @@
-//! What WebAssembly costs: the worker group's plan as a component and as native code,
-//! side by side, and what it takes to get there.
+//! Benchmark of the cost of WebAssembly: compiles and loads components, and compares the
+//! worker group's plan by a component with the same plan by native code.
 //!
-//! `cargo bench --workspace --bench calls`: the whole workspace, so that nothing is built
-//! again for other features.
+//! Run it with `cargo bench --workspace --bench calls`. The whole workspace is named so that
+//! cargo does not rebuild crates with other features.
 
-#![allow(clippy::print_stdout, reason = "it is what this program is for")]
+#![allow(clippy::print_stdout, reason = "the benchmark prints its results")]
 
 use std::fs;
 use std::hint::black_box;
@@ -20,7 +20,7 @@ use dask_operator_runtime::{Allocation, Component, Engine, EngineConfig, Interfa
 use dask_operator_worker_group::DefaultWorkerGroup;
 use serde_json::{Value, json};
 
-/// Set in the process that only loads the components.
+/// Environment variable with the cache directory, set for the process that only loads the components.
 const LOAD_ONLY: &str = "DASK_OPERATOR_BENCH_LOAD_ONLY";
 
 fn main() {
@@ -29,10 +29,10 @@ fn main() {
     }
     let dir = tempfile::tempdir().expect("a temporary directory");
     let cache = dir.path().join("cache");
-    say("compile, worker-group, 1 time", &compiling());
+    print_times("compile, worker-group, 1 time", &compile());
     let engine = engine_of(Some(&cache), Allocation::OnDemand);
     load(&engine);
-    say(
+    print_times(
         "load from the cache, worker-group",
         &times(50, || drop(load(&engine))),
     );
@@ -40,19 +40,19 @@ fn main() {
     let on_demand = load(&engine);
     let pooling = load(&engine_of(Some(&cache), Allocation::default()));
     let smallest = |component: &Component| drop(component.child_kinds(Interface::WorkerGroup, "{}"));
-    say(
+    print_times(
         "smallest call, without a pool",
         &times(2_000, || smallest(&on_demand)),
     );
-    say("smallest call", &times(2_000, || smallest(&pooling)));
+    print_times("smallest call", &times(2_000, || smallest(&pooling)));
 
     for (what, replicas, existing, count) in PLANS {
         let observation = observation(&on_demand, replicas, existing);
-        let guest = across(&observation);
-        // The component's log lines go nowhere either.
+        let guest = converted(&observation);
+        // The log is captured because the component's log lines are discarded, too.
         let (native, _) = capture_log(|| {
             times(count, || {
-                black_box(natively(&guest));
+                black_box(plan_natively(&guest));
             })
         });
         let component = times(count, || {
@@ -62,9 +62,9 @@ fn main() {
             black_box(plan(&on_demand, &observation));
         });
         println!("a plan that {what}");
-        say("  natively", &native);
-        say("  by the component", &component);
-        say("  by the component, without a pool", &unpooled);
+        print_times("  natively", &native);
+        print_times("  by the component", &component);
+        print_times("  by the component, without a pool", &unpooled);
         println!(
             "  ratio of the medians {:.2}",
             component.median.as_secs_f64() / native.median.as_secs_f64()
@@ -73,7 +73,7 @@ fn main() {
     resident(&dir.path().join("another"));
 }
 
-/// What a plan does, how many workers are wanted, how many exist, how often to measure.
+/// Plans to measure: description, requested workers, existing workers, and number of measurements.
 const PLANS: [(&str, u32, u32, usize); 4] = [
     ("creates 1 pod of 5 kB", 1, 0, 2_000),
     ("creates 10 pods", 10, 0, 500),
@@ -81,11 +81,11 @@ const PLANS: [(&str, u32, u32, usize); 4] = [
     ("keeps 100 pods", 100, 100, 500),
 ];
 
-/// Prints the memory of a process that has loaded all default components: when they had
-/// to be compiled, and when they were compiled before.
+/// Prints the memory of a process that has loaded all default components, first with an
+/// empty cache and then from the cache.
 fn resident(cache: &Path) {
     for what in ["compiled", "from the cache"] {
-        let this = std::env::current_exe().expect("this program");
+        let this = std::env::current_exe().expect("the path of this program");
         let output = Command::new(this)
             .env(LOAD_ONLY, cache)
             .output()
@@ -120,7 +120,7 @@ fn load_only(cache: &Path) {
             / 1024
     };
     println!(
-        "{} MiB resident ({} MiB of it our own, {} MiB files), {:?}",
+        "{} MiB resident ({} MiB of it anonymous, {} MiB files), {:?}",
         memory("VmRSS:"),
         memory("RssAnon:"),
         memory("RssFile:"),
@@ -143,7 +143,7 @@ fn load(engine: &Engine) -> Component {
     Component::load(engine, "worker-group", WORKER_GROUP.bytes, Limits::default()).expect("the component")
 }
 
-fn compiling() -> Times {
+fn compile() -> Times {
     let engine = engine_of(None, Allocation::OnDemand);
     times(1, || drop(load(&engine)))
 }
@@ -156,19 +156,20 @@ fn plan(component: &Component, observation: &Observation) -> usize {
     plan.children.len()
 }
 
-fn natively(observation: &guest::Observation) -> usize {
+fn plan_natively(observation: &guest::Observation) -> usize {
     export::plan::<WorkerGroup, DefaultWorkerGroup>(observation)
         .expect("a plan")
         .children
         .len()
 }
 
-fn across<T: serde::de::DeserializeOwned>(observation: &Observation) -> T {
+/// Converts an observation from the host's type to the guest's.
+fn converted<T: serde::de::DeserializeOwned>(observation: &Observation) -> T {
     let value = serde_json::to_value(observation).expect("JSON");
     serde_json::from_value(value).expect("the same record")
 }
 
-/// A group with a pod spec of 5 kB, some of whose workers exist.
+/// Returns an observation of a group with a pod spec of 5 kB, some of whose workers exist.
 fn observation(component: &Component, replicas: u32, existing: u32) -> Observation {
     let group = json!({
         "apiVersion": "kubernetes.dask.org/v1",
@@ -206,7 +207,7 @@ fn observation(component: &Component, replicas: u32, existing: u32) -> Observati
     }
 }
 
-/// A worker that runs, as the operator shows it: metadata and status.
+/// Returns a running worker as a component receives it: metadata and status.
 fn worker(number: u32) -> ObservedObject {
     let name = format!("bench-default-worker-{number:010x}");
     let pod = json!({
@@ -244,7 +245,7 @@ fn worker(number: u32) -> ObservedObject {
     ObservedObject::of(&pod)
 }
 
-/// About 5 kB of what people write.
+/// Returns a typical pod spec of about 5 kB.
 fn pod_spec() -> Value {
     let variables: Vec<_> = (0..60)
         .map(|n| json!({"name": format!("SETTING_NUMBER_{n}"), "value": format!("a value, the {n}th")}))
@@ -277,7 +278,7 @@ fn pod_spec() -> Value {
     spec
 }
 
-/// What was measured.
+/// Measured times.
 struct Times {
     median: Duration,
     p99: Duration,
@@ -301,7 +302,7 @@ fn times(count: usize, mut call: impl FnMut()) -> Times {
     }
 }
 
-fn say(what: &str, times: &Times) {
+fn print_times(what: &str, times: &Times) {
     println!(
         "{what:38} median {:>10.1?}   p99 {:>10.1?}",
         times.median, times.p99

@@ -1,5 +1,5 @@
-//! Writes the components of `plugins/hostile` into a folder, for tests that install them:
-//! `hostile FOLDER`.
+//! Program that writes the components of `plugins/hostile` into a folder, for tests that install
+//! them. Usage: `hostile FOLDER`.
 #![allow(missing_docs, clippy::expect_used)]
 
 use std::fs;

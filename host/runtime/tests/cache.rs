@@ -1,4 +1,4 @@
-//! Compiled components are kept, and used only when they are what was kept.
+//! Tests of the cache of compiled components and of the compiler process.
 
 mod common;
 
@@ -36,7 +36,7 @@ fn artefact(cache: &Path) -> PathBuf {
 }
 
 #[test]
-fn what_was_compiled_is_used_again_unless_it_is_damaged() {
+fn uses_artefacts_again_unless_they_are_damaged() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let cache = dir.path().join("cache");
     assert!(matches!(load(&cache).compiled(), Compiled::Now(_)));
@@ -45,7 +45,7 @@ fn what_was_compiled_is_used_again_unless_it_is_damaged() {
     let artefact = artefact(&cache);
     let whole = fs::read(&artefact).expect("an artefact");
 
-    // One byte of code: the header is fine.
+    // Damages one byte of code; the header stays intact.
     let mut damaged = whole.clone();
     let middle = damaged.len() / 2;
     damaged[middle] ^= 0xff;
@@ -62,7 +62,7 @@ fn what_was_compiled_is_used_again_unless_it_is_damaged() {
 }
 
 #[test]
-fn no_cache_is_fine() {
+fn loads_without_a_cache() {
     let engine = Engine::new(EngineConfig::default()).expect("an engine");
     let component = Component::load(&engine, "good", &good(), Limits::default()).expect("a component");
     assert!(matches!(component.compiled(), Compiled::Now(_)));
@@ -75,19 +75,19 @@ fn no_cache_is_fine() {
 }
 
 #[test]
-fn a_cache_that_can_not_be_written_is_said() {
+fn reports_an_unusable_cache_directory() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     let config = EngineConfig {
         cache: Some(file.path().to_owned().into()),
         ..EngineConfig::default()
     };
     let error = Engine::new(config)
-        .expect_err("a file is no directory")
+        .expect_err("a file is not a directory")
         .to_string();
     assert!(error.contains("not a directory"), "{error}");
 }
 
-/// An engine whose compiler is this program.
+/// Returns an engine that compiles with this program.
 fn compiled_by(cache: &Path, program: &str, arguments: &[&str]) -> Engine {
     let config = EngineConfig {
         cache: Some(Cache {
@@ -103,19 +103,20 @@ fn compiled_by(cache: &Path, program: &str, arguments: &[&str]) -> Engine {
     Engine::new(config).expect("an engine")
 }
 
-/// Loads with a compiler that is a shell script.
+/// Loads the good component with a compiler that is a shell script.
 fn load_with(cache: &Path, script: &str) -> Result<Component, String> {
-    load_so(cache, script, &Compiling::default())
+    load_with_settings(cache, script, &Compiling::default())
 }
 
-fn load_so(cache: &Path, script: &str, compiling: &Compiling) -> Result<Component, String> {
+/// Loads the good component with a compiler that is a shell script, and with these settings.
+fn load_with_settings(cache: &Path, script: &str, compiling: &Compiling) -> Result<Component, String> {
     let engine = compiled_by(cache, "/bin/sh", &["-c", script]);
     Component::load_compiled(&engine, "good", &good(), Limits::default(), compiling)
         .map_err(|error| error.to_string())
 }
 
 #[test]
-fn a_compiler_that_does_not_end_is_ended() {
+fn kills_a_compiler_that_takes_too_long() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let compiling = Compiling {
         limits: CompileLimits {
@@ -124,21 +125,22 @@ fn a_compiler_that_does_not_end_is_ended() {
         },
         owner: None,
     };
-    let error = load_so(&dir.path().join("cache"), "exec sleep 600", &compiling).expect_err("it was ended");
+    let error = load_with_settings(&dir.path().join("cache"), "exec sleep 600", &compiling)
+        .expect_err("the compiler was killed");
     assert!(error.ends_with("it was not compiled after 0.2 s"), "{error}");
 }
 
 #[test]
-fn a_compiler_is_told_what_it_may_take() {
+fn a_compiler_receives_its_limits_as_arguments() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let said = |compiling: &Compiling| {
+    let message = |compiling: &Compiling| {
         let script = r#"cat >/dev/null; echo >&2 "$0 $*"; exit 1"#;
-        load_so(&dir.path().join("cache"), script, compiling).expect_err("it failed")
+        load_with_settings(&dir.path().join("cache"), script, compiling).expect_err("it failed")
     };
     let expected = "): --memory 805306368 --processor-seconds 30 --output 134217728 --owner team-a";
-    let error = said(&Compiling::of_tenant("team-a"));
+    let error = message(&Compiling::of_tenant("team-a"));
     assert!(error.contains(expected), "{error}");
-    assert!(!said(&Compiling::default()).contains("--owner"));
+    assert!(!message(&Compiling::default()).contains("--owner"));
 }
 
 #[test]
@@ -150,24 +152,24 @@ fn components_of_tenants_are_never_compiled_in_this_process() {
 }
 
 #[test]
-fn a_process_of_its_own_compiles() {
+fn a_separate_process_compiles() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let (theirs, ours) = (dir.path().join("theirs"), dir.path().join("ours"));
-    load(&theirs);
+    let (source, cache) = (dir.path().join("source"), dir.path().join("cache"));
+    load(&source);
     let script = format!(
         "head -c 8 | grep -q asm && cat > {0}/rest && cp {1}/* {0}/",
-        ours.display(),
-        theirs.display()
+        cache.display(),
+        source.display()
     );
-    let component = load_with(&ours, &script).expect("a component");
+    let component = load_with(&cache, &script).expect("a component");
     assert!(matches!(component.compiled(), Compiled::Now(_)));
-    assert!(ours.join("rest").exists(), "the script compiled");
-    let component = load_with(&ours, "exit 1").expect("a component");
+    assert!(cache.join("rest").exists(), "the script compiled");
+    let component = load_with(&cache, "exit 1").expect("a component");
     assert!(matches!(component.compiled(), Compiled::Cached(_)));
 }
 
 #[test]
-fn a_compiler_that_fails_is_said() {
+fn reports_the_failure_of_a_compiler() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let failed = |script: &str| load_with(&dir.path().join("cache"), script).expect_err("it failed");
     let error = failed("cat >/dev/null; echo >&2 error: not valid: what a mess; exit 1");
@@ -197,9 +199,9 @@ fn a_compiler_that_fails_is_said() {
     );
 }
 
-/// Else a few components fill the disk that are killed while their code is written.
+/// Otherwise a few components whose compilers are killed while they write the code fill the disk.
 #[test]
-fn what_a_compiler_that_fails_was_writing_is_removed() {
+fn removes_the_temporary_files_of_a_failed_compiler() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let cache = dir.path().join("cache");
     for end in ["exit 1", "kill -9 $$"] {
@@ -214,12 +216,12 @@ fn what_a_compiler_that_fails_was_writing_is_removed() {
     }
 }
 
-/// A stand-in for a compiler notes when it begins and ends.
+/// The compiler is a script that logs when it begins and ends.
 #[test]
-fn components_of_tenants_are_compiled_one_after_the_other() {
+fn components_of_tenants_are_compiled_one_at_a_time() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let log = dir.path().join("log");
-    // For want of memory, so that it is tried again.
+    // The script ends as a compiler that is out of memory, so that the compilation is attempted again.
     let script = format!(
         "cat >/dev/null; echo begin >>'{0}'; sleep 0.2; echo end >>'{0}'; kill -9 $$",
         log.display()
@@ -235,12 +237,12 @@ fn components_of_tenants_are_compiled_one_after_the_other() {
             });
         }
     });
-    let said = fs::read_to_string(&log).expect("a log");
-    assert_eq!(said, "begin\nend\nbegin\nend\n");
+    let lines = fs::read_to_string(&log).expect("a log");
+    assert_eq!(lines, "begin\nend\nbegin\nend\n");
 }
 
 #[test]
-fn who_has_a_turn_to_compile_waits_for_nobody() {
+fn loading_with_a_compile_turn_does_not_wait() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let engine = compiled_by(
         &dir.path().join("cache"),
@@ -251,7 +253,7 @@ fn who_has_a_turn_to_compile_waits_for_nobody() {
     let (one, other) = (Compiling::of_tenant("team-a"), Compiling::of_tenant("team-b"));
     let turn = compile_turn(&engine, &wasm, &one);
     assert!(turn.is_some());
-    // What is of nobody is compiled beside others.
+    // A component without an owner needs no permit.
     assert!(compile_turn(&engine, &wasm, &Compiling::default()).is_none());
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| compile_turn(&engine, &wasm, &other).is_some());
@@ -259,14 +261,14 @@ fn who_has_a_turn_to_compile_waits_for_nobody() {
         assert!(!waits.is_finished());
         Component::load_in_turn(&engine, "good", &wasm, Limits::default(), &one, turn)
             .expect_err("it failed");
-        assert!(waits.join().expect("it ends"), "the turn is given back");
+        assert!(waits.join().expect("the thread ends"), "the permit is released");
     });
     assert!(compile_turn(&engine, &wasm, &one).is_some());
 }
 
-/// It would do so without a limit, whoever the component is of.
+/// A compilation in this process would have no resource limits. This holds for components with and without an owner.
 #[test]
-fn where_another_process_shall_compile_this_one_never_does() {
+fn never_compiles_in_this_process_if_a_compiler_is_configured() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     for (program, expected) in [
         (
@@ -289,7 +291,7 @@ fn where_another_process_shall_compile_this_one_never_does() {
 }
 
 #[test]
-fn what_can_not_be_compiled_is_not_compiled_again_for_any_tenant() {
+fn a_failed_compilation_is_not_repeated_for_any_tenant() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let log = dir.path().join("log");
     let script = format!(
@@ -301,21 +303,21 @@ fn what_can_not_be_compiled_is_not_compiled_again_for_any_tenant() {
         Component::load_compiled(&engine, "good", &good(), Limits::default(), compiling)
             .expect_err("it failed")
     };
-    let said = |compiling: &Compiling| failed(compiling).to_string();
+    let message = |compiling: &Compiling| failed(compiling).to_string();
     let begun = || fs::read_to_string(&log).expect("a log").lines().count();
     for owner in ["team-a", "team-a", "team-b"] {
-        let said = said(&Compiling::of_tenant(owner));
+        let message = message(&Compiling::of_tenant(owner));
         let expected = "a mess; the same bytes are not compiled again for 10 minutes: push another version";
-        assert!(said.ends_with(expected), "{said}");
+        assert!(message.ends_with(expected), "{message}");
         assert_eq!(begun(), 1);
     }
     let again = failed(&Compiling::of_tenant("team-a")).reason;
     assert!(matches!(*again, Unfit::NotAgain(_)), "{again:?}");
     for times in 2..4 {
-        let said = said(&Compiling::default());
+        let message = message(&Compiling::default());
         assert!(
-            said.ends_with("a mess"),
-            "an administrator tries as often as he likes: {said}"
+            message.ends_with("a mess"),
+            "each attempt of an administrator compiles again: {message}"
         );
         assert_eq!(begun(), times);
     }

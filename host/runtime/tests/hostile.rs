@@ -1,5 +1,5 @@
-//! Components that misbehave: each ends in an error that says what it did, and the
-//! host goes on.
+//! Tests with components that misbehave: each call returns an error that names the
+//! failure, and the host continues to work.
 
 mod common;
 
@@ -26,7 +26,7 @@ fn engine(allocation: Allocation) -> Engine {
     .expect("an engine")
 }
 
-/// Limits that let a test of something endless end soon.
+/// Returns limits with a short deadline, for components that do not end.
 fn short() -> Limits {
     Limits {
         deadline: Duration::from_millis(200),
@@ -34,7 +34,7 @@ fn short() -> Limits {
     }
 }
 
-/// Limits that let a busy machine take its time with everything else.
+/// Returns limits with a long deadline, so that tests pass on a busy machine.
 fn long() -> Limits {
     Limits {
         deadline: Duration::from_secs(60),
@@ -56,7 +56,7 @@ fn plan(component: &Component) -> Result<Plan, CallError> {
         .map(|answer| answer.expect("no refusal"))
 }
 
-/// Whatever happened before: a component that does everything right is served.
+/// Asserts that calls of a well-behaved component still succeed.
 fn still_works(good: &Component) {
     let plan = plan(good).expect("a plan");
     assert_eq!(plan.status, "{}");
@@ -86,7 +86,7 @@ fn still_works(good: &Component) {
 #[case("invalid-text", "PluginMalformedAnswer", "utf-8")]
 #[case("outside-memory", "PluginMalformedAnswer", "pointer out of bounds")]
 #[case("unknown-variant", "PluginMalformedAnswer", "discriminant")]
-fn a_plan_that_is_none(
+fn reports_the_failure_of_a_plan(
     #[case] name: &str,
     #[case] reason: &str,
     #[case] message: &str,
@@ -99,18 +99,18 @@ fn a_plan_that_is_none(
     let error = plan(&hostile).expect_err("it misbehaves");
     assert_eq!(error.failure.reason(), reason, "{error}");
     let text = error.to_string();
-    let who = format!("component hostile ({}), cluster.plan: ", hostile.digest().short());
-    assert!(text.starts_with(&who), "{text}");
+    let start = format!("component hostile ({}), cluster.plan: ", hostile.digest().short());
+    assert!(text.starts_with(&start), "{text}");
     assert!(text.contains(message), "{text}");
 
     still_works(&good);
-    // What it does right, it still does.
+    // The other functions of the component still work.
     hostile.child_kinds(Interface::Cluster, "{}").expect("an answer");
 }
 
-/// Who is asked last gets what those before have left, and nobody blames it for that.
+/// The last call gets only the time that the earlier calls have left. Its failure does not count as the component's.
 #[test]
-fn several_calls_have_one_end() {
+fn several_calls_share_a_deadline() {
     let engine = engine(Allocation::default());
     let good = load_good(&engine);
     let hostile = load(&engine, "endless-loop", long()).expect("it can be loaded");
@@ -126,9 +126,9 @@ fn several_calls_have_one_end() {
     still_works(&good);
 }
 
-/// However many objects there are: whoever takes more than its own memory is still ended.
+/// A component with many observed objects is still ended if it uses more than its own memory.
 #[rstest]
-fn what_a_component_is_told_comes_on_top(
+fn the_memory_of_an_observation_is_added_to_the_limit(
     #[values(Allocation::OnDemand, Allocation::default())] allocation: Allocation,
 ) {
     let limits = Limits {
@@ -158,12 +158,14 @@ fn what_a_component_is_told_comes_on_top(
     let good = Component::load(&engine, "good", &common::good(), limits).expect("it can be loaded");
     assert!(good.plan(Interface::Cluster, &large).is_ok());
     let hog = load(&engine, "memory-hog", limits).expect("it can be loaded");
-    let error = hog.plan(Interface::Cluster, &large).expect_err("it takes more");
+    let error = hog
+        .plan(Interface::Cluster, &large)
+        .expect_err("it exceeds the limit");
     assert_eq!(*error.failure, Failure::Memory { limit: 4 * MIB });
 }
 
 #[test]
-fn what_is_wrong_with_a_child_is_for_the_gate_to_say() {
+fn does_not_check_the_objects_of_children() {
     let engine = engine(Allocation::OnDemand);
     let hostile = load(&engine, "invalid-child", long()).expect("it can be loaded");
     let plan = plan(&hostile).expect("a plan");
@@ -198,7 +200,7 @@ fn what_is_wrong_with_a_child_is_for_the_gate_to_say() {
     "3 Wasm linear memories, which exceeds the configured maximum of 2"
 )]
 #[case("huge-memory", "describe.describe: it wanted more than 256 MiB of memory")]
-fn what_can_not_be_loaded(#[case] name: &str, #[case] message: &str) {
+fn refuses_to_load_unfit_components(#[case] name: &str, #[case] message: &str) {
     let engine = engine(Allocation::default());
     let good = load_good(&engine);
     let error = load(&engine, name, limits_of(name))
@@ -210,7 +212,7 @@ fn what_can_not_be_loaded(#[case] name: &str, #[case] message: &str) {
 }
 
 #[test]
-fn what_default_returns_is_an_object() {
+fn rejects_a_default_that_is_not_an_object() {
     let engine = engine(Allocation::default());
     let hostile = load(&engine, "invalid-default", long()).expect("it can be loaded");
     let error = hostile
@@ -220,7 +222,7 @@ fn what_default_returns_is_an_object() {
 }
 
 #[test]
-fn what_default_returns_fits_into_memory() {
+fn rejects_a_default_that_would_take_too_much_memory() {
     let engine = engine(Allocation::default());
     let hostile = load(&engine, "json-bomb", long()).expect("it can be loaded");
     let error = hostile
@@ -236,7 +238,7 @@ fn what_default_returns_fits_into_memory() {
 }
 
 #[test]
-fn of_too_many_findings_some_are_kept() {
+fn keeps_a_limited_number_of_findings() {
     let engine = engine(Allocation::default());
     let hostile = load(&engine, "many-findings", long()).expect("it can be loaded");
     let findings = hostile
@@ -247,7 +249,7 @@ fn of_too_many_findings_some_are_kept() {
 }
 
 #[test]
-fn an_interface_that_is_missing() {
+fn reports_a_missing_interface() {
     let engine = engine(Allocation::default());
     let error = load_good(&engine)
         .plan(Interface::Job, &observation())
@@ -260,7 +262,7 @@ fn an_interface_that_is_missing() {
 }
 
 #[test]
-fn a_flood_of_log_lines_is_cut_and_the_call_goes_on() {
+fn drops_excess_log_lines_and_continues_the_call() {
     let engine = engine(Allocation::default());
     let lines = Lines::default();
     let plan = tracing::subscriber::with_default(lines.clone(), || {
@@ -278,19 +280,19 @@ fn a_flood_of_log_lines_is_cut_and_the_call_goes_on() {
 }
 
 #[test]
-fn a_deadline_is_kept() {
+fn a_call_ends_at_its_deadline() {
     let engine = engine(Allocation::default());
     let hostile = load(&engine, "endless-loop", short()).expect("it can be loaded");
     let started = Instant::now();
     plan(&hostile).expect_err("it misbehaves");
     let took = started.elapsed();
     assert!(took >= Duration::from_millis(200), "{took:?}");
-    // The machine may be busy; two ticks are 20 ms.
+    // The deadline is accurate to two ticks, 20 ms. The rest allows for a busy machine.
     assert!(took < Duration::from_secs(2), "{took:?}");
 }
 
 #[test]
-fn memory_comes_back() {
+fn memory_is_released_after_each_call() {
     let engine = engine(Allocation::default());
     let hostile = load(&engine, "memory-hog", long()).expect("it can be loaded");
     plan(&hostile).expect_err("it misbehaves");
@@ -308,7 +310,7 @@ fn memory_comes_back() {
 }
 
 #[test]
-fn several_misbehave_at_once_and_others_are_served() {
+fn concurrent_misbehaving_calls_do_not_block_others() {
     let engine = engine(Allocation::default());
     let good = load_good(&engine);
     let hostile = load(&engine, "endless-loop", short()).expect("it can be loaded");
@@ -323,7 +325,7 @@ fn several_misbehave_at_once_and_others_are_served() {
 }
 
 #[test]
-fn a_call_waits_for_its_turn() {
+fn calls_wait_for_a_free_slot() {
     let engine = engine(Allocation::Pooling { instances: 1 });
     let good = load_good(&engine);
     let hostile = load(&engine, "endless-loop", short()).expect("it can be loaded");
@@ -336,7 +338,7 @@ fn a_call_waits_for_its_turn() {
 }
 
 #[test]
-fn calls_are_observed() {
+fn the_observer_receives_every_call() {
     let observer = Arc::new(Calls::default());
     let config = EngineConfig {
         observer: Some(observer.clone()),
@@ -347,7 +349,7 @@ fn calls_are_observed() {
     hostile.validate_settings("{}").expect("an answer");
     plan(&hostile).expect_err("it misbehaves");
     let calls = observer.0.lock().expect("calls");
-    // The description is asked for before the name is known.
+    // The component is called for its description before its name is known.
     assert_eq!(
         *calls,
         [
@@ -376,7 +378,7 @@ impl CallObserver for Calls {
     }
 }
 
-/// What was logged.
+/// Subscriber that collects the log lines of plugins.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<String>>>);
 
@@ -412,7 +414,7 @@ impl tracing::Subscriber for Lines {
     fn exit(&self, _: &tracing::span::Id) {}
 }
 
-/// This process's resident memory, in bytes.
+/// Returns the resident memory of this process, in bytes.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
     let line = status

@@ -1,5 +1,5 @@
-//! The largest worker group, planned by the component that ships. All is a tenth of what it is in operation: the pods, and the
-//! memory.
+//! Test of the default component with the largest supported worker group, scaled down: the number of pods and the memory are
+//! a tenth of those in operation.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use dask_operator_runtime::contract::{Observation, ObservedKind, ObservedObject,
 use dask_operator_runtime::{Component, Engine, EngineConfig, Interface, Limits};
 use serde_json::json;
 
-/// A group can have ten times as many.
+/// Number of pods, a tenth of the maximum of a group.
 const PODS: usize = 2_000;
 
-/// A worker that runs beside a proxy: 10 kB, of which a component needs less than half.
+/// Returns a worker pod with a proxy sidecar. Its object has 10 kB, of which a component needs less than half.
 fn worker(number: usize) -> ObservedObject {
     let name = format!("large-default-worker-{number:010x}");
     let container = |name: &str| {
@@ -44,11 +44,11 @@ fn worker(number: usize) -> ObservedObject {
 }
 
 #[test]
-fn a_tenth_of_the_largest_group_is_planned_in_a_tenth_of_the_memory() {
+fn plans_a_tenth_of_the_largest_group_in_a_tenth_of_the_memory() {
     let engine = Engine::new(EngineConfig::default()).expect("an engine");
     let limits = Limits {
         memory: Limits::default().memory / 10,
-        // A busy machine may take its time.
+        // The long deadline allows for a busy machine.
         deadline: Duration::from_secs(60),
         ..Limits::default()
     };

@@ -1,6 +1,10 @@
-//! Components from text, for tests.
+//! Test components, built from WebAssembly text.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file takes what it needs")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses a part of this module"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,32 +15,32 @@ use dask_operator_runtime::{Component, Engine, Limits, LoadError};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-/// A file of this repository.
+/// Returns the path of a file of this repository.
 pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }
 
-/// Loads a file of `plugins/hostile`.
+/// Loads the component of a file of `plugins/hostile`.
 pub fn load(engine: &Engine, name: &str, limits: Limits) -> Result<Component, LoadError> {
     Component::load(engine, name, &bytes(name), limits)
 }
 
-/// Loads the component that does everything right.
+/// Loads the well-behaved component.
 pub fn load_good(engine: &Engine) -> Component {
     Component::load(engine, "good", &good(), Limits::default()).expect("a good component")
 }
 
-/// A file of `plugins/hostile` as a component.
+/// Returns the component of a file of `plugins/hostile`.
 pub fn bytes(name: &str) -> Vec<u8> {
     component(&read(&format!("{name}.wat")))
 }
 
-/// The component that does everything right.
+/// Returns the well-behaved component.
 pub fn good() -> Vec<u8> {
     component("")
 }
 
-/// What a component is asked when it does not matter what.
+/// Returns a minimal observation, for tests that do not depend on its content.
 pub fn observation() -> Observation {
     Observation {
         parent: r#"{"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster"}"#.to_owned(),
@@ -54,8 +58,8 @@ fn read(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Makes a component of a text: a whole one, or the parts in which it differs from the
-/// template.
+/// Builds a component from WebAssembly text. The text is a whole component or module, or the
+/// parts that replace parts of the template.
 fn component(text: &str) -> Vec<u8> {
     let forms = forms(text);
     if forms
@@ -85,7 +89,7 @@ fn component(text: &str) -> Vec<u8> {
         .expect("a component")
 }
 
-/// The name under which a form exports itself.
+/// Returns the export name of a form, or `None` if it has none.
 fn export(form: &str) -> Option<&str> {
     form.split_once("(export \"")?
         .1
@@ -93,7 +97,7 @@ fn export(form: &str) -> Option<&str> {
         .map(|(name, _)| name)
 }
 
-/// The outermost parentheses of a text, each with what is in it.
+/// Returns the outermost parenthesised forms of a text.
 fn forms(text: &str) -> Vec<&str> {
     let mut forms = Vec::new();
     let (mut depth, mut start) = (0, 0);
