@@ -1,4 +1,4 @@
-//! Which sources may be used.
+//! Allow-list of sources.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,24 +6,24 @@ use std::str::FromStr;
 use crate::SourceError;
 use crate::oci::Image;
 
-/// Where a component comes from, as far as an allow-list cares.
+/// Source of a component, as an allow-list distinguishes it.
 #[derive(Clone, Copy, Debug)]
 pub enum Source<'a> {
-    /// An image in a registry.
+    /// Image in a registry.
     Image(&'a Image),
-    /// A file.
+    /// File.
     File,
-    /// A ConfigMap.
+    /// ConfigMap.
     ConfigMap,
 }
 
-/// What an allow-list holds: `configmap`, `file`, an image's repository, or its beginning
-/// and `*`; `*` alone for everything.
+/// Entry of an allow-list: `configmap`, `file`, the repository of an image, or the beginning
+/// of a repository and `*`. `*` alone allows all sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(String);
 
 impl Pattern {
-    /// Whether it allows this source.
+    /// Returns whether the pattern allows this source.
     #[must_use]
     pub fn allows(&self, source: Source<'_>) -> bool {
         if self.0 == "*" {
@@ -48,19 +48,19 @@ impl FromStr for Pattern {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let body = text.strip_suffix('*').unwrap_or(text);
-        let wrong = "write configmap, file, an image's repository as ghcr.io/acme/policy, the beginning of one \
+        let usage = "write configmap, file, an image's repository as ghcr.io/acme/policy, the beginning of one \
                      and * as ghcr.io/acme/*, or * for everything";
         if text.is_empty() || body.contains('*') || body.contains("://") || body.contains('@') {
-            return Err(wrong.to_owned());
+            return Err(usage.to_owned());
         }
-        // `ghcr.io*` would allow ghcr.io.example.com too.
+        // `ghcr.io*` would also allow ghcr.io.example.com.
         if body != text && !body.is_empty() && !body.contains('/') {
             return Err(format!(
                 "{text} ends in the middle of a registry's name: write {body}/*"
             ));
         }
         if body == text && !matches!(text, "configmap" | "file") && !text.contains('/') {
-            return Err(wrong.to_owned());
+            return Err(usage.to_owned());
         }
         Ok(Self(text.to_owned()))
     }
@@ -72,11 +72,11 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// Makes sure that one of the patterns allows the source.
+/// Checks that one of the patterns allows the source.
 ///
 /// # Errors
 ///
-/// When none does.
+/// Returns an error if no pattern allows it.
 pub fn check(patterns: &[Pattern], source: Source<'_>) -> Result<(), SourceError> {
     if patterns.iter().any(|pattern| pattern.allows(source)) {
         return Ok(());
@@ -114,7 +114,7 @@ mod tests {
     #[case("ghcr.io/acme/policy", "ghcr.io/acme/policy2", false)]
     #[case("configmap", "ghcr.io/acme/policy", false)]
     #[case("docker.io/library/*", "policy", true)]
-    fn images(#[case] pattern: &str, #[case] name: &str, #[case] expected: bool) {
+    fn matches_images(#[case] pattern: &str, #[case] name: &str, #[case] expected: bool) {
         let pattern: Pattern = pattern.parse().unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(pattern.allows(Source::Image(&image(name))), expected);
     }
@@ -126,12 +126,12 @@ mod tests {
     #[case("*/policy")]
     #[case("https://ghcr.io/acme/*")]
     #[case("ghcr.io/acme/policy@sha256:1")]
-    fn no_patterns(#[case] text: &str) {
+    fn rejects_invalid_patterns(#[case] text: &str) {
         assert!(text.parse::<Pattern>().is_err());
     }
 
     #[test]
-    fn what_is_allowed_is_said() {
+    fn the_message_lists_the_allowed_sources() {
         let patterns = ["configmap", "ghcr.io/acme/*"]
             .map(|text| text.parse().unwrap_or_else(|error| panic!("{error}")));
         assert!(check(&patterns, Source::ConfigMap).is_ok());

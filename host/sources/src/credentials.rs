@@ -1,5 +1,5 @@
-//! Who one is at a registry, from docker's configuration: the file `config.json`, and what
-//! secrets of the type `kubernetes.io/dockerconfigjson` hold.
+//! Registry credentials from Docker's configuration: the file `config.json`, and secrets of
+//! the type `kubernetes.io/dockerconfigjson`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,22 +11,22 @@ use serde::Deserialize;
 use crate::SourceError;
 use crate::oci::Image;
 
-/// Who one is at a registry.
+/// Credentials for a registry.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub enum Credentials {
-    /// Nobody.
+    /// No credentials.
     #[default]
     Anonymous,
-    /// A name and a password or token.
+    /// User name, and a password or token.
     Basic {
-        /// The name.
+        /// The user name.
         username: String,
-        /// The password.
+        /// The password or token.
         password: String,
     },
 }
 
-/// Without the password.
+/// Formats the credentials without the password.
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -50,23 +50,23 @@ struct Entry {
 }
 
 impl Credentials {
-    /// Finds the credentials for an image in docker's configuration, a JSON text; none
-    /// where there are none for its registry.
+    /// Finds the credentials for an image in Docker's configuration, a JSON text. Returns
+    /// `None` if it has none for the image's registry.
     ///
     /// # Errors
     ///
-    /// When it can't be read.
+    /// Returns an error if the configuration or the credentials can't be parsed.
     pub fn from_docker_config(config: &str, image: &Image) -> Result<Option<Self>, SourceError> {
-        let wrong = |problem: &str| SourceError::Credentials(problem.to_owned());
+        let invalid = |problem: &str| SourceError::Credentials(problem.to_owned());
         let config: DockerConfig = serde_json::from_str(config)
-            .map_err(|_| wrong("this is not docker's configuration, {\"auths\": {\"REGISTRY\": {…}}}"))?;
+            .map_err(|_| invalid("this is not Docker's configuration, {\"auths\": {\"REGISTRY\": {…}}}"))?;
         let repository = image.repository();
         let best = config
             .auths
             .iter()
-            .map(|(place, entry)| (place_of(place), entry))
-            .filter(|(place, _)| is_below(&repository, place))
-            .max_by_key(|(place, _)| place.len());
+            .map(|(key, entry)| (normalized(key), entry))
+            .filter(|(prefix, _)| is_below(&repository, prefix))
+            .max_by_key(|(prefix, _)| prefix.len());
         let Some((_, entry)) = best else {
             return Ok(None);
         };
@@ -83,10 +83,10 @@ impl Credentials {
             .decode(auth.trim())
             .ok()
             .and_then(|bytes| String::from_utf8(bytes).ok());
-        let decoded = decoded.ok_or_else(|| wrong("`auth` is not name:password in base64"))?;
+        let decoded = decoded.ok_or_else(|| invalid("`auth` is not name:password in base64"))?;
         let (username, password) = decoded
             .split_once(':')
-            .ok_or_else(|| wrong("`auth` is not name:password in base64"))?;
+            .ok_or_else(|| invalid("`auth` is not name:password in base64"))?;
         Ok(Some(Self::Basic {
             username: username.to_owned(),
             password: password.to_owned(),
@@ -94,24 +94,24 @@ impl Credentials {
     }
 }
 
-/// A registry, perhaps with the beginning of a repository, as images name it.
-fn place_of(written: &str) -> String {
-    let place = written
-        .trim_start_matches("https://")
-        .trim_start_matches("http://");
-    let place = place
+/// Normalises a key of Docker's configuration to a registry, optionally with the beginning of a repository, as in names of
+/// images.
+fn normalized(key: &str) -> String {
+    let prefix = key.trim_start_matches("https://").trim_start_matches("http://");
+    let prefix = prefix
         .trim_end_matches('/')
         .trim_end_matches("/v1")
         .trim_end_matches("/v2");
-    match place {
+    match prefix {
         "index.docker.io" | "registry-1.docker.io" => "docker.io".to_owned(),
-        place => place.to_owned(),
+        prefix => prefix.to_owned(),
     }
 }
 
-fn is_below(repository: &str, place: &str) -> bool {
+/// Returns whether a repository begins with all path segments of this prefix.
+fn is_below(repository: &str, prefix: &str) -> bool {
     repository
-        .strip_prefix(place)
+        .strip_prefix(prefix)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
@@ -146,12 +146,12 @@ mod tests {
     #[case("registry.example.com:5000/teams/b:1", Some("all x"))]
     #[case("registry.example.com/a/b:1", None)]
     #[case("helper.example.com/a/b:1", None)]
-    fn the_closest_place_counts(#[case] image: &str, #[case] expected: Option<&str>) {
+    fn the_longest_prefix_applies(#[case] image: &str, #[case] expected: Option<&str>) {
         assert_eq!(find(image), Ok(expected.map(str::to_owned)));
     }
 
     #[test]
-    fn nothing_of_a_secret_is_in_a_message() {
+    fn messages_contain_no_secrets() {
         let error = find("other.example.com/a/b:1");
         assert_eq!(
             error,

@@ -1,36 +1,36 @@
-//! Why a component can't be had, in sentences for people.
+//! Errors of fetching and pushing components, with messages for users.
 
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Why a component can't be had, or can't be pushed.
+/// Error of fetching or pushing a component.
 #[derive(Debug, Error)]
 pub enum SourceError {
-    /// A text that names no image.
+    /// The text is not a valid name of an image.
     #[error("{image:?} names no image ({problem}): write it as registry.example.com/team/policy:1.0.0")]
     Reference {
-        /// What was written.
+        /// The given text.
         image: String,
-        /// What is wrong with it.
+        /// The syntax error.
         problem: String,
     },
     /// The registry has no such image.
     #[error("{image} does not exist: its registry knows no such repository, tag or digest")]
     NotFound {
-        /// The image.
+        /// Name of the image.
         image: String,
     },
-    /// The registry wants to know who asks, or does not let them.
+    /// The registry requires credentials, or denies access to the given ones.
     #[error(
-        "{registry} does not let {}: {}",
-        if *.anonymous { "anybody see it without a name" } else { "this user do that" },
+        "{registry} {}: {}",
+        if *.anonymous { "requires credentials" } else { "denies this user access" },
         if *.anonymous { "name a secret with credentials (pullSecrets), or log in" } else { "check name, password and rights" }
     )]
     Unauthorised {
-        /// The registry.
+        /// Name of the registry.
         registry: String,
-        /// Whether no credentials were given.
+        /// True if no credentials were given.
         anonymous: bool,
     },
     /// The registry's certificate is not trusted.
@@ -39,122 +39,122 @@ pub enum SourceError {
          certificate to the operator (--plugin-ca-file)"
     )]
     Tls {
-        /// The registry.
+        /// Name of the registry.
         registry: String,
-        /// In the library's words.
+        /// Error message of the TLS library.
         problem: String,
     },
     /// The registry can't be reached.
     #[error("{registry} can't be reached: {problem}")]
     Unreachable {
-        /// The registry.
+        /// Name of the registry.
         registry: String,
-        /// In the library's words.
+        /// Error message of the HTTP library.
         problem: String,
     },
-    /// It took too long.
+    /// The registry did not answer in time.
     #[error("{registry} did not answer in {seconds} s")]
     Deadline {
-        /// The registry.
+        /// Name of the registry.
         registry: String,
-        /// How long it had.
+        /// Time limit, in seconds.
         seconds: u64,
     },
-    /// The registry answered something else.
+    /// The registry returned an error or an invalid response.
     #[error("{registry} answered: {problem}")]
     Registry {
-        /// The registry.
+        /// Name of the registry.
         registry: String,
-        /// In its own words.
+        /// Error message of the registry, or the problem with its response.
         problem: String,
     },
-    /// The registry sends for a token to where credentials may not go.
+    /// The registry's token server is on a host that must not receive credentials.
     #[error(
-        "{registry} sends for a token to {host}, where nobody has said that credentials may go: if that host belongs to the \
+        "{registry} uses the token server {host}, which is not allowed to receive credentials: if that host belongs to the \
          registry and is reached over https, allow it (--plugin-auth-host)"
     )]
     AuthHost {
-        /// The registry.
+        /// Name of the registry.
         registry: String,
         /// The host, with the scheme.
         host: String,
     },
-    /// The registry sends to where it may not.
-    #[error("{registry} sends elsewhere for what it is asked for, which is not followed: {problem}")]
+    /// The registry redirects to a location that is not allowed.
+    #[error("{registry} redirects to a location that is not followed: {problem}")]
     Elsewhere {
-        /// The registry.
+        /// Name of the registry.
         registry: String,
-        /// Where, and why not.
+        /// The location, and the reason why it is not followed.
         problem: String,
     },
-    /// The image is none of a component.
-    #[error("{image} is no WebAssembly component: {problem}")]
+    /// The image does not contain a component.
+    #[error("{image} is not a WebAssembly component: {problem}")]
     NotAComponent {
-        /// The image.
+        /// Name of the image.
         image: String,
-        /// What it is instead.
+        /// The actual content of the image.
         problem: String,
     },
-    /// It is too large.
+    /// The component, or a response of the registry, is too large.
     #[error("{name} is larger than {limit} bytes")]
     TooLarge {
-        /// Which one.
+        /// Name of the image, file or response.
         name: String,
-        /// How large it may be.
+        /// Maximum size, in bytes.
         limit: usize,
     },
-    /// The bytes are not those that were meant.
-    #[error("its digest is {found}, but {expected} is wanted: it is another version, or somebody changed it")]
+    /// The bytes do not have the expected digest.
+    #[error("its digest is {found}, but {expected} is expected: it is another version, or it was changed")]
     Digest {
-        /// What was wanted.
+        /// The expected digest.
         expected: String,
-        /// What was found.
+        /// The digest of the bytes.
         found: String,
     },
     /// The administrator does not allow this source.
     #[error("{name} is not allowed as a source of plugins here; allowed {}", list(.allowed))]
     NotAllowed {
-        /// The source.
+        /// Name of the source.
         name: String,
-        /// What is allowed.
+        /// The allowed sources.
         allowed: Vec<String>,
     },
-    /// A file that lies elsewhere.
+    /// The file is not below one of the allowed folders.
     #[error(
         "{} is not below a folder for plugins; {}", path.display(),
         if .folders.is_empty() { "there is none: the operator's --plugin-folder names them".to_owned() }
         else { format!("these are {}", .folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ")) }
     )]
     Outside {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Where it would have to be.
+        /// The allowed folders.
         folders: Vec<PathBuf>,
     },
-    /// A file can't be read.
+    /// The file can't be read.
     #[error("{}: {error}", path.display())]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the system.
         #[source]
         error: std::io::Error,
     },
-    /// A certificate file that holds none.
+    /// The certificate file contains no certificate.
     #[error("{}: no certificates in PEM form: {problem}", path.display())]
     Roots {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// Reason for the failure.
         problem: String,
     },
-    /// Credentials that can't be read. Nothing of them is in the message.
+    /// The credentials can't be parsed. The message contains no part of them.
     #[error("these credentials can't be used: {0}")]
     Credentials(String),
 }
 
 impl SourceError {
-    /// One word in CamelCase, for conditions and metrics.
+    /// Returns the reason in CamelCase, for conditions and metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -179,6 +179,7 @@ impl SourceError {
     }
 }
 
+/// Lists the allowed sources, beginning with the verb.
 fn list(allowed: &[String]) -> String {
     match allowed {
         [] => "is none".to_owned(),

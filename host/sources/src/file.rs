@@ -1,4 +1,4 @@
-//! Components in files.
+//! Components in files below allowed folders.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,12 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::SourceError;
 
-/// Reads a file that lies below one of these folders, links followed.
+/// Reads a file below one of these folders. Symbolic links are resolved before the check.
 ///
 /// # Errors
 ///
-/// When it lies elsewhere, is no regular file, can't be read or is larger than `limit` bytes.
+/// Returns an error if the file is outside of the folders, is not a regular file, can't be read or is larger than `limit`
+/// bytes.
 pub async fn read(path: &Path, folders: &[PathBuf], limit: usize) -> Result<Vec<u8>, SourceError> {
     let outside = || SourceError::Outside {
         path: path.to_owned(),
@@ -22,7 +23,7 @@ pub async fn read(path: &Path, folders: &[PathBuf], limit: usize) -> Result<Vec<
         path: path.to_owned(),
         error,
     };
-    // Without a folder that it may be in, nothing is said about what exists.
+    // Checks the path before any access, so that the error does not reveal which files exist outside of the folders.
     if !path.is_absolute() || !folders.iter().any(|folder| path.starts_with(folder)) {
         return Err(outside());
     }
@@ -36,13 +37,13 @@ pub async fn read(path: &Path, folders: &[PathBuf], limit: usize) -> Result<Vec<
     if !inside {
         return Err(outside());
     }
-    // To open a pipe is to wait for who writes to it, and a device has no end.
+    // Opening a pipe would block until another process writes to it, and a device has no end.
     if !fs::metadata(&real).await.map_err(io)?.is_file() {
         return Err(io(io::Error::other(
-            "it is no regular file: name one that holds a component",
+            "not a regular file: name a file that contains a component",
         )));
     }
-    // It may grow meanwhile.
+    // The read is limited because the file may grow in the meantime.
     let mut file = File::open(&real).await.map_err(io)?.take(limit as u64 + 1);
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).await.map_err(io)?;
@@ -60,7 +61,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_files_below_the_folders_are_read() -> Result<(), Box<dyn std::error::Error>> {
+    async fn reads_only_files_below_the_folders() -> Result<(), Box<dyn std::error::Error>> {
         let dir = tempfile::tempdir()?;
         let (inside, outside) = (dir.path().join("plugins"), dir.path().join("secret"));
         std::fs::create_dir(&inside)?;
@@ -89,9 +90,9 @@ mod tests {
         Ok(())
     }
 
-    /// What has no size, or another one than it says, is read no further than that.
+    /// The limit also applies to files that report no size or a false one.
     #[tokio::test]
-    async fn no_more_is_read_than_may_be() {
+    async fn reads_no_more_than_the_limit() {
         let folders = [PathBuf::from("/proc/self")];
         let path = Path::new("/proc/self/status");
         let read = read(path, &folders, 10).await.map_err(|error| error.reason());

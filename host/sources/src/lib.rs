@@ -1,11 +1,11 @@
-//! Where components come from: OCI registries and files. What is fetched is bytes;
-//! whether they are a component, the runtime says.
+//! Sources of components: OCI registries and files. This crate fetches bytes; the
+//! runtime checks that they are a component.
 //!
-//! * [`oci`]: pull from and push to a registry, over TLS.
-//! * [`credentials`]: who one is there, from docker's configuration.
-//! * [`mod@file`]: files below folders that the administrator allows.
-//! * [`allowed`]: which of all these may be used.
-//! * [`verify`]: that the bytes are those that somebody meant.
+//! * [`oci`]: pulls from and pushes to a registry, over TLS.
+//! * [`credentials`]: reads credentials for a registry from Docker's configuration.
+//! * [`mod@file`]: reads files below folders that the administrator allows.
+//! * [`allowed`]: checks a source against the administrator's allow-list.
+//! * [`verify`]: compares the bytes with the expected digest.
 
 pub mod allowed;
 pub mod credentials;
@@ -18,27 +18,27 @@ pub use credentials::Credentials;
 pub use error::SourceError;
 use sha2::{Digest as _, Sha256};
 
-/// How large a component may be, in bytes: one that carries a Python interpreter has
-/// some 40 MB.
+/// Maximum size of a component, in bytes. A component that contains a Python interpreter
+/// has some 40 MB.
 pub const SIZE_LIMIT: usize = 128 << 20;
 
-/// The digest of these bytes, `sha256:…`.
+/// Computes the digest of these bytes, `sha256:…`.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> String {
-    named(Sha256::new_with_prefix(bytes))
+    formatted(Sha256::new_with_prefix(bytes))
 }
 
-/// The digest of what went into this hash, `sha256:…`.
-fn named(hash: Sha256) -> String {
+/// Formats the digest of this hash, `sha256:…`.
+fn formatted(hash: Sha256) -> String {
     let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")
 }
 
-/// Makes sure that the bytes have this digest, `sha256:…`.
+/// Checks that the bytes have this digest, `sha256:…`.
 ///
 /// # Errors
 ///
-/// When they have another.
+/// Returns an error if they have another digest.
 pub fn verify(bytes: &[u8], expected: &str) -> Result<(), SourceError> {
     let found = digest(bytes);
     if found == expected {

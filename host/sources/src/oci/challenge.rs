@@ -1,26 +1,26 @@
-//! What a registry wants before it answers, and what it gives for a name.
+//! Authentication challenges of a registry, and the headers that answer them.
 
 use http_auth::parser::ChallengeParser;
 use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use serde::Deserialize;
 
-/// What a registry wants to have.
+/// Authentication that a registry requires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Challenge {
-    /// A token, from a place that it names.
+    /// A token from a token server.
     Bearer {
-        /// The place.
+        /// URL of the token server.
         realm: String,
-        /// What to say there who wants it.
+        /// Service for which the token is requested, if the challenge names one.
         service: Option<String>,
     },
-    /// A name and a password.
+    /// A user name and a password.
     Basic,
 }
 
 impl Challenge {
-    /// What an answer asks for, a token before a password.
-    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+    /// Returns the challenge of a response, or `None` if it has none that is supported. A token is preferred over a password.
+    pub(super) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let mut basic = None;
         for value in headers.get_all(WWW_AUTHENTICATE) {
             let challenges = ChallengeParser::new(value.to_str().unwrap_or_default());
@@ -45,25 +45,27 @@ impl Challenge {
     }
 }
 
-/// What is answered to somebody who asks for a token.
+/// Response of a token server.
 #[derive(Deserialize)]
-struct Answer {
+struct TokenResponse {
     token: Option<String>,
     access_token: Option<String>,
 }
 
-/// The header that has the token of this answer; none where it has none, or one that no header can have.
-pub(super) fn bearer(answer: &[u8]) -> Option<HeaderValue> {
-    let answer: Answer = serde_json::from_slice(answer).ok()?;
-    let token = answer
+/// Returns the authorization header for the token of a token server's response. Returns `None` if the response has no
+/// token, or one with characters that are invalid in a header.
+pub(super) fn bearer_header(response: &[u8]) -> Option<HeaderValue> {
+    let response: TokenResponse = serde_json::from_slice(response).ok()?;
+    let token = response
         .token
-        .or(answer.access_token)
+        .or(response.access_token)
         .filter(|token| !token.is_empty())?;
-    secret(&format!("Bearer {token}"))
+    sensitive_header(&format!("Bearer {token}"))
 }
 
-/// A header that nobody shows; none where the text has characters that no header has.
-pub(super) fn secret(text: &str) -> Option<HeaderValue> {
+/// Returns a header value that is hidden in debug output. Returns `None` if the text has characters that are invalid in a
+/// header.
+pub(super) fn sensitive_header(text: &str) -> Option<HeaderValue> {
     let mut header = HeaderValue::from_str(text).ok()?;
     header.set_sensitive(true);
     Some(header)
@@ -85,12 +87,12 @@ mod tests {
     #[case(&["Negotiate, Basic realm=\"x\""], Some(Challenge::Basic))]
     #[case(&["=\"", ""], None)]
     #[case(&[], None)]
-    fn what_is_asked_for(#[case] headers: &[&'static str], #[case] expected: Option<Challenge>) {
+    fn parses_challenges(#[case] headers: &[&'static str], #[case] expected: Option<Challenge>) {
         let mut map = HeaderMap::new();
         for header in headers {
             map.append(WWW_AUTHENTICATE, HeaderValue::from_static(header));
         }
-        assert_eq!(Challenge::of(&map), expected);
+        assert_eq!(Challenge::from_headers(&map), expected);
     }
 
     #[rstest]
@@ -102,8 +104,8 @@ mod tests {
     #[case(r#"{"token": 1}"#, None)]
     #[case("{}", None)]
     #[case("", None)]
-    fn tokens(#[case] answer: &str, #[case] expected: Option<&str>) {
-        let header = bearer(answer.as_bytes());
+    fn parses_tokens(#[case] response: &str, #[case] expected: Option<&str>) {
+        let header = bearer_header(response.as_bytes());
         assert_eq!(header.as_ref().and_then(|header| header.to_str().ok()), expected);
         assert!(header.is_none_or(|header| header.is_sensitive()));
     }

@@ -1,4 +1,4 @@
-//! The name of an image.
+//! Names of images.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,24 +7,25 @@ use oci_client::Reference;
 
 use crate::SourceError;
 
-/// The name of an image: registry, repository, and a tag or digest.
+/// Name of an image: registry, repository, and a tag or digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image(Reference);
 
 impl Image {
-    /// The registry, perhaps with a port.
+    /// Returns the registry, with a port if the name has one.
     #[must_use]
     pub fn registry(&self) -> &str {
         self.0.registry()
     }
 
-    /// Registry and repository: `ghcr.io/acme/policy`.
+    /// Returns the registry and the repository: `ghcr.io/acme/policy`.
     #[must_use]
     pub fn repository(&self) -> String {
         format!("{}/{}", self.0.registry(), self.0.repository())
     }
 
-    /// The digest of the manifest, if it is named by it: what it holds never changes.
+    /// Returns the digest of the manifest, or `None` if the name has only a tag. The content of an image that is named by
+    /// its digest never changes.
     #[must_use]
     pub fn digest(&self) -> Option<&str> {
         self.0.digest()

@@ -1,20 +1,26 @@
-//! What the manifest of an image says, as far as it matters here.
+//! Manifests of images and of indexes, as far as this crate needs them.
 
 use serde::Deserialize;
 
-use super::{FORMER_LAYERS, LAYER};
+use super::{LAYER, LEGACY_LAYERS};
 
-/// Types of manifests: of an image, and of an index of images.
+/// Media type of the manifest of an image.
 pub(super) const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// Media type of an index of images.
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// Media type of Docker for the manifest of an image.
 const DOCKER_IMAGE: &str = "application/vnd.docker.distribution.manifest.v2+json";
+
+/// Media type of Docker for an index of images.
 const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// All that are understood, for the header `Accept`.
+/// All supported media types, for the header `Accept`.
 pub(super) const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// A manifest of either type.
+/// Manifest of an image or an index.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Manifest {
@@ -26,7 +32,7 @@ pub(super) struct Manifest {
     manifests: Vec<Entry>,
 }
 
-/// A layer of an image.
+/// Layer of an image.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Layer {
@@ -35,7 +41,7 @@ pub(super) struct Layer {
     pub(super) size: u64,
 }
 
-/// An image of an index.
+/// Image of an index.
 #[derive(Debug, Deserialize)]
 struct Entry {
     digest: String,
@@ -47,21 +53,21 @@ struct Platform {
     architecture: String,
 }
 
-/// What a manifest leads to.
+/// Content to which a manifest refers.
 #[derive(Debug)]
 pub(super) enum Content {
-    /// The layer that is a component.
+    /// Layer that is a component.
     Layer(Layer),
-    /// An image, by the digest of its manifest.
+    /// Digest of the manifest of an image.
     Image(String),
 }
 
 impl Manifest {
-    /// What it leads to. The error says what it is instead of a component's.
+    /// Returns the content to which the manifest refers. The error describes a manifest that is not one of a component.
     pub(super) fn content(self) -> Result<Content, String> {
         if self.schema_version != 2 {
             return Err(format!(
-                "its manifest is of the version {}, not 2",
+                "its manifest has the version {}, not 2",
                 self.schema_version
             ));
         }
@@ -72,17 +78,17 @@ impl Manifest {
             Some(other) => return Err(format!("its manifest is of the type {other}")),
         };
         if is_index {
-            let image = webassembly(&self.manifests);
+            let image = wasm_image(&self.manifests);
             return image.map(Content::Image).ok_or_else(|| {
                 "it is an index of several images, none of them of the architecture wasm".to_owned()
             });
         }
         match self.layers.as_slice() {
-            [layer] if layer.media_type == LAYER || FORMER_LAYERS.contains(&layer.media_type.as_str()) => {
+            [layer] if layer.media_type == LAYER || LEGACY_LAYERS.contains(&layer.media_type.as_str()) => {
                 Ok(Content::Layer(layer.clone()))
             }
             layers => {
-                // A registry may say of a layer, and of so many, whatever it wants.
+                // The number of layers and their types come from the registry and may be large.
                 let types: Vec<_> = layers
                     .iter()
                     .take(5)
@@ -94,15 +100,15 @@ impl Manifest {
                     count => format!("{count}, {} …", types.join(", ")),
                 };
                 Err(format!(
-                    "an image of one has a single layer of the type {LAYER}, this one has {types}"
+                    "the image of a component has a single layer of the type {LAYER}, this one has {types}"
                 ))
             }
         }
     }
 }
 
-/// Of an index, the image for WebAssembly.
-fn webassembly(entries: &[Entry]) -> Option<String> {
+/// Returns the digest of the image for WebAssembly in an index, or of its only image. Returns `None` if there is neither.
+fn wasm_image(entries: &[Entry]) -> Option<String> {
     let is_wasm = |entry: &&Entry| {
         entry
             .platform
@@ -134,7 +140,7 @@ mod tests {
 
     #[rstest]
     #[case(json!({"mediaType": IMAGE, "layers": [{"mediaType": LAYER, "digest": "a", "size": 1}]}), "layer a")]
-    #[case(json!({"layers": [{"mediaType": FORMER_LAYERS[0], "digest": "a", "size": 1}]}), "layer a")]
+    #[case(json!({"layers": [{"mediaType": LEGACY_LAYERS[0], "digest": "a", "size": 1}]}), "layer a")]
     #[case(json!({"mediaType": INDEX, "manifests": [{"digest": "a"}]}), "image a")]
     #[case(
         json!({"manifests": [
@@ -143,7 +149,7 @@ mod tests {
         ]}),
         "image b"
     )]
-    fn leads_to(#[case] manifest: Value, #[case] expected: &str) {
+    fn finds_the_content(#[case] manifest: Value, #[case] expected: &str) {
         assert_eq!(content(manifest).as_deref(), Ok(expected));
     }
 
@@ -153,7 +159,7 @@ mod tests {
     #[case(json!({"mediaType": INDEX, "manifests": []}), "none of them of the architecture wasm")]
     #[case(json!({"layers": [{"mediaType": "tar", "digest": "a", "size": 1}]}), "this one has tar")]
     #[case(json!({"layers": vec![json!({"mediaType": "t", "digest": "a", "size": 1}); 9]}), "this one has 9, t, t, t, t, t …")]
-    fn is_something_else(#[case] manifest: Value, #[case] expected: &str) {
+    fn rejects_manifests_of_other_content(#[case] manifest: Value, #[case] expected: &str) {
         let content = content(manifest);
         assert!(
             matches!(&content, Err(error) if error.contains(expected)),

@@ -1,6 +1,6 @@
-//! OCI registries: components as images of one layer, in the layout of the CNCF's
-//! guidance for WebAssembly (`application/wasm`, with a configuration of the type
-//! `application/vnd.wasm.config.v0+json`).
+//! OCI registries. Components are images with one layer, in the layout of the CNCF's
+//! guidance for WebAssembly: the layer has the type `application/wasm`, and the
+//! configuration has the type `application/vnd.wasm.config.v0+json`.
 
 mod challenge;
 mod image;
@@ -23,31 +23,31 @@ use sha2::{Digest as _, Sha256};
 pub use self::image::Image;
 use self::manifest::{Content, Manifest};
 pub use self::places::LOOKUPS;
-use self::session::{Access, Ask, Session};
+use self::session::{Access, Request, Session};
 use crate::{Credentials, SIZE_LIMIT, SourceError};
 
-/// The type of a layer that is a component.
+/// Media type of a layer that is a component.
 const LAYER: &str = "application/wasm";
 
-/// Types of layers under which other tools have stored components.
-const FORMER_LAYERS: [&str; 2] = [
+/// Media types of layers under which other tools have stored components.
+const LEGACY_LAYERS: [&str; 2] = [
     "application/vnd.wasm.content.layer.v1+wasm",
     "application/vnd.module.wasm.content.layer.v1+wasm",
 ];
 
-/// The type of the configuration.
+/// Media type of the configuration.
 const CONFIGURATION: &str = "application/vnd.wasm.config.v0+json";
 
-/// The most bytes of a manifest: one of a component has less than 2 kB.
+/// Maximum size of a manifest, in bytes. The manifest of a component has less than 2 kB.
 const MANIFEST_LIMIT: usize = 1 << 20;
 
-/// The most bytes of what somebody else says.
-const WORDS: usize = 300;
+/// Maximum length of foreign text in a message, in bytes.
+const MAX_TEXT_BYTES: usize = 300;
 
-/// How long a connection may take to be established.
-const CONNECT: Duration = Duration::from_secs(10);
+/// Timeout for establishing a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Certificates of authorities that are trusted beside the system's.
+/// Certificates of authorities that are trusted in addition to the system's.
 #[derive(Clone, Debug, Default)]
 pub struct Roots(Vec<Vec<u8>>);
 
@@ -56,39 +56,40 @@ impl Roots {
     ///
     /// # Errors
     ///
-    /// When it can't be read or holds none.
+    /// Returns an error if the file can't be read or contains no certificate.
     pub fn from_file(path: &Path) -> Result<Self, SourceError> {
-        let wrong = |problem: String| SourceError::Roots {
+        let unusable = |problem: String| SourceError::Roots {
             path: path.to_owned(),
             problem,
         };
-        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
+        let certificates =
+            CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.to_string()))?;
         let certificates = certificates
             .map(|certificate| certificate.map(|der| der.to_vec()))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| wrong(error.to_string()))?;
+            .map_err(|error| unusable(error.to_string()))?;
         if certificates.is_empty() {
-            return Err(wrong("it holds nothing of the kind".to_owned()));
+            return Err(unusable("it contains none".to_owned()));
         }
         Ok(Self(certificates))
     }
 }
 
-/// How to speak to a registry.
+/// Options for the communication with a registry.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Without TLS.
+    /// Uses HTTP without TLS.
     pub insecure: bool,
-    /// Whom to trust beside the system's authorities.
+    /// Authorities that are trusted in addition to the system's.
     pub roots: Roots,
-    /// From the first request to the last answer.
+    /// Time from the first request to the end of the last response.
     pub deadline: Duration,
-    /// The longest time between two pieces of an answer while a component is pulled. A registry that is silent longer is tried
-    /// again later, and keeps no other plugin waiting.
+    /// Maximum time between two pieces of a response during a pull. The pull fails if the registry sends nothing for longer,
+    /// so that it does not delay other plugins.
     pub silence: Duration,
-    /// How large a component may be, in bytes.
+    /// Maximum size of a component, in bytes.
     pub limit: usize,
-    /// Hosts that credentials may be sent to for a token, beside the registry's own.
+    /// Hosts that may receive credentials in exchange for a token, in addition to the registry's own host.
     pub auth_hosts: Vec<String>,
 }
 
@@ -105,43 +106,43 @@ impl Default for Options {
     }
 }
 
-/// A component that was pulled.
+/// Component that was pulled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pulled {
-    /// Its bytes. They are those that the image's manifest names.
+    /// The bytes of the component, verified with the digest in the image's manifest.
     pub bytes: Vec<u8>,
-    /// The digest of the image's manifest, `sha256:…`: what a tag stands for now.
+    /// Digest of the image's manifest, `sha256:…`, to which a tag referred at the time of the pull.
     pub image_digest: String,
 }
 
-/// What is said about a component in its image.
+/// Metadata of a component in its image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
-    /// The interfaces that it exports, in full.
+    /// Full names of the interfaces that the component exports.
     pub exports: Vec<String>,
-    /// What it imports, in full.
+    /// Full names of the interfaces that the component imports.
     pub imports: Vec<String>,
-    /// Annotations of the image, `org.opencontainers.image.version` for instance.
+    /// Annotations of the image, for example `org.opencontainers.image.version`.
     pub annotations: BTreeMap<String, String>,
 }
 
-/// Pulls the component that `image` holds.
+/// Pulls the component of an image.
 ///
 /// # Errors
 ///
-/// When it can't be had, is no component or is too large.
+/// Returns an error if the image can't be pulled, is not one of a component or is too large.
 pub async fn pull(
     image: &Image,
     credentials: &Credentials,
     options: &Options,
 ) -> Result<Pulled, SourceError> {
-    within(image, options, async {
+    with_deadline(image, options, async {
         let mut session = Session::new(image, credentials, options, Access::Pull)?;
         let not_a_component = |problem: String| SourceError::NotAComponent {
             image: image.to_string(),
-            problem: text::line(&problem, WORDS),
+            problem: text::line(&problem, MAX_TEXT_BYTES),
         };
-        let (manifest, mut image_digest) = get_manifest(&mut session, image, name(image)).await?;
+        let (manifest, mut image_digest) = get_manifest(&mut session, image, digest_or_tag(image)).await?;
         let mut content = manifest.content().map_err(not_a_component)?;
         if let Content::Image(digest) = content {
             let (manifest, of_image) = get_manifest(&mut session, image, &digest).await?;
@@ -163,13 +164,13 @@ pub async fn pull(
     .await
 }
 
-/// The tag or digest that an image is named by.
-fn name(image: &Image) -> &str {
+/// Returns the digest or tag of an image's name; `latest` if it has neither.
+fn digest_or_tag(image: &Image) -> &str {
     let tag = || image.reference().tag().unwrap_or("latest");
     image.digest().unwrap_or_else(tag)
 }
 
-/// Gets the manifest of this tag or digest, and its digest.
+/// Gets the manifest with this tag or digest. Returns the manifest and its digest.
 async fn get_manifest(
     session: &mut Session<'_>,
     image: &Image,
@@ -180,22 +181,25 @@ async fn get_manifest(
         check_digest(session, name)?;
     }
     let url = session.url(&format!("manifests/{name}"))?;
-    let ask = Ask::new(Method::GET, url).accept(manifest::ACCEPTED);
-    let mut response = expect(session, &ask, StatusCode::OK).await?;
+    let request = Request::new(Method::GET, url).accept(manifest::ACCEPTED);
+    let mut response = expect(session, &request, StatusCode::OK).await?;
     let what = format!("the manifest of {image}");
-    let bytes = session.body(&mut response, MANIFEST_LIMIT, &what).await?;
+    let bytes = session.read_body(&mut response, MANIFEST_LIMIT, &what).await?;
     let digest = crate::digest(&bytes);
     if is_digest {
         crate::verify(&bytes, name)?;
     }
     let manifest = serde_json::from_slice(&bytes).map_err(|error| SourceError::NotAComponent {
         image: image.to_string(),
-        problem: text::line(&format!("what its registry gives is no manifest: {error}"), WORDS),
+        problem: text::line(
+            &format!("its registry returned an invalid manifest: {error}"),
+            MAX_TEXT_BYTES,
+        ),
     })?;
     Ok((manifest, digest))
 }
 
-/// Gets a layer of at most `limit` bytes, which are those that `digest` names.
+/// Gets the layer with this digest, of at most `limit` bytes, and verifies the digest.
 async fn get_layer(
     session: &mut Session<'_>,
     image: &Image,
@@ -204,17 +208,17 @@ async fn get_layer(
 ) -> Result<Vec<u8>, SourceError> {
     check_digest(session, digest)?;
     let url = session.url(&format!("blobs/{digest}"))?;
-    let mut response = expect(session, &Ask::new(Method::GET, url), StatusCode::OK).await?;
+    let mut response = expect(session, &Request::new(Method::GET, url), StatusCode::OK).await?;
     let mut bytes = Vec::new();
-    // In passing, as long as the pieces are small: all at once would keep a thread busy.
+    // The hash is updated with each small piece: hashing all bytes at once would block a thread.
     let mut hash = Sha256::new();
     session
-        .pieces(&mut response, limit, &image.to_string(), |piece| {
+        .read_pieces(&mut response, limit, &image.to_string(), |piece| {
             hash.update(piece);
             bytes.extend_from_slice(piece);
         })
         .await?;
-    let found = crate::named(hash);
+    let found = crate::formatted(hash);
     if found != digest {
         return Err(SourceError::Digest {
             expected: digest.to_owned(),
@@ -224,30 +228,34 @@ async fn get_layer(
     Ok(bytes)
 }
 
-/// Makes sure that this is a digest, and one that can be compared.
+/// Checks that a text is a SHA-256 digest in the form that this crate compares.
 fn check_digest(session: &Session<'_>, text: &str) -> Result<(), SourceError> {
     let hex = text.strip_prefix("sha256:").unwrap_or_default();
     let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     if hex.len() == 64 && hex.bytes().all(is_hex) {
         return Ok(());
     }
-    Err(session.wrong(&format!("{text} is no digest that starts with sha256:")))
+    Err(session.registry_error(&format!("{text} is not a digest that starts with sha256:")))
 }
 
-/// Asks, and takes any other status than this for an error.
-async fn expect(session: &mut Session<'_>, ask: &Ask, status: StatusCode) -> Result<Response, SourceError> {
-    let response = session.ask(ask).await?;
+/// Sends a request. Returns an error if the response has another status than this.
+async fn expect(
+    session: &mut Session<'_>,
+    request: &Request,
+    status: StatusCode,
+) -> Result<Response, SourceError> {
+    let response = session.execute(request).await?;
     if response.status() == status {
         return Ok(response);
     }
-    Err(session.refused(response).await)
+    Err(session.response_error(response).await)
 }
 
-/// Pushes a component as `image`. Gives the digest of the image's manifest, `sha256:…`.
+/// Pushes a component as `image`. Returns the digest of the image's manifest, `sha256:…`.
 ///
 /// # Errors
 ///
-/// When the registry does not take it.
+/// Returns an error if the registry can't be reached or refuses the image.
 pub async fn push(
     image: &Image,
     component: Vec<u8>,
@@ -255,7 +263,7 @@ pub async fn push(
     credentials: &Credentials,
     options: &Options,
 ) -> Result<String, SourceError> {
-    within(image, options, async {
+    with_deadline(image, options, async {
         let mut session = Session::new(image, credentials, options, Access::Push)?;
         let layer = json!({"mediaType": LAYER, "digest": crate::digest(&component), "size": component.len()});
         let configuration = json!({
@@ -282,36 +290,43 @@ pub async fn push(
         put_blob(&mut session, Bytes::from(configuration)).await?;
         let manifest = Bytes::from(manifest.to_string());
         let digest = crate::digest(&manifest);
-        let url = session.url(&format!("manifests/{}", name(image)))?;
-        let ask = Ask::new(Method::PUT, url).body(manifest, manifest::IMAGE);
-        expect(&mut session, &ask, StatusCode::CREATED).await?;
+        let url = session.url(&format!("manifests/{}", digest_or_tag(image)))?;
+        let request = Request::new(Method::PUT, url).body(manifest, manifest::IMAGE);
+        expect(&mut session, &request, StatusCode::CREATED).await?;
         Ok(digest)
     })
     .await
 }
 
-/// Stores bytes in the image's repository, unless they are there.
+/// Uploads a blob to the image's repository, unless it already exists.
 async fn put_blob(session: &mut Session<'_>, bytes: Bytes) -> Result<(), SourceError> {
     let digest = crate::digest(&bytes);
     let url = session.url(&format!("blobs/{digest}"))?;
-    let there = session.ask(&Ask::new(Method::HEAD, url)).await?;
-    if there.status() == StatusCode::OK {
+    let existing = session.execute(&Request::new(Method::HEAD, url)).await?;
+    if existing.status() == StatusCode::OK {
         return Ok(());
     }
-    if there.status() != StatusCode::NOT_FOUND {
-        return Err(session.refused(there).await);
+    if existing.status() != StatusCode::NOT_FOUND {
+        return Err(session.response_error(existing).await);
     }
-    let begin = Ask::new(Method::POST, session.url("blobs/uploads/")?);
-    let begun = expect(session, &begin, StatusCode::ACCEPTED).await?;
-    let send = Ask::new(Method::PATCH, session.location(&begun)?).body(bytes, "application/octet-stream");
-    let sent = expect(session, &send, StatusCode::ACCEPTED).await?;
-    let mut end = session.location(&sent)?;
-    end.query_pairs_mut().append_pair("digest", &digest);
-    expect(session, &Ask::new(Method::PUT, end), StatusCode::CREATED).await?;
+    let start = Request::new(Method::POST, session.url("blobs/uploads/")?);
+    let started = expect(session, &start, StatusCode::ACCEPTED).await?;
+    let upload =
+        Request::new(Method::PATCH, session.location(&started)?).body(bytes, "application/octet-stream");
+    let uploaded = expect(session, &upload, StatusCode::ACCEPTED).await?;
+    let mut completion = session.location(&uploaded)?;
+    completion.query_pairs_mut().append_pair("digest", &digest);
+    expect(
+        session,
+        &Request::new(Method::PUT, completion),
+        StatusCode::CREATED,
+    )
+    .await?;
     Ok(())
 }
 
-async fn within<T>(
+/// Runs `work` with the deadline of the options.
+async fn with_deadline<T>(
     image: &Image,
     options: &Options,
     work: impl Future<Output = Result<T, SourceError>>,

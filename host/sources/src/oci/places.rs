@@ -1,8 +1,8 @@
-//! Where a registry may send whoever asks it.
+//! Restrictions on the locations to which a registry may redirect (protection against server-side request forgery).
 //!
-//! What a registry answers decides where the next request goes: where a layer is, where a token is to be had. The operator is in
-//! a place that others are not, and must not be made to ask on their behalf: what it is sent to is reached over TLS, and is no
-//! machine of the networks inside unless the registry is there too.
+//! The responses of a registry determine the URLs of further requests, for example for layers and tokens. The operator can
+//! reach networks that tenants can't, and must not send requests there on their behalf. Locations outside of the registry
+//! must therefore use TLS, and must not be in an internal network unless the registry is in the same one.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
@@ -14,22 +14,22 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-/// How many names are looked up at the same time, for all registries together. A lookup can't be ended: its thread is busy until
-/// name servers have answered or have had their time, whoever waits for it.
+/// Maximum number of concurrent DNS lookups for all registries together. A lookup can't be cancelled: its thread is blocked
+/// until the name servers have answered or timed out, even if its caller no longer waits.
 pub const LOOKUPS: usize = 8;
 
-static LOOKING_UP: Semaphore = Semaphore::const_new(LOOKUPS);
+static LOOKUP_PERMITS: Semaphore = Semaphore::const_new(LOOKUPS);
 
-/// Whose address it is.
+/// Network of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Network {
-    /// Anybody's.
+    /// Public network.
     Public,
-    /// A machine's of a network inside.
+    /// Internal network.
     Private,
-    /// This machine's.
+    /// This machine.
     Loopback,
-    /// Nobody's that a registry has to do with, as those of cloud providers' metadata.
+    /// Addresses that no registry uses, for example those of cloud providers' metadata services.
     Special,
 }
 
@@ -42,7 +42,7 @@ impl Network {
             IpAddr::V6(address) => {
                 let is_special =
                     address.is_unspecified() || address.is_multicast() || address.is_unicast_link_local();
-                // An IPv4 address behind a translator is what it is.
+                // An address behind a NAT64 translator is in the network of its IPv4 address.
                 match (is_special, address.segments()) {
                     (true, _) => Self::Special,
                     (false, [0x64, 0xff9b, 0, 0, 0, 0, high, low]) => {
@@ -66,27 +66,28 @@ impl Network {
     }
 }
 
-/// Where a registry may send whoever asks it. Names are resolved here, so that what is allowed is what is connected to.
+/// Guard that checks the locations to which a registry redirects. It is also the client's DNS resolver, so that the checked
+/// addresses are those to which the client connects.
 #[derive(Clone, Debug)]
-pub(super) struct Places {
+pub(super) struct RedirectGuard {
     registry: Url,
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// The networks that the registry itself is in.
-    registry: BTreeSet<Network>,
-    /// Hosts that it has sent to.
-    sent_to: HashSet<String>,
+    /// Networks of the registry itself.
+    registry_networks: BTreeSet<Network>,
+    /// Hosts to which the registry has redirected.
+    redirect_hosts: HashSet<String>,
 }
 
-impl Places {
-    /// Those of the registry at this URL.
-    pub(super) fn of(registry: Url) -> Self {
+impl RedirectGuard {
+    /// Creates a guard for the registry at this URL.
+    pub(super) fn new(registry: Url) -> Self {
         let state = State {
-            registry: address(&registry).map(Network::of).into_iter().collect(),
-            sent_to: HashSet::new(),
+            registry_networks: ip_address(&registry).map(Network::of).into_iter().collect(),
+            redirect_hosts: HashSet::new(),
         };
         Self {
             registry,
@@ -98,97 +99,103 @@ impl Places {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this is the registry: credentials are for it alone.
+    /// Returns whether a URL is at the registry itself. Only such URLs receive credentials.
     pub(super) fn is_registry(&self, url: &Url) -> bool {
         url.origin() == self.registry.origin()
     }
 
-    /// Makes sure that the registry may send to this place. The error says why it may not.
+    /// Checks that the registry may redirect to this URL. The error is the reason why it may not.
     pub(super) fn check(&self, url: &Url) -> Result<(), String> {
         if self.is_registry(url) {
             return Ok(());
         }
         let Some(host) = url.host_str() else {
-            return Err(format!("a place without a host, {}:", url.scheme()));
+            return Err(format!("a URL without a host, {}:", url.scheme()));
         };
         if url.scheme() != "https" {
-            return Err(format!("{host} over {}, where https is wanted", url.scheme()));
+            return Err(format!("{host} over {}, but https is required", url.scheme()));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(format!("{host} with a name or password in the address"));
+            return Err(format!("{host} with a user name or password in the URL"));
         }
         if Some(host) == self.registry.host_str() {
             return Ok(());
         }
-        match address(url) {
-            Some(address) => self.state().reaches(host, address),
+        match ip_address(url) {
+            Some(address) => self.state().check_address(host, address),
             None => {
-                self.state().sent_to.insert(host.to_owned());
+                self.state().redirect_hosts.insert(host.to_owned());
                 Ok(())
             }
         }
     }
 
-    /// Takes in where a name leads, and makes sure that what the registry has sent to may be reached.
-    fn leads(&self, host: &str, addresses: &[SocketAddr]) -> Result<(), String> {
+    /// Checks the addresses to which a host name was resolved, if the registry has redirected to that host. Records the
+    /// networks of the registry's own addresses.
+    fn check_resolved(&self, host: &str, addresses: &[SocketAddr]) -> Result<(), String> {
         let mut state = self.state();
         if Some(host) == self.registry.host_str() {
             let networks = addresses.iter().map(|address| Network::of(address.ip()));
-            state.registry.extend(networks);
+            state.registry_networks.extend(networks);
             return Ok(());
         }
-        if !state.sent_to.contains(host) {
+        if !state.redirect_hosts.contains(host) {
             return Ok(());
         }
         addresses
             .iter()
-            .try_for_each(|address| state.reaches(host, address.ip()))
+            .try_for_each(|address| state.check_address(host, address.ip()))
     }
 }
 
 impl State {
-    /// Makes sure that the registry may send to this address, which `host` has.
-    fn reaches(&self, host: &str, address: IpAddr) -> Result<(), String> {
+    /// Checks that the registry may redirect to this address of `host`.
+    fn check_address(&self, host: &str, address: IpAddr) -> Result<(), String> {
         let network = Network::of(address);
-        let is_beside = || self.registry.iter().all(|of_registry| *of_registry == network);
-        let may = match network {
+        let is_same_network = || {
+            self.registry_networks
+                .iter()
+                .all(|of_registry| *of_registry == network)
+        };
+        let is_allowed = match network {
             Network::Public => true,
-            Network::Private | Network::Loopback => !self.registry.is_empty() && is_beside(),
+            Network::Private | Network::Loopback => !self.registry_networks.is_empty() && is_same_network(),
             Network::Special => false,
         };
-        if may {
+        if is_allowed {
             return Ok(());
         }
         Err(format!(
-            "{host} ({address}) is inside of the network, and the registry is not"
+            "{host} ({address}) is in an internal network, and the registry is not"
         ))
     }
 }
 
-impl Resolve for Places {
+impl Resolve for RedirectGuard {
     fn resolve(&self, name: Name) -> Resolving {
-        let places = self.clone();
+        let guard = self.clone();
         Box::pin(async move {
             let addresses = look_up(name.as_str().to_owned()).await?;
-            places.leads(name.as_str(), &addresses)?;
+            guard.check_resolved(name.as_str(), &addresses)?;
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
     }
 }
 
-/// The addresses of a name.
+/// Looks up the addresses of a name. Waits for a permit if too many lookups run.
 async fn look_up(name: String) -> io::Result<Vec<SocketAddr>> {
-    // The semaphore is never closed. What has begun keeps its place until it has ended, even if nobody waits any more.
-    let place = LOOKING_UP.acquire().await;
+    // The semaphore is never closed, so this can't fail. The lookup holds its permit until it ends, even if its caller no
+    // longer waits.
+    let permit = LOOKUP_PERMITS.acquire().await;
     let found = spawn_blocking(move || -> io::Result<Vec<_>> {
-        let _place = place;
+        let _permit = permit;
         Ok((name.as_str(), 0).to_socket_addrs()?.collect())
     });
     found.await?
 }
 
-/// The host, where it is an IP address.
-fn address(url: &Url) -> Option<IpAddr> {
+/// Returns the host of a URL if it is an IP address.
+fn ip_address(url: &Url) -> Option<IpAddr> {
     let host = url.host_str()?;
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
@@ -231,14 +238,14 @@ mod tests {
     #[case::not_beside_it("https://10.0.0.5/", "https://127.0.0.1/", false)]
     #[case::on_this_machine("http://127.0.0.1:5000/", "https://127.0.0.1:9000/blob", true)]
     #[case::metadata_again("http://127.0.0.1:5000/", "https://169.254.169.254/", false)]
-    fn where_a_registry_may_send(#[case] registry: &str, #[case] to: &str, #[case] may: bool) {
-        let checked = Places::of(url(registry)).check(&url(to));
-        assert_eq!(checked.is_ok(), may, "{checked:?}");
+    fn checks_redirects(#[case] registry: &str, #[case] to: &str, #[case] is_allowed: bool) {
+        let checked = RedirectGuard::new(url(registry)).check(&url(to));
+        assert_eq!(checked.is_ok(), is_allowed, "{checked:?}");
     }
 
     #[tokio::test]
-    async fn only_so_many_names_are_looked_up_at_once() -> Result<(), Box<dyn std::error::Error>> {
-        let all = LOOKING_UP.acquire_many(LOOKUPS as u32).await?;
+    async fn limits_the_number_of_concurrent_lookups() -> Result<(), Box<dyn std::error::Error>> {
+        let all = LOOKUP_PERMITS.acquire_many(LOOKUPS as u32).await?;
         let one = tokio::spawn(look_up("127.0.0.1".to_owned()));
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         assert!(!one.is_finished());
@@ -249,23 +256,23 @@ mod tests {
     }
 
     #[test]
-    fn names_are_judged_by_where_they_lead() {
+    fn checks_the_resolved_addresses_of_names() {
         let [public, private, metadata] =
             ["93.184.215.14:443", "10.0.0.6:443", "169.254.169.254:443"].map(|address| {
                 let address: SocketAddr = address.parse().unwrap_or_else(|error| panic!("{error}"));
                 [address]
             });
-        let places = Places::of(url("https://registry.example/"));
-        assert_eq!(places.check(&url("https://storage.example/blob")), Ok(()));
-        // Of a name that it did not send to, a proxy's for instance, nothing is asked.
-        assert_eq!(places.leads("proxy.example", &private), Ok(()));
-        assert_eq!(places.leads("storage.example", &public), Ok(()));
-        assert!(places.leads("storage.example", &private).is_err());
-        assert_eq!(places.leads("registry.example", &private), Ok(()));
-        assert_eq!(places.leads("storage.example", &private), Ok(()));
-        assert!(places.leads("storage.example", &metadata).is_err());
-        // Its name leads elsewhere from one time to the next: it is not believed to be inside.
-        assert_eq!(places.leads("registry.example", &public), Ok(()));
-        assert!(places.leads("storage.example", &private).is_err());
+        let guard = RedirectGuard::new(url("https://registry.example/"));
+        assert_eq!(guard.check(&url("https://storage.example/blob")), Ok(()));
+        // A host to which the registry did not redirect, for example a proxy, is not checked.
+        assert_eq!(guard.check_resolved("proxy.example", &private), Ok(()));
+        assert_eq!(guard.check_resolved("storage.example", &public), Ok(()));
+        assert!(guard.check_resolved("storage.example", &private).is_err());
+        assert_eq!(guard.check_resolved("registry.example", &private), Ok(()));
+        assert_eq!(guard.check_resolved("storage.example", &private), Ok(()));
+        assert!(guard.check_resolved("storage.example", &metadata).is_err());
+        // A registry that resolves to both public and private addresses does not count as internal.
+        assert_eq!(guard.check_resolved("registry.example", &public), Ok(()));
+        assert!(guard.check_resolved("storage.example", &private).is_err());
     }
 }

@@ -1,7 +1,7 @@
-//! Requests to one registry about one image, and who asks.
+//! HTTP session with one registry for one image, with authentication and redirects.
 //!
-//! Nothing that a registry says is trusted: what it sends is bounded, credentials and tokens go to whom they are for, and where
-//! it sends to is looked at ([`Places`]).
+//! The registry is not trusted: the size of its responses is limited, credentials and tokens are sent only to the hosts
+//! that they are for, and redirects are checked ([`RedirectGuard`]).
 
 mod token;
 
@@ -15,34 +15,35 @@ use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode,
 use serde::Deserialize;
 
 use super::challenge::Challenge;
-use super::places::Places;
-use super::{Image, Options, WORDS};
+use super::places::RedirectGuard;
+use super::{Image, MAX_TEXT_BYTES, Options};
 use crate::{Credentials, SourceError};
 
-/// How often a request is sent elsewhere at most.
+/// Maximum number of redirects of a request.
 const REDIRECTS: usize = 5;
 
-/// The most bytes that are read of an error.
+/// Maximum size of an error response that is read, in bytes.
 const ERROR_LIMIT: usize = 16 << 10;
 
-/// What is asked for: to read, or to write too.
+/// Access to the image's repository that a session requests. Access to push includes access to pull.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     Pull,
     Push,
 }
 
-/// A request.
+/// Request to a registry.
 #[derive(Clone, Debug)]
-pub(super) struct Ask {
+pub(super) struct Request {
     method: Method,
     url: Url,
+    /// Accepted media types, for the header `Accept`.
     accept: Option<&'static str>,
-    /// A body, and its type.
+    /// Body, and its media type.
     body: Option<(Bytes, &'static str)>,
 }
 
-impl Ask {
+impl Request {
     pub(super) fn new(method: Method, url: Url) -> Self {
         Self {
             method,
@@ -52,43 +53,43 @@ impl Ask {
         }
     }
 
-    /// What is understood.
+    /// Sets the accepted media types.
     pub(super) fn accept(mut self, types: &'static str) -> Self {
         self.accept = Some(types);
         self
     }
 
-    /// With a body.
+    /// Sets the body and its media type.
     pub(super) fn body(mut self, body: Bytes, content_type: &'static str) -> Self {
         self.body = Some((body, content_type));
         self
     }
 }
 
-/// Speaks to the registry of one image.
+/// Session with the registry of one image.
 pub(super) struct Session<'a> {
     image: &'a Image,
     credentials: &'a Credentials,
     options: &'a Options,
     access: Access,
     registry: Url,
-    places: Places,
-    /// How long an answer is waited for.
-    silence: Duration,
+    guard: RedirectGuard,
+    /// Maximum time to wait for the next piece of a response.
+    read_timeout: Duration,
     client: Client,
-    /// What the registry has asked for.
+    /// Authorization header that answers the registry's challenge; `None` before the first challenge.
     authorization: Option<HeaderValue>,
 }
 
 impl<'a> Session<'a> {
-    /// Begins; nothing is sent yet.
+    /// Creates a session. Does not send a request.
     pub(super) fn new(
         image: &'a Image,
         credentials: &'a Credentials,
         options: &'a Options,
         access: Access,
     ) -> Result<Self, SourceError> {
-        // The first one that is installed counts; they are all the same.
+        // Installing fails if a provider is already installed, which is always the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let scheme = if options.insecure { "http" } else { "https" };
         let host = image.reference().resolve_registry();
@@ -96,7 +97,7 @@ impl<'a> Session<'a> {
             .parse()
             .map_err(|_| SourceError::Reference {
                 image: image.to_string(),
-                problem: format!("{host} is no host"),
+                problem: format!("{host} is not a valid host"),
             })?;
         let failed = |error: reqwest::Error| SourceError::Registry {
             registry: image.registry().to_owned(),
@@ -104,19 +105,19 @@ impl<'a> Session<'a> {
         };
         let roots = options.roots.0.iter().map(|der| Certificate::from_der(der));
         let roots = roots.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        let places = Places::of(registry.clone());
-        // While a component is pushed, the registry has nothing to say.
-        let silence = match access {
+        let guard = RedirectGuard::new(registry.clone());
+        // During the upload of a component, the registry sends nothing.
+        let read_timeout = match access {
             Access::Pull => options.silence.min(options.deadline),
             Access::Push => options.deadline,
         };
         let client = Client::builder()
             .user_agent(concat!("dask-operator/", env!("CARGO_PKG_VERSION")))
             .tls_certs_merge(roots)
-            .connect_timeout(super::CONNECT.min(options.deadline))
-            .read_timeout(silence)
+            .connect_timeout(super::CONNECT_TIMEOUT.min(options.deadline))
+            .read_timeout(read_timeout)
             .redirect(Policy::none())
-            .dns_resolver(places.clone())
+            .dns_resolver(guard.clone())
             .build()
             .map_err(failed)?;
         Ok(Self {
@@ -125,14 +126,14 @@ impl<'a> Session<'a> {
             options,
             access,
             registry,
-            places,
-            silence,
+            guard,
+            read_timeout,
             client,
             authorization: None,
         })
     }
 
-    /// The URL of something of the image's repository: `manifests/1.0.0` for instance.
+    /// Returns the URL of a resource of the image's repository, for example `manifests/1.0.0`.
     pub(super) fn url(&self, what: &str) -> Result<Url, SourceError> {
         let repository = self.image.reference().repository();
         let url = self.registry.join(&format!("/v2/{repository}/{what}"));
@@ -142,100 +143,104 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Asks, and says who asks if the registry wants to know. The answer may be an error: [`Self::refused`] says which.
-    pub(super) async fn ask(&mut self, ask: &Ask) -> Result<Response, SourceError> {
-        let response = self.follow(ask).await?;
-        if response.status() != StatusCode::UNAUTHORIZED || !self.places.is_registry(response.url()) {
+    /// Sends a request, and authenticates if the registry requires it. The response may have an error status:
+    /// [`Self::response_error`] converts it.
+    pub(super) async fn execute(&mut self, request: &Request) -> Result<Response, SourceError> {
+        let response = self.follow_redirects(request).await?;
+        if response.status() != StatusCode::UNAUTHORIZED || !self.guard.is_registry(response.url()) {
             return Ok(response);
         }
-        let wants = Challenge::of(response.headers());
-        let authorization = match wants {
+        let challenge = Challenge::from_headers(response.headers());
+        let authorization = match challenge {
             Some(Challenge::Bearer { realm, service }) => Some(self.token(&realm, service.as_deref()).await?),
-            Some(Challenge::Basic) => self.password(),
+            Some(Challenge::Basic) => self.basic_authorization(),
             None => None,
         };
         if authorization.is_none() {
             return Ok(response);
         }
         self.authorization = authorization;
-        self.follow(ask).await
+        self.follow_redirects(request).await
     }
 
-    /// Asks, and then where the registry sends to. What has a body stays where it was sent.
-    async fn follow(&self, ask: &Ask) -> Result<Response, SourceError> {
-        let may_follow = ask.method == Method::GET || ask.method == Method::HEAD;
-        let mut url = ask.url.clone();
+    /// Sends a request and follows redirects, but only of the methods GET and HEAD.
+    async fn follow_redirects(&self, request: &Request) -> Result<Response, SourceError> {
+        let may_follow = request.method == Method::GET || request.method == Method::HEAD;
+        let mut url = request.url.clone();
         for _ in 0..=REDIRECTS {
-            let response = self.send(self.request(ask, &url)).await?;
-            match self.sent_to(&response)? {
+            let response = self.send(self.build(request, &url)).await?;
+            match self.redirect_target(&response)? {
                 Some(next) if may_follow => url = next,
                 _ => return Ok(response),
             }
         }
-        Err(self.elsewhere("it sends from one place to the next"))
+        Err(self.redirect_error("there are too many redirects"))
     }
 
-    fn request(&self, ask: &Ask, url: &Url) -> RequestBuilder {
-        let mut request = self.client.request(ask.method.clone(), url.clone());
-        if let Some(types) = ask.accept {
-            request = request.header(ACCEPT, types);
+    /// Builds the HTTP request to this URL, with the authorization header if the URL is at the registry.
+    fn build(&self, request: &Request, url: &Url) -> RequestBuilder {
+        let mut builder = self.client.request(request.method.clone(), url.clone());
+        if let Some(types) = request.accept {
+            builder = builder.header(ACCEPT, types);
         }
-        match &ask.body {
+        match &request.body {
             Some((body, content_type)) => {
-                request = request.header(CONTENT_TYPE, *content_type).body(body.clone());
+                builder = builder.header(CONTENT_TYPE, *content_type).body(body.clone());
             }
-            None if ask.method == Method::POST || ask.method == Method::PUT => {
-                request = request.header(CONTENT_LENGTH, "0");
+            None if request.method == Method::POST || request.method == Method::PUT => {
+                builder = builder.header(CONTENT_LENGTH, "0");
             }
             None => {}
         }
         if let Some(authorization) = self
             .authorization
             .as_ref()
-            .filter(|_| self.places.is_registry(url))
+            .filter(|_| self.guard.is_registry(url))
         {
-            request = request.header(AUTHORIZATION, authorization);
+            builder = builder.header(AUTHORIZATION, authorization);
         }
-        request
+        builder
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, SourceError> {
-        request.send().await.map_err(|error| self.failed(&error))
+        request.send().await.map_err(|error| self.transport_error(&error))
     }
 
-    /// Where an answer sends to, if it does.
-    fn sent_to(&self, response: &Response) -> Result<Option<Url>, SourceError> {
+    /// Returns the target of a redirect, or `None` if the response is not a redirect.
+    fn redirect_target(&self, response: &Response) -> Result<Option<Url>, SourceError> {
         if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
             return Ok(None);
         }
         self.location(response).map(Some)
     }
 
-    /// The place that an answer names, if the registry may send there.
+    /// Returns the URL of a response's `Location` header. Returns an error if the registry may not redirect there.
     pub(super) fn location(&self, response: &Response) -> Result<Url, SourceError> {
         let location = response.headers().get(LOCATION);
         let location = location.and_then(|location| location.to_str().ok());
         let url = location.and_then(|location| response.url().join(location).ok());
-        let url = url.ok_or_else(|| self.elsewhere("it names no place"))?;
-        self.places.check(&url).map_err(|why| self.elsewhere(&why))?;
+        let url = url.ok_or_else(|| self.redirect_error("there is no valid Location header"))?;
+        self.guard
+            .check(&url)
+            .map_err(|reason| self.redirect_error(&reason))?;
         Ok(url)
     }
 
-    /// Reads a body, which has at most `limit` bytes. `what` it is, for the error.
-    pub(super) async fn body(
+    /// Reads a body of at most `limit` bytes. Errors name the body `what`.
+    pub(super) async fn read_body(
         &self,
         response: &mut Response,
         limit: usize,
         what: &str,
     ) -> Result<Vec<u8>, SourceError> {
         let mut bytes = Vec::new();
-        self.pieces(response, limit, what, |piece| bytes.extend_from_slice(piece))
+        self.read_pieces(response, limit, what, |piece| bytes.extend_from_slice(piece))
             .await?;
         Ok(bytes)
     }
 
-    /// Reads a body piece by piece, `limit` bytes at most.
-    pub(super) async fn pieces(
+    /// Reads a body of at most `limit` bytes piece by piece. Errors name the body `what`.
+    pub(super) async fn read_pieces(
         &self,
         response: &mut Response,
         limit: usize,
@@ -251,7 +256,11 @@ impl<'a> Session<'a> {
             return Err(too_large());
         }
         let mut size = 0;
-        while let Some(piece) = response.chunk().await.map_err(|error| self.failed(&error))? {
+        while let Some(piece) = response
+            .chunk()
+            .await
+            .map_err(|error| self.transport_error(&error))?
+        {
             size += piece.len();
             if size > limit {
                 return Err(too_large());
@@ -261,11 +270,11 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// What an answer means that is none of success.
-    pub(super) async fn refused(&self, mut response: Response) -> SourceError {
+    /// Converts a response with an error status to an error.
+    pub(super) async fn response_error(&self, mut response: Response) -> SourceError {
         let status = response.status();
-        // Of what others answer, nothing is told: it is none of the registry's.
-        let reported = if self.places.is_registry(response.url()) {
+        // The body of another host's response is not reported, because it is not the registry's.
+        let reported = if self.guard.is_registry(response.url()) {
             reported(&mut response).await
         } else {
             Vec::new()
@@ -281,8 +290,10 @@ impl<'a> Session<'a> {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.unauthorised(),
             StatusCode::NOT_FOUND => self.not_found(),
             status => match reported.first() {
-                Some(Reported { code, message }) => self.wrong(&format!("{status}, {code}: {message}")),
-                None => self.wrong(&status.to_string()),
+                Some(Reported { code, message }) => {
+                    self.registry_error(&format!("{status}, {code}: {message}"))
+                }
+                None => self.registry_error(&status.to_string()),
             },
         }
     }
@@ -304,23 +315,24 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The registry does what none does.
-    pub(super) fn wrong(&self, problem: &str) -> SourceError {
+    /// Returns an error about an unexpected response of the registry.
+    pub(super) fn registry_error(&self, problem: &str) -> SourceError {
         SourceError::Registry {
             registry: self.name(),
-            problem: text::line(problem, WORDS),
+            problem: text::line(problem, MAX_TEXT_BYTES),
         }
     }
 
-    fn elsewhere(&self, problem: &str) -> SourceError {
+    /// Returns an error about a redirect that is not followed.
+    fn redirect_error(&self, problem: &str) -> SourceError {
         SourceError::Elsewhere {
             registry: self.name(),
-            problem: text::line(problem, WORDS),
+            problem: text::line(problem, MAX_TEXT_BYTES),
         }
     }
 
-    /// What it means that there is no answer.
-    fn failed(&self, error: &reqwest::Error) -> SourceError {
+    /// Converts an error of the HTTP client.
+    fn transport_error(&self, error: &reqwest::Error) -> SourceError {
         let registry = self.name();
         let problem = innermost(error);
         let text = problem.to_lowercase();
@@ -328,17 +340,17 @@ impl<'a> Session<'a> {
             return SourceError::Tls { registry, problem };
         }
         if error.is_timeout() || text.contains("timed out") {
-            let seconds = self.silence.as_secs();
+            let seconds = self.read_timeout.as_secs();
             return SourceError::Deadline { registry, seconds };
         }
         if error.is_builder() {
-            return self.wrong(&problem);
+            return self.registry_error(&problem);
         }
         SourceError::Unreachable { registry, problem }
     }
 }
 
-/// An error, as registries report them.
+/// Error in the format of the OCI distribution specification.
 #[derive(Deserialize)]
 struct Reported {
     #[serde(default)]
@@ -347,7 +359,7 @@ struct Reported {
     message: String,
 }
 
-/// What is wrong in the registry's own words, as far as they are short.
+/// Reads the errors of a response. Returns an empty list if the body is too large, incomplete or not in the expected format.
 async fn reported(response: &mut Response) -> Vec<Reported> {
     #[derive(Deserialize)]
     struct Envelope {

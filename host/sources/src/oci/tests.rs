@@ -1,4 +1,4 @@
-//! Registries that answer what a test says.
+//! Tests with registries on this machine that return scripted responses.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,17 +8,18 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
-/// A server on this machine.
+/// HTTP server on this machine.
 struct Server {
     address: String,
-    /// What it was asked.
-    asked: Arc<Mutex<Vec<String>>>,
+    /// Heads of the received requests.
+    requests: Arc<Mutex<Vec<String>>>,
 }
 
-/// An answer, which goes on for ever where it is `endless`.
+/// Response of a server.
 #[derive(Clone)]
 struct Answer {
     text: String,
+    /// Continues the body until the client closes the connection.
     endless: bool,
 }
 
@@ -44,7 +45,7 @@ fn endless(status: &str) -> Answer {
 }
 
 impl Server {
-    /// Answers each request with what is said for it and for this server's address.
+    /// Starts a server. `answers` returns the response to a request, given its head and the server's address.
     async fn start(answers: impl Fn(&str, &str) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
@@ -53,8 +54,8 @@ impl Server {
             .local_addr()
             .unwrap_or_else(|error| panic!("{error}"))
             .to_string();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let (log, own) = (asked.clone(), address.clone());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (log, own) = (requests.clone(), address.clone());
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let request = head(&mut stream).await;
@@ -66,11 +67,14 @@ impl Server {
                 }
             }
         });
-        Self { address, asked }
+        Self { address, requests }
     }
 
-    fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn requests(&self) -> Vec<String> {
+        self.requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn image(&self) -> Image {
@@ -78,7 +82,7 @@ impl Server {
         image.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The reason why nothing could be pulled from here.
+    /// Pulls the component from this server. The error is the reason in CamelCase.
     async fn pull_with(&self, credentials: &Credentials) -> Result<Vec<u8>, &'static str> {
         let pulled = pull(&self.image(), credentials, &plain()).await;
         pulled.map(|pulled| pulled.bytes).map_err(|error| error.reason())
@@ -89,7 +93,7 @@ impl Server {
     }
 }
 
-/// The head of a request.
+/// Reads the head of a request.
 async fn head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     let mut buffer = [0; 4096];
@@ -163,13 +167,13 @@ fn wants(challenge: &str) -> Answer {
 #[case(ok(&manifest(&[("application/vnd.oci.image.layer.v1.tar", 1)])), "NotAComponent")]
 #[case(ok(&manifest(&[(LAYER, 10)])), "TooLarge")]
 #[tokio::test]
-async fn what_a_registry_answers_is_said(#[case] told: Answer, #[case] reason: &str) {
-    let registry = Server::start(move |_, _| told.clone()).await;
+async fn reports_errors_of_a_registry(#[case] response: Answer, #[case] reason: &str) {
+    let registry = Server::start(move |_, _| response.clone()).await;
     assert_eq!(registry.pull().await, Err(reason));
 }
 
 #[tokio::test]
-async fn nobody_answers() {
+async fn reports_an_unreachable_registry() {
     let image = "127.0.0.1:1/team/policy:1"
         .parse()
         .unwrap_or_else(|error| panic!("{error}"));
@@ -177,7 +181,7 @@ async fn nobody_answers() {
     assert_eq!(pulled.map_err(|error| error.reason()), Err("RegistryUnreachable"));
 }
 
-/// Whatever comes is read up to a limit, and no further.
+/// Every response is read up to a limit.
 #[rstest]
 #[case::manifest("/manifests/", "200 OK", "TooLarge")]
 #[case::layer("/blobs/", "200 OK", "TooLarge")]
@@ -186,7 +190,7 @@ async fn nobody_answers() {
 #[case::error_of_a_layer("/blobs/", "404 Not Found", "ImageNotFound")]
 #[case::error_of_a_token("/token", "403 Forbidden", "NotAuthorised")]
 #[tokio::test]
-async fn everything_is_bounded(
+async fn limits_the_size_of_every_response(
     #[case] path: &'static str,
     #[case] status: &'static str,
     #[case] reason: &str,
@@ -205,11 +209,11 @@ async fn everything_is_bounded(
 }
 
 #[rstest]
-#[case::as_it_should_be("component", Ok(b"component".to_vec()))]
+#[case::same_bytes("component", Ok(b"component".to_vec()))]
 #[case::other_bytes("something", Err("DigestMismatch"))]
 #[case::more("components", Err("TooLarge"))]
 #[tokio::test]
-async fn a_layer_is_what_its_manifest_says(
+async fn a_layer_must_match_its_manifest(
     #[case] layer: &'static str,
     #[case] expected: Result<Vec<u8>, &str>,
 ) {
@@ -224,7 +228,7 @@ async fn a_layer_is_what_its_manifest_says(
     assert_eq!(registry.pull().await, expected);
 }
 
-/// A registry that gives its component to who has a token, which is to be had at `realm`.
+/// Starts a registry that requires a token, with the token server at `realm`.
 async fn with_token(realm: impl Fn(&str) -> String + Send + Sync + 'static, token: &'static str) -> Server {
     Server::start(move |request, own| {
         if request.contains("GET /token") {
@@ -241,17 +245,17 @@ async fn with_token(realm: impl Fn(&str) -> String + Send + Sync + 'static, toke
 }
 
 #[tokio::test]
-async fn a_token_is_had_from_the_registry_and_shown_to_it() {
+async fn gets_a_token_and_sends_it_to_the_registry() {
     let registry = with_token(|own| format!("http://{own}/token?a=b"), r#"{"token": "abc"}"#).await;
     assert_eq!(registry.pull_with(&user()).await, Ok(b"component".to_vec()));
-    let asked = registry.asked();
-    let has_password: Vec<_> = asked
+    let requests = registry.requests();
+    let has_password: Vec<_> = requests
         .iter()
         .map(|request| request.contains("authorization: Basic bWU6c2VjcmV0"))
         .collect();
-    assert_eq!(has_password, [false, true, false, false], "{asked:?}");
+    assert_eq!(has_password, [false, true, false, false], "{requests:?}");
     let query = "GET /token?a=b&scope=repository%3Ateam%2Fpolicy%3Apull&service=tests HTTP/1.1";
-    assert!(asked[1].starts_with(query), "{}", asked[1]);
+    assert!(requests[1].starts_with(query), "{}", requests[1]);
 }
 
 #[rstest]
@@ -260,12 +264,12 @@ async fn a_token_is_had_from_the_registry_and_shown_to_it() {
 #[case::none("{}")]
 #[case::no_json("abc")]
 #[tokio::test]
-async fn what_is_no_token_is_an_error(#[case] token: &'static str) {
+async fn rejects_invalid_tokens(#[case] token: &'static str) {
     let registry = with_token(|own| format!("http://{own}/token"), token).await;
     assert_eq!(registry.pull().await, Err("RegistryError"));
 }
 
-/// Credentials, and requests at all, go to no place that only the registry names.
+/// No request is sent to a token server on another host that the administrator has not allowed.
 #[rstest]
 #[case::elsewhere("http://127.0.0.2:1/token")]
 #[case::elsewhere_over_tls("https://auth.example/token")]
@@ -273,15 +277,15 @@ async fn what_is_no_token_is_an_error(#[case] token: &'static str) {
 #[case::beginning_of_its_name("https://127.0.0.1.example/token")]
 #[case::file("file:///etc/passwd")]
 #[tokio::test]
-async fn tokens_of_other_hosts_are_not_asked_for(#[case] realm: &'static str) {
+async fn rejects_token_servers_on_other_hosts(#[case] realm: &'static str) {
     let registry = with_token(move |_| realm.to_owned(), r#"{"token": "abc"}"#).await;
     assert_eq!(registry.pull_with(&user()).await, Err("AuthHostNotAllowed"));
-    assert_eq!(registry.asked().len(), 1);
+    assert_eq!(registry.requests().len(), 1);
 }
 
-/// A host that is allowed is asked over TLS all the same.
+/// An allowed host must also use TLS.
 #[tokio::test]
-async fn hosts_for_tokens_can_be_allowed() {
+async fn token_servers_on_other_hosts_can_be_allowed() {
     for (realm, reason) in [
         ("https://127.0.0.2:1/token", "RegistryUnreachable"),
         ("http://127.0.0.2:1/token", "AuthHostNotAllowed"),
@@ -297,7 +301,7 @@ async fn hosts_for_tokens_can_be_allowed() {
 }
 
 #[tokio::test]
-async fn it_is_followed_to_places_that_are_allowed_only() {
+async fn follows_only_allowed_redirects() {
     let elsewhere = Server::start(|_, _| component()).await;
     let to = |location: String| {
         move |_: &str, _: &str| answer("307 Moved", &format!("Location: {location}\r\n"), "")
@@ -312,11 +316,11 @@ async fn it_is_followed_to_places_that_are_allowed_only() {
         let registry = Server::start(to(location.clone())).await;
         assert_eq!(registry.pull().await, Err("RedirectNotAllowed"), "{location}");
     }
-    assert_eq!(elsewhere.asked(), Vec::<String>::new());
+    assert_eq!(elsewhere.requests(), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn it_is_followed_within_the_registry() {
+async fn follows_redirects_within_the_registry() {
     let registry = Server::start(|request, _| {
         if request.contains("GET /v2/team/policy/manifests/1 ") {
             component()
@@ -331,7 +335,7 @@ async fn it_is_followed_within_the_registry() {
 }
 
 #[tokio::test]
-async fn a_registry_that_says_nothing_is_given_up_before_the_deadline() {
+async fn a_silent_registry_times_out_before_the_deadline() {
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
         .unwrap_or_else(|error| panic!("{error}"));
@@ -344,7 +348,7 @@ async fn a_registry_that_says_nothing_is_given_up_before_the_deadline() {
         deadline: Duration::from_secs(3600),
         ..plain()
     };
-    // Connections are accepted by the kernel, and nobody answers.
+    // The kernel accepts connections, but no server answers.
     let error = pull(&image, &Credentials::Anonymous, &options).await.err();
     let expected = format!("{address} did not answer in 1 s");
     assert_eq!(error.map(|error| error.to_string()), Some(expected));

@@ -1,4 +1,4 @@
-//! What a session proves itself with, and whom it gives that to.
+//! Authorization headers of a session, and the check of the hosts that receive credentials.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,22 +6,23 @@ use dask_operator_core::text;
 use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
 use reqwest::{StatusCode, Url};
 
-use super::super::WORDS;
-use super::super::challenge::{bearer, secret};
+use super::super::MAX_TEXT_BYTES;
+use super::super::challenge::{bearer_header, sensitive_header};
 use super::{Access, REDIRECTS, Session};
 use crate::{Credentials, SourceError};
 
-/// The most bytes of what is answered to who asks for a token.
+/// Maximum size of a token server's response, in bytes.
 const TOKEN_LIMIT: usize = 64 << 10;
 
-/// Registries whose tokens are to be had at another host of theirs.
+/// Registries whose token server is on another host, and that host.
 const AUTH_HOSTS: [(&str, &str); 2] = [
     ("index.docker.io", "auth.docker.io"),
     ("registry.gitlab.com", "gitlab.com"),
 ];
 
 impl Session<'_> {
-    /// Gets a token: from the registry's own host, or from one that is allowed.
+    /// Gets a token from a token server on the registry's own host or on an allowed host, and returns the authorization
+    /// header with it.
     pub(super) async fn token(&self, realm: &str, service: Option<&str>) -> Result<HeaderValue, SourceError> {
         let scope = match self.access {
             Access::Pull => "pull",
@@ -30,16 +31,16 @@ impl Session<'_> {
         let scope = format!("repository:{}:{scope}", self.image.reference().repository());
         let mut url: Url = realm
             .parse()
-            .map_err(|_| self.wrong("it sends for a token to what is no URL"))?;
+            .map_err(|_| self.registry_error("the URL of its token server is not valid"))?;
         url.query_pairs_mut().append_pair("scope", &scope);
         if let Some(service) = service {
             url.query_pairs_mut().append_pair("service", service);
         }
         for _ in 0..=REDIRECTS {
-            self.check_realm(&url)?;
+            self.check_token_server(&url)?;
             let mut request = self.client.get(url.clone());
-            if let Some(password) = self.password() {
-                request = request.header(AUTHORIZATION, password);
+            if let Some(authorization) = self.basic_authorization() {
+                request = request.header(AUTHORIZATION, authorization);
             }
             let mut response = self.send(request).await?;
             if let (true, Some(location)) = (
@@ -47,7 +48,7 @@ impl Session<'_> {
                 response.headers().get(LOCATION),
             ) {
                 let next = location.to_str().ok().and_then(|next| url.join(next).ok());
-                url = next.ok_or_else(|| self.elsewhere("it names no place"))?;
+                url = next.ok_or_else(|| self.redirect_error("there is no valid Location header"))?;
                 continue;
             }
             let status = response.status();
@@ -55,18 +56,23 @@ impl Session<'_> {
                 return Err(self.unauthorised());
             }
             if status != StatusCode::OK {
-                return Err(self.wrong(&format!("{status} to who asked for a token")));
+                return Err(self.registry_error(&format!("{status} to the request for a token")));
             }
-            let answer = self
-                .body(&mut response, TOKEN_LIMIT, "the answer to who asked for a token")
+            let body = self
+                .read_body(
+                    &mut response,
+                    TOKEN_LIMIT,
+                    "the response to the request for a token",
+                )
                 .await?;
-            return bearer(&answer).ok_or_else(|| self.wrong("what it gives as a token is none"));
+            return bearer_header(&body)
+                .ok_or_else(|| self.registry_error("the response contains no valid token"));
         }
-        Err(self.elsewhere("it sends from one place to the next for a token"))
+        Err(self.redirect_error("there are too many redirects for a token"))
     }
 
-    /// Makes sure that credentials may be sent to this place.
-    fn check_realm(&self, url: &Url) -> Result<(), SourceError> {
+    /// Checks that credentials may be sent to this URL.
+    fn check_token_server(&self, url: &Url) -> Result<(), SourceError> {
         let (registry, host) = (self.registry.host_str(), url.host_str());
         let is_same = host.is_some() && host == registry;
         let is_safe = url.scheme() == "https" || (self.options.insecure && is_same && url.scheme() == "http");
@@ -83,17 +89,17 @@ impl Session<'_> {
             host: format!(
                 "{}://{}",
                 url.scheme(),
-                text::line(host.unwrap_or_default(), WORDS)
+                text::line(host.unwrap_or_default(), MAX_TEXT_BYTES)
             ),
         })
     }
 
-    /// Name and password, where there are any.
-    pub(super) fn password(&self) -> Option<HeaderValue> {
+    /// Returns the header for basic authentication, or `None` if there are no credentials.
+    pub(super) fn basic_authorization(&self) -> Option<HeaderValue> {
         let Credentials::Basic { username, password } = self.credentials else {
             return None;
         };
         let encoded = STANDARD.encode(format!("{username}:{password}"));
-        secret(&format!("Basic {encoded}"))
+        sensitive_header(&format!("Basic {encoded}"))
     }
 }
