@@ -1,4 +1,4 @@
-//! Asks a scheduler and prints its answer as JSON, one line for each call:
+//! Calls a scheduler and prints its replies as JSON, one line for each call:
 //!
 //! ```text
 //! ask tcp://127.0.0.1:8786 facts
@@ -6,9 +6,9 @@
 //! ask http://127.0.0.1:8787 facts
 //! ```
 //!
-//! All calls go over one connection. A word with `://` belongs to the call
-//! before it. Certificates are taken from Dask's own variables. When a call
-//! fails, its error is printed to the standard error, and the status is 1.
+//! All calls use one connection. An argument with `://` or `=` belongs to the call
+//! before it. Certificates are read from Dask's own variables. If a call fails,
+//! its error is written to standard error, and the exit status is 1.
 #![allow(clippy::print_stdout)]
 
 use std::process::ExitCode;
@@ -34,7 +34,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Vec<String>) -> Result<(), AnyError> {
-    let (address, words) = arguments.split_first().ok_or("give an address and calls")?;
+    let (address, arguments) = arguments
+        .split_first()
+        .ok_or("an address and calls are required")?;
     let timeout = std::env::var("ASK_TIMEOUT")
         .ok()
         .map(|seconds| seconds.parse())
@@ -52,10 +54,10 @@ async fn run(arguments: Vec<String>) -> Result<(), AnyError> {
         true => http = Some(client.http(address)?),
         false => comm = Some(client.scheduler(address.parse()?)),
     }
-    let mut words = words.iter().peekable();
-    while let Some(call) = words.next() {
+    let mut arguments = arguments.iter().peekable();
+    while let Some(call) = arguments.next() {
         let mut values = Vec::new();
-        while let Some(value) = words.next_if(|word| word.contains("://") || word.contains('=')) {
+        while let Some(value) = arguments.next_if(|word| word.contains("://") || word.contains('=')) {
             values.push(value.trim_start_matches("name=").to_owned());
         }
         let answer = match (&mut comm, &http) {
@@ -105,7 +107,7 @@ async fn ask_http(scheduler: &HttpScheduler, call: &str, values: &[String]) -> R
     })
 }
 
-/// How long it takes to get the facts, in milliseconds: 200 times, over one connection.
+/// Measures the time to get the facts, in milliseconds: 200 times, over one connection.
 async fn time(scheduler: &mut Scheduler) -> Result<Value, Error> {
     let mut times = Vec::new();
     let mut count = 0;

@@ -1,22 +1,22 @@
-//! Where a scheduler is: `tcp://10.0.0.7:8786`, `tls://[fd00::7]:8786`.
+//! Addresses of schedulers: `tcp://10.0.0.7:8786`, `tls://[fd00::7]:8786`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-/// How a scheduler is spoken to.
+/// The transport that connects to a scheduler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scheme {
-    /// Without encryption: `tcp://`.
+    /// Plain TCP: `tcp://`.
     Tcp,
-    /// With mutual TLS: `tls://`.
+    /// Mutual TLS: `tls://`.
     Tls,
 }
 
 /// The address of a scheduler's comm port.
 ///
-/// The host is a name or an IP address; an IP address is used as it is, without
-/// asking DNS. Without a port, Dask's own is meant: 8786.
+/// The host is a name or an IP address. An IP address is used without a DNS
+/// lookup. The port defaults to [`DEFAULT_PORT`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address {
     scheme: Scheme,
@@ -24,23 +24,23 @@ pub struct Address {
     port: u16,
 }
 
-/// The port that a scheduler listens on unless told otherwise.
+/// The port that a scheduler listens on by default.
 pub const DEFAULT_PORT: u16 = 8786;
 
-/// A text that is no scheduler address.
+/// A text that is not a scheduler address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{text}` is not the address of a scheduler: {reason}; write for example tcp://10.0.0.7:8786 or tls://[fd00::7]:8786"
 )]
 pub struct InvalidAddress {
-    /// What was given.
+    /// The text that was parsed.
     pub text: String,
-    /// What is wrong with it.
+    /// The reason why the text is not an address.
     pub reason: &'static str,
 }
 
 impl Address {
-    /// An address from its parts. An IPv6 host is given without brackets.
+    /// Returns the address with these parts. An IPv6 host has no brackets.
     pub fn new(scheme: Scheme, host: impl Into<String>, port: u16) -> Self {
         Self {
             scheme,
@@ -49,22 +49,22 @@ impl Address {
         }
     }
 
-    /// How the scheduler is spoken to.
+    /// Returns the transport.
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
 
-    /// The host's name or IP address, without brackets.
+    /// Returns the host name or IP address, without brackets.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The host, if it is an IP address.
+    /// Returns the host as an IP address, or `None` if the host is a name.
     pub fn ip(&self) -> Option<IpAddr> {
         self.host.parse().ok()
     }
 
-    /// The port.
+    /// Returns the port.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -107,8 +107,12 @@ impl FromStr for Address {
     }
 }
 
-/// Splits `host`, `host:port`, `[v6]` or `[v6]:port`; returns the host without
-/// brackets, and what is wrong otherwise.
+/// Splits `host`, `host:port`, `[v6]` or `[v6]:port` into the host without
+/// brackets and the port, if there is one.
+///
+/// # Errors
+///
+/// Returns the reason why the text has none of these forms.
 pub(crate) fn split(text: &str) -> Result<(&str, Option<u16>), &'static str> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (host, after) = rest.split_once(']').ok_or("the bracket is not closed")?;
@@ -150,8 +154,13 @@ mod tests {
     #[case("tcp://[fd00::7]:1", Scheme::Tcp, "fd00::7", 1)]
     #[case("tls://[::1]", Scheme::Tls, "::1", 8786)]
     #[case("tcp://localhost", Scheme::Tcp, "localhost", 8786)]
-    fn parses(#[case] text: &str, #[case] scheme: Scheme, #[case] host: &str, #[case] port: u16) {
-        let address: Address = text.parse().expect("an address");
+    fn parses_valid_addresses(
+        #[case] text: &str,
+        #[case] scheme: Scheme,
+        #[case] host: &str,
+        #[case] port: u16,
+    ) {
+        let address: Address = text.parse().expect("valid address");
         assert_eq!(address, Address::new(scheme, host, port));
         assert_eq!(address.to_string().parse::<Address>().as_ref(), Ok(&address));
     }
@@ -168,7 +177,7 @@ mod tests {
     #[case("tcp://host:65536", "its port is no number from 1 to 65535")]
     #[case("tcp://host:", "its port is no number from 1 to 65535")]
     #[case("tcp://host/path", "its host has characters that no host has")]
-    fn refuses(#[case] text: &str, #[case] reason: &str) {
+    fn rejects_invalid_addresses(#[case] text: &str, #[case] reason: &str) {
         assert_eq!(text.parse::<Address>().map_err(|error| error.reason), Err(reason));
     }
 }

@@ -1,7 +1,7 @@
-//! Maps and lists of an answer, counted while they are decoded.
+//! Maps and lists in a reply that are counted while they are decoded.
 //!
-//! A few bytes of a message can become some hundred in memory. What an answer may cost is bounded by how many workers it tells
-//! of and how long their texts are, not by how large the message is.
+//! A few bytes of a message can take several hundred bytes once decoded. The memory for a reply is therefore limited by the
+//! number of workers in it and by the length of their texts, not by the size of the message.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,15 +11,15 @@ use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::message::Text;
 
-/// The most workers that an answer may tell of: several in each of the 20,000 pods that a group can have.
+/// Maximum number of workers in a reply: several in each of the 20,000 pods that a group can have.
 pub const MAX_WORKERS: usize = 100_000;
 
-/// The entries of a map in the order of their keys, without those whose keys are no [`Text`]; more than [`MAX_WORKERS`] are an
-/// error, as soon as they are met.
+/// Entries of a map, sorted by key, without entries whose key is not a [`Text`]. Decoding fails at the first entry after
+/// [`MAX_WORKERS`].
 #[derive(Debug)]
 pub(crate) struct Entries<V>(pub(crate) Vec<(String, V)>);
 
-/// The items of a list; more than [`MAX_WORKERS`] are an error, as soon as they are met.
+/// Items of a list. Decoding fails at the first item after [`MAX_WORKERS`].
 #[derive(Debug)]
 pub(crate) struct Items<V>(pub(crate) Vec<V>);
 
@@ -99,8 +99,8 @@ mod tests {
     use super::*;
     use crate::message::{MAX_TEXT, Number, decode};
 
-    /// Whether as many were decoded as there are, or too many were met.
-    fn is_taken_in(count: usize, outcome: Result<usize, impl ToString>) -> bool {
+    /// Returns true if all items were decoded, and false if decoding stopped at the limit.
+    fn is_accepted(count: usize, outcome: Result<usize, impl ToString>) -> bool {
         match outcome {
             Ok(taken) => taken == count,
             Err(error) => {
@@ -114,36 +114,36 @@ mod tests {
     #[rstest]
     #[case(MAX_WORKERS, true)]
     #[case(MAX_WORKERS + 1, false)]
-    fn workers_are_counted(
+    fn rejects_more_than_the_maximum_number_of_workers(
         #[case] count: usize,
         #[case] fits: bool,
     ) -> Result<(), Box<dyn std::error::Error>> {
         let map: BTreeMap<String, u8> = (0..count).map(|number| (number.to_string(), 0)).collect();
         let list: Vec<_> = map.keys().collect();
         let entries = decode::<Entries<Number>>(&rmp_serde::to_vec(&map)?);
-        assert_eq!(is_taken_in(count, entries.map(|entries| entries.0.len())), fits);
+        assert_eq!(is_accepted(count, entries.map(|entries| entries.0.len())), fits);
         let items = decode::<Items<Text>>(&rmp_serde::to_vec(&list)?);
-        assert_eq!(is_taken_in(count, items.map(|items| items.0.len())), fits);
+        assert_eq!(is_accepted(count, items.map(|items| items.0.len())), fits);
         let entries = serde_json::from_str::<Entries<Number>>(&serde_json::to_string(&map)?);
-        assert_eq!(is_taken_in(count, entries.map(|entries| entries.0.len())), fits);
+        assert_eq!(is_accepted(count, entries.map(|entries| entries.0.len())), fits);
         let items = serde_json::from_str::<Items<Text>>(&serde_json::to_string(&list)?);
-        assert_eq!(is_taken_in(count, items.map(|items| items.0.len())), fits);
+        assert_eq!(is_accepted(count, items.map(|items| items.0.len())), fits);
         Ok(())
     }
 
     #[test]
-    fn keys_are_in_order_and_there_once() -> Result<(), Box<dyn std::error::Error>> {
+    fn entries_are_sorted_and_unique() -> Result<(), Box<dyn std::error::Error>> {
         let entries: Entries<Number> = serde_json::from_str(r#"{"b": 1, "a": 2, "b": 3}"#)?;
         let keys: Vec<_> = entries.0.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(keys, ["a", "b"]);
         Ok(())
     }
 
-    /// One worker with a name that nobody would give it takes nothing from the others.
+    /// A worker with an oversized name does not affect the other workers.
     #[rstest]
     #[case(MAX_TEXT, true)]
     #[case(MAX_TEXT + 1, false)]
-    fn texts_are_bounded(
+    fn oversized_texts_are_dropped(
         #[case] length: usize,
         #[case] fits: bool,
     ) -> Result<(), Box<dyn std::error::Error>> {

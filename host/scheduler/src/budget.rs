@@ -1,4 +1,4 @@
-//! How many bytes may be on their way through the decoder at the same time, of all messages together.
+//! Limit on the bytes of all messages that are read and decoded at the same time.
 
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
@@ -6,178 +6,182 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// What a message takes of a budget at a time. Its first piece is free: an answer about some seventy workers never waits for
-/// larger ones.
-pub(crate) const PIECE: usize = 64 << 10;
+/// Bytes that a message takes from a budget at a time. The first chunk is free, so a reply about some seventy workers never
+/// waits for larger replies.
+pub(crate) const CHUNK: usize = 64 << 10;
 
-/// The bytes that all messages may have together while they are read and decoded. Clones share it.
+/// A limit on the bytes of all messages that are read and decoded at the same time. Clones share the limit.
 ///
-/// A message takes of it as its bytes arrive, not as it announces them, and waits where there is none left for its owner:
-/// within the time that its call has. Messages of one owner have no more together than they leave free: one owner alone
-/// half of all, four of them a fifth each. So there is something left for who comes next.
+/// A message takes bytes from the budget as they arrive, not as it announces them. If none are left for its owner, the message
+/// waits, within the deadline of its call. The messages of one owner together never have more than what is still free: one
+/// owner alone can have half of the budget, and four owners a fifth each. So there is always something left for another owner.
 ///
-/// Of one owner, one message waits at a time, and those that would wait beside it are given up: they would keep what they have
-/// from each other until the time of all is over.
+/// At most one message of each owner waits at a time. Further messages of that owner that would have to wait fail instead:
+/// waiting messages would keep their bytes from each other until all of their deadlines had passed.
 #[derive(Debug, Clone)]
 pub struct Budget {
-    all: Arc<All>,
+    shared: Arc<Shared>,
     owner: Arc<str>,
 }
 
 #[derive(Debug)]
-struct All {
-    pieces: Mutex<Pieces>,
-    given_back: Notify,
+struct Shared {
+    chunks: Mutex<Chunks>,
+    released: Notify,
 }
 
 #[derive(Debug)]
-struct Pieces {
+struct Chunks {
     free: usize,
-    /// Those of each owner that has some.
+    /// The number of chunks that each owner has. Owners without chunks are absent.
     held: HashMap<Arc<str>, usize>,
-    /// The owners of whose messages one waits, or has waited and goes on.
+    /// Owners with a message that is waiting, or that waited and has not ended yet.
     waiting: HashSet<Arc<str>>,
 }
 
 impl Budget {
-    /// A budget of so many bytes.
+    /// Returns a budget of this many bytes.
     pub fn new(bytes: u64) -> Self {
-        let pieces = Pieces {
-            free: usize::try_from(bytes / PIECE as u64).unwrap_or(usize::MAX),
+        let chunks = Chunks {
+            free: usize::try_from(bytes / CHUNK as u64).unwrap_or(usize::MAX),
             held: HashMap::new(),
             waiting: HashSet::new(),
         };
         Self {
-            all: Arc::new(All {
-                pieces: Mutex::new(pieces),
-                given_back: Notify::new(),
+            shared: Arc::new(Shared {
+                chunks: Mutex::new(chunks),
+                released: Notify::new(),
             }),
             owner: Arc::default(),
         }
     }
 
-    /// The same budget, for messages of `owner`.
+    /// Returns the same budget, for messages of `owner`.
     #[must_use]
     pub fn of(&self, owner: &str) -> Self {
         Self {
-            all: self.all.clone(),
+            shared: self.shared.clone(),
             owner: owner.into(),
         }
     }
 
-    /// What a message has of it: nothing yet.
+    /// Returns the share of a new message, which has no chunks yet.
     pub(crate) fn share(&self) -> Share {
         Share {
             budget: Some(self.clone()),
-            pieces: 0,
-            waits: false,
-            place: None,
+            chunks: 0,
+            is_waiting: false,
+            waiting_slot: None,
         }
     }
 
-    fn pieces(&self) -> MutexGuard<'_, Pieces> {
-        self.all.pieces.lock().unwrap_or_else(PoisonError::into_inner)
+    fn chunks(&self) -> MutexGuard<'_, Chunks> {
+        self.shared.chunks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a piece, if there is one for the owner.
+    /// Takes a chunk and returns true, if one is left for the owner.
     fn take(&self) -> bool {
-        let mut pieces = self.pieces();
-        let held = pieces.held.get(&self.owner).copied().unwrap_or(0);
-        let left = pieces.free.saturating_sub(1);
+        let mut chunks = self.chunks();
+        let held = chunks.held.get(&self.owner).copied().unwrap_or(0);
+        let left = chunks.free.saturating_sub(1);
         let is_fair = held < left;
         if is_fair {
-            pieces.free = left;
-            pieces.held.insert(self.owner.clone(), held + 1);
+            chunks.free = left;
+            chunks.held.insert(self.owner.clone(), held + 1);
         }
         is_fair
     }
 
-    /// Makes a message the one of its owner that waits.
-    fn place(&self) -> Result<Place, NoneLeft> {
-        let is_first = self.pieces().waiting.insert(self.owner.clone());
-        is_first.then(|| Place(self.clone())).ok_or(NoneLeft)
-    }
-
-    fn give_back(&self, count: usize) {
-        let mut pieces = self.pieces();
-        pieces.free += count;
-        if let Some(held) = pieces.held.get_mut(&self.owner) {
-            *held -= count;
-            if *held == 0 {
-                pieces.held.remove(&self.owner);
-            }
-        }
-        drop(pieces);
-        self.all.given_back.notify_waiters();
-    }
-}
-
-/// Nothing is left of the budget for a message, and another one of its owner waits already.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NoneLeft;
-
-/// The place of the message that waits for its owner.
-#[derive(Debug)]
-struct Place(Budget);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.pieces().waiting.remove(&self.0.owner);
-    }
-}
-
-/// What one message has taken of a budget. It is given back when this is dropped.
-#[derive(Debug, Default)]
-pub(crate) struct Share {
-    budget: Option<Budget>,
-    pieces: usize,
-    waits: bool,
-    /// Once it has waited, until it ends: others would take what it waits for next.
-    place: Option<Place>,
-}
-
-impl Share {
-    /// Waits until so many bytes are this message's.
+    /// Claims the waiting slot of the owner for a message.
     ///
     /// # Errors
     ///
-    /// When there are not, and another message of its owner waits already.
-    pub(crate) async fn cover(&mut self, bytes: usize) -> Result<(), NoneLeft> {
+    /// Returns an error if another message of the owner has the slot.
+    fn claim_waiting_slot(&self) -> Result<WaitingSlot, Exhausted> {
+        let is_first = self.chunks().waiting.insert(self.owner.clone());
+        is_first.then(|| WaitingSlot(self.clone())).ok_or(Exhausted)
+    }
+
+    fn release(&self, count: usize) {
+        let mut chunks = self.chunks();
+        chunks.free += count;
+        if let Some(held) = chunks.held.get_mut(&self.owner) {
+            *held -= count;
+            if *held == 0 {
+                chunks.held.remove(&self.owner);
+            }
+        }
+        drop(chunks);
+        self.shared.released.notify_waiters();
+    }
+}
+
+/// The budget has no chunk left for a message, and another message of the same owner is already waiting.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Exhausted;
+
+/// The right to wait, which at most one message of each owner has. Dropping it frees the slot.
+#[derive(Debug)]
+struct WaitingSlot(Budget);
+
+impl Drop for WaitingSlot {
+    fn drop(&mut self) {
+        self.0.chunks().waiting.remove(&self.0.owner);
+    }
+}
+
+/// The chunks that one message has taken from a budget. Dropping the share releases them.
+#[derive(Debug, Default)]
+pub(crate) struct Share {
+    budget: Option<Budget>,
+    chunks: usize,
+    is_waiting: bool,
+    /// Set once the message has waited, until it ends. Without it, other messages would take the chunks that this one needs next.
+    waiting_slot: Option<WaitingSlot>,
+}
+
+impl Share {
+    /// Waits until the share covers this many bytes.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if no chunk is left and another message of the same owner is already waiting.
+    pub(crate) async fn cover(&mut self, bytes: usize) -> Result<(), Exhausted> {
         let Some(budget) = &self.budget else {
             return Ok(());
         };
-        self.waits = false;
-        let wanted = bytes.div_ceil(PIECE).saturating_sub(1);
-        while self.pieces < wanted {
-            let mut given_back = pin!(budget.all.given_back.notified());
-            // Before it is looked: nothing that is given back meanwhile is missed.
-            given_back.as_mut().enable();
+        self.is_waiting = false;
+        let wanted = bytes.div_ceil(CHUNK).saturating_sub(1);
+        while self.chunks < wanted {
+            let mut released = pin!(budget.shared.released.notified());
+            // Register before the check, so that no release in between is missed.
+            released.as_mut().enable();
             if budget.take() {
-                self.pieces += 1;
+                self.chunks += 1;
             } else {
-                if self.place.is_none() {
-                    self.place = Some(budget.place()?);
+                if self.waiting_slot.is_none() {
+                    self.waiting_slot = Some(budget.claim_waiting_slot()?);
                 }
-                self.waits = true;
-                given_back.await;
-                self.waits = false;
+                self.is_waiting = true;
+                released.await;
+                self.is_waiting = false;
             }
         }
         Ok(())
     }
 
-    /// Returns whether it was given up while it waited for others.
-    pub(crate) fn waits(&self) -> bool {
-        self.waits
+    /// Returns whether the message is waiting for chunks, or was when its future was dropped.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.is_waiting
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
         if let Some(budget) = &self.budget
-            && self.pieces > 0
+            && self.chunks > 0
         {
-            budget.give_back(self.pieces);
+            budget.release(self.chunks);
         }
     }
 }
@@ -189,32 +193,35 @@ mod tests {
     use super::*;
     use crate::options::Options;
 
-    /// Whether that many bytes are to be had now.
+    /// Returns whether the share can cover this many bytes without a release by another message.
     async fn has(share: &mut Share, bytes: usize) -> bool {
         let covered = tokio::time::timeout(Duration::from_secs(1), share.cover(bytes)).await;
         covered == Ok(Ok(()))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_taken_is_given_back() {
-        let budget = Budget::new(6 * PIECE as u64);
+    async fn a_dropped_share_releases_its_chunks() {
+        let budget = Budget::new(6 * CHUNK as u64);
         let (mut first, mut second) = (budget.share(), budget.share());
-        assert!(has(&mut first, 4 * PIECE).await);
-        assert!(has(&mut second, PIECE).await, "the first piece is free");
-        assert!(!has(&mut second, PIECE + 1).await);
-        assert!(second.waits() && !first.waits());
+        assert!(has(&mut first, 4 * CHUNK).await);
+        assert!(has(&mut second, CHUNK).await, "the first chunk is free");
+        assert!(!has(&mut second, CHUNK + 1).await);
+        assert!(second.is_waiting() && !first.is_waiting());
         drop(first);
-        assert!(has(&mut second, 4 * PIECE).await);
-        assert!(!second.waits());
-        assert!(!has(&mut second, 5 * PIECE).await, "half is for others");
+        assert!(has(&mut second, 4 * CHUNK).await);
+        assert!(!second.is_waiting());
+        assert!(
+            !has(&mut second, 5 * CHUNK).await,
+            "half is left for other owners"
+        );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_goes_on_when_something_is_given_back() {
-        let budget = Budget::new(6 * PIECE as u64);
+    async fn a_waiting_message_continues_after_a_release() {
+        let budget = Budget::new(6 * CHUNK as u64);
         let (mut first, mut second) = (budget.share(), budget.share());
-        assert!(has(&mut first, 4 * PIECE).await);
-        let waiting = tokio::spawn(async move { second.cover(4 * PIECE).await });
+        assert!(has(&mut first, 4 * CHUNK).await);
+        let waiting = tokio::spawn(async move { second.cover(4 * CHUNK).await });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
         drop(first);
@@ -222,33 +229,34 @@ mod tests {
         assert!(matches!(waited, Ok(Ok(Ok(())))));
     }
 
-    /// Messages that come at the same moment must not all wait for what the others have.
+    /// Messages that arrive at the same moment must not all wait for each other's chunks.
     #[tokio::test(start_paused = true)]
-    async fn of_one_owner_one_message_waits() {
-        let budget = Budget::new(20 * PIECE as u64);
+    async fn only_one_message_of_each_owner_waits() {
+        let budget = Budget::new(20 * CHUNK as u64);
         let of_owner = budget.of("a");
         let mut shares: Vec<_> = (0..5).map(|_| of_owner.share()).collect();
         for share in &mut shares {
-            assert!(has(share, 3 * PIECE).await);
+            assert!(has(share, 3 * CHUNK).await);
         }
-        assert!(!has(&mut shares[0], 4 * PIECE).await);
-        assert!(shares[0].waits());
-        let given_up = shares[1].cover(4 * PIECE).await;
-        assert_eq!(given_up, Err(NoneLeft));
+        assert!(!has(&mut shares[0], 4 * CHUNK).await);
+        assert!(shares[0].is_waiting());
+        let given_up = shares[1].cover(4 * CHUNK).await;
+        assert_eq!(given_up, Err(Exhausted));
         let mut other = budget.of("b").share();
-        assert!(has(&mut other, 3 * PIECE).await, "others have what is theirs");
+        assert!(has(&mut other, 3 * CHUNK).await, "other owners are not affected");
         drop(shares.split_off(1));
-        assert!(has(&mut shares[0], 6 * PIECE).await);
-        assert!(!has(&mut shares[0], 20 * PIECE).await);
+        assert!(has(&mut shares[0], 6 * CHUNK).await);
+        assert!(!has(&mut shares[0], 20 * CHUNK).await);
         drop(shares);
         let mut next = of_owner.share();
-        assert!(!has(&mut next, 20 * PIECE).await);
-        assert!(next.waits(), "its place is free again");
+        assert!(!has(&mut next, 20 * CHUNK).await);
+        assert!(next.is_waiting(), "the waiting slot is free again");
     }
 
-    /// Some who always take what they can leave something for the next, and one alone has enough for the largest message.
+    /// Owners that always take as much as they can leave memory for another owner. One owner alone has enough for the largest
+    /// message.
     #[tokio::test(start_paused = true)]
-    async fn nobody_is_kept_out() {
+    async fn greedy_owners_leave_memory_for_other_owners() {
         let options = Options::default();
         let owners: Vec<_> = (0..4)
             .map(|owner| options.budget.of(&format!("greedy-{owner}")))
@@ -264,12 +272,12 @@ mod tests {
                 assert!(!has(share, 2 * most).await);
             }
         }
-        // What is said of 10,000 workers.
+        // The size of a reply about 10,000 workers.
         assert!(has(&mut options.budget.of("other").share(), 10 << 20).await);
     }
 
     #[tokio::test]
-    async fn without_a_budget_nobody_waits() {
+    async fn a_share_without_a_budget_never_waits() {
         assert_eq!(Share::default().cover(usize::MAX / 2).await, Ok(()));
     }
 }

@@ -1,4 +1,4 @@
-//! One connection to a scheduler: made, greeted, and asked.
+//! A connection to a scheduler: connecting, the handshake, and calls.
 
 use std::io;
 use std::pin::Pin;
@@ -15,39 +15,39 @@ use tokio_rustls::TlsConnector;
 use crate::address::{Address, Scheme};
 use crate::budget::Budget;
 use crate::decoding::Received;
-use crate::error::{Error, Phase, WORDS};
-use crate::message::{self, Greeting, TheirGreeting};
+use crate::error::{Error, MAX_REMOTE_TEXT, Phase};
+use crate::message::{self, Handshake, PeerHandshake};
 use crate::options::Options;
 use crate::tls::TlsConfig;
 use crate::wire::{self, WireError};
 
-/// The most bytes of a greeting: real ones have less than 100.
-const MAX_GREETING: u64 = 4 << 10;
+/// Maximum number of bytes of the scheduler's handshake message. Real ones have less than 100.
+const MAX_HANDSHAKE: u64 = 4 << 10;
 
 trait Stream: AsyncRead + AsyncWrite + Send + Sync {}
 impl<S: AsyncRead + AsyncWrite + Send + Sync> Stream for S {}
 
-/// A connection on which the greetings have been exchanged. After an error, or
-/// when a call is given up, it is of no more use.
+/// A connection with a completed handshake. It must not be used again after an
+/// error, or after the future of a call was dropped.
 pub(crate) struct Connection {
     address: String,
     stream: BufReader<Pin<Box<dyn Stream>>>,
     max_message: u64,
     budget: Budget,
-    /// How long an answer may take from its first bytes to its last.
+    /// Maximum time from the first bytes of a reply to its last.
     arrival: Duration,
 }
 
-/// A call that did not succeed.
+/// A failed call.
 pub(crate) struct CallError {
     pub(crate) error: Error,
-    /// The scheduler was gone before the call: nothing of an answer came.
-    /// If the connection has been idle, a new one may do better.
+    /// True if the connection ended before any byte of the reply arrived.
+    /// After an idle time, a new connection may succeed.
     pub(crate) unanswered: bool,
 }
 
 impl Connection {
-    /// Connects, with all that belongs to it, within the time for connecting.
+    /// Connects, including TLS and Dask's handshake, within [`Options::connect_timeout`].
     pub(crate) async fn open(address: &Address, options: &Options) -> Result<Self, Error> {
         let mut phase = Phase::Connect;
         let opening = Self::open_in_phases(address, options, &mut phase);
@@ -78,26 +78,26 @@ impl Connection {
             arrival: options.call_timeout,
         };
         *phase = Phase::Handshake;
-        connection.greet().await?;
+        connection.handshake().await?;
         Ok(connection)
     }
 
-    /// Exchanges greetings. Ours goes first: it makes a server that is not
-    /// Dask's, or that wants TLS, show itself at once.
-    async fn greet(&mut self) -> Result<(), Error> {
+    /// Performs Dask's handshake. The client sends first, which makes a server
+    /// that is not Dask, or that requires TLS, reveal itself immediately.
+    async fn handshake(&mut self) -> Result<(), Error> {
         let phase = Phase::Handshake;
-        let greeting = message::encode(&Greeting::OURS).map_err(|error| self.protocol(phase, error))?;
-        // That it can't be written is told better by what there is to read.
-        let written = wire::write_message(&mut self.stream, &greeting).await;
+        let handshake = message::encode(&Handshake::OURS).map_err(|error| self.protocol(phase, error))?;
+        // If writing fails, the bytes that can be read explain the failure better.
+        let written = wire::write_message(&mut self.stream, &handshake).await;
         let theirs = match (
-            wire::read_message(&mut self.stream, MAX_GREETING.min(self.max_message)).await,
+            wire::read_message(&mut self.stream, MAX_HANDSHAKE.min(self.max_message)).await,
             written,
         ) {
             (Ok(theirs), Ok(())) => theirs,
             (Ok(_), Err(error)) => return Err(self.error(phase, error.into())),
             (Err(error), _) => return Err(self.first_error(error)),
         };
-        match message::decode::<TheirGreeting>(&theirs) {
+        match message::decode::<PeerHandshake>(&theirs) {
             Ok(_) => Ok(()),
             Err(error) => Err(Error::NotScheduler {
                 address: self.address.clone(),
@@ -106,7 +106,7 @@ impl Connection {
         }
     }
 
-    /// Sends a request, and returns the first frame of the answer.
+    /// Sends a request and returns the first frame of the reply.
     pub(crate) async fn call(
         &mut self,
         name: &'static str,
@@ -115,7 +115,7 @@ impl Connection {
     ) -> Result<Received, CallError> {
         let phase = Phase::Call(name);
         let mut share = self.budget.share();
-        // What has begun to arrive holds a part of the budget, so it does not have as long as the call.
+        // A reply that has begun to arrive uses a part of the budget, so it has less time than the whole call.
         let exchange = async {
             wire::write_message(&mut self.stream, request).await?;
             let head = wire::read_head(&mut self.stream).await?;
@@ -138,7 +138,7 @@ impl Connection {
             }
             Err(_) => {
                 let address = self.address.clone();
-                let error = if share.waits() {
+                let error = if share.is_waiting() {
                     Error::Busy { address }
                 } else {
                     Error::TimedOut {
@@ -159,7 +159,7 @@ impl Connection {
         Error::Protocol {
             address: self.address.clone(),
             phase,
-            what: text::line(&what.to_string(), WORDS),
+            what: text::line(&what.to_string(), MAX_REMOTE_TEXT),
         }
     }
 
@@ -178,7 +178,7 @@ impl Connection {
         }
     }
 
-    /// What an error says about who is there, if it is the first we hear.
+    /// Returns the error for a failure to read the peer's first message, from which the kind of server can often be told.
     fn first_error(&self, error: WireError) -> Error {
         let address = self.address.clone();
         let head = match &error {
@@ -189,7 +189,7 @@ impl Connection {
                 return self.error(Phase::Handshake, error);
             }
         };
-        // The head of a TLS record: alert or handshake, version 3.x.
+        // Start of a TLS record: alert or handshake, version 3.x.
         if matches!(head.as_slice(), [0x15 | 0x16, 0x03, ..]) {
             return Error::TlsRequired { address };
         }
@@ -217,7 +217,7 @@ fn describe(error: &WireError) -> String {
     }
 }
 
-/// Makes a TCP connection. `address` is for errors.
+/// Opens a TCP connection. `address` is used in errors only.
 pub(crate) async fn tcp(address: String, host: &str, port: u16) -> Result<TcpStream, Error> {
     let stream = match TcpStream::connect((host, port)).await {
         Ok(stream) => stream,
@@ -226,7 +226,7 @@ pub(crate) async fn tcp(address: String, host: &str, port: u16) -> Result<TcpStr
         }
         Err(source) => return Err(Error::Unreachable { address, source }),
     };
-    // Requests are small and answered at once: waiting for more to send costs only time.
+    // Requests are small and answered immediately, so Nagle's algorithm would only add latency.
     let set = stream
         .set_nodelay(true)
         .and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive()));
@@ -236,8 +236,8 @@ pub(crate) async fn tcp(address: String, host: &str, port: u16) -> Result<TcpStr
     }
 }
 
-/// While workers are retired, nothing may be sent for minutes. That the other
-/// machine is gone is found out within half a minute, as Dask itself does.
+/// Keepalive settings that detect a dead host within half a minute, as Dask's own
+/// do. Nothing may be sent for minutes while workers are retired.
 fn keepalive() -> TcpKeepalive {
     let pause = Duration::from_secs(5);
     TcpKeepalive::new()
@@ -256,8 +256,8 @@ async fn tls(
             address: address.to_string(),
         });
     };
-    // The name is not compared with the certificate's; it only goes into the
-    // greeting, for proxies that look at it.
+    // The name is not compared with the certificate. It is only sent in the
+    // TLS handshake (SNI), for proxies that route by it.
     let name = match (address.ip(), DnsName::try_from(address.host().to_owned())) {
         (Some(ip), _) => ServerName::from(ip),
         (None, Ok(name)) => ServerName::DnsName(name),
@@ -272,7 +272,7 @@ async fn tls(
     }
 }
 
-/// What an error of a stream means: TLS hides its own in there.
+/// Returns the error for an I/O error of a stream, which may wrap a TLS error.
 fn io_error(address: String, phase: Phase, error: io::Error) -> Error {
     let inner = error
         .get_ref()

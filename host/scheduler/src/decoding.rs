@@ -1,16 +1,16 @@
-//! Answers as they were received, and what is made of them.
+//! Received replies and their decoding.
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use crate::budget::{PIECE, Share};
+use crate::budget::{CHUNK, Share};
 
-/// How many threads decode large answers at the same time, of all schedulers together.
+/// Maximum number of threads that decode large replies at the same time, for all schedulers together.
 pub const DECODERS: usize = 4;
 
 static DECODING: Semaphore = Semaphore::const_new(DECODERS);
 
-/// Bytes of an answer, which belong to the budget until they are decoded.
+/// The bytes of a reply, which count towards the budget until they are decoded.
 #[derive(Debug)]
 pub(crate) struct Received {
     bytes: Vec<u8>,
@@ -22,13 +22,17 @@ impl Received {
         Self { bytes, share }
     }
 
-    /// The bytes.
+    /// Returns the received bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Decodes them; many of them on a thread of `decoders` that may be kept busy, or of the current runtime. The text of an error
-    /// says what is wrong.
+    /// Decodes the bytes: small replies immediately, large ones on a blocking thread of `decoders`, or of the current runtime if
+    /// `decoders` is `None`.
+    ///
+    /// # Errors
+    ///
+    /// Returns the message of the decoder if the bytes are invalid.
     pub(crate) async fn decode<T, E>(
         self,
         decoders: Option<&Handle>,
@@ -39,22 +43,22 @@ impl Received {
         E: ToString + 'static,
     {
         let Self { bytes, share } = self;
-        let is_small = bytes.len() <= PIECE;
+        let is_small = bytes.len() <= CHUNK;
         let decode = move || {
             let decoded = decode(&bytes).map_err(|error| error.to_string());
-            // Only now others can have what they took of the budget.
+            // Release the share of the budget only now that the bytes are decoded.
             drop((bytes, share));
             decoded
         };
-        // What fits into one piece takes less time than to hand it over.
+        // Decoding a single chunk takes less time than handing it to another thread.
         if is_small {
             return decode();
         }
-        // The semaphore is never closed. What has begun keeps its place until it has ended, even if nobody waits any more.
-        let place = DECODING.acquire().await;
+        // The semaphore is never closed. A started decoder keeps its permit until it has ended, even if the caller is gone.
+        let permit = DECODING.acquire().await;
         let decoders = decoders.cloned().unwrap_or_else(Handle::current);
         let decoded = decoders.spawn_blocking(move || {
-            let _place = place;
+            let _permit = permit;
             decode()
         });
         let decoded = decoded.await;
@@ -80,20 +84,20 @@ mod tests {
         Ok(())
     }
 
-    fn thread(_: &[u8]) -> Result<Option<String>, String> {
+    fn thread_name(_: &[u8]) -> Result<Option<String>, String> {
         Ok(std::thread::current().name().map(String::from))
     }
 
     #[test]
-    fn large_answers_are_decoded_where_they_are_to_be() -> std::io::Result<()> {
+    fn large_replies_are_decoded_on_the_given_runtime() -> std::io::Result<()> {
         let runtime = |name: &str| {
             let mut builder = tokio::runtime::Builder::new_current_thread();
             builder.thread_name(name).build()
         };
         let (own, other) = (runtime("own")?, runtime("other")?);
         let decode = |decoders: Option<&Handle>| {
-            let received = Received::new(vec![0; PIECE + 1], Share::default());
-            own.block_on(received.decode(decoders, thread))
+            let received = Received::new(vec![0; CHUNK + 1], Share::default());
+            own.block_on(received.decode(decoders, thread_name))
         };
         assert_eq!(decode(None), Ok(Some("own".into())));
         assert_eq!(decode(Some(other.handle())), Ok(Some("other".into())));
@@ -101,8 +105,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_so_many_large_answers_are_decoded_at_once() {
-        let received = || Received::new(vec![0; PIECE + 1], Share::default());
+    async fn the_number_of_concurrent_decoders_is_limited() {
+        let received = || Received::new(vec![0; CHUNK + 1], Share::default());
         let all: Vec<_> = (0..3 * DECODERS)
             .map(|_| tokio::spawn(received().decode(None, slow)))
             .collect();

@@ -1,158 +1,158 @@
-//! What can go wrong, in sentences for people.
+//! Errors of the client, with messages for users.
 
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
-/// How many bytes of the other side's words an error has.
-pub(crate) const WORDS: usize = 500;
+/// Maximum number of bytes of text from the scheduler in an error.
+pub(crate) const MAX_REMOTE_TEXT: usize = 500;
 
-/// Why a scheduler gave no answer, or none that can be used.
+/// A failed call of a scheduler.
 ///
 /// Each variant names the scheduler by its address.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Nobody listens there.
+    /// No process listens on the port.
     #[error("{address} refuses connections: no scheduler listens there (yet, or any more)")]
     Refused {
-        /// Who was asked.
+        /// The scheduler's address.
         address: String,
     },
-    /// There is no way to that host.
+    /// There is no route to the host, or its name does not resolve.
     #[error("{address} can't be reached: {source}")]
     Unreachable {
-        /// Who was asked.
+        /// The scheduler's address.
         address: String,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The time for a step was over.
+    /// The time limit of a step passed.
     #[error("{address} did not finish {phase} within {limit:?}")]
     TimedOut {
-        /// Who was asked.
+        /// The scheduler's address.
         address: String,
-        /// What was waited for.
+        /// The step that did not finish.
         phase: Phase,
-        /// How long.
+        /// The time limit.
         limit: Duration,
     },
-    /// Answers of others took the memory that there is for all. It is nothing that this scheduler did.
+    /// No memory was left in the budget because of replies of other schedulers. This scheduler did not cause the error.
     #[error(
-        "the answer of {address} could not be taken in: what others in its namespace and elsewhere answer takes the memory that \
-         there is for it; it is asked again"
+        "no memory is left for the reply of {address}: replies of other schedulers, in its namespace and elsewhere, use it; the \
+         call is repeated"
     )]
     Busy {
-        /// Who was asked.
+        /// The scheduler's address.
         address: String,
     },
-    /// The connection ended before the answer was complete.
+    /// The connection ended before the reply was complete.
     #[error("{address} ended the connection during {phase}: {reason}")]
     Lost {
-        /// Who was asked.
+        /// The scheduler's address.
         address: String,
-        /// What was going on.
+        /// The step that was interrupted.
         phase: Phase,
-        /// How it ended.
+        /// The reason why the connection ended.
         reason: String,
     },
-    /// Something else than a Dask scheduler listens there.
+    /// Another kind of server listens on the port.
     #[error("{address} is not a Dask scheduler: {saw}")]
     NotScheduler {
-        /// Who was asked.
+        /// The scheduler's address.
         address: String,
-        /// What came from there.
+        /// A description of what the server sent.
         saw: String,
     },
-    /// The scheduler speaks TLS only.
+    /// The scheduler accepts TLS connections only.
     #[error(
         "{address} wants TLS: write tls:// instead of tcp://, and give a certificate that its authority signed"
     )]
     TlsRequired {
-        /// Who was asked.
+        /// The scheduler's address.
         address: String,
     },
-    /// A `tls://` address, but the scheduler speaks plain TCP.
+    /// The address has the scheme `tls://`, but the scheduler accepts plain TCP only.
     #[error("{address} does not offer TLS: write tcp:// instead of tls://, or set up TLS on the scheduler")]
     TlsNotOffered {
-        /// Who was asked.
+        /// The scheduler's address.
         address: String,
     },
-    /// A `tls://` address without anything to prove who we are.
+    /// The address has the scheme `tls://`, but [`Options::tls`](crate::Options::tls) is `None`.
     #[error(
         "{address} needs TLS, but no certificate is configured: give the authority's certificate, a certificate and its key"
     )]
     TlsNotConfigured {
-        /// Who was asked.
+        /// The scheduler's address.
         address: String,
     },
-    /// One side does not accept the other's certificate, or there is no common cipher.
+    /// One side does not accept the other's certificate, or there is no common cipher suite.
     #[error("no TLS connection with {address}: {reason}")]
     Tls {
-        /// Who was asked.
+        /// The scheduler's address.
         address: String,
-        /// What TLS says.
+        /// The error of the TLS library.
         reason: String,
     },
-    /// A message is larger than we read.
+    /// A message is larger than the limit.
     #[error(
         "{address} sends a message of {size} bytes; the limit is {limit}: start fewer workers in each pod, or divide the work \
          among several clusters"
     )]
     TooLarge {
-        /// Who was asked.
+        /// The scheduler's address.
         address: String,
-        /// What it announced.
+        /// The announced size of the message, in bytes.
         size: u64,
-        /// The most that is read: [`Options::max_message`](crate::Options::max_message).
+        /// The limit in bytes: [`Options::max_message`](crate::Options::max_message).
         limit: u64,
     },
-    /// What came is not what Dask sends.
+    /// The reply does not follow Dask's protocol.
     #[error("{address} sends what is not Dask's protocol, during {phase}: {what}")]
     Protocol {
-        /// Who was asked.
+        /// The scheduler's address.
         address: String,
-        /// What was going on.
+        /// The step in which the reply arrived.
         phase: Phase,
-        /// What is wrong, and where.
+        /// A description of the violation.
         what: String,
     },
-    /// The scheduler tried and failed.
+    /// The call raised an exception in the scheduler.
     #[error("{address} answers {call} with an exception: {text}")]
     Exception {
-        /// Who was asked.
+        /// The scheduler's address.
         address: String,
-        /// The call.
+        /// The name of the call.
         call: &'static str,
-        /// Python's words for it.
+        /// The text of the Python exception.
         text: String,
     },
-    /// The scheduler does not know the call.
+    /// The scheduler does not have the call.
     #[error("{address} does not know {call}: {hint}")]
     Unsupported {
-        /// Who was asked.
+        /// The scheduler's address.
         address: String,
-        /// The call.
+        /// The name of the call.
         call: &'static str,
-        /// What would make it known.
+        /// A hint at the reason why the call is missing.
         hint: &'static str,
     },
-    /// The HTTP server answers with an error.
+    /// The HTTP server returned an error status.
     #[error("{address} answers {call} with HTTP status {status}: {text}")]
     Http {
-        /// Who was asked.
+        /// The scheduler's URL.
         address: String,
-        /// The call.
+        /// The path of the call.
         call: &'static str,
-        /// The status code.
+        /// The HTTP status code.
         status: u16,
-        /// The beginning of the body.
+        /// The beginning of the response body.
         text: String,
     },
 }
 
 impl Error {
-    /// A word for this kind of error, for a metric's label.
+    /// Returns a short name for this kind of error, for a metric label.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Refused { .. } => "refused",
@@ -174,16 +174,16 @@ impl Error {
     }
 }
 
-/// What was going on when something went wrong.
+/// A step of the communication with a scheduler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Making the TCP connection, with the look-up of the name.
+    /// Opening the TCP connection, including the DNS lookup.
     Connect,
     /// The TLS handshake.
     TlsHandshake,
-    /// The exchange of greetings.
+    /// Dask's handshake.
     Handshake,
-    /// A call, by its name.
+    /// A call, with its name.
     Call(&'static str),
 }
 

@@ -1,4 +1,4 @@
-//! What a scheduler says about itself, the same for all releases and ways to ask.
+//! Facts about a scheduler, in the same form for all releases and transports.
 
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use dask_operator_core::text;
 use serde::Deserialize;
 
 use crate::bounded::Entries;
-use crate::error::WORDS;
+use crate::error::MAX_REMOTE_TEXT;
 use crate::message::{Number, Text};
 
-/// What to ask for, beside the workers.
+/// Selection of the facts to query in addition to the workers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FactsRequest {
-    /// Ask how many workers the scheduler could use.
+    /// Query the number of workers that the scheduler could use.
     pub desired_workers: bool,
-    /// How long the present work should take, for the number of desired
-    /// workers; none leaves it to the scheduler's configuration (5 s by default).
+    /// Time in which the present work should be done, for the number of desired
+    /// workers. `None` uses the scheduler's configuration (5 s by default).
     pub target_duration: Option<Duration>,
-    /// Ask since when the scheduler has been idle.
+    /// Query the time since which the scheduler has been idle.
     pub idle_since: bool,
 }
 
 impl Default for FactsRequest {
-    /// Everything, with the scheduler's own target duration.
+    /// Selects everything, with the scheduler's own target duration.
     fn default() -> Self {
         Self {
             desired_workers: true,
@@ -32,82 +32,87 @@ impl Default for FactsRequest {
     }
 }
 
-/// What a scheduler said.
+/// Facts that a scheduler reported.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
-    /// All registered workers, in the order of their addresses.
+    /// All registered workers, sorted by address.
     pub workers: Vec<Worker>,
-    /// How many workers the scheduler could use now; none if it was not asked.
+    /// Number of workers that the scheduler could use now. `None` if it was not
+    /// queried, or if the scheduler returned something that is not a count.
     pub desired_workers: Option<u32>,
-    /// Since when the scheduler has had nothing to do, in milliseconds since
-    /// 1970 by the scheduler's clock; none while it is busy, if it was not
-    /// asked, or if its release (before 2023.4) can't say.
+    /// Time since which the scheduler has been idle, in milliseconds since 1970 by
+    /// the scheduler's clock. `None` while it is busy, if it was not queried, or if
+    /// the release (before 2023.4) does not report it.
     pub idle_since_ms: Option<i64>,
 }
 
-/// A worker as its scheduler knows it.
+/// A worker as its scheduler reports it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Worker {
-    /// Where it is reached, `tcp://10.0.0.7:40331`. Unlike the name it can't be
-    /// given twice.
+    /// Address of the worker's comm port, such as `tcp://10.0.0.7:40331`. Unlike the
+    /// name, it is unique.
     pub address: String,
-    /// The name that it registered with, its address if it has none. A number
-    /// is written in decimals.
+    /// Name that the worker registered with, or its address if it has none. A number
+    /// is written in decimal.
     pub name: String,
-    /// Dask's own word: `init`, `running`, `paused`, `closing_gracefully` (being
-    /// or having been retired), `closing`, …
+    /// Dask's own status: `init`, `running`, `paused`, `closing_gracefully` (being
+    /// retired or already retired), `closing`, …
     pub status: String,
-    /// Tasks that it runs or has queued, by its last heartbeat (each 0.5 s in a
-    /// small cluster, each 6 s with 1,000 workers).
+    /// Number of tasks that are running or queued on the worker, by its last
+    /// heartbeat (every 0.5 s in a small cluster, every 6 s with 1,000 workers).
     pub processing: u32,
-    /// Bytes of results that it holds, in memory or on disk, by its last
-    /// heartbeat; 0 before release 2022.10, which does not say.
+    /// Bytes of results on the worker, in memory or on disk, by its last heartbeat.
+    /// 0 before release 2022.10, which does not report them.
     pub managed_bytes: u64,
-    /// Its threads.
+    /// Number of threads.
     pub nthreads: u32,
-    /// When the scheduler last heard of it, in milliseconds since 1970.
+    /// Time at which the scheduler last heard from the worker, in milliseconds since 1970.
     pub last_seen_ms: i64,
 }
 
-/// Who a scheduler is.
+/// The identity of a scheduler process.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Identity {
-    /// Its id, another one for each process.
+    /// Id of the scheduler, different for each process.
     pub id: String,
-    /// When it started, in milliseconds since 1970.
+    /// Start time, in milliseconds since 1970. `None` if it is not reported.
     pub started_ms: Option<i64>,
-    /// All registered workers, in the order of their addresses.
+    /// All registered workers, sorted by address.
     pub workers: Vec<Worker>,
 }
 
-/// A worker that was retired.
+/// A retired worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retired {
-    /// Its address.
+    /// The worker's address.
     pub address: String,
-    /// Its name, its address if it has none.
+    /// The worker's name, or its address if it has none.
     pub name: String,
 }
 
-/// The answer to `identity`, and what is in `/json/identity.json`.
+/// The reply to `identity`, and the content of `/json/identity.json`.
 #[derive(Deserialize)]
 pub(crate) struct IdentityReply {
     #[serde(default)]
     id: Text,
     #[serde(default)]
     started: Number,
-    /// Missing if a worker answers.
+    /// Missing if a worker replies instead of a scheduler.
     workers: Option<Entries<WorkerReply>>,
     #[serde(default, rename = "type")]
     kind: Text,
 }
 
 impl IdentityReply {
-    /// The identity of a scheduler; else the kind of server that this is.
+    /// Returns the identity of a scheduler.
+    ///
+    /// # Errors
+    ///
+    /// Returns the kind of the server if it is not a scheduler.
     pub(crate) fn into_identity(self) -> Result<Identity, String> {
         let Some(Entries(workers)) = self.workers else {
             let kind = self.kind.0.as_deref().unwrap_or("something unknown");
-            return Err(text::line(kind, WORDS));
+            return Err(text::line(kind, MAX_REMOTE_TEXT));
         };
         Ok(Identity {
             id: self.id.0.unwrap_or_default(),
@@ -148,7 +153,7 @@ impl WorkerReply {
     }
 }
 
-/// What a worker tells about itself with each heartbeat.
+/// Metrics that a worker sends with each heartbeat.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Metrics {
@@ -158,7 +163,7 @@ struct Metrics {
     ready: Number,
     /// Since 2022.10.
     managed_bytes: Number,
-    /// Since 2022.10: how many tasks are in which state.
+    /// Since 2022.10: number of tasks in each state.
     task_counts: TaskCounts,
 }
 
@@ -192,7 +197,7 @@ impl Metrics {
     }
 }
 
-/// The answer to `retire_workers`: what is known about each retired worker.
+/// The reply to `retire_workers`: an entry for each retired worker.
 pub(crate) type RetireReply = Entries<RetiredReply>;
 
 #[derive(Deserialize)]
@@ -209,7 +214,7 @@ pub(crate) fn retired(reply: RetireReply) -> Vec<Retired> {
     reply.0.into_iter().map(retired).collect()
 }
 
-/// A count as a smaller integer; what does not fit is the largest.
+/// Converts a count to a smaller integer. Counts that do not fit become the largest one.
 pub(crate) fn saturate(count: u64) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -1,6 +1,6 @@
-//! Whatever is sent, decoding ends with an answer or an error, and takes no more memory than was sent.
+//! Property tests: for any input, decoding ends with a value or an error, with memory in proportion to the input.
 //!
-//! Part of each test run, with few cases. To run it for long:
+//! A few cases run with every test run. To run many more:
 //! `PROPTEST_CASES=3000000 cargo test --package dask-operator-scheduler --lib fuzz`.
 
 use std::future::Future;
@@ -13,13 +13,13 @@ use proptest::sample::{Index, select};
 
 use crate::bounded::Items;
 use crate::facts::{IdentityReply, RetireReply, retired};
-use crate::message::{Number, Text, TheirGreeting, decode, decode_reply};
+use crate::message::{Number, PeerHandshake, Text, decode, decode_reply};
 use crate::tls::TlsConfig;
 use crate::wire::{WireError, read_message};
 
 const LIMIT: u64 = 1 << 20;
 
-/// What real schedulers sent.
+/// Messages that real schedulers sent.
 const RECORDED: [&[u8]; 10] = [
     include_bytes!("../tests/recorded/2022.8.1-handshake.bin"),
     include_bytes!("../tests/recorded/2022.8.1-identity.bin"),
@@ -33,17 +33,17 @@ const RECORDED: [&[u8]; 10] = [
     include_bytes!("../tests/recorded/2026.8.0-workers_to_close.bin"),
 ];
 
-/// Reads a message from bytes that are all there.
+/// Reads a message from bytes that are all available.
 fn read(mut bytes: &[u8]) -> Result<Vec<u8>, WireError> {
     match pin!(read_message(&mut bytes, LIMIT)).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => result,
-        Poll::Pending => panic!("waits for bytes although the end has been reached"),
+        Poll::Pending => panic!("waits for more bytes although the end was reached"),
     }
 }
 
-/// Takes a frame for an answer to each call.
-fn understand(frame: &[u8]) {
-    let _ = decode::<TheirGreeting>(frame);
+/// Decodes a frame as the reply to each call.
+fn decode_as_every_reply(frame: &[u8]) {
+    let _ = decode::<PeerHandshake>(frame);
     let _ = decode_reply::<Number>(frame);
     let _ = decode_reply::<Items<Text>>(frame);
     if let Ok(crate::message::Reply::Value(reply)) = decode_reply::<RetireReply>(frame) {
@@ -52,7 +52,7 @@ fn understand(frame: &[u8]) {
     if let Ok(crate::message::Reply::Value(reply)) = decode_reply::<IdentityReply>(frame) {
         let _ = reply.into_identity();
     }
-    // The same layout comes as JSON over HTTP.
+    // The same structure is sent as JSON over HTTP.
     let _ = serde_json::from_slice::<IdentityReply>(frame);
 }
 
@@ -65,21 +65,21 @@ fn check(bytes: &[u8]) {
             frame.capacity(),
             bytes.len()
         );
-        understand(&frame);
+        decode_as_every_reply(&frame);
     }
 }
 
 #[test]
-fn a_large_buffer_is_hardly_larger_than_what_is_in_it() {
+fn a_large_buffer_has_little_spare_capacity() {
     let frame = vec![0; 900_000];
     let read = read(&crate::wire::encode(&frame)).unwrap_or_else(|error| panic!("{error}"));
     let capacity = read.capacity();
     assert!(capacity <= frame.len() / 4 * 5 + (65 << 10), "{capacity} bytes");
 }
 
-/// One change to a message.
+/// A mutation of a message.
 #[derive(Debug, Clone)]
-enum Change {
+enum Mutation {
     Set(Index, u8),
     Insert(Index, Vec<u8>),
     Remove(Index, Index),
@@ -87,7 +87,7 @@ enum Change {
     Cut(Index),
 }
 
-fn change() -> impl Strategy<Value = Change> {
+fn mutation() -> impl Strategy<Value = Mutation> {
     let interesting = select(vec![
         0,
         1,
@@ -104,40 +104,40 @@ fn change() -> impl Strategy<Value = Change> {
         u64::MAX,
     ]);
     prop_oneof![
-        (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Change::Set(at, byte)),
-        // Heads of MessagePack's arrays, maps, texts, and extensions, with lengths of all sizes.
-        (any::<Index>(), 0x80_u8..=0xdf).prop_map(|(at, byte)| Change::Set(at, byte)),
-        (any::<Index>(), vec(any::<u8>(), 0..20)).prop_map(|(at, bytes)| Change::Insert(at, bytes)),
-        (any::<Index>(), any::<Index>()).prop_map(|(from, to)| Change::Remove(from, to)),
-        (any::<Index>(), interesting).prop_map(|(at, number)| Change::Number(at, number)),
-        any::<Index>().prop_map(Change::Cut),
+        (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Mutation::Set(at, byte)),
+        // Heads of MessagePack arrays, maps, strings and extensions, with lengths of all sizes.
+        (any::<Index>(), 0x80_u8..=0xdf).prop_map(|(at, byte)| Mutation::Set(at, byte)),
+        (any::<Index>(), vec(any::<u8>(), 0..20)).prop_map(|(at, bytes)| Mutation::Insert(at, bytes)),
+        (any::<Index>(), any::<Index>()).prop_map(|(from, to)| Mutation::Remove(from, to)),
+        (any::<Index>(), interesting).prop_map(|(at, number)| Mutation::Number(at, number)),
+        any::<Index>().prop_map(Mutation::Cut),
     ]
 }
 
-fn apply(change: Change, bytes: &mut Vec<u8>) {
+fn apply(mutation: Mutation, bytes: &mut Vec<u8>) {
     if bytes.is_empty() {
         return;
     }
     let length = bytes.len();
-    match change {
-        Change::Set(at, byte) => bytes[at.index(length)] = byte,
-        Change::Insert(at, new) => drop(bytes.splice(at.index(length)..at.index(length), new)),
-        Change::Remove(from, to) => {
+    match mutation {
+        Mutation::Set(at, byte) => bytes[at.index(length)] = byte,
+        Mutation::Insert(at, new) => drop(bytes.splice(at.index(length)..at.index(length), new)),
+        Mutation::Remove(from, to) => {
             let (from, to) = (from.index(length), to.index(length));
             bytes.drain(from.min(to)..from.max(to));
         }
-        Change::Number(at, number) => {
-            // Mostly in the head, where numbers are.
+        Mutation::Number(at, number) => {
+            // Mostly in the head, which contains the numbers.
             let at = at.index(length.min(5)) * 8;
             for (byte, new) in bytes.iter_mut().skip(at).zip(number.to_le_bytes()) {
                 *byte = new;
             }
         }
-        Change::Cut(at) => bytes.truncate(at.index(length)),
+        Mutation::Cut(at) => bytes.truncate(at.index(length)),
     }
 }
 
-/// As many as PROPTEST_CASES says; else what takes a second.
+/// Uses PROPTEST_CASES if it is set, and otherwise as many cases as take a second.
 fn cases() -> ProptestConfig {
     let default = ProptestConfig::default();
     match std::env::var_os("PROPTEST_CASES") {
@@ -160,44 +160,44 @@ proptest! {
     #[test]
     fn arbitrary_frames(frame in vec(any::<u8>(), 0..600)) {
         prop_assert_eq!(read(&crate::wire::encode(&frame)).ok(), Some(frame.clone()));
-        understand(&frame);
+        decode_as_every_reply(&frame);
     }
 
     #[test]
-    fn changed_messages(recorded in select(&RECORDED[..]), changes in vec(change(), 1..8)) {
+    fn mutated_messages(recorded in select(&RECORDED[..]), mutations in vec(mutation(), 1..8)) {
         let mut bytes = recorded.to_vec();
-        for change in changes {
-            apply(change, &mut bytes);
+        for mutation in mutations {
+            apply(mutation, &mut bytes);
         }
         check(&bytes);
     }
 
-    /// The head is right; what is in the frame is not.
+    /// The head is valid, but the content of the frame is not.
     #[test]
-    fn changed_frames(recorded in select(&RECORDED[..]), changes in vec(change(), 1..8)) {
+    fn mutated_frames(recorded in select(&RECORDED[..]), mutations in vec(mutation(), 1..8)) {
         let mut frame = read(recorded).map_err(|error| TestCaseError::fail(error.to_string()))?;
-        for change in changes {
-            apply(change, &mut frame);
+        for mutation in mutations {
+            apply(mutation, &mut frame);
         }
-        understand(&frame);
+        decode_as_every_reply(&frame);
     }
 
-    /// Numbers of a head, and nothing behind them: nothing is allocated for what is only announced.
+    /// Numbers of a head without the bytes that they announce: nothing may be allocated for an announcement.
     #[test]
-    fn heads(numbers in vec(prop_oneof![0_u64..100, any::<u64>(), 1_u64 << 16..1 << 21], 0..6)) {
+    fn arbitrary_heads(numbers in vec(prop_oneof![0_u64..100, any::<u64>(), 1_u64 << 16..1 << 21], 0..6)) {
         let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
         check(&bytes);
     }
 
     #[test]
-    fn addresses(text in "(tcp|tls|)(://|:|)[\\[\\]a-z0-9:./ é]{0,30}") {
+    fn addresses_round_trip(text in "(tcp|tls|)(://|:|)[\\[\\]a-z0-9:./ é]{0,30}") {
         if let Ok(address) = text.parse::<crate::Address>() {
             prop_assert_eq!(address.to_string().parse::<crate::Address>(), Ok(address));
         }
     }
 
     #[test]
-    fn certificates(text in "(-----BEGIN (CERTIFICATE|PRIVATE KEY|)-----\n[A-Za-z0-9+/=]{0,80}\n-----END CERTIFICATE-----\n)?") {
+    fn invalid_certificates_are_rejected(text in "(-----BEGIN (CERTIFICATE|PRIVATE KEY|)-----\n[A-Za-z0-9+/=]{0,80}\n-----END CERTIFICATE-----\n)?") {
         prop_assert!(TlsConfig::from_pem(text.as_bytes(), text.as_bytes(), text.as_bytes()).is_err());
     }
 }

@@ -1,11 +1,11 @@
-//! The HTTP pages of a scheduler, where they are on and enough.
+//! Calls over a scheduler's HTTP server, which can replace the comm port in part.
 //!
-//! `/json/*` is on by default and tells facts. `/api/v1/*` is on only if
-//! `distributed.http.scheduler.api` is among the routes that the scheduler is
-//! configured with.
+//! `/json/*` is enabled by default and provides facts. `/api/v1/*` is enabled
+//! only if the scheduler's configured routes include
+//! `distributed.http.scheduler.api`.
 //!
-//! The workers in `/json/identity.json` can't be relied on: newer releases
-//! answer with an error while tasks run. The comm port has no such gaps.
+//! The workers in `/json/identity.json` are not reliable: newer releases respond
+//! with an error while tasks run. The comm port has no such gaps.
 
 use std::time::Duration;
 
@@ -21,21 +21,21 @@ use tokio::time::timeout;
 
 use crate::address;
 use crate::bounded::Items;
-use crate::budget::{NoneLeft, Share};
+use crate::budget::{Exhausted, Share};
 use crate::connection::tcp;
 use crate::decoding::Received;
-use crate::error::{Error, Phase, WORDS};
+use crate::error::{Error, MAX_REMOTE_TEXT, Phase};
 use crate::facts::{Facts, FactsRequest, Identity, IdentityReply, RetireReply, Retired, retired, saturate};
 use crate::message::{Number, Text};
 use crate::options::Options;
 use crate::wire::grow;
 
-/// The port of a scheduler's HTTP server unless told otherwise.
+/// Default port of a scheduler's HTTP server.
 const DEFAULT_PORT: u16 = 8787;
 
 const IDENTITY: &str = "/json/identity.json";
 
-/// A scheduler, asked over its HTTP server; a connection for each call.
+/// A handle for a scheduler's HTTP server. Each call opens a connection.
 #[derive(Debug)]
 pub struct HttpScheduler {
     url: String,
@@ -46,7 +46,7 @@ pub struct HttpScheduler {
 }
 
 impl HttpScheduler {
-    /// A handle for the HTTP server at this URL, which may have a path in front of `/json` and `/api`.
+    /// Returns a handle for the HTTP server at this URL, which may have a path in front of `/json` and `/api`.
     pub(crate) fn new(url: &str, options: Options) -> Result<Self, Error> {
         let invalid = |reason: &str| Error::NotScheduler {
             address: url.to_owned(),
@@ -70,9 +70,14 @@ impl HttpScheduler {
         })
     }
 
-    /// The same as over the comm port, as far as `/json` tells it: desired
-    /// workers only for the scheduler's own target duration, and idleness only
-    /// where the API is on.
+    /// Returns facts, as [`Scheduler::facts`](crate::Scheduler::facts) does, as far
+    /// as HTTP provides them: the number of desired workers is always for the
+    /// scheduler's own target duration, and the idle time is `None` if the API is
+    /// disabled.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a page can't be fetched or decoded.
     pub async fn facts(&self, request: &FactsRequest) -> Result<Facts, Error> {
         #[derive(Deserialize)]
         struct Counts {
@@ -92,7 +97,7 @@ impl HttpScheduler {
             },
             false => None,
         };
-        // Last, so that there are not ever more workers in memory while the other answers are waited for.
+        // Last, so that no list of workers occupies memory while other responses are awaited.
         let workers = self.identity().await?.workers;
         Ok(Facts {
             workers,
@@ -101,7 +106,11 @@ impl HttpScheduler {
         })
     }
 
-    /// Who the scheduler is, and all its workers: `/json/identity.json`.
+    /// Returns the identity of the scheduler and all its workers: `/json/identity.json`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the page can't be fetched or decoded, or if the server is not a scheduler.
     pub async fn identity(&self) -> Result<Identity, Error> {
         let reply: IdentityReply = self.get(IDENTITY).await?;
         reply.into_identity().map_err(|kind| Error::NotScheduler {
@@ -110,9 +119,13 @@ impl HttpScheduler {
         })
     }
 
-    /// How many workers the scheduler could use: `/api/v1/adaptive_target`. None where it answers something else than a count.
+    /// Returns the number of workers that the scheduler could use: `/api/v1/adaptive_target`. `None` if the value is not a count.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the call fails, [`Error::Unsupported`] if the API is disabled.
     pub async fn adaptive_target(&self) -> Result<Option<u32>, Error> {
-        /// One pre-release called it otherwise.
+        /// One pre-release uses another name for the field.
         #[derive(Deserialize)]
         struct Target {
             #[serde(alias = "desired_workers")]
@@ -122,9 +135,15 @@ impl HttpScheduler {
         Ok(target.workers.count().map(saturate))
     }
 
-    /// Since when the scheduler has had nothing to do: `/api/v1/check_idle`, as
-    /// [`Scheduler::check_idle`](crate::Scheduler::check_idle) says. Releases
-    /// before 2023.4 do not have it.
+    /// Returns the time since which the scheduler has been idle:
+    /// `/api/v1/check_idle`, with the same meaning as
+    /// [`Scheduler::check_idle`](crate::Scheduler::check_idle). Releases before
+    /// 2023.4 do not have it.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the call fails, [`Error::Unsupported`] if the API is
+    /// disabled or lacks the call.
     pub async fn check_idle(&self) -> Result<Option<i64>, Error> {
         #[derive(Deserialize)]
         struct Idle {
@@ -134,7 +153,11 @@ impl HttpScheduler {
         Ok(idle.idle_since.milliseconds())
     }
 
-    /// Address and name of all workers: `/api/v1/get_workers`.
+    /// Returns the address and name of all workers: `/api/v1/get_workers`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the call fails, [`Error::Unsupported`] if the API is disabled.
     pub async fn get_workers(&self) -> Result<Vec<Retired>, Error> {
         #[derive(Deserialize)]
         struct Workers {
@@ -157,10 +180,15 @@ impl HttpScheduler {
     }
 
     /// Retires the workers at these addresses: `/api/v1/retire_workers`. The
-    /// scheduler forgets them, see [`Afterwards::Forget`](crate::Afterwards::Forget).
-    /// [`Scheduler::retire_workers`](crate::Scheduler::retire_workers) says what
-    /// to think of the answer. Here, status 500 can also mean that workers were
-    /// retired, but that the answer could not be written as JSON.
+    /// scheduler removes them, see [`Afterwards::Forget`](crate::Afterwards::Forget).
+    /// [`Scheduler::retire_workers`](crate::Scheduler::retire_workers) describes the
+    /// result.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the call fails, [`Error::Unsupported`] if the API is
+    /// disabled. HTTP status 500 can also mean that the workers were retired, but
+    /// that the scheduler failed to write the response as JSON.
     pub async fn retire(&self, addresses: &[String]) -> Result<Vec<Retired>, Error> {
         #[derive(Serialize)]
         struct Arguments<'a> {
@@ -194,12 +222,12 @@ impl HttpScheduler {
         let exchanged = timeout(limit, self.exchange(method, path, body, &mut share)).await;
         let (status, bytes) = match exchanged {
             Ok(exchanged) => exchanged?,
-            Err(_) => return Err(self.late(Phase::Call(path), limit, &share)),
+            Err(_) => return Err(self.timeout_error(Phase::Call(path), limit, &share)),
         };
         let body = Received::new(bytes, share);
         match status {
             StatusCode::OK => {
-                let decoded = body.decode(self.options.decoders.as_ref(), json).await;
+                let decoded = body.decode(self.options.decoders.as_ref(), decode_json).await;
                 decoded.map_err(|error| self.protocol(path, error))
             }
             StatusCode::NOT_FOUND if path.starts_with("/api/") => Err(Error::Unsupported {
@@ -207,7 +235,7 @@ impl HttpScheduler {
                 call: path,
                 hint: "distributed.http.scheduler.api is not among its HTTP routes, or its release is older",
             }),
-            // Keys of metrics that are tuples, which JSON has not.
+            // The keys of some metrics are tuples, which JSON does not have.
             StatusCode::INTERNAL_SERVER_ERROR if path == IDENTITY => Err(Error::Unsupported {
                 address: self.url.clone(),
                 call: path,
@@ -219,7 +247,7 @@ impl HttpScheduler {
                     address: self.url.clone(),
                     call: path,
                     status: status.as_u16(),
-                    text: text::line(&String::from_utf8_lossy(beginning), WORDS),
+                    text: text::line(&String::from_utf8_lossy(beginning), MAX_REMOTE_TEXT),
                 })
             }
         }
@@ -236,7 +264,7 @@ impl HttpScheduler {
         let connecting = tcp(self.url.clone(), &self.host, self.port);
         let stream = match timeout(self.options.connect_timeout, connecting).await {
             Ok(stream) => TokioIo::new(stream?),
-            Err(_) => return Err(self.late(Phase::Connect, self.options.connect_timeout, share)),
+            Err(_) => return Err(self.timeout_error(Phase::Connect, self.options.connect_timeout, share)),
         };
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream)
             .await
@@ -258,15 +286,15 @@ impl HttpScheduler {
                 .await
                 .map_err(|error| self.hyper(phase, &error))?;
             let status = answer.status();
-            // What has begun to arrive holds a part of the budget, so it does not have as long as the call.
+            // A response that has begun to arrive uses a part of the budget, so it has less time than the whole call.
             let arrival = self.options.call_timeout;
             let received = timeout(arrival, self.receive(phase, answer.into_body(), share)).await;
             match received {
                 Ok(body) => Ok((status, body?)),
-                Err(_) => Err(self.late(phase, arrival, share)),
+                Err(_) => Err(self.timeout_error(phase, arrival, share)),
             }
         };
-        // The connection lives as long as its one request.
+        // The connection is used for one request only.
         tokio::pin!(answer, connection);
         let mut open = true;
         loop {
@@ -277,7 +305,8 @@ impl HttpScheduler {
         }
     }
 
-    /// Reads a body. Piece by piece into one buffer: it may come in pieces of a byte each, which would cost more than they hold.
+    /// Reads a body, data frame by data frame, into one buffer. A list of frames would cost more, because a frame may have only
+    /// one byte.
     async fn receive(&self, phase: Phase, mut body: Incoming, share: &mut Share) -> Result<Vec<u8>, Error> {
         let limit = self.options.max_message;
         let too_large = |size| Error::TooLarge {
@@ -304,7 +333,7 @@ impl HttpScheduler {
                 return Err(too_large(size as u64));
             }
             let covered = share.cover(size).await;
-            covered.map_err(|NoneLeft| Error::Busy {
+            covered.map_err(|Exhausted| Error::Busy {
                 address: self.url.clone(),
             })?;
             grow(&mut bytes, piece.len());
@@ -313,10 +342,10 @@ impl HttpScheduler {
         Ok(bytes)
     }
 
-    /// The error where the time for something is over.
-    fn late(&self, phase: Phase, limit: Duration, share: &Share) -> Error {
+    /// Returns the error for a deadline that passed: [`Error::Busy`] if the call was waiting for the budget.
+    fn timeout_error(&self, phase: Phase, limit: Duration, share: &Share) -> Error {
         let address = self.url.clone();
-        if share.waits() {
+        if share.is_waiting() {
             return Error::Busy { address };
         }
         Error::TimedOut {
@@ -330,7 +359,7 @@ impl HttpScheduler {
         Error::Protocol {
             address: self.url.clone(),
             phase: Phase::Call(path),
-            what: text::line(&what, WORDS),
+            what: text::line(&what, MAX_REMOTE_TEXT),
         }
     }
 
@@ -350,6 +379,6 @@ impl HttpScheduler {
     }
 }
 
-fn json<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
+fn decode_json<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
     serde_json::from_slice(body)
 }

@@ -1,9 +1,9 @@
-//! A client for Dask schedulers that needs no Python.
+//! Client for Dask schedulers that does not need Python.
 //!
-//! A scheduler is asked over its comm port, in Dask's own protocol, which every
-//! scheduler has, or over its HTTP server. What differs between releases of
-//! `distributed` is hidden: [`Facts`] are the same from all of them. It is tested
-//! with 2022.8.1 and newer ones.
+//! The client calls a scheduler over its comm port, in Dask's own protocol, which
+//! every scheduler offers, or over its HTTP server. It hides the differences
+//! between releases of `distributed`: [`Facts`] have the same form for all of
+//! them. It is tested with 2022.8.1 and newer releases.
 //!
 //! ```no_run
 //! use dask_operator_scheduler::{Client, FactsRequest, Options};
@@ -15,7 +15,7 @@
 //! let facts = scheduler.facts(&FactsRequest::default()).await?;
 //! println!("{} workers, {:?} wanted", facts.workers.len(), facts.desired_workers);
 //!
-//! // Move the data of the first one elsewhere; the answer says if that was possible.
+//! // Retire the first worker. The result is empty if its data could not be moved to other workers.
 //! let first: Vec<String> = facts.workers.iter().map(|worker| worker.address.clone()).take(1).collect();
 //! let retired = scheduler.retire(&first).await?;
 //! assert!(retired.len() <= 1);
@@ -23,28 +23,28 @@
 //! # }
 //! ```
 //!
-//! # What can be relied on
+//! # Guarantees
 //!
-//! - **Everything ends.** Connecting, each handshake and each call has a
-//!   deadline ([`Options`]), however slowly the other side sends.
-//! - **Nothing is believed.** The other side may be anybody: no bytes make the
-//!   decoder panic, and memory grows with what arrives, up to
-//!   [`Options::max_message`] and, for all schedulers together,
-//!   [`Options::budget`], never with what is announced. Of that, no owner of
-//!   schedulers takes all ([`Budget::of`]). An answer that tells of
-//!   more than [`MAX_WORKERS`] workers is an error as soon as they are counted,
-//!   and large ones are decoded on threads that may be kept busy, [`DECODERS`]
-//!   at the most.
-//! - **A handle is used by one task at a time** and costs one connection, which
-//!   stays open between calls and is made anew when it has died meanwhile.
-//! - **Errors are sentences** that name the scheduler; [`Error::kind`] is a word
-//!   for a metric.
+//! - **Everything has a deadline.** Connecting, each handshake and each call end
+//!   within the times in [`Options`], however slowly the peer sends.
+//! - **The peer is not trusted.** No input makes the decoder panic. Memory grows
+//!   with the bytes that arrive, not with the lengths that a message announces,
+//!   up to [`Options::max_message`] for one message and [`Options::budget`] for
+//!   all schedulers together. One owner of schedulers cannot use the whole budget
+//!   ([`Budget::of`]). A reply that lists more than [`MAX_WORKERS`] workers fails
+//!   as soon as the limit is passed. Large replies are decoded on blocking
+//!   threads, at most [`DECODERS`] at a time.
+//! - **A handle is used by one task at a time** and costs one connection. The
+//!   connection stays open between calls and is replaced if it was closed in the
+//!   meantime.
+//! - **Error messages are complete sentences** that name the scheduler.
+//!   [`Error::kind`] is a short name for a metric label.
 //!
 //! # Compression
 //!
-//! Only Python objects in frames of their own are ever compressed, if both
-//! sides greet with the same algorithm. This client greets with none, and never
-//! reads these frames.
+//! Dask compresses only Python objects in frames of their own, and only if both
+//! sides name the same algorithm in the handshake. This client names none, and
+//! never decodes these frames.
 //!
 //! # TLS
 //!
@@ -58,10 +58,10 @@
 //! # }
 //! ```
 //!
-//! As in Dask, the authority's signature is checked and host names are not:
-//! take an authority of your own for each installation. Certificates must be of
-//! X.509 version 3: `openssl x509 -req` may make version 1 unless it is given
-//! extensions.
+//! As in Dask, the certificate must be signed by the configured authority, but
+//! host names are not compared. Use a separate authority for each installation.
+//! Certificates must be X.509 version 3: `openssl x509 -req` may create version 1
+//! certificates unless extensions are given.
 
 mod address;
 mod bounded;

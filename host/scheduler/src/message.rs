@@ -1,4 +1,4 @@
-//! What the first frame of a message says, as MessagePack.
+//! Contents of the first frame of a message, encoded as MessagePack.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,29 +7,29 @@ use dask_operator_core::text;
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::WORDS;
+use crate::error::MAX_REMOTE_TEXT;
 
-/// How deep arrays and maps may be nested: Dask's own are at most six deep.
+/// Maximum nesting depth of arrays and maps. Dask's own messages have a depth of at most six.
 const MAX_DEPTH: usize = 64;
 
-/// How long a name, an address or another word may be, in bytes.
+/// Maximum length of a text, such as a name or an address, in bytes.
 pub(crate) const MAX_TEXT: usize = 512;
 
-/// What each side sends first.
+/// Handshake message, which each side sends first.
 #[derive(Serialize)]
-pub(crate) struct Greeting {
-    /// How frames after the first are compressed: not at all, unless both name the same.
+pub(crate) struct Handshake {
+    /// Compression of the frames after the first. Frames are compressed only if both sides name the same algorithm.
     compression: Option<&'static str>,
-    /// The version of the Python that is running; of no importance to the scheduler.
+    /// Version of the running Python. Schedulers do not use it.
     python: (u8, u8, u8),
-    /// The newest protocol for pickled objects; the lower one of both counts.
+    /// Newest supported pickle protocol. The lower one of both sides is used.
     #[serde(rename = "pickle-protocol")]
     pickle_protocol: u8,
 }
 
-impl Greeting {
-    /// Ours: no compression, which makes the scheduler use none, and what a
-    /// current Python would say otherwise.
+impl Handshake {
+    /// The client's handshake: no compression, so that the scheduler uses none
+    /// either, and otherwise the values of a current Python.
     pub(crate) const OURS: Self = Self {
         compression: None,
         python: (3, 11, 0),
@@ -37,14 +37,14 @@ impl Greeting {
     };
 }
 
-/// The scheduler's greeting. Every release has sent this number since 2020.
+/// The scheduler's handshake. Every release since 2020 sends the pickle protocol.
 #[derive(Deserialize)]
-pub(crate) struct TheirGreeting {
+pub(crate) struct PeerHandshake {
     #[serde(rename = "pickle-protocol")]
     _pickle_protocol: IgnoredAny,
 }
 
-/// A call.
+/// A call of the scheduler.
 #[derive(Serialize)]
 pub(crate) struct Request<A> {
     pub(crate) op: &'static str,
@@ -53,23 +53,23 @@ pub(crate) struct Request<A> {
     pub(crate) arguments: A,
 }
 
-/// A call without arguments.
+/// The arguments of a call that takes none.
 #[derive(Serialize)]
 pub(crate) struct NoArguments {}
 
-/// An answer.
+/// The reply to a call.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Reply<T> {
-    /// What the call returned.
+    /// The value that the call returned.
     Value(T),
-    /// `None`: what a call returns that has nothing to say, and what a
-    /// scheduler answers that does not know the call.
+    /// `None`: the result of a call that returns no value, and the reply to a
+    /// call that the scheduler does not have.
     Nothing,
     /// The text of the exception that the call raised.
     Exception(String),
 }
 
-/// What is not what was expected, and where.
+/// A message that can't be encoded or decoded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MessageError {
     #[error("the message is no MessagePack of the expected form: {0}")]
@@ -78,26 +78,38 @@ pub(crate) enum MessageError {
     Encode(#[from] rmp_serde::encode::Error),
 }
 
-/// A message as the first frame.
+/// Encodes a message as a frame.
+///
+/// # Errors
+///
+/// Returns an error if MessagePack can't represent the message.
 pub(crate) fn encode(message: &impl Serialize) -> Result<Vec<u8>, MessageError> {
     Ok(rmp_serde::to_vec_named(message)?)
 }
 
-/// Decodes a frame. No input makes it panic. What `T` holds of it is bounded by its types: [`Text`], and
-/// [`Entries`](crate::bounded::Entries) and [`Items`](crate::bounded::Items) in place of maps and lists.
+/// Decodes a frame, without panics for any input. The types of `T` limit the memory: [`Text`] for texts,
+/// [`Entries`](crate::bounded::Entries) in place of maps and [`Items`](crate::bounded::Items) in place of lists.
+///
+/// # Errors
+///
+/// Returns an error if the frame is not a valid `T`.
 pub(crate) fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, MessageError> {
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(frame);
     deserializer.set_max_depth(MAX_DEPTH);
     Ok(T::deserialize(&mut deserializer)?)
 }
 
-/// Decodes an answer.
+/// Decodes the frame of a reply.
+///
+/// # Errors
+///
+/// Returns an error if the frame is neither `None`, nor an exception, nor a valid `T`.
 pub(crate) fn decode_reply<T: DeserializeOwned>(frame: &[u8]) -> Result<Reply<T>, MessageError> {
     const NIL: u8 = 0xc0;
     if frame == [NIL] {
         return Ok(Reply::Nothing);
     }
-    // An exception is a map with these keys, which no answer has.
+    // An exception is a map with these keys. No other reply has them.
     if let Ok(Failure {
         status,
         exception_text: Some(text),
@@ -105,7 +117,7 @@ pub(crate) fn decode_reply<T: DeserializeOwned>(frame: &[u8]) -> Result<Reply<T>
     }) = decode::<Failure>(frame)
         && matches!(status.as_str(), "error" | "uncaught-error")
     {
-        return Ok(Reply::Exception(text::line(&text, WORDS)));
+        return Ok(Reply::Exception(text::line(&text, MAX_REMOTE_TEXT)));
     }
     Ok(Reply::Value(decode(frame)?))
 }
@@ -116,21 +128,21 @@ struct Failure {
     exception_text: Option<String>,
 }
 
-/// A number of any kind; none for everything else. The same value has been an
-/// integer in one release and a float in another.
+/// A number of any kind, or `None` for every other value. Some values are
+/// integers in one release and floats in another.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 pub(crate) struct Number(pub(crate) Option<f64>);
 
 impl Number {
-    /// As a count, without fraction; none for what counts nothing: negative, infinite, or no number.
+    /// Returns the number as a count without fraction, or `None` if it is negative, infinite or not a number.
     pub(crate) fn count(self) -> Option<u64> {
-        // A cast from float to integer ends at the integer's bounds.
+        // Casts from float to integer saturate.
         self.0
             .filter(|count| count.is_finite() && *count >= 0.0)
             .map(|count| count as u64)
     }
 
-    /// Seconds since 1970 as milliseconds.
+    /// Converts seconds since 1970 to milliseconds. `None` if the number is not finite.
     pub(crate) fn milliseconds(self) -> Option<i64> {
         self.0
             .filter(|seconds| seconds.is_finite())
@@ -138,13 +150,13 @@ impl Number {
     }
 }
 
-/// A text; numbers are texts too, everything else is none, and so is a text of
-/// more than [`MAX_TEXT`] bytes. A worker's name is what it was started with, an
-/// integer for those of a `LocalCluster`.
+/// A text, or a number as text. `None` for every other value, and for a text of
+/// more than [`MAX_TEXT`] bytes. A worker's name is the value that it was started
+/// with, which is an integer for the workers of a `LocalCluster`.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Text(pub(crate) Option<String>);
 
-/// Something that can be made of a scalar, and is empty when there is none.
+/// A type that can be made from a scalar, and whose default stands for every other value.
 trait Lenient: Default {
     fn number(value: f64) -> Self;
     fn integer(value: i128) -> Self;

@@ -1,4 +1,4 @@
-//! How patient and how generous a client is, and what it proves itself with.
+//! Timeouts, size limits and TLS credentials of a client.
 
 use std::time::Duration;
 
@@ -7,31 +7,31 @@ use tokio::runtime::Handle;
 use crate::budget::Budget;
 use crate::tls::TlsConfig;
 
-/// How a client behaves. All limits are there to protect the caller: none of
-/// them can be switched off.
+/// Configuration of a client. The limits protect the caller, so none of them can
+/// be disabled.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The most time for making a connection, from looking up the name to the
-    /// end of Dask's handshake; 5 s by default.
+    /// Maximum time to connect, from the DNS lookup to the end of Dask's
+    /// handshake; 5 s by default.
     pub connect_timeout: Duration,
-    /// The most time from sending a call to the end of its answer; 10 s by default.
+    /// Maximum time from sending a call to the end of its reply; 10 s by default.
     pub call_timeout: Duration,
-    /// The most time for retiring workers, which moves their data; 60 s by
-    /// default. When it is over, the scheduler goes on all the same.
+    /// Maximum time to retire workers, which moves their data; 60 s by default.
+    /// The scheduler continues to retire them after this time.
     pub retire_timeout: Duration,
-    /// The most bytes that a message may have; 96 MiB by default. An idle worker
-    /// in a pod takes some 850 bytes in an answer, one with work up to twice
-    /// that: so many bytes are what 60,000 to 100,000 workers take.
+    /// Maximum size of a message in bytes; 96 MiB by default. An idle worker in a
+    /// pod takes about 850 bytes of a reply, and a busy one up to twice as many,
+    /// so the default is enough for 60,000 to 100,000 workers.
     pub max_message: u64,
-    /// The bytes that all messages that are read at the same time may have
-    /// together; 192 MiB by default. Clones of the options share it. One owner
-    /// has half of it at the most, so less than twice the largest message lets
-    /// the largest ones wait in vain.
+    /// Maximum bytes of all messages that are read at the same time; 192 MiB by
+    /// default. Clones of the options share it. One owner can have at most half
+    /// of it, so the largest messages can never be read if it is less than twice
+    /// [`Options::max_message`].
     pub budget: Budget,
-    /// The runtime on whose blocking threads large answers are decoded. By
-    /// default that is the one that the client is used on.
+    /// Runtime whose blocking threads decode large replies. `None`, the default,
+    /// stands for the runtime that the client is used on.
     pub decoders: Option<Handle>,
-    /// What `tls://` addresses need.
+    /// Credentials for `tls://` addresses. `None` if there are none.
     pub tls: Option<TlsConfig>,
 }
 

@@ -1,4 +1,4 @@
-//! The calls of a scheduler's comm port.
+//! Calls over a scheduler's comm port.
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ use crate::bounded::Items;
 use crate::budget::Budget;
 use crate::connection::{CallError, Connection};
 use crate::decoding::Received;
-use crate::error::{Error, Phase, WORDS};
+use crate::error::{Error, MAX_REMOTE_TEXT, Phase};
 use crate::facts::{Facts, FactsRequest, Identity, IdentityReply, RetireReply, Retired, retired, saturate};
 use crate::http::HttpScheduler;
 use crate::message::{self, NoArguments, Number, Reply, Request, Text};
 use crate::options::Options;
 
-/// Makes handles for schedulers that are asked in the same manner.
+/// Creates handles for schedulers, with the same options for all of them.
 #[derive(Debug, Clone, Default)]
 pub struct Client {
     options: Options,
 }
 
 impl Client {
-    /// A client that behaves like this.
+    /// Returns a client with these options.
     pub fn new(options: Options) -> Self {
         Self { options }
     }
 
-    /// A client like this one, whose messages take from another budget.
+    /// Returns a copy of this client whose messages use another budget.
     #[must_use]
     pub fn with_budget(&self, budget: Budget) -> Self {
         let options = Options {
@@ -39,7 +39,7 @@ impl Client {
         Self { options }
     }
 
-    /// A handle for the scheduler at this address. Connects only when something is asked.
+    /// Returns a handle for the scheduler at this address. The first call connects.
     pub fn scheduler(&self, address: Address) -> Scheduler {
         Scheduler {
             address,
@@ -48,74 +48,82 @@ impl Client {
         }
     }
 
-    /// A handle for the HTTP server of a scheduler, for example `http://10.0.0.7:8787`.
+    /// Returns a handle for the HTTP server of a scheduler, for example `http://10.0.0.7:8787`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the URL is invalid.
     pub fn http(&self, url: &str) -> Result<HttpScheduler, Error> {
         HttpScheduler::new(url, self.options.clone())
     }
 }
 
-/// A scheduler, asked over its comm port, with a connection that stays open
+/// A handle for a scheduler's comm port, with a connection that stays open
 /// between calls.
 ///
-/// When the connection turns out to have died while nothing was asked (the
-/// scheduler was restarted, or closed it), a call makes a new one, once. A call
-/// that is dropped before its end closes the connection.
+/// If the connection was closed while it was idle (for example because the
+/// scheduler restarted), a call opens a new one, once. Dropping the future of a
+/// call before it completes closes the connection.
 pub struct Scheduler {
     address: Address,
     options: Options,
     connection: Option<Connection>,
 }
 
-/// Which workers.
+/// A selection of workers.
 #[derive(Debug, Clone, Copy)]
 pub enum Workers<'a> {
-    /// Those with these addresses.
+    /// The workers with these addresses.
     Addresses(&'a [String]),
-    /// Those with these names. More than one worker can have a name.
+    /// The workers with these names. Several workers can have the same name.
     Names(&'a [String]),
 }
 
-/// What becomes of a worker that is retired, after its data has moved.
+/// The treatment of a retired worker after its data has moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Afterwards {
-    /// It stays registered with the status `closing_gracefully`, and takes no
-    /// more tasks. The scheduler goes on counting what it holds: of another
-    /// worker that is retired while this one is still registered, results that
-    /// only this one has as well do not move, and are lost with both
+    /// The worker stays registered with the status `closing_gracefully`, and
+    /// gets no more tasks. The scheduler continues to count its results: when
+    /// another worker is retired while this one is still registered, results
+    /// that only these two workers have do not move, and are lost with both
     /// (`RetireWorker.done` in `distributed/active_memory_manager.py`).
     Stay,
-    /// The scheduler forgets it in the same step that finds its results to be
-    /// held by others. What Dask does by default, and what the HTTP API does.
-    /// The worker notices with its next heartbeat, and exits; what restarts its
-    /// process makes it register again, so end the process soon.
+    /// The scheduler removes the worker in the same step that finds its results
+    /// on other workers. This is Dask's default, and the behaviour of the HTTP
+    /// API. The worker notices with its next heartbeat, and exits. A supervisor
+    /// that restarts its process makes it register again, so end the process soon.
     Forget,
-    /// The scheduler forgets it and tells it to exit.
+    /// The scheduler removes the worker and tells it to exit.
     Close,
 }
 
-/// What to say of workers that could be closed.
+/// The attribute that identifies workers in the reply to `workers_to_close`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attribute {
-    /// Their addresses.
+    /// The workers' addresses.
     Address,
-    /// Their names.
+    /// The workers' names.
     Name,
 }
 
 impl Scheduler {
-    /// Its address.
+    /// Returns the address of the scheduler.
     pub fn address(&self) -> &Address {
         &self.address
     }
 
-    /// Whether there is a connection left from the last call.
+    /// Returns whether a connection is left open from the last call.
     pub fn is_connected(&self) -> bool {
         self.connection.is_some()
     }
 
-    /// Everything a decision about workers needs.
+    /// Returns all facts that decisions about workers need.
     ///
-    /// Up to three calls, one after the other, each within the time for a call.
+    /// Makes up to three calls, one after the other, each with its own timeout.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if one of the calls fails.
     pub async fn facts(&mut self, request: &FactsRequest) -> Result<Facts, Error> {
         let workers = self.identity().await?.workers;
         let desired_workers = match request.desired_workers {
@@ -133,9 +141,13 @@ impl Scheduler {
         })
     }
 
-    /// Who the scheduler is, and all its workers.
+    /// Returns the identity of the scheduler and all its workers.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the call fails or if the server is not a scheduler.
     pub async fn identity(&mut self) -> Result<Identity, Error> {
-        // Newer releases take a number of workers to tell about; their default is all.
+        // Newer releases accept a maximum number of workers. The default is all.
         let reply: IdentityReply = self.value("identity", NoArguments {}).await?;
         reply.into_identity().map_err(|kind| Error::NotScheduler {
             address: self.address.to_string(),
@@ -143,10 +155,15 @@ impl Scheduler {
         })
     }
 
-    /// How many workers the scheduler could use for what it has to do, so that
-    /// it takes `target_duration`. Groups of workers and limits are unknown to it.
+    /// Returns the number of workers with which the scheduler's present work would
+    /// take `target_duration`. The scheduler does not know worker groups and their
+    /// limits.
     ///
-    /// None where it answers something else than a count: not a number, infinite, or negative.
+    /// `None` if the value is not a count: not a number, infinite, or negative.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the call fails.
     pub async fn adaptive_target(&mut self, target_duration: Option<Duration>) -> Result<Option<u32>, Error> {
         #[derive(Serialize)]
         struct Arguments {
@@ -160,11 +177,15 @@ impl Scheduler {
         Ok(target.count().map(saturate))
     }
 
-    /// Since when the scheduler has had nothing to do, in milliseconds since
-    /// 1970 by its own clock.
+    /// Returns the time since which the scheduler has been idle, in milliseconds
+    /// since 1970 by its own clock.
     ///
-    /// None while it is busy, and for the first time that it is asked after it
-    /// was. Releases before 2023.4 always say none.
+    /// `None` while it is busy, and for the first call after it was busy. Always
+    /// `None` for releases before 2023.4.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the call fails.
     pub async fn check_idle(&mut self) -> Result<Option<i64>, Error> {
         match self
             .call::<Number>("check_idle", NoArguments {}, self.options.call_timeout)
@@ -176,9 +197,13 @@ impl Scheduler {
         }
     }
 
-    /// Up to `n` workers that can be closed at the least cost, best first: idle
-    /// ones, then those with least data. Workers with long-running tasks are
-    /// never among them (in newer releases).
+    /// Returns up to `n` workers that can be closed at the lowest cost, best
+    /// first: idle ones, then those with the least data. In newer releases, workers
+    /// with long-running tasks are never included.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the call fails.
     pub async fn workers_to_close(&mut self, n: u32, attribute: Attribute) -> Result<Vec<String>, Error> {
         #[derive(Serialize)]
         struct Arguments {
@@ -193,21 +218,30 @@ impl Scheduler {
         Ok(workers.into_iter().filter_map(|Text(text)| text).collect())
     }
 
-    /// Retires the workers at these addresses, which the scheduler then forgets.
+    /// Retires the workers at these addresses, which the scheduler then removes.
     /// Shorthand for [`retire_workers`](Self::retire_workers) with
     /// [`Afterwards::Forget`].
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the call fails.
     pub async fn retire(&mut self, addresses: &[String]) -> Result<Vec<Retired>, Error> {
         self.retire_workers(Workers::Addresses(addresses), Afterwards::Forget)
             .await
     }
 
-    /// Retires workers: they get no new tasks, their data moves to others, and
-    /// then `afterwards` happens. Returns those that were retired.
+    /// Retires workers: they get no new tasks, their data moves to other workers,
+    /// and then `afterwards` applies. Returns the workers that were retired.
     ///
-    /// The answer is the truth: a worker that is not in it is unknown to the
-    /// scheduler, or holds data that nobody can take, and goes on working. When
-    /// the time ([`Options::retire_timeout`]) is over, the scheduler goes on
-    /// retiring; asking again for the same workers is safe.
+    /// The result is authoritative: a worker that is missing from it is unknown to
+    /// the scheduler, or has data that no other worker can take, and continues to
+    /// work.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the call fails. After a timeout
+    /// ([`Options::retire_timeout`]), the scheduler continues to retire the workers,
+    /// and repeating the call for the same workers is safe.
     pub async fn retire_workers(
         &mut self,
         workers: Workers<'_>,
@@ -223,7 +257,7 @@ impl Scheduler {
             remove: bool,
         }
         let (workers, names) = match workers {
-            // To the scheduler, nobody in particular can mean anybody.
+            // The scheduler can take an empty selection for all workers.
             Workers::Addresses([]) | Workers::Names([]) => return Ok(Vec::new()),
             Workers::Addresses(addresses) => (Some(addresses), None),
             Workers::Names(names) => (None, Some(names)),
@@ -245,7 +279,7 @@ impl Scheduler {
         }
     }
 
-    /// A call that returns something.
+    /// Makes a call that returns a value, with the timeout for calls.
     async fn value<T: DeserializeOwned + Send + 'static>(
         &mut self,
         name: &'static str,
@@ -274,20 +308,20 @@ impl Scheduler {
         let decoders = self.options.decoders.as_ref();
         let decoded = frame.decode(decoders, message::decode_reply::<T>).await;
         decoded.map_err(|error| {
-            // Whoever answers so may be out of step.
+            // The replies on this connection may be out of step with the requests.
             self.connection = None;
             self.protocol(name, error)
         })
     }
 
-    /// Sends a request over the connection that is there, or over a new one.
+    /// Sends a request over the existing connection, or over a new one.
     async fn exchange(
         &mut self,
         name: &'static str,
         request: &[u8],
         limit: Duration,
     ) -> Result<Received, Error> {
-        // Taken out while in use: what is given up in the middle can't be used again.
+        // Taken out while in use: the connection can't be used again if the future is dropped midway.
         if let Some(mut connection) = self.connection.take() {
             match connection.call(name, request, limit).await {
                 Ok(frame) => {
@@ -311,7 +345,7 @@ impl Scheduler {
         Error::Protocol {
             address: self.address.to_string(),
             phase: Phase::Call(name),
-            what: text::line(&what.to_string(), WORDS),
+            what: text::line(&what.to_string(), MAX_REMOTE_TEXT),
         }
     }
 
@@ -337,9 +371,9 @@ impl Scheduler {
 mod tests {
     use super::*;
 
-    /// Handles and their calls go to tasks of any runtime.
+    /// Handles and their futures can be moved to tasks of any runtime.
     #[test]
-    fn can_be_sent() {
+    fn handles_and_calls_are_send() {
         fn send(_: &impl Send) {}
         let mut scheduler = Client::default().scheduler(Address::new(crate::Scheme::Tcp, "::1", 1));
         send(&scheduler);

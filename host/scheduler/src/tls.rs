@@ -1,8 +1,8 @@
-//! Mutual TLS as Dask does it.
+//! Mutual TLS with the same checks as Dask.
 //!
-//! Each side shows a certificate, and accepts the other's if the authority that
-//! was configured has signed it. Host names are not compared: schedulers are
-//! reached by IP addresses, and their certificates name no hosts.
+//! Each side presents a certificate, and accepts the certificate of the other
+//! side if the configured authority signed it. Host names are not compared:
+//! schedulers are reached by IP addresses, and their certificates name no hosts.
 
 use std::fmt;
 use std::path::Path;
@@ -16,8 +16,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-/// What a client needs for `tls://` addresses: the authority that signed the
-/// scheduler's certificate, and a certificate with its key. Cheap to clone.
+/// Credentials for `tls://` addresses: the authority that signed the scheduler's
+/// certificate, and a client certificate with its key. Cheap to clone.
 #[derive(Clone)]
 pub struct TlsConfig {
     pub(crate) client: Arc<ClientConfig>,
@@ -29,48 +29,53 @@ impl fmt::Debug for TlsConfig {
     }
 }
 
-/// Why there is no TLS configuration. `what` is where it came from: a file, a
-/// variable, or what it is.
+/// A failure to load TLS credentials. `what` names the source: a file, a
+/// variable, or the kind of credential.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
     /// A file can't be read.
     #[error("can't read {what}: {source}")]
     Read {
-        /// The file.
+        /// The path of the file.
         what: String,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// There is no certificate or no key in it.
+    /// The source contains no certificate or no key.
     #[error("{what} has no {wanted} in PEM format: {reason}")]
     Pem {
-        /// Where it was looked for.
+        /// The source that was searched.
         what: String,
-        /// What was looked for.
+        /// The kind of PEM item that is missing.
         wanted: &'static str,
-        /// What is wrong.
+        /// The reason why no item was found.
         reason: String,
     },
-    /// The certificate and its key can't be used.
+    /// The certificates and the key can't be used for TLS.
     #[error("the certificates can't be used: {0}")]
     Unusable(#[from] rustls::Error),
-    /// Some variables are set, and some that belong to them are not.
+    /// Some of the variables are set, but others that must accompany them are not.
     #[error("{0} is not set; the authority, the certificate and its key belong together")]
     Incomplete(&'static str),
 }
 
-/// Where Dask's configuration names the authority's certificate: a file, or
-/// the PEM text itself.
+/// Variable of Dask's configuration with the authority's certificate: the path of
+/// a file, or PEM text.
 pub const CA_VARIABLE: &str = "DASK_DISTRIBUTED__COMM__TLS__CA_FILE";
-/// Where Dask's configuration names a client's certificate.
+/// Variable of Dask's configuration with a client's certificate: the path of a file, or PEM text.
 pub const CERTIFICATE_VARIABLE: &str = "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT";
-/// Where Dask's configuration names the key of a client's certificate.
+/// Variable of Dask's configuration with the key of a client's certificate: the path of a file, or PEM text.
 pub const KEY_VARIABLE: &str = "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY";
 
 impl TlsConfig {
-    /// From PEM: the authority's certificates, our certificate (followed by its
-    /// issuers, if the authority did not sign it itself) and its key.
+    /// Returns a configuration from PEM texts: the authority's certificates, the
+    /// client's certificate (followed by its issuers, if the authority did not sign
+    /// it directly) and its key.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a text has no such item, or if the items can't be used.
     pub fn from_pem(authority: &[u8], certificate: &[u8], key: &[u8]) -> Result<Self, TlsError> {
         let authority = Source {
             what: "the authority's certificate".into(),
@@ -87,7 +92,11 @@ impl TlsConfig {
         Self::from_sources(&authority, &certificate, &key)
     }
 
-    /// As [`from_pem`](Self::from_pem), from files.
+    /// Returns a configuration from files with the contents that [`from_pem`](Self::from_pem) expects.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a file can't be read or has no such item, or if the items can't be used.
     pub fn from_files(authority: &Path, certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         Self::from_sources(
             &Source::file(authority)?,
@@ -96,16 +105,24 @@ impl TlsConfig {
         )
     }
 
-    /// From the variables in which Dask itself looks for its configuration:
-    /// [`CA_VARIABLE`], [`CERTIFICATE_VARIABLE`] and [`KEY_VARIABLE`]. Each is a
-    /// file or PEM text; without the last, the key is looked for beside the
-    /// certificate. None if none of them is set.
+    /// Returns a configuration from the environment variables that Dask itself
+    /// reads: [`CA_VARIABLE`], [`CERTIFICATE_VARIABLE`] and [`KEY_VARIABLE`]. If
+    /// only the last one is missing, the key is read from the same source as the
+    /// certificate. `None` if none of them is set.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a variable is missing or its contents are invalid.
     pub fn from_env() -> Result<Option<Self>, TlsError> {
         Self::from_variables(|name| std::env::var(name).ok())
     }
 
-    /// As [`from_env`](Self::from_env), with the values of variables from elsewhere, such as a
+    /// Returns a configuration as [`from_env`](Self::from_env) does, but reads the variables with `value`, for example from a
     /// pod's environment.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a variable is missing or its contents are invalid.
     pub fn from_variables(value: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, TlsError> {
         let set = |name| value(name).filter(|value| !value.is_empty());
         let (authority, certificate, key) = (set(CA_VARIABLE), set(CERTIFICATE_VARIABLE), set(KEY_VARIABLE));
@@ -137,7 +154,7 @@ impl TlsConfig {
     }
 }
 
-/// PEM, and where it comes from.
+/// PEM text and the name of its source.
 struct Source {
     what: String,
     pem: Vec<u8>,
@@ -152,7 +169,7 @@ impl Source {
         }
     }
 
-    /// Dask takes what has a line break in it as PEM, everything else as a path.
+    /// Dask treats a value with a line break as PEM text, and every other value as a path.
     fn variable(name: &str, value: String) -> Result<Self, TlsError> {
         if value.contains('\n') {
             Ok(Self {
@@ -187,22 +204,29 @@ impl Source {
     }
 }
 
-/// Accepts certificates that the authority signed, for whatever name, and the
-/// authority's own: Dask's temporary security makes one certificate that is both.
+/// Accepts certificates that the authority signed, for any name, and the
+/// authority's own certificate: Dask's temporary security uses one certificate for both.
 #[derive(Debug)]
 struct Verifier {
     roots: RootCertStore,
-    own: Vec<CertificateDer<'static>>,
+    authorities: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 }
 
 impl Verifier {
-    fn new(own: Vec<CertificateDer<'static>>, provider: Arc<CryptoProvider>) -> Result<Self, rustls::Error> {
+    fn new(
+        authorities: Vec<CertificateDer<'static>>,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, rustls::Error> {
         let mut roots = RootCertStore::empty();
-        for certificate in &own {
+        for certificate in &authorities {
             roots.add(certificate.clone())?;
         }
-        Ok(Self { roots, own, provider })
+        Ok(Self {
+            roots,
+            authorities,
+            provider,
+        })
     }
 }
 
@@ -215,7 +239,7 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if !self.own.iter().any(|own| own == end_entity) {
+        if !self.authorities.iter().any(|authority| authority == end_entity) {
             verify_server_cert_signed_by_trust_anchor(
                 &ParsedCertificate::try_from(end_entity)?,
                 &self.roots,

@@ -1,66 +1,66 @@
-//! Frames on a connection, and the messages that they make.
+//! Frames on a connection, and the messages that they form.
 //!
 //! A message is
 //!
 //! ```text
-//! u64  how many bytes follow in one piece
+//! u64  number of bytes that follow in one piece
 //! u64  number of frames, n
 //! u64  n lengths of frames
 //!      the frames
 //! ```
 //!
-//! with all numbers in little-endian order. The first number is no more than a
-//! hint for the reader's buffers: a newer release leaves frames out of it that
-//! it wants to be read one by one. The lengths of the frames are what counts.
+//! with all numbers in little-endian order. The first number is only a hint for
+//! the reader's buffers: newer releases exclude frames from it that are to be
+//! read separately. The lengths of the frames are authoritative.
 //!
-//! The first frame is the message, as MessagePack. What MessagePack can't say
-//! (pickled Python objects) is in the frames after it, and that alone can be
-//! compressed. Nothing that this crate asks for is in there, so these frames are
-//! read and dropped, never decoded.
+//! The first frame is the message, as MessagePack. Later frames contain data that
+//! MessagePack can't represent (pickled Python objects). Only these frames can be
+//! compressed. No call of this crate needs them, so they are read and discarded,
+//! never decoded.
 
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::budget::{NoneLeft, PIECE, Share};
+use crate::budget::{CHUNK, Exhausted, Share};
 
-/// Why no message could be read.
+/// A failure to read a message.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
-    /// The other side ended the connection where a message could have begun.
+    /// The peer closed the connection between two messages.
     #[error("the connection was closed")]
     Closed,
-    /// The other side ended the connection in the middle of a message.
+    /// The peer closed the connection in the middle of a message.
     #[error("the connection was closed in the middle of a message, after {} bytes of its head", head.len())]
     Truncated {
         /// The beginning of the message: at most its first number.
         head: Vec<u8>,
     },
-    /// The connection broke.
+    /// Reading from or writing to the connection failed.
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The message is larger than allowed.
     #[error("a message of {size} bytes; the limit is {limit}")]
     TooLarge {
-        /// What its head says.
+        /// The size that the head announces, in bytes.
         size: u64,
-        /// What is allowed.
+        /// The limit, in bytes.
         limit: u64,
     },
-    /// Other messages have the memory that there is for it.
-    #[error("there is no memory for the message now")]
+    /// Other messages use the available memory.
+    #[error("no memory is left for the message")]
     NoneLeft,
-    /// The head of the message contradicts itself.
+    /// The numbers in the head of the message contradict each other.
     #[error("{what}; its first bytes are {head:02x?}")]
     Garbage {
-        /// What does not fit.
+        /// A description of the contradiction.
         what: &'static str,
-        /// The message's first number as it was sent.
+        /// The first number of the message, as it was sent.
         head: [u8; 8],
     },
 }
 
-/// The bytes of a message of one frame.
+/// Encodes a message with one frame.
 pub fn encode(frame: &[u8]) -> Vec<u8> {
     let length = frame.len() as u64;
     let mut bytes = Vec::with_capacity(24 + frame.len());
@@ -71,23 +71,32 @@ pub fn encode(frame: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Writes a message of one frame.
+/// Writes a message with one frame.
+///
+/// # Errors
+///
+/// Returns an error if writing to the connection fails.
 pub async fn write_message(writer: &mut (impl AsyncWrite + Unpin), frame: &[u8]) -> io::Result<()> {
     writer.write_all(&encode(frame)).await?;
     writer.flush().await
 }
 
-/// Reads a message, and returns its first frame.
+/// Reads a message and returns its first frame.
 ///
-/// Nothing is allocated because a number in the head says so: the buffer grows
-/// with what really arrives, and never beyond `limit`, which is the most bytes
-/// that the message may have in all.
+/// The numbers in the head do not cause allocations: the buffer grows with the
+/// bytes that arrive, and never beyond `limit`, the maximum size of the whole
+/// message in bytes.
+///
+/// # Errors
+///
+/// Returns an error if the connection ends or breaks, or if the message is
+/// invalid or larger than `limit`.
 pub async fn read_message(reader: &mut (impl AsyncRead + Unpin), limit: u64) -> Result<Vec<u8>, WireError> {
     let head = read_head(reader).await?;
     read_rest(reader, head, limit, &mut Share::default()).await
 }
 
-/// Reads what follows the first number of a message, and takes the bytes of its first frame from `share` as they come.
+/// Reads the rest of a message after its first number, and takes the bytes of its first frame from `share` as they arrive.
 pub(crate) async fn read_rest(
     reader: &mut (impl AsyncRead + Unpin),
     head: [u8; 8],
@@ -96,7 +105,7 @@ pub(crate) async fn read_rest(
 ) -> Result<Vec<u8>, WireError> {
     let garbage = |what| WireError::Garbage { what, head };
     let in_one_piece = u64::from_le_bytes(head);
-    // Before the second number is waited for: what is not Dask may never send it.
+    // Before waiting for the second number, which a server that is not Dask may never send.
     if in_one_piece < 16 {
         return Err(garbage("a message too short for a frame"));
     }
@@ -131,9 +140,9 @@ pub(crate) async fn read_rest(
     let mut frame = Vec::new();
     let mut missing = first;
     while missing > 0 {
-        let piece = missing.min(PIECE as u64);
+        let piece = missing.min(CHUNK as u64);
         let covered = share.cover(frame.len() + piece as usize).await;
-        covered.map_err(|NoneLeft| WireError::NoneLeft)?;
+        covered.map_err(|Exhausted| WireError::NoneLeft)?;
         grow(&mut frame, piece as usize);
         let read = reader.take(piece).read_to_end(&mut frame).await?;
         missing -= read as u64;
@@ -147,17 +156,17 @@ pub(crate) async fn read_rest(
     Ok(frame)
 }
 
-/// Makes room in a large buffer for a piece more: a quarter at a time, where a vector by itself would take twice as much as it
-/// has.
+/// Reserves space in a large buffer for another piece. The capacity grows by a quarter at a time, because a vector would
+/// double it.
 pub(crate) fn grow(buffer: &mut Vec<u8>, piece: usize) {
-    // Reading looks for room beyond what it reads.
+    // `read_to_end` needs spare capacity beyond the bytes that it reads.
     let spare = piece + 32;
-    if buffer.len() >= PIECE && buffer.capacity() - buffer.len() < spare {
+    if buffer.len() >= CHUNK && buffer.capacity() - buffer.len() < spare {
         buffer.reserve_exact(spare.max(buffer.len() / 4));
     }
 }
 
-/// The first number of a message, as it was sent.
+/// Reads the first number of a message, as it was sent.
 pub(crate) async fn read_head(reader: &mut (impl AsyncRead + Unpin)) -> Result<[u8; 8], WireError> {
     let mut head = [0; 8];
     let mut filled = 0;

@@ -1,4 +1,4 @@
-//! Servers that hang, die, lie, or are something else: always an error that says so, in time.
+//! Servers that hang, end connections, send invalid data or are not Dask: each gives a specific error within the deadline.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -12,7 +12,7 @@ use tokio::io::AsyncReadExt;
 
 const LIMIT: Duration = Duration::from_millis(400);
 
-/// What a call of a scheduler ends with that greets and then sends this.
+/// Returns the error of a call to a scheduler that performs the handshake and then sends these bytes.
 async fn after_greeting(bytes: Vec<u8>, then_close: bool) -> Error {
     let address = server(move |_, mut stream| {
         let bytes = bytes.clone();
@@ -31,7 +31,7 @@ async fn after_greeting(bytes: Vec<u8>, then_close: bool) -> Error {
     error
 }
 
-/// What connecting to a server ends with that only sends this.
+/// Returns the error of a call to a server that sends these bytes and performs no handshake.
 async fn instead_of_greeting(bytes: Vec<u8>, then_close: bool) -> Error {
     let address = server(move |_, mut stream| {
         let bytes = bytes.clone();
@@ -40,7 +40,7 @@ async fn instead_of_greeting(bytes: Vec<u8>, then_close: bool) -> Error {
             if !then_close {
                 hang().await;
             }
-            // Not reset, so that what was sent is read.
+            // Wait for the client's bytes, because unread ones would reset the connection before its own are read.
             let _ = stream.read(&mut [0; 1024]).await;
         }
     });
@@ -65,7 +65,11 @@ fn numbers(numbers: &[u64]) -> Vec<u8> {
 )]
 #[case::empty(numbers(&[8, 0]), false, "is not a Dask scheduler: a message too short for a frame")]
 #[tokio::test]
-async fn other_servers(#[case] bytes: Vec<u8>, #[case] then_close: bool, #[case] expected: &str) {
+async fn identifies_servers_that_are_not_dask(
+    #[case] bytes: Vec<u8>,
+    #[case] then_close: bool,
+    #[case] expected: &str,
+) {
     let error = instead_of_greeting(bytes, then_close).await.to_string();
     assert!(error.starts_with("tcp://127.0.0.1:"), "{error}");
     assert!(error.contains(expected), "{error}");
@@ -98,12 +102,16 @@ async fn other_servers(#[case] bytes: Vec<u8>, #[case] then_close: bool, #[case]
 )]
 #[case::nested(wire::encode(&[0x91; 100_000]), false, "no MessagePack of the expected form")]
 #[tokio::test]
-async fn bad_answers(#[case] bytes: Vec<u8>, #[case] then_close: bool, #[case] expected: &str) {
+async fn invalid_replies_are_errors(
+    #[case] bytes: Vec<u8>,
+    #[case] then_close: bool,
+    #[case] expected: &str,
+) {
     let error = after_greeting(bytes, then_close).await.to_string();
     assert!(error.contains(expected), "{error}");
 }
 
-/// A scheduler with a worker more than are taken in.
+/// Returns a scheduler's reply with one worker more than the maximum.
 fn many_workers() -> Vec<u8> {
     let mut frame = b"\x82\xa4type\xa9Scheduler\xa7workers\xdf\0\x01\x86\xa1".to_vec();
     for number in 0..100_001_u32 {
@@ -114,9 +122,9 @@ fn many_workers() -> Vec<u8> {
     frame
 }
 
-/// Of several workers in each pod, one may have a name or an address that nobody would give it.
+/// With several workers in each pod, one of them may have an oversized name or address.
 #[tokio::test]
-async fn one_bad_worker_takes_nothing_from_the_others() {
+async fn an_oversized_name_does_not_affect_other_workers() {
     let address = server(async |_, mut stream| {
         greet(&mut stream).await;
         request(&mut stream).await;
@@ -137,9 +145,9 @@ async fn one_bad_worker_takes_nothing_from_the_others() {
     assert_eq!(names, [("b", "b"), ("c", "n")]);
 }
 
-/// Who waits because others take the memory is not said to be late.
+/// A call that waits for memory that other messages use is not reported as a timeout.
 #[tokio::test]
-async fn waiting_for_others_is_told_from_being_late() {
+async fn distinguishes_busy_from_timeout() {
     let large = || {
         server(async |_, mut stream| {
             greet(&mut stream).await;
@@ -167,9 +175,9 @@ async fn waiting_for_others_is_told_from_being_late() {
     assert_eq!(late.unwrap_err().kind(), "timeout");
 }
 
-/// What a scheduler says for people is cut, and moves no cursor.
+/// The text of an exception is truncated, and its control characters become spaces.
 #[tokio::test]
-async fn long_exceptions() {
+async fn long_exceptions_are_truncated() {
     let mut frame = b"\x82\xa6status\xa5error\xaeexception_text\xdb\0\x01\0\0".to_vec();
     frame.extend([b'\n'; 1 << 16]);
     let error = after_greeting(wire::encode(&frame), false).await.to_string();
@@ -177,9 +185,9 @@ async fn long_exceptions() {
     assert!(error.len() < 1000 && !error.contains('\n'), "{error}");
 }
 
-/// Retiring may take long; an answer that has begun may not.
+/// Retiring may take long, but a reply that has begun must arrive in time.
 #[tokio::test]
-async fn half_an_answer() {
+async fn an_incomplete_reply_times_out() {
     let address = server(async |_, mut stream| {
         greet(&mut stream).await;
         request(&mut stream).await;
@@ -197,9 +205,9 @@ async fn half_an_answer() {
     assert!(matches!(error, Error::TimedOut { limit: LIMIT, .. }), "{error}");
 }
 
-/// A real answer, cut off at each place.
+/// A real reply, truncated at many positions.
 #[tokio::test]
-async fn dies_in_the_middle() {
+async fn reports_a_connection_that_ends_within_a_reply() {
     let answer = recorded("2026.8.0", "identity");
     for length in (1..answer.len()).step_by(13) {
         let error = after_greeting(answer[..length].to_vec(), true).await;
@@ -216,9 +224,9 @@ async fn dies_in_the_middle() {
     }
 }
 
-/// Always a byte more, and never done: the deadline is for the whole.
+/// The server sends a byte at a time and does not finish: the deadline applies to the whole reply.
 #[tokio::test]
-async fn drips() {
+async fn the_deadline_applies_to_the_whole_reply() {
     let address = server(async |_, mut stream| {
         greet(&mut stream).await;
         request(&mut stream).await;
@@ -244,13 +252,13 @@ async fn drips() {
     assert!(start.elapsed() < 2 * LIMIT, "took {:?}", start.elapsed());
     assert!(
         !scheduler.is_connected(),
-        "half an answer is left in this connection"
+        "the rest of a reply is left in this connection"
     );
 }
 
-/// Byte by byte, but in time.
+/// The reply arrives in small pieces, but in time.
 #[tokio::test]
-async fn slow_is_not_wrong() {
+async fn accepts_a_slow_reply() {
     let address = server(async |_, mut stream| {
         greet(&mut stream).await;
         request(&mut stream).await;
@@ -266,9 +274,9 @@ async fn slow_is_not_wrong() {
     );
 }
 
-/// Frames that the head leaves out of the one piece, as newer releases do with pickled objects.
+/// The head excludes frames from the piece, as newer releases do for pickled objects.
 #[tokio::test]
-async fn frames_outside_of_the_piece() {
+async fn skips_frames_outside_of_the_piece() {
     let address = server(async |_, mut stream| {
         greet(&mut stream).await;
         for _ in 0..2 {
@@ -284,7 +292,7 @@ async fn frames_outside_of_the_piece() {
     assert_eq!(scheduler.adaptive_target(None).await.unwrap(), Some(7));
 }
 
-/// What is no count is no demand; who has said nothing else wrong is believed.
+/// A value that is not a count is `None`, and does not invalidate the other facts.
 #[rstest]
 #[case::not_a_number(b"\xcb\x7f\xf8\0\0\0\0\0\0", None)]
 #[case::infinite(b"\xcb\x7f\xf0\0\0\0\0\0\0", None)]
@@ -295,7 +303,10 @@ async fn frames_outside_of_the_piece() {
 #[case::nothing(b"\x00", Some(0))]
 #[case::fraction(b"\xcb\x3f\xf8\0\0\0\0\0\0", Some(1))]
 #[tokio::test]
-async fn what_is_no_count_is_no_demand(#[case] answer: &'static [u8], #[case] expected: Option<u32>) {
+async fn a_value_that_is_not_a_count_is_no_demand(
+    #[case] answer: &'static [u8],
+    #[case] expected: Option<u32>,
+) {
     let address = server(async move |_, mut stream| {
         greet(&mut stream).await;
         request(&mut stream).await;
@@ -313,7 +324,7 @@ async fn what_is_no_count_is_no_demand(#[case] answer: &'static [u8], #[case] ex
     assert!(!facts.workers.is_empty());
 }
 
-/// A scheduler that answers so many calls of a connection before it ends it.
+/// Returns a scheduler that replies to this many calls and then closes the connection.
 async fn answers(calls: usize) -> Address {
     server(move |_, mut stream| async move {
         greet(&mut stream).await;
@@ -326,17 +337,17 @@ async fn answers(calls: usize) -> Address {
 }
 
 #[tokio::test]
-async fn reconnects_when_an_idle_connection_has_died() {
+async fn reconnects_after_an_idle_connection_was_closed() {
     let mut scheduler = scheduler(answers(1).await);
     for _ in 0..5 {
         assert_eq!(scheduler.adaptive_target(None).await.unwrap(), Some(1));
-        // So that the end of the connection has arrived.
+        // Wait until the end of the connection has arrived.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
 #[tokio::test]
-async fn reconnects_once() {
+async fn reconnects_only_once() {
     let error = scheduler(answers(0).await)
         .adaptive_target(None)
         .await
@@ -353,15 +364,15 @@ async fn reconnects_once() {
     );
 }
 
-/// Whoever answered nonsense is asked over a new connection the next time.
+/// After an invalid reply, the next call opens a new connection.
 #[tokio::test]
-async fn asks_anew_after_nonsense() {
+async fn reconnects_after_an_invalid_reply() {
     let address = server(async |number, mut stream| {
         greet(&mut stream).await;
         while !request(&mut stream).await.is_empty() {
-            let nonsense = wire::encode(b"\xc1");
+            let invalid = wire::encode(b"\xc1");
             let answer = if number == 0 {
-                nonsense
+                invalid
             } else {
                 recorded("2026.8.0", "identity")
             };
@@ -374,9 +385,9 @@ async fn asks_anew_after_nonsense() {
     assert_eq!(scheduler.identity().await.unwrap().workers.len(), 2);
 }
 
-/// A call that is dropped takes its connection with it: the late answer is not taken for the next one's.
+/// Dropping a call closes its connection, so that a late reply is not taken for that of the next call.
 #[tokio::test]
-async fn dropped_call() {
+async fn a_dropped_call_closes_its_connection() {
     let address = server(async |number, mut stream| {
         greet(&mut stream).await;
         request(&mut stream).await;
@@ -396,7 +407,7 @@ async fn dropped_call() {
 }
 
 #[tokio::test]
-async fn nobody_there() {
+async fn reports_an_unreachable_scheduler() {
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -430,14 +441,14 @@ async fn nobody_there() {
 }
 
 #[tokio::test]
-async fn tls_without_certificate() {
+async fn requires_credentials_for_tls() {
     let address = server(async |_, _| hang().await).await;
     let address = Address::new(Scheme::Tls, "127.0.0.1", address.port());
     let error = scheduler(address).identity().await.unwrap_err();
     assert!(matches!(error, Error::TlsNotConfigured { .. }), "{error}");
 }
 
-/// The HTTP side of the same: what a page begins with, and what comes of it.
+/// Invalid HTTP responses and their errors.
 #[rstest]
 #[case::hangs("", "did not finish /json/identity.json within 400ms")]
 #[case::no_http("ahoy\r\n\r\n", "is not a Dask scheduler: no HTTP server is there")]
@@ -459,7 +470,7 @@ async fn tls_without_certificate() {
     "it calls itself Worker"
 )]
 #[tokio::test]
-async fn http(#[case] answer: &'static str, #[case] expected: &str) {
+async fn http_responses_that_are_errors(#[case] answer: &'static str, #[case] expected: &str) {
     let address = server(async |_, mut stream| {
         let _ = stream.read(&mut [0; 1024]).await;
         write(&mut stream, answer.as_bytes()).await;
@@ -485,7 +496,7 @@ async fn http(#[case] answer: &'static str, #[case] expected: &str) {
 #[case("https://127.0.0.1:8787", "does not begin with http://")]
 #[case("http://:8787", "names no host")]
 #[case("http://host:8787/a b", "characters that no path has")]
-fn http_addresses(#[case] url: &str, #[case] expected: &str) {
+fn rejects_invalid_urls(#[case] url: &str, #[case] expected: &str) {
     let error = Client::default().http(url).unwrap_err().to_string();
     assert!(error.contains(expected), "{error}");
 }

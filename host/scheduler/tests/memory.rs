@@ -1,4 +1,4 @@
-//! What the worst answers cost in memory. A test of its own, because the peak is that of the whole process.
+//! Memory cost of the largest replies. A separate test binary, because the peak is that of the whole process.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -10,11 +10,11 @@ use dask_operator_scheduler::{Client, MAX_WORKERS, Options};
 use support::{greet, hang, request, server, write};
 use tokio::net::TcpStream;
 
-/// How many times the largest message an answer may cost: it is in a buffer that may be half empty and that was copied when
-/// it grew last, and the texts of its workers are taken out of it.
-const TIMES: u64 = 3;
+/// Maximum cost of a reply, as a multiple of the largest message: the buffer may be half empty, it may be copied when it grows
+/// for the last time, and the texts of the workers are copied out of it.
+const MAX_FACTOR: u64 = 3;
 
-/// The most memory that this process has had so far, in bytes.
+/// Returns the peak memory of this process so far, in bytes.
 fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status
@@ -25,7 +25,7 @@ fn peak() -> u64 {
     kilobytes << 10
 }
 
-/// A worker of as few bytes as possible.
+/// Encodes a worker in as few bytes as possible.
 fn short(number: u32) -> Vec<u8> {
     let mut worker = vec![0xa8];
     worker.extend(format!("{number:08x}").bytes());
@@ -33,7 +33,7 @@ fn short(number: u32) -> Vec<u8> {
     worker
 }
 
-/// A worker whose texts are as long as they may be.
+/// Encodes a worker whose texts have the maximum length.
 fn long(number: u32) -> Vec<u8> {
     let text = format!("{number:0512x}");
     let mut worker = Vec::new();
@@ -45,7 +45,8 @@ fn long(number: u32) -> Vec<u8> {
     worker
 }
 
-/// Sends an answer to `identity` that tells of so many workers. It is made while it is sent, so that it costs nothing here.
+/// Sends a reply to `identity` with this many workers. The reply is encoded while it is sent, so that this process needs no
+/// memory for it.
 async fn send(stream: &mut TcpStream, workers: u32, worker: fn(u32) -> Vec<u8>) {
     let mut head = b"\x82\xa4type\xa9Scheduler\xa7workers\xdf".to_vec();
     head.extend(workers.to_be_bytes());
@@ -62,11 +63,11 @@ async fn send(stream: &mut TcpStream, workers: u32, worker: fn(u32) -> Vec<u8>) 
     }
 }
 
-/// What a worker of some number looks like in a message.
+/// A function that encodes the worker with a given number.
 type Encoding = fn(u32) -> Vec<u8>;
 
 #[tokio::test]
-async fn no_answer_costs_more_than_some_times_the_largest_message() {
+async fn the_memory_for_a_reply_is_bounded_by_the_message_limit() {
     let options = Options {
         call_timeout: Duration::from_secs(300),
         ..Options::default()
@@ -76,10 +77,10 @@ async fn no_answer_costs_more_than_some_times_the_largest_message() {
     let cases: [(u32, Encoding, bool); 3] = [
         (600_000, short, false),
         (most, short, true),
-        // As many as there is room for.
+        // The largest number that fits into a message.
         (64_000, long, true),
     ];
-    for (workers, worker, is_taken_in) in cases {
+    for (workers, worker, is_accepted) in cases {
         let address = server(move |_, mut stream| async move {
             greet(&mut stream).await;
             request(&mut stream).await;
@@ -89,16 +90,20 @@ async fn no_answer_costs_more_than_some_times_the_largest_message() {
         let mut scheduler = Client::new(options.clone()).scheduler(address.await);
         let before = peak();
         match scheduler.identity().await {
-            Ok(identity) => assert!(is_taken_in && identity.workers.len() == workers as usize),
+            Ok(identity) => assert!(is_accepted && identity.workers.len() == workers as usize),
             Err(error) => {
                 let error = error.to_string();
                 assert!(
-                    !is_taken_in && error.contains("more than 100000 workers"),
+                    !is_accepted && error.contains("more than 100000 workers"),
                     "{error}"
                 );
             }
         }
         let cost = peak() - before;
-        assert!(cost <= TIMES * limit, "{workers} workers cost {} MiB", cost >> 20);
+        assert!(
+            cost <= MAX_FACTOR * limit,
+            "{workers} workers cost {} MiB",
+            cost >> 20
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What schedulers of several releases really sent, understood alike.
+//! Recorded messages of several releases are decoded to the same facts.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -10,7 +10,7 @@ use rstest::rstest;
 use serde::Deserialize;
 use support::{RELEASES, recorded, request, scheduler, server, write};
 
-/// A scheduler of a release that answers as it did when it was recorded.
+/// Returns a scheduler that replies with the recorded messages of a release.
 async fn replay(release: &'static str) -> Scheduler {
     let address = server(async |_, mut stream| {
         write(&mut stream, &recorded(release, "handshake")).await;
@@ -38,7 +38,9 @@ fn call(frame: &[u8]) -> Call {
 
 #[rstest]
 #[tokio::test]
-async fn facts(#[values("2022.8.1", "2024.8.2", "2026.8.0")] release: &'static str) {
+async fn reads_the_facts_of_each_release(
+    #[values("2022.8.1", "2024.8.2", "2026.8.0")] release: &'static str,
+) {
     let facts = replay(release)
         .await
         .facts(&FactsRequest::default())
@@ -66,7 +68,7 @@ async fn facts(#[values("2022.8.1", "2024.8.2", "2026.8.0")] release: &'static s
 }
 
 #[tokio::test]
-async fn only_what_is_asked_for() {
+async fn queries_only_the_requested_facts() {
     let request = FactsRequest {
         desired_workers: false,
         target_duration: None,
@@ -80,7 +82,7 @@ async fn only_what_is_asked_for() {
 }
 
 #[tokio::test]
-async fn other_calls() {
+async fn reads_the_replies_to_other_calls() {
     for release in RELEASES {
         let mut scheduler = replay(release).await;
         assert_eq!(
@@ -104,7 +106,7 @@ async fn other_calls() {
 }
 
 #[tokio::test]
-async fn exception_and_unknown_call() {
+async fn exceptions_and_unknown_calls_keep_the_connection() {
     for release in RELEASES {
         let address = server(async |_, mut stream| {
             write(&mut stream, &recorded(release, "handshake")).await;
@@ -136,14 +138,14 @@ async fn exception_and_unknown_call() {
         );
         let error = scheduler.adaptive_target(None).await.unwrap_err();
         assert!(matches!(error, Error::Unsupported { .. }), "{error}");
-        // Both were answers: the connection is still good, and the only one.
+        // Both are valid replies, so the connection stays open. A new connection would get the exception again.
         assert_eq!(scheduler.identity().await.unwrap().workers.len(), 2);
     }
 }
 
-/// What is sent, as Dask reads it.
+/// The requests as Dask reads them.
 #[tokio::test]
-async fn requests() {
+async fn requests_have_the_form_that_dask_expects() {
     #[derive(Debug, Default, PartialEq, Deserialize)]
     #[serde(default, deny_unknown_fields)]
     struct Sent {
@@ -193,7 +195,7 @@ async fn requests() {
         .retire_workers(Workers::Addresses(&one), Afterwards::Stay)
         .await
         .unwrap();
-    // Nobody: not asked at all, because to Dask it could mean anybody.
+    // An empty selection sends no request, because Dask could take it for all workers.
     assert_eq!(scheduler.retire(&[]).await.unwrap(), []);
 
     let base = |op: &str| Sent {

@@ -1,4 +1,4 @@
-//! Servers that do as a test says, and what real schedulers sent.
+//! Test servers with given behaviour, and messages recorded from real schedulers.
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::future::Future;
@@ -7,10 +7,10 @@ use std::time::Duration;
 use dask_operator_scheduler::{Address, Client, Options, Scheduler, Scheme, wire};
 use tokio::net::{TcpListener, TcpStream};
 
-/// The releases that were recorded.
+/// The releases with recordings.
 pub(crate) const RELEASES: [&str; 3] = ["2022.8.1", "2024.8.2", "2026.8.0"];
 
-/// What a scheduler of a release sent.
+/// Returns the recorded message of a release.
 pub(crate) fn recorded(release: &str, what: &str) -> Vec<u8> {
     let file = format!(
         "{}/tests/recorded/{release}-{what}.bin",
@@ -19,8 +19,8 @@ pub(crate) fn recorded(release: &str, what: &str) -> Vec<u8> {
     std::fs::read(&file).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
-/// Listens on the loopback and lets `serve` deal with each connection, which it
-/// gets with its number. Ends with the test's runtime.
+/// Listens on the loopback interface and calls `serve` for each connection, with
+/// the connection's number. Ends with the test's runtime.
 pub(crate) async fn server<F>(serve: impl Fn(usize, TcpStream) -> F + Send + Sync + 'static) -> Address
 where
     F: Future<Output = ()> + Send + 'static,
@@ -36,7 +36,7 @@ where
     Address::new(Scheme::Tcp, "127.0.0.1", port)
 }
 
-/// A handle with short limits: nothing in a test takes long.
+/// Returns a handle with short timeouts: nothing in a test takes long.
 pub(crate) fn scheduler(address: Address) -> Scheduler {
     let limit = Duration::from_millis(400);
     let options = Options {
@@ -52,25 +52,25 @@ pub(crate) fn scheduler(address: Address) -> Scheduler {
     .scheduler(address)
 }
 
-/// Exchanges greetings as a scheduler does.
+/// Performs the handshake of a scheduler.
 pub(crate) async fn greet(stream: &mut TcpStream) {
     write(stream, &recorded("2026.8.0", "handshake")).await;
     request(stream).await;
 }
 
-/// Reads a message, and returns its first frame; empty at the end.
+/// Reads a message and returns its first frame. Empty at the end of the connection.
 pub(crate) async fn request(stream: &mut TcpStream) -> Vec<u8> {
     wire::read_message(stream, 1 << 20).await.unwrap_or_default()
 }
 
-/// Sends bytes, whether or not somebody still listens.
+/// Sends bytes. Errors are ignored, because the peer may be gone.
 pub(crate) async fn write(stream: &mut TcpStream, bytes: &[u8]) {
     use tokio::io::AsyncWriteExt;
     let _ = stream.write_all(bytes).await;
     let _ = stream.flush().await;
 }
 
-/// Waits for longer than any test.
+/// Waits longer than any test runs.
 pub(crate) async fn hang() {
     tokio::time::sleep(Duration::from_secs(3600)).await;
 }
