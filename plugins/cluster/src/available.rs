@@ -1,19 +1,20 @@
-//! Whether clients can use the cluster: its scheduler is ready, its Service has an address, and a connection was tried.
+//! The condition `Available`: clients can use the cluster if its scheduler is ready, its Service has an address, and a test
+//! connection succeeded.
 
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::scheduler;
 use dask_operator_plugin::prelude::*;
 
-use crate::plan::look_again;
+use crate::plan::requeue_within;
 use crate::registration::{Registration, tls_hint};
 use crate::scheduler::Scheduler;
 use crate::service::Service;
 
 const AVAILABLE: &str = "Available";
 const UNREACHABLE: &str = "SchedulerUnreachable";
-const NOT_ASKED: &str = "SchedulerNotAsked";
+const NOT_QUERIED: &str = "SchedulerNotAsked";
 
-/// What a client's connection goes through.
+/// The parts of the cluster that a client's connection depends on.
 pub(crate) struct Connection<'a> {
     pub(crate) scheduler: &'a Scheduler,
     pub(crate) service: &'a Service,
@@ -21,9 +22,9 @@ pub(crate) struct Connection<'a> {
 }
 
 impl Connection<'_> {
-    /// Puts into a plan whether clients can connect, and what is asked of the scheduler until that is known. The connection
-    /// goes to the comm port of the Service, as that of a client. It is tried after each start of a scheduler, and not again
-    /// while the scheduler stays ready.
+    /// Adds the condition to a plan, and the scheduler query that decides it. The query connects to the comm port of the
+    /// Service, as a client does. It is made after each start of a scheduler, and not repeated while the scheduler stays
+    /// ready.
     pub(crate) fn add(&self, plan: &mut Plan, cluster: &Resource<'_>, observation: &Observation) {
         let scheduler = self.scheduler;
         let not =
@@ -32,22 +33,22 @@ impl Connection<'_> {
             not(&scheduler.condition.reason, &scheduler.condition.message)
         } else if let Some(why) = &self.service.unreachable {
             not("ServiceUnreachable", why)
-        } else if has_answered(cluster, observation, scheduler) {
+        } else if has_replied(cluster, observation, scheduler) {
             self.registration.condition(AVAILABLE)
         } else {
-            let questions = [SchedulerQuestion::Workers];
-            let request = scheduler::request(cluster.spec, &questions, scheduler::NOW_AND_THEN);
+            let queries = [SchedulerQuestion::Workers];
+            let request = scheduler::request(cluster.spec, &queries, scheduler::NOW_AND_THEN);
             let has_tls = request.tls;
             plan.scheduler = Some(request);
-            // An answer from before the start. A plan is made again only for one that says something else.
+            // These facts are from before the start. The plan is repeated only for facts that differ, so request a requeue.
             if let SchedulerState::Facts(_) = observation.scheduler {
-                look_again(plan, scheduler::NOW_AND_THEN);
+                requeue_within(plan, scheduler::NOW_AND_THEN);
             }
-            tried(cluster, &observation.scheduler, has_tls)
-                .or_else(|| failed(cluster, scheduler))
+            failed_connection(cluster, &observation.scheduler, has_tls)
+                .or_else(|| earlier_failure(cluster, scheduler))
                 .unwrap_or_else(|| {
                     not(
-                        NOT_ASKED,
+                        NOT_QUERIED,
                         "the scheduler's pod is ready, and a connection is being tried",
                     )
                 })
@@ -56,10 +57,10 @@ impl Connection<'_> {
     }
 }
 
-/// Returns what came of a connection that was tried and not made.
-fn tried(cluster: &Resource<'_>, scheduler: &SchedulerState, has_tls: bool) -> Option<Condition> {
+/// Returns the condition for a failed connection, or `None` if no connection failed.
+fn failed_connection(cluster: &Resource<'_>, scheduler: &SchedulerState, has_tls: bool) -> Option<Condition> {
     let (status, message) = match scheduler {
-        // Without a certificate that the scheduler takes, that the operator can't connect says nothing of clients.
+        // Without a client certificate that the scheduler accepts, the operator's failure says nothing about clients.
         SchedulerState::Unreachable(why) if has_tls => (
             ConditionStatus::Unknown,
             format!("the operator can't connect to the scheduler by TLS: {why}"),
@@ -78,33 +79,34 @@ fn tried(cluster: &Resource<'_>, scheduler: &SchedulerState, has_tls: bool) -> O
     Some(Condition::new(AVAILABLE, status, UNREACHABLE, message))
 }
 
-/// Returns what came of an earlier try, which stands until the next one: after a start of the operator, for instance.
-fn failed(cluster: &Resource<'_>, scheduler: &Scheduler) -> Option<Condition> {
-    let said = cluster
+/// Returns the condition for an earlier failure in the status. It stays valid until the next attempt, for instance after a
+/// restart of the operator. `None` if there is no such failure since the last start of the scheduler.
+fn earlier_failure(cluster: &Resource<'_>, scheduler: &Scheduler) -> Option<Condition> {
+    let previous = cluster
         .condition(AVAILABLE)
-        .filter(|said| said["reason"] == UNREACHABLE && is_same(cluster, scheduler))?;
-    let status = match said["status"].as_str()? {
+        .filter(|previous| previous["reason"] == UNREACHABLE && is_same_start(cluster, scheduler))?;
+    let status = match previous["status"].as_str()? {
         "Unknown" => ConditionStatus::Unknown,
         _ => ConditionStatus::False,
     };
-    let message = said["message"].as_str()?;
+    let message = previous["message"].as_str()?;
     Some(Condition::new(AVAILABLE, status, UNREACHABLE, message))
 }
 
-/// Whether the scheduler has answered since it was started: it did so before, or it does now.
-fn has_answered(cluster: &Resource<'_>, observation: &Observation, scheduler: &Scheduler) -> bool {
+/// Returns whether the scheduler has replied since it was started, according to the status or to the current facts.
+fn has_replied(cluster: &Resource<'_>, observation: &Observation, scheduler: &Scheduler) -> bool {
     let started = scheduler.present.as_ref().and_then(|present| present.started);
-    let answers = observation
+    let replies = observation
         .recent_scheduler_facts()
         .is_some_and(|facts| started.is_none_or(|started| started <= facts.observed_at));
-    answers || (cluster.condition_holds(AVAILABLE) && is_same(cluster, scheduler))
+    replies || (cluster.condition_holds(AVAILABLE) && is_same_start(cluster, scheduler))
 }
 
-/// Whether the status is about the scheduler that is there, since its last start.
-fn is_same(cluster: &Resource<'_>, scheduler: &Scheduler) -> bool {
+/// Returns whether the status describes the present scheduler since its last start.
+fn is_same_start(cluster: &Resource<'_>, scheduler: &Scheduler) -> bool {
     let status = cluster.status;
     scheduler.present.as_ref().is_some_and(|present| {
-        // A node may begin to count anew, and the status has the greatest number.
+        // A node may restart its count, and the status has the greatest number.
         status["schedulerUid"] == present.uid.as_str()
             && status["schedulerContainerRestarts"].as_u64().unwrap_or(0) >= present.restarts
     })

@@ -1,4 +1,4 @@
-//! The worker group that a cluster makes, and what its groups say.
+//! The default worker group of a cluster, and the summary of all its groups.
 
 use dask_operator_plugin::dask::metadata::{self, CLUSTER_NAME, CLUSTER_REPLICAS, COMPONENT, Metadata};
 use dask_operator_plugin::dask::resource::{self, Resource};
@@ -7,47 +7,47 @@ use dask_operator_plugin::prelude::*;
 
 use crate::Settings;
 
-/// Whether as many workers are ready as there shall be; of a cluster and of a group.
+/// Condition that is true if all desired workers are ready. Clusters and groups have it.
 pub(crate) const WORKERS_READY: &str = "WorkersReady";
-/// Conditions of the default group that its cluster has too, while the group has them.
-const PASSED_ON: [&str; 2] = ["ScaleDownBlocked", "WorkersUpToDate"];
+/// Conditions of the default group that its cluster repeats while the group has them.
+const PROPAGATED: [&str; 2] = ["ScaleDownBlocked", "WorkersUpToDate"];
 
-/// Workers come, as far as is known.
-const STARTING: &str = "WorkersStarting";
-/// Workers are drained before they are replaced.
-const RETIRING: &str = "WorkersRetiring";
+/// Reason while workers start without known problems.
+const REASON_STARTING: &str = "WorkersStarting";
+/// Reason while workers are drained before they are replaced.
+const REASON_RETIRING: &str = "WorkersRetiring";
 
-/// Why workers of a group are not ready, in its own words.
+/// The reason why workers of a group are not ready, taken from the group's condition.
 #[derive(Debug)]
-struct Why {
-    /// It is more than work that goes on.
-    is_trouble: bool,
-    /// How many of its workers are not ready.
+struct Shortfall {
+    /// True if there is a problem, and false while workers are only being replaced.
+    is_problem: bool,
+    /// Number of workers that are not ready.
     missing: u64,
     reason: String,
     message: String,
 }
 
-/// What is known of the worker groups.
+/// The observed state of a cluster's worker groups, and the desired default group.
 #[derive(Debug)]
 pub(crate) struct Groups {
-    /// The default group exists and stays.
+    /// True if the default group exists and is not being deleted.
     pub(crate) exists: bool,
-    /// Workers of the default group that exist, and that are ready.
+    /// Number of workers of the default group that exist, and that are ready.
     pub(crate) default_workers: (u64, u64),
-    /// Workers of all groups that there shall be, and that are ready.
+    /// Number of desired workers of all groups, and of ready ones.
     pub(crate) all_workers: (u64, u64),
-    /// Of the group that most workers are missing of, why: of those in trouble, if some are.
-    why: Option<Why>,
-    /// What the default group says of workers that leave and are replaced.
-    passed_on: Vec<Condition>,
-    /// What shall become of the default group, and of others that are its children too: a copy of the default group
-    /// under another name has its labels, and belongs to whoever made it.
+    /// The shortfall of the group with the most missing workers. Groups with problems take precedence.
+    shortfall: Option<Shortfall>,
+    /// Conditions of the default group that the cluster repeats.
+    propagated: Vec<Condition>,
+    /// The desired default group, and other groups that are children of the cluster: a copy of the default group under
+    /// another name has the same labels, but belongs to the user who created it.
     pub(crate) children: Vec<DesiredChild>,
 }
 
 impl Groups {
-    /// Looks at the groups of a cluster (after defaulting) and says what the default one shall be.
+    /// Reads the groups of a cluster (after defaulting) and builds the desired default group.
     pub(crate) fn of(
         observation: &Observation,
         cluster: &Resource<'_>,
@@ -70,7 +70,7 @@ impl Groups {
             .iter()
             .filter(is_other);
         let mut all = default.as_ref().map_or((u64::from(wanted), 0), workers);
-        let mut reasons = Vec::from_iter(default.as_ref().and_then(why));
+        let mut shortfalls = Vec::from_iter(default.as_ref().and_then(shortfall));
         for other in copies
             .clone()
             .chain(observation.related_of(&kinds::worker_group()))
@@ -78,7 +78,7 @@ impl Groups {
             let other: Value = other.read()?;
             let (desired, ready) = workers(&other);
             all = (all.0 + desired, all.1 + ready);
-            reasons.extend(why(&other));
+            shortfalls.extend(shortfall(&other));
         }
         let count = |field: &str| {
             default
@@ -90,10 +90,10 @@ impl Groups {
             exists: observed.is_some_and(|observed| !observed.terminating),
             default_workers: (count("replicas"), count("readyReplicas")),
             all_workers: all,
-            why: reasons
+            shortfall: shortfalls
                 .into_iter()
-                .max_by_key(|why| (why.is_trouble, why.missing)),
-            passed_on: default.as_ref().map(passed_on).unwrap_or_default(),
+                .max_by_key(|shortfall| (shortfall.is_problem, shortfall.missing)),
+            propagated: default.as_ref().map(propagated).unwrap_or_default(),
             children: [child]
                 .into_iter()
                 .chain(copies.map(DesiredChild::keep))
@@ -101,7 +101,7 @@ impl Groups {
         })
     }
 
-    /// Whether as many workers are ready as all groups shall have.
+    /// Returns the condition `WorkersReady` for the workers of all groups.
     pub(crate) fn condition(&self, suspended: bool) -> Condition {
         let (desired, ready) = self.all_workers;
         if suspended {
@@ -109,74 +109,76 @@ impl Groups {
             return Condition::new(WORKERS_READY, ConditionStatus::False, "Suspended", message);
         }
         let counted = format!("{ready} of {desired} workers are ready");
-        match &self.why {
+        match &self.shortfall {
             _ if ready >= desired => {
                 Condition::new(WORKERS_READY, ConditionStatus::True, "AllReady", counted)
             }
-            Some(why) => Condition::new(
+            Some(shortfall) => Condition::new(
                 WORKERS_READY,
                 ConditionStatus::False,
-                &why.reason,
-                format!("{counted}; {}", why.message),
+                &shortfall.reason,
+                format!("{counted}; {}", shortfall.message),
             ),
-            None => Condition::new(WORKERS_READY, ConditionStatus::False, STARTING, counted),
+            None => Condition::new(WORKERS_READY, ConditionStatus::False, REASON_STARTING, counted),
         }
     }
 
-    /// What the default group says of workers that leave and are replaced.
-    pub(crate) fn passed_on(&self, suspended: bool) -> Vec<Condition> {
+    /// Returns the conditions of the default group that the cluster repeats. Empty if the cluster is suspended.
+    pub(crate) fn propagated(&self, suspended: bool) -> Vec<Condition> {
         match suspended {
             true => Vec::new(),
-            false => self.passed_on.clone(),
+            false => self.propagated.clone(),
         }
     }
 
-    /// Why workers do not come, in the words of the group that most are missing of.
-    pub(crate) fn why(&self) -> Option<&str> {
-        self.trouble().map(|why| why.message.as_str())
+    /// Returns the message of the problem that keeps workers from becoming ready, if there is one.
+    pub(crate) fn problem_message(&self) -> Option<&str> {
+        self.problem().map(|shortfall| shortfall.message.as_str())
     }
 
-    fn trouble(&self) -> Option<&Why> {
-        self.why.as_ref().filter(|why| why.is_trouble)
+    fn problem(&self) -> Option<&Shortfall> {
+        self.shortfall.as_ref().filter(|shortfall| shortfall.is_problem)
     }
 
-    /// An event where workers do not come for another reason than before.
+    /// Returns an event if the workers are not ready because of a problem whose reason is not in the status yet.
     pub(crate) fn event(&self, cluster: &Resource<'_>, condition: &Condition) -> Option<Event> {
         let conditions = cluster.status["conditions"].as_array();
         let before = conditions
             .into_iter()
             .flatten()
             .find(|before| before["type"] == WORKERS_READY);
-        let is_said = before.is_some_and(|before| before["reason"] == condition.reason);
-        let is_trouble = self.trouble().is_some_and(|why| why.reason == condition.reason);
-        (is_trouble && !is_said).then(|| Event::warning("WorkersNotReady", condition.message.clone()))
+        let is_reported = before.is_some_and(|before| before["reason"] == condition.reason);
+        let is_problem = self
+            .problem()
+            .is_some_and(|shortfall| shortfall.reason == condition.reason);
+        (is_problem && !is_reported).then(|| Event::warning("WorkersNotReady", condition.message.clone()))
     }
 }
 
-/// What a group says of workers that are not ready.
-fn why(group: &Value) -> Option<Why> {
+/// Returns the shortfall that a group reports. `None` if there is none, or if workers only start.
+fn shortfall(group: &Value) -> Option<Shortfall> {
     let condition = Resource::of(group).condition(WORKERS_READY)?;
     let reason = condition["reason"].as_str()?;
-    if condition["status"] != "False" || reason == STARTING {
+    if condition["status"] != "False" || reason == REASON_STARTING {
         return None;
     }
     let (desired, ready) = workers(group);
     let message = condition["message"].as_str().unwrap_or_default();
-    // What comes first are its numbers.
-    let why = message.split_once("; ").map_or(message, |(_, why)| why);
+    // The message begins with the counts.
+    let detail = message.split_once("; ").map_or(message, |(_, detail)| detail);
     let name = group["metadata"]["name"].as_str().unwrap_or_default();
-    Some(Why {
-        is_trouble: reason != RETIRING,
+    Some(Shortfall {
+        is_problem: reason != REASON_RETIRING,
         missing: desired - ready,
         reason: reason.to_owned(),
-        message: format!("worker group {name}: {why}"),
+        message: format!("worker group {name}: {detail}"),
     })
 }
 
-/// The conditions of a group that its cluster has too, in the group's own words.
-fn passed_on(group: &Value) -> Vec<Condition> {
+/// Returns the conditions of a group that its cluster repeats, with the group's reasons and messages.
+fn propagated(group: &Value) -> Vec<Condition> {
     let group = Resource::of(group);
-    let conditions = PASSED_ON.iter().filter_map(|type_| {
+    let conditions = PROPAGATED.iter().filter_map(|type_| {
         let condition = group.condition(type_)?;
         let text = |field: &str| condition[field].as_str();
         let holds = text("status")? == "True";
@@ -190,7 +192,7 @@ fn passed_on(group: &Value) -> Vec<Condition> {
     conditions.collect()
 }
 
-/// How many workers a group shall have, and how many are ready; those that are too many don't count.
+/// Returns the numbers of desired and of ready workers of a group. Ready workers above the desired number do not count.
 fn workers(group: &Value) -> (u64, u64) {
     let desired = u64::from(resource::replicas(&group["spec"]["worker"]));
     (
@@ -217,7 +219,7 @@ fn object(cluster: &Resource<'_>, existing: Option<&Value>, settings: &Settings)
     resource::object(&metadata, spec)
 }
 
-/// The selector of the default group's workers, as text.
+/// Returns the label selector of the default group's workers.
 pub(crate) fn selector(cluster: &str) -> String {
     metadata::selector(&metadata::worker_labels(cluster, &names::default_group(cluster)))
 }

@@ -1,27 +1,27 @@
-//! A cluster whose scheduler has had nothing to do for `spec.idleTimeout` seconds.
+//! Deletion of a cluster whose scheduler has been idle for `spec.idleTimeout` seconds.
 
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::{scheduler, time};
 use dask_operator_plugin::prelude::*;
 
-use crate::plan::look_again;
+use crate::plan::requeue_within;
 
-/// Whether the scheduler has nothing to do; its reason says how long that may go on.
+/// Condition that is true while the scheduler is idle. Its reason shows how close the timeout is.
 const IDLE: &str = "Idle";
 const BUSY: &str = "Busy";
-const NOTHING_TO_DO: &str = "NothingToDo";
-const SOON: &str = "IdleTimeoutSoon";
+const IDLE_REASON: &str = "NothingToDo";
+const TIMEOUT_SOON: &str = "IdleTimeoutSoon";
 const TIMEOUT: &str = "IdleTimeout";
 
-/// People are told so many milliseconds before at the most,
-const LEAD: i64 = 60_000;
-/// and after four fifths of the time at the earliest.
-const LEAD_PART: i64 = 5;
-/// How long an announcement stands at the least, and how long to wait for an answer that is newer than the end of the time.
-const SHORTEST: i64 = 1000;
+/// Maximum milliseconds between the announcement and the end of the timeout.
+const MAX_NOTICE: i64 = 60_000;
+/// Divisor of the timeout for shorter timeouts: the announcement is made after four fifths of the time at the earliest.
+const NOTICE_DIVISOR: i64 = 5;
+/// Minimum milliseconds from an announcement to the deletion, and until the next reconcile when newer facts are required.
+const MIN_NOTICE: i64 = 1000;
 
-/// Puts into a plan what follows from the idle timeout of its cluster, if it has one. The cluster of a job only says
-/// that it is idle: its job, which would make it anew, takes it away.
+/// Adds the consequences of the cluster's idle timeout to a plan, if it has one. The cluster of a job only reports that
+/// it is idle. The job would create the cluster again, so the job deletes it.
 pub(crate) fn add(plan: &mut Plan, cluster: &Resource<'_>, observation: &Observation, scheduler_runs: bool) {
     let timeout = time::seconds(&cluster.spec["idleTimeout"]);
     let Some(timeout) = timeout.filter(|timeout| *timeout > 0) else {
@@ -33,10 +33,10 @@ pub(crate) fn add(plan: &mut Plan, cluster: &Resource<'_>, observation: &Observa
     let request = scheduler::request(cluster.spec, &[], scheduler::NOW_AND_THEN);
     let request = plan.scheduler.get_or_insert(request);
     request.questions.push(SchedulerQuestion::Idle);
-    let before = said(cluster);
+    let previous = previous_condition(cluster);
     let Some(facts) = observation.scheduler_facts() else {
-        // Who does not answer may be busy. What was known stays known.
-        plan.conditions.extend(before);
+        // A scheduler that does not reply may be busy. The previous condition stays.
+        plan.conditions.extend(previous);
         return;
     };
     let Some(since) = facts.idle_since else {
@@ -48,11 +48,11 @@ pub(crate) fn add(plan: &mut Plan, cluster: &Resource<'_>, observation: &Observa
         "the scheduler has had nothing to do since {}",
         time::format(since)
     );
-    let was_idle = before
+    let was_idle = previous
         .as_ref()
-        .filter(|before| before.status == ConditionStatus::True);
-    if was_idle.is_some_and(|before| !before.message.starts_with(&idle)) {
-        // The time of the condition is that of the time before: it begins anew with the next plan.
+        .filter(|previous| previous.status == ConditionStatus::True);
+    if was_idle.is_some_and(|previous| !previous.message.starts_with(&idle)) {
+        // The transition time of the condition belongs to the previous idle time. The next plan starts a new one.
         let condition = Condition::new(
             IDLE,
             ConditionStatus::False,
@@ -60,30 +60,34 @@ pub(crate) fn add(plan: &mut Plan, cluster: &Resource<'_>, observation: &Observa
             "the scheduler has had work in between",
         );
         plan.conditions.push(condition);
-        look_again(plan, SHORTEST.unsigned_abs());
+        requeue_within(plan, MIN_NOTICE.unsigned_abs());
         return;
     }
-    // The scheduler's clock may differ from ours, so that its time alone says little: what counts is since when it has been
-    // known here, which the status keeps.
-    let known = was_idle
+    // The scheduler's clock may differ from the operator's, so its time alone is not reliable. The time since which the
+    // operator knows of the idleness decides. The status stores it.
+    let known_since = was_idle
         .and_then(|_| transition(cluster))
         .unwrap_or(observation.now);
-    let reason_before = before.map(|condition| condition.reason).unwrap_or_default();
+    let reason_before = previous.map(|condition| condition.reason).unwrap_or_default();
     let of_job = is_of_job(cluster);
-    let end = since.max(known).saturating_add(timeout);
-    let lead = LEAD.min(timeout / LEAD_PART);
-    // What counts is what the scheduler said, when it said it.
-    let asked = facts.observed_at;
-    let announced = reason_before == SOON || reason_before == TIMEOUT;
-    let (reason, message) = if asked >= end && announced {
+    let end = since.max(known_since).saturating_add(timeout);
+    let notice = MAX_NOTICE.min(timeout / NOTICE_DIVISOR);
+    // The facts are valid for the time when they were observed.
+    let observed_at = facts.observed_at;
+    let announced = reason_before == TIMEOUT_SOON || reason_before == TIMEOUT;
+    let (reason, message) = if observed_at >= end && announced {
         let span = time::span(timeout);
         (TIMEOUT, format!("{idle}, longer than the idle timeout of {span}"))
     } else {
-        let reason = if asked >= end - lead { SOON } else { NOTHING_TO_DO };
-        // It is announced first even where nobody could ask in time.
-        let late = asked >= end;
+        let reason = if observed_at >= end - notice {
+            TIMEOUT_SOON
+        } else {
+            IDLE_REASON
+        };
+        // The deletion is announced first, even if the scheduler could not be queried in time.
+        let late = observed_at >= end;
         let then = if late {
-            observation.now.saturating_add(SHORTEST)
+            observation.now.saturating_add(MIN_NOTICE)
         } else {
             end
         };
@@ -105,18 +109,18 @@ pub(crate) fn add(plan: &mut Plan, cluster: &Resource<'_>, observation: &Observa
             plan.delete_parent = Some(message);
         }
         _ => {
-            if reason == SOON && reason_before != SOON {
-                plan.events.push(Event::normal(SOON, message));
+            if reason == TIMEOUT_SOON && reason_before != TIMEOUT_SOON {
+                plan.events.push(Event::normal(TIMEOUT_SOON, message));
             }
-            let next = if reason == SOON { end } else { end - lead };
-            let rest = next.saturating_sub(observation.now).max(SHORTEST);
-            look_again(plan, rest.unsigned_abs());
+            let next = if reason == TIMEOUT_SOON { end } else { end - notice };
+            let rest = next.saturating_sub(observation.now).max(MIN_NOTICE);
+            requeue_within(plan, rest.unsigned_abs());
         }
     }
 }
 
-/// The condition that the status has.
-fn said(cluster: &Resource<'_>) -> Option<Condition> {
+/// Returns the condition in the status.
+fn previous_condition(cluster: &Resource<'_>) -> Option<Condition> {
     let conditions = cluster.status["conditions"].as_array()?;
     let condition = conditions.iter().find(|condition| condition["type"] == IDLE)?;
     let text = |field: &str| condition[field].as_str().unwrap_or_default();
@@ -128,14 +132,14 @@ fn said(cluster: &Resource<'_>) -> Option<Condition> {
     ))
 }
 
-/// Since when that condition has had the status that it has.
+/// Returns the last transition time of the condition in the status.
 fn transition(cluster: &Resource<'_>) -> Option<Timestamp> {
     let conditions = cluster.status["conditions"].as_array()?;
     let condition = conditions.iter().find(|condition| condition["type"] == IDLE)?;
     time::parse(condition["lastTransitionTime"].as_str()?)
 }
 
-/// Whether a job made the cluster.
+/// Returns whether a job created the cluster.
 fn is_of_job(cluster: &Resource<'_>) -> bool {
     let owners = cluster.object["metadata"]["ownerReferences"].as_array();
     owners

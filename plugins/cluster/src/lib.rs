@@ -1,23 +1,23 @@
-//! The default cluster component.
+//! The default cluster plugin.
 //!
 //! A `DaskCluster` consists of a scheduler (a Pod, or a Deployment of one replica) and a Service, both named
 //! `<cluster>-scheduler`, and of the worker group `<cluster>-default`.
 //!
-//! What a status of a cluster holds:
+//! The status of a cluster contains:
 //!
-//! * `phase`: `Created`; then `Running` as soon as everything exists and the Service is reachable, or `Pending` while a
-//!   load balancer has no address or the cluster is suspended (`Error` is the host's, when the cluster can't be worked with);
-//! * `replicas`, `readyReplicas`, `selector`: of the default group, for `kubectl scale` and autoscalers;
-//! * `observedGeneration`: which generation of the spec this is about;
-//! * `schedulerUid`: the scheduler that was seen last, so that a lost one is noticed;
-//! * `registeredWith`: the scheduler with which a worker has registered;
-//! * `schedulerRestarts`: how often a scheduler was started anew, as another pod or in the same;
-//! * `schedulerContainerRestarts`: how often the one that was seen last was, in its pod.
+//! * `phase`: `Created` at first, then `Running` as soon as all parts exist and the Service is reachable, or `Pending` while
+//!   a load balancer has no address or the cluster is suspended. The host sets `Error` if the cluster can't be processed;
+//! * `replicas`, `readyReplicas`, `selector`: values of the default group, for `kubectl scale` and autoscalers;
+//! * `observedGeneration`: the generation of the spec that the status describes;
+//! * `schedulerUid`: the UID of the last observed scheduler, to detect the loss of a scheduler;
+//! * `registeredWith`: the UID of the scheduler with which a worker has registered;
+//! * `schedulerRestarts`: the number of times that a scheduler was restarted, in a new pod or in the same one;
+//! * `schedulerContainerRestarts`: the number of container restarts of the last observed scheduler's pod.
 //!
-//! Its conditions are `Available`, `SchedulerReady` and `WorkersReady`; `ScaleDownBlocked` and `WorkersUpToDate` while its default
-//! group has them; `SchedulerUpToDate` where the scheduler says what it was made from; `SchedulerRestarted` once it happened;
-//! `Suspended` while it is; `Idle` where it has an idle timeout; `SpecQuestionable` where something in the spec is very likely a
-//! mistake.
+//! Its conditions are `Available`, `SchedulerReady` and `WorkersReady`; `ScaleDownBlocked` and `WorkersUpToDate` while the
+//! default group has them; `SchedulerUpToDate` if the template of the scheduler is known; `SchedulerRestarted` after the first
+//! restart; `Suspended` while the cluster is suspended; `Idle` if it has an idle timeout; `SpecQuestionable` if the spec very
+//! likely contains a mistake.
 
 mod available;
 mod group;
@@ -37,19 +37,19 @@ use dask_operator_plugin::prelude::*;
 
 pub use settings::Settings;
 
-/// Logic of `DaskCluster`.
+/// The logic plugin for `DaskCluster`.
 #[derive(Debug, Clone, Copy)]
 pub struct DefaultCluster;
 
 impl Plugin for DefaultCluster {
     const NAME: &str = "cluster";
     const VERSION: &str = env!("CARGO_PKG_VERSION");
-    const SUMMARY: &str = "Makes the scheduler, the Service and the default worker group of a DaskCluster.";
+    const SUMMARY: &str = "Manages the scheduler, the Service and the default worker group of a DaskCluster.";
     type Settings = Settings;
 }
 
 impl Logic<Cluster> for DefaultCluster {
-    /// Deployments are among them whatever new schedulers are made of: one may exist from before.
+    /// Includes Deployments for every setting of `workload`, because a scheduler may already exist as one.
     fn child_kinds(_: &Settings) -> Vec<ResourceKind> {
         vec![
             kinds::pod(),

@@ -1,4 +1,4 @@
-//! What the status remembers of schedulers: which one was seen last, and how often one was started anew.
+//! The scheduler history in the status: the last observed scheduler, and the number of restarts.
 
 use dask_operator_plugin::dask::backoff::Backoff;
 use dask_operator_plugin::dask::resource::Resource;
@@ -7,89 +7,92 @@ use dask_operator_plugin::prelude::*;
 use crate::scheduler::Present;
 use crate::update;
 
-/// What the status says of schedulers after this plan.
+/// The scheduler history after a plan.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Memory {
-    /// The scheduler that was seen last; empty after it was lost.
+pub(crate) struct History {
+    /// UID of the last observed scheduler. Empty after it was lost.
     pub(crate) uid: String,
-    /// How often one was started anew: replaced, or its container started again.
+    /// Number of restarts: replacements of the scheduler and restarts of its container.
     pub(crate) restarts: u64,
-    /// How often the container of the one that was seen last was.
-    pub(crate) of_container: u64,
-    /// What is remembered of schedulers that ended soon after their start.
+    /// Number of container restarts of the last observed scheduler.
+    pub(crate) container_restarts: u64,
+    /// Back-off for schedulers that ended soon after their start. `None` without such schedulers.
     pub(crate) backoff: Option<Backoff>,
-    /// What happened since the status was written.
+    /// Event for a restart that the status does not contain yet.
     pub(crate) event: Option<Event>,
 }
 
-impl Memory {
-    /// Counts. A scheduler is lost when the one that was seen last is gone, or another one stands there. Losing it is
-    /// counted once, because its UID is forgotten in the same breath; restarts of its container are, because their
-    /// number is remembered.
+impl History {
+    /// Updates the history in the status. A scheduler is lost if the last observed one is gone or if another one has its
+    /// name. A loss is counted once, because the same plan removes its UID from the status. Restarts of the container are
+    /// counted once, because the status stores their number.
     pub(crate) fn of(cluster: &Resource<'_>, present: Option<&Present>, suspended: bool) -> Self {
         let status = cluster.status;
         let number = |field: &str| status[field].as_u64().unwrap_or(0);
         let seen = status["schedulerUid"].as_str().unwrap_or_default();
-        let mut memory = Self {
+        let mut history = Self {
             restarts: number("schedulerRestarts"),
             ..Self::default()
         };
         if suspended {
-            return memory;
+            return history;
         }
-        // One that is on its way out and was not seen before was stopped on purpose.
+        // A scheduler that is being deleted and was not seen before was stopped on purpose.
         let present = present.filter(|present| !present.terminating || present.uid == seen);
-        // Its end was told when it came.
-        let is_told = Backoff::after(status, [], 0).is_some_and(|(backoff, _)| backoff.is_of(seen));
+        // The end of this scheduler was already reported when it happened.
+        let is_reported = Backoff::after(status, [], 0).is_some_and(|(backoff, _)| backoff.is_of(seen));
         let (mut replaced, mut restarted) = (false, None);
         match present {
             Some(present) if present.uid == seen => {
                 let known = number("schedulerContainerRestarts");
-                memory.of_container = present.restarts.max(known);
+                history.container_restarts = present.restarts.max(known);
                 restarted = (present.restarts > known).then_some(present);
-                memory.restarts += present.restarts.saturating_sub(known);
+                history.restarts += present.restarts.saturating_sub(known);
             }
             present => {
                 replaced = !seen.is_empty();
-                memory.restarts += u64::from(replaced);
+                history.restarts += u64::from(replaced);
                 if let Some(present) = present {
-                    memory.of_container = present.restarts;
-                    memory.restarts += present.restarts;
+                    history.container_restarts = present.restarts;
+                    history.restarts += present.restarts;
                     restarted = (present.restarts > 0).then_some(present);
                 }
             }
         }
-        memory.uid = present.map(|present| present.uid.clone()).unwrap_or_default();
+        history.uid = present.map(|present| present.uid.clone()).unwrap_or_default();
         let what = match restarted {
             Some(Present {
                 cause: Some(cause), ..
             }) => {
                 format!(
                     "container was started again (restart {}; {}: {})",
-                    memory.restarts, cause.reason, cause.message
+                    history.restarts, cause.reason, cause.message
                 )
             }
-            Some(_) => format!("container was started again (restart {})", memory.restarts),
+            Some(_) => format!("container was started again (restart {})", history.restarts),
             None => String::new(),
         };
-        let message = match (replaced && !is_told && !update::is_recreating(cluster), restarted) {
+        let message = match (
+            replaced && !is_reported && !update::is_recreating(cluster),
+            restarted,
+        ) {
             (_, Some(_)) => Some(format!("the scheduler's {what}")),
             (true, None) => Some(format!(
                 "the scheduler was lost and is replaced (restart {})",
-                memory.restarts
+                history.restarts
             )),
             (false, None) => None,
         };
-        memory.event = message.map(|message| {
+        history.event = message.map(|message| {
             Event::warning(
                 "SchedulerRestarted",
                 format!("{message}: tasks and results that it knew are gone, clients must submit again"),
             )
         });
-        memory
+        history
     }
 
-    /// Puts it into a status.
+    /// Writes the history to a status.
     pub(crate) fn write(&self, status: &mut Value) {
         if !self.uid.is_empty() {
             status["schedulerUid"] = json!(self.uid);
@@ -99,7 +102,7 @@ impl Memory {
         }
         let numbers = [
             ("schedulerRestarts", self.restarts),
-            ("schedulerContainerRestarts", self.of_container),
+            ("schedulerContainerRestarts", self.container_restarts),
         ];
         for (field, number) in numbers {
             if number > 0 {
@@ -108,7 +111,7 @@ impl Memory {
         }
     }
 
-    /// The condition that stays once a scheduler was started anew.
+    /// Returns the condition `SchedulerRestarted`, which stays after the first restart. `None` before it.
     pub(crate) fn condition(&self) -> Option<Condition> {
         let times = if self.restarts == 1 {
             "once".to_owned()

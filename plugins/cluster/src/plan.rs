@@ -1,34 +1,38 @@
-//! What a cluster consists of and how it is.
+//! The plan of a cluster: its children, status, conditions and events.
 
 use dask_operator_plugin::dask::metadata::Metadata;
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::prelude::*;
 
 use crate::group::{self, Groups};
-use crate::memory::Memory;
+use crate::memory::History;
 use crate::registration::Registration;
 use crate::scheduler::{Scheduler, is_suspended};
 use crate::service::Service;
 use crate::{DefaultCluster, Settings, available, idle, validate};
 
-/// Whether the cluster is suspended; missing in one that is not.
+/// Condition of a suspended cluster. Other clusters do not have it.
 const SUSPENDED: &str = "Suspended";
 
 /// Plans a `DaskCluster`.
+///
+/// # Errors
+///
+/// Returns an error if the spec is invalid or an observed object can't be read.
 pub(crate) fn cluster(observation: &Observation, settings: &Settings) -> Result<Plan, Error> {
     let cluster = <DefaultCluster as Logic<Cluster>>::default(observation.parent_json()?, settings)?;
     let findings = validate::cluster(&cluster);
     let questionable = Condition::questionable(&findings);
     Error::if_invalid(findings)?;
     let cluster = Resource::of(&cluster);
-    let handed_down = Metadata::of(cluster.object, &settings.ignored())
+    let inherited = Metadata::of(cluster.object, &settings.ignored())
         .below(Metadata::embedded(cluster.spec["scheduler"].get("metadata")));
-    let scheduler = Scheduler::of(observation, &cluster, &handed_down, settings)?;
-    let service = Service::of(observation, &cluster, &handed_down)?;
+    let scheduler = Scheduler::of(observation, &cluster, &inherited, settings)?;
+    let service = Service::of(observation, &cluster, &inherited)?;
     let groups = Groups::of(observation, &cluster, settings)?;
     let suspended = is_suspended(&cluster);
-    let mut memory = Memory::of(&cluster, scheduler.present.as_ref(), suspended);
-    memory.backoff = scheduler.backoff.clone().filter(|_| !suspended);
+    let mut history = History::of(&cluster, scheduler.present.as_ref(), suspended);
+    history.backoff = scheduler.backoff.clone().filter(|_| !suspended);
     let registration = match suspended {
         true => Registration::default(),
         false => Registration::of(&cluster, observation, &scheduler, &groups, questionable.is_some()),
@@ -36,22 +40,25 @@ pub(crate) fn cluster(observation: &Observation, settings: &Settings) -> Result<
     let phase = phase(&cluster, &scheduler, &service, &groups, suspended);
 
     let workers = groups.condition(suspended);
-    let news = [suspension(&cluster, suspended), groups.event(&cluster, &workers)];
+    let events = [
+        suspension_event(&cluster, suspended),
+        groups.event(&cluster, &workers),
+    ];
     let mut plan = Plan {
-        status: status(&cluster, phase, &groups, &memory, &registration),
+        status: status(&cluster, phase, &groups, &history, &registration),
         conditions: vec![scheduler.condition.clone(), workers],
-        events: news.into_iter().flatten().collect(),
+        events: events.into_iter().flatten().collect(),
         ..Plan::default()
     };
-    plan.conditions.extend(groups.passed_on(suspended));
-    plan.conditions.extend(memory.condition());
+    plan.conditions.extend(groups.propagated(suspended));
+    plan.conditions.extend(history.condition());
     plan.conditions.extend(scheduler.update.condition());
-    plan.conditions.extend(suspended.then(is_suspended_condition));
+    plan.conditions.extend(suspended.then(suspended_condition));
     plan.conditions.extend(questionable);
     plan.events.extend(scheduler.event.clone().filter(|_| !suspended));
-    plan.events.extend(memory.event.clone());
+    plan.events.extend(history.event.clone());
     plan.events.extend(scheduler.update.event(&cluster));
-    let rest = scheduler.look_again_at.map(|until| until - observation.now);
+    let rest = scheduler.requeue_at.map(|until| until - observation.now);
     plan.requeue_after = rest.and_then(|rest| u64::try_from(rest).ok());
     let connection = available::Connection {
         scheduler: &scheduler,
@@ -68,16 +75,17 @@ pub(crate) fn cluster(observation: &Observation, settings: &Settings) -> Result<
     Ok(plan)
 }
 
-/// Has a plan made anew in so many milliseconds, if it is not to be made sooner.
-pub(crate) fn look_again(plan: &mut Plan, milliseconds: u64) {
+/// Requests a requeue after this many milliseconds, unless the plan already requests an earlier one.
+pub(crate) fn requeue_within(plan: &mut Plan, milliseconds: u64) {
     let sooner = plan
         .requeue_after
         .map_or(milliseconds, |other| other.min(milliseconds));
     plan.requeue_after = Some(sooner);
 }
 
-/// `Created` until everything exists; then `Running`, or `Pending` while the Service can't be reached or the cluster is
-/// suspended. A part that is lost later is said in conditions: whoever waits for `Running` has waited already.
+/// Returns the phase: `Created` until all parts exist, then `Running`, or `Pending` while the Service can't be reached or the
+/// cluster is suspended. The later loss of a part shows in conditions only, because clients that wait for `Running` have
+/// already stopped waiting.
 fn phase(
     cluster: &Resource<'_>,
     scheduler: &Scheduler,
@@ -96,7 +104,7 @@ fn phase(
     }
 }
 
-fn is_suspended_condition() -> Condition {
+fn suspended_condition() -> Condition {
     Condition::new(
         SUSPENDED,
         ConditionStatus::True,
@@ -105,8 +113,8 @@ fn is_suspended_condition() -> Condition {
     )
 }
 
-/// What people are told when a cluster is suspended or goes on.
-fn suspension(cluster: &Resource<'_>, suspended: bool) -> Option<Event> {
+/// Returns the event for the suspension or the resumption of a cluster.
+fn suspension_event(cluster: &Resource<'_>, suspended: bool) -> Option<Event> {
     match (cluster.condition_holds(SUSPENDED), suspended) {
         (false, true) => Some(Event::normal(
             "ClusterSuspended",
@@ -124,7 +132,7 @@ fn status(
     cluster: &Resource<'_>,
     phase: &str,
     groups: &Groups,
-    memory: &Memory,
+    history: &History,
     registration: &Registration,
 ) -> String {
     let (replicas, ready) = groups.default_workers;
@@ -134,7 +142,7 @@ fn status(
         "readyReplicas": ready,
         "selector": group::selector(cluster.name),
     });
-    memory.write(&mut status);
+    history.write(&mut status);
     registration.write(&mut status);
     if let Some(generation) = cluster.generation() {
         status["observedGeneration"] = json!(generation);

@@ -1,8 +1,9 @@
-//! Whether workers have found the scheduler. One that is ready may still be one that no worker can reach: it listens
-//! elsewhere, or with another protocol.
+//! Registration of workers with the scheduler. Workers may be unable to reach a scheduler that is ready, because it listens
+//! on another address or with another protocol.
 //!
-//! It is asked only where that takes long, and until the first worker has registered. The status remembers with which
-//! scheduler one has. As long as no worker is ready, and nothing is known to keep workers away, there is nothing to ask.
+//! The scheduler is queried only if registration takes long, and only until the first worker has registered. The status
+//! stores the UID of the scheduler with which a worker has registered. As long as no worker is ready, and no problem with
+//! workers is known, no query is made.
 
 use dask_operator_plugin::dask::address;
 use dask_operator_plugin::dask::main_container::{self, Role};
@@ -11,33 +12,33 @@ use dask_operator_plugin::dask::{scheduler, time};
 use dask_operator_plugin::prelude::*;
 
 use crate::group::{Groups, WORKERS_READY};
-use crate::plan::look_again;
+use crate::plan::requeue_within;
 use crate::scheduler::{SCHEDULER_READY, Scheduler};
 
-/// The reason of `Available` where none has registered.
+/// Reason of `Available` if no worker has registered.
 const NO_WORKER: &str = "NoWorkerRegistered";
-/// Milliseconds that workers have to register with a scheduler that is ready.
+/// Milliseconds that workers have to register with a ready scheduler.
 const GRACE: i64 = 60_000;
-/// Milliseconds between two questions.
-const PERIOD: u64 = 15_000;
-/// Characters of somebody else's words.
-const WORDS: usize = 300;
+/// Milliseconds between two queries.
+const QUERY_PERIOD: u64 = 15_000;
+/// Maximum number of characters of a connection error in a message.
+const MAX_ERROR_CHARS: usize = 300;
 
-/// What is known of workers that register.
+/// The state of the registration of workers.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Registration {
-    /// The UID of the scheduler, if a worker has registered with it.
+    /// UID of the scheduler, if a worker has registered with it.
     with: Option<String>,
-    /// Why none has, as far as is known: a reason and a sentence.
+    /// Reason and message if no worker has registered. `None` if one has, or if it is too early to tell.
     missing: Option<(&'static str, String)>,
-    /// The scheduler is to be asked.
-    asks: bool,
-    /// In how many milliseconds to look again.
-    look_again: Option<u64>,
+    /// True if the scheduler must be queried.
+    needs_query: bool,
+    /// Milliseconds until the next reconcile. `None` if time changes nothing.
+    requeue_after: Option<u64>,
 }
 
 impl Registration {
-    /// Looks at the cluster (after defaulting). `is_questionable` where its spec has mistakes.
+    /// Determines the state for a cluster (after defaulting). `is_questionable` is true if its spec has mistakes.
     pub(crate) fn of(
         cluster: &Resource<'_>,
         observation: &Observation,
@@ -51,7 +52,7 @@ impl Registration {
             .scheduler_facts()
             .is_some_and(|facts| !facts.workers.is_empty());
         let with = uid.filter(|uid| registers || seen == Some(*uid));
-        let ((wanted, ready), why) = (groups.all_workers, groups.why());
+        let ((wanted, ready), why) = (groups.all_workers, groups.problem_message());
         let mut registration = Self {
             with: with.map(str::to_owned),
             ..Self::default()
@@ -60,9 +61,9 @@ impl Registration {
         if with.is_some() || !scheduler.is_ready() || !can_register {
             return registration;
         }
-        // Workers that come later have as much time as the first ones. What was said stands until one registers.
+        // Workers that start later have as much time as the first ones. A reported problem stays until a worker registers.
         let scheduler_since = status_since(cluster, SCHEDULER_READY, true);
-        let is_known = said(cluster).is_some_and(|(reason, _)| reason == NO_WORKER);
+        let is_known = previous_finding(cluster).is_some_and(|(reason, _)| reason == NO_WORKER);
         let since = if why.is_some() || is_known {
             scheduler_since
         } else {
@@ -75,10 +76,10 @@ impl Registration {
             since.saturating_add(GRACE).saturating_sub(observation.now)
         });
         if rest > 0 {
-            registration.look_again = u64::try_from(rest).ok();
+            registration.requeue_after = u64::try_from(rest).ok();
             return registration;
         }
-        registration.asks = true;
+        registration.needs_query = true;
         registration.missing = match &observation.scheduler {
             SchedulerState::Facts(facts) if since.is_some_and(|since| facts.observed_at >= since) => {
                 let why = why.map(|why| format!("; {why}"));
@@ -103,19 +104,19 @@ impl Registration {
                     "the scheduler is ready, but it isn't known whether a worker has registered, because the operator can't \
                      ask it by {}: {}{}",
                     address::scheme(&cluster.spec["scheduler"]["spec"]),
-                    why.chars().take(WORDS).collect::<String>(),
+                    why.chars().take(MAX_ERROR_CHARS).collect::<String>(),
                     tls_hint(cluster)
                 ),
             )),
             SchedulerState::Facts(_) | SchedulerState::NotAsked => {
-                registration.look_again = Some(PERIOD);
-                said(cluster)
+                registration.requeue_after = Some(QUERY_PERIOD);
+                previous_finding(cluster)
             }
         };
         registration
     }
 
-    /// The condition of a cluster whose scheduler and Service are as they should be.
+    /// Returns the condition for a cluster whose scheduler and Service are available.
     pub(crate) fn condition(&self, type_: &str) -> Condition {
         let (reason, message) = match &self.missing {
             Some((reason, message)) => (*reason, message.as_str()),
@@ -124,12 +125,12 @@ impl Registration {
         Condition::new(type_, ConditionStatus::True, reason, message)
     }
 
-    /// Puts into a plan what is asked, and when to look again.
+    /// Adds the scheduler query and the requeue time to a plan.
     pub(crate) fn add(&self, plan: &mut Plan, cluster: &Resource<'_>) {
-        if let Some(rest) = self.look_again {
-            look_again(plan, rest);
+        if let Some(rest) = self.requeue_after {
+            requeue_within(plan, rest);
         }
-        if !self.asks {
+        if !self.needs_query {
             return;
         }
         match &mut plan.scheduler {
@@ -137,12 +138,12 @@ impl Registration {
             Some(request) => request.questions.push(SchedulerQuestion::Workers),
             None => {
                 let questions = [SchedulerQuestion::Workers];
-                plan.scheduler = Some(scheduler::request(cluster.spec, &questions, PERIOD));
+                plan.scheduler = Some(scheduler::request(cluster.spec, &questions, QUERY_PERIOD));
             }
         }
     }
 
-    /// Puts it into a status.
+    /// Writes the UID of the scheduler to a status.
     pub(crate) fn write(&self, status: &mut Value) {
         if let Some(uid) = self.with.as_ref().filter(|uid| !uid.is_empty()) {
             status["registeredWith"] = json!(uid);
@@ -150,7 +151,7 @@ impl Registration {
     }
 }
 
-/// Since when a condition holds, or doesn't, as the status says; none where that is not what the status says.
+/// Returns the last transition time of a condition. `None` if its status is not `holds`.
 fn status_since(cluster: &Resource<'_>, type_: &str, holds: bool) -> Option<Timestamp> {
     let status = if holds { "True" } else { "False" };
     let condition = cluster
@@ -159,8 +160,8 @@ fn status_since(cluster: &Resource<'_>, type_: &str, holds: bool) -> Option<Time
     condition["lastTransitionTime"].as_str().and_then(time::parse)
 }
 
-/// What was said before, until there is an answer.
-fn said(cluster: &Resource<'_>) -> Option<(&'static str, String)> {
+/// Returns the reason and message of the previous condition, which stay until the scheduler replies.
+fn previous_finding(cluster: &Resource<'_>) -> Option<(&'static str, String)> {
     let condition = cluster
         .condition("Available")
         .filter(|condition| condition["status"] == "True")?;
@@ -171,7 +172,7 @@ fn said(cluster: &Resource<'_>) -> Option<(&'static str, String)> {
     Some((reason, condition["message"].as_str()?.to_owned()))
 }
 
-/// What may be the matter where the manifest does not say how the scheduler listens.
+/// Returns a hint for clusters whose manifest does not state the protocol of the scheduler. Empty otherwise.
 pub(crate) fn tls_hint(cluster: &Resource<'_>) -> String {
     let pod_spec = &cluster.spec["scheduler"]["spec"];
     if address::written_scheme(pod_spec).is_some() {

@@ -1,4 +1,4 @@
-//! The scheduler: never two at once, and a lost one is replaced and said.
+//! The scheduler: at most one exists at a time, and a lost one is replaced and reported.
 
 use dask_operator_plugin::dask::backoff::{Backoff, EarlyEnd};
 use dask_operator_plugin::dask::metadata::{Metadata, TEMPLATE_HASH};
@@ -12,30 +12,30 @@ use crate::Settings;
 use crate::template::Template;
 use crate::update::Update;
 
-/// Whether the scheduler is ready.
+/// Condition that is true if the scheduler is ready.
 pub(crate) const SCHEDULER_READY: &str = "SchedulerReady";
 
-/// It should be gone, and is not.
+/// Reason if the scheduler's pod should be gone but is not.
 const STUCK: &str = "SchedulerStuck";
 
-/// What is known of the scheduler.
+/// The state of the scheduler, and the desired one.
 #[derive(Debug)]
 pub(crate) struct Scheduler {
-    /// It exists and stays.
+    /// True if it exists and is not being replaced or deleted.
     pub(crate) exists: bool,
-    /// Whether it is ready, and why not.
+    /// The condition `SchedulerReady`.
     pub(crate) condition: Condition,
-    /// What shall become of it; none while one has to go.
+    /// The desired child. `None` while the present scheduler must be deleted.
     pub(crate) child: Option<DesiredChild>,
-    /// The one that exists.
+    /// The scheduler that exists, if any.
     pub(crate) present: Option<Present>,
-    /// Whether it is as its cluster says.
+    /// The result of the comparison with the cluster's spec.
     pub(crate) update: Update,
-    /// What is remembered of schedulers that ended soon after their start.
+    /// Back-off for schedulers that ended soon after their start. `None` without such schedulers.
     pub(crate) backoff: Option<Backoff>,
-    /// When there is something to do that nothing but time brings.
-    pub(crate) look_again_at: Option<Timestamp>,
-    /// What people are to be told of that.
+    /// Time of the next reconcile, for changes that only time brings.
+    pub(crate) requeue_at: Option<Timestamp>,
+    /// Event for an early end or a stuck deletion that was not reported yet.
     pub(crate) event: Option<Event>,
 }
 
@@ -44,13 +44,13 @@ pub(crate) struct Scheduler {
 pub(crate) struct Present {
     /// `metadata.uid` of its Pod or Deployment.
     pub(crate) uid: String,
-    /// It is on its way out.
+    /// True if it is being deleted.
     pub(crate) terminating: bool,
-    /// When its container was started, where that is known.
+    /// Start time of its container, if known.
     pub(crate) started: Option<Timestamp>,
-    /// How often its container was started again.
+    /// Number of restarts of its container.
     pub(crate) restarts: u64,
-    /// Why it was, last time.
+    /// Cause of its container's last end, if known.
     pub(crate) cause: Option<Cause>,
 }
 
@@ -59,17 +59,17 @@ fn not_ready(reason: &str, message: String) -> Condition {
 }
 
 impl Scheduler {
-    /// Looks at the scheduler of a cluster (after defaulting) and says what it shall be.
+    /// Reads the scheduler of a cluster (after defaulting) and determines the desired one.
     pub(crate) fn of(
         observation: &Observation,
         cluster: &Resource<'_>,
-        handed_down: &Metadata,
+        inherited: &Metadata,
         settings: &Settings,
     ) -> Result<Self, Error> {
         let name = names::scheduler(cluster.name);
         let pod = observation.child(&kinds::pod(), &name);
         let observed = pod.or_else(|| observation.child(&kinds::deployment(), &name));
-        let template = Template::of(cluster, handed_down, observation.now);
+        let template = Template::of(cluster, inherited, observation.now);
         let mut scheduler = match (pod, observed) {
             (Some(pod), _) => Self::of_pod(pod, cluster.status, &template, observation.now)?,
             (None, Some(deployment)) => Self::of_deployment(deployment)?,
@@ -89,7 +89,7 @@ impl Scheduler {
         };
         if scheduler.exists {
             scheduler.update = Update::of(observed, cluster, &template)?;
-            // A Deployment would replace its pod for other labels.
+            // Labels of Deployments are left alone, because a Deployment replaces its pod for other labels.
             if let Some(pod) = pod {
                 let metadata = template.changeable_metadata();
                 scheduler.child = Some(Pod::of(pod)?.kept_with(pod, &metadata));
@@ -114,7 +114,7 @@ impl Scheduler {
         now: Timestamp,
     ) -> Result<Self, Error> {
         let pod = Pod::of(observed)?;
-        // Another template may have mended it.
+        // For other templates the back-off does not apply, because the present one may fix the problem.
         let is_present = pod
             .annotation(TEMPLATE_HASH)
             .is_none_or(|hash| hash == template.hash);
@@ -148,7 +148,7 @@ impl Scheduler {
                 ),
                 keep,
             ),
-            // It is deleted, and when it is gone a new one takes its name.
+            // The pod is deleted. A new one takes its name once it is gone.
             Some(cause) if pod.is_over() => {
                 let when = rests_until.map(|until| format!(" at {}", time::format(until)));
                 let message = format!(
@@ -190,7 +190,7 @@ impl Scheduler {
             true => Some(Event::warning(STUCK, condition.message.clone())),
             false => event,
         };
-        let look_again_at = rests_until.or_else(|| pod.look_again_at(now));
+        let requeue_at = rests_until.or_else(|| pod.look_again_at(now));
         let present = Present {
             started: pod.started(),
             restarts: pod.restarts(),
@@ -205,7 +205,7 @@ impl Scheduler {
             present: Some(present),
             update: Update::Unknown,
             backoff,
-            look_again_at,
+            requeue_at,
             event,
         })
     }
@@ -233,7 +233,7 @@ impl Scheduler {
             reason,
             message,
         );
-        // What its pods go through is its own affair.
+        // A Deployment manages the restarts of its pods itself.
         let present = Present {
             uid: observed.uid.clone(),
             terminating: observed.terminating,
@@ -248,7 +248,7 @@ impl Scheduler {
             present: Some(present),
             update: Update::Unknown,
             backoff: None,
-            look_again_at: None,
+            requeue_at: None,
             event: None,
         })
     }
@@ -262,18 +262,18 @@ impl Scheduler {
             present: None,
             update: Update::Unknown,
             backoff: None,
-            look_again_at: None,
+            requeue_at: None,
             event: None,
         }
     }
 
-    /// Whether it is ready.
+    /// Returns whether the scheduler is ready.
     pub(crate) fn is_ready(&self) -> bool {
         self.condition.status == ConditionStatus::True
     }
 }
 
-/// Whether nothing of a cluster shall run.
+/// Returns whether a cluster is suspended, so that none of its pods may run.
 pub(crate) fn is_suspended(cluster: &Resource<'_>) -> bool {
     cluster.spec["suspend"] == true
 }

@@ -5,29 +5,29 @@ use dask_operator_plugin::dask::resource::{self, Resource};
 use dask_operator_plugin::dask::{kinds, names};
 use dask_operator_plugin::prelude::*;
 
-/// What is known of the Service.
+/// The state of the Service, and the desired one.
 #[derive(Debug)]
 pub(crate) struct Service {
-    /// It exists and stays.
+    /// True if it exists and is not being deleted.
     pub(crate) exists: bool,
-    /// Why nobody outside can reach it yet.
+    /// The reason why clients can't reach it yet. `None` if they can.
     pub(crate) unreachable: Option<String>,
-    /// What shall become of it.
+    /// The desired Service.
     pub(crate) child: DesiredChild,
 }
 
 impl Service {
-    /// Looks at the Service of a cluster (after defaulting) and says what it shall be.
+    /// Reads the Service of a cluster (after defaulting) and builds the desired one.
     pub(crate) fn of(
         observation: &Observation,
         cluster: &Resource<'_>,
-        handed_down: &Metadata,
+        inherited: &Metadata,
     ) -> Result<Self, Error> {
         let name = names::scheduler(cluster.name);
         let observed = observation.child(&kinds::service(), &name);
         let child = match observed {
             Some(observed) if observed.terminating => DesiredChild::keep(observed),
-            _ => DesiredChild::apply(kinds::service().key(name), object(cluster, handed_down)),
+            _ => DesiredChild::apply(kinds::service().key(name), object(cluster, inherited)),
         };
         let exists = observed.is_some_and(|observed| !observed.terminating);
         let unreachable = match observed {
@@ -42,19 +42,19 @@ impl Service {
     }
 }
 
-fn object(cluster: &Resource<'_>, handed_down: &Metadata) -> Value {
-    let metadata = handed_down
+fn object(cluster: &Resource<'_>, inherited: &Metadata) -> Value {
+    let metadata = inherited
         .clone()
         .reserved(&metadata::scheduler_labels(cluster.name));
     let mut spec = cluster.spec["scheduler"]["service"].clone();
-    // An empty text is left to Kubernetes (`clusterIP: ""`). What it makes of it would look like a change.
+    // Kubernetes replaces empty texts (`clusterIP: ""`) with values of its own, which would look like changes.
     if let Some(spec) = spec.as_object_mut() {
         spec.retain(|_, value| *value != "");
     }
     resource::object(&metadata, spec)
 }
 
-/// Why a Service can't be reached: a load balancer has no address before somebody gave it one.
+/// Returns the reason why a Service can't be reached: a load balancer that has no address yet.
 fn unreachable(service: &Value) -> Option<String> {
     let has_address = service
         .pointer("/status/loadBalancer/ingress")

@@ -1,28 +1,28 @@
-//! Settings of the cluster component.
+//! Settings of the cluster plugin.
 
 use dask_operator_plugin::dask::metadata::{self, Ignored};
 use dask_operator_plugin::dask::workload::Workload;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Settings of the cluster component; each has a default.
+/// Settings of the cluster plugin. Each has a default.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Settings {
-    /// The image of schedulers and workers whose manifest names none. Without it, a container that is written without an image is an
-    /// error where no other part of the manifest names one.
+    /// The image of schedulers and workers whose manifest names none. Without this setting, a container without an image is an
+    /// error, unless another part of the manifest names one.
     pub default_image: Option<String>,
-    /// What new schedulers are made of: `pod`, or `deployment` for one-replica Deployments as dask-kubernetes made them.
-    /// A scheduler that exists is kept as it is.
+    /// The kind of object for new schedulers: `pod`, or `deployment` for one-replica Deployments as in dask-kubernetes.
+    /// Existing schedulers are not converted.
     pub workload: Workload,
-    /// Annotations that are not handed down to children, by how they begin.
+    /// Prefixes of annotations that children do not inherit.
     pub ignored_annotations: Vec<String>,
-    /// Labels that are not handed down to children, by how they begin.
+    /// Prefixes of labels that children do not inherit.
     pub ignored_labels: Vec<String>,
 }
 
 impl Settings {
-    /// What is not handed down to children.
+    /// Returns the prefixes of labels and annotations that children do not inherit.
     pub(crate) fn ignored(&self) -> Ignored {
         Ignored {
             labels: self.ignored_labels.clone(),

@@ -1,4 +1,4 @@
-//! What a scheduler is made from.
+//! The template of the scheduler, and its hash.
 
 use dask_operator_plugin::dask::hash;
 use dask_operator_plugin::dask::metadata::{self, Metadata, RESTARTED_AT, TEMPLATE_HASH};
@@ -8,25 +8,25 @@ use dask_operator_plugin::prelude::*;
 
 use crate::Settings;
 
-/// What a cluster says of its scheduler.
+/// The desired scheduler according to the cluster.
 #[derive(Debug)]
 pub(crate) struct Template<'a> {
     cluster: &'a str,
     metadata: Metadata,
     spec: &'a Value,
-    /// The hash of the scheduler's spec after defaulting, because that is how the webhook stores it. Labels and annotations are
-    /// not in it: they can be changed on a pod that exists. Nor is what the operator adds, so that no release of it makes a
-    /// scheduler outdated.
+    /// Hash of the scheduler's spec after defaulting, because the webhook stores it in that form. Labels and annotations are
+    /// excluded, because they can be changed on an existing pod. Additions by the operator are excluded too, so that a new
+    /// release of it does not make schedulers outdated.
     pub(crate) hash: String,
-    /// Schedulers that are older than this, and were not made for it, are outdated.
+    /// Time of the requested restart, if any. Schedulers that are older and were not created for it are outdated.
     pub(crate) restarted_at: Option<Timestamp>,
 }
 
 impl<'a> Template<'a> {
-    /// Reads a cluster, after defaulting.
-    pub(crate) fn of(cluster: &Resource<'a>, handed_down: &Metadata, now: Timestamp) -> Self {
-        let mut metadata = handed_down.clone();
-        let restarted_at = handed_down.annotations.get(RESTARTED_AT);
+    /// Reads the template from a cluster, after defaulting.
+    pub(crate) fn of(cluster: &Resource<'a>, inherited: &Metadata, now: Timestamp) -> Self {
+        let mut metadata = inherited.clone();
+        let restarted_at = inherited.annotations.get(RESTARTED_AT);
         let restarted_at = restarted_at
             .and_then(|time| time::parse(time))
             .filter(|time| *time <= now);
@@ -44,18 +44,18 @@ impl<'a> Template<'a> {
         }
     }
 
-    /// A scheduler's labels and annotations.
+    /// Returns the labels and annotations of the scheduler.
     fn metadata(&self) -> Metadata {
         let labels = metadata::scheduler_labels(self.cluster);
         self.metadata.clone().without_sidecar().reserved(&labels)
     }
 
-    /// Labels and annotations that the scheduler's pod shall have, also one that exists.
+    /// Returns the labels and annotations that can also be applied to an existing scheduler pod.
     pub(crate) fn changeable_metadata(&self) -> Metadata {
         self.metadata().changeable()
     }
 
-    /// A new scheduler.
+    /// Builds a new scheduler.
     pub(crate) fn scheduler(&self, name: String, settings: &Settings) -> DesiredChild {
         let labels = metadata::scheduler_labels(self.cluster);
         let mut metadata = self.metadata();

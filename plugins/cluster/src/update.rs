@@ -1,4 +1,4 @@
-//! Whether the scheduler is as its cluster says, and what is done when it is not.
+//! Comparison of the scheduler with the spec of its cluster, and the action if they differ.
 
 use dask_operator_plugin::dask::metadata::{RESTARTED_AT, TEMPLATE_HASH};
 use dask_operator_plugin::dask::resource::Resource;
@@ -7,27 +7,27 @@ use dask_operator_plugin::prelude::*;
 
 use crate::template::Template;
 
-/// Whether the scheduler was made from what its cluster says now.
+/// Condition that is true if the scheduler was created from the present spec.
 pub(crate) const SCHEDULER_UP_TO_DATE: &str = "SchedulerUpToDate";
-/// Why it was not, when it is replaced.
+/// Reason while an outdated scheduler is replaced.
 const RECREATING: &str = "Recreating";
 
-/// What is to be done about it.
+/// The result of the comparison, and the action that follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Update {
-    /// Nobody knows what it was made from, or there is none.
+    /// The template of the scheduler is unknown, or there is no scheduler.
     Unknown,
-    /// Nothing.
+    /// The scheduler is up to date.
     Done,
-    /// Nothing until somebody deletes it: the object, in words.
+    /// The scheduler is outdated and waits until a user deletes it. The value is its kind and name.
     OnDelete(String),
-    /// It is deleted, and made anew when it is gone.
+    /// The scheduler is outdated. It is deleted, and a new one is created when it is gone.
     Recreate,
 }
 
 impl Update {
-    /// Looks at a scheduler that exists and stays. One without a hash was made by somebody else or by another release:
-    /// it is left alone until somebody says that it shall be started anew.
+    /// Compares an existing scheduler with its template. A scheduler without a hash was created by another release or another
+    /// tool. It is left alone until a user requests a restart.
     pub(crate) fn of(
         observed: &ObservedObject,
         cluster: &Resource<'_>,
@@ -37,21 +37,21 @@ impl Update {
         let metadata = &object["metadata"];
         let hash = metadata["annotations"][TEMPLATE_HASH].as_str();
         let time = |value: &Value| value.as_str().and_then(time::parse);
-        // The clocks of who says it and of who notes when a scheduler was made may differ.
+        // The clock of the user who requests a restart may differ from the API server's, which sets the creation time.
         let made_for = time(&metadata["annotations"][RESTARTED_AT]).or(time(&metadata["creationTimestamp"]));
-        let is_told = template
+        let restart_requested = template
             .restarted_at
             .zip(made_for)
-            .is_some_and(|(told, made_for)| made_for < told);
+            .is_some_and(|(requested, made_for)| made_for < requested);
         Ok(match hash {
-            None if !is_told => Self::Unknown,
-            Some(hash) if hash == template.hash && !is_told => Self::Done,
+            None if !restart_requested => Self::Unknown,
+            Some(hash) if hash == template.hash && !restart_requested => Self::Done,
             _ if cluster.spec["schedulerUpdate"] == "Recreate" => Self::Recreate,
             _ => Self::OnDelete(format!("{} {}", observed.key.kind, observed.key.name)),
         })
     }
 
-    /// Whether it is up to date, where that is known.
+    /// Returns the condition `SchedulerUpToDate`. `None` if the template is unknown.
     pub(crate) fn condition(&self) -> Option<Condition> {
         let outdated = |reason: &str, message: String| {
             Some(Condition::new(
@@ -83,10 +83,10 @@ impl Update {
         }
     }
 
-    /// What people are told at the moment when it is replaced.
+    /// Returns the event for the start of a replacement.
     pub(crate) fn event(&self, cluster: &Resource<'_>) -> Option<Event> {
-        let is_news = *self == Self::Recreate && !is_recreating(cluster);
-        is_news.then(|| {
+        let is_new = *self == Self::Recreate && !is_recreating(cluster);
+        is_new.then(|| {
             Event::normal(
                 "SchedulerRecreated",
                 "the scheduler is replaced because its spec has changed: tasks and results that it knew are gone, \
@@ -96,7 +96,7 @@ impl Update {
     }
 }
 
-/// Whether the status says that the scheduler is being replaced.
+/// Returns whether the status reports that the scheduler is being replaced.
 pub(crate) fn is_recreating(cluster: &Resource<'_>) -> bool {
     let conditions = cluster.status["conditions"].as_array().into_iter().flatten();
     conditions

@@ -1,11 +1,11 @@
-//! What is wrong with a `DaskCluster`.
+//! Validation of a `DaskCluster`.
 
 use dask_operator_plugin::dask::checks::Checks;
 use dask_operator_plugin::dask::metadata::{Ignored, Metadata};
 use dask_operator_plugin::dask::names;
 use dask_operator_plugin::prelude::*;
 
-/// Findings for the whole object, after defaulting.
+/// Returns the findings for the whole object, after defaulting.
 pub(crate) fn cluster(object: &Value) -> Vec<Finding> {
     let mut checks = Checks::of(object);
     let name = &names::of(object);
@@ -29,7 +29,7 @@ mod tests {
     use crate::{DefaultCluster, Settings};
 
     #[test]
-    fn names_and_parts() {
+    fn reports_invalid_names_and_specs() {
         let settings = Settings {
             default_image: Some("dask:2026.1.0".into()),
             ..Settings::default()

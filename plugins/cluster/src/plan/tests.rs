@@ -47,7 +47,7 @@ fn group(replicas: u32, ready: u32) -> Value {
     })
 }
 
-fn whole(pod: Value) -> Scenario {
+fn complete_cluster(pod: Value) -> Scenario {
     simple()
         .child(pod)
         .child(service("ClusterIP", &Value::Null))
@@ -55,7 +55,7 @@ fn whole(pod: Value) -> Scenario {
 }
 
 #[test]
-fn a_new_cluster() {
+fn plans_the_children_of_a_new_cluster() {
     let plan = plan(&simple());
     assert_eq!(
         plan.summary(),
@@ -98,12 +98,12 @@ fn a_new_cluster() {
     );
 }
 
-/// Who copies the default group, labels and all, keeps the copy.
+/// A user's copy of the default group, including its labels, is left alone.
 #[test]
-fn a_copy_of_the_default_group_is_kept_and_counted() {
+fn a_copy_of_the_default_group_is_left_alone_and_counted() {
     let mut copy = group(3, 1);
     copy["metadata"]["name"] = json!("copy");
-    let plan = plan(&whole(ready_pod()).child(copy));
+    let plan = plan(&complete_cluster(ready_pod()).child(copy));
     assert_eq!(
         plan.summary().last().map(String::as_str),
         Some("keep DaskWorkerGroup copy")
@@ -115,14 +115,14 @@ fn a_copy_of_the_default_group_is_kept_and_counted() {
 }
 
 #[test]
-fn running_comes_when_everything_exists_even_while_the_scheduler_starts() {
-    let starting = plan(&whole(pod(json!({"phase": "Pending"}))));
+fn the_phase_is_running_when_all_parts_exist() {
+    let starting = plan(&complete_cluster(pod(json!({"phase": "Pending"}))));
     assert_eq!(starting.status()["phase"], "Running");
     assert_eq!(
         starting.condition("Available").as_deref(),
         Some("False SchedulerStarting: pod simple-scheduler is starting")
     );
-    let ready = plan(&whole(ready_pod()));
+    let ready = plan(&complete_cluster(ready_pod()));
     assert_eq!(
         ready.condition("WorkersReady").as_deref(),
         Some("True AllReady: 2 of 2 workers are ready")
@@ -151,12 +151,12 @@ fn a_load_balancer_without_address_is_pending() {
 }
 
 #[test]
-fn a_crash_loop_is_said() {
+fn reports_a_crash_loop() {
     let crashing = pod(
         json!({"phase": "Running", "containerStatuses": [{"name": "scheduler", "restartCount": 4,
         "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s"}}}]}),
     );
-    let plan = plan(&whole(crashing));
+    let plan = plan(&complete_cluster(crashing));
     assert_eq!(plan.status()["phase"], "Running");
     assert_eq!(
         plan.condition("SchedulerReady").as_deref(),
@@ -165,17 +165,17 @@ fn a_crash_loop_is_said() {
 }
 
 #[test]
-fn a_lost_scheduler_is_replaced_once_and_never_beside_the_old_one() {
+fn replaces_a_lost_scheduler_after_it_is_gone() {
     let seen = json!({"phase": "Running", "schedulerUid": "uid-of-simple-scheduler"});
-    // 1. It is over: it is left out, so that it is deleted. No second one.
+    // 1. The pod has ended. It is left out of the plan, so that it is deleted. No second one is created.
     let mut over = pod(json!({"phase": "Failed", "reason": "Evicted", "message": "memory"}));
     over["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
-    let evicted = whole(over).status(seen);
+    let evicted = complete_cluster(over).status(seen);
     let at_once = plan(&evicted.clone().after(4000));
     assert_eq!(
         (at_once.summary()[0].as_str(), at_once.0.requeue_after),
         ("keep Pod simple-scheduler", Some(6000)),
-        "who ends just after it was made is not replaced at once"
+        "a scheduler that ends just after its creation is not replaced at once"
     );
     let first = plan(&evicted.after(10_000));
     assert_eq!(
@@ -198,14 +198,14 @@ fn a_lost_scheduler_is_replaced_once_and_never_beside_the_old_one() {
              time that it happens again"
         ]
     );
-    // 2. It is on its way out: it keeps its place.
+    // 2. The pod is being deleted. It keeps its name until then.
     let mut going = ready_pod();
     going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     assert_eq!(
-        plan(&whole(going).status(first.status())).summary()[0],
+        plan(&complete_cluster(going).status(first.status())).summary()[0],
         "keep Pod simple-scheduler"
     );
-    // 3. It is gone: a new one, counted and said.
+    // 3. The pod is gone. A new one is created and counted.
     let gone = simple()
         .child(service("ClusterIP", &Value::Null))
         .child(group(2, 2))
@@ -213,15 +213,15 @@ fn a_lost_scheduler_is_replaced_once_and_never_beside_the_old_one() {
     let third = plan(&gone);
     assert_eq!(third.summary()[0], "create Pod simple-scheduler");
     assert_eq!(third.status()["schedulerRestarts"], 1);
-    assert_eq!(third.events(), [""; 0], "it was told when it ended");
-    // 4. The new one was not seen yet: the same again, not counted again.
+    assert_eq!(third.events(), [""; 0], "the end was already reported");
+    // 4. The new pod was not observed yet. The plan is repeated, but not counted again.
     let fourth = plan(&gone.clone().status(third.status()));
     assert_eq!(fourth.status()["schedulerRestarts"], 1);
     assert_eq!(fourth.events(), [""; 0]);
-    // 5. The new one is there.
+    // 5. The new pod exists.
     let mut new = ready_pod();
     new["metadata"]["uid"] = json!("another");
-    let fifth = plan(&whole(new.clone()).status(fourth.status()));
+    let fifth = plan(&complete_cluster(new.clone()).status(fourth.status()));
     assert_eq!(
         (&fifth.status()["schedulerRestarts"], fifth.events().len()),
         (&json!(1), 0)
@@ -231,8 +231,8 @@ fn a_lost_scheduler_is_replaced_once_and_never_beside_the_old_one() {
             .condition("SchedulerRestarted")
             .is_some_and(|text| text.contains("started anew once"))
     );
-    // Had nobody looked in between, the other UID would tell.
-    let jump = plan(&whole(new).status(first.status()));
+    // Without a plan in between, the different UID shows the loss.
+    let jump = plan(&complete_cluster(new).status(first.status()));
     assert_eq!(
         (&jump.status()["schedulerRestarts"], jump.events().len()),
         (&json!(1), 0)
@@ -240,10 +240,10 @@ fn a_lost_scheduler_is_replaced_once_and_never_beside_the_old_one() {
 }
 
 #[test]
-fn a_scheduler_of_the_operator_before_is_kept() {
+fn leaves_the_deployment_of_an_older_operator_alone() {
     let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "simple-scheduler"},
         "status": {"readyReplicas": 1}});
-    let plan = plan(&whole(deployment).status(json!({"phase": "Running"})));
+    let plan = plan(&complete_cluster(deployment).status(json!({"phase": "Running"})));
     assert_eq!(plan.summary()[0], "keep Deployment simple-scheduler");
     assert!(
         plan.condition("SchedulerReady")
@@ -253,10 +253,10 @@ fn a_scheduler_of_the_operator_before_is_kept() {
 }
 
 #[test]
-fn workers_of_other_groups_count() {
+fn counts_the_workers_of_other_groups() {
     let mut other = group(3, 1);
     other["metadata"]["name"] = json!("gpu");
-    let plan = plan(&whole(ready_pod()).related(other));
+    let plan = plan(&complete_cluster(ready_pod()).related(other));
     assert_eq!(
         plan.condition("WorkersReady").as_deref(),
         Some("False WorkersStarting: 3 of 5 workers are ready")
@@ -264,12 +264,12 @@ fn workers_of_other_groups_count() {
     assert_eq!(
         plan.status()["replicas"],
         2,
-        "the cluster's own number is the default group's"
+        "the cluster's own number is that of the default group"
     );
 }
 
 #[test]
-fn a_plan_applied_to_its_own_result_changes_nothing() {
+fn a_repeated_plan_changes_nothing() {
     let first = simple();
     let second = first.clone().with(&plan(&first));
     let third = second.clone().with(&plan(&second));
@@ -281,7 +281,7 @@ fn a_plan_applied_to_its_own_result_changes_nothing() {
 }
 
 #[test]
-fn the_cluster_says_why_workers_do_not_come() {
+fn reports_the_reason_why_workers_are_not_ready() {
     let said = |reason: &str, message: &str, status: &str| {
         let mut group = group(2, 0);
         group["status"]["conditions"] =
@@ -296,7 +296,7 @@ fn the_cluster_says_why_workers_do_not_come() {
         assert_eq!(
             again.events().into_iter().filter(of_workers).count(),
             0,
-            "it is said once"
+            "it is reported once"
         );
         let events = first.events().into_iter().filter(of_workers).collect::<Vec<_>>();
         (first.condition("WorkersReady").unwrap_or_default(), events)
@@ -324,32 +324,32 @@ fn the_cluster_says_why_workers_do_not_come() {
     );
 }
 
-/// The default group with these conditions.
-fn group_that_says(ready: u32, conditions: Value) -> Value {
+/// Returns the default group with these conditions.
+fn group_with_conditions(ready: u32, conditions: Value) -> Value {
     let mut group = group(2, ready);
     group["status"]["conditions"] = conditions;
     group
 }
 
 #[test]
-fn the_cluster_says_what_its_default_group_does_with_its_workers() {
-    let says = |type_: &str, status: &str, reason: &str, message: &str| json!({"type": type_, "status": status, "reason": reason, "message": message});
+fn repeats_the_conditions_of_the_default_group() {
+    let condition = |type_: &str, status: &str, reason: &str, message: &str| json!({"type": type_, "status": status, "reason": reason, "message": message});
     let drained = "1 of 2 workers are ready; 1 worker is being drained, and replaced after that: a";
     let conditions = json!([
-        says("WorkersReady", "False", "WorkersRetiring", drained),
-        says("ScaleDownBlocked", "True", "WorkersHoldData", "b holds results"),
-        says(
+        condition("WorkersReady", "False", "WorkersRetiring", drained),
+        condition("ScaleDownBlocked", "True", "WorkersHoldData", "b holds results"),
+        condition(
             "WorkersUpToDate",
             "False",
             "RollingUpdate",
             "1 of 2 workers are up to date"
         ),
-        says("SpecQuestionable", "True", "Mistakes", "of the group"),
+        condition("SpecQuestionable", "True", "Mistakes", "of the group"),
     ]);
     let scenario = simple()
         .child(ready_pod())
         .child(service("ClusterIP", &Value::Null))
-        .child(group_that_says(1, conditions));
+        .child(group_with_conditions(1, conditions));
     let said = plan(&scenario);
     assert_eq!(
         said.condition("WorkersReady").as_deref(),
@@ -358,7 +358,7 @@ fn the_cluster_says_what_its_default_group_does_with_its_workers() {
              after that: a"
         )
     );
-    assert_eq!(said.events(), [""; 0], "it is no trouble");
+    assert_eq!(said.events(), [""; 0], "draining is not a problem");
     assert_eq!(
         (
             said.condition("ScaleDownBlocked").as_deref(),
@@ -372,7 +372,7 @@ fn the_cluster_says_what_its_default_group_does_with_its_workers() {
     assert_eq!(
         said.condition("SpecQuestionable"),
         None,
-        "the cluster has its own"
+        "the cluster has a condition of its own"
     );
     let suspended = plan(&scenario.change(|cluster| cluster["spec"]["suspend"] = json!(true)));
     assert_eq!(
@@ -382,18 +382,21 @@ fn the_cluster_says_what_its_default_group_does_with_its_workers() {
         ),
         (None, None)
     );
-    assert_eq!(plan(&whole(ready_pod())).condition("WorkersUpToDate"), None);
+    assert_eq!(
+        plan(&complete_cluster(ready_pod())).condition("WorkersUpToDate"),
+        None
+    );
 }
 
 #[test]
-fn trouble_is_said_before_work_that_goes_on() {
-    let says = |reason: &str| json!([{"type": "WorkersReady", "status": "False", "reason": reason, "message": "0 of 2; words"}]);
-    let mut other = group_that_says(1, says("Unschedulable"));
+fn problems_take_precedence_over_replacements() {
+    let condition = |reason: &str| json!([{"type": "WorkersReady", "status": "False", "reason": reason, "message": "0 of 2; words"}]);
+    let mut other = group_with_conditions(1, condition("Unschedulable"));
     other["metadata"]["name"] = json!("gpu");
     let scenario = simple()
         .child(ready_pod())
         .child(service("ClusterIP", &Value::Null))
-        .child(group_that_says(0, says("WorkersRetiring")))
+        .child(group_with_conditions(0, condition("WorkersRetiring")))
         .related(other);
     assert_eq!(
         plan(&scenario).condition("WorkersReady").as_deref(),
@@ -402,7 +405,7 @@ fn trouble_is_said_before_work_that_goes_on() {
 }
 
 #[test]
-fn mistakes_stand_in_a_condition() {
+fn reports_mistakes_in_a_condition() {
     let copied = json!({"dask.org/cluster-name": "other", "dask.org/component": "scheduler"});
     let scenario = simple().change(|cluster| cluster["spec"]["scheduler"]["service"]["selector"] = copied);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! `Available`.
+//! Tests of the condition `Available`.
 
 use super::*;
 
@@ -17,11 +17,11 @@ fn available(plan: &Outcome) -> String {
 }
 
 #[test]
-fn a_connection_is_tried_once_for_each_start() {
-    let ready = whole(started_pod("2026-01-01T00:00:00Z", 0));
+fn tests_the_connection_once_for_each_start() {
+    let ready = complete_cluster(started_pod("2026-01-01T00:00:00Z", 0));
     let first = plan(&ready);
     assert_eq!(available(&first), "False SchedulerNotAsked");
-    let request = first.0.scheduler.as_ref().expect("it is asked");
+    let request = first.0.scheduler.as_ref().expect("scheduler query");
     assert_eq!(request.questions, [SchedulerQuestion::Workers]);
 
     let answered = plan(&ready.clone().scheduler(answer(START, Vec::new())).with(&first));
@@ -36,36 +36,37 @@ fn a_connection_is_tried_once_for_each_start() {
         ("True SchedulerReachable", &None)
     );
 
-    let restarted = whole(started_pod("2026-01-01T00:00:01Z", 1)).status(later.parent()["status"].clone());
+    let restarted =
+        complete_cluster(started_pod("2026-01-01T00:00:01Z", 1)).status(later.parent()["status"].clone());
     let again = plan(&restarted);
     assert_eq!(available(&again), "False SchedulerNotAsked");
     assert!(again.0.scheduler.is_some());
-    let of_before = restarted.scheduler(answer(START, Vec::new()));
-    let old = plan(&of_before);
+    let with_old_facts = restarted.scheduler(answer(START, Vec::new()));
+    let old = plan(&with_old_facts);
     assert_eq!(
         (available(&old).as_str(), old.0.requeue_after),
         ("False SchedulerNotAsked", Some(5000)),
-        "the one before answered"
+        "the facts are from the previous start"
     );
-    // So it is where more is asked.
+    // The same is true if the idle time is queried as well.
     let idle = SchedulerFacts {
         idle_since: Some(START),
         ..answer(START, Vec::new())
     };
-    let both = of_before
+    let both = with_old_facts
         .change(|cluster| cluster["spec"]["idleTimeout"] = json!(3600))
         .scheduler(idle);
     assert_eq!(plan(&both).0.requeue_after, Some(5000));
 }
 
 #[test]
-fn a_node_that_counts_anew_has_started_nothing() {
+fn a_lower_restart_count_is_not_a_restart() {
     let status = json!({
         "phase": "Running", "schedulerUid": "uid-of-simple-scheduler", "schedulerRestarts": 3,
         "schedulerContainerRestarts": 3,
         "conditions": [{"type": "Available", "status": "True", "reason": "SchedulerReachable"}],
     });
-    let kept = plan(&whole(started_pod("2026-01-01T00:00:00Z", 0)).status(status));
+    let kept = plan(&complete_cluster(started_pod("2026-01-01T00:00:00Z", 0)).status(status));
     assert_eq!(
         (available(&kept).as_str(), &kept.0.scheduler),
         ("True SchedulerReachable", &None)
@@ -74,8 +75,8 @@ fn a_node_that_counts_anew_has_started_nothing() {
 }
 
 #[test]
-fn a_scheduler_that_does_not_answer_is_not_available() {
-    let silent = plan(&whole(ready_pod()).unreachable("tcp://10.0.0.1:8786: connection refused"));
+fn a_scheduler_that_does_not_reply_is_not_available() {
+    let silent = plan(&complete_cluster(ready_pod()).unreachable("tcp://10.0.0.1:8786: connection refused"));
     assert_eq!(
         silent.condition("Available").as_deref(),
         Some(
@@ -87,19 +88,19 @@ fn a_scheduler_that_does_not_answer_is_not_available() {
         )
     );
     assert!(silent.0.scheduler.is_some());
-    // An operator that has just started says nothing else until it has tried, unless the scheduler was started anew.
-    let again = plan(&whole(ready_pod()).with(&silent));
+    // After a restart of the operator the condition stays until the next attempt, unless the scheduler was restarted.
+    let again = plan(&complete_cluster(ready_pod()).with(&silent));
     assert_eq!(again.condition("Available"), silent.condition("Available"));
     assert!(again.0.scheduler.is_some());
     let restarted =
-        whole(started_pod("2026-01-01T00:00:01Z", 1)).status(json!({"schedulerUid": "uid-of-simple-scheduler",
+        complete_cluster(started_pod("2026-01-01T00:00:01Z", 1)).status(json!({"schedulerUid": "uid-of-simple-scheduler",
             "conditions": [{"type": "Available", "status": "False", "reason": "SchedulerUnreachable", "message": "m"}]}));
     assert_eq!(available(&plan(&restarted)), "False SchedulerNotAsked");
 }
 
 #[test]
-fn what_the_operator_can_not_try_is_unknown() {
-    let tls = whole(ready_pod()).change(|cluster| {
+fn a_failed_tls_connection_is_unknown() {
+    let tls = complete_cluster(ready_pod()).change(|cluster| {
         cluster["spec"]["scheduler"]["spec"]["containers"] =
             json!([{"name": "scheduler", "image": "i", "args": ["dask", "scheduler", "--protocol", "tls"]}]);
     });

@@ -1,12 +1,12 @@
-//! `idleTimeout`.
+//! Tests of `idleTimeout`.
 
 use super::*;
 
 fn with_timeout(seconds: i64) -> Scenario {
-    whole(ready_pod()).change(|cluster| cluster["spec"]["idleTimeout"] = json!(seconds))
+    complete_cluster(ready_pod()).change(|cluster| cluster["spec"]["idleTimeout"] = json!(seconds))
 }
 
-fn said(asked: i64, idle_since: Option<i64>) -> SchedulerFacts {
+fn idle_facts(asked: i64, idle_since: Option<i64>) -> SchedulerFacts {
     let worker = worker("simple-default-worker-0000000001", "tcp://10.0.0.7:1");
     SchedulerFacts {
         idle_since,
@@ -14,8 +14,8 @@ fn said(asked: i64, idle_since: Option<i64>) -> SchedulerFacts {
     }
 }
 
-/// What was known before, that long ago, as the status tells it.
-fn known(scenario: Scenario, before: i64) -> Scenario {
+/// Adds the status after a plan to a scenario, with the transition times of its conditions that long ago.
+fn with_status(scenario: Scenario, before: i64) -> Scenario {
     let first = plan(&scenario);
     scenario.with(&first).change(|cluster| {
         for condition in cluster["status"]["conditions"]
@@ -28,14 +28,14 @@ fn known(scenario: Scenario, before: i64) -> Scenario {
     })
 }
 
-/// A scheduler that has been idle for so long, and was seen to be so all the time.
+/// Returns a cluster whose scheduler has been idle for this time, and was observed to be idle since then.
 fn idle(timeout: i64, idle_for: i64) -> Scenario {
     let since = START - idle_for;
     let begun = with_timeout(timeout)
-        .scheduler(said(since, Some(since)))
+        .scheduler(idle_facts(since, Some(since)))
         .after(-idle_for);
-    known(begun, idle_for)
-        .scheduler(said(START, Some(since)))
+    with_status(begun, idle_for)
+        .scheduler(idle_facts(START, Some(since)))
         .after(0)
 }
 
@@ -45,7 +45,7 @@ fn condition(plan: &Outcome) -> Option<String> {
 }
 
 #[test]
-fn idle_clusters_go() {
+fn deletes_idle_clusters() {
     let late = idle(60, 60_000);
     let announced = plan(&late);
     assert_eq!(announced.0.delete_parent, None);
@@ -66,8 +66,8 @@ fn idle_clusters_go() {
 }
 
 #[test]
-fn when_to_look_again_and_when_to_tell() {
-    // timeout, idle for; reason, events, again
+fn requeues_and_announces_in_time() {
+    // Timeout, idle time; reason, number of events, requeue.
     let cases = [
         (60, 0, "NothingToDo", 0, 48_000),
         (60, 47_000, "NothingToDo", 0, 1000),
@@ -90,9 +90,9 @@ fn when_to_look_again_and_when_to_tell() {
             (Some(again), None)
         );
         let second = plan(&scenario.with(&first));
-        assert_eq!(second.events(), [""; 0], "once for each time of idleness");
+        assert_eq!(second.events(), [""; 0], "one event for each idle period");
     }
-    let request = plan(&idle(60, 0)).0.scheduler.expect("it is asked");
+    let request = plan(&idle(60, 0)).0.scheduler.expect("scheduler query");
     assert_eq!(
         (request.questions, request.period),
         (vec![SchedulerQuestion::Idle], 5000)
@@ -100,29 +100,35 @@ fn when_to_look_again_and_when_to_tell() {
 }
 
 #[test]
-fn work_in_between_is_told_again() {
+fn work_starts_a_new_idle_period() {
     let soon = idle(60, 50_000);
-    let busy = with_timeout(60).scheduler(said(START, None)).with(&plan(&soon));
+    let busy = with_timeout(60)
+        .scheduler(idle_facts(START, None))
+        .with(&plan(&soon));
     let first = plan(&busy);
     assert_eq!(
         (condition(&first).as_deref(), first.events()),
         (Some("False Busy"), vec![])
     );
     let again = with_timeout(60).status(busy.with(&first).parent()["status"].clone());
-    let again = known(again.scheduler(said(START, Some(START))), 0);
-    let again = again.scheduler(said(START + 50_000, Some(START))).after(50_000);
+    let again = with_status(again.scheduler(idle_facts(START, Some(START))), 0);
+    let again = again
+        .scheduler(idle_facts(START + 50_000, Some(START)))
+        .after(50_000);
     assert_eq!(plan(&again).0.events.len(), 1);
 }
 
 #[test]
-fn clocks_that_differ_do_not_shorten_the_time() {
-    // The scheduler's clock is an hour behind, and it has just become idle.
+fn different_clocks_do_not_shorten_the_timeout() {
+    // The scheduler's clock is one hour behind, and it has just become idle.
     let since = START - 3_600_000;
-    let begun = with_timeout(60).scheduler(said(START, Some(since)));
+    let begun = with_timeout(60).scheduler(idle_facts(START, Some(since)));
     assert_eq!(condition(&plan(&begun)).as_deref(), Some("True NothingToDo"));
-    let begun = known(begun, 0);
+    let begun = with_status(begun, 0);
     let after = |milliseconds: i64| {
-        let scenario = begun.clone().scheduler(said(START + milliseconds, Some(since)));
+        let scenario = begun
+            .clone()
+            .scheduler(idle_facts(START + milliseconds, Some(since)));
         plan(&scenario.after(milliseconds))
     };
     assert_eq!(condition(&after(47_000)).as_deref(), Some("True NothingToDo"));
@@ -130,24 +136,24 @@ fn clocks_that_differ_do_not_shorten_the_time() {
     assert_eq!(condition(&soon).as_deref(), Some("True IdleTimeoutSoon"));
     assert_eq!((soon.0.requeue_after, soon.0.delete_parent), (Some(10_000), None));
 
-    // Work between two questions: the time begins anew.
+    // Work between two queries: the time starts again.
     let other = begun
-        .scheduler(said(START + 50_000, Some(since + 49_000)))
+        .scheduler(idle_facts(START + 50_000, Some(since + 49_000)))
         .after(50_000);
     let worked = plan(&other);
     assert_eq!(condition(&worked).as_deref(), Some("False Busy"));
     assert_eq!((worked.0.requeue_after, worked.events()), (Some(1000), vec![]));
     let anew = other
         .with(&worked)
-        .scheduler(said(START + 51_000, Some(since + 49_000)));
+        .scheduler(idle_facts(START + 51_000, Some(since + 49_000)));
     let anew = plan(&anew.after(51_000));
     assert_eq!(condition(&anew).as_deref(), Some("True NothingToDo"));
     assert_eq!(anew.0.requeue_after, Some(48_000));
 }
 
-/// People write them to say never.
+/// Users write huge numbers to disable the timeout.
 #[test]
-fn huge_timeouts_are_ten_years() {
+fn huge_timeouts_are_limited_to_ten_years() {
     for timeout in [999_999_999_999, i64::MAX] {
         let first = plan(&idle(timeout, 3_600_000));
         assert_eq!(condition(&first).as_deref(), Some("True NothingToDo"));
@@ -168,40 +174,40 @@ fn huge_timeouts_are_ten_years() {
 }
 
 #[test]
-fn nothing_is_deleted_without_an_answer_that_says_so() {
+fn deletes_nothing_without_recent_facts() {
     let untouched = |scenario: Scenario| {
         let plan = plan(&scenario);
         assert_eq!((plan.0.delete_parent.as_deref(), plan.events()), (None, vec![]));
         plan
     };
-    untouched(with_timeout(60).scheduler(said(START, None)));
-    let never = untouched(with_timeout(0).scheduler(said(START, Some(0))));
+    untouched(with_timeout(60).scheduler(idle_facts(START, None)));
+    let never = untouched(with_timeout(0).scheduler(idle_facts(START, Some(0))));
     assert_eq!(
         (never.0.scheduler, never.0.conditions.len()),
         (None, 3),
-        "nobody asks"
+        "no query is made"
     );
     untouched(with_timeout(60));
-    // It answered before its time was over, and is silent since.
+    // The scheduler replied before the timeout ended, and has not replied since.
     let old = idle(60, 59_000).after(3_600_000);
     assert_eq!(plan(&old).0.delete_parent, None);
     assert_eq!(plan(&old.clone().with(&plan(&old))).0.delete_parent, None);
-    let known = old.clone().with(&plan(&old)).unreachable("connection refused");
-    let silent = untouched(known.after(7_200_000));
+    let outdated = old.clone().with(&plan(&old)).unreachable("connection refused");
+    let silent = untouched(outdated.after(7_200_000));
     assert_eq!(
         condition(&silent).as_deref(),
         Some("True IdleTimeoutSoon"),
-        "what was known stays"
+        "the previous condition stays"
     );
-    // It is not ready: nobody can have given it anything to do.
-    let starting =
-        whole(pod(json!({"phase": "Pending"}))).change(|cluster| cluster["spec"]["idleTimeout"] = json!(60));
-    let starting = untouched(starting.scheduler(said(START, Some(0))));
+    // The scheduler is not ready, so it can't have work.
+    let starting = complete_cluster(pod(json!({"phase": "Pending"})))
+        .change(|cluster| cluster["spec"]["idleTimeout"] = json!(60));
+    let starting = untouched(starting.scheduler(idle_facts(START, Some(0))));
     assert_eq!(starting.0.scheduler, None);
 }
 
 #[test]
-fn the_cluster_of_a_job_says_it_and_stays() {
+fn does_not_delete_the_cluster_of_a_job() {
     let of_job = idle(60, 60_000).change(|cluster| {
         cluster["metadata"]["ownerReferences"] =
             json!([{"kind": "DaskJob", "name": "simple", "controller": true}]);

@@ -1,11 +1,11 @@
-//! Workers that don't find the scheduler.
+//! Tests of workers that do not register with the scheduler.
 
 use super::*;
 
 const UID: &str = "11111111-1111-4111-8111-111111111111";
 
-/// A cluster whose scheduler became ready so many milliseconds ago, with this group. The status says since when all workers
-/// are ready, or some are not.
+/// Returns a cluster with this group, whose scheduler became ready this many milliseconds ago. The pair is the status of
+/// `WorkersReady`, and the milliseconds since its last transition.
 fn with_group(group: Value, milliseconds: i64, (ready, ready_for): (&str, i64)) -> Scenario {
     let mut scheduler = ready_pod();
     scheduler["metadata"]["uid"] = json!(UID);
@@ -23,7 +23,7 @@ fn with_group(group: Value, milliseconds: i64, (ready, ready_for): (&str, i64)) 
             condition("Available", "True", "SchedulerReachable", milliseconds)]}))
 }
 
-/// As [`with_group`], with so many workers, which are ready as long as the scheduler is.
+/// Returns a cluster as [`with_group`] does, with this many workers, which became ready at the same time as the scheduler.
 fn with_workers(workers: u32, milliseconds: i64) -> Scenario {
     with_group(group(workers, workers), milliseconds, ("True", milliseconds))
 }
@@ -43,18 +43,18 @@ fn facts(workers: &[&str]) -> SchedulerFacts {
 }
 
 fn available(plan: &Outcome) -> String {
-    plan.condition("Available").expect("a condition")
+    plan.condition("Available").expect("condition")
 }
 
 #[test]
-fn the_scheduler_is_asked_only_where_it_takes_long() {
+fn queries_the_scheduler_only_if_registration_takes_long() {
     let soon = plan(&ready_for(10_000));
     assert_eq!(
         (soon.0.scheduler.is_none(), soon.0.requeue_after),
         (true, Some(50_000))
     );
     let late = plan(&ready_for(60_000));
-    let request = late.0.scheduler.as_ref().expect("a request");
+    let request = late.0.scheduler.as_ref().expect("scheduler query");
     assert_eq!(request.questions, [SchedulerQuestion::Workers]);
     assert_eq!(available(&late), "True SchedulerReachable: clients can connect");
 
@@ -66,13 +66,16 @@ fn the_scheduler_is_asked_only_where_it_takes_long() {
     assert_eq!((again.0.scheduler.is_none(), again.0.requeue_after), (true, None));
     assert_eq!(again.status()["registeredWith"], UID);
     let other = ready_for(3_600_000).change(|cluster| cluster["status"]["registeredWith"] = json!("another"));
-    assert!(plan(&other).0.scheduler.is_some(), "that was another scheduler");
+    assert!(
+        plan(&other).0.scheduler.is_some(),
+        "the UID is of another scheduler"
+    );
 
     assert!(plan(&with_workers(0, 60_000)).0.scheduler.is_none());
 }
 
 #[test]
-fn what_keeps_workers_away_is_said() {
+fn reports_that_no_worker_has_registered() {
     let none = ready_for(60_000).scheduler(facts(&[]));
     let text = available(&plan(&none));
     let beginning = "True NoWorkerRegistered: clients can connect, but none of 2 workers has registered with the scheduler, which \
@@ -87,7 +90,7 @@ fn what_keeps_workers_away_is_said() {
         text.ends_with("; the condition SpecQuestionable says what is probably wrong"),
         "{text}"
     );
-    // Until there is another answer, it stands.
+    // The finding stays until there are new facts.
     let known = none.with(&plan(&elsewhere));
     let since = json!("2025-12-31T23:00:00Z");
     let waiting = ready_for(60_000).change(|cluster| {
@@ -104,7 +107,7 @@ fn what_keeps_workers_away_is_said() {
 }
 
 #[test]
-fn a_scheduler_that_the_operator_cannot_ask() {
+fn reports_a_scheduler_that_the_operator_cannot_query() {
     let silent = ready_for(60_000).unreachable("it hung up");
     let text = available(&plan(&silent));
     assert!(
@@ -122,15 +125,15 @@ fn a_scheduler_that_the_operator_cannot_ask() {
 }
 
 #[test]
-fn workers_that_come_late_have_time_too() {
+fn late_workers_have_time_to_register() {
     let hour = 3_600_000;
-    // Ready of two, what the status says of them and for how long; the reason, and when to look again.
+    // Number of ready workers, status of `WorkersReady` and its age; reason, and requeue.
     let cases = [
-        // It was scaled from 0 just now.
+        // The group was just scaled up from 0.
         (0, "True", hour, "SchedulerReachable", None),
-        // Images are pulled.
+        // Images are being pulled.
         (0, "False", 600_000, "SchedulerReachable", None),
-        // They became ready just now.
+        // The workers just became ready.
         (2, "False", 90_000, "SchedulerReachable", Some(60_000)),
         (2, "True", 20_000, "SchedulerReachable", Some(40_000)),
         (2, "True", 59_000, "SchedulerReachable", Some(1000)),
@@ -152,14 +155,14 @@ fn workers_that_come_late_have_time_too() {
             "{ready} {status} {ready_for}"
         );
     }
-    // The status does not say yet that the scheduler is ready.
+    // The status does not yet show that the scheduler is ready.
     let new =
         with_workers(2, hour).change(|cluster| cluster["status"]["conditions"][0]["status"] = json!("False"));
     assert_eq!(plan(&new).0.requeue_after, Some(60_000));
 }
 
 #[test]
-fn what_was_said_stands_although_other_workers_become_ready() {
+fn the_finding_stays_although_other_workers_become_ready() {
     let said = with_group(group(2, 2), 3_600_000, ("True", 1000))
         .change(|cluster| cluster["status"]["conditions"][2]["reason"] = json!("NoWorkerRegistered"));
     let waiting = plan(&said);
@@ -178,7 +181,7 @@ fn what_was_said_stands_although_other_workers_become_ready() {
 }
 
 #[test]
-fn workers_that_can_not_come_are_said_at_once() {
+fn reports_workers_that_cannot_start() {
     let mut group = group(2, 0);
     group["status"]["conditions"] = json!([{
         "type": "WorkersReady", "status": "False", "reason": "Unschedulable",
@@ -191,7 +194,7 @@ fn workers_that_can_not_come_are_said_at_once() {
     let end = "; worker group simple-default: 2 wait: Unschedulable (0/1 nodes are available)";
     assert!(
         text.starts_with("True NoWorkerRegistered: ") && text.ends_with(end),
-        "nothing of TLS, because no worker tries: {text}"
+        "there is no hint about TLS, because no worker tries to connect: {text}"
     );
     let soon = after(50_000);
     assert!(available(&soon).starts_with("True SchedulerReachable"));
@@ -199,9 +202,9 @@ fn workers_that_can_not_come_are_said_at_once() {
 }
 
 #[test]
-fn it_is_asked_together_with_what_else_is_asked() {
+fn combines_its_query_with_other_queries() {
     let both = ready_for(60_000).change(|cluster| cluster["spec"]["idleTimeout"] = json!(3600));
-    let request = plan(&both).0.scheduler.expect("a request");
+    let request = plan(&both).0.scheduler.expect("scheduler query");
     assert_eq!(
         request.questions,
         [SchedulerQuestion::Idle, SchedulerQuestion::Workers]

@@ -1,4 +1,4 @@
-//! How often a scheduler was started anew.
+//! Tests of the number of scheduler restarts.
 
 use super::*;
 
@@ -13,11 +13,11 @@ fn restarted(uid: &str, restarts: u64) -> Value {
 }
 
 #[test]
-fn replacements_and_restarts_of_the_container_are_counted_once() {
+fn counts_replacements_and_container_restarts_once() {
     let mut status = json!({"phase": "Running"});
-    let mut look = |pod: Option<Value>| {
+    let mut observe = |pod: Option<Value>| {
         let scenario = match pod {
-            Some(pod) => whole(pod),
+            Some(pod) => complete_cluster(pod),
             None => simple()
                 .child(service("ClusterIP", &Value::Null))
                 .child(group(2, 2)),
@@ -28,7 +28,7 @@ fn replacements_and_restarts_of_the_container_are_counted_once() {
         assert_eq!(
             (second.status(), second.events()),
             (status.clone(), vec![]),
-            "twice is the same"
+            "a repeated plan changes nothing"
         );
         (status["schedulerRestarts"].as_u64().unwrap_or(0), first.events())
     };
@@ -42,41 +42,41 @@ fn replacements_and_restarts_of_the_container_are_counted_once() {
             "the scheduler's container was started again (restart {number}; OOMKilled: container scheduler: it ended with code 137 (OOMKilled))"
         ))
     };
-    assert_eq!(look(Some(restarted("a", 0))), (0, vec![]));
-    assert_eq!(look(Some(restarted("a", 1))), (1, container(1)));
+    assert_eq!(observe(Some(restarted("a", 0))), (0, vec![]));
+    assert_eq!(observe(Some(restarted("a", 1))), (1, container(1)));
     assert_eq!(
-        look(Some(restarted("a", 3))),
+        observe(Some(restarted("a", 3))),
         (3, container(3)),
-        "one event for what was not seen one by one"
+        "one event for several restarts"
     );
     assert_eq!(
-        look(Some(restarted("a", 0))),
+        observe(Some(restarted("a", 0))),
         (3, vec![]),
-        "a status that is older counts nothing"
+        "an outdated pod status counts nothing"
     );
     assert_eq!(
-        look(None),
+        observe(None),
         (4, message("the scheduler was lost and is replaced (restart 4)"))
     );
-    assert_eq!(look(Some(restarted("b", 0))), (4, vec![]));
+    assert_eq!(observe(Some(restarted("b", 0))), (4, vec![]));
     assert_eq!(
-        look(Some(restarted("c", 1))),
+        observe(Some(restarted("c", 1))),
         (6, container(6)),
-        "nobody looked between b and c"
+        "there was no plan between b and c"
     );
 }
 
 #[test]
-fn a_crash_loop_says_how_it_ended() {
+fn a_crash_loop_reports_the_last_error() {
     let crashing = pod(json!({"phase": "Running", "containerStatuses": [{
         "name": "scheduler", "restartCount": 4,
         "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s"}},
         "lastState": {"terminated": {"exitCode": 1, "reason": "Error",
             "message": format!("{}\nModuleNotFoundError: No module named 'x'\n", "line\n".repeat(1000))}},
     }]}));
-    let condition = plan(&whole(crashing))
+    let condition = plan(&complete_cluster(crashing))
         .condition("SchedulerReady")
-        .expect("a condition");
+        .expect("condition");
     assert!(condition.starts_with("False CrashLoopBackOff: "), "{condition}");
     assert!(
         condition.ends_with("ModuleNotFoundError: No module named 'x'"),
@@ -86,13 +86,13 @@ fn a_crash_loop_says_how_it_ended() {
 }
 
 #[test]
-fn an_image_that_is_not_there() {
+fn reports_a_missing_image_and_an_unschedulable_pod() {
     let pulling = pod(
         json!({"phase": "Pending", "containerStatuses": [{"name": "scheduler",
         "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}]}),
     );
     assert_eq!(
-        plan(&whole(pulling)).condition("Available").as_deref(),
+        plan(&complete_cluster(pulling)).condition("Available").as_deref(),
         Some("False ImagePullBackOff: pod simple-scheduler waits: container scheduler: no such image")
     );
     let unschedulable = pod(
@@ -100,13 +100,15 @@ fn an_image_that_is_not_there() {
         "reason": "Unschedulable", "message": "0/3 nodes are available"}]}),
     );
     assert_eq!(
-        plan(&whole(unschedulable)).condition("Available").as_deref(),
+        plan(&complete_cluster(unschedulable))
+            .condition("Available")
+            .as_deref(),
         Some("False Unschedulable: pod simple-scheduler waits: 0/3 nodes are available")
     );
 }
 
 #[test]
-fn a_scheduler_that_ends_at_once_is_replaced_later_and_later() {
+fn the_back_off_grows_when_schedulers_end_early() {
     let mut status = json!({"phase": "Running"});
     let (mut now, mut pauses, mut events) = (0, Vec::new(), Vec::new());
     for number in 0..7 {
@@ -117,7 +119,7 @@ fn a_scheduler_that_ends_at_once_is_replaced_later_and_later() {
             {"name": "scheduler", "state": {"terminated": ended}}]}));
         failed["metadata"]["uid"] = json!(format!("u{number}"));
         failed["metadata"]["creationTimestamp"] = json!(made);
-        let first = plan(&whole(failed.clone()).status(status).after(now));
+        let first = plan(&complete_cluster(failed.clone()).status(status).after(now));
         assert!(first.summary().contains(&"keep Pod simple-scheduler".to_owned()));
         let pause = i64::try_from(first.0.requeue_after.unwrap_or_default()).unwrap_or_default();
         let condition = first.condition("SchedulerReady").unwrap_or_default();
@@ -131,7 +133,7 @@ fn a_scheduler_that_ends_at_once_is_replaced_later_and_later() {
         );
         events.extend(first.events());
         now += pause;
-        let then = plan(&whole(failed).status(first.status()).after(now));
+        let then = plan(&complete_cluster(failed).status(first.status()).after(now));
         assert!(!then.summary().contains(&"keep Pod simple-scheduler".to_owned()));
         events.extend(then.events());
         let made_anew = simple()
@@ -156,13 +158,13 @@ fn a_scheduler_that_ends_at_once_is_replaced_later_and_later() {
     assert_eq!(status["schedulerRestarts"], 7);
 }
 
-/// A node that is lost does not say that its pods are gone.
+/// A lost node does not report that its pods are gone.
 #[test]
-fn a_scheduler_that_does_not_go_is_said() {
+fn reports_a_scheduler_whose_deletion_is_stuck() {
     let mut going = ready_pod();
     going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:30Z");
     going["spec"] = json!({"nodeName": "n1"});
-    let scenario = whole(going);
+    let scenario = complete_cluster(going);
     let before = plan(&scenario.clone().after(149_000));
     assert_eq!(
         (
@@ -185,5 +187,5 @@ fn a_scheduler_that_does_not_go_is_said() {
         )
     );
     assert_eq!((first.events().len(), first.0.requeue_after), (1, None));
-    assert_eq!(plan(&stuck.with(&first)).events(), [""; 0], "it is said once");
+    assert_eq!(plan(&stuck.with(&first)).events(), [""; 0], "it is reported once");
 }

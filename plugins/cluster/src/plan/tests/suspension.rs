@@ -1,4 +1,4 @@
-//! `suspend`.
+//! Tests of `suspend`.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn suspended(scenario: Scenario, suspend: bool) -> Scenario {
 #[test]
 fn a_suspended_cluster_has_no_scheduler() {
     let seen = json!({"phase": "Running", "schedulerUid": "uid-of-simple-scheduler"});
-    let running = whole(ready_pod()).status(seen);
+    let running = complete_cluster(ready_pod()).status(seen);
     let first = plan(&suspended(running.clone(), true));
     assert_eq!(
         first.summary(),
@@ -29,11 +29,11 @@ fn a_suspended_cluster_has_no_scheduler() {
     let second = suspended(running, true).with(&first);
     assert_eq!(plan(&second).events(), [""; 0]);
 
-    // Resumed while the scheduler is on its way out: that is no loss.
+    // The cluster is resumed while the scheduler is being deleted, which is not a loss.
     let mut going = ready_pod();
     going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     let status = second.parent()["status"].clone();
-    let third = plan(&suspended(whole(going), false).status(status.clone()));
+    let third = plan(&suspended(complete_cluster(going), false).status(status.clone()));
     assert_eq!(third.summary()[0], "keep Pod simple-scheduler");
     assert_eq!(
         third.events(),
@@ -52,7 +52,7 @@ fn a_suspended_cluster_has_no_scheduler() {
 }
 
 #[test]
-fn the_first_phase_is_created() {
+fn a_new_suspended_cluster_starts_as_created() {
     let new = suspended(simple(), true);
     let first = plan(&new);
     assert_eq!(first.status()["phase"], "Created");

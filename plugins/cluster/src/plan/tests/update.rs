@@ -1,4 +1,4 @@
-//! `schedulerUpdate`.
+//! Tests of `schedulerUpdate`.
 
 use dask_operator_plugin::dask::metadata::{RESTARTED_AT, TEMPLATE_HASH};
 
@@ -6,7 +6,7 @@ use super::*;
 
 const UP_TO_DATE: &str = "SchedulerUpToDate";
 
-/// A cluster whose scheduler was made from its spec.
+/// Returns a cluster whose scheduler was created from its spec.
 fn made() -> Scenario {
     let first = plan(&simple());
     let annotations =
@@ -15,7 +15,7 @@ fn made() -> Scenario {
     let mut pod = ready_pod();
     pod["metadata"]["annotations"] = annotations;
     pod["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
-    whole(pod).after(600_000)
+    complete_cluster(pod).after(600_000)
 }
 
 fn recreate(scenario: Scenario) -> Scenario {
@@ -34,7 +34,7 @@ fn keeps(plan: &Outcome) -> bool {
 }
 
 #[test]
-fn a_scheduler_that_is_as_it_shall_be() {
+fn reports_an_up_to_date_scheduler() {
     for scenario in [made(), recreate(made())] {
         let plan = plan(&scenario);
         assert!(keeps(&plan));
@@ -46,16 +46,16 @@ fn a_scheduler_that_is_as_it_shall_be() {
 }
 
 #[test]
-fn what_makes_a_scheduler_outdated() {
+fn only_template_changes_make_a_scheduler_outdated() {
     let change = |change: fn(&mut Value)| plan(&made().change(change));
-    let says = |plan: Outcome| {
+    let is_up_to_date = |plan: Outcome| {
         plan.condition(UP_TO_DATE)
             .is_some_and(|text| text.starts_with("True"))
     };
     let other_node = |cluster: &mut Value| {
         cluster["spec"]["scheduler"] = json!({"spec": {"nodeSelector": {"a": "b"}}});
     };
-    assert!(!says(change(other_node)));
+    assert!(!is_up_to_date(change(other_node)));
     let harmless: [fn(&mut Value); 7] = [
         |cluster| cluster["metadata"]["labels"] = json!({"team": "a"}),
         |cluster| cluster["spec"]["scheduler"] = json!({"metadata": {"annotations": {"a": "b"}}}),
@@ -72,12 +72,12 @@ fn what_makes_a_scheduler_outdated() {
         |cluster| cluster["metadata"]["labels"] = json!({"dask.org/cluster-name": "x"}),
     ];
     for change_it in harmless {
-        assert!(says(change(change_it)));
+        assert!(is_up_to_date(change(change_it)));
     }
 }
 
 #[test]
-fn other_labels_are_put_on_the_scheduler_that_exists() {
+fn applies_changed_labels_to_an_existing_scheduler() {
     let changed = recreate(made()).change(|cluster| {
         cluster["metadata"]["labels"] = json!({"team": "a", "helm.sh/chart": "x-2"});
     });
@@ -87,14 +87,17 @@ fn other_labels_are_put_on_the_scheduler_that_exists() {
         first.object("Pod", "simple-scheduler").expect("pod")["metadata"]["labels"]["team"],
         "a"
     );
-    assert!(keeps(&plan(&changed.with(&first))), "nothing is done twice");
-    // What a tool marks the cluster with changes nothing.
+    assert!(
+        keeps(&plan(&changed.with(&first))),
+        "a repeated plan changes nothing"
+    );
+    // Labels that tools add to the cluster are ignored.
     let marked = made().change(|cluster| cluster["metadata"]["labels"] = json!({"helm.sh/chart": "x-2"}));
     assert!(keeps(&plan(&marked)));
 }
 
 #[test]
-fn on_delete_waits() {
+fn on_delete_waits_for_the_user() {
     let plan = plan(&other_image(made()));
     assert!(keeps(&plan));
     assert_eq!(
@@ -108,7 +111,7 @@ fn on_delete_waits() {
 }
 
 #[test]
-fn recreate_deletes_and_then_makes_anew() {
+fn recreate_deletes_and_then_creates() {
     let seen = json!({"phase": "Running", "schedulerUid": "uid-of-simple-scheduler"});
     let outdated = recreate(other_image(made())).status(seen);
     let first = plan(&outdated);
@@ -122,7 +125,7 @@ fn recreate_deletes_and_then_makes_anew() {
     assert_eq!(first.status()["phase"], "Running");
     assert_eq!(first.0.events.len(), 1);
     assert!(first.events()[0].starts_with("SchedulerRecreated: "));
-    // The deletion was refused: the same again, said once.
+    // The deletion was refused. The plan is repeated, without another event.
     let status = outdated.clone().with(&first).parent()["status"].clone();
     assert_eq!(plan(&outdated.clone().status(status.clone())).events(), [""; 0]);
     let gone = recreate(other_image(simple()))
@@ -134,7 +137,7 @@ fn recreate_deletes_and_then_makes_anew() {
     assert_eq!(
         (second.events(), &second.status()["schedulerRestarts"]),
         (vec![], &json!(1)),
-        "it is counted, and no loss"
+        "the restart is counted, but not reported as a loss"
     );
     let third = plan(&gone.with(&second));
     assert!(keeps(&third));
@@ -145,15 +148,15 @@ fn recreate_deletes_and_then_makes_anew() {
     );
 }
 
-/// The clock of who said when to start anew may be ahead of the API server's.
+/// The clock of the user who requests a restart may be ahead of the API server's.
 #[test]
-fn who_was_made_for_a_restart_is_up_to_date() {
-    let told = |scenario: Scenario, time: &str| {
+fn a_scheduler_created_for_a_restart_is_up_to_date() {
+    let requested = |scenario: Scenario, time: &str| {
         recreate(scenario)
             .change(|cluster| cluster["metadata"]["annotations"] = json!({RESTARTED_AT: time}))
             .after(600_000)
     };
-    let first = plan(&told(simple(), "2026-01-01T00:05:00Z"));
+    let first = plan(&requested(simple(), "2026-01-01T00:05:00Z"));
     let made = first.object("Pod", "simple-scheduler").expect("pod");
     assert_eq!(
         made["metadata"]["annotations"][RESTARTED_AT],
@@ -161,47 +164,48 @@ fn who_was_made_for_a_restart_is_up_to_date() {
     );
     let mut pod = ready_pod();
     pod["metadata"]["annotations"] = made["metadata"]["annotations"].clone();
-    // It was created before that time, says the API server.
+    // According to the API server, the pod was created before the requested time.
     pod["metadata"]["creationTimestamp"] = json!("2026-01-01T00:04:00Z");
-    let up_to_date = plan(&told(whole(pod.clone()), "2026-01-01T00:05:00Z"));
+    let up_to_date = plan(&requested(complete_cluster(pod.clone()), "2026-01-01T00:05:00Z"));
     assert!(keeps(&up_to_date));
     assert!(
         up_to_date
             .condition(UP_TO_DATE)
             .is_some_and(|text| text.starts_with("True UpToDate"))
     );
-    let again = plan(&told(whole(pod), "2026-01-01T00:07:00Z"));
+    let again = plan(&requested(complete_cluster(pod), "2026-01-01T00:07:00Z"));
     assert!(!keeps(&again), "another restart");
 }
 
 #[test]
-fn who_has_no_hash_is_left_alone_until_told() {
-    let of_another_release = |told: Option<&str>| {
+fn a_scheduler_without_a_hash_is_left_alone_until_a_restart_is_requested() {
+    let of_another_release = |requested: Option<&str>| {
         let mut pod = ready_pod();
         pod["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
-        let scenario = recreate(other_image(whole(pod))).after(600_000);
-        plan(&match told {
-            Some(told) => {
-                scenario.change(|cluster| cluster["metadata"]["annotations"] = json!({RESTARTED_AT: told}))
-            }
+        let scenario = recreate(other_image(complete_cluster(pod))).after(600_000);
+        plan(&match requested {
+            Some(requested) => scenario
+                .change(|cluster| cluster["metadata"]["annotations"] = json!({RESTARTED_AT: requested})),
             None => scenario,
         })
     };
-    for told in [
+    for requested in [
         None,
         Some("2025-12-31T00:00:00Z"),
         Some("yesterday"),
         Some("2026-01-02T00:00:00Z"),
     ] {
-        let plan = of_another_release(told);
-        assert!(keeps(&plan), "{told:?}");
+        let plan = of_another_release(requested);
+        assert!(keeps(&plan), "{requested:?}");
         assert_eq!(plan.condition(UP_TO_DATE), None);
     }
-    let told = of_another_release(Some("2026-01-01T00:05:00Z"));
-    assert!(!keeps(&told));
-    let group = told.object("DaskWorkerGroup", "simple-default").expect("group");
+    let requested = of_another_release(Some("2026-01-01T00:05:00Z"));
+    assert!(!keeps(&requested));
+    let group = requested
+        .object("DaskWorkerGroup", "simple-default")
+        .expect("group");
     assert_eq!(
         group["metadata"]["annotations"][RESTARTED_AT], "2026-01-01T00:05:00Z",
-        "the workers are told too"
+        "the workers are restarted too"
     );
 }
