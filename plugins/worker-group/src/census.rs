@@ -1,4 +1,4 @@
-//! Which workers there are, and in what state.
+//! The workers of a group and their states, read from its children.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,46 +10,47 @@ use dask_operator_plugin::dask::{kinds, time};
 use dask_operator_plugin::prelude::*;
 
 use crate::notices::Notices;
-use crate::roster::{self, Reach, Scheduler, Standing};
-use crate::takers::Takers;
+use crate::roster::{self, Location, Registration, Scheduler};
+use crate::takers::Recipients;
 
-/// A worker that exists.
+/// A worker that exists and is not being deleted.
 #[derive(Debug)]
 pub(crate) struct Worker<'a> {
-    /// As it was observed.
+    /// The observed Pod or Deployment.
     pub(crate) observed: &'a ObservedObject,
-    /// Its pod, unless it is a Deployment's.
+    /// Its pod. `None` for Deployments.
     pub(crate) pod: Option<Pod>,
-    /// Whether its pod is ready.
+    /// True if its pod is ready.
     pub(crate) ready: bool,
-    /// Whether it may be a worker already, with results that nobody else has. Only a pod whose containers were never
-    /// started is none for sure, and only while the scheduler does not list it: a pod's status lags behind.
+    /// True if it may already have results that no other worker has. False only for a pod whose containers never started,
+    /// and which the scheduler does not list, because a pod's status lags behind.
     pub(crate) may_hold_data: bool,
-    /// Whether it was given a node.
+    /// True if its pod has a node.
     pub(crate) scheduled: bool,
-    /// When it was created.
+    /// Creation time.
     pub(crate) created: Option<Timestamp>,
-    /// The restart of the group that it was made for; none where there was none.
+    /// Time of the group restart that it was created for. `None` if there was none.
     pub(crate) restarted_at: Option<Timestamp>,
-    /// Since when it has to leave.
+    /// Time since which it is marked as retiring. `None` for other workers.
     pub(crate) retiring_since: Option<Timestamp>,
-    /// It was told to leave and no longer has to: its mark is taken off.
-    pub(crate) called_back: bool,
-    /// What it was made from; none where another release made it.
+    /// True if it was marked as retiring and need not leave any more. Its mark is removed.
+    pub(crate) reinstated: bool,
+    /// Hash of its template. `None` if another release created it.
     pub(crate) template_hash: Option<String>,
-    /// Why it is about to lose its node, if it is.
+    /// The reason why it is about to lose its node. `None` if it keeps it.
     pub(crate) notice: Option<String>,
-    /// What the scheduler says of it.
-    pub(crate) standing: Standing<'a>,
-    /// What keeps it from being ready.
-    trouble: Option<Cause>,
+    /// Its registration with the scheduler.
+    pub(crate) registration: Registration<'a>,
+    /// The problem that keeps it from becoming ready, if any.
+    problem: Option<Cause>,
 }
 
 impl<'a> Worker<'a> {
-    /// It as it is, but with these labels and annotations. A Deployment would replace its pod for them.
+    /// Returns the worker as a child, with these labels and annotations. A Deployment is left alone, because it would replace
+    /// its pod for them.
     pub(crate) fn kept_with(&self, metadata: &Metadata) -> DesiredChild {
         match &self.pod {
-            _ if self.called_back => {
+            _ if self.reinstated => {
                 DesiredChild::apply(self.observed.key.clone(), json!({"metadata": metadata.to_json()}))
             }
             Some(pod) => pod.kept_with(self.observed, metadata),
@@ -57,63 +58,63 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Its name.
+    /// Returns the name of its Pod or Deployment.
     pub(crate) fn name(&self) -> &'a str {
         &self.observed.key.name
     }
 
-    /// Whether it is ready, and a worker as far as the scheduler says something.
+    /// Returns whether it is ready and not known to be unregistered.
     pub(crate) fn available(&self) -> bool {
-        self.ready && !matches!(self.standing, Standing::Unregistered)
+        self.ready && !matches!(self.registration, Registration::Unregistered)
     }
 }
 
-/// A worker that is over and will not come back by itself.
+/// A worker that has ended and will not restart by itself.
 #[derive(Debug)]
 pub(crate) struct Lost<'a> {
-    /// As it was observed.
+    /// The observed Pod.
     pub(crate) observed: &'a ObservedObject,
-    /// How it ended, if it did so soon after it was made from the present template.
+    /// Its end, if it was created from the present template and ended soon after its start.
     pub(crate) early: Option<EarlyEnd>,
-    /// Why it is over.
+    /// The cause of its end.
     pub(crate) cause: Cause,
 }
 
 /// A worker that is being deleted.
 #[derive(Debug)]
 pub(crate) struct Terminating<'a> {
-    /// As it was observed.
+    /// The observed Pod or Deployment.
     pub(crate) observed: &'a ObservedObject,
-    /// Whether it may be a worker still, for as long as its grace period lasts.
+    /// True if it may still have results, until its grace period ends.
     pub(crate) may_hold_data: bool,
-    /// What the scheduler says of it.
-    pub(crate) standing: Standing<'a>,
+    /// Its registration with the scheduler.
+    pub(crate) registration: Registration<'a>,
 }
 
 /// All workers of a group.
 #[derive(Debug, Default)]
 pub(crate) struct Census<'a> {
-    /// Those that count.
+    /// Workers that count as replicas.
     pub(crate) workers: Vec<Worker<'a>>,
-    /// Those that were told to leave; they don't count.
+    /// Workers that are marked as retiring. They do not count as replicas.
     pub(crate) leaving: Vec<Worker<'a>>,
-    /// Those that are on their way out; they don't count, but their names are taken.
+    /// Workers that are being deleted. They do not count as replicas, but their names are in use.
     pub(crate) terminating: Vec<Terminating<'a>>,
-    /// Those that are to be replaced. Each holds its place until it is gone, so that whoever decides from an old view
-    /// decides the same again.
+    /// Workers that will be replaced. Each one counts as a replica until it is gone, so that a plan from an outdated
+    /// observation decides in the same way.
     pub(crate) lost: Vec<Lost<'a>>,
-    /// What is remembered of workers that ended soon after their start.
+    /// Back-off for workers that ended soon after their start. `None` without such workers.
     pub(crate) backoff: Option<Backoff>,
-    /// People have not been told of that yet.
-    pub(crate) backoff_is_news: bool,
-    /// Until when workers that ended soon after their start keep their places.
-    pub(crate) rests_until: Option<Timestamp>,
-    /// When it will have taken one of them too long to start, if none is known to have started by then.
-    pub(crate) look_again_at: Option<Timestamp>,
+    /// True if the back-off was not reported yet.
+    pub(crate) backoff_is_new: bool,
+    /// Time until which workers that ended soon after their start are not replaced. `None` without a back-off.
+    pub(crate) backoff_until: Option<Timestamp>,
+    /// Time at which a starting worker counts as too slow, unless it has started by then.
+    pub(crate) requeue_at: Option<Timestamp>,
 }
 
 impl<'a> Census<'a> {
-    /// Counts the children of an observation. `template_hash` is that of new workers, `status` the group's.
+    /// Reads the children of an observation. `template_hash` is that of new workers, `status` that of the group.
     pub(crate) fn of(
         observation: &'a Observation,
         scheduler: Scheduler<'a>,
@@ -123,27 +124,27 @@ impl<'a> Census<'a> {
     ) -> Result<Self, Error> {
         let now = observation.now;
         let mut census = Self::default();
-        let mut reaches: Vec<(&str, Reach)> = Vec::new();
+        let mut locations: Vec<(&str, Location)> = Vec::new();
         for observed in observation.children_of(&kinds::pod()) {
             let pod = Pod::of(observed)?;
-            let reach = match pod.is_on_host_network() {
-                true => Reach::Node(pod.addresses()),
-                false => Reach::Own(pod.addresses()),
+            let location = match pod.is_on_host_network() {
+                true => Location::Node(pod.addresses()),
+                false => Location::Own(pod.addresses()),
             };
             let retiring_since = pod.annotation(RETIRING_SINCE).and_then(time::parse);
             if observed.terminating {
                 census.terminating.push(Terminating {
                     observed,
                     may_hold_data: pod.has_run() && !pod.is_over(),
-                    standing: Standing::Unknown,
+                    registration: Registration::Unknown,
                 });
             } else if pod.is_over() {
-                // Who had to leave anyway is not replaced.
+                // A worker that was marked as retiring is not replaced.
                 if retiring_since.is_none() {
                     let cause = pod
                         .trouble(now)
                         .unwrap_or_else(|| Cause::reported(pod.phase(), ""));
-                    // Another template may have mended it.
+                    // For other templates the back-off does not apply, because the present one may fix the problem.
                     let is_present = pod
                         .annotation(TEMPLATE_HASH)
                         .is_none_or(|hash| hash == template_hash);
@@ -155,8 +156,8 @@ impl<'a> Census<'a> {
                 }
                 continue;
             } else {
-                let look_again_at = census.look_again_at.into_iter().chain(pod.look_again_at(now));
-                census.look_again_at = look_again_at.min();
+                let requeue_at = census.requeue_at.into_iter().chain(pod.look_again_at(now));
+                census.requeue_at = requeue_at.min();
                 census.add(Worker {
                     observed,
                     ready: pod.is_ready(),
@@ -165,15 +166,15 @@ impl<'a> Census<'a> {
                     created: pod.created,
                     restarted_at: pod.annotation(RESTARTED_AT).and_then(time::parse),
                     retiring_since,
-                    called_back: false,
+                    reinstated: false,
                     template_hash: pod.annotation(TEMPLATE_HASH).map(str::to_owned),
                     notice: notices.about(&pod),
-                    standing: Standing::Unknown,
-                    trouble: pod.trouble(now),
+                    registration: Registration::Unknown,
+                    problem: pod.trouble(now),
                     pod: Some(pod),
                 });
             }
-            reaches.push((&observed.key.name, reach));
+            locations.push((&observed.key.name, location));
         }
         for observed in observation.children_of(&kinds::deployment()) {
             let deployment: DeploymentState = observed.read()?;
@@ -181,10 +182,10 @@ impl<'a> Census<'a> {
                 census.terminating.push(Terminating {
                     observed,
                     may_hold_data: deployment.is_ready(),
-                    standing: Standing::Unknown,
+                    registration: Registration::Unknown,
                 });
             } else {
-                let trouble = deployment.trouble().filter(|_| !deployment.is_ready());
+                let problem = deployment.trouble().filter(|_| !deployment.is_ready());
                 census.add(Worker {
                     observed,
                     pod: None,
@@ -194,20 +195,20 @@ impl<'a> Census<'a> {
                     created: deployment.created(),
                     restarted_at: deployment.annotation(RESTARTED_AT).and_then(time::parse),
                     retiring_since: deployment.annotation(RETIRING_SINCE).and_then(time::parse),
-                    called_back: false,
+                    reinstated: false,
                     template_hash: deployment.annotation(TEMPLATE_HASH).map(str::to_owned),
                     notice: None,
-                    standing: Standing::Unknown,
-                    trouble,
+                    registration: Registration::Unknown,
+                    problem,
                 });
             }
-            reaches.push((&observed.key.name, Reach::Anywhere));
+            locations.push((&observed.key.name, Location::Unknown));
         }
-        census.ask(scheduler, &reaches);
+        census.set_registrations(scheduler, &locations);
         let ends = census.lost.iter().filter_map(|lost| lost.early.as_ref());
-        if let Some((backoff, is_news)) = Backoff::after(status, ends, now) {
-            census.rests_until = backoff.rests_until(now);
-            census.backoff_is_news = is_news;
+        if let Some((backoff, is_new)) = Backoff::after(status, ends, now) {
+            census.backoff_until = backoff.rests_until(now);
+            census.backoff_is_new = is_new;
             census.backoff = Some(backoff);
         }
         Ok(census)
@@ -220,66 +221,68 @@ impl<'a> Census<'a> {
         }
     }
 
-    /// Notes what the scheduler says of each.
-    fn ask(&mut self, scheduler: Scheduler<'a>, reaches: &[(&str, Reach)]) {
-        let standings = roster::standings(scheduler, reaches);
-        let names = reaches.iter().map(|(name, _)| *name);
-        let mut standings: HashMap<&str, Standing<'a>> = names.zip(standings).collect();
-        let mut take = |name: &str| standings.remove(name).unwrap_or_default();
+    /// Sets the registration of each worker.
+    fn set_registrations(&mut self, scheduler: Scheduler<'a>, locations: &[(&str, Location)]) {
+        let registrations = roster::registrations(scheduler, locations);
+        let names = locations.iter().map(|(name, _)| *name);
+        let mut registrations: HashMap<&str, Registration<'a>> = names.zip(registrations).collect();
+        let mut take = |name: &str| registrations.remove(name).unwrap_or_default();
         for worker in self.workers.iter_mut().chain(&mut self.leaving) {
-            worker.standing = take(worker.name());
-            worker.may_hold_data |= worker.standing.may_be_a_worker();
+            worker.registration = take(worker.name());
+            worker.may_hold_data |= worker.registration.may_be_a_worker();
         }
         for terminating in &mut self.terminating {
-            terminating.standing = take(&terminating.observed.key.name);
-            terminating.may_hold_data |= terminating.standing.may_be_a_worker();
+            terminating.registration = take(&terminating.observed.key.name);
+            terminating.may_hold_data |= terminating.registration.may_be_a_worker();
         }
     }
 
-    /// Takes back what workers were told that hold results which no other worker can take: they count again, as if they
-    /// had never been told to leave. Who is about to lose its node leaves all the same.
-    pub(crate) fn call_back(&mut self, takers: &Takers<'_>) {
-        let is_called_back =
-            |worker: &mut Worker<'_>| worker.notice.is_none() && takers.are_missing_for(worker, false);
-        let called_back = self.leaving.extract_if(.., is_called_back);
-        self.workers.extend(called_back.map(|worker| Worker {
+    /// Removes the marks of retiring workers whose results no other worker can take. They count as replicas again. Workers
+    /// that are about to lose their node stay marked.
+    pub(crate) fn reinstate(&mut self, recipients: &Recipients<'_>) {
+        let is_reinstated =
+            |worker: &mut Worker<'_>| worker.notice.is_none() && recipients.are_missing_for(worker, false);
+        let reinstated = self.leaving.extract_if(.., is_reinstated);
+        self.workers.extend(reinstated.map(|worker| Worker {
             retiring_since: None,
-            called_back: true,
+            reinstated: true,
             ..worker
         }));
     }
 
-    /// Those that are over and stay for a moment.
-    pub(crate) fn resting(&self) -> impl Iterator<Item = &Lost<'a>> {
-        let rests = self.rests_until.is_some();
-        self.lost.iter().filter(move |lost| rests && lost.early.is_some())
+    /// Returns the ended workers that are not replaced yet because of the back-off.
+    pub(crate) fn backing_off(&self) -> impl Iterator<Item = &Lost<'a>> {
+        let is_backing_off = self.backoff_until.is_some();
+        self.lost
+            .iter()
+            .filter(move |lost| is_backing_off && lost.early.is_some())
     }
 
-    /// How many workers are ready.
+    /// Returns the number of ready workers.
     pub(crate) fn ready(&self) -> usize {
         self.workers.iter().filter(|worker| worker.ready).count()
     }
 
-    /// How many are on their way.
+    /// Returns the number of workers that are not ready.
     pub(crate) fn starting(&self) -> usize {
         self.workers.len() - self.ready()
     }
 
-    /// When the newest worker was created.
+    /// Returns the creation time of the newest worker.
     pub(crate) fn newest(&self) -> Option<Timestamp> {
         self.workers.iter().filter_map(|worker| worker.created).max()
     }
 
-    /// The trouble that most workers have, and how many have it; among equals the first by name.
-    pub(crate) fn trouble(&self) -> Option<(usize, &Cause)> {
-        let mut troubles: BTreeMap<&str, (usize, &Cause)> = BTreeMap::new();
+    /// Returns the most frequent problem and the number of workers that have it. Ties are decided by name.
+    pub(crate) fn most_common_problem(&self) -> Option<(usize, &Cause)> {
+        let mut problems: BTreeMap<&str, (usize, &Cause)> = BTreeMap::new();
         let waiting = self.workers.iter().filter(|worker| !worker.ready);
         for cause in waiting
-            .filter_map(|worker| worker.trouble.as_ref())
-            .chain(self.resting().map(|lost| &lost.cause))
+            .filter_map(|worker| worker.problem.as_ref())
+            .chain(self.backing_off().map(|lost| &lost.cause))
         {
-            troubles.entry(&cause.reason).or_insert((0, cause)).0 += 1;
+            problems.entry(&cause.reason).or_insert((0, cause)).0 += 1;
         }
-        troubles.into_values().rev().max_by_key(|(count, _)| *count)
+        problems.into_values().rev().max_by_key(|(count, _)| *count)
     }
 }

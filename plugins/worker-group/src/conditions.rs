@@ -1,4 +1,4 @@
-//! What is said about a group: its conditions.
+//! The conditions of a group.
 
 use dask_operator_plugin::dask::resource::{MOST_WORKERS, Resource};
 use dask_operator_plugin::dask::update::Strategy;
@@ -6,50 +6,50 @@ use dask_operator_plugin::dask::{quantity, time};
 use dask_operator_plugin::prelude::*;
 
 use crate::census::{Census, Worker};
-use crate::departures::{Departures, How, Why};
+use crate::departures::{Departures, Mode, Reason};
 use crate::drain::Drain;
 use crate::roster::Scheduler;
 use crate::wanted::Wanted;
 
-/// Whether as many workers are ready as the group shall have.
+/// Condition that is true if all desired workers are ready.
 pub(crate) const WORKERS_READY: &str = "WorkersReady";
-/// Workers that shall leave are held back.
+/// Condition that is true while the removal of workers is blocked.
 pub(crate) const SCALE_DOWN_BLOCKED: &str = "ScaleDownBlocked";
-/// Whether all workers are of the present template; only while they are not.
+/// Condition that is false while workers are outdated. Otherwise the group does not have it.
 pub(crate) const WORKERS_UP_TO_DATE: &str = "WorkersUpToDate";
 
-/// They are held back because the scheduler does not answer.
+/// Reason if the scheduler does not reply.
 pub(crate) const UNREACHABLE: &str = "SchedulerUnreachable";
-/// They are held back until the scheduler was asked.
-pub(crate) const NOT_ASKED: &str = "SchedulerNotAsked";
-/// They can't hand on what they hold.
+/// Reason until the scheduler has been queried.
+pub(crate) const NOT_QUERIED: &str = "SchedulerNotAsked";
+/// Reason if workers can't move their results to other workers.
 pub(crate) const HOLD_DATA: &str = "WorkersHoldData";
-/// Only workers that are drained before they are replaced are missing.
+/// Reason if the only missing workers are drained before they are replaced.
 const RETIRING: &str = "WorkersRetiring";
 
-/// A pod waits until scheduling gates are taken off.
+/// Reason of a pod that waits for the removal of scheduling gates.
 const GATED: &str = "SchedulingGated";
 
-/// How many names a sentence holds.
-const NAMED: usize = 3;
+/// Maximum number of names in a message.
+const MAX_NAMES: usize = 3;
 
-/// A condition that the group has now.
-fn present<'a>(group: &Resource<'a>, type_: &str) -> Option<&'a Value> {
+/// Returns a condition from the group's status.
+fn current<'a>(group: &Resource<'a>, type_: &str) -> Option<&'a Value> {
     let conditions = group.status["conditions"].as_array()?;
     conditions.iter().find(|condition| condition["type"] == type_)
 }
 
-/// The reason of a condition that the group has now.
+/// Returns the reason of a condition from the group's status.
 pub(crate) fn reason<'a>(group: &Resource<'a>, type_: &str) -> Option<&'a str> {
-    present(group, type_)?["reason"].as_str()
+    current(group, type_)?["reason"].as_str()
 }
 
-/// A condition that the group has because the scheduler does not answer. It stands until that was asked again: whoever
-/// has just started knows no better.
-fn unreachable_before(group: &Resource<'_>, type_: &str, scheduler: Scheduler<'_>) -> Option<Condition> {
-    let condition = present(group, type_)?;
-    let stands = matches!(scheduler, Scheduler::NotAsked) && condition["reason"] == UNREACHABLE;
-    let message = condition["message"].as_str().filter(|_| stands)?;
+/// Returns the condition from the group's status if its reason is that the scheduler does not reply. It stays until the
+/// scheduler is queried again, because an operator that has just started has no newer information.
+fn previous_unreachable(group: &Resource<'_>, type_: &str, scheduler: Scheduler<'_>) -> Option<Condition> {
+    let condition = current(group, type_)?;
+    let is_valid = matches!(scheduler, Scheduler::NotQueried) && condition["reason"] == UNREACHABLE;
+    let message = condition["message"].as_str().filter(|_| is_valid)?;
     Some(Condition::new(
         type_,
         (condition["status"] == "True").into(),
@@ -58,7 +58,7 @@ fn unreachable_before(group: &Resource<'_>, type_: &str, scheduler: Scheduler<'_
     ))
 }
 
-/// Whether as many workers are ready as there shall be. `created` is how many are about to be created.
+/// Returns the condition `WorkersReady`. `created` is the number of workers that this plan creates.
 pub(crate) fn workers_ready(
     group: &Resource<'_>,
     census: &Census<'_>,
@@ -79,13 +79,16 @@ pub(crate) fn workers_ready(
         );
         return Condition::new(WORKERS_READY, ConditionStatus::False, "TooManyWorkers", message);
     }
-    match census.trouble() {
+    match census.most_common_problem() {
         Some((count, cause)) => {
             let mut message = format!("{counted}; {count} wait: {} ({})", cause.reason, cause.message);
             if cause.reason == GATED {
                 message += &gates(group);
             }
-            if let Some(until) = census.rests_until.filter(|_| census.resting().next().is_some()) {
+            if let Some(until) = census
+                .backoff_until
+                .filter(|_| census.backing_off().next().is_some())
+            {
                 message += &format!("; those that have ended are replaced at {}", time::format(until));
             }
             Condition::new(WORKERS_READY, ConditionStatus::False, &cause.reason, message)
@@ -103,7 +106,7 @@ pub(crate) fn workers_ready(
     }
 }
 
-/// The scheduling gates that the group's own spec has, as part of a sentence. Others may have added more.
+/// Returns the scheduling gates in the group's own spec as the end of a message. Admission plugins may have added others.
 fn gates(group: &Resource<'_>) -> String {
     let gates = group.spec["worker"]["spec"]["schedulingGates"].as_array();
     let names: Vec<&str> = gates
@@ -117,7 +120,7 @@ fn gates(group: &Resource<'_>) -> String {
     }
 }
 
-/// Who is held back, and why; none while nobody is.
+/// Returns the condition for workers whose removal is blocked. `None` if there are none.
 pub(crate) fn scale_down_blocked(
     group: &Resource<'_>,
     departures: &Departures<'_, '_>,
@@ -133,18 +136,18 @@ pub(crate) fn scale_down_blocked(
             message,
         ))
     };
-    let held = departures.held + drain.staying.len();
-    if held > 0
-        && let Some(before) = unreachable_before(group, SCALE_DOWN_BLOCKED, scheduler)
+    let blocked_count = departures.blocked + drain.staying.len();
+    if blocked_count > 0
+        && let Some(before) = previous_unreachable(group, SCALE_DOWN_BLOCKED, scheduler)
     {
         return Some(before);
     }
     match scheduler {
-        Scheduler::Unreachable(why) if held > 0 => {
-            let otherwise = match wanted.silence {
-                Some(silence) => format!(
+        Scheduler::Unreachable(why) if blocked_count > 0 => {
+            let otherwise = match wanted.outage {
+                Some(outage) => format!(
                     "at {} they are deleted all the same (`scaleDown: unsafe`)",
-                    time::format(silence.ends())
+                    time::format(outage.ends())
                 ),
                 None => "with `scaleDown: unsafe` they would be deleted all the same".to_owned(),
             };
@@ -153,25 +156,25 @@ pub(crate) fn scale_down_blocked(
                 format!(
                     "{} to leave and held back, because results that nobody else has may be lost and the scheduler \
                      can't be asked to move them: {}; {otherwise}",
-                    counted(held, "worker"),
+                    counted(blocked_count, "worker"),
                     short(why)
                 ),
             )
         }
-        Scheduler::NotAsked if departures.held > 0 => blocked(
-            NOT_ASKED,
+        Scheduler::NotQueried if departures.blocked > 0 => blocked(
+            NOT_QUERIED,
             format!(
                 "{} to leave and held back until the scheduler was asked who holds what",
-                counted(departures.held, "worker")
+                counted(departures.blocked, "worker")
             ),
         ),
-        _ => not_taken(&departures.waiting(Why::Surplus))
+        _ => not_taken(&departures.waiting(Reason::Surplus))
             .or_else(|| stuck(&drain.stuck(wanted, false), wanted))
             .and_then(|message| blocked(HOLD_DATA, message)),
     }
 }
 
-/// Says who holds results that no other worker can take.
+/// Returns a message that names the workers with results that no other worker can take. `None` if there are none.
 fn not_taken(waiting: &[&Worker<'_>]) -> Option<String> {
     let names = (!waiting.is_empty()).then(|| names(waiting))?;
     Some(format!(
@@ -181,12 +184,12 @@ fn not_taken(waiting: &[&Worker<'_>]) -> Option<String> {
     ))
 }
 
-/// Says who can't hand on what it holds. The sentence changes when something changes, and not because time goes by: each
-/// sentence is a write.
+/// Returns a message that names the workers that could not move all results in time. `None` if there are none. The message
+/// does not change with time alone, because each change of it is a write.
 fn stuck(stuck: &[(&Worker<'_>, Timestamp)], wanted: &Wanted) -> Option<String> {
     let first = stuck.iter().map(|(_, since)| *since).min()?;
     let stuck: Vec<&Worker<'_>> = stuck.iter().map(|(worker, _)| *worker).collect();
-    let registered = stuck.iter().flat_map(|worker| worker.standing.registered());
+    let registered = stuck.iter().flat_map(|worker| worker.registration.registered());
     let bytes: u64 = registered.map(|worker| worker.managed_bytes).sum();
     let end = match stuck.iter().any(|worker| wanted.keeps_results(worker)) {
         true => "; to lose them, delete the pod".to_owned(),
@@ -204,7 +207,7 @@ fn stuck(stuck: &[(&Worker<'_>, Timestamp)], wanted: &Wanted) -> Option<String> 
     ))
 }
 
-/// How far a new template is rolled out; none where all workers are of it.
+/// Returns the progress of a rollout. `None` if all workers are up to date.
 pub(crate) fn workers_up_to_date(
     group: &Resource<'_>,
     census: &Census<'_>,
@@ -221,7 +224,7 @@ pub(crate) fn workers_up_to_date(
     if departures.outdated + leaving == 0 {
         return None;
     }
-    if let Some(before) = unreachable_before(group, WORKERS_UP_TO_DATE, scheduler) {
+    if let Some(before) = previous_unreachable(group, WORKERS_UP_TO_DATE, scheduler) {
         return Some(before);
     }
     let updated = census.workers.iter().filter(|worker| !wanted.is_outdated(worker));
@@ -231,9 +234,11 @@ pub(crate) fn workers_up_to_date(
         updated.count(),
         wanted.replicas
     );
-    let trouble = || {
-        let trouble = census.trouble().map(|(_, cause)| format!(": {cause}"));
-        trouble.unwrap_or_default()
+    let problem_suffix = || {
+        let problem = census
+            .most_common_problem()
+            .map(|(_, cause)| format!(": {cause}"));
+        problem.unwrap_or_default()
     };
     let held_up = stuck(&drain.stuck(wanted, true), wanted);
     let (reason, message) = match (wanted.strategy, scheduler) {
@@ -244,7 +249,7 @@ pub(crate) fn workers_up_to_date(
             ),
         ),
         (Strategy::Rolling { .. }, Scheduler::Unreachable(why))
-            if departures.by(How::DeletedUnsafely).next().is_none() =>
+            if departures.by(Mode::DeletedUnsafely).next().is_none() =>
         {
             let why = short(why);
             (
@@ -261,7 +266,7 @@ pub(crate) fn workers_up_to_date(
                 count => format!(
                     "; {} not ready yet{}",
                     self::counted(count, "new worker"),
-                    trouble()
+                    problem_suffix()
                 ),
             };
             (HOLD_DATA, format!("{counted}; {held_up}{waiting}"))
@@ -272,7 +277,7 @@ pub(crate) fn workers_up_to_date(
                 "RollingUpdate",
                 format!(
                     "{counted}; {waiting} waited for before others are replaced{}",
-                    trouble()
+                    problem_suffix()
                 ),
             )
         }
@@ -286,7 +291,7 @@ pub(crate) fn workers_up_to_date(
     ))
 }
 
-/// `1 worker is`, `2 workers are`.
+/// Formats a count and the verb after it: `1 worker is`, `2 workers are`.
 pub(crate) fn counted(count: usize, what: &str) -> String {
     if count == 1 {
         format!("1 {what} is")
@@ -295,26 +300,26 @@ pub(crate) fn counted(count: usize, what: &str) -> String {
     }
 }
 
-/// The first names, and that there are more.
+/// Joins the first names, with an ellipsis if there are more.
 pub(crate) fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
-    let more = names.len() > NAMED;
-    let mut listed: Vec<&str> = names.take(NAMED).collect();
+    let more = names.len() > MAX_NAMES;
+    let mut listed: Vec<&str> = names.take(MAX_NAMES).collect();
     if more {
         listed.push("…");
     }
     listed.join(", ")
 }
 
-/// The names of workers.
+/// Joins the names of the first workers.
 pub(crate) fn names(workers: &[&Worker<'_>]) -> String {
     listed(workers.iter().map(|worker| worker.name()))
 }
 
-/// Somebody else's words, so many that a sentence can hold them.
-fn short(words: &str) -> String {
-    const MOST: usize = 300;
-    match words.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", &words[..end]),
-        None => words.to_owned(),
+/// Truncates an error text of the scheduler client so that it fits into a message.
+fn short(text: &str) -> String {
+    const MAX_CHARS: usize = 300;
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }

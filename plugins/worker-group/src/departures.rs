@@ -1,53 +1,53 @@
-//! Which workers are told to leave.
+//! Selection of the workers that leave a group.
 //!
-//! Who never was a worker is deleted at once. Everybody else is marked: the next plan asks the scheduler to move what
-//! they hold ([`crate::drain`]).
+//! A worker that never started is deleted immediately. Every other worker is marked as retiring, and the next plan asks the
+//! scheduler to move its results ([`crate::drain`]).
 
 use crate::census::{Census, Worker};
 use crate::roster::Scheduler;
-use crate::takers::Takers;
+use crate::takers::Recipients;
 use crate::wanted::Wanted;
 use crate::{rollout, victims};
 
-/// Why a worker leaves.
+/// The reason why a worker leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Why {
-    /// It is about to lose its node.
+pub(crate) enum Reason {
+    /// The worker is about to lose its node.
     Notice,
-    /// There are too many.
+    /// The group has more workers than desired.
     Surplus,
-    /// It was made from another template.
+    /// The worker was created from another template.
     Outdated,
 }
 
-/// How a worker leaves.
+/// The way in which a worker leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum How {
-    /// It is marked, and leaves when what it holds has left.
+pub(crate) enum Mode {
+    /// The worker is marked as retiring, and leaves after its results have moved.
     Marked,
-    /// It is deleted; it holds nothing.
+    /// The worker is deleted. It has no results.
     Deleted,
-    /// It is deleted, and what it holds is lost: the scheduler can't be asked, and somebody wants it so.
+    /// The worker is deleted with its results: the scheduler can't be queried, and `scaleDown` is `unsafe`.
     DeletedUnsafely,
 }
 
-/// The workers that are told to leave now.
+/// The workers that leave according to this plan.
 #[derive(Debug, Default)]
 pub(crate) struct Departures<'c, 'a> {
-    /// Who, how and why.
-    pub(crate) all: Vec<(&'c Worker<'a>, How, Why)>,
-    /// How many are too many and stay, because the scheduler can't be asked.
-    pub(crate) held: usize,
-    /// They shall leave and stay, because no other worker can take their results.
-    pub(crate) waiting: Vec<(&'c Worker<'a>, Why)>,
-    /// How many more workers than wanted there may be: successors of workers that can't leave before.
+    /// The workers, with the mode and the reason.
+    pub(crate) all: Vec<(&'c Worker<'a>, Mode, Reason)>,
+    /// Number of surplus workers that stay because the scheduler can't be queried.
+    pub(crate) blocked: usize,
+    /// Workers that should leave but stay because no other worker can take their results.
+    pub(crate) waiting: Vec<(&'c Worker<'a>, Reason)>,
+    /// Number of extra workers that are allowed as successors of workers that can't leave before their successor runs.
     pub(crate) successors: usize,
-    /// How many are outdated, of those that are not too many.
+    /// Number of outdated workers, without surplus ones.
     pub(crate) outdated: usize,
 }
 
 impl<'c, 'a> Departures<'c, 'a> {
-    /// Chooses among the workers of a group, of which so many are on their way out and replaced before they are gone.
+    /// Selects workers of a group. `replaced` is the number of retiring workers that are replaced before they are gone.
     pub(crate) fn of(
         census: &'c Census<'a>,
         wanted: &Wanted,
@@ -58,90 +58,100 @@ impl<'c, 'a> Departures<'c, 'a> {
         let (noticed, mut workers): (Vec<&Worker<'a>>, Vec<_>) =
             census.workers.iter().partition(|worker| worker.notice.is_some());
         for worker in noticed {
-            // It goes whether the scheduler can be asked or not.
-            let how = if worker.may_hold_data {
-                How::Marked
+            // The worker leaves even if the scheduler can't be queried.
+            let mode = if worker.may_hold_data {
+                Mode::Marked
             } else {
-                How::Deleted
+                Mode::Deleted
             };
-            departures.all.push((worker, how, Why::Notice));
+            departures.all.push((worker, mode, Reason::Notice));
         }
-        let mut takers = wanted.takers(census, scheduler);
+        let mut recipients = wanted.recipients(census, scheduler);
         let outdated = workers.iter().filter(|worker| wanted.is_outdated(worker)).count();
-        let most = wanted.most(outdated);
-        // Where no worker is wanted, none follows.
-        let has_successor = wanted.replicas > 0 && workers.len() > most;
+        let max_workers = wanted.max_workers(outdated);
+        // If no worker is desired, there are no successors.
+        let has_successor = wanted.replicas > 0 && workers.len() > max_workers;
         let waits = |worker: &&Worker<'a>| {
-            let takers = takers.as_ref().filter(|_| wanted.is_outdated(worker));
-            takers.is_some_and(|takers| takers.are_missing_for(worker, has_successor))
+            let recipients = recipients.as_ref().filter(|_| wanted.is_outdated(worker));
+            recipients.is_some_and(|recipients| recipients.are_missing_for(worker, has_successor))
         };
-        let are_replaced = wanted.rolls() && wanted.replicas > 0;
+        let are_replaced = wanted.is_rolling() && wanted.replicas > 0;
         departures.successors = usize::from(are_replaced && workers.iter().any(waits));
-        let surplus = workers.len().saturating_sub(most + departures.successors);
+        let surplus = workers.len().saturating_sub(max_workers + departures.successors);
         if surplus + outdated > 0 {
             victims::sort(&mut workers, wanted);
         }
         let staying = workers.split_off(surplus);
         for worker in workers {
-            let waits = takers
+            let waits = recipients
                 .as_ref()
-                .is_some_and(|takers| takers.are_missing_for(worker, false));
-            departures.leave(worker, Why::Surplus, waits, wanted, scheduler, &mut takers);
+                .is_some_and(|recipients| recipients.are_missing_for(worker, false));
+            departures.leave(worker, Reason::Surplus, waits, wanted, scheduler, &mut recipients);
         }
-        if departures.held == 0 {
+        if departures.blocked == 0 {
             for worker in rollout::next(&staying, wanted, replaced) {
-                let waits = takers
+                let waits = recipients
                     .as_ref()
-                    .is_some_and(|takers| takers.are_missing_for(worker, has_successor));
-                departures.leave(worker, Why::Outdated, waits, wanted, scheduler, &mut takers);
+                    .is_some_and(|recipients| recipients.are_missing_for(worker, has_successor));
+                departures.leave(
+                    worker,
+                    Reason::Outdated,
+                    waits,
+                    wanted,
+                    scheduler,
+                    &mut recipients,
+                );
             }
         }
         departures.outdated = staying.iter().filter(|worker| wanted.is_outdated(worker)).count();
         departures
     }
 
-    /// Lets a worker leave, if it can.
+    /// Records that a worker leaves, or that it is blocked or waits.
     fn leave(
         &mut self,
         worker: &'c Worker<'a>,
-        why: Why,
+        reason: Reason,
         waits: bool,
         wanted: &Wanted,
         scheduler: Scheduler<'_>,
-        takers: &mut Option<Takers<'a>>,
+        recipients: &mut Option<Recipients<'a>>,
     ) {
-        let how = match scheduler {
-            _ if !worker.may_hold_data => How::Deleted,
-            Scheduler::Known(_) if waits => return self.waiting.push((worker, why)),
-            Scheduler::Known(_) => How::Marked,
-            Scheduler::Unreachable(_) if wanted.gives_up => How::DeletedUnsafely,
-            Scheduler::Unreachable(_) | Scheduler::NotAsked => {
-                self.held += usize::from(why == Why::Surplus);
+        let mode = match scheduler {
+            _ if !worker.may_hold_data => Mode::Deleted,
+            Scheduler::Known(_) if waits => return self.waiting.push((worker, reason)),
+            Scheduler::Known(_) => Mode::Marked,
+            Scheduler::Unreachable(_) if wanted.ignores_scheduler => Mode::DeletedUnsafely,
+            Scheduler::Unreachable(_) | Scheduler::NotQueried => {
+                self.blocked += usize::from(reason == Reason::Surplus);
                 return;
             }
         };
-        if let Some(takers) = takers {
-            takers.leaves(&worker.standing);
+        if let Some(recipients) = recipients {
+            recipients.remove(&worker.registration);
         }
-        self.all.push((worker, how, why));
+        self.all.push((worker, mode, reason));
     }
 
-    /// Those that shall leave for this reason and stay, because no other worker can take their results.
-    pub(crate) fn waiting(&self, why: Why) -> Vec<&'c Worker<'a>> {
-        let waiting = self.waiting.iter().filter(|(_, because)| *because == why);
+    /// Returns the workers that should leave for this reason but stay because no other worker can take their results.
+    pub(crate) fn waiting(&self, reason: Reason) -> Vec<&'c Worker<'a>> {
+        let waiting = self.waiting.iter().filter(|(_, because)| *because == reason);
         waiting.map(|(worker, _)| *worker).collect()
     }
 
-    /// Those that leave in this way.
-    pub(crate) fn by(&self, how: How) -> impl Iterator<Item = &'c Worker<'a>> {
+    /// Returns the workers that leave in this mode.
+    pub(crate) fn by(&self, mode: Mode) -> impl Iterator<Item = &'c Worker<'a>> {
         self.all
             .iter()
-            .filter(move |(_, by, _)| *by == how)
+            .filter(move |(_, by, _)| *by == mode)
             .map(|(worker, _, _)| *worker)
     }
 
-    /// How many leave for this reason.
-    pub(crate) fn count(&self, why: Why) -> usize {
-        self.all.iter().filter(|(_, _, because)| *because == why).count()
+    /// Returns the number of workers that leave for this reason.
+    pub(crate) fn count(&self, reason: Reason) -> usize {
+        self.all
+            .iter()
+            .filter(|(_, _, because)| *because == reason)
+            .count()
     }
 }

@@ -1,45 +1,46 @@
-//! Workers that were told to leave.
+//! Workers that are marked as retiring.
 //!
-//! The scheduler is asked to retire them: it moves what they hold to other workers, and forgets them. A worker that the
-//! scheduler no longer knows is deleted. A worker that is still there at its deadline is deleted all the same, but never
-//! while the scheduler can't be asked, and not for being outdated while it holds results. The deadline counts from the mark
-//! or, where that is later, from the time since which the scheduler has answered.
+//! The scheduler is asked to retire them: it moves their results to other workers and removes them. A worker that the
+//! scheduler no longer knows is deleted. A worker that is still registered at its deadline is deleted anyway, but never
+//! while the scheduler can't be queried, and an outdated worker never while it has results. The deadline counts from the
+//! mark or, if that is later, from the time since which the scheduler has replied.
 
 use dask_operator_plugin::dask::scheduler::SOON;
 use dask_operator_plugin::prelude::*;
 
 use crate::census::{Census, Worker};
-use crate::roster::{Scheduler, Standing};
+use crate::roster::{Registration, Scheduler};
 use crate::wanted::Wanted;
 
-/// Milliseconds after which a condition says that a worker can't hand on what it holds.
-pub(crate) const PATIENCE: i64 = 30_000;
-/// A scheduler that knows no worker at all may have just started, and its workers come back within so many milliseconds.
-const COMING_BACK: i64 = 5000;
+/// Milliseconds after which a condition reports that a worker can't move its results.
+pub(crate) const STUCK_AFTER: i64 = 30_000;
+/// Milliseconds within which workers register again with a scheduler that has just started. A scheduler without workers may
+/// be one.
+const RECONNECT_GRACE: i64 = 5000;
 
-/// What becomes of workers that were told to leave.
+/// The decisions about retiring workers.
 #[derive(Debug, Default)]
 pub(crate) struct Drain<'c, 'a> {
-    /// They stay for now.
+    /// Workers that stay for now.
     pub(crate) staying: Vec<&'c Worker<'a>>,
-    /// They are deleted: the scheduler does not know them any more.
+    /// Workers that are deleted because the scheduler no longer knows them.
     pub(crate) done: Vec<&'c Worker<'a>>,
-    /// They are deleted with what they hold, because their deadline has passed.
+    /// Workers that are deleted with their results because their deadline has passed.
     pub(crate) overdue: Vec<&'c Worker<'a>>,
-    /// They are deleted with what they hold, because the scheduler can't be asked and `scaleDown` is `unsafe`.
+    /// Workers that are deleted with their results because the scheduler can't be queried and `scaleDown` is `unsafe`.
     pub(crate) unsafely: Vec<&'c Worker<'a>>,
-    /// Those of `staying` that have tried for a while to hand on what they hold, and since when.
+    /// Workers in `staying` that have not been able to move their results for [`STUCK_AFTER`], with the start of that time.
     stuck: Vec<(&'c Worker<'a>, Timestamp)>,
-    /// How many of these leave for being outdated: their successors come first.
+    /// Number of stuck workers that are outdated. They are replaced before they are gone.
     pub(crate) replaced: usize,
-    /// Addresses of workers that the scheduler shall retire.
+    /// Addresses of workers that the scheduler must retire.
     pub(crate) retire: Vec<String>,
-    /// In how many milliseconds something may have changed.
-    pub(crate) look_again: Option<u64>,
+    /// Milliseconds until the next reconcile. `None` if time changes nothing.
+    pub(crate) requeue_after: Option<u64>,
 }
 
 impl<'c, 'a> Drain<'c, 'a> {
-    /// Decides about those of a group.
+    /// Decides about the retiring workers of a group.
     pub(crate) fn of(
         census: &'c Census<'a>,
         wanted: &Wanted,
@@ -50,15 +51,18 @@ impl<'c, 'a> Drain<'c, 'a> {
         for worker in &census.leaving {
             match scheduler {
                 _ if !worker.may_hold_data => drain.done.push(worker),
-                Scheduler::Unreachable(_) if wanted.gives_up => drain.unsafely.push(worker),
-                Scheduler::Unreachable(_) | Scheduler::NotAsked => drain.staying.push(worker),
-                Scheduler::Known(facts) => drain.ask(worker, facts, wanted, now),
+                Scheduler::Unreachable(_) if wanted.ignores_scheduler => drain.unsafely.push(worker),
+                Scheduler::Unreachable(_) | Scheduler::NotQueried => drain.staying.push(worker),
+                Scheduler::Known(facts) => drain.decide(worker, facts, wanted, now),
             }
         }
         if let Scheduler::Known(_) = scheduler {
-            let terminating = census.terminating.iter().map(|terminating| &terminating.standing);
-            let staying = drain.staying.iter().map(|worker| &worker.standing);
-            let workers = staying.chain(terminating).flat_map(Standing::registered);
+            let terminating = census
+                .terminating
+                .iter()
+                .map(|terminating| &terminating.registration);
+            let staying = drain.staying.iter().map(|worker| &worker.registration);
+            let workers = staying.chain(terminating).flat_map(Registration::registered);
             drain.retire = workers.map(|worker| worker.address.clone()).collect();
             drain.retire.sort();
             drain.retire.dedup();
@@ -67,15 +71,19 @@ impl<'c, 'a> Drain<'c, 'a> {
         drain
     }
 
-    fn ask(&mut self, worker: &'c Worker<'a>, facts: &SchedulerFacts, wanted: &Wanted, now: Timestamp) {
+    fn decide(&mut self, worker: &'c Worker<'a>, facts: &SchedulerFacts, wanted: &Wanted, now: Timestamp) {
         let marked = worker.retiring_since.unwrap_or(now);
-        let grace = if facts.workers.is_empty() { COMING_BACK } else { 0 };
-        if matches!(worker.standing, Standing::Unregistered) {
+        let grace = if facts.workers.is_empty() {
+            RECONNECT_GRACE
+        } else {
+            0
+        };
+        if matches!(worker.registration, Registration::Unregistered) {
             if facts.observed_at > marked + grace {
                 return self.done.push(worker);
             }
-            // It may have registered since: the next answer tells.
-            self.look_again_in(SOON);
+            // The worker may have registered in the meantime, which the next facts show.
+            self.requeue_within(SOON);
         }
         let since = marked.max(facts.answers_since);
         let left = |milliseconds: i64| {
@@ -86,16 +94,16 @@ impl<'c, 'a> Drain<'c, 'a> {
             let Some(rest) = left(wanted.drain_timeout) else {
                 return self.overdue.push(worker);
             };
-            self.look_again_in(rest);
+            self.requeue_within(rest);
         }
-        match left(PATIENCE) {
-            Some(patience) => self.look_again_in(patience),
+        match left(STUCK_AFTER) {
+            Some(rest) => self.requeue_within(rest),
             None => self.stuck.push((worker, since)),
         }
         self.staying.push(worker);
     }
 
-    /// Those that have tried for a while to hand on what they hold: those that leave for being outdated, or all others.
+    /// Returns the stuck workers that leave because they are outdated (`outgoing`), or all other stuck workers.
     pub(crate) fn stuck(&self, wanted: &Wanted, outgoing: bool) -> Vec<(&'c Worker<'a>, Timestamp)> {
         let stuck = self.stuck.iter().copied();
         stuck
@@ -103,10 +111,10 @@ impl<'c, 'a> Drain<'c, 'a> {
             .collect()
     }
 
-    fn look_again_in(&mut self, milliseconds: u64) {
-        self.look_again = Some(
-            self.look_again
-                .map_or(milliseconds, |again| again.min(milliseconds)),
+    fn requeue_within(&mut self, milliseconds: u64) {
+        self.requeue_after = Some(
+            self.requeue_after
+                .map_or(milliseconds, |other| other.min(milliseconds)),
         );
     }
 }

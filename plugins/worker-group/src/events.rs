@@ -1,4 +1,4 @@
-//! What is said once: events.
+//! The events of a plan, each of which is reported once.
 
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::time;
@@ -6,14 +6,14 @@ use dask_operator_plugin::prelude::*;
 
 use crate::census::{Census, Lost, Worker};
 use crate::conditions::{
-    self, HOLD_DATA, NOT_ASKED, SCALE_DOWN_BLOCKED, WORKERS_UP_TO_DATE, counted, listed, names,
+    self, HOLD_DATA, NOT_QUERIED, SCALE_DOWN_BLOCKED, WORKERS_UP_TO_DATE, counted, listed, names,
 };
-use crate::departures::{Departures, How, Why};
+use crate::departures::{Departures, Mode, Reason};
 use crate::drain::Drain;
-use crate::silence::GIVE_UP;
+use crate::silence::OUTAGE_TIMEOUT;
 use crate::wanted::Wanted;
 
-/// All that changes with a plan.
+/// Returns the events for all changes in a plan.
 pub(crate) fn of(
     group: &Resource<'_>,
     census: &Census<'_>,
@@ -30,7 +30,7 @@ pub(crate) fn of(
     events.extend(removed(departures, drain, wanted));
     let find = |type_: &str| conditions.iter().find(|condition| condition.type_ == type_);
     if let Some(blocked) = find(SCALE_DOWN_BLOCKED)
-        && blocked.reason != NOT_ASKED
+        && blocked.reason != NOT_QUERIED
         && conditions::reason(group, SCALE_DOWN_BLOCKED) != Some(blocked.reason.as_str())
     {
         events.push(Event::warning(SCALE_DOWN_BLOCKED, blocked.message.clone()));
@@ -49,7 +49,7 @@ pub(crate) fn of(
     events
 }
 
-/// One event for all workers that are over after they have worked and are replaced now, however many.
+/// Returns one event for all workers that ended after they had worked and are replaced now.
 fn lost(lost: &[Lost<'_>]) -> Option<Event> {
     let lost: Vec<&Lost<'_>> = lost.iter().filter(|lost| lost.early.is_none()).collect();
     let first = lost.first()?;
@@ -62,11 +62,11 @@ fn lost(lost: &[Lost<'_>]) -> Option<Event> {
     Some(Event::warning("WorkerLost", message))
 }
 
-/// One event for workers that end soon after their start, as long as they do so for the same reason.
+/// Returns one event for workers that end soon after their start, as long as the reason does not change.
 fn ended_early(census: &Census<'_>) -> Option<Event> {
     let early: Vec<&Lost<'_>> = census.lost.iter().filter(|lost| lost.early.is_some()).collect();
-    let first = early.first().filter(|_| census.backoff_is_news)?;
-    let until = census.rests_until.map(time::format);
+    let first = early.first().filter(|_| census.backoff_is_new)?;
+    let until = census.backoff_until.map(time::format);
     let when = until.map_or_else(|| "now".to_owned(), |until| format!("at {until}"));
     let (who, are) = match early.len() {
         1 => ("1 worker ended soon after its start".to_owned(), "is"),
@@ -80,37 +80,37 @@ fn ended_early(census: &Census<'_>) -> Option<Event> {
     Some(Event::warning("WorkerLost", message))
 }
 
-/// One event for each reason to leave.
+/// Returns one event for each reason to leave.
 fn retiring(departures: &Departures<'_, '_>) -> Vec<Event> {
-    let event = |why: Why| {
+    let event = |reason: Reason| {
         let marked = departures
             .all
             .iter()
-            .filter(|(_, how, because)| *how == How::Marked && *because == why);
+            .filter(|(_, mode, because)| *mode == Mode::Marked && *because == reason);
         let marked: Vec<&Worker<'_>> = marked.map(|(worker, _, _)| *worker).collect();
-        let because = match why {
-            Why::Surplus => "more than wanted",
-            Why::Outdated => "of an older template",
-            Why::Notice => marked.first()?.notice.as_deref()?,
+        let because = match reason {
+            Reason::Surplus => "more than wanted",
+            Reason::Outdated => "of an older template",
+            Reason::Notice => marked.first()?.notice.as_deref()?,
         };
         let message = format!(
             "{} told to hand on all results and leave ({because}): {}",
             counted(marked.len(), "worker"),
             names(&marked)
         );
-        let event = match why {
-            Why::Notice => Event::warning("WorkersRetiring", message),
-            Why::Surplus | Why::Outdated => Event::normal("WorkersRetiring", message),
+        let event = match reason {
+            Reason::Notice => Event::warning("WorkersRetiring", message),
+            Reason::Surplus | Reason::Outdated => Event::normal("WorkersRetiring", message),
         };
         (!marked.is_empty()).then_some(event)
     };
-    [Why::Notice, Why::Surplus, Why::Outdated]
+    [Reason::Notice, Reason::Surplus, Reason::Outdated]
         .into_iter()
         .filter_map(event)
         .collect()
 }
 
-/// Who is deleted after it was told to leave.
+/// Returns the events for retiring workers that are deleted, and for workers that are deleted with their results.
 fn removed(departures: &Departures<'_, '_>, drain: &Drain<'_, '_>, wanted: &Wanted) -> Vec<Event> {
     let mut events = Vec::new();
     if !drain.done.is_empty() {
@@ -134,14 +134,14 @@ fn removed(departures: &Departures<'_, '_>, drain: &Drain<'_, '_>, wanted: &Want
         .unsafely
         .iter()
         .copied()
-        .chain(departures.by(How::DeletedUnsafely))
+        .chain(departures.by(Mode::DeletedUnsafely))
         .collect();
     if !unsafely.is_empty() {
         let message = format!(
             "{} deleted with all results held there, because the scheduler could not be asked for {} and `scaleDown` is \
              `unsafe`: {}",
             counted(unsafely.len(), "worker"),
-            time::span(GIVE_UP),
+            time::span(OUTAGE_TIMEOUT),
             names(&unsafely)
         );
         events.push(Event::warning("UnsafeScaleDown", message));

@@ -1,17 +1,17 @@
-//! The default worker-group component.
+//! The default worker-group plugin.
 //!
 //! A `DaskWorkerGroup` consists of workers: Pods named `<group>-worker-<10 hexadecimal digits>`, or Deployments of one
-//! replica each. Workers that are lost are replaced.
+//! replica each. Lost workers are replaced.
 //!
-//! A plan goes one way: `roster` finds the scheduler's workers in the pods, `census` says which workers there are,
-//! `wanted` what there shall be, `departures` who is told to leave (by `victims` and `rollout`), `drain`
-//! what becomes of those who were, `plan` puts it together with the workers that are missing (from `template`),
-//! and `conditions` and `events` say it.
+//! A plan is made in these steps: `roster` assigns the scheduler's workers to pods, `census` reads the existing workers,
+//! `wanted` determines the desired state, `departures` selects the workers that leave (with `victims` and `rollout`),
+//! `drain` decides about those that are already leaving, `plan` adds the missing workers (from `template`) and combines the
+//! results, and `conditions` and `events` report them.
 //!
-//! What a status of a worker group holds: `replicas`, `readyReplicas`, `updatedReplicas`, `selector`,
-//! `observedGeneration` and, while there are some, `retiringReplicas`, and `schedulerUnreachableSince` while workers are
-//! to leave, the scheduler can't be asked, and `scaleDown` is `unsafe`; its conditions are `WorkersReady` and, while
-//! there is something to say, `ScaleDownBlocked`, `WorkersUpToDate` and `SpecQuestionable`.
+//! The status of a worker group contains `replicas`, `readyReplicas`, `updatedReplicas`, `selector`, `observedGeneration`,
+//! `retiringReplicas` while workers are retiring, and `schedulerUnreachableSince` while workers are to leave, the scheduler
+//! can't be queried and `scaleDown` is `unsafe`. Its conditions are `WorkersReady` and, if they apply, `ScaleDownBlocked`,
+//! `WorkersUpToDate` and `SpecQuestionable`.
 
 mod census;
 mod conditions;
@@ -37,19 +37,19 @@ use dask_operator_plugin::prelude::*;
 
 pub use settings::Settings;
 
-/// Logic of `DaskWorkerGroup`.
+/// The logic plugin for `DaskWorkerGroup`.
 #[derive(Debug, Clone, Copy)]
 pub struct DefaultWorkerGroup;
 
 impl Plugin for DefaultWorkerGroup {
     const NAME: &str = "worker-group";
     const VERSION: &str = env!("CARGO_PKG_VERSION");
-    const SUMMARY: &str = "Makes the workers of a DaskWorkerGroup and replaces those that are lost.";
+    const SUMMARY: &str = "Manages the workers of a DaskWorkerGroup and replaces those that are lost.";
     type Settings = Settings;
 }
 
 impl Logic<WorkerGroup> for DefaultWorkerGroup {
-    /// Pods and Deployments, whatever new workers are made of: both may exist from before.
+    /// Returns Pods and Deployments for every setting of `workload`, because both may already exist.
     fn child_kinds(_: &Settings) -> Vec<ResourceKind> {
         vec![kinds::pod(), kinds::deployment()]
     }

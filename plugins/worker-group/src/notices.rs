@@ -1,4 +1,4 @@
-//! Which workers are about to lose their node.
+//! Detection of workers that are about to lose their node.
 
 use std::collections::HashMap;
 
@@ -6,13 +6,14 @@ use dask_operator_plugin::dask::kinds;
 use dask_operator_plugin::dask::pod::Pod;
 use dask_operator_plugin::prelude::*;
 
-/// Nodes that are about to go, and why.
+/// Nodes that are about to be removed, with the reasons.
 #[derive(Debug)]
 pub(crate) struct Notices(HashMap<String, String>);
 
 impl Notices {
-    /// Looks at the nodes of an observation: one is about to go when it has a taint with one of the keys `drain`, unless
-    /// the workers, whose spec is `pod_spec`, tolerate it: then they may stay there, and others would come there.
+    /// Reads the nodes of an observation. A node is about to be removed if it has a taint with one of the keys in `drain`,
+    /// unless the workers, whose spec is `pod_spec`, tolerate it: tolerating workers may stay on the node, and new ones could
+    /// be scheduled to it.
     pub(crate) fn of(observation: &Observation, pod_spec: &Value, drain: &[String]) -> Result<Self, Error> {
         let tolerations = pod_spec["tolerations"]
             .as_array()
@@ -28,23 +29,23 @@ impl Notices {
             });
             if let Some(key) = taint.and_then(|taint| taint["key"].as_str()) {
                 let name = observed.key.name.clone();
-                let why = format!("node {name} is about to go: it has the taint {key}");
-                nodes.insert(name, why);
+                let reason = format!("node {name} is about to go: it has the taint {key}");
+                nodes.insert(name, reason);
             }
         }
         Ok(Self(nodes))
     }
 
-    /// Why a pod is about to lose its node, if it is.
+    /// Returns the reason why a pod is about to lose its node. `None` if it keeps it.
     pub(crate) fn about(&self, pod: &Pod) -> Option<String> {
-        let told = pod
+        let disruption = pod
             .disruption()
             .map(|cause| format!("it is about to go: {cause}"));
-        told.or_else(|| self.0.get(pod.node()?).cloned())
+        disruption.or_else(|| self.0.get(pod.node()?).cloned())
     }
 }
 
-/// As the Kubernetes scheduler sees it: what a toleration leaves out matches everything.
+/// Returns whether a toleration matches a taint, as the Kubernetes scheduler decides it: omitted fields match everything.
 fn tolerates(toleration: &Value, taint: &Value) -> bool {
     let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
     let same = |field: &str| text(toleration, field) == text(taint, field);
@@ -58,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tolerations() {
+    fn matches_tolerations_as_kubernetes_does() {
         let taint = json!({"key": "k", "value": "v", "effect": "NoSchedule"});
         for (toleration, expected) in [
             (json!({"key": "k", "operator": "Exists"}), true),

@@ -1,4 +1,4 @@
-//! Which workers a group shall have.
+//! The plan of a worker group: its workers, status, conditions and events.
 
 use std::collections::HashSet;
 
@@ -11,26 +11,30 @@ use dask_operator_plugin::{WorkerGroup, log};
 
 use crate::census::{Census, Worker};
 use crate::conditions::{self, WORKERS_READY};
-use crate::departures::{Departures, How, Why};
+use crate::departures::{Departures, Mode, Reason};
 use crate::drain::Drain;
 use crate::notices::Notices;
 use crate::roster::Scheduler;
-use crate::silence::Silence;
+use crate::silence::Outage;
 use crate::template::{self, Template};
 use crate::wanted::Wanted;
 use crate::{DefaultWorkerGroup, Settings, events, rollout, validate};
 
-/// No worker runs, because somebody wants it so.
+/// Reason of a group whose cluster is suspended.
 const SUSPENDED: &str = "Suspended";
 
-/// How long to wait for a cluster that does not exist.
-pub(crate) const LOOK_AGAIN: u64 = 30_000;
-/// The shortest time between two batches, where no delay is set.
-const NEXT_BATCH: u64 = 1000;
-/// Bytes of new workers in a plan. A group of 10,000 large pods is more than a component may answer at once.
-const PORTION: usize = 32 << 20;
+/// Milliseconds until the next reconcile of a group without a cluster.
+pub(crate) const CLUSTER_RETRY: u64 = 30_000;
+/// Minimum milliseconds between two batches.
+const MIN_BATCH_DELAY: u64 = 1000;
+/// Maximum bytes of new workers in a plan. A group of 10,000 large pods is more than a component may return at once.
+const MAX_PLAN_BYTES: usize = 32 << 20;
 
 /// Plans a `DaskWorkerGroup`.
+///
+/// # Errors
+///
+/// Returns an error if the spec is invalid or an observed object can't be read.
 pub(crate) fn worker_group(observation: &Observation, settings: &Settings) -> Result<Plan, Error> {
     let group = <DefaultWorkerGroup as Logic<WorkerGroup>>::default(observation.parent_json()?, settings)?;
     let findings = validate::worker_group(&group, None);
@@ -48,11 +52,11 @@ pub(crate) fn worker_group(observation: &Observation, settings: &Settings) -> Re
                 "there is no DaskCluster {cluster_name} in namespace {}",
                 group.namespace
             );
-            as_it_is(&group, &census, "ClusterNotFound", message, observation)
+            unchanged(&group, &census, "ClusterNotFound", message, observation)
         }
         Some(cluster) if cluster.terminating => {
             let message = format!("DaskCluster {cluster_name} is being deleted");
-            as_it_is(&group, &census, "ClusterTerminating", message, observation)
+            unchanged(&group, &census, "ClusterTerminating", message, observation)
         }
         Some(observed) => {
             let mut cluster: Value = observed.read()?;
@@ -83,8 +87,8 @@ pub(crate) fn worker_group(observation: &Observation, settings: &Settings) -> Re
     Ok(plan)
 }
 
-/// Without a cluster nothing is created and nothing is taken.
-fn as_it_is(
+/// Returns a plan that changes nothing, for a group without a cluster.
+fn unchanged(
     group: &Resource<'_>,
     census: &Census<'_>,
     reason: &str,
@@ -101,12 +105,12 @@ fn as_it_is(
             reason,
             message,
         )],
-        requeue_after: Some(LOOK_AGAIN),
+        requeue_after: Some(CLUSTER_RETRY),
         ..Plan::default()
     }
 }
 
-/// The workers of a group in its cluster, both after defaulting.
+/// Plans the workers of a group in its cluster, both after defaulting.
 fn workers<'a>(
     group: &Resource<'_>,
     cluster: &Resource<'_>,
@@ -117,16 +121,18 @@ fn workers<'a>(
 ) -> Plan {
     let now = observation.now;
     let wanted = Wanted::of(group, cluster, scheduler, now);
-    if let Some(takers) = wanted.takers(&census, scheduler) {
-        census.call_back(&takers);
+    if let Some(recipients) = wanted.recipients(&census, scheduler) {
+        census.reinstate(&recipients);
     }
     let census = &census;
     let drain = Drain::of(census, &wanted, scheduler, now);
     let departures = Departures::of(census, &wanted, scheduler, drain.replaced);
     let missing = missing(census, &departures, &drain, &wanted);
     let template = (missing > 0).then(|| Template::of(group, cluster, settings, &wanted));
-    let portion = template.as_ref().map_or(0, |template| PORTION / template.size());
-    let gone: HashSet<&str> = departures
+    let per_plan = template
+        .as_ref()
+        .map_or(0, |template| MAX_PLAN_BYTES / template.size());
+    let departing: HashSet<&str> = departures
         .all
         .iter()
         .map(|(worker, _, _)| worker.name())
@@ -135,23 +141,23 @@ fn workers<'a>(
     let staying = census
         .workers
         .iter()
-        .filter(|worker| !gone.contains(worker.name()))
+        .filter(|worker| !departing.contains(worker.name()))
         .map(|worker| worker.kept_with(&metadata));
     let leaving = drain.staying.iter().map(|worker| worker.observed);
     let terminating = census.terminating.iter().map(|terminating| terminating.observed);
-    let resting = census.resting().map(|lost| lost.observed);
-    let others = leaving.chain(terminating).chain(resting);
+    let backing_off = census.backing_off().map(|lost| lost.observed);
+    let others = leaving.chain(terminating).chain(backing_off);
     let mut children: Vec<DesiredChild> = staying.chain(others.map(DesiredChild::keep)).collect();
     let mark = json!({"metadata": marked(metadata, now).to_json()});
     children.extend(
         departures
-            .by(How::Marked)
+            .by(Mode::Marked)
             .map(|worker| DesiredChild::apply(worker.observed.key.clone(), &mark)),
     );
-    let room = MOST_WORKERS.saturating_sub(children.len());
-    let batch = Batch::of(missing.min(room), portion, census, now, settings);
+    let allowed = MOST_WORKERS.saturating_sub(children.len());
+    let batch = Batch::of(missing.min(allowed), per_plan, census, now, settings);
     if let Some(template) = template.filter(|_| batch.size > 0) {
-        let names = WorkerNames::new(group.name, observation.seed, names_taken(observation));
+        let names = WorkerNames::new(group.name, observation.seed, used_names(observation));
         children.extend(names.take(batch.size).map(|name| template.worker(name)));
         log::debug(format!("{} workers are created", batch.size));
     }
@@ -173,35 +179,35 @@ fn workers<'a>(
         scheduler,
     ));
     let events = events::of(group, census, &departures, &drain, &conditions, &wanted);
-    let resting = census.resting().next().is_some();
-    let rest = census.rests_until.filter(|_| resting);
+    let backing_off = census.backing_off().next().is_some();
+    let rest = census.backoff_until.filter(|_| backing_off);
     let rest = rest.and_then(|until| u64::try_from(until - now).ok());
-    let late = census
-        .look_again_at
-        .and_then(|time| u64::try_from(time - now).ok());
-    let asks = asks(census, &departures, &wanted);
-    let silence = wanted.silence.filter(|_| asks);
-    let gives_up_in = silence
-        .map(Silence::ends)
+    let late = census.requeue_at.and_then(|time| u64::try_from(time - now).ok());
+    let needs_query = needs_query(census, &departures, &wanted);
+    let outage = wanted.outage.filter(|_| needs_query);
+    let outage_ends_in = outage
+        .map(Outage::ends)
         .and_then(|end| u64::try_from(end - now).ok().filter(|rest| *rest > 0));
     Plan {
         children,
-        status: status(group, census, Some(&wanted), silence),
+        status: status(group, census, Some(&wanted), outage),
         conditions,
         events,
         requeue_after: [
-            batch.again,
-            drain.look_again,
-            asks.then_some(look_again(&departures, scheduler)).flatten(),
+            batch.next,
+            drain.requeue_after,
+            needs_query
+                .then_some(requeue_after(&departures, scheduler))
+                .flatten(),
             wanted.restart_at.and_then(|time| u64::try_from(time - now).ok()),
-            gives_up_in,
+            outage_ends_in,
             rest,
             late,
         ]
         .into_iter()
         .flatten()
         .min(),
-        scheduler: asks.then(|| SchedulerRequest {
+        scheduler: needs_query.then(|| SchedulerRequest {
             retire: drain.retire,
             ..scheduler::request(cluster.spec, &[SchedulerQuestion::Workers], scheduler::SOON)
         }),
@@ -209,8 +215,8 @@ fn workers<'a>(
     }
 }
 
-/// Labels and annotations of a worker that is told to leave. With what an earlier apply put on it: what an apply leaves out is
-/// taken off.
+/// Returns the labels and annotations of a worker that is marked as retiring. They include all those of an earlier apply,
+/// because server-side apply removes omitted fields.
 fn marked(mut metadata: Metadata, now: Timestamp) -> Metadata {
     metadata
         .annotations
@@ -218,22 +224,24 @@ fn marked(mut metadata: Metadata, now: Timestamp) -> Metadata {
     metadata
 }
 
-/// How many workers are to be created. Who was told to leave, and who is about to lose its node, does not count; who
-/// is lost, or deleted for being outdated, holds its place until it is gone. Who leaves for being outdated holds it, too,
-/// unless it takes another worker to let it go.
+/// Returns the number of workers to create. Retiring workers, and workers that are about to lose their node, do not count as
+/// replicas. Lost workers, and outdated workers that are deleted, count until they are gone. Outdated workers that are
+/// retiring count as well, unless they need a successor before they can leave.
 fn missing(
     census: &Census<'_>,
     departures: &Departures<'_, '_>,
     drain: &Drain<'_, '_>,
     wanted: &Wanted,
 ) -> usize {
-    let holds_place = |(_, how, why): &&(&Worker<'_>, How, Why)| *why == Why::Outdated && *how != How::Marked;
-    let going = departures.all.len() - departures.all.iter().filter(holds_place).count();
+    let counts_until_gone = |(_, mode, reason): &&(&Worker<'_>, Mode, Reason)| {
+        *reason == Reason::Outdated && *mode != Mode::Marked
+    };
+    let going = departures.all.len() - departures.all.iter().filter(counts_until_gone).count();
     let counted = census.workers.len() + census.lost.len() - going;
     let marked = departures
         .all
         .iter()
-        .filter(|(_, how, why)| *why == Why::Outdated && *how == How::Marked);
+        .filter(|(_, mode, reason)| *reason == Reason::Outdated && *mode == Mode::Marked);
     let marked = marked.count();
     let outgoing = drain
         .staying
@@ -241,32 +249,33 @@ fn missing(
         .filter(|worker| wanted.is_outgoing(worker))
         .count()
         - drain.replaced;
-    let room = rollout::room(wanted, counted, outgoing + marked);
-    let most = wanted.most(departures.outdated - departures.count(Why::Outdated)) + departures.successors;
-    most.saturating_sub(counted).min(room)
+    let allowed = rollout::allowed(wanted, counted, outgoing + marked);
+    let max_workers =
+        wanted.max_workers(departures.outdated - departures.count(Reason::Outdated)) + departures.successors;
+    max_workers.saturating_sub(counted).min(allowed)
 }
 
-/// Whether the scheduler has something to say: somebody leaves, or shall.
-fn asks(census: &Census<'_>, departures: &Departures<'_, '_>, wanted: &Wanted) -> bool {
-    let rolls = wanted.rolls() && departures.outdated > 0;
+/// Returns whether the scheduler must be queried, because workers are leaving or should leave.
+fn needs_query(census: &Census<'_>, departures: &Departures<'_, '_>, wanted: &Wanted) -> bool {
+    let is_rolling = wanted.is_rolling() && departures.outdated > 0;
     let waits = !departures.waiting.is_empty();
-    let marked = departures.by(How::Marked).next().is_some();
+    let marked = departures.by(Mode::Marked).next().is_some();
     let terminating = census
         .terminating
         .iter()
         .any(|terminating| terminating.may_hold_data);
-    departures.held > 0 || waits || marked || rolls || terminating || !census.leaving.is_empty()
+    departures.blocked > 0 || waits || marked || is_rolling || terminating || !census.leaving.is_empty()
 }
 
-/// When to look again, beside when something changes.
-fn look_again(departures: &Departures<'_, '_>, scheduler: Scheduler<'_>) -> Option<u64> {
+/// Returns the milliseconds until the next reconcile if no change triggers one earlier. `None` if time changes nothing.
+fn requeue_after(departures: &Departures<'_, '_>, scheduler: Scheduler<'_>) -> Option<u64> {
     match scheduler {
-        Scheduler::Known(_) => departures.by(How::Marked).next().map(|_| scheduler::SOON),
-        Scheduler::NotAsked | Scheduler::Unreachable(_) => Some(scheduler::NOW_AND_THEN),
+        Scheduler::Known(_) => departures.by(Mode::Marked).next().map(|_| scheduler::SOON),
+        Scheduler::NotQueried | Scheduler::Unreachable(_) => Some(scheduler::NOW_AND_THEN),
     }
 }
 
-/// Of a cluster that is suspended all workers go at once: nobody needs what they hold.
+/// Plans a group whose cluster is suspended: all workers are deleted immediately, because their results are not needed.
 fn suspended(group: &Resource<'_>, cluster: &Resource<'_>, census: &Census<'_>) -> Plan {
     let message = format!("DaskCluster {} is suspended: no worker runs", cluster.name);
     let mut events = Vec::new();
@@ -288,43 +297,43 @@ fn suspended(group: &Resource<'_>, cluster: &Resource<'_>, census: &Census<'_>) 
     }
 }
 
-/// How many workers are created now, and when to ask again for the rest.
+/// Number of workers to create now, and the milliseconds until the next batch.
 struct Batch {
     size: usize,
-    again: Option<u64>,
+    next: Option<u64>,
 }
 
 impl Batch {
-    /// Of the missing workers as many as the settings allow, and no more than a plan takes: a portion.
-    fn of(missing: usize, portion: usize, census: &Census<'_>, now: Timestamp, settings: &Settings) -> Self {
+    /// Limits the number of missing workers by the settings and by the maximum size of a plan.
+    fn of(missing: usize, per_plan: usize, census: &Census<'_>, now: Timestamp, settings: &Settings) -> Self {
         let limit = settings
             .batch_size
             .filter(|limit| *limit > 0)
             .map_or(usize::MAX, |limit| limit as usize);
         let delay = i64::from(settings.delay.unwrap_or(0)) * 1000;
         let due = census.newest().map_or(now, |newest| newest + delay);
-        let again = u64::try_from(delay).unwrap_or(0).max(NEXT_BATCH);
+        let next = u64::try_from(delay).unwrap_or(0).max(MIN_BATCH_DELAY);
         match missing {
-            0 => Self { size: 0, again: None },
-            // Nobody who set no batch size asked for a pause.
+            0 => Self { size: 0, next: None },
+            // The delay applies only if a batch size is set.
             _ if limit != usize::MAX && due > now => Self {
                 size: 0,
-                again: u64::try_from(due - now).ok(),
+                next: u64::try_from(due - now).ok(),
             },
-            _ if missing > limit.min(portion.max(1)) => Self {
-                size: limit.min(portion.max(1)),
-                again: Some(again),
+            _ if missing > limit.min(per_plan.max(1)) => Self {
+                size: limit.min(per_plan.max(1)),
+                next: Some(next),
             },
             _ => Self {
                 size: missing,
-                again: None,
+                next: None,
             },
         }
     }
 }
 
-/// Names that no new worker can have: those of all that exist, in whatever state, and those that the scheduler knows.
-fn names_taken(observation: &Observation) -> impl Iterator<Item = &str> {
+/// Returns the names that new workers can't have: those of all existing workers, and those that the scheduler knows.
+fn used_names(observation: &Observation) -> impl Iterator<Item = &str> {
     let objects = observation
         .children
         .iter()
@@ -341,7 +350,7 @@ fn status(
     group: &Resource<'_>,
     census: &Census<'_>,
     wanted: Option<&Wanted>,
-    silence: Option<Silence>,
+    outage: Option<Outage>,
 ) -> String {
     let cluster = group.spec["cluster"].as_str().unwrap_or_default();
     let mut status = json!({
@@ -353,8 +362,8 @@ fn status(
         let updated = census.workers.iter().filter(|worker| !wanted.is_outdated(worker));
         status["updatedReplicas"] = json!(updated.count());
     }
-    if let Some(silence) = silence {
-        silence.write(&mut status);
+    if let Some(outage) = outage {
+        outage.write(&mut status);
     }
     if let Some(backoff) = &census.backoff {
         backoff.write(&mut status);

@@ -1,16 +1,17 @@
-//! Which workers make room for those of a new template.
+//! Selection of outdated workers that are replaced.
 
 use dask_operator_plugin::dask::update::Strategy;
 
 use crate::census::Worker;
-use crate::roster::Standing;
+use crate::roster::Registration;
 use crate::wanted::Wanted;
 
-/// Outdated workers that may leave now, of those that are not too many; `staying` is in the order in which they leave.
+/// Returns the outdated workers that may leave now, without surplus ones. `staying` is in the order in which they leave.
 ///
-/// Who is not ready goes at once: nobody works less for it. Of the others only so many go that enough are left. New
-/// workers that do not become ready, or that the scheduler does not know, hence stop it; and for each that is on its way
-/// out and `replaced` before it is gone, one less goes, so that there are not more and more of them.
+/// Workers that are not ready leave immediately, because that reduces no capacity. Of the others, only as many leave as the
+/// update strategy allows to be unavailable. New workers that do not become ready, or that the scheduler does not know,
+/// therefore stop the rollout. For each retiring worker that is replaced before it is gone (`replaced`), one less leaves, so
+/// that their number does not grow.
 pub(crate) fn next<'c, 'a>(
     staying: &[&'c Worker<'a>],
     wanted: &Wanted,
@@ -30,11 +31,11 @@ pub(crate) fn next<'c, 'a>(
     let available = staying.iter().filter(|worker| worker.available()).count();
     let budget = available.saturating_sub(wanted.replicas.saturating_sub(max_unavailable) + replaced);
 
-    // Outdated workers that never registered may be what the new template is to mend: they are no reason to wait for.
-    // What is missing, or not a worker yet, is.
+    // Outdated workers that never registered may have the problem that the new template solves, so the rollout does not
+    // wait for them. It does wait for missing and unregistered new workers.
     let useless = ready
         .iter()
-        .filter(|worker| matches!(worker.standing, Standing::Unregistered))
+        .filter(|worker| matches!(worker.registration, Registration::Unregistered))
         .count();
     let missing = wanted
         .replicas
@@ -50,14 +51,14 @@ pub(crate) fn next<'c, 'a>(
     going
 }
 
-/// How many more workers there may be now: none takes the place of an outdated one before that is gone, unless there
-/// may be more than wanted. `counted` are those that stay, `outgoing` those that are outdated and on their way out,
-/// without those that are replaced before.
-pub(crate) fn room(wanted: &Wanted, counted: usize, outgoing: usize) -> usize {
+/// Returns the number of workers that may be created now. The successor of an outdated worker is created after that one is
+/// gone, unless the strategy allows a surge. `counted` is the number of staying workers, `outgoing` that of outdated workers
+/// that are leaving, without those that are replaced before they are gone.
+pub(crate) fn allowed(wanted: &Wanted, counted: usize, outgoing: usize) -> usize {
     match wanted.strategy {
         Strategy::Rolling { max_surge, .. } if outgoing > 0 => {
-            let most = wanted.replicas.saturating_add(max_surge);
-            most.saturating_sub(counted + outgoing)
+            let max_workers = wanted.replicas.saturating_add(max_surge);
+            max_workers.saturating_sub(counted + outgoing)
         }
         Strategy::Rolling { .. } | Strategy::OnDelete => usize::MAX,
     }

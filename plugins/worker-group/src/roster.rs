@@ -1,49 +1,49 @@
-//! Which of the scheduler's workers run in which pod.
+//! Assignment of the scheduler's workers to pods.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use dask_operator_plugin::prelude::*;
 
-/// What is known of the cluster's scheduler.
+/// The state of the cluster's scheduler.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Scheduler<'a> {
-    /// It was not asked.
-    NotAsked,
-    /// It does not answer, and why.
+    /// The scheduler was not queried, or its facts are outdated.
+    NotQueried,
+    /// The scheduler does not reply. The text is the error.
     Unreachable(&'a str),
-    /// What it said.
+    /// The scheduler replied with these facts.
     Known(&'a SchedulerFacts),
 }
 
 impl<'a> Scheduler<'a> {
-    /// As it is observed.
+    /// Reads the state from an observation.
     pub(crate) fn of(observation: &'a Observation) -> Self {
         match &observation.scheduler {
             SchedulerState::Unreachable(why) => Self::Unreachable(why),
             SchedulerState::Facts(_) | SchedulerState::NotAsked => observation
                 .recent_scheduler_facts()
-                .map_or(Self::NotAsked, Self::Known),
+                .map_or(Self::NotQueried, Self::Known),
         }
     }
 }
 
-/// What the scheduler says of the workers in one pod.
+/// Registration of the workers in one pod with the scheduler.
 #[derive(Debug, Clone, Default)]
-pub(crate) enum Standing<'a> {
-    /// The scheduler was not asked, or did not answer.
+pub(crate) enum Registration<'a> {
+    /// The scheduler was not queried, or did not reply.
     #[default]
     Unknown,
-    /// It knows none in it.
+    /// The scheduler knows no worker in the pod.
     Unregistered,
-    /// It knows some that may be in it: they registered without a name, and their address does not tell.
+    /// The scheduler knows workers that may be in the pod: they have no name, and their address is ambiguous.
     Unclear,
-    /// It knows these.
+    /// The scheduler knows these workers in the pod.
     Registered(Vec<&'a SchedulerWorker>),
 }
 
-impl<'a> Standing<'a> {
-    /// The workers that it knows for sure.
+impl<'a> Registration<'a> {
+    /// Returns the workers that are certainly in the pod.
     pub(crate) fn registered(&self) -> &[&'a SchedulerWorker] {
         match self {
             Self::Registered(workers) => workers,
@@ -51,12 +51,12 @@ impl<'a> Standing<'a> {
         }
     }
 
-    /// Whether the scheduler lists a worker that is in it, or may be.
+    /// Returns whether the scheduler lists a worker that is in the pod or may be in it.
     pub(crate) fn may_be_a_worker(&self) -> bool {
         matches!(self, Self::Registered(_) | Self::Unclear)
     }
 
-    /// Tasks that they run or have queued.
+    /// Returns the number of tasks that the workers run or have queued.
     pub(crate) fn processing(&self) -> u64 {
         self.registered()
             .iter()
@@ -64,28 +64,31 @@ impl<'a> Standing<'a> {
             .sum()
     }
 
-    /// Bytes of results that they hold.
+    /// Returns the bytes of results that the workers have.
     pub(crate) fn bytes(&self) -> u64 {
         self.registered().iter().map(|worker| worker.managed_bytes).sum()
     }
 }
 
-/// Where a pod's workers are reached.
+/// The addresses of a pod's workers.
 #[derive(Debug, Clone)]
-pub(crate) enum Reach {
-    /// At addresses that no other pod has.
+pub(crate) enum Location {
+    /// Addresses that no other pod has.
     Own(Vec<IpAddr>),
-    /// At its node's addresses, which other pods may have too.
+    /// Addresses of the node, which other pods may have too.
     Node(Vec<IpAddr>),
-    /// Nobody knows: it is a Deployment's.
-    Anywhere,
+    /// Unknown addresses, because the pod belongs to a Deployment.
+    Unknown,
 }
 
-/// Finds the workers of each pod, given by name and reach: by the name that they registered with, which is the pod's
-/// or, with several workers in it, the pod's with `-0`, `-1`, … after it; or else by the pod's address.
-pub(crate) fn standings<'a>(scheduler: Scheduler<'a>, pods: &[(&str, Reach)]) -> Vec<Standing<'a>> {
+/// Returns the registration of each pod, which is given by name and location. A worker belongs to the pod whose name it
+/// registered with (with a suffix `-0`, `-1`, … if the pod has several workers), or else to the pod with its address.
+pub(crate) fn registrations<'a>(
+    scheduler: Scheduler<'a>,
+    pods: &[(&str, Location)],
+) -> Vec<Registration<'a>> {
     let Scheduler::Known(facts) = scheduler else {
-        return vec![Standing::Unknown; pods.len()];
+        return vec![Registration::Unknown; pods.len()];
     };
     let by_name: HashMap<&str, usize> = pods
         .iter()
@@ -93,14 +96,14 @@ pub(crate) fn standings<'a>(scheduler: Scheduler<'a>, pods: &[(&str, Reach)]) ->
         .map(|(at, (name, _))| (*name, at))
         .collect();
     let mut by_address: HashMap<IpAddr, usize> = HashMap::new();
-    for (at, (_, reach)) in pods.iter().enumerate() {
-        if let Reach::Own(addresses) = reach {
+    for (at, (_, location)) in pods.iter().enumerate() {
+        if let Location::Own(addresses) = location {
             by_address.extend(addresses.iter().map(|address| (*address, at)));
         }
     }
     let mut found: Vec<Vec<&SchedulerWorker>> = vec![Vec::new(); pods.len()];
-    // Hosts of workers without a name that are in none of these pods for sure.
-    let mut strangers: Vec<Option<IpAddr>> = Vec::new();
+    // Hosts of unnamed workers that are not certainly in one of the pods.
+    let mut unnamed_hosts: Vec<Option<IpAddr>> = Vec::new();
     for worker in &facts.workers {
         let host = host(&worker.address);
         let named = by_name
@@ -108,32 +111,35 @@ pub(crate) fn standings<'a>(scheduler: Scheduler<'a>, pods: &[(&str, Reach)]) ->
             .or_else(|| by_name.get(base(&worker.name)?));
         match named.or_else(|| by_address.get(&host?)) {
             Some(at) => found[*at].push(worker),
-            // Who is started without a name is called by its address.
-            None if worker.name == worker.address => strangers.push(host),
+            // A worker that is started without a name has its address as name.
+            None if worker.name == worker.address => unnamed_hosts.push(host),
             None => {}
         }
     }
-    let may_be_in = |reach: &Reach| match reach {
-        Reach::Own(_) => false,
-        Reach::Node(addresses) => strangers.iter().flatten().any(|host| addresses.contains(host)),
-        Reach::Anywhere => !strangers.is_empty(),
+    let may_be_in = |location: &Location| match location {
+        Location::Own(_) => false,
+        Location::Node(addresses) => unnamed_hosts
+            .iter()
+            .flatten()
+            .any(|host| addresses.contains(host)),
+        Location::Unknown => !unnamed_hosts.is_empty(),
     };
-    let standing =
-        |(workers, (_, reach)): (Vec<&'a SchedulerWorker>, &(&str, Reach))| match workers.is_empty() {
-            false => Standing::Registered(workers),
-            true if may_be_in(reach) => Standing::Unclear,
-            true => Standing::Unregistered,
+    let registration =
+        |(workers, (_, location)): (Vec<&'a SchedulerWorker>, &(&str, Location))| match workers.is_empty() {
+            false => Registration::Registered(workers),
+            true if may_be_in(location) => Registration::Unclear,
+            true => Registration::Unregistered,
         };
-    found.into_iter().zip(pods).map(standing).collect()
+    found.into_iter().zip(pods).map(registration).collect()
 }
 
-/// `name` of `name-0`.
+/// Returns `name` for `name-0`.
 fn base(name: &str) -> Option<&str> {
     let (base, number) = name.rsplit_once('-')?;
     (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(base)
 }
 
-/// The host of `tcp://10.0.0.7:40331` or `tls://[fd00::7]:40331`.
+/// Returns the host of an address such as `tcp://10.0.0.7:40331` or `tls://[fd00::7]:40331`.
 fn host(address: &str) -> Option<IpAddr> {
     let (_, rest) = address.split_once("://")?;
     let (host, _) = rest.rsplit_once(':')?;
@@ -155,12 +161,12 @@ mod tests {
         answer(START, workers.iter().map(busy).collect())
     }
 
-    fn own(address: &str) -> Reach {
-        Reach::Own(address.parse().into_iter().collect())
+    fn own(address: &str) -> Location {
+        Location::Own(address.parse().into_iter().collect())
     }
 
     #[test]
-    fn workers_are_found_by_name_or_address() {
+    fn assigns_workers_by_name_or_address() {
         let facts = facts(&[
             ("a", "tcp://10.0.0.1:1"),
             ("b-0", "tcp://10.0.0.2:1"),
@@ -172,16 +178,16 @@ mod tests {
         ]);
         let pods = [
             ("a", own("10.0.0.7")),
-            ("b", Reach::Anywhere),
+            ("b", Location::Unknown),
             ("c", own("fd00::3")),
             ("d", own("10.0.0.4")),
             ("e", own("10.0.0.5")),
         ];
-        let standings = standings(Scheduler::Known(&facts), &pods);
-        let names: Vec<Vec<&str>> = standings
+        let registrations = registrations(Scheduler::Known(&facts), &pods);
+        let names: Vec<Vec<&str>> = registrations
             .iter()
-            .map(|standing| {
-                standing
+            .map(|registration| {
+                registration
                     .registered()
                     .iter()
                     .map(|worker| worker.name.as_str())
@@ -198,38 +204,38 @@ mod tests {
                 vec![]
             ]
         );
-        assert_eq!((standings[1].processing(), standings[1].bytes()), (2, 20));
-        assert!(matches!(standings[4], Standing::Unregistered));
+        assert_eq!((registrations[1].processing(), registrations[1].bytes()), (2, 20));
+        assert!(matches!(registrations[4], Registration::Unregistered));
     }
 
     #[test]
-    fn who_has_no_name_may_be_anywhere() {
+    fn unnamed_workers_may_be_in_any_deployment() {
         let address = "tcp://10.0.0.1:1";
         let facts = facts(&[(address, address)]);
-        let node = |address: &str| Reach::Node(address.parse().into_iter().collect());
+        let node = |address: &str| Location::Node(address.parse().into_iter().collect());
         let pods = [
             ("a", node("10.0.0.1")),
             ("b", node("10.0.0.2")),
-            ("c", Reach::Anywhere),
+            ("c", Location::Unknown),
             ("d", own("10.0.0.3")),
         ];
-        let unclear: Vec<bool> = standings(Scheduler::Known(&facts), &pods)
+        let unclear: Vec<bool> = registrations(Scheduler::Known(&facts), &pods)
             .iter()
-            .map(|standing| matches!(standing, Standing::Unclear))
+            .map(|registration| matches!(registration, Registration::Unclear))
             .collect();
         assert_eq!(unclear, [true, false, true, false]);
     }
 
     #[test]
-    fn nothing_is_known_without_facts() {
-        let pods = [("a", Reach::Anywhere)];
+    fn registrations_are_unknown_without_facts() {
+        let pods = [("a", Location::Unknown)];
         assert!(matches!(
-            standings(Scheduler::NotAsked, &pods)[0],
-            Standing::Unknown
+            registrations(Scheduler::NotQueried, &pods)[0],
+            Registration::Unknown
         ));
         assert!(matches!(
-            standings(Scheduler::Unreachable("no"), &pods)[0],
-            Standing::Unknown
+            registrations(Scheduler::Unreachable("no"), &pods)[0],
+            Registration::Unknown
         ));
     }
 }

@@ -1,39 +1,39 @@
-//! Settings of the worker-group component.
+//! Settings of the worker-group plugin.
 
 use dask_operator_plugin::dask::metadata::{self, Ignored};
 use dask_operator_plugin::dask::workload::Workload;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Settings of the worker-group component; each has a default.
+/// Settings of the worker-group plugin. Each has a default.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Settings {
-    /// The image of workers whose manifest names none. Without it, a container that is written without an image is an
-    /// error where no other part of the manifest names one.
+    /// The image of workers whose manifest names none. Without this setting, a container without an image is an error, unless
+    /// another part of the manifest names one.
     pub default_image: Option<String>,
-    /// What new workers are made of: `pod`, or `deployment` for one-replica Deployments as dask-kubernetes made them.
-    /// Workers that exist are kept as they are.
+    /// The kind of object for new workers: `pod`, or `deployment` for one-replica Deployments as in dask-kubernetes. Existing
+    /// workers are not converted.
     pub workload: Workload,
-    /// How many workers are created at once; none or 0 for no limit.
+    /// Maximum number of workers that are created at once. No value or 0 means no limit.
     pub batch_size: Option<u32>,
     /// Seconds between two batches.
     pub delay: Option<u32>,
-    /// The domain of the Kubernetes cluster, for scheduler addresses with a full name: `cluster.local`. Without it they
-    /// end with `.svc`, which works on any domain.
+    /// The domain of the Kubernetes cluster, for scheduler addresses with a fully qualified name: `cluster.local`. Without it,
+    /// addresses end with `.svc`, which works with every domain.
     pub cluster_domain: Option<String>,
-    /// Annotations that are not handed down to pods, by how they begin.
+    /// Prefixes of annotations that pods do not inherit.
     pub ignored_annotations: Vec<String>,
-    /// Labels that are not handed down to children, by how they begin.
+    /// Prefixes of labels that pods do not inherit.
     pub ignored_labels: Vec<String>,
-    /// Keys of taints that say that a node is about to go: its workers hand on what they hold and are replaced at once.
+    /// Keys of taints that mark a node for removal. Its workers move their results and are replaced immediately.
     pub drain_taints: Vec<String>,
 }
 
-/// Taints that are put on a node because it goes away, and only then: by the AWS Node Termination Handler (with
-/// `taintNode`), by GKE before it takes a Spot VM back, by the Cluster Autoscaler and by Karpenter before they remove a
-/// node. `node.kubernetes.io/unschedulable` is not among them: a node that is only cordoned runs on, and when it is
-/// drained the evicted pods have the condition `DisruptionTarget`.
+/// Taints that a node has only if it is about to be removed. They are set by the AWS Node Termination Handler (with
+/// `taintNode`), by GKE before it reclaims a Spot VM, and by the Cluster Autoscaler and Karpenter before they remove a node.
+/// `node.kubernetes.io/unschedulable` is not included: a cordoned node continues to run, and when it is drained, the evicted
+/// pods have the condition `DisruptionTarget`.
 const DRAIN_TAINTS: [&str; 7] = [
     "aws-node-termination-handler/spot-itn",
     "aws-node-termination-handler/scheduled-maintenance",
@@ -45,7 +45,7 @@ const DRAIN_TAINTS: [&str; 7] = [
 ];
 
 impl Settings {
-    /// What is not handed down to children.
+    /// Returns the prefixes of labels and annotations that children do not inherit.
     pub(crate) fn ignored(&self) -> Ignored {
         Ignored {
             labels: self.ignored_labels.clone(),

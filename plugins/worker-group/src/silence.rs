@@ -1,4 +1,4 @@
-//! A scheduler that can't be asked, and for how long.
+//! Outages of the scheduler, and the time after which workers are deleted without it.
 
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::time;
@@ -7,22 +7,23 @@ use dask_operator_plugin::prelude::*;
 
 use crate::roster::Scheduler;
 
-/// A scheduler that does not answer for so many milliseconds is given up, where `scaleDown` is `unsafe`. One answer that
-/// does not come says only that it is busy, or that the network hiccuped.
-pub(crate) const GIVE_UP: i64 = 30_000;
+/// Milliseconds without a reply after which the scheduler is ignored if `scaleDown` is `unsafe`. A single missing reply only
+/// shows that the scheduler is busy, or that the network failed for a moment.
+pub(crate) const OUTAGE_TIMEOUT: i64 = 30_000;
 
-/// Where the status remembers it.
+/// Field of the status with the start of the outage.
 const SINCE: &str = "schedulerUnreachableSince";
 
-/// Since when the scheduler could not be asked, of a group whose workers leave all the same in the end.
+/// An outage of the scheduler of a group with `scaleDown: unsafe`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Silence {
+pub(crate) struct Outage {
     since: Timestamp,
 }
 
-impl Silence {
-    /// As the status remembers it and the scheduler is now. It goes on until the scheduler was asked again: whoever has
-    /// just started knows no better. None where workers wait for the scheduler however long it takes.
+impl Outage {
+    /// Reads the outage from the status and the scheduler's state. It continues until the scheduler is queried again, because
+    /// an operator that has just started has no newer information. `None` if `scaleDown` is not `unsafe`, so that workers wait
+    /// for the scheduler without a limit.
     pub(crate) fn of(
         group: &Resource<'_>,
         scale_down: ScaleDown,
@@ -33,18 +34,18 @@ impl Silence {
         let since = match scheduler {
             _ if scale_down != ScaleDown::Unsafe => None,
             Scheduler::Known(_) => None,
-            Scheduler::NotAsked => before,
+            Scheduler::NotQueried => before,
             Scheduler::Unreachable(_) => Some(before.map_or(now, |before| before.min(now))),
         };
         since.map(|since| Self { since })
     }
 
-    /// When the scheduler is given up.
+    /// Returns the time from which on the scheduler is ignored.
     pub(crate) fn ends(self) -> Timestamp {
-        self.since.saturating_add(GIVE_UP)
+        self.since.saturating_add(OUTAGE_TIMEOUT)
     }
 
-    /// Remembers it.
+    /// Writes the start of the outage to a status.
     pub(crate) fn write(self, status: &mut Value) {
         status[SINCE] = json!(time::format(self.since));
     }

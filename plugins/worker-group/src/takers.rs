@@ -1,24 +1,24 @@
-//! Workers that can take the results of others.
+//! Workers that can receive the results of other workers.
 
 use std::collections::HashSet;
 
 use crate::census::{Census, Worker};
-use crate::roster::{Scheduler, Standing};
+use crate::roster::{Registration, Scheduler};
 
-/// Workers of a cluster that Dask moves results to: they are `running`, and not about to leave.
+/// Workers of a cluster that Dask moves results to: they are `running` and not about to leave.
 #[derive(Debug)]
-pub(crate) struct Takers<'a> {
+pub(crate) struct Recipients<'a> {
     addresses: HashSet<&'a str>,
 }
 
-impl<'a> Takers<'a> {
-    /// Returns those of the scheduler's workers, of whatever group. `None` where the scheduler did not say.
+impl<'a> Recipients<'a> {
+    /// Returns the recipients among the scheduler's workers of all groups. `None` if the scheduler did not reply.
     pub(crate) fn of(census: &Census<'a>, scheduler: Scheduler<'a>) -> Option<Self> {
         let Scheduler::Known(facts) = scheduler else {
             return None;
         };
         let running = facts.workers.iter().filter(|worker| worker.status == "running");
-        let mut takers = Self {
+        let mut recipients = Self {
             addresses: running.map(|worker| worker.address.as_str()).collect(),
         };
         let noticed = census.workers.iter().filter(|worker| worker.notice.is_some());
@@ -26,28 +26,31 @@ impl<'a> Takers<'a> {
             .leaving
             .iter()
             .chain(noticed)
-            .map(|worker| &worker.standing);
-        let terminating = census.terminating.iter().map(|terminating| &terminating.standing);
+            .map(|worker| &worker.registration);
+        let terminating = census
+            .terminating
+            .iter()
+            .map(|terminating| &terminating.registration);
         leaving
             .chain(terminating)
-            .for_each(|standing| takers.leaves(standing));
-        Some(takers)
+            .for_each(|registration| recipients.remove(registration));
+        Some(recipients)
     }
 
-    /// Returns whether a worker can't leave for want of another that takes its results: it is the only one that runs, and
-    /// holds results or works, or its successor exists and does not run yet. Once there is a successor, it does not matter
-    /// whether there are results at the moment: else pods would be created and deleted as results come and go.
+    /// Returns whether a worker can't leave because no other worker can receive its results: it is the only running worker, and
+    /// has results or tasks, or its successor exists and is not running yet. Once there is a successor, the present results do
+    /// not matter, because pods would otherwise be created and deleted as results appear and disappear.
     pub(crate) fn are_missing_for(&self, worker: &Worker<'_>, has_successor: bool) -> bool {
-        let standing = &worker.standing;
-        let own = standing.registered();
+        let registration = &worker.registration;
+        let own = registration.registered();
         let is_own = |address: &str| own.iter().any(|worker| worker.address == address);
         let is_alone = !own.is_empty() && self.addresses.iter().all(|address| is_own(address));
-        is_alone && (has_successor || standing.bytes() > 0 || standing.processing() > 0)
+        is_alone && (has_successor || registration.bytes() > 0 || registration.processing() > 0)
     }
 
-    /// Notes that the workers of one pod leave.
-    pub(crate) fn leaves(&mut self, standing: &Standing<'_>) {
-        for worker in standing.registered() {
+    /// Removes the workers of one pod, because it leaves.
+    pub(crate) fn remove(&mut self, registration: &Registration<'_>) {
+        for worker in registration.registered() {
             self.addresses.remove(worker.address.as_str());
         }
     }

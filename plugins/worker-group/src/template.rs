@@ -1,4 +1,4 @@
-//! A worker's object, made once and filled in for each worker.
+//! The template of workers, which is built once per plan and completed for each worker.
 
 use dask_operator_plugin::dask::metadata::{self, Metadata, RESTARTED_AT, TEMPLATE_HASH};
 use dask_operator_plugin::dask::resource::Resource;
@@ -8,8 +8,8 @@ use dask_operator_plugin::prelude::*;
 use crate::Settings;
 use crate::wanted::Wanted;
 
-/// The text of a worker's object, cut where its name belongs. A group may have thousands of workers that differ in
-/// nothing else.
+/// The text of a worker's object, split at its name. A group may have thousands of workers that differ only in their
+/// names.
 #[derive(Debug)]
 pub(crate) struct Template {
     kind: ResourceKind,
@@ -17,7 +17,7 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// The workers of `group` in `cluster`, both after defaulting.
+    /// Builds the template for the workers of `group` in `cluster`, both after defaulting.
     pub(crate) fn of(
         group: &Resource<'_>,
         cluster: &Resource<'_>,
@@ -25,16 +25,16 @@ impl Template {
         wanted: &Wanted,
     ) -> Self {
         let worker = &group.spec["worker"];
-        // A word that nobody wrote, to stand for the name until there is one.
-        let mut stand_in = "worker-name-stand-in".to_owned();
-        while has_word(worker, &stand_in) {
-            stand_in.push('-');
+        // A placeholder for the name, which must not occur in the spec.
+        let mut placeholder = "worker-name-stand-in".to_owned();
+        while contains_text(worker, &placeholder) {
+            placeholder.push('-');
         }
         let domain = settings.cluster_domain.as_deref();
         let address = address::scheduler_address(cluster.name, group.namespace, cluster.spec, domain);
         let mut pod_spec = worker["spec"].clone();
         let variables = [
-            (environment::WORKER_NAME, stand_in.as_str()),
+            (environment::WORKER_NAME, placeholder.as_str()),
             (environment::SCHEDULER_ADDRESS, address.as_str()),
         ];
         environment::inject(&mut pod_spec, &variables);
@@ -49,19 +49,22 @@ impl Template {
                 .insert(RESTARTED_AT.to_owned(), time::format_exactly(time));
         }
         let object = settings.workload.object(&metadata, pod_spec, &labels);
-        let pieces = json_text(&object).split(&stand_in).map(str::to_owned).collect();
+        let pieces = json_text(&object)
+            .split(&placeholder)
+            .map(str::to_owned)
+            .collect();
         Self {
             kind: settings.workload.kind(),
             pieces,
         }
     }
 
-    /// How many bytes a worker's object has, its name aside, which is short.
+    /// Returns the size of a worker's object in bytes, without its name, which is short.
     pub(crate) fn size(&self) -> usize {
         self.pieces.iter().map(String::len).sum::<usize>().max(1)
     }
 
-    /// The worker of that name.
+    /// Returns a new worker with this name.
     pub(crate) fn worker(&self, name: String) -> DesiredChild {
         let object = self.pieces.join(&name);
         DesiredChild {
@@ -71,26 +74,26 @@ impl Template {
     }
 }
 
-/// Whether a word stands in any text of a value, names of fields among them.
-fn has_word(value: &Value, word: &str) -> bool {
+/// Returns whether a text occurs in any string or field name of a value.
+fn contains_text(value: &Value, needle: &str) -> bool {
     match value {
-        Value::String(text) => text.contains(word),
-        Value::Array(items) => items.iter().any(|item| has_word(item, word)),
+        Value::String(text) => text.contains(needle),
+        Value::Array(items) => items.iter().any(|item| contains_text(item, needle)),
         Value::Object(members) => members
             .iter()
-            .any(|(name, member)| name.contains(word) || has_word(member, word)),
+            .any(|(name, member)| name.contains(needle) || contains_text(member, needle)),
         _ => false,
     }
 }
 
-/// The hash of a worker's spec, after defaulting, because that is how the webhook stores it. Workers of another hash are
-/// outdated. Labels and annotations are not in it: they can be changed on a pod that exists. Nor is what the operator adds
-/// (names, addresses, environment), so that no release of it makes a worker outdated.
+/// Returns the hash of a worker's spec, after defaulting, because the webhook stores it in that form. Workers with another
+/// hash are outdated. Labels and annotations are excluded, because they can be changed on an existing pod. Additions by the
+/// operator (names, addresses, environment) are excluded too, so that a new release of it does not make workers outdated.
 pub(crate) fn hash(group: &Resource<'_>) -> String {
     hash::of(&group.spec["worker"]["spec"])
 }
 
-/// Labels and annotations that each worker's pod shall have, also one that exists.
+/// Returns the labels and annotations that can also be applied to an existing worker pod.
 pub(crate) fn changeable_metadata(
     group: &Resource<'_>,
     cluster: &Resource<'_>,
@@ -101,9 +104,9 @@ pub(crate) fn changeable_metadata(
         .changeable()
 }
 
-/// A worker's labels and annotations but the reserved ones: the cluster's labels, below the group's, below those of
-/// `spec.worker`. The cluster's annotations reach only the group that it makes itself. The operator's own annotations
-/// say something about the group and nothing about its workers.
+/// Returns the labels and annotations of a worker, without the reserved ones: the cluster's labels are overridden by those
+/// of the group, and these by those of `spec.worker`. The cluster's annotations are only inherited by the default group.
+/// The operator's own annotations describe the group and not its workers.
 fn metadata(group: &Resource<'_>, cluster: &Resource<'_>, settings: &Settings) -> Metadata {
     let ignored = settings.ignored();
     let cluster_labels = Metadata::of(cluster.object, &ignored).labels;

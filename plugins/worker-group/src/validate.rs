@@ -1,11 +1,11 @@
-//! What is wrong with a `DaskWorkerGroup`.
+//! Validation of a `DaskWorkerGroup`.
 
 use dask_operator_plugin::dask::checks::Checks;
 use dask_operator_plugin::dask::metadata::RESTARTED_AT;
 use dask_operator_plugin::dask::{names, time};
 use dask_operator_plugin::prelude::*;
 
-/// Findings for the whole object, after defaulting.
+/// Returns the findings for the whole object, after defaulting.
 pub(crate) fn worker_group(object: &Value, old: Option<&Value>) -> Vec<Finding> {
     let mut checks = Checks::of(object);
     if let Some(message) = names::wrong_group_name(&names::of(object)) {
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes() {
+    fn reports_invalid_fields() {
         assert_eq!(fields(&group(), Some(&group())), [""; 0]);
         let mut long = group();
         long["metadata"]["name"] = json!("g".repeat(64));
@@ -86,8 +86,8 @@ mod tests {
         let mut many = group();
         many["spec"]["worker"]["replicas"] = json!(20_001);
         assert_eq!(fields(&many, None), ["spec.worker.replicas"]);
-        let mut wrong = group();
-        wrong["spec"]["worker"]["updateStrategy"] = json!({"maxSurge": "many"});
-        assert_eq!(fields(&wrong, None), ["spec.worker.updateStrategy.maxSurge"]);
+        let mut invalid = group();
+        invalid["spec"]["worker"]["updateStrategy"] = json!({"maxSurge": "many"});
+        assert_eq!(fields(&invalid, None), ["spec.worker.updateStrategy.maxSurge"]);
     }
 }

@@ -1,50 +1,50 @@
-//! Which workers leave first.
+//! The order in which workers leave.
 
 use std::cmp::Reverse;
 
 use crate::census::Worker;
-use crate::roster::Standing;
+use crate::roster::Registration;
 use crate::wanted::Wanted;
 
-/// How much is lost with a worker, the least first.
+/// The cost of losing a worker, the lowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Class {
-    /// It never was one, and has no node yet.
+    /// The worker never started and has no node.
     Unscheduled,
-    /// It never was one.
+    /// The worker never started.
     NeverStarted,
-    /// It runs, and the scheduler does not know it.
+    /// The worker runs, but the scheduler does not know it.
     Unregistered,
-    /// It has nothing to do.
+    /// The worker has no tasks.
     Idle,
-    /// It works, or nobody knows.
+    /// The worker has tasks, or its registration is unknown.
     Busy,
 }
 
 impl Class {
     fn of(worker: &Worker<'_>) -> Self {
-        match &worker.standing {
+        match &worker.registration {
             _ if !worker.may_hold_data && !worker.scheduled => Self::Unscheduled,
             _ if !worker.may_hold_data => Self::NeverStarted,
-            Standing::Unregistered => Self::Unregistered,
-            Standing::Registered(_) if worker.standing.processing() == 0 => Self::Idle,
-            Standing::Registered(_) | Standing::Unclear | Standing::Unknown => Self::Busy,
+            Registration::Unregistered => Self::Unregistered,
+            Registration::Registered(_) if worker.registration.processing() == 0 => Self::Idle,
+            Registration::Registered(_) | Registration::Unclear | Registration::Unknown => Self::Busy,
         }
     }
 }
 
-/// Puts those first with whom the least is lost: who never was a worker, who is none for the scheduler, who is outdated and
-/// will be replaced anyway (its results would otherwise move twice), who is idle, who holds least; then who is outdated,
-/// who is newest, and whose name comes first.
+/// Sorts workers so that those with the lowest cost come first: workers that never started, then unregistered ones, outdated
+/// ones that a rollout will replace (their results would otherwise move twice), idle ones, and those with the least results.
+/// Among equals, outdated workers come first, then the newest, then the order of names.
 pub(crate) fn sort(workers: &mut [&Worker<'_>], wanted: &Wanted) {
     workers.sort_by_cached_key(|worker| {
         let class = Class::of(worker);
         let is_outdated = wanted.is_outdated(worker);
         (
             class.min(Class::Idle),
-            !(is_outdated && wanted.rolls()),
+            !(is_outdated && wanted.is_rolling()),
             class,
-            worker.standing.bytes(),
+            worker.registration.bytes(),
             !is_outdated,
             Reverse(worker.created),
             worker.name().to_owned(),

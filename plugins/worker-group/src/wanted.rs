@@ -1,4 +1,4 @@
-//! What a group shall be.
+//! The desired state of a group.
 
 use dask_operator_plugin::dask::metadata::RESTARTED_AT;
 use dask_operator_plugin::dask::resource::{self, Resource};
@@ -8,30 +8,30 @@ use dask_operator_plugin::prelude::*;
 
 use crate::census::{Census, Worker};
 use crate::roster::Scheduler;
-use crate::silence::Silence;
-use crate::takers::Takers;
+use crate::silence::Outage;
+use crate::takers::Recipients;
 use crate::template;
 
-/// What a group shall be, from its `spec.worker` and its cluster.
+/// The desired state of a group, from its `spec.worker` and its cluster.
 #[derive(Debug)]
 pub(crate) struct Wanted {
-    /// How many workers there shall be.
+    /// Desired number of workers.
     pub(crate) replicas: usize,
-    /// For how long the scheduler could not be asked, where workers leave all the same in the end.
-    pub(crate) silence: Option<Silence>,
-    /// That time is over.
-    pub(crate) gives_up: bool,
-    /// Milliseconds that a worker has to hand on what it holds.
+    /// The scheduler's outage, if `scaleDown` is `unsafe`. `None` otherwise.
+    pub(crate) outage: Option<Outage>,
+    /// True if the outage has lasted so long that workers are deleted without the scheduler.
+    pub(crate) ignores_scheduler: bool,
+    /// Milliseconds that a worker has to move its results.
     pub(crate) drain_timeout: i64,
-    /// Workers leave only when another can take their results.
+    /// True if workers leave only after others have taken their results.
     pub(crate) moves_results: bool,
-    /// How those are replaced that are outdated.
+    /// The update strategy.
     pub(crate) strategy: Strategy,
-    /// What new workers are made from.
+    /// The hash of the present template.
     pub(crate) template_hash: String,
-    /// Workers that are older than this, and were not made for it, are outdated.
+    /// Time of the last requested restart. Workers that are older and were not created for it are outdated.
     pub(crate) restarted_at: Option<Timestamp>,
-    /// A time that is still to come and will be `restarted_at`.
+    /// Time of the next requested restart, which is in the future.
     pub(crate) restart_at: Option<Timestamp>,
 }
 
@@ -45,7 +45,7 @@ impl Wanted {
     ) -> Self {
         let worker = &group.spec["worker"];
         let scale_down = ScaleDown::of(worker);
-        let silence = Silence::of(group, scale_down, scheduler, now);
+        let outage = Outage::of(group, scale_down, scheduler, now);
         let replicas = resource::replicas(worker) as usize;
         let restarts = [group, cluster].map(|resource| {
             let annotation = &resource.object["metadata"]["annotations"][RESTARTED_AT];
@@ -54,8 +54,8 @@ impl Wanted {
         let restarts = || restarts.into_iter().flatten();
         Self {
             replicas,
-            silence,
-            gives_up: silence.is_some_and(|silence| silence.ends() <= now),
+            outage,
+            ignores_scheduler: outage.is_some_and(|outage| outage.ends() <= now),
             drain_timeout: update::drain_timeout(worker),
             moves_results: scale_down == ScaleDown::Drain,
             strategy: Strategy::of(worker, replicas),
@@ -65,10 +65,10 @@ impl Wanted {
         }
     }
 
-    /// Whether a worker is to be replaced by one of the present template. Who made those without a hash is not known,
-    /// so they are left alone, unless somebody says so.
+    /// Returns whether a worker must be replaced by one of the present template. Workers without a hash were created by another
+    /// release or another tool. They are up to date unless a user requests a restart.
     pub(crate) fn is_outdated(&self, worker: &Worker<'_>) -> bool {
-        // The clocks of who says it and of who notes when a worker was made may differ.
+        // The clock of the user who requests a restart may differ from the API server's, which sets the creation time.
         let restart = self.restarted_at.zip(worker.restarted_at.or(worker.created));
         let other = worker
             .template_hash
@@ -77,29 +77,33 @@ impl Wanted {
         other || restart.is_some_and(|(restarted_at, created)| created < restarted_at)
     }
 
-    /// Whether a worker that was told to leave leaves for being outdated, and not because its node goes.
+    /// Returns whether a retiring worker leaves because it is outdated, and not because it loses its node.
     pub(crate) fn is_outgoing(&self, worker: &Worker<'_>) -> bool {
-        self.rolls() && self.is_outdated(worker) && worker.notice.is_none()
+        self.is_rolling() && self.is_outdated(worker) && worker.notice.is_none()
     }
 
-    /// Whether a worker that was told to leave stays until another has taken its results, however long that takes. An outdated
-    /// worker works as well as before: a rollout is no reason to lose results.
+    /// Returns whether a retiring worker stays until another one has taken its results, without a deadline. An outdated worker
+    /// is still useful, so a rollout must not lose results.
     pub(crate) fn keeps_results(&self, worker: &Worker<'_>) -> bool {
-        self.moves_results && self.is_outgoing(worker) && worker.standing.bytes() > 0
+        self.moves_results && self.is_outgoing(worker) && worker.registration.bytes() > 0
     }
 
-    /// Workers that can take the results of others, where that matters.
-    pub(crate) fn takers<'a>(&self, census: &Census<'a>, scheduler: Scheduler<'a>) -> Option<Takers<'a>> {
-        Takers::of(census, scheduler).filter(|_| self.moves_results)
+    /// Returns the workers that can receive results. `None` if they are unknown or results need not move.
+    pub(crate) fn recipients<'a>(
+        &self,
+        census: &Census<'a>,
+        scheduler: Scheduler<'a>,
+    ) -> Option<Recipients<'a>> {
+        Recipients::of(census, scheduler).filter(|_| self.moves_results)
     }
 
-    /// Whether outdated workers are replaced.
-    pub(crate) fn rolls(&self) -> bool {
+    /// Returns whether outdated workers are replaced.
+    pub(crate) fn is_rolling(&self) -> bool {
         matches!(self.strategy, Strategy::Rolling { .. })
     }
 
-    /// How many workers there may be while so many of them are outdated.
-    pub(crate) fn most(&self, outdated: usize) -> usize {
+    /// Returns the maximum number of workers while `outdated` of them are outdated.
+    pub(crate) fn max_workers(&self, outdated: usize) -> usize {
         match self.strategy {
             Strategy::Rolling { max_surge, .. } if self.replicas > 0 => {
                 self.replicas.saturating_add(outdated.min(max_surge))

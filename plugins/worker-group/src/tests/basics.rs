@@ -1,9 +1,9 @@
-//! Workers come, and are replaced.
+//! Tests of the creation and replacement of workers.
 
 use super::*;
 
 #[test]
-fn a_new_group() {
+fn plans_the_workers_of_a_new_group() {
     let plan = plan(&group(3));
     assert_eq!(count(&plan, "create Pod"), 3);
     let name = plan.0.children[0].key.name.clone();
@@ -39,7 +39,7 @@ fn a_new_group() {
 }
 
 #[test]
-fn half_done_work_is_finished_with_the_same_names() {
+fn a_repeated_plan_uses_the_same_names() {
     let all = plan(&group(5));
     let mut half = group(5).with(&all);
     let third = all.0.children[2].key.name.clone();
@@ -56,7 +56,7 @@ fn half_done_work_is_finished_with_the_same_names() {
 }
 
 #[test]
-fn a_plan_applied_to_its_own_result_changes_nothing() {
+fn a_repeated_plan_changes_nothing() {
     let scenario = group(20);
     let after = scenario.clone().with(&plan(&scenario));
     assert_eq!(count(&plan(&after), "keep"), 20);
@@ -64,7 +64,7 @@ fn a_plan_applied_to_its_own_result_changes_nothing() {
 }
 
 #[test]
-fn lost_workers_hold_their_place_until_they_are_gone() {
+fn lost_workers_are_replaced_after_they_are_gone() {
     let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory"});
     let scenario = group(2)
         .child(pod("a", evicted))
@@ -74,7 +74,7 @@ fn lost_workers_hold_their_place_until_they_are_gone() {
     assert_eq!(
         first.summary(),
         ["keep Pod b"],
-        "a is deleted, its successor is not there yet"
+        "a is deleted, and its successor does not exist yet"
     );
     assert_eq!(
         first.events(),
@@ -89,9 +89,9 @@ fn lost_workers_hold_their_place_until_they_are_gone() {
     assert_eq!(second.events(), [""; 0]);
 }
 
-/// A node that refuses each pod must not be offered thousands of them.
+/// A node that rejects all pods must not receive thousands of them.
 #[test]
-fn who_ends_at_once_is_not_replaced_at_once() {
+fn workers_that_end_early_are_replaced_after_a_back_off() {
     let refused = json!({"phase": "Failed", "reason": "OutOfcpu", "message": "no cpu"});
     let scenario = group(2).child(pod("a", refused)).child(pod("b", running()));
     let first = plan(&scenario.clone().after(1000));
@@ -121,9 +121,9 @@ fn who_ends_at_once_is_not_replaced_at_once() {
     );
 }
 
-/// Images may take minutes.
+/// Pulling an image may take minutes.
 #[test]
-fn who_ends_as_soon_as_its_image_is_there_ends_at_once() {
+fn the_time_to_pull_the_image_does_not_count_as_run_time() {
     let ended = json!({"exitCode": 1, "reason": "Error",
         "startedAt": "2026-01-01T00:03:00Z", "finishedAt": "2026-01-01T00:03:01Z"});
     let failed =
@@ -139,9 +139,9 @@ fn who_ends_as_soon_as_its_image_is_there_ends_at_once() {
     );
 }
 
-/// Nothing but time shows that a volume does not come.
+/// Only the passing of time reveals that a volume is not mounted.
 #[test]
-fn workers_whose_volumes_do_not_come_are_said_after_a_minute() {
+fn reports_missing_volumes_after_a_minute() {
     let mut waiting = pod(
         "a",
         json!({
@@ -161,7 +161,7 @@ fn workers_whose_volumes_do_not_come_are_said_after_a_minute() {
         )
     );
     let late = plan(&scenario.after(60_000));
-    let condition = late.condition(WORKERS_READY).expect("a condition");
+    let condition = late.condition(WORKERS_READY).expect("condition");
     assert!(
         condition.starts_with(
             "False ContainersNotCreated: 0 of 1 workers are ready; 1 wait: ContainersNotCreated (since "
@@ -172,7 +172,7 @@ fn workers_whose_volumes_do_not_come_are_said_after_a_minute() {
 }
 
 #[test]
-fn the_pauses_grow_and_one_event_is_enough() {
+fn the_back_off_grows_with_one_event_for_each_reason() {
     let mut status = json!({});
     let (mut now, mut pauses, mut events) = (1_000, Vec::new(), Vec::new());
     for number in 0..8 {
@@ -195,7 +195,7 @@ fn the_pauses_grow_and_one_event_is_enough() {
         assert_eq!(again.events(), [""; 0]);
         now += pause;
         let then = plan(&scenario.status(first.status()).after(now));
-        assert_eq!((then.summary(), then.events()), (vec![], vec![]), "it makes room");
+        assert_eq!((then.summary(), then.events()), (vec![], vec![]), "it is deleted");
         status = then.status();
         pauses.push(pause / 1000);
         now += 1000;
@@ -206,7 +206,7 @@ fn the_pauses_grow_and_one_event_is_enough() {
         events[0].contains("(Error: container worker: it ended with code 1)"),
         "{events:?}"
     );
-    // What is made from another template may be better.
+    // The back-off does not apply to workers of another template.
     let mut outdated = pod("old", json!({"phase": "Failed", "reason": "Error"}));
     outdated["metadata"]["annotations"] = json!({"kubernetes.dask.org/template-hash": "another"});
     let mended = plan(&group(1).child(outdated).status(status).after(1000));
@@ -214,7 +214,7 @@ fn the_pauses_grow_and_one_event_is_enough() {
 }
 
 #[test]
-fn terminating_workers_are_kept_and_not_counted() {
+fn terminating_workers_stay_but_do_not_count() {
     let mut going = pod("a", running());
     going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     let plan = plan(&group(2).child(going).child(pod("b", running())));
@@ -223,7 +223,7 @@ fn terminating_workers_are_kept_and_not_counted() {
 }
 
 #[test]
-fn scaling_down_takes_only_what_never_worked() {
+fn scaling_down_deletes_only_workers_that_never_started() {
     let creating = json!({"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]});
     let base = group(1)
         .child(pod("a", running()))
@@ -241,12 +241,12 @@ fn scaling_down_takes_only_what_never_worked() {
     assert_eq!(
         (first.events(), retired(&first)),
         (vec![], Some(vec![])),
-        "it is asked"
+        "it is queried"
     );
 }
 
 #[test]
-fn the_unscheduled_and_the_newest_go_first() {
+fn unscheduled_and_newest_workers_leave_first() {
     let mut scheduled = pod("a", pending());
     scheduled["spec"] = json!({"nodeName": "n"});
     let mut newer = pod("c", pending());
@@ -263,7 +263,7 @@ fn the_unscheduled_and_the_newest_go_first() {
 }
 
 #[test]
-fn batches() {
+fn creates_workers_in_batches() {
     let settings = json!({"batchSize": 2, "delay": 10});
     let first = plan(&group(5).settings(&settings));
     assert_eq!(
@@ -282,9 +282,9 @@ fn batches() {
     assert_eq!((count(&last, "create"), last.0.requeue_after), (2, None));
 }
 
-/// A component may answer 64 MiB, and what is more would be refused as a whole.
+/// A component may return 64 MiB, and larger plans are rejected as a whole.
 #[test]
-fn a_large_group_of_large_pods_comes_in_portions() {
+fn splits_a_large_group_of_large_pods() {
     let variable = |number: usize| json!({"name": format!("VARIABLE_{number}"), "value": "x".repeat(600)});
     let environment: Vec<Value> = (0..100).map(variable).collect();
     let mut scenario = group(1000).change(|group| {
@@ -306,11 +306,11 @@ fn a_large_group_of_large_pods_comes_in_portions() {
     let all = created.len();
     created.sort();
     created.dedup();
-    assert_eq!((all, created.len()), (1000, 1000), "none comes twice");
+    assert_eq!((all, created.len()), (1000, 1000), "no name is used twice");
 }
 
 #[test]
-fn a_group_can_have_20_000_workers() {
+fn limits_a_group_to_20_000_workers() {
     let plan = plan(&group(1_000_000));
     assert_eq!(plan.0.children.len(), 20_000);
     assert_eq!(
@@ -322,7 +322,7 @@ fn a_group_can_have_20_000_workers() {
 }
 
 #[test]
-fn deployments_from_before_are_workers() {
+fn existing_deployments_are_workers() {
     let deployment = |name: &str, ready: u32| {
         json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "status": {"readyReplicas": ready}})
@@ -339,18 +339,18 @@ fn deployments_from_before_are_workers() {
 }
 
 #[test]
-fn names_that_the_scheduler_knows_are_not_used_again() {
+fn does_not_reuse_names_that_the_scheduler_knows() {
     let first = plan(&group(1)).0.children[0].key.name.clone();
     let facts = answer(START, vec![worker(first.as_str(), "tcp://10.0.0.1:1")]);
     assert_ne!(plan(&group(1).scheduler(facts)).0.children[0].key.name, first);
 }
 
 #[test]
-fn without_a_cluster_nothing_is_taken() {
+fn deletes_nothing_without_a_cluster() {
     let alone = Scenario::of_value(group(5).parent().clone()).child(pod("a", running()));
     let plan = plan(&alone);
     assert_eq!(plan.summary(), ["keep Pod a"]);
-    assert_eq!(plan.0.requeue_after, Some(LOOK_AGAIN));
+    assert_eq!(plan.0.requeue_after, Some(CLUSTER_RETRY));
     assert!(
         plan.condition(WORKERS_READY)
             .is_some_and(|text| text.contains("ClusterNotFound"))
@@ -358,7 +358,7 @@ fn without_a_cluster_nothing_is_taken() {
 }
 
 #[test]
-fn the_commonest_trouble_is_said() {
+fn reports_the_most_common_problem() {
     let waiting = |reason: &str| {
         json!({"phase": "Pending", "containerStatuses": [
         {"name": "worker", "state": {"waiting": {"reason": reason, "message": "m"}}}]})
@@ -375,9 +375,9 @@ fn the_commonest_trouble_is_said() {
     );
 }
 
-/// Providers of nodes without a kubelet write sentences where Kubernetes writes words.
+/// Some node providers without a kubelet write sentences as reasons, while Kubernetes writes single words.
 #[test]
-fn a_reason_of_many_words_becomes_one() {
+fn reduces_a_reason_to_one_word() {
     let waiting = json!({"phase": "Pending", "containerStatuses": [
         {"name": "worker", "state": {"waiting": {"reason": "Waiting for capacity", "message": "m"}}}]});
     let plan = plan(&group(1).child(pod("a", waiting)));
@@ -390,7 +390,7 @@ fn a_reason_of_many_words_becomes_one() {
 }
 
 #[test]
-fn a_wrong_group_is_invalid() {
+fn rejects_an_invalid_group() {
     let error = group(1).change(|group| group["spec"]["worker"]["replicas"] = json!(-1));
     let error = error
         .plan::<WorkerGroup, DefaultWorkerGroup>()
@@ -399,19 +399,17 @@ fn a_wrong_group_is_invalid() {
 }
 
 #[test]
-fn mistakes_stand_in_a_condition() {
+fn reports_mistakes_in_a_condition() {
     let volume = json!([{"name": "v", "secret": {"secretName": "s", "defaultMode": 400}}]);
     let mistaken = group(1).change(|group| group["spec"]["worker"]["spec"]["volumes"] = volume);
-    let condition = plan(&mistaken)
-        .condition("SpecQuestionable")
-        .expect("a condition");
+    let condition = plan(&mistaken).condition("SpecQuestionable").expect("condition");
     let beginning = "True Mistakes: spec.worker.spec.volumes[0].secret.defaultMode: 400 is a decimal number";
     assert!(condition.starts_with(beginning), "{condition}");
     assert_eq!(plan(&group(1)).condition("SpecQuestionable"), None);
 }
 
 #[test]
-fn gates_of_pods_are_named() {
+fn reports_the_scheduling_gates_of_pods() {
     let gates = json!([{"name": "example.com/wait-for-dataset"}]);
     let gated = json!({"phase": "Pending", "conditions": [{
         "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
@@ -421,11 +419,11 @@ fn gates_of_pods_are_named() {
             .change(|group| group["spec"]["worker"]["spec"]["schedulingGates"] = gates)
             .child(pod("a", gated)),
     );
-    let condition = plan.condition(WORKERS_READY).expect("a condition");
+    let condition = plan.condition(WORKERS_READY).expect("condition");
     assert!(
         condition.starts_with("False SchedulingGated: 0 of 1 workers are ready; 1 wait: SchedulingGated (")
             && condition.ends_with("; gates of its spec: example.com/wait-for-dataset"),
         "{condition}"
     );
-    assert_eq!(count(&plan, "create Pod"), 0, "it waits, and is not replaced");
+    assert_eq!(count(&plan, "create Pod"), 0, "it waits and is not replaced");
 }

@@ -1,4 +1,4 @@
-//! Workers leave without taking anything with them.
+//! Tests of workers that leave without a loss of results.
 
 use super::*;
 
@@ -12,8 +12,8 @@ fn three() -> Scenario {
 }
 
 #[test]
-fn who_holds_least_is_told_to_leave() {
-    // Busy with little, idle with much, unregistered, and what is wanted.
+fn the_least_costly_workers_leave() {
+    // a has tasks and no results, b is idle with many results, c has both. Workers that are not listed are unregistered.
     let workers = [("a", 1, 0), ("b", 0, GB), ("c", 2, GB)];
     let all: &[(&str, u32, u64)] = &workers;
     for (replicas, known, expected) in [
@@ -29,14 +29,18 @@ fn who_holds_least_is_told_to_leave() {
         assert_eq!(with_action(&plan, "apply"), expected, "{replicas} of {known:?}");
         assert_eq!(count(&plan, "keep"), 3 - expected.len());
         let asks = (!expected.is_empty()).then(Vec::<String>::new);
-        assert_eq!(retired(&plan), asks, "nobody is retired before the mark is seen");
+        assert_eq!(
+            retired(&plan),
+            asks,
+            "no worker is retired before its mark is observed"
+        );
         assert_eq!(plan.condition(SCALE_DOWN_BLOCKED), None);
     }
 }
 
-/// A pod's status lags behind what it does.
+/// The status of a pod lags behind its containers.
 #[test]
-fn who_seems_never_to_have_started_and_is_a_worker_is_told_to_leave() {
+fn a_registered_worker_is_drained_although_its_pod_seems_not_started() {
     let base = group(1).child(pod("a", pending())).child(pod("b", running()));
     for (known, left, stays) in [
         (&[("a", 3, GB), ("b", 0, 0)], "b", "a"),
@@ -58,7 +62,7 @@ fn who_seems_never_to_have_started_and_is_a_worker_is_told_to_leave() {
 }
 
 #[test]
-fn a_mark_says_since_when() {
+fn a_mark_has_the_time() {
     let plan = plan(
         &three()
             .scheduler(facts(0, &[("a", 0, 0), ("b", 0, 1), ("c", 0, 2)]))
@@ -79,7 +83,7 @@ fn a_mark_says_since_when() {
 }
 
 #[test]
-fn all_of_a_drain() {
+fn drains_a_worker() {
     let known: &[(&str, u32, u64)] = &[("a", 3, GB), ("b-0", 0, 5), ("b-1", 0, 5), ("x", 0, 0)];
     let base = group(1).child(pod("a", running())).child(pod("b", running()));
     let first = plan(&base.clone().scheduler(facts(0, known)));
@@ -91,7 +95,7 @@ fn all_of_a_drain() {
     assert_eq!(
         retired(&second),
         Some(vec!["tcp://b-0:1".to_owned(), "tcp://b-1:1".to_owned()]),
-        "x is another group's"
+        "x belongs to another group"
     );
     assert_eq!(
         (&second.status()["replicas"], &second.status()["retiringReplicas"]),
@@ -108,7 +112,7 @@ fn all_of_a_drain() {
     assert_eq!(
         half.summary(),
         ["keep Pod a", "keep Pod b"],
-        "a worker of the pod is still there"
+        "a worker of the pod is still registered"
     );
     let last = plan(&scenario.scheduler(facts(2000, &[("a", 3, GB)])).after(2000));
     assert_eq!(last.summary(), ["keep Pod a"]);
@@ -121,12 +125,12 @@ fn all_of_a_drain() {
     assert_eq!(
         (retired(&end), end.0.requeue_after),
         (None, None),
-        "nothing is asked any more"
+        "the scheduler is not queried any more"
     );
 }
 
 #[test]
-fn only_facts_newer_than_the_mark_count() {
+fn deletes_workers_only_with_facts_newer_than_the_mark() {
     let base = group(1).child(pod("a", running())).child(marked("b", 1000));
     for (observed, expected) in [(500, 2), (1000, 2), (1001, 1)] {
         let plan = plan(
@@ -138,7 +142,7 @@ fn only_facts_newer_than_the_mark_count() {
         assert_eq!(count(&plan, "keep"), expected, "facts of {observed}");
         assert_eq!(plan.0.requeue_after, (expected == 2).then_some(1000));
     }
-    // A scheduler that has just started knows nobody yet.
+    // A scheduler that has just started does not know any worker yet.
     for (observed, expected) in [(3000, 2), (6001, 1)] {
         let plan = plan(&base.clone().scheduler(facts(observed, &[])).after(observed));
         assert_eq!(count(&plan, "keep"), expected, "empty facts of {observed}");
@@ -146,7 +150,7 @@ fn only_facts_newer_than_the_mark_count() {
 }
 
 #[test]
-fn who_can_not_leave_is_named_and_goes_in_the_end() {
+fn reports_stuck_workers_and_deletes_them_at_the_deadline() {
     let base = group(1)
         .change(|group| group["spec"]["worker"]["drainTimeoutSeconds"] = json!(60))
         .child(pod("a", running()))
@@ -177,7 +181,7 @@ fn who_can_not_leave_is_named_and_goes_in_the_end() {
     assert_eq!(
         (later.condition(SCALE_DOWN_BLOCKED), later.status()),
         (stuck.condition(SCALE_DOWN_BLOCKED), stuck.status()),
-        "nothing that is said changes because time goes by"
+        "the messages do not change with time"
     );
     assert_eq!(retired(&stuck), Some(vec!["tcp://b:1".to_owned()]));
     let over = at(60_000);
@@ -191,9 +195,9 @@ fn who_can_not_leave_is_named_and_goes_in_the_end() {
     assert_eq!(over.condition(SCALE_DOWN_BLOCKED), None);
 }
 
-/// People write them to say never.
+/// Users write huge numbers to disable the deadline.
 #[test]
-fn huge_deadlines_are_ten_years() {
+fn huge_deadlines_are_limited_to_ten_years() {
     for timeout in [json!(999_999_999_999_i64), json!(i64::MAX)] {
         let scenario = group(1)
             .change(|group| group["spec"]["worker"]["drainTimeoutSeconds"] = timeout)
@@ -203,12 +207,12 @@ fn huge_deadlines_are_ten_years() {
         let waits = plan(&scenario.after(86_400_000));
         assert_eq!(count(&waits, "keep"), 2);
         assert_eq!(waits.0.requeue_after, Some(315_360_000_000 - 86_400_000));
-        let blocked = waits.condition(SCALE_DOWN_BLOCKED).expect("a condition");
+        let blocked = waits.condition(SCALE_DOWN_BLOCKED).expect("condition");
         assert!(
             blocked.ends_with("what is still there at 2035-12-30T00:00:00Z is lost"),
             "{blocked}"
         );
-        let questionable = waits.condition("SpecQuestionable").expect("a condition");
+        let questionable = waits.condition("SpecQuestionable").expect("condition");
         assert!(
             questionable.contains("spec.worker.drainTimeoutSeconds"),
             "{questionable}"
@@ -217,7 +221,7 @@ fn huge_deadlines_are_ten_years() {
 }
 
 #[test]
-fn nobody_leaves_while_the_scheduler_can_not_be_asked() {
+fn no_worker_leaves_while_the_scheduler_is_unreachable() {
     let mut scenario = three()
         .child(marked("d", -500_000))
         .unreachable("no route to host");
@@ -234,7 +238,7 @@ fn nobody_leaves_while_the_scheduler_can_not_be_asked() {
     assert_eq!((retired(&held), held.0.requeue_after), (Some(vec![]), Some(5000)));
     assert_eq!(held.0.events.len(), 1);
     scenario = scenario.with(&held);
-    assert_eq!(plan(&scenario).events(), [""; 0], "it is said once");
+    assert_eq!(plan(&scenario).events(), [""; 0], "it is reported once");
     let restarted = three()
         .child(marked("d", -500_000))
         .status(scenario.parent()["status"].clone());
@@ -243,10 +247,10 @@ fn nobody_leaves_while_the_scheduler_can_not_be_asked() {
     assert_eq!(
         (restarted.condition(SCALE_DOWN_BLOCKED), restarted.events()),
         (held.condition(SCALE_DOWN_BLOCKED), vec![]),
-        "it stands until the scheduler was asked again"
+        "the condition stays until the next query"
     );
 
-    // When it answers again, the deadline counts from there.
+    // The deadline counts from the time at which the scheduler replies again.
     let known = [("a", 0, 0), ("b", 0, 0), ("c", 0, 0), ("d", 1, GB)];
     let since = |after| SchedulerFacts {
         answers_since: START + 10,
@@ -265,9 +269,9 @@ fn nobody_leaves_while_the_scheduler_can_not_be_asked() {
     );
 }
 
-/// Nobody asked while the operator was away, or while the scheduler did not answer.
+/// While the operator was down or the scheduler did not reply, no results could move.
 #[test]
-fn a_deadline_counts_from_the_answers_of_the_scheduler() {
+fn the_deadline_counts_from_the_replies_of_the_scheduler() {
     let scenario = group(1).child(pod("a", running())).child(marked("b", -400_000));
     let at = |after| {
         let facts = SchedulerFacts {
@@ -276,7 +280,11 @@ fn a_deadline_counts_from_the_answers_of_the_scheduler() {
         };
         plan(&scenario.clone().scheduler(facts).after(after))
     };
-    assert_eq!(count(&plan(&scenario), "keep"), 2, "nobody was asked yet");
+    assert_eq!(
+        count(&plan(&scenario), "keep"),
+        2,
+        "the scheduler was not queried yet"
+    );
     for after in [0, 299_999] {
         let plan = at(after);
         assert_eq!(plan.summary(), ["keep Pod a", "keep Pod b"]);
@@ -286,14 +294,14 @@ fn a_deadline_counts_from_the_answers_of_the_scheduler() {
 }
 
 #[test]
-fn the_last_worker_with_results_stays() {
+fn the_last_worker_with_results_does_not_leave() {
     let base = group(0).child(pod("a", running())).child(pod("b", running()));
     let at = |b| plan(&base.clone().scheduler(facts(0, &[("a", 0, 7), ("b", 0, b)])));
     let held = at(9);
     assert_eq!(
         held.summary(),
         ["keep Pod b", "apply Pod a"],
-        "b takes what a holds"
+        "b takes the results of a"
     );
     assert_eq!(
         held.condition(SCALE_DOWN_BLOCKED).as_deref(),
@@ -310,25 +318,25 @@ fn the_last_worker_with_results_stays() {
     assert_eq!(
         with_action(&after_a_day, "keep"),
         ["b"],
-        "it has no deadline, and is asked about"
+        "it has no deadline, and the scheduler is queried"
     );
     assert_eq!(retired(&after_a_day), Some(vec![]));
     let fetched = plan(&scenario.scheduler(facts(20, &[("b", 0, 0)])).after(20));
     assert_eq!(fetched.summary(), ["apply Pod b"]);
     assert_eq!(fetched.condition(SCALE_DOWN_BLOCKED), None);
 
-    let without_care = base_unsafe().scheduler(facts(0, &[("a", 0, 7), ("b", 0, 9)]));
+    let without_care = unsafe_surplus().scheduler(facts(0, &[("a", 0, 7), ("b", 0, 9)]));
     assert_eq!(with_action(&plan(&without_care), "apply"), ["a", "b"]);
 }
 
-/// Two workers that shall leave, whatever they hold.
-fn base_unsafe() -> Scenario {
+/// Returns a group with two surplus workers and `scaleDown: unsafe`.
+fn unsafe_surplus() -> Scenario {
     let group = group(0).change(|group| group["spec"]["worker"]["scaleDown"] = json!("unsafe"));
     group.child(pod("a", running())).child(pod("b", running()))
 }
 
 #[test]
-fn a_drain_that_can_not_succeed_is_taken_back() {
+fn reverts_a_drain_without_recipients() {
     let scenario = group(2).child(pod("a", running())).child(marked("b", 0));
     let mut paused = facts(10, &[("a", 0, 0), ("b", 0, 7)]);
     paused.workers[0].status = "paused".into();
@@ -343,10 +351,10 @@ fn a_drain_that_can_not_succeed_is_taken_back() {
 }
 
 #[test]
-fn unsafe_means_after_a_while_and_is_said() {
+fn unsafe_scale_down_deletes_workers_after_a_timeout() {
     let scenario = three().change(|group| group["spec"]["worker"]["scaleDown"] = json!("unsafe"));
     let asked = plan(&scenario);
-    assert_eq!(count(&asked, "keep"), 3, "the scheduler is asked first");
+    assert_eq!(count(&asked, "keep"), 3, "the scheduler is queried first");
     let mut newest = pod("d", running());
     newest["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:09Z");
     let scenario = scenario
@@ -354,11 +362,7 @@ fn unsafe_means_after_a_while_and_is_said() {
         .child(marked("e", 0))
         .unreachable("timed out");
     let first = plan(&scenario);
-    assert_eq!(
-        count(&first, "keep"),
-        5,
-        "one answer that does not come says little"
-    );
+    assert_eq!(count(&first, "keep"), 5, "a single missing reply is not enough");
     assert_eq!(
         first.condition(SCALE_DOWN_BLOCKED).as_deref(),
         Some(
@@ -389,12 +393,12 @@ fn unsafe_means_after_a_while_and_is_said() {
     let after = super::plan(&scenario.with(&plan));
     assert!(
         after.status()["schedulerUnreachableSince"].is_null(),
-        "the next time begins anew"
+        "a new outage starts again"
     );
 }
 
 #[test]
-fn scaling_up_again_does_not_call_anybody_back() {
+fn scaling_up_does_not_reinstate_retiring_workers() {
     let scenario = group(2).child(pod("a", running())).child(marked("b", 0));
     let plan = plan(
         &scenario
@@ -406,7 +410,7 @@ fn scaling_up_again_does_not_call_anybody_back() {
 }
 
 #[test]
-fn who_is_lost_on_its_way_out_is_not_replaced() {
+fn a_lost_retiring_worker_is_not_replaced() {
     let mut over = marked("b", 0);
     over["status"] = json!({"phase": "Failed", "reason": "Evicted"});
     let plan = plan(&group(1).child(pod("a", running())).child(over));
@@ -417,7 +421,7 @@ fn who_is_lost_on_its_way_out_is_not_replaced() {
 }
 
 #[test]
-fn deployments_are_drained_too() {
+fn drains_deployments() {
     let deployment = |name: &str| json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "status": {"readyReplicas": 1}});
     let base = group(1).child(deployment("x")).child(deployment("y"));
     let first = plan(&base.clone().scheduler(facts(0, &[("x", 0, 0), ("y", 1, 1)])));
@@ -438,7 +442,7 @@ fn deployments_are_drained_too() {
 }
 
 #[test]
-fn who_registered_without_a_name_may_be_in_any_deployment() {
+fn an_unnamed_worker_may_be_in_any_deployment() {
     let mut deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}, "status": {"readyReplicas": 1}});
     deployment["metadata"]["annotations"] = json!({metadata::RETIRING_SINCE: time::format(START)});
     let nameless = |after| {
@@ -457,11 +461,11 @@ fn who_registered_without_a_name_may_be_in_any_deployment() {
             "keep",
         )
     };
-    assert_eq!((at(10_000), at(300_000)), (1, 0), "it has all of its time");
+    assert_eq!((at(10_000), at(300_000)), (1, 0), "it has the full time");
 }
 
 #[test]
-fn a_suspended_cluster_has_no_workers() {
+fn deletes_all_workers_of_a_suspended_cluster() {
     let suspended = |scenario: Scenario| {
         let mut cluster = cluster();
         cluster["spec"]["suspend"] = json!(true);

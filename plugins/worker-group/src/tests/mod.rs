@@ -1,4 +1,4 @@
-//! Whole plans.
+//! Tests of complete plans.
 
 mod basics;
 mod drain;
@@ -13,7 +13,7 @@ use dask_operator_plugin::testing::{Outcome, START, Scenario, answer, worker};
 
 use crate::DefaultWorkerGroup;
 use crate::conditions::{SCALE_DOWN_BLOCKED, WORKERS_READY, WORKERS_UP_TO_DATE};
-use crate::plan::LOOK_AGAIN;
+use crate::plan::CLUSTER_RETRY;
 
 fn cluster() -> Value {
     json!({
@@ -31,7 +31,7 @@ fn group(replicas: u32) -> Scenario {
     Scenario::of_value(group).related(cluster())
 }
 
-/// A worker of [`group`] as it was made, without its spec.
+/// Returns a worker of [`group`] as it was created, without its spec.
 fn pod(name: &str, status: Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod", "status": status,
@@ -39,7 +39,7 @@ fn pod(name: &str, status: Value) -> Value {
     })
 }
 
-/// The labels of workers of [`group`].
+/// Returns the labels of workers of [`group`].
 fn labels() -> Value {
     json!({
         "team": "group", "from": "cluster", "sidecar.istio.io/inject": "false",
@@ -55,14 +55,14 @@ fn pending() -> Value {
     json!({"phase": "Pending"})
 }
 
-/// A running pod that was told to leave so many milliseconds after the start.
+/// Returns a running pod that was marked as retiring this many milliseconds after the start.
 fn marked(name: &str, after: i64) -> Value {
     let mut pod = pod(name, running());
     pod["metadata"]["annotations"] = json!({metadata::RETIRING_SINCE: time::format_exactly(START + after)});
     pod
 }
 
-/// What the scheduler says at a time: names of workers, what they do and what they hold.
+/// Returns the scheduler's facts at a time: names of workers, their numbers of tasks, and their bytes of results.
 fn facts(after: i64, workers: &[(&str, u32, u64)]) -> SchedulerFacts {
     let worker = |(name, processing, managed_bytes): &(&str, u32, u64)| SchedulerWorker {
         processing: *processing,
@@ -84,7 +84,7 @@ fn count(plan: &Outcome, action: &str) -> usize {
         .count()
 }
 
-/// The names of the children with this action.
+/// Returns the names of the children with this action.
 fn with_action(plan: &Outcome, action: &str) -> Vec<String> {
     let summary = plan.summary();
     let names = summary
@@ -93,7 +93,7 @@ fn with_action(plan: &Outcome, action: &str) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-/// Whom the scheduler shall retire; none where it is not asked.
+/// Returns the workers that the scheduler must retire. `None` if it is not queried.
 fn retired(plan: &Outcome) -> Option<Vec<String>> {
     plan.0.scheduler.as_ref().map(|request| request.retire.clone())
 }

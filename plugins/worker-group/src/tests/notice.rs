@@ -1,4 +1,4 @@
-//! Workers that are about to lose their node.
+//! Tests of workers that are about to lose their node.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn on(node: &str, mut pod: Value) -> Value {
 }
 
 #[test]
-fn workers_of_a_node_that_goes_are_drained_and_replaced_at_once() {
+fn workers_of_a_node_marked_for_removal_are_drained_and_replaced() {
     let scenario = group(3)
         .child(on("spot", pod("a", running())))
         .child(on("other", pod("b", running())))
@@ -45,7 +45,7 @@ fn workers_of_a_node_that_goes_are_drained_and_replaced_at_once() {
         (4, 0, 0)
     );
     assert_eq!(retired(&second), Some(vec!["tcp://a:1".to_owned()]));
-    // Without the scheduler too: the node does not wait.
+    // Without the scheduler the workers leave too, because the node does not wait.
     let blind = plan(&scenario.unreachable("no"));
     assert_eq!(
         (with_action(&blind, "apply"), count(&blind, "create")),
@@ -54,7 +54,7 @@ fn workers_of_a_node_that_goes_are_drained_and_replaced_at_once() {
 }
 
 #[test]
-fn which_taints_say_so_is_a_setting() {
+fn the_drain_taints_are_configurable() {
     let scenario = group(1)
         .child(on("n", pod("a", running())))
         .related(node("n", "mine"))
@@ -71,7 +71,7 @@ fn which_taints_say_so_is_a_setting() {
 }
 
 #[test]
-fn pods_that_will_be_evicted_are_drained() {
+fn drains_pods_that_will_be_evicted() {
     let mut status = running();
     status["conditions"].as_array_mut().expect("conditions").push(
         json!({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "bye"}),
@@ -86,7 +86,7 @@ fn pods_that_will_be_evicted_are_drained() {
         (with_action(&first, "apply"), count(&first, "create")),
         (vec!["a".to_owned()], 1)
     );
-    // While its grace period lasts, it can still hand on what it holds.
+    // The worker can still move its results during its grace period.
     let mut going = evicted;
     going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     let asked = plan(&group(1).child(going.clone()).child(pod("b", running())));

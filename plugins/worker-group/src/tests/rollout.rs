@@ -1,25 +1,25 @@
-//! Workers of an older template are replaced.
+//! Tests of the replacement of workers with an older template.
 
 use super::*;
 
-/// A worker made from the group's template, or from another one.
+/// Returns a worker with this template hash.
 fn made(name: &str, hash: &str, status: Value) -> Value {
     let mut pod = pod(name, status);
     pod["metadata"]["annotations"] = json!({metadata::TEMPLATE_HASH: hash});
     pod
 }
 
-/// The hash that new workers of a group have.
+/// Returns the template hash of new workers of a group.
 fn hash(scenario: &Scenario) -> String {
     let more = scenario
         .clone()
         .change(|group| group["spec"]["worker"]["replicas"] = json!(100));
     let plan = plan(&more);
-    let name = with_action(&plan, "create").pop().expect("a new worker");
-    let pod = plan.object("Pod", &name).expect("a pod");
+    let name = with_action(&plan, "create").pop().expect("new worker");
+    let pod = plan.object("Pod", &name).expect("pod");
     pod["metadata"]["annotations"][metadata::TEMPLATE_HASH]
         .as_str()
-        .expect("a hash")
+        .expect("hash")
         .to_owned()
 }
 
@@ -27,7 +27,7 @@ fn change(scenario: Scenario, strategy: Value) -> Scenario {
     scenario.change(|group| group["spec"]["worker"]["updateStrategy"] = strategy)
 }
 
-/// A group of so many workers, all of them ready and registered, of which so many are outdated.
+/// Returns a group with these numbers of outdated and updated workers, all of them ready and registered.
 fn half_way(outdated: usize, updated: usize, replicas: u32, strategy: Value) -> Scenario {
     let base = change(group(replicas), strategy);
     let new = hash(&base);
@@ -44,7 +44,7 @@ fn half_way(outdated: usize, updated: usize, replicas: u32, strategy: Value) -> 
 }
 
 #[test]
-fn budgets() {
+fn respects_the_budgets_of_the_strategy() {
     for (outdated, updated, replicas, strategy, marked, created) in [
         (10, 0, 10, json!(null), 1, 0),
         (10, 0, 10, json!({"maxUnavailable": 3}), 3, 0),
@@ -58,7 +58,7 @@ fn budgets() {
         (1, 9, 10, json!(null), 1, 0),
         (0, 10, 10, json!(null), 0, 0),
         (10, 0, 10, json!({"type": "OnDelete"}), 0, 0),
-        // Scaling comes first, then what is left is rolled.
+        // Scaling comes first, and the rollout continues with the remaining workers.
         (4, 0, 2, json!(null), 3, 0),
         (2, 0, 4, json!(null), 0, 2),
         (1, 0, 1, json!(null), 1, 0),
@@ -86,7 +86,7 @@ fn budgets() {
 }
 
 #[test]
-fn a_place_is_free_when_the_old_one_is_gone() {
+fn creates_the_successor_after_the_old_worker_is_gone() {
     let scenario = half_way(2, 0, 2, json!(null));
     let first = plan(&scenario);
     assert_eq!((count(&first, "apply"), count(&first, "create")), (1, 0));
@@ -95,7 +95,7 @@ fn a_place_is_free_when_the_old_one_is_gone() {
         Some("False RollingUpdate: 0 of 2 workers are up to date")
     );
     assert_eq!(first.events()[1], "RolloutStarted: 0 of 2 workers are up to date");
-    let name = with_action(&first, "apply").pop().expect("one");
+    let name = with_action(&first, "apply").pop().expect("one worker");
     let scenario = scenario.with(&first);
     let second = plan(&scenario.clone().after(10));
     assert_eq!((count(&second, "keep"), count(&second, "create")), (2, 0));
@@ -114,15 +114,15 @@ fn a_place_is_free_when_the_old_one_is_gone() {
     );
 }
 
-/// The first of two plans tells a worker to leave; this is what it leads to.
-fn told(scenario: Scenario) -> Scenario {
+/// Applies the first of two plans, which marks a worker as retiring.
+fn with_mark(scenario: Scenario) -> Scenario {
     let first = plan(&scenario);
     assert_eq!((count(&first, "apply"), count(&first, "create")), (1, 0));
     scenario.with(&first)
 }
 
 #[test]
-fn the_only_worker_with_results_leaves_when_its_successor_runs() {
+fn the_only_worker_with_results_leaves_after_its_successor_runs() {
     let base = half_way(1, 0, 1, json!(null));
     for (known, marked, created, why) in [
         (vec![("old-00", 0, 0)], 1, 0, "it holds nothing"),
@@ -130,7 +130,7 @@ fn the_only_worker_with_results_leaves_when_its_successor_runs() {
             vec![("old-00", 0, 7), ("x", 0, 0)],
             1,
             0,
-            "another group's worker takes its results",
+            "a worker of another group takes its results",
         ),
         (vec![("old-00", 0, 7)], 0, 1, "no other worker takes its results"),
         (vec![("old-00", 1, 0)], 0, 1, "it works"),
@@ -148,17 +148,17 @@ fn the_only_worker_with_results_leaves_when_its_successor_runs() {
     assert_eq!(
         (count(&first, "apply"), count(&first, "create")),
         (0, 1),
-        "a paused worker takes nothing"
+        "a paused worker takes no results"
     );
 
-    let new = with_action(&first, "create").pop().expect("a new worker");
+    let new = with_action(&first, "create").pop().expect("new worker");
     let base = base.with(&first);
     for known in [("old-00", 0, 7), ("old-00", 0, 0)] {
         let second = plan(&base.clone().scheduler(facts(20, &[known])).after(20));
         assert_eq!(
             (count(&second, "keep"), second.summary().len()),
             (2, 2),
-            "both stay, whether there are results at the moment or not"
+            "both stay, with or without present results"
         );
     }
     let base = base.scheduler(facts(30, &[("old-00", 0, 7), (&new, 0, 0)]));
@@ -170,9 +170,9 @@ fn the_only_worker_with_results_leaves_when_its_successor_runs() {
     assert_eq!(last.summary().len(), 1);
 }
 
-/// However long a new worker takes, for want of a node or of its image.
+/// A group without replicas must not create a successor, whatever its update strategy is.
 #[test]
-fn the_last_outdated_worker_has_no_successor_where_none_is_wanted() {
+fn the_last_outdated_worker_has_no_successor_in_a_group_without_replicas() {
     for strategy in [
         json!(null),
         json!({"maxUnavailable": 2}),
@@ -207,18 +207,18 @@ fn the_only_worker_with_results_has_no_deadline() {
 }
 
 #[test]
-fn who_can_not_hand_on_its_results_is_replaced_before_it_is_gone() {
+fn a_stuck_worker_is_replaced_before_it_is_gone() {
     let scenario = half_way(3, 0, 3, json!(null));
     let known = [("old-00", 0, 7), ("old-01", 0, 7), ("old-02", 0, 7)];
-    let scenario = told(scenario.scheduler(facts(0, &known)));
+    let scenario = with_mark(scenario.scheduler(facts(0, &known)));
     let waits = plan(&scenario.clone().scheduler(facts(29_000, &known)).after(29_000));
     assert_eq!((count(&waits, "keep"), count(&waits, "create")), (3, 0));
     let scenario = scenario.scheduler(facts(30_000, &known)).after(30_000);
     let replaces = plan(&scenario);
     assert_eq!((count(&replaces, "keep"), count(&replaces, "create")), (3, 1));
 
-    // The new one works, and nobody else is told to leave before this one is gone.
-    let new = with_action(&replaces, "create").pop().expect("a new worker");
+    // The new worker is available, and no other worker leaves before the old one is gone.
+    let new = with_action(&replaces, "create").pop().expect("new worker");
     let known: Vec<(&str, u32, u64)> = known.into_iter().chain([(new.as_str(), 0, 0)]).collect();
     let base = change(group(3), json!(null));
     let mark = json!({metadata::TEMPLATE_HASH: "other",
@@ -240,9 +240,9 @@ fn who_can_not_hand_on_its_results_is_replaced_before_it_is_gone() {
     );
 }
 
-/// A new worker that fits on no node, and others that have no room: nobody is in a hurry.
+/// A new worker cannot be scheduled, and the other workers have no memory for its results. There is no deadline.
 #[test]
-fn a_rollout_loses_no_results_however_long_it_takes() {
+fn a_long_rollout_loses_no_results() {
     let base = change(group(3), json!(null));
     let unschedulable = json!({"phase": "Pending", "conditions": [{
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]});
@@ -278,9 +278,9 @@ fn a_rollout_loses_no_results_however_long_it_takes() {
             later.condition(WORKERS_UP_TO_DATE),
             held.condition(WORKERS_UP_TO_DATE)
         );
-        assert_eq!(later.events(), [""; 0], "it is said once");
+        assert_eq!(later.events(), [""; 0], "it is reported once");
     }
-    // What it computes can be computed again; and whoever does not care says so.
+    // Tasks can be computed again, and `scaleDown: unsafe` permits the loss of results.
     let (computes, _) = at(&stored, 1, 0, 300_000);
     assert!(computes.events()[0].starts_with("DrainTimeout: 1 worker is deleted"));
     let without_care = stored.change(|group| group["spec"]["worker"]["scaleDown"] = json!("unsafe"));
@@ -289,9 +289,9 @@ fn a_rollout_loses_no_results_however_long_it_takes() {
 }
 
 #[test]
-fn a_worker_that_is_drained_before_it_is_replaced_is_no_new_one() {
+fn reports_workers_that_are_drained_before_their_replacement() {
     let base = half_way(1, 0, 1, json!(null));
-    let scenario = told(base.scheduler(facts(0, &[("old-00", 0, 0)])));
+    let scenario = with_mark(base.scheduler(facts(0, &[("old-00", 0, 0)])));
     let drains = plan(&scenario.clone().after(10));
     assert_eq!(
         drains.condition(WORKERS_READY).as_deref(),
@@ -308,7 +308,7 @@ fn a_worker_that_is_drained_before_it_is_replaced_is_no_new_one() {
 }
 
 #[test]
-fn a_template_that_does_not_work_stops_the_rollout() {
+fn a_broken_template_stops_the_rollout() {
     let base = group(3);
     let new = hash(&base);
     let crash = json!({"phase": "Running", "containerStatuses": [{"name": "worker", "restartCount": 3,
@@ -321,13 +321,13 @@ fn a_template_that_does_not_work_stops_the_rollout() {
         .scheduler(facts(0, &[("old-1", 0, 0), ("old-2", 0, 0)]));
     let stopped = plan(&scenario);
     assert_eq!(count(&stopped, "keep"), 3);
-    let condition = stopped.condition(WORKERS_UP_TO_DATE).expect("a condition");
+    let condition = stopped.condition(WORKERS_UP_TO_DATE).expect("condition");
     assert!(
         condition.contains("1 of 3 workers are up to date") && condition.contains("no module named numpy"),
         "{condition}"
     );
 
-    // One that is ready and never becomes a worker stops it too.
+    // A new worker that is ready but never registers stops the rollout too.
     let silent = group(3)
         .child(made("new", &new, running()))
         .child(made("old-1", "other", running()))
@@ -337,7 +337,7 @@ fn a_template_that_does_not_work_stops_the_rollout() {
 }
 
 #[test]
-fn who_never_became_ready_goes_first_and_at_once() {
+fn workers_that_never_became_ready_leave_first() {
     let scenario = group(3)
         .child(made("old-1", "other", pending()))
         .child(made("old-2", "other", pending()))
@@ -350,7 +350,7 @@ fn who_never_became_ready_goes_first_and_at_once() {
 }
 
 #[test]
-fn workers_that_never_register_are_replaced_one_by_one() {
+fn unregistered_workers_are_replaced_one_by_one() {
     let scenario = group(3)
         .child(made("old-1", "other", running()))
         .child(made("old-2", "other", running()))
@@ -360,7 +360,7 @@ fn workers_that_never_register_are_replaced_one_by_one() {
 }
 
 #[test]
-fn nobody_is_replaced_while_the_scheduler_can_not_be_asked() {
+fn no_worker_is_replaced_while_the_scheduler_is_unreachable() {
     let scenario = half_way(2, 0, 2, json!(null));
     let held = plan(&scenario.clone().unreachable("no route"));
     assert_eq!(count(&held, "keep"), 2);
@@ -381,18 +381,18 @@ fn nobody_is_replaced_while_the_scheduler_can_not_be_asked() {
     assert_eq!(
         (restarted.condition(WORKERS_UP_TO_DATE), restarted.events()),
         (held.condition(WORKERS_UP_TO_DATE), vec![]),
-        "it stands until the scheduler was asked again"
+        "the condition stays until the next query"
     );
     let at_once = scenario
         .change(|group| group["spec"]["worker"]["scaleDown"] = json!("unsafe"))
         .unreachable("no");
     let first = plan(&at_once);
-    assert_eq!(count(&first, "keep"), 2, "it may answer again");
+    assert_eq!(count(&first, "keep"), 2, "the scheduler may reply again");
     assert_eq!(count(&plan(&at_once.with(&first).after(30_000)), "keep"), 1);
 }
 
 #[test]
-fn only_the_next_ones_are_new_on_delete() {
+fn on_delete_changes_only_new_workers() {
     let scenario = half_way(2, 0, 3, json!({"type": "OnDelete"}));
     let plan = plan(&scenario);
     assert_eq!(
@@ -409,7 +409,7 @@ fn only_the_next_ones_are_new_on_delete() {
 }
 
 #[test]
-fn workers_of_another_release_are_left_alone_until_told() {
+fn workers_without_a_hash_are_left_alone_until_a_restart_is_requested() {
     let known = facts(0, &[("a", 0, 0)]);
     let scenario = group(1).child(pod("a", running())).scheduler(known).after(10_000);
     assert_eq!(plan(&scenario).summary(), ["keep Pod a"]);
@@ -438,7 +438,7 @@ fn workers_of_another_release_are_left_alone_until_told() {
 }
 
 #[test]
-fn what_changes_the_hash() {
+fn only_the_pod_spec_changes_the_hash() {
     let with = |change: fn(&mut Value)| hash(&group(1).change(change));
     let base = hash(&group(1));
     assert_eq!(base, with(|group| group["spec"]["worker"]["replicas"] = json!(7)));
@@ -455,7 +455,7 @@ fn what_changes_the_hash() {
         base,
         with(|group| group["metadata"]["labels"]["dask.org/component"] = json!("workergroup"))
     );
-    // The defaults, written out: the webhook stores the resource so.
+    // The defaults, written out, because the webhook stores the resource in that form.
     let defaulted = <DefaultWorkerGroup as Logic<WorkerGroup>>::default(
         group(1).parent().clone(),
         &crate::Settings::default(),
@@ -468,7 +468,7 @@ fn what_changes_the_hash() {
         base,
         with(|group| group["spec"]["worker"]["spec"] = json!({"nodeSelector": {"a": "b"}}))
     );
-    // Labels and annotations are changed on the pods that there are.
+    // Labels and annotations are changed on existing pods.
     for same in [
         with(|group| group["spec"]["worker"]["metadata"] = json!({"labels": {"a": "b"}})),
         with(|group| group["metadata"]["annotations"] = json!({"a": "b"})),
@@ -476,7 +476,7 @@ fn what_changes_the_hash() {
     ] {
         assert_eq!(base, same);
     }
-    // What the operator adds is not in it.
+    // Additions by the operator are not part of the hash.
     assert_eq!(
         base,
         hash(&group(1).settings(&json!({"clusterDomain": "cluster.local", "batchSize": 1})))
@@ -484,7 +484,7 @@ fn what_changes_the_hash() {
 }
 
 #[test]
-fn other_labels_are_put_on_the_workers_that_exist() {
+fn applies_changed_labels_to_existing_workers() {
     let made = group(2).with(&plan(&group(2)));
     let changed = made.change(|group| {
         group["metadata"]["labels"]["team"] = json!("other");
@@ -505,8 +505,8 @@ fn other_labels_are_put_on_the_workers_that_exist() {
         (&json!("other"), &Value::Null)
     );
     let after = changed.with(&first);
-    assert_eq!(count(&plan(&after), "keep"), 2, "nothing is done twice");
-    // Who is told to leave keeps them: what an apply leaves out is taken off.
+    assert_eq!(count(&plan(&after), "keep"), 2, "a repeated plan changes nothing");
+    // A retiring worker keeps its labels, because server-side apply removes omitted fields.
     let fewer = after
         .change(|group| group["spec"]["worker"]["replicas"] = json!(1))
         .scheduler(facts(0, &[(names[0], 0, 0), (names[1], 0, 0)]));
@@ -516,16 +516,16 @@ fn other_labels_are_put_on_the_workers_that_exist() {
     assert_eq!(mark["metadata"]["labels"]["team"], "other");
 }
 
-/// The clock of who said when to start anew may be ahead of the API server's.
+/// The clock of the user who requests a restart may be ahead of the API server's.
 #[test]
-fn who_was_made_for_a_restart_is_up_to_date() {
-    let told = |time: &str| {
+fn a_worker_created_for_a_restart_is_up_to_date() {
+    let restarted = |time: &str| {
         group(1).change(|group| group["metadata"]["annotations"] = json!({metadata::RESTARTED_AT: time}))
     };
-    let scenario = told("2026-01-01T00:05:00Z").after(600_000);
+    let scenario = restarted("2026-01-01T00:05:00Z").after(600_000);
     let first = plan(&scenario);
     let name = first.0.children[0].key.name.clone();
-    let mut worker = first.object("Pod", &name).expect("a worker");
+    let mut worker = first.object("Pod", &name).expect("worker");
     assert_eq!(
         worker["metadata"]["annotations"][metadata::RESTARTED_AT],
         "2026-01-01T00:05:00.000Z"
@@ -539,7 +539,7 @@ fn who_was_made_for_a_restart_is_up_to_date() {
     let made = plan(&scenario.child(worker.clone()).scheduler(facts()));
     assert_eq!(made.summary(), [format!("keep Pod {name}")]);
     assert_eq!(made.condition(WORKERS_UP_TO_DATE), None);
-    let again = told("2026-01-01T00:07:00Z")
+    let again = restarted("2026-01-01T00:07:00Z")
         .after(600_000)
         .child(worker)
         .scheduler(facts());

@@ -1,15 +1,15 @@
-//! A group with its scheduler, in whatever happens to them.
+//! Property test: a simulated group and scheduler with random events.
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::silence::GIVE_UP;
+use crate::silence::OUTAGE_TIMEOUT;
 
-/// Milliseconds from one plan to the next.
+/// Milliseconds between two plans.
 const STEP: i64 = 1000;
-/// `drainTimeoutSeconds`, in milliseconds: time enough to be stuck.
+/// `drainTimeoutSeconds` in milliseconds, long enough for workers to count as stuck.
 const TIMEOUT: i64 = 40_000;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,9 +44,9 @@ impl SimulatedPod {
     }
 }
 
-/// What happens before a plan.
+/// An event before a plan.
 #[derive(Debug, Clone)]
-enum Happens {
+enum Event {
     Nothing,
     Scale(u32),
     Starts(usize),
@@ -60,43 +60,43 @@ enum Happens {
     NewTemplate(u8),
 }
 
-fn happens() -> impl Strategy<Value = Happens> {
+fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        2 => Just(Happens::Nothing),
-        2 => (0..8_u32).prop_map(Happens::Scale),
-        6 => any::<usize>().prop_map(Happens::Starts),
-        6 => any::<usize>().prop_map(Happens::Registers),
-        2 => (any::<usize>(), 0..1000_u64).prop_map(|(pod, bytes)| Happens::Works(pod, bytes)),
-        1 => any::<usize>().prop_map(Happens::IsLost),
-        1 => any::<usize>().prop_map(Happens::Disconnects),
-        1 => any::<bool>().prop_map(Happens::Unreachable),
-        1 => any::<bool>().prop_map(Happens::Refuses),
-        1 => any::<bool>().prop_map(Happens::WritesFail),
-        1 => any::<u8>().prop_map(Happens::NewTemplate),
+        2 => Just(Event::Nothing),
+        2 => (0..8_u32).prop_map(Event::Scale),
+        6 => any::<usize>().prop_map(Event::Starts),
+        6 => any::<usize>().prop_map(Event::Registers),
+        2 => (any::<usize>(), 0..1000_u64).prop_map(|(pod, bytes)| Event::Works(pod, bytes)),
+        1 => any::<usize>().prop_map(Event::IsLost),
+        1 => any::<usize>().prop_map(Event::Disconnects),
+        1 => any::<bool>().prop_map(Event::Unreachable),
+        1 => any::<bool>().prop_map(Event::Refuses),
+        1 => any::<bool>().prop_map(Event::WritesFail),
+        1 => any::<u8>().prop_map(Event::NewTemplate),
     ]
 }
 
 #[derive(Debug)]
-struct World {
+struct Simulation {
     pods: BTreeMap<String, SimulatedPod>,
     now: i64,
     replicas: u32,
     strategy: Value,
     scale_down: &'static str,
     template: u8,
-    /// Whether the cluster has other workers.
+    /// True if the cluster has other workers.
     others: bool,
     unreachable: bool,
     refuses: bool,
-    /// Whether marks can't be written, although the status can.
+    /// True if marks can't be written, although the status can.
     writes_fail: bool,
-    asked: bool,
-    /// Since when the scheduler has answered each time.
+    queried: bool,
+    /// Time since which the scheduler has replied to each query.
     answers_since: Option<i64>,
     status: Value,
 }
 
-impl World {
+impl Simulation {
     fn new(strategy: Value, scale_down: &'static str, others: bool) -> Self {
         Self {
             pods: BTreeMap::new(),
@@ -109,7 +109,7 @@ impl World {
             unreachable: false,
             refuses: false,
             writes_fail: false,
-            asked: false,
+            queried: false,
             answers_since: None,
             status: json!({}),
         }
@@ -126,20 +126,20 @@ impl World {
         self.pods.values_mut().nth(number)
     }
 
-    fn happen(&mut self, what: &Happens) {
+    fn apply(&mut self, what: &Event) {
         match *what {
-            Happens::Nothing => {}
-            Happens::Scale(replicas) => self.replicas = replicas,
-            Happens::Unreachable(unreachable) => self.unreachable = unreachable,
-            Happens::Refuses(refuses) => self.refuses = refuses,
-            Happens::WritesFail(writes_fail) => self.writes_fail = writes_fail,
-            Happens::NewTemplate(template) => self.template = template % 3,
-            Happens::Starts(pod) => {
+            Event::Nothing => {}
+            Event::Scale(replicas) => self.replicas = replicas,
+            Event::Unreachable(unreachable) => self.unreachable = unreachable,
+            Event::Refuses(refuses) => self.refuses = refuses,
+            Event::WritesFail(writes_fail) => self.writes_fail = writes_fail,
+            Event::NewTemplate(template) => self.template = template % 3,
+            Event::Starts(pod) => {
                 if let Some(pod) = self.pod(pod).filter(|pod| pod.state == State::Pending) {
                     pod.state = State::Running;
                 }
             }
-            Happens::Registers(pod) => {
+            Event::Registers(pod) => {
                 if let Some(pod) = self
                     .pod(pod)
                     .filter(|pod| pod.state == State::Running && pod.mark().is_none())
@@ -147,17 +147,17 @@ impl World {
                     pod.registered = true;
                 }
             }
-            Happens::Works(pod, bytes) => {
+            Event::Works(pod, bytes) => {
                 if let Some(pod) = self.pod(pod) {
                     pod.bytes = bytes;
                 }
             }
-            Happens::IsLost(pod) => {
+            Event::IsLost(pod) => {
                 if let Some(pod) = self.pod(pod) {
                     (pod.state, pod.registered) = (State::Lost, false);
                 }
             }
-            Happens::Disconnects(pod) => {
+            Event::Disconnects(pod) => {
                 if let Some(pod) = self.pod(pod) {
                     pod.registered = false;
                 }
@@ -189,7 +189,7 @@ impl World {
             .pods
             .values()
             .fold(scenario, |scenario, pod| scenario.child(pod.observed()));
-        match (self.asked, self.unreachable) {
+        match (self.queried, self.unreachable) {
             (false, _) => scenario,
             (true, true) => scenario.unreachable("gone"),
             (true, false) => scenario.scheduler(SchedulerFacts {
@@ -207,9 +207,9 @@ impl World {
         ready.count()
     }
 
-    /// Plans, checks the plan and carries it out.
+    /// Makes a plan, checks it and applies it.
     fn step(&mut self) {
-        let blind = self.unreachable || !self.asked;
+        let blind = self.unreachable || !self.queried;
         self.answers_since = (!blind).then(|| self.answers_since.unwrap_or(self.now));
         let scenario = self.scenario();
         let outcome = plan(&scenario);
@@ -223,37 +223,43 @@ impl World {
         let counted_before = counted(&self.pods);
 
         let registered = self.pods.values().filter(|pod| pod.registered).count();
-        let takes = self.others || registered > 1;
+        let has_recipients = self.others || registered > 1;
         for (name, pod) in &self.pods {
             if outcome.child("Pod", name).is_some() || pod.state != State::Running {
                 continue;
             }
             let since = pod.mark();
-            let since_asked = START + self.answers_since.unwrap_or(self.now);
-            let due = since.is_some_and(|since| START + self.now - STEP >= since.max(since_asked) + TIMEOUT);
+            let since_queried = START + self.answers_since.unwrap_or(self.now);
+            let due =
+                since.is_some_and(|since| START + self.now - STEP >= since.max(since_queried) + TIMEOUT);
             match self.scale_down {
                 "unsafe" if blind => {
-                    assert!(self.asked, "the scheduler was never asked about {name}");
+                    assert!(self.queried, "the scheduler was never queried about {name}");
                     let since = self.status["schedulerUnreachableSince"].as_str();
-                    let since = since.and_then(time::parse).expect("it was silent before");
+                    let since = since
+                        .and_then(time::parse)
+                        .expect("start of the outage in the status");
                     assert!(
-                        START + self.now - STEP >= since + GIVE_UP,
-                        "{name} is given up at once"
+                        START + self.now - STEP >= since + OUTAGE_TIMEOUT,
+                        "{name} is deleted too early"
                     );
                 }
                 _ => {
-                    assert!(!blind, "{name} is deleted while nobody can be asked");
+                    assert!(
+                        !blind,
+                        "{name} is deleted although the scheduler can't be queried"
+                    );
                     assert!(since.is_some(), "{name} is deleted without a mark");
-                    assert!(!pod.registered || due, "{name} is deleted while it is a worker");
+                    assert!(!pod.registered || due, "{name} is deleted while it is registered");
                     let is_loss = self.scale_down == "drain" && pod.registered && pod.bytes > 0;
                     assert!(
-                        !is_loss || takes,
+                        !is_loss || has_recipients,
                         "{name} is deleted while no other worker takes its results"
                     );
                 }
             }
         }
-        let mut called_back = 0;
+        let mut reinstated = 0;
         self.pods.retain(|name, _| outcome.child("Pod", name).is_some());
         for child in &outcome.0.children {
             let name = child.key.name.clone();
@@ -262,9 +268,12 @@ impl World {
                 ChildAction::Apply(_) if self.writes_fail => {}
                 ChildAction::Apply(object) => {
                     let object: Value = serde_json::from_str(object).expect("JSON");
-                    let pod = self.pods.get_mut(&name).expect("only who exists is marked");
+                    let pod = self
+                        .pods
+                        .get_mut(&name)
+                        .expect("only existing workers are marked");
                     let mark = &object["metadata"]["annotations"][metadata::RETIRING_SINCE];
-                    called_back += usize::from(mark.is_null() && pod.mark().is_some());
+                    reinstated += usize::from(mark.is_null() && pod.mark().is_some());
                     let present = &mut pod.object["metadata"];
                     present["labels"] = object["metadata"]["labels"].clone();
                     match present["annotations"].as_object_mut() {
@@ -290,7 +299,7 @@ impl World {
                 }
             }
         }
-        self.asked = outcome.0.scheduler.is_some();
+        self.queried = outcome.0.scheduler.is_some();
         for address in outcome.0.scheduler.iter().flat_map(|request| &request.retire) {
             let name = address.trim_start_matches("tcp://").trim_end_matches(":1");
             let pod = self
@@ -298,8 +307,8 @@ impl World {
                 .get_mut(name)
                 .expect("only this group's workers are retired");
             assert!(pod.mark().is_some(), "{name} is retired without a mark");
-            // Dask keeps a worker whose results no other can take.
-            pod.registered &= self.refuses || (pod.bytes > 0 && !takes);
+            // Dask keeps a worker if no other worker can take its results.
+            pod.registered &= self.refuses || (pod.bytes > 0 && !has_recipients);
         }
 
         let (max_unavailable, max_surge) = self.limits();
@@ -314,7 +323,7 @@ impl World {
         let has_successor = self.strategy["type"] != "OnDelete" && self.scale_down == "drain" && !self.others;
         let most = replicas + max_surge + usize::from(has_successor);
         assert!(
-            counted(&self.pods) <= most.max(counted_before) + called_back,
+            counted(&self.pods) <= most.max(counted_before) + reinstated,
             "more than {most}: {:?}",
             outcome.summary()
         );
@@ -327,11 +336,11 @@ impl World {
         self.status = status;
     }
 
-    /// Everything works from now on.
+    /// Applies plans without further failures until nothing is left to do.
     fn settle(&mut self) {
         (self.unreachable, self.refuses, self.writes_fail) = (false, false, false);
         if self.replicas == 0 {
-            // The results are fetched.
+            // The user fetches the results.
             self.pods.values_mut().for_each(|pod| pod.bytes = 0);
         }
         // Longer than the longest back-off.
@@ -346,7 +355,7 @@ impl World {
         }
     }
 
-    /// Whether the group has all that it shall have, and nothing is left to do.
+    /// Returns whether the group is in its desired state and nothing is left to do.
     fn is_settled(&self) -> bool {
         let replicas = json!(self.replicas);
         let updated = self.status["updatedReplicas"] == replicas;
@@ -357,7 +366,7 @@ impl World {
                 .all(|pod| pod.registered && pod.mark().is_none())
             && self.status["readyReplicas"] == replicas
             && (self.strategy["type"] == "OnDelete" || updated)
-            && (!updated || (!self.asked && self.status["conditions"].as_array().map(Vec::len) == Some(1)))
+            && (!updated || (!self.queried && self.status["conditions"].as_array().map(Vec::len) == Some(1)))
     }
 }
 
@@ -365,8 +374,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_is_lost_and_all_ends_well(
-        events in prop::collection::vec(happens(), 0..60),
+    fn loses_no_results_and_settles(
+        events in prop::collection::vec(event(), 0..60),
         strategy in prop::sample::select(vec![
             json!(null), json!({"type": "OnDelete"}), json!({"maxSurge": 2}),
             json!({"maxUnavailable": 2}), json!({"maxUnavailable": 1, "maxSurge": 1}),
@@ -374,12 +383,12 @@ proptest! {
         scale_down in prop::sample::select(vec!["drain", "drain", "unsafe"]),
         others in any::<bool>(),
     ) {
-        let mut world = World::new(strategy, scale_down, others);
+        let mut simulation = Simulation::new(strategy, scale_down, others);
         for event in &events {
-            world.happen(event);
-            world.step();
+            simulation.apply(event);
+            simulation.step();
         }
-        world.settle();
-        prop_assert!(world.is_settled(), "{:?}", world);
+        simulation.settle();
+        prop_assert!(simulation.is_settled(), "{:?}", simulation);
     }
 }
