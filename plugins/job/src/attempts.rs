@@ -1,7 +1,7 @@
-//! How often the job's code was started: what the status remembers of it while the job goes on.
+//! Starts of the job's code, which the status counts until the job ends.
 //!
-//! What is counted are starts, by the UID of the runner pod and the restarts of its containers. So whoever looks twice,
-//! or again after a crash, counts the same.
+//! Starts are counted by the UID of the runner pod and the restarts of its containers. A repeated plan, for example after
+//! a crash of the operator, therefore gives the same count.
 
 use dask_operator_plugin::dask::backoff::{Backoff, EarlyEnd};
 use dask_operator_plugin::dask::pod::{Cause, Pod};
@@ -9,56 +9,56 @@ use dask_operator_plugin::prelude::*;
 
 use crate::life::Stage;
 
-/// What `status.attempts` says.
+/// The contents of `status.attempts`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Attempts {
-    /// Starts by runner pods that are gone.
+    /// Number of starts by runner pods that are gone.
     former: u64,
-    /// UID of the runner pod that was seen last; empty when it is gone.
+    /// UID of the last observed runner pod. Empty once it is gone.
     runner: String,
-    /// Starts by that pod.
-    of_runner: u64,
-    /// The last attempt whose failure people were told of.
-    told: u64,
-    /// The attempt whose cluster had nothing to do for too long and was taken away.
+    /// Number of starts by that pod.
+    by_runner: u64,
+    /// Number of the last attempt whose failure was reported in an event. 0 if there is none.
+    reported: u64,
+    /// Number of the attempt whose cluster was deleted because it was idle. 0 if there is none.
     idle: u64,
-    /// What is remembered of runners that failed soon after their start.
+    /// Back-off for runners that failed soon after their start. `None` without such runners.
     backoff: Option<Backoff>,
 }
 
-/// What is known of the runner.
+/// The state of the runner pod.
 #[derive(Debug)]
 pub(crate) enum Runner {
-    /// It does not exist.
+    /// The pod does not exist.
     Missing,
-    /// It was seen before and is gone.
+    /// The pod was seen before and is gone.
     Lost,
-    /// A pod that was stopped, or is of no concern any more, still has its name.
+    /// A pod that was stopped or does not count any more still has the runner's name.
     Leftover(Box<Pod>),
-    /// It exists.
-    Here(Box<Pod>),
+    /// The pod exists.
+    Present(Box<Pod>),
 }
 
 impl Runner {
-    /// The pod, where it exists and counts.
+    /// Returns the pod if it exists and counts.
     pub(crate) fn pod(&self) -> Option<&Pod> {
         match self {
-            Self::Here(pod) => Some(pod),
+            Self::Present(pod) => Some(pod),
             Self::Missing | Self::Lost | Self::Leftover(_) => None,
         }
     }
 
-    /// The pod that has the runner's name, whether it counts or not.
+    /// Returns the pod with the runner's name, whether it counts or not.
     pub(crate) fn any_pod(&self) -> Option<&Pod> {
         match self {
-            Self::Here(pod) | Self::Leftover(pod) => Some(pod),
+            Self::Present(pod) | Self::Leftover(pod) => Some(pod),
             Self::Missing | Self::Lost => None,
         }
     }
 }
 
 impl Attempts {
-    /// What a status says; none before the first runner was seen, and in one that dask-kubernetes wrote.
+    /// Reads the attempts from a status. `None` before the first runner was seen, and for a status that dask-kubernetes wrote.
     fn of(status: &Value) -> Option<Self> {
         let attempts = status["attempts"].as_object()?;
         let number = |field: &str| attempts.get(field).and_then(Value::as_u64).unwrap_or(0);
@@ -69,19 +69,19 @@ impl Attempts {
                 .and_then(Value::as_str)
                 .unwrap_or_default()
                 .to_owned(),
-            of_runner: number("ofRunner"),
-            told: number("told"),
+            by_runner: number("ofRunner"),
+            reported: number("told"),
             idle: number("idle"),
             backoff: Backoff::of(&status["attempts"]),
         })
     }
 
-    /// Counts with the runner as it is now. `before` is where the job was.
+    /// Updates the attempts for the observed runner pod. `before` is the job's stage in the status.
     pub(crate) fn count(status: &Value, before: Stage, pod: Option<Pod>) -> (Option<Self>, Runner) {
-        let known = Self::of(status);
-        let ran_uncounted = known.is_none() && before >= Stage::Running;
-        match (known, pod) {
-            (None, None) if ran_uncounted => {
+        let previous = Self::of(status);
+        let was_running = previous.is_none() && before >= Stage::Running;
+        match (previous, pod) {
+            (None, None) if was_running => {
                 let one = Self {
                     former: 1,
                     ..Self::default()
@@ -89,79 +89,79 @@ impl Attempts {
                 (Some(one), Runner::Lost)
             }
             (None, None) => (None, Runner::Missing),
-            (Some(known), None) if known.runner.is_empty() => (Some(known), Runner::Missing),
-            (Some(known), None) => (Some(known.without_runner()), Runner::Lost),
-            (Some(known), Some(pod)) if pod.terminating && known.runner != pod.uid => {
-                (Some(known.without_runner()), Runner::Leftover(Box::new(pod)))
+            (Some(previous), None) if previous.runner.is_empty() => (Some(previous), Runner::Missing),
+            (Some(previous), None) => (Some(previous.with_runner_gone()), Runner::Lost),
+            (Some(previous), Some(pod)) if pod.terminating && previous.runner != pod.uid => {
+                (Some(previous.with_runner_gone()), Runner::Leftover(Box::new(pod)))
             }
-            (known, Some(pod)) => {
-                let known = known.unwrap_or_default();
-                let mut now = if known.runner == pod.uid {
-                    known
+            (previous, Some(pod)) => {
+                let previous = previous.unwrap_or_default();
+                let mut updated = if previous.runner == pod.uid {
+                    previous
                 } else {
-                    known.without_runner()
+                    previous.with_runner_gone()
                 };
-                now.of_runner = now.of_runner.max(pod.restarts() + 1);
-                now.runner.clone_from(&pod.uid);
-                (Some(now), Runner::Here(Box::new(pod)))
+                updated.by_runner = updated.by_runner.max(pod.restarts() + 1);
+                updated.runner.clone_from(&pod.uid);
+                (Some(updated), Runner::Present(Box::new(pod)))
             }
         }
     }
 
-    fn without_runner(mut self) -> Self {
-        self.former += self.of_runner;
-        self.of_runner = 0;
+    fn with_runner_gone(mut self) -> Self {
+        self.former += self.by_runner;
+        self.by_runner = 0;
         self.runner.clear();
         self
     }
 
-    /// All starts so far: the number of the last attempt.
+    /// Returns the number of all starts, which is the number of the last attempt.
     pub(crate) fn started(&self) -> u64 {
-        self.former + self.of_runner
+        self.former + self.by_runner
     }
 
-    /// Whether the cluster of the attempt that goes on was taken away.
+    /// Returns whether the cluster of the present attempt was deleted.
     pub(crate) fn is_without_cluster(&self) -> bool {
-        self.of_runner > 0 && self.idle == self.started()
+        self.by_runner > 0 && self.idle == self.started()
     }
 
-    /// The cluster of this attempt is taken away.
-    pub(crate) fn take_cluster(&mut self) {
+    /// Records that the cluster of the present attempt is deleted.
+    pub(crate) fn mark_cluster_deleted(&mut self) {
         self.idle = self.started();
     }
 
-    /// Starts by runners that are gone: the number of the last attempt that is certainly over.
+    /// Returns the number of starts by runners that are gone, which is the number of the last attempt that certainly ended.
     pub(crate) fn former(&self) -> u64 {
         self.former
     }
 
-    /// Notes how the runner of this attempt failed.
-    pub(crate) fn failed(&mut self, status: &Value, pod: &Pod, now: Timestamp) {
+    /// Records the failure of the present attempt's runner.
+    pub(crate) fn record_failure(&mut self, status: &Value, pod: &Pod, now: Timestamp) {
         let early = EarlyEnd::of(pod);
         self.backoff = Backoff::after(&status["attempts"], &early, now).map(|(backoff, _)| backoff);
     }
 
-    /// Until when there is no next attempt, because the last one failed soon after its start, and how it did.
-    pub(crate) fn rests_until(&self, now: Timestamp) -> Option<(Timestamp, &Cause)> {
+    /// Returns the end of the back-off and the cause of the last failure. `None` if the next attempt may start now.
+    pub(crate) fn backoff_until(&self, now: Timestamp) -> Option<(Timestamp, &Cause)> {
         let backoff = self.backoff.as_ref()?;
         Some((backoff.rests_until(now)?, backoff.cause()))
     }
 
-    /// Notes that people are told that this attempt failed. False when they were already.
-    pub(crate) fn tell(&mut self, attempt: u64) -> bool {
-        let is_news = self.told < attempt;
-        self.told = self.told.max(attempt);
-        is_news
+    /// Records that the failure of this attempt is reported. Returns false if it already was.
+    pub(crate) fn mark_reported(&mut self, attempt: u64) -> bool {
+        let is_new = self.reported < attempt;
+        self.reported = self.reported.max(attempt);
+        is_new
     }
 
-    /// As `status.attempts`.
+    /// Returns the value for `status.attempts`.
     pub(crate) fn to_json(&self) -> Value {
         let mut attempts = json!({"former": self.former});
         if !self.runner.is_empty() {
             attempts["runner"] = json!(self.runner);
-            attempts["ofRunner"] = json!(self.of_runner);
+            attempts["ofRunner"] = json!(self.by_runner);
         }
-        for (field, number) in [("told", self.told), ("idle", self.idle)] {
+        for (field, number) in [("told", self.reported), ("idle", self.idle)] {
             if number > 0 {
                 attempts[field] = json!(number);
             }
@@ -192,14 +192,14 @@ mod tests {
     }
 
     #[test]
-    fn starts_are_counted_once_however_often_one_looks() {
+    fn counts_each_start_once() {
         let mut status = json!({});
-        let mut look = |pod: Option<Pod>| {
+        let mut observe = |pod: Option<Pod>| {
             let (attempts, runner) = Attempts::count(&status, Stage::Running, pod);
             let attempts = attempts.expect("counted");
             status = json!({"attempts": attempts.to_json()});
             let again = Attempts::of(&status).expect("written");
-            assert_eq!(again, attempts, "it is read as it was written");
+            assert_eq!(again, attempts, "the status is read as it was written");
             let name = format!("{runner:?}")
                 .split('(')
                 .next()
@@ -207,29 +207,29 @@ mod tests {
                 .to_owned();
             (attempts.started(), name)
         };
-        let here = |started: u64| (started, "Here".to_owned());
-        assert_eq!(look(pod("a", 0, false)), here(1));
-        assert_eq!(look(pod("a", 0, false)), here(1));
-        assert_eq!(look(pod("a", 2, false)), here(3));
+        let present = |started: u64| (started, "Present".to_owned());
+        assert_eq!(observe(pod("a", 0, false)), present(1));
+        assert_eq!(observe(pod("a", 0, false)), present(1));
+        assert_eq!(observe(pod("a", 2, false)), present(3));
         assert_eq!(
-            look(pod("a", 0, true)),
-            here(3),
-            "a status that is older counts nothing back"
+            observe(pod("a", 0, true)),
+            present(3),
+            "an outdated pod status does not reduce the count"
         );
-        assert_eq!(look(None), (3, "Lost".to_owned()));
-        assert_eq!(look(None), (3, "Missing".to_owned()));
-        assert_eq!(look(pod("b", 0, false)), here(4));
+        assert_eq!(observe(None), (3, "Lost".to_owned()));
+        assert_eq!(observe(None), (3, "Missing".to_owned()));
+        assert_eq!(observe(pod("b", 0, false)), present(4));
         assert_eq!(
-            look(pod("c", 1, false)),
-            here(6),
-            "nobody looked between b's end and c's start"
+            observe(pod("c", 1, false)),
+            present(6),
+            "there was no plan between the end of b and the start of c"
         );
-        assert_eq!(look(pod("d", 0, true)), (6, "Leftover".to_owned()));
-        assert_eq!(look(None), (6, "Missing".to_owned()));
+        assert_eq!(observe(pod("d", 0, true)), (6, "Leftover".to_owned()));
+        assert_eq!(observe(None), (6, "Missing".to_owned()));
     }
 
     #[test]
-    fn a_job_that_ran_under_dask_kubernetes_has_lost_its_runner() {
+    fn the_runner_of_a_job_from_dask_kubernetes_is_lost() {
         let count = |before: Stage| Attempts::count(&json!({"jobStatus": "x"}), before, None);
         assert!(matches!(count(Stage::Running), (Some(_), Runner::Lost)));
         assert!(matches!(count(Stage::ClusterCreated), (None, Runner::Missing)));

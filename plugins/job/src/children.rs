@@ -1,4 +1,4 @@
-//! The cluster of a job and the pod that runs its code.
+//! The children of a job: its cluster, and the pod that runs its code.
 
 use dask_operator_plugin::dask::metadata::{CLUSTER_NAME, CLUSTER_REPLICAS, COMPONENT, Metadata};
 use dask_operator_plugin::dask::resource::{self, Resource};
@@ -7,7 +7,7 @@ use dask_operator_plugin::prelude::*;
 
 use crate::Settings;
 
-/// The `DaskCluster` of a job (after defaulting), as it shall look. Who has scaled the `existing` one keeps that number.
+/// Builds the `DaskCluster` of a job (after defaulting). If the `existing` cluster was scaled, its number of workers stays.
 pub(crate) fn cluster(job: &Resource<'_>, existing: Option<&Value>, settings: &Settings) -> DesiredChild {
     let cluster = &job.spec["cluster"];
     let mut spec = cluster["spec"].clone();
@@ -23,7 +23,7 @@ pub(crate) fn cluster(job: &Resource<'_>, existing: Option<&Value>, settings: &S
     DesiredChild::apply(kinds::cluster().key(job.name), object)
 }
 
-/// The pod that runs the code of a job.
+/// Builds the runner pod of a job.
 pub(crate) fn runner(job: &Resource<'_>, settings: &Settings) -> DesiredChild {
     let runner = &job.spec["job"];
     let metadata = Metadata::of(job.object, &settings.ignored())

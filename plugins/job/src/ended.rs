@@ -1,4 +1,4 @@
-//! A job that is over, as its status says: what is left of it.
+//! Plans for jobs whose status says that they have ended.
 
 use dask_operator_plugin::dask::pod::Pod;
 use dask_operator_plugin::dask::resource::Resource;
@@ -7,8 +7,12 @@ use dask_operator_plugin::prelude::*;
 
 use crate::life::Stage;
 
-/// Plans a job whose status says that it is over. A runner that ended stays, for its logs; one that still runs goes:
-/// its time was over, or only sidecars are left of it. So does the cluster, unless it shall be looked at.
+/// Plans a job that has ended. A runner that ended stays because of its logs. A runner that still runs is deleted: the job's
+/// deadline passed, or only its sidecars are left. The cluster is deleted, unless the deletion policy keeps it.
+///
+/// # Errors
+///
+/// Returns an error if the runner pod can't be read.
 pub(crate) fn job(observation: &Observation, job: &Resource<'_>) -> Result<Plan, Error> {
     let stage = Stage::of(job.status).unwrap_or(Stage::Failed);
     let runner = observation.child(&kinds::pod(), &names::runner(job.name));
@@ -31,19 +35,19 @@ pub(crate) fn job(observation: &Observation, job: &Resource<'_>) -> Result<Plan,
     })
 }
 
-/// Whether the cluster of a job that ended at this stage stays.
+/// Returns whether the cluster of a job that ended at this stage stays.
 pub(crate) fn keeps_cluster(job: &Resource<'_>, stage: Stage) -> bool {
     stage == Stage::Failed && job.spec["deletionPolicy"] == "OnSuccess"
 }
 
-/// Milliseconds until the job itself is deleted.
+/// Returns the milliseconds until the job itself is deleted. `None` if it has no `ttlSecondsAfterFinished` or no end time.
 fn time_left(job: &Resource<'_>, now: Timestamp) -> Option<i64> {
     let ttl = time::seconds(&job.spec["ttlSecondsAfterFinished"])?;
     let end = job.status["endTime"].as_str().and_then(time::parse)?;
     Some(end.saturating_add(ttl).saturating_sub(now))
 }
 
-/// The status of a job that is over: exactly the fields that other tools know, whatever else somebody may have put there.
+/// Returns the status of a job that has ended: only the fields that other tools know, without any other contents.
 fn status(status: &Value) -> Value {
     let fields = [
         "clusterName",
@@ -52,7 +56,8 @@ fn status(status: &Value) -> Value {
         "startTime",
         "endTime",
     ];
-    let kept = fields.into_iter().filter(|field| !status[field].is_null());
-    kept.map(|field| (field.to_owned(), status[field].clone()))
+    let existing = fields.into_iter().filter(|field| !status[field].is_null());
+    existing
+        .map(|field| (field.to_owned(), status[field].clone()))
         .collect()
 }

@@ -1,7 +1,7 @@
-//! A job's cluster that has had nothing to do for too long.
+//! Deletion of a job's cluster that has been idle for too long.
 //!
-//! The cluster says so in a condition and leaves it to the job, which would make it anew otherwise. What counts is the
-//! time since the code runs: before that nobody could have given it anything to do.
+//! The cluster reports it in a condition but leaves its deletion to the job, which would create it again otherwise. The idle
+//! time counts from the start of the code, because the cluster cannot have work before.
 
 use dask_operator_plugin::dask::time;
 use dask_operator_plugin::prelude::*;
@@ -9,25 +9,25 @@ use dask_operator_plugin::prelude::*;
 use crate::attempts::{Attempts, Runner};
 use crate::report;
 
-/// The cluster's condition, and the reason that it has when its idle timeout has passed.
+/// Condition of the cluster, and its reason after the idle timeout.
 const IDLE: &str = "Idle";
 const IDLE_TIMEOUT: &str = "IdleTimeout";
 
-/// Whether the cluster has work.
+/// The idle state of the cluster.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Idle {
-    /// It has, or nobody knows.
+    /// The cluster has work, or its state is unknown.
     No,
-    /// It will have had none for long enough at this time.
+    /// The cluster will have been idle for long enough at this time.
     At(Timestamp),
-    /// It has had none for too long; it is said, and taken away with the next plan. This is why.
+    /// The cluster has been idle for too long. This is reported now, and the next plan deletes it. The text is the reason.
     Now(String),
-    /// It was taken away, and stays away as long as this attempt goes on.
-    Taken,
+    /// The cluster was deleted, and is not created again during this attempt.
+    Deleted,
 }
 
 impl Idle {
-    /// Looks at a job's cluster.
+    /// Reads the state of a job's cluster.
     pub(crate) fn of(
         cluster: Option<&ObservedObject>,
         attempts: Option<&Attempts>,
@@ -35,7 +35,7 @@ impl Idle {
         now: Timestamp,
     ) -> Result<Self, Error> {
         if attempts.is_some_and(Attempts::is_without_cluster) {
-            return Ok(Self::Taken);
+            return Ok(Self::Deleted);
         }
         let running = runner
             .pod()
@@ -53,9 +53,9 @@ impl Idle {
             return Ok(Self::No);
         };
         let text = |field: &str| condition[field].as_str().unwrap_or_default();
-        let (said, started) = (time::parse(text("lastTransitionTime")), pod.started());
-        let due = match (said, started) {
-            (Some(said), Some(started)) if said < started.saturating_add(timeout) => {
+        let (idle_since, started) = (time::parse(text("lastTransitionTime")), pod.started());
+        let due = match (idle_since, started) {
+            (Some(idle_since), Some(started)) if idle_since < started.saturating_add(timeout) => {
                 started.saturating_add(timeout)
             }
             _ => now,
@@ -67,24 +67,24 @@ impl Idle {
         })
     }
 
-    /// What to say about it.
+    /// Returns the condition `ClusterIdle`, if it applies.
     pub(crate) fn condition(&self) -> Option<Condition> {
         match self {
             Self::No | Self::At(_) => None,
             Self::Now(why) => Some(report::cluster_idle(&format!(
                 "{why}: it is deleted, the runner goes on"
             ))),
-            Self::Taken => Some(report::cluster_idle(
+            Self::Deleted => Some(report::cluster_idle(
                 "it had nothing to do for its idleTimeout and was deleted; the runner goes on",
             )),
         }
     }
 
-    /// In how many milliseconds to look again.
+    /// Returns the milliseconds until the idle timeout. `None` if it is not pending.
     pub(crate) fn due(&self, now: Timestamp) -> Option<u64> {
         match self {
             Self::At(due) => u64::try_from(due - now).ok(),
-            Self::No | Self::Now(_) | Self::Taken => None,
+            Self::No | Self::Now(_) | Self::Deleted => None,
         }
     }
 }

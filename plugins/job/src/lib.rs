@@ -1,14 +1,14 @@
-//! The default job component.
+//! The default job plugin.
 //!
-//! A `DaskJob` consists of a `DaskCluster` of the same name and of the Pod `<job>-runner`, which runs the job's code. When
-//! the runner ends and is not tried again, its end is the job's, and the cluster goes.
+//! A `DaskJob` consists of a `DaskCluster` with the same name and of the Pod `<job>-runner`, which runs the job's code. The
+//! job ends when the runner ends and is not retried. Then the cluster is deleted.
 //!
-//! What a status of a job holds: `jobStatus` (`JobCreated`, `ClusterCreated`, `Running`, `Successful`, `Failed`, only
-//! forward), `clusterName`, `jobRunnerPodName`, `startTime`, `endTime`. One that has not ended also has `attempts`, what
-//! is remembered of starts of its code (`former`: by runners that are gone, `runner`: the UID of the present one,
-//! `ofRunner`: by that, `told`: the last one whose failure was said, `idle`: the one whose cluster was taken away), and
-//! the conditions `RunnerReady`, `Suspended` if it ever was, `ClusterIdle`, and `SpecQuestionable` where something in the
-//! spec is very likely a mistake. A finished one has none of these.
+//! The status of a job contains `jobStatus` (`JobCreated`, `ClusterCreated`, `Running`, `Successful`, `Failed`, only in this
+//! order), `clusterName`, `jobRunnerPodName`, `startTime` and `endTime`. Until the job ends, it also contains `attempts`, which
+//! counts the starts of its code (`former`: by runners that are gone, `runner`: the UID of the present one, `ofRunner`: by
+//! that one, `told`: the last one whose failure was reported, `idle`: the one whose cluster was deleted), and the conditions
+//! `RunnerReady`, `Suspended` if it ever was suspended, `ClusterIdle`, and `SpecQuestionable` if the spec very likely contains
+//! a mistake. The status of an ended job has none of these.
 
 mod attempts;
 mod children;
@@ -26,7 +26,7 @@ use dask_operator_plugin::prelude::*;
 
 pub use settings::Settings;
 
-/// Logic of `DaskJob`.
+/// The logic plugin for `DaskJob`.
 #[derive(Debug, Clone, Copy)]
 pub struct DefaultJob;
 
@@ -34,7 +34,7 @@ impl Plugin for DefaultJob {
     const NAME: &str = "job";
     const VERSION: &str = env!("CARGO_PKG_VERSION");
     const SUMMARY: &str =
-        "Makes the DaskCluster and the runner Pod of a DaskJob and follows the runner to its end.";
+        "Manages the DaskCluster and the runner Pod of a DaskJob and follows the runner to its end.";
     type Settings = Settings;
 }
 

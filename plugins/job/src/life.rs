@@ -1,4 +1,4 @@
-//! Where a job is in its life: from its runner and from what was known before, only forward.
+//! The stage of a job, derived from its runner and its previous stage. It only moves forward.
 
 use dask_operator_plugin::dask::pod::Cause;
 use dask_operator_plugin::dask::time;
@@ -6,7 +6,7 @@ use dask_operator_plugin::prelude::*;
 
 use crate::attempts::{Attempts, Runner};
 
-/// The stages of a job, in their order. Flyte and other tools read the words.
+/// The stages of a job, in order. Flyte and other tools read their names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     JobCreated,
@@ -25,8 +25,8 @@ impl Stage {
         Self::Failed,
     ];
 
-    /// The word in `status.jobStatus`.
-    pub(crate) fn word(self) -> &'static str {
+    /// Returns the name in `status.jobStatus`.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::JobCreated => "JobCreated",
             Self::ClusterCreated => "ClusterCreated",
@@ -36,33 +36,33 @@ impl Stage {
         }
     }
 
-    /// The stage that a status says; none before the first was written.
+    /// Reads the stage from a status. `None` before the first one was written.
     pub(crate) fn of(status: &Value) -> Option<Self> {
-        let word = status["jobStatus"].as_str()?;
-        Self::ALL.into_iter().find(|stage| stage.word() == word)
+        let text = status["jobStatus"].as_str()?;
+        Self::ALL.into_iter().find(|stage| stage.as_str() == text)
     }
 
-    /// Nothing will happen any more.
+    /// Returns whether the job has ended.
     pub(crate) fn is_end(self) -> bool {
         matches!(self, Self::Successful | Self::Failed)
     }
 }
 
-/// What a job may do, as its spec says.
+/// The limits in a job's spec.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Limits {
-    /// How many attempts there may be beyond the first; none where the runner's `restartPolicy` alone decides.
+    /// Maximum number of attempts after the first. `None` if only the runner's `restartPolicy` decides.
     pub(crate) retries: Option<u64>,
-    /// Containers of the runner are started again by their node.
+    /// True if the node restarts containers of the runner.
     pub(crate) restarts: bool,
-    /// When it has to be over.
+    /// Time at which the job must have ended. `None` without a deadline.
     pub(crate) deadline: Option<Timestamp>,
-    /// It shall not run now.
+    /// True if the job is suspended.
     pub(crate) suspend: bool,
 }
 
 impl Limits {
-    /// Reads a job's spec, whether it is right or not; `since` is when its time began.
+    /// Reads a job's spec, even if it is invalid. `since` is the start of the active time.
     pub(crate) fn of(spec: &Value, since: Option<Timestamp>) -> Self {
         let deadline = since
             .zip(time::seconds(&spec["activeDeadlineSeconds"]))
@@ -75,31 +75,31 @@ impl Limits {
         }
     }
 
-    /// How many attempts there may be.
+    /// Returns the maximum number of attempts.
     fn attempts(&self) -> Option<u64> {
         self.retries.map(|retries| retries.saturating_add(1))
     }
 }
 
-/// What follows from what is seen.
+/// The consequence of the observed state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is over, and was successful.
+    /// The job has ended successfully.
     Successful,
-    /// It is over, and why.
+    /// The job has failed with this cause.
     Failed(Cause),
-    /// It has to stop for now.
+    /// The job must stop for now.
     Suspended,
-    /// A runner has to be made.
+    /// A runner must be created.
     Start,
-    /// The runner failed and has to go; another follows.
+    /// The runner failed and must be deleted, and another one follows.
     Retry(Cause),
-    /// It goes on.
-    GoOn,
+    /// The job continues.
+    Continue,
 }
 
 impl Verdict {
-    /// Judges a job that was at `before`. What a runner has come to counts first, then what people want.
+    /// Decides about a job with the previous stage `before`. The end of a runner takes precedence over the spec.
     pub(crate) fn of(
         before: Stage,
         limits: &Limits,
@@ -127,17 +127,17 @@ impl Verdict {
             _ if is_late => Self::Failed(deadline_exceeded()),
             Some(end) => end,
             None => match (runner, limits.attempts()) {
-                (Runner::Here(pod), Some(most)) if limits.restarts && started >= most => {
+                (Runner::Present(pod), Some(most)) if limits.restarts && started >= most => {
                     let beyond = (started > most).then(|| Cause {
                         reason: "Restarted".to_owned(),
                         message: "its container was started again".to_owned(),
                     });
                     match pod.failed_container().or(beyond) {
                         Some(cause) => failed(cause),
-                        None => Self::GoOn,
+                        None => Self::Continue,
                     }
                 }
-                (Runner::Here(_) | Runner::Leftover(_), _) => Self::GoOn,
+                (Runner::Present(_) | Runner::Leftover(_), _) => Self::Continue,
                 (Runner::Lost, None) if before >= Stage::Running => Self::Failed(lost()),
                 (Runner::Lost | Runner::Missing, Some(_)) if exhausted => failed(lost()),
                 (Runner::Lost | Runner::Missing, _) => Self::Start,
@@ -145,12 +145,12 @@ impl Verdict {
         }
     }
 
-    /// Nothing will happen any more.
+    /// Returns whether the job has ended.
     pub(crate) fn is_end(&self) -> bool {
         matches!(self, Self::Successful | Self::Failed(_))
     }
 
-    /// Where a job is that was at `before`.
+    /// Returns the stage of a job with the previous stage `before`.
     pub(crate) fn stage(&self, before: Stage, runner: &Runner, cluster_exists: bool) -> Stage {
         let seen = match (self, runner.pod()) {
             (Self::Successful, _) => return Stage::Successful,
@@ -164,7 +164,7 @@ impl Verdict {
     }
 }
 
-/// Why a job failed whose runner is gone.
+/// Returns the cause for a job whose runner is gone.
 pub(crate) fn lost() -> Cause {
     Cause {
         reason: "RunnerLost".to_owned(),
@@ -186,7 +186,7 @@ fn backoff_limit_exceeded(started: u64, most: u64, cause: &Cause) -> Cause {
     }
 }
 
-/// A cause in one line: `OOMKilled: it ended with code 137`.
+/// Formats a cause in one line: `OOMKilled: it ended with code 137`.
 pub(crate) fn explained(cause: &Cause) -> String {
     if cause.message.is_empty() {
         cause.reason.clone()
@@ -195,7 +195,7 @@ pub(crate) fn explained(cause: &Cause) -> String {
     }
 }
 
-/// The status of a job: the fields that other tools know.
+/// Builds the status of a job with the fields that other tools know.
 pub(crate) fn status(
     stage: Stage,
     job: &str,
@@ -203,7 +203,7 @@ pub(crate) fn status(
     start: Option<Timestamp>,
     end: Option<Timestamp>,
 ) -> Value {
-    let mut status = json!({"jobStatus": stage.word()});
+    let mut status = json!({"jobStatus": stage.as_str()});
     if stage > Stage::JobCreated {
         status["clusterName"] = json!(job);
         status["jobRunnerPodName"] = json!(runner);

@@ -1,8 +1,7 @@
-//! What a job consists of and where it is.
+//! The plan of a job: its children, status, conditions and events.
 //!
-//! Whatever takes something away that can't be had again (the end of a job, its suspension, a cluster that has nothing to
-//! do) stands in the status first, and is done in the next plan, which sees it there. So nothing is forgotten when the
-//! operator ends in between.
+//! Irreversible deletions (at the end of a job, at its suspension, of an idle cluster) are written to the status first. The
+//! next plan sees the status and deletes the objects. Therefore nothing is lost if the operator restarts in between.
 
 use dask_operator_plugin::dask::main_container::{self, Role};
 use dask_operator_plugin::dask::pod::Pod;
@@ -16,55 +15,59 @@ use crate::report::{self, CLUSTER_IDLE, SUSPENDED};
 use crate::workers::Registered;
 use crate::{DefaultJob, Settings, children, ended, idle, validate};
 
-/// How long to wait for a runner whose name another pod may still have, such as that of a former job of this name.
-const LOOK_AGAIN: u64 = 2000;
+/// Milliseconds until the next reconcile while another pod, such as that of an earlier job, may have the runner's name.
+const RUNNER_RETRY: u64 = 2000;
 
-/// What is known of a job before its spec is looked at closely.
-struct Known<'a> {
-    /// Where it was.
+/// The observed state of a job, which does not require a valid spec.
+struct JobState<'a> {
+    /// The stage in the status.
     before: Stage,
-    /// How often it was started.
+    /// The counted starts. `None` before the first runner was seen.
     attempts: Option<Attempts>,
-    /// Its runner.
+    /// The state of the runner.
     runner: Runner,
-    /// The pod that has the runner's name.
+    /// The pod with the runner's name.
     observed_runner: Option<&'a ObservedObject>,
-    /// Its cluster.
+    /// The cluster.
     observed_cluster: Option<&'a ObservedObject>,
-    /// What it may do.
+    /// The limits in the spec.
     limits: Limits,
-    /// What follows.
+    /// The consequence of the observed state.
     verdict: Verdict,
-    /// Where it is.
+    /// The present stage.
     stage: Stage,
 }
 
 /// Plans a `DaskJob`.
+///
+/// # Errors
+///
+/// Returns an error if the spec is invalid or an observed object can't be read.
 pub(crate) fn job(observation: &Observation, settings: &Settings) -> Result<Plan, Error> {
     let parent = observation.parent_json()?;
     if Stage::of(&parent["status"]).is_some_and(Stage::is_end) {
-        // Whatever became of its spec since, an end is an end.
+        // The end is final, even if the spec has become invalid since.
         return ended::job(observation, &Resource::of(&parent));
     }
-    let known = Known::of(observation, &Resource::of(&parent))?;
-    if known.verdict.is_end() {
-        return Ok(known.end(observation, &Resource::of(&parent)));
+    let state = JobState::of(observation, &Resource::of(&parent))?;
+    if state.verdict.is_end() {
+        return Ok(state.plan_end(observation, &Resource::of(&parent)));
     }
     let job = <DefaultJob as Logic<Job>>::default(parent, settings)?;
     let findings = validate::job(&job, None);
     let questionable = Condition::questionable(&findings);
     Error::if_invalid(findings)?;
     let job = Resource::of(&job);
-    let mut plan = if known.verdict == Verdict::Suspended {
-        known.suspended(&job)
+    let mut plan = if state.verdict == Verdict::Suspended {
+        state.suspended(&job)
     } else {
-        known.goes_on(observation, &job, settings)?
+        state.plan_active(observation, &job, settings)?
     };
     plan.conditions.extend(questionable);
     Ok(plan)
 }
 
-impl<'a> Known<'a> {
+impl<'a> JobState<'a> {
     fn of(observation: &'a Observation, job: &Resource<'_>) -> Result<Self, Error> {
         let observed_runner = observation.child(&kinds::pod(), &names::runner(job.name));
         let observed_cluster = observation.child(&kinds::cluster(), job.name);
@@ -80,7 +83,7 @@ impl<'a> Known<'a> {
         let limits = Limits::of(job.spec, report::active_since(job, observation.now));
         let verdict = Verdict::of(before, &limits, attempts.as_ref(), &runner, observation.now);
         if let (Verdict::Retry(_), Some(attempts), Some(pod)) = (&verdict, &mut attempts, runner.pod()) {
-            attempts.failed(job.status, pod, observation.now);
+            attempts.record_failure(job.status, pod, observation.now);
         }
         let stage = verdict.stage(before, &runner, observed_cluster.is_some());
         Ok(Self {
@@ -95,8 +98,8 @@ impl<'a> Known<'a> {
         })
     }
 
-    /// All that exists stays.
-    fn kept(&self) -> Vec<DesiredChild> {
+    /// Returns all existing children unchanged.
+    fn existing_children(&self) -> Vec<DesiredChild> {
         [self.observed_cluster, self.observed_runner]
             .into_iter()
             .flatten()
@@ -104,7 +107,7 @@ impl<'a> Known<'a> {
             .collect()
     }
 
-    /// When the code began to run.
+    /// Returns the time at which the code started.
     fn start(&self, job: &Resource<'_>, now: Timestamp) -> Option<Timestamp> {
         let written = job.status["startTime"].as_str().and_then(time::parse);
         written.or_else(|| match self.runner.pod()? {
@@ -114,15 +117,15 @@ impl<'a> Known<'a> {
         })
     }
 
-    /// The plan that says that the job is over. What is left of it goes with the next.
-    fn end(&self, observation: &Observation, job: &Resource<'_>) -> Plan {
+    /// Plans the end of the job. The next plan deletes its children.
+    fn plan_end(&self, observation: &Observation, job: &Resource<'_>) -> Plan {
         let now = observation.now;
         let over = self.runner.pod().filter(|pod| pod.is_over());
         let end = over.and_then(Pod::finished).unwrap_or(now);
         let start = self.start(job, now);
         let name = names::runner(job.name);
         Plan {
-            children: self.kept(),
+            children: self.existing_children(),
             status: life::status(self.stage, job.name, &name, start, Some(end)).to_string(),
             events: vec![report::ended(
                 &self.verdict,
@@ -132,10 +135,10 @@ impl<'a> Known<'a> {
         }
     }
 
-    /// The plan of a job that shall not run: what runs is taken away once the status says so, and nothing of this
-    /// attempt counts when it goes on.
+    /// Plans a suspended job: its children are deleted once the status reports the suspension, and the attempts start again
+    /// after the resumption.
     fn suspended(&self, job: &Resource<'_>) -> Plan {
-        let is_said = job.condition_holds(SUSPENDED);
+        let is_reported = job.condition_holds(SUSPENDED);
         let runner_name = names::runner(job.name);
         let mut status = life::status(self.stage, job.name, &runner_name, None, None);
         status["attempts"] = Attempts::default().to_json();
@@ -144,16 +147,20 @@ impl<'a> Known<'a> {
             "the job is suspended, its runner and its cluster are deleted",
         );
         Plan {
-            children: if is_said { Vec::new() } else { self.kept() },
+            children: if is_reported {
+                Vec::new()
+            } else {
+                self.existing_children()
+            },
             status: status.to_string(),
             conditions: vec![report::suspended(true), report::runner_is_suspended()],
-            events: if is_said { Vec::new() } else { vec![event] },
+            events: if is_reported { Vec::new() } else { vec![event] },
             ..Plan::default()
         }
     }
 
-    /// The plan of a job that has not ended.
-    fn goes_on(
+    /// Plans a job that has not ended.
+    fn plan_active(
         mut self,
         observation: &Observation,
         job: &Resource<'_>,
@@ -164,7 +171,7 @@ impl<'a> Known<'a> {
         let idle = idle::Idle::of(self.observed_cluster, self.attempts.as_ref(), &self.runner, now)?;
         let mut events = self.events(job);
         if let (idle::Idle::Now(_), Some(attempts)) = (&idle, &mut self.attempts) {
-            attempts.take_cluster();
+            attempts.mark_cluster_deleted();
             if !job.condition_holds(CLUSTER_IDLE) {
                 events.push(report::cluster_idle_event());
             }
@@ -174,7 +181,7 @@ impl<'a> Known<'a> {
         let rest = self
             .attempts
             .as_ref()
-            .and_then(|attempts| attempts.rests_until(now))
+            .and_then(|attempts| attempts.backoff_until(now))
             .filter(|_| starts);
         let to_next = rest.and_then(|(until, _)| u64::try_from(until - now).ok());
         let may_start = starts && rest.is_none() && registered.are_enough();
@@ -184,14 +191,14 @@ impl<'a> Known<'a> {
             (_, None) if may_start => Some(children::runner(job, settings)),
             (_, None) => None,
         };
-        // The runner comes first, so that workers don't take what a quota leaves it, unless it waits for them.
-        let has_place = self.observed_runner.is_some() || registered.wanted > 0;
+        // The runner is created first, so that workers do not use up a quota, unless it waits for workers.
+        let may_create_cluster = self.observed_runner.is_some() || registered.wanted > 0;
         let existing: Option<Value> = self.observed_cluster.map(ObservedObject::read).transpose()?;
         let cluster = match self.observed_cluster {
-            _ if matches!(idle, idle::Idle::Taken) => None,
+            _ if matches!(idle, idle::Idle::Deleted) => None,
             Some(observed) if observed.terminating => Some(DesiredChild::keep(observed)),
             Some(_) => Some(children::cluster(job, existing.as_ref(), settings)),
-            None if has_place => Some(children::cluster(job, None, settings)),
+            None if may_create_cluster => Some(children::cluster(job, None, settings)),
             None => None,
         };
         let waits = (starts && !may_start).then(|| match rest {
@@ -217,13 +224,13 @@ impl<'a> Known<'a> {
             .and_then(|deadline| u64::try_from(deadline - now).ok());
         let pod_changes = self.runner.any_pod().and_then(|pod| pod.look_again_at(now));
         let to_change = pod_changes.and_then(|time| u64::try_from(time - now).ok());
-        let look_again = self.runner.pod().is_none().then_some(LOOK_AGAIN);
+        let runner_retry = self.runner.pod().is_none().then_some(RUNNER_RETRY);
         Ok(Plan {
             children: runner.into_iter().chain(cluster).collect(),
             status: status.to_string(),
             conditions,
             events,
-            requeue_after: [to_deadline, to_next, to_change, look_again, idle.due(now)]
+            requeue_after: [to_deadline, to_next, to_change, runner_retry, idle.due(now)]
                 .into_iter()
                 .flatten()
                 .min(),
@@ -232,7 +239,7 @@ impl<'a> Known<'a> {
         })
     }
 
-    /// What has changed since the status was written.
+    /// Returns the events for changes since the status was written.
     fn events(&mut self, job: &Resource<'_>) -> Vec<Event> {
         let mut events = Vec::new();
         if job.condition_holds(SUSPENDED) {
@@ -246,7 +253,7 @@ impl<'a> Known<'a> {
                 Verdict::Retry(cause) => (attempts.started(), cause.clone()),
                 _ => (attempts.former(), life::lost()),
             };
-            if attempts.tell(failed) {
+            if attempts.mark_reported(failed) {
                 events.push(report::failed_attempt(failed, self.limits.retries, &cause));
             }
         }

@@ -1,4 +1,4 @@
-//! What people are told: conditions and events.
+//! Conditions and events of a job.
 
 use dask_operator_plugin::dask::pod::Cause;
 use dask_operator_plugin::dask::resource::Resource;
@@ -8,16 +8,16 @@ use dask_operator_plugin::prelude::*;
 use crate::attempts::Runner;
 use crate::life::{Verdict, explained};
 
-/// Whether the runner runs.
+/// Condition that is true if the runner runs.
 pub(crate) const RUNNER_READY: &str = "RunnerReady";
-/// The runner should be gone, and is not.
+/// Reason if the runner pod should be gone but is not.
 const STUCK: &str = "RunnerStuck";
-/// Whether the job is suspended; missing in one that never was.
+/// Condition that is true if the job is suspended. Jobs that never were do not have it.
 pub(crate) const SUSPENDED: &str = "Suspended";
-/// The cluster was taken away because it had nothing to do.
+/// Condition that is true if the cluster was deleted because it was idle.
 pub(crate) const CLUSTER_IDLE: &str = "ClusterIdle";
 
-/// The `Suspended` condition of a job, with its status and since when it has it.
+/// Returns the status and the last transition time of the condition `Suspended`. `None` if the job does not have it.
 fn suspension<'a>(job: &Resource<'a>) -> Option<(&'a Value, Option<Timestamp>)> {
     let conditions = job.status["conditions"].as_array()?;
     let condition = conditions
@@ -27,7 +27,7 @@ fn suspension<'a>(job: &Resource<'a>) -> Option<(&'a Value, Option<Timestamp>)> 
     Some((&condition["status"], since))
 }
 
-/// Since when the job's time runs: since it was resumed, or made.
+/// Returns the start of the job's active time: its creation or its last resumption.
 pub(crate) fn active_since(job: &Resource<'_>, now: Timestamp) -> Option<Timestamp> {
     let created = || {
         let created = job.object["metadata"]["creationTimestamp"].as_str();
@@ -40,12 +40,12 @@ pub(crate) fn active_since(job: &Resource<'_>, now: Timestamp) -> Option<Timesta
     }
 }
 
-/// Whether the job was ever suspended.
+/// Returns whether the job was ever suspended.
 pub(crate) fn was_suspended(job: &Resource<'_>) -> bool {
     suspension(job).is_some()
 }
 
-/// Whether the job is suspended.
+/// Returns the condition `Suspended`.
 pub(crate) fn suspended(holds: bool) -> Condition {
     let (reason, message) = match holds {
         true => ("JobSuspended", "nothing runs until spec.suspend is false"),
@@ -54,7 +54,7 @@ pub(crate) fn suspended(holds: bool) -> Condition {
     Condition::new(SUSPENDED, holds.into(), reason, message)
 }
 
-/// Why a suspended job has no runner.
+/// Returns the condition `RunnerReady` of a suspended job.
 pub(crate) fn runner_is_suspended() -> Condition {
     Condition::new(
         RUNNER_READY,
@@ -64,7 +64,7 @@ pub(crate) fn runner_is_suspended() -> Condition {
     )
 }
 
-/// The last runner failed soon after its start.
+/// Returns the condition `RunnerReady` while the next attempt waits for the back-off.
 pub(crate) fn next_attempt(begins: Timestamp, cause: &Cause) -> Condition {
     let message = format!(
         "the last runner failed soon after its start ({}): the next attempt begins at {}",
@@ -74,7 +74,7 @@ pub(crate) fn next_attempt(begins: Timestamp, cause: &Cause) -> Condition {
     Condition::new(RUNNER_READY, ConditionStatus::False, "BackOff", message)
 }
 
-/// Whether the runner runs, and why not.
+/// Returns the condition `RunnerReady` for the observed runner.
 pub(crate) fn runner_ready(verdict: &Verdict, runner: &Runner, name: &str, now: Timestamp) -> Condition {
     let not_ready =
         |reason: &str, message: String| Condition::new(RUNNER_READY, ConditionStatus::False, reason, message);
@@ -110,20 +110,20 @@ pub(crate) fn runner_ready(verdict: &Verdict, runner: &Runner, name: &str, now: 
     }
 }
 
-/// What people are told when the runner, as its condition says now, should be gone and is not.
+/// Returns an event if the runner's deletion is stuck and this was not reported yet.
 pub(crate) fn stuck_event(job: &Resource<'_>, runner: &Condition) -> Option<Event> {
-    let is_said = job
+    let is_reported = job
         .condition(RUNNER_READY)
         .is_some_and(|before| before["reason"] == STUCK);
-    (runner.reason == STUCK && !is_said).then(|| Event::warning(STUCK, runner.message.clone()))
+    (runner.reason == STUCK && !is_reported).then(|| Event::warning(STUCK, runner.message.clone()))
 }
 
-/// The cluster is or was taken away, in a sentence.
+/// Returns the condition `ClusterIdle` with this message.
 pub(crate) fn cluster_idle(message: &str) -> Condition {
     Condition::new(CLUSTER_IDLE, ConditionStatus::True, "IdleTimeout", message)
 }
 
-/// The cluster is taken away.
+/// Returns the event for the deletion of an idle cluster.
 pub(crate) fn cluster_idle_event() -> Event {
     Event::normal(
         CLUSTER_IDLE,
@@ -131,7 +131,7 @@ pub(crate) fn cluster_idle_event() -> Event {
     )
 }
 
-/// An attempt failed, and another follows.
+/// Returns the event for a failed attempt that is followed by another one.
 pub(crate) fn failed_attempt(number: u64, retries: Option<u64>, cause: &Cause) -> Event {
     let of = retries.map_or_else(String::new, |retries| {
         format!(" of {}", retries.saturating_add(1))
@@ -143,7 +143,7 @@ pub(crate) fn failed_attempt(number: u64, retries: Option<u64>, cause: &Cause) -
     Event::warning("RunnerFailed", message)
 }
 
-/// The job is over.
+/// Returns the event for the end of the job.
 pub(crate) fn ended(verdict: &Verdict, keeps_cluster: bool) -> Event {
     let cluster = if keeps_cluster { "is kept" } else { "is deleted" };
     match verdict {

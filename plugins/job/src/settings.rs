@@ -1,27 +1,27 @@
-//! Settings of the job component.
+//! Settings of the job plugin.
 
 use dask_operator_plugin::dask::metadata::{self, Ignored};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Settings of the job component; each has a default.
+/// Settings of the job plugin. Each has a default.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Settings {
-    /// The image of runners, schedulers and workers whose manifest names none. Without it, a container that is written without an image is an
-    /// error where no other part of the manifest names one.
+    /// The image of runners, schedulers and workers whose manifest names none. Without this setting, a container without an
+    /// image is an error, unless another part of the manifest names one.
     pub default_image: Option<String>,
-    /// The domain of the Kubernetes cluster, for scheduler addresses with a full name: `cluster.local`. Without it they
-    /// end with `.svc`, which works on any domain.
+    /// The domain of the Kubernetes cluster, for scheduler addresses with a fully qualified name: `cluster.local`. Without it,
+    /// addresses end with `.svc`, which works with every domain.
     pub cluster_domain: Option<String>,
-    /// Annotations that are not handed down to children, by how they begin.
+    /// Prefixes of annotations that children do not inherit.
     pub ignored_annotations: Vec<String>,
-    /// Labels that are not handed down to children, by how they begin.
+    /// Prefixes of labels that children do not inherit.
     pub ignored_labels: Vec<String>,
 }
 
 impl Settings {
-    /// What is not handed down to children.
+    /// Returns the prefixes of labels and annotations that children do not inherit.
     pub(crate) fn ignored(&self) -> Ignored {
         Ignored {
             labels: self.ignored_labels.clone(),

@@ -1,4 +1,4 @@
-//! What is wrong with a `DaskJob`.
+//! Validation of a `DaskJob`.
 
 use dask_operator_plugin::dask::checks::Checks;
 use dask_operator_plugin::dask::main_container::Role;
@@ -9,7 +9,7 @@ use dask_operator_plugin::prelude::*;
 
 use crate::life::Stage;
 
-/// Findings for the whole object, after defaulting. `old` is what it was before an update.
+/// Returns the findings for the whole object, after defaulting. `old` is the object before an update.
 pub(crate) fn job(object: &Value, old: Option<&Value>) -> Vec<Finding> {
     let mut checks = Checks::of(object);
     let name = &names::of(object);
@@ -38,7 +38,7 @@ pub(crate) fn job(object: &Value, old: Option<&Value>) -> Vec<Finding> {
     checks.into_findings()
 }
 
-/// What comes too late.
+/// Adds warnings for changes that have no effect at the present stage.
 fn change(checks: &mut Checks, spec: &Value, old: &Value) {
     let changed = ["job", "cluster"]
         .into_iter()
@@ -51,7 +51,7 @@ fn change(checks: &mut Checks, spec: &Value, old: &Value) {
             format!("spec.{part}"),
             format!(
                 "the job is over ({}), so that a change has no effect: delete it and apply it again",
-                stage.word()
+                stage.as_str()
             ),
         );
     } else if part == "job" && stage > Stage::JobCreated {
@@ -62,7 +62,7 @@ fn change(checks: &mut Checks, spec: &Value, old: &Value) {
     }
 }
 
-/// What a job may do.
+/// Checks the fields that control the life of the job.
 fn life(checks: &mut Checks, spec: &Value) {
     for field in ["backoffLimit", "waitForWorkers"] {
         checks.whole_number(spec, field, "spec", &format!("0 or more, as `{field}: 2`"));
@@ -118,7 +118,7 @@ mod tests {
     use crate::{DefaultJob, Settings};
 
     #[test]
-    fn parts() {
+    fn reports_invalid_fields() {
         let settings = Settings {
             default_image: Some("i:1".into()),
             ..Settings::default()
@@ -144,7 +144,7 @@ mod tests {
             fields("j", json!({"job": runner, "cluster": cluster})),
             ["spec.cluster.spec.worker.replicas"]
         );
-        for wrong in [
+        for invalid in [
             json!({"backoffLimit": -1}),
             json!({"activeDeadlineSeconds": "1h"}),
             json!({"ttlSecondsAfterFinished": 1.5}),
@@ -152,11 +152,11 @@ mod tests {
             json!({"activeDeadlineSeconds": 999_999_999_999_i64}),
             json!({"ttlSecondsAfterFinished": i64::MAX}),
         ] {
-            let field = wrong
+            let field = invalid
                 .as_object()
-                .and_then(|wrong| wrong.keys().next())
-                .expect("a field");
-            let mut spec = wrong.clone();
+                .and_then(|invalid| invalid.keys().next())
+                .expect("one field");
+            let mut spec = invalid.clone();
             spec["job"] = runner.clone();
             assert_eq!(fields("j", spec), [format!("spec.{field}")]);
         }
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_too_late() {
+    fn warns_about_changes_without_effect() {
         let before = |stage: &str| {
             json!({
                 "metadata": {"name": "j"},
@@ -177,7 +177,7 @@ mod tests {
                 "status": {"jobStatus": stage},
             })
         };
-        let said = |stage: &str, pointer: &str, value: Value| {
+        let messages = |stage: &str, pointer: &str, value: Value| {
             let old = before(stage);
             let mut new = old.clone();
             match new.pointer_mut(pointer) {
@@ -194,19 +194,19 @@ mod tests {
         };
         let image = "/spec/job/spec/containers/0/image";
         assert_eq!(
-            said("Failed", image, json!("i:2")),
+            messages("Failed", image, json!("i:2")),
             ["the job is over (Failed), so that a change has no effect: delete it and apply it again"]
         );
         assert_eq!(
-            said("Running", image, json!("i:2")),
+            messages("Running", image, json!("i:2")),
             [
                 "the runner that there is keeps its spec: the change counts for the next attempt, if there is one"
             ]
         );
-        assert_eq!(said("JobCreated", image, json!("i:2")), [""; 0]);
-        assert_eq!(said("Failed", image, json!("i:1")), [""; 0]);
+        assert_eq!(messages("JobCreated", image, json!("i:2")), [""; 0]);
+        assert_eq!(messages("Failed", image, json!("i:1")), [""; 0]);
         assert_eq!(
-            said("Successful", "/spec/ttlSecondsAfterFinished", json!(60)),
+            messages("Successful", "/spec/ttlSecondsAfterFinished", json!(60)),
             [""; 0]
         );
     }

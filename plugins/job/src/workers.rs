@@ -1,4 +1,4 @@
-//! Workers that a runner waits for.
+//! Workers that the runner waits for.
 
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::scheduler;
@@ -6,38 +6,42 @@ use dask_operator_plugin::prelude::*;
 
 use crate::report::RUNNER_READY;
 
-/// How many workers have registered with the job's scheduler, and how many there shall be before its runner starts.
+/// The number of workers that have registered with the job's scheduler, and the number that must before the runner starts.
 #[derive(Debug)]
 pub(crate) struct Registered {
-    /// `spec.waitForWorkers`.
+    /// `spec.waitForWorkers`, or 0 if it is missing.
     pub(crate) wanted: u64,
-    /// Those that have; why nobody knows where nobody does, empty where nobody was asked yet.
-    here: Result<u64, String>,
+    /// Number of registered workers. The error says why it is unknown, and is empty if the scheduler was not queried yet.
+    registered: Result<u64, String>,
 }
 
 impl Registered {
-    /// Looks at what the scheduler said.
+    /// Reads the number of workers from an observation.
     pub(crate) fn of(observation: &Observation, job: &Resource<'_>) -> Self {
-        let here = match &observation.scheduler {
+        let registered = match &observation.scheduler {
             SchedulerState::Facts(facts) => Ok(u64::try_from(facts.workers.len()).unwrap_or(u64::MAX)),
             SchedulerState::Unreachable(why) => Err(why.clone()),
             SchedulerState::NotAsked => Err(String::new()),
         };
         Self {
             wanted: job.spec["waitForWorkers"].as_u64().unwrap_or(0),
-            here,
+            registered,
         }
     }
 
-    /// The runner may start.
+    /// Returns whether the runner may start.
     pub(crate) fn are_enough(&self) -> bool {
-        self.wanted == 0 || self.here.as_ref().is_ok_and(|here| *here >= self.wanted)
+        self.wanted == 0
+            || self
+                .registered
+                .as_ref()
+                .is_ok_and(|registered| *registered >= self.wanted)
     }
 
-    /// Why the runner does not exist.
+    /// Returns the condition `RunnerReady` while the runner waits for workers.
     pub(crate) fn condition(&self) -> Condition {
-        let message = match &self.here {
-            Ok(here) => format!("{here} of {} workers have registered", self.wanted),
+        let message = match &self.registered {
+            Ok(registered) => format!("{registered} of {} workers have registered", self.wanted),
             Err(why) if why.is_empty() => format!("the runner waits for {} workers", self.wanted),
             Err(why) => format!(
                 "the runner waits for {} workers; the scheduler can't be asked for them: {why}",
@@ -47,7 +51,7 @@ impl Registered {
         Condition::new(RUNNER_READY, ConditionStatus::False, "WaitingForWorkers", message)
     }
 
-    /// What to ask the scheduler, where there is something to wait for.
+    /// Returns the scheduler query. `None` if the runner does not wait for workers.
     pub(crate) fn request(&self, job: &Resource<'_>) -> Option<SchedulerRequest> {
         let cluster = &job.spec["cluster"]["spec"];
         (self.wanted > 0).then(|| scheduler::request(cluster, &[SchedulerQuestion::Workers], scheduler::SOON))

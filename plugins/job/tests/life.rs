@@ -1,4 +1,4 @@
-//! A job's life under random events, with an operator that may end between any two writes.
+//! Property test: a simulated job with random events, whose operator may restart between any two writes.
 
 use std::collections::BTreeMap;
 
@@ -12,31 +12,32 @@ use serde_json::{Value, json};
 
 const STAGES: [&str; 5] = ["JobCreated", "ClusterCreated", "Running", "Successful", "Failed"];
 
-/// What may happen.
+/// An event in the simulation.
 #[derive(Clone, Debug)]
 enum Step {
-    /// The runner is started, for the first time or again.
+    /// The runner's container starts, for the first time or again.
     Starts,
-    /// Its container fails; with `Never` the pod does.
+    /// The runner's container fails. With `Never`, the pod fails too.
     Fails,
-    /// It succeeds.
+    /// The runner succeeds.
     Succeeds,
-    /// It is evicted.
+    /// The runner is evicted.
     Evicted,
-    /// Somebody deletes it.
+    /// The runner pod is deleted, and terminates.
     Deleted,
-    /// It is gone, if it was deleted.
+    /// Deleted objects are gone.
     Gone,
-    /// It is gone at once.
+    /// The runner pod is gone without having terminated.
     Vanishes,
-    /// `spec.suspend`.
+    /// `spec.suspend` is set to this value.
     Suspend(bool),
-    /// Seconds go by.
+    /// This many seconds pass.
     Time(u16),
-    /// So many workers are registered.
+    /// This many workers are registered.
     Workers(u8),
-    /// The operator looks. Of its writes those whose bit is set are done, and the status if `whole`.
-    Looks { writes: u8, whole: bool },
+    /// The operator reconciles. Each bit of `writes` is set if one of its writes to children succeeds, and
+    /// `writes_status` is true if the write of the status succeeds.
+    Reconcile { writes: u8, writes_status: bool },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -51,8 +52,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Suspend),
         1 => (0..400_u16).prop_map(Step::Time),
         1 => (0..4_u8).prop_map(Step::Workers),
-        6 => (any::<u8>(), any::<bool>()).prop_map(|(writes, whole)| Step::Looks { writes, whole }),
-        6 => Just(Step::Looks { writes: u8::MAX, whole: true }),
+        6 => (any::<u8>(), any::<bool>()).prop_map(|(writes, writes_status)| Step::Reconcile { writes, writes_status }),
+        6 => Just(Step::Reconcile { writes: u8::MAX, writes_status: true }),
     ]
 }
 
@@ -78,22 +79,22 @@ struct Pod {
     terminating: bool,
 }
 
-struct World {
+struct Simulation {
     spec: Value,
     status: Value,
     pod: Option<Pod>,
-    /// Whether it is on its way out.
+    /// True if the cluster is being deleted. `None` if it does not exist.
     cluster: Option<bool>,
     seconds: i64,
     workers: usize,
     made: u64,
-    /// Starts of each runner since the job began anew.
+    /// Number of starts of each runner since the last suspension.
     starts: BTreeMap<String, u64>,
-    /// Those that a status was written about.
-    noted: BTreeMap<String, u64>,
+    /// Number of starts of each runner according to the written status.
+    recorded: BTreeMap<String, u64>,
 }
 
-impl World {
+impl Simulation {
     fn new(spec: Value) -> Self {
         Self {
             spec,
@@ -104,7 +105,7 @@ impl World {
             workers: 0,
             made: 0,
             starts: BTreeMap::new(),
-            noted: BTreeMap::new(),
+            recorded: BTreeMap::new(),
         }
     }
 
@@ -171,7 +172,7 @@ impl World {
         scenario.scheduler(facts).after(self.seconds * 1000)
     }
 
-    fn goes(&mut self, step: &Step) {
+    fn apply(&mut self, step: &Step) {
         let never = self.never();
         match step {
             Step::Starts => {
@@ -189,14 +190,14 @@ impl World {
                     }
                 }
             }
-            Step::Fails => self.runs(|pod| {
+            Step::Fails => self.if_running(|pod| {
                 if never {
                     pod.phase = "Failed";
                 } else {
                     pod.failed = true;
                 }
             }),
-            Step::Succeeds => self.runs(|pod| pod.phase = "Succeeded"),
+            Step::Succeeds => self.if_running(|pod| pod.phase = "Succeeded"),
             Step::Evicted => {
                 if let Some(pod) = self
                     .pod
@@ -219,11 +220,14 @@ impl World {
             Step::Suspend(suspend) => self.spec["suspend"] = json!(suspend),
             Step::Time(seconds) => self.seconds += i64::from(*seconds),
             Step::Workers(workers) => self.workers = usize::from(*workers),
-            Step::Looks { writes, whole } => self.looks(*writes, *whole),
+            Step::Reconcile {
+                writes,
+                writes_status,
+            } => self.reconcile(*writes, *writes_status),
         }
     }
 
-    fn runs(&mut self, change: impl FnOnce(&mut Pod)) {
+    fn if_running(&mut self, change: impl FnOnce(&mut Pod)) {
         if let Some(pod) = self
             .pod
             .as_mut()
@@ -233,9 +237,9 @@ impl World {
         }
     }
 
-    /// The operator plans, checks hold, and some of its writes are done.
-    fn looks(&mut self, writes: u8, whole: bool) {
-        let plan = self.scenario().plan::<Job, DefaultJob>().expect("a plan");
+    /// Makes a plan, checks it and applies some of its writes.
+    fn reconcile(&mut self, writes: u8, writes_status: bool) {
+        let plan = self.scenario().plan::<Job, DefaultJob>().expect("plan");
         self.check(&plan);
         let mut bits = (0..8).map(|bit| writes & (1 << bit) != 0);
         let mut done = || bits.next().unwrap_or(true);
@@ -265,15 +269,15 @@ impl World {
         if self.cluster.is_none() && creates("DaskCluster", "j") && done() {
             self.cluster = Some(false);
         }
-        if whole {
-            self.writes(&plan);
+        if writes_status {
+            self.write_status(&plan);
         }
         if plan.0.delete_parent.is_some() {
             assert!(self.is_over(), "it is deleted before its end is written");
         }
     }
 
-    fn writes(&mut self, plan: &Outcome) {
+    fn write_status(&mut self, plan: &Outcome) {
         let before = self.status.clone();
         let after = Scenario::of("{metadata: {name: j}, spec: {}}").with(&Outcome(
             dask_operator_plugin::contract::Plan {
@@ -282,7 +286,7 @@ impl World {
             },
         ));
         self.status = after.parent()["status"].clone();
-        // As the host stamps them.
+        // As the host sets the transition times.
         let now = time::format(START + self.seconds * 1000);
         let old = before["conditions"].as_array().cloned().unwrap_or_default();
         for condition in self.status["conditions"].as_array_mut().into_iter().flatten() {
@@ -294,11 +298,11 @@ impl World {
         }
         if self.is_suspended() {
             self.starts.clear();
-            self.noted.clear();
+            self.recorded.clear();
         } else if let Some(pod) = &self.pod
             && self.status["attempts"]["runner"] == pod.uid.as_str()
         {
-            self.noted.insert(pod.uid.clone(), pod.restarts + 1);
+            self.recorded.insert(pod.uid.clone(), pod.restarts + 1);
         }
     }
 
@@ -307,11 +311,11 @@ impl World {
         let after = STAGES.iter().position(|stage| status["jobStatus"] == *stage);
         assert!(after >= before, "{:?} after {before:?}", status);
         if self.is_over() {
-            assert_eq!(after, before, "an end is an end");
+            assert_eq!(after, before, "the end is final");
             assert_eq!(plan.0.events, []);
         }
         if after >= Some(3) {
-            let fields = status.as_object().expect("an object").keys().map(String::as_str);
+            let fields = status.as_object().expect("object").keys().map(String::as_str);
             let known = [
                 "clusterName",
                 "endTime",
@@ -325,13 +329,20 @@ impl World {
         }
         let settled = self.is_over() || self.is_suspended();
         if self.cluster == Some(false) && plan.child("DaskCluster", "j").is_none() {
-            assert!(settled, "the cluster goes before the status says why");
+            assert!(
+                settled,
+                "the cluster is deleted before the status tells the reason"
+            );
         }
         let creates = plan.object("Pod", "j-runner").is_some();
         if creates {
             assert!(self.pod.is_none() && !self.is_over(), "two runners");
             if let Some(limit) = self.limit() {
-                assert!(self.noted.values().sum::<u64>() <= limit, "{:?}", self.noted);
+                assert!(
+                    self.recorded.values().sum::<u64>() <= limit,
+                    "{:?}",
+                    self.recorded
+                );
             }
         }
         if let Some(pod) = self
@@ -348,11 +359,11 @@ impl World {
         }
     }
 
-    /// Nothing happens any more but what has to.
-    fn settles(&mut self) {
+    /// Applies plans without further failures until nothing is left to do.
+    fn settle(&mut self) {
         for _ in 0..10 {
-            self.looks(u8::MAX, true);
-            self.goes(&Step::Gone);
+            self.reconcile(u8::MAX, true);
+            self.apply(&Step::Gone);
         }
         let suspended = self.spec["suspend"] == true;
         if self.is_over() || suspended {
@@ -360,7 +371,7 @@ impl World {
                 .pod
                 .as_ref()
                 .is_some_and(|pod| ["Pending", "Running"].contains(&pod.phase));
-            assert!(!alive, "the runner of a job that is over or suspended runs on");
+            assert!(!alive, "the runner of an ended or suspended job still runs");
         }
         let keeps = self.status["jobStatus"] == "Failed" && self.spec["deletionPolicy"] == "OnSuccess";
         assert!(
@@ -379,26 +390,26 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_and_wherever_the_operator_ends(spec in spec(), steps in prop::collection::vec(step(), 0..40)) {
-        let mut world = World::new(spec);
+    fn reaches_a_consistent_state_after_any_events(spec in spec(), steps in prop::collection::vec(step(), 0..40)) {
+        let mut simulation = Simulation::new(spec);
         for step in &steps {
-            world.goes(step);
+            simulation.apply(step);
         }
-        world.settles();
+        simulation.settle();
     }
 
     #[test]
-    fn an_operator_that_looks_each_time_makes_no_attempt_too_many(
+    fn an_operator_that_sees_each_event_respects_the_backoff_limit(
         spec in spec(), steps in prop::collection::vec(step(), 0..40),
     ) {
-        let mut world = World::new(spec);
+        let mut simulation = Simulation::new(spec);
         for step in &steps {
-            world.goes(step);
-            world.looks(u8::MAX, true);
-            world.looks(u8::MAX, true);
-            if let Some(limit) = world.limit() {
-                let starts = world.starts.values().sum::<u64>();
-                prop_assert!(starts <= limit + 1, "{:?} {:?}", world.starts, steps);
+            simulation.apply(step);
+            simulation.reconcile(u8::MAX, true);
+            simulation.reconcile(u8::MAX, true);
+            if let Some(limit) = simulation.limit() {
+                let starts = simulation.starts.values().sum::<u64>();
+                prop_assert!(starts <= limit + 1, "{:?} {:?}", simulation.starts, steps);
             }
         }
     }

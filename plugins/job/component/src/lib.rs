@@ -1,3 +1,3 @@
-//! The default job component: [`dask_operator_job`], callable by the operator.
+//! Component that exports the default job plugin, [`dask_operator_job`], to the operator.
 
 dask_operator_plugin::export!(dask_operator_job::DefaultJob: job);

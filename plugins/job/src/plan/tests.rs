@@ -21,10 +21,10 @@ fn job() -> Scenario {
     )
 }
 
-/// A job with more in its spec.
+/// Returns a job with these additional fields in its spec.
 fn job_with(fields: &Value) -> Scenario {
     job().change(|job| {
-        for (name, value) in fields.as_object().expect("an object") {
+        for (name, value) in fields.as_object().expect("object") {
             job["spec"][name] = value.clone();
         }
     })
@@ -46,7 +46,7 @@ fn running() -> Value {
     json!({"phase": "Running", "containerStatuses": [{"name": "job", "restartCount": 0, "state": {"running": {"startedAt": STARTED}}}]})
 }
 
-fn over(phase: &str, code: i32) -> Value {
+fn ended_pod(phase: &str, code: i32) -> Value {
     json!({"phase": phase, "containerStatuses": [{"name": "job", "restartCount": 0, "state": {"terminated": {
         "exitCode": code, "reason": "Error", "startedAt": STARTED, "finishedAt": FINISHED}}}]})
 }
@@ -60,7 +60,7 @@ fn with(status: Value, pod: Value) -> Scenario {
     job().status(status).child(cluster()).child(runner(pod))
 }
 
-/// The status of a job whose runner `u` runs.
+/// Returns the status of a job whose runner with the UID `u` runs.
 fn has_run() -> Value {
     json!({
         "jobStatus": "Running", "clusterName": "j", "jobRunnerPodName": "j-runner", "startTime": STARTED,

@@ -1,4 +1,4 @@
-//! What is left of a job that is over.
+//! Tests of jobs that have ended.
 
 use super::*;
 
@@ -8,42 +8,38 @@ fn finished(stage: &str) -> Value {
 }
 
 #[test]
-fn an_end_is_an_end() {
+fn the_end_is_final() {
     let mut dirty = finished("Successful");
     dirty["conditions"] = json!([]);
     dirty["else"] = json!(1);
     let scenario = job().status(dirty);
     let gone = plan(&scenario);
-    assert_eq!(
-        gone.summary(),
-        [""; 0],
-        "a runner that somebody deleted is not made again"
-    );
+    assert_eq!(gone.summary(), [""; 0], "a deleted runner is not created again");
     assert_eq!(gone.status(), finished("Successful"));
     let broken = scenario.change(|job| job["spec"] = json!({}));
     assert_eq!(plan(&broken).status(), finished("Successful"));
 }
 
 #[test]
-fn an_end_is_noticed_whatever_became_of_the_spec() {
-    let broken = with(has_run(), over("Succeeded", 0)).change(|job| job["spec"]["job"] = json!(3));
+fn detects_the_end_with_an_invalid_spec() {
+    let broken = with(has_run(), ended_pod("Succeeded", 0)).change(|job| job["spec"]["job"] = json!(3));
     assert_eq!(plan(&broken).status()["jobStatus"], "Successful");
     let alive = with(has_run(), running()).change(|job| job["spec"]["job"] = json!(3));
     assert!(matches!(alive.plan::<Job, DefaultJob>(), Err(Error::Invalid(_))));
 }
 
 #[test]
-fn what_stays_after_the_end() {
+fn deletes_the_children_after_the_end() {
     let keep = json!({"deletionPolicy": "OnSuccess"});
     let always = json!({"deletionPolicy": "Always"});
     let both = vec!["keep Pod j-runner", "keep DaskCluster j"];
     let pod = vec!["keep Pod j-runner"];
     let cases = [
-        ("Failed", json!({}), over("Failed", 1), pod.clone()),
-        ("Failed", always, over("Failed", 1), pod.clone()),
-        ("Failed", keep.clone(), over("Failed", 1), both),
-        ("Successful", keep.clone(), over("Succeeded", 0), pod),
-        // One that still runs was stopped: its deadline is over, or it failed too often.
+        ("Failed", json!({}), ended_pod("Failed", 1), pod.clone()),
+        ("Failed", always, ended_pod("Failed", 1), pod.clone()),
+        ("Failed", keep.clone(), ended_pod("Failed", 1), both),
+        ("Successful", keep.clone(), ended_pod("Succeeded", 0), pod),
+        // A runner that still runs was stopped: the deadline passed, or it failed too often.
         ("Failed", json!({}), running(), vec![]),
         ("Failed", keep, running(), vec!["keep DaskCluster j"]),
     ];
@@ -55,7 +51,7 @@ fn what_stays_after_the_end() {
         assert_eq!(plan(&scenario).summary(), left, "{stage} {spec}");
     }
     let failing = job_with(&json!({"deletionPolicy": "OnSuccess"})).status(has_run());
-    let failing = failing.child(cluster()).child(runner(over("Failed", 3)));
+    let failing = failing.child(cluster()).child(runner(ended_pod("Failed", 3)));
     assert_eq!(
         plan(&failing).events(),
         [
@@ -65,8 +61,8 @@ fn what_stays_after_the_end() {
 }
 
 #[test]
-fn time_to_live() {
-    // Two minutes after the start it ended.
+fn deletes_the_job_after_its_time_to_live() {
+    // The job ended two minutes after the start of the test.
     let at = |ttl: Value, milliseconds: i64| {
         let scenario = job_with(&json!({"ttlSecondsAfterFinished": ttl}));
         let plan = plan(&scenario.status(finished("Failed")).after(milliseconds));
@@ -82,17 +78,17 @@ fn time_to_live() {
     let just_over = job_with(&json!({"ttlSecondsAfterFinished": 0}))
         .status(has_run())
         .child(cluster())
-        .child(runner(over("Succeeded", 0)))
+        .child(runner(ended_pod("Succeeded", 0)))
         .after(300_000);
     assert_eq!(
         plan(&just_over).0.delete_parent,
         None,
-        "its end has to stand in the status first"
+        "the end must be in the status first"
     );
 }
 
 #[test]
-fn deadline() {
+fn fails_after_the_deadline() {
     let at = |seconds: i64, pod: Option<Value>, milliseconds: i64| {
         let scenario = job_with(&json!({"activeDeadlineSeconds": seconds})).child(cluster());
         let scenario = pod.into_iter().fold(scenario, |scenario, pod| {
@@ -127,17 +123,17 @@ fn deadline() {
     );
     let never_ran = at(60, None, 61_000);
     assert_eq!(never_ran.status()["jobStatus"], "Failed", "waiting counts");
-    let in_time = at(60, Some(over("Succeeded", 0)), 500_000);
+    let in_time = at(60, Some(ended_pod("Succeeded", 0)), 500_000);
     assert_eq!(
         in_time.status()["jobStatus"],
         "Successful",
-        "what it came to counts, even seen late"
+        "the end of the runner takes precedence, even if it is observed late"
     );
 }
 
-/// A proxy for a database never ends.
+/// A sidecar such as a database proxy never ends.
 #[test]
-fn sidecars_keep_no_job_alive() {
+fn sidecars_do_not_keep_a_job_running() {
     let with_proxy = |code: i32| {
         let ended =
             json!({"exitCode": code, "reason": "Error", "startedAt": STARTED, "finishedAt": FINISHED});
@@ -161,7 +157,7 @@ fn sidecars_keep_no_job_alive() {
         let after = plan(&scenario.status(first.status()));
         assert_eq!(after.summary(), [""; 0], "the runner is stopped");
     }
-    // Its node starts it again.
+    // The node restarts the container.
     let again = plan(&with(has_run(), with_proxy(3)));
     assert_eq!(again.status()["jobStatus"], "Running");
 }

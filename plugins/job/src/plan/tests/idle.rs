@@ -1,4 +1,4 @@
-//! A cluster with nothing to do.
+//! Tests of idle clusters.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn running_with(cluster: Value) -> Scenario {
 }
 
 #[test]
-fn it_is_said_then_deleted_and_not_made_again() {
+fn reports_and_deletes_an_idle_cluster() {
     let scenario = running_with(idle_cluster(SAID, "IdleTimeout")).after(90_000);
     let first = plan(&scenario);
     assert_eq!(first.summary(), ["keep Pod j-runner", "apply DaskCluster j"]);
@@ -36,7 +36,7 @@ fn it_is_said_then_deleted_and_not_made_again() {
     assert_eq!(third.summary(), ["keep Pod j-runner"], "it is not made again");
     assert!(third.condition("ClusterIdle").is_some());
     assert_eq!(third.status()["jobStatus"], "Running");
-    // The code is started again: it needs one.
+    // A restart of the code needs a cluster again.
     let mut restarted = running();
     restarted["containerStatuses"][0]["restartCount"] = json!(1);
     let fourth = plan(&job().child(runner(restarted)).status(third.status()));
@@ -45,8 +45,8 @@ fn it_is_said_then_deleted_and_not_made_again() {
 }
 
 #[test]
-fn a_cluster_is_not_idle_before_the_code_ran_for_as_long() {
-    // The code was started ten seconds after the start.
+fn the_idle_time_counts_from_the_start_of_the_code() {
+    // The code started ten seconds after the start of the test.
     let early = "2026-01-01T00:00:05Z";
     let at = |milliseconds: i64| plan(&running_with(idle_cluster(early, "IdleTimeout")).after(milliseconds));
     let waiting = at(30_000);

@@ -1,14 +1,14 @@
-//! From the first look to the end, without retries.
+//! Tests of the stages of a job without retries.
 
 use super::*;
 
 #[test]
-fn a_new_job() {
+fn plans_the_children_of_a_new_job() {
     let first = plan(&job());
     assert_eq!(
         first.summary(),
         ["create Pod j-runner"],
-        "workers must not take a quota before it"
+        "workers must not use up a quota before the runner is created"
     );
     assert_eq!(first.status(), json!({"jobStatus": "JobCreated"}));
     let runner = first.object("Pod", "j-runner").expect("runner");
@@ -23,7 +23,7 @@ fn a_new_job() {
         json!([{"name": "DASK_SCHEDULER_ADDRESS", "value": "tcp://j-scheduler.default.svc:8786"}])
     );
     assert_eq!(runner["spec"]["restartPolicy"], "OnFailure");
-    assert_eq!(first.0.requeue_after, Some(LOOK_AGAIN));
+    assert_eq!(first.0.requeue_after, Some(RUNNER_RETRY));
 
     let second = plan(&job().with(&first));
     assert_eq!(second.summary(), ["keep Pod j-runner", "apply DaskCluster j"]);
@@ -39,23 +39,28 @@ fn a_new_job() {
         ),
         (&json!(60), &json!(2))
     );
-    assert_eq!(second.0.scheduler, None, "nobody needs to know");
+    assert_eq!(second.0.scheduler, None, "no query is needed");
 }
 
 #[test]
-fn each_stage() {
+fn follows_the_runner_through_all_stages() {
     let start = json!({"startTime": STARTED});
     let both = json!({"startTime": STARTED, "endTime": FINISHED});
-    // before, the runner, after, its times
+    // Previous stage, runner, new stage, times.
     let cases = [
         ("", json!({}), "ClusterCreated", json!({})),
         ("", json!({"phase": "Pending"}), "ClusterCreated", json!({})),
         ("ClusterCreated", running(), "Running", start.clone()),
-        // The runner was quick, or nobody looked.
-        ("JobCreated", over("Succeeded", 0), "Successful", both.clone()),
-        ("Running", over("Succeeded", 0), "Successful", both.clone()),
-        ("Running", over("Failed", 1), "Failed", both),
-        // A stage never goes back.
+        // The runner ended between two plans.
+        (
+            "JobCreated",
+            ended_pod("Succeeded", 0),
+            "Successful",
+            both.clone(),
+        ),
+        ("Running", ended_pod("Succeeded", 0), "Successful", both.clone()),
+        ("Running", ended_pod("Failed", 1), "Failed", both),
+        // The stage never moves back.
         ("Running", json!({"phase": "Pending"}), "Running", start.clone()),
         ("Running", json!({"phase": "Unknown"}), "Running", start),
     ];
@@ -78,7 +83,7 @@ fn each_stage() {
         assert_eq!(
             first.0.conditions.is_empty(),
             is_end,
-            "a finished job has no conditions"
+            "an ended job has no conditions"
         );
         assert!(
             first.summary().contains(&"keep Pod j-runner".to_owned()),
@@ -88,18 +93,18 @@ fn each_stage() {
         assert_eq!(
             (again.status(), again.events()),
             (first.status(), vec![]),
-            "twice is the same"
+            "a repeated plan changes nothing"
         );
         assert_eq!(
             again.child("DaskCluster", "j").is_none(),
             is_end,
-            "the cluster of a finished job goes"
+            "the cluster of an ended job is deleted"
         );
     }
 }
 
 #[test]
-fn a_runner_that_vanished_after_it_ran_is_a_failure() {
+fn a_runner_lost_after_its_start_is_a_failure() {
     let of_dask_kubernetes = json!({"jobStatus": "Running", "startTime": STARTED});
     for status in [of_dask_kubernetes, has_run()] {
         let plan = plan(&job().child(cluster()).status(status).after(300_000));
@@ -122,7 +127,7 @@ fn a_runner_that_vanished_after_it_ran_is_a_failure() {
 }
 
 #[test]
-fn a_runner_that_vanished_before_it_ran_is_made_again() {
+fn a_runner_lost_before_its_start_is_created_again() {
     let seen =
         json!({"jobStatus": "ClusterCreated", "attempts": {"former": 0, "runner": "u", "ofRunner": 1}});
     for status in [json!({"jobStatus": "ClusterCreated"}), seen] {
@@ -133,7 +138,7 @@ fn a_runner_that_vanished_before_it_ran_is_made_again() {
 }
 
 #[test]
-fn a_terminating_runner_keeps_its_place() {
+fn waits_for_a_terminating_runner() {
     let status = json!({"jobStatus": "ClusterCreated"});
     let pod = terminating(runner(json!({"phase": "Pending"})));
     let plan = plan(&job().child(cluster()).child(pod).status(status));
@@ -144,15 +149,15 @@ fn a_terminating_runner_keeps_its_place() {
     );
 }
 
-/// A node that is lost does not say that its pods are gone.
+/// A lost node does not report that its pods are gone.
 #[test]
-fn a_runner_that_does_not_go_is_said_once() {
+fn reports_a_runner_whose_deletion_is_stuck() {
     let mut going = runner(running());
     going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:30Z");
     going["spec"] = json!({"nodeName": "n1"});
     let mut has_begun_anew = has_run();
     has_begun_anew["attempts"] = json!({"former": 1, "told": 1});
-    for (status, again) in [(has_run(), None), (has_begun_anew, Some(LOOK_AGAIN))] {
+    for (status, again) in [(has_run(), None), (has_begun_anew, Some(RUNNER_RETRY))] {
         let scenario = job().status(status).child(cluster()).child(going.clone());
         let before = plan(&scenario.clone().after(149_000));
         assert_eq!(
@@ -178,14 +183,18 @@ fn a_runner_that_does_not_go_is_said_once() {
         assert_eq!(
             stuck.summary(),
             ["keep Pod j-runner", "apply DaskCluster j"],
-            "no second one beside it"
+            "no second runner is created"
         );
-        assert_eq!(plan(&scenario.with(&stuck)).events(), [""; 0], "it is said once");
+        assert_eq!(
+            plan(&scenario.with(&stuck)).events(),
+            [""; 0],
+            "it is reported once"
+        );
     }
 }
 
 #[test]
-fn why_the_runner_waits() {
+fn reports_the_reason_why_the_runner_waits() {
     let pulling = json!({"phase": "Pending", "containerStatuses": [{"name": "job",
         "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}]});
     assert_eq!(
@@ -197,7 +206,7 @@ fn why_the_runner_waits() {
 }
 
 #[test]
-fn a_plan_applied_to_its_own_result_changes_nothing() {
+fn a_repeated_plan_changes_nothing() {
     let second = job().with(&plan(&job()));
     let third = second.clone().with(&plan(&second));
     let fourth = third.clone().with(&plan(&third));
@@ -209,26 +218,24 @@ fn a_plan_applied_to_its_own_result_changes_nothing() {
 }
 
 #[test]
-fn a_runner_that_never_failed_is_not_counted_against_a_limit_that_is_not_there() {
+fn restarts_are_unlimited_without_a_backoff_limit() {
     let crashing = json!({"phase": "Running", "containerStatuses": [{"restartCount": 40,
         "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 1}}}]});
     let plan = plan(&with(has_run(), crashing));
     assert_eq!(
         plan.status()["jobStatus"],
         "Running",
-        "OnFailure goes on for ever"
+        "OnFailure restarts without a limit"
     );
     assert_eq!(plan.summary()[0], "keep Pod j-runner");
 }
 
 #[test]
-fn mistakes_stand_in_a_condition() {
+fn reports_mistakes_in_a_condition() {
     let always = job().change(|job| job["spec"]["job"]["spec"]["restartPolicy"] = json!("Always"));
     let suspended = always.clone().change(|job| job["spec"]["suspend"] = json!(true));
     for scenario in [always, suspended] {
-        let condition = plan(&scenario)
-            .condition("SpecQuestionable")
-            .expect("a condition");
+        let condition = plan(&scenario).condition("SpecQuestionable").expect("condition");
         let beginning =
             "True Mistakes: spec.job.spec.restartPolicy: a runner that is always restarted never ends";
         assert!(condition.starts_with(beginning), "{condition}");

@@ -1,4 +1,4 @@
-//! `backoffLimit`.
+//! Tests of `backoffLimit`.
 
 use super::*;
 
@@ -25,7 +25,7 @@ fn with_uid(uid: &str, status: Value) -> Value {
 }
 
 #[test]
-fn a_new_pod_for_each_attempt() {
+fn creates_a_new_pod_for_each_attempt() {
     let mut status = has_run();
     let mut told = Vec::new();
     for attempt in 1..=3 {
@@ -34,7 +34,7 @@ fn a_new_pod_for_each_attempt() {
         } else {
             format!("u{attempt}")
         };
-        // It failed.
+        // The runner failed.
         let scenario = limited(2, "Never")
             .child(cluster())
             .child(with_uid(&uid, evicted()));
@@ -48,14 +48,14 @@ fn a_new_pod_for_each_attempt() {
         assert_eq!(
             failed.summary(),
             ["apply DaskCluster j"],
-            "the failed one has to go"
+            "the failed runner must be deleted"
         );
         assert_eq!(failed.status()["jobStatus"], "Running");
         assert_eq!(failed.status()["startTime"], STARTED);
-        // Somebody looks again before it has gone.
+        // The plan is repeated before the pod is gone.
         let again = plan(&scenario.status(failed.status()));
         assert_eq!((again.events(), again.status()), (vec![], failed.status()));
-        // It is gone; the next one is made.
+        // The pod is gone, and the next one is created.
         let gone = plan(&limited(2, "Never").child(cluster()).status(failed.status()));
         assert_eq!(gone.summary(), ["create Pod j-runner", "apply DaskCluster j"]);
         assert_eq!(gone.events(), [""; 0]);
@@ -73,7 +73,7 @@ fn a_new_pod_for_each_attempt() {
 }
 
 #[test]
-fn a_lost_runner_is_an_attempt() {
+fn a_lost_runner_counts_as_an_attempt() {
     let lost = |limit: u64| plan(&limited(limit, "OnFailure").child(cluster()).status(has_run()));
     let again = lost(1);
     assert_eq!(again.summary(), ["create Pod j-runner", "apply DaskCluster j"]);
@@ -86,7 +86,7 @@ fn a_lost_runner_is_an_attempt() {
     );
     let twice = plan(&limited(1, "OnFailure").child(cluster()).status(again.status()));
     assert_eq!((twice.summary(), twice.events()), (again.summary(), vec![]));
-    // Its successor was made, and the status could not be written.
+    // The successor was created, but the status could not be written.
     let unseen = limited(1, "OnFailure").child(cluster()).status(has_run());
     let unseen = plan(&unseen.child(with_uid("u2", json!({"phase": "Pending"}))));
     assert_eq!(unseen.events(), again.events());
@@ -96,7 +96,7 @@ fn a_lost_runner_is_an_attempt() {
 }
 
 #[test]
-fn restarts_of_the_container_are_attempts() {
+fn container_restarts_count_as_attempts() {
     let at = |limit: u64, policy: &str, pod: Value| {
         plan(
             &limited(limit, policy)
@@ -144,12 +144,12 @@ fn restarts_of_the_container_are_attempts() {
     assert_eq!(
         stopped.summary(),
         [""; 0],
-        "the pod, which would go on, is deleted"
+        "the pod, which would restart, is deleted"
     );
 }
 
 #[test]
-fn a_failed_attempt_is_not_repeated_after_the_deadline() {
+fn does_not_retry_after_the_deadline() {
     let scenario = limited(5, "Never").change(|job| job["spec"]["activeDeadlineSeconds"] = json!(60));
     let scenario = scenario
         .status(has_run())
@@ -165,7 +165,7 @@ fn a_failed_attempt_is_not_repeated_after_the_deadline() {
 }
 
 #[test]
-fn a_limit_that_is_lowered_holds() {
+fn respects_a_lowered_limit() {
     let mut status = has_run();
     status["attempts"] = json!({"former": 3});
     let lowered = plan(&limited(1, "Never").child(cluster()).status(status));
@@ -173,7 +173,7 @@ fn a_limit_that_is_lowered_holds() {
 }
 
 #[test]
-fn attempts_that_fail_at_once_follow_later_and_later() {
+fn the_back_off_grows_when_attempts_fail_early() {
     let mut status = has_run();
     let mut now = 0;
     let mut pauses = Vec::new();
@@ -195,7 +195,7 @@ fn attempts_that_fail_at_once_follow_later_and_later() {
                 .as_str()
                 .unwrap_or_default(),
         );
-        let pause = pause.expect("a pause") - START - now;
+        let pause = pause.expect("back-off") - START - now;
         let begins = time::format(START + now + pause);
         assert_eq!(
             waits.condition("RunnerReady"),
@@ -215,7 +215,7 @@ fn attempts_that_fail_at_once_follow_later_and_later() {
 }
 
 #[test]
-fn what_the_code_wrote_last_is_said_until_the_next_attempt() {
+fn reports_the_last_output_until_the_next_attempt() {
     let ended = json!({"exitCode": 1, "reason": "Error", "message": "KeyError: 'x'", "finishedAt": STARTED});
     let mut failed = runner(
         json!({"phase": "Failed", "containerStatuses": [{"name": "job", "state": {"terminated": ended}}]}),

@@ -1,4 +1,4 @@
-//! `suspend`.
+//! Tests of `suspend`.
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn suspend(scenario: Scenario, suspend: bool) -> Scenario {
     scenario.change(|job| job["spec"]["suspend"] = json!(suspend))
 }
 
-/// The status that a plan leaves, with its conditions as the host writes them.
+/// Returns the status that a plan leaves, with its conditions as the host writes them.
 fn left_by(plan: &Outcome) -> Value {
     let mut left = Scenario::of("{metadata: {name: j}, spec: {}}").with(&Outcome(Plan {
         children: Vec::new(),
@@ -21,7 +21,7 @@ fn left_by(plan: &Outcome) -> Value {
 }
 
 #[test]
-fn a_job_that_is_suspended_from_the_start_makes_nothing() {
+fn a_job_that_is_created_suspended_has_no_children() {
     let first = plan(&suspend(job(), true));
     assert_eq!(first.summary(), [""; 0]);
     assert_eq!(
@@ -46,8 +46,8 @@ fn a_job_that_is_suspended_from_the_start_makes_nothing() {
 }
 
 #[test]
-fn a_running_job_is_stopped_and_begins_anew() {
-    // 1. The status says so first.
+fn stops_a_running_job_and_starts_it_again() {
+    // 1. The suspension is written to the status.
     let running_job = suspend(with(has_run(), running()), true);
     let first = plan(&running_job);
     assert_eq!(first.summary(), ["keep DaskCluster j", "keep Pod j-runner"]);
@@ -57,20 +57,20 @@ fn a_running_job_is_stopped_and_begins_anew() {
         "jobStatus stays, startTime goes"
     );
     assert_eq!(first.0.events.len(), 1);
-    // 2. Then all goes.
+    // 2. The children are deleted.
     let second = plan(&running_job.clone().status(left_by(&first)));
     assert_eq!((second.summary(), second.events()), (vec![], vec![]));
     assert_eq!(second.status(), first.status());
-    // 3. Resumed while the pod is on its way out: what becomes of it does not count.
-    for end in [running(), over("Succeeded", 0), over("Failed", 143)] {
+    // 3. The job is resumed while the pod is being deleted. The end of the pod does not count.
+    for end in [running(), ended_pod("Succeeded", 0), ended_pod("Failed", 143)] {
         let going = suspend(job(), false)
             .status(left_by(&second))
             .child(terminating(runner(end.clone())));
         let third = plan(&going);
         assert_eq!(third.status()["jobStatus"], "Running", "{end}");
         assert_eq!(third.summary(), ["keep Pod j-runner", "apply DaskCluster j"]);
-        assert_eq!(third.0.requeue_after, Some(LOOK_AGAIN));
-        // 4. It is gone: a new one, and it is no retry.
+        assert_eq!(third.0.requeue_after, Some(RUNNER_RETRY));
+        // 4. The pod is gone. A new one is created, which does not count as a retry.
         let fourth = plan(&suspend(job(), false).child(cluster()).status(left_by(&third)));
         assert_eq!(fourth.summary(), ["create Pod j-runner", "apply DaskCluster j"]);
         assert_eq!(fourth.status()["startTime"], Value::Null);
@@ -78,17 +78,17 @@ fn a_running_job_is_stopped_and_begins_anew() {
 }
 
 #[test]
-fn an_end_counts_more_than_a_suspension() {
-    let over = suspend(with(has_run(), over("Succeeded", 0)), true);
-    assert_eq!(plan(&over).status()["jobStatus"], "Successful");
+fn the_end_takes_precedence_over_suspension() {
+    let ended = suspend(with(has_run(), ended_pod("Succeeded", 0)), true);
+    assert_eq!(plan(&ended).status()["jobStatus"], "Successful");
 }
 
 #[test]
-fn an_attempt_that_could_be_repeated_waits_for_the_resumption() {
+fn retries_only_after_the_resumption() {
     let failed = job_with(&json!({"backoffLimit": 1, "suspend": true}))
         .status(has_run())
         .child(cluster())
-        .child(runner(over("Failed", 1)));
+        .child(runner(ended_pod("Failed", 1)));
     let plan = plan(&failed);
     assert_eq!(plan.status()["jobStatus"], "Running");
     assert!(plan.condition("Suspended").is_some());
@@ -102,7 +102,7 @@ fn the_deadline_counts_from_the_resumption() {
     assert_eq!(
         stopped.status()["jobStatus"],
         "JobCreated",
-        "its time does not run"
+        "the active time does not count"
     );
     let resumed = plan(
         &suspend(deadline(job()), false)
@@ -110,7 +110,7 @@ fn the_deadline_counts_from_the_resumption() {
             .after(3_600_000),
     );
     assert_eq!(resumed.summary(), ["create Pod j-runner"]);
-    // `left_by` says that it was resumed after ten minutes.
+    // According to `left_by`, the job was resumed after ten minutes.
     let late = |milliseconds: i64| {
         let scenario = suspend(deadline(job()), false).status(left_by(&resumed));
         plan(&scenario.after(milliseconds)).status()["jobStatus"].clone()

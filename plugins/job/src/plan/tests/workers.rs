@@ -1,4 +1,4 @@
-//! `waitForWorkers`.
+//! Tests of `waitForWorkers`.
 
 use super::*;
 
@@ -12,10 +12,10 @@ fn facts(workers: usize) -> SchedulerFacts {
 }
 
 #[test]
-fn the_cluster_first_and_the_runner_when_enough_workers_are_there() {
+fn creates_the_runner_when_enough_workers_have_registered() {
     let first = plan(&waiting());
     assert_eq!(first.summary(), ["apply DaskCluster j"]);
-    let asked = first.0.scheduler.clone().expect("the scheduler is asked");
+    let asked = first.0.scheduler.clone().expect("scheduler query");
     assert_eq!(
         (asked.questions, asked.period, asked.tls),
         (vec![SchedulerQuestion::Workers], 1000, false)
@@ -42,6 +42,6 @@ fn the_cluster_first_and_the_runner_when_enough_workers_are_there() {
             vec!["keep Pod j-runner".to_owned(), "apply DaskCluster j".to_owned()],
             None
         ),
-        "once it runs, nobody counts"
+        "no query is made while the runner runs"
     );
 }
