@@ -1,30 +1,30 @@
-//! The annotation by which somebody can keep an autoscaler from scaling for a while.
+//! The annotation that prevents an autoscaler from scaling until a given time.
 
 use dask_operator_plugin::prelude::*;
 
 use crate::decision::Seconds;
 
-/// Until when nothing is scaled, in seconds since 1970, with a fraction. dask-kubernetes writes it on the autoscaler
-/// after each change; this operator only reads it.
+/// Annotation with the time until which nothing is scaled, in seconds since 1970, with a fraction. dask-kubernetes writes it
+/// on the autoscaler after each change. This operator only reads it.
 pub(crate) const ANNOTATION: &str = "kubernetes.dask.org/cooldown-until";
 
-/// Reads the annotation's value; none where it is no time. A fraction counts as a whole second.
+/// Parses the annotation's value, rounded up to a whole second. `None` if it is not a time.
 pub(crate) fn read(value: &Value) -> Option<Seconds> {
     let seconds: f64 = value.as_str()?.trim().parse().ok()?;
     seconds
         .is_finite()
-        .then(|| seconds.ceil().clamp(0.0, LATEST) as Seconds)
+        .then(|| seconds.ceil().clamp(0.0, MAX_TIME) as Seconds)
 }
 
-/// 9999-12-31T23:59:59Z: nothing later can be written.
-const LATEST: f64 = 253_402_300_799.0;
+/// 9999-12-31T23:59:59Z, the latest time that can be formatted.
+const MAX_TIME: f64 = 253_402_300_799.0;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn times() {
+    fn parses_times() {
         let cases = [
             ("1767225600", Some(1_767_225_600)),
             ("1767225600.25", Some(1_767_225_601)),

@@ -1,10 +1,11 @@
-//! The default autoscaler component.
+//! The default autoscaler plugin.
 //!
-//! It keeps one worker group of a cluster between `spec.minimum` and `spec.maximum`, and follows what the Dask scheduler
-//! could use: up at once, down when fewer workers were enough for a while, as `spec.scaleUp` and `spec.scaleDown` say.
+//! The plugin scales one worker group of a cluster between `spec.minimum` and `spec.maximum`, following the number of
+//! workers that the Dask scheduler could use: up immediately, and down after fewer workers were enough for a while, as
+//! configured in `spec.scaleUp` and `spec.scaleDown`.
 //!
-//! What is decided is a pure function of numbers and the time (`decision`); the rest reads them out of an observation
-//! and says why.
+//! The decision is a pure function of numbers and the time (`decision`). The other modules read its input from an
+//! observation and report its reasons.
 
 mod cooldown;
 mod decision;
@@ -17,15 +18,14 @@ mod workers;
 
 use dask_operator_plugin::prelude::*;
 
-/// Logic of `DaskAutoscaler`.
+/// The logic plugin for `DaskAutoscaler`.
 #[derive(Debug, Clone, Copy)]
 pub struct DefaultAutoscaler;
 
 impl Plugin for DefaultAutoscaler {
     const NAME: &str = "autoscaler";
     const VERSION: &str = env!("CARGO_PKG_VERSION");
-    const SUMMARY: &str =
-        "Scales a worker group of a DaskCluster as its scheduler can use it, between minimum and maximum.";
+    const SUMMARY: &str = "Scales a worker group of a DaskCluster between minimum and maximum, following the demand of its scheduler.";
     type Settings = NoSettings;
 }
 

@@ -1,24 +1,28 @@
-//! From an observation to a plan.
+//! The plan of an autoscaler: its status, conditions, events and scale requests.
 
 use dask_operator_plugin::dask::resource::{self, Resource};
 use dask_operator_plugin::dask::{kinds, names, scheduler, time};
 use dask_operator_plugin::prelude::*;
 
-use crate::decision::{self, Memory, Sight};
+use crate::decision::{self, DecisionState, Input};
 use crate::status::Status;
 use crate::{cooldown, policy, report, validate, workers};
 
-/// How long to wait for a cluster or a worker group that does not exist, in milliseconds. They are watched; this is
-/// only in case.
-const LOOK_AGAIN: u64 = 30_000;
+/// Milliseconds until the next reconcile if the cluster or the worker group does not exist. Both are watched, so this is
+/// only a fallback.
+const MISSING_RETRY: u64 = 30_000;
 
-/// The longest wait for something that only time can bring, in milliseconds.
-const LONGEST: i64 = 3_600_000;
+/// Maximum milliseconds until the next reconcile for changes that only time brings.
+const MAX_REQUEUE: i64 = 3_600_000;
 
-/// Another one scales the worker group.
+/// Reason if another autoscaler scales the worker group.
 const ANOTHER_AUTOSCALER: &str = "AnotherAutoscaler";
 
 /// Plans a `DaskAutoscaler`.
+///
+/// # Errors
+///
+/// Returns an error if the spec is invalid or an observed object can't be read.
 pub(crate) fn autoscaler(observation: &Observation) -> Result<Plan, Error> {
     let parent = observation.parent_json()?;
     let findings = validate::autoscaler(&parent);
@@ -29,7 +33,7 @@ pub(crate) fn autoscaler(observation: &Observation) -> Result<Plan, Error> {
     Ok(plan)
 }
 
-/// Plans an autoscaler whose spec is right.
+/// Plans an autoscaler with a valid spec.
 fn of_cluster(observation: &Observation, parent: &Resource<'_>) -> Result<Plan, Error> {
     let cluster_name = parent.spec["cluster"].as_str().unwrap_or_default();
     let Some(cluster) = observation.related_object(&kinds::cluster(), cluster_name) else {
@@ -57,7 +61,7 @@ fn of_cluster(observation: &Observation, parent: &Resource<'_>) -> Result<Plan, 
             format!("there is no DaskWorkerGroup {group_name} of the DaskCluster {cluster_name} to scale");
         return Ok(missing(parent, Some(owner), "WorkerGroupNotFound", message));
     };
-    if let Some(other) = rival(observation, parent, group_name, &default_group)? {
+    if let Some(other) = older_autoscaler(observation, parent, group_name, &default_group)? {
         let message = format!(
             "DaskAutoscaler {other} scales {group_name} already, and is older: delete one of the two, or name another worker \
              group in spec.workerGroup"
@@ -70,12 +74,12 @@ fn of_cluster(observation: &Observation, parent: &Resource<'_>) -> Result<Plan, 
     if cluster_spec["suspend"] == true {
         let message = format!("the DaskCluster {cluster_name} is suspended: nothing is scaled");
         let mut plan = inactive(parent, Some(owner), "ClusterSuspended", message);
-        // What was wanted before says nothing of when it goes on.
-        let memory = Memory {
+        // The numbers from before the suspension are not relevant after it.
+        let state = DecisionState {
             replicas: Some(current),
-            ..Memory::default()
+            ..DecisionState::default()
         };
-        plan.status = Status::remembering(&memory, group_name, current).write(parent);
+        plan.status = Status::with_state(&state, group_name, current).write(parent);
         return Ok(plan);
     }
     let other_groups: Vec<&str> = groups
@@ -94,9 +98,9 @@ fn of_cluster(observation: &Observation, parent: &Resource<'_>) -> Result<Plan, 
     Ok(plan)
 }
 
-/// The autoscaler that scales the same worker group and is older, or the first by name among those of one age. Two that both
-/// scale a group would do so against each other.
-fn rival(
+/// Returns the name of an older autoscaler that scales the same worker group. Among autoscalers of the same age, the first
+/// by name counts as older. If both scaled the group, they would work against each other.
+fn older_autoscaler(
     observation: &Observation,
     parent: &Resource<'_>,
     group: &str,
@@ -117,7 +121,7 @@ fn rival(
     Ok(None)
 }
 
-/// What is asked of the scheduler for as long as the autoscaler exists.
+/// Returns the scheduler query of the autoscaler.
 fn request(parent: &Resource<'_>, cluster_spec: &Value) -> SchedulerRequest {
     let questions = [SchedulerQuestion::Demand, SchedulerQuestion::Workers];
     let target = time::seconds(&parent.spec["targetDurationSeconds"]);
@@ -127,7 +131,7 @@ fn request(parent: &Resource<'_>, cluster_spec: &Value) -> SchedulerRequest {
     }
 }
 
-/// The worker group that is scaled.
+/// The worker group to scale.
 #[derive(Clone, Copy)]
 struct Scaled<'a> {
     name: &'a str,
@@ -146,37 +150,37 @@ fn scaling(
     let before = Status::of(parent);
     let facts = observation.recent_scheduler_facts();
     let demand = facts.and_then(|facts| workers::demand(facts, other_groups, scaled.pod_spec));
-    let sight = Sight {
+    let input = Input {
         now: observation.now.div_euclid(1000),
         current,
         demand,
         cooldown_until: cooldown::read(&parent.object["metadata"]["annotations"][cooldown::ANNOTATION]),
     };
-    let decision = decision::decide(&policy, &sight, &before.memory(group));
+    let decision = decision::decide(&policy, &input, &before.state(group));
     let replicas = decision.replicas;
     let active = match &demand {
-        Some(demand) => report::follows(demand, group, current, replicas),
-        None => report::does_not_follow(&observation.scheduler, facts.is_some()),
+        Some(demand) => report::following(demand, group, current, replicas),
+        None => report::not_following(&observation.scheduler, facts.is_some()),
     };
     let mut plan = Plan {
-        status: Status::remembering(&decision.memory, group, current).write(parent),
+        status: Status::with_state(&decision.state, group, current).write(parent),
         conditions: vec![
             active,
             report::able(&decision),
             report::limited(&decision, &policy),
         ],
         requeue_after: [
-            decision.again.map(|again| again.saturating_mul(1000)),
-            outdated(observation),
+            decision.next_at.map(|next_at| next_at.saturating_mul(1000)),
+            facts_requeue(observation),
         ]
         .into_iter()
         .flatten()
         .min()
-        .map(|at| (at - observation.now).clamp(1, LONGEST).unsigned_abs()),
+        .map(|at| (at - observation.now).clamp(1, MAX_REQUEUE).unsigned_abs()),
         ..Plan::default()
     };
     if replicas != current {
-        // Until the group is seen to have changed, it is the same change.
+        // The event is not repeated until the change of the group is observed.
         if before.worker_group.as_deref() != Some(group) || before.desired_replicas != Some(replicas) {
             plan.events
                 .push(report::scaled(group, current, &decision, demand.as_ref()));
@@ -189,29 +193,29 @@ fn scaling(
     plan
 }
 
-/// Returns when to look at the scheduler's answer again: when it becomes too old, and now and then while it is. An answer
-/// that says the same as the one before does not lead to another plan by itself.
-fn outdated(observation: &Observation) -> Option<Timestamp> {
-    let answered = observation.scheduler_facts()?.observed_at;
+/// Returns the time of the next reconcile for the age of the scheduler's facts: when they become too old, and periodically
+/// once they are. Facts that are equal to the previous ones do not trigger a plan by themselves.
+fn facts_requeue(observation: &Observation) -> Option<Timestamp> {
+    let observed_at = observation.scheduler_facts()?.observed_at;
     Some(match observation.recent_scheduler_facts() {
-        Some(_) => answered.saturating_add(scheduler::TOO_OLD + 1),
+        Some(_) => observed_at.saturating_add(scheduler::TOO_OLD + 1),
         None => observation
             .now
             .saturating_add(scheduler::NOW_AND_THEN.cast_signed()),
     })
 }
 
-/// Something that the autoscaler names does not exist.
+/// Plans an autoscaler that refers to a missing object, or whose group has another autoscaler.
 fn missing(parent: &Resource<'_>, owner: Option<Owner>, reason: &str, message: String) -> Plan {
     let mut plan = inactive(parent, owner, reason, message.clone());
-    plan.requeue_after = Some(LOOK_AGAIN);
-    if reason_before(parent) != Some(reason) {
+    plan.requeue_after = Some(MISSING_RETRY);
+    if previous_reason(parent) != Some(reason) {
         plan.events.push(Event::warning(reason, message));
     }
     plan
 }
 
-/// Nothing is scaled.
+/// Plans an autoscaler that scales nothing.
 fn inactive(parent: &Resource<'_>, owner: Option<Owner>, reason: &str, message: String) -> Plan {
     Plan {
         status: Status::default().write(parent),
@@ -221,8 +225,8 @@ fn inactive(parent: &Resource<'_>, owner: Option<Owner>, reason: &str, message: 
     }
 }
 
-/// Why it was active or not after the last plan.
-fn reason_before<'a>(parent: &Resource<'a>) -> Option<&'a str> {
+/// Returns the reason of the condition `ScalingActive` in the status.
+fn previous_reason<'a>(parent: &Resource<'a>) -> Option<&'a str> {
     let conditions = parent.status["conditions"].as_array()?;
     let active = conditions
         .iter()

@@ -1,18 +1,18 @@
-//! What a `DaskAutoscaler` says about how to scale, with its defaults.
+//! The scaling policy of a `DaskAutoscaler`, with its defaults.
 
 use dask_operator_plugin::dask::resource::MOST_WORKERS;
 use dask_operator_plugin::prelude::*;
 
 use crate::decision::{Pace, Policy, Seconds, Step};
 
-/// For how long fewer workers must have been wanted, where nothing is said.
+/// Default window for scaling down.
 const DOWN_WINDOW: Seconds = 60;
-/// How far it goes down in one step, where nothing is said.
+/// Default maximum step for scaling down.
 const DOWN_STEP: Step = Step::Percent(25);
-/// From one step to the next, where nothing is said.
+/// Default period between two steps.
 const PERIOD: Seconds = 15;
 
-/// Reads `spec`, which was validated.
+/// Reads the policy from a validated `spec`.
 pub(crate) fn policy(spec: &Value) -> Policy {
     let bound = |field: &str| {
         let workers = u32::try_from(spec[field].as_u64().unwrap_or(0)).unwrap_or(u32::MAX);
@@ -20,7 +20,7 @@ pub(crate) fn policy(spec: &Value) -> Policy {
     };
     let (up, down) = (&spec["scaleUp"], &spec["scaleDown"]);
     let up_step = step(&up["step"]).unwrap_or(Step::Unlimited);
-    // Who limits no step wants no pause either.
+    // Without a limit on steps, there is no period between them by default.
     let up_period = if up_step == Step::Unlimited { 0 } else { PERIOD };
     Policy {
         minimum: bound("minimum"),
@@ -42,7 +42,7 @@ fn seconds(value: &Value) -> Option<Seconds> {
     value.as_i64()
 }
 
-/// Reads a number of workers, at least 1, or a part of them, at least `1%`.
+/// Reads a number of workers, at least 1, or a percentage of them, at least `1%`. `None` if it is neither.
 pub(crate) fn step(value: &Value) -> Option<Step> {
     let positive = |number: u32| Some(number).filter(|number| *number > 0);
     match value {
@@ -52,7 +52,7 @@ pub(crate) fn step(value: &Value) -> Option<Step> {
         }
         Value::String(text) => {
             let digits = text.strip_suffix('%')?;
-            // `parse` would take a sign.
+            // `parse` would accept a sign.
             let percent = digits
                 .bytes()
                 .all(|byte| byte.is_ascii_digit())
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults() {
+    fn uses_defaults() {
         let Policy {
             minimum,
             maximum,
@@ -81,13 +81,13 @@ mod tests {
     }
 
     #[test]
-    fn a_group_has_a_limit() {
+    fn limits_the_size_of_a_group() {
         let policy = policy(&json!({"cluster": "c", "minimum": 20_001, "maximum": i64::MAX}));
         assert_eq!((policy.minimum, policy.maximum), (20_000, 20_000));
     }
 
     #[test]
-    fn what_is_said() {
+    fn reads_all_fields() {
         let spec = json!({
             "minimum": 1, "maximum": 10,
             "scaleUp": {"windowSeconds": 5, "step": 2},
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn steps() {
+    fn parses_steps() {
         let cases = [
             (json!(1), Some(Step::Workers(1))),
             (json!("25%"), Some(Step::Percent(25))),

@@ -1,4 +1,4 @@
-//! What a decision is called and why, for people. No sentence changes by itself while time goes by.
+//! Conditions and events of an autoscaler. No message changes with time alone.
 
 use dask_operator_plugin::dask::time;
 use dask_operator_plugin::prelude::*;
@@ -7,15 +7,15 @@ use crate::cooldown;
 use crate::decision::{Decision, Demand, Direction, Limited, Policy, Wait};
 use crate::status::text;
 
-/// Whether the number of workers follows the scheduler: as of a HorizontalPodAutoscaler.
+/// Condition that is true if the number of workers follows the scheduler, as in a HorizontalPodAutoscaler.
 pub(crate) const SCALING_ACTIVE: &str = "ScalingActive";
-/// Whether a change that is wanted is made now: as of a HorizontalPodAutoscaler.
+/// Condition that is true if a wanted change is made now, as in a HorizontalPodAutoscaler.
 pub(crate) const ABLE_TO_SCALE: &str = "AbleToScale";
-/// Whether minimum, maximum or a step stand in the way: as of a HorizontalPodAutoscaler.
+/// Condition that is true if the minimum, the maximum or a step limits the change, as in a HorizontalPodAutoscaler.
 pub(crate) const SCALING_LIMITED: &str = "ScalingLimited";
 
-/// The scheduler was asked: what it said, and what follows.
-pub(crate) fn follows(demand: &Demand, group: &str, current: u32, replicas: u32) -> Condition {
+/// Returns the condition `ScalingActive` for a known demand.
+pub(crate) fn following(demand: &Demand, group: &str, current: u32, replicas: u32) -> Condition {
     let others = match demand.others {
         0 => String::new(),
         others => format!(", {others} registered in other groups"),
@@ -28,8 +28,8 @@ pub(crate) fn follows(demand: &Demand, group: &str, current: u32, replicas: u32)
     Condition::new(SCALING_ACTIVE, ConditionStatus::True, "FollowsDemand", message)
 }
 
-/// The scheduler did not say what it could use. `is_recent` tells whether its last answer still counts.
-pub(crate) fn does_not_follow(scheduler: &SchedulerState, is_recent: bool) -> Condition {
+/// Returns the condition `ScalingActive` for an unknown demand. `is_recent` is true if the scheduler's facts are recent.
+pub(crate) fn not_following(scheduler: &SchedulerState, is_recent: bool) -> Condition {
     let (reason, message) = match scheduler {
         SchedulerState::Facts(facts) if !is_recent => (
             "StaleAnswer",
@@ -52,12 +52,12 @@ pub(crate) fn does_not_follow(scheduler: &SchedulerState, is_recent: bool) -> Co
     Condition::new(SCALING_ACTIVE, ConditionStatus::False, reason, message)
 }
 
-/// Nothing is scaled at all.
+/// Returns the condition `ScalingActive` of an autoscaler that scales nothing.
 pub(crate) fn inactive(reason: &str, message: impl Into<String>) -> Condition {
     Condition::new(SCALING_ACTIVE, ConditionStatus::False, reason, message)
 }
 
-/// What a decision waits for.
+/// Returns the condition `AbleToScale`.
 pub(crate) fn able(decision: &Decision) -> Condition {
     let wanted = decision.wanted;
     let (reason, message) = match &decision.wait {
@@ -77,7 +77,7 @@ pub(crate) fn able(decision: &Decision) -> Condition {
                 past.replicas,
                 text(past.until)
             );
-            (format!("{}Window", word(*direction)), message)
+            (format!("{}Window", direction_name(*direction)), message)
         }
         Some(Wait::Period {
             direction,
@@ -89,7 +89,7 @@ pub(crate) fn able(decision: &Decision) -> Condition {
                 text(*until),
                 text(*last)
             );
-            (format!("{}Period", word(*direction)), message)
+            (format!("{}Period", direction_name(*direction)), message)
         }
         Some(Wait::Starting { until }) => {
             let message = format!(
@@ -110,13 +110,13 @@ pub(crate) fn able(decision: &Decision) -> Condition {
     Condition::new(ABLE_TO_SCALE, ConditionStatus::False, reason, message)
 }
 
-/// What limits a decision.
+/// Returns the condition `ScalingLimited`.
 pub(crate) fn limited(decision: &Decision, policy: &Policy) -> Condition {
-    let asked = decision.asked;
+    let requested = decision.requested;
     let (minimum, maximum) = (policy.minimum, policy.maximum);
     let (reason, message) = match decision.limited {
         Limited::No => {
-            let message = format!("{} within {minimum} and {maximum}", workers_are(asked));
+            let message = format!("{} within {minimum} and {maximum}", workers_are(requested));
             return Condition::new(
                 SCALING_LIMITED,
                 ConditionStatus::False,
@@ -126,11 +126,11 @@ pub(crate) fn limited(decision: &Decision, policy: &Policy) -> Condition {
         }
         Limited::TooMany => (
             "TooManyReplicas",
-            format!("{} more than the maximum of {maximum}", workers_are(asked)),
+            format!("{} more than the maximum of {maximum}", workers_are(requested)),
         ),
         Limited::TooFew => (
             "TooFewReplicas",
-            format!("{} less than the minimum of {minimum}", workers_are(asked)),
+            format!("{} less than the minimum of {minimum}", workers_are(requested)),
         ),
         Limited::Step(direction, step) => {
             let verb = match direction {
@@ -150,7 +150,7 @@ pub(crate) fn limited(decision: &Decision, policy: &Policy) -> Condition {
     Condition::new(SCALING_LIMITED, ConditionStatus::True, reason, message)
 }
 
-/// The group is scaled.
+/// Returns the event for a change of the group.
 pub(crate) fn scaled(group: &str, current: u32, decision: &Decision, demand: Option<&Demand>) -> Event {
     let why = match (demand, decision.limited) {
         (Some(demand), limited) => {
@@ -171,7 +171,7 @@ pub(crate) fn scaled(group: &str, current: u32, decision: &Decision, demand: Opt
     Event::normal("Scaled", message)
 }
 
-/// How many workers the scheduler could use, and how many of them a pod is, where that is not the same number.
+/// Formats the number of workers that the scheduler could use, with the number of workers per pod if it is not 1.
 fn could_use(demand: &Demand) -> String {
     match demand.per_pod {
         0 | 1 => workers(demand.desired),
@@ -187,7 +187,7 @@ fn change(current: u32, replicas: u32) -> String {
     }
 }
 
-fn word(direction: Direction) -> &'static str {
+fn direction_name(direction: Direction) -> &'static str {
     match direction {
         Direction::Up => "Up",
         Direction::Down => "Down",

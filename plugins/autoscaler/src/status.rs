@@ -1,32 +1,32 @@
-//! The status of a `DaskAutoscaler`: what people read, and what the next decision has to know.
+//! The status of a `DaskAutoscaler`, for users and for the next decision.
 
 use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::time;
 use dask_operator_plugin::prelude::*;
 use dask_operator_plugin::serde::{self, Deserialize, Serialize};
 
-use crate::decision::{Memory, Past, Seconds};
+use crate::decision::{DecisionState, Past, Seconds};
 
 /// The status without its conditions.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(crate = "self::serde", default, rename_all = "camelCase")]
 pub(crate) struct Status {
-    /// The generation that this is about.
+    /// The generation of the spec that the status describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) observed_generation: Option<i64>,
-    /// Which worker group it is about.
+    /// The name of the worker group that the status describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) worker_group: Option<String>,
-    /// How many workers the group was asked to have.
+    /// Number of workers in the spec of the group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) current_replicas: Option<u32>,
-    /// How many it shall have.
+    /// Desired number of workers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) desired_replicas: Option<u32>,
-    /// When it was last scaled.
+    /// Time of the last change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) last_scale_time: Option<String>,
-    /// What the next decision has to know.
+    /// History for the next decision.
     #[serde(skip_serializing_if = "History::is_empty")]
     history: History,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Status {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(crate = "self::serde", default, rename_all = "camelCase")]
 struct History {
-    /// How many workers were last wanted, within minimum and maximum.
+    /// The last wanted number of workers, within minimum and maximum.
     #[serde(skip_serializing_if = "Option::is_none")]
     wanted_replicas: Option<u32>,
     /// Greater numbers that were wanted before.
@@ -47,7 +47,7 @@ struct History {
     last_scale_up_time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_scale_down_time: Option<String>,
-    /// When more workers were last asked for, by whomever.
+    /// Time of the last increase of the number of workers, by the autoscaler or a user.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_growth_time: Option<String>,
 }
@@ -56,7 +56,7 @@ struct History {
 #[serde(crate = "self::serde", rename_all = "camelCase")]
 struct Entry {
     replicas: u32,
-    /// When so many were last wanted.
+    /// Time at which the number was last wanted.
     until: String,
 }
 
@@ -67,55 +67,55 @@ impl History {
 }
 
 impl Status {
-    /// The status that was written last, as far as it can be read.
+    /// Reads the previous status. Unreadable contents give the default.
     pub(crate) fn of(parent: &Resource<'_>) -> Self {
         Self::deserialize(parent.status).unwrap_or_default()
     }
 
-    /// What the last decision about this group remembered; nothing where there was none.
-    pub(crate) fn memory(&self, group: &str) -> Memory {
+    /// Returns the state after the last decision about this group. Empty if there was none.
+    pub(crate) fn state(&self, group: &str) -> DecisionState {
         if self.worker_group.as_deref() != Some(group) {
-            return Memory::default();
+            return DecisionState::default();
         }
         let history = &self.history;
-        Memory {
+        DecisionState {
             replicas: self.desired_replicas,
             wanted: history.wanted_replicas,
             higher: past(&history.higher),
             lower: past(&history.lower),
-            scaled_up: seconds(history.last_scale_up_time.as_deref()),
-            scaled_down: seconds(history.last_scale_down_time.as_deref()),
-            grown: seconds(history.last_growth_time.as_deref()),
+            last_scale_up: seconds(history.last_scale_up_time.as_deref()),
+            last_scale_down: seconds(history.last_scale_down_time.as_deref()),
+            last_growth: seconds(history.last_growth_time.as_deref()),
         }
     }
 
-    /// A status that holds what is to be remembered.
-    pub(crate) fn remembering(memory: &Memory, group: &str, current: u32) -> Self {
+    /// Returns a status that contains the state of a decision.
+    pub(crate) fn with_state(state: &DecisionState, group: &str, current: u32) -> Self {
         Self {
             observed_generation: None,
             worker_group: Some(group.to_owned()),
             current_replicas: Some(current),
-            desired_replicas: memory.replicas,
-            last_scale_time: memory.scaled_up.max(memory.scaled_down).map(text),
+            desired_replicas: state.replicas,
+            last_scale_time: state.last_scale_up.max(state.last_scale_down).map(text),
             history: History {
-                wanted_replicas: memory.wanted,
-                higher: entries(&memory.higher),
-                lower: entries(&memory.lower),
-                last_scale_up_time: memory.scaled_up.map(text),
-                last_scale_down_time: memory.scaled_down.map(text),
-                last_growth_time: memory.grown.map(text),
+                wanted_replicas: state.wanted,
+                higher: entries(&state.higher),
+                lower: entries(&state.lower),
+                last_scale_up_time: state.last_scale_up.map(text),
+                last_scale_down_time: state.last_scale_down.map(text),
+                last_growth_time: state.last_growth.map(text),
             },
         }
     }
 
-    /// As the plan returns it.
+    /// Sets the generation and returns the status as JSON text for a plan.
     pub(crate) fn write(mut self, parent: &Resource<'_>) -> String {
         self.observed_generation = parent.generation();
         json!(self).to_string()
     }
 }
 
-/// A time as people and the API server read it.
+/// Formats a time for users and for the API server.
 pub(crate) fn text(seconds: Seconds) -> String {
     time::format(seconds.saturating_mul(1000))
 }
@@ -142,52 +142,52 @@ fn entries(past: &[Past]) -> Vec<Entry> {
     past.iter().map(entry).collect()
 }
 
-/// What is remembered, after it was written and read.
+/// Returns the state after it was written to a status and read again.
 #[cfg(test)]
-pub(crate) fn reread(memory: &Memory, current: u32) -> Memory {
+pub(crate) fn reread(state: &DecisionState, current: u32) -> DecisionState {
     let object = json!({});
-    let text = Status::remembering(memory, "g", current).write(&Resource::of(&object));
+    let text = Status::with_state(state, "g", current).write(&Resource::of(&object));
     let status: Value = dask_operator_plugin::serde_json::from_str(&text).expect("JSON");
-    Status::of(&Resource::of(&json!({"status": status}))).memory("g")
+    Status::of(&Resource::of(&json!({"status": status}))).state("g")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn memory() -> Memory {
+    fn state() -> DecisionState {
         let at = |replicas, until| Past { replicas, until };
-        Memory {
+        DecisionState {
             replicas: Some(7),
             wanted: Some(5),
             higher: vec![at(9, 1_767_225_600), at(7, 1_767_225_605)],
             lower: vec![at(3, 1_767_225_607)],
-            scaled_up: Some(1_767_225_500),
-            scaled_down: Some(1_767_225_601),
-            grown: Some(1_767_225_500),
+            last_scale_up: Some(1_767_225_500),
+            last_scale_down: Some(1_767_225_601),
+            last_growth: Some(1_767_225_500),
         }
     }
 
     #[test]
-    fn nothing_is_forgotten() {
-        assert_eq!(reread(&memory(), 7), memory());
-        let at_first = Memory {
+    fn reads_the_written_state() {
+        assert_eq!(reread(&state(), 7), state());
+        let at_first = DecisionState {
             replicas: Some(7),
-            ..Memory::default()
+            ..DecisionState::default()
         };
         assert_eq!(reread(&at_first, 7), at_first);
     }
 
     #[test]
-    fn another_group_has_another_history() {
+    fn does_not_use_the_state_of_another_group() {
         assert_eq!(
-            Status::remembering(&memory(), "g", 7).memory("h"),
-            Memory::default()
+            Status::with_state(&state(), "g", 7).state("h"),
+            DecisionState::default()
         );
     }
 
     #[test]
-    fn a_status_that_somebody_spoilt_is_none() {
+    fn an_unreadable_status_is_empty() {
         for status in [
             json!(null),
             json!(3),

@@ -1,14 +1,14 @@
-//! What is wrong with a `DaskAutoscaler`.
+//! Validation of a `DaskAutoscaler`.
 
 use dask_operator_plugin::dask::checks::Checks;
 use dask_operator_plugin::prelude::*;
 
 use crate::{cooldown, policy};
 
-/// The longest window and period.
-const HOUR: u64 = 3600;
+/// Maximum window and period, in seconds.
+const MAX_SECONDS: u64 = 3600;
 
-/// Findings for the whole object.
+/// Returns the findings for the whole object.
 pub(crate) fn autoscaler(object: &Value) -> Vec<Finding> {
     let mut checks = Checks::default();
     let Some(spec) = checks.object(object, "spec", "") else {
@@ -70,7 +70,7 @@ pub(crate) fn autoscaler(object: &Value) -> Vec<Finding> {
     checks.into_findings()
 }
 
-/// `scaleUp` or `scaleDown`.
+/// Checks `scaleUp` or `scaleDown`.
 fn pace(checks: &mut Checks, pace: &Value, path: &str, example: &str) {
     if pace.is_null() {
         return;
@@ -82,9 +82,9 @@ fn pace(checks: &mut Checks, pace: &Value, path: &str, example: &str) {
     }
     for field in ["windowSeconds", "periodSeconds"] {
         let seconds = &pace[field];
-        if !seconds.is_null() && seconds.as_u64().is_none_or(|seconds| seconds > HOUR) {
+        if !seconds.is_null() && seconds.as_u64().is_none_or(|seconds| seconds > MAX_SECONDS) {
             let message =
-                format!("{seconds} can't be used: write a whole number of seconds from 0 to {HOUR}");
+                format!("{seconds} can't be used: write a whole number of seconds from 0 to {MAX_SECONDS}");
             checks.error(format!("{path}.{field}"), message);
         }
     }
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields() {
+    fn reports_invalid_fields() {
         let cases = [
             (json!({"cluster": "c", "minimum": 1, "maximum": 10}), vec![]),
             (json!({"cluster": "c", "minimum": 0, "maximum": 0}), vec![]),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn how_to_scale() {
+    fn reports_invalid_scaling_fields() {
         let cases = [
             (json!({"workerGroup": "g", "targetDurationSeconds": 1}), vec![]),
             (json!({"workerGroup": ""}), vec!["spec.workerGroup"]),
@@ -173,7 +173,7 @@ mod tests {
         ];
         for (more, expected) in cases {
             let mut spec = json!({"cluster": "c", "maximum": 2});
-            for (field, value) in more.as_object().expect("an object") {
+            for (field, value) in more.as_object().expect("object") {
                 spec[field] = value.clone();
             }
             assert_eq!(fields_of(&json!({"spec": spec})), expected, "{more}");
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn sentences_say_what_to_write() {
+    fn messages_contain_a_remedy() {
         let findings = autoscaler(&json!({"spec": {
             "cluster": "c", "maximum": 2, "scaleDown": {"step": "0%"},
         }}));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn an_annotation_that_says_nothing() {
+    fn warns_about_an_invalid_annotation() {
         let object = |text: &str| {
             json!({
                 "metadata": {"annotations": {cooldown::ANNOTATION: text}},

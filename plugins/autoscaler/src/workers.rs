@@ -1,4 +1,4 @@
-//! Which of the workers that the scheduler knows belong to which group, and to which of its pods.
+//! Assignment of the scheduler's workers to worker groups and pods.
 
 use std::collections::HashMap;
 
@@ -8,18 +8,18 @@ use dask_operator_plugin::prelude::*;
 
 use crate::decision::Demand;
 
-/// Returns what the scheduler said as a demand on one group, or none where it did not say how many workers it could use.
+/// Returns the demand on one group, or `None` if the scheduler did not report the number of workers that it could use.
 /// `others` are the names of the cluster's other groups, `pod_spec` is the pod template of this one.
 ///
-/// A worker that can't be told, because it was not started with `--name $(DASK_WORKER_NAME)`, counts as one of the
-/// group: were it taken for another's, a group of such workers would be scaled down because of its own.
+/// A worker with an unknown name, which was not started with `--name $(DASK_WORKER_NAME)`, counts as a worker of the group.
+/// If it counted for another group, a group of such workers would be scaled down because of its own workers.
 pub(crate) fn demand(facts: &SchedulerFacts, others: &[&str], pod_spec: &Value) -> Option<Demand> {
     let mut demand = Demand {
         desired: facts.desired_workers?,
         per_pod: per_pod(pod_spec),
         ..Demand::default()
     };
-    // By pod: how many workers it runs, and whether one of them has something to do.
+    // For each pod: the number of workers, and whether one of them is busy.
     let mut pods: HashMap<&str, (u32, bool)> = HashMap::new();
     let (mut unknown, mut unknown_busy) = (0_u32, 0_u32);
     for worker in &facts.workers {
@@ -50,8 +50,8 @@ pub(crate) fn demand(facts: &SchedulerFacts, others: &[&str], pod_spec: &Value) 
     Some(demand)
 }
 
-/// Returns how many workers each pod of this template starts: the number that follows `--nworkers`, else 1. `auto` and
-/// negative numbers depend on the machine; then the workers that have registered are counted.
+/// Returns the number of workers in each pod of this template: the value of `--nworkers`, or 1. `auto` and negative numbers
+/// depend on the machine, so registered workers are counted instead.
 fn per_pod(pod_spec: &Value) -> u32 {
     let main = &pod_spec["containers"][main_container::position(pod_spec, Role::Worker)];
     let words: Vec<_> = command::words(main).collect();
@@ -61,8 +61,8 @@ fn per_pod(pod_spec: &Value) -> u32 {
     number.and_then(|number| number.parse().ok()).unwrap_or(1).max(1)
 }
 
-/// Returns the group and the pod of a worker with a name that this operator gave it,
-/// `<group>-worker-<10 hexadecimal digits>`. Dask appends `-0`, `-1`, … where a pod runs several.
+/// Returns the group and the pod of a worker with a name from this operator, `<group>-worker-<10 hexadecimal digits>`. Dask
+/// appends `-0`, `-1`, … if a pod has several workers. `None` for other names.
 fn pod_of(worker: &str) -> Option<(&str, &str)> {
     let (group, rest) = worker.rsplit_once("-worker-")?;
     let (id, number) = rest.split_at_checked(10)?;
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups_and_pods_of_workers() {
+    fn parses_the_group_and_the_pod() {
         let cases = [
             (
                 "c-default-worker-0123456789",
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn workers_of_a_template() {
+    fn reads_the_number_of_workers_per_pod() {
         let cases = [
             (json!(["dask", "worker", "--nworkers", "4"]), 4),
             (json!(["dask", "worker", "--nworkers=4", "--nthreads=2"]), 4),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_groups() {
+    fn counts_the_workers_of_several_groups() {
         let workers = vec![
             worker("c-default-worker-0000000001", "running", 2),
             worker("c-default-worker-0000000002", "running", 0),
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn several_workers_in_a_pod() {
+    fn counts_several_workers_in_a_pod() {
         let named = |pod: u32, number: u32, processing| {
             worker(
                 &format!("c-default-worker-{pod:010x}-{number}"),

@@ -1,37 +1,36 @@
-//! What the scheduler could use, as a demand on one group. The scheduler counts workers, which are processes; a group counts
-//! pods.
+//! The demand on one group. The scheduler counts workers, which are processes. A group counts pods.
 
-/// What a Dask scheduler said, in numbers.
+/// Numbers from a Dask scheduler.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Demand {
-    /// How many workers it could use, of whatever group (`adaptive_target`).
+    /// Number of workers that the scheduler could use, in all groups together (`adaptive_target`).
     pub(crate) desired: u32,
-    /// How many workers of other groups have registered. Workers that are still starting are not in the scheduler's
-    /// number, so they are not taken off it: a group whose workers never start would otherwise keep this one small.
+    /// Number of registered workers of other groups. Workers that are still starting are not part of the scheduler's number,
+    /// so they are not subtracted from it. Otherwise, a group whose workers never start would keep this one small.
     pub(crate) others: u32,
-    /// How many other workers have registered: those of this group, and those that can't be told.
+    /// Number of other registered workers: those of this group, and those with an unknown group.
     pub(crate) registered: u32,
-    /// How many pods these workers run in.
+    /// Number of pods of these workers.
     pub(crate) pods: u32,
-    /// How many workers a pod of the group runs; at least 1.
+    /// Number of workers in each pod of the group, at least 1.
     pub(crate) per_pod: u32,
-    /// How many of the pods have a worker that has something to do and is not leaving.
+    /// Number of these pods with a worker that is busy and not leaving.
     pub(crate) busy: u32,
 }
 
 impl Demand {
-    /// Returns how many pods the group is wanted to have, and whether that is so only because some are starting.
+    /// Returns the wanted number of pods, and whether it is only wanted because pods are starting.
     ///
-    /// `adaptive_target` has two answers. One that is greater than the number of workers that have registered says how
-    /// many the work could use. Any other is that number without those that are idle, which says nothing of workers
-    /// that are starting, and counts workers that are leaving.
+    /// `adaptive_target` has two kinds of results. If it is greater than the number of registered workers, it is the number of
+    /// workers that the work could use. Otherwise, it is the number of registered workers without idle ones. The latter does
+    /// not include workers that are starting, and includes workers that are leaving.
     pub(super) fn of_group(&self, current: u32, may_be_starting: bool) -> (u32, bool) {
         let without_others = self.desired.saturating_sub(self.others);
-        // Idle workers of other groups don't make the busy ones of this group superfluous: the scheduler moves the work
-        // first where it can.
+        // Idle workers of other groups do not make the busy ones of this group superfluous: the scheduler moves work first if
+        // it can.
         let mut wanted = without_others.div_ceil(self.per_pod.max(1)).max(self.busy);
         if self.desired <= self.others.saturating_add(self.registered) {
-            // No reason to have more. Without this, workers that leave would be replaced while they are busy.
+            // There is no reason for more workers. Otherwise, leaving workers would be replaced while they are busy.
             wanted = wanted.min(current);
         }
         let starting = may_be_starting && self.pods < current && self.desired > 0 && wanted < current;
@@ -44,8 +43,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_group() {
-        // desired, others, registered, busy, current, may be starting, wanted, starting
+    fn computes_the_demand_on_a_group() {
+        // desired, others, registered, busy, current, may be starting; wanted, starting
         let cases = [
             ("more work", (7, 0, 3, 3, 3, false), (7, false)),
             ("other groups have some", (7, 2, 3, 3, 3, false), (5, false)),
@@ -97,8 +96,8 @@ mod tests {
     }
 
     #[test]
-    fn of_a_group_with_several_workers_in_each_pod() {
-        // desired, registered, pods, busy, current, wanted
+    fn computes_the_demand_on_a_group_with_several_workers_in_each_pod() {
+        // desired, registered, pods, busy, current; wanted
         let cases = [
             ("more work", (40, 8, 2, 2, 2), 10),
             ("a part of a pod", (9, 8, 2, 2, 2), 3),

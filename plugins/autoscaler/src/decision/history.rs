@@ -1,28 +1,28 @@
-//! What was wanted within a window, as little as needed of it.
+//! History of wanted numbers within a window, reduced to what can affect decisions.
 
 use std::cmp::Ordering;
 
 use super::Seconds;
 
-/// How many numbers are remembered at most.
+/// Maximum number of entries.
 pub(crate) const CAPACITY: usize = 12;
 
 /// A number of workers that was wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Past {
-    /// How many.
+    /// The number of workers.
     pub(crate) replicas: u32,
-    /// When they were last wanted.
+    /// The time at which it was last wanted.
     pub(crate) until: Seconds,
 }
 
-/// Adds a number to those on one side of what is `wanted` now (`Greater`: those above), and takes out those that no
-/// longer matter: a number that left the window, one that is not on that side, and one that a later number goes beyond.
-/// What is left goes from the number that is furthest from what is wanted now, which is the oldest, to the nearest.
+/// Adds a number to the entries on one side of the number that is `wanted` now (`Greater`: those above), and removes entries
+/// that no longer matter: those that left the window, those that are not on that side, and those that a later entry exceeds.
+/// The remaining entries are sorted from the furthest from the wanted number, which is the oldest, to the nearest.
 ///
-/// Where there are too many, the two that follow each other soonest become one, as if the further one had been wanted
-/// for a little longer.
-pub(super) fn note(
+/// If there are too many entries, the two with the shortest time between them become one, as if the further one had been
+/// wanted a little longer.
+pub(super) fn record(
     past: &mut Vec<Past>,
     side: Ordering,
     new: Option<Past>,
@@ -37,17 +37,17 @@ pub(super) fn note(
     past.retain(|past| past.replicas.cmp(&new.replicas) == side);
     past.push(new);
     while past.len() > CAPACITY {
-        let soonest = (1..past.len())
+        let closest = (1..past.len())
             .min_by_key(|&at| past[at].until - past[at - 1].until)
             .unwrap_or(1);
-        past[soonest - 1].until = past[soonest].until;
-        past.remove(soonest);
+        past[closest - 1].until = past[closest].until;
+        past.remove(closest);
     }
 }
 
-/// Takes out numbers that can't change a decision: of those that forbid any change the latest counts, which forbids it
-/// longest; and none does where no change in this direction is wanted.
-pub(super) fn forget(past: &mut Vec<Past>, forbids: impl Fn(u32) -> bool, change_wanted: bool) {
+/// Removes entries that can't change a decision. Of the entries that forbid any change, only the latest matters, because it
+/// forbids it longest. Without a wanted change in this direction, no entry matters.
+pub(super) fn prune(past: &mut Vec<Past>, forbids: impl Fn(u32) -> bool, change_wanted: bool) {
     if !change_wanted {
         past.clear();
     } else if let Some(latest) = past.iter().rposition(|past| forbids(past.replicas)) {
@@ -64,32 +64,32 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_still_be_the_greatest_is_kept() {
+    fn keeps_only_entries_that_can_become_the_greatest() {
         let mut past = vec![at(9, 10), at(7, 20), at(5, 30)];
-        note(&mut past, Ordering::Greater, Some(at(7, 40)), 3, 0);
+        record(&mut past, Ordering::Greater, Some(at(7, 40)), 3, 0);
         assert_eq!(past, [at(9, 10), at(7, 40)]);
-        note(&mut past, Ordering::Greater, None, 3, 10);
+        record(&mut past, Ordering::Greater, None, 3, 10);
         assert_eq!(past, [at(7, 40)], "9 left the window");
-        note(&mut past, Ordering::Greater, None, 7, 10);
+        record(&mut past, Ordering::Greater, None, 7, 10);
         assert_eq!(past, [], "as many are wanted now");
     }
 
     #[test]
-    fn the_smallest_alike() {
+    fn keeps_only_entries_that_can_become_the_smallest() {
         let mut past = vec![at(1, 10), at(3, 20)];
-        note(&mut past, Ordering::Less, Some(at(2, 30)), 9, 0);
+        record(&mut past, Ordering::Less, Some(at(2, 30)), 9, 0);
         assert_eq!(past, [at(1, 10), at(2, 30)]);
-        note(&mut past, Ordering::Less, Some(at(0, 40)), 9, 0);
+        record(&mut past, Ordering::Less, Some(at(0, 40)), 9, 0);
         assert_eq!(past, [at(0, 40)]);
     }
 
     #[test]
-    fn a_long_decline_stays_small_and_the_greatest_stays_in_it() {
+    fn a_long_decline_keeps_few_entries_and_the_greatest() {
         let mut past = Vec::new();
         for second in 0..1000 {
             let wanted = 999 - u32::try_from(second).expect("small");
             let before = Some(at(wanted + 1, second));
-            note(&mut past, Ordering::Greater, before, wanted, second - 100_000);
+            record(&mut past, Ordering::Greater, before, wanted, second - 100_000);
             assert!(past.len() <= CAPACITY);
             assert_eq!(past[0].replicas, 1000);
             assert!(past.is_sorted_by(|a, b| a.until < b.until && a.replicas > b.replicas));
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn of_those_that_forbid_a_change_the_latest_counts() {
+    fn keeps_the_latest_entry_that_forbids_a_change() {
         let higher = [at(12, 10), at(10, 20), at(8, 30)];
         for (current, change_wanted, expected) in [
             (10, true, &higher[1..]),
@@ -106,7 +106,7 @@ mod tests {
             (10, false, &[]),
         ] {
             let mut past = higher.to_vec();
-            forget(&mut past, |past| past >= current, change_wanted);
+            prune(&mut past, |past| past >= current, change_wanted);
             assert_eq!(past, expected, "{current} {change_wanted}");
         }
     }

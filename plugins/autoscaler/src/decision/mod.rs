@@ -1,9 +1,9 @@
-//! How many workers a group shall have: a pure function of numbers and the time.
+//! The desired number of workers, as a pure function of numbers and the time.
 //!
-//! Nothing in here knows JSON or Kubernetes. All times are whole seconds since 1970-01-01T00:00:00Z.
+//! Nothing in this module depends on JSON or Kubernetes. All times are whole seconds since 1970-01-01T00:00:00Z.
 //!
-//! The order is: what the group is wanted to have ([`Demand`]), what it was wanted to have within the window
-//! ([`Past`]), how far one step may go ([`Pace`]), and last the limits, which always hold.
+//! A decision takes these steps: the wanted number of workers ([`Demand`]), the numbers that were wanted within the window
+//! ([`Past`]), the maximum step ([`Pace`]), and finally the minimum and the maximum, which always apply.
 
 mod demand;
 mod history;
@@ -20,47 +20,47 @@ pub(crate) use history::Past;
 /// Seconds since 1970-01-01T00:00:00Z.
 pub(crate) type Seconds = i64;
 
-/// For how long workers that were asked for may be starting until they no longer count as capacity; longer where the
-/// window for going down is longer.
-pub(crate) const START_UP: Seconds = 300;
+/// Seconds for which workers may be starting and still count as capacity. The window for scaling down applies instead if it is
+/// longer.
+pub(crate) const STARTUP_GRACE: Seconds = 300;
 
-/// What the author of an autoscaler wants.
+/// The configuration of an autoscaler.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Policy {
-    /// Fewest workers.
+    /// Minimum number of workers.
     pub(crate) minimum: u32,
-    /// Most workers; not less than `minimum`.
+    /// Maximum number of workers, not less than `minimum`.
     pub(crate) maximum: u32,
-    /// How it goes up.
+    /// The pace of scaling up.
     pub(crate) up: Pace,
-    /// How it goes down.
+    /// The pace of scaling down.
     pub(crate) down: Pace,
 }
 
-/// How fast it goes in one direction.
+/// The pace in one direction.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Pace {
-    /// For how long a change must have been wanted.
+    /// Seconds for which a change must have been wanted.
     pub(crate) window: Seconds,
-    /// How far one step may go.
+    /// Maximum change in one step.
     pub(crate) step: Step,
-    /// From one step to the next.
+    /// Minimum seconds between two steps.
     pub(crate) period: Seconds,
 }
 
-/// How far one step may go.
+/// The maximum change in one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Step {
-    /// As far as is wanted.
+    /// No limit.
     Unlimited,
-    /// So many workers.
+    /// A number of workers.
     Workers(u32),
-    /// A part of the workers that are there, at least one.
+    /// A percentage of the present workers, at least one worker.
     Percent(u32),
 }
 
 impl Step {
-    /// The most workers by which a group of this size may change at once.
+    /// Returns the maximum number of workers by which a group of this size may change at once.
     fn of(self, current: u32) -> u32 {
         match self {
             Self::Unlimited => u32::MAX,
@@ -73,50 +73,50 @@ impl Step {
     }
 }
 
-/// What is seen now.
+/// The input of a decision.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Sight {
-    /// The time.
+pub(crate) struct Input {
+    /// The present time.
     pub(crate) now: Seconds,
-    /// How many workers the group is asked to have.
+    /// Number of workers in the spec of the group.
     pub(crate) current: u32,
-    /// What the scheduler could use; none where it did not say.
+    /// The demand of the scheduler. `None` if it is unknown.
     pub(crate) demand: Option<Demand>,
-    /// Before this time nothing is scaled.
+    /// Time before which nothing is scaled.
     pub(crate) cooldown_until: Option<Seconds>,
 }
 
-/// What has to be remembered from one decision to the next. It is of bounded size, and stays the same while what is
-/// wanted stays the same.
+/// The state that is carried from one decision to the next. Its size is bounded, and it does not change while the wanted
+/// number stays the same.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Memory {
-    /// How many workers the group was to have after the last decision.
+pub(crate) struct DecisionState {
+    /// Number of workers after the last decision.
     pub(crate) replicas: Option<u32>,
-    /// What the last decision would have liked, within the limits.
+    /// The last wanted number, within the limits.
     pub(crate) wanted: Option<u32>,
-    /// Numbers above `wanted` that were wanted within the window for going down, the greatest and oldest first.
+    /// Numbers above `wanted` that were wanted within the window for scaling down, the greatest and oldest first.
     pub(crate) higher: Vec<Past>,
-    /// Numbers below `wanted` that were wanted within the window for going up, the smallest and oldest first.
+    /// Numbers below `wanted` that were wanted within the window for scaling up, the smallest and oldest first.
     pub(crate) lower: Vec<Past>,
-    /// When it last went up.
-    pub(crate) scaled_up: Option<Seconds>,
-    /// When it last went down.
-    pub(crate) scaled_down: Option<Seconds>,
-    /// When more workers were last asked for, by whomever.
-    pub(crate) grown: Option<Seconds>,
+    /// Time of the last step up.
+    pub(crate) last_scale_up: Option<Seconds>,
+    /// Time of the last step down.
+    pub(crate) last_scale_down: Option<Seconds>,
+    /// Time of the last increase of the number of workers, by the autoscaler or a user.
+    pub(crate) last_growth: Option<Seconds>,
 }
 
-/// Up or down.
+/// A direction of scaling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     Up,
     Down,
 }
 
-/// Why something that is wanted is not done yet.
+/// The reason why a wanted change is not made yet.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Wait {
-    /// Something else was wanted within the window.
+    /// Another number was wanted within the window.
     Window {
         direction: Direction,
         past: Past,
@@ -128,14 +128,14 @@ pub(crate) enum Wait {
         last: Seconds,
         until: Seconds,
     },
-    /// Workers that were asked for are starting.
+    /// Requested workers are starting.
     Starting { until: Seconds },
-    /// Somebody forbade scaling until then.
+    /// The cool-down annotation forbids scaling until this time.
     CoolDown { until: Seconds },
 }
 
 impl Wait {
-    /// When it ends at the latest.
+    /// Returns the time at which the wait ends at the latest.
     pub(crate) fn until(&self) -> Seconds {
         match *self {
             Self::Window { until, .. }
@@ -146,105 +146,105 @@ impl Wait {
     }
 }
 
-/// What keeps a group from having what is wanted at once, beside time.
+/// The limit that prevents the wanted number, apart from time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Limited {
-    /// Nothing.
+    /// No limit.
     No,
     /// The maximum.
     TooMany,
     /// The minimum.
     TooFew,
-    /// So many workers may change in one step.
+    /// The maximum number of workers that may change in one step.
     Step(Direction, u32),
 }
 
-/// What was decided.
+/// The result of a decision.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Decision {
-    /// How many workers the group shall have.
+    /// Desired number of workers.
     pub(crate) replicas: u32,
-    /// What it was wanted to have, without limits; the present number where that is not known.
-    pub(crate) asked: u32,
-    /// The same within the limits.
+    /// The wanted number without limits. The present number if the demand is unknown.
+    pub(crate) requested: u32,
+    /// The wanted number within the limits.
     pub(crate) wanted: u32,
-    /// Why it does not have them yet.
+    /// The reason why the wanted number is not reached yet, if it is time.
     pub(crate) wait: Option<Wait>,
-    /// What else stands in the way.
+    /// The limit that applies.
     pub(crate) limited: Limited,
-    /// What to remember.
-    pub(crate) memory: Memory,
-    /// When to decide again, even if nothing else changes; later than now.
-    pub(crate) again: Option<Seconds>,
+    /// The state for the next decision.
+    pub(crate) state: DecisionState,
+    /// Time of the next decision, which is later than now. `None` if time changes nothing.
+    pub(crate) next_at: Option<Seconds>,
 }
 
-/// Decides.
-pub(crate) fn decide(policy: &Policy, sight: &Sight, memory: &Memory) -> Decision {
-    let (now, current) = (sight.now, sight.current);
-    let mut memory = memory.clone().not_after(now);
-    // What was there before this autoscaler is taken to have been asked for now.
-    if memory.replicas.is_none_or(|before| current > before) {
-        memory.grown = Some(now);
+/// Decides on the number of workers.
+pub(crate) fn decide(policy: &Policy, input: &Input, state: &DecisionState) -> Decision {
+    let (now, current) = (input.now, input.current);
+    let mut state = state.clone().clamp_times(now);
+    // Workers that existed before this autoscaler count as requested now.
+    if state.replicas.is_none_or(|before| current > before) {
+        state.last_growth = Some(now);
     }
-    let start_up_ends = memory.grown.unwrap_or(now) + START_UP.max(policy.down.window);
-    let (asked, starting) = match &sight.demand {
+    let start_up_ends = state.last_growth.unwrap_or(now) + STARTUP_GRACE.max(policy.down.window);
+    let (requested, starting) = match &input.demand {
         Some(demand) => demand.of_group(current, now < start_up_ends),
         None => (current, false),
     };
-    let wanted = policy.limit(asked);
-    if sight.demand.is_some() {
-        memory.want(policy, wanted, current, now);
+    let wanted = policy.limit(requested);
+    if input.demand.is_some() {
+        state.record_wanted(policy, wanted, current, now);
     }
 
     let (mut replicas, mut wait, mut step) = match wanted.cmp(&current) {
         Ordering::Equal => (current, None, None),
-        Ordering::Greater => memory.go(Direction::Up, &policy.up, wanted, current, now),
-        Ordering::Less => memory.go(Direction::Down, &policy.down, wanted, current, now),
+        Ordering::Greater => state.step_towards(Direction::Up, &policy.up, wanted, current, now),
+        Ordering::Less => state.step_towards(Direction::Down, &policy.down, wanted, current, now),
     };
     if starting {
         wait = Some(Wait::Starting { until: start_up_ends });
     }
-    // Last, so that nothing before can lead beyond them.
+    // The limits come last, so that no other rule can exceed them.
     if policy.limit(replicas) != replicas {
         replicas = policy.limit(replicas);
         (wait, step) = (None, None);
     }
-    if let Some(until) = sight.cooldown_until.filter(|until| *until > now) {
+    if let Some(until) = input.cooldown_until.filter(|until| *until > now) {
         replicas = current;
         (wait, step) = (Some(Wait::CoolDown { until }), None);
     }
 
     if replicas > current {
-        memory.scaled_up = Some(now);
-        memory.grown = Some(now);
+        state.last_scale_up = Some(now);
+        state.last_growth = Some(now);
     } else if replicas < current {
-        memory.scaled_down = Some(now);
+        state.last_scale_down = Some(now);
     }
-    memory.replicas = Some(replicas);
+    state.replicas = Some(replicas);
     let limited = match step {
-        _ if asked > policy.maximum => Limited::TooMany,
-        _ if asked < policy.minimum => Limited::TooFew,
+        _ if requested > policy.maximum => Limited::TooMany,
+        _ if requested < policy.minimum => Limited::TooFew,
         Some((direction, step)) => Limited::Step(direction, step),
         None => Limited::No,
     };
-    let again = match &wait {
+    let next_at = match &wait {
         Some(wait) => Some(wait.until()),
-        None if replicas != wanted => memory.next_chance(policy, replicas, wanted, now),
+        None if replicas != wanted => state.next_step_at(policy, replicas, wanted, now),
         None => None,
     };
     Decision {
         replicas,
-        asked,
+        requested,
         wanted,
         wait,
         limited,
-        memory,
-        again,
+        state,
+        next_at,
     }
 }
 
 impl Policy {
-    /// The number within the limits that is nearest to this one.
+    /// Returns the nearest number within the limits.
     fn limit(&self, replicas: u32) -> u32 {
         replicas.min(self.maximum).max(self.minimum)
     }
@@ -257,35 +257,39 @@ impl Policy {
     }
 }
 
-impl Memory {
-    /// A clock that was put back must not make anybody wait longer.
-    fn not_after(mut self, now: Seconds) -> Self {
+impl DecisionState {
+    /// Limits all times to the present, so that a clock that was set back does not extend a wait.
+    fn clamp_times(mut self, now: Seconds) -> Self {
         for past in self.higher.iter_mut().chain(&mut self.lower) {
             past.until = past.until.min(now);
         }
-        for time in [&mut self.scaled_up, &mut self.scaled_down, &mut self.grown] {
+        for time in [
+            &mut self.last_scale_up,
+            &mut self.last_scale_down,
+            &mut self.last_growth,
+        ] {
             *time = time.map(|time| time.min(now));
         }
         self
     }
 
-    /// Notes what is wanted now. What was wanted before was so until now; at first that is what is there.
-    fn want(&mut self, policy: &Policy, wanted: u32, current: u32, now: Seconds) {
+    /// Records the number that is wanted now. The previous one was wanted until now. At first, that is the present number.
+    fn record_wanted(&mut self, policy: &Policy, wanted: u32, current: u32, now: Seconds) {
         let before = Past {
             replicas: self.wanted.unwrap_or(current),
             until: now,
         };
         let before = (before.replicas != wanted).then_some(before);
         let (down, up) = (now - policy.down.window, now - policy.up.window);
-        history::note(&mut self.higher, Ordering::Greater, before, wanted, down);
-        history::note(&mut self.lower, Ordering::Less, before, wanted, up);
-        history::forget(&mut self.higher, |past| past >= current, wanted < current);
-        history::forget(&mut self.lower, |past| past <= current, wanted > current);
+        history::record(&mut self.higher, Ordering::Greater, before, wanted, down);
+        history::record(&mut self.lower, Ordering::Less, before, wanted, up);
+        history::prune(&mut self.higher, |past| past >= current, wanted < current);
+        history::prune(&mut self.lower, |past| past <= current, wanted > current);
         self.wanted = Some(wanted);
     }
 
-    /// How far it goes towards what is wanted, why not further, and by how many workers at most if that is why.
-    fn go(
+    /// Returns the number after a step towards the wanted one, the reason to wait, and the maximum step if it limits the change.
+    fn step_towards(
         &self,
         direction: Direction,
         pace: &Pace,
@@ -294,7 +298,7 @@ impl Memory {
         now: Seconds,
     ) -> (u32, Option<Wait>, Option<(Direction, u32)>) {
         let past = self.past(direction);
-        // The least change that was wanted within the window.
+        // The smallest change that was wanted within the window.
         let stable = past.first().map_or(wanted, |past| past.replicas);
         let blocks = |replicas: u32| match direction {
             Direction::Up => replicas <= current,
@@ -322,7 +326,7 @@ impl Memory {
             );
         }
         let step = pace.step.of(current);
-        let (reached, in_the_way) = match direction {
+        let (reached, is_limited) = match direction {
             Direction::Up => {
                 let end = current.saturating_add(step);
                 (stable.min(end), stable > end)
@@ -332,11 +336,11 @@ impl Memory {
                 (stable.max(end), stable < end)
             }
         };
-        (reached, None, in_the_way.then_some((direction, step)))
+        (reached, None, is_limited.then_some((direction, step)))
     }
 
-    /// When more than now may be possible: a number leaves the window, or a period ends.
-    fn next_chance(&self, policy: &Policy, replicas: u32, wanted: u32, now: Seconds) -> Option<Seconds> {
+    /// Returns the time at which a further step may be possible: a number leaves the window, or a period ends.
+    fn next_step_at(&self, policy: &Policy, replicas: u32, wanted: u32, now: Seconds) -> Option<Seconds> {
         let direction = if wanted > replicas {
             Direction::Up
         } else {
@@ -361,8 +365,8 @@ impl Memory {
 
     fn last(&self, direction: Direction) -> Option<Seconds> {
         match direction {
-            Direction::Up => self.scaled_up,
-            Direction::Down => self.scaled_down,
+            Direction::Up => self.last_scale_up,
+            Direction::Down => self.last_scale_down,
         }
     }
 }

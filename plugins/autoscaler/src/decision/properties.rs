@@ -1,4 +1,4 @@
-//! What holds of every decision, whatever the autoscaler, the group and the load.
+//! Property tests of decisions for arbitrary policies, groups and loads.
 
 use proptest::prelude::*;
 
@@ -28,7 +28,7 @@ fn policy() -> impl Strategy<Value = Policy> {
     })
 }
 
-/// What a scheduler says where there is work for so many workers and all that are asked for have registered.
+/// Returns the demand for this number of busy workers if all requested workers have registered.
 fn load(work: u32, current: u32) -> Option<Demand> {
     Some(Demand {
         desired: work,
@@ -53,10 +53,10 @@ fn any_demand() -> impl Strategy<Value = Option<Demand>> {
     proptest::option::weighted(0.9, demand)
 }
 
-/// One after the other: seconds that pass, what the scheduler says, and a number of workers that somebody else sets.
-type Story = Vec<(Seconds, Option<Demand>, Option<u32>)>;
+/// A sequence of events: seconds that pass, the demand, and a number of workers that a user sets.
+type Events = Vec<(Seconds, Option<Demand>, Option<u32>)>;
 
-fn story() -> impl Strategy<Value = Story> {
+fn events() -> impl Strategy<Value = Events> {
     let step = (
         0..40_i64,
         any_demand(),
@@ -65,78 +65,78 @@ fn story() -> impl Strategy<Value = Story> {
     proptest::collection::vec(step, 1..60)
 }
 
-/// Decides all along a story, and hands each decision on with the present number of workers before it.
-fn tell(
+/// Decides for each event. Returns the present number of workers before each decision, and the decision.
+fn decide_all(
     policy: &Policy,
     current: u32,
-    story: &Story,
-    mut restart: impl FnMut(Memory, u32) -> Memory,
+    events: &Events,
+    mut carry_over: impl FnMut(DecisionState, u32) -> DecisionState,
 ) -> Vec<(u32, Decision)> {
-    let (mut now, mut current, mut memory) = (1_767_225_600, current, Memory::default());
+    let (mut now, mut current, mut state) = (1_767_225_600, current, DecisionState::default());
     let mut decisions = Vec::new();
-    for (seconds, demand, set) in story {
+    for (seconds, demand, set) in events {
         now += seconds;
         current = set.unwrap_or(current);
-        let sight = Sight {
+        let input = Input {
             now,
             current,
             demand: *demand,
             cooldown_until: None,
         };
-        let decision = decide(policy, &sight, &memory);
-        memory = restart(decision.memory.clone(), current);
+        let decision = decide(policy, &input, &state);
+        state = carry_over(decision.state.clone(), current);
         decisions.push((current, decision.clone()));
         current = decision.replicas;
     }
     decisions
 }
 
-/// Under a constant load, decides again only when the last decision said so, until nothing is left to do.
+/// Decides under a constant load, at the times that the decisions request, until no change is left.
 fn settle(
     policy: &Policy,
     start: u32,
     work: u32,
-    memory: Memory,
+    state: DecisionState,
     now: Seconds,
-) -> (Vec<u32>, Memory, Seconds) {
-    let (mut now, mut memory, mut all) = (now, memory, vec![start]);
+) -> (Vec<u32>, DecisionState, Seconds) {
+    let (mut now, mut state, mut all) = (now, state, vec![start]);
     for _ in 0..5000 {
         let current = all[all.len() - 1];
-        let sight = Sight {
+        let input = Input {
             now,
             current,
             demand: load(work, current),
             cooldown_until: None,
         };
-        let decision = decide(policy, &sight, &memory);
-        memory = decision.memory;
+        let decision = decide(policy, &input, &state);
+        state = decision.state;
         all.push(decision.replicas);
-        match decision.again {
-            Some(again) => {
-                assert!(again > now, "it would be asked again at once");
-                now = again;
+        match decision.next_at {
+            Some(next_at) => {
+                assert!(next_at > now, "the next decision would be immediate");
+                now = next_at;
             }
-            None if decision.replicas == current => return (all, memory, now),
-            // The group has changed, which leads to a new decision.
+            None if decision.replicas == current => return (all, state, now),
+            // The changed group triggers a new decision.
             None => now += 1,
         }
     }
-    panic!("{all:?} has no end");
+    panic!("{all:?} does not settle");
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn never_below_the_minimum_nor_above_the_maximum(policy in policy(), start in 0..80_u32, story in story()) {
-        for (_, decision) in tell(&policy, start, &story, |memory, _| memory) {
+    fn stays_within_minimum_and_maximum(policy in policy(), start in 0..80_u32, events in events()) {
+        for (_, decision) in decide_all(&policy, start, &events, |state, _| state) {
             prop_assert!((policy.minimum..=policy.maximum).contains(&decision.replicas), "{decision:?}");
         }
     }
 
     #[test]
-    fn no_step_within_the_limits_is_too_long(policy in policy(), start in 0..80_u32, story in story()) {
-        for (current, decision) in tell(&policy, start, &story, |memory, _| memory) {
+    fn steps_within_the_limits_respect_the_maximum_step(policy in policy(), start in 0..80_u32, events in events()) {
+        for (current, decision) in decide_all(&policy, start, &events, |state, _| state) {
             let pace = if decision.replicas > current { &policy.up } else { &policy.down };
             let outside = policy.limit(current) != current;
             prop_assert!(outside || decision.replicas.abs_diff(current) <= pace.step.of(current), "{decision:?}");
@@ -144,81 +144,81 @@ proptest! {
     }
 
     #[test]
-    fn what_is_remembered_is_small(policy in policy(), start in 0..80_u32, story in story()) {
-        for (_, decision) in tell(&policy, start, &story, |memory, _| memory) {
-            let Memory { higher, lower, .. } = &decision.memory;
+    fn the_state_is_small(policy in policy(), start in 0..80_u32, events in events()) {
+        for (_, decision) in decide_all(&policy, start, &events, |state, _| state) {
+            let DecisionState { higher, lower, .. } = &decision.state;
             prop_assert!(higher.len().max(lower.len()) <= history::CAPACITY);
             prop_assert!(higher.is_empty() || lower.is_empty());
         }
     }
 
     #[test]
-    fn a_restart_changes_nothing(policy in policy(), start in 0..80_u32, story in story()) {
-        let through = tell(&policy, start, &story, |memory, current| status::reread(&memory, current));
-        prop_assert_eq!(through, tell(&policy, start, &story, |memory, _| memory));
+    fn a_restart_changes_nothing(policy in policy(), start in 0..80_u32, events in events()) {
+        let through = decide_all(&policy, start, &events, |state, current| status::reread(&state, current));
+        prop_assert_eq!(through, decide_all(&policy, start, &events, |state, _| state));
     }
 
     #[test]
-    fn nothing_changes_until_it_said_that_it_will(
-        policy in policy(), start in 0..80_u32, story in story(), part in 0.0..1.0_f64,
+    fn nothing_changes_before_the_requested_time(
+        policy in policy(), start in 0..80_u32, events in events(), part in 0.0..1.0_f64,
     ) {
-        let decisions = tell(&policy, start, &story, |memory, _| memory);
-        let now: Seconds = 1_767_225_600 + story.iter().map(|(seconds, ..)| seconds).sum::<Seconds>();
-        if let (Some((current, last)), Some((_, demand, _))) = (decisions.last(), story.last())
+        let decisions = decide_all(&policy, start, &events, |state, _| state);
+        let now: Seconds = 1_767_225_600 + events.iter().map(|(seconds, ..)| seconds).sum::<Seconds>();
+        if let (Some((current, last)), Some((_, demand, _))) = (decisions.last(), events.last())
             && *current == last.replicas
             && last.wait.as_ref().is_none_or(|wait| !matches!(wait, Wait::Starting { .. }))
         {
-            let span = last.again.map_or(10_000, |again| again - now - 1);
+            let span = last.next_at.map_or(10_000, |next_at| next_at - now - 1);
             let later = now + (span as f64 * part) as Seconds;
-            let sight = Sight { now: later, current: *current, demand: *demand, cooldown_until: None };
-            let decision = decide(&policy, &sight, &last.memory);
-            prop_assert_eq!((decision.replicas, &decision.wait, decision.again), (last.replicas, &last.wait, last.again));
-            // What leaves the window while it waits for the next step may be forgotten before.
+            let input = Input { now: later, current: *current, demand: *demand, cooldown_until: None };
+            let decision = decide(&policy, &input, &last.state);
+            prop_assert_eq!((decision.replicas, &decision.wait, decision.next_at), (last.replicas, &last.wait, last.next_at));
+            // An entry that leaves the window while the next step waits may be removed earlier.
             if !matches!(last.wait, Some(Wait::Period { .. })) {
-                prop_assert_eq!(&decision.memory, &last.memory);
+                prop_assert_eq!(&decision.state, &last.state);
             }
         }
     }
 
     #[test]
-    fn a_constant_load_is_reached_in_bounded_time_by_going_one_way_and_nothing_changes_after(
-        policy in policy(), start in 0..80_u32, story in story(), work in 0..80_u32,
+    fn reaches_a_constant_load_monotonically_in_bounded_time(
+        policy in policy(), start in 0..80_u32, events in events(), work in 0..80_u32,
     ) {
-        // Whatever was before.
-        let before = tell(&policy, start, &story, |memory, _| memory);
+        // An arbitrary history.
+        let before = decide_all(&policy, start, &events, |state, _| state);
         let (_, last) = &before[before.len() - 1];
-        let now: Seconds = 1_767_225_600 + story.iter().map(|(seconds, ..)| seconds).sum::<Seconds>();
-        let (all, memory, end) = settle(&policy, last.replicas, work, last.memory.clone(), now);
+        let now: Seconds = 1_767_225_600 + events.iter().map(|(seconds, ..)| seconds).sum::<Seconds>();
+        let (all, state, end) = settle(&policy, last.replicas, work, last.state.clone(), now);
         let (reached, wanted) = (all[all.len() - 1], policy.limit(work));
         prop_assert_eq!(reached, wanted, "{:?}", all);
-        prop_assert!(all.is_sorted() || all.is_sorted_by(|a, b| a >= b), "it goes to and fro: {:?}", all);
+        prop_assert!(all.is_sorted() || all.is_sorted_by(|a, b| a >= b), "it oscillates: {:?}", all);
         let (windows, periods) = (policy.up.window + policy.down.window, policy.up.period + policy.down.period);
-        // A step goes one worker at least.
+        // Each step changes at least one worker.
         let bound = windows + (periods + 2) * (Seconds::from(wanted.abs_diff(last.replicas)) + 1);
         prop_assert!(end - now <= bound, "it took {} s and not {bound} s", end - now);
 
         for later in [1, 5, 60, 100_000] {
-            let sight = Sight { now: end + later, current: reached, demand: load(work, reached), cooldown_until: None };
-            let decision = decide(&policy, &sight, &memory);
-            prop_assert_eq!((decision.replicas, decision.again), (reached, None));
-            prop_assert_eq!(&decision.memory, &memory, "the status would be written again");
+            let input = Input { now: end + later, current: reached, demand: load(work, reached), cooldown_until: None };
+            let decision = decide(&policy, &input, &state);
+            prop_assert_eq!((decision.replicas, decision.next_at), (reached, None));
+            prop_assert_eq!(&decision.state, &state, "the status would be written again");
         }
     }
 
     #[test]
-    fn it_goes_down_to_no_less_than_was_wanted_within_the_window(
-        policy in policy(), start in 0..80_u32, mut story in story(),
+    fn scales_down_to_no_less_than_was_wanted_within_the_window(
+        policy in policy(), start in 0..80_u32, mut events in events(),
     ) {
-        // Workers that somebody else adds meanwhile were never wanted.
-        for (.., set) in &mut story {
+        // Workers that a user adds were never wanted.
+        for (.., set) in &mut events {
             *set = None;
         }
-        let decisions = tell(&policy, start, &story, |memory, _| memory);
+        let decisions = decide_all(&policy, start, &events, |state, _| state);
         let mut now = 0;
         let mut wanted: Vec<(Seconds, u32)> = Vec::new();
-        for ((seconds, demand, _), (current, decision)) in story.iter().zip(&decisions) {
+        for ((seconds, demand, _), (current, decision)) in events.iter().zip(&decisions) {
             now += seconds;
-            // A number was wanted until the next was.
+            // A number was wanted until the next one was.
             if demand.is_some() {
                 if let Some(last) = wanted.last_mut() {
                     last.0 = now;
@@ -236,13 +236,13 @@ proptest! {
     }
 
     #[test]
-    fn nothing_is_scaled_during_a_cool_down(policy in policy(), current in 0..80_u32, demand in any_demand()) {
-        let sight = Sight { now: 1000, current, demand, cooldown_until: Some(1001) };
-        let decision = decide(&policy, &sight, &Memory::default());
-        prop_assert_eq!((decision.replicas, decision.again), (current, Some(1001)));
-        let sight = Sight { cooldown_until: Some(1000), ..sight };
-        let over = decide(&policy, &sight, &Memory::default());
-        let without = decide(&policy, &Sight { cooldown_until: None, ..sight }, &Memory::default());
+    fn scales_nothing_during_a_cool_down(policy in policy(), current in 0..80_u32, demand in any_demand()) {
+        let input = Input { now: 1000, current, demand, cooldown_until: Some(1001) };
+        let decision = decide(&policy, &input, &DecisionState::default());
+        prop_assert_eq!((decision.replicas, decision.next_at), (current, Some(1001)));
+        let input = Input { cooldown_until: Some(1000), ..input };
+        let over = decide(&policy, &input, &DecisionState::default());
+        let without = decide(&policy, &Input { cooldown_until: None, ..input }, &DecisionState::default());
         prop_assert_eq!(over, without);
     }
 }

@@ -1,51 +1,51 @@
-//! A Dask cluster in small, with `adaptive_target` as Dask computes it, and workers that take a while to start.
+//! Simulation of a small Dask cluster, with `adaptive_target` as Dask computes it, and workers that take time to start.
 
 use super::*;
 use crate::policy;
 use dask_operator_plugin::serde_json::{Value, json};
 
-/// A cluster of one group, whose workers have one thread each.
+/// A cluster with one group, whose workers have one thread each.
 struct Cluster {
     policy: Policy,
-    memory: Memory,
+    state: DecisionState,
     now: Seconds,
-    again: Option<Seconds>,
-    /// How many workers the group is asked to have.
+    next_at: Option<Seconds>,
+    /// Number of workers in the spec of the group.
     replicas: u32,
-    /// When each worker that was asked for registers.
+    /// Times at which requested workers register.
     starting: Vec<Seconds>,
-    /// Seconds of work that the task of each registered worker still takes; 0 for none.
+    /// Remaining seconds of the task of each registered worker. 0 if it has none.
     workers: Vec<Seconds>,
-    /// When each worker that leaves is gone.
+    /// Times at which leaving workers are gone.
     leaving: Vec<Seconds>,
-    /// Seconds of work of each task that no worker has.
+    /// Seconds of work of each task that is not assigned to a worker.
     queue: Vec<Seconds>,
-    /// How long a worker takes to register.
-    start_up: Seconds,
-    /// How many workers can run at all.
-    room: usize,
-    /// Whether the scheduler counts tasks that no worker has (it does since 2023).
+    /// Seconds that a worker takes to register.
+    startup: Seconds,
+    /// Maximum number of workers that can run.
+    capacity: usize,
+    /// True if the scheduler counts tasks that are not assigned to a worker, as it does since 2023.
     counts_queue: bool,
-    /// When the group got how many workers.
+    /// Times and results of all changes of the number of workers.
     changes: Vec<(Seconds, u32)>,
-    /// How often what is remembered changed.
+    /// Number of changes of the decision state.
     writes: usize,
 }
 
 impl Cluster {
-    fn new(spec: &Value, replicas: u32, start_up: Seconds) -> Self {
+    fn new(spec: &Value, replicas: u32, startup: Seconds) -> Self {
         let mut cluster = Self {
             policy: policy::policy(spec),
-            memory: Memory::default(),
+            state: DecisionState::default(),
             now: 1_767_225_600,
-            again: None,
+            next_at: None,
             replicas: 0,
             starting: Vec::new(),
             workers: vec![0; replicas as usize],
             leaving: Vec::new(),
             queue: Vec::new(),
-            start_up,
-            room: usize::MAX,
+            startup,
+            capacity: usize::MAX,
             counts_queue: true,
             changes: Vec::new(),
             writes: 0,
@@ -54,11 +54,11 @@ impl Cluster {
         cluster
     }
 
-    /// `Scheduler.adaptive_target`, with the default target duration of 5 s, where memory is plenty.
+    /// Computes `Scheduler.adaptive_target` with the default target duration of 5 s and sufficient memory.
     fn adaptive_target(&self) -> u32 {
         const TARGET_DURATION: Seconds = 5;
         let registered = self.workers.len() + self.leaving.len();
-        // Each worker is given one task more than it runs; the rest waits at the scheduler.
+        // Each worker is assigned one task more than it runs. The other tasks wait at the scheduler.
         let given = if self.counts_queue {
             self.queue.len()
         } else {
@@ -81,14 +81,14 @@ impl Cluster {
         .expect("small")
     }
 
-    fn second(&mut self) {
+    fn advance_second(&mut self) {
         self.now += 1;
         let now = self.now;
         for left in &mut self.workers {
             *left = (*left - 1).max(0);
         }
         self.leaving.retain(|gone| *gone > now);
-        let free = self.room.saturating_sub(self.workers.len());
+        let free = self.capacity.saturating_sub(self.workers.len());
         let ready = self
             .starting
             .iter()
@@ -101,8 +101,8 @@ impl Cluster {
         for left in self.workers.iter_mut().filter(|left| **left == 0) {
             *left = self.queue.pop().unwrap_or(0);
         }
-        // The host asks every five seconds, and when the plan said so.
-        if now % 5 == 0 || self.again.is_some_and(|again| again <= now) {
+        // The host plans every five seconds, and at the times that plans request.
+        if now % 5 == 0 || self.next_at.is_some_and(|next_at| next_at <= now) {
             self.decide();
         }
     }
@@ -110,7 +110,7 @@ impl Cluster {
     fn decide(&mut self) {
         let busy = self.workers.iter().filter(|left| **left > 0).count();
         let number = |count: usize| u32::try_from(count).expect("small");
-        let sight = Sight {
+        let input = Input {
             now: self.now,
             current: self.replicas,
             demand: Some(Demand {
@@ -123,20 +123,21 @@ impl Cluster {
             }),
             cooldown_until: None,
         };
-        let decision = decide(&self.policy, &sight, &self.memory);
-        self.writes += usize::from(decision.memory != self.memory);
-        self.memory = decision.memory;
-        self.again = decision.again;
+        let decision = decide(&self.policy, &input, &self.state);
+        self.writes += usize::from(decision.state != self.state);
+        self.state = decision.state;
+        self.next_at = decision.next_at;
         if decision.replicas != self.replicas {
             self.changes.push((self.now, decision.replicas));
             self.scale(decision.replicas);
         }
     }
 
-    /// What the worker-group component does: who never started goes first, then who is idle; who has work hands it on.
+    /// Scales as the worker-group plugin does: workers that never started leave first, then idle ones. Busy workers hand their
+    /// task back.
     fn scale(&mut self, replicas: u32) {
         for _ in self.replicas..replicas {
-            self.starting.push(self.now + self.start_up);
+            self.starting.push(self.now + self.startup);
         }
         for _ in replicas..self.replicas {
             if self.starting.pop().is_none() {
@@ -153,18 +154,18 @@ impl Cluster {
 
     fn run(&mut self, seconds: Seconds) {
         for _ in 0..seconds {
-            self.second();
+            self.advance_second();
         }
     }
 
-    /// How often the number of workers went the other way than before.
-    fn turns(&self) -> usize {
+    /// Returns the number of changes of direction.
+    fn direction_changes(&self) -> usize {
         let numbers: Vec<u32> = self.changes.iter().map(|(_, replicas)| *replicas).collect();
         let ups: Vec<bool> = numbers.windows(2).map(|pair| pair[1] > pair[0]).collect();
         ups.windows(2).filter(|pair| pair[0] != pair[1]).count()
     }
 
-    fn most(&self) -> u32 {
+    fn maximum_reached(&self) -> u32 {
         self.changes
             .iter()
             .map(|(_, replicas)| *replicas)
@@ -178,31 +179,31 @@ fn spec() -> Value {
 }
 
 #[test]
-fn up_with_the_work_and_down_to_the_minimum_without_turning_back() {
-    for start_up in [0, 3, 30, 120, 290] {
+fn scales_up_and_down_once() {
+    for startup in [0, 3, 30, 120, 290] {
         for counts_queue in [true, false] {
-            let mut cluster = Cluster::new(&spec(), 1, start_up);
+            let mut cluster = Cluster::new(&spec(), 1, startup);
             cluster.counts_queue = counts_queue;
             cluster.run(60);
             assert_eq!(cluster.changes, [], "there is nothing to do");
             cluster.queue = vec![20; 400];
             cluster.run(20 * 400 + 2000);
-            let what = format!("{start_up} s, {counts_queue}: {:?}", cluster.changes);
+            let what = format!("{startup} s, {counts_queue}: {:?}", cluster.changes);
             assert!(
                 cluster.queue.is_empty() && cluster.workers.iter().all(|left| *left == 0),
                 "{what}"
             );
-            assert_eq!((cluster.most(), cluster.replicas), (20, 1), "{what}");
-            assert!(cluster.turns() <= 1, "{what}");
+            assert_eq!((cluster.maximum_reached(), cluster.replicas), (20, 1), "{what}");
+            assert!(cluster.direction_changes() <= 1, "{what}");
         }
     }
 }
 
 #[test]
-fn a_steady_load_changes_nothing_and_nothing_is_written() {
+fn a_steady_load_changes_nothing() {
     for work in [1, 2, 7, 19, 40] {
         let mut cluster = Cluster::new(&spec(), 1, 30);
-        // Each task is long, so that there is always work for so many workers.
+        // The tasks are long, so that there is always work for this number of workers.
         cluster.queue = vec![100_000; work];
         cluster.run(300);
         let (changes, writes) = (cluster.changes.len(), cluster.writes);
@@ -213,13 +214,13 @@ fn a_steady_load_changes_nothing_and_nothing_is_written() {
             (changes, writes),
             "{work}"
         );
-        assert!(cluster.turns() == 0);
+        assert!(cluster.direction_changes() == 0);
     }
 }
 
 #[test]
-fn workers_that_start_slowly_are_waited_for() {
-    // Ten were asked for, three are there and have enough for now: the scheduler's number is three.
+fn waits_for_workers_that_start_slowly() {
+    // Ten workers are requested. Three have registered and are sufficient for now, so the scheduler's number is three.
     let mut cluster = Cluster::new(&spec(), 3, 200);
     cluster.replicas = 10;
     cluster.starting = vec![cluster.now + 200; 7];
@@ -231,29 +232,29 @@ fn workers_that_start_slowly_are_waited_for() {
 }
 
 #[test]
-fn workers_that_never_start_and_are_not_needed_go() {
+fn removes_unneeded_workers_that_never_start() {
     let mut cluster = Cluster::new(&spec(), 3, 0);
     cluster.replicas = 10;
     cluster.starting = vec![cluster.now; 7];
-    cluster.room = 3;
+    cluster.capacity = 3;
     cluster.queue = vec![10_000; 3];
     cluster.run(299);
     assert_eq!(cluster.changes, [], "they are starting");
     cluster.run(300);
     assert_eq!(cluster.replicas, 3, "{:?}", cluster.changes);
-    assert_eq!(cluster.turns(), 0);
+    assert_eq!(cluster.direction_changes(), 0);
     cluster.run(1000);
     assert_eq!(cluster.replicas, 3, "{:?}", cluster.changes);
 }
 
 #[test]
-fn workers_that_never_start_but_are_needed_stay() {
+fn keeps_needed_workers_that_never_start() {
     let mut cluster = Cluster::new(&spec(), 3, 0);
-    cluster.room = 3;
+    cluster.capacity = 3;
     cluster.queue = vec![100_000; 10];
     cluster.run(3000);
     assert_eq!(
-        (cluster.replicas, cluster.turns()),
+        (cluster.replicas, cluster.direction_changes()),
         (10, 0),
         "{:?}",
         cluster.changes
@@ -261,7 +262,7 @@ fn workers_that_never_start_but_are_needed_stay() {
 }
 
 #[test]
-fn bursts_that_follow_each_other_find_the_workers_of_the_last() {
+fn keeps_the_workers_between_bursts() {
     let mut cluster = Cluster::new(&spec(), 1, 20);
     cluster.queue = vec![10; 100];
     cluster.run(120);
@@ -271,7 +272,7 @@ fn bursts_that_follow_each_other_find_the_workers_of_the_last() {
         cluster.run(80);
     }
     assert_eq!(
-        (full, cluster.replicas, cluster.turns()),
+        (full, cluster.replicas, cluster.direction_changes()),
         (20, 20, 0),
         "{:?}",
         cluster.changes

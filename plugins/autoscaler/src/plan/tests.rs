@@ -1,4 +1,4 @@
-//! Observations and what is planned for them.
+//! Tests of complete plans.
 
 use dask_operator_plugin::testing::{Outcome, START, Scenario, answer, worker};
 use dask_operator_plugin::{Autoscaler, serde_json};
@@ -28,7 +28,8 @@ fn scenario(replicas: u32) -> Scenario {
         .related(group("simple-default", replicas))
 }
 
-/// So many workers of the default group have registered. As many of them are busy as the scheduler could use.
+/// Returns facts with this number of registered workers of the default group. As many of them are busy as the scheduler could
+/// use.
 fn facts(desired: Option<u32>, registered: u32) -> SchedulerFacts {
     let worker = |number| SchedulerWorker {
         processing: u32::from(desired.is_none_or(|desired| number < desired)),
@@ -47,14 +48,14 @@ fn plan(scenario: &Scenario) -> Outcome {
     scenario.plan::<Autoscaler, DefaultAutoscaler>().expect("plan")
 }
 
-/// What the group has after the plan.
+/// Returns the number of workers of the group after the plan.
 fn scaled(plan: &Outcome, current: u32) -> u32 {
     plan.0.scale.first().map_or(current, |scale| scale.replicas)
 }
 
 #[test]
-fn never_outside_minimum_and_maximum() {
-    // current, what the scheduler asks for, what comes out at once
+fn stays_within_minimum_and_maximum() {
+    // Current number, demand of the scheduler, number after the plan.
     let cases = [
         (5, None, 5),
         (0, None, 2),
@@ -85,7 +86,7 @@ fn never_outside_minimum_and_maximum() {
     }
 }
 
-/// Another autoscaler of the cluster.
+/// Returns another autoscaler of the cluster.
 fn other(name: &str, created: &str, group: Option<&str>) -> Value {
     json!({
         "apiVersion": kinds::DASK, "kind": "DaskAutoscaler",
@@ -95,7 +96,7 @@ fn other(name: &str, created: &str, group: Option<&str>) -> Value {
 }
 
 #[test]
-fn of_several_that_scale_a_group_the_oldest_is_active() {
+fn only_the_oldest_autoscaler_of_a_group_is_active() {
     let base = scenario(1).change(|a| a["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:05Z"));
     let after = "2026-01-01T00:00:09Z";
     let cases = [
@@ -106,11 +107,11 @@ fn of_several_that_scale_a_group_the_oldest_is_active() {
         (other("b", after, None), false),
         (other("b", "2026-01-01T00:00:01Z", Some("more")), false),
     ];
-    for (other, is_rival) in cases {
+    for (other, is_older) in cases {
         let scenario = base.clone().related(other.clone()).scheduler(facts(Some(7), 1));
         let first = plan(&scenario);
-        assert_eq!(scaled(&first, 1), if is_rival { 1 } else { 7 }, "{other}");
-        if is_rival {
+        assert_eq!(scaled(&first, 1), if is_older { 1 } else { 7 }, "{other}");
+        if is_older {
             let name = other["metadata"]["name"].as_str().unwrap_or_default();
             assert_eq!(
                 first.condition(SCALING_ACTIVE),
@@ -120,7 +121,11 @@ fn of_several_that_scale_a_group_the_oldest_is_active() {
                 ))
             );
             assert_eq!((first.events().len(), &first.0.scheduler), (1, &None));
-            assert_eq!(plan(&scenario.with(&first)).events(), [""; 0], "it is said once");
+            assert_eq!(
+                plan(&scenario.with(&first)).events(),
+                [""; 0],
+                "it is reported once"
+            );
         }
     }
     let mut going = other("b", "2026-01-01T00:00:01Z", None);
@@ -132,8 +137,8 @@ fn of_several_that_scale_a_group_the_oldest_is_active() {
 }
 
 #[test]
-fn the_scheduler_is_asked() {
-    let asked = |scenario: &Scenario| plan(scenario).0.scheduler.expect("a request");
+fn queries_the_scheduler() {
+    let asked = |scenario: &Scenario| plan(scenario).0.scheduler.expect("scheduler query");
     let request = asked(&scenario(5));
     assert_eq!(
         request.questions,
@@ -152,7 +157,7 @@ fn the_scheduler_is_asked() {
 }
 
 #[test]
-fn conditions_say_what_was_asked_and_what_follows() {
+fn reports_the_demand_and_the_result() {
     let plan = plan(&scenario(5).scheduler(facts(Some(100), 5)));
     assert_eq!(
         plan.condition(SCALING_ACTIVE).as_deref(),
@@ -172,8 +177,8 @@ fn conditions_say_what_was_asked_and_what_follows() {
     assert_eq!(plan.status()["lastScaleTime"], "2026-01-01T00:00:00Z");
 }
 
-/// Plans again and again as the host does: after each change, and when the last plan said so. Gives the times in
-/// seconds and the numbers of workers, and how often the status was written. Ends after `until` seconds.
+/// Makes plans as the host does: after each change, and at the times that plans request. Returns the times of changes in
+/// seconds with the numbers of workers, and the number of status writes. Ends after `until` seconds.
 fn follow(mut scenario: Scenario, mut replicas: u32, desired: u32, until: i64) -> (Vec<(i64, u32)>, usize) {
     let (mut now, mut changes, mut writes) = (0, Vec::new(), 0);
     let mut status = Value::Null;
@@ -193,14 +198,14 @@ fn follow(mut scenario: Scenario, mut replicas: u32, desired: u32, until: i64) -
                 .related(group("simple-default", replicas));
             now += 100;
         } else {
-            now += i64::try_from(outcome.0.requeue_after.expect("it is looked at again")).expect("soon");
+            now += i64::try_from(outcome.0.requeue_after.expect("requeue")).expect("soon");
         }
     }
     (changes, writes)
 }
 
 #[test]
-fn down_when_fewer_were_enough_for_a_minute_then_by_a_quarter_every_15_seconds() {
+fn scales_down_after_a_minute_by_a_quarter_every_15_seconds() {
     let (changes, writes) = follow(scenario(10), 10, 2, 1000);
     assert_eq!(changes, [(60, 8), (75, 6), (90, 5), (105, 4), (120, 3), (135, 2)]);
     assert!(writes <= 3 * changes.len() + 2, "{writes}");
@@ -212,7 +217,7 @@ fn down_when_fewer_were_enough_for_a_minute_then_by_a_quarter_every_15_seconds()
 }
 
 #[test]
-fn why_it_waits() {
+fn reports_the_reason_to_wait() {
     let first = scenario(10).scheduler(facts(Some(2), 10));
     let outcome = plan(&first);
     assert_eq!(
@@ -240,7 +245,7 @@ fn why_it_waits() {
 }
 
 #[test]
-fn workers_that_are_starting_count() {
+fn counts_starting_workers() {
     let first = scenario(10).scheduler(facts(Some(3), 3));
     let outcome = plan(&first);
     assert_eq!(scaled(&outcome, 10), 10);
@@ -254,12 +259,12 @@ fn workers_that_are_starting_count() {
     assert_eq!(
         outcome.0.requeue_after,
         Some(60_001),
-        "when the answer is too old, which comes before the end of the start-up"
+        "when the facts become too old, which is before the end of the start-up"
     );
 }
 
 #[test]
-fn other_groups_have_some() {
+fn subtracts_the_workers_of_other_groups() {
     let mut facts = facts(Some(8), 3);
     facts.workers[0].name = "gpu-worker-0123456789".to_owned();
     let plan = plan(&scenario(2).related(group("gpu", 5)).scheduler(facts));
@@ -293,7 +298,7 @@ fn a_pod_that_runs_several_workers_is_one_replica() {
 }
 
 #[test]
-fn a_group_that_is_named() {
+fn scales_a_named_group() {
     let named = |scenario: Scenario| scenario.change(|object| object["spec"]["workerGroup"] = json!("gpu"));
     let outcome = plan(
         &named(scenario(2))
@@ -310,7 +315,7 @@ fn a_group_that_is_named() {
 }
 
 #[test]
-fn what_is_missing_is_waited_for_and_said_once() {
+fn waits_for_missing_objects_and_reports_them_once() {
     let outcome = plan(&parent());
     let message = "there is no DaskCluster simple in namespace default: an autoscaler and its cluster must share a \
                    namespace";
@@ -319,15 +324,19 @@ fn what_is_missing_is_waited_for_and_said_once() {
         Some(format!("False ClusterNotFound: {message}"))
     );
     assert_eq!(outcome.events(), [format!("ClusterNotFound: {message}")]);
-    assert_eq!(outcome.0.requeue_after, Some(LOOK_AGAIN));
+    assert_eq!(outcome.0.requeue_after, Some(MISSING_RETRY));
     assert!(outcome.0.scale.is_empty() && outcome.0.scheduler.is_none());
     assert_eq!(plan(&parent().with(&outcome)).events(), [""; 0]);
     let without_group = parent().related(cluster()).with(&outcome);
-    assert_eq!(plan(&without_group).events().len(), 1, "it is something else now");
+    assert_eq!(
+        plan(&without_group).events().len(),
+        1,
+        "the reason is another one"
+    );
 }
 
 #[test]
-fn a_scheduler_that_says_nothing() {
+fn keeps_the_limits_without_a_demand() {
     let cases = [
         (scenario(20), "SchedulerNotAsked"),
         (scenario(20).unreachable("refused"), "SchedulerUnreachable"),
@@ -335,15 +344,15 @@ fn a_scheduler_that_says_nothing() {
     ];
     for (scenario, reason) in cases {
         let plan = plan(&scenario);
-        assert_eq!(scaled(&plan, 20), 10, "the limits are kept");
-        let condition = plan.condition(SCALING_ACTIVE).expect("a condition");
+        assert_eq!(scaled(&plan, 20), 10, "minimum and maximum apply");
+        let condition = plan.condition(SCALING_ACTIVE).expect("condition");
         assert!(condition.starts_with(&format!("False {reason}: ")), "{condition}");
-        assert!(plan.0.scheduler.is_some(), "it is asked again");
+        assert!(plan.0.scheduler.is_some(), "the query continues");
     }
 }
 
 #[test]
-fn an_answer_that_is_too_old_is_not_followed() {
+fn ignores_facts_that_are_too_old() {
     let answered = scenario(5).scheduler(facts(Some(7), 5));
     let outcome = plan(&answered.clone().after(60_000));
     assert_eq!((scaled(&outcome, 5), outcome.0.requeue_after), (7, Some(1)));
@@ -358,7 +367,7 @@ fn an_answer_that_is_too_old_is_not_followed() {
 }
 
 #[test]
-fn nothing_is_scaled_while_the_cluster_is_suspended() {
+fn scales_nothing_while_the_cluster_is_suspended() {
     let mut suspended = cluster();
     suspended["spec"]["suspend"] = json!(true);
     let outcome = plan(&parent().related(suspended).related(group("simple-default", 50)));
@@ -372,7 +381,7 @@ fn nothing_is_scaled_while_the_cluster_is_suspended() {
 }
 
 #[test]
-fn nothing_is_scaled_before_the_annotation_says_so() {
+fn scales_nothing_until_the_time_in_the_annotation() {
     let cooling = scenario(50)
         .change(|object| {
             object["metadata"]["annotations"]["kubernetes.dask.org/cooldown-until"] = json!("1767225614.5");
@@ -392,11 +401,11 @@ fn nothing_is_scaled_before_the_annotation_says_so() {
 }
 
 #[test]
-fn the_event_of_a_change_comes_once() {
+fn reports_a_change_once() {
     let first = scenario(5).scheduler(facts(Some(7), 5));
     let outcome = plan(&first);
     assert_eq!(outcome.events().len(), 1);
-    // The group's change was not seen yet.
+    // The change of the group was not observed yet.
     let again = plan(&first.with(&outcome).after(10));
     assert_eq!((scaled(&again, 5), again.events().len()), (7, 0));
 }
