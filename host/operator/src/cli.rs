@@ -1,4 +1,4 @@
-//! The command line.
+//! Command line of the operator.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -23,9 +23,8 @@ use crate::run;
 use crate::selection::selector;
 use crate::webhook::args::WebhookArgs;
 
-/// Dask on Kubernetes: turns DaskCluster, DaskWorkerGroup, DaskJob and
-/// DaskAutoscaler resources into running Dask clusters. WebAssembly components
-/// decide what these consist of, and can be swapped.
+/// Dask on Kubernetes: turns DaskCluster, DaskWorkerGroup, DaskJob and DaskAutoscaler resources into running Dask
+/// clusters. Replaceable WebAssembly components decide what each cluster consists of.
 #[derive(Debug, Parser)]
 #[command(name = "dask-operator", version, propagate_version = true, after_help = EXAMPLES)]
 struct Cli {
@@ -41,16 +40,16 @@ Examples:
   dask-operator render -f cluster.yaml
                                       print what the operator would create, without a cluster
   dask-operator plugin new worker-limit
-                                      begin to write a plugin
+                                      start a new plugin
 
-`dask-operator help COMMAND` says more about each.";
+`dask-operator help COMMAND` describes each command.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<RunArgs>),
     Render(Box<RenderArgs>),
     Crds(CrdArgs),
-    /// Tools for authors of plugins: a crate to begin with, builds, tests, registries.
+    /// Tools for plugin authors: create a crate, build, test, and use registries.
     #[command(subcommand)]
     Plugin(PluginCommand),
     #[command(hide = true)]
@@ -69,7 +68,7 @@ Examples:
   dask-operator run --install-crds --bind 127.0.0.1:8080
       define the Dask resources first; health and metrics for this machine only
   dask-operator run --plugin worker-group=mine.wasm --setting worker-group.key=value
-      workers as a component of your own decides
+      use your own component for worker groups
 
 Environment:
   KUBECONFIG   the kubeconfig, as for kubectl
@@ -77,59 +76,59 @@ Environment:
 
 /// Runs the operator.
 ///
-/// It watches the Dask resources of a cluster and creates, changes and deletes
-/// what belongs to them. It can be stopped at any moment: when it is started
-/// again, it goes on from what is there.
+/// The operator watches the Dask resources of a cluster and creates, updates and deletes the objects that belong to
+/// them. It can be stopped at any time and continues from the state of the cluster when it is started again.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = RUN_EXAMPLES)]
 pub struct RunArgs {
-    /// Look after this namespace. Can be repeated. [default: all namespaces]
+    /// Watch this namespace. Can be repeated. [default: all namespaces]
     #[arg(short = 'n', long = "namespace", value_name = "NAMESPACE", value_parser = namespace)]
     pub namespaces: Vec<String>,
 
-    /// Look after all namespaces: the default.
+    /// Watch all namespaces. This is the default.
     #[arg(short = 'A', long, conflicts_with = "namespaces")]
     pub all_namespaces: bool,
 
-    /// Look after the namespaces only whose labels this selector matches, now and whenever they change:
-    /// {matchLabels: {team: data}}. [default: all namespaces]
+    /// Manage only namespaces whose labels match this selector, also when labels change: {matchLabels: {team: data}}.
+    /// [default: all namespaces]
     #[arg(long, value_name = "SELECTOR", value_parser = selector, conflicts_with = "namespaces")]
     pub namespace_selector: Option<Selector>,
 
-    /// The kubeconfig's context. [default: its current one]
+    /// Context of the kubeconfig. [default: its current context]
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
 
-    /// Create or update the definitions of the Dask resources (CRDs) first.
+    /// Create or update the definitions of the Dask resources (CRDs) before starting.
     #[arg(long)]
     pub install_crds: bool,
 
-    /// Where /healthz, /readyz and /metrics are served. [default: 0.0.0.0:8080]
+    /// Address that serves /healthz, /readyz and /metrics. [default: 0.0.0.0:8080]
     #[arg(long, value_name = "ADDRESS:PORT", env = "DASK_OPERATOR_BIND")]
     pub bind: Option<SocketAddr>,
 
-    /// How many resources are reconciled at a time.
+    /// Maximum number of resources that are reconciled at the same time.
     #[arg(long, value_name = "NUMBER", default_value_t = 16, value_parser = at_least_one)]
     pub concurrency: usize,
 
-    /// How many requests that change something may be under way at once.
+    /// Maximum number of write requests that are in flight at the same time.
     #[arg(long, value_name = "NUMBER", default_value_t = 32, value_parser = at_least_one)]
     pub writes_in_flight: usize,
 
-    /// Let components that administrators name create children of this kind
-    /// too, as cert-manager.io/v1/Certificate. Can be repeated. The operator
-    /// needs rights for it. Kinds that give rights or hold secrets are not allowed.
+    /// Allow components that an administrator configures to create children of this kind too, as
+    /// cert-manager.io/v1/Certificate. Can be repeated. The operator needs the rights for it. Kinds that grant rights
+    /// or hold secrets are not allowed.
     #[arg(long = "allow-child", value_name = "APIVERSION/KIND", value_parser = Kind::of_child, help_heading = "Components")]
     pub allow_child: Vec<Kind>,
 
-    /// The same for all components: also those of a DaskPlugin, which users of a
-    /// namespace write. Can be repeated. [default: none]
+    /// Allow all components to create children of this kind too, also those of a DaskPlugin, which the users of a
+    /// namespace create. Can be repeated. [default: none]
     #[arg(long = "allow-tenant-child", value_name = "APIVERSION/KIND", value_parser = Kind::of_child,
           help_heading = "Components")]
     pub allow_tenant_child: Vec<Kind>,
 
-    /// Write the newest request about each Dask resource into this folder, for `dask-operator plugin run -f`: what the
-    /// webhook is asked, and what components are told. For those who write plugins. Manifests may hold secrets.
+    /// Write the newest request about each Dask resource into this folder, for `dask-operator plugin run -f`: the
+    /// admission requests to the webhook and the observations that components receive. Intended for plugin authors.
+    /// Manifests may contain secrets.
     #[arg(long, value_name = "FOLDER", help_heading = "Components")]
     pub record_requests: Option<PathBuf>,
 
@@ -137,11 +136,11 @@ pub struct RunArgs {
     #[command(flatten)]
     pub plugins: PluginArgs,
 
-    /// Several operators, of which one leads.
+    /// Leader election among several replicas.
     #[command(flatten)]
     pub lease: LeaseArgs,
 
-    /// Where plugin resources may get components from.
+    /// Sources that plugin resources may load components from.
     #[command(flatten)]
     pub sources: SourceArgs,
 
@@ -149,19 +148,19 @@ pub struct RunArgs {
     #[command(flatten)]
     pub webhook: WebhookArgs,
 
-    /// How log lines are written.
+    /// Format of the log lines.
     #[arg(long, value_enum, default_value_t = LogFormat::Plain, help_heading = "Log")]
     pub log_format: LogFormat,
 
-    /// Write what is decided and why.
+    /// Log decisions and their reasons.
     #[arg(short, long, help_heading = "Log")]
     pub verbose: bool,
 
-    /// Write everything.
+    /// Log everything.
     #[arg(short, long, help_heading = "Log")]
     pub debug: bool,
 
-    /// Write warnings and errors only.
+    /// Log warnings and errors only.
     #[arg(short, long, help_heading = "Log", conflicts_with_all = ["verbose", "debug"])]
     pub quiet: bool,
 
@@ -170,33 +169,33 @@ pub struct RunArgs {
     pub former: FormerArgs,
 }
 
-/// Arguments that the predecessor took, so that its chart's values still work.
+/// Arguments of the previous operator, which are accepted so that the values of its chart still work.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Of the previous operator")]
 pub struct FormerArgs {
-    /// Where health is served, as http://0.0.0.0:8080/healthz: gives --bind its address.
+    /// URL of the health endpoint, as http://0.0.0.0:8080/healthz: its address is used for --bind.
     #[arg(long, value_name = "URL", value_parser = liveness)]
     pub liveness: Option<SocketAddr>,
 
-    /// Has no effect: this operator knows no peers.
+    /// Has no effect: this operator has no peering.
     #[arg(long)]
     pub standalone: bool,
 
-    /// Has no effect: this operator knows no peers.
+    /// Has no effect: this operator has no peering.
     #[arg(long, value_name = "NAME")]
     pub peering: Option<String>,
 
-    /// Has no effect: this operator knows no peers.
+    /// Has no effect: this operator has no peering.
     #[arg(long, value_name = "NUMBER")]
     pub priority: Option<i64>,
 
-    /// Has no effect: this operator knows no peers.
+    /// Has no effect: this operator has no peering.
     #[arg(long)]
     pub dev: bool,
 }
 
 impl FormerArgs {
-    /// The arguments that were given and have no effect.
+    /// Returns the names of the given arguments that have no effect.
     #[must_use]
     pub fn without_effect(&self) -> Vec<&'static str> {
         let given = [
@@ -212,10 +211,10 @@ impl FormerArgs {
     }
 }
 
-/// How log lines are written.
+/// Format of the log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for humans.
     #[value(alias = "full")]
     Plain,
     /// One JSON object a line.
@@ -230,27 +229,27 @@ struct CrdArgs {
     output: Option<PathBuf>,
 }
 
-/// Compiles the component on standard input into a cache. The operator calls itself so: what a compiler
-/// takes of memory is given back whole when its process ends.
+/// Compiles the component on standard input into a cache. The operator starts itself as a separate process for this, so
+/// that the memory of the compiler is returned to the system when the process ends.
 #[derive(Args, Debug)]
 pub(crate) struct CompileArgs {
-    /// Where compiled components are kept.
+    /// Folder of the cache of compiled components.
     #[arg(long, value_name = "FOLDER")]
     cache_dir: PathBuf,
 
-    /// Whose component it is.
+    /// Owner of the component.
     #[arg(long, value_name = "NAME")]
     owner: Option<String>,
 
-    /// How many addresses this process may have.
+    /// Limit of the address space of this process.
     #[arg(long, value_name = "BYTES")]
     memory: Option<u64>,
 
-    /// How long all its threads together may run.
+    /// Limit of the processor time of all threads of this process together.
     #[arg(long, value_name = "SECONDS")]
     processor_seconds: Option<u64>,
 
-    /// How large the compiled component may be.
+    /// Limit of the size of the compiled component.
     #[arg(long, value_name = "BYTES")]
     output: Option<u64>,
 }
@@ -279,11 +278,11 @@ fn liveness(text: &str) -> Result<SocketAddr, String> {
     address.ok_or_else(|| "write a URL as http://0.0.0.0:8080/healthz".into())
 }
 
-/// Does what the command line says.
+/// Runs the command that the command line names.
 ///
 /// # Errors
 ///
-/// When it can't be done; the text says why.
+/// Returns an error that describes why the command failed.
 pub fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Run(args) => run::run(*args).map(|()| ExitCode::SUCCESS),
@@ -313,11 +312,12 @@ pub fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Compiles what comes on standard input: what a [`Compiler`](dask_operator_runtime::Compiler) does.
+/// Compiles the component on standard input. This is the process that a [`Compiler`](dask_operator_runtime::Compiler)
+/// starts.
 fn compile(args: CompileArgs) -> anyhow::Result<ExitCode> {
     let why = match compiled(args) {
         Ok(Ok(())) => return Ok(ExitCode::SUCCESS),
-        // Who called knows which component it is.
+        // The caller knows which component it is.
         Ok(Err(error)) if !matches!(*error.reason, Unfit::NotCompiled(_)) => {
             anyhow::bail!("{}", error.reason)
         }
@@ -328,7 +328,7 @@ fn compile(args: CompileArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(COMPILER_FAILED))
 }
 
-/// What comes of it, unless this process could not even begin.
+/// Returns the result of the compilation, or an error if this process could not start it.
 fn compiled(args: CompileArgs) -> anyhow::Result<Result<(), LoadError>> {
     let limits = ProcessLimits {
         memory: args.memory,
@@ -340,7 +340,7 @@ fn compiled(args: CompileArgs) -> anyhow::Result<Result<(), LoadError>> {
     io::stdin().read_to_end(&mut wasm)?;
     let engine = Engine::new(EngineConfig {
         cache: Some(args.cache_dir.into()),
-        // A pool takes more addresses than there may be, and nothing runs here.
+        // A pool takes more addresses than the limit allows, and no component runs in this process.
         allocation: Allocation::OnDemand,
         ..EngineConfig::default()
     })?;
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn the_definition_is_sound() {
+    fn the_command_definition_is_valid() {
         Cli::command().debug_assert();
     }
 
@@ -386,12 +386,12 @@ mod tests {
     #[case(&["--namespace=my-namespace"])]
     #[case(&["--standalone", "--dev", "--priority=100", "--peering=x", "--debug", "--log-format=full"])]
     #[case(&["-A", "-q", "--log-format=json"])]
-    fn what_the_predecessor_took_is_taken(#[case] args: &[&str]) {
+    fn accepts_the_arguments_of_the_previous_operator(#[case] args: &[&str]) {
         assert!(run_args(args).is_ok());
     }
 
     #[test]
-    fn the_liveness_url_says_where_to_bind() {
+    fn the_liveness_url_sets_the_bind_address() {
         let args = run_args(&["--liveness=http://0.0.0.0:8081/healthz"]);
         let address = args.ok().and_then(|args| args.former.liveness);
         assert_eq!(
@@ -414,7 +414,7 @@ mod tests {
     #[case(&["--allow-plugin-source=ghcr.io"], "write configmap, file, an image's repository")]
     #[case(&["--allow-tenant-interfaces=policy,logic"], "write cluster, worker-group, job, autoscaler, policy, or none")]
     #[case(&["--tenant-plugin-limits=memory=much"], "write memory=64Mi, milliseconds=1000 or output=8Mi")]
-    fn what_is_wrong_is_said(#[case] args: &[&str], #[case] expected: &str) {
+    fn invalid_arguments_are_explained(#[case] args: &[&str], #[case] expected: &str) {
         let error = run_args(args).map(drop).map_err(|error| error.to_string());
         assert!(
             error.as_ref().is_err_and(|error| error.contains(expected)),
@@ -426,7 +426,7 @@ mod tests {
     #[case(&[], &[Interface::Policy])]
     #[case(&["--allow-tenant-interfaces=none"], &[])]
     #[case(&["--allow-tenant-interfaces=policy,job"], &[Interface::Policy, Interface::Job])]
-    fn what_tenants_may_is_read(#[case] args: &[&str], #[case] expected: &[Interface]) {
+    fn the_tenant_interfaces_are_parsed(#[case] args: &[&str], #[case] expected: &[Interface]) {
         let args = run_args(args).unwrap_or_else(|error| panic!("{error}"));
         let sources = args.sources.sources().unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(sources.rights.interfaces, expected);
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_without_effect_are_named() {
+    fn arguments_without_effect_are_listed() {
         let args = run_args(&["--standalone", "--priority=1"]);
         assert_eq!(
             args.map(|args| args.former.without_effect()).ok(),

@@ -1,5 +1,5 @@
-//! The loop: changes put Dask resources into the queue, and each that is due is
-//! reconciled, several at a time, each by one.
+//! Reconcile loop: changes put Dask resources into the work queue, and each resource that is due is reconciled. Several
+//! resources are reconciled at the same time, each of them by one task.
 
 mod lists;
 mod passes;
@@ -32,45 +32,46 @@ use crate::routes::{ParentKey, Reason, concerned};
 use crate::store::Change;
 use crate::watches::{self, Watcher};
 use lists::first_lists;
-use passes::{COLLECT, COLLECT_STATUS, Passes};
+use passes::{BATCH, BATCH_STATUS, RecentReconciles};
 
-/// What is said of a kind until its first list has come or failed.
+/// Reason that is recorded for a kind until its first list was received or failed.
 const NOT_YET: &str = "the API server has not sent the whole list of them since the operator started";
 
-/// How often it is looked for what was written and is not shown by a watch, and at how many objects of a kind at most.
-const EXPIRY: Duration = Duration::from_secs(5);
-const EXPIRY_MOST: usize = 20;
+/// Interval of the search for written objects that no watch has shown, and the maximum number of objects of a kind that
+/// each search checks.
+const OVERDUE_INTERVAL: Duration = Duration::from_secs(5);
+const OVERDUE_MAX: usize = 20;
 
-/// The first wait after a failure, and the longest.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// First and longest delay before a failed resource is retried.
+const INITIAL_WAIT: Duration = Duration::from_millis(100);
+const MAX_WAIT: Duration = Duration::from_secs(300);
 
-/// The longest wait after a failure that passes by itself: who has waited for the API server
-/// need not wait much longer once it is well again.
-const PASSES: Duration = Duration::from_secs(15);
+/// Longest delay after a transient failure: once the API server is available again, resources must not wait much
+/// longer.
+const MAX_TRANSIENT_WAIT: Duration = Duration::from_secs(15);
 
-/// Why the operator ends by itself.
+/// Reason why the operator ends without a signal.
 #[derive(Debug, Error)]
 pub enum Ended {
-    /// It leads no more.
+    /// Leadership was lost.
     #[error(transparent)]
     Lost(Lost),
-    /// What was to run for ever does not.
+    /// A task that must run until the process exits has panicked.
     #[error("a watch panicked; this is a bug: {0}")]
     Panicked(JoinError),
 }
 
-/// Watches, queue and reconciles.
+/// Owns the watches, the work queue and the reconciles.
 pub struct Controller {
     reconciler: Reconciler,
     queue: Queue<ParentKey>,
     backoff: Mutex<Backoff<ParentKey>>,
-    /// The last passes over each resource.
-    passes: Mutex<HashMap<ParentKey, Passes>>,
+    /// The recent reconciles of each resource.
+    recent: Mutex<HashMap<ParentKey, RecentReconciles>>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     marked: mpsc::UnboundedSender<Marked>,
-    /// Resources whose Dask scheduler has said something new.
+    /// Receives the resources whose Dask scheduler reported a change.
     news: Mutex<Option<mpsc::UnboundedReceiver<ParentKey>>>,
 }
 
@@ -79,9 +80,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Controller {
-    /// A controller that has not begun yet. Objects with marks of the
-    /// predecessor go to `marked`; `news` are resources whose Dask scheduler has
-    /// said something new.
+    /// Returns a controller that has not started yet. Objects with marks of the previous operator are sent to `marked`.
+    /// `news` receives the resources whose Dask scheduler reported a change.
     #[must_use]
     pub fn new(
         reconciler: Reconciler,
@@ -93,8 +93,8 @@ impl Controller {
         Self {
             reconciler,
             queue: Queue::default(),
-            backoff: Mutex::new(Backoff::new(FIRST_WAIT)),
-            passes: Mutex::default(),
+            backoff: Mutex::new(Backoff::new(INITIAL_WAIT)),
+            recent: Mutex::default(),
             health,
             metrics,
             marked,
@@ -102,23 +102,23 @@ impl Controller {
         }
     }
 
-    /// What is stuck.
+    /// Returns descriptions of the parts that are stuck.
     #[must_use]
     pub fn stuck(&self) -> Vec<String> {
         self.health.stuck(self.queue.backlog().1)
     }
 
-    /// What is missing until it is ready.
+    /// Returns descriptions of the parts that are not ready.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
         self.health.missing()
     }
 
-    /// All metrics, as text.
+    /// Returns all metrics in the text format.
     #[must_use]
     pub fn metrics_text(&self) -> String {
         let leads = self.health.leads();
-        // What waits where nobody reconciles says nothing.
+        // The backlog of a replica that does not lead has no meaning.
         let (depth, longest) = if leads {
             self.queue.backlog()
         } else {
@@ -136,13 +136,12 @@ impl Controller {
         self.metrics.text()
     }
 
-    /// Watches all kinds in `namespaces` (empty for all) and, once it holds the
-    /// `lease` if there is one, reconciles, up to `concurrency` resources at a time.
-    /// Does so for ever.
+    /// Watches all kinds in `namespaces` (empty for all). After it has acquired the `lease`, if there is one, it
+    /// reconciles up to `concurrency` resources at the same time. Runs until the process exits.
     ///
     /// # Errors
     ///
-    /// When the lease is lost, or something panicked that must not.
+    /// Returns an error if the lease is lost, or if a task panicked.
     pub async fn run(
         self: Arc<Self>,
         client: Client,
@@ -180,12 +179,12 @@ impl Controller {
         }
         let (this, asks, expired) = (self.clone(), client.clone(), kinds.clone());
         watches.spawn(async move {
-            let mut ticks = tokio::time::interval(EXPIRY);
+            let mut ticks = tokio::time::interval(OVERDUE_INTERVAL);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
                 for kind in expired.iter() {
-                    this.look_for_overdue(&asks, kind).await;
+                    this.check_overdue(&asks, kind).await;
                 }
             }
         });
@@ -200,14 +199,14 @@ impl Controller {
         }
         let news = lock(&self.news).take();
         let share = match namespaces {
-            // There is nobody to share with.
+            // There is only one namespace.
             [_] => concurrency,
             _ => share(concurrency),
         };
         tokio::select! {
             ended = self.lead(concurrency, share, lease) => ended,
             error = first_panic(&mut watches) => Err(Ended::Panicked(error)),
-            never = self.hear(news) => match never {},
+            never = self.requeue_for_schedulers(news) => match never {},
         }
     }
 
@@ -226,13 +225,13 @@ impl Controller {
         first_lists(&self.health, &names(true), &names(false)).await;
     }
 
-    /// Looks for what was written and was not shown by a watch: it is gone, or the watch is in trouble, and to take the
-    /// one for the other would end jobs that run.
-    async fn look_for_overdue(&self, client: &Client, kind: &Kind) {
+    /// Gets written objects that no watch has shown. Such an object is deleted, or the watch does not work. Confusing
+    /// the two would end running jobs.
+    async fn check_overdue(&self, client: &Client, kind: &Kind) {
         let Some(store) = self.reconciler.stores.of(&kind.resource) else {
             return;
         };
-        for object in store.overdue().into_iter().take(EXPIRY_MOST) {
+        for object in store.overdue().into_iter().take(OVERDUE_MAX) {
             let change = match watches::look(client, kind, &object).await {
                 Ok(Some(found)) => store.found(found),
                 Ok(None) => store.gone(&object),
@@ -247,7 +246,7 @@ impl Controller {
         }
     }
 
-    /// Reconciles, once and as long as it holds the lease.
+    /// Acquires the lease, and reconciles as long as it is held.
     async fn lead(
         self: &Arc<Self>,
         concurrency: usize,
@@ -256,7 +255,7 @@ impl Controller {
     ) -> Result<Infallible, Ended> {
         if let Some(lease) = lease {
             lease.acquire().await;
-            self.look_for_all_marks();
+            self.send_all_marked();
         }
         self.health.reconciled();
         let lost = async {
@@ -271,34 +270,34 @@ impl Controller {
         }
     }
 
-    /// Who left its marks on an object is not here any more to take them off. Who does not lead does nothing about them, and
-    /// keeps none for later: [`Controller::look_for_all_marks`] finds them.
-    fn look_for_marks(&self, kind: &Kind, object: &Arc<Object>) {
+    /// Sends an object with marks of the previous operator to the task that removes them. A replica that does not lead
+    /// ignores the marks and does not store them: [`Controller::send_all_marked`] finds them later.
+    fn send_if_marked(&self, kind: &Kind, object: &Arc<Object>) {
         if object.has_kopf_marks && self.health.leads() && self.reconciler.selection.has(&object.namespace) {
-            // Nobody listens any more when the operator ends.
+            // The receiver is dropped on shutdown.
             let _ = self.marked.send((kind.clone(), object.clone()));
         }
     }
 
-    /// Looks for marks on all objects that were seen before this process led.
-    fn look_for_all_marks(&self) {
+    /// Sends all objects with marks that were seen before this process became the leader.
+    fn send_all_marked(&self) {
         for kind in self.reconciler.stores.kinds().iter() {
             let store = self.reconciler.stores.of(&kind.resource);
             let marked = |object: &Object| object.has_kopf_marks;
             for object in store.iter().flat_map(|store| store.all_where(marked)) {
-                self.look_for_marks(kind, &object);
+                self.send_if_marked(kind, &object);
             }
         }
     }
 
-    /// Other components decide in a namespace now (none for all), or it is looked after from now on: all resources
-    /// there are looked at again, those that wait after a failure too.
+    /// Requeues all resources in a namespace (`None` for all), also those in back-off, because their plugins have
+    /// changed or because the namespace is managed from now on.
     pub fn swapped(&self, namespace: Option<&str>) {
-        self.look_at_all(namespace, |dask, object| self.look_for_marks(dask, object));
+        self.requeue_all(namespace, |dask, object| self.send_if_marked(dask, object));
     }
 
-    /// Queues all resources in a namespace (none for all), after `see` has seen them.
-    fn look_at_all(&self, namespace: Option<&str>, see: impl Fn(&Kind, &Arc<Object>)) {
+    /// Queues all resources in a namespace (`None` for all), and calls `see` for each of them before.
+    fn requeue_all(&self, namespace: Option<&str>, see: impl Fn(&Kind, &Arc<Object>)) {
         for kind in DaskKind::ALL {
             let dask = Kind::dask(kind);
             let store = self.reconciler.stores.of(&dask.resource);
@@ -312,29 +311,29 @@ impl Controller {
         }
     }
 
-    /// The taints of a node have changed: whoever has workers there has to know.
+    /// Queues the owners of the pods on a node whose taints have changed.
     fn node_changed(&self, node: &str) {
         for pod in self.reconciler.stores.pods_on(node) {
             for (owner, name) in pod.dask_owners() {
                 let key = ParentKey::new(owner, &pod.namespace, name);
-                self.queue
-                    .add(key, Instant::now() + COLLECT_STATUS, Urgency::Usual);
+                self.queue.add(key, Instant::now() + BATCH_STATUS, Urgency::Usual);
             }
         }
     }
 
-    /// Queues resources whose Dask scheduler has said something new, for ever.
-    async fn hear(&self, news: Option<mpsc::UnboundedReceiver<ParentKey>>) -> Infallible {
+    /// Queues resources whose Dask scheduler reported a change. Runs until the process exits.
+    async fn requeue_for_schedulers(&self, news: Option<mpsc::UnboundedReceiver<ParentKey>>) -> Infallible {
         if let Some(mut news) = news {
             while let Some(key) = news.recv().await {
-                let wait = self.collect(&key, COLLECT_STATUS);
+                let wait = self.batch_delay(&key, BATCH_STATUS);
                 self.queue.add(key, Instant::now() + wait, Urgency::Usual);
             }
         }
         std::future::pending().await
     }
 
-    /// Reconciles what is due, for ever: so many resources at a time, of one namespace `share` at most.
+    /// Reconciles the resources that are due, up to `concurrency` at the same time and up to `share` of one namespace.
+    /// Runs until the process exits.
     async fn work(self: Arc<Self>, concurrency: usize, share: usize) -> Infallible {
         let permits = Arc::new(Semaphore::new(concurrency));
         let mut sweep = Instant::now();
@@ -344,7 +343,7 @@ impl Controller {
             let key = self.queue.next(share).await;
             let this = self.clone();
             tokio::spawn(async move {
-                this.one(key).await;
+                this.reconcile_one(key).await;
                 drop(permit);
             });
             if sweep.elapsed() > Duration::from_secs(60) {
@@ -354,12 +353,12 @@ impl Controller {
         }
     }
 
-    /// Reconciles one resource and says when it comes again.
-    async fn one(&self, key: ParentKey) {
+    /// Reconciles one resource and requeues it.
+    async fn reconcile_one(&self, key: ParentKey) {
         let start = Instant::now();
         let failures = lock(&self.backoff).failures(&key);
-        let pass = std::panic::AssertUnwindSafe(self.reconciler.reconcile(&key, failures));
-        let outcome = pass.catch_unwind().await.unwrap_or_else(|_| {
+        let reconcile = std::panic::AssertUnwindSafe(self.reconciler.reconcile(&key, failures));
+        let outcome = reconcile.catch_unwind().await.unwrap_or_else(|_| {
             error!(object = %key, "the reconcile panicked; this is a bug");
             Outcome::Failed(Retry::BackOff, None)
         });
@@ -368,10 +367,10 @@ impl Controller {
         let failed = matches!(outcome, Outcome::Failed(..));
         if outcome != Outcome::NoRoom {
             self.metrics.reconciled(key.kind.kind(), !failed, duration);
-            let mut passes = lock(&self.passes);
-            let before = passes.remove(&key);
+            let mut recent = lock(&self.recent);
+            let before = recent.remove(&key);
             if outcome != Outcome::Gone {
-                passes.insert(key.clone(), Passes::and(before, duration));
+                recent.insert(key.clone(), RecentReconciles::and_one_more(before, duration));
             }
         }
         let again = match outcome {
@@ -379,19 +378,19 @@ impl Controller {
                 lock(&self.backoff).succeeded(&key);
                 again
             }
-            Outcome::NoRoom => Some(room::AGAIN),
+            Outcome::NoRoom => Some(room::RETRY_DELAY),
             Outcome::Gone => {
                 lock(&self.backoff).succeeded(&key);
                 None
             }
             Outcome::Failed(retry, again) => {
                 let most = match retry {
-                    Retry::Soon | Retry::Passing => PASSES,
-                    Retry::After(_) | Retry::BackOff | Retry::OnChange => LONGEST_WAIT,
+                    Retry::Soon | Retry::Passing => MAX_TRANSIENT_WAIT,
+                    Retry::After(_) | Retry::BackOff | Retry::OnChange => MAX_WAIT,
                 };
                 let grown = lock(&self.backoff).failed(key.clone(), seed(&key.to_string()), most);
                 let wait = wait(retry, grown, again);
-                debug!(object = %key, ?wait, "comes again");
+                debug!(object = %key, ?wait, "requeued");
                 Some(wait)
             }
         };
@@ -399,29 +398,31 @@ impl Controller {
             .done(key, again.map(|wait| Instant::now() + wait), failed);
     }
 
-    /// How long changes that concern `key` are collected, `least` at the least.
-    fn collect(&self, key: &ParentKey, least: Duration) -> Duration {
-        lock(&self.passes)
+    /// Returns the time for which changes that affect `key` are batched, `least` at the minimum.
+    fn batch_delay(&self, key: &ParentKey, least: Duration) -> Duration {
+        lock(&self.recent)
             .get(key)
-            .map_or(least, |passes| passes.collect(least))
+            .map_or(least, |recent| recent.batch_delay(least))
     }
 }
 
-/// How many of `concurrency` reconciles may be of one namespace: a pass over a large resource takes long, and somebody has to
-/// be left for the others.
+/// Returns the maximum number of the `concurrency` concurrent reconciles that may belong to one namespace. A reconcile
+/// of a large resource takes long, and other namespaces must not wait for it.
 fn share(concurrency: usize) -> usize {
     concurrency.saturating_sub(concurrency.div_ceil(4)).max(1)
 }
 
-/// How long to wait after a failure that is to be tried again like this. `grown` is the wait that grows, `again` when the
-/// plan wants to be asked again.
+/// Returns the delay before a failed resource is retried. `grown` is the exponential back-off, `again` the requeue
+/// delay that the plan requested.
 fn wait(retry: Retry, grown: Duration, again: Option<Duration>) -> Duration {
-    // What the plan waits for, a job's deadline say, comes all the same, but what fails is not tried each time.
+    // A requeue that the plan requested, for a job's deadline say, takes place although the resource fails. It does not
+    // cause a retry each time: it shortens the back-off to no less than [`MAX_TRANSIENT_WAIT`], and the wait for a
+    // change to no less than the back-off.
     match retry {
         Retry::Soon | Retry::Passing => grown,
         Retry::After(wait) => grown.max(wait),
-        Retry::BackOff => again.map_or(grown, |again| grown.min(again.max(PASSES))),
-        Retry::OnChange => again.unwrap_or(LONGEST_WAIT).max(grown).min(LONGEST_WAIT),
+        Retry::BackOff => again.map_or(grown, |again| grown.min(again.max(MAX_TRANSIENT_WAIT))),
+        Retry::OnChange => again.unwrap_or(MAX_WAIT).max(grown).min(MAX_WAIT),
     }
 }
 
@@ -445,7 +446,7 @@ fn watch_name(kind: &Kind, namespace: Option<&str>) -> String {
 impl Watcher for Controller {
     fn changed(&self, kind: &Kind, change: Change) {
         match &change.after {
-            Some(object) => self.look_for_marks(kind, object),
+            Some(object) => self.send_if_marked(kind, object),
             None => change
                 .before
                 .iter()
@@ -463,8 +464,8 @@ impl Watcher for Controller {
                 Reason::Itself(Urgency::Urgent) | Reason::Dependency(Urgency::Urgent) => {
                     (Duration::ZERO, Urgency::Urgent)
                 }
-                Reason::Itself(Urgency::Usual) => (self.collect(&key, COLLECT_STATUS), Urgency::Usual),
-                Reason::Dependency(Urgency::Usual) => (self.collect(&key, COLLECT), Urgency::Usual),
+                Reason::Itself(Urgency::Usual) => (self.batch_delay(&key, BATCH_STATUS), Urgency::Usual),
+                Reason::Dependency(Urgency::Usual) => (self.batch_delay(&key, BATCH), Urgency::Usual),
             };
             self.queue.add(key, Instant::now() + wait, urgency);
         }
@@ -472,8 +473,8 @@ impl Watcher for Controller {
 
     fn synced(&self, kind: &Kind, namespace: Option<&str>) {
         if self.reconciler.stores.listings().known(&kind.resource, namespace) {
-            debug!(kind = kind.resource.kind, namespace, "is listed");
-            self.look_at_all(namespace, |_, _| {});
+            debug!(kind = kind.resource.kind, namespace, "listed");
+            self.requeue_all(namespace, |_, _| {});
         }
         self.health.synced(&watch_name(kind, namespace));
     }
@@ -485,17 +486,18 @@ impl Watcher for Controller {
             None => listings.known(&kind.resource, namespace),
         };
         if is_news {
-            self.look_at_all(namespace, |_, _| {});
+            self.requeue_all(namespace, |_, _| {});
         }
         self.health.do_without(&watch_name(kind, namespace));
     }
 
     fn delayed(&self, kind: &Kind, namespace: Option<&str>, why: String) {
         let listings = self.reconciler.stores.listings();
-        // Once it is done without, each resource that needs it says why, and would be written anew for each other error.
+        // After the operator has stopped waiting for the list, each resource that needs the kind has the reason in its
+        // status, and a different error each time would write all of these anew.
         let is_awaited = !self.health.are_synced(&[watch_name(kind, namespace)]);
-        let is_unsaid = || listings.said(&kind.resource, namespace).as_deref() == Some(NOT_YET);
-        if is_awaited || is_unsaid() {
+        let has_no_error = || listings.said(&kind.resource, namespace).as_deref() == Some(NOT_YET);
+        if is_awaited || has_no_error() {
             listings.hindered(&kind.resource, namespace, why);
         }
     }

@@ -1,4 +1,4 @@
-//! Installs the definitions of the Dask resources.
+//! Installation of the definitions of the Dask resources.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, ResourceExt};
 use tracing::info;
 
-/// How long the API server may take to serve them.
-const ESTABLISHED: Duration = Duration::from_secs(30);
+/// Time limit until the API server serves a definition.
+const ESTABLISHED_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Applies all CRDs and waits until the API server serves them.
 ///
 /// # Errors
 ///
-/// When one is refused, or is not served in time.
+/// Returns an error if the API server refuses a CRD, or does not serve it in time.
 pub async fn crds(client: &Client) -> anyhow::Result<()> {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     for crd in dask_operator_api::crds() {
@@ -27,9 +27,14 @@ pub async fn crds(client: &Client) -> anyhow::Result<()> {
             .await
             .with_context(|| format!("CRD {name}"))?;
         let established = await_condition(api.clone(), &name, conditions::is_crd_established());
-        tokio::time::timeout(ESTABLISHED, established)
+        tokio::time::timeout(ESTABLISHED_TIMEOUT, established)
             .await
-            .with_context(|| format!("CRD {name} is not served after {} s", ESTABLISHED.as_secs()))?
+            .with_context(|| {
+                format!(
+                    "CRD {name} is not served after {} s",
+                    ESTABLISHED_TIMEOUT.as_secs()
+                )
+            })?
             .with_context(|| format!("CRD {name}"))?;
         info!(name, "installed");
     }

@@ -1,22 +1,21 @@
-//! A Kubernetes operator for Dask whose decisions are WebAssembly components.
+//! A Kubernetes operator for Dask whose logic plugins and policies are WebAssembly components.
 //!
-//! What happens, in this order, and where:
+//! The path of a change through the modules:
 //!
-//! 1. [`watches`] put what the API server says into the [`stores`];
-//! 2. [`routes`] say which Dask resources a change concerns, and the
-//!    [`controller`] takes them from the [`queue`];
-//! 3. [`reconcile`] makes a pass over one: [`observe`], ask the component and the
-//!    policies ([`plugins`]), check (`dask-operator-core`), find out what differs
-//!    ([`changes`]), write it ([`writes`]), report (status, [`events`]);
-//! 4. [`schedulers`] ask Dask schedulers what plans want to know of them, and
-//!    bring who wanted it back into the queue;
-//! 5. the [`webhook`] answers API servers before they store what people send.
+//! 1. [`watches`] stores the objects that the API server sends in the informer cache ([`stores`]).
+//! 2. [`routes`] maps a change to the Dask resources that it affects. The [`controller`] takes them from the work queue
+//!    ([`queue`]).
+//! 3. [`reconcile`] reconciles one resource: it gathers the state ([`observe`]), calls the component and the policies
+//!    ([`plugins`]), checks the plan (`dask-operator-core`), computes the difference ([`changes`]), writes it
+//!    ([`writes`]) and reports the result (status and [`events`]).
+//! 4. [`schedulers`] queries the Dask schedulers for what plans request, and requeues the resources that requested it.
+//! 5. The [`webhook`] answers admission requests of the API server.
 //!
-//! Of several replicas only the one that is [`leading`], by a [`lease`], does 3.
+//! Only the replica that is [`leading`], by a [`lease`], reconciles.
 //!
-//! Requests are sent from [`watches`], [`discovery`], [`nodes`], [`writes`], [`events`], [`lease`], [`install`] and
-//! the [`webhook`], through the [`client`], and to Dask from [`schedulers`]; [`server`] answers
-//! some. Nothing else does any I/O.
+//! Requests to the API server are sent by [`watches`], [`discovery`], [`nodes`], [`writes`], [`events`], [`lease`],
+//! [`install`] and the [`webhook`], through the [`client`]. [`schedulers`] sends the requests to Dask. [`server`]
+//! answers incoming requests. No other module does network I/O.
 
 mod aside;
 pub mod changes;

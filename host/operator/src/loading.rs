@@ -1,4 +1,4 @@
-//! Loads the components that the command line asks for.
+//! Loading of the components that the command line configures.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,16 +17,16 @@ use crate::metrics::Metrics;
 use crate::plugins::metrics::PluginCall;
 use crate::plugins::{Catalog, Kept, Plugin, PluginError, PluginId, Plugins};
 
-/// Counts calls.
+/// Counts calls of components.
 struct Counted(Arc<Metrics>);
 
 impl CallObserver for Counted {
     fn called(&self, report: &CallReport<'_>) {
-        // It says its name by this call only, and what was loaded is counted elsewhere.
+        // This call only returns the component's name, and loads are counted elsewhere.
         if report.interface == "describe" && report.function == "describe" {
             return;
         }
-        // What a plugin resource loads may call itself anything, `cluster` too.
+        // A component that a plugin resource loads may have any name, even `cluster`.
         let whose = if PluginId::is_title(report.origin) {
             report.origin
         } else {
@@ -42,23 +42,24 @@ impl CallObserver for Counted {
     }
 }
 
-/// Components that were loaded, and what loads more.
+/// The loaded components, and the means to load more.
 pub struct Loaded {
-    /// Who decides.
+    /// Logic plugins and policies.
     pub plugins: Plugins,
     /// Compiles and runs components.
     pub engine: Engine,
-    /// Where components are kept for the next start.
+    /// Store of components for the next start.
     pub kept: Kept,
 }
 
-/// Loads all components, which share the time of so many processors. A component that
-/// can't be loaded is said and does not stop the others.
+/// Loads all components, which share the time of `cores` processors. A component that can't be loaded is logged and
+/// does not stop the others.
 ///
 /// # Errors
 ///
-/// When there is no engine for this machine, or settings can't be read or are refused by their component: they stand in the
-/// command line, so an operator that goes on without them would never become ready, and its pod would not say why.
+/// Returns an error if there is no engine for this machine, or if settings can't be read or are refused by their
+/// component: settings are in the command line, so an operator that starts without them would never become ready, and
+/// its pod would not show the reason.
 pub fn load(args: &PluginArgs, metrics: Arc<Metrics>, cores: usize) -> anyhow::Result<Loaded> {
     let observer: Arc<dyn CallObserver> = Arc::new(Counted(metrics));
     let (engine, cache) = engine(args.cache_dir.clone(), observer)?;
@@ -74,7 +75,10 @@ pub fn load(args: &PluginArgs, metrics: Arc<Metrics>, cores: usize) -> anyhow::R
         };
         match &plugin {
             Ok(plugin) => info!(kind = kind.kind(), plugin = plugin.title, "component loaded"),
-            Err(error) => error!(kind = kind.kind(), "{error}: nothing will be done for this kind"),
+            Err(error) => error!(
+                kind = kind.kind(),
+                "{error}: resources of this kind are not reconciled"
+            ),
         }
         defaults.insert(kind, plugin.map(Arc::new));
     }
@@ -94,8 +98,7 @@ fn plugin(logic: ComponentLogic, settings: String) -> Result<Plugin, PluginError
     Plugin::new(title(component), settings, Box::new(logic))
 }
 
-/// An engine with a cache of compiled components where that can be had: without
-/// one, only the start takes longer.
+/// Returns an engine, with a cache of compiled components if possible: without one, only starts take longer.
 fn engine(
     cache: Option<PathBuf>,
     observer: Arc<dyn CallObserver>,
@@ -109,13 +112,15 @@ fn engine(
         observer: Some(observer.clone()),
         ..EngineConfig::default()
     };
-    let asked_for = cache.is_some();
-    if let Some(cache) = cache.or_else(usual_cache) {
+    let is_configured = cache.is_some();
+    if let Some(cache) = cache.or_else(default_cache) {
         match Engine::new(config(Some(cache.clone()))) {
             Ok(engine) => return Ok((engine, Some(cache))),
-            Err(error) if asked_for => return Err(error).context("--cache-dir"),
+            Err(error) if is_configured => return Err(error).context("--cache-dir"),
             Err(error) => {
-                warn!("compiled components are not kept, the next start takes as long as this one: {error}")
+                warn!(
+                    "compiled components are not cached, and the next start takes as long as this one: {error}"
+                )
             }
         }
     }
@@ -125,7 +130,7 @@ fn engine(
     ))
 }
 
-/// This program, called to compile: see [`CompileArgs`](crate::cli::CompileArgs).
+/// Returns this program as the compiler: see [`CompileArgs`](crate::cli::CompileArgs).
 fn compiler(program: PathBuf, cache: &Path) -> Compiler {
     Compiler {
         program,
@@ -134,8 +139,8 @@ fn compiler(program: PathBuf, cache: &Path) -> Compiler {
     }
 }
 
-/// The usual place of a user's caches.
-fn usual_cache() -> Option<PathBuf> {
+/// Returns the usual cache folder of a user.
+fn default_cache() -> Option<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let base = base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
     Some(base?.join("dask-operator").join("components"))

@@ -1,16 +1,16 @@
-//! The operator's log.
+//! Setup of the operator's log.
 
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::fmt;
 
 use crate::cli::{LogFormat, RunArgs};
 
-/// Lines of the libraries beneath are not written: what they have to say comes
-/// up as an error and is said here, with the object that it is about.
+/// Log filter for libraries. Their messages are not logged, because their errors are returned and are logged here with
+/// the object that they concern.
 const LIBRARIES: &str =
     "kube_client=off,kube_runtime=off,hyper=warn,hyper_util=warn,rustls=warn,tower=warn,wasmtime=warn";
 
-/// Starts to log to standard error, as `args` say; `RUST_LOG` wins.
+/// Starts logging to standard error, as configured by `args`. `RUST_LOG` takes precedence.
 pub fn start(args: &RunArgs) {
     let level = match (args.quiet, args.verbose, args.debug) {
         (true, _, _) => format!("warn,{LIBRARIES}"),

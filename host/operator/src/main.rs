@@ -1,4 +1,4 @@
-//! `dask-operator`: see `dask-operator --help`.
+//! The `dask-operator` command: see `dask-operator --help`.
 
 use std::process::ExitCode;
 
@@ -6,14 +6,14 @@ fn main() -> ExitCode {
     match dask_operator::cli::main() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", sentence(&error));
+            eprintln!("error: {}", message(&error));
             ExitCode::FAILURE
         }
     }
 }
 
-/// The error with its causes, less those that say nothing new.
-fn sentence(error: &anyhow::Error) -> String {
+/// Joins the error and its causes, without the causes whose text is already contained.
+fn message(error: &anyhow::Error) -> String {
     error
         .chain()
         .map(ToString::to_string)

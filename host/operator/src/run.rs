@@ -1,4 +1,4 @@
-//! `dask-operator run`: puts the parts together.
+//! `dask-operator run`: builds and starts the parts of the operator.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,21 +33,21 @@ use crate::tasks::Tasks;
 use crate::writes::Writes;
 use crate::{install, kopf, loading, logging, server, threads, webhook};
 
-/// How long requests that are under way may take, at the end.
+/// Time that write requests in flight have to finish on shutdown.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// How long those may take that others have sent to the operator.
+/// Time that incoming requests have to finish on shutdown.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Connections that ask for health and metrics at once.
+/// Maximum number of connections to the server of health and metrics.
 const PROBES: usize = 64;
 
-/// Runs the operator until it is told to end.
+/// Runs the operator until it receives SIGTERM or SIGINT.
 ///
 /// # Errors
 ///
-/// When it can't start: no cluster is configured, the address is taken, a
-/// setting makes no sense.
+/// Returns an error if the operator can't start (no cluster is configured, the address is taken, a setting is invalid),
+/// or if it has to stop because of a failure.
 pub fn run(args: RunArgs) -> anyhow::Result<()> {
     logging::start(&args);
     let cores = threads::cores();
@@ -61,7 +61,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let ignored = args.former.without_effect();
     if !ignored.is_empty() {
-        warn!("{}: understood, but without effect", ignored.join(", "));
+        warn!("{}: accepted, but without effect", ignored.join(", "));
     }
     let settings = Settings::read(|name| std::env::var(name).ok())?;
     let address = args
@@ -93,10 +93,10 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     };
     health.plugins_broken(plugins.catalog().broken().map(ToString::to_string).collect());
 
-    // Pods and Services are always watched, whatever components declare: an
-    // autoscaler is told of its scheduler's pod, and by both a scheduler is found.
+    // Pods and Services are always watched, whatever components declare: an autoscaler receives the pod of its
+    // scheduler, and schedulers are found by both.
     let always = ["Pod", "Service"].map(|kind| Kind::of(ResourceKind::new("v1", kind)));
-    // What the administrator allows is watched too, so that plugins can have it.
+    // Kinds that the administrator allows are watched too, so that plugins can use them.
     let catalog = plugins.catalog();
     let declared = catalog.child_kinds().map(|kind| Kind::of(kind.clone()));
     let allowed = args.allow_child.iter().chain(&args.allow_tenant_child).cloned();
@@ -146,7 +146,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         selection,
         swapped: Box::new(move |namespace| queues.swapped(namespace)),
     };
-    // From here on nothing is decided until it is known which plugins are in force: only then may the webhook answer.
+    // No decision is made until the active plugins are known. The webhook may answer only after that.
     let manager = Manager::new(parts, &args.namespaces);
     let mut webhook_args = args.webhook.clone();
     webhook_args.extra_kinds = extra;
@@ -163,8 +163,8 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         cores,
         ending: ending.notice(),
     };
-    let asked = webhook::start(&webhook_args, &mut tasks, parts).await?;
-    tasks.spawn("what takes off kopf's marks", {
+    let serves_webhook = webhook::start(&webhook_args, &mut tasks, parts).await?;
+    tasks.spawn("the removal of kopf's marks", {
         let (leading, writes) = (leading.clone(), writes.clone());
         async move {
             leading.wait().await;
@@ -182,28 +182,28 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     info!(
         version = env!("CARGO_PKG_VERSION"), health = %address,
         namespaces = namespaces(&args),
-        "starts"
+        "starting"
     );
     let ended = tokio::select! {
         result = work(&args, client, controller, manager, lease.as_ref()) => result,
         ended = tasks.first_end() => Err(ended.into()),
-        _ = terminate.recv() => { info!("ends, as SIGTERM asks"); Ok(()) }
-        _ = interrupt.recv() => { info!("ends, as Ctrl-C asks"); Ok(()) }
+        _ = terminate.recv() => { info!("stopping: received SIGTERM"); Ok(()) }
+        _ = interrupt.recv() => { info!("stopping: received SIGINT"); Ok(()) }
     };
-    // First no more writes, then the lease: who has it next finds nothing changing.
+    // Writes end before the lease is released, so that the next leader does not meet writes in flight.
     leading.end();
     if let Some(lease) = &lease {
         writes.settle(SETTLE).await;
         lease.release().await;
     }
-    if asked {
+    if serves_webhook {
         tokio::time::sleep(webhook::LINGER).await;
     }
     ending.end(ANSWER).await;
     ended
 }
 
-/// Which namespaces are looked after, for the log.
+/// Describes the managed namespaces, for the log.
 fn namespaces(args: &RunArgs) -> String {
     match &args.namespace_selector {
         Some(selector) => format!("those with {selector}"),
@@ -223,7 +223,7 @@ async fn work(
         install::crds(&client).await?;
     }
     let mut tasks = Tasks::default();
-    tasks.spawn("what loads plugins", manager.run());
+    tasks.spawn("the plugin manager", manager.run());
     tokio::select! {
         result = controller.run(client, &args.namespaces, args.concurrency, lease) => match result? {},
         ended = tasks.first_end() => Err(ended.into()),

@@ -1,5 +1,4 @@
-//! Settings that the predecessor read from the environment, in Dask's way to
-//! write configuration there.
+//! Settings of the previous operator, read from environment variables in Dask's notation for configuration.
 
 use std::time::Duration;
 
@@ -14,25 +13,25 @@ const DELAY: &str = "DASK_KUBERNETES__CONTROLLER__WORKER_ALLOCATION__DELAY";
 const EVENTS_ENABLED: &str = "DASK_KUBERNETES__CONTROLLER__EVENTS__ENABLED";
 const EVENTS_LEVEL: &str = "DASK_KUBERNETES__CONTROLLER__EVENTS__LEVEL";
 
-/// How workers are created in portions.
+/// Creation of workers in batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allocation {
-    /// Workers of a group that are created in one go; none for all.
+    /// Number of workers of a group that are created at once. `None` for all.
     pub batch: Option<u32>,
-    /// Seconds until the next.
+    /// Seconds between two batches.
     pub delay: u32,
 }
 
-/// What the environment says.
+/// Settings from the environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// How workers are created in portions.
+    /// Creation of workers in batches.
     pub allocation: Allocation,
-    /// Which events are published.
+    /// Level of the events that are published.
     pub events: Level,
 }
 
-/// A variable with a value that makes no sense.
+/// An environment variable with an invalid value.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{name} is {value:?}: {message}")]
 pub struct SettingError {
@@ -46,20 +45,20 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// When a variable has a value that makes no sense.
+    /// Returns an error if a variable has an invalid value.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingError> {
         let read = |name: &'static str| {
             let value = variable(name).map(|value| value.trim().to_owned());
             value.filter(|value| !value.is_empty() && !matches!(value.as_str(), "null" | "None" | "none"))
         };
-        let wrong = |name, value, message| SettingError { name, value, message };
+        let invalid = |name, value, message| SettingError { name, value, message };
         let batch = match read(BATCH_SIZE) {
             None => None,
             Some(value) => match value.parse::<u32>() {
-                // As the predecessor: 0 is no limit.
+                // 0 means no limit, as with the previous operator.
                 Ok(number) => Some(number).filter(|number| *number > 0),
                 Err(_) => {
-                    return Err(wrong(
+                    return Err(invalid(
                         BATCH_SIZE,
                         value,
                         "write how many workers are created at once",
@@ -71,7 +70,7 @@ impl Settings {
             None => 0,
             Some(value) => match value.parse::<f64>().ok().map(Duration::try_from_secs_f64) {
                 Some(Ok(delay)) => whole_seconds(delay),
-                _ => return Err(wrong(DELAY, value, "write a number of seconds")),
+                _ => return Err(invalid(DELAY, value, "write a number of seconds")),
             },
         };
         let enabled = match read(EVENTS_ENABLED) {
@@ -79,7 +78,7 @@ impl Settings {
             Some(value) => match value.to_lowercase().as_str() {
                 "true" | "1" | "yes" | "on" => true,
                 "false" | "0" | "no" | "off" => false,
-                _ => return Err(wrong(EVENTS_ENABLED, value, "write true or false")),
+                _ => return Err(invalid(EVENTS_ENABLED, value, "write true or false")),
             },
         };
         let level = match read(EVENTS_LEVEL) {
@@ -90,7 +89,7 @@ impl Settings {
                 ("WARN" | "WARNING" | "ERROR", _) | (_, Ok(21..=40)) => Level::Warnings,
                 ("CRITICAL" | "FATAL", _) | (_, Ok(_)) => Level::None,
                 _ => {
-                    return Err(wrong(
+                    return Err(invalid(
                         EVENTS_LEVEL,
                         value,
                         "write INFO, WARNING, ERROR or a number",
@@ -107,21 +106,21 @@ impl Settings {
 }
 
 impl Settings {
-    /// The same as settings of the components that do it.
+    /// Returns the settings of the components that implement them.
     #[must_use]
     pub fn of_components(&self) -> Vec<Setting> {
         let Allocation { batch, delay } = self.allocation;
-        let place = Interface::WorkerGroup.name();
-        let portions = |batch: u32| {
+        let target = Interface::WorkerGroup.name();
+        let batches_of = |batch: u32| {
             [("batchSize", batch), ("delay", delay)]
-                .map(|(key, value)| Setting::new(place, key, value.into()))
+                .map(|(key, value)| Setting::new(target, key, value.into()))
                 .to_vec()
         };
-        batch.map(portions).unwrap_or_default()
+        batch.map(batches_of).unwrap_or_default()
     }
 }
 
-/// A time in seconds, the last of which may be a part of one.
+/// Rounds a duration up to whole seconds.
 fn whole_seconds(time: Duration) -> u32 {
     let part = u64::from(time.subsec_nanos() > 0);
     u32::try_from(time.as_secs().saturating_add(part)).unwrap_or(u32::MAX)
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_set() {
+    fn defaults_without_variables() {
         let settings = Settings {
             allocation: Allocation::default(),
             events: Level::All,
@@ -151,7 +150,7 @@ mod tests {
     #[case("0", None)]
     #[case("null", None)]
     #[case("", None)]
-    fn batches(#[case] value: &str, #[case] batch: Option<u32>) {
+    fn parses_the_batch_size(#[case] value: &str, #[case] batch: Option<u32>) {
         assert_eq!(
             read(BATCH_SIZE, value).map(|settings| settings.allocation.batch),
             Ok(batch)
@@ -162,7 +161,7 @@ mod tests {
     #[case(&[(BATCH_SIZE, "10"), (DELAY, "0.5")], &[("batchSize", 10), ("delay", 1)])]
     #[case(&[(BATCH_SIZE, "10")], &[("batchSize", 10), ("delay", 0)])]
     #[case(&[(DELAY, "30")], &[])]
-    fn the_worker_group_component_gets_the_portions(
+    fn the_worker_group_component_receives_the_batch_settings(
         #[case] set: &[(&str, &str)],
         #[case] expected: &[(&str, u32)],
     ) {
@@ -194,7 +193,7 @@ mod tests {
     #[case(DELAY, "-1")]
     #[case(EVENTS_ENABLED, "maybe")]
     #[case(EVENTS_LEVEL, "loud")]
-    fn nonsense(#[case] name: &str, #[case] value: &str) {
+    fn invalid_values_are_refused(#[case] name: &str, #[case] value: &str) {
         assert!(read(name, value).is_err_and(|error| error.to_string().starts_with(name)));
     }
 }

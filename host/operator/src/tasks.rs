@@ -1,14 +1,14 @@
 //! Tasks that run as long as the operator does.
 //!
-//! One that ends, by a panic say, would be missed by nobody: the operator would be ready, and its webhook gone. So the
-//! operator ends with it, and is started again.
+//! If such a task ended, by a panic say, no other part would notice: the operator would be ready without its webhook.
+//! So the operator exits when one of them ends, and is restarted.
 
 use std::collections::HashMap;
 use std::fmt;
 
 use tokio::task::{Id, JoinSet};
 
-/// Tasks by name.
+/// Set of named tasks.
 #[derive(Debug, Default)]
 pub struct Tasks {
     tasks: JoinSet<()>,
@@ -36,13 +36,13 @@ impl fmt::Display for Ended {
 impl std::error::Error for Ended {}
 
 impl Tasks {
-    /// Runs a task in the background, that is called `name` where it ends.
+    /// Runs a task in the background. `name` is used in the error when it ends.
     pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let handle = self.tasks.spawn(task);
         self.names.insert(handle.id(), name);
     }
 
-    /// Waits until one has ended; for ever where there is none.
+    /// Waits until one task has ended; forever if there is none.
     pub async fn first_end(&mut self) -> Ended {
         let (id, panicked) = match self.tasks.join_next_with_id().await {
             Some(Ok((id, ()))) => (id, false),
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn who_ends_is_named() {
+    async fn the_ended_task_is_named() {
         let mut tasks = Tasks::default();
         tasks.spawn("one", std::future::pending());
         let none = tokio::time::timeout(Duration::from_secs(60), tasks.first_end()).await;
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_tasks_never_end() {
+    async fn without_tasks_the_wait_does_not_end() {
         let mut tasks = Tasks::default();
         let none = tokio::time::timeout(Duration::from_secs(60), tasks.first_end()).await;
         assert!(none.is_err(), "{none:?}");

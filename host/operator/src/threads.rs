@@ -1,4 +1,4 @@
-//! The threads of the process: those that carry requests, and those that may block.
+//! Threads of the process: those that serve requests, and those that may block.
 
 use std::io;
 use std::sync::LazyLock;
@@ -10,44 +10,43 @@ use tracing::warn;
 
 use crate::{plugins, webhook};
 
-/// Threads that carry requests, at least and at most; components run on others. One that decodes something large keeps the
-/// other free.
-const FEWEST_CARRIERS: usize = 2;
+/// Minimum and maximum number of threads that serve requests. Components run on others. With two, one is free while the other
+/// decodes something large.
+const MIN_CARRIERS: usize = 2;
 const CARRIERS: usize = 4;
 
-/// Threads that may block for what comes seldom and does not take long: what is loaded before anything else, certificates in a
-/// folder, the API server's address, metrics.
+/// Number of threads for rare and short blocking operations: loading at the start, certificates in a folder, the
+/// address of the API server, metrics.
 const SELDOM: usize = 4;
 
-/// By how much threads are nicer on which work is done that takes long.
+/// Nice value of the threads for heavy work, relative to the process.
 const NICE: i32 = 10;
 
-/// Text that takes longer than others may want to wait.
-const MUCH: usize = 256 << 10;
+/// Bytes of text above which work on it is heavy.
+const HEAVY: usize = 256 << 10;
 
-/// How long work that blocks takes, as far as that can be told before.
+/// Expected duration of blocking work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Load {
-    /// As short as most.
+    /// As short as most work.
     Light,
-    /// Longer, because somebody has written much, or brings components of his own. Where processors are short, all other work
-    /// is done first.
+    /// Longer, because of a large object or a tenant's component. If the processors are busy, light work goes first.
     Heavy,
 }
 
 impl Load {
-    /// That of work on so many bytes of text.
+    /// Returns the load of work on so many bytes of text.
     pub(crate) fn of(bytes: usize) -> Self {
-        if bytes > MUCH { Self::Heavy } else { Self::Light }
+        if bytes > HEAVY { Self::Heavy } else { Self::Light }
     }
 
-    /// Heavy where that is so.
+    /// Returns `Heavy` if the condition is true, otherwise `Light`.
     pub(crate) fn heavy_if(is_heavy: bool) -> Self {
         if is_heavy { Self::Heavy } else { Self::Light }
     }
 }
 
-/// Does `work` on a thread that may block. Must be called from a runtime, which is the current one there, too.
+/// Runs `work` on a thread that may block. Must be called within a runtime, which is also the current one on that thread.
 pub(crate) fn spawn<T: Send + 'static>(
     load: Load,
     work: impl FnOnce() -> T + Send + 'static,
@@ -64,33 +63,34 @@ pub(crate) fn spawn<T: Send + 'static>(
     }
 }
 
-/// The runtime whose blocking threads do heavy work.
+/// Returns the runtime whose blocking threads do heavy work, or `None` if it could not be built.
 pub(crate) fn heavy() -> Option<Handle> {
     NICE_THREADS.as_ref().map(|threads| threads.handle().clone())
 }
 
-/// Threads of their own, because none that is nice can be otherwise again. The operating system's scheduler does the rest.
+/// Threads for heavy work. They are separate because a thread can't lower its nice value again without a privilege.
 static NICE_THREADS: LazyLock<Option<Runtime>> = LazyLock::new(|| {
     let threads = Builder::new_current_thread()
         .max_blocking_threads(blocking(cores()))
         .thread_name("nice")
         .on_thread_start(|| {
-            // Where the system refuses that, these are as all others.
+            // If the system refuses, heavy work competes with all other work.
             let _ = nice(NICE);
         })
         .build();
     threads
-        .inspect_err(|error| warn!("all threads are as important as each other: {error}"))
+        .inspect_err(|error| warn!("heavy work runs with the same priority as other work: {error}"))
         .ok()
 });
 
-/// How many processors there are.
+/// Returns the number of processors.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// How many threads may block at most: the sum of what each part takes at most. With fewer, one part that takes all that it
-/// may, because somebody makes it, would leave none to the others. (Schedulers are reached by address: none looks up a name.)
+/// Returns the maximum number of blocking threads: the sum of the maxima of all parts. With fewer, a part that uses all
+/// its threads, because a client causes that, would leave none for the others. (Schedulers are reached by IP address,
+/// without name lookups.)
 fn blocking(cores: usize) -> usize {
     let plans_and_reviews = plugins::places(cores);
     let requests = webhook::desk::threads(cores);
@@ -105,10 +105,10 @@ fn blocking(cores: usize) -> usize {
 ///
 /// # Errors
 ///
-/// When the system has none.
+/// Returns an error if the system can't create threads.
 pub(crate) fn runtime(cores: usize) -> io::Result<Runtime> {
     Builder::new_multi_thread()
-        .worker_threads(cores.clamp(FEWEST_CARRIERS, CARRIERS))
+        .worker_threads(cores.clamp(MIN_CARRIERS, CARRIERS))
         .max_blocking_threads(blocking(cores))
         .enable_all()
         .build()
@@ -165,13 +165,13 @@ mod tests {
                 end: far,
                 deadline: far,
             };
-            // More than there are places for.
+            // More tasks than there are permits.
             for number in 0..10 * CORES {
                 let (aside, work) = (aside.clone(), blocks());
                 let namespace = if number % 2 == 0 { "a" } else { "b" };
                 tokio::spawn(async move { aside.run(namespace, Load::Light, work).await });
                 let (looks, work) = (desk.clone(), blocks());
-                let bytes = if number % 2 == 0 { 0 } else { 2 * MUCH };
+                let bytes = if number % 2 == 0 { 0 } else { 2 * HEAVY };
                 tokio::spawn(async move { looks.look(times, bytes, work).await });
                 let (desk, work) = (desk.clone(), blocks());
                 let turn = Turn {

@@ -1,4 +1,4 @@
-//! What is waited for until the first pass: what there is of each kind.
+//! Waits for the first list of each kind, which must be complete before the first reconcile.
 
 use std::time::Duration;
 
@@ -7,31 +7,31 @@ use tracing::warn;
 
 use crate::health::Health;
 
-/// How long the first lists of kinds that not every plan needs are waited for, once those of all others are through: what
-/// needs one that is only late would say so at each start.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for the first lists of kinds that not every plan needs, after those of all needed kinds are complete.
+/// Without it, each start would report the resources that need a kind whose list is only late.
+const OPTIONAL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often it is looked whether the first lists are through.
-const LOOK: Duration = Duration::from_millis(5);
+/// Interval at which the lists are checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Waits for the first lists: of what is `needed` by every plan as long as it takes; of `others` until they have come or
-/// were refused, and for [`PATIENCE`] at the most.
+/// Waits for the first lists: without a limit for the kinds that every plan needs (`needed`). Lists of `others` are
+/// waited for until they are complete or refused, and for [`OPTIONAL_TIMEOUT`] at most.
 pub(super) async fn first_lists(health: &Health, needed: &[String], others: &[String]) {
     while !health.are_synced(needed) {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
-    let patience = Instant::now() + PATIENCE;
-    while !health.are_synced(others) && Instant::now() < patience {
-        tokio::time::sleep(LOOK).await;
+    let deadline = Instant::now() + OPTIONAL_TIMEOUT;
+    while !health.are_synced(others) && Instant::now() < deadline {
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     for name in others {
         if !health.are_synced(std::slice::from_ref(name)) {
-            warn!("{name} are not listed yet: what needs to know of them is held until they are");
+            warn!("{name} are not listed yet: reconciles that need them are blocked until they are");
             health.do_without(name);
         }
     }
     while !health.all_synced() {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -46,7 +46,7 @@ mod tests {
     #[case::late(Some(20), 20)]
     #[case::never(None, 30)]
     #[tokio::test(start_paused = true)]
-    async fn lists_that_are_late_are_waited_for_and_not_for_ever(
+    async fn late_optional_lists_are_waited_for_up_to_a_limit(
         #[case] comes: Option<u64>,
         #[case] expected: u64,
     ) {
@@ -56,11 +56,11 @@ mod tests {
         }
         let seconds = |seconds: u64| tokio::time::sleep(Duration::from_secs(seconds));
         let come = async {
-            // What is needed is waited for as long as it takes.
+            // Needed kinds are waited for without a limit.
             seconds(60).await;
             health.synced("pods");
             let begun = Instant::now();
-            // This one was refused.
+            // The list of this kind was refused.
             health.do_without("gadgets");
             if let Some(comes) = comes {
                 seconds(comes).await;

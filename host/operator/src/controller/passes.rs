@@ -1,43 +1,41 @@
-//! How long changes are collected, so that most of the time is left for others.
+//! Batching of changes: how long changes are collected before a resource is reconciled again.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long changes of what a resource depends on are collected, so that a
-/// thousand pods that start don't mean a thousand plans.
-pub(super) const COLLECT: Duration = Duration::from_millis(100);
+/// Time for which changes of dependencies are batched, so that a thousand starting pods do not cause a thousand plans.
+pub(super) const BATCH: Duration = Duration::from_millis(100);
 
-/// And at least so many times what the last pass took, so that most of the time
-/// is left for others.
-const COLLECT_PASSES: u32 = 5;
+/// Changes are batched for at least this multiple of the duration of the last reconcile, so that most of the time is
+/// left for other resources.
+const BATCH_FACTOR: u32 = 5;
 
-/// But never longer.
-const COLLECT_MOST: Duration = Duration::from_secs(5);
+/// Longest time for which changes are batched.
+const BATCH_MAX: Duration = Duration::from_secs(5);
 
-/// After so many passes one after the other, changes are collected for
-/// [`COLLECT_BURST`]: workers that start one by one for a minute need not be
-/// counted ten times a second.
+/// Number of recent reconciles after which changes are batched for [`BATCH_BURST`]: workers that start one by one for a
+/// minute need not be counted ten times a second.
 const BURST: f64 = 10.0;
-const COLLECT_BURST: Duration = Duration::from_secs(1);
+const BATCH_BURST: Duration = Duration::from_secs(1);
 
-/// How long changes of a resource's own status are collected.
-pub(super) const COLLECT_STATUS: Duration = Duration::from_millis(10);
+/// Time for which changes of a resource's own status are batched.
+pub(super) const BATCH_STATUS: Duration = Duration::from_millis(10);
 
-/// The last passes over a resource.
+/// The recent reconciles of a resource.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Passes {
-    /// When the last one ended.
+pub(super) struct RecentReconciles {
+    /// End of the last reconcile.
     ended: Instant,
-    /// What it took.
+    /// Duration of the last reconcile.
     duration: Duration,
-    /// How many there were, less one for each second that went by.
+    /// Number of reconciles, less one for each second that has passed.
     burst: f64,
 }
 
-impl Passes {
-    /// These and one more, which ends now.
-    pub(super) fn and(before: Option<Self>, duration: Duration) -> Self {
+impl RecentReconciles {
+    /// Adds a reconcile that has just ended to those `before`.
+    pub(super) fn and_one_more(before: Option<Self>, duration: Duration) -> Self {
         let left = |before: Self| (before.burst - before.ended.elapsed().as_secs_f64()).max(0.0);
         Self {
             ended: Instant::now(),
@@ -46,10 +44,10 @@ impl Passes {
         }
     }
 
-    /// How long changes are collected until the next, `least` at the least.
-    pub(super) fn collect(self, least: Duration) -> Duration {
-        let least = if self.burst < BURST { least } else { COLLECT_BURST };
-        (self.duration * COLLECT_PASSES).clamp(least, COLLECT_MOST)
+    /// Returns the time for which changes are batched until the next reconcile, `least` at the minimum.
+    pub(super) fn batch_delay(self, least: Duration) -> Duration {
+        let least = if self.burst < BURST { least } else { BATCH_BURST };
+        (self.duration * BATCH_FACTOR).clamp(least, BATCH_MAX)
     }
 }
 
@@ -58,30 +56,30 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn many_passes_in_a_row_become_one_a_second() {
-        let mut passes = Passes::and(None, Duration::from_millis(2));
-        assert_eq!(passes.collect(COLLECT), COLLECT);
+    async fn many_reconciles_in_a_row_are_limited_to_one_a_second() {
+        let mut recent = RecentReconciles::and_one_more(None, Duration::from_millis(2));
+        assert_eq!(recent.batch_delay(BATCH), BATCH);
         for _ in 0..12 {
             tokio::time::advance(Duration::from_millis(100)).await;
-            passes = Passes::and(Some(passes), Duration::from_millis(2));
+            recent = RecentReconciles::and_one_more(Some(recent), Duration::from_millis(2));
         }
-        assert_eq!(passes.collect(COLLECT), COLLECT_BURST);
+        assert_eq!(recent.batch_delay(BATCH), BATCH_BURST);
         tokio::time::advance(Duration::from_secs(20)).await;
         assert_eq!(
-            Passes::and(Some(passes), Duration::from_millis(2)).collect(COLLECT),
-            COLLECT
+            RecentReconciles::and_one_more(Some(recent), Duration::from_millis(2)).batch_delay(BATCH),
+            BATCH
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn long_passes_come_rarely() {
+    async fn long_reconciles_are_batched_longer() {
         assert_eq!(
-            Passes::and(None, Duration::from_millis(400)).collect(COLLECT),
+            RecentReconciles::and_one_more(None, Duration::from_millis(400)).batch_delay(BATCH),
             Duration::from_secs(2)
         );
         assert_eq!(
-            Passes::and(None, Duration::from_secs(10)).collect(COLLECT),
-            COLLECT_MOST
+            RecentReconciles::and_one_more(None, Duration::from_secs(10)).batch_delay(BATCH),
+            BATCH_MAX
         );
     }
 }

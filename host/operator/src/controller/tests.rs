@@ -6,12 +6,12 @@ use super::*;
 #[case(1, 1)]
 #[case(2, 1)]
 #[case(16, 12)]
-fn somebody_is_left_for_other_namespaces(#[case] concurrency: usize, #[case] expected: usize) {
+fn one_namespace_can_not_use_all_reconciles(#[case] concurrency: usize, #[case] expected: usize) {
     assert_eq!(share(concurrency), expected);
 }
 
 #[test]
-fn what_a_plan_waits_for_comes_although_something_fails() {
+fn a_failure_does_not_suppress_the_requeue_of_the_plan() {
     let seconds = Duration::from_secs;
     for (retry, grown, again, expected) in [
         (Retry::Soon, 2, Some(100), 2),
