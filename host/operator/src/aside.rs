@@ -1,24 +1,25 @@
-//! Work that grows with what tenants write, away from the threads that carry the lease, health and watches.
+//! Execution of work whose cost depends on tenants' input, on threads other than those of the lease, health checks and
+//! watches.
 
 use tracing::Span;
 
 use crate::plugins::{Shares, Whose};
 use crate::threads::{self, Load, cores};
 
-/// Does `work` on a thread that may be kept busy. If it panics, so does this.
+/// Runs `work` on a thread that may block. Propagates a panic of `work`.
 pub(crate) async fn run<T: Send + 'static>(load: Load, work: impl FnOnce() -> T + Send + 'static) -> T {
     let span = Span::current();
     match threads::spawn(load, move || span.in_scope(work)).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // The process ends.
+            // The task was canceled, because the process exits.
             Err(_) => std::future::pending().await,
         },
     }
 }
 
-/// Threads that may be kept busy, which namespaces share like those that call components.
+/// Threads that may block, which are shared among namespaces like the threads that call components.
 #[derive(Clone)]
 pub(crate) struct Aside(Shares);
 
@@ -29,20 +30,20 @@ impl Default for Aside {
 }
 
 impl Aside {
-    /// Threads of a machine with so many processors.
+    /// Returns the threads of a machine with `cores` processors.
     pub(crate) fn new(cores: usize) -> Self {
         Self(Shares::new(cores))
     }
 
-    /// Does `work` for a namespace as [`run`], when it is its turn.
+    /// Runs `work` for a namespace as [`run`] does, after it has acquired a permit.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         namespace: &str,
         load: Load,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> T {
-        // The operator's own work is never denied. What has begun keeps its place until it has ended, even if nobody waits any
-        // more.
+        // The operator's own work is never refused. Work that has started keeps its permit until it has ended, even if
+        // the caller has gone.
         let permit = self.0.permit(namespace, Whose::Operators, load).await;
         run(load, move || {
             let _permit = permit;
@@ -71,7 +72,7 @@ mod tests {
         assert_ne!(here, there);
     }
 
-    /// Who waits is told of a bug by the panic itself.
+    /// The panic itself is propagated to the waiting caller.
     #[tokio::test]
     #[should_panic(expected = "a bug")]
     async fn a_panic_is_passed_on() {
@@ -79,7 +80,7 @@ mod tests {
         Aside::default().run("a", Load::Light, work).await;
     }
 
-    /// Of what nobody waits for any more there must not be ever more.
+    /// The number of running tasks without a waiting caller must be limited.
     #[tokio::test]
     async fn what_is_given_up_keeps_its_place_until_it_has_ended() {
         let aside = Aside::new(1);

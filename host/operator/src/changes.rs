@@ -1,4 +1,4 @@
-//! What has to be written to get from what is to what shall be.
+//! Changes that have to be written to get from the observed to the desired state.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,20 +12,20 @@ use serde_json::Value;
 use crate::object::Object;
 use crate::observe::Observed;
 
-/// One thing to be written.
+/// One change of a child.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// Create this object, which is not there.
+    /// Create this object, which does not exist.
     Create(ChildKey, Draft),
-    /// Apply this object, over the one that is there.
+    /// Apply this object over the existing one, if there is one.
     Apply(ChildKey, Value, Option<Arc<Object>>),
-    /// Delete this child, which is not wanted.
+    /// Delete this child, which the plan does not contain.
     Delete(ResourceKind, Arc<Object>),
 }
 
-/// All that has to be written for `children`, the unwanted first.
+/// Returns all changes that have to be written for `children`, deletions first.
 ///
-/// What is on its way out is waited for: its name is taken until it is gone.
+/// A child that is being deleted is waited for: its name is taken until it is gone.
 #[must_use]
 pub fn changes(observed: &Observed, children: Vec<Child>, answers: &Answers) -> Vec<Change> {
     let wanted: HashSet<_> = children.iter().map(|child| &child.key).collect();
@@ -81,7 +81,7 @@ mod tests {
         value
     }
 
-    /// What is written when these services exist and those shall.
+    /// Returns the changes for these existing services and the wanted children.
     fn written(existing: &[Value], wanted: Vec<Child>) -> Vec<String> {
         let kind = ResourceKind::new("v1", "Service");
         let stores = Stores::new([Kind::of(kind.clone())]);
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_written_when_all_is_as_it_shall_be() {
+    fn nothing_is_written_in_the_desired_state() {
         let existing = [
             service("s", false, 1),
             service("k", false, 1),
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_written_and_what_is_unwanted_goes_first() {
+    fn differences_are_written_and_deletions_come_first() {
         let existing = [service("s", false, 1), service("x", false, 1)];
         let create = child(
             "c",
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_on_its_way_out_is_waited_for() {
+    fn terminating_children_are_waited_for() {
         let existing = [
             service("s", true, 1),
             service("c", true, 1),

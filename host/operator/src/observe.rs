@@ -1,4 +1,4 @@
-//! Everything that a plan may depend on, gathered from the stores.
+//! Observation: everything that a plan may depend on, gathered from the informer cache. Pure.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -16,26 +16,26 @@ use crate::object::Object;
 use crate::routes::ParentKey;
 use crate::stores::Stores;
 
-/// A parent with what belongs to it, at one moment.
+/// A parent with its children and related objects, at one moment.
 #[derive(Clone, Debug)]
 pub struct Observed {
     /// The parent.
     pub parent: Arc<Object>,
-    /// Its children of each declared kind, in the order of their names.
+    /// Children of each declared kind, in the order of their names.
     pub children: Vec<(ResourceKind, Vec<Arc<Object>>)>,
-    /// Other objects that its interface promises.
+    /// Other objects that the interface promises.
     pub related: Vec<(ResourceKind, Arc<Object>)>,
-    /// Nodes with taints that a worker group's pods are on: name and JSON.
+    /// Nodes with taints that run pods of a worker group: name and JSON.
     nodes: Vec<(Box<str>, Box<str>)>,
-    /// What the cluster's Dask scheduler said.
+    /// Facts from the Dask scheduler of the cluster.
     pub scheduler: SchedulerState,
     by_key: HashMap<ChildKey, Arc<Object>>,
-    /// The worker groups of the parent's cluster, by name.
+    /// Worker groups of the parent's cluster, by name.
     worker_groups: HashMap<Box<str>, Arc<Object>>,
 }
 
 impl Observed {
-    /// Looks at `object`, whose component declares children of `kinds`.
+    /// Observes `object`, whose component declares children of `kinds`.
     #[must_use]
     pub fn new(stores: &Stores, object: Arc<Object>, parent: &Parent, kinds: &[ResourceKind]) -> Self {
         let children: Vec<_> = kinds
@@ -80,26 +80,26 @@ impl Observed {
         }
     }
 
-    /// A worker group of the parent's cluster, as it was observed.
+    /// Returns a worker group of the parent's cluster, as it was observed.
     #[must_use]
     pub fn worker_group(&self, name: &str) -> Option<&Arc<Object>> {
         self.worker_groups.get(name)
     }
 
-    /// A child as it is now.
+    /// Returns a child as it was observed.
     #[must_use]
     pub fn child(&self, key: &ChildKey) -> Option<&Arc<Object>> {
         self.by_key.get(key)
     }
 
-    /// All children.
+    /// Returns all children.
     pub fn all(&self) -> impl Iterator<Item = (&ResourceKind, &Arc<Object>)> {
         self.children
             .iter()
             .flat_map(|(kind, objects)| objects.iter().map(move |object| (kind, object)))
     }
 
-    /// How much JSON the component is told of.
+    /// Returns the size of the JSON of all children and related objects, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let children = self.all().map(|(_, object)| object);
@@ -107,7 +107,7 @@ impl Observed {
         children.chain(related).map(|object| object.json.len()).sum()
     }
 
-    /// How much memory what the cluster's Dask scheduler said takes, as good as.
+    /// Returns the approximate memory of the facts from the Dask scheduler, in bytes.
     #[must_use]
     pub fn scheduler_bytes(&self) -> usize {
         let SchedulerState::Facts(facts) = &self.scheduler else {
@@ -119,12 +119,15 @@ impl Observed {
         facts.workers.iter().map(bytes).sum()
     }
 
-    /// What the component is told. `now` is in milliseconds since 1970.
+    /// Returns the observation that the component receives. `now` is in milliseconds since 1970.
     #[must_use]
     pub fn observation(&self, parent: &Parent, now: i64, settings: &str) -> Observation {
         let observed = |(kind, objects): &(ResourceKind, Vec<Arc<Object>>)| ObservedKind {
             kind: convert::contract_kind(kind),
-            objects: objects.iter().map(|object| told(kind, object)).collect(),
+            objects: objects
+                .iter()
+                .map(|object| observed_object(kind, object))
+                .collect(),
         };
         Observation {
             parent: self.parent.json.to_string(),
@@ -132,8 +135,8 @@ impl Observed {
             related: self
                 .related
                 .iter()
-                .map(|(kind, object)| told(kind, object))
-                .chain(self.nodes.iter().map(|(name, json)| told_node(name, json)))
+                .map(|(kind, object)| observed_object(kind, object))
+                .chain(self.nodes.iter().map(|(name, json)| observed_node(name, json)))
                 .collect(),
             scheduler: self.scheduler.clone(),
             now,
@@ -172,7 +175,7 @@ impl gate::Observed for Observed {
     }
 }
 
-/// What `wit/` promises beside the children.
+/// Returns the objects other than children that `wit/` promises.
 fn related(stores: &Stores, parent: &Parent, groups: &[Arc<Object>]) -> Vec<(ResourceKind, Arc<Object>)> {
     let dask = |kind: DaskKind| ResourceKind::new(DASK_API_VERSION, kind.kind());
     let cluster = || {
@@ -212,14 +215,14 @@ fn related(stores: &Stores, parent: &Parent, groups: &[Arc<Object>]) -> Vec<(Res
     }
 }
 
-/// The nodes of these pods that have taints, each once.
+/// Returns the nodes of these pods that have taints, each once.
 fn nodes<'a>(stores: &Stores, pods: impl Iterator<Item = &'a Arc<Object>>) -> Vec<(Box<str>, Box<str>)> {
     let names: BTreeSet<&str> = pods.filter_map(|pod| pod.node.as_deref()).collect();
     let tainted = |name: &str| Some((name.into(), stores.nodes().tainted(name)?));
     names.into_iter().filter_map(tainted).collect()
 }
 
-fn told_node(name: &str, json: &str) -> ObservedObject {
+fn observed_node(name: &str, json: &str) -> ObservedObject {
     ObservedObject {
         key: contract::ChildKey {
             api_version: "v1".to_owned(),
@@ -232,7 +235,7 @@ fn told_node(name: &str, json: &str) -> ObservedObject {
     }
 }
 
-fn told(kind: &ResourceKind, object: &Object) -> ObservedObject {
+fn observed_object(kind: &ResourceKind, object: &Object) -> ObservedObject {
     ObservedObject {
         key: contract::ChildKey {
             api_version: kind.api_version.clone(),

@@ -1,8 +1,8 @@
-//! The first half of a pass: observe, ask the component, ask the policies, check
-//! what they say, and find out what has to be written.
+//! First half of a reconcile: observes the resource, calls the component and the policies, checks their answers, and
+//! computes the changes that have to be written.
 //!
-//! All of it grows with what tenants and their components write, so nothing of it is
-//! done on the threads that carry everything else.
+//! The cost of all this grows with the input of tenants and their components, so none of it runs on the threads that
+//! serve requests.
 
 mod weight;
 
@@ -35,40 +35,40 @@ use crate::threads::Load;
 use crate::trouble::{HOST_CONDITIONS, PLAN_REFUSED, POLICY_VIOLATED, Trouble};
 use weight::text_bytes;
 
-/// What a plan is made from, and measured by.
+/// Input of a plan, against which the plan is also checked.
 pub(crate) struct Ground {
-    /// Whose children it is about.
+    /// Resource that owns the planned children.
     pub(crate) parent: Parent,
-    /// What there is.
+    /// Observed state.
     pub(crate) observed: Observed,
-    /// When it was looked at, in milliseconds since 1970.
+    /// Time of the observation, in milliseconds since 1970.
     now: i64,
     plugin: Arc<Plugin>,
     policies: Vec<Arc<Policy>>,
     extra: ExtraKinds,
 }
 
-/// What shall be, checked.
+/// A plan that passed the gate.
 pub(crate) struct Planned {
-    /// What it was planned from.
+    /// Input of the plan.
     pub(crate) ground: Arc<Ground>,
-    /// What shall be, without the children.
+    /// The plan without its children.
     pub(crate) plan: CheckedPlan,
-    /// How many children there shall be.
+    /// Number of planned children.
     pub(crate) children: usize,
-    /// What has to be written for them.
+    /// Changes that have to be written.
     pub(crate) to_do: Vec<Change>,
-    /// What policies that only monitor have to say.
+    /// Violations that policies in monitor mode reported.
     pub(crate) remarks: Option<Trouble>,
-    /// The room in memory that it has, until it is carried out.
+    /// Memory reserved for the plan until it has been executed.
     pub(crate) share: Share,
 }
 
-/// Why there is no plan.
+/// Reason why there is no plan.
 pub(crate) enum Unplanned {
-    /// Something is wrong.
+    /// The resource, the component or a policy has a problem.
     Trouble(Trouble),
-    /// It takes memory that others have now.
+    /// The memory that the plan needs is in use by others.
     NoRoom,
 }
 
@@ -84,24 +84,24 @@ impl From<NoRoom> for Unplanned {
     }
 }
 
-/// What a component is asked.
+/// Input of a call to a component.
 struct Question {
     ground: Ground,
-    /// What it is told.
+    /// Observation that the component receives.
     observation: Observation,
-    /// The room in memory that this has.
+    /// Memory reserved for the input.
     share: Share,
 }
 
-/// What becomes of a plan at first.
+/// Result of the first check of a plan.
 enum First {
-    /// It passed.
+    /// The plan passed the gate.
     Passed(Box<Planned>),
-    /// It passed, and policies have to be asked about it.
+    /// The plan passed the gate, and policies must review it.
     ToReview(Box<Plan>, Share),
 }
 
-/// Where to look for what a component is asked about a resource.
+/// Sources of the input for a component.
 struct Look {
     key: ParentKey,
     stores: Stores,
@@ -113,8 +113,8 @@ struct Look {
 }
 
 impl Reconciler {
-    /// Asks the component and the policies, and checks what they say. Gives the resource as they saw it, too. `share` is the
-    /// room in memory that there is for it so far.
+    /// Calls the component and the policies, and checks their answers. Also returns the resource as they saw it.
+    /// `share` is the memory that is reserved so far.
     pub(crate) async fn plan(
         &self,
         key: &ParentKey,
@@ -155,7 +155,7 @@ impl Reconciler {
         let plan = self
             .ask(&ground.plugin, &key.namespace, load, observation)
             .await?;
-        // There must not be ever more of these that wait to be looked at.
+        // The number of plans that wait for their check must be limited.
         let text = text_bytes(&plan);
         share.extend(text)?;
         let first = {
@@ -168,7 +168,7 @@ impl Reconciler {
             First::Passed(planned) => return Ok(*planned),
             First::ToReview(plan, share) => (*plan, share),
         };
-        // The trees are gone until it has passed.
+        // The JSON trees are dropped until the plan has passed the review.
         share.lend(text);
         let children = std::mem::take(&mut plan.children);
         let (policies, parent) = (ground.policies.clone(), ground.observed.parent.json.clone());
@@ -208,7 +208,7 @@ impl Reconciler {
     }
 }
 
-/// How long a pass over a resource takes, of which this is the text.
+/// Returns the load of a reconcile of a resource with this text.
 fn load(share: &Share, text: &str) -> Load {
     if share.bytes() > 0 {
         Load::Heavy
@@ -218,7 +218,7 @@ fn load(share: &Share, text: &str) -> Load {
 }
 
 impl Look {
-    /// What the component has to be told, and what it is measured by.
+    /// Gathers the input for the component.
     fn question(&self, object: Arc<Object>, mut share: Share) -> Result<Question, Unplanned> {
         let parent = object.parent(self.key.kind);
         let parent = parent.map_err(|error| Trouble::invalid(error.to_string()))?;
@@ -232,7 +232,7 @@ impl Look {
             return Err(Trouble::too_large(&plugin.title, self.most_told).into());
         }
         observed.scheduler = self.schedulers.state(&cluster, &self.key);
-        // The component has a copy of what the scheduler said.
+        // The component has a copy of the scheduler's facts.
         let told = bytes + observed.parent.json.len() + 2 * observed.scheduler_bytes();
         share.extend(told)?;
         let ground = Ground {
@@ -251,7 +251,7 @@ impl Look {
         })
     }
 
-    /// Who decides about a resource.
+    /// Returns the logic plugin and the policies that apply to a resource.
     fn deciders(&self, object: &Object) -> Result<(Arc<Plugin>, Vec<Arc<Policy>>), Trouble> {
         let labels = object.labels();
         let subject = Subject {
@@ -267,8 +267,8 @@ impl Look {
         Ok((plugin, policies))
     }
 
-    /// Whether it is known which children there are of every kind that a component declares: from what it can't see, it
-    /// would conclude that it is not there.
+    /// Checks that the children of every kind that a component declares are listed: a component would regard children
+    /// that it can't see as missing.
     fn are_listed(&self, plugin: &Plugin) -> Result<(), Trouble> {
         let listings = self.stores.listings();
         for kind in &plugin.child_kinds {
@@ -281,7 +281,7 @@ impl Look {
 }
 
 impl Ground {
-    /// What the component is told. It is recorded for authors of plugins, where they want that.
+    /// Returns the observation for the component. It is recorded for plugin authors, if they enabled that.
     fn observation(&self, key: &ParentKey, recording: &Recording) -> Observation {
         let observation = self
             .observed
@@ -290,14 +290,14 @@ impl Ground {
         observation
     }
 
-    /// Checks what the component planned.
+    /// Checks the plan of the component.
     fn first(self: &Arc<Self>, plan: Plan, memory: &Memory, mut share: Share) -> Result<First, Unplanned> {
         let title = &self.plugin.title;
         let remarks = if self.policies.is_empty() {
             None
         } else if writes(&plan, &self.observed) {
             share.extend(self.weight(&plan))?;
-            // Policies are asked about what may be, so that nobody is blamed for another's plan.
+            // Policies review only plans that pass the gate, so that they are not blamed for an error of the component.
             self.check(plan.clone(), title)?;
             return Ok(First::ToReview(Box::new(plan), share));
         } else {
@@ -308,7 +308,7 @@ impl Ground {
         Ok(First::Passed(Box::new(planned)))
     }
 
-    /// Checks a plan, and finds out what has to be written for it.
+    /// Checks a plan, and computes the changes that have to be written for it.
     fn passed(
         self: &Arc<Self>,
         plan: Plan,
@@ -319,7 +319,7 @@ impl Ground {
     ) -> Result<Planned, Unplanned> {
         let weight = self.weight(&plan);
         share.extend(weight)?;
-        // What the component was told is gone.
+        // The observation has been dropped.
         share.reduce(weight);
         let mut plan = self.check(plan, whose)?;
         let children: Vec<_> = std::mem::take(&mut plan.children)
@@ -355,14 +355,14 @@ impl Ground {
         })
     }
 
-    /// The component, and the policies that may have changed what it planned.
+    /// Returns the titles of the component and of the policies that may have changed its plan.
     fn all_titles(&self) -> String {
         let titles: Vec<_> = self.policies.iter().map(|policy| policy.title.as_str()).collect();
         format!("{}, changed by {}", self.plugin.title, titles.join(", "))
     }
 }
 
-/// Which child it is.
+/// Returns the key of a child.
 fn key(child: &contract::DesiredChild) -> ChildKey {
     ChildKey {
         kind: ResourceKind::new(child.key.api_version.as_str(), child.key.kind.as_str()),
@@ -370,8 +370,8 @@ fn key(child: &contract::DesiredChild) -> ChildKey {
     }
 }
 
-/// Whether a plan would write something: children to apply, children to create that
-/// aren't there, children that are there and not in it, or something beside children.
+/// Returns whether a plan would write something: children to apply, children to create that do not exist, existing
+/// children that are not in the plan, or changes other than children.
 fn writes(plan: &Plan, observed: &Observed) -> bool {
     let planned: HashSet<ChildKey> = plan.children.iter().map(key).collect();
     let changes = plan.children.iter().any(|child| match child.action {
@@ -388,8 +388,8 @@ fn writes(plan: &Plan, observed: &Observed) -> bool {
     changes || deletes || !plan.scale.is_empty() || plan.delete_parent.is_some()
 }
 
-/// What policies that only monitor said of an earlier plan: it still holds of what that
-/// plan made.
+/// Returns the violations that policies in monitor mode reported about an earlier plan: they still apply to the objects
+/// of that plan.
 fn still_said(parent: &Object) -> Option<Trouble> {
     let value = parent.without_spec();
     let conditions = value["status"]["conditions"].as_array()?;

@@ -1,12 +1,11 @@
-//! What is to be reconciled, and when.
+//! Work queue of the keys that have to be reconciled, each with a due time.
 //!
-//! Each key stands in the queue once and is worked on by one at a time. What is
-//! added while it is worked on comes again afterwards. A key that failed waits:
-//! only an urgent addition (somebody changed the object) shortens that.
+//! Each key is in the queue once, and one worker at a time processes it. A key that is added while it is processed is
+//! requeued afterwards. A failed key waits for its back-off; only an urgent addition (a change of the object) shortens
+//! that.
 //!
-//! What is due is worked on in turn, one key of each tenant after another, and no
-//! tenant has more than its share of those who work: whoever has a thousand keys
-//! delays his own and nobody else's.
+//! Due keys are processed round-robin by tenant, and the number of concurrent workers for one tenant is limited: a
+//! tenant with a thousand keys delays only its own keys.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -16,61 +15,62 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How much an addition matters.
+/// Urgency of an addition to the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
-    /// As soon as its time has come and a failure's wait is over.
+    /// Processed when the due time is reached and the back-off after a failure has ended.
     Usual,
-    /// As soon as its time has come.
+    /// Processed when the due time is reached, also during the back-off after a failure.
     Urgent,
 }
 
-/// What belongs to somebody with whom others share the queue.
+/// A key that belongs to a tenant of the shared queue.
 pub trait Tenant {
-    /// Whom it belongs to.
+    /// Returns the name of the tenant.
     fn tenant(&self) -> &str;
 }
 
 #[derive(Debug, Default)]
 struct Entry {
-    /// When it is due; none while nothing is wanted.
+    /// Due time; `None` if the key is only being processed.
     due: Option<Instant>,
-    /// It is due, and stands among those of its tenant.
+    /// True if the key is due and in the list of its tenant.
     ready: bool,
-    /// Not to be worked on before, unless it is urgent.
+    /// End of the back-off: the key is not processed earlier, unless it is urgent.
     not_before: Option<Instant>,
-    /// It became urgent while somebody works on it: what comes of that says nothing about it any more.
+    /// True if the key became urgent while it was being processed: the result of that run says nothing about the new
+    /// state.
     urgent: bool,
-    /// Somebody works on it.
+    /// True while the key is being processed.
     running: bool,
 }
 
-/// So many due times may be left over that no longer are an entry's, beside one for each entry.
+/// Number of outdated due times that the heap may contain, in addition to one for each entry.
 const SLACK: usize = 1024;
 
-/// The keys of one tenant that are due or worked on.
+/// The keys of one tenant that are due or being processed.
 #[derive(Debug)]
-struct Turn<K> {
-    /// Those that are due, in that order.
+struct TenantKeys<K> {
+    /// Keys that are due, in the order of their due times.
     ready: VecDeque<K>,
-    /// How many are worked on.
+    /// Number of keys that are being processed.
     running: usize,
 }
 
 #[derive(Debug)]
 struct Inner<K> {
     entries: HashMap<K, Entry>,
-    /// Due times. Those that no longer are an entry's are skipped.
+    /// Due times. Outdated ones, which differ from that of the entry, are skipped.
     heap: BinaryHeap<Reverse<(Instant, K)>>,
-    /// What is due or worked on, by tenant.
-    turns: HashMap<Box<str>, Turn<K>>,
-    /// The tenants with keys that are due: who has waited longest comes next.
-    waiting: VecDeque<Box<str>>,
+    /// Keys that are due or being processed, by tenant.
+    by_tenant: HashMap<Box<str>, TenantKeys<K>>,
+    /// Tenants with due keys. The tenant that has waited longest is first.
+    round_robin: VecDeque<Box<str>>,
 }
 
 impl<K: Clone + Eq + Hash + Ord + Tenant> Inner<K> {
-    /// Notes that `key` is due then. Who comes early again and again, and would come in an hour otherwise, leaves no
-    /// time behind for each.
+    /// Adds a due time for `key`. A key with a late due time that is added earlier again and again leaves outdated due
+    /// times behind; they are removed when there are too many of them.
     fn push(&mut self, at: Instant, key: K) {
         self.heap.push(Reverse((at, key)));
         if self.heap.len() > 2 * self.entries.len() + SLACK {
@@ -83,16 +83,19 @@ impl<K: Clone + Eq + Hash + Ord + Tenant> Inner<K> {
         }
     }
 
-    /// The turn of the tenant of `key`.
-    fn turn(&mut self, key: &K) -> &mut Turn<K> {
-        self.turns.entry(key.tenant().into()).or_insert_with(|| Turn {
-            ready: VecDeque::new(),
-            running: 0,
-        })
+    /// Returns the keys of the tenant of `key`.
+    fn keys_of(&mut self, key: &K) -> &mut TenantKeys<K> {
+        self.by_tenant
+            .entry(key.tenant().into())
+            .or_insert_with(|| TenantKeys {
+                ready: VecDeque::new(),
+                running: 0,
+            })
     }
 
-    /// Puts what is due by now among what its tenant waits for. Gives when the next will be due.
-    fn ripen(&mut self) -> Option<Instant> {
+    /// Moves all keys that are due to the lists of their tenants. Returns the due time of the next key, if there is
+    /// one.
+    fn promote_due(&mut self) -> Option<Instant> {
         let now = Instant::now();
         while let Some(Reverse((at, _))) = self.heap.peek() {
             if *at > now {
@@ -107,39 +110,40 @@ impl<K: Clone + Eq + Hash + Ord + Tenant> Inner<K> {
                 continue;
             };
             entry.ready = true;
-            let turn = self.turn(&key);
-            let comes_first = turn.ready.is_empty();
+            let keys = self.keys_of(&key);
+            let is_only_one = keys.ready.is_empty();
             let tenant: Box<str> = key.tenant().into();
-            turn.ready.push_back(key);
-            if comes_first {
-                self.waiting.push_back(tenant);
+            keys.ready.push_back(key);
+            if is_only_one {
+                self.round_robin.push_back(tenant);
             }
         }
         None
     }
 
-    /// The next key of the tenant whose turn it is. One that has `share` keys at work is passed over.
+    /// Returns the next key of the tenant that has waited longest. Skips a tenant of which `share` keys are being
+    /// processed.
     fn take(&mut self, share: usize) -> Option<K> {
-        for _ in 0..self.waiting.len() {
-            let tenant = self.waiting.pop_front()?;
-            let Some(turn) = self.turns.get_mut(&tenant) else {
+        for _ in 0..self.round_robin.len() {
+            let tenant = self.round_robin.pop_front()?;
+            let Some(keys) = self.by_tenant.get_mut(&tenant) else {
                 continue;
             };
-            let key = if turn.running < share {
-                turn.ready.pop_front()
+            let key = if keys.running < share {
+                keys.ready.pop_front()
             } else {
                 None
             };
             if let Some(key) = &key {
-                turn.running += 1;
+                keys.running += 1;
                 if let Some(entry) = self.entries.get_mut(key) {
                     entry.running = true;
                     entry.ready = false;
                     entry.due = None;
                 }
             }
-            if !turn.ready.is_empty() {
-                self.waiting.push_back(tenant);
+            if !keys.ready.is_empty() {
+                self.round_robin.push_back(tenant);
             }
             if key.is_some() {
                 return key;
@@ -148,18 +152,18 @@ impl<K: Clone + Eq + Hash + Ord + Tenant> Inner<K> {
         None
     }
 
-    /// The work on `key` has ended.
-    fn ended(&mut self, key: &K) {
-        if let Some(turn) = self.turns.get_mut(key.tenant()) {
-            turn.running = turn.running.saturating_sub(1);
-            if turn.running == 0 && turn.ready.is_empty() {
-                self.turns.remove(key.tenant());
+    /// Records that a worker has finished `key`.
+    fn finished(&mut self, key: &K) {
+        if let Some(keys) = self.by_tenant.get_mut(key.tenant()) {
+            keys.running = keys.running.saturating_sub(1);
+            if keys.running == 0 && keys.ready.is_empty() {
+                self.by_tenant.remove(key.tenant());
             }
         }
     }
 }
 
-/// Keys with due times.
+/// Work queue of keys with due times.
 #[derive(Debug)]
 pub struct Queue<K> {
     inner: Mutex<Inner<K>>,
@@ -171,8 +175,8 @@ impl<K: Clone + Eq + Hash + Ord + Tenant> Default for Queue<K> {
         let inner = Mutex::new(Inner {
             entries: HashMap::new(),
             heap: BinaryHeap::new(),
-            turns: HashMap::new(),
-            waiting: VecDeque::new(),
+            by_tenant: HashMap::new(),
+            round_robin: VecDeque::new(),
         });
         Self {
             inner,
@@ -186,8 +190,7 @@ impl<K: Clone + Eq + Hash + Ord + Tenant> Queue<K> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wants `key` to be worked on at `at`, or earlier where that is wanted
-    /// already.
+    /// Adds `key` with the due time `at`. An earlier due time that is already in the queue stays.
     pub fn add(&self, key: K, at: Instant, urgency: Urgency) {
         {
             let mut inner = self.lock();
@@ -213,8 +216,8 @@ impl<K: Clone + Eq + Hash + Ord + Tenant> Queue<K> {
         self.changed.notify_one();
     }
 
-    /// The next key that is due, as soon as there is one whose tenant has fewer than `share` at work. It has to be given
-    /// back with [`Queue::done`].
+    /// Waits for the next due key of a tenant of which fewer than `share` keys are being processed. The caller must
+    /// return it with [`Queue::done`].
     pub async fn next(&self, share: usize) -> K {
         loop {
             let changed = self.changed.notified();
@@ -234,19 +237,19 @@ impl<K: Clone + Eq + Hash + Ord + Tenant> Queue<K> {
         }
     }
 
-    /// A key that is due, or when the next will be.
+    /// Returns a key that is due, or the due time of the next key.
     fn take_due(&self, share: usize) -> Result<K, Option<Instant>> {
         let mut inner = self.lock();
-        let next = inner.ripen();
+        let next = inner.promote_due();
         inner.take(share).ok_or(next)
     }
 
-    /// Ends the work on `key`. It comes again at `again`; with `failed` not
-    /// before that, unless it is urgent.
+    /// Ends the processing of `key`, and requeues it at `again`, if given. With `failed`, the key is not processed
+    /// earlier than that, unless it is urgent.
     pub fn done(&self, key: K, again: Option<Instant>, failed: bool) {
         {
             let mut inner = self.lock();
-            inner.ended(&key);
+            inner.finished(&key);
             let Some(entry) = inner.entries.get_mut(&key) else {
                 return;
             };
@@ -271,8 +274,7 @@ impl<K: Clone + Eq + Hash + Ord + Tenant> Queue<K> {
         self.changed.notify_one();
     }
 
-    /// How many keys are due and wait for somebody to work on them, and for how
-    /// long the first of them has waited.
+    /// Returns the number of due keys that wait for a worker, and the longest wait.
     #[must_use]
     pub fn backlog(&self) -> (usize, std::time::Duration) {
         let now = Instant::now();

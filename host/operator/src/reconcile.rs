@@ -1,5 +1,5 @@
-//! One pass over one Dask resource: observe, ask the component, check, write
-//! what differs, report.
+//! Reconcile of one Dask resource: observe it, call the component, check the plan, write the differences and report the
+//! result.
 
 mod children;
 pub(crate) mod memory;
@@ -37,55 +37,55 @@ use crate::trouble::Trouble;
 use crate::writes::Writes;
 use crate::written::{Wrote, soonest};
 use memory::Memory;
-use pace::{Account, Count, MOST_WRITES, WINDOW};
-use report::Said;
+use pace::{Account, Count, MAX_WRITES, WINDOW};
+use report::PlanReport;
 use room::{Room, Share};
 
-/// A plan that wants to be asked again sooner is not: what changes brings the resource back anyhow.
+/// Minimum of the requeue delay that a plan requests. Changes requeue the resource anyway.
 const SOONEST: Duration = Duration::from_secs(1);
 
-/// How long what is left to garbage collection is left alone, at the most.
+/// Longest time for which an object that is left to garbage collection is ignored.
 const LEFT_OVER: Duration = Duration::from_secs(30);
 
-/// What components are told of at most: 20,000 pods, as many as a worker group can have, of 13 kB each.
+/// Limit of the JSON that one component receives, in bytes: 20,000 pods, the maximum of a worker group, of 13 kB each.
 pub(crate) const MOST_TOLD: usize = 256 << 20;
 
-/// What a pass came to.
+/// Result of a reconcile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// All is as it shall be, or on its way there. Again after that time at the
-    /// latest, where there is one.
+    /// The resource is in the planned state, or on its way there. Requeue no later than after this time, if given.
     Done(Option<Duration>),
-    /// Something went wrong. The plan wanted to be asked again after that time at the latest,
-    /// where there was one.
+    /// The reconcile failed. Requeue no later than after this time, if the plan requested it.
     Failed(Retry, Option<Duration>),
-    /// It takes memory that others have now, and nothing was done. Again soon, with nothing said about it.
+    /// The memory that the reconcile needs is in use by others. Nothing was done and nothing is reported; the resource
+    /// is requeued soon.
     NoRoom,
-    /// There is no such resource (any more), or its namespace is not looked after.
+    /// The resource does not exist (any more), or its namespace is not managed.
     Gone,
 }
 
-/// Everything that a pass needs.
+/// Everything that a reconcile needs.
 pub struct Reconciler {
-    /// What is known of the cluster.
+    /// Informer cache.
     pub stores: Stores,
-    /// Who decides.
+    /// Logic plugins and policies.
     pub plugins: Arc<Plugins>,
-    /// What Dask schedulers say.
+    /// Facts from the Dask schedulers.
     pub schedulers: Schedulers,
-    /// How something is changed.
+    /// Sends the write requests.
     pub writes: Writes,
-    /// How people are told.
+    /// Publishes events.
     pub events: Events,
-    /// What is counted.
+    /// Metrics.
     pub metrics: Arc<Metrics>,
-    /// Kinds of children that the administrator allows beyond the usual.
+    /// Kinds of children that the administrator allows in addition to the usual ones.
     pub extra_kinds: ExtraKinds,
-    /// In which namespaces something is done.
+    /// The managed namespaces.
     pub selection: Arc<Selection>,
-    /// Where observations are kept for authors of plugins.
+    /// Records observations for plugin authors.
     pub recording: Recording,
-    /// How many bytes of JSON a component is told of at most: it has them in its memory, and the operator has them once more.
+    /// Limit of the JSON that one component receives, in bytes. The component has it in its memory, and the operator
+    /// has a second copy.
     pub most_told: usize,
     pub(crate) memory: Memory,
     pub(crate) aside: Aside,
@@ -94,7 +94,7 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    /// A reconciler that remembers nothing yet.
+    /// Returns a reconciler with an empty memory.
     #[must_use]
     pub fn new(
         stores: Stores,
@@ -122,20 +122,20 @@ impl Reconciler {
         }
     }
 
-    /// Forgets an object that is gone.
+    /// Removes the memory of an object that is gone.
     pub fn forget(&self, uid: &str) {
         let mut memory = self.memory.lock();
         memory.answers.forget(uid);
         memory.unwritten.forget(uid);
     }
 
-    /// Drops what is remembered of objects that have not been written for long.
+    /// Removes the write counts of objects that have not been written for long.
     pub fn sweep(&self) {
         let now = self.start.elapsed();
         self.memory.lock().breaker.sweep(now);
     }
 
-    /// Goes over the resource once. `failures` is how often that failed in a row.
+    /// Reconciles the resource. `failures` is the number of failed reconciles in a row.
     pub async fn reconcile(&self, key: &ParentKey, failures: u32) -> Outcome {
         let object = self.stores.parent(key).filter(|object| !object.terminating);
         let Some(object) = object.filter(|_| self.selection.has(&key.namespace)) else {
@@ -144,9 +144,10 @@ impl Reconciler {
             return Outcome::Gone;
         };
         if self.stores.is_left_over(&object) {
-            debug!(%key, "waits for garbage collection: its owner was deleted and made anew");
+            debug!(%key, "waits for garbage collection: its owner was deleted and created again");
             self.schedulers.forget(key);
-            // It may also be that the watch of owners lags behind: not everybody is told when it shows the new one.
+            // The watch of owners may also lag behind. Not all children are queued when it shows the new owner, so the
+            // resource is requeued.
             return Outcome::Done(Some(LEFT_OVER));
         }
         let Ok(share) = self.room.begin(key) else {
@@ -168,10 +169,10 @@ impl Reconciler {
             Err(Unplanned::NoRoom) => return Outcome::NoRoom,
         };
         debug!(?duration, children = planned.children, "planned");
-        self.carry_out(key, object, planned, failures).await
+        self.execute(key, object, planned, failures).await
     }
 
-    async fn carry_out(
+    async fn execute(
         &self,
         key: &ParentKey,
         mut object: Arc<Object>,
@@ -213,17 +214,17 @@ impl Reconciler {
             }
         }
         let trouble = Trouble::writing(&written.errors, failures);
-        let said = Said {
+        let report = PlanReport {
             status: plan.status,
             conditions: plan.conditions,
             events: plan.events,
             troubles: trouble.into_iter().chain(remarks).collect(),
         };
-        let object = self.say(key, object, said, &mut written).await;
+        let object = self.report(key, object, report, &mut written).await;
         if let Some(why) = &plan.delete_parent
             && written.errors.is_empty()
         {
-            info!("deletes it: {why}");
+            info!("deleting the resource: {why}");
             match self.delete_parent(key, &object).await {
                 Ok(()) => return Outcome::Gone,
                 Err(error) => written.errors.push(error),
@@ -235,11 +236,11 @@ impl Reconciler {
         if written.withheld > 0 {
             warn!(
                 writes = written.withheld, wait = ?written.later,
-                "there are too many writes, and the next ones have to wait: does something change them back, or do children end at \
+                "too many writes: the next ones are delayed. Does another client revert them, or do children end at \
                  once?"
             );
         }
-        written.say_errors(failures);
+        written.log_errors(failures);
         let again = plan
             .requeue_after
             .map(Duration::from_millis)
@@ -250,8 +251,8 @@ impl Reconciler {
         }
     }
 
-    /// Scales a worker group, unless its number is another one than that on which this was decided: somebody has said
-    /// meanwhile how many there shall be.
+    /// Scales a worker group, unless its number of replicas has changed since the observation on which the plan is
+    /// based: a user has set the number meanwhile.
     async fn scale(
         &self,
         observed: &Observed,
@@ -274,20 +275,20 @@ impl Reconciler {
         }
         let write = Count {
             id: format!("{} scales", object.uid),
-            most: MOST_WRITES,
+            most: MAX_WRITES,
             kind: key.kind.kind(),
         };
         if let Err(wait) = self.admit(account, &write) {
             return Ok(Wrote::Withheld(wait));
         }
-        info!(group, replicas, %before, "scales");
+        info!(group, replicas, %before, "scaling");
         self.writes
             .scale(&Kind::dask(DaskKind::WorkerGroup), &object, replicas)
             .await?;
         Ok(Wrote::Done)
     }
 
-    /// Makes `owner` one of the parent's owners. Gives the parent as it is then, if it was written.
+    /// Adds `owner` to the owners of the parent. Returns the new version of the parent, if it was written.
     async fn adopt(
         &self,
         key: &ParentKey,
@@ -295,20 +296,20 @@ impl Reconciler {
         object: &Object,
         owner: &Owner,
     ) -> Result<(Wrote, Option<Object>), WriteError> {
-        // Only a cluster owns by a plan: the gate sees to that.
+        // Only a cluster can be the owner that a plan sets: the gate checks that.
         let is_known = |known: &OwnerReference| known.names(DaskKind::Cluster, &owner.name, &owner.uid);
         if object.owners.iter().any(is_known) {
             return Ok((Wrote::Nothing, None));
         }
         let write = Count {
             id: format!("{} is owned", object.uid),
-            most: MOST_WRITES,
+            most: MAX_WRITES,
             kind: key.kind.kind(),
         };
         if let Err(wait) = self.admit(account, &write) {
             return Ok((Wrote::Withheld(wait), None));
         }
-        // With this uid and anything else wrong, garbage collection would take it for an owner that is gone.
+        // Garbage collection would regard a reference with this uid and any other difference as an owner that is gone.
         let others = || object.owners.iter().filter(move |known| *known.uid != *owner.uid);
         let new = OwnerReference {
             api_version: owner.kind.api_version.as_str().into(),
@@ -330,7 +331,7 @@ impl Reconciler {
         Ok((Wrote::Done, Some(adopted)))
     }
 
-    /// Deletes the parent, if it is still as it was when that was decided: somebody may just have changed it.
+    /// Deletes the parent, if it has not changed since the decision: a user may just have changed it.
     async fn delete_parent(&self, key: &ParentKey, object: &Object) -> Result<(), WriteError> {
         let kind = Kind::dask(key.kind);
         match self
@@ -348,7 +349,7 @@ impl Reconciler {
     }
 }
 
-/// The Dask cluster that a resource is or belongs to.
+/// Returns the Dask cluster that a resource is or belongs to.
 fn cluster(parent: &Parent) -> ClusterKey {
     ClusterKey::new(&parent.namespace, &parent.cluster)
 }
@@ -361,7 +362,7 @@ impl Change {
         }
     }
 
-    /// How many bytes of text it has in memory.
+    /// Returns the number of bytes of text that the change has in memory.
     fn text_bytes(&self) -> usize {
         match self {
             Self::Create(_, object) => object.text_bytes(),

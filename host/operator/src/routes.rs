@@ -1,4 +1,4 @@
-//! Which reconciles a change concerns.
+//! Mapping from changes of objects to the Dask resources that have to be reconciled.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,19 +11,19 @@ use crate::queue::{Tenant, Urgency};
 use crate::store::Change;
 use crate::stores::Stores;
 
-/// A Dask resource that is to be reconciled.
+/// Key of a Dask resource to reconcile.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParentKey {
-    /// Which of the four.
+    /// Kind of the resource.
     pub kind: DaskKind,
-    /// Its namespace.
+    /// Namespace of the resource.
     pub namespace: Box<str>,
-    /// Its name.
+    /// Name of the resource.
     pub name: Box<str>,
 }
 
 impl ParentKey {
-    /// The key of `kind` `name` in `namespace`.
+    /// Returns the key of `kind` `name` in `namespace`.
     #[must_use]
     pub fn new(kind: DaskKind, namespace: &str, name: &str) -> Self {
         Self {
@@ -34,7 +34,7 @@ impl ParentKey {
     }
 }
 
-/// Resources of a namespace share the queue with those of others.
+/// The namespaces are the tenants of the queue.
 impl Tenant for ParentKey {
     fn tenant(&self) -> &str {
         &self.namespace
@@ -47,20 +47,20 @@ impl std::fmt::Display for ParentKey {
     }
 }
 
-/// Why something is reconciled.
+/// Reason why a resource is reconciled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// It has changed itself.
+    /// The resource itself has changed.
     Itself(Urgency),
-    /// Something that it depends on has.
+    /// A dependency of the resource has changed.
     Dependency(Urgency),
 }
 
-/// The resources that `change` of an object of `kind` concerns. `stores` know those
-/// that are not named by the object: the worker groups and autoscalers of a cluster.
+/// Returns the resources that `change` of an object of `kind` affects. `stores` contain those that the object does not
+/// name: the worker groups and autoscalers of a cluster.
 pub fn concerned(kind: &Kind, change: &Change, stores: &Stores) -> Vec<(ParentKey, Reason)> {
     let (mut keys, mut seen) = (Vec::new(), HashSet::new());
-    let urgency = if makes_room(change, stores) || is_missed(change) {
+    let urgency = if frees_name(change, stores) || is_only_one_gone(change) {
         Urgency::Urgent
     } else {
         Urgency::Usual
@@ -99,8 +99,8 @@ pub fn concerned(kind: &Kind, change: &Change, stores: &Stores) -> Vec<(ParentKe
                         .for_each(&mut dependency);
                 }
             }
-            // Of several that scale one group, one is active: who that is may have changed.
-            Some(DaskKind::Autoscaler) if of_itself(change) == Urgency::Urgent => {
+            // Only one of several autoscalers of a worker group is active, and the change may make another one active.
+            Some(DaskKind::Autoscaler) if own_urgency(change) == Urgency::Urgent => {
                 if let Some(cluster) = &object.spec_cluster {
                     of_cluster(DaskKind::Autoscaler, cluster)
                         .into_iter()
@@ -124,20 +124,21 @@ pub fn concerned(kind: &Kind, change: &Change, stores: &Stores) -> Vec<(ParentKe
     ) {
         let key = ParentKey::new(kind, &object.namespace, &object.name);
         keys.retain(|(known, _)| *known != key);
-        keys.push((key, Reason::Itself(of_itself(change))));
+        keys.push((key, Reason::Itself(own_urgency(change))));
     }
     keys
 }
 
-/// Whether what somebody of that name waits for is gone at last: that ends the wait after a failure.
-fn makes_room(change: &Change, stores: &Stores) -> bool {
+/// Returns whether a left-over object with a name that another resource waits for is gone, which ends the back-off of
+/// that resource.
+fn frees_name(change: &Change, stores: &Stores) -> bool {
     let gone = change.before.as_ref().filter(|_| change.after.is_none());
     gone.is_some_and(|gone| stores.is_left_over(gone))
 }
 
-/// Whether there was one of it, which is gone: a scheduler, a runner, a Service, a job's cluster. Workers of a group are
-/// counted, and many of them may go at once.
-fn is_missed(change: &Change) -> bool {
+/// Returns whether the object is gone and was the only one of its role: a scheduler, a runner, a Service, a job's
+/// cluster. The workers of a group are counted instead, and many of them may go at once.
+fn is_only_one_gone(change: &Change) -> bool {
     let gone = change.before.as_ref().filter(|_| change.after.is_none());
     gone.is_some_and(|gone| {
         let mut owners = gone.dask_owners();
@@ -145,9 +146,9 @@ fn is_missed(change: &Change) -> bool {
     })
 }
 
-/// Somebody who changes an object's spec or deletes it wants to see what comes
-/// of it; a change of its status is mostly our own.
-fn of_itself(change: &Change) -> Urgency {
+/// Returns the urgency of a change of the resource itself. A user who changes the spec or deletes the object expects a
+/// prompt effect; most changes of the status are the operator's own.
+fn own_urgency(change: &Change) -> Urgency {
     let what = |object: &Object| (object.uid.clone(), object.generation, object.terminating);
     if change.before.as_deref().map(what) == change.after.as_deref().map(what) {
         Urgency::Usual
@@ -166,7 +167,7 @@ mod tests {
     use super::*;
     use crate::object::tests::object;
 
-    /// Cluster `c`, its worker group `g` and its autoscaler `s`.
+    /// Returns stores with cluster `c`, its worker group `g` and its autoscaler `s`.
     fn stores() -> Stores {
         let stores = Stores::new([]);
         for (kind, name) in [
@@ -241,7 +242,7 @@ mod tests {
         &[]
     )]
     #[case::foreign("v1/Pod", json!({"name": "p", "ownerReferences": [{"kind": "ReplicaSet", "name": "r"}]}), json!({}), &[])]
-    fn who_is_concerned(
+    fn finds_the_affected_resources(
         #[case] kind: &str,
         #[case] metadata: Value,
         #[case] spec: Value,
@@ -254,7 +255,7 @@ mod tests {
     #[case::spec(json!({"generation": 2}), Urgency::Urgent)]
     #[case::deleted(json!({"generation": 1, "deletionTimestamp": "t"}), Urgency::Urgent)]
     #[case::status(json!({"generation": 1, "resourceVersion": "2"}), Urgency::Usual)]
-    fn changes_by_people_are_urgent(#[case] metadata: Value, #[case] expected: Urgency) {
+    fn changes_of_the_spec_and_deletions_are_urgent(#[case] metadata: Value, #[case] expected: Urgency) {
         let of = |metadata: Value| Some(Arc::new(object(&json!({"metadata": metadata}))));
         let change = Change {
             before: of(json!({"generation": 1})),
@@ -269,7 +270,7 @@ mod tests {
     #[case::left_over_ends("uid of a former c", true, Urgency::Usual)]
     #[case::child_is_gone("uid of c", false, Urgency::Urgent)]
     #[case::child_ends("uid of c", true, Urgency::Usual)]
-    fn who_misses_a_child_or_waits_for_a_left_over_need_not_wait(
+    fn the_loss_of_a_child_or_left_over_is_urgent(
         #[case] owner: &str,
         #[case] is_there: bool,
         #[case] expected: Urgency,
@@ -289,7 +290,7 @@ mod tests {
     #[rstest]
     #[case::runner("DaskJob", Urgency::Urgent)]
     #[case::worker("DaskWorkerGroup", Urgency::Usual)]
-    fn workers_that_go_are_counted_together(#[case] owner: &str, #[case] expected: Urgency) {
+    fn the_loss_of_workers_is_not_urgent(#[case] owner: &str, #[case] expected: Urgency) {
         let pod = object(&json!({"metadata": {
             "name": "p", "namespace": "n", "ownerReferences": [{"apiVersion": DASK_API_VERSION, "kind": owner, "name": "o", "uid": "u"}],
         }}));

@@ -1,5 +1,4 @@
-//! What is wrong with a resource, or with what became of it, in words for its
-//! status and its events.
+//! Problems with a resource or with the execution of its plan, as conditions and events.
 
 use dask_operator_core::category::{Cause, Retry};
 use dask_operator_core::plan::{Condition, ConditionStatus, Event, EventType, ResourceKind};
@@ -12,23 +11,22 @@ use serde_json::Value;
 use crate::errors::WriteError;
 use crate::plugins::PluginError;
 
-/// The component trapped, ran out of a limit or failed otherwise.
+/// The component trapped, exceeded a limit or failed otherwise.
 pub const PLUGIN_FAILED: &str = "PluginFailed";
-/// The component's plan broke a rule.
+/// The component's plan violated a rule.
 pub const PLAN_REFUSED: &str = "PlanRefused";
-/// The API server did not take what was planned.
+/// The API server refused what was planned.
 pub const APPLY_FAILED: &str = "ApplyFailed";
-/// The resource can't be worked with until somebody changes it.
+/// The resource is invalid until a user changes it.
 pub const SPEC_INVALID: &str = "SpecInvalid";
 
-/// A policy that only monitors would not have let the plan through as it is.
+/// A policy in monitor mode would not have permitted the plan as it is.
 pub const POLICY_VIOLATED: &str = "PolicyViolated";
 
 /// Children of a kind that the component declares can't be listed.
 pub const KIND_NOT_LISTED: &str = "KindNotListed";
 
-/// Types of conditions that the host writes. They are there while something is
-/// wrong, and gone when nothing is.
+/// Types of the conditions that the host writes. They are present while there is a problem, and removed afterwards.
 pub const HOST_CONDITIONS: [&str; 6] = [
     PLUGIN_FAILED,
     KIND_NOT_LISTED,
@@ -38,25 +36,24 @@ pub const HOST_CONDITIONS: [&str; 6] = [
     POLICY_VIOLATED,
 ];
 
-/// Bytes of a condition's message.
-const MESSAGE: usize = 2048;
+/// Limit of a condition's message, in bytes.
+const MAX_MESSAGE: usize = 2048;
 
-/// How many failures in a row a passing trouble may have before a condition
-/// tells of it.
-const PATIENCE: u32 = 5;
+/// Number of failures in a row after which a condition reports a transient problem.
+const MIN_FAILURES: u32 = 5;
 
-/// What is wrong, as a condition and (when it is new) an event.
+/// A problem, as a condition and, if it is new, an event.
 pub(crate) struct Trouble {
     pub(crate) condition: &'static str,
     pub(crate) reason: String,
     pub(crate) message: String,
-    /// `phase` becomes `Error`.
+    /// True if `phase` becomes `Error`.
     pub(crate) is_fatal: bool,
     pub(crate) retry: Retry,
 }
 
 impl Trouble {
-    /// The component gave no plan.
+    /// Reports that the component returned no plan.
     pub(crate) fn plugin(error: &PluginError) -> Self {
         Self {
             condition: PLUGIN_FAILED,
@@ -67,7 +64,7 @@ impl Trouble {
         }
     }
 
-    /// The component `title` can't be told which children of this kind there are.
+    /// Reports that the children of this kind can't be listed for the component `title`.
     pub(crate) fn not_listed(title: &str, kind: &ResourceKind, why: &str) -> Self {
         Self {
             condition: KIND_NOT_LISTED,
@@ -81,7 +78,7 @@ impl Trouble {
         }
     }
 
-    /// The component `title` would be told of objects with more than `most` bytes of JSON.
+    /// Reports that the component `title` would receive objects with more than `most` bytes of JSON.
     pub(crate) fn too_large(title: &str, most: usize) -> Self {
         Self {
             condition: PLUGIN_FAILED,
@@ -96,7 +93,7 @@ impl Trouble {
         }
     }
 
-    /// The resource itself is wrong.
+    /// Reports an invalid resource.
     pub(crate) fn invalid(message: String) -> Self {
         Self {
             condition: SPEC_INVALID,
@@ -107,7 +104,7 @@ impl Trouble {
         }
     }
 
-    /// The component found the resource wrong.
+    /// Reports the errors that the component found in the resource.
     pub(crate) fn findings(findings: &[contract::Finding]) -> Self {
         let errors = findings
             .iter()
@@ -115,7 +112,7 @@ impl Trouble {
         Self::invalid(sentences(errors))
     }
 
-    /// A policy let nothing of the plan be written.
+    /// Reports that a policy did not permit the plan.
     pub(crate) fn review(error: ReviewError) -> Self {
         if let ReviewError::Failed { title, failure } = &error {
             return Self::plugin(&PluginError::no_answer(title, failure));
@@ -134,7 +131,7 @@ impl Trouble {
         }
     }
 
-    /// Policies that only monitor have something to say.
+    /// Reports the remarks of policies in monitor mode. `None` if there are none.
     pub(crate) fn remarks(remarks: &[Remark]) -> Option<Self> {
         let said: Vec<_> = remarks.iter().map(|remark| remark.message.as_str()).collect();
         (!said.is_empty()).then(|| Self {
@@ -146,9 +143,8 @@ impl Trouble {
         })
     }
 
-    /// What a condition shall say about errors of the API server: about the one
-    /// that matters most, and how many there are besides. Nothing about what
-    /// passes by itself, or goes with the namespace.
+    /// Reports the most important error of the API server, and the number of the others. `None` for transient errors,
+    /// and if the namespace is being deleted.
     pub(crate) fn writing(errors: &[WriteError], failures: u32) -> Option<Self> {
         let rank = |error: &&WriteError| match error.cause {
             Cause::Invalid => 0,
@@ -161,7 +157,7 @@ impl Trouble {
         {
             return None;
         }
-        let lasting = |error: &&WriteError| error.cause.is_for_people() || failures >= PATIENCE;
+        let lasting = |error: &&WriteError| error.cause.is_for_people() || failures >= MIN_FAILURES;
         let first = errors.iter().filter(lasting).min_by_key(rank)?;
         let others = match errors.len() - 1 {
             0 => String::new(),
@@ -176,17 +172,17 @@ impl Trouble {
         })
     }
 
-    /// As it stands in a status.
+    /// Returns the condition for the status.
     pub(crate) fn as_condition(&self) -> Condition {
         Condition {
             type_: self.condition.into(),
             status: ConditionStatus::True,
             reason: self.reason.clone(),
-            message: text::line(&self.message, MESSAGE),
+            message: text::line(&self.message, MAX_MESSAGE),
         }
     }
 
-    /// As people are told when it is new.
+    /// Returns the event for a new problem.
     pub(crate) fn as_event(&self) -> Event {
         let reason = format!(
             "{}{}",
@@ -204,17 +200,17 @@ impl Trouble {
         }
     }
 
-    /// Whether the status of the whole object `value` tells of it already.
-    pub(crate) fn stands_in(&self, value: &Value) -> bool {
-        let told = self.as_condition();
+    /// Returns whether the status in the object `value` contains the problem already.
+    pub(crate) fn is_in_status(&self, value: &Value) -> bool {
+        let own = self.as_condition();
         value["status"]["conditions"]
             .as_array()
             .into_iter()
             .flatten()
             .any(|condition| {
-                condition["type"] == told.type_.as_str()
-                    && condition["reason"] == told.reason.as_str()
-                    && condition["message"] == told.message.as_str()
+                condition["type"] == own.type_.as_str()
+                    && condition["reason"] == own.reason.as_str()
+                    && condition["message"] == own.message.as_str()
             })
     }
 }

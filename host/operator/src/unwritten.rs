@@ -1,6 +1,7 @@
-//! Statuses that could not be written although what they tell of was done.
+//! Statuses that could not be written although the steps that they describe were executed.
 //!
-//! A plan finds in the status when workers were scaled or ended. Without it, the next step would come too soon.
+//! A plan reads in the status when workers were last scaled or stopped. Without the status, it would plan the next step
+//! too soon.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use serde_json::Value;
 
 use crate::object::Object;
 
-/// Statuses by uid. They end with the process.
+/// Unwritten statuses by uid. They are lost when the process exits.
 #[derive(Debug, Default)]
 pub(crate) struct Unwritten(HashMap<Box<str>, Arc<Status>>);
 
@@ -17,36 +18,36 @@ pub(crate) struct Unwritten(HashMap<Box<str>, Arc<Status>>);
 #[derive(Debug)]
 pub(crate) struct Status {
     status: Value,
-    /// The one that is there.
-    instead_of: Value,
+    /// Status that the object has instead.
+    replaces: Value,
 }
 
 impl Status {
-    /// The object with this status; none where it has not the one any more that was there.
+    /// Returns the object with this status; `None` if its present status is not the one that this replaces.
     pub(crate) fn over(&self, object: &Object) -> Option<Object> {
-        (object.without_spec()["status"] == self.instead_of).then(|| object.with_status(&self.status))
+        (object.without_spec()["status"] == self.replaces).then(|| object.with_status(&self.status))
     }
 }
 
 impl Unwritten {
-    /// Keeps the status of an object, which has `before`, or another one that was kept.
-    pub(crate) fn keep(&mut self, uid: &str, status: Value, before: Value) {
-        let kept = self.0.remove(uid);
-        let instead_of = kept.map_or(before, |kept| kept.instead_of.clone());
-        self.0.insert(uid.into(), Arc::new(Status { status, instead_of }));
+    /// Stores the status of an object with the present status `before`, or replaces a stored one.
+    pub(crate) fn insert(&mut self, uid: &str, status: Value, before: Value) {
+        let stored = self.0.remove(uid);
+        let replaces = stored.map_or(before, |stored| stored.replaces.clone());
+        self.0.insert(uid.into(), Arc::new(Status { status, replaces }));
     }
 
-    /// The status that is kept of this object.
+    /// Returns the stored status of an object.
     pub(crate) fn get(&self, uid: &str) -> Option<Arc<Status>> {
         self.0.get(uid).cloned()
     }
 
-    /// Whether a status of this object is kept.
+    /// Returns whether there is a stored status of the object.
     pub(crate) fn has(&self, uid: &str) -> bool {
         self.0.contains_key(uid)
     }
 
-    /// Forgets it: it was written, or the object is gone.
+    /// Removes the stored status, because it was written or the object is gone.
     pub(crate) fn forget(&mut self, uid: &str) {
         self.0.remove(uid);
     }

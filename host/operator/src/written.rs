@@ -1,4 +1,4 @@
-//! What became of the writes of one pass, and when to come back because of it.
+//! Results of the writes of one reconcile, and the requeue that follows from them.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,54 +9,53 @@ use tracing::{debug, info, warn};
 
 use crate::errors::WriteError;
 
-/// What became of a write.
+/// Result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wrote {
-    /// It was done.
+    /// The write was done.
     Done,
-    /// There was nothing to do.
+    /// No write was necessary.
     Nothing,
-    /// It was withheld for that time, because there were too many.
+    /// The write was withheld for this time, because there were too many.
     Withheld(Duration),
 }
 
-/// What became of the changes to children.
+/// Results of the changes of a reconcile.
 #[derive(Default)]
 pub(crate) struct Written {
     pub(crate) errors: Vec<WriteError>,
     pub(crate) done: usize,
-    /// How many were withheld.
+    /// Number of withheld writes.
     pub(crate) withheld: usize,
-    /// Some were left for later, and until when.
+    /// Shortest wait of the withheld writes, if there are any.
     pub(crate) later: Option<Duration>,
 }
 
-/// How many creations of objects of a kind failed, those counted more than once
-/// that all others would share.
+/// Number of failed creations, by kind. Failures that would affect all other objects of the kind count more.
 #[derive(Default)]
 pub(crate) struct Failures(HashMap<ResourceKind, usize>);
 
 impl Failures {
-    /// So many objects of one kind may be refused until the others are not tried
-    /// any more: they come from one template.
-    const MOST: usize = 10;
+    /// Number of refused objects of one kind after which the others are not tried any more, because all come from one
+    /// template.
+    const MAX: usize = 10;
 
     pub(crate) fn add(&mut self, kind: ResourceKind, cause: Cause) {
         let weight = match cause {
-            cause if cause.concerns_all() => Self::MOST,
+            cause if cause.concerns_all() => Self::MAX,
             Cause::Invalid => 1,
             _ => 0,
         };
         *self.0.entry(kind).or_default() += weight;
     }
 
-    /// No other object of that kind may be made now.
+    /// Prevents further creations of objects of that kind.
     pub(crate) fn withhold(&mut self, kind: ResourceKind) {
-        self.0.insert(kind, Self::MOST);
+        self.0.insert(kind, Self::MAX);
     }
 
-    pub(crate) fn are_hopeless(&self, kind: &ResourceKind) -> bool {
-        self.0.get(kind).is_some_and(|failures| *failures >= Self::MOST)
+    pub(crate) fn are_blocked(&self, kind: &ResourceKind) -> bool {
+        self.0.get(kind).is_some_and(|failures| *failures >= Self::MAX)
     }
 }
 
@@ -72,11 +71,10 @@ impl Written {
         }
     }
 
-    /// Logs what went wrong; of many errors that are alike the first few. Of a
-    /// namespace that is being deleted one line is enough, when there was no
-    /// failure before.
-    pub(crate) fn say_errors(&self, failures: u32) {
-        const SAID: usize = 3;
+    /// Logs the errors, and of many similar ones only the first few. For a namespace that is being deleted one line is
+    /// enough, if there was no failure before.
+    pub(crate) fn log_errors(&self, failures: u32) {
+        const MAX_LOGGED: usize = 3;
         let ends = |error: &&WriteError| error.cause == Cause::NamespaceTerminating;
         if let Some(error) = self.errors.iter().find(ends) {
             match failures {
@@ -91,17 +89,17 @@ impl Written {
             debug!("{error}");
         }
         let serious: Vec<_> = self.errors.iter().filter(|error| !passing(error)).collect();
-        for error in serious.iter().take(SAID) {
+        for error in serious.iter().take(MAX_LOGGED) {
             warn!("{error}");
         }
-        if serious.len() > SAID {
-            warn!("and {} more errors", serious.len() - SAID);
+        if serious.len() > MAX_LOGGED {
+            warn!("and {} more errors", serious.len() - MAX_LOGGED);
         }
     }
 }
 
-/// When to come back after these errors: what can be done soon is not held up
-/// by what has to wait. In a namespace that is being deleted nothing can be.
+/// Returns the retry after these errors: the soonest one, so that a long wait does not delay what can be done soon. In
+/// a namespace that is being deleted, nothing can be created, so its wait applies.
 pub(crate) fn soonest(errors: &[WriteError]) -> Option<Retry> {
     let ends = |error: &&WriteError| error.cause == Cause::NamespaceTerminating;
     if let Some(error) = errors.iter().find(ends) {

@@ -89,7 +89,7 @@ fn related_names(kind: DaskKind, name: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_declared_kind_is_there_in_order() {
+fn every_declared_kind_is_observed_in_order() {
     let kinds = [
         ResourceKind::new("v1", "Service"),
         ResourceKind::new(DASK_API_VERSION, "DaskWorkerGroup"),
@@ -97,7 +97,7 @@ fn every_declared_kind_is_there_in_order() {
     ];
     let (observed, parent) = observed(DaskKind::Cluster, "a", &kinds);
     let observation = observed.observation(&parent, 7, "{}");
-    let told: Vec<_> = observation
+    let received: Vec<_> = observation
         .children
         .iter()
         .map(|kind| {
@@ -111,7 +111,7 @@ fn every_declared_kind_is_there_in_order() {
         })
         .collect();
     assert_eq!(
-        told,
+        received,
         [
             ("Service", vec![]),
             ("DaskWorkerGroup", vec!["a-default"]),
@@ -123,7 +123,7 @@ fn every_declared_kind_is_there_in_order() {
 }
 
 #[test]
-fn a_group_is_told_of_its_pods_nodes_that_have_taints() {
+fn a_worker_group_observes_the_tainted_nodes_of_its_pods() {
     let stores = world();
     let mut worker = pod("w", "uid-a-more", "worker").value();
     worker["metadata"]["ownerReferences"][0]["kind"] = "DaskWorkerGroup".into();
@@ -131,7 +131,7 @@ fn a_group_is_told_of_its_pods_nodes_that_have_taints() {
     worker["spec"]["nodeName"] = "spot-1".into();
     let pods = ResourceKind::new("v1", "Pod");
     stores.of(&pods).map(|store| store.shown(object(&worker)));
-    let told = || {
+    let received = || {
         let group = ParentKey::new(DaskKind::WorkerGroup, "n", "a-more");
         let object = stores.parent(&group).unwrap_or_else(|| panic!("no group"));
         let parent = Parent::from_object(&object.value()).unwrap_or_else(|error| panic!("{error}"));
@@ -142,13 +142,13 @@ fn a_group_is_told_of_its_pods_nodes_that_have_taints() {
             .map(|object| object.key.name)
             .collect::<Vec<_>>()
     };
-    assert_eq!(told(), ["a"]);
+    assert_eq!(received(), ["a"]);
     stores.nodes().taint("spot-1", "going");
     stores.nodes().taint("spot-2", "going");
-    assert_eq!(told(), ["a", "spot-1"]);
+    assert_eq!(received(), ["a", "spot-1"]);
 }
 
-/// A worker that runs in a service mesh, on a network that describes itself in annotations, as a kubelet reports it.
+/// Returns a worker pod in a service mesh, on a network that describes itself in annotations, as a kubelet reports it.
 fn large_pod() -> Value {
     let digest = "0123456789abcdef".repeat(4);
     let condition = |name: &str| {
@@ -194,12 +194,12 @@ fn large_pod() -> Value {
 }
 
 #[test]
-fn the_largest_group_of_large_pods_can_be_told_of() {
+fn the_largest_worker_group_fits_into_an_observation() {
     let stores = world();
     let pods = ResourceKind::new("v1", "Pod");
     let kept = object(&large_pod());
     let bytes = kept.json.len();
-    assert!(bytes > 8_000, "{bytes} bytes are not large");
+    assert!(bytes > 8_000, "{bytes} bytes are too few for this test");
     assert!(20_000 * bytes < crate::reconcile::MOST_TOLD, "{bytes} bytes");
     let of_cluster = |stores: &Stores| {
         let cluster = ParentKey::new(DaskKind::Cluster, "n", "a");
@@ -213,7 +213,7 @@ fn the_largest_group_of_large_pods_can_be_told_of() {
 }
 
 #[test]
-fn what_the_scheduler_said_is_weighed() {
+fn the_size_of_scheduler_facts_is_estimated() {
     let (mut observed, _) = observed(DaskKind::Cluster, "a", &[]);
     assert_eq!(observed.scheduler_bytes(), 0);
     let worker = SchedulerWorker {
@@ -236,7 +236,7 @@ fn what_the_scheduler_said_is_weighed() {
 }
 
 #[test]
-fn related_is_what_the_contract_promises() {
+fn related_objects_are_those_of_the_contract() {
     assert_eq!(related_names(DaskKind::Cluster, "a"), ["DaskWorkerGroup a-more"]);
     assert_eq!(related_names(DaskKind::WorkerGroup, "a-more"), ["DaskCluster a"]);
     assert_eq!(

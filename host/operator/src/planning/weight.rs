@@ -1,4 +1,4 @@
-//! How much memory a plan takes.
+//! Memory demand of a plan.
 
 use dask_operator_core::json::tree_bytes;
 use dask_operator_runtime::contract::{self, ChildAction, Plan};
@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 use super::{Ground, key};
 
 impl Ground {
-    /// How much memory a plan takes with what it is measured by. Of what is to be created, `metadata` becomes a tree; what is to
-    /// be applied becomes one as a whole, and is compared with the tree of what is there.
+    /// Returns the memory that a plan and its checks take, in bytes. Of an object to create, `metadata` becomes a JSON
+    /// tree. An object to apply becomes a tree as a whole, and is compared with the tree of the existing object.
     pub(super) fn weight(&self, plan: &Plan) -> usize {
         let weight = |child: &contract::DesiredChild| match &child.action {
             ChildAction::Keep => 0,
@@ -23,7 +23,7 @@ impl Ground {
     }
 }
 
-/// How many bytes of text a plan has of its children.
+/// Returns the bytes of text of a plan's children.
 pub(super) fn text_bytes(plan: &Plan) -> usize {
     let text = |child: &contract::DesiredChild| match &child.action {
         ChildAction::Keep => 0,
@@ -32,7 +32,7 @@ pub(super) fn text_bytes(plan: &Plan) -> usize {
     plan.children.iter().map(text).sum()
 }
 
-/// How much memory the tree of an object's `metadata` takes.
+/// Returns the memory of the JSON tree of an object's `metadata`, in bytes.
 fn metadata_bytes(text: &str) -> usize {
     #[derive(Deserialize)]
     struct Created<'a> {
@@ -41,7 +41,7 @@ fn metadata_bytes(text: &str) -> usize {
     }
     match serde_json::from_str::<Created<'_>>(text) {
         Ok(created) => created.metadata.map_or(0, |metadata| tree_bytes(metadata.get())),
-        // The gate says what is wrong with it.
+        // The gate reports the error.
         Err(_) => tree_bytes(text),
     }
 }
@@ -59,7 +59,7 @@ mod tests {
         r#"{"spec": {"a": [{}, {}]}, "metadata": {"name": "p"}}"#,
         tree_bytes(r#"{"name": "p"}"#)
     )]
-    fn of_what_is_created_metadata_is_a_tree(#[case] text: &str, #[case] expected: usize) {
+    fn only_the_metadata_of_created_objects_counts_as_a_tree(#[case] text: &str, #[case] expected: usize) {
         assert_eq!(metadata_bytes(text), expected);
     }
 }

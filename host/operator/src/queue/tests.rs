@@ -6,14 +6,14 @@ fn soon(seconds: u64) -> Instant {
     Instant::now() + Duration::from_secs(seconds)
 }
 
-/// `a/1` belongs to `a`, and so does `a`.
+/// The part before the slash is the tenant: `a/1` and `a` belong to `a`.
 impl Tenant for &'static str {
     fn tenant(&self) -> &str {
         self.split_once('/').map_or(*self, |(tenant, _)| tenant)
     }
 }
 
-/// The next key and after how many seconds it came.
+/// Returns the next key and the seconds until it was due.
 async fn next(queue: &Queue<&'static str>) -> Option<(&'static str, u64)> {
     next_of(queue, 16).await
 }
@@ -27,7 +27,7 @@ async fn next_of(queue: &Queue<&'static str>, share: usize) -> Option<(&'static 
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_come_once_and_in_time() {
+async fn each_key_is_returned_once_at_its_due_time() {
     let queue = Queue::default();
     queue.add("b", soon(20), Urgency::Usual);
     queue.add("a", soon(10), Urgency::Usual);
@@ -41,13 +41,13 @@ async fn keys_come_once_and_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_comes_while_it_runs_comes_afterwards() {
+async fn a_key_added_while_it_is_processed_is_requeued() {
     let queue = Queue::default();
     queue.add("a", Instant::now(), Urgency::Usual);
     assert_eq!(next(&queue).await, Some(("a", 0)));
     queue.add("a", Instant::now(), Urgency::Usual);
     queue.add("a", soon(5), Urgency::Usual);
-    assert_eq!(next(&queue).await, None, "nobody else gets it");
+    assert_eq!(next(&queue).await, None, "no other worker gets it");
     queue.done("a", Some(soon(60)), false);
     assert_eq!(next(&queue).await, Some(("a", 0)));
     queue.done("a", Some(soon(60)), false);
@@ -55,7 +55,7 @@ async fn what_comes_while_it_runs_comes_afterwards() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_failure_only_the_urgent_comes_early() {
+async fn only_urgent_additions_shorten_the_back_off() {
     let queue = Queue::default();
     let fail = async |queue: &Queue<_>| {
         assert!(next(queue).await.is_some());
@@ -72,7 +72,7 @@ async fn after_a_failure_only_the_urgent_comes_early() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_urgent_while_it_fails_comes_at_once() {
+async fn an_urgent_addition_during_a_failing_run_skips_the_back_off() {
     let queue = Queue::default();
     queue.add("a", Instant::now(), Urgency::Usual);
     assert_eq!(next(&queue).await, Some(("a", 0)));
@@ -82,14 +82,18 @@ async fn what_is_urgent_while_it_fails_comes_at_once() {
     assert_eq!(
         next(&queue).await,
         Some(("a", 0)),
-        "somebody has mended it meanwhile"
+        "a user has fixed it meanwhile"
     );
     queue.done("a", Some(soon(300)), true);
-    assert_eq!(next(&queue).await, Some(("a", 300)), "that was one time");
+    assert_eq!(
+        next(&queue).await,
+        Some(("a", 300)),
+        "the urgent addition has been used up"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_always_comes_early_leaves_nothing_behind() {
+async fn outdated_due_times_are_removed() {
     let queue = Queue::default();
     for key in ["a", "b"] {
         queue.add(key, Instant::now(), Urgency::Usual);
@@ -108,9 +112,9 @@ async fn what_always_comes_early_leaves_nothing_behind() {
     );
 }
 
-/// One who has many keys, all of them due before those of others.
+/// One tenant has many keys, all of them due before those of the others.
 #[tokio::test(start_paused = true)]
-async fn tenants_take_turns() {
+async fn tenants_are_served_round_robin() {
     let queue = Queue::default();
     for key in ["many/1", "many/2", "many/3", "many/4"] {
         queue.add(key, Instant::now(), Urgency::Urgent);
@@ -127,9 +131,9 @@ async fn tenants_take_turns() {
     assert_eq!(order, ["many/1", "one/1", "two/1", "many/2", "many/3", "many/4"]);
 }
 
-/// Whose keys take long, and come at once again and again.
+/// The keys of the tenant `many` are requeued at once each time.
 #[tokio::test(start_paused = true)]
-async fn nobody_has_more_than_his_share_at_work() {
+async fn the_share_of_a_tenant_is_limited() {
     let queue = Queue::default();
     for key in ["many/1", "many/2", "many/3"] {
         queue.add(key, Instant::now(), Urgency::Usual);
@@ -148,13 +152,13 @@ async fn nobody_has_more_than_his_share_at_work() {
     queue.done("many/1", None, false);
     let inner = queue.lock();
     assert!(
-        inner.turns.is_empty() && inner.waiting.is_empty() && inner.entries.is_empty(),
-        "nothing is left behind: {inner:?}"
+        inner.by_tenant.is_empty() && inner.round_robin.is_empty() && inner.entries.is_empty(),
+        "the queue is not empty: {inner:?}"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_backlog_is_what_waits() {
+async fn the_backlog_counts_waiting_keys() {
     let queue = Queue::default();
     queue.add("a", Instant::now(), Urgency::Usual);
     queue.add("b", Instant::now(), Urgency::Usual);

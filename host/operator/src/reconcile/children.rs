@@ -1,4 +1,4 @@
-//! Writes what differs from the plan: children are created, applied and deleted.
+//! Writes the differences between the plan and the cluster: children are created, applied and deleted.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,7 +10,7 @@ use dask_operator_core::predecessor;
 use futures::{StreamExt, stream};
 
 use super::Reconciler;
-use super::pace::{Account, Count, MOST_WRITES};
+use super::pace::{Account, Count, MAX_WRITES};
 use super::room::Share;
 use crate::changes::Change;
 use crate::errors::WriteError;
@@ -22,9 +22,10 @@ use crate::writes::Precondition;
 use crate::written::{Failures, Written, Wrote};
 
 impl Reconciler {
-    /// Writes all changes, many at once. One that fails does not stop the others,
-    /// unless all of its kind would fail likewise. `wanted` is how many children the plan has; `share` is the room in memory that
-    /// the changes have: that of the texts of a thousand pods is given back as they are made, the rest after the last one.
+    /// Writes all changes, many at once. A failure does not stop the other changes, unless it would affect all
+    /// creations of the same kind. `wanted` is the number of children in the plan. `share` is the memory reserved for
+    /// the changes: that of the texts of a thousand pods is released as they are created, the rest after the last
+    /// change.
     pub(super) async fn write_children(
         &self,
         key: &ParentKey,
@@ -41,7 +42,7 @@ impl Reconciler {
             let kind = change.kind().clone();
             let creates = matches!(change, Change::Create(..));
             let bytes = change.text_bytes();
-            if creates && failures().are_hopeless(&kind) {
+            if creates && failures().are_blocked(&kind) {
                 return (bytes, None);
             }
             let result = self.write_child(key, parent, account, wanted, change).await;
@@ -64,8 +65,8 @@ impl Reconciler {
         written
     }
 
-    /// Writes one change to a child of `parent`, whose plan has so many children, unless there are too many writes. What fails
-    /// and is not tried again at once does not count: it has a back-off of its own.
+    /// Writes one change to a child of `parent`, whose plan has `wanted` children, unless there are too many writes. A
+    /// failed write that is not retried at once does not count, because it has its own back-off.
     async fn write_child(
         &self,
         key: &ParentKey,
@@ -75,16 +76,16 @@ impl Reconciler {
         change: Change,
     ) -> Result<Wrote, WriteError> {
         let (id, most) = match &change {
-            // Each child may be made once and replaced once in a minute, and a few more.
+            // In one minute, each child may be created once and replaced once, and a few more may be created.
             Change::Create(child, _) => {
                 let id = format!("{} creates {}", parent.uid, child.kind.kind);
-                (id, MOST_WRITES + 2 * wanted)
+                (id, MAX_WRITES + 2 * wanted)
             }
-            Change::Apply(_, _, Some(over)) => (over.uid.to_string(), MOST_WRITES),
-            Change::Apply(child, _, None) => (format!("{} applies {child}", parent.uid), MOST_WRITES),
+            Change::Apply(_, _, Some(over)) => (over.uid.to_string(), MAX_WRITES),
+            Change::Apply(child, _, None) => (format!("{} applies {child}", parent.uid), MAX_WRITES),
             Change::Delete(kind, object) => {
                 let id = format!("{} deletes {}/{}", parent.uid, kind.kind, object.name);
-                (id, MOST_WRITES)
+                (id, MAX_WRITES)
             }
         };
         let kind = change.kind().kind.clone();
@@ -120,7 +121,7 @@ impl Reconciler {
                     .await
                 {
                     Err(error) if error.cause == Cause::AlreadyExists => {
-                        self.holder(&kind, &child, parent).await?;
+                        self.existing_child(&kind, &child, parent).await?;
                         return Err(error);
                     }
                     created => created?,
@@ -133,7 +134,7 @@ impl Reconciler {
                 let kind = known(&child.kind);
                 let over = match over {
                     Some(over) => Some(over),
-                    None => self.holder(&kind, &child, parent).await?,
+                    None => self.existing_child(&kind, &child, parent).await?,
                 };
                 let precondition = over.as_ref().map_or(Precondition::Absent, |over| {
                     Precondition::Version(&over.resource_version)
@@ -144,27 +145,27 @@ impl Reconciler {
                     .await;
                 let (answer, applied) = match applied {
                     Err(error) if over.is_none() && matches!(error.cause, Cause::Stale | Cause::Taken) => {
-                        // Somebody has made one since: says whose it is.
-                        self.holder(&kind, &child, parent).await?;
+                        // Another client has created the object since: report its owner.
+                        self.existing_child(&kind, &child, parent).await?;
                         return Err(error);
                     }
                     applied => applied?,
                 };
                 let uid = applied.uid.clone();
-                let made = move || Answer::of(&object, &answer);
-                let made = self.aside.run(&key.namespace, Load::Light, made).await;
-                self.memory.lock().answers.keep(&uid, made);
+                let entry = move || Answer::of(&object, &answer);
+                let entry = self.aside.run(&key.namespace, Load::Light, entry).await;
+                self.memory.lock().answers.keep(&uid, entry);
                 if let Some(store) = store(&child.kind) {
                     store.wrote(applied);
                 }
             }
             Change::Delete(kind, object) => {
-                // A pod that has not started can be deleted without asking anybody, and may have started since.
+                // A pod that has not started can be deleted without a drain, but it may have started since.
                 let version = object.has_not_started().then_some(&*object.resource_version);
                 match self.writes.delete(&known(&kind), &object, version).await {
                     Ok(()) => {}
-                    // A conflict may mean that it was made anew, or that it was changed meanwhile and is still there. With its
-                    // kind, an object is gone too.
+                    // A conflict may mean that the object was created anew, or that it was changed meanwhile and still
+                    // exists. If the kind is gone, the object is gone too.
                     Err(error) if matches!(error.cause, Cause::Gone | Cause::KindNotServed) => {}
                     Err(error) => return Err(error),
                 }
@@ -176,9 +177,13 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Looks who has the name of a child that was not observed: nobody, or an object that is a child all the same and may be
-    /// applied over. An error where somebody else has, who would lose the object if it became a child.
-    async fn holder(
+    /// Looks up the object that has the name of a child that was not observed. Returns `None` if there is none, or an
+    /// object that is a child nevertheless and may be applied over.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the object belongs to another owner, which would lose it if it became a child.
+    async fn existing_child(
         &self,
         kind: &Kind,
         child: &ChildKey,
@@ -188,35 +193,35 @@ impl Reconciler {
             .stores
             .of(&child.kind)
             .and_then(|store| store.get(&parent.namespace, &child.name));
-        // A watch shows only what has a label.
-        let holder = match stored {
-            Some(holder) => holder,
+        // A watch shows only objects with the label.
+        let existing = match stored {
+            Some(existing) => existing,
             None => match self.writes.look(kind, &parent.namespace, &child.name).await? {
-                Some(holder) => Arc::new(holder),
+                Some(existing) => Arc::new(existing),
                 None => return Ok(None),
             },
         };
         let what = format!("apply {child}");
-        let may_be_applied_over = match holder.controller() {
+        let may_be_applied_over = match existing.controller() {
             Some(owner) if *owner.uid != *parent.uid => Err(WriteError::owned_by_another(what, owner)),
-            // The predecessor makes worker groups first, and their owners after.
+            // The previous operator creates worker groups first, and sets their owners afterwards.
             None if child.kind.kind == DaskKind::WorkerGroup.kind()
                 && predecessor::makes(
                     parent,
                     &child.kind,
                     &child.name,
-                    holder.component_label.as_deref(),
+                    existing.component_label.as_deref(),
                 ) =>
             {
                 Ok(())
             }
-            // It is waited for, as one that was observed is.
-            _ if holder.is_child_of(&child.kind, parent) && holder.terminating => {
+            // The operator waits for its deletion, as it does for an observed child.
+            _ if existing.is_child_of(&child.kind, parent) && existing.terminating => {
                 Err(WriteError::overtaken(what))
             }
-            _ if holder.is_child_of(&child.kind, parent) => Ok(()),
+            _ if existing.is_child_of(&child.kind, parent) => Ok(()),
             _ => Err(WriteError::made_by_another(what)),
         };
-        may_be_applied_over.map(|()| Some(holder))
+        may_be_applied_over.map(|()| Some(existing))
     }
 }

@@ -1,4 +1,4 @@
-//! What passes leave behind for later ones. It ends with the process.
+//! State that reconciles keep for later reconciles. It is lost when the process exits.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,22 +8,22 @@ use dask_operator_core::memo::{Answers, Breaker};
 use crate::object::Object;
 use crate::unwritten::Unwritten;
 
-/// Shared by all passes. Nobody holds it while looking at an object: all others would wait.
+/// State shared by all reconciles. The lock must not be held while an object is parsed, because all others would wait.
 #[derive(Clone)]
 pub(crate) struct Memory(Arc<Mutex<Remembered>>);
 
-/// What is remembered.
+/// The shared state.
 pub(crate) struct Remembered {
-    /// What the API server made of what was applied.
+    /// Results of earlier server-side applies.
     pub(crate) answers: Answers,
-    /// How often something was written.
+    /// Counts of recent writes.
     pub(crate) breaker: Breaker,
     /// Statuses that could not be written.
     pub(crate) unwritten: Unwritten,
 }
 
 impl Memory {
-    /// Remembers nothing yet. Writes are counted for so long.
+    /// Returns an empty memory, in which writes are counted for `window`.
     pub(crate) fn new(window: Duration) -> Self {
         Self(Arc::new(Mutex::new(Remembered {
             answers: Answers::default(),
@@ -32,13 +32,13 @@ impl Memory {
         })))
     }
 
-    /// All of it.
+    /// Locks the state.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Remembered> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The object as it would be if its status had been written. Where it has another one by now, that counts: it was
-    /// written after all, or by another replica, which knows more.
+    /// Returns the object as if its unwritten status had been written. A status that has changed meanwhile takes
+    /// precedence: the write succeeded after all, or another replica wrote a newer one.
     pub(crate) fn over(&self, object: Arc<Object>) -> Arc<Object> {
         let kept = self.lock().unwritten.get(&object.uid);
         let Some(kept) = kept else {

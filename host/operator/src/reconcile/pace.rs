@@ -1,4 +1,4 @@
-//! How much is written for one Dask resource, and told of it. What needs more is a loop.
+//! Rate limits for the writes and events of one Dask resource. A resource that needs more is in a loop.
 
 use std::time::Duration;
 
@@ -8,46 +8,52 @@ use tracing::debug;
 use super::Reconciler;
 use crate::object::Object;
 
-/// The time in which writes are counted, and how many of it one object may have: two a second for a minute.
+/// Period in which writes are counted, and the limit for one object in it: two writes a second for a minute.
 pub(super) const WINDOW: Duration = Duration::from_secs(60);
-pub(super) const MOST_WRITES: usize = 120;
+pub(super) const MAX_WRITES: usize = 120;
 
-/// How many writes there may be in that time for one resource, whatever they are and whatever its children are called: so
-/// many, and more for each child that it has or shall have. One that is replaced is marked, deleted and created.
-const MOST_TOGETHER: usize = 4 * MOST_WRITES;
-const MOST_FOR_CHILD: usize = 4;
+/// Limit of all writes for one resource in that period, whatever they are and whatever the names of its children are: a
+/// fixed number, and more for each child that the resource has or plans. A child that is replaced is marked, deleted
+/// and created.
+const MAX_WRITES_OF_RESOURCE: usize = 4 * MAX_WRITES;
+const MAX_WRITES_OF_CHILD: usize = 4;
 
-/// How many events about one resource are published in that time. Others are left out: its status tells of what lasts.
-const MOST_EVENTS: usize = 60;
+/// Limit of the events about one resource in that period. Further events are dropped: lasting problems are in the
+/// status.
+const MAX_EVENTS: usize = 60;
 
-/// Whose writes are counted together.
+/// Account for all writes of one resource.
 pub(super) struct Account {
     id: String,
     most: usize,
 }
 
 impl Account {
-    /// Of a resource that has or shall have so many children.
+    /// Returns the account of a resource that has or plans `children` children.
     pub(super) fn new(parent: &Parent, children: usize) -> Self {
         Self {
             id: format!("{} together", parent.uid),
-            most: MOST_TOGETHER + MOST_FOR_CHILD * children,
+            most: MAX_WRITES_OF_RESOURCE + MAX_WRITES_OF_CHILD * children,
         }
     }
 }
 
 /// A write that is counted.
 pub(super) struct Count<'a> {
-    /// What is counted, as `UID deletes Pod/a`.
+    /// Name of the counter, as `UID deletes Pod/a`.
     pub(super) id: String,
-    /// How many of that are let through.
+    /// Limit of this counter.
     pub(super) most: usize,
-    /// The kind of what is written.
+    /// Kind of the written object.
     pub(super) kind: &'a str,
 }
 
 impl Reconciler {
-    /// Asks whether a write may be done now, and counts it if so. An error says for how long it has to wait.
+    /// Counts a write if it is within the limits.
+    ///
+    /// # Errors
+    ///
+    /// Returns the time until the write is permitted.
     pub(super) fn admit(&self, account: &Account, write: &Count<'_>) -> Result<(), Duration> {
         let now = self.start.elapsed();
         let mut memory = self.memory.lock();
@@ -60,44 +66,49 @@ impl Reconciler {
             }
         }
         drop(memory);
-        self.withheld(write, admitted);
+        self.log_withheld(write, admitted);
         admitted
     }
 
-    /// The same for the status of a resource. Whatever else it has used up, it has to say what is wrong.
+    /// Counts a write of the status if it is within its own limit. The account of the resource does not limit it, so
+    /// that problems can always be reported.
+    ///
+    /// # Errors
+    ///
+    /// Returns the time until the write is permitted.
     pub(super) fn admit_status(&self, object: &Object, kind: DaskKind) -> Result<(), Duration> {
         let write = Count {
             id: object.uid.to_string(),
-            most: MOST_WRITES,
+            most: MAX_WRITES,
             kind: kind.kind(),
         };
         let now = self.start.elapsed();
         let admitted = self.memory.lock().breaker.admit(&write.id, write.most, now);
-        self.withheld(&write, admitted);
+        self.log_withheld(&write, admitted);
         admitted
     }
 
-    /// Whether people are told of one more event about a resource.
-    pub(super) fn may_tell(&self, object: &Object) -> bool {
+    /// Returns whether one more event about a resource may be published.
+    pub(super) fn may_publish_event(&self, object: &Object) -> bool {
         let write = Count {
             id: format!("{} events", object.uid),
-            most: MOST_EVENTS,
+            most: MAX_EVENTS,
             kind: "Event",
         };
         let now = self.start.elapsed();
         let admitted = self.memory.lock().breaker.admit(&write.id, write.most, now);
-        self.withheld(&write, admitted);
+        self.log_withheld(&write, admitted);
         admitted.is_ok()
     }
 
-    fn withheld(&self, write: &Count<'_>, admitted: Result<(), Duration>) {
+    fn log_withheld(&self, write: &Count<'_>, admitted: Result<(), Duration>) {
         if let Err(wait) = admitted {
             self.metrics.withheld(write.kind);
             debug!(?wait, id = write.id, "withheld");
         }
     }
 
-    /// Takes back a write that was admitted: it was not done, and is not tried again at once.
+    /// Removes an admitted write from the counters: it failed and is not retried at once.
     pub(super) fn take_back(&self, account: &Account, write: &Count<'_>) {
         let mut memory = self.memory.lock();
         memory.breaker.take_back(&write.id);

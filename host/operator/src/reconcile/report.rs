@@ -1,4 +1,4 @@
-//! What is said of a resource: its status, and events.
+//! Reports about a resource: its status, and events.
 
 use std::sync::Arc;
 
@@ -19,43 +19,43 @@ use crate::threads::Load;
 use crate::trouble::{HOST_CONDITIONS, Trouble};
 use crate::written::{Written, Wrote};
 
-/// What a plan says of a resource, and what came of it.
-pub(super) struct Said {
-    /// The status without conditions.
+/// Report of a plan and of its execution.
+pub(super) struct PlanReport {
+    /// Status without conditions.
     pub(super) status: Map<String, Value>,
-    /// The plan's conditions.
+    /// Conditions of the plan.
     pub(super) conditions: Vec<Condition>,
-    /// The plan's events.
+    /// Events of the plan.
     pub(super) events: Vec<Event>,
-    /// What is wrong.
+    /// Problems of the plan and of its execution.
     pub(super) troubles: Vec<Trouble>,
 }
 
-/// What shall be said of a resource, and what is said already.
+/// Status that is to be written, with the present one.
 pub(super) struct Report {
-    /// The whole status as it shall be.
+    /// The whole desired status.
     wanted: Value,
-    /// The one that is there, or is only remembered.
+    /// The present status, or the one that is only remembered.
     before: Value,
-    /// Whether both say the same.
+    /// True if both statuses are equal.
     is_same: bool,
-    /// What people are told.
+    /// Events that are published with the status.
     events: Vec<Event>,
 }
 
 impl Report {
-    /// Of a plan that was carried out. What is wrong and is news comes before the plan's events.
-    pub(super) fn of_plan(kind: DaskKind, object: &Object, said: Said) -> Self {
+    /// Returns the report of an executed plan. New problems come before the plan's events.
+    pub(super) fn of_plan(kind: DaskKind, object: &Object, plan_report: PlanReport) -> Self {
         let value = object.without_spec();
-        let mut conditions = said.conditions;
-        conditions.extend(said.troubles.iter().map(Trouble::as_condition));
-        let wanted = status::desired(&said.status, &conditions, &value, &now());
-        let mut report = Self::new(kind, value, wanted, &said.troubles);
-        report.events.extend(said.events);
+        let mut conditions = plan_report.conditions;
+        conditions.extend(plan_report.troubles.iter().map(Trouble::as_condition));
+        let wanted = status::desired(&plan_report.status, &conditions, &value, &now());
+        let mut report = Self::new(kind, value, wanted, &plan_report.troubles);
+        report.events.extend(plan_report.events);
         report
     }
 
-    /// Of a resource for which there is no plan: all else stays as it is.
+    /// Returns the report of a resource without a plan: the rest of its status does not change.
     pub(super) fn of_trouble(kind: DaskKind, object: &Object, trouble: Trouble) -> Self {
         let value = object.without_spec();
         let wanted = status::with_condition(&value, &HOST_CONDITIONS, &trouble.as_condition(), &now());
@@ -66,7 +66,7 @@ impl Report {
         if troubles.iter().any(|trouble| trouble.is_fatal) && has_phase(kind) {
             wanted["phase"] = "Error".into();
         }
-        let news = troubles.iter().filter(|trouble| !trouble.stands_in(&value));
+        let news = troubles.iter().filter(|trouble| !trouble.is_in_status(&value));
         let events = news.map(Trouble::as_event).collect();
         let before = value["status"].take();
         Self {
@@ -78,18 +78,18 @@ impl Report {
     }
 }
 
-/// The time, as it stands in conditions.
+/// Returns the time in the format of conditions.
 fn now() -> String {
     Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// Kinds whose status has a `phase`.
+/// Returns whether the status of the kind has a `phase`.
 fn has_phase(kind: DaskKind) -> bool {
     matches!(kind, DaskKind::Cluster | DaskKind::WorkerGroup)
 }
 
 impl Reconciler {
-    /// There is no plan: nothing is deleted or scaled, and the resource says why.
+    /// Handles a resource without a plan: nothing is deleted or scaled, and its status contains the reason.
     pub(super) async fn fail_static(
         &self,
         key: &ParentKey,
@@ -109,10 +109,10 @@ impl Reconciler {
                 })
                 .await
         };
-        // What has to be said is said soon, even if nothing can be done about it.
-        let unsaid = match self.write_status(key, object, &report).await {
+        // A report is written soon, even if a retry of the reconcile is of no use.
+        let retry_report = match self.write_status(key, object, &report).await {
             Ok((Wrote::Done, _)) => {
-                self.tell(key, object, &report.events).await;
+                self.publish(key, object, &report.events).await;
                 None
             }
             Ok((Wrote::Withheld(wait), _)) => Some(Retry::After(wait)),
@@ -122,46 +122,46 @@ impl Reconciler {
                 Some(error.retry())
             }
         };
-        let unsaid = unsaid.filter(|_| retry == Retry::OnChange);
-        Outcome::Failed(unsaid.unwrap_or(retry), None)
+        let retry_report = retry_report.filter(|_| retry == Retry::OnChange);
+        Outcome::Failed(retry_report.unwrap_or(retry), None)
     }
 
-    /// Says what came of a plan. Gives the object as it is then.
-    pub(super) async fn say(
+    /// Reports the result of a plan. Returns the new version of the object.
+    pub(super) async fn report(
         &self,
         key: &ParentKey,
         object: Arc<Object>,
-        said: Said,
+        plan_report: PlanReport,
         written: &mut Written,
     ) -> Arc<Object> {
         let report = {
             let (kind, object, text) = (key.kind, object.clone(), object.json.len());
             self.aside
                 .run(&key.namespace, Load::of(text), move || {
-                    Report::of_plan(kind, &object, said)
+                    Report::of_plan(kind, &object, plan_report)
                 })
                 .await
         };
         match self.write_status(key, &object, &report).await {
             Ok((Wrote::Done | Wrote::Nothing, newer)) => {
-                self.tell(key, &object, &report.events).await;
+                self.publish(key, &object, &report.events).await;
                 return newer.map_or(object, Arc::new);
             }
             Ok((withheld @ Wrote::Withheld(_), _)) => {
-                self.keep(key, &object, report, written).await;
+                self.remember(key, &object, report, written).await;
                 written.add(withheld);
             }
             Err(error) => {
-                self.keep(key, &object, report, written).await;
+                self.remember(key, &object, report, written).await;
                 written.errors.push(error);
             }
         }
         object
     }
 
-    /// Keeps a status that could not be written, where something was done that it tells of, and tells people of it: it is sure
-    /// then that the same will not be planned again from the same status.
-    async fn keep(&self, key: &ParentKey, object: &Object, report: Report, written: &Written) {
+    /// Stores a status that could not be written, if the plan has already written something, and publishes its events:
+    /// the stored status ensures that the same step is not planned again from the old status.
+    async fn remember(&self, key: &ParentKey, object: &Object, report: Report, written: &Written) {
         if written.done == 0 {
             return;
         }
@@ -171,21 +171,21 @@ impl Reconciler {
             events,
             ..
         } = report;
-        self.memory.lock().unwritten.keep(&object.uid, wanted, before);
-        self.tell(key, object, &events).await;
+        self.memory.lock().unwritten.insert(&object.uid, wanted, before);
+        self.publish(key, object, &events).await;
     }
 
-    /// Tells people, though not more than they read.
-    async fn tell(&self, key: &ParentKey, object: &Object, events: &[Event]) {
+    /// Publishes events up to the rate limit.
+    async fn publish(&self, key: &ParentKey, object: &Object, events: &[Event]) {
         for event in events {
-            if !self.may_tell(object) || !self.events.publish(key, object, event).await {
+            if !self.may_publish_event(object) || !self.events.publish(key, object, event).await {
                 break;
             }
         }
     }
 
-    /// Writes the status if it says something else than the one that is there, or only that is remembered. Gives the object as
-    /// it is then, if it was written.
+    /// Writes the status if it differs from the present one, or if that is only remembered. Returns the new version of
+    /// the object, if it was written.
     async fn write_status(
         &self,
         key: &ParentKey,

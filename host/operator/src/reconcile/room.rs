@@ -1,11 +1,13 @@
-//! Room in memory for what passes hold: what components are told, and what they plan.
+//! Memory budget for large reconciles: for the observations that components receive, and their plans.
 //!
-//! A pass for which there is no room does not wait for it: it ends, so that another one is gone over in its place, and comes
-//! again soon. It is noted what it wanted, so that who comes later and wants less is not first for ever. First is who has least
-//! in its namespace, and of these who came first.
+//! A reconcile that does not fit into the budget does not wait: it ends, so that another resource is reconciled
+//! instead, and is requeued soon. Its demand is recorded, so that later reconciles with a smaller demand do not
+//! overtake it forever. The waiting reconcile whose namespace has reserved the least goes first, and of several with
+//! the same reservation the one that came first.
 //!
-//! While policies are asked about a plan, others have its room: that may take seconds, and the plan is no more than text then.
-//! A pass that finds none afterwards begins anew, and keeps what it has the next time.
+//! While policies review a plan, its memory is lent to other reconciles: a review may take seconds, and the plan is
+//! only text in this time. If the memory is not available afterwards, the reconcile starts over, and keeps its memory
+//! during the review the next time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,133 +17,135 @@ use tokio::time::Instant;
 
 use crate::routes::ParentKey;
 
-/// A pass that holds no more needs no room: there are only so many passes at a time.
-const SMALL: usize = 4 << 20;
+/// Limit up to which a reconcile needs no reservation: the number of concurrent reconciles is limited.
+const UNCOUNTED: usize = 4 << 20;
 
-/// What all others hold together. It is as much as a component is told at most, too.
-const ROOM: usize = 256 << 20;
+/// Budget for all other reconciles together. A component receives at most the same amount.
+const BUDGET: usize = 256 << 20;
 
-/// After so long, who found no room comes again.
-pub(crate) const AGAIN: Duration = Duration::from_secs(1);
+/// Delay until a reconcile that did not fit is requeued.
+pub(crate) const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Who has not come again for so long holds nobody up: it has to wait for other things.
-const AWAY: Duration = Duration::from_secs(3);
+/// Time after which a waiter that has not come back no longer blocks others: it waits for something else.
+const STALE_AFTER: Duration = Duration::from_secs(3);
 
-/// Who has not come again for so long has lost its place.
-const GONE: Duration = Duration::from_secs(30);
+/// Time after which a waiter that has not come back loses its position.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 
-/// Room for all passes that are large. Those that have little need none, and wait for nobody.
+/// Memory budget of all large reconciles. Small ones need no reservation and do not wait.
 #[derive(Clone, Default)]
-pub(crate) struct Room(Arc<Mutex<Taken>>);
+pub(crate) struct Room(Arc<Mutex<State>>);
 
 #[derive(Default)]
-struct Taken {
-    /// Bytes that the passes of each namespace have.
+struct State {
+    /// Bytes that are reserved, by namespace.
     by_namespace: HashMap<Box<str>, usize>,
-    /// Who found no room. Who came first is first.
+    /// Resources that did not fit, in the order of their first attempts.
     waiting: Vec<Waiter>,
 }
 
-/// A resource whose pass found no room.
+/// A resource whose reconcile did not fit into the budget.
 struct Waiter {
     key: ParentKey,
-    /// What it wants.
+    /// Requested bytes.
     bytes: usize,
-    /// When it last came.
+    /// Time of the last attempt.
     seen: Instant,
 }
 
-/// What a pass has of the room. It is given back when this is dropped.
+/// Reservation of a reconcile. It is released on drop.
 pub(crate) struct Share {
     room: Room,
     key: ParentKey,
     bytes: usize,
-    /// Whether it found no room when it came before.
-    comes_again: bool,
+    /// True if the previous attempt did not fit.
+    is_retry: bool,
 }
 
-/// There is no room now: begin anew later, with nothing in hand.
+/// The budget is used up. The caller must release everything and start over later.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NoRoom;
 
-/// How much room so many bytes take. What is larger than all of it takes all of it, and does not wait for ever.
-fn counted(bytes: usize) -> usize {
-    if bytes <= SMALL { 0 } else { bytes.min(ROOM) }
+/// Returns the reservation for a number of bytes. A demand above the budget reserves the whole budget, so that it does
+/// not wait forever.
+fn reservation(bytes: usize) -> usize {
+    if bytes <= UNCOUNTED { 0 } else { bytes.min(BUDGET) }
 }
 
 impl Room {
-    /// The share of a pass that begins: nothing, or what it found no room for when it came before.
+    /// Returns the reservation of a starting reconcile: empty, or the demand of the previous attempt that did not fit.
     ///
     /// # Errors
     ///
-    /// When there is still no room for that.
+    /// Returns an error if that demand still does not fit.
     pub(crate) fn begin(&self, key: &ParentKey) -> Result<Share, NoRoom> {
-        let wanted = self.lock().place(key).map(|(_, bytes)| bytes);
+        let wanted = self.lock().position(key).map(|(_, bytes)| bytes);
         let mut share = Share {
             room: self.clone(),
             key: key.clone(),
             bytes: 0,
-            comes_again: wanted.is_some(),
+            is_retry: wanted.is_some(),
         };
         share.extend(wanted.unwrap_or(0))?;
         Ok(share)
     }
 
-    /// Forgets a resource that wants nothing any more.
+    /// Removes a waiting resource that has no demand any more.
     pub(crate) fn forget(&self, key: &ParentKey) {
         self.lock().waiting.retain(|waiter| waiter.key != *key);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Taken> {
-        // Nothing is left half changed: no call in between can panic.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is consistent after a panic: no call in between can panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Taken {
-    /// Where a resource stands among those that found no room, and what it wants.
-    fn place(&self, key: &ParentKey) -> Option<(usize, usize)> {
+impl State {
+    /// Returns the position of a resource among the waiters, and its demand.
+    fn position(&self, key: &ParentKey) -> Option<(usize, usize)> {
         let mut waiting = self.waiting.iter().enumerate();
-        waiting.find_map(|(place, waiter)| (waiter.key == *key).then_some((place, waiter.bytes)))
+        waiting.find_map(|(position, waiter)| (waiter.key == *key).then_some((position, waiter.bytes)))
     }
 
-    /// Gives who has so much what it wants, or notes that it waits for that.
+    /// Extends the reservation of `key` from `has` to `wanted` bytes, or records that the resource waits for that.
     fn extend(&mut self, key: &ParentKey, has: usize, wanted: usize) -> Result<(), NoRoom> {
         let now = Instant::now();
         self.waiting
-            .retain(|waiter| waiter.key == *key || now.duration_since(waiter.seen) < GONE);
-        let place = self.place(key).map(|(place, _)| place);
+            .retain(|waiter| waiter.key == *key || now.duration_since(waiter.seen) < FORGOTTEN_AFTER);
+        let position = self.position(key).map(|(position, _)| position);
         let all: usize = self.by_namespace.values().sum();
-        if all + wanted - has <= ROOM && self.is_first(key, place, now) {
-            if let Some(place) = place {
-                self.waiting.remove(place);
+        if all + wanted - has <= BUDGET && self.is_next(key, position, now) {
+            if let Some(position) = position {
+                self.waiting.remove(position);
             }
             *self.by_namespace.entry(key.namespace.clone()).or_default() += wanted - has;
             return Ok(());
         }
         let waiter = Waiter {
             key: key.clone(),
-            // What it has to hold may grow until it comes again.
-            bytes: (wanted + wanted / 4).min(ROOM),
+            // The demand may grow until the next attempt.
+            bytes: (wanted + wanted / 4).min(BUDGET),
             seen: now,
         };
-        match place {
-            Some(place) => self.waiting[place] = waiter,
+        match position {
+            Some(position) => self.waiting[position] = waiter,
             None => self.waiting.push(waiter),
         }
         Err(NoRoom)
     }
 
-    /// Whether it is this one's turn.
-    fn is_first(&self, key: &ParentKey, place: Option<usize>, now: Instant) -> bool {
+    /// Returns whether no other waiter goes before `key`.
+    fn is_next(&self, key: &ParentKey, position: Option<usize>, now: Instant) -> bool {
         let has = |key: &ParentKey| self.by_namespace.get(&key.namespace).copied().unwrap_or(0);
-        let own = (has(key), place.unwrap_or(usize::MAX));
+        let own = (has(key), position.unwrap_or(usize::MAX));
         let mut others = self.waiting.iter().enumerate();
-        others
-            .all(|(place, waiter)| own <= (has(&waiter.key), place) || now.duration_since(waiter.seen) > AWAY)
+        others.all(|(position, waiter)| {
+            own <= (has(&waiter.key), position) || now.duration_since(waiter.seen) > STALE_AFTER
+        })
     }
 
-    fn give_back(&mut self, namespace: &str, bytes: usize) {
+    fn release(&mut self, namespace: &str, bytes: usize) {
         if let Some(has) = self.by_namespace.get_mut(namespace) {
             *has = has.saturating_sub(bytes);
             if *has == 0 {
@@ -152,13 +156,13 @@ impl Taken {
 }
 
 impl Share {
-    /// Makes it one for so many bytes at the least.
+    /// Extends the reservation to at least this number of bytes.
     ///
     /// # Errors
     ///
-    /// When there is no room now for what is missing.
+    /// Returns an error if the difference does not fit.
     pub(crate) fn extend(&mut self, bytes: usize) -> Result<(), NoRoom> {
-        let wanted = counted(bytes);
+        let wanted = reservation(bytes);
         if wanted > self.bytes {
             self.room.lock().extend(&self.key, self.bytes, wanted)?;
             self.bytes = wanted;
@@ -166,24 +170,24 @@ impl Share {
         Ok(())
     }
 
-    /// For how many bytes it is; none where they are few.
+    /// Returns the reserved bytes; 0 if the demand is small.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Gives back for a while what is more than so many bytes need. Who comes again because it found no room keeps all: it
-    /// might find none once more, again and again.
+    /// Releases for a while all that exceeds the need of `bytes`. A reconcile whose previous attempt did not fit keeps
+    /// its reservation, because it could fail in the same way again and again.
     pub(crate) fn lend(&mut self, bytes: usize) {
-        if !self.comes_again {
+        if !self.is_retry {
             self.reduce(bytes);
         }
     }
 
-    /// Gives back what is more than so many bytes need.
+    /// Releases all that exceeds the need of `bytes`.
     pub(crate) fn reduce(&mut self, bytes: usize) {
-        let surplus = self.bytes.saturating_sub(counted(bytes));
+        let surplus = self.bytes.saturating_sub(reservation(bytes));
         if surplus > 0 {
-            self.room.lock().give_back(&self.key.namespace, surplus);
+            self.room.lock().release(&self.key.namespace, surplus);
             self.bytes -= surplus;
         }
     }
@@ -205,94 +209,100 @@ mod tests {
         ParentKey::new(DaskKind::Cluster, namespace, name)
     }
 
-    /// A pass over a resource that takes so many MiB; none where there is no room.
-    fn pass(room: &Room, namespace: &str, name: &str, mebibytes: usize) -> Option<Share> {
+    /// Starts a reconcile that needs this number of MiB. Returns `None` if it does not fit.
+    fn reserve(room: &Room, namespace: &str, name: &str, mebibytes: usize) -> Option<Share> {
         let mut share = room.begin(&key(namespace, name)).ok()?;
         share.extend(mebibytes << 20).ok().map(|()| share)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_large_finds_no_room_beside_what_is_large() {
+    async fn large_reconciles_share_the_budget() {
         let room = Room::default();
-        let first = pass(&room, "a", "1", 248);
-        let second = pass(&room, "b", "1", 8);
+        let first = reserve(&room, "a", "1", 248);
+        let second = reserve(&room, "b", "1", 8);
         assert!(first.is_some() && second.is_some());
-        assert!(pass(&room, "c", "1", 5).is_none());
-        assert!(pass(&room, "c", "2", 4).is_some(), "it is small");
+        assert!(reserve(&room, "c", "1", 5).is_none());
+        assert!(reserve(&room, "c", "2", 4).is_some(), "it is small");
         drop(first);
-        assert!(pass(&room, "c", "1", 5).is_some());
+        assert!(reserve(&room, "c", "1", 5).is_some());
         drop(second);
-        assert!(pass(&room, "d", "1", 512).is_some(), "nobody waits for ever");
+        assert!(
+            reserve(&room, "d", "1", 512).is_some(),
+            "a demand above the budget does not wait forever"
+        );
     }
 
-    /// Of two that have something and want more, none would ever get it.
+    /// Two reconciles that both keep their reservations and wait for more would never get it.
     #[tokio::test(start_paused = true)]
-    async fn who_wants_more_begins_anew_with_nothing_in_hand() {
+    async fn a_reconcile_that_needs_more_starts_over_without_a_reservation() {
         let room = Room::default();
-        let mut first = pass(&room, "a", "1", 128);
-        let mut second = pass(&room, "b", "1", 128);
+        let mut first = reserve(&room, "a", "1", 128);
+        let mut second = reserve(&room, "b", "1", 128);
         let (Some(wants), Some(has)) = (&mut first, &mut second) else {
-            panic!("there is room");
+            panic!("the budget has room");
         };
-        assert_eq!(wants.extend(ROOM), Err(NoRoom));
-        assert_eq!(has.extend(SMALL), Ok(()));
+        assert_eq!(wants.extend(BUDGET), Err(NoRoom));
+        assert_eq!(has.extend(UNCOUNTED), Ok(()));
         assert_eq!(has.bytes(), 128 << 20);
         drop(first);
         assert!(room.begin(&key("a", "1")).is_err());
-        has.reduce(SMALL);
+        has.reduce(UNCOUNTED);
         assert_eq!(has.bytes(), 0);
         let again = room.begin(&key("a", "1"));
-        assert_eq!(again.map(|share| share.bytes()), Ok(ROOM));
+        assert_eq!(again.map(|share| share.bytes()), Ok(BUDGET));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_overtakes_who_has_come_first() {
+    async fn smaller_demands_do_not_overtake_earlier_ones() {
         let room = Room::default();
-        let first = pass(&room, "a", "1", 128);
-        assert!(pass(&room, "b", "1", 256).is_none());
-        assert!(pass(&room, "c", "1", 8).is_none());
+        let first = reserve(&room, "a", "1", 128);
+        assert!(reserve(&room, "b", "1", 256).is_none());
+        assert!(reserve(&room, "c", "1", 8).is_none());
         drop(first);
-        assert!(pass(&room, "c", "1", 8).is_none());
+        assert!(reserve(&room, "c", "1", 8).is_none());
         assert!(room.begin(&key("b", "1")).is_ok());
-        assert!(pass(&room, "c", "1", 8).is_some());
+        assert!(reserve(&room, "c", "1", 8).is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_least_is_first() {
+    async fn the_namespace_with_the_smallest_reservation_goes_first() {
         let room = Room::default();
-        let first = pass(&room, "a", "1", 200);
-        assert!(pass(&room, "a", "2", 100).is_none());
-        let second = pass(&room, "b", "1", 50);
+        let first = reserve(&room, "a", "1", 200);
+        assert!(reserve(&room, "a", "2", 100).is_none());
+        let second = reserve(&room, "b", "1", 50);
         assert!(second.is_some());
-        assert!(pass(&room, "a", "3", 5).is_none(), "it came after the other one");
+        assert!(
+            reserve(&room, "a", "3", 5).is_none(),
+            "it was requested after the other one"
+        );
         drop((first, second));
-        assert!(pass(&room, "a", "2", 100).is_some());
+        assert!(reserve(&room, "a", "2", 100).is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_namespace_with_many_is_not_always_first() {
+    async fn a_namespace_with_many_reconciles_does_not_starve_others() {
         let room = Room::default();
         let all_of_one = || {
-            let shares = (0..12).filter_map(|number| pass(&room, "a", &number.to_string(), 110));
+            let shares = (0..12).filter_map(|number| reserve(&room, "a", &number.to_string(), 110));
             shares.collect::<Vec<_>>()
         };
         let mut held = all_of_one();
         assert_eq!(held.len(), 2);
-        assert!(pass(&room, "b", "1", 40).is_none());
+        assert!(reserve(&room, "b", "1", 40).is_none());
         held.pop();
         assert!(all_of_one().is_empty());
-        assert!(pass(&room, "b", "1", 40).is_some());
+        assert!(reserve(&room, "b", "1", 40).is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_lent_is_for_others_and_is_lost_once_only() {
+    async fn lent_memory_is_lost_at_most_once() {
         let room = Room::default();
-        let Some(mut first) = pass(&room, "a", "1", 200) else {
-            panic!("there is room");
+        let Some(mut first) = reserve(&room, "a", "1", 200) else {
+            panic!("the budget has room");
         };
         first.lend(20 << 20);
         assert_eq!(first.bytes(), 20 << 20);
-        let other = pass(&room, "b", "1", 100);
+        let other = reserve(&room, "b", "1", 100);
         assert!(other.is_some());
         assert_eq!(first.extend(200 << 20), Err(NoRoom));
         drop((first, other));
@@ -300,26 +310,26 @@ mod tests {
             share.lend(20 << 20);
             share.bytes()
         });
-        assert_eq!(again, Ok(250 << 20), "it may have grown");
+        assert_eq!(again, Ok(250 << 20), "the demand may have grown");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_does_not_come_again_holds_nobody_up_and_is_forgotten() {
+    async fn a_waiter_that_does_not_come_back_is_skipped_and_forgotten() {
         let room = Room::default();
-        let _first = pass(&room, "a", "1", 128);
-        assert!(pass(&room, "b", "1", 256).is_none());
-        assert!(pass(&room, "c", "1", 8).is_none());
-        tokio::time::advance(AWAY + Duration::from_millis(1)).await;
-        assert!(pass(&room, "c", "1", 8).is_some());
+        let _first = reserve(&room, "a", "1", 128);
+        assert!(reserve(&room, "b", "1", 256).is_none());
+        assert!(reserve(&room, "c", "1", 8).is_none());
+        tokio::time::advance(STALE_AFTER + Duration::from_millis(1)).await;
+        assert!(reserve(&room, "c", "1", 8).is_some());
         assert!(
-            pass(&room, "b", "1", 256).is_none(),
-            "it is first again when it comes"
+            reserve(&room, "b", "1", 256).is_none(),
+            "it goes first again when it comes back"
         );
-        assert!(pass(&room, "c", "1", 8).is_none());
-        tokio::time::advance(GONE).await;
-        assert!(pass(&room, "c", "1", 8).is_some());
-        assert!(pass(&room, "b", "1", 256).is_none());
+        assert!(reserve(&room, "c", "1", 8).is_none());
+        tokio::time::advance(FORGOTTEN_AFTER).await;
+        assert!(reserve(&room, "c", "1", 8).is_some());
+        assert!(reserve(&room, "b", "1", 256).is_none());
         room.forget(&key("b", "1"));
-        assert!(pass(&room, "c", "1", 8).is_some());
+        assert!(reserve(&room, "c", "1", 8).is_some());
     }
 }
