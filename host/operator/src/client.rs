@@ -1,4 +1,4 @@
-//! The connection to the API server, with every request counted, and none waited for without end.
+//! Connection to the API server. Counts all requests, and limits the time for their answers.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,23 +17,22 @@ use crate::health::Health;
 use crate::metrics::{Metrics, Request};
 use crate::watches::WATCH_SECONDS;
 
-/// How long a connection may take to be established.
+/// Time limit to establish a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the API server may take to begin an answer. It ends what takes longer than a minute itself; who waits still has
-/// lost the connection without being told.
+/// Time limit for the start of an answer. The API server itself ends requests after one minute; a longer wait means
+/// that the connection was lost without notice.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(65);
 
-/// How long an answer may pause. A watch that says nothing gets a bookmark each minute, and ends after [`WATCH_SECONDS`].
+/// Longest pause within an answer. An idle watch receives a bookmark each minute, and ends after [`WATCH_SECONDS`].
 const READ_TIMEOUT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 60);
 
-/// Connects to the cluster that a kubeconfig (`KUBECONFIG`, or the default
-/// file) or the pod's service account names. `context` chooses one of the
-/// kubeconfig's contexts.
+/// Connects to the cluster of a kubeconfig (`KUBECONFIG`, or the default file) or of the pod's service account.
+/// `context` selects one of the contexts of the kubeconfig. Sends no request yet.
 ///
 /// # Errors
 ///
-/// When there is no such configuration. Nothing is sent yet.
+/// Returns an error if there is no such configuration.
 pub async fn connect(
     context: Option<&str>,
     metrics: Arc<Metrics>,
@@ -50,7 +49,7 @@ pub async fn connect(
                 .with_context(|| format!("the kubeconfig's context {context}"))?
         }
         None if std::env::var_os("KUBECONFIG").is_some() => {
-            // A broken file shall be said, not be replaced by what is found elsewhere.
+            // An invalid file must be reported, and not be replaced by a configuration from elsewhere.
             let kubeconfig = Kubeconfig::from_env().context("the file that KUBECONFIG names")?;
             let kubeconfig = kubeconfig.unwrap_or_default();
             let options = KubeConfigOptions::default();
@@ -64,18 +63,18 @@ pub async fn connect(
     };
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
-    // What to try again and when is decided in one place, by what an error means.
+    // Retries are decided in one place, by the cause of an error.
     config.default_retry = false;
     let client = ClientBuilder::try_from(config).context("the connection's settings")?;
     Ok(client.with_layer(&Counted { metrics, health }).build())
 }
 
-/// Counts requests.
+/// Layer that counts requests.
 #[derive(Clone, Debug)]
 pub struct Counted {
-    /// Where.
+    /// Metrics of the requests.
     pub metrics: Arc<Metrics>,
-    /// Who wants to know that watches are begun.
+    /// Health state, which is notified of the start of watches.
     pub health: Arc<Health>,
 }
 
@@ -139,7 +138,7 @@ where
     }
 }
 
-/// Verb, namespace and resource of a request, as Kubernetes' own metrics name them.
+/// Returns verb, namespace and resource of a request, named as in the metrics of Kubernetes.
 fn describe<B>(request: &http::Request<B>) -> (&'static str, Option<&str>, String) {
     let mut parts = request.uri().path().split('/').filter(|part| !part.is_empty());
     // /api/VERSION/… or /apis/GROUP/VERSION/…
@@ -207,7 +206,7 @@ mod tests {
         "daskclusters/status"
     )]
     #[case("GET", "/version", "list", None, "version")]
-    fn requests_have_names(
+    fn requests_are_described_like_in_kubernetes_metrics(
         #[case] method: &str,
         #[case] uri: &str,
         #[case] verb: &str,
@@ -223,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_server_is_not_waited_for_without_end() {
+    async fn the_wait_for_a_silent_server_is_limited() {
         let silent = tower::service_fn(|_: http::Request<Body>| {
             std::future::pending::<Result<Response<Body>, BoxError>>()
         });
@@ -246,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn server_side_apply_is_told_from_other_patches() {
+    fn server_side_apply_is_distinguished_from_other_patches() {
         let request = http::Request::patch("/api/v1/namespaces/n/services/s?fieldManager=x")
             .header(header::CONTENT_TYPE, "application/apply-patch+yaml")
             .body(())

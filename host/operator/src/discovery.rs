@@ -1,7 +1,8 @@
-//! Which kinds the API server serves, by its own word.
+//! Discovery of the kinds that the API server serves.
 //!
-//! A list that is refused with 403 or 404 says little: rights may not be known yet to an API server that has just
-//! started, and a definition is missing for a moment while it is replaced. Only discovery says that there is no such kind.
+//! The refusal of a list with 403 or 404 is not conclusive: an API server that has just started may not know the rights
+//! yet, and a definition is missing for a moment while it is replaced. Only discovery confirms that a kind does not
+//! exist.
 
 use std::time::Duration;
 
@@ -9,23 +10,23 @@ use kube::Client;
 use kube::core::Status;
 use kube::runtime::watcher;
 
-/// How long the API server may take to say it.
+/// Time limit for discovery.
 pub const LIMIT: Duration = Duration::from_secs(3);
 
-/// Whether a kind is served.
+/// Result of the discovery of a kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Served {
-    /// It is.
+    /// The kind is served.
     Yes,
-    /// It is not: discovery lists others, and not this one.
+    /// The kind is not served: discovery lists others, but not this one.
     No,
-    /// The API server does not say, and why that is so.
+    /// Discovery failed, with the reason.
     Unknown(String),
 }
 
-/// Asks whether the kind with this plural, `pods` or `daskplugins`, is served. Takes [`LIMIT`] at the most.
+/// Queries whether the kind with this plural, `pods` or `daskplugins`, is served. Takes [`LIMIT`] at most.
 pub async fn served(client: &Client, api_version: &str, plural: &str) -> Served {
-    match tokio::time::timeout(LIMIT, ask(client, api_version, plural)).await {
+    match tokio::time::timeout(LIMIT, query(client, api_version, plural)).await {
         Ok(Ok(true)) => Served::Yes,
         Ok(Ok(false)) => Served::No,
         Ok(Err(why)) => Served::Unknown(why),
@@ -33,7 +34,7 @@ pub async fn served(client: &Client, api_version: &str, plural: &str) -> Served 
     }
 }
 
-async fn ask(client: &Client, api_version: &str, plural: &str) -> Result<bool, String> {
+async fn query(client: &Client, api_version: &str, plural: &str) -> Result<bool, String> {
     let is_group = api_version.contains('/');
     let listed = if is_group {
         client.list_api_group_resources(api_version).await
@@ -42,7 +43,7 @@ async fn ask(client: &Client, api_version: &str, plural: &str) -> Result<bool, S
     };
     match listed {
         Ok(listed) => Ok(listed.resources.iter().any(|resource| resource.name == plural)),
-        // That too is only a refusal; the list of all groups is an answer.
+        // This answer is not conclusive either, unlike the list of all groups.
         Err(kube::Error::Api(status)) if status.code == 404 && is_group => {
             let groups = client
                 .list_api_groups()
@@ -60,7 +61,8 @@ async fn ask(client: &Client, api_version: &str, plural: &str) -> Result<bool, S
     }
 }
 
-/// The API server's answer to a list or watch where there is no such kind, or it may not be seen.
+/// Returns the API server's answer to a list or watch if it means that the kind does not exist or that the operator may
+/// not see it.
 #[must_use]
 pub fn refusal(error: &watcher::Error) -> Option<&Status> {
     match error {
@@ -83,22 +85,22 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// What discovery answers.
+    /// Answer of discovery in a test.
     #[derive(Clone, Copy, Debug)]
     pub(crate) enum Answers {
-        /// The group is there, with these plurals.
+        /// The group is served, with these plurals.
         Kinds(&'static [&'static str]),
-        /// Other groups are there.
+        /// Only other groups are served.
         NoGroup,
-        /// The group is listed, and its kinds are not.
+        /// The group is listed, but its kinds are not.
         NoKinds,
-        /// Everything is refused with this code.
+        /// Every request is refused with this code.
         Error(u16),
-        /// Nothing.
+        /// No request is answered.
         Silence,
     }
 
-    /// The refusal with a code.
+    /// Returns the refusal with a code.
     pub(crate) fn refused(code: u16) -> (u16, Value) {
         let reason = match code {
             403 => "Forbidden",
@@ -112,7 +114,7 @@ pub(crate) mod tests {
     }
 
     impl Answers {
-        /// The answer to a request of discovery about `api_version`; none where it stays silent.
+        /// Returns the answer to a discovery request for `api_version`; `None` for no answer.
         pub(crate) fn to(self, path: &str, api_version: &str) -> Option<(u16, Value)> {
             let groups = |versions: &[&str]| {
                 let versions: Vec<_> = versions
@@ -154,7 +156,10 @@ pub(crate) mod tests {
         Served::Unknown("discovery did not answer within 3 s".to_owned())
     )]
     #[tokio::test(start_paused = true)]
-    async fn only_an_answer_says_that_there_is_none(#[case] answers: Answers, #[case] expected: Served) {
+    async fn only_conclusive_answers_confirm_that_a_kind_is_missing(
+        #[case] answers: Answers,
+        #[case] expected: Served,
+    ) {
         let found = served(
             &server(answers, "cert-manager.io/v1"),
             "cert-manager.io/v1",
@@ -169,7 +174,7 @@ pub(crate) mod tests {
     #[case(403)]
     #[case(503)]
     #[tokio::test(start_paused = true)]
-    async fn a_refusal_of_discovery_says_nothing(#[case] code: u16) {
+    async fn a_refused_discovery_is_not_conclusive(#[case] code: u16) {
         let server = server(Answers::Error(code), "cert-manager.io/v1");
         for (api_version, plural) in [("cert-manager.io/v1", "certificates"), ("v1", "pods")] {
             let found = served(&server, api_version, plural).await;
@@ -177,7 +182,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// An API server whose discovery answers so about this group and version.
+    /// Returns a client of an API server whose discovery gives these answers for the group and version.
     pub(crate) fn server(answers: Answers, api_version: &'static str) -> Client {
         let answer = move |request: Request<Body>| {
             let found = answers.to(request.uri().path(), api_version);

@@ -1,4 +1,4 @@
-//! Errors of the API server, as what they mean.
+//! Classification of the API server's errors.
 
 use dask_operator_core::category::{ApiError, Cause, Retry};
 use dask_operator_core::text::innermost;
@@ -8,22 +8,22 @@ use thiserror::Error;
 
 use crate::object::OwnerReference;
 
-/// A request that changed nothing.
+/// A failed write request, which changed nothing.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{what}: {message}")]
 pub struct WriteError {
-    /// What was to be done, as `create Pod a-scheduler`.
+    /// Failed operation, as `create Pod a-scheduler`.
     pub what: String,
-    /// What the error is about.
+    /// Cause of the error.
     pub cause: Cause,
-    /// The API server's own words.
+    /// Message of the API server.
     pub message: String,
-    /// How many seconds it asks to wait.
+    /// Seconds that the API server requested to wait. `None` if it requested no wait.
     pub retry_after: Option<u32>,
 }
 
 impl WriteError {
-    /// What `error` of the client library means for `what`.
+    /// Classifies an `error` of the client library for the operation `what`.
     #[must_use]
     pub fn new(what: String, error: &kube::Error) -> Self {
         let (cause, message, retry_after) = match error {
@@ -57,7 +57,7 @@ impl WriteError {
         }
     }
 
-    /// No answer in time.
+    /// Returns the error of a request without an answer in time.
     #[must_use]
     pub fn timed_out(what: String, seconds: u64) -> Self {
         let message = format!("the API server did not answer in {seconds} s");
@@ -69,29 +69,30 @@ impl WriteError {
         }
     }
 
-    /// It was not sent: another operator leads.
+    /// Returns the error of a request that was not sent, because another replica leads.
     #[must_use]
     pub fn not_leading(what: String) -> Self {
         Self {
             what,
             cause: Cause::NoAnswer,
-            message: "this operator does not lead".into(),
+            message: "this replica is not the leader".into(),
             retry_after: None,
         }
     }
 
-    /// It was not sent: what was decided on is no longer so.
+    /// Returns the error of a request that was not sent, because the state on which the decision was based has changed.
     #[must_use]
     pub fn overtaken(what: String) -> Self {
         Self {
             what,
             cause: Cause::Stale,
-            message: "it has changed since it was decided".into(),
+            message: "the object has changed since the decision".into(),
             retry_after: None,
         }
     }
 
-    /// It was not sent: an object of that name belongs to `owner`, and to apply over it would take it away.
+    /// Returns the error of a request that was not sent, because an object with that name belongs to `owner`, which
+    /// would lose it to an apply.
     #[must_use]
     pub fn owned_by_another(what: String, owner: &OwnerReference) -> Self {
         let OwnerReference { kind, name, uid, .. } = owner;
@@ -106,7 +107,8 @@ impl WriteError {
         }
     }
 
-    /// It was not sent: an object of that name is not one that this operator or its predecessor has made.
+    /// Returns the error of a request that was not sent, because neither this operator nor its predecessor created the
+    /// object with that name.
     #[must_use]
     pub fn made_by_another(what: String) -> Self {
         Self {
@@ -118,15 +120,15 @@ impl WriteError {
         }
     }
 
-    /// When to try again.
+    /// Returns the time and manner of the retry.
     #[must_use]
     pub fn retry(&self) -> Retry {
         self.cause.retry(self.retry_after)
     }
 }
 
-/// What the API server says, or what a failure goes back to. (The client library's own text has the whole answer in it, as
-/// Rust writes it.)
+/// Returns the message of the API server, or the root cause of the failure. (The client library's own text contains the
+/// whole answer in Rust's debug format.)
 #[must_use]
 pub fn words(error: &kube::Error) -> String {
     match error {
@@ -135,7 +137,7 @@ pub fn words(error: &kube::Error) -> String {
     }
 }
 
-/// What the API server answered to a watch; none where the watch broke otherwise.
+/// Returns the API server's answer to a watch; `None` if the watch failed without one.
 #[must_use]
 pub fn answered(error: &watcher::Error) -> Option<&Status> {
     match error {
@@ -152,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_servers_words_and_wait_are_kept() {
+    fn message_and_wait_of_the_api_server_are_used() {
         let status = serde_json::json!({
             "status": "Failure", "reason": "TooManyRequests", "message": "slow down", "code": 429,
             "details": {"retryAfterSeconds": 7},
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_that_is_not_served_is_said() {
+    fn a_kind_that_is_not_served_is_explained() {
         let status = serde_json::json!({"status": "Failure", "message": "404 page not found", "code": 404});
         let status: Status = serde_json::from_value(status).unwrap_or_default();
         let error = WriteError::new("look for Certificate a".into(), &kube::Error::Api(status.boxed()));
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn no_answer_names_the_root() {
+    fn a_missing_answer_is_explained_by_its_root_cause() {
         let io = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "connection refused");
         let error = WriteError::new("x".into(), &kube::Error::Service(Box::new(io)));
         assert_eq!(

@@ -13,20 +13,20 @@ use crate::leading::Leading;
 use crate::object::Object;
 use crate::routes::ParentKey;
 
-/// How many bytes of a note the API server takes.
-const NOTE: usize = 1024;
+/// Limit of a note's size in bytes, imposed by the API server.
+const MAX_NOTE: usize = 1024;
 
-/// How long the API server may take for one. Nobody waits longer for what need not be said.
+/// Time limit for publishing one event. Events are not essential, so reconciles do not wait longer.
 pub(crate) const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// Which events are published.
+/// Level of the events that are published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// All.
+    /// All events.
     All,
-    /// Warnings.
+    /// Warnings only.
     Warnings,
-    /// None.
+    /// No events.
     None,
 }
 
@@ -39,7 +39,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// Publishes with `client` what `level` lets through.
+    /// Publishes the events that `level` permits with `client`.
     #[must_use]
     pub fn new(client: Client, level: Level) -> Self {
         Self {
@@ -49,21 +49,21 @@ impl Events {
         }
     }
 
-    /// The same, that publishes nothing while this process does not lead.
+    /// Returns a publisher that publishes nothing while this process is not the leader.
     #[must_use]
     pub fn only_while(self, leading: Leading) -> Self {
         Self { leading, ..self }
     }
 
-    /// Publishes an event about a Dask resource. One that can't be published is
-    /// lost: it tells what is in the resource's status too. Gives whether the API server answers: where it does not,
-    /// it need not be asked for others.
+    /// Publishes an event about a Dask resource. An event that can't be published is dropped, because the status of the
+    /// resource has the same information. Returns false if the API server does not answer; the caller then need not
+    /// send other events.
     pub async fn publish(&self, key: &ParentKey, object: &Object, event: &Event) -> bool {
-        let lets_through = match event.type_ {
+        let is_permitted = match event.type_ {
             EventType::Normal => self.level == Level::All,
             EventType::Warning => self.level != Level::None,
         };
-        if !lets_through || !self.leading.now() {
+        if !is_permitted || !self.leading.now() {
             return true;
         }
         let regarding = ObjectReference {
@@ -80,12 +80,12 @@ impl Events {
                 EventType::Warning => events::EventType::Warning,
             },
             reason: event.reason.clone(),
-            note: Some(text::line(&event.message, NOTE)),
+            note: Some(text::line(&event.message, MAX_NOTE)),
             action: "Reconcile".into(),
             secondary: None,
         };
-        // A recorder counts an event of the same reason as one that it knows, and drops what the new one says: that the
-        // second attempt failed, and why. So each event has a recorder of its own.
+        // A recorder counts an event with the same reason as a repetition of an earlier one, and drops the message of
+        // the new one, for example why a second attempt failed. So each event has its own recorder.
         let recorder = Recorder::new(self.client.clone(), Reporter::from("dask-operator"));
         let published = tokio::time::timeout(TIMEOUT, recorder.publish(&event, &regarding)).await;
         let why = match &published {

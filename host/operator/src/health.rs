@@ -1,4 +1,4 @@
-//! Whether the operator does its work.
+//! Health of the operator: readiness and liveness.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,14 +9,13 @@ use tokio::time::Instant;
 use crate::leading::Leading;
 use crate::watches::WATCH_SECONDS;
 
-/// A watch is begun at least that often, unless it is stuck.
-const WATCH_BEGINS: Duration = Duration::from_secs(3 * WATCH_SECONDS as u64);
+/// Longest time without a start of a watch. A watch that exceeds it is stuck.
+const WATCH_LIMIT: Duration = Duration::from_secs(3 * WATCH_SECONDS as u64);
 
-/// Something that is due is worked on within that time, unless the queue is
-/// stuck.
-const QUEUE_MOVES: Duration = Duration::from_secs(600);
+/// Longest time without a reconcile while resources are due. A queue that exceeds it is stuck.
+const QUEUE_LIMIT: Duration = Duration::from_secs(600);
 
-/// The state of the operator's moving parts.
+/// State of the operator's parts.
 #[derive(Debug)]
 pub struct Health {
     inner: Mutex<Inner>,
@@ -25,19 +24,19 @@ pub struct Health {
 
 #[derive(Debug)]
 struct Inner {
-    /// Watches by their names.
+    /// Watches by name.
     watches: BTreeMap<String, Watch>,
     last_reconcile: Instant,
     broken_plugins: Vec<String>,
-    /// Other parts, and why they are not ready.
+    /// Other parts that are not ready, and the reasons.
     missing: BTreeMap<&'static str, String>,
 }
 
 #[derive(Debug)]
 struct Watch {
-    /// Plural of the kind, and its namespace.
+    /// Plural of the kind, and the namespace (`None` for all).
     of: (String, Option<String>),
-    /// When a list or watch of it was last sent.
+    /// Time of the last list or watch request.
     begun: Instant,
     synced: bool,
 }
@@ -49,7 +48,7 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Nothing has begun yet. Who does not lead need not reconcile.
+    /// Returns the state before anything has started. A replica that is not the leader need not reconcile.
     #[must_use]
     pub fn new(leading: Leading) -> Self {
         let inner = Inner {
@@ -64,7 +63,7 @@ impl Health {
         }
     }
 
-    /// Whether this process leads.
+    /// Returns whether this process is the leader.
     #[must_use]
     pub fn leads(&self) -> bool {
         self.leading.now()
@@ -74,8 +73,7 @@ impl Health {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// There will be a watch of this name, of the kind with this plural in this
-    /// namespace (none for all).
+    /// Registers a watch with this name, of the kind with this plural in this namespace (`None` for all).
     pub fn expect_watch(&self, name: &str, plural: &str, namespace: Option<&str>) {
         let watch = Watch {
             of: (plural.to_owned(), namespace.map(str::to_owned)),
@@ -85,25 +83,25 @@ impl Health {
         self.lock().watches.insert(name.to_owned(), watch);
     }
 
-    /// The first list of the watch of this name is through.
+    /// Records that the first list of the watch with this name is complete.
     pub fn synced(&self, name: &str) {
         if let Some(watch) = self.lock().watches.get_mut(name) {
             watch.synced = true;
         }
     }
 
-    /// The first list of the watch of this name is not waited for, although the watch goes on.
+    /// Records that the first list of the watch with this name is not waited for, although the watch continues.
     pub fn do_without(&self, name: &str) {
         self.synced(name);
     }
 
-    /// Whether all first lists are through, or are not waited for.
+    /// Returns whether all first lists are complete or not waited for.
     #[must_use]
     pub fn all_synced(&self) -> bool {
         self.lock().watches.values().all(|watch| watch.synced)
     }
 
-    /// Whether those of the watches of these names are.
+    /// Returns whether the first lists of the watches with these names are complete or not waited for.
     #[must_use]
     pub fn are_synced(&self, names: &[String]) -> bool {
         let watches = &self.lock().watches;
@@ -112,7 +110,7 @@ impl Health {
             .all(|name| watches.get(name).is_none_or(|watch| watch.synced))
     }
 
-    /// A list or watch of this resource in this namespace (none for all) was sent.
+    /// Records a list or watch request for this resource in this namespace (`None` for all).
     pub fn watch_begins(&self, plural: &str, namespace: Option<&str>) {
         for watch in self.lock().watches.values_mut() {
             if watch.of.0 == plural && watch.of.1.as_deref() == namespace {
@@ -121,17 +119,17 @@ impl Health {
         }
     }
 
-    /// A reconcile has ended, or reconciles begin.
+    /// Records that a reconcile has ended, or that reconciles start.
     pub fn reconciled(&self) {
         self.lock().last_reconcile = Instant::now();
     }
 
-    /// These plugins could not be loaded.
+    /// Records the plugins that could not be loaded.
     pub fn plugins_broken(&self, plugins: Vec<String>) {
         self.lock().broken_plugins = plugins;
     }
 
-    /// Why a part is not ready, or that it is.
+    /// Records the reason why a part is not ready; `None` if it is ready.
     pub fn set_missing(&self, part: &'static str, why: Option<String>) {
         let mut inner = self.lock();
         match why {
@@ -140,7 +138,7 @@ impl Health {
         };
     }
 
-    /// What is stuck; nothing while the operator lives. `longest_wait` is that of
+    /// Returns descriptions of the parts that are stuck; empty while the operator is alive. `longest_wait` is that of
     /// the queue.
     #[must_use]
     pub fn stuck(&self, longest_wait: Duration) -> Vec<String> {
@@ -148,7 +146,7 @@ impl Health {
         let silent = inner
             .watches
             .iter()
-            .filter(|(_, watch)| watch.begun.elapsed() > WATCH_BEGINS);
+            .filter(|(_, watch)| watch.begun.elapsed() > WATCH_LIMIT);
         let mut stuck: Vec<_> = silent
             .map(|(name, watch)| {
                 format!(
@@ -157,7 +155,7 @@ impl Health {
                 )
             })
             .collect();
-        if self.leads() && longest_wait > QUEUE_MOVES && inner.last_reconcile.elapsed() > QUEUE_MOVES {
+        if self.leads() && longest_wait > QUEUE_LIMIT && inner.last_reconcile.elapsed() > QUEUE_LIMIT {
             stuck.push(format!(
                 "nothing has been reconciled for {} s",
                 inner.last_reconcile.elapsed().as_secs()
@@ -166,7 +164,7 @@ impl Health {
         stuck
     }
 
-    /// What is missing until the operator is ready; nothing when it is.
+    /// Returns descriptions of the parts that are not ready; empty if the operator is ready.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
         let inner = self.lock();
@@ -193,7 +191,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn ready_when_all_is_listed() {
+    async fn ready_when_all_kinds_are_listed() {
         let health = Health::default();
         assert_eq!(health.missing(), ["the watches have not begun yet"]);
         health.expect_watch("pods", "pods", None);
@@ -215,7 +213,7 @@ mod tests {
         for namespace in ["a", "b"] {
             health.expect_watch(&format!("pods in {namespace}"), "pods", Some(namespace));
         }
-        tokio::time::advance(WATCH_BEGINS).await;
+        tokio::time::advance(WATCH_LIMIT).await;
         assert!(health.stuck(Duration::ZERO).is_empty());
         health.watch_begins("pods", Some("a"));
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -224,34 +222,38 @@ mod tests {
             ["the watch of pods in b was last begun 721 s ago"]
         );
         health.watch_begins("pods", None);
-        assert_eq!(health.stuck(Duration::ZERO).len(), 1, "that was another one");
+        assert_eq!(
+            health.stuck(Duration::ZERO).len(),
+            1,
+            "that was the watch of another scope"
+        );
         health.watch_begins("pods", Some("b"));
         assert!(health.stuck(Duration::ZERO).is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_queue_that_does_not_move_is_stuck() {
+    async fn a_queue_without_progress_is_stuck() {
         let health = Health::default();
-        tokio::time::advance(QUEUE_MOVES + Duration::from_secs(1)).await;
+        tokio::time::advance(QUEUE_LIMIT + Duration::from_secs(1)).await;
         assert!(
             health.stuck(Duration::from_secs(1)).is_empty(),
-            "nothing was to be done"
+            "no resource was due"
         );
         assert_eq!(
-            health.stuck(QUEUE_MOVES * 2),
+            health.stuck(QUEUE_LIMIT * 2),
             ["nothing has been reconciled for 601 s"]
         );
         health.reconciled();
-        assert!(health.stuck(QUEUE_MOVES * 2).is_empty());
+        assert!(health.stuck(QUEUE_LIMIT * 2).is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_queue_of_who_does_not_lead_may_wait() {
+    async fn the_queue_of_a_standby_replica_is_never_stuck() {
         let leading = Leading::not_yet();
         let health = Health::new(leading.clone());
-        tokio::time::advance(QUEUE_MOVES * 2).await;
-        assert!(health.stuck(QUEUE_MOVES * 2).is_empty());
+        tokio::time::advance(QUEUE_LIMIT * 2).await;
+        assert!(health.stuck(QUEUE_LIMIT * 2).is_empty());
         leading.until(Instant::now() + Duration::from_secs(1));
-        assert_eq!(health.stuck(QUEUE_MOVES * 2).len(), 1);
+        assert_eq!(health.stuck(QUEUE_LIMIT * 2).len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Where the API server keeps a kind: group, version, plural.
+//! API resource of a kind: group, version and plural.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use thiserror::Error;
 /// A kind that the operator watches or writes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Kind {
-    /// As in a manifest.
+    /// `apiVersion` and `kind`, as in a manifest.
     pub resource: ResourceKind,
-    /// As in paths, `daskclusters`.
+    /// Plural as in paths, `daskclusters`.
     pub plural: String,
 }
 
-/// A text that names no kind.
+/// Error about a text that is not the name of a kind.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error(
     "{0:?} names no kind: write API version and kind, as v1/ConfigMap or cert-manager.io/v1/Certificate, \
@@ -26,13 +26,13 @@ pub struct Kind {
 )]
 pub struct NoKind(String);
 
-/// A text that names no kind which children may have.
+/// Error about a text that is not the name of a kind that children may have.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum NoChild {
-    /// It names no kind at all.
+    /// The text is not the name of a kind.
     #[error(transparent)]
     NoKind(#[from] NoKind),
-    /// Objects of this kind give rights or hold secrets.
+    /// Objects of this kind grant rights or hold secrets.
     #[error(
         "{0} gives rights, holds secrets or says which code decides, and no component may create it: create it yourself"
     )]
@@ -40,7 +40,7 @@ pub enum NoChild {
 }
 
 impl Kind {
-    /// A Kubernetes kind, with the plural that the rules of English give it.
+    /// Returns a Kubernetes kind with the plural that follows from the rules of English.
     #[must_use]
     pub fn of(resource: ResourceKind) -> Self {
         let (group, version) = group_version(&resource.api_version);
@@ -48,7 +48,7 @@ impl Kind {
         Self { resource, plural }
     }
 
-    /// A Dask kind.
+    /// Returns a Dask kind.
     #[must_use]
     pub fn dask(kind: DaskKind) -> Self {
         let resource = ResourceKind::new(DASK_API_VERSION, kind.kind());
@@ -58,12 +58,11 @@ impl Kind {
         }
     }
 
-    /// Reads `v1/ConfigMap`, `cert-manager.io/v1/Certificate` or
-    /// `example.org/v1/Ox=oxen`.
+    /// Parses `v1/ConfigMap`, `cert-manager.io/v1/Certificate` or `example.org/v1/Ox=oxen`.
     ///
     /// # Errors
     ///
-    /// When the text has another form.
+    /// Returns an error if the text has another form.
     pub fn parse(text: &str) -> Result<Self, NoKind> {
         let (name, plural) = text
             .split_once('=')
@@ -82,11 +81,11 @@ impl Kind {
         })
     }
 
-    /// Reads what [`Kind::parse`] does, of a kind that children may have.
+    /// Parses the same forms as [`Kind::parse`], for a kind that children may have.
     ///
     /// # Errors
     ///
-    /// When the text has another form, or the kind gives rights or holds secrets.
+    /// Returns an error if the text has another form, or if the kind grants rights or holds secrets.
     pub fn of_child(text: &str) -> Result<Self, NoChild> {
         let kind = Self::parse(text)?;
         if gives_rights(&kind.resource) {
@@ -95,20 +94,21 @@ impl Kind {
         Ok(kind)
     }
 
-    /// Which Dask resource it is, if any.
+    /// Returns the kind of Dask resource; `None` for other kinds.
     #[must_use]
     pub fn as_dask(&self) -> Option<DaskKind> {
         DaskKind::from_kind(&self.resource.kind).filter(|_| self.resource.api_version == DASK_API_VERSION)
     }
 
-    /// Whether plans of every kind may need to know what there is of it: an operator that can't list it decides nothing.
+    /// Returns whether every plan may depend on the objects of this kind. An operator that can't list such a kind makes
+    /// no decisions.
     #[must_use]
     pub fn is_needed(&self) -> bool {
         let usual = self.resource.api_version == "v1" && matches!(&*self.resource.kind, "Pod" | "Service");
         usual || self.as_dask().is_some()
     }
 
-    /// For the client library.
+    /// Returns the kind as the type of the client library.
     #[must_use]
     pub fn api_resource(&self) -> ApiResource {
         let (group, version) = group_version(&self.resource.api_version);
@@ -121,7 +121,7 @@ impl Kind {
         }
     }
 
-    /// The path of its collection in a namespace.
+    /// Returns the path of the collection in a namespace.
     #[must_use]
     pub fn path(&self, namespace: &str) -> String {
         let root = if self.resource.api_version.contains('/') {
@@ -140,7 +140,7 @@ fn group_version(api_version: &str) -> (&str, &str) {
     api_version.split_once('/').unwrap_or(("", api_version))
 }
 
-/// Kinds of children that the administrator allows beyond the usual ones.
+/// Kinds of children that the administrator allows in addition to the usual ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExtraKinds {
     all: Arc<[ResourceKind]>,
@@ -148,7 +148,7 @@ pub struct ExtraKinds {
 }
 
 impl ExtraKinds {
-    /// `administrators` are allowed to components that administrators name, `tenants` to all components.
+    /// Allows `administrators` for components that administrators configure, and `tenants` for all components.
     #[must_use]
     pub fn new(administrators: &[Kind], tenants: &[Kind]) -> Self {
         let resource = |kind: &Kind| kind.resource.clone();
@@ -158,19 +158,19 @@ impl ExtraKinds {
         }
     }
 
-    /// Those that a component may have, by who named it.
+    /// Returns the kinds that a component may use, depending on whether a tenant configured it.
     #[must_use]
     pub fn of(&self, is_of_tenant: bool) -> &[ResourceKind] {
         if is_of_tenant { &self.tenants } else { &self.all }
     }
 }
 
-/// Kinds by how manifests name them.
+/// Lookup of kinds by their names in manifests.
 #[derive(Clone, Debug)]
 pub struct Kinds(Arc<[Kind]>);
 
 impl Kinds {
-    /// All Dask kinds, and `others`.
+    /// Contains all Dask kinds and `others`.
     #[must_use]
     pub fn new(others: impl IntoIterator<Item = Kind>) -> Self {
         let mut kinds: Vec<_> = DaskKind::ALL.into_iter().map(Kind::dask).collect();
@@ -182,13 +182,13 @@ impl Kinds {
         Self(kinds.into())
     }
 
-    /// The kind that manifests name so.
+    /// Returns the kind with this name in manifests.
     #[must_use]
     pub fn get(&self, resource: &ResourceKind) -> Option<&Kind> {
         self.0.iter().find(|kind| kind.resource == *resource)
     }
 
-    /// All of them.
+    /// Returns all kinds.
     pub fn iter(&self) -> impl Iterator<Item = &Kind> {
         self.0.iter()
     }
@@ -215,7 +215,7 @@ mod tests {
         "/apis/policy/v1/namespaces/n/poddisruptionbudgets"
     )]
     #[case("example.org/v1/Ox=oxen", "/apis/example.org/v1/namespaces/n/oxen")]
-    fn paths(#[case] text: &str, #[case] path: &str) {
+    fn paths_of_collections(#[case] text: &str, #[case] path: &str) {
         assert_eq!(Kind::parse(text).map(|kind| kind.path("n")), Ok(path.to_owned()));
     }
 
@@ -224,12 +224,12 @@ mod tests {
     #[case("/Pod")]
     #[case("v1/")]
     #[case("v1/Pod=")]
-    fn no_kinds(#[case] text: &str) {
+    fn refuses_other_forms(#[case] text: &str) {
         assert_eq!(Kind::parse(text), Err(NoKind(text.to_owned())));
     }
 
     #[test]
-    fn what_gives_rights_is_no_child() {
+    fn kinds_that_grant_rights_are_refused_for_children() {
         let certificate = Kind::of_child("cert-manager.io/v1/Certificate");
         assert_eq!(
             certificate,
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_allowed_to_administrators_is_not_allowed_to_tenants() {
+    fn kinds_for_administrators_are_not_allowed_to_tenants() {
         let kind = |name: &str| Kind::of(ResourceKind::new("example.org/v1", name));
         let extra = ExtraKinds::new(&[kind("Gadget")], &[kind("Widget")]);
         let names = |is_of_tenant| {
@@ -264,12 +264,12 @@ mod tests {
     #[case("kubernetes.dask.org/v1/DaskJob", true)]
     #[case("apps/v1/Deployment", false)]
     #[case("serving.knative.dev/v1/Service", false)]
-    fn what_every_plan_needs(#[case] text: &str, #[case] needed: bool) {
+    fn pods_services_and_dask_kinds_are_needed(#[case] text: &str, #[case] needed: bool) {
         assert_eq!(Kind::parse(text).map(|kind| kind.is_needed()), Ok(needed));
     }
 
     #[test]
-    fn dask_kinds_are_known() {
+    fn dask_kinds_are_always_included() {
         let kinds = Kinds::new([Kind::of(ResourceKind::new("v1", "Pod"))]);
         let group = kinds.get(&ResourceKind::new(DASK_API_VERSION, "DaskWorkerGroup"));
         assert_eq!(

@@ -1,6 +1,5 @@
-//! What the operator's predecessor left on objects is taken off at first sight:
-//! a finalizer that nobody would ever remove (deletions would hang for ever) and
-//! annotations with whole copies of their objects.
+//! Removal of the marks that the previous operator (kopf) left on objects: a finalizer that no other client would
+//! remove, so that deletions would hang forever, and annotations with whole copies of their objects.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -20,10 +19,10 @@ use crate::object::Object;
 use crate::stores::Stores;
 use crate::writes::Writes;
 
-/// An object that carries such marks.
+/// An object with marks, and its kind.
 pub type Marked = (Kind, Arc<Object>);
 
-/// The merge patch of `metadata` that takes them off.
+/// Returns the merge patch of `metadata` that removes the marks.
 fn without_marks(object: &Value) -> Value {
     let metadata = &object["metadata"];
     let mut patch = json!({});
@@ -50,10 +49,10 @@ fn without_marks(object: &Value) -> Value {
     patch
 }
 
-/// Takes the marks off all objects that come, many at once, until no more can come and all is done.
+/// Removes the marks of all received objects, many at once, until the channel is closed and all work is done.
 ///
-/// An object that comes again while it is under way is looked at again afterwards, as it was when it came last: an
-/// attempt that met a conflict relies on that.
+/// An object that is received again while it is processed is processed again afterwards, in the version that was
+/// received last: a failed attempt after a conflict relies on that.
 pub async fn clean(mut marked: mpsc::UnboundedReceiver<Marked>, stores: Stores, writes: Writes) {
     let mut under_way: HashMap<Box<str>, Option<Marked>> = HashMap::new();
     let mut running = FuturesUnordered::new();
@@ -78,7 +77,7 @@ pub async fn clean(mut marked: mpsc::UnboundedReceiver<Marked>, stores: Stores, 
     }
 }
 
-/// Takes the marks off an object; what may pass is tried again a few times. Returns its uid.
+/// Removes the marks of an object, and retries transient errors a few times. Returns the uid.
 async fn clean_one((kind, object): Marked, stores: &Stores, writes: &Writes) -> Box<str> {
     const ATTEMPTS: u32 = 6;
     for attempt in 0..ATTEMPTS {
@@ -89,9 +88,9 @@ async fn clean_one((kind, object): Marked, stores: &Stores, writes: &Writes) -> 
             Ok(cleaned) => {
                 info!(
                     kind = kind.resource.kind, namespace = %object.namespace, name = %object.name,
-                    "took off what the previous operator left"
+                    "removed the marks of the previous operator"
                 );
-                // A deletion that waited for the finalizer is through with that.
+                // After that, an object whose deletion waited for the finalizer is gone.
                 if !cleaned.terminating
                     && let Some(store) = stores.of(&kind.resource)
                 {
@@ -107,7 +106,7 @@ async fn clean_one((kind, object): Marked, stores: &Stores, writes: &Writes) -> 
                 }
                 Retry::Passing | Retry::BackOff | Retry::OnChange => warn!(
                     kind = kind.resource.kind, namespace = %object.namespace, name = %object.name,
-                    "what the previous operator left can't be taken off: {error}"
+                    "the marks of the previous operator can't be removed: {error}"
                 ),
             },
         }
@@ -134,7 +133,7 @@ mod tests {
         json!({"finalizers": []})
     )]
     #[case::nothing(json!({"finalizers": ["a"], "annotations": {"mine": "2"}}), json!({}))]
-    fn only_what_kopf_left_goes(#[case] metadata: Value, #[case] patch: Value) {
+    fn only_marks_of_kopf_are_removed(#[case] metadata: Value, #[case] patch: Value) {
         assert_eq!(without_marks(&json!({"metadata": metadata})), patch);
     }
 }

@@ -1,7 +1,7 @@
-//! Whether this process is the one that changes the cluster.
+//! Leadership of this process.
 //!
-//! Of several replicas one leads: it alone reconciles and writes. The others keep
-//! their stores up to date, answer the webhook, and wait for their turn.
+//! One of several replicas is the leader: only the leader reconciles and writes. The others keep their informer caches
+//! up to date, answer the webhook, and wait for the leadership.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,33 +9,33 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Longer than any process lives.
-const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+/// Time that is longer than any process lives.
+const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
-/// Until when this process leads. Clones tell the same.
+/// End of this process's leadership. Clones share the state.
 #[derive(Clone, Debug)]
 pub struct Leading(Arc<watch::Sender<Option<Instant>>>);
 
 impl Leading {
-    /// Leads for ever: the only process there is.
+    /// Returns a permanent leadership, for the only replica.
     #[must_use]
     pub fn always() -> Self {
-        Self(Arc::new(watch::Sender::new(Some(Instant::now() + FOR_EVER))))
+        Self(Arc::new(watch::Sender::new(Some(Instant::now() + FOREVER))))
     }
 
-    /// Does not lead before [`Leading::until`] says so.
+    /// Returns a state without leadership until [`Leading::until`] is called.
     #[must_use]
     pub fn not_yet() -> Self {
         Self(Arc::new(watch::Sender::new(None)))
     }
 
-    /// Whether it leads at this moment.
+    /// Returns whether this process is the leader at this moment.
     #[must_use]
     pub fn now(&self) -> bool {
         self.0.borrow().is_some_and(|until| Instant::now() < until)
     }
 
-    /// Waits until it leads; at once if it does already.
+    /// Waits until this process is the leader; returns at once if it is already.
     pub async fn wait(&self) {
         let mut changes = self.0.subscribe();
         // The sender lives as long as `self`.
@@ -44,12 +44,12 @@ impl Leading {
             .await;
     }
 
-    /// Leads until `until`, unless it is said anew before.
+    /// Sets the end of the leadership, which a later call may extend.
     pub fn until(&self, until: Instant) {
         self.0.send_replace(Some(until));
     }
 
-    /// Leads no more.
+    /// Ends the leadership.
     pub fn end(&self) {
         self.0.send_replace(None);
     }
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn leads_only_as_long_as_was_said() {
+    async fn leads_until_the_given_time() {
         assert!(Leading::always().now());
         let leading = Leading::not_yet();
         assert!(!leading.now());
@@ -68,14 +68,14 @@ mod tests {
         leading.wait().await;
         assert!(leading.clone().now());
         tokio::time::advance(Duration::from_secs(7)).await;
-        assert!(!leading.now(), "nobody renewed it");
+        assert!(!leading.now(), "it was not renewed");
         leading.until(Instant::now() + Duration::from_secs(7));
         leading.end();
         assert!(!leading.now());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_waits_is_woken() {
+    async fn waiting_tasks_are_woken() {
         let leading = Leading::not_yet();
         let waits = tokio::spawn({
             let leading = leading.clone();

@@ -1,4 +1,4 @@
-//! Folders of files of which the newest are kept.
+//! Folders in which only the newest files are stored.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -6,22 +6,22 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-/// What a file is called while it is written: this before its name, and who writes it after.
-const WRITING: &str = ".writing-";
+/// Prefix of the name of a file that is being written. The file's name and the identity of the writer follow.
+const TEMPORARY_PREFIX: &str = ".writing-";
 
-/// After that time, such a file is one that a process has left that was killed.
-const LEFT_OVER: Duration = Duration::from_secs(3600);
+/// Age at which such a file is regarded as left over by a killed process.
+const TEMPORARY_MAX_AGE: Duration = Duration::from_secs(3600);
 
-/// Writes a file that others see whole or not at all, with these rights (`0o600`).
+/// Writes a file atomically, with these permissions (`0o600`).
 ///
 /// # Errors
 ///
-/// When it can't be written.
+/// Returns an error if it can't be written.
 pub(crate) fn write(path: &Path, content: &[u8], rights: u32) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // Threads and processes may write the same file at the same time.
     let (process, thread) = (std::process::id(), std::thread::current().id());
-    let temporary = path.with_file_name(format!("{WRITING}{name}.{process}-{thread:?}"));
+    let temporary = path.with_file_name(format!("{TEMPORARY_PREFIX}{name}.{process}-{thread:?}"));
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(rights);
     let written = options
@@ -29,32 +29,32 @@ pub(crate) fn write(path: &Path, content: &[u8], rights: u32) -> io::Result<()> 
         .and_then(|mut file| file.write_all(content))
         .and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
-        // What can't be removed is so later.
+        // If this fails, the file is removed later.
         let _ = fs::remove_file(&temporary);
     }
     written
 }
 
-/// Removes the oldest of a folder's files that end so, until there are `most` of them and they have no more than `bytes`
-/// together, and what was left of files that were not written to their end.
+/// Removes the oldest files of a folder whose names end with `end`, until there are at most `most` of them with `bytes`
+/// bytes together. Also removes files that were left over by interrupted writes.
 ///
 /// # Errors
 ///
-/// When they can't be read or removed.
+/// Returns an error if the files can't be read or removed.
 pub(crate) fn keep(folder: &Path, end: &str, most: usize, bytes: u64) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.ends_with(end) {
-            // One that is gone already was removed by somebody else.
+            // Another process has removed the file meanwhile.
             let Ok(metadata) = entry.metadata() else {
                 continue;
             };
             files.push((metadata.modified()?, entry.path(), metadata.len()));
-        } else if name.starts_with(WRITING)
+        } else if name.starts_with(TEMPORARY_PREFIX)
             && let Ok(modified) = entry.metadata().and_then(|metadata| metadata.modified())
-            && modified.elapsed().is_ok_and(|age| age > LEFT_OVER)
+            && modified.elapsed().is_ok_and(|age| age > TEMPORARY_MAX_AGE)
         {
             fs::remove_file(entry.path())?;
         }
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_go_and_what_is_somebody_elses_stays() -> io::Result<()> {
+    fn the_oldest_files_are_removed_and_unrelated_files_stay() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let folder = folder.path();
         for (name, age) in [
@@ -116,7 +116,10 @@ mod tests {
             ]
         );
         keep(folder, ".json", 2, 1)?;
-        assert!(!folder.join("old.json").exists(), "both have two bytes");
+        assert!(
+            !folder.join("old.json").exists(),
+            "both files together have two bytes"
+        );
         let path = folder.join("new.json");
         write(&path, b"2", 0o600)?;
         assert_eq!(fs::read(&path)?, b"2");

@@ -1,9 +1,7 @@
-//! Nodes that have taints: what tells that a node is about to go, before it takes
-//! its pods along.
+//! Watch of nodes with taints, which announce that a node is about to go, before its pods are lost.
 //!
-//! Of all nodes only those with taints are kept, and of these only the taints.
-//! An operator that may not look at nodes (installed for some namespaces only)
-//! works without.
+//! Only nodes with taints are stored, and of these only the taints. An operator without the right to watch nodes
+//! (installed for some namespaces only) works without them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -23,8 +21,8 @@ use tracing::{debug, warn};
 
 use crate::watches::WATCH_SECONDS;
 
-/// How often a watch that keeps failing says so.
-const SAY_AGAIN: Duration = Duration::from_secs(3600);
+/// Interval at which repeated failures of the watch are logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(3600);
 
 #[derive(Clone, Debug, Default, Deserialize)]
 struct Spec {
@@ -34,7 +32,7 @@ struct Spec {
 
 type Node = kube::api::Object<Spec, NotUsed>;
 
-/// Nodes that have taints, as JSON by their names.
+/// JSON of the nodes that have taints, by name.
 #[derive(Debug, Default)]
 pub struct Nodes(RwLock<HashMap<Box<str>, Box<str>>>);
 
@@ -47,13 +45,13 @@ impl Nodes {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A node by its name, if it has taints: its JSON, with `metadata.name` and `spec.taints`.
+    /// Returns the JSON of a node, with `metadata.name` and `spec.taints`; `None` if the node has no taints.
     #[must_use]
     pub fn tainted(&self, name: &str) -> Option<Box<str>> {
         self.read().get(name).cloned()
     }
 
-    /// A node has these taints now. Gives whether that is another thing than before.
+    /// Stores the taints of a node. Returns whether they have changed.
     fn put(&self, name: &str, taints: &[Taint]) -> bool {
         if taints.is_empty() {
             return self.write().remove(name).is_some();
@@ -66,7 +64,7 @@ impl Nodes {
         before.is_none_or(|before| before != node)
     }
 
-    /// All nodes but these are gone. Gives those that were known.
+    /// Removes all nodes except for `seen`. Returns the names of the removed ones.
     fn retain(&self, seen: &BTreeSet<String>) -> Vec<Box<str>> {
         let mut nodes = self.write();
         let gone: Vec<_> = nodes
@@ -80,13 +78,14 @@ impl Nodes {
         gone
     }
 
-    /// Watches the nodes for ever, and calls `changed` with the name of each whose taints have changed.
+    /// Watches the nodes, and calls `changed` with the name of each node whose taints have changed. Runs until the
+    /// process exits.
     pub async fn watch(&self, client: Client, changed: impl Fn(&str)) {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Node"));
         let api: Api<Node> = Api::all_with(client, &resource);
         let config = Config::default().timeout(WATCH_SECONDS);
         let mut events = std::pin::pin!(watcher(api, config).backoff(DefaultBackoff::default()));
-        let (mut seen, mut said) = (BTreeSet::new(), None::<Instant>);
+        let (mut seen, mut logged_at) = (BTreeSet::new(), None::<Instant>);
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Init) => seen.clear(),
@@ -105,10 +104,10 @@ impl Nodes {
                     }
                 }
                 Ok(Event::InitDone) => self.retain(&seen).iter().for_each(|name| changed(name)),
-                Err(error) if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) => {
-                    said = Some(Instant::now());
+                Err(error) if logged_at.is_none_or(|logged_at| logged_at.elapsed() >= LOG_INTERVAL) => {
+                    logged_at = Some(Instant::now());
                     warn!(
-                        "nodes can't be watched, taints are not noticed: {}",
+                        "nodes can't be watched, and their taints are ignored: {}",
                         innermost(&error)
                     );
                 }
@@ -123,7 +122,7 @@ pub(crate) mod tests {
     use super::*;
 
     impl Nodes {
-        /// Gives a node a taint.
+        /// Adds a taint to a node.
         pub(crate) fn taint(&self, name: &str, key: &str) {
             self.put(name, &[taint(key)]);
         }
@@ -140,7 +139,7 @@ pub(crate) mod tests {
     #[test]
     fn only_changes_of_taints_are_changes() {
         let nodes = Nodes::default();
-        assert!(!nodes.put("a", &[]), "a node without taints is nothing new");
+        assert!(!nodes.put("a", &[]), "a node without taints is not a change");
         assert!(nodes.put("a", &[taint("spot")]) && !nodes.put("a", &[taint("spot")]));
         assert!(nodes.put("a", &[taint("other")]));
         let json = nodes.tainted("a").unwrap_or_default();

@@ -1,9 +1,8 @@
-//! A Kubernetes object as the operator keeps it: the few fields by which it is
-//! found, and the rest as the text that components get. Of thousands of pods,
-//! only what a decision needs stays in memory.
+//! Kubernetes objects in the informer cache: the fields by which they are found, and the rest as JSON text for
+//! components. Of thousands of pods, only the fields that decisions need are kept in memory.
 //!
-//! Reading is lenient: whatever the API server stores can be read, so that one
-//! odd object never stops a watch.
+//! Parsing is lenient: every object that the API server stores can be read, so that one unusual object never stops a
+//! watch.
 
 mod owner;
 mod parts;
@@ -35,15 +34,15 @@ pub struct Object {
     pub uid: Box<str>,
     /// `metadata.resourceVersion`
     pub resource_version: Box<str>,
-    /// `metadata.generation`; 0 where there is none.
+    /// `metadata.generation`; 0 if there is none.
     pub generation: i64,
-    /// Whether `metadata.deletionTimestamp` is set.
+    /// True if `metadata.deletionTimestamp` is set.
     pub terminating: bool,
     /// `metadata.ownerReferences`
     pub owners: Box<[OwnerReference]>,
-    /// The value of the label `dask.org/cluster-name`.
+    /// Value of the label `dask.org/cluster-name`.
     pub cluster_label: Option<Box<str>>,
-    /// The value of the label `dask.org/component`.
+    /// Value of the label `dask.org/component`.
     pub component_label: Option<Box<str>>,
     /// `spec.cluster`, of worker groups and autoscalers.
     pub spec_cluster: Option<Box<str>>,
@@ -51,14 +50,14 @@ pub struct Object {
     pub node: Option<Box<str>>,
     /// `status.podIP`, of pods.
     pub pod_ip: Option<Box<str>>,
-    /// Whether its condition `Ready` holds, of pods.
+    /// True if the condition `Ready` holds, of pods.
     pub is_ready: bool,
-    /// Whether this operator wrote its label `dask.org/cluster-name`, as the API server has noted: it does so with all that
-    /// it makes, and with nothing else. Also where the API server has noted nothing at all.
+    /// True if, according to `metadata.managedFields`, this operator wrote the label `dask.org/cluster-name`: it writes
+    /// the label to every object that it creates, and to no others. Also true if there are no managed fields at all.
     pub is_made_here: bool,
-    /// Whether the operator's predecessor left a finalizer or annotations on it.
+    /// True if the previous operator left a finalizer or annotations on the object.
     pub has_kopf_marks: bool,
-    /// The whole object as JSON, less what [`Keep`] leaves out.
+    /// The whole object as JSON, without what [`Keep`] removes.
     pub json: Arc<str>,
 }
 
@@ -72,18 +71,17 @@ impl fmt::Debug for Object {
     }
 }
 
-/// How much of an object is kept. `metadata.managedFields` never is.
+/// Part of an object that is stored. `metadata.managedFields` never is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
-    /// All else.
+    /// Everything except for `metadata.managedFields`.
     Whole,
-    /// Of `spec` only `nodeName`: what a Pod's `spec` says, components said
-    /// themselves.
+    /// Of `spec` only `nodeName`: the rest of a Pod's `spec` was planned by the components themselves.
     Pod,
 }
 
 impl Keep {
-    /// How much is kept of objects of this kind.
+    /// Returns the part that is stored of objects of this kind.
     #[must_use]
     pub fn of(kind: &ResourceKind) -> Self {
         if kind.kind == "Pod" && kind.api_version == "v1" {
@@ -96,16 +94,14 @@ impl Keep {
 
 type Fields = BTreeMap<String, Box<RawValue>>;
 
-/// What is read of `raw`, or the type's default where there is nothing or
-/// something else.
+/// Parses `raw`. Returns the default of the type if there is no value, or one of another type.
 fn lenient<T: DeserializeOwned + Default>(raw: Option<&RawValue>) -> T {
     raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
         .unwrap_or_default()
 }
 
 impl Object {
-    /// Takes an object apart. Items of lists carry no `apiVersion` and `kind`;
-    /// `kind` puts them there.
+    /// Extracts the fields of an object. `kind` adds `apiVersion` and `kind`, which items of lists do not have.
     fn from_fields(mut fields: Fields, kind: Option<&ResourceKind>, keep: Keep) -> Self {
         let mut metadata: Fields = lenient(fields.get("metadata").map(AsRef::as_ref));
         let managed = metadata.remove("managedFields");
@@ -157,11 +153,11 @@ impl Object {
         object
     }
 
-    /// Reads the API server's answer to a write.
+    /// Parses the API server's answer to a write.
     ///
     /// # Errors
     ///
-    /// When it is no JSON object.
+    /// Returns an error if `text` is not a JSON object.
     pub fn from_json(text: &str, kind: &ResourceKind) -> serde_json::Result<Self> {
         Ok(Self::from_fields(
             serde_json::from_str(text)?,
@@ -170,12 +166,12 @@ impl Object {
         ))
     }
 
-    /// Reads the API server's answer to a list of one, whole or metadata only. None where there is no such object; a list
-    /// of metadata then says `null`.
+    /// Parses the API server's answer to a list with at most one item, whole or metadata only. Returns `None` if the
+    /// list is empty; a list of metadata contains `null` in this case.
     ///
     /// # Errors
     ///
-    /// When it is no list of objects.
+    /// Returns an error if `text` is not a list of objects.
     pub fn from_list(text: &str, kind: &ResourceKind) -> serde_json::Result<Option<Self>> {
         #[derive(Deserialize)]
         struct List<'a> {
@@ -187,13 +183,13 @@ impl Object {
         found.map(|found| Self::from_json(found.get(), kind)).transpose()
     }
 
-    /// The object as a value.
+    /// Parses the whole object.
     #[must_use]
     pub fn value(&self) -> serde_json::Value {
         serde_json::from_str(&self.json).unwrap_or_default()
     }
 
-    /// It with another status.
+    /// Returns the object with another status.
     #[must_use]
     pub fn with_status(&self, status: &serde_json::Value) -> Self {
         let mut fields: Fields = serde_json::from_str(&self.json).unwrap_or_default();
@@ -204,8 +200,8 @@ impl Object {
         }
     }
 
-    /// A Pod that was just created: with the status that the API server gives each new one, where
-    /// its answer left it out.
+    /// Adds the status of a new Pod to a Pod that was just created, if the API server's answer did not contain a
+    /// status.
     #[must_use]
     pub fn pending(mut self) -> Self {
         if let Ok(mut fields) = serde_json::from_str::<Fields>(&self.json)
@@ -217,7 +213,7 @@ impl Object {
         self
     }
 
-    /// Whether it is a Pod that waits for a node, or for its containers, as far as is known.
+    /// Returns whether the object is a Pod that, as far as is known, waits for a node or for its containers.
     #[must_use]
     pub fn has_not_started(&self) -> bool {
         #[derive(Default, Deserialize)]
@@ -235,7 +231,7 @@ impl Object {
         &*seen.kind == "Pod" && &*seen.status.phase == "Pending"
     }
 
-    /// The cluster whose scheduler it is, if it is one's pod (or Service).
+    /// Returns the cluster whose scheduler pod or scheduler Service this is; `None` for other objects.
     #[must_use]
     pub fn scheduler_of(&self) -> Option<ClusterKey> {
         let cluster = self.cluster_label.as_deref()?;
@@ -262,8 +258,8 @@ struct NodeName {
     node_name: Option<Box<str>>,
 }
 
-/// An object on its way from a watch into a store. `POD` says how much of it is
-/// kept ([`Keep`]), which has to be known while it is read.
+/// Object that a watch deserializes. `POD` selects the part that is stored ([`Keep`]), which must be known during
+/// parsing.
 #[derive(Clone, Debug)]
 pub struct Watched<const POD: bool> {
     meta: ObjectMeta,
@@ -271,7 +267,7 @@ pub struct Watched<const POD: bool> {
 }
 
 impl<const POD: bool> Watched<POD> {
-    /// The object, as one of `kind`.
+    /// Returns the object.
     #[must_use]
     pub fn into_object(self) -> Object {
         self.object
@@ -329,7 +325,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// An object from a literal.
+    /// Parses an object from a JSON literal.
     pub(crate) fn object(value: &Value) -> Object {
         let kind = ResourceKind::new(
             value["apiVersion"].as_str().unwrap_or_default(),
@@ -338,7 +334,7 @@ pub(crate) mod tests {
         Object::from_json(&value.to_string(), &kind).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// A Pod of a worker group.
+    /// Returns a Pod of a worker group.
     pub(crate) fn pod() -> Value {
         json!({
             "apiVersion": "v1", "kind": "Pod",
@@ -360,14 +356,14 @@ pub(crate) mod tests {
     #[case::metadata(json!({"items": null}), None)]
     #[case::whole(json!({"items": []}), None)]
     #[case::found(json!({"items": [pod()]}), Some("p"))]
-    fn a_list_of_one(#[case] list: Value, #[case] expected: Option<&str>) {
+    fn reads_a_list_with_one_item(#[case] list: Value, #[case] expected: Option<&str>) {
         let found = Object::from_list(&list.to_string(), &ResourceKind::new("v1", "Pod"));
         let found = found.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(found.as_ref().map(|found| &*found.name), expected);
     }
 
     #[test]
-    fn a_pod_is_kept_without_what_nobody_needs() {
+    fn a_pod_is_stored_without_unused_fields() {
         let object = object(&pod());
         assert_eq!(
             (
@@ -392,7 +388,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_a_watch_sends_gets_no_spec_either() {
+    fn watched_pods_are_stored_without_their_spec() {
         let watched: Watched<true> = serde_json::from_value(pod()).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(watched.meta().resource_version.as_deref(), Some("7"));
         assert_eq!(
@@ -411,7 +407,7 @@ pub(crate) mod tests {
         "spec": "text",
     }))]
     #[case::label_number(json!({"metadata": {"labels": {"dask.org/cluster-name": 1}}}))]
-    fn odd_objects_can_be_read(#[case] value: Value) {
+    fn unusual_objects_can_be_read(#[case] value: Value) {
         let watched: Watched<true> = serde_json::from_value(value).unwrap_or_else(|error| panic!("{error}"));
         let object = watched.into_object();
         assert!(object.name.is_empty() && object.owners.is_empty() && object.cluster_label.is_none());
@@ -421,7 +417,7 @@ pub(crate) mod tests {
     #[case::finalizer(json!({"finalizers": ["a", "kopf.zalando.org/KopfFinalizerMarker"]}), true)]
     #[case::annotation(json!({"annotations": {"kopf.zalando.org/last-handled-configuration": "{}"}}), true)]
     #[case::others(json!({"finalizers": ["a"], "annotations": {"kopf": "x"}}), false)]
-    fn marks_of_the_predecessor_are_seen(#[case] metadata: Value, #[case] expected: bool) {
+    fn marks_of_the_previous_operator_are_detected(#[case] metadata: Value, #[case] expected: bool) {
         assert_eq!(object(&json!({"metadata": metadata})).has_kopf_marks, expected);
     }
 }

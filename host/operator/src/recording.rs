@@ -1,4 +1,5 @@
-//! Requests that authors of plugins want to see again: the newest ones, as files that `dask-operator plugin run` takes.
+//! Recording of requests for plugin authors: the newest ones are written to files that `dask-operator plugin run`
+//! reads.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -8,22 +9,22 @@ use tracing::warn;
 
 use crate::newest;
 
-/// How many files there are at most. The oldest go first.
-const MOST: usize = 1000;
+/// Maximum number of files. The oldest are removed first.
+const MAX_FILES: usize = 1000;
 
-/// Bytes of a file's name, without its end.
-const NAME: usize = 200;
+/// Maximum length of a file name in bytes, without its extension.
+const MAX_NAME: usize = 200;
 
-/// Keeps the newest request of each kind about each Dask resource in a folder; without one nothing is kept.
+/// Records the newest request of each kind about each Dask resource in a folder. Without a folder, nothing is recorded.
 #[derive(Clone, Debug, Default)]
 pub struct Recording(Option<PathBuf>);
 
 impl Recording {
-    /// Keeps requests in this folder, which is made where it is not there.
+    /// Records requests in this folder, which is created if it does not exist.
     ///
     /// # Errors
     ///
-    /// When it can't be made.
+    /// Returns an error if the folder can't be created.
     pub fn new(folder: Option<PathBuf>) -> io::Result<Self> {
         if let Some(folder) = &folder {
             fs::create_dir_all(folder)?;
@@ -31,28 +32,28 @@ impl Recording {
         Ok(Self(folder))
     }
 
-    /// Whether anything is kept.
+    /// Returns whether anything is recorded.
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Keeps a request to the webhook, an `AdmissionReview`. `operation` is `create`, `update` or `delete`. Blocks.
+    /// Records a request to the webhook, an `AdmissionReview`. `operation` is `create`, `update` or `delete`. Blocks.
     pub fn admission(&self, kind: &str, namespace: &str, name: &str, operation: &str, review: &[u8]) {
-        self.keep(&[namespace, name, kind, operation], review);
+        self.record(&[namespace, name, kind, operation], review);
     }
 
-    /// Keeps what a component was told before it planned. Blocks.
+    /// Records the observation of a component before it plans. Blocks.
     pub fn observation(&self, kind: &str, namespace: &str, name: &str, observation: &Observation) {
         if self.is_on() {
             match serde_json::to_vec(observation) {
-                Ok(text) => self.keep(&[namespace, name, kind, "observation"], &text),
+                Ok(text) => self.record(&[namespace, name, kind, "observation"], &text),
                 Err(error) => warn!("an observation can't be written: {error}"),
             }
         }
     }
 
-    fn keep(&self, words: &[&str], content: &[u8]) {
+    fn record(&self, words: &[&str], content: &[u8]) {
         if let Some(folder) = &self.0
             && let Err(error) = store(folder, &file_name(words), content)
         {
@@ -61,20 +62,20 @@ impl Recording {
     }
 }
 
-/// A name that stays in its folder, whatever the words are.
+/// Returns a file name that can't leave its folder, whatever `words` are.
 fn file_name(words: &[&str]) -> String {
-    let keep = |letter: char| match letter {
+    let replace = |letter: char| match letter {
         letter if letter.is_ascii_alphanumeric() || letter == '-' => letter,
         '.' => '.',
         _ => '_',
     };
     let words = words
         .iter()
-        .map(|word| word.chars().map(keep).collect::<String>());
+        .map(|word| word.chars().map(replace).collect::<String>());
     let mut name = words.collect::<Vec<_>>().join("_");
-    // The beginning matters least: the kind of resource and of request are at the end.
-    if name.len() > NAME {
-        name.drain(..name.len() - NAME);
+    // The beginning is least important: the kind of the resource and of the request are at the end.
+    if name.len() > MAX_NAME {
+        name.drain(..name.len() - MAX_NAME);
     }
     format!("{name}.json").trim_start_matches('.').to_owned()
 }
@@ -82,10 +83,10 @@ fn file_name(words: &[&str]) -> String {
 fn store(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     let path = folder.join(name);
     let is_new = !path.exists();
-    // What people write into manifests is nobody else's business.
+    // Manifests may be confidential, so only the owner may read the files.
     newest::write(&path, content, 0o600)?;
     if is_new {
-        newest::keep(folder, ".json", MOST, u64::MAX)?;
+        newest::keep(folder, ".json", MAX_FILES, u64::MAX)?;
     }
     Ok(())
 }
@@ -102,7 +103,7 @@ mod tests {
     #[case(&["team-a", "c.1", "DaskCluster", "create"], "team-a_c.1_DaskCluster_create.json")]
     #[case(&["..", "../../etc/passwd", "DaskCluster", "create"], "_.._.._etc_passwd_DaskCluster_create.json")]
     #[case(&["", "", "DaskCluster", "create"], "__DaskCluster_create.json")]
-    fn names_stay_in_their_folder(#[case] words: &[&str], #[case] expected: &str) {
+    fn file_names_stay_in_their_folder(#[case] words: &[&str], #[case] expected: &str) {
         assert_eq!(file_name(words), expected);
         assert!(
             Path::new(expected)
@@ -114,11 +115,11 @@ mod tests {
     #[test]
     fn long_names_keep_their_end() {
         let name = file_name(&[&"n".repeat(63), &"x".repeat(253), "DaskCluster", "create"]);
-        assert!(name.len() <= NAME + ".json".len() && name.ends_with("xx_DaskCluster_create.json"));
+        assert!(name.len() <= MAX_NAME + ".json".len() && name.ends_with("xx_DaskCluster_create.json"));
     }
 
     #[test]
-    fn the_newest_is_kept_for_its_owner_only() -> io::Result<()> {
+    fn only_the_newest_request_is_stored_and_only_its_owner_can_read_it() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let folder = folder.path().join("requests");
         let recording = Recording::new(Some(folder.clone()))?;
@@ -133,14 +134,14 @@ mod tests {
     }
 
     #[test]
-    fn there_are_never_too_many() -> io::Result<()> {
+    fn the_number_of_files_is_limited() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let recording = Recording::new(Some(folder.path().to_owned()))?;
-        for number in 0..MOST + 10 {
+        for number in 0..MAX_FILES + 10 {
             fs::write(folder.path().join(format!("a_{number}.json")), "")?;
         }
         recording.admission("DaskJob", "a", "j", "create", b"new");
-        assert_eq!(fs::read_dir(folder.path())?.count(), MOST);
+        assert_eq!(fs::read_dir(folder.path())?.count(), MAX_FILES);
         assert!(folder.path().join("a_j_DaskJob_create.json").exists());
         Recording::default().admission("DaskJob", "a", "j", "create", b"nowhere");
         Ok(())

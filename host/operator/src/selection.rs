@@ -1,6 +1,7 @@
-//! Which namespaces are looked after, where their labels decide.
+//! Selection of the managed namespaces by their labels.
 //!
-//! Dask resources in others are left to whoever looks after those: nothing of them is written, not even a status.
+//! Dask resources in other namespaces are left to the operators that manage those: nothing of them is written, not even
+//! a status.
 
 use std::collections::BTreeSet;
 use std::sync::{PoisonError, RwLock};
@@ -11,16 +12,17 @@ use kube::core::{Selector, SelectorExt};
 
 use crate::plugins::Labels;
 
-/// The namespaces that are looked after.
+/// The managed namespaces.
 #[derive(Debug, Default)]
 pub struct Selection {
-    /// None where all are that the operator sees.
+    /// `None` if all namespaces that the operator watches are managed.
     selector: Option<Selector>,
     chosen: RwLock<BTreeSet<Box<str>>>,
 }
 
 impl Selection {
-    /// All whose labels `selector` matches, as soon as they are known; all, where there is none.
+    /// Manages the namespaces whose labels match `selector`, as soon as the labels are known; all namespaces if there
+    /// is none.
     #[must_use]
     pub fn new(selector: Option<Selector>) -> Self {
         Self {
@@ -29,21 +31,21 @@ impl Selection {
         }
     }
 
-    /// Whether labels decide.
+    /// Returns whether labels select the namespaces.
     #[must_use]
     pub fn is_by_labels(&self) -> bool {
         self.selector.is_some()
     }
 
-    /// Whether a namespace is looked after.
+    /// Returns whether a namespace is managed.
     #[must_use]
     pub fn has(&self, namespace: &str) -> bool {
         let chosen = || self.chosen.read().unwrap_or_else(PoisonError::into_inner);
         self.selector.is_none() || chosen().contains(namespace)
     }
 
-    /// A namespace has these labels; none where it is gone. Gives whether it is looked after now and was not, or the
-    /// other way round.
+    /// Records the labels of a namespace; `None` if it is gone. Returns whether the namespace has become managed or
+    /// unmanaged.
     pub fn labelled(&self, namespace: &str, labels: Option<&Labels>) -> bool {
         let Some(selector) = &self.selector else {
             return false;
@@ -57,11 +59,11 @@ impl Selection {
     }
 }
 
-/// Reads a selector as it stands in a manifest.
+/// Parses a selector as in a manifest.
 ///
 /// # Errors
 ///
-/// When it is none, or selects everything.
+/// Returns an error if the text is not a selector, or if the selector selects everything.
 pub fn selector(text: &str) -> Result<Selector, String> {
     const REMEDY: &str = "write it as in a manifest: {matchLabels: {team: data}}, or {matchExpressions: [{key: team, operator: Exists}]}";
     let value = yaml::document(text).map_err(|error| format!("{error}; {REMEDY}"))?;
@@ -81,7 +83,7 @@ pub fn selector(text: &str) -> Result<Selector, String> {
     let selector = Selector::try_from(selector).map_err(|error| format!("{error}; {REMEDY}"))?;
     if selector.selects_all() {
         return Err(format!(
-            "it selects all namespaces, as no selector does: leave it out, or {REMEDY}"
+            "it selects all namespaces, which is the default: leave it out, or {REMEDY}"
         ));
     }
     Ok(selector)
@@ -98,14 +100,17 @@ mod tests {
     }
 
     #[test]
-    fn labels_decide() {
+    fn labels_select_the_namespaces() {
         let selection = Selection::new(selector("{matchLabels: {team: data}}").ok());
         assert!(
             selection.is_by_labels() && !selection.has("a"),
             "nothing is known yet"
         );
         assert!(selection.labelled("a", Some(&labels("data"))) && selection.has("a"));
-        assert!(!selection.labelled("a", Some(&labels("data"))), "that is known");
+        assert!(
+            !selection.labelled("a", Some(&labels("data"))),
+            "it was selected before"
+        );
         assert!(!selection.labelled("b", Some(&labels("web"))) && !selection.has("b"));
         assert!(selection.labelled("a", Some(&labels("web"))) && !selection.has("a"));
         assert!(
@@ -116,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_selector_all_are_looked_after() {
+    fn all_namespaces_are_managed_without_a_selector() {
         let selection = Selection::default();
         assert!(!selection.is_by_labels() && selection.has("a") && !selection.labelled("a", None));
     }
@@ -131,7 +136,7 @@ mod tests {
         "Invalid expression operator"
     )]
     #[case::no_yaml("{", "write it as in a manifest")]
-    fn what_is_wrong_is_said(#[case] text: &str, #[case] expected: &str) {
+    fn invalid_selectors_are_explained(#[case] text: &str, #[case] expected: &str) {
         let error = selector(text);
         assert!(
             error.as_ref().is_err_and(|error| error.contains(expected)),
@@ -140,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn expressions_are_understood() {
+    fn match_expressions_are_supported() {
         let selection = Selection::new(
             selector(
                 r#"{"matchExpressions": [{"key": "team", "operator": "In", "values": ["data", "ml"]}]}"#,

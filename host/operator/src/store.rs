@@ -1,11 +1,9 @@
-//! All objects of one kind, as far as the operator knows them.
+//! Informer cache of the objects of one kind.
 //!
-//! What a watch delivers ends here, and so does what the API server answered to
-//! the operator's own writes: a reconcile that follows a write sees it, even when
-//! the watch lags behind, and never creates a thing twice. For an object that no
-//! watch has shown within [`UNCONFIRMED`] somebody has to look: it may be gone, or
-//! the watch may be in trouble. An answer that comes after the watch has shown the
-//! end of the object counts for nothing.
+//! The cache is updated by the watch, and also by the API server's answers to the operator's own writes: a reconcile
+//! that follows a write sees its result even if the watch lags behind, and never creates an object twice. An object
+//! that no watch has shown within [`UNCONFIRMED`] must be looked up, because it may be deleted, or the watch may not
+//! work. An answer that arrives after the watch has shown the deletion of the object is ignored.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -15,45 +13,44 @@ use tokio::time::Instant;
 
 use crate::object::{Object, OwnerReference};
 
-/// How long the answer to a write counts for sure without the watch having shown it.
+/// Time for which the answer to a write is trusted without confirmation by the watch.
 pub const UNCONFIRMED: Duration = Duration::from_secs(30);
 
-/// How long the end of an object is remembered: longer than an answer to a write
-/// may take.
-const ENDED: Duration = Duration::from_secs(120);
+/// Time for which the uid of a deleted object is remembered: longer than an answer to a write may take.
+const ENDED_RETENTION: Duration = Duration::from_secs(120);
 
-/// Namespace and name.
+/// Namespace and name, uid or cluster.
 pub type Place = (Box<str>, Box<str>);
 
 #[derive(Debug)]
 struct Entry {
     object: Arc<Object>,
-    /// What a watch last showed.
+    /// The version that a watch last showed.
     shown: Option<Arc<Object>>,
-    /// Whether a watch has shown this version; else it is the answer to a write.
+    /// True if a watch has shown this version; otherwise it is the answer to a write.
     confirmed: bool,
-    /// When somebody has to look whether it is there, because no watch has ever shown it; none once one
-    /// has, for then one shows its end as well.
+    /// Time at which the object must be looked up, because no watch has ever shown it. `None` once a watch has shown
+    /// it, which then also shows its deletion.
     unconfirmed_until: Option<Instant>,
-    /// The round of listing in which it was last seen.
-    round: u64,
+    /// Generation of the relist in which the object was last seen.
+    generation: u64,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     objects: HashMap<Place, Entry>,
-    /// By the namespace that they share with an owner, and its uid: an owner in another namespace is none.
+    /// Objects by their namespace and the uid of an owner. An owner in another namespace does not count.
     by_owner: HashMap<Place, BTreeSet<Place>>,
     by_cluster: HashMap<Place, BTreeSet<Place>>,
-    /// Uids that were deleted by us, and until when that counts.
+    /// Uids of objects that the operator has deleted, and the time until which they are regarded as terminating.
     deleted: HashMap<Box<str>, Instant>,
     ended: Ended,
-    round: u64,
-    /// The bytes of JSON of all objects.
+    generation: u64,
+    /// Size of the JSON of all objects, in bytes.
     bytes: usize,
 }
 
-/// Uids of objects that a watch has shown to be gone. They never come back.
+/// Uids of objects whose deletion a watch has shown. Uids are never reused.
 #[derive(Debug, Default)]
 struct Ended {
     uids: HashSet<Box<str>>,
@@ -63,7 +60,10 @@ struct Ended {
 impl Ended {
     fn add(&mut self, uid: &str) {
         let now = Instant::now();
-        while let Some((_, old)) = self.order.pop_front_if(|(at, _)| now.duration_since(*at) > ENDED) {
+        while let Some((_, old)) = self
+            .order
+            .pop_front_if(|(at, _)| now.duration_since(*at) > ENDED_RETENTION)
+        {
             self.uids.remove(&old);
         }
         if self.uids.insert(uid.into()) {
@@ -72,18 +72,18 @@ impl Ended {
     }
 }
 
-/// All objects of one kind.
+/// Informer cache of the objects of one kind.
 #[derive(Debug, Default)]
 pub struct Store {
     inner: RwLock<Inner>,
 }
 
-/// What an object was before a change, and is now.
+/// An object before and after a change.
 #[derive(Debug)]
 pub struct Change {
-    /// None when it is new.
+    /// `None` if the object is new.
     pub before: Option<Arc<Object>>,
-    /// None when it is gone.
+    /// `None` if the object is gone.
     pub after: Option<Arc<Object>>,
 }
 
@@ -91,20 +91,20 @@ fn place(object: &Object) -> Place {
     (object.namespace.clone(), object.name.clone())
 }
 
-/// Under what `object` is found that the owner with this uid has.
+/// Returns the key of `object` in the index by owner, for this owner.
 fn owned(object: &Object, owner: &OwnerReference) -> Place {
     (object.namespace.clone(), owner.uid.clone())
 }
 
-/// Whether `one` is older than `two`. Resource versions of one kind are numbers
-/// that grow; those of a server that has others are never older.
+/// Returns whether `one` is older than `two`. Resource versions of one kind are increasing numbers; on a server with
+/// other versions, no object is regarded as older.
 fn is_older(one: &Object, two: &Object) -> bool {
     let version = |object: &Object| object.resource_version.parse::<u64>().ok();
     matches!((version(one), version(two)), (Some(one), Some(two)) if one < two)
 }
 
-/// The cluster under which an object is found, beside its owner: worker groups
-/// and autoscalers by the one that they name, schedulers by their label.
+/// Returns the cluster under which an object is indexed: the one that a worker group or autoscaler names, or the one in
+/// the label of a scheduler.
 fn cluster(object: &Object) -> Option<Place> {
     let scheduler = object.component_label.as_deref() == Some("scheduler");
     let label = object.cluster_label.as_ref().filter(|_| scheduler);
@@ -146,8 +146,8 @@ impl Inner {
         }
     }
 
-    /// Puts an object in the place of what is there. Gives both, the latter as a
-    /// watch last showed it. `confirmed` says that it is a watch that shows it.
+    /// Replaces an object. Returns the change from the version that a watch last showed. `confirmed` is true if a watch
+    /// shows the object.
     fn put(&mut self, mut object: Object, confirmed: bool) -> Change {
         if !object.terminating && self.deleted.contains_key(&object.uid) {
             object.terminating = true;
@@ -172,7 +172,7 @@ impl Inner {
             shown,
             confirmed,
             unconfirmed_until: (!known).then(|| Instant::now() + UNCONFIRMED),
-            round: self.round,
+            generation: self.generation,
         };
         self.objects.insert(place(&object), entry);
         Change {
@@ -181,15 +181,15 @@ impl Inner {
         }
     }
 
-    /// A watch, or somebody who looked, shows an object.
+    /// Stores an object that a watch or a lookup shows.
     fn show(&mut self, object: Object) -> Option<Change> {
-        let round = self.round;
+        let generation = self.generation;
         if let Some(entry) = self.objects.get_mut(&place(&object)) {
             let same = entry.object.uid == object.uid;
             let overtaken = (same || !entry.confirmed) && is_older(&object, &entry.object);
             let known = same && entry.confirmed && entry.object.resource_version == object.resource_version;
             if overtaken || known {
-                entry.round = round;
+                entry.generation = generation;
                 return None;
             }
         }
@@ -231,13 +231,13 @@ impl Store {
         self.inner.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A watch shows an object. None when that is older than what is known, or
-    /// was shown before.
+    /// Stores an object that a watch shows. Returns `None` if the object is older than the stored one, or has been
+    /// shown before.
     pub fn shown(&self, object: Object) -> Option<Change> {
         self.write().show(object)
     }
 
-    /// Somebody looked, and found an object. The watch may have shown its end since.
+    /// Stores an object that was looked up, unless the watch has shown its deletion meanwhile.
     pub fn found(&self, object: Object) -> Option<Change> {
         let mut inner = self.write();
         if inner.ended.uids.contains(&object.uid) {
@@ -246,7 +246,7 @@ impl Store {
         inner.show(object)
     }
 
-    /// A watch shows that an object is gone.
+    /// Removes an object whose deletion a watch shows.
     pub fn gone(&self, object: &Object) -> Option<Change> {
         let mut inner = self.write();
         inner.deleted.remove(&object.uid);
@@ -258,29 +258,29 @@ impl Store {
         inner.take(&place)
     }
 
-    /// A list begins. Gives the round for [`Store::list_ends`].
+    /// Starts a relist and returns its generation, for [`Store::list_ends`].
     pub fn list_begins(&self) -> u64 {
         let mut inner = self.write();
-        inner.round += 1;
-        inner.round
+        inner.generation += 1;
+        inner.generation
     }
 
-    /// A list of `namespace` (none for all) that began with `round` is through:
-    /// what it did not show is gone, unless it was written meanwhile.
-    pub fn list_ends(&self, round: u64, namespace: Option<&str>) -> Vec<Change> {
+    /// Ends the relist of `namespace` (`None` for all) with this generation: removes the objects that it did not show,
+    /// unless they were written meanwhile.
+    pub fn list_ends(&self, generation: u64, namespace: Option<&str>) -> Vec<Change> {
         let mut inner = self.write();
         let now = Instant::now();
         inner.deleted.retain(|_, until| *until > now);
         let unseen = |(place, entry): (&Place, &Entry)| {
             let here = namespace.is_none_or(|namespace| *place.0 == *namespace);
-            (here && entry.round < round).then(|| place.clone())
+            (here && entry.generation < generation).then(|| place.clone())
         };
         let gone: Vec<_> = inner.objects.iter().filter_map(unseen).collect();
         gone.iter().filter_map(|place| inner.take(place)).collect()
     }
 
-    /// Objects that were written and that no watch has shown in time. Nearly always there are none. Whoever has looked
-    /// says what is there by [`Store::found`] or [`Store::gone`].
+    /// Returns the written objects that no watch has shown in time, nearly always none. After a lookup, the caller
+    /// stores the result with [`Store::found`] or [`Store::gone`].
     #[must_use]
     pub fn overdue(&self) -> Vec<Arc<Object>> {
         let now = Instant::now();
@@ -290,7 +290,7 @@ impl Store {
         overdue.map(|entry| entry.object.clone()).collect()
     }
 
-    /// The API server answered a write with this object.
+    /// Stores the API server's answer to a write.
     pub fn wrote(&self, object: Object) {
         let mut inner = self.write();
         let known = inner.objects.get(&place(&object)).map(|entry| &entry.object);
@@ -300,7 +300,7 @@ impl Store {
         }
     }
 
-    /// All objects of which this holds; looks at each.
+    /// Returns all objects for which `holds` is true. Visits every object.
     #[must_use]
     pub fn all_where(&self, holds: impl Fn(&Object) -> bool) -> Vec<Arc<Object>> {
         let inner = self.read();
@@ -308,8 +308,7 @@ impl Store {
         places.filter(|object| holds(object)).cloned().collect()
     }
 
-    /// The API server accepted the deletion of `object`: it is on its way out,
-    /// whatever a watch that lags behind says.
+    /// Marks an object as terminating after the API server has accepted its deletion, whatever a lagging watch shows.
     pub fn deleted(&self, object: &Object) {
         let mut inner = self.write();
         let until = Instant::now() + UNCONFIRMED;
@@ -331,28 +330,28 @@ impl Store {
         inner.deleted.insert(object.uid.clone(), until);
     }
 
-    /// The object of that name.
+    /// Returns the object with this name.
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Object>> {
         self.read().get(&(namespace.into(), name.into())).cloned()
     }
 
-    /// All in `namespace` that name `uid` as an owner, in the order of their names.
+    /// Returns all objects in `namespace` with the owner `uid`, in the order of their names.
     #[must_use]
     pub fn owned_by(&self, namespace: &str, uid: &str) -> Vec<Arc<Object>> {
         let inner = self.read();
         inner.all(inner.by_owner.get(&(namespace.into(), uid.into())))
     }
 
-    /// All worker groups and autoscalers that name the cluster, or its
-    /// schedulers, in the order of their names.
+    /// Returns all worker groups and autoscalers that name the cluster, or its schedulers (pods or Services), in the
+    /// order of their names.
     #[must_use]
     pub fn of_cluster(&self, namespace: &str, cluster: &str) -> Vec<Arc<Object>> {
         let inner = self.read();
         inner.all(inner.by_cluster.get(&(namespace.into(), cluster.into())))
     }
 
-    /// How many there are, and the bytes of their JSON.
+    /// Returns the number of objects, and the size of their JSON in bytes.
     #[must_use]
     pub fn size(&self) -> (usize, usize) {
         let inner = self.read();

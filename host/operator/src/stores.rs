@@ -1,4 +1,4 @@
-//! The stores of all kinds together.
+//! The informer caches of all kinds.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::object::Object;
 use crate::routes::ParentKey;
 use crate::store::Store;
 
-/// One store for each watched kind.
+/// One store for each watched kind. Clones share the stores.
 #[derive(Clone, Debug)]
 pub struct Stores {
     kinds: Kinds,
@@ -24,7 +24,7 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// Empty stores for all Dask kinds and `others`.
+    /// Returns empty stores for all Dask kinds and `others`.
     #[must_use]
     pub fn new(others: impl IntoIterator<Item = Kind>) -> Self {
         let kinds = Kinds::new(others);
@@ -40,31 +40,31 @@ impl Stores {
         }
     }
 
-    /// The kinds that there are stores of.
+    /// Returns the kinds that have a store.
     #[must_use]
     pub fn kinds(&self) -> &Kinds {
         &self.kinds
     }
 
-    /// The store of a kind; none for a kind that isn't watched.
+    /// Returns the store of a kind; `None` if the kind isn't watched.
     #[must_use]
     pub fn of(&self, kind: &ResourceKind) -> Option<&Store> {
         self.stores.get(kind)
     }
 
-    /// The nodes that have taints.
+    /// Returns the nodes that have taints.
     #[must_use]
     pub fn nodes(&self) -> &Nodes {
         &self.nodes
     }
 
-    /// The kinds that are not listed: their stores say nothing.
+    /// Returns the kinds that can't be listed, whose stores are incomplete.
     #[must_use]
     pub fn listings(&self) -> &Listings {
         &self.listings
     }
 
-    /// The pods on a node.
+    /// Returns the pods on a node.
     #[must_use]
     pub fn pods_on(&self, node: &str) -> Vec<Arc<Object>> {
         let pods = self.of(&ResourceKind::new("v1", "Pod"));
@@ -76,15 +76,16 @@ impl Stores {
         self.of(&ResourceKind::new(DASK_API_VERSION, kind.kind()))
     }
 
-    /// A Dask resource.
+    /// Returns a Dask resource.
     #[must_use]
     pub fn parent(&self, key: &ParentKey) -> Option<Arc<Object>> {
         self.dask(key.kind)?.get(&key.namespace, &key.name)
     }
 
-    /// Whether `object` belongs to a Dask resource that was deleted, and another of that name stands in its place:
-    /// garbage collection has not come to it yet. To take it over would be a race with that: what belongs to a cluster
-    /// goes with it, a worker group that a user made too, whether another cluster of its name comes soon or late.
+    /// Returns whether `object` belongs to a Dask resource that was deleted and created again with the same name:
+    /// garbage collection has not reached the object yet. Adopting it would be a race with garbage collection. What
+    /// belongs to a cluster is deleted with it, including worker groups that a user created, no matter how soon another
+    /// cluster of the same name is created.
     #[must_use]
     pub fn is_left_over(&self, object: &Object) -> bool {
         object.owners.iter().any(|owner| {
@@ -96,7 +97,7 @@ impl Stores {
         })
     }
 
-    /// The worker groups or autoscalers that name a cluster.
+    /// Returns the worker groups or autoscalers that name a cluster.
     #[must_use]
     pub fn of_cluster(&self, kind: DaskKind, namespace: &str, cluster: &str) -> Vec<Arc<Object>> {
         self.dask(kind)
@@ -104,7 +105,7 @@ impl Stores {
             .unwrap_or_default()
     }
 
-    /// The scheduler pods of a cluster.
+    /// Returns the scheduler pods of a cluster.
     #[must_use]
     pub fn schedulers(&self, namespace: &str, cluster: &str) -> Vec<Arc<Object>> {
         let pods = self.of(&ResourceKind::new("v1", "Pod"));

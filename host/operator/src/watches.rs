@@ -1,8 +1,7 @@
-//! The watches: what the API server says becomes changes in the stores.
+//! Watches of the API server, which update the informer cache.
 //!
-//! Each kind is listed and watched on its own, in all namespaces or in each of
-//! those that were named. A watch that breaks is begun again, later and later;
-//! the others go on.
+//! Each kind is listed and watched separately, in all namespaces or in each of the configured ones. A watch that breaks
+//! is restarted with a back-off, independently of the others.
 
 use std::time::Duration;
 
@@ -25,62 +24,62 @@ use crate::kinds::Kind;
 use crate::object::{Keep, Object, Watched};
 use crate::store::{Change, Store};
 
-/// How long the API server keeps one watch open; then it is begun anew from where
-/// it was. A watch that has not been begun for much longer is stuck.
+/// Seconds after which the API server ends a watch; the watch is then resumed where it ended. A watch that has not been
+/// started for much longer is stuck.
 pub const WATCH_SECONDS: u32 = 240;
 
-/// Objects per page of a list: what is in memory twice for a moment.
+/// Objects per page of a list. The objects of one page are in memory twice for a moment.
 const PAGE: u32 = 250;
 
-/// How often a watch that keeps failing says so.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
+/// Interval at which repeated failures of a watch are logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long the API server may take to say whether an object is there.
-const LOOK: Duration = Duration::from_secs(10);
+/// Time limit for the lookup of an object.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Looks itself whether an object is there that no watch shows. Gives the one of its name that is.
+/// Looks up an object that no watch has shown, and returns the present object with its name, if there is one.
 ///
 /// # Errors
 ///
-/// When the API server does not say.
+/// Returns an error if the API server does not answer, or not with a list.
 pub async fn look(client: &Client, kind: &Kind, object: &Object) -> anyhow::Result<Option<Object>> {
-    // By a list of one, for which the rights of a watch are enough.
+    // A list with one item needs no more rights than the watch.
     let parameters = ListParams::default().fields(&format!("metadata.name={}", object.name));
     let request = Request::new(kind.path(&object.namespace)).list(&parameters)?;
-    let answer = tokio::time::timeout(LOOK, client.request_text(request)).await??;
+    let answer = tokio::time::timeout(LOOKUP_TIMEOUT, client.request_text(request)).await??;
     Ok(Object::from_list(&answer, &kind.resource)?)
 }
 
-/// What a watch has to tell.
+/// Receiver of the changes and failures of watches.
 pub trait Watcher: Send + Sync {
-    /// An object has changed.
+    /// Called when an object has changed.
     fn changed(&self, kind: &Kind, change: Change);
-    /// The first list is through.
+    /// Called when a list is complete.
     fn synced(&self, kind: &Kind, namespace: Option<&str>);
-    /// The first list was refused. Why it can't be known what there is; none where there can't be anything, because there is
-    /// no such kind.
+    /// Called when the first list was refused. `why` is the reason why the objects can't be known; `None` if there
+    /// can't be any, because the API server does not serve the kind.
     fn refused(&self, kind: &Kind, namespace: Option<&str>, why: Option<String>);
-    /// The first list failed in a way that says nothing of what there is, and is tried again. What happened.
+    /// Called when the first list failed and is retried, without any information on the objects. `why` is the failure.
     fn delayed(&self, kind: &Kind, namespace: Option<&str>, why: String);
-    /// The watch broke and is begun again.
+    /// Called when the watch failed and is restarted.
     fn failed(&self, kind: &Kind);
 }
 
-/// Watches `kind` in `namespace` (none for all) for ever.
+/// Watches `kind` in `namespace` (`None` for all). Runs until the process exits.
 pub async fn watch(
     client: Client,
     kind: Kind,
     namespace: Option<String>,
     store: &Store,
-    told: &impl Watcher,
+    observer: &impl Watcher,
 ) {
     match Keep::of(&kind.resource) {
-        Keep::Pod => follow::<Watched<true>>(client, kind, namespace, store, told).await,
-        Keep::Whole => follow::<Watched<false>>(client, kind, namespace, store, told).await,
+        Keep::Pod => follow::<Watched<true>>(client, kind, namespace, store, observer).await,
+        Keep::Whole => follow::<Watched<false>>(client, kind, namespace, store, observer).await,
     }
 }
 
-/// An object as it comes from a watch.
+/// Object type that a watch deserializes.
 trait Incoming:
     Resource<DynamicType = kube::api::ApiResource, Scope = kube::core::DynamicResourceScope>
     + Clone
@@ -103,7 +102,7 @@ async fn follow<K: Incoming>(
     kind: Kind,
     namespace: Option<String>,
     store: &Store,
-    told: &impl Watcher,
+    observer: &impl Watcher,
 ) {
     let resource = kind.api_resource();
     let api: Api<K> = match &namespace {
@@ -111,67 +110,67 @@ async fn follow<K: Incoming>(
         None => Api::all_with(client.clone(), &resource),
     };
     let config = Config::default().timeout(WATCH_SECONDS).page_size(PAGE);
-    // Dask resources are all wanted; of other kinds only what belongs to one.
+    // All Dask resources are watched; of other kinds only objects that belong to one.
     let config = if kind.as_dask().is_some() {
         config
     } else {
         config.labels(LABEL_CLUSTER)
     };
     let events = watcher(api, config).backoff(DefaultBackoff::default());
-    take_in(&client, events, &kind, namespace.as_deref(), store, told).await;
+    process_events(&client, events, &kind, namespace.as_deref(), store, observer).await;
 }
 
-/// Puts what a watch delivers into the store, until it ends.
-async fn take_in<K: Incoming>(
+/// Updates the store with the events of a watch, until the watch ends.
+async fn process_events<K: Incoming>(
     client: &Client,
     events: impl Stream<Item = watcher::Result<Event<K>>>,
     kind: &Kind,
     namespace: Option<&str>,
     store: &Store,
-    told: &impl Watcher,
+    observer: &impl Watcher,
 ) {
     let mut events = std::pin::pin!(events);
-    let mut round = 0;
-    let mut said: Option<Instant> = None;
+    let mut generation = 0;
+    let mut logged_at: Option<Instant> = None;
     let mut is_listed = false;
     while let Some(event) = events.next().await {
         match event {
-            Ok(Event::Init) => round = store.list_begins(),
+            Ok(Event::Init) => generation = store.list_begins(),
             Ok(Event::InitApply(object) | Event::Apply(object)) => {
-                let object = kinded(object.into_object(), kind);
+                let object = with_type_meta(object.into_object(), kind);
                 if let Some(change) = store.shown(object) {
-                    told.changed(kind, change);
+                    observer.changed(kind, change);
                 }
             }
             Ok(Event::Delete(object)) => {
                 if let Some(change) = store.gone(&object.into_object()) {
-                    told.changed(kind, change);
+                    observer.changed(kind, change);
                 }
             }
             Ok(Event::InitDone) => {
-                for change in store.list_ends(round, namespace) {
-                    told.changed(kind, change);
+                for change in store.list_ends(generation, namespace) {
+                    observer.changed(kind, change);
                 }
-                said = None;
+                logged_at = None;
                 is_listed = true;
-                told.synced(kind, namespace);
+                observer.synced(kind, namespace);
             }
             Err(error) => {
-                told.failed(kind);
+                observer.failed(kind);
                 let mut is_missing = false;
                 if !is_listed && !kind.is_needed() {
                     match refusal(&error) {
                         Some(refused) => {
                             let why = hindrance(client, kind, refused).await;
                             is_missing = why.is_none();
-                            told.refused(kind, namespace, why);
+                            observer.refused(kind, namespace, why);
                         }
-                        None => told.delayed(kind, namespace, delay(kind, &error)),
+                        None => observer.delayed(kind, namespace, delay(kind, &error)),
                     }
                 }
-                if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
-                    said = Some(Instant::now());
-                    say(kind, &error, is_missing);
+                if logged_at.is_none_or(|logged_at| logged_at.elapsed() >= LOG_INTERVAL) {
+                    logged_at = Some(Instant::now());
+                    log_failure(kind, &error, is_missing);
                 } else {
                     debug!(kind = kind.resource.kind, "watch: {error}");
                 }
@@ -180,8 +179,8 @@ async fn take_in<K: Incoming>(
     }
 }
 
-/// Why it can't be known what there is of a kind whose list was refused; none where discovery says that there is no such
-/// kind.
+/// Returns the reason why the objects of a kind whose list was refused can't be known; `None` if discovery shows that
+/// the API server does not serve the kind.
 async fn hindrance(client: &Client, kind: &Kind, refused: &Status) -> Option<String> {
     let (plural, message) = (&kind.plural, &refused.message);
     let version = &kind.resource.api_version;
@@ -200,26 +199,26 @@ async fn hindrance(client: &Client, kind: &Kind, refused: &Status) -> Option<Str
     }
 }
 
-/// Why a list that was not refused has not come yet.
+/// Returns the reason why a list that was not refused is not complete yet.
 fn delay(kind: &Kind, error: &watcher::Error) -> String {
     format!(
         "the API server has not listed {} of {} since the operator started ({})",
         kind.plural,
         kind.resource.api_version,
-        words(error)
+        error_text(error)
     )
 }
 
-/// What happened to a watch, in the API server's own words where it has answered.
-fn words(error: &watcher::Error) -> String {
+/// Returns the error of a watch: the message of the API server, if it has answered.
+fn error_text(error: &watcher::Error) -> String {
     match answered(error) {
         Some(status) => status.message.clone(),
         None => innermost(error),
     }
 }
 
-/// Items of lists have no `apiVersion` and `kind`; those of watches have.
-fn kinded(mut object: Object, kind: &Kind) -> Object {
+/// Adds `apiVersion` and `kind`, which items of lists do not have, unlike those of watches.
+fn with_type_meta(mut object: Object, kind: &Kind) -> Object {
     if !object.json.starts_with("{\"apiVersion\"") {
         let head = format!(
             "{{\"apiVersion\":\"{}\",\"kind\":\"{}\",",
@@ -230,21 +229,22 @@ fn kinded(mut object: Object, kind: &Kind) -> Object {
     object
 }
 
-/// Says that a watch does not work.
-fn say(kind: &Kind, error: &watcher::Error, is_missing: bool) {
-    match trouble(kind, error, is_missing) {
+/// Logs that a watch does not work.
+fn log_failure(kind: &Kind, error: &watcher::Error, is_missing: bool) {
+    match failure_message(kind, error, is_missing) {
         (Level::WARN, text) => warn!("{text}"),
         (Level::INFO, text) => info!("{text}"),
         (_, text) => debug!("{text}"),
     }
 }
 
-/// One sentence about a watch that does not work, and how much it matters. Of a kind that is missing, a user without a right
-/// to it is told that first.
-fn trouble(kind: &Kind, error: &watcher::Error, is_missing: bool) -> (Level, String) {
+/// Returns the log level and the message for a watch that does not work. If the kind is not served (`is_missing`), the
+/// message is the same for a user without the right to list it, for whom the API server reports the missing right
+/// first.
+fn failure_message(kind: &Kind, error: &watcher::Error, is_missing: bool) -> (Level, String) {
     let name = kind.resource.kind.as_str();
     let plural = &kind.plural;
-    let words = words(error);
+    let reason = error_text(error);
     let code = if is_missing {
         404
     } else {
@@ -267,20 +267,20 @@ fn trouble(kind: &Kind, error: &watcher::Error, is_missing: bool) -> (Level, Str
         ),
         401 | 403 => (
             Level::WARN,
-            format!("the operator may not list and watch {plural}: {words}; trying again"),
+            format!("the operator may not list and watch {plural}: {reason}; trying again"),
         ),
         410 => (
             Level::DEBUG,
-            format!("the watch of {plural} is too old, lists again"),
+            format!("the watch of {plural} is too old: listing again"),
         ),
-        // As after each definition of a kind, until the API server has read what there is of it.
+        // Happens after each definition of a kind, until the API server has read its objects.
         429 => (
             Level::INFO,
-            format!("the API server can't list {plural} yet ({words}); trying again"),
+            format!("the API server can't list {plural} yet ({reason}); trying again"),
         ),
         _ => (
             Level::WARN,
-            format!("the watch of {plural} broke ({words}); trying again"),
+            format!("the watch of {plural} broke ({reason}); trying again"),
         ),
     }
 }
@@ -347,32 +347,32 @@ mod tests {
     }
 
     #[test]
-    fn what_the_api_server_says_of_a_watch() {
+    fn the_message_of_the_api_server_is_logged() {
         let kind = Kind::of(ResourceKind::new("v1", "Pod"));
-        let said = |code: u16, message: &str| {
+        let logged = |code: u16, message: &str| {
             let status = json!({"status": "Failure", "message": message, "code": code});
             let status: kube::core::Status =
                 serde_json::from_value(status).unwrap_or_else(|error| panic!("{error}"));
             let error = watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)));
-            let (level, text) = trouble(&kind, &error, false);
+            let (level, text) = failure_message(&kind, &error, false);
             format!("{level} {text}")
         };
         assert_eq!(
-            said(429, "storage is (re)initializing"),
+            logged(429, "storage is (re)initializing"),
             "INFO the API server can't list pods yet (storage is (re)initializing); trying again"
         );
         assert_eq!(
-            said(403, "pods is forbidden"),
+            logged(403, "pods is forbidden"),
             "WARN the operator may not list and watch pods: pods is forbidden; trying again"
         );
         assert_eq!(
-            said(500, "etcd is gone"),
+            logged(500, "etcd is gone"),
             "WARN the watch of pods broke (etcd is gone); trying again"
         );
     }
 
     #[tokio::test]
-    async fn an_object_is_looked_for_by_its_name() {
+    async fn looks_up_an_object_by_its_name() {
         type Respond = tower_test::mock::SendResponse<http::Response<kube::client::Body>>;
         let (service, mut handle) = tower_test::mock::pair::<http::Request<kube::client::Body>, _>();
         let client = Client::new(service, "default");
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_watch_delivers_becomes_changes() {
+    async fn events_of_a_watch_become_changes() {
         let (store, log) = (Store::default(), Log::default());
         let kind = Kind::of(ResourceKind::new("v1", "Pod"));
         let events = vec![
@@ -424,7 +424,7 @@ mod tests {
             Ok(Event::InitDone),
         ];
         let client = server(Answers::Silence, "v1");
-        take_in(&client, stream::iter(events), &kind, None, &store, &log).await;
+        process_events(&client, stream::iter(events), &kind, None, &store, &log).await;
         let log = log.0.into_inner().unwrap_or_default();
         assert_eq!(
             log,
@@ -447,7 +447,7 @@ mod tests {
         );
     }
 
-    /// What there is of a kind that every plan needs is waited for, whatever the API server answers.
+    /// Needed kinds are waited for, whatever the API server answers.
     #[rstest]
     #[case::not_served("g/v1/Gadget", 404, Answers::NoGroup, &["failed", "refused Gadget: ", "synced"])]
     #[case::no_right(
@@ -468,7 +468,7 @@ mod tests {
     #[case::needed("v1/Pod", 403, Answers::NoGroup, &["failed", "synced"])]
     #[case::needed_and_not_yet("v1/Pod", 429, Answers::NoGroup, &["failed", "synced"])]
     #[tokio::test(start_paused = true)]
-    async fn a_list_that_fails_is_looked_into(
+    async fn the_cause_of_a_failed_list_is_reported(
         #[case] kind: &str,
         #[case] code: u16,
         #[case] answers: Answers,
@@ -482,10 +482,10 @@ mod tests {
                 status.boxed(),
             )))
         };
-        // A kind that was listed before is known, whatever comes later.
+        // A kind that was listed before stays known, whatever happens later.
         let events = vec![refusal(), Ok(Event::Init), Ok(Event::InitDone), refusal()];
         let events = stream::iter(events).map(|event: watcher::Result<Event<Watched<false>>>| event);
-        take_in(&server(answers, "g/v1"), events, &kind, None, &store, &log).await;
+        process_events(&server(answers, "g/v1"), events, &kind, None, &store, &log).await;
         let log = log.0.into_inner().unwrap_or_default();
         let expected: Vec<_> = expected.iter().copied().chain(["failed"]).collect();
         assert_eq!(log, expected);

@@ -1,4 +1,4 @@
-//! Every request that changes something in the cluster is sent from here.
+//! Sends all write requests to the API server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,43 +19,44 @@ use crate::kinds::Kind;
 use crate::leading::Leading;
 use crate::object::{Keep, Object};
 
-/// How long the API server may take for an answer. It ends what takes longer
-/// than a minute itself; webhooks have 30 s at most.
+/// Time limit for an answer of the API server. The API server itself ends requests after one minute, and calls of
+/// webhooks after 30 s at most.
 const TIMEOUT: Duration = Duration::from_secs(40);
 
-/// Asks for no more than an object's metadata, of a server that can leave out the rest.
+/// `Accept` header that requests only the metadata of an object, from a server that supports this.
 const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 
-/// The same of a list.
+/// `Accept` header that requests only the metadata of a list's items.
 const METADATA_OF_LIST: &str =
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 
-/// Sends what changes something.
+/// Sender of write requests.
 #[derive(Clone)]
 pub struct Writes {
     client: Client,
-    /// Requests that may be under way at once.
+    /// Permits for requests in flight.
     permits: Arc<Semaphore>,
     in_flight: usize,
     leading: Leading,
 }
 
-/// The `metadata.resourceVersion` of an object that is to be made: none that exists has it. The API server compares it with
-/// that of the object that is there, and takes no notice of it where none is. So an apply with it creates the object, with all
-/// fields the operator's as in any other apply, and changes nothing that somebody has made since it was looked for.
-const OF_NONE: &str = "1";
+/// The `metadata.resourceVersion` for an apply that must create the object. No existing object has this version. The
+/// API server compares it with that of an existing object, and ignores it if there is none. So the apply creates the
+/// object, with all fields owned by the operator as after any other apply, and does not change an object that another
+/// client has created since the lookup.
+const NO_OBJECT_VERSION: &str = "1";
 
-/// What an object has to be still, for a write to be done.
+/// Condition on the existing object that a write requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precondition<'a> {
-    /// There shall be none.
+    /// The object must not exist.
     Absent,
-    /// It shall have this `metadata.resourceVersion`.
+    /// The object must have this `metadata.resourceVersion`.
     Version(&'a str),
 }
 
 impl Writes {
-    /// Sends with `client`, with at most `in_flight` requests under way at once.
+    /// Sends requests with `client`, with at most `in_flight` of them in flight.
     #[must_use]
     pub fn new(client: Client, in_flight: usize) -> Self {
         Self {
@@ -66,33 +67,32 @@ impl Writes {
         }
     }
 
-    /// The same, that refuses while this process does not lead.
+    /// Returns a sender that refuses requests while this process is not the leader.
     #[must_use]
     pub fn only_while(self, leading: Leading) -> Self {
         Self { leading, ..self }
     }
 
-    /// Waits until no request is under way, at most for `limit`.
+    /// Waits until no request is in flight, for `limit` at most.
     pub async fn settle(&self, limit: Duration) {
         let all = u32::try_from(self.in_flight).unwrap_or(u32::MAX);
         // The semaphore is never closed.
         let _ = tokio::time::timeout(limit, self.permits.acquire_many(all)).await;
     }
 
-    /// How many requests may be under way at once.
+    /// Returns the maximum number of requests in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// Creates `object`, which is called `name`. Of a Pod only the metadata comes back, and the
-    /// status that every new one has: what its `spec` says is known, and a thousand answers less
-    /// are half the work.
+    /// Creates `object` with the name `name`. Of a Pod, the API server returns only the metadata, to which the status
+    /// of a new Pod is added: its `spec` is known, and omitting it from a thousand answers halves the work.
     ///
     /// # Errors
     ///
-    /// When the API server does not; [`dask_operator_core::category::Cause::AlreadyExists`]
-    /// when there is one of that name.
+    /// Returns an error if the API server does not create the object;
+    /// [`dask_operator_core::category::Cause::AlreadyExists`] if there is one with that name.
     pub async fn create(
         &self,
         kind: &Kind,
@@ -121,14 +121,14 @@ impl Writes {
         Ok(if is_pod { created.pending() } else { created })
     }
 
-    /// Looks whether there is an object of this name; gives its metadata.
+    /// Looks up the object with this name, and returns its metadata.
     ///
     /// # Errors
     ///
-    /// When the API server does not say.
+    /// Returns an error if the API server does not answer, or not with a list.
     pub async fn look(&self, kind: &Kind, namespace: &str, name: &str) -> Result<Option<Object>, WriteError> {
         let what = format!("look for {} {name}", kind.resource.kind);
-        // By a list of one, for which the rights of a watch are enough.
+        // A list with one item needs no more rights than the watch.
         let parameters = ListParams::default().fields(&format!("metadata.name={name}"));
         let mut request = Requests::new(kind.path(namespace)).list(&parameters);
         if let Ok(request) = &mut request {
@@ -140,11 +140,11 @@ impl Writes {
             .map_err(|error| WriteError::new(what, &kube::Error::SerdeError(error)))
     }
 
-    /// Applies `object`. Gives it as it is now, whole and as it is kept.
+    /// Applies `object`. Returns the new object, whole and in its stored form.
     ///
     /// # Errors
     ///
-    /// When the API server does not, or the precondition does not hold.
+    /// Returns an error if the API server does not apply it, or if the precondition does not hold.
     pub async fn apply(
         &self,
         kind: &Kind,
@@ -157,7 +157,7 @@ impl Writes {
         let mut object = object.clone();
         let mut parameters = PatchParams::apply(FIELD_MANAGER);
         let version = match precondition {
-            Precondition::Absent => OF_NONE,
+            Precondition::Absent => NO_OBJECT_VERSION,
             Precondition::Version(version) => {
                 parameters = parameters.force();
                 version
@@ -167,15 +167,15 @@ impl Writes {
         let patch = Patch::Apply(&object);
         let request = Requests::new(kind.path(namespace)).patch(name, &parameters, &patch);
         let answer = self.send(&what, request).await?;
-        let kept = read(what, &answer, &kind.resource)?;
-        Ok((serde_json::from_str(&answer).unwrap_or_default(), kept))
+        let stored = read(what, &answer, &kind.resource)?;
+        Ok((serde_json::from_str(&answer).unwrap_or_default(), stored))
     }
 
-    /// Applies the whole `status` of `object`, if that is as it was observed.
+    /// Applies the whole `status` of `object`, if the object has not changed since the observation.
     ///
     /// # Errors
     ///
-    /// When the API server does not.
+    /// Returns an error if the API server does not apply it.
     pub async fn apply_status(
         &self,
         kind: &Kind,
@@ -198,12 +198,12 @@ impl Writes {
         read(what, &answer, &kind.resource)
     }
 
-    /// Sets the replicas of a worker group through its `scale` subresource, if
-    /// that is as it was observed.
+    /// Sets the replicas of a worker group through its `scale` subresource, if the group has not changed since the
+    /// observation.
     ///
     /// # Errors
     ///
-    /// When the API server does not.
+    /// Returns an error if the API server does not scale it.
     pub async fn scale(&self, kind: &Kind, object: &Object, replicas: u32) -> Result<(), WriteError> {
         let what = format!("scale {} {} to {replicas}", kind.resource.kind, object.name);
         let body = json!({
@@ -219,12 +219,11 @@ impl Writes {
         self.send(&what, request).await.map(drop)
     }
 
-    /// Changes `metadata` of an object by a merge patch, if it is as it was
-    /// observed.
+    /// Changes the `metadata` of an object with a merge patch, if the object has not changed since the observation.
     ///
     /// # Errors
     ///
-    /// When the API server does not.
+    /// Returns an error if the API server does not change it.
     pub async fn merge_metadata(
         &self,
         kind: &Kind,
@@ -245,13 +244,13 @@ impl Writes {
         read(what, &answer, &kind.resource)
     }
 
-    /// Deletes an object, and in the background what it owns, if it is the one
-    /// that was observed; and still that `version` of it, where there is one.
+    /// Deletes an object, and in the background its dependents, if its uid is the observed one; with a `version`, also
+    /// only if it still has this resource version.
     ///
     /// # Errors
     ///
-    /// When the API server does not; [`dask_operator_core::category::Cause::Gone`]
-    /// when it is not there.
+    /// Returns an error if the API server does not delete it; [`dask_operator_core::category::Cause::Gone`] if it does
+    /// not exist.
     pub async fn delete(
         &self,
         kind: &Kind,

@@ -1,4 +1,4 @@
-//! Whose an object is, and who made it.
+//! Owners and creators of objects.
 
 use std::collections::BTreeMap;
 
@@ -11,34 +11,34 @@ use serde::{Deserialize, Serialize};
 
 use super::Object;
 
-/// One of `metadata.ownerReferences`.
+/// One entry of `metadata.ownerReferences`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct OwnerReference {
-    /// As in a manifest.
+    /// `apiVersion` of the owner.
     pub api_version: Box<str>,
-    /// As in a manifest.
+    /// `kind` of the owner.
     pub kind: Box<str>,
     /// `metadata.name` of the owner.
     pub name: Box<str>,
     /// `metadata.uid` of the owner.
     pub uid: Box<str>,
-    /// Whether the owner is the one that manages it.
+    /// True if the owner is the managing controller.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub controller: bool,
-    /// Whether the owner can't go before it in a foreground deletion.
+    /// True if a foreground deletion of the owner waits for this object.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub block_owner_deletion: bool,
 }
 
 impl OwnerReference {
-    /// The kind of Dask resource that it names; none where it names something else.
+    /// Returns the kind of the Dask resource that this names; `None` for other owners.
     #[must_use]
     pub fn dask_kind(&self) -> Option<DaskKind> {
         DaskKind::from_kind(&self.kind).filter(|_| *self.api_version == *DASK_API_VERSION)
     }
 
-    /// Whether it names this resource: each part of it has to. A uid alone is no secret.
+    /// Returns whether this names the given resource. Every part must match, because a uid alone is no secret.
     #[must_use]
     pub fn names(&self, kind: DaskKind, name: &str, uid: &str) -> bool {
         self.dask_kind() == Some(kind) && *self.name == *name && *self.uid == *uid
@@ -46,8 +46,9 @@ impl OwnerReference {
 }
 
 impl Object {
-    /// Whether it, an object of `kind`, is a child of `parent`: `parent` controls it, it has the label of the cluster, and
-    /// this operator or its predecessor has made it. What users make is none, whatever labels and owners they give it.
+    /// Returns whether this object of `kind` is a child of `parent`: `parent` is its controller, it has the label of
+    /// the cluster, and this operator or its predecessor has created it. Objects that users created are not children,
+    /// whatever labels and owners they have.
     #[must_use]
     pub fn is_child_of(&self, kind: &ResourceKind, parent: &Parent) -> bool {
         let controls = |owner: &OwnerReference| owner.names(parent.kind, &parent.name, &parent.uid);
@@ -58,13 +59,13 @@ impl Object {
             && (self.is_made_here || by_predecessor())
     }
 
-    /// The owner that manages it.
+    /// Returns the owner that is the managing controller.
     #[must_use]
     pub fn controller(&self) -> Option<&OwnerReference> {
         self.owners.iter().find(|owner| owner.controller)
     }
 
-    /// Names the Dask resources that own it.
+    /// Returns kind and name of the Dask resources that own this object.
     pub fn dask_owners(&self) -> impl Iterator<Item = (DaskKind, &str)> {
         self.owners
             .iter()
@@ -72,7 +73,7 @@ impl Object {
     }
 }
 
-/// One of `metadata.managedFields`: who wrote which fields.
+/// One entry of `metadata.managedFields`: a field manager and the fields that it wrote.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct ManagedFields {
@@ -94,7 +95,7 @@ struct WrittenMetadata {
     labels: BTreeMap<String, IgnoredAny>,
 }
 
-/// Whether this operator wrote the label of the cluster, or nothing is noted.
+/// Returns whether this operator wrote the label of the cluster. Also true if there are no managed fields.
 pub(super) fn is_made_here(managed: &[ManagedFields]) -> bool {
     let is_label = |field: &String| field.strip_prefix("f:") == Some(LABEL_CLUSTER);
     managed.is_empty()
@@ -111,7 +112,7 @@ mod tests {
     use super::super::tests::{object, pod};
     use super::*;
 
-    /// The worker group that [`pod`] belongs to.
+    /// Returns the worker group that [`pod`] belongs to.
     fn group() -> Parent {
         Parent {
             kind: DaskKind::WorkerGroup,
@@ -134,7 +135,7 @@ mod tests {
     #[case::made_by_a_user("/metadata/managedFields/0/manager", json!("kubectl-client-side-apply"), false)]
     #[case::only_adopted("/metadata/managedFields/0/fieldsV1/f:metadata", json!({"f:ownerReferences": {}}), false)]
     #[case::nothing_noted("/metadata/managedFields", json!([]), true)]
-    fn a_child_is_what_was_made_for_its_parent(
+    fn only_objects_created_for_the_parent_are_children(
         #[case] pointer: &str,
         #[case] value: Value,
         #[case] expected: bool,
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_of_the_predecessor_is_known_by_its_name() {
+    fn children_of_the_previous_operator_are_recognized_by_name() {
         let mut pod = pod();
         pod["metadata"]["managedFields"][0]["manager"] = json!("kopf");
         let is_child = |pod: &Value| object(pod).is_child_of(&ResourceKind::new("v1", "Pod"), &group());

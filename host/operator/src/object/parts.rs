@@ -1,5 +1,5 @@
-//! What is read of an object without a tree of all that users write into it: a tree may take eighty times as much memory
-//! as the text.
+//! Partial parsing of objects, without a JSON tree of everything that users write into them: a tree may take eighty
+//! times as much memory as the text.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,11 @@ use serde_json::value::RawValue;
 use super::{Fields, Object};
 
 impl Object {
-    /// The Dask resource of this kind that it is.
+    /// Returns the Dask resource of this kind that the object represents.
     ///
     /// # Errors
     ///
-    /// When it has no `spec.cluster`, where its kind needs one.
+    /// Returns an error if its kind needs `spec.cluster` and it has none.
     pub fn parent(&self, kind: DaskKind) -> Result<Parent, ParentError> {
         let cluster = match kind {
             DaskKind::Cluster | DaskKind::Job => Some(&self.name),
@@ -48,7 +48,7 @@ impl Object {
         labelled.metadata.labels
     }
 
-    /// `spec.worker.replicas`, of worker groups; null where there is none.
+    /// Returns `spec.worker.replicas`, of worker groups; null if there is none.
     #[must_use]
     pub fn replicas(&self) -> Value {
         #[derive(Default, Deserialize)]
@@ -70,7 +70,7 @@ impl Object {
         group.spec.worker.replicas
     }
 
-    /// The object as a value, without its `spec`.
+    /// Parses the object without its `spec`.
     #[must_use]
     pub fn without_spec(&self) -> Value {
         let mut fields: Fields = serde_json::from_str(&self.json).unwrap_or_default();
@@ -83,7 +83,7 @@ impl Object {
     }
 }
 
-/// Of a pod's status, what its scheduler is found by.
+/// The part of a pod's status that is needed to reach its scheduler.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct StatusParts {
@@ -102,8 +102,9 @@ struct ConditionParts {
 
 impl StatusParts {
     pub(super) fn is_ready(&self) -> bool {
-        let is_it = |condition: &ConditionParts| &*condition.type_ == "Ready" && &*condition.status == "True";
-        self.conditions.iter().any(is_it)
+        let is_ready_condition =
+            |condition: &ConditionParts| &*condition.type_ == "Ready" && &*condition.status == "True";
+        self.conditions.iter().any(is_ready_condition)
     }
 }
 
@@ -125,14 +126,14 @@ mod tests {
         })
     }
 
-    /// It is the same, whether a tree was made of it or not.
+    /// Parsing with and without a tree must give equal results.
     #[rstest]
     #[case("DaskWorkerGroup", DaskKind::WorkerGroup, json!({"cluster": "a"}))]
     #[case("DaskCluster", DaskKind::Cluster, json!({}))]
     #[case("DaskJob", DaskKind::Job, json!({"cluster": "other"}))]
     #[case("DaskAutoscaler", DaskKind::Autoscaler, json!({"cluster": ""}))]
     #[case("DaskAutoscaler", DaskKind::Autoscaler, json!({"cluster": 1}))]
-    fn whose_children_it_is_about(#[case] kind: &str, #[case] dask: DaskKind, #[case] spec: Value) {
+    fn the_parent_is_read_from_the_object(#[case] kind: &str, #[case] dask: DaskKind, #[case] spec: Value) {
         let mut value = group();
         value["kind"] = kind.into();
         value["spec"] = spec;
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_read_alone() {
+    fn reads_only_the_labels() {
         let labels = object(&group()).labels();
         assert_eq!(labels, BTreeMap::from([("team".to_owned(), "a".to_owned())]));
         assert!(object(&json!({"metadata": {"name": "g"}})).labels().is_empty());
@@ -150,14 +151,14 @@ mod tests {
     #[case(json!({"worker": {"replicas": 3, "spec": {"containers": []}}}), json!(3))]
     #[case(json!({"worker": {}}), Value::Null)]
     #[case(Value::Null, Value::Null)]
-    fn replicas_are_read_alone(#[case] spec: Value, #[case] replicas: Value) {
+    fn reads_only_the_replicas(#[case] spec: Value, #[case] replicas: Value) {
         let mut value = group();
         value["spec"] = spec;
         assert_eq!(object(&value).replicas(), replicas);
     }
 
     #[test]
-    fn all_but_the_spec_can_be_had() {
+    fn reads_all_but_the_spec() {
         let mut expected = group();
         if let Some(fields) = expected.as_object_mut() {
             fields.remove("spec");
@@ -170,7 +171,7 @@ mod tests {
     #[case::not_ready(json!({"podIP": "10.1.0.1", "conditions": [{"type": "Ready", "status": "False"}]}), false, Some("10.1.0.1"))]
     #[case::scheduled(json!({"podIP": "", "conditions": [{"type": "PodScheduled", "status": "True"}]}), false, None)]
     #[case::new(json!({}), false, None)]
-    fn where_a_pod_is_and_whether_it_is_ready(
+    fn reads_address_and_readiness_of_a_pod(
         #[case] status: Value,
         #[case] is_ready: bool,
         #[case] address: Option<&str>,

@@ -34,9 +34,9 @@ fn objects_are_found_by_owner() {
     assert!(names(&store).is_empty() && store.read().by_owner.is_empty());
 }
 
-/// Everybody may write any uid into what is theirs.
+/// Users may write any uid into the owner references of their own objects.
 #[test]
-fn an_owner_in_another_namespace_is_none() {
+fn an_owner_in_another_namespace_does_not_count() {
     let store = Store::default();
     let mut elsewhere = pod("a", "1", 1);
     elsewhere.namespace = "m".into();
@@ -49,7 +49,7 @@ fn an_owner_in_another_namespace_is_none() {
 }
 
 #[test]
-fn the_size_follows_what_comes_and_goes() {
+fn the_size_follows_additions_and_removals() {
     let store = Store::default();
     let size = || store.size();
     store.shown(pod("a", "1", 1));
@@ -61,13 +61,13 @@ fn the_size_follows_what_comes_and_goes() {
     assert_eq!(size(), (2, 2 * one + 1));
     store.gone(&pod("a", "1", 23));
     assert_eq!(size(), (1, one));
-    let round = store.list_begins();
-    store.list_ends(round, None);
+    let generation = store.list_begins();
+    store.list_ends(generation, None);
     assert_eq!(size(), (0, 0));
 }
 
 #[test]
-fn groups_are_found_by_cluster_and_schedulers_too() {
+fn worker_groups_and_schedulers_are_found_by_cluster() {
     let store = Store::default();
     let group = json!({
         "apiVersion": "kubernetes.dask.org/v1", "kind": "DaskWorkerGroup",
@@ -91,23 +91,23 @@ fn groups_are_found_by_cluster_and_schedulers_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_written_is_seen_at_once_and_for_a_while() {
+async fn written_objects_are_visible_at_once_and_become_overdue() {
     let store = Store::default();
     store.wrote(pod("a", "1", 5));
     assert_eq!(names(&store), ["a"]);
     assert!(
         store.shown(pod("a", "0", 3)).is_none(),
-        "an older one of that name"
+        "an older object with the same name"
     );
     assert_eq!(
         store.get("n", "a").map(|object| object.uid.to_string()),
         Some("1".into())
     );
     tokio::time::advance(UNCONFIRMED).await;
-    assert_eq!(names(&store), ["a"], "the watch may be in trouble");
-    assert_eq!(store.overdue().len(), 1, "somebody has to look");
+    assert_eq!(names(&store), ["a"], "the watch may not work");
+    assert_eq!(store.overdue().len(), 1, "the object must be looked up");
     assert!(store.found(pod("a", "1", 5)).is_some());
-    assert!(store.overdue().is_empty(), "it is there");
+    assert!(store.overdue().is_empty(), "it exists");
     store.wrote(pod("b", "2", 6));
     tokio::time::advance(UNCONFIRMED).await;
     let overdue = store.overdue();
@@ -120,41 +120,41 @@ async fn what_was_written_is_seen_at_once_and_for_a_while() {
     assert!(store.overdue().is_empty());
     assert!(
         store.found(pod("b", "2", 6)).is_none(),
-        "its end has overtaken that"
+        "its deletion has been shown"
     );
     assert_eq!(names(&store), ["a"]);
 }
 
 #[test]
-fn what_was_written_during_a_list_need_not_be_in_it() {
+fn objects_written_during_a_relist_stay() {
     let store = Store::default();
     store.wrote(pod("a", "1", 5));
-    let round = store.list_begins();
+    let generation = store.list_begins();
     store.wrote(pod("b", "2", 6));
-    let gone = store.list_ends(round, None);
+    let gone = store.list_ends(generation, None);
     assert_eq!(gone.len(), 1);
     assert_eq!(names(&store), ["b"]);
 }
 
-/// A slow answer to a write, and meanwhile somebody has deleted the object.
+/// The answer to a write is slow, and the object is deleted meanwhile.
 #[test]
-fn an_answer_that_the_end_has_overtaken_counts_for_nothing() {
+fn an_answer_after_the_deletion_is_ignored() {
     let store = Store::default();
     store.shown(pod("a", "1", 5));
     store.gone(&pod("a", "1", 7));
     store.wrote(pod("a", "1", 6));
     assert!(names(&store).is_empty());
     store.wrote(pod("a", "2", 8));
-    assert_eq!(names(&store), ["a"], "another of that name");
-    let round = store.list_begins();
-    assert_eq!(store.list_ends(round, None).len(), 1);
+    assert_eq!(names(&store), ["a"], "another object with the same name");
+    let generation = store.list_begins();
+    assert_eq!(store.list_ends(generation, None).len(), 1);
     store.wrote(pod("a", "2", 9));
-    assert!(names(&store).is_empty(), "a list has not shown it");
+    assert!(names(&store).is_empty(), "a relist did not contain it");
 }
 
-/// The watch is in trouble, and what is there must not look gone.
+/// The watch does not work, and the existing object must not look deleted.
 #[tokio::test(start_paused = true)]
-async fn what_a_watch_has_shown_stays_when_its_next_version_was_only_written() {
+async fn a_shown_object_with_an_unconfirmed_version_is_not_overdue() {
     let store = Store::default();
     store.shown(pod("a", "1", 5));
     store.wrote(pod("a", "1", 7));
@@ -169,15 +169,15 @@ async fn what_a_watch_has_shown_stays_when_its_next_version_was_only_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_watch_confirms_stays() {
+async fn confirmed_objects_stay() {
     let store = Store::default();
     store.wrote(pod("a", "1", 5));
     let change = store.shown(pod("a", "1", 5));
     assert!(
         change.is_some_and(|change| change.before.is_none()),
-        "for all others it is new"
+        "the watch shows it for the first time"
     );
-    assert!(store.shown(pod("a", "1", 5)).is_none(), "nothing new");
+    assert!(store.shown(pod("a", "1", 5)).is_none(), "it was shown before");
     tokio::time::advance(UNCONFIRMED).await;
     assert_eq!(names(&store), ["a"]);
     assert!(
@@ -195,7 +195,7 @@ async fn what_the_watch_confirms_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_deleted_terminates_whatever_the_watch_says() {
+async fn deleted_objects_terminate_despite_a_lagging_watch() {
     let store = Store::default();
     store.shown(pod("a", "1", 5));
     store.deleted(&pod("a", "1", 5));
@@ -205,11 +205,11 @@ async fn what_was_deleted_terminates_whatever_the_watch_says() {
     assert!(terminating(), "a change from before the deletion");
     store.gone(&pod("a", "1", 7));
     store.shown(pod("a", "2", 8));
-    assert!(!terminating(), "a new one");
+    assert!(!terminating(), "a new object");
 }
 
 #[test]
-fn the_end_of_an_old_one_does_not_touch_a_new_one() {
+fn the_deletion_of_a_predecessor_does_not_remove_its_successor() {
     let store = Store::default();
     store.wrote(pod("a", "2", 9));
     assert!(store.gone(&pod("a", "1", 8)).is_none());
@@ -217,18 +217,18 @@ fn the_end_of_an_old_one_does_not_touch_a_new_one() {
 }
 
 #[test]
-fn a_list_ends_what_it_does_not_show() {
+fn a_relist_removes_missing_objects() {
     let store = Store::default();
     store.shown(pod("a", "1", 1));
     store.shown(pod("b", "2", 2));
-    let round = store.list_begins();
+    let generation = store.list_begins();
     store.shown(pod("a", "1", 1));
-    let gone = store.list_ends(round, None);
+    let gone = store.list_ends(generation, None);
     assert_eq!(gone.len(), 1);
     assert_eq!(names(&store), ["a"]);
-    let round = store.list_begins();
+    let generation = store.list_begins();
     assert!(
-        store.list_ends(round, Some("other")).is_empty(),
+        store.list_ends(generation, Some("other")).is_empty(),
         "another namespace's list"
     );
 }
