@@ -1,4 +1,4 @@
-//! `dask-operator compile`, the process that the operator starts to compile a component.
+//! Tests of `dask-operator compile`, the process that the operator starts to compile a component.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -26,13 +26,13 @@ fn compile_within(cache: &Path, wasm: &[u8], limits: &[&str]) -> Output {
 }
 
 #[test]
-fn what_it_compiled_is_in_the_cache() {
+fn the_compiled_component_is_in_the_cache() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let cache = dir.path().join("cache");
     let output = compile(&cache, components::AUTOSCALER.bytes);
     assert!(output.status.success(), "{output:?}");
 
-    // As the operator's own engine is: what one compiled, the other can use.
+    // The engine has the operator's configuration, so it can use the compiled component.
     let config = EngineConfig {
         cache: Some(cache.into()),
         ..EngineConfig::default()
@@ -43,9 +43,9 @@ fn what_it_compiled_is_in_the_cache() {
     assert!(matches!(compiled, Compiled::Cached(_)), "{compiled:?}");
 }
 
-/// Nothing is held against a component whose code finds no room on the disk.
+/// A component is not blamed if its code does not fit on the disk.
 #[test]
-fn who_can_not_do_its_work_says_so_by_how_it_ends() {
+fn an_unusable_compiler_has_its_own_exit_code() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     let output = compile(file.path(), components::AUTOSCALER.bytes);
     assert_eq!(output.status.code(), Some(COMPILER_FAILED.into()), "{output:?}");
@@ -54,8 +54,8 @@ fn who_can_not_do_its_work_says_so_by_how_it_ends() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
 }
 
-/// What the operator says of the limits for components of tenants.
-const OF_TENANTS: [&str; 6] = [
+/// Limits that the operator passes for components of tenants.
+const TENANT_LIMITS: [&str; 6] = [
     "--memory",
     "805306368",
     "--processor-seconds",
@@ -68,7 +68,7 @@ const OF_TENANTS: [&str; 6] = [
 fn a_component_of_a_tenant_compiles_within_its_limits() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let cache = dir.path().join("cache");
-    let mut arguments = OF_TENANTS.to_vec();
+    let mut arguments = TENANT_LIMITS.to_vec();
     arguments.extend(["--owner", "team-a"]);
     let output = compile_within(&cache, components::WORKER_GROUP.bytes, &arguments);
     assert!(output.status.success(), "{output:?}");
@@ -84,7 +84,7 @@ fn a_component_of_a_tenant_compiles_within_its_limits() {
     };
     let own = load(&Compiling::of_tenant("team-a")).expect("a component");
     assert!(matches!(own.compiled(), Compiled::Cached(_)));
-    // Another tenant does not get what was compiled for this one.
+    // A tenant does not get a component that was compiled for another one.
     assert!(load(&Compiling::of_tenant("team-b")).is_err());
 }
 
@@ -97,13 +97,13 @@ fn a_compiler_that_takes_more_memory_than_it_may_ends() {
 }
 
 #[test]
-fn what_is_wrong_is_said_in_the_last_line() {
+fn the_error_is_a_single_line() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let output = compile(&dir.path().join("cache"), b"\0asm\x0d\0\x01\0 nonsense");
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8(output.stderr).expect("text");
+    let stderr = String::from_utf8(output.stderr).expect("text");
     assert!(
-        said.trim_end().lines().count() == 1 && said.starts_with("error: not valid: "),
-        "{said}"
+        stderr.trim_end().lines().count() == 1 && stderr.starts_with("error: not valid: "),
+        "{stderr}"
     );
 }

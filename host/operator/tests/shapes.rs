@@ -1,5 +1,5 @@
-//! Components of tenants at the bounds of what they may consist of. Nobody knows beforehand what a compiler takes for one: it has
-//! to end within the limits of its process, with a compiled component or with an error.
+//! Components of tenants at the limits of their shape. The resources that a compiler takes for one can't be predicted:
+//! it must end within the limits of its process, with a compiled component or with an error.
 
 use std::fs;
 use std::path::Path;
@@ -11,20 +11,20 @@ use dask_operator_runtime::{
 };
 use rstest::rstest;
 
-/// What a component consists of.
+/// Parts of a component.
 #[derive(Clone, Copy)]
 struct Parts {
-    /// Functions, all alike.
+    /// Number of functions, all alike.
     functions: u32,
-    /// Local variables of each; all of them are changed.
+    /// Number of local variables of each function; all of them are changed.
     locals: u32,
-    /// Loops in one another around that.
+    /// Number of nested loops around the changes.
     loops: u32,
-    /// Blocks in one another: a jump leads out of each.
+    /// Number of nested blocks; a jump leads out of each.
     targets: u32,
-    /// Values that the jump passes on.
+    /// Number of values that the jump passes on.
     values: usize,
-    /// Calls whose results are kept until the last one is made.
+    /// Number of calls whose results are live until the last call.
     calls: usize,
 }
 
@@ -90,7 +90,8 @@ impl Parts {
     }
 }
 
-/// Compiles a component as one of a tenant, with less time, so that this takes no longer. The error says why it was not compiled.
+/// Compiles a component as one of a tenant, with less time, to keep the test short. The error is the reason why it was
+/// not compiled.
 fn compile(parts: Parts) -> Result<(), String> {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let cache = dir.path().join("cache");
@@ -111,12 +112,12 @@ fn compile(parts: Parts) -> Result<(), String> {
     let mut compiling = Compiling::of_tenant("team-a");
     compiling.limits = CompileLimits {
         processor: Duration::from_secs(2),
-        // A quarter of what a container of the chart has.
+        // A quarter of the memory of a container of the chart.
         memory: 512 << 20,
         ..compiling.limits
     };
     let error = Component::load_compiled(&engine, "test", &parts.component(), Limits::default(), &compiling)
-        .expect_err("nothing of the contract is in it but a name");
+        .expect_err("the component implements no interface of the contract");
     match *error.reason {
         Unfit::Compiler(why) => {
             assert!(!is_compiled(&cache), "{why}");
@@ -136,7 +137,7 @@ fn is_compiled(cache: &Path) -> bool {
 }
 
 #[test]
-fn what_is_far_from_the_bounds_is_compiled() {
+fn components_far_from_the_limits_are_compiled() {
     let parts = Parts {
         functions: 3,
         locals: 3,
@@ -148,15 +149,15 @@ fn what_is_far_from_the_bounds_is_compiled() {
     assert_eq!(compile(parts), Ok(()));
 }
 
-/// 20 kB for which a compiler takes 3 GB where nobody limits it.
+/// A component of 20 kB for which a compiler without limits takes 3 GB.
 #[test]
-fn what_would_take_all_memory_is_not_compiled() {
+fn a_component_that_needs_too_much_memory_is_not_compiled() {
     let parts = Parts {
         targets: 4000,
         values: BOUNDS.values,
         ..PLAIN
     };
-    compile(parts).expect_err("it takes too much");
+    compile(parts).expect_err("it takes too much memory");
 }
 
 #[rstest]
@@ -172,7 +173,7 @@ fn what_would_take_all_memory_is_not_compiled() {
 #[case::all(Parts { functions: 10, locals: BOUNDS.locals, loops: 5000, targets: 10_000, values: BOUNDS.values, calls: 10_000 })]
 fn a_compiler_ends_within_its_limits(#[case] parts: Parts) {
     if let Err(why) = compile(parts) {
-        // There was a compiler, and it kept its own limits: nobody had to end it.
+        // The compiler observed its own limits, and the operator did not have to end it.
         assert!(!why.contains("it was not compiled after"), "{why}");
     }
 }

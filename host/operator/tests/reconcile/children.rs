@@ -1,9 +1,9 @@
-//! Children: what is created, applied and deleted.
+//! Creation, apply and deletion of children.
 
 use super::*;
 
 #[tokio::test]
-async fn what_is_missing_is_created_and_a_second_pass_writes_nothing() {
+async fn missing_children_are_created_and_a_second_reconcile_writes_nothing() {
     let plan = |_: &Observation| {
         Ok(Ok(Plan {
             children: vec![pod("p1"), pod("p2"), child("Service", "s", ChildAction::Apply)],
@@ -13,7 +13,7 @@ async fn what_is_missing_is_created_and_a_second_pass_writes_nothing() {
     };
     let world = World::new(None, &[parent("DaskCluster", &json!({}))], plan);
     assert_eq!(
-        world.pass(DaskKind::Cluster).await,
+        world.reconcile(DaskKind::Cluster).await,
         Outcome::Done(Some(Duration::from_millis(1500)))
     );
     let first = world.server.requests();
@@ -32,7 +32,7 @@ async fn what_is_missing_is_created_and_a_second_pass_writes_nothing() {
         uri.contains("fieldManager=dask-operator") && !uri.contains("force=true"),
         "{uri}"
     );
-    // The version of no object: it is created, or nothing is done.
+    // No object has this version: the apply creates the object, or fails.
     assert_eq!(service["metadata"]["resourceVersion"], "1");
     assert_eq!(service["metadata"]["ownerReferences"][0]["uid"], "parent");
     assert!(service["metadata"]["annotations"]["kubernetes.dask.org/last-applied-hash"].is_string());
@@ -44,13 +44,13 @@ async fn what_is_missing_is_created_and_a_second_pass_writes_nothing() {
     );
 
     // No watch has shown anything yet.
-    world.pass(DaskKind::Cluster).await;
+    world.reconcile(DaskKind::Cluster).await;
     assert_eq!(world.server.requests(), first);
 }
 
-/// A component that can't be told of some children would take them for missing.
+/// A component would regard children that can't be listed as missing.
 #[tokio::test]
-async fn a_kind_that_can_not_be_listed_holds_what_needs_it_and_nothing_else() {
+async fn a_kind_that_can_not_be_listed_blocks_only_resources_that_need_it() {
     let plan = |_: &Observation| {
         Ok(Ok(Plan {
             children: vec![pod("p1")],
@@ -62,7 +62,7 @@ async fn a_kind_that_can_not_be_listed_holds_what_needs_it_and_nothing_else() {
     let kind = |kind: &str| ResourceKind::new("v1", kind);
     listings.hindered(&kind("Service"), Some("n"), "no right".to_owned());
     listings.hindered(&kind("Gadget"), None, "no right".to_owned());
-    let outcome = world.pass(DaskKind::Cluster).await;
+    let outcome = world.reconcile(DaskKind::Cluster).await;
     assert_eq!(outcome, Outcome::Failed(Retry::BackOff, None));
     // An event is posted, too.
     assert!(!world.server.requests().contains(&"POST pods".to_owned()));
@@ -78,18 +78,18 @@ async fn a_kind_that_can_not_be_listed_holds_what_needs_it_and_nothing_else() {
     );
 
     listings.known(&kind("Service"), Some("n"));
-    world.pass(DaskKind::Cluster).await;
+    world.reconcile(DaskKind::Cluster).await;
     assert!(world.server.requests().contains(&"POST pods".to_owned()));
 }
 
-/// What a user has made is not the operator's to delete, whatever its labels and owners are.
+/// The operator must not delete objects that users created, whatever labels and owners they have.
 #[rstest]
 #[case::by_a_user("kubectl-client-side-apply", true, false)]
 #[case::by_a_user_without_owner("kubectl-client-side-apply", false, false)]
 #[case::by_a_plugin_of_the_predecessor("kopf", true, false)]
 #[case::by_this_operator("dask-operator", true, true)]
 #[tokio::test]
-async fn only_what_was_made_here_is_deleted(
+async fn only_objects_of_the_operator_are_deleted(
     #[case] manager: &str,
     #[case] has_owner: bool,
     #[case] goes: bool,
@@ -102,7 +102,7 @@ async fn only_what_was_made_here_is_deleted(
     }
     let objects = [parent("DaskCluster", &json!({"phase": "Running"})), decoy];
     let world = World::new(None, &objects, |_| Ok(Ok(empty())));
-    world.pass(DaskKind::Cluster).await;
+    world.reconcile(DaskKind::Cluster).await;
     assert_eq!(
         !world.server.requests().is_empty(),
         goes,
@@ -111,14 +111,14 @@ async fn only_what_was_made_here_is_deleted(
     );
 }
 
-/// Uids are no secret, and everybody may write any owner into what is theirs.
+/// Uids are not secret, and users may write any owner into their own objects.
 #[rstest]
 #[case::in_another_namespace("/metadata/namespace", json!("elsewhere"))]
 #[case::of_another_api("/metadata/ownerReferences/0/apiVersion", json!("no.such/v1"))]
 #[case::of_another_kind("/metadata/ownerReferences/0/kind", json!("DaskJob"))]
 #[case::of_another_name("/metadata/ownerReferences/0/name", json!("b"))]
 #[tokio::test]
-async fn what_only_says_that_it_belongs_to_somebody_is_no_child(#[case] pointer: &str, #[case] value: Value) {
+async fn an_object_with_a_forged_owner_is_not_a_child(#[case] pointer: &str, #[case] value: Value) {
     let plan = |observation: &Observation| {
         let told: usize = observation.children.iter().map(|kind| kind.objects.len()).sum();
         Ok(Ok(Plan {
@@ -127,9 +127,9 @@ async fn what_only_says_that_it_belongs_to_somebody_is_no_child(#[case] pointer:
         }))
     };
     let mut decoy = owned("Pod", "p");
-    *decoy.pointer_mut(pointer).expect("a field of it") = value;
+    *decoy.pointer_mut(pointer).expect("a field of the pod") = value;
     let world = World::new(None, &[parent("DaskCluster", &json!({"told": 0})), decoy], plan);
-    assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Done(None));
+    assert_eq!(world.reconcile(DaskKind::Cluster).await, Outcome::Done(None));
     assert!(
         world.server.requests().is_empty(),
         "{:?}",
@@ -137,9 +137,9 @@ async fn what_only_says_that_it_belongs_to_somebody_is_no_child(#[case] pointer:
     );
 }
 
-/// Nor does an object of the same name in another namespace stand in the way of a child.
+/// An object with the same name in another namespace does not block a child.
 #[tokio::test]
-async fn a_child_is_made_beside_its_namesake_in_another_namespace() {
+async fn the_same_name_in_another_namespace_does_not_block_a_child() {
     let plan = |_: &Observation| {
         Ok(Ok(Plan {
             children: vec![child("Service", "s", ChildAction::Apply), pod("p")],
@@ -157,16 +157,16 @@ async fn a_child_is_made_beside_its_namesake_in_another_namespace() {
         elsewhere("Pod", "p"),
     ];
     let world = World::new(None, &objects, plan);
-    assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Done(None));
+    assert_eq!(world.reconcile(DaskKind::Cluster).await, Outcome::Done(None));
     assert_eq!(world.server.requests(), ["APPLY services/s", "POST pods"]);
 }
 
-/// Nor to apply over, whether a watch shows it or not.
+/// The operator must not apply over objects that users created, whether a watch shows them or not.
 #[rstest]
 #[case::with_the_label("decoy")]
 #[case::without(FOREIGN)]
 #[tokio::test]
-async fn a_name_that_a_user_has_taken_is_said(#[case] name: &'static str) {
+async fn a_name_taken_by_a_user_is_reported(#[case] name: &'static str) {
     let plan: Planned = match name {
         FOREIGN => |_| {
             Ok(Ok(Plan {
@@ -187,7 +187,7 @@ async fn a_name_that_a_user_has_taken_is_said(#[case] name: &'static str) {
     let objects = [parent("DaskCluster", &json!({"phase": "Running"})), decoy];
     let world = World::new(None, &objects, plan);
     assert_eq!(
-        world.pass(DaskKind::Cluster).await,
+        world.reconcile(DaskKind::Cluster).await,
         Outcome::Failed(Retry::BackOff, None)
     );
     assert_eq!(
@@ -207,7 +207,7 @@ async fn a_name_that_a_user_has_taken_is_said(#[case] name: &'static str) {
     );
 }
 
-/// Nor one that somebody made after it was looked for.
+/// The operator must not apply over an object that a user created after the lookup.
 #[rstest]
 #[case::nothing_differs("the object has been modified", Retry::Soon)]
 #[case::fields_differ("Apply failed with 1 conflict", Retry::BackOff)]
@@ -225,15 +225,18 @@ async fn a_child_that_was_not_there_is_only_created(#[case] message: &'static st
     };
     let objects = [parent("DaskCluster", &json!({"phase": "Running"}))];
     let world = World::new(refuse, &objects, plan);
-    assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Failed(retry, None));
+    assert_eq!(
+        world.reconcile(DaskKind::Cluster).await,
+        Outcome::Failed(retry, None)
+    );
     let (uri, body) = world.server.request("APPLY services/s");
     assert!(!uri.contains("force=true"), "{uri}");
     assert_eq!(body["metadata"]["resourceVersion"], "1");
 }
 
-/// A lost answer: it was made, and no watch has shown it yet.
+/// The answer to the creation was lost, and no watch has shown the object yet.
 #[tokio::test]
-async fn a_child_that_is_there_after_all_is_applied_over() {
+async fn an_existing_child_that_no_watch_has_shown_is_applied_over() {
     let plan = |_: &Observation| {
         Ok(Ok(Plan {
             children: vec![child("Service", OURS, ChildAction::Apply)],
@@ -242,7 +245,7 @@ async fn a_child_that_is_there_after_all_is_applied_over() {
     };
     let objects = [parent("DaskCluster", &json!({"phase": "Running"}))];
     let world = World::new(None, &objects, plan);
-    assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Done(None));
+    assert_eq!(world.reconcile(DaskKind::Cluster).await, Outcome::Done(None));
     let (uri, body) = world.server.request("APPLY services/ours");
     assert!(uri.contains("force=true"), "{uri}");
     assert_eq!(body["metadata"]["resourceVersion"], "20");
@@ -252,7 +255,7 @@ async fn a_child_that_is_there_after_all_is_applied_over() {
 #[case::waits("Pending", json!("20"))]
 #[case::runs("Running", Value::Null)]
 #[tokio::test]
-async fn a_pod_that_has_not_started_is_deleted_only_as_it_was_seen(
+async fn a_pod_that_has_not_started_is_deleted_only_in_the_observed_version(
     #[case] phase: &str,
     #[case] version: Value,
 ) {
@@ -263,13 +266,13 @@ async fn a_pod_that_has_not_started_is_deleted_only_as_it_was_seen(
         &[parent("DaskCluster", &json!({"phase": "Running"})), pod],
         |_| Ok(Ok(empty())),
     );
-    world.pass(DaskKind::Cluster).await;
+    world.reconcile(DaskKind::Cluster).await;
     let (_, body) = world.server.request("DELETE pods/p");
     assert_eq!(body["preconditions"]["resourceVersion"], version);
 }
 
 #[tokio::test]
-async fn what_is_not_wanted_is_deleted_if_it_is_still_the_same() {
+async fn unwanted_children_are_deleted_if_the_uid_matches() {
     let world = World::new(
         None,
         &[
@@ -278,20 +281,20 @@ async fn what_is_not_wanted_is_deleted_if_it_is_still_the_same() {
         ],
         |_| Ok(Ok(empty())),
     );
-    assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Done(None));
+    assert_eq!(world.reconcile(DaskKind::Cluster).await, Outcome::Done(None));
     assert_eq!(world.server.requests(), ["DELETE pods/p"]);
     let (_, body) = world.server.request("DELETE pods/p");
     assert_eq!(
         (&body["preconditions"]["uid"], &body["propagationPolicy"]),
         (&json!("uid-p"), &json!("Background"))
     );
-    world.pass(DaskKind::Cluster).await;
-    assert_eq!(world.server.requests().len(), 1, "it is on its way out");
+    world.reconcile(DaskKind::Cluster).await;
+    assert_eq!(world.server.requests().len(), 1, "it is being deleted");
 }
 
-/// A conflict says nothing about who won: it may be there still.
+/// A conflict does not mean that the object is gone.
 #[tokio::test]
-async fn a_deletion_that_met_a_conflict_is_tried_again() {
+async fn a_deletion_with_a_conflict_is_retried() {
     let refuse = Some(Refusal {
         what: ("DELETE", "/pods/p"),
         answer: (409, "Conflict", "the object has been modified"),
@@ -306,7 +309,7 @@ async fn a_deletion_that_met_a_conflict_is_tried_again() {
     );
     for _ in 0..2 {
         assert_eq!(
-            world.pass(DaskKind::Cluster).await,
+            world.reconcile(DaskKind::Cluster).await,
             Outcome::Failed(Retry::Soon, None)
         );
     }
@@ -314,7 +317,7 @@ async fn a_deletion_that_met_a_conflict_is_tried_again() {
 }
 
 #[tokio::test]
-async fn what_exists_is_applied_over_the_version_that_was_seen() {
+async fn existing_children_are_applied_over_the_observed_version() {
     let plan = |_: &Observation| {
         Ok(Ok(Plan {
             children: vec![child("Service", "s", ChildAction::Apply)],
@@ -326,7 +329,7 @@ async fn what_exists_is_applied_over_the_version_that_was_seen() {
         owned("Service", "s"),
     ];
     let world = World::new(None, &objects, plan);
-    world.pass(DaskKind::Cluster).await;
+    world.reconcile(DaskKind::Cluster).await;
     assert_eq!(world.server.requests(), ["APPLY services/s"]);
     let (uri, body) = world.server.request("APPLY services/s");
     assert!(uri.contains("force=true"), "{uri}");

@@ -1,9 +1,9 @@
-//! What is on its way out.
+//! Objects that are being deleted, left to garbage collection, or marked by the previous operator.
 
 use super::*;
 
 #[tokio::test]
-async fn what_is_being_deleted_is_left_alone() {
+async fn resources_that_are_being_deleted_are_ignored() {
     let mut deleted = parent("DaskCluster", &json!({}));
     deleted["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
     let world = World::new(None, &[deleted], |_| {
@@ -12,11 +12,11 @@ async fn what_is_being_deleted_is_left_alone() {
             ..empty()
         }))
     });
-    assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Gone);
+    assert_eq!(world.reconcile(DaskKind::Cluster).await, Outcome::Gone);
     assert!(world.server.requests().is_empty());
 }
 
-/// A service as the cluster made it that was deleted a moment ago, before another was made of the same name.
+/// Returns an object of a cluster with the same name that was deleted a moment ago, before the present one was created.
 fn left_over(kind: &str) -> Value {
     let mut object = owned(kind, "s");
     object["metadata"]["ownerReferences"][0]["uid"] = "the parent before".into();
@@ -25,7 +25,7 @@ fn left_over(kind: &str) -> Value {
 }
 
 #[tokio::test]
-async fn what_garbage_collection_has_not_reached_is_not_taken_over() {
+async fn objects_left_to_garbage_collection_are_not_adopted() {
     let plan = |_: &Observation| {
         Ok(Ok(Plan {
             children: vec![child("Service", "s", ChildAction::Apply), pod("p")],
@@ -38,22 +38,22 @@ async fn what_garbage_collection_has_not_reached_is_not_taken_over() {
     ];
     let world = World::new(None, &objects, plan);
     assert_eq!(
-        world.pass(DaskKind::Cluster).await,
+        world.reconcile(DaskKind::Cluster).await,
         Outcome::Failed(Retry::Soon, None)
     );
     assert_eq!(
         world.server.requests(),
         ["POST pods"],
-        "the others are not held up"
+        "other children are not delayed"
     );
 }
 
-/// Neither with the labels of a child nor as one that a user made.
+/// The group may have the labels of a child, or be one that a user created.
 #[rstest]
 #[case::child(json!({"dask.org/cluster-name": "a"}))]
 #[case::made_by_a_user(json!({}))]
 #[tokio::test]
-async fn a_group_of_a_cluster_that_was_made_anew_is_left_to_garbage_collection(#[case] labels: Value) {
+async fn a_group_of_a_deleted_cluster_is_left_to_garbage_collection(#[case] labels: Value) {
     let plan = |_: &Observation| {
         Ok(Ok(Plan {
             children: vec![pod("p")],
@@ -80,9 +80,9 @@ async fn a_group_of_a_cluster_that_was_made_anew_is_left_to_garbage_collection(#
     assert!(world.server.requests().is_empty());
 }
 
-/// An object that a policy of the cluster does not let anybody change, and others behind it.
+/// A policy of the cluster forbids changes of one object, and others wait behind it.
 #[tokio::test(start_paused = true)]
-async fn marks_that_can_not_be_taken_off_hold_up_no_others() {
+async fn marks_that_can_not_be_removed_do_not_delay_others() {
     let server = Server::start(Some(Refusal {
         what: ("PATCH", "/daskclusters/stuck"),
         answer: (403, "Forbidden", "denied by a policy"),
@@ -96,7 +96,7 @@ async fn marks_that_can_not_be_taken_off_hold_up_no_others() {
         (Kind::dask(DaskKind::Cluster), Arc::new(object))
     };
     for name in ["stuck", "stuck", "stuck", "b"] {
-        marked.send(cluster(name)).expect("somebody listens");
+        marked.send(cluster(name)).expect("the receiver exists");
     }
     let cleaning = kopf::clean(listening, Stores::new([]), Writes::new(server.client.clone(), 8));
     let requests = tokio::select! {
@@ -106,9 +106,9 @@ async fn marks_that_can_not_be_taken_off_hold_up_no_others() {
     assert_eq!(requests, ["PATCH daskclusters/b", "PATCH daskclusters/stuck"]);
 }
 
-/// Who only stands by would keep every version of what somebody changes again and again.
+/// A standby replica would collect every version of a repeatedly changed object.
 #[tokio::test]
-async fn marks_are_looked_for_by_the_one_that_leads() {
+async fn only_the_leader_collects_marks() {
     let world = World::new(None, &[], |_| Ok(Ok(empty())));
     let (mark, mut marked) = tokio::sync::mpsc::unbounded_channel();
     let (_tell, news) = tokio::sync::mpsc::unbounded_channel();

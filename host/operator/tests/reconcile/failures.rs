@@ -1,4 +1,4 @@
-//! What happens when a plan or a write fails.
+//! Failures of plans and writes.
 
 use super::*;
 
@@ -18,7 +18,7 @@ use super::*;
     json!("Error")
 )]
 #[tokio::test]
-async fn without_a_plan_nothing_is_touched_and_the_status_says_why(
+async fn without_a_plan_nothing_is_changed_and_the_status_contains_the_reason(
     #[case] plan: Planned,
     #[case] condition: &str,
     #[case] retry: Retry,
@@ -32,23 +32,26 @@ async fn without_a_plan_nothing_is_touched_and_the_status_says_why(
         ],
         plan,
     );
-    assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Failed(retry, None));
+    assert_eq!(
+        world.reconcile(DaskKind::Cluster).await,
+        Outcome::Failed(retry, None)
+    );
     assert_eq!(
         world.server.requests(),
         ["APPLY daskclusters/a/status", "POST events"]
     );
     let (_, body) = world.server.request("APPLY daskclusters/a/status");
-    let told = &body["status"]["conditions"][0];
+    let reported = &body["status"]["conditions"][0];
     assert_eq!(
-        (&told["type"], &told["status"], &body["status"]["phase"]),
+        (&reported["type"], &reported["status"], &body["status"]["phase"]),
         (&json!(condition), &json!("True"), &phase)
     );
-    world.pass(DaskKind::Cluster).await;
-    assert_eq!(world.server.requests().len(), 2, "it is told once");
+    world.reconcile(DaskKind::Cluster).await;
+    assert_eq!(world.server.requests().len(), 2, "it is reported once");
 }
 
 #[tokio::test]
-async fn a_plugin_that_was_not_loaded_is_named() {
+async fn a_plugin_that_was_not_loaded_is_reported() {
     let broken = || {
         Err(PluginError::unusable(
             "DaskCluster",
@@ -57,7 +60,7 @@ async fn a_plugin_that_was_not_loaded_is_named() {
     };
     let world = World::with(None, &[parent("DaskCluster", &json!({}))], broken);
     assert_eq!(
-        world.pass(DaskKind::Cluster).await,
+        world.reconcile(DaskKind::Cluster).await,
         Outcome::Failed(Retry::BackOff, None)
     );
     let (_, body) = world.server.request("APPLY daskclusters/a/status");
@@ -67,7 +70,7 @@ async fn a_plugin_that_was_not_loaded_is_named() {
     assert!(message.contains("mine.wasm: forbidden import"), "{message}");
 }
 
-/// The creation of pods fails with this.
+/// Returns the refusal of all creations of pods.
 fn no_pods(code: u16, reason: &'static str, message: &'static str) -> Option<Refusal> {
     Some(Refusal {
         what: ("POST", "/pods"),
@@ -92,7 +95,7 @@ fn no_pods(code: u16, reason: &'static str, message: &'static str) -> Option<Ref
     Retry::After(Duration::from_secs(30)), None, json!("Running")
 )]
 #[tokio::test]
-async fn an_error_does_not_stop_the_others_and_is_told_if_it_is_for_people(
+async fn an_error_does_not_stop_other_writes_and_lasting_ones_are_reported(
     #[case] refuse: Option<Refusal>,
     #[case] retry: Retry,
     #[case] reason: Option<&str>,
@@ -105,7 +108,10 @@ async fn an_error_does_not_stop_the_others_and_is_told_if_it_is_for_people(
         }))
     };
     let world = World::new(refuse, &[parent("DaskCluster", &json!({}))], plan);
-    assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Failed(retry, None));
+    assert_eq!(
+        world.reconcile(DaskKind::Cluster).await,
+        Outcome::Failed(retry, None)
+    );
     assert!(world.server.requests().contains(&"APPLY services/s".to_owned()));
     let (_, body) = world.server.request("APPLY daskclusters/a/status");
     assert_eq!(body["status"]["phase"], phase);
@@ -120,7 +126,7 @@ async fn an_error_does_not_stop_the_others_and_is_told_if_it_is_for_people(
 #[case::quota(no_pods(403, "Forbidden", "exceeded quota: q"), 8)]
 #[case::invalid(no_pods(422, "Invalid", "Pod is invalid"), 18)]
 #[tokio::test]
-async fn what_all_others_would_meet_stops_their_creation(
+async fn an_error_that_affects_all_creations_stops_them(
     #[case] refuse: Option<Refusal>,
     #[case] most: usize,
 ) {
@@ -131,7 +137,7 @@ async fn what_all_others_would_meet_stops_their_creation(
         }))
     };
     let world = World::new(refuse, &[parent("DaskCluster", &json!({}))], plan);
-    world.pass(DaskKind::Cluster).await;
+    world.reconcile(DaskKind::Cluster).await;
     let creations = world
         .server
         .requests()
@@ -141,9 +147,9 @@ async fn what_all_others_would_meet_stops_their_creation(
     assert!(creations <= most, "{creations}");
 }
 
-/// What was not made is tried again as often as its back-off says, and its condition stays.
+/// Failed creations are retried with a back-off, and the condition stays.
 #[tokio::test]
-async fn creations_that_fail_are_no_loop() {
+async fn failing_creations_are_not_a_loop() {
     let plan = |_: &Observation| {
         Ok(Ok(Plan {
             children: (0..100).map(|i| pod(&format!("p{i}"))).collect(),
@@ -152,18 +158,18 @@ async fn creations_that_fail_are_no_loop() {
     };
     let refuse = no_pods(403, "Forbidden", "exceeded quota: q");
     let world = World::new(refuse, &[parent("DaskCluster", &json!({}))], plan);
-    for pass in 0..20 {
+    for number in 0..20 {
         assert_eq!(
-            world.pass(DaskKind::Cluster).await,
+            world.reconcile(DaskKind::Cluster).await,
             Outcome::Failed(Retry::Passing, None),
-            "pass {pass}"
+            "reconcile {number}"
         );
     }
 }
 
-/// Nothing is deleted because a component has no room for what it would have to know.
+/// Nothing is deleted if the observation is too large for a component.
 #[tokio::test]
-async fn more_than_a_component_can_be_told_is_said() {
+async fn an_observation_that_is_too_large_is_reported() {
     let objects = [
         parent("DaskCluster", &json!({"phase": "Running"})),
         owned("Pod", "p"),
@@ -172,14 +178,14 @@ async fn more_than_a_component_can_be_told_is_said() {
     world.reconciler.most_told = 100;
     for _ in 0..2 {
         assert_eq!(
-            world.pass(DaskKind::Cluster).await,
+            world.reconcile(DaskKind::Cluster).await,
             Outcome::Failed(Retry::BackOff, None)
         );
     }
     assert_eq!(
         world.server.requests(),
         ["APPLY daskclusters/a/status", "POST events"],
-        "it is said once"
+        "it is reported once"
     );
     let (_, body) = world.server.request("APPLY daskclusters/a/status");
     let condition = &body["status"]["conditions"][0];
@@ -191,7 +197,7 @@ async fn more_than_a_component_can_be_told_is_said() {
     );
 }
 
-/// Waits until children of so many clusters are applied, and gives the names of those whose are.
+/// Waits until the children of `least` clusters are applied, and returns the names of all clusters whose children are.
 async fn applied(server: &Server, least: usize) -> Vec<String> {
     let names = || {
         let requests = server.requests();
@@ -201,16 +207,15 @@ async fn applied(server: &Server, least: usize) -> Vec<String> {
     while names().len() < least {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // Now those would come that should not.
+    // Further, unwanted requests would arrive in this time.
     tokio::time::sleep(Duration::from_secs(1)).await;
     names()
 }
 
-/// What is to be applied is a tree until it is written, of a hundred times the memory of its text here. Trees of many
-/// clusters together would end the operator.
+/// An object to apply is a JSON tree until it is written, here with a hundred times the memory of its text. The trees
+/// of many clusters together would end the operator.
 #[tokio::test]
-async fn plans_that_take_much_memory_are_carried_out_some_at_a_time()
--> Result<(), tokio::time::error::Elapsed> {
+async fn large_plans_are_executed_within_the_memory_budget() -> Result<(), tokio::time::error::Elapsed> {
     let plan = |observation: &Observation| {
         let parent: Value = serde_json::from_str(&observation.parent).unwrap_or_default();
         let name = parent["metadata"]["name"].as_str().unwrap_or_default();
@@ -237,22 +242,22 @@ async fn plans_that_take_much_memory_are_carried_out_some_at_a_time()
     };
     let World { server, reconciler } = World::new(Some(never), &clusters, plan);
     let reconciler = Arc::new(reconciler);
-    let passes = ["a", "b", "c"].map(|name| {
+    let tasks = ["a", "b", "c"].map(|name| {
         let reconciler = reconciler.clone();
-        let pass = async move {
+        let reconciles = async move {
             let key = ParentKey::new(DaskKind::Cluster, "n", name);
             while reconciler.reconcile(&key, 0).await == Outcome::NoRoom {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
-        (name, tokio::spawn(pass))
+        (name, tokio::spawn(reconciles))
     });
     let limit = Duration::from_secs(60);
     let first = tokio::time::timeout(limit, applied(&server, 2)).await?;
     assert_eq!(first.len(), 2, "{first:?}");
-    for (name, pass) in &passes {
+    for (name, task) in &tasks {
         if first.iter().any(|first| first == name) {
-            pass.abort();
+            task.abort();
         }
     }
     let all = tokio::time::timeout(limit, applied(&server, 3)).await?;

@@ -1,9 +1,9 @@
-//! Loops are held up.
+//! Rate limits that stop loops.
 
 use super::*;
 
 #[tokio::test]
-async fn who_wants_to_be_asked_at_once_again_and_again_is_asked_now_and_then() {
+async fn the_requeue_delay_has_a_minimum() {
     let plan = |_: &Observation| {
         Ok(Ok(Plan {
             requeue_after: Some(0),
@@ -12,13 +12,13 @@ async fn who_wants_to_be_asked_at_once_again_and_again_is_asked_now_and_then() {
     };
     let world = World::new(None, &[parent("DaskCluster", &json!({}))], plan);
     assert_eq!(
-        world.pass(DaskKind::Cluster).await,
+        world.reconcile(DaskKind::Cluster).await,
         Outcome::Done(Some(Duration::from_secs(1)))
     );
 }
 
 #[tokio::test]
-async fn new_children_in_each_pass_are_a_loop_that_is_held_up() {
+async fn new_children_in_each_reconcile_are_rate_limited() {
     static NAMES: AtomicUsize = AtomicUsize::new(0);
     let plan = |_: &Observation| {
         let name = format!("p{}", NAMES.fetch_add(1, Ordering::Relaxed));
@@ -29,23 +29,23 @@ async fn new_children_in_each_pass_are_a_loop_that_is_held_up() {
         }))
     };
     let world = World::new(None, &[parent("DaskWorkerGroup", &json!({}))], plan);
-    // 120, one for the child that is wanted and one in its place; what was made is deleted.
+    // 120, one for the wanted child and one for its replacement; the other children are deleted.
     for _ in 0..122 {
-        assert_eq!(world.pass(DaskKind::WorkerGroup).await, Outcome::Done(None));
+        assert_eq!(world.reconcile(DaskKind::WorkerGroup).await, Outcome::Done(None));
     }
-    let held_up = world.pass(DaskKind::WorkerGroup).await;
+    let delayed = world.reconcile(DaskKind::WorkerGroup).await;
     assert!(
-        matches!(held_up, Outcome::Done(Some(wait)) if wait <= Duration::from_secs(60)),
-        "{held_up:?}"
+        matches!(delayed, Outcome::Done(Some(wait)) if wait <= Duration::from_secs(60)),
+        "{delayed:?}"
     );
     let requests = world.server.requests();
     let created = requests.iter().filter(|request| *request == "POST pods").count();
     assert_eq!(created, 122);
 }
 
-/// Each child is new, and so is counted by no name.
+/// Each child has a new name, so no counter of a name reaches its limit.
 #[tokio::test]
-async fn many_new_children_in_each_pass_are_a_loop_that_is_held_up() {
+async fn many_new_children_in_each_reconcile_are_rate_limited() {
     static NAMES: AtomicUsize = AtomicUsize::new(0);
     let plan = |_: &Observation| {
         let names = || format!("s{}", NAMES.fetch_add(1, Ordering::Relaxed));
@@ -59,22 +59,22 @@ async fn many_new_children_in_each_pass_are_a_loop_that_is_held_up() {
     let world = World::new(None, &[parent("DaskCluster", &json!({}))], plan);
     let mut outcomes = Vec::new();
     for _ in 0..40 {
-        outcomes.push(world.pass(DaskKind::Cluster).await);
+        outcomes.push(world.reconcile(DaskKind::Cluster).await);
     }
     assert_eq!(outcomes[0], Outcome::Done(None));
-    let held_up = outcomes[39];
+    let delayed = outcomes[39];
     assert!(
-        matches!(held_up, Outcome::Done(Some(wait)) if wait <= Duration::from_secs(60)),
-        "{held_up:?}"
+        matches!(delayed, Outcome::Done(Some(wait)) if wait <= Duration::from_secs(60)),
+        "{delayed:?}"
     );
-    // As many as any resource may have, and four for each child that it has or shall have.
+    // The fixed number for every resource, and four for each existing or planned child.
     let writes = world.server.requests().len();
     assert!((480..=480 + 4 * 40).contains(&writes), "{writes}");
 }
 
-/// What a plan says of a resource each time.
+/// The plan publishes events in each reconcile.
 #[tokio::test]
-async fn events_in_each_pass_are_a_loop_that_is_held_up() {
+async fn events_in_each_reconcile_are_rate_limited() {
     static PASSES: AtomicUsize = AtomicUsize::new(0);
     let plan = |_: &Observation| {
         let event = Event {
@@ -90,16 +90,16 @@ async fn events_in_each_pass_are_a_loop_that_is_held_up() {
     };
     let world = World::new(None, &[parent("DaskCluster", &json!({}))], plan);
     for _ in 0..3 {
-        assert_eq!(world.pass(DaskKind::Cluster).await, Outcome::Done(None));
+        assert_eq!(world.reconcile(DaskKind::Cluster).await, Outcome::Done(None));
     }
     let requests = world.server.requests();
     let of = |what: &str| requests.iter().filter(|request| *request == what).count();
     assert_eq!((of("POST events"), of("APPLY daskclusters/a/status")), (60, 3));
 }
 
-/// Somebody else who gives a group to nobody each time.
+/// Another client removes the owner each time.
 #[tokio::test]
-async fn an_owner_that_does_not_stay_is_a_loop_that_is_held_up() {
+async fn repeated_changes_of_the_owner_are_rate_limited() {
     let plan = |_: &Observation| {
         Ok(Ok(Plan {
             owner: Some(Owner {
@@ -116,19 +116,19 @@ async fn an_owner_that_does_not_stay_is_a_loop_that_is_held_up() {
     cluster["metadata"]["uid"] = "c".into();
     let world = World::new(None, &[parent("DaskAutoscaler", &json!({})), cluster], plan);
     let autoscalers = Kind::dask(DaskKind::Autoscaler).resource;
-    for pass in 0..130 {
+    for number in 0..130 {
         let mut anew = parent("DaskAutoscaler", &json!({}));
-        anew["metadata"]["resourceVersion"] = (2000 + pass).to_string().into();
+        anew["metadata"]["resourceVersion"] = (2000 + number).to_string().into();
         let store = world.reconciler.stores.of(&autoscalers);
         store.map(|store| store.shown(object(&anew)));
-        world.pass(DaskKind::Autoscaler).await;
+        world.reconcile(DaskKind::Autoscaler).await;
     }
     assert_eq!(world.server.requests(), ["PATCH daskautoscalers/a"; 120]);
 }
 
-/// A group that somebody else scales back each time.
+/// Another client scales the group back each time.
 #[tokio::test]
-async fn a_number_that_does_not_stay_is_a_loop_that_is_held_up() {
+async fn repeated_scaling_is_rate_limited() {
     let plan = |_: &Observation| {
         Ok(Ok(Plan {
             scale: vec![Scale {
@@ -144,24 +144,24 @@ async fn a_number_that_does_not_stay_is_a_loop_that_is_held_up() {
         "metadata": {"name": "g", "namespace": "n", "uid": "uid-g", "resourceVersion": "5"},
     });
     let world = World::new(None, &[parent("DaskAutoscaler", &json!({})), group], plan);
-    for pass in 0..120 {
+    for number in 0..120 {
         assert_eq!(
-            world.pass(DaskKind::Autoscaler).await,
+            world.reconcile(DaskKind::Autoscaler).await,
             Outcome::Done(None),
-            "pass {pass}"
+            "reconcile {number}"
         );
     }
-    let held_up = world.pass(DaskKind::Autoscaler).await;
+    let delayed = world.reconcile(DaskKind::Autoscaler).await;
     assert!(
-        matches!(held_up, Outcome::Done(Some(wait)) if wait <= Duration::from_secs(60)),
-        "{held_up:?}"
+        matches!(delayed, Outcome::Done(Some(wait)) if wait <= Duration::from_secs(60)),
+        "{delayed:?}"
     );
     assert_eq!(world.server.requests(), ["PATCH daskworkergroups/g/scale"; 120]);
 }
 
-/// A child that somebody else makes anew each time.
+/// Another client creates the child again each time.
 #[tokio::test]
-async fn a_child_that_comes_back_is_a_loop_that_is_held_up() {
+async fn repeated_deletions_of_a_child_are_rate_limited() {
     let objects = [parent("DaskCluster", &json!({"phase": "Running"}))];
     let world = World::new(None, &objects, |_| Ok(Ok(empty())));
     let mut outcomes = Vec::new();
@@ -171,13 +171,13 @@ async fn a_child_that_comes_back_is_a_loop_that_is_held_up() {
         again["metadata"]["resourceVersion"] = (20 + number).to_string().into();
         let pods = world.reconciler.stores.of(&ResourceKind::new("v1", "Pod"));
         pods.map(|store| store.shown(object(&again)));
-        outcomes.push(world.pass(DaskKind::Cluster).await);
+        outcomes.push(world.reconcile(DaskKind::Cluster).await);
     }
     assert_eq!(outcomes[..120], [Outcome::Done(None); 120]);
-    for held_up in &outcomes[120..] {
+    for delayed in &outcomes[120..] {
         assert!(
-            matches!(held_up, Outcome::Done(Some(wait)) if *wait <= Duration::from_secs(60)),
-            "{held_up:?}"
+            matches!(delayed, Outcome::Done(Some(wait)) if *wait <= Duration::from_secs(60)),
+            "{delayed:?}"
         );
     }
     assert_eq!(world.server.requests(), ["DELETE pods/p"; 120]);

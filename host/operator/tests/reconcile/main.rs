@@ -1,5 +1,4 @@
-//! A pass over a resource against an API server that is played by the test: what
-//! is sent, and what is made of the answers.
+//! Reconciles against a mock API server: the requests that are sent, and the handling of the answers.
 
 mod children;
 mod endings;

@@ -1,9 +1,9 @@
-//! The status, and events.
+//! Status and events.
 
 use super::*;
 
 #[tokio::test]
-async fn events_are_sent_when_the_status_was_written() {
+async fn events_are_sent_after_the_status_was_written() {
     let plan = |_: &Observation| {
         let event = Event {
             type_: EventType::Normal,
@@ -21,13 +21,13 @@ async fn events_are_sent_when_the_status_was_written() {
     });
     let stale = World::new(refuse, &[parent("DaskCluster", &json!({}))], plan);
     assert_eq!(
-        stale.pass(DaskKind::Cluster).await,
+        stale.reconcile(DaskKind::Cluster).await,
         Outcome::Failed(Retry::Soon, None)
     );
     assert_eq!(stale.server.requests(), ["APPLY daskclusters/a/status"]);
 
     let world = World::new(None, &[parent("DaskCluster", &json!({}))], plan);
-    world.pass(DaskKind::Cluster).await;
+    world.reconcile(DaskKind::Cluster).await;
     let (_, event) = world.server.request("POST events");
     assert_eq!(
         (
@@ -45,9 +45,9 @@ async fn events_are_sent_when_the_status_was_written() {
     );
 }
 
-/// What is wrong with a resource is said although the first attempt to say it failed.
+/// A problem is reported although the first attempt to write the status failed.
 #[tokio::test]
-async fn a_status_that_could_not_be_written_is_tried_again_soon() {
+async fn a_failed_write_of_the_status_is_retried_soon() {
     let refuse = Some(Refusal {
         what: ("APPLY", "/status"),
         answer: (503, "ServiceUnavailable", "etcd has no leader"),
@@ -55,14 +55,14 @@ async fn a_status_that_could_not_be_written_is_tried_again_soon() {
     let plan = |_: &Observation| Ok(Err(contract::Error::Invalid(Vec::new())));
     let world = World::new(refuse, &[parent("DaskCluster", &json!({}))], plan);
     assert_eq!(
-        world.pass(DaskKind::Cluster).await,
+        world.reconcile(DaskKind::Cluster).await,
         Outcome::Failed(Retry::Passing, None)
     );
 }
 
-/// Events are told if that goes, and hold nobody up if not.
+/// Events are best effort, and do not delay a reconcile.
 #[tokio::test(start_paused = true)]
-async fn a_pass_does_not_wait_for_ever_for_an_event() {
+async fn the_wait_for_an_event_is_limited() {
     let silent = Some(Refusal {
         what: ("POST", "/events"),
         answer: (0, "", ""),
@@ -79,11 +79,11 @@ async fn a_pass_does_not_wait_for_ever_for_an_event() {
         }))
     };
     let world = World::new(silent, &[parent("DaskCluster", &json!({}))], plan);
-    let pass = tokio::time::timeout(Duration::from_secs(60), world.pass(DaskKind::Cluster));
-    assert_eq!(pass.await, Ok(Outcome::Done(None)));
+    let reconcile = tokio::time::timeout(Duration::from_secs(60), world.reconcile(DaskKind::Cluster));
+    assert_eq!(reconcile.await, Ok(Outcome::Done(None)));
 }
 
-/// Scales the group `g` once, and knows by the status that it has.
+/// Plans one scaling of the group `g`, and reads from the status whether it has happened.
 fn scales_once(observation: &Observation) -> Result<Answer<Plan>, Failure> {
     let parent: Value = serde_json::from_str(&observation.parent)?;
     let mut plan = Plan {
@@ -104,9 +104,9 @@ fn scales_once(observation: &Observation) -> Result<Answer<Plan>, Failure> {
     Ok(Ok(plan))
 }
 
-/// When the last step was stands in the status, and the next one must not come too soon.
+/// The status contains the time of the last step, and the next step must not come too soon.
 #[tokio::test]
-async fn what_was_done_is_remembered_where_the_status_could_not_be_written() {
+async fn executed_steps_are_remembered_if_the_status_could_not_be_written() {
     let refuse = Some(Refusal {
         what: ("APPLY", "/status"),
         answer: (503, "ServiceUnavailable", "etcd has no leader"),
@@ -122,7 +122,7 @@ async fn what_was_done_is_remembered_where_the_status_could_not_be_written() {
     );
     for _ in 0..3 {
         assert_eq!(
-            world.pass(DaskKind::Autoscaler).await,
+            world.reconcile(DaskKind::Autoscaler).await,
             Outcome::Failed(Retry::Passing, None)
         );
     }
@@ -135,18 +135,18 @@ async fn what_was_done_is_remembered_where_the_status_could_not_be_written() {
             "PATCH daskworkergroups/g/scale",
             "POST events",
         ],
-        "one step, told once, and its status is tried again"
+        "one step, reported once, and the write of its status is retried"
     );
     let (_, status) = world.server.request("APPLY daskautoscalers/a/status");
     assert_eq!(status["status"]["lastScaleTime"], "2026-01-01T00:00:00Z");
 
-    // Another status counts more: another replica may have written it.
+    // A changed status takes precedence: another replica may have written it.
     let mut changed = parent("DaskAutoscaler", &json!({"by": "another replica"}));
     changed["metadata"]["resourceVersion"] = "11".into();
     let autoscalers = Kind::dask(DaskKind::Autoscaler).resource;
     let store = world.reconciler.stores.of(&autoscalers);
     store.map(|store| store.shown(object(&changed)));
-    world.pass(DaskKind::Autoscaler).await;
+    world.reconcile(DaskKind::Autoscaler).await;
     let steps = world.server.requests();
     assert_eq!(steps.iter().filter(|step| step.ends_with("/scale")).count(), 2);
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn groups_are_scaled_and_owners_set_and_parents_deleted() {
+async fn a_plan_scales_groups_sets_the_owner_and_deletes_the_parent() {
     let plan = |_: &Observation| {
         let owner = Owner {
             api_version: DASK.into(),
@@ -34,7 +34,7 @@ async fn groups_are_scaled_and_owners_set_and_parents_deleted() {
         &[parent("DaskAutoscaler", &json!({})), group, cluster],
         plan,
     );
-    let outcome = world.pass(DaskKind::Autoscaler).await;
+    let outcome = world.reconcile(DaskKind::Autoscaler).await;
     assert_eq!(outcome, Outcome::Gone, "{:?}", world.server.sent);
     assert_eq!(
         world.server.requests(),
@@ -60,7 +60,7 @@ async fn groups_are_scaled_and_owners_set_and_parents_deleted() {
 }
 
 #[tokio::test]
-async fn a_number_that_somebody_has_changed_meanwhile_is_not_written_over() {
+async fn replicas_that_changed_meanwhile_are_not_overwritten() {
     static STORES: OnceLock<Stores> = OnceLock::new();
     const GROUP: fn(u32, &str) -> Value = |replicas, version| {
         json!({
@@ -68,7 +68,7 @@ async fn a_number_that_somebody_has_changed_meanwhile_is_not_written_over() {
             "metadata": {"name": "g", "namespace": "n", "uid": "uid-g", "resourceVersion": version},
         })
     };
-    // The change comes while the plan is made.
+    // The group changes while the plan is computed.
     let plan = |_: &Observation| {
         let groups = Kind::dask(DaskKind::WorkerGroup).resource;
         let store = STORES.get().and_then(|stores| stores.of(&groups));
@@ -85,7 +85,7 @@ async fn a_number_that_somebody_has_changed_meanwhile_is_not_written_over() {
     let world = World::new(None, &objects, plan);
     let _ = STORES.set(world.reconciler.stores.clone());
     assert_eq!(
-        world.pass(DaskKind::Autoscaler).await,
+        world.reconcile(DaskKind::Autoscaler).await,
         Outcome::Failed(Retry::Soon, None)
     );
     let requests = world.server.requests();
@@ -95,9 +95,9 @@ async fn a_number_that_somebody_has_changed_meanwhile_is_not_written_over() {
     );
 }
 
-/// Somebody who changes a cluster just when its idle timeout is over keeps it.
+/// A cluster that a user changes when its idle timeout ends is not deleted.
 #[tokio::test]
-async fn a_parent_that_has_changed_is_not_deleted_for_what_it_was() {
+async fn a_parent_that_changed_since_the_decision_is_not_deleted() {
     let refuse = Some(Refusal {
         what: ("DELETE", "/daskclusters/a"),
         answer: (409, "Conflict", "the object has been modified"),
@@ -111,7 +111,7 @@ async fn a_parent_that_has_changed_is_not_deleted_for_what_it_was() {
     for (status, version) in [(json!({"phase": "Running"}), "10"), (json!({}), "1000")] {
         let world = World::new(refuse, &[parent("DaskCluster", &status)], plan);
         assert_eq!(
-            world.pass(DaskKind::Cluster).await,
+            world.reconcile(DaskKind::Cluster).await,
             Outcome::Failed(Retry::Soon, None)
         );
         let (_, deleted) = world.server.request("DELETE daskclusters/a");

@@ -1,4 +1,4 @@
-//! The API server that the tests play, and a reconciler in front of it.
+//! Mock API server, and a reconciler that uses it.
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -26,23 +26,22 @@ use tokio::sync::mpsc;
 
 pub(crate) const DASK: &str = "kubernetes.dask.org/v1";
 
-/// What the API server was asked: method, path with query, body.
+/// Request that the API server received: method, path with query, body.
 pub(crate) type Sent = (String, String, Value);
 
-/// An API server that answers every write with the object that was sent, unless
-/// `refuse` says otherwise, and remembers what it was asked to change. Of objects
-/// that no watch shows, it has two of each kind: see [`FOREIGN`] and [`OURS`].
+/// API server that answers every write with the object that was sent, unless `refuse` matches, and records the write
+/// requests. It has two objects of each kind that no watch shows: see [`FOREIGN`] and [`OURS`].
 pub(crate) struct Server {
     pub(crate) sent: Arc<Mutex<Vec<Sent>>>,
     pub(crate) client: kube::Client,
 }
 
-/// How the server refuses requests.
+/// Requests that the server refuses.
 #[derive(Clone, Copy)]
 pub(crate) struct Refusal {
-    /// Method and end of the path of those that are refused.
+    /// Method and end of the path of the refused requests.
     pub(crate) what: (&'static str, &'static str),
-    /// The answer: status code, reason, message. Code 0: none ever comes.
+    /// Answer: status code, reason, message. With code 0, no answer is sent.
     pub(crate) answer: (u16, &'static str, &'static str),
 }
 
@@ -110,7 +109,7 @@ impl Server {
         }
     }
 
-    /// All requests, `METHOD last/parts`, in the order of their texts.
+    /// Returns all requests, `METHOD last/parts`, sorted as text.
     pub(crate) fn requests(&self) -> Vec<String> {
         let sent = self.sent.lock().unwrap_or_else(|error| panic!("{error}"));
         let text = |(method, uri, _): &Sent| {
@@ -123,7 +122,7 @@ impl Server {
         requests
     }
 
-    /// URI and body of the only request that starts like this.
+    /// Returns URI and body of the only request that starts with `start`.
     pub(crate) fn request(&self, start: &str) -> (String, Value) {
         let sent = self.sent.lock().unwrap_or_else(|error| panic!("{error}"));
         let (method, end) = start.split_once(' ').unwrap_or((start, ""));
@@ -135,13 +134,13 @@ impl Server {
     }
 }
 
-/// The name of objects that a user has made, without a label.
+/// Name of objects that a user has created, without the label.
 pub(crate) const FOREIGN: &str = "foreign";
 
-/// The name of objects that this operator has made.
+/// Name of objects that this operator has created.
 pub(crate) const OURS: &str = "ours";
 
-/// The list of objects of one name.
+/// Returns the list of objects with one name.
 fn listed(uri: &str) -> Value {
     let foreign = json!({"metadata": {
         "name": FOREIGN, "namespace": "n", "uid": "uid-foreign",
@@ -152,15 +151,15 @@ fn listed(uri: &str) -> Value {
         uri.ends_with(&format!("metadata.name%3D{name}"))
             .then_some(object)
     });
-    // So does a real one where metadata is asked for.
+    // A real API server answers with null too, if only metadata is requested.
     let items = found.map_or(Value::Null, |found| json!([found]));
     json!({"items": items})
 }
 
-/// What the server makes of an object that it is sent.
+/// Returns the object that the server stores for a request.
 pub(crate) fn stored(body: &Value, path: &str) -> Value {
     let mut stored = body.clone();
-    // The name stands in the body, or in the path before a subresource.
+    // The name is in the body, or in the path before a subresource.
     let in_path = path
         .trim_end_matches("/status")
         .trim_end_matches("/scale")
@@ -184,10 +183,10 @@ pub(crate) fn stored(body: &Value, path: &str) -> Value {
     stored
 }
 
-/// What the test wants to be planned.
+/// Function that returns the plan of the test.
 pub(crate) type Planned = fn(&Observation) -> Result<Answer<Plan>, Failure>;
 
-/// Logic that answers what the test wants.
+/// Logic with the plan of the test.
 pub(crate) struct Fixed(Planned);
 
 impl Logic for Fixed {
@@ -270,7 +269,7 @@ pub(crate) fn owned(kind: &str, name: &str) -> Value {
     })
 }
 
-/// A reconciler in a world of these objects, and its API server.
+/// A reconciler with these objects in its informer cache, and its API server.
 pub(crate) struct World {
     pub(crate) server: Server,
     pub(crate) reconciler: Reconciler,
@@ -322,7 +321,7 @@ impl World {
         Self { server, reconciler }
     }
 
-    pub(crate) async fn pass(&self, kind: DaskKind) -> Outcome {
+    pub(crate) async fn reconcile(&self, kind: DaskKind) -> Outcome {
         self.reconciler
             .reconcile(&ParentKey::new(kind, "n", "a"), 0)
             .await
