@@ -1,4 +1,4 @@
-//! Waits for the first list of each kind, which must be complete before the first reconcile.
+//! Wait for the first list of each kind before the first reconcile.
 
 use std::time::Duration;
 
