@@ -1,6 +1,6 @@
 {{/*
-What `kopfArgs` say, as JSON: {"namespaces": [...], "others": [...]}. Stops at what the operator can't take, and at what the chart
-itself sets, with a sentence. An argument's value may stand behind "=" or in the next entry.
+Parsed `kopfArgs` as JSON: {"namespaces": [...], "others": [...]}. Fails with a message for arguments that the operator does not accept,
+and for those that the chart itself sets. The value of an argument may follow "=" or be the next entry.
 */}}
 {{- define "dask.arguments" -}}
 {{- $short := dict "-A" "--all-namespaces" "-n" "--namespace" "-v" "--verbose" "-d" "--debug" "-q" "--quiet" }}
@@ -98,7 +98,7 @@ itself sets, with a sentence. An argument's value may stand behind "=" or in the
 {{- dict "namespaces" $namespaces "others" ($others | uniq) | toJson }}
 {{- end }}
 
-{{/* Environment variables that values stand for. */}}
+{{/* Environment variables that are set from values. */}}
 {{- define "dask.environment" -}}
 {{- $prefix := "DASK_KUBERNETES__CONTROLLER__WORKER_ALLOCATION__" }}
 {{- with .Values.workerAllocation }}

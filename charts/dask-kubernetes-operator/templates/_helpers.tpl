@@ -1,4 +1,4 @@
-{{/* Names and labels, as the chart of the predecessor has them. */}}
+{{/* Names and labels, as in the chart of dask-kubernetes. */}}
 {{- define "dask.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
@@ -41,7 +41,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- printf "%s%s%s" .Values.image.name (hasPrefix "sha256:" $tag | ternary "@" ":") $tag }}
 {{- end }}
 
-{{/* Where the operator works, as JSON: {"cluster": has rights in the whole cluster, "namespaces": those it looks after, none for all}. */}}
+{{/* Scope of the operator as JSON: {"cluster": has permissions for the whole cluster, "namespaces": managed namespaces, empty for all}. */}}
 {{- define "dask.scope" -}}
 {{- $given := include "dask.arguments" . | fromJson }}
 {{- $namespaces := .Values.namespaces | default $given.namespaces }}
@@ -61,23 +61,23 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- dict "cluster" $cluster "namespaces" ($namespaces | uniq) | toJson }}
 {{- end }}
 
-{{/* "true" where there is a webhook. */}}
+{{/* "true" if the release has a webhook, else empty. */}}
 {{- define "dask.webhook" -}}
 {{- $scope := include "dask.scope" . | fromJson }}
 {{- if and .Values.webhook.enabled (or $scope.cluster .Values.webhook.namespaced) }}true{{ end }}
 {{- end }}
 
-{{/* The name of the webhook's Service, and of the Secret with its certificates. */}}
+{{/* Name of the webhook's Service, and of the Secret with its certificates. */}}
 {{- define "dask.webhookName" -}}
 {{- printf "%s-webhook" (include "dask.fullname" . | trunc 55 | trimSuffix "-") }}
 {{- end }}
 
-{{/* The name of its configurations, which belong to no namespace. */}}
+{{/* Name of the webhook's configurations, which are cluster-scoped. */}}
 {{- define "dask.webhookConfiguration" -}}
 {{- printf "%s-%s" .Release.Namespace (include "dask.fullname" .) }}
 {{- end }}
 
-{{/* Labels of the namespaces whose resources it sees. */}}
+{{/* Namespace selector of the webhook's configurations. */}}
 {{- define "dask.webhookNamespaces" -}}
 {{- $scope := include "dask.scope" . | fromJson }}
 {{- $expressions := list }}
@@ -106,7 +106,7 @@ matchLabels:
 {{- end }}
 {{- end }}
 
-{{/* What all entries of its configurations have, of the chart and Mutating or Validating. */}}
+{{/* Common fields of the entries in the webhook's configurations. Takes a list of the root context and "Mutating" or "Validating". */}}
 {{- define "dask.webhookEntry" -}}
 {{- $root := first . }}
 {{- $mutating := eq (last .) "Mutating" }}
@@ -124,12 +124,12 @@ clientConfig:
 {{- end }}
 {{- end }}
 
-{{/* The files that decide instead of the default components, by kind, as JSON. */}}
+{{/* Files that replace the default components, by kind, as JSON. */}}
 {{- define "dask.components" -}}
 {{- pick .Values.plugins "cluster" "worker-group" "job" "autoscaler" | toJson }}
 {{- end }}
 
-{{/* "true" where plugin resources may name ConfigMaps as their source. A release for some namespaces sees no ClusterDaskPlugins. */}}
+{{/* "true" if plugins may have ConfigMaps as their source, else empty. A release for some namespaces sees no ClusterDaskPlugins. */}}
 {{- define "dask.readsConfigMaps" -}}
 {{- $scope := include "dask.scope" . | fromJson }}
 {{- $allowed := .Values.plugins.allowTenantSources | default (list "configmap") }}

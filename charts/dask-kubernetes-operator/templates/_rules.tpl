@@ -1,26 +1,26 @@
 {{/*
-What the operator does in a namespace, and no more. Server-side apply of an object that is not there yet takes create and patch. The
-comment before a rule says why: docs/rights.md has it.
+Permissions of the operator in a namespace. Server-side apply of an object that does not exist yet needs create and patch. The comment
+before a rule is the reason for it, and is copied to docs/rights.md.
 */}}
 {{- define "dask.rules" -}}
 {{- $components := include "dask.components" . | fromJson -}}
-# It makes the clusters of jobs and the worker groups of clusters, changes and deletes them; one that has been idle for long, too.
+# The operator creates, changes and deletes the clusters of jobs and the worker groups of clusters. It also deletes idle clusters.
 - apiGroups: [kubernetes.dask.org]
   resources: [daskclusters, daskworkergroups]
   verbs: [list, watch, create, patch, delete]
-# People make them; it takes the marks of its predecessor off, and deletes a job `ttlSecondsAfterFinished` after its end.
+# Users create jobs. The operator removes the markers of dask-kubernetes, and deletes a job `ttlSecondsAfterFinished` after its end.
 - apiGroups: [kubernetes.dask.org]
   resources: [daskjobs]
   verbs: [list, watch, patch, delete]
-# People make them; it takes the marks of its predecessor off.
+# Users create autoscalers. The operator removes the markers of dask-kubernetes.
 - apiGroups: [kubernetes.dask.org]
   resources: [daskautoscalers]
   verbs: [list, watch, patch]
-# It says how things are, and an autoscaler sets how many workers a group has.
+# The operator writes the status, and an autoscaler sets the number of workers of a group.
 - apiGroups: [kubernetes.dask.org]
   resources: [daskclusters/status, daskworkergroups/status, daskjobs/status, daskautoscalers/status, daskworkergroups/scale]
   verbs: [patch]
-# References of children to their owners block an owner's deletion; some clusters (OpenShift) ask for this right then.
+# Owner references of child objects block the deletion of their owner. Some clusters (OpenShift) require this permission for that.
 - apiGroups: [kubernetes.dask.org]
   resources: [daskclusters/finalizers, daskworkergroups/finalizers, daskjobs/finalizers]
   verbs: [update]
@@ -28,49 +28,49 @@ comment before a rule says why: docs/rights.md has it.
 - apiGroups: [""]
   resources: [pods, services]
   verbs: [list, watch, create, patch, delete]
-# The same, with the setting `workload: deployment`.
+# Schedulers and workers with the setting `workload: deployment`.
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [list, watch, create, patch, delete]
-# What `kubectl describe` shows.
+# Events that `kubectl describe` shows.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
-# Components that people name for their namespace.
+# Plugins of a namespace.
 - apiGroups: [kubernetes.dask.org]
   resources: [daskplugins]
   verbs: [list, watch]
-# It says of them what is loaded, and why not.
+# The status reports the loaded version, or why none is loaded.
 - apiGroups: [kubernetes.dask.org]
   resources: [daskplugins/status]
   verbs: [patch]
 {{- if include "dask.readsConfigMaps" . }}
-# Plugin resources name them as the source of a component; not where `configmap` is in neither list of allowed sources.
+# Sources of plugins. Absent if `configmap` is in neither list of allowed sources.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get]
 {{- end }}
 {{- with .Values.plugins.pullSecrets }}
-# With `plugins.pullSecrets`: those that plugin resources may name to pull from a registry.
+# Image pull Secrets that plugins may reference, from `plugins.pullSecrets`.
 - apiGroups: [""]
   resources: [secrets]
   resourceNames: {{ toJson . }}
   verbs: [get]
 {{- end }}
 {{- if $components }}
-# With components of your own in `plugins`: what these may create beside that.
+# Further kinds for your own components in `plugins`.
 - apiGroups: [kubernetes.dask.org]
   resources: [daskautoscalers]
   verbs: [create, delete]
-# The same.
+# Further kinds for your own components in `plugins`.
 - apiGroups: [""]
   resources: [configmaps, persistentvolumeclaims]
   verbs: [list, watch, create, patch, delete]
-# The same.
+# Further kinds for your own components in `plugins`.
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [list, watch, create, patch, delete]
-# The same.
+# Further kinds for your own components in `plugins`.
 - apiGroups: [networking.k8s.io]
   resources: [ingresses, networkpolicies]
   verbs: [list, watch, create, patch, delete]
