@@ -1,6 +1,6 @@
-"""Tests against a real API server without a node: pods stay pending, or are marked by the tests.
+"""Fixtures for tests against a real API server without a node.
 
-Operators have the rights that the chart gives them, and no others.
+Pods stay pending unless a test sets their status. Operators have exactly the rights that the chart grants.
 """
 
 import pytest
@@ -11,35 +11,35 @@ from support.operator import Operator
 
 @pytest.fixture(scope="session")
 def kubernetes():
-    """The environment for kubectl."""
+    """Environment for kubectl."""
     with any_kubernetes("api-tests", "198.19.0.0/19", node=False) as environment:
         yield environment
 
 
 @pytest.fixture(scope="module")
 def account(admin, request, tmp_path_factory):
-    """The account of an operator that looks after all namespaces, of a release with the ``VALUES`` of the module."""
+    """Service account of an operator that manages all namespaces, from a release with the module's ``VALUES``."""
     with chart.account(admin, tmp_path_factory.mktemp("account"), **getattr(request.module, "VALUES", {})) as account:
         yield account
 
 
 @pytest.fixture(scope="module")
 def arguments():
-    """More arguments of the module's operator."""
+    """Additional command-line arguments of the module's operator; empty unless a module overrides them."""
     return []
 
 
 @pytest.fixture(scope="module")
 def operator(account, arguments, tmp_path_factory):
-    """An operator that runs while the tests of a module do, and was forbidden nothing."""
+    """Operator that runs for all tests of a module. The teardown fails if the API server denied it a right."""
     with Operator(account.environment, tmp_path_factory.mktemp("operator"), *account.arguments(), *arguments) as operator:
         yield operator
-        assert operator.missing_rights() == [], "the chart does not allow what the operator does"
+        assert operator.missing_rights() == [], "the chart does not grant a right that the operator needs"
 
 
 @pytest.fixture
-def own(admin, kubectl, tmp_path):
-    """Makes operators of a release for the test's namespace only: with a Role in it, and no rights elsewhere."""
+def make_operator(admin, kubectl, tmp_path):
+    """Factory for operators of a release that is limited to the test's namespace: a Role there, and no rights elsewhere."""
     with chart.account(admin, tmp_path, namespaces=[kubectl.namespace]) as account:
         def make(*arguments, **environment):
             return Operator({**account.environment, **environment}, tmp_path, "--namespace", kubectl.namespace, *arguments)

@@ -1,12 +1,12 @@
-"""The operator of this suite is the release's service account, and has the rights of the chart and no others."""
+"""Rights of this suite's operator: those of the release's service account, exactly as the chart grants them."""
 
 import json
 
 import pytest
 from support.kubectl import Kubectl, Refused
 
-#: What whoever took over the operator's process would like to do.
-WISHES = [
+#: Requests that an attacker with control of the operator's process must not be able to make.
+DANGEROUS = [
     ("get", "secrets"),
     ("list", "secrets"),
     ("create", "secrets"),
@@ -27,28 +27,28 @@ WISHES = [
 
 
 def may(environment, namespace, verb, resource):
-    """Whether the account of an environment may do this in a namespace."""
-    resource, _, part = resource.partition("/")  # kubectl takes what follows a slash for an object's name
+    """Returns whether an environment's account may use the verb on the resource in the namespace."""
+    resource, _, subresource = resource.partition("/")  # kubectl reads the part after a slash as an object name
     try:
-        return Kubectl(environment, namespace)("auth", "can-i", verb, resource, f"--subresource={part}").strip() == "yes"
-    except Refused:  # kubectl says no by its exit code, too
+        return Kubectl(environment, namespace)("auth", "can-i", verb, resource, f"--subresource={subresource}").strip() == "yes"
+    except Refused:  # kubectl reports a denial by its exit code, too
         return False
 
 
-def test_it_is_the_account_of_the_release(account, operator):
+def test_the_operator_uses_the_service_account_of_the_release(account, operator):
     assert operator.environment["KUBECONFIG"] == account.environment["KUBECONFIG"]
-    seen = json.loads(Kubectl(account.environment)("auth", "whoami", "--output", "json"))
-    assert seen["status"]["userInfo"]["username"] == f"system:serviceaccount:{account.name}:{account.name}"
+    identity = json.loads(Kubectl(account.environment)("auth", "whoami", "--output", "json"))
+    assert identity["status"]["userInfo"]["username"] == f"system:serviceaccount:{account.name}:{account.name}"
 
 
-@pytest.mark.parametrize("verb, resource", WISHES)
-def test_the_account_may_not(account, kubectl, verb, resource):
-    assert may(account.environment, kubectl.namespace, "create", "pods"), "the account may do nothing at all"
+@pytest.mark.parametrize("verb, resource", DANGEROUS)
+def test_a_dangerous_right_is_not_granted(account, kubectl, verb, resource):
+    assert may(account.environment, kubectl.namespace, "create", "pods"), "the account has no rights at all"
     assert not may(account.environment, kubectl.namespace, verb, resource)
 
 
-def test_an_account_of_one_namespace_may_nothing_in_another(own, kubectl):
-    environment = own().environment
+def test_a_namespaced_account_has_no_rights_elsewhere(make_operator, kubectl):
+    environment = make_operator().environment
     assert may(environment, kubectl.namespace, "create", "pods")
     assert not may(environment, "default", "list", "pods")
     assert not may(environment, "default", "list", "daskclusters.kubernetes.dask.org")

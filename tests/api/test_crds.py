@@ -1,4 +1,4 @@
-"""The definitions of the Dask resources, without an operator: what the API server does by itself."""
+"""CRDs of the Dask resources, tested on an API server without an operator."""
 
 import json
 import re
@@ -16,7 +16,7 @@ EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.yaml"))
 
 @pytest.fixture(scope="module")
 def kubectl(admin, namespaces):
-    """kubectl in one namespace for all of these tests: nothing happens in it by itself."""
+    """kubectl in one namespace that all tests of this module share. No controller changes objects in it."""
     kubectl = kubectl_module.new_namespace(admin.environment, "crds")
     namespaces.append(kubectl.namespace)
     yield kubectl
@@ -24,7 +24,7 @@ def kubectl(admin, namespaces):
 
 
 def post(kubectl, manifest):
-    """Create an object as a client without kubectl's checks does; return what is stored."""
+    """Creates an object without kubectl's client-side validation, and returns the stored object."""
     plural = manifest["kind"].lower() + "s"
     path = f"/apis/kubernetes.dask.org/v1/namespaces/{kubectl.namespace}/{plural}"
     return kubectl.create_raw(path, manifest)
@@ -34,7 +34,7 @@ def post(kubectl, manifest):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_definition_is_established(admin, kind):
+def test_a_definition_is_established(admin, kind):
     definition = admin.get("crd", f"{kind}s.kubernetes.dask.org")
     conditions = {condition["type"]: condition for condition in definition["status"]["conditions"]}
     assert conditions["Established"]["status"] == "True"
@@ -43,7 +43,7 @@ def test_definition_is_established(admin, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_plain_kubectl_apply_takes_it(admin, kind):
+def test_client_side_apply_accepts_a_definition(admin, kind):
     file = ROOT / "crds" / f"{kind}.yaml"
     admin("apply", "--filename", file)
     applied = admin.get("crd", f"{kind}s.kubernetes.dask.org")["metadata"]["annotations"]
@@ -51,7 +51,7 @@ def test_plain_kubectl_apply_takes_it(admin, kind):
     assert "unchanged" in admin("apply", "--filename", file)
 
 
-@pytest.mark.parametrize("field, words", [
+@pytest.mark.parametrize("field, phrase", [
     ("daskcluster", "A Dask cluster"),
     ("daskcluster.spec", "idleTimeout"),
     ("daskcluster.spec.idleTimeout", "seconds"),
@@ -64,22 +64,22 @@ def test_plain_kubectl_apply_takes_it(admin, kind):
     ("daskjob.spec.cluster.metadata", "labels"),
     ("daskautoscaler.spec.maximum", "Most workers"),
 ])
-def test_explain(admin, field, words):
-    assert words in " ".join(admin("explain", field).split())
+def test_kubectl_explain_describes_a_field(admin, field, phrase):
+    assert phrase in " ".join(admin("explain", field).split())
 
 
-# What is accepted ----------------------------------------------------------
+# Accepted manifests --------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 @pytest.mark.parametrize("side", ["client", "server"])
-def test_examples_apply(kubectl, name, side):
+def test_an_example_can_be_applied(kubectl, name, side):
     options = ["--server-side"] if side == "server" else []
     kubectl("apply", "--dry-run=server", *options, "--filename", ROOT / "examples" / f"{name}.yaml")
 
 
-def test_nulls_of_the_python_client_are_not_given(kubectl):
-    """KubeCluster sends null for what its user left out."""
+def test_a_null_counts_as_an_absent_field(kubectl):
+    """KubeCluster sends null for each field that its user did not set."""
     manifest = cluster("nulls")
     manifest["spec"]["idleTimeout"] = None
     manifest["spec"]["worker"].update(replicas=None, metadata=None)
@@ -94,7 +94,7 @@ def test_nulls_of_the_python_client_are_not_given(kubectl):
     assert not {"resources", "env"} & spec["worker"]["spec"]["containers"][0].keys()
 
 
-def test_numbers_where_kubernetes_takes_them(kubectl):
+def test_numbers_are_accepted_where_kubernetes_accepts_them(kubectl):
     manifest = cluster("numbers")
     container = manifest["spec"]["worker"]["spec"]["containers"][0]
     container["resources"] = {"limits": {"cpu": 2, "memory": "4Gi", "nvidia.com/gpu": 1}}
@@ -105,7 +105,7 @@ def test_numbers_where_kubernetes_takes_them(kubectl):
     assert spec["scheduler"]["service"]["ports"][0]["targetPort"] == 8786
 
 
-def test_fields_of_a_newer_kubernetes_are_kept(kubectl):
+def test_fields_of_a_newer_kubernetes_are_preserved(kubectl):
     manifest = cluster("newer")
     pod = manifest["spec"]["worker"]["spec"]
     pod["aFieldOf"] = {"kubernetes": [1, 99]}
@@ -130,12 +130,12 @@ def test_fields_of_a_newer_kubernetes_are_kept(kubectl):
     ("spec.scheduler.metadata", {"labels": {"a": "b"}, "annotations": {"c": "d"}}),
     ("spec.worker.metadata", {}),
 ])
-def test_old_and_new_fields(kubectl, path, value):
+def test_old_and_new_kubernetes_fields_are_accepted(kubectl, path, value):
     manifest = changed(cluster("fields"), path, value)
     kubectl.apply(manifest, options=["--dry-run=server"])
 
 
-def test_ports_are_tcp_unless_said(kubectl):
+def test_the_protocol_of_a_port_defaults_to_tcp(kubectl):
     manifest = cluster("tcp")
     manifest["spec"]["worker"]["spec"]["containers"][0]["ports"] = [{"containerPort": 1}]
     spec = post(kubectl, manifest)["spec"]
@@ -143,7 +143,7 @@ def test_ports_are_tcp_unless_said(kubectl):
     assert {port["protocol"] for port in spec["scheduler"]["service"]["ports"]} == {"TCP"}
 
 
-def test_defaults_of_a_job(kubectl):
+def test_a_job_gets_defaults(kubectl):
     manifest = changed(job("defaults"), "spec.job.spec.restartPolicy", None)
     manifest["spec"]["cluster"]["metadata"] = {"labels": {"a": "b"}}
     spec = post(kubectl, manifest)["spec"]
@@ -152,18 +152,18 @@ def test_defaults_of_a_job(kubectl):
     assert spec["cluster"]["spec"]["idleTimeout"] == 0
 
 
-def test_an_autoscaler_needs_no_minimum(kubectl):
+def test_the_minimum_of_an_autoscaler_defaults_to_zero(kubectl):
     assert post(kubectl, changed(autoscaler("unbounded", "c"), "spec.minimum", "null"))["spec"]["minimum"] == 0
 
 
-def test_longest_names(kubectl):
+def test_the_longest_names_are_accepted(kubectl):
     kubectl.apply(cluster("c" * 53), job("j" * 53), group("g" * 63, "c"), options=["--dry-run=server"])
 
 
-# What is refused -----------------------------------------------------------
+# Refused manifests ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("manifest, words", [
+@pytest.mark.parametrize("manifest, phrases", [
     (cluster("c" * 54), ["metadata.name of a DaskCluster must be at most 53 characters"]),
     (cluster("with.dots"), ["metadata.name of a DaskCluster", "lower-case letters, digits and '-'"]),
     (job("j" * 54), ["metadata.name of a DaskJob must be at most 53 characters"]),
@@ -181,22 +181,22 @@ def test_longest_names(kubectl):
     (changed(cluster("c"), "spec.worker.replica", 3), ["unknown field", "spec.worker.replica"]),
     (changed(job("j"), "spec.job.spec", None), ["spec.job.spec", "Required value"]),
 ])
-def test_wrong_manifests_are_refused_with_a_sentence(kubectl, manifest, words):
-    with pytest.raises(Refused) as refusal:
+def test_an_invalid_manifest_is_refused_with_a_reason(kubectl, manifest, phrases):
+    with pytest.raises(Refused) as refused:
         kubectl.apply(manifest, options=["--dry-run=server"])
-    for word in words:
-        assert word in str(refusal.value)
+    for phrase in phrases:
+        assert phrase in str(refused.value)
 
 
 @pytest.mark.parametrize("manifest", [group("moves", "one"), autoscaler("moves", "one")])
-def test_spec_cluster_cannot_be_changed(kubectl, manifest):
+def test_spec_cluster_is_immutable(kubectl, manifest):
     kubectl.apply(manifest)
     with pytest.raises(Refused, match=f"can't be changed; make another {manifest['kind']} for the other cluster"):
         kubectl.patch(manifest["kind"], "moves", {"spec": {"cluster": "two"}})
 
 
-def test_objects_from_before_the_name_rule_can_still_be_changed(admin, kubectl):
-    """The rule looks at new objects only."""
+def test_an_object_older_than_the_name_rule_can_be_updated(admin, kubectl):
+    """The rule applies to new objects only."""
     name = "daskclusters.kubernetes.dask.org"
     rules = "/spec/versions/0/schema/openAPIV3Schema/x-kubernetes-validations"
     long_name = "c" * 60
@@ -207,15 +207,15 @@ def test_objects_from_before_the_name_rule_can_still_be_changed(admin, kubectl):
                 return kubectl.apply(cluster(long_name))
             except Refused as error:
                 raise AssertionError(error) from error
-        until(applied, "the rule to be gone")
+        until(applied, "the rule to be removed")
     finally:
         admin("apply", "--server-side", "--force-conflicts", "--filename", ROOT / "crds" / "daskcluster.yaml")
 
-    def refused():
+    def is_enforced():
         with pytest.raises(Refused):
             kubectl.apply(cluster("d" * 60), options=["--dry-run=server"])
         return True
-    until(refused, "the rule to be back")
+    until(is_enforced, "the rule to be active again")
     kubectl.patch("dsk", long_name, {"metadata": {"labels": {"a": "b"}}, "spec": {"worker": {"replicas": 2}}})
     kubectl.patch("dsk", long_name, {"status": {"phase": "Error"}}, subresource="status")
 
@@ -224,7 +224,7 @@ def test_objects_from_before_the_name_rule_can_still_be_changed(admin, kubectl):
 
 
 @pytest.mark.parametrize("manifest", [cluster("scaled"), group("scaled", "c")], ids=["cluster", "group"])
-def test_scale(kubectl, manifest):
+def test_scale_subresource(kubectl, manifest):
     kind, plural = manifest["kind"], manifest["kind"].lower() + "s"
     kubectl.apply(manifest)
     kubectl("scale", f"{kind}/scaled", "--replicas=7")
@@ -239,7 +239,7 @@ def test_scale(kubectl, manifest):
 
 @pytest.mark.parametrize("manifest", [cluster("st"), group("st", "c"), job("st"), autoscaler("st", "c")],
                          ids=lambda manifest: manifest["kind"])
-def test_status_is_a_subresource_and_keeps_what_a_plugin_adds(kubectl, manifest):
+def test_status_is_a_subresource_and_preserves_fields_of_a_plugin(kubectl, manifest):
     kind = manifest["kind"]
     kubectl.apply(manifest)
     before = kubectl.get(kind, "st")["metadata"]["generation"]
@@ -249,45 +249,45 @@ def test_status_is_a_subresource_and_keeps_what_a_plugin_adds(kubectl, manifest)
                  "lastTransitionTime": "2026-01-01T00:00:00Z"}
     status = {"conditions": [condition], "ofAPlugin": {"a": [1]}}
     kubectl.patch(kind, "st", {"status": status}, subresource="status")
-    seen = kubectl.get(kind, "st")
-    assert seen["status"] == status
-    assert seen["metadata"]["generation"] == before
+    stored = kubectl.get(kind, "st")
+    assert stored["status"] == status
+    assert stored["metadata"]["generation"] == before
     kubectl("wait", f"{kind}/st", "--for=condition=Ready", "--timeout=120s")
 
 
 def row(kubectl, *arguments):
-    """The titles that kubectl shows of an object, in capitals, and what stands below each."""
+    """Returns the values that kubectl prints for an object, by the column titles, which are in capitals."""
     titles, values = kubectl("get", *arguments).splitlines()
     starts = [found.start() for found in re.finditer(r"(?<!\S)\S+(?: \S+)*", titles)]
     ends = [*starts[1:], None]
     return {titles[start:end].strip(): values[start:end].strip() for start, end in zip(starts, ends, strict=True)}
 
 
-def shown(kubectl, *arguments):
-    """The same without the age."""
+def columns(kubectl, *arguments):
+    """Returns the printed values of an object like :func:`row`, without the column AGE."""
     return {title: value for title, value in row(kubectl, *arguments).items() if title != "AGE"}
 
 
-def test_columns(kubectl):
+def test_printer_columns(kubectl):
     kubectl.apply(cluster("seen", 3), group("seen-more", "seen", 2), job("seen-job"), autoscaler("seen", "seen", 1, 9))
     conditions = [{"type": "SchedulerReady", "status": "True"}, {"type": "Available", "status": "False"}]
     kubectl.patch("dsk", "seen", subresource="status", patch={"status": {
         "phase": "Running", "replicas": 3, "readyReplicas": 2, "conditions": conditions}})
     kubectl.patch("djb", "seen-job", {"status": {"jobStatus": "Running"}}, subresource="status")
     plain = {"NAME": "seen", "WORKERS": "3", "READY": "2", "STATUS": "Running", "AVAILABLE": "False"}
-    assert shown(kubectl, "dsk", "seen") == plain
-    assert shown(kubectl, "dsk", "seen", "--output=wide") == {**plain, "SCHEDULER": "True", "EXISTING": "3", "IDLE TIMEOUT": "0"}
-    assert shown(kubectl, "daskworkers", "seen-more") == {"NAME": "seen-more", "WORKERS": "2", "READY": "", "CLUSTER": "seen"}
-    assert shown(kubectl, "djb", "seen-job") == {"NAME": "seen-job", "STATUS": "Running", "NUMBER OF WORKERS": "1"}
+    assert columns(kubectl, "dsk", "seen") == plain
+    assert columns(kubectl, "dsk", "seen", "--output=wide") == {**plain, "SCHEDULER": "True", "EXISTING": "3", "IDLE TIMEOUT": "0"}
+    assert columns(kubectl, "daskworkers", "seen-more") == {"NAME": "seen-more", "WORKERS": "2", "READY": "", "CLUSTER": "seen"}
+    assert columns(kubectl, "djb", "seen-job") == {"NAME": "seen-job", "STATUS": "Running", "NUMBER OF WORKERS": "1"}
     kubectl.patch("daskautoscaler", "seen", {"status": {"currentReplicas": 3, "desiredReplicas": 5}}, subresource="status")
-    assert shown(kubectl, "daskautoscalers", "seen") == {
+    assert columns(kubectl, "daskautoscalers", "seen") == {
         "NAME": "seen", "CLUSTER": "seen", "MINIMUM": "1", "MAXIMUM": "9", "CURRENT": "3", "DESIRED": "5"}
 
 
 @pytest.mark.parametrize("kind, name", [("DaskPlugin", "dpl"), ("ClusterDaskPlugin", "cdpl")])
-def test_columns_of_plugins(kubectl, kind, name):
-    place = {"namespace": "plugins"} if kind == "ClusterDaskPlugin" else {}
-    source = {"configMap": {"name": "limits", "key": "limits.wasm", **place}}
+def test_printer_columns_of_plugins(kubectl, kind, name):
+    namespace = {"namespace": "plugins"} if kind == "ClusterDaskPlugin" else {}
+    source = {"configMap": {"name": "limits", "key": "limits.wasm", **namespace}}
     kubectl.apply({"apiVersion": API, "kind": kind, "metadata": {"name": "limits"}, "spec": {"source": source, "mode": "monitor"}})
     ready = {"type": "Ready", "status": "False", "reason": "RolledBack", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     status = {"version": "1.2.0", "shortDigest": "0123456789ab", "interfaceNames": "cluster,policy", "conditions": [ready]}
@@ -295,7 +295,7 @@ def test_columns_of_plugins(kubectl, kind, name):
     plain = {"NAME": "limits", "IN FORCE": "1.2.0", "DIGEST": "0123456789ab", "INTERFACES": "cluster,policy", "MODE": "monitor",
              "READY": "False"}
     try:
-        assert shown(kubectl, name, "limits") == plain
-        assert shown(kubectl, name, "limits", "--output=wide") == {**plain, "REASON": "RolledBack"}
+        assert columns(kubectl, name, "limits") == plain
+        assert columns(kubectl, name, "limits", "--output=wide") == {**plain, "REASON": "RolledBack"}
     finally:
         kubectl("delete", name, "limits")

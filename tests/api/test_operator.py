@@ -1,4 +1,4 @@
-"""The operator on a real API server. Pods stay pending: there is no node. Tests mark them running where it matters."""
+"""The operator on a real API server without a node. Pods stay pending unless a test sets their status."""
 
 import json
 
@@ -12,27 +12,28 @@ from support.waiting import COLLECTED, GENEROUS, stays, until
 FINALIZER = "kopf.zalando.org/KopfFinalizerMarker"
 
 
-def set_pod(kubectl, name, phase, **more):
-    """Say of a pod what a kubelet would."""
+def set_pod_status(kubectl, name, phase, **more):
+    """Sets the status of a pod, in place of a kubelet."""
     is_ready = "True" if phase == "Running" else "False"
     conditions = [{"type": kind, "status": is_ready} for kind in ("Ready", "ContainersReady")]
     kubectl.patch("pod", name, {"status": {"phase": phase, "conditions": conditions, **more}}, subresource="status")
 
 
 def uid(kubectl, name):
-    """The uid of a pod, or None."""
+    """UID of a pod; None if there is no such pod."""
     return (kubectl.get("pod", name) or {}).get("metadata", {}).get("uid")
 
 
 def condition(object, type):
-    """A condition's status, reason and message, or None."""
+    """Condition of an object by its type; None if the object has none of that type."""
     for condition in (object or {}).get("status", {}).get("conditions", []):
         if condition["type"] == type:
             return condition
     return None
 
 
-def phase_is(kubectl, name, phase, timeout=GENEROUS):
+def await_phase(kubectl, name, phase, timeout=GENEROUS):
+    """Waits until a cluster has this phase."""
     until(lambda: (kubectl.get("dsk", name) or {}).get("status", {}).get("phase") == phase,
           f"phase {phase} of {name}", timeout)
 
@@ -40,10 +41,10 @@ def phase_is(kubectl, name, phase, timeout=GENEROUS):
 # Children ------------------------------------------------------------------
 
 
-def test_children_of_a_cluster(kubectl, operator):
+def test_a_cluster_gets_its_children(kubectl, operator):
     kubectl.apply(cluster("c", 3, labels={"team": "a"}, annotations={"note": "b"}))
     pods = workers(kubectl, "c-default", 3)
-    phase_is(kubectl, "c", "Running")
+    await_phase(kubectl, "c", "Running")
     assert kubectl.names("pods") == sorted([*pods, "c-scheduler"])
     assert kubectl.names("services") == ["c-scheduler"]
     assert kubectl.names("daskworkergroups") == ["c-default"]
@@ -64,11 +65,11 @@ def test_children_of_a_cluster(kubectl, operator):
     assert worker["metadata"]["ownerReferences"][0]["uid"] == kubectl.get("daskworkergroup", "c-default")["metadata"]["uid"]
 
 
-def test_status_follows_pods(kubectl, operator):
+def test_the_status_reflects_the_pods(kubectl, operator):
     kubectl.apply(cluster("c", 2))
     pods = workers(kubectl, "c-default", 2)
     for name in ["c-scheduler", *pods]:
-        set_pod(kubectl, name, "Running")
+        set_pod_status(kubectl, name, "Running")
     kubectl("wait", "dsk/c", "--for=condition=SchedulerReady", "--timeout=120s")
     kubectl("wait", "dsk/c", "--for=condition=WorkersReady", "--timeout=120s")
     status = kubectl.get("dsk", "c")["status"]
@@ -76,15 +77,15 @@ def test_status_follows_pods(kubectl, operator):
     assert sorted(kubectl.names("pods", status["selector"])) == pods
 
 
-def test_load_balancer_is_pending_until_it_has_an_address(kubectl, operator):
+def test_a_cluster_is_pending_until_its_load_balancer_has_an_address(kubectl, operator):
     kubectl.apply(changed(cluster("c"), "spec.scheduler.service.type", "LoadBalancer"))
-    phase_is(kubectl, "c", "Pending")
+    await_phase(kubectl, "c", "Pending")
     kubectl.patch("service", "c-scheduler", {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}},
                   subresource="status")
-    phase_is(kubectl, "c", "Running")
+    await_phase(kubectl, "c", "Running")
 
 
-def test_a_group_that_a_user_made(kubectl, operator):
+def test_a_group_that_a_user_created_is_owned_by_its_cluster(kubectl, operator):
     kubectl.apply(group("early", "c", 2))
     kubectl.apply(cluster("c", 1))
     workers(kubectl, "early", 2)
@@ -93,44 +94,45 @@ def test_a_group_that_a_user_made(kubectl, operator):
 
     def made():
         return kubectl.get("daskworkergroup", "early")["metadata"]
-    until(lambda: [reference["uid"] for reference in made()["ownerReferences"]] == [owner], "the group to be the cluster's")
+    until(lambda: [reference["uid"] for reference in made()["ownerReferences"]] == [owner], "the cluster to own the group")
     assert "labels" not in made()
     kubectl("delete", "dsk", "c")
-    until(lambda: not kubectl.names("daskworkergroups,pods,services"), "everything to be gone", COLLECTED)
+    until(lambda: not kubectl.names("daskworkergroups,pods,services"), "all children to be deleted", COLLECTED)
 
 
-def test_deleting_a_cluster_leaves_nothing(kubectl, operator):
+def test_deletion_of_a_cluster_deletes_all_children(kubectl, operator):
     kubectl.apply(cluster("c", 3), group("more", "c", 2))
     workers(kubectl, "c-default", 3)
     workers(kubectl, "more", 2)
     assert "finalizers" not in kubectl.get("dsk", "c")["metadata"]
     kubectl("delete", "dsk", "c", timeout=30)
-    until(lambda: not kubectl.names("daskclusters,daskworkergroups,pods,services"), "everything to be gone", COLLECTED)
-    stays(lambda: not kubectl.names("pods,services,daskworkergroups"), "nothing")
+    until(lambda: not kubectl.names("daskclusters,daskworkergroups,pods,services"),
+          "the cluster and all children to be deleted", COLLECTED)
+    stays(lambda: not kubectl.names("pods,services,daskworkergroups"), "the absence of children")
 
 
-def test_a_cluster_that_is_made_anew_takes_nothing_over(kubectl, operator):
-    """What belonged to the cluster before goes with it, also a group that a user made."""
+def test_a_recreated_cluster_adopts_no_old_children(kubectl, operator):
+    """All children of the previous cluster are deleted with it, including a group that a user created."""
     def uids():
         return {item["metadata"]["uid"] for item in kubectl.list("daskclusters,daskworkergroups,pods,services")}
 
     kubectl.apply(cluster("c", 3), group("more", "c", 2))
     workers(kubectl, "c-default", 3)
     workers(kubectl, "more", 2)
-    until(lambda: kubectl.get("daskworkergroup", "more")["metadata"].get("ownerReferences"), "the group to be the cluster's")
+    until(lambda: kubectl.get("daskworkergroup", "more")["metadata"].get("ownerReferences"), "the cluster to own the group")
     before = uids()
     kubectl("delete", "dsk", "c", timeout=30)
     kubectl.apply(cluster("c", 1))
-    until(lambda: not before & uids(), "what was there before to be gone", COLLECTED)
+    until(lambda: not before & uids(), "all objects of the previous cluster to be deleted", COLLECTED)
     workers(kubectl, "c-default", 1)
     assert kubectl.names("daskworkergroups") == ["c-default"]
 
 
-def test_a_namespace_that_ends_is_left_alone(admin, kubectl, operator):
-    """Something holds a pod; the namespace goes on ending, and the Dask resources are not deleted before their pods."""
-    # What is refused in other tests' namespaces would be counted, too.
+def test_a_terminating_namespace_causes_neither_warnings_nor_retries(admin, kubectl, operator):
+    """A finalizer blocks a pod. The namespace keeps terminating, and no Dask resource is deleted before its pods."""
+    # The metric also counts refused requests in namespaces of other tests.
     until(lambda: not [item for item in admin.list("namespaces") if "deletionTimestamp" in item["metadata"]],
-          "no namespace to be ending", COLLECTED)
+          "no namespace to be terminating", COLLECTED)
     kubectl.apply(cluster("c", 5))
     workers(kubectl, "c-default", 5)
     operator.wait_until_quiet()
@@ -139,15 +141,15 @@ def test_a_namespace_that_ends_is_left_alone(admin, kubectl, operator):
     def refused():
         return operator.metric("dask_operator_api_requests_total", code="403")
 
-    said, before = len(operator.logs()), refused()
+    log_start, before = len(operator.logs()), refused()
     try:
         kubectl("delete", "namespace", kubectl.namespace, "--wait=false")
-        until(lambda: kubectl.names("pods") == ["c-scheduler"], "the workers to be gone")
+        until(lambda: kubectl.names("pods") == ["c-scheduler"], "the workers to be deleted")
         stays(lambda: kubectl.get("dsk", "c"), "the cluster", seconds=8)
-        lines = [line for line in operator.logs()[said:].splitlines() if kubectl.namespace in line]
+        lines = [line for line in operator.logs()[log_start:].splitlines() if kubectl.namespace in line]
         assert not any("WARN" in line for line in lines), lines
         assert sum("the namespace is being deleted" in line for line in lines) == 1, lines
-        assert refused() - before <= 5, "one try for each worker"
+        assert refused() - before <= 5, "more than one request per worker was refused"
     finally:
         kubectl.patch("pod", "c-scheduler", {"metadata": {"finalizers": None}})
 
@@ -156,15 +158,15 @@ def test_a_namespace_that_ends_is_left_alone(admin, kubectl, operator):
 
 
 @pytest.mark.parametrize("target, resulting", [("dsk/c", 5), ("daskworkergroup/c-default", 5)])
-def test_scale_up(kubectl, operator, target, resulting):
+def test_a_scale_up_keeps_existing_workers(kubectl, operator, target, resulting):
     kubectl.apply(cluster("c", 2))
     before = set(workers(kubectl, "c-default", 2))
     kubectl("scale", target, f"--replicas={resulting}")
     assert before < set(workers(kubectl, "c-default", resulting))
 
 
-def test_scale_of_the_group_stays(kubectl, operator):
-    """What was said of the group holds until something else is said of the cluster."""
+def test_a_scale_of_the_group_persists_until_the_cluster_is_scaled(kubectl, operator):
+    """The replica count of the group persists until the replica count of the cluster changes."""
     kubectl.apply(cluster("c", 1))
     workers(kubectl, "c-default", 1)
     kubectl("scale", "daskworkergroup/c-default", "--replicas=3")
@@ -175,8 +177,8 @@ def test_scale_of_the_group_stays(kubectl, operator):
     workers(kubectl, "c-default", 4)
 
 
-def test_other_labels_are_put_on_the_pods_that_exist(kubectl, operator):
-    """A release of a chart changes the labels of all its objects, and replaces no pod."""
+def test_changed_labels_are_applied_to_existing_pods(kubectl, operator):
+    """An upgrade of a chart changes the labels of all its objects. It must not replace a pod."""
     kubectl.apply(cluster("c", 2, labels={"team": "a", "helm.sh/chart": "x-1"}))
     pods = ["c-scheduler", *workers(kubectl, "c-default", 2)]
     until(lambda: kubectl.get("pod", "c-scheduler"), "the scheduler")
@@ -192,50 +194,50 @@ def test_other_labels_are_put_on_the_pods_that_exist(kubectl, operator):
     operator.wait_until_quiet()
 
 
-def test_an_apply_set_prunes_no_children(kubectl, operator):
+def test_an_apply_set_does_not_prune_children(kubectl, operator):
     applies = Kubectl({**kubectl.environment, "KUBECTL_APPLYSET": "true"}, kubectl.namespace)
     options = ("--prune", "--applyset=secret/set")
     applies.apply(cluster("c", 2), options=options)
     pods = workers(kubectl, "c-default", 2)
     before = {name: uid(kubectl, name) for name in pods}
     generation = kubectl.get("dsk", "c")["metadata"]["generation"]
-    said = applies.apply(cluster("c", 2), options=options)
-    assert "pruned" not in said, said
+    output = applies.apply(cluster("c", 2), options=options)
+    assert "pruned" not in output, output
     assert kubectl.get("dsk", "c")["metadata"]["generation"] == generation
     stays(lambda: {name: uid(kubectl, name) for name in workers(kubectl, "c-default", 2)} == before, "all workers")
 
 
-def test_of_two_autoscalers_the_oldest_scales(kubectl, operator):
-    """Without a scheduler they keep the group within their limits, which exclude each other here."""
+def test_only_the_oldest_of_two_autoscalers_scales(kubectl, operator):
+    """Without a scheduler, an autoscaler only keeps the group within its limits. Here the limits of the two do not overlap."""
     kubectl.apply(cluster("c", 1), autoscaler("a", "c", 2, 4))
     workers(kubectl, "c-default", 2)
     kubectl.apply(autoscaler("b", "c", 5, 8))
 
-    def says():
+    def is_inactive():
         active = condition(kubectl.get("daskautoscaler", "b"), "ScalingActive") or {}
         return active.get("reason") == "AnotherAutoscaler" and "DaskAutoscaler a " in active["message"]
 
-    until(says, "the younger one to name the other")
+    until(is_inactive, "the newer autoscaler to name the other in its condition")
     stays(lambda: kubectl.get("daskworkergroup", "c-default")["spec"]["worker"]["replicas"] == 2, "2 replicas")
     kubectl("delete", "daskautoscaler", "a")
     workers(kubectl, "c-default", 5)
 
 
-def test_scale_down_takes_workers_that_never_started(kubectl, operator):
+def test_a_scale_down_removes_only_workers_that_never_started(kubectl, operator):
     kubectl.apply(cluster("c", 4))
     pods = workers(kubectl, "c-default", 4)
     for name in pods[:2]:
-        set_pod(kubectl, name, "Running", containerStatuses=[{
+        set_pod_status(kubectl, name, "Running", containerStatuses=[{
             "name": "worker", "ready": True, "started": True, "restartCount": 0, "image": "i", "imageID": "i",
             "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}])
     until(lambda: kubectl.get("daskworkergroup", "c-default")["status"]["readyReplicas"] == 2, "two ready workers")
     kubectl("scale", "dsk/c", "--replicas=1")
     assert workers(kubectl, "c-default", 2) == pods[:2]
 
-    def blocked():
+    def is_blocked():
         found = condition(kubectl.get("daskworkergroup", "c-default"), "ScaleDownBlocked")
         return found and found["status"] == "True" and found["reason"] in {"SchedulerNotAsked", "SchedulerUnreachable"}
-    until(blocked, "a condition that says what is held back")
+    until(is_blocked, "the condition ScaleDownBlocked")
     stays(lambda: kubectl.names("pods", WORKERS) == pods[:2], "two workers")
 
 
@@ -247,8 +249,8 @@ def test_lost_pods_are_replaced(kubectl, operator):
     pods = workers(kubectl, "c-default", 2)
     evicted = uid(kubectl, pods[0])
     scheduler = uid(kubectl, "c-scheduler")
-    set_pod(kubectl, pods[0], "Failed", reason="Evicted", message="low on memory")
-    until(lambda: uid(kubectl, pods[0]) != evicted, "the evicted worker to be gone")
+    set_pod_status(kubectl, pods[0], "Failed", reason="Evicted", message="low on memory")
+    until(lambda: uid(kubectl, pods[0]) != evicted, "the evicted worker to be deleted")
     workers(kubectl, "c-default", 2)
     assert "Failed" not in {pod["status"]["phase"] for pod in kubectl.list("pods", WORKERS)}
     kubectl("delete", "pod", "c-scheduler", "--force", "--grace-period=0")
@@ -256,7 +258,7 @@ def test_lost_pods_are_replaced(kubectl, operator):
     workers(kubectl, "c-default", 2)
 
 
-def test_deleted_children_come_back(kubectl, operator):
+def test_deleted_children_are_recreated(kubectl, operator):
     kubectl.apply(cluster("c", 1))
     workers(kubectl, "c-default", 1)
     kubectl("delete", "service", "c-scheduler")
@@ -268,40 +270,40 @@ def test_deleted_children_come_back(kubectl, operator):
 # Errors --------------------------------------------------------------------
 
 
-def test_a_spec_that_the_api_server_refuses(kubectl, operator):
-    wrong = changed(cluster("wrong"), "spec.scheduler.spec.restartPolicy", "Sometimes")
-    kubectl.apply(wrong, cluster("right"))
-    phase_is(kubectl, "wrong", "Error")
-    phase_is(kubectl, "right", "Running")
+def test_a_spec_that_the_api_server_refuses_is_reported(kubectl, operator):
+    invalid = changed(cluster("wrong"), "spec.scheduler.spec.restartPolicy", "Sometimes")
+    kubectl.apply(invalid, cluster("right"))
+    await_phase(kubectl, "wrong", "Error")
+    await_phase(kubectl, "right", "Running")
     conditions = kubectl.get("dsk", "wrong")["status"]["conditions"]
-    told = [condition for condition in conditions if "restartPolicy" in condition["message"]]
-    assert told, conditions
+    reported = [condition for condition in conditions if "restartPolicy" in condition["message"]]
+    assert reported, conditions
     kubectl.event("wrong", words="restartPolicy")
     kubectl.patch("dsk", "wrong", {"spec": {"scheduler": {"spec": {"restartPolicy": "Always"}}}})
-    phase_is(kubectl, "wrong", "Running")
+    await_phase(kubectl, "wrong", "Running")
 
 
-def test_a_node_port_that_another_cluster_has_is_waited_for(kubectl, operator):
-    """It passes by itself, without anybody touching the cluster that waits."""
+def test_a_cluster_waits_for_a_node_port_that_is_in_use(kubectl, operator):
+    """The waiting cluster recovers without a change to it, once the port is free."""
     kubectl.apply(changed(cluster("first", 0), "spec.scheduler.service.type", "NodePort"))
     until(lambda: kubectl.get("service", "first-scheduler"), "the first Service")
     number = kubectl.get("service", "first-scheduler")["spec"]["ports"][0]["nodePort"]
     second = changed(cluster("second", 0), "spec.scheduler.service.type", "NodePort")
     kubectl.apply(changed(second, "spec.scheduler.service.ports.0.nodePort", number))
 
-    def is_said():
-        told = condition(kubectl.get("dsk", "second"), "ApplyFailed")
-        return "nodePort" in told["message"] and "already allocated" in told["message"]
-    until(is_said, "a condition that says what is taken")
+    def is_reported():
+        reported = condition(kubectl.get("dsk", "second"), "ApplyFailed")
+        return "nodePort" in reported["message"] and "already allocated" in reported["message"]
+    until(is_reported, "a condition that reports the port that is in use")
     assert kubectl.get("pod", "second-scheduler") and kubectl.get("dsk", "second")["status"]["phase"] != "Error"
     kubectl("delete", "dsk", "first")
-    until(lambda: not kubectl.get("service", "first-scheduler"), "the first Service to be gone", COLLECTED)
+    until(lambda: not kubectl.get("service", "first-scheduler"), "the first Service to be deleted", COLLECTED)
     until(lambda: kubectl.get("service", "second-scheduler")["spec"]["ports"][0]["nodePort"] == number, "the second Service", 60)
-    until(lambda: condition(kubectl.get("dsk", "second"), "ApplyFailed") is None, "the condition to be gone")
+    until(lambda: condition(kubectl.get("dsk", "second"), "ApplyFailed") is None, "the condition to be removed")
 
 
-def test_a_queue_that_holds_pods_back(kubectl, operator):
-    """What Kueue does: labels that it finds pods by, gates that it takes off, finalizers that it puts on."""
+def test_pods_can_be_managed_by_a_queue(kubectl, operator):
+    """The steps of Kueue: it selects pods by labels, removes their scheduling gates, and adds finalizers."""
     queue = {"kueue.x-k8s.io/queue-name": "batch", "kueue.x-k8s.io/pod-group-name": "queued"}
     total = {"kueue.x-k8s.io/pod-group-total-count": "3"}
     gates = [{"name": "example.com/wait-for-dataset"}]
@@ -311,17 +313,17 @@ def test_a_queue_that_holds_pods_back(kubectl, operator):
         metadata = kubectl.get("pod", name)["metadata"]
         assert queue.items() <= metadata["labels"].items() and total.items() <= metadata["annotations"].items()
 
-    def is_said():
-        told = condition(kubectl.get("daskworkergroup", "queued-default"), "WorkersReady")
-        return told["reason"] == "SchedulingGated" and "example.com/wait-for-dataset" in told["message"]
-    until(is_said, "a condition that names the gate")
+    def is_reported():
+        reported = condition(kubectl.get("daskworkergroup", "queued-default"), "WorkersReady")
+        return reported["reason"] == "SchedulingGated" and "example.com/wait-for-dataset" in reported["message"]
+    until(is_reported, "a condition that names the gate")
 
-    # Without its gate a pod is of the same template.
+    # A pod whose gate was removed still matches the template.
     for name in pods:
         kubectl.patch("pod", name, [{"op": "remove", "path": "/spec/schedulingGates"}], type="json")
     stays(lambda: kubectl.names("pods", WORKERS) == pods, "both workers")
 
-    # One that waits for somebody's finalizer counts as gone.
+    # A worker that is being deleted and waits for a finalizer does not count.
     for name in pods:
         kubectl.patch("pod", name, {"metadata": {"finalizers": ["kueue.x-k8s.io/managed"]}})
     try:
@@ -330,29 +332,29 @@ def test_a_queue_that_holds_pods_back(kubectl, operator):
         def leaving():
             return [pod for pod in kubectl.list("pods", WORKERS) if pod["metadata"].get("deletionTimestamp")]
         until(lambda: len(leaving()) == 1, "one worker to leave")
-        stays(lambda: kubectl.names("pods", WORKERS) == pods, "no other worker")
+        stays(lambda: kubectl.names("pods", WORKERS) == pods, "the set of worker pods")
         kubectl("delete", "dsk", "queued", timeout=30)
         until(lambda: len(leaving()) == 2, "both workers to leave", COLLECTED)
     finally:
         for name in kubectl.names("pods", WORKERS):
             kubectl.patch("pod", name, {"metadata": {"finalizers": None}})
-    until(lambda: not kubectl.names("daskworkergroups,pods,services"), "everything to be gone", COLLECTED)
+    until(lambda: not kubectl.names("daskworkergroups,pods,services"), "all children to be deleted", COLLECTED)
 
 
-def test_an_unknown_cluster_is_said_and_then_found(kubectl, operator):
+def test_a_group_reports_a_missing_cluster_and_starts_once_it_exists(kubectl, operator):
     kubectl.apply(group("lonely", "nowhere", 1))
 
-    def said():
+    def is_reported():
         status = (kubectl.get("daskworkergroup", "lonely") or {}).get("status", {})
         return any(condition["reason"] == "ClusterNotFound" for condition in status.get("conditions", []))
-    until(said, "a condition that says what is missing")
+    until(is_reported, "a condition that reports the missing cluster")
     assert kubectl.names("pods") == []
     kubectl.apply(cluster("nowhere"))
     workers(kubectl, "lonely", 1)
 
 
-def test_a_malformed_object_stops_no_others(admin, kubectl, operator):
-    """An object from before there was a schema: its spec is a shape that no program expects."""
+def test_a_malformed_object_does_not_block_others(admin, kubectl, operator):
+    """An object that is older than the schema: its spec has a structure that no program expects."""
     path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec"
     name = "daskclusters.kubernetes.dask.org"
     good = admin.get("crd", name)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
@@ -369,31 +371,31 @@ def test_a_malformed_object_stops_no_others(admin, kubectl, operator):
         until(applied, "a schema that accepts everything")
         kubectl.apply(cluster("good", 2))
         workers(kubectl, "good-default", 2)
-        phase_is(kubectl, "malformed", "Error")
+        await_phase(kubectl, "malformed", "Error")
         kubectl("delete", "dsk", "malformed")
     finally:
         admin.patch("crd", name, [{"op": "replace", "path": path, "value": good}], type="json")
 
 
-def test_a_copy_of_the_default_group_stays(kubectl, operator):
+def test_a_copy_of_the_default_group_is_not_deleted(kubectl, operator):
     kubectl.apply(cluster("c", 1))
     workers(kubectl, "c-default", 1)
     copy = kubectl.get("daskworkergroup", "c-default")
     kubectl.apply({**copy, "metadata": {"name": "copy", "labels": copy["metadata"]["labels"]}})
     pods = workers(kubectl, "copy", 1)
-    until(lambda: kubectl.get("daskworkergroup", "copy")["metadata"].get("ownerReferences"), "its cluster to own it")
+    until(lambda: kubectl.get("daskworkergroup", "copy")["metadata"].get("ownerReferences"), "the cluster to own the copy")
     kubectl("scale", "dsk/c", "--replicas=2")
     workers(kubectl, "c-default", 2)
     stays(lambda: workers(kubectl, "copy", 1) == pods, "the copy and its worker")
 
 
 #: Labels of a worker of the cluster called `c`.
-LABELS = {"dask.org/cluster-name": "c", "dask.org/component": "worker"}
+WORKER_LABELS = {"dask.org/cluster-name": "c", "dask.org/component": "worker"}
 
 
 def bodies():
-    """What stands below the metadata of objects of a user: a title, version, kind and the rest. One group is of another
-    cluster, and one is of `c`, which may own it then."""
+    """Yields objects of a user without metadata: title, apiVersion, kind and the remaining fields. One group belongs to another
+    cluster. The other group belongs to `c`, which therefore may own it."""
     containers = {"containers": [{"name": "worker", "image": "i:1"}]}
     template = {"metadata": {"labels": {"a": "b"}}, "spec": containers}
     yield "pod", "v1", "Pod", {"spec": containers}
@@ -404,7 +406,7 @@ def bodies():
 
 
 def decoys(kubectl):
-    """Objects of a user that look like children of the cluster and the group called `c`, and who creates them."""
+    """Yields objects of a user that look like children of the cluster `c` and its group, each with its field manager."""
     def owner(kind, name, controller):
         uid = kubectl.get(kind, name)["metadata"]["uid"]
         return [{"apiVersion": API, "kind": kind, "name": name, "uid": uid, "controller": controller}]
@@ -412,10 +414,10 @@ def decoys(kubectl):
     for title, version, kind, body in bodies():
         for parent in (("DaskCluster", "c"), ("DaskWorkerGroup", "c-default")):
             for form, metadata in {
-                "label": {"labels": LABELS},
+                "label": {"labels": WORKER_LABELS},
                 "owner": {"ownerReferences": owner(*parent, False)},
                 "controller": {"ownerReferences": owner(*parent, True)},
-                "both": {"labels": LABELS, "ownerReferences": owner(*parent, True)},
+                "both": {"labels": WORKER_LABELS, "ownerReferences": owner(*parent, True)},
             }.items():
                 name = f"{title}-{parent[0].lower()}-{form}"
                 manager = "kopf" if form == "both" else "kubectl"
@@ -423,26 +425,28 @@ def decoys(kubectl):
 
 
 def namesakes():
-    """Objects of a user that are called as children of `c` are, in a namespace where there is no such cluster."""
+    """Yields objects of a user with the names of children of `c`, for a namespace that has no such cluster, each with its field
+    manager."""
     names = {"pod": "c-scheduler", "service": "c-scheduler", "deployment": "c-scheduler", "group": "c-default", "own-group": "c-more"}
     for title, version, kind, body in bodies():
-        yield {"apiVersion": version, "kind": kind, "metadata": {"name": names[title], "labels": LABELS}, **body}, "kopf"
+        yield {"apiVersion": version, "kind": kind, "metadata": {"name": names[title], "labels": WORKER_LABELS}, **body}, "kopf"
 
 
-def test_decoys(admin, namespaces, kubectl, operator):
-    """What users have made is theirs, whatever labels and owners they give it, and wherever it is."""
+def test_objects_that_look_like_children_are_not_changed(admin, namespaces, kubectl, operator):
+    """The operator never changes objects that users created, whatever their labels, owner references and namespace."""
     kubectl.apply(cluster("c", 2))
     workers(kubectl, "c-default", 2)
     other = kubectl_module.new_namespace(admin.environment, "decoys")
     namespaces.append(other.namespace)
     made = [(kubectl, *decoy) for decoy in decoys(kubectl)] + [(other, *decoy) for decoy in namesakes()]
-    for where, manager in ((kubectl, "kubectl"), (kubectl, "kopf"), (other, "kopf")):
-        texts = [json.dumps(manifest) for at, manifest, by in made if (at, by) == (where, manager)]
-        where("create", f"--field-manager={manager}", "--filename", "-", stdin="\n---\n".join(texts))
+    for client, manager in ((kubectl, "kubectl"), (kubectl, "kopf"), (other, "kopf")):
+        texts = [json.dumps(manifest) for owner, manifest, by in made if (owner, by) == (client, manager)]
+        client("create", f"--field-manager={manager}", "--filename", "-", stdin="\n---\n".join(texts))
 
     def seen():
-        found = [where.get(manifest["kind"], manifest["metadata"]["name"]) for where, manifest, _ in made]
-        # Kubernetes' own controllers write statuses. A group of the cluster is given to it.
+        found = [client.get(manifest["kind"], manifest["metadata"]["name"]) for client, manifest, _ in made]
+        # Statuses are left out because the controllers of Kubernetes write them. The owner of a group of `c` is left out because
+        # the cluster may become the owner.
         return [object and (object["metadata"]["uid"], object["metadata"].get("labels"), object["spec"],
                             object["spec"].get("cluster") == "c" or object["metadata"].get("ownerReferences")) for object in found]
     before = seen()
@@ -451,53 +455,54 @@ def test_decoys(admin, namespaces, kubectl, operator):
     workers(kubectl, "c-default", 3)
     kubectl("scale", "dsk/c", "--replicas=1")
     workers(kubectl, "c-default", 1)
-    stays(lambda: seen() == before, "what users have made")
+    stays(lambda: seen() == before, "the objects of users")
     kubectl_module.drop_namespace(other)
 
 
-@pytest.mark.parametrize("taken", [
+@pytest.mark.parametrize("existing", [
     {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "c-scheduler"}, "spec": {"ports": [{"port": 1}]}},
     {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "c-scheduler"}, "spec": pod("s", "sleep")},
 ])
-def test_a_name_that_is_taken_is_said(kubectl, operator, taken):
-    """The object stays as it is, the cluster says whose it is not, and goes on when it is gone."""
+def test_a_name_conflict_is_reported_and_resolved_by_deletion(kubectl, operator, existing):
+    """The object does not change. The cluster reports the conflict, and makes its own child once the object is deleted."""
     def seen():
-        found = kubectl.get(taken["kind"], "c-scheduler")
+        found = kubectl.get(existing["kind"], "c-scheduler")
         return found["spec"], {name: found["metadata"].get(name) for name in ("uid", "labels", "annotations", "ownerReferences")}
 
-    kubectl.apply(taken)
+    kubectl.apply(existing)
     before = seen()
     kubectl.apply(cluster("c", 1))
-    said = "it exists, and this operator has not made it: delete or rename it"
-    until(lambda: said in (condition(kubectl.get("dsk", "c"), "ApplyFailed") or {}).get("message", ""), "the condition")
+    message = "it exists, and this operator has not made it: delete or rename it"
+    until(lambda: message in (condition(kubectl.get("dsk", "c"), "ApplyFailed") or {}).get("message", ""), "the condition")
     assert seen() == before
-    kubectl("delete", taken["kind"], "c-scheduler", "--force", "--grace-period=0")
-    until(lambda: "ownerReferences" in (kubectl.get(taken["kind"], "c-scheduler") or {}).get("metadata", {}), "its own", 360)
+    kubectl("delete", existing["kind"], "c-scheduler", "--force", "--grace-period=0")
+    until(lambda: "ownerReferences" in (kubectl.get(existing["kind"], "c-scheduler") or {}).get("metadata", {}),
+          "the child of the cluster", 360)
 
 
-def test_a_user_s_job_cluster_is_not_taken(kubectl, operator):
-    """A DaskJob makes a DaskCluster of its name, and deletes it at its end."""
+def test_a_job_does_not_adopt_a_cluster_of_a_user(kubectl, operator):
+    """A DaskJob creates a DaskCluster of its own name, and deletes that cluster when the job ends."""
     kubectl.apply(cluster("j", 1))
     before = kubectl.get("dsk", "j")["metadata"]["uid"]
     kubectl.apply(job("j", replicas=2))
-    said = "it exists, and this operator has not made it"
-    until(lambda: said in (condition(kubectl.get("djb", "j"), "ApplyFailed") or {}).get("message", ""), "the condition")
+    message = "it exists, and this operator has not made it"
+    until(lambda: message in (condition(kubectl.get("djb", "j"), "ApplyFailed") or {}).get("message", ""), "the condition")
     kubectl("delete", "djb", "j")
     stays(lambda: kubectl.get("dsk", "j")["metadata"]["uid"] == before, "the user's cluster")
 
 
-# What the predecessor left -------------------------------------------------
+# Migration from the predecessor ---------------------------------------------
 
 
-def test_marks_of_kopf_are_taken_off(kubectl, operator):
+def test_marks_of_kopf_are_removed(kubectl, operator):
     annotations = {"kopf.zalando.org/last-handled-configuration": "{}", "mine": "stays"}
     kubectl.apply(cluster("c", 1, finalizers=[FINALIZER, "example.com/mine"], annotations=annotations))
 
-    def clean():
+    def is_clean():
         metadata = kubectl.get("dsk", "c")["metadata"]
         return metadata["finalizers"] == ["example.com/mine"] and not any(
             name.startswith("kopf") for name in metadata["annotations"])
-    until(clean, "kopf's marks to be gone")
+    until(is_clean, "kopf's marks to be removed")
     assert kubectl.get("dsk", "c")["metadata"]["annotations"]["mine"] == "stays"
 
 
@@ -505,7 +510,7 @@ def test_marks_of_kopf_are_taken_off(kubectl, operator):
 
 
 @pytest.mark.parametrize("end, status", [("Succeeded", "Successful"), ("Failed", "Failed")])
-def test_life_of_a_job(kubectl, operator, end, status):
+def test_a_job_goes_through_its_phases(kubectl, operator, end, status):
     def job_status():
         return (kubectl.get("djb", "j") or {}).get("status", {})
 
@@ -514,17 +519,17 @@ def test_life_of_a_job(kubectl, operator, end, status):
     until(lambda: job_status().get("jobStatus") == "ClusterCreated", "ClusterCreated")
     runner = kubectl.get("pod", "j-runner")
     assert runner["metadata"]["labels"]["dask.org/component"] == "job-runner"
-    set_pod(kubectl, "j-runner", "Running")
+    set_pod_status(kubectl, "j-runner", "Running")
     until(lambda: job_status().get("jobStatus") == "Running", "Running")
     assert "endTime" not in job_status()
-    set_pod(kubectl, "j-runner", end)
+    set_pod_status(kubectl, "j-runner", end)
     until(lambda: job_status().get("jobStatus") == status, status)
-    until(lambda: not kubectl.names("daskclusters,daskworkergroups,services"), "its cluster to be gone")
-    until(lambda: kubectl.names("pods") == ["j-runner"], "only the runner to be left")
+    until(lambda: not kubectl.names("daskclusters,daskworkergroups,services"), "the job's cluster to be deleted")
+    until(lambda: kubectl.names("pods") == ["j-runner"], "only the runner to remain")
     assert sorted(job_status()) == ["clusterName", "endTime", "jobRunnerPodName", "jobStatus", "startTime"]
     stays(lambda: job_status()["jobStatus"] == status, status)
     kubectl("delete", "djb", "j")
-    until(lambda: not kubectl.names("pods"), "the runner to be gone")
+    until(lambda: not kubectl.names("pods"), "the runner to be deleted")
 
 
 def test_pod_specs_reach_pods_as_written(kubectl, operator):

@@ -1,4 +1,4 @@
-"""Whose an object is: what others say of theirs counts for nothing, and nothing of others is taken over."""
+"""Ownership of objects: the operator ignores foreign ownership claims, and does not adopt objects of other owners."""
 
 import json
 
@@ -9,15 +9,15 @@ from support.manifests import group, job
 from support.waiting import stays, until
 
 
-def test_what_another_namespace_says_of_its_objects_counts_for_nothing(admin, namespaces, kubectl, operator):
-    """Uids are no secret. A runner that has ended, of a namespace that comes first, would end the job."""
-    def stage():
+def test_owner_references_from_another_namespace_are_ignored(admin, namespaces, kubectl, operator):
+    """UIDs are no secret. The decoy is a finished runner in a namespace that sorts first; it must not end the job."""
+    def job_status():
         return kubectl.get("djb", "j").get("status", {}).get("jobStatus")
 
     kubectl.apply(job("j"))
     until(lambda: kubectl.get("pod", "j-runner"), "the runner")
     kubectl.patch("pod", "j-runner", {"status": {"phase": "Running"}}, subresource="status")
-    until(lambda: stage() == "Running", "a job that runs")
+    until(lambda: job_status() == "Running", "the job to run")
     other = kubectl_module.new_namespace(admin.environment, "aaa")
     namespaces.append(other.namespace)
     owner = {"apiVersion": "no.such/v1", "kind": "DaskJob", "name": "j", "uid": kubectl.get("djb", "j")["metadata"]["uid"]}
@@ -26,7 +26,7 @@ def test_what_another_namespace_says_of_its_objects_counts_for_nothing(admin, na
     decoy = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [{"name": "r", "image": "i:1"}]}}
     other("create", "--field-manager=dask-operator", "--filename", "-", stdin=json.dumps(decoy))
     other.patch("pod", "j-runner", {"status": {"phase": "Succeeded"}}, subresource="status")
-    stays(lambda: stage() == "Running", "the job")
+    stays(lambda: job_status() == "Running", "the status of the job")
     kubectl_module.drop_namespace(other)
 
 
@@ -34,14 +34,14 @@ def test_what_another_namespace_says_of_its_objects_counts_for_nothing(admin, na
     {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": [{"port": 1}]}},
     group("g", "elsewhere", 0),
 ], ids=["of Kubernetes", "of Dask"])
-def test_an_apply_over_the_version_of_nothing_creates_and_changes_nothing(kubectl, manifest):
-    """The operator makes children that it applies so: whoever was quicker keeps what is theirs."""
+def test_an_apply_with_a_made_up_resource_version_creates_and_never_updates(kubectl, manifest):
+    """The operator creates children with such an apply, so that it never overwrites an object that another client created first."""
     metadata = {**manifest["metadata"], "resourceVersion": "1"}
-    asked = {**manifest, "metadata": {**metadata, "labels": {"by": "us"}}}
-    kubectl.apply(asked, options=("--server-side", "--field-manager=us"))
+    manifest_with_label = {**manifest, "metadata": {**metadata, "labels": {"by": "us"}}}
+    kubectl.apply(manifest_with_label, options=("--server-side", "--field-manager=us"))
     assert kubectl.get(manifest["kind"], metadata["name"])["metadata"]["labels"] == {"by": "us"}
-    again = {**manifest, "metadata": {**metadata, "labels": {"by": "us", "more": "no"}}}
+    manifest_with_another_label = {**manifest, "metadata": {**metadata, "labels": {"by": "us", "more": "no"}}}
     for options in ((), ("--force-conflicts",)):
         with pytest.raises(Refused, match="object has been modified|conflict"):
-            kubectl.apply(again, options=("--server-side", "--field-manager=us", *options))
+            kubectl.apply(manifest_with_another_label, options=("--server-side", "--field-manager=us", *options))
     assert kubectl.get(manifest["kind"], metadata["name"])["metadata"]["labels"] == {"by": "us"}

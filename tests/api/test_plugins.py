@@ -1,4 +1,4 @@
-"""Components that are swapped in: `tests/api/plugin`, which misbehaves where an annotation tells it to."""
+"""Replacement of a default component with `tests/api/plugin`, which misbehaves as an annotation requests."""
 
 import subprocess
 
@@ -10,13 +10,13 @@ from support.operator import BINARY, Operator
 from support.waiting import stays, until
 
 MADE_BY = "example.com/made-by=swapped"
-#: The release's: components of one's own may create more.
+#: Values of the release whose account the operator uses: custom components may create more kinds.
 VALUES = {"plugins": {"worker-group": "/plugins/swapped.wasm"}}
 
 
 @pytest.fixture(scope="module")
 def plugin():
-    """The component's file, built where the default ones are, because the libraries are there already."""
+    """File of the component. It is built beside the default ones, whose target folder already has the compiled libraries."""
     out = ROOT / "target" / "plugins"
     build = ["target/debug/dask-operator-plugin-build", "--out", out, "tests/api/plugin"]
     done = subprocess.run(build, cwd=ROOT, text=True, capture_output=True, check=False)
@@ -26,17 +26,17 @@ def plugin():
 
 @pytest.fixture(scope="module")
 def arguments(plugin):
-    """Of an operator in which the worker-group logic is swapped."""
+    """Arguments of an operator whose worker-group logic is replaced."""
     return ["--plugin", f"worker-group={plugin}"]
 
 
-def test_swapped_logic_decides(kubectl, operator):
+def test_a_replaced_component_decides(kubectl, operator):
     kubectl.apply(cluster("c", 2))
     pods = workers(kubectl, "c-default", 2)
     assert kubectl.names("pods", MADE_BY) == pods
 
 
-@pytest.mark.parametrize("behaviour, condition, reason, words", [
+@pytest.mark.parametrize("behaviour, condition, reason, phrase", [
     ("trap", "PluginFailed", "PluginTrapped", "told to"),
     ("loop", "PluginFailed", "PluginDeadlineExceeded", "not done after"),
     ("memory", "PluginFailed", "PluginMemoryExceeded", "memory"),
@@ -46,31 +46,31 @@ def test_swapped_logic_decides(kubectl, operator):
     ("foreign-kind", "PlanRefused", "RuleBroken", "ClusterRole"),
     ("foreign-owner", "PlanRefused", "RuleBroken", "owner.uid"),
 ])
-def test_a_hostile_component_changes_nothing(kubectl, operator, behaviour, condition, reason, words):
+def test_a_hostile_component_changes_nothing(kubectl, operator, behaviour, condition, reason, phrase):
     kubectl.apply(cluster("c", 0), group("bad", "c", 2), group("good", "c", 1))
     pods = workers(kubectl, "bad", 2)
     workers(kubectl, "good", 1)
     annotation = {"metadata": {"annotations": {"example.com/behave": behaviour}}}
     kubectl.patch("daskworkergroup", "bad", {**annotation, "spec": {"worker": {"replicas": 5}}})
 
-    def told():
+    def reported():
         conditions = kubectl.get("daskworkergroup", "bad")["status"].get("conditions", [])
         return next((found for found in conditions if found["type"] == condition and found["status"] == "True"), None)
-    said = until(told, f"condition {condition}")
-    assert said["reason"] == reason
-    assert "swapped" in said["message"] and words in said["message"], said
+    reported_condition = until(reported, f"condition {condition}")
+    assert reported_condition["reason"] == reason
+    assert "swapped" in reported_condition["message"] and phrase in reported_condition["message"], reported_condition
     kubectl.event("bad", condition)
     stays(lambda: kubectl.names("pods", f"{WORKERS},dask.org/workergroup-name=bad") == pods, "two workers")
 
-    # Others are looked after all the while, and so is this one once the component behaves.
+    # Other resources are reconciled meanwhile, and so is this one once the component behaves.
     kubectl("scale", "daskworkergroup/good", "--replicas=2")
     workers(kubectl, "good", 2)
     kubectl.patch("daskworkergroup", "bad", {"metadata": {"annotations": {"example.com/behave": None}}})
     workers(kubectl, "bad", 5)
-    until(lambda: not told(), "the condition to be gone")
+    until(lambda: not reported(), "the condition to be removed")
 
 
-def test_a_component_that_cannot_be_used_is_said(account, kubectl, tmp_path):
+def test_an_invalid_component_is_named_in_the_log(account, kubectl, tmp_path):
     broken = tmp_path / "broken.wasm"
     broken.write_bytes(b"\0asm\x0d\0\1\0 and nothing that follows the rules")
     with_broken = Operator(account.environment, tmp_path, "--plugin", f"worker-group={broken}",
@@ -82,7 +82,7 @@ def test_a_component_that_cannot_be_used_is_said(account, kubectl, tmp_path):
         with_broken.stop()
 
 
-def test_render_takes_the_same_component(plugin):
+def test_render_accepts_the_same_component(plugin):
     done = subprocess.run([BINARY, "render", "--plugin", f"worker-group={plugin}", "-f", ROOT / "examples" / "cluster.yaml"],
                           text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
