@@ -1,4 +1,4 @@
-"""The tools for authors, as a person uses them."""
+"""Fixtures for tests of the command-line tools for plugin authors."""
 
 import ipaddress
 import os
@@ -15,32 +15,32 @@ RANGE = "198.19.80.0/20"
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory):
-    """An environment in which `dask-operator` is a command, and nobody is logged in anywhere."""
+    """Environment with `dask-operator` on the PATH and without credentials for a registry."""
     assert BINARY.exists(), f"{BINARY} is not there: `make build` makes the debug build, `make release` the release"
     commands = tmp_path_factory.mktemp("bin")
     (commands / "dask-operator").symlink_to(Path(BINARY).resolve())
-    # The page tells its readers to have them.
+    # Prerequisites of the page.
     for name in ("docker-registry", "kubectl"):
         (commands / name).symlink_to(programs.path(name))
-    nobody = tmp_path_factory.mktemp("docker")
-    return {**os.environ, "PATH": f"{commands}:{os.environ['PATH']}", "DOCKER_CONFIG": str(nobody)}
+    docker_config = tmp_path_factory.mktemp("docker")
+    return {**os.environ, "PATH": f"{commands}:{os.environ['PATH']}", "DOCKER_CONFIG": str(docker_config)}
 
 
 @pytest.fixture(scope="session")
 def kubernetes():
-    """The environment for kubectl, for the last steps of the page."""
+    """Environment for kubectl, for the last steps of the page."""
     with any_kubernetes("author", RANGE, node=False) as environment:
         yield environment
 
 
 @pytest.fixture
 def cluster(admin, kubectl, environment, tmp_path_factory):
-    """The environment of somebody whose kubectl leads to a namespace of a cluster with the operator and its webhook."""
+    """Environment of an author whose kubectl uses the test's namespace, in a cluster with the operator and its webhook."""
     host = os.environ["WEBHOOK_HOST"] if os.environ.get("KUBECONFIG") else str(ipaddress.ip_network(RANGE)[-3])
     kubeconfig = tmp_path_factory.mktemp("kubeconfig") / "config"
     kubeconfig.write_text(kubectl("config", "view", "--raw", "--flatten", "--minify"))
     with any_hook(admin, host, tmp_path_factory.mktemp("operator"), "author") as hook:
         hook.ask_for(kubectl)
-        mine = type(kubectl)({**environment, "KUBECONFIG": str(kubeconfig)})
-        mine("config", "set-context", "--current", f"--namespace={kubectl.namespace}")
-        yield mine.environment
+        author_kubectl = type(kubectl)({**environment, "KUBECONFIG": str(kubeconfig)})
+        author_kubectl("config", "set-context", "--current", f"--namespace={kubectl.namespace}")
+        yield author_kubectl.environment

@@ -1,4 +1,4 @@
-"""docs/authors.md, walked word for word: all its shell blocks, one after the other, as somebody pastes them."""
+"""Tests of docs/authors.md: all shell blocks of the page run in order and unchanged."""
 
 import re
 import subprocess
@@ -7,11 +7,11 @@ import time
 
 from support.cluster import ROOT
 
-#: Seconds after which the page hangs, on a machine that others use, too.
+#: Timeout for the whole page, in seconds, for a machine that runs other work too.
 TOO_LONG = 2400
 
-#: Words that the output must have, in this order.
-SEEN = [
+#: Fragments that the output must contain, in this order.
+OUTPUT = [
     "a plugin crate", "test result: ok. 2 passed", "target/plugin/worker-limit.wasm", "sha256:",
     "worker-limit 0.1.0: Refuses clusters that ask for too many workers, and gives labels to all others.", "dask:operator/policy@0.1.0",
     "maximum: How many workers a cluster or a worker group may have. [default: 100]",
@@ -28,31 +28,31 @@ SEEN = [
 
 
 def blocks():
-    """The shell blocks of the page."""
+    """Returns the shell blocks of the page."""
     text = (ROOT / "docs" / "authors.md").read_text()
     return re.findall(r"^```bash\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
-def test_the_code_is_that_of_a_new_crate():
-    """What the page shows of the policy stands in it."""
+def test_code_on_the_page_matches_the_template_of_a_new_crate():
+    """Each code block of the policy on the page is part of the template."""
     text = (ROOT / "docs" / "authors.md").read_text()
     template = (ROOT / "host" / "author" / "templates" / "policy.rs").read_text()
-    shown = re.findall(r"^```rust\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    assert shown
-    for code in shown:
-        assert textwrap.indent(code, " " * 8) in template
+    snippets = re.findall(r"^```rust\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert snippets
+    for snippet in snippets:
+        assert textwrap.indent(snippet, " " * 8) in template
 
 
-def test_the_page(cluster, tmp_path):
-    # What runs in the background ends with the shell.
+def test_all_commands_of_the_page_succeed(cluster, tmp_path):
+    # Background processes end with the shell.
     script = "set -eu\ntrap 'kill $(jobs -p) 2> /dev/null' EXIT\n" + "\n".join(blocks())
-    begun = time.monotonic()
+    start = time.monotonic()
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=cluster, text=True, check=False,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=TOO_LONG)
-    took = time.monotonic() - begun
+    duration = time.monotonic() - start
     assert done.returncode == 0, done.stdout
     rest = done.stdout
-    for words in SEEN:
-        before, found, rest = rest.partition(words)
-        assert found, f"{words!r} is not in what follows:\n{before}"
-    print(f"the page took {took:.0f} s")
+    for fragment in OUTPUT:
+        output_before, found, rest = rest.partition(fragment)
+        assert found, f"{fragment!r} is not in this output:\n{output_before}"
+    print(f"the page took {duration:.0f} s")

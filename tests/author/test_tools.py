@@ -1,4 +1,4 @@
-"""What the page does not show: other kinds of plugins, registries that want to know who asks, and what is refused."""
+"""Tests of features that the page does not cover: other kinds of plugins, registries with authentication, and errors."""
 
 import base64
 import json
@@ -9,17 +9,17 @@ from support.cluster import ROOT
 from support.operator import free_address
 from support.registry import PASSWORD, USER, Registry
 
-BUILT = ROOT / "target" / "plugins"
+TARGET = ROOT / "target" / "plugins"
 EXAMPLES = ["required-limits", "spot-workers", "trusted-images", "night-autoscaler"]
 DEFAULTS = ["cluster", "worker-group", "job", "autoscaler"]
 
 
 @pytest.fixture(scope="module")
 def plugin(environment, tmp_path_factory):
-    """Runs `dask-operator plugin …` in a folder of its own; the result."""
+    """Function that runs `dask-operator plugin …` in a temporary folder and returns the result."""
     folder = tmp_path_factory.mktemp("work")
-    # The standard library for WebAssembly is compiled once for all examples.
-    environment = {**environment, "DASK_OPERATOR_PLUGIN_TARGET": str(BUILT)}
+    # All examples share one compiled standard library for WebAssembly.
+    environment = {**environment, "DASK_OPERATOR_PLUGIN_TARGET": str(TARGET)}
 
     def run(*arguments, stdin="", **more):
         return subprocess.run(["dask-operator", "plugin", *map(str, arguments)], cwd=folder, env={**environment, **more},
@@ -30,43 +30,43 @@ def plugin(environment, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def examples(plugin):
-    """The examples' components by name, built together with the default ones that they build upon, as `make plugins` does."""
+    """Components of the examples by name. The default components that they build upon are built with them, as in `make plugins`."""
     crates = [*(f"plugins/{name}/component" for name in DEFAULTS), *(f"plugins/examples/{name}" for name in EXAMPLES)]
-    done = subprocess.run(["target/debug/dask-operator-plugin-build", "--out", BUILT, *crates], cwd=ROOT, text=True,
+    done = subprocess.run(["target/debug/dask-operator-plugin-build", "--out", TARGET, *crates], cwd=ROOT, text=True,
                           capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     for name in EXAMPLES:
         done = plugin("build", ROOT / "plugins" / "examples" / name)
         assert done.returncode == 0, done.stderr
-    return {name: BUILT / f"{name}.wasm" for name in EXAMPLES}
+    return {name: TARGET / f"{name}.wasm" for name in EXAMPLES}
 
 
 @pytest.mark.parametrize("kind", ["worker-group", "cluster", "job", "autoscaler"])
-def test_a_new_plugin_of_each_kind(plugin, kind):
+def test_a_new_plugin_of_each_kind_builds_and_passes_its_tests(plugin, kind):
     name = f"my-{kind}"
     for arguments in [("new", name, "--kind", kind), ("build", name),
-                      ("test", f"{name}/tests.yaml", "--component", BUILT / f"{name}.wasm")]:
+                      ("test", f"{name}/tests.yaml", "--component", TARGET / f"{name}.wasm")]:
         done = plugin(*arguments)
         assert done.returncode == 0, done.stdout + done.stderr
-    about = json.loads(plugin("inspect", BUILT / f"{name}.wasm", "-o", "json").stdout)
-    assert about["interfaces"] == [f"dask:operator/{kind}@0.1.0"]
-    assert about["imports"] == ["dask:operator/types@0.1.0", "dask:operator/log@0.1.0"]
+    description = json.loads(plugin("inspect", TARGET / f"{name}.wasm", "-o", "json").stdout)
+    assert description["interfaces"] == [f"dask:operator/{kind}@0.1.0"]
+    assert description["imports"] == ["dask:operator/types@0.1.0", "dask:operator/log@0.1.0"]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example(plugin, examples, name):
+def test_an_example_passes_its_tests(plugin, examples, name):
     done = plugin("test", ROOT / "plugins" / "examples" / name / "tests.yaml", "--component", examples[name])
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_policy_changes_plans(plugin, examples):
+def test_run_shows_the_changes_of_a_policy(plugin, examples):
     done = plugin("run", examples["spot-workers"], "-f", ROOT / "plugins" / "examples" / "cluster.yaml")
     assert done.returncode == 0, done.stderr
     changes = done.stdout.partition("what the plugin changes:")[2]
     assert "+ spec.tolerations: [" in changes, done.stdout
 
 
-@pytest.mark.parametrize("arguments, words", [
+@pytest.mark.parametrize("arguments, fragment", [
     (("new", "Worker_Limit"), "write lower-case letters, digits and hyphens only"),
     (("build", "nowhere"), "has no Cargo.toml"),
     (("inspect", "nowhere.wasm"), "No such file"),
@@ -74,20 +74,20 @@ def test_a_policy_changes_plans(plugin, examples):
     (("test", "nowhere.yaml"), "No such file"),
     (("push", "nowhere.wasm", "localhost:1/a/b:1"), "No such file"),
 ])
-def test_what_is_wrong_is_said(plugin, arguments, words):
+def test_an_invalid_argument_is_reported(plugin, arguments, fragment):
     done = plugin(*arguments)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: ") and words in done.stderr, done.stderr
+    assert done.stderr.startswith("error: ") and fragment in done.stderr, done.stderr
 
 
-def test_what_is_no_plugin_is_said(plugin):
+def test_inspect_rejects_a_core_module(plugin):
     (plugin.folder / "core.wasm").write_bytes(b"\0asm\1\0\0\0")
     done = plugin("inspect", "core.wasm")
     assert done.returncode == 1
     assert "The operator would not load it: a WebAssembly core module, not a component" in done.stdout
 
 
-def test_a_failing_test_fails(plugin, examples):
+def test_failed_cases_are_reported(plugin, examples):
     (plugin.folder / "wrong.yaml").write_text(f"""
 component: {examples["required-limits"]}
 manifest: {ROOT}/plugins/examples/cluster.yaml
@@ -103,19 +103,19 @@ cases:
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory):
-    """A registry with TLS and a password."""
+    """Registry with TLS and a password."""
     with Registry(tmp_path_factory.mktemp("registry"), free_address()) as registry:
         yield registry
 
 
 def test_a_registry_with_tls_and_a_password(plugin, examples, registry):
-    """Credentials on the command line and from `docker login`; what is said of wrong and missing ones."""
+    """Covers credentials on the command line and from `docker login`, and the errors for invalid and missing ones."""
     component, image = examples["required-limits"], f"{registry.address}/team/required-limits:1"
     login = ("--username", USER, "--password-stdin")
     trusted = ("--ca-file", registry.ca)
     done = plugin("push", component, image, *trusted, *login, stdin=f"{PASSWORD}\n")
     assert done.returncode == 0 and "image   sha256:" in done.stdout, done.stdout + done.stderr
-    for arguments, password, words in [
+    for arguments, password, fragment in [
         ((*trusted, *login), "wrong", "check name, password and rights"),
         (trusted, "", "docker login"),
         (login, PASSWORD, "--ca-file"),
@@ -123,9 +123,9 @@ def test_a_registry_with_tls_and_a_password(plugin, examples, registry):
         (("--insecure", *login), PASSWORD, ""),
     ]:
         done = plugin("pull", image, "-o", "refused.wasm", *arguments, stdin=password)
-        assert done.returncode == 1 and done.stderr.startswith("error: ") and words in done.stderr, (arguments, done.stderr)
+        assert done.returncode == 1 and done.stderr.startswith("error: ") and fragment in done.stderr, (arguments, done.stderr)
         assert not (plugin.folder / "refused.wasm").exists()
-    # As `docker login` leaves it.
+    # The configuration file in the form that `docker login` writes.
     docker = plugin.folder / "docker"
     docker.mkdir()
     auth = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
@@ -134,5 +134,5 @@ def test_a_registry_with_tls_and_a_password(plugin, examples, registry):
     done = plugin("pull", image, "-o", "pulled.wasm", *trusted, **logged_in)
     assert done.returncode == 0, done.stderr
     assert (plugin.folder / "pulled.wasm").read_bytes() == component.read_bytes()
-    about = plugin("inspect", image, *trusted, "-o", "json", **logged_in)
-    assert json.loads(about.stdout)["name"] == "required-limits", about.stderr
+    description = plugin("inspect", image, *trusted, "-o", "json", **logged_in)
+    assert json.loads(description.stdout)["name"] == "required-limits", description.stderr

@@ -1,4 +1,4 @@
-"""Two operators with the chart's rights and one lease: one writes, the other goes on when that one is gone."""
+"""Leader election of two operators with the chart's rights: only the leader writes, and the follower takes over."""
 
 import os
 import signal
@@ -13,25 +13,26 @@ from support.kubectl import Kubectl, await_end, drop_namespace, new_namespace
 from support.operator import Operator
 from support.waiting import stays, until
 
-#: Seconds within which writes have to go on after the leader was killed, on a busy machine.
-KILLED = 60
-#: What every replica writes: for its lease, and for the webhook that all of them answer.
-ITS_OWN = ("leases", "secrets", "selfsubjectreviews", "mutatingwebhookconfigurations", "validatingwebhookconfigurations")
-#: So that a scale-up takes long enough to be interrupted.
+#: Maximum number of seconds from the kill of the leader to the next write, on a busy machine.
+FAILOVER = 60
+#: Resources that every replica writes: for leader election, and for the webhook, which all replicas serve.
+OWN_RESOURCES = ("leases", "secrets", "selfsubjectreviews", "mutatingwebhookconfigurations", "validatingwebhookconfigurations")
+#: Settings that make a scale-up slow enough to be interrupted.
 PORTIONS = "DASK_KUBERNETES__CONTROLLER__WORKER_ALLOCATION__"
-SLOWLY = {f"{PORTIONS}BATCH_SIZE": "4", f"{PORTIONS}DELAY": "1"}
+SLOW_SCALE_UP = {f"{PORTIONS}BATCH_SIZE": "4", f"{PORTIONS}DELAY": "1"}
 
 
 @pytest.fixture(scope="module")
-def defined(api_server):
-    """kubectl, with the Dask resources defined."""
+def with_crds(api_server):
+    """kubectl, with the CRDs of the Dask resources installed."""
     define_resources(api_server)
     return api_server
 
 
 @contextmanager
 def replicas(admin, folder, *names):
-    """kubectl in the namespace that operators look after, the operators, and what tells who holds the lease that they share."""
+    """Starts operators that share a lease. Yields kubectl in their namespace, the operators, and a function that returns the
+    identity of the lease holder."""
     kubectl = new_namespace(admin.environment, "lease")
     operators = []
     try:
@@ -39,7 +40,7 @@ def replicas(admin, folder, *names):
             for name in names:
                 (folder / name).mkdir()
                 arguments = ("--namespace", kubectl.namespace, *account.arguments(lease_seconds=10), "--lease-identity", name)
-                operators.append(Operator({**account.environment, **SLOWLY}, folder / name, *arguments).start())
+                operators.append(Operator({**account.environment, **SLOW_SCALE_UP}, folder / name, *arguments).start())
             lease = Kubectl(admin.environment, account.name)
             yield kubectl, operators, lambda: lease.get("lease", account.name)["spec"].get("holderIdentity")
     finally:
@@ -49,76 +50,76 @@ def replicas(admin, folder, *names):
         await_end(admin.environment, [kubectl.namespace])
 
 
-def leads(operator):
-    """Whether it says that it does."""
+def is_leader(operator):
+    """Returns whether the operator reports that it is the leader."""
     return operator.metric("dask_operator_leader") == 1
 
 
 def writes(operator):
-    """How many of its requests were to change something, those about itself aside."""
-    return operator.writes(apart_from=ITS_OWN)
+    """Number of write requests of an operator, without those about leader election and the webhook."""
+    return operator.writes(apart_from=OWN_RESOURCES)
 
 
-def by_turns(operators):
-    """Wait until one of two leads; that one, then the other."""
-    until(lambda: sum(map(leads, operators)) == 1, "one operator to lead")
-    return sorted(operators, key=leads, reverse=True)
+def leader_and_follower(operators):
+    """Waits until exactly one of two operators leads. Returns the leader, then the follower."""
+    until(lambda: sum(map(is_leader, operators)) == 1, "exactly one leader")
+    return sorted(operators, key=is_leader, reverse=True)
 
 
 def pods(kubectl):
-    """The ids of the workers by their names."""
+    """UIDs of the workers by name."""
     return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in kubectl.list("pods", WORKERS)}
 
 
-def test_one_writes_and_another_goes_on(defined, tmp_path):
-    with replicas(defined, tmp_path, "a", "b") as (kubectl, operators, holder):
-        leader, follower = by_turns(operators)
+def test_only_the_leader_writes_and_the_follower_takes_over(with_crds, tmp_path):
+    with replicas(with_crds, tmp_path, "a", "b") as (kubectl, operators, lease_holder):
+        leader, follower = leader_and_follower(operators)
         kubectl.apply(manifests.cluster("c", 12))
         until(lambda: len(pods(kubectl)) == 12, "the workers")
         leader.wait_until_quiet()
         assert writes(leader) > 12 and writes(follower) == 0
-        assert leads(leader) and not leads(follower)
+        assert is_leader(leader) and not is_leader(follower)
 
-        # Killed in the midst of a scale-up: the other goes on, and no pod is there twice.
+        # The leader is killed during a scale-up. The follower continues, and no worker is created twice.
         before = pods(kubectl)
         kubectl("scale", "daskworkergroup", "c-default", "--replicas=40")
         until(lambda: len(pods(kubectl)) > 15, "some more workers")
         leader.kill()
-        killed = time.monotonic()
-        there = len(pods(kubectl))
-        assert there < 40, "the kill came too late"
-        until(lambda: len(pods(kubectl)) > there, "the other operator to go on", KILLED)
-        resumed = time.monotonic() - killed
-        assert resumed < KILLED and leads(follower)
+        killed_at = time.monotonic()
+        count_at_kill = len(pods(kubectl))
+        assert count_at_kill < 40, "the kill came too late"
+        until(lambda: len(pods(kubectl)) > count_at_kill, "the follower to continue", FAILOVER)
+        resumed = time.monotonic() - killed_at
+        assert resumed < FAILOVER and is_leader(follower)
         until(lambda: len(pods(kubectl)) == 40, "all workers")
         assert before.items() <= pods(kubectl).items()
         stays(lambda: len(pods(kubectl)) == 40, "40 workers", 3)
 
-        # The first comes back and stands by; then the second says goodbye.
+        # The first operator restarts as a follower. Then the second one shuts down and releases the lease.
         leader.start()
-        assert not leads(leader)
+        assert not is_leader(leader)
         kubectl("scale", "daskworkergroup", "c-default", "--replicas=60")
         until(lambda: len(pods(kubectl)) > 45, "some more workers")
-        goes = holder()
+        old_holder = lease_holder()
         follower.process.send_signal(signal.SIGTERM)
-        stopped = time.monotonic()
+        stopped_at = time.monotonic()
         follower.process.wait(timeout=60)
-        assert holder() != goes, "it ended without giving the lease back"
-        until(lambda: leads(leader), "the first to lead again", KILLED, 0.02)
-        handed_over = time.monotonic() - stopped
+        assert lease_holder() != old_holder, "the operator exited without releasing the lease"
+        until(lambda: is_leader(leader), "the first operator to lead again", FAILOVER, 0.02)
+        handed_over = time.monotonic() - stopped_at
         until(lambda: len(pods(kubectl)) == 60, "all workers")
         leader.wait_until_quiet()
         assert len(pods(kubectl)) == 60
-        print(f"writes went on {resumed:.1f} s after a kill; another led {handed_over:.2f} s after a goodbye")
+        print(f"writes resumed {resumed:.1f} s after a kill; a new leader was elected {handed_over:.2f} s after a graceful shutdown")
 
 
-def test_a_leader_that_is_held_up_gives_way(defined, tmp_path):
-    """A process that was stopped for longer than its lease does not write when it goes on."""
-    with replicas(defined, tmp_path, "a", "b") as (kubectl, operators, _):
-        leader, follower = by_turns(operators)
+def test_a_leader_that_was_paused_beyond_its_lease_exits(with_crds, tmp_path):
+    """A process that was paused for longer than its lease must not write when it resumes."""
+    with replicas(with_crds, tmp_path, "a", "b") as (kubectl, operators, _):
+        leader, follower = leader_and_follower(operators)
         leader.process.send_signal(signal.SIGSTOP)
         try:
-            until(lambda: leads(follower), "the other to lead", KILLED)
+            until(lambda: is_leader(follower), "the follower to lead", FAILOVER)
             kubectl.apply(manifests.cluster("c", 2))
             until(lambda: len(pods(kubectl)) == 2, "the workers")
         finally:
@@ -126,4 +127,4 @@ def test_a_leader_that_is_held_up_gives_way(defined, tmp_path):
         leader.process.wait(timeout=60)
         assert leader.process.returncode == 1
         assert "so that" in leader.tail().splitlines()[-1] and "lease" in leader.tail().splitlines()[-1]
-        assert leads(follower)
+        assert is_leader(follower)

@@ -1,7 +1,7 @@
-"""From the chart of dask-kubernetes to this one and back, as docs/install.md says it, word for word.
+"""Migration from the chart of dask-kubernetes to this chart and back, with the exact commands of docs/install.md.
 
-The old operator is the newest of PyPI, in a pod. Its chart is a short one of the same form, with its definitions: those of crds/
-as the predecessor had them.
+The old operator is the newest release on PyPI, in a pod. Its chart is a minimal one of the same structure. Its CRDs are those of
+crds/, reduced to the form that the predecessor had.
 """
 
 import os
@@ -19,12 +19,12 @@ from support.waiting import stays, until
 
 pytestmark = pytest.mark.e2e
 
-#: The name of the old release.
+#: Name of the old release.
 OLD = "old"
 FINALIZER = "kopf.zalando.org/KopfFinalizerMarker"
 DEFINITIONS = ROOT / "crds"
-#: Leaves results and data in a cluster, none of which can be computed a second time. Prints the sums.
-KEEP = """
+#: Stores results and data in a cluster that cannot be recomputed, and prints their sums.
+STORE = """
 import random
 from distributed import Client
 if __name__ == "__main__":
@@ -34,15 +34,15 @@ if __name__ == "__main__":
         client.publish_dataset(made=made, given=given, override=True)
         print(sum(client.gather(made)), sum(client.gather(given)))
 """
-#: Prints the same sums later.
+#: Prints the sums of the stored results and data.
 RECALL = """
 from distributed import Client
 if __name__ == "__main__":
     with Client("tcp://localhost:8786", timeout=30) as client:
         print(*(sum(client.gather(client.get_dataset(name), errors="raise")) for name in ("made", "given")))
 """
-#: The code of a job that ends when it is told to.
-UNTIL_TOLD = """
+#: Code of a job that ends once the file /tmp/go exists.
+UNTIL_SIGNALLED = """
 import pathlib, time
 from distributed import Client
 if __name__ == "__main__":
@@ -54,8 +54,8 @@ if __name__ == "__main__":
 """
 
 
-def as_before(definition):
-    """A definition as the predecessor has it: the status is a part of the object (but a job's), and nothing is checked by rules."""
+def predecessor_definition(definition):
+    """Reduces a CRD to the predecessor's form: no status subresource except for jobs, and no validation rules."""
     name = definition["spec"]["names"]["kind"]
     version = definition["spec"]["versions"][0]
     schema = version["schema"]["openAPIV3Schema"]
@@ -64,25 +64,25 @@ def as_before(definition):
         schema["properties"]["status"] = {"type": "object", "properties": {"phase": {"type": "string"}} if name == "DaskCluster" else {}}
     version.get("subresources", {}).get("scale", {}).pop("labelSelectorPath", None)
 
-    def plain(part):
+    def drop_rules(part):
         if isinstance(part, dict):
             part.pop("x-kubernetes-validations", None)
             for inner in part.values():
-                plain(inner)
+                drop_rules(inner)
 
-    plain(schema)
+    drop_rules(schema)
     return definition
 
 
 @pytest.fixture
 def old_chart(admin, tmp_path):
-    """The folder of the old chart. Its image is in the registry, and no Dask resources are defined, before and afterwards."""
+    """Folder of the old chart. Its image is in the registry. No CRDs are installed before and after the test."""
     build_image(local_name(admin.environment), "tests/chart/predecessor/image.toml")
     folder = tmp_path / "old-chart"
     shutil.copytree(ROOT / "tests" / "chart" / "predecessor", folder)
     (folder / "crds").mkdir()
     for kind in ("daskcluster", "daskworkergroup", "daskjob", "daskautoscaler"):
-        definition = as_before(yaml.safe_load((DEFINITIONS / f"{kind}.yaml").read_text()))
+        definition = predecessor_definition(yaml.safe_load((DEFINITIONS / f"{kind}.yaml").read_text()))
         (folder / "crds" / f"{kind}.yaml").write_text(yaml.safe_dump(definition))
     undefine = ("delete", "--ignore-not-found", "--filename", DEFINITIONS, "--timeout=120s")
     admin(*undefine)
@@ -90,119 +90,119 @@ def old_chart(admin, tmp_path):
     admin(*undefine)
 
 
-def commands(title):
-    """What there is to type in the first block below a title of the page, as a script."""
+def commands_below(title):
+    """Commands of the first console block below a heading of docs/install.md, as a script."""
     text = (ROOT / "docs" / "install.md").read_text()
-    below = re.split(rf"(?m)^##+ {re.escape(title)}$", text)[1]
-    block = re.search(r"(?ms)^```console\n(.*?)^```$", below)[1]
+    section = re.split(rf"(?m)^##+ {re.escape(title)}$", text)[1]
+    block = re.search(r"(?ms)^```console\n(.*?)^```$", section)[1]
     lines = [line.removeprefix("$ ") for line in block.splitlines()]
     assert all(line.startswith(("helm ", "kubectl ", "    ")) for line in lines), lines
     return "\n".join(lines)
 
 
-class Person:
-    """A person who types what the page says, in a folder with the charts."""
+class Reader:
+    """Runs the commands of docs/install.md in a folder with the charts, with the given values for its placeholders."""
 
-    def __init__(self, admin, folder, **words):
-        self.environment, self.folder, self.words = admin.environment, folder, words
+    def __init__(self, admin, folder, **placeholders):
+        self.environment, self.folder, self.placeholders = admin.environment, folder, placeholders
         folder.mkdir()
         (folder / "charts").symlink_to(ROOT / "charts")
 
-    def types(self, title):
-        """All that stands below a title, until something fails. Returns the exit code, and what was printed."""
-        script = commands(title)
-        for word, meant in self.words.items():
-            script = re.sub(rf"\b{word.replace('_', '-')}\b(?!-)", str(meant), script)
+    def run(self, title):
+        """Runs the commands below a heading until one fails. Returns the exit code and the output."""
+        script = commands_below(title)
+        for word, value in self.placeholders.items():
+            script = re.sub(rf"\b{word.replace('_', '-')}\b(?!-)", str(value), script)
         done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=self.folder, env={**os.environ, **self.environment},
                               text=True, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=2 * START)
         return done.returncode, done.stdout
 
 
 def releases(admin, namespace):
-    """The names of the releases in a namespace."""
+    """Names of the releases in a namespace."""
     return chart.helm("list", "--short", "--namespace", namespace, environment=admin.environment).split()
 
 
 def install_old(admin, namespace, folder, **values):
-    """Install the old operator as its users have it."""
+    """Installs the old operator with its own chart."""
     chart.helm("install", OLD, folder, "--namespace", namespace, "--wait", f"--timeout={START}s", values=values or None, environment=admin.environment)
 
 
-def is_the_olds(work, name):
-    """Whether a cluster has what the old operator leaves on it."""
+def is_managed_by_predecessor(work, name):
+    """Returns whether a cluster has the finalizer of the old operator."""
     return FINALIZER in work.get("daskcluster", name)["metadata"].get("finalizers", [])
 
 
-def test_there_and_back(admin, old_chart, tmp_path):
-    """Everything that was alive before is alive afterwards: the same pods, the same results."""
+def test_clusters_and_jobs_survive_a_migration_and_its_reversal(admin, old_chart, tmp_path):
+    """The pods and the results of all clusters and jobs are preserved in both directions."""
     with namespaces(admin, "operators", "work", releases=(NAME, OLD)) as (operators, work):
-        person = Person(admin, tmp_path / "person", NAMESPACE=operators.namespace, OLD_CHART=old_chart, OLD=OLD)
+        reader = Reader(admin, tmp_path / "person", NAMESPACE=operators.namespace, OLD_CHART=old_chart, OLD=OLD)
         install_old(admin, operators.namespace, old_chart, kopfArgs=["--all-namespaces", "--verbose"], workerAllocation={"size": 5})
-        work.apply(manifests.cluster("held", 2), manifests.job("first", UNTIL_TOLD), manifests.job("second", UNTIL_TOLD))
+        work.apply(manifests.cluster("held", 2), manifests.job("first", UNTIL_SIGNALLED), manifests.job("second", UNTIL_SIGNALLED))
         joined(work, "held", 2)
-        kept = until(lambda: in_scheduler(work, "held", KEEP), "results to be kept", START, 2)
+        sums = until(lambda: in_scheduler(work, "held", STORE), "results to be stored", START, 2)
         for job in ("first", "second"):
             until(lambda: "begun" in work("logs", f"{job}-runner", "--tail=-1"), f"the job {job} to run", START, 1)
             joined(work, job, 1)
-        assert is_the_olds(work, "held")
+        assert is_managed_by_predecessor(work, "held")
         before = {name: pods(work, name) for name in ("held", "first", "second")}
 
         def nothing_is_lost(*names):
             stays(lambda: all(before[name].items() <= pods(work, name).items() for name in names), f"the pods of {names}", 5, 0.5)
-            assert in_scheduler(work, "held", RECALL) == kept
+            assert in_scheduler(work, "held", RECALL) == sums
 
-        # There.
-        code, said = person.types("In place of the chart of dask-kubernetes")
-        assert code == 0, said
+        # Migrate to this chart.
+        code, output = reader.run("In place of the chart of dask-kubernetes")
+        assert code == 0, output
         assert releases(admin, operators.namespace) == [NAME]
-        until(lambda: not is_the_olds(work, "held"), "the new operator to take over")
+        until(lambda: not is_managed_by_predecessor(work, "held"), "the new operator to take over")
         nothing_is_lost("held", "first", "second")
         work("scale", "daskworkergroup", "held-default", "--replicas=3")
         joined(work, "held", 3)
-        end(work, "first")
+        finish_job(work, "first")
         nothing_is_lost("held", "second")
         work("delete", "daskjob", "first", "--timeout=120s")
 
-        # And back.
-        code, said = person.types("Back again")
-        assert code == 0, said
+        # Migrate back to the old chart.
+        code, output = reader.run("Back again")
+        assert code == 0, output
         assert releases(admin, operators.namespace) == [OLD]
-        until(lambda: is_the_olds(work, "held"), "the old operator to take over", START, 0.5)
+        until(lambda: is_managed_by_predecessor(work, "held"), "the old operator to take over", START, 0.5)
         nothing_is_lost("held", "second")
-        end(work, "second")
+        finish_job(work, "second")
         work("scale", "daskworkergroup", "held-default", "--replicas=4")
-        until(lambda: len(work.names("deployments", "dask.org/workergroup-name=held-default")) == 4, "the old operator to make workers", START, 1)
+        until(lambda: len(work.names("deployments", "dask.org/workergroup-name=held-default")) == 4, "the old operator to create a worker", START, 1)
         nothing_is_lost("held")
         work("delete", "daskcluster", "held", "--timeout=120s")
 
 
-def end(work, job):
-    """Tell a job to end; it does so with the right answer."""
+def finish_job(work, job):
+    """Signals a job to end, and checks its result."""
     work("exec", f"{job}-runner", "--", "touch", "/tmp/go")
     until(lambda: work.get("daskjob", job)["status"]["jobStatus"] == "Successful", f"the job {job} to end", START, 0.5)
     assert "sum 6" in work("logs", f"{job}-runner", "--tail=-1")
 
 
-@pytest.mark.parametrize("values, words", [
+@pytest.mark.parametrize("values, message", [
     ({"kopfArgs": ["--namespace=team-*"]}, "Patterns are not understood"),
     ({"resources": {"limit": {"cpu": 1}}}, "additional properties 'limit' not allowed"),
 ])
-def test_wrong_values_are_told_of_while_the_old_operator_runs(admin, old_chart, tmp_path, values, words):
+def test_incompatible_values_are_refused_before_the_old_release_is_removed(admin, old_chart, tmp_path, values, message):
     with namespaces(admin, "operators", releases=(NAME, OLD)) as (operators,):
         install_old(admin, operators.namespace, old_chart)
-        # What it takes is more than what this one takes.
+        # The old chart accepts values that this chart refuses.
         chart.helm("upgrade", OLD, old_chart, "--namespace", operators.namespace, values=values, environment=admin.environment)
-        person = Person(admin, tmp_path / "person", NAMESPACE=operators.namespace, OLD_CHART=old_chart, OLD=OLD)
-        code, said = person.types("In place of the chart of dask-kubernetes")
-        assert code != 0 and words in said, said
+        reader = Reader(admin, tmp_path / "person", NAMESPACE=operators.namespace, OLD_CHART=old_chart, OLD=OLD)
+        code, output = reader.run("In place of the chart of dask-kubernetes")
+        assert code != 0 and message in output, output
         assert releases(admin, operators.namespace) == [OLD]
 
 
-def test_a_release_without_values(admin, old_chart, tmp_path):
-    """Its file of values has no values in it."""
+def test_a_release_without_values_can_be_migrated(admin, old_chart, tmp_path):
+    """The values file of such a release is empty."""
     with namespaces(admin, "operators", releases=(NAME, OLD)) as (operators,):
         install_old(admin, operators.namespace, old_chart)
-        person = Person(admin, tmp_path / "person", NAMESPACE=operators.namespace, OLD_CHART=old_chart, OLD=OLD)
-        code, said = person.types("In place of the chart of dask-kubernetes")
-        assert code == 0, said
+        reader = Reader(admin, tmp_path / "person", NAMESPACE=operators.namespace, OLD_CHART=old_chart, OLD=OLD)
+        code, output = reader.run("In place of the chart of dask-kubernetes")
+        assert code == 0, output
         assert releases(admin, operators.namespace) == [NAME]

@@ -1,4 +1,4 @@
-"""What pages say of the operator, compared with its code: limits, flags and reasons."""
+"""Comparison of documentation pages with the operator's code: limits, flags and condition reasons."""
 
 import re
 
@@ -10,7 +10,7 @@ PLUGINS = ROOT / "host" / "operator" / "src" / "plugins"
 
 
 def limits():
-    """The limits in SECURITY.md: for each its name, its number, and the file that it is in."""
+    """Limits in the table of SECURITY.md: name, value and source file of each."""
     found = []
     for line in (ROOT / "SECURITY.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -21,22 +21,22 @@ def limits():
 
 
 def numbers(text, name):
-    """What the code says of a constant or a field, wherever it stands: `NAME: usize = 64 << 10`, `name: 5,`, `name: 2Gi`."""
-    for said in re.findall(rf"\b{name}: ?(?:\w+ = )?(.*)", text):
-        if number := re.match(r"\D*?(\d[\d_]*)(?: << (\d+)|(Ki|Mi|Gi))?", said):
+    """Yields the values of a constant or a field in source code: `NAME: usize = 64 << 10`, `name: 5,`, `name: 2Gi`."""
+    for value in re.findall(rf"\b{name}: ?(?:\w+ = )?(.*)", text):
+        if number := re.match(r"\D*?(\d[\d_]*)(?: << (\d+)|(Ki|Mi|Gi))?", value):
             yield int(number[1].replace("_", "")) * (1 << int(number[2] or 0)) * UNITS.get(number[3], 1)
 
 
 @pytest.mark.parametrize("name, number, file", limits(), ids=lambda value: str(value).rpartition("/")[2])
-def test_limits_are_those_of_the_code(name, number, file):
-    assert number in list(numbers((ROOT / file).read_text(), name)), f"SECURITY.md says {number} of {name} in {file}"
+def test_a_documented_limit_matches_the_code(name, number, file):
+    assert number in list(numbers((ROOT / file).read_text(), name)), f"SECURITY.md documents {number} for {name} in {file}"
 
 
-def test_there_are_limits():
+def test_all_documented_limits_are_found():
     assert len(limits()) > 80
 
 
-def test_flags_about_plugins_are_in_the_page_and_in_the_chart():
+def test_plugin_flags_are_documented_and_reserved_by_the_chart():
     flags = re.findall(r'long = "([a-z-]+)"', (PLUGINS / "args.rs").read_text())
     page = (ROOT / "docs" / "plugins.md").read_text()
     arguments = (ROOT / "charts" / "dask-kubernetes-operator" / "templates" / "_arguments.tpl").read_text()
@@ -45,7 +45,7 @@ def test_flags_about_plugins_are_in_the_page_and_in_the_chart():
     assert [flag for flag in flags if f'"--{flag}" "Use the value' not in arguments] == []
 
 
-def test_the_quota_in_the_page_is_of_all_that_the_operator_keeps():
+def test_the_documented_quota_covers_all_cached_kinds():
     page = (ROOT / "docs" / "install.md").read_text()
     definitions = "".join(file.read_text() for file in (ROOT / "crds").glob("dask*.yaml"))
     names = re.findall(r"(?m)^  name: (\w+\.kubernetes\.dask\.org)$", definitions)
@@ -54,7 +54,7 @@ def test_the_quota_in_the_page_is_of_all_that_the_operator_keeps():
 
 
 def reasons():
-    """Why a plugin is not in force, and why a component gave no plan."""
+    """Yields the condition reasons for a plugin that is not active and for a component that returned no plan."""
     for crate in ("sources", "runtime"):
         text = (ROOT / "host" / crate / "src" / "error.rs").read_text()
         yield from re.findall(r'=> "([A-Z]\w+)"', text.partition("fn reason(")[2])
@@ -63,9 +63,9 @@ def reasons():
         yield from re.findall(r'(?:LoadFailure::new\(|reason: |\(|&str =)\s*"([A-Z][a-z]+(?:[A-Z][a-z]+)+|Quarantined)"', code)
 
 
-def test_reasons_are_in_the_page():
+def test_condition_reasons_are_documented():
     page = (ROOT / "docs" / "plugins.md").read_text()
     found = set(reasons())
     assert {"Quarantined", "HostExhausted", "PluginShareUsed", "PluginsBusy", "TooManyPlugins", "NamespaceUnknown"} <= found
-    # A file with certificates that can't be read ends the start.
+    # With an unreadable certificate file the operator does not start, so no condition has this reason.
     assert {reason for reason in found if f"`{reason}`" not in page} == {"CertificateFileUnreadable"}

@@ -1,4 +1,4 @@
-"""The operator as a release, in real pods: installed, upgraded, rolled back, uninstalled, while Dask clusters run."""
+"""Lifecycle of a release in real pods: install, upgrade, rollback and uninstall while Dask clusters run."""
 
 import json
 import re
@@ -15,9 +15,9 @@ from support.waiting import stays, until
 
 pytestmark = pytest.mark.e2e
 
-#: Seconds within which work goes on after the leader was killed.
-KILLED = 60
-#: All that a cluster needs.
+#: Maximum number of seconds until the next worker exists after the leader was stopped.
+FAILOVER = 60
+#: Smallest complete manifest of a cluster.
 MINIMAL = """
 apiVersion: kubernetes.dask.org/v1
 kind: DaskCluster
@@ -30,22 +30,22 @@ spec:
       containers:
       - image: ghcr.io/dask/dask:latest
 """
-#: A cluster that could not work, and what its author is told.
-WRONG = manifests.changed(manifests.cluster("wrong"), "spec.worker.spec.containers.0.resources", {"limits": {"memory": "4GB"}})
-SENTENCE = "spec.worker.spec.containers[0].resources.limits.memory: `4GB` is no quantity of Kubernetes: write `4G`"
+#: A cluster that could not work, and the message with which it is refused.
+INVALID = manifests.changed(manifests.cluster("wrong"), "spec.worker.spec.containers.0.resources", {"limits": {"memory": "4GB"}})
+MESSAGE = "spec.worker.spec.containers[0].resources.limits.memory: `4GB` is no quantity of Kubernetes: write `4G`"
 
 
-def another(operators, before):
-    """Wait until another operator than before is the only one; its pod."""
-    def seen():
+def await_new_pod(operators, pods_before):
+    """Waits until a new operator pod is the only one. Returns its name in a list."""
+    def new_pods():
         now = operators.names("pods")
-        return now if len(now) == 1 and now != before else None
+        return now if len(now) == 1 and now != pods_before else None
 
-    return until(seen, "the former operator to end")
+    return until(new_pods, "the previous operator pod to be deleted")
 
 
-class Author(threading.Thread):
-    """Somebody who keeps writing a cluster that is all right; ``with`` ends them. What was refused is in ``refused``."""
+class Writer(threading.Thread):
+    """Thread that keeps writing a valid cluster until ``with`` ends. ``refused`` has the errors of refused writes."""
 
     def __init__(self, kubectl):
         super().__init__(daemon=True)
@@ -54,7 +54,7 @@ class Author(threading.Thread):
         self.done = threading.Event()
 
     def run(self):
-        """Write, five times a second, without a trace."""
+        """Applies the cluster five times a second, as a dry run."""
         while not self.done.wait(0.2):
             try:
                 self.kubectl.apply(manifests.cluster("again"), options=["--dry-run=server"])
@@ -72,134 +72,134 @@ class Author(threading.Thread):
 
 
 def configurations(admin):
-    """The names of all webhook configurations."""
+    """Names of all webhook configurations."""
     return admin.names("mutatingwebhookconfigurations") + admin.names("validatingwebhookconfigurations")
 
 
-def test_the_life_of_a_release(admin):
+def test_clusters_keep_running_while_a_release_is_changed_and_removed(admin):
     with namespaces(admin, "release", "work") as (operators, work):
         release = Release(admin, operators)
         release.apply()
 
-        # The webhook is asked: by its Service, in a pod.
-        with pytest.raises(Refused, match=re.escape(SENTENCE)):
-            work.apply(WRONG)
+        # The API server calls the webhook, through its Service, in a pod.
+        with pytest.raises(Refused, match=re.escape(MESSAGE)):
+            work.apply(INVALID)
         work("apply", "--filename", "-", stdin=MINIMAL)
         joined(work, "ten-lines", 2)
         work("delete", "daskcluster", "ten-lines", "--timeout=120s")
 
-        # A manifest of the examples, as it is.
+        # An unchanged example manifest.
         work.apply(*manifests.example("minimal"))
         joined(work, "minimal", 1)
         work("scale", "daskworkergroup", "minimal-default", "--replicas=2")
         joined(work, "minimal", 2)
         assert release.missing_rights() == []
-        before = pods(work, "minimal")
-        assert len(before) == 3
+        pods_before = pods(work, "minimal")
+        assert len(pods_before) == 3
 
-        # Other values, then back: another operator each time, the same pods.
-        first = operators.names("pods")
+        # An upgrade and a rollback replace the operator pod, but no pod of the cluster.
+        first_pod = operators.names("pods")
         release.apply(kopfArgs=["--all-namespaces", "--verbose"], settings={"worker-group": {"batchSize": 5}})
-        second = another(operators, first)
-        stays(lambda: pods(work, "minimal") == before, "the cluster's pods", 5)
+        second_pod = await_new_pod(operators, first_pod)
+        stays(lambda: pods(work, "minimal") == pods_before, "the cluster's pods", 5)
         release.helm("rollback", NAME, "--wait", f"--timeout={START}s")
-        another(operators, second)
-        stays(lambda: pods(work, "minimal") == before, "the cluster's pods", 5)
+        await_new_pod(operators, second_pod)
+        stays(lambda: pods(work, "minimal") == pods_before, "the cluster's pods", 5)
         joined(work, "minimal", 2)
 
-        # Without the operator everything stays, CRDs included.
+        # After an uninstall, the clusters and the CRDs remain.
         release.helm("uninstall", NAME, "--wait")
-        until(lambda: operators.names("pods") == [], "the operator to end")
-        stays(lambda: pods(work, "minimal") == before, "the cluster's pods", 5)
+        until(lambda: operators.names("pods") == [], "the operator pod to be deleted")
+        stays(lambda: pods(work, "minimal") == pods_before, "the cluster's pods", 5)
         joined(work, "minimal", 2)
-        # Nor is anything in the way.
+        # No webhook configuration remains that would block requests.
         assert configurations(admin) == []
-        work.apply(WRONG, options=["--dry-run=server"])
+        work.apply(INVALID, options=["--dry-run=server"])
 
-        # A new release goes on.
+        # A new release manages the existing clusters.
         release.apply()
-        stays(lambda: pods(work, "minimal") == before, "the cluster's pods", 5)
+        stays(lambda: pods(work, "minimal") == pods_before, "the cluster's pods", 5)
         work("scale", "daskworkergroup", "minimal-default", "--replicas=3")
         joined(work, "minimal", 3)
-        assert before.items() <= pods(work, "minimal").items()
+        assert pods_before.items() <= pods(work, "minimal").items()
         work("delete", "daskcluster", "minimal", "--timeout=120s")
-        until(lambda: not pods(work, "minimal"), "the pods to go", START, 1)
+        until(lambda: not pods(work, "minimal"), "the pods of the cluster to be deleted", START, 1)
         assert release.missing_rights() == []
         release.helm("uninstall", NAME, "--wait")
 
 
-def test_two_operators(admin):
-    """One is always there to answer, and one to work."""
+def test_two_replicas_provide_continuous_service(admin):
+    """At any time, one replica serves the webhook and one reconciles."""
     with namespaces(admin, "release", "work") as (operators, work):
         release = Release(admin, operators)
         release.apply(replicaCount=2)
         work.apply(manifests.cluster("c"))
         workers = iter(range(2, 20))
 
-        def work_goes_on(limit):
-            """Have one worker more made; after how many seconds it is there."""
+        def seconds_until_next_worker(timeout):
+            """Requests one more worker. Returns the number of seconds until its pod exists."""
             start, count = time.monotonic(), next(workers)
             work("scale", "daskworkergroup", "c-default", f"--replicas={count}")
-            until(lambda: len(work.names("pods", "dask.org/component=worker")) == count, "one more worker", limit)
+            until(lambda: len(work.names("pods", "dask.org/component=worker")) == count, "one more worker", timeout)
             return time.monotonic() - start
 
         until(lambda: work.get("daskworkergroup", "c-default"), "the worker group")
-        work_goes_on(30)
-        seen = {}
-        with Author(work) as author:
-            until(lambda: author.written > 5, "somebody to write")
-            # The leader's pod is deleted, as when its node is drained.
-            before = release.leader()
-            operators("delete", "pod", before, "--wait=false")
-            seen["deleted"] = work_goes_on(KILLED)
-            after = release.leader()
-            assert after != before
-            # Another image or other values: one pod after the other.
+        seconds_until_next_worker(30)
+        measured = {}
+        with Writer(work) as writer:
+            until(lambda: writer.written > 5, "the writer to start")
+            # The leader's pod is deleted, as in a node drain.
+            old_leader = release.leader()
+            operators("delete", "pod", old_leader, "--wait=false")
+            measured["deleted"] = seconds_until_next_worker(FAILOVER)
+            new_leader = release.leader()
+            assert new_leader != old_leader
+            # New values: a rolling update replaces one pod at a time.
             release.apply(replicaCount=2, kopfArgs=["--all-namespaces", "--verbose"])
-            seen["upgraded"] = work_goes_on(KILLED)
-            until(lambda: not {before, after} & set(operators.names("pods")), "the former pods to go")
-            seen["written"] = author.written
-        assert author.refused == []
-        # And without a goodbye.
+            measured["upgraded"] = seconds_until_next_worker(FAILOVER)
+            until(lambda: not {old_leader, new_leader} & set(operators.names("pods")), "the previous pods to be deleted")
+            measured["written"] = writer.written
+        assert writer.refused == []
+        # The leader is killed without a graceful shutdown.
         operators("delete", "pod", release.leader(), "--grace-period=0", "--force")
-        seen["killed"] = work_goes_on(KILLED)
-        print(json.dumps(seen))
+        measured["killed"] = seconds_until_next_worker(FAILOVER)
+        print(json.dumps(measured))
         work("delete", "daskcluster", "c", "--timeout=120s")
         release.helm("uninstall", NAME, "--wait")
 
 
-def test_a_release_for_two_namespaces(admin):
-    """It works there and nowhere else, and has no rights elsewhere."""
-    with namespaces(admin, "release", "team-a", "team-b", "other") as (operators, first, second, other):
+def test_a_release_for_two_namespaces_has_no_rights_elsewhere(admin):
+    """The operator manages these namespaces only, and has no rights elsewhere."""
+    with namespaces(admin, "release", "team-a", "team-b", "other") as (operators, team_a, team_b, other):
         release = Release(admin, operators)
         admin("apply", "--server-side", "--force-conflicts", "--filename", ROOT / "crds")
-        release.apply(namespaces=[first.namespace, second.namespace], crds={"install": False})
-        for kubectl in (first, second, other):
+        release.apply(namespaces=[team_a.namespace, team_b.namespace], crds={"install": False})
+        for kubectl in (team_a, team_b, other):
             kubectl.apply(*manifests.example("minimal"))
-        for kubectl in (first, second):
+        for kubectl in (team_a, team_b):
             joined(kubectl, "minimal", 1)
         assert pods(other, "minimal") == {} and other.get("daskworkergroup", "minimal-default") is None
         assert release.missing_rights() == []
-        # Without a webhook, as its configurations would belong to no namespace.
+        # There is no webhook by default, because its configurations are cluster-scoped.
         assert configurations(admin) == []
         account = f"system:serviceaccount:{operators.namespace}:{OBJECT}"
-        for namespace, answer in ((first.namespace, "yes"), (other.namespace, "no"), (operators.namespace, "no")):
-            assert can(admin, namespace, account, "create", "pods") == answer
-        assert can(admin, "default", account, "list", "nodes") == "no"
-        # Who installs may say that there shall be one; for these namespaces only.
-        release.apply(namespaces=[first.namespace, second.namespace], crds={"install": False}, webhook={"namespaced": True})
-        for kubectl in (first, second):
-            with pytest.raises(Refused, match=re.escape(SENTENCE)):
-                kubectl.apply(WRONG)
-        other.apply(WRONG, options=["--dry-run=server"])
+        for namespace, answer in ((team_a.namespace, "yes"), (other.namespace, "no"), (operators.namespace, "no")):
+            assert can_i(admin, namespace, account, "create", "pods") == answer
+        assert can_i(admin, "default", account, "list", "nodes") == "no"
+        # An administrator may enable a webhook, which then applies to these namespaces only.
+        release.apply(namespaces=[team_a.namespace, team_b.namespace], crds={"install": False}, webhook={"namespaced": True})
+        for kubectl in (team_a, team_b):
+            with pytest.raises(Refused, match=re.escape(MESSAGE)):
+                kubectl.apply(INVALID)
+        other.apply(INVALID, options=["--dry-run=server"])
         assert release.missing_rights() == []
         release.helm("uninstall", NAME, "--wait")
         assert configurations(admin) == []
 
 
-def can(admin, namespace, account, verb, resource):
-    """``yes`` or ``no``: whether an account may do something."""
+def can_i(admin, namespace, account, verb, resource):
+    """Returns ``yes`` or ``no``: the answer of `kubectl auth can-i` for an account."""
     try:
         return Kubectl(admin.environment, namespace)("auth", "can-i", verb, resource, f"--as={account}").split()[-1]
-    except Refused:  # `no` ends with an error
+    except Refused:  # kubectl exits with an error if the answer is `no`
         return "no"

@@ -1,4 +1,4 @@
-"""docs/rights.md says what the chart lets the operator do, and why: the comment before each rule (``UPDATE_GOLDEN=1`` writes it)."""
+"""Table of the operator's rights in docs/rights.md, with the comment on each rule of the chart (``UPDATE_GOLDEN=1`` writes it)."""
 
 import os
 import re
@@ -10,9 +10,9 @@ from support.cluster import ROOT
 
 PAGE = ROOT / "docs" / "rights.md"
 UPDATE = bool(os.environ.get("UPDATE_GOLDEN"))
-#: Values with which there are all rules.
+#: Values that enable all rules.
 ALL = {"plugins": {"cluster": "/plugins/cluster.wasm", "pullSecrets": ["pull-secret"]}}
-#: What a row of the table says about where: the role of a release for some namespaces, or for all.
+#: Text of the column `where` by role. A release for some namespaces has `role`; a cluster-wide one has `role-cluster`.
 WHERE = {
     "role": "namespaces that it looks after",
     "role-cluster": "the whole cluster; not in a release for some namespaces",
@@ -22,7 +22,7 @@ WHERE = {
 
 
 def rules(values):
-    """Each role's rules with the comments before them, of a release with these values."""
+    """Rules of each role of a release with these values, each with the comment before it."""
     found = {}
     for section in re.split(r"(?m)^---\n", chart.template(values, show=["templates/rbac.yaml"])):
         document = yaml.safe_load(section)
@@ -35,47 +35,47 @@ def rules(values):
             elif line.lstrip().startswith("- apiGroups:"):
                 comments.append(" ".join(comment))
                 comment = []
-        # ...-role-cluster, but ...-webhook
+        # The names end with `-role`, `-role-cluster`, `-role-own` or `-webhook`.
         role = re.search(r"-(role(?:-\w+)?|webhook)$", document["metadata"]["name"])[1]
         found[role] = list(zip(document["rules"], comments, strict=True))
     return found
 
 
-def row(where, rule, comment):
-    """A line of the table."""
+def table_row(where, rule, comment):
+    """Formats a line of the table."""
     group = rule["apiGroups"][0]
     resources = "<br>".join(f"`{resource}{'.' + group if group and '/' not in resource else ''}`" for resource in rule["resources"])
     names = f" named {', '.join(f'`{name}`' for name in rule['resourceNames'])}" if "resourceNames" in rule else ""
     return f"| {resources}{names} | {', '.join(rule['verbs'])} | {where} | {comment} |"
 
 
-def table():
-    """The table's lines."""
-    in_cluster, in_some = rules(ALL), rules({**ALL, "namespaces": ["team-a"], "webhook": {"namespaced": True}})
-    assert in_cluster.keys() == {"role-cluster", "role-own", "webhook"} and in_some.keys() == {"role", "role-own", "webhook"}
-    # What a release for some namespaces has is the same there.
-    shared = [rule for rule, _ in in_some["role"]]
-    assert [rule for rule, _ in in_cluster["role-cluster"][:len(shared)]] == shared
-    wide = in_cluster["role-cluster"][len(shared):]
+def table_lines():
+    """Lines of the table."""
+    cluster_wide, namespaced = rules(ALL), rules({**ALL, "namespaces": ["team-a"], "webhook": {"namespaced": True}})
+    assert cluster_wide.keys() == {"role-cluster", "role-own", "webhook"} and namespaced.keys() == {"role", "role-own", "webhook"}
+    # The cluster-wide role starts with the rules of a release for some namespaces.
+    shared = [rule for rule, _ in namespaced["role"]]
+    assert [rule for rule, _ in cluster_wide["role-cluster"][:len(shared)]] == shared
+    cluster_only = cluster_wide["role-cluster"][len(shared):]
     lines = ["| what | verbs | where | why |", "| --- | --- | --- | --- |"]
-    for role, said in (("role", in_some["role"]), ("role-cluster", wide), ("role-own", in_cluster["role-own"]),
-                       ("webhook", in_cluster["webhook"])):
-        for rule, comment in said:
-            assert comment, f"a comment has to say before this rule of {role} why it is there: {rule}"
-            lines.append(row(WHERE[role], rule, comment))
+    for role, role_rules in (("role", namespaced["role"]), ("role-cluster", cluster_only), ("role-own", cluster_wide["role-own"]),
+                       ("webhook", cluster_wide["webhook"])):
+        for rule, comment in role_rules:
+            assert comment, f"this rule of {role} needs a comment before it that gives the reason: {rule}"
+            lines.append(table_row(WHERE[role], rule, comment))
     return lines
 
 
-def test_the_page_has_all_rights():
+def test_the_page_lists_all_rights():
     before, _, after = re.split(r"(?ms)^(\| what \| verbs .*?)\n(?=\n|\Z)", PAGE.read_text(), maxsplit=1)
-    wanted = before + "\n".join(table()) + "\n" + after
+    wanted = before + "\n".join(table_lines()) + "\n" + after
     if UPDATE:
         PAGE.write_text(wanted)
     assert PAGE.read_text() == wanted, "docs/rights.md is not up to date: run this with UPDATE_GOLDEN=1"
 
 
-def test_nothing_is_allowed_by_a_pattern():
-    """No `*`, neither for groups nor resources nor verbs; and no right to give rights or to read all secrets."""
+def test_no_rule_has_a_wildcard_or_a_dangerous_right():
+    """No group, resource or verb is `*`. No rule allows changes of RBAC or access to all secrets."""
     for rule, _ in (rule for role in rules(ALL).values() for rule in role):
         assert "*" not in rule["apiGroups"] + rule["resources"] + rule["verbs"], rule
         assert "rbac.authorization.k8s.io" not in rule["apiGroups"]
