@@ -1,6 +1,7 @@
-"""Tests with real Dask processes in real pods, and the operator in one too: installed by helm, its webhook on.
+"""Fixtures for tests with real Dask processes in real pods. The operator is installed by helm, with its webhook enabled.
 
-On somebody's cluster, which can't have its image, the operator is a process of this machine with a release's rights.
+On a cluster that the suite did not start, the operator's image is not available. There the operator is a process of this machine
+with the rights of a release.
 """
 
 from contextlib import ExitStack
@@ -16,25 +17,25 @@ from support.release import Installed, put_image
 
 @pytest.fixture(scope="session")
 def kubernetes():
-    """The environment for kubectl."""
+    """Environment for kubectl."""
     with any_kubernetes("e2e-tests", "198.19.32.0/19", node=True) as environment:
         yield environment
 
 
 @pytest.fixture(scope="session")
 def admin(kubernetes):
-    """kubectl on the cluster as a whole. The Dask resources are defined by the release."""
+    """kubectl without a namespace. The CRDs of the Dask resources are installed by the release."""
     return Kubectl(kubernetes)
 
 
 @pytest.fixture(scope="session")
 def operator(admin, tmp_path_factory):
-    """The operator, for all tests; in the end nothing was forbidden it."""
+    """Operator for all tests. The teardown fails if the API server denied it a right."""
     with ExitStack() as stack:
         cluster = local_name(admin.environment)
         if cluster:
             put_image(cluster)
-            # An image of the same name may be another one than that of an earlier run.
+            # The image may differ from the one of the same name in an earlier run.
             operator = Installed(admin, image={"pullPolicy": "Always"})
         else:
             define_resources(admin)
@@ -42,4 +43,4 @@ def operator(admin, tmp_path_factory):
             operator = Operator(account.environment, tmp_path_factory.mktemp("operator"), *account.arguments())
         with operator:
             yield operator
-            assert operator.missing_rights() == [], "the chart does not allow what the operator does"
+            assert operator.missing_rights() == [], "the chart does not grant a right that the operator needs"

@@ -1,4 +1,4 @@
-"""Dask's documented manifests, applied unchanged: workers join and compute, and nothing is left."""
+"""Dask's documented manifests, applied unchanged: workers join and compute, and a deletion leaves no objects behind."""
 
 import pytest
 from support.cluster import ROOT
@@ -8,17 +8,17 @@ from support.waiting import until
 
 
 def computes(client):
-    """Whether a computation over all workers is right."""
+    """Returns whether a computation over all workers gives the expected result."""
     squares = client.map(lambda number: number * number, range(100), pure=False)
     return client.submit(sum, squares).result(timeout=120) == 328350
 
 
 def example(name):
-    """Path of an example."""
+    """Path of an example manifest."""
     return ROOT / "examples" / f"{name}.yaml"
 
 
-def test_documented_cluster(kubectl, operator):
+def test_the_documented_cluster_computes_and_scales(kubectl, operator):
     kubectl("apply", "--filename", example("cluster"))
     with client_of(kubectl, "simple", 2) as client:
         assert names_of(client) == kubectl.names("pods", WORKERS)
@@ -42,49 +42,49 @@ def test_documented_cluster(kubectl, operator):
 
     kubectl("delete", "--filename", example("cluster"), timeout=START)
     until(lambda: not kubectl.names("daskclusters,daskworkergroups,daskautoscalers,pods,services,deployments"),
-          "nothing to be left", START, 0.5)
+          "all objects to be deleted", START, 0.5)
 
 
-def test_documented_job(kubectl, operator):
+def test_the_documented_job_succeeds(kubectl, operator):
     kubectl("apply", "--filename", example("job"))
     kubectl("wait", "djb/simple-job", "--for=jsonpath={.status.jobStatus}=Successful", f"--timeout={START * 2}s",
             timeout=START * 2 + 10)
     assert answer(kubectl("logs", "simple-job-runner")) == "45"
     until(lambda: kubectl.names("daskclusters,daskworkergroups,pods,services") == ["simple-job-runner"],
-          "only the runner to be left", START, 0.5)
+          "only the runner to remain", START, 0.5)
     status = kubectl.get("djb", "simple-job")["status"]
     assert sorted(status) == ["clusterName", "endTime", "jobRunnerPodName", "jobStatus", "startTime"]
     kubectl("delete", "--filename", example("job"))
-    until(lambda: not kubectl.names("pods"), "the runner to be gone", START, 0.5)
+    until(lambda: not kubectl.names("pods"), "the runner to be deleted", START, 0.5)
 
 
-def test_failing_job(kubectl, operator):
+def test_a_failing_job_leaves_only_its_runner(kubectl, operator):
     kubectl.apply(job("fails", "raise SystemExit(3)"))
     kubectl("wait", "djb/fails", "--for=jsonpath={.status.jobStatus}=Failed", f"--timeout={START}s", timeout=START + 10)
     until(lambda: kubectl.names("daskclusters,daskworkergroups,pods,services") == ["fails-runner"],
-          "only the runner to be left", START, 0.5)
+          "only the runner to remain", START, 0.5)
 
 
-def test_lost_worker_and_lost_scheduler_are_replaced(kubectl, operator):
+def test_a_deleted_worker_and_a_deleted_scheduler_are_replaced(kubectl, operator):
     kubectl.apply(cluster("c", 2))
     with client_of(kubectl, "c", 2) as client:
-        lost = kubectl.names("pods", WORKERS)[0]
-        kubectl("delete", "pod", lost, "--grace-period=1")
-        until(lambda: len(now := names_of(client)) == 2 and lost not in now, "another worker to join", START, 0.5)
+        deleted = kubectl.names("pods", WORKERS)[0]
+        kubectl("delete", "pod", deleted, "--grace-period=1")
+        until(lambda: len(now := names_of(client)) == 2 and deleted not in now, "another worker to join", START, 0.5)
         assert computes(client)
-    before = kubectl.get("pod", "c-scheduler")["metadata"]["uid"]
+    old_uid = kubectl.get("pod", "c-scheduler")["metadata"]["uid"]
     kubectl("delete", "pod", "c-scheduler", "--grace-period=1")
-    until(lambda: (kubectl.get("pod", "c-scheduler") or {"metadata": {"uid": before}})["metadata"]["uid"] != before,
+    until(lambda: (kubectl.get("pod", "c-scheduler") or {"metadata": {"uid": old_uid}})["metadata"]["uid"] != old_uid,
           "another scheduler", START, 0.5)
     with client_of(kubectl, "c", 2) as client:
         assert computes(client)
 
 
 @pytest.mark.parametrize("name", ["minimal", "spot-workers"])
-def test_other_examples_start(kubectl, operator, name):
-    objects = kubectl("apply", "--filename", example(name))
-    made = next(line for line in objects.splitlines() if line.startswith("daskcluster")).split("/")[1].split()[0]
-    until(lambda: (kubectl.get("dsk", made) or {}).get("status", {}).get("phase") == "Running", "Running", START, 0.5)
+def test_other_examples_get_workers(kubectl, operator, name):
+    output = kubectl("apply", "--filename", example(name))
+    name_of_cluster = next(line for line in output.splitlines() if line.startswith("daskcluster")).split("/")[1].split()[0]
+    until(lambda: (kubectl.get("dsk", name_of_cluster) or {}).get("status", {}).get("phase") == "Running", "Running", START, 0.5)
     until(lambda: kubectl.names("pods", WORKERS), "workers", START, 0.5)
 
 
@@ -97,7 +97,7 @@ def test_a_scheduler_without_args_listens_on_both_address_families(kubectl, oper
         kubectl("exec", "minimal-scheduler", "--", "python", "-c", code)
 
 
-def test_a_group_scaled_to_nothing_and_back(kubectl, operator):
+def test_a_group_with_zero_replicas_can_be_scaled_up(kubectl, operator):
     kubectl.apply(cluster("c", 1), group("more", "c", 0))
     with client_of(kubectl, "c", 1) as client:
         assert not kubectl.names("pods", "dask.org/workergroup-name=more")
