@@ -1,1 +1,1 @@
-"""Plugins as resources."""
+"""Tests of plugins as Kubernetes resources."""

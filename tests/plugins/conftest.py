@@ -1,4 +1,4 @@
-"""Plugins as resources, on a real API server without a node."""
+"""Fixtures for tests of plugins as resources, on a real API server without a node."""
 
 import hashlib
 import subprocess
@@ -17,20 +17,20 @@ API = "kubernetes.dask.org/v1"
 
 @pytest.fixture(scope="session")
 def kubernetes():
-    """The environment for kubectl."""
+    """Environment for kubectl."""
     with any_kubernetes("plugins", "198.19.128.0/19", node=False) as environment:
         yield environment
 
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """The folder that plugins may name files in."""
+    """Plugin folder of the operator, from which plugins may load files."""
     return tmp_path_factory.mktemp("folder")
 
 
 @pytest.fixture(scope="session")
 def built():
-    """Test components by name."""
+    """Bytes of the test components by name."""
     out = ROOT / "target" / "plugins"
     crates = ["tests/api/plugin", "tests/plugins/scripted"]
     done = subprocess.run(["target/debug/dask-operator-plugin-build", "--out", out, *crates], cwd=ROOT, text=True,
@@ -42,7 +42,7 @@ def built():
 
 @pytest.fixture(scope="session")
 def hostile(tmp_path_factory):
-    """The components of plugins/hostile by name."""
+    """Bytes of the components of plugins/hostile by name."""
     out = tmp_path_factory.mktemp("hostile")
     subprocess.run(["target/debug/examples/hostile", out], cwd=ROOT, check=True)
     return {path.stem: path.read_bytes() for path in sorted(out.glob("*.wasm"))}
@@ -50,16 +50,17 @@ def hostile(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory):
-    """A registry with TLS and a password."""
+    """Registry with TLS and a password."""
     with Registry(tmp_path_factory.mktemp("registry")) as registry:
         yield registry
 
 
 @pytest.fixture(scope="module")
 def start(admin, folder, registry, tmp_path_factory):
-    """Start an operator with more arguments, without one that another one has as well, and with the rights of a release: for
-    one namespace where that is named. ``replica_of`` is one whose release it belongs to. To none of them anything is
-    forbidden."""
+    """Function that starts an operator with additional arguments and the rights of a release, limited to ``namespace`` if given.
+
+    Each operator has its own account, unless ``replica_of`` names an operator of the same release. The teardown fails if the API
+    server denied a right to an operator that still runs."""
     started = []
 
     with ExitStack() as accounts:
@@ -77,7 +78,7 @@ def start(admin, folder, registry, tmp_path_factory):
         yield start
         try:
             missing = {right for operator in started if operator.process.poll() is None for right in operator.missing_rights()}
-            assert not missing, "the chart does not allow what the operator does"
+            assert not missing, "the chart does not grant a right that the operator needs"
         finally:
             for operator in started:
                 operator.stop()
@@ -85,7 +86,7 @@ def start(admin, folder, registry, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def operator(start):
-    """An operator that looks after all namespaces, whose tenants may use ConfigMaps, files and one repository, and bring
+    """Operator that manages all namespaces. Its tenants may use ConfigMaps, files and one repository as sources, and may replace
     logic."""
     tenants = ("configmap", "file", "127.0.0.1:5443/tenants/*")
     return start(*(argument for pattern in tenants for argument in ("--allow-tenant-plugin-source", pattern)),
@@ -95,22 +96,22 @@ def operator(start):
 
 
 class Plugins:
-    """Plugin resources of a test; those of the cluster are deleted in the end."""
+    """Plugin resources of a test. The fixture ``plugins`` deletes the cluster-scoped ones after the test."""
 
     def __init__(self, kubectl, folder):
         self.kubectl, self.folder = kubectl, folder
         self.of_cluster = []
 
     def file(self, name, component):
-        """Put a component into the folder of plugins; its source."""
+        """Writes a component into the plugin folder, and returns the `spec.source` for it."""
         path = self.folder / f"{self.kubectl.namespace}-{name}.wasm"
-        draft = path.with_suffix(".part")
-        draft.write_bytes(component)
-        draft.replace(path)
+        temporary = path.with_suffix(".part")
+        temporary.write_bytes(component)
+        temporary.replace(path)
         return {"file": {"path": str(path)}}
 
     def apply(self, name, source, cluster=False, **spec):
-        """Apply a plugin; its name."""
+        """Applies a plugin, and returns its name. The name of a cluster-scoped one starts with the test's namespace."""
         kind = "ClusterDaskPlugin" if cluster else "DaskPlugin"
         if cluster:
             name = f"{self.kubectl.namespace}-{name}"
@@ -120,13 +121,13 @@ class Plugins:
         return name
 
     def status(self, name):
-        """The status of a plugin."""
+        """Generation and status of a plugin; the status is empty if it is not set."""
         kind = "clusterdaskplugin" if name in self.of_cluster else "daskplugin"
         plugin = self.kubectl.get(kind, name)
         return plugin["metadata"]["generation"], plugin.get("status", {})
 
     def ready(self, name, status="True", timeout=GENEROUS):
-        """Wait until its condition Ready is about the newest spec and has that status; the condition."""
+        """Waits until the condition Ready of a plugin has this status for the newest spec, and returns the condition."""
         def condition():
             generation, found = self.status(name)
             ready = [condition for condition in found.get("conditions", []) if condition["type"] == "Ready"]
@@ -135,7 +136,7 @@ class Plugins:
         return until(condition, f"Ready={status} of {name}", timeout)
 
     def delete(self, name):
-        """Delete it."""
+        """Deletes a plugin."""
         kind = "clusterdaskplugin" if name in self.of_cluster else "daskplugin"
         self.kubectl("delete", kind, name)
 
@@ -149,13 +150,13 @@ def plugins(kubectl, folder):
         kubectl("delete", "clusterdaskplugin", name, "--ignore-not-found")
 
 
-def other(component, number):
-    """The same component with another digest: with a section that means nothing."""
+def variant(component, number):
+    """Returns a component with the same behaviour and another digest: a custom section is appended."""
     text = f"version {number}".encode()
     content = bytes([len(b"note")]) + b"note" + text
     return component + bytes([0, len(content)]) + content
 
 
 def digest(component):
-    """As the operator writes it."""
+    """Digest of a component, in the form that the operator writes."""
     return "sha256:" + hashlib.sha256(component).hexdigest()

@@ -1,9 +1,9 @@
-"""A registry whose certificate is not trusted."""
+"""Registry whose certificate is not trusted."""
 
 from support.registry import ADDRESS
 
 
-def test_the_authority_is_not_trusted(kubectl, start, plugins, registry, built):
+def test_a_registry_with_an_untrusted_authority_is_refused(kubectl, start, plugins, registry, built):
     registry.push("team/policy", "1", built["scripted"])
     kubectl.apply(registry.secret("login"))
     start("--allow-tenant-plugin-source", "*", namespace=kubectl.namespace, ca=registry.other_ca)

@@ -1,4 +1,4 @@
-"""A registry that does what it can against the operator."""
+"""Behaviour of the operator towards a hostile registry."""
 
 import hashlib
 import json
@@ -10,8 +10,8 @@ import pytest
 from plugins.conftest import digest
 
 
-class Hostile(ThreadingHTTPServer):
-    """A registry without TLS. What it does, the repository's name says; after :meth:`repent` it gives its component."""
+class HostileRegistry(ThreadingHTTPServer):
+    """Registry without TLS. The name of the repository selects the attack. After :meth:`become_benign` it serves its component."""
 
     daemon_threads = True
 
@@ -19,21 +19,22 @@ class Hostile(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.address = f"127.0.0.1:{self.server_port}"
         self.component = component
-        self.sincere = False
-        self.asked = []
+        self.is_benign = False
+        self.paths = []
 
-    def repent(self):
-        """Be a registry as any other."""
-        self.sincere = True
+    def become_benign(self):
+        """Makes the registry serve all requests correctly from now on."""
+        self.is_benign = True
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one request."""
+    """Handler of one request."""
 
     def log_message(self, *_):
         pass
 
     def answer(self, status, body=b"", **headers):
+        """Sends a complete response."""
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
@@ -42,6 +43,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def endless(self, status):
+        """Sends a body that does not end until the client disconnects."""
         self.send_response(status)
         self.end_headers()
         try:
@@ -51,6 +53,7 @@ class Handler(BaseHTTPRequestHandler):
             pass
 
     def manifest(self):
+        """Manifest of an image with the component."""
         layer = {"mediaType": "application/wasm", "digest": digest(self.server.component), "size": len(self.server.component)}
         manifest = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": [layer],
                     "config": {"mediaType": "application/vnd.wasm.config.v0+json", "size": 2,
@@ -58,19 +61,19 @@ class Handler(BaseHTTPRequestHandler):
         return json.dumps(manifest).encode()
 
     def do_GET(self):
-        server, what = self.server, self.path.split("/")[2] if self.path.startswith("/v2/") else ""
-        server.asked.append(self.path)
-        if server.sincere:
+        server, repository = self.server, self.path.split("/")[2] if self.path.startswith("/v2/") else ""
+        server.paths.append(self.path)
+        if server.is_benign:
             self.answer(200, server.component if "/blobs/" in self.path else self.manifest())
         elif self.path.startswith("/token"):
             self.answer(200, b'{"token": "a\\nb"}')
-        elif what == "token":
+        elif repository == "token":
             self.answer(401, WWW_Authenticate=f'Bearer realm="http://{server.address}/token"')
-        elif what == "elsewhere":
+        elif repository == "elsewhere":
             self.answer(401, WWW_Authenticate='Bearer realm="http://169.254.169.254/latest/meta-data"')
-        elif what == "redirect":
+        elif repository == "redirect":
             self.answer(307, Location="https://169.254.169.254/latest/meta-data")
-        elif what == "manifest":
+        elif repository == "manifest":
             self.endless(200)
         else:
             self.endless(500)
@@ -78,14 +81,14 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hostile_registry(built):
-    """A hostile registry that answers."""
-    with Hostile(built["scripted"]) as server:
+    """Hostile registry that runs."""
+    with HostileRegistry(built["scripted"]) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
 
 
-def test_a_hostile_registry_harms_nobody(kubectl, start, plugins, built, hostile_registry):
+def test_a_hostile_registry_is_reported_and_retried(kubectl, start, plugins, built, hostile_registry):
     start("--allow-tenant-plugin-source", "*", namespace=kubectl.namespace)
     reasons = {"token": "RegistryError", "elsewhere": "AuthHostNotAllowed", "redirect": "RedirectNotAllowed",
                "manifest": "TooLarge", "error": "RegistryError"}
@@ -96,7 +99,7 @@ def test_a_hostile_registry_harms_nobody(kubectl, start, plugins, built, hostile
         condition = plugins.ready(name, "False")
         assert condition["reason"] == reason, condition
         assert len(condition["message"]) < 2000, condition
-    # None of them is given up.
-    hostile_registry.repent()
+    # The operator retries each of them.
+    hostile_registry.become_benign()
     for name in reasons:
         plugins.ready(name, timeout=180)

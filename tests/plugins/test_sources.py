@@ -1,4 +1,4 @@
-"""Where components come from, and what is said when they can't be had."""
+"""Sources of components, and the conditions for components that cannot be loaded."""
 
 import base64
 import json
@@ -7,10 +7,10 @@ import pytest
 from support.registry import ADDRESS
 from support.waiting import until
 
-from plugins.conftest import digest, other
+from plugins.conftest import digest, variant
 
 
-def test_from_a_registry_with_a_pull_secret(kubectl, operator, plugins, registry, built):
+def test_a_plugin_is_loaded_from_a_registry_with_a_pull_secret(kubectl, operator, plugins, registry, built):
     image_digest = registry.push("tenants/policy", "1", built["scripted"])
     kubectl.apply(registry.secret("login"))
     plugins.apply("p", {"oci": {"image": f"{ADDRESS}/tenants/policy:1", "pullSecrets": [{"name": "login"}]}},
@@ -20,22 +20,22 @@ def test_from_a_registry_with_a_pull_secret(kubectl, operator, plugins, registry
     assert status["digest"] == digest(built["scripted"]) and status["imageDigest"] == image_digest
     assert status["name"] == "scripted" and status["interfaces"] == ["policy"]
     kubectl.event("p", "InForce")
-    # What people see.
-    line = kubectl("get", "dpl", "p", "--no-headers").split()
-    assert line[1:6] == [status["version"], status["shortDigest"], "policy", "protect", "True"], line
+    # The columns of `kubectl get`.
+    columns = kubectl("get", "dpl", "p", "--no-headers").split()
+    assert columns[1:6] == [status["version"], status["shortDigest"], "policy", "protect", "True"], columns
 
 
-def test_a_plugin_of_the_cluster_names_the_secret_with_its_namespace(kubectl, operator, plugins, registry, built):
+def test_a_cluster_plugin_names_a_pull_secret_with_its_namespace(kubectl, operator, plugins, registry, built):
     manifest = registry.push("team/policy", "1", built["scripted"], layer="application/vnd.wasm.content.layer.v1+wasm")
     kubectl.apply(registry.secret("login"))
     secrets = [{"name": "login", "namespace": kubectl.namespace}]
-    # A selector that nothing has, so that others are not concerned.
+    # No resource matches the selector, so that the plugin does not affect other tests.
     name = plugins.apply("p", {"oci": {"image": f"{ADDRESS}/team/policy@{manifest}", "pullSecrets": secrets}},
                          cluster=True, selector={"matchLabels": {"nobody": "has-this"}})
     plugins.ready(name)
 
 
-def test_from_a_config_map(kubectl, operator, plugins, built):
+def test_a_plugin_is_loaded_from_a_config_map(kubectl, operator, plugins, built):
     encoded = base64.b64encode(built["scripted"]).decode()
     kubectl("create", "--filename", "-", stdin=json.dumps({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "code"}, "binaryData": {"p.wasm": encoded}}))
@@ -44,24 +44,24 @@ def test_from_a_config_map(kubectl, operator, plugins, built):
     plugins.apply("p", {"configMap": {"name": "code", "key": "other"}})
     condition = plugins.ready("p", "False")
     assert condition["reason"] == "ConfigMapUnusable" and "below binaryData" in condition["message"]
-    # What was in force still is.
+    # The previous component is still active.
     assert "is still in force" in condition["message"]
 
 
 def replace_volume(mount, number, component):
-    """Let a folder hold a component as the kubelet does it with a ConfigMap: all that is in it changes in one step."""
+    """Replaces the component in a folder as the kubelet updates a mounted ConfigMap: the whole content changes atomically."""
     version = mount / f"..version-{number}"
     version.mkdir(parents=True)
     (version / "p.wasm").write_bytes(component)
-    draft = mount / "..data.part"
-    draft.symlink_to(version.name)
-    draft.replace(mount / "..data")
+    temporary_link = mount / "..data.part"
+    temporary_link.symlink_to(version.name)
+    temporary_link.replace(mount / "..data")
     if not (mount / "p.wasm").is_symlink():
         (mount / "p.wasm").symlink_to("..data/p.wasm")
 
 
-def test_a_volume_that_changes_is_followed(kubectl, operator, plugins, built, folder):
-    one, two = (other(built["scripted"], number) for number in (11, 12))
+def test_changes_of_a_mounted_volume_are_loaded(kubectl, operator, plugins, built, folder):
+    one, two = (variant(built["scripted"], number) for number in (11, 12))
     mount = folder / kubectl.namespace
     replace_volume(mount, 1, one)
     plugins.apply("p", {"file": {"path": str(mount / "p.wasm")}})
@@ -70,15 +70,15 @@ def test_a_volume_that_changes_is_followed(kubectl, operator, plugins, built, fo
     replace_volume(mount, 2, two)
     until(lambda: plugins.status("p")[1]["digest"] == digest(two), "the new version")
     assert plugins.ready("p")["reason"] == "InForce"
-    # What can't be used changes nothing, and the next one can.
+    # An invalid version does not replace the active one. A later valid version does.
     replace_volume(mount, 3, b"no component")
     assert "is still in force" in plugins.ready("p", "False")["message"]
     replace_volume(mount, 4, one)
-    until(lambda: plugins.status("p")[1]["digest"] == digest(one), "the version before")
+    until(lambda: plugins.status("p")[1]["digest"] == digest(one), "the first version")
 
 
-def test_a_config_map_that_changes_is_followed(kubectl, operator, plugins, built):
-    one, two = (other(built["scripted"], number) for number in (13, 14))
+def test_changes_of_a_config_map_are_loaded(kubectl, operator, plugins, built):
+    one, two = (variant(built["scripted"], number) for number in (13, 14))
 
     def config_map(component):
         encoded = base64.b64encode(component).decode()
@@ -91,7 +91,7 @@ def test_a_config_map_that_changes_is_followed(kubectl, operator, plugins, built
     until(lambda: plugins.status("p")[1]["digest"] == digest(two), "the new version")
 
 
-@pytest.mark.parametrize("image, password, reason, words", [
+@pytest.mark.parametrize("image, password, reason, phrase", [
     (f"{ADDRESS}/tenants/refused:1", "wrong", "NotAuthorised", "check name, password and rights"),
     (f"{ADDRESS}/tenants/refused:1", None, "NotAuthorised", "pullSecrets"),
     (f"{ADDRESS}/tenants/refused:2", "open sesame", "ImageNotFound", "does not exist"),
@@ -100,7 +100,7 @@ def test_a_config_map_that_changes_is_followed(kubectl, operator, plugins, built
     ("127.0.0.1:1/tenants/policy:1", "open sesame", "SourceNotAllowed", ""),
     ("No Image!", "open sesame", "InvalidReference", "names no image"),
 ])
-def test_an_image_that_cannot_be_had(kubectl, operator, plugins, registry, built, image, password, reason, words):
+def test_an_unavailable_image_is_reported(kubectl, operator, plugins, registry, built, image, password, reason, phrase):
     registry.push("tenants/refused", "1", built["scripted"])
     registry.push("tenants/tar", "1", built["scripted"], layer="application/vnd.oci.image.layer.v1.tar+gzip")
     source = {"image": image}
@@ -109,22 +109,22 @@ def test_an_image_that_cannot_be_had(kubectl, operator, plugins, registry, built
         source["pullSecrets"] = [{"name": "login"}]
     plugins.apply("p", {"oci": source})
     condition = plugins.ready("p", "False")
-    assert condition["reason"] == reason and words in condition["message"], condition
+    assert condition["reason"] == reason and phrase in condition["message"], condition
     assert "has not been in force yet" in condition["message"]
     kubectl.event("p", reason)
 
 
-def test_files_and_digests(kubectl, operator, plugins, built, tmp_path):
+def test_files_outside_the_folder_and_other_digests_are_refused(kubectl, operator, plugins, built, tmp_path):
     elsewhere = tmp_path / "p.wasm"
     elsewhere.write_bytes(built["scripted"])
     plugins.apply("outside", {"file": {"path": str(elsewhere)}})
     assert plugins.ready("outside", "False")["reason"] == "FileOutsideFolder"
-    plugins.apply("mismatch", plugins.file("p", built["scripted"]), digest=digest(other(built["scripted"], 1)))
+    plugins.apply("mismatch", plugins.file("p", built["scripted"]), digest=digest(variant(built["scripted"], 1)))
     condition = plugins.ready("mismatch", "False")
     assert condition["reason"] == "DigestMismatch" and digest(built["scripted"]) in condition["message"]
 
 
-def test_settings_and_interfaces_are_checked(kubectl, operator, plugins, built):
+def test_invalid_settings_and_missing_interfaces_are_reported(kubectl, operator, plugins, built):
     source = plugins.file("p", built["scripted"])
     plugins.apply("p", source, settings={"word": "two words"})
     condition = plugins.ready("p", "False")
@@ -139,7 +139,7 @@ def test_settings_and_interfaces_are_checked(kubectl, operator, plugins, built):
     plugins.ready("p")
 
 
-@pytest.mark.parametrize("kind, spec, words", [
+@pytest.mark.parametrize("kind, spec, phrase", [
     ("DaskPlugin", {"source": {}}, "exactly one of oci, file and configMap"),
     ("DaskPlugin", {"source": {"file": {"path": "/x"}, "oci": {"image": "x"}}}, "exactly one of oci, file and configMap"),
     ("DaskPlugin", {"source": {"oci": {"image": "x", "insecure": True}}}, "insecure needs spec.digest"),
@@ -148,7 +148,7 @@ def test_settings_and_interfaces_are_checked(kubectl, operator, plugins, built):
     ("DaskPlugin", {"source": {"file": {"path": "/x"}}, "digest": "abc"}, "spec.digest"),
     ("DaskPlugin", {"source": {"file": {"path": "/x"}}, "mode": "observe"}, "spec.mode"),
 ])
-def test_what_the_api_server_refuses(kubectl, kind, spec, words):
+def test_the_api_server_refuses_an_invalid_plugin(kubectl, kind, spec, phrase):
     manifest = {"apiVersion": "kubernetes.dask.org/v1", "kind": kind, "metadata": {"name": "refused"}, "spec": spec}
-    with pytest.raises(Exception, match=words):
+    with pytest.raises(Exception, match=phrase):
         kubectl.apply(manifest)
