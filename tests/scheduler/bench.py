@@ -1,9 +1,9 @@
-"""How long it takes to get the facts about a scheduler with many workers: our client beside Python's own.
+"""Benchmark: latency of the queries for the facts about a scheduler with many workers, by the Rust client and by Python's client.
 
-    tests/venv tests/scheduler/releases/RELEASE.txt   prints the folder of an environment; with its python:
+    tests/venv tests/scheduler/releases/RELEASE.txt   prints the folder of an environment; run the benchmark with its Python:
     python tests/scheduler/bench.py [WORKERS]
 
-The workers only register, and keep the connection that each worker keeps. Python's client is asked for the same three answers.
+The workers only register and keep their connections open, as real workers do. Python's client makes the same three queries.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ METRICS = {"task_counts": {"memory": 5}, "managed_bytes": 5000, "memory": 10**8,
 
 
 async def register(address, number):
-    """What a worker says first."""
+    """Registers a worker with the scheduler, and returns the open connection."""
     comm = await connect(address)
     now = time.time()
     await comm.write({
@@ -39,7 +39,7 @@ async def register(address, number):
 
 
 async def serve(count):
-    """The scheduler; prints its address."""
+    """Runs a scheduler with ``count`` registered workers, and prints its address."""
     async with Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler:
         comms = [await register(scheduler.address, number) for number in range(count)]
         print(scheduler.address, flush=True)
@@ -48,7 +48,7 @@ async def serve(count):
 
 
 async def python(address):
-    """The same 200 times, by Python's own client."""
+    """Makes the queries 200 times with Python's client. Returns the number of workers, and the median and p99 in milliseconds."""
     times = []
     async with rpc(address) as scheduler:
         for _ in range(200):
@@ -62,7 +62,7 @@ async def python(address):
 
 
 def main():
-    """Measure."""
+    """Runs the scheduler in a child process, and prints the figures of both clients."""
     if sys.argv[1:2] == ["serve"]:
         asyncio.run(serve(int(sys.argv[2])))
         return
@@ -71,11 +71,11 @@ def main():
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             address = process.stdout.readline().strip()
-            ours = json.loads(subprocess.run([ASK, address, "time"], check=True, text=True, stdout=subprocess.PIPE).stdout)
-            theirs = asyncio.run(python(address))
+            rust_figures = json.loads(subprocess.run([ASK, address, "time"], check=True, text=True, stdout=subprocess.PIPE).stdout)
+            python_figures = asyncio.run(python(address))
         finally:
             process.kill()
-    for name, figures in ("rust", ours), ("python", theirs):
+    for name, figures in ("rust", rust_figures), ("python", python_figures):
         print(f"{name}: {figures['workers']} workers, median {figures['median']:.2f} ms, p99 {figures['p99']:.2f} ms")
 
 

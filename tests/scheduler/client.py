@@ -1,8 +1,14 @@
-"""A client of the release that runs it: client.py ADDRESS [COUNT [BYTES]].
+"""Dask client that runs with the Python of one release: client.py ADDRESS [COUNT [BYTES]].
 
-Has COUNT results computed, each of BYTES bytes, and holds them. Answers words of its standard input, each with a line of JSON:
-``ready``; ``where``: how many results each worker has; ``check``: whether all results are right, and how often a task
-ran; ``work``: starts tasks that take a while; ``done``: waits for them; ``info``: the workers, as Python's client tells.
+Computes COUNT results of BYTES bytes each, and keeps references to them. Reads commands from standard input, and answers each
+with a line of JSON:
+
+- ``ready``: true.
+- ``where``: number of results on each worker, by its address.
+- ``check``: whether all results are correct, and the number of task runs.
+- ``work``: starts tasks that take a while.
+- ``cancel``: cancels these tasks.
+- ``info``: the workers as Python's client reports them.
 """
 
 import json
@@ -14,47 +20,47 @@ import time
 from distributed import Client, Security
 
 
-def security():
-    """What the variables say, if anything."""
+def security_of_address():
+    """Security that takes certificates from the environment, for a TLS address; otherwise None."""
     return Security(require_encryption=True) if sys.argv[1].startswith("tls") else None
 
 
 def task(number, size, folder):
-    """A result; leaves a file each time that it is computed."""
+    """Computes a result, and leaves a file in the folder for each run."""
     handle, _ = tempfile.mkstemp(prefix=f"{number}-", dir=folder)
     os.close(handle)
     return bytes([number % 256]) * size
 
 
-def what_matters(worker):
-    """What of a worker is compared. The rest is no JSON: after a heartbeat its metrics may have tuples for keys."""
-    held = worker["metrics"].get("managed_bytes", 0)
-    return {"name": str(worker["name"]), "status": worker["status"], "nthreads": worker["nthreads"], "managed_bytes": held}
+def compared_facts(worker):
+    """Facts about a worker that the tests compare. Other facts cannot be JSON: after a heartbeat, metrics may have tuples as keys."""
+    managed_bytes = worker["metrics"].get("managed_bytes", 0)
+    return {"name": str(worker["name"]), "status": worker["status"], "nthreads": worker["nthreads"], "managed_bytes": managed_bytes}
 
 
 def main():
-    """Answer until the input ends."""
+    """Answers commands until the end of standard input."""
     count, size = [*map(int, sys.argv[2:]), 0, 0][:2]
-    with Client(sys.argv[1], security=security()) as client, tempfile.TemporaryDirectory() as folder:
+    with Client(sys.argv[1], security=security_of_address()) as client, tempfile.TemporaryDirectory() as folder:
         results = client.map(task, range(count), size=size, folder=folder, pure=False)
         if results:
             client.gather(client.map(len, results))
         work = []
-        for word in sys.stdin:
-            word = word.strip()
+        for command in sys.stdin:
+            command = command.strip()
             answer = True
-            if word == "where":
+            if command == "where":
                 answer = {address: len(keys) for address, keys in client.has_what().items()}
-            elif word == "check":
-                right = client.gather(results) == [bytes([number % 256]) * size for number in range(count)]
-                answer = {"right": right, "runs": len(os.listdir(folder))}
-            elif word == "work":
+            elif command == "check":
+                correct = client.gather(results) == [bytes([number % 256]) * size for number in range(count)]
+                answer = {"right": correct, "runs": len(os.listdir(folder))}
+            elif command == "work":
                 work = client.map(lambda n: time.sleep(1), range(20), pure=False)
-            elif word == "cancel":
+            elif command == "cancel":
                 client.cancel(work)
                 work = []
-            elif word == "info":
-                answer = {address: what_matters(worker) for address, worker in client.sync(client.scheduler.identity)["workers"].items()}
+            elif command == "info":
+                answer = {address: compared_facts(worker) for address, worker in client.sync(client.scheduler.identity)["workers"].items()}
             print(json.dumps(answer, default=str), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Schedulers, workers and clients of one release of ``distributed``, as processes of this machine."""
+"""Schedulers, workers and clients of one release of ``distributed``, as processes on this machine."""
 
 import json
 import os
@@ -10,10 +10,10 @@ from support.waiting import until
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 
-#: The program that asks. ASK names another one.
+#: Program that queries schedulers with the Rust client. The variable ASK overrides the path.
 ASK = Path(os.environ.get("ASK", ROOT / "target" / "debug" / "examples" / "ask"))
 
-#: Turns the HTTP API on, which is off by default.
+#: Variables that enable the HTTP API, which is disabled by default.
 WITH_API = {
     "DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES": json.dumps([
         "distributed.http.scheduler.prometheus", "distributed.http.scheduler.info", "distributed.http.scheduler.json",
@@ -24,25 +24,25 @@ WITH_API = {
 
 
 def releases():
-    """The releases that are tested, oldest first."""
+    """Names of the tested releases, oldest first."""
     return sorted(path.stem for path in (HERE / "releases").glob("*.txt"))
 
 
 def python(release):
-    """The Python in which a release is installed."""
+    """Installs a release if necessary, and returns the path of its Python."""
     command = [ROOT / "tests" / "venv", HERE / "releases" / f"{release}.txt"]
     return Path(subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout.strip()) / "bin" / "python"
 
 
 class Refused(AssertionError):
-    """The program that asks ended with an error."""
+    """The query program ended with an error, which is the text."""
 
 
 class Dask:
-    """A scheduler and its workers; ``with`` starts the scheduler and ends all of them."""
+    """A scheduler and its workers. ``with`` starts the scheduler, and kills all processes at its end."""
 
     def __init__(self, python, folder, tls=None, **variables):
-        assert ASK.exists(), f"{ASK} is not there; build it: cargo build --workspace --all-targets"
+        assert ASK.exists(), f"{ASK} does not exist; build it: cargo build --workspace --all-targets"
         self.python = python
         self.folder = folder
         self.tls = tls
@@ -68,7 +68,7 @@ class Dask:
             self.end(name)
 
     def identity(self):
-        """What the scheduler wrote about itself."""
+        """Content of the scheduler file; None if the scheduler has not written it yet."""
         assert self.processes["scheduler"].poll() is None, self.log("scheduler")
         try:
             return json.loads(self.scheduler_file.read_text())
@@ -76,7 +76,7 @@ class Dask:
             return None
 
     def run(self, name, *arguments, **options):
-        """Start a process with this release's Python."""
+        """Starts a process with this release's Python, and returns it."""
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", **self.variables}
         with (self.folder / f"{name}.log").open("w") as log:
             options = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, **options}
@@ -85,17 +85,17 @@ class Dask:
         return self.processes[name]
 
     def log(self, name):
-        """What a process printed."""
+        """Output of a process so far."""
         return (self.folder / f"{name}.log").read_text()
 
     def end(self, name):
-        """End a process as a lost node does, and forget it."""
+        """Kills a process without a graceful shutdown, as the loss of a node does, and removes it from ``processes``."""
         process = self.processes.pop(name)
         process.kill()
         process.wait()
 
     def worker(self, *names):
-        """Start workers with these names, and wait until they have registered."""
+        """Starts workers with these names, and waits until they are registered and running."""
         for name in names:
             self.run(name, "-m", "distributed.cli.dask_worker", self.address, "--name", name, "--nthreads", "1",
                      "--no-nanny", "--no-dashboard", "--host", "127.0.0.1", "--memory-limit", "1GiB",
@@ -104,20 +104,20 @@ class Dask:
         def running():
             return set(names) <= {worker["name"] for worker in self.workers() if worker["status"] == "running"}
 
-        until(running, f"the workers {names}")
+        until(running, f"the workers {names} to register")
 
     def client(self, *arguments):
-        """A client that computes and holds results; see client.py."""
+        """Starts a client that computes results and keeps references to them; see client.py."""
         return Client(self.run("client", HERE / "client.py", self.address, *arguments, text=True, bufsize=1,
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE))
 
     def temporary_scheduler(self):
-        """A second scheduler, with the temporary security that Dask makes; returns its address, and the variables for a client."""
+        """Starts a second scheduler with Dask's temporary security. Returns its address, and the variables for a client."""
         process = self.run("temporary", HERE / "temporary.py", text=True, stdout=subprocess.PIPE)
         return json.loads(process.stdout.readline())
 
     def ask(self, *calls, address=None, variables=None, timeout=10):
-        """Make calls with our client; returns the answers, one alone as it is."""
+        """Makes calls with the Rust client. Returns the list of answers; a single answer is returned without a list."""
         environment = {**os.environ, "ASK_TIMEOUT": str(timeout), **(self.tls.variables() if self.tls else {}),
                        **(variables or {})}
         command = [ASK, address or self.address, *calls]
@@ -128,24 +128,24 @@ class Dask:
         return answers if len(answers) > 1 else answers[0]
 
     def workers(self):
-        """All workers as our client sees them."""
+        """All workers as the Rust client reports them."""
         return self.ask("facts")["workers"]
 
     def by_name(self):
-        """All workers by their names."""
+        """All workers by name."""
         return {worker["name"]: worker for worker in self.workers()}
 
 
 class Client:
-    """The other end of client.py."""
+    """Connection to a running client.py."""
 
     def __init__(self, process):
         self.process = process
-        self.say("ready")
+        self.send("ready")
 
-    def say(self, word):
-        """Say a word; returns the answer."""
-        self.process.stdin.write(word + "\n")
+    def send(self, command):
+        """Sends a command, and returns the answer."""
+        self.process.stdin.write(command + "\n")
         line = self.process.stdout.readline()
         assert line, "the client ended"
         return json.loads(line)

@@ -1,4 +1,4 @@
-"""A scheduler with the temporary security that Dask makes. Prints its address, and the variables for a client."""
+"""Scheduler with Dask's temporary security. Prints its address, and the variables for a client."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ from distributed import Scheduler, Security
 
 
 async def main():
-    """Run until killed."""
+    """Runs the scheduler for an hour at most, or until the process is killed."""
     security = Security.temporary()
     arguments = {"protocol": "tls", "host": "127.0.0.1", "port": 0, "dashboard": False}
     async with Scheduler(security=security, **arguments) as scheduler:
