@@ -43,4 +43,4 @@ def test_a_deleted_child_is_replaced_without_delay(kubectl, operator, kind, name
     while not durations or min(durations) >= COLLECTED:
         assert len(durations) < TRIES, f"no replacement was faster than {COLLECTED} s: {durations}"
         durations.append(seconds_until_replaced(kubectl, kind, name))
-    tell(f"a deleted {kind} {name} was replaced after {', '.join(f'{1000 * seconds:.0f}' for seconds in took)} ms")
+    tell(f"a deleted {kind} {name} was replaced after {', '.join(f'{1000 * seconds:.0f}' for seconds in durations)} ms")
