@@ -1,4 +1,4 @@
-"""The webhook on a real API server without a node: kubectl shows what people see."""
+"""Fixtures for tests of the webhook on a real API server without a node, through kubectl."""
 
 import ipaddress
 import os
@@ -13,14 +13,14 @@ RANGE = "198.19.64.0/20"
 
 @pytest.fixture(scope="session")
 def kubernetes():
-    """The environment for kubectl."""
+    """Environment for kubectl."""
     with any_kubernetes("webhook", RANGE, node=False) as environment:
         yield environment
 
 
 @pytest.fixture(scope="session")
 def host():
-    """This machine's address as the API server reaches it. For a cluster of KUBECONFIG, WEBHOOK_HOST names it."""
+    """Address at which the API server reaches this machine. With KUBECONFIG set, the variable WEBHOOK_HOST must name it."""
     if os.environ.get("KUBECONFIG"):
         return os.environ["WEBHOOK_HOST"]
     return str(ipaddress.ip_network(RANGE)[-3])
@@ -28,7 +28,7 @@ def host():
 
 @pytest.fixture(scope="module")
 def hook(admin, host, tmp_path_factory, request):
-    """A webhook that is asked while the tests of a module run; ``ARGUMENTS`` of the module are for the operator."""
+    """Webhook that the API server calls during a module's tests. The operator gets the module's ``ARGUMENTS``."""
     name = request.module.__name__.replace("_", "-")
     arguments = getattr(request.module, "ARGUMENTS", [])
     with any_hook(admin, host, tmp_path_factory.mktemp("operator"), name, *arguments) as hook:
@@ -37,12 +37,12 @@ def hook(admin, host, tmp_path_factory, request):
 
 @pytest.fixture
 def operator(hook) -> Operator:
-    """Its operator, whose log is shown with a failure."""
+    """Operator that serves the webhook. Its log is part of the report of a failed test."""
     return hook.operator
 
 
 @pytest.fixture
-def asked(kubectl, hook):
-    """kubectl in a namespace whose requests the webhook is asked about."""
+def reviewed(kubectl, hook):
+    """kubectl in a namespace whose requests the webhook reviews."""
     hook.ask_for(kubectl)
     return kubectl

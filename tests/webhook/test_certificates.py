@@ -1,4 +1,4 @@
-"""Certificates are exchanged while the API server asks."""
+"""Rotation of the webhook's certificates while the API server sends requests."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ from support.kubectl import Refused
 from support.manifests import API, changed, cluster
 from support.waiting import until
 
-#: Certificates that are renewed two seconds after they were made.
+#: Arguments that make the operator renew certificates two seconds after their creation.
 ARGUMENTS = ["--webhook-certificate-validity", "60s", "--webhook-renew-before", "58s"]
 
 SECONDS = 20
@@ -20,23 +20,23 @@ CLIENTS = 8
 
 
 def certificates(hook):
-    """What the Secret holds."""
+    """Content of the Secret with the certificates."""
     return json.loads(base64.b64decode(hook.certificates()["data"]["certificates.json"]))
 
 
-def test_no_request_is_lost_while_certificates_are_exchanged(asked, hook):
-    seen = set()
+def test_no_request_fails_during_certificate_rotation(reviewed, hook):
+    creation_times = set()
     errors = []
     counts = [0] * CLIENTS
     end = time.monotonic() + SECONDS
-    path = f"/apis/{API}/namespaces/{asked.namespace}/daskclusters?dryRun=All"
+    path = f"/apis/{API}/namespaces/{reviewed.namespace}/daskclusters?dryRun=All"
 
-    # kubectl starts slowly: one proxy carries all requests.
-    proxy = subprocess.Popen(["kubectl", "proxy", "--port=0"], env=asked.environment, stdout=subprocess.PIPE, text=True)
+    # kubectl starts slowly, so all requests go through one proxy.
+    proxy = subprocess.Popen(["kubectl", "proxy", "--port=0"], env=reviewed.environment, stdout=subprocess.PIPE, text=True)
     try:
         address = proxy.stdout.readline().rsplit(" ", 1)[1].strip()
 
-        def load(number):
+        def send_requests(number):
             body = json.dumps(cluster(f"c-{number}", 0)).encode()
             while time.monotonic() < end:
                 request = urllib.request.Request(f"http://{address}{path}", data=body, method="POST",
@@ -48,52 +48,52 @@ def test_no_request_is_lost_while_certificates_are_exchanged(asked, hook):
                 except OSError as error:
                     text = error.read().decode() if hasattr(error, "read") else str(error)
                     errors.append(text)
-        threads = [threading.Thread(target=load, args=(number,)) for number in range(CLIENTS)]
+        threads = [threading.Thread(target=send_requests, args=(number,)) for number in range(CLIENTS)]
         for thread in threads:
             thread.start()
         while time.monotonic() < end:
-            seen.add(certificates(hook)["current"]["made"])
+            creation_times.add(certificates(hook)["current"]["made"])
             time.sleep(0.3)
         for thread in threads:
             thread.join()
     finally:
         proxy.kill()
         proxy.wait()
-    print(f"{sum(counts)} requests in {SECONDS} s, {len(seen)} certificates, {len(errors)} errors")
+    print(f"{sum(counts)} requests in {SECONDS} s, {len(creation_times)} certificates, {len(errors)} errors")
     assert errors == []
-    assert len(seen) >= SECONDS / 4, seen
+    assert len(creation_times) >= SECONDS / 4, creation_times
     assert sum(counts) > 10 * SECONDS
     assert hook.operator.metric("dask_operator_webhook_requests_total", step="validate", outcome="allowed") >= sum(counts)
 
 
-def test_a_bundle_that_was_lost_is_given_again(asked, hook):
+def test_a_removed_ca_bundle_is_restored(reviewed, hook):
     lost = [{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]
     hook.admin.patch("validatingwebhookconfiguration", hook.name, lost, type="json")
-    until(hook.bundle, "the bundle")
-    asked.apply(cluster("c", 0))
+    until(hook.bundle, "the CA bundle in the configuration")
+    reviewed.apply(cluster("c", 0))
 
 
-def test_nothing_is_blocked_without_configurations(asked, hook):
-    wrong = changed(cluster("c", 0), "spec.scheduler.service.ports", [{"name": "x", "port": 1}])
+def test_no_request_is_blocked_without_webhook_configurations(reviewed, hook):
+    invalid = changed(cluster("c", 0), "spec.scheduler.service.ports", [{"name": "x", "port": 1}])
     with pytest.raises(Refused, match="denied the request"):
-        asked.apply(wrong)
+        reviewed.apply(invalid)
     hook.unconfigure()
     try:
-        asked.apply(wrong)
+        reviewed.apply(invalid)
         assert hook.operator.is_ready()
     finally:
         hook.configure()
-        until(hook.bundle, "the bundle")
+        until(hook.bundle, "the CA bundle in the configuration")
 
 
-def test_objects_that_are_wrong_can_go_when_the_operator_is_away(asked, hook):
-    """Only creations and updates are asked about."""
-    asked.apply(cluster("c", 0))
+def test_objects_can_be_deleted_while_the_operator_is_down(reviewed, hook):
+    """The API server calls the webhook for creations and updates only."""
+    reviewed.apply(cluster("c", 0))
     hook.operator.stop()
     try:
         with pytest.raises(Refused, match="failed calling webhook"):
-            asked.apply(cluster("d", 0))
-        asked("delete", "daskcluster", "c", "--wait=false")
+            reviewed.apply(cluster("d", 0))
+        reviewed("delete", "daskcluster", "c", "--wait=false")
     finally:
         hook.operator.start()
-    asked.apply(cluster("d", 0))
+    reviewed.apply(cluster("d", 0))

@@ -1,4 +1,4 @@
-"""Whoever reaches the port can ask: what one request and one client may take is bounded."""
+"""Limits on requests and clients of the webhook, whose port accepts requests from every client that reaches it."""
 
 import http.client
 import json
@@ -12,8 +12,8 @@ from support.manifests import cluster
 from support.waiting import until
 
 
-def unverified():
-    """TLS with whoever answers."""
+def unverified_context():
+    """TLS context that does not verify the server."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -21,22 +21,22 @@ def unverified():
 
 
 @pytest.fixture
-def port(hook):
-    """Where the webhook listens, once it has a certificate."""
+def address(hook):
+    """Host and port of the webhook, once the operator is ready."""
     until(hook.operator.is_ready, "the operator to be ready")
     return hook.host, hook.port
 
 
-def connect(port):
-    """A connection, without a request."""
-    return unverified().wrap_socket(socket.create_connection(port, timeout=60))
+def connect(address):
+    """Opens a TLS connection without sending a request."""
+    return unverified_context().wrap_socket(socket.create_connection(address, timeout=60))
 
 
-def post(port, body, step="validate"):
-    """What the webhook answers: the status code and the text."""
-    connection = http.client.HTTPSConnection(*port, timeout=60, context=unverified())
+def post(address, body, path="validate"):
+    """Sends a request to the webhook. Returns the status code and the body of the response."""
+    connection = http.client.HTTPSConnection(*address, timeout=60, context=unverified_context())
     try:
-        connection.request("POST", f"/{step}?timeout=10s", body, {"Content-Type": "application/json"})
+        connection.request("POST", f"/{path}?timeout=10s", body, {"Content-Type": "application/json"})
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
     finally:
@@ -44,7 +44,7 @@ def post(port, body, step="validate"):
 
 
 def review(manifest):
-    """As an API server asks about a new object."""
+    """Body of an admission review for the creation of an object."""
     group, version = manifest["apiVersion"].split("/")
     request = {
         "uid": "1", "operation": "CREATE", "namespace": "n", "name": manifest["metadata"]["name"], "object": manifest,
@@ -54,8 +54,8 @@ def review(manifest):
     return json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).encode()
 
 
-def bomb():
-    """A request that is small as text, and would not be in memory."""
+def memory_bomb():
+    """Body of a review that is small as JSON text, and large once it is parsed."""
     manifest = cluster("bomb", 0)
     manifest["spec"]["worker"]["spec"]["bomb"] = "BOMB"
     text = review(manifest).replace(b'"BOMB"', b"[" + b",".join([b'{"":0}'] * 400_000) + b"]")
@@ -63,18 +63,18 @@ def bomb():
     return text
 
 
-def test_a_usual_request_is_answered(port):
-    code, text = post(port, review(cluster("c", 0)))
-    assert code == 200 and json.loads(text)["response"]["allowed"], text
+def test_a_valid_review_is_answered(address):
+    status, text = post(address, review(cluster("c", 0)))
+    assert status == 200 and json.loads(text)["response"]["allowed"], text
 
 
-def test_what_grows_in_memory_is_refused_and_holds_nobody_up(port, hook):
-    body, ended = bomb(), threading.Event()
+def test_requests_that_grow_in_memory_are_refused_without_delaying_others(address, hook):
+    body, ended = memory_bomb(), threading.Event()
     answers = []
 
     def send():
         while not ended.is_set():
-            answers.append(post(port, body))
+            answers.append(post(address, body))
 
     clients = [threading.Thread(target=send) for _ in range(8)]
     for client in clients:
@@ -82,53 +82,53 @@ def test_what_grows_in_memory_is_refused_and_holds_nobody_up(port, hook):
     try:
         until(lambda: len(answers) >= 16, "16 answers")
         for _ in range(10):
-            begin = time.monotonic()
+            start = time.monotonic()
             assert hook.operator.fetch("/healthz")
-            assert time.monotonic() - begin < 2, "it is not answered beside them"
-        until(lambda: post(port, review(cluster("c", 0)))[0] == 200, "another one to be answered")
+            assert time.monotonic() - start < 2, "/healthz was slow during the attack"
+        until(lambda: post(address, review(cluster("c", 0)))[0] == 200, "an answer to a valid review")
     finally:
         ended.set()
         for client in clients:
             client.join()
-    assert {code for code, _ in answers} <= {400, 503}, answers[:3]
+    assert {status for status, _ in answers} <= {400, 503}, answers[:3]
     assert any("MiB of memory, more than 64" in text for _, text in answers)
 
 
-@pytest.mark.parametrize("head", ["Content-Length: 4194304", "Transfer-Encoding: chunked"])
-def test_who_announces_much_and_sends_little_keeps_nobody_out(port, head):
+@pytest.mark.parametrize("request_head", ["Content-Length: 4194304", "Transfer-Encoding: chunked"])
+def test_incomplete_large_requests_do_not_block_other_clients(address, request_head):
     streams = []
     try:
         for _ in range(100):
-            streams.append(connect(port))
-            streams[-1].sendall(f"POST /validate HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode())
-        begin = time.monotonic()
-        code, text = post(port, review(cluster("c", 0)))
-        # They are cut off after five seconds.
-        assert code == 200 and time.monotonic() - begin < 4, text
+            streams.append(connect(address))
+            streams[-1].sendall(f"POST /validate HTTP/1.1\r\nHost: x\r\n{request_head}\r\n\r\n".encode())
+        start = time.monotonic()
+        status, text = post(address, review(cluster("c", 0)))
+        # The webhook closes incomplete requests after five seconds. The answer must come before that.
+        assert status == 200 and time.monotonic() - start < 4, text
     finally:
         for stream in streams:
             stream.close()
 
 
-@pytest.mark.parametrize(("head", "code"), [
+@pytest.mark.parametrize(("request_head", "status"), [
     ("POST /validate HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n", 413),
     ("POST /validate HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{", 408),
     ("GET /validate HTTP/1.1\r\nHost: x\r\n\r\n", 405),
     ("POST /other HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 404),
 ])
-def test_requests_that_are_none(port, head, code):
-    with connect(port) as stream:
-        stream.sendall(head.encode())
-        assert stream.recv(1000).decode().startswith(f"HTTP/1.1 {code} ")
+def test_an_invalid_http_request_is_refused(address, request_head, status):
+    with connect(address) as stream:
+        stream.sendall(request_head.encode())
+        assert stream.recv(1000).decode().startswith(f"HTTP/1.1 {status} ")
 
 
-def test_who_never_ends_the_head_is_closed(port):
-    begin = time.monotonic()
-    with connect(port) as stream:
+def test_a_connection_with_an_incomplete_request_head_is_closed(address):
+    start = time.monotonic()
+    with connect(address) as stream:
         stream.sendall(b"POST /validate HTTP/1.1\r\nHost")
         try:
             assert stream.recv(1000) == b""
         except (ConnectionResetError, ssl.SSLEOFError):
             pass
-    # It has not waited for the end of the test's own patience.
-    assert time.monotonic() - begin < 60
+    # The webhook closed the connection before the socket timeout of this test.
+    assert time.monotonic() - start < 60

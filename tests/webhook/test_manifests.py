@@ -1,4 +1,4 @@
-"""What people write: short manifests that work, and wrong ones that are refused with a sentence."""
+"""Review of manifests: short ones work, and invalid ones are refused with a message that names the fix."""
 
 import pytest
 from support.dask import workers
@@ -25,18 +25,18 @@ W = "spec.worker.spec.containers.0"
 S = "spec.scheduler.spec"
 
 
-def wrong(path, value):
-    """A cluster with something wrong at a path."""
+def cluster_with(path, value):
+    """Cluster with the given value at a path."""
     return changed(cluster("c"), path, value)
 
 
-#: What is applied, and the sentence that its author reads.
-WRONG = {
+#: Invalid manifests, each with the message of its refusal.
+INVALID = {
     "negative number of workers": (
-        wrong("spec.worker.replicas", -1),
+        cluster_with("spec.worker.replicas", -1),
         "spec.worker.replicas: -1 can't be used: write a whole number of 0 or more, as `replicas: 2`"),
     "number of workers in words": (
-        wrong("spec.worker.replicas", "two"),
+        cluster_with("spec.worker.replicas", "two"),
         'spec.worker.replicas: "two" can\'t be used: write a whole number of 0 or more, as `replicas: 2`'),
     "name too long (#870)": (
         cluster("x" * 54),
@@ -47,146 +47,146 @@ WRONG = {
         "metadata.name: the name of a DaskCluster consists of lower case letters, digits and `-`, and begins and ends with a "
         "letter or digit: `my.cluster` does not, write one like `my-cluster-1`"),
     "containers by name": (
-        wrong("spec.worker.spec.containers", "worker"),
+        cluster_with("spec.worker.spec.containers", "worker"),
         "spec.worker.spec.containers: it must be a list of containers, and text stands there"),
     "arguments in one line": (
-        wrong(f"{W}.args", "dask worker --name $(DASK_WORKER_NAME)"),
+        cluster_with(f"{W}.args", "dask worker --name $(DASK_WORKER_NAME)"),
         "spec.worker.spec.containers[0].args: `args` must be a list, and text stands there: write it as `[\"dask\", \"worker\", "
         "\"--name\", \"$(DASK_WORKER_NAME)\"]`"),
     "an argument that is a number": (
-        wrong(f"{W}.args", ["dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--nthreads", 4]),
+        cluster_with(f"{W}.args", ["dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--nthreads", 4]),
         'spec.worker.spec.containers[0].args[5]: it must be text, and YAML takes it for the number 4: put it into quotes, as '
         "you have written it"),
     "environment as in a shell": (
-        wrong(f"{W}.env", "EXTRA_PIP_PACKAGES=s3fs"),
+        cluster_with(f"{W}.env", "EXTRA_PIP_PACKAGES=s3fs"),
         "spec.worker.spec.containers[0].env: `env` must be a list, and text stands there: write it as `[{name: A, value: b}]`"),
     "an environment variable that is a number": (
-        wrong(f"{W}.env", [{"name": "OMP_NUM_THREADS", "value": 1}]),
+        cluster_with(f"{W}.env", [{"name": "OMP_NUM_THREADS", "value": 1}]),
         'spec.worker.spec.containers[0].env[0].value: it must be text, and YAML takes it for the number 1: put it into quotes, as '
         "you have written it"),
     "memory in GB": (
-        wrong(f"{W}.resources", {"limits": {"memory": "4GB"}}),
+        cluster_with(f"{W}.resources", {"limits": {"memory": "4GB"}}),
         "spec.worker.spec.containers[0].resources.limits.memory: `4GB` is no quantity of Kubernetes: write `4G`, or `4Gi` for "
         "powers of two"),
-    "more asked for than allowed": (
-        wrong(f"{W}.resources", {"requests": {"memory": "8Gi"}, "limits": {"memory": "4Gi"}}),
+    "a request above its limit": (
+        cluster_with(f"{W}.resources", {"requests": {"memory": "8Gi"}, "limits": {"memory": "4Gi"}}),
         "spec.worker.spec.containers[0].resources.requests.memory: it asks for 8Gi and may use 4Gi: raise the limit or lower the "
         "request"),
-    "a volume that is not there": (
-        wrong(f"{W}.volumeMounts", [{"name": "data", "mountPath": "/data"}]),
+    "a missing volume": (
+        cluster_with(f"{W}.volumeMounts", [{"name": "data", "mountPath": "/data"}]),
         "spec.worker.spec.containers[0].volumeMounts[0].name: there is no volume `data`: add it to `spec.worker.spec.volumes`"),
-    "a probe of a port that is not there": (
-        wrong(f"{S}.containers.0.readinessProbe", {"httpGet": {"path": "/health", "port": "http-dashboard"}}),
+    "a probe of a missing port": (
+        cluster_with(f"{S}.containers.0.readinessProbe", {"httpGet": {"path": "/health", "port": "http-dashboard"}}),
         "spec.scheduler.spec.containers[0].readinessProbe.httpGet.port: the container has no port of the name `http-dashboard`, so "
         "that it would never be ready: write its number, or name it in `ports`"),
     "a word with the wrong case": (
-        wrong(f"{S}.containers.0.imagePullPolicy", "always"),
+        cluster_with(f"{S}.containers.0.imagePullPolicy", "always"),
         "spec.scheduler.spec.containers[0].imagePullPolicy: `always` can't be used: write `Always`, `IfNotPresent` or `Never`"),
-    "a port beyond all ports": (
-        wrong(f"{W}.ports", [{"name": "http-dashboard", "containerPort": 88788}]),
+    "a port above 65535": (
+        cluster_with(f"{W}.ports", [{"name": "http-dashboard", "containerPort": 88788}]),
         "spec.worker.spec.containers[0].ports[0].containerPort: 88788 can't be used: write a port from 1 to 65535"),
     "two containers of one name": (
-        wrong("spec.worker.spec.containers", [{"name": "worker", "image": "i:1"}, {"name": "worker", "image": "i:1"}]),
+        cluster_with("spec.worker.spec.containers", [{"name": "worker", "image": "i:1"}, {"name": "worker", "image": "i:1"}]),
         "spec.worker.spec.containers[1].name: there is another container `worker`: give each its own name"),
     "a Service without Dask's port": (
-        wrong("spec.scheduler.service.ports", [{"name": "dashboard", "port": 8787}]),
+        cluster_with("spec.scheduler.service.ports", [{"name": "dashboard", "port": 8787}]),
         "spec.scheduler.service.ports: workers would not find the scheduler, because no port is named as the scheduler's: name the "
         "port of Dask's protocol `tcp-comm`"),
     "a port of a probe in quotes": (
-        wrong(f"{S}.containers.0.readinessProbe", {"httpGet": {"path": "/health", "port": "8787"}}),
+        cluster_with(f"{S}.containers.0.readinessProbe", {"httpGet": {"path": "/health", "port": "8787"}}),
         'spec.scheduler.spec.containers[0].readinessProbe.httpGet.port: "8787" is text, and so the name of a port: write 8787 without '
         "quotes"),
     "a port of a Service in quotes": (
-        wrong("spec.scheduler.service.ports.0.targetPort", "8786"),
+        cluster_with("spec.scheduler.service.ports.0.targetPort", "8786"),
         'spec.scheduler.service.ports[0].targetPort: "8786" is text, and so the name of a port: write 8786 without quotes'),
     "annotations of a Service in its spec": (
-        wrong("spec.scheduler.service.annotations", {"example.com/internal": "true"}),
+        cluster_with("spec.scheduler.service.annotations", {"example.com/internal": "true"}),
         "spec.scheduler.service.annotations: a Service has no such field in its spec, and would not be created with it: labels and "
         "annotations for the Service stand in `metadata`, because the cluster's are passed on to it"),
     "a misspelt field of a Service": (
-        wrong("spec.scheduler.service.sessionAffinty", "ClientIP"),
+        cluster_with("spec.scheduler.service.sessionAffinty", "ClientIP"),
         "spec.scheduler.service.sessionAffinty: a Service has no such field in its spec, and would not be created with it: did you "
         "mean `sessionAffinity`?"),
     "a label that is a number": (
-        wrong("spec.worker.metadata", {"labels": {"cost-centre": 4711}}),
+        cluster_with("spec.worker.metadata", {"labels": {"cost-centre": 4711}}),
         'spec.worker.metadata.labels.cost-centre: it must be text, and YAML takes it for the number 4711: put it into quotes, as '
         "you have written it"),
-    "a truth in quotes": (
-        wrong("spec.worker.spec.hostNetwork", "true"),
+    "a boolean in quotes": (
+        cluster_with("spec.worker.spec.hostNetwork", "true"),
         'spec.worker.spec.hostNetwork: "true" can\'t be used: write `true` or `false`, without quotes'),
-    "a number of Kubernetes' in quotes": (
-        wrong("spec.worker.spec.terminationGracePeriodSeconds", "60"),
+    "a number of a pod field in quotes": (
+        cluster_with("spec.worker.spec.terminationGracePeriodSeconds", "60"),
         'spec.worker.spec.terminationGracePeriodSeconds: "60" is text, and must be a number: write 60 without quotes'),
     "a node's label that is a number": (
-        wrong("spec.worker.spec.nodeSelector", {"zone": 1}),
+        cluster_with("spec.worker.spec.nodeSelector", {"zone": 1}),
         'spec.worker.spec.nodeSelector.zone: it must be text: put 1 into quotes, as "1"'),
     "a Secret by its name alone": (
-        wrong("spec.worker.spec.imagePullSecrets", ["regcred"]),
+        cluster_with("spec.worker.spec.imagePullSecrets", ["regcred"]),
         'spec.worker.spec.imagePullSecrets[0]: "regcred" can\'t be used: write an object, as `{name: regcred}`'),
     "a command in one line": (
-        wrong(f"{W}.lifecycle", {"preStop": {"exec": {"command": "sleep 5"}}}),
+        cluster_with(f"{W}.lifecycle", {"preStop": {"exec": {"command": "sleep 5"}}}),
         'spec.worker.spec.containers[0].lifecycle.preStop.exec.command: "sleep 5" can\'t be used: write a list, as `["sleep", "5"]`'),
     "a probe without a port": (
-        wrong(f"{W}.startupProbe", {"httpGet": {"path": "/health"}}),
+        cluster_with(f"{W}.startupProbe", {"httpGet": {"path": "/health"}}),
         "spec.worker.spec.containers[0].startupProbe.httpGet.port: it is missing: write a whole number or text"),
     "a claim under another field's name": (
-        wrong("spec.worker.spec.volumes", [{"name": "data", "persistentVolumeClaim": {"name": "data"}}]),
+        cluster_with("spec.worker.spec.volumes", [{"name": "data", "persistentVolumeClaim": {"name": "data"}}]),
         "spec.worker.spec.volumes[0].persistentVolumeClaim.claimName: it is missing: write `claimName` in place of `name`"),
-    "one port twice": (
-        wrong(f"{W}.ports", [{"containerPort": 8788}, {"name": "http-dashboard", "containerPort": 8788}]),
+    "a duplicate port": (
+        cluster_with(f"{W}.ports", [{"containerPort": 8788}, {"name": "http-dashboard", "containerPort": 8788}]),
         "spec.worker.spec.containers[0].ports[1]: there is another one with `containerPort: 8788` and `protocol: TCP`: take one of them "
         "out"),
     "a Service's own port in quotes": (
-        wrong("spec.scheduler.service.ports.0.port", "8786"),
+        cluster_with("spec.scheduler.service.ports.0.port", "8786"),
         'spec.scheduler.service.ports[0].port: "8786" can\'t be used: write one from 1 to 65535, as `port: 8786`'),
-    "the type of a Service as charts call it": (
-        wrong("spec.scheduler.service.serviceType", "NodePort"),
+    "the type of a Service under its name in charts": (
+        cluster_with("spec.scheduler.service.serviceType", "NodePort"),
         "spec.scheduler.service.serviceType: a Service has no such field in its spec, and would not be created with it: did you mean "
         "`type`?"),
-    "a port of the node beside the ports": (
-        wrong("spec.scheduler.service.nodePort", 30080),
+    "a node port outside of the ports": (
+        cluster_with("spec.scheduler.service.nodePort", 30080),
         "spec.scheduler.service.nodePort: a Service has no such field in its spec, and would not be created with it: each port has its "
         "own: write it as `spec.scheduler.service.ports[].nodePort`"),
     "an e-mail address as a label": (
-        wrong("spec.worker.metadata", {"labels": {"owner": "ann@corp.example"}}),
+        cluster_with("spec.worker.metadata", {"labels": {"owner": "ann@corp.example"}}),
         "spec.worker.metadata.labels.owner: `ann@corp.example` can't be the value of a label, which has letters, digits, `-`, `_` and "
         "`.`, 63 at most: write it as an annotation"),
     "an image as a label": (
-        wrong("spec.scheduler.metadata", {"labels": {"image": "ghcr.io/dask/dask:2026.8.0"}, "annotations": {"note": "any text & sign /"}}),
+        cluster_with("spec.scheduler.metadata", {"labels": {"image": "ghcr.io/dask/dask:2026.8.0"}, "annotations": {"note": "any text & sign /"}}),
         "spec.scheduler.metadata.labels.image: `ghcr.io/dask/dask:2026.8.0` can't be the value of a label, which has letters, digits, "
         "`-`, `_` and `.`, 63 at most: write it as an annotation"),
     "a label whose name has a space": (
-        wrong("spec.worker.metadata", {"labels": {"cost centre": "12"}}),
+        cluster_with("spec.worker.metadata", {"labels": {"cost centre": "12"}}),
         "spec.worker.metadata.labels[cost centre]: `cost centre` is no name for it: write letters, digits, `-`, `_` and `.`, 63 at "
         "most, perhaps with a domain and `/` before it"),
     "time with a unit": (
-        wrong("spec.idleTimeout", "1h"),
+        cluster_with("spec.idleTimeout", "1h"),
         'spec.idleTimeout: "1h" can\'t be used: write a whole number of seconds, as `idleTimeout: 3600`; 0 turns it off'),
-    "a group of no cluster": (
+    "a group without a cluster": (
         changed(group("g", "c"), "spec.cluster", ""),
         "spec.cluster: it says which cluster the workers join: write the name of a DaskCluster in this namespace"),
     "a missing image": (
-        changed(wrong(f"{W}.image", None), f"{S}.containers.0.image", None),
+        changed(cluster_with(f"{W}.image", None), f"{S}.containers.0.image", None),
         "spec.worker.spec.containers[0].image: a container needs an image, as `image: ghcr.io/dask/dask:2026.8.0`; "
         "spec.scheduler.spec.containers[0].image: a container needs an image, as `image: ghcr.io/dask/dask:2026.8.0`"),
     "a misspelt image": (
-        changed(wrong(f"{W}.imagee", "mine:1"), f"{W}.image", None),
+        changed(cluster_with(f"{W}.imagee", "mine:1"), f"{W}.image", None),
         "spec.worker.spec.containers[0].imagee: a container has no field `imagee`, and needs an image: did you mean `image`?"),
     "a misspelt image of a scheduler": (
-        changed(wrong(f"{S}.containers.0.imgae", "mine:1"), f"{S}.containers.0.image", None),
+        changed(cluster_with(f"{S}.containers.0.imgae", "mine:1"), f"{S}.containers.0.image", None),
         "spec.scheduler.spec.containers[0].imgae: a container has no field `imgae`, and needs an image: did you mean `image`?"),
     "a misspelt image of a runner": (
         changed(changed(job("j"), "spec.job.spec.containers.0.Image", "mine:1"), "spec.job.spec.containers.0.image", None),
         "spec.job.spec.containers[0].Image: a container has no field `Image`, and needs an image: did you mean `image`?"),
     "a container beside Dask's without an image": (
-        wrong("spec.worker.spec.containers", [*cluster("c")["spec"]["worker"]["spec"]["containers"], {"name": "agent"}]),
+        cluster_with("spec.worker.spec.containers", [*cluster("c")["spec"]["worker"]["spec"]["containers"], {"name": "agent"}]),
         "spec.worker.spec.containers[1].image: a container needs an image, as `image: ghcr.io/dask/dask:2026.8.0`"),
-    "a mode that somebody read as a decimal number": (
-        wrong("spec.worker.spec.volumes", [{"name": "v", "configMap": {"name": "hooks", "defaultMode": 755}}]),
+    "an octal mode that is written as a decimal number": (
+        cluster_with("spec.worker.spec.volumes", [{"name": "v", "configMap": {"name": "hooks", "defaultMode": 755}}]),
         "spec.worker.spec.volumes[0].configMap.defaultMode: 755 can't be a mode, which is 0777 at most, or 511 as a decimal number: "
         "write 0755, or 493, which is the same as a decimal number"),
     "an environment variable that YAML takes for a boolean": (
-        wrong(f"{W}.env", [{"name": "HDF5_USE_FILE_LOCKING", "value": False}]),
+        cluster_with(f"{W}.env", [{"name": "HDF5_USE_FILE_LOCKING", "value": False}]),
         "spec.worker.spec.containers[0].env[0].value: it must be text, and YAML takes words such as `no`, `off` and `on` for true or "
         "false, here for false: put the one that you mean into quotes"),
     "a job without code": (
@@ -201,69 +201,69 @@ WRONG = {
 }
 
 
-def test_ten_lines_are_enough(asked):
-    """#474: the rest is filled in from the one image."""
+def test_a_manifest_of_ten_lines_is_enough(reviewed):
+    """#474: the webhook completes the manifest from the single image."""
     assert len(MINIMAL.strip().splitlines()) == 10
-    asked("apply", "--filename", "-", stdin=MINIMAL)
-    spec = asked.get("daskcluster", "ten-lines")["spec"]
+    reviewed("apply", "--filename", "-", stdin=MINIMAL)
+    spec = reviewed.get("daskcluster", "ten-lines")["spec"]
     for part in ("worker", "scheduler"):
         assert spec[part]["spec"]["containers"][0]["image"] == "ghcr.io/dask/dask:2026.1.0"
     assert [port["name"] for port in spec["scheduler"]["service"]["ports"]] == ["tcp-comm", "http-dashboard"]
     assert spec["scheduler"]["spec"]["containers"][0]["readinessProbe"]["httpGet"]["path"] == "/health"
-    workers(asked, "ten-lines-default", 2)
-    until(lambda: asked.get("daskcluster", "ten-lines")["status"].get("phase") == "Running", "the cluster to run")
-    # Nothing is left to fill in.
-    before = asked.get("daskcluster", "ten-lines")["metadata"]["generation"]
-    asked("apply", "--filename", "-", stdin=MINIMAL)
-    assert asked.get("daskcluster", "ten-lines")["metadata"]["generation"] == before
+    workers(reviewed, "ten-lines-default", 2)
+    until(lambda: reviewed.get("daskcluster", "ten-lines")["status"].get("phase") == "Running", "the cluster to run")
+    # A second apply of the same manifest changes nothing.
+    before = reviewed.get("daskcluster", "ten-lines")["metadata"]["generation"]
+    reviewed("apply", "--filename", "-", stdin=MINIMAL)
+    assert reviewed.get("daskcluster", "ten-lines")["metadata"]["generation"] == before
 
 
-def test_a_name_can_be_generated(asked):
+def test_a_name_can_be_generated(reviewed):
     manifest = {"apiVersion": API, "kind": "DaskCluster", "metadata": {"generateName": "made-"}, "spec": {}}
-    stored = asked.create_raw(f"/apis/{API}/namespaces/{asked.namespace}/daskclusters", manifest)
+    stored = reviewed.create_raw(f"/apis/{API}/namespaces/{reviewed.namespace}/daskclusters", manifest)
     assert stored["metadata"]["name"].startswith("made-")
-    until(lambda: asked.get("service", stored["metadata"]["name"] + "-scheduler"), "its Service")
-    service = asked.get("service", stored["metadata"]["name"] + "-scheduler")
+    until(lambda: reviewed.get("service", stored["metadata"]["name"] + "-scheduler"), "the Service of the cluster")
+    service = reviewed.get("service", stored["metadata"]["name"] + "-scheduler")
     assert service["spec"]["selector"]["dask.org/cluster-name"] == stored["metadata"]["name"]
 
 
-@pytest.mark.parametrize("what", WRONG)
-def test_wrong_manifests_are_refused_with_a_sentence(asked, what):
-    manifest, sentence = WRONG[what]
+@pytest.mark.parametrize("case", INVALID)
+def test_an_invalid_manifest_is_refused_with_its_message(reviewed, case):
+    manifest, message = INVALID[case]
     with pytest.raises(Refused) as refused:
-        asked.apply(manifest)
-    assert str(refused.value).partition(" denied the request: ")[2] == sentence
+        reviewed.apply(manifest)
+    assert str(refused.value).partition(" denied the request: ")[2] == message
 
 
-def test_all_that_is_wrong_is_said_at_once(asked):
-    """A template that quotes everything, in the order of the fields."""
-    quoted = wrong("spec.scheduler.service.ports.0.targetPort", "8786")
+def test_all_errors_are_reported_at_once(reviewed):
+    """A template that quotes all values has several errors. They are reported in the order of the fields."""
+    quoted = cluster_with("spec.scheduler.service.ports.0.targetPort", "8786")
     quoted = changed(quoted, "spec.scheduler.service.ports.1.targetPort", "8787")
     for probe in ("readinessProbe", "livenessProbe"):
         quoted = changed(quoted, f"{S}.containers.0.{probe}", {"httpGet": {"path": "/health", "port": "8787"}})
     quoted = changed(quoted, "spec.worker.metadata", {"labels": {"branch": "fix/tiles", "owner": "ann@corp.example"}})
     with pytest.raises(Refused) as refused:
-        asked.apply(quoted)
-    sentences = str(refused.value).partition(" denied the request: ")[2].split("; ")
-    assert [sentence.split(": ")[0] for sentence in sentences] == [
+        reviewed.apply(quoted)
+    messages = str(refused.value).partition(" denied the request: ")[2].split("; ")
+    assert [message.split(": ")[0] for message in messages] == [
         "spec.worker.metadata.labels.branch", "spec.worker.metadata.labels.owner",
         "spec.scheduler.spec.containers[0].readinessProbe.httpGet.port", "spec.scheduler.spec.containers[0].livenessProbe.httpGet.port",
         "spec.scheduler.service.ports[0].targetPort", "spec.scheduler.service.ports[1].targetPort"]
-    assert asked.list("daskclusters") == []
+    assert reviewed.list("daskclusters") == []
 
 
-def test_quantities_with_a_fraction_are_taken_as_a_pod_takes_them(asked):
-    """As programs write them; the definition itself takes whole numbers and texts only. `500m` is `0.5`."""
+def test_fractional_quantities_are_accepted_as_in_pods(reviewed):
+    """Programs write such numbers. The CRD accepts only integers and strings, so the webhook converts them. `500m` equals `0.5`."""
     worker = {"requests": {"cpu": 0.25, "memory": 1e9, "ephemeral-storage": "500M"}, "limits": {"cpu": 1, "memory": 1073741824}}
     scheduler = {"requests": {"cpu": "500m", "memory": "0.25Gi"}, "limits": {"cpu": 0.5, "memory": "1.5Gi"}}
     made = changed(changed(cluster("fractions"), f"{W}.resources", worker), f"{S}.containers.0.resources", scheduler)
-    stored = asked.create_raw(f"/apis/{API}/namespaces/{asked.namespace}/daskclusters", made)["spec"]
+    stored = reviewed.create_raw(f"/apis/{API}/namespaces/{reviewed.namespace}/daskclusters", made)["spec"]
     resources = stored["worker"]["spec"]["containers"][0]["resources"]
-    # 1e9 may have become a whole number on its way.
+    # 1e9 may have been converted to an integer in transit.
     assert str(resources["requests"].pop("memory")) == "1000000000"
     assert resources == {"requests": {"cpu": "0.25", "ephemeral-storage": "500M"}, "limits": worker["limits"]}
     assert stored["scheduler"]["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "0.5", "memory": "1.5Gi"}
-    pod = asked.get("pod", workers(asked, "fractions-default", 1)[0])
+    pod = reviewed.get("pod", workers(reviewed, "fractions-default", 1)[0])
     assert pod["spec"]["containers"][0]["resources"] == {
         "requests": {"cpu": "250m", "memory": "1G", "ephemeral-storage": "500M"}, "limits": {"cpu": "1", "memory": "1073741824"}}
 
@@ -272,19 +272,19 @@ def test_quantities_with_a_fraction_are_taken_as_a_pod_takes_them(asked):
     ("spec.wroker", {}, "spec.wroker"),
     (f"{W}.env", {"EXTRA_PIP_PACKAGES": "s3fs"}, "spec.worker.spec.containers[0].env.EXTRA_PIP_PACKAGES"),
 ])
-def test_unknown_fields_are_named_by_the_api_server(asked, path, value, field):
-    """It looks before it asks."""
+def test_unknown_fields_are_named_by_the_api_server(reviewed, path, value, field):
+    """The API server checks field names before it calls the webhook."""
     with pytest.raises(Refused) as refused:
-        asked.apply(wrong(path, value))
+        reviewed.apply(cluster_with(path, value))
     assert f'unknown field "{field}"' in str(refused.value)
 
 
-def test_what_is_unwise_is_warned_of(asked):
+def test_an_unwise_manifest_causes_warnings_once(reviewed):
     unwise = changed(cluster("c"), f"{W}.args", ["dask", "worker"])
     unwise = changed(unwise, f"{S}.containers.0.readinessProbe", None)
     unwise = changed(unwise, f"{W}.resource", {"limits": {"memory": "1Gi"}})
     unwise = changed(unwise, f"{W}.imagePullSecrets", [{"name": "key"}])
-    found = warnings(asked, unwise)
+    found = warnings(reviewed, unwise)
     for beginning in (
             "spec.worker.spec.containers[0].imagePullSecrets: Kubernetes has no such field and drops it; did you mean "
             "`spec.worker.spec.imagePullSecrets`?",
@@ -293,12 +293,12 @@ def test_what_is_unwise_is_warned_of(asked):
             "spec.worker.spec.containers[0].image: `ghcr.io/dask/dask:latest` can be another image tomorrow",
             "spec.worker.spec.containers[0].resource: Kubernetes has no such field and drops it; did you mean `resources`?"):
         assert any(warning.startswith(beginning) for warning in found), (beginning, found)
-    # People who have read it are not told again with each change.
-    assert warnings(asked, changed(unwise, "spec.worker.replicas", 2)) == []
+    # Later changes do not repeat the same warnings.
+    assert warnings(reviewed, changed(unwise, "spec.worker.replicas", 2)) == []
 
 
-def test_the_first_documentation_runs_and_is_warned_of(asked):
-    """Its fields at wrong levels, its names of ports, and an address that is no Service's any more."""
+def test_a_manifest_of_the_first_documentation_works_with_warnings(reviewed):
+    """It has fields at wrong levels, former names of ports, and the address of a Service that no longer exists."""
     early = changed(cluster("early", 1), f"{W}.args", ["dask-worker", "tcp://early-service.default.svc.cluster.local:8786"])
     early = changed(early, "spec.worker.spec.restart_policy", "Never")
     early = changed(early, f"{S}.containers.0.ports", [{"name": "comm", "containerPort": 8786}, {"name": "dashboard", "containerPort": 8787}])
@@ -307,7 +307,7 @@ def test_the_first_documentation_runs_and_is_warned_of(asked):
     early = changed(early, "spec.scheduler.service", {
         "type": "NodePort", "selector": cluster("early")["spec"]["scheduler"]["service"]["selector"],
         "ports": [{"name": "comm", "port": 8786, "targetPort": "comm"}, {"name": "dashboard", "port": 8787, "targetPort": "dashboard"}]})
-    found = warnings(asked, early)
+    found = warnings(reviewed, early)
     for beginning in (
             "spec.worker.spec.restart_policy: Kubernetes has no such field and drops it; did you mean `restartPolicy`?",
             "spec.scheduler.spec.containers[0].readinessProbe.tcpSocket.initialDelaySeconds: Kubernetes has no such field and drops it; "
@@ -320,50 +320,50 @@ def test_the_first_documentation_runs_and_is_warned_of(asked):
             "cluster",
             "spec.worker.spec.containers[0].args: the worker does not register under its pod's name"):
         assert any(warning.startswith(beginning) for warning in found), (beginning, found)
-    pod = asked.get("pod", workers(asked, "early-default", 1)[0])
+    pod = reviewed.get("pod", workers(reviewed, "early-default", 1)[0])
     assert pod["spec"]["containers"][0]["args"] == early["spec"]["worker"]["spec"]["containers"][0]["args"]
 
 
-def test_a_name_in_a_shell_s_text_is_seen(asked):
-    """Pull secrets belong to the pod, and a worker that a shell starts registers under its pod's name all the same."""
+def test_a_worker_name_in_a_shell_command_is_recognised(reviewed):
+    """A worker that a shell starts with its pod's name causes no warning about its name. Pull secrets of a container do cause one."""
     shell = changed(cluster("shell", 0), f"{W}.command", ["/bin/sh", "-c"])
     shell = changed(shell, f"{W}.args", ["cd /work && exec dask-worker --name $(DASK_WORKER_NAME) --nthreads 2"])
     shell = changed(shell, f"{S}.containers.0.imagePullSecrets", [{"name": "registry"}])
-    found = warnings(asked, shell)
+    found = warnings(reviewed, shell)
     assert any("did you mean `spec.scheduler.spec.imagePullSecrets`?" in warning for warning in found), found
     assert not any("register" in warning for warning in found), found
 
 
-def test_what_only_the_api_server_knows_is_refused_too(asked):
-    """Its dry run answers, with the field of the Dask resource."""
+def test_errors_from_a_dry_run_name_the_field_of_the_dask_resource(reviewed):
+    """The webhook tries children with a dry run, and maps the fields in the errors to the Dask resource."""
     for part in ("worker", "scheduler"):
-        manifest = wrong(f"spec.{part}.spec.hostAliases", [{"ip": "no address", "hostnames": ["a"]}])
+        manifest = cluster_with(f"spec.{part}.spec.hostAliases", [{"ip": "no address", "hostnames": ["a"]}])
         with pytest.raises(Refused) as refused:
-            asked.apply(manifest)
+            reviewed.apply(manifest)
         assert f'spec.{part}.spec.hostAliases[0].ip: Invalid value: "no address"' in str(refused.value)
     with pytest.raises(Refused) as refused:
-        asked.apply(wrong("spec.scheduler.service.externalTrafficPolicy", "Local"))
+        reviewed.apply(cluster_with("spec.scheduler.service.externalTrafficPolicy", "Local"))
     assert "spec.scheduler.service.externalTrafficPolicy: " in str(refused.value)
-    # What was wrong before the webhook asked for it stays, until it is changed.
-    asked.apply(cluster("c", 0))
-    assert warnings(asked, changed(cluster("c", 0), "spec.worker.replicas", 1)) == []
+    # An update that changes no questionable field causes no warning.
+    reviewed.apply(cluster("c", 0))
+    assert warnings(reviewed, changed(cluster("c", 0), "spec.worker.replicas", 1)) == []
 
 
-def test_what_a_namespace_forbids_is_warned_of(asked):
-    """Its Pod Security or quota may be another one tomorrow."""
-    asked("label", "namespace", asked.namespace, "pod-security.kubernetes.io/enforce=restricted")
+def test_a_violation_of_pod_security_causes_a_warning(reviewed):
+    """It is not refused, because the Pod Security level or the quota of the namespace may change."""
+    reviewed("label", "namespace", reviewed.namespace, "pod-security.kubernetes.io/enforce=restricted")
     try:
-        found = warnings(asked, cluster("c", 0))
+        found = warnings(reviewed, cluster("c", 0))
         for part in ("worker", "scheduler"):
             beginning = f"spec.{part}.spec: the API server would refuse the Pod now: "
             assert any(warning.startswith(beginning) and "violates PodSecurity" in warning for warning in found), found
     finally:
-        asked("label", "namespace", asked.namespace, "pod-security.kubernetes.io/enforce-")
+        reviewed("label", "namespace", reviewed.namespace, "pod-security.kubernetes.io/enforce-")
 
 
-def test_what_others_forbid_is_warned_of(asked, admin):
-    """A policy of the cluster's may be another one tomorrow. Labels of the resource are on its pods, and count."""
-    name = asked.namespace
+def test_a_denial_by_an_admission_policy_causes_a_warning(reviewed, admin):
+    """It is not refused, because the admission policy may change. Labels of the resource are copied to its pods, so they count."""
+    name = reviewed.namespace
     api = "admissionregistration.k8s.io/v1"
     only_here = {"matchLabels": {"kubernetes.io/metadata.name": name}}
     pods = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
@@ -375,101 +375,101 @@ def test_what_others_forbid_is_warned_of(asked, admin):
     admin.apply(policy, binding)
     try:
         def denied(**metadata):
-            found = [warning for warning in warnings(asked, cluster("c", 0, **metadata)) if "no team" in warning]
-            asked("delete", "dsk", "c")
+            found = [warning for warning in warnings(reviewed, cluster("c", 0, **metadata)) if "no team" in warning]
+            reviewed("delete", "dsk", "c")
             return {warning.split(": ")[0] for warning in found}
-        assert until(denied, "the policy to be in force", 60) == {"spec.worker.spec", "spec.scheduler.spec"}
+        assert until(denied, "the policy to be active", 60) == {"spec.worker.spec", "spec.scheduler.spec"}
         assert denied(labels={"team": "a"}) == set()
     finally:
         admin("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", name)
 
 
-def test_a_node_port_that_another_cluster_has_is_warned_of(asked):
-    """It may be free when the Service is made; the operator waits for it."""
+def test_a_node_port_in_use_causes_a_warning(reviewed):
+    """It is not refused, because the port may be free when the Service is created. The operator waits for it."""
     ports = changed(cluster("first", 0), "spec.scheduler.service.type", "NodePort")
-    asked.apply(ports)
-    number = until(lambda: asked.get("service", "first-scheduler"), "the Service")["spec"]["ports"][0]["nodePort"]
+    reviewed.apply(ports)
+    number = until(lambda: reviewed.get("service", "first-scheduler"), "the Service")["spec"]["ports"][0]["nodePort"]
     second = changed(changed(cluster("second", 0), "spec.scheduler.service.type", "NodePort"), "spec.scheduler.service.ports.0.nodePort",
                      number)
-    found = [warning for warning in warnings(asked, second) if "already allocated" in warning]
+    found = [warning for warning in warnings(reviewed, second) if "already allocated" in warning]
     assert len(found) == 1, found
     assert found[0].startswith("spec.scheduler.service.ports[0].nodePort: the API server would refuse the Service now: "), found
 
 
 def questionable(kubectl, manifest):
-    """The condition that says what is very likely wrong with an object."""
+    """Condition of an object that reports likely mistakes; None if there is none."""
     conditions = kubectl.get(manifest["kind"], manifest["metadata"]["name"])["status"]["conditions"]
     return next((condition for condition in conditions if condition["type"] == "SpecQuestionable"), None)
 
 
-@pytest.mark.parametrize("what", MISTAKES)
-def test_mistakes_are_warned_of_and_stand_in_a_condition(asked, what):
-    """What ran under dask-kubernetes is not refused."""
-    manifest, sentence = MISTAKES[what]
-    found = warnings(asked, manifest)
-    assert any(warning.startswith(sentence) for warning in found), found
-    said = until(lambda: questionable(asked, manifest), "the condition")
-    assert said["status"] == "True" and sentence in said["message"]
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_likely_mistake_causes_a_warning_and_a_condition(reviewed, case):
+    """It is not refused, because such manifests ran under dask-kubernetes."""
+    manifest, message = MISTAKES[case]
+    found = warnings(reviewed, manifest)
+    assert any(warning.startswith(message) for warning in found), found
+    questionable_condition = until(lambda: questionable(reviewed, manifest), "the condition")
+    assert questionable_condition["status"] == "True" and message in questionable_condition["message"]
 
 
-def test_a_second_autoscaler_of_a_group_is_warned_of(asked):
-    """dask-kubernetes runs both, against each other; here the oldest is active."""
-    asked.apply(autoscaler("first", "shared", 4, 8))
-    # Once it has a status, the operator knows it.
-    until(lambda: asked.get("daskautoscaler", "first").get("status"), "the first one to be known")
-    sentence = "spec.cluster: DaskAutoscaler first scales the worker group shared-default too, and of several only the oldest is active"
+def test_a_second_autoscaler_of_a_group_causes_a_warning(reviewed):
+    """dask-kubernetes runs both against each other. Here only the oldest is active."""
+    reviewed.apply(autoscaler("first", "shared", 4, 8))
+    # A status shows that the operator has observed the autoscaler.
+    until(lambda: reviewed.get("daskautoscaler", "first").get("status"), "the status of the first autoscaler")
+    message = "spec.cluster: DaskAutoscaler first scales the worker group shared-default too, and of several only the oldest is active"
     second = autoscaler("shared", "shared", 0, 2)
-    found = warnings(asked, second)
-    assert len(found) == 1 and found[0].startswith(sentence), found
-    # What is known is not said again, and another group has nothing to do with it.
-    assert warnings(asked, changed(second, "spec.maximum", 3)) == []
-    assert warnings(asked, changed(autoscaler("third", "shared"), "spec.workerGroup", "gpu")) == []
-    # Nor is one in the way that is gone.
-    asked("delete", "daskautoscaler", "first", "shared")
+    found = warnings(reviewed, second)
+    assert len(found) == 1 and found[0].startswith(message), found
+    # An update does not repeat the warning, and an autoscaler of another group causes none.
+    assert warnings(reviewed, changed(second, "spec.maximum", 3)) == []
+    assert warnings(reviewed, changed(autoscaler("third", "shared"), "spec.workerGroup", "gpu")) == []
+    # A deleted autoscaler causes no warning.
+    reviewed("delete", "daskautoscaler", "first", "shared")
 
-    def nobody_is_in_the_way():
-        found = warnings(asked, autoscaler("fourth", "shared", 0, 2))
-        asked("delete", "daskautoscaler", "fourth")
+    def is_not_warned():
+        found = warnings(reviewed, autoscaler("fourth", "shared", 0, 2))
+        reviewed("delete", "daskautoscaler", "fourth")
         return found == []
 
-    until(nobody_is_in_the_way, "the operator to know that they are gone")
+    until(is_not_warned, "the operator to observe the deletions")
 
 
-def test_images_are_warned_of_once_and_only_if_somebody_wrote_them(asked):
-    def of_images(manifest):
-        return [warning for warning in warnings(asked, manifest) if "can be another image tomorrow" in warning]
+def test_an_explicit_mutable_image_causes_one_warning(reviewed):
+    def image_warnings(manifest):
+        return [warning for warning in warnings(reviewed, manifest) if "can be another image tomorrow" in warning]
 
-    both = of_images(cluster("both"))
+    both = image_warnings(cluster("both"))
     assert len(both) == 1 and both[0].startswith("spec.worker.spec.containers[0].image: `ghcr.io/dask/dask:latest`"), both
-    first = of_images(job("all-three"))
+    first = image_warnings(job("all-three"))
     assert len(first) == 1 and first[0].startswith("spec.job.spec.containers[0].image: "), first
     short = {"apiVersion": API, "kind": "DaskCluster", "metadata": {"name": "short"}, "spec": {"worker": {"replicas": 1}}}
-    assert of_images(short) == []
+    assert image_warnings(short) == []
     scheduler = changed(short, "spec.scheduler", {"spec": {"containers": [{"name": "scheduler", "image": "ghcr.io/dask/dask"}]}})
-    said = of_images(changed(scheduler, "metadata.name", "by-scheduler"))
-    assert len(said) == 1 and said[0].startswith("spec.scheduler.spec.containers[0].image: `ghcr.io/dask/dask`"), said
-    # What was said before is not said at each update.
-    assert of_images(changed(cluster("both"), "spec.idleTimeout", 3600)) == []
+    by_scheduler = image_warnings(changed(scheduler, "metadata.name", "by-scheduler"))
+    assert len(by_scheduler) == 1 and by_scheduler[0].startswith("spec.scheduler.spec.containers[0].image: `ghcr.io/dask/dask`"), by_scheduler
+    # An update does not repeat the warning.
+    assert image_warnings(changed(cluster("both"), "spec.idleTimeout", 3600)) == []
 
 
-def test_workers_cannot_move(asked):
-    asked.apply(cluster("c", 0), group("g", "c", 0))
+def test_a_group_cannot_move_to_another_cluster(reviewed):
+    reviewed.apply(cluster("c", 0), group("g", "c", 0))
     with pytest.raises(Refused, match=r'workers can\'t move to another cluster: leave it at "c", or make another group'):
-        asked.patch("daskworkergroup", "g", {"spec": {"cluster": "d"}})
+        reviewed.patch("daskworkergroup", "g", {"spec": {"cluster": "d"}})
 
 
-def test_the_client_of_python_is_not_touched(asked):
-    """What KubeCluster sends is stored as it is."""
+def test_a_manifest_of_kubecluster_is_stored_unchanged(reviewed):
+    """The webhook changes nothing in a manifest that is already complete."""
     sent = cluster("c", 1)
-    asked.apply(sent)
-    stored = asked.get("daskcluster", "c")["spec"]
+    reviewed.apply(sent)
+    stored = reviewed.get("daskcluster", "c")["spec"]
     assert stored["scheduler"]["spec"]["containers"][0]["args"] == ["dask-scheduler"]
     assert "ports" not in stored["scheduler"]["spec"]["containers"][0]
     assert stored["worker"]["spec"]["containers"][0]["args"] == sent["spec"]["worker"]["spec"]["containers"][0]["args"]
 
 
-def test_requests_are_counted(asked, hook):
-    asked.apply(cluster("counted", 0))
+def test_requests_are_counted(reviewed, hook):
+    reviewed.apply(cluster("counted", 0))
     name = "dask_operator_webhook_requests_total"
     assert hook.operator.metric(name, step="mutate", kind="DaskCluster", operation="create", outcome="allowed") >= 1
     assert hook.operator.metric("dask_operator_webhook_request_duration_seconds_count", step="validate") >= 1

@@ -1,4 +1,4 @@
-"""Policies at admission: they refuse and they change."""
+"""Policies at admission, which refuse or change requests."""
 
 import json
 
@@ -15,7 +15,7 @@ MIRROR = "registry.example.com/hub"
 
 @pytest.fixture(scope="module")
 def hook(admin, host, tmp_path_factory):
-    """A webhook with a policy that wants memory limits, and one that rewrites images."""
+    """Webhook with a policy that requires memory limits, and one that rewrites images."""
     rewrite = json.dumps([{"from": "docker.io", "to": MIRROR}])
     policies = ["--policy", str(component("trusted-images")), "--policy", str(component("required-limits")),
                 "--setting", f"trusted-images.rewrite={rewrite}"]
@@ -24,25 +24,25 @@ def hook(admin, host, tmp_path_factory):
 
 
 def limited(manifest):
-    """A cluster whose workers have a memory limit."""
+    """Adds a memory limit to the workers of a cluster."""
     return changed(manifest, f"{WORKER}.resources", {"limits": {"memory": "1Gi"}})
 
 
-def test_a_policy_refuses(asked):
+def test_a_policy_refuses_a_request(reviewed):
     with pytest.raises(Refused) as refused:
-        asked.apply(cluster("c", 0))
+        reviewed.apply(cluster("c", 0))
     assert "(Forbidden)" in str(refused.value)
     assert "policy required-limits " in str(refused.value) and LIMIT in str(refused.value)
-    asked.apply(limited(cluster("c", 0)))
+    reviewed.apply(limited(cluster("c", 0)))
 
 
-def test_a_policy_changes(asked):
-    asked.apply(changed(limited(cluster("c", 0)), f"{WORKER}.image", "daskdev/dask:2026.1.0"))
-    container = asked.get("daskcluster", "c")["spec"]["worker"]["spec"]["containers"][0]
+def test_a_policy_changes_a_request(reviewed):
+    reviewed.apply(changed(limited(cluster("c", 0)), f"{WORKER}.image", "daskdev/dask:2026.1.0"))
+    container = reviewed.get("daskcluster", "c")["spec"]["worker"]["spec"]["containers"][0]
     assert container["image"] == f"{MIRROR}/daskdev/dask:2026.1.0"
 
 
-def test_what_was_there_before_can_be_labelled_scaled_and_deleted(kubectl, hook):
+def test_objects_older_than_the_policy_can_be_labelled_scaled_and_deleted(kubectl, hook):
     kubectl.apply(cluster("c", 0))
     hook.ask_for(kubectl)
     kubectl("label", "daskcluster", "c", "team=a")
