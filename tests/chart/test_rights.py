@@ -84,12 +84,12 @@ def test_no_rule_has_a_wildcard_or_a_dangerous_right():
 
 @pytest.mark.parametrize("values, reads", [
     ({}, True),
-    ({"plugins": {"allowTenantSources": ["none"]}}, True),  # a ClusterDaskPlugin may name anything
-    ({"plugins": {"allowSources": ["ghcr.io/acme/*"]}}, True),  # a DaskPlugin may name ConfigMaps
+    ({"plugins": {"allowTenantSources": ["none"]}}, True),  # a ClusterDaskPlugin may use any source
+    ({"plugins": {"allowSources": ["ghcr.io/acme/*"]}}, True),  # a DaskPlugin may use ConfigMaps
     ({"plugins": {"allowSources": ["ghcr.io/acme/*"], "allowTenantSources": ["none"]}}, False),
-    ({"plugins": {"allowTenantSources": ["none"]}, "namespaces": ["team-a"]}, False),  # it sees no ClusterDaskPlugins
+    ({"plugins": {"allowTenantSources": ["none"]}, "namespaces": ["team-a"]}, False),  # a release for some namespaces loads no ClusterDaskPlugins
     ({"plugins": {"allowSources": ["ghcr.io/acme/*"], "allowTenantSources": ["configmap"]}, "namespaces": ["team-a"]}, True),
 ])
-def test_config_maps_are_read_only_where_plugins_may_come_from_them(values, reads):
+def test_the_right_to_read_config_maps_depends_on_the_allowed_sources(values, reads):
     found = [rule for role in rules(values).values() for rule, _ in role if "configmaps" in rule["resources"]]
     assert bool(found) == reads, found

@@ -145,7 +145,8 @@ def test_http_api_gives_facts_and_retires_workers(dask_with_api, release):
     # While the last heartbeat lists tasks, newer releases cannot serialize these facts as JSON.
     facts = until(lambda: dask.ask("facts", address=dask.http), "facts over HTTP")
     assert {worker["address"] for worker in facts["workers"]} == set(addresses.values())
-    # They cannot serialize the answer either if the worker's last heartbeat lists results in transfer. The worker is retired anyway.
+    # They cannot serialize the answer either if the worker's last heartbeat lists results in transfer. The worker is retired
+    # anyway.
     try:
         retired = dask.ask("retire", addresses["b"], "tcp://127.0.0.1:1", address=dask.http)
         assert retired == [{"address": addresses["b"], "name": "b"}]

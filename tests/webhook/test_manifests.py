@@ -298,7 +298,7 @@ def test_an_unwise_manifest_causes_warnings_once(reviewed):
 
 
 def test_a_manifest_of_the_first_documentation_works_with_warnings(reviewed):
-    """It has fields at wrong levels, former names of ports, and the address of a Service that no longer exists."""
+    """The manifest has fields at wrong levels, former names of ports, and the address of a Service that no longer exists."""
     early = changed(cluster("early", 1), f"{W}.args", ["dask-worker", "tcp://early-service.default.svc.cluster.local:8786"])
     early = changed(early, "spec.worker.spec.restart_policy", "Never")
     early = changed(early, f"{S}.containers.0.ports", [{"name": "comm", "containerPort": 8786}, {"name": "dashboard", "containerPort": 8787}])
@@ -350,7 +350,7 @@ def test_errors_from_a_dry_run_name_the_field_of_the_dask_resource(reviewed):
 
 
 def test_a_violation_of_pod_security_causes_a_warning(reviewed):
-    """It is not refused, because the Pod Security level or the quota of the namespace may change."""
+    """The cluster is not refused, because the Pod Security level or the quota of the namespace may change."""
     reviewed("label", "namespace", reviewed.namespace, "pod-security.kubernetes.io/enforce=restricted")
     try:
         found = warnings(reviewed, cluster("c", 0))
@@ -362,7 +362,7 @@ def test_a_violation_of_pod_security_causes_a_warning(reviewed):
 
 
 def test_a_denial_by_an_admission_policy_causes_a_warning(reviewed, admin):
-    """It is not refused, because the admission policy may change. Labels of the resource are copied to its pods, so they count."""
+    """The cluster is not refused, because the admission policy may change. Labels of the resource count, because its pods get them."""
     name = reviewed.namespace
     api = "admissionregistration.k8s.io/v1"
     only_here = {"matchLabels": {"kubernetes.io/metadata.name": name}}
@@ -385,7 +385,7 @@ def test_a_denial_by_an_admission_policy_causes_a_warning(reviewed, admin):
 
 
 def test_a_node_port_in_use_causes_a_warning(reviewed):
-    """It is not refused, because the port may be free when the Service is created. The operator waits for it."""
+    """The cluster is not refused, because the port may be free when the Service is created. The operator waits for it."""
     ports = changed(cluster("first", 0), "spec.scheduler.service.type", "NodePort")
     reviewed.apply(ports)
     number = until(lambda: reviewed.get("service", "first-scheduler"), "the Service")["spec"]["ports"][0]["nodePort"]
@@ -404,7 +404,7 @@ def questionable(kubectl, manifest):
 
 @pytest.mark.parametrize("case", MISTAKES)
 def test_a_likely_mistake_causes_a_warning_and_a_condition(reviewed, case):
-    """It is not refused, because such manifests ran under dask-kubernetes."""
+    """The manifest is not refused, because such manifests ran under dask-kubernetes."""
     manifest, message = MISTAKES[case]
     found = warnings(reviewed, manifest)
     assert any(warning.startswith(message) for warning in found), found

@@ -122,7 +122,8 @@ def differences_of_plugin_test(folder, refused, count):
 
 
 def create_on_api_server(reviewed, manifest, query=""):
-    """Creates an object. Returns the stored object or None, the refusal or None, the duration in seconds, and the warnings as one text."""
+    """Creates an object. Returns the stored object or None, the refusal or None, the duration in seconds, and the warnings as one
+    text."""
     path = f"/apis/{API}/namespaces/{reviewed.namespace}/{PLURALS[manifest['kind']]}?fieldValidation=Strict{query}"
     start, warnings = time.monotonic(), []
     try:
