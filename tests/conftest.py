@@ -1,4 +1,4 @@
-"""Fixtures of all tests against a real Kubernetes."""
+"""Fixtures shared by all tests that run against a real Kubernetes."""
 
 import os
 
@@ -10,13 +10,13 @@ from support.kubectl import Kubectl, Refused
 
 
 def pytest_configure(config):
-    """What is waited for is told at once, though output is kept."""
-    cluster.aloud = config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled
+    """Show progress messages immediately although pytest captures output."""
+    cluster.uncaptured = config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled
 
 
 @pytest.fixture(scope="session")
 def admin(kubernetes):
-    """kubectl on the cluster as a whole, with the Dask resources defined."""
+    """kubectl without a namespace, on a cluster in which the CRDs are installed."""
     admin = Kubectl(kubernetes)
     define_resources(admin)
     return admin
@@ -24,7 +24,7 @@ def admin(kubernetes):
 
 @pytest.fixture(scope="session")
 def namespaces(admin):
-    """The names of all namespaces that tests made. In the end none of them is left."""
+    """Names of all namespaces that tests created. Waits for their deletion at the end of the session."""
     names = []
     yield names
     kubectl_module.await_end(admin.environment, names)
@@ -32,7 +32,7 @@ def namespaces(admin):
 
 @pytest.fixture
 def kubectl(admin, namespaces, request):
-    """kubectl in a namespace of the test's own, which is deleted in the end."""
+    """kubectl in a new namespace of the test, which is deleted after it."""
     kubectl = kubectl_module.new_namespace(admin.environment, request.node.name)
     namespaces.append(kubectl.namespace)
     yield kubectl
@@ -41,24 +41,24 @@ def kubectl(admin, namespaces, request):
 
 @pytest.fixture(autouse=True)
 def mark(request):
-    """Where the operator's log was when the test began; None where a test has no operator that others use, too."""
+    """Position in the shared operator's log at the start of the test; None if the test has no ``operator`` fixture."""
     return request.getfixturevalue("operator").mark() if "operator" in request.fixturenames else None
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """With a failure, say what there is in the namespace, what the schedulers answer, and what the operator logged meanwhile."""
+    """Add the namespace's objects, the schedulers' responses and the operator's log since the start of the test to a failure."""
     report = yield
     if report.failed and call.when == "call":
         kubectl, operator = item.funcargs.get("kubectl"), item.funcargs.get("operator")
-        looks = []
+        sections = []
         if kubectl:
-            looks += [("what there is", kubectl.report), ("the schedulers' answers", kubectl.schedulers)]
+            sections += [("objects in the namespace", kubectl.report), ("responses of the schedulers", kubectl.schedulers)]
         if operator:
-            looks.append(("the operator's log since the test began", lambda: operator.since(item.funcargs["mark"])))
-        for title, look in looks:
+            sections.append(("operator log since the start of the test", lambda: operator.since(item.funcargs["mark"])))
+        for title, read in sections:
             try:
-                report.sections.append((title, look()))
+                report.sections.append((title, read()))
             except (Refused, OSError) as error:
                 report.sections.append((title, str(error)))
     return report
@@ -66,14 +66,14 @@ def pytest_runtest_makereport(item, call):
 
 # Retries -------------------------------------------------------------------
 #
-# Real processes on a real node share the machine with whatever else runs there. In CI, a test of such a suite is tried once
-# more; the file that RETRIES names collects the first failures, and CI prints them and fails when there are many.
+# Suites with real processes on a real node share the machine with other load. CI runs a failed test of such a suite a second
+# time. The file that the environment variable RETRIES names collects the first failures; CI prints them and fails if there are
+# more than two.
 
 
 def pytest_runtest_logreport(report):
-    """Note a failure after which the test is tried again."""
+    """Record a failure after which the test is rerun."""
     if report.outcome == "rerun":
         sections = "".join(f"\n--- {title}\n{text}" for title, text in report.sections)
         with open(os.environ["RETRIES"], "a", encoding="utf-8") as retries:
             retries.write(f"RETRIED {report.nodeid}\n{report.longreprtext}{sections}\n\n")
-

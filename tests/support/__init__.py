@@ -1,1 +1,1 @@
-"""What the tests against a real Kubernetes share."""
+"""Code shared by the test suites that run against a real Kubernetes."""

@@ -1,7 +1,7 @@
-"""Objects, straight from the API server.
+"""Direct client of the API server.
 
-Tests look several times a second whether something has happened. A kubectl for each look was most of what a machine that
-ran tests had to do, so one kubectl stays, as a proxy that knows how to get in, and looks are requests to that.
+Tests poll objects several times a second. A kubectl process for each poll caused most of the load of the test machine.
+Therefore one `kubectl proxy` runs, which does the authentication, and each poll is an HTTP request to it.
 """
 
 import atexit
@@ -15,37 +15,37 @@ import urllib.parse
 import urllib.request
 from typing import NamedTuple
 
-#: What the API server knows, all groups in one answer.
+#: Media type of the discovery document that describes all API groups in one response.
 DISCOVERY = "application/json;v=v2;g=apidiscovery.k8s.io;as=APIGroupDiscoveryList"
-#: No proxy of the environment's stands between us and ours.
+#: URL opener that ignores the environment's HTTP proxies, so that requests go to `kubectl proxy` directly.
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-#: Seconds after which a request that was not answered is given up.
+#: Timeout of a request in seconds.
 TIMEOUT = 60
 
 
 class Refused(Exception):
-    """The API server, or kubectl, did not do it; the text is its own."""
+    """The API server or kubectl refused a request; the text is its error message."""
 
 
 class Resource(NamedTuple):
-    """A resource, as discovery tells of it."""
+    """A resource from the discovery document."""
 
     api_version: str
     kind: str
     plural: str
     namespaced: bool
-    #: What it can be called.
+    #: Names of the resource in lower case: plural, kind and short names.
     names: frozenset
 
     def path(self, namespace):
-        """The path of its objects: of a namespace, where they are in one."""
+        """Return the path of the collection, within ``namespace`` if the resource is namespaced."""
         root = f"/apis/{self.api_version}" if "/" in self.api_version else f"/api/{self.api_version}"
         within = f"/namespaces/{namespace}" if self.namespaced else ""
         return f"{root}{within}/{self.plural}"
 
 
 class ApiServer:
-    """The API server that a kubeconfig names, read as that kubeconfig's user by the kubectl of a PATH."""
+    """Client of the API server of a kubeconfig, with that kubeconfig's user, through the kubectl on ``path`` (a PATH)."""
 
     def __init__(self, kubeconfig, path):
         environment = {**os.environ, "KUBECONFIG": kubeconfig, "PATH": path}
@@ -59,29 +59,34 @@ class ApiServer:
         self.known = []
 
     def stop(self):
-        """End the proxy."""
+        """Stop the proxy."""
         self.proxy.terminate()
         self.proxy.wait()
 
     def read(self, path, accept="application/json"):
-        """What is at a path; None where nothing is."""
-        return self.ask(urllib.request.Request(self.url + path, headers={"Accept": accept}))
+        """Return the JSON at a path, or None if the server answers 404."""
+        return self.send(urllib.request.Request(self.url + path, headers={"Accept": accept}))
 
     def create(self, path, body, warnings=None):
-        """POST an object to a path as a client other than kubectl does, nulls included; return what is stored. What is warned of is
-        added to the list ``warnings``."""
-        made = self.ask(urllib.request.Request(self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}), warnings=warnings)
+        """POST an object to a path, nulls included, as clients other than kubectl do, and return the stored object.
+
+        The response's warning headers are appended to the list ``warnings``.
+        """
+        made = self.send(urllib.request.Request(self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}), warnings=warnings)
         if made is None:
             raise Refused(f"{path}: there is no such resource")
         return made
 
     def delete(self, resource, namespace, name):
-        """Delete an object at once."""
+        """Delete an object without a grace period."""
         path = f"{self.resource(resource).path(namespace)}/{name}?gracePeriodSeconds=0"
-        return self.ask(urllib.request.Request(self.url + path, method="DELETE"))
+        return self.send(urllib.request.Request(self.url + path, method="DELETE"))
 
-    def ask(self, request, attempts=10, warnings=None):
-        """What is answered; None where nothing is. Asks again when it is told to come back later, as kubectl does."""
+    def send(self, request, attempts=10, warnings=None):
+        """Send a request and return the JSON of the response, or None on 404.
+
+        Retries after 429 (Too Many Requests) and waits for ``Retry-After``, as kubectl does.
+        """
         path = request.full_url.removeprefix(self.url)
         try:
             with OPENER.open(request, timeout=TIMEOUT) as answer:
@@ -93,16 +98,16 @@ class ApiServer:
                 return None
             if error.code == 429 and attempts > 1:
                 time.sleep(int(error.headers.get("Retry-After") or 1))
-                return self.ask(request, attempts - 1, warnings)
+                return self.send(request, attempts - 1, warnings)
             raise Refused(f"{path}: {error.code} {message(error.read().decode(errors='replace'))}") from error
         except OSError as error:
             raise Refused(f"{path}: {error}") from error
 
     def resource(self, name):
-        """The resource of this name: plural, singular, short, or its kind. The first of several, as with kubectl."""
+        """Return the first resource with this plural, short name or kind, as kubectl does. Refreshes discovery if there is none."""
         name = name.lower()
-        for attempt in ("known", "asked"):
-            if attempt == "asked":
+        for attempt in ("cached", "discovered"):
+            if attempt == "discovered":
                 self.known = [resource for root in ("/api", "/apis") for resource in resources(self.read(root, DISCOVERY))]
             found = next((resource for resource in self.known if name in resource.names), None)
             if found:
@@ -110,24 +115,24 @@ class ApiServer:
         raise Refused(f"the server doesn't have a resource type {name!r}")
 
     def get(self, resource, namespace, name):
-        """One object, or None."""
+        """Return an object, or None if it does not exist."""
         return self.read(f"{self.resource(resource).path(namespace)}/{name}")
 
     def list(self, names, namespace, selector=""):
-        """All objects of resources, several with commas, that a label selector selects; in the order of their names."""
+        """Return the objects of comma-separated resources that match a label selector, in the server's order (by name)."""
         objects = []
         for resource in map(self.resource, names.split(",")):
             query = f"?{urllib.parse.urlencode({'labelSelector': selector})}" if selector else ""
             found = self.read(resource.path(namespace) + query)
             if found is None:
                 raise Refused(f"the server doesn't have {resource.plural} any more")
-            # Objects in lists do not say what they are.
+            # Items of a list have no apiVersion and kind.
             objects += [{"apiVersion": resource.api_version, "kind": resource.kind, **item} for item in found["items"]]
         return objects
 
 
 def message(answer):
-    """The sentence of an answer that is no object; all of it where it has none."""
+    """Return the ``message`` of a Status response, or the whole text of any other response."""
     try:
         return json.loads(answer)["message"]
     except (ValueError, KeyError, TypeError):
@@ -135,7 +140,7 @@ def message(answer):
 
 
 def resources(discovery):
-    """The resources of an answer of discovery."""
+    """Yield the resources of a discovery document."""
     for group in discovery["items"]:
         for version in group["versions"]:
             api_version = "/".join(filter(None, [group["metadata"].get("name"), version["version"]]))
@@ -147,5 +152,5 @@ def resources(discovery):
 
 @functools.cache
 def api_server(kubeconfig, path):
-    """The :class:`ApiServer` of a kubeconfig, the same for all who ask for it."""
+    """Return the :class:`ApiServer` of a kubeconfig, created once per process."""
     return ApiServer(kubeconfig, path)

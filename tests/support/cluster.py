@@ -1,4 +1,4 @@
-"""The Kubernetes that tests run on: the one of KUBECONFIG, or one that is started for them."""
+"""The Kubernetes that tests run on: the cluster of KUBECONFIG, or a local one that is started for the tests."""
 
 import os
 import subprocess
@@ -16,24 +16,28 @@ sys.path.insert(0, str(ROOT / "tests" / "cluster"))
 from localkube import session  # noqa: E402
 from localkube.console import say  # noqa: E402
 
-#: Where tests/cluster keeps the local ones, by their names.
+#: Parent of the state directories of local clusters, which are named after the clusters.
 LOCAL = Path("/var/lib/dask-operator")
 
 
-#: In this, lines are shown at once: pytest has its own, see tests/conftest.py.
-aloud = nullcontext
+#: Context manager in which output is shown immediately. tests/conftest.py replaces it with pytest's own.
+uncaptured = nullcontext
 
 
 def tell(line):
-    """Say something that a person waits for."""
-    with aloud():
+    """Print a line immediately, even while pytest captures output."""
+    with uncaptured():
         say(line)
 
 
 @contextmanager
 def kubernetes(name, cidr, node):
-    """The environment for kubectl. Where KUBECONFIG names a cluster, that is used and left alone; else one is started,
-    with or without a node, and stopped in the end. Who has one of the same name, as in another checkout, is waited for."""
+    """Provide the environment for kubectl.
+
+    If KUBECONFIG is set, that cluster is used and left running. Otherwise a local cluster is started, with or without a
+    node, and stopped at the end. If another process uses a cluster of the same name (another checkout, for example), this
+    one waits for it.
+    """
     if os.environ.get("KUBECONFIG"):
         yield dict(os.environ)
         return
@@ -43,7 +47,7 @@ def kubernetes(name, cidr, node):
 
 @contextmanager
 def local(name, cidr, node):
-    """The environment for kubectl, on a cluster of this machine that is started, and stopped in the end."""
+    """Start a local cluster, provide the environment for kubectl, and stop the cluster at the end."""
     cluster = [sys.executable, "tests/cluster"]
     parameters = ["--name", name, "--range", cidr]
     try:
@@ -61,12 +65,12 @@ def local(name, cidr, node):
 
 
 def local_name(environment):
-    """The name of the cluster that an environment's kubeconfig is of, if it is one of tests/cluster; else None."""
+    """Return the name of the local cluster that the environment's KUBECONFIG belongs to, or None if it is not a local one."""
     folder = Path(environment["KUBECONFIG"]).resolve().parent
     return folder.name if folder.parent == LOCAL else None
 
 
 def define_resources(admin):
-    """Have the Dask resources defined, without a release that does."""
+    """Install the CRDs of the Dask resources, without a release of the chart."""
     admin("apply", "--server-side", "--force-conflicts", "--filename", ROOT / "crds")
     admin("wait", "--for=condition=Established", "--timeout=120s", "--filename", ROOT / "crds")

@@ -1,4 +1,4 @@
-"""What belongs to a Dask cluster, as tests look for it."""
+"""Pods, schedulers and clients of a Dask cluster, for tests."""
 
 import socket
 import subprocess
@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from support.kubectl import Refused
 from support.waiting import GENEROUS, until
 
-#: Seconds until a scheduler or worker has started, on a busy machine.
+#: Timeout in seconds for the start of a scheduler or worker on a busy machine.
 START = 300
-#: Selects all worker pods.
+#: Label selector of all worker pods.
 WORKERS = "dask.org/component=worker"
-#: Prints how many workers have joined the scheduler of the pod that it runs in, and a sum that they computed.
+#: Python program that runs in a scheduler's pod and prints the number of its workers and a sum that they computed.
 JOINED = """
 from distributed import Client
 if __name__ == "__main__":
@@ -21,7 +21,7 @@ if __name__ == "__main__":
 
 
 def workers(kubectl, group_name, count, timeout=GENEROUS):
-    """Wait until a group has so many worker pods; return their names."""
+    """Wait until a worker group has exactly ``count`` pods, and return their names."""
     selector = f"{WORKERS},dask.org/workergroup-name={group_name}"
 
     def names():
@@ -34,13 +34,16 @@ def workers(kubectl, group_name, count, timeout=GENEROUS):
 
 
 def pods(kubectl, name):
-    """The ids of a cluster's pods, by their names."""
+    """Return the UID and the restart counts of each of a cluster's pods by name, without pods that are being deleted."""
     return {pod["metadata"]["name"]: (pod["metadata"]["uid"], [status["restartCount"] for status in pod["status"].get("containerStatuses", [])])
             for pod in kubectl.list("pods", f"dask.org/cluster-name={name}") if not pod["metadata"].get("deletionTimestamp")}
 
 
 def in_scheduler(kubectl, name, code):
-    """What Python code prints in the pod of a cluster's scheduler. An AssertionError where that is not ready."""
+    """Run Python code in the pod of a cluster's scheduler and return its output.
+
+    Raises AssertionError if the pod is not ready or the code fails.
+    """
     found = kubectl.list("pods", f"dask.org/cluster-name={name},dask.org/component=scheduler")
     assert found and all(status["ready"] for pod in found for status in pod["status"].get("containerStatuses", [{"ready": False}]))
     try:
@@ -50,22 +53,22 @@ def in_scheduler(kubectl, name, code):
 
 
 def joined(kubectl, name, count):
-    """Wait until so many workers have joined a cluster's scheduler, and it computes."""
+    """Wait until exactly ``count`` workers have joined a cluster's scheduler and computed a sum."""
     def seen():
-        said = in_scheduler(kubectl, name, JOINED)
-        assert said.split() == [str(count), "6"], said
+        output = in_scheduler(kubectl, name, JOINED)
+        assert output.split() == [str(count), "6"], output
         return True
 
     until(seen, f"{count} workers to join {name}", START, 2)
 
 
 def port(service, name):
-    """The number of a Service's port."""
+    """Return the number of a Service's named port."""
     return next(port["port"] for port in service["spec"]["ports"] if port["name"] == name)
 
 
 def is_reachable(host, port):
-    """Whether somebody answers there."""
+    """Return whether a TCP connection to the port succeeds."""
     try:
         with socket.create_connection((host, port), timeout=3):
             return True
@@ -75,8 +78,11 @@ def is_reachable(host, port):
 
 @contextmanager
 def scheduler_address(kubectl, cluster):
-    """Where this machine reaches a cluster's scheduler: the Service's address, or a forwarded port where that is only
-    reachable from inside. A ConnectionError says why it can't be reached."""
+    """Provide an address at which this machine reaches a cluster's scheduler.
+
+    It is the Service's address, or a forwarded port if the Service is reachable only from inside the cluster. Raises
+    ConnectionError, with the reason, if neither works.
+    """
     service = kubectl.get("service", f"{cluster}-scheduler")
     if service is None:
         raise ConnectionError(f"there is no Service {cluster}-scheduler")
@@ -97,8 +103,8 @@ def scheduler_address(kubectl, cluster):
 
 @contextmanager
 def client_of(kubectl, name, count):
-    """A Dask client of a cluster whose workers have joined."""
-    from distributed import Client  # Only the tests with real workers have it.
+    """Provide a Dask client of a cluster after its workers have joined."""
+    from distributed import Client  # Installed only for suites with real workers.
 
     until(lambda: any(condition["type"] == "SchedulerReady" and condition["status"] == "True"
                       for condition in (kubectl.get("dsk", name) or {}).get("status", {}).get("conditions", [])),
@@ -109,11 +115,14 @@ def client_of(kubectl, name, count):
 
 
 def answer(log):
-    """The last number in a log, on a line of its own: Dask's client may complain behind it when it ends."""
+    """Return the last line of a log that is a number: Dask's client may log warnings after it on exit. None if there is none."""
     return next((line for line in reversed(log.splitlines()) if line.isdecimal()), None)
 
 
 def names_of(client):
-    """The names of the workers that a scheduler knows. ``Client.scheduler_info`` may tell of none: the client looks in the
-    background, too, for all but the workers, and keeps what it has seen last."""
+    """Return the sorted names of the workers that a scheduler knows.
+
+    ``Client.scheduler_info`` may list none: the client also refreshes it in the background, without the workers, and caches
+    the last response.
+    """
     return sorted(worker["name"] for worker in client.sync(client.scheduler.identity)["workers"].values())

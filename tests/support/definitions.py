@@ -1,4 +1,4 @@
-"""Definitions of resources that the chart makes and others define, from the Go modules that have them."""
+"""CRDs of third-party resources that the chart creates, from the Go modules that contain them."""
 
 import json
 import os
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from support.cluster import ROOT
 
-#: Names the modules with their versions and checksums.
+#: Directory of the go.mod that pins the modules' versions and checksums.
 MODULE = ROOT / "tests" / "chart" / "definitions"
-#: The files, in their modules.
+#: CRD files by module path.
 FILES = {
     "github.com/cert-manager/cert-manager": ["deploy/crds/cert-manager.io_certificates.yaml", "deploy/crds/cert-manager.io_issuers.yaml"],
     "github.com/prometheus-operator/prometheus-operator": [
@@ -18,7 +18,7 @@ FILES = {
 
 
 def paths():
-    """The paths of the files. The modules are downloaded once."""
+    """Yield the paths of the CRD files. The modules are downloaded once."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dask-operator"
     environment = {**os.environ, "GOMODCACHE": str(home / "definitions"), "GOFLAGS": "-modcacherw", "GOWORK": "off"}
 

@@ -1,4 +1,4 @@
-"""The operator with its webhook on the host, and the configurations by which the API server asks it."""
+"""The operator as a process of this machine with its admission webhook, and the webhook configurations that call it."""
 
 import json
 import socket
@@ -11,21 +11,21 @@ from support.operator import Operator
 
 API = "kubernetes.dask.org"
 PLUGINS = ["daskplugins", "clusterdaskplugins"]
-#: What `kubectl scale` writes.
+#: Subresources that `kubectl scale` writes.
 SCALES = ["daskclusters/scale", "daskworkergroups/scale"]
 RESOURCES = ["daskclusters", "daskworkergroups", "daskjobs", "daskautoscalers"]
 LABEL = "webhook-test"
 
 
 def free_port(host):
-    """A port of the host's address at which nobody listens."""
+    """Return an unused port of a host address."""
     with socket.socket() as listener:
         listener.bind((host, 0))
         return listener.getsockname()[1]
 
 
 def configurations(name, label, host, port):
-    """Both webhook configurations, for namespaces that carry the label ``webhook-test: LABEL``."""
+    """Return the mutating and the validating webhook configuration, for namespaces with the label ``webhook-test: <label>``."""
     entry = {
         "namespaceSelector": {"matchLabels": {LABEL: label}},
         "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Fail", "timeoutSeconds": 10,
@@ -42,12 +42,15 @@ def configurations(name, label, host, port):
 
 
 class Hook:
-    """An operator with a release's rights that the API server asks; ``with`` ends it and takes the configurations away."""
+    """An operator with a release's permissions whose webhook the API server calls.
+
+    Leaving the ``with`` block stops the operator and deletes the configurations.
+    """
 
     def __init__(self, admin, host, folder, label, account, *arguments):
         self.admin = admin
         self.label = label
-        #: Of the configurations; the account may change those of this name, as it may the Secret.
+        #: Name of the configurations. The account may change only configurations of this name and only this Secret.
         self.name = f"{account.name}-{account.name}"
         self.namespace, self.secret = account.name, f"{account.name}-webhook"
         self.host, self.port = host, free_port(host)
@@ -58,24 +61,24 @@ class Hook:
                                  "--webhook-configuration", self.name, *arguments)
 
     def ask_for(self, kubectl):
-        """Have requests in a namespace asked about."""
+        """Label a namespace so that the API server calls the webhook for requests in it."""
         self.admin("label", "namespace", kubectl.namespace, f"{LABEL}={self.label}")
 
     def configure(self):
-        """Have the API server ask."""
+        """Create the webhook configurations."""
         self.admin.apply(*self.configurations)
 
     def unconfigure(self):
-        """Have it ask no more."""
+        """Delete the webhook configurations."""
         for configuration in self.configurations:
             self.admin("delete", configuration["kind"], self.name, "--ignore-not-found")
 
     def certificates(self):
-        """The Secret with the certificates."""
+        """Return the Secret with the certificates."""
         return json.loads(self.admin("get", "secret", self.secret, "--namespace", self.namespace, "--output", "json"))
 
     def bundle(self):
-        """What the API server trusts."""
+        """Return the CA bundle that the API server trusts, base64-encoded; empty if none is set."""
         text = self.admin("get", "validatingwebhookconfiguration", self.name, "--output", "json")
         return json.loads(text)["webhooks"][0]["clientConfig"].get("caBundle", "")
 
@@ -95,14 +98,17 @@ class Hook:
 
 @contextmanager
 def hook(admin, host, folder, label, *arguments):
-    """A :class:`Hook` with the rights of a release, to which nothing was forbidden in the end."""
+    """Provide a :class:`Hook` with the permissions of a release, and check at the end that no request was forbidden."""
     with chart.account(admin, folder) as account, Hook(admin, host, folder, label, account, *arguments) as hook:
         yield hook
         assert hook.operator.missing_rights() == [], "the chart does not allow what the operator does"
 
 
 def component(name, crate=None):
-    """A component, an example's if no crate is named, built where the default ones are, because the libraries are there already."""
+    """Build a plugin component and return its path; without ``crate``, that of an example.
+
+    The target directory is that of the default plugins, because their dependencies are compiled there already.
+    """
     out = ROOT / "target" / "plugins"
     build = ["target/debug/dask-operator-plugin-build", "--out", out, crate or f"plugins/examples/{name}"]
     done = subprocess.run(build, cwd=ROOT, text=True, capture_output=True, check=False)
@@ -111,7 +117,7 @@ def component(name, crate=None):
 
 
 def warnings(kubectl, *objects):
-    """What kubectl warns of when objects are applied."""
+    """Apply objects and return kubectl's warnings."""
     done = subprocess.run(["kubectl", "--namespace", kubectl.namespace, "apply", "--filename", "-"], text=True,
                           input="\n---\n".join(map(json.dumps, objects)), env=kubectl.environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Manifests: those of examples/, and small ones made here."""
+"""Manifests for tests: those of examples/, and minimal ones."""
 
 import copy
 import json
@@ -11,23 +11,23 @@ API = "kubernetes.dask.org/v1"
 
 
 def example(name):
-    """The objects of a file of examples/."""
+    """Return the objects of a file of examples/."""
     return [document for document in yaml.safe_load_all((ROOT / "examples" / f"{name}.yaml").read_text()) if document]
 
 
 def pod(name, *args):
-    """A pod spec with one container of Dask's image."""
+    """Return a pod spec with one container of Dask's image."""
     container = {"name": name, "image": "ghcr.io/dask/dask:latest", "imagePullPolicy": "IfNotPresent"}
     return {"containers": [{**container, "args": list(args)} if args else container]}
 
 
 def worker(replicas=1):
-    """The ``worker`` part of a cluster or a worker group."""
+    """Return the ``worker`` field of a cluster or a worker group."""
     return {"replicas": replicas, "spec": pod("worker", "dask-worker", "--name", "$(DASK_WORKER_NAME)")}
 
 
 def cluster(name, replicas=1, **metadata):
-    """A DaskCluster."""
+    """Return a DaskCluster."""
     scheduler = pod("scheduler", "dask-scheduler")
     scheduler["containers"][0]["readinessProbe"] = {"httpGet": {"path": "/health", "port": 8787}, "periodSeconds": 1}
     service = {
@@ -41,27 +41,29 @@ def cluster(name, replicas=1, **metadata):
 
 
 def group(name, cluster_name, replicas=1):
-    """A DaskWorkerGroup."""
+    """Return a DaskWorkerGroup."""
     return {"apiVersion": API, "kind": "DaskWorkerGroup", "metadata": {"name": name},
             "spec": {"cluster": cluster_name, "worker": worker(replicas)}}
 
 
 def job(name, code="pass", replicas=1, restart="Never"):
-    """A DaskJob that runs Python code."""
+    """Return a DaskJob that runs Python code."""
     runner = {**pod("job", "python", "-c", code), "restartPolicy": restart}
     return {"apiVersion": API, "kind": "DaskJob", "metadata": {"name": name},
             "spec": {"job": {"spec": runner}, "cluster": {"spec": cluster(name, replicas)["spec"]}}}
 
 
 def autoscaler(name, cluster_name, minimum=0, maximum=10):
-    """A DaskAutoscaler."""
+    """Return a DaskAutoscaler."""
     return {"apiVersion": API, "kind": "DaskAutoscaler", "metadata": {"name": name},
             "spec": {"cluster": cluster_name, "minimum": minimum, "maximum": maximum}}
 
 
 def changed(manifest, path, value):
-    """A copy of a manifest with another value at a path: ``spec.worker.replicas``. None takes the field out; ``"null"``
-    is the JSON null."""
+    """Return a copy of a manifest with another value at a path such as ``spec.worker.replicas``.
+
+    None removes the field; ``"null"`` sets it to JSON null.
+    """
     manifest = copy.deepcopy(manifest)
     *parents, last = path.split(".")
     at = manifest
@@ -75,7 +77,7 @@ def changed(manifest, path, value):
 
 
 def lost(sent, stored, path=""):
-    """The fields that were sent and are not there as they were sent; nulls are nothing."""
+    """Yield the fields of ``sent`` that are missing or different in ``stored``. Nulls in ``sent`` are ignored."""
     if sent is None:
         return
     if isinstance(sent, dict) and isinstance(stored, dict):

@@ -1,15 +1,15 @@
-"""Manifests with one thing wrong, or unusual, in each: every field of a manifest in turn."""
+"""Manifests in each of which one field is invalid or unusual, for every field of a manifest."""
 
 import copy
 
 import yaml
 
-#: There is no such mutation of a value.
+#: Marks that a mutation does not apply to a value.
 NONE = object()
 
 
 def of_value(name, value):
-    """A value changed in the way of this name, or NONE."""
+    """Return a value with the mutation of this name, or NONE if it does not apply or changes nothing."""
     kind = type(value)
     changes = {
         "null": None,
@@ -29,10 +29,11 @@ def of_value(name, value):
 VALUES = ["null", "empty", "of another type", "huge", "negative", "a fraction", "not ASCII", "as YAML 1.1 reads it", "with a line break"]
 KEYS = ["misspelt", "one level too high"]
 
-#: What people write in YAML and programs read in several ways.
+#: YAML scalars that parsers interpret differently.
 WRITTEN = ["on", "no", "True", "~", "0755", "0o17", "0x1F", "0b11", "1_000", "1e3", "1.0", "+5", "12:30", "2026-01-01", "1.5Gi",
            "'on'", '"8787"', "!!str 5"]
-#: Where :data:`WRITTEN` stands: a text, a quantity, a number of Kubernetes', one of ours, a truth of each, a number or text.
+#: Paths that receive each of :data:`WRITTEN`: strings, a quantity, and integers, booleans and int-or-string fields of
+#: Kubernetes and of the Dask resources.
 PLACES = [
     "spec.worker.spec.containers.0.env.0.value",
     "spec.worker.spec.containers.0.resources.requests.cpu",
@@ -48,7 +49,7 @@ _HERE = "written-here"
 
 
 def places(value, at=()):
-    """The path of everything below a value, as tuples of keys and positions."""
+    """Yield the path of every field and element below a value, as tuples of keys and indices."""
     children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else []
     for key, child in children:
         yield (*at, key)
@@ -56,14 +57,14 @@ def places(value, at=()):
 
 
 def at(manifest, path):
-    """What stands at a path."""
+    """Return the value at a path."""
     for key in path:
         manifest = manifest[key]
     return manifest
 
 
 def mutations(manifest):
-    """Pairs of a title and a copy of the manifest with one change in ``spec``, the labels or the annotations."""
+    """Yield pairs of a title and a copy of the manifest with one change in ``spec``, the labels or the annotations."""
     parts = [("spec",), ("metadata", "labels"), ("metadata", "annotations")]
     paths = [path for part in parts if part[-1] in at(manifest, part[:-1]) for path in places(at(manifest, part), part)]
     for path in paths:
@@ -87,10 +88,10 @@ def mutations(manifest):
 
 
 class _Quoted(yaml.SafeDumper):
-    """Puts all texts into quotes: what is read is the same in all versions of YAML."""
+    """YAML dumper that quotes all strings, so that all versions of YAML read them alike."""
 
     def represent_str(self, text):
-        """A text."""
+        """Represent a string in double quotes."""
         return self.represent_scalar("tag:yaml.org,2002:str", text, style='"')
 
 
@@ -98,12 +99,12 @@ _Quoted.add_representer(str, _Quoted.represent_str)
 
 
 def text_of(manifest):
-    """A manifest as YAML."""
+    """Return a manifest as YAML."""
     return yaml.dump(manifest, Dumper=_Quoted, allow_unicode=True, sort_keys=False, width=10**6)
 
 
 def writings(manifest):
-    """Pairs of a title and the YAML of a manifest in which one value is written so that programs may read it differently."""
+    """Yield pairs of a title and the YAML of a manifest with one of :data:`WRITTEN` at one of :data:`PLACES`."""
     for place in PLACES:
         *parents, last = (int(key) if key.isdecimal() else key for key in place.split("."))
         changed = copy.deepcopy(manifest)

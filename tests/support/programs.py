@@ -1,4 +1,4 @@
-"""Third-party programs, from the module that makes them."""
+"""Third-party programs, built by tests/cluster."""
 
 import functools
 import subprocess
@@ -9,6 +9,6 @@ from support.cluster import ROOT
 
 @functools.cache
 def path(name):
-    """The path of a program; made once, then cached."""
+    """Build a program unless it is cached, and return its path."""
     made = subprocess.run([sys.executable, "tests/cluster", "build", name], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE)
     return made.stdout.split()[1]

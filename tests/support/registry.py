@@ -1,4 +1,4 @@
-"""An OCI registry on this machine, with TLS and a password, and a client that pushes components to it."""
+"""An OCI registry on this machine with TLS and a password, and a client that pushes components to it."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ USER, PASSWORD = "puller", "open sesame"
 
 
 class Registry:
-    """A registry; ``with`` ends it."""
+    """A registry process; leaving the ``with`` block stops it."""
 
     def __init__(self, folder, address=ADDRESS):
         self.folder = folder
@@ -41,20 +41,20 @@ http: {{addr: "{address}", tls: {{certificate: {folder}/server.pem, key: {folder
 """)
 
     def start(self):
-        """Start it, and wait until it answers."""
+        """Start the registry, and wait until it responds."""
         with (self.folder / "registry.log").open("a") as log:
             self.process = subprocess.Popen([programs.path("docker-registry"), "serve", self.folder / "registry.yaml"], stdout=log, stderr=log)
 
-        def answers():
+        def responds():
             try:
                 self.send("GET", "/v2/")
                 return True
             except OSError:
                 return False
-        until(answers, "the registry to answer")
+        until(responds, "the registry to respond")
 
     def stop(self):
-        """End it."""
+        """Stop the registry."""
         self.process.terminate()
         self.process.wait()
 
@@ -66,7 +66,7 @@ http: {{addr: "{address}", tls: {{certificate: {folder}/server.pem, key: {folder
         self.stop()
 
     def send(self, method, path, body=None, content_type="application/octet-stream"):
-        """A request; the answer's headers."""
+        """Send an authenticated request and return the response headers."""
         url = path if path.startswith("https:") else f"https://{self.address}{path}"
         login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
         request = urllib.request.Request(url, data=body, method=method,
@@ -76,14 +76,14 @@ http: {{addr: "{address}", tls: {{certificate: {folder}/server.pem, key: {folder
             return answer.headers
 
     def blob(self, repository, content):
-        """Store a blob; its descriptor."""
+        """Upload a blob and return the digest and size of its descriptor."""
         digest = "sha256:" + hashlib.sha256(content).hexdigest()
-        place = self.send("POST", f"/v2/{repository}/blobs/uploads/", b"")["Location"]
-        self.send("PUT", f"{place}{'&' if '?' in place else '?'}digest={digest}", content)
+        location = self.send("POST", f"/v2/{repository}/blobs/uploads/", b"")["Location"]
+        self.send("PUT", f"{location}{'&' if '?' in location else '?'}digest={digest}", content)
         return {"digest": digest, "size": len(content)}
 
     def push(self, repository, tag, content, layer="application/wasm"):
-        """Push a component as other tools do; the digest of its manifest."""
+        """Push a component in the format of other tools, and return the digest of its manifest."""
         config = {"mediaType": "application/vnd.wasm.config.v0+json", **self.blob(repository, b"{}")}
         manifest = json.dumps({
             "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": config,
@@ -93,7 +93,7 @@ http: {{addr: "{address}", tls: {{certificate: {folder}/server.pem, key: {folder
         return "sha256:" + hashlib.sha256(manifest).hexdigest()
 
     def secret(self, name, password=PASSWORD):
-        """A Secret with credentials for it."""
+        """Return an image pull Secret with credentials for this registry."""
         auth = base64.b64encode(f"{USER}:{password}".encode()).decode()
         config = json.dumps({"auths": {self.address: {"auth": auth}}})
         return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},

@@ -1,4 +1,4 @@
-"""The operator as a release of its chart: from its image, in a pod."""
+"""The operator as a release of its chart, from its image and in a pod."""
 
 import datetime
 import os
@@ -22,30 +22,33 @@ from support.operator import BINARY, Observed
 from support.waiting import until
 
 NAME = "dask"
-#: The name of its objects.
+#: Name of the release's objects.
 OBJECT = "dask-dask-kubernetes-operator"
-#: Seconds until pods have started, on a busy machine.
+#: Timeout in seconds for the start of pods on a busy machine.
 START = 300
 
 
 def build_image(cluster, description, *options):
-    """Make an image, and put it into the registry of a local Kubernetes."""
+    """Build an image and push it to the registry of a local cluster."""
     subprocess.run([sys.executable, "tests/cluster", "image", "build", description, "--name", cluster, *options], cwd=ROOT, check=True)
 
 
 def put_image(cluster):
-    """The same with the operator's image, made of the program that tests use."""
+    """Build the operator's image from the program under test and push it to the registry of a local cluster."""
     build_image(cluster, "charts/image/operator.toml", "--source", f"/usr/bin/dask-operator={BINARY}")
 
 
 @contextmanager
 def namespaces(admin, *names, releases=(NAME,)):
-    """kubectl in each of some new namespaces, which are gone in the end, and with them the releases in the first."""
+    """Create namespaces and provide a :class:`Kubectl` in each.
+
+    At the end the releases in the first namespace are uninstalled and the namespaces are deleted.
+    """
     made = [new_namespace(admin.environment, name) for name in names]
     try:
         yield made
     finally:
-        # What a test that failed has left belongs to no namespace, too.
+        # A release that a failed test left behind also has cluster-scoped objects.
         for release in releases:
             chart.helm("uninstall", release, "--ignore-not-found", "--wait", "--namespace", made[0].namespace, environment=admin.environment)
         for kubectl in made:
@@ -57,33 +60,33 @@ def namespaces(admin, *names, releases=(NAME,)):
 
 
 class Release(Observed):
-    """A release of the chart in a namespace that is held to the ``restricted`` level."""
+    """A release of the chart in a namespace with the Pod Security level ``restricted``."""
 
     def __init__(self, admin, kubectl):
         self.admin, self.kubectl = admin, kubectl
         admin("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
 
     def helm(self, *arguments):
-        """helm, in the release's namespace."""
+        """Run helm in the release's namespace and return its output."""
         return chart.helm(*arguments, "--namespace", self.kubectl.namespace, environment=self.admin.environment)
 
     def apply(self, **values):
-        """Install it, or upgrade it to these values, and wait until the operator is ready."""
-        # The definitions that an earlier release has left are taken over.
+        """Install the release or upgrade it to these values, and wait until the operator is ready."""
+        # --take-ownership: CRDs that an earlier release left behind become part of this one.
         return chart.helm("upgrade", "--install", NAME, CHART, "--namespace", self.kubectl.namespace, "--wait", f"--timeout={START}s",
                           "--take-ownership", "--force-conflicts",
                           values=values, environment=self.admin.environment)
 
     def leader(self):
-        """The pod that leads."""
+        """Return the name of the leader's pod, or None."""
         return self.kubectl.get("lease", OBJECT)["spec"].get("holderIdentity")
 
     def fetch(self, path):
-        """What it answers at a path; any of its pods that are ready."""
+        """Return the response of any ready pod to a GET request."""
         return self.admin("get", "--raw", f"/api/v1/namespaces/{self.kubectl.namespace}/services/{OBJECT}-metrics:http/proxy{path}")
 
     def logs(self, *options):
-        """All that its pods logged, but those that go meanwhile."""
+        """Return the logs of all pods, except those that are deleted meanwhile."""
         texts = []
         for pod in self.kubectl.names("pods", f"app.kubernetes.io/instance={NAME}"):
             try:
@@ -94,37 +97,37 @@ class Release(Observed):
         return "".join(texts)
 
     def mark(self):
-        """The time, for :meth:`since`: a container that is started again begins a new log."""
+        """Return the current time, for :meth:`since`. A length would not do: a restarted container begins a new log."""
         return datetime.datetime.now(datetime.UTC).isoformat()
 
     def since(self, mark, most=400):
-        """What it has logged since then, the newest lines at most."""
+        """Return the log since ``mark``, at most its last ``most`` lines."""
         return "\n".join(self.logs(f"--since-time={mark}").splitlines()[-most:])
 
 
 class Installed(Release):
-    """An operator that is installed while tests run, with the surface of :class:`support.operator.Operator`; ``with`` ends it."""
+    """An installed release with the interface of :class:`support.operator.Operator`; leaving the ``with`` block uninstalls it."""
 
     def __init__(self, admin, **values):
         super().__init__(admin, new_namespace(admin.environment, "operator"))
         self.values = values
-        #: What operators that were killed had been forbidden.
+        #: Missing permissions of operator processes that were killed.
         self.missed = set()
-        #: Starts of its container that there were before the next one.
+        #: Pod UID and container ID of the last start; None before the first.
         self.started = None
 
     def start(self):
-        """Install it; or, after it was killed, wait until there is another process that is ready."""
+        """Install the release, or, after the operator was killed, wait until a new container is ready."""
         if self.started is None:
             self.apply(**self.values)
         else:
-            until(lambda: self.container() not in (None, self.started), "another process", START, 0.3)
+            until(lambda: self.container() not in (None, self.started), "a new container", START, 0.3)
             until(self.is_ready, "the operator to be ready", START, 0.3)
         self.started = self.container()
         return self
 
     def container(self):
-        """Name and number of the container that runs and is ready, or None."""
+        """Return the pod UID and the container ID of the ready container, or None."""
         for pod in self.kubectl.list("pods", f"app.kubernetes.io/instance={NAME}"):
             for status in pod["status"].get("containerStatuses", []):
                 if status["ready"] and "deletionTimestamp" not in pod["metadata"]:
@@ -132,25 +135,27 @@ class Installed(Release):
         return None
 
     def is_ready(self):
-        """Whether it says so."""
+        """Return whether ``/readyz`` succeeds."""
         try:
             return bool(self.fetch("/readyz"))
         except Refused:
             return False
 
     def missing_rights(self):
-        """As of any operator, those that were killed included."""
+        """Return the missing permissions, including those of operator processes that were killed."""
         return sorted({*super().missing_rights(), *self.missed})
 
     def aim(self):
-        """What kills it at once when called, by SIGKILL: it has no chance to say goodbye. The kubelet starts another container in
-        the same pod."""
+        """Return a function that kills the operator immediately with SIGKILL, without a graceful shutdown.
+
+        The kubelet then starts another container in the same pod.
+        """
         self.missed.update(super().missing_rights())
         processes = self.processes()
         return lambda: [os.kill(process, signal.SIGKILL) for process in processes]
 
     def processes(self):
-        """Its processes on this machine, by the control group of its container."""
+        """Return the PIDs of the container's processes on this machine, found by their control group."""
         _, container = self.container()
         name = container.split("//")[1]
         found = []
@@ -158,19 +163,19 @@ class Installed(Release):
             try:
                 if folder.name.isdecimal() and name in (folder / "cgroup").read_text():
                     found.append(int(folder.name))
-            except OSError:  # it has ended meanwhile
+            except OSError:  # the process has exited meanwhile
                 continue
         assert found, f"no process of the container {name} runs on this machine"
         return found
 
     def stop(self):
-        """Uninstall it."""
+        """Uninstall the release and delete its namespace."""
         self.helm("uninstall", NAME, "--ignore-not-found", "--wait")
         Kubectl(self.admin.environment)("delete", "namespace", self.kubectl.namespace, "--wait=false")
         await_end(self.admin.environment, [self.kubectl.namespace])
 
     def tail(self, lines=40):
-        """The end of its log."""
+        """Return the last lines of the log, or the error if it can't be read."""
         try:
             return super().tail(lines)
         except Refused as error:

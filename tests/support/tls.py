@@ -1,4 +1,4 @@
-"""Certificates as people make them for Dask: without host names."""
+"""Certificates without host names, as users create them for Dask."""
 
 import datetime
 
@@ -9,7 +9,7 @@ from cryptography.x509.oid import NameOID
 
 
 class Authority:
-    """An authority in a folder of its own, and one certificate that it signed, for all roles."""
+    """A certificate authority in a new folder, and one certificate signed by it for all roles."""
 
     def __init__(self, folder):
         folder.mkdir()
@@ -18,7 +18,7 @@ class Authority:
         self.make("dask", (key, certificate))
 
     def make(self, name, issuer):
-        """Make a key and its certificate, signed by the issuer or by itself."""
+        """Create a key and its certificate, signed by ``issuer`` or self-signed if that is None."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         now = datetime.datetime.now(datetime.UTC)
@@ -39,11 +39,11 @@ class Authority:
         return key, certificate
 
     def path(self, name, kind):
-        """Where a key or a certificate is."""
+        """Return the path of a key or a certificate."""
         return self.folder / f"{name}.{kind}"
 
     def variables(self, folder=None):
-        """Dask's configuration for all roles, where the files are in this folder."""
+        """Return Dask's environment variables for all roles, with the files in ``folder``."""
         folder = folder or self.folder
         prefix = "DASK_DISTRIBUTED__COMM__TLS__"
         variables = {prefix + "CA_FILE": f"{folder}/authority.crt"}

@@ -1,23 +1,23 @@
-"""Waiting for what happens by itself."""
+"""Polling of conditions with a timeout."""
 
 import time
 
-#: Seconds after which what has not happened will not, on a machine that others use, too.
+#: Default timeout in seconds, generous because the machine may have other load.
 GENEROUS = 120
-#: Seconds for garbage collection, which looks every 30 s whether there are new kinds: on a fresh cluster ours are.
+#: Timeout in seconds for garbage collection. The controller discovers new kinds every 30 s; on a new cluster the Dask kinds are new.
 COLLECTED = 180
 
 
 class Never(AssertionError):
-    """It did not happen in time."""
+    """A condition did not become true in time."""
 
 
 def until(check, what, timeout=GENEROUS, pause=0.1):
     """Call ``check`` until it returns something true, and return that.
 
-    An AssertionError of ``check`` means "not yet", and so does a part of an object that is not there: a status that was not
-    written yet has no conditions. After ``timeout`` seconds a failure says ``what`` was waited for, and
-    what was seen last. The timeout only bounds a test that fails; it claims nothing about how long a thing takes.
+    An AssertionError in ``check`` means "not yet", and so does a missing part of an object: a status that is not written yet has
+    no conditions. After ``timeout`` seconds :class:`Never` is raised with ``what`` and the last result. The timeout only bounds a
+    failing test; it makes no claim about how long the operation takes.
     """
     end = time.monotonic() + timeout
     while True:
@@ -28,13 +28,13 @@ def until(check, what, timeout=GENEROUS, pause=0.1):
         except (AssertionError, LookupError, TypeError) as error:
             seen = error
         if time.monotonic() > end:
-            raise Never(f"waited {timeout:g} s for {what}; at last: {seen!r}")
+            raise Never(f"waited {timeout:g} s for {what}; last result: {seen!r}")
         time.sleep(pause)
 
 
 def stays(check, what, seconds=2.0, pause=0.1):
-    """Call ``check`` for some time; it must be true each time."""
+    """Call ``check`` repeatedly for ``seconds``; it must return true each time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        assert check(), f"{what} did not stay so"
+        assert check(), f"{what} did not stay true"
         time.sleep(pause)

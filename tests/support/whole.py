@@ -1,4 +1,4 @@
-"""Manifests with every field of the four kinds, and the fields that their definitions have."""
+"""Manifests with every field of the four kinds, and the fields that their CRDs define."""
 
 import json
 
@@ -8,7 +8,7 @@ from support.cluster import ROOT
 from support.manifests import autoscaler, cluster, group, job
 
 METADATA = {"labels": {"team": "a"}, "annotations": {"note": "b"}}
-#: What a worker's pod has, a field of each kind.
+#: Fields of a worker's pod, one of each type.
 POD = {
     "volumes": [{"name": "data", "emptyDir": {"sizeLimit": "1Gi"}}, {"name": "key", "secret": {"secretName": "key", "defaultMode": 0o440}}],
     "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
@@ -31,12 +31,12 @@ STEPS = {"windowSeconds": 60, "step": "25%", "periodSeconds": 15}
 
 
 def _apart(manifest):
-    """A manifest no part of which is another part, too."""
+    """Return a deep copy of a manifest in which no two parts share an object."""
     return json.loads(json.dumps(manifest))
 
 
 def whole_spec(name, replicas=1):
-    """``spec`` of a DaskCluster with all of its own fields."""
+    """Return the ``spec`` of a DaskCluster with all fields that the CRD itself defines."""
     spec = cluster(name, replicas)["spec"]
     spec.update(idleTimeout=3600, schedulerUpdate="OnDelete", suspend=False)
     spec["worker"].update(UPDATE, metadata=METADATA)
@@ -45,7 +45,7 @@ def whole_spec(name, replicas=1):
 
 
 def whole_cluster(name):
-    """A DaskCluster with a field of each kind in its worker's pod, too."""
+    """Return a DaskCluster with all of its own fields, and a field of each type in its worker's pod."""
     spec = whole_spec(name)
     spec["worker"]["spec"].update(POD)
     spec["worker"]["spec"]["containers"][0].update(CONTAINER)
@@ -53,14 +53,14 @@ def whole_cluster(name):
 
 
 def whole_group(name, cluster_name):
-    """A DaskWorkerGroup."""
+    """Return a DaskWorkerGroup with all of its own fields."""
     made = group(name, cluster_name, 1)
     made["spec"]["worker"].update(UPDATE, metadata=METADATA)
     return _apart(made)
 
 
 def whole_job(name):
-    """A DaskJob, whose cluster needs no workers."""
+    """Return a DaskJob with all of its own fields, whose cluster has no workers."""
     made = job(name)
     made["spec"].update(activeDeadlineSeconds=3600, backoffLimit=2, deletionPolicy="Always", suspend=False,
                         ttlSecondsAfterFinished=600, waitForWorkers=0)
@@ -70,14 +70,14 @@ def whole_job(name):
 
 
 def whole_autoscaler(name, cluster_name):
-    """A DaskAutoscaler."""
+    """Return a DaskAutoscaler with all of its own fields."""
     made = autoscaler(name, cluster_name, 1, 5)
     made["spec"].update(workerGroup=f"{cluster_name}-default", targetDurationSeconds=10, scaleUp=STEPS, scaleDown=STEPS)
     return _apart(made)
 
 
 def fields(kind):
-    """The paths of a kind's own fields, from its definition. What is Kubernetes' own, as a pod's spec, is one field."""
+    """Return the paths of a kind's fields from its CRD. A field of a type of Kubernetes, such as a pod's spec, counts as one."""
     definition = yaml.safe_load((ROOT / "crds" / f"{kind.lower()}.yaml").read_text())
     schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     return list(_below(schema, ("spec",)))
@@ -92,7 +92,7 @@ def _below(schema, path):
 
 
 def has(manifest, path):
-    """Whether something stands at a path."""
+    """Return whether a manifest has a value at a path."""
     for name in path:
         if not isinstance(manifest, dict) or name not in manifest:
             return False
