@@ -1,5 +1,5 @@
-"""A real Kubernetes on one bare machine, for tests and for people.
+"""A real Kubernetes cluster on one bare machine, for tests and for interactive use.
 
-``python3 tests/cluster up`` starts it, ``python3 tests/cluster down`` removes every trace of it.
-``tests/cluster/README.md`` explains the design; each module here owns one concern of it.
+``python3 tests/cluster up`` starts it, ``python3 tests/cluster down`` removes it completely.
+``tests/cluster/README.md`` explains the design; each module here implements one concern of it.
 """

@@ -1,7 +1,7 @@
-"""The cluster's own control group: resource limits of pods, and the kernel's list of every process of the cluster.
+"""The cluster's control group: resource limits of pods, and the kernel's list of all processes of the cluster.
 
-Every process of a cluster starts inside its group and its descendants cannot leave it, so the group's member list is
-complete even after a crash. Both layouts are served: version 2 (stock Debian 12) and version 1 (one tree for each controller).
+Every process of a cluster starts inside its control group and its descendants cannot leave it, so the group's member list is
+complete even after a crash. Both versions are supported: version 2 (stock Debian 12) and version 1 (one tree per controller).
 """
 
 import os
@@ -15,24 +15,24 @@ ROOT = Path("/sys/fs/cgroup")
 
 
 def unified(root=ROOT):
-    """Whether the machine has version 2 only."""
+    """Return whether the machine has version 2 only."""
     return (root / "cgroup.controllers").exists()
 
 
 def hierarchies(root=ROOT):
-    """The top folder of each tree."""
+    """Return the root folder of each tree."""
     if unified(root):
         return [root]
     return sorted(folder for folder in root.iterdir() if (folder / "cgroup.procs").exists() and not folder.is_symlink())
 
 
 def folders(group, root=ROOT):
-    """Where the group exists now, one folder for each tree."""
+    """Return the existing folders of the group, at most one per tree."""
     return [top / group for top in hierarchies(root) if (top / group).is_dir()]
 
 
 def create(group, root=ROOT):
-    """Make the group in every tree, with a child ``system`` for the cluster's own daemons. Pods go beside it."""
+    """Create the group in every tree, with a child ``system`` for the cluster's daemons. The kubelet puts pods beside that."""
     for top in hierarchies(root):
         folder = top / group
         if unified(root):
@@ -41,11 +41,11 @@ def create(group, root=ROOT):
         if unified(root):
             _delegate(folder)
         if top.name == "cpuset":
-            # A new version 1 cpuset is empty and takes no process until it is told its processors.
+            # A new version 1 cpuset is empty and accepts no process until its processors are set.
             for name in ("cpuset.cpus", "cpuset.mems"):
                 if not (folder / name).read_text().strip():
                     (folder / name).write_text((top / name).read_text())
-        # Pods share the processors with builds on the host as equals of many processes, not as one.
+        # Eight times the default weight, because all pods together compete with builds on the host for the processors.
         for name, value in (("cpu.shares", "8192"), ("cpu.weight", "800")):
             if (folder / name).exists():
                 (folder / name).write_text(value)
@@ -54,21 +54,21 @@ def create(group, root=ROOT):
 
 
 def _delegate(folder):
-    """Version 2 passes controllers on to children only when told so."""
+    """Enable all controllers for the children of a folder; version 2 does not do so by default."""
     for controller in (folder / "cgroup.controllers").read_text().split():
         try:
             (folder / "cgroup.subtree_control").write_text(f"+{controller}")
         except OSError:
-            pass  # e.g. a controller that the folder's own processes forbid; the kubelet names one that it misses
+            pass  # For example a controller that the folder's own processes preclude. The kubelet reports one that it needs.
 
 
 def _daemon_trees(root):
-    """Daemons are listed in one tree only: on version 1 ``pids``, so that they compete for processors as any process does."""
+    """Return the tree that daemons join: on version 1 only ``pids``, so that no processor weight applies to them."""
     return [root] if unified(root) else [root / "pids"]
 
 
 def join(group, root=ROOT):
-    """A function that puts the calling process into the group's ``system``; runs in a new child before its program."""
+    """Return a function that moves the calling process into the group's ``system``, for a new child before exec."""
     targets = [str(top / group / "system" / "cgroup.procs") for top in _daemon_trees(root)]
 
     def enter():
@@ -80,7 +80,7 @@ def join(group, root=ROOT):
 
 
 def members(group, root=ROOT):
-    """Every process in the group or below."""
+    """Return all processes in the group and below it."""
     pids = set()
     for folder in folders(group, root):
         for parent, _, files in os.walk(folder):
@@ -94,7 +94,7 @@ def members(group, root=ROOT):
 
 
 def kill_all(group, timeout=30.0, root=ROOT):
-    """Kill every process of the group until none is left; returns those that would not go."""
+    """Kill all processes of the group until none is left, and return those that are alive after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while True:
         alive = members(group, root)
@@ -106,7 +106,7 @@ def kill_all(group, timeout=30.0, root=ROOT):
 
 
 def remove(group, timeout=10.0, root=ROOT):
-    """Remove the group in every tree; returns the folders that could not be removed."""
+    """Remove the group in every tree, and return the folders that could not be removed within ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while True:
         stuck = []
@@ -124,5 +124,5 @@ def remove(group, timeout=10.0, root=ROOT):
 
 
 def all_groups(prefix, root=ROOT):
-    """Names of the groups that begin with ``prefix``."""
+    """Return the names of the groups that begin with ``prefix`` and a dash."""
     return sorted({folder.name for top in hierarchies(root) for folder in top.glob(f"{prefix}-*")})

@@ -1,4 +1,4 @@
-"""The command line: verbs, their parameters and their help."""
+"""The command line: verbs, their arguments and their help."""
 
 import argparse
 import os
@@ -30,8 +30,8 @@ COMMAND = "python3 tests/cluster"
 
 
 def parser():
-    """All verbs with their help."""
-    top = argparse.ArgumentParser(prog=COMMAND, description="A real Kubernetes on this machine, for tests and for people.")
+    """Return the parser of all verbs."""
+    top = argparse.ArgumentParser(prog=COMMAND, description="A real Kubernetes cluster on this machine, for tests and for interactive use.")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     def verb(parent, name, run, text, cluster=True):
@@ -39,49 +39,49 @@ def parser():
         added.set_defaults(run=run)
         if cluster:
             added.add_argument("--name", default=DEFAULT_NAME, help="name of the cluster (default: %(default)s)")
-            added.add_argument("--dir", help=f"its folder (default: {STATE_HOME}/NAME)")
-            added.add_argument("--range", help=f"its addresses (default: {DEFAULT_RANGE}); a second cluster can take 198.19.128.0/17")
+            added.add_argument("--dir", help=f"state folder of the cluster (default: {STATE_HOME}/NAME)")
+            added.add_argument("--range", help=f"address range of the cluster (default: {DEFAULT_RANGE}); a second cluster can use 198.19.128.0/17")
         return added
 
-    up = verb(verbs, "up", run_up, "start the cluster, or repair it, or do nothing when it runs")
-    up.add_argument("--no-node", action="store_true", help="control plane only: pods stay pending (for tests of the API)")
+    up = verb(verbs, "up", run_up, "start the cluster, or repair it; do nothing if it is healthy")
+    up.add_argument("--no-node", action="store_true", help="start the control plane only: pods stay pending (for tests of the API)")
     up.add_argument("--prefer-kubeconfig", action="store_true",
-                    help="when KUBECONFIG names a cluster that is not one of ours, check that it answers and start nothing")
-    down = verb(verbs, "down", run_down, "stop the cluster and remove every trace of it; caches stay")
-    down.add_argument("--all", action="store_true", help="every cluster of this machine but those that a suite works with")
-    verb(verbs, "status", run_status, "say what runs, since when, how large it is and where its log is (exit code 1 when something is wrong)")
+                    help="if KUBECONFIG names a cluster that this program did not start, check that it responds and start nothing")
+    down = verb(verbs, "down", run_down, "stop the cluster and remove it completely, except for caches")
+    down.add_argument("--all", action="store_true", help="all clusters of this machine, except those with a session in use")
+    verb(verbs, "status", run_status, "show each component's process, age, memory and log (exit code 1 if the cluster is not healthy)")
     kubeconfig = verb(verbs, "kubeconfig", run_kubeconfig, "print shell lines for `eval`: KUBECONFIG, and PATH with this cluster's kubectl, helm, crane")
-    kubeconfig.add_argument("--prefer-kubeconfig", action="store_true", help="print nothing new when KUBECONFIG names a cluster that is not one of ours")
-    build = verb(verbs, "build", run_build, "make programs, cache them and print their paths; nothing is started", cluster=False)
+    kubeconfig.add_argument("--prefer-kubeconfig", action="store_true", help="change nothing if KUBECONFIG names a cluster that this program did not start")
+    build = verb(verbs, "build", run_build, "build programs, cache them and print their paths, without starting anything", cluster=False)
     build.add_argument("what", nargs="*", default=["all"], help=f"{', '.join(programs.SETS)}, or names of programs (default: all)")
-    shadow = verb(verbs, "shadow", run_shadow, "fill a folder with programs of all these names that fail: first in the PATH, it shows what is used without being requested", cluster=False)
+    shadow = verb(verbs, "shadow", run_shadow, "fill a folder with failing programs of all these names: as the first folder in the PATH it reveals programs that are used without being requested", cluster=False)
     shadow.add_argument("folder", type=Path)
-    pin = verb(verbs, "pin-kubernetes", run_pin_kubernetes, "rewrite tools/kubernetes for another version of Kubernetes", cluster=False)
-    pin.add_argument("version", help="such as 1.36.4")
-    image = verbs.add_parser("image", help="build images without a container engine, and put images into the registry").add_subparsers(required=True, metavar="ACTION")
-    make = verb(image, "build", run_image_build, "build an image from a description, and put it into the cluster's registry when the cluster is up")
-    make.add_argument("description", help=f"a TOML file, or the name of one of ours: {', '.join(sorted(path.stem for path in images.DESCRIPTIONS.glob('*.toml')))}")
-    make.add_argument("--source", action="append", default=[], type=path_and_source, metavar="PATH=FILE", help="take the image's file PATH from FILE; can be repeated")
-    make.add_argument("--output", metavar="FILE", help="write the image as an archive of an OCI layout, too")
-    push = verb(image, "push", run_image_push, "put an image from an OCI layout into the registry")
+    pin = verb(verbs, "pin-kubernetes", run_pin_kubernetes, "pin another version of Kubernetes in tools/kubernetes", cluster=False)
+    pin.add_argument("version", help="for example 1.36.4")
+    image = verbs.add_parser("image", help="build images without a container engine, and push images to the registry").add_subparsers(required=True, metavar="ACTION")
+    make = verb(image, "build", run_image_build, "build an image from a description, and push it to the cluster's registry if the cluster is up")
+    make.add_argument("description", help=f"a TOML file, or the name of a built-in description: {', '.join(sorted(path.stem for path in images.DESCRIPTIONS.glob('*.toml')))}")
+    make.add_argument("--source", action="append", default=[], type=path_and_source, metavar="PATH=FILE", help="read the image's file PATH from FILE; can be repeated")
+    make.add_argument("--output", metavar="FILE", help="also write the image to a tar archive of an OCI layout")
+    push = verb(image, "push", run_image_push, "push an image from an OCI layout to the registry")
     push.add_argument("layout", help="a folder, or a tar archive of one (`docker save` makes such an archive)")
-    push.add_argument("image", help="its name, such as dask/dask:latest; the registry part of a name does not matter")
-    verb(image, "list", run_image_list, "list the registry's images")
-    nodes = verb(verbs, "fake-nodes", run_fake_nodes, "have N fake nodes in a cluster without a real one: pods on them are marked running at once")
-    nodes.add_argument("count", type=int, metavar="N", help="how many; 0 removes them")
+    push.add_argument("image", help="name of the image, such as dask/dask:latest; the registry part of the name is ignored")
+    verb(image, "list", run_image_list, "list the images in the registry")
+    nodes = verb(verbs, "fake-nodes", run_fake_nodes, "set the number of fake nodes in a cluster without a real one; pods on them are marked as running immediately")
+    nodes.add_argument("count", type=int, metavar="N", help="number of fake nodes; 0 removes them")
     logs = verb(verbs, "logs", run_logs, "print a component's log")
-    logs.add_argument("component", help="as in `status`")
-    logs.add_argument("-f", "--follow", action="store_true", help="go on printing")
-    during = verb(verbs, "session", run_session, "run a command that starts and stops the cluster of a name, and hold its session meanwhile; waits while another command holds it", cluster=False)
+    logs.add_argument("component", help="name of the component as shown by `status`")
+    logs.add_argument("-f", "--follow", action="store_true", help="print new lines as they are written")
+    during = verb(verbs, "session", run_session, "run a command that starts and stops a cluster, and hold the cluster's session meanwhile; wait while another command holds it", cluster=False)
     during.add_argument("--name", required=True, help="name of the cluster")
     during.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command and its arguments")
-    verb(verbs, "leftovers", run_leftovers, "list what is there of any cluster that no session uses (exit code 1 when there is something)", cluster=False)
-    verb(verbs, "smoke", run_smoke, "try everything on clusters of its own, beside any other; takes about two minutes", cluster=False)
+    verb(verbs, "leftovers", run_leftovers, "list everything that is left of clusters without a session in use (exit code 1 if there is anything)", cluster=False)
+    verb(verbs, "smoke", run_smoke, "run the smoke test on clusters of its own, next to any other; takes about two minutes", cluster=False)
     return top
 
 
 def path_and_source(text):
-    """``PATH=FILE``"""
+    """Parse ``PATH=FILE``."""
     path, separator, source = text.partition("=")
     if not (path and separator and source):
         raise argparse.ArgumentTypeError("write PATH=FILE, as in /usr/bin/tool=target/tool")
@@ -89,7 +89,7 @@ def path_and_source(text):
 
 
 def chosen(arguments):
-    """The cluster that the parameters name; what they leave open is as it was started."""
+    """Return the cluster that the arguments select. Folder and range default to those it was started with."""
     known = inventory.known(arguments.name)
     folder = arguments.dir or (known.folder if known else None)
     network = arguments.range or (known.range if known else DEFAULT_RANGE)
@@ -100,7 +100,7 @@ def chosen(arguments):
 
 
 def must_run(arguments):
-    """The same, which must be up."""
+    """Return the running cluster that the arguments select. Raises :class:`Failure` if it is not up."""
     running = Running(chosen(arguments))
     if not running.keeper:
         raise Failure(f"cluster {arguments.name} is not up; start it with: {COMMAND} up")
@@ -108,11 +108,11 @@ def must_run(arguments):
 
 
 def foreign_kubeconfig(arguments):
-    """The user's own KUBECONFIG, when it is wanted, set and not one of ours."""
+    """Return KUBECONFIG if ``--prefer-kubeconfig`` is given and it is not that of a local cluster; otherwise None."""
     path = os.environ.get("KUBECONFIG")
     if not arguments.prefer_kubeconfig or not path:
         return None
-    # One of ours may be left in the environment though its cluster is down by now.
+    # The environment may still name the kubeconfig of a local cluster that is down by now.
     ours = Path(path) in {cluster.kubeconfig for cluster in inventory.all_known()} or STATE_HOME in Path(path).parents
     return None if ours else path
 
@@ -122,9 +122,9 @@ def run_up(arguments):
     given = foreign_kubeconfig(arguments)
     if given:
         kubectl = programs.ensure(["kubectl"])["kubectl"]
-        answer = subprocess.run([kubectl, "get", "--raw=/version", "--request-timeout=10s"], capture_output=True, text=True, check=False)
-        if answer.returncode != 0:
-            raise Failure(f"KUBECONFIG is {given}, but its cluster does not answer ({answer.stderr.strip()[-300:]}); unset KUBECONFIG to start a local one")
+        response = subprocess.run([kubectl, "get", "--raw=/version", "--request-timeout=10s"], capture_output=True, text=True, check=False)
+        if response.returncode != 0:
+            raise Failure(f"KUBECONFIG is {given}, but its cluster does not respond ({response.stderr.strip()[-300:]}); unset KUBECONFIG to start a local one")
         say(f"using the cluster of KUBECONFIG={given}; nothing is started")
         return
     startup.up(chosen(arguments), with_node=not arguments.no_node)
@@ -139,7 +139,7 @@ def run_down(arguments):
     for cluster in clusters:
         user = session.holder(cluster.name)
         if user:
-            say(f"cluster {cluster.name} is in use by {user}: it stays; `{COMMAND} down --name {cluster.name}` stops it all the same")
+            say(f"cluster {cluster.name} is left running, because it is in use by {user}; `{COMMAND} down --name {cluster.name}` stops it anyway")
         else:
             teardown.down(cluster)
     teardown.unguard()
@@ -157,7 +157,7 @@ def run_status(arguments):
 def run_kubeconfig(arguments):
     """``kubeconfig``"""
     if foreign_kubeconfig(arguments):
-        # Whoever has a cluster has a kubectl for it.
+        # A user with a cluster also has a kubectl for it.
         print(":")
         return
     cluster = must_run(arguments).cluster
@@ -172,7 +172,7 @@ def run_build(arguments):
     names = []
     for word in arguments.what:
         if word not in programs.SETS and word not in programs.PROGRAMS:
-            raise Failure(f"there is no program {word}; known are {', '.join([*programs.SETS, *programs.PROGRAMS])}")
+            raise Failure(f"unknown program {word}; known programs and sets are {', '.join([*programs.SETS, *programs.PROGRAMS])}")
         names += programs.SETS.get(word, (word,))
     for name, path in programs.ensure(names).items():
         print(f"{name}\t{path}")
@@ -195,14 +195,14 @@ def run_image_build(arguments):
     if arguments.output:
         Path(arguments.output).absolute().parent.mkdir(parents=True, exist_ok=True)
         oci.save_layout(cache.blobs, descriptor, image.name, Path(arguments.output).absolute())
-        say(f"image {image.name} is in {arguments.output}")
+        say(f"image {image.name} was written to {arguments.output}")
     running = Running(chosen(arguments))
     if running.keeper and running.size == "node":
         for name in image.names:
             registry.store(running.cluster, cache.blobs, descriptor, name)
         say(f"image {image.name} is in the registry of cluster {running.cluster.name}")
     else:
-        say(f"image {image.name} is cached; cluster {arguments.name} is not up with a node")
+        say(f"image {image.name} is cached, but not pushed: cluster {arguments.name} is not up with a node")
     print(descriptor["digest"])
 
 
@@ -211,7 +211,7 @@ def run_image_push(arguments):
     running = must_run(arguments)
     if running.size != "node":
         raise Failure(f"cluster {arguments.name} has no node, so it has no registry")
-    with tempfile.TemporaryDirectory(dir=running.cluster.folder) as scratch:  # one file system with the registry: blobs are linked
+    with tempfile.TemporaryDirectory(dir=running.cluster.folder) as scratch:  # on the registry's file system, so that blobs can be hard links
         try:
             blobs, descriptor = oci.open_layout(arguments.layout, Path(scratch))
             registry.store(running.cluster, blobs, descriptor, arguments.image)
@@ -237,7 +237,7 @@ def run_logs(arguments):
     log = cluster.log(arguments.component)
     if not log.exists():
         known = sorted(path.stem for path in log.parent.glob("*.log"))
-        raise Failure(f"there is no component {arguments.component}; known are {', '.join(known)}")
+        raise Failure(f"unknown component {arguments.component}; known components are {', '.join(known)}")
     sys.stdout.flush()
     os.execvp("tail", ["tail", *(["-F"] if arguments.follow else []), "-n", "+1", str(log)])
 
@@ -246,7 +246,7 @@ def run_session(arguments):
     """``session``"""
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     if not command:
-        raise Failure(f"write what is to be run, as in: {COMMAND} session --name bench -- tests/bench/run")
+        raise Failure(f"the command is missing; an example: {COMMAND} session --name bench -- tests/bench/run")
     with session.held(arguments.name, shlex.join(command)):
         return subprocess.run(command, check=False).returncode
 
@@ -268,11 +268,11 @@ def run_smoke(_):
 
 
 def main(argv=None):
-    """Run one verb; returns the exit code."""
+    """Run one verb and return the exit code."""
     arguments = parser().parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     machine.complete_path()
-    os.umask(0o022)  # what goes into images and the cluster's folder is for other users too
+    os.umask(0o022)  # other users must be able to read files in images and in the cluster's folder
     try:
         return arguments.run(arguments) or 0
     except Failure as failure:

@@ -1,4 +1,4 @@
-"""What runs in a cluster: each component's command line, and how one sees that it works."""
+"""The components of a cluster: command lines and readiness checks."""
 
 import dataclasses
 import socket
@@ -11,7 +11,10 @@ from pathlib import Path
 
 @dataclasses.dataclass(frozen=True)
 class Component:
-    """One daemon. ``ready`` asks it; ``timeout`` is how long it may take to say yes (seconds on an idle machine, but it may be busy)."""
+    """A daemon. ``ready`` is its readiness check.
+
+    ``timeout`` is the maximum time until it is ready, in seconds. It takes a few seconds on an idle machine, but longer under load.
+    """
 
     name: str
     argv: list
@@ -20,16 +23,17 @@ class Component:
     env: dict = dataclasses.field(default_factory=dict)
 
 
-#: Health pages carry self-signed certificates and nothing worth protecting; they are asked at the cluster's own address only.
+#: TLS context without verification: health endpoints have self-signed certificates and no secrets, and are requested only at the
+#: cluster's own address.
 _UNVERIFIED = ssl.create_default_context()
 _UNVERIFIED.check_hostname = False
 _UNVERIFIED.verify_mode = ssl.CERT_NONE
-#: Never through a proxy that the environment names: these addresses exist on this machine only.
+#: URL opener that ignores the environment's proxies: the addresses exist on this machine only.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=_UNVERIFIED))
 
 
 def answers(url):
-    """A check that an HTTP page answers with success."""
+    """Return a readiness check that succeeds if an HTTP GET of ``url`` succeeds."""
     def check():
         try:
             with _OPENER.open(url, timeout=2) as response:
@@ -41,7 +45,7 @@ def answers(url):
 
 
 def accepts(path):
-    """A check that somebody listens on a Unix socket."""
+    """Return a readiness check that succeeds if a Unix socket accepts connections."""
     def check():
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(1)

@@ -1,4 +1,4 @@
-"""What a person sees: steps with their durations, and failures in one sentence."""
+"""Console output: steps with their durations, and failures in one sentence."""
 
 import contextlib
 import sys
@@ -6,16 +6,16 @@ import time
 
 
 class Failure(Exception):
-    """Something that ends the command; its text is the one sentence (and log excerpt) shown to the person."""
+    """An error that ends the command. Its text, one sentence and possibly an excerpt of a log, is shown to the user."""
 
 
 def say(text=""):
-    """Print a line at once, on standard error: standard output belongs to results (``kubeconfig``, ``status``)."""
+    """Print a line to standard error and flush. Standard output is for results (``kubeconfig``, ``status``)."""
     print(text, file=sys.stderr, flush=True)
 
 
 def seconds(duration):
-    """A duration as a person writes it: ``0.4 s``, ``12 s``, ``3 min 05 s``."""
+    """Format a duration in seconds: ``0.4 s``, ``12 s``, ``3 min 05 s``."""
     if duration < 10:
         return f"{duration:.1f} s"
     if duration < 60:
@@ -26,7 +26,7 @@ def seconds(duration):
 
 @contextlib.contextmanager
 def step(title):
-    """Announce one step and say how long it took; the step may yield details through the returned ``note``."""
+    """Print the title, result and duration of a step when it ends. The block may add details with the function it receives."""
     started = time.monotonic()
     notes = []
     try:
@@ -39,14 +39,14 @@ def step(title):
 
 
 class Progress:
-    """A line every few seconds while something long is under way."""
+    """Progress of a long operation: at most one line every ``every`` seconds."""
 
     def __init__(self, title, every=15.0):
         self.title, self.every = title, every
         self.started = self.last = time.monotonic()
 
     def tick(self, detail):
-        """Say ``detail`` with the time passed, unless the last line is too recent."""
+        """Print ``detail`` with the elapsed time, unless the last line is too recent."""
         now = time.monotonic()
         if now - self.last >= self.every:
             self.last = now

@@ -1,4 +1,4 @@
-"""etcd, API server, controller manager, scheduler."""
+"""The components of the control plane: etcd, API server, controller manager, scheduler."""
 
 from .components import Component, answers
 from .kube import Api
@@ -6,7 +6,7 @@ from .settings import API_PORT
 
 
 def etcd(cluster, program):
-    """The store. ``--unsafe-no-fsync``: nothing here has to survive a crash of the machine, and a write is ten times as fast."""
+    """Return etcd. With ``--unsafe-no-fsync`` a write is ten times as fast; no data has to survive a crash of the machine."""
     return Component("etcd", [
         program,
         f"--data-dir={cluster.path('etcd')}",
@@ -21,7 +21,7 @@ def etcd(cluster, program):
 
 
 def api_server(cluster, program):
-    """The API server, with authorization and admission as in production (webhook admission is on by default)."""
+    """Return the API server, with authorization and admission as in production (webhook admission is on by default)."""
     pki = cluster.path("pki")
     api = []
 
@@ -54,7 +54,7 @@ def api_server(cluster, program):
 
 
 def controller_manager(cluster, program):
-    """The controllers. Their usual 20 requests a second make the deletion of a thousand pods take a minute."""
+    """Return the controller manager, with a higher request rate: at the default 20/s, deleting a thousand pods takes a minute."""
     pki = cluster.path("pki")
     kubeconfig = pki / "kube-controller-manager.kubeconfig"
     return Component("kube-controller-manager", [
@@ -75,7 +75,7 @@ def controller_manager(cluster, program):
 
 
 def scheduler(cluster, program):
-    """The scheduler, likewise with a higher rate."""
+    """Return the scheduler, with a higher request rate than the default 50/s."""
     kubeconfig = cluster.path("pki", "kube-scheduler.kubeconfig")
     return Component("kube-scheduler", [
         program,

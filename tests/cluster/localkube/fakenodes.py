@@ -1,4 +1,4 @@
-"""Fake nodes for a control plane only: kwok marks the pods on them as running, so thousands need no container at all."""
+"""Fake nodes for a cluster without a real node: kwok marks the pods on them as running, so thousands need no containers."""
 
 import concurrent.futures
 import contextlib
@@ -14,12 +14,12 @@ NAME = "kwok"
 LABEL = "kwok"
 ANNOTATION = {"kwok.x-k8s.io/node": "fake"}
 HEALTH_PORT = 10247
-#: Enough for any test: what is scheduled is never short of room.
+#: Capacity of a fake node, large enough for any test.
 CAPACITY = {"cpu": "100k", "memory": "1Pi", "ephemeral-storage": "1Pi", "pods": "100k"}
 
 
 def component(cluster):
-    """kwok itself."""
+    """Return the kwok component."""
     configuration = cluster.path("kwok.yaml")
     configuration.write_text("\n---\n".join(json.dumps(stage, indent=1) for stage in stages()))
     return Component(NAME, [
@@ -36,12 +36,12 @@ def component(cluster):
 
 
 def stages():
-    """What kwok does to objects: a node becomes ready, a pod runs and is ready, a pod that is to be deleted is gone, each at once."""
+    """Yield kwok's stages: nodes become ready, pods run and are ready, pods with a deletion timestamp are removed, each immediately."""
     new_node = [{"key": '.status.conditions.[] | select( .type == "Ready" ) | .status', "operator": "NotIn", "values": ["True"]}]
     yield _stage("node-ready", "Node", new_node, {"statusTemplate": NODE_STATUS})
-    here, going = {"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"}, {"key": ".metadata.deletionTimestamp", "operator": "Exists"}
-    yield _stage("pod-ready", "Pod", [here, {"key": ".status.podIP", "operator": "DoesNotExist"}], {"statusTemplate": POD_STATUS})
-    yield _stage("pod-gone", "Pod", [going], {"finalizers": {"empty": True}, "delete": True})
+    alive, deleted = {"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"}, {"key": ".metadata.deletionTimestamp", "operator": "Exists"}
+    yield _stage("pod-ready", "Pod", [alive, {"key": ".status.podIP", "operator": "DoesNotExist"}], {"statusTemplate": POD_STATUS})
+    yield _stage("pod-gone", "Pod", [deleted], {"finalizers": {"empty": True}, "delete": True})
 
 
 def _stage(name, kind, matches, following):
@@ -49,7 +49,7 @@ def _stage(name, kind, matches, following):
             "spec": {"resourceRef": {"apiGroup": "v1", "kind": kind}, "selector": {"matchExpressions": matches}, "next": following}}
 
 
-#: Templates of kwok: Go's, with functions of its own.
+#: Status templates in kwok's format: Go templates with kwok's functions.
 NODE_STATUS = """
 conditions:
 {{ range NodeConditions }}
@@ -78,7 +78,7 @@ containerStatuses:
 
 
 def manifest(number):
-    """One fake node."""
+    """Return the Node object of a fake node."""
     name = f"fake-{number}"
     return {"apiVersion": "v1", "kind": "Node",
             "metadata": {"name": name, "annotations": ANNOTATION, "labels": {"type": LABEL, "kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}},
@@ -86,10 +86,10 @@ def manifest(number):
 
 
 def scale(running, count):
-    """Have exactly ``count`` fake nodes; with none, kwok is stopped."""
+    """Create or delete fake nodes until there are exactly ``count``. Stops kwok if ``count`` is 0."""
     cluster, api = running.cluster, Api(running.cluster)
     if running.size != "control-plane":
-        raise Failure(f"cluster {cluster.name} has a real node: fake nodes need one without (up --no-node)")
+        raise Failure(f"cluster {cluster.name} has a real node: fake nodes need a cluster without one (up --no-node)")
     wanted = {f"fake-{number}" for number in range(count)}
     present = {item["metadata"]["name"] for item in api.get(f"/api/v1/nodes?labelSelector=type%3D{LABEL}")["items"]}
     if count:
@@ -99,7 +99,7 @@ def scale(running, count):
         _each(cluster, _delete, present - wanted)
         if not wait_until(lambda: all(node.is_ready(item) for item in _nodes(api)) and len(_nodes(api)) == count, 60, every=0.1):
             log = cluster.log(NAME)
-            raise Failure(f"the fake nodes do not become ready; the end of {log}:\n{tail(log)}")
+            raise Failure(f"the fake nodes did not become ready; the end of {log}:\n{tail(log)}")
     if not count:
         running.stop(NAME)
 
@@ -114,7 +114,7 @@ def _delete(client, name):
 
 
 def _each(cluster, action, names):
-    """Call ``action`` for every name, some at a time, each thread with a connection of its own."""
+    """Call ``action`` for every name in a pool of threads, each with its own connection."""
     names = sorted(names)
 
     def work(share):

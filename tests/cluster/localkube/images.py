@@ -1,15 +1,15 @@
-"""Images from descriptions: which layers an image has, and a cache of each by what goes into it.
+"""Images from descriptions, and a cache of their layers keyed by the layers' inputs.
 
 A description is a TOML file (``images/NAME.toml``)::
 
-    name = "dask/dask:latest"        # how it is stored in the registry
-    aliases = ["dask/dask:1"]        # optional: under which names it is stored there, too
+    name = "dask/dask:latest"        # name in the registry
+    aliases = ["dask/dask:1"]        # optional: further names in the registry
     base = "dask.toml"               # optional: another description whose layers come first
     [debian]                         # optional: a layer from Debian packages
     suite = "bookworm"
     packages = ["python3"]
-    [libraries]                      # optional: a layer of nothing but what these packages of this machine's Debian hold, without
-    packages = ["libc6"]             #   what they depend on and without their scripts: for an image with one program
+    [libraries]                      # optional: a layer with only the files of these packages of this machine's Debian, without
+    packages = ["libc6"]             #   dependencies and maintainer scripts: for an image with one program
     [python]                         # optional: a layer from Python packages, for that Debian's Python
     packages = ["dask==2026.8.0"]
     scripts = {name = "module:function"}  # optional: programs that the packages do not declare themselves
@@ -38,7 +38,7 @@ from .console import Failure, say, step
 from .settings import cache_home
 
 DESCRIPTIONS = Path(__file__).resolve().parent.parent / "images"
-#: What makes a layer of each kind: when one of these changes, the layer is made again.
+#: Functions and constants that make a layer of each kind. The layer is rebuilt if the source of one of them changes.
 RECIPES = {
     "debian": (rootfs.debian, rootfs.UNNEEDED),
     "libraries": (rootfs.libraries, rootfs.NOT_FOR_PROGRAMS),
@@ -50,14 +50,14 @@ SECTIONS = {"name": str, "aliases": list, "base": str, "debian": dict, "librarie
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """One layer to make: its kind, its part of the description, and the description's folder."""
+    """A layer to build: its kind, its section of the description, and the description's folder."""
 
     kind: str
     content: dict
     folder: Path
 
     def key(self, below):
-        """A hash of everything that goes into the layer: its description, the files it names, the recipe, the layers below."""
+        """Return a hash of the layer's inputs: its section, the files it names, its recipe, and ``below``, the key of the layers below."""
         digest = hashlib.sha256(json.dumps([self.kind, self.content, machine.architecture(), below], sort_keys=True).encode())
         for recipe in RECIPES[self.kind]:
             digest.update((inspect.getsource(recipe) if callable(recipe) else repr(recipe)).encode())
@@ -65,9 +65,9 @@ class Layer:
             for entry in self.content.values():
                 source = entry.get("source") or entry.get("c")
                 if source:
-                    digest.update(_content(self.folder / source))  # an absolute path is taken as it is
+                    digest.update(_content(self.folder / source))  # an absolute path replaces the folder
         if self.kind == "libraries":
-            digest.update(_content(rootfs.RELEASE))  # what was linked on another release of Debian may need other libraries
+            digest.update(_content(rootfs.RELEASE))  # a program that was linked on another release of Debian may need other libraries
         return digest.hexdigest()[:16]
 
 
@@ -80,7 +80,7 @@ def _content(path):
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-    """A description that was read: names, layers from the lowest on, settings."""
+    """A parsed description: names, layers from the lowest to the highest, settings."""
 
     name: str
     layers: tuple
@@ -89,13 +89,15 @@ class Image:
 
     @property
     def names(self):
-        """All names under which a registry has it."""
+        """All names of the image in a registry."""
         return (self.name, *self.aliases)
 
 
 def read(path, sources=None):
-    """Read a description with those that it is based on. ``sources``: where files of the image come from instead, by their
-    paths in the image."""
+    """Read a description and those that it is based on.
+
+    ``sources`` maps paths in the image to files that replace those of the description.
+    """
     path = Path(path)
     if not path.exists() and not path.suffix and (DESCRIPTIONS / f"{path}.toml").exists():
         path = DESCRIPTIONS / f"{path}.toml"
@@ -107,7 +109,7 @@ def read(path, sources=None):
         raise Failure(f"{path}: {error}") from None
     for key, value in text.items():
         if not isinstance(value, SECTIONS.get(key, ())):
-            raise Failure(f"{path}: {key!r} is not one of {', '.join(SECTIONS)}, or not of the right kind")
+            raise Failure(f"{path}: {key!r} is not one of {', '.join(SECTIONS)}, or has the wrong type")
     if "name" not in text:
         raise Failure(f"{path}: the image has no name")
     for name, source in (sources or {}).items():
@@ -120,14 +122,14 @@ def read(path, sources=None):
 
 
 class Cache:
-    """Layers and images that were made before."""
+    """Cache of layers and images."""
 
     def __init__(self, home=None):
         self.home = (home or cache_home()) / "images"
         self.blobs = oci.Blobs(self.home / "blobs")
 
     def build(self, image):
-        """The image's manifest descriptor; makes what is not cached."""
+        """Build the layers that are not cached, and return the descriptor of the image's manifest."""
         self.home.mkdir(parents=True, exist_ok=True)
         with open(self.home / "lock", "w", encoding="ascii") as lock:
             try:
@@ -136,7 +138,7 @@ class Cache:
                 say("  … another image is being built: waiting for it")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             for abandoned in self.home.glob("layer-*"):
-                shutil.rmtree(abandoned, ignore_errors=True)  # whoever made it was killed: we hold the lock
+                shutil.rmtree(abandoned, ignore_errors=True)  # left by a killed process, because this process holds the lock
             descriptors, key = [], ""
             for number, layer in enumerate(image.layers):
                 key = layer.key(key)

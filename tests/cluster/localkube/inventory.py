@@ -1,6 +1,6 @@
-"""The list of clusters on this machine, and the lock of each.
+"""The list of clusters on this machine, and a lock for each.
 
-Both belong to the machine, as control groups, routes and addresses do: checkouts with caches of their own share them.
+Both belong to the machine, as control groups, routes and addresses do, so checkouts with separate caches share them.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import json
 from .console import Failure, say
 from .settings import LOCKS, MARKER, STATE_HOME, Cluster
 
-#: A cluster's name has no dot, so no cluster's folder is in the way.
+#: Folder of the list. A cluster's name has no dot, so the folder of no cluster conflicts with it.
 FOLDER = STATE_HOME / ".clusters"
 
 
@@ -19,19 +19,19 @@ def _file(name):
 
 
 def remember(cluster):
-    """Note a cluster *before* anything of it exists, so that ``down`` finds whatever a broken ``up`` left."""
+    """Record a cluster *before* anything of it exists, so that ``down`` finds everything that an incomplete ``up`` left."""
     file = _file(cluster.name)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(cluster.describe()))
 
 
 def forget(cluster):
-    """Drop the note when nothing of the cluster is left."""
+    """Delete the record of a cluster, after the cluster is removed."""
     _file(cluster.name).unlink(missing_ok=True)
 
 
 def known(name):
-    """The cluster of that name as it was started, or ``None``. Its folder, in the usual place, tells the same as the note."""
+    """Return the cluster of that name as it was started, or ``None``. If the record is lost, the default folder has a copy."""
     for file in (_file(name), STATE_HOME / name / MARKER):
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
             return Cluster.restore(json.loads(file.read_text()))
@@ -39,26 +39,26 @@ def known(name):
 
 
 def all_known():
-    """Every cluster that was started and not taken down."""
+    """Return all clusters that were started and not taken down, sorted by name."""
     names = {file.stem for file in FOLDER.glob("*.json")} | {file.parent.name for file in STATE_HOME.glob(f"*/{MARKER}")}
     return [cluster for cluster in map(known, sorted(names)) if cluster]
 
 
 @contextlib.contextmanager
 def locked(name):
-    """One ``up`` or ``down`` at a time for each cluster."""
+    """Hold the lock that allows one ``up`` or ``down`` at a time per cluster."""
     LOCKS.mkdir(parents=True, exist_ok=True)
     with open(LOCKS / f"{name}.lock", "w", encoding="ascii") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"  … another command works on cluster {name}: waiting for it")
+            say(f"  … another command is working on cluster {name}: waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def check_apart(cluster):
-    """Two clusters must not share a folder or addresses."""
+    """Raise :class:`Failure` if another cluster has an overlapping folder or address range."""
     for other in all_known():
         if other.name == cluster.name:
             continue

@@ -1,4 +1,4 @@
-"""A small Kubernetes client on the standard library: JSON requests with the administrator's certificate."""
+"""A small Kubernetes client with the standard library only: JSON requests with a client certificate."""
 
 import contextlib
 import http.client
@@ -7,13 +7,13 @@ import ssl
 import time
 import urllib.parse
 
-#: Seconds after which a connection that was not used is not used again. The API server closes it after 90
-#: (`IdleTimeout` in k8s.io/apiserver), and who asks at that moment gets no answer.
+#: Seconds after which an idle connection is not reused. The API server closes it after 90 seconds
+#: (`IdleTimeout` in k8s.io/apiserver), and a request that is sent at that moment gets no response.
 IDLE = 30
 
 
 class ApiError(Exception):
-    """The API server's refusal, with its status code and message."""
+    """An error response of the API server, with its status code and message."""
 
     def __init__(self, code, message):
         super().__init__(f"{code}: {message}")
@@ -21,7 +21,7 @@ class ApiError(Exception):
 
 
 class Api:
-    """One connection to a cluster's API server."""
+    """A connection to a cluster's API server."""
 
     def __init__(self, cluster, identity="admin", timeout=10.0):
         self.cluster, self.timeout = cluster, timeout
@@ -32,7 +32,7 @@ class Api:
         self.used = 0.0
 
     def text(self, method, path, body=None, content_type="application/json"):
-        """Send a request, return the answer's text; raises :class:`ApiError` or ``OSError``."""
+        """Send a request and return the text of the response. Raises :class:`ApiError` or ``OSError``."""
         data = None if body is None else json.dumps(body)
         if time.monotonic() - self.used > IDLE:
             self.close()
@@ -42,19 +42,19 @@ class Api:
                 self.connection = http.client.HTTPSConnection(address.hostname, address.port, timeout=self.timeout, context=self.context)
             self.connection.request(method, path, body=data, headers={"Content-Type": content_type, "Accept": "application/json"})
             response = self.connection.getresponse()
-            answer = response.read().decode(errors="replace")
+            content = response.read().decode(errors="replace")
             self.used = time.monotonic()
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise OSError(f"{self.cluster.server} does not answer: {error}") from error
+            raise OSError(f"{self.cluster.server} does not respond: {error}") from error
         if response.status >= 400:
             with contextlib.suppress(ValueError, AttributeError):
-                answer = json.loads(answer).get("message", answer)
-            raise ApiError(response.status, answer)
-        return answer
+                content = json.loads(content).get("message", content)
+            raise ApiError(response.status, content)
+        return content
 
     def request(self, method, path, body=None, content_type="application/json"):
-        """The same with JSON both ways."""
+        """Send a JSON request and return the JSON of the response. Raises :class:`ApiError` or ``OSError``."""
         return json.loads(self.text(method, path, body, content_type))
 
     def get(self, path):
@@ -62,19 +62,19 @@ class Api:
         return self.request("GET", path)
 
     def apply(self, path, manifest):
-        """Server-side apply: the object becomes as said, whether it existed or not. JSON is YAML."""
+        """Create or update an object by server-side apply. The media type is YAML, of which JSON is a subset."""
         query = urllib.parse.urlencode({"fieldManager": "local-kubernetes", "force": "true"})
         return self.request("PATCH", f"{path}?{query}", manifest, "application/apply-patch+yaml")
 
     def ready(self):
-        """Whether the API server says that it is ready."""
+        """Return whether ``/readyz`` succeeds."""
         try:
             return self.text("GET", "/readyz") == "ok"
         except (OSError, ApiError):
             return False
 
     def close(self):
-        """Drop the connection; the next request makes a new one."""
+        """Close the connection. The next request opens a new one."""
         if self.connection is not None:
             self.connection.close()
             self.connection = None

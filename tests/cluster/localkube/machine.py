@@ -1,4 +1,4 @@
-"""The bare machine: Debian packages that are missing, kernel features, small commands."""
+"""The host: missing Debian packages, kernel modules, and running commands."""
 
 import os
 import platform
@@ -9,34 +9,34 @@ from .console import Failure, step
 
 
 def run(argv, check=True, **options):
-    """Run a command quietly; a failure shows the command and what it said."""
+    """Run a command and capture its output. Raises :class:`Failure` with the command and its output if it fails."""
     options.setdefault("stdin", subprocess.DEVNULL)
     result = subprocess.run([str(part) for part in argv], capture_output=True, text=True, check=False, **options)
     if check and result.returncode != 0:
-        said = (result.stderr.strip() or result.stdout.strip())[-2000:]
-        raise Failure(f"`{' '.join(str(part) for part in argv)}` failed ({result.returncode}): {said}")
+        output = (result.stderr.strip() or result.stdout.strip())[-2000:]
+        raise Failure(f"`{' '.join(str(part) for part in argv)}` failed ({result.returncode}): {output}")
     return result
 
 
 def complete_path():
-    """A person who became root by ``su`` may lack the folders with ``ip``, ``nft`` and ``runc``, or the one where Go is usually unpacked."""
+    """Append to PATH the folders of ``ip``, ``nft``, ``runc`` and Go, which a root shell started by ``su`` may lack."""
     present = os.environ.get("PATH", "").split(":")
     os.environ["PATH"] = ":".join([*filter(None, present), *(folder for folder in ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/go/bin") if folder not in present)])
 
 
 def clean_environment():
-    """What a component sees of the environment: nothing that a person set for something else, such as a proxy or a KUBECONFIG."""
+    """Return the environment of a component, without the user's variables such as a proxy or KUBECONFIG."""
     return {"PATH": os.environ["PATH"], "HOME": "/root", "LANG": "C.UTF-8"}
 
 
 def require_root():
-    """Namespaces, mounts and control groups need root."""
+    """Raise :class:`Failure` unless this process runs as root, which namespaces, mounts and control groups need."""
     if os.geteuid() != 0:
-        raise Failure("the local Kubernetes needs root: it makes namespaces, mounts and control groups")
+        raise Failure("the local Kubernetes needs root, to create namespaces, mounts and control groups")
 
 
 def architecture():
-    """The machine's architecture as container images and Go name it."""
+    """Return the machine's architecture in the notation of container images and Go."""
     names = {"x86_64": "amd64", "aarch64": "arm64"}
     try:
         return names[platform.machine()]
@@ -45,7 +45,7 @@ def architecture():
 
 
 def need(programs):
-    """Make sure that programs exist: ``programs`` maps a program to the Debian package that has it."""
+    """Install missing programs. ``programs`` maps each program to the Debian package that contains it."""
     missing = {package for program, package in programs.items() if not shutil.which(program)}
     if missing:
         with step(f"install {', '.join(sorted(missing))} (apt)"):
@@ -54,14 +54,14 @@ def need(programs):
 
 def _apt(*arguments):
     if not shutil.which("apt-get"):
-        raise Failure(f"this machine has no apt-get (it is not a Debian), so {', '.join(arguments[-1:])} cannot be installed")
+        raise Failure(f"this machine has no apt-get (it is not Debian), so {', '.join(arguments[-1:])} cannot be installed")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     return run(["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", *arguments], check=False, env=environment)
 
 
 def install(packages):
-    """Install Debian packages, with a fresh package list only when the old one does not do."""
-    for attempt in ("as it is", "updated"):
+    """Install Debian packages. Updates the package lists only if the first attempt fails."""
+    for attempt in ("current", "updated"):
         if attempt == "updated":
             _apt("update")
         result = _apt("install", "--no-install-recommends", "-y", *packages)
@@ -71,10 +71,12 @@ def install(packages):
 
 
 def unpack_package(package, folder):
-    """Unpack a Debian package into ``folder`` without installing it, so that no service of it starts on the host; returns what
-    it says about itself (its control file)."""
+    """Unpack a Debian package into ``folder``, and return the content of its control file.
+
+    The package is not installed, so that none of its services starts on the host.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for attempt in ("as it is", "updated"):
+    for attempt in ("current", "updated"):
         if attempt == "updated":
             _apt("update")
         result = run(["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package], check=False, cwd=folder)
@@ -90,7 +92,7 @@ def unpack_package(package, folder):
 
 
 def load_modules():
-    """Load what a stock Debian kernel has as modules; a kernel that has them built in knows no modules at all."""
+    """Load the kernel modules that a stock Debian kernel needs. Failures are ignored: other kernels have them built in."""
     if shutil.which("modprobe", path="/sbin:/usr/sbin:/bin:/usr/bin"):
         for module in ("overlay", "br_netfilter", "veth", "nf_tables", "nft_chain_nat", "nf_conntrack"):
             run(["modprobe", "-q", module], check=False)

@@ -1,4 +1,4 @@
-"""The one real node: container runtime, kubelet, kube-proxy, name service."""
+"""The real node: container runtime, kubelet, kube-proxy, DNS."""
 
 import json
 import os
@@ -7,19 +7,20 @@ from . import images, machine, registry
 from .components import Component, accepts, answers
 from .kube import ApiError
 
-#: Program to Debian package. Newer runc and every crun refuse machines with version 1 control groups and few privileges.
+#: Debian package of each required program. Newer runc and every crun refuse machines with version 1 control groups and few
+#: privileges.
 PROGRAMS = {"runc": "runc", "nft": "nftables"}
-#: Images that every node's registry has.
+#: Images in the registry of every cluster with a node.
 IMAGES = ("pause", "dask")
-#: What the node seems to have, see :func:`make_room`.
-ROOM = {"cpu": "100", "memory": "400Gi"}
+#: Capacity that the node advertises, see :func:`inflate_capacity`.
+ADVERTISED = {"cpu": "100", "memory": "400Gi"}
 DOMAIN = "cluster.local"
 NAME_SERVICE_READY_PORT = 10053
 KUBELET_HEALTH_PORT = 10248
 
 
 def prepare():
-    """What can be made before anything runs: packages, images. Returns descriptors by image name."""
+    """Install packages and build images, before any component runs. Returns the image descriptors by name."""
     machine.need(PROGRAMS)
     cache = images.Cache()
     found = [images.read(name) for name in IMAGES]
@@ -27,7 +28,7 @@ def prepare():
 
 
 def early_components(cluster, programs, stored):
-    """What needs no API server: the container runtime, and the registry with its images."""
+    """Return the components that do not need the API server: the container runtime, and the registry with its images."""
     registry_component = registry.component(cluster, programs["docker-registry"])
     for name, descriptor in stored.items():
         registry.store(cluster, images.Cache().blobs, descriptor, name)
@@ -35,19 +36,19 @@ def early_components(cluster, programs, stored):
 
 
 def late_components(cluster, programs):
-    """What talks to the API server."""
+    """Return the components that need the API server."""
     return [_kubelet(cluster, programs), _kube_proxy(cluster, programs), _coredns(cluster, programs)]
 
 
 def socket_path(cluster):
-    """The container runtime's socket."""
+    """Return the path of the container runtime's socket."""
     return cluster.path("run", "containerd.sock")
 
 
 def _containerd(cluster, programs):
     hosts = cluster.path("mirrors", "_default")
     hosts.mkdir(parents=True, exist_ok=True)
-    # `server` too: otherwise an image that the mirror lacks would be looked for at the registry in its name.
+    # `server` is required: otherwise containerd looks for an image that the mirror lacks at the registry in its name.
     hosts.joinpath("hosts.toml").write_text(
         f'server = "http://{cluster.registry}"\n\n[host."http://{cluster.registry}"]\n  capabilities = ["pull", "resolve"]\n')
     networks = cluster.path("cni")
@@ -57,7 +58,7 @@ def _containerd(cluster, programs):
     configuration.write_text(f"""version = 3
 root = "{cluster.path('containerd')}"
 state = "/run/containerd"
-# Plug-ins that probe for file systems or make folders that the host would keep.
+# Plugins that probe for file systems or create folders that would remain on the host.
 disabled_plugins = [
   "io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt", "io.containerd.image-verifier.v1.bindir",
   "io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper",
@@ -70,7 +71,7 @@ disabled_plugins = [
 [plugins.'io.containerd.cri.v1.images']
   snapshotter = "overlayfs"
   max_concurrent_downloads = 10
-  # Once unpacked, an image's archives are of no use: whatever is missing comes from the registry beside it.
+  # Layer archives are not needed after unpacking: the registry on the same machine still has them.
   discard_unpacked_layers = true
 
   [plugins.'io.containerd.cri.v1.images'.pinned_images]
@@ -80,7 +81,7 @@ disabled_plugins = [
     config_path = "{cluster.path('mirrors')}"
 
 [plugins.'io.containerd.cri.v1.runtime']
-  # Root without CAP_SYS_RESOURCE (in a container or a small virtual machine) may not lower a process's score.
+  # Root without CAP_SYS_RESOURCE (in a container or a small virtual machine) may not lower a process's OOM score.
   restrict_oom_score_adj = true
 
   [plugins.'io.containerd.cri.v1.runtime'.cni]
@@ -93,12 +94,12 @@ disabled_plugins = [
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
       SystemdCgroup = false
 """)
-    search = f"{programs['containerd'].parent}:{os.environ['PATH']}"  # it looks for its shim there
+    search = f"{programs['containerd'].parent}:{os.environ['PATH']}"  # containerd looks for its shim in the PATH
     return Component("containerd", [programs["containerd"], "--config", configuration], accepts(socket_path(cluster)), env={"PATH": search})
 
 
 def _pod_network(cluster):
-    """A bridge. Addresses are not translated: the host has a route to them."""
+    """Return the CNI configuration: a bridge without address translation, because the host has a route to the pods."""
     return {
         "cniVersion": "1.0.0",
         "name": "pods",
@@ -126,7 +127,7 @@ def _kubelet(cluster, programs):
         "tlsPrivateKeyFile": str(pki / "kubelet-server.key"),
         "healthzBindAddress": str(cluster.node_address),
         "healthzPort": KUBELET_HEALTH_PORT,
-        # Works with control groups of either version, below the cluster's own group, without systemd.
+        # For control groups of either version, below the cluster's own group, without systemd.
         "failCgroupV1": False,
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": f"/{cluster.cgroup}",
@@ -136,14 +137,14 @@ def _kubelet(cluster, programs):
         "makeIPTablesUtilChains": False,
         "podLogsDir": "/var/log/pods",
         "volumePluginDir": str(cluster.path("volume-plugins")),
-        # Many small pods, started at once; one pull that hangs must not block the others.
+        # For many small pods that start simultaneously. One hanging pull must not block the others.
         "maxPods": 500,
         "serializeImagePulls": False,
         "registryPullQPS": 0,
         "eventRecordQPS": 0,
         "kubeAPIQPS": 200,
         "kubeAPIBurst": 400,
-        # A disk that is nearly full of other things is no reason to evict pods or to drop images.
+        # A disk that is nearly full of other data must not cause evictions or the removal of images.
         "imageGCHighThresholdPercent": 100,
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "nodefs.inodesFree": "1%", "imagefs.available": "1%"},
     }, indent=2))
@@ -167,7 +168,7 @@ def _kube_proxy(cluster, programs):
         f"--cluster-cidr={cluster.pods}",
         f"--bind-address={cluster.node_address}",
         f"--healthz-bind-address={cluster.node_address}:10256",
-        # These are parameters of the whole machine.
+        # Zero leaves the connection tracking parameters alone, which belong to the whole machine.
         "--conntrack-max-per-core=0",
         "--conntrack-min=0",
         "--conntrack-tcp-timeout-established=0",
@@ -176,7 +177,7 @@ def _kube_proxy(cluster, programs):
 
 
 def _coredns(cluster, programs):
-    """Answers for Services and pods from its own memory (hence no cache); any other name does not exist, which is said at once."""
+    """Return CoreDNS, without a cache: it serves Services and pods from memory. Any other name immediately gets NXDOMAIN."""
     configuration = cluster.path("Corefile")
     configuration.write_text(f"""{DOMAIN}:53 in-addr.arpa:53 ip6.arpa:53 {{
     bind {cluster.node_address}
@@ -199,7 +200,7 @@ def _coredns(cluster, programs):
 
 
 def grant(api):
-    """What the name service may read. The other components' roles are built into the API server."""
+    """Grant CoreDNS read access. The roles of the other components are built into the API server."""
     role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/system:coredns"
     rules = [{"apiGroups": [""], "resources": ["endpoints", "services", "pods", "namespaces"], "verbs": ["list", "watch"]},
              {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]}]
@@ -210,15 +211,15 @@ def grant(api):
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "system:coredns"}]})
 
 
-def make_room(cluster, api):
-    """Let the scheduler believe that the node is large, so that fifty pods that ask for a processor each fit on a machine with two.
+def inflate_capacity(cluster, api):
+    """Make the node advertise :data:`ADVERTISED`, so that fifty pods that each request a processor fit on a machine with two.
 
-    The kubelet reports what the machine has; the API server writes down :data:`ROOM` instead. What the kubelet does when memory
-    runs short follows what there really is. An API server without such policies (before 1.36) tells the truth.
+    The kubelet reports the machine's real capacity; an admission policy replaces it in the API server. The kubelet still evicts
+    pods by the real memory. Before Kubernetes 1.36 the API server has no such policies, and the node advertises the real capacity.
     """
     name = "local-kubernetes-room"
     group = "/apis/admissionregistration.k8s.io/v1"
-    room = ", ".join(f'"{resource}": "{amount}"' for resource, amount in ROOM.items())
+    capacity = ", ".join(f'"{resource}": "{amount}"' for resource, amount in ADVERTISED.items())
     policy = {
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy", "metadata": {"name": name},
         "spec": {
@@ -226,7 +227,7 @@ def make_room(cluster, api):
             "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["nodes", "nodes/status"]}]},
             "matchConditions": [{"name": "report", "expression": f"object.metadata.name == '{cluster.node_name}' && has(object.status.allocatable)"}],
             "mutations": [{"patchType": "ApplyConfiguration",
-                           "applyConfiguration": {"expression": f"Object{{status: Object.status{{allocatable: {{{room}}}, capacity: {{{room}}}}}}}"}}]}}
+                           "applyConfiguration": {"expression": f"Object{{status: Object.status{{allocatable: {{{capacity}}}, capacity: {{{capacity}}}}}}}"}}]}}
     binding = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": name}, "spec": {"policyName": name}}
     try:
         api.apply(f"{group}/mutatingadmissionpolicies/{name}", policy)
@@ -237,10 +238,10 @@ def make_room(cluster, api):
 
 
 def ready(api, cluster):
-    """Whether the node takes pods."""
+    """Return whether the cluster's node is ready."""
     return is_ready(api.get(f"/api/v1/nodes/{cluster.node_name}"))
 
 
 def is_ready(item):
-    """Whether a Node object says that it is ready."""
+    """Return whether a Node object has the condition ``Ready`` with status True."""
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in item.get("status", {}).get("conditions", []))

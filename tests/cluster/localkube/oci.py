@@ -1,4 +1,4 @@
-"""Container images as data: blobs by digest, a configuration and a manifest (OCI image specification 1.1)."""
+"""Container images as blobs by digest, with a configuration and a manifest (OCI image specification 1.1)."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from . import machine
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
-#: Layers stay uncompressed: they only travel inside one machine, and unpacking is what a pod waits for.
+#: Media type of layers. They are uncompressed: they are not sent over a network, and a pod's start waits for the unpacking.
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 
@@ -22,12 +22,12 @@ class Blobs:
         self.folder = Path(folder)
 
     def path(self, digest):
-        """Where a blob is."""
+        """Return the path of a blob, whether it exists or not."""
         algorithm, _, value = digest.partition(":")
         return self.folder / algorithm / value
 
     def add(self, data):
-        """Store bytes; returns their descriptor without a media type."""
+        """Store bytes, and return their descriptor without a media type."""
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         path = self.path(digest)
         if not path.exists():
@@ -38,7 +38,7 @@ class Blobs:
         return {"digest": digest, "size": len(data)}
 
     def add_file(self, file):
-        """Move a file in; returns its descriptor."""
+        """Move a file into the folder, and return its descriptor without a media type."""
         with open(file, "rb") as stream:
             digest = f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
         size = os.stat(file).st_size
@@ -48,12 +48,12 @@ class Blobs:
         return {"digest": digest, "size": size}
 
     def json(self, digest):
-        """A blob that is JSON."""
+        """Return the content of a JSON blob."""
         return json.loads(self.path(digest).read_bytes())
 
 
 def add_image(blobs, layers, settings, architecture):
-    """Make an image of ``layers`` (descriptors, lowest first); returns the manifest's descriptor."""
+    """Create an image of ``layers`` (descriptors, lowest first), and return the descriptor of its manifest."""
     config = {"architecture": architecture, "os": "linux", "config": settings,
               "rootfs": {"type": "layers", "diff_ids": [layer["digest"] for layer in layers]}}
     manifest = {"schemaVersion": 2, "mediaType": MANIFEST,
@@ -67,10 +67,10 @@ def _encode(value):
 
 
 def parts(blobs, descriptor):
-    """Every blob below a manifest or an index, the manifest itself last, as ``(digest, is_manifest)``."""
+    """Yield every blob below a manifest or an index, and then the manifest itself, as ``(digest, is_manifest)``."""
     content = blobs.json(descriptor["digest"])
     for child in content.get("manifests", []):
-        # An index may name platforms whose blobs are not here; a registry needs none of them.
+        # An index may name platforms whose blobs are not in the folder; a registry does not need them.
         if blobs.path(child["digest"]).exists():
             yield from parts(blobs, child)
     for layer in [*([content["config"]] if "config" in content else []), *content.get("layers", [])]:
@@ -79,8 +79,10 @@ def parts(blobs, descriptor):
 
 
 def save_layout(blobs, descriptor, name, archive):
-    """Write an image as an archive of an OCI layout that is one of Docker's too, as Docker 25 and newer do it: for every engine, `crane`
-    and `skopeo`."""
+    """Write an image as a tar archive that is both an OCI layout and a Docker archive, as `docker save` of Docker 25 and newer does.
+
+    All engines, `crane` and `skopeo` can read it.
+    """
     archive = Path(archive)
     with tempfile.TemporaryDirectory(dir=archive.parent) as scratch:
         folder = Path(scratch) / "layout"
@@ -89,7 +91,7 @@ def save_layout(blobs, descriptor, name, archive):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(blobs.path(digest), target)
         (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
-        # Engines take the first for the image's name, `ctr` the second.
+        # Engines read the image's name from the first annotation, `ctr` from the second.
         annotations = {"org.opencontainers.image.ref.name": name.rpartition(":")[2], "io.containerd.image.name": name}
         (folder / "index.json").write_bytes(_encode({"schemaVersion": 2, "manifests": [{**descriptor, "annotations": annotations}]}))
         manifest = blobs.json(descriptor["digest"])
@@ -102,15 +104,18 @@ def save_layout(blobs, descriptor, name, archive):
 
 
 def open_layout(source, scratch):
-    """The blobs and the top descriptor of an OCI layout: a folder, or an archive that is unpacked into ``scratch``."""
+    """Return the blobs and the top descriptor of an OCI layout. An archive is unpacked into ``scratch``.
+
+    Raises ``ValueError`` if ``source`` is not a layout with exactly one image.
+    """
     folder = Path(source)
     if not folder.is_dir():
         folder = Path(scratch)
         folder.mkdir(exist_ok=True)
         machine.run(["tar", "--extract", f"--file={source}", f"--directory={folder}", "--no-same-owner"])
     if not (folder / "index.json").exists():
-        raise ValueError(f"{source} is no OCI image layout: it has no index.json (a `docker save` of Docker 25 or newer has one)")
+        raise ValueError(f"{source} is not an OCI image layout: it has no index.json (a `docker save` of Docker 25 or newer has one)")
     found = json.loads((folder / "index.json").read_bytes())["manifests"]
     if len(found) != 1:
-        raise ValueError(f"{source} holds {len(found)} images, it must hold exactly one")
+        raise ValueError(f"{source} contains {len(found)} images, but must contain exactly one")
     return Blobs(folder / "blobs"), found[0]

@@ -1,6 +1,6 @@
-"""Keys and certificates of one cluster, fresh with every start, made with the ``openssl`` program.
+"""Keys and certificates of one cluster, created at every start with the ``openssl`` program.
 
-Every component has an identity of its own, as in a real installation, so that RBAC is what decides.
+Every component has its own identity, as in a real installation, so that RBAC applies.
 """
 
 import base64
@@ -8,7 +8,7 @@ import base64
 from . import machine
 from .console import Failure
 
-#: Component to (common name, organization): the names that Kubernetes' built-in RBAC bindings know.
+#: Common name and organization by component, as used by Kubernetes' built-in RBAC bindings.
 IDENTITIES = {
     "admin": ("admin", "system:masters"),
     "kube-controller-manager": ("system:kube-controller-manager", None),
@@ -22,7 +22,7 @@ IDENTITIES = {
 
 
 def create(cluster):
-    """Make all keys, certificates and kubeconfigs in the cluster's ``pki`` folder."""
+    """Create all keys, certificates and kubeconfigs in the cluster's ``pki`` folder, and the administrator's kubeconfig."""
     folder = cluster.path("pki")
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
@@ -45,12 +45,12 @@ def _openssl(arguments):
 
 
 def _new_key(path):
-    # Elliptic curves: a key takes a millisecond, an RSA key a tenth of a second.
+    # An elliptic curve key takes a millisecond, an RSA key a tenth of a second.
     return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", path]
 
 
 def issue(folder, name, common_name, organization, usage, dns=(), addresses=()):
-    """A key and a certificate ``name`` by the authority in ``folder``; ``usage`` is serverAuth or clientAuth."""
+    """Create a key and a certificate ``name``, signed by the authority in ``folder``. ``usage`` is serverAuth or clientAuth."""
     subject = (f"/O={organization}" if organization else "") + f"/CN={common_name}"
     extensions = ["basicConstraints=critical,CA:FALSE", "keyUsage=critical,digitalSignature", f"extendedKeyUsage={usage}"]
     alternatives = [f"DNS:{name}" for name in dns] + [f"IP:{address}" for address in addresses]
@@ -64,7 +64,7 @@ def issue(folder, name, common_name, organization, usage, dns=(), addresses=()):
 
 
 def kubeconfig(cluster, identity):
-    """A kubeconfig that holds its certificates itself, so that the file can be copied anywhere on this machine."""
+    """Return a kubeconfig with embedded certificates, so that the file can be copied anywhere on this machine."""
     def data(name):
         return base64.b64encode(cluster.path("pki", name).read_bytes()).decode()
 
@@ -90,7 +90,7 @@ def _kubeconfig(cluster, identity):
 
 
 def require_openssl():
-    """OpenSSL 3 signs a certificate in one step; Debian 12 has it."""
-    said = machine.run(["openssl", "version"]).stdout
-    if not said.startswith("OpenSSL 3"):
-        raise Failure(f"OpenSSL 3 is needed to make certificates, found {said.strip()}")
+    """Raise :class:`Failure` unless OpenSSL 3 is installed, which signs a certificate in one step. Debian 12 has it."""
+    version = machine.run(["openssl", "version"]).stdout
+    if not version.startswith("OpenSSL 3"):
+        raise Failure(f"OpenSSL 3 is needed to create certificates, found {version.strip()}")

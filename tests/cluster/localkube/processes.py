@@ -1,7 +1,7 @@
-"""Long-running processes, each remembered by its id *and* start time.
+"""Long-running processes, each identified by its process id *and* start time.
 
-A process id alone is reused by the kernel sooner or later; together with the start time (clock ticks since boot,
-``/proc/PID/stat``) it names one process for ever, so nothing else is ever signalled.
+The kernel reuses process ids. Together with the start time (clock ticks since boot, from ``/proc/PID/stat``) the id is unique,
+so no other process is ever signalled.
 """
 
 import dataclasses
@@ -17,19 +17,22 @@ from .console import Failure
 
 @dataclasses.dataclass(frozen=True)
 class Process:
-    """One process that was started, alive or not."""
+    """A process that was started and may have ended."""
 
     pid: int
     start: int
 
     @property
     def alive(self):
-        """Whether it still runs; one that has ended but was not yet reaped does not."""
+        """True if the process runs. A zombie does not."""
         found = start_time(self.pid)
         return found is not None and found == self.start
 
     def kill(self, signal_number=signal.SIGKILL):
-        """Signal exactly this process. The descriptor is taken first and the start time checked after, so the id cannot be recycled in between."""
+        """Signal exactly this process.
+
+        The pidfd is opened before the start time is checked, so the process id cannot be reused in between.
+        """
         try:
             descriptor = os.pidfd_open(self.pid)
         except ProcessLookupError:
@@ -43,7 +46,7 @@ class Process:
             os.close(descriptor)
 
     def wait(self, timeout):
-        """Whether it ended within ``timeout`` seconds. It need not be our child."""
+        """Wait for the process, which need not be a child, and return whether it ended within ``timeout`` seconds."""
         try:
             descriptor = os.pidfd_open(self.pid)
         except ProcessLookupError:
@@ -55,13 +58,13 @@ class Process:
 
 
 def parse_stat(text):
-    """State letter and start time from a line of ``/proc/PID/stat``. The name in parentheses may hold anything."""
+    """Return the state letter and the start time from ``/proc/PID/stat``. The name in parentheses may contain any characters."""
     fields = text.rpartition(")")[2].split()
     return fields[0], int(fields[19])
 
 
 def start_time(pid):
-    """The start time of a running process, or ``None`` when there is none (a zombie does not run)."""
+    """Return the start time of a process, or ``None`` if it does not run (a zombie does not)."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             state, start = parse_stat(file.read())
@@ -71,7 +74,7 @@ def start_time(pid):
 
 
 class Records:
-    """The process records of one cluster: ``run/COMPONENT.json`` in its folder."""
+    """Process records in a folder, one ``COMPONENT.json`` each."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -80,33 +83,33 @@ class Records:
         return self.folder / f"{component}.json"
 
     def write(self, component, process):
-        """Remember a process; written whole or not at all."""
+        """Record a process atomically."""
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = self.folder / f".{component}.tmp"
         draft.write_text(json.dumps(dataclasses.asdict(process)))
         draft.replace(self._file(component))
 
     def read(self, component):
-        """The recorded process, or ``None``."""
+        """Return the recorded process, or ``None``."""
         try:
             return Process(**json.loads(self._file(component).read_text()))
         except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
             return None
 
     def all(self):
-        """Every recorded component with its process, oldest first."""
+        """Return every recorded component with its process, oldest first."""
         found = [(file.stem, self.read(file.stem)) for file in self.folder.glob("*.json")]
         return sorted(((name, process) for name, process in found if process), key=lambda item: item[1].start)
 
     def forget(self, component):
-        """Drop a record."""
+        """Delete a record."""
         self._file(component).unlink(missing_ok=True)
 
 
 def launch(argv, log, before_exec=None, env=None):
-    """Start a daemon: own session (a terminal's Ctrl-C is not for it), output to its log.
+    """Start a daemon in a new session (without the terminal's Ctrl-C), with its output appended to ``log``.
 
-    ``before_exec`` runs in the child, before the program: it joins the control group there.
+    ``before_exec`` runs in the child before exec, for example to join a control group.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab") as output:
@@ -116,12 +119,12 @@ def launch(argv, log, before_exec=None, env=None):
                                  start_new_session=True, preexec_fn=before_exec)
     start = start_time(child.pid)
     if start is None:
-        raise Failure(f"{argv[0]} ended at once:\n{tail(log)}")
+        raise Failure(f"{argv[0]} ended immediately:\n{tail(log)}")
     return Process(child.pid, start)
 
 
 def tail(log, lines=12):
-    """The last lines of a log, indented, for a person."""
+    """Return the last lines of a log, indented for the console."""
     try:
         with open(log, encoding="utf-8", errors="replace") as file:
             last = file.readlines()[-lines:]
@@ -131,7 +134,7 @@ def tail(log, lines=12):
 
 
 def wait_until(ready, timeout, process=None, every=0.05):
-    """Poll ``ready`` until true. False when the time is over or ``process`` has ended."""
+    """Poll ``ready`` until it returns true. Returns False if ``timeout`` seconds have passed or ``process`` has ended."""
     deadline = time.monotonic() + timeout
     while not ready():
         if time.monotonic() > deadline or (process is not None and not process.alive):

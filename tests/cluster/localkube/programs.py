@@ -1,12 +1,12 @@
 """The third-party programs that the cluster, the demonstration, the tests and the documentation use.
 
-This is the only module that knows where they come from. :func:`ensure` makes them and returns their paths; whoever uses one
-asks for it there, and nothing is taken from the PATH because it happens to be on it.
+This is the only module that knows their sources. :func:`ensure` builds them and returns their paths. All callers get programs
+from it; none relies on a program that happens to be in the PATH.
 
-Most are built from Go modules with the ordinary client. Each folder under ``tools/`` is a Go module whose ``go.mod``/``go.sum``
-pin every version. Its ``tool`` lines name the programs; CoreDNS has a ``main.go`` instead, which names its plugins. The cache's
-key is the content of these files and how they are built, so a changed pin builds anew. The others are unpacked from Debian's
-packages: installing them would start services.
+Most programs are built from Go modules with the ordinary client. Each folder under ``tools/`` is a Go module whose
+``go.mod``/``go.sum`` pin every version. Its ``tool`` lines name the programs; CoreDNS has a ``main.go`` instead, which names its
+plugins. The cache key is the content of these files and the build flags, so a changed pin causes a new build. The other programs
+are unpacked from Debian packages: installing the packages would start services.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ TOOLS = Path(__file__).resolve().parent.parent / "tools"
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A program that is built: the tools module that pins it and the Go package that it is built from."""
+    """A program that is built from source: the module under ``tools/`` that pins it, and its Go package."""
 
     name: str
     module: str
@@ -44,12 +44,12 @@ class Unpacked:
     name: str
 
     def folder(self):
-        """The folder into which the package is unpacked, named after the release of Debian that it is from."""
+        """Return the folder into which the package is unpacked, named after its Debian release."""
         release = platform.freedesktop_os_release().get("VERSION_CODENAME", "unknown")
         return cache_home() / "debian" / f"{self.name}-{release}-{machine.architecture()}"
 
     def path(self):
-        """The path of the program."""
+        """Return the path of the program."""
         return self.folder() / "usr" / "bin" / self.name
 
 
@@ -67,30 +67,30 @@ def _built():
     yield Program("crane", "crane", "github.com/google/go-containerregistry/cmd/crane")
 
 
-#: Every program; those that are built in the order of building: what the control plane needs comes first.
+#: Programs that are built from source, in build order: the control plane's come first.
 BUILT = {program.name: program for program in _built()}
 UNPACKED = {"docker-registry": Unpacked("docker-registry")}
 PROGRAMS = {**BUILT, **UNPACKED}
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kubectl", "kube-controller-manager", "kube-scheduler")
 FAKE_NODES = ("kwok",)
-#: What a caller may ask for by name. A cluster with a node has all: the clients too, which its kubeconfig promises to
-#: have in the PATH, and kwok, which takes longer to build later, when Go's caches are gone.
+#: Named sets of programs. A cluster with a node has all: also the clients, which ``kubeconfig`` adds to the PATH, and kwok, which
+#: takes longer to build later, after Go's caches are deleted.
 SETS = {"control-plane": CONTROL_PLANE, "all": tuple(PROGRAMS)}
-#: Bytes on disk that building all needs: modules, Go's build cache, programs.
-ROOM = 10 << 30
-#: What `KUBEBUILDER_ASSETS` (the folder of setup-envtest) has.
+#: Disk space in bytes that building all programs needs: modules, Go's build cache, programs.
+DISK_SPACE = 10 << 30
+#: Programs in the folder `KUBEBUILDER_ASSETS` of setup-envtest.
 ASSETS = ("etcd", "kube-apiserver", "kubectl")
 
 
 def version(module, tools=TOOLS):
-    """The version that a tools module pins."""
+    """Return the version that a module under ``tools/`` pins."""
     return pinned_version((tools / module / "go.mod").read_text())
 
 
 def pinned_version(go_mod):
-    """The version of the module that the first ``tool`` line's package is in: of all requirements, the longest prefix of it.
+    """Return the version of the module that contains the first ``tool`` line's package: the requirement with the longest prefix.
 
-    Without a ``tool`` line it is the version of the one direct requirement.
+    Without a ``tool`` line, return the version of the one direct requirement.
     """
     tool = re.search(r"^tool\s\(?\s*(\S+/\S+)$", go_mod, re.MULTILINE)
     package = tool.group(1) if tool else re.search(r"^require (\S+) v\S+$", go_mod, re.MULTILINE).group(1)
@@ -99,14 +99,14 @@ def pinned_version(go_mod):
     return max(inside)[1]
 
 
-#: No debug information: it is not used, and takes time to make.
+#: Compiler flags: no debug information, which takes time to generate and is not used.
 COMPILER_FLAGS = "all=-dwarf=false"
 
 
 def linker_flags(module, pinned):
-    """``-ldflags``: no symbol tables (half the size), and the version that the program reports about itself.
+    """Return ``-ldflags``: no symbol tables (half the size), and the version that the program reports.
 
-    Without a stamp the API server says v0.0.0, which kubectl, helm and the kubelet take for incompatible.
+    Without a version the API server reports v0.0.0, which kubectl, helm and the kubelet consider incompatible.
     """
     stamps = {
         "containerd": {"github.com/containerd/containerd/v2/version.Version": pinned},
@@ -124,7 +124,7 @@ def linker_flags(module, pinned):
 
 
 def cache_folder(module, tools=TOOLS, home=None):
-    """Where a module's programs are cached, named so that a person sees the version."""
+    """Return the cache folder of a module's programs. Its name contains the version for readability."""
     pinned = version(module, tools)
     key = hashlib.sha256(f"{machine.architecture()} {COMPILER_FLAGS} {linker_flags(module, pinned)}".encode())
     for file in sorted((tools / module).iterdir()):
@@ -132,8 +132,8 @@ def cache_folder(module, tools=TOOLS, home=None):
     return (home or cache_home()) / "bin" / f"{module}-{pinned}-{key.hexdigest()[:12]}"
 
 
-def _place(name):
-    """Where a program is or will be. `KUBEBUILDER_ASSETS` wins for the programs that it has."""
+def _path(name):
+    """Return the path of a program, which may not exist yet. `KUBEBUILDER_ASSETS` has precedence for :data:`ASSETS`."""
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     if assets and name in ASSETS:
         prebuilt = Path(assets).absolute() / name
@@ -145,8 +145,8 @@ def _place(name):
 
 
 def ensure(names):
-    """Make what is not cached yet. Returns the path of each program."""
-    paths = {name: _place(name) for name in names}
+    """Build the programs that are not cached, and return the path of each."""
+    paths = {name: _path(name) for name in names}
     if all(path.exists() for path in paths.values()):
         return paths
     home = cache_home()
@@ -155,7 +155,7 @@ def ensure(names):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("  … another build is under way: waiting for it")
+            say("  … another build is running: waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         for name, program in UNPACKED.items():
             if name in paths and not paths[name].exists():
@@ -167,29 +167,29 @@ def ensure(names):
 
 
 def link(paths, folder):
-    """Put links to programs into a folder for a PATH, and nothing else."""
+    """Create links to programs in a folder for the PATH, without CNI plugins."""
     folder.mkdir(exist_ok=True)
     for name, path in paths.items():
         if name in BUILT and BUILT[name].module == "cni":
-            continue  # one of them is called `bridge`, like a program of iproute2
-        place = folder / name
-        place.unlink(missing_ok=True)
-        place.symlink_to(path)
+            continue  # one of the CNI plugins is called `bridge`, as is a program of iproute2
+        target = folder / name
+        target.unlink(missing_ok=True)
+        target.symlink_to(path)
 
 
 def shadow(folder):
-    """Put a program of each name into a folder that fails and says that it was not requested.
+    """Fill a folder with a failing program of each name that reports that it was not requested.
 
-    With that folder first in the PATH, what is used without asking :func:`ensure` for it fails on every machine, also where
-    somebody has installed it.
+    With that folder first in the PATH, a program that is used without a call of :func:`ensure` fails on every machine, even if it
+    is installed there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name, program in PROGRAMS.items():
         if isinstance(program, Program) and program.module == "cni":
             continue
-        place = folder / name
-        place.write_text(f'#!/bin/sh\necho "{name}: it was not requested; python3 tests/cluster build {name} makes it and prints its path" >&2\nexit 127\n')
-        place.chmod(0o755)
+        target = folder / name
+        target.write_text(f'#!/bin/sh\necho "{name}: it was not requested; python3 tests/cluster build {name} makes it and prints its path" >&2\nexit 127\n')
+        target.chmod(0o755)
 
 
 def _unpack(program):
@@ -203,24 +203,24 @@ def _unpack(program):
 
 def _build_all(missing, caches):
     if not shutil.which("go"):
-        raise Failure("Go (1.26 or newer) is missing: install it so that the cluster's programs can be built")
+        raise Failure("Go (1.26 or newer) is missing: install it to build the cluster's programs")
     say(f"  building {len(missing)} program(s) once, from Go modules: {', '.join(missing)}")
     if len(missing) > 5:
         say("  (about 12 minutes on 2 processors for all of them)")
         free = shutil.disk_usage(caches.parent).free
-        if free < ROOM:
-            raise Failure(f"building needs {ROOM >> 30} GB of disk for a while, and {caches.parent} has {free >> 30} GB free; XDG_CACHE_HOME can name another place")
+        if free < DISK_SPACE:
+            raise Failure(f"building temporarily needs {DISK_SPACE >> 30} GB of disk, and {caches.parent} has {free >> 30} GB free; set XDG_CACHE_HOME to use another folder")
     for names in _batches(missing):
         _build([BUILT[name] for name in names], caches)
-    # Go's own caches take some 7 GB. They are kept while a module that shares packages with these is still to be built.
-    if all(_place(name).exists() for name in BUILT):
+    # Go's caches take some 7 GB. They remain until all programs are built, because modules share packages.
+    if all(_path(name).exists() for name in BUILT):
         drop(caches)
 
 
 def drop(caches):
-    """Remove Go's caches behind the scenes: a hundred thousand files take minutes on some disks, and nobody waits for that."""
+    """Remove Go's caches in a background process: on some disks a hundred thousand files take minutes."""
     if caches.exists():
-        say("  dropping Go's build and module caches (several GB) in the background")
+        say("  deleting Go's build and module caches (several GB) in the background")
         doomed = caches.with_name(f".{caches.name}.{os.getpid()}.old")
         caches.rename(doomed)
         subprocess.Popen(["nice", "-n", "19", "rm", "-rf", "--", *map(str, caches.parent.glob(f".{caches.name}.*.old"))],
@@ -228,7 +228,7 @@ def drop(caches):
 
 
 def _batches(names):
-    """Programs to build in one call of Go: neighbours of one module, the control plane on its own so that it is there early."""
+    """Group programs into calls of ``go build``: by module, with the control plane separate so that it is ready early."""
     batches = []
     for name in names:
         key = (BUILT[name].module, name in CONTROL_PLANE)
@@ -240,7 +240,8 @@ def _batches(names):
 
 
 def go_environment(caches):
-    """Caches of our own, writable so that they can be removed; programs without C, so that no C compiler or library is needed."""
+    """Return the environment for Go: separate caches, writable so that they can be removed, and no cgo, so that no C compiler is
+    needed."""
     return {**os.environ, "CGO_ENABLED": "0", "GOCACHE": str(caches / "build"), "GOMODCACHE": str(caches / "mod"),
             "GOWORK": "off", "GOFLAGS": "-modcacherw -buildvcs=false -mod=readonly"}
 
@@ -251,7 +252,7 @@ def _build(programs, caches):
     title = f"build {', '.join(program.name for program in programs)} {pinned}"
     draft = folder.parent / f".{folder.name}.part"
     draft.mkdir(parents=True, exist_ok=True)
-    # A program's file name is by default its package's last part; ending in "/" makes -o a folder.
+    # A trailing "/" makes -o a folder. The default file name of a program is the last part of its package path.
     argv = ["nice", "-n", "5", "go", "build", "-v", "-trimpath", "-gcflags", COMPILER_FLAGS,
             "-ldflags", linker_flags(module, pinned), "-o", f"{draft}/", *(program.package for program in programs)]
     progress, last, counts = Progress(title), [], {"downloaded": 0, "compiled": 0}
@@ -268,11 +269,11 @@ def _build(programs, caches):
                 last = (last + [line.rstrip()])[-12:]
             progress.tick(f"{counts['downloaded']} modules downloaded, {counts['compiled']} packages compiled")
     if go.returncode != 0:
-        raise Failure(f"{title} failed; Go said:\n" + "\n".join(f"    | {line}" for line in last))
+        raise Failure(f"{title} failed; the last output of Go:\n" + "\n".join(f"    | {line}" for line in last))
     folder.mkdir(exist_ok=True)
     for program in programs:
         built = draft / program.package.rsplit("/", 1)[-1]
-        if not built.exists():  # a package whose last part is a major version is named after the part before
+        if not built.exists():  # if the last part is a major version, the file has the name of the part before
             built = draft / program.package.rsplit("/", 2)[-2]
         built.replace(folder / program.name)
     shutil.rmtree(draft)
@@ -280,10 +281,10 @@ def _build(programs, caches):
 
 
 def pin_kubernetes(wanted):
-    """Rewrite ``tools/kubernetes`` for another version of Kubernetes.
+    """Pin another version of Kubernetes in ``tools/kubernetes``.
 
     ``k8s.io/kubernetes`` requires its staging modules at v0.0.0 and replaces them by folders of its own repository, which
-    only works inside it: outside, each must be replaced by the published module of the same release.
+    works only inside that repository: elsewhere each must be replaced by the published module of the same release.
     """
     folder = TOOLS / "kubernetes"
     environment = {**go_environment(cache_home() / "go"), "GOFLAGS": "-modcacherw"}
@@ -299,5 +300,5 @@ def pin_kubernetes(wanted):
 
 
 def staging_modules(go_mod):
-    """The modules that Kubernetes' own ``go.mod`` requires at v0.0.0."""
+    """Return the modules that Kubernetes' own ``go.mod`` requires at v0.0.0."""
     return sorted(set(re.findall(r"^\s+(k8s\.io/\S+) v0\.0\.0$", go_mod, re.MULTILINE)))

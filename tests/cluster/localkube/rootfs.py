@@ -1,6 +1,6 @@
-"""The layers of an image, made from Debian packages, Python packages and files, without a container engine.
+"""The layers of an image, built from Debian packages, Python packages and files, without a container engine.
 
-Each function fills a folder or writes a tar archive; :mod:`localkube.images` decides which are needed and caches them.
+Each function fills a folder or writes a tar archive. :mod:`localkube.images` decides which are needed, and caches the results.
 """
 
 import configparser
@@ -14,20 +14,20 @@ from pathlib import Path
 from . import machine
 from .console import Failure, Progress
 
-#: Documentation and translations: a third of a small Debian.
+#: Documentation and translations, which are a third of a small Debian.
 UNNEEDED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/lintian/*", "/var/cache/*.bin")
-#: What packages of libraries hold for others than the programs that link to them.
+#: Files in packages of libraries that programs linked to the libraries do not need.
 NOT_FOR_PROGRAMS = ("usr/share/doc/*/changelog*", "usr/share/doc/*/NEWS*", "usr/share/doc/*/README*", "usr/share/doc/*/examples", "usr/share/lintian", "usr/share/man",
                     "usr/lib/*/gconv", "usr/lib/*/audit", "usr/sbin", "etc/ld.so.conf.d", "etc/ca-certificates")
-#: What says which release of Debian this machine has.
+#: File that names this machine's Debian release.
 RELEASE = Path("/etc/os-release")
 PROGRAMS = {"mmdebstrap": "mmdebstrap", "tar": "tar"}
 
 
 def debian(archive, suite, packages):
-    """A Debian of its essential packages and ``packages``, as a tar archive."""
+    """Write a Debian with its essential packages and ``packages`` to a tar archive."""
     machine.need(PROGRAMS)
-    # mmdebstrap mounts /proc and /sys into the tree: in a mount namespace of its own they are gone with it, even when it is killed.
+    # mmdebstrap mounts /proc and /sys into the tree. In its own mount namespace they are unmounted when it ends, even by a signal.
     argv = ["unshare", "--mount", "--propagation", "private", "--fork", "--kill-child", "mmdebstrap", "--mode=root", "--variant=essential", "--quiet",
             f"--include={','.join(packages)}", "--aptopt=APT::Install-Recommends false",
             *(f"--dpkgopt=path-exclude={pattern}" for pattern in UNNEEDED), suite, str(archive), *_apt_sources(suite)]
@@ -35,12 +35,12 @@ def debian(archive, suite, packages):
 
 
 def libraries(layer, packages):
-    """The files of packages of this machine's Debian, for programs that were linked here: the same libraries.
+    """Copy the files of this machine's Debian packages into ``layer``, for programs that were linked on this machine.
 
-    Certificates of authorities are put into the one file that programs read, as the scripts of ``ca-certificates`` do it. What
-    was taken is recorded where scanners of images look, in ``/var/lib/dpkg/status.d``.
+    CA certificates are concatenated into the one file that programs read, as the scripts of ``ca-certificates`` do. The packages
+    are recorded in ``/var/lib/dpkg/status.d``, where image scanners look.
     """
-    for link in ("bin", "lib", "lib64"):  # as in every Debian; packages hold files below both names
+    for link in ("bin", "lib", "lib64"):  # as in every Debian; packages have files below both names
         (layer / "usr" / link).mkdir(parents=True)
         (layer / link).symlink_to(f"usr/{link}")
     for package in packages:
@@ -64,7 +64,7 @@ def libraries(layer, packages):
 
 
 def _apt_sources(suite):
-    """The machine's own package sources when they are for the same release: they know a mirror if there is one."""
+    """Return the machine's own package sources if they are for the same release, because they may name a mirror; otherwise none."""
     release = RELEASE.read_text()
     if f"VERSION_CODENAME={suite}\n" not in release:
         return []
@@ -73,7 +73,7 @@ def _apt_sources(suite):
 
 
 def _watched(argv, title):
-    """Run something long; say now and then that it still runs."""
+    """Run a long command with progress lines. Raises :class:`Failure` with its last output if it fails."""
     progress = Progress(title)
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as child:
         last = []
@@ -86,9 +86,9 @@ def _watched(argv, title):
 
 
 def python(root, layer, packages, scripts):
-    """Install Python packages from the package index for the Python of the Debian in ``root``, into the folder ``layer``.
+    """Install Python packages from the package index into the folder ``layer``, for the Python of the Debian in ``root``.
 
-    ``scripts`` are programs beyond those that the packages declare: name to ``module:function``.
+    ``scripts`` are programs that the packages do not declare: a ``module:function`` by name.
     """
     version = python_version(root)
     site = layer / f"usr/local/lib/python{version}/dist-packages"
@@ -98,19 +98,19 @@ def python(root, layer, packages, scripts):
              f"Python packages {', '.join(packages)}")
     shutil.rmtree(site / "bin", ignore_errors=True)
     for folder in [found for found in site.glob("**/tests") if found.is_dir()]:
-        shutil.rmtree(folder, ignore_errors=True)  # a third of NumPy and pandas
+        shutil.rmtree(folder, ignore_errors=True)  # tests are a third of NumPy and pandas
     entry_points(site, scripts, layer / "usr/local/bin")
-    # Without compiled files every container would compile what it imports, for seconds, at every start. "unchecked" ones
-    # need no time stamps. Compiled by the image's own interpreter: the machine's may be another version.
+    # Without compiled files every container would compile its imports at every start, which takes seconds. "unchecked" files need no
+    # time stamps. The image's own interpreter compiles them, because the machine's may have another version.
     target = root / site.relative_to(layer)
     target.mkdir(parents=True, exist_ok=True)
     compile_all = 'mount --bind "$1" "$2"; exec chroot "$3" python3 -m compileall -q --invalidation-mode unchecked-hash "$4"'
     machine.run(["unshare", "--mount", "--propagation", "private", "/bin/sh", "-ec", compile_all, "compile",
-                 site, target, root, f"/{site.relative_to(layer)}"], check=False)  # a file for another Python is no harm
+                 site, target, root, f"/{site.relative_to(layer)}"], check=False)  # a file that this version of Python can't compile does no harm
 
 
 def python_version(root):
-    """The Python of a Debian tree, such as 3.11."""
+    """Return the version of Python in a Debian tree, such as 3.11."""
     found = sorted(path.name.removeprefix("python") for path in (root / "usr/bin").glob("python3.*[0-9]"))
     if not found:
         raise Failure("the image has Python packages but no Python: add python3 to its Debian packages")
@@ -118,7 +118,7 @@ def python_version(root):
 
 
 def _pip():
-    """The machine's pip, whatever its Python; installed when missing."""
+    """Return the command line of the machine's pip, for any version of Python. Installs pip if it is missing."""
     for interpreter in (sys.executable, "python3"):
         if machine.run([interpreter, "-m", "pip", "--version"], check=False).returncode == 0:
             return [interpreter, "-m", "pip"]
@@ -127,7 +127,7 @@ def _pip():
 
 
 def _platforms():
-    """Wheels that run on Debian 12's C library (2.36) or any older one."""
+    """Return pip's options for the platforms of wheels that run with Debian 12's C library (2.36)."""
     processor = {"amd64": "x86_64", "arm64": "aarch64"}[machine.architecture()]
     names = [f"manylinux_2_{minor}_{processor}" for minor in range(36, 16, -1)]
     names += [f"manylinux2014_{processor}"] + ([f"manylinux2010_{processor}", f"manylinux1_{processor}"] if processor == "x86_64" else [])
@@ -135,9 +135,10 @@ def _platforms():
 
 
 def entry_points(site, scripts, folder):
-    """Command-line programs of the installed packages, and those of ``scripts``.
+    """Write the command-line programs of the installed packages and of ``scripts`` into ``folder``.
 
-    The guard matters: Dask's nanny starts a process that imports the main script again, and without it every worker ends.
+    The guard ``if __name__ == "__main__"`` is required: Dask's nanny starts a process that imports the main script again, and
+    without the guard every worker ends.
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = console_scripts("[console_scripts]\n" + "".join(f"{name} = {target}\n" for name, target in scripts.items()))
@@ -151,7 +152,7 @@ def entry_points(site, scripts, folder):
 
 
 def console_scripts(text):
-    """Program names with module and function, from an ``entry_points.txt``."""
+    """Return the module and function of each program in the text of an ``entry_points.txt``."""
     parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
     parser.optionxform = str
     parser.read_string(text)
@@ -164,7 +165,7 @@ def console_scripts(text):
 
 
 def files(layer, entries, base):
-    """Copy or write single files and symbolic links into a layer. ``entries``: path in the image to its description."""
+    """Write single files and symbolic links into a layer. ``entries`` are their descriptions by path in the image."""
     for name, entry in entries.items():
         target = layer / name.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -181,21 +182,21 @@ def files(layer, entries, base):
 
 
 def compile_c(source, target):
-    """A static program from one C file."""
+    """Compile one C file to a static program."""
     machine.need({"cc": "gcc", "ld": "binutils"})
     result = machine.run(["cc", "-Os", "-static", "-s", "-o", target, source], check=False)
-    if result.returncode != 0:  # no static C library: it is in a package of its own
+    if result.returncode != 0:  # the static C library is missing, which is in a separate package
         machine.install(["libc6-dev"])
         machine.run(["cc", "-Os", "-static", "-s", "-o", target, source])
 
 
 def pack(folder, archive):
-    """A layer folder as a tar archive; the same content gives the same bytes."""
+    """Write a layer's folder to a tar archive, reproducibly: equal content gives equal bytes."""
     machine.run(["tar", "--create", f"--file={archive}", "--sort=name", "--numeric-owner", "--owner=0", "--group=0", "--mtime=@0",
                  f"--directory={folder}", "."])
 
 
 def unpack(archive, folder):
-    """A tar archive as a folder."""
+    """Unpack a tar archive into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     machine.run(["tar", "--extract", f"--file={archive}", f"--directory={folder}", "--numeric-owner", "--preserve-permissions"])

@@ -1,4 +1,4 @@
-"""A cluster on this machine: its processes, and how to start one more."""
+"""The processes of a cluster on this machine."""
 
 import contextlib
 
@@ -10,7 +10,7 @@ KEEPER = "keeper"
 
 
 class Running:
-    """What was started of a cluster, as recorded in its folder."""
+    """A cluster's processes, as recorded in its folder."""
 
     def __init__(self, cluster):
         self.cluster = cluster
@@ -18,21 +18,21 @@ class Running:
 
     @property
     def keeper(self):
-        """The process that holds the namespaces, or ``None`` when it is not alive."""
+        """The process that keeps the namespaces open, or ``None`` if it is not alive."""
         found = self.records.read(KEEPER)
         return found if found and found.alive else None
 
     def components(self):
-        """Recorded components with their processes, without the keeper."""
+        """Return the recorded components with their processes, without the keeper."""
         return [(name, process) for name, process in self.records.all() if name != KEEPER]
 
     def alive(self, name):
-        """Whether a component runs."""
+        """Return whether a component runs."""
         process = self.records.read(name)
         return bool(process and process.alive)
 
     def ensure(self, *components):
-        """Start those components that do not run, all at once, then wait until every one is ready."""
+        """Start all components that do not run, then wait until every component is ready."""
         started = [component for component in components if not self.alive(component.name)]
         title = f"start {', '.join(component.name for component in started)}"
         with step(title) if started else contextlib.nullcontext():
@@ -44,7 +44,7 @@ class Running:
                 self._await_ready(component)
 
     def _await_ready(self, component):
-        """Wait until a component says that it is ready; otherwise name it with the end of its log."""
+        """Wait until a component is ready. Raises :class:`Failure` with the end of its log if it ends or exceeds its timeout."""
         process = self.records.read(component.name)
         if wait_until(component.ready, component.timeout, process):
             return
@@ -53,7 +53,7 @@ class Running:
         raise Failure(f"{component.name} {reason}; the end of {log}:\n{tail(log)}")
 
     def stop(self, name):
-        """End one component."""
+        """Kill a component."""
         process = self.records.read(name)
         if process:
             process.kill()
@@ -62,7 +62,7 @@ class Running:
 
     @property
     def size(self):
-        """What came up completely once: ``""`` (nothing), ``"control-plane"`` or ``"node"``."""
+        """The largest part of the cluster that has started completely: ``""`` (nothing), ``"control-plane"`` or ``"node"``."""
         with contextlib.suppress(FileNotFoundError):
             return self.cluster.path("run", "size").read_text()
         return ""

@@ -1,7 +1,7 @@
-"""Sessions: who works with a cluster from before it is started until after it is down.
+"""Sessions: exclusive use of a cluster's name from before the start of the cluster until after its end.
 
-A suite takes the cluster of its name down when it ends. Suites of two checkouts have clusters of the same names, so one waits for
-the other. The lock is the kernel's: it ends with the process that holds it, however that ends.
+A suite takes its cluster down when it ends. The suites of two checkouts have clusters of the same names, so one must wait for
+the other. The lock is a file lock: the kernel releases it when the process ends, for any reason.
 """
 
 import contextlib
@@ -19,14 +19,17 @@ def _file(name):
 
 
 @contextlib.contextmanager
-def held(name, what, tell=say):
-    """Hold the session of a cluster's name, as ``what``, which others are told. Waits while another session is held, and tells of it."""
+def held(name, what, report=say):
+    """Hold the session of a cluster's name. Waits while another process holds it, and reports that.
+
+    ``what`` describes this process to those that wait for it.
+    """
     LOCKS.mkdir(parents=True, exist_ok=True)
     with open(_file(name), "a", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            tell(f"  … cluster {name} is in use by {holder(name) or 'another session'}: waiting for it")
+            report(f"  … cluster {name} is in use by {holder(name) or 'another session'}: waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
         file.write(f"process {os.getpid()} since {time.strftime('%H:%M:%S')}: {what}, in {Path.cwd()}")
@@ -38,7 +41,7 @@ def held(name, what, tell=say):
 
 
 def holder(name):
-    """Who holds the session of a cluster's name, in a few words; None where it is free."""
+    """Return a description of the process that holds the session of a cluster's name, or None if the session is free."""
     try:
         file = open(_file(name), encoding="utf-8")
     except FileNotFoundError:
@@ -47,5 +50,5 @@ def holder(name):
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return file.read() or "a session that just begins"
+            return file.read() or "a session that is just starting"
     return None

@@ -1,6 +1,6 @@
-"""Names, folders and addresses of one cluster: everything that follows from its name, folder and range.
+"""Names, folders and addresses of a cluster, derived from its name, folder and range.
 
-Pure computation; nothing here touches the machine.
+Pure: nothing here does I/O.
 """
 
 import dataclasses
@@ -9,22 +9,22 @@ import os
 import re
 from pathlib import Path
 
-#: Prefix of everything that a cluster leaves on the host by name (cgroups); also the name of the cache folder.
+#: Prefix of the names of control groups on the host, and the name of the state, lock and cache folders.
 PREFIX = "dask-operator"
-#: Interface names have at most 15 characters, so the prefix of the host's end of the link is shorter.
+#: Prefix of the name of the host's end of the link. It is shorter because interface names have at most 15 characters.
 LINK_PREFIX = "dkop-"
-#: Tag of our routes in the kernel's table (``ip route show proto 118``), so that they can be told from all others.
+#: Protocol number that identifies this program's routes in the kernel's table (``ip route show proto 118``).
 ROUTE_PROTOCOL = 118
-#: The ``unreachable`` route stands behind the real one: it answers when the link is gone.
+#: Metric of the ``unreachable`` route. It is higher than that of the real route, so that it applies only without the link.
 UNREACHABLE_METRIC = 1000
 
 DEFAULT_NAME = "dask"
-#: 198.18.0.0/15 is set aside for benchmarks (RFC 2544): no real host has these addresses.
+#: Default address range. 198.18.0.0/15 is reserved for benchmarks (RFC 2544): no real host has these addresses.
 DEFAULT_RANGE = "198.18.0.0/17"
 STATE_HOME = Path("/var/lib") / PREFIX
-#: Locks of the whole machine. The files stay: another process may be waiting for one.
+#: Folder of machine-wide locks. The files are never deleted, because another process may be waiting for one.
 LOCKS = Path("/run/lock") / PREFIX
-#: A file that marks a cluster's folder, and describes the cluster: only a folder that has it is ever deleted.
+#: File that marks a cluster's folder and describes the cluster. Only a folder with this file is ever deleted.
 MARKER = "cluster.json"
 
 API_PORT = 6443
@@ -32,14 +32,14 @@ REGISTRY_PORT = 5000
 
 
 def cache_home():
-    """The folder that survives ``down``: programs, images, compiled crates."""
+    """Return the cache folder, which ``down`` does not delete: programs, images, compiled crates."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / PREFIX
 
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """Where a cluster lives. Two clusters can run side by side when name, folder and range all differ."""
+    """Name, folder and address range of a cluster. Two clusters can run at the same time if all three differ."""
 
     name: str
     folder: Path
@@ -47,51 +47,50 @@ class Cluster:
 
     @classmethod
     def create(cls, name=DEFAULT_NAME, folder=None, cidr=DEFAULT_RANGE):
-        """Check the parameters a person gave; raises ``ValueError`` with a sentence."""
+        """Return a cluster with checked parameters. Raises ``ValueError`` with a message for the user if one is invalid."""
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", name):
             raise ValueError(f"the name {name!r} must have 1 to 10 lower-case letters, digits or inner dashes")
         folder = Path(folder).absolute() if folder else STATE_HOME / name
-        # A Unix socket's path has at most 107 bytes; ours add "run/containerd.sock.ttrpc", the kubelet's a little more.
+        # The path of a Unix socket has at most 107 bytes. containerd adds "run/containerd.sock.ttrpc", the kubelet a little more.
         if len(str(folder)) > 60:
             raise ValueError(f"the folder {folder} must be at most 60 characters long, for the Unix sockets in it")
         try:
             network = ipaddress.IPv4Network(cidr)
         except ValueError as error:
-            raise ValueError(f"the range {cidr!r} is no IPv4 network: {error}") from None
+            raise ValueError(f"the range {cidr!r} is not an IPv4 network: {error}") from None
         if not 8 <= network.prefixlen <= 22:
-            raise ValueError(f"the range {network} must lie between /8 and /22")
+            raise ValueError(f"the range {network} must be between /8 and /22")
         if not network.is_private:
-            raise ValueError(f"the range {network} has public addresses; take one inside 198.18.0.0/15")
+            raise ValueError(f"the range {network} has public addresses; choose one inside 198.18.0.0/15")
         return cls(name, folder, network)
 
-    # The range is cut into halves: pods get the first, services the first half of the rest, and the link
-    # between host and node is the last /30.
+    # Pods have the first half of the range, Services the third quarter, and the link between host and node the last /30.
 
     @property
     def pods(self):
-        """Addresses of pods."""
+        """Address range of pods."""
         return next(self.range.subnets(prefixlen_diff=1))
 
     @property
     def services(self):
-        """Addresses of Services. At most a /12: the API server refuses more than 20 bits."""
+        """Address range of Services. At most a /12: the API server refuses more than 20 bits."""
         rest = list(self.range.subnets(prefixlen_diff=1))[1]
         network = next(rest.subnets(prefixlen_diff=1))
         return next(network.subnets(new_prefix=12)) if network.prefixlen < 12 else network
 
     @property
     def host_address(self):
-        """The host's end of the link: where pods and the API server (webhooks!) reach programs on the host."""
+        """The host's address on the link, at which pods and the API server (webhooks) reach programs on the host."""
         return self.range.broadcast_address - 2
 
     @property
     def node_address(self):
-        """The node's end of the link: API server, name service and registry listen here."""
+        """The node's address on the link, at which the API server, DNS and the registry listen."""
         return self.range.broadcast_address - 1
 
     @property
     def kubernetes_service(self):
-        """The ``kubernetes`` Service: always the first address of the range."""
+        """Address of the ``kubernetes`` Service, which is always the first of the range."""
         return self.services.network_address + 1
 
     @property
@@ -106,39 +105,39 @@ class Cluster:
 
     @property
     def node_name(self):
-        """Name of the one real node."""
+        """Name of the real node."""
         return f"{self.name}-node"
 
     @property
     def link(self):
-        """The host's network interface."""
+        """Name of the host's network interface."""
         return LINK_PREFIX + self.name
 
     @property
     def cgroup(self):
-        """The cluster's own control group, relative to each hierarchy."""
+        """The cluster's control group, relative to each hierarchy."""
         return f"{PREFIX}-{self.name}"
 
-    # Folders below the cluster's own.
+    # Paths in the cluster's folder.
 
     def path(self, *parts):
-        """A path inside the cluster's folder."""
+        """Return a path inside the cluster's folder."""
         return self.folder.joinpath(*parts)
 
     @property
     def kubeconfig(self):
-        """The administrator's kubeconfig."""
+        """Path of the administrator's kubeconfig."""
         return self.path("admin.kubeconfig")
 
     def log(self, component):
-        """A component's log."""
+        """Return the path of a component's log."""
         return self.path("logs", f"{component}.log")
 
     def describe(self):
-        """What is written to the list of clusters, and read back by :meth:`restore`."""
+        """Return the description for the list of clusters, from which :meth:`restore` creates the cluster."""
         return {"name": self.name, "folder": str(self.folder), "range": str(self.range)}
 
     @classmethod
     def restore(cls, description):
-        """The cluster that :meth:`describe` described."""
+        """Return the cluster of a description by :meth:`describe`."""
         return cls.create(description["name"], description["folder"], description["range"])

@@ -1,6 +1,6 @@
-"""The smoke test: real clusters, beside any other, tried in every way that other tests rely on.
+"""Smoke test of everything that other tests rely on, on real clusters next to any other.
 
-Run by ``python3 tests/cluster smoke`` or, in the folder ``tests/cluster``, ``python3 -m unittest localkube.smoke``.
+Run ``python3 tests/cluster smoke`` or, in the folder ``tests/cluster``, ``python3 -m unittest localkube.smoke``.
 """
 
 import json
@@ -35,7 +35,7 @@ from .smoketools import (
 
 
 class Smoke(unittest.TestCase):
-    """One cluster for all tests; each has a namespace of its own."""
+    """Tests on one cluster, each in its own namespace."""
 
     maxDiff = None
 
@@ -61,11 +61,11 @@ class Smoke(unittest.TestCase):
         self.namespace = self.id().rpartition(".")[2].replace("_", "-").removeprefix("test-")[:60]
         kubectl("create", "namespace", self.namespace)
         self.addCleanup(lambda: kubectl("delete", "namespace", self.namespace, "--wait=false", check=False))
-        # Made by a controller a moment later.
+        # A controller creates the service account shortly after the namespace.
         self.kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=30s")
 
     def kubectl(self, *arguments, **options):
-        """kubectl in the test's namespace."""
+        """Run kubectl in the test's namespace."""
         return kubectl("--namespace", self.namespace, *arguments, **options)
 
     def apply(self, *objects):
@@ -73,27 +73,27 @@ class Smoke(unittest.TestCase):
         self.kubectl("apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
 
     def pods(self, label=None):
-        """The namespace's pods."""
+        """Return the namespace's pods, optionally only those with a label ``app``."""
         query = f"?labelSelector=app%3D{label}" if label else ""
         return self.api.get(f"/api/v1/namespaces/{self.namespace}/pods{query}")["items"]
 
     def events(self):
-        """Reasons and messages of the namespace's events."""
+        """Return the reason and message of each of the namespace's events."""
         return [(item["reason"], item["message"]) for item in self.api.get(f"/api/v1/namespaces/{self.namespace}/events")["items"]]
 
     def eventually(self, condition, message, timeout=60):
-        """Wait for something; what pods and events say is in the failure."""
+        """Wait until ``condition`` returns true. A failure shows the namespace's pods and events."""
         if not wait_until(condition, timeout, every=0.2):
             pods = [(pod["metadata"]["name"], pod["status"]) for pod in self.pods()]
             self.fail(f"{message}\npods: {json.dumps(pods, indent=1)}\nevents: {self.events()}")
 
     def rolled_out(self, *names):
-        """Wait until Deployments have all their pods ready."""
+        """Wait until all pods of Deployments are ready."""
         for name in names:
             self.kubectl("rollout", "status", f"deployment/{name}", "--timeout=90s")
 
-    def test_pods_answer_by_service_name(self):
-        """A Deployment and a Service each, twice; each pod asks the other's Service by name; the host asks Service and pods by address."""
+    def test_services_are_reachable_by_name(self):
+        """Pods reach each other's Services by name, and the host reaches Services and pods by address."""
         self.apply(server("one", 2), service("one"), server("two", 2), service("two"))
         self.rolled_out("one", "two")
         for source, target in (("one", "two"), ("two", "one"), ("one", "one")):
@@ -107,7 +107,7 @@ class Smoke(unittest.TestCase):
             self.assertEqual(fetch(f"http://{pod['status']['podIP']}:8000/"), 200)
 
     def test_dask(self):
-        """Dask computes in pods as its documented manifests start it: scheduler and worker by arguments alone, dashboard by NumPy and Bokeh."""
+        """Dask computes in pods with the arguments of its documented manifests, with NumPy, and its dashboard (Bokeh) is served."""
         probe = {"httpGet": {"port": 8787, "path": "/health"}, "periodSeconds": 1}
         scheduler = server("scheduler", args=["dask-scheduler"], readinessProbe=probe)
         ports = [{"name": "tcp-comm", "port": 8786}, {"name": "http-dashboard", "port": 8787}]
@@ -127,9 +127,9 @@ class Smoke(unittest.TestCase):
             self.assertIn("bokeh", page.read().decode().lower())
 
     def test_failing_readiness_probe(self):
-        """A pod whose probe fails is running but not ready, gets no requests, and the event says why."""
+        """A pod whose readiness probe fails is running but not ready, receives no requests, and an event has the reason."""
         self.apply(server("sick", readinessProbe={"httpGet": {"port": 8000, "path": "/missing"}, "periodSeconds": 1}), service("sick"))
-        self.eventually(lambda: any(reason == "Unhealthy" and "404" in message for reason, message in self.events()), "no event tells of the failing probe")
+        self.eventually(lambda: any(reason == "Unhealthy" and "404" in message for reason, message in self.events()), "there is no event about the failing probe")
         [pod] = self.pods()
         self.assertEqual(pod["status"]["phase"], "Running")
         self.assertFalse(pod["status"]["containerStatuses"][0]["ready"])
@@ -141,10 +141,10 @@ class Smoke(unittest.TestCase):
         self.apply(server("parent", 2))
         self.rolled_out("parent")
         self.kubectl("delete", "deployment/parent")
-        self.eventually(lambda: not self.pods() and not self.api.get(f"/apis/apps/v1/namespaces/{self.namespace}/replicasets")["items"], "children are left")
+        self.eventually(lambda: not self.pods() and not self.api.get(f"/apis/apps/v1/namespaces/{self.namespace}/replicasets")["items"], "children still exist")
 
-    def test_namespace_goes_away(self):
-        """Deleting a namespace deletes all in it and then the namespace."""
+    def test_namespace_is_deleted(self):
+        """Deleting a namespace deletes its objects and then the namespace."""
         self.apply(server("inside"), service("inside"))
         self.rolled_out("inside")
         kubectl("delete", "namespace", self.namespace, "--timeout=60s")
@@ -152,13 +152,13 @@ class Smoke(unittest.TestCase):
             self.api.get(f"/api/v1/namespaces/{self.namespace}")
 
     def test_logs_exec_port_forward(self):
-        """What needs a connection from the API server to the kubelet."""
+        """Logs, exec and port-forward work, which need a connection from the API server to the kubelet."""
         self.apply(server("talker"))
         self.rolled_out("talker")
         self.assertEqual(self.kubectl("exec", "-i", "deploy/talker", "--", "cat", given="hello"), "hello")
         pod = self.pods()[0]
         fetch(f"http://{pod['status']['podIP']}:8000/only-in-the-log")
-        self.eventually(lambda: "only-in-the-log" in self.kubectl("logs", "deploy/talker"), "the log does not have the request")
+        self.eventually(lambda: "only-in-the-log" in self.kubectl("logs", "deploy/talker"), "the log does not contain the request")
         argv = [MAIN.path("bin/kubectl"), f"--kubeconfig={MAIN.kubeconfig}", "--namespace", self.namespace, "port-forward", "deploy/talker", ":8000"]
         with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as forward:
             try:
@@ -168,17 +168,17 @@ class Smoke(unittest.TestCase):
                 forward.kill()
 
     def test_missing_image(self):
-        """An image that is not there fails at once, with an event that says so."""
+        """A missing image fails immediately, with an event."""
         started = time.monotonic()
         self.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "lost"}, "spec": {"containers": [{"name": "main", "image": "quay.io/no/such:thing"}]}})
         self.eventually(lambda: any(reason == "Failed" and "quay.io/no/such:thing" in message and "not found" in message for reason, message in self.events()),
-                        "no event tells of the missing image", 20)
+                        "there is no event about the missing image", 20)
         self.assertLess(time.monotonic() - started, 10)
         self.eventually(lambda: self.pods()[0]["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] in ("ErrImagePull", "ImagePullBackOff"),
-                        "the pod's status does not tell")
+                        "the pod's status does not report the missing image")
 
-    def test_every_registry_is_ours(self):
-        """An image is found under any registry's name, and under a short name."""
+    def test_registry_mirrors_all_registries(self):
+        """An image is found under the name of any registry, and under a short name."""
         folder = MAIN.path("description")
         folder.mkdir()
         (folder / "tiny.toml").write_text(f"""
@@ -198,20 +198,20 @@ class Smoke(unittest.TestCase):
                             ("a", "docker.io/local-kubernetes/pause:1"), ("b", "registry.example.org:5000/local-kubernetes/pause:1"), ("c", "local-kubernetes/pause:1")):
             self.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
                         "spec": {"terminationGracePeriodSeconds": 1, "containers": [{"name": "main", "image": image, "imagePullPolicy": "Always"}]}})
-        self.eventually(lambda: all(pod["status"]["phase"] == "Running" for pod in self.pods()), "not every name finds the image")
+        self.eventually(lambda: all(pod["status"]["phase"] == "Running" for pod in self.pods()), "an image is not found under one of its names")
 
     def test_eviction(self):
-        """An evicted pod goes, and its Deployment makes another."""
+        """An evicted pod is deleted, and its Deployment creates another."""
         self.apply(server("victim"))
         self.rolled_out("victim")
         name = self.pods()[0]["metadata"]["name"]
         self.api.request("POST", f"/api/v1/namespaces/{self.namespace}/pods/{name}/eviction",
                          {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": self.namespace}})
-        self.eventually(lambda: [pod for pod in self.pods() if pod["metadata"]["name"] != name and pod["status"]["phase"] == "Running"], "no new pod")
-        self.eventually(lambda: name not in [pod["metadata"]["name"] for pod in self.pods()], "the evicted pod is still there")
+        self.eventually(lambda: [pod for pod in self.pods() if pod["metadata"]["name"] != name and pod["status"]["phase"] == "Running"], "there is no new pod")
+        self.eventually(lambda: name not in [pod["metadata"]["name"] for pod in self.pods()], "the evicted pod still exists")
 
     def test_node_statistics(self):
-        """What the kubelet's own eviction needs to know is the truth; what the scheduler goes by is larger."""
+        """The kubelet reports real statistics, which its eviction uses; the capacity that the scheduler uses is larger."""
         summary = self.api.get(f"/api/v1/nodes/{MAIN.node_name}/proxy/stats/summary")
         self.assertGreater(summary["node"]["fs"]["capacityBytes"], 0)
         self.assertGreater(summary["node"]["memory"]["availableBytes"], 0)
@@ -219,7 +219,7 @@ class Smoke(unittest.TestCase):
         self.rolled_out("greedy")
 
     def test_access_control(self):
-        """No certificate, no access; a service account has its own rights only."""
+        """Requests without a certificate are refused, and a service account has only its own permissions."""
         context = ssl.create_default_context(cafile=str(MAIN.path("pki/ca.crt")))
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
         with self.assertRaises(urllib.error.HTTPError) as refused:
@@ -235,7 +235,7 @@ class Smoke(unittest.TestCase):
             self.assertIn(f"system:serviceaccount:{self.namespace}:default", answer.read().decode())
 
     def test_admission_webhook_on_the_host(self):
-        """The API server asks a webhook that a program on the host serves."""
+        """The API server calls a webhook that a program on the host serves."""
         folder = MAIN.path("webhook")
         folder.mkdir(exist_ok=True)
         for name in ("ca.crt", "ca.key"):
@@ -261,13 +261,13 @@ class Smoke(unittest.TestCase):
             try:
                 self.api.request("POST", f"/api/v1/namespaces/{self.namespace}/secrets", secret)
             except ApiError as error:
-                return "the host says no" in str(error)
+                return "denied by the host" in str(error)
             return False
 
-        self.eventually(refused, "the webhook is not asked", 20)
+        self.eventually(refused, "the webhook is not called", 20)
 
-    def test_dead_component_is_named_and_replaced(self):
-        """``up`` on a broken cluster says what died and starts it; pods go on."""
+    def test_dead_components_are_reported_and_restarted(self):
+        """``up`` on a broken cluster reports the dead components and starts them; pods keep running."""
         self.apply(server("steady"))
         self.rolled_out("steady")
         before = self.pods()[0]["status"]
@@ -276,34 +276,34 @@ class Smoke(unittest.TestCase):
             process.kill()
             self.assertTrue(process.wait(10))
         self.assertEqual(cli("status", check=False).returncode, 1)
-        said = cli("up").stderr
+        output = cli("up").stderr
         for victim in ("kube-scheduler", "containerd", "kubelet"):
-            self.assertIn(f"{victim} is not running", said)
+            self.assertIn(f"{victim} is not running", output)
         self.assertEqual(cli("status").returncode, 0)
         after = self.pods()[0]["status"]
         self.assertEqual(before["containerStatuses"][0]["containerID"], after["containerStatuses"][0]["containerID"])
-        self.eventually(lambda: self.kubectl("exec", "deploy/steady", "--", "echo", "alive", check=False) == "alive\n", "the new kubelet does not know the old pod")
+        self.eventually(lambda: self.kubectl("exec", "deploy/steady", "--", "echo", "alive", check=False) == "alive\n", "the new kubelet does not manage the old pod")
 
     def test_up_again_does_nothing(self):
-        """A second ``up`` is quick and starts nothing."""
+        """A second ``up`` starts nothing."""
         before = Running(MAIN).records.all()
         self.assertIn("is up already", cli("up").stderr)
         self.assertEqual(before, Running(MAIN).records.all())
         self.assertIn("is up already", cli("up", "--no-node").stderr)
 
-    def test_another_cluster_beside(self):
-        """A control plane only beside this one: other addresses, own objects, fake nodes that mark pods running; gone without harm."""
-        said = cli("up", "--no-node", cluster=BESIDE).stderr
-        self.assertIn("is up", said)
+    def test_a_second_cluster(self):
+        """A second cluster without a node has its own addresses, objects and fake nodes, and its removal does not affect the first."""
+        output = cli("up", "--no-node", cluster=BESIDE).stderr
+        self.assertIn("is up", output)
         kubectl("create", "deployment", "pretender", "--image=no/such", "--replicas=20", cluster=BESIDE)
         self.assertNotIn("pretender", kubectl("get", "deployments", "-A"))
         other = Api(BESIDE)
         self.addCleanup(other.close)
         pods = "/api/v1/namespaces/default/pods"
-        self.eventually(lambda: len(other.get(pods)["items"]) == 20, "no pods beside")
+        self.eventually(lambda: len(other.get(pods)["items"]) == 20, "the second cluster has no pods")
         self.assertEqual({pod["status"]["phase"] for pod in other.get(pods)["items"]}, {"Pending"})
         cli("fake-nodes", "3", cluster=BESIDE)
-        self.eventually(lambda: {pod["status"]["phase"] for pod in other.get(pods)["items"]} == {"Running"}, "pods are not marked running")
+        self.eventually(lambda: {pod["status"]["phase"] for pod in other.get(pods)["items"]} == {"Running"}, "pods are not marked as running")
         cli("fake-nodes", "1", cluster=BESIDE)
         self.assertEqual(len(other.get("/api/v1/nodes")["items"]), 1)
         self.assertNotEqual(cli("up", cluster=Cluster.create("smoke3", cidr=str(BESIDE.range)), check=False).returncode, 0)
@@ -311,8 +311,8 @@ class Smoke(unittest.TestCase):
         self.assertEqual(teardown.leftovers([BESIDE.name]), [])
         self.assertTrue(self.api.ready())
 
-    def test_killed_in_the_middle(self):
-        """Whenever ``up`` is killed, ``down`` removes what it left, and another ``up`` starts anew."""
+    def test_killed_commands_leave_nothing(self):
+        """``down`` removes everything that a killed ``up`` or ``down`` left, and another ``up`` starts the cluster again."""
         argv = [sys.executable, HERE, "up", "--no-node", "--name", BESIDE.name, "--range", str(BESIDE.range)]
         for delay, how in ((0.4, signal.SIGKILL), (0.8, signal.SIGINT), (1.6, signal.SIGKILL), (3.0, signal.SIGTERM)):
             with self.subTest(delay=delay), subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:

@@ -1,4 +1,4 @@
-"""Up: the order in which a cluster comes into being, and what to do with what is there already."""
+"""The verb ``up``: the start of a cluster in order, and the repair of an existing one."""
 
 import json
 import time
@@ -21,12 +21,12 @@ from .processes import tail, wait_until
 from .running import KEEPER, Running
 from .settings import MARKER
 
-#: Program to Debian package.
+#: Debian package of each required program.
 PROGRAMS = {"openssl": "openssl", "ip": "iproute2", "nsenter": "util-linux", "unshare": "util-linux", "tar": "tar"}
 
 
 def up(cluster, with_node=True):
-    """Bring a cluster up, or repair it, or find that there is nothing to do."""
+    """Start a cluster, or repair it. Does nothing if it is healthy."""
     started = time.monotonic()
     machine.require_root()
     teardown.check_folder(cluster)
@@ -42,18 +42,18 @@ def up(cluster, with_node=True):
         made = programs.ensure(programs.SETS["all" if with_node else "control-plane"])
         images = node.prepare() if with_node else {}
         if not running.keeper:
-            _lay_ground(cluster, running)
-        # For a person's PATH: programs of this cluster's versions.
+            _prepare_host(cluster, running)
+        # For the user's PATH: programs of this cluster's versions.
         programs.link(made, cluster.path("bin"))
         _start(running, made, with_node, images)
-        with step("wait until pods can be created" + (" and the node takes them" if with_node else "")):
+        with step("wait until pods can be created" + (" and the node is ready" if with_node else "")):
             _await_usable(running, with_node)
         running.size = "node" if with_node else "control-plane"
     say(f"cluster {cluster.name} is up ({seconds(time.monotonic() - started)}): {cluster.server}")
 
 
 def _start(running, made, with_node, images):
-    """The components, as early as each can. ``made`` are the paths of the programs."""
+    """Start each component as early as possible. ``made`` are the paths of the programs."""
     cluster = running.cluster
     running.ensure(controlplane.etcd(cluster, made["etcd"]))
     early = node.early_components(cluster, made, images) if with_node else []
@@ -62,7 +62,7 @@ def _start(running, made, with_node, images):
             controlplane.scheduler(cluster, made["kube-scheduler"])]
     if with_node:
         api = Api(cluster)
-        node.make_room(cluster, api)
+        node.inflate_capacity(cluster, api)
         node.grant(api)
         late += node.late_components(cluster, made)
     if running.records.read(fakenodes.NAME):
@@ -71,14 +71,14 @@ def _start(running, made, with_node, images):
 
 
 def _existing(cluster, with_node):
-    """Look at what is there of this cluster; remove it unless it can be repaired."""
+    """Return the cluster's existing state. Removes everything of the cluster if it can't be repaired."""
     known = inventory.known(cluster.name)
     running = Running(cluster)
     if known and known != cluster:
         raise Failure(f"cluster {cluster.name} exists in {known.folder} with range {known.range}: take it down first, or choose another --name")
     repairable = running.keeper and running.size
     if not repairable and teardown.exists(cluster):
-        with step("remove what an unfinished or broken start left"):
+        with step("remove what an incomplete start left"):
             teardown.remove(cluster)
     if repairable:
         for name, process in running.components():
@@ -86,7 +86,7 @@ def _existing(cluster, with_node):
                 say(f"  ! {name} is not running; the end of its log:\n{tail(cluster.log(name))}")
         if with_node and running.size != "node":
             if running.records.read(fakenodes.NAME):
-                raise Failure(f"cluster {cluster.name} has fake nodes, a real one would get their pods: take it down first, or choose another --name")
+                raise Failure(f"cluster {cluster.name} has fake nodes, and a real node would receive their pods: take it down first, or choose another --name")
             say("  this cluster is a control plane only: adding its node")
     return running
 
@@ -99,8 +99,8 @@ def _healthy(running, with_node):
     return Api(running.cluster, timeout=3).ready()
 
 
-def _lay_ground(cluster, running):
-    """Everything before the first component: note, control group, guard route, namespaces, link, certificates."""
+def _prepare_host(cluster, running):
+    """Create everything before the first component: record, control group, guard route, namespaces, link, certificates."""
     with step("network namespace, routes, certificates"):
         overlapping = network.conflicts(cluster)
         if overlapping:
@@ -114,7 +114,7 @@ def _lay_ground(cluster, running):
         try:
             cgroups.create(cluster.cgroup)
         except OSError as error:
-            raise Failure(f"control groups cannot be made on this machine ({error}); the local Kubernetes needs them writable") from None
+            raise Failure(f"cannot create control groups on this machine ({error}); the local Kubernetes needs write access to them") from None
         keeper = network.start_keeper(cluster)
         running.records.write(KEEPER, keeper)
         network.connect(cluster, keeper)
@@ -122,17 +122,17 @@ def _lay_ground(cluster, running):
 
 
 def _await_usable(running, with_node):
-    """Pods can be created (they need the service account) and, with a node, started."""
+    """Wait until pods can be created (which needs the service account) and, with a node, started."""
     api = Api(running.cluster)
 
     def usable():
         try:
             api.get("/api/v1/namespaces/default/serviceaccounts/default")
             return not with_node or node.ready(api, running.cluster)
-        except Exception:  # pylint: disable=broad-except  # not there yet, or the connection was cut: asked again
+        except Exception:  # pylint: disable=broad-except  # not there yet, or the connection was closed: it is polled again
             return False
 
     if not wait_until(usable, 60, every=0.1):
         component = "kubelet" if with_node else "kube-controller-manager"
         log = running.cluster.log(component)
-        raise Failure(f"the cluster does not become usable; the end of {log}:\n{tail(log)}")
+        raise Failure(f"the cluster did not become usable; the end of {log}:\n{tail(log)}")

@@ -1,4 +1,4 @@
-"""What runs, said for a person."""
+"""The verb ``status``: the state of a cluster as text."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from .running import KEEPER
 
 
 def report(running):
-    """The lines of ``status``, and whether everything is as it should be."""
+    """Return the lines of ``status``, and whether the cluster is healthy."""
     cluster = running.cluster
     kind = {"node": "control plane and one node", "control-plane": "control plane only"}.get(running.size, "not started completely")
     lines = [f"cluster {cluster.name}: {kind}", f"  folder      {cluster.folder}", f"  API server  {cluster.server}"]
@@ -21,7 +21,7 @@ def report(running):
     lines += [f"  services    {cluster.services}", f"  this host   {cluster.host_address} (as pods and the API server see it)", ""]
     rows = [("COMPONENT", "PID", "SINCE", "MEMORY", "LOG")]
     for name, process in running.records.all():
-        log = cluster.log(name) if name != KEEPER else "(holds the namespaces)"
+        log = cluster.log(name) if name != KEEPER else "(keeps the namespaces open)"
         if process.alive:
             rows.append((name, str(process.pid), seconds(age(process)), f"{resident(process.pid) >> 20} MB", str(log)))
         else:
@@ -34,29 +34,29 @@ def report(running):
         lines += ["", f"  nodes: {summary(items)}"]
     except (OSError, ApiError) as error:
         healthy = False
-        lines += ["", f"  the API server does not answer: {error}"]
+        lines += ["", f"  the API server does not respond: {error}"]
     if running.size == "node":
         lines.append(f"  images: {', '.join(registry.stored(cluster))}")
     if not healthy:
-        lines.append("  something is wrong: `python3 tests/cluster up` repairs it")
+        lines.append("  the cluster is not healthy: `python3 tests/cluster up` repairs it")
     return lines, healthy
 
 
 def summary(items):
-    """Nodes in a line: each by name, or their number when there are many."""
+    """Return the nodes in one line: each by name, or only their number if there are more than three."""
     if len(items) > 3:
         return f"{len(items)}, of which {sum(map(is_ready, items))} ready"
     return ", ".join(f"{item['metadata']['name']} ({'ready' if is_ready(item) else 'not ready'})" for item in items) or "none"
 
 
 def age(process):
-    """Seconds since a process started."""
+    """Return the seconds since a process started."""
     uptime = float(Path("/proc/uptime").read_text().split()[0])
     return max(0.0, uptime - process.start / os.sysconf("SC_CLK_TCK"))
 
 
 def resident(pid):
-    """Bytes of memory that a process has now."""
+    """Return the resident memory of a process in bytes, or 0 if it has ended."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:

@@ -1,6 +1,7 @@
-"""Down: everything of a cluster goes, whatever state it is in; and what is left of any.
+"""The verbs ``down`` and ``leftovers``: removal of a cluster in any state, and a list of all that is left of clusters.
 
-The kernel's own records count, control groups, links and routes: a cluster is found by them also when its note and its folder are lost.
+Both rely on the kernel's records (control groups, links and routes), which identify a cluster even if its record and its folder
+are lost.
 """
 
 import contextlib
@@ -15,14 +16,14 @@ from .processes import Process, start_time
 from .running import Running
 from .settings import LINK_PREFIX, MARKER, PREFIX, Cluster, cache_home
 
-#: Mounted over inside the cluster; it must exist on the host for that.
+#: Mount point inside the cluster's mount namespace, which therefore must exist on the host.
 CNI_FOLDER = Path("/var/lib/cni")
-#: Programs that people run from our cache; all others there are daemons.
+#: Programs in the cache that users run; all others there are daemons.
 TOOLS = ("kubectl", "helm", "crane", "ctr", "go")
 
 
 def down(cluster):
-    """Remove everything of a cluster and check that it is gone. Not an error when there is nothing."""
+    """Remove everything of a cluster, and check that nothing is left. It is not an error if the cluster does not exist."""
     machine.require_root()
     with inventory.locked(cluster.name):
         cluster = inventory.known(cluster.name) or cluster
@@ -33,51 +34,51 @@ def down(cluster):
         remove(cluster)
         left = leftovers([cluster.name])
         if left:
-            raise Failure(f"cluster {cluster.name} is not gone entirely:\n" + "\n".join(f"    {line}" for line in left))
+            raise Failure(f"cluster {cluster.name} is not removed completely:\n" + "\n".join(f"    {line}" for line in left))
     say(f"cluster {cluster.name} is down ({seconds(time.monotonic() - started)})")
 
 
 def exists(cluster):
-    """Whether anything of the cluster is there."""
+    """Return whether anything of the cluster exists."""
     return bool(inventory.known(cluster.name) or cluster.path(MARKER).exists() or leftovers([cluster.name]))
 
 
 def check_folder(cluster):
-    """Refuse a folder that holds something else."""
+    """Raise :class:`Failure` if the cluster's folder contains other data."""
     if cluster.folder.exists() and not cluster.path(MARKER).exists() and any(cluster.folder.iterdir()):
-        raise Failure(f"{cluster.folder} holds other things than a cluster; it is left alone: choose another with --dir")
+        raise Failure(f"{cluster.folder} contains other data than a cluster and is left alone: choose another with --dir")
 
 
 def remove(cluster):
-    """The teardown itself. First what would start other processes goes, last the route that guards the range."""
+    """Remove everything of a cluster: first the processes that could start others, last the route that guards the range."""
     check_folder(cluster)
     recorded = [process for _, process in reversed(Running(cluster).records.all())]
     for process in recorded:
         process.kill()
-    # Pods, their shims and whatever else was started from these: the control group is the kernel's own record of them.
+    # The control group lists all other processes: pods, their shims and their descendants.
     stuck = cgroups.kill_all(cluster.cgroup)
     if stuck:
         raise Failure(f"processes of cluster {cluster.name} do not end: " + ", ".join(f"{process.pid} ({command(process.pid)})" for process in stuck))
     for process in recorded:
         process.wait(10)
-    # With its last process the namespaces are gone: pods' networks, all mounts, the link.
+    # The namespaces ended with their last process, and with them the pods' networks, all mounts and the link.
     _remove_folder(cluster.folder)
     cgroups.remove(cluster.cgroup)
     network.disconnect(cluster)
     with contextlib.suppress(OSError):
-        CNI_FOLDER.rmdir()  # only when empty, so only when nobody else uses it
+        CNI_FOLDER.rmdir()  # fails unless it is empty, that is, unless no other program uses it
     inventory.forget(cluster)
     unguard()
 
 
 def unguard():
-    """Remove the routes of ranges that no noted cluster has. A cluster is noted before its range is guarded."""
-    noted = [cluster.range for cluster in inventory.all_known()]
-    network.unguard(lambda guarded: not any(guarded.overlaps(other) for other in noted))
+    """Remove the guard routes of ranges without a recorded cluster. A cluster is recorded before its range is guarded."""
+    recorded = [cluster.range for cluster in inventory.all_known()]
+    network.unguard(lambda guarded: not any(guarded.overlaps(other) for other in recorded))
 
 
 def mounts_below(folder):
-    """Mount points of the host inside a folder, innermost first."""
+    """Return the host's mount points in a folder, innermost first."""
     points = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         point = Path(line.split()[4].encode().decode("unicode_escape"))
@@ -90,14 +91,14 @@ def _remove_folder(folder):
     for point in mounts_below(folder):
         machine.run(["umount", "--lazy", point])
     for _ in range(100):
-        # The marker goes last: a removal that is interrupted can be taken up again.
+        # The marker is deleted last, so that an interrupted removal can be resumed.
         for entry in folder.iterdir() if folder.exists() else ():
             if entry.name != MARKER:
                 with contextlib.suppress(OSError):
                     shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
         if not folder.exists() or [entry.name for entry in folder.iterdir()] in ([], [MARKER]):
             break
-        time.sleep(0.05)  # a mount of the namespace that is just going away
+        time.sleep(0.05)  # the kernel is still removing a mount of the namespace
     else:
         raise Failure(f"cannot remove {folder}: {', '.join(sorted(entry.name for entry in folder.iterdir()))} is left")
     (folder / MARKER).unlink(missing_ok=True)
@@ -106,17 +107,17 @@ def _remove_folder(folder):
 
 
 def present():
-    """Every cluster of which anything is there. Of one without a note only the name is known; its range is the usual one."""
+    """Return every cluster of which anything exists. One without a record is assumed to have the default folder and range."""
     clusters = {cluster.name: cluster for cluster in inventory.all_known()}
     names = {group.removeprefix(f"{PREFIX}-") for group in cgroups.all_groups(PREFIX)} | {link.removeprefix(LINK_PREFIX) for link in network.links(LINK_PREFIX)}
     for name in names - clusters.keys():
-        with contextlib.suppress(ValueError):  # a group of another program, whose name none of ours could have
+        with contextlib.suppress(ValueError):  # a group of another program: a cluster can't have its name
             clusters[name] = Cluster.create(name)
     return sorted(clusters.values(), key=lambda cluster: cluster.name)
 
 
 def leftovers(names=None, but=()):
-    """What is there of clusters on this machine, one line each: of those named, or of any ``but`` some. Caches do not count."""
+    """Return a line for everything that is left of the clusters ``names``, or of all clusters except ``but``. Caches do not count."""
     found = []
     clusters = {cluster.name: cluster for cluster in inventory.all_known()}
     links = network.links(LINK_PREFIX)
@@ -144,7 +145,7 @@ def leftovers(names=None, but=()):
 
 
 def daemons():
-    """Processes that run one of our long-running programs, wherever they are."""
+    """Yield all processes on the machine that run one of the cached daemons."""
     folders = (f"{cache_home() / 'bin'}/", f"{cache_home() / 'debian'}/")
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -157,7 +158,7 @@ def daemons():
 
 
 def command(pid):
-    """A process's command line, for a person."""
+    """Return a process's command line for display, or ``(ended)``."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:160].strip()
     return "(ended)"

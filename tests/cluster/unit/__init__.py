@@ -1,1 +1,1 @@
-"""Tests of what can be computed without a cluster: ``python3 -m unittest discover -s tests/cluster``."""
+"""Unit tests that need no cluster: ``python3 -m unittest discover -s tests/cluster``."""

@@ -1,4 +1,4 @@
-"""Image names, descriptions, layers and layouts."""
+"""Tests of image names, descriptions, layers and layouts."""
 
 import io
 import json
@@ -15,10 +15,10 @@ from localkube.settings import Cluster
 
 
 class Names(unittest.TestCase):
-    """Where an image lies in the registry."""
+    """Image names in the registry."""
 
     def test_split(self):
-        """The registry part goes, whatever it looks like."""
+        """The registry part of a name is removed in all its forms."""
         for name, wanted in {
             "dask/dask": ("dask/dask", "latest"), "dask/dask:latest": ("dask/dask", "latest"), "ghcr.io/dask/dask:1": ("dask/dask", "1"),
             "localhost/a:2": ("a", "2"), "localhost:5000/a/b": ("a/b", "latest"), "example.org:5000/a/b/c:v1.2": ("a/b/c", "v1.2"),
@@ -28,19 +28,19 @@ class Names(unittest.TestCase):
                 self.assertEqual(registry.split_name(name), wanted)
 
     def test_refused(self):
-        """What no registry would take."""
+        """Names that no registry accepts are invalid."""
         for name in ("", "A/b", "../a", "a//b", "a:b:c", "a/b:.", "a b"):
             with self.subTest(name), self.assertRaises(ValueError):
                 registry.split_name(name)
 
     def test_short_names(self):
-        """A name without a slash is also where Docker Hub's clients look."""
+        """A name without a slash is also stored under ``library/``, as on Docker Hub."""
         self.assertEqual(registry.repositories("busybox:1"), [("busybox", "1"), ("library/busybox", "1")])
         self.assertEqual(registry.repositories("a/b:1"), [("a/b", "1")])
 
 
 class Descriptions(unittest.TestCase):
-    """Reading TOML."""
+    """Parsing of descriptions, and building of layers and images."""
 
     def setUp(self):
         scratch = tempfile.TemporaryDirectory()
@@ -48,18 +48,18 @@ class Descriptions(unittest.TestCase):
         self.folder = Path(scratch.name)
 
     def write(self, name, text):
-        """A description file."""
+        """Write a file and return its path."""
         (self.folder / name).write_text(text)
         return self.folder / name
 
     def test_ours(self):
-        """Every description in the repository can be read."""
+        """Every description in the repository can be parsed."""
         for path in images.DESCRIPTIONS.glob("*.toml"):
             with self.subTest(path.name):
                 self.assertTrue(images.read(path).layers)
 
     def test_examples_have_the_image_of_the_local_cluster(self):
-        """What manifests and documents pin is the version that pods run here, so that the first `apply` neither warns nor fails to pull."""
+        """Examples and documentation pin the version of Dask in the local cluster, so that `apply` neither warns nor fails to pull."""
         image = images.read("dask")
         (packages,) = [layer.content["packages"] for layer in image.layers if layer.kind == "python"]
         version = dict(package.split("==") for package in packages if "==" in package)["dask"]
@@ -71,13 +71,13 @@ class Descriptions(unittest.TestCase):
         self.assertEqual({tag for _, tag in named}, {version}, named)
 
     def test_aliases(self):
-        """An image can have several names, which are those of no image based on it."""
+        """An image can have several names, which images based on it do not inherit."""
         self.write("base.toml", 'name = "base"\naliases = ["base:1", "b"]\n[files]\n"/a" = {text = "a"}\n')
         self.assertEqual(images.read(self.folder / "base.toml").names, ("base", "base:1", "b"))
         self.assertEqual(images.read(self.write("top.toml", 'name = "top"\nbase = "base.toml"\n')).names, ("top",))
 
     def test_sources(self):
-        """A file of the image can come from elsewhere, if the image has it."""
+        """The source of a file can be overridden if the description has that file."""
         path = self.write("a.toml", 'name = "a/b"\n[files]\n"/tool" = { source = "tool", mode = "755" }\n')
         image = images.read(path, {"/tool": "/elsewhere/tool"})
         self.assertEqual(image.layers[0].content, {"/tool": {"source": "/elsewhere/tool", "mode": "755"}})
@@ -85,25 +85,25 @@ class Descriptions(unittest.TestCase):
             images.read(path, {"/other": "x"})
 
     def test_libraries(self):
-        """A layer of libraries lies below the files, whatever the order in the description."""
+        """The layer of libraries is below that of files, independently of the order in the description."""
         path = self.write("a.toml", 'name = "a/b"\n[files]\n"/a" = { text = "a" }\n[libraries]\npackages = ["libc6"]\n')
         self.assertEqual([layer.kind for layer in images.read(path).layers], ["libraries", "files"])
 
     def test_base(self):
-        """Layers of the base come first, own settings win."""
+        """The layers of the base come first, and the image's own settings override those of the base."""
         self.write("base.toml", 'name = "base"\n[debian]\nsuite = "bookworm"\npackages = ["python3"]\n[config]\nUser = "1"\nCmd = ["a"]\n')
         image = images.read(self.write("top.toml", 'name = "top"\nbase = "base.toml"\n[files]\n"/x" = {text = "x"}\n[config]\nCmd = ["b"]\n'))
         self.assertEqual([layer.kind for layer in image.layers], ["debian", "files"])
         self.assertEqual(image.settings, {"User": "1", "Cmd": ["b"]})
 
-    def test_wrong(self):
-        """A wrong description gets a sentence that names the file."""
+    def test_invalid(self):
+        """An invalid description is refused with a message that names the file."""
         for text in ("", 'name = 1', 'name = "a"\nnonsense = 1', "= broken"):
-            with self.subTest(text), self.assertRaisesRegex(Failure, "wrong.toml"):
-                images.read(self.write("wrong.toml", text))
+            with self.subTest(text), self.assertRaisesRegex(Failure, "invalid.toml"):
+                images.read(self.write("invalid.toml", text))
 
     def test_key(self):
-        """A layer is made again when a file in it, its description or what lies below changes, and only then."""
+        """The key of a layer changes if and only if one of its files, its description or a layer below changes."""
         (self.folder / "program").write_text("1")
         layer = images.Layer("files", {"/bin/program": {"source": "program", "mode": "755"}}, self.folder)
         first = layer.key("")
@@ -116,7 +116,7 @@ class Descriptions(unittest.TestCase):
             layer.key("")
 
     def test_key_of_libraries(self):
-        """Libraries are taken anew on another release of this machine's Debian."""
+        """The key of a layer of libraries changes with the machine's Debian release."""
         layer = images.Layer("libraries", {"packages": ["libc6"]}, self.folder)
         keys = set()
         for version in ("12", "13"):
@@ -125,7 +125,7 @@ class Descriptions(unittest.TestCase):
         self.assertEqual(len(keys), 2)
 
     def test_image_of_files(self):
-        """A description becomes an image with a layer, a configuration and a manifest that fit together."""
+        """The layer, the configuration and the manifest of a built image are consistent."""
         image = images.read(self.write("tiny.toml", 'name = "tiny"\n[files]\n"/etc/motd" = {text = "hello"}\n"/a" = {link = "etc/motd"}\n[config]\nCmd = ["/x"]\n'))
         cache = images.Cache(self.folder / "cache")
         descriptor = cache.build(image)
@@ -139,7 +139,7 @@ class Descriptions(unittest.TestCase):
             self.assertEqual(layer.getmember("./a").linkname, "etc/motd")
 
     def test_stored(self):
-        """An image in the registry's storage has every blob, and is listed under its names."""
+        """A stored image has all its blobs in the registry's storage, and is listed under its names."""
         cluster = Cluster.create("unit", self.folder / "c")
         cache = images.Cache(self.folder / "cache")
         descriptor = cache.build(images.read(self.write("tiny.toml", 'name = "tiny"\n[files]\n"/x" = {text = "x"}\n')))
@@ -152,10 +152,10 @@ class Descriptions(unittest.TestCase):
 
 
 class Layouts(unittest.TestCase):
-    """OCI layouts from elsewhere."""
+    """OCI layouts."""
 
     def test_archive(self):
-        """A tar archive with one image."""
+        """A tar archive with one image can be read."""
         with tempfile.TemporaryDirectory() as scratch:
             blobs = oci.Blobs(Path(scratch, "in/blobs"))
             descriptor = oci.add_image(blobs, [blobs.add(b"layer")], {}, "amd64")
@@ -167,7 +167,7 @@ class Layouts(unittest.TestCase):
             self.assertEqual(sum(1 for _ in oci.parts(found, top)), 3)
 
     def test_saved(self):
-        """An archive that was written here is read again, and is one of Docker's as well."""
+        """An archive that :func:`oci.save_layout` wrote can be read, and is also a Docker archive."""
         with tempfile.TemporaryDirectory() as scratch:
             blobs = oci.Blobs(Path(scratch, "blobs"))
             descriptor = oci.add_image(blobs, [blobs.add(b"layer")], {"User": "1"}, "amd64")
@@ -181,7 +181,7 @@ class Layouts(unittest.TestCase):
             self.assertEqual([Path(scratch, "out", layer).read_bytes() for layer in image["Layers"]], [b"layer"])
 
     def test_no_layout(self):
-        """Anything else gets a sentence."""
+        """An archive that is not a layout is refused."""
         with tempfile.TemporaryDirectory() as scratch:
             with tarfile.open(Path(scratch, "x.tar"), "w") as archive:
                 archive.addfile(tarfile.TarInfo("x"), io.BytesIO())

@@ -1,4 +1,4 @@
-"""Processes, control groups and routes, as far as they can be tried without making any."""
+"""Tests of processes, control groups, routes and the console, without a cluster."""
 
 import ipaddress
 import subprocess
@@ -13,15 +13,15 @@ from localkube.settings import Cluster
 
 
 class Processes(unittest.TestCase):
-    """A process is its id and its start time."""
+    """Processes identified by id and start time."""
 
     def test_parse_stat(self):
         """The name in parentheses may hold spaces and parentheses."""
         line = "42 (a) b (c)) S 1 42 42 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 1 0 987654 1000 10 18446744073709551615\n"
         self.assertEqual(processes.parse_stat(line), ("S", 987654))
 
-    def test_kill_only_the_one_that_was_meant(self):
-        """With another start time the same id is another process."""
+    def test_a_reused_process_id_is_not_signalled(self):
+        """A process with the same id and another start time is another process."""
         with subprocess.Popen(["sleep", "60"]) as child:
             real = Process(child.pid, processes.start_time(child.pid))
             recycled = Process(child.pid, real.start - 1)
@@ -32,12 +32,12 @@ class Processes(unittest.TestCase):
             self.assertFalse(real.wait(0.01))
             real.kill()
             self.assertTrue(real.wait(5))
-            self.assertFalse(real.alive)  # though nobody has reaped it yet
+            self.assertFalse(real.alive)  # it is a zombie
         self.assertTrue(real.wait(0))
         real.kill()
 
     def test_records(self):
-        """Records survive, and a broken one counts as none."""
+        """Records can be read back in order of start time, and an invalid record is ignored."""
         with tempfile.TemporaryDirectory() as scratch:
             records = Records(Path(scratch, "pids"))
             self.assertEqual(records.all(), [])
@@ -49,7 +49,7 @@ class Processes(unittest.TestCase):
             self.assertIsNone(records.read("late"))
 
     def test_launch_and_tail(self):
-        """A daemon's words are in its log."""
+        """A daemon's output is in its log."""
         with tempfile.TemporaryDirectory() as scratch:
             log = Path(scratch, "logs/x.log")
             with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # a daemon is not waited for
@@ -59,10 +59,10 @@ class Processes(unittest.TestCase):
 
 
 class ControlGroups(unittest.TestCase):
-    """Both layouts, on a make-believe tree."""
+    """Both versions of control groups, on a tree of ordinary files."""
 
     def tree(self, *files):
-        """A folder that looks like /sys/fs/cgroup."""
+        """Create a folder that looks like /sys/fs/cgroup."""
         scratch = tempfile.TemporaryDirectory()
         self.addCleanup(scratch.cleanup)
         for name, text in files:
@@ -71,7 +71,7 @@ class ControlGroups(unittest.TestCase):
         return Path(scratch.name)
 
     def test_version_1(self):
-        """One tree for each controller; daemons are listed in one, a new cpuset gets its processors."""
+        """In version 1 the group is created in every tree, daemons join one of them, and a new cpuset gets its processors."""
         root = self.tree(("pids/cgroup.procs", ""), ("memory/cgroup.procs", ""), ("cpuset/cgroup.procs", ""), ("cpuset/cpuset.cpus", "0-1"),
                          ("cpuset/cpuset.mems", "0"), ("cpuset/g/cpuset.cpus", "\n"), ("cpuset/g/cpuset.mems", "\n"), ("not-a-tree/x", ""))
         cgroups.create("g", root)
@@ -81,7 +81,7 @@ class ControlGroups(unittest.TestCase):
         self.assertEqual((root / "cpuset/g/cpuset.cpus").read_text(), "0-1")
 
     def test_version_2(self):
-        """One tree; controllers are passed on."""
+        """In version 2 there is one tree, and the group's children get its controllers."""
         root = self.tree(("cgroup.controllers", "cpu memory"), ("cgroup.procs", ""), ("cgroup.subtree_control", ""), ("g/cgroup.controllers", "cpu memory"),
                          ("g/cgroup.subtree_control", ""), ("g/cpu.weight", "100"))
         cgroups.create("g", root)
@@ -91,7 +91,7 @@ class ControlGroups(unittest.TestCase):
         self.assertIn("memory", (root / "g/cgroup.subtree_control").read_text())
 
     def test_members(self):
-        """Everything below counts, what has ended does not."""
+        """The members include processes in subgroups, but not those that have ended."""
         with subprocess.Popen(["sleep", "60"]) as child:
             root = self.tree(("cgroup.controllers", ""), ("g/a/b/cgroup.procs", f"{child.pid}\n4194305\n0\n"), ("h/cgroup.procs", "1\n"))
             self.assertEqual([process.pid for process in cgroups.members("g", root)], [child.pid])
@@ -99,20 +99,20 @@ class ControlGroups(unittest.TestCase):
 
 
 class Routes(unittest.TestCase):
-    """What overlaps a range."""
+    """Routes and address ranges."""
 
     def test_overlaps(self):
-        """A route into, over or beside the range."""
+        """Routes inside and around a range overlap it, others do not."""
         network_ = ipaddress.IPv4Network("198.18.0.0/17")
         for destination, wanted in {"198.18.3.4": True, "198.18.0.0/15": True, "198.18.128.0/17": False, "10.0.0.0/8": False}.items():
             self.assertEqual(network.overlaps(network_, destination), wanted)
 
 
 class Teardown(unittest.TestCase):
-    """What is never deleted."""
+    """Protection of other data against deletion."""
 
-    def test_folder_of_something_else(self):
-        """A folder without our marker is left alone."""
+    def test_folder_with_other_data(self):
+        """A folder without the marker file is refused and left alone."""
         with tempfile.TemporaryDirectory() as scratch:
             Path(scratch, "precious").touch()
             cluster = Cluster.create("unit", scratch)
@@ -121,9 +121,9 @@ class Teardown(unittest.TestCase):
             self.assertTrue(Path(scratch, "precious").exists())
 
 
-class Words(unittest.TestCase):
-    """Durations."""
+class Durations(unittest.TestCase):
+    """Format of durations."""
 
     def test_seconds(self):
-        """As a person writes them."""
+        """The precision depends on the magnitude."""
         self.assertEqual([console.seconds(value) for value in (0.04, 9.96, 12.4, 61, 3725)], ["0.0 s", "10.0 s", "12 s", "1 min 01 s", "62 min 05 s"])

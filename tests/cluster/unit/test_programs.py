@@ -1,4 +1,4 @@
-"""Which programs are built, and how the cache names them."""
+"""Tests of pinned versions, the cache and the sets of programs."""
 
 import os
 import subprocess
@@ -25,19 +25,19 @@ require (
 
 
 class Versions(unittest.TestCase):
-    """Reading go.mod."""
+    """Versions in go.mod and in programs."""
 
     def test_version_is_that_of_the_tools_module(self):
-        """Not that of the first requirement, nor of a module with a shorter path."""
+        """The version is not that of the first requirement or of a module with a shorter path."""
         self.assertEqual(programs.pinned_version(GO_MOD), "v2.3.4")
 
     def test_version_without_tool_lines_is_that_of_the_direct_requirement(self):
-        """Not that of what it requires itself."""
+        """The version is not that of an indirect requirement."""
         text = "module example.org/x\n\nrequire example.org/big v1.2.3\n\nrequire (\n\texample.org/aaa v1.0.0 // indirect\n)\n"
         self.assertEqual(programs.pinned_version(text), "v1.2.3")
 
     def test_every_module_pins_its_programs(self):
-        """Each program is a ``tool`` line of its module or the module itself, and the module's version can be read."""
+        """Each program is a ``tool`` line of its module or the module itself, and the module's version can be parsed."""
         for program in programs.BUILT.values():
             with self.subTest(program.name):
                 text = (programs.TOOLS / program.module / "go.mod").read_text()
@@ -50,17 +50,17 @@ class Versions(unittest.TestCase):
         self.assertEqual(programs.staging_modules(text), ["k8s.io/api", "k8s.io/kubelet"])
 
     def test_stamp(self):
-        """Kubernetes reports its version as kubectl, helm and kubelets compare it."""
+        """Kubernetes reports its version in the fields that kubectl, helm and the kubelet compare."""
         flags = programs.linker_flags("kubernetes", "v1.36.4")
         for wanted in ("component-base/version.gitVersion=v1.36.4", "gitMajor=1 ", "gitMinor=36 "):
             self.assertIn(wanted, flags)
 
 
 class Cache(unittest.TestCase):
-    """Where a program is."""
+    """Paths of programs."""
 
     def test_key_follows_the_pins(self):
-        """Changed pins give another folder, unchanged ones the same."""
+        """The cache folder changes if and only if a pin changes."""
         with tempfile.TemporaryDirectory() as scratch:
             module = Path(scratch, "thing")
             module.mkdir()
@@ -73,28 +73,28 @@ class Cache(unittest.TestCase):
             self.assertTrue(first.name.startswith("thing-v2.3.4-"))
 
     def test_prebuilt(self):
-        """KUBEBUILDER_ASSETS gives three programs, and says so when one is missing."""
+        """KUBEBUILDER_ASSETS overrides its three programs, and a missing one is an error."""
         with tempfile.TemporaryDirectory() as assets, unittest.mock.patch.dict(os.environ, {"KUBEBUILDER_ASSETS": assets}):
             Path(assets, "etcd").touch()
-            self.assertEqual(programs._place("etcd"), Path(assets, "etcd"))
-            self.assertNotEqual(programs._place("kubelet").parent, Path(assets))
+            self.assertEqual(programs._path("etcd"), Path(assets, "etcd"))
+            self.assertNotEqual(programs._path("kubelet").parent, Path(assets))
             with self.assertRaisesRegex(Failure, "KUBEBUILDER_ASSETS"):
-                programs._place("kubectl")
+                programs._path("kubectl")
 
     def test_sets(self):
-        """A cluster with a node has the clients that `kubeconfig` promises, and one without is not delayed by them."""
+        """A cluster with a node has the clients that `kubeconfig` adds to the PATH, and one without a node is not delayed by them."""
         self.assertLessEqual({"kubectl", "helm", "crane", "docker-registry"}, set(programs.SETS["all"]))
         self.assertNotIn("helm", programs.SETS["control-plane"])
 
     def test_links(self):
-        """A folder of links has what was asked for, and nothing that is there besides."""
+        """A folder of links has the given programs without CNI plugins."""
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch, "bin")
             programs.link({"helm": Path(scratch, "helm"), "bridge": Path(scratch, "bridge")}, folder)
-            self.assertEqual([place.name for place in folder.iterdir()], ["helm"])
+            self.assertEqual([link.name for link in folder.iterdir()], ["helm"])
 
     def test_shadow(self):
-        """What was not requested fails with a sentence, also where it is installed."""
+        """A program that was not requested fails with a message, even if it is installed."""
         with tempfile.TemporaryDirectory() as folder:
             programs.shadow(Path(folder))
             done = subprocess.run(["kubectl", "version"], env={"PATH": f"{folder}:{os.environ['PATH']}"}, capture_output=True, text=True, check=False)

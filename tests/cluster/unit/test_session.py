@@ -1,4 +1,4 @@
-"""Sessions: one at a time for each cluster's name."""
+"""Tests of sessions, of which there is at most one per cluster name, and of ``down``."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ from localkube import cgroups, cli, inventory, network, session, teardown
 from localkube.console import Failure
 from localkube.settings import DEFAULT_NAME, MARKER, Cluster
 
-#: Holds the session of the name in its arguments until it is ended, and says so.
+#: Program that holds the session of the name in its arguments until it is killed, and prints a line when it has it.
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -29,13 +29,13 @@ with session.held(sys.argv[2], "a suite"):
 
 
 def forget(cluster):
-    """What `down` does to the list of clusters."""
+    """Remove a cluster from the list, as `down` does."""
     inventory.forget(cluster)
     (cluster.folder / MARKER).unlink(missing_ok=True)
 
 
 class Sessions(unittest.TestCase):
-    """Who waits for whom."""
+    """Sessions and the clusters that ``down --all`` stops."""
 
     def setUp(self):
         scratch = tempfile.TemporaryDirectory()
@@ -52,27 +52,27 @@ class Sessions(unittest.TestCase):
             self.addCleanup(patch.stop)
 
     def test_held(self):
-        """While one is held others are told who holds it; other names are free."""
+        """The holder of a session is reported to others, and sessions of other names are independent."""
         self.assertIsNone(session.holder("a"))
         with session.held("a", "tests/pytest tests/api"):
-            said = session.holder("a")
-            self.assertIn(f"process {os.getpid()} since ", said)
-            self.assertIn(f": tests/pytest tests/api, in {Path.cwd()}", said)
+            holder = session.holder("a")
+            self.assertIn(f"process {os.getpid()} since ", holder)
+            self.assertIn(f": tests/pytest tests/api, in {Path.cwd()}", holder)
             self.assertIsNone(session.holder("b"))
             with session.held("b", "another suite"):
                 self.assertIn("another suite", session.holder("b"))
         self.assertIsNone(session.holder("a"))
 
     def test_the_second_waits(self):
-        """It is told for whom, and goes on when that one has ended, also by an exception."""
-        told, order, waits = [], [], threading.Event()
+        """The waiting process reports the holder, and continues after the holder's end, even by an exception."""
+        reports, order, waits = [], [], threading.Event()
 
-        def tell(text):
-            told.append(text)
+        def report(text):
+            reports.append(text)
             waits.set()
 
         def second():
-            with session.held("a", "the second", tell):
+            with session.held("a", "the second", report):
                 order.append("second")
 
         thread = threading.Thread(target=second)
@@ -83,12 +83,12 @@ class Sessions(unittest.TestCase):
             raise ZeroDivisionError
         thread.join(10)
         self.assertEqual(order, ["first", "second"])
-        self.assertEqual(len(told), 1)
-        self.assertIn("cluster a is in use by process", told[0])
-        self.assertIn("the first", told[0])
+        self.assertEqual(len(reports), 1)
+        self.assertIn("cluster a is in use by process", reports[0])
+        self.assertIn("the first", reports[0])
 
-    def test_a_process_that_is_killed_holds_nothing(self):
-        """What it had written is not taken for a holder."""
+    def test_a_killed_process_releases_its_session(self):
+        """The description that a killed process left in the file does not count as a holder."""
         command = [sys.executable, "-c", HOLD, session.LOCKS, "a"]
         home = Path(session.__file__).parents[1]
         with subprocess.Popen(command, cwd=home, text=True, stdout=subprocess.PIPE) as process:
@@ -99,8 +99,8 @@ class Sessions(unittest.TestCase):
         with session.held("a", "the next", self.fail):
             self.assertIn("the next", session.holder("a"))
 
-    def test_down_of_all_leaves_those_alone_that_are_in_use(self):
-        """Another checkout's suite works with them."""
+    def test_down_of_all_keeps_clusters_in_use(self):
+        """``down --all`` skips clusters with a session in use, and ``down`` with a name does not."""
         ranges = {"used": "198.18.0.0/20", "free": "198.18.16.0/20"}
         for name, cidr in ranges.items():
             inventory.remember(Cluster.create(name, self.folder / name, cidr))
@@ -112,8 +112,8 @@ class Sessions(unittest.TestCase):
             cli.run_down(argparse.Namespace(all=False, name="used", dir=None, range=None))
             self.assertEqual([call.args[0].name for call in down.call_args_list], ["used"])
 
-    def test_down_of_all_finds_what_no_note_tells_of(self):
-        """A run that was killed, with caches and a folder that are gone since: the kernel still has its control group and its route."""
+    def test_down_of_all_finds_clusters_without_a_record(self):
+        """A killed run whose record and folder are lost is found by its control group and its route."""
         inventory.remember(Cluster.create("noted", self.folder / "noted", "198.18.0.0/20"))
         (self.folder / "marked").mkdir()
         marked = Cluster.create("marked", self.folder / "marked", "198.18.16.0/20")
@@ -129,9 +129,9 @@ class Sessions(unittest.TestCase):
             self.assertEqual(down.call_args_list[1].args[0], marked)
             self.assertEqual(self.routes, ["unreachable 198.18.32.0/20 metric 1000"])
 
-    def test_down_stops_one(self):
-        """`make down` stops the cluster that `make demo` starts, whatever others there are."""
-        ranges = {DEFAULT_NAME: "198.18.0.0/20", "chaos-real": "198.18.16.0/20", "somebodys": "198.18.32.0/20"}
+    def test_down_stops_only_the_default_cluster(self):
+        """`make down` stops only the cluster that `make demo` starts."""
+        ranges = {DEFAULT_NAME: "198.18.0.0/20", "chaos-real": "198.18.16.0/20", "other-user": "198.18.32.0/20"}
         for name, cidr in ranges.items():
             inventory.remember(Cluster.create(name, self.folder / name, cidr))
         started = cli.parser().parse_args(["up"])
@@ -148,8 +148,8 @@ class Sessions(unittest.TestCase):
                                   capture_output=True, check=True)
             self.assertEqual(done.stdout.strip(), command)
 
-    def test_a_command(self):
-        """The name is held as long as a command runs, whose exit code counts."""
+    def test_session_runs_a_command(self):
+        """The verb ``session`` holds the session while the command runs, and returns its exit code."""
         script = f"import sys; from pathlib import Path; from localkube import session; session.LOCKS = Path({str(session.LOCKS)!r}); " \
                  "sys.exit(3 if session.holder('a') else 4)"
         with unittest.mock.patch.dict(os.environ, {"PYTHONPATH": str(Path(session.__file__).parents[1])}):

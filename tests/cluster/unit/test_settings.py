@@ -1,4 +1,4 @@
-"""Names, folders and addresses."""
+"""Tests of names, folders and addresses."""
 
 import ipaddress
 import unittest
@@ -10,10 +10,10 @@ from localkube.settings import Cluster
 
 
 class Addresses(unittest.TestCase):
-    """How a range is cut."""
+    """Division of an address range, and limits of the parameters."""
 
     def test_default(self):
-        """The addresses that documentation and tests name."""
+        """The default addresses are those that documentation and tests name."""
         cluster = Cluster.create()
         self.assertEqual(str(cluster.pods), "198.18.0.0/18")
         self.assertEqual(str(cluster.services), "198.18.64.0/19")
@@ -23,8 +23,8 @@ class Addresses(unittest.TestCase):
         self.assertEqual(str(cluster.kubernetes_service), "198.18.64.1")
         self.assertEqual(cluster.folder, Path("/var/lib/dask-operator/dask"))
 
-    def test_parts_lie_in_the_range_and_apart(self):
-        """Pods, Services and the link never overlap, whatever the size of the range."""
+    def test_parts_are_in_the_range_and_disjoint(self):
+        """Pods, Services and the link are inside the range and do not overlap, for every size of the range."""
         for cidr in ("10.0.0.0/8", "198.18.0.0/15", "198.19.128.0/17", "192.168.0.0/22"):
             with self.subTest(cidr):
                 cluster = Cluster.create(cidr=cidr)
@@ -38,32 +38,32 @@ class Addresses(unittest.TestCase):
                 self.assertGreaterEqual(cluster.pods.num_addresses, 512)
                 self.assertGreaterEqual(cluster.services.prefixlen, 12)
 
-    def test_two_clusters_side_by_side(self):
+    def test_the_suggested_second_range_is_disjoint(self):
         """The range that the help suggests for a second cluster does not overlap the default one."""
         self.assertFalse(Cluster.create().range.overlaps(Cluster.create("other", cidr="198.19.128.0/17").range))
 
     def test_refused(self):
-        """Wrong parameters get a sentence."""
-        wrong = [{"name": "Dask"}, {"name": "much-too-long"}, {"name": "-a"}, {"name": "../a"}, {"cidr": "198.18.0.0/24"}, {"cidr": "8.8.0.0/16"},
-                 {"cidr": "198.18.0.1/17"}, {"cidr": "fd00::/64"}, {"folder": "/" + "x" * 80}]
-        for parameters in wrong:
+        """Invalid parameters are refused."""
+        invalid = [{"name": "Dask"}, {"name": "much-too-long"}, {"name": "-a"}, {"name": "../a"}, {"cidr": "198.18.0.0/24"}, {"cidr": "8.8.0.0/16"},
+                   {"cidr": "198.18.0.1/17"}, {"cidr": "fd00::/64"}, {"folder": "/" + "x" * 80}]
+        for parameters in invalid:
             with self.subTest(parameters), self.assertRaises(ValueError):
                 Cluster.create(**parameters)
 
-    def test_names_fit_the_kernel(self):
+    def test_names_are_within_the_limits_of_the_kernel(self):
         """An interface name has at most 15 characters, a socket path at most 107 bytes."""
         cluster = Cluster.create("abcdefghij", "/" + "d" * 59)
         self.assertLessEqual(len(cluster.link), 15)
         self.assertLessEqual(len(str(cluster.path("kubelet/device-plugins/kubelet.sock"))), 107)
 
     def test_description_restores_the_cluster(self):
-        """What ``down`` reads is what ``up`` wrote."""
+        """A restored cluster is equal to the one that was described."""
         cluster = Cluster.create("other", "/tmp/other", "198.19.128.0/17")
         self.assertEqual(Cluster.restore(cluster.describe()), cluster)
 
 
 class CacheHome(unittest.TestCase):
-    """Where caches are."""
+    """Cache folder."""
 
     def test_xdg(self):
         """XDG_CACHE_HOME is respected."""
