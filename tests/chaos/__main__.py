@@ -1,6 +1,6 @@
-"""Chaos: rounds of trouble for the operator, each followed by a look at whether everything is as it should be.
+"""Chaos tests: rounds of fault injection for the operator, each followed by a check of the final state.
 
-See docs/development.md. ``tests/chaos/run --help`` says what can be chosen.
+See docs/development.md. ``tests/chaos/run --help`` describes the arguments.
 """
 
 import argparse
@@ -22,29 +22,29 @@ from rounds import Round  # noqa: E402
 from support.cluster import ROOT, kubernetes  # noqa: E402
 from support.kubectl import Kubectl  # noqa: E402
 
-#: Where logs of rounds that failed stay.
+#: Folder of the logs of failed rounds.
 LOGS = ROOT / "target" / "chaos"
 
 
 def parse():
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="tests/chaos/run", description="Rounds of trouble for the operator.")
-    parser.add_argument("--seed", type=int, help="seed of the first round; the next has the next number (default: any)")
-    parser.add_argument("--rounds", type=int, default=1, help="rounds of each flavour (default: %(default)s)")
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="tests/chaos/run", description="Rounds of fault injection for the operator.")
+    parser.add_argument("--seed", type=int, help="seed of the first round; each further round has the next number (default: random)")
+    parser.add_argument("--rounds", type=int, default=1, help="number of rounds of each flavour (default: %(default)s)")
     parser.add_argument("--flavour", choices=list(flavours.ALL),
-                        help="control-plane: many pods that no container runs; real: Dask processes (default: both)")
-    parser.add_argument("--steps", type=int, help="steps of a round (default: the flavour's)")
-    parser.add_argument("--silence", type=float, help="seconds that the API server is silent at a time (default: 30)")
-    parser.add_argument("--short", action="store_true", help="few steps and short silences, as CI runs it")
-    parser.add_argument("--keep-going", action="store_true", help="go on after a round that failed")
+                        help="control-plane: many pods without containers; real: Dask processes (default: both)")
+    parser.add_argument("--steps", type=int, help="number of steps of a round (default: that of the flavour)")
+    parser.add_argument("--silence", type=float, help="seconds for which the API server does not respond at a time (default: 30)")
+    parser.add_argument("--short", action="store_true", help="few steps and short silences, as in CI")
+    parser.add_argument("--keep-going", action="store_true", help="continue after a failed round")
     arguments = parser.parse_args()
     if os.environ.get("KUBECONFIG") and not arguments.flavour:
-        parser.error("KUBECONFIG names a cluster: say with --flavour for which rounds, or unset it")
+        parser.error("KUBECONFIG is set: select the rounds for that cluster with --flavour, or unset it")
     return arguments
 
 
 def shape(flavour, arguments):
-    """What rounds are like, and the arguments that make them so again."""
+    """Return the shape of the rounds, and the arguments that reproduce it."""
     changes = {}
     if arguments.short:
         changes = {"steps": flavour.short_steps, "silence": 3.0}
@@ -53,7 +53,7 @@ def shape(flavour, arguments):
 
 
 def prepare(flavour, environment):
-    """Fake nodes where there are no real ones, and the Dask resources."""
+    """Create fake nodes in a local cluster without a real one, and install the CRDs of the Dask resources."""
     if not flavour.node and not os.environ.get("KUBECONFIG"):
         subprocess.run([sys.executable, "tests/cluster", "fake-nodes", "2", "--name", flavour.cluster],
                        cwd=ROOT, check=True)
@@ -63,7 +63,7 @@ def prepare(flavour, environment):
 
 
 def run(flavour, arguments, first):
-    """All rounds of a flavour. How many failed."""
+    """Run all rounds of a flavour, and return how many failed."""
     chosen, options = shape(flavour, arguments)
     failed = 0
     with kubernetes(flavour.cluster, flavour.range, flavour.node) as environment:
@@ -75,25 +75,25 @@ def run(flavour, arguments, first):
             begin = time.monotonic()
             try:
                 figures = Round(flavour, environment, seed, chosen, folder).run()
-                print(f"{title}: good: {figures}; {time.monotonic() - begin:.0f} s in all", flush=True)
+                print(f"{title}: passed: {figures}; {time.monotonic() - begin:.0f} s in total", flush=True)
             except Exception as error:
                 failed += 1
-                again = " ".join([f"--flavour {flavour.name} --seed {seed}", *options])
+                repeat = " ".join([f"--flavour {flavour.name} --seed {seed}", *options])
                 print(f"{title}: FAILED: {type(error).__name__}: {error}\n"
                       f"  logs, steps and objects: {folder.relative_to(ROOT)}\n"
-                      f'  again: make chaos CHAOS="{again}"', flush=True)
+                      f'  to repeat it: make chaos CHAOS="{repeat}"', flush=True)
                 if not arguments.keep_going:
                     break
     return failed
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the rounds that the command line selects, and return the exit code."""
     arguments = parse()
-    # What clients leave behind that were killed is no news here.
+    # Suppress the errors that clients log after their scheduler was killed.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", module="distributed")  # other patch versions of Python and libraries than in the image
+    warnings.filterwarnings("ignore", module="distributed")  # patch versions of Python and libraries differ from those in the image
     first = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(10**6)
     failed = 0
     for flavour in flavours.ALL.values():

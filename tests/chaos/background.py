@@ -1,11 +1,11 @@
-"""An event loop in a thread of its own, for servers beside a program that waits."""
+"""An event loop in a separate thread, for servers in a synchronous program."""
 
 import asyncio
 import threading
 
 
 class Background:
-    """A running loop; ``with`` ends it."""
+    """A running event loop; leaving the ``with`` block stops it."""
 
     def __enter__(self):
         self.loop = asyncio.new_event_loop()
@@ -14,7 +14,7 @@ class Background:
         return self
 
     def call(self, coroutine, timeout=30):
-        """What a coroutine returns that runs in the loop."""
+        """Run a coroutine in the loop and return its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout)
 
     def __exit__(self, *_):

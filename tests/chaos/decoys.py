@@ -1,4 +1,4 @@
-"""Objects that look as if they were the operator's and are not: nobody may touch them."""
+"""Objects that look like the operator's and are not, so that the operator must not change them."""
 
 import json
 
@@ -7,26 +7,27 @@ from support.manifests import cluster
 LABELS = {"dask.org/cluster-name": "c0", "dask.org/workergroup-name": "c0-default", "dask.org/component": "worker", "decoy": "yes"}
 KINDS = "configmaps,pods,services,deployments,daskworkergroups"
 SELECTOR = "decoy=yes"
-#: A cluster that no step touches, whose children they could be. Its own inherit its label, by which they are told apart.
+#: A cluster that no step changes and whose children the decoys could be. Its real children inherit its label ``decoy``, so that the
+#: invariants ignore them.
 OWNER = "decoy"
-#: How many Dask resources there are among them: the operator has something to say of each.
+#: Number of Dask resources among the decoys. The operator writes a status or an event for each.
 RESOURCES = 6
 
 
 def create(kubectl):
-    """Create them; returns what :func:`problems` compares with."""
+    """Create the decoys, and return their state for :func:`problems`."""
     labels = {"decoy": "yes"}
     suspended = cluster(OWNER, 0, labels=labels)
     suspended["spec"]["suspend"] = True
     kubectl.apply(suspended, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "decoy-owner", "labels": labels}})
-    of_a_user = _reference(kubectl, "v1", "ConfigMap", "decoy-owner", True)
-    of_dask = [_reference(kubectl, suspended["apiVersion"], "DaskCluster", OWNER, controller) for controller in (False, True)]
-    by_kubectl = [*_each("c0", LABELS), *_each("c0-owned", LABELS, of_a_user), *_each("c1", LABELS, of_dask[0]),
-                  *_each("c2", labels, of_dask[1])]
-    for manager, made in (("kubectl", by_kubectl), ("kopf", _each("c3", {**LABELS, "dask.org/cluster-name": OWNER}, of_dask[1]))):
+    user_owner = _reference(kubectl, "v1", "ConfigMap", "decoy-owner", True)
+    dask_owners = [_reference(kubectl, suspended["apiVersion"], "DaskCluster", OWNER, controller) for controller in (False, True)]
+    by_kubectl = [*_each("c0", LABELS), *_each("c0-owned", LABELS, user_owner), *_each("c1", LABELS, dask_owners[0]),
+                  *_each("c2", labels, dask_owners[1])]
+    for manager, made in (("kubectl", by_kubectl), ("kopf", _each("c3", {**LABELS, "dask.org/cluster-name": OWNER}, dask_owners[1]))):
         texts = map(json.dumps, made)
         kubectl("create", f"--field-manager={manager}", "--filename", "-", stdin="\n---\n".join(texts))
-    return _seen(kubectl)
+    return _state(kubectl)
 
 
 def _reference(kubectl, version, kind, name, controller):
@@ -35,7 +36,7 @@ def _reference(kubectl, version, kind, name, controller):
 
 
 def _each(cluster_name, labels, *owners):
-    """One of each kind, called nearly as children of a cluster of this name are."""
+    """Return an object of each kind, with names similar to those of the children of a cluster of this name."""
     more = {"labels": labels, **({"ownerReferences": list(owners)} if owners else {})}
     containers = [{"name": "worker", "image": "ghcr.io/dask/dask:latest", "imagePullPolicy": "IfNotPresent", "args": ["sleep", "infinity"]}]
     worker = f"{cluster_name}-default-worker-"
@@ -44,7 +45,7 @@ def _each(cluster_name, labels, *owners):
         {"apiVersion": "v1", "kind": "Service", "metadata": {"name": cluster_name, **more},
          "spec": {"ports": [{"port": 1}], "selector": LABELS}},
         _deployment(f"{worker}0000000002", containers, **more),
-        # Of a cluster that there is not: one of a cluster is a group like another.
+        # Its cluster does not exist: a group of an existing cluster would be an ordinary group.
         {"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskWorkerGroup", "metadata": {"name": f"{cluster_name}-default-0", **more},
          "spec": {"cluster": "elsewhere", "worker": {"replicas": 1, "spec": {"containers": containers}}}},
     ]
@@ -61,23 +62,23 @@ def _deployment(name, containers, **metadata):
                      "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": containers}}}}
 
 
-def _seen(kubectl):
-    """What of them nobody but the test may change, by kind and name."""
-    seen = {}
+def _state(kubectl):
+    """Return the fields of the decoys that only the test may change, by kind and name."""
+    state = {}
     for item in kubectl.list(KINDS, SELECTOR):
         metadata = item["metadata"]
-        kept = {key: metadata.get(key) for key in ("uid", "labels", "annotations", "ownerReferences", "deletionTimestamp")}
-        # Kubernetes' own controller writes this.
-        annotations = kept["annotations"] or {}
-        kept["annotations"] = {key: value for key, value in annotations.items() if key != "deployment.kubernetes.io/revision"}
-        # Where a pod runs is the scheduler's to say.
+        fields = {key: metadata.get(key) for key in ("uid", "labels", "annotations", "ownerReferences", "deletionTimestamp")}
+        # The Deployment controller of Kubernetes writes this annotation.
+        annotations = fields["annotations"] or {}
+        fields["annotations"] = {key: value for key, value in annotations.items() if key != "deployment.kubernetes.io/revision"}
+        # The Kubernetes scheduler sets nodeName.
         spec = {key: value for key, value in item.get("spec", {}).items() if key != "nodeName"}
-        seen[item["kind"], metadata["name"]] = {**kept, "spec": spec}
-    return seen
+        state[item["kind"], metadata["name"]] = {**fields, "spec": spec}
+    return state
 
 
 def problems(kubectl, before):
-    """What has become of them."""
-    now = _seen(kubectl)
-    return [f"{kind} {name}, which is somebody else's, was {'changed' if (kind, name) in now else 'deleted'}"
-            for (kind, name), seen in before.items() if now.get((kind, name)) != seen]
+    """Return a message for each decoy that was changed or deleted since :func:`create` returned ``before``."""
+    now = _state(kubectl)
+    return [f"{kind} {name}, which does not belong to the operator, was {'changed' if (kind, name) in now else 'deleted'}"
+            for (kind, name), state in before.items() if now.get((kind, name)) != state]

@@ -1,61 +1,63 @@
-"""What can go wrong between the operator and the API server, and when: a seed decides."""
+"""Faults between the operator and the API server, and their schedule, which is determined by a seed. Pure."""
 
 import json
 import random
 from dataclasses import dataclass
 
-#: Verbs that change nothing.
+#: Verbs of requests that change nothing.
 READS = frozenset({"get", "list", "watch"})
 
-#: Faults of a request, and how often each is chosen where it can occur. About a fifth of all requests meet one.
+#: Probability of each fault of a request for which it can occur. About a fifth of all requests have a fault.
 RATES = {
-    "throttled": 0.04,  # 429 with Retry-After; nothing is done
-    "conflict": 0.03,  # 409 of a write; nothing is done
-    "expired": 0.05,  # 410 of a list or watch
-    "error": 0.02,  # 500; nothing is done
-    "unavailable": 0.02,  # 503; nothing is done
-    "dropped": 0.02,  # the connection breaks; nothing is done
-    "lost-error": 0.02,  # 500, and yet the request was carried out
-    "lost": 0.03,  # the connection breaks after the request was carried out
-    "slow": 0.05,  # the answer comes, late and in pieces
+    "throttled": 0.04,  # 429 with Retry-After; the request is not executed
+    "conflict": 0.03,  # 409 for a write; the request is not executed
+    "expired": 0.05,  # 410 for a list or watch
+    "error": 0.02,  # 500; the request is not executed
+    "unavailable": 0.02,  # 503; the request is not executed
+    "dropped": 0.02,  # the connection is aborted; the request is not executed
+    "lost-error": 0.02,  # 500 although the request was executed
+    "lost": 0.03,  # the connection is aborted after the request was executed
+    "slow": 0.05,  # the response is late and arrives in pieces
 }
 
-#: How a watch that began well ends early: its connection breaks, an ERROR event says 410, or the server closes it.
+#: Early ends of a watch that started successfully: its connection is aborted, it gets an ERROR event with 410, or it is closed.
 ENDS = ("dropped", "expired", "closed")
-#: How often a watch is given such an end.
+#: Probability of an early end of a watch.
 WATCH_ENDS = 0.3
-#: After how many events at the most.
+#: Maximum number of events before an early end.
 WATCH_EVENTS = 40
-#: Seconds that a slow answer takes at the most.
+#: Maximum duration of a slow response in seconds.
 SLOWEST = 3.0
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to one request."""
+    """A fault of one request."""
 
     #: A key of :data:`RATES`.
     kind: str
-    #: Seconds, of a slow answer.
+    #: Duration of a slow response in seconds.
     seconds: float = 0.0
-    #: Whether an error has a Status as its body, as the API server's own have, or a line of text, as those of its rate
-    #: limiter and of load balancers have.
+    #: True if the body of an error is a Status, as in most errors of the API server. False if it is a line of text, as in
+    #: errors of its rate limiter and of load balancers.
     has_status: bool = True
 
 
 @dataclass(frozen=True)
 class WatchEnd:
-    """How and when a watch ends early."""
+    """An early end of a watch."""
 
     #: One of :data:`ENDS`.
     how: str
-    #: After so many events.
+    #: Number of events before the end.
     events: int
 
 
 class Schedule:
-    """Decides for each request. The nth request of a verb and a resource meets the same fault whenever the seed is the
-    same, whatever other requests come in between."""
+    """Selects the fault of each request.
+
+    With the same seed, the nth request of a verb and a resource has the same fault, independently of all other requests.
+    """
 
     def __init__(self, seed, rates=None):
         self.seed = seed
@@ -67,7 +69,7 @@ class Schedule:
         return random.Random(f"{self.seed}:{':'.join(key)}:{count}")
 
     def of(self, verb, resource):
-        """The fault of the next request, or None."""
+        """Return the fault of the next request of a verb and a resource, or None."""
         chance = self._random(verb, resource)
         drawn = chance.random()
         for kind, rate in self.rates.items():
@@ -77,7 +79,7 @@ class Schedule:
         return None
 
     def end_of_watch(self, resource):
-        """How a watch that has begun ends early, or None."""
+        """Return the early end of a watch that has started, or None."""
         chance = self._random("end", resource)
         if chance.random() >= WATCH_ENDS:
             return None
@@ -85,7 +87,7 @@ class Schedule:
 
 
 def occurs(kind, verb):
-    """Whether requests of this verb can meet a fault."""
+    """Return whether requests of this verb can have a fault of this kind."""
     if kind in ("conflict", "lost-error"):
         return verb not in READS
     if kind == "expired":
@@ -93,8 +95,8 @@ def occurs(kind, verb):
     return kind != "slow" or verb != "watch"
 
 
-#: Code, reason and message of faults that are an answer.
-_ANSWERS = {
+#: Code, reason and message of faults that are an error response.
+_RESPONSES = {
     "throttled": (429, "TooManyRequests", "too many requests, please try again later"),
     "conflict": (409, "Conflict", "the object has been modified; please apply your changes to the latest version and try again"),
     "expired": (410, "Expired", "too old resource version: 1 (2)"),
@@ -104,26 +106,26 @@ _ANSWERS = {
 }
 
 
-def answer(fault):
-    """Code, headers and body of a fault that is an answer, or None."""
-    if fault.kind not in _ANSWERS:
+def response(fault):
+    """Return the code, headers and body of a fault that is an error response, or None for other faults."""
+    if fault.kind not in _RESPONSES:
         return None
-    code, _, message = _ANSWERS[fault.kind]
+    code, _, message = _RESPONSES[fault.kind]
     headers = {"Retry-After": "1"} if code == 429 else {}
-    # What was decided about an object always has a Status; what never reached it may not.
+    # A response about an object always has a Status. An error before the object was reached may not.
     if code in (409, 410) or fault.has_status:
         return code, {**headers, "Content-Type": "application/json"}, json.dumps(status(fault.kind)).encode()
     return code, {**headers, "Content-Type": "text/plain; charset=utf-8"}, f"{message}\n".encode()
 
 
 def status(kind):
-    """The Status object of a fault."""
-    code, reason, message = _ANSWERS[kind]
+    """Return the Status object of a fault."""
+    code, reason, message = _RESPONSES[kind]
     details = {"details": {"retryAfterSeconds": 1}} if code == 429 else {}
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
             "reason": reason, **details, "code": code}
 
 
 def error_event(kind="expired"):
-    """A line of a watch that says that it has failed."""
+    """Return the line of a watch for an ERROR event."""
     return json.dumps({"type": "ERROR", "object": status(kind)}).encode() + b"\n"

@@ -1,4 +1,4 @@
-"""The two flavours of rounds: many pods that no container runs, and few with real Dask processes."""
+"""The two flavours of rounds: many pods without containers, and few pods with real Dask processes."""
 
 from dataclasses import dataclass
 
@@ -9,20 +9,20 @@ from script import Shape
 
 @dataclass(frozen=True)
 class Flavour:
-    """A flavour."""
+    """Parameters of a flavour."""
 
     name: str
     shape: Shape
-    #: Steps of a short round.
+    #: Number of steps of a short round.
     short_steps: int
-    #: Who carries the steps out.
+    #: Class that executes the steps.
     player: type
-    #: Name and addresses of its local Kubernetes, and whether that has a real node.
+    #: Name and address range of its local Kubernetes, and whether that has a real node.
     cluster: str
     range: str
     node: bool
-    #: Seconds in which everything has to be as wanted when the trouble is over. A watch that failed often is begun
-    #: again after 30 s at the latest, and what a resource waits after failures is of the same size. Real pods take their time.
+    #: Maximum time in seconds from the end of the faults to the desired state. A watch that failed often is restarted after
+    #: 30 s at the latest, and the back-off of a resource after failures is of the same magnitude. Real pods need more time.
     rest: float
 
 

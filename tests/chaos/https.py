@@ -1,4 +1,4 @@
-"""A server with TLS on this machine, with a certificate made for it."""
+"""A server with TLS on this machine, with a new certificate."""
 
 import ssl
 
@@ -7,17 +7,17 @@ from aiohttp import web
 
 
 class Server:
-    """Answers with ``handler``, an asynchronous function; one whose client leaves is cancelled."""
+    """A server that calls the coroutine function ``handler``, and cancels the call if the client disconnects."""
 
     def __init__(self, handler):
         self._handler = handler
-        #: ``https://127.0.0.1:PORT``
+        #: URL of the server, ``https://127.0.0.1:PORT``; None before the start.
         self.address = None
-        #: PEM of who signed its certificate.
+        #: PEM of the CA certificate; None before the start.
         self.authority = None
 
     async def start(self):
-        """Listen."""
+        """Start listening."""
         authority = trustme.CA()
         self.authority = authority.cert_pem.bytes()
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -29,5 +29,5 @@ class Server:
         self.address = "https://{}:{}".format(*self._runner.addresses[0][:2])
 
     async def stop(self):
-        """End all connections."""
+        """Stop listening and close all connections."""
         await self._runner.cleanup()

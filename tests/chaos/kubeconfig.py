@@ -1,4 +1,4 @@
-"""Kubeconfigs: what one says of its cluster, and one for a client of the proxy."""
+"""Reading of kubeconfigs, and writing of one for a client of the proxy."""
 
 import base64
 import ssl
@@ -10,23 +10,23 @@ import yaml
 
 
 class Unreadable(Exception):
-    """A kubeconfig that this can't make use of; the text says why."""
+    """A kubeconfig that this module does not support; the text is the reason."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """How to reach an API server."""
+    """Address and credentials of an API server."""
 
-    #: ``https://HOST:PORT``
+    #: URL of the server, ``https://HOST:PORT``.
     server: str
-    #: Trusts the server, and has the client's certificate if there is one.
+    #: TLS context that trusts the server's CA and has the client's certificate, if there is one.
     context: ssl.SSLContext
-    #: What to send for the client to be known.
+    #: Headers that authenticate the client; empty with a client certificate.
     headers: dict
 
 
 def read(path):
-    """The access that a kubeconfig's current context describes: with a client certificate or a token."""
+    """Return the access of a kubeconfig's current context, with a client certificate or a token."""
     config = yaml.safe_load(Path(path).read_text())
 
     def named(kind, name):
@@ -46,7 +46,7 @@ def read(path):
     context = ssl.create_default_context(cadata=authority.decode() if authority else None)
     headers = {}
     if certificate := content(user, "client-certificate"):
-        with tempfile.NamedTemporaryFile(suffix=".pem") as file:  # ssl reads these from files only
+        with tempfile.NamedTemporaryFile(suffix=".pem") as file:  # ssl reads client certificates only from files
             file.write(certificate + b"\n" + content(user, "client-key"))
             file.flush()
             context.load_cert_chain(file.name)
@@ -58,7 +58,7 @@ def read(path):
 
 
 def write(path, server, authority, token):
-    """Write a kubeconfig: the server's address, the PEM of who signed its certificate, and a token."""
+    """Write a kubeconfig with the server's address, the PEM of its CA certificate, and a token."""
     cluster = {"server": server, "certificate-authority-data": base64.b64encode(authority).decode()}
     config = {
         "apiVersion": "v1", "kind": "Config", "current-context": "chaos",

@@ -1,4 +1,4 @@
-"""Carries the steps of a script out."""
+"""Execution of the steps of a script."""
 
 import time
 
@@ -8,23 +8,23 @@ from support.dask import WORKERS
 from support.kubectl import Refused
 from support.waiting import until
 
-#: How a job's status says what the phase of its runner says.
+#: Status of a job by the phase of its runner.
 ENDS = {"Succeeded": "Successful", "Failed": "Failed"}
 
 
 class Player:
-    """Does what a script says, with kubectl on the API server itself, to an operator behind a proxy."""
+    """Executes a script with kubectl, which connects to the API server directly, while the operator connects through a proxy."""
 
     def __init__(self, kubectl, operator, proxy, log):
         self.kubectl = kubectl
         self.operator = operator
         self.proxy = proxy
         self.log = log
-        #: How often the operator was started.
+        #: Number of starts of the operator.
         self.starts = 0
 
     def play(self, script):
-        """All steps."""
+        """Execute all steps."""
         begin = time.monotonic()
         for step in script.steps:
             time.sleep(step.pause)
@@ -32,14 +32,14 @@ class Player:
             getattr(self, step.action.replace("-", "_"))(step)
 
     def settle(self, script):
-        """While everything comes to rest: what would happen by itself in a real cluster."""
+        """Simulate events of a real cluster while the state converges. Called repeatedly."""
 
     def problems(self, script):
-        """What does not hold, apart from what objects say."""
+        """Return violations that are not visible in the objects."""
         return []
 
     def close(self):
-        """Give back what it holds."""
+        """Release all resources."""
 
     # Clusters -------------------------------------------------------------------
 
@@ -50,7 +50,7 @@ class Player:
         self.kubectl("scale", f"dsk/{step.target}", f"--replicas={step.number}")
 
     def roll_cluster(self, step):
-        """Another value of an environment variable."""
+        """Change the value of an environment variable in the worker template."""
         path = "/spec/worker/spec/containers/0/env/0/value"
         self.kubectl.patch("dsk", step.target, [{"op": "replace", "path": path, "value": str(step.number)}], type="json")
 
@@ -58,12 +58,12 @@ class Player:
         more = self.kubectl.get("daskworkergroup", f"{step.target}-more")
         self.kubectl("delete", "dsk", step.target, "--wait=false")
         if more and not more["metadata"].get("ownerReferences"):
-            # The operator has not seen yet that it belongs to the cluster, so it would stay, and rightly.
+            # The operator has not set the group's owner reference yet, so garbage collection would not delete the group.
             self._delete("daskworkergroup", f"{step.target}-more")
 
     def create_group(self, step):
-        # One of a deleted cluster must be gone: applied to, it would go all the same.
-        until(lambda: not self.kubectl.get("daskworkergroup", f"{step.target}-more"), "a former group to be gone")
+        # Wait for the end of a group of a deleted cluster: an applied change would be lost with it.
+        until(lambda: not self.kubectl.get("daskworkergroup", f"{step.target}-more"), "the former group to be deleted")
         self.kubectl.apply(manifests.group(f"{step.target}-more", step.target, step.number))
 
     def scale_group(self, step):
@@ -75,7 +75,7 @@ class Player:
     def delete_job(self, step):
         self.kubectl("delete", "djb", step.target, "--wait=false")
 
-    # Trouble ----------------------------------------------------------------------
+    # Faults -----------------------------------------------------------------------
 
     def kill_runner(self, step):
         self._delete("pod", f"{step.target}-runner")
@@ -120,7 +120,7 @@ class Player:
             for name in names[:10]:
                 try:
                     self.mark(name, "Failed", reason="Evicted", message="the node was low on memory")
-                except Refused as error:  # it has gone meanwhile
+                except Refused as error:  # the pod was deleted meanwhile
                     print(f"         {error}", file=self.log)
         elif names:
             self._delete("pod", *names, *(["--force", "--grace-period=0"] if how == "force" else ["--grace-period=1"]))
@@ -130,17 +130,17 @@ class Player:
 
 
 class ControlPlanePlayer(Player):
-    """For pods that no container runs: jobs end when a step says so."""
+    """A player for pods without containers, whose jobs end by a step."""
 
     def create_job(self, step):
         self.kubectl.apply(manifests.job(step.target, replicas=step.number))
 
     def end_job(self, step):
-        """The code ends, if it runs already; else :meth:`end_runner` is called later."""
+        """End the job's code if it runs already; otherwise :meth:`settle` does so later."""
         self.end_runner(step.target, step.how)
 
     def end_runner(self, job, phase):
-        """What a kubelet says when the code has ended. Whether there was a runner of this job that ran."""
+        """Set the phase of a job's runner, as a kubelet does after the code has ended. Return whether this job had a running one."""
         runner = self.kubectl.get("pod", f"{job}-runner")
         owner = (self.kubectl.get("djb", job) or {}).get("metadata", {}).get("uid")
         if not runner or runner["status"].get("phase") != "Running" or "deletionTimestamp" in runner["metadata"]:
@@ -156,13 +156,13 @@ class ControlPlanePlayer(Player):
                 self.end_runner(name, job.end)
 
     def mark(self, name, phase, **more):
-        """Say of a pod what its kubelet would say at its end."""
+        """Write the status of a pod that its kubelet would write at its end."""
         conditions = [{"type": kind, "status": "False"} for kind in ("Ready", "ContainersReady")]
         self.kubectl.patch("pod", name, {"status": {"phase": phase, "conditions": conditions, **more}}, subresource="status")
 
 
 def cluster(name, replicas, scale_down=""):
-    """A cluster whose template can be changed. ``scale_down`` is how workers leave."""
+    """Return a DaskCluster whose worker template can be changed. ``scale_down`` is its policy for scaling down."""
     made = manifests.cluster(name, replicas)
     made["spec"]["worker"]["updateStrategy"] = {"type": "RollingUpdate", "maxUnavailable": "25%"}
     if scale_down:

@@ -1,7 +1,7 @@
-"""A proxy before an API server that injects faults.
+"""A proxy in front of an API server that injects faults.
 
-It speaks HTTP/1.1 with TLS on both sides, as the operator's client does (kube-rs asks for nothing else). It forwards
-with the rights of the kubeconfig that it is given, and writes another one, with a token, for who shall go through it.
+It uses HTTP/1.1 with TLS on both sides, because the operator's client (kube-rs) uses no other protocol. It forwards requests
+with the credentials of the given kubeconfig, and writes another kubeconfig, with a token, for its own clients.
 """
 
 import asyncio
@@ -19,20 +19,20 @@ from background import Background
 from https import Server
 from yarl import URL
 
-#: Headers that belong to one connection, and those that are made anew.
+#: Headers that are not forwarded: they belong to one connection or are created by this proxy.
 NOT_FORWARDED = {"connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer", "host", "authorization",
                  "content-length"}
 
-#: Headers that the client would add to those that came.
+#: Headers that aiohttp's client must not add to those of the request.
 ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-#: Says of a request that it has been counted.
+#: Marks a request that is counted already.
 COUNTED = web.RequestKey("counted", bool)
-#: How many pieces a slow answer comes in.
+#: Number of pieces of a slow response.
 PIECES = 4
 
 
 def describe(method, path, query, content_type):
-    """Verb and resource of a request, as Kubernetes' own metrics name them: ``create``, ``pods/status``."""
+    """Return the verb and the resource of a request as in the metrics of Kubernetes: ``create``, ``pods/status``."""
     parts = [part for part in path.split("/") if part]
     depth = {"api": 2, "apis": 3}.get(parts[0] if parts else "")
     if depth is None:
@@ -51,12 +51,15 @@ def describe(method, path, query, content_type):
 
 
 class Broken(Exception):
-    """The connection to the client is to be broken."""
+    """Signal to abort the connection to the client."""
 
 
 class Proxy:
-    """A running proxy; ``with`` ends it. It forwards to the cluster of ``upstream``, a kubeconfig, and puts its own
-    kubeconfig and its log, ``proxy.jsonl``, into ``folder``."""
+    """A running proxy; leaving the ``with`` block stops it.
+
+    It forwards requests to the cluster of the kubeconfig ``upstream``, and writes its own kubeconfig and its log,
+    ``proxy.jsonl``, to ``folder``.
+    """
 
     def __init__(self, upstream, folder):
         self._access = kubeconfig.read(upstream)
@@ -65,14 +68,14 @@ class Proxy:
         self._token = secrets.token_hex(16)
         self._schedule = None
         self._watches = set()
-        #: Requests that clients sent, by verb, resource and the code that they were answered; ``none`` is no answer.
+        #: Number of requests from clients by verb, resource and status code; ``none`` without a response.
         self.requests = collections.Counter()
-        #: Faults that were injected, by kind; those of watches are named ``watch-…``.
+        #: Number of injected faults by kind; ends of watches are named ``watch-…``.
         self.injected = collections.Counter()
-        #: What the API server was asked and answered, by verb, resource and code.
+        #: Number of forwarded requests by verb, resource and status code of the API server.
         self.forwarded = collections.Counter()
 
-    # For the thread that started it -----------------------------------------
+    # Called in the thread that started it ------------------------------------
 
     def __enter__(self):
         self._log = self._log_path.open("a", buffering=1)
@@ -86,32 +89,32 @@ class Proxy:
         self._log.close()
 
     def on(self, schedule):
-        """From now on requests meet the faults of a :class:`faults.Schedule`."""
+        """Inject the faults of a :class:`faults.Schedule` from now on."""
         self._background.call(self._set(schedule))
 
     def off(self):
-        """From now on everything passes; a silence is over."""
+        """Inject no more faults, and end a silence."""
         self._background.call(self._set(None))
 
     def silence(self, seconds):
-        """For so long clients get no byte. Connections stay."""
+        """Send no bytes to clients for ``seconds``, with connections open."""
         self._background.call(self._silence(seconds))
 
     def end_watches(self, how):
-        """End all watches that are open, as one of :data:`faults.ENDS`."""
+        """End all open watches in one of the ways of :data:`faults.ENDS`."""
         self._background.call(self._end_watches(how))
 
     def counted(self, **wanted):
-        """How many requests there were: of a ``verb``, a ``resource``, a ``code``, or all."""
+        """Return the number of requests with this ``verb``, ``resource`` and ``code``, each optional."""
         names = ("verb", "resource", "code")
         return sum(count for key, count in list(self.requests.items())
                    if all(value == dict(zip(names, key, strict=True))[name] for name, value in wanted.items()))
 
     def writes(self):
-        """How many requests there were that change something."""
+        """Return the number of write requests."""
         return sum(count for key, count in list(self.requests.items()) if key[0] not in faults.READS)
 
-    # In its loop --------------------------------------------------------------
+    # Called in the event loop --------------------------------------------------
 
     async def _start(self):
         self._open = asyncio.Event()
@@ -131,19 +134,19 @@ class Proxy:
         await self._session.close()
 
     async def _set(self, schedule):
-        self._note(event="on" if schedule else "off", seed=schedule and schedule.seed)
+        self._log_entry(event="on" if schedule else "off", seed=schedule and schedule.seed)
         self._schedule = schedule
         if schedule is None:
-            self._speak()
+            self._end_silence()
 
     async def _silence(self, seconds):
-        self._note(event="silence", seconds=seconds)
+        self._log_entry(event="silence", seconds=seconds)
         self.injected["silence"] += 1
-        self._speak()
+        self._end_silence()
         self._open.clear()
         self._reopens = asyncio.get_running_loop().call_later(seconds, self._open.set)
 
-    def _speak(self):
+    def _end_silence(self):
         if self._reopens:
             self._reopens.cancel()
         self._open.set()
@@ -153,7 +156,7 @@ class Proxy:
             if not watch.done():
                 watch.set_result(how)
 
-    def _note(self, **fields):
+    def _log_entry(self, **fields):
         print(json.dumps({"time": round(time.time(), 3), **fields}), file=self._log)
 
     async def _handle(self, request):
@@ -163,53 +166,53 @@ class Proxy:
         code = "none"
         try:
             if not secrets.compare_digest(request.headers.get("Authorization", ""), f"Bearer {self._token}"):
-                return web.Response(status=401, text="this proxy wants the token of its kubeconfig\n")
-            response = await self._answer(request, verb, resource, fault)
+                return web.Response(status=401, text="this proxy requires the token of its kubeconfig\n")
+            response = await self._respond(request, verb, resource, fault)
             code = str(response.status)
             return response
         except (Broken, aiohttp.ClientError) as error:
-            self._note(event="broken", verb=verb, path=request.path, why=repr(error))
+            self._log_entry(event="broken", verb=verb, path=request.path, why=repr(error))
             if request.transport:
                 request.transport.abort()
-            return web.Response()  # goes nowhere
+            return web.Response()  # not sent, because the connection is closed
         finally:
             if COUNTED not in request:
                 self.requests[verb, resource, code] += 1
             if fault:
                 self.injected[fault.kind] += 1
-            self._note(verb=verb, path=request.path, code=code, **({"fault": fault.kind} if fault else {}))
+            self._log_entry(verb=verb, path=request.path, code=code, **({"fault": fault.kind} if fault else {}))
 
-    async def _answer(self, request, verb, resource, fault):
-        made = faults.answer(fault) if fault else None
-        if made and fault.kind != "lost-error":
+    async def _respond(self, request, verb, resource, fault):
+        error = faults.response(fault) if fault else None
+        if error and fault.kind != "lost-error":
             await self._open.wait()
-            code, headers, body = made
+            code, headers, body = error
             return web.Response(status=code, headers=headers, body=body)
         if fault and fault.kind == "dropped":
-            raise Broken("before it was carried out")
+            raise Broken("before the request was executed")
         headers = {name: value for name, value in request.headers.items() if name.lower() not in NOT_FORWARDED}
         url = URL(self._access.server + request.raw_path, encoded=True)
         async with self._session.request(request.method, url, headers=headers, data=await request.read() or None,
-                                         allow_redirects=False) as answer:
-            self.forwarded[verb, resource, str(answer.status)] += 1
+                                         allow_redirects=False) as upstream:
+            self.forwarded[verb, resource, str(upstream.status)] += 1
             if fault and fault.kind in ("lost", "lost-error"):
                 if verb != "watch":
-                    await answer.read()
+                    await upstream.read()
                 await self._open.wait()
-                if not made:
-                    raise Broken("after it was carried out")
-                return web.Response(status=made[0], headers=made[1], body=made[2])
-            passed = {name: value for name, value in answer.headers.items() if name.lower() not in NOT_FORWARDED}
-            response = web.StreamResponse(status=answer.status, headers=passed)
-            if verb == "watch" and answer.status == 200:
-                # It ends much later.
+                if not error:
+                    raise Broken("after the request was executed")
+                return web.Response(status=error[0], headers=error[1], body=error[2])
+            passed = {name: value for name, value in upstream.headers.items() if name.lower() not in NOT_FORWARDED}
+            response = web.StreamResponse(status=upstream.status, headers=passed)
+            if verb == "watch" and upstream.status == 200:
+                # Count it now, because it ends much later.
                 self.requests[verb, resource, "200"] += 1
                 request[COUNTED] = True
                 await self._open.wait()
                 await response.prepare(request)
-                await self._watch(answer, response, resource)
+                await self._watch(upstream, response, resource)
             else:
-                body = await answer.read()
+                body = await upstream.read()
                 await self._open.wait()
                 response.content_length = len(body)
                 await response.prepare(request)
@@ -217,7 +220,7 @@ class Proxy:
             return response
 
     async def _body(self, response, body, seconds):
-        """Sends a body at once, or in pieces that take so long together."""
+        """Send a body at once, or in pieces over ``seconds`` if that is not 0."""
         pieces = PIECES if seconds else 1
         size = len(body) // pieces + 1
         for start in range(0, len(body), size):
@@ -227,21 +230,21 @@ class Proxy:
             await response.write(body[start:start + size])
         await response.write_eof()
 
-    async def _watch(self, answer, response, resource):
-        """Passes a watch on, whole lines at a time, to its end or to the one that it is given."""
+    async def _watch(self, upstream, response, resource):
+        """Forward a watch line by line until its end, its scheduled end, or :meth:`end_watches`."""
         end = self._schedule.end_of_watch(resource) if self._schedule else None
-        told = asyncio.get_running_loop().create_future()
-        self._watches.add(told)
-        passing = asyncio.create_task(self._pass_lines(answer, response, end))
+        ended = asyncio.get_running_loop().create_future()
+        self._watches.add(ended)
+        forwarding = asyncio.create_task(self._forward_lines(upstream, response, end))
         try:
-            await asyncio.wait({told, passing}, return_when=asyncio.FIRST_COMPLETED)
-            how = told.result() if told.done() else passing.result()
+            await asyncio.wait({ended, forwarding}, return_when=asyncio.FIRST_COMPLETED)
+            how = ended.result() if ended.done() else forwarding.result()
             if how is None:
                 await response.write_eof()
                 return
-            await _ended(passing)
+            await _cancel(forwarding)
             self.injected[f"watch-{how}"] += 1
-            self._note(event="watch ends", resource=resource, how=how)
+            self._log_entry(event="watch ends", resource=resource, how=how)
             if how == "dropped":
                 raise Broken("a watch")
             await self._open.wait()
@@ -249,13 +252,13 @@ class Proxy:
                 await response.write(faults.error_event())
             await response.write_eof()
         finally:
-            self._watches.discard(told)
-            await _ended(passing)
+            self._watches.discard(ended)
+            await _cancel(forwarding)
 
-    async def _pass_lines(self, answer, response, end):
-        """Passes whole lines on. Returns how the watch is to end, or None where the server has ended it."""
+    async def _forward_lines(self, upstream, response, end):
+        """Forward whole lines. Return the scheduled way to end the watch, or None after the API server has ended it."""
         lines, rest = 0, b""
-        async for chunk in answer.content.iter_any():
+        async for chunk in upstream.content.iter_any():
             *complete, rest = (rest + chunk).split(b"\n")
             for line in complete:
                 await self._open.wait()
@@ -266,7 +269,7 @@ class Proxy:
         return None
 
 
-async def _ended(task):
+async def _cancel(task):
     """Cancel a task and wait for its end."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Real Dask clusters: results that a client holds, and jobs that compute."""
+"""Steps and checks with real Dask clusters: results that a client holds, and jobs that compute."""
 
 import uuid
 
@@ -11,27 +11,30 @@ from support.dask import answer, scheduler_address
 from support.kubectl import Refused
 from support.waiting import until
 
-#: Seconds until a scheduler or worker has started, on a busy machine.
+#: Timeout in seconds for the start of a scheduler or worker on a busy machine.
 START = 300
-#: How many results a client holds.
+#: Number of results that a client holds.
 RESULTS = 200
-#: What a job computes, and what it prints in the end.
-RIGHT = sum(number * number for number in range(100))
+#: The expected output of a job.
+EXPECTED = sum(number * number for number in range(100))
+#: Program of a job that succeeds.
 COMPUTES = f"""
 from distributed import Client
 with Client(timeout={START}) as client:
     print(client.submit(sum, client.map(lambda number: number * number, range(100))).result(timeout={START}))
 """
+#: Program of a job that fails.
 FAILS = COMPUTES + "raise SystemExit(3)\n"
 
+
 def squares(client, count):
-    """Futures of results, each with a mark that another computation of it would not have."""
-    # A lambda travels with its code: workers don't have this module.
+    """Return futures of results, each with a random mark that a second computation would change."""
+    # A lambda is serialized with its code: workers don't have this module.
     return client.map(lambda number: (number * number, uuid.uuid4().hex), range(count), pure=False)
 
 
 class Held:
-    """A client that holds results of a cluster."""
+    """A client that holds results in a cluster."""
 
     def __init__(self, kubectl, cluster):
         self.kubectl = kubectl
@@ -47,31 +50,33 @@ class Held:
         return (self.kubectl.get("pod", f"{self.cluster}-scheduler") or {"metadata": {"uid": None}})["metadata"]["uid"]
 
     def problems(self, untouched):
-        """Whether all are there with the right values, computed once if no worker was killed. Nothing is to be said
-        where the scheduler was."""
+        """Return messages about results that are lost, wrong, or, if ``untouched``, were computed more than once.
+
+        The list is empty if the scheduler was replaced, because results do not survive that.
+        """
         if self._scheduler() != self.scheduler:
             return []
         found = []
         try:
             now = [future.result(timeout=60) for future in self.futures]
-        except Exception as error:  # whatever it is, it is no result
+        except Exception as error:  # any exception means that there is no result
             return [f"a result of {self.cluster} is lost: {error!r}"]
         wrong = sum(value != number * number for number, (value, _) in enumerate(now))
-        again = sum(value != before for value, before in zip(now, self.values, strict=True))
+        repeated = sum(value != before for value, before in zip(now, self.values, strict=True))
         if wrong:
             found.append(f"{wrong} results of {self.cluster} are wrong")
-        if untouched and again:
-            found.append(f"{again} of {RESULTS} results of {self.cluster} were lost and had to be computed again")
+        if untouched and repeated:
+            found.append(f"{repeated} of {RESULTS} results of {self.cluster} were lost and computed again")
         return found
 
     def close(self):
-        """Let them go."""
+        """Release the results and close the connection."""
         self.client.close()
         self._address.__exit__(None, None, None)
 
 
 class RealPlayer(Player):
-    """For pods with real Dask processes in them."""
+    """A player for pods with real Dask processes."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
@@ -85,8 +90,11 @@ class RealPlayer(Player):
         self.kubectl.apply(manifests.job(step.target, code, replicas=step.number))
 
     def hold_results(self, step):
-        """The first time waits until there is a worker; later only where there is one already, and a Service to reach its
-        scheduler by: that may have been deleted, while nobody can make it anew."""
+        """Connect a client that holds results.
+
+        The first call waits for a worker. Later calls do nothing without a worker or without a connection to the scheduler: its
+        Service may have been deleted while the operator, which would recreate it, is not running.
+        """
         def has_workers():
             found = self.kubectl.get("dsk", step.target) or {}
             return condition(found, "SchedulerReady")["status"] == "True" and found["status"].get("readyReplicas")
@@ -107,14 +115,14 @@ class RealPlayer(Player):
         for held in self._held:
             found += held.problems(held.cluster == script.held)
         for name, job in script.jobs.items():
-            found += self._answer(name, job)
+            found += self._check_output(name, job)
         for cluster in script.clusters.values():
             if any(group.replicas for group in cluster.groups.values()):
-                found += self._computes(cluster.name)
+                found += self._check_cluster(cluster.name)
         return found
 
-    def _answer(self, name, job):
-        """Whether a job that ended has printed the right answer."""
+    def _check_output(self, name, job):
+        """Return a message if a job that ended undisturbed has not printed the expected output."""
         status = (self.kubectl.get("djb", name) or {}).get("status", {}).get("jobStatus")
         if status != ENDS[job.end] or job.disturbed:
             return []
@@ -122,16 +130,16 @@ class RealPlayer(Player):
             printed = answer(self.kubectl("logs", f"{name}-runner"))
         except Refused as error:
             return [f"job {name}: {error}"]
-        return [] if printed == str(RIGHT) else [f"job {name} printed {printed}, not {RIGHT}"]
+        return [] if printed == str(EXPECTED) else [f"job {name} printed {printed}, not {EXPECTED}"]
 
-    def _computes(self, name):
-        """Whether a cluster works."""
+    def _check_cluster(self, name):
+        """Return a message if a cluster does not compute the expected result."""
         try:
             with scheduler_address(self.kubectl, name) as address, Client(address, timeout=30, set_as_default=False) as client:
                 client.wait_for_workers(1, timeout=60)
                 total = client.submit(lambda pairs: sum(pair[0] for pair in pairs), squares(client, 100)).result(timeout=60)
-                return [] if total == RIGHT else [f"cluster {name} computed {total}, not {RIGHT}"]
-        except Exception as error:  # whatever it is, it does not work
+                return [] if total == EXPECTED else [f"cluster {name} computed {total}, not {EXPECTED}"]
+        except Exception as error:  # any exception means that the cluster does not work
             return [f"cluster {name} does not compute: {error!r}"]
 
     def close(self):
@@ -141,7 +149,7 @@ class RealPlayer(Player):
 
 
 def cluster(name, replicas):
-    """A cluster whose scheduler does not blame a task for the workers that are killed under it."""
+    """Return a DaskCluster whose scheduler does not fail a task because its workers were killed."""
     made = plain_cluster(name, replicas)
     made["spec"]["scheduler"]["spec"]["containers"][0]["env"] = [
         {"name": "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "value": "1000"}]

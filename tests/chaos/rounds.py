@@ -1,4 +1,4 @@
-"""One round: trouble, then rest, then a look at everything."""
+"""A round: steps with faults, convergence without faults, and checks."""
 
 import shutil
 import time
@@ -14,17 +14,15 @@ from support.kubectl import Refused
 from support.operator import Operator
 from support.waiting import until
 
-#: Seconds in which nothing may be written when everything is as wanted, and again after a restart.
+#: Seconds without writes that are required in the desired state, and again after a restart of the operator.
 QUIET = 5
-
-
-#: Seconds after which the API server ends a watch, and it is begun anew.
+#: Seconds after which a watch ends and is restarted.
 WATCH_SECONDS = 240
 
 
 @dataclass
 class Figures:
-    """What a round was like."""
+    """Measurements of a round."""
 
     trouble: float = 0
     rest: float = 0
@@ -32,32 +30,36 @@ class Figures:
     steps: int = 0
     faults: int = 0
     requests: int = 0
-    #: Kinds that are watched.
+    #: Number of watched kinds.
     kinds: int = 0
-    #: Objects that the operator made.
+    #: Number of objects that the operator created.
     children: int = 0
 
     @property
     def bound(self):
-        """How many requests there may be. For each start, and when a watch has come to its end, each kind is listed and
-        watched; for each fault, that again, or what failed again and an event; each child is created and deleted, and
-        that is counted in a status; and of each step a status, an event and a change or two of other objects tell."""
+        """The maximum number of requests.
+
+        - Two per kind for each start and each regular end of a watch: a list and a watch.
+        - Three per fault: a list and a watch again, or the failed request again and an event.
+        - Three per child: its creation, its deletion, and a status that counts it.
+        - Six per step: statuses, events and changes of other objects.
+        """
         lists = 2 * self.kinds * (self.starts + int((self.trouble + self.rest) / WATCH_SECONDS) + 1)
         return lists + 3 * self.faults + 3 * self.children + 6 * self.steps
 
     def __str__(self):
-        return (f"{self.trouble:.0f} s of trouble, {self.starts} starts, {self.faults} faults, {self.children} children; "
-                f"at rest after {self.rest:.1f} s; {self.requests} requests, at most {self.bound} = "
+        return (f"{self.trouble:.0f} s of faults, {self.starts} starts, {self.faults} faults, {self.children} children; "
+                f"converged after {self.rest:.1f} s; {self.requests} requests, at most {self.bound} = "
                 f"2·{self.kinds} kinds·(starts + {1 + int((self.trouble + self.rest) / WATCH_SECONDS)}) + 3·faults + "
                 f"3·children + 6·{self.steps} steps")
 
 
 class Failed(Exception):
-    """Something does not hold; the text says what."""
+    """A check failed; the text describes the violations."""
 
 
 class Round:
-    """A round with a seed, in a namespace of its own; what it logs goes into ``folder``."""
+    """A round with a seed, in its own namespace, with its logs in ``folder``."""
 
     def __init__(self, flavour, environment, seed, shape, folder):
         self.flavour = flavour
@@ -68,7 +70,7 @@ class Round:
         self.figures = Figures()
 
     def run(self):
-        """The whole of it. Raises :class:`Failed`, with the folder left behind."""
+        """Run the round and return its figures. Raises an exception, and leaves the folder, if a check fails."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         kubectl = kubectls.new_namespace(self.environment, f"chaos-{self.seed}")
@@ -80,7 +82,7 @@ class Round:
                 try:
                     self._play(player)
                 except Exception as error:
-                    self._keep(kubectl, error)
+                    self._save(kubectl, error)
                     raise
                 finally:
                     player.close()
@@ -102,25 +104,25 @@ class Round:
         player.faults_off()
         calm = time.monotonic()
 
-        def as_wanted():
+        def converged():
             player.settle(self.script)
             found = invariants.problems(player.kubectl, self.script, self.flavour.node) + decoys.problems(player.kubectl, before)
             assert not found, "\n  ".join(["", *found])
             return True
 
-        until(as_wanted, "everything to be as wanted", self.flavour.rest, 0.5)
+        until(converged, "the desired state", self.flavour.rest, 0.5)
         figures.rest = time.monotonic() - calm
-        self._is_quiet(player, "at rest")
+        self._check_quiet(player, "after convergence")
         player.operator.stop()
         player.start_operator(wait=True)
-        self._is_quiet(player, "after a restart")
-        as_wanted()
+        self._check_quiet(player, "after a restart")
+        converged()
         if found := player.problems(self.script):
             raise Failed("\n  ".join(["", *found]))
         self._count(player)
 
-    def _is_quiet(self, player, when):
-        """Writes come to their end, and then there are none."""
+    def _check_quiet(self, player, when):
+        """Wait until the operator stops writing; after a restart, fail if it writes at all."""
         seen = {"writes": None, "since": time.monotonic()}
 
         def quiet():
@@ -129,19 +131,19 @@ class Round:
                 seen.update(writes=writes, since=time.monotonic())
             return time.monotonic() - seen["since"] > QUIET
 
-        if when == "at rest":
+        if when == "after convergence":
             until(quiet, "writes to end", self.flavour.rest)
             return
         before = player.proxy.writes()
         time.sleep(QUIET)
         written = player.proxy.writes() - before
         if written:
-            raise Failed(f"{written} writes {when}, though everything is as wanted")
+            raise Failed(f"{written} writes {when}, although the state is the desired one")
 
     def _count(self, player):
         figures, proxy = self.figures, player.proxy
         figures.starts = player.starts
-        # To make a decoy is a step, too.
+        # The creation of a decoy counts as a step.
         figures.steps = len(self.script.steps) + decoys.RESOURCES
         figures.kinds = len({resource for verb, resource, _ in proxy.forwarded if verb == "watch"})
         figures.faults = sum(proxy.injected.values())
@@ -151,7 +153,7 @@ class Round:
         if figures.requests > figures.bound:
             raise Failed(f"too many requests: {figures}")
 
-    def _keep(self, kubectl, error):
+    def _save(self, kubectl, error):
         try:
             (self.folder / "objects.txt").write_text(kubectl.report())
             (self.folder / "objects.yaml").write_text(kubectl("get", invariants.KINDS, "--output", "yaml"))

@@ -1,5 +1,7 @@
-"""What a round does, step by step, and what is wanted in the end. A seed decides both, before anything is asked of
-Kubernetes: so a round can be repeated."""
+"""The steps of a round, and the desired state after them.
+
+Pure: a seed determines both before the first request to Kubernetes, so that a round can be repeated.
+"""
 
 import random
 from dataclasses import dataclass, field
@@ -7,17 +9,17 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Group:
-    """A worker group that is wanted."""
+    """A worker group of the desired state."""
 
     name: str
     replicas: int
-    #: The most workers that it was ever to have: running ones may be held back when it shrinks.
+    #: Maximum of all desired numbers of workers so far: running workers may be held back when the group is scaled down.
     most: int = 0
-    #: Whether it gives its workers up where the scheduler can't be asked.
+    #: True if the group removes workers even if the scheduler is unreachable.
     unsafe: bool = False
 
     def scale(self, replicas):
-        """Want another number of workers."""
+        """Set the desired number of workers."""
         self.replicas = replicas
         self.most = max(self.most, replicas)
 
@@ -27,46 +29,46 @@ class Group:
 
 @dataclass
 class Cluster:
-    """A cluster that is wanted, or that of a job."""
+    """A cluster of the desired state, or that of a job."""
 
     name: str
     groups: dict = field(default_factory=dict)
-    #: Changes with the template.
+    #: Version of the worker template.
     version: int = 0
 
     @property
     def default(self):
-        """The group that comes with it."""
+        """The cluster's default group."""
         return self.groups[f"{self.name}-default"]
 
     @classmethod
     def of(cls, name, replicas, unsafe=False):
-        """One with its default group."""
+        """Return a cluster with its default group."""
         group = Group(f"{name}-default", replicas, unsafe=unsafe)
         return cls(name, {group.name: group})
 
 
 @dataclass
 class Job:
-    """A job that is wanted."""
+    """A job of the desired state."""
 
     cluster: Cluster
-    #: How its code ends: ``Succeeded`` or ``Failed``, a pod's phase.
+    #: Phase of the runner's pod after the end of its code: ``Succeeded`` or ``Failed``.
     end: str
-    #: Whether its code is to end, or to run on.
+    #: True if its code ends, false if it keeps running.
     ends: bool = False
-    #: Whether its runner was taken away: then it may have failed.
+    #: True if its runner was deleted, so that the job may have failed.
     disturbed: bool = False
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that is done, after a pause of so many seconds."""
+    """An action after a pause in seconds."""
 
     pause: float
     action: str
     target: str = ""
-    #: A number whose meaning the action knows: how many, or which.
+    #: Argument of the action, for example a number of replicas, a version, a share or a seed.
     number: float = 0
     how: str = ""
 
@@ -76,36 +78,36 @@ class Step:
 
 @dataclass(frozen=True)
 class Shape:
-    """What rounds of a flavour are like."""
+    """Parameters of the rounds of a flavour."""
 
-    #: How often each action is chosen. Those that make no sense at the moment are left out.
+    #: Relative frequency of each action. Actions that are impossible at the moment are excluded.
     weights: dict
-    #: How pods are killed: ``delete``, ``force``, ``evict``.
+    #: Ways to kill pods: ``delete``, ``force``, ``evict``.
     kills: tuple
-    #: Names that clusters and jobs can have. They are used again.
+    #: Number of names of clusters and of jobs. Names are reused.
     clusters: int
     jobs: int
-    #: Workers of a group, and of a job's, at the most.
+    #: Maximum number of workers of a group, and of a job's group.
     workers: int
     job_workers: int
-    #: Steps, and seconds between two of them at the most.
+    #: Number of steps, and the maximum pause between two steps in seconds.
     steps: int
     pause: float
-    #: Seconds of silence.
+    #: Duration of a silence in seconds.
     silence: float
-    #: Whether the first cluster holds results, so that no pod of it may be killed and nothing of it be deleted.
+    #: True if the first cluster holds results, so that actions of :data:`HARMFUL` must not apply to it.
     holds: bool = False
-    #: Whether the code of a job comes to its end by itself.
+    #: True if the code of a job ends by itself.
     jobs_end: bool = False
 
 
-#: What would take results from who holds them.
+#: Actions that could lose results that a client holds.
 HARMFUL = frozenset({"delete-cluster", "recreate-cluster", "delete-group", "kill-workers", "kill-scheduler",
                      "delete-default-group"})
 
 
 class Script:
-    """The steps of a round, and what is wanted when they are done."""
+    """The steps of a round, and the desired state after them."""
 
     def __init__(self, seed, shape):
         self._chance = random.Random(seed)
@@ -113,7 +115,7 @@ class Script:
         self.clusters = {}
         self.jobs = {}
         self.steps = []
-        #: The cluster that holds results.
+        #: Name of the cluster that holds results, or None.
         self.held = "c0" if shape.holds else None
         self._down = 0
         if self.held:
@@ -134,12 +136,12 @@ class Script:
             self._add("start-operator")
 
     def _add(self, action, target="", number=0, how=""):
-        # Mostly quick, sometimes long enough for things to settle.
+        # Mostly short, sometimes long enough for the state to converge.
         pause = self._chance.uniform(0, self._shape.pause) * self._chance.choice((0, 0.3, 1, 1))
         self.steps.append(Step(round(pause, 2), action, target, number, how))
 
     def _targets(self, action):
-        """What an action can be about."""
+        """Return the possible targets of an action."""
         return [target for target in self._all_targets(action) if target != self.held or action not in HARMFUL]
 
     def _all_targets(self, action):
@@ -170,10 +172,10 @@ class Script:
         return self._chance.randint(least, self._shape.workers)
 
     def _default_workers(self):
-        # Somebody has to be there who takes results over.
+        # With results, at least one worker must remain that can take them over.
         return self._workers(1 if self._shape.holds else 0)
 
-    # What is wanted -----------------------------------------------------------
+    # Changes of the desired state -----------------------------------------------
 
     def _create_cluster(self, name):
         unsafe = not self._shape.holds and self._chance.random() < 0.5
@@ -230,7 +232,7 @@ class Script:
     def _hold_results(self, name):
         self._add("hold-results", name)
 
-    # What is done to it -------------------------------------------------------
+    # Faults -----------------------------------------------------------------------
 
     def _kill_runner(self, name):
         self.jobs[name].disturbed = True

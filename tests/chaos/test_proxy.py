@@ -1,4 +1,4 @@
-"""Each fault is seen by a client as what it claims to be, and none leaves it hanging."""
+"""Tests of the proxy: a client sees each fault as intended, and no request hangs."""
 
 import asyncio
 import http.client
@@ -19,23 +19,23 @@ from proxy import Proxy, describe
 
 PODS = "/api/v1/namespaces/n/pods"
 WATCH = f"{PODS}?watch=true"
-#: Longer than any answer here takes; a client that waits so long was left hanging.
+#: Timeout of a client in seconds, longer than any response here takes.
 PATIENCE = 10
 
 
 class ApiServer:
-    """Something that answers as an API server does, and counts what it carried out."""
+    """A server with responses like those of an API server that counts the executed write requests."""
 
     def __init__(self):
         self.reset()
 
     def reset(self):
-        """As new."""
-        self.carried_out = 0
+        """Restore the initial state."""
+        self.executed = 0
         self.events = 100
         self.pause = 0.01
 
-    async def answer(self, request):
+    async def handle(self, request):
         if request.headers.get("Authorization") != "Bearer real":
             return web.Response(status=401)
         if request.query.get("watch") == "true":
@@ -48,7 +48,7 @@ class ApiServer:
             return response
         self.headers = request.headers
         if request.method != "GET":
-            self.carried_out += 1
+            self.executed += 1
             body = await request.json() if request.can_read_body else {}
             return web.json_response({**body, "path": request.raw_path}, status=201 if request.method == "POST" else 200)
         return web.json_response({"items": ["x" * 1000] * 50})
@@ -56,10 +56,10 @@ class ApiServer:
 
 @pytest.fixture(scope="module")
 def api():
-    """The API server."""
+    """The fake API server."""
     api = ApiServer()
     with Background() as background:
-        api.server = Server(api.answer)
+        api.server = Server(api.handle)
         background.call(api.server.start())
         yield api
         background.call(api.server.stop())
@@ -67,7 +67,7 @@ def api():
 
 @pytest.fixture
 def proxy(api, tmp_path):
-    """The proxy before it, without faults."""
+    """A proxy in front of the fake API server, without faults."""
     api.reset()
     upstream = tmp_path / "upstream.kubeconfig"
     kubeconfig.write(upstream, api.server.address, api.server.authority, "real")
@@ -77,12 +77,12 @@ def proxy(api, tmp_path):
 
 @contextmanager
 def connection(proxy):
-    """A connection, as the proxy's kubeconfig describes it."""
+    """Open a connection with the proxy's kubeconfig."""
     access = kubeconfig.read(proxy.kubeconfig)
     address = urlsplit(access.server)
     connection = http.client.HTTPSConnection(address.hostname, address.port, timeout=PATIENCE, context=access.context)
-    send = connection.request
-    connection.request = lambda method, path, body=None, headers=None: send(
+    request = connection.request
+    connection.request = lambda method, path, body=None, headers=None: request(
         method, path, body, {**access.headers, **(headers or {})})
     try:
         yield connection
@@ -90,82 +90,82 @@ def connection(proxy):
         connection.close()
 
 
-def ask(proxy, method="GET", path=PODS, body=None):
-    """The answer and its text."""
-    with connection(proxy) as asked:
-        asked.request(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"})
-        answer = asked.getresponse()
-        return answer, answer.read().decode()
+def send(proxy, method="GET", path=PODS, body=None):
+    """Send a request, and return the response and its text."""
+    with connection(proxy) as client:
+        client.request(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"})
+        response = client.getresponse()
+        return response, response.read().decode()
 
 
 def only(kind, **more):
-    """A schedule in which each request that can meets this fault."""
+    """Return a schedule in which each request has this fault if it can occur."""
     return faults.Schedule(more.pop("seed", 1), {kind: 1.0})
 
 
 def is_broken(proxy, *request):
-    """Whether there is no answer, and the client knows it at once."""
+    """Return whether a request gets no response and fails without a timeout."""
     start = time.monotonic()
     with pytest.raises((OSError, http.client.HTTPException)) as raised:
-        ask(proxy, *request)
+        send(proxy, *request)
     return not isinstance(raised.value, TimeoutError) and time.monotonic() - start < PATIENCE / 2
 
 
 # Without faults ---------------------------------------------------------------
 
 
-def test_everything_passes(proxy, api):
-    answer, text = ask(proxy)
-    assert answer.status == 200 and json.loads(text)["items"] == ["x" * 1000] * 50
-    answer, text = ask(proxy, "POST", f"{PODS}?fieldManager=a%2Fb", {"kind": "Pod"})
-    assert answer.status == 201
+def test_requests_pass_without_faults(proxy, api):
+    response, text = send(proxy)
+    assert response.status == 200 and json.loads(text)["items"] == ["x" * 1000] * 50
+    response, text = send(proxy, "POST", f"{PODS}?fieldManager=a%2Fb", {"kind": "Pod"})
+    assert response.status == 201
     assert json.loads(text) == {"kind": "Pod", "path": f"{PODS}?fieldManager=a%2Fb"}
     api.events = 10
-    answer, text = ask(proxy, path=WATCH)
+    response, text = send(proxy, path=WATCH)
     assert [json.loads(line)["object"]["metadata"]["name"] for line in text.splitlines()] == [f"p{n}" for n in range(10)]
     assert proxy.counted() == 3 and proxy.counted(verb="create", code="201") == 1 and proxy.writes() == 1
     assert not proxy.injected
 
 
-def test_headers_are_those_of_the_client(proxy, api):
-    with connection(proxy) as asked:
-        asked.request("PATCH", f"{PODS}/p", "{}", {"Content-Type": "application/apply-patch+yaml", "User-Agent": "me"})
-        asked.getresponse().read()
+def test_headers_of_the_client_are_forwarded(proxy, api):
+    with connection(proxy) as client:
+        client.request("PATCH", f"{PODS}/p", "{}", {"Content-Type": "application/apply-patch+yaml", "User-Agent": "me"})
+        client.getresponse().read()
     assert api.headers["Content-Type"] == "application/apply-patch+yaml" and api.headers["User-Agent"] == "me"
     assert "Accept" not in api.headers
-    # http.client's own: what is not asked for must not come compressed.
+    # http.client sets this header: the proxy must not request compressed responses instead.
     assert api.headers["Accept-Encoding"] == "identity"
 
 
-def test_a_connection_is_used_again(proxy):
-    with connection(proxy) as asked:
+def test_connections_are_reused(proxy):
+    with connection(proxy) as client:
         for _ in range(3):
-            asked.request("GET", PODS)
-            assert len(asked.getresponse().read()) > 50_000
-            assert asked.sock
+            client.request("GET", PODS)
+            assert len(client.getresponse().read()) > 50_000
+            assert client.sock
 
 
-def test_a_watch_comes_as_it_happens(proxy, api):
+def test_watch_events_are_forwarded_immediately(proxy, api):
     api.pause = 1.0
-    with connection(proxy) as asked:
+    with connection(proxy) as client:
         start = time.monotonic()
-        asked.request("GET", WATCH)
-        assert b"p0" in asked.getresponse().readline()
+        client.request("GET", WATCH)
+        assert b"p0" in client.getresponse().readline()
         assert time.monotonic() - start < 0.9
 
 
-def test_nobody_else_gets_through(proxy, api):
+def test_requests_without_the_token_are_refused(proxy, api):
     config = yaml.safe_load(proxy.kubeconfig.read_text())
     config["users"][0]["user"]["token"] = "guessed"
     proxy.kubeconfig.write_text(yaml.safe_dump(config))
-    assert ask(proxy, "POST")[0].status == 401
-    assert api.carried_out == 0
+    assert send(proxy, "POST")[0].status == 401
+    assert api.executed == 0
 
 
-# Answers ----------------------------------------------------------------------
+# Responses ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind, method, code, reason, carried_out", [
+@pytest.mark.parametrize("kind, method, code, reason, executed", [
     ("throttled", "POST", 429, "TooManyRequests", 0),
     ("throttled", "GET", 429, "TooManyRequests", 0),
     ("conflict", "PATCH", 409, "Conflict", 0),
@@ -174,16 +174,16 @@ def test_nobody_else_gets_through(proxy, api):
     ("unavailable", "POST", 503, "ServiceUnavailable", 0),
     ("lost-error", "POST", 500, "InternalError", 1),
 ])
-def test_errors(proxy, api, kind, method, code, reason, carried_out):
+def test_errors(proxy, api, kind, method, code, reason, executed):
     forms = set()
     proxy.on(only(kind))
     for count in range(1, 21):
-        answer, text = ask(proxy, method)
-        assert answer.status == code
-        assert answer.getheader("Retry-After") == ("1" if code == 429 else None)
-        assert api.carried_out == carried_out * count
-        forms.add(answer.getheader("Content-Type"))
-        if answer.getheader("Content-Type") == "application/json":
+        response, text = send(proxy, method)
+        assert response.status == code
+        assert response.getheader("Retry-After") == ("1" if code == 429 else None)
+        assert api.executed == executed * count
+        forms.add(response.getheader("Content-Type"))
+        if response.getheader("Content-Type") == "application/json":
             status = json.loads(text)
             assert (status["kind"], status["code"], status["reason"]) == ("Status", code, reason)
             assert status.get("details") == ({"retryAfterSeconds": 1} if code == 429 else None)
@@ -193,77 +193,77 @@ def test_errors(proxy, api, kind, method, code, reason, carried_out):
 
 
 @pytest.mark.parametrize("kind", ["conflict", "expired", "lost-error"])
-def test_faults_that_cannot_be(proxy, kind):
+def test_impossible_faults_do_not_occur(proxy, kind):
     proxy.on(only(kind))
     method, path = ("GET", f"{PODS}/p") if kind != "expired" else ("POST", PODS)
-    assert ask(proxy, method, path)[0].status < 300
+    assert send(proxy, method, path)[0].status < 300
     assert not proxy.injected
 
 
 # Connections --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind, carried_out", [("dropped", 0), ("lost", 1)])
-def test_broken_connections(proxy, api, kind, carried_out):
+@pytest.mark.parametrize("kind, executed", [("dropped", 0), ("lost", 1)])
+def test_broken_connections(proxy, api, kind, executed):
     proxy.on(only(kind))
     assert is_broken(proxy, "POST", PODS)
-    assert api.carried_out == carried_out
+    assert api.executed == executed
     assert is_broken(proxy, "GET", WATCH)
     assert proxy.injected == {kind: 2} and proxy.counted(code="none") == 2
     proxy.off()
-    assert ask(proxy)[0].status == 200
+    assert send(proxy)[0].status == 200
 
 
-def test_a_slow_answer_comes_whole(proxy):
+def test_a_slow_response_is_complete(proxy):
     proxy.on(only("slow"))
     start = time.monotonic()
-    answer, text = ask(proxy)
+    response, text = send(proxy)
     assert 0.1 <= time.monotonic() - start < faults.SLOWEST + 2
-    assert answer.status == 200 and json.loads(text)["items"] == ["x" * 1000] * 50
+    assert response.status == 200 and json.loads(text)["items"] == ["x" * 1000] * 50
 
 
-def test_silence_holds_bytes_back_and_keeps_connections(proxy, api):
+def test_silence_delays_bytes_and_keeps_connections_open(proxy, api):
     api.events, api.pause = 15, 0.1
-    with connection(proxy) as asked:
-        asked.request("GET", WATCH)
-        answer = asked.getresponse()
-        assert b"p0" in answer.readline()
+    with connection(proxy) as client:
+        client.request("GET", WATCH)
+        response = client.getresponse()
+        assert b"p0" in response.readline()
         proxy.silence(1.5)
         start = time.monotonic()
-        assert ask(proxy, "POST", PODS)[0].status == 201
+        assert send(proxy, "POST", PODS)[0].status == 201
         assert time.monotonic() - start > 1.2
-        names = [json.loads(line)["object"]["metadata"]["name"] for line in answer.read().splitlines()]
+        names = [json.loads(line)["object"]["metadata"]["name"] for line in response.read().splitlines()]
         assert names == [f"p{n}" for n in range(1, 15)]
     proxy.silence(60)
     threading.Timer(0.5, proxy.off).start()
     start = time.monotonic()
-    ask(proxy)
+    send(proxy)
     assert 0.3 < time.monotonic() - start < 5
 
 
 # Watches ------------------------------------------------------------------------
 
 
-def read_watch(answer):
-    """The events of a watch until it ends, and whether it ended well."""
-    well = True
+def read_watch(response):
+    """Read a watch to its end, and return its events and whether it was complete."""
+    complete = True
     try:
-        text = answer.read()
+        text = response.read()
     except http.client.IncompleteRead as error:
-        text, well = error.partial, False
-    return [json.loads(line) for line in text.splitlines()], well
+        text, complete = error.partial, False
+    return [json.loads(line) for line in text.splitlines()], complete
 
 
 @pytest.mark.parametrize("how", faults.ENDS)
-def test_open_watches_end(proxy, api, how):
-    with connection(proxy) as asked:
-        asked.request("GET", WATCH)
-        answer = asked.getresponse()
-        answer.readline()
+def test_open_watches_can_be_ended(proxy, api, how):
+    with connection(proxy) as client:
+        client.request("GET", WATCH)
+        response = client.getresponse()
+        response.readline()
         proxy.end_watches(how)
-        events, well = read_watch(answer)
+        events, complete = read_watch(response)
     assert len(events) < api.events - 1
-    assert well == (how != "dropped")
+    assert complete == (how != "dropped")
     is_error = [event["type"] == "ERROR" for event in events]
     assert any(is_error) == (how == "expired") and not any(is_error[:-1])
     if how == "expired":
@@ -276,30 +276,30 @@ def test_watches_end_on_schedule(proxy, api):
     proxy.on(faults.Schedule(3, {}))
     lengths = []
     for _ in range(20):
-        with connection(proxy) as asked:
-            asked.request("GET", WATCH)
-            lengths.append(len(read_watch(asked.getresponse())[0]))
+        with connection(proxy) as client:
+            client.request("GET", WATCH)
+            lengths.append(len(read_watch(client.getresponse())[0]))
     ended = [length for length in lengths if length < api.events]
     assert len(ended) == sum(proxy.injected.values()) >= 3
     assert max(ended) <= faults.WATCH_EVENTS + 1
     assert set(proxy.injected) <= {f"watch-{how}" for how in faults.ENDS}
 
 
-def test_an_open_watch_goes_on_when_faults_come_and_go(proxy, api):
+def test_an_open_watch_survives_faults_on_and_off(proxy, api):
     api.events, api.pause = 30, 0.02
-    with connection(proxy) as asked:
-        asked.request("GET", WATCH)
-        answer = asked.getresponse()
+    with connection(proxy) as client:
+        client.request("GET", WATCH)
+        response = client.getresponse()
         proxy.on(faults.Schedule(1))
         proxy.off()
-        assert len(read_watch(answer)[0]) == 30
+        assert len(read_watch(response)[0]) == 30
 
 
-def test_a_client_that_leaves_ends_its_watch_upstream(proxy, api):
+def test_a_disconnect_ends_the_watch_upstream(proxy, api):
     api.events, api.pause = 10_000, 0.01
-    with connection(proxy) as asked:
-        asked.request("GET", WATCH)
-        asked.getresponse().readline()
+    with connection(proxy) as client:
+        client.request("GET", WATCH)
+        client.getresponse().readline()
         assert len(proxy._watches) == 1
     deadline = time.monotonic() + PATIENCE
     while proxy._watches and time.monotonic() < deadline:
@@ -310,7 +310,7 @@ def test_a_client_that_leaves_ends_its_watch_upstream(proxy, api):
 # Schedules ------------------------------------------------------------------------
 
 
-def test_the_seed_decides():
+def test_the_seed_determines_the_faults():
     def drawn(seed, *others):
         schedule = faults.Schedule(seed)
         found = []
@@ -337,7 +337,7 @@ def test_the_seed_decides():
     ("PATCH", "/api/v1/namespaces/n/services/s", "application/merge-patch+json", ("patch", "services")),
     ("GET", "/version", "", ("get", "version")),
 ])
-def test_requests_have_names(method, path, content_type, expected):
+def test_requests_are_described_by_verb_and_resource(method, path, content_type, expected):
     assert describe(method, path, {}, content_type) == expected
     if expected[0] == "list":
         assert describe(method, path, {"watch": "true"}, content_type)[0] == "watch"

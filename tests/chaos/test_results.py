@@ -1,16 +1,16 @@
-"""What holds results, without a cluster."""
+"""Tests of the connection to a scheduler, without a cluster."""
 
 import pytest
 from support.dask import scheduler_address
 
 
 class Empty:
-    """A namespace in which there is nothing."""
+    """An empty namespace."""
 
     def get(self, *_):
         return None
 
 
-def test_a_service_that_is_not_there_is_no_connection():
+def test_a_missing_service_is_a_connection_error():
     with pytest.raises(ConnectionError, match="no Service c-scheduler"), scheduler_address(Empty(), "c"):
         pass

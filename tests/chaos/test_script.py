@@ -1,4 +1,4 @@
-"""Scripts: repeatable, and true to what they promise."""
+"""Tests of scripts: they are reproducible, and their steps lead to the desired state."""
 
 import collections
 import dataclasses
@@ -11,16 +11,16 @@ SEEDS = range(20)
 
 
 @pytest.mark.parametrize("flavour", flavours.ALL.values(), ids=lambda flavour: flavour.name)
-def test_the_seed_decides(flavour):
+def test_the_seed_determines_the_script(flavour):
     one, same, other = (Script(seed, flavour.shape) for seed in (1, 1, 2))
     assert (one.steps, one.clusters, one.jobs) == (same.steps, same.clusters, same.jobs)
     assert one.steps != other.steps
 
 
 @pytest.mark.parametrize("flavour", flavours.ALL.values(), ids=lambda flavour: flavour.name)
-def test_everything_happens(flavour):
+def test_every_action_occurs(flavour):
     actions = collections.Counter(step.action for seed in SEEDS for step in Script(seed, flavour.shape).steps)
-    # To make something anew is to delete it and to create it.
+    # To recreate an object is to delete and to create it.
     assert set(flavour.shape.weights) - {"recreate-cluster", "recreate-job"} | {"start-operator"} == set(actions)
     for seed in SEEDS:
         steps = Script(seed, flavour.shape).steps
@@ -29,32 +29,32 @@ def test_everything_happens(flavour):
             if step.action in ("kill-operator", "start-operator"):
                 assert running == (step.action == "kill-operator")
                 running = not running
-        assert running, "the operator has to be there in the end"
+        assert running, "the operator must run at the end"
         assert all(hasattr(flavour.player, step.action.replace("-", "_")) for step in steps)
 
 
-def test_what_is_wanted_is_what_the_steps_say():
+def test_the_desired_state_is_the_result_of_the_steps():
     shape = dataclasses.replace(flavours.CONTROL_PLANE.shape, steps=100)
     for seed in SEEDS:
         script = Script(seed, shape)
-        wanted = {}
+        desired = {}
         for step in script.steps:
             match step.action:
                 case "create-cluster":
-                    wanted[step.target] = {f"{step.target}-default": step.number}
+                    desired[step.target] = {f"{step.target}-default": step.number}
                 case "scale-cluster":
-                    wanted[step.target][f"{step.target}-default"] = step.number
+                    desired[step.target][f"{step.target}-default"] = step.number
                 case "create-group" | "scale-group":
-                    wanted[step.target][f"{step.target}-more"] = step.number
+                    desired[step.target][f"{step.target}-more"] = step.number
                 case "delete-group":
-                    del wanted[step.target][f"{step.target}-more"]
+                    del desired[step.target][f"{step.target}-more"]
                 case "delete-cluster":
-                    del wanted[step.target]
-        assert wanted == {name: {group.name: group.replicas for group in cluster.groups.values()}
+                    del desired[step.target]
+        assert desired == {name: {group.name: group.replicas for group in cluster.groups.values()}
                           for name, cluster in script.clusters.items()}
 
 
-def test_results_that_are_held_are_not_taken_away():
+def test_no_harmful_step_for_the_cluster_that_holds_results():
     for seed in SEEDS:
         script = Script(seed, flavours.REAL.shape)
         assert [step.action for step in script.steps[:2]] == ["create-cluster", "hold-results"]
