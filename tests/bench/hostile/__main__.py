@@ -1,6 +1,6 @@
-"""What a hostile tenant costs the others: well-behaved tenants are measured alone, and beside one who does all that a tenant can.
+"""Benchmark of a hostile tenant's effect on others: well-behaved tenants without and with one that attacks the operator.
 
-See docs/development.md. ``tests/bench/hostile/run --help`` says what can be chosen.
+See docs/development.md. ``tests/bench/hostile/run --help`` describes the arguments.
 """
 
 import argparse
@@ -34,42 +34,43 @@ from support.waiting import until  # noqa: E402
 from tenants import LATE, Tenant, Webhook  # noqa: E402
 
 NAME, RANGE = "hostile", "198.19.224.0/19"
-#: Programs and crates that the hostile tenant's components are made with.
+#: Program and crate that build the hostile policy.
 BUILD = ("target/debug/dask-operator-plugin-build", "tests/bench/hostile/policy")
+#: Program that writes the hostile components, which need no instruction.
 COMPONENTS = "target/debug/examples/hostile"
 POLICY = ROOT / "target" / "plugins" / "dask-operator-hostile-policy.wasm"
 
 
 def chosen(text):
-    """Names of attacks, in the order in which they are prepared."""
+    """Parse comma-separated names of attacks, and return them in order of preparation."""
     names = text.split(",")
     unknown = sorted(set(names) - set(attacks.ATTACKS))
     if unknown:
-        raise argparse.ArgumentTypeError(f"there is no attack {', '.join(unknown)}; there are {', '.join(attacks.ATTACKS)}")
+        raise argparse.ArgumentTypeError(f"unknown attack {', '.join(unknown)}; known attacks are {', '.join(attacks.ATTACKS)}")
     return [name for name in attacks.ATTACKS if name in names]
 
 
 def parse(arguments=None):
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="tests/bench/hostile/run", description="Well-behaved tenants beside a hostile one.")
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="tests/bench/hostile/run", description="Measures well-behaved tenants without and with a hostile one.")
     parser.add_argument("--attacks", type=chosen, default=list(attacks.ATTACKS), metavar="NAME,NAME",
-                        help=f"which, all at the same time (default: all): {', '.join(attacks.ATTACKS)}")
-    parser.add_argument("--seconds", type=float, default=600, help="how long the attacks take (default: %(default)g)")
-    parser.add_argument("--large", type=float, default=180, help="how long it then sends large objects, too (default: %(default)g)")
-    parser.add_argument("--many", type=int, default=500, help="plugins that many-plugins deletes at once (default: %(default)s)")
-    parser.add_argument("--alone", type=float, default=180, help="seconds without them, before (default: %(default)g)")
-    parser.add_argument("--tenants", type=int, default=20, help="well-behaved ones (default: %(default)s)")
-    parser.add_argument("--period", type=float, default=6, help="seconds between two changes of a tenant (default: %(default)g)")
-    parser.add_argument("--memory", default=limited.default_limit(), help="the operator's limit (default: the chart's, %(default)s)")
-    parser.add_argument("--json", type=Path, default=ROOT / "target" / "hostile.json", help="where the figures go (default: target/hostile.json)")
-    found = parser.parse_args(arguments)
-    if not found.large:
-        found.attacks = [name for name in found.attacks if not attacks.ATTACKS[name].is_large]
-    return found
+                        help=f"attacks that run at the same time (default: all): {', '.join(attacks.ATTACKS)}")
+    parser.add_argument("--seconds", type=float, default=600, help="duration of the attacks without large objects in seconds (default: %(default)g)")
+    parser.add_argument("--large", type=float, default=180, help="additional duration of attacks that include large objects in seconds (default: %(default)g)")
+    parser.add_argument("--many", type=int, default=500, help="number of plugins that the attack many-plugins deletes with one request (default: %(default)s)")
+    parser.add_argument("--alone", type=float, default=180, help="duration of the measurement without attacks in seconds (default: %(default)g)")
+    parser.add_argument("--tenants", type=int, default=20, help="number of well-behaved tenants (default: %(default)s)")
+    parser.add_argument("--period", type=float, default=6, help="seconds between two rounds of changes by a tenant (default: %(default)g)")
+    parser.add_argument("--memory", default=limited.default_limit(), help="memory limit of the operator (default: that of the chart, %(default)s)")
+    parser.add_argument("--json", type=Path, default=ROOT / "target" / "hostile.json", help="output file of the figures (default: target/hostile.json)")
+    options = parser.parse_args(arguments)
+    if not options.large:
+        options.attacks = [name for name in options.attacks if not attacks.ATTACKS[name].is_large]
+    return options
 
 
 def hostile_account(admin, namespaces, folder):
-    """The kubeconfig of a tenant with the role ``admin`` in these namespaces, as the chart's roles make it."""
+    """Create a service account with the role ``admin``, as extended by the chart, in these namespaces, and return its kubeconfig."""
     admin.apply(*chart.objects(chart.template(show=["templates/userroles.yaml"])))
     own = namespaces[0].namespace
     namespaces[0]("create", "serviceaccount", "tenant")
@@ -85,12 +86,12 @@ def hostile_account(admin, namespaces, folder):
         except Refused:
             return False
 
-    until(may, "the role admin to have the chart's rights")
+    until(may, "the role admin to include the chart's permissions")
     return file
 
 
 def well_behaved(environment, hook, arguments, samples):
-    """The other tenants, each with a cluster of one worker that is there."""
+    """Create the well-behaved tenants, and wait for the one worker of each."""
     made = []
     for number in range(arguments.tenants):
         kubectl = new_namespace(environment, f"tenant-{number}")
@@ -103,7 +104,7 @@ def well_behaved(environment, hook, arguments, samples):
 
 
 class Kubelet(threading.Thread):
-    """Says of the hostile tenant's schedulers that they are ready, at an address of this machine: there is no node that does."""
+    """Marks the hostile tenant's scheduler pods as ready, with an address of this machine, because there is no node with a kubelet."""
 
     def __init__(self, kubectl, address):
         super().__init__(daemon=True)
@@ -115,37 +116,40 @@ class Kubelet(threading.Thread):
         status = {"phase": "Running", "conditions": conditions, "podIP": self.address, "podIPs": [{"ip": self.address}]}
         while not self.over.wait(1):
             try:
-                for pod in self.kubectl.list("pods", "dask.org/component=scheduler,dask.org/cluster-name=asked"):
+                for pod in self.kubectl.list("pods", "dask.org/component=scheduler,dask.org/cluster-name=queried"):
                     if pod["status"].get("podIP") != self.address:
                         self.kubectl.patch("pod", pod["metadata"]["name"], {"status": status}, subresource="status")
-            except Refused:  # it went meanwhile
+            except Refused:  # the pod was deleted meanwhile
                 continue
 
 
 @contextmanager
-def attacked(environment, place, folder):
-    """Attack meanwhile. Gives an empty list, in which afterwards is what that came to, and where to say that more shall be done; None
-    where the attacks could not begin."""
-    file = folder / "place.json"
-    file.write_text(json.dumps(place))
+def attacked(environment, target, folder):
+    """Run the attacks during the ``with`` block.
+
+    Provides an empty list that contains the counts of the attacks afterwards, and the standard input of the attacks, where a line starts
+    those with large objects. Both are None if the attacks could not start.
+    """
+    file = folder / "target.json"
+    file.write_text(json.dumps(target))
     process = subprocess.Popen([sys.executable, HERE / "attacks.py", file], env={**environment, "PYTHONPATH": str(TESTS)}, text=True,
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, start_new_session=True)
     found = []
     try:
-        if process.stdout.readline().strip() != "attacks begin":
+        if process.stdout.readline().strip() != "attacks start":
             yield None, None
             return
         yield found, process.stdin
-        said, _ = process.communicate(timeout=180)
-        found.append(json.loads(said))
+        output, _ = process.communicate(timeout=180)
+        found.append(json.loads(output))
     finally:
-        with suppress(ProcessLookupError):  # it has ended, and so has its kubectl
+        with suppress(ProcessLookupError):  # the process and its kubectl have ended
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 def build():
-    """Make the hostile components; the folder of those that need no annotation."""
+    """Build the hostile policy and components, and return the folder of the components that need no annotation."""
     subprocess.run([BUILD[0], "--out", POLICY.parent, BUILD[1]], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     folder = POLICY.parent / "hostile"
     subprocess.run([COMPONENTS, folder], cwd=ROOT, check=True)
@@ -153,7 +157,7 @@ def build():
 
 
 def measure(environment, arguments, folder, processors):
-    """All of it; the report."""
+    """Run the whole measurement and return the report."""
     admin = Kubectl(environment)
     define_resources(admin)
     host = str(ipaddress.ip_network(RANGE)[-3])
@@ -166,21 +170,21 @@ def measure(environment, arguments, folder, processors):
     samples = figures.Samples()
     with ExitStack() as stack:
         group = stack.enter_context(limited.Group(f"hostile-bench-{os.getpid()}", limited.size(arguments.memory)))
-        limited.use(group, folder, processors)
+        limited.run_in(group, folder, processors)
         account = stack.enter_context(chart.account(admin, folder))
         hook = stack.enter_context(Hook(admin, host, folder, NAME, account, *sources, "--plugin-ca-file", str(folder / "ca.pem"),
                                         "--cache-dir", str(folder / "cache")))
-        keeper = limited.Keeper(hook.operator)
-        keeper.start()
-        stack.callback(keeper.stop)
-        # The namespaces end with the cluster.
-        good = well_behaved(environment, hook, arguments, samples)
+        supervisor = limited.Supervisor(hook.operator)
+        supervisor.start()
+        stack.callback(supervisor.stop)
+        # The namespaces are not deleted, because the cluster is.
+        tenants = well_behaved(environment, hook, arguments, samples)
         hostile = {name: new_namespace(environment, f"{NAME}-{name}") for name in NAMESPACES}
         for name, kubectl in hostile.items():
-            if name != "unasked":
+            if name != "exempt":
                 hook.ask_for(kubectl)
         kubeconfig = hostile_account(admin, list(hostile.values()), folder)
-        for tenant in good:
+        for tenant in tenants:
             tenant.start()
 
         samples.phase = "alone"
@@ -189,23 +193,23 @@ def measure(environment, arguments, folder, processors):
         kubelet = Kubelet(hostile["plain"], host)
         kubelet.start()
         stack.callback(kubelet.over.set)
-        place = {"kubeconfig": str(kubeconfig), "path": environment["PATH"], "host": host, "webhook": [host, hook.port], "registry": registry,
-                 "namespaces": {name: kubectl.namespace for name, kubectl in hostile.items()}, "policy": str(POLICY),
-                 "components": str(components), "attacks": arguments.attacks, "many": arguments.many,
-                 "processors": sorted(processors | os.sched_getaffinity(0))}
-        # What has to be there for an attack may end the operator already.
-        keeper.begin()
-        with attacked(environment, place, folder) as (came_to, orders):
-            if came_to is not None:
-                beside(good, samples, arguments, orders)
-        operator = {"restarts": list(keeper.restarts), "out_of_memory": group.kills(), "limit": group.limit, "limited": group.is_there,
-                    "peak": group.peak(), "resident": keeper.resident}
+        target = {"kubeconfig": str(kubeconfig), "path": environment["PATH"], "host": host, "webhook": [host, hook.port], "registry": registry,
+                  "namespaces": {name: kubectl.namespace for name, kubectl in hostile.items()}, "policy": str(POLICY),
+                  "components": str(components), "attacks": arguments.attacks, "many": arguments.many,
+                  "processors": sorted(processors | os.sched_getaffinity(0))}
+        # The preparation of the attacks may already end the operator.
+        supervisor.reset()
+        with attacked(environment, target, folder) as (counts, orders):
+            if counts is not None:
+                beside(tenants, samples, arguments, orders)
+        operator = {"restarts": list(supervisor.restarts), "out_of_memory": group.kills(), "limit": group.limit, "limited": group.exists,
+                    "peak": group.peak(), "resident": supervisor.resident}
         return {"tenants": arguments.tenants, "seconds": {"alone": arguments.alone, "beside": arguments.seconds, "large": arguments.large}, **samples.figures(),
-                "operator": operator, "attacks": came_to and came_to[0]}
+                "operator": operator, "attacks": counts and counts[0]}
 
 
-def beside(good, samples, arguments, orders):
-    """Measure the well-behaved tenants while they are attacked."""
+def beside(tenants, samples, arguments, orders):
+    """Measure the well-behaved tenants during the attacks, first without and then with large objects."""
     samples.phase = "beside"
     time.sleep(arguments.seconds)
     if arguments.large:
@@ -213,22 +217,22 @@ def beside(good, samples, arguments, orders):
         orders.write("large objects, too\n")
         orders.flush()
         time.sleep(arguments.large)
-    for tenant in good:
+    for tenant in tenants:
         tenant.stop()
-    # What is under way still happens beside the attacks.
-    for tenant in good:
+    # The attacks continue until the current operations have ended.
+    for tenant in tenants:
         tenant.join(3 * LATE)
     samples.phase = None
 
 
 def main():
-    """Measure, and say what must not be."""
+    """Run the measurement, print the results and the failures, and return the exit code."""
     arguments = parse()
     if os.environ.get("KUBECONFIG"):
-        sys.exit("hostile: this is no test for somebody's cluster: unset KUBECONFIG")
-    processors, others = map(set, limited.parted())
-    # All that is started from here on has these, but for the operator. The attacks, which are nice, take none from the API server and
-    # from who measures: elsewhere they are on other machines.
+        sys.exit("hostile: this benchmark must not run on an existing cluster: unset KUBECONFIG")
+    processors, others = map(set, limited.split_processors())
+    # All processes that are started from here on, except the operator and the attacks, use these processors. The attacks have a low
+    # priority, so that they take no time from the API server and the measurement: in production they are on other machines.
     os.sched_setaffinity(0, others)
     with suppress(PermissionError):
         os.nice(-10)
@@ -237,10 +241,10 @@ def main():
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(report, indent=2) + "\n")
     print(figures.table(report))
-    print(f"The same as JSON: {arguments.json}")
+    print(f"JSON report: {arguments.json}")
     found = figures.failures(report)
-    for sentence in found:
-        print(f"FAILED: {sentence}")
+    for message in found:
+        print(f"FAILED: {message}")
     return 1 if found else 0
 
 

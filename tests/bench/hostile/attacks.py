@@ -1,7 +1,8 @@
-"""The hostile tenant: attacks.py FILE, whose JSON says where to attack. A process of its own, so that it takes no turns from who measures.
+"""Attacks of the hostile tenant: ``attacks.py FILE``, where FILE is a JSON description of the target.
 
-It has the rights of ``admin`` in its namespaces, and can reach the webhook's port as every pod can. It attacks until its standard
-input ends, and prints how often it did what.
+This is a separate process, so that it does not compete for the interpreter lock of the measuring process. It has the role ``admin``
+in its namespaces, and can reach the webhook's port as every pod can. Attacks with large objects start after a line of standard input.
+It attacks until its standard input is closed, and then prints the counts of each attack as JSON.
 """
 
 import functools
@@ -23,52 +24,52 @@ from servers import Registry
 from support.manifests import cluster
 from support.waiting import until
 
-#: The annotations that tell the policy of ``policy/`` what to do at admission, and when plans are reviewed.
+#: Annotations that select the behaviour of the policy in ``policy/`` at admission and at the review of plans.
 ADMISSION, REVIEW = "example.com/at-admission", "example.com/at-review"
-#: What it is told.
+#: Behaviours that the attacks select with these annotations.
 AT_ADMISSION = ("loop", "memory", "slow", "trap", "copies", "depth", "objects", "findings", "large")
 AT_REVIEW = ("loop", "memory", "slow", "trap", "findings", "large")
-#: How many of them a request has to pass, each of them as slow as it may be.
+#: Number of misbehaving policies that each request must pass.
 CHAIN = 3
-#: How many slow policies: so many of a namespace are loaded. How long a call of one takes, of the second that it may take.
+#: Number of slow policies (the maximum that is loaded for a namespace), and the share of the maximum call duration (1 s) that each uses.
 SLOW, SLOWNESS = 20, 0.95
-#: Clusters whose plans the slow policies review.
+#: Number of clusters whose plans the slow policies review.
 REVIEWED = 4
-#: Plugins with heavy settings, and clusters with a heavy spec: how many, and of how many small objects each.
+#: Number of plugins with heavy settings and of clusters with a heavy spec, and the number of small objects in each.
 HEAVY_PLUGINS, HEAVY_SETTINGS = 25, 150_000
 HEAVY_CLUSTERS, HEAVY_SPEC = 16, 195_000
-#: Small objects of a request that the webhook still reads: 60 MiB of memory.
+#: Number of small objects in a request that the webhook just accepts: 60 MiB of memory.
 HEAVY_REQUEST = 78_000
-#: Seconds that what is heavy stays: an operator that is started again reads it again.
-STAYS = 60
-#: Lists of one key: levels, items of each list, clusters with them.
+#: Seconds until heavy objects are deleted. An operator that restarts in this time reads them again.
+STAY = 60
+#: Nested lists of items with equal keys: number of levels, of items of each list, and of clusters with such lists.
 LEVELS, ITEMS, NESTED = 3, 30, 2
-#: Seconds between two changes of many: faster would only show how fast the API server is.
+#: Seconds between two changes of many. A higher rate would only measure the speed of the API server.
 BETWEEN = 0.25
-#: Connections to the webhook at a time: that say nothing, and whose requests come drop by drop.
+#: Numbers of simultaneous connections to the webhook: silent ones, and those that send a request byte by byte (per thread).
 SILENT, DRIPPING = 500, 16
-#: A request whose length is not known.
+#: Head of a request of unknown length.
 ENDLESS = b"POST /validate?timeout=30s HTTP/1.1\r\nHost: webhook\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-#: How nice this session is to others: where the kernel shares processors out by session, a process is nice to its own only.
+#: Nice value of this session. If the kernel schedules by session, the nice value of a process counts only within its session.
 AUTOGROUP = Path("/proc/self/autogroup")
-#: Where strangers come from: not from the API server's address, which is this machine's as well.
+#: Source address of requests that are not from the API server, whose address is also one of this machine.
 STRANGER = ("127.0.0.2", 0)
 
 
 @functools.cache
 def text_of(make, *arguments):
-    """The text of a large manifest, which is made once."""
+    """Return the JSON of a large manifest, which is created only once."""
     return bodies.text(make(*arguments))
 
 
-# What it has there before ---------------------------------------------------
+# Preparation ----------------------------------------------------------------
 
 
 def policies(hostile):
-    """Policies that misbehave, and clusters whose plans they review."""
-    # Afterwards, the policies would fail when these are admitted.
+    """Create misbehaving policies, and clusters whose plans they review."""
+    # The clusters come first, because the policies would fail at their admission.
     for behaviour in AT_REVIEW:
-        hostile.create("daskclusters", "policies", bodies.told(f"plan-{behaviour}", REVIEW, behaviour))
+        hostile.create("daskclusters", "policies", bodies.instructed(f"plan-{behaviour}", REVIEW, behaviour))
     hostile.await_pods("policies", len(AT_REVIEW))
     hostile.create("configmaps", "policies", bodies.config_map("policy", hostile.policy))
     for number in range(CHAIN):
@@ -77,24 +78,24 @@ def policies(hostile):
 
 
 def slow_policies(hostile):
-    """As many policies as there may be, each as slow as it may be, and clusters whose plans they review."""
+    """Create the maximum number of policies, each as slow as is allowed, and clusters whose plans they review."""
     hostile.create("configmaps", "slow", bodies.config_map("policy", hostile.policy))
     hostile.create("daskplugins", "slow", bodies.plugin("slow-0", bodies.from_config_map("policy")))
     hostile.await_policies("slow", "slow-", 1)
 
     def seconds(rounds):
         begin = time.monotonic()
-        hostile.create("daskclusters", "slow", bodies.told("measured", ADMISSION, f"rounds-{rounds}"), dryRun="All")
+        hostile.create("daskclusters", "slow", bodies.instructed("measured", ADMISSION, f"rounds-{rounds}"), dryRun="All")
         return time.monotonic() - begin
 
     none = min(seconds(0) for _ in range(3))
-    # The policy is asked twice, before the object is complete and afterwards.
+    # The policy is called twice: by the mutating and by the validating webhook.
     each = max(min(seconds(ROUNDS) for _ in range(3)) - none, 0.01) / 2
-    hostile.slowly = f"rounds-{round(ROUNDS * SLOWNESS / each)}"
-    # With the policies, it would take too long to admit these.
+    hostile.slow = f"rounds-{round(ROUNDS * SLOWNESS / each)}"
+    # With all policies, the admission of the clusters would take too long.
     hostile.send("DELETE", hostile.url("daskplugins", "slow", "slow-0"))
     for number in range(REVIEWED):
-        hostile.create("daskclusters", "slow", bodies.told(f"plan-{number}", REVIEW, hostile.slowly))
+        hostile.create("daskclusters", "slow", bodies.instructed(f"plan-{number}", REVIEW, hostile.slow))
     hostile.await_pods("slow", REVIEWED)
     for number in range(SLOW):
         hostile.create("daskplugins", "slow", bodies.plugin(f"slow-{number}", bodies.from_config_map("policy")))
@@ -102,34 +103,34 @@ def slow_policies(hostile):
 
 
 def registry(hostile):
-    """Plugins of a registry that answers as it likes, and is asked again and again."""
+    """Create plugins from the hostile registry, which the operator queries repeatedly."""
     for repository in Registry.REPOSITORIES:
         image = f"{hostile.registry.address}/hostile/{repository}/plugin:1"
         hostile.create("daskplugins", "policies", bodies.plugin(f"registry-{repository}", {"oci": {"image": image}}, refreshSeconds=10))
 
 
 def compilers(hostile):
-    """Plugins that take more of a compiler than it may take: in two namespaces, so that there are two at once."""
+    """Create plugins that exceed the limits of a compiler, in two namespaces, so that two are compiled at the same time."""
     for within, (kind, component) in zip(("policies", "plain"), bodies.hard_to_compile(hostile.policy).items(), strict=True):
         hostile.create("configmaps", within, bodies.config_map(f"compiler-{kind}", component))
         hostile.create("daskplugins", within, bodies.plugin(f"compiler-{kind}", bodies.from_config_map(f"compiler-{kind}")))
 
 
 def components(hostile):
-    """Plugins that fail when they are loaded, each in another way."""
-    for file in sorted(Path(hostile.place["components"]).glob("*.wasm")):
+    """Create plugins that fail to load, each in a different way."""
+    for file in sorted(Path(hostile.target["components"]).glob("*.wasm")):
         if file.stat().st_size < bodies.CONFIG_MAP:
             hostile.create("configmaps", "plain", bodies.config_map(file.stem, file.read_bytes()))
             hostile.create("daskplugins", "plain", bodies.plugin(f"component-{file.stem}", bodies.from_config_map(file.stem)))
 
 
 def scheduler(hostile):
-    """A cluster whose scheduler is the fake one."""
-    hostile.create("daskclusters", "plain", bodies.asked_cluster(hostile.scheduler.port))
+    """Create a cluster whose scheduler is the hostile one."""
+    hostile.create("daskclusters", "plain", bodies.queried_cluster(hostile.scheduler.port))
 
 
 def nested(hostile):
-    """Clusters whose groups have lists in lists of one key."""
+    """Create clusters whose worker groups have nested lists of items with equal keys."""
     items = bodies.same_keys(LEVELS, ITEMS)
     names = [f"nested-{number}" for number in range(NESTED)]
     for name in names:
@@ -139,69 +140,71 @@ def nested(hostile):
           "the groups of the nested clusters")
 
 
-# What it does ----------------------------------------------------------------
-# Each of these is called again and again, and yields how each try ended: None is well.
+# Attacks ------------------------------------------------------------------------
+# Each of these generators is called repeatedly, and yields the outcome of each try: "refused", "failed", or None for a success.
 
 
 def misbehave_at_admission(hostile):
-    """Resources that its policies are asked about."""
+    """Create resources (by dry run) for which the misbehaving policies are called at admission."""
     for behaviour in AT_ADMISSION:
-        yield hostile.create("daskclusters", "policies", bodies.told(f"ask-{behaviour}", ADMISSION, behaviour), dryRun="All")
+        yield hostile.create("daskclusters", "policies", bodies.instructed(f"ask-{behaviour}", ADMISSION, behaviour), dryRun="All")
 
 
 def misbehave_at_review(hostile):
-    """Resources whose plans its policies review. They and their schedulers are changed again and again; what leaves a spec as it
-    is, a policy that fails does not refuse."""
+    """Change resources whose plans the misbehaving policies review, and their schedulers' pods.
+
+    The changes leave the spec as it is, so that a failing policy does not refuse them.
+    """
     for behaviour in AT_REVIEW:
         for resource, name in (("daskclusters", f"plan-{behaviour}"), ("pods", f"plan-{behaviour}-scheduler")):
             yield hostile.patch(resource, "policies", name, hostile.touched())
 
 
 def slow_at_admission(hostile):
-    """Requests that have to pass all slow policies."""
-    yield hostile.create("daskclusters", "slow", bodies.told("ask", ADMISSION, hostile.slowly), dryRun="All")
+    """Create a resource (by dry run) that must pass all slow policies."""
+    yield hostile.create("daskclusters", "slow", bodies.instructed("ask", ADMISSION, hostile.slow), dryRun="All")
 
 
 def slow_at_review(hostile):
-    """Plans that have to pass all slow policies: those of clusters whose scheduler's pod has changed."""
+    """Change scheduler pods, so that plans for their clusters must pass all slow policies."""
     for number in range(REVIEWED):
         hostile.over.wait(BETWEEN)
         yield hostile.patch("pods", "slow", f"plan-{number}-scheduler", hostile.touched())
 
 
-def fields_that_nobody_knows(hostile):
-    """A manifest as large as the API server takes."""
+def unknown_fields(hostile):
+    """Create a manifest (by dry run) of the maximum size that the API server accepts."""
     yield hostile.create("daskclusters", "plain", text_of(bodies.unknown_fields), dryRun="All", fieldValidation="Ignore")
 
 
 def heavy_requests(hostile):
-    """Requests that take nearly as much memory as one may take."""
+    """Create a manifest (by dry run) whose review needs nearly the maximum memory of a request."""
     yield hostile.create("daskclusters", "plain", text_of(bodies.heavy_cluster, "heavy", HEAVY_REQUEST), dryRun="All")
 
 
 def heavy_plugins(hostile):
-    """Plugins whose settings take far more memory than text; whether they can be loaded is no matter."""
+    """Create plugins whose settings need far more memory than their JSON. They do not have to be loadable."""
     made = text_of(bodies.heavy_plugin, "heavy-NUMBER", HEAVY_SETTINGS)
     for number in range(HEAVY_PLUGINS):
-        yield hostile.create("daskplugins", "unasked", made.replace(b"NUMBER", b"%d" % number))
-    hostile.over.wait(STAYS)
-    yield hostile.delete_all("daskplugins", "unasked", "attack=heavy")
+        yield hostile.create("daskplugins", "exempt", made.replace(b"NUMBER", b"%d" % number))
+    hostile.over.wait(STAY)
+    yield hostile.delete_all("daskplugins", "exempt", "attack=heavy")
 
 
 def heavy_clusters(hostile):
-    """Clusters that take far more memory than text, from before there was a webhook."""
+    """Create clusters whose spec needs far more memory than its JSON, in a namespace without a webhook."""
     made = text_of(bodies.heavy_cluster, "heavy-NUMBER", HEAVY_SPEC)
     for number in range(HEAVY_CLUSTERS):
-        yield hostile.create("daskclusters", "unasked", made.replace(b"NUMBER", b"%d" % number))
-    # Each of them is reconciled again, as long as they are there.
+        yield hostile.create("daskclusters", "exempt", made.replace(b"NUMBER", b"%d" % number))
+    # Cause repeated reconciles until the clusters are deleted.
     for number in range(HEAVY_CLUSTERS):
-        if not hostile.over.wait(STAYS / HEAVY_CLUSTERS):
-            yield hostile.patch("daskclusters", "unasked", f"heavy-{number}", hostile.touched())
-    yield hostile.delete_all("daskclusters", "unasked", "attack=heavy")
+        if not hostile.over.wait(STAY / HEAVY_CLUSTERS):
+            yield hostile.patch("daskclusters", "exempt", f"heavy-{number}", hostile.touched())
+    yield hostile.delete_all("daskclusters", "exempt", "attack=heavy")
 
 
 def equal_keys(hostile):
-    """Groups whose lists have another order than those of their clusters: what differs takes many comparisons to say."""
+    """Reverse the nested lists of worker groups relative to their clusters, so that a diff needs many comparisons."""
     items = bodies.backwards(bodies.same_keys(LEVELS, ITEMS))
     for number in range(NESTED):
         change = hostile.touched(worker={"spec": {"nested": items}})
@@ -209,22 +212,25 @@ def equal_keys(hostile):
 
 
 def flood(hostile):
-    """Clusters that come and go."""
+    """Create and delete a cluster."""
     name = f"flood-{next(hostile.numbers)}"
     yield hostile.create("daskclusters", "policies", cluster(name, 0))
     yield hostile.send("DELETE", hostile.url("daskclusters", "policies", name))
 
 
 def many_plugins(hostile):
-    """Plugins beyond those that are loaded, which come one after another, and all go at once."""
-    for number in range(hostile.place["many"]):
+    """Create more plugins than are loaded, one after another, and delete all with one request."""
+    for number in range(hostile.target["many"]):
         hostile.over.wait(BETWEEN)
         yield hostile.create("daskplugins", "policies", bodies.plugin(f"many-{number}", bodies.from_config_map("nothing"), {"attack": "many"}))
     yield hostile.delete_all("daskplugins", "policies", "attack=many")
 
 
 def reload(prefix, *namespaces):
-    """Plugins that are changed, so that they are fetched, compiled and tried again. Not the policies: others need them in force."""
+    """Return an attack that changes plugins, so that they are fetched, compiled and tested again.
+
+    It must not apply to the policies, which other attacks need to be active.
+    """
     def act(hostile):
         for within in namespaces:
             for found in hostile.server.list("daskplugins", hostile.namespaces[within]):
@@ -236,11 +242,11 @@ def reload(prefix, *namespaces):
 
 
 def silence(hostile):
-    """Connections to the webhook that begin and go no further."""
+    """Open connections to the webhook and do not complete the TLS handshake."""
     held = []
     for _ in range(SILENT):
         try:
-            connection = socket.create_connection(tuple(hostile.place["webhook"]), timeout=5, source_address=STRANGER)
+            connection = socket.create_connection(tuple(hostile.target["webhook"]), timeout=5, source_address=STRANGER)
             held.append(connection)
             connection.sendall(b"\x16")
             yield None
@@ -252,22 +258,22 @@ def silence(hostile):
 
 
 def drip(hostile):
-    """Requests whose bodies come a byte at a time, and never say how long they are."""
+    """Send requests of unknown length to the webhook, one byte at a time."""
     held = []
     for _ in range(DRIPPING):
         try:
-            connection = socket.create_connection(tuple(hostile.place["webhook"]), timeout=5, source_address=STRANGER)
+            connection = socket.create_connection(tuple(hostile.target["webhook"]), timeout=5, source_address=STRANGER)
             held.append(unverified().wrap_socket(connection))
             held[-1].sendall(ENDLESS)
             yield None
         except OSError:
             yield "failed"
     while held and not hostile.over.wait(0.5):
-        held = [connection for connection in held if goes_on(connection)]
+        held = [connection for connection in held if send_byte(connection)]
 
 
-def goes_on(connection):
-    """Send one byte more of an endless body; whether that was taken."""
+def send_byte(connection):
+    """Send another byte of an endless body, and return whether the connection is still open."""
     try:
         connection.sendall(b"1\r\n{\r\n")
         return True
@@ -277,30 +283,33 @@ def goes_on(connection):
 
 
 def strangers(hostile):
-    """AdmissionReviews from somebody who is no API server."""
-    host, port = hostile.place["webhook"]
+    """Send an AdmissionReview to the webhook from an address that is not that of the API server."""
+    host, port = hostile.target["webhook"]
     connection = http.client.HTTPSConnection(host, port, timeout=30, context=unverified(), source_address=STRANGER)
     try:
         connection.request("POST", "/mutate?timeout=30s", bodies.review_bomb(), JSON)
-        answer = connection.getresponse()
-        answer.read()
-        yield "refused" if answer.status >= 400 else None
+        response = connection.getresponse()
+        response.read()
+        yield "refused" if response.status >= 400 else None
     except (OSError, http.client.HTTPException):
         yield "failed"
     finally:
         connection.close()
 
 
-def asked(server):
-    """Nothing but to be asked: tries are what a server was asked."""
+def received(server):
+    """Return a passive attack by a hostile server, whose tries are the requests that it received."""
     def act(hostile):
         yield from [None] * getattr(hostile, server).new_tries()
     return act
 
 
 class Attack(NamedTuple):
-    """An attack: what is done again and again, what has to be there before, in how many threads, and the pause after each time. More
-    would only show how fast this machine is. One with large objects costs the API server more than the operator."""
+    """An attack: its generator, its preparation, its number of threads, and the pause in seconds before each repetition.
+
+    A higher rate would only measure the speed of this machine. ``is_large`` is true for an attack with large objects, which cost the API
+    server more than the operator.
+    """
 
     act: Callable
     prepare: Callable | None = None
@@ -309,18 +318,18 @@ class Attack(NamedTuple):
     is_large: bool = False
 
 
-#: All attacks by their names; what they need is made in this order. Policies come first: of a namespace, the oldest are loaded.
+#: All attacks by name, in order of preparation. Policies come first, because the oldest plugins of a namespace are loaded.
 ATTACKS = {
     "admission": Attack(misbehave_at_admission, policies, 4, 0.2),
     "review": Attack(misbehave_at_review, policies),
     "slow-admission": Attack(slow_at_admission, slow_policies, 4, 0.2),
     "slow-review": Attack(slow_at_review, slow_policies, 1, 3),
-    "registry": Attack(asked("registry"), registry),
+    "registry": Attack(received("registry"), registry),
     "registry-reload": Attack(reload("registry-", "policies"), registry, 1, 5),
     "compilers": Attack(reload("compiler-", "policies", "plain"), compilers, 1, 2),
     "components": Attack(reload("component-", "plain"), components, 1, 10),
-    "scheduler": Attack(asked("scheduler"), scheduler),
-    "unknown-fields": Attack(fields_that_nobody_knows, None, 1, 10, True),
+    "scheduler": Attack(received("scheduler"), scheduler),
+    "unknown-fields": Attack(unknown_fields, None, 1, 10, True),
     "heavy-requests": Attack(heavy_requests, None, 8, 20, True),
     "heavy-plugins": Attack(heavy_plugins, is_large=True),
     "heavy-clusters": Attack(heavy_clusters, is_large=True),
@@ -334,14 +343,14 @@ ATTACKS = {
 
 
 def prepare(hostile, names):
-    """Have there what these attacks need."""
+    """Run the preparation of these attacks, each once."""
     for needed in dict.fromkeys(ATTACKS[name].prepare for name in ATTACKS if name in names):
         if needed:
             needed(hostile)
 
 
 def repeat(hostile, name, counts):
-    """An attack, again and again."""
+    """Repeat an attack and count its outcomes until the end."""
     attack = ATTACKS[name]
     while not hostile.over.wait(attack.pause):
         try:
@@ -349,32 +358,32 @@ def repeat(hostile, name, counts):
                 counts.add(name, outcome)
                 if hostile.over.is_set():
                     return
-        except Exception as error:  # an attack that fails must not end all the others of its kind
+        except Exception as error:  # one failure must not end the thread
             counts.add(name, "failed")
             print(f"{name}: {error}", file=sys.stderr, flush=True)
 
 
 def begin(hostile, names, counts):
-    """Begin these attacks."""
+    """Start the threads of these attacks."""
     for name in names:
         for _ in range(ATTACKS[name].threads):
             threading.Thread(target=repeat, args=(hostile, name, counts), daemon=True).start()
 
 
 def main():
-    """Attack; with large objects, too, after a line of standard input."""
-    # What is left of any processor, and nothing else: elsewhere, attacks come from other machines.
+    """Prepare the attacks of the target description, run those without large objects, and after a line of standard input all."""
+    # The attacks use only the time that other processes leave on any processor, because in production they come from other machines.
     os.nice(19)
-    with suppress(OSError):  # this kernel does not share processors out by session
+    with suppress(OSError):  # this kernel does not schedule by session
         AUTOGROUP.write_text("19")
-    place = json.loads(Path(sys.argv[1]).read_text())
-    os.sched_setaffinity(0, place["processors"])
-    hostile, counts = Hostile(place), Counts(place["attacks"])
-    prepare(hostile, place["attacks"])
-    print("attacks begin", flush=True)
-    begin(hostile, [name for name in place["attacks"] if not ATTACKS[name].is_large], counts)
+    target = json.loads(Path(sys.argv[1]).read_text())
+    os.sched_setaffinity(0, target["processors"])
+    hostile, counts = Hostile(target), Counts(target["attacks"])
+    prepare(hostile, target["attacks"])
+    print("attacks start", flush=True)
+    begin(hostile, [name for name in target["attacks"] if not ATTACKS[name].is_large], counts)
     if sys.stdin.readline():
-        begin(hostile, [name for name in place["attacks"] if ATTACKS[name].is_large], counts)
+        begin(hostile, [name for name in target["attacks"] if ATTACKS[name].is_large], counts)
         sys.stdin.read()
     hostile.over.set()
     with counts.lock:

@@ -1,9 +1,9 @@
-"""What was measured, as numbers, JSON and a table."""
+"""Measurements as numbers, JSON and a table."""
 
 import math
 import threading
 
-#: What is measured of a well-behaved tenant.
+#: Titles of the operations that are measured for a well-behaved tenant.
 KINDS = {
     "webhook": "the webhook alone (a review of an update)",
     "admission": "admission (a dry run of an update)",
@@ -11,45 +11,45 @@ KINDS = {
     "api": "the API server alone (a ConfigMap)",
     "watch": "the API server alone (until a watch shows it)",
 }
-#: Without the hostile tenant, with it, and when it sends large objects, too, which cost the API server most.
+#: Phases of the measurement: without the hostile tenant, with it, and with it and its large objects, which cost the API server most.
 PHASES = ("alone", "beside", "large")
 
 
 def percentile(values, share):
-    """The value that a share of all values does not exceed; None where there are none."""
+    """Return the smallest value that at least ``share`` of all values do not exceed, or None without values."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
 
 
 def growth(before, after):
-    """How much more it is now, in percent; None where one of both is not known."""
+    """Return the growth in percent, or None if a value is missing or the first is 0."""
     return (after / before - 1) * 100 if before and after is not None else None
 
 
 class Samples:
-    """Times of the phase that is on, and what did not come to an end in it. Many threads add to it."""
+    """Durations and problems of the current phase. Safe for use by many threads."""
 
     def __init__(self):
         self.lock = threading.Lock()
-        #: None: what is measured now does not count.
+        #: Current phase; None if measurements do not count.
         self.phase = None
         self.seconds = {phase: {kind: [] for kind in KINDS} for phase in PHASES}
         self.problems = {phase: [] for phase in PHASES}
 
     def add(self, kind, seconds):
-        """A time."""
+        """Add the duration of an operation."""
         with self.lock:
             if self.phase:
                 self.seconds[self.phase][kind].append(seconds)
 
-    def problem(self, text):
-        """Something that was refused, or that never happened."""
+    def add_problem(self, text):
+        """Add a message about a request that was refused or had no effect in time."""
         with self.lock:
             if self.phase:
                 self.problems[self.phase].append(text)
 
     def figures(self):
-        """All of it as numbers; times in milliseconds."""
+        """Return all measurements as numbers, with durations in milliseconds."""
         with self.lock:
             found = {phase: {kind: summary(values) for kind, values in kinds.items()} for phase, kinds in self.seconds.items()}
             grown = {phase: {kind: growth(found["alone"][kind]["p99"], found[phase][kind]["p99"]) for kind in KINDS} for phase in PHASES[1:]}
@@ -58,8 +58,10 @@ class Samples:
 
 
 def summary(seconds):
-    """Count, median, 99th percentile and the longest of some times, in milliseconds; and the 99th percentile of the first half and
-    of the second: what differs by as much says nothing."""
+    """Return the count, median, 99th percentile and maximum of durations, and the 99th percentile of each half, in milliseconds.
+
+    A growth that is not larger than the difference between the halves is not significant.
+    """
     milliseconds = [1e3 * value for value in seconds]
     half = len(milliseconds) // 2
     return {"count": len(seconds), "median": percentile(milliseconds, 0.5), "p99": percentile(milliseconds, 0.99),
@@ -68,7 +70,7 @@ def summary(seconds):
 
 
 def table(report):
-    """The same for people."""
+    """Return the report as a table for display."""
     def ms(value):
         return "       —" if value is None else f"{value:8.1f}"
 
@@ -76,8 +78,8 @@ def table(report):
         return "—" if value is None else f"{value:+.0f} %"
 
     seconds = report["seconds"]
-    lines = [f"{report['tenants']} tenants, alone for {seconds['alone']:g} s, beside a hostile one for {seconds['beside']:g} s, and while that sends large "
-             f"objects, too, for {seconds['large']:g} s",
+    lines = [f"{report['tenants']} tenants, measured alone for {seconds['alone']:g} s, beside a hostile one for {seconds['beside']:g} s, and with its large "
+             f"objects for {seconds['large']:g} s",
              f"  {'p99 (median) in ms':45} {'alone':>19} {'in halves':>17} {'beside':>19} {'growth':>8} {'large objects':>19} {'growth':>8}"]
     for kind, name in KINDS.items():
         cells = [f"{ms(report[phase][kind]['p99'])} ({ms(report[phase][kind]['median'])})" for phase in PHASES]
@@ -86,16 +88,16 @@ def table(report):
         lines.append(f"  {name:45} {cells[0]:>19} {halves:>17} {cells[1]:>19} {grown[0]:>8} {cells[2]:>19} {grown[1]:>8}")
     for phase in PHASES:
         problems = report["problems"][phase]
-        lines.append(f"  {'refused or never done, ' + phase:45} {problems['count']:19}")
+        lines.append(f"  {'refused or without effect, ' + phase:45} {problems['count']:19}")
         lines += [f"    {text}" for text in problems["first"]]
     operator = report["operator"]
     mib = {name: "—" if operator[name] is None else f"{operator[name] / 2**20:.0f} MiB" for name in ("limit", "peak", "resident")}
-    kept = "" if operator["limited"] else " (not enforced: there is no control group)"
+    enforced = "" if operator["limited"] else " (not enforced: there is no control group)"
     lines += [f"  {'restarts':45} {len(operator['restarts']):19}",
               *(f"    after {restart['after']:g} s: it {restart['why']}" for restart in operator["restarts"]),
-              f"  {'ended for want of memory':45} {operator['out_of_memory']:19}",
-              f"  {'memory at the most, of its group':45} {mib['peak']:>19} of {mib['limit']}{kept}",
-              f"  {'memory at the most, resident':45} {mib['resident']:>19}",
+              f"  {'killed for lack of memory':45} {operator['out_of_memory']:19}",
+              f"  {'peak memory of the control group':45} {mib['peak']:>19} of {mib['limit']}{enforced}",
+              f"  {'peak resident memory':45} {mib['resident']:>19}",
               f"  {'attacks':45} {'tries':>9} {'refused':>9} {'failed':>9}"]
     lines += [f"    {name:40} {counts['tries']:9} {counts['refused']:9} {counts['failed']:9}"
               for name, counts in (report["attacks"] or {}).items()]
@@ -103,22 +105,22 @@ def table(report):
 
 
 def failures(report):
-    """What must not be, as sentences."""
+    """Return a message for each failure in the report."""
     operator, attacks = report["operator"], report["attacks"]
     beside = sum(report["problems"][phase]["count"] for phase in PHASES[1:])
-    found = [f"{restart['after']:g} s after the hostile tenant began, the operator {restart['why']}" for restart in operator["restarts"]]
+    found = [f"{restart['after']:g} s after the start of the hostile tenant, the operator {restart['why']}" for restart in operator["restarts"]]
     if operator["out_of_memory"]:
-        found.append(f"{operator['out_of_memory']} processes were ended because the operator's group had no memory left; a kubelet's "
-                     "control group may end all of it with one of them")
+        found.append(f"{operator['out_of_memory']} processes were killed because the operator's group was out of memory; in a pod, the "
+                     "kernel may kill all processes of the container with one of them")
     if not operator["limited"]:
-        found.append("the operator's memory was not limited, so these figures do not say whether it keeps its limit: run this as root where "
-                     "control groups can be made")
+        found.append("the operator's memory was not limited, so these figures do not show whether it stays within its limit: run this as root on a "
+                     "machine with writable control groups")
     if beside:
-        found.append(f"{beside} requests of well-behaved tenants were refused, or nothing came of them")
+        found.append(f"{beside} requests of well-behaved tenants were refused or had no effect")
     if attacks is None:
-        return [*found, "the hostile tenant could not begin: its last words are above"]
+        return [*found, "the hostile tenant could not start: its last output is above"]
     if not all(report[phase][kind]["count"] for phase in PHASES for kind in KINDS if report["seconds"][phase]):
-        found.append("nothing was measured beside the hostile tenant")
+        found.append("an operation was not measured in a phase")
     idle = [name for name, counts in attacks.items() if not counts["tries"]]
     if idle:
         found.append(f"these attacks did not take place: {', '.join(sorted(idle))}")

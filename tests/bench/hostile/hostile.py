@@ -1,4 +1,4 @@
-"""The hostile tenant: what it has, and how it asks."""
+"""The hostile tenant: its namespaces, servers and requests to the API server."""
 
 import itertools
 import ssl
@@ -13,17 +13,17 @@ from servers import Registry, Scheduler
 from support.api_server import OPENER, api_server
 from support.waiting import until
 
-#: Its namespaces, by what is in them: policies that misbehave when they are told to; as many slow ones as there may be; nothing that
-#: decides; nothing that the webhook is asked about, as where there is none.
-NAMESPACES = ("policies", "slow", "plain", "unasked")
-#: Rounds of the policy's loop by which its speed is measured.
+#: The tenant's namespaces: "policies" has policies that misbehave as instructed, "slow" the maximum number of slow policies, "plain"
+#: no active policies. "exempt" has no webhook.
+NAMESPACES = ("policies", "slow", "plain", "exempt")
+#: Number of rounds of the policy's loop with which its speed is measured.
 ROUNDS = 100_000_000
 JSON = {"Content-Type": "application/json"}
 MERGE = {"Content-Type": "application/merge-patch+json"}
 
 
 def unverified():
-    """Trusts whoever answers."""
+    """Return a TLS context that does not verify the server."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -31,14 +31,14 @@ def unverified():
 
 
 class Counts:
-    """How often each attack was tried, and what came of it."""
+    """Numbers of tries, refusals and failures of each attack."""
 
     def __init__(self, names):
         self.lock = threading.Lock()
         self.found = {name: {"tries": 0, "refused": 0, "failed": 0} for name in names}
 
     def add(self, name, outcome=None):
-        """A try, and how it ended where that was not well."""
+        """Count a try. ``outcome`` is "refused", "failed", or None for a success."""
         with self.lock:
             self.found[name]["tries"] += 1
             if outcome:
@@ -46,31 +46,31 @@ class Counts:
 
 
 class Hostile:
-    """The tenant, and what it attacks with."""
+    """The hostile tenant with its servers. ``target`` is the JSON description of what it attacks."""
 
-    def __init__(self, place):
-        self.place = place
-        self.namespaces = place["namespaces"]
-        self.server = api_server(place["kubeconfig"], place["path"])
+    def __init__(self, target):
+        self.target = target
+        self.namespaces = target["namespaces"]
+        self.server = api_server(target["kubeconfig"], target["path"])
         self.over = threading.Event()
         self.numbers = itertools.count()
-        self.policy = Path(place["policy"]).read_bytes()
-        self.scheduler = Scheduler(place["host"])
-        self.registry = Registry(place["host"], place["registry"]["port"], place["registry"]["certificate"])
-        #: What a slow policy is told.
-        self.slowly = f"rounds-{ROUNDS}"
+        self.policy = Path(target["policy"]).read_bytes()
+        self.scheduler = Scheduler(target["host"])
+        self.registry = Registry(target["host"], target["registry"]["port"], target["registry"]["certificate"])
+        #: Behaviour that makes the policy slow.
+        self.slow = f"rounds-{ROUNDS}"
 
     def url(self, resource, within, name="", **query):
-        """Of a resource in one of its namespaces."""
+        """Return the URL of a resource in one of the tenant's namespaces."""
         path = self.server.resource(resource).path(self.namespaces[within])
         return f"{self.server.url}{path}{f'/{name}' if name else ''}{f'?{urllib.parse.urlencode(query)}' if query else ''}"
 
     def send(self, method, url, body=None, headers=None):
-        """Ask the API server; how that ended where it was not well."""
+        """Send a request to the API server, and return "refused", "failed", or None for a success."""
         request = urllib.request.Request(url, body, headers or {}, method=method)
         try:
-            with OPENER.open(request, timeout=60) as answer:
-                answer.read()
+            with OPENER.open(request, timeout=60) as response:
+                response.read()
             return None
         except urllib.error.HTTPError as error:
             return "refused" if error.code < 500 else "failed"
@@ -78,32 +78,32 @@ class Hostile:
             return "failed"
 
     def create(self, resource, within, manifest, **query):
-        """Make an object, of a manifest or its text."""
+        """Create an object from a manifest or its JSON, and return the outcome as :meth:`send` does."""
         body = manifest if isinstance(manifest, bytes) else bodies.text(manifest)
         return self.send("POST", self.url(resource, within, **query), body, JSON)
 
     def patch(self, resource, within, name, change):
-        """Change an object."""
+        """Change an object by a merge patch, and return the outcome as :meth:`send` does."""
         return self.send("PATCH", self.url(resource, within, name), bodies.text(change), MERGE)
 
     def delete_all(self, resource, within, label):
-        """Delete all objects with this label at once."""
+        """Delete all objects with a label by one request, and return the outcome as :meth:`send` does."""
         return self.send("DELETE", self.url(resource, within, labelSelector=label))
 
     def touched(self, **spec):
-        """A change of an object that is another one each time."""
+        """Return a merge patch that differs each time: an annotation with a number and, if given, fields of the spec."""
         return {"metadata": {"annotations": {"example.com/number": str(next(self.numbers))}}, **({"spec": spec} if spec else {})}
 
     def await_pods(self, within, count):
-        """Wait until there are so many pods."""
+        """Wait until a namespace has at least ``count`` pods."""
         until(lambda: len(self.server.list("pods", self.namespaces[within])) >= count, f"{count} pods of {within}")
 
     def await_policies(self, within, prefix, count):
-        """Wait until so many policies are in force, even if they fail in operation already."""
-        def in_force():
+        """Wait until ``count`` policies are active, even if some already fail in operation."""
+        def active():
             plugins = self.server.list("daskplugins", self.namespaces[within])
             digests = [found.get("status", {}).get("digest") for found in plugins if found["metadata"]["name"].startswith(prefix)]
             assert len(digests) == count and all(digests), [found.get("status") for found in plugins]
             return True
 
-        until(in_force, f"{count} policies of {within} to be in force")
+        until(active, f"{count} policies of {within} to be active")

@@ -1,4 +1,4 @@
-"""What a hostile tenant serves: a Dask scheduler and a registry that answer too much, too slowly, and what nobody asked for."""
+"""Servers of the hostile tenant: a Dask scheduler and a registry with huge, slow and invalid responses."""
 
 import itertools
 import json
@@ -10,16 +10,16 @@ import time
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-#: Bytes of the largest answers.
+#: Size of the largest responses in bytes.
 HUGE = 64 << 20
-#: Bytes of the largest message that the operator takes.
+#: Size of the largest message that the operator accepts, in bytes.
 LARGEST = 32 << 20
-#: Bytes that are sent at once.
+#: Bytes of one write.
 PIECE = b"x" * 65536
 
 
 def pack(value):
-    """A value as MessagePack: what a scheduler sends."""
+    """Return a value as MessagePack, the encoding of a scheduler's messages."""
     if value is None:
         return b"\xc0"
     if isinstance(value, bool):
@@ -37,7 +37,7 @@ def pack(value):
 
 
 def frames(body):
-    """A message of one frame: the length of what follows, the number of frames, the length of each."""
+    """Return a message of one frame: the length of the rest, the number of frames, the length of each frame, and the frame."""
     return struct.pack("<QQQ", 16 + len(body), 1, len(body)) + body
 
 
@@ -45,7 +45,7 @@ GREETING = frames(pack({"compression": None, "python": [3, 11, 0], "pickle-proto
 
 
 def workers(size):
-    """An answer to `identity` of this many bytes: workers with names of five letters, of which nothing else is said."""
+    """Return a response to `identity` of about ``size`` bytes: workers with names of five characters and no other data."""
     count = size // 7
     letters = b"abcdefghijklmnopqrstuvwxyz0123456789"
     names = itertools.islice(itertools.product(letters, repeat=5), count)
@@ -55,34 +55,34 @@ def workers(size):
 
 
 def skip(received):
-    """Read over a message; whether there was one."""
+    """Skip a message, and return whether there was one."""
     head = received.read(8)
     return len(head) == 8 and bool(received.read(struct.unpack("<Q", head)[0]))
 
 
 class Counted:
-    """Counts what it was asked."""
+    """Counter of received requests."""
 
     def __init__(self):
         self.lock = threading.Lock()
         self.tries = 0
-        self.told = 0
+        self.reported = 0
 
     def count(self):
-        """One more."""
+        """Count a request, and return the total."""
         with self.lock:
             self.tries += 1
             return self.tries
 
     def new_tries(self):
-        """How often it was asked since this was called last."""
+        """Return the number of requests since the last call."""
         with self.lock:
-            new, self.told = self.tries - self.told, self.tries
+            new, self.reported = self.tries - self.reported, self.tries
             return new
 
 
 class Scheduler(Counted):
-    """A scheduler at an address of this machine, each of whose answers is another attack."""
+    """A scheduler at an address of this machine whose responses are attacks, each in turn."""
 
     def __init__(self, host):
         super().__init__()
@@ -91,8 +91,8 @@ class Scheduler(Counted):
         body = workers(LARGEST - 256)
         deep = b"\x91" * (8 << 20) + b"\xc0"
         workers_of_all, too_large, nested = map(frames, (body, bytes(HUGE), deep))
-        #: Whole answers, one of which is too large; a length without its bytes; bytes one by one.
-        self.answers = [
+        #: Complete responses, one of which is too large and one deeply nested; a length without data; a byte per second.
+        self.responses = [
             lambda connection: connection.sendall(workers_of_all),
             lambda connection: connection.sendall(too_large),
             lambda connection: connection.sendall(nested),
@@ -102,13 +102,13 @@ class Scheduler(Counted):
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
-        """Take connections for ever."""
+        """Accept connections until the process exits."""
         while True:
             connection, _ = self.listener.accept()
             threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
 
     def serve(self, connection):
-        """Greet, and answer whatever is asked."""
+        """Send the greeting, and respond to every message."""
         try:
             with connection:
                 connection.settimeout(120)
@@ -117,26 +117,26 @@ class Scheduler(Counted):
                 skip(received)
                 while skip(received):
                     number = self.count()
-                    self.answers[number % len(self.answers)](connection)
+                    self.responses[number % len(self.responses)](connection)
         except OSError:
-            pass  # the other has had enough
+            pass  # the client has closed the connection
 
     def drip(self, connection):
-        """A byte a second."""
+        """Send a valid response, one byte per second."""
         for byte in frames(pack({"type": "Scheduler", "workers": {}})):
             connection.sendall(bytes([byte]))
             time.sleep(1)
 
 
 class Registry(Counted):
-    """A registry with TLS whose repositories each answer in a way of their own."""
+    """A registry with TLS each of whose repositories is another attack."""
 
-    #: Their names; the rest of the path does not matter.
+    #: Names of the repositories; the rest of the path is ignored.
     REPOSITORIES = ("endless", "slow", "errors", "redirect", "newline", "token")
 
     def __init__(self, host, port, certificate):
         super().__init__()
-        handler = type("Handler", (Answers,), {"registry": self})
+        handler = type("Handler", (Handler,), {"registry": self})
         self.server = ThreadingHTTPServer((host, port), handler)
         self.server.daemon_threads = True
         self.address = f"{host}:{self.server.server_port}"
@@ -146,17 +146,17 @@ class Registry(Counted):
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
-class Answers(BaseHTTPRequestHandler):
-    """What it answers."""
+class Handler(BaseHTTPRequestHandler):
+    """Request handler of the registry."""
 
     protocol_version = "HTTP/1.1"
     registry = None
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Log nothing."""
 
     def do_GET(self):
-        """Answer by the repository that is meant."""
+        """Respond according to the repository in the path or, for a token, in the scope."""
         self.registry.count()
         self.close_connection = True
         url = urllib.parse.urlsplit(self.path)
@@ -166,48 +166,48 @@ class Answers(BaseHTTPRequestHandler):
                 self.token(next((name for name in Registry.REPOSITORIES if name in scope), ""))
             elif url.path.rstrip("/") == "/v2":
                 realm = f'Bearer realm="https://{self.registry.address}/token",service="hostile"'
-                self.begin(401, {"WWW-Authenticate": realm, "Content-Length": "0"})
+                self.send_head(401, {"WWW-Authenticate": realm, "Content-Length": "0"})
             else:
                 self.manifest(next((name for name in Registry.REPOSITORIES if f"/{name}/" in url.path), ""))
         except OSError:
-            pass  # the other has had enough
+            pass  # the client has closed the connection
 
     do_HEAD = do_GET
 
-    def begin(self, status, headers):
-        """The head of an answer."""
+    def send_head(self, status, headers):
+        """Send the head of a response."""
         self.send_response(status)
         for name, value in {**headers, "Connection": "close"}.items():
             self.send_header(name, value)
         self.end_headers()
 
     def token(self, repository):
-        """A token: one that is no header, one that never ends, or a plain one."""
+        """Send a token: one that is invalid in a header, one that never ends, or a valid one."""
         if repository == "token":
-            self.begin(200, {"Content-Type": "application/json"})
+            self.send_head(200, {"Content-Type": "application/json"})
             self.pour(b'{"token":"')
             return
         body = json.dumps({"token": "a\nb" if repository == "newline" else "t"}).encode()
-        self.begin(200, {"Content-Type": "application/json", "Content-Length": str(len(body))})
+        self.send_head(200, {"Content-Type": "application/json", "Content-Length": str(len(body))})
         self.wfile.write(body)
 
     def manifest(self, repository):
-        """A manifest, or what there is in its place."""
+        """Send the response of a repository in place of a manifest."""
         kind = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
         if repository == "redirect":
-            self.begin(302, {"Location": "http://169.254.169.254/latest/meta-data/", "Content-Length": "0"})
+            self.send_head(302, {"Location": "http://169.254.169.254/latest/meta-data/", "Content-Length": "0"})
         elif repository == "slow":
-            self.begin(200, kind)
+            self.send_head(200, kind)
             for _ in range(600):
                 self.wfile.write(b" ")
                 self.wfile.flush()
                 time.sleep(1)
         else:
-            self.begin(500 if repository == "errors" else 200, kind)
+            self.send_head(500 if repository == "errors" else 200, kind)
             self.pour(b'{"schemaVersion":2,"annotations":{"a":"')
 
     def pour(self, head):
-        """Bytes until the other goes, or a gigabyte."""
+        """Send bytes until the client closes the connection, at most a gigabyte."""
         self.wfile.write(head)
         for _ in range((16 * HUGE) // len(PIECE)):
             self.wfile.write(PIECE)

@@ -1,4 +1,4 @@
-"""Well-behaved tenants: what each sees of the operator while it works."""
+"""Well-behaved tenants, which measure the operator from a user's view."""
 
 import http.client
 import json
@@ -12,30 +12,30 @@ from hostile import JSON, unverified
 from support.api_server import OPENER, Refused
 from support.manifests import cluster
 
-#: Of each tenant's.
+#: Name of each tenant's cluster and ConfigMap.
 CLUSTER = "mine"
 MERGE = {"Content-Type": "application/merge-patch+json"}
-#: Seconds after which nothing comes of an update any more.
+#: Seconds after which an update counts as without effect.
 LATE = 60
 WORKERS = "dask.org/component=worker"
 
 
 class Watch(threading.Thread):
-    """What a watch tells of the objects at a path."""
+    """State of the objects at a path, updated by a watch."""
 
     def __init__(self, server, path, **query):
         super().__init__(daemon=True)
         query = urllib.parse.urlencode({"watch": "1", "timeoutSeconds": 3600, **query})
         self.request = urllib.request.Request(f"{server.url}{path}?{query}")
         self.changed = threading.Condition()
-        self.forget()
+        self.reset()
 
-    def forget(self):
-        """Begin with nothing."""
+    def reset(self):
+        """Set the state to that before the first event."""
         raise NotImplementedError
 
-    def take_in(self, event):
-        """Remember what an event says."""
+    def apply(self, event):
+        """Update the state by an event."""
         raise NotImplementedError
 
     def run(self):
@@ -43,57 +43,57 @@ class Watch(threading.Thread):
             try:
                 with OPENER.open(self.request) as events:
                     with self.changed:
-                        self.forget()
+                        self.reset()
                     for line in events:
-                        self.saw(json.loads(line))
-            except (OSError, ValueError):  # it broke, and begins anew with all that there is
+                        self.handle(json.loads(line))
+            except (OSError, ValueError):  # the connection was closed: the new watch starts with all objects
                 time.sleep(0.1)
 
-    def saw(self, event):
-        """Take an event in."""
+    def handle(self, event):
+        """Apply an event of the watch, and wake those that wait for a change."""
         with self.changed:
-            self.take_in(event)
+            self.apply(event)
             self.changed.notify_all()
 
 
 class Pods(Watch):
-    """The workers of a namespace."""
+    """The worker pods of a namespace."""
 
     def __init__(self, server, namespace):
         super().__init__(server, f"/api/v1/namespaces/{namespace}/pods", labelSelector=WORKERS)
 
-    def forget(self):
-        self.there = set()
+    def reset(self):
+        self.present = set()
 
-    def take_in(self, event):
+    def apply(self, event):
         metadata = event["object"].get("metadata", {})
-        goes = event["type"] == "DELETED" or "deletionTimestamp" in metadata
-        (self.there.discard if goes else self.there.add)(metadata.get("uid"))
+        deleted = event["type"] == "DELETED" or "deletionTimestamp" in metadata
+        (self.present.discard if deleted else self.present.add)(metadata.get("uid"))
 
     def wait_for(self, count, seconds):
-        """Wait until there are so many; whether that came true."""
+        """Wait until there are exactly ``count`` pods, and return whether that happened within ``seconds``."""
         with self.changed:
-            return self.changed.wait_for(lambda: len(self.there) == count, seconds)
+            return self.changed.wait_for(lambda: len(self.present) == count, seconds)
 
 
 class Generations(Watch):
-    """When each generation of the only object at a path was first seen."""
+    """The times at which each generation of the only object at a path was first seen."""
 
-    def forget(self):
+    def reset(self):
         self.seen = {}
 
-    def take_in(self, event):
+    def apply(self, event):
         self.seen.setdefault(event["object"].get("metadata", {}).get("generation"), time.monotonic())
 
-    def at(self, generation, seconds):
-        """Wait until it is seen; when that was, or None where it took longer."""
+    def wait_for(self, generation, seconds):
+        """Wait until ``generation`` is seen, and return the time of that, or None if it was not seen within ``seconds``."""
         with self.changed:
             self.changed.wait_for(lambda: generation in self.seen, seconds)
             return self.seen.get(generation)
 
 
 def review(old, number):
-    """The AdmissionReview of an update of a cluster, as the API server asks for it."""
+    """Return the AdmissionReview for an update of a cluster in the form that the API server sends."""
     kind = {"group": "kubernetes.dask.org", "version": "v1", "kind": old["kind"]}
     resource = {"group": "kubernetes.dask.org", "version": "v1", "resource": "daskclusters"}
     new = {**old, "spec": {**old["spec"], "idleTimeout": 3600 + number}}
@@ -104,32 +104,32 @@ def review(old, number):
 
 
 class Webhook:
-    """The webhook, asked as the API server asks it, over one connection."""
+    """Client of the webhook that sends reviews as the API server does, over one connection."""
 
     def __init__(self, host, port):
         self.host, self.port = host, port
         self.connection = None
 
-    def ask(self, body):
-        """Why it does not let a request through; None where it does."""
+    def send(self, body):
+        """Send a review, and return the reason of a refusal, or None if the request is allowed."""
         try:
             if not self.connection:
                 self.connection = http.client.HTTPSConnection(self.host, self.port, timeout=LATE, context=unverified(),
                                                               source_address=(self.host, 0))
             self.connection.request("POST", "/validate?timeout=10s", json.dumps(body).encode(), JSON)
-            answer = self.connection.getresponse()
-            said = answer.read()
-            if answer.status != 200:
-                return f"{answer.status}: {said.decode(errors='replace')}"
-            response = json.loads(said)["response"]
-            return None if response["allowed"] else response["status"]["message"]
+            response = self.connection.getresponse()
+            content = response.read()
+            if response.status != 200:
+                return f"{response.status}: {content.decode(errors='replace')}"
+            verdict = json.loads(content)["response"]
+            return None if verdict["allowed"] else verdict["status"]["message"]
         except (OSError, http.client.HTTPException) as error:
             self.connection = None
-            return f"no answer: {error!r}"
+            return f"no response: {error!r}"
 
 
 class Tenant(threading.Thread):
-    """A tenant who changes a cluster every few seconds."""
+    """A tenant that changes a cluster every few seconds."""
 
     def __init__(self, kubectl, webhook, samples, period):
         super().__init__(daemon=True)
@@ -143,17 +143,17 @@ class Tenant(threading.Thread):
         self.control = f"{self.server.url}/api/v1/namespaces/{kubectl.namespace}/configmaps/{CLUSTER}"
 
     def prepare(self):
-        """Have a cluster of one worker, and a ConfigMap beside it."""
+        """Create a cluster with one worker, and a ConfigMap."""
         control = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CLUSTER}, "data": {"a": "b"}}
         self.kubectl.apply(cluster(CLUSTER, 1), control)
         self.pods.start()
         self.generations.start()
         self.old = self.server.read(self.cluster.removeprefix(self.server.url))
-        # The connection is there before anything is measured.
-        self.webhook.ask(review(self.old, 0))
+        # Open the connection before the measurement starts.
+        self.webhook.send(review(self.old, 0))
 
     def is_ready(self):
-        """Whether the worker is there."""
+        """Return whether the worker's pod exists."""
         return self.pods.wait_for(1, 0)
 
     def run(self):
@@ -161,49 +161,50 @@ class Tenant(threading.Thread):
         number = 0
         while not self.over.wait(self.period):
             number += 1
-            self.ask("api", self.control, {"data": {"a": str(number)}}, dry=True)
-            self.ask("admission", self.cluster, {"spec": {"idleTimeout": 3600 + number}}, dry=True)
+            self.patch("api", self.control, {"data": {"a": str(number)}}, dry=True)
+            self.patch("admission", self.cluster, {"spec": {"idleTimeout": 3600 + number}}, dry=True)
             self.review(number)
             self.change(1 + number % 2)
 
-    def ask(self, kind, url, patch, dry=False):
-        """Change an object, or ask whether that would do; note how long it took. What it is then, or None."""
-        request = urllib.request.Request(url + ("?dryRun=All" if dry else ""), json.dumps(patch).encode(), MERGE, method="PATCH")
+    def patch(self, kind, url, change, dry=False):
+        """Change an object, possibly by dry run only, and record the duration as ``kind``. Return the new object, or None if that failed."""
+        request = urllib.request.Request(url + ("?dryRun=All" if dry else ""), json.dumps(change).encode(), MERGE, method="PATCH")
         begin = time.monotonic()
         try:
-            done = self.server.ask(request)
+            # None means that the object does not exist.
+            changed = self.server.send(request)
         except Refused as error:
-            self.samples.problem(f"{self.kubectl.namespace}: {error}"[:300])
+            self.samples.add_problem(f"{self.kubectl.namespace}: {error}"[:300])
             return None
         if kind:
             self.samples.add(kind, time.monotonic() - begin)
-        return done
+        return changed
 
     def review(self, number):
-        """Ask the webhook without the API server about an update; note how long it took."""
+        """Send a review of an update to the webhook directly, and record the duration."""
         body = review(self.old, number)
         begin = time.monotonic()
-        refused = self.webhook.ask(body)
+        refused = self.webhook.send(body)
         if refused:
-            self.samples.problem(f"{self.kubectl.namespace}: {refused}"[:300])
+            self.samples.add_problem(f"{self.kubectl.namespace}: {refused}"[:300])
         else:
             self.samples.add("webhook", time.monotonic() - begin)
 
     def change(self, workers):
-        """Want another number of workers, and note how long it takes from the answer until they are there, and until a watch shows
-        the change itself."""
-        changed = self.ask(None, self.cluster, {"spec": {"worker": {"replicas": workers}}})
+        """Change the number of workers. Record the time from the response until the pods exist, and until a watch shows the
+        change itself."""
+        changed = self.patch(None, self.cluster, {"spec": {"worker": {"replicas": workers}}})
         if not changed:
             return
         begin = time.monotonic()
         if self.pods.wait_for(workers, LATE):
             self.samples.add("reconcile", time.monotonic() - begin)
         else:
-            self.samples.problem(f"{self.kubectl.namespace}: there were not {workers} workers {LATE} s after they were wanted")
-        shown = self.generations.at(changed["metadata"]["generation"], LATE)
+            self.samples.add_problem(f"{self.kubectl.namespace}: there were not {workers} workers {LATE} s after the change")
+        shown = self.generations.wait_for(changed["metadata"]["generation"], LATE)
         if shown:
             self.samples.add("watch", max(0, shown - begin))
 
     def stop(self):
-        """Let it end with what it is at."""
+        """Stop after the current operation."""
         self.over.set()

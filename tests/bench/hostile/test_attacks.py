@@ -1,4 +1,4 @@
-"""Each attack does what it is meant to, as far as that can be seen without an operator."""
+"""Tests of the attacks without an operator."""
 
 import importlib.util
 import socket
@@ -17,21 +17,21 @@ HERE = Path(__file__).parent
 
 
 class Recorder(Hostile):
-    """A tenant whose requests go nowhere."""
+    """A tenant that records its requests and does not send them."""
 
     def __init__(self, folder):
         self.sent = []
         self.namespaces = {name: f"hostile-{name}" for name in NAMESPACES}
         self.over, self.numbers = threading.Event(), count()
-        # Nothing waits.
+        # No attack waits.
         self.over.set()
-        self.policy, self.slowly = b"\0asm\x0d\0\x01\0", "rounds-1"
+        self.policy, self.slow = b"\0asm\x0d\0\x01\0", "rounds-1"
         self.scheduler = SimpleNamespace(port=4321, new_tries=lambda: 2)
         self.registry = SimpleNamespace(address="registry:5000", new_tries=lambda: 1)
         self.server = SimpleNamespace(url="http://server", list=self.list, resource=lambda name: SimpleNamespace(path=lambda within: f"/{within}/{name}"))
         listener = socket.create_server(("127.0.0.1", 0))
         (folder / "endless-loop.wasm").write_bytes(self.policy)
-        self.place = {"components": folder, "many": 3, "webhook": listener.getsockname()}
+        self.target = {"components": folder, "many": 3, "webhook": listener.getsockname()}
         listener.close()
 
     def list(self, resource, namespace):
@@ -49,16 +49,16 @@ class Recorder(Hostile):
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_attacks_send_what_fits_into_requests(name, tmp_path):
+def test_attacks_stay_within_the_size_limit_of_requests(name, tmp_path):
     hostile = Recorder(tmp_path)
     prepare(hostile, [name])
     outcomes = list(islice(ATTACKS[name].act(hostile), 50))
     assert outcomes and set(outcomes) <= {None, "failed"}
-    # The API server takes 3 MiB.
+    # The API server accepts 3 MiB.
     assert all(size < 3 << 20 for _, _, size in hostile.sent), hostile.sent
 
 
-def test_what_several_attacks_need_is_made_once_and_policies_are_first(tmp_path):
+def test_shared_preparation_runs_once_and_policies_are_first(tmp_path):
     hostile = Recorder(tmp_path)
     prepare(hostile, list(reversed(ATTACKS)))
     plugins = [url for method, url, _ in hostile.sent if method == "POST" and url.endswith("hostile-policies/daskplugins")]
@@ -67,18 +67,18 @@ def test_what_several_attacks_need_is_made_once_and_policies_are_first(tmp_path)
     assert first.endswith("hostile-policies/daskplugins")
 
 
-def test_slow_policies_take_nearly_all_that_they_may(tmp_path, monkeypatch):
+def test_slow_policies_use_nearly_the_maximum_duration(tmp_path, monkeypatch):
     hostile = Recorder(tmp_path)
     now = [0.0]
     monkeypatch.setattr(attacks.time, "monotonic", lambda: now[0])
 
     def send(method, url, body=None, headers=None):
-        # Each of two calls takes a nanosecond for a round.
+        # Each of the two calls takes a nanosecond per round.
         now[0] += 0.1 + (2e-9 * ROUNDS if f"rounds-{ROUNDS}" in str(body) else 0)
 
     hostile.send = send
     attacks.slow_policies(hostile)
-    rounds = int(hostile.slowly.removeprefix("rounds-"))
+    rounds = int(hostile.slow.removeprefix("rounds-"))
     assert rounds == pytest.approx(attacks.SLOWNESS * 1e9, rel=0.01)
 
 
@@ -90,14 +90,14 @@ def test_counts():
     assert counts.found == {"a": {"tries": 3, "refused": 1, "failed": 1}, "b": {"tries": 0, "refused": 0, "failed": 0}}
 
 
-def test_all_attacks_are_in_the_page():
+def test_all_attacks_are_documented():
     page = (HERE.parents[2] / "docs" / "development.md").read_text()
     table = page.split("## A hostile tenant\n")[1].split("```")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     assert [name for row in rows for name in row.replace("`", "").replace(" ", "").split(",")] == list(ATTACKS)
 
 
-def test_attacks_can_be_chosen():
+def test_attacks_can_be_selected():
     spec = importlib.util.spec_from_file_location("hostile_main", HERE / "__main__.py")
     main = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(main)
@@ -105,5 +105,5 @@ def test_attacks_can_be_chosen():
     chosen = main.parse(["--attacks", "drip,heavy-plugins", "--seconds", "5"])
     assert (chosen.attacks, chosen.seconds, chosen.many) == (["heavy-plugins", "drip"], 5, 500)
     assert main.parse(["--attacks", "drip,heavy-plugins", "--large", "0"]).attacks == ["drip"]
-    with pytest.raises(ArgumentTypeError, match="there is no attack dripping; there are admission"):
+    with pytest.raises(ArgumentTypeError, match="unknown attack dripping; known attacks are admission"):
         main.chosen("drip,dripping")

@@ -1,4 +1,4 @@
-"""What the hostile tenant sends gets as far as it is meant to."""
+"""Tests of the hostile tenant's manifests and requests."""
 
 import json
 import re
@@ -18,42 +18,42 @@ from bodies import (
     unknown_fields,
 )
 
-#: Where the operator's bounds stand.
+#: Folder of the sources with the operator's limits.
 SOURCES = Path(__file__).parents[3] / "host"
 
 
 def constant(file, name):
-    """A number of bytes in the operator's sources."""
+    """Return the value of a constant in the operator's sources, in bytes."""
     number, bits = re.search(rf"const {name}: usize = (\d+)(?: << (\d+))?;", (SOURCES / file).read_text()).groups("0")
     return int(number) << int(bits)
 
 
 def tree_bytes(made):
-    """What the operator counts for a text in memory; no string of it has brackets or commas."""
+    """Return the memory that the operator estimates for a JSON text whose strings have no brackets and commas."""
     bytes_of = {character: constant("core/src/json.rs", name) for character, name in ((b"{", "MAP"), (b"[", "LIST"), (b",", "ITEM"))}
     return len(made) + sum(each * made.count(character) for character, each in bytes_of.items())
 
 
 def leaves(items):
-    """The values in lists in lists, in their order."""
+    """Return the leaf values of nested lists in order."""
     return [leaf for item in items for leaf in (leaves(item["items"]) if "items" in item else [item["value"]])]
 
 
-def test_all_fields_are_there_and_fit_into_a_request():
+def test_unknown_fields_fit_into_a_request():
     made = unknown_fields()
     assert len(made["spec"]["worker"]["spec"]) == FIELDS + 1 and made["spec"]["worker"]["spec"]["containers"]
     assert len(json.dumps(made)) < 3 << 20
 
 
-def test_what_is_heavy_can_be_stored_and_is_read():
+def test_heavy_manifests_can_be_stored_and_reviewed():
     made = bodies.text(bodies.heavy_cluster("heavy", HEAVY_SPEC))
     assert len(made) < 1.4 * 2**20 and json.loads(made)["metadata"]["name"] == "heavy"
     most = constant("operator/src/webhook/review.rs", "MOST_BYTES")
-    # The API server adds a little to it.
+    # The API server adds some fields.
     assert 0.9 * most < tree_bytes(bodies.text(bodies.heavy_cluster("heavy", HEAVY_REQUEST))) < 0.97 * most
 
 
-def test_lists_of_one_key_differ_in_their_last_leaf_only():
+def test_items_with_equal_keys_differ_only_in_their_last_leaf():
     items = same_keys(3, 4)
     assert len(leaves(items)) == 64 and {item["name"] for item in items} == {"a"}
     for first in items:
@@ -64,18 +64,18 @@ def test_lists_of_one_key_differ_in_their_last_leaf_only():
     assert backwards(backwards(items)) == items
 
 
-def test_lists_of_one_key_can_be_stored():
+def test_nested_lists_can_be_stored():
     assert len(bodies.text(nested_cluster("nested", same_keys(3, 30)))) < 1 << 20
 
 
-def test_the_review_can_be_read_and_is_not_too_large():
+def test_the_review_bomb_is_valid_and_not_too_large():
     bomb = review_bomb(100_000)
     review = json.loads(bomb)
     assert review["request"]["object"]["kind"] == "DaskCluster" and len(review["request"]["object"]["spec"]["a"]) > 10_000
     assert 90_000 < len(bomb) <= 100_000
 
 
-def test_numbers_as_webassembly_has_them():
+def test_numbers_in_the_encoding_of_webassembly():
     assert [leb(number) for number in (0, 127, 128, 4000)] == [b"\0", b"\x7f", b"\x80\x01", b"\xa0\x1f"]
 
 
@@ -88,6 +88,6 @@ def test_a_module_of_jumps():
         "02 01 42 00 20 00 0e 01 00 00 0b 1a 0b")  # block, i64.const 0, local.get 0, br_table 0 0, end, drop, end
 
 
-def test_what_is_hard_to_compile_fits_into_a_config_map():
+def test_components_that_are_hard_to_compile_fit_into_a_config_map():
     made = hard_to_compile(b"\0asm\x0d\0\x01\0" + bytes(400_000))
     assert list(made) == ["memory", "time"] and all(len(component) < bodies.CONFIG_MAP for component in made.values())

@@ -1,4 +1,4 @@
-"""What is made of measurements."""
+"""Tests of the figures and the report."""
 
 import pytest
 from figures import KINDS, Samples, failures, growth, percentile, table
@@ -32,10 +32,10 @@ def test_growth(before, after, expected):
     assert growth(before, after) == (expected if expected is None else pytest.approx(expected))
 
 
-def test_what_is_between_the_phases_does_not_count():
+def test_measurements_between_the_phases_do_not_count():
     samples = Samples()
     samples.add("admission", 1.0)
-    samples.problem("late")
+    samples.add_problem("late")
     samples.phase = "beside"
     samples.add("admission", 2.0)
     figures = samples.figures()
@@ -44,7 +44,7 @@ def test_what_is_between_the_phases_does_not_count():
                                               "p99_of_halves": [None, 2000.0]}
 
 
-def test_halves_say_what_differs_by_chance():
+def test_each_half_has_its_own_percentile():
     samples = Samples()
     samples.phase = "alone"
     for seconds in (0.001, 0.002, 0.004, 0.003):
@@ -52,17 +52,17 @@ def test_halves_say_what_differs_by_chance():
     assert samples.figures()["alone"]["webhook"]["p99_of_halves"] == [2.0, 4.0]
 
 
-def test_a_table_of_all_of_it():
+def test_table():
     text = table(report())
     assert "+50 %" in text and "128 MiB of 2048 MiB" in text and "not enforced" not in text
     assert "not enforced" in table(report(limited=False, peak=None))
 
 
-def test_what_must_not_be():
+def test_failures():
     assert failures(report()) == []
-    [ended] = failures(report(restarts=[{"after": 7.0, "why": "was ended by SIGKILL"}]))
-    assert ended == "7 s after the hostile tenant began, the operator was ended by SIGKILL"
-    assert "3 processes were ended" in failures(report(out_of_memory=3))[0]
+    [ended] = failures(report(restarts=[{"after": 7.0, "why": "was terminated by SIGKILL"}]))
+    assert ended == "7 s after the start of the hostile tenant, the operator was terminated by SIGKILL"
+    assert "3 processes were killed" in failures(report(out_of_memory=3))[0]
     assert "was not limited" in failures(report(limited=False))[0]
     idle = report()
     idle["attacks"]["loop"]["tries"] = 0
@@ -72,7 +72,7 @@ def test_what_must_not_be():
     assert "2 requests" in failures(refused)[0]
 
 
-def test_a_tenant_that_could_not_begin():
-    none = {**report(restarts=[{"after": 7.0, "why": "ended with 1"}]), "attacks": None}
-    assert "after 7 s: it ended with 1" in table(none)
-    assert failures(none)[-1].startswith("the hostile tenant could not begin")
+def test_failure_to_start_the_attacks():
+    none = {**report(restarts=[{"after": 7.0, "why": "exited with code 1"}]), "attacks": None}
+    assert "after 7 s: it exited with code 1" in table(none)
+    assert failures(none)[-1].startswith("the hostile tenant could not start")

@@ -1,4 +1,4 @@
-"""What the hostile tenant serves is what a client would read, so that an attack does not end at the door."""
+"""Tests of the hostile servers: clients can read their responses, so that the attacks reach the code that processes them."""
 
 import socket
 import ssl
@@ -15,11 +15,11 @@ HOST = "127.0.0.1"
 
 
 def read(connection, size):
-    """So many bytes."""
+    """Read exactly ``size`` bytes."""
     data = b""
     while len(data) < size:
         piece = connection.recv(size - len(data))
-        assert piece, "it ended too early"
+        assert piece, "the connection was closed too early"
         data += piece
     return data
 
@@ -37,10 +37,10 @@ def test_workers_of_seven_bytes_each():
     assert struct.unpack(">I", entries[1:5]) == (1000,) and entries[5:19] == b"\xa5aaaaa\x80\xa5aaaab\x80"
 
 
-def test_the_scheduler_greets_and_answers(monkeypatch):
+def test_the_scheduler_sends_a_greeting_and_responses(monkeypatch):
     monkeypatch.setattr(servers, "LARGEST", 7256)
     scheduler = Scheduler(HOST)
-    scheduler.answers = scheduler.answers[:1]
+    scheduler.responses = scheduler.responses[:1]
     with socket.create_connection((HOST, scheduler.port), timeout=10) as connection:
         assert read(connection, len(servers.GREETING)) == servers.GREETING
         connection.sendall(servers.GREETING)
@@ -58,22 +58,22 @@ def registry(tmp_path):
     trusted = ssl.create_default_context()
     authority.configure_trust(trusted)
 
-    def ask(path):
+    def get(path):
         request = urllib.request.Request(f"https://{registry.address}{path}")
-        return urllib.request.build_opener(urllib.request.HTTPSHandler(context=trusted), Stay()).open(request, timeout=10)
+        return urllib.request.build_opener(urllib.request.HTTPSHandler(context=trusted), NoRedirect()).open(request, timeout=10)
 
-    yield ask
+    yield get
     registry.server.shutdown()
 
 
-class Stay(urllib.request.HTTPRedirectHandler):
-    """Goes nowhere else."""
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A handler that follows no redirects."""
 
     def redirect_request(self, *_):
         return None
 
 
-def test_the_registry_asks_for_a_token(registry):
+def test_the_registry_requires_a_token(registry):
     with pytest.raises(urllib.error.HTTPError) as refused:
         registry("/v2/")
     assert refused.value.code == 401 and "/token" in refused.value.headers["WWW-Authenticate"]
@@ -81,9 +81,9 @@ def test_the_registry_asks_for_a_token(registry):
     assert registry("/token?scope=repository:hostile/endless/a:pull").read() == b'{"token": "t"}'
 
 
-def test_the_registry_leads_elsewhere_and_never_ends(registry):
-    with pytest.raises(urllib.error.HTTPError) as led:
+def test_the_registry_redirects_and_sends_endless_manifests(registry):
+    with pytest.raises(urllib.error.HTTPError) as redirected:
         registry("/v2/hostile/redirect/a/manifests/1")
-    assert led.value.headers["Location"].startswith("http://169.254.169.254/")
-    with registry("/v2/hostile/endless/a/manifests/1") as answer:
-        assert len(answer.read(1 << 20)) == 1 << 20
+    assert redirected.value.headers["Location"].startswith("http://169.254.169.254/")
+    with registry("/v2/hostile/endless/a/manifests/1") as response:
+        assert len(response.read(1 << 20)) == 1 << 20
