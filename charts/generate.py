@@ -1,6 +1,6 @@
-"""What of the chart is generated: the definitions of the Dask resources from crds/, and the README from values.yaml.
+"""Generator of the chart's CRDs, from crds/, and of its README, from values.yaml.
 
-``python charts/generate.py`` writes them; with ``--check`` it says which are not up to date, and ends with exit code 1.
+``python charts/generate.py`` writes these files. With ``--check`` it reports outdated files and exits with code 1 if there are any.
 """
 
 import json
@@ -36,15 +36,15 @@ Each with its default. `values.schema.json` refuses a name that is misspelt.
 
 
 def definition(text):
-    """A CRD as the chart has it: one that stays when the release goes."""
+    """Return the chart's version of a CRD, which is kept when the release is uninstalled."""
     kept, count = re.subn(r"(?m)^metadata:\n", 'metadata:\n  annotations:\n    helm.sh/resource-policy: keep\n', text, count=1)
     if count != 1 or "{{" in text:
-        raise ValueError("a file in crds/ has not the form that this program knows")
+        raise ValueError("a file in crds/ does not have the format that this program expects")
     return kept
 
 
 def values(text):
-    """Path, default and description of each value; the description is the comment before it."""
+    """Yield the path, the default and the description of each value. The description is the comment before the value."""
     comment, parents = [], []
     for line in text.splitlines():
         indented = len(line) - len(line.lstrip())
@@ -64,7 +64,7 @@ def values(text):
 
 
 def undescribed(defaults, described, path=()):
-    """Paths of values that neither have a description nor lie in or around one that has."""
+    """Yield the paths of values without a description, unless a parent or all of their children have one."""
     for name, value in defaults.items():
         here = (*path, name)
         if ".".join(here) in described:
@@ -76,7 +76,7 @@ def undescribed(defaults, described, path=()):
 
 
 def readme():
-    """The README's text."""
+    """Return the text of the README."""
     text = (CHART / "values.yaml").read_text()
     found = list(values(text))
     missing = list(undescribed(yaml.safe_load(text), {path for path, _, _ in found}))
@@ -88,7 +88,7 @@ def readme():
 
 
 def main():
-    """Write or check all of it; returns the exit code."""
+    """Write or check all generated files, and return the exit code."""
     wanted = {CHART / "files" / "crds" / file.name: definition(file.read_text()) for file in sorted(CRDS.glob("*.yaml"))}
     wanted[CHART / "README.md"] = readme()
     superfluous = set((CHART / "files" / "crds").glob("*")) - set(wanted)

@@ -1,4 +1,4 @@
-"""``python3 tests/cluster VERB``: see ``--help`` and the README beside this file."""
+"""``python3 tests/cluster VERB``: see ``--help`` and the README in this folder."""
 
 import sys
 

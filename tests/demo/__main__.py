@@ -1,7 +1,7 @@
-"""``make demo`` and ``make down``: a Kubernetes, the operator, and a Dask cluster that computes.
+"""``make demo`` and ``make down``: a Kubernetes cluster, the operator, and a Dask cluster that computes.
 
-The local Kubernetes is started, the operator's image built, and the chart installed. With ``KUBECONFIG`` set, the cluster
-that it names is used; as that can't have the image, the operator is then a process of this machine.
+``make demo`` starts the local Kubernetes, builds the operator's image and installs the chart. If ``KUBECONFIG`` is set, it uses
+that cluster; as the image is not available there, the operator then runs as a process of this machine.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ RECORDS = processes.Records(cache_home() / "demo")
 LOG = cache_home() / "demo" / "operator.log"
 HEALTH = "127.0.0.1:8080"
 
-#: What the demonstration computes, inside the scheduler's pod, through the Service.
+#: Program of the demonstration, which runs in the scheduler's pod and connects through the Service.
 COMPUTATION = f"""
 from distributed import Client
 if __name__ == "__main__":
@@ -42,7 +42,7 @@ if __name__ == "__main__":
 
 
 def run(*argv, **options):
-    """Run a program and return what it prints; its own words are in the failure."""
+    """Run a program and return its output. Raises :class:`Failure` with its error output if it fails."""
     try:
         done = subprocess.run(argv, cwd=ROOT, text=True, capture_output=True, check=False, **options)
     except FileNotFoundError:
@@ -53,52 +53,52 @@ def run(*argv, **options):
 
 
 def kubectl(*arguments, **options):
-    """kubectl on the chosen cluster."""
+    """Run kubectl on the selected cluster and return its output."""
     return run("kubectl", *arguments, **options)
 
 
 def build():
-    """The operator, with cargo's own progress."""
+    """Build the operator, and show cargo's progress."""
     with step("build the operator and its components"):
         done = subprocess.run(["make", "--silent", "build"], cwd=ROOT, check=False)
         if done.returncode:
-            raise Failure("the build failed; the lines above say why")
+            raise Failure("the build failed; its output is above")
 
 
 def use_given_kubernetes():
-    """The cluster that KUBECONFIG names."""
+    """Check that the cluster of KUBECONFIG responds."""
     with step(f"use the cluster that KUBECONFIG names ({os.environ['KUBECONFIG']})"):
         kubectl("version", "--request-timeout=10s")
 
 
 def start_kubernetes():
-    """The local Kubernetes, made the one that kubectl and helm talk to."""
+    """Start the local Kubernetes, and set the environment so that kubectl and helm use it."""
     say("the local Kubernetes")
     if subprocess.run([sys.executable, "tests/cluster", "up"], cwd=ROOT, check=False).returncode:
-        raise Failure("the local Kubernetes could not be started; the lines above say why")
+        raise Failure("the local Kubernetes could not be started; its output is above")
     shell = run("bash", "-c", f'eval "$({sys.executable} tests/cluster kubeconfig)"; printf "%s\\n" "$KUBECONFIG" "$PATH"')
     os.environ["KUBECONFIG"], os.environ["PATH"] = shell.splitlines()
 
 
 def install_operator():
-    """The operator as a release of its chart."""
-    with step("build the operator's image, and put it into the cluster's registry") as note:
+    """Install the operator as a release of its chart."""
+    with step("build the operator's image, and push it to the cluster's registry") as note:
         started = time.monotonic()
         run(sys.executable, "tests/cluster", "image", "build", str(IMAGE), "--source", f"/usr/bin/dask-operator={OPERATOR}")
         note(f"{time.monotonic() - started:.1f} s")
     with step(f"helm install {RELEASE} {CHART.relative_to(ROOT)}"):
-        # An image of the same name may be another one than that of the last time.
+        # The content of the image may differ from that of the last run although its name is the same.
         program = hashlib.sha256(OPERATOR.read_bytes()).hexdigest()
         helm = programs.ensure(["helm"])["helm"]
         try:
             run(str(helm), "upgrade", "--install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--create-namespace", "--wait",
                 "--timeout=300s", "--set", "image.pullPolicy=Always", "--set-string", f"podAnnotations.program={program[:12]}")
         except Failure as failure:
-            raise Failure(f"{failure}\n{state_of_the_release()}") from None
+            raise Failure(f"{failure}\n{release_report()}") from None
 
 
-def state_of_the_release():
-    """Why a release is not ready: its pods with their events, the operator's last lines, and those of what runs its pods."""
+def release_report():
+    """Return the state of the release as text: pods with events, and the logs of the operator and of the node's components."""
     kubectl_of = ["kubectl", "--namespace", NAMESPACE, "--request-timeout=20s"]
     local = [sys.executable, "tests/cluster"]
     commands = [
@@ -116,7 +116,7 @@ def state_of_the_release():
 
 
 def start_operator():
-    """The operator as a process of this machine, until ``make down``."""
+    """Start the operator as a process of this machine, which runs until ``make down``."""
     with step("install the resource definitions"):
         kubectl("apply", "--filename", "crds/")
         kubectl("wait", "--for=condition=Established", "--timeout=30s", "--filename", "crds/")
@@ -130,16 +130,16 @@ def start_operator():
 
 
 def healthy(process):
-    """Whether the operator is ready; a failure if it has ended."""
+    """Return whether the operator is ready. Raises :class:`Failure` if it has exited."""
     if not process.alive:
-        raise Failure(f"the operator ended:\n{processes.tail(LOG)}")
-    asked = subprocess.run(["curl", "--silent", "--fail", "--max-time", "2", f"http://{HEALTH}/readyz"],
-                           capture_output=True, check=False)
-    return asked.returncode == 0
+        raise Failure(f"the operator exited:\n{processes.tail(LOG)}")
+    curl = subprocess.run(["curl", "--silent", "--fail", "--max-time", "2", f"http://{HEALTH}/readyz"],
+                          capture_output=True, check=False)
+    return curl.returncode == 0
 
 
 def stop_operator():
-    """End the operator that an earlier run started."""
+    """Stop the operator process of an earlier run, if there is one."""
     process = RECORDS.read("operator")
     if process and process.alive:
         process.kill(processes.signal.SIGTERM)
@@ -149,7 +149,7 @@ def stop_operator():
 
 
 def run_example():
-    """Apply the example, wait for its workers, compute."""
+    """Apply the example, wait for its workers, and run the computation."""
     wanted = json.loads(kubectl("create", "--dry-run=client", "--output=json", "--filename", str(EXAMPLE)))
     replicas = wanted["spec"]["worker"]["replicas"]
     with step(f"kubectl apply --filename {EXAMPLE.relative_to(ROOT)}"):
@@ -164,17 +164,17 @@ def run_example():
 
 
 def joined():
-    """Workers that the scheduler knows; none while it can't be asked."""
+    """Return the number of workers that the scheduler knows, or 0 while it is unreachable."""
     path = f"/api/v1/namespaces/default/services/{CLUSTER}-scheduler:http-dashboard/proxy/json/counts.json"
-    asked = subprocess.run(["kubectl", "get", "--raw", path], text=True, capture_output=True, check=False)
+    response = subprocess.run(["kubectl", "get", "--raw", path], text=True, capture_output=True, check=False)
     try:
-        return json.loads(asked.stdout)["workers"]
+        return json.loads(response.stdout)["workers"]
     except (ValueError, KeyError):
         return 0
 
 
 def wait_for(what, done, timeout, detail=lambda: "not yet"):
-    """Ask ``done`` until it says yes; says what it is waiting for on the way."""
+    """Poll ``done`` until it returns true, and print progress. Raises :class:`Failure` after ``timeout`` seconds."""
     progress = Progress(f"waiting for {what}", every=5)
     while not done():
         if time.monotonic() - progress.started > timeout:
@@ -185,13 +185,13 @@ def wait_for(what, done, timeout, detail=lambda: "not yet"):
 
 
 def log_command():
-    """What shows the operator's log."""
+    """Return the command that shows the operator's log."""
     process = RECORDS.read("operator")
     return f"tail -f {LOG}" if process and process.alive else f"kubectl -n {NAMESPACE} logs {DEPLOYMENT} -f"
 
 
 def up():
-    """``make demo``"""
+    """Run ``make demo``."""
     build()
     if os.environ.get("KUBECONFIG"):
         use_given_kubernetes()
@@ -210,21 +210,21 @@ Stop:
 
 
 def down():
-    """``make down``: the operator, and the local cluster of ``make demo`` and ``make cluster``; with ``--all`` those of tests too."""
+    """Stop the operator and the local cluster of ``make demo`` and ``make cluster``; with ``--all``, all clusters without a session."""
     with step("stop the operator"):
         stop_operator()
     return subprocess.run([sys.executable, "tests/cluster", "down", *sys.argv[2:]], cwd=ROOT, check=False).returncode
 
 
 def main():
-    """``up`` or ``down``; the exit code."""
+    """Run ``up`` or ``down``, and return the exit code."""
     try:
         return {"up": up, "down": down}[sys.argv[1]]() or 0
     except Failure as failure:
         say(f"error: {failure}")
         return 1
     except KeyboardInterrupt:
-        say("\ninterrupted; `make demo` goes on where it stopped, `make down` stops everything")
+        say("\ninterrupted; `make demo` resumes, `make down` stops everything")
         return 130
 
 

@@ -101,7 +101,7 @@ def hook(admin, host, folder, label, *arguments):
     """Provide a :class:`Hook` with the permissions of a release, and check at the end that no request was forbidden."""
     with chart.account(admin, folder) as account, Hook(admin, host, folder, label, account, *arguments) as hook:
         yield hook
-        assert hook.operator.missing_rights() == [], "the chart does not allow what the operator does"
+        assert hook.operator.missing_rights() == [], "the chart does not grant all permissions that the operator uses"
 
 
 def component(name, crate=None):

@@ -78,7 +78,7 @@ def table(report):
         return "—" if value is None else f"{value:+.0f} %"
 
     seconds = report["seconds"]
-    lines = [f"{report['tenants']} tenants, measured alone for {seconds['alone']:g} s, beside a hostile one for {seconds['beside']:g} s, and with its large "
+    lines = [f"{report['tenants']} tenants, measured alone for {seconds['alone']:g} s, with a hostile one for {seconds['beside']:g} s, and with its large "
              f"objects for {seconds['large']:g} s",
              f"  {'p99 (median) in ms':45} {'alone':>19} {'in halves':>17} {'beside':>19} {'growth':>8} {'large objects':>19} {'growth':>8}"]
     for kind, name in KINDS.items():

@@ -118,7 +118,7 @@ def foreign_kubeconfig(arguments):
 
 
 def run_up(arguments):
-    """``up``"""
+    """Run the verb ``up``."""
     given = foreign_kubeconfig(arguments)
     if given:
         kubectl = programs.ensure(["kubectl"])["kubectl"]
@@ -131,7 +131,7 @@ def run_up(arguments):
 
 
 def run_down(arguments):
-    """``down``"""
+    """Run the verb ``down``."""
     if not arguments.all:
         teardown.down(chosen(arguments))
         return
@@ -148,14 +148,14 @@ def run_down(arguments):
 
 
 def run_status(arguments):
-    """``status``"""
+    """Run the verb ``status``."""
     lines, healthy = status.report(must_run(arguments))
     print("\n".join(lines))
     return 0 if healthy else 1
 
 
 def run_kubeconfig(arguments):
-    """``kubeconfig``"""
+    """Run the verb ``kubeconfig``."""
     if foreign_kubeconfig(arguments):
         # A user with a cluster also has a kubectl for it.
         print(":")
@@ -168,7 +168,7 @@ def run_kubeconfig(arguments):
 
 
 def run_build(arguments):
-    """``build``"""
+    """Run the verb ``build``."""
     names = []
     for word in arguments.what:
         if word not in programs.SETS and word not in programs.PROGRAMS:
@@ -179,17 +179,17 @@ def run_build(arguments):
 
 
 def run_shadow(arguments):
-    """``shadow``"""
+    """Run the verb ``shadow``."""
     programs.shadow(arguments.folder)
 
 
 def run_pin_kubernetes(arguments):
-    """``pin-kubernetes``"""
+    """Run the verb ``pin-kubernetes``."""
     programs.pin_kubernetes(arguments.version)
 
 
 def run_image_build(arguments):
-    """``image build``"""
+    """Run the verb ``image build``."""
     image, cache = images.read(arguments.description, dict(arguments.source)), images.Cache()
     descriptor = cache.build(image)
     if arguments.output:
@@ -207,7 +207,7 @@ def run_image_build(arguments):
 
 
 def run_image_push(arguments):
-    """``image push``"""
+    """Run the verb ``image push``."""
     running = must_run(arguments)
     if running.size != "node":
         raise Failure(f"cluster {arguments.name} has no node, so it has no registry")
@@ -221,18 +221,18 @@ def run_image_push(arguments):
 
 
 def run_image_list(arguments):
-    """``image list``"""
+    """Run the verb ``image list``."""
     for name in registry.stored(must_run(arguments).cluster):
         print(name)
 
 
 def run_fake_nodes(arguments):
-    """``fake-nodes``"""
+    """Run the verb ``fake-nodes``."""
     fakenodes.scale(must_run(arguments), arguments.count)
 
 
 def run_logs(arguments):
-    """``logs``"""
+    """Run the verb ``logs``."""
     cluster = must_run(arguments).cluster
     log = cluster.log(arguments.component)
     if not log.exists():
@@ -243,7 +243,7 @@ def run_logs(arguments):
 
 
 def run_session(arguments):
-    """``session``"""
+    """Run the verb ``session``."""
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     if not command:
         raise Failure(f"the command is missing; an example: {COMMAND} session --name bench -- tests/bench/run")
@@ -252,7 +252,7 @@ def run_session(arguments):
 
 
 def run_leftovers(_):
-    """``leftovers``"""
+    """Run the verb ``leftovers``."""
     used = [cluster.name for cluster in teardown.present() if session.holder(cluster.name)]
     for name in used:
         say(f"cluster {name} is in use by {session.holder(name)}")
@@ -262,7 +262,7 @@ def run_leftovers(_):
 
 
 def run_smoke(_):
-    """``smoke``"""
+    """Run the verb ``smoke``."""
     with session.held("smoke", "the smoke test"):
         return subprocess.run([sys.executable, "-m", "unittest", "-v", "localkube.smoke"], cwd=Path(__file__).resolve().parent.parent, check=False).returncode
 
