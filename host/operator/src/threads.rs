@@ -133,7 +133,7 @@ mod tests {
         let own = nice(0)?;
         assert_eq!(spawn(Load::Light, || nice(0)).await??, own);
         assert_eq!(spawn(Load::Heavy, || nice(0)).await??, (own + NICE).min(19));
-        // Requests that it makes are those of the runtime that it came from.
+        // Heavy work uses the I/O and the timers of the runtime that started it.
         let asks = || Handle::current().block_on(sleep(Duration::from_millis(1)));
         spawn(Load::Heavy, asks).await?;
         Ok(())

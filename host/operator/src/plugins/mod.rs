@@ -227,7 +227,7 @@ impl Plugins {
         load: Load,
         question: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        // What a tenant's component takes is nobody else's.
+        // A tenant's component must not delay other work.
         let load = if whose == Whose::Tenants {
             Load::Heavy
         } else {

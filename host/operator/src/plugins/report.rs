@@ -27,8 +27,8 @@ const NOTE: usize = 1024;
 /// Timeout for writing a status. All plugins wait meanwhile.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Returns the status that reports the active version, and why the spec of `resource` is not active. `holds` is true if no
-/// version is active and the scope of the plugin is blocked meanwhile.
+/// Returns the status that reports the active version, and why the spec of `resource` is not active. `holds` is true if the
+/// plugin blocks its scope untried and its status names no version that was active.
 pub(super) fn status(
     resource: &Resource,
     good: Option<&Good>,

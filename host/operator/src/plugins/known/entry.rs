@@ -12,8 +12,8 @@ use super::Known;
 
 impl Known {
     /// Returns whether the plugin blocks its scope because its component is not known: it may be a protecting policy of the
-    /// cluster, it existed at the start, and it was neither active nor found unusable. Its status may be lost, or it may have
-    /// been applied while no operator was running. It blocks until it has been tried, however long that takes.
+    /// cluster, it existed at the start, and its present spec was not found unusable. Its status may be lost, or it may have been
+    /// applied while no operator was running. It blocks until it has been tried, however long that takes.
     pub(in super::super) fn blocks_untried(&self) -> bool {
         let spec = &self.resource.spec;
         let may_be_policy = spec
