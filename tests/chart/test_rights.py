@@ -14,10 +14,10 @@ UPDATE = bool(os.environ.get("UPDATE_GOLDEN"))
 ALL = {"plugins": {"cluster": "/plugins/cluster.wasm", "pullSecrets": ["pull-secret"]}}
 #: Text of the column `where` by role. A release for some namespaces has `role`; a cluster-wide one has `role-cluster`.
 WHERE = {
-    "role": "namespaces that it looks after",
-    "role-cluster": "the whole cluster; not in a release for some namespaces",
-    "role-own": "its own namespace",
-    "webhook": "the webhook's two configurations, which belong to no namespace",
+    "role": "namespaces that the operator manages",
+    "role-cluster": "the whole cluster; absent in a release for some namespaces",
+    "role-own": "the namespace of the release",
+    "webhook": "the two webhook configurations, which are cluster-scoped",
 }
 
 
