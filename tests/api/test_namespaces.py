@@ -46,7 +46,7 @@ def test_a_namespace_is_managed_while_it_has_the_label(admin, kubectl, operator)
     until(lambda: kubectl.get("daskplugin", "p").get("status"), "the plugin's status")
 
     set_label(admin, kubectl, "example.com/dask-")
-    until(lambda: f"looks after it no more namespace=\"{kubectl.namespace}\"" in operator.logs(), "the operator to log the change")
+    until(lambda: f"stopped managing the plugins of the namespace namespace=\"{kubectl.namespace}\"" in operator.logs(), "the operator to log the change")
     operator.wait_until_quiet()
     kubectl("scale", "dsk/c", "--replicas=3")
     kubectl.apply(plugin("q"))

@@ -93,13 +93,13 @@ impl Manager {
     fn selection_changed(&mut self, namespace: &str) {
         let is_there = |id: &PluginId| id.namespace.as_deref() == Some(namespace);
         if self.selection.has(namespace) {
-            info!(namespace, "looks after it from now on");
+            info!(namespace, "started to manage the plugins of the namespace");
             let unselected: Vec<_> = self.unselected.extract_if(.., |id, _| is_there(id)).collect();
             unselected
                 .into_iter()
                 .for_each(|(_, resource)| self.seen(resource));
         } else {
-            info!(namespace, "looks after it no more");
+            info!(namespace, "stopped managing the plugins of the namespace");
             let ids: Vec<_> = self.known.keys().filter(|id| is_there(id)).cloned().collect();
             for id in ids {
                 if let Some(known) = self.known.get(&id) {
