@@ -72,7 +72,7 @@ def check_recovery(kubectl, hook, restore):
     until(lambda: message in readiness(operator), "the reason in the answer of /readyz")
     # The refusal comes from the webhook itself, as soon as it has a certificate.
     output = until(lambda: (output := refusal(kubectl, cluster("c", 1))) and message in output and output, "a refusal")
-    assert "nobody can say whether this is right" in output and "list and watch of clusterdaskplugins" in output
+    assert "this can't be checked" in output and "list and watch of clusterdaskplugins" in output
     stays(lambda: not operator.is_ready() and not kubectl.names("pods"), "the state of an unready operator without pods")
 
     restore()

@@ -163,7 +163,7 @@ fn default(chain: &Chain<'_>, request: &Request<'_>, object: &mut Object<'_>, ou
     };
     match changed_identity(object.value(), &defaulted) {
         Some(field) => {
-            let message = format!("the component's `default` changed it, which nobody may ({by})");
+            let message = format!("the component's `default` changed it, which is not allowed ({by})");
             outcome.refuse(Said::new("", field, message));
         }
         None => object.replace(defaulted),
@@ -407,5 +407,5 @@ fn logic_failed(request: &Request<'_>, outcome: &mut Outcome, by: &str, failure:
 
 /// Returns the message for a failed call of the logic plugin.
 fn failure_message(by: &str, failure: &Failure) -> String {
-    format!("nobody can say whether this is right, because the component {by} failed: {failure}")
+    format!("this can't be checked, because the component {by} failed: {failure}")
 }

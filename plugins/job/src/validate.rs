@@ -76,7 +76,7 @@ fn life(checks: &mut Checks, spec: &Value) {
         (
             "ttlSecondsAfterFinished",
             86400,
-            "leave it out if the job shall never be deleted",
+            "leave it out if the job must never be deleted",
         ),
     ] {
         let remedy = format!("0 or more, as `{field}: {example}`");
@@ -92,7 +92,7 @@ fn life(checks: &mut Checks, spec: &Value) {
         checks.warning(
             "spec.waitForWorkers",
             format!(
-                "the runner waits for {waits} workers, and the cluster begins with {workers}: unless somebody scales it, \
+                "the runner waits for {waits} workers, and the cluster begins with {workers}: unless it is scaled, \
                  the job never starts; {remedy}"
             ),
         );

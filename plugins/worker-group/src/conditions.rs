@@ -154,7 +154,7 @@ pub(crate) fn scale_down_blocked(
             blocked(
                 UNREACHABLE,
                 format!(
-                    "{} to leave and held back, because results that nobody else has may be lost and the scheduler \
+                    "{} to leave and held back, because results that no other worker has may be lost and the scheduler \
                      can't be asked to move them: {}; {otherwise}",
                     counted(blocked_count, "worker"),
                     short(why)
@@ -245,7 +245,7 @@ pub(crate) fn workers_up_to_date(
         (Strategy::OnDelete, _) => (
             "OnDelete",
             format!(
-                "{counted}; the others are replaced when somebody deletes their pods (update strategy OnDelete)"
+                "{counted}; the others are replaced when their pods are deleted (update strategy OnDelete)"
             ),
         ),
         (Strategy::Rolling { .. }, Scheduler::Unreachable(why))

@@ -136,7 +136,7 @@ impl Gate<'_> {
             let message = match field.as_str() {
                 "name" | "namespace" | "labels" | "annotations" => continue,
                 "ownerReferences" => "the host sets the owner; leave it out",
-                "finalizers" => "nobody would take them off; leave them out, owner references clean up",
+                "finalizers" => "no controller would remove them; leave them out, owner references clean up",
                 _ => "only labels and annotations can be set; leave it out",
             };
             self.refuse(Some(key), format!("metadata.{field}"), message);

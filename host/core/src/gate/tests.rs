@@ -176,7 +176,7 @@ fn a_valid_plan_passes_unchanged() {
 )]
 #[case::finalizer(
     child("Pod", "p", json!({"metadata": {"finalizers": ["x"], "labels": {"dask.org/cluster-name": "a"}}})),
-    "Pod p, metadata.finalizers: nobody would take them off"
+    "Pod p, metadata.finalizers: no controller would remove them"
 )]
 #[case::generate_name(
     child("Pod", "p", json!({"metadata": {"generateName": "x-", "labels": {"dask.org/cluster-name": "a"}}})),

@@ -202,7 +202,7 @@ impl Deciders {
             Err(error) => {
                 // A policy that is not known yet may be about labels too, so all requests but deletions are refused.
                 let passes = request.operation == Operation::Delete;
-                let message = format!("nobody can say whether this is right: {error}");
+                let message = format!("this can't be checked: {error}");
                 return failed(&message, passes);
             }
         };

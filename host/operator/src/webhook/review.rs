@@ -53,7 +53,7 @@ pub enum ReviewError {
     /// The parsed request would take too much memory. Contains the MiB.
     #[error(
         "the request would take {0} MiB of memory, more than {most}: write the resource with fewer fields and items. An \
-         update counts as it was and as it shall be: where the former is too large, delete the resource and create it anew",
+         update counts as it was and as it will be: if the former is too large, delete the resource and create it anew",
         most = MOST_BYTES >> 20
     )]
     Large(usize),

@@ -30,7 +30,7 @@ pub(super) fn apply(object: &Value, text: &str) -> Result<Value, (&'static str, 
     json_patch::patch_unsafe(&mut patched, &patch)
         .map_err(|error| unusable(inapplicable(&error, &patched)))?;
     match changed_identity(object, &patched) {
-        Some(field) => Err((field, "its patch changes it, which nobody may".to_owned())),
+        Some(field) => Err((field, "its patch changes it, which is not allowed".to_owned())),
         None => Ok(patched),
     }
 }
@@ -48,7 +48,7 @@ pub fn check_patch(sample: &Value, text: &str) -> Result<(), String> {
         return Ok(());
     }
     match changed_identity(sample, &patched) {
-        Some(field) => Err(format!("it changes {field}, which nobody may")),
+        Some(field) => Err(format!("it changes {field}, which is not allowed")),
         None => Ok(()),
     }
 }
@@ -219,7 +219,7 @@ mod tests {
     #[case::fine(json!([{"op": "add", "path": "/spec/size", "value": 1}]), None)]
     #[case::renames(
         json!([{"op": "replace", "path": "/metadata/name", "value": "b"}]),
-        Some("it changes metadata.name, which nobody may")
+        Some("it changes metadata.name, which is not allowed")
     )]
     fn a_patch_is_checked_on_a_sample(#[case] patch: Value, #[case] expected: Option<&str>) {
         let checked = check_patch(&object(), &patch.to_string());

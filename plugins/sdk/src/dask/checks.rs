@@ -131,7 +131,7 @@ impl Checks {
             "idleTimeout",
             path,
             "seconds, as `idleTimeout: 3600`; 0 turns it off",
-            "write 0 if the cluster shall never be deleted",
+            "write 0 if the cluster must never be deleted",
         );
     }
 

@@ -230,7 +230,7 @@ fn no_worker_leaves_while_the_scheduler_is_unreachable() {
     assert_eq!(
         held.condition(SCALE_DOWN_BLOCKED).as_deref(),
         Some(
-            "True SchedulerUnreachable: 3 workers are to leave and held back, because results that nobody else has may \
+            "True SchedulerUnreachable: 3 workers are to leave and held back, because results that no other worker has may \
              be lost and the scheduler can't be asked to move them: no route to host; with `scaleDown: unsafe` they \
              would be deleted all the same"
         )
@@ -366,7 +366,7 @@ fn unsafe_scale_down_deletes_workers_after_a_timeout() {
     assert_eq!(
         first.condition(SCALE_DOWN_BLOCKED).as_deref(),
         Some(
-            "True SchedulerUnreachable: 4 workers are to leave and held back, because results that nobody else has may \
+            "True SchedulerUnreachable: 4 workers are to leave and held back, because results that no other worker has may \
              be lost and the scheduler can't be asked to move them: timed out; at 2026-01-01T00:00:30Z they are deleted \
              all the same (`scaleDown: unsafe`)"
         )

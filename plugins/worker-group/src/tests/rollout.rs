@@ -402,7 +402,7 @@ fn on_delete_changes_only_new_workers() {
     assert_eq!(
         plan.condition(WORKERS_UP_TO_DATE).as_deref(),
         Some(
-            "False OnDelete: 0 of 3 workers are up to date; the others are replaced when somebody deletes their pods \
+            "False OnDelete: 0 of 3 workers are up to date; the others are replaced when their pods are deleted \
              (update strategy OnDelete)"
         )
     );

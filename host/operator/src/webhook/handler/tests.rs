@@ -200,7 +200,7 @@ async fn a_scale_down_is_refused_while_it_cannot_be_decided() {
     assert_eq!(response["allowed"], false);
     assert_eq!(
         response["status"]["message"],
-        "nobody can say whether this is right: plugins: they are not listed yet"
+        "this can't be checked: plugins: they are not listed yet"
     );
     assert_eq!(response["status"]["reason"], "ServiceUnavailable");
 }

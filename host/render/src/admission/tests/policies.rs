@@ -29,7 +29,7 @@ fn a_policy_receives_the_object_from_the_previous_one() {
 #[case::traps(Rule::Trap, "policy p: it could not decide: it trapped")]
 #[case::breaks(Rule::Patch(json!([{"op": "remove", "path": "/x"}])), "policy p: its patch can't be applied")]
 #[case::renames(Rule::Patch(json!([{"op": "add", "path": "/metadata/namespace", "value": "kube-system"}])),
-    "policy p: metadata.namespace: its patch changes it, which nobody may")]
+    "policy p: metadata.namespace: its patch changes it, which is not allowed")]
 fn a_policy_in_monitor_mode_only_reports(#[case] policy: Rule, #[case] message: &str) {
     let object = object(json!({"size": 1}));
     let policies = [(policy, Mode::Protect)];

@@ -58,7 +58,7 @@ pub(super) fn scheduler(checks: &mut Checks, scheduler: &Value, path: &str) {
             checks.mistake(
                 &field,
                 format!(
-                    "{} listens at {listens_at}, and the Service leads to {target}, where nobody would be reached: write `{}`, \
+                    "{} listens at {listens_at}, and the Service leads to {target}, where it can't be reached: write `{}`, \
                      `\"{target}\"` here{remedy}",
                     endpoint.name, endpoint.option
                 ),

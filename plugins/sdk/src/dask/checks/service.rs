@@ -70,7 +70,7 @@ impl Checks {
                 let main = main_container::position(pod_spec, Role::Scheduler);
                 let number = &port["port"];
                 let message = format!(
-                    "no container of the scheduler has a port of the name `{target}`, so that nobody would reach it: write \
+                    "no container of the scheduler has a port of the name `{target}`, so that no client could reach it: write \
                      the number, {number} perhaps, or name it in `{path}.spec.containers[{main}].ports`"
                 );
                 // Without the port of Dask's protocol no worker ever joins. Without another port only a feature is missing.
@@ -119,7 +119,7 @@ impl Checks {
             self.mistake(
                 path,
                 format!(
-                    "no port says that it is the scheduler's, so that nobody finds it but who is told its address: {remedy}"
+                    "no port says that it is the scheduler's, so that only clients that know its address find it: {remedy}"
                 ),
             );
         }

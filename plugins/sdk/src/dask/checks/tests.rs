@@ -392,7 +392,7 @@ fn the_messages_of_limits_contain_the_remedy() {
         [
             "spec.worker.replicas: a worker group can have 20000 workers, and gets no more: lower it, and make further groups for \
              the rest",
-            "spec.idleTimeout: 315360001 seconds are more than ten years, and count as ten years: write 0 if the cluster shall \
+            "spec.idleTimeout: 315360001 seconds are more than ten years, and count as ten years: write 0 if the cluster must \
              never be deleted",
         ]
     );
