@@ -14,7 +14,7 @@ TOO_LONG = 2400
 OUTPUT = [
     "a plugin crate", "test result: ok. 2 passed", "target/plugin/worker-limit.wasm", "sha256:",
     "worker-limit 0.1.0: Refuses clusters that ask for too many workers, and gives labels to all others.", "dask:operator/policy@0.1.0",
-    "maximum: How many workers a cluster or a worker group may have. [default: 100]",
+    "maximum: Maximum number of workers of a cluster or a worker group. [default: 100]",
     "DaskCluster large: admitted (create)", "Service large-scheduler", "without the plugin they are the same",
     "DaskCluster large: refused (create)", "spec.worker.replicas: 3 workers are too many: write at most 2", "refused",
     "DaskCluster large: admitted (create)", "example.com/team",

@@ -1,6 +1,6 @@
 """A proxy in front of an API server that injects faults.
 
-It uses HTTP/1.1 with TLS on both sides, because the operator's client (kube-rs) uses no other protocol. It forwards requests
+The proxy uses HTTP/1.1 with TLS on both sides, because the operator's client (kube-rs) uses no other protocol. It forwards requests
 with the credentials of the given kubeconfig, and writes another kubeconfig, with a token, for its own clients.
 """
 
@@ -57,7 +57,7 @@ class Broken(Exception):
 class Proxy:
     """A running proxy; leaving the ``with`` block stops it.
 
-    It forwards requests to the cluster of the kubeconfig ``upstream``, and writes its own kubeconfig and its log,
+    The proxy forwards requests to the cluster of the kubeconfig ``upstream``, and writes its own kubeconfig and its log,
     ``proxy.jsonl``, to ``folder``.
     """
 

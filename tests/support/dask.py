@@ -80,7 +80,7 @@ def is_reachable(host, port):
 def scheduler_address(kubectl, cluster):
     """Provide an address at which this machine reaches a cluster's scheduler.
 
-    It is the Service's address, or a forwarded port if the Service is reachable only from inside the cluster. Raises
+    The address is that of the Service, or a forwarded port if the Service is reachable only from inside the cluster. Raises
     ConnectionError, with the reason, if neither works.
     """
     service = kubectl.get("service", f"{cluster}-scheduler")

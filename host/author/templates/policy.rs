@@ -10,7 +10,7 @@ use dask_operator_plugin::{schemars, serde};
 #[serde(crate = "dask_operator_plugin::serde", default, deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(crate = "dask_operator_plugin::schemars")]
 pub struct Settings {
-    /// How many workers a cluster or a worker group may have.
+    /// Maximum number of workers of a cluster or a worker group.
     pub maximum: u64,
     /// Labels that are added to every admitted resource.
     pub labels: BTreeMap<String, String>,

@@ -83,9 +83,9 @@ impl Stores {
     }
 
     /// Returns whether `object` belongs to a Dask resource that was deleted and created again with the same name:
-    /// garbage collection has not reached the object yet. Adopting it would be a race with garbage collection. What
-    /// belongs to a cluster is deleted with it, including worker groups that a user created, no matter how soon another
-    /// cluster of the same name is created.
+    /// garbage collection has not reached the object yet. Adopting it would be a race with garbage collection. All
+    /// objects of a cluster are deleted with it, including worker groups that a user created, even if another cluster of
+    /// the same name is created at once.
     #[must_use]
     pub fn is_left_over(&self, object: &Object) -> bool {
         object.owners.iter().any(|owner| {

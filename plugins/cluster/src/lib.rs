@@ -14,7 +14,7 @@
 //! * `schedulerRestarts`: the number of times that a scheduler was restarted, in a new pod or in the same one;
 //! * `schedulerContainerRestarts`: the number of container restarts of the last observed scheduler's pod.
 //!
-//! Its conditions are `Available`, `SchedulerReady` and `WorkersReady`; `ScaleDownBlocked` and `WorkersUpToDate` while the
+//! The conditions are `Available`, `SchedulerReady` and `WorkersReady`; `ScaleDownBlocked` and `WorkersUpToDate` while the
 //! default group has them; `SchedulerUpToDate` if the template of the scheduler is known; `SchedulerRestarted` after the first
 //! restart; `Suspended` while the cluster is suspended; `Idle` if it has an idle timeout; `SpecQuestionable` if the spec very
 //! likely contains a mistake.

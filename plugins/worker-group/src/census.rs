@@ -18,7 +18,7 @@ use crate::takers::Recipients;
 pub(crate) struct Worker<'a> {
     /// The observed Pod or Deployment.
     pub(crate) observed: &'a ObservedObject,
-    /// Its pod. `None` for Deployments.
+    /// Pod of the worker. `None` for Deployments.
     pub(crate) pod: Option<Pod>,
     /// True if its pod is ready.
     pub(crate) ready: bool,
@@ -39,7 +39,7 @@ pub(crate) struct Worker<'a> {
     pub(crate) template_hash: Option<String>,
     /// The reason why it is about to lose its node. `None` if it keeps it.
     pub(crate) notice: Option<String>,
-    /// Its registration with the scheduler.
+    /// The worker's registration with the scheduler.
     pub(crate) registration: Registration<'a>,
     /// The problem that keeps it from becoming ready, if any.
     problem: Option<Cause>,
@@ -74,7 +74,7 @@ impl<'a> Worker<'a> {
 pub(crate) struct Lost<'a> {
     /// The observed Pod.
     pub(crate) observed: &'a ObservedObject,
-    /// Its end, if it was created from the present template and ended soon after its start.
+    /// End of the worker, if it was created from the present template and ended soon after its start.
     pub(crate) early: Option<EarlyEnd>,
     /// The cause of its end.
     pub(crate) cause: Cause,
@@ -87,7 +87,7 @@ pub(crate) struct Terminating<'a> {
     pub(crate) observed: &'a ObservedObject,
     /// True if it may still have results, until its grace period ends.
     pub(crate) may_hold_data: bool,
-    /// Its registration with the scheduler.
+    /// The worker's registration with the scheduler.
     pub(crate) registration: Registration<'a>,
 }
 

@@ -2,7 +2,7 @@
 
 This is a separate process, so that it does not compete for the interpreter lock of the measuring process. It has the role ``admin``
 in its namespaces, and can reach the webhook's port as every pod can. Attacks with large objects start after a line of standard input.
-It attacks until its standard input is closed, and then prints the counts of each attack as JSON.
+The process attacks until its standard input is closed, and then prints the counts of each attack as JSON.
 """
 
 import functools
@@ -229,7 +229,7 @@ def many_plugins(hostile):
 def reload(prefix, *namespaces):
     """Return an attack that changes plugins, so that they are fetched, compiled and tested again.
 
-    It must not apply to the policies, which other attacks need to be active.
+    The attack must not change the policies, which other attacks need to be active.
     """
     def act(hostile):
         for within in namespaces:

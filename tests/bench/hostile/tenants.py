@@ -167,7 +167,10 @@ class Tenant(threading.Thread):
             self.change(1 + number % 2)
 
     def patch(self, kind, url, change, dry=False):
-        """Change an object, possibly by dry run only, and record the duration as ``kind``. Return the new object, or None if that failed."""
+        """Change an object, possibly by dry run only, and record the duration as ``kind``.
+
+        Return the changed object, or None if the request failed.
+        """
         request = urllib.request.Request(url + ("?dryRun=All" if dry else ""), json.dumps(change).encode(), MERGE, method="PATCH")
         begin = time.monotonic()
         try:
@@ -191,8 +194,8 @@ class Tenant(threading.Thread):
             self.samples.add("webhook", time.monotonic() - begin)
 
     def change(self, workers):
-        """Change the number of workers. Record the time from the response until the pods exist, and until a watch shows the
-        change itself."""
+        """Change the number of workers, and record two durations from the response: until the pods exist, and until a watch shows
+        the change itself."""
         changed = self.patch(None, self.cluster, {"spec": {"worker": {"replicas": workers}}})
         if not changed:
             return

@@ -16,13 +16,13 @@ use crate::dask::start;
 struct Endpoint {
     /// Name of the endpoint, for a message.
     name: &'static str,
-    /// Its ports; empty if they are unknown.
+    /// Ports of the endpoint; empty if they are unknown.
     ports: Vec<u64>,
-    /// Its address if only containers of the same pod can reach it.
+    /// Address of the endpoint if only containers of the same pod can reach it.
     loopback: Option<String>,
     /// The option that changes the port.
     option: &'static str,
-    /// Name and default number of its port of the Service.
+    /// Name and default number of the Service's port for the endpoint.
     service_port: (&'static str, u64),
 }
 
