@@ -31,7 +31,7 @@ def arguments():
 
 @pytest.fixture(scope="module")
 def operator(account, arguments, tmp_path_factory):
-    """Operator that runs for all tests of a module. The teardown fails if the API server denied it a right."""
+    """Operator that runs for all tests of a module. The teardown fails if the API server refused one of its requests for lack of permissions."""
     with Operator(account.environment, tmp_path_factory.mktemp("operator"), *account.arguments(), *arguments) as operator:
         yield operator
         assert operator.missing_rights() == [], "the chart does not grant a right that the operator needs"
@@ -39,7 +39,7 @@ def operator(account, arguments, tmp_path_factory):
 
 @pytest.fixture
 def make_operator(admin, kubectl, tmp_path):
-    """Factory for operators of a release that is limited to the test's namespace: a Role there, and no rights elsewhere."""
+    """Factory for operators of a release that is limited to the test's namespace: a Role there, and no permissions elsewhere."""
     with chart.account(admin, tmp_path, namespaces=[kubectl.namespace]) as account:
         def make(*arguments, **environment):
             return Operator({**account.environment, **environment}, tmp_path, "--namespace", kubectl.namespace, *arguments)

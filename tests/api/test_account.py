@@ -1,4 +1,4 @@
-"""Rights of this suite's operator: those of the release's service account, exactly as the chart grants them."""
+"""Permissions of this suite's operator: those of the release's service account, exactly as the chart grants them."""
 
 import json
 

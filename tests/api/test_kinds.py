@@ -56,7 +56,7 @@ def test_the_operator_waits_for_a_kind_that_every_plan_needs(kubectl, make_opera
 
 
 def forbid(kubectl, operator, api_group, resource):
-    """Revokes the rights to a resource from the operator of the test's namespace. Returns a function that restores them."""
+    """Revokes the permissions to a resource from the operator of the test's namespace. Returns a function that restores them."""
     (role,) = [role for role in kubectl.list("roles") if any("daskclusters" in rule["resources"] for rule in role["rules"])]
     name, rules = role["metadata"]["name"], role["rules"]
 

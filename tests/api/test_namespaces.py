@@ -58,7 +58,7 @@ def test_a_namespace_is_managed_while_it_has_the_label(admin, kubectl, operator)
 
 
 def test_an_operator_that_may_not_list_namespaces_is_not_ready_and_logs_the_reason(make_operator, tmp_path):
-    """Without that right the operator would manage no namespace at all."""
+    """Without that permission the operator would manage no namespace at all."""
     environment = make_operator().environment
     operator = Operator(environment, tmp_path, "--namespace-selector", json.dumps(SELECTOR))
     operator.start(wait=False)

@@ -1,4 +1,4 @@
-"""Stops, kills and restarts of operators. Each operator manages its test's namespace only, and has no rights elsewhere."""
+"""Stops, kills and restarts of operators. Each operator manages its test's namespace only, and has no permissions elsewhere."""
 
 import collections
 import time

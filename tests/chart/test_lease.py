@@ -1,4 +1,4 @@
-"""Leader election of two operators with the chart's rights: only the leader writes, and the follower takes over."""
+"""Leader election of two operators with the chart's permissions: only the leader writes, and the follower takes over."""
 
 import os
 import signal

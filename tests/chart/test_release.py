@@ -169,7 +169,7 @@ def test_two_replicas_provide_continuous_service(admin):
 
 
 def test_a_release_for_two_namespaces_has_no_rights_elsewhere(admin):
-    """The operator manages these namespaces only, and has no rights elsewhere."""
+    """The operator manages these namespaces only, and has no permissions elsewhere."""
     with namespaces(admin, "release", "team-a", "team-b", "other") as (operators, team_a, team_b, other):
         release = Release(admin, operators)
         admin("apply", "--server-side", "--force-conflicts", "--filename", ROOT / "crds")

@@ -1,4 +1,4 @@
-"""Table of the operator's rights in docs/rights.md, with the comment on each rule of the chart (``UPDATE_GOLDEN=1`` writes it)."""
+"""Table of the operator's permissions in docs/rights.md, with the comment on each rule of the chart (``UPDATE_GOLDEN=1`` writes it)."""
 
 import os
 import re

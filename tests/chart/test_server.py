@@ -1,4 +1,4 @@
-"""Validation of the chart's objects by an API server, and the rights that the chart grants the operator."""
+"""Validation of the chart's objects by an API server, and the permissions that the chart grants the operator."""
 
 import itertools
 from contextlib import contextmanager
@@ -106,7 +106,7 @@ def test_the_roles_edit_and_view_cover_dask_resources(predecessor_crds):
         predecessor_crds("delete", "clusterroles", *(role["metadata"]["name"] for role in roles))
 
 
-#: Rights that the chart grants but that the operator does not use on a cluster without a node, with the reason for each.
+#: Permissions that the chart grants but that the operator does not use on a cluster without a node, with the reason for each.
 UNUSED = {
     "update daskclusters/finalizers": "required by an admission plugin that few clusters enable",
     "update daskworkergroups/finalizers": "required by an admission plugin that few clusters enable",
@@ -123,7 +123,7 @@ UNUSED = {
 
 
 def granted_rights():
-    """Rights that the chart grants the operator, as `verb resource`."""
+    """Permissions that the chart grants the operator, as `verb resource`."""
     roles = [made for made in chart.objects(chart.template(show=["templates/rbac.yaml"])) if made["kind"] in ("ClusterRole", "Role")]
     return {f"{verb} {resource}" for role in roles for rule in role["rules"]
             for verb, resource in itertools.product(rule["verbs"], rule["resources"])}
@@ -221,7 +221,7 @@ def use_deployments(kubectl):
 
 
 def test_the_chart_grants_exactly_the_rights_that_the_operator_uses(predecessor_crds, tmp_path):
-    """No request is forbidden, and the operator uses every right except those in :data:`UNUSED`."""
+    """No request is forbidden, and the operator uses every permission except those in :data:`UNUSED`."""
     used, forbidden = set(), set()
     deployments = ("--setting=worker-group.workload=deployment", "--setting=cluster.workload=deployment")
     for number, (use, arguments) in enumerate([(use_pods, ()), (use_deployments, deployments)]):

@@ -30,7 +30,7 @@ def admin(kubernetes):
 
 @pytest.fixture(scope="session")
 def operator(admin, tmp_path_factory):
-    """Operator for all tests. The teardown fails if the API server denied it a right."""
+    """Operator for all tests. The teardown fails if the API server refused one of its requests for lack of permissions."""
     with ExitStack() as stack:
         cluster = local_name(admin.environment)
         if cluster:

@@ -57,10 +57,11 @@ def registry(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def start(admin, folder, registry, tmp_path_factory):
-    """Function that starts an operator with additional arguments and the rights of a release, limited to ``namespace`` if given.
+    """Function that starts an operator with additional arguments and the permissions of a release, limited to ``namespace`` if
+    given.
 
     Each operator has its own account, unless ``replica_of`` names an operator of the same release. The teardown fails if the API
-    server denied a right to an operator that still runs."""
+    server refused a request of an operator that still runs for lack of permissions."""
     started = []
 
     with ExitStack() as accounts:

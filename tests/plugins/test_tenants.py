@@ -1,4 +1,4 @@
-"""Default limits for tenants, who have rights in one namespace only."""
+"""Default limits for tenants, who have permissions in one namespace only."""
 
 from datetime import UTC, datetime, timedelta
 

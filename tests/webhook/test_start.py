@@ -16,7 +16,7 @@ NAME = "test-start"
 
 
 def revoke(admin, account, resource):
-    """Revokes a release's rights to a cluster-scoped resource. Returns a function that restores them."""
+    """Revokes a release's permissions to a cluster-scoped resource. Returns a function that restores them."""
     role = f"{account.name}-role-cluster"
     rules = admin.get("clusterrole", role)["rules"]
     remaining = [rule for rule in rules if not any(name.startswith(resource) for name in rule["resources"])]

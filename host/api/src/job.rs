@@ -77,7 +77,7 @@ pub struct DaskJobSpec {
     #[schemars(range(min = 0))]
     pub ttl_seconds_after_finished: Option<i64>,
     /// True to run nothing until the field is false again (the default). A running job is stopped: its runner and its cluster
-    /// are deleted, and it starts anew later.
+    /// are deleted, and it starts again later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
     /// Deletion of the cluster. `Always` (the default): when the job ends. `OnSuccess`: only when the job succeeds, so that

@@ -87,7 +87,7 @@ pub struct Worker {
     pub spec: PodSpec,
     /// Removal of surplus workers. `drain` (the default): the scheduler first moves their results to other workers; no worker
     /// is removed while the scheduler does not answer, or while no other worker can take its results. `unsafe`: the workers are
-    /// removed all the same, and the results that they hold are lost.
+    /// removed nevertheless, and the results that they hold are lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_down: Option<ScaleDown>,
     /// Number of seconds that other workers have to take the results of a worker that is drained. Then its pod is deleted all
@@ -107,7 +107,7 @@ fn one() -> i32 {
 
 /// Removal of surplus workers. `drain` (the default): the scheduler first moves their results to other workers; no worker
 /// is removed while the scheduler does not answer, or while no other worker can take its results. `unsafe`: the workers are
-/// removed all the same, and the results that they hold are lost.
+/// removed nevertheless, and the results that they hold are lost.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ScaleDown {

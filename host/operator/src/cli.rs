@@ -115,7 +115,7 @@ pub struct RunArgs {
     pub writes_in_flight: usize,
 
     /// Allow components that an administrator configures to create children of this kind too, as
-    /// cert-manager.io/v1/Certificate. Can be repeated. The operator needs the rights for it. Kinds that grant rights
+    /// cert-manager.io/v1/Certificate. Can be repeated. The operator needs the permissions for it. Kinds that grant permissions
     /// or hold secrets are not allowed.
     #[arg(long = "allow-child", value_name = "APIVERSION/KIND", value_parser = Kind::of_child, help_heading = "Components")]
     pub allow_child: Vec<Kind>,

@@ -494,7 +494,7 @@ impl Watcher for Controller {
     fn delayed(&self, kind: &Kind, namespace: Option<&str>, why: String) {
         let listings = self.reconciler.stores.listings();
         // After the operator has stopped waiting for the list, each resource that needs the kind has the reason in its
-        // status, and a different error each time would write all of these anew.
+        // status, and a different error each time would write all of these again.
         let is_awaited = !self.health.are_synced(&[watch_name(kind, namespace)]);
         let has_no_error = || listings.said(&kind.resource, namespace).as_deref() == Some(NOT_YET);
         if is_awaited || has_no_error() {

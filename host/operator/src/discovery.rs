@@ -1,6 +1,6 @@
 //! Discovery of the kinds that the API server serves.
 //!
-//! The refusal of a list with 403 or 404 is not conclusive: an API server that has just started may not know the rights
+//! The refusal of a list with 403 or 404 is not conclusive: an API server that has just started may not know the permissions
 //! yet, and a definition is missing for a moment while it is replaced. Only discovery confirms that a kind does not
 //! exist.
 

@@ -32,7 +32,7 @@ pub enum NoChild {
     /// The text is not the name of a kind.
     #[error(transparent)]
     NoKind(#[from] NoKind),
-    /// Objects of this kind grant rights or hold secrets.
+    /// Objects of this kind grant permissions or hold secrets.
     #[error(
         "{0} gives rights, holds secrets or says which code decides, and no component may create it: create it yourself"
     )]
@@ -85,7 +85,7 @@ impl Kind {
     ///
     /// # Errors
     ///
-    /// Returns an error if the text has another form, or if the kind grants rights or holds secrets.
+    /// Returns an error if the text has another form, or if the kind grants permissions or holds secrets.
     pub fn of_child(text: &str) -> Result<Self, NoChild> {
         let kind = Self::parse(text)?;
         if gives_rights(&kind.resource) {

@@ -1,7 +1,7 @@
 //! Kinds of children that can't be listed, and the reasons.
 //!
 //! Kinds that every plan needs are waited for before any decision. A missing list of another kind, one of an extension
-//! that is not installed or one without rights for the operator, blocks only the resources that need it.
+//! that is not installed or one that the operator may not list, blocks only the resources that need it.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};

@@ -1,6 +1,6 @@
 //! Watch of nodes with taints, which announce that a node is about to go, before its pods are lost.
 //!
-//! Only nodes with taints are stored, and of these only the taints. An operator without the right to watch nodes
+//! Only nodes with taints are stored, and of these only the taints. An operator without the permission to watch nodes
 //! (installed for some namespaces only) works without them.
 
 use std::collections::{BTreeSet, HashMap};

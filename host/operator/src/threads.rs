@@ -35,7 +35,7 @@ pub(crate) enum Load {
 }
 
 impl Load {
-    /// Returns the load of work on so many bytes of text.
+    /// Returns the load of work on this number of bytes of text.
     pub(crate) fn of(bytes: usize) -> Self {
         if bytes > HEAVY { Self::Heavy } else { Self::Light }
     }

@@ -43,7 +43,7 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// Returns an error if the API server does not answer, or not with a list.
 pub async fn look(client: &Client, kind: &Kind, object: &Object) -> anyhow::Result<Option<Object>> {
-    // A list with one item needs no more rights than the watch.
+    // A list with one item needs no more permissions than the watch.
     let parameters = ListParams::default().fields(&format!("metadata.name={}", object.name));
     let request = Request::new(kind.path(&object.namespace)).list(&parameters)?;
     let answer = tokio::time::timeout(LOOKUP_TIMEOUT, client.request_text(request)).await??;
@@ -239,7 +239,7 @@ fn log_failure(kind: &Kind, error: &watcher::Error, is_missing: bool) {
 }
 
 /// Returns the log level and the message for a watch that does not work. If the kind is not served (`is_missing`), the
-/// message is the same for a user without the right to list it, for whom the API server reports the missing right
+/// message is the same for a user without the permission to list it, for whom the API server reports the missing permission
 /// first.
 fn failure_message(kind: &Kind, error: &watcher::Error, is_missing: bool) -> (Level, String) {
     let name = kind.resource.kind.as_str();

@@ -128,7 +128,7 @@ impl Writes {
     /// Returns an error if the API server does not answer, or not with a list.
     pub async fn look(&self, kind: &Kind, namespace: &str, name: &str) -> Result<Option<Object>, WriteError> {
         let what = format!("look for {} {name}", kind.resource.kind);
-        // A list with one item needs no more rights than the watch.
+        // A list with one item needs no more permissions than the watch.
         let parameters = ListParams::default().fields(&format!("metadata.name={name}"));
         let mut request = Requests::new(kind.path(namespace)).list(&parameters);
         if let Ok(request) = &mut request {

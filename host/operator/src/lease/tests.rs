@@ -134,7 +134,7 @@ impl Operator {
     }
 }
 
-/// Checks every 100 ms for so many seconds that at most one replica leads.
+/// Checks every 100 ms for `seconds` that at most one replica leads.
 async fn assert_at_most_one_leader(seconds: u64, one: &Operator, other: &Operator) {
     for _ in 0..seconds * 10 {
         assert!(!(one.leading.now() && other.leading.now()));

@@ -190,7 +190,7 @@ mod tests {
         assert!(!awaited.all_listed());
         awaited.mark_listed(b);
         assert!(awaited.all_listed() && awaited.hindrance().is_none());
-        // A scope that was listed once is not awaited, even if the right to list it is revoked.
+        // A scope that was listed once is not awaited, even if the permission to list it is revoked.
         assert!(!awaited.set_hindrance(b, "no right".to_owned()));
     }
 }

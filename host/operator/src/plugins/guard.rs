@@ -18,8 +18,8 @@ const OBJECTS: usize = 3;
 /// Number of failures without a success in between that count as the plugin's, whatever objects they are about.
 const FAILURES: usize = 8;
 
-/// Number of namespaces in which a plugin of the cluster must fail before it is rolled back, so that a user with rights in one
-/// namespace can't have it rolled back for all others.
+/// Number of namespaces in which a plugin of the cluster must fail before it is rolled back, so that a user with permissions in
+/// one namespace can't have it rolled back for all others.
 const NAMESPACES: usize = 3;
 
 /// Time without failures after which a plugin that failed repeatedly counts as recovered.
@@ -223,7 +223,7 @@ pub(super) mod tests {
     }
 
     /// The reports about a plugin with this rule, as [`letters`]. Each call is the object's namespace (`n` if there is only one
-    /// letter), its name, and `+` or `-` for success or failure; a number advances the time by so many seconds.
+    /// letter), its name, and `+` or `-` for success or failure; a number advances the time by this number of seconds.
     fn reports(rule: RollbackRule, calls: &str) -> String {
         let (guard, receiver) = guard(rule);
         // Trials on samples don't count.

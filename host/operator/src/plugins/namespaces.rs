@@ -186,7 +186,7 @@ mod tests {
         assert!(namespaces.mark_listed() && !namespaces.mark_listed());
         assert_eq!(blocked(&namespaces, &known), [true, false]);
         assert!(namespaces.failure_of(&known).is_none());
-        // A right that is revoked later does not change what is known.
+        // A permission that is revoked later does not change what is known.
         assert!(!namespaces.mark_forbidden("no right".into()));
         assert!(namespaces.seen("b", production()) && !namespaces.seen("b", production()));
         assert_eq!(blocked(&namespaces, &known), [true, true]);

@@ -164,7 +164,7 @@ impl Reconciler {
                 let version = object.has_not_started().then_some(&*object.resource_version);
                 match self.writes.delete(&known(&kind), &object, version).await {
                     Ok(()) => {}
-                    // A conflict may mean that the object was created anew, or that it was changed meanwhile and still
+                    // A conflict may mean that the object was created again, or that it was changed meanwhile and still
                     // exists. If the kind is gone, the object is gone too.
                     Err(error) if matches!(error.cause, Cause::Gone | Cause::KindNotServed) => {}
                     Err(error) => return Err(error),

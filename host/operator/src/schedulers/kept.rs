@@ -17,7 +17,7 @@ pub(super) struct AnswerBudget(HashMap<ClusterKey, usize>);
 
 impl AnswerBudget {
     /// Reserves memory for an answer of the scheduler of `cluster`, in place of its last answer. Returns whether there is
-    /// enough memory. If not, the reservation of the last answer is released all the same.
+    /// enough memory. If not, the reservation of the last answer is released nevertheless.
     pub(super) fn reserve(&mut self, cluster: &ClusterKey, bytes: usize) -> bool {
         self.release(cluster);
         if bytes <= FREE {

@@ -158,7 +158,7 @@ impl World {
         self.schedulers.state(&self.cluster, parent)
     }
 
-    /// Waits for so many seconds and returns the resources that were requeued meanwhile.
+    /// Waits for this number of seconds and returns the resources that were requeued in that time.
     async fn after(&mut self, seconds: u64) -> Vec<ParentKey> {
         tokio::time::sleep(Duration::from_secs(seconds)).await;
         let mut requeued = Vec::new();

@@ -45,7 +45,7 @@ pub(super) struct Body {
 }
 
 impl Bodies {
-    /// Creates a limit of so many bytes for all requests together. The first `free` bytes of each request are not counted.
+    /// Creates a limit of this number of bytes for all requests together. The first `free` bytes of each request are not counted.
     pub(super) fn new(limit: usize, free: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
             limit,
@@ -82,7 +82,7 @@ impl Bodies {
 }
 
 impl Body {
-    /// Counts so many additional bytes. Returns false if the limit is reached and no other address has more bytes than this
+    /// Counts additional bytes. Returns false if the limit is reached and no other address has more bytes than this
     /// request's address would have, or if this request was evicted.
     pub(super) fn grow(&self, bytes: usize) -> bool {
         let mut state = self.bodies.lock();
@@ -116,7 +116,7 @@ impl Drop for Body {
 }
 
 impl State {
-    /// Returns the counted bytes of a request with so many bytes.
+    /// Returns the counted bytes of a request with this number of bytes.
     fn counted(&self, bytes: usize) -> usize {
         bytes.saturating_sub(self.free)
     }

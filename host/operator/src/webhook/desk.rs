@@ -59,7 +59,7 @@ const WAITING: usize = 32 << 20;
 /// Number of accounts above which unused ones are removed.
 const ACCOUNTS: usize = 64;
 
-/// Returns the maximum number of threads for requests on a machine with so many processors.
+/// Returns the maximum number of threads for requests on a machine with this number of processors.
 #[must_use]
 pub fn threads(cores: usize) -> usize {
     (2 * LOOKS + AT_ONCE) * cores
@@ -171,7 +171,7 @@ struct Place {
 }
 
 impl Desk {
-    /// Creates the permits for a machine with so many processors.
+    /// Creates the permits for a machine with this number of processors.
     #[must_use]
     pub fn new(cores: usize) -> Self {
         let places = AT_ONCE * cores;
@@ -243,7 +243,7 @@ impl Desk {
 
     /// Returns the time that the namespace's own policies may take for a request. A request that changes a plugin calls it to check
     /// its settings, although it does not count as a call of the namespace's plugins. If the namespace has used up its time, the
-    /// settings are not checked, and the change is admitted all the same.
+    /// settings are not checked, and the change is admitted nevertheless.
     fn own_time(&self, turn: &Turn) -> Duration {
         let is_overdrawn = lock(&self.order).is_overdrawn(&turn.namespace, Instant::now());
         if turn.whose == Whose::Operators && is_overdrawn {

@@ -149,7 +149,7 @@ pub(super) mod tests {
     use crate::kinds::Kind;
     use crate::object::tests;
 
-    /// Returns stores with the worker group `g` in `n`, at version 7, with so many workers.
+    /// Returns stores with the worker group `g` in `n`, at version 7, with this number of workers.
     pub(in crate::webhook) fn stores(workers: u32) -> Stores {
         let stores = Stores::new([]);
         let group = json!({

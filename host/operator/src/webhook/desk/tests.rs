@@ -27,7 +27,7 @@ fn own(namespace: &str) -> Turn {
     }
 }
 
-/// Returns a request that takes so many MiB of the shared memory.
+/// Returns a request that takes this number of MiB of the shared memory.
 fn large(namespace: &str, megabytes: usize) -> Turn {
     Turn {
         tree: FREE + (megabytes << 20),

@@ -83,7 +83,7 @@ impl Rules for Broken {
 
 const OPERATOR: &str = "system:serviceaccount:dask:operator";
 
-/// Returns a handler with a worker group of so many workers and a policy that allows at most three.
+/// Returns a handler with a worker group of this number of workers and a policy that allows at most three.
 fn handler(workers: u32) -> Arc<Handler> {
     handler_with(workers, Box::new(Few))
 }
