@@ -96,7 +96,8 @@ def test_an_oom_killed_worker_is_reported_and_restarted(kubectl, operator):
              "spec": {"cluster": "c", "worker": {"replicas": 1, "spec": {"containers": [greedy]}}}}
     kubectl.apply(limited, group)
     with client_of(kubectl, "c", 1) as client:
-        from distributed import KilledWorker  # Only the e2e environment has this package.
+        # Only the e2e environment has this package.
+        from distributed import KilledWorker
 
         before = kubectl.names("pods", f"{WORKERS},dask.org/workergroup-name=c-default")
         with pytest.raises(KilledWorker):
