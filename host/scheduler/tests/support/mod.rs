@@ -36,20 +36,24 @@ where
     Address::new(Scheme::Tcp, "127.0.0.1", port)
 }
 
-/// Returns a handle with short timeouts: nothing in a test takes long.
+/// Timeout that no machine exceeds.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// Returns a handle with long timeouts.
 pub(crate) fn scheduler(address: Address) -> Scheduler {
-    let limit = Duration::from_millis(400);
+    scheduler_within(address, LONG, LONG)
+}
+
+/// Returns a handle with these timeouts for the connection, handshake included, and for each call.
+pub(crate) fn scheduler_within(address: Address, connect: Duration, call: Duration) -> Scheduler {
     let options = Options {
-        connect_timeout: limit,
-        call_timeout: limit,
-        retire_timeout: limit,
+        connect_timeout: connect,
+        call_timeout: call,
+        retire_timeout: call,
+        max_message: 1 << 20,
         ..Options::default()
     };
-    Client::new(Options {
-        max_message: 1 << 20,
-        ..options
-    })
-    .scheduler(address)
+    Client::new(options).scheduler(address)
 }
 
 /// Performs the handshake of a scheduler.
