@@ -102,6 +102,15 @@ impl Deciders {
         }
     }
 
+    /// Returns the bytes of text that a decision parses in addition to the question.
+    #[must_use]
+    pub fn text_bytes(&self, question: &Question) -> usize {
+        match question.about {
+            About::Scale(kind) => scale::text_bytes(&self.stores, kind, &question.object),
+            _ => 0,
+        }
+    }
+
     /// Returns the bytes of memory that a decision takes in addition to the question.
     #[must_use]
     pub fn bytes(&self, question: &Question) -> usize {

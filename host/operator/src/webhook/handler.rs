@@ -207,11 +207,12 @@ impl Handler {
                     if is_small {
                         self.deciders.catch_up(&asked.question, times.end).await;
                     }
+                    let text = self.deciders.text_bytes(&asked.question);
                     let weigh = {
                         let handler = self.clone();
                         move || (handler.deciders.bytes(&asked.question), asked)
                     };
-                    let (bytes, asked) = self.desk.look(times, 0, weigh).await?;
+                    let (bytes, asked) = self.desk.look(times, text, weigh).await?;
                     match review::fitting(bytes) {
                         Ok(tree) => {
                             let turn = Turn { tree, ..turn.clone() };

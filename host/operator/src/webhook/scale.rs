@@ -60,6 +60,12 @@ pub fn is_behind(stores: &Stores, kind: DaskKind, scale: &Value) -> bool {
     })
 }
 
+/// Returns the bytes of the text that [`bytes`] and [`update`] parse, or 0 if the resource is not in the informer cache.
+#[must_use]
+pub fn text_bytes(stores: &Stores, kind: DaskKind, scale: &Value) -> usize {
+    stored(stores, kind, scale).map_or(0, |object| object.json.len())
+}
+
 /// Returns the bytes of memory that [`update`] takes, or 0 if the resource is not in the informer cache.
 #[must_use]
 pub fn bytes(stores: &Stores, kind: DaskKind, scale: &Value) -> usize {
@@ -151,10 +157,16 @@ pub(super) mod tests {
 
     /// Returns stores with the worker group `g` in `n`, at version 7, with this number of workers.
     pub(in crate::webhook) fn stores(workers: u32) -> Stores {
+        stores_with(workers, 0)
+    }
+
+    /// Returns the same as [`stores`], with a worker group that has an annotation of this size.
+    pub(in crate::webhook) fn stores_with(workers: u32, padding: usize) -> Stores {
         let stores = Stores::new([]);
         let group = json!({
             "apiVersion": DASK_API_VERSION, "kind": "DaskWorkerGroup", "spec": {"worker": {"replicas": workers, "spec": {}}},
-            "metadata": {"namespace": "n", "name": "g", "uid": "u", "resourceVersion": "7"},
+            "metadata": {"namespace": "n", "name": "g", "uid": "u", "resourceVersion": "7",
+                "annotations": {"padding": "x".repeat(padding)}},
         });
         let store = stores.of(&Kind::dask(DaskKind::WorkerGroup).resource);
         store.map(|store| store.shown(tests::object(&group)));

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use dask_operator_core::parent::DaskKind;
@@ -17,7 +18,8 @@ use super::*;
 use crate::kinds::ExtraKinds;
 use crate::metrics::Metrics;
 use crate::plugins::{Catalog, Entry, OwnTime, Plugin, PluginId, Plugins, Scope, Sources, Unknown};
-use crate::webhook::scale::tests::stores;
+use crate::stores::Stores;
+use crate::webhook::scale::tests::{stores, stores_with};
 
 /// Logic that accepts everything.
 struct Test;
@@ -89,6 +91,10 @@ fn handler(workers: u32) -> Arc<Handler> {
 }
 
 fn handler_with(workers: u32, rules: Box<dyn Rules>) -> Arc<Handler> {
+    handler_of(stores(workers), rules)
+}
+
+fn handler_of(stores: Stores, rules: Box<dyn Rules>) -> Arc<Handler> {
     let plugin = Plugin::new("test".into(), "{}".into(), Box::new(Test)).map(Arc::new);
     let policy = Policy {
         title: "few".into(),
@@ -103,7 +109,7 @@ fn handler_with(workers: u32, rules: Box<dyn Rules>) -> Arc<Handler> {
         deciders: Deciders {
             plugins: Arc::new(Plugins::new(catalog, 1)),
             sources: Sources::default(),
-            stores: stores(workers),
+            stores,
             own_user: Some(OPERATOR.into()),
             extra_kinds: ExtraKinds::default(),
             strict: false,
@@ -136,6 +142,10 @@ async fn ask(handler: &Arc<Handler>, body: String) -> (StatusCode, Value) {
         end: now + Duration::from_secs(50),
         deadline: now + Duration::from_secs(60),
     };
+    ask_until(handler, body, times).await
+}
+
+async fn ask_until(handler: &Arc<Handler>, body: String, times: Times) -> (StatusCode, Value) {
     let (step, body) = (Step::Validate, Bytes::from(body));
     let answer = match handler.look(step, &body, times).await {
         Ok(look) => handler.answer(step, body, look, times).await,
@@ -244,6 +254,39 @@ async fn waiting_scale_requests_hold_no_text(#[case] padding: usize, #[case] wai
     assert_eq!(answering.is_finished(), !waits);
     assert!(body.is_unique());
     assert_eq!(answering.await.ok(), Some(StatusCode::OK));
+}
+
+/// The request is small, but the resource that it scales is parsed as well.
+#[tokio::test]
+async fn a_large_resource_that_is_scaled_is_heavy() {
+    let small = handler(1);
+    let large = handler_of(stores_with(1, 1 << 20), Box::new(Few));
+    let soon = || {
+        let now = tokio::time::Instant::now();
+        Times {
+            end: now + Duration::from_millis(200),
+            deadline: now + Duration::from_secs(60),
+        }
+    };
+    let request = scale("me", "g", 2).to_string();
+    let mut blocked = Vec::new();
+    for handler in [&small, &large] {
+        let (go_on, wait) = mpsc::channel::<()>();
+        blocked.push(go_on);
+        let Times { end, .. } = soon();
+        let times = Times { end, deadline: end };
+        let heavy = handler
+            .desk
+            .look(times, 1 << 20, move || wait.recv().unwrap_or_default());
+        assert_eq!(heavy.await, Err(Unanswered::Late));
+    }
+    let (_, response) = ask(&small, request.clone()).await;
+    assert_eq!(response["allowed"], true);
+    let (code, text) = ask_until(&large, request.clone(), soon()).await;
+    assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE, "{text}");
+    drop(blocked);
+    let (_, response) = ask(&large, request).await;
+    assert_eq!(response["allowed"], true);
 }
 
 /// A finalizer can always be removed, regardless of the size of the object.
