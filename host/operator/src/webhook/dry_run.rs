@@ -1,4 +1,4 @@
-//! Dry runs of [templates](super::templates) by the API server, which finds everything that it will refuse later.
+//! Dry runs of templates by the API server, which finds everything that it will refuse later.
 //!
 //! [`trials`] creates the requests and [`say`] evaluates the responses, both on threads that may block. [`DryRun`] sends the
 //! requests. While the API server is overloaded, a circuit breaker skips dry runs for a while: see `CircuitBreaker`.

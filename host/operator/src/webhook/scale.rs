@@ -60,7 +60,7 @@ pub fn is_behind(stores: &Stores, kind: DaskKind, scale: &Value) -> bool {
     })
 }
 
-/// Returns the bytes of the text that [`bytes`] and [`update`] parse, or 0 if the resource is not in the informer cache.
+/// Returns the bytes of the text that [`bytes()`] and [`update`] parse, or 0 if the resource is not in the informer cache.
 #[must_use]
 pub fn text_bytes(stores: &Stores, kind: DaskKind, scale: &Value) -> usize {
     stored(stores, kind, scale).map_or(0, |object| object.json.len())
