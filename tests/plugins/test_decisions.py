@@ -49,7 +49,7 @@ def test_a_tenant_plugin_replaces_logic_in_its_namespace_only(kubectl, neighbour
     pods = kubectl.names("pods", WORKERS)
     plugins.delete("swapped")
     plugin_field = f"plugin=DaskPlugin {kubectl.namespace}/swapped"
-    until(lambda: any("gone" in line and plugin_field in line for line in operator.logs().splitlines()),
+    until(lambda: any("deleted" in line and plugin_field in line for line in operator.logs().splitlines()),
           "the operator to log the deletion")
     kubectl("scale", "daskworkergroup/c-default", "--replicas=3")
     assert set(pods) < set(workers(kubectl, "c-default", 3))
