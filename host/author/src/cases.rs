@@ -16,14 +16,14 @@ use std::path::{Path, PathBuf};
 use dask_operator_core::parent::DaskKind;
 use dask_operator_render::documents::{Document, Source};
 use dask_operator_render::render::Level;
-use dask_operator_render::yaml;
 use dask_operator_runtime::contract::{Operation, Timestamp};
+use dask_operator_yaml as yaml;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::error::AuthorError;
 use crate::observation::{self, ObservationFile, plan_value};
-use crate::place::{Asked, Bench, InPlace, Refusal};
+use crate::simulation::{Asked, Refusal, Simulation, Simulator};
 
 mod expect;
 
@@ -141,13 +141,13 @@ impl TestFile {
     pub fn run(
         &self,
         folder: &Path,
-        bench: &Bench,
+        simulator: &Simulator,
         origin: &str,
         component: &[u8],
     ) -> Result<Vec<Report>, AuthorError> {
         let reports = self.cases.iter().map(|case| {
             let settings = case.settings.as_ref().unwrap_or(&self.settings).clone();
-            let problems = match bench.with(origin, component, settings) {
+            let problems = match simulator.with(origin, component, settings) {
                 // A test case cannot expect its settings to be refused: the file is not valid.
                 Err(AuthorError::Settings(why)) => vec![format!("settings: {why}")],
                 Err(error) => return Err(error),
@@ -164,7 +164,7 @@ impl TestFile {
         reports.collect()
     }
 
-    fn outcome(&self, case: &Case, folder: &Path, plugin: &InPlace<'_>) -> Result<Outcome, String> {
+    fn outcome(&self, case: &Case, folder: &Path, plugin: &Simulation) -> Result<Outcome, String> {
         let now = case.now.as_deref().map_or(Ok(NOW), observation::time)?;
         if let Some(file) = &case.observation {
             if case.manifest.is_some() || case.change.is_some() || case.operation.is_some() {
@@ -218,7 +218,7 @@ impl TestFile {
             old: old.as_ref(),
             user: &user,
         };
-        let admitted = plugin.admit(&asked, now).map_err(|failure| failure.to_string())?;
+        let admitted = plugin.admit(&asked, now);
         let stored = admitted.changed.clone().unwrap_or_else(|| object.clone());
         let mut outcome = Outcome {
             refusals: admitted

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use dask_operator_components::load::PluginError;
+use dask_operator_evaluator::logic::Failure;
 use dask_operator_plugin_build as plugin_build;
-use dask_operator_render::plugins::PluginError;
 use dask_operator_runtime::{CallError, LoadError};
 use dask_operator_sources::SourceError;
 use thiserror::Error;
@@ -25,6 +26,9 @@ pub enum AuthorError {
     /// A call of the component failed.
     #[error(transparent)]
     Call(#[from] Box<CallError>),
+    /// The component does not declare the kinds of its children, because the call failed.
+    #[error("the kinds of its children: {0}")]
+    ChildKinds(Failure),
     /// The default components cannot be loaded.
     #[error("the default components: {0}")]
     Default(PluginError),

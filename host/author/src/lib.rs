@@ -2,7 +2,7 @@
 //!
 //! * [`scaffold`]: creates a plugin crate.
 //! * [`registry`]: reads components from files and registries, and pushes them.
-//! * [`place`]: runs a plugin with the operator's own code, without a cluster.
+//! * [`simulation`]: simulates the operator with a plugin, without a cluster.
 //! * [`difference`]: compares JSON values.
 //! * [`observation`]: reads hand-written observations and shows plans.
 //! * [`recorded`]: reads recorded requests.
@@ -14,10 +14,10 @@ pub mod commands;
 pub mod difference;
 mod error;
 pub mod observation;
-pub mod place;
 pub mod recorded;
 pub mod registry;
 pub mod scaffold;
+pub mod simulation;
 
 pub use commands::PluginCommand;
 pub use error::AuthorError;

@@ -2,6 +2,10 @@
 //!
 //! The components are part of the binary, so that the operator starts without fetching anything. `build.rs` builds them
 //! from `plugins/`.
+//!
+//! * [`load`](mod@load): loads them, or what the command line names in their place, and policies.
+
+pub mod load;
 
 /// A component that is part of the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

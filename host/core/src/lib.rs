@@ -24,6 +24,7 @@
 
 pub mod backoff;
 pub mod category;
+pub mod conditions;
 pub mod diff;
 pub mod draft;
 pub mod finish;

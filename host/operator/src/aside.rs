@@ -3,7 +3,9 @@
 
 use tracing::Span;
 
-use crate::plugins::{Shares, Whose};
+use dask_operator_evaluator::logic::PluginOwner;
+
+use crate::plugins::Shares;
 use crate::threads::{self, Load, cores};
 
 /// Runs `work` on a thread that may block. Propagates a panic of `work`.
@@ -44,7 +46,7 @@ impl Aside {
     ) -> T {
         // The operator's own work is never refused. Work that has started keeps its permit until it has ended, even if
         // the caller has gone.
-        let permit = self.0.permit(namespace, Whose::Operators, load).await;
+        let permit = self.0.permit(namespace, PluginOwner::Administrator, load).await;
         run(load, move || {
             let _permit = permit;
             work()

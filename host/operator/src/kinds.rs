@@ -140,31 +140,6 @@ fn group_version(api_version: &str) -> (&str, &str) {
     api_version.split_once('/').unwrap_or(("", api_version))
 }
 
-/// Kinds of children that the administrator allows in addition to the usual ones.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ExtraKinds {
-    all: Arc<[ResourceKind]>,
-    tenants: Arc<[ResourceKind]>,
-}
-
-impl ExtraKinds {
-    /// Allows `administrators` for components that administrators configure, and `tenants` for all components.
-    #[must_use]
-    pub fn new(administrators: &[Kind], tenants: &[Kind]) -> Self {
-        let resource = |kind: &Kind| kind.resource.clone();
-        Self {
-            all: administrators.iter().chain(tenants).map(resource).collect(),
-            tenants: tenants.iter().map(resource).collect(),
-        }
-    }
-
-    /// Returns the kinds that a component may use, depending on whether a tenant configured it.
-    #[must_use]
-    pub fn of(&self, is_of_tenant: bool) -> &[ResourceKind] {
-        if is_of_tenant { &self.tenants } else { &self.all }
-    }
-}
-
 /// Lookup of kinds by their names in manifests.
 #[derive(Clone, Debug)]
 pub struct Kinds(Arc<[Kind]>);
@@ -238,24 +213,6 @@ mod tests {
         let secret = ResourceKind::new("v1", "Secret");
         assert_eq!(Kind::of_child("v1/Secret"), Err(NoChild::GivesRights(secret)));
         assert!(matches!(Kind::of_child("Secret"), Err(NoChild::NoKind(_))));
-    }
-
-    #[test]
-    fn kinds_for_administrators_are_not_allowed_to_tenants() {
-        let kind = |name: &str| Kind::of(ResourceKind::new("example.org/v1", name));
-        let extra = ExtraKinds::new(&[kind("Gadget")], &[kind("Widget")]);
-        let names = |is_of_tenant| {
-            let kinds = extra.of(is_of_tenant).iter();
-            kinds.map(|kind| kind.kind.clone()).collect::<Vec<_>>()
-        };
-        assert_eq!(
-            (names(false), names(true)),
-            (
-                vec!["Gadget".to_owned(), "Widget".to_owned()],
-                vec!["Widget".to_owned()]
-            )
-        );
-        assert!(ExtraKinds::default().of(true).is_empty());
     }
 
     #[rstest]

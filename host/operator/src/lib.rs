@@ -17,9 +17,9 @@
 //! [`install`] and the [`webhook`], through the [`client`]. [`schedulers`] sends the requests to Dask. [`server`]
 //! answers incoming requests. No other module does network I/O.
 
+pub mod args;
 mod aside;
 pub mod changes;
-pub mod cli;
 pub mod client;
 pub mod controller;
 pub mod discovery;

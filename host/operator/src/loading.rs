@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use dask_operator_render::logic::ComponentLogic;
-use dask_operator_render::plugins::{self as components, Each, PluginArgs};
-use dask_operator_render::policy::title;
+use dask_operator_components::load::{self as components, Each, PluginArgs};
+use dask_operator_evaluator::AllowedKinds;
 use dask_operator_runtime::{
     Cache, CallObserver, CallReport, Compiler, ContainerMemory, Engine, EngineConfig, Limits,
 };
@@ -15,7 +14,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::metrics::Metrics;
 use crate::plugins::metrics::PluginCall;
-use crate::plugins::{Catalog, Kept, Plugin, PluginError, PluginId, Plugins};
+use crate::plugins::{Catalog, Kept, PluginError, PluginId, Plugins};
 
 /// Counts calls of components.
 struct Counted(Arc<Metrics>);
@@ -27,13 +26,13 @@ impl CallObserver for Counted {
             return;
         }
         // A component that a plugin resource loads may have any name, even `cluster`.
-        let whose = if PluginId::is_title(report.origin) {
+        let owner = if PluginId::is_title(report.origin) {
             report.origin
         } else {
             report.component
         };
         let call = PluginCall {
-            component: whose.to_owned(),
+            component: owner.to_owned(),
             interface: report.interface,
             function: report.function,
             outcome: report.failure.map_or("success", |failure| failure.reason()),
@@ -60,17 +59,28 @@ pub struct Loaded {
 /// Returns an error if there is no engine for this machine, or if settings can't be read or are refused by their
 /// component: settings are in the command line, so an operator that starts without them would never become ready, and
 /// its pod would not show the reason.
-pub fn load(args: &PluginArgs, metrics: Arc<Metrics>, cores: usize) -> anyhow::Result<Loaded> {
+pub fn load(
+    args: &PluginArgs,
+    allowed_kinds: AllowedKinds,
+    metrics: Arc<Metrics>,
+    cores: usize,
+) -> anyhow::Result<Loaded> {
     let observer: Arc<dyn CallObserver> = Arc::new(Counted(metrics));
     let (engine, cache) = engine(args.cache_dir.clone(), observer)?;
-    let Each { logic, policies } = components::Plugins::load_each(&engine, args, Limits::default())?;
+    let Each { logic, policies } = components::load_each(&engine, args, Limits::default())?;
     let mut defaults = BTreeMap::new();
-    let made_of = logic.iter().filter_map(|(_, loaded)| loaded.as_ref().ok());
-    let made_of = made_of.map(|(logic, _)| logic.component.clone()).collect();
+    let mut components = Vec::new();
     for (kind, loaded) in logic {
         let plugin = match loaded {
-            Ok((logic, settings)) => plugin(logic, settings),
+            Ok((plugin, component)) => {
+                debug!(origin = component.origin(), compiled = ?component.compiled(), "component");
+                components.push(component);
+                Ok(Arc::new(plugin))
+            }
             Err(error @ components::PluginError::Settings { .. }) => return Err(error.into()),
+            Err(components::PluginError::Call { title, failure }) => {
+                Err(PluginError::no_answer(&title, &failure))
+            }
             Err(error) => Err(PluginError::unusable(kind.kind(), error.to_string())),
         };
         match &plugin {
@@ -80,22 +90,17 @@ pub fn load(args: &PluginArgs, metrics: Arc<Metrics>, cores: usize) -> anyhow::R
                 "{error}: resources of this kind are not reconciled"
             ),
         }
-        defaults.insert(kind, plugin.map(Arc::new));
+        defaults.insert(kind, plugin);
     }
     for policy in &policies {
         info!(policy = policy.title, "policy loaded");
     }
+    let catalog = Catalog::new(defaults, policies).made_of(components);
     Ok(Loaded {
-        plugins: Plugins::new(Catalog::new(defaults, policies).made_of(made_of), cores),
+        plugins: Plugins::new(catalog, allowed_kinds, cores),
         engine,
         kept: Kept::new(cache.map(|cache| cache.join("plugins"))),
     })
-}
-
-fn plugin(logic: ComponentLogic, settings: String) -> Result<Plugin, PluginError> {
-    let component = &logic.component;
-    debug!(origin = component.origin(), compiled = ?component.compiled(), "component");
-    Plugin::new(title(component), settings, Box::new(logic))
 }
 
 /// Returns an engine, with a cache of compiled components if possible: without one, only starts take longer.
@@ -130,7 +135,7 @@ fn engine(
     ))
 }
 
-/// Returns this program as the compiler: see [`CompileArgs`](crate::cli::CompileArgs).
+/// Returns this program, as `dask-operator compile`, as the compiler.
 fn compiler(program: PathBuf, cache: &Path) -> Compiler {
     Compiler {
         program,

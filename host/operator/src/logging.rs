@@ -3,7 +3,7 @@
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::fmt;
 
-use crate::cli::{LogFormat, RunArgs};
+use crate::args::{LogFormat, RunArgs};
 
 /// Log filter for libraries. Their messages are not logged, because their errors are returned and are logged here with
 /// the object that they concern.

@@ -7,7 +7,8 @@ use dask_operator_core::gate;
 use dask_operator_core::names::DASK_API_VERSION;
 use dask_operator_core::parent::{DaskKind, Parent};
 use dask_operator_core::plan::{ChildKey, ResourceKind};
-use dask_operator_render::convert;
+use dask_operator_evaluator::convert;
+use dask_operator_evaluator::plan::World;
 use dask_operator_runtime::contract::{
     self, Observation, ObservedKind, ObservedObject, SchedulerState, SchedulerWorker,
 };
@@ -172,6 +173,12 @@ impl gate::Observed for Observed {
             .iter()
             .filter(|(kind, _)| DaskKind::from_kind(&kind.kind) == Some(DaskKind::Cluster));
         clusters.any(|(_, cluster)| *cluster.uid == *uid)
+    }
+}
+
+impl World for Observed {
+    fn children(&self) -> impl Iterator<Item = ChildKey> {
+        self.by_key.keys().cloned()
     }
 }
 

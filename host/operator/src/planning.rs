@@ -6,24 +6,25 @@
 
 mod weight;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use dask_operator_core::category::Retry;
+use dask_operator_core::conditions::POLICY_VIOLATED;
 use dask_operator_core::finish::finish;
-use dask_operator_core::gate::{self, CheckedPlan, Limits, Observed as _, Rules};
+use dask_operator_core::gate::CheckedPlan;
 use dask_operator_core::parent::Parent;
 use dask_operator_core::plan::{ChildKey, ResourceKind};
-use dask_operator_render::convert;
-use dask_operator_render::policy::{Mode, Policy};
-use dask_operator_runtime::contract::{self, ChildAction, Observation, Plan};
+use dask_operator_evaluator::Evaluator;
+use dask_operator_evaluator::logic::LogicPlugin;
+use dask_operator_evaluator::plan::{Checked, Reviewable, ReviewedPlan, Unchecked};
+use dask_operator_evaluator::policy::Mode;
+use dask_operator_runtime::contract::{self, Observation};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::changes::{Change, changes};
-use crate::kinds::ExtraKinds;
 use crate::object::Object;
 use crate::observe::Observed;
-use crate::plugins::{Plugin, PluginError, Plugins, Subject};
+use crate::plugins::{Plugins, Subject};
 use crate::reconcile::Reconciler;
 use crate::reconcile::memory::Memory;
 use crate::reconcile::room::{NoRoom, Share};
@@ -32,7 +33,7 @@ use crate::routes::ParentKey;
 use crate::schedulers::{ClusterKey, Schedulers};
 use crate::stores::Stores;
 use crate::threads::Load;
-use crate::trouble::{HOST_CONDITIONS, PLAN_REFUSED, POLICY_VIOLATED, Trouble};
+use crate::trouble::Trouble;
 use weight::text_bytes;
 
 /// Input of a plan, against which the plan is also checked.
@@ -43,9 +44,7 @@ pub(crate) struct Ground {
     pub(crate) observed: Observed,
     /// Time of the observation, in milliseconds since 1970.
     now: i64,
-    plugin: Arc<Plugin>,
-    policies: Vec<Arc<Policy>>,
-    extra: ExtraKinds,
+    evaluator: Evaluator,
 }
 
 /// A plan that passed the gate.
@@ -98,7 +97,7 @@ enum First {
     /// The plan passed the gate.
     Passed(Box<Planned>),
     /// The plan passed the gate, and policies must review it.
-    ToReview(Box<Plan>, Share),
+    ToReview(Box<Reviewable>, Share),
 }
 
 /// Sources of the input for a component.
@@ -107,7 +106,6 @@ struct Look {
     stores: Stores,
     plugins: Arc<Plugins>,
     schedulers: Schedulers,
-    extra: ExtraKinds,
     recording: Recording,
     most_told: usize,
 }
@@ -126,7 +124,6 @@ impl Reconciler {
             stores: self.stores.clone(),
             plugins: self.plugins.clone(),
             schedulers: self.schedulers.clone(),
-            extra: self.extra_kinds.clone(),
             recording: self.recording.clone(),
             most_told: self.most_told,
         };
@@ -153,10 +150,12 @@ impl Reconciler {
         let ground = Arc::new(ground);
         let load = load(&share, &ground.observed.parent.json);
         let plan = self
-            .ask(&ground.plugin, &key.namespace, load, observation)
-            .await?;
+            .plugins
+            .plan(&ground.evaluator, &key.namespace, load, observation)
+            .await
+            .map_err(Trouble::plan)?;
         // The number of plans that wait for their check must be limited.
-        let text = text_bytes(&plan);
+        let text = text_bytes(plan.plan());
         share.extend(text)?;
         let first = {
             let (ground, memory) = (ground.clone(), self.memory.clone());
@@ -164,47 +163,24 @@ impl Reconciler {
                 .run(&key.namespace, load, move || ground.first(plan, &memory, share))
                 .await?
         };
-        let (mut plan, mut share) = match first {
+        let (reviewable, mut share) = match first {
             First::Passed(planned) => return Ok(*planned),
-            First::ToReview(plan, share) => (*plan, share),
+            First::ToReview(reviewable, share) => (reviewable, share),
         };
         // The JSON trees are dropped until the plan has passed the review.
         share.lend(text);
-        let children = std::mem::take(&mut plan.children);
-        let (policies, parent) = (ground.policies.clone(), ground.observed.parent.json.clone());
+        let (in_review, children) = reviewable.into_review();
+        let policies = ground.evaluator.policies.clone();
+        let parent = ground.observed.parent.json.clone();
         let reviewed = self
             .plugins
             .review(policies, key, load, parent, children, ground.now)
             .await;
-        let reviewed = reviewed.map_err(Trouble::review)?;
-        plan.children = reviewed.children;
-        let remarks = Trouble::remarks(&reviewed.remarks);
+        let plan = in_review.end(reviewed.map_err(Trouble::review)?);
         let memory = self.memory.clone();
-        let titles = ground.all_titles();
         self.aside
-            .run(&key.namespace, load, move || {
-                ground.passed(plan, &titles, remarks, &memory, share)
-            })
+            .run(&key.namespace, load, move || ground.second(plan, &memory, share))
             .await
-    }
-
-    async fn ask(
-        &self,
-        plugin: &Arc<Plugin>,
-        namespace: &str,
-        load: Load,
-        observation: Observation,
-    ) -> Result<Plan, Trouble> {
-        let answer = self.plugins.plan(plugin, namespace, load, observation).await;
-        match answer.map_err(|error| Trouble::plugin(&error))? {
-            Ok(plan) => Ok(plan),
-            Err(contract::Error::Invalid(findings)) => Err(Trouble::findings(&findings)),
-            Err(contract::Error::Failed(text)) => Err(Trouble::plugin(&PluginError {
-                title: plugin.title.clone(),
-                reason: "PluginGaveUp",
-                message: text,
-            })),
-        }
     }
 }
 
@@ -222,9 +198,10 @@ impl Look {
     fn question(&self, object: Arc<Object>, mut share: Share) -> Result<Question, Unplanned> {
         let parent = object.parent(self.key.kind);
         let parent = parent.map_err(|error| Trouble::invalid(error.to_string()))?;
-        let (plugin, policies) = self.deciders(&object)?;
+        let evaluator = self.evaluator(&object)?;
+        let plugin = &evaluator.logic;
         tracing::Span::current().record("plugin", &plugin.title);
-        self.are_listed(&plugin)?;
+        self.are_listed(plugin)?;
         let mut observed = Observed::new(&self.stores, object, &parent, &plugin.child_kinds);
         let cluster = ClusterKey::new(&parent.namespace, &parent.cluster);
         let bytes = observed.bytes();
@@ -239,9 +216,7 @@ impl Look {
             parent,
             observed,
             now: Timestamp::now().as_millisecond(),
-            plugin,
-            policies,
-            extra: self.extra.clone(),
+            evaluator,
         };
         let observation = ground.observation(&self.key, &self.recording);
         Ok(Question {
@@ -251,25 +226,21 @@ impl Look {
         })
     }
 
-    /// Returns the logic plugin and the policies that apply to a resource.
-    fn deciders(&self, object: &Object) -> Result<(Arc<Plugin>, Vec<Arc<Policy>>), Trouble> {
+    /// Returns what decides about a resource.
+    fn evaluator(&self, object: &Object) -> Result<Evaluator, Trouble> {
         let labels = object.labels();
         let subject = Subject {
             kind: self.key.kind,
             namespace: &self.key.namespace,
             labels: &labels,
         };
-        let catalog = self.plugins.catalog();
-        let plugin = catalog.logic(&subject).map_err(|error| Trouble::plugin(&error))?;
-        let policies = catalog
-            .policies(&subject)
-            .map_err(|error| Trouble::plugin(&error))?;
-        Ok((plugin, policies))
+        let evaluator = self.plugins.evaluator(&subject);
+        evaluator.map_err(|error| Trouble::plugin(&error))
     }
 
     /// Checks that the children of every kind that a component declares are listed: a component would regard children
     /// that it can't see as missing.
-    fn are_listed(&self, plugin: &Plugin) -> Result<(), Trouble> {
+    fn are_listed(&self, plugin: &LogicPlugin) -> Result<(), Trouble> {
         let listings = self.stores.listings();
         for kind in &plugin.child_kinds {
             if let Some(why) = listings.hindrance(kind, &self.key.namespace) {
@@ -285,80 +256,75 @@ impl Ground {
     fn observation(&self, key: &ParentKey, recording: &Recording) -> Observation {
         let observation = self
             .observed
-            .observation(&self.parent, self.now, &self.plugin.settings);
+            .observation(&self.parent, self.now, &self.evaluator.logic.settings);
         recording.observation(key.kind.kind(), &key.namespace, &key.name, &observation);
         observation
     }
 
     /// Checks the plan of the component.
-    fn first(self: &Arc<Self>, plan: Plan, memory: &Memory, mut share: Share) -> Result<First, Unplanned> {
-        let title = &self.plugin.title;
-        let remarks = if self.policies.is_empty() {
-            None
-        } else if writes(&plan, &self.observed) {
-            share.extend(self.weight(&plan))?;
-            // Policies review only plans that pass the gate, so that they are not blamed for an error of the component.
-            self.check(plan.clone(), title)?;
-            return Ok(First::ToReview(Box::new(plan), share));
-        } else {
-            let monitors = self.policies.iter().any(|policy| policy.mode == Mode::Monitor);
-            monitors.then(|| still_said(&self.observed.parent)).flatten()
+    fn first(
+        self: &Arc<Self>,
+        plan: Unchecked,
+        memory: &Memory,
+        mut share: Share,
+    ) -> Result<First, Unplanned> {
+        let weight = self.weight(plan.plan());
+        share.extend(weight)?;
+        let checked = plan.check(&self.evaluator, &self.parent, &self.observed);
+        let plan = match checked.map_err(Trouble::plan)? {
+            Checked::ToReview(reviewable) => return Ok(First::ToReview(Box::new(reviewable), share)),
+            Checked::Passed(plan) => plan,
         };
-        let planned = self.passed(plan, title, remarks, memory, share)?;
-        Ok(First::Passed(Box::new(planned)))
+        // The observation has been dropped.
+        share.reduce(weight);
+        let mut policies = self.evaluator.policies.iter();
+        let monitors = policies.any(|policy| policy.mode == Mode::Monitor);
+        let remarks = monitors
+            .then(|| previous_remarks(&self.observed.parent))
+            .flatten();
+        Ok(First::Passed(Box::new(
+            self.planned(plan, remarks, memory, share),
+        )))
     }
 
-    /// Checks a plan, and computes the changes that have to be written for it.
-    fn passed(
+    /// Checks the plan as the policies left it.
+    fn second(
         self: &Arc<Self>,
-        plan: Plan,
-        whose: &str,
-        remarks: Option<Trouble>,
+        plan: ReviewedPlan,
         memory: &Memory,
         mut share: Share,
     ) -> Result<Planned, Unplanned> {
-        let weight = self.weight(&plan);
+        let weight = self.weight(plan.plan());
         share.extend(weight)?;
         // The observation has been dropped.
         share.reduce(weight);
-        let mut plan = self.check(plan, whose)?;
+        let checked = plan.check(&self.evaluator, &self.parent, &self.observed);
+        let (plan, remarks) = checked.map_err(Trouble::plan)?;
+        Ok(self.planned(plan, Trouble::remarks(&remarks), memory, share))
+    }
+
+    /// Computes the changes that have to be written for a plan.
+    fn planned(
+        self: &Arc<Self>,
+        mut plan: CheckedPlan,
+        remarks: Option<Trouble>,
+        memory: &Memory,
+        share: Share,
+    ) -> Planned {
         let children: Vec<_> = std::mem::take(&mut plan.children)
             .into_iter()
             .map(|child| finish(&self.parent, child))
             .collect();
         let uids = self.observed.all().map(|(_, object)| &*object.uid);
         let answers = memory.lock().answers.of(uids);
-        Ok(Planned {
+        Planned {
             ground: self.clone(),
             plan,
             children: children.len(),
             to_do: changes(&self.observed, children, &answers),
             remarks,
             share,
-        })
-    }
-
-    fn check(&self, plan: Plan, whose: &str) -> Result<CheckedPlan, Trouble> {
-        let rules = Rules {
-            declared: &self.plugin.child_kinds,
-            extra: self.extra.of(self.plugin.is_of_tenant()),
-            host_conditions: &HOST_CONDITIONS,
-            limits: Limits::default(),
-        };
-        let checked = gate::check(&self.parent, &rules, &self.observed, convert::plan(plan));
-        checked.map_err(|refusal| Trouble {
-            condition: PLAN_REFUSED,
-            reason: "RuleBroken".into(),
-            message: format!("{whose}: {refusal}"),
-            is_fatal: false,
-            retry: Retry::BackOff,
-        })
-    }
-
-    /// Returns the titles of the component and of the policies that may have changed its plan.
-    fn all_titles(&self) -> String {
-        let titles: Vec<_> = self.policies.iter().map(|policy| policy.title.as_str()).collect();
-        format!("{}, changed by {}", self.plugin.title, titles.join(", "))
+        }
     }
 }
 
@@ -370,27 +336,9 @@ fn key(child: &contract::DesiredChild) -> ChildKey {
     }
 }
 
-/// Returns whether a plan would write something: children to apply, children to create that do not exist, existing
-/// children that are not in the plan, or changes other than children.
-fn writes(plan: &Plan, observed: &Observed) -> bool {
-    let planned: HashSet<ChildKey> = plan.children.iter().map(key).collect();
-    let changes = plan.children.iter().any(|child| match child.action {
-        ChildAction::Keep => false,
-        ChildAction::Create(_) => !observed.has_child(&key(child)),
-        ChildAction::Apply(_) => true,
-    });
-    let deletes = observed.all().any(|(kind, object)| {
-        !planned.contains(&ChildKey {
-            kind: kind.clone(),
-            name: object.name.to_string(),
-        })
-    });
-    changes || deletes || !plan.scale.is_empty() || plan.delete_parent.is_some()
-}
-
 /// Returns the violations that policies in monitor mode reported about an earlier plan: they still apply to the objects
 /// of that plan.
-fn still_said(parent: &Object) -> Option<Trouble> {
+fn previous_remarks(parent: &Object) -> Option<Trouble> {
     let value = parent.without_spec();
     let conditions = value["status"]["conditions"].as_array()?;
     let said = conditions

@@ -21,7 +21,7 @@ use crate::aside::Aside;
 use crate::changes::Change;
 use crate::errors::WriteError;
 use crate::events::Events;
-use crate::kinds::{ExtraKinds, Kind};
+use crate::kinds::Kind;
 use crate::metrics::Metrics;
 use crate::object::{Object, OwnerReference};
 use crate::observe::Observed;
@@ -78,8 +78,6 @@ pub struct Reconciler {
     pub events: Events,
     /// Metrics.
     pub metrics: Arc<Metrics>,
-    /// Kinds of children that the administrator allows in addition to the usual ones.
-    pub extra_kinds: ExtraKinds,
     /// The managed namespaces.
     pub selection: Arc<Selection>,
     /// Records observations for plugin authors.
@@ -111,7 +109,6 @@ impl Reconciler {
             writes,
             events,
             metrics,
-            extra_kinds: ExtraKinds::default(),
             selection: Arc::default(),
             recording: Recording::default(),
             most_told: MOST_TOLD,

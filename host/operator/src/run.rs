@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use anyhow::Context;
 use dask_operator_core::plan::ResourceKind;
+use dask_operator_evaluator::AllowedKinds;
 use dask_operator_scheduler::TlsConfig;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use crate::cli::RunArgs;
+use crate::args::RunArgs;
 use crate::client;
 use crate::controller::Controller;
 use crate::events::Events;
 use crate::health::Health;
-use crate::kinds::{ExtraKinds, Kind};
+use crate::kinds::Kind;
 use crate::leading::Leading;
 use crate::lease::Lease;
 use crate::metrics::Metrics;
@@ -82,6 +83,11 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     );
     let client = client::connect(args.context.as_deref(), metrics.clone(), health.clone()).await?;
     let sources = args.sources.sources().context("--plugin-ca-file")?;
+    let resources = |kinds: &[Kind]| -> Vec<_> { kinds.iter().map(|kind| kind.resource.clone()).collect() };
+    let allowed_kinds = AllowedKinds::new(
+        &resources(&args.allow_child),
+        &resources(&args.allow_tenant_child),
+    );
     let loading::Loaded {
         plugins,
         engine,
@@ -89,7 +95,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     } = {
         let (mut args, metrics) = (args.plugins.clone(), metrics.clone());
         args.inherited = settings.of_components();
-        tokio::task::spawn_blocking(move || loading::load(&args, metrics, cores)).await??
+        tokio::task::spawn_blocking(move || loading::load(&args, allowed_kinds, metrics, cores)).await??
     };
     health.plugins_broken(plugins.catalog().broken().map(ToString::to_string).collect());
 
@@ -120,10 +126,8 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     reconciler.selection = selection.clone();
     let recording = Recording::new(args.record_requests.clone()).context("--record-requests")?;
     reconciler.recording = recording.clone();
-    reconciler.extra_kinds = ExtraKinds::new(&args.allow_child, &args.allow_tenant_child);
 
     let (mark, marked) = mpsc::unbounded_channel();
-    let extra = reconciler.extra_kinds.clone();
     let controller = Arc::new(Controller::new(
         reconciler,
         health.clone(),
@@ -139,7 +143,6 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         sources: sources.clone(),
         kept,
         watched: stores.kinds().clone(),
-        extra: extra.clone(),
         metrics: metrics.clone(),
         health: health.clone(),
         leading: leading.clone(),
@@ -148,8 +151,6 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     };
     // No decision is made until the active plugins are known. The webhook may answer only after that.
     let manager = Manager::new(parts, &args.namespaces);
-    let mut webhook_args = args.webhook.clone();
-    webhook_args.extra_kinds = extra;
     let mut tasks = Tasks::default();
     let ending = Ending::default();
     let parts = webhook::Parts {
@@ -163,7 +164,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         cores,
         ending: ending.notice(),
     };
-    let serves_webhook = webhook::start(&webhook_args, &mut tasks, parts).await?;
+    let serves_webhook = webhook::start(&args.webhook, &mut tasks, parts).await?;
     tasks.spawn("the removal of kopf's marks", {
         let (leading, writes) = (leading.clone(), writes.clone());
         async move {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dask_operator_render::plugins::Setting;
+use dask_operator_components::load::Setting;
 use dask_operator_runtime::Interface;
 use thiserror::Error;
 

@@ -125,8 +125,8 @@ mod tests {
 
     use super::*;
     use crate::aside::Aside;
-    use crate::plugins::Whose;
     use crate::webhook::desk::{Desk, Times, Turn, threads};
+    use dask_operator_evaluator::logic::PluginOwner;
 
     #[tokio::test]
     async fn heavy_work_leaves_the_processors_to_others() -> anyhow::Result<()> {
@@ -176,7 +176,7 @@ mod tests {
                 let (desk, work) = (desk.clone(), blocks());
                 let turn = Turn {
                     namespace: number.to_string(),
-                    whose: Whose::Operators,
+                    owner: PluginOwner::Administrator,
                     text: 0,
                     tree: 0,
                 };

@@ -1,40 +1,19 @@
 //! Problems with a resource or with the execution of its plan, as conditions and events.
 
 use dask_operator_core::category::{Cause, Retry};
+use dask_operator_core::conditions::{
+    APPLY_FAILED, KIND_NOT_LISTED, PLAN_REFUSED, PLUGIN_FAILED, POLICY_VIOLATED, SPEC_INVALID,
+};
 use dask_operator_core::plan::{Condition, ConditionStatus, Event, EventType, ResourceKind};
 use dask_operator_core::text;
-use dask_operator_render::findings::sentences;
-use dask_operator_render::review::{Remark, ReviewError};
+use dask_operator_evaluator::findings::sentences;
+use dask_operator_evaluator::plan::PlanError;
+use dask_operator_evaluator::review::{Remark, ReviewError};
 use dask_operator_runtime::contract;
 use serde_json::Value;
 
 use crate::errors::WriteError;
 use crate::plugins::PluginError;
-
-/// The component trapped, exceeded a limit or failed otherwise.
-pub const PLUGIN_FAILED: &str = "PluginFailed";
-/// The component's plan violated a rule.
-pub const PLAN_REFUSED: &str = "PlanRefused";
-/// The API server refused what was planned.
-pub const APPLY_FAILED: &str = "ApplyFailed";
-/// The resource is invalid until a user changes it.
-pub const SPEC_INVALID: &str = "SpecInvalid";
-
-/// A policy in monitor mode would not have permitted the plan as it is.
-pub const POLICY_VIOLATED: &str = "PolicyViolated";
-
-/// Children of a kind that the component declares can't be listed.
-pub const KIND_NOT_LISTED: &str = "KindNotListed";
-
-/// Types of the conditions that the host writes. They are present while there is a problem, and removed afterwards.
-pub const HOST_CONDITIONS: [&str; 6] = [
-    PLUGIN_FAILED,
-    KIND_NOT_LISTED,
-    PLAN_REFUSED,
-    APPLY_FAILED,
-    SPEC_INVALID,
-    POLICY_VIOLATED,
-];
 
 /// Limit of a condition's message, in bytes.
 const MAX_MESSAGE: usize = 2048;
@@ -53,7 +32,28 @@ pub(crate) struct Trouble {
 }
 
 impl Trouble {
-    /// Reports that the component returned no plan.
+    /// Reports that there is no plan.
+    pub(crate) fn plan(error: PlanError) -> Self {
+        match error {
+            PlanError::Call { title, failure } => Self::plugin(&PluginError::no_answer(&title, &failure)),
+            PlanError::Invalid(findings) => Self::findings(&findings),
+            PlanError::GaveUp { title, message } => Self::plugin(&PluginError {
+                title,
+                reason: "PluginGaveUp",
+                message,
+            }),
+            PlanError::Review(error) => Self::review(error),
+            error @ (PlanError::TooLarge { .. } | PlanError::Refused { .. }) => Self {
+                condition: PLAN_REFUSED,
+                reason: "RuleBroken".into(),
+                message: error.to_string(),
+                is_fatal: false,
+                retry: Retry::BackOff,
+            },
+        }
+    }
+
+    /// Reports that the component can't be called, or that the call failed.
     pub(crate) fn plugin(error: &PluginError) -> Self {
         Self {
             condition: PLUGIN_FAILED,

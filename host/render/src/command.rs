@@ -9,8 +9,8 @@ use dask_operator_runtime::Limits;
 use serde_json::{Value, json};
 
 use crate::documents::{self, Document};
-use crate::plugins::{PluginArgs, PluginError, Plugins, engine};
 use crate::render::render;
+use dask_operator_components::load::{PluginArgs, PluginError, engine, load};
 
 /// Prints the children of manifests, computed by the operator's components. Needs no cluster.
 ///
@@ -63,12 +63,7 @@ pub fn run(
 ) -> io::Result<bool> {
     let loaded = engine(&args.plugins)
         .map_err(PluginError::from)
-        .and_then(|(engine, uncached)| {
-            Ok((
-                Plugins::load(&engine, &args.plugins, Limits::default())?,
-                uncached,
-            ))
-        });
+        .and_then(|(engine, uncached)| Ok((load(&engine, &args.plugins, Limits::default())?, uncached)));
     let plugins = match loaded {
         Ok((plugins, None)) => plugins,
         Ok((plugins, Some(reason))) => {

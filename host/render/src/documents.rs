@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::render::DASK_GROUP;
-use crate::yaml;
+use dask_operator_yaml as yaml;
 
 /// An object of a manifest.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,54 +3,39 @@
 //! Pure: does no I/O.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use dask_operator_core::finish::finish;
-use dask_operator_core::gate::{self, Observed as _, Rules};
 use dask_operator_core::names::{ANNOTATION_HASH, DASK_API_VERSION};
 use dask_operator_core::parent::{DaskKind, Parent, seed};
+use dask_operator_evaluator::PluginSet;
+use dask_operator_evaluator::logic::Failure;
+use dask_operator_evaluator::plan::PlanError;
 use dask_operator_runtime::contract::{
     self, Error, Finding, Observation, ObservedObject, SchedulerState, Severity, Timestamp,
 };
 use serde_json::Value;
 
-use crate::convert;
 use crate::documents::Document;
-use crate::logic::{Failure, Logic};
-use crate::policy::Policy;
-use crate::review::{Remark, ReviewError, review};
 
 mod conflicts;
 mod existing;
 mod message;
 mod prepare;
 
-use existing::{Existing, as_existing};
+use existing::Existing;
 pub use message::{Level, Message, Rendered};
 pub(crate) use prepare::DASK_GROUP;
-
-/// Source of the logic plugins, their settings and the policies.
-pub trait Deciders {
-    /// Returns the logic plugin of a kind of resource.
-    fn logic(&self, kind: DaskKind) -> &dyn Logic;
-    /// Returns the settings of the logic plugin of a kind, a JSON object.
-    fn settings(&self, kind: DaskKind) -> &str;
-    /// Returns the policies, in the order in which they are called.
-    fn policies(&self) -> &[Arc<Policy>] {
-        &[]
-    }
-}
 
 /// Renders documents. `namespace` is the namespace of objects that do not set one; if it is `None`, they go into `default`.
 /// `now` is the time that the components receive.
 pub fn render(
     documents: Vec<Document>,
-    deciders: &dyn Deciders,
+    plugins: &PluginSet,
     namespace: Option<&str>,
     now: Timestamp,
 ) -> Rendered {
     let mut renderer = Renderer {
-        deciders,
+        plugins,
         namespace,
         now,
         known: Vec::new(),
@@ -96,7 +81,7 @@ struct Known {
 
 /// State of one call of [`render`].
 struct Renderer<'a> {
-    deciders: &'a dyn Deciders,
+    plugins: &'a PluginSet,
     namespace: Option<&'a str>,
     now: Timestamp,
     /// The valid and invalid resources so far, from manifests and from plans.
@@ -143,6 +128,31 @@ impl Renderer<'_> {
         }
     }
 
+    /// Adds the reasons why there is no plan.
+    fn report_plan_error(&mut self, source: &str, object: &str, error: PlanError) {
+        match error {
+            PlanError::Call { failure, .. } => self.report_failure(source, object, &failure),
+            PlanError::Invalid(findings) => self.report_findings(source, object, findings),
+            PlanError::GaveUp { message, .. } => self.report(Level::Error, source, object, "", message),
+            PlanError::Refused { refusal, .. } => {
+                for violation in refusal.violations {
+                    let text = format!("the plan was refused: {violation}");
+                    self.report(Level::Error, source, object, "", text);
+                }
+                if refusal.more > 0 {
+                    let more = format!(
+                        "the plan was refused: {} more things are wrong with it",
+                        refusal.more
+                    );
+                    self.report(Level::Error, source, object, "", more);
+                }
+            }
+            error @ (PlanError::TooLarge { .. } | PlanError::Review(_)) => {
+                self.report(Level::Error, source, object, "", error.to_string());
+            }
+        }
+    }
+
     /// Adds the children of the resource at `index`, and the children of those that are Dask resources.
     fn plan(&mut self, index: usize) {
         let Known {
@@ -158,12 +168,7 @@ impl Renderer<'_> {
         }
         let (source, parent, object) = (source.clone(), parent.clone(), object.to_string());
         let title = format!("{} {}", parent.kind.kind(), parent.name);
-        let logic = self.deciders.logic(parent.kind);
-        let settings = self.deciders.settings(parent.kind);
-        let declared = match logic.child_kinds(settings) {
-            Ok(kinds) => kinds,
-            Err(failure) => return self.report_failure(&source, &title, &failure),
-        };
+        let evaluator = self.plugins.evaluator(parent.kind);
         let related = self.related(&parent);
         let is = |object: &ObservedObject, kind: DaskKind| object.key.kind == kind.kind();
         let has_cluster = related.iter().any(|object| is(object, DaskKind::Cluster));
@@ -175,72 +180,34 @@ impl Renderer<'_> {
             return self.report(Level::Note, &source, &title, "spec.cluster", text);
         }
         self.report_missing_group(index, &related);
-        let mut known = Existing {
-            groups: related
-                .iter()
-                .filter(|object| is(object, DaskKind::WorkerGroup))
-                .map(|object| object.key.name.clone())
-                .collect(),
-            children: Vec::new(),
-            conditions: Vec::new(),
-        };
-        let rules: Vec<_> = declared.iter().cloned().map(convert::kind).collect();
+        let mut known = Existing::default();
         for _ in 0..plan_count(parent.kind) {
             let observation = Observation {
                 parent: object.clone(),
-                children: known.of_kinds(&declared),
+                children: known.of_kinds(&evaluator.logic.child_kinds),
                 related: related.clone(),
                 scheduler: SchedulerState::NotAsked,
                 now: self.now,
                 seed: parent.seed(),
-                settings: settings.to_owned(),
+                settings: evaluator.logic.settings.clone(),
             };
-            let plan = match logic.plan(&observation) {
-                Err(failure) => return self.report_failure(&source, &title, &failure),
-                Ok(Err(error)) => return self.report_error(&source, &title, error),
-                Ok(Ok(plan)) => plan,
+            let evaluated = match evaluator.plan(&parent, &observation, None) {
+                Ok(evaluated) => evaluated,
+                Err(error) => return self.report_plan_error(&source, &title, error),
             };
-            let plan = match self.review(&parent, &object, plan) {
-                Ok((plan, remarks)) => {
-                    for remark in remarks {
-                        self.report(Level::Warning, &source, &title, "", remark.message);
-                    }
-                    convert::plan(plan)
-                }
-                Err(error) => return self.report(Level::Error, &source, &title, "", error.to_string()),
-            };
-            let plan = match gate::check(&parent, &Rules::new(&rules), &known, plan) {
-                Ok(plan) => plan,
-                Err(refusal) => {
-                    for violation in refusal.violations {
-                        self.report(
-                            Level::Error,
-                            &source,
-                            &title,
-                            "",
-                            format!("the plan was refused: {violation}"),
-                        );
-                    }
-                    if refusal.more > 0 {
-                        let more = format!(
-                            "the plan was refused: {} more things are wrong with it",
-                            refusal.more
-                        );
-                        self.report(Level::Error, &source, &title, "", more);
-                    }
-                    return;
-                }
-            };
+            for remark in evaluated.remarks {
+                self.report(Level::Warning, &source, &title, "", remark.message);
+            }
+            let plan = evaluated.checked;
             known.conditions = plan.conditions;
             for child in plan.children {
                 let key = child.key.clone();
                 let Some(mut child) = finish(&parent, child).object() else {
                     continue;
                 };
-                if known.has_child(&key) {
+                if !known.add(&key, &child) {
                     continue;
                 }
-                known.children.push(as_existing(key.clone(), child.clone()));
                 let dask = DaskKind::from_kind(&key.kind.kind);
                 if let Some(other) =
                     dask.and_then(|kind| self.find_written(kind, &parent.namespace, &key.name))
@@ -268,24 +235,6 @@ impl Renderer<'_> {
                 format!("its runner comes later: {reason}"),
             );
         }
-    }
-
-    /// Runs the policies on a plan's children. Returns the plan with the children as the policies left them.
-    fn review(
-        &self,
-        parent: &Parent,
-        object: &str,
-        mut plan: contract::Plan,
-    ) -> Result<(contract::Plan, Vec<Remark>), ReviewError> {
-        let reviewed = review(
-            self.deciders.policies(),
-            parent.kind,
-            object,
-            plan.children,
-            self.now,
-        )?;
-        plan.children = reviewed.children;
-        Ok((plan, reviewed.remarks))
     }
 
     /// Returns the related resources that the contract promises a component in addition to the children.

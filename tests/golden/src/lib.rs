@@ -7,7 +7,7 @@
 //! `cargo test -p dask-operator-golden-tests` compares the files; `UPDATE_GOLDEN=1` records them. Review each changed line,
 //! because these files define the operator's behaviour.
 
-pub mod deciders;
 pub mod files;
+pub mod logics;
 pub mod native;
 pub mod observations;

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use dask_operator_evaluator::logic::{Failure, Logic};
 use dask_operator_plugin::{Logic as PluginLogic, contract as guest, export};
-use dask_operator_render::logic::{Failure, Logic};
 use dask_operator_runtime::contract::{Answer, Error, Finding, Observation, Plan, ResourceKind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

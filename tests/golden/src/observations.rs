@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use dask_operator_core::parent::DaskKind;
+use dask_operator_evaluator::logic::Failure;
 use dask_operator_plugin::contract::{SchedulerFacts, SchedulerWorker, Timestamp};
 use dask_operator_plugin::dask::metadata::{self, Metadata};
 use dask_operator_plugin::dask::time;
 use dask_operator_plugin::testing::{START, Scenario};
-use dask_operator_render::logic::Failure;
 use dask_operator_runtime::contract::{
     Answer, ChildAction, ChildKey, Error, Observation, ObservedKind, Plan, ResourceKind, Severity,
 };

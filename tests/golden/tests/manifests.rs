@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use dask_operator_golden_tests::deciders::{Logics, WithSettings};
 use dask_operator_golden_tests::files;
+use dask_operator_golden_tests::logics::{self, Logics, plugins};
 use dask_operator_plugin::testing::START;
 use dask_operator_render::documents;
 use dask_operator_render::render::{Rendered, render};
@@ -14,8 +14,8 @@ use serde_json::Value;
 fn rendered_manifests_match_the_golden_files() {
     let (folder, golden) = (files::folder("manifests"), files::folder("rendered"));
     let (native, components) = (
-        Logics::native(),
-        Logics::components().expect("the components load"),
+        logics::native(),
+        logics::components().expect("the components load"),
     );
     let inputs = files::inputs(&folder).expect("manifests");
     let mut failures = Vec::new();
@@ -52,12 +52,8 @@ fn rendered(manifest: &Path, logics: &Logics) -> Rendered {
         document.source.file = document.source.file.file_name().expect("a name").into();
         document
     });
-    render(
-        documents.collect(),
-        &WithSettings::new(logics, &settings(manifest)),
-        None,
-        START,
-    )
+    let plugins = plugins(logics, &settings(manifest)).expect("the kinds of the children");
+    render(documents.collect(), &plugins, None, START)
 }
 
 fn settings(manifest: &Path) -> BTreeMap<String, Value> {

@@ -1,15 +1,15 @@
 //! Tests of plans for observations with existing objects in various states.
 
-use dask_operator_golden_tests::deciders::Logics;
 use dask_operator_golden_tests::files;
+use dask_operator_golden_tests::logics::{self, Logics};
 use dask_operator_golden_tests::observations::{ObservationFile, text};
 
 #[test]
 fn plans_match_the_golden_files() {
     let (folder, golden) = (files::folder("observations"), files::folder("plans"));
     let (native, components) = (
-        Logics::native(),
-        Logics::components().expect("the components load"),
+        logics::native(),
+        logics::components().expect("the components load"),
     );
     let mut failures = Vec::new();
     for input in files::inputs(&folder).expect("observations") {

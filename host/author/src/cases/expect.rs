@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::Outcome;
 use crate::difference::lacking;
-use crate::place::Refusal;
+use crate::simulation::Refusal;
 
 /// The expected outcome. Parts that are left out are not checked.
 #[derive(Debug, Default, Deserialize)]

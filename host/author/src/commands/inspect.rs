@@ -1,8 +1,8 @@
 //! The subcommand `dask-operator plugin inspect`.
 
 use clap::{Args, ValueEnum};
+use dask_operator_components::load::{PluginArgs, engine};
 use dask_operator_plugin_build::interfaces;
-use dask_operator_render::plugins::{PluginArgs, engine};
 use dask_operator_runtime::{Component, Limits};
 use dask_operator_sources::digest;
 use serde_json::{Value, json};

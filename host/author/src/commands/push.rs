@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
+use dask_operator_components::load::{PluginArgs, engine};
 use dask_operator_plugin_build::interfaces;
-use dask_operator_render::plugins::{PluginArgs, engine};
 use dask_operator_runtime::{Component, Limits};
 use dask_operator_sources::digest;
 use dask_operator_sources::oci::About;

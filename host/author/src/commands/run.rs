@@ -14,9 +14,9 @@ use super::{CommandResult, Streams, now, settings};
 use crate::difference::differences;
 use crate::error::AuthorError;
 use crate::observation::{self, ObservationFile, plan_value};
-use crate::place::{Asked, Bench, InPlace, Refusal};
 use crate::recorded::{Input, Review, input};
 use crate::registry::RegistryArgs;
+use crate::simulation::{Asked, Refusal, Simulation, Simulator};
 
 /// Shows the effect of a plugin on manifests and observations: the outcome of admission and its changes, the children,
 /// and the differences that the plugin makes. Needs no cluster.
@@ -59,9 +59,9 @@ pub struct RunArgs {
 
 pub(super) fn run(args: &RunArgs, streams: &mut Streams<'_>) -> CommandResult {
     let bytes = args.registry.bytes(&args.source, streams.stdin)?;
-    let bench = Bench::new()?;
-    let with = bench.with(&args.source, &bytes, settings(args.settings.as_deref())?)?;
-    let without = bench.without();
+    let simulator = Simulator::new()?;
+    let with = simulator.with(&args.source, &bytes, settings(args.settings.as_deref())?)?;
+    let without = simulator.without();
     let now = args.now.unwrap_or_else(now);
     let old = match &args.old {
         Some(path) => read(path, streams)?,
@@ -123,11 +123,12 @@ pub(super) fn run(args: &RunArgs, streams: &mut Streams<'_>) -> CommandResult {
                 }
                 Input::Observation(observation) => {
                     let kind = recorded_kind(&observation)?;
-                    let plan = |place: &InPlace<'_>| place.plan_observation(kind, &observation);
+                    let plan = |simulation: &Simulation| simulation.plan_observation(kind, &observation);
                     succeeded &= plans(plan(&with), plan(&without), streams)?;
                 }
                 Input::Written(file) => {
-                    let plan = |place: &InPlace<'_>| ObservationFile::clone(&file).planned(place, now);
+                    let plan =
+                        |simulation: &Simulation| ObservationFile::clone(&file).planned(simulation, now);
                     succeeded &= plans(plan(&with), plan(&without), streams)?;
                 }
             }
@@ -143,10 +144,10 @@ impl ObservationFile {
     /// Returns the plan for this observation.
     fn planned(
         &self,
-        place: &InPlace<'_>,
+        simulation: &Simulation,
         now: i64,
-    ) -> Result<Planned, dask_operator_render::logic::Failure> {
-        place.plan(self, now)
+    ) -> Result<Planned, dask_operator_evaluator::logic::Failure> {
+        simulation.plan(self, now)
     }
 }
 
@@ -190,14 +191,12 @@ fn recorded_kind(observation: &Observation) -> Result<DaskKind, AuthorError> {
 
 /// Runs admission and writes its outcome. Returns the object that would be stored, or `None` if it is refused.
 fn admit(
-    place: &InPlace<'_>,
+    simulation: &Simulation,
     asked: &Asked<'_>,
     now: i64,
     streams: &mut Streams<'_>,
 ) -> Result<Option<Value>, AuthorError> {
-    let outcome = place
-        .admit(asked, now)
-        .map_err(|failure| AuthorError::Usage(failure.to_string()))?;
+    let outcome = simulation.admit(asked, now);
     let out = &mut *streams.out;
     let name = asked.object["metadata"]["name"].as_str().unwrap_or_default();
     let title = format!("{} {name}", asked.kind.kind());
@@ -236,9 +235,9 @@ fn admit(
 
 /// Writes the children, and the differences that the plugin makes. Returns whether all children were rendered.
 fn children(
-    with: &InPlace<'_>,
+    with: &Simulation,
     admitted: Vec<Document>,
-    without: &InPlace<'_>,
+    without: &Simulation,
     written: Vec<Document>,
     now: i64,
     streams: &mut Streams<'_>,
@@ -302,8 +301,8 @@ fn title(object: &Value) -> String {
 
 /// Writes a plan, and the differences that the plugin makes. Returns false if the plan is refused.
 fn plans(
-    with: Result<Planned, dask_operator_render::logic::Failure>,
-    without: Result<Planned, dask_operator_render::logic::Failure>,
+    with: Result<Planned, dask_operator_evaluator::logic::Failure>,
+    without: Result<Planned, dask_operator_evaluator::logic::Failure>,
     streams: &mut Streams<'_>,
 ) -> CommandResult {
     let with = with.map_err(|failure| AuthorError::Usage(failure.to_string()))?;

@@ -7,8 +7,8 @@ use clap::Args;
 use super::{CommandResult, Streams};
 use crate::cases::TestFile;
 use crate::error::AuthorError;
-use crate::place::Bench;
 use crate::registry::read;
+use crate::simulation::Simulator;
 
 /// Runs test files, which contain manifests or observations and the expected outcome.
 ///
@@ -31,7 +31,7 @@ pub(super) fn run(args: &TestArgs, streams: &mut Streams<'_>) -> CommandResult {
     } else {
         &args.files
     };
-    let bench = Bench::new()?;
+    let simulator = Simulator::new()?;
     let (mut passed, mut failed) = (0_usize, 0_usize);
     for path in files {
         let file = TestFile::read(path)?;
@@ -54,7 +54,7 @@ pub(super) fn run(args: &TestArgs, streams: &mut Streams<'_>) -> CommandResult {
             error => error,
         })?;
         writeln!(streams.out, "{}", path.display())?;
-        for report in file.run(folder, &bench, &component.display().to_string(), &bytes)? {
+        for report in file.run(folder, &simulator, &component.display().to_string(), &bytes)? {
             let verdict = if report.problems.is_empty() {
                 "ok  "
             } else {

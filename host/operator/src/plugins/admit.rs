@@ -1,7 +1,7 @@
 //! Admission checks of plugin resources, before anything is fetched.
 
 use dask_operator_api::{ClusterDaskPlugin, DaskPlugin};
-use dask_operator_render::policy::title;
+use dask_operator_evaluator::policy::title;
 use dask_operator_runtime::{Component, Interface};
 use serde::de::DeserializeOwned;
 use serde_json::Value;

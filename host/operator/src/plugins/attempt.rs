@@ -296,6 +296,7 @@ mod tests {
     use std::time::Duration;
 
     use dask_operator_api::DaskPlugin;
+    use dask_operator_evaluator::AllowedKinds;
     use dask_operator_runtime::{Compiling, Engine, EngineConfig, compile_turn};
     use dask_operator_sources::digest;
     use kube::client::Body;
@@ -306,7 +307,7 @@ mod tests {
     use super::super::known::Known;
     use super::super::rights::TenantRights;
     use super::*;
-    use crate::kinds::{ExtraKinds, Kinds};
+    use crate::kinds::Kinds;
 
     /// A resource that requests a component with this digest, or with any.
     fn resource(digest: Option<&str>) -> Resource {
@@ -362,7 +363,7 @@ mod tests {
             workshop: Workshop {
                 engine,
                 watched: Kinds::new([]),
-                extra: ExtraKinds::default(),
+                allowed_kinds: AllowedKinds::default(),
                 rights: TenantRights::default(),
                 news: mpsc::unbounded_channel().0,
             },

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use dask_operator_api::PluginSource;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
-use dask_operator_render::policy::Policy;
+use dask_operator_evaluator::logic::LogicPlugin;
+use dask_operator_evaluator::policy::Policy;
 use dask_operator_runtime::Component;
 
+use super::PluginError;
 use super::entry::{Entry, Labels, PluginId, Subject};
 use super::held;
-use super::{Plugin, PluginError};
 
 /// Namespace whose plugins are not known yet. A policy may be among them, so that nothing is decided there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub struct Unknown {
 #[derive(Clone, Default)]
 pub struct Catalog {
     /// Logic of each kind for resources to which no plugin with logic applies.
-    defaults: BTreeMap<DaskKind, Result<Arc<Plugin>, PluginError>>,
+    defaults: BTreeMap<DaskKind, Result<Arc<LogicPlugin>, PluginError>>,
     /// Policies from the command line. They apply to all resources and are called last.
     policies: Vec<Arc<Policy>>,
     /// Components of the default logic.
@@ -42,7 +43,7 @@ impl Catalog {
     /// Creates a catalog with this default logic and these policies, which apply to all resources.
     #[must_use]
     pub fn new(
-        defaults: BTreeMap<DaskKind, Result<Arc<Plugin>, PluginError>>,
+        defaults: BTreeMap<DaskKind, Result<Arc<LogicPlugin>, PluginError>>,
         policies: Vec<Arc<Policy>>,
     ) -> Self {
         Self {
@@ -105,7 +106,7 @@ impl Catalog {
     /// # Errors
     ///
     /// Returns an error if the logic can't be used, or if it is not known yet which one applies.
-    pub fn logic(&self, subject: &Subject<'_>) -> Result<Arc<Plugin>, PluginError> {
+    pub fn logic(&self, subject: &Subject<'_>) -> Result<Arc<LogicPlugin>, PluginError> {
         self.check_known(subject)?;
         let namespace = self.namespaces.get(subject.namespace);
         for entry in &self.entries {
@@ -142,7 +143,7 @@ impl Catalog {
     pub fn at_admission(
         &self,
         subject: &Subject<'_>,
-    ) -> Result<(Arc<Plugin>, Vec<Arc<Policy>>), PluginError> {
+    ) -> Result<(Arc<LogicPlugin>, Vec<Arc<Policy>>), PluginError> {
         let logic = match self.logic(subject) {
             Err(error) if !error.is_unknown() => held::logic(error),
             logic => logic?,

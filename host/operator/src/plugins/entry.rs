@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use dask_operator_api::PluginSource;
 use dask_operator_core::parent::DaskKind;
-use dask_operator_render::policy::{Mode, Policy};
+use dask_operator_evaluator::logic::LogicPlugin;
+use dask_operator_evaluator::policy::{Mode, Policy};
 use dask_operator_runtime::Component;
 use kube::core::{Selector, SelectorExt};
 
-use super::{Plugin, PluginError};
+use super::PluginError;
 
 /// Label that holds the name of a namespace. Every namespace has it.
 pub(super) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
@@ -93,7 +94,7 @@ pub struct Entry {
     pub order: i32,
     /// Logic of the plugin by the kind that it manages. Logic that was active and can't be used now is an error: resources of
     /// that kind are blocked.
-    pub logic: BTreeMap<DaskKind, Result<Arc<Plugin>, PluginError>>,
+    pub logic: BTreeMap<DaskKind, Result<Arc<LogicPlugin>, PluginError>>,
     /// Policy of the plugin. A policy that was active and can't be used now is an error: resources in its scope are blocked.
     pub policy: Option<Result<Arc<Policy>, PluginError>>,
     /// Component of the plugin; `None` if it can't be used now.

@@ -31,17 +31,17 @@ pub(super) const NAMESPACES_UNKNOWN: &str = "NamespacesUnknown";
 /// Failure to activate the spec of a plugin resource.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub(super) struct LoadFailure {
+pub struct LoadFailure {
     /// Reason as one word in CamelCase, for the condition and for metrics.
-    pub(super) reason: &'static str,
+    pub reason: &'static str,
     /// Message for users.
-    pub(super) message: String,
+    pub message: String,
     /// Digest of the component that was tried and failed; `None` if the failure is about something else.
-    pub(super) tried: Option<String>,
+    pub tried: Option<String>,
     /// True if no component was tried, because the source provided no usable bytes.
-    pub(super) is_of_source: bool,
+    pub is_of_source: bool,
     /// True if nothing was tried, because the same trial failed a while ago.
-    pub(super) is_known: bool,
+    pub is_known: bool,
 }
 
 impl LoadFailure {

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use dask_operator_render::logic::Failure;
+use dask_operator_evaluator::logic::Failure;
 use serde::Deserialize;
 use tokio::sync::mpsc::UnboundedSender;
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use dask_operator_render::logic::{Failure, Logic};
-use dask_operator_render::policy::{LARGE, Rules};
+use dask_operator_evaluator::logic::{Failure, Logic};
+use dask_operator_evaluator::policy::{LARGE, Rules};
 use dask_operator_runtime::contract::{
     AdmissionRequest, AdmissionResponse, Answer, Finding, Observation, Plan, ResourceKind, Review,
     ReviewRequest,

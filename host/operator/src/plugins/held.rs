@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use dask_operator_render::logic::{Failure, Logic};
-use dask_operator_render::policy::{Mode, Policy, Rules};
+use dask_operator_evaluator::logic::{Failure, Logic, LogicPlugin, PluginOwner};
+use dask_operator_evaluator::policy::{Mode, Policy, Rules};
 use dask_operator_runtime::contract::{
     AdmissionRequest, AdmissionResponse, Answer, Finding, Observation, Plan, ResourceKind, Review,
     ReviewRequest,
 };
 
-use super::{Plugin, PluginError, Whose};
+use super::PluginError;
 
 /// Component whose calls all fail with this message.
 struct Held(String);
@@ -49,13 +49,13 @@ impl Rules for Held {
 }
 
 /// Returns logic that fails with the message of `error`.
-pub(super) fn logic(error: PluginError) -> Arc<Plugin> {
-    Arc::new(Plugin {
+pub(super) fn logic(error: PluginError) -> Arc<LogicPlugin> {
+    Arc::new(LogicPlugin {
         title: error.title,
         settings: "{}".to_owned(),
         child_kinds: Vec::new(),
-        whose: Whose::Operators,
-        logic: Box::new(Held(error.message)),
+        owner: PluginOwner::Administrator,
+        logic: Arc::new(Held(error.message)),
     })
 }
 

@@ -31,7 +31,7 @@ use super::resource::Resource;
 use super::watching::{self, WatchEvent, WatchScope};
 use super::{Catalog, PluginId, Plugins, report};
 use crate::health::Health;
-use crate::kinds::{ExtraKinds, Kinds};
+use crate::kinds::Kinds;
 use crate::leading::Leading;
 use crate::metrics::Metrics;
 use crate::selection::Selection;
@@ -65,8 +65,6 @@ pub struct Parts {
     pub kept: Kept,
     /// Kinds that are watched.
     pub watched: Kinds,
-    /// Kinds of children that the administrator allows in addition to the default ones.
-    pub extra: ExtraKinds,
     /// Metrics to update.
     pub metrics: Arc<Metrics>,
     /// Callback for every exchange.
@@ -128,7 +126,7 @@ impl Manager {
         let workshop = Workshop {
             engine: parts.engine,
             watched: parts.watched,
-            extra: parts.extra,
+            allowed_kinds: parts.plugins.allowed_kinds().clone(),
             rights: parts.sources.rights.clone(),
             news: guard_tx,
         };

@@ -8,12 +8,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use dask_operator_core::category::Retry;
-use dask_operator_core::plan::ResourceKind;
-use dask_operator_render::convert;
-use dask_operator_render::logic::{Failure, Logic};
-use dask_operator_render::policy::Policy;
-use dask_operator_render::review::{ReviewError, Reviewed, review};
-use dask_operator_runtime::contract::{Answer, DesiredChild, Observation, Plan, Timestamp};
+use dask_operator_evaluator::logic::{Failure, LogicPlugin, PluginOwner};
+use dask_operator_evaluator::plan::{PlanError, Unchecked};
+use dask_operator_evaluator::policy::Policy;
+use dask_operator_evaluator::review::{ReviewError, Reviewed, review};
+use dask_operator_evaluator::{AllowedKinds, Evaluator};
+use dask_operator_runtime::contract::{DesiredChild, Observation, Timestamp};
 use dask_operator_runtime::{CallError, until};
 use thiserror::Error;
 
@@ -56,6 +56,7 @@ mod watching;
 pub use admit::{Remarks, check};
 pub use catalog::{Catalog, Unknown};
 pub use entry::{Entry, Labels, Loaded, PluginId, Scope, Subject};
+pub use failure::LoadFailure;
 pub use fetch::Sources;
 pub use kept::Kept;
 pub(crate) use loads::AT_ONCE as LOADS;
@@ -64,29 +65,17 @@ pub use manager::{Manager, Parts, Swapped};
 pub(crate) use own_time::OwnTime;
 pub(crate) use own_time::with_own_time;
 pub use rights::TenantRights;
+pub use sample::try_logic;
+use shares::call_time;
 pub(crate) use shares::places;
-pub use shares::{Denied, Permit, Shares, Whose};
+pub use shares::{Denied, Permit, Shares};
 pub(crate) use used::Used;
-
-/// A component as the logic of one kind.
-pub struct Plugin {
-    /// Name and digest of the component, for conditions and logs.
-    pub title: String,
-    /// Settings of the component, a JSON object.
-    pub settings: String,
-    /// Kinds of children that the component declares.
-    pub child_kinds: Vec<ResourceKind>,
-    /// Owner of the component, on whose share its calls count.
-    pub whose: Whose,
-    /// The component. Its calls may block, so that they run on threads that may (`ask`).
-    pub logic: Box<dyn Logic>,
-}
 
 /// Reason why there is no answer from a component.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{title}: {message}")]
 pub struct PluginError {
-    /// Title of the component, as [`Plugin::title`].
+    /// Title of the component, as [`LogicPlugin::title`].
     pub title: String,
     /// Reason as one word in CamelCase.
     pub reason: &'static str,
@@ -137,37 +126,12 @@ impl PluginError {
     }
 }
 
-impl Plugin {
-    /// Creates the plugin of an administrator, and calls `logic` for the kinds of its children.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if that call fails.
-    pub fn new(title: String, settings: String, logic: Box<dyn Logic>) -> Result<Self, PluginError> {
-        let kinds = logic
-            .child_kinds(&settings)
-            .map_err(|error| PluginError::no_answer(&title, &error))?;
-        let child_kinds = kinds.into_iter().map(convert::kind).collect();
-        Ok(Self {
-            title,
-            settings,
-            child_kinds,
-            whose: Whose::Operators,
-            logic,
-        })
-    }
-
-    /// Returns whether users of a namespace named the component, and not an administrator.
-    #[must_use]
-    pub fn is_of_tenant(&self) -> bool {
-        self.whose == Whose::Tenants
-    }
-}
-
 /// Holder of the catalog for all resources. The catalog is exchanged as a whole; calls that are running then finish with the
 /// components of the former catalog.
 pub struct Plugins {
     catalog: RwLock<Arc<Catalog>>,
+    /// Kinds of children that the administrator allows in addition to the default ones.
+    allowed_kinds: AllowedKinds,
     /// Permits for calls.
     shares: Shares,
 }
@@ -175,9 +139,10 @@ pub struct Plugins {
 impl Plugins {
     /// Creates a holder whose calls share the time of this number of processors.
     #[must_use]
-    pub fn new(catalog: Catalog, cores: usize) -> Self {
+    pub fn new(catalog: Catalog, allowed_kinds: AllowedKinds, cores: usize) -> Self {
         Self {
             catalog: RwLock::new(Arc::new(catalog)),
+            allowed_kinds,
             shares: Shares::new(cores),
         }
     }
@@ -196,26 +161,44 @@ impl Plugins {
         *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
     }
 
-    /// Returns the logic of a resource.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the logic can't be used.
-    pub fn logic(&self, subject: &Subject<'_>) -> Result<Arc<Plugin>, PluginError> {
-        self.catalog().logic(subject)
+    /// Returns the kinds of children that the administrator allows in addition to the default ones.
+    #[must_use]
+    pub fn allowed_kinds(&self) -> &AllowedKinds {
+        &self.allowed_kinds
     }
 
-    /// Returns the policies of a resource in the order of their calls.
+    /// Returns what decides about the plans of a resource.
     ///
     /// # Errors
     ///
-    /// Returns an error if a policy that was active can't be used now.
-    pub fn policies(&self, subject: &Subject<'_>) -> Result<Vec<Arc<Policy>>, PluginError> {
-        self.catalog().policies(subject)
+    /// Returns an error if the logic or a policy can't be used, or if it is not known yet which ones apply.
+    pub fn evaluator(&self, subject: &Subject<'_>) -> Result<Evaluator, PluginError> {
+        let catalog = self.catalog();
+        Ok(self.evaluator_of(catalog.logic(subject)?, catalog.policies(subject)?))
+    }
+
+    /// Returns what decides about an admission request. A component that was active and can't be used now fails when it is called,
+    /// so that the others are still called.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if it is not known yet which components apply.
+    pub fn evaluator_at_admission(&self, subject: &Subject<'_>) -> Result<Evaluator, PluginError> {
+        let (logic, policies) = self.catalog().at_admission(subject)?;
+        Ok(self.evaluator_of(logic, policies))
+    }
+
+    fn evaluator_of(&self, logic: Arc<LogicPlugin>, policies: Vec<Arc<Policy>>) -> Evaluator {
+        Evaluator {
+            logic,
+            policies,
+            allowed_kinds: self.allowed_kinds.clone(),
+            strict: false,
+        }
     }
 
     /// Waits for a permit and runs `question`, which calls components for a namespace, on a thread that may block. All of its
-    /// calls together have [`Whose::time`]. The permit is released when `question` ends, even if the caller no longer waits.
+    /// calls together have [`call_time`]. The permit is released when `question` ends, even if the caller no longer waits.
     ///
     /// # Errors
     ///
@@ -223,46 +206,49 @@ impl Plugins {
     async fn ask<T: Send + 'static>(
         &self,
         namespace: &str,
-        whose: Whose,
+        owner: PluginOwner,
         load: Load,
         question: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Failure> {
         // A tenant's component must not delay other work.
-        let load = if whose == Whose::Tenants {
+        let load = if owner == PluginOwner::Tenant {
             Load::Heavy
         } else {
             load
         };
-        let permit = self.shares.permit(namespace, whose, load).await?;
+        let permit = self.shares.permit(namespace, owner, load).await?;
         let span = tracing::Span::current();
         let answer = threads::spawn(load, move || {
             let _permit = permit;
-            span.in_scope(|| until(Instant::now() + whose.time(), question))
+            span.in_scope(|| until(Instant::now() + call_time(owner), question))
         });
         Ok(answer.await?)
     }
 
-    /// Calls `plugin` for a plan for a resource in a namespace.
+    /// Calls the logic plugin of `evaluator` for a plan for a resource in a namespace.
     ///
     /// # Errors
     ///
-    /// Returns an error if the call fails.
+    /// Returns an error if there is no plan.
     pub(crate) async fn plan(
         &self,
-        plugin: &Arc<Plugin>,
+        evaluator: &Evaluator,
         namespace: &str,
         load: Load,
         observation: Observation,
-    ) -> Result<Answer<Plan>, PluginError> {
-        let asked = plugin.clone();
-        let answer = self
-            .ask(namespace, plugin.whose, load, move || {
-                asked.logic.plan(&observation)
+    ) -> Result<Unchecked, PlanError> {
+        let owned = evaluator.clone();
+        let plan = self
+            .ask(namespace, evaluator.logic.owner, load, move || {
+                owned.ask(&observation)
             })
             .await;
-        answer
-            .flatten()
-            .map_err(|error| PluginError::no_answer(&plugin.title, &error))
+        plan.unwrap_or_else(|failure| {
+            Err(PlanError::Call {
+                title: evaluator.logic.title.clone(),
+                failure,
+            })
+        })
     }
 
     /// Calls `policies` in order for a review of the children that were planned for `parent`, a JSON object in a namespace.
@@ -289,14 +275,17 @@ impl Plugins {
             children,
             remarks: Vec::new(),
         };
-        for (whose, policies) in [(Whose::Tenants, of_namespace), (Whose::Operators, of_cluster)] {
+        for (owner, policies) in [
+            (PluginOwner::Tenant, of_namespace),
+            (PluginOwner::Administrator, of_cluster),
+        ] {
             if policies.is_empty() {
                 continue;
             }
             let titles: Vec<_> = policies.iter().map(|policy| policy.title.clone()).collect();
             let (children, parent) = (std::mem::take(&mut reviewed.children), parent.clone());
             let answer = self
-                .ask(&key.namespace, whose, load, move || {
+                .ask(&key.namespace, owner, load, move || {
                     review(&policies, kind, &parent, children, now)
                 })
                 .await;

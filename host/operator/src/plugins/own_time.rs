@@ -4,8 +4,8 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use dask_operator_render::logic::{Failure, Logic};
-use dask_operator_render::policy::Rules;
+use dask_operator_evaluator::logic::{Failure, Logic};
+use dask_operator_evaluator::policy::Rules;
 use dask_operator_runtime::contract::{
     AdmissionRequest, AdmissionResponse, Answer, Finding, Observation, Plan, ResourceKind, Review,
     ReviewRequest,

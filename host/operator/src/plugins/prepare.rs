@@ -7,9 +7,10 @@ use dask_operator_api::{OnFailure, PluginMode};
 use dask_operator_core::gate::kinds::{allowed, gives_rights};
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
-use dask_operator_render::findings::sentences;
-use dask_operator_render::logic::{ComponentLogic, Logic, interface};
-use dask_operator_render::policy::{Mode, Policy, Rules, title};
+use dask_operator_evaluator::AllowedKinds;
+use dask_operator_evaluator::findings::sentences;
+use dask_operator_evaluator::logic::{ComponentLogic, Logic, LogicPlugin, PluginOwner, interface};
+use dask_operator_evaluator::policy::{Mode, Policy, Rules, title};
 use dask_operator_runtime::{CompileTurn, Compiling, Component, Engine, Interface, compile_turn};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -22,8 +23,8 @@ use super::own_time::OwnTime;
 use super::resource::Resource;
 use super::rights::TenantRights;
 use super::user_info::NamesOnly;
-use super::{Entry, Plugin, Whose, sample};
-use crate::kinds::{ExtraKinds, Kinds};
+use super::{Entry, PluginError, sample};
+use crate::kinds::Kinds;
 
 /// A version of a plugin that can be active.
 #[derive(Clone)]
@@ -69,7 +70,7 @@ pub(super) struct Workshop {
     /// Kinds that are watched.
     pub(super) watched: Kinds,
     /// Kinds of children that the administrator allows in addition to the default ones.
-    pub(super) extra: ExtraKinds,
+    pub(super) allowed_kinds: AllowedKinds,
     /// Rights of plugins of namespaces.
     pub(super) rights: TenantRights,
     /// Receiver of reports about plugins that fail repeatedly.
@@ -132,7 +133,7 @@ impl Workshop {
             let interface = interface(kind);
             if interfaces.contains(&interface) {
                 let plugin = self.logic(resource, &component, interface, kind, &title, &guard)?;
-                entry.logic.insert(kind, Ok(Arc::new(plugin)));
+                entry.logic.insert(kind, Ok(plugin));
             }
         }
         if interfaces.contains(&Interface::Policy) {
@@ -172,7 +173,7 @@ impl Workshop {
         kind: DaskKind,
         title: &str,
         guard: &Arc<Guard>,
-    ) -> Result<Plugin, LoadFailure> {
+    ) -> Result<Arc<LogicPlugin>, LoadFailure> {
         let inner = ComponentLogic {
             component: component.clone(),
             interface,
@@ -181,18 +182,21 @@ impl Workshop {
             inner,
             guard: guard.clone(),
         };
-        let logic: Box<dyn Logic> = match resource.id.namespace {
-            Some(_) => Box::new(OwnTime { inner: guarded }),
-            None => Box::new(guarded),
+        let logic: Arc<dyn Logic> = match resource.id.namespace {
+            Some(_) => Arc::new(OwnTime { inner: guarded }),
+            None => Arc::new(guarded),
         };
-        let mut plugin = Plugin::new(title.to_owned(), resource.settings(), logic)
-            .map_err(|error| LoadFailure::new(error.reason, error.to_string()))?;
+        let mut plugin =
+            LogicPlugin::new(title.to_owned(), resource.settings(), logic).map_err(|failure| {
+                let error = PluginError::no_answer(title, &failure);
+                LoadFailure::new(error.reason, error.to_string())
+            })?;
         if resource.id.namespace.is_some() {
-            plugin.whose = Whose::Tenants;
+            plugin.owner = PluginOwner::Tenant;
         }
-        let extra = self.extra.of(plugin.is_of_tenant());
-        check_kinds(&plugin, kind, extra, &self.watched)?;
-        sample::try_logic(&plugin, kind, extra)?;
+        check_kinds(&plugin, kind, &self.allowed_kinds, &self.watched)?;
+        let plugin = Arc::new(plugin);
+        sample::try_logic(&plugin, kind, &self.allowed_kinds)?;
         Ok(plugin)
     }
 }
@@ -217,13 +221,13 @@ fn rules(resource: &Resource, inner: impl Rules + 'static) -> Box<dyn Rules> {
 
 /// Returns an error if the plugin declares children of a kind that it may not have.
 fn check_kinds(
-    plugin: &Plugin,
+    plugin: &LogicPlugin,
     kind: DaskKind,
-    extra: &[ResourceKind],
+    allowed_kinds: &AllowedKinds,
     watched: &Kinds,
 ) -> Result<(), LoadFailure> {
-    let may_have = allowed(kind, extra);
-    let flag = if plugin.is_of_tenant() {
+    let may_have = allowed(kind, allowed_kinds.of(plugin.owner));
+    let flag = if plugin.owner == PluginOwner::Tenant {
         "--allow-tenant-child"
     } else {
         "--allow-child"

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use dask_operator_evaluator::logic::PluginOwner;
 use dask_operator_runtime::{Interface, Limits};
 
 use super::failure::{INTERFACE_NOT_ALLOWED, LoadFailure};
 use super::limits::bytes;
 use super::resource::Resource;
-use super::shares::Whose;
+use super::shares::call_time;
 
 /// Rights of DaskPlugins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +83,7 @@ pub(super) fn parse_limits(text: &str) -> Result<Limits, String> {
             "milliseconds" => {
                 let milliseconds = value.parse::<u64>().ok().filter(|number| *number > 0);
                 let deadline = Duration::from_millis(milliseconds.ok_or_else(invalid)?);
-                limits.deadline = deadline.min(Whose::Tenants.time());
+                limits.deadline = deadline.min(call_time(PluginOwner::Tenant));
             }
             _ => return Err(invalid()),
         }

@@ -1,17 +1,16 @@
 //! Trial of a plugin on samples: one small resource of each kind.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use dask_operator_core::gate::{self, Observed, Rules};
 use dask_operator_core::names::DASK_API_VERSION;
 use dask_operator_core::parent::{DaskKind, Parent};
-use dask_operator_core::plan::{ChildKey, ResourceKind};
-use dask_operator_render::admission::check_patch;
-use dask_operator_render::convert;
-use dask_operator_render::logic::Failure;
-use dask_operator_render::policy::Policy;
-use dask_operator_render::review::{ReviewError, review};
+use dask_operator_core::plan::ResourceKind;
+use dask_operator_evaluator::admission::check_patch;
+use dask_operator_evaluator::logic::{Failure, LogicPlugin};
+use dask_operator_evaluator::plan::PlanError;
+use dask_operator_evaluator::policy::Policy;
+use dask_operator_evaluator::review::{ReviewError, review};
+use dask_operator_evaluator::{AllowedKinds, Evaluator, convert};
 use dask_operator_runtime::CallError;
 use dask_operator_runtime::contract::{
     self, AdmissionRequest, ChildAction, DesiredChild, Observation, ObservedKind, ObservedObject, Operation,
@@ -19,9 +18,7 @@ use dask_operator_runtime::contract::{
 };
 use serde_json::{Value, json};
 
-use super::Plugin;
 use super::failure::LoadFailure;
-use crate::trouble::HOST_CONDITIONS;
 
 /// Name of the sample cluster.
 const NAME: &str = "sample";
@@ -76,28 +73,6 @@ fn observed(kind: DaskKind) -> ObservedObject {
     ObservedObject::of(&object(kind))
 }
 
-/// State of a cluster in which only the sample exists.
-struct OnlySample;
-
-impl Observed for OnlySample {
-    fn has_child(&self, _: &ChildKey) -> bool {
-        false
-    }
-
-    fn has_worker_group(&self, name: &str) -> bool {
-        name == GROUP
-    }
-
-    fn dask_workers(&self) -> HashSet<&str> {
-        HashSet::new()
-    }
-
-    // Nothing is written in a trial.
-    fn has_cluster(&self, _: &str) -> bool {
-        true
-    }
-}
-
 fn failed(title: &str, failure: &Failure) -> LoadFailure {
     let reason = failure
         .downcast_ref::<CallError>()
@@ -110,7 +85,15 @@ fn failed(title: &str, failure: &Failure) -> LoadFailure {
 
 /// Calls logic to default, validate and plan the sample of a kind. Findings about the sample don't matter: the trial succeeds if
 /// the logic answers and the gate accepts the plan.
-pub(super) fn try_logic(plugin: &Plugin, kind: DaskKind, extra: &[ResourceKind]) -> Result<(), LoadFailure> {
+///
+/// # Errors
+///
+/// Returns an error if a call fails, or if the gate refuses the plan.
+pub fn try_logic(
+    plugin: &Arc<LogicPlugin>,
+    kind: DaskKind,
+    allowed_kinds: &AllowedKinds,
+) -> Result<(), LoadFailure> {
     let failed = |failure: Failure| failed(&plugin.title, &failure);
     let logic = &plugin.logic;
     let sample = object(kind);
@@ -142,22 +125,26 @@ pub(super) fn try_logic(plugin: &Plugin, kind: DaskKind, extra: &[ResourceKind])
         seed: parent.seed(),
         settings: plugin.settings.clone(),
     };
-    let Ok(plan) = logic.plan(&observation).map_err(failed)? else {
-        return Ok(());
+    let evaluator = Evaluator {
+        logic: plugin.clone(),
+        policies: Vec::new(),
+        allowed_kinds: allowed_kinds.clone(),
+        strict: false,
     };
-    let rules = Rules {
-        extra,
-        host_conditions: &HOST_CONDITIONS,
-        ..Rules::new(&plugin.child_kinds)
-    };
-    let checked = gate::check(&parent, &rules, &OnlySample, convert::plan(plan));
-    checked.map(drop).map_err(|refusal| {
-        let message = format!(
-            "{} planned for a sample what no plugin may: {refusal}",
-            plugin.title
-        );
-        LoadFailure::new("SampleRefused", message)
-    })
+    match evaluator.plan(&parent, &observation, None) {
+        Ok(_) | Err(PlanError::Invalid(_) | PlanError::GaveUp { .. }) => Ok(()),
+        Err(PlanError::Call { failure, .. }) => Err(failed(failure)),
+        Err(PlanError::Refused { refusal, .. }) => {
+            let message = format!(
+                "{} planned for a sample what no plugin may: {refusal}",
+                plugin.title
+            );
+            Err(LoadFailure::new("SampleRefused", message))
+        }
+        Err(error @ (PlanError::TooLarge { .. } | PlanError::Review(_))) => {
+            Err(LoadFailure::new("SampleRefused", error.to_string()))
+        }
+    }
 }
 
 /// Calls a policy for the sample of each kind, and for a review of children of the sample cluster.
@@ -228,7 +215,7 @@ pub(super) fn try_policy(policy: &Arc<Policy>) -> Result<(), LoadFailure> {
 
 #[cfg(test)]
 mod tests {
-    use dask_operator_render::policy::{Mode, Rules};
+    use dask_operator_evaluator::policy::{Mode, Rules};
     use dask_operator_runtime::contract::{AdmissionResponse, Review, ReviewRequest};
 
     use super::*;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use dask_operator_evaluator::logic::PluginOwner;
 use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -36,23 +37,11 @@ pub(crate) const fn places(cores: usize) -> usize {
     cores + 1
 }
 
-/// Owner of the code that runs under a permit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
-    /// The operator itself, or components of the operator and of administrators.
-    Operators,
-    /// Components of the namespace's own plugins.
-    Tenants,
-}
-
-impl Whose {
-    /// Returns the deadline of all calls under one permit.
-    #[must_use]
-    pub fn time(self) -> Duration {
-        match self {
-            Self::Operators => TIME,
-            Self::Tenants => TIME_OF_TENANTS,
-        }
+/// Returns the deadline of all calls of components of this owner under one permit.
+pub(super) fn call_time(owner: PluginOwner) -> Duration {
+    match owner {
+        PluginOwner::Administrator => TIME,
+        PluginOwner::Tenant => TIME_OF_TENANTS,
     }
 }
 
@@ -131,7 +120,7 @@ struct Account {
 #[derive(Debug)]
 struct Request {
     namespace: String,
-    whose: Whose,
+    owner: PluginOwner,
     load: Load,
     grant: oneshot::Sender<Permit>,
 }
@@ -141,7 +130,7 @@ struct Request {
 pub struct Permit {
     shares: Shares,
     namespace: String,
-    whose: Whose,
+    owner: PluginOwner,
     load: Load,
     begun: Instant,
 }
@@ -166,28 +155,33 @@ impl Shares {
     /// # Errors
     ///
     /// Returns an error if the namespace's own components have used up their share, or if no permit was free for too long.
-    pub(crate) async fn permit(&self, namespace: &str, whose: Whose, load: Load) -> Result<Permit, Denied> {
+    pub(crate) async fn permit(
+        &self,
+        namespace: &str,
+        owner: PluginOwner,
+        load: Load,
+    ) -> Result<Permit, Denied> {
         let (grant, granted) = oneshot::channel();
         {
             let mut state = self.lock();
             let account = state.accounts.get(namespace);
             let is_overdrawn =
                 account.is_some_and(|account| account.used_by_own.is_overdrawn(Instant::now()));
-            if whose == Whose::Tenants && is_overdrawn {
+            if owner == PluginOwner::Tenant && is_overdrawn {
                 let namespace = namespace.to_owned();
                 return Err(Denied::Overdrawn { namespace });
             }
             state.waiting.push(Request {
                 namespace: namespace.to_owned(),
-                whose,
+                owner,
                 load,
                 grant,
             });
         }
         self.grant_free();
-        let granted = match whose {
-            Whose::Operators => granted.await.ok(),
-            Whose::Tenants => tokio::time::timeout(PATIENCE, granted)
+        let granted = match owner {
+            PluginOwner::Administrator => granted.await.ok(),
+            PluginOwner::Tenant => tokio::time::timeout(PATIENCE, granted)
                 .await
                 .ok()
                 .and_then(Result::ok),
@@ -203,7 +197,7 @@ impl Shares {
             let now = Instant::now();
             while let Some(Request {
                 namespace,
-                whose,
+                owner,
                 load,
                 grant,
             }) = state.next(now)
@@ -211,7 +205,7 @@ impl Shares {
                 let permit = Permit {
                     shares: self.clone(),
                     namespace,
-                    whose,
+                    owner,
                     load,
                     begun: now,
                 };
@@ -253,9 +247,9 @@ impl State {
         let is_free = self.free > 0
             && running < self.per_namespace
             && (request.load == Load::Light || self.free_for_heavy > 0);
-        match request.whose {
-            Whose::Operators => is_free,
-            Whose::Tenants => is_free && self.free_for_tenants > 0 && !is_called,
+        match request.owner {
+            PluginOwner::Administrator => is_free,
+            PluginOwner::Tenant => is_free && self.free_for_tenants > 0 && !is_called,
         }
     }
 
@@ -285,7 +279,7 @@ impl State {
         if request.load == Load::Heavy {
             self.free_for_heavy -= 1;
         }
-        if request.whose == Whose::Tenants {
+        if request.owner == PluginOwner::Tenant {
             account.is_called = true;
             self.free_for_tenants -= 1;
         }
@@ -294,19 +288,19 @@ impl State {
 
     /// Releases a permit and charges its duration.
     fn ended(&mut self, permit: &Permit, now: Instant) {
-        let (whose, took) = (permit.whose, now - permit.begun);
+        let (owner, took) = (permit.owner, now - permit.begun);
         self.free += 1;
         if permit.load == Load::Heavy {
             self.free_for_heavy += 1;
         }
-        if whose == Whose::Tenants {
+        if owner == PluginOwner::Tenant {
             self.free_for_tenants += 1;
         }
         // A namespace with a permit has an account.
         if let Some(account) = self.accounts.get_mut(&permit.namespace) {
             account.used.add(took, now);
             account.running -= 1;
-            if whose == Whose::Tenants {
+            if owner == PluginOwner::Tenant {
                 account.used_by_own.add(took, now);
                 account.is_called = false;
             }

@@ -3,10 +3,11 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use dask_operator_core::parent::DaskKind;
-use dask_operator_render::policy::{Mode, Rules};
+use dask_operator_evaluator::logic::Logic;
+use dask_operator_evaluator::policy::{Mode, Rules};
 use dask_operator_runtime::contract::{
-    AdmissionRequest, AdmissionResponse, Finding, ResourceKind as ContractKind, Review, ReviewRequest,
-    SchedulerState,
+    AdmissionRequest, AdmissionResponse, Answer, Finding, Plan, ResourceKind as ContractKind, Review,
+    ReviewRequest, SchedulerState,
 };
 use dask_operator_runtime::left;
 
@@ -32,13 +33,13 @@ impl TimeLog {
         })
     }
 
-    fn plugin(&self, whose: Whose) -> Arc<Plugin> {
-        Arc::new(Plugin {
+    fn plugin(&self, owner: PluginOwner) -> Arc<LogicPlugin> {
+        Arc::new(LogicPlugin {
             title: "plugin".into(),
             settings: "{}".into(),
             child_kinds: Vec::new(),
-            whose,
-            logic: Box::new(self.clone()),
+            owner,
+            logic: Arc::new(self.clone()),
         })
     }
 }
@@ -91,7 +92,7 @@ fn entry(namespace: Option<&str>, policy: &Arc<Policy>) -> Entry {
 /// Plugins on a machine with one processor.
 fn plugins(entries: Vec<Entry>) -> Plugins {
     let catalog = Catalog::new(BTreeMap::new(), Vec::new());
-    Plugins::new(catalog.with(entries, BTreeMap::new()), 1)
+    Plugins::new(catalog.with(entries, BTreeMap::new()), AllowedKinds::default(), 1)
 }
 
 /// Calls policies for a review of a plan for a resource in the namespace `a`.
@@ -108,7 +109,7 @@ async fn calls_share_a_deadline_and_those_of_tenants_an_earlier_one() {
     let (own, of_cluster) = (clock.policy(), clock.policy());
     let plugins = plugins(vec![entry(Some("a"), &own), entry(None, &of_cluster)]);
     assert!(reviewed(&plugins, vec![own, of_cluster]).await.is_ok());
-    for whose in [Whose::Tenants, Whose::Operators] {
+    for owner in [PluginOwner::Tenant, PluginOwner::Administrator] {
         let observation = Observation {
             parent: "{}".into(),
             children: Vec::new(),
@@ -118,20 +119,22 @@ async fn calls_share_a_deadline_and_those_of_tenants_an_earlier_one() {
             seed: 0,
             settings: "{}".into(),
         };
-        let answer = plugins
-            .plan(&clock.plugin(whose), "a", Load::Light, observation)
-            .await;
-        assert_eq!(
-            answer.err().map(|error| error.message).as_deref(),
-            Some("no plan")
-        );
+        let evaluator = plugins.evaluator_of(clock.plugin(owner), Vec::new());
+        let answer = plugins.plan(&evaluator, "a", Load::Light, observation).await;
+        let message = answer.err().map(|error| error.to_string());
+        assert_eq!(message.as_deref(), Some("plugin: no plan"));
     }
     let times = clock.0.lock().unwrap_or_else(PoisonError::into_inner);
     assert!(
-        times.iter().all(|left| *left <= Whose::Operators.time()),
+        times
+            .iter()
+            .all(|left| *left <= call_time(PluginOwner::Administrator)),
         "{times:?}"
     );
-    let are_short: Vec<_> = times.iter().map(|left| *left <= Whose::Tenants.time()).collect();
+    let are_short: Vec<_> = times
+        .iter()
+        .map(|left| *left <= call_time(PluginOwner::Tenant))
+        .collect();
     assert_eq!(are_short, [true, false, true, false], "{times:?}");
 }
 
@@ -141,7 +144,7 @@ async fn errors_distinguish_busy_from_overdrawn() {
     let clock = <TimeLog as Default>::default();
     let own = clock.policy();
     let plugins = plugins(vec![entry(Some("a"), &own)]);
-    let busy = plugins.shares.permit("b", Whose::Tenants, Load::Heavy).await;
+    let busy = plugins.shares.permit("b", PluginOwner::Tenant, Load::Heavy).await;
     let trouble = reviewed(&plugins, vec![own.clone()])
         .await
         .err()
@@ -150,7 +153,7 @@ async fn errors_distinguish_busy_from_overdrawn() {
     let said = trouble.map(|trouble| (trouble.reason, trouble.retry));
     assert_eq!(said, Some(("PluginsBusy".to_owned(), Retry::Passing)));
 
-    let slow = plugins.shares.permit("a", Whose::Tenants, Load::Heavy).await;
+    let slow = plugins.shares.permit("a", PluginOwner::Tenant, Load::Heavy).await;
     tokio::time::sleep(Duration::from_secs(11)).await;
     drop(slow);
     let trouble = reviewed(&plugins, vec![own]).await.err().map(Trouble::review);

@@ -1,8 +1,8 @@
 //! User information for policies of tenants: the name and the groups of the user or account, and nothing else that is known
 //! about them.
 
-use dask_operator_render::logic::Failure;
-use dask_operator_render::policy::Rules;
+use dask_operator_evaluator::logic::Failure;
+use dask_operator_evaluator::policy::Rules;
 use dask_operator_runtime::contract::{AdmissionRequest, AdmissionResponse, Review, ReviewRequest};
 use serde::{Deserialize, Serialize};
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dask_operator_core::category::Retry;
+use dask_operator_core::conditions;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::{Condition, Event};
 use dask_operator_core::status;
@@ -16,7 +17,7 @@ use crate::kinds::Kind;
 use crate::object::Object;
 use crate::routes::ParentKey;
 use crate::threads::Load;
-use crate::trouble::{HOST_CONDITIONS, Trouble};
+use crate::trouble::Trouble;
 use crate::written::{Written, Wrote};
 
 /// Report of a plan and of its execution.
@@ -58,7 +59,7 @@ impl Report {
     /// Returns the report of a resource without a plan: the rest of its status does not change.
     pub(super) fn of_trouble(kind: DaskKind, object: &Object, trouble: Trouble) -> Self {
         let value = object.without_spec();
-        let wanted = status::with_condition(&value, &HOST_CONDITIONS, &trouble.as_condition(), &now());
+        let wanted = status::with_condition(&value, &conditions::OF_HOST, &trouble.as_condition(), &now());
         Self::new(kind, value, wanted, &[trouble])
     }
 

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::kinds::ExtraKinds;
-
 /// Arguments of the admission webhook.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Webhook")]
@@ -53,10 +51,6 @@ pub struct WebhookArgs {
     /// Refuse mistakes too: specs that run but are very likely not what the author wants. [default: mistakes are warnings]
     #[arg(long = "webhook-strict")]
     pub strict: bool,
-
-    /// Kinds of children beyond the built-in ones, from --allow-child and --allow-tenant-child.
-    #[arg(skip)]
-    pub extra_kinds: ExtraKinds,
 }
 
 /// Default name of the Secret.

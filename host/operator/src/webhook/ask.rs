@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dask_operator_core::parent::DaskKind;
-use dask_operator_render::admission::{self, Chain, Decider, Outcome, Request, Said};
+use dask_operator_evaluator::Evaluator;
+use dask_operator_evaluator::admission::{self, Outcome, Request, Said};
+use dask_operator_evaluator::logic::PluginOwner;
 use dask_operator_runtime::contract::Operation;
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
@@ -13,8 +15,7 @@ use super::dry_run::{self, Trial};
 use super::review::{About, Question, Step};
 use super::rivals;
 use super::scale::{self, Scaled};
-use crate::kinds::ExtraKinds;
-use crate::plugins::{self, Labels, Plugins, Sources, Subject, Whose};
+use crate::plugins::{self, Labels, Plugins, Sources, Subject};
 use crate::stores::Stores;
 
 /// Maximum wait for the informer cache to receive a recent change.
@@ -44,8 +45,6 @@ pub struct Deciders {
     pub stores: Stores,
     /// User name of the operator itself, whose own requests are admitted without a decision. `None` if it is unknown.
     pub own_user: Option<String>,
-    /// Kinds of children that the administrator allows beyond the built-in ones.
-    pub extra_kinds: ExtraKinds,
     /// True if mistakes are refused, false if they are warnings.
     pub strict: bool,
 }
@@ -94,11 +93,11 @@ impl Deciders {
 
     /// Returns whether requests in a namespace are decided by plugins of its tenants, or only by those of the operator.
     #[must_use]
-    pub fn whose(&self, namespace: &str) -> Whose {
+    pub fn owner(&self, namespace: &str) -> PluginOwner {
         if self.plugins.catalog().has_plugins_of(namespace) {
-            Whose::Tenants
+            PluginOwner::Tenant
         } else {
-            Whose::Operators
+            PluginOwner::Administrator
         }
     }
 
@@ -205,9 +204,8 @@ impl Deciders {
                 .unwrap_or_default(),
             labels: &labels,
         };
-        let catalog = self.plugins.catalog();
-        let (plugin, policies) = match catalog.at_admission(&subject) {
-            Ok(components) => components,
+        let evaluator = match self.plugins.evaluator_at_admission(&subject) {
+            Ok(evaluator) => evaluator,
             Err(error) => {
                 // A policy that is not known yet may be about labels too, so all requests but deletions are refused.
                 let passes = request.operation == Operation::Delete;
@@ -215,20 +213,13 @@ impl Deciders {
                 return failed(&message, passes);
             }
         };
-        let chain = Chain {
-            logic: Decider {
-                title: plugin.title.as_str().into(),
-                logic: &*plugin.logic,
-                settings: plugin.settings.as_str().into(),
-                child_kinds: plugin.child_kinds.as_slice().into(),
-                extra_kinds: self.extra_kinds.of(plugin.is_of_tenant()).into(),
-            },
-            policies,
+        let evaluator = Evaluator {
             strict: self.strict,
+            ..evaluator
         };
         Decision::Asked(match question.step {
-            Step::Mutate => admission::mutate(&chain, &request),
-            Step::Validate => admission::validate(&chain, &request, Timestamp::now().as_millisecond()),
+            Step::Mutate => admission::mutate(&evaluator, &request),
+            Step::Validate => admission::validate(&evaluator, &request, Timestamp::now().as_millisecond()),
         })
     }
 }

@@ -22,6 +22,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use dask_operator_evaluator::logic::PluginOwner;
 use dask_operator_runtime::until;
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -29,7 +30,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::review::MOST_BYTES;
-use crate::plugins::{Used, Whose, with_own_time};
+use crate::plugins::{Used, with_own_time};
 use crate::threads::{self, Load};
 
 /// Threads per processor on which light requests are classified, and as many again for heavy ones. The cost grows only with their
@@ -100,7 +101,7 @@ pub struct Turn {
     /// Namespace of the object. Empty for cluster-scoped objects.
     pub namespace: String,
     /// Owner of the plugins that the request calls.
-    pub whose: Whose,
+    pub owner: PluginOwner,
     /// Bytes of the request's text.
     pub text: usize,
     /// Bytes of memory of the parsed request.
@@ -115,7 +116,7 @@ impl Turn {
 
     /// Returns the load of the request: heavy if it calls plugins of the namespace or takes memory of [`MEMORY`].
     fn load(&self) -> Load {
-        Load::heavy_if(self.whose == Whose::Tenants || self.memory() > 0)
+        Load::heavy_if(self.owner == PluginOwner::Tenant || self.memory() > 0)
     }
 }
 
@@ -246,7 +247,7 @@ impl Desk {
     /// settings are not checked, and the change is admitted nevertheless.
     fn own_time(&self, turn: &Turn) -> Duration {
         let is_overdrawn = lock(&self.order).is_overdrawn(&turn.namespace, Instant::now());
-        if turn.whose == Whose::Operators && is_overdrawn {
+        if turn.owner == PluginOwner::Administrator && is_overdrawn {
             Duration::ZERO
         } else {
             OWN_TIME
@@ -256,7 +257,7 @@ impl Desk {
     /// Waits for a permit until `begin`.
     async fn place(&self, turn: Turn, begin: Instant) -> Result<Place, Unanswered> {
         let (grant, granted) = oneshot::channel();
-        let (namespace, whose) = (turn.namespace.clone(), turn.whose);
+        let (namespace, owner) = (turn.namespace.clone(), turn.owner);
         {
             let mut order = lock(&self.order);
             order.waiting.push(Ticket { turn, grant });
@@ -268,7 +269,7 @@ impl Desk {
             Ok(Err(_)) => Err(Unanswered::Busy),
             Err(_) => {
                 let is_overdrawn = lock(&self.order).is_overdrawn(&namespace, Instant::now());
-                Err(if whose == Whose::Tenants && is_overdrawn {
+                Err(if owner == PluginOwner::Tenant && is_overdrawn {
                     Unanswered::Overdrawn(namespace)
                 } else {
                     Unanswered::Busy
@@ -373,7 +374,7 @@ impl Order {
             let (places, has, is_asked) =
                 account(*at).map_or((0, 0, false), |a| (a.places, a.memory, a.is_asked));
             let is_held_up = (turn.load() == Load::Heavy && self.free_for_heavy == 0)
-                || (turn.whose == Whose::Tenants
+                || (turn.owner == PluginOwner::Tenant
                     && (is_asked || self.free_for_tenants == 0 || self.is_overdrawn(&turn.namespace, now)));
             let wanted = turn.memory();
             if places >= self.most || is_held_up || (wanted > 0 && has + wanted > OF_NAMESPACE) {
@@ -406,7 +407,7 @@ impl Order {
         if turn.load() == Load::Heavy {
             self.free_for_heavy -= 1;
         }
-        if turn.whose == Whose::Tenants {
+        if turn.owner == PluginOwner::Tenant {
             account.is_asked = true;
             self.free_for_tenants -= 1;
         }
@@ -422,7 +423,7 @@ impl Order {
         if turn.load() == Load::Heavy {
             self.free_for_heavy += 1;
         }
-        if turn.whose == Whose::Tenants {
+        if turn.owner == PluginOwner::Tenant {
             self.free_for_tenants += 1;
         }
         let mut overdrawn_until = None;
@@ -430,7 +431,7 @@ impl Order {
         if let Some(account) = self.accounts.get_mut(&turn.namespace) {
             account.places -= 1;
             account.memory -= turn.memory();
-            if turn.whose == Whose::Tenants {
+            if turn.owner == PluginOwner::Tenant {
                 account.is_asked = false;
             }
             account.by_its_own.add(used, now);

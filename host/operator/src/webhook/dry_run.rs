@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dask_operator_core::names::FIELD_MANAGER;
 use dask_operator_core::parent::DaskKind;
-use dask_operator_render::admission::{Outcome, Said};
+use dask_operator_evaluator::admission::{Outcome, Said};
 use futures::future::join_all;
 use kube::Client;
 use kube::api::PostParams;

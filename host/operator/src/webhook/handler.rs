@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use dask_operator_core::text;
-use dask_operator_render::admission::{Outcome, Said};
+use dask_operator_evaluator::admission::{Outcome, Said};
+use dask_operator_evaluator::logic::PluginOwner;
 use dask_operator_runtime::contract::Operation;
 use http::StatusCode;
 use serde_json::Value;
@@ -22,7 +23,6 @@ use super::dry_run::{self, DryRun, Trial, Tried};
 use super::metrics::{Admission, WebhookMetrics};
 use super::reply;
 use super::review::{self, About, Asked, Outline, Question, ReviewError, Step};
-use crate::plugins::Whose;
 use crate::recording::Recording;
 use crate::server::{Answer, answer};
 
@@ -149,7 +149,7 @@ impl Handler {
     fn outline(&self, body: &Bytes, heard: &OnceLock<Heard>) -> Looked {
         match review::outline(body, self.deciders.own_user.as_deref()) {
             Ok(Outline::Asks { namespace, bytes }) => Looked::Asks(Turn {
-                whose: self.deciders.whose(&namespace),
+                owner: self.deciders.owner(&namespace),
                 namespace,
                 text: body.len(),
                 tree: bytes,
@@ -181,13 +181,13 @@ impl Handler {
         // Only the parsed request shows whether components must be called, so the first run does not count as one that calls
         // plugins of the namespace.
         let first = Turn {
-            whose: Whose::Operators,
+            owner: PluginOwner::Administrator,
             ..turn.clone()
         };
-        let may_ask = turn.whose;
+        let may_ask = turn.owner;
         let read = {
             let (handler, body, heard) = (self.clone(), body.clone(), heard.clone());
-            move || handler.read(step, &body, &heard, may_ask == Whose::Operators)
+            move || handler.read(step, &body, &heard, may_ask == PluginOwner::Administrator)
         };
         let mut next = self.desk.run(first, times.end, times, read).await?;
         loop {
@@ -231,7 +231,7 @@ impl Handler {
                         Next::Told(handler.finish(&pending, Step::Validate, &Value::Null, heard.get()))
                     };
                     let turn = Turn {
-                        whose: Whose::Operators,
+                        owner: PluginOwner::Administrator,
                         text: 0,
                         tree: 0,
                         ..turn.clone()

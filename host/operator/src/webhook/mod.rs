@@ -143,7 +143,6 @@ pub async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_>) -> a
         sources,
         stores,
         own_user,
-        extra_kinds: args.extra_kinds.clone(),
         strict: args.strict,
     };
     let handler = Handler {

@@ -1,6 +1,6 @@
 //! Conversion of a decision into an admission response.
 
-use dask_operator_render::admission::Outcome;
+use dask_operator_evaluator::admission::Outcome;
 use serde_json::Value;
 
 use super::ask::Decision;
@@ -59,7 +59,7 @@ fn add_outcome(
 mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
-    use dask_operator_render::admission::Said;
+    use dask_operator_evaluator::admission::Said;
     use serde_json::json;
 
     use super::*;

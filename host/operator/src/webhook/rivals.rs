@@ -5,8 +5,8 @@
 //! moment may not be detected.
 
 use dask_operator_core::parent::DaskKind;
-use dask_operator_render::admission::Said;
-use dask_operator_render::rivals::{self, scaled};
+use dask_operator_evaluator::admission::Said;
+use dask_operator_evaluator::rivals::{self, scaled};
 use serde_json::Value;
 
 use crate::object::Object;

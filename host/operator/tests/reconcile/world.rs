@@ -2,19 +2,21 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use dask_operator::events::{Events, Level};
-use dask_operator::kinds::Kind;
-use dask_operator::metrics::Metrics;
-use dask_operator::object::Object;
-use dask_operator::plugins::{Catalog, Plugin, PluginError, Plugins};
-use dask_operator::reconcile::{Outcome, Reconciler};
-use dask_operator::routes::ParentKey;
-use dask_operator::schedulers::{Network, Schedulers};
-use dask_operator::stores::Stores;
-use dask_operator::writes::Writes;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
-use dask_operator_render::logic::{Failure, Logic};
+use dask_operator_evaluator::AllowedKinds;
+use dask_operator_evaluator::logic::{Failure, Logic, LogicPlugin};
+use dask_operator_evaluator::policy::Policy;
+use dask_operator_host::events::{Events, Level};
+use dask_operator_host::kinds::Kind;
+use dask_operator_host::metrics::Metrics;
+use dask_operator_host::object::Object;
+use dask_operator_host::plugins::{Catalog, PluginError, Plugins};
+use dask_operator_host::reconcile::{Outcome, Reconciler};
+use dask_operator_host::routes::ParentKey;
+use dask_operator_host::schedulers::{Network, Schedulers};
+use dask_operator_host::stores::Stores;
+use dask_operator_host::writes::Writes;
 use dask_operator_runtime::contract::{
     self, Answer, ChildAction, ChildKey, DesiredChild, Finding, Observation, Plan,
 };
@@ -187,7 +189,7 @@ pub(crate) fn stored(body: &Value, path: &str) -> Value {
 pub(crate) type Planned = fn(&Observation) -> Result<Answer<Plan>, Failure>;
 
 /// Logic with the plan of the test.
-pub(crate) struct Fixed(Planned);
+pub(crate) struct Fixed(pub(crate) Planned);
 
 impl Logic for Fixed {
     fn child_kinds(&self, _: &str) -> Result<Vec<contract::ResourceKind>, Failure> {
@@ -278,14 +280,25 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(refuse: Option<Refusal>, objects: &[Value], plan: Planned) -> Self {
         Self::with(refuse, objects, || {
-            Plugin::new("fixed 1.0.0 (abc)".into(), "{}".into(), Box::new(Fixed(plan)))
+            let title = "fixed 1.0.0 (abc)";
+            let plugin = LogicPlugin::new(title.into(), "{}".into(), Arc::new(Fixed(plan)));
+            plugin.map_err(|failure| PluginError::no_answer(title, &failure))
         })
     }
 
     pub(crate) fn with(
         refuse: Option<Refusal>,
         objects: &[Value],
-        plugin: impl Fn() -> Result<Plugin, PluginError>,
+        plugin: impl Fn() -> Result<LogicPlugin, PluginError>,
+    ) -> Self {
+        Self::with_policies(refuse, objects, plugin, Vec::new())
+    }
+
+    pub(crate) fn with_policies(
+        refuse: Option<Refusal>,
+        objects: &[Value],
+        plugin: impl Fn() -> Result<LogicPlugin, PluginError>,
+        policies: Vec<Arc<Policy>>,
     ) -> Self {
         let server = Server::start(refuse);
         let stores = Stores::new(["Pod", "Service"].map(|kind| Kind::of(ResourceKind::new("v1", kind))));
@@ -301,7 +314,7 @@ impl World {
             .into_iter()
             .map(|kind| (kind, plugin().map(Arc::new)))
             .collect();
-        let catalog = Catalog::new(defaults, Vec::new());
+        let catalog = Catalog::new(defaults, policies);
         let metrics = Arc::new(Metrics::default());
         let network = Box::new(Network::new(None));
         let schedulers = Schedulers::new(
@@ -312,7 +325,7 @@ impl World {
         );
         let reconciler = Reconciler::new(
             stores,
-            Arc::new(Plugins::new(catalog, 1)),
+            Arc::new(Plugins::new(catalog, AllowedKinds::default(), 1)),
             schedulers,
             Writes::new(server.client.clone(), 8),
             Events::new(server.client.clone(), Level::All),

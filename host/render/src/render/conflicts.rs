@@ -11,7 +11,7 @@ use dask_operator_runtime::contract::ObservedObject;
 use serde_json::Value;
 
 use super::{Known, Level, Renderer};
-use crate::rivals::{default_group, mistake, scaled};
+use dask_operator_evaluator::rivals::{default_group, mistake, scaled};
 
 impl Known {
     /// Returns the kind and name, for messages.

@@ -2,31 +2,41 @@
 
 use std::collections::HashSet;
 
-use dask_operator_core::gate::Observed;
-use dask_operator_core::plan::{ChildKey, Condition};
+use dask_operator_core::plan::{ChildKey, Condition, ResourceKind};
+use dask_operator_evaluator::convert;
 use dask_operator_runtime::contract::{self, ObservedKind, ObservedObject};
 use serde_json::Value;
 
 use super::uid;
 
-/// The state that a plan is computed and checked against.
+/// The results of a resource's plans so far.
+#[derive(Default)]
 pub(super) struct Existing {
-    /// Names of the worker groups that a plan may scale.
-    pub(super) groups: Vec<String>,
     /// Children that earlier plans created.
-    pub(super) children: Vec<ObservedObject>,
+    children: Vec<ObservedObject>,
+    /// Keys of these children.
+    keys: HashSet<ChildKey>,
     /// Conditions of the resource according to the last plan.
     pub(super) conditions: Vec<Condition>,
 }
 
 impl Existing {
+    /// Adds a child of a plan, as if it had just been created. Returns false if it exists already.
+    pub(super) fn add(&mut self, key: &ChildKey, object: &Value) -> bool {
+        let is_new = self.keys.insert(key.clone());
+        if is_new {
+            self.children.push(as_existing(key.clone(), object.clone()));
+        }
+        is_new
+    }
+
     /// Returns the children, grouped by the given kinds.
-    pub(super) fn of_kinds(&self, kinds: &[contract::ResourceKind]) -> Vec<ObservedKind> {
-        let is_of = |kind: &contract::ResourceKind, key: &contract::ChildKey| {
+    pub(super) fn of_kinds(&self, kinds: &[ResourceKind]) -> Vec<ObservedKind> {
+        let is_of = |kind: &ResourceKind, key: &contract::ChildKey| {
             (&key.api_version, &key.kind) == (&kind.api_version, &kind.kind)
         };
-        let of = |kind: &contract::ResourceKind| ObservedKind {
-            kind: kind.clone(),
+        let of = |kind: &ResourceKind| ObservedKind {
+            kind: convert::contract_kind(kind),
             objects: self
                 .children
                 .iter()
@@ -50,30 +60,8 @@ impl Existing {
     }
 }
 
-impl Observed for Existing {
-    fn has_child(&self, key: &ChildKey) -> bool {
-        self.children.iter().any(|child| {
-            (&child.key.api_version, &child.key.kind, &child.key.name)
-                == (&key.kind.api_version, &key.kind.kind, &key.name)
-        })
-    }
-
-    fn has_worker_group(&self, name: &str) -> bool {
-        self.groups.iter().any(|group| group == name)
-    }
-
-    fn dask_workers(&self) -> HashSet<&str> {
-        HashSet::new()
-    }
-
-    // Nothing is written to a cluster, so that the cluster does not have to exist.
-    fn has_cluster(&self, _: &str) -> bool {
-        true
-    }
-}
-
 /// Returns a child of a plan as an observed object, as if it had just been created.
-pub(super) fn as_existing(key: ChildKey, mut object: Value) -> ObservedObject {
+fn as_existing(key: ChildKey, mut object: Value) -> ObservedObject {
     let uid = uid(&key.kind.kind, "", &key.name);
     object["metadata"]["uid"] = uid.as_str().into();
     ObservedObject {

@@ -6,9 +6,9 @@ use dask_operator_runtime::contract::{Finding, Severity};
 use serde_json::Value;
 
 use super::{Known, Level, Renderer, uid};
-use crate::fields::{FIELDS, suggestion};
-use crate::findings::keep_for_author;
-use crate::manifest::{generated_name, receive};
+use dask_operator_evaluator::fields::{FIELDS, suggestion};
+use dask_operator_evaluator::findings::keep_for_author;
+use dask_operator_evaluator::manifest::{generated_name, receive};
 
 /// API group of the Dask resources, with the slash that separates it from the version.
 pub(crate) const DASK_GROUP: &str = "kubernetes.dask.org/";
@@ -73,10 +73,9 @@ impl Renderer<'_> {
         let is_accepted = errors.is_empty();
         self.report_findings(source, &title, errors);
         let mut is_valid = true;
-        let logic = self.deciders.logic(dask);
-        let settings = self.deciders.settings(dask);
+        let plugin = self.plugins.logic.of(dask).clone();
         let given = object.clone();
-        match logic.default(&object.to_string(), settings) {
+        match plugin.logic.default(&object.to_string(), &plugin.settings) {
             Err(failure) => {
                 self.report_failure(source, &title, &failure);
                 return None;
@@ -99,7 +98,11 @@ impl Renderer<'_> {
                 }
             },
         }
-        match logic.validate(&object_to_validate(&object, is_namespace_known), None, settings) {
+        match plugin.logic.validate(
+            &object_to_validate(&object, is_namespace_known),
+            None,
+            &plugin.settings,
+        ) {
             Err(failure) => {
                 self.report_failure(source, &title, &failure);
                 return None;

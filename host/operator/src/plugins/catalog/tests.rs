@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
-use dask_operator_render::logic::{Failure, Logic};
-use dask_operator_render::policy::{Mode, Rules};
+use dask_operator_evaluator::logic::{Failure, Logic};
+use dask_operator_evaluator::policy::{Mode, Rules};
 use dask_operator_runtime::contract::{
     self, AdmissionRequest, AdmissionResponse, Answer, Finding, Observation, Plan, Review, ReviewRequest,
 };
@@ -41,8 +41,11 @@ impl Rules for Unused {
     }
 }
 
-fn plugin(title: &str) -> Result<Arc<Plugin>, PluginError> {
-    Plugin::new(title.into(), "{}".into(), Box::new(Unused)).map(Arc::new)
+fn plugin(title: &str) -> Result<Arc<LogicPlugin>, PluginError> {
+    let plugin = LogicPlugin::new(title.into(), "{}".into(), Arc::new(Unused));
+    plugin
+        .map(Arc::new)
+        .map_err(|failure| PluginError::no_answer(title, &failure))
 }
 
 fn policy(title: &str) -> Arc<Policy> {

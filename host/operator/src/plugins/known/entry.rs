@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dask_operator_api::{PluginInterface, PluginMode};
 use dask_operator_core::parent::DaskKind;
-use dask_operator_render::logic::interface;
+use dask_operator_evaluator::logic::interface;
 
 use super::super::{Entry, PluginError, Scope};
 use super::Known;

@@ -1,8 +1,8 @@
 use std::sync::Mutex;
 
 use dask_operator_api::DaskPlugin;
-use dask_operator_render::convert;
-use dask_operator_render::logic::{Failure, Logic};
+use dask_operator_evaluator::convert;
+use dask_operator_evaluator::logic::{Failure, Logic};
 use dask_operator_runtime::EngineConfig;
 use dask_operator_runtime::contract::{
     self, AdmissionRequest, AdmissionResponse, Answer, Finding, Observation, Operation, Plan, Review,
@@ -60,20 +60,20 @@ fn a_plugin_may_only_declare_allowed_children(
 ) {
     let gadget = Kind::of(ResourceKind::new("example.org/v1", "Gadget"));
     let usual = Kind::of(ResourceKind::new("v1", "ConfigMap"));
-    let extra = ExtraKinds::new(std::slice::from_ref(&gadget), &[]);
+    let allowed = AllowedKinds::new(std::slice::from_ref(&gadget.resource), &[]);
     let watched = Kinds::new([gadget, usual]);
-    let plugin = Plugin {
+    let plugin = LogicPlugin {
         title: "mine".into(),
         settings: "{}".into(),
         child_kinds: vec![ResourceKind::new(api_version, kind)],
-        whose: if is_of_tenant {
-            Whose::Tenants
+        owner: if is_of_tenant {
+            PluginOwner::Tenant
         } else {
-            Whose::Operators
+            PluginOwner::Administrator
         },
-        logic: Box::new(Unused),
+        logic: Arc::new(Unused),
     };
-    let checked = check_kinds(&plugin, DaskKind::Cluster, extra.of(is_of_tenant), &watched);
+    let checked = check_kinds(&plugin, DaskKind::Cluster, &allowed, &watched);
     match (checked, expected) {
         (Ok(()), None) => {}
         (Err(failure), Some(expected)) => {
@@ -147,7 +147,7 @@ fn forbidden_and_missing_interfaces_are_refused_before_compilation(
     let workshop = Workshop {
         engine: Engine::new(EngineConfig::default()).unwrap_or_else(|error| panic!("{error}")),
         watched: Kinds::new([]),
-        extra: ExtraKinds::default(),
+        allowed_kinds: AllowedKinds::default(),
         rights,
         news: mpsc::unbounded_channel().0,
     };

@@ -16,22 +16,22 @@ impl Log {
 
 /// Calls components for a namespace for this many milliseconds. Logs `a`; `a!` if its own components have used up their share;
 /// and `a?` if no permit was free in time.
-fn call(shares: &Shares, log: &Log, namespace: &str, whose: Whose, millis: u64) {
+fn call(shares: &Shares, log: &Log, namespace: &str, owner: PluginOwner, millis: u64) {
     work(
         shares,
         log,
         namespace,
-        whose,
-        Load::heavy_if(whose == Whose::Tenants),
+        owner,
+        Load::heavy_if(owner == PluginOwner::Tenant),
         millis,
     );
 }
 
 /// Does work of this load for a namespace, and logs as [`call`] does.
-fn work(shares: &Shares, log: &Log, namespace: &str, whose: Whose, load: Load, millis: u64) {
+fn work(shares: &Shares, log: &Log, namespace: &str, owner: PluginOwner, load: Load, millis: u64) {
     let (shares, log, namespace) = (shares.clone(), log.clone(), namespace.to_owned());
     tokio::spawn(async move {
-        match shares.permit(&namespace, whose, load).await {
+        match shares.permit(&namespace, owner, load).await {
             Ok(permit) => {
                 log.note(namespace);
                 tokio::time::sleep(Duration::from_millis(millis)).await;
@@ -51,10 +51,10 @@ async fn pass(millis: u64) {
 async fn the_namespace_that_has_used_least_goes_first() {
     let (shares, log) = (Shares::new(1), Log::default());
     // A long call runs meanwhile.
-    call(&shares, &log, "x", Whose::Operators, 10_000);
+    call(&shares, &log, "x", PluginOwner::Administrator, 10_000);
     for namespace in ["a", "a", "a", "a", "b", "c"] {
         pass(1).await;
-        call(&shares, &log, namespace, Whose::Operators, 100);
+        call(&shares, &log, namespace, PluginOwner::Administrator, 100);
     }
     pass(1000).await;
     assert_eq!(log.text(), "x a b c a a a");
@@ -64,7 +64,7 @@ async fn the_namespace_that_has_used_least_goes_first() {
 async fn no_namespace_has_all_permits() {
     let (shares, log) = (Shares::new(2), Log::default());
     for namespace in ["a", "a", "a", "b"] {
-        call(&shares, &log, namespace, Whose::Operators, 1000);
+        call(&shares, &log, namespace, PluginOwner::Administrator, 1000);
         pass(1).await;
     }
     assert_eq!(log.text(), "a a b");
@@ -82,7 +82,7 @@ async fn heavy_work_never_has_all_permits() {
         ("d", Load::Light),
         ("e", Load::Light),
     ] {
-        work(&shares, &log, namespace, Whose::Operators, load, 1000);
+        work(&shares, &log, namespace, PluginOwner::Administrator, load, 1000);
         pass(1).await;
     }
     assert_eq!(log.text(), "a b d");
@@ -94,10 +94,10 @@ async fn heavy_work_never_has_all_permits() {
 async fn tenants_leave_a_permit_and_have_one_per_namespace() {
     let (shares, log) = (Shares::new(3), Log::default());
     for namespace in ["a", "a", "b", "c"] {
-        call(&shares, &log, namespace, Whose::Tenants, 600);
+        call(&shares, &log, namespace, PluginOwner::Tenant, 600);
         pass(1).await;
     }
-    call(&shares, &log, "d", Whose::Operators, 10);
+    call(&shares, &log, "d", PluginOwner::Administrator, 10);
     pass(10).await;
     assert_eq!(log.text(), "a b d");
     pass(5000).await;
@@ -107,12 +107,12 @@ async fn tenants_leave_a_permit_and_have_one_per_namespace() {
 #[tokio::test(start_paused = true)]
 async fn tenants_leave_a_permit_even_with_one_processor() {
     let (shares, log) = (Shares::new(1), Log::default());
-    for (namespace, whose) in [
-        ("a", Whose::Tenants),
-        ("b", Whose::Tenants),
-        ("c", Whose::Operators),
+    for (namespace, owner) in [
+        ("a", PluginOwner::Tenant),
+        ("b", PluginOwner::Tenant),
+        ("c", PluginOwner::Administrator),
     ] {
-        call(&shares, &log, namespace, whose, 1000);
+        call(&shares, &log, namespace, owner, 1000);
         pass(1).await;
     }
     assert_eq!(log.text(), "a c");
@@ -122,17 +122,17 @@ async fn tenants_leave_a_permit_even_with_one_processor() {
 async fn own_components_of_a_namespace_have_a_limited_share() {
     let (shares, log) = (Shares::new(2), Log::default());
     for _ in 0..15 {
-        call(&shares, &log, "a", Whose::Tenants, 1000);
+        call(&shares, &log, "a", PluginOwner::Tenant, 1000);
         pass(1001).await;
     }
     // Ten seconds at once, and a quarter of the time that has passed.
     assert_eq!(log.text(), format!("{}a!", "a ".repeat(14)));
-    call(&shares, &log, "a", Whose::Operators, 1);
-    call(&shares, &log, "b", Whose::Tenants, 1);
+    call(&shares, &log, "a", PluginOwner::Administrator, 1);
+    call(&shares, &log, "b", PluginOwner::Tenant, 1);
     pass(10).await;
     assert!(log.text().ends_with("a! a b"), "{}", log.text());
     pass(60_000).await;
-    call(&shares, &log, "a", Whose::Tenants, 1);
+    call(&shares, &log, "a", PluginOwner::Tenant, 1);
     pass(10).await;
     assert!(log.text().ends_with(" a b a"), "{}", log.text());
 }
@@ -141,13 +141,13 @@ async fn own_components_of_a_namespace_have_a_limited_share() {
 async fn a_request_that_waits_too_long_fails_and_takes_no_permit() {
     let (shares, log) = (Shares::new(2), Log::default());
     for (namespace, millis) in [("a", 6000), ("b", 1), ("a", 1)] {
-        call(&shares, &log, namespace, Whose::Tenants, millis);
+        call(&shares, &log, namespace, PluginOwner::Tenant, millis);
         pass(1).await;
     }
     pass(5000).await;
     assert_eq!(log.text(), "a b? a?");
     pass(1000).await;
-    call(&shares, &log, "b", Whose::Tenants, 1);
+    call(&shares, &log, "b", PluginOwner::Tenant, 1);
     pass(10).await;
     assert_eq!(log.text(), "a b? a? b");
 }
@@ -156,9 +156,9 @@ async fn a_request_that_waits_too_long_fails_and_takes_no_permit() {
 #[tokio::test(start_paused = true)]
 async fn long_calls_delay_others_by_one_call_each() {
     let (shares, log) = (Shares::new(1), Log::default());
-    let most = Whose::Tenants.time().as_millis() as u64;
+    let most = call_time(PluginOwner::Tenant).as_millis() as u64;
     for namespace in ["a", "b", "a", "b", "c"] {
-        call(&shares, &log, namespace, Whose::Tenants, most);
+        call(&shares, &log, namespace, PluginOwner::Tenant, most);
         pass(1).await;
     }
     pass(PATIENCE.as_millis() as u64).await;

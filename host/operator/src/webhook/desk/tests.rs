@@ -13,7 +13,7 @@ fn within(milliseconds: u64) -> Times {
 fn turn(namespace: &str) -> Turn {
     Turn {
         namespace: namespace.into(),
-        whose: Whose::Operators,
+        owner: PluginOwner::Administrator,
         text: 1,
         tree: 1,
     }
@@ -22,7 +22,7 @@ fn turn(namespace: &str) -> Turn {
 /// Returns a request that calls plugins of the namespace.
 fn own(namespace: &str) -> Turn {
     Turn {
-        whose: Whose::Tenants,
+        owner: PluginOwner::Tenant,
         ..turn(namespace)
     }
 }

@@ -3,8 +3,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use dask_operator_core::parent::DaskKind;
-use dask_operator_render::logic::{Failure, Logic};
-use dask_operator_render::policy::{Mode, Policy, Rules};
+use dask_operator_evaluator::AllowedKinds;
+use dask_operator_evaluator::logic::{Failure, Logic, LogicPlugin};
+use dask_operator_evaluator::policy::{Mode, Policy, Rules};
 use dask_operator_runtime::contract::{
     self, AdmissionRequest, AdmissionResponse, Finding, Observation, Plan, ResourceKind, Review,
     ReviewRequest, Severity, Verdict,
@@ -15,9 +16,8 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
-use crate::kinds::ExtraKinds;
 use crate::metrics::Metrics;
-use crate::plugins::{Catalog, Entry, OwnTime, Plugin, PluginId, Plugins, Scope, Sources, Unknown};
+use crate::plugins::{Catalog, Entry, OwnTime, PluginError, PluginId, Plugins, Scope, Sources, Unknown};
 use crate::stores::Stores;
 use crate::webhook::scale::tests::{stores, stores_with};
 
@@ -95,7 +95,10 @@ fn handler_with(workers: u32, rules: Box<dyn Rules>) -> Arc<Handler> {
 }
 
 fn handler_of(stores: Stores, rules: Box<dyn Rules>) -> Arc<Handler> {
-    let plugin = Plugin::new("test".into(), "{}".into(), Box::new(Test)).map(Arc::new);
+    let plugin = LogicPlugin::new("test".into(), "{}".into(), Arc::new(Test));
+    let plugin = plugin
+        .map(Arc::new)
+        .map_err(|failure| PluginError::no_answer("test", &failure));
     let policy = Policy {
         title: "few".into(),
         settings: "{}".into(),
@@ -107,11 +110,10 @@ fn handler_of(stores: Stores, rules: Box<dyn Rules>) -> Arc<Handler> {
     let (service, _) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
     Arc::new(Handler {
         deciders: Deciders {
-            plugins: Arc::new(Plugins::new(catalog, 1)),
+            plugins: Arc::new(Plugins::new(catalog, AllowedKinds::default(), 1)),
             sources: Sources::default(),
             stores,
             own_user: Some(OPERATOR.into()),
-            extra_kinds: ExtraKinds::default(),
             strict: false,
         },
         desk: Desk::new(1),
@@ -410,7 +412,7 @@ async fn plugins_can_be_changed_when_their_time_is_used_up() {
     let handler = handler_of_tenant(Box::new(Few), Box::new(Few));
     let turn = Turn {
         namespace: "n".into(),
-        whose: Whose::Tenants,
+        owner: PluginOwner::Tenant,
         text: 0,
         tree: 0,
     };

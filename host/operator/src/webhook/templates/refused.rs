@@ -1,7 +1,7 @@
 //! Classification of the API server's errors about a template, as refusals or warnings.
 
 use dask_operator_core::category::{ApiError, Cause};
-use dask_operator_render::admission::{Outcome, Said};
+use dask_operator_evaluator::admission::{Outcome, Said};
 use kube::core::Status;
 
 use super::Template;

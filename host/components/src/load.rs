@@ -8,14 +8,13 @@ use std::sync::Arc;
 
 use clap::Args;
 use dask_operator_core::parent::DaskKind;
+use dask_operator_evaluator::findings::sentences;
+use dask_operator_evaluator::logic::{ComponentLogic, Failure, LogicPlugin, interface};
+use dask_operator_evaluator::policy::{Mode, Policy, title};
+use dask_operator_evaluator::{AllowedKinds, ByKind, PluginSet};
 use dask_operator_runtime::{Component, Engine, EngineConfig, EngineError, Interface, Limits, LoadError};
 use serde_json::{Map, Value};
 use thiserror::Error;
-
-use crate::findings::sentences;
-use crate::logic::{ComponentLogic, Logic, interface};
-use crate::policy::{Mode, Policy, title};
-use crate::render::Deciders;
 
 /// Command line options that select components and their settings.
 #[derive(Args, Clone, Debug, Default)]
@@ -99,6 +98,14 @@ pub enum PluginError {
         /// The interfaces that the component exports.
         has: String,
     },
+    /// The component does not declare the kinds of its children, because the call failed.
+    #[error("{title}: {failure}")]
+    Call {
+        /// Name of the component in messages.
+        title: String,
+        /// The error of the call.
+        failure: Failure,
+    },
     /// Settings are invalid.
     #[error("{place}: {message}")]
     Settings {
@@ -109,15 +116,8 @@ pub enum PluginError {
     },
 }
 
-/// A component with its settings (a JSON object), or the error of loading it.
-pub type Loaded = Result<(ComponentLogic, String), PluginError>;
-
-/// The components, ready to be called.
-#[derive(Clone, Debug)]
-pub struct Plugins {
-    by_kind: Vec<(DaskKind, ComponentLogic, String)>,
-    policies: Vec<Arc<Policy>>,
-}
+/// A logic plugin and its component, or the error of loading it.
+pub type Loaded = Result<(LogicPlugin, Component), PluginError>;
 
 /// Result of loading each component separately.
 #[derive(Debug)]
@@ -128,110 +128,107 @@ pub struct Each {
     pub policies: Vec<Arc<Policy>>,
 }
 
-impl Plugins {
-    /// Loads the components that `args` select, or else the default ones, and checks their settings.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if a component can't be read, can't be used, or refuses its settings.
-    pub fn load(engine: &Engine, args: &PluginArgs, limits: Limits) -> Result<Self, PluginError> {
-        let Each { logic, policies } = Self::load_each(engine, args, limits)?;
-        let by_kind = logic.into_iter().map(|(kind, loaded)| {
-            let (logic, settings) = loaded?;
-            Ok((kind, logic, settings))
-        });
-        Ok(Self {
-            by_kind: by_kind.collect::<Result<_, PluginError>>()?,
-            policies,
-        })
-    }
-
-    /// Loads the components that `args` select, or else the default ones, each with its settings. Loading continues if the logic
-    /// of a kind is broken. A broken policy is an error, because requests must not bypass it.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the settings can't be read, or if a policy can't be used.
-    pub fn load_each(engine: &Engine, args: &PluginArgs, limits: Limits) -> Result<Each, PluginError> {
-        let mut settings = read_settings(args)?;
-        let components = args
-            .policies
-            .iter()
-            .map(|path| load_file(engine, path, Interface::Policy, limits));
-        let components = components.collect::<Result<Vec<_>, _>>()?;
-        let names: Vec<_> = components.iter().map(Component::name).collect();
-        if let Some(unknown) = settings
-            .keys()
-            .find(|target| logic_interface(target).is_none() && !names.contains(&target.as_str()))
-        {
-            return Err(PluginError::Settings {
-                place: format!("settings of {unknown}"),
-                message: match names.as_slice() {
-                    [] => format!("{unknown} is no kind of component; there are {}", kinds()),
-                    names => format!(
-                        "{unknown} is no kind of component and no policy; there are {} and the policies {}",
-                        kinds(),
-                        names.join(", ")
-                    ),
-                },
-            });
-        }
-        let mut policies = Vec::new();
-        for component in components {
-            let name = component.name().to_owned();
-            let settings = Value::Object(settings.get(&name).cloned().unwrap_or_default()).to_string();
-            check_settings(&component, &name, &settings)?;
-            policies.push(Arc::new(Policy {
-                title: title(&component),
-                settings,
-                mode: Mode::Protect,
-                rules: Box::new(component),
-            }));
-        }
-        let mut load = |kind: DaskKind| {
-            let interface = interface(kind);
-            let component = load_component(engine, args, interface, limits)?;
-            let mut own = settings.remove(interface.name()).unwrap_or_default();
-            let schema = &component.description().settings_schema;
-            inherit(&mut own, &args.inherited, interface.name(), schema);
-            let settings = Value::Object(own).to_string();
-            check_settings(&component, interface.name(), &settings)?;
-            Ok((ComponentLogic { component, interface }, settings))
-        };
-        Ok(Each {
-            logic: DaskKind::ALL.into_iter().map(|kind| (kind, load(kind))).collect(),
-            policies,
-        })
-    }
-
-    /// Returns the component of a kind.
-    #[must_use]
-    pub fn of(&self, kind: DaskKind) -> &ComponentLogic {
-        &self.entry(kind).1
-    }
-
-    fn entry(&self, kind: DaskKind) -> &(DaskKind, ComponentLogic, String) {
-        // `load` adds one entry for each kind, in the order of `DaskKind::ALL`.
-        let index = DaskKind::ALL
-            .iter()
-            .position(|other| *other == kind)
-            .unwrap_or_default();
-        &self.by_kind[index]
-    }
+/// Loads the components that `args` select, or else the default ones, and checks their settings.
+///
+/// # Errors
+///
+/// Returns an error if a component can't be read, can't be used, or refuses its settings.
+pub fn load(engine: &Engine, args: &PluginArgs, limits: Limits) -> Result<PluginSet, PluginError> {
+    let mut settings = read_settings(args)?;
+    let policies = load_policies(engine, args, &settings, limits)?;
+    let logic = ByKind::try_new(|kind| {
+        let (plugin, _) = load_logic(engine, args, kind, &mut settings, limits)?;
+        Ok::<_, PluginError>(Arc::new(plugin))
+    })?;
+    Ok(PluginSet {
+        logic,
+        policies,
+        allowed_kinds: AllowedKinds::default(),
+    })
 }
 
-impl Deciders for Plugins {
-    fn logic(&self, kind: DaskKind) -> &dyn Logic {
-        &self.entry(kind).1
-    }
+/// Loads the components that `args` select, or else the default ones, each with its settings. Loading continues if the logic
+/// of a kind is broken. A broken policy is an error, because requests must not bypass it.
+///
+/// # Errors
+///
+/// Returns an error if the settings can't be read, or if a policy can't be used.
+pub fn load_each(engine: &Engine, args: &PluginArgs, limits: Limits) -> Result<Each, PluginError> {
+    let mut settings = read_settings(args)?;
+    let policies = load_policies(engine, args, &settings, limits)?;
+    let load = |kind| (kind, load_logic(engine, args, kind, &mut settings, limits));
+    Ok(Each {
+        logic: DaskKind::ALL.into_iter().map(load).collect(),
+        policies,
+    })
+}
 
-    fn settings(&self, kind: DaskKind) -> &str {
-        &self.entry(kind).2
+fn load_policies(
+    engine: &Engine,
+    args: &PluginArgs,
+    settings: &Settings,
+    limits: Limits,
+) -> Result<Vec<Arc<Policy>>, PluginError> {
+    let components = args
+        .policies
+        .iter()
+        .map(|path| load_file(engine, path, Interface::Policy, limits));
+    let components = components.collect::<Result<Vec<_>, _>>()?;
+    let names: Vec<_> = components.iter().map(Component::name).collect();
+    if let Some(unknown) = settings
+        .keys()
+        .find(|target| logic_interface(target).is_none() && !names.contains(&target.as_str()))
+    {
+        return Err(PluginError::Settings {
+            place: format!("settings of {unknown}"),
+            message: match names.as_slice() {
+                [] => format!("{unknown} is no kind of component; there are {}", kinds()),
+                names => format!(
+                    "{unknown} is no kind of component and no policy; there are {} and the policies {}",
+                    kinds(),
+                    names.join(", ")
+                ),
+            },
+        });
     }
+    let mut policies = Vec::new();
+    for component in components {
+        let name = component.name().to_owned();
+        let settings = Value::Object(settings.get(&name).cloned().unwrap_or_default()).to_string();
+        check_settings(&component, &name, &settings)?;
+        policies.push(Arc::new(Policy {
+            title: title(&component),
+            settings,
+            mode: Mode::Protect,
+            rules: Box::new(component),
+        }));
+    }
+    Ok(policies)
+}
 
-    fn policies(&self) -> &[Arc<Policy>] {
-        &self.policies
-    }
+fn load_logic(
+    engine: &Engine,
+    args: &PluginArgs,
+    kind: DaskKind,
+    settings: &mut Settings,
+    limits: Limits,
+) -> Loaded {
+    let interface = interface(kind);
+    let component = load_component(engine, args, interface, limits)?;
+    let mut own = settings.remove(interface.name()).unwrap_or_default();
+    let schema = &component.description().settings_schema;
+    inherit(&mut own, &args.inherited, interface.name(), schema);
+    let settings = Value::Object(own).to_string();
+    check_settings(&component, interface.name(), &settings)?;
+    let logic = ComponentLogic {
+        component: component.clone(),
+        interface,
+    };
+    let plugin = LogicPlugin::of_component(logic, settings).map_err(|failure| PluginError::Call {
+        title: title(&component),
+        failure,
+    })?;
+    Ok((plugin, component))
 }
 
 /// Creates an engine that caches compiled components in the folder that `args` name, or else in the user's cache folder. If the
@@ -276,10 +273,10 @@ fn load_component(
         return load_file(engine, path, interface, limits);
     }
     let embedded = match interface {
-        Interface::WorkerGroup => &dask_operator_components::WORKER_GROUP,
-        Interface::Job => &dask_operator_components::JOB,
-        Interface::Autoscaler => &dask_operator_components::AUTOSCALER,
-        Interface::Cluster | Interface::Policy => &dask_operator_components::CLUSTER,
+        Interface::WorkerGroup => &crate::WORKER_GROUP,
+        Interface::Job => &crate::JOB,
+        Interface::Autoscaler => &crate::AUTOSCALER,
+        Interface::Cluster | Interface::Policy => &crate::CLUSTER,
     };
     let source = format!("the default {} component", interface.name());
     let component = Component::load_known(engine, &source, embedded.bytes, embedded.sha256.into(), limits)
@@ -436,7 +433,7 @@ mod tests {
 
     #[test]
     fn embedded_digests_match_the_components() {
-        for component in dask_operator_components::ALL {
+        for component in crate::ALL {
             assert_eq!(
                 Digest::from(component.sha256),
                 Digest::of(component.bytes),

@@ -7,14 +7,14 @@ fn a_policy_receives_the_object_from_the_previous_one() {
     let add = json!([{"op": "add", "path": "/metadata/labels", "value": {"owner": "a"}}]);
     let policies = [(Rule::Patch(add), Mode::Protect), (Rule::Owner, Mode::Protect)];
     let object = object(json!({}));
-    let outcome = mutate(&chain(&policies), &create(&object));
+    let outcome = mutate(&evaluator(&policies), &create(&object));
     assert_eq!(outcome.refusals, []);
     let changed = outcome.changed.unwrap_or_default();
     assert_eq!(changed["metadata"]["labels"]["owner"], "a");
     assert_eq!(changed["spec"]["size"], 1);
     // In reverse order, the policy that requires the label is called before the one that adds it.
     let [first, second] = policies;
-    let outcome = mutate(&chain(&[second, first]), &create(&object));
+    let outcome = mutate(&evaluator(&[second, first]), &create(&object));
     assert_eq!(
         outcome.refusal(),
         "policy p: metadata.labels.owner: it is missing: write whose it is"
@@ -33,11 +33,11 @@ fn a_policy_receives_the_object_from_the_previous_one() {
 fn a_policy_in_monitor_mode_only_reports(#[case] policy: Rule, #[case] message: &str) {
     let object = object(json!({"size": 1}));
     let policies = [(policy, Mode::Protect)];
-    let outcome = mutate(&chain(&policies), &create(&object));
+    let outcome = mutate(&evaluator(&policies), &create(&object));
     assert!(outcome.refusal().starts_with(message), "{outcome:?}");
     let [(policy, _)] = policies;
     let policies = [(policy, Mode::Monitor)];
-    let outcome = mutate(&chain(&policies), &create(&object));
+    let outcome = mutate(&evaluator(&policies), &create(&object));
     assert!(outcome.is_allowed() && outcome.changed.is_none());
     assert!(
         outcome.notices()[0].starts_with(&format!("only monitored: {message}")),
@@ -53,7 +53,7 @@ fn the_message_about_a_patch_names_the_missing_parent() {
     ]);
     let object = object(json!({"size": 1}));
     let policies = [(Rule::Patch(patch), Mode::Protect)];
-    let outcome = mutate(&chain(&policies), &create(&object));
+    let outcome = mutate(&evaluator(&policies), &create(&object));
     assert_eq!(
         outcome.refusal(),
         "policy p: its patch can't be applied: there is no /spec/a/b for /spec/a/b/c to be in (operation 2): add that before"
@@ -66,7 +66,7 @@ fn a_patch_in_monitor_mode_changes_nothing() {
     let patch = json!([{"op": "add", "path": "/spec/size", "value": 2}]);
     let object = object(json!({"size": 1}));
     let policies = [(Rule::Patch(patch), Mode::Monitor)];
-    let outcome = mutate(&chain(&policies), &create(&object));
+    let outcome = mutate(&evaluator(&policies), &create(&object));
     assert_eq!(outcome.changed, None);
     assert!(
         outcome.notices()[0].contains("it would change the object"),
@@ -84,7 +84,7 @@ fn a_policy_that_had_too_little_time_is_not_bypassed() {
         ..create(&old)
     };
     let requests = [create(&old), update(&old, &labelled), delete];
-    let outcome = |rule, mode, request| validate(&chain(&[(rule, mode)]), request, 0);
+    let outcome = |rule, mode, request| validate(&evaluator(&[(rule, mode)]), request, 0);
     for request in &requests {
         for rule in [Rule::Late, Rule::Overdue] {
             let late = outcome(rule.clone(), Mode::Protect, request);
@@ -116,14 +116,14 @@ fn a_policy_that_fails_on_a_large_object_is_not_bypassed(#[case] padding: usize,
         ..create(&old)
     };
     for request in [update(&old, &labelled), delete] {
-        let outcome = validate(&chain(&[(Rule::Exceeds, Mode::Protect)]), &request, 0);
+        let outcome = validate(&evaluator(&[(Rule::Exceeds, Mode::Protect)]), &request, 0);
         assert_eq!(
             (outcome.is_allowed(), outcome.may_pass_later()),
             (passes, !passes),
             "{outcome:?}"
         );
         // A policy that can't be called at all is broken, regardless of the size of the object.
-        let failed = validate(&chain(&[(Rule::Trap, Mode::Protect)]), &request, 0);
+        let failed = validate(&evaluator(&[(Rule::Trap, Mode::Protect)]), &request, 0);
         assert!(failed.is_allowed(), "{failed:?}");
     }
 }
@@ -133,7 +133,10 @@ fn a_patch_with_a_copy_is_refused() {
     let patch = json!([{"op": "copy", "from": "/spec", "path": "/spec/a"}]);
     let object = object(json!({"size": 1}));
     for mode in [Mode::Protect, Mode::Monitor] {
-        let outcome = mutate(&chain(&[(Rule::Patch(patch.clone()), mode)]), &create(&object));
+        let outcome = mutate(
+            &evaluator(&[(Rule::Patch(patch.clone()), mode)]),
+            &create(&object),
+        );
         let message = outcome.refusal() + &outcome.notices().concat();
         assert!(
             message.contains("its patch can't be applied: operation 1 is a `copy`, which no policy may use"),

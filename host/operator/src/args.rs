@@ -1,62 +1,17 @@
-//! Command line of the operator.
+//! Arguments of `dask-operator run`.
 
-use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
-use anyhow::Context;
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use dask_operator_author::PluginCommand;
-use dask_operator_author::commands::Streams;
-use dask_operator_render::plugins::PluginArgs;
-use dask_operator_render::{RenderArgs, command};
-use dask_operator_runtime::{
-    Allocation, COMPILER_FAILED, Engine, EngineConfig, LoadError, ProcessLimits, Unfit, compile_into_cache,
-};
+use clap::{Args, ValueEnum};
+use dask_operator_components::load::PluginArgs;
 use kube::core::Selector;
 
 use crate::kinds::Kind;
 use crate::lease::LeaseArgs;
 use crate::plugins::args::SourceArgs;
-use crate::run;
 use crate::selection::selector;
 use crate::webhook::args::WebhookArgs;
-
-/// Dask on Kubernetes: turns DaskCluster, DaskWorkerGroup, DaskJob and DaskAutoscaler resources into running Dask
-/// clusters. Replaceable WebAssembly components decide what each cluster consists of.
-#[derive(Debug, Parser)]
-#[command(name = "dask-operator", version, propagate_version = true, after_help = EXAMPLES)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-const EXAMPLES: &str = "\
-Examples:
-  dask-operator crds | kubectl apply --server-side -f -
-                                      define the Dask resources in a cluster
-  dask-operator run                   run the operator on the cluster of the kubeconfig
-  dask-operator render -f cluster.yaml
-                                      print what the operator would create, without a cluster
-  dask-operator plugin new worker-limit
-                                      start a new plugin
-
-`dask-operator help COMMAND` describes each command.";
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    Run(Box<RunArgs>),
-    Render(Box<RenderArgs>),
-    Crds(CrdArgs),
-    /// Tools for plugin authors: create a crate, build, test, and use registries.
-    #[command(subcommand)]
-    Plugin(PluginCommand),
-    #[command(hide = true)]
-    Compile(CompileArgs),
-    /// Prints the version.
-    Version,
-}
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -221,39 +176,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// Prints the definitions of the Dask resources (CRDs).
-#[derive(Args, Debug)]
-struct CrdArgs {
-    /// Write a file for each definition into this folder, instead of printing them.
-    #[arg(long, value_name = "FOLDER")]
-    output: Option<PathBuf>,
-}
-
-/// Compiles the component on standard input into a cache. The operator starts itself as a separate process for this, so
-/// that the memory of the compiler is returned to the system when the process ends.
-#[derive(Args, Debug)]
-pub(crate) struct CompileArgs {
-    /// Folder of the cache of compiled components.
-    #[arg(long, value_name = "FOLDER")]
-    cache_dir: PathBuf,
-
-    /// Owner of the component.
-    #[arg(long, value_name = "NAME")]
-    owner: Option<String>,
-
-    /// Limit of the address space of this process.
-    #[arg(long, value_name = "BYTES")]
-    memory: Option<u64>,
-
-    /// Limit of the processor time of all threads of this process together.
-    #[arg(long, value_name = "SECONDS")]
-    processor_seconds: Option<u64>,
-
-    /// Limit of the size of the compiled component.
-    #[arg(long, value_name = "BYTES")]
-    output: Option<u64>,
-}
-
 fn namespace(text: &str) -> Result<String, String> {
     if dask_operator_core::gate::words::is_label(text) {
         Ok(text.to_owned())
@@ -278,107 +200,22 @@ fn liveness(text: &str) -> Result<SocketAddr, String> {
     address.ok_or_else(|| "write a URL as http://0.0.0.0:8080/healthz".into())
 }
 
-/// Runs the command that the command line names.
-///
-/// # Errors
-///
-/// Returns an error that describes why the command failed.
-pub fn main() -> anyhow::Result<ExitCode> {
-    match Cli::parse().command {
-        Command::Run(args) => run::run(*args).map(|()| ExitCode::SUCCESS),
-        Command::Render(args) => {
-            let all_right = command::run(&args, &mut io::stdin(), &mut io::stdout(), &mut io::stderr());
-            Ok(if all_right.context("the children can't be printed")? {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
-        }
-        Command::Plugin(command) => {
-            let (stdin, out, err) = (&mut io::stdin(), &mut io::stdout(), &mut io::stderr());
-            let all_right = dask_operator_author::commands::run(&command, &mut Streams { stdin, out, err })?;
-            Ok(if all_right {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
-        }
-        Command::Crds(args) => crds(&args).map(|()| ExitCode::SUCCESS),
-        Command::Compile(args) => compile(args),
-        Command::Version => {
-            writeln!(io::stdout(), "dask-operator {}", env!("CARGO_PKG_VERSION"))?;
-            Ok(ExitCode::SUCCESS)
-        }
-    }
-}
-
-/// Compiles the component on standard input. This is the process that a [`Compiler`](dask_operator_runtime::Compiler)
-/// starts.
-fn compile(args: CompileArgs) -> anyhow::Result<ExitCode> {
-    let why = match compiled(args) {
-        Ok(Ok(())) => return Ok(ExitCode::SUCCESS),
-        // The caller knows which component it is.
-        Ok(Err(error)) if !matches!(*error.reason, Unfit::NotCompiled(_)) => {
-            anyhow::bail!("{}", error.reason)
-        }
-        Ok(Err(error)) => error.reason.to_string(),
-        Err(error) => format!("{error:#}"),
-    };
-    writeln!(io::stderr(), "error: {why}")?;
-    Ok(ExitCode::from(COMPILER_FAILED))
-}
-
-/// Returns the result of the compilation, or an error if this process could not start it.
-fn compiled(args: CompileArgs) -> anyhow::Result<Result<(), LoadError>> {
-    let limits = ProcessLimits {
-        memory: args.memory,
-        processor_seconds: args.processor_seconds,
-        output: args.output,
-    };
-    limits.impose().context("the limits of the compiler")?;
-    let mut wasm = Vec::new();
-    io::stdin().read_to_end(&mut wasm)?;
-    let engine = Engine::new(EngineConfig {
-        cache: Some(args.cache_dir.into()),
-        // A pool takes more addresses than the limit allows, and no component runs in this process.
-        allocation: Allocation::OnDemand,
-        ..EngineConfig::default()
-    })?;
-    Ok(compile_into_cache(&engine, &wasm, args.owner.as_deref()))
-}
-
-fn crds(args: &CrdArgs) -> anyhow::Result<()> {
-    let files = dask_operator_api::crd_files()?;
-    let Some(folder) = &args.output else {
-        let texts: Vec<_> = files.iter().map(|file| file.text.as_str()).collect();
-        io::stdout().write_all(texts.join("---\n").as_bytes())?;
-        return Ok(());
-    };
-    for file in &files {
-        let path = folder.join(&file.name);
-        std::fs::write(&path, &file.text).with_context(|| format!("{} can't be written", path.display()))?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::Parser;
     use dask_operator_runtime::Interface;
     use rstest::rstest;
 
     use super::*;
 
-    fn run_args(args: &[&str]) -> Result<RunArgs, clap::Error> {
-        match Cli::try_parse_from(["dask-operator", "run"].iter().chain(args))?.command {
-            Command::Run(args) => Ok(*args),
-            other => panic!("{other:?}"),
-        }
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: RunArgs,
     }
 
-    #[test]
-    fn the_command_definition_is_valid() {
-        Cli::command().debug_assert();
+    fn run_args(args: &[&str]) -> Result<RunArgs, clap::Error> {
+        Cli::try_parse_from(["run"].iter().chain(args)).map(|cli| cli.args)
     }
 
     #[rstest]

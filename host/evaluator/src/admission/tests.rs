@@ -12,7 +12,8 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::logic::Logic;
+use crate::AllowedKinds;
+use crate::logic::{Logic, LogicPlugin, PluginOwner};
 use crate::policy::Rules;
 
 mod policies;
@@ -162,7 +163,7 @@ impl Rules for Rule {
 
 const KINDS: &[(&str, &str)] = &[("v1", "Pod")];
 
-fn chain(policies: &[(Rule, Mode)]) -> Chain<'_> {
+fn evaluator(policies: &[(Rule, Mode)]) -> Evaluator {
     let kinds: Vec<_> = KINDS
         .iter()
         .map(|(version, kind)| plan::ResourceKind::new(*version, *kind))
@@ -173,15 +174,16 @@ fn chain(policies: &[(Rule, Mode)]) -> Chain<'_> {
         mode: *mode,
         rules: Box::new(rule.clone()),
     };
-    Chain {
-        logic: Decider {
+    Evaluator {
+        logic: Arc::new(LogicPlugin {
             title: "test".into(),
-            logic: &TestLogic,
             settings: "{}".into(),
-            child_kinds: kinds.into(),
-            extra_kinds: Vec::new().into(),
-        },
+            child_kinds: kinds,
+            owner: PluginOwner::Administrator,
+            logic: Arc::new(TestLogic),
+        }),
         policies: policies.iter().map(policy).map(Arc::new).collect(),
+        allowed_kinds: AllowedKinds::default(),
         strict: false,
     }
 }
@@ -219,9 +221,9 @@ fn update<'a>(old: &'a Value, object: &'a Value) -> Request<'a> {
 fn findings_and_failures_of_the_logic_refuse_the_object(#[case] spec: Value, #[case] refusal: &str) {
     let object = object(spec);
     for outcome in [
-        mutate(&chain(&[]), &create(&object)),
-        validate(&chain(&[]), &create(&object), 0),
-        admit(&chain(&[]), &create(&object), 0),
+        mutate(&evaluator(&[]), &create(&object)),
+        validate(&evaluator(&[]), &create(&object), 0),
+        admit(&evaluator(&[]), &create(&object), 0),
     ] {
         assert_eq!(outcome.is_allowed(), refusal.is_empty(), "{outcome:?}");
         assert!(outcome.refusal().contains(refusal), "{outcome:?}");
@@ -233,15 +235,15 @@ fn findings_and_failures_of_the_logic_refuse_the_object(#[case] spec: Value, #[c
 #[case::trap(json!({"trap": "plan"}), "the component test failed: it trapped")]
 fn the_plan_is_checked(#[case] spec: Value, #[case] refusal: &str) {
     let object = object(spec);
-    assert!(mutate(&chain(&[]), &create(&object)).is_allowed());
-    let outcome = validate(&chain(&[]), &create(&object), 0);
+    assert!(mutate(&evaluator(&[]), &create(&object)).is_allowed());
+    let outcome = validate(&evaluator(&[]), &create(&object), 0);
     assert!(outcome.refusal().contains(refusal), "{}", outcome.refusal());
 }
 
 #[test]
 fn a_plan_that_takes_too_much_memory_is_not_checked() {
     let object = object(json!({"child": "a", "bomb": 100_000}));
-    let outcome = validate(&chain(&[]), &create(&object), 0);
+    let outcome = validate(&evaluator(&[]), &create(&object), 0);
     assert!(outcome.is_allowed(), "{outcome:?}");
     assert_eq!(
         outcome.notices(),
@@ -253,13 +255,13 @@ fn a_plan_that_takes_too_much_memory_is_not_checked() {
 fn a_generated_name_is_allowed() {
     let mut object = object(json!({"child": "a"}));
     object["metadata"] = json!({"generateName": "c-", "namespace": "n"});
-    assert!(validate(&chain(&[]), &create(&object), 0).is_allowed());
+    assert!(validate(&evaluator(&[]), &create(&object), 0).is_allowed());
 }
 
 #[test]
 fn nulls_that_the_api_server_removes_are_ignored() {
     let object = object(json!({"suspend": null}));
-    let changed = admit(&chain(&[]), &create(&object), 0).changed;
+    let changed = admit(&evaluator(&[]), &create(&object), 0).changed;
     assert_eq!(
         changed.map(|object| object["spec"].clone()),
         Some(json!({"size": 1}))
@@ -270,18 +272,18 @@ fn nulls_that_the_api_server_removes_are_ignored() {
 #[test]
 fn the_outcome_has_a_changed_object_only_if_it_differs() {
     let object = object(json!({}));
-    let changed = mutate(&chain(&[]), &create(&object)).changed;
+    let changed = mutate(&evaluator(&[]), &create(&object)).changed;
     let filled = changed.unwrap_or_else(|| panic!("no defaults were added"));
     assert_eq!(filled["spec"]["size"], 1);
-    assert_eq!(mutate(&chain(&[]), &create(&filled)).changed, None);
-    assert_eq!(validate(&chain(&[]), &create(&object), 0).changed, None);
-    let both = admit(&chain(&[]), &create(&object), 0);
+    assert_eq!(mutate(&evaluator(&[]), &create(&filled)).changed, None);
+    assert_eq!(validate(&evaluator(&[]), &create(&object), 0).changed, None);
+    let both = admit(&evaluator(&[]), &create(&object), 0);
     assert_eq!(both.changed, Some(filled));
     let patches = [json!(2), json!(1)].map(|size| {
         let patch = json!([{"op": "add", "path": "/spec/size", "value": size}]);
         (Rule::Patch(patch), Mode::Protect)
     });
-    let there_and_back = mutate(&chain(&patches), &create(&self::object(json!({"size": 1}))));
+    let there_and_back = mutate(&evaluator(&patches), &create(&self::object(json!({"size": 1}))));
     assert_eq!(there_and_back, Outcome::default());
 }
 
@@ -291,19 +293,19 @@ fn objects_that_are_being_deleted_pass() {
     let mut deleted = object(json!({"size": 13, "trap": "default"}));
     deleted["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     let policies = [(Rule::Trap, Mode::Protect)];
-    assert!(mutate(&chain(&policies), &update(&old, &deleted)).is_allowed());
-    assert!(validate(&chain(&policies), &update(&old, &deleted), 0).is_allowed());
+    assert!(mutate(&evaluator(&policies), &update(&old, &deleted)).is_allowed());
+    assert!(validate(&evaluator(&policies), &update(&old, &deleted), 0).is_allowed());
     let delete = Request {
         operation: Operation::Delete,
         ..create(&old)
     };
-    assert!(mutate(&chain(&policies), &delete).is_allowed());
-    let outcome = validate(&chain(&policies), &delete, 0);
+    assert!(mutate(&evaluator(&policies), &delete).is_allowed());
+    let outcome = validate(&evaluator(&policies), &delete, 0);
     assert!(outcome.is_allowed());
     assert_eq!(outcome.notices(), ["policy p: it could not decide: it trapped"]);
     let policies = [(Rule::Owner, Mode::Protect)];
     assert!(
-        !validate(&chain(&policies), &delete, 0).is_allowed(),
+        !validate(&evaluator(&policies), &delete, 0).is_allowed(),
         "a policy may refuse deletions"
     );
 }
@@ -314,15 +316,15 @@ fn values_that_the_schema_does_not_allow_are_refused() {
     let pod = |grace: Value| json!({"spec": {"containers": [{"name": "w"}], "terminationGracePeriodSeconds": grace}});
     let invalid = object(json!({"worker": pod(json!("60"))}));
     let message = "spec.worker.spec.terminationGracePeriodSeconds: \"60\" is text, and must be a number: write 60 without quotes";
-    assert_eq!(mutate(&chain(&[]), &create(&invalid)).refusal(), message);
-    assert_eq!(admit(&chain(&[]), &create(&invalid), 0).refusal(), message);
+    assert_eq!(mutate(&evaluator(&[]), &create(&invalid)).refusal(), message);
+    assert_eq!(admit(&evaluator(&[]), &create(&invalid), 0).refusal(), message);
     // An object that was stored before the schema had the field can still be changed.
     let more = object(json!({"worker": pod(json!("60")), "more": true}));
-    let outcome = admit(&chain(&[]), &update(&invalid, &more), 0);
+    let outcome = admit(&evaluator(&[]), &update(&invalid, &more), 0);
     assert!(outcome.is_allowed(), "{outcome:?}");
     assert_eq!(outcome.notices(), [message]);
     let valid = object(json!({"worker": pod(json!(60))}));
-    assert!(admit(&chain(&[]), &update(&invalid, &valid), 0).is_allowed());
+    assert!(admit(&evaluator(&[]), &update(&invalid, &valid), 0).is_allowed());
 }
 
 /// A volume is empty if the field that sets its source is misspelt.
@@ -330,12 +332,12 @@ fn values_that_the_schema_does_not_allow_are_refused() {
 fn a_volume_without_a_source_is_refused_only_in_strict_mode() {
     let volume = json!({"name": "keys", "secretName": "keys"});
     let object = object(json!({"worker": {"spec": {"containers": [{"name": "w"}], "volumes": [volume]}}}));
-    let outcome = admit(&chain(&[]), &create(&object), 0);
+    let outcome = admit(&evaluator(&[]), &create(&object), 0);
     assert!(outcome.is_allowed(), "{outcome:?}");
     assert_eq!(outcome.notices().len(), 1, "{outcome:?}");
-    let strict = Chain {
+    let strict = Evaluator {
         strict: true,
-        ..chain(&[])
+        ..evaluator(&[])
     };
     let outcome = admit(&strict, &create(&object), 0);
     assert!(
@@ -353,20 +355,20 @@ fn existing_objects_can_be_labelled_despite_earlier_errors() {
     labelled["metadata"]["finalizers"] = json!(["a/b"]);
     let policies = [(Rule::Trap, Mode::Protect)];
     assert_eq!(
-        mutate(&chain(&policies), &update(&old, &labelled)),
+        mutate(&evaluator(&policies), &update(&old, &labelled)),
         Outcome::default()
     );
     labelled["metadata"]["labels"] = json!({"a": "b"});
-    let outcome = mutate(&chain(&policies), &update(&old, &labelled));
+    let outcome = mutate(&evaluator(&policies), &update(&old, &labelled));
     assert!(outcome.is_allowed() && outcome.changed.is_none(), "{outcome:?}");
-    assert!(validate(&chain(&policies), &update(&old, &labelled), 0).is_allowed());
+    assert!(validate(&evaluator(&policies), &update(&old, &labelled), 0).is_allowed());
     // The object had no owner label before the update either.
     let policies = [(Rule::Owner, Mode::Protect)];
-    assert!(mutate(&chain(&policies), &update(&old, &labelled)).is_allowed());
+    assert!(mutate(&evaluator(&policies), &update(&old, &labelled)).is_allowed());
     // An update that removes the owner label is refused.
     let mut owned = old.clone();
     owned["metadata"]["labels"] = json!({"owner": "a"});
-    assert!(!mutate(&chain(&policies), &update(&owned, &old)).is_allowed());
+    assert!(!mutate(&evaluator(&policies), &update(&owned, &old)).is_allowed());
 }
 
 /// A failed call may succeed later, while a refusal is final.
@@ -380,7 +382,7 @@ fn failed_calls_are_distinguished_from_refusals() {
         (json!({"trap": "plan"}), true),
     ] {
         let object = object(spec);
-        let outcome = admit(&chain(&[]), &create(&object), 0);
+        let outcome = admit(&evaluator(&[]), &create(&object), 0);
         assert!(!outcome.is_allowed());
         assert_eq!(outcome.may_pass_later(), is_undecided, "{outcome:?}");
     }
@@ -390,23 +392,23 @@ fn failed_calls_are_distinguished_from_refusals() {
 fn errors_that_the_object_had_before_are_warnings() {
     let old = object(json!({"size": 13}));
     let new = object(json!({"size": 13, "more": true}));
-    let outcome = admit(&chain(&[]), &update(&old, &new), 0);
+    let outcome = admit(&evaluator(&[]), &update(&old, &new), 0);
     assert!(outcome.is_allowed(), "{outcome:?}");
     assert_eq!(outcome.notices(), ["spec.size: 13 brings bad luck: write 12"]);
     let valid = object(json!({"size": 12}));
-    assert!(!validate(&chain(&[]), &update(&valid, &new), 0).is_allowed());
+    assert!(!validate(&evaluator(&[]), &update(&valid, &new), 0).is_allowed());
 }
 
 #[test]
 fn a_mistake_is_a_warning_and_refused_in_strict_mode() {
     let message = "spec.size: 50 is what the example has: write your own";
     let (valid, mistaken) = (object(json!({"size": 12})), object(json!({"size": 50})));
-    let outcome = admit(&chain(&[]), &create(&mistaken), 0);
+    let outcome = admit(&evaluator(&[]), &create(&mistaken), 0);
     assert!(outcome.is_allowed(), "{outcome:?}");
     assert_eq!(outcome.notices(), [message]);
-    let strict = Chain {
+    let strict = Evaluator {
         strict: true,
-        ..chain(&[])
+        ..evaluator(&[])
     };
     for request in [create(&mistaken), update(&valid, &mistaken)] {
         assert_eq!(mutate(&strict, &request).refusal(), message);
@@ -428,11 +430,11 @@ fn warnings_are_not_repeated_on_each_update() {
     let old = object(spec.clone());
     let mut new = object(spec);
     new["spec"]["more"] = json!(true);
-    let outcome = admit(&chain(&[]), &update(&old, &new), 0);
+    let outcome = admit(&evaluator(&[]), &update(&old, &new), 0);
     assert_eq!(outcome.notices(), [""; 0]);
     new["spec"]["size"] = json!(101);
     let small = object(json!({"size": 1}));
-    let outcome = admit(&chain(&[]), &update(&small, &new), 0);
+    let outcome = admit(&evaluator(&[]), &update(&small, &new), 0);
     assert_eq!(outcome.notices().len(), 2, "{outcome:?}");
 }
 
@@ -440,7 +442,7 @@ fn warnings_are_not_repeated_on_each_update() {
 fn mutate_and_validate_report_a_warning_once() {
     let spec = json!({"size": 100, "worker": {"spec": {"containers": [{"name": "w", "imagePullPolice": "Always"}]}}});
     let object = object(spec);
-    let outcome = admit(&chain(&[]), &create(&object), 0);
+    let outcome = admit(&evaluator(&[]), &create(&object), 0);
     assert_eq!(
         outcome.notices(),
         [
@@ -460,7 +462,7 @@ fn an_update_reports_new_warnings_only() {
     let scaled = object(json!({"size": 100, "worker": pod_spec, "more": true}));
     for new in [&labelled, &scaled] {
         assert_eq!(
-            admit(&chain(&[]), &update(&old, new), 0).notices(),
+            admit(&evaluator(&[]), &update(&old, new), 0).notices(),
             [""; 0],
             "{new}"
         );
@@ -468,7 +470,7 @@ fn an_update_reports_new_warnings_only() {
     let worse = object(json!({"size": 200}));
     let small = object(json!({"size": 1}));
     assert_eq!(
-        admit(&chain(&[]), &update(&small, &worse), 0).notices(),
+        admit(&evaluator(&[]), &update(&small, &worse), 0).notices(),
         ["spec.size: that is a lot"]
     );
 }

@@ -1,10 +1,16 @@
 //! Logic plugins, which plan the children of the Dask resources.
 
 use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
 
 use dask_operator_core::parent::DaskKind;
+use dask_operator_core::plan;
 use dask_operator_runtime::contract::{Answer, Finding, Observation, Plan, ResourceKind};
 use dask_operator_runtime::{Component, Interface};
+
+use crate::convert;
+use crate::policy::title;
 
 /// Error of a call that returned no result, such as a trap or an exceeded limit.
 pub type Failure = Box<dyn Error + Send + Sync>;
@@ -64,6 +70,68 @@ impl Logic for ComponentLogic {
 
     fn plan(&self, observation: &Observation) -> Result<Answer<Plan>, Failure> {
         Ok(self.component.plan(self.interface, observation)?)
+    }
+}
+
+/// Owner of a plugin, on which its rights and its share of time depend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PluginOwner {
+    /// The operator itself, or an administrator.
+    Administrator,
+    /// The users of a namespace.
+    Tenant,
+}
+
+/// A logic plugin with its settings.
+#[derive(Clone)]
+pub struct LogicPlugin {
+    /// Name of the plugin in messages. It may include version and digest.
+    pub title: String,
+    /// The settings that the plugin receives, a JSON object.
+    pub settings: String,
+    /// The kinds of children that the plugin declares.
+    pub child_kinds: Vec<plan::ResourceKind>,
+    /// The owner of the plugin.
+    pub owner: PluginOwner,
+    /// The implementation, which is usually a component.
+    pub logic: Arc<dyn Logic>,
+}
+
+impl LogicPlugin {
+    /// Creates the plugin of an administrator, and calls `logic` for the kinds of its children.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if that call fails.
+    pub fn new(title: String, settings: String, logic: Arc<dyn Logic>) -> Result<Self, Failure> {
+        let child_kinds = logic.child_kinds(&settings)?;
+        Ok(Self {
+            title,
+            settings,
+            child_kinds: child_kinds.into_iter().map(convert::kind).collect(),
+            owner: PluginOwner::Administrator,
+            logic,
+        })
+    }
+
+    /// Creates the plugin of an administrator from a component.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the call of the component fails.
+    pub fn of_component(logic: ComponentLogic, settings: String) -> Result<Self, Failure> {
+        Self::new(title(&logic.component), settings, Arc::new(logic))
+    }
+}
+
+impl fmt::Debug for LogicPlugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogicPlugin")
+            .field("title", &self.title)
+            .field("settings", &self.settings)
+            .field("child_kinds", &self.child_kinds)
+            .field("owner", &self.owner)
+            .finish_non_exhaustive()
     }
 }
 

@@ -102,7 +102,7 @@ pub fn receive(kind: DaskKind, object: &mut Value) -> Vec<Finding> {
 /// Returns a name like the one that the API server generates from `metadata.generateName`. The name depends only on the prefix
 /// and on `number`, which is 1 for the first object with this prefix.
 #[must_use]
-pub(crate) fn generated_name(prefix: &str, number: usize) -> String {
+pub fn generated_name(prefix: &str, number: usize) -> String {
     let prefix: String = prefix.chars().take(PREFIX_MAX).collect();
     match number {
         0 | 1 => format!("{prefix}{GENERATED_SUFFIX}"),

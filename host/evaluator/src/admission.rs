@@ -1,7 +1,7 @@
 //! Decision about an admission request: calls the logic plugin and the policies in order, and combines their results.
 //!
 //! Pure: the operator's webhook calls [`mutate`] and [`validate`], the command line calls both with [`admit`]. The plugins to
-//! call are passed as a [`Chain`], the request as a [`Request`].
+//! call are passed as an [`Evaluator`], the request as a [`Request`].
 //!
 //! * [`mutate`]: calls `default` of the kind's logic plugin, then the policies in order, each with the object as the previous
 //!   one changed it, and then `validate`. With the latter, an invalid manifest is refused with a helpful message before the
@@ -11,11 +11,11 @@
 //!
 //! [`passes_unasked`] decides which requests are allowed without a call, so that a broken component can't block them.
 
-mod chain;
 mod dry_run;
 mod object;
 mod outcome;
 mod patch;
+mod request;
 #[cfg(test)]
 mod tests;
 
@@ -27,10 +27,11 @@ use dask_operator_runtime::contract::{
 };
 use serde_json::Value;
 
-pub use chain::{Chain, Decider, Request};
 pub use outcome::{LeftOut, Outcome, Said};
 pub use patch::check_patch;
+pub use request::Request;
 
+use crate::Evaluator;
 use crate::convert;
 use crate::fields::FIELDS;
 use crate::findings::{keep_for_author, strictly};
@@ -63,7 +64,7 @@ pub fn leaves_spec(request: &Request<'_>) -> bool {
 
 /// Decides about a request in the mutating webhook: applies defaults and patches, and validates the result.
 #[must_use]
-pub fn mutate(chain: &Chain<'_>, request: &Request<'_>) -> Outcome {
+pub fn mutate(evaluator: &Evaluator, request: &Request<'_>) -> Outcome {
     let mut outcome = Outcome::default();
     if passes_unasked(request) || request.operation == Operation::Delete {
         return outcome;
@@ -71,14 +72,14 @@ pub fn mutate(chain: &Chain<'_>, request: &Request<'_>) -> Outcome {
     let mut object = Object::of(request);
     let changes_spec = !leaves_spec(request);
     if changes_spec {
-        default(chain, request, &mut object, &mut outcome);
+        default(evaluator, request, &mut object, &mut outcome);
     }
     if outcome.is_allowed() {
-        call_policies(chain, request, &mut object, &mut outcome, true);
+        call_policies(evaluator, request, &mut object, &mut outcome, true);
     }
     if outcome.is_allowed() && changes_spec {
         // Only this webhook sees both the fields that the author wrote and those that were filled in.
-        let mut found = findings(chain, request, &object, &mut outcome);
+        let mut found = findings(evaluator, request, &object, &mut outcome);
         keep_for_author(&mut found, request.object, object.value());
         outcome.add_findings(found);
     }
@@ -89,20 +90,20 @@ pub fn mutate(chain: &Chain<'_>, request: &Request<'_>) -> Outcome {
 /// Decides about a request in the validating webhook, for an object with or without defaults. `now` is the time that the
 /// component receives for the plan of the dry run.
 #[must_use]
-pub fn validate(chain: &Chain<'_>, request: &Request<'_>, now: Timestamp) -> Outcome {
+pub fn validate(evaluator: &Evaluator, request: &Request<'_>, now: Timestamp) -> Outcome {
     let mut outcome = Outcome::default();
     if passes_unasked(request) {
         return outcome;
     }
     let mut object = Object::of(request);
     if request.operation == Operation::Delete {
-        call_policies(chain, request, &mut object, &mut outcome, false);
+        call_policies(evaluator, request, &mut object, &mut outcome, false);
         return outcome;
     }
     // The mutating webhook may be disabled.
-    default(chain, request, &mut object, &mut outcome);
+    default(evaluator, request, &mut object, &mut outcome);
     if outcome.is_allowed() {
-        let mut found = findings(chain, request, &object, &mut outcome);
+        let mut found = findings(evaluator, request, &object, &mut outcome);
         if leaves_spec(request) || object.is_changed() {
             keep_for_author(&mut found, request.object, object.value());
             outcome.add_findings(found);
@@ -112,10 +113,10 @@ pub fn validate(chain: &Chain<'_>, request: &Request<'_>, now: Timestamp) -> Out
         }
     }
     if outcome.is_allowed() {
-        call_policies(chain, request, &mut object, &mut outcome, false);
+        call_policies(evaluator, request, &mut object, &mut outcome, false);
     }
     if outcome.is_allowed() && !leaves_spec(request) {
-        dry_run::check(chain, request, &object, &mut outcome, now);
+        dry_run::check(evaluator, request, &object, &mut outcome, now);
     }
     outcome
 }
@@ -123,7 +124,7 @@ pub fn validate(chain: &Chain<'_>, request: &Request<'_>, now: Timestamp) -> Out
 /// Runs [`mutate`] and then [`validate`], as a cluster with both webhooks does. Nulls of fields that are not nullable are removed
 /// first, because the API server removes them before it calls a webhook.
 #[must_use]
-pub fn admit(chain: &Chain<'_>, request: &Request<'_>, now: Timestamp) -> Outcome {
+pub fn admit(evaluator: &Evaluator, request: &Request<'_>, now: Timestamp) -> Outcome {
     let without_nulls = |object: &Value| {
         let mut object = object.clone();
         FIELDS.prune_nulls(request.kind, &mut object);
@@ -135,7 +136,7 @@ pub fn admit(chain: &Chain<'_>, request: &Request<'_>, now: Timestamp) -> Outcom
         old: old.as_ref(),
         ..*request
     };
-    let mutated = mutate(chain, request);
+    let mutated = mutate(evaluator, request);
     if !mutated.is_allowed() {
         return mutated;
     }
@@ -143,15 +144,15 @@ pub fn admit(chain: &Chain<'_>, request: &Request<'_>, now: Timestamp) -> Outcom
         object: mutated.changed.as_ref().unwrap_or(request.object),
         ..*request
     };
-    let validated = validate(chain, &defaulted, now);
+    let validated = validate(evaluator, &defaulted, now);
     mutated.merge(validated)
 }
 
 /// Applies the defaults of the logic plugin to the object.
-fn default(chain: &Chain<'_>, request: &Request<'_>, object: &mut Object<'_>, outcome: &mut Outcome) {
-    let decider = &chain.logic;
-    let by = &decider.title;
-    let defaulted: Value = match decider.logic.default(object.text(), &decider.settings) {
+fn default(evaluator: &Evaluator, request: &Request<'_>, object: &mut Object<'_>, outcome: &mut Outcome) {
+    let plugin = &evaluator.logic;
+    let by = &plugin.title;
+    let defaulted: Value = match plugin.logic.default(object.text(), &plugin.settings) {
         Err(failure) => return logic_failed(request, outcome, by, &failure),
         Ok(Err(error)) => return logic_error(request, outcome, by, error),
         // The object has its defaults already.
@@ -174,15 +175,15 @@ fn default(chain: &Chain<'_>, request: &Request<'_>, object: &mut Object<'_>, ou
 /// plugin reports an error for the field. On updates, errors that the object had before become warnings, and warnings that it
 /// had before are left out.
 fn findings(
-    chain: &Chain<'_>,
+    evaluator: &Evaluator,
     request: &Request<'_>,
     object: &Object<'_>,
     outcome: &mut Outcome,
 ) -> Vec<Finding> {
-    let decider = &chain.logic;
-    let validate = |object: &str, old: Option<&str>| decider.logic.validate(object, old, &decider.settings);
+    let plugin = &evaluator.logic;
+    let validate = |object: &str, old: Option<&str>| plugin.logic.validate(object, old, &plugin.settings);
     let mut findings = match validate(object.text(), object.before()) {
-        Ok(findings) => strictly(findings, chain.strict),
+        Ok(findings) => strictly(findings, evaluator.strict),
         Err(failure) => {
             let severity = if leaves_spec(request) {
                 Severity::Warning
@@ -193,7 +194,7 @@ fn findings(
             return vec![Finding {
                 severity,
                 field: String::new(),
-                message: failure_message(&decider.title, &failure),
+                message: failure_message(&plugin.title, &failure),
             }];
         }
     };
@@ -246,13 +247,13 @@ fn field_and_message(finding: &Finding) -> (&str, &str) {
 /// Calls the policies in order until one refuses the request. After a policy that could not decide, the next one is still
 /// called. Patches are applied if `patching` is true, and ignored otherwise.
 fn call_policies(
-    chain: &Chain<'_>,
+    evaluator: &Evaluator,
     request: &Request<'_>,
     object: &mut Object<'_>,
     outcome: &mut Outcome,
     patching: bool,
 ) {
-    for policy in &chain.policies {
+    for policy in &evaluator.policies {
         let response = match admit_by(policy, request, object.text(), object.before()) {
             Ok(response) => response,
             Err(Undecided { reason, is_broken }) => {
@@ -275,7 +276,7 @@ fn call_policies(
         match response.verdict {
             Verdict::Allow => {}
             Verdict::Refuse(findings) => {
-                let findings = strictly(findings, chain.strict);
+                let findings = strictly(findings, evaluator.strict);
                 add_refusal(policy, request, object, outcome, findings);
             }
             Verdict::Patch(text) if patching => apply_patch(policy, object, outcome, &text),

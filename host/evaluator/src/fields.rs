@@ -28,10 +28,10 @@ const MAX_WORD_LENGTH: usize = 100;
 const MAX_FINDINGS: usize = 20;
 
 /// The fields of all Dask resources. They are computed once, because the schemas are large and the same for all requests.
-pub(crate) static FIELDS: LazyLock<Fields> = LazyLock::new(Fields::new);
+pub static FIELDS: LazyLock<Fields> = LazyLock::new(Fields::new);
 
 /// The fields of all Dask resources, from their CustomResourceDefinitions.
-pub(crate) struct Fields {
+pub struct Fields {
     /// The schema of `spec` for each kind.
     specs: BTreeMap<String, Value>,
 }
@@ -57,7 +57,7 @@ impl Fields {
     }
 
     /// Returns an error for each field of an object that its kind does not have.
-    pub(crate) fn unknown(&self, kind: DaskKind, object: &Value) -> Vec<Finding> {
+    pub fn unknown(&self, kind: DaskKind, object: &Value) -> Vec<Finding> {
         let mut findings = Vec::new();
         if let Some((schema, spec)) = self.spec(kind, object) {
             walk(schema, spec, Path::Root("spec"), None, &mut findings);
@@ -67,7 +67,7 @@ impl Fields {
 
     /// Returns an error for each value that the schema of its field does not allow, and for each missing field that Kubernetes
     /// requires. The API server refuses such an object, regardless of the logic plugin.
-    pub(crate) fn values(&self, kind: DaskKind, object: &Value) -> Vec<Finding> {
+    pub fn values(&self, kind: DaskKind, object: &Value) -> Vec<Finding> {
         match self.spec(kind, object) {
             Some((schema, spec)) => values::check(schema, spec),
             None => Vec::new(),
@@ -75,7 +75,7 @@ impl Fields {
     }
 
     /// Removes the nulls that the API server removes before it calls any webhook: those of fields that are not `nullable`.
-    pub(crate) fn prune_nulls(&self, kind: DaskKind, object: &mut Value) {
+    pub fn prune_nulls(&self, kind: DaskKind, object: &mut Value) {
         if let (Some(schema), Some(spec)) = (self.specs.get(kind.kind()), object.get_mut("spec")) {
             prune_nulls(schema, spec);
         }
@@ -84,7 +84,7 @@ impl Fields {
     /// Returns a finding for each field in an object's Pod and Service specs that Kubernetes does not have. The API server drops
     /// such fields of Pods, but refuses a Service with one. The latter is therefore an error, unless the field may exist in a
     /// newer release of Kubernetes.
-    pub(crate) fn of_kubernetes(&self, kind: DaskKind, object: &Value) -> Vec<Finding> {
+    pub fn of_kubernetes(&self, kind: DaskKind, object: &Value) -> Vec<Finding> {
         match self.spec(kind, object) {
             Some((schema, spec)) => kubernetes::unknown(kind, schema, spec),
             None => Vec::new(),
@@ -220,7 +220,7 @@ fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&
 }
 
 /// Returns the advice for an unknown word: the most similar known word, or the list of all known words.
-pub(crate) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+pub fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<_> = known.into_iter().collect();
     match closest(word, known.iter().copied()) {
         Some(other) => format!("did you mean `{other}`?"),

@@ -1,9 +1,13 @@
 //! The `dask-operator` command: see `dask-operator --help`.
 
+mod cli;
+mod compile;
+mod crds;
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match dask_operator::cli::main() {
+    match cli::main() {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {}", message(&error));

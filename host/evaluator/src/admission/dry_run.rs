@@ -2,20 +2,20 @@
 
 use std::borrow::Cow;
 
-use dask_operator_core::gate::{self, Nothing, Rules};
-use dask_operator_core::json::tree_bytes;
+use dask_operator_core::gate::Refusal;
 use dask_operator_core::parent::{DaskKind, Parent};
-use dask_operator_runtime::contract::{
-    ChildAction, DesiredChild, Observation, ObservedKind, Plan, SchedulerState, Timestamp,
-};
+use dask_operator_core::plan::ResourceKind;
+use dask_operator_runtime::contract::{Observation, ObservedKind, SchedulerState, Timestamp};
 use serde_json::{Value, json};
 
 use super::object::{self, Object};
-use super::{Chain, Outcome, Request, Said, forgive, logic_error, logic_failed};
+use super::{Outcome, Request, Said, forgive, logic_failed};
+use crate::Evaluator;
 use crate::convert;
 use crate::fields::FIELDS;
 use crate::findings::strictly;
-use crate::review::{ReviewError, review};
+use crate::plan::PlanError;
+use crate::review::ReviewError;
 
 /// Placeholder for the characters that the API server appends to a generated name.
 const GENERATED_SUFFIX: &str = "xxxxx";
@@ -26,13 +26,16 @@ const MAX_PLAN_BYTES: usize = 64 << 20;
 
 /// Adds findings about unknown fields in Pod and Service specs, and refusals of the plan by the policies and the gate.
 pub(super) fn check(
-    chain: &Chain<'_>,
+    evaluator: &Evaluator,
     request: &Request<'_>,
     object: &Object<'_>,
     outcome: &mut Outcome,
     now: Timestamp,
 ) {
-    let mut unknown = strictly(FIELDS.of_kubernetes(request.kind, request.object), chain.strict);
+    let mut unknown = strictly(
+        FIELDS.of_kubernetes(request.kind, request.object),
+        evaluator.strict,
+    );
     if let Some(old) = request.before() {
         forgive(&mut unknown, || FIELDS.of_kubernetes(request.kind, old));
     }
@@ -42,13 +45,13 @@ pub(super) fn check(
     }
     // The plans of other kinds depend on a cluster that is not in the request.
     if matches!(request.kind, DaskKind::Cluster | DaskKind::Job) {
-        check_plan(chain, request, object, outcome, now);
+        check_plan(evaluator, request, object, outcome, now);
     }
 }
 
 /// Computes the plan of a new object and adds refusals by the policies and the gate.
 fn check_plan(
-    chain: &Chain<'_>,
+    evaluator: &Evaluator,
     request: &Request<'_>,
     object: &Object<'_>,
     outcome: &mut Outcome,
@@ -63,77 +66,59 @@ fn check_plan(
         Cow::Borrowed(_) => object.text().to_owned(),
         Cow::Owned(stored) => object::text(&stored),
     };
-    let decider = &chain.logic;
-    let no_children = |kind: &dask_operator_core::plan::ResourceKind| ObservedKind {
+    let plugin = &evaluator.logic;
+    let no_children = |kind: &ResourceKind| ObservedKind {
         kind: convert::contract_kind(kind),
         objects: Vec::new(),
     };
     let observation = Observation {
         parent: text,
-        children: decider.child_kinds.iter().map(no_children).collect(),
+        children: plugin.child_kinds.iter().map(no_children).collect(),
         related: Vec::new(),
         scheduler: SchedulerState::NotAsked,
         now,
         seed: parent.seed(),
-        settings: decider.settings.to_string(),
+        settings: plugin.settings.clone(),
     };
-    let plan = match decider.logic.plan(&observation) {
-        Err(failure) => return logic_failed(request, outcome, &decider.title, &failure),
-        Ok(Err(error)) => return logic_error(request, outcome, &decider.title, error),
-        Ok(Ok(plan)) => plan,
-    };
-    let plan = match review(
-        &chain.policies,
-        request.kind,
-        &observation.parent,
-        plan.children,
-        now,
-    ) {
-        Ok(reviewed) => {
-            for remark in reviewed.remarks {
+    let error = match evaluator.plan(&parent, &observation, Some(MAX_PLAN_BYTES)) {
+        Ok(evaluated) => {
+            for remark in evaluated.remarks {
                 outcome.report(Said::new(&remark.title, "", remark.message));
             }
-            let bytes = reviewed.children.iter().map(bytes).sum::<usize>();
-            if bytes > MAX_PLAN_BYTES {
-                let message = format!(
-                    "what would be made of it takes {} MiB of memory, and is not tried",
-                    bytes >> 20
-                );
-                return outcome.warn(Said::new("", "", message));
-            }
-            convert::plan(Plan {
-                children: reviewed.children,
-                ..plan
-            })
+            return;
         }
-        Err(error @ ReviewError::Refused { .. }) => return outcome.refuse(review_refusal(&error)),
-        Err(error) => return outcome.refuse_undecided(review_refusal(&error)),
+        Err(error) => error,
     };
-    let rules = Rules {
-        extra: &decider.extra_kinds,
-        ..Rules::new(&decider.child_kinds)
-    };
-    if let Err(refusal) = gate::check(&parent, &rules, &Nothing, plan) {
-        outcome.refuse_more(refusal.more);
-        for violation in refusal.violations {
-            let child = violation
-                .child
-                .map(|child| format!("{child}, "))
-                .unwrap_or_default();
+    match error {
+        PlanError::Call { title, failure } => logic_failed(request, outcome, &title, &failure),
+        PlanError::Invalid(findings) => outcome.add_findings(findings),
+        PlanError::GaveUp { title, message } => logic_failed(request, outcome, &title, &message.into()),
+        PlanError::TooLarge { bytes } => {
             let message = format!(
-                "what the component {} makes of it would be refused: {child}{}: {}",
-                decider.title, violation.field, violation.message
+                "what would be made of it takes {} MiB of memory, and is not tried",
+                bytes >> 20
             );
-            outcome.refuse(Said::new("", "", message));
+            outcome.warn(Said::new("", "", message));
         }
+        PlanError::Refused { by, refusal } => add_violations(&by, refusal, outcome),
+        PlanError::Review(error @ ReviewError::Refused { .. }) => outcome.refuse(review_refusal(&error)),
+        PlanError::Review(error) => outcome.refuse_undecided(review_refusal(&error)),
     }
 }
 
-/// Returns the memory of a planned child's object after parsing, in bytes.
-fn bytes(child: &DesiredChild) -> usize {
-    match &child.action {
-        ChildAction::Keep => 0,
-        ChildAction::Create(object) | ChildAction::Apply(object) => tree_bytes(object),
+/// Adds the rules that a plan violates. `by` names the plugins that made it.
+fn add_violations(by: &str, refusal: Refusal, outcome: &mut Outcome) {
+    outcome.refuse_more(refusal.more);
+    for violation in refusal.violations {
+        let child = violation
+            .child
+            .map(|child| format!("{child}, "))
+            .unwrap_or_default();
+        let message = format!(
+            "what the component {by} makes of it would be refused: {child}{}: {}",
+            violation.field, violation.message
+        );
+        outcome.refuse(Said::new("", "", message));
     }
 }
 

@@ -1,0 +1,96 @@
+//! Command line: the subcommands and their dispatch.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use dask_operator_author::PluginCommand;
+use dask_operator_author::commands::Streams;
+use dask_operator_host::args::RunArgs;
+use dask_operator_host::run;
+use dask_operator_render::{RenderArgs, command};
+
+use crate::compile::{CompileArgs, compile};
+use crate::crds::{CrdArgs, crds};
+
+/// Dask on Kubernetes: turns DaskCluster, DaskWorkerGroup, DaskJob and DaskAutoscaler resources into running Dask
+/// clusters. Replaceable WebAssembly components decide what each cluster consists of.
+#[derive(Debug, Parser)]
+#[command(name = "dask-operator", version, propagate_version = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  dask-operator crds | kubectl apply --server-side -f -
+                                      define the Dask resources in a cluster
+  dask-operator run                   run the operator on the cluster of the kubeconfig
+  dask-operator render -f cluster.yaml
+                                      print what the operator would create, without a cluster
+  dask-operator plugin new worker-limit
+                                      start a new plugin
+
+`dask-operator help COMMAND` describes each command.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(Box<RunArgs>),
+    Render(Box<RenderArgs>),
+    Crds(CrdArgs),
+    /// Tools for plugin authors: create a crate, build, test, and use registries.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    #[command(hide = true)]
+    Compile(CompileArgs),
+    /// Prints the version.
+    Version,
+}
+
+/// Runs the command that the command line names.
+///
+/// # Errors
+///
+/// Returns an error that describes why the command failed.
+pub(crate) fn main() -> anyhow::Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Run(args) => run::run(*args).map(|()| ExitCode::SUCCESS),
+        Command::Render(args) => {
+            let all_right = command::run(&args, &mut io::stdin(), &mut io::stdout(), &mut io::stderr());
+            Ok(if all_right.context("the children can't be printed")? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
+        Command::Plugin(command) => {
+            let (stdin, out, err) = (&mut io::stdin(), &mut io::stdout(), &mut io::stderr());
+            let all_right = dask_operator_author::commands::run(&command, &mut Streams { stdin, out, err })?;
+            Ok(if all_right {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
+        Command::Crds(args) => crds(&args).map(|()| ExitCode::SUCCESS),
+        Command::Compile(args) => compile(args),
+        Command::Version => {
+            writeln!(io::stdout(), "dask-operator {}", env!("CARGO_PKG_VERSION"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_definition_is_valid() {
+        Cli::command().debug_assert();
+    }
+}
