@@ -107,7 +107,7 @@ struct Look {
     plugins: Arc<Plugins>,
     schedulers: Schedulers,
     recording: Recording,
-    most_told: usize,
+    max_observation_bytes: usize,
 }
 
 impl Reconciler {
@@ -125,7 +125,7 @@ impl Reconciler {
             plugins: self.plugins.clone(),
             schedulers: self.schedulers.clone(),
             recording: self.recording.clone(),
-            most_told: self.most_told,
+            max_observation_bytes: self.max_observation_bytes,
         };
         let memory = self.memory.clone();
         let load = load(&share, &object.json);
@@ -205,8 +205,8 @@ impl Look {
         let mut observed = Observed::new(&self.stores, object, &parent, &plugin.child_kinds);
         let cluster = ClusterKey::new(&parent.namespace, &parent.cluster);
         let bytes = observed.bytes();
-        if bytes > self.most_told {
-            return Err(Trouble::too_large(&plugin.title, self.most_told).into());
+        if bytes > self.max_observation_bytes {
+            return Err(Trouble::too_large(&plugin.title, self.max_observation_bytes).into());
         }
         observed.scheduler = self.schedulers.state(&cluster, &self.key);
         // The component has a copy of the scheduler's facts.

@@ -42,13 +42,13 @@ use report::PlanReport;
 use room::{Room, Share};
 
 /// Minimum of the requeue delay that a plan requests. Changes requeue the resource anyway.
-const SOONEST: Duration = Duration::from_secs(1);
+const MIN_REQUEUE: Duration = Duration::from_secs(1);
 
 /// Longest time for which an object that is left to garbage collection is ignored.
 const LEFT_OVER: Duration = Duration::from_secs(30);
 
 /// Limit of the JSON that one component receives, in bytes: 20,000 pods, the maximum of a worker group, of 13 kB each.
-pub(crate) const MOST_TOLD: usize = 256 << 20;
+pub(crate) const MAX_OBSERVATION_BYTES: usize = 256 << 20;
 
 /// Result of a reconcile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub struct Reconciler {
     pub recording: Recording,
     /// Limit of the JSON that one component receives, in bytes. The component has it in its memory, and the operator
     /// has a second copy.
-    pub most_told: usize,
+    pub max_observation_bytes: usize,
     pub(crate) memory: Memory,
     pub(crate) aside: Aside,
     pub(crate) room: Room,
@@ -111,7 +111,7 @@ impl Reconciler {
             metrics,
             selection: Arc::default(),
             recording: Recording::default(),
-            most_told: MOST_TOLD,
+            max_observation_bytes: MAX_OBSERVATION_BYTES,
             memory: Memory::new(WINDOW),
             aside: Aside::default(),
             room: Room::default(),
@@ -241,7 +241,7 @@ impl Reconciler {
         let again = plan
             .requeue_after
             .map(Duration::from_millis)
-            .map(|again| again.max(SOONEST));
+            .map(|again| again.max(MIN_REQUEUE));
         match soonest(&written.errors) {
             Some(retry) => Outcome::Failed(retry, again),
             None => Outcome::Done([again, written.later].into_iter().flatten().min()),

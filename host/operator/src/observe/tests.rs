@@ -200,7 +200,10 @@ fn the_largest_worker_group_fits_into_an_observation() {
     let kept = object(&large_pod());
     let bytes = kept.json.len();
     assert!(bytes > 8_000, "{bytes} bytes are too few for this test");
-    assert!(20_000 * bytes < crate::reconcile::MOST_TOLD, "{bytes} bytes");
+    assert!(
+        20_000 * bytes < crate::reconcile::MAX_OBSERVATION_BYTES,
+        "{bytes} bytes"
+    );
     let of_cluster = |stores: &Stores| {
         let cluster = ParentKey::new(DaskKind::Cluster, "n", "a");
         let object = stores.parent(&cluster).unwrap_or_else(|| panic!("no cluster"));

@@ -40,7 +40,7 @@ use crate::selection::Selection;
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Number of watch events that are queued. The watches wait while the queue is full.
-const TOLD: usize = 100;
+const WATCH_EVENTS: usize = 100;
 
 /// Name under which health checks report why the plugins are not ready.
 const PART: &str = "plugins";
@@ -122,7 +122,7 @@ impl Manager {
             parts.health.expect_watch(&scope.title(), plural, namespace);
         }
         let (guard_tx, guard_rx) = mpsc::unbounded_channel();
-        let (watch_tx, watch_rx) = mpsc::channel(TOLD);
+        let (watch_tx, watch_rx) = mpsc::channel(WATCH_EVENTS);
         let workshop = Workshop {
             engine: parts.engine,
             watched: parts.watched,

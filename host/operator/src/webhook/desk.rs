@@ -35,7 +35,7 @@ use crate::threads::{self, Load};
 
 /// Threads per processor on which light requests are classified, and as many again for heavy ones. The cost grows only with their
 /// text.
-const LOOKS: usize = 1;
+const CLASSIFICATIONS: usize = 1;
 
 /// Threads per processor on which requests are decided.
 const AT_ONCE: usize = 2;
@@ -63,7 +63,7 @@ const ACCOUNTS: usize = 64;
 /// Returns the maximum number of threads for requests on a machine with this number of processors.
 #[must_use]
 pub fn threads(cores: usize) -> usize {
-    (2 * LOOKS + AT_ONCE) * cores
+    (2 * CLASSIFICATIONS + AT_ONCE) * cores
 }
 
 /// Time limits of a request.
@@ -178,8 +178,8 @@ impl Desk {
         let places = AT_ONCE * cores;
         let half = (places / 2).max(1);
         Self {
-            looks: Arc::new(Semaphore::new(LOOKS * cores)),
-            heavy_looks: Arc::new(Semaphore::new(LOOKS * cores)),
+            looks: Arc::new(Semaphore::new(CLASSIFICATIONS * cores)),
+            heavy_looks: Arc::new(Semaphore::new(CLASSIFICATIONS * cores)),
             order: Arc::new(Mutex::new(Order {
                 free: places,
                 free_for_heavy: places - (places / 4).max(1),

@@ -175,7 +175,7 @@ async fn an_observation_that_is_too_large_is_reported() {
         owned("Pod", "p"),
     ];
     let mut world = World::new(None, &objects, |_| Ok(Ok(empty())));
-    world.reconciler.most_told = 100;
+    world.reconciler.max_observation_bytes = 100;
     for _ in 0..2 {
         assert_eq!(
             world.reconcile(DaskKind::Cluster).await,
