@@ -12,7 +12,7 @@ use dask_operator_evaluator::findings::sentences;
 use dask_operator_evaluator::logic::{ComponentLogic, Failure, LogicPlugin, interface};
 use dask_operator_evaluator::plan::PlanError;
 use dask_operator_evaluator::policy::{Mode, Policy, title};
-use dask_operator_evaluator::{ByKind, PluginSet, convert, manifest};
+use dask_operator_evaluator::{AllowedKinds, ByKind, PluginSet, convert, manifest};
 use dask_operator_render::documents::Document;
 use dask_operator_render::render::{Rendered, render};
 use dask_operator_runtime::contract::{Observation, Operation, Plan, Severity, Timestamp};
@@ -32,15 +32,16 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Loads the default components.
+    /// Loads the default components. `allowed_kinds` are kinds of children that are allowed in addition to the default ones.
     ///
     /// # Errors
     ///
     /// Returns an error if the engine cannot be created or a default component cannot be loaded.
-    pub fn new() -> Result<Self, AuthorError> {
+    pub fn new(allowed_kinds: AllowedKinds) -> Result<Self, AuthorError> {
         let args = PluginArgs::default();
         let (engine, _) = engine(&args).map_err(|error| AuthorError::Default(error.into()))?;
-        let defaults = load(&engine, &args, Limits::default()).map_err(AuthorError::Default)?;
+        let defaults =
+            load(&engine, &args, allowed_kinds, Limits::default()).map_err(AuthorError::Default)?;
         Ok(Self { engine, defaults })
     }
 

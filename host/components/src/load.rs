@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use dask_operator_core::gate::kinds::{NoChild, child_kind};
 use dask_operator_core::parent::DaskKind;
+use dask_operator_core::plan::ResourceKind;
 use dask_operator_evaluator::findings::sentences;
 use dask_operator_evaluator::logic::{ComponentLogic, Failure, LogicPlugin, interface};
 use dask_operator_evaluator::policy::{Mode, Policy, title};
@@ -47,6 +49,22 @@ pub struct PluginArgs {
         help_heading = "Components"
     )]
     pub cache_dir: Option<PathBuf>,
+}
+
+/// Command line option that allows kinds of children, for commands that need no cluster.
+#[derive(Args, Clone, Debug, Default)]
+pub struct AllowedKindArgs {
+    /// Allow components to create children of this kind too, as --allow-child of the operator. Can be repeated.
+    #[arg(long = "allow-child", value_name = "APIVERSION/KIND", value_parser = allowed_kind, help_heading = "Components")]
+    pub allow_child: Vec<ResourceKind>,
+}
+
+impl AllowedKindArgs {
+    /// Returns the allowed kinds.
+    #[must_use]
+    pub fn kinds(&self) -> AllowedKinds {
+        AllowedKinds::new(&self.allow_child, &[])
+    }
 }
 
 /// One setting from the command line.
@@ -133,7 +151,12 @@ pub struct Each {
 /// # Errors
 ///
 /// Returns an error if a component can't be read, can't be used, or refuses its settings.
-pub fn load(engine: &Engine, args: &PluginArgs, limits: Limits) -> Result<PluginSet, PluginError> {
+pub fn load(
+    engine: &Engine,
+    args: &PluginArgs,
+    allowed_kinds: AllowedKinds,
+    limits: Limits,
+) -> Result<PluginSet, PluginError> {
     let mut settings = read_settings(args)?;
     let policies = load_policies(engine, args, &settings, limits)?;
     let logic = ByKind::try_new(|kind| {
@@ -143,7 +166,7 @@ pub fn load(engine: &Engine, args: &PluginArgs, limits: Limits) -> Result<Plugin
     Ok(PluginSet {
         logic,
         policies,
-        allowed_kinds: AllowedKinds::default(),
+        allowed_kinds,
     })
 }
 
@@ -386,6 +409,11 @@ fn parse_plugin(text: &str) -> Result<(Interface, PathBuf), String> {
     Ok((interface, file.into()))
 }
 
+/// Parses the value of `--allow-child`. A plural, which the operator needs for requests, is ignored.
+fn allowed_kind(text: &str) -> Result<ResourceKind, NoChild> {
+    child_kind(text.split_once('=').map_or(text, |(name, _)| name))
+}
+
 /// Parses the value of `--setting`, `KIND.KEY=VALUE`.
 fn parse_setting(text: &str) -> Result<Setting, String> {
     let form = "write KIND.KEY=VALUE, as in worker-group.workload=deployment";
@@ -414,6 +442,16 @@ mod tests {
     fn values_of_settings_are_json_or_text(#[case] text: &str, #[case] key: &str, #[case] value: Value) {
         let setting = parse_setting(text).map(|setting| (setting.key, setting.value));
         assert_eq!(setting, Ok((key.to_owned(), value)));
+    }
+
+    #[rstest]
+    #[case("cert-manager.io/v1/Certificate", Some("Certificate"))]
+    #[case("example.org/v1/Ox=oxen", Some("Ox"))]
+    #[case("v1/Secret", None)]
+    #[case("Pod", None)]
+    fn kinds_that_hold_secrets_are_never_allowed(#[case] text: &str, #[case] kind: Option<&str>) {
+        let parsed = allowed_kind(text).ok().map(|kind| kind.kind);
+        assert_eq!(parsed.as_deref(), kind);
     }
 
     #[test]

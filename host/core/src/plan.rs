@@ -4,6 +4,9 @@
 //! `wit/types.wit` defines the meaning of each record.
 
 use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
 
 /// A kind of Kubernetes resource, as in a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,6 +30,35 @@ impl ResourceKind {
 impl fmt::Display for ResourceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.api_version, self.kind)
+    }
+}
+
+/// Error about a text that is not the name of a kind.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error(
+    "{0:?} names no kind: write API version and kind, as v1/ConfigMap or cert-manager.io/v1/Certificate, \
+         and =PLURAL where the plural is irregular"
+)]
+pub struct NoKind(String);
+
+impl NoKind {
+    /// Creates the error about a text.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+/// Parses `v1/ConfigMap` or `cert-manager.io/v1/Certificate`.
+impl FromStr for ResourceKind {
+    type Err = NoKind;
+
+    fn from_str(text: &str) -> Result<Self, NoKind> {
+        let (api_version, kind) = text.rsplit_once('/').ok_or_else(|| NoKind::new(text))?;
+        if api_version.is_empty() || kind.is_empty() {
+            return Err(NoKind::new(text));
+        }
+        Ok(Self::new(api_version, kind))
     }
 }
 

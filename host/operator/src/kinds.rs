@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use dask_operator_core::gate::kinds::gives_rights;
+use dask_operator_core::gate::kinds::{NoChild, child_kind};
 use dask_operator_core::names::DASK_API_VERSION;
 use dask_operator_core::parent::DaskKind;
-use dask_operator_core::plan::ResourceKind;
+use dask_operator_core::plan::{NoKind, ResourceKind};
 use kube::api::{ApiResource, GroupVersionKind};
-use thiserror::Error;
 
 /// A kind that the operator watches or writes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -16,27 +15,6 @@ pub struct Kind {
     pub resource: ResourceKind,
     /// Plural as in paths, `daskclusters`.
     pub plural: String,
-}
-
-/// Error about a text that is not the name of a kind.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error(
-    "{0:?} names no kind: write API version and kind, as v1/ConfigMap or cert-manager.io/v1/Certificate, \
-         and =PLURAL where the plural is irregular"
-)]
-pub struct NoKind(String);
-
-/// Error about a text that is not the name of a kind that children may have.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub enum NoChild {
-    /// The text is not the name of a kind.
-    #[error(transparent)]
-    NoKind(#[from] NoKind),
-    /// Objects of this kind grant permissions or hold secrets.
-    #[error(
-        "{0} gives rights, holds secrets or says which code decides, and no component may create it: create it yourself"
-    )]
-    GivesRights(ResourceKind),
 }
 
 impl Kind {
@@ -64,21 +42,7 @@ impl Kind {
     ///
     /// Returns an error if the text has another form.
     pub fn parse(text: &str) -> Result<Self, NoKind> {
-        let (name, plural) = text
-            .split_once('=')
-            .map_or((text, None), |(name, plural)| (name, Some(plural)));
-        let (api_version, kind) = name.rsplit_once('/').ok_or_else(|| NoKind(text.to_owned()))?;
-        if api_version.is_empty() || kind.is_empty() || plural.is_some_and(str::is_empty) {
-            return Err(NoKind(text.to_owned()));
-        }
-        let kind = Self::of(ResourceKind::new(api_version, kind));
-        Ok(match plural {
-            Some(plural) => Self {
-                plural: plural.to_owned(),
-                ..kind
-            },
-            None => kind,
-        })
+        Self::with_plural(text, str::parse)
     }
 
     /// Parses the same forms as [`Kind::parse`], for a kind that children may have.
@@ -87,11 +51,23 @@ impl Kind {
     ///
     /// Returns an error if the text has another form, or if the kind grants permissions or holds secrets.
     pub fn of_child(text: &str) -> Result<Self, NoChild> {
-        let kind = Self::parse(text)?;
-        if gives_rights(&kind.resource) {
-            return Err(NoChild::GivesRights(kind.resource));
+        Self::with_plural(text, child_kind)
+    }
+
+    fn with_plural<E: From<NoKind>>(
+        text: &str,
+        parse: impl FnOnce(&str) -> Result<ResourceKind, E>,
+    ) -> Result<Self, E> {
+        let Some((name, plural)) = text.split_once('=') else {
+            return parse(text).map(Self::of);
+        };
+        if plural.is_empty() {
+            return Err(NoKind::new(text).into());
         }
-        Ok(kind)
+        Ok(Self {
+            plural: plural.to_owned(),
+            ..Self::of(parse(name)?)
+        })
     }
 
     /// Returns the kind of Dask resource; `None` for other kinds.
@@ -200,7 +176,7 @@ mod tests {
     #[case("v1/")]
     #[case("v1/Pod=")]
     fn refuses_other_forms(#[case] text: &str) {
-        assert_eq!(Kind::parse(text), Err(NoKind(text.to_owned())));
+        assert_eq!(Kind::parse(text), Err(NoKind::new(text)));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::documents::{self, Document};
 use crate::render::render;
-use dask_operator_components::load::{PluginArgs, PluginError, engine, load};
+use dask_operator_components::load::{AllowedKindArgs, PluginArgs, PluginError, engine, load};
 
 /// Prints the children of manifests, computed by the operator's components. Needs no cluster.
 ///
@@ -37,6 +37,10 @@ pub struct RenderArgs {
     /// Components and their settings.
     #[command(flatten)]
     pub plugins: PluginArgs,
+
+    /// Kinds of children.
+    #[command(flatten)]
+    pub allowed_kinds: AllowedKindArgs,
 }
 
 /// Output format of the children.
@@ -63,7 +67,17 @@ pub fn run(
 ) -> io::Result<bool> {
     let loaded = engine(&args.plugins)
         .map_err(PluginError::from)
-        .and_then(|(engine, uncached)| Ok((load(&engine, &args.plugins, Limits::default())?, uncached)));
+        .and_then(|(engine, uncached)| {
+            Ok((
+                load(
+                    &engine,
+                    &args.plugins,
+                    args.allowed_kinds.kinds(),
+                    Limits::default(),
+                )?,
+                uncached,
+            ))
+        });
     let plugins = match loaded {
         Ok((plugins, None)) => plugins,
         Ok((plugins, Some(reason))) => {

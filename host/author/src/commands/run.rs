@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
+use dask_operator_components::load::AllowedKindArgs;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_render::documents::{self, Document};
 use dask_operator_render::render::Level;
@@ -52,6 +53,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "TIME", value_parser = observation::time)]
     pub now: Option<i64>,
 
+    /// Kinds of children.
+    #[command(flatten)]
+    pub allowed_kinds: AllowedKindArgs,
+
     /// The registry.
     #[command(flatten)]
     pub registry: RegistryArgs,
@@ -59,7 +64,7 @@ pub struct RunArgs {
 
 pub(super) fn run(args: &RunArgs, streams: &mut Streams<'_>) -> CommandResult {
     let bytes = args.registry.bytes(&args.source, streams.stdin)?;
-    let simulator = Simulator::new()?;
+    let simulator = Simulator::new(args.allowed_kinds.kinds())?;
     let with = simulator.with(&args.source, &bytes, settings(args.settings.as_deref())?)?;
     let without = simulator.without();
     let now = args.now.unwrap_or_else(now);

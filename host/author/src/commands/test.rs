@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use dask_operator_components::load::AllowedKindArgs;
 
 use super::{CommandResult, Streams};
 use crate::cases::TestFile;
@@ -22,6 +23,10 @@ pub struct TestArgs {
     /// The component. [default: the component that each test file names]
     #[arg(long, value_name = "FILE")]
     pub component: Option<PathBuf>,
+
+    /// Kinds of children.
+    #[command(flatten)]
+    pub allowed_kinds: AllowedKindArgs,
 }
 
 pub(super) fn run(args: &TestArgs, streams: &mut Streams<'_>) -> CommandResult {
@@ -31,7 +36,7 @@ pub(super) fn run(args: &TestArgs, streams: &mut Streams<'_>) -> CommandResult {
     } else {
         &args.files
     };
-    let simulator = Simulator::new()?;
+    let simulator = Simulator::new(args.allowed_kinds.kinds())?;
     let (mut passed, mut failed) = (0_usize, 0_usize);
     for path in files {
         let file = TestFile::read(path)?;

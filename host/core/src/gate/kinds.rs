@@ -3,9 +3,11 @@
 //! The defaults are namespaced kinds that neither grant permissions (RBAC, service accounts) nor contain secrets, so that
 //! neither a component nor its users can gain permissions that the administrator has not granted.
 
+use thiserror::Error;
+
 use crate::names::DASK_API_VERSION;
 use crate::parent::DaskKind;
-use crate::plan::ResourceKind;
+use crate::plan::{NoKind, ResourceKind};
 
 /// Kinds that the children of any Dask resource with pods may have.
 const COMMON_KINDS: [(&str, &str); 8] = [
@@ -44,6 +46,32 @@ pub fn gives_rights(kind: &ResourceKind) -> bool {
         "DaskPlugin" | "ClusterDaskPlugin" if of_dask => true,
         _ => PRIVILEGED_GROUPS.contains(&group),
     }
+}
+
+/// Error about a text that is not the name of a kind that children may have.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum NoChild {
+    /// The text is not the name of a kind.
+    #[error(transparent)]
+    NoKind(#[from] NoKind),
+    /// Objects of this kind grant permissions or hold secrets.
+    #[error(
+        "{0} gives rights, holds secrets or says which code decides, and no component may create it: create it yourself"
+    )]
+    GivesRights(ResourceKind),
+}
+
+/// Parses the name of a kind that children may have, as `v1/ConfigMap` or `cert-manager.io/v1/Certificate`.
+///
+/// # Errors
+///
+/// Returns an error if the text has another form, or if the kind grants permissions or holds secrets.
+pub fn child_kind(text: &str) -> Result<ResourceKind, NoChild> {
+    let kind: ResourceKind = text.parse()?;
+    if gives_rights(&kind) {
+        return Err(NoChild::GivesRights(kind));
+    }
+    Ok(kind)
 }
 
 /// Returns the kinds that children of `parent` may have.
