@@ -3,7 +3,7 @@
 //! * [`DaskCluster`], [`DaskWorkerGroup`], [`DaskJob`], [`DaskAutoscaler`]: the resources of dask-kubernetes, with the same
 //!   names, group ([`GROUP`]) and version ([`VERSION`]).
 //! * [`DaskPlugin`], [`ClusterDaskPlugin`]: components that decide about Dask resources.
-//! * [`crds`]: the definitions of all kinds, with every check that the API server can do by itself.
+//! * [`crds()`]: the definitions of all kinds, with every check that the API server can do by itself.
 //! * [`crd_files`]: the definitions as the YAML files in `crds/`.
 //!
 //! Pod and service specs, which Kubernetes owns, are kept as the user wrote them: see [`PodSpec`] and [`ServiceSpec`]. Only

@@ -123,7 +123,7 @@ impl TestFile {
     pub fn read(path: &Path) -> Result<Self, AuthorError> {
         let text = std::fs::read_to_string(path).map_err(AuthorError::io(path))?;
         let file: Self = serde_saphyr::from_str(&text)
-            .map_err(|error| AuthorError::file(path, crate::commands::first_line(&error.to_string())))?;
+            .map_err(|error| AuthorError::file(path, crate::error::first_line(&error.to_string())))?;
         if file.cases.is_empty() {
             return Err(AuthorError::file(
                 path,
@@ -270,9 +270,8 @@ impl ManifestSource {
             Self::Inline(object) => Ok(object.clone()),
             Self::File(path) => {
                 let path = folder.join(path);
-                let invalid = |problem: String| {
-                    format!("{}: {}", path.display(), crate::commands::first_line(&problem))
-                };
+                let invalid =
+                    |problem: String| format!("{}: {}", path.display(), crate::error::first_line(&problem));
                 let text = std::fs::read_to_string(&path).map_err(|error| invalid(error.to_string()))?;
                 yaml::document(&text).map_err(|error| invalid(error.to_string()))
             }

@@ -79,6 +79,16 @@ impl AuthorError {
     }
 }
 
+/// Returns the first line of a parser's error message.
+pub(crate) fn first_line(message: &str) -> String {
+    message
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("error: ")
+        .to_owned()
+}
+
 /// Message of a registry error. Where [`SourceError`] names an option of the operator, this names the option of the command.
 fn registry(error: &SourceError) -> String {
     match error {

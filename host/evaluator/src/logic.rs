@@ -10,7 +10,6 @@ use dask_operator_runtime::contract::{Answer, Finding, Observation, Plan, Resour
 use dask_operator_runtime::{Component, Interface};
 
 use crate::convert;
-use crate::policy::title;
 
 /// Error of a call that returned no result, such as a trap or an exceeded limit.
 pub type Failure = Box<dyn Error + Send + Sync>;
@@ -144,4 +143,15 @@ pub fn interface(kind: DaskKind) -> Interface {
         DaskKind::Job => Interface::Job,
         DaskKind::Autoscaler => Interface::Autoscaler,
     }
+}
+
+/// Returns the name of a component for messages, such as `cluster 0.1.0 (0123456789ab)`.
+#[must_use]
+pub fn title(component: &Component) -> String {
+    format!(
+        "{} {} ({})",
+        component.name(),
+        component.description().version,
+        component.digest().short()
+    )
 }

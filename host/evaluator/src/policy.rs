@@ -69,14 +69,3 @@ impl fmt::Debug for Policy {
             .finish_non_exhaustive()
     }
 }
-
-/// Returns the name of a component for messages, such as `cluster 0.1.0 (0123456789ab)`.
-#[must_use]
-pub fn title(component: &Component) -> String {
-    format!(
-        "{} {} ({})",
-        component.name(),
-        component.description().version,
-        component.digest().short()
-    )
-}

@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 use dask_operator_components::load::PluginArgs;
 use kube::core::Selector;
 
-use crate::kinds::Kind;
-use crate::lease::LeaseArgs;
+use crate::client::resource::Kind;
+use crate::leader_election::LeaseArgs;
 use crate::plugins::args::SourceArgs;
 use crate::selection::selector;
 use crate::webhook::args::WebhookArgs;
@@ -38,121 +38,121 @@ Environment:
 pub struct RunArgs {
     /// Watch this namespace. Can be repeated. [default: all namespaces]
     #[arg(short = 'n', long = "namespace", value_name = "NAMESPACE", value_parser = namespace)]
-    pub namespaces: Vec<String>,
+    pub(crate) namespaces: Vec<String>,
 
     /// Watch all namespaces. This is the default.
     #[arg(short = 'A', long, conflicts_with = "namespaces")]
-    pub all_namespaces: bool,
+    pub(crate) all_namespaces: bool,
 
     /// Manage only namespaces whose labels match this selector, also when labels change: {matchLabels: {team: data}}.
     /// [default: all namespaces]
     #[arg(long, value_name = "SELECTOR", value_parser = selector, conflicts_with = "namespaces")]
-    pub namespace_selector: Option<Selector>,
+    pub(crate) namespace_selector: Option<Selector>,
 
     /// Context of the kubeconfig. [default: its current context]
     #[arg(long, value_name = "NAME")]
-    pub context: Option<String>,
+    pub(crate) context: Option<String>,
 
     /// Create or update the definitions of the Dask resources (CRDs) before starting.
     #[arg(long)]
-    pub install_crds: bool,
+    pub(crate) install_crds: bool,
 
     /// Address that serves /healthz, /readyz and /metrics. [default: 0.0.0.0:8080]
     #[arg(long, value_name = "ADDRESS:PORT", env = "DASK_OPERATOR_BIND")]
-    pub bind: Option<SocketAddr>,
+    pub(crate) bind: Option<SocketAddr>,
 
     /// Maximum number of resources that are reconciled at the same time.
     #[arg(long, value_name = "NUMBER", default_value_t = 16, value_parser = at_least_one)]
-    pub concurrency: usize,
+    pub(crate) concurrency: usize,
 
     /// Maximum number of write requests that are in flight at the same time.
     #[arg(long, value_name = "NUMBER", default_value_t = 32, value_parser = at_least_one)]
-    pub writes_in_flight: usize,
+    pub(crate) writes_in_flight: usize,
 
     /// Allow components that an administrator configures to create children of this kind too, as
     /// cert-manager.io/v1/Certificate. Can be repeated. The operator needs the permissions for it. Kinds that grant permissions
     /// or hold secrets are not allowed.
     #[arg(long = "allow-child", value_name = "APIVERSION/KIND", value_parser = Kind::of_child, help_heading = "Components")]
-    pub allow_child: Vec<Kind>,
+    pub(crate) allow_child: Vec<Kind>,
 
     /// Allow all components to create children of this kind too, also those of a DaskPlugin, which the users of a
     /// namespace create. Can be repeated. [default: none]
     #[arg(long = "allow-tenant-child", value_name = "APIVERSION/KIND", value_parser = Kind::of_child,
           help_heading = "Components")]
-    pub allow_tenant_child: Vec<Kind>,
+    pub(crate) allow_tenant_child: Vec<Kind>,
 
     /// Write the newest request about each Dask resource into this folder, for `dask-operator plugin run -f`: the
     /// admission requests to the webhook and the observations that components receive. Intended for plugin authors.
     /// Manifests may contain secrets.
     #[arg(long, value_name = "FOLDER", help_heading = "Components")]
-    pub record_requests: Option<PathBuf>,
+    pub(crate) record_requests: Option<PathBuf>,
 
     /// Components and their settings.
     #[command(flatten)]
-    pub plugins: PluginArgs,
+    pub(crate) plugins: PluginArgs,
 
     /// Leader election among several replicas.
     #[command(flatten)]
-    pub lease: LeaseArgs,
+    pub(crate) lease: LeaseArgs,
 
     /// Sources that plugin resources may load components from.
     #[command(flatten)]
-    pub sources: SourceArgs,
+    pub(crate) sources: SourceArgs,
 
     /// The admission webhook.
     #[command(flatten)]
-    pub webhook: WebhookArgs,
+    pub(crate) webhook: WebhookArgs,
 
     /// Format of the log lines.
     #[arg(long, value_enum, default_value_t = LogFormat::Plain, help_heading = "Log")]
-    pub log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
 
     /// Log decisions and their reasons.
     #[arg(short, long, help_heading = "Log")]
-    pub verbose: bool,
+    pub(crate) verbose: bool,
 
     /// Log everything.
     #[arg(short, long, help_heading = "Log")]
-    pub debug: bool,
+    pub(crate) debug: bool,
 
     /// Log warnings and errors only.
     #[arg(short, long, help_heading = "Log", conflicts_with_all = ["verbose", "debug"])]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
 
     /// Arguments of the previous operator.
     #[command(flatten)]
-    pub former: FormerArgs,
+    pub(crate) former: FormerArgs,
 }
 
 /// Arguments of the previous operator, which are accepted so that the values of its chart still work.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Of the previous operator")]
-pub struct FormerArgs {
+pub(crate) struct FormerArgs {
     /// URL of the health endpoint, as http://0.0.0.0:8080/healthz: its address is used for --bind.
     #[arg(long, value_name = "URL", value_parser = liveness)]
-    pub liveness: Option<SocketAddr>,
+    pub(crate) liveness: Option<SocketAddr>,
 
     /// Has no effect: this operator has no peering.
     #[arg(long)]
-    pub standalone: bool,
+    pub(crate) standalone: bool,
 
     /// Has no effect: this operator has no peering.
     #[arg(long, value_name = "NAME")]
-    pub peering: Option<String>,
+    pub(crate) peering: Option<String>,
 
     /// Has no effect: this operator has no peering.
     #[arg(long, value_name = "NUMBER")]
-    pub priority: Option<i64>,
+    pub(crate) priority: Option<i64>,
 
     /// Has no effect: this operator has no peering.
     #[arg(long)]
-    pub dev: bool,
+    pub(crate) dev: bool,
 }
 
 impl FormerArgs {
     /// Returns the names of the given arguments that have no effect.
     #[must_use]
-    pub fn without_effect(&self) -> Vec<&'static str> {
+    pub(crate) fn without_effect(&self) -> Vec<&'static str> {
         let given = [
             (self.standalone, "--standalone"),
             (self.peering.is_some(), "--peering"),
@@ -168,7 +168,7 @@ impl FormerArgs {
 
 /// Format of the log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// Text for humans.
     #[value(alias = "full")]
     Plain,

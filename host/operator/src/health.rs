@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::leading::Leading;
-use crate::watches::WATCH_SECONDS;
+use crate::leader_election::leadership::Leading;
+
+/// Seconds after which the API server ends a watch; the watch is then resumed where it ended. A watch that has not been
+/// started for much longer is stuck.
+pub(crate) const WATCH_SECONDS: u32 = 240;
 
 /// Longest time without a start of a watch. A watch that exceeds it is stuck.
 const WATCH_LIMIT: Duration = Duration::from_secs(3 * WATCH_SECONDS as u64);
@@ -17,7 +20,7 @@ const QUEUE_LIMIT: Duration = Duration::from_secs(600);
 
 /// State of the operator's parts.
 #[derive(Debug)]
-pub struct Health {
+pub(crate) struct Health {
     inner: Mutex<Inner>,
     leading: Leading,
 }
@@ -50,7 +53,7 @@ impl Default for Health {
 impl Health {
     /// Returns the state before anything has started. A replica that is not the leader need not reconcile.
     #[must_use]
-    pub fn new(leading: Leading) -> Self {
+    pub(crate) fn new(leading: Leading) -> Self {
         let inner = Inner {
             watches: BTreeMap::new(),
             last_reconcile: Instant::now(),
@@ -65,7 +68,7 @@ impl Health {
 
     /// Returns whether this process is the leader.
     #[must_use]
-    pub fn leads(&self) -> bool {
+    pub(crate) fn leads(&self) -> bool {
         self.leading.now()
     }
 
@@ -74,7 +77,7 @@ impl Health {
     }
 
     /// Registers a watch with this name, of the kind with this plural in this namespace (`None` for all).
-    pub fn expect_watch(&self, name: &str, plural: &str, namespace: Option<&str>) {
+    pub(crate) fn expect_watch(&self, name: &str, plural: &str, namespace: Option<&str>) {
         let watch = Watch {
             of: (plural.to_owned(), namespace.map(str::to_owned)),
             begun: Instant::now(),
@@ -84,26 +87,26 @@ impl Health {
     }
 
     /// Records that the first list of the watch with this name is complete.
-    pub fn synced(&self, name: &str) {
+    pub(crate) fn synced(&self, name: &str) {
         if let Some(watch) = self.lock().watches.get_mut(name) {
             watch.synced = true;
         }
     }
 
     /// Records that the first list of the watch with this name is not waited for, although the watch continues.
-    pub fn do_without(&self, name: &str) {
+    pub(crate) fn do_without(&self, name: &str) {
         self.synced(name);
     }
 
     /// Returns whether all first lists are complete or not waited for.
     #[must_use]
-    pub fn all_synced(&self) -> bool {
+    pub(crate) fn all_synced(&self) -> bool {
         self.lock().watches.values().all(|watch| watch.synced)
     }
 
     /// Returns whether the first lists of the watches with these names are complete or not waited for.
     #[must_use]
-    pub fn are_synced(&self, names: &[String]) -> bool {
+    pub(crate) fn are_synced(&self, names: &[String]) -> bool {
         let watches = &self.lock().watches;
         names
             .iter()
@@ -111,7 +114,7 @@ impl Health {
     }
 
     /// Records a list or watch request for this resource in this namespace (`None` for all).
-    pub fn watch_begins(&self, plural: &str, namespace: Option<&str>) {
+    pub(crate) fn watch_begins(&self, plural: &str, namespace: Option<&str>) {
         for watch in self.lock().watches.values_mut() {
             if watch.of.0 == plural && watch.of.1.as_deref() == namespace {
                 watch.begun = Instant::now();
@@ -120,17 +123,17 @@ impl Health {
     }
 
     /// Records that a reconcile has ended, or that reconciles start.
-    pub fn reconciled(&self) {
+    pub(crate) fn reconciled(&self) {
         self.lock().last_reconcile = Instant::now();
     }
 
     /// Records the plugins that could not be loaded.
-    pub fn plugins_broken(&self, plugins: Vec<String>) {
+    pub(crate) fn plugins_broken(&self, plugins: Vec<String>) {
         self.lock().broken_plugins = plugins;
     }
 
     /// Records the reason why a part is not ready; `None` if it is ready.
-    pub fn set_missing(&self, part: &'static str, why: Option<String>) {
+    pub(crate) fn set_missing(&self, part: &'static str, why: Option<String>) {
         let mut inner = self.lock();
         match why {
             Some(why) => inner.missing.insert(part, why),
@@ -141,7 +144,7 @@ impl Health {
     /// Returns descriptions of the parts that are stuck; empty while the operator is alive. `longest_wait` is that of
     /// the queue.
     #[must_use]
-    pub fn stuck(&self, longest_wait: Duration) -> Vec<String> {
+    pub(crate) fn stuck(&self, longest_wait: Duration) -> Vec<String> {
         let inner = self.lock();
         let silent = inner
             .watches
@@ -166,7 +169,7 @@ impl Health {
 
     /// Returns descriptions of the parts that are not ready; empty if the operator is ready.
     #[must_use]
-    pub fn missing(&self) -> Vec<String> {
+    pub(crate) fn missing(&self) -> Vec<String> {
         let inner = self.lock();
         let begun = inner
             .watches

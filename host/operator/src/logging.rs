@@ -11,7 +11,7 @@ const LIBRARIES: &str =
     "kube_client=off,kube_runtime=off,hyper=warn,hyper_util=warn,rustls=warn,tower=warn,wasmtime=warn";
 
 /// Starts logging to standard error, as configured by `args`. `RUST_LOG` takes precedence.
-pub fn start(args: &RunArgs) {
+pub(crate) fn start(args: &RunArgs) {
     let level = match (args.quiet, args.verbose, args.debug) {
         (true, _, _) => format!("warn,{LIBRARIES}"),
         (_, _, true) => "debug".to_owned(),

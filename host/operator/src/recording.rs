@@ -17,7 +17,7 @@ const MAX_NAME: usize = 200;
 
 /// Records the newest request of each kind about each Dask resource in a folder. Without a folder, nothing is recorded.
 #[derive(Clone, Debug, Default)]
-pub struct Recording(Option<PathBuf>);
+pub(crate) struct Recording(Option<PathBuf>);
 
 impl Recording {
     /// Records requests in this folder, which is created if it does not exist.
@@ -25,7 +25,7 @@ impl Recording {
     /// # Errors
     ///
     /// Returns an error if the folder can't be created.
-    pub fn new(folder: Option<PathBuf>) -> io::Result<Self> {
+    pub(crate) fn new(folder: Option<PathBuf>) -> io::Result<Self> {
         if let Some(folder) = &folder {
             fs::create_dir_all(folder)?;
         }
@@ -34,17 +34,17 @@ impl Recording {
 
     /// Returns whether anything is recorded.
     #[must_use]
-    pub fn is_on(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
     /// Records a request to the webhook, an `AdmissionReview`. `operation` is `create`, `update` or `delete`. Blocks.
-    pub fn admission(&self, kind: &str, namespace: &str, name: &str, operation: &str, review: &[u8]) {
+    pub(crate) fn admission(&self, kind: &str, namespace: &str, name: &str, operation: &str, review: &[u8]) {
         self.record(&[namespace, name, kind, operation], review);
     }
 
     /// Records the observation of a component before it plans. Blocks.
-    pub fn observation(&self, kind: &str, namespace: &str, name: &str, observation: &Observation) {
+    pub(crate) fn observation(&self, kind: &str, namespace: &str, name: &str, observation: &Observation) {
         if self.is_on() {
             match serde_json::to_vec(observation) {
                 Ok(text) => self.record(&[namespace, name, kind, "observation"], &text),

@@ -13,26 +13,29 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::args::RunArgs;
+use crate::cache::Stores;
 use crate::client;
+use crate::client::crds;
+use crate::client::events::Events;
+use crate::client::resource::Kind;
+use crate::client::writer::Writes;
 use crate::controller::Controller;
-use crate::events::Events;
+use crate::controller::probes::Probes;
 use crate::health::Health;
-use crate::kinds::Kind;
-use crate::leading::Leading;
-use crate::lease::Lease;
+use crate::leader_election::Lease;
+use crate::leader_election::leadership::Leading;
+use crate::legacy_env::Settings;
 use crate::metrics::Metrics;
+use crate::plugins::defaults;
 use crate::plugins::{Manager, Parts};
 use crate::reconcile::Reconciler;
+use crate::reconcile::kopf;
 use crate::recording::Recording;
 use crate::schedulers::{Network, Schedulers};
 use crate::selection::Selection;
-use crate::server::probes::Probes;
 use crate::server::{Ending, Server};
-use crate::settings::Settings;
-use crate::stores::Stores;
-use crate::tasks::Tasks;
-use crate::writes::Writes;
-use crate::{install, kopf, loading, logging, server, threads, webhook};
+use crate::threads::tasks::Tasks;
+use crate::{logging, server, threads, webhook};
 
 /// Time that write requests in flight have to finish on shutdown.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -88,14 +91,14 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         &resources(&args.allow_child),
         &resources(&args.allow_tenant_child),
     );
-    let loading::Loaded {
+    let defaults::Loaded {
         plugins,
         engine,
         kept,
     } = {
         let (mut args, metrics) = (args.plugins.clone(), metrics.clone());
         args.inherited = settings.of_components();
-        tokio::task::spawn_blocking(move || loading::load(&args, allowed_kinds, metrics, cores)).await??
+        tokio::task::spawn_blocking(move || defaults::load(&args, allowed_kinds, metrics, cores)).await??
     };
     health.plugins_broken(plugins.catalog().broken().map(ToString::to_string).collect());
 
@@ -221,12 +224,84 @@ async fn work(
     lease: Option<&Lease>,
 ) -> anyhow::Result<()> {
     if args.install_crds {
-        install::crds(&client).await?;
+        crds::crds(&client).await?;
     }
     let mut tasks = Tasks::default();
     tasks.spawn("the plugin manager", manager.run());
     tokio::select! {
         result = controller.run(client, &args.namespaces, args.concurrency, lease) => match result? {},
         ended = tasks.first_end() => Err(ended.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::RwLock;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use dask_operator_evaluator::logic::PluginOwner;
+    use tokio::task::spawn_blocking;
+    use tokio::time::{Instant, sleep, timeout};
+
+    use super::*;
+    use crate::threads::aside::Aside;
+    use crate::threads::shares::places;
+    use crate::threads::{CLASSIFICATIONS, DECISIONS, HEAVY, LOADS, Load, RARE};
+    use crate::webhook::desk::{Desk, Times, Turn};
+
+    #[test]
+    fn all_who_may_block_can_do_so_at_the_same_time() -> anyhow::Result<()> {
+        const CORES: usize = 2;
+        const PERMITS: usize = places(CORES);
+        const OTHERS: usize =
+            PERMITS + LOADS + dask_operator_scheduler::DECODERS + dask_operator_sources::oci::LOOKUPS + RARE;
+        let runtime = threads::runtime(CORES)?;
+        let (gate, taken) = (Arc::new(RwLock::new(())), Arc::new(AtomicUsize::new(0)));
+        let closed = gate.write();
+        let blocks = || {
+            let (gate, taken) = (gate.clone(), taken.clone());
+            move || {
+                taken.fetch_add(1, Ordering::SeqCst);
+                drop(gate.read());
+            }
+        };
+        let done = runtime.block_on(async {
+            let (aside, desk) = (Aside::new(CORES), Arc::new(Desk::new(CORES)));
+            let far = Instant::now() + Duration::from_secs(3600);
+            let times = Times {
+                end: far,
+                deadline: far,
+            };
+            // More tasks than there are permits.
+            for number in 0..10 * CORES {
+                let (aside, work) = (aside.clone(), blocks());
+                let namespace = if number % 2 == 0 { "a" } else { "b" };
+                tokio::spawn(async move { aside.run(namespace, Load::Light, work).await });
+                let (looks, work) = (desk.clone(), blocks());
+                let bytes = if number % 2 == 0 { 0 } else { 2 * HEAVY };
+                tokio::spawn(async move { looks.look(times, bytes, work).await });
+                let (desk, work) = (desk.clone(), blocks());
+                let turn = Turn {
+                    namespace: number.to_string(),
+                    owner: PluginOwner::Administrator,
+                    text: 0,
+                    tree: 0,
+                };
+                tokio::spawn(async move { desk.run(turn, far, times, work).await });
+            }
+            for _ in 0..OTHERS {
+                spawn_blocking(blocks());
+            }
+            let all = async {
+                while taken.load(Ordering::SeqCst)
+                    < PERMITS + (2 * CLASSIFICATIONS + DECISIONS) * CORES + OTHERS
+                {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            };
+            timeout(Duration::from_secs(60), all).await
+        });
+        drop(closed);
+        Ok(done?)
     }
 }

@@ -3,6 +3,7 @@
 //! Dask resources in other namespaces are left to the operators that manage those: nothing of them is written, not even
 //! a status.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::{PoisonError, RwLock};
 
@@ -10,11 +11,12 @@ use dask_operator_yaml as yaml;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
 
-use crate::plugins::Labels;
+/// Labels of an object.
+pub(crate) type Labels = BTreeMap<String, String>;
 
 /// The managed namespaces.
 #[derive(Debug, Default)]
-pub struct Selection {
+pub(crate) struct Selection {
     /// `None` if all namespaces that the operator watches are managed.
     selector: Option<Selector>,
     chosen: RwLock<BTreeSet<Box<str>>>,
@@ -24,7 +26,7 @@ impl Selection {
     /// Manages the namespaces whose labels match `selector`, as soon as the labels are known; all namespaces if there
     /// is none.
     #[must_use]
-    pub fn new(selector: Option<Selector>) -> Self {
+    pub(crate) fn new(selector: Option<Selector>) -> Self {
         Self {
             selector,
             chosen: RwLock::default(),
@@ -33,20 +35,20 @@ impl Selection {
 
     /// Returns whether labels select the namespaces.
     #[must_use]
-    pub fn is_by_labels(&self) -> bool {
+    pub(crate) fn is_by_labels(&self) -> bool {
         self.selector.is_some()
     }
 
     /// Returns whether a namespace is managed.
     #[must_use]
-    pub fn has(&self, namespace: &str) -> bool {
+    pub(crate) fn has(&self, namespace: &str) -> bool {
         let chosen = || self.chosen.read().unwrap_or_else(PoisonError::into_inner);
         self.selector.is_none() || chosen().contains(namespace)
     }
 
     /// Records the labels of a namespace; `None` if it is gone. Returns whether the namespace has become managed or
     /// unmanaged.
-    pub fn labelled(&self, namespace: &str, labels: Option<&Labels>) -> bool {
+    pub(crate) fn labelled(&self, namespace: &str, labels: Option<&Labels>) -> bool {
         let Some(selector) = &self.selector else {
             return false;
         };
@@ -64,7 +66,7 @@ impl Selection {
 /// # Errors
 ///
 /// Returns an error if the text is not a selector, or if the selector selects everything.
-pub fn selector(text: &str) -> Result<Selector, String> {
+pub(crate) fn selector(text: &str) -> Result<Selector, String> {
     const REMEDY: &str = "write it as in a manifest: {matchLabels: {team: data}}, or {matchExpressions: [{key: team, operator: Exists}]}";
     let value = yaml::document(text).map_err(|error| format!("{error}; {REMEDY}"))?;
     let fields: Vec<_> = value

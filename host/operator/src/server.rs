@@ -1,10 +1,9 @@
 //! HTTP/1.1 server with or without TLS, with limits for connections and a graceful shutdown.
 //!
-//! * [`seats`]: connection limits, without I/O;
-//! * [`probes`]: health and metrics. The [`webhook`](crate::webhook) has a service of its own.
+//! [`seats`] has the connection limits, without I/O. The services are [`Probes`](crate::controller::probes::Probes) and the
+//! [`webhook`](crate::webhook).
 
-pub mod probes;
-pub mod seats;
+pub(crate) mod seats;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -27,7 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-pub use seats::Seat;
+pub(crate) use seats::Seat;
 use seats::Seats;
 
 /// Size of the read buffer of a connection, in bytes. The head of a request must fit into it.
@@ -37,16 +36,16 @@ const BUFFER: usize = 64 << 10;
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Response of a [`Service`].
-pub type Answer = Response<Full<Bytes>>;
+pub(crate) type Answer = Response<Full<Bytes>>;
 
 /// Handler of the requests to a server.
-pub trait Service: Send + Sync + 'static {
+pub(crate) trait Service: Send + Sync + 'static {
     /// Answers a request that came over the connection `seat`.
     fn answer(&self, request: Request<Incoming>, seat: &Seat) -> impl Future<Output = Answer> + Send;
 }
 
 /// Returns a response with this status code, content type and body.
-pub fn answer(code: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+pub(crate) fn answer(code: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = code;
     let content_type = header::HeaderValue::from_static(content_type);
@@ -56,7 +55,7 @@ pub fn answer(code: StatusCode, content_type: &'static str, body: impl Into<Byte
 
 /// Sender of the shutdown signal for servers.
 #[derive(Debug)]
-pub struct Ending(watch::Sender<bool>);
+pub(crate) struct Ending(watch::Sender<bool>);
 
 impl Default for Ending {
     fn default() -> Self {
@@ -67,13 +66,13 @@ impl Default for Ending {
 impl Ending {
     /// Returns a receiver of the shutdown signal.
     #[must_use]
-    pub fn notice(&self) -> Notice {
+    pub(crate) fn notice(&self) -> Notice {
         Notice(self.0.subscribe())
     }
 
     /// Shuts down all servers: they accept no more connections, and close the open ones as soon as their requests are answered.
     /// Waits for that for at most `patience`.
-    pub async fn end(&self, patience: Duration) {
+    pub(crate) async fn end(&self, patience: Duration) {
         self.0.send_replace(true);
         if tokio::time::timeout(patience, self.0.closed()).await.is_err() {
             debug!("shut down although some requests are not answered yet");
@@ -83,7 +82,7 @@ impl Ending {
 
 /// Receiver of the shutdown signal.
 #[derive(Clone, Debug)]
-pub struct Notice(watch::Receiver<bool>);
+pub(crate) struct Notice(watch::Receiver<bool>);
 
 impl Notice {
     /// Waits for the shutdown signal.
@@ -99,27 +98,27 @@ impl Notice {
 /// # Errors
 ///
 /// Returns an error if the address can't be bound.
-pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+pub(crate) async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
 /// Configuration of an HTTP server.
-pub struct Server<S> {
+pub(crate) struct Server<S> {
     /// Name of the server in the log.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Handler of the requests.
-    pub service: Arc<S>,
+    pub(crate) service: Arc<S>,
     /// TLS configuration. `None` for plain HTTP.
-    pub tls: Option<TlsAcceptor>,
+    pub(crate) tls: Option<TlsAcceptor>,
     /// Maximum number of open connections.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// Receiver of the shutdown signal.
-    pub ending: Notice,
+    pub(crate) ending: Notice,
 }
 
 impl<S: Service> Server<S> {
     /// Serves until the shutdown signal, and then until all requests that were received before are answered.
-    pub async fn serve(self, listener: TcpListener) {
+    pub(crate) async fn serve(self, listener: TcpListener) {
         let server = Arc::new(self);
         let mut seats = Seats::new(server.connections);
         let mut connections = JoinSet::new();

@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::render::DASK_GROUP;
 use dask_operator_yaml as yaml;
+
+/// API group of the Dask resources, with the slash that separates it from the version.
+pub(crate) const DASK_GROUP: &str = "kubernetes.dask.org/";
 
 /// An object of a manifest.
 #[derive(Clone, Debug, PartialEq)]

@@ -24,7 +24,6 @@ mod prepare;
 
 use existing::Existing;
 pub use message::{Level, Message, Rendered};
-pub(crate) use prepare::DASK_GROUP;
 
 /// Renders documents. `namespace` is the namespace of objects that do not set one; if it is `None`, they go into `default`.
 /// `now` is the time that the components receive.

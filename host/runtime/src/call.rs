@@ -10,13 +10,8 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 use crate::engine::TICK;
 use crate::limits::{MemoryExhausted, MemoryMeter};
 use crate::log::GuestLog;
+use crate::state::State;
 use crate::{CallError, CallReport, Digest, Engine, Failure, Limits, time};
-
-/// Host state of a store.
-pub(crate) struct State {
-    pub(crate) log: GuestLog,
-    pub(crate) memory: MemoryMeter,
-}
 
 /// Maximum number of functions of a back trace in a message.
 const MAX_FRAMES: usize = 8;

@@ -167,10 +167,6 @@ pub(crate) fn invalid(error: wasmtime::Error) -> Unfit {
     Unfit::Invalid(format!("{error:#}"))
 }
 
-pub(crate) fn invalid_code(error: wasmparser::BinaryReaderError) -> Unfit {
-    Unfit::Invalid(error.to_string())
-}
-
 /// Waits for the permit to compile a component that has an owner, so that loading it with that permit does not wait for
 /// another compilation. Returns `None` without waiting if no permit is needed: the component has no owner, there is no cache,
 /// or it is compiled already.

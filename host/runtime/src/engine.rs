@@ -12,9 +12,9 @@ use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::artefacts::Artefacts;
-use crate::call::State;
 use crate::contract::log;
 use crate::limits::{CORE_INSTANCES, MEMORIES, TABLE_ENTRIES, TABLES};
+use crate::state::State;
 use crate::turns::{FairSemaphore, Permit};
 use crate::uncompiled::FailedCompilations;
 use crate::{CallObserver, Compiler, Digest, EngineError};

@@ -41,6 +41,7 @@ mod limits;
 mod log;
 mod observer;
 mod shape;
+mod state;
 mod time;
 mod trusted;
 mod turns;

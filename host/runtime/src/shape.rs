@@ -7,7 +7,6 @@
 use wasmparser::{BlockType, CompositeInnerType, FunctionBody, Operator, Parser, Payload};
 
 use crate::Unfit;
-use crate::compiling::invalid_code;
 
 /// Size limits for a component and its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +161,11 @@ fn within(what: &str, of: &str, count: usize, most: usize) -> Result<(), Unfit> 
     Err(Unfit::Compiler(format!(
         "{what} has {count} {of}, and components of tenants may have {most}: split it, or have an administrator install it"
     )))
+}
+
+/// Returns the error for code that can't be parsed.
+fn invalid_code(error: wasmparser::BinaryReaderError) -> Unfit {
+    Unfit::Invalid(error.to_string())
 }
 
 #[cfg(test)]

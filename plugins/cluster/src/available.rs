@@ -5,8 +5,8 @@ use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::scheduler;
 use dask_operator_plugin::prelude::*;
 
-use crate::plan::requeue_within;
 use crate::registration::{Registration, tls_hint};
+use crate::requeue::requeue_within;
 use crate::scheduler::Scheduler;
 use crate::service::Service;
 

@@ -4,7 +4,7 @@ use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::{scheduler, time};
 use dask_operator_plugin::prelude::*;
 
-use crate::plan::requeue_within;
+use crate::requeue::requeue_within;
 
 /// Condition that is true while the scheduler is idle. Its reason shows how close the timeout is.
 const IDLE: &str = "Idle";

@@ -25,6 +25,7 @@ mod idle;
 mod memory;
 mod plan;
 mod registration;
+mod requeue;
 mod scheduler;
 mod service;
 mod settings;

@@ -75,14 +75,6 @@ pub(crate) fn cluster(observation: &Observation, settings: &Settings) -> Result<
     Ok(plan)
 }
 
-/// Requests a requeue after this many milliseconds, unless the plan already requests an earlier one.
-pub(crate) fn requeue_within(plan: &mut Plan, milliseconds: u64) {
-    let sooner = plan
-        .requeue_after
-        .map_or(milliseconds, |other| other.min(milliseconds));
-    plan.requeue_after = Some(sooner);
-}
-
 /// Returns the phase: `Created` until all parts exist, then `Running`, or `Pending` while the Service can't be reached or the
 /// cluster is suspended. The later loss of a part shows in conditions only, because clients that wait for `Running` have
 /// already stopped waiting.

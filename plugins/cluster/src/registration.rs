@@ -12,7 +12,7 @@ use dask_operator_plugin::dask::{scheduler, time};
 use dask_operator_plugin::prelude::*;
 
 use crate::group::{Groups, WORKERS_READY};
-use crate::plan::requeue_within;
+use crate::requeue::requeue_within;
 use crate::scheduler::{SCHEDULER_READY, Scheduler};
 
 /// Reason of `Available` if no worker has registered.

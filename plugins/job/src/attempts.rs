@@ -7,7 +7,7 @@ use dask_operator_plugin::dask::backoff::{Backoff, EarlyEnd};
 use dask_operator_plugin::dask::pod::{Cause, Pod};
 use dask_operator_plugin::prelude::*;
 
-use crate::life::Stage;
+use crate::stage::Stage;
 
 /// The contents of `status.attempts`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

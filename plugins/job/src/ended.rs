@@ -5,7 +5,7 @@ use dask_operator_plugin::dask::resource::Resource;
 use dask_operator_plugin::dask::{kinds, names, time};
 use dask_operator_plugin::prelude::*;
 
-use crate::life::Stage;
+use crate::stage::Stage;
 
 /// Plans a job that has ended. A runner that ended stays because of its logs. A runner that still runs is deleted: the job's
 /// deadline passed, or only its sidecars are left. The cluster is deleted, unless the deletion policy keeps it.

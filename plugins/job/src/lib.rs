@@ -18,6 +18,7 @@ mod life;
 mod plan;
 mod report;
 mod settings;
+mod stage;
 mod validate;
 mod workers;
 

@@ -10,8 +10,9 @@ use dask_operator_plugin::dask::{kinds, names, time};
 use dask_operator_plugin::prelude::*;
 
 use crate::attempts::{Attempts, Runner};
-use crate::life::{self, Limits, Stage, Verdict};
+use crate::life::{self, Limits, Verdict};
 use crate::report::{self, CLUSTER_IDLE, SUSPENDED};
+use crate::stage::Stage;
 use crate::workers::Registered;
 use crate::{DefaultJob, Settings, children, ended, idle, validate};
 

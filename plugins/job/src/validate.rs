@@ -7,7 +7,7 @@ use dask_operator_plugin::dask::names;
 use dask_operator_plugin::dask::resource;
 use dask_operator_plugin::prelude::*;
 
-use crate::life::Stage;
+use crate::stage::Stage;
 
 /// Returns the findings for the whole object, after defaulting. `old` is the object before an update.
 pub(crate) fn job(object: &Value, old: Option<&Value>) -> Vec<Finding> {

@@ -12,9 +12,8 @@ use crate::{log, settings};
 
 /// Exports a type as a component: `export!(Mine: policy)`, or `export!(Mine: cluster, worker_group, policy)`.
 ///
-/// The type must implement [`Plugin`](crate::Plugin), and [`Logic`](crate::Logic) or [`Policy`](crate::Policy) for each
-/// listed interface. In a native build the macro expands to nothing, so that the crate can be tested and used like any
-/// other.
+/// The type must implement [`Plugin`], and [`Logic`] or [`Policy`] for each listed interface. In a native build the macro expands
+/// to nothing, so that the crate can be tested and used like any other.
 #[macro_export]
 macro_rules! export {
     ($plugin:ty: $($interface:ident),+ $(,)?) => {

@@ -6,6 +6,9 @@
 //!
 //! In a native build, messages are written to standard error, or to [`capture_log`](crate::testing::capture_log) in a test.
 
+#[cfg(not(target_arch = "wasm32"))]
+use std::cell::RefCell;
+
 /// Logs details of a calculation.
 pub fn debug(message: impl AsRef<str>) {
     write(Level::Debug, message.as_ref());
@@ -34,6 +37,32 @@ fn write(level: Level, message: &str) {
 }
 
 #[cfg(not(target_arch = "wasm32"))]
+thread_local! {
+    static CAPTURED: RefCell<Option<Vec<(Level, String)>>> = const { RefCell::new(None) };
+}
+
+/// Captures the messages of this thread from now on, for [`capture_log`](crate::testing::capture_log).
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn begin_capture() {
+    CAPTURED.set(Some(Vec::new()));
+}
+
+/// Ends the capture, and returns the messages.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn end_capture() -> Vec<(Level, String)> {
+    CAPTURED.take().unwrap_or_default()
+}
+
+/// Writes a message to standard error, unless it is captured.
+#[cfg(not(target_arch = "wasm32"))]
 fn write(level: Level, message: &str) {
-    crate::testing::write_log(level, message);
+    let captured = CAPTURED.with_borrow_mut(|captured| {
+        if let Some(lines) = captured {
+            lines.push((level, message.to_owned()));
+        }
+        captured.is_some()
+    });
+    if !captured {
+        eprintln!("{level:?} {message}");
+    }
 }

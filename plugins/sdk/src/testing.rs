@@ -20,15 +20,14 @@
 //! assert_eq!(plan.object("Service", "simple-scheduler").expect("a Service")["spec"]["type"], "ClusterIP");
 //! ```
 
-use std::cell::RefCell;
-
 use serde_json::{Value, json};
 
-use crate::bindings::host::dask::operator::log::Level;
 use crate::contract::{
     ChildAction, ChildKey, DesiredChild, Error, Json, Observation, ObservedKind, ObservedObject, Plan,
     SchedulerFacts, SchedulerState, SchedulerWorker, Timestamp,
 };
+#[cfg(not(target_arch = "wasm32"))]
+use crate::log::{self, Level};
 use crate::{Logic, export};
 
 /// The observation of a test. Panics if a value can't be parsed, because that is an error in the test.
@@ -413,28 +412,12 @@ impl Outcome {
     }
 }
 
-thread_local! {
-    static CAPTURED: RefCell<Option<Vec<(Level, String)>>> = const { RefCell::new(None) };
-}
-
 /// Runs a function and returns its result and the messages that it logged.
+#[cfg(not(target_arch = "wasm32"))]
 pub fn capture_log<T>(run: impl FnOnce() -> T) -> (T, Vec<(Level, String)>) {
-    CAPTURED.set(Some(Vec::new()));
+    log::begin_capture();
     let result = run();
-    (result, CAPTURED.take().unwrap_or_default())
-}
-
-/// Writes a message of [`crate::log`] in a native build.
-pub(crate) fn write_log(level: Level, message: &str) {
-    let captured = CAPTURED.with_borrow_mut(|captured| {
-        if let Some(lines) = captured {
-            lines.push((level, message.to_owned()));
-        }
-        captured.is_some()
-    });
-    if !captured {
-        eprintln!("{level:?} {message}");
-    }
+    (result, log::end_capture())
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use dask_operator_plugin::prelude::*;
 
 use crate::notices::Notices;
 use crate::roster::{self, Location, Registration, Scheduler};
-use crate::takers::Recipients;
 
 /// A worker that exists and is not being deleted.
 #[derive(Debug)]
@@ -237,11 +236,10 @@ impl<'a> Census<'a> {
         }
     }
 
-    /// Removes the marks of retiring workers whose results no other worker can take. They count as replicas again. Workers
-    /// that are about to lose their node stay marked.
-    pub(crate) fn reinstate(&mut self, recipients: &Recipients<'_>) {
-        let is_reinstated =
-            |worker: &mut Worker<'_>| worker.notice.is_none() && recipients.are_missing_for(worker, false);
+    /// Removes the marks of retiring workers that can't leave. They count as replicas again. Workers that are about to lose their
+    /// node stay marked.
+    pub(crate) fn reinstate(&mut self, cannot_leave: impl Fn(&Worker<'_>) -> bool) {
+        let is_reinstated = |worker: &mut Worker<'_>| worker.notice.is_none() && cannot_leave(worker);
         let reinstated = self.leaving.extract_if(.., is_reinstated);
         self.workers.extend(reinstated.map(|worker| Worker {
             retiring_since: None,

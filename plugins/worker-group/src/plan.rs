@@ -17,7 +17,7 @@ use crate::notices::Notices;
 use crate::roster::Scheduler;
 use crate::silence::Outage;
 use crate::template::{self, Template};
-use crate::wanted::Wanted;
+use crate::wanted::{self, Wanted};
 use crate::{DefaultWorkerGroup, Settings, events, rollout, validate};
 
 /// Reason of a group whose cluster is suspended.
@@ -43,7 +43,7 @@ pub(crate) fn worker_group(observation: &Observation, settings: &Settings) -> Re
     let group = Resource::of(&group);
     let scheduler = Scheduler::of(observation);
     let notices = Notices::of(observation, &group.spec["worker"]["spec"], &settings.drain_taints)?;
-    let hash = template::hash(&group);
+    let hash = wanted::template_hash(&group);
     let census = Census::of(observation, scheduler, &notices, &hash, group.status)?;
     let cluster_name = group.spec["cluster"].as_str().unwrap_or_default();
     let mut plan = match observation.related_object(&kinds::cluster(), cluster_name) {
@@ -122,7 +122,7 @@ fn workers<'a>(
     let now = observation.now;
     let wanted = Wanted::of(group, cluster, scheduler, now);
     if let Some(recipients) = wanted.recipients(&census, scheduler) {
-        census.reinstate(&recipients);
+        census.reinstate(|worker| recipients.are_missing_for(worker, false));
     }
     let census = &census;
     let drain = Drain::of(census, &wanted, scheduler, now);

@@ -2,7 +2,7 @@
 
 use dask_operator_plugin::dask::metadata::{self, Metadata, RESTARTED_AT, TEMPLATE_HASH};
 use dask_operator_plugin::dask::resource::Resource;
-use dask_operator_plugin::dask::{address, environment, hash, time};
+use dask_operator_plugin::dask::{address, environment, time};
 use dask_operator_plugin::prelude::*;
 
 use crate::Settings;
@@ -84,13 +84,6 @@ fn contains_text(value: &Value, needle: &str) -> bool {
             .any(|(name, member)| name.contains(needle) || contains_text(member, needle)),
         _ => false,
     }
-}
-
-/// Returns the hash of a worker's spec, after defaulting, because the webhook stores it in that form. Workers with another
-/// hash are outdated. Labels and annotations are excluded, because they can be changed on an existing pod. Additions by the
-/// operator (names, addresses, environment) are excluded too, so that a new release of it does not make workers outdated.
-pub(crate) fn hash(group: &Resource<'_>) -> String {
-    hash::of(&group.spec["worker"]["spec"])
 }
 
 /// Returns the labels and annotations that can also be applied to an existing worker pod.

@@ -2,15 +2,14 @@
 
 use dask_operator_plugin::dask::metadata::RESTARTED_AT;
 use dask_operator_plugin::dask::resource::{self, Resource};
-use dask_operator_plugin::dask::time;
 use dask_operator_plugin::dask::update::{self, ScaleDown, Strategy};
+use dask_operator_plugin::dask::{hash, time};
 use dask_operator_plugin::prelude::*;
 
 use crate::census::{Census, Worker};
 use crate::roster::Scheduler;
 use crate::silence::Outage;
 use crate::takers::Recipients;
-use crate::template;
 
 /// The desired state of a group, from its `spec.worker` and its cluster.
 #[derive(Debug)]
@@ -59,7 +58,7 @@ impl Wanted {
             drain_timeout: update::drain_timeout(worker),
             moves_results: scale_down == ScaleDown::Drain,
             strategy: Strategy::of(worker, replicas),
-            template_hash: template::hash(group),
+            template_hash: template_hash(group),
             restarted_at: restarts().filter(|time| *time <= now).max(),
             restart_at: restarts().filter(|time| *time > now).min(),
         }
@@ -111,4 +110,11 @@ impl Wanted {
             Strategy::Rolling { .. } | Strategy::OnDelete => self.replicas,
         }
     }
+}
+
+/// Returns the hash of a worker's spec, after defaulting, because the webhook stores it in that form. Workers with another
+/// hash are outdated. Labels and annotations are excluded, because they can be changed on an existing pod. Additions by the
+/// operator (names, addresses, environment) are excluded too, so that a new release of it does not make workers outdated.
+pub(crate) fn template_hash(group: &Resource<'_>) -> String {
+    hash::of(&group.spec["worker"]["spec"])
 }

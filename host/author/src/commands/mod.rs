@@ -15,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Subcommand;
 use serde_json::{Map, Value};
 
-use crate::error::AuthorError;
+use crate::error::{AuthorError, first_line};
 
 /// Tools for plugin authors.
 #[derive(Clone, Debug, Subcommand)]
@@ -93,16 +93,6 @@ fn settings(path: Option<&Path>) -> Result<Map<String, Value>, AuthorError> {
             "settings are an object, for example `maximum: 100`",
         )),
     }
-}
-
-/// Returns the first line of a parser's error message.
-pub(crate) fn first_line(message: &str) -> String {
-    message
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches("error: ")
-        .to_owned()
 }
 
 /// Returns the current time in milliseconds since 1970.

@@ -1,7 +1,7 @@
 //! Admission checks of plugin resources, before anything is fetched.
 
 use dask_operator_api::{ClusterDaskPlugin, DaskPlugin};
-use dask_operator_evaluator::policy::title;
+use dask_operator_evaluator::logic::title;
 use dask_operator_runtime::{Component, Interface};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -15,18 +15,18 @@ use super::{limits, prepare};
 /// Findings about a plugin resource at admission. Each is a pair of the field and the message; the field is empty if the message
 /// names it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Remarks {
+pub(crate) struct Remarks {
     /// Reasons why the resource could never become active here.
-    pub refusals: Vec<(String, String)>,
+    pub(crate) refusals: Vec<(String, String)>,
     /// Fields that can't be checked yet, or whose value has no effect.
-    pub warnings: Vec<(String, String)>,
+    pub(crate) warnings: Vec<(String, String)>,
 }
 
 /// Returns the reasons why a `DaskPlugin`, or a `ClusterDaskPlugin` if `of_cluster`, could never become active here: a source
 /// that is not allowed, or invalid limits or an invalid selector. If its component is in the `catalog` already, also settings
 /// that the component refuses and interfaces that it lacks. Blocks the thread.
 #[must_use]
-pub fn check(sources: &Sources, catalog: &Catalog, object: &Value, of_cluster: bool) -> Remarks {
+pub(crate) fn check(sources: &Sources, catalog: &Catalog, object: &Value, of_cluster: bool) -> Remarks {
     let resource = if of_cluster {
         read::<ClusterDaskPlugin>(object)
     } else {

@@ -13,39 +13,39 @@ use super::{Sources, TenantRights};
 /// Sources and limits of DaskPlugin and ClusterDaskPlugin resources.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Plugin resources")]
-pub struct SourceArgs {
+pub(crate) struct SourceArgs {
     /// Source that a ClusterDaskPlugin may name: configmap, file, the repository of an image, or a prefix of it as
     /// ghcr.io/acme/*. Can be repeated.
     #[arg(long = "allow-plugin-source", value_name = "PATTERN", default_value = "*")]
-    pub cluster: Vec<Pattern>,
+    pub(crate) cluster: Vec<Pattern>,
 
     /// Source that a DaskPlugin, which users of a namespace write, may name. Can be repeated; `none` allows no source.
     #[arg(long = "allow-tenant-plugin-source", value_name = "PATTERN", default_value = "configmap",
           value_parser = tenant_pattern)]
-    pub tenants: Vec<Option<Pattern>>,
+    pub(crate) tenants: Vec<Option<Pattern>>,
 
     /// Interfaces that a DaskPlugin may implement: policy, cluster, worker-group, job, autoscaler; `none` allows none. Logic
     /// determines the pods of a Dask resource, whatever admission policies decided about its spec.
     #[arg(long = "allow-tenant-interfaces", value_name = "INTERFACES", value_delimiter = ',', default_value = "policy",
           value_parser = tenant_interface)]
-    pub tenant_interfaces: Vec<Option<Interface>>,
+    pub(crate) tenant_interfaces: Vec<Option<Interface>>,
 
     /// Limits of a call of a DaskPlugin. The default is memory=64Mi,milliseconds=1000,output=8Mi.
     #[arg(long = "tenant-plugin-limits", value_name = "LIMITS", value_parser = parse_limits)]
-    pub tenant_limits: Option<Limits>,
+    pub(crate) tenant_limits: Option<Limits>,
 
     /// Folder in which plugin resources may name files. Can be repeated.
     #[arg(long = "plugin-folder", value_name = "FOLDER")]
-    pub folders: Vec<PathBuf>,
+    pub(crate) folders: Vec<PathBuf>,
 
     /// File with PEM certificates of authorities to trust for registries, in addition to those that the system trusts.
     #[arg(long = "plugin-ca-file", value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
 
     /// Host to which registry credentials may be sent over https for a token, if the registry names it. The registry's own host
     /// is always allowed. Can be repeated.
     #[arg(long = "plugin-auth-host", value_name = "HOST")]
-    pub auth_hosts: Vec<String>,
+    pub(crate) auth_hosts: Vec<String>,
 }
 
 impl SourceArgs {
@@ -54,7 +54,7 @@ impl SourceArgs {
     /// # Errors
     ///
     /// Returns an error if the file with certificates can't be read.
-    pub fn sources(&self) -> Result<Sources, SourceError> {
+    pub(crate) fn sources(&self) -> Result<Sources, SourceError> {
         let roots = self.ca_file.as_deref().map(Roots::from_file).transpose()?;
         let usual = TenantRights::default();
         Ok(Sources {

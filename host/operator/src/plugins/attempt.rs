@@ -10,15 +10,15 @@ use futures::FutureExt;
 use kube::Client;
 use tracing::warn;
 
-use super::PluginId;
 use super::failure::{LoadFailure, QUARANTINED, ROLLED_BACK, TRIED_ALONE};
 use super::fetch::{Fetched, Sources};
 use super::kept::Kept;
 use super::marks::{Marks, Standing};
 use super::prepare::{Good, Workshop};
 use super::resource::Resource;
-use crate::aside;
+use crate::key::PluginId;
 use crate::threads::Load;
+use crate::threads::aside;
 pub(super) use trials::Trials;
 
 /// Dependencies that all attempts share.
@@ -307,7 +307,7 @@ mod tests {
     use super::super::known::Known;
     use super::super::rights::TenantRights;
     use super::*;
-    use crate::kinds::Kinds;
+    use crate::client::resource::Kinds;
 
     /// A resource that requests a component with this digest, or with any.
     fn resource(digest: Option<&str>) -> Resource {

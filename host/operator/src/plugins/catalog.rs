@@ -10,22 +10,25 @@ use dask_operator_evaluator::logic::LogicPlugin;
 use dask_operator_evaluator::policy::Policy;
 use dask_operator_runtime::Component;
 
+use crate::key::PluginId;
+
 use super::PluginError;
-use super::entry::{Entry, Labels, PluginId, Subject};
+use super::entry::{Entry, Subject};
 use super::held;
+use crate::selection::Labels;
 
 /// Namespace whose plugins are not known yet. A policy may be among them, so that nothing is decided there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unknown {
+pub(crate) struct Unknown {
     /// The namespace; `None` for all.
-    pub namespace: Option<String>,
+    pub(crate) namespace: Option<String>,
     /// Message that explains why its plugins are not known, and how to resolve that.
-    pub why: String,
+    pub(crate) why: String,
 }
 
 /// All active plugins and the resources that they apply to.
 #[derive(Clone, Default)]
-pub struct Catalog {
+pub(crate) struct Catalog {
     /// Logic of each kind for resources to which no plugin with logic applies.
     defaults: BTreeMap<DaskKind, Result<Arc<LogicPlugin>, PluginError>>,
     /// Policies from the command line. They apply to all resources and are called last.
@@ -42,7 +45,7 @@ pub struct Catalog {
 impl Catalog {
     /// Creates a catalog with this default logic and these policies, which apply to all resources.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         defaults: BTreeMap<DaskKind, Result<Arc<LogicPlugin>, PluginError>>,
         policies: Vec<Arc<Policy>>,
     ) -> Self {
@@ -55,13 +58,13 @@ impl Catalog {
 
     /// Returns the catalog with these components as those of the default logic.
     #[must_use]
-    pub fn made_of(self, components: Vec<Component>) -> Self {
+    pub(crate) fn made_of(self, components: Vec<Component>) -> Self {
         Self { components, ..self }
     }
 
     /// Returns a catalog with these plugins in place of the former ones, and with these labels of namespaces.
     #[must_use]
-    pub fn with(&self, mut entries: Vec<Entry>, namespaces: BTreeMap<String, Labels>) -> Self {
+    pub(crate) fn with(&self, mut entries: Vec<Entry>, namespaces: BTreeMap<String, Labels>) -> Self {
         entries.sort_by(|one, two| {
             let position = |entry: &Entry| (entry.id.namespace.is_none(), entry.order, entry.id.name.clone());
             position(one).cmp(&position(two))
@@ -78,7 +81,7 @@ impl Catalog {
 
     /// Returns a catalog that returns an error for resources in these namespaces.
     #[must_use]
-    pub fn without(&self, unknown: Vec<Unknown>) -> Self {
+    pub(crate) fn without(&self, unknown: Vec<Unknown>) -> Self {
         Self {
             unknown,
             ..self.clone()
@@ -106,7 +109,7 @@ impl Catalog {
     /// # Errors
     ///
     /// Returns an error if the logic can't be used, or if it is not known yet which one applies.
-    pub fn logic(&self, subject: &Subject<'_>) -> Result<Arc<LogicPlugin>, PluginError> {
+    pub(crate) fn logic(&self, subject: &Subject<'_>) -> Result<Arc<LogicPlugin>, PluginError> {
         self.check_known(subject)?;
         let namespace = self.namespaces.get(subject.namespace);
         for entry in &self.entries {
@@ -129,7 +132,7 @@ impl Catalog {
     /// # Errors
     ///
     /// Returns an error if a policy that was active can't be used now, or if it is not known yet which ones apply.
-    pub fn policies(&self, subject: &Subject<'_>) -> Result<Vec<Arc<Policy>>, PluginError> {
+    pub(crate) fn policies(&self, subject: &Subject<'_>) -> Result<Vec<Arc<Policy>>, PluginError> {
         self.policies_or(subject, Err)
     }
 
@@ -140,7 +143,7 @@ impl Catalog {
     /// # Errors
     ///
     /// Returns an error if it is not known yet which ones apply.
-    pub fn at_admission(
+    pub(crate) fn at_admission(
         &self,
         subject: &Subject<'_>,
     ) -> Result<(Arc<LogicPlugin>, Vec<Arc<Policy>>), PluginError> {
@@ -178,7 +181,7 @@ impl Catalog {
 
     /// Returns whether a policy is one of the cluster or of the command line, and not of a namespace.
     #[must_use]
-    pub fn is_of_cluster(&self, policy: &Arc<Policy>) -> bool {
+    pub(crate) fn is_of_cluster(&self, policy: &Arc<Policy>) -> bool {
         let of_cluster = self.entries.iter().filter(|entry| entry.id.namespace.is_none());
         let in_force = of_cluster.filter_map(|entry| entry.policy.as_ref()?.as_ref().ok());
         self.policies
@@ -190,7 +193,12 @@ impl Catalog {
     /// Returns the component that a plugin with this source and digest would have, if it is certain that it is loaded already: by
     /// its digest, or because the active plugin has the same source and the source is not read again.
     #[must_use]
-    pub fn loaded(&self, id: &PluginId, source: &PluginSource, digest: Option<&str>) -> Option<&Component> {
+    pub(crate) fn loaded(
+        &self,
+        id: &PluginId,
+        source: &PluginSource,
+        digest: Option<&str>,
+    ) -> Option<&Component> {
         let plugins = self
             .entries
             .iter()
@@ -209,7 +217,7 @@ impl Catalog {
     /// Returns the label of the policy with this title in metrics: the title of its ClusterDaskPlugin, or its own title if it is
     /// from the command line. All policies of namespaces share one label, because their number is not limited.
     #[must_use]
-    pub fn label(&self, title: &str) -> String {
+    pub(crate) fn label(&self, title: &str) -> String {
         let is_it = |entry: &&Entry| matches!(&entry.policy, Some(Ok(policy)) if policy.title == title);
         match self.entries.iter().find(is_it).map(|entry| &entry.id) {
             Some(id) if id.namespace.is_none() => id.to_string(),
@@ -221,18 +229,18 @@ impl Catalog {
 
     /// Returns whether a namespace has plugins of its own.
     #[must_use]
-    pub fn has_plugins_of(&self, namespace: &str) -> bool {
+    pub(crate) fn has_plugins_of(&self, namespace: &str) -> bool {
         let is_there = |entry: &Entry| entry.id.namespace.as_deref() == Some(namespace);
         self.entries.iter().any(is_there)
     }
 
     /// Returns the errors of default logic that could not be loaded.
-    pub fn broken(&self) -> impl Iterator<Item = &PluginError> {
+    pub(crate) fn broken(&self) -> impl Iterator<Item = &PluginError> {
         self.defaults.values().filter_map(|plugin| plugin.as_ref().err())
     }
 
     /// Returns the kinds of children of the default logic.
-    pub fn child_kinds(&self) -> impl Iterator<Item = &ResourceKind> {
+    pub(crate) fn child_kinds(&self) -> impl Iterator<Item = &ResourceKind> {
         self.defaults
             .values()
             .flatten()

@@ -11,94 +11,61 @@ use dask_operator_runtime::Component;
 use kube::core::{Selector, SelectorExt};
 
 use super::PluginError;
+use crate::key::PluginId;
+use crate::selection::Labels;
 
 /// Label that holds the name of a namespace. Every namespace has it.
 pub(super) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
-/// Labels of an object.
-pub type Labels = BTreeMap<String, String>;
-
 /// Resource that a decision is about.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
+pub(crate) struct Subject<'a> {
     /// Kind of the resource.
-    pub kind: DaskKind,
+    pub(crate) kind: DaskKind,
     /// Namespace of the resource.
-    pub namespace: &'a str,
+    pub(crate) namespace: &'a str,
     /// Labels of the resource.
-    pub labels: &'a Labels,
-}
-
-/// Name of a (Cluster)DaskPlugin, and its namespace: `None` for a plugin of the cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PluginId {
-    /// `metadata.namespace`
-    pub namespace: Option<String>,
-    /// `metadata.name`
-    pub name: String,
-}
-
-impl PluginId {
-    /// Returns whether the text is the title of a plugin resource.
-    #[must_use]
-    pub fn is_title(text: &str) -> bool {
-        Self::is_title_of_namespace(text) || text.starts_with("ClusterDaskPlugin ")
-    }
-
-    /// Returns whether the text is the title of a plugin of a namespace.
-    #[must_use]
-    pub fn is_title_of_namespace(text: &str) -> bool {
-        text.starts_with("DaskPlugin ")
-    }
-}
-
-impl std::fmt::Display for PluginId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.namespace {
-            Some(namespace) => write!(f, "DaskPlugin {namespace}/{}", self.name),
-            None => write!(f, "ClusterDaskPlugin {}", self.name),
-        }
-    }
+    pub(crate) labels: &'a Labels,
 }
 
 /// Resources that a plugin applies to.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Scope {
+pub(crate) struct Scope {
     /// Only resources in this namespace; all namespaces if `None`.
-    pub namespace: Option<String>,
+    pub(crate) namespace: Option<String>,
     /// Only resources in namespaces with matching labels.
-    pub namespaces: Selector,
+    pub(crate) namespaces: Selector,
     /// True if `namespaces` selects by labels other than the name of the namespace.
-    pub by_labels: bool,
+    pub(crate) by_labels: bool,
     /// Only resources with matching labels.
-    pub labels: Selector,
+    pub(crate) labels: Selector,
 }
 
 /// Loaded component of a plugin resource.
 #[derive(Clone)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// The component.
-    pub component: Component,
+    pub(crate) component: Component,
     /// Source of the component, as the plugin resource names it.
-    pub source: PluginSource,
+    pub(crate) source: PluginSource,
 }
 
 /// Catalog entry of a plugin that is active, or that blocks its scope.
 #[derive(Clone)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Identity of the plugin resource.
-    pub id: PluginId,
+    pub(crate) id: PluginId,
     /// Resources that the plugin applies to.
-    pub scope: Scope,
+    pub(crate) scope: Scope,
     /// Priority: entries with smaller numbers come first.
-    pub order: i32,
+    pub(crate) order: i32,
     /// Logic of the plugin by the kind that it manages. Logic that was active and can't be used now is an error: resources of
     /// that kind are blocked.
-    pub logic: BTreeMap<DaskKind, Result<Arc<LogicPlugin>, PluginError>>,
+    pub(crate) logic: BTreeMap<DaskKind, Result<Arc<LogicPlugin>, PluginError>>,
     /// Policy of the plugin. A policy that was active and can't be used now is an error: resources in its scope are blocked.
-    pub policy: Option<Result<Arc<Policy>, PluginError>>,
+    pub(crate) policy: Option<Result<Arc<Policy>, PluginError>>,
     /// Component of the plugin; `None` if it can't be used now.
-    pub loaded: Option<Loaded>,
+    pub(crate) loaded: Option<Loaded>,
 }
 
 impl Entry {
@@ -151,26 +118,5 @@ impl Entry {
             policy.as_ref().is_ok_and(|policy| policy.mode == Mode::Monitor)
         };
         self.policy.as_ref().is_some_and(monitors)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn titles_distinguish_plugin_resources_from_files() {
-        for namespace in [Some("a".to_owned()), None] {
-            let name = "p".to_owned();
-            let is_of_namespace = namespace.is_some();
-            let title = PluginId { namespace, name }.to_string();
-            assert!(PluginId::is_title(&title), "{title}");
-            assert_eq!(
-                PluginId::is_title_of_namespace(&title),
-                is_of_namespace,
-                "{title}"
-            );
-        }
-        assert!(!PluginId::is_title("/plugins/DaskPlugin.wasm"));
     }
 }

@@ -31,17 +31,17 @@ pub(super) const NAMESPACES_UNKNOWN: &str = "NamespacesUnknown";
 /// Failure to activate the spec of a plugin resource.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct LoadFailure {
+pub(crate) struct LoadFailure {
     /// Reason as one word in CamelCase, for the condition and for metrics.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
     /// Message for users.
-    pub message: String,
+    pub(crate) message: String,
     /// Digest of the component that was tried and failed; `None` if the failure is about something else.
-    pub tried: Option<String>,
+    pub(crate) tried: Option<String>,
     /// True if no component was tried, because the source provided no usable bytes.
-    pub is_of_source: bool,
+    pub(crate) is_of_source: bool,
     /// True if nothing was tried, because the same trial failed a while ago.
-    pub is_known: bool,
+    pub(crate) is_known: bool,
 }
 
 impl LoadFailure {

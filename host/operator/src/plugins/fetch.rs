@@ -11,27 +11,27 @@ use kube::{Api, Client};
 use super::failure::LoadFailure;
 use super::resource::Resource;
 use super::rights::TenantRights;
-use crate::aside;
 use crate::threads::Load;
+use crate::threads::aside;
 
 /// Type of a Secret with a docker configuration, and the key of the configuration.
 const DOCKER_CONFIG: (&str, &str) = ("kubernetes.io/dockerconfigjson", ".dockerconfigjson");
 
 /// Allowed sources of plugins, and the rights of DaskPlugins.
 #[derive(Clone, Debug, Default)]
-pub struct Sources {
+pub(crate) struct Sources {
     /// Sources of ClusterDaskPlugins.
-    pub cluster: Vec<Pattern>,
+    pub(crate) cluster: Vec<Pattern>,
     /// Sources of DaskPlugins, which tenants write.
-    pub tenants: Vec<Pattern>,
+    pub(crate) tenants: Vec<Pattern>,
     /// Folders that files must be in.
-    pub folders: Vec<PathBuf>,
+    pub(crate) folders: Vec<PathBuf>,
     /// Certificate authorities that are trusted for registries, in addition to those of the system.
-    pub roots: oci::Roots,
+    pub(crate) roots: oci::Roots,
     /// Hosts that credentials may be sent to for a token, in addition to the registry's own.
-    pub auth_hosts: Vec<String>,
+    pub(crate) auth_hosts: Vec<String>,
     /// Rights of DaskPlugins.
-    pub rights: TenantRights,
+    pub(crate) rights: TenantRights,
 }
 
 /// Verified bytes of a plugin.

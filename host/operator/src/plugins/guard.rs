@@ -9,7 +9,7 @@ use dask_operator_evaluator::logic::Failure;
 use serde::Deserialize;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::PluginId;
+use crate::key::PluginId;
 
 /// Number of different objects about which a plugin must fail without a success in between, until the failures count as the
 /// plugin's and not as an object's.

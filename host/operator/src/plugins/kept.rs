@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use dask_operator_sources::verify;
 
-use super::PluginId;
+use crate::key::PluginId;
 use crate::newest;
 
 /// Number of components of the cluster that are stored, and their total size in bytes. The oldest ones are removed first.
@@ -18,7 +18,7 @@ const MOST: usize = 64;
 const BYTES: u64 = 256 << 20;
 
 /// Number of components of each namespace that are stored.
-const MOST_OF_NAMESPACE: usize = super::quota::MOST;
+const MOST_OF_NAMESPACE: usize = super::rights::MAX_PLUGINS;
 
 /// Total size of the components of all namespaces, in bytes. Beyond it, the largest folder is reduced first.
 const BYTES_OF_NAMESPACES: u64 = 256 << 20;
@@ -31,12 +31,12 @@ const NAMESPACES: &str = "namespaces";
 
 /// Folder of components; nothing is stored if it is `None`.
 #[derive(Clone, Debug, Default)]
-pub struct Kept(Option<PathBuf>);
+pub(crate) struct Kept(Option<PathBuf>);
 
 impl Kept {
     /// Creates a store in this folder, which is created when it is needed.
     #[must_use]
-    pub fn new(folder: Option<PathBuf>) -> Self {
+    pub(crate) fn new(folder: Option<PathBuf>) -> Self {
         Self(folder)
     }
 
@@ -48,7 +48,7 @@ impl Kept {
     /// Returns the bytes with this digest, `sha256:…`, that were stored for a plugin of the cluster or of the same namespace.
     /// `None` if there are none, or if they were changed since.
     #[must_use]
-    pub fn load(&self, owner: &PluginId, digest: &str) -> Option<Vec<u8>> {
+    pub(crate) fn load(&self, owner: &PluginId, digest: &str) -> Option<Vec<u8>> {
         let bytes = fs::read(self.path(owner, digest)?).ok()?;
         verify(&bytes, digest).ok().map(|()| bytes)
     }
@@ -58,7 +58,7 @@ impl Kept {
     /// # Errors
     ///
     /// Returns an error if the bytes can't be written, or if superfluous files can't be removed.
-    pub fn store(&self, owner: &PluginId, digest: &str, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn store(&self, owner: &PluginId, digest: &str, bytes: &[u8]) -> io::Result<()> {
         let Some(path) = self.path(owner, digest) else {
             return Ok(());
         };
@@ -103,7 +103,7 @@ impl Kept {
     /// # Errors
     ///
     /// Returns an error if a folder can't be removed.
-    pub fn keep_only(&self, namespaces: &BTreeSet<String>) -> io::Result<()> {
+    pub(crate) fn keep_only(&self, namespaces: &BTreeSet<String>) -> io::Result<()> {
         let Some(folder) = self.of_namespaces().filter(|folder| folder.exists()) else {
             return Ok(());
         };

@@ -11,10 +11,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::PluginId;
-
-/// Number of attempts that run at once. Each keeps at most one thread busy.
-pub(crate) const AT_ONCE: usize = 3;
+use crate::key::PluginId;
+use crate::threads::LOADS;
 
 /// Number of them that may be about plugins of namespaces.
 const OF_NAMESPACES: usize = 2;
@@ -167,7 +165,7 @@ impl Loads {
     /// Returns whether one more plugin of a namespace may run.
     fn has_slot_for_tenants(&self) -> bool {
         let of_namespaces = self.running.iter().filter(|id| id.namespace.is_some());
-        self.running.len() < AT_ONCE && of_namespaces.count() < OF_NAMESPACES
+        self.running.len() < LOADS && of_namespaces.count() < OF_NAMESPACES
     }
 
     /// Starts the next plugin, which runs until [`Loads::ended`]. `None` if there is no free slot or no plugin is waiting.
@@ -186,7 +184,7 @@ impl Loads {
 
     /// Returns the namespace whose plugin is next: `Some(None)` for the cluster, and `None` if no plugin may start.
     fn next_namespace(&self) -> Option<Option<String>> {
-        if self.running.len() >= AT_ONCE {
+        if self.running.len() >= LOADS {
             return None;
         }
         if self.waiting.contains_key(&None) {

@@ -16,6 +16,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::key::PluginId;
+
 use super::attempt::{Means, Outcome, Trials};
 use super::awaited::{Awaited, UNREADY, unready};
 use super::failure::LoadFailure;
@@ -29,10 +31,10 @@ use super::namespaces::Namespaces;
 use super::prepare::Workshop;
 use super::resource::Resource;
 use super::watching::{self, WatchEvent, WatchScope};
-use super::{Catalog, PluginId, Plugins, report};
+use super::{Catalog, Plugins, report};
+use crate::client::resource::Kinds;
 use crate::health::Health;
-use crate::kinds::Kinds;
-use crate::leading::Leading;
+use crate::leader_election::leadership::Leading;
 use crate::metrics::Metrics;
 use crate::selection::Selection;
 
@@ -49,36 +51,36 @@ const PART: &str = "plugins";
 const SELECTION: &str = "namespaces";
 
 /// Callback for an exchange of the catalog, with the namespace that is concerned; `None` for all namespaces.
-pub type Swapped = Box<dyn Fn(Option<&str>) + Send + Sync>;
+pub(crate) type Swapped = Box<dyn Fn(Option<&str>) + Send + Sync>;
 
 /// Dependencies of the manager.
-pub struct Parts {
+pub(crate) struct Parts {
     /// Client of the API server.
-    pub client: Client,
+    pub(crate) client: Client,
     /// Catalog holder whose catalog is exchanged.
-    pub plugins: Arc<Plugins>,
+    pub(crate) plugins: Arc<Plugins>,
     /// Engine that compiles components.
-    pub engine: Engine,
+    pub(crate) engine: Engine,
     /// Allowed sources of plugins.
-    pub sources: Sources,
+    pub(crate) sources: Sources,
     /// Disk cache of active components, for restarts.
-    pub kept: Kept,
+    pub(crate) kept: Kept,
     /// Kinds that are watched.
-    pub watched: Kinds,
+    pub(crate) watched: Kinds,
     /// Metrics to update.
-    pub metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     /// Callback for every exchange.
-    pub swapped: Swapped,
+    pub(crate) swapped: Swapped,
     /// Health state, which is updated when the active plugins are known. Nothing is decided before.
-    pub health: Arc<Health>,
+    pub(crate) health: Arc<Health>,
     /// Leadership of this process. Only the leader writes.
-    pub leading: Leading,
+    pub(crate) leading: Leading,
     /// Namespaces that are managed. The manager passes their labels to it.
-    pub selection: Arc<Selection>,
+    pub(crate) selection: Arc<Selection>,
 }
 
 /// Control loop that keeps the catalog in line with the plugin resources.
-pub struct Manager {
+pub(crate) struct Manager {
     means: Arc<Means>,
     plugins: Arc<Plugins>,
     /// Catalog without plugins.
@@ -115,7 +117,7 @@ impl Manager {
     /// Creates a manager of the plugins in these namespaces; if there are none, of all namespaces and of the cluster. Nothing is
     /// decided until it runs and the existing plugins are known.
     #[must_use]
-    pub fn new(parts: Parts, namespaces: &[String]) -> Self {
+    pub(crate) fn new(parts: Parts, namespaces: &[String]) -> Self {
         let scopes = WatchScope::of(namespaces);
         for scope in &scopes {
             let (plural, namespace) = scope.watched();
@@ -168,7 +170,7 @@ impl Manager {
     }
 
     /// Runs until the process exits.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         self.started = Instant::now();
         for scope in self.scopes.clone() {
             let watch = watching::plugins(self.means.client.clone(), scope, self.watch_tx.clone());

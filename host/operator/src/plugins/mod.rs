@@ -17,14 +17,18 @@ use dask_operator_runtime::contract::{DesiredChild, Observation, Timestamp};
 use dask_operator_runtime::{CallError, until};
 use thiserror::Error;
 
-use crate::routes::ParentKey;
+use crate::key::PluginId;
+
+use crate::key::ParentKey;
+use crate::threads::shares::{Denied, Shares, call_time};
 use crate::threads::{self, Load};
 
 mod admit;
-pub mod args;
+pub(crate) mod args;
 mod attempt;
 mod awaited;
 mod catalog;
+pub(crate) mod defaults;
 mod entry;
 mod failure;
 mod fetch;
@@ -37,7 +41,6 @@ mod limits;
 mod loads;
 mod manager;
 mod marks;
-pub mod metrics;
 mod namespaces;
 mod own_time;
 mod prepare;
@@ -46,47 +49,42 @@ mod report;
 mod resource;
 mod rights;
 mod sample;
-mod shares;
 #[cfg(test)]
 mod tests;
-mod used;
 mod user_info;
 mod watching;
 
-pub use admit::{Remarks, check};
-pub use catalog::{Catalog, Unknown};
-pub use entry::{Entry, Labels, Loaded, PluginId, Scope, Subject};
-pub use failure::LoadFailure;
-pub use fetch::Sources;
-pub use kept::Kept;
-pub(crate) use loads::AT_ONCE as LOADS;
-pub use manager::{Manager, Parts, Swapped};
+pub(crate) use admit::check;
+pub(crate) use catalog::Catalog;
+#[cfg(test)]
+pub(crate) use catalog::Unknown;
+pub(crate) use entry::{Entry, Scope, Subject};
+pub(crate) use fetch::Sources;
+pub(crate) use kept::Kept;
+pub(crate) use manager::{Manager, Parts};
 #[cfg(test)]
 pub(crate) use own_time::OwnTime;
 pub(crate) use own_time::with_own_time;
-pub use rights::TenantRights;
-pub use sample::try_logic;
-use shares::call_time;
-pub(crate) use shares::places;
-pub use shares::{Denied, Permit, Shares};
-pub(crate) use used::Used;
+pub(crate) use rights::TenantRights;
+#[cfg(test)]
+pub(crate) use sample::try_logic;
 
 /// Reason why there is no answer from a component.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{title}: {message}")]
-pub struct PluginError {
+pub(crate) struct PluginError {
     /// Title of the component, as [`LogicPlugin::title`].
-    pub title: String,
+    pub(crate) title: String,
     /// Reason as one word in CamelCase.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
     /// Message for users.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl PluginError {
     /// Creates the error of a component that can't be used.
     #[must_use]
-    pub fn unusable(title: &str, message: String) -> Self {
+    pub(crate) fn unusable(title: &str, message: String) -> Self {
         Self {
             title: title.to_owned(),
             reason: "PluginUnusable",
@@ -96,13 +94,13 @@ impl PluginError {
 
     /// Returns whether the components are not known yet, so that one that forbids something may be among them.
     #[must_use]
-    pub fn is_unknown(&self) -> bool {
+    pub(crate) fn is_unknown(&self) -> bool {
         matches!(self.reason, "PluginsUnknown" | "NamespaceUnknown")
     }
 
     /// Creates the error of a call of the component `title` that gave no answer.
     #[must_use]
-    pub fn no_answer(title: &str, error: &Failure) -> Self {
+    pub(crate) fn no_answer(title: &str, error: &Failure) -> Self {
         let (reason, message) = match (error.downcast_ref::<CallError>(), error.downcast_ref::<Denied>()) {
             (Some(error), _) => (error.failure.reason(), error.failure.to_string()),
             (None, Some(denied)) => (denied.reason(), denied.to_string()),
@@ -117,8 +115,8 @@ impl PluginError {
 
     /// Returns the way to retry.
     #[must_use]
-    pub fn retry(&self) -> Retry {
-        if self.reason == shares::OTHERS_FIRST {
+    pub(crate) fn retry(&self) -> Retry {
+        if self.reason == crate::threads::shares::OTHERS_FIRST {
             Retry::Passing
         } else {
             Retry::BackOff
@@ -128,7 +126,7 @@ impl PluginError {
 
 /// Holder of the catalog for all resources. The catalog is exchanged as a whole; calls that are running then finish with the
 /// components of the former catalog.
-pub struct Plugins {
+pub(crate) struct Plugins {
     catalog: RwLock<Arc<Catalog>>,
     /// Kinds of children that the administrator allows in addition to the default ones.
     allowed_kinds: AllowedKinds,
@@ -139,7 +137,7 @@ pub struct Plugins {
 impl Plugins {
     /// Creates a holder whose calls share the time of this number of processors.
     #[must_use]
-    pub fn new(catalog: Catalog, allowed_kinds: AllowedKinds, cores: usize) -> Self {
+    pub(crate) fn new(catalog: Catalog, allowed_kinds: AllowedKinds, cores: usize) -> Self {
         Self {
             catalog: RwLock::new(Arc::new(catalog)),
             allowed_kinds,
@@ -149,7 +147,7 @@ impl Plugins {
 
     /// Returns the current catalog.
     #[must_use]
-    pub fn catalog(&self) -> Arc<Catalog> {
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
         self.catalog
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -157,13 +155,13 @@ impl Plugins {
     }
 
     /// Replaces the current catalog.
-    pub fn exchange(&self, catalog: Catalog) {
+    pub(crate) fn exchange(&self, catalog: Catalog) {
         *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
     }
 
     /// Returns the kinds of children that the administrator allows in addition to the default ones.
     #[must_use]
-    pub fn allowed_kinds(&self) -> &AllowedKinds {
+    pub(crate) fn allowed_kinds(&self) -> &AllowedKinds {
         &self.allowed_kinds
     }
 
@@ -172,7 +170,7 @@ impl Plugins {
     /// # Errors
     ///
     /// Returns an error if the logic or a policy can't be used, or if it is not known yet which ones apply.
-    pub fn evaluator(&self, subject: &Subject<'_>) -> Result<Evaluator, PluginError> {
+    pub(crate) fn evaluator(&self, subject: &Subject<'_>) -> Result<Evaluator, PluginError> {
         let catalog = self.catalog();
         Ok(self.evaluator_of(catalog.logic(subject)?, catalog.policies(subject)?))
     }
@@ -183,7 +181,7 @@ impl Plugins {
     /// # Errors
     ///
     /// Returns an error if it is not known yet which components apply.
-    pub fn evaluator_at_admission(&self, subject: &Subject<'_>) -> Result<Evaluator, PluginError> {
+    pub(crate) fn evaluator_at_admission(&self, subject: &Subject<'_>) -> Result<Evaluator, PluginError> {
         let (logic, policies) = self.catalog().at_admission(subject)?;
         Ok(self.evaluator_of(logic, policies))
     }

@@ -6,7 +6,8 @@ use kube::core::Selector;
 
 use super::failure::{LoadFailure, NAMESPACES_UNKNOWN};
 use super::known::Known;
-use super::{Entry, Labels, Scope};
+use super::{Entry, Scope};
+use crate::selection::Labels;
 
 /// Labels of namespaces, once they are requested.
 #[derive(Debug, Default)]

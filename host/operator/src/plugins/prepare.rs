@@ -9,8 +9,8 @@ use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
 use dask_operator_evaluator::AllowedKinds;
 use dask_operator_evaluator::findings::sentences;
-use dask_operator_evaluator::logic::{ComponentLogic, Logic, LogicPlugin, PluginOwner, interface};
-use dask_operator_evaluator::policy::{Mode, Policy, Rules, title};
+use dask_operator_evaluator::logic::{ComponentLogic, Logic, LogicPlugin, PluginOwner, interface, title};
+use dask_operator_evaluator::policy::{Mode, Policy, Rules};
 use dask_operator_runtime::{CompileTurn, Compiling, Component, Engine, Interface, compile_turn};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -24,7 +24,7 @@ use super::resource::Resource;
 use super::rights::TenantRights;
 use super::user_info::NamesOnly;
 use super::{Entry, PluginError, sample};
-use crate::kinds::Kinds;
+use crate::client::resource::Kinds;
 
 /// A version of a plugin that can be active.
 #[derive(Clone)]

@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::PluginId;
 use super::failure::{LoadFailure, TOO_MANY};
 use super::known::Known;
-
-/// Number of plugins of a namespace that are loaded: the oldest ones.
-pub(super) const MOST: usize = 20;
+use super::rights::MAX_PLUGINS;
+use crate::key::PluginId;
 
 /// Returns why a plugin is not loaded: its namespace has enough older ones. `None` if it may be loaded.
 pub(super) fn refuses(known: &BTreeMap<PluginId, Known>, id: &PluginId) -> Option<LoadFailure> {
@@ -17,11 +15,11 @@ pub(super) fn refuses(known: &BTreeMap<PluginId, Known>, id: &PluginId) -> Optio
     let own = age(known.get(id)?);
     let older = of_namespace(known, namespace).filter(|other| age(other) < own);
     let older = older.count();
-    (older >= MOST).then(|| {
+    (older >= MAX_PLUGINS).then(|| {
         LoadFailure::new(
             TOO_MANY,
             format!(
-                "the namespace {namespace} has {older} older ones, and no more than {MOST} of a namespace are loaded: \
+                "the namespace {namespace} has {older} older ones, and no more than {MAX_PLUGINS} of a namespace are loaded: \
                  delete some that are not needed"
             ),
         )
@@ -36,7 +34,7 @@ pub(super) fn no_longer_refused(known: &BTreeMap<PluginId, Known>, namespace: &s
         let failure = known.failure();
         failure.is_some_and(|failure| failure.reason == TOO_MANY)
     };
-    let oldest = all.into_iter().take(MOST).filter(was_refused);
+    let oldest = all.into_iter().take(MAX_PLUGINS).filter(was_refused);
     oldest.map(|known| known.resource.id.clone()).collect()
 }
 
@@ -83,11 +81,11 @@ mod tests {
     #[test]
     fn loads_the_oldest_plugins_of_a_namespace() {
         // The newest has the first name.
-        let mut all: BTreeMap<_, _> = (0..MOST)
+        let mut all: BTreeMap<_, _> = (0..MAX_PLUGINS)
             .map(|number| known("a", &format!("z{number}"), number))
             .collect();
-        let (newest, of_newest) = known("a", "a", MOST);
-        let (neighbour, of_neighbour) = known("b", "a", MOST);
+        let (newest, of_newest) = known("a", "a", MAX_PLUGINS);
+        let (neighbour, of_neighbour) = known("b", "a", MAX_PLUGINS);
         all.insert(newest.clone(), of_newest);
         all.insert(neighbour.clone(), of_neighbour);
         let refused: Vec<_> = all.keys().filter(|id| refuses(&all, id).is_some()).collect();

@@ -17,8 +17,8 @@ use tracing::{debug, warn};
 use super::failure::{LoadFailure, ROLLED_BACK};
 use super::prepare::Good;
 use super::resource::Resource;
-use crate::errors::words;
-use crate::events;
+use crate::client::error::words;
+use crate::client::events;
 
 /// Longest message of a condition, in bytes. `NOTE` is the longest one of an event.
 const MESSAGE: usize = 4096;

@@ -15,9 +15,11 @@ use kube::core::{NamespaceResourceScope, Selector};
 use kube::{Resource as _, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
+use crate::key::PluginId;
+
+use super::Scope;
 use super::entry::NAMESPACE_NAME;
 use super::failure::{INVALID_SELECTOR, LoadFailure, SETTINGS_TOO_LARGE};
-use super::{PluginId, Scope};
 pub(super) use lean::Lean;
 
 /// Interval in which a file is read again.

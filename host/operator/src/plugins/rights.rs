@@ -8,15 +8,18 @@ use dask_operator_runtime::{Interface, Limits};
 use super::failure::{INTERFACE_NOT_ALLOWED, LoadFailure};
 use super::limits::bytes;
 use super::resource::Resource;
-use super::shares::call_time;
+use crate::threads::shares::call_time;
+
+/// Number of plugins of a namespace that are loaded: the oldest ones.
+pub(crate) const MAX_PLUGINS: usize = 20;
 
 /// Rights of DaskPlugins.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TenantRights {
+pub(crate) struct TenantRights {
     /// Interfaces that they may implement.
-    pub interfaces: Vec<Interface>,
+    pub(crate) interfaces: Vec<Interface>,
     /// Largest limits of their calls.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
 }
 
 impl Default for TenantRights {

@@ -89,7 +89,7 @@ fn failed(title: &str, failure: &Failure) -> LoadFailure {
 /// # Errors
 ///
 /// Returns an error if a call fails, or if the gate refuses the plan.
-pub fn try_logic(
+pub(crate) fn try_logic(
     plugin: &Arc<LogicPlugin>,
     kind: DaskKind,
     allowed_kinds: &AllowedKinds,

@@ -12,7 +12,6 @@ use dask_operator_runtime::contract::{
 use dask_operator_runtime::left;
 
 use super::*;
-use crate::trouble::Trouble;
 
 /// Component that records the remaining time of each call.
 #[derive(Clone, Default)]
@@ -138,6 +137,14 @@ async fn calls_share_a_deadline_and_those_of_tenants_an_earlier_one() {
     assert_eq!(are_short, [true, false, true, false], "{times:?}");
 }
 
+/// Returns the error of a call for which there was no permit.
+fn failed(reviewed: Result<Reviewed, ReviewError>) -> PluginError {
+    match reviewed {
+        Err(ReviewError::Failed { title, failure }) => PluginError::no_answer(&title, &failure),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// A namespace that has used nothing is not asked to use less, and its call is soon retried.
 #[tokio::test(start_paused = true)]
 async fn errors_distinguish_busy_from_overdrawn() {
@@ -145,19 +152,14 @@ async fn errors_distinguish_busy_from_overdrawn() {
     let own = clock.policy();
     let plugins = plugins(vec![entry(Some("a"), &own)]);
     let busy = plugins.shares.permit("b", PluginOwner::Tenant, Load::Heavy).await;
-    let trouble = reviewed(&plugins, vec![own.clone()])
-        .await
-        .err()
-        .map(Trouble::review);
+    let error = failed(reviewed(&plugins, vec![own.clone()]).await);
     drop(busy);
-    let said = trouble.map(|trouble| (trouble.reason, trouble.retry));
-    assert_eq!(said, Some(("PluginsBusy".to_owned(), Retry::Passing)));
+    assert_eq!((error.reason, error.retry()), ("PluginsBusy", Retry::Passing));
 
     let slow = plugins.shares.permit("a", PluginOwner::Tenant, Load::Heavy).await;
     tokio::time::sleep(Duration::from_secs(11)).await;
     drop(slow);
-    let trouble = reviewed(&plugins, vec![own]).await.err().map(Trouble::review);
-    let said = trouble.map(|trouble| (trouble.reason, trouble.retry));
-    assert_eq!(said, Some(("PluginShareUsed".to_owned(), Retry::BackOff)));
+    let error = failed(reviewed(&plugins, vec![own]).await);
+    assert_eq!((error.reason, error.retry()), ("PluginShareUsed", Retry::BackOff));
     assert!(clock.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty());
 }

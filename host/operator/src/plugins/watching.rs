@@ -18,10 +18,11 @@ use tracing::{debug, info, warn};
 
 use super::entry::NAMESPACE_NAME;
 use super::resource::{Lean, PluginKind, Resource};
-use super::{Labels, PluginId};
-use crate::discovery::{self, Served, refusal};
-use crate::errors::answered;
-use crate::watches::WATCH_SECONDS;
+use crate::client::discovery::{self, Served, refusal};
+use crate::client::error::answered;
+use crate::health::WATCH_SECONDS;
+use crate::key::PluginId;
+use crate::selection::Labels;
 
 /// Number of plugin resources per page of a list. Each may be as large as the API server allows.
 const PAGE: u32 = 50;
@@ -269,7 +270,7 @@ mod tests {
     use tokio::sync::mpsc::{Receiver, channel};
 
     use super::*;
-    use crate::discovery::tests::{Answers, refused};
+    use crate::client::discovery::tests::{Answers, refused};
 
     /// An API server that refuses to list plugins with this code, until it is `mended`. Its discovery `answers` in this way.
     fn server(code: u16, answers: Answers, mended: Arc<AtomicBool>) -> Client {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use dask_operator_core::memo::{Answers, Breaker};
 
-use crate::object::Object;
-use crate::unwritten::Unwritten;
+use crate::client::object::Object;
+use crate::reconcile::unwritten::Unwritten;
 
 /// State shared by all reconciles. The lock must not be held while an object is parsed, because all others would wait.
 #[derive(Clone)]

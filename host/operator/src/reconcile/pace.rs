@@ -6,7 +6,7 @@ use dask_operator_core::parent::{DaskKind, Parent};
 use tracing::debug;
 
 use super::Reconciler;
-use crate::object::Object;
+use crate::client::object::Object;
 
 /// Period in which writes are counted, and the limit for one object in it: two writes a second for a minute.
 pub(super) const WINDOW: Duration = Duration::from_secs(60);

@@ -12,13 +12,13 @@ use serde_json::{Map, Value};
 use tracing::warn;
 
 use super::{Outcome, Reconciler};
-use crate::errors::WriteError;
-use crate::kinds::Kind;
-use crate::object::Object;
-use crate::routes::ParentKey;
+use crate::client::error::WriteError;
+use crate::client::object::Object;
+use crate::client::resource::Kind;
+use crate::key::ParentKey;
+use crate::reconcile::outcome::{Written, Wrote};
+use crate::reconcile::problem::Trouble;
 use crate::threads::Load;
-use crate::trouble::Trouble;
-use crate::written::{Written, Wrote};
 
 /// Report of a plan and of its execution.
 pub(super) struct PlanReport {

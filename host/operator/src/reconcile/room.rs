@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::routes::ParentKey;
+use crate::key::ParentKey;
 
 /// Limit up to which a reconcile needs no reservation: the number of concurrent reconciles is limited.
 const UNCOUNTED: usize = 4 << 20;

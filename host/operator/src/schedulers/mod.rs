@@ -5,14 +5,13 @@
 //! as the last plan of some resource requests it ([`Schedulers::want`]), over one
 //! connection for all these resources.
 
-mod dask;
+mod client;
+mod endpoint;
 mod kept;
-mod pace;
-mod place;
 mod poll;
+mod rate_limit;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,14 +19,16 @@ use dask_operator_core::plan::{SchedulerQuestion, SchedulerRequest};
 use dask_operator_runtime::contract::{SchedulerFacts, SchedulerState, SchedulerWorker};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-pub use dask::{Dask, Failure, Network, Talk};
-pub use place::Place;
+pub(crate) use client::{Dask, Network};
+#[cfg(test)]
+pub(crate) use client::{Failure, Talk};
+pub(crate) use endpoint::Place;
 
+use crate::cache::Stores;
+use crate::key::{ClusterKey, ParentKey};
 use crate::metrics::Metrics;
-use crate::routes::ParentKey;
-use crate::stores::Stores;
 use kept::AnswerBudget;
-use pace::RateLimiter;
+use rate_limit::RateLimiter;
 
 /// Number of schedulers that are queried at the same time.
 const AT_ONCE: usize = 64;
@@ -36,53 +37,27 @@ const AT_ONCE: usize = 64;
 /// queries per second.
 const QUERY_INTERVAL: Duration = Duration::from_millis(2);
 
-/// Namespace and name of a Dask cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ClusterKey {
-    /// Namespace of the cluster.
-    pub namespace: Box<str>,
-    /// Name of the cluster.
-    pub name: Box<str>,
-}
-
-impl ClusterKey {
-    /// Creates the key of the cluster `name` in `namespace`.
-    #[must_use]
-    pub fn new(namespace: &str, name: &str) -> Self {
-        Self {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
-    }
-}
-
-impl fmt::Display for ClusterKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
-
 /// One query to a scheduler, which combines the requests of all resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Questions {
+pub(crate) struct Questions {
     /// Query the time since which the scheduler is idle.
-    pub idle: bool,
+    pub(crate) idle: bool,
     /// Query the number of workers that the scheduler could use, for each of these target
     /// durations in milliseconds. `None` stands for the scheduler's own setting.
-    pub demand: BTreeSet<Option<u64>>,
+    pub(crate) demand: BTreeSet<Option<u64>>,
 }
 
 /// The answers of a scheduler to one query.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Answers {
+pub(crate) struct Answers {
     /// Time of the query, in milliseconds since 1970.
-    pub asked_at: i64,
+    pub(crate) asked_at: i64,
     /// All workers that are registered with the scheduler.
-    pub workers: Vec<SchedulerWorker>,
+    pub(crate) workers: Vec<SchedulerWorker>,
     /// Number of workers that the scheduler could use, by target duration in milliseconds.
-    pub demand: BTreeMap<Option<u64>, u32>,
+    pub(crate) demand: BTreeMap<Option<u64>, u32>,
     /// Time since which the scheduler is idle, in milliseconds since 1970. `None` if it is busy or was not queried for this.
-    pub idle_since: Option<i64>,
+    pub(crate) idle_since: Option<i64>,
 }
 
 impl Answers {
@@ -161,7 +136,7 @@ impl PolledScheduler {
 
 /// All schedulers that are polled. Clones share the same state.
 #[derive(Clone)]
-pub struct Schedulers(Arc<Inner>);
+pub(crate) struct Schedulers(Arc<Inner>);
 
 struct Inner {
     dask: Box<dyn Dask>,
@@ -190,7 +165,7 @@ impl Schedulers {
     /// Creates an empty set of schedulers. They are found in `stores` and queried through `dask`. The resources to
     /// reconcile because of an answer are sent to `requeue`.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         dask: Box<dyn Dask>,
         stores: Stores,
         metrics: Arc<Metrics>,
@@ -210,7 +185,7 @@ impl Schedulers {
 
     /// Returns the last facts of the scheduler of `cluster`, as requested by the last plan of `parent`.
     #[must_use]
-    pub fn state(&self, cluster: &ClusterKey, parent: &ParentKey) -> SchedulerState {
+    pub(crate) fn state(&self, cluster: &ClusterKey, parent: &ParentKey) -> SchedulerState {
         let mut all = self.0.lock();
         let Some(scheduler) = all.get_mut(cluster) else {
             return SchedulerState::NotAsked;
@@ -244,7 +219,7 @@ impl Schedulers {
     }
 
     /// Replaces the request of `parent` to the scheduler of `cluster`. `None` removes it.
-    pub fn want(&self, cluster: &ClusterKey, parent: &ParentKey, request: Option<SchedulerRequest>) {
+    pub(crate) fn want(&self, cluster: &ClusterKey, parent: &ParentKey, request: Option<SchedulerRequest>) {
         let Some(request) = request else {
             if let Some(scheduler) = self.0.lock().get_mut(cluster)
                 && scheduler.subscriptions.remove(parent).is_some()
@@ -298,7 +273,7 @@ impl Schedulers {
     }
 
     /// Removes all requests of `parent`, which was deleted.
-    pub fn forget(&self, parent: &ParentKey) {
+    pub(crate) fn forget(&self, parent: &ParentKey) {
         for scheduler in self.0.lock().values_mut() {
             if scheduler.subscriptions.remove(parent).is_some() {
                 scheduler.wake.notify_one();
@@ -307,7 +282,7 @@ impl Schedulers {
     }
 
     /// Queries the scheduler of `cluster` soon, because one of its objects has changed. Has no effect if it is not polled.
-    pub fn look(&self, cluster: &ClusterKey) {
+    pub(crate) fn look(&self, cluster: &ClusterKey) {
         if let Some(scheduler) = self.0.lock().get(cluster) {
             scheduler.wake.notify_one();
         }
@@ -315,7 +290,7 @@ impl Schedulers {
 
     /// Returns the number of schedulers that are polled.
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.0.lock().len()
     }
 }

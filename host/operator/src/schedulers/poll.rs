@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::dask::{Failure, Talk};
-use super::{Answers, ClusterKey, Inner, LastResult, Place, combined_query, place};
+use super::{Answers, ClusterKey, Inner, LastResult, Place, combined_query, endpoint};
+use crate::schedulers::client::{Failure, Talk};
 
 /// Minimum time from the end of a query to the next one, unless that was requested early.
 const MIN_PERIOD: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ pub(super) async fn poll(inner: Arc<Inner>, cluster: ClusterKey, wake: Arc<Notif
             return;
         };
         inner.rate_limiter.acquire().await;
-        let result = match place::find(&inner.stores, &cluster, tls) {
+        let result = match endpoint::find(&inner.stores, &cluster, tls) {
             Err(message) => Err(Failure {
                 kind: "no-scheduler",
                 message,
@@ -98,7 +98,7 @@ async fn query_scheduler(
 /// Retires workers of `cluster` and requeues the resources that requested facts from its scheduler.
 pub(super) async fn retire(inner: Arc<Inner>, cluster: ClusterKey, tls: bool, addresses: Vec<String>) {
     let start = Instant::now();
-    let result = match place::find(&inner.stores, &cluster, tls) {
+    let result = match endpoint::find(&inner.stores, &cluster, tls) {
         Ok(place) => inner.dask.talk(&place).retire(&addresses).await,
         Err(message) => Err(Failure {
             kind: "no-scheduler",

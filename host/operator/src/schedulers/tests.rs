@@ -12,8 +12,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
 use super::*;
-use crate::kinds::Kind;
-use crate::object::tests::object;
+use crate::client::object::tests::object;
+use crate::client::resource::Kind;
 
 /// Fake scheduler with scripted answers that records the queries.
 #[derive(Clone, Default)]

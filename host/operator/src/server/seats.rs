@@ -20,14 +20,14 @@ const IDLE: Duration = Duration::from_secs(120);
 
 /// The open connections of a server.
 #[derive(Debug)]
-pub(super) struct Seats {
+pub(crate) struct Seats {
     limit: usize,
     seats: Vec<Weak<Seat>>,
 }
 
 /// An open connection. Counts as open until the last reference to it is dropped.
 #[derive(Debug)]
-pub struct Seat {
+pub(crate) struct Seat {
     address: IpAddr,
     state: Mutex<State>,
     close: Notify,
@@ -54,7 +54,7 @@ enum Phase {
 
 impl Seats {
     /// Creates an empty set of at most `limit` connections.
-    pub(super) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
             limit,
             seats: Vec::new(),
@@ -62,7 +62,7 @@ impl Seats {
     }
 
     /// Adds a connection from this address. Returns `None` if the limit is reached and no other connection can be closed for it.
-    pub(super) fn take(&mut self, address: IpAddr, now: Instant) -> Option<Arc<Seat>> {
+    pub(crate) fn take(&mut self, address: IpAddr, now: Instant) -> Option<Arc<Seat>> {
         let open = self.open();
         if open.len() >= self.limit && !evict(&open, address) {
             return None;
@@ -81,7 +81,7 @@ impl Seats {
     }
 
     /// Closes the connections that have been new or idle for too long.
-    pub(super) fn close_overdue(&mut self, now: Instant) {
+    pub(crate) fn close_overdue(&mut self, now: Instant) {
         for seat in self.open() {
             if seat.is_overdue(now) {
                 seat.close();
@@ -125,27 +125,27 @@ impl Seat {
     }
 
     /// Records that the head of a request has arrived.
-    pub(super) fn reads(&self) {
+    pub(crate) fn reads(&self) {
         self.enter(Phase::Reading);
     }
 
     /// Records that the whole request has arrived. From now on the connection is not closed in favour of others.
-    pub fn answers(&self) {
+    pub(crate) fn answers(&self) {
         self.enter(Phase::Answering);
     }
 
     /// Records that the request was answered.
-    pub(super) fn waits(&self) {
+    pub(crate) fn waits(&self) {
         self.enter(Phase::Idle);
     }
 
     /// Waits until the connection must be closed.
-    pub(super) async fn closed(&self) {
+    pub(crate) async fn closed(&self) {
         self.close.notified().await;
     }
 
     /// Returns the IP address of the client.
-    pub fn address(&self) -> IpAddr {
+    pub(crate) fn address(&self) -> IpAddr {
         self.address
     }
 

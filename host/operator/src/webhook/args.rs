@@ -9,27 +9,27 @@ use clap::Args;
 /// Arguments of the admission webhook.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Webhook")]
-pub struct WebhookArgs {
+pub(crate) struct WebhookArgs {
     /// Serve the admission webhook at this address, such as 0.0.0.0:9443. [default: no webhook]
     #[arg(long = "webhook", value_name = "ADDRESS:PORT", env = "DASK_OPERATOR_WEBHOOK")]
-    pub address: Option<SocketAddr>,
+    pub(crate) address: Option<SocketAddr>,
 
     /// Service through which the API server reaches the webhook. The certificate is issued for its names.
     #[arg(long = "webhook-service", value_name = "NAMESPACE/NAME", value_parser = service)]
-    pub service: Option<Service>,
+    pub(crate) service: Option<Service>,
 
     /// Additional name or IP address that the certificate is issued for. Can be repeated.
     #[arg(long = "webhook-host", value_name = "NAME_OR_IP")]
-    pub hosts: Vec<String>,
+    pub(crate) hosts: Vec<String>,
 
     /// Name of the MutatingWebhookConfiguration and ValidatingWebhookConfiguration that receive the CA bundle by which
     /// the API server trusts the certificate.
     #[arg(long = "webhook-configuration", value_name = "NAME")]
-    pub configuration: Option<String>,
+    pub(crate) configuration: Option<String>,
 
     /// Secret in which all replicas store their certificates.
     #[arg(long = "webhook-secret", value_name = "NAME", default_value = SECRET)]
-    pub secret: String,
+    pub(crate) secret: String,
 
     /// Read tls.crt and tls.key from this folder, and reload them when they change, instead of issuing certificates. The
     /// folder can be a mounted Secret of cert-manager, for instance.
@@ -38,37 +38,37 @@ pub struct WebhookArgs {
         value_name = "FOLDER",
         conflicts_with = "configuration"
     )]
-    pub certificate_folder: Option<PathBuf>,
+    pub(crate) certificate_folder: Option<PathBuf>,
 
     /// Validity of certificates: a number with s, m, h or d.
     #[arg(long = "webhook-certificate-validity", value_name = "TIME", default_value = "90d", value_parser = duration)]
-    pub validity: Duration,
+    pub(crate) validity: Duration,
 
     /// Time before their expiry at which certificates are replaced.
     #[arg(long = "webhook-renew-before", value_name = "TIME", default_value = "30d", value_parser = duration)]
-    pub renew_before: Duration,
+    pub(crate) renew_before: Duration,
 
     /// Refuse mistakes too: specs that run but are very likely not what the author wants. [default: mistakes are warnings]
     #[arg(long = "webhook-strict")]
-    pub strict: bool,
+    pub(crate) strict: bool,
 }
 
 /// Default name of the Secret.
-pub const SECRET: &str = "dask-operator-webhook";
+pub(crate) const SECRET: &str = "dask-operator-webhook";
 
 /// Namespace and name of a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
+pub(crate) struct Service {
     /// Namespace of the Service.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// Name of the Service.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 impl WebhookArgs {
     /// Returns the DNS names and IP addresses that the certificate is issued for.
     #[must_use]
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let service = self.service.iter().flat_map(|Service { namespace, name }| {
             [format!("{name}.{namespace}.svc"), format!("{name}.{namespace}")]
         });

@@ -12,11 +12,12 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::dry_run::{self, Trial};
-use super::review::{About, Question, Step};
+use super::request::{About, Question, Step};
 use super::rivals;
 use super::scale::{self, Scaled};
-use crate::plugins::{self, Labels, Plugins, Sources, Subject};
-use crate::stores::Stores;
+use crate::cache::Stores;
+use crate::plugins::{self, Plugins, Sources, Subject};
+use crate::selection::Labels;
 
 /// Maximum wait for the informer cache to receive a recent change.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -26,7 +27,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Result of a question.
 #[derive(Debug)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// The request is admitted without a call of any component.
     Unasked,
     /// The components decided.
@@ -36,23 +37,23 @@ pub enum Decision {
 }
 
 /// Everything that decisions depend on: the components, the informer cache and the configuration.
-pub struct Deciders {
+pub(crate) struct Deciders {
     /// The loaded components.
-    pub plugins: Arc<Plugins>,
+    pub(crate) plugins: Arc<Plugins>,
     /// Sources that plugins may be loaded from.
-    pub sources: Sources,
+    pub(crate) sources: Sources,
     /// Informer cache.
-    pub stores: Stores,
+    pub(crate) stores: Stores,
     /// User name of the operator itself, whose own requests are admitted without a decision. `None` if it is unknown.
-    pub own_user: Option<String>,
+    pub(crate) own_user: Option<String>,
     /// True if mistakes are refused, false if they are warnings.
-    pub strict: bool,
+    pub(crate) strict: bool,
 }
 
 impl Deciders {
     /// Decides a request. Blocks.
     #[must_use]
-    pub fn decide(&self, question: &Question) -> Decision {
+    pub(crate) fn decide(&self, question: &Question) -> Decision {
         if self.is_unasked(question) {
             return Decision::Unasked;
         }
@@ -79,7 +80,7 @@ impl Deciders {
 
     /// Returns whether the request is admitted without a call of any component.
     #[must_use]
-    pub fn is_unasked(&self, question: &Question) -> bool {
+    pub(crate) fn is_unasked(&self, question: &Question) -> bool {
         let is_own = || self.own_user.as_deref() == Some(question.user.as_str());
         match question.about {
             About::Dask(kind) => is_own() || admission::passes_unasked(&question.request(kind)),
@@ -93,7 +94,7 @@ impl Deciders {
 
     /// Returns whether requests in a namespace are decided by plugins of its tenants, or only by those of the operator.
     #[must_use]
-    pub fn owner(&self, namespace: &str) -> PluginOwner {
+    pub(crate) fn owner(&self, namespace: &str) -> PluginOwner {
         if self.plugins.catalog().has_plugins_of(namespace) {
             PluginOwner::Tenant
         } else {
@@ -103,7 +104,7 @@ impl Deciders {
 
     /// Returns the bytes of text that a decision parses in addition to the question.
     #[must_use]
-    pub fn text_bytes(&self, question: &Question) -> usize {
+    pub(crate) fn text_bytes(&self, question: &Question) -> usize {
         match question.about {
             About::Scale(kind) => scale::text_bytes(&self.stores, kind, &question.object),
             _ => 0,
@@ -112,7 +113,7 @@ impl Deciders {
 
     /// Returns the bytes of memory that a decision takes in addition to the question.
     #[must_use]
-    pub fn bytes(&self, question: &Question) -> usize {
+    pub(crate) fn bytes(&self, question: &Question) -> usize {
         match question.about {
             About::Scale(kind) => scale::bytes(&self.stores, kind, &question.object),
             _ => 0,
@@ -121,7 +122,7 @@ impl Deciders {
 
     /// Returns the dry runs to send after a decision. Blocks.
     #[must_use]
-    pub fn trials(&self, question: &Question, decision: &Decision) -> Vec<Trial> {
+    pub(crate) fn trials(&self, question: &Question, decision: &Decision) -> Vec<Trial> {
         match (question.about, decision) {
             (About::Dask(kind), Decision::Asked(outcome)) if gets_final_checks(question, outcome) => {
                 dry_run::trials(kind, &question.object, question.old.as_ref())
@@ -131,7 +132,7 @@ impl Deciders {
     }
 
     /// Waits until the informer cache has the resource that is scaled, or until a time limit or `end`.
-    pub async fn catch_up(&self, question: &Question, end: Instant) {
+    pub(crate) async fn catch_up(&self, question: &Question, end: Instant) {
         let end = end.min(Instant::now() + CATCH_UP_TIMEOUT);
         while self.is_behind(question) && Instant::now() < end {
             tokio::time::sleep(POLL_INTERVAL).await;
@@ -140,7 +141,7 @@ impl Deciders {
 
     /// Returns whether the informer cache does not have the current version of the resource that is scaled.
     #[must_use]
-    pub fn is_behind(&self, question: &Question) -> bool {
+    pub(crate) fn is_behind(&self, question: &Question) -> bool {
         match question.about {
             About::Scale(kind) => scale::is_behind(&self.stores, kind, &question.object),
             _ => false,

@@ -30,15 +30,9 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::review::MOST_BYTES;
-use crate::plugins::{Used, with_own_time};
-use crate::threads::{self, Load};
-
-/// Threads per processor on which light requests are classified, and as many again for heavy ones. The cost grows only with their
-/// text.
-const CLASSIFICATIONS: usize = 1;
-
-/// Threads per processor on which requests are decided.
-const AT_ONCE: usize = 2;
+use crate::plugins::with_own_time;
+use crate::threads::used::Used;
+use crate::threads::{self, CLASSIFICATIONS, DECISIONS, Load};
 
 /// Bytes of memory for the parsed objects of all requests that are being decided. Each request has up to four versions of its
 /// object in memory: the original, the defaulted one, the one changed by policies, and the planned one.
@@ -60,24 +54,18 @@ const WAITING: usize = 32 << 20;
 /// Number of accounts above which unused ones are removed.
 const ACCOUNTS: usize = 64;
 
-/// Returns the maximum number of threads for requests on a machine with this number of processors.
-#[must_use]
-pub fn threads(cores: usize) -> usize {
-    (2 * CLASSIFICATIONS + AT_ONCE) * cores
-}
-
 /// Time limits of a request.
 #[derive(Clone, Copy, Debug)]
-pub struct Times {
+pub(crate) struct Times {
     /// Time by which components and dry runs must have ended.
-    pub end: Instant,
+    pub(crate) end: Instant,
     /// Time by which the response must be ready.
-    pub deadline: Instant,
+    pub(crate) deadline: Instant,
 }
 
 /// The reason why a request has no decision.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub enum Unanswered {
+pub(crate) enum Unanswered {
     /// Other requests took all permits until the time limit, or too much text was waiting.
     #[error("there are too many requests at once: try again")]
     Busy,
@@ -97,15 +85,15 @@ pub enum Unanswered {
 
 /// The resources that a request is counted for.
 #[derive(Clone, Debug)]
-pub struct Turn {
+pub(crate) struct Turn {
     /// Namespace of the object. Empty for cluster-scoped objects.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// Owner of the plugins that the request calls.
-    pub owner: PluginOwner,
+    pub(crate) owner: PluginOwner,
     /// Bytes of the request's text.
-    pub text: usize,
+    pub(crate) text: usize,
     /// Bytes of memory of the parsed request.
-    pub tree: usize,
+    pub(crate) tree: usize,
 }
 
 impl Turn {
@@ -122,7 +110,7 @@ impl Turn {
 
 /// Fair semaphore for blocking work on requests.
 #[derive(Debug)]
-pub struct Desk {
+pub(crate) struct Desk {
     looks: Arc<Semaphore>,
     heavy_looks: Arc<Semaphore>,
     order: Arc<Mutex<Order>>,
@@ -174,8 +162,8 @@ struct Place {
 impl Desk {
     /// Creates the permits for a machine with this number of processors.
     #[must_use]
-    pub fn new(cores: usize) -> Self {
-        let places = AT_ONCE * cores;
+    pub(crate) fn new(cores: usize) -> Self {
+        let places = DECISIONS * cores;
         let half = (places / 2).max(1);
         Self {
             looks: Arc::new(Semaphore::new(CLASSIFICATIONS * cores)),
@@ -197,7 +185,7 @@ impl Desk {
     /// # Errors
     ///
     /// Returns an error if no thread is free before `times.end`, if the work does not end before the deadline, or if it panics.
-    pub async fn look<T: Send + 'static>(
+    pub(crate) async fn look<T: Send + 'static>(
         &self,
         times: Times,
         bytes: usize,
@@ -224,7 +212,7 @@ impl Desk {
     /// # Errors
     ///
     /// Returns an error if no permit is free before `begin`, if the work does not end before the deadline, or if it panics.
-    pub async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         turn: Turn,
         begin: Instant,

@@ -39,7 +39,7 @@ const MAX_TIMEOUTS: u32 = 3;
 const OPEN_TIME: Duration = Duration::from_secs(10);
 
 /// Sender of dry-run requests for templates. The API server stores none of the objects.
-pub struct DryRun {
+pub(crate) struct DryRun {
     client: Client,
     permits: Semaphore,
     memory: Semaphore,
@@ -86,7 +86,7 @@ impl CircuitBreaker {
 impl DryRun {
     /// Creates a sender that uses `client`.
     #[must_use]
-    pub fn new(client: Client) -> Self {
+    pub(crate) fn new(client: Client) -> Self {
         Self {
             client,
             permits: Semaphore::new(AT_ONCE),
@@ -100,7 +100,7 @@ impl DryRun {
     }
 
     /// Sends these requests, of which there must be at least one. Returns the result of each of them, not later than at `end`.
-    pub async fn send(&self, trials: Vec<Trial>, end: Instant) -> Vec<Tried> {
+    pub(crate) async fn send(&self, trials: Vec<Trial>, end: Instant) -> Vec<Tried> {
         let start = Instant::now();
         let bytes = trials.iter().map(Trial::bytes).sum::<usize>();
         let permits = bytes.div_ceil(PERMIT_BYTES);
@@ -140,7 +140,7 @@ impl DryRun {
 }
 
 /// A dry run to send: a template and its request.
-pub struct Trial {
+pub(crate) struct Trial {
     template: Template,
     request: kube::Result<http::Request<Vec<u8>>>,
 }
@@ -161,7 +161,7 @@ fn skip(trials: Vec<Trial>, why: &'static str) -> Vec<Tried> {
 }
 
 /// A dry run with its result.
-pub struct Tried {
+pub(crate) struct Tried {
     template: Template,
     answer: Answer,
 }
@@ -177,7 +177,7 @@ enum Answer {
 }
 
 /// Returns the dry runs for a resource: one for each template that differs from `old`.
-pub fn trials(kind: DaskKind, object: &Value, old: Option<&Value>) -> Vec<Trial> {
+pub(crate) fn trials(kind: DaskKind, object: &Value, old: Option<&Value>) -> Vec<Trial> {
     let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
     let trial = |mut template: Template| {
         let request = request(namespace, &template);
@@ -211,7 +211,7 @@ fn request(namespace: &str, template: &Template) -> kube::Result<http::Request<V
 }
 
 /// Adds the results of dry runs to `outcome`, as refusals and warnings.
-pub fn say(tried: &[Tried], outcome: &mut Outcome) {
+pub(crate) fn say(tried: &[Tried], outcome: &mut Outcome) {
     for Tried { template, answer } in tried {
         let why = match answer {
             Answer::Received(Ok(())) => continue,

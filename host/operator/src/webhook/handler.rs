@@ -20,9 +20,10 @@ use tracing::{info, warn};
 use super::ask::{Deciders, Decision};
 use super::desk::{Desk, Times, Turn, Unanswered};
 use super::dry_run::{self, DryRun, Trial, Tried};
-use super::metrics::{Admission, WebhookMetrics};
 use super::reply;
-use super::review::{self, About, Asked, Outline, Question, ReviewError, Step};
+use super::request::{About, Question, Step};
+use super::review::{self, Asked, Outline, ReviewError};
+use crate::metrics::webhook::{Admission, WebhookMetrics};
 use crate::recording::Recording;
 use crate::server::{Answer, answer};
 
@@ -39,17 +40,17 @@ const TITLE: usize = 320;
 const LINES: usize = 10;
 
 /// Handler of admission requests.
-pub struct Handler {
+pub(crate) struct Handler {
     /// Components and other inputs of decisions.
-    pub deciders: Deciders,
+    pub(crate) deciders: Deciders,
     /// Threads on which requests are decided.
-    pub desk: Desk,
+    pub(crate) desk: Desk,
     /// Sender of dry runs.
-    pub dry_run: DryRun,
+    pub(crate) dry_run: DryRun,
     /// Metrics of the webhook.
-    pub metrics: WebhookMetrics,
+    pub(crate) metrics: WebhookMetrics,
     /// Recorder of requests.
-    pub recording: Recording,
+    pub(crate) recording: Recording,
 }
 
 /// Description of a request for the log and for metrics.
@@ -81,7 +82,7 @@ enum Looked {
 }
 
 /// A classified request.
-pub struct Look {
+pub(crate) struct Look {
     turn: Turn,
     start: Instant,
 }
@@ -104,7 +105,12 @@ impl Handler {
     /// # Errors
     ///
     /// Returns the response if the request needs no decision or can't be read.
-    pub async fn look(self: &Arc<Self>, step: Step, body: &Bytes, times: Times) -> Result<Look, Answer> {
+    pub(crate) async fn look(
+        self: &Arc<Self>,
+        step: Step,
+        body: &Bytes,
+        times: Times,
+    ) -> Result<Look, Answer> {
         let start = Instant::now();
         let heard = Arc::new(OnceLock::new());
         let look = {
@@ -120,7 +126,13 @@ impl Handler {
     }
 
     /// Answers a request with these bytes after its classification.
-    pub async fn answer(self: &Arc<Self>, step: Step, body: Bytes, look: Look, times: Times) -> Answer {
+    pub(crate) async fn answer(
+        self: &Arc<Self>,
+        step: Step,
+        body: Bytes,
+        look: Look,
+        times: Times,
+    ) -> Answer {
         let Look { turn, start } = look;
         let heard = Arc::new(OnceLock::new());
         let told = self.tell(step, body, turn, times, heard.clone()).await;
@@ -129,7 +141,7 @@ impl Handler {
     }
 
     /// Returns the response to a request that is not read because there are too many.
-    pub fn busy(&self, step: Step) -> Answer {
+    pub(crate) fn busy(&self, step: Step) -> Answer {
         let told = unanswered(&Unanswered::Busy, None);
         self.counted(step, None, told, Instant::now())
     }
@@ -388,7 +400,7 @@ fn title(object: &Value) -> String {
 }
 
 /// Returns a plain-text response with one line.
-pub fn text(code: StatusCode, mut sentence: String) -> Answer {
+pub(crate) fn text(code: StatusCode, mut sentence: String) -> Answer {
     sentence.push('\n');
     answer(code, "text/plain; charset=utf-8", sentence)
 }

@@ -1,39 +1,32 @@
 //! Admission webhook, which defaults and validates resources before they are stored.
 //!
 //! * [`args`]: command-line arguments;
-//! * [`certificates`]: creation and rotation of certificates, without I/O;
-//! * [`keeper`]: storage of the certificates in a Secret, and updates of the CA bundles in the webhook configurations
-//!   ([`bundles`]); [`folder`]: certificates from another issuer, such as cert-manager;
-//! * [`identity`]: the certificate that is served, replaced while connections are open;
+//! * certificates: [`tls`];
 //! * [`server`]: limits for the size and time of requests; [`bodies`]: memory limit for the bodies that are being read;
 //!   [`desk`]: threads on which requests are decided;
 //! * [`templates`]: Pods and Services described by a resource, sent to the API server as a dry run ([`dry_run`]); [`rivals`]:
 //!   other autoscalers of the same worker group;
-//! * [`handler`]: processing of a request: [`review`] turns an `AdmissionReview` ([`wire`]) into a question, [`ask`] decides it
-//!   with the components, and [`reply`] writes the response; [`scale`]: admission of `kubectl scale`.
+//! * [`handler`]: processing of a request: [`review`] turns an `AdmissionReview` ([`wire`]) into a question ([`request`]), [`ask`]
+//!   decides it with the components, and [`reply`] writes the response; [`scale`]: admission of `kubectl scale`.
 //!
-//! Every replica serves requests, not only the leader. Requests to the API server are sent by [`keeper`], [`bundles`] and
-//! [`dry_run`], and one at the start by this module.
+//! Every replica serves requests, not only the leader. Requests to the API server are sent by [`tls`] and [`dry_run`],
+//! and one at the start by this module.
 
-pub mod args;
-pub mod ask;
-pub mod bodies;
-pub mod bundles;
-pub mod certificates;
-pub mod desk;
-pub mod dry_run;
-pub mod folder;
-pub mod handler;
-pub mod identity;
-pub mod keeper;
-pub mod metrics;
-pub mod reply;
-pub mod review;
-pub mod rivals;
-pub mod scale;
-pub mod server;
-pub mod templates;
-pub mod wire;
+pub(crate) mod args;
+pub(crate) mod ask;
+pub(crate) mod bodies;
+pub(crate) mod desk;
+pub(crate) mod dry_run;
+pub(crate) mod handler;
+pub(crate) mod reply;
+pub(crate) mod request;
+pub(crate) mod review;
+pub(crate) mod rivals;
+pub(crate) mod scale;
+pub(crate) mod server;
+pub(crate) mod templates;
+pub(crate) mod tls;
+pub(crate) mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,52 +38,53 @@ use kube::api::{Api, PostParams};
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
+use crate::cache::Stores;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::plugins::{Plugins, Sources};
 use crate::recording::Recording;
 use crate::server::{Notice, Server, bind};
-use crate::stores::Stores;
-use crate::tasks::Tasks;
+use crate::threads::tasks::Tasks;
 use args::WebhookArgs;
 use ask::Deciders;
 use desk::Desk;
 use dry_run::DryRun;
 use handler::Handler;
-use identity::Identity;
-use keeper::Keeper;
 use server::Webhook;
+use tls::files;
+use tls::resolver::{self, Identity};
+use tls::secret::Keeper;
 
 /// Name of the webhook in the readiness check.
 const PART: &str = "webhook";
 
 /// Time for which requests are still answered after the operator received the signal to shut down. API servers may send
 /// requests for that long.
-pub const LINGER: Duration = Duration::from_secs(2);
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
 /// Maximum number of open connections. API servers send fewer requests at a time.
 const CONNECTIONS: usize = 512;
 
 /// Dependencies of the webhook.
-pub struct Parts<'a> {
+pub(crate) struct Parts<'a> {
     /// Client of the API server.
-    pub client: &'a Client,
+    pub(crate) client: &'a Client,
     /// Plugins that decide requests.
-    pub plugins: Arc<Plugins>,
+    pub(crate) plugins: Arc<Plugins>,
     /// Sources that plugins may be loaded from.
-    pub sources: Sources,
+    pub(crate) sources: Sources,
     /// Informer cache.
-    pub stores: Stores,
+    pub(crate) stores: Stores,
     /// Recorder of requests.
-    pub recording: Recording,
+    pub(crate) recording: Recording,
     /// Readiness of the operator.
-    pub health: Arc<Health>,
+    pub(crate) health: Arc<Health>,
     /// Metrics of the operator.
-    pub metrics: &'a Metrics,
+    pub(crate) metrics: &'a Metrics,
     /// Number of processors.
-    pub cores: usize,
+    pub(crate) cores: usize,
     /// Receiver of the shutdown signal.
-    pub ending: Notice,
+    pub(crate) ending: Notice,
 }
 
 /// Starts the webhook if the command line enables it. Returns whether it was started.
@@ -98,7 +92,7 @@ pub struct Parts<'a> {
 /// # Errors
 ///
 /// Returns an error if the address can't be bound, or if arguments contradict each other.
-pub async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_>) -> anyhow::Result<bool> {
+pub(crate) async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_>) -> anyhow::Result<bool> {
     let Parts {
         client,
         plugins,
@@ -122,7 +116,7 @@ pub async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_>) -> a
         Some(folder) => {
             tasks.spawn(
                 "the reader of the webhook's certificate",
-                folder::follow(folder.clone(), identity.clone(), health),
+                files::follow(folder.clone(), identity.clone(), health),
             );
         }
         None => {
@@ -137,7 +131,7 @@ pub async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_>) -> a
             None
         }
     };
-    let acceptor = TlsAcceptor::from(Arc::new(identity::config(identity)?));
+    let acceptor = TlsAcceptor::from(Arc::new(resolver::config(identity)?));
     let deciders = Deciders {
         plugins,
         sources,

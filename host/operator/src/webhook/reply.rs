@@ -4,7 +4,7 @@ use dask_operator_evaluator::admission::Outcome;
 use serde_json::Value;
 
 use super::ask::Decision;
-use super::review::Step;
+use super::request::Step;
 use super::wire::{Answer, Status};
 
 /// Returns the response to the request with this UID, in JSON. `before` is the object of the question.
@@ -12,7 +12,12 @@ use super::wire::{Answer, Status};
 /// # Errors
 ///
 /// Returns an error if the response can't be serialized.
-pub fn answer(uid: &str, step: Step, before: &Value, decision: &Decision) -> serde_json::Result<Vec<u8>> {
+pub(crate) fn answer(
+    uid: &str,
+    step: Step,
+    before: &Value,
+    decision: &Decision,
+) -> serde_json::Result<Vec<u8>> {
     let mut answer = Answer::allowed(uid);
     if let Decision::Asked(outcome) | Decision::Failed(outcome) = decision {
         add_outcome(&mut answer, step, before, outcome)?;

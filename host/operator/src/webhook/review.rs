@@ -8,45 +8,16 @@ use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
+use super::request::{About, Question, Step};
 use super::{scale, wire};
 
 /// Maximum bytes of memory of a parsed request. An object has at most 1.5 MiB as text, which is the API server's limit for storing
 /// it. A usual pod takes less than twenty times its text, and a request contains two objects.
 pub(super) const MOST_BYTES: usize = 64 << 20;
 
-/// Admission step, which corresponds to the type of the webhook configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Mutation: defaulting, and changes by policies.
-    Mutate,
-    /// Validation.
-    Validate,
-}
-
-impl Step {
-    /// Returns the step that is served at this path, or `None` if there is none.
-    #[must_use]
-    pub fn of_path(path: &str) -> Option<Self> {
-        match path.trim_end_matches('/') {
-            "/mutate" => Some(Self::Mutate),
-            "/validate" => Some(Self::Validate),
-            _ => None,
-        }
-    }
-
-    /// Returns the name of the step in metrics.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Mutate => "mutate",
-            Self::Validate => "validate",
-        }
-    }
-}
-
 /// Error of a request that can't be decided.
 #[derive(Debug, Error)]
-pub enum ReviewError {
+pub(crate) enum ReviewError {
     /// The body is no valid `AdmissionReview`. Contains the reason.
     #[error("the body must be an AdmissionReview of admission.k8s.io/v1 in JSON: {0}")]
     Body(String),
@@ -71,80 +42,9 @@ pub enum ReviewError {
     NoObject,
 }
 
-/// The type of object that a request is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum About {
-    /// A Dask resource, which components decide about.
-    Dask(DaskKind),
-    /// The number of workers of a Dask resource, as set by `kubectl scale`: see [`scale`].
-    Scale(DaskKind),
-    /// A `DaskPlugin`.
-    Plugin,
-    /// A `ClusterDaskPlugin`.
-    ClusterPlugin,
-}
-
-impl About {
-    const PLUGIN: &str = "DaskPlugin";
-    const CLUSTER_PLUGIN: &str = "ClusterDaskPlugin";
-
-    fn of_kind(kind: &str) -> Option<Self> {
-        match kind {
-            Self::PLUGIN => Some(Self::Plugin),
-            Self::CLUSTER_PLUGIN => Some(Self::ClusterPlugin),
-            kind => DaskKind::from_kind(kind).map(Self::Dask),
-        }
-    }
-
-    /// Returns the kind of the object, as in manifests.
-    #[must_use]
-    pub fn kind(self) -> &'static str {
-        match self {
-            Self::Dask(kind) | Self::Scale(kind) => kind.kind(),
-            Self::Plugin => Self::PLUGIN,
-            Self::ClusterPlugin => Self::CLUSTER_PLUGIN,
-        }
-    }
-}
-
-/// An admission request to decide.
-#[derive(Debug)]
-pub struct Question {
-    /// Admission step.
-    pub step: Step,
-    /// Type of the object.
-    pub about: About,
-    /// Requested operation.
-    pub operation: Operation,
-    /// The new object, or the existing object for a deletion. Without `metadata.managedFields`. For a scale request, the value
-    /// of [`scale::reduced`].
-    pub object: Value,
-    /// The object before an update. `None` for other operations and for scale requests.
-    pub old: Option<Value>,
-    /// Name of the user who sent the request.
-    pub user: String,
-    /// User information with groups, as JSON.
-    pub user_info: String,
-    /// True if the request is a dry run, which stores nothing.
-    pub dry_run: bool,
-}
-
-impl Question {
-    /// Returns the name of the operation in metrics: `create`, `update`, `delete` or `scale`.
-    #[must_use]
-    pub fn operation_name(&self) -> &'static str {
-        match (self.about, self.operation) {
-            (About::Scale(_), _) => "scale",
-            (_, Operation::Create) => "create",
-            (_, Operation::Update) => "update",
-            (_, Operation::Delete) => "delete",
-        }
-    }
-}
-
 /// Result of a look at a request before its objects are parsed.
 #[derive(Debug)]
-pub enum Outline {
+pub(crate) enum Outline {
     /// The request is admitted without a decision. Either a Dask resource is being deleted, which must not be blocked by its
     /// size, or the operator itself updates a resource that is too large to be parsed.
     Goes {
@@ -168,7 +68,7 @@ pub enum Outline {
 /// # Errors
 ///
 /// Returns an error if the request is invalid, or too large to be parsed.
-pub fn outline(body: &[u8], own_user: Option<&str>) -> Result<Outline, ReviewError> {
+pub(crate) fn outline(body: &[u8], own_user: Option<&str>) -> Result<Outline, ReviewError> {
     let request = request::<wire::Sketch>(body)?;
     let bytes = tree_bytes(body);
     let is_update = request.operation == wire::Operation::Update && request.old_object.is_some();
@@ -192,7 +92,7 @@ pub fn outline(body: &[u8], own_user: Option<&str>) -> Result<Outline, ReviewErr
 /// # Errors
 ///
 /// Returns an error if `bytes` exceeds the maximum for a request.
-pub fn fitting(bytes: usize) -> Result<usize, ReviewError> {
+pub(crate) fn fitting(bytes: usize) -> Result<usize, ReviewError> {
     if bytes > MOST_BYTES {
         Err(ReviewError::Large(bytes >> 20))
     } else {
@@ -202,11 +102,11 @@ pub fn fitting(bytes: usize) -> Result<usize, ReviewError> {
 
 /// A parsed request.
 #[derive(Debug)]
-pub struct Asked {
+pub(crate) struct Asked {
     /// The question to decide.
-    pub question: Question,
+    pub(crate) question: Question,
     /// ID of the request, which the response must repeat.
-    pub uid: String,
+    pub(crate) uid: String,
 }
 
 /// Returns the request in a review.
@@ -231,7 +131,7 @@ fn body_error(error: &dyn ToString) -> ReviewError {
 /// # Errors
 ///
 /// Returns an error if the request is invalid or not supported.
-pub fn read(step: Step, body: &[u8]) -> Result<Asked, ReviewError> {
+pub(crate) fn read(step: Step, body: &[u8]) -> Result<Asked, ReviewError> {
     let request = request::<Value>(body)?;
     let about = about(&request)?;
     let namespace = request.namespace.as_deref();

@@ -9,12 +9,12 @@ use dask_operator_evaluator::admission::Said;
 use dask_operator_evaluator::rivals::{self, scaled};
 use serde_json::Value;
 
-use crate::object::Object;
-use crate::stores::Stores;
+use crate::cache::Stores;
+use crate::client::object::Object;
 
 /// Returns the mistake that another `DaskAutoscaler` scales the same worker group. Returns `None` if there is no other, or if
 /// `old` already named the same worker group.
-pub fn mistake(stores: &Stores, object: &Value, old: Option<&Value>) -> Option<Said> {
+pub(crate) fn mistake(stores: &Stores, object: &Value, old: Option<&Value>) -> Option<Said> {
     let (cluster, group) = scaled(object)?;
     if old
         .and_then(scaled)
@@ -41,8 +41,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::kinds::Kind;
-    use crate::object::tests;
+    use crate::client::object::tests;
+    use crate::client::resource::Kind;
 
     fn autoscaler(namespace: &str, name: &str, spec: &Value) -> Value {
         json!({

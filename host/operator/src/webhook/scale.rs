@@ -12,10 +12,10 @@ use dask_operator_core::parent::DaskKind;
 use dask_operator_runtime::contract::Operation;
 use serde_json::{Value, json};
 
-use super::review::{About, Question, Step};
-use crate::object::Object;
-use crate::routes::ParentKey;
-use crate::stores::Stores;
+use super::request::{About, Question, Step};
+use crate::cache::Stores;
+use crate::client::object::Object;
+use crate::key::ParentKey;
 
 /// JSON pointer to the object with the number of workers.
 const WORKER: &str = "/spec/worker";
@@ -25,7 +25,7 @@ const REPLICAS: &str = "replicas";
 
 /// Returns the scalable kind with this plural, or `None` if there is none.
 #[must_use]
-pub fn kind(plural: &str) -> Option<DaskKind> {
+pub(crate) fn kind(plural: &str) -> Option<DaskKind> {
     [DaskKind::Cluster, DaskKind::WorkerGroup]
         .into_iter()
         .find(|kind| kind.plural() == plural)
@@ -34,7 +34,7 @@ pub fn kind(plural: &str) -> Option<DaskKind> {
 /// Returns the relevant part of a `Scale`: name, namespace, UID and previous version of the resource (from `old`), and the
 /// requested number of workers.
 #[must_use]
-pub fn reduced(scale: &Value, old: Option<&Value>, name: &str) -> Value {
+pub(crate) fn reduced(scale: &Value, old: Option<&Value>, name: &str) -> Value {
     let before = &old.unwrap_or(scale)["metadata"];
     let namespace = scale["metadata"]["namespace"].as_str();
     let mut reduced = json!({
@@ -51,7 +51,7 @@ pub fn reduced(scale: &Value, old: Option<&Value>, name: &str) -> Value {
 /// Returns whether the informer cache lacks the resource or has an older version than the API server. `scale` must come from
 /// [`reduced`].
 #[must_use]
-pub fn is_behind(stores: &Stores, kind: DaskKind, scale: &Value) -> bool {
+pub(crate) fn is_behind(stores: &Stores, kind: DaskKind, scale: &Value) -> bool {
     let wanted = version(text(scale, "resourceVersion"));
     stored(stores, kind, scale).is_none_or(|object| {
         let known = version(&object.resource_version);
@@ -62,13 +62,13 @@ pub fn is_behind(stores: &Stores, kind: DaskKind, scale: &Value) -> bool {
 
 /// Returns the bytes of the text that [`bytes()`] and [`update`] parse, or 0 if the resource is not in the informer cache.
 #[must_use]
-pub fn text_bytes(stores: &Stores, kind: DaskKind, scale: &Value) -> usize {
+pub(crate) fn text_bytes(stores: &Stores, kind: DaskKind, scale: &Value) -> usize {
     stored(stores, kind, scale).map_or(0, |object| object.json.len())
 }
 
 /// Returns the bytes of memory that [`update`] takes, or 0 if the resource is not in the informer cache.
 #[must_use]
-pub fn bytes(stores: &Stores, kind: DaskKind, scale: &Value) -> usize {
+pub(crate) fn bytes(stores: &Stores, kind: DaskKind, scale: &Value) -> usize {
     let bytes = stored(stores, kind, scale).map(|object| tree_bytes(&*object.json));
     // The old and the new version.
     2 * bytes.unwrap_or_default()
@@ -91,17 +91,17 @@ fn stored(stores: &Stores, kind: DaskKind, scale: &Value) -> Option<Arc<Object>>
 
 /// A scale request as an update of the resource.
 #[derive(Debug)]
-pub struct Scaled {
+pub(crate) struct Scaled {
     /// The equivalent update of the resource.
-    pub question: Question,
+    pub(crate) question: Question,
     /// True if the update reduces the number of workers.
-    pub is_fewer: bool,
+    pub(crate) is_fewer: bool,
 }
 
 impl Scaled {
     /// Returns the reverse update. Refusals of the reverse update are not caused by the smaller number of workers.
     #[must_use]
-    pub fn reversed(mut self) -> Question {
+    pub(crate) fn reversed(mut self) -> Question {
         if let Some(old) = &mut self.question.old {
             swap(old, &mut self.question.object);
         }
@@ -115,7 +115,7 @@ impl Scaled {
 ///
 /// Returns a message if the informer cache does not have the current version of the resource, or if the resource has no
 /// `spec.worker`.
-pub fn update(stores: &Stores, kind: DaskKind, request: &Question) -> Result<Scaled, String> {
+pub(crate) fn update(stores: &Stores, kind: DaskKind, request: &Question) -> Result<Scaled, String> {
     let scale = &request.object;
     let name = || format!("{} {}", kind.kind(), text(scale, "name"));
     if is_behind(stores, kind, scale) {
@@ -152,8 +152,8 @@ pub(super) mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::kinds::Kind;
-    use crate::object::tests;
+    use crate::client::object::tests;
+    use crate::client::resource::Kind;
 
     /// Returns stores with the worker group `g` in `n`, at version 7, with this number of workers.
     pub(in crate::webhook) fn stores(workers: u32) -> Stores {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::bodies::{Bodies, Body};
 use super::desk::Times;
 use super::handler::{Handler, Look, text};
-use super::review::Step;
+use super::request::Step;
 use crate::server::{Answer, Seat, Service};
 
 /// Maximum bytes of a request. A request contains at most two versions of an object, and the API server accepts objects of
@@ -33,7 +33,7 @@ const BODY: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// HTTP service of the webhook.
-pub struct Webhook {
+pub(crate) struct Webhook {
     handler: Arc<Handler>,
     bodies: Bodies,
 }
@@ -41,7 +41,7 @@ pub struct Webhook {
 impl Webhook {
     /// Creates a service that answers with `handler`.
     #[must_use]
-    pub fn new(handler: Handler) -> Self {
+    pub(crate) fn new(handler: Handler) -> Self {
         Self {
             handler: Arc::new(handler),
             bodies: Bodies::new(ROOM, FREE),

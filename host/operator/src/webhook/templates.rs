@@ -9,33 +9,33 @@ use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
 use serde_json::{Map, Value, json};
 
-use crate::kinds::Kind;
-pub use refused::{refused, untried};
+use crate::client::resource::Kind;
+pub(crate) use refused::{refused, untried};
 
 /// Prefix of generated names. Errors of the API server about generated names are not reported.
 const NAME_PREFIX: &str = "dask-dry-run-";
 
 /// Part of a Dask resource from which objects of another kind are created.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Template {
+pub(crate) struct Template {
     /// Field of the resource with the spec of the template, such as `spec.worker.spec`.
-    pub field: &'static str,
+    pub(crate) field: &'static str,
     /// Kind of the objects that are created from the template.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// One object as it would be created, without the operator's additions. Its name is the final one only if the cluster is new
     /// and the name depends on nothing else; otherwise the name is generated.
-    pub object: Value,
+    pub(crate) object: Value,
 }
 
 impl Template {
     /// Returns whether an unknown field prevents the creation of the object. Services are written with server-side apply, which
     /// rejects unknown fields. Pods are created, and the API server drops unknown fields.
-    pub fn is_strict(&self) -> bool {
+    pub(crate) fn is_strict(&self) -> bool {
         self.kind.resource.kind == "Service"
     }
 
     /// Drops everything of the object but its name. The rest is not needed once the request is created.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         let name = self.object["metadata"]["name"].take();
         self.object = json!({"metadata": {"name": name}});
     }
@@ -76,7 +76,7 @@ fn template_fields(kind: DaskKind) -> &'static [(&'static str, &'static str, &'s
 
 /// Returns the templates of a resource that differ from those in `old`. For a Service that may already exist, the fields that
 /// only one Service can have are left out.
-pub fn changed(kind: DaskKind, object: &Value, old: Option<&Value>) -> Vec<Template> {
+pub(crate) fn changed(kind: DaskKind, object: &Value, old: Option<&Value>) -> Vec<Template> {
     let field_value =
         |object: &Value, field: &str| object.pointer(&pointer(field)).cloned().unwrap_or_default();
     let mut templates = Vec::new();

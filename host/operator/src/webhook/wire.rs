@@ -7,60 +7,60 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// Kind of an admission review.
-pub const KIND: &str = "AdmissionReview";
+pub(crate) const KIND: &str = "AdmissionReview";
 
 /// API version of an admission review.
-pub const API_VERSION: &str = "admission.k8s.io/v1";
+pub(crate) const API_VERSION: &str = "admission.k8s.io/v1";
 
 /// An admission review as the API server sends it, with objects of the type `O`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Review<'a, O> {
+pub(crate) struct Review<'a, O> {
     /// API version, which must be [`API_VERSION`].
     #[serde(default)]
-    pub api_version: String,
+    pub(crate) api_version: String,
     /// Kind, which must be [`KIND`].
     #[serde(default)]
-    pub kind: String,
+    pub(crate) kind: String,
     /// The admission request. `None` if the field is missing.
     #[serde(borrow)]
-    pub request: Option<Request<'a, O>>,
+    pub(crate) request: Option<Request<'a, O>>,
 }
 
 /// An admission request.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Request<'a, O> {
+pub(crate) struct Request<'a, O> {
     /// ID of the request, which the response must repeat.
-    pub uid: String,
+    pub(crate) uid: String,
     /// Kind of the object.
-    pub kind: GroupVersionKind,
+    pub(crate) kind: GroupVersionKind,
     /// Resource that the request is sent to, as in paths.
     #[serde(default)]
-    pub resource: Resource,
+    pub(crate) resource: Resource,
     /// Subresource, such as `scale`. Missing or empty for the resource itself.
-    pub sub_resource: Option<String>,
+    pub(crate) sub_resource: Option<String>,
     /// Name of the object. Missing or empty if the API server is yet to generate it.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Namespace of the object. Missing or empty for cluster-scoped objects.
-    pub namespace: Option<String>,
+    pub(crate) namespace: Option<String>,
     /// Requested operation.
-    pub operation: Operation,
+    pub(crate) operation: Operation,
     /// User who sent the request, as JSON.
     #[serde(borrow, deserialize_with = "raw_json")]
-    pub user_info: &'a str,
+    pub(crate) user_info: &'a str,
     /// The new object. `None` for deletions.
-    pub object: Option<O>,
+    pub(crate) object: Option<O>,
     /// The existing object. `None` for creations.
-    pub old_object: Option<O>,
+    pub(crate) old_object: Option<O>,
     /// True if the request is a dry run, which stores nothing.
     #[serde(default)]
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 /// An object of which only the deletion timestamp is read. Takes no memory, regardless of the size of the object.
 #[derive(Debug, Deserialize)]
-pub struct Sketch {
+pub(crate) struct Sketch {
     metadata: Option<SketchMetadata>,
 }
 
@@ -73,7 +73,7 @@ struct SketchMetadata {
 impl Sketch {
     /// Returns whether the object is being deleted.
     #[must_use]
-    pub fn is_going(&self) -> bool {
+    pub(crate) fn is_going(&self) -> bool {
         let metadata = self.metadata.as_ref();
         metadata.is_some_and(|metadata| metadata.deletion_timestamp.is_some())
     }
@@ -81,31 +81,31 @@ impl Sketch {
 
 /// Group, version and kind of an object.
 #[derive(Debug, Deserialize)]
-pub struct GroupVersionKind {
+pub(crate) struct GroupVersionKind {
     /// API group. Empty for the core group.
-    pub group: String,
+    pub(crate) group: String,
     /// API version, such as `v1`.
-    pub version: String,
+    pub(crate) version: String,
     /// Kind, such as `DaskCluster`.
-    pub kind: String,
+    pub(crate) kind: String,
 }
 
 /// Group, version and resource, as in paths.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Resource {
+pub(crate) struct Resource {
     /// API group. Empty for the core group.
-    pub group: String,
+    pub(crate) group: String,
     /// API version, such as `v1`.
-    pub version: String,
+    pub(crate) version: String,
     /// Plural of the kind, such as `daskclusters`.
-    pub resource: String,
+    pub(crate) resource: String,
 }
 
 /// Requested operation.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "UPPERCASE")]
-pub enum Operation {
+pub(crate) enum Operation {
     /// Creation of an object.
     Create,
     /// Update of an object.
@@ -118,10 +118,10 @@ pub enum Operation {
 
 /// The user who sent a request.
 #[derive(Debug, Deserialize)]
-pub struct User {
+pub(crate) struct User {
     /// User name. Empty if the user is unknown.
     #[serde(default)]
-    pub username: String,
+    pub(crate) username: String,
 }
 
 /// Deserializes a value as its JSON text.
@@ -132,14 +132,14 @@ fn raw_json<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<&'de st
 /// An admission response.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Answer<'a> {
+pub(crate) struct Answer<'a> {
     uid: &'a str,
     allowed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Status>,
     /// Warnings for the user who sent the request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     patch: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,19 +148,19 @@ pub struct Answer<'a> {
 
 /// The reason for a refusal.
 #[derive(Debug, Serialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// Message for the user.
-    pub message: String,
+    pub(crate) message: String,
     /// Reason in Kubernetes' terms, such as `Invalid`.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
     /// HTTP status code.
-    pub code: u16,
+    pub(crate) code: u16,
 }
 
 impl<'a> Answer<'a> {
     /// Creates a response that admits the request with this UID unchanged.
     #[must_use]
-    pub fn allowed(uid: &'a str) -> Self {
+    pub(crate) fn allowed(uid: &'a str) -> Self {
         Self {
             uid,
             allowed: true,
@@ -172,7 +172,7 @@ impl<'a> Answer<'a> {
     }
 
     /// Refuses the request for this reason.
-    pub fn refuse(&mut self, why: Status) {
+    pub(crate) fn refuse(&mut self, why: Status) {
         self.allowed = false;
         self.status = Some(why);
     }
@@ -182,7 +182,7 @@ impl<'a> Answer<'a> {
     /// # Errors
     ///
     /// Returns an error if the patch can't be serialized.
-    pub fn patch(&mut self, patch: &json_patch::Patch) -> serde_json::Result<()> {
+    pub(crate) fn patch(&mut self, patch: &json_patch::Patch) -> serde_json::Result<()> {
         self.patch = Some(STANDARD.encode(serde_json::to_vec(patch)?));
         self.patch_type = Some("JSONPatch");
         Ok(())
@@ -193,7 +193,7 @@ impl<'a> Answer<'a> {
     /// # Errors
     ///
     /// Returns an error if the response can't be serialized.
-    pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {
+    pub(crate) fn to_json(&self) -> serde_json::Result<Vec<u8>> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Review<'a> {

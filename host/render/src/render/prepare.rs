@@ -5,13 +5,12 @@ use dask_operator_core::parent::{DaskKind, Parent};
 use dask_operator_runtime::contract::{Finding, Severity};
 use serde_json::Value;
 
+use crate::documents::DASK_GROUP;
+
 use super::{Known, Level, Renderer, uid};
 use dask_operator_evaluator::fields::{FIELDS, suggestion};
 use dask_operator_evaluator::findings::keep_for_author;
 use dask_operator_evaluator::manifest::{generated_name, receive};
-
-/// API group of the Dask resources, with the slash that separates it from the version.
-pub(crate) const DASK_GROUP: &str = "kubernetes.dask.org/";
 
 /// API group of Dask Gateway, which has its own DaskCluster kind.
 const GATEWAY_GROUP: &str = "gateway.dask.org";

@@ -2,12 +2,12 @@
 
 use wasmtime::component::{ComponentExportIndex, InstancePre, Lift, Lower};
 
-use crate::call::State;
 use crate::contract::{
     AdmissionRequest, AdmissionResponse, Error, Finding, Observation, Plan, RawDescription, ResourceKind,
     Review, ReviewRequest,
 };
 use crate::interface::qualified;
+use crate::state::State;
 use crate::{Interface, Unfit};
 
 /// Indexes of a component's exported functions.

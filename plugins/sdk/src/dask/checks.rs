@@ -16,11 +16,12 @@ mod resources;
 mod service;
 #[cfg(test)]
 mod tests;
+mod update;
 mod variables;
 
 use serde_json::Value;
 
-use calling::CalledScheduler;
+use addresses::CalledScheduler;
 pub(super) use container::{misspelt_containers, misspelt_image};
 use service::{has_manual_endpoints, selects};
 
@@ -30,7 +31,6 @@ use super::main_container::{self, Role};
 use super::metadata::{self, Metadata};
 use super::resource::MOST_WORKERS;
 use super::time;
-use super::update;
 use crate::contract::Finding;
 
 /// Lists of a container, each with an example.

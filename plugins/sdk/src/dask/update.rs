@@ -3,7 +3,6 @@
 
 use serde_json::Value;
 
-use super::checks::{Checks, join};
 use super::resource::MOST_WORKERS;
 use super::time;
 
@@ -70,14 +69,14 @@ impl Strategy {
     }
 }
 
-enum Rounding {
+pub(super) enum Rounding {
     Up,
     Down,
 }
 
 /// Reads a number of workers, or a percentage of them such as `25%`; at most the maximum of a group. Returns `None` if the
 /// value is invalid.
-fn count(value: &Value, of: usize, rounding: Rounding) -> Option<usize> {
+pub(super) fn count(value: &Value, of: usize, rounding: Rounding) -> Option<usize> {
     let count = match value {
         Value::Number(number) => number.as_u64()?,
         Value::String(text) => {
@@ -91,62 +90,6 @@ fn count(value: &Value, of: usize, rounding: Rounding) -> Option<usize> {
         _ => return None,
     };
     Some(usize::try_from(count).unwrap_or(usize::MAX).min(MOST_WORKERS))
-}
-
-/// Checks these settings of the `spec.worker` at `path`.
-pub fn check(checks: &mut Checks, worker: &Value, path: &str) {
-    one_of(
-        checks,
-        &worker["scaleDown"],
-        &join(path, "scaleDown"),
-        ["drain", "unsafe"],
-    );
-    checks.duration(
-        worker,
-        "drainTimeoutSeconds",
-        path,
-        "seconds, as `drainTimeoutSeconds: 300`",
-        "write how long a worker may take at most, as `drainTimeoutSeconds: 86400`",
-    );
-    let strategy = &worker["updateStrategy"];
-    let field = join(path, "updateStrategy");
-    if !strategy.is_null() && !strategy.is_object() {
-        return checks.error(
-            field,
-            "it must be an object, as `updateStrategy: {type: OnDelete}`",
-        );
-    }
-    one_of(
-        checks,
-        &strategy["type"],
-        &join(&field, "type"),
-        ["RollingUpdate", "OnDelete"],
-    );
-    for name in ["maxUnavailable", "maxSurge"] {
-        let value = &strategy[name];
-        if !value.is_null() && count(value, 100, Rounding::Up).is_none() {
-            let message = format!(
-                "{value} can't be used: write a number of workers, as `{name}: 2`, or a part of them, as `{name}: 25%`"
-            );
-            checks.error(join(&field, name), message);
-        } else if value.as_u64().is_some_and(|count| count > MOST_WORKERS as u64) {
-            let message = format!(
-                "a worker group can have {MOST_WORKERS} workers, and {value} counts as that: write a number of workers, as \
-                 `{name}: 2`, or all of them, as `{name}: 100%`"
-            );
-            checks.mistake(join(&field, name), message);
-        }
-    }
-}
-
-fn one_of(checks: &mut Checks, value: &Value, field: &str, words: [&str; 2]) {
-    if !value.is_null() && !words.iter().any(|word| value == word) {
-        let [first, second] = words;
-        checks.error(
-            field,
-            format!("{value} can't be used: write `{first}` or `{second}`"),
-        );
-    }
 }
 
 #[cfg(test)]
@@ -195,46 +138,5 @@ mod tests {
         assert_eq!(drain_timeout(&json!({"drainTimeoutSeconds": 0})), 0);
         let longest = drain_timeout(&json!({"drainTimeoutSeconds": i64::MAX}));
         assert_eq!(longest, 315_360_000_000);
-    }
-
-    #[test]
-    fn reports_the_field_of_each_problem() {
-        let found = |worker: Value| -> Vec<String> {
-            let mut checks = Checks::default();
-            check(&mut checks, &worker, "spec.worker");
-            checks
-                .into_findings()
-                .into_iter()
-                .map(|finding| finding.field)
-                .collect()
-        };
-        let good = json!({"scaleDown": "drain", "drainTimeoutSeconds": 3,
-            "updateStrategy": {"type": "OnDelete", "maxSurge": "10%", "maxUnavailable": 0}});
-        assert_eq!(found(good), [""; 0]);
-        assert_eq!(
-            found(
-                json!({"scaleDown": "fast", "drainTimeoutSeconds": -1, "updateStrategy": {"type": "Recreate", "maxSurge": "x%", "maxUnavailable": -1}})
-            ),
-            [
-                "spec.worker.scaleDown",
-                "spec.worker.drainTimeoutSeconds",
-                "spec.worker.updateStrategy.type",
-                "spec.worker.updateStrategy.maxUnavailable",
-                "spec.worker.updateStrategy.maxSurge",
-            ]
-        );
-        let huge =
-            json!({"drainTimeoutSeconds": 999_999_999_999_i64, "updateStrategy": {"maxSurge": 20_001}});
-        assert_eq!(
-            found(huge),
-            [
-                "spec.worker.drainTimeoutSeconds",
-                "spec.worker.updateStrategy.maxSurge"
-            ]
-        );
-        assert_eq!(
-            found(json!({"updateStrategy": "OnDelete"})),
-            ["spec.worker.updateStrategy"]
-        );
     }
 }

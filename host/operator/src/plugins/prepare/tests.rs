@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::kinds::Kind;
+use crate::client::resource::Kind;
 
 /// Logic that is never called.
 struct Unused;

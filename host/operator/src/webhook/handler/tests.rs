@@ -15,10 +15,12 @@ use kube::client::{Body, Client};
 use rstest::rstest;
 use serde_json::json;
 
+use crate::key::PluginId;
+
 use super::*;
+use crate::cache::Stores;
 use crate::metrics::Metrics;
-use crate::plugins::{Catalog, Entry, OwnTime, PluginError, PluginId, Plugins, Scope, Sources, Unknown};
-use crate::stores::Stores;
+use crate::plugins::{Catalog, Entry, OwnTime, PluginError, Plugins, Scope, Sources, Unknown};
 use crate::webhook::scale::tests::{stores, stores_with};
 
 /// Logic that accepts everything.

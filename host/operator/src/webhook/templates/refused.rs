@@ -14,7 +14,7 @@ const NO_DRY_RUN: &str = "does not support dry run";
 
 /// Adds the API server's error about a template to `outcome`. Errors that recur as long as the template is unchanged are
 /// refusals. Errors that depend on other objects and may go away (quotas, Pod Security, policies, ports in use) are warnings.
-pub fn refused(template: &Template, status: &Status, outcome: &mut Outcome) {
+pub(crate) fn refused(template: &Template, status: &Status, outcome: &mut Outcome) {
     let kind = &template.kind.resource.kind;
     let finding = |message: String| Said::new("", template.field, message);
     let refused_now = |message: &str| format!("the API server would refuse the {kind} now: {message}");
@@ -77,7 +77,7 @@ fn is_in_use(message: &str) -> bool {
 }
 
 /// Returns the warning for a template that the API server could not check.
-pub fn untried(why: &str) -> String {
+pub(crate) fn untried(why: &str) -> String {
     format!("whether the API server takes it is not known yet: {why}")
 }
 

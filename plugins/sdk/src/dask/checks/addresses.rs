@@ -2,12 +2,22 @@
 
 use serde_json::Value;
 
-use super::calling::CalledScheduler;
 use super::service::{has_manual_endpoints, is_headless};
 use crate::dask::address::{self, DASHBOARD_PORT, SCHEMES};
 use crate::dask::main_container::{self, Role};
 use crate::dask::names;
 use crate::dask::start;
+
+/// The scheduler that a group of workers belongs to, as far as it is known.
+#[derive(Clone, Copy)]
+pub(super) struct CalledScheduler<'a> {
+    /// Name of its cluster.
+    pub(super) cluster: &'a str,
+    /// Namespace of the cluster, if it is known.
+    pub(super) namespace: Option<&'a str>,
+    /// `spec.scheduler` of the cluster; null if it is unknown.
+    pub(super) scheduler: &'a Value,
+}
 
 /// A problem with an address.
 pub(super) struct AddressProblem {

@@ -4,24 +4,13 @@
 
 use serde_json::Value;
 
-use super::addresses::{AddressProblem, address_problem};
+use super::addresses::{AddressProblem, CalledScheduler, address_problem};
 use super::listening::is_alone;
 use super::{Checks, arguments, join, variables};
 use crate::dask::command;
 use crate::dask::environment::{SCHEDULER_ADDRESS, WORKER_NAME};
 use crate::dask::main_container::{self, Role};
 use crate::dask::start::{self, Start, Word};
-
-/// The scheduler that a group of workers belongs to, as far as it is known.
-#[derive(Clone, Copy)]
-pub(super) struct CalledScheduler<'a> {
-    /// Name of its cluster.
-    pub(super) cluster: &'a str,
-    /// Namespace of the cluster, if it is known.
-    pub(super) namespace: Option<&'a str>,
-    /// `spec.scheduler` of the cluster; null if it is unknown.
-    pub(super) scheduler: &'a Value,
-}
 
 /// Returns whether workers of this pod spec call the address that the operator sets, and no other: they are started by a
 /// command of Dask, and none of its arguments or variables can be another address.

@@ -1,0 +1,77 @@
+//! Kinds of children that can't be listed, and the reasons.
+//!
+//! Kinds that every plan needs are waited for before any decision. A missing list of another kind, one of an extension
+//! that is not installed or one that the operator may not list, blocks only the resources that need it.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
+use dask_operator_core::plan::ResourceKind;
+
+/// Kinds that can't be listed: the reason, by kind and namespace (`None` for all).
+#[derive(Debug, Default)]
+pub(crate) struct Listings(RwLock<HashMap<ResourceKind, HashMap<Option<String>, String>>>);
+
+impl Listings {
+    /// Records that the objects of a kind can't be known. Returns whether this is new.
+    pub(crate) fn hindered(&self, kind: &ResourceKind, namespace: Option<&str>, why: String) -> bool {
+        let mut hindered = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let scopes = hindered.entry(kind.clone()).or_default();
+        let before = scopes.insert(namespace.map(str::to_owned), why.clone());
+        before != Some(why)
+    }
+
+    /// Returns the last recorded reason for a kind in exactly this scope (`None` for all namespaces); `None` if its
+    /// objects are known.
+    #[must_use]
+    pub(crate) fn said(&self, kind: &ResourceKind, namespace: Option<&str>) -> Option<String> {
+        let hindered = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        hindered.get(kind)?.get(&namespace.map(str::to_owned)).cloned()
+    }
+
+    /// Records that the objects of a kind are known. Returns whether this is new.
+    pub(crate) fn known(&self, kind: &ResourceKind, namespace: Option<&str>) -> bool {
+        let mut hindered = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(scopes) = hindered.get_mut(kind) else {
+            return false;
+        };
+        let was_hindered = scopes.remove(&namespace.map(str::to_owned)).is_some();
+        if scopes.is_empty() {
+            hindered.remove(kind);
+        }
+        was_hindered
+    }
+
+    /// Returns the reason why the objects of a kind in a namespace can't be known; `None` if they are known.
+    #[must_use]
+    pub(crate) fn hindrance(&self, kind: &ResourceKind, namespace: &str) -> Option<String> {
+        let hindered = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let scopes = hindered.get(kind)?;
+        let here = scopes.get(&Some(namespace.to_owned()));
+        here.or_else(|| scopes.get(&None)).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_blocked_only_where_it_is_not_listed() {
+        let listings = Listings::default();
+        let (one, other) = (ResourceKind::new("v1", "Secret"), ResourceKind::new("v1", "Pod"));
+        assert!(listings.hindered(&one, Some("a"), "not yet".to_owned()));
+        assert!(!listings.hindered(&one, Some("a"), "not yet".to_owned()));
+        assert!(listings.hindered(&one, Some("a"), "no right".to_owned()));
+        assert_eq!(listings.hindrance(&one, "a").as_deref(), Some("no right"));
+        assert_eq!(listings.hindrance(&one, "b"), None);
+        assert_eq!(listings.hindrance(&other, "a"), None);
+        assert!(listings.known(&one, Some("a")) && !listings.known(&one, Some("a")));
+        assert_eq!(listings.hindrance(&one, "a"), None);
+
+        listings.hindered(&one, None, "no right".to_owned());
+        assert_eq!(listings.hindrance(&one, "b").as_deref(), Some("no right"));
+        assert_eq!(listings.said(&one, None).as_deref(), Some("no right"));
+        assert_eq!(listings.said(&one, Some("b")), None, "only of all namespaces");
+    }
+}

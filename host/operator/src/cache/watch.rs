@@ -1,0 +1,490 @@
+//! Watches of the API server, which update the informer cache.
+//!
+//! Each kind is listed and watched separately, in all namespaces or in each of the configured ones. A watch that breaks
+//! is restarted with a back-off, independently of the others.
+
+use std::time::Duration;
+
+use dask_operator_core::names::LABEL_CLUSTER;
+use dask_operator_core::text::innermost;
+use futures::{Stream, StreamExt};
+use kube::Client;
+use kube::api::{Api, ListParams};
+use kube::core::request::Request;
+use kube::core::{Resource, Status};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Config, DefaultBackoff, Event, watcher};
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+use tracing::{Level, debug, info, warn};
+
+use crate::cache::store::{Change, Store};
+use crate::client::discovery::{self, Served, refusal};
+use crate::client::error::answered;
+use crate::client::object::{Keep, Object, Watched};
+use crate::client::resource::Kind;
+use crate::health::WATCH_SECONDS;
+
+/// Objects per page of a list. The objects of one page are in memory twice for a moment.
+const PAGE: u32 = 250;
+
+/// Interval at which repeated failures of a watch are logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Time limit for the lookup of an object.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Looks up an object that no watch has shown, and returns the present object with its name, if there is one.
+///
+/// # Errors
+///
+/// Returns an error if the API server does not answer, or not with a list.
+pub(crate) async fn look(client: &Client, kind: &Kind, object: &Object) -> anyhow::Result<Option<Object>> {
+    // A list with one item needs no more permissions than the watch.
+    let parameters = ListParams::default().fields(&format!("metadata.name={}", object.name));
+    let request = Request::new(kind.path(&object.namespace)).list(&parameters)?;
+    let answer = tokio::time::timeout(LOOKUP_TIMEOUT, client.request_text(request)).await??;
+    Ok(Object::from_list(&answer, &kind.resource)?)
+}
+
+/// Receiver of the changes and failures of watches.
+pub(crate) trait Watcher: Send + Sync {
+    /// Called when an object has changed.
+    fn changed(&self, kind: &Kind, change: Change);
+    /// Called when a list is complete.
+    fn synced(&self, kind: &Kind, namespace: Option<&str>);
+    /// Called when the first list was refused. `why` is the reason why the objects can't be known; `None` if there
+    /// can't be any, because the API server does not serve the kind.
+    fn refused(&self, kind: &Kind, namespace: Option<&str>, why: Option<String>);
+    /// Called when the first list failed and is retried, without any information on the objects. `why` is the failure.
+    fn delayed(&self, kind: &Kind, namespace: Option<&str>, why: String);
+    /// Called when the watch failed and is restarted.
+    fn failed(&self, kind: &Kind);
+}
+
+/// Watches `kind` in `namespace` (`None` for all). Runs until the process exits.
+pub(crate) async fn watch(
+    client: Client,
+    kind: Kind,
+    namespace: Option<String>,
+    store: &Store,
+    observer: &impl Watcher,
+) {
+    match Keep::of(&kind.resource) {
+        Keep::Pod => follow::<Watched<true>>(client, kind, namespace, store, observer).await,
+        Keep::Whole => follow::<Watched<false>>(client, kind, namespace, store, observer).await,
+    }
+}
+
+/// Object type that a watch deserializes.
+trait Incoming:
+    Resource<DynamicType = kube::api::ApiResource, Scope = kube::core::DynamicResourceScope>
+    + Clone
+    + std::fmt::Debug
+    + DeserializeOwned
+    + Send
+    + 'static
+{
+    fn into_object(self) -> Object;
+}
+
+impl<const POD: bool> Incoming for Watched<POD> {
+    fn into_object(self) -> Object {
+        Self::into_object(self)
+    }
+}
+
+async fn follow<K: Incoming>(
+    client: Client,
+    kind: Kind,
+    namespace: Option<String>,
+    store: &Store,
+    observer: &impl Watcher,
+) {
+    let resource = kind.api_resource();
+    let api: Api<K> = match &namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    let config = Config::default().timeout(WATCH_SECONDS).page_size(PAGE);
+    // All Dask resources are watched; of other kinds only objects that belong to one.
+    let config = if kind.as_dask().is_some() {
+        config
+    } else {
+        config.labels(LABEL_CLUSTER)
+    };
+    let events = watcher(api, config).backoff(DefaultBackoff::default());
+    process_events(&client, events, &kind, namespace.as_deref(), store, observer).await;
+}
+
+/// Updates the store with the events of a watch, until the watch ends.
+async fn process_events<K: Incoming>(
+    client: &Client,
+    events: impl Stream<Item = watcher::Result<Event<K>>>,
+    kind: &Kind,
+    namespace: Option<&str>,
+    store: &Store,
+    observer: &impl Watcher,
+) {
+    let mut events = std::pin::pin!(events);
+    let mut generation = 0;
+    let mut logged_at: Option<Instant> = None;
+    let mut is_listed = false;
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Init) => generation = store.list_begins(),
+            Ok(Event::InitApply(object) | Event::Apply(object)) => {
+                let object = with_type_meta(object.into_object(), kind);
+                if let Some(change) = store.shown(object) {
+                    observer.changed(kind, change);
+                }
+            }
+            Ok(Event::Delete(object)) => {
+                if let Some(change) = store.gone(&object.into_object()) {
+                    observer.changed(kind, change);
+                }
+            }
+            Ok(Event::InitDone) => {
+                for change in store.list_ends(generation, namespace) {
+                    observer.changed(kind, change);
+                }
+                logged_at = None;
+                is_listed = true;
+                observer.synced(kind, namespace);
+            }
+            Err(error) => {
+                observer.failed(kind);
+                let mut is_missing = false;
+                if !is_listed && !kind.is_needed() {
+                    match refusal(&error) {
+                        Some(refused) => {
+                            let why = hindrance(client, kind, refused).await;
+                            is_missing = why.is_none();
+                            observer.refused(kind, namespace, why);
+                        }
+                        None => observer.delayed(kind, namespace, delay(kind, &error)),
+                    }
+                }
+                if logged_at.is_none_or(|logged_at| logged_at.elapsed() >= LOG_INTERVAL) {
+                    logged_at = Some(Instant::now());
+                    log_failure(kind, &error, is_missing);
+                } else {
+                    debug!(kind = kind.resource.kind, "watch: {error}");
+                }
+            }
+        }
+    }
+}
+
+/// Returns the reason why the objects of a kind whose list was refused can't be known; `None` if discovery shows that
+/// the API server does not serve the kind.
+async fn hindrance(client: &Client, kind: &Kind, refused: &Status) -> Option<String> {
+    let (plural, message) = (&kind.plural, &refused.message);
+    let version = &kind.resource.api_version;
+    match discovery::served(client, version, plural).await {
+        Served::No => None,
+        Served::Yes if refused.code == 403 => Some(format!(
+            "the operator may not list {plural} of {version}: give it the verbs list and watch of them, with the chart \
+             by rbac.extraRules ({message})"
+        )),
+        Served::Yes => Some(format!(
+            "the API server serves {plural} of {version} and does not list them ({message})"
+        )),
+        Served::Unknown(why) => Some(format!(
+            "the API server does not list {plural} of {version} and does not say whether it serves them ({message}; {why})"
+        )),
+    }
+}
+
+/// Returns the reason why a list that was not refused is not complete yet.
+fn delay(kind: &Kind, error: &watcher::Error) -> String {
+    format!(
+        "the API server has not listed {} of {} since the operator started ({})",
+        kind.plural,
+        kind.resource.api_version,
+        error_text(error)
+    )
+}
+
+/// Returns the error of a watch: the message of the API server, if it has answered.
+fn error_text(error: &watcher::Error) -> String {
+    match answered(error) {
+        Some(status) => status.message.clone(),
+        None => innermost(error),
+    }
+}
+
+/// Adds `apiVersion` and `kind`, which items of lists do not have, unlike those of watches.
+fn with_type_meta(mut object: Object, kind: &Kind) -> Object {
+    if !object.json.starts_with("{\"apiVersion\"") {
+        let head = format!(
+            "{{\"apiVersion\":\"{}\",\"kind\":\"{}\",",
+            kind.resource.api_version, kind.resource.kind
+        );
+        object.json = (head + object.json.trim_start_matches('{')).into();
+    }
+    object
+}
+
+/// Logs that a watch does not work.
+fn log_failure(kind: &Kind, error: &watcher::Error, is_missing: bool) {
+    match failure_message(kind, error, is_missing) {
+        (Level::WARN, text) => warn!("{text}"),
+        (Level::INFO, text) => info!("{text}"),
+        (_, text) => debug!("{text}"),
+    }
+}
+
+/// Returns the log level and the message for a watch that does not work. If the kind is not served (`is_missing`), the
+/// message is the same for a user without the permission to list it, for whom the API server reports the missing permission
+/// first.
+fn failure_message(kind: &Kind, error: &watcher::Error, is_missing: bool) -> (Level, String) {
+    let name = kind.resource.kind.as_str();
+    let plural = &kind.plural;
+    let reason = error_text(error);
+    let code = if is_missing {
+        404
+    } else {
+        answered(error).map_or(0, |status| status.code)
+    };
+    match code {
+        404 if kind.as_dask().is_some() => (
+            Level::WARN,
+            format!(
+                "this cluster has no {name} resources: install their definitions with \
+                 `dask-operator crds | kubectl apply --server-side -f -`, or start with --install-crds; trying again"
+            ),
+        ),
+        404 => (
+            Level::WARN,
+            format!(
+                "this cluster has no {} {name}; trying again",
+                kind.resource.api_version
+            ),
+        ),
+        401 | 403 => (
+            Level::WARN,
+            format!("the operator may not list and watch {plural}: {reason}; trying again"),
+        ),
+        410 => (
+            Level::DEBUG,
+            format!("the watch of {plural} is too old: listing again"),
+        ),
+        // Happens after each definition of a kind, until the API server has read its objects.
+        429 => (
+            Level::INFO,
+            format!("the API server can't list {plural} yet ({reason}); trying again"),
+        ),
+        _ => (
+            Level::WARN,
+            format!("the watch of {plural} broke ({reason}); trying again"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use dask_operator_core::plan::ResourceKind;
+    use futures::stream;
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::client::discovery::tests::{Answers, refused, server};
+
+    #[derive(Default)]
+    struct Log(Mutex<Vec<String>>);
+
+    impl Log {
+        fn add(&self, text: String) {
+            self.0.lock().unwrap_or_else(|error| panic!("{error}")).push(text);
+        }
+    }
+
+    impl Watcher for Log {
+        fn changed(&self, _: &Kind, change: Change) {
+            self.add(match (change.before, change.after) {
+                (None, Some(after)) => format!("new {}", after.name),
+                (Some(_), Some(after)) => format!("changed {}", after.name),
+                (before, None) => format!(
+                    "gone {}",
+                    before.map(|object| object.name.to_string()).unwrap_or_default()
+                ),
+            });
+        }
+
+        fn synced(&self, _: &Kind, _: Option<&str>) {
+            self.add("synced".into());
+        }
+
+        fn refused(&self, kind: &Kind, _: Option<&str>, why: Option<String>) {
+            self.add(format!(
+                "refused {}: {}",
+                kind.resource.kind,
+                why.unwrap_or_default()
+            ));
+        }
+
+        fn delayed(&self, kind: &Kind, _: Option<&str>, why: String) {
+            self.add(format!("delayed {}: {why}", kind.resource.kind));
+        }
+
+        fn failed(&self, _: &Kind) {
+            self.add("failed".into());
+        }
+    }
+
+    fn pod(name: &str, version: u64) -> Watched<true> {
+        let value: Value = json!({"metadata": {
+            "name": name, "namespace": "n", "uid": name, "resourceVersion": version.to_string(),
+        }});
+        serde_json::from_value(value).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn the_message_of_the_api_server_is_logged() {
+        let kind = Kind::of(ResourceKind::new("v1", "Pod"));
+        let logged = |code: u16, message: &str| {
+            let status = json!({"status": "Failure", "message": message, "code": code});
+            let status: kube::core::Status =
+                serde_json::from_value(status).unwrap_or_else(|error| panic!("{error}"));
+            let error = watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)));
+            let (level, text) = failure_message(&kind, &error, false);
+            format!("{level} {text}")
+        };
+        assert_eq!(
+            logged(429, "storage is (re)initializing"),
+            "INFO the API server can't list pods yet (storage is (re)initializing); trying again"
+        );
+        assert_eq!(
+            logged(403, "pods is forbidden"),
+            "WARN the operator may not list and watch pods: pods is forbidden; trying again"
+        );
+        assert_eq!(
+            logged(500, "etcd is gone"),
+            "WARN the watch of pods broke (etcd is gone); trying again"
+        );
+    }
+
+    #[tokio::test]
+    async fn looks_up_an_object_by_its_name() {
+        type Respond = tower_test::mock::SendResponse<http::Response<kube::client::Body>>;
+        let (service, mut handle) = tower_test::mock::pair::<http::Request<kube::client::Body>, _>();
+        let client = Client::new(service, "default");
+        let asked = tokio::spawn(async move {
+            let mut asked = Vec::new();
+            for items in [
+                json!([{"metadata": {"name": "a", "namespace": "n", "uid": "u"}}]),
+                json!([]),
+            ] {
+                let Some((request, respond)): Option<(http::Request<_>, Respond)> =
+                    handle.next_request().await
+                else {
+                    break;
+                };
+                asked.push(request.uri().to_string());
+                let page = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items});
+                let page = kube::client::Body::from(page.to_string().into_bytes());
+                respond.send_response(http::Response::new(page));
+            }
+            asked
+        });
+        let kind = Kind::of(ResourceKind::new("v1", "Pod"));
+        let object = pod("a", 1).into_object();
+        let mut found = Vec::new();
+        for _ in 0..2 {
+            let looked = look(&client, &kind, &object).await;
+            let looked = looked.unwrap_or_else(|error| panic!("{error}"));
+            found.push(looked.map(|object| object.uid.to_string()));
+        }
+        assert_eq!(found, [Some("u".to_owned()), None]);
+        let path = "/api/v1/namespaces/n/pods?&fieldSelector=metadata.name%3Da";
+        assert_eq!(asked.await.unwrap_or_default(), [path, path]);
+    }
+
+    #[tokio::test]
+    async fn events_of_a_watch_become_changes() {
+        let (store, log) = (Store::default(), Log::default());
+        let kind = Kind::of(ResourceKind::new("v1", "Pod"));
+        let events = vec![
+            Ok(Event::Init),
+            Ok(Event::InitApply(pod("a", 1))),
+            Ok(Event::InitApply(pod("b", 2))),
+            Ok(Event::InitDone),
+            Ok(Event::Apply(pod("a", 3))),
+            Ok(Event::Delete(pod("b", 4))),
+            Err(watcher::Error::NoResourceVersion),
+            Ok(Event::Init),
+            Ok(Event::InitApply(pod("c", 5))),
+            Ok(Event::InitDone),
+        ];
+        let client = server(Answers::Silence, "v1");
+        process_events(&client, stream::iter(events), &kind, None, &store, &log).await;
+        let log = log.0.into_inner().unwrap_or_default();
+        assert_eq!(
+            log,
+            [
+                "new a",
+                "new b",
+                "synced",
+                "changed a",
+                "gone b",
+                "failed",
+                "new c",
+                "gone a",
+                "synced"
+            ]
+        );
+        let stored = store.get("n", "c").map(|object| object.value());
+        assert_eq!(
+            stored.map(|value| (value["apiVersion"].clone(), value["kind"].clone())),
+            Some((json!("v1"), json!("Pod")))
+        );
+    }
+
+    /// Needed kinds are waited for, whatever the API server answers.
+    #[rstest]
+    #[case::not_served("g/v1/Gadget", 404, Answers::NoGroup, &["failed", "refused Gadget: ", "synced"])]
+    #[case::no_right(
+        "g/v1/Gadget", 403, Answers::Kinds(&["gadgets"]),
+        &["failed", "refused Gadget: the operator may not list gadgets of g/v1: give it the verbs list and watch of them, with \
+                     the chart by rbac.extraRules (user x cannot list)", "synced"]
+    )]
+    #[case::silence(
+        "g/v1/Gadget", 404, Answers::Silence,
+        &["failed", "refused Gadget: the API server does not list gadgets of g/v1 and does not say whether it serves them \
+                     (user x cannot list; discovery did not answer within 3 s)", "synced"]
+    )]
+    #[case::not_yet(
+        "g/v1/Gadget", 429, Answers::NoGroup,
+        &["failed", "delayed Gadget: the API server has not listed gadgets of g/v1 since the operator started (user x cannot \
+                     list)", "synced"]
+    )]
+    #[case::needed("v1/Pod", 403, Answers::NoGroup, &["failed", "synced"])]
+    #[case::needed_and_not_yet("v1/Pod", 429, Answers::NoGroup, &["failed", "synced"])]
+    #[tokio::test(start_paused = true)]
+    async fn the_cause_of_a_failed_list_is_reported(
+        #[case] kind: &str,
+        #[case] code: u16,
+        #[case] answers: Answers,
+        #[case] expected: &[&str],
+    ) {
+        let (store, log) = (Store::default(), Log::default());
+        let kind = Kind::of_child(kind).unwrap_or_else(|error| panic!("{error}"));
+        let refusal = || {
+            let status: Status = serde_json::from_value(refused(code).1).unwrap_or_default();
+            Err(watcher::Error::InitialListFailed(kube::Error::Api(
+                status.boxed(),
+            )))
+        };
+        // A kind that was listed before stays known, whatever happens later.
+        let events = vec![refusal(), Ok(Event::Init), Ok(Event::InitDone), refusal()];
+        let events = stream::iter(events).map(|event: watcher::Result<Event<Watched<false>>>| event);
+        process_events(&server(answers, "g/v1"), events, &kind, None, &store, &log).await;
+        let log = log.0.into_inner().unwrap_or_default();
+        let expected: Vec<_> = expected.iter().copied().chain(["failed"]).collect();
+        assert_eq!(log, expected);
+    }
+}

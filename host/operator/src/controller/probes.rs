@@ -1,0 +1,79 @@
+//! Health and metrics endpoints.
+
+use std::sync::Arc;
+
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use crate::controller::Controller;
+use crate::server::{Answer, Seat, Service, answer};
+use crate::threads::Load;
+use crate::threads::aside;
+
+/// Handler of `/healthz`, `/livez`, `/readyz` and `/metrics`.
+pub(crate) struct Probes {
+    /// Source of the health state and the metrics.
+    controller: Arc<Controller>,
+    /// Locked while metrics are encoded, which takes longer the more there are.
+    encoding: Mutex<()>,
+}
+
+impl Probes {
+    /// Creates a handler that reports the state of `controller`.
+    #[must_use]
+    pub(crate) fn new(controller: Arc<Controller>) -> Self {
+        Self {
+            controller,
+            encoding: Mutex::default(),
+        }
+    }
+
+    /// Returns the metrics as text. Concurrent requests are encoded one after another, on one thread at a time.
+    async fn metrics(&self) -> String {
+        let _encoding = self.encoding.lock().await;
+        let controller = self.controller.clone();
+        aside::run(Load::Light, move || controller.metrics_text()).await
+    }
+}
+
+impl Service for Probes {
+    async fn answer(&self, request: Request<Incoming>, _: &Seat) -> Answer {
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed\n");
+        }
+        match request.uri().path() {
+            "/healthz" | "/livez" => state(&self.controller.stuck()),
+            "/readyz" => state(&self.controller.missing()),
+            "/metrics" => answer(
+                StatusCode::OK,
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                self.metrics().await,
+            ),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "not found: the endpoints are /healthz, /readyz and /metrics\n",
+            ),
+        }
+    }
+}
+
+/// Returns the response of a health endpoint: the current time, as in the predecessor's probe, and the problems.
+fn state(problems: &[String]) -> Answer {
+    let mut body = json!({"now": Timestamp::now().to_string()});
+    if problems.is_empty() {
+        return answer(StatusCode::OK, "application/json", body.to_string());
+    }
+    body["problems"] = problems.into();
+    answer(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "application/json",
+        body.to_string(),
+    )
+}
+
+fn text(code: StatusCode, message: &'static str) -> Answer {
+    answer(code, "text/plain", message)
+}

@@ -1,0 +1,288 @@
+//! Metrics of plugins.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::key::PluginId;
+
+/// Labels of a call of a component.
+#[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
+pub(crate) struct PluginCall {
+    /// Title of the plugin resource, or else the component's own name.
+    pub(crate) component: String,
+    /// Name of the interface, such as `worker-group`.
+    pub(crate) interface: &'static str,
+    /// Name of the function, such as `plan`.
+    pub(crate) function: &'static str,
+    /// `success`, or the reason of the failure.
+    pub(crate) outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
+struct Load {
+    /// `success`, or the reason of the failure.
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
+struct Component {
+    component: String,
+}
+
+/// Number of components with series of their own: of DaskPlugins, and again of all others, so that components of tenants don't
+/// affect the series of an administrator's components.
+const MOST_COMPONENTS: usize = 256;
+
+/// Label of all other components.
+const OTHERS: &str = "others";
+
+/// Components whose calls are counted.
+#[derive(Debug, Default)]
+struct Components {
+    /// Titles of the plugin resources that exist.
+    known: HashSet<String>,
+    /// Label sets that are counted, by component.
+    counted: HashMap<String, HashSet<PluginCall>>,
+}
+
+impl Components {
+    /// Returns the labels under which a call is counted, and records them. Tenants must not create an unlimited number of series:
+    /// a call of a component beyond [`MOST_COMPONENTS`], or of a plugin resource that was deleted, is counted under `others`.
+    fn labels_for(&mut self, call: &PluginCall) -> PluginCall {
+        let mut call = call.clone();
+        let is_gone = PluginId::is_title(&call.component) && !self.known.contains(&call.component);
+        if is_gone || !(self.counted.contains_key(&call.component) || self.has_room_for(&call.component)) {
+            OTHERS.clone_into(&mut call.component);
+        }
+        let calls = self.counted.entry(call.component.clone()).or_default();
+        if !calls.contains(&call) {
+            calls.insert(call.clone());
+        }
+        call
+    }
+
+    fn has_room_for(&self, component: &str) -> bool {
+        let is_of_namespace = PluginId::is_title_of_namespace(component);
+        let alike =
+            |other: &&String| *other != OTHERS && PluginId::is_title_of_namespace(other) == is_of_namespace;
+        self.counted.keys().filter(alike).count() < MOST_COMPONENTS
+    }
+}
+
+/// Counters and histograms of plugins.
+#[derive(Debug)]
+pub(crate) struct PluginMetrics {
+    calls: Family<PluginCall, Counter>,
+    seconds: Family<PluginCall, Histogram>,
+    memory: Family<Component, Gauge>,
+    /// Locked during each update, so that a plugin that is deleted meanwhile leaves no series behind.
+    components: Mutex<Components>,
+    loads: Family<Load, Counter>,
+    rollbacks: Counter,
+}
+
+impl PluginMetrics {
+    /// Creates all metrics at zero and adds them to `registry`.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            calls: Family::default(),
+            seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_05, 2.0, 16))),
+            memory: Family::default(),
+            components: Mutex::default(),
+            loads: Family::default(),
+            rollbacks: Counter::default(),
+        };
+        registry.register("plugin_calls", "Calls of components", metrics.calls.clone());
+        registry.register_with_unit(
+            "plugin_call_duration",
+            "Time of a call of a component",
+            Unit::Seconds,
+            metrics.seconds.clone(),
+        );
+        registry.register_with_unit(
+            "plugin_memory",
+            "Linear memory of a component after its last call",
+            Unit::Bytes,
+            metrics.memory.clone(),
+        );
+        registry.register(
+            "plugin_loads",
+            "Attempts to load what a plugin resource asks for",
+            metrics.loads.clone(),
+        );
+        registry.register(
+            "plugin_rollbacks",
+            "Plugins that failed in operation and were taken back for the version before",
+            metrics.rollbacks.clone(),
+        );
+        metrics
+    }
+
+    fn components(&self) -> MutexGuard<'_, Components> {
+        self.components.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a plugin resource with this title. From now on its component has series of its own.
+    pub(crate) fn known(&self, component: &str) {
+        self.components().known.insert(component.to_owned());
+    }
+
+    /// Counts a call of a component, after which its linear memory has this size in bytes.
+    pub(crate) fn called(&self, call: &PluginCall, duration: Duration, memory: usize) {
+        let mut components = self.components();
+        let call = &components.labels_for(call);
+        self.calls.get_or_create(call).inc();
+        self.seconds.get_or_create(call).observe(duration.as_secs_f64());
+        let component = Component {
+            component: call.component.clone(),
+        };
+        self.memory
+            .get_or_create(&component)
+            .set(i64::try_from(memory).unwrap_or(i64::MAX));
+    }
+
+    /// Removes a deleted plugin resource and the series of its component.
+    pub(crate) fn gone(&self, component: &str) {
+        let mut components = self.components();
+        components.known.remove(component);
+        let calls = components.counted.remove(component);
+        for call in calls.into_iter().flatten() {
+            self.calls.remove(&call);
+            self.seconds.remove(&call);
+        }
+        self.memory.remove(&Component {
+            component: component.to_owned(),
+        });
+    }
+
+    /// Counts an attempt to load a plugin.
+    pub(crate) fn loaded(&self, outcome: &'static str) {
+        self.loads.get_or_create(&Load { outcome }).inc();
+    }
+
+    /// Counts a rollback of a plugin.
+    pub(crate) fn rolled_back(&self) {
+        self.rollbacks.inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    fn text(registry: &Registry) -> String {
+        let mut out = String::new();
+        encode(&mut out, registry).unwrap_or_else(|error| panic!("{error}"));
+        out
+    }
+
+    fn call(component: &str, outcome: &'static str) -> PluginCall {
+        PluginCall {
+            component: component.into(),
+            interface: "policy",
+            function: "admit",
+            outcome,
+        }
+    }
+
+    fn count(metrics: &PluginMetrics, component: &str) {
+        metrics.called(&call(component, "success"), Duration::from_micros(80), 1 << 20);
+    }
+
+    /// Number of series of calls.
+    fn series(registry: &Registry) -> usize {
+        let text = text(registry);
+        let of_calls = text
+            .lines()
+            .filter(|line| line.starts_with("plugin_calls_total{"));
+        of_calls.count()
+    }
+
+    /// Returns whether this component has series of its own.
+    fn is_counted(registry: &Registry, component: &str) -> bool {
+        text(registry).contains(&format!("component=\"{component}\""))
+    }
+
+    #[test]
+    fn the_number_of_series_is_limited() {
+        let mut registry = Registry::default();
+        let metrics = PluginMetrics::register(&mut registry);
+        let title = |number: usize| format!("DaskPlugin a/number-{number}");
+        for number in 0..MOST_COMPONENTS + 10 {
+            metrics.known(&title(number));
+            count(&metrics, &title(number));
+        }
+        assert_eq!(series(&registry), MOST_COMPONENTS + 1);
+        assert!(text(&registry).contains(r#"plugin_calls_total{component="others",interface="policy",function="admit",outcome="success"} 10"#));
+        metrics.gone(&title(7));
+        assert_eq!(series(&registry), MOST_COMPONENTS);
+        assert!(!is_counted(&registry, &title(7)));
+        count(&metrics, &title(8));
+        assert_eq!(series(&registry), MOST_COMPONENTS);
+    }
+
+    #[test]
+    fn tenants_do_not_displace_series_of_administrators() {
+        let mut registry = Registry::default();
+        let metrics = PluginMetrics::register(&mut registry);
+        for number in 0..2 * MOST_COMPONENTS {
+            let title = format!("DaskPlugin a/number-{number}");
+            metrics.known(&title);
+            count(&metrics, &title);
+        }
+        metrics.known("ClusterDaskPlugin p");
+        for component in ["ClusterDaskPlugin p", "cluster"] {
+            count(&metrics, component);
+            assert!(is_counted(&registry, component), "{component}");
+        }
+    }
+
+    /// A call may end after its plugin was deleted; a series that it created would never be removed.
+    #[test]
+    fn a_call_that_ends_after_deletion_is_counted_with_others() {
+        let mut registry = Registry::default();
+        let metrics = PluginMetrics::register(&mut registry);
+        let title = "DaskPlugin a/p";
+        metrics.known(title);
+        count(&metrics, title);
+        metrics.gone(title);
+        count(&metrics, title);
+        assert!(!is_counted(&registry, title) && is_counted(&registry, OTHERS));
+        metrics.known(title);
+        count(&metrics, title);
+        assert!(is_counted(&registry, title));
+    }
+
+    #[test]
+    fn deleting_a_plugin_removes_its_series() {
+        let mut registry = Registry::default();
+        let metrics = PluginMetrics::register(&mut registry);
+        for component in ["DaskPlugin a/p", "DaskPlugin b/p"] {
+            metrics.known(component);
+            for outcome in ["success", "PluginTrapped"] {
+                metrics.called(&call(component, outcome), Duration::from_micros(80), 1 << 20);
+            }
+        }
+        metrics.gone("DaskPlugin a/p");
+        let text = text(&registry);
+        assert!(!text.contains("DaskPlugin a/p"), "{text}");
+        for name in [
+            "plugin_calls_total",
+            "plugin_call_duration_seconds_count",
+            "plugin_memory_bytes",
+        ] {
+            let start = format!("{name}{{component=\"DaskPlugin b/p\"");
+            assert!(text.contains(&start), "{start} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Memory demand of a plan.
+
+use dask_operator_core::json::tree_bytes;
+use dask_operator_runtime::contract::{self, ChildAction, Plan};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Ground, key};
+
+impl Ground {
+    /// Returns the memory that a plan and its checks take, in bytes. Of an object to create, `metadata` becomes a JSON
+    /// tree. An object to apply becomes a tree as a whole, and is compared with the tree of the existing object.
+    pub(crate) fn weight(&self, plan: &Plan) -> usize {
+        let weight = |child: &contract::DesiredChild| match &child.action {
+            ChildAction::Keep => 0,
+            ChildAction::Create(text) => text.len() + metadata_bytes(text),
+            ChildAction::Apply(text) => {
+                let there = self.observed.child(&key(child));
+                tree_bytes(text) + there.map_or(0, |there| tree_bytes(&*there.json))
+            }
+        };
+        plan.children.iter().map(weight).sum::<usize>() + self.observed.scheduler_bytes()
+    }
+}
+
+/// Returns the bytes of text of a plan's children.
+pub(crate) fn text_bytes(plan: &Plan) -> usize {
+    let text = |child: &contract::DesiredChild| match &child.action {
+        ChildAction::Keep => 0,
+        ChildAction::Create(text) | ChildAction::Apply(text) => text.len(),
+    };
+    plan.children.iter().map(text).sum()
+}
+
+/// Returns the memory of the JSON tree of an object's `metadata`, in bytes.
+fn metadata_bytes(text: &str) -> usize {
+    #[derive(Deserialize)]
+    struct Created<'a> {
+        #[serde(borrow)]
+        metadata: Option<&'a RawValue>,
+    }
+    match serde_json::from_str::<Created<'_>>(text) {
+        Ok(created) => created.metadata.map_or(0, |metadata| tree_bytes(metadata.get())),
+        // The gate reports the error.
+        Err(_) => tree_bytes(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::none("{}", 0)]
+    #[case::no_json("[", tree_bytes("["))]
+    #[case::others(
+        r#"{"spec": {"a": [{}, {}]}, "metadata": {"name": "p"}}"#,
+        tree_bytes(r#"{"name": "p"}"#)
+    )]
+    fn only_the_metadata_of_created_objects_counts_as_a_tree(#[case] text: &str, #[case] expected: usize) {
+        assert_eq!(metadata_bytes(text), expected);
+    }
+}

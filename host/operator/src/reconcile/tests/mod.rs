@@ -1,0 +1,38 @@
+//! Reconciles against a mock API server: the requests that are sent, and the handling of the answers.
+
+mod agreement;
+mod children;
+mod endings;
+mod failures;
+mod loops;
+mod reports;
+mod scale;
+mod world;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crate::cache::Stores;
+use crate::cache::store::Change;
+use crate::cache::watch::Watcher as _;
+use crate::client::resource::Kind;
+use crate::client::writer::Writes;
+use crate::controller::Controller;
+use crate::health::Health;
+use crate::key::ParentKey;
+use crate::leader_election::leadership::Leading;
+use crate::plugins::PluginError;
+use crate::reconcile::Outcome;
+use crate::reconcile::kopf;
+use dask_operator_core::category::Retry;
+use dask_operator_core::parent::DaskKind;
+use dask_operator_core::plan::ResourceKind;
+use dask_operator_evaluator::logic::Failure;
+use dask_operator_runtime::contract::{
+    self, Answer, ChildAction, Event, EventType, Finding, Observation, Owner, Plan, Scale, Severity,
+};
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use world::*;

@@ -1,0 +1,106 @@
+//! Admission request to decide.
+
+use dask_operator_core::parent::DaskKind;
+use dask_operator_runtime::contract::Operation;
+use serde_json::Value;
+
+/// Admission step, which corresponds to the type of the webhook configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Mutation: defaulting, and changes by policies.
+    Mutate,
+    /// Validation.
+    Validate,
+}
+
+impl Step {
+    /// Returns the step that is served at this path, or `None` if there is none.
+    #[must_use]
+    pub(crate) fn of_path(path: &str) -> Option<Self> {
+        match path.trim_end_matches('/') {
+            "/mutate" => Some(Self::Mutate),
+            "/validate" => Some(Self::Validate),
+            _ => None,
+        }
+    }
+
+    /// Returns the name of the step in metrics.
+    #[must_use]
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Mutate => "mutate",
+            Self::Validate => "validate",
+        }
+    }
+}
+
+/// The type of object that a request is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum About {
+    /// A Dask resource, which components decide about.
+    Dask(DaskKind),
+    /// The number of workers of a Dask resource, as set by `kubectl scale`: see [`scale`](super::scale).
+    Scale(DaskKind),
+    /// A `DaskPlugin`.
+    Plugin,
+    /// A `ClusterDaskPlugin`.
+    ClusterPlugin,
+}
+
+impl About {
+    const PLUGIN: &str = "DaskPlugin";
+    const CLUSTER_PLUGIN: &str = "ClusterDaskPlugin";
+
+    pub(super) fn of_kind(kind: &str) -> Option<Self> {
+        match kind {
+            Self::PLUGIN => Some(Self::Plugin),
+            Self::CLUSTER_PLUGIN => Some(Self::ClusterPlugin),
+            kind => DaskKind::from_kind(kind).map(Self::Dask),
+        }
+    }
+
+    /// Returns the kind of the object, as in manifests.
+    #[must_use]
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            Self::Dask(kind) | Self::Scale(kind) => kind.kind(),
+            Self::Plugin => Self::PLUGIN,
+            Self::ClusterPlugin => Self::CLUSTER_PLUGIN,
+        }
+    }
+}
+
+/// An admission request to decide.
+#[derive(Debug)]
+pub(crate) struct Question {
+    /// Admission step.
+    pub(crate) step: Step,
+    /// Type of the object.
+    pub(crate) about: About,
+    /// Requested operation.
+    pub(crate) operation: Operation,
+    /// The new object, or the existing object for a deletion. Without `metadata.managedFields`. For a scale request, the value
+    /// of [`reduced`](super::scale::reduced).
+    pub(crate) object: Value,
+    /// The object before an update. `None` for other operations and for scale requests.
+    pub(crate) old: Option<Value>,
+    /// Name of the user who sent the request.
+    pub(crate) user: String,
+    /// User information with groups, as JSON.
+    pub(crate) user_info: String,
+    /// True if the request is a dry run, which stores nothing.
+    pub(crate) dry_run: bool,
+}
+
+impl Question {
+    /// Returns the name of the operation in metrics: `create`, `update`, `delete` or `scale`.
+    #[must_use]
+    pub(crate) fn operation_name(&self) -> &'static str {
+        match (self.about, self.operation) {
+            (About::Scale(_), _) => "scale",
+            (_, Operation::Create) => "create",
+            (_, Operation::Update) => "update",
+            (_, Operation::Delete) => "delete",
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Certificates of the webhook.
+//!
+//! * [`rotation`]: creation and rotation of certificates, without I/O;
+//! * [`secret`]: storage of the certificates in a Secret, and updates of the CA bundles in the webhook configurations
+//!   ([`ca_bundle`]);
+//! * [`files`]: certificates from another issuer, such as cert-manager;
+//! * [`resolver`]: the certificate that is served, replaced while connections are open.
+
+pub(crate) mod ca_bundle;
+pub(crate) mod files;
+pub(crate) mod resolver;
+pub(crate) mod rotation;
+pub(crate) mod secret;

@@ -1,0 +1,117 @@
+//! The certificate that is served. A replacement applies to new connections, and open connections continue.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use thiserror::Error;
+
+/// Error of a certificate that can't be served.
+#[derive(Debug, Error)]
+pub(crate) enum IdentityError {
+    /// The certificate or the key is not valid PEM.
+    #[error("the {what} is not valid PEM: {source}")]
+    Pem {
+        /// `certificate` or `key`.
+        what: &'static str,
+        /// The cause.
+        source: pem::Error,
+    },
+    /// The PEM text contains no certificate.
+    #[error("the PEM text contains no certificate")]
+    Empty,
+    /// The certificate and the key don't match, or the type of the key is not supported.
+    #[error("certificate and key: {0}")]
+    Unfit(#[from] rustls::Error),
+}
+
+/// The certificate that is served. Empty until the first one is set.
+#[derive(Debug, Default)]
+pub(crate) struct Identity(RwLock<Option<Arc<CertifiedKey>>>);
+
+impl Identity {
+    /// Serves this certificate from now on, together with the certificates of its chain that follow in the text.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the certificate can't be served. The previous one remains active.
+    pub(crate) fn set(&self, certificate: &[u8], key: &[u8]) -> Result<(), IdentityError> {
+        let pem_error = |what| move |source| IdentityError::Pem { what, source };
+        let chain = CertificateDer::pem_slice_iter(certificate)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(pem_error("certificate"))?;
+        if chain.is_empty() {
+            return Err(IdentityError::Empty);
+        }
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(pem_error("key"))?;
+        let certified = CertifiedKey::from_der(chain, key, &ring::default_provider())?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(certified));
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for Identity {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Returns a TLS configuration that serves this certificate.
+///
+/// # Errors
+///
+/// Returns an error if the library supports no protocol version with its algorithms.
+pub(crate) fn config(identity: Arc<Identity>) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(identity);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::webhook::tls::rotation::{Certificates, Lifetimes};
+
+    #[test]
+    fn a_rejected_certificate_keeps_the_previous_one() {
+        let lifetimes = Lifetimes {
+            validity: Duration::from_secs(100),
+            renew_before: Duration::from_secs(50),
+        };
+        let make =
+            || Certificates::first(&["a".into()], lifetimes, 1_000_000_000_000).map(|made| made.current);
+        let (Ok(one), Ok(other)) = (make(), make()) else {
+            panic!("no certificates");
+        };
+        let identity = Identity::default();
+        assert!(
+            identity
+                .set(one.certificate.as_bytes(), one.key.as_bytes())
+                .is_ok()
+        );
+        assert!(matches!(
+            identity.set(one.certificate.as_bytes(), other.key.as_bytes()),
+            Err(IdentityError::Unfit(_))
+        ));
+        assert!(matches!(
+            identity.set(b"", one.key.as_bytes()),
+            Err(IdentityError::Empty)
+        ));
+        assert!(matches!(
+            identity.set(one.certificate.as_bytes(), b"x"),
+            Err(IdentityError::Pem { what: "key", .. })
+        ));
+        let served = identity.0.read().map(|served| served.is_some());
+        assert!(served.is_ok_and(|served| served));
+        assert!(config(Arc::new(identity)).is_ok());
+    }
+}

@@ -1,0 +1,45 @@
+//! The stages of a job.
+
+use dask_operator_plugin::prelude::*;
+
+/// The stages of a job, in order. Flyte and other tools read their names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    JobCreated,
+    ClusterCreated,
+    Running,
+    Successful,
+    Failed,
+}
+
+impl Stage {
+    const ALL: [Self; 5] = [
+        Self::JobCreated,
+        Self::ClusterCreated,
+        Self::Running,
+        Self::Successful,
+        Self::Failed,
+    ];
+
+    /// Returns the name in `status.jobStatus`.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::JobCreated => "JobCreated",
+            Self::ClusterCreated => "ClusterCreated",
+            Self::Running => "Running",
+            Self::Successful => "Successful",
+            Self::Failed => "Failed",
+        }
+    }
+
+    /// Reads the stage from a status. `None` before the first one was written.
+    pub(crate) fn of(status: &Value) -> Option<Self> {
+        let text = status["jobStatus"].as_str()?;
+        Self::ALL.into_iter().find(|stage| stage.as_str() == text)
+    }
+
+    /// Returns whether the job has ended.
+    pub(crate) fn is_end(self) -> bool {
+        matches!(self, Self::Successful | Self::Failed)
+    }
+}
