@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use dask_operator_components::load::{PluginArgs, engine, load};
+use dask_operator_components::load::{PluginArgs, load};
 use dask_operator_core::gate;
 use dask_operator_core::parent::{DaskKind, Parent};
 use dask_operator_evaluator::admission::{self, Outcome, Request, Said};
@@ -25,6 +25,13 @@ use crate::observation::ObservationFile;
 /// Namespace of manifests without one.
 const NAMESPACE: &str = "default";
 
+/// Returns the engine of a command.
+pub(crate) fn engine() -> Result<Engine, AuthorError> {
+    let cached = PluginArgs::default().engine();
+    let cached = cached.map_err(|error| AuthorError::Default(error.into()))?;
+    Ok(cached.engine)
+}
+
 /// Loads plugins into simulations: an engine, and the default components.
 pub struct Simulator {
     engine: Engine,
@@ -38,10 +45,9 @@ impl Simulator {
     ///
     /// Returns an error if the engine cannot be created or a default component cannot be loaded.
     pub fn new(allowed_kinds: AllowedKinds) -> Result<Self, AuthorError> {
-        let args = PluginArgs::default();
-        let (engine, _) = engine(&args).map_err(|error| AuthorError::Default(error.into()))?;
-        let defaults =
-            load(&engine, &args, allowed_kinds, Limits::default()).map_err(AuthorError::Default)?;
+        let engine = engine()?;
+        let defaults = load(&engine, &PluginArgs::default(), allowed_kinds, Limits::default());
+        let defaults = defaults.map_err(AuthorError::Default)?;
         Ok(Self { engine, defaults })
     }
 

@@ -3,8 +3,10 @@
 //! The components are part of the binary, so that the operator starts without fetching anything. `build.rs` builds them
 //! from `plugins/`.
 //!
+//! * [`engine`]: creates the engine that compiles and runs them.
 //! * [`load`](mod@load): loads them, or what the command line names in their place, and policies.
 
+pub mod engine;
 pub mod load;
 
 /// A component that is part of the operator.

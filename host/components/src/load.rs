@@ -18,6 +18,8 @@ use dask_operator_runtime::{Component, Engine, EngineConfig, EngineError, Interf
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use crate::engine::{CachedEngine, cached_engine};
+
 /// Command line options that select components and their settings.
 #[derive(Args, Clone, Debug, Default)]
 pub struct PluginArgs {
@@ -49,6 +51,17 @@ pub struct PluginArgs {
         help_heading = "Components"
     )]
     pub cache_dir: Option<PathBuf>,
+}
+
+impl PluginArgs {
+    /// Creates the engine of a command, whose own process compiles components.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`cached_engine`].
+    pub fn engine(&self) -> Result<CachedEngine, EngineError> {
+        cached_engine(self.cache_dir.as_deref(), &EngineConfig::default(), |_| None)
+    }
 }
 
 /// Command line option that allows kinds of children, for commands that need no cluster.
@@ -252,36 +265,6 @@ fn load_logic(
         failure,
     })?;
     Ok((plugin, component))
-}
-
-/// Creates an engine that caches compiled components in the folder that `args` name, or else in the user's cache folder. If the
-/// latter can't be used, the engine has no cache, and the returned text is the reason.
-///
-/// # Errors
-///
-/// Returns an error if there is no engine for this machine, or if the folder that `args` name can't be used.
-pub fn engine(args: &PluginArgs) -> Result<(Engine, Option<String>), EngineError> {
-    let config = |dir: Option<PathBuf>| EngineConfig {
-        cache: dir.map(Into::into),
-        ..EngineConfig::default()
-    };
-    if args.cache_dir.is_some() {
-        return Ok((Engine::new(config(args.cache_dir.clone()))?, None));
-    }
-    match Engine::new(config(default_cache_dir())) {
-        Ok(engine) => Ok((engine, None)),
-        Err(error @ EngineError::CacheDir { .. }) => {
-            Ok((Engine::new(config(None))?, Some(error.to_string())))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Returns the folder for compiled components below the user's cache folder; `None` if the latter is unknown.
-fn default_cache_dir() -> Option<PathBuf> {
-    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let base = base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    Some(base?.join("dask-operator").join("components"))
 }
 
 /// Loads the component for a logic interface: the last one that `args` name for it, or else the default one.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::documents::{self, Document};
 use crate::render::render;
-use dask_operator_components::load::{AllowedKindArgs, PluginArgs, PluginError, engine, load};
+use dask_operator_components::load::{AllowedKindArgs, PluginArgs, PluginError, load};
 
 /// Prints the children of manifests, computed by the operator's components. Needs no cluster.
 ///
@@ -65,19 +65,12 @@ pub fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<bool> {
-    let loaded = engine(&args.plugins)
-        .map_err(PluginError::from)
-        .and_then(|(engine, uncached)| {
-            Ok((
-                load(
-                    &engine,
-                    &args.plugins,
-                    args.allowed_kinds.kinds(),
-                    Limits::default(),
-                )?,
-                uncached,
-            ))
-        });
+    let loaded = args.plugins.engine().map_err(PluginError::from);
+    let loaded = loaded.and_then(|cached| {
+        let allowed_kinds = args.allowed_kinds.kinds();
+        let plugins = load(&cached.engine, &args.plugins, allowed_kinds, Limits::default())?;
+        Ok((plugins, cached.cache_problem))
+    });
     let plugins = match loaded {
         Ok((plugins, None)) => plugins,
         Ok((plugins, Some(reason))) => {

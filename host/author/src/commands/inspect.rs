@@ -1,15 +1,14 @@
 //! The subcommand `dask-operator plugin inspect`.
 
 use clap::{Args, ValueEnum};
-use dask_operator_components::load::{PluginArgs, engine};
 use dask_operator_plugin_build::interfaces;
 use dask_operator_runtime::{Component, Limits};
 use dask_operator_sources::digest;
 use serde_json::{Value, json};
 
 use super::{CommandResult, Streams, size};
-use crate::error::AuthorError;
 use crate::registry::RegistryArgs;
+use crate::simulation::engine;
 
 /// Describes a component: its name and version, its interfaces with the contract's version, its settings, its imports,
 /// its size and its digest. If the operator would not load the component, the reason is printed.
@@ -40,7 +39,7 @@ pub enum Format {
 pub(super) fn run(args: &InspectArgs, streams: &mut Streams<'_>) -> CommandResult {
     let bytes = args.registry.bytes(&args.source, streams.stdin)?;
     let seen = interfaces(&bytes).unwrap_or_default();
-    let (engine, _) = engine(&PluginArgs::default()).map_err(|error| AuthorError::Default(error.into()))?;
+    let engine = engine()?;
     let loaded = Component::load(&engine, &args.source, &bytes, Limits::default());
     let about = json!({
         "digest": digest(&bytes),

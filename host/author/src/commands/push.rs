@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use dask_operator_components::load::{PluginArgs, engine};
 use dask_operator_plugin_build::interfaces;
 use dask_operator_runtime::{Component, Limits};
 use dask_operator_sources::digest;
 use dask_operator_sources::oci::About;
 
 use super::{CommandResult, Streams};
-use crate::error::AuthorError;
 use crate::registry::{RegistryArgs, read};
+use crate::simulation::engine;
 
 /// Pushes a component to a registry. A component that the operator would not load is not pushed.
 #[derive(Args, Clone, Debug)]
@@ -32,7 +31,7 @@ pub struct PushArgs {
 
 pub(super) fn run(args: &PushArgs, streams: &mut Streams<'_>) -> CommandResult {
     let bytes = read(&args.file)?;
-    let (engine, _) = engine(&PluginArgs::default()).map_err(|error| AuthorError::Default(error.into()))?;
+    let engine = engine()?;
     let origin = args.file.display().to_string();
     let component = Component::load(&engine, &origin, &bytes, Limits::default()).map_err(Box::new)?;
     let description = component.description();

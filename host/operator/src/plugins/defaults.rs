@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use dask_operator_components::engine::{CachedEngine, cached_engine};
 use dask_operator_components::load::{self as components, Each, PluginArgs};
 use dask_operator_evaluator::AllowedKinds;
 use dask_operator_runtime::{
-    Cache, CallObserver, CallReport, Compiler, ContainerMemory, Engine, EngineConfig, Limits,
+    CallObserver, CallReport, Compiler, ContainerMemory, Engine, EngineConfig, EngineError, Limits,
 };
 use tracing::{debug, error, info, warn};
 
@@ -68,7 +69,9 @@ pub(crate) fn load(
     cores: usize,
 ) -> anyhow::Result<Loaded> {
     let observer: Arc<dyn CallObserver> = Arc::new(Counted(metrics));
-    let (engine, cache) = engine(args.cache_dir.clone(), observer)?;
+    let CachedEngine {
+        engine, cache_dir, ..
+    } = engine(args.cache_dir.as_deref(), observer)?;
     let Each { logic, policies } = components::load_each(&engine, args, Limits::default())?;
     let mut defaults = BTreeMap::new();
     let mut components = Vec::new();
@@ -101,40 +104,29 @@ pub(crate) fn load(
     Ok(Loaded {
         plugins: Plugins::new(catalog, allowed_kinds, cores),
         engine,
-        kept: Kept::new(cache.map(|cache| cache.join("plugins"))),
+        kept: Kept::new(cache_dir.map(|cache| cache.join("plugins"))),
     })
 }
 
 /// Returns an engine, with a cache of compiled components if possible: without one, only starts take longer.
-fn engine(
-    cache: Option<PathBuf>,
-    observer: Arc<dyn CallObserver>,
-) -> anyhow::Result<(Engine, Option<PathBuf>)> {
+fn engine(cache_dir: Option<&Path>, observer: Arc<dyn CallObserver>) -> anyhow::Result<CachedEngine> {
     let program = std::env::current_exe().context("the operator's own program, which compiles components")?;
-    let config = |dir: Option<PathBuf>| EngineConfig {
-        cache: dir.map(|dir| Cache {
-            compiler: Some(compiler(program.clone(), &dir)),
-            dir,
-        }),
-        observer: Some(observer.clone()),
+    let config = EngineConfig {
+        observer: Some(observer),
         ..EngineConfig::default()
     };
-    let is_configured = cache.is_some();
-    if let Some(cache) = cache.or_else(default_cache) {
-        match Engine::new(config(Some(cache.clone()))) {
-            Ok(engine) => return Ok((engine, Some(cache))),
-            Err(error) if is_configured => return Err(error).context("--cache-dir"),
-            Err(error) => {
-                warn!(
-                    "compiled components are not cached, and the next start takes as long as this one: {error}"
-                )
-            }
-        }
+    let created = cached_engine(cache_dir, &config, |dir| Some(compiler(program, dir)));
+    let created = created.map_err(|error| {
+        let context = match error {
+            EngineError::CacheDir { .. } => "--cache-dir",
+            _ => "the engine for components",
+        };
+        anyhow::Error::new(error).context(context)
+    })?;
+    if let Some(problem) = &created.cache_problem {
+        warn!("compiled components are not cached, and the next start takes as long as this one: {problem}");
     }
-    Ok((
-        Engine::new(config(None)).context("the engine for components")?,
-        None,
-    ))
+    Ok(created)
 }
 
 /// Returns this program, as `dask-operator compile`, as the compiler.
@@ -144,11 +136,4 @@ fn compiler(program: PathBuf, cache: &Path) -> Compiler {
         arguments: vec!["compile".into(), "--cache-dir".into(), cache.into()],
         memory: ContainerMemory::of_this_process(),
     }
-}
-
-/// Returns the usual cache folder of a user.
-fn default_cache() -> Option<PathBuf> {
-    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let base = base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    Some(base?.join("dask-operator").join("components"))
 }
