@@ -21,6 +21,7 @@ const LAYERS: &[&[&str]] = &[
         "server",
         "threads",
     ],
+    &["log_limit"],
 ];
 
 /// Files that use the client of the API server.

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::health::WATCH_SECONDS;
+use crate::log_limit::LogLimit;
 
 /// Interval at which repeated failures of the watch are logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(3600);
@@ -85,7 +86,7 @@ impl Nodes {
         let api: Api<Node> = Api::all_with(client, &resource);
         let config = Config::default().timeout(WATCH_SECONDS);
         let mut events = std::pin::pin!(watcher(api, config).backoff(DefaultBackoff::default()));
-        let (mut seen, mut logged_at) = (BTreeSet::new(), None::<Instant>);
+        let (mut seen, mut log_limit) = (BTreeSet::new(), LogLimit::new(LOG_INTERVAL));
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Init) => seen.clear(),
@@ -104,13 +105,10 @@ impl Nodes {
                     }
                 }
                 Ok(Event::InitDone) => self.retain(&seen).iter().for_each(|name| changed(name)),
-                Err(error) if logged_at.is_none_or(|logged_at| logged_at.elapsed() >= LOG_INTERVAL) => {
-                    logged_at = Some(Instant::now());
-                    warn!(
-                        "nodes can't be watched, and their taints are ignored: {}",
-                        innermost(&error)
-                    );
-                }
+                Err(error) if log_limit.allows(Instant::now()) => warn!(
+                    "nodes can't be watched, and their taints are ignored: {}",
+                    innermost(&error)
+                ),
                 Err(error) => debug!("watch of nodes: {error}"),
             }
         }

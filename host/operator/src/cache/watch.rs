@@ -24,6 +24,7 @@ use crate::client::error::answered;
 use crate::client::object::{Keep, Object, Watched};
 use crate::client::resource::Kind;
 use crate::health::WATCH_SECONDS;
+use crate::log_limit::LogLimit;
 
 /// Objects per page of a list. The objects of one page are in memory twice for a moment.
 const PAGE: u32 = 250;
@@ -128,7 +129,7 @@ async fn process_events<K: Incoming>(
 ) {
     let mut events = std::pin::pin!(events);
     let mut generation = 0;
-    let mut logged_at: Option<Instant> = None;
+    let mut log_limit = LogLimit::new(LOG_INTERVAL);
     let mut is_listed = false;
     while let Some(event) = events.next().await {
         match event {
@@ -148,7 +149,7 @@ async fn process_events<K: Incoming>(
                 for change in store.list_ends(generation, namespace) {
                     observer.changed(kind, change);
                 }
-                logged_at = None;
+                log_limit.reset();
                 is_listed = true;
                 observer.synced(kind, namespace);
             }
@@ -165,8 +166,7 @@ async fn process_events<K: Incoming>(
                         None => observer.delayed(kind, namespace, delay(kind, &error)),
                     }
                 }
-                if logged_at.is_none_or(|logged_at| logged_at.elapsed() >= LOG_INTERVAL) {
-                    logged_at = Some(Instant::now());
+                if log_limit.allows(Instant::now()) {
                     log_failure(kind, &error, is_missing);
                 } else {
                     debug!(kind = kind.resource.kind, "watch: {error}");

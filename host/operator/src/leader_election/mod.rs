@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 
 use self::record::{Seen, Timing, Turn, free, held, holder};
 use crate::leader_election::leadership::Leading;
+use crate::log_limit::LogLimit;
 
 /// Minimum interval between two warnings that the lease can't be acquired.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
@@ -139,7 +140,7 @@ impl Lease {
     /// renewed with [`Lease::keep`].
     pub(crate) async fn acquire(&self) {
         let mut seen = Seen::default();
-        let mut warned_at: Option<Instant> = None;
+        let mut log_limit = LogLimit::new(WARN_INTERVAL);
         info!(
             lease = self.name,
             identity = self.identity,
@@ -154,8 +155,7 @@ impl Lease {
                     return;
                 }
                 Err(error) => {
-                    if warned_at.is_none_or(|at| at.elapsed() >= WARN_INTERVAL) {
-                        warned_at = Some(Instant::now());
+                    if log_limit.allows(Instant::now()) {
                         warn!("failed to acquire the lease {}: {error}; retrying", self.name);
                     }
                     self.timing.retry()

@@ -22,13 +22,14 @@ use crate::client::discovery::{self, Served, refusal};
 use crate::client::error::answered;
 use crate::health::WATCH_SECONDS;
 use crate::key::PluginId;
+use crate::log_limit::LogLimit;
 use crate::selection::Labels;
 
 /// Number of plugin resources per page of a list. Each may be as large as the API server allows.
 const PAGE: u32 = 50;
 
 /// Interval in which a watch that keeps failing logs a warning.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Scope of a watch of plugin resources.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +138,7 @@ async fn follow<K: PluginKind>(
     let events = watcher(api, config).backoff(DefaultBackoff::default());
     let mut events = std::pin::pin!(events);
     let mut listed = Vec::new();
-    let mut said: Option<Instant> = None;
+    let mut log_limit = LogLimit::new(LOG_INTERVAL);
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Init) => listed.clear(),
@@ -146,7 +147,7 @@ async fn follow<K: PluginKind>(
                 send(&sender, seen(object)).await;
             }
             Ok(Event::InitDone) => {
-                said = None;
+                log_limit.reset();
                 send(
                     &sender,
                     WatchEvent::Listed(scope.clone(), std::mem::take(&mut listed)),
@@ -181,8 +182,7 @@ async fn follow<K: PluginKind>(
                         format!("the watch of {} broke ({why}); trying again", scope.title())
                     }
                 };
-                if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
-                    said = Some(Instant::now());
+                if log_limit.allows(Instant::now()) {
                     warn!("{message}");
                 }
             }
@@ -224,7 +224,7 @@ pub(super) async fn namespaces(client: Client, sender: Sender<WatchEvent>) {
     let events = watcher(api, config).backoff(DefaultBackoff::default());
     let mut events = std::pin::pin!(events);
     let mut listed = BTreeSet::new();
-    let mut said: Option<Instant> = None;
+    let mut log_limit = LogLimit::new(LOG_INTERVAL);
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Init) => listed.clear(),
@@ -247,8 +247,7 @@ pub(super) async fn namespaces(client: Client, sender: Sender<WatchEvent>) {
                      list and watch of namespaces ({})",
                     status.message
                 );
-                if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
-                    said = Some(Instant::now());
+                if log_limit.allows(Instant::now()) {
                     warn!("{why}");
                 }
                 send(&sender, WatchEvent::NamespacesForbidden(why)).await;
