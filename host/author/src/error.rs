@@ -9,6 +9,7 @@ use dask_operator_runtime::{CallError, LoadError};
 use dask_operator_sources::SourceError;
 use thiserror::Error;
 
+use crate::docker::DockerError;
 use crate::scaffold::ScaffoldError;
 
 /// An error from a command for plugin authors.
@@ -38,6 +39,9 @@ pub enum AuthorError {
     /// A request to a registry failed, or the image is not valid.
     #[error("{}", registry(.0))]
     Registry(#[from] SourceError),
+    /// The credentials that `docker login` stored cannot be used.
+    #[error(transparent)]
+    Docker(#[from] DockerError),
     /// A file cannot be read or written.
     #[error("{}: {error}", path.display())]
     Io {

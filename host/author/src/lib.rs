@@ -2,6 +2,7 @@
 //!
 //! * [`scaffold`]: creates a plugin crate.
 //! * [`registry`]: reads components from files and registries, and pushes them.
+//! * [`docker`]: finds the credentials that `docker login` stored.
 //! * [`simulation`]: simulates the operator with a plugin, without a cluster.
 //! * [`difference`]: compares JSON values.
 //! * [`observation`]: reads hand-written observations and shows plans.
@@ -12,6 +13,7 @@
 pub mod cases;
 pub mod commands;
 pub mod difference;
+pub mod docker;
 mod error;
 pub mod observation;
 pub mod recorded;

@@ -7,9 +7,10 @@ use clap::Args;
 use dask_operator_sources::oci::{self, About, Image, Options, Pulled, Roots};
 use dask_operator_sources::{Credentials, SIZE_LIMIT};
 
+use crate::docker::stored_credentials;
 use crate::error::AuthorError;
 
-/// Connection to a registry, and credentials. Without a username, the credentials come from Docker's configuration.
+/// Connection to a registry, and credentials. Without a username, the credentials are those that `docker login` stored.
 #[derive(Args, Clone, Debug, Default)]
 pub struct RegistryArgs {
     /// Username at the registry. [default: the credentials that `docker login` stored]
@@ -62,13 +63,7 @@ impl RegistryArgs {
                 password,
             });
         }
-        let Some(path) = docker_config() else {
-            return Ok(Credentials::Anonymous);
-        };
-        match std::fs::read_to_string(&path) {
-            Ok(config) => Ok(Credentials::from_docker_config(&config, image)?.unwrap_or_default()),
-            Err(_) => Ok(Credentials::Anonymous),
-        }
+        stored_credentials(image)
     }
 
     /// Pulls a component.
@@ -138,13 +133,6 @@ fn is_reference(source: &str) -> bool {
     let path = Path::new(source);
     let has_file_extension = path.extension().is_some_and(|extension| extension == "wasm");
     source.contains('/') && !source.starts_with(['/', '.']) && !has_file_extension
-}
-
-/// Path of Docker's configuration file, which holds credentials. `None` if neither `DOCKER_CONFIG` nor `HOME` is set.
-fn docker_config() -> Option<PathBuf> {
-    let folder = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
-    let folder = folder.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".docker")));
-    Some(folder?.join("config.json"))
 }
 
 /// Runs a future to completion on a runtime of its own.
