@@ -1,12 +1,12 @@
 //! Folders in which only the newest files are stored.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-/// Prefix of the name of a file that is being written. The file's name and the identity of the writer follow.
+/// Prefix of the name of a file that is being written. The file's name and random letters follow.
 const TEMPORARY_PREFIX: &str = ".writing-";
 
 /// Age at which such a file is regarded as left over by a killed process.
@@ -19,20 +19,13 @@ const TEMPORARY_MAX_AGE: Duration = Duration::from_secs(3600);
 /// Returns an error if it can't be written.
 pub(crate) fn write(path: &Path, content: &[u8], rights: u32) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // Threads and processes may write the same file at the same time.
-    let (process, thread) = (std::process::id(), std::thread::current().id());
-    let temporary = path.with_file_name(format!("{TEMPORARY_PREFIX}{name}.{process}-{thread:?}"));
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(rights);
-    let written = options
-        .open(&temporary)
-        .and_then(|mut file| file.write_all(content))
-        .and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        // If this fails, the file is removed later.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
+    let mut temporary = tempfile::Builder::new()
+        .prefix(&format!("{TEMPORARY_PREFIX}{name}."))
+        .permissions(Permissions::from_mode(rights))
+        .tempfile_in(path.parent().unwrap_or(Path::new(".")))?;
+    temporary.write_all(content)?;
+    temporary.persist(path)?;
+    Ok(())
 }
 
 /// Removes the oldest files of a folder whose names end with `end`, until there are at most `most` of them with `bytes`
@@ -78,7 +71,6 @@ pub(crate) fn keep(folder: &Path, end: &str, most: usize, bytes: u64) -> io::Res
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
     use std::time::{Duration, SystemTime};
 
     use super::*;
@@ -92,8 +84,8 @@ mod tests {
             ("older.json", 3),
             ("new.json", 1),
             ("mine.txt", 4),
-            (".writing-older.json.7-ThreadId(1)", 2 * 3600),
-            (".writing-new.json.7-ThreadId(1)", 1),
+            (".writing-older.json.Ab3dEf", 2 * 3600),
+            (".writing-new.json.Ab3dEf", 1),
         ] {
             let path = folder.join(name);
             write(&path, b"1", 0o600)?;
@@ -108,12 +100,7 @@ mod tests {
         left.sort();
         assert_eq!(
             left,
-            [
-                ".writing-new.json.7-ThreadId(1)",
-                "mine.txt",
-                "new.json",
-                "old.json"
-            ]
+            [".writing-new.json.Ab3dEf", "mine.txt", "new.json", "old.json"]
         );
         keep(folder, ".json", 2, 1)?;
         assert!(

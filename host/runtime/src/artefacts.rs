@@ -7,7 +7,7 @@
 //! each has a checksum file next to it: a damaged artefact is compiled again.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::hash::{Hash as _, Hasher};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -152,7 +152,7 @@ impl Artefacts {
                     bytes: metadata.len(),
                     path,
                 }),
-                Some("tmp" | "probe") if is_stale() => remove(&path)?,
+                Some("tmp") if is_stale() => remove(&path)?,
                 // Checksum of an artefact that was removed.
                 Some("sha256") if is_stale() && !path.with_extension("cwasm").exists() => remove(&path)?,
                 _ => {}
@@ -224,22 +224,15 @@ fn remove(path: &Path) -> io::Result<()> {
 
 /// Writes a file atomically, through a temporary file. A mapping of the previous file stays unchanged.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    // Several threads and processes may compile the same component at the same time.
-    name.push(format!(
-        ".{}-{:?}.tmp",
-        std::process::id(),
-        std::thread::current().id()
-    ));
-    let temporary = path.with_file_name(name);
-    let written = File::create(&temporary)
-        .and_then(|mut file| file.write_all(bytes))
-        .and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        // A temporary file that can't be removed is harmless: its name is never looked up.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // `remove_temporary_files_of` looks for the identifier of the process.
+    let mut temporary = tempfile::Builder::new()
+        .prefix(&format!("{name}.{}-", std::process::id()))
+        .suffix(".tmp")
+        .tempfile_in(path.parent().unwrap_or(Path::new(".")))?;
+    temporary.write_all(bytes)?;
+    temporary.persist(path)?;
+    Ok(())
 }
 
 /// Creates a directory that only this process's user can access, or checks that an existing one is such a directory.
@@ -264,14 +257,7 @@ fn private_dir(dir: &Path) -> Result<(), String> {
         ));
     }
     // The owner of the directory can write to it. The owner of a new file is this process's user.
-    let probe = dir.join(format!(
-        ".{}-{:?}.probe",
-        std::process::id(),
-        std::thread::current().id()
-    ));
-    let ours = File::create(&probe).and_then(|file| file.metadata());
-    let _ = fs::remove_file(&probe);
-    match ours {
+    match tempfile::tempfile_in(dir).and_then(|file| file.metadata()) {
         Ok(ours) if ours.uid() == metadata.uid() => Ok(()),
         Ok(_) => Err("it belongs to another user".to_owned()),
         Err(error) => Err(error.to_string()),
@@ -298,6 +284,7 @@ impl Hasher for StableHasher {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
@@ -381,9 +368,8 @@ mod tests {
         };
         let (old, new) = (STALE_AFTER + Duration::from_secs(60), Duration::from_secs(1));
         for (name, age) in [
-            ("a-0.cwasm.7-ThreadId(1).tmp", old),
-            ("b-0.cwasm.8-ThreadId(1).tmp", new),
-            (".7-ThreadId(1).probe", old),
+            ("a-0.cwasm.7-Ab3dEf.tmp", old),
+            ("b-0.cwasm.8-Ab3dEf.tmp", new),
             ("gone-0.sha256", old),
             ("other.txt", old),
         ] {
@@ -397,7 +383,7 @@ mod tests {
             .filter(|name| !name.starts_with(&Digest::of(b"kept").hex()))
             .collect();
         left.sort();
-        assert_eq!(left, ["b-0.cwasm.8-ThreadId(1).tmp", "other.txt"]);
+        assert_eq!(left, ["b-0.cwasm.8-Ab3dEf.tmp", "other.txt"]);
         assert_eq!(fs::read_dir(&dir).expect("directory").count(), 4);
     }
 }
