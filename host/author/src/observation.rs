@@ -24,20 +24,20 @@ pub struct ObservationFile {
     pub related: Vec<Value>,
     /// State of the Dask scheduler. `None` if the scheduler was not queried.
     #[serde(default)]
-    pub scheduler: Option<Scheduler>,
+    pub scheduler: Option<SchedulerInput>,
 }
 
 /// State of the Dask scheduler.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Scheduler {
+pub struct SchedulerInput {
     /// The reason why the scheduler does not answer. `None` if it answers.
     unreachable: Option<String>,
     /// Start of the time in which the scheduler answered every query, as `2026-01-31T12:00:00Z`. `None` stands for always.
     answers_since: Option<String>,
     /// The registered workers.
     #[serde(default)]
-    workers: Vec<Worker>,
+    workers: Vec<WorkerInput>,
     /// Number of workers that the scheduler could use.
     desired_workers: Option<u32>,
     /// Start of the time in which the scheduler has been idle, as `2026-01-31T12:00:00Z`. `None` if it is busy.
@@ -47,7 +47,7 @@ pub struct Scheduler {
 /// A registered worker.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Worker {
+struct WorkerInput {
     name: String,
     address: Option<String>,
     status: Option<String>,
@@ -123,12 +123,12 @@ impl ObservationFile {
     }
 }
 
-impl Scheduler {
+impl SchedulerInput {
     fn state(&self, now: Timestamp) -> Result<SchedulerState, String> {
         if let Some(why) = &self.unreachable {
             return Ok(SchedulerState::Unreachable(why.clone()));
         }
-        let worker = |worker: &Worker| SchedulerWorker {
+        let worker = |worker: &WorkerInput| SchedulerWorker {
             address: worker
                 .address
                 .clone()

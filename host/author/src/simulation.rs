@@ -53,7 +53,7 @@ impl Simulator {
 
     /// Returns a simulation with the default components only.
     #[must_use]
-    pub fn without(&self) -> Simulation {
+    pub fn without_plugin(&self) -> Simulation {
         Simulation {
             plugins: self.defaults.clone(),
         }
@@ -66,7 +66,7 @@ impl Simulator {
     ///
     /// Returns an error if the component cannot be loaded, refuses the settings, or fails when it checks them or declares the
     /// kinds of its children.
-    pub fn with(
+    pub fn with_plugin(
         &self,
         origin: &str,
         bytes: &[u8],
@@ -110,18 +110,19 @@ pub struct Simulation {
     plugins: PluginSet,
 }
 
-/// A request to admit an object.
-pub struct Asked<'a> {
+/// An admission request.
+#[derive(Debug)]
+pub struct AdmissionInput {
     /// The kind of the resource.
     pub kind: DaskKind,
     /// The requested operation.
     pub operation: Operation,
-    /// The resource.
-    pub object: &'a Value,
+    /// The resource; for a deletion, the resource that is deleted.
+    pub object: Value,
     /// The resource before an update. `None` for other operations.
-    pub old: Option<&'a Value>,
-    /// The user that sends the request, as in `userInfo` of an admission request.
-    pub user: &'a Value,
+    pub old: Option<Value>,
+    /// The user that sends the request, as in `userInfo`. An empty object if the request has none.
+    pub user: Value,
 }
 
 impl Simulation {
@@ -133,20 +134,20 @@ impl Simulation {
 
     /// Runs admission for a request and returns its outcome.
     #[must_use]
-    pub fn admit(&self, asked: &Asked<'_>, now: Timestamp) -> Outcome {
-        let evaluator = self.plugins.evaluator(asked.kind);
-        let user_info = asked.user.to_string();
-        let mut object = asked.object.clone();
-        let received = match asked.operation {
+    pub fn admit(&self, input: &AdmissionInput, now: Timestamp) -> Outcome {
+        let evaluator = self.plugins.evaluator(input.kind);
+        let user_info = input.user.to_string();
+        let mut object = input.object.clone();
+        let received = match input.operation {
             // A deleted object was checked when it was received.
             Operation::Delete => Vec::new(),
-            Operation::Create | Operation::Update => manifest::receive(asked.kind, &mut object),
+            Operation::Create | Operation::Update => manifest::receive(input.kind, &mut object),
         };
         let request = Request {
-            kind: asked.kind,
-            operation: asked.operation,
+            kind: input.kind,
+            operation: input.operation,
             object: &object,
-            old: asked.old,
+            old: input.old.as_ref(),
             user_info: &user_info,
             dry_run: false,
         };
@@ -178,7 +179,7 @@ impl Simulation {
         &self,
         file: &ObservationFile,
         now: Timestamp,
-    ) -> Result<Result<Plan, Vec<Refusal>>, Failure> {
+    ) -> Result<Result<Plan, Vec<RefusalReason>>, Failure> {
         let kind = file.kind()?;
         let plugin = self.plugins.logic.of(kind);
         let declared = plugin.child_kinds.iter().map(convert::contract_kind).collect();
@@ -195,9 +196,9 @@ impl Simulation {
         &self,
         kind: DaskKind,
         observation: &Observation,
-    ) -> Result<Result<Plan, Vec<Refusal>>, Failure> {
+    ) -> Result<Result<Plan, Vec<RefusalReason>>, Failure> {
         let parent = Parent::from_object(&serde_json::from_str(&observation.parent)?)?;
-        let refusal = |field: String, message: String| Refusal { field, message };
+        let refusal = |field: String, message: String| RefusalReason { field, message };
         let refusals = match self.plugins.evaluator(kind).plan(&parent, observation, None) {
             Ok(evaluated) => return Ok(Ok(evaluated.plan)),
             Err(PlanError::Call { failure, .. }) => return Err(failure),
@@ -230,14 +231,14 @@ impl Simulation {
 
 /// A reason why a request or a plan is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct RefusalReason {
     /// Path of the field. Empty if the reason is about the whole object.
     pub field: String,
     /// The reason, and what to write instead if that is known.
     pub message: String,
 }
 
-impl std::fmt::Display for Refusal {
+impl std::fmt::Display for RefusalReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.field.as_str() {
             "" => f.write_str(&self.message),

@@ -23,8 +23,8 @@ pub struct RenderArgs {
     pub files: Vec<PathBuf>,
 
     /// Output format.
-    #[arg(short = 'o', long, value_enum, default_value_t = Format::Yaml)]
-    pub output: Format,
+    #[arg(short = 'o', long, value_enum, default_value_t = OutputFormat::Yaml)]
+    pub output: OutputFormat,
 
     /// Namespace of objects that do not set one [default: default].
     #[arg(short = 'n', long)]
@@ -45,7 +45,7 @@ pub struct RenderArgs {
 
 /// Output format of the children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum OutputFormat {
     /// YAML documents separated by `---`.
     Yaml,
     /// One JSON object of kind `List`.
@@ -114,14 +114,14 @@ pub fn run(
 /// # Errors
 ///
 /// Returns an error if `out` can't be written.
-pub fn print(format: Format, objects: &[Value], out: &mut dyn Write) -> io::Result<()> {
+pub fn print(format: OutputFormat, objects: &[Value], out: &mut dyn Write) -> io::Result<()> {
     match format {
-        Format::Json => {
+        OutputFormat::Json => {
             let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
             serde_json::to_writer_pretty(&mut *out, &list)?;
             writeln!(out)
         }
-        Format::Yaml => {
+        OutputFormat::Yaml => {
             for (i, object) in objects.iter().enumerate() {
                 if i > 0 {
                     writeln!(out, "---")?;

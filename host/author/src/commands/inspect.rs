@@ -19,8 +19,8 @@ pub struct InspectArgs {
     pub source: String,
 
     /// Output format.
-    #[arg(short = 'o', long, value_enum, default_value_t = Format::Text)]
-    pub output: Format,
+    #[arg(short = 'o', long, value_enum, default_value_t = InspectFormat::Text)]
+    pub output: InspectFormat,
 
     /// The registry.
     #[command(flatten)]
@@ -29,7 +29,7 @@ pub struct InspectArgs {
 
 /// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum InspectFormat {
     /// Text for reading.
     Text,
     /// JSON for programs.
@@ -53,12 +53,12 @@ pub(super) fn run(args: &InspectArgs, streams: &mut Streams<'_>) -> CommandResul
         Err(error) => with(about, json!({"unfit": error.reason.to_string()})),
     };
     match args.output {
-        Format::Json => writeln!(
+        InspectFormat::Json => writeln!(
             streams.out,
             "{}",
             serde_json::to_string_pretty(&about).unwrap_or_default()
         )?,
-        Format::Text => print(&about, bytes.len(), streams)?,
+        InspectFormat::Text => print(&about, bytes.len(), streams)?,
     }
     Ok(is_loadable)
 }

@@ -27,7 +27,7 @@ pub enum PluginCommand {
     /// Describes a component.
     Inspect(inspect::InspectArgs),
     /// Shows the effect of a plugin on manifests and observations.
-    Run(run::RunArgs),
+    Run(run::PluginRunArgs),
     /// Runs test files.
     Test(test::TestArgs),
     /// Pushes a component to a registry.

@@ -6,25 +6,26 @@ use std::path::PathBuf;
 use clap::Args;
 use dask_operator_components::load::AllowedKindArgs;
 use dask_operator_core::parent::DaskKind;
+use dask_operator_evaluator::logic::Failure;
 use dask_operator_render::documents::{self, Document};
 use dask_operator_render::render::Level;
 use dask_operator_runtime::contract::{Observation, Operation, Plan};
 use serde_json::{Value, json};
 
 use super::{CommandResult, Streams, now, settings};
-use crate::difference::differences;
+use crate::diff::differences;
 use crate::error::AuthorError;
-use crate::observation::{self, ObservationFile, plan_value};
-use crate::recorded::{Input, Review, input};
+use crate::input::{Input, classify};
+use crate::observation::{self, plan_value};
 use crate::registry::RegistryArgs;
-use crate::simulation::{Asked, Refusal, Simulation, Simulator};
+use crate::simulation::{AdmissionInput, RefusalReason, Simulation, Simulator};
 
 /// Shows the effect of a plugin on manifests and observations: the outcome of admission and its changes, the children,
 /// and the differences that the plugin makes. Needs no cluster.
 ///
 /// The exit code is 1 if something is refused.
 #[derive(Args, Clone, Debug)]
-pub struct RunArgs {
+pub struct PluginRunArgs {
     /// The component: a file, or an image in a registry.
     #[arg(value_name = "FILE|IMAGE")]
     pub source: String,
@@ -62,11 +63,11 @@ pub struct RunArgs {
     pub registry: RegistryArgs,
 }
 
-pub(super) fn run(args: &RunArgs, streams: &mut Streams<'_>) -> CommandResult {
+pub(super) fn run(args: &PluginRunArgs, streams: &mut Streams<'_>) -> CommandResult {
     let bytes = args.registry.bytes(&args.source, streams.stdin)?;
     let simulator = Simulator::new(args.allowed_kinds.kinds())?;
-    let with = simulator.with(&args.source, &bytes, settings(args.settings.as_deref())?)?;
-    let without = simulator.without();
+    let with = simulator.with_plugin(&args.source, &bytes, settings(args.settings.as_deref())?)?;
+    let without = simulator.without_plugin();
     let now = args.now.unwrap_or_else(now);
     let old = match &args.old {
         Some(path) => read(path, streams)?,
@@ -77,7 +78,7 @@ pub(super) fn run(args: &RunArgs, streams: &mut Streams<'_>) -> CommandResult {
     let (mut written, mut admitted) = (Vec::new(), Vec::new());
     for path in &args.files {
         for document in read(path, streams)? {
-            match input(document).map_err(AuthorError::Usage)? {
+            match classify(document).map_err(AuthorError::Usage)? {
                 Input::Manifest(document) => {
                     let Some(kind) = document.object["kind"].as_str().and_then(DaskKind::from_kind) else {
                         writeln!(
@@ -87,20 +88,20 @@ pub(super) fn run(args: &RunArgs, streams: &mut Streams<'_>) -> CommandResult {
                         )?;
                         continue;
                     };
-                    let old = before(&document.object, &old);
+                    let old = before(&document.object, &old).cloned();
                     let operation = if old.is_some() {
                         Operation::Update
                     } else {
                         Operation::Create
                     };
-                    let asked = Asked {
+                    let input = AdmissionInput {
                         kind,
                         operation,
-                        object: &document.object,
+                        object: document.object.clone(),
                         old,
-                        user: &user,
+                        user: user.clone(),
                     };
-                    let object = admit(&with, &asked, now, streams)?;
+                    let object = admit(&with, &input, now, streams)?;
                     succeeded &= object.is_some();
                     if let Some(object) = object {
                         admitted.push(Document {
@@ -110,30 +111,14 @@ pub(super) fn run(args: &RunArgs, streams: &mut Streams<'_>) -> CommandResult {
                     }
                     written.push(document);
                 }
-                Input::Review(Review {
-                    kind,
-                    operation,
-                    object,
-                    old,
-                    user,
-                }) => {
-                    let asked = Asked {
-                        kind,
-                        operation,
-                        object: &object,
-                        old: old.as_ref(),
-                        user: &user,
-                    };
-                    succeeded &= admit(&with, &asked, now, streams)?.is_some();
-                }
+                Input::Review(input) => succeeded &= admit(&with, &input, now, streams)?.is_some(),
                 Input::Observation(observation) => {
                     let kind = recorded_kind(&observation)?;
                     let plan = |simulation: &Simulation| simulation.plan_observation(kind, &observation);
                     succeeded &= plans(plan(&with), plan(&without), streams)?;
                 }
                 Input::Written(file) => {
-                    let plan =
-                        |simulation: &Simulation| ObservationFile::clone(&file).planned(simulation, now);
+                    let plan = |simulation: &Simulation| simulation.plan(&file, now);
                     succeeded &= plans(plan(&with), plan(&without), streams)?;
                 }
             }
@@ -145,19 +130,8 @@ pub(super) fn run(args: &RunArgs, streams: &mut Streams<'_>) -> CommandResult {
     Ok(succeeded)
 }
 
-impl ObservationFile {
-    /// Returns the plan for this observation.
-    fn planned(
-        &self,
-        simulation: &Simulation,
-        now: i64,
-    ) -> Result<Planned, dask_operator_evaluator::logic::Failure> {
-        simulation.plan(self, now)
-    }
-}
-
 /// A plan, or the reasons why it was refused.
-type Planned = Result<Plan, Vec<Refusal>>;
+type Planned = Result<Plan, Vec<RefusalReason>>;
 
 /// Reads the documents of a file. Writes a note if there are none.
 fn read(path: &std::path::Path, streams: &mut Streams<'_>) -> Result<Vec<Document>, AuthorError> {
@@ -197,21 +171,21 @@ fn recorded_kind(observation: &Observation) -> Result<DaskKind, AuthorError> {
 /// Runs admission and writes its outcome. Returns the object that would be stored, or `None` if it is refused.
 fn admit(
     simulation: &Simulation,
-    asked: &Asked<'_>,
+    input: &AdmissionInput,
     now: i64,
     streams: &mut Streams<'_>,
 ) -> Result<Option<Value>, AuthorError> {
-    let outcome = simulation.admit(asked, now);
+    let outcome = simulation.admit(input, now);
     let out = &mut *streams.out;
-    let name = asked.object["metadata"]["name"].as_str().unwrap_or_default();
-    let title = format!("{} {name}", asked.kind.kind());
+    let name = input.object["metadata"]["name"].as_str().unwrap_or_default();
+    let title = format!("{} {name}", input.kind.kind());
     let (verdict, operation) = (
         if outcome.is_allowed() {
             "admitted"
         } else {
             "refused"
         },
-        match asked.operation {
+        match input.operation {
             Operation::Create => "create",
             Operation::Update => "update",
             Operation::Delete => "delete",
@@ -227,8 +201,8 @@ fn admit(
     if !outcome.is_allowed() {
         return Ok(None);
     }
-    let stored = outcome.changed.unwrap_or_else(|| asked.object.clone());
-    let changes = differences(asked.object, &stored);
+    let stored = outcome.changed.unwrap_or_else(|| input.object.clone());
+    let changes = differences(&input.object, &stored);
     if !changes.is_empty() {
         writeln!(out, "  filled in and changed:")?;
         for change in changes {
@@ -306,8 +280,8 @@ fn title(object: &Value) -> String {
 
 /// Writes a plan, and the differences that the plugin makes. Returns false if the plan is refused.
 fn plans(
-    with: Result<Planned, dask_operator_evaluator::logic::Failure>,
-    without: Result<Planned, dask_operator_evaluator::logic::Failure>,
+    with: Result<Planned, Failure>,
+    without: Result<Planned, Failure>,
     streams: &mut Streams<'_>,
 ) -> CommandResult {
     let with = with.map_err(|failure| AuthorError::Usage(failure.to_string()))?;

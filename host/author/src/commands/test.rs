@@ -6,10 +6,10 @@ use clap::Args;
 use dask_operator_components::load::AllowedKindArgs;
 
 use super::{CommandResult, Streams};
-use crate::cases::TestFile;
 use crate::error::AuthorError;
 use crate::registry::read;
 use crate::simulation::Simulator;
+use crate::test_file::TestFile;
 
 /// Runs test files, which contain manifests or observations and the expected outcome.
 ///

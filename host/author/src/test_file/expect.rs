@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Outcome;
-use crate::difference::lacking;
-use crate::simulation::Refusal;
+use crate::diff::missing;
+use crate::simulation::RefusalReason;
 
 /// The expected outcome. Parts that are left out are not checked.
 #[derive(Debug, Default, Deserialize)]
@@ -135,7 +135,7 @@ impl Expect {
             let found = children
                 .into_iter()
                 .flatten()
-                .filter(|child| lacking(unwanted, child).is_empty());
+                .filter(|child| missing(unwanted, child).is_empty());
             problems.extend(found.map(|child| {
                 format!(
                     "noChildren: there is {} {}",
@@ -189,7 +189,7 @@ impl Expect {
 }
 
 impl ExpectedError {
-    fn matches(&self, refusal: &Refusal) -> bool {
+    fn matches(&self, refusal: &RefusalReason) -> bool {
         self.field.as_ref().is_none_or(|field| *field == refusal.field)
             && self
                 .message
@@ -212,7 +212,7 @@ impl std::fmt::Display for ExpectedError {
 }
 
 fn lines(part: &str, expected: &Value, actual: &Value) -> Vec<String> {
-    let lines = lacking(expected, actual).into_iter();
+    let lines = missing(expected, actual).into_iter();
     lines
         .map(|line| format!("{part}{}{line}", if line.starts_with('[') { "" } else { ": " }))
         .collect()
@@ -234,7 +234,7 @@ mod tests {
     }
 
     fn refused() -> Outcome {
-        let refusal = Refusal {
+        let refusal = RefusalReason {
             field: "spec.a".into(),
             message: "it is wrong: write 1".into(),
         };

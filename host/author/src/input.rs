@@ -6,33 +6,19 @@ use dask_operator_runtime::contract::{Observation, Operation};
 use serde_json::{Value, json};
 
 use crate::observation::ObservationFile;
+use crate::simulation::AdmissionInput;
 
-/// An input document of `plugin run`.
+/// A document that `plugin run` reads.
 #[derive(Debug)]
 pub enum Input {
     /// A manifest, as a user applies it.
     Manifest(Document),
     /// An admission review, as the API server sends it.
-    Review(Review),
+    Review(AdmissionInput),
     /// An observation in the form of the contract.
     Observation(Box<Observation>),
     /// A hand-written observation.
     Written(ObservationFile),
-}
-
-/// An admission request.
-#[derive(Debug)]
-pub struct Review {
-    /// The kind of the resource.
-    pub kind: DaskKind,
-    /// The requested operation.
-    pub operation: Operation,
-    /// The resource; for a deletion, the resource that is deleted.
-    pub object: Value,
-    /// The resource before an update. `None` for other operations.
-    pub old: Option<Value>,
-    /// The user that sent the request, as in `userInfo`. An empty object if the request has none.
-    pub user: Value,
 }
 
 /// Classifies a document.
@@ -40,7 +26,7 @@ pub struct Review {
 /// # Errors
 ///
 /// Returns an error if the document looks like an admission review or an observation and cannot be read as one.
-pub fn input(document: Document) -> Result<Input, String> {
+pub fn classify(document: Document) -> Result<Input, String> {
     let object = &document.object;
     let invalid = |what: &str, error: &dyn std::fmt::Display| {
         format!("{}: this {what} can't be read: {error}", document.source)
@@ -65,7 +51,7 @@ pub fn input(document: Document) -> Result<Input, String> {
     Ok(Input::Manifest(document))
 }
 
-fn review(request: &Value) -> Result<Review, String> {
+fn review(request: &Value) -> Result<AdmissionInput, String> {
     let operation = match request["operation"].as_str() {
         Some("CREATE") => Operation::Create,
         Some("UPDATE") => Operation::Update,
@@ -87,7 +73,7 @@ fn review(request: &Value) -> Result<Review, String> {
         .as_str()
         .and_then(DaskKind::from_kind)
         .ok_or("its object is no Dask resource")?;
-    Ok(Review {
+    Ok(AdmissionInput {
         kind,
         operation,
         old: old.filter(|_| operation == Operation::Update),
@@ -105,7 +91,7 @@ mod tests {
     use super::*;
 
     fn read(object: Value) -> Result<Input, String> {
-        input(Document {
+        classify(Document {
             source: Source {
                 file: "f.json".into(),
                 document: None,

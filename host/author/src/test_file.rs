@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::AuthorError;
 use crate::observation::{self, ObservationFile, plan_value};
-use crate::simulation::{Asked, Refusal, Simulation, Simulator};
+use crate::simulation::{AdmissionInput, RefusalReason, Simulation, Simulator};
 
 mod expect;
 
@@ -98,7 +98,7 @@ enum OperationName {
 /// The outcome of a test case.
 #[derive(Debug, Default)]
 struct Outcome {
-    refusals: Vec<Refusal>,
+    refusals: Vec<RefusalReason>,
     warnings: Vec<String>,
     object: Option<Value>,
     /// The plan in the form of [`plan_value`]. Only `children` is set if the test case is about a manifest.
@@ -147,7 +147,7 @@ impl TestFile {
     ) -> Result<Vec<Report>, AuthorError> {
         let reports = self.cases.iter().map(|case| {
             let settings = case.settings.as_ref().unwrap_or(&self.settings).clone();
-            let problems = match simulator.with(origin, component, settings) {
+            let problems = match simulator.with_plugin(origin, component, settings) {
                 // A test case cannot expect its settings to be refused: the file is not valid.
                 Err(AuthorError::Settings(why)) => vec![format!("settings: {why}")],
                 Err(error) => return Err(error),
@@ -211,22 +211,22 @@ impl TestFile {
             .user
             .clone()
             .unwrap_or_else(|| json!({"username": "somebody", "groups": []}));
-        let asked = Asked {
+        let input = AdmissionInput {
             kind,
             operation,
-            object: &object,
-            old: old.as_ref(),
-            user: &user,
+            object,
+            old,
+            user,
         };
-        let admitted = plugin.admit(&asked, now);
-        let stored = admitted.changed.clone().unwrap_or_else(|| object.clone());
+        let admitted = plugin.admit(&input, now);
+        let stored = admitted.changed.clone().unwrap_or(input.object);
         let mut outcome = Outcome {
             refusals: admitted
                 .refusals
                 .iter()
-                .map(|said| Refusal {
-                    field: said.field.clone(),
-                    message: said.message.clone(),
+                .map(|refusal| RefusalReason {
+                    field: refusal.field.clone(),
+                    message: refusal.message.clone(),
                 })
                 .collect(),
             warnings: admitted.notices(),
@@ -245,7 +245,7 @@ impl TestFile {
                 .messages
                 .iter()
                 .filter(|message| message.level == Level::Error);
-            let refusal = |message: &dask_operator_render::render::Message| Refusal {
+            let refusal = |message: &dask_operator_render::render::Message| RefusalReason {
                 field: message.field.clone(),
                 message: message.text.clone(),
             };

@@ -124,7 +124,7 @@ fn join(field: &str, name: &str) -> String {
 /// An object must have the expected fields. A list must have a matching element for each expected element, in any order.
 /// All other values must be equal. An expected `null` means that the field is missing or `null`.
 #[must_use]
-pub fn lacking(expected: &Value, actual: &Value) -> Vec<String> {
+pub fn missing(expected: &Value, actual: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     compare("", expected, Some(actual), &mut lines);
     lines
@@ -143,7 +143,7 @@ fn compare(field: &str, expected: &Value, actual: Option<&Value>, lines: &mut Ve
         (Value::Array(expected), Some(Value::Array(actual))) => {
             let mut free: Vec<&Value> = actual.iter().collect();
             for (i, element) in expected.iter().enumerate() {
-                match free.iter().position(|other| lacking(element, other).is_empty()) {
+                match free.iter().position(|other| missing(element, other).is_empty()) {
                     Some(index) => {
                         free.remove(index);
                     }
@@ -208,6 +208,6 @@ mod tests {
     #[case(json!([1, 1]), json!([1, 2]), &["[1]: nothing is like 1"])]
     #[case(json!({"l": []}), json!({"l": [1]}), &[])]
     fn lists_missing_parts(#[case] expected: Value, #[case] actual: Value, #[case] lines: &[&str]) {
-        assert_eq!(lacking(&expected, &actual), lines);
+        assert_eq!(missing(&expected, &actual), lines);
     }
 }
