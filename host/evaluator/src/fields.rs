@@ -9,34 +9,27 @@ use dask_operator_core::parent::DaskKind;
 use dask_operator_runtime::contract::{Finding, Severity};
 use serde_json::{Map, Value};
 
+mod advice;
 mod kubernetes;
-mod place;
 #[cfg(test)]
 mod tests;
 mod values;
 
-use place::Scope;
-
-/// Minimum similarity, from 0 to 1, at which one word counts as a misspelling of the other.
-const MIN_SIMILARITY: f64 = 0.6;
-
-/// Maximum length of a word that is compared with field names, in bytes. Longer words resemble no field and take long to
-/// compare.
-const MAX_WORD_LENGTH: usize = 100;
+use advice::Scope;
 
 /// Maximum number of findings for one object for which advice is computed.
 const MAX_FINDINGS: usize = 20;
 
 /// The fields of all Dask resources. They are computed once, because the schemas are large and the same for all requests.
-pub static FIELDS: LazyLock<Fields> = LazyLock::new(Fields::new);
+pub static FIELDS: LazyLock<CrdFields> = LazyLock::new(CrdFields::new);
 
 /// The fields of all Dask resources, from their CustomResourceDefinitions.
-pub struct Fields {
+pub struct CrdFields {
     /// The schema of `spec` for each kind.
     specs: BTreeMap<String, Value>,
 }
 
-impl Fields {
+impl CrdFields {
     fn new() -> Self {
         let spec = |crd: &Value| {
             let kind = crd.pointer("/spec/names/kind")?.as_str()?.to_owned();
@@ -161,7 +154,7 @@ fn walk(
             Some(schema) => walk(schema, value, field, Some(&scope), findings),
             None => {
                 let advice = (findings.len() < MAX_FINDINGS)
-                    .then(|| place::advice(name, &scope))
+                    .then(|| advice::for_field(name, &scope))
                     .flatten();
                 let advice = advice
                     .unwrap_or_else(|| format!("there are {}", names(known).collect::<Vec<_>>().join(", ")));
@@ -201,29 +194,5 @@ fn prune_nulls(schema: &Value, value: &mut Value) {
             }
         }
         _ => {}
-    }
-}
-
-/// Returns the known word that `word` is most likely a misspelling of; `None` if no word is similar enough.
-fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    if word.len() > MAX_WORD_LENGTH {
-        return None;
-    }
-    let similarity = |other: &str| {
-        strsim::normalized_damerau_levenshtein(&word.to_ascii_lowercase(), &other.to_ascii_lowercase())
-    };
-    let known = known.into_iter().map(|other| (similarity(other), other));
-    let similar = known.filter(|(similarity, _)| *similarity >= MIN_SIMILARITY);
-    similar
-        .max_by(|one, other| one.0.total_cmp(&other.0))
-        .map(|(_, other)| other)
-}
-
-/// Returns the advice for an unknown word: the most similar known word, or the list of all known words.
-pub fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let known: Vec<_> = known.into_iter().collect();
-    match closest(word, known.iter().copied()) {
-        Some(other) => format!("did you mean `{other}`?"),
-        None => format!("there are {}", known.join(", ")),
     }
 }

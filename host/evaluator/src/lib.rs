@@ -12,6 +12,7 @@
 //! * [`review`](mod@review): review of planned children by the policies.
 //! * [`admission`]: decision about an admission request; the part of the webhook that needs no network.
 //! * [`fields`]: checks the fields of Dask resources, Pods and Services against the schemas of the API server.
+//! * [`suggest`]: advice for misspelled words.
 //! * [`manifest`]: applies the changes that the API server makes to a manifest before it calls any webhook.
 //! * [`findings`]: findings of components, as text and for the author of a manifest.
 //! * [`rivals`]: autoscalers that scale the same worker group.
@@ -29,6 +30,7 @@ pub mod plugin_set;
 pub mod policy;
 pub mod review;
 pub mod rivals;
+pub mod suggest;
 
 pub use evaluator::{AllowedKinds, Evaluator};
 pub use plugin_set::{ByKind, PluginSet};

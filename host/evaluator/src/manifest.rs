@@ -8,7 +8,8 @@ use dask_operator_core::parent::DaskKind;
 use dask_operator_runtime::contract::{Finding, Severity};
 use serde_json::{Map, Value, json};
 
-use crate::fields::{FIELDS, suggestion};
+use crate::fields::FIELDS;
+use crate::suggest::did_you_mean;
 
 /// The top-level fields of an object.
 const ROOT: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
@@ -127,7 +128,7 @@ fn root_field_advice(kind: DaskKind, name: &str) -> String {
     if METADATA.iter().any(|(known, _)| *known == name) {
         return format!("did you mean `metadata.{name}`?");
     }
-    suggestion(name, ROOT)
+    did_you_mean(name, ROOT)
 }
 
 /// Removes unknown fields of `metadata` and checks the others.
@@ -136,7 +137,7 @@ fn check_metadata(metadata: &mut Map<String, Value>, findings: &mut Vec<Finding>
         metadata.remove(&name);
         let advice = match ROOT.contains(&name.as_str()) {
             true => format!("write `{name}` beside `metadata`"),
-            false => suggestion(&name, AUTHOR_FIELDS),
+            false => did_you_mean(&name, AUTHOR_FIELDS),
         };
         let message = format!("`metadata` has no such field, and the API server drops it; {advice}");
         findings.push(finding(Severity::Mistake, &format!("metadata.{name}"), message));

@@ -4,7 +4,7 @@ use dask_operator_core::parent::DaskKind;
 use dask_operator_runtime::contract::{Finding, Severity};
 use serde_json::{Map, Value};
 
-use super::place::{self, Scope};
+use super::advice::{self, Scope};
 use super::{MAX_FINDINGS, Path, preserves_unknown, properties};
 
 /// Maximum number of findings for one object. Further unknown fields are only counted.
@@ -109,7 +109,7 @@ impl Walk {
             return self.report(Severity::Error, field, message.to_owned());
         }
         let advice = (self.findings.len() < MAX_FINDINGS)
-            .then(|| place::advice(name, scope))
+            .then(|| advice::for_field(name, scope))
             .flatten()
             .unwrap_or_else(|| "`kubectl explain` says which there are".to_owned());
         // Kubernetes makes a volume without a source an `emptyDir`.
@@ -128,7 +128,7 @@ impl Walk {
         let advice = self
             .outside_of_service_spec(name, scope)
             .or_else(|| advice_port_field(name, scope))
-            .or_else(|| place::advice(name, scope))
+            .or_else(|| advice::for_field(name, scope))
             .or_else(|| advice_service_field(name, scope));
         match advice {
             Some(advice) => self.report(

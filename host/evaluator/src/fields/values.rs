@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use dask_operator_runtime::contract::{Finding, Severity};
 use serde_json::{Map, Value};
 
-use super::place::renamed;
-use super::{MAX_FINDINGS, Path, closest, names, preserves_unknown, properties};
+use super::advice::renamed;
+use super::{MAX_FINDINGS, Path, names, preserves_unknown, properties};
+use crate::suggest::closest;
 
 /// Maximum length of a value that a message quotes, in bytes.
 const MAX_QUOTED: usize = 60;

@@ -8,9 +8,10 @@ use serde_json::Value;
 use crate::documents::DASK_GROUP;
 
 use super::{Known, Level, Renderer, uid};
-use dask_operator_evaluator::fields::{FIELDS, suggestion};
+use dask_operator_evaluator::fields::FIELDS;
 use dask_operator_evaluator::findings::keep_for_author;
 use dask_operator_evaluator::manifest::{generated_name, receive};
+use dask_operator_evaluator::suggest::did_you_mean;
 
 /// API group of Dask Gateway, which has its own DaskCluster kind.
 const GATEWAY_GROUP: &str = "gateway.dask.org";
@@ -185,7 +186,7 @@ impl Renderer<'_> {
         if dask.is_none() && !is_plugin {
             let text = format!(
                 "{kind:?} is unknown; {}",
-                suggestion(kind, DaskKind::ALL.map(DaskKind::kind))
+                did_you_mean(kind, DaskKind::ALL.map(DaskKind::kind))
             );
             self.report(Level::Error, source, title, "kind", text);
             return None;

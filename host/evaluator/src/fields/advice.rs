@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{MAX_WORD_LENGTH, Path, closest, names, properties};
+use super::{Path, names, properties};
+use crate::suggest::{MAX_WORD_LENGTH, closest};
 
 /// Maximum number of levels below an object that are searched for a field.
 const MAX_DEPTH: usize = 3;
@@ -59,7 +60,7 @@ struct Candidate {
 }
 
 /// Returns the advice for a field that is unknown in `scope`, such as `did you mean …?`; `None` if no field resembles it.
-pub(super) fn advice(name: &str, scope: &Scope<'_>) -> Option<String> {
+pub(super) fn for_field(name: &str, scope: &Scope<'_>) -> Option<String> {
     if name == "template" {
         if scope.known.contains_key("containers") {
             return Some("write what stands in its `spec` here".to_owned());
