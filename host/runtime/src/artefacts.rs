@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
-use crate::{Digest, EngineError, trusted};
+use crate::{Digest, EngineError, unsafe_ops};
 
 /// Maximum number of artefacts of components without an owner. The oldest are removed first.
 const MAX_UNOWNED: usize = 64;
@@ -81,7 +81,7 @@ impl Artefacts {
             return None;
         }
         drop(compiled);
-        match trusted::map(engine, &artefact) {
+        match unsafe_ops::map(engine, &artefact) {
             Ok(component) => Some(component),
             Err(error) => {
                 tracing::warn!(

@@ -14,7 +14,7 @@ use crate::artefacts::Artefacts;
 use crate::compiler::CompileError;
 use crate::engine::CompileTurn;
 use crate::shape::Shape;
-use crate::{Digest, Engine, LoadError, Unfit, trusted};
+use crate::{Digest, Engine, LoadError, Unfit, unsafe_ops};
 
 /// Source of a component's machine code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,7 +246,7 @@ fn compile_here(
         Some(cache) => store_and_map(engine, cache, digest, component)?,
         None => component,
     };
-    trusted::release_memory();
+    unsafe_ops::release_memory();
     Ok(component)
 }
 

@@ -13,10 +13,10 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationCon
 
 use crate::artefacts::Artefacts;
 use crate::contract::log;
+use crate::failed_compilations::FailedCompilations;
+use crate::fair_semaphore::{FairSemaphore, Permit};
 use crate::limits::{CORE_INSTANCES, MEMORIES, TABLE_ENTRIES, TABLES};
 use crate::state::State;
-use crate::turns::{FairSemaphore, Permit};
-use crate::uncompiled::FailedCompilations;
 use crate::{CallObserver, Compiler, Digest, EngineError};
 
 /// Interval of the clock's ticks. Deadlines are accurate to within two ticks.
