@@ -50,6 +50,10 @@ generate: build ## Update generated files that are checked in: crds/, and the ch
 	target/debug/dask-operator crds --output crds
 	$$(tests/venv tests/chart/requirements.txt)/bin/python charts/generate.py
 
+.PHONY: book
+book: setup ## Build the documentation as a book: target/book/index.html
+	$$(tests/venv tests/docs/requirements.txt)/bin/mdbook build docs
+
 # Tests ---------------------------------------------------------------------
 
 # The suites below test the release build of the operator, because that is what ships.
@@ -118,7 +122,7 @@ chaos: build $(OPERATOR) ## Inject faults, then check that everything is in the 
 	tests/chaos/run $(CHAOS)
 
 .PHONY: check
-check: setup ## Check format, lints, spelling, licences, frozen contract
+check: setup ## Check format, lints, spelling, documentation, licences, frozen contract
 	tests/check
 
 .PHONY: advisories
