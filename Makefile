@@ -46,7 +46,7 @@ image: $(if $(BINARY),setup,release) ## Build the operator's image: target/dask-
 		--source /usr/bin/dask-operator=$(or $(BINARY),target/release/dask-operator)
 
 .PHONY: generate
-generate: build ## Update generated files that are checked in: crds/, and the chart's copy and README
+generate: build ## Update generated files that are checked in: crds/, the chart's copy and README, docs/reference/
 	target/debug/dask-operator crds --output crds
 	$$(tests/venv tests/chart/requirements.txt)/bin/python charts/generate.py
 

@@ -1,4 +1,4 @@
-"""Generator of the chart's CRDs, from crds/, and of its README, from values.yaml.
+"""Generator of the chart's CRDs and of its README, from crds/ and values.yaml, and of the pages about both in docs/reference.
 
 ``python charts/generate.py`` writes these files. With ``--check`` it reports outdated files and exits with code 1 if there are any.
 """
@@ -9,9 +9,14 @@ import sys
 from pathlib import Path
 
 import yaml
+from reference import cell, resources
 
 CHART = Path(__file__).resolve().parent / "dask-kubernetes-operator"
-CRDS = CHART.parents[1] / "crds"
+ROOT = CHART.parents[1]
+CRDS = ROOT / "crds"
+PAGES = ROOT / "docs" / "reference"
+#: Order of the resources on their page, by the names of their files.
+KINDS = ["daskcluster", "daskworkergroup", "daskjob", "daskautoscaler", "daskplugin", "clusterdaskplugin"]
 
 README = """\
 <!-- Generated from values.yaml by `make generate`. -->
@@ -27,6 +32,17 @@ $ helm install dask charts/{name} --namespace dask-operator --create-namespace
 
 ## Values
 
+{values}"""
+
+PAGE = """\
+<!-- Generated from the chart's values.yaml by `make generate`. -->
+# Values of the chart
+
+[Installing the operator](../install.md) explains the most common ones.
+
+{values}"""
+
+VALUES = """\
 Each with its default. `values.schema.json` refuses a name that is misspelt.
 
 | value | default | |
@@ -75,27 +91,36 @@ def undescribed(defaults, described, path=()):
             yield ".".join(here)
 
 
-def readme():
-    """Return the text of the README."""
+def table():
+    """Return the text about all values."""
     text = (CHART / "values.yaml").read_text()
     found = list(values(text))
     missing = list(undescribed(yaml.safe_load(text), {path for path, _, _ in found}))
     if missing:
         raise ValueError(f"values.yaml: no comment before {', '.join(missing)}")
-    rows = [f"| `{path}` | `{json.dumps(default)}` | {description.replace('|', chr(92) + '|')} |" for path, default, description in found]
+    rows = [f"| `{path}` | `{json.dumps(default)}` | {cell(description)} |" for path, default, description in found]
+    return VALUES.format(rows="\n".join(rows))
+
+
+def generated():
+    """Return the text of each generated file by path."""
+    files = {CHART / "files" / "crds" / file.name: definition(file.read_text()) for file in sorted(CRDS.glob("*.yaml"))}
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    return README.format(name=chart["name"], description=chart["description"], rows="\n".join(rows))
+    files[CHART / "README.md"] = README.format(name=chart["name"], description=chart["description"], values=table())
+    files[PAGES / "values.md"] = PAGE.format(values=table())
+    ordered = sorted(CRDS.glob("*.yaml"), key=lambda file: KINDS.index(file.stem))
+    files[PAGES / "resources.md"] = resources(yaml.safe_load(file.read_text()) for file in ordered)
+    return files
 
 
 def main():
     """Write or check all generated files, and return the exit code."""
-    wanted = {CHART / "files" / "crds" / file.name: definition(file.read_text()) for file in sorted(CRDS.glob("*.yaml"))}
-    wanted[CHART / "README.md"] = readme()
+    wanted = generated()
     superfluous = set((CHART / "files" / "crds").glob("*")) - set(wanted)
     stale = sorted(superfluous | {path for path, text in wanted.items() if not path.exists() or path.read_text() != text})
     if "--check" in sys.argv[1:]:
         for path in stale:
-            print(f"{path.relative_to(CHART.parent)} is not up to date: run `make generate`", file=sys.stderr)
+            print(f"{path.relative_to(ROOT)} is not up to date: run `make generate`", file=sys.stderr)
         return 1 if stale else 0
     for path in superfluous:
         path.unlink()
