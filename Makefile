@@ -48,6 +48,7 @@ image: $(if $(BINARY),setup,release) ## Build the operator's image: target/dask-
 .PHONY: generate
 generate: build ## Update generated files that are checked in: crds/, the chart's copy and README, docs/reference/
 	target/debug/dask-operator crds --output crds
+	target/debug/dask-operator reference > docs/reference/cli.md
 	$$(tests/venv tests/chart/requirements.txt)/bin/python charts/generate.py
 
 .PHONY: book

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use dask_operator_author::PluginCommand;
 use dask_operator_author::commands::Streams;
 use dask_operator_host::args::RunArgs;
@@ -13,6 +13,7 @@ use dask_operator_render::{RenderArgs, command};
 
 use crate::compile::{CompileArgs, compile};
 use crate::crds::{CrdArgs, crds};
+use crate::reference;
 
 /// Dask on Kubernetes: turns DaskCluster, DaskWorkerGroup, DaskJob and DaskAutoscaler resources into running Dask
 /// clusters. Replaceable WebAssembly components decide what each cluster consists of.
@@ -45,6 +46,9 @@ enum Command {
     Plugin(PluginCommand),
     #[command(hide = true)]
     Compile(CompileArgs),
+    /// Prints the page about the command line in the documentation.
+    #[command(hide = true)]
+    Reference,
     /// Prints the version.
     Version,
 }
@@ -76,6 +80,10 @@ pub(crate) fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Crds(args) => crds(&args).map(|()| ExitCode::SUCCESS),
         Command::Compile(args) => compile(args),
+        Command::Reference => {
+            io::stdout().write_all(reference::page(Cli::command()).as_bytes())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Version => {
             writeln!(io::stdout(), "dask-operator {}", env!("CARGO_PKG_VERSION"))?;
             Ok(ExitCode::SUCCESS)
@@ -85,12 +93,22 @@ pub(crate) fn main() -> anyhow::Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use std::path::Path;
 
     use super::*;
 
     #[test]
     fn the_command_definition_is_valid() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_reference_page_is_up_to_date() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/cli.md");
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        assert!(
+            text == reference::page(Cli::command()),
+            "docs/reference/cli.md differs from the arguments; run `make generate`"
+        );
     }
 }

@@ -3,6 +3,7 @@
 mod cli;
 mod compile;
 mod crds;
+mod reference;
 
 use std::process::ExitCode;
 
