@@ -10,7 +10,7 @@ from support.operator import free_address
 from support.registry import PASSWORD, USER, Registry
 
 TARGET = ROOT / "target" / "plugins"
-EXAMPLES = ["required-limits", "spot-workers", "trusted-images", "night-autoscaler"]
+EXAMPLES = sorted(file.parent.name for file in (ROOT / "plugins" / "examples").glob("*/tests.yaml"))
 DEFAULTS = ["cluster", "worker-group", "job", "autoscaler"]
 
 
