@@ -1,5 +1,7 @@
 //! `dask-operator run`: builds and starts the parts of the operator.
 
+mod metrics;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +27,6 @@ use crate::health::Health;
 use crate::leader_election::Lease;
 use crate::leader_election::leadership::Leading;
 use crate::legacy_env::Settings;
-use crate::metrics::Metrics;
 use crate::plugins::defaults;
 use crate::plugins::{Manager, Parts};
 use crate::reconcile::Reconciler;
@@ -36,6 +37,7 @@ use crate::selection::Selection;
 use crate::server::{Ending, Server};
 use crate::threads::tasks::Tasks;
 use crate::{logging, server, threads, webhook};
+use metrics::Metrics;
 
 /// Time that write requests in flight have to finish on shutdown.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -80,11 +82,8 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         Some(_) => Leading::not_yet(),
         None => Leading::always(),
     };
-    let (metrics, health) = (
-        Arc::new(Metrics::default()),
-        Arc::new(Health::new(leading.clone())),
-    );
-    let client = client::connect(args.context.as_deref(), metrics.clone(), health.clone()).await?;
+    let (metrics, health) = (Metrics::register(), Arc::new(Health::new(leading.clone())));
+    let client = client::connect(args.context.as_deref(), metrics.api, health.clone()).await?;
     let sources = args.sources.sources().context("--plugin-ca-file")?;
     let resources = |kinds: &[Kind]| -> Vec<_> { kinds.iter().map(|kind| kind.resource.clone()).collect() };
     let allowed_kinds = AllowedKinds::new(
@@ -96,7 +95,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         engine,
         kept,
     } = {
-        let (mut args, metrics) = (args.plugins.clone(), metrics.clone());
+        let (mut args, metrics) = (args.plugins.clone(), metrics.plugins.clone());
         args.inherited = settings.of_components();
         tokio::task::spawn_blocking(move || defaults::load(&args, allowed_kinds, metrics, cores)).await??
     };
@@ -115,7 +114,12 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     let events = Events::new(client.clone(), settings.events).only_while(leading.clone());
     let tls = TlsConfig::from_env().context("the certificate for Dask schedulers")?;
     let (tell, news) = mpsc::unbounded_channel();
-    let schedulers = Schedulers::new(Box::new(Network::new(tls)), stores.clone(), metrics.clone(), tell);
+    let schedulers = Schedulers::new(
+        Box::new(Network::new(tls)),
+        stores.clone(),
+        metrics.schedulers,
+        tell,
+    );
     let plugins = Arc::new(plugins);
     let mut reconciler = Reconciler::new(
         stores.clone(),
@@ -123,7 +127,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         schedulers,
         writes.clone(),
         events,
-        metrics.clone(),
+        metrics.reconcile,
     );
     let selection = Arc::new(Selection::new(args.namespace_selector.clone()));
     reconciler.selection = selection.clone();
@@ -134,7 +138,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     let controller = Arc::new(Controller::new(
         reconciler,
         health.clone(),
-        metrics.clone(),
+        metrics.controller,
         mark,
         news,
     ));
@@ -146,7 +150,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         sources: sources.clone(),
         kept,
         watched: stores.kinds().clone(),
-        metrics: metrics.clone(),
+        metrics: metrics.plugins,
         health: health.clone(),
         leading: leading.clone(),
         selection,
@@ -163,7 +167,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         stores: stores.clone(),
         recording,
         health,
-        metrics: &metrics,
+        metrics: metrics.webhook,
         cores,
         ending: ending.notice(),
     };
@@ -177,7 +181,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     });
     let probes = Server {
         name: "health and metrics",
-        service: Arc::new(Probes::new(controller.clone())),
+        service: Arc::new(Probes::new(controller.clone(), metrics.registry)),
         tls: None,
         connections: PROBES,
         ending: ending.notice(),

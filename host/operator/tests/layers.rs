@@ -12,16 +12,9 @@ const LAYERS: &[&[&str]] = &[
     &["schedulers", "webhook"],
     &["cache", "legacy_env", "plugins"],
     &["client"],
-    &["health", "metrics", "recording"],
-    &[
-        "key",
-        "leader_election",
-        "newest",
-        "selection",
-        "server",
-        "threads",
-    ],
-    &["log_limit"],
+    &["health", "recording"],
+    &["leader_election", "server", "threads"],
+    &["key", "log_limit", "metrics", "newest", "selection"],
 ];
 
 /// Files that use the client of the API server.

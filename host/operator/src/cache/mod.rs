@@ -6,6 +6,7 @@
 //! * [`listings`]: kinds that can't be listed.
 
 pub(crate) mod listings;
+pub(crate) mod metrics;
 pub(crate) mod nodes;
 pub(crate) mod store;
 pub(crate) mod watch;

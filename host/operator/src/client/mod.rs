@@ -9,6 +9,7 @@ pub(crate) mod crds;
 pub(crate) mod discovery;
 pub(crate) mod error;
 pub(crate) mod events;
+pub(crate) mod metrics;
 pub(crate) mod object;
 pub(crate) mod resource;
 pub(crate) mod writer;
@@ -26,9 +27,9 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tower::{BoxError, Layer, Service};
 
+use crate::client::metrics::{ApiMetrics, Request};
 use crate::health::Health;
 use crate::health::WATCH_SECONDS;
-use crate::metrics::{Metrics, Request};
 
 /// Time limit to establish a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,7 +49,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 60);
 /// Returns an error if there is no such configuration.
 pub(crate) async fn connect(
     context: Option<&str>,
-    metrics: Arc<Metrics>,
+    metrics: ApiMetrics,
     health: Arc<Health>,
 ) -> anyhow::Result<Client> {
     let mut config = match context {
@@ -86,7 +87,7 @@ pub(crate) async fn connect(
 #[derive(Clone, Debug)]
 pub(crate) struct Counted {
     /// Metrics of the requests.
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) metrics: ApiMetrics,
     /// Health state, which is notified of the start of watches.
     pub(crate) health: Arc<Health>,
 }
@@ -196,6 +197,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::metrics::Registry;
 
     #[rstest]
     #[case("GET", "/api/v1/pods?watch=true&x=y", "watch", None, "pods")]
@@ -240,7 +242,7 @@ mod tests {
             std::future::pending::<Result<Response<Body>, BoxError>>()
         });
         let counted = Counted {
-            metrics: Arc::default(),
+            metrics: ApiMetrics::register(&mut Registry::default()),
             health: Arc::default(),
         };
         let request = http::Request::get("/api/v1/pods").body(Body::empty());

@@ -2,6 +2,7 @@
 //! resources are reconciled at the same time, each of them by one task.
 
 mod lists;
+pub(crate) mod metrics;
 mod passes;
 pub(crate) mod probes;
 pub(crate) mod queue;
@@ -27,12 +28,12 @@ use crate::cache::store::Change;
 use crate::cache::watch::{self, Watcher};
 use crate::client::object::Object;
 use crate::client::resource::{Kind, Kinds};
+use crate::controller::metrics::ControllerMetrics;
 use crate::controller::queue::{Queue, Urgency};
 use crate::controller::triggers::{Reason, concerned};
 use crate::health::Health;
 use crate::key::ParentKey;
 use crate::leader_election::{Lease, Lost};
-use crate::metrics::Metrics;
 use crate::reconcile::kopf::Marked;
 use crate::reconcile::{Outcome, Reconciler, room};
 use lists::first_lists;
@@ -73,7 +74,7 @@ pub(crate) struct Controller {
     /// The recent reconciles of each resource.
     recent: Mutex<HashMap<ParentKey, RecentReconciles>>,
     health: Arc<Health>,
-    metrics: Arc<Metrics>,
+    metrics: ControllerMetrics,
     marked: mpsc::UnboundedSender<Marked>,
     /// Receives the resources whose Dask scheduler reported a change.
     news: Mutex<Option<mpsc::UnboundedReceiver<ParentKey>>>,
@@ -90,7 +91,7 @@ impl Controller {
     pub(crate) fn new(
         reconciler: Reconciler,
         health: Arc<Health>,
-        metrics: Arc<Metrics>,
+        metrics: ControllerMetrics,
         marked: mpsc::UnboundedSender<Marked>,
         news: mpsc::UnboundedReceiver<ParentKey>,
     ) -> Self {
@@ -118,9 +119,8 @@ impl Controller {
         self.health.missing()
     }
 
-    /// Returns all metrics in the text format.
-    #[must_use]
-    pub(crate) fn metrics_text(&self) -> String {
+    /// Updates the metrics that show the present state.
+    pub(crate) fn update_metrics(&self) {
         let leads = self.health.leads();
         // The backlog of a replica that does not lead has no meaning.
         let (depth, longest) = if leads {
@@ -128,16 +128,15 @@ impl Controller {
         } else {
             Default::default()
         };
-        self.metrics.leads(leads);
-        self.metrics.queue(depth, longest);
-        self.metrics.schedulers(self.reconciler.schedulers.count());
+        self.metrics.leader_election.leads(leads);
+        self.metrics.queue.backlog(depth, longest);
+        self.reconciler.schedulers.update_metrics();
         for kind in self.reconciler.stores.kinds().iter() {
             if let Some(store) = self.reconciler.stores.of(&kind.resource) {
                 let (objects, bytes) = store.size();
-                self.metrics.stored(&kind.resource.kind, objects, bytes);
+                self.metrics.cache.stored(&kind.resource.kind, objects, bytes);
             }
         }
-        self.metrics.text()
     }
 
     /// Watches all kinds in `namespaces` (empty for all). After it has acquired the `lease`, if there is one, it
@@ -370,7 +369,9 @@ impl Controller {
         self.health.reconciled();
         let failed = matches!(outcome, Outcome::Failed(..));
         if outcome != Outcome::NoRoom {
-            self.metrics.reconciled(key.kind.kind(), !failed, duration);
+            self.reconciler
+                .metrics
+                .reconciled(key.kind.kind(), !failed, duration);
             let mut recent = lock(&self.recent);
             let before = recent.remove(&key);
             if outcome != Outcome::Gone {
@@ -507,7 +508,7 @@ impl Watcher for Controller {
     }
 
     fn failed(&self, kind: &Kind) {
-        self.metrics.watch_failed(&kind.resource.kind);
+        self.metrics.cache.watch_failed(&kind.resource.kind);
     }
 }
 

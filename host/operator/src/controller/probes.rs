@@ -9,24 +9,27 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use crate::controller::Controller;
+use crate::metrics::Registry;
 use crate::server::{Answer, Seat, Service, answer};
 use crate::threads::Load;
 use crate::threads::aside;
 
 /// Handler of `/healthz`, `/livez`, `/readyz` and `/metrics`.
 pub(crate) struct Probes {
-    /// Source of the health state and the metrics.
+    /// Source of the health state.
     controller: Arc<Controller>,
+    registry: Arc<Registry>,
     /// Locked while metrics are encoded, which takes longer the more there are.
     encoding: Mutex<()>,
 }
 
 impl Probes {
-    /// Creates a handler that reports the state of `controller`.
+    /// Creates a handler that reports the state of `controller`, and the metrics in `registry`.
     #[must_use]
-    pub(crate) fn new(controller: Arc<Controller>) -> Self {
+    pub(crate) fn new(controller: Arc<Controller>, registry: Registry) -> Self {
         Self {
             controller,
+            registry: Arc::new(registry),
             encoding: Mutex::default(),
         }
     }
@@ -34,8 +37,12 @@ impl Probes {
     /// Returns the metrics as text. Concurrent requests are encoded one after another, on one thread at a time.
     async fn metrics(&self) -> String {
         let _encoding = self.encoding.lock().await;
-        let controller = self.controller.clone();
-        aside::run(Load::Light, move || controller.metrics_text()).await
+        let (controller, registry) = (self.controller.clone(), self.registry.clone());
+        aside::run(Load::Light, move || {
+            controller.update_metrics();
+            registry.text()
+        })
+        .await
     }
 }
 

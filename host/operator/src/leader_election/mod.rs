@@ -5,6 +5,7 @@
 //! can't renew the lease stops writing well before another replica may take it.
 
 pub(crate) mod leadership;
+pub(crate) mod metrics;
 pub(crate) mod record;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -14,13 +14,11 @@ use dask_operator_runtime::{
 use tracing::{debug, error, info, warn};
 
 use crate::key::PluginId;
-
-use crate::metrics::Metrics;
-use crate::metrics::plugins::PluginCall;
+use crate::plugins::metrics::{PluginCall, PluginMetrics};
 use crate::plugins::{Catalog, Kept, PluginError, Plugins};
 
 /// Counts calls of components.
-struct Counted(Arc<Metrics>);
+struct Counted(PluginMetrics);
 
 impl CallObserver for Counted {
     fn called(&self, report: &CallReport<'_>) {
@@ -40,7 +38,7 @@ impl CallObserver for Counted {
             function: report.function,
             outcome: report.failure.map_or("success", |failure| failure.reason()),
         };
-        self.0.plugins().called(&call, report.duration, report.memory);
+        self.0.called(&call, report.duration, report.memory);
     }
 }
 
@@ -65,7 +63,7 @@ pub(crate) struct Loaded {
 pub(crate) fn load(
     args: &PluginArgs,
     allowed_kinds: AllowedKinds,
-    metrics: Arc<Metrics>,
+    metrics: PluginMetrics,
     cores: usize,
 ) -> anyhow::Result<Loaded> {
     let observer: Arc<dyn CallObserver> = Arc::new(Counted(metrics));

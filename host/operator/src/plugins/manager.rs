@@ -27,6 +27,7 @@ use super::kept::Kept;
 use super::known::Known;
 use super::loads::Loads;
 use super::marks::Marks;
+use super::metrics::PluginMetrics;
 use super::namespaces::Namespaces;
 use super::prepare::Workshop;
 use super::resource::Resource;
@@ -35,7 +36,6 @@ use super::{Catalog, Plugins, report};
 use crate::client::resource::Kinds;
 use crate::health::Health;
 use crate::leader_election::leadership::Leading;
-use crate::metrics::Metrics;
 use crate::selection::Selection;
 
 /// Time for which a start waits for plugins that were active before.
@@ -68,7 +68,7 @@ pub(crate) struct Parts {
     /// Kinds that are watched.
     pub(crate) watched: Kinds,
     /// Metrics to update.
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) metrics: PluginMetrics,
     /// Callback for every exchange.
     pub(crate) swapped: Swapped,
     /// Health state, which is updated when the active plugins are known. Nothing is decided before.
@@ -85,7 +85,7 @@ pub(crate) struct Manager {
     plugins: Arc<Plugins>,
     /// Catalog without plugins.
     base: Arc<Catalog>,
-    metrics: Arc<Metrics>,
+    metrics: PluginMetrics,
     swapped: Swapped,
     health: Arc<Health>,
     leading: Leading,
@@ -291,7 +291,7 @@ impl Manager {
             return;
         };
         if known.roll_back(message, may_roll_back) {
-            self.metrics.plugins().rolled_back();
+            self.metrics.rolled_back();
             self.exchange();
             (self.swapped)(id.namespace.as_deref());
         }

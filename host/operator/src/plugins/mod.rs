@@ -41,6 +41,7 @@ mod limits;
 mod loads;
 mod manager;
 mod marks;
+pub(crate) mod metrics;
 mod namespaces;
 mod own_time;
 mod prepare;

@@ -5,6 +5,7 @@ mod apply;
 mod diff;
 pub(crate) mod kopf;
 mod memory;
+pub(crate) mod metrics;
 mod observe;
 mod outcome;
 mod pace;
@@ -34,9 +35,9 @@ use crate::client::resource::Kind;
 use crate::client::writer::Writes;
 use crate::key::ClusterKey;
 use crate::key::ParentKey;
-use crate::metrics::Metrics;
 use crate::plugins::Plugins;
 use crate::reconcile::diff::Change;
+use crate::reconcile::metrics::ReconcileMetrics;
 use crate::reconcile::observe::Observed;
 use crate::reconcile::outcome::{Wrote, soonest};
 use crate::reconcile::plan::{Planned, Unplanned};
@@ -86,8 +87,8 @@ pub(crate) struct Reconciler {
     pub(crate) writes: Writes,
     /// Publishes events.
     pub(crate) events: Events,
-    /// Metrics.
-    pub(crate) metrics: Arc<Metrics>,
+    /// Metrics of reconciles.
+    pub(crate) metrics: ReconcileMetrics,
     /// The managed namespaces.
     pub(crate) selection: Arc<Selection>,
     /// Records observations for plugin authors.
@@ -110,7 +111,7 @@ impl Reconciler {
         schedulers: Schedulers,
         writes: Writes,
         events: Events,
-        metrics: Arc<Metrics>,
+        metrics: ReconcileMetrics,
     ) -> Self {
         Self {
             stores,

@@ -8,6 +8,7 @@
 mod client;
 mod endpoint;
 mod kept;
+pub(crate) mod metrics;
 mod poll;
 mod rate_limit;
 
@@ -26,8 +27,8 @@ pub(crate) use endpoint::Place;
 
 use crate::cache::Stores;
 use crate::key::{ClusterKey, ParentKey};
-use crate::metrics::Metrics;
 use kept::AnswerBudget;
+use metrics::SchedulerMetrics;
 use rate_limit::RateLimiter;
 
 /// Number of schedulers that are queried at the same time.
@@ -141,7 +142,7 @@ pub(crate) struct Schedulers(Arc<Inner>);
 struct Inner {
     dask: Box<dyn Dask>,
     stores: Stores,
-    metrics: Arc<Metrics>,
+    metrics: SchedulerMetrics,
     permits: Semaphore,
     rate_limiter: RateLimiter,
     /// Resources to reconcile, because an answer has changed.
@@ -168,7 +169,7 @@ impl Schedulers {
     pub(crate) fn new(
         dask: Box<dyn Dask>,
         stores: Stores,
-        metrics: Arc<Metrics>,
+        metrics: SchedulerMetrics,
         requeue: mpsc::UnboundedSender<ParentKey>,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -292,6 +293,11 @@ impl Schedulers {
     #[must_use]
     pub(crate) fn count(&self) -> usize {
         self.0.lock().len()
+    }
+
+    /// Updates the metrics that show the present state.
+    pub(crate) fn update_metrics(&self) {
+        self.0.metrics.polled(self.count());
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::client::object::tests::object;
 use crate::client::resource::Kind;
+use crate::metrics::Registry;
 
 /// Fake scheduler with scripted answers that records the queries.
 #[derive(Clone, Default)]
@@ -141,7 +142,8 @@ impl World {
         let stores = Stores::new(kinds);
         put_scheduler(&stores, "a", "10.0.0.7");
         let (dask, (send, requeued)) = (FakeDask::default(), mpsc::unbounded_channel());
-        let schedulers = Schedulers::new(Box::new(dask.clone()), stores, Arc::default(), send);
+        let metrics = SchedulerMetrics::register(&mut Registry::default());
+        let schedulers = Schedulers::new(Box::new(dask.clone()), stores, metrics, send);
         Self {
             dask,
             schedulers,

@@ -20,10 +20,10 @@ use tracing::{info, warn};
 use super::ask::{Deciders, Decision};
 use super::desk::{Desk, Times, Turn, Unanswered};
 use super::dry_run::{self, DryRun, Trial, Tried};
+use super::metrics::{Admission, WebhookMetrics};
 use super::reply;
 use super::request::{About, Question, Step};
 use super::review::{self, Asked, Outline, ReviewError};
-use crate::metrics::webhook::{Admission, WebhookMetrics};
 use crate::recording::Recording;
 use crate::server::{Answer, answer};
 

@@ -18,6 +18,7 @@ pub(crate) mod bodies;
 pub(crate) mod desk;
 pub(crate) mod dry_run;
 pub(crate) mod handler;
+pub(crate) mod metrics;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod review;
@@ -40,7 +41,6 @@ use tracing::{info, warn};
 
 use crate::cache::Stores;
 use crate::health::Health;
-use crate::metrics::Metrics;
 use crate::plugins::{Plugins, Sources};
 use crate::recording::Recording;
 use crate::server::{Notice, Server, bind};
@@ -50,6 +50,7 @@ use ask::Deciders;
 use desk::Desk;
 use dry_run::DryRun;
 use handler::Handler;
+use metrics::WebhookMetrics;
 use server::Webhook;
 use tls::files;
 use tls::resolver::{self, Identity};
@@ -79,8 +80,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) recording: Recording,
     /// Readiness of the operator.
     pub(crate) health: Arc<Health>,
-    /// Metrics of the operator.
-    pub(crate) metrics: &'a Metrics,
+    /// Metrics of the webhook.
+    pub(crate) metrics: WebhookMetrics,
     /// Number of processors.
     pub(crate) cores: usize,
     /// Receiver of the shutdown signal.
@@ -143,7 +144,7 @@ pub(crate) async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_
         deciders,
         desk: Desk::new(cores),
         dry_run: DryRun::new(client.clone()),
-        metrics: metrics.webhook(),
+        metrics,
         recording,
     };
     let server = Server {

@@ -131,7 +131,7 @@ impl Manager {
         {
             self.gone(&id);
         }
-        self.metrics.plugins().known(&id.to_string());
+        self.metrics.known(&id.to_string());
         match self.known.get_mut(&id) {
             Some(known) if known.resource.generation >= resource.generation => {
                 // The leader writes the status and keeps its own copy.
@@ -174,7 +174,7 @@ impl Manager {
             Follow::Stay => {}
             Follow::Exchanged | Follow::Load => {
                 warn!(plugin = %id, "rolled back, as the leader did");
-                self.metrics.plugins().rolled_back();
+                self.metrics.rolled_back();
                 self.exchange();
                 (self.swapped)(id.namespace.as_deref());
                 if done == Follow::Load {
@@ -195,7 +195,7 @@ impl Manager {
             return;
         };
         self.loads.forget(id);
-        self.metrics.plugins().gone(&id.to_string());
+        self.metrics.gone(&id.to_string());
         if let Some(namespace) = &id.namespace {
             if quota::of_namespace(&self.known, namespace).next().is_none() && self.awaited.is_over() {
                 self.remove_unused_components();

@@ -102,7 +102,7 @@ impl Manager {
             (None, None) => None,
         };
         if let Some(result) = result {
-            self.metrics.plugins().loaded(result);
+            self.metrics.loaded(result);
         }
         let is_suspect = outcome
             .failure

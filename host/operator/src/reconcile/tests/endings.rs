@@ -114,7 +114,8 @@ async fn only_the_leader_collects_marks() {
     let (_tell, news) = tokio::sync::mpsc::unbounded_channel();
     let leading = Leading::not_yet();
     let health = Arc::new(Health::new(leading.clone()));
-    let controller = Controller::new(world.reconciler, health, Arc::default(), mark, news);
+    let metrics = ControllerMetrics::register(&mut Registry::default());
+    let controller = Controller::new(world.reconciler, health, metrics, mark, news);
     let appears = || {
         let cluster = object(&json!({
             "apiVersion": DASK, "kind": "DaskCluster",

@@ -8,9 +8,11 @@ use crate::client::object::Object;
 use crate::client::resource::Kind;
 use crate::client::writer::Writes;
 use crate::key::ParentKey;
-use crate::metrics::Metrics;
+use crate::metrics::Registry;
 use crate::plugins::{Catalog, PluginError, Plugins};
+use crate::reconcile::metrics::ReconcileMetrics;
 use crate::reconcile::{Outcome, Reconciler};
+use crate::schedulers::metrics::SchedulerMetrics;
 use crate::schedulers::{Network, Schedulers};
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
@@ -315,12 +317,12 @@ impl World {
             .map(|kind| (kind, plugin().map(Arc::new)))
             .collect();
         let catalog = Catalog::new(defaults, policies);
-        let metrics = Arc::new(Metrics::default());
+        let mut registry = Registry::default();
         let network = Box::new(Network::new(None));
         let schedulers = Schedulers::new(
             network,
             stores.clone(),
-            metrics.clone(),
+            SchedulerMetrics::register(&mut registry),
             mpsc::unbounded_channel().0,
         );
         let reconciler = Reconciler::new(
@@ -329,7 +331,7 @@ impl World {
             schedulers,
             Writes::new(server.client.clone(), 8),
             Events::new(server.client.clone(), Level::All),
-            metrics,
+            ReconcileMetrics::register(&mut registry),
         );
         Self { server, reconciler }
     }

@@ -19,7 +19,7 @@ use crate::key::PluginId;
 
 use super::*;
 use crate::cache::Stores;
-use crate::metrics::Metrics;
+use crate::metrics::Registry;
 use crate::plugins::{Catalog, Entry, OwnTime, PluginError, Plugins, Scope, Sources, Unknown};
 use crate::webhook::scale::tests::{stores, stores_with};
 
@@ -120,7 +120,7 @@ fn handler_of(stores: Stores, rules: Box<dyn Rules>) -> Arc<Handler> {
         },
         desk: Desk::new(1),
         dry_run: DryRun::new(Client::new(service, "default")),
-        metrics: Metrics::default().webhook(),
+        metrics: WebhookMetrics::register(&mut Registry::default()),
         recording: Recording::default(),
     })
 }

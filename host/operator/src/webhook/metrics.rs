@@ -5,8 +5,10 @@ use std::time::Duration;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Unit;
+
+use crate::metrics::{Registry, histogram};
 
 /// Labels of admission requests.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
@@ -43,24 +45,20 @@ pub(crate) struct WebhookMetrics {
 impl WebhookMetrics {
     /// Creates the metrics and registers them with `registry`.
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            requests: Family::default(),
-            seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_25, 2.0, 16))),
-            monitored: Family::default(),
-        };
-        registry.register("webhook_requests", "Admission requests", metrics.requests.clone());
-        registry.register_with_unit(
-            "webhook_request_duration",
-            "Time from when an admission request was read until its response",
-            Unit::Seconds,
-            metrics.seconds.clone(),
-        );
-        registry.register(
-            "webhook_monitored",
-            "Refusals and changes by policies that only monitor",
-            metrics.monitored.clone(),
-        );
-        metrics
+        Self {
+            requests: registry.register("webhook_requests", "Admission requests", Family::default()),
+            seconds: registry.register_with_unit(
+                "webhook_request_duration",
+                "Time from when an admission request was read until its response",
+                Unit::Seconds,
+                Family::new_with_constructor(|| histogram(0.000_25, 16)),
+            ),
+            monitored: registry.register(
+                "webhook_monitored",
+                "Refusals and changes by policies that only monitor",
+                Family::default(),
+            ),
+        }
     }
 
     /// Counts a request that was answered after `duration`.
@@ -78,5 +76,29 @@ impl WebhookMetrics {
                 policy: policy.to_owned(),
             })
             .inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_metrics_are_in_the_text() {
+        let mut registry = Registry::default();
+        let metrics = WebhookMetrics::register(&mut registry);
+        let request = Admission {
+            step: "mutate",
+            kind: "DaskJob",
+            operation: "create",
+            outcome: "allowed",
+        };
+        metrics.answered(&request, Duration::from_millis(2));
+        metrics.monitored("DaskPlugin");
+        registry.assert_has(&[
+            r#"dask_operator_webhook_requests_total{step="mutate",kind="DaskJob",operation="create",outcome="allowed"} 1"#,
+            r#"dask_operator_webhook_request_duration_seconds_count{step="mutate"} 1"#,
+            r#"dask_operator_webhook_monitored_total{policy="DaskPlugin"} 1"#,
+        ]);
     }
 }

@@ -1,17 +1,18 @@
 //! Metrics of plugins.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Unit;
 
 use crate::key::PluginId;
+use crate::metrics::{Registry, gauge_value, histogram};
 
 /// Labels of a call of a component.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
@@ -77,53 +78,47 @@ impl Components {
     }
 }
 
-/// Counters and histograms of plugins.
-#[derive(Debug)]
+/// Metrics of plugins. Clones share the same values.
+#[derive(Clone, Debug)]
 pub(crate) struct PluginMetrics {
     calls: Family<PluginCall, Counter>,
     seconds: Family<PluginCall, Histogram>,
     memory: Family<Component, Gauge>,
     /// Locked during each update, so that a plugin that is deleted meanwhile leaves no series behind.
-    components: Mutex<Components>,
+    components: Arc<Mutex<Components>>,
     loads: Family<Load, Counter>,
     rollbacks: Counter,
 }
 
 impl PluginMetrics {
-    /// Creates all metrics at zero and adds them to `registry`.
+    /// Creates the metrics and registers them with `registry`.
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            calls: Family::default(),
-            seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_05, 2.0, 16))),
-            memory: Family::default(),
-            components: Mutex::default(),
-            loads: Family::default(),
-            rollbacks: Counter::default(),
-        };
-        registry.register("plugin_calls", "Calls of components", metrics.calls.clone());
-        registry.register_with_unit(
-            "plugin_call_duration",
-            "Time of a call of a component",
-            Unit::Seconds,
-            metrics.seconds.clone(),
-        );
-        registry.register_with_unit(
-            "plugin_memory",
-            "Linear memory of a component after its last call",
-            Unit::Bytes,
-            metrics.memory.clone(),
-        );
-        registry.register(
-            "plugin_loads",
-            "Attempts to load what a plugin resource asks for",
-            metrics.loads.clone(),
-        );
-        registry.register(
-            "plugin_rollbacks",
-            "Plugins that failed in operation and were taken back for the version before",
-            metrics.rollbacks.clone(),
-        );
-        metrics
+        Self {
+            calls: registry.register("plugin_calls", "Calls of components", Family::default()),
+            seconds: registry.register_with_unit(
+                "plugin_call_duration",
+                "Time of a call of a component",
+                Unit::Seconds,
+                Family::new_with_constructor(|| histogram(0.000_05, 16)),
+            ),
+            memory: registry.register_with_unit(
+                "plugin_memory",
+                "Linear memory of a component after its last call",
+                Unit::Bytes,
+                Family::default(),
+            ),
+            components: Arc::default(),
+            loads: registry.register(
+                "plugin_loads",
+                "Attempts to load what a plugin resource asks for",
+                Family::default(),
+            ),
+            rollbacks: registry.register(
+                "plugin_rollbacks",
+                "Plugins that failed in operation and were taken back for the version before",
+                Counter::default(),
+            ),
+        }
     }
 
     fn components(&self) -> MutexGuard<'_, Components> {
@@ -144,9 +139,7 @@ impl PluginMetrics {
         let component = Component {
             component: call.component.clone(),
         };
-        self.memory
-            .get_or_create(&component)
-            .set(i64::try_from(memory).unwrap_or(i64::MAX));
+        self.memory.get_or_create(&component).set(gauge_value(memory));
     }
 
     /// Removes a deleted plugin resource and the series of its component.
@@ -176,15 +169,7 @@ impl PluginMetrics {
 
 #[cfg(test)]
 mod tests {
-    use prometheus_client::encoding::text::encode;
-
     use super::*;
-
-    fn text(registry: &Registry) -> String {
-        let mut out = String::new();
-        encode(&mut out, registry).unwrap_or_else(|error| panic!("{error}"));
-        out
-    }
 
     fn call(component: &str, outcome: &'static str) -> PluginCall {
         PluginCall {
@@ -201,16 +186,38 @@ mod tests {
 
     /// Number of series of calls.
     fn series(registry: &Registry) -> usize {
-        let text = text(registry);
+        let text = registry.text();
         let of_calls = text
             .lines()
-            .filter(|line| line.starts_with("plugin_calls_total{"));
+            .filter(|line| line.starts_with("dask_operator_plugin_calls_total{"));
         of_calls.count()
     }
 
     /// Returns whether this component has series of its own.
     fn is_counted(registry: &Registry, component: &str) -> bool {
-        text(registry).contains(&format!("component=\"{component}\""))
+        registry.text().contains(&format!("component=\"{component}\""))
+    }
+
+    #[test]
+    fn all_metrics_are_in_the_text() {
+        let mut registry = Registry::default();
+        let metrics = PluginMetrics::register(&mut registry);
+        let call = PluginCall {
+            component: "cluster".into(),
+            interface: "cluster",
+            function: "plan",
+            outcome: "success",
+        };
+        metrics.called(&call, Duration::from_micros(80), 1 << 20);
+        metrics.loaded("success");
+        metrics.rolled_back();
+        registry.assert_has(&[
+            r#"dask_operator_plugin_calls_total{component="cluster",interface="cluster",function="plan",outcome="success"} 1"#,
+            r#"dask_operator_plugin_call_duration_seconds_count{component="cluster",interface="cluster",function="plan",outcome="success"} 1"#,
+            r#"dask_operator_plugin_memory_bytes{component="cluster"} 1048576"#,
+            r#"dask_operator_plugin_loads_total{outcome="success"} 1"#,
+            "dask_operator_plugin_rollbacks_total 1",
+        ]);
     }
 
     #[test]
@@ -223,7 +230,7 @@ mod tests {
             count(&metrics, &title(number));
         }
         assert_eq!(series(&registry), MOST_COMPONENTS + 1);
-        assert!(text(&registry).contains(r#"plugin_calls_total{component="others",interface="policy",function="admit",outcome="success"} 10"#));
+        assert!(registry.text().contains(r#"dask_operator_plugin_calls_total{component="others",interface="policy",function="admit",outcome="success"} 10"#));
         metrics.gone(&title(7));
         assert_eq!(series(&registry), MOST_COMPONENTS);
         assert!(!is_counted(&registry, &title(7)));
@@ -274,12 +281,12 @@ mod tests {
             }
         }
         metrics.gone("DaskPlugin a/p");
-        let text = text(&registry);
+        let text = registry.text();
         assert!(!text.contains("DaskPlugin a/p"), "{text}");
         for name in [
-            "plugin_calls_total",
-            "plugin_call_duration_seconds_count",
-            "plugin_memory_bytes",
+            "dask_operator_plugin_calls_total",
+            "dask_operator_plugin_call_duration_seconds_count",
+            "dask_operator_plugin_memory_bytes",
         ] {
             let start = format!("{name}{{component=\"DaskPlugin b/p\"");
             assert!(text.contains(&start), "{start} is not in\n{text}");
