@@ -46,9 +46,10 @@ image: $(if $(BINARY),setup,release) ## Build the operator's image: target/dask-
 		--source /usr/bin/dask-operator=$(or $(BINARY),target/release/dask-operator)
 
 .PHONY: generate
-generate: build ## Update generated files that are checked in: crds/, the chart's copy and README, docs/reference/
+generate: build ## Update generated files that are checked in: crds/, the chart's copy and README, docs/reference/, docs/metrics.md
 	target/debug/dask-operator crds --output crds
-	target/debug/dask-operator reference > docs/reference/cli.md
+	target/debug/dask-operator reference command-line > docs/reference/cli.md
+	target/debug/dask-operator reference metrics > docs/metrics.md
 	$$(tests/venv tests/chart/requirements.txt)/bin/python charts/generate.py
 
 .PHONY: book

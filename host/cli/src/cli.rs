@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use dask_operator_author::PluginCommand;
 use dask_operator_author::commands::Streams;
 use dask_operator_host::args::RunArgs;
@@ -22,6 +22,13 @@ use crate::reference;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+}
+
+/// A generated page of the documentation.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Page {
+    CommandLine,
+    Metrics,
 }
 
 const EXAMPLES: &str = "\
@@ -46,9 +53,12 @@ enum Command {
     Plugin(PluginCommand),
     #[command(hide = true)]
     Compile(CompileArgs),
-    /// Prints the page about the command line in the documentation.
+    /// Prints a generated page of the documentation.
     #[command(hide = true)]
-    Reference,
+    Reference {
+        /// The page
+        page: Page,
+    },
     /// Prints the version.
     Version,
 }
@@ -80,8 +90,12 @@ pub(crate) fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Crds(args) => crds(&args).map(|()| ExitCode::SUCCESS),
         Command::Compile(args) => compile(args),
-        Command::Reference => {
-            io::stdout().write_all(reference::page(Cli::command()).as_bytes())?;
+        Command::Reference { page } => {
+            let text = match page {
+                Page::CommandLine => reference::page(Cli::command()),
+                Page::Metrics => run::metrics_page(),
+            };
+            io::stdout().write_all(text.as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Version => {

@@ -1,4 +1,4 @@
-//! `dask-operator reference`: the page about the command line in `docs/reference`.
+//! The page about the command line in `docs/reference`.
 
 use clap::Command;
 

@@ -3,11 +3,40 @@
 //! Each part of the operator registers the metrics that it counts: see its own `metrics` module. The names follow
 //! Prometheus' conventions and have the prefix `dask_operator_`.
 
+mod page;
+
 use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{self, Metric, Unit};
+
+use page::Description;
+
+/// Start of all names, without the underscore.
+const PREFIX: &str = "dask_operator";
+
+/// Name of a label, and its values if these are a closed set.
+pub(crate) type Label = (&'static str, &'static [&'static str]);
+
+/// Set of labels, or a metric with these labels, as described in `docs/metrics.md`.
+pub(crate) trait Labelled {
+    /// Labels in their order in the text.
+    const LABELS: &'static [Label];
+}
+
+impl Labelled for Counter {
+    const LABELS: &'static [Label] = &[];
+}
+
+impl<N, A> Labelled for Gauge<N, A> {
+    const LABELS: &'static [Label] = &[];
+}
+
+impl<L: Labelled, M, C> Labelled for Family<L, M, C> {
+    const LABELS: &'static [Label] = L::LABELS;
+}
 
 /// Label of metrics by kind.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
@@ -16,18 +45,33 @@ pub(crate) struct ByKind {
     pub(crate) kind: String,
 }
 
+impl Labelled for ByKind {
+    const LABELS: &'static [Label] = &[("kind", &[])];
+}
+
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 struct Build {
     version: &'static str,
 }
 
+impl Labelled for Build {
+    const LABELS: &'static [Label] = &[("version", &[])];
+}
+
 /// Metrics of the process.
 #[derive(Debug)]
-pub(crate) struct Registry(registry::Registry);
+pub(crate) struct Registry {
+    inner: registry::Registry,
+    /// Descriptions of the metrics.
+    described: Vec<Description>,
+}
 
 impl Default for Registry {
     fn default() -> Self {
-        let mut registry = Self(registry::Registry::with_prefix("dask_operator"));
+        let mut registry = Self {
+            inner: registry::Registry::with_prefix(PREFIX),
+            described: Vec::new(),
+        };
         let build: Family<Build, Gauge> = Family::default();
         let build = registry.register("build_info", "Version of the running operator", build);
         let version = env!("CARGO_PKG_VERSION");
@@ -38,20 +82,23 @@ impl Default for Registry {
 
 impl Registry {
     /// Adds a metric and returns it. The text has `name` with the prefix, and `_total` after it if the metric is a counter.
-    pub(crate) fn register<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
-        self.0.register(name, help, metric.clone());
+    pub(crate) fn register<M: Metric + Clone + Labelled>(&mut self, name: &str, help: &str, metric: M) -> M {
+        self.described.push(Description::new(name, help, None, &metric));
+        self.inner.register(name, help, metric.clone());
         metric
     }
 
     /// Adds a metric whose name ends with the `unit` of its values, and returns it.
-    pub(crate) fn register_with_unit<M: Metric + Clone>(
+    pub(crate) fn register_with_unit<M: Metric + Clone + Labelled>(
         &mut self,
         name: &str,
         help: &str,
         unit: Unit,
         metric: M,
     ) -> M {
-        self.0.register_with_unit(name, help, unit, metric.clone());
+        self.described
+            .push(Description::new(name, help, Some(&unit), &metric));
+        self.inner.register_with_unit(name, help, unit, metric.clone());
         metric
     }
 
@@ -60,20 +107,8 @@ impl Registry {
     pub(crate) fn text(&self) -> String {
         let mut out = String::new();
         // Writing to a string does not fail.
-        let _ = text::encode(&mut out, &self.0);
+        let _ = text::encode(&mut out, &self.inner);
         out
-    }
-
-    /// Checks that the text has these lines.
-    #[cfg(test)]
-    pub(crate) fn assert_has(&self, lines: &[&str]) {
-        let text = self.text();
-        for line in lines {
-            assert!(
-                text.lines().any(|found| found == *line),
-                "{line} is not in\n{text}"
-            );
-        }
     }
 }
 
@@ -88,15 +123,4 @@ pub(crate) fn gauge_value(count: usize) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_text_has_the_version() {
-        Registry::default().assert_has(&[concat!(
-            "dask_operator_build_info{version=\"",
-            env!("CARGO_PKG_VERSION"),
-            "\"} 1"
-        )]);
-    }
-}
+mod tests;

@@ -38,6 +38,7 @@ use crate::server::{Ending, Server};
 use crate::threads::tasks::Tasks;
 use crate::{logging, server, threads, webhook};
 use metrics::Metrics;
+pub use metrics::metrics_page;
 
 /// Time that write requests in flight have to finish on shutdown.
 const SETTLE: Duration = Duration::from_secs(1);

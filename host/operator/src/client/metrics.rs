@@ -8,12 +8,17 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
-use crate::metrics::{Registry, histogram};
+use crate::metrics::{Label, Labelled, Registry, histogram};
+
+/// Verbs as in the metrics of Kubernetes.
+const VERBS: &[&str] = &[
+    "get", "list", "watch", "create", "apply", "patch", "update", "delete", "other",
+];
 
 /// Labels of requests to the API server.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 pub(crate) struct Request {
-    /// Verb as in the metrics of Kubernetes.
+    /// One of [`VERBS`].
     pub(crate) verb: &'static str,
     /// `pods`, `daskclusters/status`, …
     pub(crate) resource: String,
@@ -21,10 +26,18 @@ pub(crate) struct Request {
     pub(crate) code: String,
 }
 
+impl Labelled for Request {
+    const LABELS: &'static [Label] = &[("verb", VERBS), ("resource", &[]), ("code", &[])];
+}
+
 /// Label of histograms by verb.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 struct Verb {
     verb: &'static str,
+}
+
+impl Labelled for Verb {
+    const LABELS: &'static [Label] = &[("verb", VERBS)];
 }
 
 /// Metrics of requests to the API server. Clones share the same values.

@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
 use crate::key::PluginId;
-use crate::metrics::{Registry, gauge_value, histogram};
+use crate::metrics::{Label, Labelled, Registry, gauge_value, histogram};
 
 /// Labels of a call of a component.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
@@ -27,15 +27,53 @@ pub(crate) struct PluginCall {
     pub(crate) outcome: &'static str,
 }
 
+impl Labelled for PluginCall {
+    const LABELS: &'static [Label] = &[
+        ("component", &[]),
+        (
+            "interface",
+            &[
+                "cluster",
+                "worker-group",
+                "job",
+                "autoscaler",
+                "policy",
+                "describe",
+            ],
+        ),
+        (
+            "function",
+            &[
+                "plan",
+                "child-kinds",
+                "default",
+                "validate",
+                "admit",
+                "review-plan",
+                "validate-settings",
+            ],
+        ),
+        ("outcome", &[]),
+    ];
+}
+
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 struct Load {
     /// `success`, or the reason of the failure.
     outcome: &'static str,
 }
 
+impl Labelled for Load {
+    const LABELS: &'static [Label] = &[("outcome", &[])];
+}
+
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 struct Component {
     component: String,
+}
+
+impl Labelled for Component {
+    const LABELS: &'static [Label] = &[("component", &[])];
 }
 
 /// Number of components with series of their own: of DaskPlugins, and again of all others, so that components of tenants don't
@@ -169,6 +207,8 @@ impl PluginMetrics {
 
 #[cfg(test)]
 mod tests {
+    use dask_operator_runtime::Interface;
+
     use super::*;
 
     fn call(component: &str, outcome: &'static str) -> PluginCall {
@@ -209,6 +249,15 @@ mod tests {
             outcome: "success",
         };
         metrics.called(&call, Duration::from_micros(80), 1 << 20);
+        for interface in Interface::LOGIC.map(Interface::name) {
+            let function = "validate";
+            let call = PluginCall {
+                interface,
+                function,
+                ..call.clone()
+            };
+            metrics.called(&call, Duration::from_micros(80), 1 << 20);
+        }
         metrics.loaded("success");
         metrics.rolled_back();
         registry.assert_has(&[

@@ -8,22 +8,38 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
-use crate::metrics::{ByKind, Registry, histogram};
+use crate::metrics::{ByKind, Label, Labelled, Registry, histogram};
+
+/// Kinds of parents.
+const DASK_KINDS: &[&str] = &["DaskCluster", "DaskWorkerGroup", "DaskJob", "DaskAutoscaler"];
 
 /// Labels of reconciles.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 struct Reconcile {
     /// Kind of the parent.
     kind: &'static str,
-    /// `success` or `error`.
     result: &'static str,
+}
+
+impl Labelled for Reconcile {
+    const LABELS: &'static [Label] = &[("kind", DASK_KINDS), ("result", &["success", "error"])];
+}
+
+/// Label of the durations of reconciles.
+#[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
+struct ParentKind {
+    kind: &'static str,
+}
+
+impl Labelled for ParentKind {
+    const LABELS: &'static [Label] = &[("kind", DASK_KINDS)];
 }
 
 /// Metrics of reconciles. Clones share the same values.
 #[derive(Clone, Debug)]
 pub(crate) struct ReconcileMetrics {
     reconciles: Family<Reconcile, Counter>,
-    seconds: Family<ByKind, Histogram>,
+    seconds: Family<ParentKind, Histogram>,
     withheld: Family<ByKind, Counter>,
 }
 
@@ -51,7 +67,7 @@ impl ReconcileMetrics {
         let result = if success { "success" } else { "error" };
         self.reconciles.get_or_create(&Reconcile { kind, result }).inc();
         self.seconds
-            .get_or_create(&ByKind { kind: kind.into() })
+            .get_or_create(&ParentKind { kind })
             .observe(duration.as_secs_f64());
     }
 
@@ -63,17 +79,23 @@ impl ReconcileMetrics {
 
 #[cfg(test)]
 mod tests {
+    use dask_operator_core::parent::DaskKind;
+
     use super::*;
 
     #[test]
     fn all_metrics_are_in_the_text() {
         let mut registry = Registry::default();
         let metrics = ReconcileMetrics::register(&mut registry);
-        metrics.reconciled("DaskCluster", true, Duration::from_millis(3));
+        for kind in DaskKind::ALL {
+            metrics.reconciled(kind.kind(), true, Duration::from_millis(3));
+            metrics.reconciled(kind.kind(), false, Duration::from_millis(3));
+        }
         metrics.withheld("Pod");
         registry.assert_has(&[
             r#"dask_operator_reconciles_total{kind="DaskCluster",result="success"} 1"#,
-            r#"dask_operator_reconcile_duration_seconds_count{kind="DaskCluster"} 1"#,
+            r#"dask_operator_reconciles_total{kind="DaskCluster",result="error"} 1"#,
+            r#"dask_operator_reconcile_duration_seconds_count{kind="DaskCluster"} 2"#,
             r#"dask_operator_withheld_writes_total{kind="Pod"} 1"#,
         ]);
     }

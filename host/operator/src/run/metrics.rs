@@ -34,3 +34,53 @@ impl Metrics {
         }
     }
 }
+
+/// Returns the page of the documentation that lists all metrics.
+#[must_use]
+pub fn metrics_page() -> String {
+    Metrics::register().registry.page()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+    use std::{fs, io};
+
+    use super::*;
+
+    fn docs() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
+    }
+
+    #[test]
+    fn the_page_is_up_to_date() -> io::Result<()> {
+        assert_eq!(
+            fs::read_to_string(docs().join("metrics.md"))?,
+            metrics_page(),
+            "docs/metrics.md differs from the registered metrics: run `make generate`"
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn other_pages_name_existing_metrics() -> io::Result<()> {
+        let page = metrics_page();
+        for entry in fs::read_dir(docs())? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|extension| extension != "md") {
+                continue;
+            }
+            let text = fs::read_to_string(&path)?;
+            let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            // A name that ends with an underscore is the start of several.
+            for name in words.filter(|word| word.starts_with("dask_operator_") && !word.ends_with('_')) {
+                assert!(
+                    page.contains(&format!("`{name}`")),
+                    "{}: there is no metric {name}",
+                    path.display()
+                );
+            }
+        }
+        Ok(())
+    }
+}

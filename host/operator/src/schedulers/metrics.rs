@@ -9,21 +9,53 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
-use crate::metrics::{Registry, gauge_value, histogram};
+use crate::metrics::{Label, Labelled, Registry, gauge_value, histogram};
+
+/// Operations of requests.
+const OPERATIONS: &[&str] = &["facts", "retire"];
 
 /// Labels of requests to Dask schedulers.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 struct SchedulerRequest {
-    /// `facts` or `retire`.
+    /// One of [`OPERATIONS`].
     operation: &'static str,
     /// `success`, or the kind of the error.
     outcome: &'static str,
+}
+
+impl Labelled for SchedulerRequest {
+    const LABELS: &'static [Label] = &[
+        ("operation", OPERATIONS),
+        (
+            "outcome",
+            &[
+                "success",
+                "busy",
+                "exception",
+                "http",
+                "lost",
+                "no-scheduler",
+                "not-a-scheduler",
+                "protocol",
+                "refused",
+                "timeout",
+                "tls",
+                "too-large",
+                "unreachable",
+                "unsupported",
+            ],
+        ),
+    ];
 }
 
 /// Label of histograms by operation.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 struct Operation {
     operation: &'static str,
+}
+
+impl Labelled for Operation {
+    const LABELS: &'static [Label] = &[("operation", OPERATIONS)];
 }
 
 /// Metrics of requests to Dask schedulers. Clones share the same values.

@@ -8,12 +8,15 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
-use crate::metrics::{Registry, histogram};
+use crate::metrics::{Label, Labelled, Registry, histogram};
+
+/// Admission steps.
+const STEPS: &[&str] = &["mutate", "validate"];
 
 /// Labels of admission requests.
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 pub(crate) struct Admission {
-    /// `mutate` or `validate`.
+    /// One of [`STEPS`].
     pub(crate) step: &'static str,
     /// Kind of the resource. Empty if the request could not be read.
     pub(crate) kind: &'static str,
@@ -24,14 +27,53 @@ pub(crate) struct Admission {
     pub(crate) outcome: &'static str,
 }
 
+impl Labelled for Admission {
+    const LABELS: &'static [Label] = &[
+        ("step", STEPS),
+        (
+            "kind",
+            &[
+                "DaskCluster",
+                "DaskWorkerGroup",
+                "DaskJob",
+                "DaskAutoscaler",
+                "DaskPlugin",
+                "ClusterDaskPlugin",
+            ],
+        ),
+        ("operation", &["create", "update", "delete", "scale"]),
+        (
+            "outcome",
+            &[
+                "allowed",
+                "refused",
+                "unasked",
+                "failed",
+                "late",
+                "busy",
+                "overdrawn",
+                "unreadable",
+            ],
+        ),
+    ];
+}
+
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 struct Step {
     step: &'static str,
 }
 
+impl Labelled for Step {
+    const LABELS: &'static [Label] = &[("step", STEPS)];
+}
+
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
 struct Policy {
     policy: String,
+}
+
+impl Labelled for Policy {
+    const LABELS: &'static [Label] = &[("policy", &[])];
 }
 
 /// Metrics of the webhook. Clones share the same values.
