@@ -34,7 +34,7 @@ use crate::reconcile::kopf;
 use crate::recording::Recording;
 use crate::schedulers::{Network, Schedulers};
 use crate::selection::Selection;
-use crate::server::{Ending, Server};
+use crate::server::{Server, Shutdown};
 use crate::threads::tasks::Tasks;
 use crate::{logging, server, threads, webhook};
 use metrics::Metrics;
@@ -160,7 +160,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     // No decision is made until the active plugins are known. The webhook may answer only after that.
     let manager = Manager::new(parts, &args.namespaces);
     let mut tasks = Tasks::default();
-    let ending = Ending::default();
+    let shutdown = Shutdown::default();
     let parts = webhook::Parts {
         client: &client,
         plugins,
@@ -170,7 +170,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         health,
         metrics: metrics.webhook,
         cores,
-        ending: ending.notice(),
+        shutdown: shutdown.signal(),
     };
     let serves_webhook = webhook::start(&args.webhook, &mut tasks, parts).await?;
     tasks.spawn("the removal of kopf's marks", {
@@ -185,7 +185,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
         service: Arc::new(Probes::new(controller.clone(), metrics.registry)),
         tls: None,
         connections: PROBES,
-        ending: ending.notice(),
+        shutdown: shutdown.signal(),
     };
     tasks.spawn("the server of health and metrics", probes.serve(listener));
     info!(
@@ -208,7 +208,7 @@ async fn start(args: RunArgs, cores: usize) -> anyhow::Result<()> {
     if serves_webhook {
         tokio::time::sleep(webhook::LINGER).await;
     }
-    ending.end(ANSWER).await;
+    shutdown.shut_down(ANSWER).await;
     ended
 }
 

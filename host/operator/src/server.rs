@@ -7,7 +7,6 @@ pub(crate) mod seats;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,10 +17,10 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
@@ -55,24 +54,24 @@ pub(crate) fn answer(code: StatusCode, content_type: &'static str, body: impl In
 
 /// Sender of the shutdown signal for servers.
 #[derive(Debug)]
-pub(crate) struct Ending(watch::Sender<bool>);
+pub(crate) struct Shutdown(watch::Sender<bool>);
 
-impl Default for Ending {
+impl Default for Shutdown {
     fn default() -> Self {
         Self(watch::Sender::new(false))
     }
 }
 
-impl Ending {
+impl Shutdown {
     /// Returns a receiver of the shutdown signal.
     #[must_use]
-    pub(crate) fn notice(&self) -> Notice {
-        Notice(self.0.subscribe())
+    pub(crate) fn signal(&self) -> ShutdownSignal {
+        ShutdownSignal(self.0.subscribe())
     }
 
     /// Shuts down all servers: they accept no more connections, and close the open ones as soon as their requests are answered.
     /// Waits for that for at most `patience`.
-    pub(crate) async fn end(&self, patience: Duration) {
+    pub(crate) async fn shut_down(&self, patience: Duration) {
         self.0.send_replace(true);
         if tokio::time::timeout(patience, self.0.closed()).await.is_err() {
             debug!("shut down although some requests are not answered yet");
@@ -80,16 +79,16 @@ impl Ending {
     }
 }
 
-/// Receiver of the shutdown signal.
-#[derive(Clone, Debug)]
-pub(crate) struct Notice(watch::Receiver<bool>);
+/// Receiver of the shutdown signal. A server holds it until it has shut down.
+#[derive(Debug)]
+pub(crate) struct ShutdownSignal(watch::Receiver<bool>);
 
-impl Notice {
+impl ShutdownSignal {
     /// Waits for the shutdown signal.
     async fn received(&self) {
         let mut receiver = self.0.clone();
         // An error means that the sender was dropped.
-        drop(receiver.wait_for(|ends| *ends).await);
+        drop(receiver.wait_for(|is_sent| *is_sent).await);
     }
 }
 
@@ -113,7 +112,7 @@ pub(crate) struct Server<S> {
     /// Maximum number of open connections.
     pub(crate) connections: usize,
     /// Receiver of the shutdown signal.
-    pub(crate) ending: Notice,
+    pub(crate) shutdown: ShutdownSignal,
 }
 
 impl<S: Service> Server<S> {
@@ -121,7 +120,7 @@ impl<S: Service> Server<S> {
     pub(crate) async fn serve(self, listener: TcpListener) {
         let server = Arc::new(self);
         let mut seats = Seats::new(server.connections);
-        let mut connections = JoinSet::new();
+        let open = GracefulShutdown::new();
         let mut check = tokio::time::interval(CHECK_INTERVAL);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -129,7 +128,7 @@ impl<S: Service> Server<S> {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, from)) => match seats.take(from.ip(), Instant::now()) {
                         Some(seat) => {
-                            connections.spawn(server.clone().serve_connection(stream, seat));
+                            tokio::spawn(server.clone().serve_connection(stream, seat, open.watcher()));
                         }
                         None => debug!("{}: too many connections, rejected one from {from}", server.name),
                     },
@@ -138,35 +137,34 @@ impl<S: Service> Server<S> {
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 },
-                Some(_) = connections.join_next() => {}
                 _ = check.tick() => seats.close_overdue(Instant::now()),
-                () = server.ending.received() => break,
+                () = server.shutdown.received() => break,
             }
         }
         drop(listener);
-        while connections.join_next().await.is_some() {}
+        open.shutdown().await;
     }
 
     /// Serves one connection until it ends or must be closed.
-    async fn serve_connection(self: Arc<Self>, stream: TcpStream, seat: Arc<Seat>) {
+    async fn serve_connection(self: Arc<Self>, stream: TcpStream, seat: Arc<Seat>, watcher: Watcher) {
         let _ = stream.set_nodelay(true);
         tokio::select! {
-            () = self.serve_stream(stream, &seat) => {}
+            () = self.serve_stream(stream, &seat, watcher) => {}
             () = seat.closed() => debug!("{}: closed a connection from {}", self.name, seat.address()),
         }
     }
 
     /// Accepts TLS if it is configured, and answers the requests.
-    async fn serve_stream(&self, stream: TcpStream, seat: &Arc<Seat>) {
+    async fn serve_stream(&self, stream: TcpStream, seat: &Arc<Seat>, watcher: Watcher) {
         match &self.tls {
-            None => self.serve_http(stream, seat).await,
+            None => self.serve_http(stream, seat, watcher).await,
             Some(tls) => {
                 let accepted = tokio::select! {
                     accepted = tls.accept(stream) => accepted,
-                    () = self.ending.received() => return,
+                    () = self.shutdown.received() => return,
                 };
                 match accepted {
-                    Ok(stream) => self.serve_http(stream, seat).await,
+                    Ok(stream) => self.serve_http(stream, seat, watcher).await,
                     Err(error) => debug!("{}: TLS handshake failed: {error}", self.name),
                 }
             }
@@ -174,7 +172,12 @@ impl<S: Service> Server<S> {
     }
 
     /// Answers the requests of a connection until it ends. After the shutdown signal, it ends with the current request.
-    async fn serve_http(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin, seat: &Arc<Seat>) {
+    async fn serve_http(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        seat: &Arc<Seat>,
+        watcher: Watcher,
+    ) {
         let service = service_fn(|request: Request<Incoming>| {
             let (service, seat) = (self.service.clone(), seat.clone());
             async move {
@@ -187,15 +190,7 @@ impl<S: Service> Server<S> {
         let connection = http1::Builder::new()
             .max_buf_size(BUFFER)
             .serve_connection(TokioIo::new(stream), service);
-        let mut connection = pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.ending.received() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = ended {
+        if let Err(error) = watcher.watch(connection).await {
             debug!("{}: {error}", self.name);
         }
     }

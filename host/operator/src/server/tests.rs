@@ -3,6 +3,7 @@ use std::io;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::*;
 
@@ -27,15 +28,19 @@ impl Service for Test {
 struct Running {
     address: SocketAddr,
     service: Arc<Test>,
-    ending: Ending,
+    shutdown: Shutdown,
     server: JoinHandle<()>,
 }
 
 async fn server(connections: usize) -> io::Result<Running> {
+    server_with(connections, None).await
+}
+
+async fn server_with(connections: usize, tls: Option<TlsAcceptor>) -> io::Result<Running> {
     let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     let address = listener.local_addr()?;
-    let (ending, service) = (
-        Ending::default(),
+    let (shutdown, service) = (
+        Shutdown::default(),
         Arc::new(Test {
             permits: Semaphore::new(0),
         }),
@@ -43,14 +48,14 @@ async fn server(connections: usize) -> io::Result<Running> {
     let server = Server {
         name: "test",
         service: service.clone(),
-        tls: None,
+        tls,
         connections,
-        ending: ending.notice(),
+        shutdown: shutdown.signal(),
     };
     Ok(Running {
         address,
         service,
-        ending,
+        shutdown,
         server: tokio::spawn(server.serve(listener)),
     })
 }
@@ -92,8 +97,8 @@ async fn requests_are_answered_before_shutdown() -> io::Result<()> {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    assert!(tokio::time::timeout(LONG, is_read).await.is_ok());
-    let end = running.ending.end(LONG);
+    assert!(timeout(LONG, is_read).await.is_ok());
+    let end = running.shutdown.shut_down(LONG);
     let finish = async {
         assert!(is_closed(&mut idle).await, "an idle connection is closed");
         running.service.permits.add_permits(1);
@@ -105,6 +110,41 @@ async fn requests_are_answered_before_shutdown() -> io::Result<()> {
     finished?;
     assert!(running.server.await.is_ok());
     assert!(TcpStream::connect(running.address).await.is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn shutdown_does_not_wait_for_clients_that_send_nothing() -> anyhow::Result<()> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(rustls::server::ResolvesServerCertUsingSni::new()));
+    for tls in [None, Some(TlsAcceptor::from(Arc::new(config)))] {
+        let running = server_with(10, tls).await?;
+        let mut silent = TcpStream::connect(running.address).await?;
+        // The server has accepted the connection when it has its own end of it.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        running.shutdown.shut_down(LONG).await;
+        assert!(running.server.is_finished() || timeout(LONG, running.server).await.is_ok());
+        assert!(is_closed(&mut silent).await);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn shutdown_waits_for_a_request_only_for_the_patience() -> io::Result<()> {
+    let running = server(10).await?;
+    let mut slow = TcpStream::connect(running.address).await?;
+    ask(&mut slow, "/slow").await?;
+    while Arc::strong_count(&running.service) < 3 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    running.shutdown.shut_down(Duration::from_millis(20)).await;
+    assert!(!running.server.is_finished(), "the request is still being answered");
+    running.service.permits.add_permits(1);
+    assert!(is_answered(&mut slow).await?);
+    assert!(timeout(LONG, running.server).await.is_ok());
     Ok(())
 }
 
@@ -155,7 +195,7 @@ async fn limits_the_number_of_connections() -> io::Result<()> {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    assert!(tokio::time::timeout(LONG, again).await.is_ok());
+    assert!(timeout(LONG, again).await.is_ok());
     Ok(())
 }
 

@@ -43,7 +43,7 @@ use crate::cache::Stores;
 use crate::health::Health;
 use crate::plugins::{Plugins, Sources};
 use crate::recording::Recording;
-use crate::server::{Notice, Server, bind};
+use crate::server::{Server, ShutdownSignal, bind};
 use crate::threads::tasks::Tasks;
 use args::WebhookArgs;
 use ask::Deciders;
@@ -85,7 +85,7 @@ pub(crate) struct Parts<'a> {
     /// Number of processors.
     pub(crate) cores: usize,
     /// Receiver of the shutdown signal.
-    pub(crate) ending: Notice,
+    pub(crate) shutdown: ShutdownSignal,
 }
 
 /// Starts the webhook if the command line enables it. Returns whether it was started.
@@ -103,7 +103,7 @@ pub(crate) async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_
         health,
         metrics,
         cores,
-        ending,
+        shutdown,
     } = parts;
     let Some(address) = args.address else {
         return Ok(false);
@@ -152,7 +152,7 @@ pub(crate) async fn start(args: &WebhookArgs, tasks: &mut Tasks, parts: Parts<'_
         service: Arc::new(Webhook::new(handler)),
         tls: Some(acceptor),
         connections: CONNECTIONS,
-        ending,
+        shutdown,
     };
     tasks.spawn("the webhook's server", server.serve(listener));
     info!(%address, "started the webhook");
