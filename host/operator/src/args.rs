@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use dask_operator_components::load::PluginArgs;
+use http::Uri;
+use http::uri::Scheme;
 use kube::core::Selector;
 
 use crate::client::resource::Kind;
@@ -192,11 +194,12 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 fn liveness(text: &str) -> Result<SocketAddr, String> {
-    let address = text
-        .strip_prefix("http://")
-        .and_then(|rest| rest.split('/').next());
-    let address = address.map(|address| address.replace("localhost", "127.0.0.1"));
-    let address = address.and_then(|address| address.parse().ok());
+    let url: Option<Uri> = text.parse().ok();
+    let url = url.filter(|url| url.scheme() == Some(&Scheme::HTTP));
+    let address = url.and_then(|url| {
+        let address = url.authority()?.as_str().replace("localhost", "127.0.0.1");
+        address.parse().ok()
+    });
     address.ok_or_else(|| "write a URL as http://0.0.0.0:8080/healthz".into())
 }
 
@@ -227,13 +230,16 @@ mod tests {
         assert!(run_args(args).is_ok());
     }
 
-    #[test]
-    fn the_liveness_url_sets_the_bind_address() {
-        let args = run_args(&["--liveness=http://0.0.0.0:8081/healthz"]);
+    #[rstest]
+    #[case("http://0.0.0.0:8081/healthz", "0.0.0.0:8081")]
+    #[case("http://localhost:8080", "127.0.0.1:8080")]
+    #[case("http://[::]:8080/healthz?x=y", "[::]:8080")]
+    fn the_liveness_url_sets_the_bind_address(#[case] url: &str, #[case] expected: &str) {
+        let args = run_args(&[&format!("--liveness={url}")]);
         let address = args.ok().and_then(|args| args.former.liveness);
         assert_eq!(
-            address.map(|address| address.to_string()),
-            Some("0.0.0.0:8081".into())
+            address.map(|address| address.to_string()).as_deref(),
+            Some(expected)
         );
     }
 
@@ -242,6 +248,10 @@ mod tests {
     #[case(&["--namespace-selector={team: data}"], "a selector has no field `team`")]
     #[case(&["--namespace-selector={matchLabels: {team: data}}", "-n=a"], "cannot be used with")]
     #[case(&["--liveness=8080"], "write a URL as http://0.0.0.0:8080/healthz")]
+    #[case(&["--liveness=https://0.0.0.0:8080/"], "write a URL as http://0.0.0.0:8080/healthz")]
+    #[case(&["--liveness=http://0.0.0.0/healthz"], "write a URL as http://0.0.0.0:8080/healthz")]
+    #[case(&["--liveness=http://user@0.0.0.0:8080/"], "write a URL as http://0.0.0.0:8080/healthz")]
+    #[case(&["--liveness=http://example.org:8080/"], "write a URL as http://0.0.0.0:8080/healthz")]
     #[case(&["--concurrency=0"], "write a number from 1")]
     #[case(&["--allow-child=Secret"], "write API version and kind")]
     #[case(&["--allow-child=v1/Secret"], "no component may create it")]

@@ -152,16 +152,9 @@ fn times(now: Instant, query: Option<&str>) -> Times {
 
 /// Returns four fifths of the API server's timeout, which is in the query, such as `timeout=10s`.
 fn answer_timeout(query: Option<&str>) -> Duration {
-    let parameters = query.unwrap_or_default().split('&');
-    let seconds = parameters
-        .filter_map(|parameter| {
-            parameter
-                .strip_prefix("timeout=")?
-                .strip_suffix('s')?
-                .parse()
-                .ok()
-        })
-        .next();
+    let seconds = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+        .filter(|(name, _)| name == "timeout")
+        .find_map(|(_, timeout)| timeout.strip_suffix('s')?.parse().ok());
     let timeout = seconds.map_or(TIMEOUT, |seconds: u64| Duration::from_secs(seconds.clamp(1, 30)));
     timeout * 4 / 5
 }
@@ -178,6 +171,12 @@ mod tests {
     #[case(Some("a=b&timeout=30s"), 24_000)]
     #[case(Some("timeout=1h"), 8000)]
     #[case(Some("timeout=9999s"), 24_000)]
+    #[case(Some("timeout=0s"), 800)]
+    #[case(Some("timeout=%35s"), 4000)]
+    #[case(Some("timeout=s&timeout&=&timeout=5s"), 4000)]
+    #[case(Some("mytimeout=5s&timeout=-5s"), 8000)]
+    #[case(Some("timeout=99999999999999999999s"), 8000)]
+    #[case(Some(""), 8000)]
     fn the_timeout_is_derived_from_the_query(#[case] query: Option<&str>, #[case] milliseconds: u64) {
         assert_eq!(answer_timeout(query), Duration::from_millis(milliseconds));
     }

@@ -1,5 +1,7 @@
 //! Updates of the CA bundles in the webhook configurations, by which API servers trust the webhook.
 
+use http::Uri;
+use http::uri::Scheme;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
@@ -142,19 +144,18 @@ impl Bundles {
             || config
                 .url
                 .as_deref()
-                .is_some_and(|url| self.hosts.iter().any(|ours| host(url) == ours))
+                .and_then(host)
+                .is_some_and(|host| self.hosts.contains(&host))
     }
 }
 
-/// Returns the host of a URL of the form `https://host:port/path`, without the brackets of an IPv6 address.
-fn host(url: &str) -> &str {
-    let rest = url.strip_prefix("https://").unwrap_or(url);
-    let authority = rest.split('/').next().unwrap_or_default();
-    let end = match authority.rfind(']') {
-        Some(bracket) => bracket + 1,
-        None => authority.rfind(':').unwrap_or(authority.len()),
-    };
-    authority[..end].trim_start_matches('[').trim_end_matches(']')
+/// Returns the host of a URL of the form `https://host:port/path`, without the brackets of an IPv6 address. Returns `None` for
+/// all other texts.
+fn host(url: &str) -> Option<String> {
+    let url: Uri = url.parse().ok()?;
+    let authority = url.authority().filter(|_| url.scheme() == Some(&Scheme::HTTPS))?;
+    let is_plain = !authority.as_str().contains('@');
+    is_plain.then(|| authority.host().trim_matches(['[', ']']).to_owned())
 }
 
 #[cfg(test)]
@@ -172,8 +173,22 @@ mod tests {
     #[case("https://hook.example.org/", "hook.example.org")]
     #[case("https://[fd00::1]:9443/mutate", "fd00::1")]
     #[case("https://[fd00::1]/", "fd00::1")]
+    #[case("https://hook.example.org", "hook.example.org")]
+    #[case("https://hook.example.org/mutate?timeout=5s", "hook.example.org")]
     fn finds_the_host_of_a_url(#[case] url: &str, #[case] expected: &str) {
-        assert_eq!(host(url), expected);
+        assert_eq!(host(url).as_deref(), Some(expected));
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("https://")]
+    #[case("https://[fd00::1/")]
+    #[case("http://10.0.0.1:9443/mutate")]
+    #[case("10.0.0.1:9443")]
+    #[case("https://10.0.0.1@other.example.org/")]
+    #[case("https://a b/")]
+    fn other_texts_have_no_host(#[case] url: &str) {
+        assert_eq!(host(url), None);
     }
 
     #[tokio::test]
