@@ -152,25 +152,102 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns a short name for this kind of error, for a metric label.
-    pub fn kind(&self) -> &'static str {
+    /// Returns the kind of this error.
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Refused { .. } => "refused",
-            Self::Unreachable { .. } => "unreachable",
-            Self::TimedOut { .. } => "timeout",
-            Self::Busy { .. } => "busy",
-            Self::Lost { .. } => "lost",
-            Self::NotScheduler { .. } => "not-a-scheduler",
+            Self::Refused { .. } => ErrorKind::Refused,
+            Self::Unreachable { .. } => ErrorKind::Unreachable,
+            Self::TimedOut { .. } => ErrorKind::Timeout,
+            Self::Busy { .. } => ErrorKind::Busy,
+            Self::Lost { .. } => ErrorKind::Lost,
+            Self::NotScheduler { .. } => ErrorKind::NotScheduler,
             Self::TlsRequired { .. }
             | Self::TlsNotOffered { .. }
             | Self::TlsNotConfigured { .. }
-            | Self::Tls { .. } => "tls",
-            Self::TooLarge { .. } => "too-large",
-            Self::Protocol { .. } => "protocol",
-            Self::Exception { .. } => "exception",
-            Self::Unsupported { .. } => "unsupported",
-            Self::Http { .. } => "http",
+            | Self::Tls { .. } => ErrorKind::Tls,
+            Self::TooLarge { .. } => ErrorKind::TooLarge,
+            Self::Protocol { .. } => ErrorKind::Protocol,
+            Self::Exception { .. } => ErrorKind::Exception,
+            Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::Http { .. } => ErrorKind::Http,
         }
+    }
+
+    /// Returns whether the scheduler requires TLS, but the client has no certificate.
+    pub fn needs_certificate(&self) -> bool {
+        matches!(self, Self::TlsNotConfigured { .. } | Self::TlsRequired { .. })
+    }
+}
+
+/// The kind of an [`Error`]. It displays as a short word, for a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// [`Error::Refused`].
+    Refused,
+    /// [`Error::Unreachable`].
+    Unreachable,
+    /// [`Error::TimedOut`].
+    Timeout,
+    /// [`Error::Busy`].
+    Busy,
+    /// [`Error::Lost`].
+    Lost,
+    /// [`Error::NotScheduler`].
+    NotScheduler,
+    /// All errors of TLS: [`Error::TlsRequired`], [`Error::TlsNotOffered`], [`Error::TlsNotConfigured`] and [`Error::Tls`].
+    Tls,
+    /// [`Error::TooLarge`].
+    TooLarge,
+    /// [`Error::Protocol`].
+    Protocol,
+    /// [`Error::Exception`].
+    Exception,
+    /// [`Error::Unsupported`].
+    Unsupported,
+    /// [`Error::Http`].
+    Http,
+}
+
+impl ErrorKind {
+    /// All kinds.
+    pub const ALL: [Self; 12] = [
+        Self::Refused,
+        Self::Unreachable,
+        Self::Timeout,
+        Self::Busy,
+        Self::Lost,
+        Self::NotScheduler,
+        Self::Tls,
+        Self::TooLarge,
+        Self::Protocol,
+        Self::Exception,
+        Self::Unsupported,
+        Self::Http,
+    ];
+
+    /// Returns the kind as a short word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Busy => "busy",
+            Self::Lost => "lost",
+            Self::NotScheduler => "not-a-scheduler",
+            Self::Tls => "tls",
+            Self::TooLarge => "too-large",
+            Self::Protocol => "protocol",
+            Self::Exception => "exception",
+            Self::Unsupported => "unsupported",
+            Self::Http => "http",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
     }
 }
 
@@ -195,5 +272,51 @@ impl fmt::Display for Phase {
             Self::Handshake => formatter.write_str("Dask's handshake"),
             Self::Call(name) => formatter.write_str(name),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// The words are the values of a metric label, on which users may have alerts.
+    #[test]
+    fn the_words_of_kinds_are_stable_and_unique() {
+        let words = ErrorKind::ALL.map(ErrorKind::as_str);
+        let expected = [
+            "refused",
+            "unreachable",
+            "timeout",
+            "busy",
+            "lost",
+            "not-a-scheduler",
+            "tls",
+            "too-large",
+            "protocol",
+            "exception",
+            "unsupported",
+            "http",
+        ];
+        assert_eq!(words, expected);
+        assert_eq!(HashSet::from(words).len(), words.len());
+    }
+
+    #[test]
+    fn only_missing_certificates_need_one() {
+        let address = || "tls://10.0.0.7:8786".to_owned();
+        let errors = [
+            Error::TlsRequired { address: address() },
+            Error::TlsNotConfigured { address: address() },
+            Error::TlsNotOffered { address: address() },
+            Error::Tls {
+                address: address(),
+                reason: "no".to_owned(),
+            },
+        ];
+        assert!(errors.iter().all(|error| error.kind() == ErrorKind::Tls));
+        let needs = errors.map(|error| error.needs_certificate());
+        assert_eq!(needs, [true, true, false, false]);
     }
 }

@@ -38,7 +38,7 @@
 //!   connection stays open between calls and is replaced if it was closed in the
 //!   meantime.
 //! - **Error messages are complete sentences** that name the scheduler.
-//!   [`Error::kind`] is a short name for a metric label.
+//!   [`Error::kind`] is a short word for a metric label.
 //!
 //! # Compression
 //!
@@ -83,7 +83,7 @@ pub use address::{Address, DEFAULT_PORT, InvalidAddress, Scheme};
 pub use bounded::MAX_WORKERS;
 pub use budget::Budget;
 pub use decoding::DECODERS;
-pub use error::{Error, Phase};
+pub use error::{Error, ErrorKind, Phase};
 pub use facts::{Facts, FactsRequest, Identity, Retired, Worker};
 pub use http::HttpScheduler;
 pub use options::Options;

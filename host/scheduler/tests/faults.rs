@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use dask_operator_scheduler::{Address, Budget, Client, Error, FactsRequest, Options, Phase, Scheme, wire};
+use dask_operator_scheduler::{Address, Budget, Client, Error, ErrorKind, FactsRequest, Options, Phase, Scheme, wire};
 use rstest::rstest;
 use support::{LONG, greet, hang, recorded, request, scheduler, scheduler_within, server, write};
 use tokio::io::AsyncReadExt;
@@ -177,13 +177,13 @@ async fn distinguishes_busy_from_timeout() {
         .scheduler(large().await)
         .identity()
         .await;
-    assert_eq!(late.unwrap_err().kind(), "busy");
+    assert_eq!(late.unwrap_err().kind(), ErrorKind::Busy);
     let options = Options {
         budget: Budget::new(1 << 22),
         ..options
     };
     let late = Client::new(options).scheduler(large().await).identity().await;
-    assert_eq!(late.unwrap_err().kind(), "timeout");
+    assert_eq!(late.unwrap_err().kind(), ErrorKind::Timeout);
 }
 
 /// The text of an exception is truncated, and its control characters become spaces.
@@ -390,7 +390,7 @@ async fn reconnects_after_an_invalid_reply() {
     });
     let mut scheduler = scheduler(address.await);
     let error = scheduler.identity().await.unwrap_err();
-    assert_eq!(error.kind(), "protocol", "{error}");
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
     assert_eq!(scheduler.identity().await.unwrap().workers.len(), 2);
 }
 
@@ -426,7 +426,7 @@ async fn reports_an_unreachable_scheduler() {
         .identity()
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), "refused", "{error}");
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
     let error = scheduler(Address::new(Scheme::Tcp, "no.such.host.invalid", port))
         .identity()
         .await
@@ -446,7 +446,7 @@ async fn reports_an_unreachable_scheduler() {
         .identity()
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), "refused", "{error}");
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
 }
 
 #[tokio::test]

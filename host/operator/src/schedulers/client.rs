@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dask_operator_runtime::contract::SchedulerWorker;
 use dask_operator_scheduler::{
-    Budget, Client, Error, FactsRequest, HttpScheduler, Options, Scheduler, TlsConfig,
+    Budget, Client, Error, ErrorKind, FactsRequest, HttpScheduler, Options, Scheduler, TlsConfig,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -17,16 +17,45 @@ use crate::threads;
 /// Error of a query to a scheduler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// Kind of the error, for the label of a metric.
-    pub(crate) kind: &'static str,
+    /// Kind of the error.
+    pub(crate) kind: FailureKind,
     /// Message for users.
     pub(crate) message: String,
+}
+
+/// Kind of a failed query to a scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FailureKind {
+    /// The cluster has no scheduler that can be queried.
+    NoScheduler,
+    /// The query failed, or there is no memory for its answer ([`ErrorKind::Busy`]).
+    Client(ErrorKind),
+}
+
+impl FailureKind {
+    /// Returns the kind as a short word, for the label of a metric.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::NoScheduler => "no-scheduler",
+            Self::Client(kind) => kind.as_str(),
+        }
+    }
+}
+
+impl Failure {
+    /// Returns the failure of a cluster without a scheduler that can be queried, for this reason.
+    pub(super) fn no_scheduler(message: String) -> Self {
+        Self {
+            kind: FailureKind::NoScheduler,
+            message,
+        }
+    }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self {
-            kind: error.kind(),
+            kind: FailureKind::Client(error.kind()),
             message: error.to_string(),
         }
     }
@@ -104,7 +133,7 @@ impl Connection {
         let asked_at = Timestamp::now().as_millisecond();
         match self.query_comm(asked_at, questions).await {
             Ok(answers) => Ok(answers),
-            Err(error) => match self.http.as_mut().filter(|_| requires_certificate(&error)) {
+            Err(error) => match self.http.as_mut().filter(|_| error.needs_certificate()) {
                 Some(http) => query_http(http, asked_at, questions).await.map_err(Failure::from),
                 None => Err(error.into()),
             },
@@ -137,7 +166,7 @@ impl Connection {
     async fn retire_workers(&mut self, addresses: &[String]) -> Result<Vec<String>, Failure> {
         let retired = match self.comm.retire(addresses).await {
             Ok(retired) => retired,
-            Err(error) => match self.http.as_mut().filter(|_| requires_certificate(&error)) {
+            Err(error) => match self.http.as_mut().filter(|_| error.needs_certificate()) {
                 Some(http) => http.retire(addresses).await?,
                 None => return Err(error.into()),
             },
@@ -154,11 +183,6 @@ impl Talk for Connection {
     fn retire<'a>(&'a mut self, addresses: &'a [String]) -> BoxFuture<'a, Result<Vec<String>, Failure>> {
         self.retire_workers(addresses).boxed()
     }
-}
-
-/// Returns whether a query failed because no certificate is configured.
-fn requires_certificate(error: &Error) -> bool {
-    matches!(error, Error::TlsNotConfigured { .. } | Error::TlsRequired { .. })
 }
 
 /// Queries the HTTP server. The server reports the demand only for the scheduler's own target duration, and the answer is

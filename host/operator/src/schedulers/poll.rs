@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dask_operator_scheduler::ErrorKind;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::{Answers, ClusterKey, Inner, LastResult, Place, combined_query, endpoint};
-use crate::schedulers::client::{Failure, Talk};
+use crate::schedulers::client::{Failure, FailureKind, Talk};
 
 /// Minimum time from the end of a query to the next one, unless that was requested early.
 const MIN_PERIOD: Duration = Duration::from_secs(1);
@@ -40,10 +41,7 @@ pub(super) async fn poll(inner: Arc<Inner>, cluster: ClusterKey, wake: Arc<Notif
         };
         inner.rate_limiter.acquire().await;
         let result = match endpoint::find(&inner.stores, &cluster, tls) {
-            Err(message) => Err(Failure {
-                kind: "no-scheduler",
-                message,
-            }),
+            Err(message) => Err(Failure::no_scheduler(message)),
             Ok(place) => {
                 if connection.as_ref().is_none_or(|(known, _)| *known != place) {
                     connection = Some((place.clone(), inner.dask.talk(&place)));
@@ -90,9 +88,16 @@ async fn query_scheduler(
             query.await
         }
     };
-    let outcome = result.as_ref().map_or_else(|failure| failure.kind, |_| "success");
-    inner.metrics.asked("facts", outcome, start.elapsed());
+    inner.metrics.asked("facts", outcome(&result), start.elapsed());
     result
+}
+
+/// Returns the outcome of a call to a scheduler, for the label of a metric: `success` or the kind of the failure.
+fn outcome<T>(result: &Result<T, Failure>) -> &'static str {
+    match result {
+        Ok(_) => "success",
+        Err(failure) => failure.kind.as_str(),
+    }
 }
 
 /// Retires workers of `cluster` and requeues the resources that requested facts from its scheduler.
@@ -100,13 +105,9 @@ pub(super) async fn retire(inner: Arc<Inner>, cluster: ClusterKey, tls: bool, ad
     let start = Instant::now();
     let result = match endpoint::find(&inner.stores, &cluster, tls) {
         Ok(place) => inner.dask.talk(&place).retire(&addresses).await,
-        Err(message) => Err(Failure {
-            kind: "no-scheduler",
-            message,
-        }),
+        Err(message) => Err(Failure::no_scheduler(message)),
     };
-    let outcome = result.as_ref().map_or_else(|failure| failure.kind, |_| "success");
-    inner.metrics.asked("retire", outcome, start.elapsed());
+    inner.metrics.asked("retire", outcome(&result), start.elapsed());
     let retired: Vec<String> = match result {
         Ok(retired) if retired.len() == addresses.len() => {
             info!(%cluster, workers = retired.len(), duration = ?start.elapsed(), "retired workers");
@@ -187,7 +188,7 @@ impl Inner {
 /// time, because a changed message leads to a reconcile.
 fn out_of_memory() -> Failure {
     Failure {
-        kind: "busy",
+        kind: FailureKind::Client(ErrorKind::Busy),
         message: "there is no memory left for its answer beside those of other schedulers: the answers of one namespace may take \
                   only as much as they leave free for all others; it is queried again. If this persists, run fewer workers in this \
                   namespace"

@@ -5,12 +5,14 @@ use std::collections::VecDeque;
 use dask_operator_core::names::DASK_API_VERSION;
 use dask_operator_core::parent::DaskKind;
 use dask_operator_core::plan::ResourceKind;
+use dask_operator_scheduler::ErrorKind;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::json;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
+use super::client::FailureKind;
 use super::*;
 use crate::client::object::tests::object;
 use crate::client::resource::Kind;
@@ -206,7 +208,7 @@ fn workers(addresses: &[&str], processing: u32) -> Answers {
 
 fn failed(message: &str) -> Result<Answers, Failure> {
     Err(Failure {
-        kind: "refused",
+        kind: FailureKind::Client(ErrorKind::Refused),
         message: message.to_owned(),
     })
 }
