@@ -13,7 +13,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dask_operator_core::backoff::Backoff;
+use dask_operator_core::backoff::Backoffs;
 use dask_operator_core::category::Retry;
 use dask_operator_core::parent::{DaskKind, seed};
 use futures::FutureExt;
@@ -70,7 +70,7 @@ pub(crate) enum Ended {
 pub(crate) struct Controller {
     reconciler: Reconciler,
     queue: Queue<ParentKey>,
-    backoff: Mutex<Backoff<ParentKey>>,
+    backoff: Mutex<Backoffs<ParentKey>>,
     /// The recent reconciles of each resource.
     recent: Mutex<HashMap<ParentKey, RecentReconciles>>,
     health: Arc<Health>,
@@ -98,7 +98,7 @@ impl Controller {
         Self {
             reconciler,
             queue: Queue::default(),
-            backoff: Mutex::new(Backoff::new(INITIAL_WAIT)),
+            backoff: Mutex::new(Backoffs::new(INITIAL_WAIT)),
             recent: Mutex::default(),
             health,
             metrics,

@@ -6,6 +6,7 @@ mod trials;
 use std::time::Duration;
 
 use dask_operator_api::{Condition, LastGood};
+use dask_operator_core::backoff::Backoff;
 use tokio::time::Instant;
 
 use super::attempt::{Attempt, Outcome};
@@ -35,7 +36,8 @@ pub(super) struct Known {
     failure: Option<LoadFailure>,
     /// Failure in operation of the active component, or of the one that was rolled back.
     runtime_failure: Option<LoadFailure>,
-    failures: u32,
+    /// Back-off after failed attempts.
+    backoff: Backoff,
     /// Trials of components that could not be used.
     trials: Trials,
     /// True while an attempt is running.
@@ -73,7 +75,7 @@ impl Known {
             previous: None,
             failure: None,
             runtime_failure,
-            failures: 0,
+            backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
             trials: Trials::default(),
             running: false,
             next_attempt: None,
@@ -105,7 +107,7 @@ impl Known {
         if runtime_failure.is_some() {
             self.runtime_failure = runtime_failure;
         }
-        self.failures = 0;
+        self.backoff.reset();
         self.trials = Trials::default();
         self.next_attempt = None;
         self.look = false;
@@ -187,9 +189,7 @@ impl Known {
     fn failed(&mut self, failure: LoadFailure) {
         self.trials.failed(&failure);
         self.failure = Some(failure);
-        let wait = FIRST_WAIT * 2_u32.saturating_pow(self.failures.min(16));
-        self.failures += 1;
-        self.next_attempt = Some(Instant::now() + wait.min(LONGEST_WAIT));
+        self.next_attempt = Some(Instant::now() + self.backoff.failed());
     }
 
     /// Returns whether an attempt that has ended is outdated: the resource has changed, or the active version was rolled back
@@ -227,7 +227,7 @@ impl Known {
         match outcome.failure {
             None => {
                 self.failure = None;
-                self.failures = 0;
+                self.backoff.reset();
                 self.trials = Trials::default();
                 // From now on, only the source can change.
                 self.look = true;

@@ -6,6 +6,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dask_operator_core::backoff::Backoff;
 use dask_operator_core::category::Retry;
 use dask_operator_core::names::{KOPF_ANNOTATIONS, KOPF_FINALIZER};
 use futures::StreamExt as _;
@@ -80,6 +81,7 @@ pub(crate) async fn clean(mut marked: mpsc::UnboundedReceiver<Marked>, stores: S
 /// Removes the marks of an object, and retries transient errors a few times. Returns the uid.
 async fn clean_one((kind, object): Marked, stores: &Stores, writes: &Writes) -> Box<str> {
     const ATTEMPTS: u32 = 6;
+    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(16));
     for attempt in 0..ATTEMPTS {
         match writes
             .merge_metadata(&kind, &object, without_marks(&object.value()))
@@ -102,7 +104,7 @@ async fn clean_one((kind, object): Marked, stores: &Stores, writes: &Writes) -> 
                 Retry::Soon => break,
                 Retry::After(wait) => tokio::time::sleep(wait).await,
                 Retry::Passing | Retry::BackOff | Retry::OnChange if attempt + 1 < ATTEMPTS => {
-                    tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
+                    tokio::time::sleep(backoff.failed()).await;
                 }
                 Retry::Passing | Retry::BackOff | Retry::OnChange => warn!(
                     kind = kind.resource.kind, namespace = %object.namespace, name = %object.name,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dask_operator_core::backoff::Backoff;
 use dask_operator_scheduler::ErrorKind;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -25,7 +26,7 @@ const PERMIT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Polls the scheduler of `cluster` until no resource requests facts from it.
 pub(super) async fn poll(inner: Arc<Inner>, cluster: ClusterKey, wake: Arc<Notify>) {
     let mut connection: Option<(Place, Box<dyn Talk>)> = None;
-    let mut failures = 0_u32;
+    let mut backoff = Backoff::new(MIN_PERIOD, MAX_BACKOFF);
     loop {
         let query = {
             let mut all = inner.lock();
@@ -53,19 +54,16 @@ pub(super) async fn poll(inner: Arc<Inner>, cluster: ClusterKey, wake: Arc<Notif
             }
         };
         let ended = Instant::now();
-        failures = if result.is_ok() {
-            0
-        } else {
-            failures.saturating_add(1)
+        let wait = match &result {
+            Ok(_) => {
+                backoff.reset();
+                MIN_PERIOD
+            }
+            Err(_) => backoff.failed(),
         };
         inner.record(&cluster, result);
-        let period = period.max(MIN_PERIOD);
-        let wait = match failures {
-            0 | 1 => period,
-            more => period.max((MIN_PERIOD * 2_u32.saturating_pow(more.min(10) - 1)).min(MAX_BACKOFF)),
-        };
         tokio::select! {
-            () = tokio::time::sleep_until(ended + wait) => {}
+            () = tokio::time::sleep_until(ended + wait.max(period)) => {}
             () = wake.notified() => tokio::time::sleep_until(ended + EARLY_DELAY).await,
         }
     }
